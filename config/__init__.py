@@ -1,0 +1,40 @@
+"""The ecelerity.conf language: text → tree → typed settings. It knows nothing of SMTP or Sieve.
+
+Its nouns: a `Source` is one text, a `Span` a place in it, a `Diagnostic` a mistake there. The parser makes a `Tree` of
+options, stanzas and values. A `Schema` says which options and modules there are: the program hands it in, declared with
+`Options`, `option` and `ModuleSpec`. `load` gives `Settings` (global options, and `ModuleSettings` for each module), or
+everything that is wrong, in one run. A value knows where it was written (its origin).
+"""
+
+from config.diagnostics import Diagnostic, Severity, Source, Span, has_errors, render
+from config.listeners import Listener, Listeners
+from config.loader import Loaded, ModuleSettings, Settings, load
+from config.options import Options, option
+from config.schema import ModuleSpec, Schema
+from config.values import Bytes, ConfigPath, DomainPatterns, Endpoint, FileMode, Network, Seconds
+
+__all__ = [
+    "Bytes",
+    "ConfigPath",
+    "Diagnostic",
+    "DomainPatterns",
+    "Endpoint",
+    "FileMode",
+    "Listener",
+    "Listeners",
+    "Loaded",
+    "ModuleSettings",
+    "ModuleSpec",
+    "Network",
+    "Options",
+    "Schema",
+    "Seconds",
+    "Settings",
+    "Severity",
+    "Source",
+    "Span",
+    "has_errors",
+    "load",
+    "option",
+    "render",
+]

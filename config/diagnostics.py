@@ -1,0 +1,188 @@
+"""Where an operator's mistake stands and how it is shown: Source, Span, Diagnostic, rendering.
+
+Both languages of Ringback report through this module. It imports nothing of ours and knows neither language: the
+wording of a message belongs to the package that found the mistake.
+"""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+LONGEST_LINE_SHOWN = 120
+"""Characters of a source line that are printed; a longer line is cut around the caret."""
+
+MOST_SHOWN = 50
+"""Diagnostics printed in one run; what is left out is counted in a last line."""
+
+
+class Severity(StrEnum):
+    """An error keeps Ringback from starting; a warning does not."""
+
+    ERROR = "error"
+    WARNING = "warning"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Source:
+    """One text that an operator wrote: the name to print and the text itself."""
+
+    name: str
+    text: str
+    _line_starts: list[int] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Index the line starts, so that a position costs one bisection."""
+        starts = [0]
+        find = self.text.find
+        at = find("\n")
+        while at >= 0:
+            starts.append(at + 1)
+            at = find("\n", at + 1)
+        object.__setattr__(self, "_line_starts", starts)
+
+    @classmethod
+    def read(cls, path: Path, name: str | None = None) -> Source:
+        """Read a file as UTF-8; bytes that are not UTF-8 stay visible as escapes.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        text = path.read_bytes().decode("utf-8", "backslashreplace").removeprefix("\ufeff")
+        return cls(name if name is not None else str(path), text)
+
+    def position(self, offset: int) -> tuple[int, int]:
+        """Return (line, column) of a character offset, both counted from 1."""
+        line = bisect.bisect_right(self._line_starts, offset)
+        return line, offset - self._line_starts[line - 1] + 1
+
+    def line(self, number: int) -> str:
+        """Return line `number` (from 1) without its line break."""
+        start = self._line_starts[number - 1]
+        end = self._line_starts[number] - 1 if number < len(self._line_starts) else len(self.text)
+        return self.text[start:end].removesuffix("\r")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Span:
+    """A stretch of a source: `start` inclusive, `end` exclusive, in characters."""
+
+    source: Source
+    start: int
+    end: int
+
+    @property
+    def text(self) -> str:
+        """The characters of the span."""
+        return self.source.text[self.start : self.end]
+
+    @property
+    def line(self) -> int:
+        """The line of its first character, from 1."""
+        return self.source.position(self.start)[0]
+
+    @property
+    def column(self) -> int:
+        """The column of its first character, from 1."""
+        return self.source.position(self.start)[1]
+
+    def __str__(self) -> str:
+        """Return `file:line:column`."""
+        line, column = self.source.position(self.start)
+        return f"{self.source.name}:{line}:{column}"
+
+    def to(self, other: Span) -> Span:
+        """Return the span from the start of this one to the end of `other`, in the same source."""
+        return Span(self.source, self.start, max(self.end, other.end))
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A second place that explains a diagnostic, such as where an option was set first."""
+
+    message: str
+    span: Span
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """One mistake: what is wrong, where, and what to write instead."""
+
+    message: str
+    span: Span | None = None
+    hint: str | None = None
+    severity: Severity = Severity.ERROR
+    notes: tuple[Note, ...] = ()
+
+    @property
+    def is_error(self) -> bool:
+        """Whether it keeps Ringback from starting."""
+        return self.severity is Severity.ERROR
+
+
+def has_errors(diagnostics: Iterable[Diagnostic]) -> bool:
+    """Tell whether any of them is an error."""
+    return any(found.is_error for found in diagnostics)
+
+
+def in_order(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """Sort by place, keeping the sources in the order of their first diagnostic; those without a place come first."""
+    found = list(diagnostics)
+    order: dict[int, int] = {}
+    for each in found:
+        if each.span is not None:
+            order.setdefault(id(each.span.source), len(order))
+
+    def place(each: Diagnostic) -> tuple[int, int]:
+        return (-1, 0) if each.span is None else (order[id(each.span.source)], each.span.start)
+
+    return sorted(found, key=place)
+
+
+def render(diagnostics: Sequence[Diagnostic], limit: int = MOST_SHOWN) -> str:
+    """Return all diagnostics as text, sorted by place and capped at `limit`; it ends with a line break unless empty."""
+    ordered = in_order(diagnostics)
+    blocks = [render_one(each) for each in ordered[:limit]]
+    if len(ordered) > limit:
+        blocks.append(f"... and {len(ordered) - limit} more\n")
+    return "".join(blocks)
+
+
+def render_one(diagnostic: Diagnostic) -> str:
+    """Return `file:line:column: severity: message`, the line, a caret under the place, notes and the hint."""
+    if diagnostic.span is None:
+        lines = [f"{diagnostic.severity}: {diagnostic.message}"]
+    else:
+        lines = [f"{diagnostic.span}: {diagnostic.severity}: {diagnostic.message}", *_excerpt(diagnostic.span)]
+    for note in diagnostic.notes:
+        lines += [f"{note.span}: note: {note.message}", *_excerpt(note.span)]
+    if diagnostic.hint is not None:
+        lines.append(f"  hint: {diagnostic.hint}")
+    return "\n".join(lines) + "\n"
+
+
+def _excerpt(span: Span) -> list[str]:
+    """Return the source line and the caret line below it."""
+    number, column = span.source.position(span.start)
+    text = span.source.line(number)
+    first, last = column - 1, min(column - 1 + max(span.end - span.start, 1), max(len(text), column))
+    skipped = 0
+    if len(text) > LONGEST_LINE_SHOWN:
+        skipped = max(0, min(first - LONGEST_LINE_SHOWN // 2, len(text) - LONGEST_LINE_SHOWN))
+        text = text[skipped : skipped + LONGEST_LINE_SHOWN]
+        first, last = first - skipped, min(last - skipped, LONGEST_LINE_SHOWN)
+    shown, before = _printable(text), _printable(text[:first])
+    marks = max(1, len(_printable(text[first:last])))
+    gutter = f"{number:>5} | "
+    lead = "..." if skipped else ""
+    return [f"{gutter}{lead}{shown}".rstrip(), f"      | {' ' * (len(lead) + len(before))}^{'~' * (marks - 1)}"]
+
+
+def _printable(text: str) -> str:
+    """Keep a terminal safe and the caret in its column: tabs become one blank, other unprintables an escape."""
+    return "".join(
+        char if char.isprintable() else " " if char == "\t" else char.encode("unicode_escape").decode() for char in text
+    )

@@ -1,0 +1,323 @@
+"""The wording of every message of this package: one short function each, so that they read as from one hand.
+
+A message says what is wrong at the place of the caret; a hint says what to write.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+
+from config.diagnostics import Diagnostic, Note, Severity, Span
+
+_LONGEST_SHOWN = 60
+
+_NAMES = {"(": "list", "[": "dictionary", "<": "attributes", "{": "stanza"}
+_CLOSERS = {"(": ")", "[": "]", "<": ">", "{": "}"}
+_OPENERS = {close: opening for opening, close in _CLOSERS.items()}
+
+
+def string_not_closed(span: Span) -> Diagnostic:
+    """A quote without its closing quote on the same line, where the text shows that none was meant later."""
+    return Diagnostic("this quoted string is not closed", span, f"end it with {span.text[0]}")
+
+
+def comment_not_closed(span: Span) -> Diagnostic:
+    """A `/*` without `*/`."""
+    return Diagnostic("this comment is not closed", span, "end it with */, or begin each of its lines with #")
+
+
+def slashes_are_no_comment(span: Span) -> Diagnostic:
+    """`// …` at the beginning of a statement."""
+    return Diagnostic("`//` does not begin a comment", span, "comments begin with #, or stand between /* and */")
+
+
+def semicolon(span: Span) -> Diagnostic:
+    """A `;` behind a value, as other languages want it."""
+    return Diagnostic(
+        "a statement does not end in `;`", span, "remove it; a value that really holds ; is written in quotes"
+    )
+
+
+def typographic_quote(span: Span) -> Diagnostic:
+    """A quotation mark from a word processor."""
+    return Diagnostic("this quotation mark is not the plain one", span, 'write " on both sides')
+
+
+def unprintable(char: str, span: Span) -> Diagnostic:
+    """A control character outside quotes."""
+    return Diagnostic(f"unprintable character U+{ord(char):04X}", span, "remove it")
+
+
+def nested_too_deep(deepest: int, span: Span) -> Diagnostic:
+    """More brackets inside each other than anyone means."""
+    return Diagnostic(f"nested deeper than {deepest} levels; the rest of this file is not read", span)
+
+
+def too_large(name: str, size: int, largest: int, span: Span | None) -> Diagnostic:
+    """A file above the size that is read."""
+    return Diagnostic(f"{name} has {size} bytes; no more than {largest} are read", span)
+
+
+def never_closed(opener: str, span: Span) -> Diagnostic:
+    """A bracket without its counterpart, reported where it opens."""
+    article = "these" if opener == "<" else "this"
+    verb = "are" if opener == "<" else "is"
+    return Diagnostic(f"{article} {_NAMES[opener]} {verb} never closed", span, f"add {_CLOSERS[opener]} where it ends")
+
+
+def wrong_closer(closer: str, opener: str, span: Span, opened: Span) -> Diagnostic:
+    """`( … ]`."""
+    note = Note(f"`{opener}` opened here", opened)
+    return Diagnostic(f"`{closer}` does not close `{opener}`", span, f"write {_CLOSERS[opener]}", notes=(note,))
+
+
+def nothing_to_close(closer: str, span: Span) -> Diagnostic:
+    """A closing bracket too many."""
+    return Diagnostic(
+        f"`{closer}` closes nothing", span, f"remove it, or add the `{_OPENERS[closer]}` that it should close"
+    )
+
+
+def unexpected(sign: str, span: Span) -> Diagnostic:
+    """A sign where a statement should begin or end."""
+    return Diagnostic(f"`{sign}` cannot stand here", span, "a statement is `name = value` or `name { … }`")
+
+
+def value_is_missing(name: str, span: Span) -> Diagnostic:
+    """`name =` and nothing behind it on its line."""
+    return Diagnostic(f"`{name}` has no value", span, f'write {name} = value, or {name} = "" for the empty value')
+
+
+def key_without_value(name: str, span: Span) -> Diagnostic:
+    """A key alone in a dictionary."""
+    return Diagnostic(f"`{name}` has no value", span, f'a dictionary holds `key = value`: write {name} = "…"')
+
+
+def key_is_missing(span: Span) -> Diagnostic:
+    """A value in a dictionary that no key precedes."""
+    return Diagnostic("a key is missing here", span, "a dictionary holds `key = value`")
+
+
+def equals_is_missing(name: str, span: Span, value: str) -> Diagnostic:
+    """`name value`."""
+    return Diagnostic(f"`=` is missing after `{name}`", span, f"write {name} = {value}")
+
+
+def equals_twice(name: str, span: Span) -> Diagnostic:
+    """`name = = value`."""
+    return Diagnostic(f"`=` stands twice after `{name}`", span, "remove one")
+
+
+def equals_in_list(span: Span) -> Diagnostic:
+    """`( a = b )`."""
+    return Diagnostic("`=` cannot stand in a list", span, "a list holds values only; `key = value` stands in [ … ]")
+
+
+def equals_before_brace(name: str, span: Span) -> Diagnostic:
+    """`name = { … }`."""
+    return Diagnostic(
+        "`=` cannot stand before `{`", span, f"write {name} {{ … }} for a stanza, or {name} = [ … ] for a dictionary"
+    )
+
+
+def value_holds_equals(name: str, span: Span) -> Diagnostic:
+    """`name = a = b`."""
+    return Diagnostic(
+        f"the value of `{name}` is followed by another `=`", span, f'a value that holds = is quoted: {name} = "a=b"'
+    )
+
+
+def extra_word(word: str, name: str, span: Span) -> Diagnostic:
+    """`name = a b`."""
+    return Diagnostic(
+        f"unexpected {word if word[:1] == chr(34) else f'`{word}`'} after the value of `{name}`",
+        span,
+        f'a value with blanks is quoted: {name} = "a b"; a list stands in ( … )',
+    )
+
+
+def quoted_name(name: str, span: Span) -> Diagnostic:
+    """`"name" = value`."""
+    return Diagnostic("the name of an option or stanza is not quoted", span, f"write {name}")
+
+
+def name_of_two_words(span: Span) -> Diagnostic:
+    """`Relay Domains = …`."""
+    return Diagnostic("an option's name is one word", span, f"write {'_'.join(span.text.split())}")
+
+
+def brace_is_missing(span: Span) -> Diagnostic:
+    """A stanza's head without `{`."""
+    return Diagnostic("`{` is missing after this", span, f"write {span.text} {{")
+
+
+def neither_value_nor_brace(name: str, span: Span) -> Diagnostic:
+    """A word alone on its line."""
+    return Diagnostic(
+        f"`{name}` stands alone", span, f"write {name} = value for an option, or {name} {{ … }} for a stanza"
+    )
+
+
+# ---------------------------------------------------------------- values
+
+
+def wrong_kind(name: str, wanted: str, got: str, span: Span) -> Diagnostic:
+    """A list where one value is read, and the like."""
+    return Diagnostic(f"`{name}` takes {wanted}, not {got}", span)
+
+
+def not_a(wanted: str, text: str, span: Span, hint: str) -> Diagnostic:
+    """A scalar that is not what the option takes: `not_a("a duration", "soon", …)`."""
+    return Diagnostic(f"{_shown(text)} is not {wanted}", span, hint)
+
+
+def not_one_of(name: str, text: str, choices: Sequence[str], span: Span) -> Diagnostic:
+    """A word that is none of an option's choices."""
+    listed = ", ".join(choices)
+    guess = closest(text, choices)
+    hint = f"did you mean {guess}? It takes one of: {listed}" if guess else f"write one of: {listed}"
+    return Diagnostic(f"{_shown(text)} is not a value of `{name}`", span, hint)
+
+
+def out_of_bounds(name: str, bound: str, text: str, span: Span) -> Diagnostic:
+    """A number below or above what an option allows."""
+    return Diagnostic(f"`{name}` must be {bound}; this is {text}", span, f"write a value of {bound}")
+
+
+def name_for_network(text: str, span: Span) -> Diagnostic:
+    """A domain name where only addresses count."""
+    return Diagnostic(
+        f"{_shown(text)} is a name; only addresses can stand here",
+        span,
+        "write its addresses or networks, such as 192.0.2.0/24: a name is not looked up",
+    )
+
+
+def brackets_around_address(text: str, span: Span) -> Diagnostic:
+    """`[::1]` where no port can follow."""
+    return Diagnostic("an address stands without brackets here", span, f"write {text.strip('[]')}")
+
+
+def host_bits_are_set(text: str, network: str, span: Span) -> Diagnostic:
+    """`10.0.0.1/8`: read as the network around it."""
+    return Diagnostic(f"{_shown(text)} is read as {network}", span, f"write {network}", Severity.WARNING)
+
+
+def matches_every_domain(span: Span) -> Diagnostic:
+    """A pattern `*`."""
+    return Diagnostic("`*` matches every domain there is", span, "list the domains that are yours", Severity.WARNING)
+
+
+def repeated_key(key: str, span: Span, first: Span) -> Diagnostic:
+    """A key that a dictionary holds twice with different values."""
+    note = Note("already set here", first)
+    return Diagnostic(f"`{key}` stands twice in this dictionary; this one wins", span, None, Severity.WARNING, (note,))
+
+
+# ---------------------------------------------------------------- options, stanzas, modules
+
+
+def unknown_option(name: str, where: str, known: Sequence[str], span: Span, owners: Sequence[str] = ()) -> Diagnostic:
+    """An option that neither Momentum nor Ringback has at this place."""
+    guess = closest(name, known)
+    hint = f"did you mean {guess}?" if guess else None
+    if owners:
+        hint = f"it is an option of {' and '.join(owners)}: write it between the braces there"
+    return Diagnostic(f"unknown option `{name}`{where}", span, hint)
+
+
+def unknown_stanza(name: str, known: Sequence[str], span: Span) -> Diagnostic:
+    """A stanza that neither Momentum nor Ringback has."""
+    guess = closest(name, known)
+    return Diagnostic(f"unknown stanza `{name}`", span, f"did you mean {guess}?" if guess else None)
+
+
+def unknown_module(path: str, known: Sequence[str], span: Span) -> Diagnostic:
+    """A 2.2 module line that loads what neither Momentum nor Ringback has."""
+    guess = closest(path, known)
+    return Diagnostic(f"unknown module `{path}`", span, f"did you mean {guess}?" if guess else None)
+
+
+def wrong_class(written: str, right: str, span: Span) -> Diagnostic:
+    """`Module validate/sieve`: the path is known, its class is another."""
+    return Diagnostic(f"this module is not loaded by `{written}`", span, f"write {right}")
+
+
+def not_acted_on(what: str, name: str, span: Span) -> Diagnostic:
+    """Something of Momentum's that has no effect here."""
+    return Diagnostic(f"{what} `{name}` is accepted, not acted on", span, None, Severity.WARNING)
+
+
+def option_written_as_stanza(name: str, span: Span) -> Diagnostic:
+    """`map { … }` where `map = [ … ]` is meant."""
+    return Diagnostic(f"`{name}` is an option, not a stanza", span, f"write {name} = … (a dictionary stands in [ … ])")
+
+
+def stanza_written_as_option(name: str, span: Span) -> Diagnostic:
+    """`smtp_cbv = …` where a stanza is meant."""
+    return Diagnostic(f"`{name}` is a stanza, not an option", span, f'write {name} "{name}1" {{ … }}')
+
+
+def already_set(name: str, span: Span, first: Span) -> Diagnostic:
+    """An option that the same file sets twice at the same place, with different values."""
+    note = Note("already set here", first)
+    return Diagnostic(f"`{name}` is set twice; this one wins", span, "remove one of them", Severity.WARNING, (note,))
+
+
+def extra_in_head(text: str, span: Span, hint: str) -> Diagnostic:
+    """A word too many before `{`."""
+    return Diagnostic(f"unexpected {_shown(text)} before `{{`", span, hint)
+
+
+def source_is_missing(what: str, span: Span) -> Diagnostic:
+    """`script x { }` without a source."""
+    return Diagnostic(f"`{what}` names no script", span, 'write source = "path/to/script.siv" between its braces')
+
+
+def option_is_required(name: str, where: str, span: Span) -> Diagnostic:
+    """An option without a default that is not set."""
+    return Diagnostic(f"`{name}` must be set{where}", span, f"write {name} = …")
+
+
+def refused(name: str, reason: str, span: Span | None) -> Diagnostic:
+    """A value, or values together, that the option's own check refuses."""
+    return Diagnostic(f"`{name}`: {reason}" if name else reason, span)
+
+
+# ---------------------------------------------------------------- files
+
+
+def cannot_read(path: str, reason: str, span: Span | None, tried: Sequence[str] = ()) -> Diagnostic:
+    """A configuration file that is not there or not readable."""
+    hint = f"looked for {', '.join(tried)}" if len(tried) > 1 else None
+    return Diagnostic(f"cannot read {path}: {reason}", span, hint)
+
+
+def include_from_elsewhere(target: str, span: Span) -> Diagnostic:
+    """An include by URI."""
+    return Diagnostic(f"{_shown(target)} is not fetched", span, "copy what it names to a file and include that")
+
+
+def include_cycle(chain: Sequence[str], span: Span, notes: tuple[Note, ...]) -> Diagnostic:
+    """A file that includes itself, directly or through others."""
+    return Diagnostic(
+        f"this file includes itself: {' > '.join(chain)}", span, "remove one of the includes", notes=notes
+    )
+
+
+def too_many_files(most: int, span: Span) -> Diagnostic:
+    """More included files than are read."""
+    return Diagnostic(f"more than {most} files are included; this one and what follows are not read", span)
+
+
+def closest(word: str, known: Sequence[str]) -> str | None:
+    """Return the known name that a word is most likely meant for."""
+    found = difflib.get_close_matches(word.lower(), [each.lower() for each in known], n=1, cutoff=0.65)
+    return found[0] if found else None
+
+
+def _shown(text: str) -> str:
+    """Quote an operator's text in a message, cut to a length that can be read."""
+    cut = text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"
+    return f"`{cut}`" if cut else "the empty value"

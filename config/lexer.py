@@ -1,0 +1,182 @@
+r"""Text to tokens, on demand, with the evidence that recovery needs: which token begins its line.
+
+Lexical rules:
+
+- blanks and line breaks separate; `#` begins a comment up to the line's end, `/* */` encloses one and does not nest;
+- `{ } ( ) [ ] < > =` stand for themselves;
+- `"…"` is a string; it may span lines; a backslash keeps its meaning for whoever reads the value, so that only `\"` is
+  special; `'…'` is a string on one line;
+- anything else up to a blank, quote or bracket is a bare word, `/` included; `<>`, the null sender, is a word.
+
+A quote that is never closed would swallow the rest of the file. The lexer takes it as ending with its line when the
+text says so: the quote that seems to close it opens another value (`… = "`), or is glued to a word.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from typing import NamedTuple
+
+from config import errors
+from config.diagnostics import Source, Span
+from config.findings import Findings
+
+WORD = "word"
+STRING = "string"
+END = "end of file"
+
+LONGEST_STRING = 65_536
+"""Characters of a quoted string; the bound keeps the search for a closing quote linear."""
+
+_SKIP = re.compile(r"(?:[\s]++|\#[^\n]*+|/\*(?:[^*]++|\*(?!/))*+\*/)*+")
+_WORD = re.compile(r"(?:[^\s\x00-\x1f\x7f\"'#={}()\[\]<>/]++|/(?!\*))++")
+_STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_SINGLE = re.compile(r"'[^'\n]*+'")
+_CURLY = re.compile('[“”„«»]([^“”„«»"\n]*+)[“”„«»]')
+_TO_LINE_END = re.compile(r"[^\n]*+")
+_GLUED = re.compile(r"[^\s)\]}>,#;]")
+_OPENS_A_VALUE = re.compile(r"[\w.:\-]+[ \t]*=[ \t]*\Z")
+_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]++")
+_PUNCTUATION = frozenset("{}()[]<>=")
+_CURLIES = frozenset("“”„«»")
+
+
+class Token(NamedTuple):
+    """`kind` is WORD, STRING, END or the punctuation itself; `first` says that it is the first of its line."""
+
+    kind: str
+    start: int
+    end: int
+    first: bool
+
+
+class Lexer:
+    """The tokens of one source: look ahead, take, and go back to where a recovery starts again."""
+
+    def __init__(self, source: Source, findings: Findings) -> None:
+        """Start at the beginning; mistakes go to `findings`."""
+        self._source = source
+        self._text = source.text
+        self._findings = findings
+        self._position = 0
+        self._first = True
+        self._ahead: deque[Token] = deque()
+        self._returns = len(source.text)
+        self.last = Token(END, 0, 0, first=True)
+
+    def peek(self, distance: int = 0) -> Token:
+        """Return a token that was not taken yet."""
+        while len(self._ahead) <= distance:
+            self._ahead.append(self._scan())
+        return self._ahead[distance]
+
+    def take(self) -> Token:
+        """Return the next token and pass it."""
+        self.last = self._ahead.popleft() if self._ahead else self._scan()
+        return self.last
+
+    def back_to(self, start: int) -> bool:
+        """Go back to a token that is the first of its line; refuse when the text has been read twice already."""
+        behind = self.last.end - start
+        if behind > self._returns:
+            return False
+        self._returns -= behind
+        self._ahead.clear()
+        self._position = start
+        self._first = True
+        return True
+
+    def stop(self) -> None:
+        """Read no further: what follows cannot be understood."""
+        self._position = len(self._text)
+        self._ahead.clear()
+
+    def span(self, token: Token) -> Span:
+        """Return where a token stands."""
+        return Span(self._source, token.start, token.end)
+
+    def text(self, token: Token) -> str:
+        """Return a token's characters as written."""
+        return self._text[token.start : token.end]
+
+    def column(self, token: Token) -> int:
+        """Return a token's column, from 1."""
+        return token.start - self._text.rfind("\n", 0, token.start)
+
+    def indentation(self, token: Token) -> int:
+        """Return the column at which the token's line begins to say something."""
+        start = self._text.rfind("\n", 0, token.start) + 1
+        line = self._text[start : token.start + 1]
+        return len(line) - len(line.lstrip()) + 1
+
+    def _scan(self) -> Token:
+        text = self._text
+        start, first = self._skip(self._position)
+        while start < len(text) and _CONTROL.match(text, start):
+            self._findings.add(errors.unprintable(text[start], Span(self._source, start, start + 1)))
+            start, broken = self._skip(_CONTROL.match(text, start).end())  # type: ignore[union-attr]  # just matched
+            first = first or broken
+        if start >= len(text):
+            self._position = start
+            return Token(END, start, start, first=True)
+        char = text[start]
+        if char in _PUNCTUATION and not text.startswith("<>", start):
+            self._position = start + 1
+            return Token(char, start, start + 1, first)
+        if char not in _CURLIES and (found := _WORD.match(text, start)):
+            self._position = found.end()
+            return Token(WORD, start, found.end(), first)
+        return self._unusual(char, start, first=first)
+
+    def _skip(self, before: int) -> tuple[int, bool]:
+        """Pass blanks and comments; tell whether a line ended among them."""
+        start = _SKIP.match(self._text, before).end()  # type: ignore[union-attr]  # the pattern matches the empty text
+        first = self._first or self._text.find("\n", before, start) >= 0
+        self._first = False
+        return start, first
+
+    def _unusual(self, char: str, start: int, *, first: bool) -> Token:
+        if char == '"':
+            return self._string(start, first=first)
+        if char == "'":
+            return self._quoted(_SINGLE, start, first=first)
+        if char == "<":
+            self._position = start + 2
+            return Token(WORD, start, start + 2, first)
+        if char in _CURLIES:
+            self._findings.add(errors.typographic_quote(Span(self._source, start, start + 1)))
+            return self._quoted(_CURLY, start, first=first)
+        self._findings.add(errors.comment_not_closed(Span(self._source, start, start + 2)))
+        self.stop()
+        return Token(END, start, start, first=True)
+
+    def _string(self, start: int, *, first: bool) -> Token:
+        found = _STRING.match(self._text, start, start + LONGEST_STRING)
+        if found is None or self._swallows(start, found.end()):
+            return self._not_closed(start, first=first)
+        self._position = found.end()
+        return Token(STRING, start, found.end(), first)
+
+    def _swallows(self, start: int, end: int) -> bool:
+        """Tell whether a string over several lines shows that its closing quote is another value's opening one."""
+        text = self._text
+        line = text.rfind("\n", start, end) + 1
+        if line == 0:
+            return False
+        return (end < len(text) and _GLUED.match(text, end) is not None) or bool(
+            _OPENS_A_VALUE.search(text, max(line, end - 200), end - 1)
+        )
+
+    def _quoted(self, pattern: re.Pattern[str], start: int, *, first: bool) -> Token:
+        found = pattern.match(self._text, start)
+        if found is None:
+            return self._not_closed(start, first=first)
+        self._position = found.end()
+        return Token(STRING, start, found.end(), first)
+
+    def _not_closed(self, start: int, *, first: bool) -> Token:
+        end = _TO_LINE_END.match(self._text, start).end()  # type: ignore[union-attr]  # matches the empty text
+        self._findings.add(errors.string_not_closed(Span(self._source, start, end)))
+        self._position = end
+        return Token(STRING, start, end, first)

@@ -1,0 +1,135 @@
+"""`load(path, schema)`: a file and what it includes, as typed settings, or as everything that is wrong with it.
+
+Nothing is bound, opened or started by loading: a file with errors has no effect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from config.binding import Gathered, GatheredModule, Gatherer
+from config.diagnostics import Diagnostic, Source, Span, in_order
+from config.findings import Findings
+from config.includes import Files
+from config.nodes import Option, Stanza, Statement
+from config.options import Declared, Options, bind, declared, names_of
+from config.readers import Reading
+from config.schema import Schema
+from config.stanzas import is_module_line, read_module_head, report_unknown_stanza
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleSettings:
+    """One loaded module: its options, and where its stanza begins."""
+
+    type: str
+    name: str
+    passive: bool
+    options: Options
+    span: Span
+    _origins: Mapping[str, Span] = field(repr=False, compare=False)
+
+    def origin(self, name: str) -> Span | None:
+        """Return where an option's value stands; None when it has its default."""
+        return self._origins.get(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """A configuration without errors: the global options, and the modules in the order of their first stanza."""
+
+    core: Options
+    modules: tuple[ModuleSettings, ...]
+    _origins: Mapping[str, Span] = field(repr=False, compare=False)
+
+    def core_origin(self, name: str) -> Span | None:
+        """Return where a global option's value stands; None when it has its default."""
+        return self._origins.get(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What loading gave: settings unless there are errors, all diagnostics in their order, the files that were read."""
+
+    settings: Settings | None
+    diagnostics: tuple[Diagnostic, ...]
+    sources: tuple[Source, ...]
+
+
+def load(path: Path, schema: Schema, search: Sequence[Path] = ()) -> Loaded:
+    """Load a configuration file.
+
+    Relative includes are looked for beside the including file, then in the folders of `search`. A file that is not
+    there is a diagnostic like any other.
+    """
+    findings = Findings()
+    files = Files(findings, search)
+    loading = _Loading(schema, findings)
+    for statement in files.read(path):
+        loading.take(statement)
+    settings = loading.finish()
+    return Loaded(settings, tuple(in_order(findings)), tuple(files.sources))
+
+
+class _Loading:
+    """The statements of one configuration on their way to settings."""
+
+    def __init__(self, schema: Schema, findings: Findings) -> None:
+        self._schema = schema
+        self._findings = findings
+        self._gatherer = Gatherer(schema, findings)
+        self._core = Gathered(schema.core, "")
+        self._modules: dict[tuple[str, str], GatheredModule] = {}
+        self._added: dict[str, tuple[object, ...]] = {}
+
+    def take(self, statement: Statement) -> None:
+        """Sort one statement of the global scope."""
+        if isinstance(statement, Option):
+            self._gatherer.option(statement, self._core)
+        elif isinstance(statement, Stanza):
+            self._stanza(statement)
+
+    def _stanza(self, stanza: Stanza) -> None:
+        core = self._core_stanza(stanza)
+        if core is not None and core.reader.stanza is not None:
+            more = core.reader.stanza(stanza, Reading(stanza.head[0].text, self._findings))
+            self._added[core.name] = (*self._added.get(core.name, ()), *more)
+            return
+        head = read_module_head(stanza, self._schema, self._findings)
+        if head is not None:
+            key = (head.spec.type, head.name)
+            self._modules[key] = self._gatherer.module(stanza, head, self._modules.get(key))
+        elif not is_module_line(stanza):
+            report_unknown_stanza(stanza, self._schema, self._findings)
+
+    def _core_stanza(self, stanza: Stanza) -> Declared | None:
+        """Return the global option that a stanza writes, such as `ESMTP_Listener { … }`."""
+        name = names_of(self._schema.core).get(stanza.head[0].text.lower())
+        return declared(self._schema.core)[name] if name is not None else None
+
+    def finish(self) -> Settings | None:
+        """Bind everything; None when anything is wrong."""
+        core = bind(
+            self._schema.core, self._core.written, where="", head=None, findings=self._findings, added=self._added
+        )
+        modules = []
+        for module in self._modules.values():
+            gathered = module.options
+            options = bind(
+                module.spec.options, gathered.written, where=gathered.where, head=module.span, findings=self._findings
+            )
+            if options is not None:
+                modules.append(
+                    ModuleSettings(
+                        module.spec.type, module.name, module.passive, options, module.span, _origins(gathered)
+                    )
+                )
+        if core is None or self._findings.errors:
+            return None
+        return Settings(core, tuple(modules), _origins(self._core))
+
+
+def _origins(gathered: Gathered) -> dict[str, Span]:
+    return {name: statement.value.span for name, statement in gathered.written.items()}

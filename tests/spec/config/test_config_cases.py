@@ -1,0 +1,45 @@
+"""Every case of this folder: a file, or a folder with `main.conf`, beside what loading it gives.
+
+`NAME.conf` is loaded; `NAME.expected` holds what is then in force, as `ringback config show` prints it, or `no settings`,
+and behind a line of dashes the diagnostics with their carets.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from config import load, render
+from config.show import show
+from tests.config.sample_schema import SCHEMA
+
+HERE = Path(__file__).parent
+CASES = sorted([*HERE.glob("*.conf"), *HERE.glob("*/main.conf")])
+
+
+def _name(path: Path) -> str:
+    return path.parent.name if path.name == "main.conf" else path.stem
+
+
+def outcome(path: Path) -> str:
+    loaded = load(path, SCHEMA)
+    settings = "no settings\n" if loaded.settings is None else show(loaded.settings)
+    diagnostics = render(loaded.diagnostics)
+    return f"{settings}----\n{diagnostics}" if diagnostics else settings
+
+
+@pytest.mark.parametrize("path", CASES, ids=_name)
+def test_a_file_gives_exactly_the_settings_and_diagnostics_beside_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(path.parent)
+    found = outcome(Path(path.name))
+    expected = path.with_suffix(".expected")
+    if os.environ.get("ACCEPT") == "1":
+        expected.write_text(found, encoding="utf-8")
+    assert found == expected.read_text(encoding="utf-8")
+
+
+def test_there_are_cases_and_none_without_its_input() -> None:
+    assert len(CASES) >= 20
+    assert {path.with_suffix(".conf") for path in HERE.rglob("*.expected")} <= set(CASES)
