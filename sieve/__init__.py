@@ -1,0 +1,45 @@
+"""The Sieve++ language: text to a compiled script, and a run of it in a session.
+
+`compile_script` reads, checks and compiles; its `Compiled` holds a `Script` or the `Diagnostic`s that say why not. A
+`Script` runs against a `Host`, which is all it knows of the world, and gives an `Outcome`. The functions a script can
+call are a `Library`. Nothing of SMTP, DNS or sockets is known here.
+"""
+
+from __future__ import annotations
+
+import functools
+
+from sieve import functions
+from sieve.compiler import Compiled, compile_script
+from sieve.host import CallbackAnswer, Host, MessageView
+from sieve.library import Effect, Library, SieveFunction, collect, sieve_function
+from sieve.phases import Need, Phase
+from sieve.runtime import Outcome, Script
+from sieve.settings import Limits, ScriptSettings
+
+
+@functools.cache
+def standard_library() -> Library:
+    """Return the library of all functions that ship; collected once."""
+    return collect(functions)
+
+
+__all__ = [
+    "CallbackAnswer",
+    "Compiled",
+    "Effect",
+    "Host",
+    "Library",
+    "Limits",
+    "MessageView",
+    "Need",
+    "Outcome",
+    "Phase",
+    "Script",
+    "ScriptSettings",
+    "SieveFunction",
+    "collect",
+    "compile_script",
+    "sieve_function",
+    "standard_library",
+]

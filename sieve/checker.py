@@ -1,0 +1,213 @@
+"""What can be known wrong before a script runs: names, phases, modules, arguments, and what looks unintended.
+
+A script has no loops, so the order of writing is the order of running, and one walk sees every assignment before the
+reads that it can reach.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from config.diagnostics import Diagnostic, Span
+from sieve import errors, macros, manual, nodes
+from sieve.binding import Binder, Bound, Role
+from sieve.library import Effect, Library, SieveFunction
+from sieve.phases import Need, Phase
+from sieve.settings import ScriptSettings
+
+_REFUSALS = frozenset({"reject", "ec_reject"})
+
+
+@dataclass(slots=True)
+class Checked:
+    """What the checker learnt of a script."""
+
+    calls: dict[nodes.Call, Bound] = field(default_factory=dict)
+    """The calls that can be compiled."""
+    needs: Need = Need.NOTHING
+    effects: set[Effect] = field(default_factory=set)
+    diagnostics: list[Diagnostic] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Flow:
+    """The variables of a script in the order of running."""
+
+    assigned: set[str] = field(default_factory=set)
+    unread: dict[str, list[Span]] = field(default_factory=dict)
+    warned: set[str] = field(default_factory=set)
+    shared: bool = False
+    """Whether an included script may set and read them too."""
+
+
+class Checker:
+    """Walks one script. It owns what it learns until `run` returns it."""
+
+    def __init__(self, phase: Phase, library: Library, modules: frozenset[str], settings: ScriptSettings) -> None:
+        """Check for `phase`, with these validation modules loaded."""
+        self._phase = phase
+        self._library = library
+        self._modules = modules
+        self._found = Checked()
+        self._flow = _Flow()
+        self._binder = Binder(settings.default_comparator, self._found.diagnostics)
+
+    def run(self, script: nodes.Block) -> Checked:
+        """Return what is known of the script, mistakes included."""
+        self._block(script)
+        if not self._flow.shared:
+            for name, spans in self._flow.unread.items():
+                self._found.diagnostics.extend(errors.never_read(name, span) for span in spans)
+        return self._found
+
+    # ------------------------------------------------------------ statements
+
+    def _block(self, block: nodes.Block) -> bool:
+        """Check a block and tell whether it always ends the phase."""
+        ended_by = ""
+        in_group = warned = False
+        for statement in block.statements:
+            terminal = self._terminal(statement)
+            if ended_by and not (terminal and in_group) and not warned:
+                self._found.diagnostics.append(errors.unreachable(_head(statement), ended_by))
+                warned = True
+            ends = self._statement(statement)
+            if not ended_by and (terminal or ends):
+                ended_by = terminal or "every branch"
+                in_group = bool(terminal)
+            in_group = in_group and bool(terminal)
+        return bool(ended_by)
+
+    def _terminal(self, statement: nodes.Statement) -> str:
+        """Return the name of a terminal action, else nothing."""
+        if isinstance(statement, nodes.Call):
+            function = self._library.get(statement.name)
+            if function is not None and function.terminal:
+                return statement.name
+        return ""
+
+    def _statement(self, statement: nodes.Statement) -> bool:
+        """Check a statement and tell whether all ways through it end the phase."""
+        if isinstance(statement, nodes.If):
+            ends = [self._branch(branch) for branch in statement.branches]
+            return all(ends) and statement.branches[-1].test is None
+        if isinstance(statement, nodes.Call):
+            self._call(statement, Role.STATEMENT)
+        elif isinstance(statement, nodes.Assign):
+            if isinstance(statement.value, nodes.Call):
+                self._call(statement.value, Role.VALUE)
+            else:
+                self._expression(statement.value)
+            self._assign(statement.target, warn=True)
+        else:
+            self._call(statement.value, Role.VALUE)
+            for target in statement.targets:
+                self._assign(target, warn=len(statement.targets) == 1)
+        return False
+
+    def _branch(self, branch: nodes.Branch) -> bool:
+        if branch.test is not None:
+            self._test(branch.test)
+        return self._block(branch.block)
+
+    def _test(self, test: nodes.Test) -> None:
+        if isinstance(test, nodes.Call):
+            self._call(test, Role.TEST)
+        elif isinstance(test, nodes.Not):
+            self._test(test.test)
+        elif isinstance(test, nodes.Junction):
+            for each in test.tests:
+                self._test(each)
+
+    # ------------------------------------------------------------ calls
+
+    def _call(self, call: nodes.Call, role: Role) -> None:
+        function = self._function(call)
+        bound = self._binder.bind(call, function, role) if function is not None else None
+        places = function is not None and function.name == "isset"
+        for argument in call.arguments:
+            if not isinstance(argument, nodes.Tag):
+                self._expression(argument, warn=not places)
+        if bound is not None:
+            self._found.calls[call] = bound
+            self._found.needs |= bound.function.needs
+            self._found.effects.add(bound.function.effect)
+        if call.name == "ec_include":
+            self._flow.shared = True
+        elif call.name in _REFUSALS and not call.arguments:
+            self._found.diagnostics.append(errors.default_refusal(call.name, call.name_span))
+
+    def _function(self, call: nodes.Call) -> SieveFunction | None:
+        """Return the function that a call names, if it may stand here."""
+        function = self._library.get(call.name)
+        legal = function.phases if function is not None else manual.FUNCTIONS.get(call.name)
+        mistake = None
+        if legal is None:
+            mistake = errors.unknown_function(call.name, call.name_span, self._library.names())
+        elif self._phase.value not in legal:
+            mistake = errors.wrong_phase(call.name, call.name_span, self._phase.value, legal)
+        elif function is None:
+            mistake = errors.not_yet_written(call.name, call.name_span)
+        elif function.module is not None and function.module not in self._modules:
+            mistake = errors.module_not_loaded(call.name, call.name_span, function.module)
+        if mistake is not None:
+            self._found.diagnostics.append(mistake)
+            return None
+        return function
+
+    # ------------------------------------------------------------ values
+
+    def _expression(self, node: nodes.Expression, *, warn: bool = True) -> None:
+        if isinstance(node, nodes.Text):
+            self._text(node)
+        elif isinstance(node, nodes.ListOf):
+            for item in node.items:
+                self._expression(item)
+        elif isinstance(node, nodes.Variable):
+            self._read(node.name, node.span, warn=warn)
+        elif isinstance(node, nodes.Index):
+            self._expression(node.of, warn=warn)
+            self._expression(node.key)
+
+    def _text(self, node: nodes.Text) -> None:
+        for part in macros.parts(node.value):
+            if isinstance(part, macros.VariablePart):
+                self._read(part.name, _within(node, f"${{{part.name}}}"), warn=True)
+            elif isinstance(part, macros.MacroPart):
+                self._found.needs |= part.macro.needs
+            elif isinstance(part, macros.Unknown):
+                self._found.diagnostics.append(errors.unknown_macro(part.text, _within(node, part.text)))
+        for name in macros.bare_names(node.value):
+            if name in self._flow.assigned:
+                self._flow.unread.pop(name, None)
+                self._found.diagnostics.append(errors.no_braces(name, _within(node, f"${name}")))
+
+    def _read(self, name: str, span: Span, *, warn: bool) -> None:
+        self._flow.unread.pop(name, None)
+        if warn and name not in self._flow.assigned and name not in self._flow.warned and not self._flow.shared:
+            self._flow.warned.add(name)
+            self._found.diagnostics.append(errors.unset_variable(name, span))
+
+    def _assign(self, target: nodes.Variable, *, warn: bool) -> None:
+        self._flow.assigned.add(target.name)
+        if warn:
+            self._flow.unread.setdefault(target.name, []).append(target.span)
+
+
+def _within(node: nodes.Text, written: str) -> Span:
+    """Return where `written` stands in a string, or the string's first line where escapes hide it."""
+    span, text = node.span, node.span.text
+    at = text.lower().find(written.lower()) if text.isascii() else text.find(written)
+    if at >= 0:
+        return Span(span.source, span.start + at, span.start + at + len(written))
+    end = text.find("\n")
+    return Span(span.source, span.start, span.start + end if end > 0 else span.end)
+
+
+def _head(statement: nodes.Statement) -> Span:
+    """Return the words a statement begins with, for a caret below them."""
+    if isinstance(statement, nodes.Call):
+        return statement.name_span
+    if isinstance(statement, nodes.If):
+        return Span(statement.span.source, statement.span.start, statement.span.start + len("if"))
+    return statement.targets[0].span if isinstance(statement, nodes.Destructure) else statement.target.span

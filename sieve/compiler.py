@@ -1,0 +1,234 @@
+"""Statements to closures, and the whole way from a source to a script.
+
+A block is a tuple of steps; a step tells whether the phase ended. Consecutive terminal actions are one group: all of
+them run, and the last one ends the phase. A block is a coroutine only where something in it waits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from config.diagnostics import Diagnostic, Source, has_errors
+from sieve import calls, nodes
+from sieve.binding import Bound
+from sieve.checker import Checker
+from sieve.conditions import Conditions, truth
+from sieve.expressions import expression, known
+from sieve.library import Library, Result
+from sieve.parser import parse
+from sieve.phases import Phase
+from sieve.runtime import Code, Frame, Script, Step, async_block, sync_block
+from sieve.settings import ScriptSettings
+from sieve.values import Value, as_list, as_text
+
+_INERT = frozenset({"require"})
+"""Statements that are checked and do nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A script, unless it has errors, and everything found about it."""
+
+    script: Script | None
+    diagnostics: tuple[Diagnostic, ...]
+
+
+def compile_script(
+    source: Source,
+    *,
+    phase: Phase,
+    library: Library,
+    modules: frozenset[str] = frozenset(),
+    settings: ScriptSettings = ScriptSettings(),  # noqa: B008 - frozen
+) -> Compiled:
+    """Read, check and compile one script for a phase, with the validation modules that are loaded.
+
+    All mistakes of the script are found in one run; a script comes back only where there is none.
+    """
+    tree, diagnostics = parse(source)
+    checked = Checker(phase, library, modules, settings).run(tree)
+    diagnostics += [each for each in checked.diagnostics if not _is_echo(each, diagnostics)]
+    body = Compiler(checked.calls, diagnostics).block(tree)
+    if has_errors(diagnostics):
+        return Compiled(None, tuple(diagnostics))
+    script = Script(
+        name=source.name,
+        phase=phase,
+        needs=checked.needs,
+        effects=frozenset(checked.effects),
+        is_async=body.waits,
+        settings=settings,
+        span=tree.span,
+        body=body.run,
+    )
+    return Compiled(script, tuple(diagnostics))
+
+
+def _is_echo(found: Diagnostic, formal: list[Diagnostic]) -> bool:
+    """Tell whether a warning may only be there because a statement could not be read."""
+    return not found.is_error and has_errors(formal)
+
+
+class Compiler:
+    """Compiles the statements of one script."""
+
+    def __init__(self, bound: dict[nodes.Call, Bound], diagnostics: list[Diagnostic]) -> None:
+        """Look calls up in `bound`; report what only compiling finds."""
+        self._bound = bound
+        self._conditions = Conditions(bound, diagnostics)
+
+    def block(self, block: nodes.Block) -> Code:
+        """Return code that runs a block and tells whether the phase ended."""
+        steps: list[Step] = []
+        statements = [each for each in block.statements if not (isinstance(each, nodes.Call) and each.name in _INERT)]
+        for number, statement in enumerate(statements):
+            follower = statements[number + 1] if number + 1 < len(statements) else None
+            code = self._statement(statement, follower)
+            steps.append((code.run, code.waits, statement.span))
+        if any(waits for _, waits, _ in steps):
+            return Code(async_block(tuple(steps)), waits=True)
+        return Code(sync_block(tuple(steps)))
+
+    def _statement(self, statement: nodes.Statement, follower: nodes.Statement | None) -> Code:
+        if isinstance(statement, nodes.Call):
+            return self._action(statement, ends=self._is_terminal(statement) and not self._is_terminal(follower))
+        if isinstance(statement, nodes.Assign):
+            return self._assign(statement)
+        if isinstance(statement, nodes.Destructure):
+            return self._destructure(statement)
+        return self._if(statement)
+
+    def _is_terminal(self, statement: nodes.Statement | None) -> bool:
+        bound = self._bound.get(statement) if isinstance(statement, nodes.Call) else None
+        return bound is not None and bound.function.terminal
+
+    def _action(self, statement: nodes.Call, *, ends: bool) -> Code:
+        """Compile a call for its effect. The name of an action is recorded before it runs."""
+        bound = self._bound.get(statement)
+        if bound is None:
+            return known(False)  # a mistake is reported, and nothing of this script will run
+        code = calls.call(bound)
+        run, name = code.run, bound.function.name
+        recorded = bound.function.result is Result.NOTHING
+        if code.waits:
+
+            async def waiting(frame: Frame) -> bool:
+                if recorded:
+                    frame.actions.append(name)
+                await run(frame)
+                return ends
+
+            return Code(waiting, waits=True)
+
+        def action(frame: Frame) -> bool:
+            if recorded:
+                frame.actions.append(name)
+            run(frame)
+            return ends
+
+        return Code(action)
+
+    # ------------------------------------------------------------ assignments
+
+    def _assign(self, statement: nodes.Assign) -> Code:
+        name = statement.target.name
+        value = self._value(statement.value)
+        run = value.run
+        if value.waits:
+
+            async def waiting(frame: Frame) -> bool:
+                frame.variables[name] = await run(frame)
+                return False
+
+            return Code(waiting, waits=True)
+
+        def assign(frame: Frame) -> bool:
+            frame.variables[name] = run(frame)
+            return False
+
+        return Code(assign)
+
+    def _value(self, node: nodes.Expression | nodes.Call) -> Code:
+        if not isinstance(node, nodes.Call):
+            return expression(node)
+        bound = self._bound.get(node)
+        if bound is None:
+            return known("")
+        code = calls.call(bound)
+        if bound.function.result is Result.TEST:
+            return _mapped(code, truth)
+        return _mapped(code, as_text) if bound.function.first else code
+
+    def _destructure(self, statement: nodes.Destructure) -> Code:
+        """Compile `($a, $b) = call`: surplus variables become unset, surplus values are dropped."""
+        names = tuple(target.name for target in statement.targets)
+        bound = self._bound.get(statement.value)
+        if bound is None:
+            return known(False)
+        code = calls.call(bound)
+        run = code.run
+        if code.waits:
+
+            async def waiting(frame: Frame) -> bool:
+                _spread(frame, names, await run(frame))
+                return False
+
+            return Code(waiting, waits=True)
+
+        def spread(frame: Frame) -> bool:
+            _spread(frame, names, run(frame))
+            return False
+
+        return Code(spread)
+
+    # ------------------------------------------------------------ if
+
+    def _if(self, statement: nodes.If) -> Code:
+        branches = [
+            (known(True) if each.test is None else self._conditions.compile(each.test), self.block(each.block))
+            for each in statement.branches
+        ]
+        if any(test.waits or block.waits for test, block in branches):
+            return Code(_waiting_if(branches), waits=True)
+        if len(branches) == 1:
+            holds, only = branches[0][0].run, branches[0][1].run
+            return Code(lambda frame: only(frame) if holds(frame) else False)
+        pairs = [(test.run, block.run) for test, block in branches]
+
+        def choose(frame: Frame) -> bool:
+            for holds, run in pairs:
+                if holds(frame):
+                    return bool(run(frame))
+            return False
+
+        return Code(choose)
+
+
+def _waiting_if(branches: list[tuple[Code, Code]]) -> Any:
+    async def choose(frame: Frame) -> bool:
+        for test, block in branches:
+            if await test.run(frame) if test.waits else test.run(frame):
+                return bool(await block.run(frame) if block.waits else block.run(frame))
+        return False
+
+    return choose
+
+
+def _mapped(code: Code, change: Any) -> Code:
+    run = code.run
+    if code.waits:
+
+        async def waiting(frame: Frame) -> Any:
+            return change(await run(frame))
+
+        return Code(waiting, waits=True)
+    return Code(lambda frame: change(run(frame)))
+
+
+def _spread(frame: Frame, names: tuple[str, ...], result: Any) -> None:
+    values: tuple[Value, ...] = as_list(truth(result) if isinstance(result, bool) else result)
+    for name, value in zip(names, values, strict=False):
+        frame.variables[name] = value
+    for name in names[len(values) :]:
+        frame.variables.pop(name, None)

@@ -1,0 +1,152 @@
+"""Values to closures: literals, lists, variables, elements and interpolated strings.
+
+What is constant is computed here, once. Everything else becomes a closure over what was resolved, which gets the
+frame of a run as its only argument.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sieve import errors, macros, nodes
+from sieve.binding import constant
+from sieve.runtime import Code, Frame
+from sieve.values import COERCE, UNSET, Place, ScriptError, Type, Value, as_text, flat
+
+
+def known(value: Any) -> Code:
+    """Return the code of a constant."""
+    return Code(lambda _frame: value, is_constant=True, value=value)
+
+
+def expression(node: nodes.Expression, wanted: Type = Type.ANY) -> Code:
+    """Compile a value that a parameter of the type `wanted` takes."""
+    value = constant(node)
+    if value is not None:
+        return known(value if wanted is Type.LINES else COERCE[wanted](value))
+    if isinstance(node, nodes.Text):
+        return _coerced(_text(node, flatten=wanted is Type.LINES), wanted, is_text=True)
+    if isinstance(node, nodes.ListOf):
+        return _list(node)
+    if isinstance(node, nodes.Index):
+        return _coerced(_index(node, place=wanted is Type.PLACE), wanted)
+    assert isinstance(node, nodes.Variable)  # noqa: S101 - numbers are constants
+    return _variable(node.name, wanted)
+
+
+def _coerced(code: Code, wanted: Type, *, is_text: bool = False) -> Code:
+    """Turn what `code` gives into what is wanted, where it is not that already."""
+    if wanted in {Type.ANY, Type.PLACE} or (is_text and wanted in {Type.TEXT, Type.LINES}):
+        return code
+    coerce, run = COERCE[wanted], code.run
+    if code.waits:
+
+        async def waiting(frame: Frame) -> Any:
+            return coerce(await run(frame))
+
+        return Code(waiting, waits=True)
+    return Code(lambda frame: coerce(run(frame)))
+
+
+def _variable(name: str, wanted: Type) -> Code:
+    if wanted is Type.PLACE:
+        return Code(lambda frame: frame.variables.get(name, UNSET))
+    if wanted is Type.ANY:
+        return Code(lambda frame: frame.variables.get(name, ""))
+    coerce = COERCE[wanted]
+    return Code(lambda frame: coerce(frame.variables.get(name, "")))
+
+
+# ---------------------------------------------------------------- elements
+
+
+def element(container: Place, key: Place) -> Place:
+    """Return an element: of a hash by key, of a list by offset from 0 or, negative, from the end; UNSET if none."""
+    if isinstance(container, dict):
+        return container.get(as_text(key), UNSET) if key is not UNSET else UNSET
+    if container is UNSET or key is UNSET:
+        return UNSET
+    items = container if isinstance(container, tuple) else (as_text(container),)
+    offset = int(COERCE[Type.NUMBER](key))
+    return items[offset] if -len(items) <= offset < len(items) else UNSET
+
+
+def _index(node: nodes.Index, *, place: bool) -> Code:
+    container = expression(node.of, Type.PLACE).run
+    key = expression(node.key)
+    missing: Place = UNSET if place else ""
+
+    def pick(holder: Place, chosen: Value) -> Place:
+        found = element(holder, chosen)
+        return missing if found is UNSET else found
+
+    if key.waits:
+
+        async def waiting(frame: Frame) -> Place:
+            return pick(container(frame), await key.run(frame))
+
+        return Code(waiting, waits=True)
+    chosen = key.run
+    return Code(lambda frame: pick(container(frame), chosen(frame)))
+
+
+def _list(node: nodes.ListOf) -> Code:
+    codes = [expression(item, Type.TEXT) for item in node.items]
+    if any(code.waits for code in codes):
+
+        async def waiting(frame: Frame) -> tuple[str, ...]:
+            return tuple([await code.run(frame) if code.waits else code.run(frame) for code in codes])
+
+        return Code(waiting, waits=True)
+    runs = [code.run for code in codes]
+    return Code(lambda frame: tuple([run(frame) for run in runs]))
+
+
+# ---------------------------------------------------------------- interpolation
+
+
+def _text(node: nodes.Text, *, flatten: bool) -> Code:
+    """Compile a string with places to fill. Only what is put in is flattened: the operator's own line breaks stay."""
+    pieces = [_piece(part, flatten=flatten) for part in macros.parts(node.value)]
+    if len(pieces) == 1:
+        return pieces[0]
+    if any(piece.waits for piece in pieces):
+
+        async def waiting(frame: Frame) -> str:
+            return _joined(frame, [await piece.run(frame) if piece.waits else piece.run(frame) for piece in pieces])
+
+        return Code(waiting, waits=True)
+    runs = [piece.run for piece in pieces]
+    return Code(lambda frame: _joined(frame, [run(frame) for run in runs]))
+
+
+def _joined(frame: Frame, pieces: list[str]) -> str:
+    text = "".join(pieces)
+    if len(text) > frame.settings.limits.string:
+        raise ScriptError(errors.string_too_long(frame.settings.limits.string))
+    return text
+
+
+def _piece(part: macros.Part, *, flatten: bool) -> Code:
+    if isinstance(part, str):
+        return known(part)
+    if isinstance(part, macros.Unknown):
+        return known(part.text)
+    if isinstance(part, macros.VariablePart):
+        name = part.name
+        if flatten:
+            return Code(lambda frame: flat(as_text(frame.variables.get(name, ""))))
+        return Code(lambda frame: as_text(frame.variables.get(name, "")))
+    run = part.macro.run
+    if part.macro.waits:
+        return Code(_waiting_macro(run, flatten=flatten), waits=True)
+    return Code((lambda frame: flat(run(frame))) if flatten else run)
+
+
+def _waiting_macro(run: Callable[[Any], Any], *, flatten: bool) -> Callable[[Frame], Any]:
+    async def waiting(frame: Frame) -> str:
+        text = await run(frame)
+        return flat(text) if flatten else text
+
+    return waiting

@@ -1,0 +1,21 @@
+"""Asking a sender's own mail server whether the sender exists."""
+
+from __future__ import annotations
+
+from sieve.addresses import is_plausible
+from sieve.library import sieve_function
+from sieve.runtime import Frame
+
+
+@sieve_function(module="smtp_cbv")
+async def smtp_callback_verify(frame: Frame, email_address: str, sender_address: str | None = None) -> tuple[str, ...]:
+    """Ask the mail exchanger of an address whether it would take mail for it.
+
+    Returns `[status, message]`: the status is `pass`, `fail`, `transient` or `error`, the message the exchanger's
+    full answer. With a sender address the question is asked in its name instead of the configured one. An address
+    that is empty or malformed is an `error`, so that a bounce, whose sender is empty, stays deliverable.
+    """
+    if not is_plausible(email_address):
+        return ("error", "not a mail address")
+    answer = await frame.host.callback(email_address, sender_address)
+    return (answer.status, answer.message)

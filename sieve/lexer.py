@@ -1,0 +1,211 @@
+r"""Characters to tokens.
+
+    token    = word | tag | variable | number | string | block | mark
+    word     = letter { letter | digit | "_" }
+    tag      = ":" word
+    variable = "$" word
+    number   = ["-"] digits ["." digits] ["K" | "M" | "G"]
+    string   = '"' { any | "\" any } '"'            (backslash and any character is that character)
+    block    = "text:" rest of line, lines, "." alone  (a line's first of two dots is removed)
+    mark     = "{" | "}" | "(" | ")" | "[" | "]" | "," | ";" | "="
+
+Blanks, `# …` and `/* … */` separate and are dropped; no blank is needed where the reading is clear without. One
+regular expression finds each token, so a hostile text costs time in proportion to its length and no stack.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import NamedTuple
+
+from config.diagnostics import Diagnostic, Source, Span
+from sieve import errors
+
+_FACTOR = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
+LARGEST_NUMBER = (1 << 63) - 1
+"""Numbers are those of a 64-bit machine, as in Momentum."""
+
+_LONGEST_NUMBER = 40
+"""Digits that are looked at; a longer number is out of range whatever they are."""
+
+
+class Kind(Enum):
+    """What a token is."""
+
+    WORD = auto()
+    TAG = auto()
+    VARIABLE = auto()
+    NUMBER = auto()
+    TEXT = auto()
+    MARK = auto()
+    END = auto()
+
+
+class Token(NamedTuple):
+    """A token: `value` is the name, the number, the string's text, or the mark itself."""
+
+    kind: Kind
+    start: int
+    end: int
+    value: str | int | float
+    leads: bool
+    """Whether it is the first of its line."""
+
+
+@dataclass(slots=True)
+class Tokens:
+    """What the lexer found: tokens with an END at the end, comments for the formatter, and the mistakes."""
+
+    tokens: list[Token] = field(default_factory=list)
+    comments: list[tuple[int, int]] = field(default_factory=list)
+    diagnostics: list[Diagnostic] = field(default_factory=list)
+    cut: bool = False
+    """Whether something unclosed swallowed the end, so that what seems missing there is its echo."""
+
+
+_TOKEN = re.compile(
+    r"""
+      (?P<blank>[ \t\r\n\f\v]+)
+    | (?P<comment>\#[^\n]*|/\*.*?\*/)
+    | (?P<open_comment>/\*)
+    | (?P<block>(?i:text):[ \t]*(?:\#[^\n]*)?\r?\n)
+    | (?P<word>[A-Za-z_][A-Za-z0-9_]*)
+    | (?P<tag>:[A-Za-z_][A-Za-z0-9_]*)
+    | (?P<variable>\$[A-Za-z_][A-Za-z0-9_]*)
+    | (?P<number>-?[0-9]+(?:\.[0-9]+)?[KMGkmg]?(?![A-Za-z0-9_.]))
+    | (?P<bad_number>-?[0-9][A-Za-z0-9_.]*)
+    | (?P<string>"[^"\\]*+(?:\\.[^"\\]*+)*+")
+    | (?P<open_string>")
+    | (?P<mark>[{}()\[\],;=])
+    | (?P<curly>[\u201c\u201d\u201e\u2018\u2019`'][^"\u201c\u201d\u2018\u2019`'\n]*[\u201c\u201d\u2018\u2019`'])
+    | (?P<stranger>[^ \t\r\n\f\vA-Za-z0-9_":$/{}()\[\],;=\#-]+)
+    | (?P<rest>.)
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_BLOCK_END = re.compile(r"^\.[ \t]*\r?(?:\n|\Z)", re.MULTILINE)
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+_WORDLIKE = {"word": Kind.WORD, "tag": Kind.TAG, "variable": Kind.VARIABLE}
+_SKIP = {Kind.WORD: 0, Kind.TAG: 1, Kind.VARIABLE: 1}
+
+
+class Lexer:
+    """Cuts one source into tokens. It owns its `Tokens` until `run` returns them."""
+
+    def __init__(self, source: Source) -> None:
+        """Prepare to read `source`."""
+        self._source = source
+        self._found = Tokens()
+        self._leads = True
+
+    def run(self) -> Tokens:
+        """Return all tokens; where a string or comment never ends, those before it."""
+        text = self._source.text
+        at, match = 0, _TOKEN.match
+        while at < len(text):
+            found = match(text, at)
+            if found is None:  # pragma: no cover - `rest` takes any character
+                raise AssertionError(at)
+            at = self._take(found.lastgroup or "", found.start(), found.end())
+        self._found.tokens.append(Token(Kind.END, len(text), len(text), "", leads=True))
+        return self._found
+
+    def _take(self, group: str, start: int, end: int) -> int:
+        """Turn one match into a token or a mistake and return where to go on."""
+        if group == "blank":
+            self._leads = self._leads or self._source.text.find("\n", start, end) >= 0
+            return end
+        if group in _WORDLIKE:
+            kind = _WORDLIKE[group]
+            name = self._source.text[start + _SKIP[kind] : end].lower()
+            return self._add(kind, start, end, name)
+        if group == "mark":
+            return self._add(Kind.MARK, start, end, self._source.text[start:end])
+        reader = {"string": self._string, "number": self._number, "block": self._block, "comment": self._comment}
+        return reader[group](start, end) if group in reader else self._mistake(group, start, end)
+
+    def _comment(self, start: int, end: int) -> int:
+        self._found.comments.append((start, end))
+        return end
+
+    def _add(self, kind: Kind, start: int, end: int, value: str | float) -> int:
+        self._found.tokens.append(Token(kind, start, end, value, self._leads))
+        self._leads = False
+        return end
+
+    def _string(self, start: int, end: int) -> int:
+        text = self._source.text[start + 1 : end - 1]
+        if "\\" in text:
+            text = _ESCAPE.sub(r"\1", text)
+        return self._add(Kind.TEXT, start, end, text)
+
+    def _number(self, start: int, end: int) -> int:
+        text = self._source.text[start:end]
+        digits, unit = (text[:-1], text[-1].upper()) if text[-1].isalpha() else (text, "")
+        if len(digits) > _LONGEST_NUMBER:
+            self._report(errors.number_too_large(self._span(start, end)))
+            return self._add(Kind.NUMBER, start, end, 0)
+        value: int | float = float(digits) if "." in digits else int(digits)
+        value *= _FACTOR[unit]
+        if abs(value) > LARGEST_NUMBER:
+            self._report(errors.number_too_large(self._span(start, end)))
+            value = 0
+        return self._add(Kind.NUMBER, start, end, value)
+
+    def _block(self, start: int, end: int) -> int:
+        last = _BLOCK_END.search(self._source.text, end)
+        if last is None:
+            return self._cut(errors.unclosed_text_block(self._span(start, start + len("text:"))))
+        lines = self._source.text[end : last.start()].replace("\r\n", "\n").split("\n")
+        unstuffed = [line[1:] if line.startswith("..") else line for line in lines]
+        self._add(Kind.TEXT, start, last.end(), "\n".join(unstuffed))
+        self._leads = True
+        return last.end()
+
+    def _mistake(self, group: str, start: int, end: int) -> int:
+        """Report characters that begin no token; an unclosed string or comment takes the rest of the text."""
+        if group == "open_comment":
+            return self._cut(errors.unclosed_comment(self._span(start, end)))
+        if group == "open_string":
+            return self._cut(errors.unclosed_string(self._unclosed_string(start)))
+        if group == "bad_number":
+            self._report(errors.not_a_number(self._span(start, end)))
+            return self._add(Kind.NUMBER, start, end, 0)
+        if group == "curly":
+            self._report(errors.wrong_quotes(self._span(start, end)))
+            return self._add(Kind.TEXT, start, end, "")
+        self._report(errors.stray_characters(self._span(start, end)))
+        return end
+
+    def _unclosed_string(self, start: int) -> Span:
+        """Return where the missing quote most likely belongs: the first string that swallowed the end of a statement.
+
+        Every string after a missing quote is read inside out, so that nothing found behind it is worth reporting.
+        """
+        for number, token in enumerate(self._found.tokens):
+            if token.kind is Kind.TEXT and self._swallowed_a_statement(token):
+                start = token.start
+                del self._found.tokens[number:]
+                self._found.diagnostics = [
+                    each for each in self._found.diagnostics if each.span is None or each.span.start < start
+                ]
+                break
+        line_end = self._source.text.find("\n", start)
+        return self._span(start, line_end if line_end > start else len(self._source.text))
+
+    def _swallowed_a_statement(self, token: Token) -> bool:
+        first_line = self._source.text[token.start : token.end].partition("\n")
+        return bool(first_line[1]) and first_line[0].rstrip().endswith((";", "{"))
+
+    def _span(self, start: int, end: int) -> Span:
+        return Span(self._source, start, end)
+
+    def _cut(self, diagnostic: Diagnostic) -> int:
+        self._report(diagnostic)
+        self._found.cut = True
+        return len(self._source.text)
+
+    def _report(self, diagnostic: Diagnostic) -> None:
+        self._found.diagnostics.append(diagnostic)

@@ -1,0 +1,227 @@
+"""How a function of the language is declared, and the immutable library of all of them.
+
+A function is declared once: `@sieve_function(…)` above a Python function whose signature is the signature in scripts.
+A positional parameter is an argument (with a default: optional), a keyword-only parameter is a tag, the return type
+says whether it is an action (`None`), a test (`bool`) or has a value. The docstring is the entry in the reference. A
+first parameter called `frame` gets the running script; a function without it cannot see or change the world.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum, StrEnum, auto
+from types import MappingProxyType, ModuleType
+from typing import Any
+
+from sieve import manual
+from sieve.phases import Need, phases_providing
+from sieve.values import Hash, Lines, Place, ReplyCode, Type, Value
+
+
+class Result(Enum):
+    """What a function gives back."""
+
+    NOTHING = auto()
+    TEST = auto()
+    VALUE = auto()
+
+
+class Effect(Enum):
+    """What a function changes beside the reply: nothing, the whole message, or one recipient's copy."""
+
+    NONE = "nothing"
+    MESSAGE = "the message"
+    RECIPIENT = "one recipient"
+
+
+class AddressPart(StrEnum):
+    """A keyword-only parameter of this type takes one of the tags `:all :localpart :domain :user :detail`."""
+
+    ALL = "all"
+    LOCALPART = "localpart"
+    DOMAIN = "domain"
+    USER = "user"
+    DETAIL = "detail"
+
+
+ADDRESS_PARTS = frozenset(part.value for part in AddressPart)
+
+_TYPES: dict[str, Type] = {
+    "str": Type.TEXT,
+    "Lines": Type.LINES,
+    "int": Type.WHOLE,
+    "float": Type.NUMBER,
+    "ReplyCode": Type.REPLY_CODE,
+    "tuple[str, ...]": Type.LIST,
+    "bool": Type.FLAG,
+    "Hash": Type.HASH,
+    "Value": Type.ANY,
+    "Place": Type.PLACE,
+}
+"""Annotations are read as they are written: the aliases of `sieve.values` are recursive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One argument or tag of a function."""
+
+    name: str
+    type: Type
+    required: bool
+    variadic: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class SieveFunction:
+    """A function of the language: its code and all that was declared of it."""
+
+    name: str
+    run: Callable[..., Any]
+    waits: bool
+    """Whether it is a coroutine."""
+    takes_frame: bool
+    result: Result
+    parameters: tuple[Parameter, ...]
+    tags: Mapping[str, Parameter]
+    address_part: bool
+    """Whether it takes one of the address part tags."""
+    phases: tuple[str, ...]
+    needs: Need
+    effect: Effect
+    terminal: bool
+    first: bool
+    """Whether an assignment takes the first of its values, while a test tries all."""
+    module: str | None
+    documentation: str
+
+    @property
+    def fewest(self) -> int:
+        """Arguments that it must have."""
+        return sum(1 for parameter in self.parameters if parameter.required)
+
+    @property
+    def most(self) -> int | None:
+        """Arguments that it can have; None for any number."""
+        return None if self.parameters and self.parameters[-1].variadic else len(self.parameters)
+
+
+def sieve_function(
+    *,
+    name: str | None = None,
+    needs: Need = Need.NOTHING,
+    effect: Effect = Effect.NONE,
+    terminal: bool = False,
+    first: bool = False,
+    module: str | None = None,
+) -> Callable[[Callable[..., Any]], SieveFunction]:
+    """Declare a function of the language; its phases are the manual's, else those that provide what it needs.
+
+    Raises:
+        TypeError: the signature has a parameter that no script could fill.
+    """
+
+    def declare(run: Callable[..., Any]) -> SieveFunction:
+        own_name = name or run.__name__
+        signature = inspect.signature(run)
+        named = [each for each in signature.parameters.values() if each.name != "frame"]
+        keywords = [each for each in named if each.kind is inspect.Parameter.KEYWORD_ONLY]
+        tags = {
+            each.name.rstrip("_"): _parameter(own_name, each) for each in keywords if each.annotation != "AddressPart"
+        }
+        positional = tuple(_parameter(own_name, each) for each in named if each not in keywords)
+        return SieveFunction(
+            name=own_name,
+            run=run,
+            waits=inspect.iscoroutinefunction(run),
+            takes_frame="frame" in signature.parameters,
+            result=_result(signature.return_annotation),
+            parameters=positional,
+            tags=MappingProxyType(tags),
+            address_part=len(tags) != len(keywords),
+            phases=manual.FUNCTIONS.get(own_name) or _phases(needs),
+            needs=needs,
+            effect=effect,
+            terminal=terminal,
+            first=first,
+            module=module,
+            documentation=inspect.cleandoc(run.__doc__ or ""),
+        )
+
+    return declare
+
+
+def _phases(needs: Need) -> tuple[str, ...]:
+    legal = phases_providing(needs)
+    return tuple(phase.value for phase in type(next(iter(legal))) if phase in legal)
+
+
+def _result(annotation: str) -> Result:
+    return {"None": Result.NOTHING, "bool": Result.TEST}.get(annotation, Result.VALUE)
+
+
+def _parameter(function: str, parameter: inspect.Parameter) -> Parameter:
+    """Read one parameter of a declaration."""
+    found = _TYPES.get(str(parameter.annotation).removesuffix(" | None"))
+    if found is None:
+        message = f"{function}: no script can give {parameter.name}: {parameter.annotation}"
+        raise TypeError(message)
+    variadic = parameter.kind is inspect.Parameter.VAR_POSITIONAL
+    required = parameter.default is inspect.Parameter.empty and not variadic
+    return Parameter(parameter.name.rstrip("_"), found, required, variadic)
+
+
+@dataclass(frozen=True, slots=True)
+class Library:
+    """All functions that scripts can call, by name."""
+
+    functions: Mapping[str, SieveFunction]
+
+    def get(self, name: str) -> SieveFunction | None:
+        """Return the function of that name in lower case."""
+        return self.functions.get(name)
+
+    def __iter__(self) -> Iterator[SieveFunction]:
+        """Iterate by name."""
+        return iter(sorted(self.functions.values(), key=lambda each: each.name))
+
+    def names(self) -> frozenset[str]:
+        """Return every name a script may write: ours and the rest of the manual's."""
+        return frozenset(self.functions) | frozenset(manual.FUNCTIONS)
+
+
+def collect(package: ModuleType) -> Library:
+    """Import every module of `package` and return the library of the functions declared there.
+
+    Raises:
+        TypeError: two functions have one name.
+    """
+    functions: dict[str, SieveFunction] = {}
+    for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        module = importlib.import_module(found.name)
+        for value in vars(module).values():
+            if isinstance(value, SieveFunction) and functions.setdefault(value.name, value) is not value:
+                message = f"two functions are called {value.name}"
+                raise TypeError(message)
+    return Library(MappingProxyType(functions))
+
+
+__all__ = [
+    "ADDRESS_PARTS",
+    "AddressPart",
+    "Effect",
+    "Hash",
+    "Library",
+    "Lines",
+    "Parameter",
+    "Place",
+    "ReplyCode",
+    "Result",
+    "SieveFunction",
+    "Value",
+    "collect",
+    "sieve_function",
+]

@@ -1,0 +1,110 @@
+"""The manual's table of functions: each name with the phases in which it is legal.
+
+It holds every function of Momentum 2.2, those that Ringback does not have too, so that legality is judged by one
+table and a script that uses a missing one is told so by name.
+"""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+
+from sieve.phases import Phase
+
+EVERY = tuple(phase.value for phase in Phase)
+_MESSAGE = ("data", "spool", "each_rcpt", "set_binding")
+_CONTENT_EDIT = ("data", "spool", "each_rcpt")
+
+_TABLE: tuple[tuple[tuple[str, ...], str], ...] = (
+    (
+        EVERY,
+        (
+            "audit_connections_on_listener audit_connections_on_service audit_series audit_series_add "
+            "audit_service check_cidr ds_execute ds_fetch ds_fetch_flat ds_fetch_hash ec_action ec_add "
+            "ec_base64_decode ec_base64_encode ec_ceil ec_config ec_disconnect ec_div ec_dns_lookup ec_error_mode "
+            "ec_explode ec_floor ec_gauge_cache_dec ec_gauge_cache_get ec_gauge_cache_inc ec_gauge_cache_init "
+            "ec_host_fingerprint ec_inc_counter ec_include ec_interfaces ec_ip_connections "
+            "ec_ip_connections_cluster ec_ip_receptions ec_ip_receptions_cluster ec_ip_rejections "
+            "ec_ip_rejections_cluster ec_keep ec_log ec_mem_usage ec_mime_boundary_create ec_mod ec_mul "
+            "ec_nearbyint ec_pcre_match ec_rand ec_reject ec_rfc2047_encode_header ec_round "
+            "ec_shared_throttle_check ec_shared_throttle_create ec_shared_throttle_inc ec_shared_throttle_tarpit "
+            "ec_spool_space ec_sub ec_tarpit ec_test ec_thread_pool_get_queue_size ec_throttle_check "
+            "ec_throttle_create ec_throttle_dec ec_throttle_inc ec_throttle_tarpit ec_tolower ec_trunc "
+            "ec_valid_binding ec_valid_binding_group envelope generate_mail_raw hash_create hash_dump hash_get "
+            "hash_keys hash_set hash_values is_true join keep qp_encode query_cidr reject reload_cidr reverse "
+            "reverse_delim snmp_trap split stop thread_pool_stats type vctx_conn_delete vctx_conn_get "
+            "vctx_conn_set vctx_mess_delete vctx_mess_get vctx_mess_set"
+        ),
+    ),
+    (
+        ("data",),
+        (
+            "beik_scan brightmail clamav_avscan cloudmark_score commtouch_scan csapi_avscan ec_url_ripper "
+            "eleven_scan f_secure_avscan pe2_mark_bounced pe2_mark_unsubscribed"
+        ),
+    ),
+    (
+        ("each_rcpt",),
+        "define_cidr ec_maildir ec_set_routing_gateway",
+    ),
+    (
+        ("core_final_validation",),
+        "ec_dk_sign ec_dkim_sign",
+    ),
+    (
+        ("set_binding",),
+        "ec_set_binding ec_set_binding_group",
+    ),
+    (
+        ("connect", "ehlo"),
+        "advertize_esmtp_capability disable_esmtp_capability",
+    ),
+    (
+        ("mailfrom", "rcptto"),
+        "smtp_callback_verify",
+    ),
+    (
+        _CONTENT_EDIT,
+        "disclaimer_add ec_header_add ec_header_postfix ec_header_prefix ec_rfc2047_encode_addresses ec_trace_context",
+    ),
+    (
+        ("spool", "each_rcpt", "set_binding"),
+        "ec_log_file",
+    ),
+    (
+        ("mailfrom", "rcptto", "data", "spool"),
+        "add_recipient",
+    ),
+    (
+        ("rcptto", "data", "spool", "each_rcpt"),
+        "discard ec_discard ec_redirect ec_rewrite_mailfrom redirect",
+    ),
+    (
+        _MESSAGE,
+        (
+            "ec_bounce_classify ec_dk_responsible_domain ec_dkim_domains ec_dkim_responsible_domain ec_forward "
+            "ec_header_delete ec_header_get ec_mime_parts ec_rfc3464_delivery_status ec_valid_mime"
+        ),
+    ),
+    (
+        ("mailfrom", "rcptto", "data", "each_rcpt", "set_binding"),
+        "address",
+    ),
+    (
+        ("rcptto", "data", "spool", "each_rcpt", "set_binding"),
+        (
+            "ec_get_message_code ec_get_message_creation_time ec_get_message_id ec_get_message_mailfrom "
+            "ec_get_message_num_retries ec_get_message_protocol ec_get_message_rcptto "
+            "ec_get_message_received_from ec_get_message_received_from_port ec_get_message_received_via "
+            "ec_get_message_received_via_port ec_get_message_size ec_get_message_spool_name"
+        ),
+    ),
+    (
+        ("accept", "connect", "ehlo", "mailfrom", "rcptto", "data"),
+        "ec_cluster_cache_get ec_cluster_cache_set",
+    ),
+)
+
+FUNCTIONS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
+    {name: phases for phases, names in _TABLE for name in names.split()}
+)
+"""Name to phases, in the order of a session. `core_final_validation` is a phase that Ringback's scripts do not have."""

@@ -1,0 +1,99 @@
+"""Patterns: `:matches` globs and regular expressions, matched by RE2 in time linear in the text.
+
+Text is matched as characters. A byte that is not UTF-8, which strings keep as a surrogate escape, counts as one
+character of its own: RE2 knows no surrogates, so such bytes are carried through a private range of Unicode.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import re2
+
+_FIRST_ESCAPED, _PRIVATE = 0xDC80, 0x10F780
+_TO_PRIVATE = {_FIRST_ESCAPED + byte: _PRIVATE + byte for byte in range(128)}
+_FROM_PRIVATE = {_PRIVATE + byte: _FIRST_ESCAPED + byte for byte in range(128)}
+
+
+class PatternRefusedError(Exception):
+    """RE2 does not take this pattern; the reason is RE2's."""
+
+
+def encoded(text: str) -> bytes:
+    """Return `text` as UTF-8, foreign bytes as private characters."""
+    if text.isascii():
+        return text.encode("ascii")
+    return text.translate(_TO_PRIVATE).encode("utf-8", "replace")
+
+
+def decoded(raw: bytes) -> str:
+    """Undo `encoded`."""
+    text = raw.decode("utf-8", "replace")
+    return text if text.isascii() else text.translate(_FROM_PRIVATE)
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    """A compiled pattern."""
+
+    engine: Any
+
+    def found(self, text: str) -> bool:
+        """Tell whether the pattern matches anywhere in `text` (a glob: all of it)."""
+        return self.engine.search(encoded(text)) is not None
+
+    def groups(self, text: str) -> tuple[str, ...] | None:
+        """Return the whole match and its groups, absent groups as empty text; None where nothing matches."""
+        match = self.engine.search(encoded(text))
+        if match is None:
+            return None
+        return tuple(decoded(match[number] or b"") for number in range(match.re.groups + 1))
+
+
+def _options(*, ignore_case: bool) -> Any:
+    options = re2.Options()
+    options.log_errors = False
+    options.case_sensitive = not ignore_case
+    return options
+
+
+@functools.lru_cache(maxsize=1024)
+def linear_pattern(pattern: str, *, ignore_case: bool = False) -> Pattern:
+    """Compile a regular expression for RE2.
+
+    Raises:
+        PatternRefusedError: RE2 does not take it.
+    """
+    try:
+        return Pattern(re2.compile(encoded(normal(pattern)), _options(ignore_case=ignore_case)))
+    except re2.error as refused:
+        reason = refused.args[0]
+        raise PatternRefusedError(
+            reason.decode("utf-8", "replace") if isinstance(reason, bytes) else str(reason)
+        ) from None
+
+
+_GLOB = re.compile(r"\\(.)|([*?])", re.DOTALL)
+
+
+@functools.lru_cache(maxsize=1024)
+def glob_pattern(glob: str) -> Pattern:
+    r"""Compile a `:matches` pattern: `*`, `?`, and `\` before a character that stands for itself (RFC 5228, 2.7.1)."""
+    parts, at = ["(?s)\\A"], 0
+    for found in _GLOB.finditer(glob):
+        parts.append(re2.escape(glob[at : found.start()].translate(_TO_PRIVATE)))
+        parts.append({"*": "(.*?)", "?": "(.)"}.get(found[2], "") or re2.escape(found[1].translate(_TO_PRIVATE)))
+        at = found.end()
+    parts += [re2.escape(glob[at:].translate(_TO_PRIVATE)), "\\z"]
+    return Pattern(re2.compile("".join(parts).encode("utf-8", "replace"), _options(ignore_case=False)))
+
+
+_OPEN_QUANTIFIER = re.compile(r"(\\.)|\{,([0-9]+)\}", re.DOTALL)
+
+
+def normal(pattern: str) -> str:
+    """Return the pattern with `{,n}` as `{0,n}`, which PCRE2, Python and RE2 read in three ways."""
+    return _OPEN_QUANTIFIER.sub(lambda found: found[1] or f"{{0,{found[2]}}}", pattern)

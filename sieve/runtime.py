@@ -1,0 +1,246 @@
+"""A compiled script and one run of it: Script, Frame, Outcome, the budgets and run-time errors.
+
+A `Frame` is the mutable state of one run and belongs to it alone. Closures made by the compiler get it as their only
+argument; functions of the library get it when their first parameter asks for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from time import monotonic
+from types import MappingProxyType
+from typing import Any, TypeAlias
+
+from config.diagnostics import Span
+from sieve import errors
+from sieve.host import Host
+from sieve.library import Effect
+from sieve.phases import Need, Phase
+from sieve.settings import ErrorMode, ScriptSettings
+from sieve.values import ScriptError, Value
+
+NO_REPLY = 250
+FAILED_CODE = 451
+CLOSING_CODE = 421
+_NO_VARIABLES: Mapping[str, Value] = MappingProxyType({})
+
+
+class Fault(Exception):
+    """A run-time error and the place in the script where it happened."""
+
+    def __init__(self, span: Span, reason: str, *, fatal: bool = False) -> None:
+        """Keep place and reason; a fatal one ends the script in every error mode."""
+        super().__init__(reason)
+        self.span = span
+        self.reason = reason
+        self.fatal = fatal
+
+
+def located(error: Exception, span: Span) -> Fault:
+    """Return `error` as a fault at `span`; a fault already has its place."""
+    if isinstance(error, Fault):
+        return error
+    if isinstance(error, ScriptError):
+        return Fault(span, error.reason)
+    return Fault(span, f"{type(error).__name__}: {error}")
+
+
+@dataclass(frozen=True, slots=True)
+class Code:
+    """A compiled expression: call `run` with the frame, and await the result where `waits`.
+
+    A constant's value is known: `run` gives it for any frame.
+    """
+
+    run: Callable[[Any], Any]
+    waits: bool = False
+    is_constant: bool = False
+    value: Any = None
+
+
+Step: TypeAlias = tuple[Callable[[Any], Any], bool, Span]
+"""A compiled statement: a callable that tells whether the phase ended, whether it waits, and its place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run of a script decided."""
+
+    code: int = NO_REPLY
+    """The reply code; 250 unless an action changed it."""
+    text: str = ""
+    """The reply's lines joined by a line break; empty when the script gave none."""
+    close: bool = False
+    """Whether the connection ends after the reply."""
+    discard: bool = False
+    """Whether the message is accepted and thrown away."""
+    ended: bool = False
+    """Whether a terminal action ended the phase, so that its second script must not run."""
+    failed: bool = False
+    """Whether a run-time error ended it; the reply then is 451 without a text of the script's."""
+    variables: Mapping[str, Value] = field(default_factory=lambda: _NO_VARIABLES)
+    """The variables at the end."""
+    actions: tuple[str, ...] = ()
+    """The actions that ran, by name, in order."""
+
+
+class Frame:
+    """The state of one run."""
+
+    __slots__ = (
+        "actions",
+        "at",
+        "close",
+        "code",
+        "deadline",
+        "discard",
+        "ended",
+        "host",
+        "mode",
+        "phase",
+        "replied",
+        "settings",
+        "steps",
+        "text",
+        "variables",
+    )
+
+    def __init__(self, host: Host, script: Script) -> None:
+        """Begin a run of `script` in the session behind `host`."""
+        settings = script.settings
+        self.host = host
+        self.phase = script.phase
+        self.at = script.span
+        self.settings = settings
+        self.mode: ErrorMode = settings.runtime_error
+        self.variables: dict[str, Value] = {}
+        self.actions: list[str] = []
+        self.code = NO_REPLY
+        self.text = ""
+        self.replied = self.close = self.discard = self.ended = False
+        self.steps = settings.limits.steps
+        self.deadline = monotonic() + settings.limits.seconds
+
+    def reply(self, code: int, text: str) -> None:
+        """Decide the reply of the command that the session is at."""
+        self.code = code
+        self.text = text
+        self.replied = True
+
+    def count(self, code: int, counter: str | None) -> None:
+        """Increase an operator's counter of this phase; its name is the place of the statement unless one is given."""
+        name = counter if counter is not None else f"{self.at.source.name}:{self.at.line}"
+        self.host.count(f"{self.phase.value}:{name}", code)
+
+    def survive(self, error: Exception, span: Span) -> None:
+        """Record a run-time error and go on behind its statement, if the error mode is `continue`.
+
+        Raises:
+            Fault: the mode is `fail`, or nothing can run any more.
+        """
+        fault = located(error, span)
+        if fault.fatal or self.mode == "fail":
+            raise fault from error
+        self.host.script_failed(fault.span.source.name, fault.span.line, fault.reason)
+
+    def outcome(self) -> Outcome:
+        """Return what the run decided."""
+        code = CLOSING_CODE if self.close and not self.replied else self.code
+        return Outcome(
+            code, self.text, self.close, self.discard, self.ended, False, self.variables, tuple(self.actions)
+        )
+
+
+def sync_block(steps: tuple[Step, ...]) -> Callable[[Frame], bool]:
+    """Return a callable that runs statements of which none waits; it tells whether the phase ended."""
+    count = len(steps)
+
+    def run(frame: Frame) -> bool:
+        frame.steps -= count
+        for step, _, span in steps:
+            try:
+                check_budget(frame, span)
+                if step(frame):
+                    return True
+            except Exception as error:  # noqa: BLE001 - every failure of a function is a run-time error of the script
+                frame.survive(error, span)
+        return False
+
+    return run
+
+
+def async_block(steps: tuple[Step, ...]) -> Callable[[Frame], Any]:
+    """Return a coroutine function that runs statements; it tells whether the phase ended."""
+    count = len(steps)
+
+    async def run(frame: Frame) -> bool:
+        frame.steps -= count
+        for step, waits, span in steps:
+            try:
+                check_budget(frame, span)
+                if await step(frame) if waits else step(frame):
+                    return True
+            except Exception as error:  # noqa: BLE001 - every failure of a function is a run-time error of the script
+                frame.survive(error, span)
+        return False
+
+    return run
+
+
+def check_budget(frame: Frame, span: Span) -> None:
+    """Look at the step budget and the clock before a statement, and note where the run is.
+
+    Raises:
+        Fault: one is spent.
+    """
+    frame.at = span
+    if frame.steps < 0:
+        raise Fault(span, errors.too_many_steps(frame.settings.limits.steps), fatal=True)
+    if monotonic() > frame.deadline:
+        raise Fault(span, errors.too_slow(frame.settings.limits.seconds), fatal=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A compiled script. It holds no state of a run, so that any number of sessions share it."""
+
+    name: str
+    phase: Phase
+    needs: Need
+    """What content it reads or changes: the relay must have it before the script runs."""
+    effects: frozenset[Effect]
+    """What its functions change."""
+    is_async: bool
+    """Whether a run can wait."""
+    settings: ScriptSettings
+    span: Span
+    body: Callable[[Frame], Any]
+
+    async def run(self, host: Host) -> Outcome:
+        """Run the script in the session behind `host`.
+
+        Never raises for what a script or a function does wrong: that is an outcome with `failed`. Cancellation
+        passes.
+        """
+        frame = Frame(host, self)
+        try:
+            if self.is_async:
+                await self._bounded(frame)
+            else:
+                self.body(frame)
+        except Fault as fault:
+            host.script_failed(fault.span.source.name, fault.span.line, fault.reason)
+            return Outcome(
+                FAILED_CODE, ended=True, failed=True, variables=frame.variables, actions=tuple(frame.actions)
+            )
+        return frame.outcome()
+
+    async def _bounded(self, frame: Frame) -> None:
+        limit = self.settings.limits.seconds
+        try:
+            async with asyncio.timeout(limit):
+                await self.body(frame)
+        except TimeoutError:
+            raise Fault(frame.at, errors.too_slow(limit), fatal=True) from None

@@ -1,0 +1,183 @@
+"""The values of the language and how one turns into another.
+
+A value is a string, a number, a list of strings or a hash. Foreign bytes that are not UTF-8 are kept in strings as
+surrogate escapes. Text that looks like a number serves as one; a list where a string is wanted is its first element
+(#1957 of the Momentum changelog).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Any, Final, NewType, TypeAlias
+
+from sieve import errors
+
+Hash: TypeAlias = "dict[str, Value]"
+Value: TypeAlias = "str | int | float | tuple[str, ...] | Hash"
+
+ReplyCode = NewType("ReplyCode", int)
+"""A parameter of this type takes an SMTP reply code, 200 to 599."""
+
+Lines = NewType("Lines", str)
+"""A parameter of this type takes text that a stranger reads: only the operator's own line breaks stay in it."""
+
+
+class Unset(Enum):
+    """The type of UNSET."""
+
+    UNSET = auto()
+
+
+UNSET: Final = Unset.UNSET
+"""What a variable holds before anything sets it, for the few functions that look (`Place` parameters)."""
+
+Place: TypeAlias = "Value | Unset"
+"""A parameter of this type takes a variable or an element, and UNSET where there is none."""
+
+
+class ScriptError(Exception):
+    """A function cannot do what it was asked; the reason goes to the log with the script's line."""
+
+    def __init__(self, reason: str) -> None:
+        """Keep the reason, which the wording in `errors` made."""
+        super().__init__(reason)
+        self.reason = reason
+
+
+_NUMBER = re.compile(r"[ \t]*([-+]?[0-9]+(?:\.[0-9]*)?|[-+]?\.[0-9]+)[ \t]*\Z")
+_LONGEST_NUMBER = 320
+_BREAKS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]+")
+
+
+def as_text(value: Value) -> str:
+    """Return the text of a value: of a list its first element, of a hash nothing."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, tuple):
+        return value[0] if value else ""
+    if isinstance(value, float):
+        return repr(value) if abs(value) < 1e15 else f"{value:f}"  # noqa: PLR2004 - beyond it repr writes an exponent
+    return "" if isinstance(value, dict) else str(value)
+
+
+def as_lines(value: Value) -> str:
+    """Return the text of a value in one line, for what a stranger reads."""
+    return flat(as_text(value))
+
+
+def flat(text: str) -> str:
+    """Replace line breaks and other control characters but tabs by one blank, so that text stays in its line."""
+    if text.isprintable():
+        return text
+    return _BREAKS.sub(" ", text)
+
+
+def as_list(value: Value) -> tuple[str, ...]:
+    """Return a value as a list: a hash gives its values, anything else is a list of one."""
+    if isinstance(value, tuple):
+        return value
+    if isinstance(value, dict):
+        return tuple(as_text(each) for each in value.values())
+    return (as_text(value),)
+
+
+def as_number(value: Value) -> float:
+    """Return a value as a number; nothing is zero.
+
+    Raises:
+        ScriptError: the text is no number.
+    """
+    if isinstance(value, int | float):
+        return value
+    text = as_text(value)
+    if not text:
+        return 0
+    if len(text) > _LONGEST_NUMBER or _NUMBER.match(text) is None:
+        raise ScriptError(errors.not_numeric(text))
+    return float(text) if "." in text else int(text)
+
+
+def as_whole(value: Value) -> int:
+    """Return a value as a whole number, cut towards zero.
+
+    Raises:
+        ScriptError: the text is no number.
+    """
+    return int(as_number(value))
+
+
+def as_reply_code(value: Value) -> int:
+    """Return a value as an SMTP reply code (RFC 5321, 4.2).
+
+    Raises:
+        ScriptError: it is none.
+    """
+    code = as_whole(value)
+    if not 200 <= code <= 599:  # noqa: PLR2004 - the codes that can end a command
+        raise ScriptError(errors.not_a_reply_code(as_text(value)))
+    return code
+
+
+def as_hash(value: Value) -> Hash:
+    """Return a hash.
+
+    Raises:
+        ScriptError: it is none (#5059 of the Momentum changelog).
+    """
+    if isinstance(value, dict):
+        return value
+    raise ScriptError(errors.not_a_hash())
+
+
+def decimal(number: float) -> str:
+    """Return a number as arithmetic gives it: six places after the point."""
+    return f"{number:.6f}"
+
+
+def as_is(value: Value) -> Value:
+    """Return the value."""
+    return value
+
+
+class Type(Enum):
+    """What a parameter takes."""
+
+    TEXT = auto()
+    LINES = auto()
+    WHOLE = auto()
+    NUMBER = auto()
+    REPLY_CODE = auto()
+    LIST = auto()
+    HASH = auto()
+    ANY = auto()
+    PLACE = auto()
+    FLAG = auto()
+
+
+COERCE: dict[Type, Callable[[Any], Any]] = {
+    Type.TEXT: as_text,
+    Type.LINES: as_lines,
+    Type.WHOLE: as_whole,
+    Type.NUMBER: as_number,
+    Type.REPLY_CODE: as_reply_code,
+    Type.LIST: as_list,
+    Type.HASH: as_hash,
+    Type.ANY: as_is,
+    Type.PLACE: as_is,
+}
+"""How an argument becomes what its parameter takes."""
+
+WANTS: dict[Type, str] = {
+    Type.TEXT: "a string",
+    Type.LINES: "a string",
+    Type.WHOLE: "a whole number",
+    Type.NUMBER: "a number",
+    Type.REPLY_CODE: "an SMTP reply code",
+    Type.LIST: "a string or a list",
+    Type.HASH: "a hash",
+    Type.ANY: "a value",
+    Type.PLACE: "a variable",
+}
+"""How messages and the reference call it."""

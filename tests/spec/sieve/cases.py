@@ -1,0 +1,106 @@
+"""Readable cases: a sentence, a script, the session it runs in, and all that comes of it.
+
+A file of cases holds blocks like this one. `---` begins a part; `session`, `message` and `settings` may be missing, and every
+visible effect of the run must stand in `outcome`, in order; a variable only where the case is about it.
+
+    === A bare ec_disconnect with no action beside it replies 421.
+    --- session
+    phase: mailfrom
+    from: someone@example.net
+    --- script
+    ec_disconnect;
+    --- outcome
+    reply: 421
+    close
+    ended
+
+A script that does not compile has `diagnostics` instead of `outcome`: the exact text an operator reads.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from config.diagnostics import Source, render
+from sieve import Outcome, Phase, Script, ScriptSettings, compile_script, standard_library
+from tests.sieve.plain_host import PlainHost, PlainMessage
+
+FOLDER = Path(__file__).parent
+_PART = re.compile(r"^--- (\w+)\n", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One case of a file."""
+
+    file: str
+    title: str
+    parts: dict[str, str]
+    session: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.title}"
+
+
+def read_cases() -> list[Case]:
+    """Return the cases of all files, in the order of writing."""
+    found: list[Case] = []
+    for path in sorted(FOLDER.glob("*.txt")):
+        for block in re.split(r"^=== ", path.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
+            title, _, rest = block.partition("\n")
+            pieces = _PART.split(rest)
+            parts = dict(zip(pieces[1::2], pieces[2::2], strict=True))
+            session = dict(
+                line.split(": ", 1) if ": " in line else (line.rstrip(":"), "")
+                for line in parts.get("session", "").strip().splitlines()
+            )
+            found.append(Case(path.stem, title, parts, session))
+    return found
+
+
+def compiled(case: Case) -> tuple[Script | None, str]:
+    """Compile a case's script; return it and the diagnostics as an operator reads them."""
+    session = case.session
+    settings = ScriptSettings(
+        default_comparator=session.get("comparator", "i;octet"),
+        runtime_error="continue" if session.get("runtime_error") == "continue" else "fail",
+    )
+    result = compile_script(
+        Source("case.siv", case.parts["script"].rstrip("\n")),
+        phase=Phase(session.get("phase", "data")),
+        library=standard_library(),
+        modules=frozenset(session.get("modules", "smtp_cbv").split()),
+        settings=settings,
+    )
+    return result.script, render(result.diagnostics)
+
+
+def host_of(case: Case) -> PlainHost:
+    """Return the world that the case's script runs in."""
+    session = case.session
+    message = case.parts.get("message")
+    host = PlainHost(
+        sender=session.get("from", "a@sender.example"),
+        recipients=tuple(session.get("to", "r@example.com").split()),
+        message=PlainMessage(message) if message is not None else None,
+        verdict=session.get("callback", "pass"),
+    )
+    for key, value in session.items():
+        for prefix, dictionary in (("conn ", host.vctx_conn), ("mess ", host.vctx_mess)):
+            if key.startswith(prefix):
+                dictionary[key.removeprefix(prefix)] = value
+    return host
+
+
+def shown(outcome: Outcome, host: PlainHost, wanted: str) -> str:
+    """Return what came of a run, a line each, with the variables that `wanted` speaks of."""
+    lines = list(host.done)
+    if outcome.code != 250 or outcome.text:
+        first, *more = outcome.text.split("\n")
+        lines += [f"reply: {outcome.code} {first}".rstrip(), *(f"       {line}" for line in more)]
+    lines += [name for name in ("close", "discard", "ended", "failed") if getattr(outcome, name)]
+    for name in re.findall(r"^\$(\w+) =", wanted, re.MULTILINE):
+        lines.append(f"${name} = {outcome.variables.get(name, 'unset')!r}")
+    return "\n".join(lines)
