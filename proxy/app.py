@@ -1,0 +1,66 @@
+"""The composition root: the only place that joins config, sieve and the server.
+
+`load` turns a file into an assembly or into diagnostics; nothing is bound, forked or connected before that succeeded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+from config import Schema, Settings
+from config import load as load_configuration
+from config.diagnostics import Diagnostic, has_errors
+from proxy.modules.base import Module, Prepared
+from proxy.modules.sieve_policy.module import SieveModule
+from proxy.modules.smtp_cbv.module import SmtpCbvModule
+from proxy.settings import CoreOptions
+from proxy.worker import Assembly, Worker
+
+MODULES: tuple[Module, ...] = (SmtpCbvModule(), SieveModule())
+"""Every module that a configuration can load. A new one is a folder in proxy/modules and a name here."""
+
+SCHEMA = Schema(core=CoreOptions, modules=tuple(module.spec for module in MODULES))
+
+
+class ConfigurationRejected(Exception):
+    """The configuration or a script that it names has errors."""
+
+    def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
+        """Keep all diagnostics, warnings included."""
+        super().__init__(f"{sum(each.is_error for each in diagnostics)} errors in the configuration")
+        self.diagnostics = tuple(diagnostics)
+
+
+def load(path: Path) -> tuple[Assembly, tuple[Diagnostic, ...]]:
+    """Load a configuration and compile its scripts; return the assembly and the warnings.
+
+    Raises:
+        ConfigurationRejected: with every mistake found in the files and the scripts.
+    """
+    loaded = load_configuration(path, SCHEMA)
+    if loaded.settings is None:
+        raise ConfigurationRejected(loaded.diagnostics)
+    prepared = prepare(loaded.settings)
+    diagnostics = [*loaded.diagnostics, *(found for each in prepared for found in each.diagnostics)]
+    if has_errors(diagnostics):
+        raise ConfigurationRejected(diagnostics)
+    return Assembly(cast(CoreOptions, loaded.settings.core), loaded.settings, prepared), tuple(diagnostics)
+
+
+def prepare(settings: Settings) -> list[Prepared]:
+    """Prepare every module stanza, in the configuration's order."""
+    by_type = {module.spec.type: module for module in MODULES}
+    present = frozenset(each.type for each in settings.modules)
+    return [by_type[each.type].prepare(each, present) for each in settings.modules]
+
+
+def load_service(path: Path) -> Worker:
+    """Load a configuration into a worker that is ready to start.
+
+    Raises:
+        ConfigurationRejected: with every mistake found.
+    """
+    assembly, _ = load(path)
+    return Worker(assembly)

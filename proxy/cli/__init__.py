@@ -1,0 +1,29 @@
+"""The command line: `ringback serve`, `check`, `probe`, `demo` and `sieve`.
+
+Commands parse, call, print and choose the exit code; what they do is done elsewhere. Exit codes are those of
+sysexits(3).
+"""
+
+from __future__ import annotations
+
+import typer
+
+from proxy.cli import probing, scripts, serving
+
+application = typer.Typer(
+    name="ringback",
+    help="An SMTP front-end proxy: policy, callback verification and a live relay before your MTA.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+application.command("serve")(serving.serve)
+application.command("check")(serving.check)
+application.command("demo")(serving.demo)
+application.command("probe")(probing.probe)
+application.add_typer(scripts.application, name="sieve")
+
+
+def main() -> None:
+    """Run the command line."""
+    application()

@@ -1,0 +1,5 @@
+"""The modules that a configuration can load, one folder each: its options, and the validator it becomes.
+
+A module is prepared when the configuration is loaded (scripts are compiled then, and mistakes found), and started in
+each worker. Modules never import each other: what one offers to another goes through `Services`.
+"""

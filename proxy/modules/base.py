@@ -1,0 +1,53 @@
+"""What a module is to the composition root: Module, Prepared, and the Services of a worker."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from config import ModuleSettings, ModuleSpec
+from config.diagnostics import Diagnostic
+from proxy.callback.verifier import CallbackVerifier
+from proxy.dns import Resolver
+from proxy.settings import CoreOptions
+from proxy.validator import Validator
+
+
+@dataclass(slots=True)
+class Services:
+    """What the modules of one worker share. Filled in by `Prepared.offer`, read by the validators."""
+
+    settings: CoreOptions
+    resolver: Resolver
+    verifier: CallbackVerifier | None = None
+
+
+class Prepared(Protocol):
+    """One stanza of the configuration, checked and compiled; the same object serves every worker."""
+
+    @property
+    def diagnostics(self) -> Sequence[Diagnostic]:
+        """What is wrong with it, warnings included."""
+        ...
+
+    def offer(self, services: Services) -> None:
+        """Put into `services` what other modules may use."""
+        ...
+
+    def validator(self, services: Services) -> Validator | None:
+        """Return what judges the phases; None where the module speaks in none, as a passive one does."""
+        ...
+
+
+class Module(Protocol):
+    """A kind of module: what its stanza may hold, and how a stanza is prepared."""
+
+    @property
+    def spec(self) -> ModuleSpec:
+        """The module's type and options, for the configuration's schema."""
+        ...
+
+    def prepare(self, loaded: ModuleSettings, present: frozenset[str]) -> Prepared:
+        """Check one stanza; `present` names the types of all loaded modules, passive ones included."""
+        ...

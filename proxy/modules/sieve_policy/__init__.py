@@ -1,0 +1,1 @@
+"""sieve: Sieve++ scripts hooked into SMTP phases."""

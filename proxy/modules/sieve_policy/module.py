@@ -1,0 +1,137 @@
+"""The module: it compiles every script at load, and runs them in their phases over a live session."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import cast
+
+from config import ModuleSettings, ModuleSpec
+from config.diagnostics import Diagnostic, Source, Span
+from proxy import replies
+from proxy.log import get_logger
+from proxy.modules.base import Services
+from proxy.modules.sieve_policy.host import SessionHost
+from proxy.modules.sieve_policy.options import SPEC, SieveOptions, option_name
+from proxy.session import Session
+from proxy.validator import PASS, Hook, OnError, Validator, Verdict
+from sieve import Limits, Need, Outcome, Phase, Script, ScriptSettings, compile_script, standard_library
+
+log = get_logger()
+
+GRACE_SECONDS = 5.0
+"""The script's own deadline rings first, so that its line stands in the log; the validator's is behind it."""
+
+
+class SieveModule:
+    """Prepares `sieve` stanzas."""
+
+    spec: ModuleSpec = SPEC
+
+    def prepare(self, loaded: ModuleSettings, present: frozenset[str]) -> PreparedSieve:
+        """Compile the scripts that the stanza names."""
+        options = cast(SieveOptions, loaded.options)
+        settings = ScriptSettings(
+            default_comparator=options.default_comparator,
+            runtime_error=options.runtime_error,
+            limits=Limits(seconds=options.script_timeout),
+        )
+        scripts: dict[Phase, tuple[Script, ...]] = {}
+        diagnostics: list[Diagnostic] = []
+        for phase in Phase:
+            compiled = []
+            for number in (1, 2):
+                path = options.script(phase, number)
+                if path is None:
+                    continue
+                try:
+                    source = Source.read(path)
+                except OSError as error:
+                    origin = loaded.origin(option_name(phase, number)) or loaded.span
+                    diagnostics.append(cannot_read(error, origin))
+                    continue
+                found = compile_script(
+                    source, phase=phase, library=standard_library(), modules=present, settings=settings
+                )
+                diagnostics += found.diagnostics
+                if found.script is not None:
+                    compiled.append(found.script)
+            if compiled:
+                scripts[phase] = tuple(compiled)
+        return PreparedSieve(loaded, options, scripts, diagnostics)
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedSieve:
+    """One stanza and its compiled scripts."""
+
+    loaded: ModuleSettings
+    options: SieveOptions
+    scripts: Mapping[Phase, tuple[Script, ...]]
+    diagnostics: Sequence[Diagnostic]
+
+    def offer(self, services: Services) -> None:
+        """Offer nothing to others."""
+
+    def validator(self, services: Services) -> Validator | None:
+        """Return the hooks of the phases that have scripts."""
+        if self.loaded.passive or not self.scripts:
+            return None
+        return SieveValidator(self, services)
+
+
+class SieveValidator:
+    """Runs the scripts of a phase: the site's, then the vendor's unless the first ended the phase."""
+
+    def __init__(self, prepared: PreparedSieve, services: Services) -> None:
+        """Bind the scripts to a worker's services."""
+        self.name = prepared.loaded.name
+        self.on_error = OnError(prepared.options.on_error)
+        self.deadline = 2 * prepared.options.script_timeout + GRACE_SECONDS
+        self._scripts = prepared.scripts
+        self._services = services
+
+    def hooks(self) -> Mapping[Phase, Hook]:
+        """Speak in every phase that has a script."""
+        return {phase: partial(self._judge, phase, scripts) for phase, scripts in self._scripts.items()}
+
+    def needs(self, phase: Phase) -> Need:
+        """Read what the phase's scripts read."""
+        wanted = Need.NOTHING
+        for script in self._scripts[phase]:
+            wanted |= script.needs
+        return wanted
+
+    async def _judge(self, phase: Phase, scripts: tuple[Script, ...], session: Session) -> Verdict:
+        if session.transaction.pending:
+            await session.transaction.settle()
+        host = SessionHost(session, self._services, phase)
+        discard = False
+        for script in scripts:
+            outcome = await script.run(host)
+            verdict = _verdict(outcome, script, session)
+            if verdict.reply is not None:
+                return verdict
+            discard |= verdict.discard
+            if outcome.ended:
+                break
+        return Verdict(discard=True) if discard else PASS
+
+
+def cannot_read(error: OSError, origin: Span) -> Diagnostic:
+    """Say that a script is not there, at the place that names it."""
+    return Diagnostic(f"cannot read the script: {error.strerror}", origin, hint="a relative path starts from this file")
+
+
+def _verdict(outcome: Outcome, script: Script, session: Session) -> Verdict:
+    """Turn what a script did into a verdict; a code that is no refusal lets the command pass."""
+    if outcome.failed:
+        return Verdict(replies.INTERNAL)
+    if outcome.code < 400 and not outcome.close:  # noqa: PLR2004 — RFC 5321 section 4.2.1, first digit
+        return Verdict(discard=outcome.discard) if outcome.discard else PASS
+    if not 400 <= outcome.code < 600:  # noqa: PLR2004 — likewise
+        log.error("script_failed", session=session.id, script=script.name, reason=f"reply code {outcome.code}")
+        return Verdict(replies.INTERNAL)
+    text = outcome.text or replies.default_policy_text(outcome.code)
+    return Verdict(replies.from_policy(outcome.code, text, close=outcome.close))

@@ -1,0 +1,115 @@
+"""Every reply that Ringback makes itself, each with its enhanced code, and the form in which any reply is held.
+
+A reply of the upstream is a `Reply` too, with the upstream's own lines. What Ringback says stands here and nowhere
+else. Codes and texts: RFC 5321 section 4.2, RFC 3463, RFC 7505; where the peers agree on a code, theirs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """An SMTP reply: the code, its lines without code and line break, and whether the session ends with it."""
+
+    code: int
+    lines: tuple[bytes, ...]
+    close: bool = False
+    wire: bytes = field(init=False, compare=False, repr=False)
+    """The reply as it is sent, every line with its code (RFC 5321 section 4.2.1)."""
+
+    def __post_init__(self) -> None:
+        """Form the wire once: most replies are constants."""
+        code = b"%d" % self.code
+        *first, last = self.lines
+        head = b"".join(b"%s-%s\r\n" % (code, line) for line in first)
+        object.__setattr__(self, "wire", b"%s%s %s\r\n" % (head, code, last))
+
+    @property
+    def accepted(self) -> bool:
+        """Whether it is positive (2xx)."""
+        return 200 <= self.code < 300  # noqa: PLR2004 — RFC 5321 section 4.2.1, first digit
+
+    @property
+    def permanent(self) -> bool:
+        """Whether it is a permanent refusal (5xx)."""
+        return self.code >= 500  # noqa: PLR2004 — RFC 5321 section 4.2.1, first digit
+
+    @property
+    def text(self) -> str:
+        """The lines as one text for the log, bytes beyond ASCII escaped."""
+        return " / ".join(line.decode("ascii", "backslashreplace") for line in self.lines)
+
+
+def reply(code: int, enhanced: str, text: str, *, close: bool = False) -> Reply:
+    """Return a one-line reply of Ringback's own, with its enhanced status code (RFC 2034)."""
+    return Reply(code, (f"{enhanced} {text}".encode("ascii"),), close=close)
+
+
+def from_policy(code: int, text: str, *, close: bool = False) -> Reply:
+    """Return what a script said, as it said it: each line of `text` a line of the reply, no enhanced code added.
+
+    What is not printable ASCII becomes `?`: a value that came out of a message cannot form a second reply.
+    """
+    lines = tuple(
+        bytes(octet if 32 <= octet < 127 else 63 for octet in line.encode("ascii", "replace"))  # noqa: PLR2004 — printable ASCII
+        for line in text.split("\n")
+    )
+    return Reply(code, lines, close=close)
+
+
+def default_policy_text(code: int) -> str:
+    """Return what a script's action says that gave a code and no text."""
+    return "5.7.1 Refused by policy" if code >= 500 else "4.7.1 Deferred by policy"  # noqa: PLR2004 — first digit
+
+
+# ---------------------------------------------------------------- positive
+
+OK = reply(250, "2.0.0", "OK")
+SENDER_OK = reply(250, "2.1.0", "Sender OK")
+RECIPIENT_OK = reply(250, "2.1.5", "Recipient OK")
+DISCARDED = reply(250, "2.0.0", "Message accepted")
+START_DATA = Reply(354, (b"End data with <CR><LF>.<CR><LF>",))
+CANNOT_VERIFY = reply(252, "2.1.5", "Cannot VRFY user; try RCPT to attempt delivery")
+HELP = reply(214, "2.0.0", "See RFC 5321")
+BYE = reply(221, "2.0.0", "Bye", close=True)
+NOT_HTTP = reply(221, "2.7.0", "This is a mail server", close=True)
+
+# ---------------------------------------------------------------- try again
+
+SHUTTING_DOWN = reply(421, "4.3.2", "Service shutting down, try again", close=True)
+IDLE_TOO_LONG = reply(421, "4.4.2", "Timeout exceeded, closing", close=True)
+TOO_MANY_ERRORS = reply(421, "4.7.0", "Too many errors, closing", close=True)
+INTERNAL = reply(451, "4.3.0", "Temporary failure, try again later")
+UPSTREAM_UNREACHABLE = reply(451, "4.4.1", "The mail server behind cannot be reached, try again later")
+UPSTREAM_LOST = reply(451, "4.4.2", "The mail server behind did not answer, try again later")
+UPSTREAM_BUSY = reply(451, "4.4.5", "The mail server behind is busy, try again later")
+UPSTREAM_REFUSED_US = reply(451, "4.3.5", "The mail server behind does not take this session, try again later")
+TOO_MANY_RECIPIENTS = reply(452, "4.5.3", "Too many recipients")
+
+# ---------------------------------------------------------------- refusals
+
+BAD_SYNTAX = reply(500, "5.5.2", "Syntax error")
+NOT_UTF8 = reply(500, "5.5.2", "Bad UTF-8 syntax")
+LINE_TOO_LONG = reply(500, "5.5.2", "Command too long")
+UNKNOWN_COMMAND = reply(500, "5.5.2", "Command not recognized")
+NOT_IMPLEMENTED = reply(502, "5.5.1", "Command not implemented")
+NO_ARGUMENT_WANTED = reply(501, "5.5.4", "This command takes no argument")
+HELO_SYNTAX = reply(501, "5.5.4", "Syntax: HELO or EHLO hostname")
+SENDER_SYNTAX = reply(501, "5.1.7", "Bad sender address syntax")
+RECIPIENT_SYNTAX = reply(501, "5.1.3", "Bad recipient address syntax")
+NO_MAIL_YET = reply(503, "5.5.1", "Need MAIL command")
+NESTED_MAIL = reply(503, "5.5.1", "Nested MAIL command")
+NO_RECIPIENTS_YET = reply(503, "5.5.1", "Need RCPT command")
+NO_VALID_RECIPIENTS = reply(554, "5.5.1", "No valid recipients")
+SYNCHRONIZATION = reply(554, "5.5.0", "SMTP protocol synchronization error", close=True)
+BARE_LINE_BREAK = reply(550, "5.5.2", "Bare <CR> or <LF> received; lines end with <CR><LF>")
+RELAYING_DENIED = reply(550, "5.7.1", "Relaying denied")
+TOO_BIG = reply(552, "5.3.4", "Message too big")
+HEADERS_TOO_BIG = reply(552, "5.3.4", "Header section too big")
+LOOP = reply(554, "5.4.6", "Too many Received fields: mail loop")
+BAD_PARAMETER = reply(555, "5.5.4", "Unsupported option")
+NEEDS_SMTPUTF8 = reply(553, "5.6.7", "The address is not ASCII and SMTPUTF8 was not asked for")
+NO_SMTPUTF8_BEHIND = reply(550, "5.6.7", "The mail server behind does not take SMTPUTF8")
+NO_8BITMIME_BEHIND = reply(550, "5.6.3", "The mail server behind does not take 8BITMIME")

@@ -1,0 +1,164 @@
+"""What a conversation with a client is made of: Session, Transaction, Path. No sockets and no replies here.
+
+`Session` and `Transaction` extend aiosmtpd's Session and Envelope, so that anything written for aiosmtpd finds the
+attributes it knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import time
+from collections.abc import Awaitable, Sequence
+from dataclasses import dataclass, field
+
+from aiosmtpd.smtp import Envelope as AiosmtpdEnvelope
+from aiosmtpd.smtp import Session as AiosmtpdSession
+
+_DIGITS = "0123456789abcdefghijklmnopqrstuv"
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """A reverse-path or forward-path (RFC 5321 section 4.1.2) without brackets and source route.
+
+    `raw` is what the upstream gets; `text` is the same for scripts and log, UTF-8 decoded.
+    """
+
+    raw: bytes
+    local_part: str
+    domain: str
+
+    @property
+    def text(self) -> str:
+        """The address, empty for the null sender."""
+        return f"{self.local_part}@{self.domain}" if self.domain else self.local_part
+
+
+NULL_PATH = Path(b"", "", "")
+
+
+@dataclass(slots=True)
+class Recipient:
+    """A forward-path that the client was told is accepted; `relayed` is false where policy discarded it."""
+
+    path: Path
+    relayed: bool = True
+
+
+class MessageHead:
+    """The header section as it came over the wire, parsed only when somebody asks."""
+
+    __slots__ = ("_fields", "raw")
+
+    def __init__(self, raw: bytes) -> None:
+        """Take the header section, up to and without the empty line."""
+        self.raw = raw
+        self._fields: dict[str, list[str]] | None = None
+
+    def header(self, name: str) -> Sequence[str]:
+        """Return the unfolded bodies of every field of that name, top to bottom (RFC 5322 section 2.2.3)."""
+        if self._fields is None:
+            self._fields = _parse_fields(self.raw)
+        return self._fields.get(name.lower(), ())
+
+
+def _parse_fields(raw: bytes) -> dict[str, list[str]]:
+    """Split a header section into fields; a line without a colon is passed over."""
+    fields: dict[str, list[str]] = {}
+    current: list[str] | None = None
+    for line in raw.decode("utf-8", "surrogateescape").split("\r\n"):
+        if line[:1] in {" ", "\t"}:
+            if current is not None:
+                current[-1] += line
+            continue
+        name, colon, body = line.partition(":")
+        current = None
+        if colon:
+            current = fields.setdefault(name.rstrip().lower(), [])
+            current.append(body.strip())
+    return fields
+
+
+class Transaction(AiosmtpdEnvelope):
+    """One mail transaction: from MAIL FROM to the answer to the dot, or to whatever ends it sooner."""
+
+    def __init__(self) -> None:
+        """Start an empty transaction, before MAIL FROM."""
+        super().__init__()
+        self.reverse_path: Path = NULL_PATH
+        self.parameters: dict[str, str | None] = {}
+        self.recipients: list[Recipient] = []
+        self.refused_recipients = 0
+        self.head: MessageHead | None = None
+        self.size = 0
+        self.context: dict[str, str] = {}
+        self.discarded = False
+        self.pending: list[Awaitable[None]] = []
+        """Work that an active validator began and that a later reader of its context variable waits for."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether MAIL FROM was accepted."""
+        return self.mail_from is not None
+
+    def begin(self, path: Path, parameters: dict[str, str | None]) -> None:
+        """Record an accepted MAIL FROM, in our fields and in aiosmtpd's."""
+        self.reverse_path, self.parameters = path, parameters
+        self.mail_from = path.text
+        self.mail_options = list(parameters)
+        self.smtp_utf8 = "SMTPUTF8" in parameters
+
+    def add(self, recipient: Recipient) -> None:
+        """Record an accepted RCPT TO."""
+        self.recipients.append(recipient)
+        self.rcpt_tos.append(recipient.path.text)
+
+    async def settle(self) -> None:
+        """Wait for what active validators began."""
+        while self.pending:
+            await self.pending.pop()
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a session did, for its summary line."""
+
+    messages: int = 0
+    recipients: int = 0
+    errors: int = 0
+    started: float = field(default_factory=time.monotonic)
+
+
+class Session(AiosmtpdSession):
+    """One client connection: who the client is, what it said so far, and its context dictionary."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, peer: tuple[str, int], local: tuple[str, int]) -> None:
+        """Start a session with the addresses of both ends."""
+        super().__init__(loop)
+        self.id = _next_id()
+        self.peer_address = peer
+        self.local = local
+        self.can_relay = False
+        self.context: dict[str, str] = {}
+        self.transaction = Transaction()
+        self.current_recipient: Path | None = None
+        """The forward-path in question while the rcptto and each_rcpt phases run."""
+        self.tally = Tally()
+
+    @property
+    def client_ip(self) -> str:
+        """The client's address."""
+        return self.peer_address[0]
+
+
+def _next_id() -> str:
+    """Return a name for a session that sorts by time and is unique over processes: for the log and for Received."""
+    number = (time.time_ns() // 1_000_000 << 12) | (next(_numbers) & 0xFFF)
+    digits = []
+    while number:
+        number, rest = divmod(number, 32)
+        digits.append(_DIGITS[rest])
+    return "".join(reversed(digits)) + f"-{os.getpid():x}"

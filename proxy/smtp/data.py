@@ -1,0 +1,93 @@
+"""The message as it comes: blocks of bytes up to CRLF.CRLF, checked while they pass, never taken apart into lines.
+
+Only CRLF.CRLF ends a message, and a bare CR or LF in it is remembered, since another server might read one as the end
+of the message (SMTP smuggling). The bytes stay dot-stuffed: upstream they go as they came. Source: RFC 5321 section
+4.5.2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from proxy.smtp.stream import ClientStream
+
+_END = b"\r\n.\r\n"
+_SMALLEST_BLOCK = 4 * 1024
+"""Octets that are waited for before a block goes on: many small blocks cost more than one."""
+
+_CR = 0x0D
+
+
+class DataReader:
+    """Reads one message from a session's stream, block by block."""
+
+    def __init__(self, stream: ClientStream, block_timeout: float) -> None:
+        """Start right after the 354; each block must bring a byte within `block_timeout` seconds."""
+        self._stream = stream
+        self._timeout = block_timeout
+        self._loop = asyncio.get_running_loop()
+        self._at_start = True
+        self.finished = False
+        self.size = 0
+        """Octets so far, the end of data left out, dot-stuffing included."""
+        self.bare_line_break = False
+
+    async def block(self) -> bytes:
+        """Return the next bytes of the message; with the last of them `finished` is set.
+
+        Raises:
+            ClientGone: the connection ended before the end of the message.
+            ClientIdle: the client sent nothing for the block's deadline.
+        """
+        while True:
+            found = self._take()
+            if found or self.finished:
+                self.size += len(found)
+                return found
+            await self._stream.more(self._loop.time() + self._timeout)
+
+    async def drain(self) -> None:
+        """Read to the end and keep nothing: the client hears a refusal only after its dot.
+
+        Raises:
+            ClientGone, ClientIdle: as `block`.
+        """
+        while not self.finished:
+            await self.block()
+
+    def _take(self) -> bytes:
+        """Return what of the buffer is surely content; the rest may belong to the end of data or to a CRLF."""
+        buffer = self._stream.buffer
+        if self._at_start and not self._past_start(buffer):
+            return b""
+        at = buffer.find(_END)
+        if at >= 0:
+            return self._finish(at + 2, at + len(_END))
+        safe = len(buffer) - (len(_END) - 1)
+        if safe > 0 and buffer[safe - 1] == _CR:
+            safe -= 1  # never part a CR from its LF
+        if safe <= 0 or (safe < _SMALLEST_BLOCK and not self._stream.ended):
+            return b""
+        return self._emit(safe, safe)
+
+    def _past_start(self, buffer: bytearray) -> bool:
+        """Look for the end of an empty message, whose CRLF is the DATA command's own."""
+        if len(buffer) < 3 and b".\r\n".startswith(buffer):  # noqa: PLR2004 — the three octets of ".CRLF"
+            return False
+        self._at_start = False
+        if buffer.startswith(b".\r\n"):
+            self._finish(0, 3)
+            return False
+        return True
+
+    def _finish(self, content: int, consumed: int) -> bytes:
+        self.finished = True
+        return self._emit(content, consumed)
+
+    def _emit(self, content: int, consumed: int) -> bytes:
+        block = bytes(self._stream.buffer[:content])
+        self._stream.consume(consumed)
+        pairs = block.count(b"\r\n")
+        if block.count(b"\n") != pairs or block.count(b"\r") != pairs:
+            self.bare_line_break = True
+        return block

@@ -1,0 +1,76 @@
+"""What the front is built with, and what it asks of the layers above it: one `Front` for all sessions of a worker.
+
+The relay is known here only as a protocol; `proxy.upstream` implements it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from proxy.replies import Reply
+from proxy.session import Path, Session, Transaction
+from proxy.settings import CoreOptions
+from proxy.smtp.access import RelayControl
+from proxy.smtp.pipeline import PhasePipeline
+from proxy.tasks import TaskOwner
+
+if TYPE_CHECKING:
+    from proxy.smtp.protocol import SmtpProtocol
+
+
+class RelayFailed(Exception):
+    """The upstream cannot take the message now, or refused it; `reply` is what the client hears."""
+
+    def __init__(self, reply: Reply) -> None:
+        """Keep the reply."""
+        super().__init__(reply.text)
+        self.reply = reply
+
+
+class Relay(Protocol):
+    """One transaction's way to the upstream. Nothing here raises for trouble upstream but `RelayFailed`."""
+
+    @property
+    def upstream(self) -> str:
+        """Which upstream took the transaction, for the log; empty before."""
+        ...
+
+    async def recipient(self, transaction: Transaction, path: Path) -> Reply:
+        """Offer a recipient, and MAIL FROM before the first; return the upstream's verdict."""
+        ...
+
+    async def begin(self) -> None:
+        """Say DATA. Raises RelayFailed unless the upstream wants the message."""
+        ...
+
+    async def content(self, block: bytes) -> None:
+        """Send dot-stuffed content, waiting where the upstream does not keep up. Raises RelayFailed."""
+        ...
+
+    async def finish(self, block: bytes) -> Reply:
+        """Send the last content and the dot in one write: from then on the message may be the upstream's.
+
+        Raises RelayFailed where no verdict came.
+        """
+        ...
+
+    def abort(self) -> None:
+        """End the transaction wherever it stands, so that nothing of it is delivered. Harmless when it has ended."""
+        ...
+
+
+@dataclass(slots=True)
+class Front:
+    """Everything that a session needs. `live` is the one mutable part: the event loop's thread owns it."""
+
+    settings: CoreOptions
+    hostname: str
+    pipeline: PhasePipeline
+    access: RelayControl
+    open_relay: Callable[[Session], Relay]
+    capabilities: Callable[[], frozenset[str]]
+    """EHLO keywords that every upstream carries, as far as is known."""
+    sessions: TaskOwner
+    live: set[SmtpProtocol] = field(default_factory=set)

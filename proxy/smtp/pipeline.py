@@ -1,0 +1,80 @@
+"""The phases of a session and who speaks in them: validators in the configuration's order, each under its deadline.
+
+The first verdict that is not a plain pass wins. Whatever goes wrong inside a validator is 451 4.3.0 and a log line, or
+a pass where its `on_error` says so; the stranger learns nothing of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from proxy import replies
+from proxy.log import get_logger
+from proxy.session import Session
+from proxy.validator import PASS, Hook, OnError, Validator, Verdict
+from sieve import Need, Phase
+
+log = get_logger()
+
+_FAILED = Verdict(replies.INTERNAL)
+
+CONTENT_PHASES = (Phase.DATA, Phase.SPOOL, Phase.EACH_RCPT, Phase.SET_BINDING)
+"""The phases that run once the message, or its head, is there, in this order."""
+
+
+class PhasePipeline:
+    """The enabled validators of one configuration. Immutable; shared by all sessions of a worker."""
+
+    __slots__ = ("_hooks", "_needs")
+
+    def __init__(self, validators: Sequence[Validator]) -> None:
+        """Arrange the validators' hooks by phase."""
+        self._hooks: dict[Phase, tuple[tuple[Validator, Hook], ...]] = {
+            phase: tuple((each, hooks[phase]) for each in validators if phase in (hooks := each.hooks()))
+            for phase in Phase
+        }
+        self._needs = {phase: self._union(phase) for phase in Phase}
+
+    def _union(self, phase: Phase) -> Need:
+        wanted = Need.NOTHING
+        for validator, _ in self._hooks[phase]:
+            wanted |= validator.needs(phase)
+        return wanted
+
+    def active(self, phase: Phase) -> bool:
+        """Whether anybody speaks in the phase."""
+        return bool(self._hooks[phase])
+
+    def needs(self, phase: Phase) -> Need:
+        """Return what of the content the hooks of the phase read."""
+        return self._needs[phase]
+
+    @property
+    def judges_recipients_by_content(self) -> bool:
+        """Whether an each_rcpt hook reads the message, so that its verdict cannot stand at RCPT."""
+        return bool(self._needs[Phase.EACH_RCPT] & (Need.HEADERS | Need.BODY))
+
+    async def run(self, phase: Phase, session: Session) -> Verdict:
+        """Ask the validators of a phase in order; return the first verdict that is not a pass."""
+        for validator, hook in self._hooks[phase]:
+            verdict = await self._judge(phase, validator, hook, session)
+            if verdict is not PASS and (verdict.reply is not None or verdict.discard):
+                return verdict
+        return PASS
+
+    async def _judge(self, phase: Phase, validator: Validator, hook: Hook, session: Session) -> Verdict:
+        try:
+            async with asyncio.timeout(validator.deadline):
+                return await hook(session)
+        except Exception as error:
+            reason = "deadline passed" if isinstance(error, TimeoutError) else "failed"
+            log.error(
+                "validator_failed",
+                session=session.id,
+                validator=validator.name,
+                phase=phase.value,
+                reason=reason,
+                exc_info=error,
+            )
+            return _FAILED if validator.on_error is OnError.DEFER else PASS

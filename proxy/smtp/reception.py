@@ -1,0 +1,173 @@
+"""One message from 354 to its answer: gathered, judged, relayed while it still comes, answered in the upstream's words.
+
+The client hears its answer only after its dot, whatever was decided before. Up to the commit point, our own dot
+upstream, every way out aborts the upstream's transaction; after it, nothing does.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from email.utils import formatdate
+
+from proxy import replies
+from proxy.log import get_logger
+from proxy.replies import Reply
+from proxy.session import MessageHead, Session
+from proxy.smtp.data import DataReader
+from proxy.smtp.front import Front, Relay, RelayFailed
+from proxy.smtp.pipeline import CONTENT_PHASES
+from proxy.smtp.stream import ClientGone, ClientIdle, ClientStream
+from sieve import Phase
+
+log = get_logger()
+
+GATHERED = 256 * 1024
+"""Octets taken in before the upstream hears DATA: most mail goes there in one burst, and the header section fits."""
+
+_HEAD_END = b"\r\n\r\n"
+
+
+class Refused(Exception):
+    """The message is not taken; `reply` says why."""
+
+    def __init__(self, reply: Reply) -> None:
+        """Keep the reply."""
+        super().__init__(reply.text)
+        self.reply = reply
+
+
+class Discarded(Exception):
+    """Policy accepts the message and throws it away."""
+
+
+class Reception:
+    """Takes one message. `on_commit` is called right before our dot goes upstream."""
+
+    def __init__(
+        self, front: Front, session: Session, stream: ClientStream, relay: Relay, on_commit: Callable[[], None]
+    ) -> None:
+        """Start right after the 354."""
+        self._front, self._session, self._relay, self._on_commit = front, session, relay, on_commit
+        self._reader = DataReader(stream, front.settings.data_timeout)
+
+    async def run(self) -> Reply:
+        """Return the answer to the dot; whatever is not accepted is aborted upstream.
+
+        Raises:
+            ClientGone, ClientIdle: the client left or stalled before its dot; the upstream's transaction is aborted.
+        """
+        answer = replies.INTERNAL
+        try:
+            answer = await self._relayed()
+        except (Refused, RelayFailed) as ended:
+            answer = ended.reply
+        except Discarded:
+            answer = replies.DISCARDED
+            self._relay.abort()
+        except (ClientGone, ClientIdle):
+            raise
+        except Exception as error:  # whatever goes wrong inside is 451, never 5xx, never 250
+            log.error("reception_failed", session=self._session.id, exc_info=error)
+        finally:
+            if not answer.accepted:
+                self._relay.abort()
+        await self._reader.drain()
+        self._session.transaction.size = self._reader.size
+        return answer
+
+    async def _relayed(self) -> Reply:
+        reader = self._reader
+        gathered = await self._gather()
+        head = self._head_of(gathered)
+        self._session.transaction.head = head
+        await self._judge()
+        content = self._received_field() + gathered
+        await self._relay.begin()
+        while not reader.finished:
+            await self._relay.content(content)
+            content = await reader.block()
+            self._check(content)
+        self._on_commit()
+        return await self._relay.finish(content)
+
+    async def _gather(self) -> bytes:
+        """Take in the message, or its first GATHERED octets."""
+        blocks: list[bytes] = []
+        reader = self._reader
+        while not reader.finished and reader.size < GATHERED:
+            blocks.append(await reader.block())
+            self._check(blocks[-1])
+        return blocks[0] if len(blocks) == 1 else b"".join(blocks)
+
+    def _check(self, _block: bytes) -> None:
+        """Refuse what must not go on, after each block and before it is sent."""
+        if self._reader.bare_line_break:
+            raise Refused(replies.BARE_LINE_BREAK)
+        limit = self._front.settings.max_message_size
+        if limit and self._reader.size > limit:
+            raise Refused(replies.TOO_BIG)
+
+    def _head_of(self, gathered: bytes) -> MessageHead:
+        """Cut the header section out, undo its dot-stuffing, and count the servers it has passed."""
+        end = 0 if gathered.startswith(b"\r\n") else gathered.find(_HEAD_END)
+        if end < 0:
+            if not self._reader.finished:
+                raise Refused(replies.HEADERS_TOO_BIG)
+            end = len(gathered)
+        raw = gathered[:end]
+        if raw.startswith(b".") or b"\n." in raw:
+            raw = raw.removeprefix(b".").replace(b"\r\n.", b"\r\n")
+        passed = (b"\n" + raw).lower().count(b"\nreceived:")
+        if passed > self._front.settings.max_received_headers:
+            raise Refused(replies.LOOP)
+        return MessageHead(raw)
+
+    async def _judge(self) -> None:
+        """Ask the validators of the content phases."""
+        session, pipeline = self._session, self._front.pipeline
+        transaction = session.transaction
+        for phase in CONTENT_PHASES:
+            if not pipeline.active(phase) or (phase is Phase.EACH_RCPT and not pipeline.judges_recipients_by_content):
+                continue
+            session.current_recipient = transaction.recipients[0].path if phase is Phase.EACH_RCPT else None
+            verdict = await pipeline.run(phase, session)
+            if verdict.reply is not None:
+                raise Refused(verdict.reply)
+            transaction.discarded |= verdict.discard
+        await transaction.settle()
+        if transaction.discarded or not any(each.relayed for each in transaction.recipients):
+            raise Discarded
+
+    def _received_field(self) -> bytes:
+        """Return our trace field (RFC 5321 section 4.4); `for` only where it tells one recipient nothing of another."""
+        session = self._session
+        transaction = session.transaction
+        protocol = "UTF8SMTP" if transaction.smtp_utf8 else "ESMTP" if session.extended_smtp else "SMTP"
+        only = f"\r\n\tfor <{transaction.recipients[0].path.text}>" if len(transaction.recipients) == 1 else ""
+        number = f"{session.id}.{session.tally.messages}"
+        field = (
+            f"Received: from {_name_for_trace(session.host_name)} ([{session.client_ip}])\r\n"
+            f"\tby {self._front.hostname} (Ringback) with {protocol} id {number}{only};\r\n"
+            f"\t{_date()}\r\n"
+        )
+        return field.encode("utf-8", "surrogateescape")
+
+
+def _name_for_trace(helo: str | None) -> str:
+    """Return the client's name, harmless in a field body."""
+    if not helo:
+        return "unknown"
+    return "".join(char if char.isascii() and (char.isalnum() or char in ".-_:[]") else "?" for char in helo)
+
+
+_date_of_second: tuple[int, str] = (0, "")
+
+
+def _date() -> str:
+    """Return the date for a trace field; formed once a second: it costs more than the rest."""
+    global _date_of_second  # noqa: PLW0603 — a cache of one
+    now = int(time.time())
+    if _date_of_second[0] != now:
+        _date_of_second = (now, formatdate(now, localtime=True))
+    return _date_of_second[1]

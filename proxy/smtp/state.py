@@ -1,0 +1,73 @@
+"""Which command is legal in which state, and where it leads: one table, two rules.
+
+Rule one: a command that the table does not list for a state is answered with the state's reply for it and changes
+nothing. Rule two: a command that was refused changes nothing either. Source: RFC 5321 section 4.1.4.
+"""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+from proxy import replies
+from proxy.replies import Reply
+
+
+class State(Enum):
+    """Where the conversation stands."""
+
+    CONNECTED = auto()
+    """Greeted by us; the client has not introduced itself. MAIL is taken all the same, as Momentum does."""
+    READY = auto()
+    """After EHLO or HELO, no transaction begun."""
+    SENDER = auto()
+    """MAIL FROM was accepted, no recipient yet."""
+    RECIPIENTS = auto()
+    """At least one RCPT TO was accepted."""
+
+
+_ALWAYS = ("NOOP", "QUIT", "HELP", "VRFY")
+
+NEXT: dict[State, dict[str, State]] = {
+    State.CONNECTED: {
+        "EHLO": State.READY,
+        "HELO": State.READY,
+        "RSET": State.CONNECTED,
+        "MAIL": State.SENDER,
+    },
+    State.READY: {
+        "EHLO": State.READY,
+        "HELO": State.READY,
+        "RSET": State.READY,
+        "MAIL": State.SENDER,
+    },
+    State.SENDER: {
+        "EHLO": State.READY,
+        "HELO": State.READY,
+        "RSET": State.READY,
+        "RCPT": State.RECIPIENTS,
+    },
+    State.RECIPIENTS: {
+        "EHLO": State.READY,
+        "HELO": State.READY,
+        "RSET": State.READY,
+        "RCPT": State.RECIPIENTS,
+        "DATA": State.READY,
+    },
+}
+for _state, _moves in NEXT.items():
+    _moves.update(dict.fromkeys(_ALWAYS, _state))
+
+_OUT_OF_ORDER: dict[str, Reply] = {
+    "MAIL": replies.NESTED_MAIL,
+    "RCPT": replies.NO_MAIL_YET,
+    "DATA": replies.NO_MAIL_YET,
+}
+
+
+def out_of_order(state: State, command: str) -> Reply | None:
+    """Return the reply to a command that `state` does not allow, or None where it is legal."""
+    if command in NEXT[state]:
+        return None
+    if command == "DATA" and state is State.SENDER:
+        return replies.NO_RECIPIENTS_YET
+    return _OUT_OF_ORDER[command]

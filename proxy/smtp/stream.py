@@ -1,0 +1,229 @@
+"""The bytes from and to one client: a bounded buffer, lines and blocks under deadlines, replies in one write a batch.
+
+The one owner of the session's timer. A deadline runs only while we wait for the client, never while the client waits
+for us.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+LONGEST_COMMAND = 2048
+"""Octets of a command line; RFC 5321 section 4.5.3.1.4 asks for 512, parameters add to it."""
+
+MOST_DISCARDED = 64 * 1024
+"""Octets of an endless command that are passed over before the session is closed."""
+
+HIGH_WATER = 256 * 1024
+LOW_WATER = 64 * 1024
+
+
+class ClientGone(Exception):
+    """The client closed or lost the connection; nothing more can be read."""
+
+
+class ClientIdle(Exception):
+    """The client let a deadline pass."""
+
+
+class Draining(Exception):
+    """Ringback shuts down and this session is between commands."""
+
+
+class LineTooLong(Exception):
+    """A command line passed the limit; it was read to its end. `endless` where there was none in sight."""
+
+    def __init__(self, *, endless: bool) -> None:
+        """Tell whether the session can go on."""
+        self.endless = endless
+
+
+class ClientStream:
+    """Reads and writes for one session; a single task reads."""
+
+    __slots__ = (
+        "_deadline", "_flush_scheduled", "_interruptible", "_loop", "_outgoing", "_reading_paused", "_timer", "_waiter",
+        "_writable", "buffer", "draining", "ended", "lost", "transport",
+    )  # fmt: skip
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport) -> None:
+        """Start on a connected transport."""
+        self._loop = loop
+        self.transport = transport
+        self.buffer = bytearray()
+        self.ended = False
+        """The client will send no more (it may still read)."""
+        self.lost = False
+        self.draining = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._interruptible = False
+        self._deadline: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._outgoing: list[bytes] = []
+        self._flush_scheduled = False
+        self._reading_paused = False
+        self._writable: asyncio.Future[None] | None = None
+
+    # ------------------------------------------------------------ reading
+
+    async def line(self, seconds: float) -> bytes:
+        """Return the next line with its line break; the whole line must come within `seconds`.
+
+        Raises:
+            ClientGone: the connection ended first.
+            ClientIdle: the deadline passed.
+            Draining: Ringback shuts down.
+            LineTooLong: the line passed LONGEST_COMMAND.
+        """
+        buffer, searched = self.buffer, 0
+        deadline = self._loop.time() + seconds
+        while (at := buffer.find(b"\n", searched)) < 0:
+            searched = len(buffer)
+            if searched > LONGEST_COMMAND:
+                await self._discard_line(deadline)
+            await self.more(deadline, interruptible=True)
+        line = bytes(buffer[: at + 1])
+        self.consume(at + 1)
+        if at > LONGEST_COMMAND:
+            raise LineTooLong(endless=False)
+        return line
+
+    async def _discard_line(self, deadline: float) -> None:
+        """Pass over the rest of an overlong line, then raise LineTooLong."""
+        discarded = 0
+        while (at := self.buffer.find(b"\n")) < 0:
+            discarded += len(self.buffer)
+            self.consume(len(self.buffer))
+            if discarded > MOST_DISCARDED:
+                raise LineTooLong(endless=True)
+            await self.more(deadline)
+        self.consume(at + 1)
+        raise LineTooLong(endless=False)
+
+    async def more(self, deadline: float, *, interruptible: bool = False) -> None:
+        """Wait for bytes beyond those in the buffer, until `deadline` by the loop's clock; our replies go out first.
+
+        Raises:
+            ClientGone, ClientIdle, and Draining where `interruptible`.
+        """
+        self.flush()
+        if self._writable is not None:
+            await self._wait(self._writable, deadline)
+        if self.ended or self.lost:
+            raise ClientGone
+        if interruptible and self.draining:
+            raise Draining
+        self._waiter = self._loop.create_future()
+        self._interruptible = interruptible
+        try:
+            await self._wait(self._waiter, deadline)
+        finally:
+            self._waiter = None
+
+    async def _wait(self, event: asyncio.Future[None], deadline: float) -> None:
+        """Wait under the session's one timer. It is set anew only when it would ring too late."""
+        self._deadline = deadline
+        if self._timer is None or self._timer.when() > deadline:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(deadline, self._ring)
+        try:
+            await event
+        finally:
+            self._deadline = None
+
+    def _ring(self) -> None:
+        self._timer = None
+        if self._deadline is None:
+            return
+        if self._loop.time() < self._deadline:
+            self._timer = self._loop.call_at(self._deadline, self._ring)
+            return
+        self._wake(ClientIdle())
+
+    def consume(self, octets: int) -> None:
+        """Drop what was read from the head of the buffer and read on where it had grown too large."""
+        del self.buffer[:octets]
+        if self._reading_paused and len(self.buffer) < LOW_WATER:
+            self._reading_paused = False
+            with suppress(RuntimeError):  # a closing transport does not read
+                self.transport.resume_reading()
+
+    # ------------------------------------------------------------ writing
+
+    def send(self, wire: bytes) -> None:
+        """Queue a reply; replies of one turn of the loop leave in one write."""
+        self._outgoing.append(wire)
+        if not self._flush_scheduled:
+            self._flush_scheduled = True
+            self._loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Write what is queued."""
+        self._flush_scheduled = False
+        if self._outgoing and not self.lost:
+            self.transport.write(b"".join(self._outgoing))
+        self._outgoing.clear()
+
+    def close(self) -> None:
+        """Write what is queued, then close."""
+        self.flush()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self.transport.close()
+
+    # ------------------------------------------------------------ from the transport
+
+    def received(self, data: bytes) -> None:
+        """Take bytes in; stop reading where the session does not keep up."""
+        self.buffer += data
+        if len(self.buffer) > HIGH_WATER and not self._reading_paused:
+            self._reading_paused = True
+            self.transport.pause_reading()
+        self._wake(None)
+
+    def end(self) -> None:
+        """The client half-closed."""
+        self.ended = True
+        self._wake(ClientGone())
+
+    def lose(self) -> None:
+        """The connection is gone."""
+        self.ended = self.lost = True
+        self._outgoing.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._wake(ClientGone())
+
+    def drain(self) -> None:
+        """Ringback shuts down: end the wait for the next command, now or when it begins."""
+        self.draining = True
+        if self._interruptible and self._waiter is not None:
+            self._wake(Draining())
+
+    def pause_writing(self) -> None:
+        """The client does not read its replies as fast as we write them."""
+        if self._writable is None:
+            self._writable = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        writable, self._writable = self._writable, None
+        if writable is not None and not writable.done():
+            writable.set_result(None)
+
+    def _wake(self, error: Exception | None) -> None:
+        """End the wait of the session's task, if it waits; a failure ends a wait for writing, too."""
+        waiter = self._waiter
+        if waiter is None and error is not None:
+            waiter = self._writable
+        if waiter is None or waiter.done():
+            return
+        if error is None:
+            waiter.set_result(None)
+        else:
+            waiter.set_exception(error)
+            waiter.exception()

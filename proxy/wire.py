@@ -1,0 +1,317 @@
+"""The client side of an SMTP conversation: a strict reply reader and a pipelined writer, for relay and probes alike.
+
+aiosmtplib connects, greets and says EHLO; `adopt` then puts a `Wire` on its connection. Replies are paired with
+commands by a queue, so many may be outstanding. Whatever does not fit the grammar of RFC 5321 section 4.2.1 (mixed
+codes, a bare LF, an overlong line, a reply that nobody asked for) breaks the wire: a mispaired reply could turn a
+refusal into a 250.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import cast
+
+import aiosmtplib
+
+from proxy.replies import Reply
+
+LONGEST_LINE = 2048
+"""Octets of one reply line; RFC 5321 section 4.5.3.1.5 asks for 512, real servers exceed it."""
+
+MOST_LINES = 100
+LONGEST_REPLY = 32 * 1024
+
+_CODE_LENGTH = 3
+_CRLF_LENGTH = 2
+
+
+class WireBroken(Exception):
+    """The conversation cannot go on: the peer closed, reset, or spoke against the grammar."""
+
+
+class Refused(Exception):
+    """The peer greeted or answered EHLO with a refusal. `code` and `text` are its own."""
+
+    def __init__(self, stage: str, code: int, text: str) -> None:
+        """Keep what the peer said, and at which step."""
+        super().__init__(f"{stage}: {code} {text}")
+        self.stage, self.code, self.text = stage, code, text
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """Where to connect and how to introduce ourselves. Times in seconds."""
+
+    address: str
+    port: int
+    helo: str
+    connect_timeout: float
+    reply_timeout: float
+
+
+class ReplyParser:
+    """Bytes to replies, by the letter. Its state is the unfinished reply."""
+
+    __slots__ = ("_buffer", "_code", "_lines", "_size")
+
+    def __init__(self) -> None:
+        """Start before the first reply."""
+        self._buffer = b""
+        self._lines: list[bytes] = []
+        self._code = b""
+        self._size = 0
+
+    def feed(self, received: bytes) -> list[Reply]:
+        """Return the replies that these bytes complete.
+
+        Raises:
+            WireBroken: the bytes are not a reply.
+        """
+        *lines, rest = (self._buffer + received).split(b"\n")
+        replies = []
+        for line in lines:
+            finished = self._line(line)
+            if finished is not None:
+                replies.append(finished)
+        if len(rest) > LONGEST_LINE:
+            raise WireBroken("a reply line is too long")
+        self._buffer = rest
+        return replies
+
+    def _line(self, line: bytes) -> Reply | None:
+        code, separator, text = line[:_CODE_LENGTH], line[3:4], line[4:-1]
+        self._size += len(line)
+        _check_line(line, code, separator)
+        if self._lines and code != self._code:
+            raise WireBroken("a reply mixes codes")
+        if self._size > LONGEST_REPLY or len(self._lines) >= MOST_LINES:
+            raise WireBroken("a reply is too long")
+        self._code = code
+        self._lines.append(text)
+        if separator == b"-":
+            return None
+        finished = Reply(int(code), tuple(self._lines))
+        self._lines, self._size = [], 0
+        return finished
+
+
+def _check_line(line: bytes, code: bytes, separator: bytes) -> None:
+    """Judge one line, its LF cut off, by RFC 5321 section 4.2: `2yz text CR`, code 200 to 599."""
+    if len(line) > LONGEST_LINE:
+        raise WireBroken("a reply line is too long")
+    if not line.endswith(b"\r") or line.find(b"\r") != len(line) - 1 or b"\0" in line:
+        raise WireBroken("a reply line holds a bare line break or NUL")
+    if not (code.isdigit() and b"200" <= code <= b"599") or separator not in {b" ", b"-", b"\r"}:
+        raise WireBroken("a line is not a reply")
+
+
+class Wire(asyncio.Protocol):
+    """One connection as a client. Owned by whoever holds it; not shared."""
+
+    def __init__(self, transport: asyncio.Transport, extensions: dict[str, str]) -> None:
+        """Take over a connected transport; `extensions` are the peer's EHLO keywords in lower case."""
+        self.transport = transport
+        self.extensions = extensions
+        self.broken: str | None = None
+        """Why the conversation cannot go on, or None."""
+        self._parser = ReplyParser()
+        self._awaited: deque[asyncio.Future[Reply]] = deque()
+        self._resumed: asyncio.Future[None] | None = None
+        self._loop = asyncio.get_running_loop()
+
+    # ------------------------------------------------------------ for the holder
+
+    def send(self, commands: bytes, replies: int = 1) -> list[asyncio.Future[Reply]]:
+        """Write commands in one piece and return a future for each reply that they call for.
+
+        A future fails with WireBroken when the conversation ends before its reply.
+        """
+        awaited = [self._loop.create_future() for _ in range(replies)]
+        if self.broken is not None:
+            for future in awaited:
+                future.set_exception(WireBroken(self.broken))
+                future.exception()
+            return awaited
+        self._awaited.extend(awaited)
+        if commands:
+            self.transport.write(commands)
+        return awaited
+
+    async def ask(self, command: bytes, seconds: float) -> Reply:
+        """Send one command and return its reply.
+
+        Raises:
+            WireBroken: the conversation ended first.
+            TimeoutError: no reply within `seconds`; the wire is unusable then.
+        """
+        (answer,) = self.send(command)
+        return await self.read(answer, seconds)
+
+    async def read(self, answer: asyncio.Future[Reply], seconds: float) -> Reply:
+        """Wait for one reply; a timeout breaks the wire, since the reply would come when nobody asks.
+
+        Raises:
+            WireBroken: the conversation ended first.
+            TimeoutError: no reply within `seconds`.
+        """
+        if answer.done():
+            return answer.result()
+        try:
+            async with asyncio.timeout(seconds):
+                return await answer
+        except TimeoutError:
+            self.abort("no reply in time")
+            raise
+        except asyncio.CancelledError:
+            self.abort("given up")
+            raise
+
+    def write(self, block: bytes) -> None:
+        """Write message content, which calls for no reply."""
+        if self.broken is None:
+            self.transport.write(block)
+
+    async def drain(self, seconds: float) -> None:
+        """Wait until the transport takes more.
+
+        Raises:
+            WireBroken: the conversation ended.
+            TimeoutError: the peer did not read for `seconds`; the wire is unusable then.
+        """
+        if self.broken is not None:
+            raise WireBroken(self.broken)
+        if self._resumed is None:
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                await asyncio.shield(self._resumed)
+        except TimeoutError:
+            self.abort("the peer does not read")
+            raise
+
+    def abort(self, why: str) -> None:
+        """End the connection at once; unsent bytes are dropped, so a half-sent message stays unfinished."""
+        self._break(why)
+        self.transport.abort()
+
+    async def quit(self, seconds: float) -> None:
+        """Say QUIT, wait shortly for the answer, and close."""
+        with suppress(WireBroken, TimeoutError):
+            await self.ask(b"QUIT\r\n", seconds)
+        self.close()
+
+    def close(self) -> None:
+        """Close the connection after what was written has gone."""
+        self._break("closed by us")
+        self.transport.close()
+
+    # ------------------------------------------------------------ for the transport
+
+    def data_received(self, data: bytes) -> None:
+        """Pair the replies with what was asked."""
+        try:
+            for each in self._parser.feed(data):
+                self._pair(each)
+        except WireBroken as error:
+            self.abort(str(error))
+
+    def _pair(self, each: Reply) -> None:
+        if not self._awaited:
+            raise WireBroken(f"a reply that nobody asked for: {each.code}")
+        future = self._awaited.popleft()
+        if not future.done():
+            future.set_result(each)
+
+    def eof_received(self) -> bool:
+        """The peer closed; a half-open connection is of no use here."""
+        self._break("closed by the peer")
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell everybody who waits."""
+        self._break("closed by the peer" if exc is None else "reset by the peer")
+
+    def pause_writing(self) -> None:
+        """The transport's buffer is full."""
+        if self._resumed is None:
+            self._resumed = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        """The transport takes more."""
+        resumed, self._resumed = self._resumed, None
+        if resumed is not None and not resumed.done():
+            resumed.set_result(None)
+
+    def _break(self, why: str) -> None:
+        if self.broken is None:
+            self.broken = why
+        while self._awaited:
+            future = self._awaited.popleft()
+            if not future.done():
+                future.set_exception(WireBroken(self.broken))
+                future.exception()  # read once: a wire may break with nobody waiting
+        if self._resumed is not None and not self._resumed.done():
+            self._resumed.set_exception(WireBroken(self.broken))
+            self._resumed.exception()
+
+
+async def dial(target: Dial) -> Wire:
+    """Connect, read the greeting, say EHLO (HELO where that is not known), and return the wire.
+
+    Raises:
+        Refused: the greeting, or EHLO and HELO, were refused.
+        WireBroken: no connection, or the peer closed or spoke against the grammar.
+        TimeoutError: a step took too long.
+    """
+    client = aiosmtplib.SMTP(
+        hostname=target.address, port=target.port, local_hostname=target.helo, timeout=None, start_tls=False
+    )
+    try:
+        async with asyncio.timeout(target.connect_timeout):
+            await client.connect()
+        async with asyncio.timeout(target.reply_timeout):
+            await _introduce(client)
+        return adopt(client)
+    except aiosmtplib.SMTPConnectResponseError as error:
+        raise Refused("banner", error.code, error.message) from error
+    except (aiosmtplib.SMTPException, OSError) as error:
+        if isinstance(error, TimeoutError):
+            raise
+        raise WireBroken(str(error)) from error
+    finally:
+        client.close()  # without a transport, once adopted; it drops the connection otherwise
+
+
+async def _introduce(client: aiosmtplib.SMTP) -> None:
+    """Say EHLO, and HELO to a server that does not know it (RFC 5321 section 3.2)."""
+    try:
+        await client.ehlo()
+    except aiosmtplib.SMTPHeloError as refused:
+        if not 500 <= refused.code < 600:  # noqa: PLR2004 — permanent: the command is not known
+            raise Refused("ehlo", refused.code, refused.message) from refused
+        try:
+            await client.helo()
+        except aiosmtplib.SMTPHeloError as error:
+            raise Refused("helo", error.code, error.message) from error
+
+
+def adopt(client: aiosmtplib.SMTP) -> Wire:
+    """Put a `Wire` on the connection of an aiosmtplib client that has said EHLO; the client is empty afterwards.
+
+    Raises:
+        WireBroken: the peer sent more than it was asked for, or is gone.
+    """
+    protocol = client.protocol
+    if protocol is None or client.transport is None or client.transport.is_closing():
+        raise WireBroken("closed by the peer")
+    if protocol._buffer:  # noqa: SLF001 — bytes left there would be lost, and they are a reply nobody asked for
+        raise WireBroken("a reply that nobody asked for after EHLO")
+    transport = cast(asyncio.Transport, client.transport)
+    wire = Wire(transport, dict(client.esmtp_extensions))
+    # The whole protocol is exchanged: uvloop keeps the bound methods of the old one.
+    transport.set_protocol(wire)
+    client.transport = client.protocol = None
+    return wire

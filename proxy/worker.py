@@ -1,0 +1,127 @@
+"""One worker: one event loop that serves the listeners, with a resolver, a pool of upstream connections, the modules.
+
+Starting binds first and serves last; stopping is the way back: no new clients, 421 to those between commands, the
+others finish, then what is left is cut.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from config import Settings
+from proxy.dns import Resolver
+from proxy.log import get_logger
+from proxy.modules.base import Prepared, Services
+from proxy.settings import CoreOptions
+from proxy.smtp.access import RelayControl
+from proxy.smtp.front import Front
+from proxy.smtp.pipeline import PhasePipeline
+from proxy.smtp.protocol import SmtpProtocol
+from proxy.sockets import bind
+from proxy.tasks import TaskOwner
+from proxy.upstream.pool import Pool
+from proxy.upstream.relay import UpstreamRelay
+
+log = get_logger()
+
+DRAIN_GRACE = 5.0
+"""Seconds beyond the longest wait for the upstream before a session that does not end is cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """A configuration that was loaded, checked and compiled: all that a worker starts from."""
+
+    core: CoreOptions
+    settings: Settings
+    prepared: Sequence[Prepared]
+
+
+class Worker:
+    """Serves one assembly on the running event loop."""
+
+    def __init__(self, assembly: Assembly) -> None:
+        """Take the assembly; nothing is bound or connected yet."""
+        self._assembly = assembly
+        self._core = assembly.core
+        self._sockets: list[socket.socket] = []
+        self._servers: list[asyncio.Server] = []
+        self._sessions = TaskOwner("sessions")
+        self._stopping = False
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """The addresses that are listened on, with the ports that the system chose where 0 was asked for."""
+        return [each.getsockname()[:2] for each in self._sockets]
+
+    async def start(self) -> None:
+        """Bind, prepare the services, and serve.
+
+        Raises:
+            CannotListen: an address cannot be bound.
+        """
+        core = self._core
+        try:
+            for listener in core.esmtp_listener:
+                self._sockets.append(bind(listener))
+        except BaseException:
+            self._close_sockets()
+            raise
+        self._resolver = Resolver([str(each) for each in core.nameservers])
+        self._pool = Pool(core, core.hostname, self._resolver)
+        self._services = Services(core, self._resolver)
+        self.front = self._front()
+        self._pool.start()
+        loop = asyncio.get_running_loop()
+        for bound, listener in zip(self._sockets, core.esmtp_listener, strict=True):
+            server = await loop.create_server(lambda: SmtpProtocol(self.front), sock=bound, backlog=listener.backlog)
+            self._servers.append(server)
+        log.info("listening", addresses=[f"{host}:{port}" for host, port in self.addresses], upstream=self._pool.name)
+
+    def _front(self) -> Front:
+        for each in self._assembly.prepared:
+            each.offer(self._services)
+        judges = [each.validator(self._services) for each in self._assembly.prepared]
+        core, pool = self._core, self._pool
+        return Front(
+            settings=core,
+            hostname=core.hostname,
+            pipeline=PhasePipeline([each for each in judges if each is not None]),
+            access=RelayControl(core.relay_domains, core.relay_hosts),
+            open_relay=lambda session: UpstreamRelay(pool, session),
+            capabilities=lambda: pool.capabilities,
+            sessions=self._sessions,
+        )
+
+    async def stop(self, *, now: bool = False) -> None:
+        """Take no more clients and end the sessions: those between commands at once, the others when they are done.
+
+        `now` cuts them instead. A message whose dot has gone upstream is waited for in either case, unless `stop` is
+        called a second time.
+        """
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+        again, self._stopping = self._stopping, True
+        log.info("stopping", sessions=len(self._sessions), now=now)
+        for conversation in tuple(self.front.live):
+            conversation.drain()
+        seconds = 0.0 if now or again else self._core.body_timeout + DRAIN_GRACE
+        if not await self._sessions.wait(seconds):
+            await self._sessions.cancel()
+        if again:
+            return
+        if self._services.verifier is not None:
+            await self._services.verifier.close()
+        await self._pool.close()
+        await self._resolver.close()
+        self._close_sockets()
+        log.info("stopped")
+
+    def _close_sockets(self) -> None:
+        for each in self._sockets:
+            each.close()
+        self._sockets.clear()
