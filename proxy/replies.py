@@ -29,12 +29,12 @@ class Reply:
     @property
     def accepted(self) -> bool:
         """Whether it is positive (2xx)."""
-        return 200 <= self.code < 300  # noqa: PLR2004 — RFC 5321 section 4.2.1, first digit
+        return 200 <= self.code < 300  # RFC 5321 section 4.2.1, first digit
 
     @property
     def permanent(self) -> bool:
         """Whether it is a permanent refusal (5xx)."""
-        return self.code >= 500  # noqa: PLR2004 — RFC 5321 section 4.2.1, first digit
+        return self.code >= 500  # RFC 5321 section 4.2.1, first digit
 
     @property
     def text(self) -> str:
@@ -53,7 +53,7 @@ def from_policy(code: int, text: str, *, close: bool = False) -> Reply:
     What is not printable ASCII becomes `?`: a value that came out of a message cannot form a second reply.
     """
     lines = tuple(
-        bytes(octet if 32 <= octet < 127 else 63 for octet in line.encode("ascii", "replace"))  # noqa: PLR2004 — printable ASCII
+        bytes(octet if 32 <= octet < 127 else 63 for octet in line.encode("ascii", "replace"))  # printable ASCII
         for line in text.split("\n")
     )
     return Reply(code, lines, close=close)
@@ -61,7 +61,7 @@ def from_policy(code: int, text: str, *, close: bool = False) -> Reply:
 
 def default_policy_text(code: int) -> str:
     """Return what a script's action says that gave a code and no text."""
-    return "5.7.1 Refused by policy" if code >= 500 else "4.7.1 Deferred by policy"  # noqa: PLR2004 — first digit
+    return "5.7.1 Refused by policy" if code >= 500 else "4.7.1 Deferred by policy"  # first digit
 
 
 # ---------------------------------------------------------------- positive
@@ -81,6 +81,7 @@ NOT_HTTP = reply(221, "2.7.0", "This is a mail server", close=True)
 SHUTTING_DOWN = reply(421, "4.3.2", "Service shutting down, try again", close=True)
 IDLE_TOO_LONG = reply(421, "4.4.2", "Timeout exceeded, closing", close=True)
 TOO_MANY_ERRORS = reply(421, "4.7.0", "Too many errors, closing", close=True)
+INTERNAL_CLOSING = reply(421, "4.3.0", "Temporary failure, try again later", close=True)
 INTERNAL = reply(451, "4.3.0", "Temporary failure, try again later")
 UPSTREAM_UNREACHABLE = reply(451, "4.4.1", "The mail server behind cannot be reached, try again later")
 UPSTREAM_LOST = reply(451, "4.4.2", "The mail server behind did not answer, try again later")

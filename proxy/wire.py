@@ -290,7 +290,7 @@ async def _introduce(client: aiosmtplib.SMTP) -> None:
     try:
         await client.ehlo()
     except aiosmtplib.SMTPHeloError as refused:
-        if not 500 <= refused.code < 600:  # noqa: PLR2004 — permanent: the command is not known
+        if not 500 <= refused.code < 600:  # permanent: the command is not known
             raise Refused("ehlo", refused.code, refused.message) from refused
         try:
             await client.helo()

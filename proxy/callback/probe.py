@@ -58,7 +58,7 @@ async def _ask_one(question: Question, candidate: Candidate) -> tuple[CallbackVe
     try:
         wire = await dial(target)
     except Refused as refused:
-        permanent = refused.code >= 500  # noqa: PLR2004 — RFC 5321 section 4.2.1, first digit
+        permanent = refused.code >= 500  # RFC 5321 section 4.2.1, first digit
         status, reason = (Status.ERROR, "refused_us") if permanent else (Status.TRANSIENT, "busy")
         return found(status, reason, refused.stage, refused.code, refused.text), False
     except (WireBroken, TimeoutError) as error:
@@ -82,7 +82,7 @@ async def _converse(wire: Wire, question: Question, found: Found) -> tuple[Callb
     if not mail.accepted:
         return _mail_refused(mail, found)
     rcpt = await wire.ask(f"RCPT TO:<{question.address}>\r\n".encode(), REPLY_SECONDS)
-    if rcpt.code == 421:  # noqa: PLR2004 — RFC 5321 section 3.8: it closes; says nothing of the address
+    if rcpt.code == 421:  # RFC 5321 section 3.8: it closes; says nothing of the address
         return found(Status.TRANSIENT, "busy", "rcpt", rcpt.code, rcpt.text), False
     status, reason = judge_recipient(rcpt)
     return found(status, reason, "rcpt", rcpt.code, rcpt.text), True

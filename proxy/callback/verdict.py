@@ -82,7 +82,7 @@ def judge_recipient(answer: Reply) -> tuple[Status, str]:
     text = answer.text
     if answer.accepted:
         return Status.PASS, "accepted"
-    if answer.code < 400:  # noqa: PLR2004 — 3xx calls for more, which RCPT never does
+    if answer.code < 400:  # 3xx calls for more, which RCPT never does
         return Status.ERROR, "protocol"
     subject = enhanced_subject(answer)
     if not answer.permanent:

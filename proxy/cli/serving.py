@@ -14,6 +14,7 @@ from proxy import log
 from proxy.app import ConfigurationRejected, load
 from proxy.cli import exits
 from proxy.sockets import CannotListen
+from proxy.tasks import TaskOwner, spawn
 from proxy.worker import Assembly, Worker
 
 ConfigurationFile = Annotated[
@@ -52,13 +53,14 @@ async def _until_stopped(worker: Worker) -> None:
         loop.add_signal_handler(number, signals.put_nowait, None)
     await worker.start()
     await signals.get()
-    async with asyncio.TaskGroup() as group:
-        draining = group.create_task(worker.stop())
-        second = group.create_task(signals.get())
-        await asyncio.wait((draining, second), return_when=asyncio.FIRST_COMPLETED)
-        second.cancel()
-        if not draining.done():
-            await worker.stop(now=True)
+    owner = TaskOwner("serve")
+    draining = spawn(worker.stop(), name="drain", owner=owner)
+    second = spawn(signals.get(), name="second signal", owner=owner)
+    await asyncio.wait((draining, second), return_when=asyncio.FIRST_COMPLETED)
+    if not draining.done():
+        await worker.stop(now=True)
+    second.cancel()
+    await draining
 
 
 def check(

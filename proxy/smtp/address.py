@@ -111,7 +111,7 @@ def _is_literal(text: str) -> bool:
 
 
 def _is_domain(text: str) -> bool:
-    return len(text) <= 255 and all(_LABEL.fullmatch(label) for label in text.split("."))  # noqa: PLR2004 — RFC 5321 4.5.3.1.2
+    return len(text) <= 255 and all(_LABEL.fullmatch(label) for label in text.split("."))  # RFC 5321 4.5.3.1.2
 
 
 def _parameters(raw: bytes) -> dict[str, str | None]:

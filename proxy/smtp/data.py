@@ -72,7 +72,7 @@ class DataReader:
 
     def _past_start(self, buffer: bytearray) -> bool:
         """Look for the end of an empty message, whose CRLF is the DATA command's own."""
-        if len(buffer) < 3 and b".\r\n".startswith(buffer):  # noqa: PLR2004 — the three octets of ".CRLF"
+        if len(buffer) < 3 and b".\r\n".startswith(buffer):  # the three octets of ".CRLF"
             return False
         self._at_start = False
         if buffer.startswith(b".\r\n"):

@@ -17,7 +17,7 @@ from proxy import replies
 from proxy.log import get_logger, printable
 from proxy.replies import Reply
 from proxy.session import Path, Recipient, Session, Transaction
-from proxy.smtp.address import BadParameter, BadPath, parse_argument
+from proxy.smtp.arguments import path_context, recipient_of, sender_of, unknown
 from proxy.smtp.front import Front, Relay
 from proxy.smtp.reception import Reception
 from proxy.smtp.state import NEXT, State, out_of_order
@@ -33,10 +33,7 @@ MOST_ERRORS = 20
 _SYNCHRONISING = frozenset({"EHLO", "HELO", "DATA", "VRFY", "NOOP"})
 """Commands that must be the last of a pipelined group (RFC 2920 section 3.1)."""
 
-_KNOWN_ELSEWHERE = frozenset({"STARTTLS", "AUTH", "BDAT", "EXPN", "ETRN", "TURN", "SEND", "SOML", "SAML"})
-_HTTP = frozenset({"GET", "POST", "CONNECT", "HEAD", "PUT", "OPTIONS"})
 _VERB = re.compile(rb"[A-Za-z]{1,16}")
-_BODIES = frozenset({"7BIT", "8BITMIME"})
 
 
 class SmtpProtocol(SMTP):
@@ -135,7 +132,8 @@ class SmtpProtocol(SMTP):
         session.context["can_relay"] = "true" if session.can_relay else "false"
         for phase in (Phase.ACCEPT, Phase.CONNECT):
             if pipeline.active(phase) and (verdict := await pipeline.run(phase, session)).reply is not None:
-                self._say(verdict.reply)
+                # A greeting is 220, 421 or 554 (RFC 5321 section 4.3.2): our own failure is no 451 here.
+                self._say(replies.INTERNAL_CLOSING if verdict.reply is replies.INTERNAL else verdict.reply)
                 return False
         if self.stream.buffer:
             self._say(replies.SYNCHRONIZATION)
@@ -193,7 +191,7 @@ class SmtpProtocol(SMTP):
     def _refuse(self, command: str) -> Reply | None:
         """Return why a command cannot be done now, or None."""
         if command not in _METHODS:
-            return _unknown(command)
+            return unknown(command)
         if (refused := out_of_order(self.state, command)) is not None:
             return refused
         return replies.SYNCHRONIZATION if command in _SYNCHRONISING and self.stream.buffer else None
@@ -211,7 +209,7 @@ class SmtpProtocol(SMTP):
 
     # ------------------------------------------------------------ commands
 
-    async def smtp_EHLO(self, argument: bytes) -> Reply:  # noqa: N802 — aiosmtpd's dispatch goes by this name
+    async def smtp_EHLO(self, argument: bytes) -> Reply:
         """EHLO (RFC 5321 section 4.1.1.1)."""
         answer = await self._introduced(argument, extended=True)
         if not answer.accepted:
@@ -221,7 +219,7 @@ class SmtpProtocol(SMTP):
         offered += [name.encode() for name in ("8BITMIME", "SMTPUTF8") if name in self.front.capabilities()]
         return Reply(250, (self.front.hostname.encode(), *offered))
 
-    async def smtp_HELO(self, argument: bytes) -> Reply:  # noqa: N802 — aiosmtpd's dispatch goes by this name
+    async def smtp_HELO(self, argument: bytes) -> Reply:
         """HELO (RFC 5321 section 4.1.1.1)."""
         answer = await self._introduced(argument, extended=False)
         return Reply(250, (self.front.hostname.encode(),)) if answer.accepted else answer
@@ -241,21 +239,16 @@ class SmtpProtocol(SMTP):
         session.host_name, session.extended_smtp = name, extended
         return replies.OK
 
-    async def smtp_MAIL(self, argument: bytes) -> Reply:  # noqa: N802 — aiosmtpd's dispatch goes by this name
+    async def smtp_MAIL(self, argument: bytes) -> Reply:
         """MAIL FROM (RFC 5321 section 4.1.1.2)."""
-        try:
-            path, parameters = parse_argument(argument, b"FROM:")
-        except BadPath:
-            return replies.SENDER_SYNTAX
-        except BadParameter:
-            return replies.BAD_PARAMETER
-        refused = self._refuse_parameters(path, parameters)
-        if refused is not None:
-            return refused
+        parsed = sender_of(argument, self.front.settings.max_message_size)
+        if isinstance(parsed, Reply):
+            return parsed
+        path, parameters = parsed
         session = self.session
         transaction = session.transaction = Transaction()
         transaction.begin(path, parameters)
-        transaction.context |= _path_context("mailfrom", path)
+        transaction.context |= path_context("mailfrom", path)
         if self.front.pipeline.active(Phase.MAILFROM):
             verdict = await self.front.pipeline.run(Phase.MAILFROM, session)
             if verdict.reply is not None:
@@ -271,26 +264,11 @@ class SmtpProtocol(SMTP):
             transaction.discarded = verdict.discard
         return replies.SENDER_OK
 
-    def _refuse_parameters(self, path: Path, parameters: dict[str, str | None]) -> Reply | None:
-        """Judge MAIL's parameters: SIZE (RFC 1870), BODY (RFC 6152), SMTPUTF8 (RFC 6531)."""
-        if not path.raw.isascii() and "SMTPUTF8" not in parameters:
-            return replies.NEEDS_SMTPUTF8
-        for name, value in parameters.items():
-            if name == "SIZE" and value is not None and value.isdecimal() and len(value) <= 20:  # noqa: PLR2004 — RFC 1870
-                limit = self.front.settings.max_message_size
-                if limit and int(value) > limit:
-                    return replies.TOO_BIG
-            elif not (name == "SMTPUTF8" and value is None) and not (
-                name == "BODY" and (value or "").upper() in _BODIES
-            ):
-                return replies.BAD_PARAMETER
-        return None
-
-    async def smtp_RCPT(self, argument: bytes) -> Reply:  # noqa: N802 — aiosmtpd's dispatch goes by this name
+    async def smtp_RCPT(self, argument: bytes) -> Reply:
         """RCPT TO (RFC 5321 section 4.1.1.3)."""
         session = self.session
         transaction = session.transaction
-        path = _recipient_path(argument, utf8=transaction.smtp_utf8)
+        path = recipient_of(argument, utf8=transaction.smtp_utf8)
         if isinstance(path, Reply):
             return path
         if self._full(transaction):
@@ -298,7 +276,7 @@ class SmtpProtocol(SMTP):
         if not self.front.access.admits(session, path):
             return replies.RELAYING_DENIED
         session.current_recipient = path
-        transaction.context |= _path_context("rcptto", path)
+        transaction.context |= path_context("rcptto", path)
         answer, recipient = await self._judge_recipient(path)
         if answer.accepted:
             transaction.add(recipient)
@@ -329,7 +307,7 @@ class SmtpProtocol(SMTP):
             self._relay = self.front.open_relay(session)
         return await self._relay.recipient(session.transaction, path), Recipient(path)
 
-    async def smtp_DATA(self, argument: bytes) -> Reply:  # noqa: N802 — aiosmtpd's dispatch goes by this name
+    async def smtp_DATA(self, argument: bytes) -> Reply:
         """DATA (RFC 5321 section 4.1.1.4)."""
         if argument:
             return replies.NO_ARGUMENT_WANTED
@@ -365,26 +343,26 @@ class SmtpProtocol(SMTP):
             reply=printable(f"{answer.code} {answer.text}"),
         )
 
-    async def smtp_RSET(self, argument: bytes) -> Reply:  # noqa: N802 — aiosmtpd's dispatch goes by this name
+    async def smtp_RSET(self, argument: bytes) -> Reply:
         """RSET (RFC 5321 section 4.1.1.5)."""
         if argument:
             return replies.NO_ARGUMENT_WANTED
         self._end_transaction()
         return replies.OK
 
-    async def smtp_NOOP(self, argument: bytes) -> Reply:  # noqa: N802, ARG002 — aiosmtpd's dispatch; RFC 5321: ignored
+    async def smtp_NOOP(self, argument: bytes) -> Reply:  # noqa: ARG002 — RFC 5321: ignored
         """NOOP (RFC 5321 section 4.1.1.9)."""
         return replies.OK
 
-    async def smtp_HELP(self, argument: bytes) -> Reply:  # noqa: N802, ARG002 — aiosmtpd's dispatch; no topics
+    async def smtp_HELP(self, argument: bytes) -> Reply:  # noqa: ARG002 — no topics
         """HELP (RFC 5321 section 4.1.1.8)."""
         return replies.HELP
 
-    async def smtp_VRFY(self, argument: bytes) -> Reply:  # noqa: N802 — aiosmtpd's dispatch goes by this name
+    async def smtp_VRFY(self, argument: bytes) -> Reply:
         """VRFY (RFC 5321 section 3.5.3): never tells whether a user exists, and never echoes."""
         return replies.CANNOT_VERIFY if argument else replies.BAD_SYNTAX
 
-    async def smtp_QUIT(self, argument: bytes) -> Reply:  # noqa: N802 — aiosmtpd's dispatch goes by this name
+    async def smtp_QUIT(self, argument: bytes) -> Reply:
         """QUIT (RFC 5321 section 4.1.1.10)."""
         return replies.NO_ARGUMENT_WANTED if argument else replies.BYE
 
@@ -395,33 +373,3 @@ _METHODS: dict[str, Callable[[SmtpProtocol, bytes], Awaitable[Reply]]] = {
     if name.startswith("smtp_")
 }
 """aiosmtpd's dispatch, made once for the class. Only what is defined above: its own commands are not offered."""
-
-
-def _unknown(command: str) -> Reply:
-    if command in _HTTP:
-        return replies.NOT_HTTP
-    return replies.NOT_IMPLEMENTED if command in _KNOWN_ELSEWHERE else replies.UNKNOWN_COMMAND
-
-
-def _recipient_path(argument: bytes, *, utf8: bool) -> Path | Reply:
-    """Read RCPT's argument; return the path, or why it is refused. No parameters are offered yet."""
-    try:
-        path, parameters = parse_argument(argument, b"TO:")
-    except BadPath:
-        return replies.RECIPIENT_SYNTAX
-    except BadParameter:
-        return replies.BAD_PARAMETER
-    if not path.raw:
-        return replies.RECIPIENT_SYNTAX
-    if parameters:
-        return replies.BAD_PARAMETER
-    return path if utf8 or path.raw.isascii() else replies.NEEDS_SMTPUTF8
-
-
-def _path_context(prefix: str, path: Path) -> dict[str, str]:
-    """Return the context variables of a path."""
-    return {
-        f"{prefix}_string": path.text,
-        f"{prefix}_localpart": path.local_part,
-        f"{prefix}_domain": path.domain,
-    }

@@ -56,7 +56,7 @@ class Pool:
         self.name = f"{self._host}:{self._port}"
         self._idle: list[_Idle] = []
         self._places_taken = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[asyncio.Future[Wire | None]] = deque()
         self._owner = TaskOwner(f"pool {self.name}")
         self._reaper: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -75,7 +75,9 @@ class Pool:
         """
         if not fresh and (wire := self._pop_idle()) is not None:
             return wire, True
-        await self._take_place()
+        handed_over = await self._take_place()
+        if handed_over is not None:
+            return handed_over, True
         try:
             return await self._connect(), False
         except BaseException:
@@ -91,32 +93,45 @@ class Pool:
             self._free_place()
         return None
 
-    async def _take_place(self) -> None:
-        if self._places_taken >= self._settings.max_outbound_connections and self._idle:
+    async def _take_place(self) -> Wire | None:
+        """Count one more connection, or wait for another transaction's: its connection where it still works."""
+        most = self._settings.max_outbound_connections
+        if self._places_taken >= most and self._idle:
             self._close_oldest_idle()
-        if self._places_taken < self._settings.max_outbound_connections:
+        if self._places_taken < most:
             self._places_taken += 1
-            return
-        place = self._loop.create_future()
+            return None
+        place: asyncio.Future[Wire | None] = self._loop.create_future()
         self._waiting.append(place)
         try:
             async with asyncio.timeout(PLACE_SECONDS):
-                await place
+                return await place
         except BaseException as error:
             if place.done() and not place.cancelled():
-                self._free_place()  # it was handed over in the very moment of giving up
+                self._hand_back(place.result())  # it was handed over in the very moment of giving up
             if isinstance(error, TimeoutError):
                 raise PoolFull from None
             raise
 
-    def _free_place(self) -> None:
-        """Hand the place to whoever waits longest, or count one less."""
+    def _hand_back(self, wire: Wire | None) -> None:
+        if wire is None:
+            self._free_place()
+        else:
+            self.give_back(wire)
+
+    def _hand_over(self, wire: Wire | None) -> bool:
+        """Give a place, with its connection or without, to whoever waits longest; tell whether anybody does."""
         while self._waiting:
             place = self._waiting.popleft()
             if not place.done():
-                place.set_result(None)
-                return
-        self._places_taken -= 1
+                place.set_result(wire)
+                return True
+        return False
+
+    def _free_place(self) -> None:
+        """Hand an empty place over, or count one less."""
+        if not self._hand_over(None):
+            self._places_taken -= 1
 
     async def _connect(self) -> Wire:
         problem: Exception = Unreachable(f"{self._host} has no address")
@@ -149,10 +164,7 @@ class Pool:
         if wire.broken is not None:
             self._free_place()
             return
-        if self._waiting:
-            # Somebody waits for a place: closing this one frees it, and the waiter connects anew. Handing the
-            # connection over would save a round trip, but only under a load that is already past the cap.
-            self.retire(wire)
+        if self._hand_over(wire):
             return
         self._idle.append(_Idle(wire, self._loop.time()))
         if self._reaper is None:

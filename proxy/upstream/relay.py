@@ -232,7 +232,7 @@ class UpstreamRelay:
 
     def _about_the_mail(self, answer: Reply, step: str) -> Reply:
         """Return a refusal verbatim where it speaks of the mail; 451 and an alarm where it speaks of us."""
-        if answer.code >= 400 and answer.code not in _ABOUT_US:  # noqa: PLR2004 — RFC 5321 section 4.2.1, first digit
+        if answer.code >= 400 and answer.code not in _ABOUT_US:  # RFC 5321 section 4.2.1, first digit
             return answer
         log.error(
             "upstream_refused_us",

@@ -128,9 +128,9 @@ def _verdict(outcome: Outcome, script: Script, session: Session) -> Verdict:
     """Turn what a script did into a verdict; a code that is no refusal lets the command pass."""
     if outcome.failed:
         return Verdict(replies.INTERNAL)
-    if outcome.code < 400 and not outcome.close:  # noqa: PLR2004 — RFC 5321 section 4.2.1, first digit
+    if outcome.code < 400 and not outcome.close:  # RFC 5321 section 4.2.1, first digit
         return Verdict(discard=outcome.discard) if outcome.discard else PASS
-    if not 400 <= outcome.code < 600:  # noqa: PLR2004 — likewise
+    if not 400 <= outcome.code < 600:
         log.error("script_failed", session=session.id, script=script.name, reason=f"reply code {outcome.code}")
         return Verdict(replies.INTERNAL)
     text = outcome.text or replies.default_policy_text(outcome.code)

@@ -1,0 +1,28 @@
+"""The demonstration: Ringback in an embedded world on loopback, sample mail through it, and then a person's own.
+
+The nouns: the **world** is a name server, exchangers and an upstream, all of this package; a **sample** is one letter
+with the reply that it should get; the **timeline** is what all parties said, in order; the **screen** shows it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+
+from proxy.demo import errors
+
+
+def run(*, once: bool) -> int:
+    """Run the demonstration and return the exit status.
+
+    With `once` it ends after the samples; otherwise it stays up until SIGINT or SIGTERM. Status 0: each sample went as
+    it should; 1: one did not; 69 (EX_UNAVAILABLE): the system lacks something; 78 (EX_CONFIG): the shipped
+    configuration does not load.
+    """
+    if importlib.util.find_spec("dns") is None:
+        print(errors.dnspython_missing(), file=sys.stderr)  # noqa: T201 - a command's last word, before rich is set up
+        return os.EX_UNAVAILABLE
+    from proxy.demo.show import show  # noqa: PLC0415 - imports dnspython, which may not be installed
+
+    return show(once=once)

@@ -1,0 +1,207 @@
+"""What a person sees of the demonstration: Screen, which draws the world, each sample, the summary and the way on.
+
+It prints what it is given and decides nothing. Every foreign line is plain text to it, never markup.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.panel import Panel
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from proxy.demo.client import HELO
+from proxy.demo.mailhost import Delivery
+from proxy.demo.samples import CAUTIOUS, OURS, SILENT, STAFF, Check, Sample
+from proxy.demo.timeline import Event, Role
+from proxy.demo.world import DOMAINS, PROBE_PATIENCE, World
+
+HUES = {
+    Role.CLIENT: "cyan",
+    Role.NAMESERVER: "magenta",
+    Role.EXCHANGER: "yellow",
+    Role.UPSTREAM: "green",
+    Role.RINGBACK: "bold",
+}
+
+ARROWS, PLAIN_ARROWS = ("─▸", "◂─"), ("->", "<-")
+"""To the right and to the left; the plain ones for terminals that have only ASCII."""
+
+WIDEST_PARTIES = max(len(f"  Ringback -> {domain.exchanger}") for domain in DOMAINS)
+
+REPLY_STYLES = {"2": "green", "3": "green", "4": "yellow", "5": "bold red"}
+"""By the first digit of a reply."""
+
+WAYS = (
+    (f"alice@{STAFF}", "exists: delivered"),
+    (f"ghost@{STAFF}", "does not: 550 from address not reachable"),
+    (f"bob@{CAUTIOUS}", "greylisted: delivered"),
+    (f"carol@{SILENT}", f"silence: delivered after {PROBE_PATIENCE} seconds"),
+    ("", "a bounce: delivered, nobody is asked"),
+)
+"""Senders worth trying by hand, and what becomes of their mail."""
+
+
+COURTESIES = "From here on greetings, EHLO and QUIT are left out."
+
+
+class Screen:
+    """Draws on one console; times are shown since the beginning of a sample."""
+
+    def __init__(self, console: Console) -> None:
+        """Draw on `console`."""
+        self._console = console
+        self._arrows = PLAIN_ARROWS if console.options.ascii_only else ARROWS
+
+    def world(self, world: World) -> None:
+        """Show who takes part and where each one listens."""
+        cast = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+        for heading in ("who", "listens on", "manners"):
+            cast.add_column(heading)
+        manners = (
+            "knows its users, refuses others",
+            "greylists whom it has not met",
+            "takes connections, says nothing",
+        )
+        cast.add_row(Text("Ringback", "bold"), _endpoint(world.address), "runs the ecelerity.conf that ships")
+        for domain, manner in zip(DOMAINS, manners, strict=True):
+            where = _endpoint((domain.address, world.exchanger_port))
+            cast.add_row(Text(domain.exchanger, HUES[Role.EXCHANGER]), where, manner)
+        where = _endpoint(("127.0.0.1", world.upstream_port))
+        cast.add_row(Text("upstream", HUES[Role.UPSTREAM]), where, "the MTA behind Ringback: takes everything")
+        where = _endpoint(("127.0.0.1", world.nameserver_port))
+        cast.add_row(Text("DNS", HUES[Role.NAMESERVER]), where, "knows the three domains")
+        self._console.print(Padding(Text("Ringback, a demonstration in a world of its own", "bold"), (1, 0, 0, 1)))
+        self._console.print(cast)
+
+    def sample(self, number: int, sample: Sample, events: Sequence[Event]) -> None:
+        """Show a sample's title, its story, and the dialogue of all parties; the first one in full."""
+        self._console.print(Rule(Text(f" {number}. {sample.title} ", "bold"), align="left", style="dim"))
+        self._console.print(Padding(Text(sample.story), (0, 2, 1, 2)))
+        shown = events if number == 1 else [each for each in events if not each.routine]
+        self._console.print(Padding(self._dialogue(shown, since=events[0].at if events else 0.0), (0, 0, 0, 2)))
+        if number == 1:
+            self._console.print(Padding(Text(COURTESIES, "dim italic"), (1, 0, 0, 2)))
+
+    def delivery(self, delivery: Delivery) -> None:
+        """Show a message as the upstream received it."""
+        sender = delivery.sender or "<>"
+        title = f"what the upstream received: {sender} to {', '.join(delivery.recipients)}"
+        content = Text(delivery.content.decode("utf-8", "backslashreplace").rstrip())
+        panel = Panel(content, title=Text(title), title_align="left", border_style=HUES[Role.UPSTREAM], expand=False)
+        self._console.print(Padding(panel, (1, 0, 0, 2)))
+
+    def verdict(self, checks: Sequence[Check]) -> None:
+        """Show which expectations held."""
+        lines = [
+            Text.assemble(("  ok  ", "bold green") if each.held else ("wrong ", "bold red"), each.sentence)
+            for each in checks
+        ]
+        self._console.print(Padding(Group(*lines), (1, 0, 1, 2)))
+
+    def summary(self, results: Sequence[tuple[Sample, Sequence[Check]]]) -> None:
+        """Show all samples with their verdicts in one table."""
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
+        for heading in ("", "sample", "verdict"):
+            table.add_column(heading)
+        for sample, checks in results:
+            wrong = [each.sentence for each in checks if not each.held]
+            mark = Text("wrong", "bold red") if wrong else Text("ok", "bold green")
+            table.add_row(mark, Text(sample.title), Text("; ".join(wrong) or checks[0].sentence))
+        self._console.print(Rule(Text(" What came of it ", "bold"), align="left", style="dim"))
+        self._console.print(table)
+
+    def by_hand(self, world: World) -> None:
+        """Say how to send mail to the world that stays up."""
+        host, port = world.address
+        ways = Table(box=None, padding=(0, 2), show_header=False)
+        for sender, fate in WAYS:
+            ways.add_row(Text(_angled(sender)), Text(fate))
+        self._say("Now you. Ringback stays up on ", (f"{host}:{port}", "bold"), ". Try one of these senders:")
+        self._console.print(Padding(ways, (1, 0, 1, 2)))
+        self._say("with swaks:")
+        self._commands(f"swaks --server {host}:{port} --from ghost@{STAFF} --to {OURS}")
+        self._say("by hand, with telnet or nc:")
+        self._commands(
+            f"telnet {host} {port}        (or: nc -C {host} {port})",
+            f"EHLO {HELO}",
+            f"MAIL FROM:<ghost@{STAFF}>",
+        )
+        self._say("or ask an exchanger yourself, in another terminal:")
+        self._commands(f"{_own_command()} probe ghost@{STAFF} -c {world.configuration}")
+        self._say("What happens appears below. ", ("Ctrl-C", "bold"), " ends it all.")
+        self._console.print()
+
+    def live(self, event: Event) -> None:
+        """Show one event as it happens."""
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(no_wrap=True, min_width=WIDEST_PARTIES)
+        grid.add_column(overflow="fold")
+        grid.add_row(self._parties(event), _words(event))
+        self._console.print(Padding(grid, (0, 0, 0, 2)))
+
+    def trouble(self, text: str) -> None:
+        """Show a line of the server's log that reports an error."""
+        self._console.print(Text(text, "red"))
+
+    def ended(self) -> None:
+        """Say that everything has stopped."""
+        self._console.print(Text("\nEverything is stopped.", "dim"))
+
+    def _say(self, *parts: str | tuple[str, str]) -> None:
+        self._console.print(Padding(Text.assemble(*parts), (0, 0, 0, 1)))
+
+    def _commands(self, *lines: str) -> None:
+        text = Text("\n".join(lines), "bold cyan", no_wrap=True, overflow="ignore")
+        self._console.print(Padding(text, (1, 0, 1, 4)), crop=False)
+
+    def _dialogue(self, events: Sequence[Event], since: float) -> RenderableType:
+        """Return the events as lines: when, who speaks to whom, and what."""
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(justify="right", style="dim", no_wrap=True)
+        grid.add_column(no_wrap=True)
+        grid.add_column(overflow="fold")
+        for event in events:
+            grid.add_row(f"{(event.at - since) * 1000:.0f} ms", self._parties(event), _words(event))
+        return grid
+
+    def _parties(self, event: Event) -> Text:
+        """Return who speaks to whom; whoever called stands left, so that a connection keeps its shape."""
+        hue, (right, left) = HUES[event.role], self._arrows
+        if event.role is Role.RINGBACK:
+            return Text("  Ringback", hue)
+        if event.role is Role.CLIENT:
+            return Text(f"{event.peer} {left if event.to_peer else right} Ringback", hue)
+        return Text(f"  Ringback {right if event.to_peer else left} {event.peer}", hue)
+
+
+def _words(event: Event) -> Text:
+    """Return what was said; replies are coloured by their class, remarks stand out from speech."""
+    if event.role is Role.RINGBACK:
+        return Text(event.text, HUES[event.role])
+    if not event.spoken:
+        return Text(f"({event.text})", "italic dim")
+    is_reply = event.to_peer == (event.role is Role.CLIENT)
+    if event.role is Role.NAMESERVER or not is_reply:
+        return Text(event.text)
+    return Text(event.text, REPLY_STYLES.get(event.text[:1], ""))
+
+
+def _own_command() -> str:
+    """Return how a person calls `ringback` from where this one was called."""
+    return sys.argv[0] if Path(sys.argv[0]).name == "ringback" else "ringback"
+
+
+def _endpoint(address: tuple[str, int]) -> Text:
+    return Text(f"{address[0]}:{address[1]}")
+
+
+def _angled(sender: str) -> str:
+    return f"<{sender}>"

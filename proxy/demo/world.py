@@ -1,0 +1,196 @@
+"""The embedded world of the demonstration: name server, exchangers, upstream, and Ringback between them.
+
+Everything listens on loopback on ports of the system's choosing. Ringback runs the configuration that ships; a small
+file in a temporary folder includes it and changes only addresses and the probe's patience.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import proxy
+from proxy.app import load_service
+from proxy.demo import errors
+from proxy.demo.mailhost import MailHost
+from proxy.demo.nameserver import MailDomain, Nameserver
+from proxy.demo.samples import CAUTIOUS, KNOWN_USERS, SILENT, STAFF
+from proxy.demo.timeline import Role, Timeline
+from proxy.worker import Worker
+
+PROBE_PATIENCE = 3
+"""Seconds for a whole probe: short, so that the silent exchanger does not bore anybody."""
+
+SHUTDOWN = 10.0
+"""Seconds for Ringback to end its sessions when the demonstration closes."""
+
+LOOPBACK = "127.0.0.1"
+
+DOMAINS = (
+    MailDomain(STAFF, f"mx.{STAFF}", "127.0.0.2"),
+    MailDomain(CAUTIOUS, f"mx.{CAUTIOUS}", "127.0.0.3"),
+    MailDomain(SILENT, f"mx.{SILENT}", "127.0.0.4"),
+)
+"""One address each, since a probe knows one port for all exchangers."""
+
+PORT_ATTEMPTS = 20
+"""Ports that are tried until one is free on every exchanger's address."""
+
+
+class Unavailable(Exception):
+    """The system lacks something that the demonstration needs; the message says what."""
+
+
+@dataclass(slots=True)
+class World:
+    """Everything that runs, and where a client finds Ringback."""
+
+    timeline: Timeline
+    upstream: MailHost
+    exchangers: Mapping[str, MailHost]
+    nameserver_port: int = 0
+    exchanger_port: int = 0
+    upstream_port: int = 0
+    address: tuple[str, int] = field(default=(LOOPBACK, 0))
+    configuration: Path = field(default_factory=Path)
+
+    def calls(self) -> tuple[str, ...]:
+        """Return the name of an exchanger for each connection that it took since `forget`."""
+        return tuple(host.name for host in self.exchangers.values() for _ in range(host.connections))
+
+    def asked(self) -> tuple[str, ...]:
+        """Return the addresses that exchangers were asked about since `forget`."""
+        return tuple(address for host in self.exchangers.values() for address in host.asked)
+
+    def forget(self) -> None:
+        """Let every mail server start counting anew."""
+        for host in (self.upstream, *self.exchangers.values()):
+            host.forget()
+
+
+def shipped_configuration() -> Path:
+    """Return the ecelerity.conf that ships: inside an installed package, else in the checkout.
+
+    Raises:
+        Unavailable: neither place has it.
+    """
+    package = Path(proxy.__file__).parent
+    places = (package / "etc" / "ecelerity.conf", package.parent / "etc" / "ecelerity.conf")
+    for place in places:
+        if place.is_file():
+            return place
+    raise Unavailable(errors.no_configuration(" and ".join(map(str, places))))
+
+
+def wrapper(world: World, shipped: Path) -> str:
+    """Return a configuration that includes the shipped one and moves it to this world's addresses."""
+    quoted = str(shipped).replace('"', '\\"')
+    return f"""\
+# The configuration that ships, moved to the addresses of this demonstration.
+include "{quoted}"
+
+ESMTP_Listener = ( {LOOPBACK}:0 )
+Nameservers = ( "{LOOPBACK}:{world.nameserver_port}" )
+Gateway = "{LOOPBACK}"
+Remote_SMTP_Port = {world.upstream_port}
+
+# The exchangers of this world live on loopback, where no real probe may go.
+smtp_cbv "smtp_cbv" {{
+  port = {world.exchanger_port}
+  timeout = {PROBE_PATIENCE}
+  allow_networks = ( 127.0.0.0/8 )
+}}
+"""
+
+
+@asynccontextmanager
+async def open_world(timeline: Timeline) -> AsyncIterator[World]:
+    """Start everything, and end it in the opposite order.
+
+    Raises:
+        Unavailable: an address of 127.0.0.0/8 cannot be used, or the shipped configuration is missing.
+        proxy.app.ConfigurationRejected: the shipped configuration does not load.
+    """
+    shipped = shipped_configuration()
+    world = World(timeline, _upstream(timeline), _exchangers(timeline))
+    async with AsyncExitStack() as stack:
+        world.nameserver_port = await _start_nameserver(timeline, stack)
+        world.exchanger_port = await _start_exchangers(world.exchangers, stack)
+        stack.push_async_callback(world.upstream.stop)
+        world.upstream_port = await world.upstream.start(LOOPBACK)
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="ringback-demo-")))
+        world.configuration = folder / "ecelerity.conf"
+        world.configuration.write_text(wrapper(world, shipped), encoding="utf-8")
+        worker = load_service(world.configuration)
+        await worker.start()
+        stack.push_async_callback(_bounded_stop, worker)
+        world.address = worker.addresses[0]
+        yield world
+
+
+async def _bounded_stop(worker: Worker) -> None:
+    async with asyncio.timeout(SHUTDOWN):
+        await worker.stop(now=True)
+
+
+def _upstream(timeline: Timeline) -> MailHost:
+    return MailHost("upstream", Role.UPSTREAM, timeline, verdict=lambda _: "250 2.1.5 Ok")
+
+
+def _exchangers(timeline: Timeline) -> dict[str, MailHost]:
+    """Return the three exchangers, each with its own manners, by the domain they serve."""
+
+    def knows_its_users(address: str) -> str:
+        return "250 2.1.5 Ok" if address in KNOWN_USERS else f"550 5.1.1 <{address}>: no such user here"
+
+    def puts_off(_address: str) -> str:
+        return "451 4.7.1 Greylisted, please try again later"
+
+    manners = {STAFF: knows_its_users, CAUTIOUS: puts_off, SILENT: puts_off}
+    return {
+        each.domain: MailHost(
+            each.exchanger,
+            Role.EXCHANGER,
+            timeline,
+            verdict=manners[each.domain],
+            silent=each.domain == SILENT,
+        )
+        for each in DOMAINS
+    }
+
+
+async def _start_nameserver(timeline: Timeline, stack: AsyncExitStack) -> int:
+    loop = asyncio.get_running_loop()
+    transport, _ = await loop.create_datagram_endpoint(lambda: Nameserver(DOMAINS, timeline), local_addr=(LOOPBACK, 0))
+    stack.callback(transport.close)
+    port: int = transport.get_extra_info("sockname")[1]
+    return port
+
+
+async def _start_exchangers(exchangers: Mapping[str, MailHost], stack: AsyncExitStack) -> int:
+    """Start all exchangers on one port, each on its own address; return the port.
+
+    Raises:
+        Unavailable: an address is not there.
+    """
+    for host in exchangers.values():
+        stack.push_async_callback(host.stop)
+    for _ in range(PORT_ATTEMPTS):
+        port = 0
+        try:
+            for each in DOMAINS:
+                address = each.address
+                port = await exchangers[each.domain].start(address, port)
+        except OSError as refused:
+            for host in exchangers.values():
+                await host.stop()
+            if refused.errno != errno.EADDRINUSE:
+                raise Unavailable(errors.no_loopback_addresses(address, refused.strerror or str(refused))) from None
+        else:
+            return port
+    raise Unavailable(errors.no_common_port(PORT_ATTEMPTS))

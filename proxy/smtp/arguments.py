@@ -1,0 +1,78 @@
+"""What MAIL and RCPT may carry, and what is answered to commands that are not offered.
+
+The grammar is `address`'s; here stands what this server makes of it: SIZE (RFC 1870), BODY (RFC 6152), SMTPUTF8
+(RFC 6531).
+"""
+
+from __future__ import annotations
+
+from proxy import replies
+from proxy.replies import Reply
+from proxy.session import Path
+from proxy.smtp.address import BadParameter, BadPath, parse_argument
+
+_BODIES = frozenset({"7BIT", "8BITMIME"})
+_KNOWN_ELSEWHERE = frozenset({"STARTTLS", "AUTH", "BDAT", "EXPN", "ETRN", "TURN", "SEND", "SOML", "SAML"})
+_HTTP = frozenset({"GET", "POST", "CONNECT", "HEAD", "PUT", "OPTIONS"})
+_MOST_DIGITS = 20
+"""Of SIZE's value (RFC 1870 section 4)."""
+
+Parameters = dict[str, str | None]
+
+
+def sender_of(argument: bytes, size_limit: int) -> tuple[Path, Parameters] | Reply:
+    """Read MAIL's argument: the reverse-path and the parameters, or why it is refused."""
+    try:
+        path, parameters = parse_argument(argument, b"FROM:")
+    except BadPath:
+        return replies.SENDER_SYNTAX
+    except BadParameter:
+        return replies.BAD_PARAMETER
+    if not path.raw.isascii() and "SMTPUTF8" not in parameters:
+        return replies.NEEDS_SMTPUTF8
+    for name, value in parameters.items():
+        if not _is_offered(name, value):
+            return replies.BAD_PARAMETER
+    if size_limit and int(parameters.get("SIZE") or 0) > size_limit:
+        return replies.TOO_BIG
+    return path, parameters
+
+
+def _is_offered(name: str, value: str | None) -> bool:
+    """Whether a parameter of MAIL is one that we know, with a value that it can have."""
+    if name == "SIZE":
+        return value is not None and value.isascii() and value.isdecimal() and len(value) <= _MOST_DIGITS
+    if name == "BODY":
+        return value is not None and value.upper() in _BODIES
+    return name == "SMTPUTF8" and value is None
+
+
+def recipient_of(argument: bytes, *, utf8: bool) -> Path | Reply:
+    """Read RCPT's argument: the forward-path, or why it is refused. No parameters are offered."""
+    try:
+        path, parameters = parse_argument(argument, b"TO:")
+    except BadPath:
+        return replies.RECIPIENT_SYNTAX
+    except BadParameter:
+        return replies.BAD_PARAMETER
+    if not path.raw:
+        return replies.RECIPIENT_SYNTAX
+    if parameters:
+        return replies.BAD_PARAMETER
+    return path if utf8 or path.raw.isascii() else replies.NEEDS_SMTPUTF8
+
+
+def path_context(prefix: str, path: Path) -> dict[str, str]:
+    """Return the context variables of a path: `<prefix>_string`, `_localpart`, `_domain`."""
+    return {
+        f"{prefix}_string": path.text,
+        f"{prefix}_localpart": path.local_part,
+        f"{prefix}_domain": path.domain,
+    }
+
+
+def unknown(command: str) -> Reply:
+    """Return the reply to a command that is not offered; a web browser is sent away."""
+    if command in _HTTP:
+        return replies.NOT_HTTP
+    return replies.NOT_IMPLEMENTED if command in _KNOWN_ELSEWHERE else replies.UNKNOWN_COMMAND
