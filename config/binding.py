@@ -9,139 +9,73 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from config import errors
-from config.diagnostics import Span
 from config.findings import Findings
 from config.momentum import catalogue
-from config.nodes import Include, Option, Stanza, Statement, Word
-from config.options import Options, all_names, names_of
-from config.readers import Reading, Unreadable, reader_for
-from config.schema import ModuleSpec, Schema
-from config.stanzas import ModuleHead
+from config.nodes import Option, Word
+from config.options import Declared, Options, all_names, declared, names_of
+from config.schema import ModuleSpec
 
-_SCRIPT_FORMS = frozenset({"script", "hook"})
+GLOBAL = frozenset({"global"})
 _HOOK = "hook:"
-_ENABLED = ("enabled", "enable")
 
 
 @dataclass(slots=True)
 class Gathered:
-    """What one stanza, or the global scope, sets so far."""
+    """What one stanza, or the global scope, sets so far.
+
+    `where` is how messages name the stanza, " in smtp_cbv", empty for the global scope. `kinds` are the scopes that the
+    stanza counts as, None for a module, whose options are all its own. `modules` serve hints only.
+    """
 
     model: type[Options]
     where: str
+    kinds: frozenset[str] | None = None
     ignored: frozenset[str] = frozenset()
+    modules: tuple[ModuleSpec, ...] = ()
     written: dict[str, Option] = field(default_factory=dict)
 
-    def set(self, name: str, statement: Option, findings: Findings) -> None:
-        """Set an option; warn when the same file sets it twice to different values."""
+    def add(self, statement: Option, findings: Findings) -> None:
+        """Keep an option that may stand here; report any other."""
+        name = names_of(self.model).get(statement.name.text.lower())
+        if name is None:
+            self._report_unknown(statement.name, findings)
+        elif self.kinds is not None and self.kinds != GLOBAL and not self.kinds & scopes_of(declared(self.model)[name]):
+            legal = sorted(scopes_of(declared(self.model)[name]) | GLOBAL)
+            findings.add(errors.not_in_this_scope(statement.name.text, self.where, legal, statement.name.span))
+        else:
+            self._set(name, statement, findings)
+
+    def _set(self, name: str, statement: Option, findings: Findings) -> None:
+        """Set an option; warn when one stanza of one file sets it twice to different values."""
         before = self.written.get(name)
-        if (
-            before is not None
-            and before.value != statement.value
-            and before.span.source is statement.span.source
-            and self._same_stanza(before, statement)
-        ):
+        if before is not None and before.value != statement.value and self._side_by_side(before, statement):
             findings.add(errors.already_set(statement.name.text, statement.name.span, before.name.span))
         self.written[name] = statement
 
-    def _same_stanza(self, before: Option, statement: Option) -> bool:
-        """Tell whether no brace closes between two statements: a stanza opened again means to override."""
-        return "}" not in statement.span.source.text[before.span.end : statement.span.start] if self.where else True
+    def _side_by_side(self, before: Option, statement: Option) -> bool:
+        """Tell whether two statements stand between the same braces: a stanza opened again means to override."""
+        source = statement.span.source
+        if before.span.source is not source:
+            return False
+        return not self.where or "}" not in source.text[before.span.end : statement.span.start]
 
-
-@dataclass(slots=True)
-class GatheredModule:
-    """A module's stanza, with everything that later stanzas of the same type and name added."""
-
-    spec: ModuleSpec
-    name: str
-    passive: bool
-    span: Span
-    options: Gathered
-
-
-class Gatherer:
-    """Walks the statements of a stanza and sorts them into what is ours, what is Momentum's and what is nobody's."""
-
-    def __init__(self, schema: Schema, findings: Findings) -> None:
-        """Sort by `schema`; report to `findings`."""
-        self._schema = schema
-        self._findings = findings
-
-    def option(self, statement: Option, into: Gathered) -> None:
-        """Keep an option that is declared; report any other."""
-        name = names_of(into.model).get(statement.name.text.lower())
-        if name is not None:
-            into.set(name, statement, self._findings)
+    def _report_unknown(self, name: Word, findings: Findings) -> None:
+        lower, at_top = name.text.lower(), self.kinds == GLOBAL
+        if lower in self.ignored or lower.startswith(_HOOK) or (self.kinds and lower in catalogue().options):
+            findings.add(errors.not_acted_on("option", name.text, name.span))
+        elif at_top and any(lower == spec.type.lower() for spec in self.modules):
+            findings.add(errors.stanza_written_as_option(name.text, name.span))
         else:
-            self._report_unknown(statement.name, into)
-
-    def _report_unknown(self, name: Word, into: Gathered) -> None:
-        lower = name.text.lower()
-        if lower in into.ignored or lower.startswith(_HOOK) or (not into.where and lower in catalogue().options):
-            self._findings.add(errors.not_acted_on("option", name.text, name.span))
-        elif not into.where and lower in self._schema.by_type:
-            self._findings.add(errors.stanza_written_as_option(name.text, name.span))
-        else:
-            known = all_names([into.model])
-            owners = []
-            if not into.where:
-                owners = [spec.type for spec in self._schema.modules if lower in names_of(spec.options)]
+            known = all_names([self.model])
+            if self.kinds:
                 known += catalogue().options
-            self._findings.add(errors.unknown_option(name.text, into.where, known, name.span, owners))
+            owners = [spec.type for spec in self.modules if lower in names_of(spec.options)]
+            findings.add(errors.unknown_option(name.text, self.where, known, name.span, owners))
 
-    def module(self, stanza: Stanza, head: ModuleHead, before: GatheredModule | None) -> GatheredModule:
-        """Gather a module's stanza, adding to what an earlier one of the same type and name set."""
-        spec = head.spec
-        module = before or GatheredModule(
-            spec,
-            head.name,
-            passive=False,
-            span=head.span,
-            options=Gathered(spec.options, f" in {spec.type}", frozenset(each.lower() for each in spec.ignored)),
-        )
-        if head.passive:
-            module.passive = True
-        for statement in stanza.body:
-            self._module_statement(statement, module)
-        return module
 
-    def _module_statement(self, statement: Statement, module: GatheredModule) -> None:
-        if isinstance(statement, Stanza):
-            self._script(statement, module.options)
-        elif isinstance(statement, Include):
-            return
-        elif statement.name.text.lower() in _ENABLED and "enabled" not in names_of(module.spec.options):
-            try:
-                enabled = reader_for(bool).read(statement.value, Reading(statement.name.text, self._findings))
-            except Unreadable as wrong:
-                if wrong.diagnostic is not None:
-                    self._findings.add(wrong.diagnostic)
-            else:
-                module.passive = not enabled
-        else:
-            self.option(statement, module.options)
-
-    def _script(self, stanza: Stanza, into: Gathered) -> None:
-        """Bind `script mailfrom_phase1 { source = "…" }` and `hook "name" { source = "…" }` to the option they name."""
-        form, *rest = stanza.head
-        kind = form.text.lower()
-        if kind not in _SCRIPT_FORMS or not rest:
-            known = names_of(into.model)
-            if kind in known:
-                self._findings.add(errors.option_written_as_stanza(form.text, form.span))
-            else:
-                self._findings.add(errors.unknown_stanza(form.text, sorted(_SCRIPT_FORMS), form.span))
-            return
-        text = _HOOK + rest[0].text if kind == "hook" else rest[0].text
-        name = Word(text, rest[0].span)
-        source = None
-        for statement in stanza.body:
-            if isinstance(statement, Option) and statement.name.text.lower() == "source":
-                source = statement
-            elif isinstance(statement, Option):
-                self._findings.add(errors.not_acted_on("option", statement.name.text, statement.name.span))
-        if source is None:
-            self._findings.add(errors.source_is_missing(text, stanza.head_span))
-        else:
-            self.option(Option(name, source.value, stanza.head_span), into)
+def scopes_of(one: Declared) -> frozenset[str]:
+    """Return the scopes besides the global one where an option may stand: as declared, else as Momentum has it."""
+    if one.scopes is not None:
+        return one.scopes
+    options = catalogue().options
+    return frozenset[str]().union(*(options[name].scopes for name in (one.name, *one.aliases) if name in options))

@@ -227,10 +227,50 @@ def unknown_option(name: str, where: str, known: Sequence[str], span: Span, owne
     return Diagnostic(f"unknown option `{name}`{where}", span, hint)
 
 
-def unknown_stanza(name: str, known: Sequence[str], span: Span) -> Diagnostic:
+def unknown_stanza(name: str, known: Sequence[str], span: Span, where: str = "") -> Diagnostic:
     """A stanza that neither Momentum nor Ringback has."""
     guess = closest(name, known)
-    return Diagnostic(f"unknown stanza `{name}`", span, f"did you mean {guess}?" if guess else None)
+    return Diagnostic(f"unknown stanza `{name}`{where}", span, f"did you mean {guess}?" if guess else None)
+
+
+def stanza_not_here(name: str, where: str, legal: Sequence[str], span: Span) -> Diagnostic:
+    """A scope inside a scope that cannot hold it."""
+    return Diagnostic(f"`{name}` cannot stand in {where}", span, f"it can stand in: {', '.join(legal)}")
+
+
+def name_is_missing(name: str, span: Span) -> Diagnostic:
+    """`Domain { … }`."""
+    return Diagnostic(f"`{name}` takes one name before its brace", span, f'write {name} "name" {{')
+
+
+def not_in_this_scope(name: str, where: str, legal: Sequence[str], span: Span) -> Diagnostic:
+    """An option of ours in a scope where it cannot be set."""
+    return Diagnostic(f"`{name}` cannot be set{where}", span, f"it can be set in: {', '.join(legal)}")
+
+
+def star_in_domain_scope(name: str, span: Span) -> Diagnostic:
+    """`Domain "*.example.com"`: a scope's name is exact or an expression."""
+    expression = name.replace(".", "\\.").replace("*", ".*")
+    hint = f'write Domain "/^{expression}$/" to match like a pattern'
+    return Diagnostic(f"{_shown(name)} matches only itself here: `*` is no wildcard", span, hint, Severity.WARNING)
+
+
+def unknown_property(name: str, known: Sequence[str], span: Span) -> Diagnostic:
+    """A word in a listener's rule that means nothing."""
+    guess = closest(name, known)
+    return Diagnostic(
+        f"unknown property {_shown(name)} in this rule", span, f"did you mean {guess}?" if guess else None
+    )
+
+
+def address_twice(address: str, span: Span, first: Span) -> Diagnostic:
+    """Two listeners on one address."""
+    return Diagnostic(f"{address} is listened on twice", span, "remove one", notes=(Note("already set here", first),))
+
+
+def bad_expression(name: str, reason: str, span: Span) -> Diagnostic:
+    """A regular expression that cannot be used."""
+    return Diagnostic(f"{_shown(name)} is not a regular expression: {reason}", span)
 
 
 def unknown_module(path: str, known: Sequence[str], span: Span) -> Diagnostic:
@@ -309,6 +349,36 @@ def include_cycle(chain: Sequence[str], span: Span, notes: tuple[Note, ...]) -> 
 def too_many_files(most: int, span: Span) -> Diagnostic:
     """More included files than are read."""
     return Diagnostic(f"more than {most} files are included; this one and what follows are not read", span)
+
+
+# ---------------------------------------------------------------- questions on the command line
+
+
+def no_scope(word: str, kinds: Sequence[str]) -> str:
+    """A word where a scope's kind is expected."""
+    guess = closest(word, kinds)
+    return f"{word} is no scope" + (f"; did you mean {guess}?" if guess else f"; scopes are: {', '.join(kinds)}")
+
+
+def no_question() -> str:
+    """No words at all."""
+    return "name an option, with its scope before it: domain example.com gateway"
+
+
+def scope_without_name(kind: str) -> str:
+    """`eval domain`."""
+    return f"{kind} needs a name"
+
+
+def no_option(name: str, known: Sequence[str]) -> str:
+    """An option that nobody has."""
+    guess = closest(name, known)
+    return f"unknown option {name}" + (f"; did you mean {guess}?" if guess else "")
+
+
+def option_without_effect(name: str) -> str:
+    """An option that Momentum has and that has no effect here."""
+    return f"{name} is an option of Momentum's that is accepted, not acted on"
 
 
 def closest(word: str, known: Sequence[str]) -> str | None:

@@ -1,39 +1,60 @@
-"""Listeners in both dialects: addresses with backlog, concurrency and attributes.
+"""Listeners, typed: where to listen, and which option is in force for which client.
 
-Esmtp_Listener = ( 127.0.0.1:25,200~20 <status="disabled"> *:587 )        2.2: address[,backlog][~concurrency]
-ESMTP_Listener { Listen ":25" { listen_backlog = 200 } }                  3.x and 4.x
+Inbound options fall back from the client's network (`Peer`, or a rule of 2.2) to the address (`Listen`), to the
+listener and to the global scope, each option by itself. Of several networks that hold the client the most specific that
+sets the option decides; in the 2.2 form the rules apply one after the other, a later one over an earlier one, up to the
+first that does not end in `continue`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Annotated, TypeAlias
 
 from config import errors
+from config.acl import ListenerNode, ListenNode, PeerNode, from_list, from_stanza
+from config.binding import Gathered
 from config.diagnostics import Span
 from config.nodes import Attributes, Dictionary, List, Option, Scalar, Stanza, Value
-from config.readers import Reader, Reading, Unreadable, described
+from config.options import Options
+from config.readers import Reader, Reading, Unreadable, described, reader_for
+from config.scopes import Place, Setting, Step, read_setting
+from config.values import Network
 
 DEFAULT_PORT = 25
 DEFAULT_BACKLOG = 500
 """As in 4.x; 2.2 had 5, which a burst of connections overflows."""
 
+Client: TypeAlias = IPv4Address | IPv6Address
+
 _HIGHEST_PORT = 65535
-_ADDRESS = re.compile(
-    r"(?:\[(?P<six>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^\s:\[\],~/]*))(?::(?P<port>\d{1,5}))?"
-    r"(?:,(?P<backlog>\d{1,6}))?(?:~(?P<concurrency>\d{1,6}))?"
-)
-_OFF = frozenset({"off", "false", "disabled", "0", "no"})
+_ADDRESS = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^\s:\[\],~/]*))(?::(?P<port>\d{1,5}))?")
+_OWN = {"listen_backlog": reader_for(int), "concurrency": reader_for(int), "enable": reader_for(bool)}
+_LISTENER = frozenset({"listener", "esmtp_listener"})
+_LISTEN = frozenset({"listen", "listener", "esmtp_listener"})
+_PEER = frozenset({"peer"})
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The options of one network's clients; `proceeds` says that later rules of 2.2 are looked at too."""
+
+    network: IPv4Network | IPv6Network
+    options: Mapping[str, Setting]
+    proceeds: bool = True
+    span: Span | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
     """One address to listen on.
 
-    `address` is an IP address, a host name, or `*` for every address; `concurrency` 0 is no limit; `attributes` are
-    those of `<…>` or the options of `Listen`, names in lower case.
+    `address` is an IP address, a host name, or `*` for every address; `concurrency` 0 is no limit. `options` are those
+    of the address, `shared` those of the whole listener, `peers` those of both for certain clients, chosen in written
+    order when `in_order`, else by specificity.
     """
 
     address: str
@@ -41,88 +62,184 @@ class Listener:
     backlog: int = DEFAULT_BACKLOG
     concurrency: int = 0
     enabled: bool = True
-    attributes: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Setting] = field(default_factory=dict)
+    shared: Mapping[str, Setting] = field(default_factory=dict)
+    peers: tuple[Peer, ...] = ()
+    in_order: bool = False
     span: Span | None = field(default=None, compare=False, repr=False)
 
+    def layers(self, client: Client | None) -> tuple[Mapping[str, Setting], ...]:
+        """Return what is set for a client, the layer that decides first."""
+        return (*self._matching(client), self.options, self.shared)
 
-def _address(node: Scalar, attributes: Mapping[str, str]) -> Listener:
-    found = _ADDRESS.fullmatch(node.text)
-    if not node.text or found is None or int(found["port"] or 1) > _HIGHEST_PORT:
-        raise Unreadable(
-            errors.not_a("an address to listen on", node.text, node.span, "write address:port, *:25 or [::1]:25")
-        )
-    state = attributes.get("status", attributes.get("enable", "true"))
-    backlog = found["backlog"] or attributes.get("listen_backlog", "")
-    concurrency = found["concurrency"] or attributes.get("concurrency", "")
-    return Listener(
-        address=found["six"] or found["host"] or "*",
-        port=int(found["port"]) if found["port"] else DEFAULT_PORT,
-        backlog=int(backlog) if backlog.isdecimal() else DEFAULT_BACKLOG,
-        concurrency=int(concurrency) if concurrency.isdecimal() else 0,
-        enabled=state.lower() not in _OFF,
-        attributes=attributes,
-        span=node.span,
-    )
+    def _matching(self, client: Client | None) -> list[Mapping[str, Setting]]:
+        if client is None or not self.peers:
+            return []
+        address = (client.ipv4_mapped if isinstance(client, IPv6Address) else None) or client
+        matching = [peer for peer in self.peers if address in peer.network]
+        if not self.in_order:
+            return [peer.options for peer in sorted(matching, key=lambda peer: -peer.network.prefixlen)]
+        last = next((index for index, peer in enumerate(matching) if not peer.proceeds), len(matching))
+        return [peer.options for peer in reversed(matching[: last + 1])]
+
+    def __str__(self) -> str:
+        """Return the address as it would be written."""
+        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class ClientOptions:
+    """The options in force for one client of one listener."""
+
+    layers: tuple[Mapping[str, Setting], ...]
+    core: Options
+    origins: Mapping[str, Span]
+
+    def setting(self, name: str) -> Setting:
+        """Return an option with where it was set.
+
+        Raises:
+            AttributeError: there is no option of this name.
+        """
+        for layer in self.layers:
+            if name in layer:
+                return layer[name]
+        return Setting(getattr(self.core, name), self.origins.get(name))
+
+    def value(self, name: str) -> object:
+        """Return an option's value.
+
+        Raises:
+            AttributeError: there is no option of this name.
+        """
+        return self.setting(name).value
+
+
+# ---------------------------------------------------------------- reading
 
 
 def _read_list(value: Value, reading: Reading) -> tuple[Listener, ...]:
-    """Read the 2.2 form: each address is followed by its attributes and its rules."""
     if isinstance(value, Dictionary | Attributes):
         raise Unreadable(errors.wrong_kind(reading.name, "a list of addresses", described(value), value.span))
-    items: list[Value] = list(value.items) if isinstance(value, List) else [value]
-    found: list[Listener] = []
-    failed = False
-    for index, item in enumerate(items):
-        if isinstance(item, Attributes):
-            continue
-        if isinstance(item, Dictionary | List):
-            reading.findings.add(errors.not_acted_on("the rules of", reading.name, item.span))
-            continue
-        following = items[index + 1] if index + 1 < len(items) else None
-        try:
-            found.append(_address(item, _attributes(following if isinstance(following, Attributes) else None)))
-        except Unreadable as wrong:
-            failed = True
-            if wrong.diagnostic is not None:
-                reading.findings.add(wrong.diagnostic)
-    if failed:
-        raise Unreadable
-    return tuple(found)
-
-
-def _attributes(node: Attributes | None) -> dict[str, str]:
-    entries = node.entries if node is not None else ()
-    return {entry.key.text.lower(): entry.value.text for entry in entries if not isinstance(entry.value, _BRACKETED)}
+    node = value if isinstance(value, List) else List((value,), value.span)
+    return _Typing(reading).listeners(from_list(node, reading.findings))
 
 
 def _read_stanza(stanza: Stanza, reading: Reading) -> tuple[Listener, ...]:
-    """Read the 3.x and 4.x form: `Listen` stanzas, with the listener's own options as their fallback."""
-    shared = _options(stanza)
-    found: list[Listener] = []
-    for statement in stanza.body:
-        if not isinstance(statement, Stanza):
-            continue
-        kind = statement.head[0]
-        if kind.text.lower() != "listen" or len(statement.head) < 2:  # noqa: PLR2004  # Listen ADDRESS
-            reading.findings.add(errors.not_acted_on("stanza", kind.text, statement.head_span))
-            continue
-        try:
-            found.append(_address(statement.head[1], {**shared, **_options(statement)}))
-        except Unreadable as wrong:
-            if wrong.diagnostic is not None:
-                reading.findings.add(wrong.diagnostic)
-    return tuple(found)
+    return _Typing(reading).listeners(from_stanza(stanza, reading.findings))
 
 
-def _options(stanza: Stanza) -> dict[str, str]:
-    return {
-        statement.name.text.lower(): statement.value.text
-        for statement in stanza.body
-        if isinstance(statement, Option) and not isinstance(statement.value, _BRACKETED)
-    }
+class _Typing:
+    """Turns listeners as written into typed ones."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+        model = reading.model
+        self._model = model if model is not None and issubclass(model, Options) else Options
+
+    def listeners(self, node: ListenerNode) -> tuple[Listener, ...]:
+        """Type every address; those that are wrong are reported and left out."""
+        own, rest = self._own(node.options)
+        shared = self._settings(rest, (), "listener", _LISTENER)
+        peers = self._peers(node.peers, ())
+        found: dict[str, Listener] = {}
+        for each in node.listens:
+            try:
+                listener = self._listen(each, own, shared, peers, in_order=node.in_order)
+            except Unreadable as wrong:
+                wrong.report(self._reading.findings)
+                continue
+            before = found.setdefault(str(listener), listener)
+            if before is not listener and before.span is not None:
+                self._reading.findings.add(errors.address_twice(str(listener), each.span, before.span))
+        return tuple(found.values())
+
+    def _listen(
+        self,
+        node: ListenNode,
+        inherited: Mapping[str, int],
+        shared: Mapping[str, Setting],
+        peers: tuple[Peer, ...],
+        *,
+        in_order: bool,
+    ) -> Listener:
+        address, port = _address(node.address)
+        place = (Step("listen", node.address.text),)
+        own, rest = self._own(node.options)
+        own = {**inherited, **own}
+        return Listener(
+            address=address,
+            port=port,
+            backlog=own.get("listen_backlog", DEFAULT_BACKLOG),
+            concurrency=own.get("concurrency", 0),
+            enabled=bool(own.get("enable", True)),
+            options=self._settings(rest, place, "listen", _LISTEN),
+            shared=shared,
+            peers=(*self._peers(node.peers, place), *peers),
+            in_order=in_order,
+            span=node.span,
+        )
+
+    def _own(self, options: tuple[Option, ...]) -> tuple[dict[str, int], list[Option]]:
+        """Part the options that make the socket from those that hold for its sessions."""
+        own: dict[str, int] = {}
+        rest = []
+        for statement in options:
+            reader = _OWN.get(statement.name.text.lower())
+            if reader is None:
+                rest.append(statement)
+                continue
+            try:
+                value = reader.read(statement.value, Reading(statement.name.text, self._reading.findings))
+            except Unreadable as wrong:
+                wrong.report(self._reading.findings)
+            else:
+                own[statement.name.text.lower()] = value if isinstance(value, int) else 0
+        return own, rest
+
+    def _peers(self, nodes: tuple[PeerNode, ...], place: Place) -> tuple[Peer, ...]:
+        found = []
+        read = _network_reader()
+        for node in nodes:
+            try:
+                network = read(node.network, Reading("Peer", self._reading.findings))
+            except Unreadable as wrong:
+                wrong.report(self._reading.findings)
+                continue
+            inner = (*place, Step("peer", node.network.text))
+            if isinstance(network, IPv4Network | IPv6Network):
+                options = self._settings(list(node.options), inner, "peer", _PEER)
+                found.append(Peer(network, options, node.proceeds, node.span))
+        return tuple(found)
+
+    def _settings(
+        self, options: list[Option] | tuple[Option, ...], place: Place, where: str, kinds: frozenset[str]
+    ) -> dict[str, Setting]:
+        findings = self._reading.findings
+        gathered = Gathered(self._model, f" in {where}", kinds)
+        for statement in options:
+            gathered.add(statement, findings)
+        found = {}
+        for name, statement in gathered.written.items():
+            setting = read_setting(self._model, name, statement, place, findings)
+            if setting is not None:
+                found[name] = setting
+        return found
 
 
-_BRACKETED = (List, Dictionary, Attributes)
+def _network_reader() -> Callable[[Value, Reading], object]:
+    return reader_for(Network).read
+
+
+def _address(node: Scalar) -> tuple[str, int]:
+    found = _ADDRESS.fullmatch(node.text)
+    port = int(found["port"] or DEFAULT_PORT) if found is not None else 0
+    if not node.text or found is None or not 0 < port <= _HIGHEST_PORT:
+        hint = "write address:port, *:25 or [::1]:25"
+        raise Unreadable(errors.not_a("an address to listen on", node.text, node.span, hint))
+    return found["six"] or found["host"] or "*", port
+
+
 LISTENERS = Reader(_read_list, "a list of addresses to listen on", _read_stanza)
 
 Listeners: TypeAlias = Annotated[tuple[Listener, ...], LISTENERS]

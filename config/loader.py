@@ -9,15 +9,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from config.binding import Gathered, GatheredModule, Gatherer
+from config import errors
+from config.binding import GLOBAL, Gathered
 from config.diagnostics import Diagnostic, Source, Span, in_order
 from config.findings import Findings
 from config.includes import Files
-from config.nodes import Option, Stanza, Statement
+from config.listeners import Client, ClientOptions, Listener
+from config.modules import GatheredModule, gather_module
+from config.nodes import Option, Stanza, Statement, Word
 from config.options import Declared, Options, bind, declared, names_of
 from config.readers import Reading
 from config.schema import Schema
+from config.scopes import KINDS, GatheredScopes, Scopes
 from config.stanzas import is_module_line, read_module_head, report_unknown_stanza
+
+_FLATTENED = frozenset({"rfc2822"})
+"""Stanzas of 2.2 whose options 4.x writes without a stanza, the stanza's name before theirs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +49,12 @@ class Settings:
 
     core: Options
     modules: tuple[ModuleSettings, ...]
+    scopes: Scopes = field(repr=False, compare=False)
     _origins: Mapping[str, Span] = field(repr=False, compare=False)
+
+    def for_client(self, listener: Listener, client: Client | None) -> ClientOptions:
+        """Return the options in force for a client of a listener."""
+        return ClientOptions(listener.layers(client), self.core, self._origins)
 
     def core_origin(self, name: str) -> Span | None:
         """Return where a global option's value stands; None when it has its default."""
@@ -79,30 +91,48 @@ class _Loading:
     def __init__(self, schema: Schema, findings: Findings) -> None:
         self._schema = schema
         self._findings = findings
-        self._gatherer = Gatherer(schema, findings)
-        self._core = Gathered(schema.core, "")
+        self._core = Gathered(schema.core, "", GLOBAL, modules=schema.modules)
+        self._scopes = GatheredScopes(schema.core, findings)
         self._modules: dict[tuple[str, str], GatheredModule] = {}
         self._added: dict[str, tuple[object, ...]] = {}
 
     def take(self, statement: Statement) -> None:
         """Sort one statement of the global scope."""
         if isinstance(statement, Option):
-            self._gatherer.option(statement, self._core)
+            self._core.add(statement, self._findings)
         elif isinstance(statement, Stanza):
             self._stanza(statement)
 
     def _stanza(self, stanza: Stanza) -> None:
+        first = stanza.head[0]
         core = self._core_stanza(stanza)
         if core is not None and core.reader.stanza is not None:
-            more = core.reader.stanza(stanza, Reading(stanza.head[0].text, self._findings))
+            more = core.reader.stanza(stanza, Reading(first.text, self._findings, self._schema.core))
             self._added[core.name] = (*self._added.get(core.name, ()), *more)
+            return
+        if first.text.lower() in KINDS:
+            self._scopes.take(stanza)
+            return
+        if first.text.lower() in _FLATTENED:
+            self._flatten(stanza)
             return
         head = read_module_head(stanza, self._schema, self._findings)
         if head is not None:
             key = (head.spec.type, head.name)
-            self._modules[key] = self._gatherer.module(stanza, head, self._modules.get(key))
+            self._modules[key] = gather_module(stanza, head, self._modules.get(key), self._findings)
         elif not is_module_line(stanza):
             report_unknown_stanza(stanza, self._schema, self._findings)
+
+    def _flatten(self, stanza: Stanza) -> None:
+        """Take `RFC2822 { date_header = x }` of 2.2 as `RFC2822_date_header = x`."""
+        prefix = stanza.head[0].text
+        for statement in stanza.body:
+            if isinstance(statement, Option):
+                name = Word(f"{prefix}_{statement.name.text}", statement.name.span)
+                self._core.add(Option(name, statement.value, statement.span), self._findings)
+            elif isinstance(statement, Stanza):
+                head = statement.head[0]
+                self._findings.add(errors.unknown_stanza(head.text, (), head.span, f" in {prefix}"))
 
     def _core_stanza(self, stanza: Stanza) -> Declared | None:
         """Return the global option that a stanza writes, such as `ESMTP_Listener { … }`."""
@@ -126,9 +156,11 @@ class _Loading:
                         module.spec.type, module.name, module.passive, options, module.span, _origins(gathered)
                     )
                 )
+        set_at = self._scopes.read()
         if core is None or self._findings.errors:
             return None
-        return Settings(core, tuple(modules), _origins(self._core))
+        origins = _origins(self._core)
+        return Settings(core, tuple(modules), Scopes(core, origins, set_at), origins)
 
 
 def _origins(gathered: Gathered) -> dict[str, Span]:

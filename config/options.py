@@ -146,10 +146,9 @@ def bind(
     values: dict[str, Any] = {}
     for name, statement in written.items():
         try:
-            values[name] = read_option(declared(model)[name], statement, findings)
+            values[name] = read_option(declared(model)[name], statement, findings, model)
         except Unreadable as wrong:
-            if wrong.diagnostic is not None:
-                findings.add(wrong.diagnostic)
+            wrong.report(findings)
     if len(values) < len(written):
         return None
     for name, more in (added or {}).items():
@@ -162,13 +161,13 @@ def bind(
         return None
 
 
-def read_option(one: Declared, statement: Option, findings: Findings) -> object:
-    """Read one option's value.
+def read_option(one: Declared, statement: Option, findings: Findings, model: type[Options] | None = None) -> object:
+    """Read one option's value; `model` is the stanza's options, for values that hold options themselves.
 
     Raises:
         Unreadable: the value is not of its type, or out of its bounds.
     """
-    value = one.reader.read(statement.value, Reading(statement.name.text, findings))
+    value = one.reader.read(statement.value, Reading(statement.name.text, findings, model))
     if isinstance(value, int | float) and not isinstance(value, bool):
         below, above = one.ge is not None and value < one.ge, one.le is not None and value > one.le
         if below or above:

@@ -253,7 +253,7 @@ class _Parser:
         elif len(head) == 1 and token.kind == "(" and not token.first:
             self.findings.add(errors.equals_is_missing(first.text, first.span, "( … )"))
             self._values.read(len(self._open))
-        elif first.text.lower() in MODULE_CLASSES and len(head) > 2:  # noqa: PLR2004  # class, path, instance
+        elif first.text.lower() in MODULE_CLASSES and len(head) > 2:  # class, path, instance
             self.findings.add(errors.brace_is_missing(span))
         elif len(head) == 1:
             self.findings.add(errors.neither_value_nor_brace(first.text, first.span))

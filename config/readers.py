@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, Union, get_args, get_origin
 
+from pydantic import BaseModel
+
 from config import errors
 from config.diagnostics import Diagnostic
 from config.findings import Findings
@@ -32,7 +34,7 @@ _PATTERN = re.compile(r"\*|\*?\.?(?:[\w-]+\.)*[\w-]+\.?")
 _LOOKS_LIKE_NAME = re.compile(r"[A-Za-z0-9_*-]*[A-Za-z_*][\w.*-]*")
 
 
-class Unreadable(Exception):  # noqa: N818  # it is the operator's mistake, not a failure
+class Unreadable(Exception):  # it is the operator's mistake, not a failure
     """A value that cannot be read; without a diagnostic when its parts were reported already."""
 
     def __init__(self, diagnostic: Diagnostic | None = None) -> None:
@@ -40,13 +42,19 @@ class Unreadable(Exception):  # noqa: N818  # it is the operator's mistake, not 
         super().__init__(diagnostic.message if diagnostic else "")
         self.diagnostic = diagnostic
 
+    def report(self, findings: Findings) -> None:
+        """Add the diagnostic to what was found."""
+        if self.diagnostic is not None:
+            findings.add(self.diagnostic)
+
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What a reader may know besides the value: the option's name, and where warnings go."""
+    """What a reader may know besides the value: the option's name, where warnings go, and the options it is one of."""
 
     name: str
     findings: Findings
+    model: type[BaseModel] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +62,14 @@ class Reader:
     """Reads values of one type; `wanted` names the type in messages and in the reference.
 
     `stanza` reads the same from a stanza, where 4.x writes one: what stanzas give is added to what the option gives.
-    A type of another package carries its reader in its annotation: `Annotated[Thing, Reader(…)]`.
+    `write` is its inverse, where it is not the
+    plain one. A type of another package carries its reader in its annotation: `Annotated[Thing, Reader(…)]`.
     """
 
     read: Callable[[Value, Reading], object]
     wanted: str
     stanza: Callable[[Stanza, Reading], tuple[object, ...]] | None = None
+    write: Callable[[object], str] | None = None
 
 
 def reader_for(annotation: object) -> Reader:
@@ -78,7 +88,7 @@ def reader_for(annotation: object) -> Reader:
         return _BY_KIND[mark] if isinstance(mark, Kind) else mark
     if origin is Literal:
         return _choice([str(each) for each in arguments], dict(zip(map(str, arguments), arguments, strict=True)))
-    if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:  # noqa: PLR2004  # tuple[X, ...]
+    if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:  # tuple[X, ...]
         return _list(reader_for(arguments[0]))
     if origin is Mapping and arguments[0] is str:
         return _mapping(reader_for(arguments[1]))
@@ -108,8 +118,7 @@ def read_items(item: Reader, value: Value, reading: Reading) -> list[object]:
             found.append(item.read(each, reading))
         except Unreadable as wrong:
             failed = True
-            if wrong.diagnostic is not None:
-                reading.findings.add(wrong.diagnostic)
+            wrong.report(reading.findings)
     if failed:
         raise Unreadable
     return found
@@ -295,7 +304,7 @@ _PATTERN_READER = _scalar_reader("a domain", _pattern)
 _BY_KIND = {
     Kind.SECONDS: _scalar_reader("a duration", _seconds),
     Kind.BYTES: _scalar_reader("a size", _bytes),
-    Kind.FILE_MODE: _scalar_reader("a file mode", _file_mode),
+    Kind.FILE_MODE: Reader(_scalar_reader("a file mode", _file_mode).read, "a file mode", write="{:04o}".format),
     Kind.NETWORK: _scalar_reader("an address or a network", _network),
     Kind.PATH: _scalar_reader("a path", _path),
 }

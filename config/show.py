@@ -1,128 +1,155 @@
-"""Settings as text, in the language they were written in, and as JSON; with origins and defaults when asked.
-
-What is printed loads again and gives the same settings.
-"""
+"""Settings as a listing: as text that loads again and gives the same settings, and as JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from enum import Enum
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from config.listeners import Listener
+from config.diagnostics import Span
+from config.listeners import DEFAULT_BACKLOG, Listener
 from config.loader import ModuleSettings, Settings
 from config.options import Options, declared
-from config.values import DomainPatterns
+from config.scopes import Place, Scopes, Setting
+from config.writing import as_json, quoted, written
 
-_BARE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:*-/")
+_DEEPER = "  "
 
 
 def show(settings: Settings, *, origins: bool = False, defaults: bool = False) -> str:
     """Return the settings in the 4.x dialect: what is set, or with `defaults` everything that is in force."""
-    lines = list(_options(settings.core, settings, origins=origins, defaults=defaults, indent=""))
+    page = _Page(origins=origins, defaults=defaults)
+    page.options(settings.core, settings.core_origin)
+    page.scopes(settings.scopes, type(settings.core))
     for module in settings.modules:
-        head = f'{module.type} "{module.name}" {{'
-        lines.append(f"{head}  # {module.span}" if origins else head)
+        page.module(module)
+    return "".join(f"{line}\n" for line in page.lines)
+
+
+class _Page:
+    """The lines of one listing."""
+
+    def __init__(self, *, origins: bool, defaults: bool) -> None:
+        self.lines: list[str] = []
+        self._origins = origins
+        self._defaults = defaults
+        self._indent = ""
+
+    def _put(self, text: str, origin: Span | None = None, *, is_default: bool = False) -> None:
+        remark = ""
+        if self._origins and (is_default or origin is not None):
+            remark = f"  # {'default' if is_default else origin}"
+        self.lines.append(f"{self._indent}{text}{remark}")
+
+    def _open(self, head: str, origin: Span | None = None) -> None:
+        self._put(f"{head} {{", origin)
+        self._indent += _DEEPER
+
+    def _close(self) -> None:
+        self._indent = self._indent.removesuffix(_DEEPER)
+        self._put("}")
+
+    def options(self, options: Options, origin_of: Callable[[str], Span | None]) -> None:
+        """Add the options of the global scope or of a module."""
+        for name, one in declared(type(options)).items():
+            value, origin = getattr(options, name), origin_of(name)
+            is_default = origin is None and value == one.default
+            if value is None or (is_default and not self._defaults):
+                continue
+            listeners = [each for each in value if isinstance(each, Listener)] if isinstance(value, tuple) else []
+            for listener in listeners:
+                self._listener(name, listener, type(options))
+            if not listeners:
+                self._put(f"{name} = {written(value, one.reader)}", origin, is_default=is_default)
+
+    def _settings(self, settings: Mapping[str, Setting], model: type[Options]) -> None:
+        for name, setting in settings.items():
+            self._put(f"{name} = {written(setting.value, declared(model)[name].reader)}", setting.origin)
+
+    def module(self, module: ModuleSettings) -> None:
+        """Add a module's stanza."""
+        self._open(f'{module.type} "{module.name}"', module.span)
         if module.passive:
-            lines.append("  enabled = false")
-        lines += _options(module.options, module, origins=origins, defaults=defaults, indent="  ")
-        lines.append("}")
-    return "".join(f"{line}\n" for line in lines)
+            self._put("enabled = false")
+        self.options(module.options, module.origin)
+        self._close()
 
+    def scopes(self, scopes: Scopes, model: type[Options]) -> None:
+        """Add the stanzas of outbound scopes, each inside those that hold it."""
+        inside: dict[Place, list[Place]] = {}
+        for place in scopes.places:
+            inside.setdefault(place[:-1], []).append(place)
+        pending: list[Place | None] = [*reversed(inside.get((), []))]
+        while pending:
+            place = pending.pop()
+            if place is None:
+                self._close()
+                continue
+            self._open(f"{place[-1].kind} {quoted(place[-1].name)}")
+            self._settings(scopes.at(place), model)
+            pending += [None, *reversed(inside.get(place, []))]
 
-def _options(
-    options: Options, where: Settings | ModuleSettings, *, origins: bool, defaults: bool, indent: str
-) -> Iterator[str]:
-    for name, one in declared(type(options)).items():
-        origin = where.core_origin(name) if isinstance(where, Settings) else where.origin(name)
-        value = getattr(options, name)
-        if value is None or (not defaults and origin is None and value == one.default):
-            continue
-        remark = f"  # {origin or 'default'}" if origins else ""
-        yield f"{indent}{name} = {written(value)}{remark}"
-
-
-def written(value: object) -> str:
-    """Return a value as it would be written."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, float):
-        return f"{value:g}" if value < 1e6 else f"{value:.0f}"  # noqa: PLR2004  # no exponents
-    if isinstance(value, int):
-        return str(value)
-    if isinstance(value, Mapping):
-        entries = " ".join(f"{quoted(str(key))} = {written(each)}" for key, each in value.items())
-        return f"[ {entries} ]" if entries else "[ ]"
-    if isinstance(value, tuple | DomainPatterns):
-        items = " ".join(written(each) for each in value)
-        return f"( {items} )" if items else "( )"
-    if isinstance(value, Listener):
-        return _listener(value)
-    if isinstance(value, Enum):
-        return quoted(str(value.value))
-    return quoted(str(value))
-
-
-def quoted(text: str) -> str:
-    """Return a text in quotes, or bare where the language takes it as one word."""
-    if text and all(char in _BARE for char in text) and "/*" not in text and not text.startswith("//"):
-        return text
-    return '"' + text.replace('"', '\\"') + '"'
-
-
-def _listener(listener: Listener) -> str:
-    host = f"[{listener.address}]" if ":" in listener.address else listener.address
-    text = f"{host}:{listener.port},{listener.backlog}"
-    if listener.concurrency:
-        text += f"~{listener.concurrency}"
-    return text if listener.enabled else f"{text} <status=disabled>"
+    def _listener(self, name: str, listener: Listener, model: type[Options]) -> None:
+        self._open(name)
+        self._settings(listener.shared, model)
+        self._open(f'listen "{listener}"', listener.span)
+        if listener.backlog != DEFAULT_BACKLOG or self._defaults:
+            self._put(f"listen_backlog = {listener.backlog}")
+        if listener.concurrency or self._defaults:
+            self._put(f"concurrency = {listener.concurrency}")
+        if not listener.enabled or self._defaults:
+            self._put(f"enable = {written(listener.enabled)}")
+        self._settings(listener.options, model)
+        for peer in listener.peers:
+            self._open(f'peer "{peer.network}"', peer.span)
+            self._settings(peer.options, model)
+            self._close()
+        self._close()
+        self._close()
 
 
 def show_json(settings: Settings, *, origins: bool = False, defaults: bool = False) -> dict[str, Any]:
-    """Return the settings as what JSON can hold; with `origins` each value is {"value", "origin"}."""
+    """Return the settings as JSON holds them; with `origins` an option is {"value", "origin"}."""
+
+    def options(of: Options, origin_of: Callable[[str], Span | None]) -> dict[str, Any]:
+        shown: dict[str, Any] = {}
+        for name, one in declared(type(of)).items():
+            value, origin = getattr(of, name), origin_of(name)
+            if not defaults and origin is None and value == one.default:
+                continue
+            plain = as_json(value)
+            shown[name] = {"value": plain, "origin": str(origin) if origin else None} if origins else plain
+        return shown
+
+    def setting(each: Setting) -> Any:
+        return {"value": as_json(each.value), "origin": str(each.origin)} if origins else as_json(each.value)
+
     return {
-        "options": _json_options(settings.core, settings, origins=origins, defaults=defaults),
+        "options": options(settings.core, settings.core_origin),
+        "scopes": [
+            {
+                "scope": [list(step) for step in place],
+                "options": {name: setting(each) for name, each in settings.scopes.at(place).items()},
+            }
+            for place in settings.scopes.places
+        ],
         "modules": [
             {
                 "type": module.type,
                 "name": module.name,
                 "passive": module.passive,
                 **({"origin": str(module.span)} if origins else {}),
-                "options": _json_options(module.options, module, origins=origins, defaults=defaults),
+                "options": options(module.options, module.origin),
             }
             for module in settings.modules
         ],
     }
 
 
-def _json_options(
-    options: Options, where: Settings | ModuleSettings, *, origins: bool, defaults: bool
-) -> dict[str, Any]:
-    shown: dict[str, Any] = {}
-    for name, one in declared(type(options)).items():
-        origin = where.core_origin(name) if isinstance(where, Settings) else where.origin(name)
-        value = getattr(options, name)
-        if not defaults and origin is None and value == one.default:
-            continue
-        plain = as_json(value)
-        shown[name] = {"value": plain, "origin": str(origin) if origin else None} if origins else plain
-    return shown
+# ---------------------------------------------------------------- one option, as the console asks for it
 
 
-def as_json(value: object) -> Any:
-    """Return a value as JSON holds it."""
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, Mapping):
-        return {str(key): as_json(each) for key, each in value.items()}
-    if isinstance(value, tuple | DomainPatterns):
-        return [as_json(each) for each in value]
-    if isinstance(value, Listener):
-        return {
-            "address": value.address,
-            "port": value.port,
-            "backlog": value.backlog,
-            "concurrency": value.concurrency,
-            "enabled": value.enabled,
-        }
-    return str(value)
+def describe(name: str, setting: Setting, model: type[Options]) -> str:
+    """Return `name = value`, and where it was set: what `config eval` and `config get` print."""
+    place = ", ".join(str(step) for step in setting.place) or "global"
+    where = f"set at {setting.origin} in {place}" if setting.origin is not None else "default"
+    return f"{name} = {written(setting.value, declared(model)[name].reader)}  # {where}"

@@ -2,36 +2,54 @@
 
 from __future__ import annotations
 
+import errno
 import socket
+from contextlib import suppress
+from typing import Any
 
 from config import Listener
+
+_NO_SUCH_FAMILY = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
 
 class CannotListen(Exception):
     """An address cannot be bound."""
 
 
-def bind(listener: Listener) -> socket.socket:
-    """Return a bound, listening socket.
+def bind(listener: Listener) -> list[socket.socket]:
+    """Return bound, listening sockets: one for each address of the listener; `*` is every IPv4 and IPv6 address.
 
     Raises:
-        CannotListen: the address is in use, not ours, or not allowed.
+        CannotListen: an address is in use, not ours, or not allowed.
     """
+    bound: list[socket.socket] = []
+    every = listener.address == "*"
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            listener.address, listener.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE | socket.AI_NUMERICHOST
-        )[0]
-        bound = socket.socket(family, kind, protocol)
+        for family, kind, protocol, _, address in socket.getaddrinfo(
+            None if every else listener.address, listener.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        ):
+            try:
+                bound.append(_bind_one(socket.socket(family, kind, protocol), address, listener.backlog))
+            except OSError as error:
+                if not (every and error.errno in _NO_SUCH_FAMILY):  # a machine without IPv6
+                    raise
     except OSError as error:
-        raise CannotListen(f"{listener.address}:{listener.port}: {error.strerror}") from error
-    try:
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-        bound.bind(address)
-        bound.listen(listener.backlog)
-        bound.setblocking(False)
-    except OSError as error:
-        bound.close()
+        for each in bound:
+            each.close()
         raise CannotListen(f"{listener.address}:{listener.port}: {error.strerror}") from error
     return bound
+
+
+def _bind_one(each: socket.socket, address: Any, backlog: int) -> socket.socket:
+    try:
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if each.family == socket.AF_INET6:
+            with suppress(OSError):
+                each.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        each.bind(address)
+        each.listen(backlog)
+        each.setblocking(False)
+    except OSError:
+        each.close()
+        raise
+    return each

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from config import Settings
+from config import Listener, Settings
 from proxy.dns import Resolver
 from proxy.log import get_logger
 from proxy.modules.base import Prepared, Services
@@ -47,7 +47,7 @@ class Worker:
         """Take the assembly; nothing is bound or connected yet."""
         self._assembly = assembly
         self._core = assembly.core
-        self._sockets: list[socket.socket] = []
+        self._bound: list[tuple[socket.socket, Listener]] = []
         self._servers: list[asyncio.Server] = []
         self._sessions = TaskOwner("sessions")
         self._stopping = False
@@ -55,7 +55,7 @@ class Worker:
     @property
     def addresses(self) -> list[tuple[str, int]]:
         """The addresses that are listened on, with the ports that the system chose where 0 was asked for."""
-        return [each.getsockname()[:2] for each in self._sockets]
+        return [each.getsockname()[:2] for each, _ in self._bound]
 
     async def start(self) -> None:
         """Bind, prepare the services, and serve.
@@ -66,7 +66,8 @@ class Worker:
         core = self._core
         try:
             for listener in core.esmtp_listener:
-                self._sockets.append(bind(listener))
+                if listener.enabled:
+                    self._bound += [(each, listener) for each in bind(listener)]
         except BaseException:
             self._close_sockets()
             raise
@@ -76,7 +77,8 @@ class Worker:
         self.front = self._front()
         self._pool.start()
         loop = asyncio.get_running_loop()
-        for bound, listener in zip(self._sockets, core.esmtp_listener, strict=True):
+        for bound, listener in self._bound:
+            # create_server listens once more, so the backlog is given again
             server = await loop.create_server(lambda: SmtpProtocol(self.front), sock=bound, backlog=listener.backlog)
             self._servers.append(server)
         log.info("listening", addresses=[f"{host}:{port}" for host, port in self.addresses], upstream=self._pool.name)
@@ -122,6 +124,6 @@ class Worker:
         log.info("stopped")
 
     def _close_sockets(self) -> None:
-        for each in self._sockets:
+        for each, _ in self._bound:
             each.close()
-        self._sockets.clear()
+        self._bound.clear()

@@ -33,3 +33,69 @@ def is_plausible(address: str) -> bool:
     """Tell whether a text can be an address: a localpart, `@`, a domain, and nothing that breaks a command line."""
     localpart, _, domain = address.rpartition("@")
     return bool(localpart and domain) and _IMPOSSIBLE.search(address) is None
+
+
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\Z)|[^"(),:;<>\\]++|\\.|[(),:;<>\\]', re.DOTALL)
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+_LONGEST_FIELD = 1 << 20
+
+
+class _Mailboxes:
+    """Reads an address field: one pass over its tokens, no recursion for nested comments."""
+
+    def __init__(self) -> None:
+        self.found: list[tuple[str, str]] = []
+        self._text: list[str] = []
+        self._angle: list[str] | None = None
+        self._in_angle = False
+        self._comment = 0
+
+    def read(self, field: str) -> list[tuple[str, str]]:
+        for token in _TOKEN.findall(field[:_LONGEST_FIELD]):
+            if self._comment or token in {"(", ")"}:
+                self._comment = max(0, self._comment + {"(": 1, ")": -1}.get(token, 0))
+            else:
+                self._token(token)
+        self._finish()
+        return self.found
+
+    def _token(self, token: str) -> None:
+        if self._in_angle:
+            self._angled(token)
+        elif token == "<":
+            self._angle, self._in_angle = [], True
+        elif token == ":":
+            self._text.clear()
+        elif token in {",", ";"}:
+            self._finish()
+        else:
+            self._text.append(token)
+
+    def _angled(self, token: str) -> None:
+        """Take a token between angle brackets; a colon ends an obsolete route (RFC 5322, 4.4)."""
+        if token == ">":
+            self._in_angle = False
+        elif token == ":":
+            self._angle = []
+        elif self._angle is not None:
+            self._angle.append(token)
+
+    def _finish(self) -> None:
+        """One mailbox is complete."""
+        if self._angle is not None:
+            name = "".join(_unquoted(token) for token in self._text).strip()
+            self.found.append((name, "".join(self._angle).strip()))
+        else:
+            bare = "".join(self._text).strip()
+            if bare:
+                self.found.append(("", bare))
+        self._text, self._angle, self._in_angle = [], None, False
+
+
+def _unquoted(token: str) -> str:
+    return _ESCAPE.sub(r"\1", token[1:].removesuffix('"')) if token.startswith('"') else token
+
+
+def mailboxes(field: str) -> list[tuple[str, str]]:
+    """Return the mailboxes of an address field as display name and address; groups are opened, comments dropped."""
+    return _Mailboxes().read(field)

@@ -330,3 +330,38 @@ def string_too_long(limit: int) -> str:
 def list_too_long(limit: int) -> str:
     """A list or hash passes its bound."""
     return f"a list has more than {limit} elements"
+
+
+def division_by_zero(function: str) -> str:
+    """A divisor is zero."""
+    return f"division by zero in {function}"
+
+
+def number_out_of_range(function: str) -> str:
+    """A result that no number can hold."""
+    return f"the result of {function} is out of range"
+
+
+def must_be_positive(function: str) -> str:
+    """A bound below one."""
+    return f"{function} wants a number above 0"
+
+
+def empty_delimiter() -> str:
+    """Cutting at nothing."""
+    return "the delimiter is empty"
+
+
+def unknown_charset(charset: str) -> str:
+    """A character set nobody knows."""
+    return f'"{charset[:40]}" is no character set'
+
+
+def not_a_field_name(name: str) -> str:
+    """A header field's name with a blank, a colon or worse."""
+    return f"{name[:80]!r} is not the name of a header field"
+
+
+def not_an_address(address: str) -> str:
+    """Text that cannot be a mail address."""
+    return f"{address[:80]!r} is not a mail address"

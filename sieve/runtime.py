@@ -11,11 +11,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
 from types import MappingProxyType
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 from config.diagnostics import Span
 from sieve import errors
-from sieve.host import Host
+from sieve.host import Host, World
 from sieve.library import Effect
 from sieve.phases import Need, Phase
 from sieve.settings import ErrorMode, ScriptSettings
@@ -110,7 +110,7 @@ class Frame:
     def __init__(self, host: Host, script: Script) -> None:
         """Begin a run of `script` in the session behind `host`."""
         settings = script.settings
-        self.host = host
+        self.host = cast(World, host)
         self.phase = script.phase
         self.at = script.span
         self.settings = settings
@@ -126,7 +126,7 @@ class Frame:
     def reply(self, code: int, text: str) -> None:
         """Decide the reply of the command that the session is at."""
         self.code = code
-        self.text = text
+        self.text = text.rstrip("\n")
         self.replied = True
 
     def count(self, code: int, counter: str | None) -> None:

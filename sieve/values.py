@@ -58,7 +58,7 @@ def as_text(value: Value) -> str:
     if isinstance(value, tuple):
         return value[0] if value else ""
     if isinstance(value, float):
-        return repr(value) if abs(value) < 1e15 else f"{value:f}"  # noqa: PLR2004 - beyond it repr writes an exponent
+        return repr(value) if abs(value) < 1e15 else f"{value:f}"
     return "" if isinstance(value, dict) else str(value)
 
 
@@ -115,7 +115,7 @@ def as_reply_code(value: Value) -> int:
         ScriptError: it is none.
     """
     code = as_whole(value)
-    if not 200 <= code <= 599:  # noqa: PLR2004 - the codes that can end a command
+    if not 200 <= code <= 599:
         raise ScriptError(errors.not_a_reply_code(as_text(value)))
     return code
 

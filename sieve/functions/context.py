@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from sieve.library import sieve_function
 from sieve.runtime import Frame
 
 
-@sieve_function()
-def vctx(frame: Frame, key: str) -> tuple[str, ...]:
-    """Compare a context variable of the message or the connection: `vctx :is "spf" "pass"`."""
-    found = [each[key] for each in (frame.host.vctx_mess, frame.host.vctx_conn) if key in each]
-    return tuple(found) or ("",)
+def _values(keys: tuple[str, ...], *contexts: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what is set of `keys`; what is not set has no value, so that `:contains ""` tells whether it is."""
+    return tuple([context[key] for context in contexts for key in keys if key in context])
 
 
-@sieve_function()
-def vctx_conn(frame: Frame, key: str) -> str:
-    """Compare a context variable of the connection."""
-    return frame.host.vctx_conn.get(key, "")
+@sieve_function(first=True)
+def vctx(frame: Frame, keys: tuple[str, ...]) -> tuple[str, ...]:
+    """Compare context variables of the message and the connection: `vctx :is "spf" "pass"`.
+
+    `:contains ""` tells whether one is set.
+    """
+    return _values(keys, frame.host.vctx_mess, frame.host.vctx_conn)
 
 
-@sieve_function()
-def vctx_mess(frame: Frame, key: str) -> str:
-    """Compare a context variable of the message."""
-    return frame.host.vctx_mess.get(key, "")
+@sieve_function(first=True)
+def vctx_conn(frame: Frame, keys: tuple[str, ...]) -> tuple[str, ...]:
+    """Compare context variables of the connection."""
+    return _values(keys, frame.host.vctx_conn)
+
+
+@sieve_function(first=True)
+def vctx_mess(frame: Frame, keys: tuple[str, ...]) -> tuple[str, ...]:
+    """Compare context variables of the message."""
+    return _values(keys, frame.host.vctx_mess)
 
 
 @sieve_function()

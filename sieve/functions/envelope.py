@@ -1,10 +1,12 @@
-"""The envelope: who sends, and to whom."""
+"""The envelope: who sends, and to whom; reading and changing it."""
 
 from __future__ import annotations
 
-from sieve.addresses import part_of
-from sieve.library import AddressPart, sieve_function
-from sieve.runtime import Frame
+from sieve import errors
+from sieve.addresses import is_plausible, part_of
+from sieve.library import AddressPart, Effect, sieve_function
+from sieve.runtime import NO_REPLY, Frame
+from sieve.values import ScriptError
 
 
 @sieve_function(first=True)
@@ -24,3 +26,41 @@ def envelope(frame: Frame, part_name: tuple[str, ...], *, part: AddressPart = Ad
     if part is AddressPart.ALL:
         return tuple(found)
     return tuple(each for each in (part_of(address, part) for address in found) if each is not None)
+
+
+def _usable(address: str) -> str:
+    if not is_plausible(address):
+        raise ScriptError(errors.not_an_address(address))
+    return address
+
+
+@sieve_function(effect=Effect.MESSAGE)
+def ec_rewrite_mailfrom(frame: Frame, address: str, counter: str | None = None) -> None:
+    """Relay in the name of another sender. Header fields and body stay as they are; an empty address is the null sender."""
+    frame.host.envelope.set_sender(_usable(address) if address else "")
+    frame.count(NO_REPLY, counter)
+
+
+@sieve_function(effect=Effect.RECIPIENT)
+def add_recipient(frame: Frame, address: str) -> None:
+    """Add a recipient beside the others. The message stays as it is."""
+    frame.host.envelope.copy(_usable(address))
+
+
+@sieve_function(terminal=True, effect=Effect.RECIPIENT)
+def redirect(frame: Frame, address: str) -> None:
+    """Put another address in the recipient's place, and end the phase.
+
+    Where no recipient is in question, as in the data phase, it takes the place of all of them.
+    """
+    frame.host.envelope.redirect(_usable(address))
+    frame.ended = True
+    frame.count(NO_REPLY, None)
+
+
+@sieve_function(terminal=True, effect=Effect.RECIPIENT)
+def ec_redirect(frame: Frame, address: str, counter: str | None = None) -> None:
+    """Put another address in the recipient's place, and end the phase, as `redirect` does, with a counter of that name."""
+    frame.host.envelope.redirect(_usable(address))
+    frame.ended = True
+    frame.count(NO_REPLY, counter)

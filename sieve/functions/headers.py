@@ -1,16 +1,98 @@
-"""The message's header section."""
+"""The message's header section: reading and changing it."""
 
 from __future__ import annotations
 
-from sieve.library import sieve_function
+import re
+from collections.abc import Callable
+
+from sieve import errors
+from sieve.addresses import mailboxes, part_of
+from sieve.library import AddressPart, Effect, Lines, sieve_function
 from sieve.phases import Need
 from sieve.runtime import Frame
+from sieve.values import ScriptError, flat
+
+_FIELD_NAME = re.compile(r"[!-9;-~]{1,200}\Z")
+
+
+def _bodies(frame: Frame, names: tuple[str, ...]) -> tuple[str, ...]:
+    message = frame.host.message
+    if message is None:
+        return ()
+    return tuple([body.strip(" \t") for name in names for body in message.header(name)])
 
 
 @sieve_function(needs=Need.HEADERS, first=True)
 def header(frame: Frame, header_names: tuple[str, ...]) -> tuple[str, ...]:
     """Compare the bodies of all fields with one of these names: `header :contains "subject" "offer"`."""
+    return _bodies(frame, header_names)
+
+
+@sieve_function(needs=Need.HEADERS)
+def exists(frame: Frame, header_names: tuple[str, ...]) -> bool:
+    """Tell whether the message has a field of every one of these names."""
     message = frame.host.message
-    if message is None:
-        return ()
-    return tuple(body.strip(" \t") for name in header_names for body in message.header(name))
+    return message is not None and all(message.header(name) for name in header_names)
+
+
+@sieve_function(needs=Need.HEADERS, first=True)
+def address(frame: Frame, header_element: tuple[str, ...], *, part: AddressPart = AddressPart.ALL) -> tuple[str, ...]:
+    """Compare the addresses in these fields: `address :domain "from" "example.com"`.
+
+    An assignment takes the first, a test tries all. Display names, comments and groups are left out.
+    """
+    found = (part_of(each, part) for body in _bodies(frame, header_element) for _, each in mailboxes(body))
+    return tuple([each for each in found if each is not None])
+
+
+@sieve_function(needs=Need.HEADERS)
+def ec_header_get(frame: Frame, field_name: str) -> tuple[str, ...]:
+    """Return the bodies of all fields of that name, top to bottom."""
+    return _bodies(frame, (field_name,))
+
+
+def _checked(name: str) -> str:
+    if _FIELD_NAME.match(name) is None:
+        raise ScriptError(errors.not_a_field_name(name))
+    return name
+
+
+@sieve_function(needs=Need.HEADERS, effect=Effect.MESSAGE)
+def ec_header_add(frame: Frame, field_name: str, field_body: Lines) -> None:
+    """Add a field below the others. Line breaks in its body become blanks."""
+    frame.host.edits.add_header(_checked(field_name), flat(field_body))
+
+
+@sieve_function(needs=Need.HEADERS, effect=Effect.MESSAGE)
+def ec_header_delete(frame: Frame, field_name: str) -> None:
+    """Remove every field of that name."""
+    frame.host.edits.delete_header(_checked(field_name))
+
+
+@sieve_function(needs=Need.HEADERS, effect=Effect.MESSAGE)
+def ec_header_prefix(frame: Frame, field_name: str, field_body: Lines) -> None:
+    """Put text before the body of the first field of that name, if there is one."""
+    _change(frame, field_name, lambda body: f"{flat(field_body)}{body}")
+
+
+@sieve_function(needs=Need.HEADERS, effect=Effect.MESSAGE)
+def ec_header_postfix(frame: Frame, field_name: str, field_body: Lines) -> None:
+    """Put text behind the body of the first field of that name, if there is one."""
+    _change(frame, field_name, lambda body: f"{body}{flat(field_body)}")
+
+
+def _change(frame: Frame, name: str, change: Callable[[str], str]) -> None:
+    bodies = _bodies(frame, (_checked(name),))
+    if bodies:
+        frame.host.edits.change_header(name, 0, change(bodies[0]))
+
+
+@sieve_function(needs=Need.HEADERS, effect=Effect.MESSAGE)
+def ec_trace_context(frame: Frame) -> None:
+    """Add an `X-Trace-Context` field that holds both context dictionaries. Meant for debugging: upstreams can read it."""
+    pairs = [
+        f"{kind}.{key}={value}"
+        for kind, context in (("conn", frame.host.vctx_conn), ("mess", frame.host.vctx_mess))
+        for key, value in sorted(context.items())
+    ]
+    frame.host.edits.add_header("X-Trace-Context", flat("; ".join(pairs)))

@@ -1,8 +1,14 @@
-"""Tests that look at nothing but their arguments."""
+"""Tests that look at nothing but their arguments, and `require`."""
 
 from __future__ import annotations
 
-from sieve.library import Value, sieve_function
+import ipaddress
+
+from sieve.expressions import element
+from sieve.library import Place, Value, sieve_function
+from sieve.values import UNSET, as_text
+
+_FALSE = frozenset({"", "0", "false"})
 
 
 @sieve_function()
@@ -29,3 +35,57 @@ def ec_test(value: Value) -> Value:
 @sieve_function()
 def require(extensions: tuple[str, ...]) -> None:
     """Name extensions, as standard Sieve does. It is accepted and does nothing: every function is always there."""
+
+
+@sieve_function()
+def isset(variable: Place, key: Value | None = None) -> bool:
+    """Tell whether a variable is set, or whether a list or hash has an element: `isset $list 1`, `isset $hash "k"`."""
+    if key is None:
+        return variable is not UNSET
+    return element(variable, key) is not UNSET
+
+
+@sieve_function()
+def is_true(variable: Place) -> bool:
+    """Tell whether a variable holds a true value: anything but nothing, `0` and `false`."""
+    if variable is UNSET:
+        return False
+    if isinstance(variable, dict):
+        return bool(variable)
+    return as_text(variable).lower() not in _FALSE and variable != 0
+
+
+@sieve_function(name="type")
+def type_(variable: Place) -> str:
+    """Compare the type of a variable: `string`, `number`, `stringlist` or `hash`; nothing if it is not set."""
+    names: dict[type, str] = {str: "string", int: "number", float: "number", tuple: "stringlist", dict: "hash"}
+    return names.get(variable.__class__, "")
+
+
+def _is_ip(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return "%" not in text
+
+
+@sieve_function()
+def is_valid_ip(addresses: tuple[str, ...]) -> bool:
+    """Tell whether a string, or every string of a list, is an IPv4 or IPv6 address."""
+    return bool(addresses) and all(_is_ip(each) for each in addresses)
+
+
+def _is_literal(text: str) -> bool:
+    if not (text.startswith("[") and text.endswith("]")):
+        return _is_ip(text)
+    inner = text[1:-1]
+    if inner[:5].lower() == "ipv6:":
+        return ":" in inner[5:] and _is_ip(inner[5:])
+    return _is_ip(inner)
+
+
+@sieve_function()
+def is_rfc821_ip(addresses: tuple[str, ...]) -> bool:
+    """Tell whether a string, or every string of a list, is an IP address, plain or as an address literal in brackets."""
+    return bool(addresses) and all(_is_literal(each) for each in addresses)

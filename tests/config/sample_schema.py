@@ -36,6 +36,12 @@ class Core(Options):
     generate_bounces: bool = option(default=True, doc="A switch.")
     file_mode: FileMode = option(0o660, doc="Permissions of a socket.")
     spoolbase: ConfigPath | None = option(None, doc="A folder.")
+    message_expiration: Seconds = option(604800, ge=0, doc="How long a message is tried.")
+    max_outbound_connections: int = option(32, ge=1, doc="Connections to one server.")
+    require_ehlo: bool = option(default=False, doc="Whether EHLO must come first.")
+    always_allow: bool = option(default=False, doc="Whether to skip the checks.")
+    smtp_extensions: tuple[str, ...] = option((), doc="Extensions that are offered.")
+    tls_key: ConfigPath | None = option(None, doc="The private key.", scopes=("listen",))
     alias_schemes: tuple[str, ...] = option((), doc="A list of words.")
 
 

@@ -1,0 +1,50 @@
+# Ringback as a container: built in one stage, run in another that has no compiler, no pip cache and no root.
+# The image runs with a read-only root; it writes to /var/cache/ringback, /var/spool/ringback and /tmp alone.
+
+ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
+
+FROM ${PYTHON_IMAGE} AS build
+WORKDIR /src
+RUN python -m venv /opt/ringback
+COPY pyproject.toml README.md LICENSE ./
+COPY config ./config
+COPY sieve ./sieve
+COPY proxy ./proxy
+COPY etc ./etc
+RUN /opt/ringback/bin/pip install --no-cache-dir --no-compile . \
+ && /opt/ringback/bin/python -m compileall -q /opt/ringback/lib \
+ && /opt/ringback/bin/pip uninstall --yes --quiet pip setuptools
+
+FROM ${PYTHON_IMAGE}
+LABEL org.opencontainers.image.title="Ringback" \
+      org.opencontainers.image.description="SMTP front-end proxy with sender callback verification" \
+      org.opencontainers.image.licenses="Apache-2.0"
+
+RUN groupadd --system --gid 2525 ringback \
+ && useradd --system --uid 2525 --gid ringback --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin ringback \
+ && install --directory --owner=ringback --group=ringback --mode=0750 /var/cache/ringback /var/spool/ringback
+
+COPY --from=build /opt/ringback /opt/ringback
+# A complete configuration, so that the image starts by itself; mount your own over it.
+COPY etc /etc/ringback
+
+# The import packages are called config, sieve and proxy: never look for modules in the folder one happens to stand in.
+ENV PATH=/opt/ringback/bin:$PATH \
+    PYTHONSAFEPATH=1 \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1
+
+USER ringback
+WORKDIR /
+EXPOSE 2525
+VOLUME ["/var/cache/ringback", "/var/spool/ringback"]
+
+# SIGTERM: stop accepting, finish what is under way, exit.
+STOPSIGNAL SIGTERM
+
+# A greeting of 220 and an answered QUIT, or the container is unhealthy. Works for every configuration that listens on 2525.
+HEALTHCHECK --interval=30s --timeout=10s --start-period=15s --retries=3 \
+  CMD ["python", "-c", "import smtplib; smtplib.SMTP('127.0.0.1', 2525, 'healthcheck.invalid', 5).quit()"]
+
+ENTRYPOINT ["ringback"]
+CMD ["serve", "-c", "/etc/ringback/ecelerity.conf"]

@@ -1,0 +1,66 @@
+# The doors: demo, test, bench, docs. Each makes .venv and installs what it needs; nothing else is asked of you.
+#
+#   make demo                         the same with another Python:  make demo PYTHON=python3.13
+#   make test ARGS='-k relay'         make demo ARGS=--once          make bench ARGS=--quick
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+# Stamps: what is installed is installed again when pyproject.toml changes.
+RUN := $(VENV)/installed-demo
+DEV := $(VENV)/installed-dev
+
+SOURCES := config sieve proxy tests bench
+
+.PHONY: help demo test checks bench docs clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo    Ringback in a world of its own: sample mail, then yours"
+	@echo "make test    the checks and the tests"
+	@echo "make bench   the measurements"
+	@echo "make clean   remove what the doors made"
+
+demo: $(RUN)
+	@$(BIN)/ringback demo $(ARGS)
+
+test: checks
+	$(BIN)/pytest $(ARGS)
+
+checks: $(DEV)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+
+bench: $(DEV)
+	$(BIN)/python -m bench.relay $(ARGS)
+
+# The reference pages, generated from the code; the command comes with them.
+docs: $(DEV)
+	$(BIN)/ringback docs
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Ringback needs Python 3.11 or newer; '$(PYTHON)' is none. Say which one: make PYTHON=python3.12 ..." >&2; \
+	  exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { \
+	  rm -rf $(VENV); \
+	  echo "'$(PYTHON) -m venv' failed; on Debian and Ubuntu: apt-get install python3-venv" >&2; \
+	  exit 1; }
+
+$(RUN): pyproject.toml | $(BIN)/python
+	@echo "installing Ringback and the demo's name server into $(VENV)"
+	@$(PIP) install --editable '.[demo]'
+	@touch $@
+
+$(DEV): pyproject.toml | $(BIN)/python
+	@echo "installing Ringback and its development tools into $(VENV)"
+	@$(PIP) install --editable '.[dev]'
+	@touch $@

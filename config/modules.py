@@ -1,0 +1,81 @@
+"""Modules: what their stanzas set, in both dialects, scripts and hooks included."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from config import errors
+from config.binding import Gathered
+from config.diagnostics import Span
+from config.findings import Findings
+from config.nodes import Include, Option, Stanza, Statement, Word
+from config.options import names_of
+from config.readers import Reading, Unreadable, reader_for
+from config.schema import ModuleSpec
+from config.stanzas import ModuleHead
+
+_SCRIPT_FORMS = ("script", "hook")
+_ENABLED = ("enabled", "enable")
+
+
+@dataclass(slots=True)
+class GatheredModule:
+    """A module's stanza, with everything that later stanzas of the same type and name added."""
+
+    spec: ModuleSpec
+    name: str
+    passive: bool
+    span: Span
+    options: Gathered
+
+
+def gather_module(
+    stanza: Stanza, head: ModuleHead, before: GatheredModule | None, findings: Findings
+) -> GatheredModule:
+    """Gather a module's stanza, adding to what an earlier one of the same type and name set."""
+    spec = head.spec
+    ignored = frozenset(each.lower() for each in spec.ignored)
+    options = Gathered(spec.options, f" in {spec.type}", ignored=ignored)
+    module = before or GatheredModule(spec, head.name, passive=False, span=head.span, options=options)
+    if head.passive:
+        module.passive = True
+    for statement in stanza.body:
+        _take(statement, module, findings)
+    return module
+
+
+def _take(statement: Statement, module: GatheredModule, findings: Findings) -> None:
+    if isinstance(statement, Stanza):
+        _script(statement, module.options, findings)
+    elif isinstance(statement, Include):  # replaced by its contents before anything is gathered
+        return
+    elif statement.name.text.lower() in _ENABLED and "enabled" not in names_of(module.spec.options):
+        try:
+            module.passive = not reader_for(bool).read(statement.value, Reading(statement.name.text, findings))
+        except Unreadable as wrong:
+            wrong.report(findings)
+    else:
+        module.options.add(statement, findings)
+
+
+def _script(stanza: Stanza, into: Gathered, findings: Findings) -> None:
+    """Bind `script mailfrom_phase1 { source = "…" }` and `hook "name" { source = "…" }` to the option they name."""
+    form, *rest = stanza.head
+    kind = form.text.lower()
+    if kind not in _SCRIPT_FORMS or not rest:
+        if kind in names_of(into.model):
+            findings.add(errors.option_written_as_stanza(form.text, form.span))
+        else:
+            findings.add(errors.unknown_stanza(form.text, _SCRIPT_FORMS, form.span, into.where))
+        return
+    text = f"hook:{rest[0].text}" if kind == "hook" else rest[0].text
+    source = None
+    for statement in stanza.body:
+        if isinstance(statement, Option) and statement.name.text.lower() == "source":
+            source = statement
+        elif isinstance(statement, Option):
+            findings.add(errors.not_acted_on("option", statement.name.text, statement.name.span))
+    if source is None:
+        findings.add(errors.source_is_missing(text, stanza.head_span))
+    else:
+        into.add(Option(Word(text, rest[0].span), source.value, stanza.head_span), findings)

@@ -1,0 +1,101 @@
+"""Arithmetic. Results are text with six places after the point, as C's `%f` writes them."""
+
+from __future__ import annotations
+
+import math
+import secrets
+from collections.abc import Callable
+
+from sieve import errors
+from sieve.library import Value, sieve_function
+from sieve.values import ScriptError, as_whole, decimal
+
+
+def _finite(result: float, function: str) -> str:
+    if not math.isfinite(result):
+        raise ScriptError(errors.number_out_of_range(function))
+    return decimal(result)
+
+
+def _exact(operation: Callable[[], float], function: str) -> str:
+    """Return the text of a result, or say that there is none."""
+    try:
+        return _finite(float(operation()), function)
+    except OverflowError:
+        raise ScriptError(errors.number_out_of_range(function)) from None
+
+
+@sieve_function()
+def ec_add(number1: float, number2: float) -> str:
+    """Return the sum of two numbers."""
+    return _exact(lambda: number1 + number2, "ec_add")
+
+
+@sieve_function()
+def ec_sub(number1: float, number2: float) -> str:
+    """Return the first number less the second."""
+    return _exact(lambda: number1 - number2, "ec_sub")
+
+
+@sieve_function()
+def ec_mul(number1: float, number2: float) -> str:
+    """Return the product of two numbers."""
+    return _exact(lambda: number1 * number2, "ec_mul")
+
+
+@sieve_function()
+def ec_div(number1: float, number2: float) -> str:
+    """Return the first number divided by the second. Division by zero is a run-time error."""
+    if number2 == 0:
+        raise ScriptError(errors.division_by_zero("ec_div"))
+    return _exact(lambda: number1 / number2, "ec_div")
+
+
+@sieve_function()
+def ec_mod(number1: int, number2: int) -> str:
+    """Return the whole remainder of a division, with the sign of the first number."""
+    if number2 == 0:
+        raise ScriptError(errors.division_by_zero("ec_mod"))
+    remainder = abs(number1) % abs(number2)
+    return str(-remainder if number1 < 0 else remainder)
+
+
+@sieve_function()
+def ec_ceil(number: float) -> str:
+    """Round up to a whole number."""
+    return _exact(lambda: math.ceil(number), "ec_ceil")
+
+
+@sieve_function()
+def ec_floor(number: float) -> str:
+    """Round down to a whole number."""
+    return _exact(lambda: math.floor(number), "ec_floor")
+
+
+@sieve_function()
+def ec_trunc(number: float) -> str:
+    """Round towards zero to a whole number."""
+    return _exact(lambda: math.trunc(number), "ec_trunc")
+
+
+@sieve_function()
+def ec_round(number: float) -> str:
+    """Round to the nearest whole number; half is rounded away from zero."""
+    return _exact(lambda: math.copysign(math.floor(abs(number) + 0.5), number), "ec_round")
+
+
+@sieve_function()
+def ec_nearbyint(number: float) -> str:
+    """Round to the nearest whole number; half is rounded to the even one."""
+    return _exact(lambda: round(number), "ec_nearbyint")
+
+
+@sieve_function()
+def ec_rand(max_or_list: Value) -> Value:
+    """Return a random whole number from 0 up to, not including, the given one, or a random element of a list."""
+    if isinstance(max_or_list, tuple):
+        return secrets.choice(max_or_list) if max_or_list else ""
+    bound = as_whole(max_or_list)
+    if bound < 1:
+        raise ScriptError(errors.must_be_positive("ec_rand"))
+    return secrets.randbelow(bound)

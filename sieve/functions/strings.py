@@ -1,0 +1,56 @@
+"""Strings and lists of strings."""
+
+from __future__ import annotations
+
+from sieve import errors
+from sieve.library import Value, sieve_function
+from sieve.runtime import Frame
+from sieve.values import ScriptError, as_text
+
+
+def _split(frame: Frame, delimiter: str, text: str) -> tuple[str, ...]:
+    if not delimiter:
+        raise ScriptError(errors.empty_delimiter())
+    pieces = text.split(delimiter, frame.settings.limits.list)
+    if len(pieces) > frame.settings.limits.list:
+        raise ScriptError(errors.list_too_long(frame.settings.limits.list))
+    return tuple(pieces)
+
+
+@sieve_function()
+def split(frame: Frame, delimiter: str, string: str) -> tuple[str, ...]:
+    """Cut a string at every delimiter: `($a, $b, $c, $d) = split "." "%{spfv1:i}";`."""
+    return _split(frame, delimiter, string)
+
+
+@sieve_function()
+def ec_explode(frame: Frame, delimiter: str, string: str) -> tuple[str, ...]:
+    """Cut a string at every delimiter, as `split` does."""
+    return _split(frame, delimiter, string)
+
+
+@sieve_function()
+def join(frame: Frame, delimiter: str, stringlist: tuple[str, ...]) -> str:
+    """Put the elements of a list together, with the delimiter between them."""
+    limit = frame.settings.limits.string
+    if sum(map(len, stringlist)) + len(delimiter) * len(stringlist) > limit:
+        raise ScriptError(errors.string_too_long(limit))
+    return delimiter.join(stringlist)
+
+
+@sieve_function()
+def reverse(arg: Value) -> Value:
+    """Reverse the characters of a string, or the order of a list."""
+    return arg[::-1] if isinstance(arg, tuple) else as_text(arg)[::-1]
+
+
+@sieve_function()
+def reverse_delim(frame: Frame, delimiter: str, string: str) -> str:
+    """Reverse the order of a string's pieces: `reverse_delim "." "1.2.3"` is `3.2.1`."""
+    return delimiter.join(reversed(_split(frame, delimiter, string)))
+
+
+@sieve_function()
+def ec_tolower(string: str) -> str:
+    """Return a string in lower case."""
+    return string.lower()

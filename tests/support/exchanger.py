@@ -1,0 +1,408 @@
+"""A mail server that does as it is told: exchanger of a sender's domain, or upstream, for faults and for time.
+
+Each step of the dialogue has an `Act`: what is said, when, and what happens to the connection then. A step without one
+is answered as a friendly server would. Everything is recorded in bytes: each dialogue's lines, and each message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from types import TracebackType
+from typing import Self
+
+from tests.support.conversation import reset, unstuffed
+from tests.support.waiting import BOUND
+
+END = b"\r\n.\r\n"
+"""Line end, dot, line end; the first of them is part of the content."""
+
+BLOCK = 64 * 1024
+
+
+class Step(Enum):
+    """A place in the dialogue at which something may go wrong."""
+
+    BANNER = auto()
+    EHLO = auto()
+    HELO = auto()
+    MAIL = auto()
+    RCPT = auto()
+    DATA = auto()
+    CONTENT = auto()
+    DOT = auto()
+    RSET = auto()
+    NOOP = auto()
+    QUIT = auto()
+    OTHER = auto()
+
+
+class After(Enum):
+    """What becomes of the connection once the reply, if any, is sent."""
+
+    GO_ON = auto()
+    CLOSE = auto()
+    RESET = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Act:
+    """What the server does at a step: wait for `until`, send `reply` as it is, then `after`."""
+
+    reply: bytes = b""
+    until: asyncio.Event | None = None
+    after: After = After.GO_ON
+
+
+def says(*lines: str, until: asyncio.Event | None = None, after: After = After.GO_ON) -> Act:
+    """Reply with these lines (`code-text` for all but the last), once `until` is set if it is given."""
+    return Act("".join(f"{line}\r\n" for line in lines).encode(), until, after)
+
+
+def sends(reply: bytes) -> Act:
+    """Send these bytes, whatever they are."""
+    return Act(reply)
+
+
+def is_silent() -> Act:
+    """Read on and never answer."""
+    return Act()
+
+
+def closes() -> Act:
+    """Close the connection in place of a reply."""
+    return Act(after=After.CLOSE)
+
+
+def breaks_off(reply: bytes) -> Act:
+    """Send a part of a reply and close the connection."""
+    return Act(reply, after=After.CLOSE)
+
+
+def resets() -> Act:
+    """Reset the connection (RST) in place of a reply."""
+    return Act(after=After.RESET)
+
+
+FRIENDLY: Mapping[Step, Act] = {
+    Step.BANNER: says("220 exchanger.test ESMTP"),
+    Step.HELO: says("250 exchanger.test"),
+    Step.MAIL: says("250 2.1.0 Ok"),
+    Step.RCPT: says("250 2.1.5 Ok"),
+    Step.DATA: says("354 End data with <CR><LF>.<CR><LF>"),
+    Step.RSET: says("250 2.0.0 Ok"),
+    Step.NOOP: says("250 2.0.0 Ok"),
+    Step.QUIT: says("221 2.0.0 Bye", after=After.CLOSE),
+    Step.OTHER: says("502 5.5.2 Error: command not recognized"),
+}
+
+EXTENSIONS = ("PIPELINING", "SIZE 52428800", "8BITMIME", "ENHANCEDSTATUSCODES", "SMTPUTF8")
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message that the server accepted with 250 after the dot."""
+
+    sender: str
+    """The whole MAIL command, parameters included."""
+    recipients: tuple[str, ...]
+    """The whole RCPT command of each recipient that was accepted."""
+    content: bytes
+    """The message with its dots unstuffed."""
+    wire: bytes
+    """The message as it came, without the end mark."""
+
+
+@dataclass(slots=True, eq=False)
+class Dialogue:
+    """One connection: what was said on it, and where it stands."""
+
+    writer: asyncio.StreamWriter
+    peer: tuple[str, int]
+    commands: list[str] = field(default_factory=list)
+    """The client's command lines, in order, without line ends."""
+    content_size: int = 0
+    """Content bytes that have come in the transaction that runs, or in the last one."""
+    script: dict[Step, Act] = field(default_factory=dict)
+    """Acts on this connection only; they come before the server's."""
+    held_at: Step | None = None
+    """The step whose `until` is awaited."""
+    ended: bool = False
+    """Whether the connection is gone."""
+    sender: str = ""
+    recipients: list[str] = field(default_factory=list)
+
+    def close(self) -> None:
+        """Close it from the server's side, as an idle time-out does."""
+        self.writer.close()
+
+    def reset(self) -> None:
+        """Reset it from the server's side."""
+        reset(self.writer)
+
+
+class _Gone(Exception):
+    """The connection ended."""
+
+
+class _Inbox:
+    """What the client has sent and nobody has read yet, as bytes."""
+
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        self._reader = reader
+        self._unread = bytearray()
+
+    async def line(self) -> bytes:
+        """Return the next line with its line end."""
+        while (at := self._unread.find(b"\n")) < 0:
+            await self.more()
+        return self.take(at + 1)
+
+    async def more(self) -> bytes:
+        """Wait for the next block and append it to what is unread."""
+        block = await self._reader.read(BLOCK)
+        if not block:
+            raise _Gone
+        self._unread += block
+        return block
+
+    def take(self, count: int) -> bytes:
+        """Return the first `count` unread bytes, or all, as read."""
+        taken = bytes(self._unread[:count])
+        del self._unread[:count]
+        return taken
+
+    def find_end(self, start: int) -> int:
+        """Return where `END` begins, looking from `start`; -1 if it has not come."""
+        return self._unread.find(END, max(0, start))
+
+    def __len__(self) -> int:
+        """Count the unread bytes."""
+        return len(self._unread)
+
+    def put_back(self, first: bytes) -> None:
+        """Make these the next unread bytes."""
+        self._unread[:0] = first
+
+
+class Exchanger:
+    """A scripted SMTP server on one loopback address.
+
+    `script` may be changed while it runs. `recipients` maps a recipient's address, without brackets, to the act at its
+    RCPT. `content_act` is done once `content_limit` bytes of content have come.
+    """
+
+    def __init__(
+        self,
+        address: str = "127.0.0.1",
+        port: int = 0,
+        *,
+        script: Mapping[Step, Act] | None = None,
+        recipients: Mapping[str, Act] | None = None,
+        content_limit: int | None = None,
+        extensions: Sequence[str] = EXTENSIONS,
+    ) -> None:
+        """Describe the server; it listens from `start` on."""
+        self.address = address
+        self.port = port
+        self.script: dict[Step, Act] = dict(script or {})
+        self.recipients: dict[str, Act] = dict(recipients or {})
+        self.content_limit = content_limit
+        self.extensions = extensions
+        self.dialogues: list[Dialogue] = []
+        self.messages: list[Message] = []
+        self.faults: list[str] = []
+        self._server: asyncio.Server | None = None
+        self._changed = asyncio.Condition()
+        self._handlers: set[asyncio.Task[None]] = set()
+
+    # ---- what tests read
+
+    @property
+    def open_dialogues(self) -> list[Dialogue]:
+        """Connections that have not ended."""
+        return [each for each in self.dialogues if not each.ended]
+
+    @property
+    def commands(self) -> list[str]:
+        """Every command of every connection, in the order of the connections."""
+        return [command for each in self.dialogues for command in each.commands]
+
+    @property
+    def held(self) -> list[Dialogue]:
+        """Connections that wait for their act's event."""
+        return [each for each in self.dialogues if each.held_at is not None]
+
+    def count(self, verb: str) -> int:
+        """Return how often a command was given, on all connections."""
+        return sum(command.upper().startswith(verb.upper()) for command in self.commands)
+
+    async def until(self, condition: Callable[[], bool], what: str, *, within: float = BOUND) -> None:
+        """Wait until the recorded state meets a condition.
+
+        Raises:
+            AssertionError: it did not within so many seconds.
+        """
+        try:
+            async with asyncio.timeout(within), self._changed:
+                await self._changed.wait_for(condition)
+        except TimeoutError:
+            said = [(each.commands[-3:], each.held_at, each.ended) for each in self.dialogues[-5:]]
+            raise AssertionError(f"not within {within:g} s: {what}; last dialogues: {said}") from None
+
+    # ---- its life
+
+    async def start(self) -> Self:
+        """Listen."""
+        self._server = await asyncio.start_server(self._serve, self.address, self.port, backlog=1024, limit=2**20)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def stop_listening(self) -> None:
+        """Refuse new connections; those that are open go on."""
+        if self._server is not None:
+            self._server.close()
+
+    async def stop(self) -> None:
+        """Stop listening, reset what is open and wait until every dialogue has ended."""
+        await self.stop_listening()
+        for each in self.open_dialogues:
+            each.reset()
+        for handler in tuple(self._handlers):
+            handler.cancel()
+        await asyncio.gather(*self._handlers, return_exceptions=True)
+
+    async def __aenter__(self) -> Self:
+        """Listen."""
+        return await self.start()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        """Stop."""
+        await self.stop()
+
+    # ---- one connection
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handler = asyncio.current_task()
+        assert handler is not None
+        self._handlers.add(handler)
+        writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        dialogue = Dialogue(writer, writer.get_extra_info("peername"))
+        self.dialogues.append(dialogue)
+        inbox = _Inbox(reader)
+        try:
+            await self._do(dialogue, Step.BANNER)
+            while True:
+                await self._command(dialogue, self._line(await inbox.line()), inbox)
+        except (_Gone, ConnectionError, asyncio.CancelledError):
+            pass  # each is an end that tests ask for; a cancelled handler is one that `stop` ends
+        finally:
+            dialogue.ended = True
+            writer.close()
+            self._handlers.discard(handler)
+            await self._note()
+
+    async def _command(self, dialogue: Dialogue, command: str, inbox: _Inbox) -> None:
+        dialogue.commands.append(command)
+        step = _step(command)
+        if step is Step.MAIL:
+            dialogue.sender, dialogue.recipients = command, []
+            dialogue.content_size = 0
+        await self._note()
+        reply = await self._do(dialogue, step, command)
+        if step is Step.RCPT and reply.startswith(b"2"):
+            dialogue.recipients.append(command)
+        if step is Step.DATA and reply.startswith(b"354"):
+            await self._take_content(dialogue, inbox)
+
+    async def _take_content(self, dialogue: Dialogue, inbox: _Inbox) -> None:
+        inbox.put_back(b"\r\n")  # so that a dot which is the first line ends an empty message
+        limit, looked = self.content_limit, 0
+        while True:
+            at = inbox.find_end(looked - len(END))
+            looked = len(inbox)
+            dialogue.content_size = (looked if at < 0 else at + 2) - 2
+            if limit is not None and dialogue.content_size >= limit:
+                limit = None
+                await self._do(dialogue, Step.CONTENT)
+            if at >= 0:
+                break
+            await self._note()
+            await inbox.more()
+        wire = inbox.take(at + len(END))[2:-3]
+        message = Message(dialogue.sender, tuple(dialogue.recipients), unstuffed(wire), wire)
+        await self._do(dialogue, Step.DOT, before_reply=lambda reply: self._keep(message, reply))
+
+    def _keep(self, message: Message, reply: bytes) -> None:
+        if reply.startswith(b"2"):
+            self.messages.append(message)
+
+    # ---- one step
+
+    async def _do(
+        self,
+        dialogue: Dialogue,
+        step: Step,
+        command: str = "",
+        *,
+        before_reply: Callable[[bytes], None] = lambda reply: None,  # noqa: ARG005 - the default does nothing
+    ) -> bytes:
+        act = dialogue.script.get(step) or self.act_at(step, command)
+        if act.until is not None and not act.until.is_set():
+            await self._hold(dialogue, step, act.until)
+        before_reply(act.reply)
+        if act.reply:
+            dialogue.writer.write(act.reply)
+            await dialogue.writer.drain()
+        await self._note()
+        if act.after is After.RESET:
+            dialogue.reset()
+        if act.after is not After.GO_ON:
+            raise _Gone
+        return act.reply
+
+    def act_at(self, step: Step, command: str) -> Act:
+        """Return what to do at a step; a subclass may decide otherwise each time."""
+        if step is Step.RCPT and (act := self.recipients.get(_address(command))) is not None:
+            return act
+        if (act := self.script.get(step)) is not None:
+            return act
+        if step is Step.EHLO:
+            lines = ["exchanger.test", *self.extensions]
+            return says(*(f"250-{line}" for line in lines[:-1]), f"250 {lines[-1]}")
+        if step is Step.DOT:
+            return says(f"250 2.0.0 Ok: queued as {len(self.messages) + 1:06X}")
+        return FRIENDLY.get(step, Act())
+
+    async def _hold(self, dialogue: Dialogue, step: Step, until: asyncio.Event) -> None:
+        dialogue.held_at = step
+        await self._note()
+        try:
+            await until.wait()
+        finally:
+            dialogue.held_at = None
+
+    def _line(self, raw: bytes) -> str:
+        if not raw.endswith(b"\r\n"):
+            self.faults.append(f"a command line ends with CR LF, not {raw!r}")
+        return raw.rstrip(b"\r\n").decode("utf-8", "backslashreplace")
+
+    async def _note(self) -> None:
+        async with self._changed:
+            self._changed.notify_all()
+
+
+def _step(command: str) -> Step:
+    verb = command[:4].upper()
+    return Step[verb] if verb in Step.__members__ and verb not in {"DOT", "OTHER"} else Step.OTHER
+
+
+def _address(command: str) -> str:
+    found = re.search(r"<([^>]*)>", command)
+    return found[1] if found else ""

@@ -1,0 +1,190 @@
+"""A server program that a test started: found, started in a session of its own, and ended by its process id.
+
+What the programs are for stands in `servers.py` and `ringback.py`.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+SYSTEM_FOLDERS = ("/usr/sbin", "/sbin", "/usr/local/sbin")
+"""Where Debian keeps server programs; an ordinary user's PATH lacks them."""
+
+START_BOUND = 20.0
+"""Seconds within which a server must be ready; reached only when something is broken."""
+
+STOP_BOUND = 15.0
+"""Seconds between SIGTERM and SIGKILL."""
+
+PORTS = range(18000, 31000)
+"""Below Linux's ephemeral range, so that no outgoing connection of this machine takes a port that was just chosen."""
+
+_PR_SET_PDEATHSIG = 1
+
+
+class MissingProgramError(LookupError):
+    """A server program that a test or a benchmark needs is not installed, or cannot run as this user."""
+
+
+def find_program(name: str) -> str:
+    """Return the path of a server program.
+
+    Raises:
+        MissingProgramError: it is not installed, or cannot run as this user.
+    """
+    path = os.pathsep.join((os.environ.get("PATH", ""), *SYSTEM_FOLDERS))
+    found = shutil.which(name, path=path)
+    if found is None:
+        raise MissingProgramError(f"{name} is not installed")
+    if name == "postfix" and os.geteuid() != 0:
+        raise MissingProgramError("postfix runs as root only")
+    return found
+
+
+def free_port(*addresses: str) -> int:
+    """Return a port that is free, for TCP and UDP, on every one of the addresses (default: 127.0.0.1)."""
+    wanted = addresses or ("127.0.0.1",)
+    offset = int.from_bytes(os.urandom(4), "big")
+    for step in range(len(PORTS)):
+        port = PORTS[(offset + step) % len(PORTS)]
+        if all(_is_free(address, port) for address in wanted):
+            return port
+    raise OSError("no free port")
+
+
+def _is_free(address: str, port: int) -> bool:
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        with socket.socket(socket.AF_INET, kind) as trial:
+            try:
+                trial.bind((address, port))
+            except OSError:
+                return False
+    return True
+
+
+def accepts_connections(address: str, port: int) -> bool:
+    """Tell whether something listens there."""
+    try:
+        socket.create_connection((address, port), timeout=1).close()
+    except OSError:
+        return False
+    return True
+
+
+def wait_until(condition: Callable[[], bool], what: str, *, within: float = START_BOUND) -> None:
+    """Poll another process's state, which nothing can announce to us.
+
+    Raises:
+        TimeoutError: `what` did not come true within so many seconds.
+    """
+    end = time.monotonic() + within
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError(f"not within {within:g} s: {what}")
+        time.sleep(0.01)
+
+
+class Folder:
+    """A temporary folder that servers may enter under their own user ids; pytest's are closed to them."""
+
+    def __init__(self, prefix: str) -> None:
+        """Create the folder, readable by everyone."""
+        self.path = Path(tempfile.mkdtemp(prefix=f"ringback-{prefix}-"))
+        self.path.chmod(0o755)
+
+    def remove(self) -> None:
+        """Remove it and everything in it."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+class Program:
+    """One running program, its standard streams in files, killed with all its children at the end."""
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        *,
+        folder: Path,
+        name: str,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Start it; it dies with the process that started it, even if that is killed."""
+        self.name = name
+        self.stdout, self.stderr = folder / f"{name}.stdout", folder / f"{name}.stderr"
+        with self.stdout.open("wb") as out, self.stderr.open("wb") as err:
+            self.process = subprocess.Popen(
+                arguments,
+                cwd=folder,
+                env={**os.environ, **(environment or {})},
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,  # noqa: PLW1509 - one prctl call; no thread holds a lock that it needs
+            )
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self.process.poll() is None
+
+    def wait_ready(self, ready: Callable[[], bool]) -> None:
+        """Wait until `ready`; fail with what the program printed if it ends before."""
+        wait_until(lambda: ready() or not self.is_running, f"{self.name} is ready")
+        if not self.is_running:
+            raise RuntimeError(f"{self.name} ended with status {self.process.returncode}: {self.printed()}")
+
+    def printed(self) -> str:
+        """Return what it wrote on its standard streams so far."""
+        return self.stdout.read_text(errors="backslashreplace") + self.stderr.read_text(errors="backslashreplace")
+
+    def wait(self, *, within: float = STOP_BOUND) -> int:
+        """Wait for its end and return the exit status.
+
+        Raises:
+            subprocess.TimeoutExpired: it still runs.
+        """
+        return self.process.wait(within)
+
+    def stop(self, *, within: float = STOP_BOUND) -> int:
+        """Send SIGTERM, wait, kill what is left of its process group; return the exit status."""
+        if self.is_running:
+            self.process.terminate()
+        try:
+            return self.wait(within=within)
+        except subprocess.TimeoutExpired:
+            return -signal.SIGKILL
+        finally:
+            self._kill_group()
+
+    def _kill_group(self) -> None:
+        """Children of a server may outlive it; they share its group, which is named by its process id."""
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        finally:
+            self.process.wait()
+
+    def __enter__(self) -> Self:
+        """Nothing more to do: it runs since it was made."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Stop it."""
+        self.stop()
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

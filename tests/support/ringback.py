@@ -1,0 +1,183 @@
+"""Ringback from the outside: a configuration in a folder, the `serve` command as a process, its log.
+
+The two stanzas and the script of the customer's document stand here as printed; a setup includes the stanzas from a
+file of their own and changes nothing in them but the script's path.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+from tests.support.conversation import Conversation
+from tests.support.programs import Program, accepts_connections, free_port
+from tests.support.servers import MAIL_DOMAIN
+from tests.support.waiting import BOUND, eventually
+
+ROOT = Path(__file__).resolve().parents[2]
+
+PRINTED_STANZAS = """\
+Validate validate/smtp_cbv smtp_cbv passive{
+      phase = "mailfrom"
+}
+
+Validate validate/sieve sieve {
+  mailfrom_phase1 = "/path/to/myscript.siv"
+}
+"""
+
+PRINTED_SCRIPT = """\
+$from = envelope "from";
+($rv) = smtp_callback_verify "${from}";
+if ec_test :is "${rv}" "fail" {
+  ec_action 550 "from address not reachable";
+}
+"""
+
+PRINTED_PATH = "/path/to/myscript.siv"
+
+SIEVE_ONLY = """\
+Validate validate/sieve sieve {
+  mailfrom_phase1 = "/path/to/myscript.siv"
+}
+"""
+
+EX_CONFIG = 78
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What a configuration says; the defaults are the customer's, and a server that takes mail for `MAIL_DOMAIN`."""
+
+    upstream_port: int
+    nameserver: str
+    exchanger_port: int = 25
+    listen_port: int = field(default_factory=free_port)
+    stanzas: str = PRINTED_STANZAS
+    script: str = PRINTED_SCRIPT
+    callback: Mapping[str, str] = field(default_factory=dict)
+    """Options of `smtp_cbv` beside the port and the networks."""
+    core: Sequence[str] = ()
+    """Further lines outside every stanza."""
+
+    def write(self, folder: Path) -> Path:
+        """Write the files and return the path of the configuration."""
+        script = folder / "myscript.siv"
+        script.write_text(self.script)
+        (folder / "validate.conf").write_text(self.stanzas.replace(PRINTED_PATH, str(script)))
+        configuration = folder / "ecelerity.conf"
+        configuration.write_text("\n".join(self._lines()) + "\n")
+        return configuration
+
+    def _lines(self) -> list[str]:
+        lines = [
+            f"ESMTP_Listener = ( 127.0.0.1:{self.listen_port} )",
+            'Hostname = "ringback.test"',
+            f"Relay_Domains = ( {MAIL_DOMAIN} )",
+            'Gateway = "127.0.0.1"',
+            f"Remote_SMTP_Port = {self.upstream_port}",
+            f'Nameservers = ( "{self.nameserver}" )',
+            *self.core,
+            'include "validate.conf"',
+        ]
+        if "smtp_cbv" in self.stanzas:
+            options = {"port": str(self.exchanger_port), "allow_networks": "( 127.0.0.0/8 )", **self.callback}
+            lines += ['smtp_cbv "smtp_cbv" {', *(f"  {name} = {value}" for name, value in options.items()), "}"]
+        return lines
+
+
+def command(*arguments: str) -> list[str]:
+    """Return the command line of `ringback` in this environment; run it with `environment()`."""
+    return [sys.executable, "-m", "proxy.cli", *arguments]
+
+
+def environment() -> dict[str, str]:
+    """Return the variables under which the project's own modules are found, and none of the folder's."""
+    return {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1", "NO_COLOR": "1", "COLUMNS": "200"}
+
+
+def run(*arguments: str, folder: Path, name: str = "ringback", within: float = 30) -> tuple[int, str]:
+    """Run a `ringback` command to its end; return its exit status and everything it printed."""
+    program = Program(command(*arguments), folder=folder, name=name, environment=environment())
+    try:
+        status = program.wait(within=within)
+    except subprocess.TimeoutExpired:
+        raise AssertionError(f"ringback {' '.join(arguments)} still runs: {program.printed()}") from None
+    finally:
+        program.stop(within=0)
+    return status, program.printed()
+
+
+class Ringback:
+    """One `ringback serve` process."""
+
+    def __init__(self, setup: Setup, folder: Path) -> None:
+        """Write its configuration; it runs from `start` on."""
+        self.setup = setup
+        self.folder = folder
+        self.configuration = setup.write(folder)
+        self._program: Program | None = None
+
+    @property
+    def port(self) -> int:
+        """The port it listens on, at 127.0.0.1."""
+        return self.setup.listen_port
+
+    @property
+    def program(self) -> Program:
+        """Its process."""
+        assert self._program is not None, "not started"
+        return self._program
+
+    async def start(self) -> Self:
+        """Start it and wait until it accepts connections."""
+        arguments = command("serve", "-c", str(self.configuration))
+        self._program = program = Program(arguments, folder=self.folder, name="serve", environment=environment())
+        try:
+            await eventually(
+                lambda: not program.is_running or accepts_connections("127.0.0.1", self.port), "ringback listens"
+            )
+            assert program.is_running, f"ringback ended with {program.process.returncode}:\n{program.printed()}"
+        except BaseException:
+            program.stop(within=0)
+            raise
+        return self
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self.program.process.send_signal(signal.SIGTERM)
+
+    async def ended(self, *, within: float = BOUND) -> int:
+        """Wait for its end and return the exit status."""
+        return await asyncio.to_thread(self.program.wait, within=within)
+
+    async def stop(self) -> int:
+        """Send SIGTERM, wait, kill what is left; return the exit status."""
+        return await asyncio.to_thread(self.program.stop)
+
+    async def conversation(self, *, source: str | None = None) -> Conversation:
+        """Connect as a client, from another loopback address if one is given, and read the banner."""
+        return await Conversation.open("127.0.0.1", self.port, source=source)
+
+    # ---- its log
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """The events it logged so far; a line that is no JSON object becomes `{"event": "unstructured", "line": …}`."""
+        lines = self.program.stderr.read_text(errors="backslashreplace").split("\n")
+        return [_event(line) for line in lines[:-1] if line.strip()]
+
+
+def _event(line: str) -> dict[str, Any]:
+    try:
+        event = json.loads(line)
+    except json.JSONDecodeError:
+        event = None
+    return event if isinstance(event, dict) else {"event": "unstructured", "line": line}

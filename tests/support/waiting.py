@@ -1,0 +1,27 @@
+"""Waiting for what happens elsewhere, always bounded; the bounds are reached only by a defect."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import TypeVar
+
+BOUND = 15.0
+"""Seconds that any single step of a system test may take."""
+
+T = TypeVar("T")
+
+
+async def eventually(look: Callable[[], T], what: str, *, within: float = BOUND) -> T:
+    """Return the first true result of `look`, which reads the state of another process.
+
+    Raises:
+        AssertionError: there was none within so many seconds.
+    """
+    try:
+        async with asyncio.timeout(within):
+            while not (seen := look()):  # noqa: ASYNC110 - another process's state sets no event of ours
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        raise AssertionError(f"not within {within:g} s: {what}") from None
+    return seen

@@ -1,0 +1,110 @@
+"""The stage of the system tests: the world's names and addresses, and what is put on it for one test.
+
+Every exchanger stands on an address of its own and on the same port, as on the Internet; which port differs by test.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+from tests.support.exchanger import Act, Exchanger, Step, says
+from tests.support.programs import free_port
+from tests.support.ringback import Ringback, Setup
+from tests.support.servers import Dnsmasq, Zone
+
+ADDRESSES: Mapping[str, str] = {
+    "ok.test": "127.0.0.11",
+    "refusing.test": "127.0.0.12",
+    "busy.test": "127.0.0.13",
+    "slow.test": "127.0.0.14",
+    "down.test": "127.0.0.15",
+}
+"""A sender's domain → the address of its only exchanger."""
+
+WITHOUT_MX, MUTE, NOWHERE, BACKED_UP = "implicit.test", "mute.test", "nowhere.test", "backed-up.test"
+"""No MX but an address; name servers that never answer; no such domain; a first exchanger that is down."""
+
+ZONE = Zone(
+    addresses={
+        **{f"mx.{domain}": (address,) for domain, address in ADDRESSES.items()},
+        WITHOUT_MX: (ADDRESSES["refusing.test"],),
+    },
+    exchangers={
+        **{domain: ((10, f"mx.{domain}"),) for domain in ADDRESSES},
+        BACKED_UP: ((10, "mx.down.test"), (20, "mx.refusing.test")),
+    },
+    unanswered=(MUTE,),
+)
+
+NO_SUCH_USER = says("550 5.1.1 No such user here")
+
+AWKWARD_MESSAGE = (
+    b"Subject: AWKWARD\r\nX-Folded: one\r\n\ttwo  \r\nDKIM-Signature: v=1; b=not\r\n even\r\n\r\n"
+    b".\r\n..\r\n.leading dot\r\ntrailing blanks  \t\r\n\r\n\xe4\xf6\xfc \x80\xff 8 bit\r\n"
+    + b"long " * 199
+    + b"\r\n\r\n\r\nFrom here\r\n.\r\n"
+)
+"""Dots, blanks, eight-bit bytes, a line of 995 characters, empty lines: what a careless relay changes."""
+
+
+class Stage:
+    """What one test puts up; everything is taken down at its end."""
+
+    def __init__(self, stack: AsyncExitStack, folder: Path, nameserver: Dnsmasq | None) -> None:
+        """Begin with an empty stage."""
+        self._stack = stack
+        self._folder = folder
+        self._nameserver = nameserver
+        self._down: list[socket.socket] = []
+        self.exchanger_port = free_port(*ADDRESSES.values())
+        self.servers: list[Exchanger] = []
+
+    async def exchanger(
+        self,
+        domain: str,
+        *,
+        script: Mapping[Step, Act] | None = None,
+        recipients: Mapping[str, Act] | None = None,
+    ) -> Exchanger:
+        """Put up the exchanger of a sender's domain; without a script it accepts everything."""
+        made = Exchanger(ADDRESSES[domain], self.exchanger_port, script=script, recipients=recipients)
+        return await self.put_up(made)
+
+    async def upstream(self, **parts: Any) -> Exchanger:
+        """Put up a scripted upstream, with the parts of an `Exchanger`."""
+        return await self.put_up(Exchanger(**parts))
+
+    async def ringback(self, upstream_port: int, **parts: Any) -> Ringback:
+        """Start Ringback with the customer's configuration, changed by the given parts of a `Setup`."""
+        setup = Setup(
+            upstream_port=upstream_port,
+            nameserver="127.0.0.1:9" if self._nameserver is None else self._nameserver.address,
+            exchanger_port=self.exchanger_port,
+            **parts,
+        )
+        ringback = await Ringback(setup, self._folder).start()
+        self._stack.push_async_callback(_end, ringback)
+        return ringback
+
+    def nobody_listens(self, address: str = "127.0.0.1") -> int:
+        """Return a port that stays closed: bound, so that nobody else gets it, and never listened on."""
+        taken = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._stack.callback(taken.close)
+        taken.bind((address, free_port(address)))
+        port: int = taken.getsockname()[1]
+        return port
+
+    async def put_up(self, server: Exchanger) -> Exchanger:
+        """Start a server that stays until the end of the test."""
+        self.servers.append(server)
+        return await self._stack.enter_async_context(server)
+
+
+async def _end(ringback: Ringback) -> None:
+    """Every server that a test leaves running ends cleanly when it is asked to."""
+    status = await ringback.stop()
+    assert status == 0, f"exit status {status} after SIGTERM:\n{ringback.program.printed()[-3000:]}"
