@@ -234,7 +234,7 @@ def _network_reader() -> Callable[[Value, Reading], object]:
 def _address(node: Scalar) -> tuple[str, int]:
     found = _ADDRESS.fullmatch(node.text)
     port = int(found["port"] or DEFAULT_PORT) if found is not None else 0
-    if not node.text or found is None or not 0 < port <= _HIGHEST_PORT:
+    if not node.text or found is None or port > _HIGHEST_PORT:
         hint = "write address:port, *:25 or [::1]:25"
         raise Unreadable(errors.not_a("an address to listen on", node.text, node.span, hint))
     return found["six"] or found["host"] or "*", port

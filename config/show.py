@@ -76,17 +76,17 @@ class _Page:
     def scopes(self, scopes: Scopes, model: type[Options]) -> None:
         """Add the stanzas of outbound scopes, each inside those that hold it."""
         inside: dict[Place, list[Place]] = {}
-        for place in scopes.places:
-            inside.setdefault(place[:-1], []).append(place)
-        pending: list[Place | None] = [*reversed(inside.get((), []))]
+        for each in scopes.places:
+            inside.setdefault(each[:-1], []).append(each)
+        pending: list[Place] = [*reversed(inside.get((), []))]
         while pending:
             place = pending.pop()
-            if place is None:
+            if not place:
                 self._close()
                 continue
             self._open(f"{place[-1].kind} {quoted(place[-1].name)}")
             self._settings(scopes.at(place), model)
-            pending += [None, *reversed(inside.get(place, []))]
+            pending += [(), *reversed(inside.get(place, []))]  # the empty place closes the brace
 
     def _listener(self, name: str, listener: Listener, model: type[Options]) -> None:
         self._open(name)

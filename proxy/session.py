@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import os
 import time
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from aiosmtpd.smtp import Envelope as AiosmtpdEnvelope
@@ -96,7 +96,7 @@ class Transaction(AiosmtpdEnvelope):
         self.size = 0
         self.context: dict[str, str] = {}
         self.discarded = False
-        self.pending: list[Awaitable[None]] = []
+        self.pending: list[asyncio.Task[None]] = []
         """Work that an active validator began and that a later reader of its context variable waits for."""
 
     @property
@@ -117,9 +117,10 @@ class Transaction(AiosmtpdEnvelope):
         self.rcpt_tos.append(recipient.path.text)
 
     async def settle(self) -> None:
-        """Wait for what active validators began."""
-        while self.pending:
-            await self.pending.pop()
+        """Wait for what active validators began. What failed there was logged by its owner and does not touch the mail."""
+        if self.pending:
+            await asyncio.wait(self.pending)
+            self.pending.clear()
 
 
 @dataclass(slots=True)

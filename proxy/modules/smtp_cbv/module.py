@@ -19,11 +19,10 @@ from proxy.validator import PASS, Hook, OnError, Validator, Verdict
 from sieve import Need, Phase
 
 _RESULT = {
-    # Momentum has no "fail" here. Our error is about us, so that no script refuses mail because an exchanger dislikes
-    # us. Status.PASS: "pass",
-    Status.FAIL: "error",
+    Status.PASS: "pass",
+    Status.FAIL: "error",  # Momentum has no "fail" here
     Status.TRANSIENT: "transient",
-    Status.ERROR: "transient",
+    Status.ERROR: "transient",  # it is about us: no script shall refuse mail because an exchanger dislikes us
 }
 
 

@@ -1,16 +1,19 @@
 """Every case of this folder: a file, or a folder with `main.conf`, beside what loading it gives.
 
-`NAME.conf` is loaded; `NAME.expected` holds what is then in force, as `ringback config show` prints it, or `no settings`,
-and behind a line of dashes the diagnostics with their carets.
+`NAME.conf` is loaded; `NAME.expected` holds what is then in force, as `ringback config show` prints it, or
+`no settings`, and behind a line of dashes the diagnostics with their carets. A first line `# eval WORDS` or `# get WORDS`
+asks a question, whose answer stands behind the settings; `# client ADDRESS OPTION` asks what holds for a client.
 """
 
 import os
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
-from config import load, render
-from config.show import show
+from config import Settings, load, render
+from config.questions import Unanswerable, evaluate, look_up
+from config.show import describe, show
 from tests.config.sample_schema import SCHEMA
 
 HERE = Path(__file__).parent
@@ -24,8 +27,29 @@ def _name(path: Path) -> str:
 def outcome(path: Path) -> str:
     loaded = load(path, SCHEMA)
     settings = "no settings\n" if loaded.settings is None else show(loaded.settings)
+    questions = [line[2:].split() for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# ")]
+    if loaded.settings is not None:
+        settings += "".join(_answer(loaded.settings, *words) for words in questions)
     diagnostics = render(loaded.diagnostics)
     return f"{settings}----\n{diagnostics}" if diagnostics else settings
+
+
+def _answer(settings: Settings, verb: str, *words: str) -> str:
+    asked = f"? {' '.join([verb, *words])}\n"
+    if verb == "client":
+        address, name = words
+        lines = [
+            f"{listener}: {describe(name, settings.for_client(listener, ip_address(address)).setting(name), SCHEMA.core)}"
+            for listener in settings.core.esmtp_listener
+        ]
+        return asked + "".join(f"  {line}\n" for line in lines)
+    if verb not in ("eval", "get"):
+        return ""
+    try:
+        answer = (evaluate if verb == "eval" else look_up)(settings, words)
+    except Unanswerable as wrong:
+        answer = f"! {wrong}"
+    return f"{asked}  {answer or 'not set here'}\n"
 
 
 @pytest.mark.parametrize("path", CASES, ids=_name)
