@@ -6,7 +6,8 @@ Lexical rules:
 - `{ } ( ) [ ] < > =` stand for themselves;
 - `"…"` is a string; it may span lines; a backslash keeps its meaning for whoever reads the value, so that only `\"` is
   special; `'…'` is a string on one line;
-- anything else up to a blank, quote or bracket is a bare word, `/` included; `<>`, the null sender, is a word.
+- anything else up to a blank, quote or bracket is a bare word, `/` included; so is `<>`, the null sender, and an IPv6
+  address in brackets, `[::1]:25`, which the manual would have in quotes.
 
 A quote that is never closed would swallow the rest of the file. The lexer takes it as ending with its line when the
 text says so: the quote that seems to close it opens another value (`… = "`), or is glued to a word.
@@ -31,6 +32,7 @@ LONGEST_STRING = 65_536
 
 _SKIP = re.compile(r"(?:[\s]++|\#[^\n]*+|/\*(?:[^*]++|\*(?!/))*+\*/)*+")
 _WORD = re.compile(r"(?:[^\s\x00-\x1f\x7f\"'#={}()\[\]<>/]++|/(?!\*))++")
+_SIX = re.compile(r"\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(?:%\w+)?\](?:[:,~][^\s\"'#={}()\[\]<>/]*)?")
 _STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _SINGLE = re.compile(r"'[^'\n]*+'")
 _CURLY = re.compile('[“”„«»]([^“”„«»"\n]*+)[“”„«»]')
@@ -122,8 +124,9 @@ class Lexer:
             return Token(END, start, start, first=True)
         char = text[start]
         if char in _PUNCTUATION and not text.startswith("<>", start):
-            self._position = start + 1
-            return Token(char, start, start + 1, first)
+            six = _SIX.match(text, start) if char == "[" else None
+            self._position = six.end() if six else start + 1
+            return Token(WORD if six else char, start, self._position, first)
         if char not in _CURLIES and (found := _WORD.match(text, start)):
             self._position = found.end()
             return Token(WORD, start, found.end(), first)

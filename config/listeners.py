@@ -36,6 +36,7 @@ _OWN = {"listen_backlog": reader_for(int), "concurrency": reader_for(int), "enab
 _LISTENER = frozenset({"listener", "esmtp_listener"})
 _LISTEN = frozenset({"listen", "listener", "esmtp_listener"})
 _PEER = frozenset({"peer"})
+_OUTER = Step("esmtp_listener", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +141,8 @@ class _Typing:
     def listeners(self, node: ListenerNode) -> tuple[Listener, ...]:
         """Type every address; those that are wrong are reported and left out."""
         own, rest = self._own(node.options)
-        shared = self._settings(rest, (), "listener", _LISTENER)
-        peers = self._peers(node.peers, ())
+        shared = self._settings(rest, (_OUTER,), "listener", _LISTENER)
+        peers = self._peers(node.peers, (_OUTER,))
         found: dict[str, Listener] = {}
         for each in node.listens:
             try:
@@ -164,7 +165,7 @@ class _Typing:
         in_order: bool,
     ) -> Listener:
         address, port = _address(node.address)
-        place = (Step("listen", node.address.text),)
+        place = (_OUTER, Step("listen", node.address.text))
         own, rest = self._own(node.options)
         own = {**inherited, **own}
         return Listener(

@@ -41,7 +41,7 @@ class Step(NamedTuple):
 
     def __str__(self) -> str:
         """Return the scope as the console names it."""
-        return f'{self.kind} "{self.name}"'
+        return f'{self.kind} "{self.name}"' if self.name else self.kind
 
 
 Place = tuple[Step, ...]
@@ -168,13 +168,13 @@ def searcher(pattern: str) -> Callable[[str], object] | None:
     """
     if len(pattern) < 2 or not (pattern.startswith("/") and pattern.endswith("/")):  # the two slashes
         return None
-    text = f"(?i){pattern[1:-1]}"
+    quiet = re2.Options()
+    quiet.log_errors = False
+    quiet.case_sensitive = False
     try:
-        quiet = re2.Options()
-        quiet.log_errors = False
-        found: Callable[[str], object] = re2.compile(text, quiet).search
+        found: Callable[[str], object] = re2.compile(pattern[1:-1], quiet).search
     except re2.error:
-        found = re.compile(text).search
+        found = re.compile(pattern[1:-1], re.IGNORECASE).search
     return found
 
 

@@ -117,7 +117,7 @@ class Transaction(AiosmtpdEnvelope):
         self.rcpt_tos.append(recipient.path.text)
 
     async def settle(self) -> None:
-        """Wait for what active validators began. What failed there was logged by its owner and does not touch the mail."""
+        """Wait for what active validators began; what failed there was logged and does not touch the mail."""
         if self.pending:
             await asyncio.wait(self.pending)
             self.pending.clear()

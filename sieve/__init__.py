@@ -10,8 +10,22 @@ from __future__ import annotations
 import functools
 
 from sieve import functions
+from sieve.cache import ScriptCache
 from sieve.compiler import Compiled, compile_script
-from sieve.host import CallbackAnswer, Host, MessageView
+from sieve.host import (
+    CallbackAnswer,
+    Connection,
+    Content,
+    Control,
+    DnsAnswer,
+    Endpoint,
+    EnvelopeEdits,
+    Host,
+    MessageEdits,
+    MessageView,
+    Transaction,
+    World,
+)
 from sieve.library import Effect, Library, SieveFunction, collect, sieve_function
 from sieve.phases import Need, Phase
 from sieve.runtime import Outcome, Script
@@ -27,17 +41,27 @@ def standard_library() -> Library:
 __all__ = [
     "CallbackAnswer",
     "Compiled",
+    "Connection",
+    "Content",
+    "Control",
+    "DnsAnswer",
     "Effect",
+    "Endpoint",
+    "EnvelopeEdits",
     "Host",
     "Library",
     "Limits",
+    "MessageEdits",
     "MessageView",
     "Need",
     "Outcome",
     "Phase",
     "Script",
+    "ScriptCache",
     "ScriptSettings",
     "SieveFunction",
+    "Transaction",
+    "World",
     "collect",
     "compile_script",
     "sieve_function",

@@ -35,13 +35,13 @@ def is_plausible(address: str) -> bool:
     return bool(localpart and domain) and _IMPOSSIBLE.search(address) is None
 
 
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\Z)|[^"(),:;<>\\]++|\\.|[(),:;<>\\]', re.DOTALL)
+_PIECE = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\Z)|[^"(),:;<>\\]++|\\.|[(),:;<>\\]', re.DOTALL)
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _LONGEST_FIELD = 1 << 20
 
 
 class _Mailboxes:
-    """Reads an address field: one pass over its tokens, no recursion for nested comments."""
+    """Reads an address field: one pass over its pieces, no recursion for nested comments."""
 
     def __init__(self) -> None:
         self.found: list[tuple[str, str]] = []
@@ -51,39 +51,39 @@ class _Mailboxes:
         self._comment = 0
 
     def read(self, field: str) -> list[tuple[str, str]]:
-        for token in _TOKEN.findall(field[:_LONGEST_FIELD]):
-            if self._comment or token in {"(", ")"}:
-                self._comment = max(0, self._comment + {"(": 1, ")": -1}.get(token, 0))
+        for piece in _PIECE.findall(field[:_LONGEST_FIELD]):
+            if self._comment or piece in {"(", ")"}:
+                self._comment = max(0, self._comment + {"(": 1, ")": -1}.get(piece, 0))
             else:
-                self._token(token)
+                self._piece(piece)
         self._finish()
         return self.found
 
-    def _token(self, token: str) -> None:
+    def _piece(self, piece: str) -> None:
         if self._in_angle:
-            self._angled(token)
-        elif token == "<":
+            self._angled(piece)
+        elif piece == "<":
             self._angle, self._in_angle = [], True
-        elif token == ":":
+        elif piece == ":":
             self._text.clear()
-        elif token in {",", ";"}:
+        elif piece in {",", ";"}:
             self._finish()
         else:
-            self._text.append(token)
+            self._text.append(piece)
 
-    def _angled(self, token: str) -> None:
-        """Take a token between angle brackets; a colon ends an obsolete route (RFC 5322, 4.4)."""
-        if token == ">":
+    def _angled(self, piece: str) -> None:
+        """Take a piece between angle brackets; a colon ends an obsolete route (RFC 5322, 4.4)."""
+        if piece == ">":
             self._in_angle = False
-        elif token == ":":
+        elif piece == ":":
             self._angle = []
         elif self._angle is not None:
-            self._angle.append(token)
+            self._angle.append(piece)
 
     def _finish(self) -> None:
         """One mailbox is complete."""
         if self._angle is not None:
-            name = "".join(_unquoted(token) for token in self._text).strip()
+            name = "".join(_unquoted(piece) for piece in self._text).strip()
             self.found.append((name, "".join(self._angle).strip()))
         else:
             bare = "".join(self._text).strip()
@@ -92,8 +92,8 @@ class _Mailboxes:
         self._text, self._angle, self._in_angle = [], None, False
 
 
-def _unquoted(token: str) -> str:
-    return _ESCAPE.sub(r"\1", token[1:].removesuffix('"')) if token.startswith('"') else token
+def _unquoted(piece: str) -> str:
+    return _ESCAPE.sub(r"\1", piece[1:].removesuffix('"')) if piece.startswith('"') else piece
 
 
 def mailboxes(field: str) -> list[tuple[str, str]]:

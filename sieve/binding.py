@@ -85,6 +85,8 @@ class Binder:
             self._arity(call, function, positional, key_missing=key is None)
         else:
             self._arity(call, function, positional, key_missing=False)
+        if function.one_of and sum(tag in tags.own for tag in function.one_of) != 1:
+            self._diagnostics.append(errors.needs_one_tag(function.name, call.name_span, function.one_of))
         self._types(function, positional, tags)
         if len(self._diagnostics) > before:
             return None

@@ -131,7 +131,7 @@ class Checker:
         if bound is not None:
             self._found.calls[call] = bound
             self._found.needs |= bound.function.needs
-            self._found.effects.add(bound.function.effect)
+            self._found.effects |= set(Effect) if bound.function.may_end else {bound.function.effect}
         if call.name == "ec_include":
             self._flow.shared = True
         elif call.name in _REFUSALS and not call.arguments:

@@ -6,18 +6,20 @@ them run, and the last one ends the phase. A block is a coroutine only where som
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import Any
 
 from config.diagnostics import Diagnostic, Source, has_errors
 from sieve import calls, nodes
 from sieve.binding import Bound
+from sieve.cache import ScriptCache
 from sieve.checker import Checker
 from sieve.conditions import Conditions, truth
 from sieve.expressions import expression, known
 from sieve.library import Library, Result
 from sieve.parser import parse
-from sieve.phases import Phase
+from sieve.phases import PROVIDES, Need, Phase
 from sieve.runtime import Code, Frame, Script, Step, async_block, sync_block
 from sieve.settings import ScriptSettings
 from sieve.values import Value, as_list, as_text
@@ -41,10 +43,12 @@ def compile_script(
     library: Library,
     modules: frozenset[str] = frozenset(),
     settings: ScriptSettings = ScriptSettings(),  # noqa: B008 - frozen
+    includes: ScriptCache | None = None,
 ) -> Compiled:
     """Read, check and compile one script for a phase, with the validation modules that are loaded.
 
-    All mistakes of the script are found in one run; a script comes back only where there is none.
+    All mistakes of the script are found in one run; a script comes back only where there is none. `includes` is where
+    `ec_include` finds other scripts; without it that is a run-time error.
     """
     tree, diagnostics = parse(source)
     checked = Checker(phase, library, modules, settings).run(tree)
@@ -55,12 +59,16 @@ def compile_script(
     script = Script(
         name=source.name,
         phase=phase,
-        needs=checked.needs,
+        needs=checked.needs & (PROVIDES[phase] | Need.ENVELOPE_FROM | Need.ENVELOPE_TO),
         effects=frozenset(checked.effects),
         is_async=body.waits,
         settings=settings,
         span=tree.span,
         body=body.run,
+        includes=includes,
+        compile_included=functools.partial(
+            compile_script, phase=phase, library=library, modules=modules, settings=settings, includes=includes
+        ),
     )
     return Compiled(script, tuple(diagnostics))
 
@@ -110,14 +118,14 @@ class Compiler:
             return known(False)  # a mistake is reported, and nothing of this script will run
         code = calls.call(bound)
         run, name = code.run, bound.function.name
-        recorded = bound.function.result is Result.NOTHING
+        recorded, may_end = bound.function.result is Result.NOTHING, bound.function.may_end
         if code.waits:
 
             async def waiting(frame: Frame) -> bool:
                 if recorded:
                     frame.actions.append(name)
-                await run(frame)
-                return ends
+                result = await run(frame)
+                return bool(result) if may_end else ends
 
             return Code(waiting, waits=True)
 

@@ -207,6 +207,11 @@ def second_tag(tag: str, span: Span, first: str) -> Diagnostic:
     return _error(f":{tag} and :{first} cannot stand together", span)
 
 
+def needs_one_tag(name: str, span: Span, tags: Iterable[str]) -> Diagnostic:
+    """None or several of the tags of which a function wants one."""
+    return _error(f"{name} needs one of {_listed((f':{tag}' for tag in tags), 'or')}", span)
+
+
 def unknown_relation(span: Span, known: Iterable[str]) -> Diagnostic:
     """`:value` or `:count` with a word that is no relation."""
     return _error(f"{span.text} is not a relation", span, f"one of {_listed(known, 'or')}")
@@ -365,3 +370,58 @@ def not_a_field_name(name: str) -> str:
 def not_an_address(address: str) -> str:
     """Text that cannot be a mail address."""
     return f"{address[:80]!r} is not a mail address"
+
+
+def unknown_metadata(name: str) -> str:
+    """A property that parts do not have."""
+    return f"{name[:40]!r} is not known of a part; filename and content-type are"
+
+
+def unknown_record(record: str, known: Iterable[str]) -> str:
+    """A record type that is not looked up."""
+    return f"{record[:40]!r} is not looked up; one of {_listed(known, 'or')}"
+
+
+def not_a_capability(text: str) -> str:
+    """Text that no line of an EHLO reply can be."""
+    return f"{text[:80]!r} is not an EHLO capability"
+
+
+def not_a_gateway(text: str) -> str:
+    """Text that names no host."""
+    return f"{text[:80]!r} is not an address or a host name"
+
+
+def bad_config_action(action: str) -> str:
+    """`ec_config` with something else than a look."""
+    return f'ec_config {action[:40]!r}: only "get" and "eval" are known, followed by the option'
+
+
+def not_a_log_file(uri: str) -> str:
+    """A path that is not absolute, or a scheme."""
+    return f"{uri[:80]!r} is not the absolute path of a file"
+
+
+def unknown_error_mode(mode: str) -> str:
+    """`ec_error_mode` with a third mode."""
+    return f'{mode[:40]!r} is not an error mode; "fail" and "continue" are'
+
+
+def no_such_storage(uri: str) -> str:
+    """A script in a storage that we do not have."""
+    return f"scripts are included from files only, not from {uri[:80]!r}"
+
+
+def cannot_include(where: str, reason: str) -> str:
+    """A script that cannot be read or has errors."""
+    return f"cannot include {where[:200]}: {reason}"
+
+
+def no_includes() -> str:
+    """Nothing to include from."""
+    return "no scripts can be included here"
+
+
+def includes_too_deep(limit: int) -> str:
+    """Includes inside each other beyond the bound."""
+    return f"more than {limit} scripts include each other"

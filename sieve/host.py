@@ -87,10 +87,10 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class DnsAnswer:
-    """What a look-up gave: `SUCCESS` or the name of the RCODE (RFC 1035, 4.1.1), `TIMEOUT` where none came, and the
-    records.
+    """What a look-up gave.
 
-    Records are in their text form; those of MX are the exchangers alone, in the order of preference.
+    The status is `SUCCESS`, the name of an RCODE (RFC 1035, 4.1.1), or `TIMEOUT` where no answer came. Records are in
+    their text form; those of MX are the exchangers alone, in the order of preference.
     """
 
     status: str

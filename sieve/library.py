@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 from types import MappingProxyType, ModuleType
-from typing import Any
+from typing import Any, NewType
 
 from sieve import manual
 from sieve.phases import Need, phases_providing
@@ -28,6 +28,10 @@ class Result(Enum):
     NOTHING = auto()
     TEST = auto()
     VALUE = auto()
+
+
+Ended = NewType("Ended", bool)
+"""An action that returns this tells whether the phase ended in it."""
 
 
 class Effect(Enum):
@@ -93,8 +97,12 @@ class SieveFunction:
     needs: Need
     effect: Effect
     terminal: bool
+    may_end: bool
+    """Whether it is an action that tells by its result whether the phase ended."""
     first: bool
     """Whether an assignment takes the first of its values, while a test tries all."""
+    one_of: tuple[str, ...]
+    """Tags of which exactly one must be given."""
     module: str | None
     documentation: str
 
@@ -116,6 +124,7 @@ def sieve_function(
     effect: Effect = Effect.NONE,
     terminal: bool = False,
     first: bool = False,
+    one_of: tuple[str, ...] = (),
     module: str | None = None,
 ) -> Callable[[Callable[..., Any]], SieveFunction]:
     """Declare a function of the language; its phases are the manual's, else those that provide what it needs.
@@ -146,7 +155,9 @@ def sieve_function(
             needs=needs,
             effect=effect,
             terminal=terminal,
+            may_end=signature.return_annotation == "Ended",
             first=first,
+            one_of=one_of,
             module=module,
             documentation=inspect.cleandoc(run.__doc__ or ""),
         )
@@ -160,7 +171,7 @@ def _phases(needs: Need) -> tuple[str, ...]:
 
 
 def _result(annotation: str) -> Result:
-    return {"None": Result.NOTHING, "bool": Result.TEST}.get(annotation, Result.VALUE)
+    return {"None": Result.NOTHING, "Ended": Result.NOTHING, "bool": Result.TEST}.get(annotation, Result.VALUE)
 
 
 def _parameter(function: str, parameter: inspect.Parameter) -> Parameter:
@@ -213,6 +224,7 @@ __all__ = [
     "ADDRESS_PARTS",
     "AddressPart",
     "Effect",
+    "Ended",
     "Hash",
     "Library",
     "Lines",

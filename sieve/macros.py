@@ -11,7 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from sieve.message_macros import date, rfc2822_reader
 from sieve.phases import Need
+from sieve.spf import spf_macro
 
 _PLACE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}|%\{(?:([A-Za-z_][A-Za-z0-9_]*):)?([^{}\r\n]+)\}")
 _BARE = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)")
@@ -95,7 +97,28 @@ def _mess(key: str) -> Macro:
     return Macro(lambda frame: frame.host.vctx_mess.get(key, ""))
 
 
+def _spf(key: str) -> Macro | None:
+    letter = spf_macro(key)
+    if letter is None:
+        return None
+    return Macro(letter.wait, waits=True) if letter.waits else Macro(letter.run)
+
+
+def _rfc822(key: str) -> Macro | None:
+    return Macro(date) if key.strip().lower() == "date" else None
+
+
+def _rfc2822(key: str) -> Macro | None:
+    read = rfc2822_reader(key)
+    return None if read is None else Macro(read, waits=True, needs=Need.BODY)
+
+
 def _default(key: str) -> Macro:
+    """Return SPF's letter, which all examples write short, else a variable of the message or the connection."""
+    letter = _spf(key)
+    if letter is not None:
+        return letter
+
     def run(frame: Any) -> Any:
         host = frame.host
         found = host.vctx_mess.get(key)
@@ -107,6 +130,9 @@ def _default(key: str) -> Macro:
 NAMESPACES: dict[str, Callable[[str], Macro | None]] = {
     "vctx_conn": _conn,
     "vctx_mess": _mess,
+    "spfv1": _spf,
+    "rfc822": _rfc822,
+    "rfc2822": _rfc2822,
     "default": _default,
 }
 """What resolves the keys of a namespace, once, when a script is compiled; None for a key that it does not have."""

@@ -13,10 +13,12 @@ from time import monotonic
 from types import MappingProxyType
 from typing import Any, TypeAlias, cast
 
-from config.diagnostics import Span
+from config.diagnostics import Source, Span
 from sieve import errors
+from sieve.cache import ScriptCache
 from sieve.host import Host, World
 from sieve.library import Effect
+from sieve.mime import Structure
 from sieve.phases import Need, Phase
 from sieve.settings import ErrorMode, ScriptSettings
 from sieve.values import ScriptError, Value
@@ -95,14 +97,17 @@ class Frame:
         "close",
         "code",
         "deadline",
+        "depth",
         "discard",
         "ended",
         "host",
         "mode",
         "phase",
         "replied",
+        "script",
         "settings",
         "steps",
+        "structure",
         "text",
         "variables",
     )
@@ -111,6 +116,8 @@ class Frame:
         """Begin a run of `script` in the session behind `host`."""
         settings = script.settings
         self.host = cast(World, host)
+        self.script = script
+        self.depth = 0
         self.phase = script.phase
         self.at = script.span
         self.settings = settings
@@ -120,6 +127,7 @@ class Frame:
         self.code = NO_REPLY
         self.text = ""
         self.replied = self.close = self.discard = self.ended = False
+        self.structure: Structure | None = None
         self.steps = settings.limits.steps
         self.deadline = monotonic() + settings.limits.seconds
 
@@ -217,6 +225,8 @@ class Script:
     settings: ScriptSettings
     span: Span
     body: Callable[[Frame], Any]
+    includes: ScriptCache | None = None
+    compile_included: Callable[[Source], Any] | None = None
 
     async def run(self, host: Host) -> Outcome:
         """Run the script in the session behind `host`.

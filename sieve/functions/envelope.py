@@ -36,7 +36,7 @@ def _usable(address: str) -> str:
 
 @sieve_function(effect=Effect.MESSAGE)
 def ec_rewrite_mailfrom(frame: Frame, address: str, counter: str | None = None) -> None:
-    """Relay in the name of another sender. Header fields and body stay as they are; an empty address is the null sender."""
+    """Relay in the name of another sender; an empty address is the null sender. The message stays as it is."""
     frame.host.envelope.set_sender(_usable(address) if address else "")
     frame.count(NO_REPLY, counter)
 
@@ -60,7 +60,7 @@ def redirect(frame: Frame, address: str) -> None:
 
 @sieve_function(terminal=True, effect=Effect.RECIPIENT)
 def ec_redirect(frame: Frame, address: str, counter: str | None = None) -> None:
-    """Put another address in the recipient's place, and end the phase, as `redirect` does, with a counter of that name."""
+    """Put another address in the recipient's place, as `redirect` does, with a counter of that name."""
     frame.host.envelope.redirect(_usable(address))
     frame.ended = True
     frame.count(NO_REPLY, counter)

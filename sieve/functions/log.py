@@ -1,9 +1,11 @@
-"""Writing to the log."""
+"""Writing to logs, and counting."""
 
 from __future__ import annotations
 
+from sieve import errors
 from sieve.library import Lines, sieve_function
-from sieve.runtime import Frame
+from sieve.runtime import NO_REPLY, Frame
+from sieve.values import ScriptError, flat
 
 LONGEST_LOG_LINE = 1972
 """Characters of one `ec_log` line; Momentum cuts there."""
@@ -12,4 +14,29 @@ LONGEST_LOG_LINE = 1972
 @sieve_function()
 def ec_log(frame: Frame, message: Lines) -> None:
     """Write one line to the log, cut at 1972 characters."""
-    frame.host.log(message.replace("\n", " ")[:LONGEST_LOG_LINE])
+    frame.host.log(flat(message)[:LONGEST_LOG_LINE])
+
+
+@sieve_function()
+async def ec_log_file(frame: Frame, file_uri: str, arbitrary_text: Lines) -> None:
+    """Append a line to a file. A failure to write is a run-time error."""
+    if "://" in file_uri or not file_uri.startswith("/"):
+        raise ScriptError(errors.not_a_log_file(file_uri))
+    await frame.host.control.write_line(file_uri, flat(arbitrary_text))
+
+
+@sieve_function()
+def ec_inc_counter(frame: Frame, counter: str) -> None:
+    """Increase a counter. By convention its name is a category, a colon and a description."""
+    frame.count(NO_REPLY, counter)
+
+
+@sieve_function()
+def ec_error_mode(frame: Frame, mode: str) -> None:
+    """Say what follows a run-time error from here on: `"fail"` (a transient reply) or `"continue"` (the next statement)."""
+    if mode == "fail":
+        frame.mode = "fail"
+    elif mode == "continue":
+        frame.mode = "continue"
+    else:
+        raise ScriptError(errors.unknown_error_mode(mode))

@@ -39,7 +39,7 @@ def require(extensions: tuple[str, ...]) -> None:
 
 @sieve_function()
 def isset(variable: Place, key: Value | None = None) -> bool:
-    """Tell whether a variable is set, or whether a list or hash has an element: `isset $list 1`, `isset $hash "k"`."""
+    """Tell whether a variable is set, or a list or hash has an element: `isset $list 1`, `isset $hash "k"`."""
     if key is None:
         return variable is not UNSET
     return element(variable, key) is not UNSET
@@ -87,5 +87,5 @@ def _is_literal(text: str) -> bool:
 
 @sieve_function()
 def is_rfc821_ip(addresses: tuple[str, ...]) -> bool:
-    """Tell whether a string, or every string of a list, is an IP address, plain or as an address literal in brackets."""
+    """Tell whether every string is an IP address, plain or as an address literal in brackets."""
     return bool(addresses) and all(_is_literal(each) for each in addresses)

@@ -1,8 +1,8 @@
 """Every case of this folder: a file, or a folder with `main.conf`, beside what loading it gives.
 
 `NAME.conf` is loaded; `NAME.expected` holds what is then in force, as `ringback config show` prints it, or
-`no settings`, and behind a line of dashes the diagnostics with their carets. A first line `# eval WORDS` or `# get WORDS`
-asks a question, whose answer stands behind the settings; `# client ADDRESS OPTION` asks what holds for a client.
+`no settings`, and behind a line of dashes the diagnostics with their carets. A line `# eval WORDS` or `# get WORDS` asks
+a question, whose answer stands behind the settings; `# client ADDRESS OPTION` asks what holds for a client.
 """
 
 import os
@@ -38,11 +38,10 @@ def _answer(settings: Settings, verb: str, *words: str) -> str:
     asked = f"? {' '.join([verb, *words])}\n"
     if verb == "client":
         address, name = words
-        lines = [
-            f"{listener}: {describe(name, settings.for_client(listener, ip_address(address)).setting(name), SCHEMA.core)}"
-            for listener in settings.core.esmtp_listener
-        ]
-        return asked + "".join(f"  {line}\n" for line in lines)
+        for listener in settings.core.esmtp_listener:
+            setting = settings.for_client(listener, ip_address(address)).setting(name)
+            asked += f"  {listener}: {describe(name, setting, SCHEMA.core)}\n"
+        return asked
     if verb not in ("eval", "get"):
         return ""
     try:

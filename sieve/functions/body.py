@@ -1,0 +1,95 @@
+"""The message's body and its MIME parts."""
+
+from __future__ import annotations
+
+import asyncio
+
+from sieve import errors, mime
+from sieve.content import message_structure
+from sieve.library import Effect, Hash, sieve_function
+from sieve.phases import Need
+from sieve.runtime import Frame
+from sieve.values import ScriptError, as_text
+
+
+@sieve_function(needs=Need.BODY, one_of=("over", "under"))
+def size(frame: Frame, *, over: int | None = None, under: int | None = None) -> bool:
+    """Compare the size of the message: `size :over 1M`, `size :under 100`.
+
+    Counted is what comes over the wire: header section, body, and one byte more for each line that begins with a dot.
+    """
+    content = frame.host.content
+    octets = 0 if content is None else content.size + content.stuffed_lines
+    if over is not None:
+        return octets > over
+    return under is not None and octets < under
+
+
+@sieve_function(needs=Need.BODY)
+async def body(
+    frame: Frame,
+    *,
+    raw: bool = False,
+    text: bool = False,  # noqa: ARG001 - the default, which may be written
+    content: tuple[str, ...] | None = None,
+    binary: bool = False,
+    offset: int | None = None,
+) -> tuple[str, ...]:
+    """Compare the body: `body :contains "offer"`, `body :content "text/html" :regex "..."` (RFC 5173).
+
+    `:text`, the default, looks at every text part, decoded. `:raw` looks at the body as it is, `:content` at the
+    decoded parts of these types. With `:binary` bytes are compared in lower-case hexadecimal with blanks between
+    them, `"44 3c 00"`, from `:offset` on.
+    """
+    message = await message_structure(frame)
+    if raw:
+        found = [message.body]
+    else:
+        kinds = ("text",) if content is None else tuple(kind.lower() for kind in content)
+        parts = [part for part in message.leaves() if _is_of(part, kinds)]
+        if not binary:
+            return tuple(message.text(part) for part in parts)
+        found = [message.decoded(part) for part in parts]
+    start = offset or 0
+    if binary:
+        return tuple(each[start:].hex(" ") for each in found)
+    return tuple(each[start:].decode("utf-8", "surrogateescape") for each in found)
+
+
+def _is_of(part: mime.Part, kinds: tuple[str, ...]) -> bool:
+    """Tell whether a part is of one of these types: `text/html`, a whole `text`, or anything, which is empty."""
+    main = part.content_type.partition("/")[0]
+    return any(kind in {"", main, part.content_type} for kind in kinds)
+
+
+@sieve_function(needs=Need.BODY)
+async def ec_mime_parts(frame: Frame, metadata: str) -> tuple[str, ...]:
+    """Compare what the message's parts say of themselves: `ec_mime_parts :regex "filename" "[.](exe|scr)$"`.
+
+    `filename` is the name in the part's disposition or content type; `content-type` is its type.
+    """
+    wanted = metadata.lower()
+    if wanted not in {"filename", "content-type"}:
+        raise ScriptError(errors.unknown_metadata(metadata))
+    message = await message_structure(frame)
+    if wanted == "filename":
+        return tuple(part.filename for part in message.parts if part.filename)
+    return tuple(part.content_type for part in message.parts)
+
+
+@sieve_function(needs=Need.BODY)
+async def ec_valid_mime(frame: Frame) -> bool:
+    """Tell whether the message's multiparts are whole: each is closed and holds a part."""
+    return (await message_structure(frame)).is_valid
+
+
+@sieve_function(needs=Need.BODY, effect=Effect.MESSAGE)
+async def disclaimer_add(frame: Frame, hash_: Hash) -> None:
+    """Add text below the message: the hash's `plain` to every plain text part, its `html` to every HTML part.
+
+    Attachments stay as they are. Signatures over the body (DKIM, S/MIME) no longer hold afterwards.
+    """
+    plain, html = as_text(hash_.get("plain", "")), as_text(hash_.get("html", ""))
+    message = await message_structure(frame)
+    changed = await asyncio.to_thread(mime.with_text, message, plain, html)
+    frame.host.edits.replace_body(changed)

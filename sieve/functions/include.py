@@ -1,0 +1,30 @@
+"""Running other scripts."""
+
+from __future__ import annotations
+
+from sieve import errors
+from sieve.library import Effect, Ended, sieve_function
+from sieve.phases import Need
+from sieve.runtime import Frame
+from sieve.values import ScriptError
+
+
+@sieve_function(needs=Need.HEADERS | Need.BODY, effect=Effect.MESSAGE)
+async def ec_include(frame: Frame, uri: str, arguments: tuple[str, ...] = ()) -> Ended:
+    """Run another script, which shares this one's variables; then go on behind this statement.
+
+    A terminal action in it ends the phase. The file is kept compiled for a while; it is checked for the phase when it
+    is first run, and a file that is missing or has errors is a run-time error here.
+    """
+    limit = frame.settings.limits.include_depth
+    if frame.script.includes is None or frame.script.compile_included is None:
+        raise ScriptError(errors.no_includes())
+    if frame.depth >= limit:
+        raise ScriptError(errors.includes_too_deep(limit))
+    script = await frame.script.includes.get(uri, arguments, frame.phase, frame.script.compile_included)
+    frame.depth += 1
+    here = frame.at
+    ended = bool(await script.body(frame) if script.is_async else script.body(frame))
+    frame.depth -= 1
+    frame.at = here
+    return Ended(ended)

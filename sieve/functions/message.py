@@ -1,0 +1,86 @@
+"""What is known of the message and its transaction."""
+
+from __future__ import annotations
+
+from sieve.library import sieve_function
+from sieve.runtime import Frame
+
+
+@sieve_function()
+def ec_get_message_code(frame: Frame) -> str:
+    """Return the reply that the script has decided on so far, as an SMTP reply with its line end."""
+    lines = (frame.text or "OK").split("\n")
+    return "".join(f"{frame.code}{' ' if line is lines[-1] else '-'}{line}\r\n" for line in lines)
+
+
+@sieve_function()
+def ec_get_message_creation_time(frame: Frame) -> int:
+    """Return when the message's transaction began, in whole seconds since 1970."""
+    return int(frame.host.transaction.created)
+
+
+@sieve_function()
+def ec_get_message_id(frame: Frame) -> str:
+    """Return the server's id for the message."""
+    return frame.host.transaction.id
+
+
+@sieve_function()
+def ec_get_message_mailfrom(frame: Frame) -> str:
+    """Return the sender in the form of its command: `MAIL FROM:<someone@example.com>`."""
+    return f"MAIL FROM:<{frame.host.sender}>"
+
+
+@sieve_function()
+def ec_get_message_rcptto(frame: Frame) -> str:
+    """Return the first recipient in the form of its command: `RCPT TO:<someone@example.com>`."""
+    return f"RCPT TO:<{next(iter(frame.host.recipients), '')}>"
+
+
+@sieve_function()
+def ec_get_message_num_retries() -> int:
+    """Return how often delivery was tried again: always 0, since a message is relayed while its client waits."""
+    return 0
+
+
+@sieve_function()
+def ec_get_message_protocol(frame: Frame) -> str:
+    """Return the protocol by which the message comes: `SMTP`, `ESMTP`, `ESMTPS`, `ESMTPA` or `ESMTPSA` (RFC 3848)."""
+    return frame.host.connection.protocol
+
+
+@sieve_function()
+def ec_get_message_received_from(frame: Frame) -> str:
+    """Return the client's IP address."""
+    return frame.host.connection.client.address
+
+
+@sieve_function()
+def ec_get_message_received_from_port(frame: Frame) -> int:
+    """Return the client's port."""
+    return frame.host.connection.client.port
+
+
+@sieve_function()
+def ec_get_message_received_via(frame: Frame) -> str:
+    """Return the IP address at which the message is received."""
+    return frame.host.connection.local.address
+
+
+@sieve_function()
+def ec_get_message_received_via_port(frame: Frame) -> int:
+    """Return the port at which the message is received."""
+    return frame.host.connection.local.port
+
+
+@sieve_function()
+def ec_get_message_size(frame: Frame) -> int:
+    """Return the size of the message in bytes; 0 before it is there."""
+    content = frame.host.content
+    return 0 if content is None else content.size
+
+
+@sieve_function()
+def ec_get_message_spool_name() -> str:
+    """Return the name of the message's spool file: always empty, since nothing is queued."""
+    return ""

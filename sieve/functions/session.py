@@ -1,0 +1,67 @@
+"""The session and the server: EHLO capabilities, routing, configuration, the machine."""
+
+from __future__ import annotations
+
+import re
+
+from sieve import errors
+from sieve.library import Effect, Value, sieve_function
+from sieve.runtime import Frame
+from sieve.values import ScriptError
+
+_CAPABILITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*(?: [!-~]+)*\Z")
+_HOST = re.compile(r"[A-Za-z0-9_.:\[\]-]{1,255}\Z")
+
+
+def _capability(text: str) -> str:
+    if _CAPABILITY.match(text) is None:
+        raise ScriptError(errors.not_a_capability(text))
+    return text
+
+
+@sieve_function()
+def advertize_esmtp_capability(frame: Frame, string: str) -> None:
+    """Add a line to the reply to EHLO."""
+    frame.host.control.advertise(_capability(string))
+
+
+@sieve_function()
+def disable_esmtp_capability(frame: Frame, string: str) -> None:
+    """Take a capability out of the reply to EHLO."""
+    frame.host.control.withdraw(_capability(string))
+
+
+@sieve_function(effect=Effect.RECIPIENT)
+def ec_set_routing_gateway(frame: Frame, address: str) -> None:
+    """Relay to another upstream for this recipient: an IP address, or a name with A or MX records."""
+    if _HOST.match(address) is None:
+        raise ScriptError(errors.not_a_gateway(address))
+    frame.host.control.route(address)
+
+
+@sieve_function()
+def ec_config(frame: Frame, action: str, *path: str) -> Value:
+    """Return the effective value of an option: `ec_config "get" "Gateway"`, `ec_config "get" "Domain" "example.com"
+    "Gateway"`.
+
+    The last argument is the option, those before it the scopes around it. A list option is a list; an option that is
+    not there is empty.
+    """
+    if action.lower() not in {"get", "eval"} or not path:
+        raise ScriptError(errors.bad_config_action(action))
+    value = frame.host.control.option(path[:-1], path[-1])
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else tuple(value)
+
+
+@sieve_function()
+def ec_interfaces(frame: Frame) -> tuple[str, ...]:
+    """Return the IPv4 addresses of this machine but for loopback."""
+    return tuple(frame.host.control.interfaces())
+
+
+@sieve_function()
+def ec_mem_usage(frame: Frame) -> int:
+    """Return the memory that the server uses, in MiB."""
+    return frame.host.control.memory()

@@ -1,0 +1,95 @@
+"""The macros that put pieces of the message into a string: `%{rfc2822:headers}`, `%{rfc2822:body,10}`, `%{rfc2822:part,2}`."""
+
+from __future__ import annotations
+
+import email.utils
+import re
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+
+from sieve.content import message_structure, raw_message
+from sieve.mime import Part, Structure
+from sieve.runtime import Frame
+
+Reader = Callable[[Frame], Awaitable[str]]
+
+_CUT = re.compile(r"(message|body)(?:,([0-9]{1,9})(b?))?\Z")
+_PART = re.compile(r"(part|text),([0-9]{1,6})\Z")
+_LINES = re.compile(r"text,([0-9]{1,6}),([0-9]{1,9})\Z")
+
+
+def date(frame: Frame) -> str:
+    """Return the time as a Date field has it (RFC 5322, 3.3)."""
+    return email.utils.format_datetime(datetime.fromtimestamp(frame.host.now(), UTC))
+
+
+def rfc2822_reader(key: str) -> Reader | None:
+    """Return what gets the piece of the message that a key names, None where it names none."""
+    key = key.strip().lower()
+    if key == "headers":
+        return _headers
+    if key == "text":
+        return _first_text
+    cut = _CUT.match(key)
+    if cut is not None:
+        return _cut(cut[1] == "body", int(cut[2]) if cut[2] else None, in_bytes=bool(cut[3]))
+    part = _PART.match(key)
+    if part is not None:
+        return _part(int(part[2]), only_text=part[1] == "text")
+    lines = _LINES.match(key)
+    return _text_lines(int(lines[1]), int(lines[2])) if lines is not None else None
+
+
+def _shown(raw: bytes) -> str:
+    """Return bytes as text that ends in a line break, as every one of these macros does."""
+    text = raw.decode("utf-8", "surrogateescape")
+    return text if not text or text.endswith("\n") else f"{text}\r\n"
+
+
+async def _headers(frame: Frame) -> str:
+    message = await message_structure(frame)
+    return _shown(message.raw[: message.parts[0].body])
+
+
+def _cut(body: bool, count: int | None, *, in_bytes: bool) -> Reader:  # noqa: FBT001 - private
+    async def read(frame: Frame) -> str:
+        raw = (await message_structure(frame)).body if body else await raw_message(frame)
+        if count is not None:
+            raw = raw[:count] if in_bytes else b"".join(raw.splitlines(keepends=True)[:count])
+        return _shown(raw)
+
+    return read
+
+
+def _texts(message: Structure) -> list[Part]:
+    return [part for part in message.leaves() if part.content_type.startswith("text/")]
+
+
+async def _first_text(frame: Frame) -> str:
+    message = await message_structure(frame)
+    found = _texts(message)
+    return _shown(message.text(found[0]).encode("utf-8", "replace")) if found else ""
+
+
+def _part(number: int, *, only_text: bool) -> Reader:
+    async def read(frame: Frame) -> str:
+        message = await message_structure(frame)
+        found = _texts(message) if only_text else list(message.leaves())
+        if not 0 < number <= len(found):
+            return ""
+        part = found[number - 1]
+        return _shown(message.raw[part.start : part.end])
+
+    return read
+
+
+def _text_lines(number: int, count: int) -> Reader:
+    async def read(frame: Frame) -> str:
+        message = await message_structure(frame)
+        found = _texts(message)
+        if not 0 < number <= len(found):
+            return ""
+        lines = message.text(found[number - 1]).splitlines(keepends=True)[:count]
+        return _shown("".join(lines).encode("utf-8", "replace"))
+
+    return read
