@@ -94,7 +94,7 @@ def _stanzas(stanza: Stanza, kinds: tuple[str, ...], findings: Findings) -> Iter
             continue
         first = statement.head[0]
         if first.text.lower() not in kinds:
-            findings.add(errors.unknown_stanza(first.text, kinds, first.span, f" in {stanza.head[0].text}"))
+            findings.add(errors.unknown("stanza", first.text, kinds, first.span, f" in {stanza.head[0].text}"))
         elif len(statement.head) != 2:  # kind and name
             findings.add(errors.name_is_missing(first.text, statement.head_span))
         else:
@@ -186,7 +186,7 @@ def _rule(entry: Entry, findings: Findings) -> PeerNode:
         if word.text.lower() == CONTINUE:
             proceeds = True
         elif word.text.lower() in EXTENSIONS:
-            extensions.append(Word(EXTENSIONS[word.text.lower()], word.span))
+            extensions.append(String(EXTENSIONS[word.text.lower()], '"', word.span))
             name = f"auth{word.text.replace('-', '')}parameters"
             options += (Option(Word(name, word.span), each, each.span) for each in followers)
         else:
@@ -211,4 +211,4 @@ def _property(word: Scalar, followers: list[Value], findings: Findings) -> Itera
         yield Option(Word(name, word.span), value, word.span)
     else:
         known = [CONTINUE, *EXTENSIONS, *_SWITCHES, *_GROUPS, *_VALUED]
-        findings.add(errors.unknown_property(word.text, known, word.span))
+        findings.add(errors.unknown("property", word.text, known, word.span, " in this rule"))

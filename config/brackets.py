@@ -104,7 +104,9 @@ class Values:
         token = self._lexer.take()
         if self._open:
             group = self._open[-1]
-            if group.opener.kind != "(" and group.key is None:
+            if group.opener.kind == "<":
+                self._findings.add(errors.unexpected(token.kind, self._lexer.span(token)))
+            elif group.opener.kind == "[" and group.key is None:
                 self._findings.add(errors.key_is_missing(self._lexer.span(token)))
         self._open.append(_Group(token))
 

@@ -6,7 +6,7 @@ A message says what is wrong at the place of the caret; a hint says what to writ
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from config.diagnostics import Diagnostic, Note, Severity, Span
 
@@ -227,15 +227,10 @@ def unknown_option(name: str, where: str, known: Sequence[str], span: Span, owne
     return Diagnostic(f"unknown option `{name}`{where}", span, hint)
 
 
-def unknown_stanza(name: str, known: Sequence[str], span: Span, where: str = "") -> Diagnostic:
-    """A stanza that neither Momentum nor Ringback has."""
+def unknown(what: str, name: str, known: Iterable[str], span: Span, where: str = "") -> Diagnostic:
+    """A stanza, module or property that neither Momentum nor Ringback has."""
     guess = closest(name, known)
-    return Diagnostic(f"unknown stanza `{name}`{where}", span, f"did you mean {guess}?" if guess else None)
-
-
-def stanza_not_here(name: str, where: str, legal: Sequence[str], span: Span) -> Diagnostic:
-    """A scope inside a scope that cannot hold it."""
-    return Diagnostic(f"`{name}` cannot stand in {where}", span, f"it can stand in: {', '.join(legal)}")
+    return Diagnostic(f"unknown {what} `{name}`{where}", span, f"did you mean {guess}?" if guess else None)
 
 
 def name_is_missing(name: str, span: Span) -> Diagnostic:
@@ -244,8 +239,8 @@ def name_is_missing(name: str, span: Span) -> Diagnostic:
 
 
 def not_in_this_scope(name: str, where: str, legal: Sequence[str], span: Span) -> Diagnostic:
-    """An option of ours in a scope where it cannot be set."""
-    return Diagnostic(f"`{name}` cannot be set{where}", span, f"it can be set in: {', '.join(legal)}")
+    """An option or a stanza in a scope that cannot hold it."""
+    return Diagnostic(f"`{name}` cannot stand{where}", span, f"it can stand in: {', '.join(legal)}")
 
 
 def star_in_domain_scope(name: str, span: Span) -> Diagnostic:
@@ -253,14 +248,6 @@ def star_in_domain_scope(name: str, span: Span) -> Diagnostic:
     expression = name.replace(".", "\\.").replace("*", ".*")
     hint = f'write Domain "/^{expression}$/" to match like a pattern'
     return Diagnostic(f"{_shown(name)} matches only itself here: `*` is no wildcard", span, hint, Severity.WARNING)
-
-
-def unknown_property(name: str, known: Sequence[str], span: Span) -> Diagnostic:
-    """A word in a listener's rule that means nothing."""
-    guess = closest(name, known)
-    return Diagnostic(
-        f"unknown property {_shown(name)} in this rule", span, f"did you mean {guess}?" if guess else None
-    )
 
 
 def address_twice(address: str, span: Span, first: Span) -> Diagnostic:
@@ -271,12 +258,6 @@ def address_twice(address: str, span: Span, first: Span) -> Diagnostic:
 def bad_expression(name: str, reason: str, span: Span) -> Diagnostic:
     """A regular expression that cannot be used."""
     return Diagnostic(f"{_shown(name)} is not a regular expression: {reason}", span)
-
-
-def unknown_module(path: str, known: Sequence[str], span: Span) -> Diagnostic:
-    """A 2.2 module line that loads what neither Momentum nor Ringback has."""
-    guess = closest(path, known)
-    return Diagnostic(f"unknown module `{path}`", span, f"did you mean {guess}?" if guess else None)
 
 
 def wrong_class(written: str, right: str, span: Span) -> Diagnostic:
@@ -381,7 +362,7 @@ def option_without_effect(name: str) -> str:
     return f"{name} is an option of Momentum's that is accepted, not acted on"
 
 
-def closest(word: str, known: Sequence[str]) -> str | None:
+def closest(word: str, known: Iterable[str]) -> str | None:
     """Return the known name that a word is most likely meant for."""
     found = difflib.get_close_matches(word.lower(), [each.lower() for each in known], n=1, cutoff=0.65)
     return found[0] if found else None
@@ -391,3 +372,14 @@ def _shown(text: str) -> str:
     """Quote an operator's text in a message, cut to a length that can be read."""
     cut = text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"
     return f"`{cut}`" if cut else "the empty value"
+
+
+def no_dialect(word: str, known: Sequence[str]) -> str:
+    """`--to 5x`."""
+    return f"cannot convert to {word}; known: {', '.join(known)}"
+
+
+def wider_rule_applies(name: str, network: str, span: Span) -> Diagnostic:
+    """A rule of 2.2 that, as a Peer, reaches clients that an earlier rule kept from it."""
+    message = f"as a Peer this sets `{name}` for {network} too, which an earlier rule kept from it"
+    return Diagnostic(message, span, f"set {name} in the Peer of {network}", Severity.WARNING)

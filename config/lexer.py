@@ -31,6 +31,7 @@ LONGEST_STRING = 65_536
 """Characters of a quoted string; the bound keeps the search for a closing quote linear."""
 
 _SKIP = re.compile(r"(?:[\s]++|\#[^\n]*+|/\*(?:[^*]++|\*(?!/))*+\*/)*+")
+_COMMENT = re.compile(r"\#[^\n]*+|/\*(?:[^*]++|\*(?!/))*+\*/")
 _WORD = re.compile(r"(?:[^\s\x00-\x1f\x7f\"'#={}()\[\]<>/]++|/(?!\*))++")
 _SIX = re.compile(r"\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(?:%\w+)?\](?:[:,~][^\s\"'#={}()\[\]<>/]*)?")
 _STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
@@ -66,6 +67,7 @@ class Lexer:
         self._ahead: deque[Token] = deque()
         self._returns = len(source.text)
         self.last = Token(END, 0, 0, first=True)
+        self.comments: list[tuple[int, int]] = []
 
     def peek(self, distance: int = 0) -> Token:
         """Return a token that was not taken yet."""
@@ -132,9 +134,16 @@ class Lexer:
             return Token(WORD, start, found.end(), first)
         return self._unusual(char, start, first=first)
 
+    def next_start(self, offset: int) -> int:
+        """Return the offset of what follows blanks and comments."""
+        found = _SKIP.match(self._text, offset)
+        return found.end() if found else offset
+
     def _skip(self, before: int) -> tuple[int, bool]:
         """Pass blanks and comments; tell whether a line ended among them."""
-        start = _SKIP.match(self._text, before).end()  # type: ignore[union-attr]  # the pattern matches the empty text
+        start = self.next_start(before)
+        if start - before > 1:
+            self.comments += [found.span() for found in _COMMENT.finditer(self._text, before, start)]
         first = self._first or self._text.find("\n", before, start) >= 0
         self._first = False
         return start, first

@@ -132,7 +132,7 @@ class _Loading:
                 self._core.add(Option(name, statement.value, statement.span), self._findings)
             elif isinstance(statement, Stanza):
                 head = statement.head[0]
-                self._findings.add(errors.unknown_stanza(head.text, (), head.span, f" in {prefix}"))
+                self._findings.add(errors.unknown("stanza", head.text, (), head.span, f" in {prefix}"))
 
     def _core_stanza(self, stanza: Stanza) -> Declared | None:
         """Return the global option that a stanza writes, such as `ESMTP_Listener { … }`."""

@@ -66,7 +66,7 @@ def _script(stanza: Stanza, into: Gathered, findings: Findings) -> None:
         if kind in names_of(into.model):
             findings.add(errors.option_written_as_stanza(form.text, form.span))
         else:
-            findings.add(errors.unknown_stanza(form.text, _SCRIPT_FORMS, form.span, into.where))
+            findings.add(errors.unknown("stanza", form.text, _SCRIPT_FORMS, form.span, into.where))
         return
     text = f"hook:{rest[0].text}" if kind == "hook" else rest[0].text
     source = None

@@ -215,7 +215,7 @@ class GatheredScopes:
             return None
         if above not in catalogue().scopes[kind]:
             legal = sorted(catalogue().scopes[kind])
-            self._findings.add(errors.stanza_not_here(first.text, above, legal, stanza.head_span))
+            self._findings.add(errors.not_in_this_scope(first.text, f" in {above}", legal, stanza.head_span))
             return None
         if len(stanza.head) != 2:  # kind and name
             self._findings.add(errors.name_is_missing(first.text, stanza.head_span))
@@ -238,7 +238,7 @@ class GatheredScopes:
         if name.text.lower() in catalogue().scopes or name.text.lower() in catalogue().modules:
             self._findings.add(errors.not_acted_on("stanza", name.text, stanza.head_span))
         else:
-            self._findings.add(errors.unknown_stanza(name.text, KINDS, name.span, f" in {above}"))
+            self._findings.add(errors.unknown("stanza", name.text, KINDS, name.span, f" in {above}"))
 
     def read(self) -> dict[Place, dict[str, Setting]]:
         """Read every value, reporting those that are wrong."""

@@ -41,7 +41,7 @@ def read_module_head(stanza: Stanza, schema: Schema, findings: Findings) -> Modu
     if spec is None:
         return None
     words = list(stanza.head[1:])
-    passive = _take_passive(words)
+    passive = take_passive(words)
     name = words.pop(0).text if words else spec.type
     for extra in words[:1]:
         findings.add(errors.extra_in_head(extra.text, extra.span, f'write {spec.type} "{name}" {{'))
@@ -58,7 +58,7 @@ def _from_line(stanza: Stanza, schema: Schema, findings: Findings) -> ModuleHead
     if kind.text.lower() != right.lower():
         findings.add(errors.wrong_class(kind.text, f"{right} {path.text}", kind.span))
     words = list(stanza.head[2:])
-    passive = _take_passive(words)
+    passive = take_passive(words)
     name = words.pop(0).text if words else path.text.rpartition("/")[2]
     for extra in words[:1]:
         hint = f"a module line is: {right} {path.text} {name} [passive] {{"
@@ -66,7 +66,7 @@ def _from_line(stanza: Stanza, schema: Schema, findings: Findings) -> ModuleHead
     return ModuleHead(spec, name, passive, stanza.head_span)
 
 
-def _take_passive(words: list[Scalar]) -> bool:
+def take_passive(words: list[Scalar]) -> bool:
     """Take the bare word `passive` from the end of a head."""
     if words and isinstance(words[-1], Word) and words[-1].text.lower() == "passive":
         words.pop()
@@ -78,7 +78,7 @@ def _report_unknown_path(path: Scalar, schema: Schema, findings: Findings) -> No
     if path.text.rpartition("/")[2].lower() in catalogue().modules:
         findings.add(errors.not_acted_on("module", path.text, path.span))
     else:
-        findings.add(errors.unknown_module(path.text, list(schema.by_path), path.span))
+        findings.add(errors.unknown("module", path.text, list(schema.by_path), path.span))
 
 
 def report_unknown_stanza(stanza: Stanza, schema: Schema, findings: Findings) -> None:
@@ -92,10 +92,10 @@ def report_unknown_stanza(stanza: Stanza, schema: Schema, findings: Findings) ->
     elif name in all_names([schema.core]) or name in momentum.options:
         findings.add(errors.option_written_as_stanza(first.text, first.span))
     elif len(stanza.head) > 1 and (kind := _class_meant(name)):
-        findings.add(errors.unknown_stanza(first.text, [kind], first.span))
+        findings.add(errors.unknown("stanza", first.text, [kind], first.span))
     else:
         known = [*schema.by_type, *momentum.modules, *momentum.scopes]
-        findings.add(errors.unknown_stanza(first.text, known, first.span))
+        findings.add(errors.unknown("stanza", first.text, known, first.span))
 
 
 def _class_meant(name: str) -> str | None:

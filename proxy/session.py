@@ -16,6 +16,8 @@ from dataclasses import dataclass, field
 from aiosmtpd.smtp import Envelope as AiosmtpdEnvelope
 from aiosmtpd.smtp import Session as AiosmtpdSession
 
+from proxy.settings import CoreOptions
+
 _DIGITS = "0123456789abcdefghijklmnopqrstuv"
 _numbers = itertools.count()
 
@@ -136,12 +138,19 @@ class Tally:
 class Session(AiosmtpdSession):
     """One client connection: who the client is, what it said so far, and its context dictionary."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, peer: tuple[str, int], local: tuple[str, int]) -> None:
-        """Start a session with the addresses of both ends."""
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        peer: tuple[str, int],
+        local: tuple[str, int],
+        options: CoreOptions,
+    ) -> None:
+        """Start a session with the addresses of both ends and the options in force for this client."""
         super().__init__(loop)
         self.id = _next_id()
         self.peer_address = peer
         self.local = local
+        self.options = options
         self.can_relay = False
         self.context: dict[str, str] = {}
         self.transaction = Transaction()

@@ -1,7 +1,8 @@
-"""The global options of ecelerity.conf that Ringback acts on, each declared once: name, type, unit, default, meaning.
+"""The options of ecelerity.conf that Ringback acts on, each declared once: name, type, unit, default, meaning.
 
-Binding, checking and the generated reference page follow from these declarations. Modules declare theirs in
-`proxy.modules`. Outbound times are shorter than Momentum's: a live relay must answer before its own client gives up.
+Binding, checking, fallback between scopes and the generated reference page follow from these declarations. Modules
+declare theirs in `proxy.modules`. Outbound times are shorter than Momentum's: a live relay must answer before its own
+client gives up.
 """
 
 from __future__ import annotations
@@ -10,28 +11,74 @@ import socket
 
 from config import Bytes, DomainPatterns, Endpoint, Listeners, Network, Options, Seconds, option
 
+_INBOUND = ("esmtp_listener", "listener", "listen", "peer")
+
 
 def own_name() -> str:
     """Return the machine's own full name; it may ask the system's resolver, so never call it while serving."""
     return socket.getfqdn()
 
 
-class CoreOptions(Options):
-    """Options of the global scope."""
+class InboundOptions(Options):
+    """What holds for clients: the global scope, a listener, an address, or a network of clients."""
 
-    esmtp_listener: Listeners = option(doc="Addresses and ports on which SMTP is spoken.")
     hostname: str = option(
         default_factory=own_name, doc="Name in the banner, in Received and in our EHLO; the machine's unless set."
     )
+    banner_hostname: str = option("", doc="Name in the banner instead of Hostname.", scopes=_INBOUND)
+    static_banner: str = option("", doc="The whole text of the banner, after the code.", scopes=_INBOUND)
+    received_hostname: str = option("", doc="Name in Received instead of Hostname.", scopes=_INBOUND)
     relay_domains: DomainPatterns = option(
         DomainPatterns(()), doc="Recipient domains that mail is taken for, from anybody; `*.x` takes subdomains."
     )
-    relay_hosts: tuple[Network, ...] = option((), doc="Client networks that may send to any domain.")
+    relay_hosts: tuple[Network, ...] = option((), doc="Client networks that may send to any domain.", scopes=_INBOUND)
+    relay_for_sending_domains: DomainPatterns = option(
+        DomainPatterns(()),
+        doc="Sender domains that may send to any domain; a sender is easily forged.",
+        scopes=_INBOUND,
+    )
+    open_relay: bool = option(False, doc="Take mail from anybody to anybody.", scopes=_INBOUND)
+
+    idle_time: Seconds = option(
+        300.0, doc="For the client's next command (RFC 5321 section 4.5.3.2.7).", unit="seconds", scopes=_INBOUND
+    )
+    data_timeout: Seconds = option(
+        120.0, doc="For the client's next bytes within a message.", unit="seconds", scopes=_INBOUND
+    )
+    listener_sessions: int = option(
+        0, doc="Sessions at once on the address, a worker; 0: no limit.", ge=0, scopes=_INBOUND
+    )
+    service_sessions: int = option(
+        0, doc="Sessions at once on all addresses, a worker; 0: no limit.", ge=0, scopes=_INBOUND
+    )
+    max_message_size: Bytes = option(
+        0, doc="Octets of a message; 0: no limit of ours.", unit="octets", aliases=("message_size",), scopes=_INBOUND
+    )
+    max_recipients_per_message: int = option(
+        1000, doc="Recipients of one transaction; 0: no limit.", ge=0, scopes=_INBOUND
+    )
+    max_recipients_per_connection: int = option(0, doc="Recipients of one session; 0: no limit.", ge=0, scopes=_INBOUND)
+    max_receptions_per_connection: int = option(0, doc="Messages of one session; 0: no limit.", ge=0, scopes=_INBOUND)
+    max_received_headers: int = option(50, doc="Received fields beyond which a message loops.", ge=1)
+
+    require_ehlo: bool = option(False, doc="Refuse MAIL FROM before EHLO or HELO.", scopes=_INBOUND)
+    allow_null_envelope_sender: bool = option(True, doc="Take bounces: MAIL FROM:<>.", scopes=_INBOUND)
+    allow_ip_literal: bool = option(True, doc="Take addresses such as user@[192.0.2.1].", scopes=_INBOUND)
+    allow_trailing_whitespace_in_commands: bool = option(
+        True, doc="Take commands that end in blanks, as some old clients send them.", scopes=_INBOUND
+    )
+    domain_for_unqualified_recipient_addresses: str = option(
+        "",
+        doc="Domain added to a recipient without one; such recipients are refused unless it is set.",
+        scopes=_INBOUND,
+    )
+
+
+class OutboundOptions(Options):
+    """What holds towards the MTA behind: the global scope, a binding or a recipient's domain."""
+
     gateway: Endpoint = option(doc="The MTA behind: a host name or an address.")
     remote_smtp_port: int = option(25, doc="Port of the MTA behind, where Gateway names none.", ge=1, le=65535)
-    nameservers: tuple[Endpoint, ...] = option(
-        (), doc="DNS servers, `address` or `address:port`; the system's unless set."
-    )
 
     connect_timeout: Seconds = option(30.0, doc="To connect to the MTA behind and read its greeting.", unit="seconds")
     ehlo_timeout: Seconds = option(30.0, doc="For the answer to EHLO from the MTA behind.", unit="seconds")
@@ -40,12 +87,13 @@ class CoreOptions(Options):
     body_timeout: Seconds = option(540.0, doc="For the answer to the message from the MTA behind.", unit="seconds")
     rset_timeout: Seconds = option(10.0, doc="For the answer to RSET from the MTA behind.", unit="seconds")
     idle_timeout: Seconds = option(30.0, doc="An unused connection to the MTA behind is kept so long.", unit="seconds")
-    max_outbound_connections: int = option(100, doc="Connections to the MTA behind, a worker.", ge=1)
+    max_outbound_connections: int = option(100, doc="Connections to one MTA behind, a worker.", ge=1)
 
-    command_timeout: Seconds = option(
-        300.0, doc="For the client's next command (RFC 5321 section 4.5.3.2.7).", unit="seconds"
+
+class CoreOptions(InboundOptions, OutboundOptions):
+    """Every option of the global scope."""
+
+    esmtp_listener: Listeners = option(doc="Addresses and ports on which SMTP is spoken.")
+    nameservers: tuple[Endpoint, ...] = option(
+        (), doc="DNS servers, `address` or `address:port`; the system's unless set."
     )
-    data_timeout: Seconds = option(120.0, doc="For the client's next bytes within a message.", unit="seconds")
-    max_message_size: Bytes = option(0, doc="Octets of a message; 0 sets no limit of ours.", unit="octets")
-    max_recipients_per_message: int = option(1000, doc="Recipients of one transaction; 0 sets no limit.", ge=0)
-    max_received_headers: int = option(50, doc="Received fields beyond which a message loops.", ge=1)

@@ -10,13 +10,14 @@ import asyncio
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from config import Listener, Settings
 from proxy.dns import Resolver
 from proxy.log import get_logger
 from proxy.modules.base import Prepared, Services
 from proxy.settings import CoreOptions
-from proxy.smtp.access import RelayControl
+from proxy.smtp.entrance import Entrance
 from proxy.smtp.front import Front
 from proxy.smtp.pipeline import PhasePipeline
 from proxy.smtp.protocol import SmtpProtocol
@@ -79,8 +80,8 @@ class Worker:
         loop = asyncio.get_running_loop()
         for bound, listener in self._bound:
             # create_server listens once more, so the backlog is given again
-            server = await loop.create_server(lambda: SmtpProtocol(self.front), sock=bound, backlog=listener.backlog)
-            self._servers.append(server)
+            make = partial(SmtpProtocol, self.front, Entrance(listener, core))
+            self._servers.append(await loop.create_server(make, sock=bound, backlog=listener.backlog))
         log.info("listening", addresses=[f"{host}:{port}" for host, port in self.addresses], upstream=self._pool.name)
 
     def _front(self) -> Front:
@@ -90,9 +91,7 @@ class Worker:
         core, pool = self._core, self._pool
         return Front(
             settings=core,
-            hostname=core.hostname,
             pipeline=PhasePipeline([each for each in judges if each is not None]),
-            access=RelayControl(core.relay_domains, core.relay_hosts),
             open_relay=lambda session: UpstreamRelay(pool, session),
             capabilities=lambda: pool.capabilities,
             sessions=self._sessions,
@@ -108,6 +107,7 @@ class Worker:
             server.close()
         self._servers.clear()
         again, self._stopping = self._stopping, True
+        self.front.stopping = True
         log.info("stopping", sessions=len(self._sessions), now=now)
         for conversation in tuple(self.front.live):
             conversation.drain()

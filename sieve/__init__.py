@@ -12,6 +12,7 @@ import functools
 from sieve import functions
 from sieve.cache import ScriptCache
 from sieve.compiler import Compiled, compile_script
+from sieve.formatting import format_text
 from sieve.host import (
     CallbackAnswer,
     Connection,
@@ -28,8 +29,10 @@ from sieve.host import (
 )
 from sieve.library import Effect, Library, SieveFunction, collect, sieve_function
 from sieve.phases import Need, Phase
+from sieve.reference import explain
 from sieve.runtime import Outcome, Script
 from sieve.settings import Limits, ScriptSettings
+from sieve.tracing import Seen, TraceEvent
 
 
 @functools.cache
@@ -59,11 +62,15 @@ __all__ = [
     "Script",
     "ScriptCache",
     "ScriptSettings",
+    "Seen",
     "SieveFunction",
+    "TraceEvent",
     "Transaction",
     "World",
     "collect",
     "compile_script",
+    "explain",
+    "format_text",
     "sieve_function",
     "standard_library",
 ]

@@ -17,6 +17,9 @@ from sieve.matching import COMPARATORS, MATCH_TYPES, NUMERIC, RELATIONAL, RELATI
 from sieve.values import COERCE, WANTS, ScriptError, Type, Value
 
 
+_LITERAL = str | macros.Unknown
+
+
 class Role(Enum):
     """How a call stands in a script."""
 
@@ -42,8 +45,8 @@ def constant(node: nodes.Expression) -> Value | None:
     if isinstance(node, nodes.Number):
         return node.value
     if isinstance(node, nodes.Text):
-        found = macros.parts(node.value)
-        return node.value if all(isinstance(part, str | macros.Unknown) for part in found) else None
+        literal = [part if isinstance(part, str) else part.text for part in node.parts if isinstance(part, _LITERAL)]
+        return "".join(literal) if len(literal) == len(node.parts) else None
     if isinstance(node, nodes.ListOf):
         items = [constant(item) for item in node.items]
         return None if None in items else tuple(COERCE[Type.TEXT](item) for item in items)

@@ -12,16 +12,19 @@ from sieve.binding import Bound
 from sieve.expressions import expression, known
 from sieve.library import SieveFunction
 from sieve.runtime import Code, Frame
+from sieve.tracing import watched_function
 
 Run = Callable[[Frame], Any]
 
 
-def call(bound: Bound) -> Code:
+def call(bound: Bound, *, traced: bool = False) -> Code:
     """Compile a call to code that gives what the function returns."""
     function = bound.function
     arguments, keywords = _arguments(bound), _keywords(bound)
     given = [*arguments, *keywords.values()]
     run = _framed(function)
+    if traced:
+        run = watched_function(run, function.name, waits=function.waits)
     if any(code.waits for code in given):
         return Code(_waiting(function, run, arguments, keywords), waits=True)
     if all(code.is_constant for code in given):

@@ -170,7 +170,7 @@ class Checker:
             self._expression(node.key)
 
     def _text(self, node: nodes.Text) -> None:
-        for part in macros.parts(node.value):
+        for part in node.parts:
             if isinstance(part, macros.VariablePart):
                 self._read(part.name, _within(node, f"${{{part.name}}}"), warn=True)
             elif isinstance(part, macros.MacroPart):

@@ -22,6 +22,7 @@ from sieve.parser import parse
 from sieve.phases import PROVIDES, Need, Phase
 from sieve.runtime import Code, Frame, Script, Step, async_block, sync_block
 from sieve.settings import ScriptSettings
+from sieve.tracing import watched_assignment, watched_statement
 from sieve.values import Value, as_list, as_text
 
 _INERT = frozenset({"require"})
@@ -44,16 +45,17 @@ def compile_script(
     modules: frozenset[str] = frozenset(),
     settings: ScriptSettings = ScriptSettings(),  # noqa: B008 - frozen
     includes: ScriptCache | None = None,
+    traced: bool = False,
 ) -> Compiled:
     """Read, check and compile one script for a phase, with the validation modules that are loaded.
 
     All mistakes of the script are found in one run; a script comes back only where there is none. `includes` is where
-    `ec_include` finds other scripts; without it that is a run-time error.
+    `ec_include` finds other scripts; without it that is a run-time error. Only a `traced` script tells what it does.
     """
     tree, diagnostics = parse(source)
     checked = Checker(phase, library, modules, settings).run(tree)
     diagnostics += [each for each in checked.diagnostics if not _is_echo(each, diagnostics)]
-    body = Compiler(checked.calls, diagnostics).block(tree)
+    body = Compiler(checked.calls, diagnostics, settings, traced=traced).block(tree)
     if has_errors(diagnostics):
         return Compiled(None, tuple(diagnostics))
     script = Script(
@@ -67,7 +69,13 @@ def compile_script(
         body=body.run,
         includes=includes,
         compile_included=functools.partial(
-            compile_script, phase=phase, library=library, modules=modules, settings=settings, includes=includes
+            compile_script,
+            phase=phase,
+            library=library,
+            modules=modules,
+            settings=settings,
+            includes=includes,
+            traced=traced,
         ),
     )
     return Compiled(script, tuple(diagnostics))
@@ -81,10 +89,13 @@ def _is_echo(found: Diagnostic, formal: list[Diagnostic]) -> bool:
 class Compiler:
     """Compiles the statements of one script."""
 
-    def __init__(self, bound: dict[nodes.Call, Bound], diagnostics: list[Diagnostic]) -> None:
+    def __init__(
+        self, bound: dict[nodes.Call, Bound], diagnostics: list[Diagnostic], settings: ScriptSettings, *, traced: bool
+    ) -> None:
         """Look calls up in `bound`; report what only compiling finds."""
         self._bound = bound
-        self._conditions = Conditions(bound, diagnostics)
+        self._traced = traced
+        self._conditions = Conditions(bound, diagnostics, settings.limits, traced=traced)
 
     def block(self, block: nodes.Block) -> Code:
         """Return code that runs a block and tells whether the phase ended."""
@@ -92,7 +103,7 @@ class Compiler:
         statements = [each for each in block.statements if not (isinstance(each, nodes.Call) and each.name in _INERT)]
         for number, statement in enumerate(statements):
             follower = statements[number + 1] if number + 1 < len(statements) else None
-            code = self._statement(statement, follower)
+            code = self._watched(statement, self._statement(statement, follower))
             steps.append((code.run, code.waits, statement.span))
         if any(waits for _, waits, _ in steps):
             return Code(async_block(tuple(steps)), waits=True)
@@ -107,6 +118,15 @@ class Compiler:
             return self._destructure(statement)
         return self._if(statement)
 
+    def _watched(self, statement: nodes.Statement, code: Code) -> Code:
+        if not self._traced:
+            return code
+        if isinstance(statement, nodes.Assign):
+            code = watched_assignment(code, statement.span, (statement.target.name,))
+        elif isinstance(statement, nodes.Destructure):
+            code = watched_assignment(code, statement.span, tuple(target.name for target in statement.targets))
+        return watched_statement(code, statement.span)
+
     def _is_terminal(self, statement: nodes.Statement | None) -> bool:
         bound = self._bound.get(statement) if isinstance(statement, nodes.Call) else None
         return bound is not None and bound.function.terminal
@@ -116,7 +136,7 @@ class Compiler:
         bound = self._bound.get(statement)
         if bound is None:
             return known(False)  # a mistake is reported, and nothing of this script will run
-        code = calls.call(bound)
+        code = calls.call(bound, traced=self._traced)
         run, name = code.run, bound.function.name
         recorded, may_end = bound.function.result is Result.NOTHING, bound.function.may_end
         if code.waits:
@@ -163,7 +183,7 @@ class Compiler:
         bound = self._bound.get(node)
         if bound is None:
             return known("")
-        code = calls.call(bound)
+        code = calls.call(bound, traced=self._traced)
         if bound.function.result is Result.TEST:
             return _mapped(code, truth)
         return _mapped(code, as_text) if bound.function.first else code
@@ -174,7 +194,7 @@ class Compiler:
         bound = self._bound.get(statement.value)
         if bound is None:
             return known(False)
-        code = calls.call(bound)
+        code = calls.call(bound, traced=self._traced)
         run = code.run
         if code.waits:
 

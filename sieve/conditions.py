@@ -7,14 +7,17 @@ from typing import Any
 
 from config.diagnostics import Diagnostic, Span
 from sieve import calls, errors, nodes
+from sieve.backtracking import SlowPattern, any_pattern
 from sieve.binding import Bound
 from sieve.calls import settled
 from sieve.expressions import expression, known
 from sieve.library import Result
 from sieve.matching import CASEMAP, Comparison, MatchType, counted, predicate
-from sieve.patterns import PatternRefusedError, linear_pattern
+from sieve.patterns import Pattern, PatternRefusedError
 from sieve.runtime import Code, Frame, located
-from sieve.values import Type, Value, as_list
+from sieve.settings import Limits
+from sieve.tracing import watched_test
+from sieve.values import ScriptError, Type, Value, as_list
 
 Apply = Callable[[Value], bool]
 
@@ -22,8 +25,12 @@ Apply = Callable[[Value], bool]
 class Conditions:
     """Compiles the tests of one script."""
 
-    def __init__(self, bound: Mapping[nodes.Call, Bound], diagnostics: list[Diagnostic]) -> None:
-        """Look calls up in `bound` and report patterns that no engine takes."""
+    def __init__(
+        self, bound: Mapping[nodes.Call, Bound], diagnostics: list[Diagnostic], limits: Limits, *, traced: bool
+    ) -> None:
+        """Look calls up in `bound` and report patterns that no engine takes, or only the slow one."""
+        self._limits = limits
+        self._traced = traced
         self._bound = bound
         self._diagnostics = diagnostics
 
@@ -36,22 +43,68 @@ class Conditions:
         bound = self._bound.get(test) if isinstance(test, nodes.Call) else None
         if bound is None:
             return known(False)  # its mistake is reported, and nothing of this script will run
-        value = calls.call(bound)
+        value = calls.call(bound, traced=self._traced)
         if bound.comparison is not None and bound.key is not None:
             if bound.function.result is Result.TEST:
                 value = _truth_as_text(value)
             value = self._compared(value, bound.comparison, bound.key)
-        return _guarded(value, test.span)
+        return watched_test(_guarded(value, test.span), test.span) if self._traced else _guarded(value, test.span)
 
     def _compared(self, value: Code, comparison: Comparison, key: nodes.Expression) -> Code:
         keys = expression(key, Type.LIST)
+        if comparison.match is MatchType.REGEX:
+            return self._regex(value, comparison, keys, key.span)
         if not keys.is_constant:
             return _dynamic(value, comparison, keys)
+        return _applied(value, matcher(comparison, keys.value))
+
+    def _regex(self, value: Code, comparison: Comparison, keys: Code, span: Span) -> Code:
+        """Compile `:regex`. What waits is a pattern that RE2 refuses, and one that is known only when the test runs."""
+        folds = comparison.comparator == CASEMAP
+        if not keys.is_constant:
+            return _regex_at_run(value, keys, ignore_case=folds)
         try:
-            return _applied(value, matcher(comparison, keys.value))
+            patterns = [any_pattern(key, self._limits, ignore_case=folds) for key in keys.value]
         except PatternRefusedError as refused:
-            self._diagnostics.append(errors.bad_pattern(key.span, str(refused)))
+            self._diagnostics.append(errors.bad_pattern(span, str(refused)))
             return known(False)  # see above
+        slow = [pattern for pattern in patterns if isinstance(pattern, SlowPattern)]
+        if not slow:
+            linear: list[Callable[[str], bool]] = [each.found for each in patterns if isinstance(each, Pattern)]
+            return _applied(value, _each(_any_of(linear)))
+        self._diagnostics.append(errors.slow_pattern(span, slow[0].reason))
+
+        async def waiting(frame: Frame) -> bool:
+            return await found_any(as_list(await settled(value, frame)), patterns)
+
+        return Code(waiting, waits=True)
+
+
+def _any_of(predicates: list[Callable[[str], bool]]) -> Callable[[str], bool]:
+    if len(predicates) == 1:
+        return predicates[0]
+    return lambda text: any(holds(text) for holds in predicates)
+
+
+def _regex_at_run(value: Code, keys: Code, *, ignore_case: bool) -> Code:
+    async def waiting(frame: Frame) -> bool:
+        texts, wanted = as_list(await settled(value, frame)), await settled(keys, frame)
+        try:
+            patterns = [any_pattern(key, frame.settings.limits, ignore_case=ignore_case) for key in wanted]
+        except PatternRefusedError as refused:
+            raise ScriptError(errors.not_a_pattern(str(refused))) from None
+        return await found_any(texts, patterns)
+
+    return Code(waiting, waits=True)
+
+
+async def found_any(texts: Sequence[str], patterns: Sequence[Pattern | SlowPattern]) -> bool:
+    """Tell whether any pattern matches any text."""
+    for text in texts:
+        for pattern in patterns:
+            if await pattern.found(text) if isinstance(pattern, SlowPattern) else pattern.found(text):
+                return True
+    return False
 
 
 def _guarded(code: Code, span: Span) -> Code:
@@ -77,17 +130,10 @@ def _guarded(code: Code, span: Span) -> Code:
 
 
 def matcher(comparison: Comparison, keys: Sequence[str]) -> Apply:
-    """Return a function that tells whether a value, any element of a list, matches any key.
-
-    Raises:
-        PatternRefusedError: a key of `:regex` is no pattern.
-    """
+    """Return a function that tells whether a value, any element of a list, matches any key; not for `:regex`."""
     if comparison.match is MatchType.COUNT:
         count = counted(comparison, keys)
         return lambda value: count(len(as_list(value)))
-    if comparison.match is MatchType.REGEX:
-        patterns = [linear_pattern(key, ignore_case=comparison.comparator == CASEMAP) for key in keys]
-        return _each(lambda text: any(pattern.found(text) for pattern in patterns))
     return _each(predicate(comparison, keys))
 
 

@@ -229,7 +229,7 @@ def no_substrings(comparator: str, span: Span, match_type: str) -> Diagnostic:
 
 def bad_pattern(span: Span, reason: str) -> Diagnostic:
     """A regular expression that no engine takes."""
-    return _error(f"not a regular expression: {reason}", span)
+    return _error(not_a_pattern(reason), span)
 
 
 def not_a_value(name: str, span: Span) -> Diagnostic:
@@ -425,3 +425,18 @@ def no_includes() -> str:
 def includes_too_deep(limit: int) -> str:
     """Includes inside each other beyond the bound."""
     return f"more than {limit} scripts include each other"
+
+
+def pattern_too_long(limit: int) -> str:
+    """A pattern passes its bound."""
+    return f"longer than {limit} characters"
+
+
+def pattern_too_slow(seconds: float) -> str:
+    """A match passed its time limit."""
+    return f"a regular expression ran longer than {seconds:g} s"
+
+
+def not_a_pattern(reason: str) -> str:
+    """A pattern known only at run time that no engine takes."""
+    return f"not a regular expression: {reason}"

@@ -108,7 +108,7 @@ def _list(node: nodes.ListOf) -> Code:
 
 def _text(node: nodes.Text, *, flatten: bool) -> Code:
     """Compile a string with places to fill. Only what is put in is flattened: the operator's own line breaks stay."""
-    pieces = [_piece(part, flatten=flatten) for part in macros.parts(node.value)]
+    pieces = [_piece(part, flatten=flatten) for part in node.parts]
     if len(pieces) == 1:
         return pieces[0]
     if any(piece.waits for piece in pieces):

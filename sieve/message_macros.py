@@ -1,4 +1,4 @@
-"""The macros that put pieces of the message into a string: `%{rfc2822:headers}`, `%{rfc2822:body,10}`, `%{rfc2822:part,2}`."""
+"""The macros that put pieces of the message into a string: `%{rfc2822:headers}`, `%{rfc2822:body,10}` and so on."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The syntax tree of a script: what the parser found, each node with the span it was written at.
 
-Nodes hold no meaning: names are not looked up, tags are not bound, strings are not scanned for `${}`. Identity is
+Nodes hold no meaning: names are not looked up, tags are not bound. Identity is
 their equality, so that later stages can hang what they learnt on a node.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from config.diagnostics import Span
+from sieve.macros import Part
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -23,6 +24,8 @@ class Text(Node):
     """A quoted string or a `text:` block, its backslashes and dot-stuffing undone."""
 
     value: str
+    parts: tuple[Part, ...]
+    """The value cut into literal text and places to fill, as the script's dialect reads it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -20,7 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from config.diagnostics import Diagnostic, Source, Span
-from sieve import errors, nodes
+from sieve import errors, macros, nodes
 from sieve.cursor import Cursor, MistakeError
 from sieve.lexer import Kind, Lexer, Token
 
@@ -339,13 +339,17 @@ class Parser(Cursor):
         token = self._token
         if token.kind is Kind.TEXT:
             self._advance()
-            return nodes.Text(self._span(token), str(token.value))
+            return nodes.Text(self._span(token), str(token.value), self._parts(str(token.value)))
         if token.kind is Kind.NUMBER:
             self._advance()
             return nodes.Number(self._span(token), token.value)  # type: ignore[arg-type] # the lexer gives numbers numbers
         if token.kind is Kind.VARIABLE:
             return self._variable()
         return self._fail(errors.expected(what, self._span(token)))
+
+    def _parts(self, text: str) -> tuple[macros.Part, ...]:
+        """Cut a string into what is literal and what is filled in."""
+        return macros.parts(text)
 
     def _variable(self) -> nodes.Variable | nodes.Index:
         node: nodes.Variable | nodes.Index = self._variable_name()

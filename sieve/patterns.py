@@ -80,7 +80,7 @@ _GLOB = re.compile(r"\\(.)|([*?])", re.DOTALL)
 
 
 @functools.lru_cache(maxsize=1024)
-def glob_pattern(glob: str) -> Pattern:
+def glob_pattern(glob: str, *, ignore_case: bool = False) -> Pattern:
     r"""Compile a `:matches` pattern: `*`, `?`, and `\` before a character that stands for itself (RFC 5228, 2.7.1)."""
     parts, at = ["(?s)\\A"], 0
     for found in _GLOB.finditer(glob):
@@ -88,7 +88,7 @@ def glob_pattern(glob: str) -> Pattern:
         parts.append({"*": "(.*?)", "?": "(.)"}.get(found[2], "") or re2.escape(found[1].translate(_TO_PRIVATE)))
         at = found.end()
     parts += [re2.escape(glob[at:].translate(_TO_PRIVATE)), "\\z"]
-    return Pattern(re2.compile("".join(parts).encode("utf-8", "replace"), _options(ignore_case=False)))
+    return Pattern(re2.compile("".join(parts).encode("utf-8", "replace"), _options(ignore_case=ignore_case)))
 
 
 _OPEN_QUANTIFIER = re.compile(r"(\\.)|\{,([0-9]+)\}", re.DOTALL)

@@ -109,6 +109,7 @@ class Frame:
         "steps",
         "structure",
         "text",
+        "trace",
         "variables",
     )
 
@@ -129,6 +130,7 @@ class Frame:
         self.replied = self.close = self.discard = self.ended = False
         self.structure: Structure | None = None
         self.steps = settings.limits.steps
+        self.trace: Callable[[Any], None] | None = None
         self.deadline = monotonic() + settings.limits.seconds
 
     def reply(self, code: int, text: str) -> None:
@@ -228,13 +230,14 @@ class Script:
     includes: ScriptCache | None = None
     compile_included: Callable[[Source], Any] | None = None
 
-    async def run(self, host: Host) -> Outcome:
-        """Run the script in the session behind `host`.
+    async def run(self, host: Host, trace: Callable[[Any], None] | None = None) -> Outcome:
+        """Run the script in the session behind `host`; a traced one tells `trace` of each `TraceEvent`.
 
         Never raises for what a script or a function does wrong: that is an outcome with `failed`. Cancellation
         passes.
         """
         frame = Frame(host, self)
+        frame.trace = trace
         try:
             if self.is_async:
                 await self._bounded(frame)

@@ -17,6 +17,8 @@ from proxy.dns import DnsUnavailable, Exchanger, NoSuchDomain, Resolver
 
 MOST_HOSTS = 3
 MOST_ADDRESSES = 5
+MOST_LOOKUPS = 10
+"""Exchangers whose addresses are looked up to find as many as can be asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,42 +48,51 @@ class ExchangerFinder:
         self._allowed = allowed
 
     async def find(self, domain: str) -> list[Candidate]:
-        """Return the addresses to ask, in order.
+        """Return the addresses to ask, in order; `domain` is in A-labels.
 
         Raises:
             NoCandidate: there is none; the verdict tells why.
         """
-        name = _ascii_domain(domain)
-        routed = self._routes.get(name)
+        routed = self._routes.get(domain)
+        if routed is not None:
+            return await self._by_route(routed)
         try:
-            if routed is not None:
-                addresses = await self._resolver.host_addresses(routed.strip("[]"))
-                return [Candidate(routed, address) for address in addresses[:MOST_ADDRESSES]]
-            return await self._by_mail_exchange(name)
+            return await self._by_mail_exchange(domain)
         except NoSuchDomain:
-            raise _none(Status.FAIL, "nxdomain", f"{name}: no such domain") from None
+            raise _none(Status.FAIL, "nxdomain", f"{domain}: no such domain") from None
         except DnsUnavailable as error:
             raise _none(Status.TRANSIENT, "dns", str(error)) from None
 
+    async def _by_route(self, host: str) -> list[Candidate]:
+        """Return the addresses of a mapped host. That it cannot be found says nothing of the sender's domain."""
+        try:
+            addresses = await self._resolver.host_addresses(host.strip("[]"))
+        except (NoSuchDomain, DnsUnavailable) as error:
+            raise _none(Status.ERROR, "route", f"the mapped host cannot be resolved: {error}") from None
+        return [Candidate(host, address) for address in addresses[:MOST_ADDRESSES]]
+
     async def _by_mail_exchange(self, name: str) -> list[Candidate]:
         if name.startswith("["):
-            return self._fit([Candidate(name, _literal_address(name))])
+            literal = _literal_address(name)
+            if self._may_probe(literal):
+                return [Candidate(name, literal)]
+            raise _unroutable([literal])
         exchangers = await self._resolver.exchangers(name)
-        if any(not each.host for each in exchangers):
+        if len(exchangers) == 1 and not exchangers[0].host:
             raise _none(Status.FAIL, "null_mx", f"{name}: takes no mail (null MX)")
-        hosts = _shuffled(exchangers) if exchangers else [name]
-        candidates, unknown = await self._addresses(hosts)
-        if candidates:
-            return self._fit(candidates)
-        if unknown is not None:
-            raise unknown
-        raise _none(Status.FAIL, "no_address", f"{name}: its mail exchangers have no address")
+        named = [each for each in exchangers if each.host]  # RFC 7505 section 3: a null MX beside others is none
+        return await self._addresses(name, _shuffled(named) if exchangers else [name])
 
-    async def _addresses(self, hosts: list[str]) -> tuple[list[Candidate], DnsUnavailable | None]:
-        """Look up exchangers until there are enough addresses; keep a failure that leaves the matter open."""
-        candidates: list[Candidate] = []
+    async def _addresses(self, name: str, hosts: list[str]) -> list[Candidate]:
+        """Look up exchangers until there are enough to ask.
+
+        Only where every one of them was looked up, and every answer was authoritative, is the domain known to be
+        without an exchanger.
+        """
+        fit: list[Candidate] = []
+        unfit: list[str] = []
         unknown: DnsUnavailable | None = None
-        for host in hosts[:MOST_HOSTS]:
+        for host in hosts[:MOST_LOOKUPS]:
             try:
                 found = await self._resolver.addresses(host)
             except NoSuchDomain:
@@ -89,18 +100,17 @@ class ExchangerFinder:
             except DnsUnavailable as error:
                 unknown = error
                 continue
-            candidates += [Candidate(host, address) for address in found]
-            if len(candidates) >= MOST_ADDRESSES:
+            fit += [Candidate(host, address) for address in found if self._may_probe(address)]
+            unfit += [address for address in found if not self._may_probe(address)]
+            if len(fit) >= MOST_ADDRESSES or len({each.exchanger for each in fit}) >= MOST_HOSTS:
                 break
-        return candidates, unknown
-
-    def _fit(self, candidates: list[Candidate]) -> list[Candidate]:
-        """Leave out what must not be probed."""
-        fit = [each for each in candidates if self._may_probe(each.address)]
-        if not fit:
-            refused = ", ".join(each.address for each in candidates)
-            raise _none(Status.FAIL, "unroutable", f"its mail exchangers have no public address ({refused})")
-        return fit[:MOST_ADDRESSES]
+        if fit:
+            return fit[:MOST_ADDRESSES]
+        if unknown is not None or len(hosts) > MOST_LOOKUPS:
+            raise unknown or DnsUnavailable(f"{name}: too many mail exchangers without an address")
+        if unfit:
+            raise _unroutable(unfit)
+        raise _none(Status.FAIL, "no_address", f"{name}: its mail exchangers have no address")
 
     def _may_probe(self, address: str) -> bool:
         ip = ipaddress.ip_address(address)
@@ -116,7 +126,7 @@ def _shuffled(exchangers: list[Exchanger]) -> list[str]:
     return [each.host for each in ordered]
 
 
-def _ascii_domain(domain: str) -> str:
+def ascii_domain(domain: str) -> str:
     """Return the domain as DNS knows it, in A-labels.
 
     Raises:
@@ -134,9 +144,15 @@ def _literal_address(name: str) -> str:
     """Return the address in `[192.0.2.1]` or `[IPv6:2001:db8::1]` (RFC 5321 section 4.1.3)."""
     inner = name[1:-1].removeprefix("ipv6:")
     try:
-        return str(ipaddress.ip_address(inner))
+        # a zone (%) names an interface of ours: it is no part of a stranger's address
+        return str(ipaddress.ip_address(inner.replace("%", " ")))
     except ValueError:
         raise _none(Status.ERROR, "internal", "not an address literal") from None
+
+
+def _unroutable(addresses: list[str]) -> NoCandidate:
+    shown = ", ".join(addresses[:MOST_ADDRESSES])
+    return _none(Status.FAIL, "unroutable", f"its mail exchangers have no public address ({shown})")
 
 
 def _none(status: Status, reason: str, text: str) -> NoCandidate:

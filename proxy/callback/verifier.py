@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from cachetools import TLRUCache
 
 from proxy.callback.probe import Question, ask
-from proxy.callback.resolve import ExchangerFinder, NoCandidate
+from proxy.callback.resolve import ExchangerFinder, NoCandidate, ascii_domain
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.log import get_logger, printable
 from proxy.tasks import TaskOwner, spawn
@@ -113,11 +113,13 @@ class CallbackVerifier:
         return verdict
 
     async def _within_deadline(self, address: str, sender: str) -> CallbackVerdict:
-        domain = address.rpartition("@")[2]
+        local_part, _, domain = address.rpartition("@")
         try:
+            name = ascii_domain(domain)  # an IDN domain needs no SMTPUTF8: it is asked about in A-labels
             async with asyncio.timeout(self._limits.timeout):
-                candidates = await self._finder.find(domain)
-                return await ask(Question(address, sender, self._helo, self._port), candidates, self._place)
+                candidates = await self._finder.find(name)
+                question = Question(f"{local_part}@{name}", sender, self._helo, self._port)
+                return await ask(question, candidates, self._place)
         except NoCandidate as none:
             return none.verdict
         except TimeoutError:

@@ -57,7 +57,7 @@ class Outcome:
     @property
     def accepted(self) -> bool:
         """Whether the server took the message over."""
-        return self.stage == "dot" and self.code == 250  # noqa: PLR2004 - RFC 5321 section 4.2.2
+        return self.stage == "dot" and self.code == 250
 
 
 async def send(server: tuple[str, int], letter: Letter, timeline: Timeline, name: str = "client") -> Outcome:
@@ -98,11 +98,11 @@ class _Conversation:
             ("RCPT", f"RCPT TO:<{letter.recipient}>"),
             ("DATA", "DATA"),
         ):
-            if self.code // 100 != 2:  # noqa: PLR2004 - RFC 5321 section 4.2.1: 2yz is the go-ahead
+            if self.code // 100 != 2:
                 break
             self.stage = stage
             await self._ask(command)
-        if self.code == 354:  # noqa: PLR2004 - RFC 5321 section 3.3: start mail input
+        if self.code == 354:
             self.stage = "dot"
             self._timeline.remark(Role.CLIENT, self._name, f"sends the message, {len(content)} bytes", to_peer=False)
             self._write(content.replace(b"\r\n.", b"\r\n..") + b".\r\n")

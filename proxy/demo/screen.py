@@ -39,14 +39,16 @@ WIDEST_PARTIES = max(len(f"  Ringback -> {domain.exchanger}") for domain in DOMA
 REPLY_STYLES = {"2": "green", "3": "green", "4": "yellow", "5": "bold red"}
 """By the first digit of a reply."""
 
+STRANGER = f"phantom@{STAFF}"
+
 WAYS = (
-    (f"alice@{STAFF}", "exists: delivered"),
-    (f"ghost@{STAFF}", "does not: 550 from address not reachable"),
-    (f"bob@{CAUTIOUS}", "greylisted: delivered"),
-    (f"carol@{SILENT}", f"silence: delivered after {PROBE_PATIENCE} seconds"),
+    (f"dave@{STAFF}", "exists: delivered"),
+    (STRANGER, "does not: 550 from address not reachable"),
+    (f"rita@{CAUTIOUS}", "greylisted: delivered"),
+    (f"erin@{SILENT}", f"silence: delivered after {PROBE_PATIENCE} seconds"),
     ("", "a bounce: delivered, nobody is asked"),
 )
-"""Senders worth trying by hand, and what becomes of their mail."""
+"""Senders that no sample has used, so that nothing is remembered of them, and what becomes of their mail."""
 
 
 COURTESIES = "From here on greetings, EHLO and QUIT are left out."
@@ -126,16 +128,18 @@ class Screen:
             ways.add_row(Text(_angled(sender)), Text(fate))
         self._say("Now you. Ringback stays up on ", (f"{host}:{port}", "bold"), ". Try one of these senders:")
         self._console.print(Padding(ways, (1, 0, 1, 2)))
-        self._say("with swaks:")
-        self._commands(f"swaks --server {host}:{port} --from ghost@{STAFF} --to {OURS}")
-        self._say("by hand, with telnet or nc:")
+        self._say("The first mail of each makes a probe; then its answer is remembered.")
+        self._console.print()
+        self._say("With swaks:")
+        self._commands(f"swaks --server {host}:{port} --from {STRANGER} --to {OURS}")
+        self._say("By hand, with telnet or nc:")
         self._commands(
             f"telnet {host} {port}        (or: nc -C {host} {port})",
             f"EHLO {HELO}",
-            f"MAIL FROM:<ghost@{STAFF}>",
+            f"MAIL FROM:<{STRANGER}>",
         )
-        self._say("or ask an exchanger yourself, in another terminal:")
-        self._commands(f"{_own_command()} probe ghost@{STAFF} -c {world.configuration}")
+        self._say("Or ask an exchanger yourself, in another terminal:")
+        self._commands(f"{_own_command()} probe {STRANGER} -c {world.configuration}")
         self._say("What happens appears below. ", ("Ctrl-C", "bold"), " ends it all.")
         self._console.print()
 
@@ -159,8 +163,9 @@ class Screen:
         self._console.print(Padding(Text.assemble(*parts), (0, 0, 0, 1)))
 
     def _commands(self, *lines: str) -> None:
-        text = Text("\n".join(lines), "bold cyan", no_wrap=True, overflow="ignore")
-        self._console.print(Padding(text, (1, 0, 1, 4)), crop=False)
+        """Show lines to copy: whole, however narrow the terminal is."""
+        text = Text("\n".join(("", *(f"    {line}" for line in lines), "")), "bold cyan")
+        self._console.print(text, soft_wrap=True)
 
     def _dialogue(self, events: Sequence[Event], since: float) -> RenderableType:
         """Return the events as lines: when, who speaks to whom, and what."""

@@ -23,7 +23,7 @@ from proxy.demo.samples import CAUTIOUS, KNOWN_USERS, SILENT, STAFF
 from proxy.demo.timeline import Role, Timeline
 from proxy.worker import Worker
 
-PROBE_PATIENCE = 3
+PROBE_PATIENCE = 2
 """Seconds for a whole probe: short, so that the silent exchanger does not bore anybody."""
 
 SHUTDOWN = 10.0

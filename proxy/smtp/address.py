@@ -40,8 +40,10 @@ class BadParameter(Exception):
     """The argument's parameters are malformed or given twice."""
 
 
-def parse_argument(argument: bytes, keyword: bytes) -> tuple[Path, dict[str, str | None]]:
+def parse_argument(argument: bytes, keyword: bytes, *, default_domain: str = "") -> tuple[Path, dict[str, str | None]]:
     """Read `FROM:<path> parameters` (or `TO:`); the keyword is given in capitals.
+
+    A local part alone is read as one of `default_domain` where that is set.
 
     Raises:
         BadPath: the path is malformed, or the keyword is not there.
@@ -55,7 +57,7 @@ def parse_argument(argument: bytes, keyword: bytes) -> tuple[Path, dict[str, str
         parameters = plain[3]
         path = Path(b"%b@%b" % (local_part, domain), local_part.decode(), domain.decode())
     else:
-        path, parameters = _by_the_grammar(rest)
+        path, parameters = _by_the_grammar(rest, default_domain)
     return path, _parameters(parameters) if parameters else {}
 
 
@@ -70,7 +72,7 @@ def _is_plain(local_part: bytes, domain: bytes) -> bool:
     )
 
 
-def _by_the_grammar(rest: bytes) -> tuple[Path, bytes]:
+def _by_the_grammar(rest: bytes, default_domain: str) -> tuple[Path, bytes]:
     match = _PATH.fullmatch(rest)
     if match is None or len(match[1]) > LONGEST_PATH:
         raise BadPath
@@ -80,6 +82,8 @@ def _by_the_grammar(rest: bytes) -> tuple[Path, bytes]:
     if inner.lower() == b"postmaster":
         # RFC 5321 section 4.1.1.3: accepted without a domain, whatever the case
         return Path(inner, inner.decode(), ""), match[2] or b""
+    if default_domain and b"@" not in inner:
+        inner += b"@" + default_domain.encode()
     route = _ROUTE.match(inner)
     return _mailbox(inner[route.end() :] if route else inner), match[2] or b""
 
@@ -100,6 +104,8 @@ def _mailbox(raw: bytes) -> Path:
 def _is_literal(text: str) -> bool:
     """Judge an address literal, `[192.0.2.1]` or `[IPv6:2001:db8::1]` (RFC 5321 section 4.1.3)."""
     inner = text[1:-1]
+    if "%" in inner:  # ipaddress takes a zone, which names an interface of some machine
+        return False
     try:
         if inner[:5].lower() == "ipv6:":
             ipaddress.IPv6Address(inner[5:])
@@ -118,7 +124,7 @@ def _parameters(raw: bytes) -> dict[str, str | None]:
     """Read `KEYWORD[=value] …`; keywords in capitals, values as they came (ENVID is case-sensitive)."""
     found: dict[str, str | None] = {}
     try:
-        words = raw.decode().split()
+        words = [word for word in raw.decode().replace("\t", " ").split(" ") if word]
     except UnicodeDecodeError:
         raise BadParameter from None
     for word in words:

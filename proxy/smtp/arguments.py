@@ -1,7 +1,7 @@
 """What MAIL and RCPT may carry, and what is answered to commands that are not offered.
 
 The grammar is `address`'s; here stands what this server makes of it: SIZE (RFC 1870), BODY (RFC 6152), SMTPUTF8
-(RFC 6531).
+(RFC 6531), and what the operator allows.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from proxy import replies
 from proxy.replies import Reply
 from proxy.session import Path
+from proxy.settings import CoreOptions
 from proxy.smtp.address import BadParameter, BadPath, parse_argument
 
 _BODIES = frozenset({"7BIT", "8BITMIME"})
@@ -20,7 +21,7 @@ _MOST_DIGITS = 20
 Parameters = dict[str, str | None]
 
 
-def sender_of(argument: bytes, size_limit: int) -> tuple[Path, Parameters] | Reply:
+def sender_of(argument: bytes, options: CoreOptions) -> tuple[Path, Parameters] | Reply:
     """Read MAIL's argument: the reverse-path and the parameters, or why it is refused."""
     try:
         path, parameters = parse_argument(argument, b"FROM:")
@@ -30,10 +31,12 @@ def sender_of(argument: bytes, size_limit: int) -> tuple[Path, Parameters] | Rep
         return replies.BAD_PARAMETER
     if not path.raw.isascii() and "SMTPUTF8" not in parameters:
         return replies.NEEDS_SMTPUTF8
+    if (unwanted := _unwanted(path, options)) is not None:
+        return unwanted
     for name, value in parameters.items():
         if not _is_offered(name, value):
             return replies.BAD_PARAMETER
-    if size_limit and int(parameters.get("SIZE") or 0) > size_limit:
+    if options.max_message_size and int(parameters.get("SIZE") or 0) > options.max_message_size:
         return replies.TOO_BIG
     return path, parameters
 
@@ -47,19 +50,30 @@ def _is_offered(name: str, value: str | None) -> bool:
     return name == "SMTPUTF8" and value is None
 
 
-def recipient_of(argument: bytes, *, utf8: bool) -> Path | Reply:
+def recipient_of(argument: bytes, options: CoreOptions, *, utf8: bool) -> Path | Reply:
     """Read RCPT's argument: the forward-path, or why it is refused. No parameters are offered."""
     try:
-        path, parameters = parse_argument(argument, b"TO:")
+        path, parameters = parse_argument(
+            argument, b"TO:", default_domain=options.domain_for_unqualified_recipient_addresses
+        )
     except BadPath:
         return replies.RECIPIENT_SYNTAX
     except BadParameter:
         return replies.BAD_PARAMETER
-    if not path.raw:
+    if not path.raw or (path.domain.startswith("[") and not options.allow_ip_literal):
         return replies.RECIPIENT_SYNTAX
     if parameters:
         return replies.BAD_PARAMETER
     return path if utf8 or path.raw.isascii() else replies.NEEDS_SMTPUTF8
+
+
+def _unwanted(path: Path, options: CoreOptions) -> Reply | None:
+    """Return why a reverse-path that is well formed is not taken here."""
+    if not path.raw and not options.allow_null_envelope_sender:
+        return replies.NO_NULL_SENDER
+    if path.domain.startswith("[") and not options.allow_ip_literal:
+        return replies.SENDER_SYNTAX
+    return None
 
 
 def path_context(prefix: str, path: Path) -> dict[str, str]:
@@ -69,6 +83,17 @@ def path_context(prefix: str, path: Path) -> dict[str, str]:
         f"{prefix}_localpart": path.local_part,
         f"{prefix}_domain": path.domain,
     }
+
+
+def banner(options: CoreOptions) -> Reply:
+    """Return the greeting (RFC 5321 section 4.2): the operator's own text, or our name and what we speak.
+
+    A static banner may be written as a whole reply of several lines; its codes and line breaks are taken as such.
+    """
+    if not options.static_banner:
+        return Reply(220, (f"{options.banner_hostname or options.hostname} ESMTP Ringback".encode(),))
+    lines = options.static_banner.replace("\\r", "").replace("\\n", "\n").strip("\r\n").splitlines()
+    return Reply(220, tuple(line.removeprefix("220").lstrip("- ").encode("ascii", "replace") for line in lines))
 
 
 def unknown(command: str) -> Reply:

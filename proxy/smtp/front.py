@@ -12,12 +12,11 @@ from typing import TYPE_CHECKING, Protocol
 from proxy.replies import Reply
 from proxy.session import Path, Session, Transaction
 from proxy.settings import CoreOptions
-from proxy.smtp.access import RelayControl
 from proxy.smtp.pipeline import PhasePipeline
 from proxy.tasks import TaskOwner
 
 if TYPE_CHECKING:
-    from proxy.smtp.protocol import SmtpProtocol
+    from proxy.smtp.conversation import Conversation
 
 
 class RelayFailed(Exception):
@@ -63,14 +62,14 @@ class Relay(Protocol):
 
 @dataclass(slots=True)
 class Front:
-    """Everything that a session needs. `live` is the one mutable part: the event loop's thread owns it."""
+    """Everything that a session needs. `live` and `stopping` change: the event loop's thread owns them."""
 
     settings: CoreOptions
-    hostname: str
     pipeline: PhasePipeline
-    access: RelayControl
     open_relay: Callable[[Session], Relay]
     capabilities: Callable[[], frozenset[str]]
     """EHLO keywords that every upstream carries, as far as is known."""
     sessions: TaskOwner
-    live: set[SmtpProtocol] = field(default_factory=set)
+    stopping: bool = False
+    """Ringback shuts down: a client that slipped in is sent away."""
+    live: set[Conversation] = field(default_factory=set)

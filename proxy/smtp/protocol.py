@@ -1,228 +1,42 @@
-"""The conversation: aiosmtpd's SMTP class with its `smtp_*` dispatch and Session, over our own reading and order.
+"""The commands of SMTP, each a method that aiosmtpd's dispatch finds by its name and that returns the reply.
 
-A session is one task that reads a command, does it, and queues the reply. aiosmtpd's constructor (95 µs), its
-line-by-line DATA, its one timer and its reply to exceptions (a permanent 500) are not used; see docs/internals.md.
+Which command is legal when is `state`'s table; how a session reads, waits and ends is `conversation`'s.
 """
 
 from __future__ import annotations
 
-import asyncio
-import re
-from collections.abc import Awaitable, Callable
-from typing import Any, cast
-
-from aiosmtpd.smtp import SMTP
-
 from proxy import replies
 from proxy.log import get_logger, printable
 from proxy.replies import Reply
-from proxy.session import Path, Recipient, Session, Transaction
-from proxy.smtp.arguments import path_context, recipient_of, sender_of, unknown
-from proxy.smtp.front import Front, Relay
+from proxy.session import Path, Recipient, Transaction
+from proxy.smtp.access import admits
+from proxy.smtp.arguments import path_context, recipient_of, sender_of
+from proxy.smtp.conversation import Conversation
+from proxy.smtp.front import Relay
 from proxy.smtp.reception import Reception
-from proxy.smtp.state import NEXT, State, out_of_order
-from proxy.smtp.stream import ClientGone, ClientIdle, ClientStream, Draining, LineTooLong
-from proxy.tasks import spawn
+from proxy.smtp.state import State
 from sieve import Phase
 
 log = get_logger()
 
-MOST_ERRORS = 20
-"""Refused commands without a delivered message in between after which the session ends, as in Postfix."""
 
-_SYNCHRONISING = frozenset({"EHLO", "HELO", "DATA", "VRFY", "NOOP"})
-"""Commands that must be the last of a pipelined group (RFC 2920 section 3.1)."""
-
-_VERB = re.compile(rb"[A-Za-z]{1,16}")
-
-
-class SmtpProtocol(SMTP):
-    """One client's conversation. Its state is its own task's; the transport's callbacks only feed the stream."""
-
-    def __init__(self, front: Front) -> None:
-        """Wait for the connection. aiosmtpd's constructor is left out: it costs more than a short session."""
-        self.front = front
-        self.loop = asyncio.get_running_loop()
-        self.transport: asyncio.Transport | None = None
-        self.state = State.CONNECTED
-        self._relay: Relay | None = None
-        self._committed = False
-        self._task: asyncio.Task[None] | None = None
-
-    # ------------------------------------------------------------ the transport's side
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin the session."""
-        self.transport = cast(asyncio.Transport, transport)
-        peer = transport.get_extra_info("peername") or ("0.0.0.0", 0)  # noqa: S104 — a client that has gone already
-        local = transport.get_extra_info("sockname") or ("0.0.0.0", 0)  # noqa: S104 — likewise
-        self.session: Session = Session(self.loop, peer[:2], local[:2])
-        self.stream = ClientStream(self.loop, self.transport)
-        self.front.live.add(self)
-        self._task = spawn(self._handle_client(), name=f"session {self.session.id}", owner=self.front.sessions)
-
-    def data_received(self, data: bytes) -> None:
-        """Feed the stream."""
-        self.stream.received(data)
-
-    def eof_received(self) -> bool:
-        """Keep our side open: a client that half-closed still gets its answers."""
-        self.stream.end()
-        return True
-
-    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 — the transport's signature
-        """End the session, unless the message may already be the upstream's: then its verdict is awaited and logged."""
-        self.stream.lose()
-        if not self._committed and self._task is not None:
-            self._task.cancel()
-
-    def pause_writing(self) -> None:
-        """Stop reading commands until the client reads its replies."""
-        self.stream.pause_writing()
-
-    def resume_writing(self) -> None:
-        """Go on."""
-        self.stream.resume_writing()
-
-    def drain(self) -> None:
-        """Ringback shuts down: say 421 at the next command, which may be now."""
-        self.stream.drain()
-
-    # ------------------------------------------------------------ the session's task
-
-    async def _handle_client(self) -> None:
-        session, reason = self.session, "failed"
-        try:
-            if await self._greet():
-                await self._converse()
-            reason = "quit"
-        except ClientGone:
-            reason = "client gone"
-        except ClientIdle:
-            self._say(replies.IDLE_TOO_LONG)
-            reason = "timeout"
-        except Draining:
-            self._say(replies.SHUTTING_DOWN)
-            reason = "shutdown"
-        except asyncio.CancelledError:
-            reason = "client gone" if self.stream.lost else "shutdown"
-            raise
-        finally:
-            self._end_transaction()
-            self.stream.close()
-            self.front.live.discard(self)
-            tally = session.tally
-            log.info(
-                "session",
-                session=session.id,
-                client=session.client_ip,
-                helo=printable(session.host_name or "", 64),
-                messages=tally.messages,
-                recipients=tally.recipients,
-                errors=tally.errors,
-                seconds=round(self.loop.time() - self._began, 3),
-                ended=reason,
-            )
-
-    async def _greet(self) -> bool:
-        """Run the accept and connect phases and say the banner; tell whether the conversation begins."""
-        self._began = self.loop.time()
-        session, pipeline = self.session, self.front.pipeline
-        session.can_relay = self.front.access.trusts(session)
-        session.context["can_relay"] = "true" if session.can_relay else "false"
-        for phase in (Phase.ACCEPT, Phase.CONNECT):
-            if pipeline.active(phase) and (verdict := await pipeline.run(phase, session)).reply is not None:
-                # A greeting is 220, 421 or 554 (RFC 5321 section 4.3.2): our own failure is no 451 here.
-                self._say(replies.INTERNAL_CLOSING if verdict.reply is replies.INTERNAL else verdict.reply)
-                return False
-        if self.stream.buffer:
-            self._say(replies.SYNCHRONIZATION)
-            return False
-        self._say(Reply(220, (f"{self.front.hostname} ESMTP Ringback".encode(),)))
-        return True
-
-    async def _converse(self) -> None:
-        """Read and do commands until one ends the session."""
-        while True:
-            try:
-                line = await self.stream.line(self.front.settings.command_timeout)
-            except LineTooLong as error:
-                answer = replies.LINE_TOO_LONG
-                if error.endless:
-                    self._say(answer)
-                    return
-            else:
-                answer = await self._do(line)
-            self._say(answer)
-            if answer.close or self._too_many_errors(answer):
-                return
-
-    def _too_many_errors(self, answer: Reply) -> bool:
-        if not answer.permanent:
-            return False
-        self.session.tally.errors += 1
-        if self.session.tally.errors < MOST_ERRORS:
-            return False
-        self._say(replies.TOO_MANY_ERRORS)
-        return True
-
-    async def _do(self, line: bytes) -> Reply:
-        """Do one command line and return its reply; nothing that goes wrong inside leaves here."""
-        body = line[:-2]
-        if line[-2:] != b"\r\n" or b"\r" in body or b"\0" in body:
-            return replies.BARE_LINE_BREAK
-        verb, _, argument = body.partition(b" ")
-        if _VERB.fullmatch(verb) is None:
-            return replies.BAD_SYNTAX
-        command = verb.decode().upper()
-        if (refused := self._refuse(command)) is not None:
-            return refused
-        try:
-            answer = await _METHODS[command](self, argument.strip(b" \t"))
-        except (ClientGone, ClientIdle):
-            raise
-        except Exception as error:
-            log.error("command_failed", session=self.session.id, command=command, exc_info=error)
-            return replies.INTERNAL
-        if answer.accepted and command != "DATA":
-            self.state = NEXT[self.state][command]
-        return answer
-
-    def _refuse(self, command: str) -> Reply | None:
-        """Return why a command cannot be done now, or None."""
-        if command not in _METHODS:
-            return unknown(command)
-        if (refused := out_of_order(self.state, command)) is not None:
-            return refused
-        return replies.SYNCHRONIZATION if command in _SYNCHRONISING and self.stream.buffer else None
-
-    def _say(self, answer: Reply) -> None:
-        self.stream.send(answer.wire)
-
-    def _end_transaction(self) -> None:
-        """Drop the transaction, here and upstream."""
-        if self._relay is not None:
-            self._relay.abort()
-            self._relay = None
-        self.session.transaction = Transaction()
-        self.session.current_recipient = None
-
-    # ------------------------------------------------------------ commands
+class SmtpProtocol(Conversation):
+    """What Ringback does for a client. Its state is its own task's."""
 
     async def smtp_EHLO(self, argument: bytes) -> Reply:
         """EHLO (RFC 5321 section 4.1.1.1)."""
         answer = await self._introduced(argument, extended=True)
         if not answer.accepted:
             return answer
-        limit = self.front.settings.max_message_size
-        offered = [b"PIPELINING", b"ENHANCEDSTATUSCODES", b"SIZE %d" % limit]
+        options = self.session.options
+        offered = [b"PIPELINING", b"ENHANCEDSTATUSCODES", b"SIZE %d" % options.max_message_size]
         offered += [name.encode() for name in ("8BITMIME", "SMTPUTF8") if name in self.front.capabilities()]
-        return Reply(250, (self.front.hostname.encode(), *offered))
+        return Reply(250, (options.hostname.encode(), *offered))
 
     async def smtp_HELO(self, argument: bytes) -> Reply:
         """HELO (RFC 5321 section 4.1.1.1)."""
         answer = await self._introduced(argument, extended=False)
-        return Reply(250, (self.front.hostname.encode(),)) if answer.accepted else answer
+        return Reply(250, (self.session.options.hostname.encode(),)) if answer.accepted else answer
 
     async def _introduced(self, argument: bytes, *, extended: bool) -> Reply:
         session = self.session
@@ -241,11 +55,16 @@ class SmtpProtocol(SMTP):
 
     async def smtp_MAIL(self, argument: bytes) -> Reply:
         """MAIL FROM (RFC 5321 section 4.1.1.2)."""
-        parsed = sender_of(argument, self.front.settings.max_message_size)
+        session = self.session
+        most = session.options.max_receptions_per_connection
+        if most and session.tally.messages >= most:
+            return replies.TOO_MANY_MESSAGES
+        if session.options.require_ehlo and self.state is State.CONNECTED:
+            return replies.EHLO_FIRST
+        parsed = sender_of(argument, session.options)
         if isinstance(parsed, Reply):
             return parsed
         path, parameters = parsed
-        session = self.session
         transaction = session.transaction = Transaction()
         transaction.begin(path, parameters)
         transaction.context |= path_context("mailfrom", path)
@@ -268,12 +87,12 @@ class SmtpProtocol(SMTP):
         """RCPT TO (RFC 5321 section 4.1.1.3)."""
         session = self.session
         transaction = session.transaction
-        path = recipient_of(argument, utf8=transaction.smtp_utf8)
+        path = recipient_of(argument, session.options, utf8=transaction.smtp_utf8)
         if isinstance(path, Reply):
             return path
         if self._full(transaction):
             return replies.TOO_MANY_RECIPIENTS
-        if not self.front.access.admits(session, path):
+        if not admits(session.options, session, path):
             return replies.RELAYING_DENIED
         session.current_recipient = path
         transaction.context |= path_context("rcptto", path)
@@ -286,9 +105,14 @@ class SmtpProtocol(SMTP):
         return answer
 
     def _full(self, transaction: Transaction) -> bool:
-        limit = self.front.settings.max_recipients_per_message
-        taken = len(transaction.recipients)
-        return bool(limit and taken >= limit) or bool(taken and self.front.pipeline.judges_recipients_by_content)
+        """Whether one more recipient is too many: by the limits, or since the content will be judged for one."""
+        options, taken = self.session.options, len(transaction.recipients)
+        most, most_in_all = options.max_recipients_per_message, options.max_recipients_per_connection
+        return (
+            bool(most and taken >= most)
+            or bool(most_in_all and self.session.tally.recipients >= most_in_all)
+            or bool(taken and self.front.pipeline.judges_recipients_by_content)
+        )
 
     async def _judge_recipient(self, path: Path) -> tuple[Reply, Recipient]:
         """Ask policy, then the upstream."""
@@ -365,11 +189,3 @@ class SmtpProtocol(SMTP):
     async def smtp_QUIT(self, argument: bytes) -> Reply:
         """QUIT (RFC 5321 section 4.1.1.10)."""
         return replies.NO_ARGUMENT_WANTED if argument else replies.BYE
-
-
-_METHODS: dict[str, Callable[[SmtpProtocol, bytes], Awaitable[Reply]]] = {
-    name.removeprefix("smtp_"): cast(Any, method)
-    for name, method in vars(SmtpProtocol).items()
-    if name.startswith("smtp_")
-}
-"""aiosmtpd's dispatch, made once for the class. Only what is defined above: its own commands are not offered."""

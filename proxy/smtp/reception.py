@@ -49,7 +49,7 @@ class Reception:
     ) -> None:
         """Start right after the 354."""
         self._front, self._session, self._relay, self._on_commit = front, session, relay, on_commit
-        self._reader = DataReader(stream, front.settings.data_timeout)
+        self._reader = DataReader(stream, session.options.data_timeout)
 
     async def run(self) -> Reply:
         """Return the answer to the dot; whatever is not accepted is aborted upstream.
@@ -104,7 +104,7 @@ class Reception:
         """Refuse what must not go on, after each block and before it is sent."""
         if self._reader.bare_line_break:
             raise Refused(replies.BARE_LINE_BREAK)
-        limit = self._front.settings.max_message_size
+        limit = self._session.options.max_message_size
         if limit and self._reader.size > limit:
             raise Refused(replies.TOO_BIG)
 
@@ -119,7 +119,7 @@ class Reception:
         if raw.startswith(b".") or b"\n." in raw:
             raw = raw.removeprefix(b".").replace(b"\r\n.", b"\r\n")
         passed = (b"\n" + raw).lower().count(b"\nreceived:")
-        if passed > self._front.settings.max_received_headers:
+        if passed > self._session.options.max_received_headers:
             raise Refused(replies.LOOP)
         return MessageHead(raw)
 
@@ -146,9 +146,10 @@ class Reception:
         protocol = "UTF8SMTP" if transaction.smtp_utf8 else "ESMTP" if session.extended_smtp else "SMTP"
         only = f"\r\n\tfor <{transaction.recipients[0].path.text}>" if len(transaction.recipients) == 1 else ""
         number = f"{session.id}.{session.tally.messages}"
+        own_name = session.options.received_hostname or session.options.hostname
         field = (
             f"Received: from {_name_for_trace(session.host_name)} ([{session.client_ip}])\r\n"
-            f"\tby {self._front.hostname} (Ringback) with {protocol} id {number}{only};\r\n"
+            f"\tby {own_name} (Ringback) with {protocol} id {number}{only};\r\n"
             f"\t{_date()}\r\n"
         )
         return field.encode("utf-8", "surrogateescape")

@@ -33,7 +33,7 @@ def ec_inc_counter(frame: Frame, counter: str) -> None:
 
 @sieve_function()
 def ec_error_mode(frame: Frame, mode: str) -> None:
-    """Say what follows a run-time error from here on: `"fail"` (a transient reply) or `"continue"` (the next statement)."""
+    """Say what follows a run-time error from here on: `"fail"`, a transient reply, or `"continue"`."""
     if mode == "fail":
         frame.mode = "fail"
     elif mode == "continue":

@@ -41,11 +41,10 @@ def ec_set_routing_gateway(frame: Frame, address: str) -> None:
 
 @sieve_function()
 def ec_config(frame: Frame, action: str, *path: str) -> Value:
-    """Return the effective value of an option: `ec_config "get" "Gateway"`, `ec_config "get" "Domain" "example.com"
-    "Gateway"`.
+    """Return the effective value of an option: `ec_config "get" "Gateway"`.
 
-    The last argument is the option, those before it the scopes around it. A list option is a list; an option that is
-    not there is empty.
+    The last argument is the option, those before it the scopes around it: `ec_config "get" "Domain" "example.com"
+    "Gateway"`. A list option is a list; an option that is not there is empty.
     """
     if action.lower() not in {"get", "eval"} or not path:
         raise ScriptError(errors.bad_config_action(action))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from sieve import errors
+from sieve.backtracking import SlowPattern, any_pattern
 from sieve.library import Value, sieve_function
+from sieve.patterns import PatternRefusedError
 from sieve.runtime import Frame
 from sieve.values import ScriptError, as_text
 
@@ -54,3 +56,17 @@ def reverse_delim(frame: Frame, delimiter: str, string: str) -> str:
 def ec_tolower(string: str) -> str:
     """Return a string in lower case."""
     return string.lower()
+
+
+@sieve_function()
+async def ec_pcre_match(frame: Frame, string: str, pattern: str) -> tuple[str, ...]:
+    r"""Match a regular expression and return what matched, then what each group did: `[whole, group, ...]`.
+
+    The list is empty if nothing matches: `($all, $user) = ec_pcre_match $address "(.*)@";`.
+    """
+    try:
+        compiled = any_pattern(pattern, frame.settings.limits)
+    except PatternRefusedError as refused:
+        raise ScriptError(errors.not_a_pattern(str(refused))) from None
+    found = await compiled.groups(string) if isinstance(compiled, SlowPattern) else compiled.groups(string)
+    return found or ()

@@ -9,19 +9,16 @@ from dataclasses import dataclass, field
 from ipaddress import ip_network
 from typing import Any, cast
 
-from config import DomainPatterns, Endpoint
+from config import DomainPatterns, Endpoint, Listener, Settings
+from config.diagnostics import Diagnostic
 from proxy.dns import DnsUnavailable, Exchanger, NoSuchDomain, Resolver
+from proxy.modules.base import Services
 from proxy.replies import Reply
 from proxy.session import Session
 from proxy.settings import CoreOptions
-from proxy.smtp.access import RelayControl
-from proxy.smtp.front import Front
-from proxy.smtp.pipeline import PhasePipeline
-from proxy.smtp.protocol import SmtpProtocol
-from proxy.tasks import TaskOwner
 from proxy.upstream.pool import Pool
-from proxy.upstream.relay import UpstreamRelay
-from proxy.validator import PASS, Hook, OnError, Verdict
+from proxy.validator import PASS, Hook, OnError, Validator, Verdict
+from proxy.worker import Assembly, Worker
 from sieve import Need, Phase
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Exchanger as Upstream
@@ -114,53 +111,77 @@ def refuses(code: int, text: str, *, close: bool = False) -> Verdict:
 
 
 @dataclass
-class Stage:
-    """A running front before an upstream."""
+class Given:
+    """A prepared module that brings one validator, or none."""
 
-    front: Front
-    pool: Pool
+    judge: Validator
+    diagnostics: Sequence[Diagnostic] = ()
+
+    def offer(self, services: Services) -> None:
+        """Offer nothing."""
+
+    def validator(self, services: Services) -> Validator:
+        """Return the validator."""
+        del services
+        return self.judge
+
+
+@dataclass
+class Stage:
+    """A running worker before an upstream."""
+
+    worker: Worker
     port: int
-    address: str = "127.0.0.1"
+    address: str
+    clients: list[Conversation] = field(default_factory=list)
+
+    @property
+    def pool(self) -> Pool:
+        return self.worker._pool
+
+    @property
+    def sessions(self) -> int:
+        return len(self.worker._sessions)
+
+    async def connection(self) -> Conversation:
+        """Connect without reading the banner; the connection is closed at the end."""
+        client = await Conversation.connect(self.address, self.port)
+        self.clients.append(client)
+        return client
 
     async def conversation(self) -> Conversation:
-        return await Conversation.open(self.address, self.port)
+        """Connect and read the banner."""
+        client = await self.connection()
+        client.banner = await client.reply()
+        return client
 
     async def greeted(self) -> Conversation:
         client = await self.conversation()
         await client.ehlo()
         return client
 
+    async def ended(self) -> None:
+        """Wait until every session has ended, and what it left to the pool is done."""
+        assert await self.worker._sessions.wait(10)
+        await settled(self.pool)
+
 
 @asynccontextmanager
 async def serving(
-    upstream: Upstream | None = None,
-    *validators: Any,
-    capabilities: frozenset[str] | None = frozenset({"8BITMIME", "SMTPUTF8"}),
-    address: str = "127.0.0.1",
-    names: Names | None = None,
-    **options: Any,
+    upstream: Upstream | None = None, *validators: Validator, address: str = "127.0.0.1", **options: Any
 ) -> AsyncIterator[Stage]:
-    """Serve on an ephemeral port; without an upstream, nothing listens where it should."""
-    settings = core(upstream.port if upstream else 1, **options)
-    loop = asyncio.get_running_loop()
-    pool = Pool(settings, settings.hostname, resolver(names))
-    sessions = TaskOwner("sessions")
-    front = Front(
-        settings=settings,
-        hostname=settings.hostname,
-        pipeline=PhasePipeline(validators),
-        access=RelayControl(settings.relay_domains, settings.relay_hosts),
-        open_relay=lambda session: UpstreamRelay(pool, session),
-        capabilities=lambda: pool.capabilities if capabilities is None else capabilities,
-        sessions=sessions,
-    )
-    server = await loop.create_server(lambda: SmtpProtocol(front), address, 0)
+    """Serve on an ephemeral port; the pool is warm, unless there is no upstream: then nothing listens there."""
+    settings = core(upstream.port if upstream else 1, esmtp_listener=(Listener(address, 0),), **options)
+    worker = Worker(Assembly(settings, cast(Settings, None), [Given(each) for each in validators]))
+    await worker.start()
+    stage = Stage(worker, worker.addresses[0][1], address)
     try:
-        yield Stage(front, pool, server.sockets[0].getsockname()[1], address)
+        await settled(worker._pool)
+        yield stage
     finally:
-        server.close()
-        await sessions.cancel()
-        await pool.close()
+        for client in stage.clients:
+            await client.close()
+        await worker.stop(now=True)
 
 
 async def settled(pool: Pool) -> None:

@@ -253,6 +253,52 @@ def test_once_ends_with_status_1_and_names_the_sample_that_went_wrong() -> None:
     assert re.search(rf"^  wrong +A sender who exists +{re.escape(expected)}", shown, re.MULTILINE)
 
 
+def _fails(preparation: str) -> tuple[int, str, str]:
+    """Run the demonstration in a world that lacks something; return its status and what it printed."""
+    code = f"import sys\n{preparation}\nimport proxy.demo\nsys.exit(proxy.demo.run(once=True))"
+    with _python(code) as demo:
+        shown, complaints = demo.communicate(timeout=PATIENCE)
+    return demo.returncode, shown, complaints
+
+
+def test_without_dnspython_it_says_what_to_install() -> None:
+    assert _fails("sys.modules['dns'] = None") == (
+        69,
+        "",
+        "the demo's DNS server needs the package dnspython: install Ringback with its extra, ringback[demo]\n",
+    )
+
+
+def test_where_loopback_has_one_address_only_it_says_how_to_add_more() -> None:
+    preparation = """
+import errno, os
+from proxy.demo.mailhost import MailHost
+async def start(self, address, port=0):
+    raise OSError(errno.EADDRNOTAVAIL, os.strerror(errno.EADDRNOTAVAIL))
+MailHost.start = start
+"""
+    status, shown, complaints = _fails(preparation)
+    assert (status, shown) == (69, "")
+    assert " ".join(complaints.split()) == (
+        "cannot listen on 127.0.0.2: Cannot assign requested address. "
+        "The demo's exchangers need 127.0.0.2 to 127.0.0.4; "
+        "Linux has them, on macOS and the BSDs add them first: ifconfig lo0 alias 127.0.0.2 (and .3, .4)"
+    )
+
+
+def test_a_configuration_that_does_not_load_is_shown_with_its_mistake(tmp_path: Path) -> None:
+    broken = tmp_path / "ecelerity.conf"
+    broken.write_text("Relay_Domains\n")
+    preparation = f"""
+from pathlib import Path
+import proxy.demo.world as world
+world.shipped_configuration = lambda: Path({str(broken)!r})
+"""
+    status, shown, complaints = _fails(preparation)
+    assert (status, shown) == (78, "")
+    assert complaints.startswith(f"{broken}:1:1: error: `Relay_Domains` stands alone\n")
+
+
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_without_once_it_stays_up_for_mail_by_hand_until_a_signal(ending: signal.Signals) -> None:
     with _python("import sys, proxy.demo; sys.exit(proxy.demo.run(once=False))") as demo:

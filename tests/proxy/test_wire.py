@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 
 import aiosmtplib
 import pytest
-import uvloop
 
 from proxy.replies import Reply
 from proxy.wire import LONGEST_LINE, MOST_LINES, Dial, Refused, ReplyParser, Wire, WireBroken, adopt, dial
@@ -16,11 +15,6 @@ from tests.support.conversation import reset
 from tests.support.exchanger import Act, After, Exchanger, Step, closes, is_silent, says, sends
 
 BOUND = 10.0
-
-
-@pytest.fixture(scope="module", params=["asyncio", "uvloop"])
-def event_loop_policy(request: pytest.FixtureRequest) -> asyncio.AbstractEventLoopPolicy:
-    return uvloop.EventLoopPolicy() if request.param == "uvloop" else asyncio.DefaultEventLoopPolicy()
 
 
 # ---------------------------------------------------------------- the reply reader

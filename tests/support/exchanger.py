@@ -134,7 +134,10 @@ class Dialogue:
     ended: bool = False
     """Whether the connection is gone."""
     sender: str = ""
+    """The MAIL command of the transaction that runs, or of the last one."""
     recipients: list[str] = field(default_factory=list)
+    """The RCPT commands in it that were accepted."""
+    in_transaction: bool = False
 
     def close(self) -> None:
         """Close it from the server's side, as an idle time-out does."""
@@ -312,14 +315,22 @@ class Exchanger:
         dialogue.commands.append(command)
         step = _step(command)
         if step is Step.MAIL:
-            dialogue.sender, dialogue.recipients = command, []
-            dialogue.content_size = 0
+            if dialogue.in_transaction:
+                self.faults.append(f"{command} within a transaction")
+            dialogue.sender, dialogue.recipients, dialogue.content_size = command, [], 0
         await self._note()
         reply = await self._do(dialogue, step, command)
-        if step is Step.RCPT and reply.startswith(b"2"):
+        if step in {Step.EHLO, Step.HELO, Step.RSET}:
+            dialogue.in_transaction = False
+        if not reply.startswith((b"2", b"354")):
+            return
+        if step is Step.MAIL:
+            dialogue.in_transaction = True
+        elif step is Step.RCPT:
             dialogue.recipients.append(command)
-        if step is Step.DATA and reply.startswith(b"354"):
+        elif step is Step.DATA:
             await self._take_content(dialogue, inbox)
+            dialogue.in_transaction = False
 
     async def _take_content(self, dialogue: Dialogue, inbox: _Inbox) -> None:
         inbox.put_back(b"\r\n")  # so that a dot which is the first line ends an empty message
@@ -353,7 +364,7 @@ class Exchanger:
         *,
         before_reply: Callable[[bytes], None] = lambda reply: None,  # noqa: ARG005 - the default does nothing
     ) -> bytes:
-        act = dialogue.script.get(step) or self.act_at(step, command)
+        act = dialogue.script.get(step) or self._out_of_order(dialogue, step) or self.act_at(step, command)
         if act.until is not None and not act.until.is_set():
             await self._hold(dialogue, step, act.until)
         before_reply(act.reply)
@@ -366,6 +377,16 @@ class Exchanger:
         if act.after is not After.GO_ON:
             raise _Gone
         return act.reply
+
+    def _out_of_order(self, dialogue: Dialogue, step: Step) -> Act | None:
+        """Return the refusal of a command that may not come now (RFC 5321, 4.1.4)."""
+        if step is Step.MAIL and dialogue.in_transaction:
+            return says("503 5.5.1 Error: nested MAIL command")
+        if step is Step.RCPT and not dialogue.in_transaction:
+            return says("503 5.5.1 Error: need MAIL command")
+        if step is Step.DATA and not dialogue.recipients:
+            return says("554 5.5.1 Error: no valid recipients")
+        return None
 
     def act_at(self, step: Step, command: str) -> Act:
         """Return what to do at a step; a subclass may decide otherwise each time."""

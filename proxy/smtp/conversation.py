@@ -1,0 +1,240 @@
+"""A conversation's mechanics: aiosmtpd's SMTP class and its `smtp_*` dispatch, over our own reading and order.
+
+A session is one task that reads a command, does it, and queues the reply. aiosmtpd's constructor (95 µs), its
+line-by-line DATA, its one timer and its reply to exceptions (a permanent 500) are not used; see docs/internals.md. The
+commands themselves are in `protocol`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, ClassVar, cast
+
+from aiosmtpd.smtp import SMTP
+
+from proxy import replies
+from proxy.log import get_logger, printable
+from proxy.replies import Reply
+from proxy.session import Session, Transaction
+from proxy.smtp.access import may_send_anywhere
+from proxy.smtp.arguments import banner, unknown
+from proxy.smtp.entrance import Entrance
+from proxy.smtp.front import Front, Relay
+from proxy.smtp.state import NEXT, State, out_of_order
+from proxy.smtp.stream import ClientGone, ClientIdle, ClientStream, Draining, LineTooLong
+from proxy.tasks import spawn
+from sieve import Phase
+
+log = get_logger()
+
+MOST_ERRORS = 20
+"""Refused commands without a delivered message in between after which the session ends, as in Postfix."""
+
+_SYNCHRONISING = frozenset({"EHLO", "HELO", "DATA", "VRFY", "NOOP"})
+"""Commands that must be the last of a pipelined group (RFC 2920 section 3.1)."""
+
+_VERB = re.compile(rb"[A-Za-z]{1,16}")
+
+
+Command = Callable[[Any, bytes], Awaitable[Reply]]
+
+
+class Conversation(SMTP):
+    """One client's conversation. Its state is its own task's; the transport's callbacks only feed the stream."""
+
+    commands: ClassVar[Mapping[str, Command]] = {}
+    """aiosmtpd's dispatch, made once for the class. Only what a subclass defines: aiosmtpd's own are not offered."""
+
+    def __init_subclass__(cls) -> None:
+        """Collect the `smtp_*` methods of a subclass."""
+        cls.commands = {
+            name.removeprefix("smtp_"): method for name, method in vars(cls).items() if name.startswith("smtp_")
+        }
+
+    def __init__(self, front: Front, entrance: Entrance) -> None:
+        """Wait for the connection. aiosmtpd's constructor is left out: it costs more than a short session."""
+        self.front = front
+        self.entrance = entrance
+        self.loop = asyncio.get_running_loop()
+        self.transport: asyncio.Transport | None = None
+        self.state = State.CONNECTED
+        self._relay: Relay | None = None
+        self._committed = False
+        self._task: asyncio.Task[None] | None = None
+
+    # ------------------------------------------------------------ the transport's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin the session."""
+        self.transport = cast(asyncio.Transport, transport)
+        peer = transport.get_extra_info("peername") or ("0.0.0.0", 0)  # noqa: S104 — a client that has gone already
+        local = transport.get_extra_info("sockname") or ("0.0.0.0", 0)  # noqa: S104 — likewise
+        self.session: Session = Session(self.loop, peer[:2], local[:2], self.entrance.options(peer[0]))
+        self.stream = ClientStream(self.loop, self.transport)
+        self._task = spawn(self._handle_client(), name=f"session {self.session.id}", owner=self.front.sessions)
+
+    def data_received(self, data: bytes) -> None:
+        """Feed the stream."""
+        self.stream.received(data)
+
+    def eof_received(self) -> bool:
+        """Keep our side open: a client that half-closed still gets its answers."""
+        self.stream.end()
+        return True
+
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 — the transport's signature
+        """End the session, unless the message may already be the upstream's: then its verdict is awaited and logged."""
+        self.stream.lose()
+        if not self._committed and self._task is not None:
+            self._task.cancel()
+
+    def pause_writing(self) -> None:
+        """Stop reading commands until the client reads its replies."""
+        self.stream.pause_writing()
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self.stream.resume_writing()
+
+    def drain(self) -> None:
+        """Ringback shuts down: say 421 at the next command, which may be now."""
+        self.stream.drain()
+
+    # ------------------------------------------------------------ the session's task
+
+    async def _handle_client(self) -> None:
+        # Counted here and not when the connection was made: a task that is cancelled before its first step has no end.
+        session, reason, began = self.session, "failed", self.loop.time()
+        self.front.live.add(self)
+        self.entrance.sessions += 1
+        try:
+            if await self._greet():
+                await self._converse()
+            reason = "quit"
+        except ClientGone:
+            reason = "client gone"
+        except ClientIdle:
+            self._say(replies.IDLE_TOO_LONG)
+            reason = "timeout"
+        except Draining:
+            self._say(replies.SHUTTING_DOWN)
+            reason = "shutdown"
+        except asyncio.CancelledError:
+            reason = "client gone" if self.stream.lost else "shutdown"
+            raise
+        finally:
+            self._end_transaction()
+            self.stream.close()
+            self.front.live.discard(self)
+            self.entrance.sessions -= 1
+            tally = session.tally
+            log.info(
+                "session",
+                session=session.id,
+                client=session.client_ip,
+                helo=printable(session.host_name or "", 64),
+                messages=tally.messages,
+                recipients=tally.recipients,
+                errors=tally.errors,
+                seconds=round(self.loop.time() - began, 3),
+                ended=reason,
+            )
+
+    async def _greet(self) -> bool:
+        """Run the accept and connect phases and say the banner; tell whether the conversation begins."""
+        session, pipeline = self.session, self.front.pipeline
+        if self.front.stopping:
+            self._say(replies.SHUTTING_DOWN)
+            return False
+        if self._crowded():
+            self._say(replies.TOO_MANY_SESSIONS)
+            return False
+        session.can_relay = may_send_anywhere(session.options, session.client_ip)
+        session.context["can_relay"] = "true" if session.can_relay else "false"
+        for phase in (Phase.ACCEPT, Phase.CONNECT):
+            if pipeline.active(phase) and (verdict := await pipeline.run(phase, session)).reply is not None:
+                # A greeting is 220, 421 or 554 (RFC 5321 section 4.3.2): our own failure is no 451 here.
+                self._say(replies.INTERNAL_CLOSING if verdict.reply is replies.INTERNAL else verdict.reply)
+                return False
+        if self.stream.buffer:
+            self._say(replies.SYNCHRONIZATION)
+            return False
+        self._say(banner(session.options))
+        return True
+
+    def _crowded(self) -> bool:
+        """Whether this session is one more than the address, or the service, shall hold."""
+        options = self.session.options
+        return bool(options.listener_sessions and self.entrance.sessions > options.listener_sessions) or bool(
+            options.service_sessions and len(self.front.live) > options.service_sessions
+        )
+
+    async def _converse(self) -> None:
+        """Read and do commands until one ends the session."""
+        while True:
+            try:
+                line = await self.stream.line(self.session.options.idle_time)
+            except LineTooLong as error:
+                answer = replies.LINE_TOO_LONG
+                if error.endless:
+                    self._say(answer)
+                    return
+            else:
+                answer = await self._do(line)
+            self._say(answer)
+            if answer.close or self._too_many_errors(answer):
+                return
+
+    def _too_many_errors(self, answer: Reply) -> bool:
+        if not answer.permanent:
+            return False
+        self.session.tally.errors += 1
+        if self.session.tally.errors < MOST_ERRORS:
+            return False
+        self._say(replies.TOO_MANY_ERRORS)
+        return True
+
+    async def _do(self, line: bytes) -> Reply:
+        """Do one command line and return its reply; nothing that goes wrong inside leaves here."""
+        body = line[:-2]
+        if body[-1:] in {b" ", b"\t"} and not self.session.options.allow_trailing_whitespace_in_commands:
+            return replies.BAD_SYNTAX
+        if line[-2:] != b"\r\n" or b"\r" in body or b"\0" in body:
+            return replies.BARE_LINE_BREAK
+        verb, _, argument = body.partition(b" ")
+        if _VERB.fullmatch(verb) is None:
+            return replies.BAD_SYNTAX
+        command = verb.decode().upper()
+        if (refused := self._refuse(command)) is not None:
+            return refused
+        try:
+            answer = await self.commands[command](self, argument.strip(b" \t"))
+        except (ClientGone, ClientIdle):
+            raise
+        except Exception as error:
+            log.error("command_failed", session=self.session.id, command=command, exc_info=error)
+            return replies.INTERNAL
+        if answer.accepted and command != "DATA":
+            self.state = NEXT[self.state][command]
+        return answer
+
+    def _refuse(self, command: str) -> Reply | None:
+        """Return why a command cannot be done now, or None."""
+        if command not in self.commands:
+            return unknown(command)
+        if (refused := out_of_order(self.state, command)) is not None:
+            return refused
+        return replies.SYNCHRONIZATION if command in _SYNCHRONISING and self.stream.buffer else None
+
+    def _say(self, answer: Reply) -> None:
+        self.stream.send(answer.wire)
+
+    def _end_transaction(self) -> None:
+        """Drop the transaction, here and upstream."""
+        if self._relay is not None:
+            self._relay.abort()
+            self._relay = None
+        self.session.transaction = Transaction()
+        self.session.current_recipient = None

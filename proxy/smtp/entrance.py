@@ -1,0 +1,48 @@
+"""One listener's door: which options are in force for which client, how many sessions are in, and what greets them.
+
+Options fall back from the client's network to the address, the listener and the global scope, each by itself; sessions
+of the same network share one frozen result.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from functools import lru_cache
+
+from config import Listener
+from config.scopes import Setting
+from proxy.settings import CoreOptions
+
+_CLIENTS_REMEMBERED = 4096
+
+
+class Entrance:
+    """A listener of one worker. `sessions` is its only mutable state; the event loop's thread owns it."""
+
+    def __init__(self, listener: Listener, core: CoreOptions) -> None:
+        """Take the listener and the global options."""
+        self._listener = listener
+        self._core = core
+        self._merged: dict[tuple[int, ...], CoreOptions] = {}
+        self._of_client = lru_cache(maxsize=_CLIENTS_REMEMBERED)(self._merge)
+        self.sessions = 0
+
+    def options(self, client_ip: str) -> CoreOptions:
+        """Return the options in force for a client."""
+        return self._of_client(client_ip)
+
+    def _merge(self, client_ip: str) -> CoreOptions:
+        layers = [layer for layer in self._listener.layers(ipaddress.ip_address(client_ip.partition("%")[0])) if layer]
+        if not layers:
+            return self._core
+        key = tuple(id(layer) for layer in layers)
+        found = self._merged.get(key)
+        if found is None:
+            found = self._merged[key] = self._core.model_copy(update=_values(layers))
+        return found
+
+
+def _values(layers: list[Mapping[str, Setting]]) -> dict[str, object]:
+    """Return the values that the layers set; the first layer decides."""
+    return {name: setting.value for layer in reversed(layers) for name, setting in layer.items()}

@@ -1,0 +1,92 @@
+"""The reference of all functions, made from their declarations: Markdown for all, plain text for one of them."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+from sieve import manual
+from sieve.library import Effect, Library, Parameter, Result, SieveFunction
+from sieve.phases import Need, Phase
+from sieve.values import WANTS, Type
+
+_EVERY = tuple(phase.value for phase in Phase)
+_RESULTS = {Result.NOTHING: "an action", Result.TEST: "a test", Result.VALUE: "a value, which can be tested"}
+
+
+def synopsis(function: SieveFunction) -> str:
+    """Return how a function is written: `ec_action { code } { reason } [ counter ]`."""
+    pieces = [function.name]
+    if function.address_part:
+        pieces.append("[ :all | :localpart | :domain | :user | :detail ]")
+    pieces += [_tag(name, tag) for name, tag in function.tags.items() if name not in function.one_of]
+    if function.one_of:
+        pieces.append("{ " + " | ".join(_written(name, function.tags[name]) for name in function.one_of) + " }")
+    pieces += [_argument(parameter) for parameter in function.parameters]
+    return " ".join(pieces)
+
+
+def _tag(name: str, tag: Parameter) -> str:
+    return f"[ {_written(name, tag)} ]"
+
+
+def _written(name: str, tag: Parameter) -> str:
+    return f":{name}" if tag.type is Type.FLAG else f":{name} {WANTS[tag.type].removeprefix('a ')}"
+
+
+def _argument(parameter: Parameter) -> str:
+    name = parameter.name.replace("_", "-")
+    if parameter.variadic:
+        return f"[ {name} ... ]"
+    return f"{{ {name} }}" if parameter.required else f"[ {name} ]"
+
+
+def legal_in(phases: tuple[str, ...]) -> str:
+    """Return the phases in words."""
+    return "every phase" if phases == _EVERY else ", ".join(phases)
+
+
+def facts(function: SieveFunction) -> list[tuple[str, str]]:
+    """Return what was declared of a function, as name and words."""
+    found = [("Is", _RESULTS[function.result]), ("Legal in", legal_in(function.phases))]
+    if function.terminal:
+        found.append(("Ends", "the phase; a terminal action next to it still runs"))
+    if function.needs & (Need.HEADERS | Need.BODY):
+        found.append(("Needs", "the body" if Need.BODY in function.needs else "the header section"))
+    if function.effect is not Effect.NONE:
+        found.append(("Changes", function.effect.value))
+    if function.module is not None:
+        found.append(("Module", function.module))
+    return found
+
+
+def explain(name: str, library: Library) -> str | None:
+    """Return the manual entry of a function as plain text; None if neither Ringback nor the manual has it."""
+    lowered = name.lower()
+    function = library.get(lowered)
+    if function is None:
+        phases = manual.FUNCTIONS.get(lowered)
+        if phases is None:
+            return None
+        return (
+            f"{lowered}\n\nA function of the manual that Ringback does not have yet.\n\nLegal in  {legal_in(phases)}\n"
+        )
+    listed = facts(function)
+    width = max(len(fact) for fact, _ in listed)
+    lines = [f"{fact:<{width}}  {words}" for fact, words in listed]
+    return "\n".join([synopsis(function), "", function.documentation, "", *lines, ""])
+
+
+def markdown(library: Library) -> str:
+    """Return the reference of the whole library, by name, and the list of what the manual has beyond it."""
+    lines = ["# Sieve++ functions", "", "<!-- Generated from the declarations in sieve/functions. -->", ""]
+    for letter, group in groupby(library, key=lambda each: each.name[0]):
+        links = ", ".join(f"[`{each.name}`](#{each.name})" for each in group)
+        lines.append(f"- **{letter}**: {links}")
+    for function in library:
+        lines += ["", f"## {function.name}", "", f"    {synopsis(function)}", "", function.documentation, ""]
+        lines += [f"- {fact}: {words}" for fact, words in facts(function)]
+    missing = sorted(set(manual.FUNCTIONS) - set(library.functions))
+    lines += ["", "## Not yet in Ringback", "", "These functions of the manual are known by name; a script that uses"]
+    lines += ["one is refused when it is loaded, with a message that says so.", ""]
+    lines += [f"- `{name}` ({legal_in(manual.FUNCTIONS[name])})" for name in missing]
+    return "\n".join(lines) + "\n"
