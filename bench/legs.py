@@ -105,8 +105,8 @@ async def ringback() -> AsyncIterator[Leg]:
         folder = Folder("bench")
         stack.callback(folder.remove)
         setup = Setup(upstream_port=sink.port, nameserver=nameserver.address, exchanger_port=exchanger.port)
-        server = await Ringback(setup, folder.path).start()
-        stack.push_async_callback(server.stop)
+        server = Ringback(setup, folder.path).start()
+        stack.callback(server.stop)
         leg = Leg("Ringback, 1 worker", server.port, sink)
         yield leg
         if exchanger.count("RCPT") != 1:

@@ -102,19 +102,25 @@ class Values:
 
     def _push(self) -> None:
         token = self._lexer.take()
-        if self._open:
-            group = self._open[-1]
-            if group.opener.kind == "<":
+        inner = _Group(token)
+        if self._open and not (outer := self._open[-1]).complained:
+            if outer.opener.kind == "<":
                 self._findings.add(errors.unexpected(token.kind, self._lexer.span(token)))
-            elif group.opener.kind == "[" and group.key is None:
+                inner.complained = True
+            elif outer.opener.kind == "[" and outer.key is None:
                 self._findings.add(errors.key_is_missing(self._lexer.span(token)))
-        self._open.append(_Group(token))
+                inner.complained = True
+        elif self._open:
+            inner.complained = True
+        self._open.append(inner)
 
     def _close(self, end: int) -> Value | None:
         """Close the innermost group; return its value when it was the outermost."""
         group = self._open.pop()
         span = Span(self._source, group.opener.start, end)
-        if group.key is not None:
+        if group.key is not None and not group.assigned and group.entries and not self._begins_its_line(group.key):
+            self._report_extra(group, group.key)
+        elif group.key is not None:
             self._report_key_without_value(group)
         node: Value
         if group.opener.kind == "(":
@@ -214,7 +220,7 @@ class Values:
         if group.entries and following.kind in SCALARS and not following.first:
             after = self._lexer.peek(1).kind
             if after == "=":
-                self._findings.add(errors.extra_word(key.text, group.entries[-1].key.text, key.span))
+                self._report_extra(group, key)
                 return
         group.key, group.assigned = key, False
 
@@ -233,6 +239,16 @@ class Values:
             self._findings.add(errors.equals_twice(group.key.text, span))
         else:
             group.assigned = True
+
+    def _report_extra(self, group: _Group, word: Scalar) -> None:
+        """Report a word that is left over behind an entry's value on the same line."""
+        entry = group.entries[-1]
+        whole = entry.value.span.to(word.span).text
+        self._findings.add(errors.extra_word(word.text, entry.key.text, whole, word.span))
+
+    def _begins_its_line(self, node: Scalar) -> bool:
+        text = self._source.text
+        return not text[text.rfind("\n", 0, node.span.start) + 1 : node.span.start].strip()
 
     def _report_key_without_value(self, group: _Group) -> None:
         key = group.key
@@ -256,6 +272,8 @@ class Values:
 
     def _unclosed(self, token: Token) -> None:
         """Report the innermost bracket, and go back to where the operator meant it to be closed."""
+        if self._lexer.stopped:
+            return
         opener = self._open[-1].opener
         self._findings.add(errors.never_closed(opener.kind, self._lexer.span(opener)))
         resume = self._escape

@@ -54,6 +54,11 @@ def nested_too_deep(deepest: int, span: Span) -> Diagnostic:
     return Diagnostic(f"nested deeper than {deepest} levels; the rest of this file is not read", span)
 
 
+def too_many_words(most: int, span: Span) -> Diagnostic:
+    """A file that is longer than anyone can have meant."""
+    return Diagnostic(f"this file has more than {most} words and signs; the rest of it is not read", span)
+
+
 def too_large(name: str, size: int, largest: int, span: Span | None) -> Diagnostic:
     """A file above the size that is read."""
     return Diagnostic(f"{name} has {size} bytes; no more than {largest} are read", span)
@@ -128,13 +133,11 @@ def value_holds_equals(name: str, span: Span) -> Diagnostic:
     )
 
 
-def extra_word(word: str, name: str, span: Span) -> Diagnostic:
-    """`name = a b`."""
-    return Diagnostic(
-        f"unexpected {word if word[:1] == chr(34) else f'`{word}`'} after the value of `{name}`",
-        span,
-        f'a value with blanks is quoted: {name} = "a b"; a list stands in ( … )',
-    )
+def extra_word(word: str, name: str, whole: str, span: Span) -> Diagnostic:
+    """`name = a b`; `whole` is everything from the value to this word."""
+    meant = " ".join(whole.replace('"', "").split())
+    hint = f'a value with blanks is quoted: {name} = "{meant}"; a list stands in ( … )'
+    return Diagnostic(f"unexpected {_shown(word)} after the value of `{name}`", span, hint)
 
 
 def quoted_name(name: str, span: Span) -> Diagnostic:

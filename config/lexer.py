@@ -30,6 +30,10 @@ END = "end of file"
 LONGEST_STRING = 65_536
 """Characters of a quoted string; the bound keeps the search for a closing quote linear."""
 
+MOST_TOKENS = 250_000
+"""Words and signs of one file. One MiB of ordinary configuration has 105,000; what has more was not written by people,
+and would take longer to refuse than the two seconds that anyone waits."""
+
 _SKIP = re.compile(r"(?:[\s]++|\#[^\n]*+|/\*(?:[^*]++|\*(?!/))*+\*/)*+")
 _COMMENT = re.compile(r"\#[^\n]*+|/\*(?:[^*]++|\*(?!/))*+\*/")
 _WORD = re.compile(r"(?:[^\s\x00-\x1f\x7f\"'#={}()\[\]<>/]++|/(?!\*))++")
@@ -68,6 +72,8 @@ class Lexer:
         self._returns = len(source.text)
         self.last = Token(END, 0, 0, first=True)
         self.comments: list[tuple[int, int]] = []
+        self.stopped = False
+        self._scanned = 0
 
     def peek(self, distance: int = 0) -> Token:
         """Return a token that was not taken yet."""
@@ -92,7 +98,8 @@ class Lexer:
         return True
 
     def stop(self) -> None:
-        """Read no further: what follows cannot be understood."""
+        """Read no further: what follows cannot be understood, or is too much."""
+        self.stopped = True
         self._position = len(self._text)
         self._ahead.clear()
 
@@ -117,6 +124,11 @@ class Lexer:
     def _scan(self) -> Token:
         text = self._text
         start, first = self._skip(self._position)
+        self._scanned += 1
+        if self._scanned > MOST_TOKENS and not self.stopped:
+            self._findings.add(errors.too_many_words(MOST_TOKENS, Span(self._source, start, start + 1)))
+            self.stop()
+            start = len(text)
         while start < len(text) and _CONTROL.match(text, start):
             self._findings.add(errors.unprintable(text[start], Span(self._source, start, start + 1)))
             start, broken = self._skip(_CONTROL.match(text, start).end())  # type: ignore[union-attr]  # just matched

@@ -32,6 +32,9 @@ Client: TypeAlias = IPv4Address | IPv6Address
 
 _HIGHEST_PORT = 65535
 _ADDRESS = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^\s:\[\],~/]*))(?::(?P<port>\d{1,5}))?")
+SOCKET_OPTIONS: Mapping[str, int] = {"listen_backlog": DEFAULT_BACKLOG, "concurrency": 0, "enable": True}
+"""What makes the socket rather than holding for its sessions, with the defaults."""
+
 _OWN = {"listen_backlog": reader_for(int), "concurrency": reader_for(int), "enable": reader_for(bool)}
 _LISTENER = frozenset({"listener", "esmtp_listener"})
 _LISTEN = frozenset({"listen", "listener", "esmtp_listener"})

@@ -80,6 +80,8 @@ def load(path: Path, schema: Schema, search: Sequence[Path] = ()) -> Loaded:
     files = Files(findings, search)
     loading = _Loading(schema, findings)
     for statement in files.read(path):
+        if findings.full:
+            break
         loading.take(statement)
     settings = loading.finish()
     return Loaded(settings, tuple(in_order(findings)), tuple(files.sources))

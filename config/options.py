@@ -180,13 +180,18 @@ def read_option(one: Declared, statement: Option, findings: Findings, model: typ
 def _report(
     found: ErrorDetails, written: Mapping[str, Option], where: str, head: Span | None, findings: Findings
 ) -> None:
-    """Turn what pydantic refused into a diagnostic: at the option's value, else at the stanza's head."""
+    """Turn what pydantic refused into a diagnostic: at the option's value, else at the stanza's head.
+
+    The global scope has no head: there it stands at the last option that the reason names.
+    """
     name = str(found["loc"][0]) if found["loc"] else ""
     if found["type"] == "missing" and head is not None:
         findings.add(errors.option_is_required(name, where, head))
         return
     reason = str(found["ctx"]["error"]) if found["type"] == "value_error" else found["msg"]
     statement = written.get(name)
+    if statement is None and head is None:
+        head = next((each.value.span for option, each in reversed(list(written.items())) if option in reason), None)
     if statement is None:
         findings.add(errors.refused(name, reason, head))
     else:

@@ -86,7 +86,7 @@ class _Parser:
             else:
                 self._unexpected(token)
         end = len(self._source.text)
-        if self._open and not self.findings.full:
+        if self._open and not self.findings.full and not self._lexer.stopped:
             self.left_open = True
             self.findings.add(errors.never_closed("{", self._open[-1].brace))
         while self._open:
@@ -202,9 +202,11 @@ class _Parser:
         if token.kind == "=" and scalar:
             self.findings.add(errors.value_holds_equals(name.text, value))
         elif token.kind in SCALARS:
-            text = self._lexer.text(token)
-            report = errors.semicolon(self._lexer.span(token)) if text == ";" else None
-            self.findings.add(report or errors.extra_word(text, name.text, self._lexer.span(token)))
+            text, span = self._lexer.text(token), self._lexer.span(token)
+            whole = value.to(span).text
+            self.findings.add(
+                errors.semicolon(span) if text == ";" else errors.extra_word(text, name.text, whole, span)
+            )
         else:
             self._unexpected(token)
         self._skip_line()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from config.binding import scopes_of
+from config.listeners import SOCKET_OPTIONS
 from config.momentum import catalogue
 from config.options import Declared, Options, declared
 from config.schema import Schema
@@ -14,6 +15,8 @@ from config.writing import written
 def reference(schema: Schema) -> str:
     """Return every table: the global options, each module's, and where the lines of Momentum differ."""
     parts = ["## Global options\n", options_table(schema.core, scopes=True)]
+    socket = "".join(f"| `{name}` | `{written(default)}` |\n" for name, default in SOCKET_OPTIONS.items())
+    parts += ["Of a listener only, beside the options above:\n", f"| Option | Default |\n| --- | --- |\n{socket}"]
     for spec in schema.modules:
         lines = " or ".join(f"`{kind} {path} NAME {{ … }}`" for kind, path in spec.class_lines)
         parts += [
@@ -74,11 +77,16 @@ def _differences(ours: dict[str, Declared]) -> Iterator[list[str]]:
         old, new = option.default_22, option.default_4x
         if old is None or new is None or old == new:
             continue
-        one = ours.get(option.name)
-        in_force = (
-            "not acted on" if one is None else f"`{written(one.default, one.reader)}`" if one.default else "unset"
-        )
+        in_force = _in_force(option.name, ours)
         yield [f"`{option.name}`", _default(old), _default(new), in_force]
+
+
+def _in_force(name: str, ours: dict[str, Declared]) -> str:
+    if name in SOCKET_OPTIONS:
+        return f"`{SOCKET_OPTIONS[name]}`"
+    if name not in ours:
+        return "not acted on"
+    return "unset" if ours[name].default is None else f"`{written(ours[name].default, ours[name].reader)}`"
 
 
 def _default(text: str) -> str:

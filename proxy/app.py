@@ -12,6 +12,7 @@ from typing import cast
 from config import Schema, Settings
 from config import load as load_configuration
 from config.diagnostics import Diagnostic, has_errors
+from proxy import checks
 from proxy.modules.base import Module, Prepared
 from proxy.modules.sieve_policy.module import SieveModule
 from proxy.modules.smtp_cbv.module import SmtpCbvModule
@@ -43,7 +44,11 @@ def load(path: Path) -> tuple[Assembly, tuple[Diagnostic, ...]]:
     if loaded.settings is None:
         raise ConfigurationRejected(loaded.diagnostics)
     prepared = prepare(loaded.settings)
-    diagnostics = [*loaded.diagnostics, *(found for each in prepared for found in each.diagnostics)]
+    diagnostics = [
+        *loaded.diagnostics,
+        *checks.outside(loaded.settings),
+        *(found for each in prepared for found in each.diagnostics),
+    ]
     if has_errors(diagnostics):
         raise ConfigurationRejected(diagnostics)
     return Assembly(cast(CoreOptions, loaded.settings.core), loaded.settings, prepared), tuple(diagnostics)

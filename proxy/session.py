@@ -132,6 +132,8 @@ class Tally:
     messages: int = 0
     recipients: int = 0
     errors: int = 0
+    junk: int = 0
+    """Errors and commands without purpose since the last delivered message."""
     started: float = field(default_factory=time.monotonic)
 
 

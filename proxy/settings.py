@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import socket
 
-from config import Bytes, DomainPatterns, Endpoint, Listeners, Network, Options, Seconds, option
+from config import Bytes, ConfigPath, DomainPatterns, Endpoint, Listeners, Network, Options, Seconds, option
 
 _INBOUND = ("esmtp_listener", "listener", "listen", "peer")
+_OUTBOUND = ("binding_group", "binding", "domain")
+_BOTH = _INBOUND + _OUTBOUND
 
 
 def own_name() -> str:
@@ -19,7 +21,21 @@ def own_name() -> str:
     return socket.getfqdn()
 
 
-class InboundOptions(Options):
+class TlsOptions(Options):
+    """What TLS is spoken with, towards clients and towards the MTA behind."""
+
+    tls_certificate: ConfigPath | None = option(
+        None, doc="Our certificate, with its chain, a PEM file; set, STARTTLS is offered to clients.", scopes=_BOTH
+    )
+    tls_key: ConfigPath | None = option(
+        None, doc="Its key, a PEM file; TLS_Certificate's own file unless set.", scopes=_BOTH
+    )
+    tls_ciphers: str = option(
+        "", doc="Ciphers up to TLS 1.2, as OpenSSL names them; its choice unless set.", scopes=_BOTH
+    )
+
+
+class InboundOptions(TlsOptions):
     """What holds for clients: the global scope, a listener, an address, or a network of clients."""
 
     hostname: str = option(
@@ -74,7 +90,7 @@ class InboundOptions(Options):
     )
 
 
-class OutboundOptions(Options):
+class OutboundOptions(TlsOptions):
     """What holds towards the MTA behind: the global scope, a binding or a recipient's domain."""
 
     gateway: Endpoint = option(doc="The MTA behind: a host name or an address.")

@@ -16,7 +16,6 @@ from sieve.library import ADDRESS_PARTS, AddressPart, Parameter, Result, SieveFu
 from sieve.matching import COMPARATORS, MATCH_TYPES, NUMERIC, RELATIONAL, RELATIONS, Comparison, MatchType
 from sieve.values import COERCE, WANTS, ScriptError, Type, Value
 
-
 _LITERAL = str | macros.Unknown
 
 

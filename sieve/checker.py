@@ -129,13 +129,16 @@ class Checker:
             if not isinstance(argument, nodes.Tag):
                 self._expression(argument, warn=not places)
         if bound is not None:
-            self._found.calls[call] = bound
-            self._found.needs |= bound.function.needs
-            self._found.effects |= set(Effect) if bound.function.may_end else {bound.function.effect}
+            self._learnt(call, bound)
         if call.name == "ec_include":
             self._flow.shared = True
         elif call.name in _REFUSALS and not call.arguments:
             self._found.diagnostics.append(errors.default_refusal(call.name, call.name_span))
+
+    def _learnt(self, call: nodes.Call, bound: Bound) -> None:
+        self._found.calls[call] = bound
+        self._found.needs |= bound.function.needs
+        self._found.effects |= set(Effect) if bound.function.may_end else {bound.function.effect}
 
     def _function(self, call: nodes.Call) -> SieveFunction | None:
         """Return the function that a call names, if it may stand here."""

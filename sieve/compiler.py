@@ -6,6 +6,7 @@ them run, and the last one ends the phase. A block is a coroutine only where som
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from dataclasses import dataclass
 from typing import Any
@@ -14,11 +15,10 @@ from config.diagnostics import Diagnostic, Source, has_errors
 from sieve import calls, nodes
 from sieve.binding import Bound
 from sieve.cache import ScriptCache
-from sieve.checker import Checker
 from sieve.conditions import Conditions, truth
+from sieve.dialects import DIALECTS, DialectName
 from sieve.expressions import expression, known
 from sieve.library import Library, Result
-from sieve.parser import parse
 from sieve.phases import PROVIDES, Need, Phase
 from sieve.runtime import Code, Frame, Script, Step, async_block, sync_block
 from sieve.settings import ScriptSettings
@@ -46,16 +46,22 @@ def compile_script(
     settings: ScriptSettings = ScriptSettings(),  # noqa: B008 - frozen
     includes: ScriptCache | None = None,
     traced: bool = False,
+    dialect: DialectName = "sieve++",
 ) -> Compiled:
     """Read, check and compile one script for a phase, with the validation modules that are loaded.
 
     All mistakes of the script are found in one run; a script comes back only where there is none. `includes` is where
     `ec_include` finds other scripts; without it that is a run-time error. Only a `traced` script tells what it does.
+    The dialect `rfc5228` is standard Sieve: it has a library and a default comparator of its own.
     """
-    tree, diagnostics = parse(source)
-    checked = Checker(phase, library, modules, settings).run(tree)
+    language = DIALECTS[dialect]
+    known = library if language.library is None else language.library()
+    if language.comparator is not None:
+        settings = dataclasses.replace(settings, default_comparator=language.comparator)
+    tree, diagnostics = language.parse(source)
+    checked = language.checker(phase, known, modules, settings).run(tree)
     diagnostics += [each for each in checked.diagnostics if not _is_echo(each, diagnostics)]
-    body = Compiler(checked.calls, diagnostics, settings, traced=traced).block(tree)
+    body = Compiler(checked.calls, diagnostics, settings, traced=traced, captures=language.captures).block(tree)
     if has_errors(diagnostics):
         return Compiled(None, tuple(diagnostics))
     script = Script(
@@ -67,6 +73,8 @@ def compile_script(
         settings=settings,
         span=tree.span,
         body=body.run,
+        begin=language.begin,
+        finish=language.finish,
         includes=includes,
         compile_included=functools.partial(
             compile_script,
@@ -76,6 +84,7 @@ def compile_script(
             settings=settings,
             includes=includes,
             traced=traced,
+            dialect=dialect,
         ),
     )
     return Compiled(script, tuple(diagnostics))
@@ -90,12 +99,18 @@ class Compiler:
     """Compiles the statements of one script."""
 
     def __init__(
-        self, bound: dict[nodes.Call, Bound], diagnostics: list[Diagnostic], settings: ScriptSettings, *, traced: bool
+        self,
+        bound: dict[nodes.Call, Bound],
+        diagnostics: list[Diagnostic],
+        settings: ScriptSettings,
+        *,
+        traced: bool,
+        captures: bool,
     ) -> None:
         """Look calls up in `bound`; report what only compiling finds."""
         self._bound = bound
         self._traced = traced
-        self._conditions = Conditions(bound, diagnostics, settings.limits, traced=traced)
+        self._conditions = Conditions(bound, diagnostics, settings.limits, traced=traced, captures=captures)
 
     def block(self, block: nodes.Block) -> Code:
         """Return code that runs a block and tells whether the phase ended."""

@@ -10,6 +10,7 @@ from sieve import calls, errors, nodes
 from sieve.backtracking import SlowPattern, any_pattern
 from sieve.binding import Bound
 from sieve.calls import settled
+from sieve.captures import capturing
 from sieve.expressions import expression, known
 from sieve.library import Result
 from sieve.matching import CASEMAP, Comparison, MatchType, counted, predicate
@@ -26,11 +27,18 @@ class Conditions:
     """Compiles the tests of one script."""
 
     def __init__(
-        self, bound: Mapping[nodes.Call, Bound], diagnostics: list[Diagnostic], limits: Limits, *, traced: bool
+        self,
+        bound: Mapping[nodes.Call, Bound],
+        diagnostics: list[Diagnostic],
+        limits: Limits,
+        *,
+        traced: bool,
+        captures: bool,
     ) -> None:
         """Look calls up in `bound` and report patterns that no engine takes, or only the slow one."""
         self._limits = limits
         self._traced = traced
+        self._captures = captures
         self._bound = bound
         self._diagnostics = diagnostics
 
@@ -52,6 +60,8 @@ class Conditions:
 
     def _compared(self, value: Code, comparison: Comparison, key: nodes.Expression) -> Code:
         keys = expression(key, Type.LIST)
+        if self._captures and comparison.match in {MatchType.MATCHES, MatchType.REGEX}:
+            return capturing(value, keys, comparison)
         if comparison.match is MatchType.REGEX:
             return self._regex(value, comparison, keys, key.span)
         if not keys.is_constant:

@@ -257,6 +257,21 @@ def bad_argument(name: str, argument: str, reason: str, span: Span) -> Diagnosti
     return _error(f"{name}: {argument}: {reason}", span)
 
 
+def late_require(span: Span) -> Diagnostic:
+    """`require` behind another statement."""
+    return _error("require must stand before every other statement", span)
+
+
+def unknown_extension(name: str, span: Span, known: Iterable[str]) -> Diagnostic:
+    """`require` of what Ringback does not have."""
+    return _error(f"the extension {name} is not supported", span, _did_you_mean(name, known))
+
+
+def not_required(extension: str, span: Span) -> Diagnostic:
+    """Something of an extension without its `require`."""
+    return _error(f"{span.text} as written here needs the extension {extension}", span, f'require "{extension}" first')
+
+
 # ---------------------------------------------------------------- warnings
 
 
@@ -440,3 +455,13 @@ def pattern_too_slow(seconds: float) -> str:
 def not_a_pattern(reason: str) -> str:
     """A pattern known only at run time that no engine takes."""
     return f"not a regular expression: {reason}"
+
+
+def not_a_zone(text: str) -> str:
+    """A time zone that is not like +0100."""
+    return f"{text[:20]!r} is not a time zone such as +0100"
+
+
+def unknown_date_part(name: str, known: Iterable[str]) -> str:
+    """A part that dates do not have."""
+    return f"{name[:20]!r} is not a part of a date; one of {_listed(known, 'or')}"

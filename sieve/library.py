@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 from types import MappingProxyType, ModuleType
-from typing import Any, NewType
+from typing import Any, Literal, NewType
 
 from sieve import manual
 from sieve.phases import Need, phases_providing
@@ -104,6 +104,9 @@ class SieveFunction:
     one_of: tuple[str, ...]
     """Tags of which exactly one must be given."""
     module: str | None
+    """The validation module that must be loaded for it."""
+    extension: str | None
+    """The extension that a standard script must require for it."""
     documentation: str
 
     @property
@@ -126,6 +129,8 @@ def sieve_function(
     first: bool = False,
     one_of: tuple[str, ...] = (),
     module: str | None = None,
+    dialect: Literal["sieve++", "rfc5228"] = "sieve++",
+    extension: str | None = None,
 ) -> Callable[[Callable[..., Any]], SieveFunction]:
     """Declare a function of the language; its phases are the manual's, else those that provide what it needs.
 
@@ -151,7 +156,7 @@ def sieve_function(
             parameters=positional,
             tags=MappingProxyType(tags),
             address_part=len(tags) != len(keywords),
-            phases=manual.FUNCTIONS.get(own_name) or _phases(needs),
+            phases=(manual.FUNCTIONS.get(own_name) if dialect == "sieve++" else None) or _phases(needs),
             needs=needs,
             effect=effect,
             terminal=terminal,
@@ -159,6 +164,7 @@ def sieve_function(
             first=first,
             one_of=one_of,
             module=module,
+            extension=extension,
             documentation=inspect.cleandoc(run.__doc__ or ""),
         )
 

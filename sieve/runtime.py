@@ -98,6 +98,7 @@ class Frame:
         "code",
         "deadline",
         "depth",
+        "dialect_state",
         "discard",
         "ended",
         "host",
@@ -119,6 +120,7 @@ class Frame:
         self.host = cast(World, host)
         self.script = script
         self.depth = 0
+        self.dialect_state: Any = None
         self.phase = script.phase
         self.at = script.span
         self.settings = settings
@@ -227,6 +229,8 @@ class Script:
     settings: ScriptSettings
     span: Span
     body: Callable[[Frame], Any]
+    begin: Callable[[Frame], None] | None = None
+    finish: Callable[[Frame], None] | None = None
     includes: ScriptCache | None = None
     compile_included: Callable[[Source], Any] | None = None
 
@@ -239,10 +243,14 @@ class Script:
         frame = Frame(host, self)
         frame.trace = trace
         try:
+            if self.begin is not None:
+                self.begin(frame)
             if self.is_async:
                 await self._bounded(frame)
             else:
                 self.body(frame)
+            if self.finish is not None:
+                self.finish(frame)
         except Fault as fault:
             host.script_failed(fault.span.source.name, fault.span.line, fault.reason)
             return Outcome(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
-from proxy.demo.mailhost import ROUTINE, hang_up, one_line
+from proxy.demo.mailhost import ROUTINE, UNREADABLE, hang_up, one_line
 from proxy.demo.timeline import Role, Timeline
 
 PATIENCE = 60.0
@@ -68,7 +68,7 @@ async def send(server: tuple[str, int], letter: Letter, timeline: Timeline, name
         async with asyncio.timeout(PATIENCE):
             await conversation.open(server)
             await conversation.offer(letter, content)
-    except (OSError, TimeoutError, asyncio.IncompleteReadError) as lost:
+    except (OSError, *UNREADABLE) as lost:
         conversation.code, conversation.text = 0, str(lost) or type(lost).__name__
     finally:
         await conversation.close()
@@ -108,7 +108,7 @@ class _Conversation:
             self._write(content.replace(b"\r\n.", b"\r\n..") + b".\r\n")
             await self._hear()
         decided = self.code, self.text
-        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+        with contextlib.suppress(OSError, *UNREADABLE):
             await self._ask("QUIT")
         self.code, self.text = decided
 

@@ -20,6 +20,9 @@ IDLE = 60.0
 EXTENSIONS = ("PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE 10485760")
 
 
+UNREADABLE = (asyncio.IncompleteReadError, asyncio.LimitOverrunError)
+"""What reading a line raises when the peer has gone, or never ends the line."""
+
 ROUTINE = frozenset({"EHLO", "HELO", "QUIT"})
 """Commands that look alike in every conversation."""
 
@@ -109,7 +112,7 @@ class MailHost:
         self.connected.set()
         try:
             # A cancelled conversation is the demonstration closing down: asyncio.streams would report it as an error.
-            with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            with contextlib.suppress(OSError, *UNREADABLE, asyncio.CancelledError):
                 if self._silent:
                     await self._say_nothing(reader)
                 else:

@@ -36,6 +36,9 @@ ARROWS, PLAIN_ARROWS = ("─▸", "◂─"), ("->", "<-")
 
 WIDEST_PARTIES = max(len(f"  Ringback -> {domain.exchanger}") for domain in DOMAINS)
 
+MOST_SHOWN = 4096
+"""Bytes of a message that are shown."""
+
 REPLY_STYLES = {"2": "green", "3": "green", "4": "yellow", "5": "bold red"}
 """By the first digit of a reply."""
 
@@ -96,8 +99,10 @@ class Screen:
         """Show a message as the upstream received it."""
         sender = delivery.sender or "<>"
         title = f"what the upstream received: {sender} to {', '.join(delivery.recipients)}"
-        content = Text(delivery.content.decode("utf-8", "backslashreplace").rstrip())
-        panel = Panel(content, title=Text(title), title_align="left", border_style=HUES[Role.UPSTREAM], expand=False)
+        content = Text(_visible(_beginning(delivery.content)))
+        panel = Panel(
+            content, title=Text(_visible(title)), title_align="left", border_style=HUES[Role.UPSTREAM], expand=False
+        )
         self._console.print(Padding(panel, (1, 0, 0, 2)))
 
     def verdict(self, checks: Sequence[Check]) -> None:
@@ -192,11 +197,25 @@ def _words(event: Event) -> Text:
     if event.role is Role.RINGBACK:
         return Text(event.text, HUES[event.role])
     if not event.spoken:
-        return Text(f"({event.text})", "italic dim")
+        return Text(f"({_visible(event.text)})", "italic dim")
     is_reply = event.to_peer == (event.role is Role.CLIENT)
     if event.role is Role.NAMESERVER or not is_reply:
-        return Text(event.text)
-    return Text(event.text, REPLY_STYLES.get(event.text[:1], ""))
+        return Text(_visible(event.text))
+    return Text(_visible(event.text), REPLY_STYLES.get(event.text[:1], ""))
+
+
+def _visible(text: str) -> str:
+    """Return foreign text with control characters escaped, so that no message can drive the terminal."""
+    return "".join(
+        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode() for char in text
+    )
+
+
+def _beginning(content: bytes) -> str:
+    """Return a message's first lines, as many as fit a screen."""
+    text = content[:MOST_SHOWN].decode("utf-8", "backslashreplace").replace("\r\n", "\n").expandtabs().rstrip()
+    left_out = len(content) - MOST_SHOWN
+    return text if left_out <= 0 else f"{text}\n... and {left_out} bytes more"
 
 
 def _own_command() -> str:

@@ -13,7 +13,7 @@ from proxy.settings import CoreOptions
 from proxy.smtp.address import BadParameter, BadPath, parse_argument
 
 _BODIES = frozenset({"7BIT", "8BITMIME"})
-_KNOWN_ELSEWHERE = frozenset({"STARTTLS", "AUTH", "BDAT", "EXPN", "ETRN", "TURN", "SEND", "SOML", "SAML"})
+_KNOWN_ELSEWHERE = frozenset({"AUTH", "BDAT", "EXPN", "ETRN", "TURN", "SEND", "SOML", "SAML"})
 _HTTP = frozenset({"GET", "POST", "CONNECT", "HEAD", "PUT", "OPTIONS"})
 _MOST_DIGITS = 20
 """Of SIZE's value (RFC 1870 section 4)."""
@@ -83,6 +83,12 @@ def path_context(prefix: str, path: Path) -> dict[str, str]:
         f"{prefix}_localpart": path.local_part,
         f"{prefix}_domain": path.domain,
     }
+
+
+def tls_context(cipher: tuple[str, str, int] | None) -> dict[str, str]:
+    """Return the context variables of a session that is encrypted."""
+    name, _, bits = cipher or ("", "", 0)
+    return {"tls": "true", "tls_cipher": name, "tls_cipher_usebits": str(bits)}
 
 
 def banner(options: CoreOptions) -> Reply:

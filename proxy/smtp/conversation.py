@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import ssl
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar, cast
 
@@ -19,11 +20,12 @@ from proxy.log import get_logger, printable
 from proxy.replies import Reply
 from proxy.session import Session, Transaction
 from proxy.smtp.access import may_send_anywhere
-from proxy.smtp.arguments import banner, unknown
+from proxy.smtp.arguments import banner, tls_context, unknown
 from proxy.smtp.entrance import Entrance
 from proxy.smtp.front import Front, Relay
 from proxy.smtp.state import NEXT, State, out_of_order
 from proxy.smtp.stream import ClientGone, ClientIdle, ClientStream, Draining, LineTooLong
+from proxy.smtp.tls import HANDSHAKE_SECONDS
 from proxy.tasks import spawn
 from sieve import Phase
 
@@ -32,13 +34,17 @@ log = get_logger()
 MOST_ERRORS = 20
 """Refused commands without a delivered message in between after which the session ends, as in Postfix."""
 
-_SYNCHRONISING = frozenset({"EHLO", "HELO", "DATA", "VRFY", "NOOP"})
+MOST_JUNK = 100
+"""Commands without purpose (RSET, NOOP, VRFY, HELP, EHLO again) after which each counts as an error, as in Postfix."""
+
+_JUNK = frozenset({"RSET", "NOOP", "VRFY", "HELP", "EHLO", "HELO"})
+_SYNCHRONISING = frozenset({"EHLO", "HELO", "DATA", "VRFY", "NOOP", "STARTTLS"})
 """Commands that must be the last of a pipelined group (RFC 2920 section 3.1)."""
 
 _VERB = re.compile(rb"[A-Za-z]{1,16}")
 
 
-Command = Callable[[Any, bytes], Awaitable[Reply]]
+Command = Callable[[Any, bytes], Awaitable[Reply | None]]
 
 
 class Conversation(SMTP):
@@ -80,9 +86,9 @@ class Conversation(SMTP):
         self.stream.received(data)
 
     def eof_received(self) -> bool:
-        """Keep our side open: a client that half-closed still gets its answers."""
+        """Keep our side open: a client that half-closed still gets its answers. TLS knows no half-closing."""
         self.stream.end()
-        return True
+        return self.session.ssl is None
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 — the transport's signature
         """End the session, unless the message may already be the upstream's: then its verdict is awaited and logged."""
@@ -97,6 +103,27 @@ class Conversation(SMTP):
     def resume_writing(self) -> None:
         """Go on."""
         self.stream.resume_writing()
+
+    async def secure(self, context: ssl.SSLContext) -> None:
+        """Shake hands and forget all that was said in the clear (RFC 3207 section 4.2).
+
+        Raises:
+            ClientGone: the handshake failed; there is nobody to answer to.
+        """
+        self.stream.flush()
+        try:
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
+                transport = await self.loop.start_tls(self.stream.transport, self, context, server_side=True)
+        except (OSError, ssl.SSLError) as error:
+            log.info("tls_failed", session=self.session.id, client=self.session.client_ip, reason=printable(str(error)))
+            raise ClientGone from error
+        if transport is None:
+            raise ClientGone
+        self.transport = self.stream.transport = transport
+        session = self.session
+        session.ssl = {"cipher": transport.get_extra_info("cipher")}
+        session.host_name, session.extended_smtp = None, False
+        session.context |= tls_context(session.ssl["cipher"])
 
     def drain(self) -> None:
         """Ringback shuts down: say 421 at the next command, which may be now."""
@@ -174,6 +201,7 @@ class Conversation(SMTP):
     async def _converse(self) -> None:
         """Read and do commands until one ends the session."""
         while True:
+            answer: Reply | None
             try:
                 line = await self.stream.line(self.session.options.idle_time)
             except LineTooLong as error:
@@ -183,42 +211,52 @@ class Conversation(SMTP):
                     return
             else:
                 answer = await self._do(line)
+            if answer is None:
+                continue
             self._say(answer)
             if answer.close or self._too_many_errors(answer):
                 return
 
     def _too_many_errors(self, answer: Reply) -> bool:
-        if not answer.permanent:
-            return False
-        self.session.tally.errors += 1
-        if self.session.tally.errors < MOST_ERRORS:
-            return False
-        self._say(replies.TOO_MANY_ERRORS)
-        return True
+        tally = self.session.tally
+        if answer.permanent or tally.junk > MOST_JUNK:
+            tally.errors += 1
+            if tally.errors >= MOST_ERRORS:
+                self._say(replies.TOO_MANY_ERRORS)
+                return True
+        return False
 
-    async def _do(self, line: bytes) -> Reply:
-        """Do one command line and return its reply; nothing that goes wrong inside leaves here."""
-        body = line[:-2]
-        if body[-1:] in {b" ", b"\t"} and not self.session.options.allow_trailing_whitespace_in_commands:
-            return replies.BAD_SYNTAX
-        if line[-2:] != b"\r\n" or b"\r" in body or b"\0" in body:
-            return replies.BARE_LINE_BREAK
-        verb, _, argument = body.partition(b" ")
-        if _VERB.fullmatch(verb) is None:
-            return replies.BAD_SYNTAX
-        command = verb.decode().upper()
+    async def _do(self, line: bytes) -> Reply | None:
+        """Do one command line and return its reply, None where it was given; nothing that goes wrong leaves here."""
+        found = self._parse(line)
+        if isinstance(found, Reply):
+            return found
+        command, argument = found
         if (refused := self._refuse(command)) is not None:
             return refused
+        self.session.tally.junk += command in _JUNK
         try:
-            answer = await self.commands[command](self, argument.strip(b" \t"))
+            answer = await self.commands[command](self, argument)
         except (ClientGone, ClientIdle):
             raise
         except Exception as error:
             log.error("command_failed", session=self.session.id, command=command, exc_info=error)
             return replies.INTERNAL
-        if answer.accepted and command != "DATA":
+        if answer is not None and answer.accepted and command != "DATA":
             self.state = NEXT[self.state][command]
         return answer
+
+    def _parse(self, line: bytes) -> tuple[str, bytes] | Reply:
+        """Part a line into the command, in capitals, and its argument; or say why it is none."""
+        body = line[:-2]
+        if line[-2:] != b"\r\n" or b"\r" in body or b"\0" in body:
+            return replies.BARE_LINE_BREAK
+        if body[-1:] in {b" ", b"\t"} and not self.session.options.allow_trailing_whitespace_in_commands:
+            return replies.BAD_SYNTAX
+        verb, _, argument = body.partition(b" ")
+        if _VERB.fullmatch(verb) is None:
+            return replies.BAD_SYNTAX
+        return verb.decode().upper(), argument.strip(b" \t")
 
     def _refuse(self, command: str) -> Reply | None:
         """Return why a command cannot be done now, or None."""

@@ -7,12 +7,13 @@ of the same network share one frozen result.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
-from functools import lru_cache
+from collections.abc import Iterable, Mapping
+from functools import cached_property, lru_cache
 
 from config import Listener
 from config.scopes import Setting
 from proxy.settings import CoreOptions
+from proxy.smtp.tls import ServerCertificate, certificate_of
 
 _CLIENTS_REMEMBERED = 4096
 
@@ -27,13 +28,23 @@ class Entrance:
         self._merged: dict[tuple[int, ...], CoreOptions] = {}
         self._of_client = lru_cache(maxsize=_CLIENTS_REMEMBERED)(self._merge)
         self.sessions = 0
+        self.own_options = self._in_force(listener.layers(None))
+        """The options of the listener itself, whoever the client."""
+
+    @cached_property
+    def certificate(self) -> ServerCertificate | None:
+        """What TLS is offered with; loading the configuration has seen to it that it can be used."""
+        return certificate_of(self.own_options)
 
     def options(self, client_ip: str) -> CoreOptions:
         """Return the options in force for a client."""
         return self._of_client(client_ip)
 
     def _merge(self, client_ip: str) -> CoreOptions:
-        layers = [layer for layer in self._listener.layers(ipaddress.ip_address(client_ip.partition("%")[0])) if layer]
+        return self._in_force(self._listener.layers(ipaddress.ip_address(client_ip.partition("%")[0])))
+
+    def _in_force(self, all_layers: Iterable[Mapping[str, Setting]]) -> CoreOptions:
+        layers = [layer for layer in all_layers if layer]
         if not layers:
             return self._core
         key = tuple(id(layer) for layer in layers)

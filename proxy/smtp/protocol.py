@@ -31,6 +31,8 @@ class SmtpProtocol(Conversation):
         options = self.session.options
         offered = [b"PIPELINING", b"ENHANCEDSTATUSCODES", b"SIZE %d" % options.max_message_size]
         offered += [name.encode() for name in ("8BITMIME", "SMTPUTF8") if name in self.front.capabilities()]
+        if self.entrance.certificate is not None and self.session.ssl is None:
+            offered.append(b"STARTTLS")
         return Reply(250, (options.hostname.encode(), *offered))
 
     async def smtp_HELO(self, argument: bytes) -> Reply:
@@ -52,6 +54,20 @@ class SmtpProtocol(Conversation):
         self._end_transaction()
         session.host_name, session.extended_smtp = name, extended
         return replies.OK
+
+    async def smtp_STARTTLS(self, argument: bytes) -> Reply | None:
+        """STARTTLS (RFC 3207). What was pipelined behind it has ended the session already."""
+        if self.entrance.certificate is None:
+            return replies.NOT_IMPLEMENTED
+        if argument:
+            return replies.NO_ARGUMENT_WANTED
+        if self.session.ssl is not None:
+            return replies.TLS_ACTIVE
+        self._end_transaction()
+        self._say(replies.READY_FOR_TLS)
+        await self.secure(self.entrance.certificate.context())
+        self.state = State.SECURED
+        return None
 
     async def smtp_MAIL(self, argument: bytes) -> Reply:
         """MAIL FROM (RFC 5321 section 4.1.1.2)."""
@@ -146,7 +162,7 @@ class SmtpProtocol(Conversation):
             self._end_transaction()
             self.state = State.READY
         if answer.accepted:
-            session.tally.errors = 0
+            session.tally.errors = session.tally.junk = 0
         return answer
 
     def _commit(self) -> None:

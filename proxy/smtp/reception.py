@@ -144,6 +144,8 @@ class Reception:
         session = self._session
         transaction = session.transaction
         protocol = "UTF8SMTP" if transaction.smtp_utf8 else "ESMTP" if session.extended_smtp else "SMTP"
+        if session.ssl is not None:
+            protocol += "S"  # RFC 3848, RFC 6531 section 4.3
         only = f"\r\n\tfor <{transaction.recipients[0].path.text}>" if len(transaction.recipients) == 1 else ""
         number = f"{session.id}.{session.tally.messages}"
         own_name = session.options.received_hostname or session.options.hostname

@@ -17,6 +17,8 @@ class State(Enum):
 
     CONNECTED = auto()
     """Greeted by us; the client has not introduced itself. MAIL is taken all the same, as Momentum does."""
+    SECURED = auto()
+    """TLS has begun: what the client said before is forgotten, and it must introduce itself again (RFC 3207)."""
     READY = auto()
     """After EHLO or HELO, no transaction begun."""
     SENDER = auto()
@@ -33,12 +35,20 @@ NEXT: dict[State, dict[str, State]] = {
         "HELO": State.READY,
         "RSET": State.CONNECTED,
         "MAIL": State.SENDER,
+        "STARTTLS": State.SECURED,
+    },
+    State.SECURED: {
+        "EHLO": State.READY,
+        "HELO": State.READY,
+        "RSET": State.SECURED,
+        "STARTTLS": State.SECURED,
     },
     State.READY: {
         "EHLO": State.READY,
         "HELO": State.READY,
         "RSET": State.READY,
         "MAIL": State.SENDER,
+        "STARTTLS": State.SECURED,
     },
     State.SENDER: {
         "EHLO": State.READY,
@@ -58,6 +68,7 @@ for _state, _moves in NEXT.items():
     _moves.update(dict.fromkeys(_ALWAYS, _state))
 
 _OUT_OF_ORDER: dict[str, Reply] = {
+    "STARTTLS": replies.IN_TRANSACTION,
     "MAIL": replies.NESTED_MAIL,
     "RCPT": replies.NO_MAIL_YET,
     "DATA": replies.NO_MAIL_YET,
@@ -68,6 +79,8 @@ def out_of_order(state: State, command: str) -> Reply | None:
     """Return the reply to a command that `state` does not allow, or None where it is legal."""
     if command in NEXT[state]:
         return None
+    if state is State.SECURED:
+        return replies.EHLO_FIRST
     if command == "DATA" and state is State.SENDER:
         return replies.NO_RECIPIENTS_YET
     return _OUT_OF_ORDER[command]

@@ -15,6 +15,9 @@ LONGEST_COMMAND = 2048
 MOST_DISCARDED = 64 * 1024
 """Octets of an endless command that are passed over before the session is closed."""
 
+LINES_IN_A_TURN = 50
+"""Pipelined commands that are done before other sessions have their turn."""
+
 HIGH_WATER = 256 * 1024
 LOW_WATER = 64 * 1024
 
@@ -43,8 +46,8 @@ class ClientStream:
     """Reads and writes for one session; a single task reads."""
 
     __slots__ = (
-        "_deadline", "_flush_scheduled", "_interruptible", "_loop", "_outgoing", "_reading_paused", "_timer", "_waiter",
-        "_writable", "buffer", "draining", "ended", "lost", "transport",
+        "_deadline", "_flush_scheduled", "_interruptible", "_lines_in_turn", "_loop", "_outgoing", "_reading_paused",
+        "_timer", "_waiter", "_writable", "buffer", "draining", "ended", "lost", "transport",
     )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport) -> None:
@@ -58,6 +61,7 @@ class ClientStream:
         self.draining = False
         self._waiter: asyncio.Future[None] | None = None
         self._interruptible = False
+        self._lines_in_turn = 0
         self._deadline: float | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._outgoing: list[bytes] = []
@@ -78,6 +82,11 @@ class ClientStream:
         """
         buffer, searched = self.buffer, 0
         deadline = self._loop.time() + seconds
+        self._lines_in_turn += 1
+        if self._lines_in_turn >= LINES_IN_A_TURN:
+            # A full buffer of commands that need no I/O held the whole worker for half a second when measured.
+            self._lines_in_turn = 0
+            await self._let_others(deadline)
         while (at := buffer.find(b"\n", searched)) < 0:
             searched = len(buffer)
             if searched > LONGEST_COMMAND:
@@ -101,12 +110,20 @@ class ClientStream:
         self.consume(at + 1)
         raise LineTooLong(endless=False)
 
+    async def _let_others(self, deadline: float) -> None:
+        """Give the loop a turn, and the client time to read what it was answered."""
+        self.flush()
+        await asyncio.sleep(0)
+        if self._writable is not None:
+            await self._wait(self._writable, deadline)
+
     async def more(self, deadline: float, *, interruptible: bool = False) -> None:
         """Wait for bytes beyond those in the buffer, until `deadline` by the loop's clock; our replies go out first.
 
         Raises:
             ClientGone, ClientIdle, and Draining where `interruptible`.
         """
+        self._lines_in_turn = 0
         self.flush()
         if self._writable is not None:
             await self._wait(self._writable, deadline)

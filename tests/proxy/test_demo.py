@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import re
 import signal
 import smtplib
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,13 +18,16 @@ import dns.flags
 import dns.message
 import dns.rcode
 import pytest
+from rich.console import Console
 
 from proxy.demo import samples
 from proxy.demo.client import Letter, Outcome, send
 from proxy.demo.mailhost import Delivery, MailHost, hang_up
 from proxy.demo.nameserver import MailDomain, Nameserver
 from proxy.demo.samples import Check, Observed, judge
+from proxy.demo.screen import Screen
 from proxy.demo.timeline import Role, Timeline
+from proxy.demo.world import World
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 60.0
@@ -210,6 +215,44 @@ def test_a_second_client_that_had_to_wait_is_noticed() -> None:
     assert [check.sentence for check in judge(sample, seen) if not check.held] == [
         "the second client was served while the first one waited"
     ]
+
+
+# ---------------------------------------------------------------- the screen
+
+
+def _shown(show: Callable[[Screen], None]) -> str:
+    paper = io.StringIO()
+    show(Screen(Console(file=paper, width=100, color_system=None)))
+    return paper.getvalue()
+
+
+def test_a_message_cannot_drive_the_terminal() -> None:
+    delivery = Delivery(
+        "a\x1b[2J@staff.example", ("anna@example.com",), b"Subject: \x1b]0;gotcha\x07\r\n\r\n[bold]\xff\r\n"
+    )
+    shown = _shown(lambda screen: screen.delivery(delivery))
+    assert "a\\x1b[2J@staff.example to anna@example.com" in shown
+    assert "Subject: \\x1b]0;gotcha\\x07" in shown
+    assert "[bold]\\xff" in shown
+    assert "\x1b" not in shown
+
+
+def test_a_long_message_is_shown_from_its_beginning() -> None:
+    delivery = Delivery("", ("anna@example.com",), b"x" * 5000)
+    shown = _shown(lambda screen: screen.delivery(delivery))
+    assert shown.count("x") == 4096 + 1  # the x of example.com
+    assert "... and 904 bytes more" in shown
+
+
+def test_commands_to_copy_are_whole_however_narrow_the_terminal() -> None:
+    paper = io.StringIO()
+    screen = Screen(Console(file=paper, width=40))
+    world = World(Timeline(), MailHost("upstream", Role.UPSTREAM, Timeline(), verdict=str), {})
+    world.address, world.configuration = ("127.0.0.1", 12345), Path("/tmp/ringback-demo-12345678/ecelerity.conf")
+    screen.by_hand(world)
+    lines = [line.strip() for line in paper.getvalue().splitlines()]
+    assert "swaks --server 127.0.0.1:12345 --from phantom@staff.example --to anna@example.com" in lines
+    assert "ringback probe phantom@staff.example -c /tmp/ringback-demo-12345678/ecelerity.conf" in lines
 
 
 # ---------------------------------------------------------------- the whole

@@ -581,3 +581,17 @@ async def test_a_shutdown_says_421_to_a_client_between_commands() -> None:
         await stage.worker.stop()
         assert await client.reply() == "421 4.3.2 Service shutting down, try again"
         assert await closed(client)
+
+
+async def test_a_client_with_very_many_commands_lets_the_others_have_their_turn() -> None:
+    async with serving() as stage:
+        client = await stage.greeted()
+        (session,) = stage.worker.front.live
+        session.stream.received(b"RSET\r\n" * 10_000)
+        turns = 0
+        async with asyncio.timeout(10):
+            while session.stream.buffer:
+                await asyncio.sleep(0)
+                turns += 1
+        assert turns >= 10
+        assert await client.reply() == "250 2.0.0 OK"

@@ -19,7 +19,7 @@ from typing import Any, Self
 from tests.support.conversation import Conversation
 from tests.support.programs import Program, accepts_connections, free_port
 from tests.support.servers import MAIL_DOMAIN
-from tests.support.waiting import BOUND, eventually
+from tests.support.waiting import BOUND
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -131,20 +131,22 @@ class Ringback:
         return self.setup.listen_port
 
     @property
+    def upstream_port(self) -> int:
+        """The port where it expects the MTA behind."""
+        return self.setup.upstream_port
+
+    @property
     def program(self) -> Program:
         """Its process."""
         assert self._program is not None, "not started"
         return self._program
 
-    async def start(self) -> Self:
+    def start(self) -> Self:
         """Start it and wait until it accepts connections."""
         arguments = command("serve", "-c", str(self.configuration))
         self._program = program = Program(arguments, folder=self.folder, name="serve", environment=environment())
         try:
-            await eventually(
-                lambda: not program.is_running or accepts_connections("127.0.0.1", self.port), "ringback listens"
-            )
-            assert program.is_running, f"ringback ended with {program.process.returncode}:\n{program.printed()}"
+            program.wait_ready(lambda: accepts_connections("127.0.0.1", self.port))
         except BaseException:
             program.stop(within=0)
             raise
@@ -158,9 +160,14 @@ class Ringback:
         """Wait for its end and return the exit status."""
         return await asyncio.to_thread(self.program.wait, within=within)
 
-    async def stop(self) -> int:
-        """Send SIGTERM, wait, kill what is left; return the exit status."""
-        return await asyncio.to_thread(self.program.stop)
+    def stop(self) -> None:
+        """Send SIGTERM and see it end cleanly.
+
+        Raises:
+            AssertionError: the exit status was not 0, or it had to be killed.
+        """
+        status = self.program.stop()
+        assert status == 0, f"exit status {status} after SIGTERM:\n{self.program.printed()[-3000:]}"
 
     async def conversation(self, *, source: str | None = None) -> Conversation:
         """Connect as a client, from another loopback address if one is given, and read the banner."""

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.programs import free_port
+from tests.support.ringback import Ringback, Setup
 from tests.support.servers import Dnsmasq, Postfix
 from tests.system.stage import ZONE, Stage
 
@@ -22,6 +24,19 @@ def postfix() -> Iterator[Postfix]:
 def nameserver() -> Iterator[Dnsmasq]:
     with Dnsmasq(ZONE) as server:
         yield server
+
+
+@pytest.fixture(scope="module")
+def ringback(nameserver: Dnsmasq, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ringback]:
+    """One Ringback for a whole module: it lives through every fault of its tests, and ends cleanly after the last.
+
+    Each test puts its own upstream where this one expects it; senders are null, so that no verdict is remembered.
+    """
+    setup = Setup(upstream_port=free_port(), nameserver=nameserver.address)
+    server = Ringback(setup, tmp_path_factory.mktemp("ringback"))
+    server.start()
+    yield server
+    server.stop()
 
 
 @pytest.fixture

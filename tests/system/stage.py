@@ -54,12 +54,11 @@ AWKWARD_MESSAGE = (
 class Stage:
     """What one test puts up; everything is taken down at its end."""
 
-    def __init__(self, stack: AsyncExitStack, folder: Path, nameserver: Dnsmasq | None) -> None:
+    def __init__(self, stack: AsyncExitStack, folder: Path, nameserver: Dnsmasq) -> None:
         """Begin with an empty stage."""
         self._stack = stack
         self._folder = folder
         self._nameserver = nameserver
-        self._down: list[socket.socket] = []
         self.exchanger_port = free_port(*ADDRESSES.values())
         self.servers: list[Exchanger] = []
 
@@ -74,20 +73,20 @@ class Stage:
         made = Exchanger(ADDRESSES[domain], self.exchanger_port, script=script, recipients=recipients)
         return await self.put_up(made)
 
-    async def upstream(self, **parts: Any) -> Exchanger:
-        """Put up a scripted upstream, with the parts of an `Exchanger`."""
-        return await self.put_up(Exchanger(**parts))
+    async def upstream(self, behind: Ringback | None = None, **parts: Any) -> Exchanger:
+        """Put up a scripted upstream, with the parts of an `Exchanger`, where a running Ringback expects it if given."""
+        return await self.put_up(Exchanger(port=0 if behind is None else behind.upstream_port, **parts))
 
-    async def ringback(self, upstream_port: int, **parts: Any) -> Ringback:
+    def ringback(self, upstream_port: int, **parts: Any) -> Ringback:
         """Start Ringback with the customer's configuration, changed by the given parts of a `Setup`."""
         setup = Setup(
             upstream_port=upstream_port,
-            nameserver="127.0.0.1:9" if self._nameserver is None else self._nameserver.address,
+            nameserver=self._nameserver.address,
             exchanger_port=self.exchanger_port,
             **parts,
         )
-        ringback = await Ringback(setup, self._folder).start()
-        self._stack.push_async_callback(_end, ringback)
+        ringback = Ringback(setup, self._folder).start()
+        self._stack.callback(ringback.stop)
         return ringback
 
     def nobody_listens(self, address: str = "127.0.0.1") -> int:
@@ -102,9 +101,3 @@ class Stage:
         """Start a server that stays until the end of the test."""
         self.servers.append(server)
         return await self._stack.enter_async_context(server)
-
-
-async def _end(ringback: Ringback) -> None:
-    """Every server that a test leaves running ends cleanly when it is asked to."""
-    status = await ringback.stop()
-    assert status == 0, f"exit status {status} after SIGTERM:\n{ringback.program.printed()[-3000:]}"

@@ -124,7 +124,7 @@ async def _client(ringback: Ringback, name: int, chance: random.Random) -> list[
 async def test_every_accepted_message_is_upstream_once_and_no_other(stage: Stage, seed: int) -> None:
     upstream = FaultyUpstream(_chance(seed))
     await stage.put_up(upstream)
-    ringback = await stage.ringback(upstream.port)
+    ringback = stage.ringback(upstream.port)
     async with asyncio.TaskGroup() as group:
         clients = [group.create_task(_client(ringback, name, _chance(f"{seed} {name}"))) for name in range(CLIENTS)]
     attempts = {attempt.mark: attempt for client in clients for attempt in client.result()}

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from proxy.modules.smtp_cbv.options import SmtpCbvOptions
 from proxy.settings import CoreOptions
 from proxy.worker import DRAIN_GRACE
 from tests.support.ringback import PRINTED_PATH, PRINTED_SCRIPT, PRINTED_STANZAS, ROOT, run
@@ -325,6 +326,33 @@ def test_every_event_of_the_log_is_explained_to_the_operator() -> None:
         name for row in re.findall(r"^\| (`.+?) \|", page, re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
     }
     assert _logged_events() == explained
+
+
+def test_every_option_of_the_sizing_table_exists_with_the_default_it_names() -> None:
+    fields = CoreOptions.model_fields | SmtpCbvOptions.model_fields
+    table = (ROOT / "docs/operating.md").read_text().partition("## Sizing")[2]
+    rows = re.findall(r"^\| [^|]+ \| (`[^|]+) \| ([^|]+) \|$", table, re.MULTILINE)
+    shown = {
+        name: float(default)
+        for names, defaults in rows
+        for name, default in zip(re.findall(r"`(\w+)`", names), re.findall(r"\d+", defaults), strict=True)
+    }
+    assert len(shown) > 10
+    assert shown == {name: fields[name].default for name in shown}
+
+
+def test_every_reason_of_a_verdict_is_explained() -> None:
+    page = (ROOT / "docs/callback-verification.md").read_text().partition("## What the answers mean")[2]
+    table = page.partition("## Recipes")[0]
+    explained = {
+        name
+        for reasons in re.findall(r"^\| .* \| (`[^|]+) \|$", table, re.MULTILINE)
+        for name in re.findall(r"`(\w+)`", reasons)
+    }
+    source = "\n".join(path.read_text() for path in (ROOT / "proxy/callback").glob("*.py"))
+    given = set(re.findall(r"Status\.[A-Z]+, \"(\w+)\"", source))
+    assert given <= explained
+    assert [reason for reason in sorted(explained) if f'"{reason}"' not in source] == []
 
 
 def test_every_page_and_file_that_readme_links_to_exists() -> None:

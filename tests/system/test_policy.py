@@ -27,9 +27,10 @@ MESSAGE = b"Subject: to whom it may concern\r\n\r\nhello\r\n"
         "a@[192.0.2.1]",
     ],
 )
-async def test_mail_for_another_domain_from_a_stranger_is_550_5_7_1(stage: Stage, recipient: str) -> None:
-    upstream = await stage.upstream()
-    ringback = await stage.ringback(upstream.port)
+async def test_mail_for_another_domain_from_a_stranger_is_550_5_7_1(
+    stage: Stage, ringback: Ringback, recipient: str
+) -> None:
+    upstream = await stage.upstream(ringback)
     async with await ringback.conversation() as client:
         await client.ehlo()
         assert (await client.ask("MAIL FROM:<>")).startswith("250 ")
@@ -41,9 +42,8 @@ async def test_mail_for_another_domain_from_a_stranger_is_550_5_7_1(stage: Stage
 @pytest.mark.parametrize(
     "recipient", ["a%elsewhere.test@example.com", "elsewhere.test!a@example.com", '"a@elsewhere.test"@example.com']
 )
-async def test_a_route_hidden_in_the_local_part_is_refused(stage: Stage, recipient: str) -> None:
-    upstream = await stage.upstream()
-    ringback = await stage.ringback(upstream.port)
+async def test_a_route_hidden_in_the_local_part_is_refused(stage: Stage, ringback: Ringback, recipient: str) -> None:
+    upstream = await stage.upstream(ringback)
     async with await ringback.conversation() as client:
         await client.ehlo()
         assert (await client.ask("MAIL FROM:<>")).startswith("250 ")
@@ -53,7 +53,7 @@ async def test_a_route_hidden_in_the_local_part_is_refused(stage: Stage, recipie
 
 async def test_a_relay_host_may_send_anywhere_and_a_stranger_still_may_not(stage: Stage) -> None:
     upstream = await stage.upstream()
-    ringback = await stage.ringback(upstream.port, core=("Relay_Hosts = ( 127.0.0.77 )",))
+    ringback = stage.ringback(upstream.port, core=("Relay_Hosts = ( 127.0.0.77 )",))
     for source, expected in (("127.0.0.77", "250 "), ("127.0.0.78", "550 ")):
         async with await ringback.conversation(source=source) as client:
             await client.ehlo()
@@ -63,7 +63,7 @@ async def test_a_relay_host_may_send_anywhere_and_a_stranger_still_may_not(stage
 
 async def test_a_domain_below_a_wildcard_is_ours(stage: Stage) -> None:
     upstream = await stage.upstream()
-    ringback = await stage.ringback(upstream.port, core=("Relay_Domains = ( example.com *.example.com )",))
+    ringback = stage.ringback(upstream.port, core=("Relay_Domains = ( example.com *.example.com )",))
     async with await ringback.conversation() as client:
         await client.ehlo()
         assert (await client.ask("MAIL FROM:<>")).startswith("250 ")
@@ -74,7 +74,7 @@ async def test_a_domain_below_a_wildcard_is_ours(stage: Stage) -> None:
 @pytest.mark.real("postfix")
 @pytest.mark.parametrize("name", ["postmaster", "Postmaster", "POSTMASTER"])
 async def test_postmaster_without_a_domain_is_accepted_and_delivered(stage: Stage, postfix: Postfix, name: str) -> None:
-    ringback = await stage.ringback(postfix.port)
+    ringback = stage.ringback(postfix.port)
     mark = f"X-Mark: to-{name}\r\n".encode()
     async with await ringback.conversation() as client:
         await client.ehlo()
@@ -107,7 +107,7 @@ if ec_test :contains "${from}" "*" {
 @pytest.mark.parametrize("script", [FAILING_REGEX, FAILING_TARPIT], ids=["regex", "tarpit"])
 async def test_a_failure_in_policy_is_451_4_3_0_shows_nothing_and_is_logged(stage: Stage, script: str) -> None:
     upstream = await stage.upstream()
-    ringback = await stage.ringback(upstream.port, stanzas=SIEVE_ONLY, script=script)
+    ringback = stage.ringback(upstream.port, stanzas=SIEVE_ONLY, script=script)
     async with await ringback.conversation() as client:
         await client.ehlo()
         reply = await client.ask("MAIL FROM:<*@ok.test>")
@@ -120,9 +120,8 @@ async def test_a_failure_in_policy_is_451_4_3_0_shows_nothing_and_is_logged(stag
     assert "session" in event
 
 
-async def test_the_log_has_only_events_and_escapes_what_strangers_say(stage: Stage) -> None:
-    upstream = await stage.upstream()
-    ringback = await stage.ringback(upstream.port)
+async def test_the_log_has_only_events_and_escapes_what_strangers_say(stage: Stage, ringback: Ringback) -> None:
+    upstream = await stage.upstream(ringback)
     async with await ringback.conversation() as client:
         await client.send_raw(b"EHLO \x1b[31mred\x07\r\n")
         await client.reply()
@@ -131,7 +130,7 @@ async def test_the_log_has_only_events_and_escapes_what_strangers_say(stage: Sta
         await client.send_raw(b'XYZZY {"event": "forged"}\x00\x9b31m\r\n')
         await client.reply()
         await client.close()
-    await ringback.stop()
+    await asyncio.to_thread(ringback.stop)
     raw = ringback.program.stderr.read_bytes()
     assert [event for event in ringback.log if event["event"] in {"unstructured", "forged"}] == []
     assert re.search(rb"[\x00-\x09\x0b-\x1f\x7f]|\xc2[\x80-\x9f]", raw) is None

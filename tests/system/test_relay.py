@@ -42,7 +42,7 @@ async def _ready(ringback: Ringback, recipients: tuple[str, ...] = (RECIPIENT,))
 async def test_one_recipient_of_three_refused_by_postfix_is_told_so_and_the_others_get_the_mail(
     stage: Stage, postfix: Postfix
 ) -> None:
-    ringback = await stage.ringback(postfix.port)
+    ringback = stage.ringback(postfix.port)
     message = AWKWARD_MESSAGE.replace(b"AWKWARD", b"two-of-three")
     async with await ringback.conversation() as client:
         await client.ehlo()
@@ -74,10 +74,9 @@ async def test_one_recipient_of_three_refused_by_postfix_is_told_so_and_the_othe
     ids=["550", "two lines", "452", "plain"],
 )
 async def test_the_upstreams_refusal_of_a_recipient_reaches_the_client_verbatim(
-    stage: Stage, lines: tuple[str, ...]
+    stage: Stage, ringback: Ringback, lines: tuple[str, ...]
 ) -> None:
-    upstream = await stage.upstream(recipients={RECIPIENT: says(*lines)})
-    ringback = await stage.ringback(upstream.port)
+    upstream = await stage.upstream(ringback, recipients={RECIPIENT: says(*lines)})
     async with await ringback.conversation() as client:
         await client.ehlo()
         assert (await client.ask("MAIL FROM:<>")).startswith("250 ")
@@ -85,10 +84,9 @@ async def test_the_upstreams_refusal_of_a_recipient_reaches_the_client_verbatim(
         assert (await client.ask("RCPT TO:<c@example.com>")).startswith("250 ")
 
 
-async def test_pipelined_recipients_get_each_its_own_reply_in_order(stage: Stage) -> None:
+async def test_pipelined_recipients_get_each_its_own_reply_in_order(stage: Stage, ringback: Ringback) -> None:
     refused = {"no1@example.com": says("550 5.1.1 one"), "no2@example.com": says("450 4.2.1 two")}
-    upstream = await stage.upstream(recipients=refused)
-    ringback = await stage.ringback(upstream.port)
+    upstream = await stage.upstream(ringback, recipients=refused)
     async with await ringback.conversation() as client:
         await client.ehlo()
         names = ("yes1", "no1", "yes2", "no2")
@@ -105,17 +103,19 @@ async def test_pipelined_recipients_get_each_its_own_reply_in_order(stage: Stage
     ["554 5.6.0 We do not like it", "452 4.3.1 No room", "250 2.6.0 <id> accepted, welcome"],
     ids=["554", "452", "250"],
 )
-async def test_the_upstreams_answer_to_the_dot_reaches_the_client_verbatim(stage: Stage, line: str) -> None:
-    upstream = await stage.upstream(script={Step.DOT: says(line)})
-    ringback = await stage.ringback(upstream.port)
+async def test_the_upstreams_answer_to_the_dot_reaches_the_client_verbatim(
+    stage: Stage, ringback: Ringback, line: str
+) -> None:
+    upstream = await stage.upstream(ringback, script={Step.DOT: says(line)})
     async with await _ready(ringback) as client:
         assert await client.content(SMALL) == line
 
 
 @pytest.mark.parametrize("message", [AWKWARD_MESSAGE, LARGE], ids=["awkward", "large"])
-async def test_the_message_arrives_byte_for_byte_below_one_received_field(stage: Stage, message: bytes) -> None:
-    upstream = await stage.upstream()
-    ringback = await stage.ringback(upstream.port)
+async def test_the_message_arrives_byte_for_byte_below_one_received_field(
+    stage: Stage, ringback: Ringback, message: bytes
+) -> None:
+    upstream = await stage.upstream(ringback)
     async with await _ready(ringback) as client:
         assert (await client.content(message)).startswith("250 ")
     (received,) = upstream.messages
@@ -124,9 +124,8 @@ async def test_the_message_arrives_byte_for_byte_below_one_received_field(stage:
     assert re.fullmatch(rb"Received: [^\r\n]+\r\n(?:[ \t][^\r\n]+\r\n)*", added), added
 
 
-async def test_a_message_sent_in_many_small_pieces_arrives_as_one(stage: Stage) -> None:
-    upstream = await stage.upstream()
-    ringback = await stage.ringback(upstream.port)
+async def test_a_message_sent_in_many_small_pieces_arrives_as_one(stage: Stage, ringback: Ringback) -> None:
+    upstream = await stage.upstream(ringback)
     wire = b"Subject: crumbs\r\n\r\n..\r\n...\r\ntext\r\n.\r\n"
     async with await _ready(ringback) as client:
         for at in range(len(wire)):
@@ -140,7 +139,7 @@ async def test_a_message_sent_in_many_small_pieces_arrives_as_one(stage: Stage) 
 
 
 async def test_an_upstream_that_is_down_is_451_4_4_1_at_the_recipient(stage: Stage) -> None:
-    ringback = await stage.ringback(stage.nobody_listens())
+    ringback = stage.ringback(stage.nobody_listens())
     async with await ringback.conversation() as client:
         await client.ehlo()
         assert (await client.ask("MAIL FROM:<>")).startswith("250 ")
@@ -161,9 +160,10 @@ async def test_an_upstream_that_is_down_is_451_4_4_1_at_the_recipient(stage: Sta
     ],
     ids=["554 banner", "421 banner", "no banner", "no EHLO", "503 MAIL", "530 MAIL", "421 RCPT", "garbage"],
 )
-async def test_what_the_upstream_holds_against_us_is_451_to_the_client(stage: Stage, script: dict[Step, Act]) -> None:
-    upstream = await stage.upstream(script=script)
-    ringback = await stage.ringback(upstream.port)
+async def test_what_the_upstream_holds_against_us_is_451_to_the_client(
+    stage: Stage, ringback: Ringback, script: dict[Step, Act]
+) -> None:
+    upstream = await stage.upstream(ringback, script=script)
     async with await ringback.conversation() as client:
         await client.ehlo()
         assert (await client.ask("MAIL FROM:<>")).startswith("250 ")
@@ -180,10 +180,9 @@ async def test_what_the_upstream_holds_against_us_is_451_to_the_client(stage: St
     ids=["at DATA", "in a small message", "in a large message", "after a small dot", "after a large dot"],
 )
 async def test_an_upstream_that_goes_in_the_middle_of_data_or_after_the_dot_is_451(
-    stage: Stage, act: Act, step: Step, message: bytes
+    stage: Stage, ringback: Ringback, act: Act, step: Step, message: bytes
 ) -> None:
-    upstream = await stage.upstream(script={step: act}, content_limit=1)
-    ringback = await stage.ringback(upstream.port)
+    upstream = await stage.upstream(ringback, script={step: act}, content_limit=1)
     async with await ringback.conversation() as client:
         await client.ehlo()
         for command in ("MAIL FROM:<>", f"RCPT TO:<{RECIPIENT}>"):
@@ -210,16 +209,14 @@ async def test_an_upstream_that_goes_in_the_middle_of_data_or_after_the_dot_is_4
     ],
     ids=["garbage", "part of a code", "no line end", "the first of two lines", "354", "503"],
 )
-async def test_an_answer_to_the_dot_that_is_no_verdict_is_451(stage: Stage, act: Act) -> None:
-    upstream = await stage.upstream(script={Step.DOT: act})
-    ringback = await stage.ringback(upstream.port)
+async def test_an_answer_to_the_dot_that_is_no_verdict_is_451(stage: Stage, ringback: Ringback, act: Act) -> None:
+    upstream = await stage.upstream(ringback, script={Step.DOT: act})
     async with await _ready(ringback) as client:
         assert (await client.content(SMALL)).startswith("451 4.")
 
 
-async def test_a_refusal_at_data_is_told_and_nothing_is_sent(stage: Stage) -> None:
-    upstream = await stage.upstream(script={Step.DATA: says("554 5.5.1 no valid recipients")})
-    ringback = await stage.ringback(upstream.port)
+async def test_a_refusal_at_data_is_told_and_nothing_is_sent(stage: Stage, ringback: Ringback) -> None:
+    upstream = await stage.upstream(ringback, script={Step.DATA: says("554 5.5.1 no valid recipients")})
     async with await ringback.conversation() as client:
         await client.ehlo()
         for command in ("MAIL FROM:<>", f"RCPT TO:<{RECIPIENT}>"):
@@ -237,10 +234,9 @@ async def test_a_refusal_at_data_is_told_and_nothing_is_sent(stage: Stage) -> No
 @pytest.mark.parametrize("message", [SMALL, LARGE], ids=["small", "large"])
 @pytest.mark.parametrize("end", ["abort", "half_close"])
 async def test_a_client_gone_in_the_middle_of_data_leaves_nothing_with_the_upstream(
-    stage: Stage, message: bytes, end: str
+    stage: Stage, ringback: Ringback, message: bytes, end: str
 ) -> None:
-    upstream = await stage.upstream()
-    ringback = await stage.ringback(upstream.port)
+    upstream = await stage.upstream(ringback)
     async with await _ready(ringback) as client:
         await client.send_raw(message)
         if message is LARGE:
@@ -262,7 +258,7 @@ async def test_a_client_gone_in_the_middle_of_data_leaves_nothing_in_postfix_que
     stage: Stage, postfix: Postfix, message: bytes
 ) -> None:
     size = str(len(message)).encode()
-    ringback = await stage.ringback(postfix.port)
+    ringback = stage.ringback(postfix.port)
     async with await _ready(ringback) as client:
         await client.send_raw(b"X-Gone: gone-" + size + b"\r\n" + message)
         client.abort()
@@ -273,10 +269,9 @@ async def test_a_client_gone_in_the_middle_of_data_leaves_nothing_in_postfix_que
     assert postfix.delivered(b"X-Gone: gone-" + size) == []
 
 
-async def test_a_client_that_half_closes_after_the_dot_gets_its_answer(stage: Stage) -> None:
+async def test_a_client_that_half_closes_after_the_dot_gets_its_answer(stage: Stage, ringback: Ringback) -> None:
     gate = asyncio.Event()
-    upstream = await stage.upstream(script={Step.DOT: says("250 2.0.0 kept", until=gate)})
-    ringback = await stage.ringback(upstream.port)
+    upstream = await stage.upstream(ringback, script={Step.DOT: says("250 2.0.0 kept", until=gate)})
     async with await _ready(ringback) as client:
         await client.send_raw(SMALL + b".\r\n")
         client.half_close()
@@ -292,7 +287,7 @@ async def test_a_client_that_half_closes_after_the_dot_gets_its_answer(stage: St
 async def _idle(stage: Stage) -> tuple[Exchanger, Ringback, Dialogue]:
     """Deliver one message; return its upstream connection, which stays open."""
     upstream = await stage.upstream()
-    ringback = await stage.ringback(upstream.port)
+    ringback = stage.ringback(upstream.port)
     async with await _ready(ringback) as client:
         assert (await client.content(SMALL)).startswith("250 ")
         await client.quit()

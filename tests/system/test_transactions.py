@@ -23,9 +23,8 @@ def _envelopes(upstream: Exchanger) -> list[tuple[str, ...]]:
     return [message.recipients for message in upstream.messages]
 
 
-async def test_every_message_of_a_session_has_its_own_recipients(stage: Stage) -> None:
-    upstream = await stage.upstream()
-    ringback = await stage.ringback(upstream.port)
+async def test_every_message_of_a_session_has_its_own_recipients(stage: Stage, ringback: Ringback) -> None:
+    upstream = await stage.upstream(ringback)
     async with await ringback.conversation() as client:
         for name in ("one", "two", "three"):
             assert (await client.deliver("", [f"{name}@example.com"], MESSAGE)).startswith("250 ")
@@ -37,9 +36,8 @@ async def test_every_message_of_a_session_has_its_own_recipients(stage: Stage) -
 
 
 @pytest.mark.parametrize("restart", ["RSET", "EHLO client.test", "HELO client.test"])
-async def test_what_was_reset_is_not_sent(stage: Stage, restart: str) -> None:
-    upstream = await stage.upstream()
-    ringback = await stage.ringback(upstream.port)
+async def test_what_was_reset_is_not_sent(stage: Stage, ringback: Ringback, restart: str) -> None:
+    upstream = await stage.upstream(ringback)
     async with await ringback.conversation() as client:
         await client.ehlo()
         await _is_accepted(client, "MAIL FROM:<>", "RCPT TO:<reset@example.com>")
@@ -52,9 +50,10 @@ async def test_what_was_reset_is_not_sent(stage: Stage, restart: str) -> None:
 
 
 @pytest.mark.parametrize("ending", ["quit", "abort"])
-async def test_a_transaction_given_up_leaves_nothing_for_the_next_session(stage: Stage, ending: str) -> None:
-    upstream = await stage.upstream()
-    ringback = await stage.ringback(upstream.port)
+async def test_a_transaction_given_up_leaves_nothing_for_the_next_session(
+    stage: Stage, ringback: Ringback, ending: str
+) -> None:
+    upstream = await stage.upstream(ringback)
     async with await ringback.conversation() as client:
         await client.ehlo()
         await _is_accepted(client, "MAIL FROM:<>", "RCPT TO:<given-up@example.com>")
@@ -67,10 +66,11 @@ async def test_a_transaction_given_up_leaves_nothing_for_the_next_session(stage:
     assert _envelopes(upstream) == [("RCPT TO:<kept@example.com>",)]
 
 
-async def test_when_every_recipient_is_refused_there_is_no_data_and_the_next_message_is_unharmed(stage: Stage) -> None:
+async def test_when_every_recipient_is_refused_there_is_no_data_and_the_next_message_is_unharmed(
+    stage: Stage, ringback: Ringback
+) -> None:
     refused = {f"no-{number}@example.com": says("550 5.1.1 no") for number in range(3)}
-    upstream = await stage.upstream(recipients=refused)
-    ringback = await stage.ringback(upstream.port)
+    upstream = await stage.upstream(ringback, recipients=refused)
     async with await ringback.conversation() as client:
         await client.ehlo()
         await _is_accepted(client, "MAIL FROM:<>")
@@ -83,10 +83,11 @@ async def test_when_every_recipient_is_refused_there_is_no_data_and_the_next_mes
     assert _envelopes(upstream) == [("RCPT TO:<yes@example.com>",)]
 
 
-async def test_an_upstream_that_goes_between_two_recipients_loses_none_that_was_accepted(stage: Stage) -> None:
+async def test_an_upstream_that_goes_between_two_recipients_loses_none_that_was_accepted(
+    stage: Stage, ringback: Ringback
+) -> None:
     """A message that reached the third alone would be lost to the first, whose client was told 250."""
-    upstream = await stage.upstream()
-    ringback = await stage.ringback(upstream.port)
+    upstream = await stage.upstream(ringback)
     accepted = ["RCPT TO:<one@example.com>"]
     async with await ringback.conversation() as client:
         await client.ehlo()
@@ -104,9 +105,8 @@ async def test_an_upstream_that_goes_between_two_recipients_loses_none_that_was_
     assert _envelopes(upstream) == ([tuple(accepted)] if reply.startswith("250 ") else [])
 
 
-async def test_an_upstream_that_goes_between_recipient_and_data_loses_nothing(stage: Stage) -> None:
-    upstream = await stage.upstream()
-    ringback = await stage.ringback(upstream.port)
+async def test_an_upstream_that_goes_between_recipient_and_data_loses_nothing(stage: Stage, ringback: Ringback) -> None:
+    upstream = await stage.upstream(ringback)
     async with await ringback.conversation() as client:
         await client.ehlo()
         await _is_accepted(client, "MAIL FROM:<>", "RCPT TO:<one@example.com>", "RCPT TO:<two@example.com>")
@@ -120,10 +120,11 @@ async def test_an_upstream_that_goes_between_recipient_and_data_loses_nothing(st
     assert _envelopes(upstream) == ([both] if reply.startswith("250 ") else [])
 
 
-async def test_a_recipient_that_the_upstream_refuses_the_second_time_is_never_lost_in_silence(stage: Stage) -> None:
+async def test_a_recipient_that_the_upstream_refuses_the_second_time_is_never_lost_in_silence(
+    stage: Stage, ringback: Ringback
+) -> None:
     """The transaction is begun anew after the upstream went; what it said first was already told to the client."""
-    upstream = await stage.upstream()
-    ringback = await stage.ringback(upstream.port)
+    upstream = await stage.upstream(ringback)
     async with await ringback.conversation() as client:
         await client.ehlo()
         await _is_accepted(client, "MAIL FROM:<>", "RCPT TO:<one@example.com>", "RCPT TO:<two@example.com>")
@@ -137,9 +138,8 @@ async def test_a_recipient_that_the_upstream_refuses_the_second_time_is_never_lo
     assert upstream.messages == []
 
 
-async def test_a_fault_in_one_session_does_not_reach_another(stage: Stage) -> None:
-    upstream = await stage.upstream()
-    ringback = await stage.ringback(upstream.port)
+async def test_a_fault_in_one_session_does_not_reach_another(stage: Stage, ringback: Ringback) -> None:
+    upstream = await stage.upstream(ringback)
     async with await ringback.conversation() as first, await ringback.conversation() as second:
         for client, name in ((first, "first"), (second, "second")):
             await client.ehlo()
@@ -152,9 +152,8 @@ async def test_a_fault_in_one_session_does_not_reach_another(stage: Stage) -> No
     assert _envelopes(upstream) == [("RCPT TO:<second@example.com>",)]
 
 
-async def test_what_the_client_declares_reaches_the_upstream(stage: Stage) -> None:
-    upstream = await stage.upstream()
-    ringback = await stage.ringback(upstream.port)
+async def test_what_the_client_declares_reaches_the_upstream(stage: Stage, ringback: Ringback) -> None:
+    upstream = await stage.upstream(ringback)
     async with await ringback.conversation() as client:
         shown = await client.ehlo()
         assert {"PIPELINING", "8BITMIME"} <= {line[4:] for line in shown.split("\n")[1:]}
@@ -165,9 +164,8 @@ async def test_what_the_client_declares_reaches_the_upstream(stage: Stage) -> No
     assert "BODY=8BITMIME" in message.sender
 
 
-async def test_an_empty_message_is_a_message(stage: Stage) -> None:
-    upstream = await stage.upstream()
-    ringback = await stage.ringback(upstream.port)
+async def test_an_empty_message_is_a_message(stage: Stage, ringback: Ringback) -> None:
+    upstream = await stage.upstream(ringback)
     async with await ringback.conversation() as client:
         await client.envelope("", ["a@example.com"])
         await client.send_raw(b".\r\n")
@@ -176,9 +174,8 @@ async def test_an_empty_message_is_a_message(stage: Stage) -> None:
     assert message.content.startswith(b"Received: ")
 
 
-async def test_case_and_blanks_of_commands_do_not_matter(stage: Stage) -> None:
-    upstream = await stage.upstream()
-    ringback = await stage.ringback(upstream.port)
+async def test_case_and_blanks_of_commands_do_not_matter(stage: Stage, ringback: Ringback) -> None:
+    upstream = await stage.upstream(ringback)
     async with await ringback.conversation() as client:
         assert (await client.ask("ehlo client.test")).startswith("250")
         await _is_accepted(client, "mail from:<>", "rcpt to:<A.b@Example.COM>", "noop")

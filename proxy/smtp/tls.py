@@ -1,0 +1,74 @@
+"""TLS towards clients: the certificate, loaded at start and again when its files change (RFC 3207).
+
+A certificate that is renewed on disk is in force for the next handshake; one that is broken there is logged, and the
+old one stays. Nothing older than TLS 1.2 is spoken (RFC 8996).
+"""
+
+from __future__ import annotations
+
+import ssl
+from pathlib import Path
+
+from proxy.log import get_logger
+from proxy.settings import CoreOptions
+
+log = get_logger()
+
+HANDSHAKE_SECONDS = 30.0
+
+_Stamp = tuple[int, int]
+
+
+class ServerCertificate:
+    """One certificate with its key. Its state is the context in force and the files' age."""
+
+    def __init__(self, certificate: Path, key: Path, ciphers: str) -> None:
+        """Load the files.
+
+        Raises:
+            OSError, ssl.SSLError: they cannot be read, or do not belong together.
+        """
+        self._certificate, self._key, self._ciphers = certificate, key, ciphers
+        self._stamps = self._files_stamps()
+        self._context = self._load()
+
+    def context(self) -> ssl.SSLContext:
+        """Return the context for a handshake, loading renewed files first."""
+        try:
+            stamps = self._files_stamps()
+            if stamps != self._stamps:
+                self._stamps = stamps
+                self._context = self._load()
+                log.info("certificate_loaded", certificate=str(self._certificate))
+        except (OSError, ssl.SSLError) as error:
+            log.error("certificate_unusable", certificate=str(self._certificate), reason=str(error))
+        return self._context
+
+    def _files_stamps(self) -> tuple[_Stamp, _Stamp]:
+        return _stamp(self._certificate), _stamp(self._key)
+
+    def _load(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        # A client that pauses to renegotiate costs us; SMTP has no use for it.
+        context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+        if self._ciphers:
+            context.set_ciphers(self._ciphers)
+        context.load_cert_chain(self._certificate, self._key)
+        return context
+
+
+def _stamp(path: Path) -> _Stamp:
+    found = path.stat()
+    return found.st_mtime_ns, found.st_ino
+
+
+def certificate_of(options: CoreOptions) -> ServerCertificate | None:
+    """Return the certificate that the options name; None where TLS is not offered.
+
+    Raises:
+        OSError, ssl.SSLError: it cannot be used.
+    """
+    if options.tls_certificate is None:
+        return None
+    return ServerCertificate(options.tls_certificate, options.tls_key or options.tls_certificate, options.tls_ciphers)

@@ -1,0 +1,51 @@
+"""The dialects that scripts are written in: Sieve++, and standard Sieve with its extensions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from config.diagnostics import Diagnostic, Source
+from sieve import nodes
+from sieve.checker import Checker
+from sieve.library import Library
+from sieve.matching import CASEMAP
+from sieve.parser import parse
+from sieve.rfc5228 import state
+from sieve.rfc5228.checking import StandardChecker
+from sieve.rfc5228.library import standard_sieve
+from sieve.rfc5228.parsing import parse_standard
+from sieve.runtime import Frame
+
+DialectName = Literal["sieve++", "rfc5228"]
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """What a dialect does in its own way."""
+
+    parse: Callable[[Source], tuple[nodes.Block, list[Diagnostic]]]
+    checker: type[Checker]
+    library: Callable[[], Library] | None = None
+    """Its functions, where they are not the ones given to `compile_script`."""
+    comparator: str | None = None
+    """Its default comparator, where the settings do not decide."""
+    captures: bool = False
+    """Whether `:matches` and `:regex` set the variables `${0}`, `${1}` and so on (RFC 5229, 3.2)."""
+    begin: Callable[[Frame], None] | None = None
+    finish: Callable[[Frame], None] | None = None
+
+
+DIALECTS: dict[DialectName, Dialect] = {
+    "sieve++": Dialect(parse, Checker),
+    "rfc5228": Dialect(
+        parse_standard,
+        StandardChecker,
+        library=standard_sieve,
+        comparator=CASEMAP,
+        captures=True,
+        begin=state.begin,
+        finish=state.finish,
+    ),
+}

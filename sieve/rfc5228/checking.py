@@ -1,0 +1,73 @@
+"""What standard Sieve asks of a script beyond Sieve++: extensions are required first, and there are no `$` variables."""
+
+from __future__ import annotations
+
+from sieve import errors, nodes
+from sieve.binding import Bound
+from sieve.checker import Checked, Checker
+from sieve.library import SieveFunction
+from sieve.rfc5228.extensions import OF_COMPARATOR, OF_TAG, SUPPORTED
+
+
+class StandardChecker(Checker):
+    """Walks one standard script."""
+
+    _required: frozenset[str] = frozenset()
+
+    def run(self, script: nodes.Block) -> Checked:
+        """Return what is known of the script, mistakes included."""
+        self._flow.shared = True  # variables of match and include are set where no statement shows
+        self._requirements(script)
+        return super().run(script)
+
+    def _requirements(self, script: nodes.Block) -> None:
+        """Read the `require` statements, which stand before all others (RFC 5228, 3.2)."""
+        first = True
+        for statement in script.statements:
+            is_require = isinstance(statement, nodes.Call) and statement.name == "require"
+            if isinstance(statement, nodes.Call) and is_require:
+                if not first:
+                    self._found.diagnostics.append(errors.late_require(statement.name_span))
+                self._require(statement)
+            first = first and is_require
+
+    def _require(self, statement: nodes.Call) -> None:
+        for argument in statement.arguments:
+            items = argument.items if isinstance(argument, nodes.ListOf) else (argument,)
+            for item in items:
+                if isinstance(item, nodes.Text) and item.value not in SUPPORTED:
+                    self._found.diagnostics.append(errors.unknown_extension(item.value, item.span, SUPPORTED))
+                elif isinstance(item, nodes.Text):
+                    self._required |= {item.value}
+
+    def _statement(self, statement: nodes.Statement) -> bool:
+        if isinstance(statement, nodes.Assign | nodes.Destructure):
+            first = statement.target if isinstance(statement, nodes.Assign) else statement.targets[0]
+            self._found.diagnostics.append(errors.no_variables_in_rfc(first.span))
+            return False
+        return super()._statement(statement)
+
+    def _function(self, call: nodes.Call) -> SieveFunction | None:
+        """Return the command or test that a call names, if it is required where it must be."""
+        function = self._library.get(call.name)
+        if function is None:
+            known = self._library.functions
+            self._found.diagnostics.append(errors.unknown_function(call.name, call.name_span, known))
+            return None
+        needed = {function.extension} if function.extension else set()
+        needed |= {OF_TAG[each.name] for each in call.arguments if isinstance(each, nodes.Tag) and each.name in OF_TAG}
+        for extension in sorted(needed - self._required):
+            self._found.diagnostics.append(errors.not_required(extension, call.name_span))
+        return super()._function(call)
+
+    def _learnt(self, call: nodes.Call, bound: Bound) -> None:
+        super()._learnt(call, bound)
+        extension = OF_COMPARATOR.get(bound.comparison.comparator) if bound.comparison else None
+        if extension is not None and extension not in self._required:
+            self._found.diagnostics.append(errors.not_required(extension, call.name_span))
+
+    def _expression(self, node: nodes.Expression, *, warn: bool = True) -> None:
+        if isinstance(node, nodes.Variable | nodes.Index):
+            self._found.diagnostics.append(errors.no_variables_in_rfc(node.span))
+        else:
+            super()._expression(node, warn=warn)

@@ -1,0 +1,94 @@
+"""Dates in fields and the current one (RFC 5260)."""
+
+from __future__ import annotations
+
+import email.utils
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta, timezone
+
+from sieve import errors
+from sieve.library import sieve_function
+from sieve.phases import Need
+from sieve.rfc5228.tests import bodies
+from sieve.runtime import Frame
+from sieve.values import ScriptError
+
+_ZONE = re.compile(r"([+-])([0-9]{2})([0-9]{2})\Z")
+_MODIFIED_JULIAN = datetime(1858, 11, 17, tzinfo=UTC).toordinal()
+
+
+def _zone(moment: datetime) -> str:
+    return moment.strftime("%z")[:5]
+
+
+_PARTS: dict[str, Callable[[datetime], str]] = {
+    "year": lambda moment: f"{moment.year:04}",
+    "month": lambda moment: f"{moment.month:02}",
+    "day": lambda moment: f"{moment.day:02}",
+    "date": lambda moment: f"{moment.year:04}-{moment.month:02}-{moment.day:02}",
+    "julian": lambda moment: str(moment.toordinal() - _MODIFIED_JULIAN),
+    "hour": lambda moment: f"{moment.hour:02}",
+    "minute": lambda moment: f"{moment.minute:02}",
+    "second": lambda moment: f"{moment.second:02}",
+    "time": lambda moment: f"{moment.hour:02}:{moment.minute:02}:{moment.second:02}",
+    "iso8601": lambda moment: moment.isoformat(timespec="seconds"),
+    "std11": email.utils.format_datetime,
+    "zone": _zone,
+    "weekday": lambda moment: str(moment.isoweekday() % 7),
+}
+
+
+def _shifted(moment: datetime, zone: str | None, *, original: bool) -> datetime:
+    """Return the moment in a zone: the given one, its own, or else UTC, for want of a local one."""
+    if original:
+        return moment
+    if zone is None:
+        return moment.astimezone(UTC)
+    found = _ZONE.match(zone)
+    if found is None:
+        raise ScriptError(errors.not_a_zone(zone))
+    minutes = (int(found[2]) * 60 + int(found[3])) * (-1 if found[1] == "-" else 1)
+    try:
+        return moment.astimezone(timezone(timedelta(minutes=minutes)))
+    except (ValueError, OverflowError):
+        raise ScriptError(errors.not_a_zone(zone)) from None
+
+
+def _part(moment: datetime, name: str) -> str:
+    made = _PARTS.get(name.lower())
+    if made is None:
+        raise ScriptError(errors.unknown_date_part(name, _PARTS))
+    return made(moment)
+
+
+@sieve_function(dialect="rfc5228", extension="date", needs=Need.HEADERS)
+def date(
+    frame: Frame,
+    header_name: str,
+    date_part: str,
+    *,
+    zone: str | None = None,
+    originalzone: bool = False,
+    index: int | None = None,
+    last: bool = False,
+) -> tuple[str, ...]:
+    """Compare a part of the date in a field; of `Received` it is the one behind the last semicolon (RFC 5260, 4)."""
+    found = bodies(frame, (header_name,), index or 1, last=last)
+    moments: list[datetime] = []
+    for body in found:
+        try:
+            moment = email.utils.parsedate_to_datetime(body.rpartition(";")[2].strip()[:200])
+        except (ValueError, TypeError, OverflowError, IndexError):
+            continue
+        moments.append(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+    try:
+        return tuple(_part(_shifted(moment, zone, original=originalzone), date_part) for moment in moments)
+    except OverflowError:
+        return ()
+
+
+@sieve_function(dialect="rfc5228", extension="date")
+def currentdate(frame: Frame, date_part: str, *, zone: str | None = None) -> str:
+    """Compare a part of the current date (RFC 5260, 5)."""
+    return _part(_shifted(datetime.fromtimestamp(frame.host.now(), UTC), zone, original=False), date_part)

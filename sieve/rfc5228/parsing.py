@@ -1,0 +1,64 @@
+"""Strings of standard Sieve: what fills them depends on what the script required before (RFC 5228, 2.4.2.4; RFC 5229, 3)."""
+
+from __future__ import annotations
+
+import re
+
+from config.diagnostics import Diagnostic, Source
+from sieve import nodes
+from sieve.macros import Part, VariablePart
+from sieve.parser import Parser
+
+_ENCODED = re.compile(
+    r"\$\{(?:hex:(\s*(?:[0-9a-f]{1,2}\s+)*[0-9a-f]{1,2}\s*)|unicode:(\s*(?:[0-9a-f]{1,6}\s+)*[0-9a-f]{1,6}\s*))\}",
+    re.IGNORECASE,
+)
+_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*|[0-9]{1,2})\}")
+_LAST_SCALAR, _FIRST_SURROGATE, _LAST_SURROGATE = 0x10FFFF, 0xD800, 0xDFFF
+
+
+class StandardParser(Parser):
+    """Reads a standard script; it keeps what the `require` statements named so far."""
+
+    def __init__(self, source: Source) -> None:
+        """Prepare to read `source`."""
+        super().__init__(source)
+        self._required: set[str] = set()
+
+    def _simple(self) -> nodes.Statement:
+        statement = super()._simple()
+        if isinstance(statement, nodes.Call) and statement.name == "require":
+            for argument in statement.arguments:
+                items = argument.items if isinstance(argument, nodes.ListOf) else (argument,)
+                self._required |= {item.value for item in items if isinstance(item, nodes.Text)}
+        return statement
+
+    def _parts(self, text: str) -> tuple[Part, ...]:
+        if "${" not in text:
+            return (text,)
+        if "encoded-character" in self._required:
+            text = _ENCODED.sub(_decoded, text)
+        if "variables" not in self._required:
+            return (text,)
+        found: list[Part] = []
+        at = 0
+        for place in _REFERENCE.finditer(text):
+            found += [text[at : place.start()], VariablePart(place[1].lower(), place.start(), place.end())]
+            at = place.end()
+        found.append(text[at:])
+        return tuple(part for part in found if part != "") or ("",)
+
+
+def _decoded(found: re.Match[str]) -> str:
+    """Return the characters of `${hex:…}` or `${unicode:…}`; what is no scalar value stays as it is."""
+    if found[1] is not None:
+        return bytes(int(pair, 16) for pair in found[1].split()).decode("utf-8", "surrogateescape")
+    codes = [int(code, 16) for code in found[2].split()]
+    if any(code > _LAST_SCALAR or _FIRST_SURROGATE <= code <= _LAST_SURROGATE for code in codes):
+        return found[0]
+    return "".join(map(chr, codes))
+
+
+def parse_standard(source: Source) -> tuple[nodes.Block, list[Diagnostic]]:
+    """Return the syntax tree of a standard script, as far as it could be read, and the mistakes of its form."""
+    return StandardParser(source).run()

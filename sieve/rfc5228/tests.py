@@ -1,0 +1,76 @@
+"""The tests of standard Sieve that differ from those of Sieve++."""
+
+from __future__ import annotations
+
+from sieve.addresses import mailboxes, part_of
+from sieve.encoded_words import decoded_words
+from sieve.library import AddressPart, sieve_function
+from sieve.phases import Need
+from sieve.runtime import Frame
+
+
+def bodies(frame: Frame, names: tuple[str, ...], index: int | None, *, last: bool) -> list[str]:
+    """Return the bodies of the named fields, of each name all or the one with this number (RFC 5260, 6)."""
+    message = frame.host.message
+    found: list[str] = []
+    for name in names:
+        fields = [] if message is None else list(message.header(name))
+        if index is not None:
+            fields = fields[::-1] if last else fields
+            fields = fields[index - 1 : index] if index > 0 else []
+        found += fields
+    return found
+
+
+@sieve_function(dialect="rfc5228", needs=Need.HEADERS)
+def header(
+    frame: Frame, header_names: tuple[str, ...], *, index: int | None = None, last: bool = False
+) -> tuple[str, ...]:
+    """Compare the bodies of fields, encoded words decoded (RFC 5228, 5.7)."""
+    return tuple(decoded_words(body).strip(" \t") for body in bodies(frame, header_names, index, last=last))
+
+
+@sieve_function(dialect="rfc5228", needs=Need.HEADERS)
+def address(
+    frame: Frame,
+    header_list: tuple[str, ...],
+    *,
+    index: int | None = None,
+    last: bool = False,
+    part: AddressPart = AddressPart.ALL,
+) -> tuple[str, ...]:
+    """Compare the addresses in fields (RFC 5228, 5.1)."""
+    found = [
+        part_of(each, part) for body in bodies(frame, header_list, index, last=last) for _, each in mailboxes(body)
+    ]
+    return tuple(each for each in found if each is not None)
+
+
+@sieve_function(dialect="rfc5228", needs=Need.HEADERS)
+def exists(frame: Frame, header_names: tuple[str, ...]) -> bool:
+    """Tell whether the message has a field of every one of these names (RFC 5228, 5.5)."""
+    return all(bodies(frame, (name,), None, last=False) for name in header_names)
+
+
+@sieve_function(dialect="rfc5228", extension="envelope")
+def envelope(frame: Frame, envelope_part: tuple[str, ...], *, part: AddressPart = AddressPart.ALL) -> tuple[str, ...]:
+    """Compare the sender (`from`) or the recipients (`to`) of the envelope (RFC 5228, 5.4)."""
+    found: list[str] = []
+    for name in envelope_part:
+        known = {"from": (frame.host.sender,), "to": tuple(frame.host.recipients)}
+        found += known.get(name.lower(), ())
+    parts = [part_of(each, part) if each else "" for each in found]
+    return tuple(each for each in parts if each is not None)
+
+
+@sieve_function(dialect="rfc5228", needs=Need.BODY, one_of=("over", "under"))
+def size(frame: Frame, *, over: int | None = None, under: int | None = None) -> bool:
+    """Compare the number of the message's octets (RFC 5228, 5.9)."""
+    octets = 0 if frame.host.content is None else frame.host.content.size
+    return octets > over if over is not None else under is not None and octets < under
+
+
+@sieve_function(dialect="rfc5228", extension="variables")
+def string(source: tuple[str, ...]) -> tuple[str, ...]:
+    """Compare strings, which variables make worth it (RFC 5229, 5)."""
+    return source
