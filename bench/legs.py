@@ -106,7 +106,7 @@ async def ringback() -> AsyncIterator[Leg]:
         stack.callback(folder.remove)
         setup = Setup(upstream_port=sink.port, nameserver=nameserver.address, exchanger_port=exchanger.port)
         server = Ringback(setup, folder.path).start()
-        stack.callback(server.stop)
+        stack.push_async_callback(asyncio.to_thread, server.stop)
         leg = Leg("Ringback, 1 worker", server.port, sink)
         yield leg
         if exchanger.count("RCPT") != 1:

@@ -70,7 +70,8 @@ class Gathered:
             if self.kinds:
                 known += catalogue().options
             owners = [spec.type for spec in self.modules if lower in names_of(spec.options)]
-            findings.add(errors.unknown_option(name.text, self.where, known, name.span, owners))
+            outside = self.kinds is None and lower in catalogue().options
+            findings.add(errors.unknown_option(name.text, self.where, known, name.span, owners, outside=outside))
 
 
 def scopes_of(one: Declared) -> frozenset[str]:

@@ -54,6 +54,7 @@ class Values:
         self._line_start = 0
         self._escape: int | None = None
         self._base = 0
+        self._broken = False
 
     def scalar(self) -> Scalar:
         """Take one word or string."""
@@ -61,7 +62,8 @@ class Values:
         span = self._lexer.span(token)
         text = self._source.text
         if token.kind == WORD:
-            return Word(text[token.start : token.end], span)
+            word = text[token.start : token.end]
+            return Word(word if word.isprintable() else "".join(filter(str.isprintable, word)), span)
         end = token.end - 1 if token.end - token.start > 1 and text[token.end - 1] in "\"'”“„«»" else token.end
         quote = "'" if text[token.start] == "'" else '"'
         return String(text[token.start + 1 : end], quote, span)
@@ -72,6 +74,7 @@ class Values:
         if opener.kind in SCALARS:
             return self.scalar()
         self._open = []
+        self._broken = False
         self._escape, self._line_start = None, opener.start
         self._base = self._lexer.indentation(opener)
         done: Value | None = None
@@ -91,7 +94,7 @@ class Values:
             elif not (self._listed(token) if self._open[-1].opener.kind == "(" else self._keyed(token)):
                 self._unclosed(token)
                 return None
-        return done
+        return None if self._broken else done
 
     def _note_line(self, token: Token) -> None:
         """Remember where lines begin, for going back when a bracket turns out never to be closed."""
@@ -122,6 +125,7 @@ class Values:
             self._report_extra(group, group.key)
         elif group.key is not None:
             self._report_key_without_value(group)
+        self._broken = self._broken or group.complained
         node: Value
         if group.opener.kind == "(":
             node = List(tuple(group.values), span)
@@ -228,9 +232,9 @@ class Values:
         token = self._lexer.take()
         span = self._lexer.span(token)
         if group.key is None and group.entries:
-            entry = group.entries[-1]
-            self._findings.add(errors.value_holds_equals(entry.key.text, entry.value.span))
-            following = self._lexer.peek()
+            entry, following = group.entries[-1], self._lexer.peek()
+            whole = entry.value.span.to(self._lexer.span(following)).text
+            self._findings.add(errors.value_holds_equals(entry.key.text, whole, entry.value.span))
             if following.kind in SCALARS and not following.first:
                 self._lexer.take()
         elif group.key is None:
@@ -264,6 +268,7 @@ class Values:
         inner = self._open[-1].opener
         if any(CLOSER[group.opener.kind] == token.kind for group in self._open[:-1]):
             self._findings.add(errors.never_closed(inner.kind, self._lexer.span(inner)))
+            self._open[-1].key = None
             return self._close(token.start)
         self._findings.add(
             errors.wrong_closer(token.kind, inner.kind, self._lexer.span(token), self._lexer.span(inner))

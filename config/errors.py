@@ -11,6 +11,10 @@ from collections.abc import Iterable, Sequence
 from config.diagnostics import Diagnostic, Note, Severity, Span
 
 _LONGEST_SHOWN = 60
+_UNITS = {
+    **{word: word[0] for word in ("second", "seconds", "minute", "minutes", "min", "hour", "hours", "day", "days")},
+    **{word: word[0].upper() for word in ("kb", "mb", "gb", "kib", "mib", "gib", "k", "g")},
+}
 
 _NAMES = {"(": "list", "[": "dictionary", "<": "attributes", "{": "stanza"}
 _CLOSERS = {"(": ")", "[": "]", "<": ">", "{": "}"}
@@ -126,17 +130,19 @@ def equals_before_brace(name: str, span: Span) -> Diagnostic:
     )
 
 
-def value_holds_equals(name: str, span: Span) -> Diagnostic:
-    """`name = a = b`."""
-    return Diagnostic(
-        f"the value of `{name}` is followed by another `=`", span, f'a value that holds = is quoted: {name} = "a=b"'
-    )
+def value_holds_equals(name: str, whole: str, span: Span) -> Diagnostic:
+    """`name = a = b`; `whole` is everything from the value to what follows the second sign."""
+    hint = f'a value that holds = is quoted: {name} = "{_one_line(whole)}"'
+    return Diagnostic(f"the value of `{name}` is followed by another `=`", span, hint)
 
 
 def extra_word(word: str, name: str, whole: str, span: Span) -> Diagnostic:
     """`name = a b`; `whole` is everything from the value to this word."""
-    meant = " ".join(whole.replace('"', "").split())
+    meant = _one_line(whole)
+    number, _, unit = meant.partition(" ")
     hint = f'a value with blanks is quoted: {name} = "{meant}"; a list stands in ( … )'
+    if number.isdecimal() and unit.lower() in _UNITS:
+        hint = f"a number and its unit are one word: {name} = {number}{_UNITS[unit.lower()]}"
     return Diagnostic(f"unexpected {_shown(word)} after the value of `{name}`", span, hint)
 
 
@@ -197,11 +203,6 @@ def name_for_network(text: str, span: Span) -> Diagnostic:
     )
 
 
-def brackets_around_address(text: str, span: Span) -> Diagnostic:
-    """`[::1]` where no port can follow."""
-    return Diagnostic("an address stands without brackets here", span, f"write {text.strip('[]')}")
-
-
 def host_bits_are_set(text: str, network: str, span: Span) -> Diagnostic:
     """`10.0.0.1/8`: read as the network around it."""
     return Diagnostic(f"{_shown(text)} is read as {network}", span, f"write {network}", Severity.WARNING)
@@ -221,11 +222,15 @@ def repeated_key(key: str, span: Span, first: Span) -> Diagnostic:
 # ---------------------------------------------------------------- options, stanzas, modules
 
 
-def unknown_option(name: str, where: str, known: Sequence[str], span: Span, owners: Sequence[str] = ()) -> Diagnostic:
+def unknown_option(
+    name: str, where: str, known: Sequence[str], span: Span, owners: Sequence[str] = (), *, outside: bool = False
+) -> Diagnostic:
     """An option that neither Momentum nor Ringback has at this place."""
     guess = closest(name, known)
     hint = f"did you mean {guess}?" if guess else None
-    if owners:
+    if outside:
+        hint = "it is an option of the whole file: write it outside these braces"
+    elif owners:
         hint = f"it is an option of {' and '.join(owners)}: write it between the braces there"
     return Diagnostic(f"unknown option `{name}`{where}", span, hint)
 
@@ -299,7 +304,7 @@ def source_is_missing(what: str, span: Span) -> Diagnostic:
     return Diagnostic(f"`{what}` names no script", span, 'write source = "path/to/script.siv" between its braces')
 
 
-def option_is_required(name: str, where: str, span: Span) -> Diagnostic:
+def option_is_required(name: str, where: str, span: Span | None) -> Diagnostic:
     """An option without a default that is not set."""
     return Diagnostic(f"`{name}` must be set{where}", span, f"write {name} = …")
 
@@ -369,6 +374,11 @@ def closest(word: str, known: Iterable[str]) -> str | None:
     """Return the known name that a word is most likely meant for."""
     found = difflib.get_close_matches(word.lower(), [each.lower() for each in known], n=1, cutoff=0.65)
     return found[0] if found else None
+
+
+def _one_line(text: str) -> str:
+    """Return an operator's words as they would stand between quotes."""
+    return " ".join(text.replace('"', "").split())
 
 
 def _shown(text: str) -> str:

@@ -36,7 +36,7 @@ and would take longer to refuse than the two seconds that anyone waits."""
 
 _SKIP = re.compile(r"(?:[\s]++|\#[^\n]*+|/\*(?:[^*]++|\*(?!/))*+\*/)*+")
 _COMMENT = re.compile(r"\#[^\n]*+|/\*(?:[^*]++|\*(?!/))*+\*/")
-_WORD = re.compile(r"(?:[^\s\x00-\x1f\x7f\"'#={}()\[\]<>/]++|/(?!\*))++")
+_WORD = re.compile(r"(?:[^\s\"'#={}()\[\]<>/]++|/(?!\*))++")
 _SIX = re.compile(r"\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(?:%\w+)?\](?:[:,~][^\s\"'#={}()\[\]<>/]*)?")
 _STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _SINGLE = re.compile(r"'[^'\n]*+'")
@@ -44,7 +44,6 @@ _CURLY = re.compile('[“”„«»]([^“”„«»"\n]*+)[“”„«»]')
 _TO_LINE_END = re.compile(r"[^\n]*+")
 _GLUED = re.compile(r"[^\s)\]}>,#;]")
 _OPENS_A_VALUE = re.compile(r"[\w.:\-]+[ \t]*=[ \t]*\Z")
-_CONTROL = re.compile(r"[\x00-\x08\x0e-\x1b\x7f]++")
 _PUNCTUATION = frozenset("{}()[]<>=")
 _CURLIES = frozenset("“”„«»")
 
@@ -129,10 +128,6 @@ class Lexer:
             self._findings.add(errors.too_many_words(MOST_TOKENS, Span(self._source, start, start + 1)))
             self.stop()
             start = len(text)
-        while start < len(text) and _CONTROL.match(text, start):
-            self._findings.add(errors.unprintable(text[start], Span(self._source, start, start + 1)))
-            start, broken = self._skip(_CONTROL.match(text, start).end())  # type: ignore[union-attr]  # just matched
-            first = first or broken
         if start >= len(text):
             self._position = start
             return Token(END, start, start, first=True)
@@ -143,6 +138,8 @@ class Lexer:
             return Token(WORD if six else char, start, self._position, first)
         if char not in _CURLIES and (found := _WORD.match(text, start)):
             self._position = found.end()
+            if not found[0].isprintable():
+                self._report_unprintable(start, found[0])
             return Token(WORD, start, found.end(), first)
         return self._unusual(char, start, first=first)
 
@@ -150,6 +147,10 @@ class Lexer:
         """Return the offset of what follows blanks and comments."""
         found = _SKIP.match(self._text, offset)
         return found.end() if found else offset
+
+    def _report_unprintable(self, start: int, word: str) -> None:
+        at = next(index for index, char in enumerate(word) if not char.isprintable())
+        self._findings.add(errors.unprintable(word[at], Span(self._source, start + at, start + at + 1)))
 
     def _skip(self, before: int) -> tuple[int, bool]:
         """Pass blanks and comments; tell whether a line ended among them."""

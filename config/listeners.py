@@ -88,7 +88,7 @@ class Listener:
 
     def __str__(self) -> str:
         """Return the address as it would be written."""
-        return f"[{self.address}]:{self.port}" if ":" in self.address else f"{self.address}:{self.port}"
+        return _shown(self.address, self.port)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +168,7 @@ class _Typing:
         in_order: bool,
     ) -> Listener:
         address, port = _address(node.address)
-        place = (_OUTER, Step("listen", node.address.text))
+        place = (_OUTER, Step("listen", _shown(address, port)))
         own, rest = self._own(node.options)
         own = {**inherited, **own}
         return Listener(
@@ -180,7 +180,7 @@ class _Typing:
             options=self._settings(rest, place, "listen", _LISTEN),
             shared=shared,
             peers=(*self._peers(node.peers, place), *peers),
-            in_order=in_order,
+            in_order=in_order and bool(node.peers),
             span=node.span,
         )
 
@@ -210,7 +210,7 @@ class _Typing:
             except Unreadable as wrong:
                 wrong.report(self._reading.findings)
                 continue
-            inner = (*place, Step("peer", node.network.text))
+            inner = (*place, Step("peer", str(network)))
             if isinstance(network, IPv4Network | IPv6Network):
                 options = self._settings(list(node.options), inner, "peer", _PEER)
                 found.append(Peer(network, options, node.proceeds, node.span))
@@ -233,6 +233,10 @@ class _Typing:
 
 def _network_reader() -> Callable[[Value, Reading], object]:
     return reader_for(Network).read
+
+
+def _shown(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def _address(node: Scalar) -> tuple[str, int]:

@@ -35,7 +35,7 @@ class ModuleSettings:
     name: str
     passive: bool
     options: Options
-    span: Span
+    span: Span = field(compare=False)
     _origins: Mapping[str, Span] = field(repr=False, compare=False)
 
     def origin(self, name: str) -> Span | None:

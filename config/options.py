@@ -115,12 +115,21 @@ def _declared(name: str, annotation: object, field: FieldInfo) -> Declared:
         doc=field.description or "",
         unit=extra.get("unit"),
         required=field.is_required(),
-        default=None if field.is_required() else field.get_default(call_default_factory=True, validated_data={}),
+        default=_default(field),
         ge=next((each.ge for each in field.metadata if hasattr(each, "ge")), None),
         le=next((each.le for each in field.metadata if hasattr(each, "le")), None),
         reloadable=extra.get("reloadable", True),
         scopes=None if scopes is None else frozenset(scopes),
     )
+
+
+def _default(field: FieldInfo) -> object:
+    """Return a default; one that is computed (a host's name, say) only where that costs nothing, else None."""
+    if field.is_required():
+        return None
+    if field.default_factory is not None:
+        return {} if field.default_factory is dict else None
+    return field.default
 
 
 @cache
@@ -185,7 +194,7 @@ def _report(
     The global scope has no head: there it stands at the last option that the reason names.
     """
     name = str(found["loc"][0]) if found["loc"] else ""
-    if found["type"] == "missing" and head is not None:
+    if found["type"] == "missing":
         findings.add(errors.option_is_required(name, where, head))
         return
     reason = str(found["ctx"]["error"]) if found["type"] == "value_error" else found["msg"]

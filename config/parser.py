@@ -200,16 +200,22 @@ class _Parser:
         if token.first or token.kind in (END, "}") or self._begins_statement(token):
             return
         if token.kind == "=" and scalar:
-            self.findings.add(errors.value_holds_equals(name.text, value))
+            whole = value.to(self._lexer.span(self._lexer.peek(1))).text
+            self.findings.add(errors.value_holds_equals(name.text, whole, value))
         elif token.kind in SCALARS:
-            text, span = self._lexer.text(token), self._lexer.span(token)
-            whole = value.to(span).text
-            self.findings.add(
-                errors.semicolon(span) if text == ";" else errors.extra_word(text, name.text, whole, span)
-            )
+            self._extra(name, value, token)
         else:
             self._unexpected(token)
         self._skip_line()
+
+    def _extra(self, name: Word, value: Span, token: Token) -> None:
+        text, span = self._lexer.text(token), self._lexer.span(token)
+        if text == ";":
+            self.findings.add(errors.semicolon(span))
+        elif text.startswith("//"):
+            self.findings.add(errors.slashes_are_no_comment(span))
+        else:
+            self.findings.add(errors.extra_word(text, name.text, value.to(span).text, span))
 
     def _begins_statement(self, token: Token) -> bool:
         """Tell whether the rest of a line is a statement: `name =`, `name [`, an include, or a head up to its `{`."""

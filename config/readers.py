@@ -254,7 +254,7 @@ def _file_mode(node: Scalar, _: Reading) -> int:
 def _network(node: Scalar, reading: Reading) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     text = node.text
     if text.startswith("["):
-        raise Unreadable(errors.brackets_around_address(text, node.span))
+        raise _refuse("an address or a network", node, f"write {text.strip('[]')}: brackets serve to add a port")
     try:
         network = ipaddress.ip_network(text, strict=False)
     except ValueError:

@@ -54,7 +54,7 @@ class Setting:
 
     value: object
     origin: Span | None = field(default=None, compare=False)
-    place: Place = ()
+    place: Place = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)

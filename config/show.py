@@ -56,9 +56,9 @@ class _Page:
             if value is None or (is_default and not self._defaults):
                 continue
             listeners = [each for each in value if isinstance(each, Listener)] if isinstance(value, tuple) else []
-            for listener in listeners:
-                self._listener(name, listener, type(options))
-            if not listeners:
+            if listeners:
+                self._listeners(name, listeners, type(options))
+            else:
                 self._put(f"{name} = {written(value, one.reader)}", origin, is_default=is_default)
 
     def _settings(self, settings: Mapping[str, Setting], model: type[Options]) -> None:
@@ -87,6 +87,35 @@ class _Page:
             self._open(f"{place[-1].kind} {quoted(place[-1].name)}")
             self._settings(scopes.at(place), model)
             pending += [(), *reversed(inside.get(place, []))]  # the empty place closes the brace
+
+    def _listeners(self, name: str, listeners: list[Listener], model: type[Options]) -> None:
+        """Add listeners: as stanzas, but those whose rules apply in written order as a list, which can say that."""
+        ordered = [each for each in listeners if each.in_order and each.peers]
+        if ordered:
+            self._put(f"{name} = (")
+            for listener in ordered:
+                self._rules(listener, model)
+            self._put(")")
+        for listener in listeners:
+            if listener not in ordered:
+                self._listener(name, listener, model)
+
+    def _rules(self, listener: Listener, model: type[Options]) -> None:
+        def assigned(settings: Mapping[str, Setting], sign: str) -> str:
+            return " ".join(
+                f"{name}{sign}{written(each.value, declared(model)[name].reader)}" for name, each in settings.items()
+            )
+
+        enabled = "" if listener.enabled else "enable=false "
+        attributes = enabled + assigned(listener.options, "=")
+        suffix = f",{listener.backlog}" + (f"~{listener.concurrency}" if listener.concurrency else "")
+        head = f"{listener}{suffix}" + (f" <{attributes.strip()}>" if attributes else "")
+        self._put(f"{_DEEPER}{head} [", listener.span)
+        for peer in listener.peers:
+            pairs = assigned(peer.options, " = ")
+            parts = [*([f"personality [ {pairs} ]"] if pairs else []), *(["continue"] if peer.proceeds else [])]
+            self._put(f"{_DEEPER * 2}{peer.network} = ( {' '.join([*parts, ''])})", peer.span)
+        self._put(f"{_DEEPER}]")
 
     def _listener(self, name: str, listener: Listener, model: type[Options]) -> None:
         self._open(name)

@@ -90,6 +90,7 @@ UPSTREAM_UNREACHABLE = reply(451, "4.4.1", "The mail server behind cannot be rea
 UPSTREAM_LOST = reply(451, "4.4.2", "The mail server behind did not answer, try again later")
 UPSTREAM_BUSY = reply(451, "4.4.5", "The mail server behind is busy, try again later")
 UPSTREAM_REFUSED_US = reply(451, "4.3.5", "The mail server behind does not take this session, try again later")
+ONE_UPSTREAM_AT_A_TIME = reply(452, "4.5.3", "Too many recipients of different servers; send this one separately")
 TOO_MANY_RECIPIENTS = reply(452, "4.5.3", "Too many recipients")
 
 # ---------------------------------------------------------------- refusals

@@ -8,8 +8,12 @@ client gives up.
 from __future__ import annotations
 
 import socket
+from typing import Literal
+
+from pydantic import model_validator
 
 from config import Bytes, ConfigPath, DomainPatterns, Endpoint, Listeners, Network, Options, Seconds, option
+from proxy.route import RouteValue
 
 _INBOUND = ("esmtp_listener", "listener", "listen", "peer")
 _OUTBOUND = ("binding_group", "binding", "domain")
@@ -93,8 +97,26 @@ class InboundOptions(TlsOptions):
 class OutboundOptions(TlsOptions):
     """What holds towards the MTA behind: the global scope, a binding or a recipient's domain."""
 
-    gateway: Endpoint = option(doc="The MTA behind: a host name or an address.")
-    remote_smtp_port: int = option(25, doc="Port of the MTA behind, where Gateway names none.", ge=1, le=65535)
+    gateway: Endpoint | None = option(None, doc="The MTA behind: a host name or an address. Set, Routes do not count.")
+    routes: tuple[RouteValue, ...] = option(
+        (), doc="MTAs behind, preferred first: `host` or `smtp://host?pref=N&port=N&type=a|mx`."
+    )
+    remote_smtp_port: int = option(25, doc="Port of the MTA behind, where its name carries none.", ge=1, le=65535)
+    lmtp_port: int = option(2003, doc="The same where LMTP is spoken.", ge=1, le=65535)
+    delivery_method: Literal["ESMTP", "SMTP", "LMTP"] = option("ESMTP", doc="What the MTA behind is spoken to.")
+    ehlo_hostname: str = option("", doc="Our name in EHLO to the MTA behind; Hostname unless set.")
+    xclient: Literal["no", "ifavailable", "required"] = option(
+        "no", doc="Tell the MTA behind who the client is, by XCLIENT."
+    )
+
+    tls: Literal["no", "ifavailable", "required"] = option("no", doc="Speak TLS to the MTA behind, by STARTTLS.")
+    tls_ifavailable_fallback: bool = option(
+        True, doc="With `ifavailable`: go on in the clear where the handshake fails."
+    )
+    tls_verify: Literal["no", "ca", "host"] = option(
+        "no", doc="Ask the MTA behind for a certificate that is valid, and in its own name."
+    )
+    tls_ca: ConfigPath | None = option(None, doc="Authorities that such a certificate may come from, a PEM file.")
 
     connect_timeout: Seconds = option(30.0, doc="To connect to the MTA behind and read its greeting.", unit="seconds")
     ehlo_timeout: Seconds = option(30.0, doc="For the answer to EHLO from the MTA behind.", unit="seconds")
@@ -103,6 +125,13 @@ class OutboundOptions(TlsOptions):
     body_timeout: Seconds = option(540.0, doc="For the answer to the message from the MTA behind.", unit="seconds")
     rset_timeout: Seconds = option(10.0, doc="For the answer to RSET from the MTA behind.", unit="seconds")
     idle_timeout: Seconds = option(30.0, doc="An unused connection to the MTA behind is kept so long.", unit="seconds")
+    upstream_hold: Seconds = option(
+        5.0, doc="A client that idles within a transaction holds a connection no longer.", unit="seconds"
+    )
+    host_failure_retry: Seconds = option(
+        120.0, doc="An address of the MTA behind that failed is tried last for so long.", unit="seconds"
+    )
+    max_deliveries_per_connection: int = option(0, doc="Messages over one connection; 0: no limit.", ge=0)
     max_outbound_connections: int = option(100, doc="Connections to one MTA behind, a worker.", ge=1)
 
 
@@ -113,3 +142,9 @@ class CoreOptions(InboundOptions, OutboundOptions):
     nameservers: tuple[Endpoint, ...] = option(
         (), doc="DNS servers, `address` or `address:port`; the system's unless set."
     )
+
+    @model_validator(mode="after")
+    def _has_somewhere_to_relay_to(self) -> CoreOptions:
+        if self.gateway is None and not self.routes:
+            raise ValueError("neither Gateway nor Routes is set: say where the MTA behind is")
+        return self

@@ -9,6 +9,7 @@ wire: a mispaired reply could turn a refusal into a 250.
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
@@ -41,6 +42,22 @@ class Refused(Exception):
         self.stage, self.code, self.text = stage, code, text
 
 
+class TlsFailed(WireBroken):
+    """The TLS handshake failed; the same address may still take a conversation in the clear."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Whether TLS is asked for (`no`, `ifavailable`, `required`), with what, and the name that is verified."""
+
+    mode: str
+    context: ssl.SSLContext | None = None
+    name: str = ""
+
+
+IN_THE_CLEAR = Tls("no")
+
+
 @dataclass(frozen=True, slots=True)
 class Dial:
     """Where to connect and how to introduce ourselves. Times in seconds."""
@@ -50,6 +67,8 @@ class Dial:
     helo: str
     connect_timeout: float
     reply_timeout: float
+    tls: Tls = IN_THE_CLEAR
+    lmtp: bool = False
 
 
 class ReplyParser:
@@ -259,10 +278,11 @@ class Wire(asyncio.Protocol):
 
 
 async def dial(target: Dial) -> Wire:
-    """Connect, read the greeting, say EHLO (HELO where that is not known), and return the wire.
+    """Connect, read the greeting, say EHLO (HELO where that is not known), begin TLS, and return the wire.
 
     Raises:
-        Refused: the greeting, or EHLO and HELO, were refused.
+        Refused: the greeting, EHLO and HELO, or STARTTLS were refused.
+        TlsFailed: the handshake failed.
         WireBroken: no connection, or the peer closed or spoke against the grammar.
         TimeoutError: a step took too long.
     """
@@ -273,7 +293,9 @@ async def dial(target: Dial) -> Wire:
         async with asyncio.timeout(target.connect_timeout):
             await client.connect()
         async with asyncio.timeout(target.reply_timeout):
-            await _introduce(client)
+            await _introduce(client, target)
+            if target.tls.mode != "no":
+                await _encrypt(client, target)
         return adopt(client)
     except aiosmtplib.SMTPConnectResponseError as error:
         raise Refused("banner", error.code, error.message) from error
@@ -285,8 +307,14 @@ async def dial(target: Dial) -> Wire:
         client.close()  # without a transport, once adopted; it drops the connection otherwise
 
 
-async def _introduce(client: aiosmtplib.SMTP) -> None:
-    """Say EHLO, and HELO to a server that does not know it (RFC 5321 section 3.2)."""
+async def _introduce(client: aiosmtplib.SMTP, target: Dial) -> None:
+    """Say EHLO, and HELO to a server that does not know it (RFC 5321 section 3.2); LHLO in LMTP (RFC 2033)."""
+    if target.lmtp:
+        answer = await client.execute_command(b"LHLO", target.helo.encode("ascii", "replace"))
+        if answer.code != 250:
+            raise Refused("lhlo", answer.code, answer.message)
+        client.last_ehlo_response = answer
+        return
     try:
         await client.ehlo()
     except aiosmtplib.SMTPHeloError as refused:
@@ -296,6 +324,32 @@ async def _introduce(client: aiosmtplib.SMTP) -> None:
             await client.helo()
         except aiosmtplib.SMTPHeloError as error:
             raise Refused("helo", error.code, error.message) from error
+
+
+async def _encrypt(client: aiosmtplib.SMTP, target: Dial) -> None:
+    """Begin TLS where it is offered, and introduce ourselves again (RFC 3207 section 4.2)."""
+    if "starttls" not in client.esmtp_extensions:
+        if target.tls.mode == "required":
+            raise Refused("starttls", 0, "TLS is required and not offered")
+        return
+    try:
+        await client.starttls(tls_context=target.tls.context, server_hostname=target.tls.name or None)
+    except aiosmtplib.SMTPResponseException as error:
+        if target.tls.mode == "required":
+            raise Refused("starttls", error.code, error.message) from error
+        return
+    except (aiosmtplib.SMTPException, OSError) as error:
+        raise TlsFailed(f"TLS handshake failed: {error}") from error
+    await _introduce(client, target)
+
+
+def extensions_of(answer: Reply) -> dict[str, str]:
+    """Return the EHLO keywords of a reply, in lower case, with their parameters (RFC 5321 section 4.1.1.1)."""
+    found = {}
+    for line in answer.lines[1:]:
+        keyword, _, parameters = line.decode("ascii", "replace").strip().partition(" ")
+        found[keyword.lower()] = parameters
+    return found
 
 
 def adopt(client: aiosmtplib.SMTP) -> Wire:

@@ -23,10 +23,14 @@ from proxy.smtp.pipeline import PhasePipeline
 from proxy.smtp.protocol import SmtpProtocol
 from proxy.sockets import bind
 from proxy.tasks import TaskOwner
-from proxy.upstream.pool import Pool
+from proxy.upstream.pool import Pools
 from proxy.upstream.relay import UpstreamRelay
+from proxy.upstream.routes import Router
 
 log = get_logger()
+
+WARM_SECONDS = 2.0
+"""Clients are let in when the upstreams have answered our EHLO, or after so long: ours offers what they carry."""
 
 DRAIN_GRACE = 5.0
 """Seconds beyond the longest wait for the upstream before a session that does not end is cut."""
@@ -73,27 +77,33 @@ class Worker:
             self._close_sockets()
             raise
         self._resolver = Resolver([str(each) for each in core.nameservers])
-        self._pool = Pool(core, core.hostname, self._resolver)
+        self._router = Router(self._assembly.settings)
+        self._pools = Pools(self._resolver)
         self._services = Services(core, self._resolver)
         self.front = self._front()
-        self._pool.start()
+        await self._pools.warm(self._router.named(), WARM_SECONDS)
         loop = asyncio.get_running_loop()
         for bound, listener in self._bound:
             # create_server listens once more, so the backlog is given again
             make = partial(SmtpProtocol, self.front, Entrance(listener, core))
             self._servers.append(await loop.create_server(make, sock=bound, backlog=listener.backlog))
-        log.info("listening", addresses=[f"{host}:{port}" for host, port in self.addresses], upstream=self._pool.name)
+        log.info(
+            "listening",
+            addresses=[f"{host}:{port}" for host, port in self.addresses],
+            upstream=self._router.default.name,
+        )
 
     def _front(self) -> Front:
         for each in self._assembly.prepared:
             each.offer(self._services)
         judges = [each.validator(self._services) for each in self._assembly.prepared]
-        core, pool = self._core, self._pool
+        core, router, pools = self._core, self._router, self._pools
         return Front(
             settings=core,
             pipeline=PhasePipeline([each for each in judges if each is not None]),
-            open_relay=lambda session: UpstreamRelay(pool, session),
-            capabilities=lambda: pool.capabilities,
+            open_relay=lambda session: UpstreamRelay(router, pools, session),
+            capabilities=pools.capabilities,
+            session_ended=pools.forget,
             sessions=self._sessions,
         )
 
@@ -118,7 +128,7 @@ class Worker:
             return
         if self._services.verifier is not None:
             await self._services.verifier.close()
-        await self._pool.close()
+        await self._pools.close()
         await self._resolver.close()
         self._close_sockets()
         log.info("stopped")

@@ -43,7 +43,9 @@ def _arguments(bound: Bound) -> list[Code]:
 
 def _keywords(bound: Bound) -> dict[str, Code]:
     found = {
-        name: known(True) if node is None else expression(node, bound.function.tags[name].type)
+        bound.function.tags[name].keyword: known(True)
+        if node is None
+        else expression(node, bound.function.tags[name].type)
         for name, node in bound.tags.items()
     }
     if bound.function.address_part:

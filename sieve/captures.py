@@ -1,4 +1,4 @@
-"""Comparisons that keep what their wildcards matched, for the variables `${0}`, `${1}` … of standard Sieve (RFC 5229, 3.2)."""
+"""Comparisons that keep what their wildcards matched, for the match variables of standard Sieve (RFC 5229, 3.2)."""
 
 from __future__ import annotations
 

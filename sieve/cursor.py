@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from typing import NoReturn
 
 from config.diagnostics import Diagnostic, Source, Span
@@ -31,18 +32,23 @@ class Cursor:
         self._last = self._token = _NOTHING
         self._cut = False
         self._diagnostics: list[Diagnostic] = []
-        self._lexical: frozenset[int] = frozenset()
+        self._lexical: list[int] = []
 
     def _load(self, found: Tokens) -> None:
         """Stand before the first token."""
         self._tokens, self._diagnostics, self._cut = found.tokens, found.diagnostics, found.cut
-        self._lexical = frozenset(each.span.start for each in found.diagnostics if each.span is not None)
+        self._lexical = sorted(each.span.start for each in found.diagnostics if each.span is not None)
         self._token = self._tokens[0]
 
     def _report(self, diagnostic: Diagnostic) -> None:
         """Keep a mistake, unless the token it stands at is itself one: then it is its echo."""
         if diagnostic.span is None or diagnostic.span.start not in self._lexical:
             self._diagnostics.append(diagnostic)
+
+    def _is_damaged(self, start: int, end: int) -> bool:
+        """Tell whether a mistake of characters stands between two offsets: what was read there is not what was meant."""
+        at = bisect.bisect_left(self._lexical, start)
+        return at < len(self._lexical) and self._lexical[at] < end
 
     def _recover(self) -> None:
         """Skip to where a statement surely ends or begins: after `;`, before `}`, or a line that begins like one."""

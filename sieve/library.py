@@ -76,7 +76,9 @@ class Parameter:
     name: str
     type: Type
     required: bool
-    variadic: bool = False
+    variadic: bool
+    keyword: str
+    """What the Python parameter is called: a name that Python keeps for itself has a line below it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +190,7 @@ def _parameter(function: str, parameter: inspect.Parameter) -> Parameter:
         raise TypeError(message)
     variadic = parameter.kind is inspect.Parameter.VAR_POSITIONAL
     required = parameter.default is inspect.Parameter.empty and not variadic
-    return Parameter(parameter.name.rstrip("_"), found, required, variadic)
+    return Parameter(parameter.name.rstrip("_"), found, required, variadic, parameter.name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,7 +71,8 @@ _TABLE: tuple[tuple[tuple[str, ...], str], ...] = (
         "ec_log_file",
     ),
     (
-        ("mailfrom", "rcptto", "data", "spool"),
+        # The manual's table leaves each_rcpt out; its prose names it as the only one. Both hold here.
+        ("mailfrom", "rcptto", "data", "spool", "each_rcpt"),
         "add_recipient",
     ),
     (

@@ -121,7 +121,9 @@ class Parser(Cursor):
         elif self._is("}"):
             self._end_block()
         else:
-            self._add(self._simple())
+            statement = self._simple()
+            if not self._is_damaged(token.start, self._token.start):
+                self._add(statement)
 
     def _simple(self) -> nodes.Statement:
         """Read a statement that ends in a semicolon."""
@@ -218,7 +220,8 @@ class Parser(Cursor):
         """Read the test of a branch; after a mistake in it go on at its block, so that the block is checked."""
         start = self._at
         try:
-            return self._test()
+            test = self._test()
+            return nodes.Broken(test.span) if self._is_damaged(test.span.start, self._token.start) else test
         except MistakeError as mistake:
             at = self._at
             while not (self._is("{") or self._is(";") or self._is("}") or self._token.kind is Kind.END):

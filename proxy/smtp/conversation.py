@@ -153,6 +153,7 @@ class Conversation(SMTP):
             raise
         finally:
             self._end_transaction()
+            self.front.session_ended(session)
             self.stream.close()
             self.front.live.discard(self)
             self.entrance.sessions -= 1

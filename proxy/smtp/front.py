@@ -69,6 +69,8 @@ class Front:
     open_relay: Callable[[Session], Relay]
     capabilities: Callable[[], frozenset[str]]
     """EHLO keywords that every upstream carries, as far as is known."""
+    session_ended: Callable[[Session], None]
+    """Told when a session is over, so that what speaks for its client upstream ends, too."""
     sessions: TaskOwner
     stopping: bool = False
     """Ringback shuts down: a client that slipped in is sent away."""

@@ -150,11 +150,16 @@ class Reception:
         number = f"{session.id}.{session.tally.messages}"
         own_name = session.options.received_hostname or session.options.hostname
         field = (
-            f"Received: from {_name_for_trace(session.host_name)} ([{session.client_ip}])\r\n"
+            f"Received: from {_name_for_trace(session.host_name)} ([{_literal(session.client_ip)}])\r\n"
             f"\tby {own_name} (Ringback) with {protocol} id {number}{only};\r\n"
             f"\t{_date()}\r\n"
         )
         return field.encode("utf-8", "surrogateescape")
+
+
+def _literal(address: str) -> str:
+    """Return an address as an address literal has it, without its brackets (RFC 5321 section 4.1.3)."""
+    return f"IPv6:{address}" if ":" in address else address
 
 
 def _name_for_trace(helo: str | None) -> str:

@@ -1,4 +1,4 @@
-"""Connections to one upstream: kept while unused, counted, watched, shared only while error-free.
+"""Connections to one upstream: kept while unused, counted, watched, shared only while error-free and between equals.
 
 Which connection a transaction gets is decided without awaiting; only connecting and waiting for a place take time. Its
 mutable state is owned by the worker's event loop.
@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from proxy.dns import DnsUnavailable, NoSuchDomain, Resolver
-from proxy.log import get_logger, printable
-from proxy.settings import CoreOptions
+from proxy.dns import Resolver
+from proxy.session import Session
 from proxy.tasks import TaskOwner, spawn
-from proxy.wire import Dial, Refused, Wire, WireBroken, dial
-
-log = get_logger()
+from proxy.upstream.connect import Connector, RefusedUs, Unreachable, introduce_client
+from proxy.upstream.routes import Upstream
+from proxy.wire import Wire, WireBroken
 
 PLACE_SECONDS = 20.0
 """A transaction waits so long for a place in a pool that is full, then hears 451 4.4.5."""
@@ -25,38 +25,35 @@ PLACE_SECONDS = 20.0
 QUIT_SECONDS = 2.0
 
 
-class Unreachable(Exception):
-    """No address of the upstream takes a connection."""
-
-
-class RefusedUs(Exception):
-    """The upstream greeted us, or answered our EHLO, with a refusal."""
-
-
 class PoolFull(Exception):
     """No place came free in time."""
 
 
-@dataclass(slots=True)
-class _Idle:
+@dataclass(slots=True, eq=False)
+class Connection:
+    """A connection to the upstream. It belongs to the pool, or to the one transaction that took it."""
+
     wire: Wire
-    since: float
+    identity: str = ""
+    """The session whose client it speaks for, after XCLIENT; empty while it speaks for nobody."""
+    deliveries: int = 0
+    used: bool = False
+    """Whether a transaction had it before, so that the upstream may have closed it in the meantime."""
+    idle_since: float = 0.0
 
 
 class Pool:
     """The connections of one worker to one upstream."""
 
-    def __init__(self, settings: CoreOptions, helo: str, resolver: Resolver) -> None:
+    def __init__(self, upstream: Upstream, resolver: Resolver) -> None:
         """Name the upstream; no connection is made yet."""
-        self._settings = self.timeouts = settings
-        self._resolver = resolver
-        self._helo = helo
-        self._host = settings.gateway.host
-        self._port = settings.gateway.port or settings.remote_smtp_port
-        self.name = f"{self._host}:{self._port}"
-        self._idle: list[_Idle] = []
+        self.upstream = upstream
+        self.policy = upstream.policy
+        self.name = upstream.name
+        self._connector = Connector(upstream, resolver)
+        self._idle: list[Connection] = []
         self._places_taken = 0
-        self._waiting: deque[asyncio.Future[Wire | None]] = deque()
+        self._waiting: deque[asyncio.Future[Connection | None]] = deque()
         self._owner = TaskOwner(f"pool {self.name}")
         self._reaper: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -65,43 +62,58 @@ class Pool:
 
     # ------------------------------------------------------------ taking
 
-    async def take(self, *, fresh: bool = False) -> tuple[Wire, bool]:
-        """Return a connection and whether it was used before; `fresh` asks for a new one.
+    async def take(self, session: Session | None, *, fresh: bool = False) -> Connection:
+        """Return a connection for a session; `fresh` asks for a new one.
 
         Raises:
             Unreachable: no address takes a connection, or the name cannot be resolved.
             RefusedUs: the upstream refuses to talk to us.
             PoolFull: all places were taken for PLACE_SECONDS.
         """
-        if not fresh and (wire := self._pop_idle()) is not None:
-            return wire, True
-        handed_over = await self._take_place()
-        if handed_over is not None:
-            return handed_over, True
+        identity = session.id if session is not None and self.policy.xclient != "no" else ""
+        if not fresh and (found := self._pop_idle(identity)) is not None:
+            return found
+        connection = await self._take_place()
         try:
-            return await self._connect(), False
+            if connection is None:
+                connection = Connection(await self._connector.connect())
+                self.capabilities = frozenset(name.upper() for name in connection.wire.extensions)
+            if identity and session is not None:
+                await self._speak_for(connection, session)
         except BaseException:
+            if connection is not None:
+                connection.wire.abort("not taken")
             self._free_place()
             raise
+        return connection
 
-    def _pop_idle(self) -> Wire | None:
-        """Return the connection used last that is still alive; the dead ones give their places back."""
-        while self._idle:
-            wire = self._idle.pop().wire
-            if wire.broken is None:
-                return wire
+    async def _speak_for(self, connection: Connection, session: Session) -> None:
+        try:
+            await introduce_client(connection.wire, self.upstream, session)
+        except (WireBroken, TimeoutError) as error:
+            raise Unreachable(f"XCLIENT: {str(error) or 'timeout'}") from error
+        connection.identity = session.id
+
+    def _pop_idle(self, identity: str) -> Connection | None:
+        """Return the connection used last that lives and speaks for the same client; the dead leave their places."""
+        for connection in reversed(self._idle):
+            if connection.wire.broken is None and connection.identity == identity:
+                self._idle.remove(connection)
+                return connection
+        for connection in [each for each in self._idle if each.wire.broken is not None]:
+            self._idle.remove(connection)
             self._free_place()
         return None
 
-    async def _take_place(self) -> Wire | None:
-        """Count one more connection, or wait for another transaction's: its connection where it still works."""
-        most = self._settings.max_outbound_connections
+    async def _take_place(self) -> Connection | None:
+        """Count one more connection, or wait for another transaction's: its connection where that can be shared."""
+        most = self.policy.max_outbound_connections
         if self._places_taken >= most and self._idle:
             self._close_oldest_idle()
         if self._places_taken < most:
             self._places_taken += 1
             return None
-        place: asyncio.Future[Wire | None] = self._loop.create_future()
+        place: asyncio.Future[Connection | None] = self._loop.create_future()
         self._waiting.append(place)
         try:
             async with asyncio.timeout(PLACE_SECONDS):
@@ -113,18 +125,18 @@ class Pool:
                 raise PoolFull from None
             raise
 
-    def _hand_back(self, wire: Wire | None) -> None:
-        if wire is None:
+    def _hand_back(self, connection: Connection | None) -> None:
+        if connection is None:
             self._free_place()
         else:
-            self.give_back(wire)
+            self.give_back(connection)
 
-    def _hand_over(self, wire: Wire | None) -> bool:
+    def _hand_over(self, connection: Connection | None) -> bool:
         """Give a place, with its connection or without, to whoever waits longest; tell whether anybody does."""
         while self._waiting:
             place = self._waiting.popleft()
             if not place.done():
-                place.set_result(wire)
+                place.set_result(connection)
                 return True
         return False
 
@@ -133,99 +145,84 @@ class Pool:
         if not self._hand_over(None):
             self._places_taken -= 1
 
-    async def _connect(self) -> Wire:
-        problem: Exception = Unreachable(f"{self._host} has no address")
-        try:
-            async with asyncio.timeout(self._settings.connect_timeout):
-                for address in await self._resolver.host_addresses(self._host):
-                    try:
-                        return await self._dial(address)
-                    except (WireBroken, TimeoutError) as error:
-                        problem = Unreachable(f"{address}: {str(error) or 'timeout'}")
-                    except Refused as error:
-                        problem = RefusedUs(str(error))
-        except (DnsUnavailable, NoSuchDomain) as error:
-            problem = Unreachable(f"{self._host} cannot be resolved: {error}")
-        except TimeoutError:
-            problem = Unreachable(f"{self._host}: timeout")
-        log.error("upstream_unreachable", upstream=self.name, reason=printable(str(problem)))
-        raise problem
-
-    async def _dial(self, address: str) -> Wire:
-        settings = self._settings
-        wire = await dial(Dial(address, self._port, self._helo, settings.connect_timeout, settings.ehlo_timeout))
-        self.capabilities = frozenset(name.upper() for name in wire.extensions)
-        return wire
-
     # ------------------------------------------------------------ giving back
 
-    def give_back(self, wire: Wire) -> None:
+    def give_back(self, connection: Connection) -> None:
         """Keep an error-free connection that is between transactions."""
-        if wire.broken is not None:
+        connection.used = True
+        most = self.policy.max_deliveries_per_connection
+        if connection.wire.broken is not None:
             self._free_place()
-            return
-        if self._hand_over(wire):
-            return
-        self._idle.append(_Idle(wire, self._loop.time()))
-        if self._reaper is None:
-            self._reaper = self._loop.call_later(self._settings.idle_timeout, self._reap)
+        elif most and connection.deliveries >= most:
+            self.retire(connection)
+        elif connection.identity and self._waiting:
+            self.retire(connection)  # it speaks for one client, and another waits
+        elif not self._hand_over(connection):
+            connection.idle_since = self._loop.time()
+            self._idle.append(connection)
+            if self._reaper is None:
+                self._reaper = self._loop.call_later(self.policy.idle_timeout, self._reap)
 
-    def drop(self, wire: Wire, why: str) -> None:
+    def drop(self, connection: Connection, why: str) -> None:
         """Cut a connection, in whatever state: nothing half-sent on it will be delivered."""
-        wire.abort(why)
+        connection.wire.abort(why)
         self._free_place()
 
-    def retire(self, wire: Wire) -> None:
+    def retire(self, connection: Connection) -> None:
         """End a connection that works but shall not be shared further, politely and in the background."""
-        spawn(self._quit(wire), name=f"quit {self.name}", owner=self._owner)
+        spawn(self._quit(connection), name=f"quit {self.name}", owner=self._owner)
 
-    async def _quit(self, wire: Wire) -> None:
+    async def _quit(self, connection: Connection) -> None:
         try:
-            await wire.quit(QUIT_SECONDS)
+            await connection.wire.quit(QUIT_SECONDS)
         finally:
             self._free_place()
 
-    def reset(self, wire: Wire) -> None:
+    def reset(self, connection: Connection) -> None:
         """End an open transaction before its DATA with RSET, in the background, and keep the connection."""
-        spawn(self._reset(wire), name=f"rset {self.name}", owner=self._owner)
+        spawn(self._reset(connection), name=f"rset {self.name}", owner=self._owner)
 
-    async def _reset(self, wire: Wire) -> None:
+    async def _reset(self, connection: Connection) -> None:
         with suppress(WireBroken, TimeoutError):
-            answer = await wire.ask(b"RSET\r\n", self._settings.rset_timeout)
+            answer = await connection.wire.ask(b"RSET\r\n", self.policy.rset_timeout)
             if answer.accepted:
-                self.give_back(wire)
+                self.give_back(connection)
                 return
-        self.drop(wire, "RSET failed")
+        self.drop(connection, "RSET failed")
+
+    def forget(self, session: Session) -> None:
+        """End the connections that speak for a session that has ended."""
+        if self.policy.xclient == "no":
+            return
+        for connection in [each for each in self._idle if each.identity == session.id]:
+            self._idle.remove(connection)
+            self.retire(connection)
 
     # ------------------------------------------------------------ the pool's own life
 
     def _reap(self) -> None:
         """Close what was not used for idle_timeout."""
         self._reaper = None
-        oldest = self._loop.time() - self._settings.idle_timeout
-        while self._idle and (self._idle[0].wire.broken is not None or self._idle[0].since <= oldest):
+        oldest = self._loop.time() - self.policy.idle_timeout
+        while self._idle and (self._idle[0].wire.broken is not None or self._idle[0].idle_since <= oldest):
             self._close_oldest_idle()
         if self._idle:
-            self._reaper = self._loop.call_at(self._idle[0].since + self._settings.idle_timeout, self._reap)
+            self._reaper = self._loop.call_at(self._idle[0].idle_since + self.policy.idle_timeout, self._reap)
 
     def _close_oldest_idle(self) -> None:
-        wire = self._idle.pop(0).wire
-        if wire.broken is None:
-            self.retire(wire)
+        connection = self._idle.pop(0)
+        if connection.wire.broken is None:
+            self.retire(connection)
         else:
             self._free_place()
 
-    async def warm(self) -> None:
-        """Connect once, so that the first client's EHLO already knows what the upstream carries."""
-        try:
-            wire, _ = await self.take(fresh=True)
-        except (Unreachable, RefusedUs, PoolFull):
-            return  # logged where it was found; clients hear 451 until it is there
-        self.give_back(wire)
+    async def warm(self, seconds: float) -> None:
+        """Connect once, so that the first client's EHLO knows what the upstream carries; wait for it so long."""
+        await asyncio.wait((spawn(self._warm(), name=f"warm {self.name}", owner=self._owner),), timeout=seconds)
 
-    def start(self) -> None:
-        """Warm the pool in the background."""
-        spawn(self.warm(), name=f"warm {self.name}", owner=self._owner)
+    async def _warm(self) -> None:
+        with suppress(Unreachable, RefusedUs, PoolFull):  # logged where found; clients hear 451 until it is there
+            self.give_back(await self.take(None, fresh=True))
 
     async def close(self) -> None:
         """Say goodbye on every unused connection; those in use are their transactions'."""
@@ -236,3 +233,38 @@ class Pool:
             self._close_oldest_idle()
         await self._owner.wait(QUIT_SECONDS + 1)
         await self._owner.cancel()
+
+
+class Pools:
+    """The pools of one worker, one for each upstream that was named or used."""
+
+    def __init__(self, resolver: Resolver) -> None:
+        """Begin with none."""
+        self._resolver = resolver
+        self._pools: dict[Upstream, Pool] = {}
+
+    def of(self, upstream: Upstream) -> Pool:
+        """Return the pool of an upstream, making it where it is new."""
+        pool = self._pools.get(upstream)
+        if pool is None:
+            pool = self._pools[upstream] = Pool(upstream, self._resolver)
+        return pool
+
+    async def warm(self, upstreams: Iterable[Upstream], seconds: float) -> None:
+        """Connect to every upstream once, all at the same time; wait for them so long."""
+        await asyncio.gather(*(self.of(upstream).warm(seconds) for upstream in upstreams))
+
+    def capabilities(self) -> frozenset[str]:
+        """Return the EHLO keywords that every upstream carries, as far as is known."""
+        known = [pool.capabilities for pool in self._pools.values()]
+        return frozenset.intersection(*known) if known else frozenset()
+
+    def forget(self, session: Session) -> None:
+        """End what speaks for a session that has ended."""
+        for pool in self._pools.values():
+            pool.forget(session)
+
+    async def close(self) -> None:
+        """Close every pool."""
+        for pool in self._pools.values():
+            await pool.close()

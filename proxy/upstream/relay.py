@@ -2,18 +2,25 @@
 
 What the upstream says about the mail goes to the client word for word. What it says about our conversation with it, and
 everything that breaks, becomes 451: the sender keeps the message and tries again. Never 250 without the upstream's 250.
+
+A connection that is lost before DATA, or given back because the client idles, is replaced: the envelope is said again,
+and only where every recipient is accepted again does the transaction go on.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from proxy import replies
 from proxy.log import get_logger, printable
 from proxy.replies import Reply
 from proxy.session import Path, Session, Transaction
+from proxy.settings import OutboundOptions
 from proxy.smtp.front import RelayFailed
-from proxy.upstream.pool import Pool, PoolFull, RefusedUs, Unreachable
+from proxy.upstream.connect import RefusedUs, Unreachable
+from proxy.upstream.pool import Connection, Pool, PoolFull, Pools
+from proxy.upstream.routes import Router
 from proxy.wire import Wire, WireBroken
 
 log = get_logger()
@@ -29,98 +36,127 @@ class _Lost(Exception):
     """The connection broke or fell silent; what was under way on it has no answer."""
 
 
+_TROUBLE: dict[type[Exception], Reply] = {
+    Unreachable: replies.UPSTREAM_UNREACHABLE,
+    RefusedUs: replies.UPSTREAM_REFUSED_US,
+    PoolFull: replies.UPSTREAM_BUSY,
+    _Lost: replies.UPSTREAM_LOST,
+}
+"""What a client hears of trouble that is not about its mail: always 451."""
+
+
 class UpstreamRelay:
-    """Implements `proxy.smtp.front.Relay` over a pool. Owned by one session's task."""
+    """Implements `proxy.smtp.front.Relay` over the pools. Owned by one session's task."""
 
-    __slots__ = ("_dead", "_final", "_pool", "_sender_refused", "_session", "_tainted", "_taken", "_wire")
+    __slots__ = (
+        "_accepted", "_connection", "_final", "_hold", "_pool", "_pools", "_router", "_sender_refused", "_session",
+        "_tainted", "_transaction",
+    )  # fmt: skip
 
-    def __init__(self, pool: Pool, session: Session) -> None:
-        """Begin with no connection: one is taken at the first recipient."""
-        self._pool = pool
-        self._session = session
-        self._wire: Wire | None = None
+    def __init__(self, router: Router, pools: Pools, session: Session) -> None:
+        """Begin with no upstream: the first recipient decides which."""
+        self._router, self._pools, self._session = router, pools, session
+        self._pool: Pool | None = None
+        self._transaction = session.transaction
+        self._connection: Connection | None = None
+        self._accepted: list[Path] = []
         self._final: asyncio.Future[Reply] | None = None
-        self._taken = 0
         self._tainted = False
-        self._dead = False
         self._sender_refused: Reply | None = None
+        self._hold: asyncio.TimerHandle | None = None
 
     @property
     def upstream(self) -> str:
-        """The upstream's name for the log."""
-        return self._pool.name
+        """The upstream's name for the log; empty before the first recipient."""
+        return self._pool.name if self._pool is not None else ""
 
     # ------------------------------------------------------------ envelope
 
     async def recipient(self, transaction: Transaction, path: Path) -> Reply:
         """Offer a recipient, and MAIL FROM before the first; return the upstream's verdict."""
+        self._transaction = transaction
         if self._sender_refused is not None:
             return self._sender_refused
-        if self._dead:
-            return replies.UPSTREAM_LOST
+        pool = self._pools.of(self._router.of_domain(path.domain))
+        if self._accepted and (pool is not self._pool or pool.upstream.lmtp):
+            # One upstream a transaction; and LMTP answers for each recipient, which one reply to the dot cannot.
+            return replies.ONE_UPSTREAM_AT_A_TIME
+        self._pool = pool
+        self._hold_on()
         try:
-            wire = self._wire
-            answer = await (self._first(transaction, path) if wire is None else self._another(wire, path))
-        except Unreachable:
-            return replies.UPSTREAM_UNREACHABLE
-        except RefusedUs:
-            return replies.UPSTREAM_REFUSED_US
-        except PoolFull:
-            return replies.UPSTREAM_BUSY
-        except _Lost:
-            # Recipients that the client was told are accepted are gone with the connection: the message must not
-            # reach only the others.
-            self._dead = self._taken > 0
-            return replies.UPSTREAM_LOST
+            answer = await self._offer(pool, path)
+        except tuple(_TROUBLE) as trouble:
+            return _TROUBLE[type(trouble)]
         if answer.accepted:
-            self._taken += 1
+            self._accepted.append(path)
+        if self._connection is not None:
+            self._hold = asyncio.get_running_loop().call_later(pool.policy.upstream_hold, self._let_go)
         return answer
 
-    async def _first(self, transaction: Transaction, path: Path) -> Reply:
-        """Open the transaction upstream; a kept connection that turns out dead is replaced once, unseen."""
-        wire, used_before = await self._pool.take()
-        self._wire = wire
+    async def _offer(self, pool: Pool, path: Path) -> Reply:
+        """Offer one recipient on the open transaction, or open one; a lost connection is replaced once."""
+        if self._connection is not None:
+            try:
+                return self._verdict(await self._rcpt(self._connection.wire, path), "RCPT")
+            except _Lost:
+                return await self._open(pool, path, fresh=True)
         try:
-            return await self._open(wire, transaction, path)
-        except _Lost:
-            if not used_before:
+            return await self._open(pool, path)
+        except _Lost as lost:
+            if not lost.args[0]:  # it was new: another would fare no better
                 raise
-        self._wire, _ = await self._pool.take(fresh=True)
-        return await self._open(self._wire, transaction, path)
+        return await self._open(pool, path, fresh=True)
 
-    async def _open(self, wire: Wire, transaction: Transaction, path: Path) -> Reply:
-        """Send MAIL and RCPT, in one write where the upstream takes that."""
+    async def _open(self, pool: Pool, path: Path | None, *, fresh: bool = False) -> Reply:
+        """Say the envelope: MAIL, what was accepted before, and one more recipient; return the verdict on the last.
+
+        Raises:
+            _Lost: the connection broke, or what was accepted before no longer is.
+        """
+        connection = self._connection = await pool.take(self._session, fresh=fresh)
+        wire, transaction = connection.wire, self._transaction
         if (unfit := _unfit(wire, transaction)) is not None:
             self._release()
             return unfit
         mail = b"MAIL FROM:<%b>%b\r\n" % (transaction.reverse_path.raw, _parameters(wire, transaction))
-        rcpt = b"RCPT TO:<%b>\r\n" % path.raw
-        limits = self._pool.timeouts
-        if "pipelining" in wire.extensions:
-            to_mail, to_rcpt = wire.send(mail + rcpt, replies=2)
-            mail_answer = await self._read(wire, to_mail, limits.mailfrom_timeout)
-            rcpt_answer = await self._read(wire, to_rcpt, limits.rcptto_timeout)
-        else:
-            (to_mail,) = wire.send(mail)
-            mail_answer = await self._read(wire, to_mail, limits.mailfrom_timeout)
-            rcpt_answer = await self._rcpt(wire, path) if mail_answer.accepted else mail_answer
+        paths = [*self._accepted, path] if path is not None else self._accepted
+        mail_answer, answers = await self._say(wire, mail, paths)
         if not mail_answer.accepted:
-            self._tainted = True
-            self._sender_refused = self._about_the_mail(mail_answer, "MAIL")
+            refused = self._verdict(mail_answer, "MAIL")
+            if not self._accepted:
+                self._sender_refused = refused
             self._release()
-            return self._sender_refused
-        return self._verdict(rcpt_answer)
+            return refused
+        again = answers[: len(self._accepted)]
+        if not all(each.accepted for each in again):
+            self._lose("a recipient that was accepted is refused now")
+            raise _Lost(False)
+        return self._verdict(answers[-1], "RCPT")
 
-    async def _another(self, wire: Wire, path: Path) -> Reply:
-        return self._verdict(await self._rcpt(wire, path))
+    async def _say(self, wire: Wire, mail: bytes, paths: Sequence[Path]) -> tuple[Reply, list[Reply]]:
+        """Send the envelope, in one write where the upstream takes that, and return the answers."""
+        policy = self._policy
+        if "pipelining" in wire.extensions:
+            rcpts = b"".join(b"RCPT TO:<%b>\r\n" % path.raw for path in paths)
+            to_mail, *to_rcpts = wire.send(mail + rcpts, replies=1 + len(paths))
+            mail_answer = await self._read(wire, to_mail, policy.mailfrom_timeout)
+            return mail_answer, [await self._read(wire, each, policy.rcptto_timeout) for each in to_rcpts]
+        (to_mail,) = wire.send(mail)
+        mail_answer = await self._read(wire, to_mail, policy.mailfrom_timeout)
+        if not mail_answer.accepted:
+            return mail_answer, []
+        return mail_answer, [await self._rcpt(wire, path) for path in paths]
 
     async def _rcpt(self, wire: Wire, path: Path) -> Reply:
         (to_rcpt,) = wire.send(b"RCPT TO:<%b>\r\n" % path.raw)
-        return await self._read(wire, to_rcpt, self._pool.timeouts.rcptto_timeout)
+        return await self._read(wire, to_rcpt, self._policy.rcptto_timeout)
 
-    def _verdict(self, answer: Reply) -> Reply:
-        self._tainted |= not answer.accepted
-        return answer if answer.accepted else self._about_the_mail(answer, "RCPT")
+    @property
+    def _policy(self) -> OutboundOptions:
+        pool = self._pool
+        if pool is None:
+            raise RelayFailed(replies.UPSTREAM_LOST)
+        return pool.policy
 
     async def _read(self, wire: Wire, answer: asyncio.Future[Reply], seconds: float) -> Reply:
         """Wait for one reply. A 421 means that the upstream closes: that is a lost connection, not a verdict.
@@ -131,41 +167,57 @@ class UpstreamRelay:
         try:
             found = await wire.read(answer, seconds)
         except (WireBroken, TimeoutError) as error:
-            self._lose(str(error) or "timeout")
-            raise _Lost from error
+            raise self._lost(str(error) or "timeout") from error
         if found.code == _CLOSING:
-            self._lose(found.text)
-            raise _Lost
+            raise self._lost(found.text)
         return found
 
     # ------------------------------------------------------------ content
 
     async def begin(self) -> None:
         """Say DATA. Raises RelayFailed unless the upstream wants the message."""
-        wire = self._wire
-        if wire is None or self._dead:
+        self._hold_on()
+        pool = self._pool
+        if pool is None or not self._accepted:
             raise RelayFailed(self._sender_refused or replies.UPSTREAM_LOST)
-        (to_data,) = wire.send(b"DATA\r\n")
         try:
-            answer = await self._read(wire, to_data, self._pool.timeouts.rcptto_timeout)
-        except _Lost:
-            raise RelayFailed(replies.UPSTREAM_LOST) from None
+            answer = await self._data(pool)
+        except tuple(_TROUBLE) as trouble:
+            raise RelayFailed(_TROUBLE[type(trouble)]) from None
         if answer.code != _GO_AHEAD:
-            self._tainted = True
-            raise RelayFailed(self._about_the_mail(answer, "DATA"))
-        # The reply to the dot is awaited from here on: an upstream may refuse in the middle.
-        (self._final,) = wire.send(b"")
+            raise RelayFailed(self._verdict(answer, "DATA"))
+        if self._connection is not None:
+            # The reply to the dot is awaited from here on: an upstream may refuse in the middle.
+            (self._final,) = self._connection.wire.send(b"")
+
+    async def _data(self, pool: Pool) -> Reply:
+        """Send DATA on the open transaction, or on one that replaces it; nothing of the message has been sent yet."""
+        if self._connection is None:
+            await self._reopen(pool)
+        try:
+            return await self._ask_data()
+        except _Lost:
+            await self._reopen(pool, fresh=True)
+            return await self._ask_data()
+
+    async def _reopen(self, pool: Pool, *, fresh: bool = False) -> None:
+        answer = await self._open(pool, None, fresh=fresh)
+        if not answer.accepted:
+            raise RelayFailed(answer)
+
+    async def _ask_data(self) -> Reply:
+        connection = self._connection
+        if connection is None:
+            raise _Lost(False)
+        (to_data,) = connection.wire.send(b"DATA\r\n")
+        return await self._read(connection.wire, to_data, self._policy.rcptto_timeout)
 
     async def content(self, block: bytes) -> None:
         """Send dot-stuffed content, waiting where the upstream does not keep up. Raises RelayFailed."""
-        wire, final = self._wire, self._final
-        if wire is None or final is None:
-            raise RelayFailed(replies.UPSTREAM_LOST)
-        if final.done():
-            raise RelayFailed(await self._early(wire, final))
+        wire, _ = await self._sending()
         wire.write(block)
         try:
-            await wire.drain(self._pool.timeouts.data_timeout)
+            await wire.drain(self._session.options.data_timeout)
         except (WireBroken, TimeoutError) as error:
             self._lose(str(error) or "timeout")
             raise RelayFailed(replies.UPSTREAM_LOST) from None
@@ -176,62 +228,87 @@ class UpstreamRelay:
         Raises:
             RelayFailed: no verdict came; the message may or may not be the upstream's.
         """
-        wire, final = self._wire, self._final
-        if wire is None or final is None:
-            raise RelayFailed(replies.UPSTREAM_LOST)
-        if final.done():
-            raise RelayFailed(await self._early(wire, final))
+        wire, final = await self._sending()
         wire.write(block + b".\r\n")
         try:
-            answer = await self._read(wire, final, self._pool.timeouts.body_timeout)
+            answer = await self._read(wire, final, self._policy.body_timeout)
         except _Lost:
             raise RelayFailed(replies.UPSTREAM_LOST) from None
         self._final = None
-        if answer.accepted:
-            self._release()
-            return answer
-        self._tainted = True
-        raise RelayFailed(self._about_the_mail(answer, "the message"))
+        if not answer.accepted:
+            raise RelayFailed(self._verdict(answer, "the message"))
+        if self._connection is not None:
+            self._connection.deliveries += 1
+        self._release()
+        return answer
 
-    async def _early(self, wire: Wire, final: asyncio.Future[Reply]) -> Reply:
-        """Return what to make of an answer that came before our dot: a refusal counts, an acceptance cannot be true."""
+    async def _sending(self) -> tuple[Wire, asyncio.Future[Reply]]:
+        """Return the wire and the answer to come. An answer before our dot is a refusal, or cannot be true."""
+        if self._connection is None or self._final is None:
+            raise RelayFailed(replies.UPSTREAM_LOST)
+        wire, final = self._connection.wire, self._final
+        if not final.done():
+            return wire, final
         try:
             answer = await self._read(wire, final, 0)
         except _Lost:
-            return replies.UPSTREAM_LOST
-        verdict = self._about_the_mail(answer, "the message")
+            raise RelayFailed(replies.UPSTREAM_LOST) from None
+        verdict = self._verdict(answer, "the message") if not answer.accepted else replies.UPSTREAM_LOST
         self._lose("answered before the end of the message")
-        return verdict
+        raise RelayFailed(verdict)
 
     # ------------------------------------------------------------ ends
 
     def abort(self) -> None:
         """End the transaction wherever it stands, so that nothing of it is delivered."""
-        wire = self._wire
-        if wire is None:
+        self._hold_on()
+        connection, pool = self._connection, self._pool
+        if connection is None or pool is None:
             return
         if self._final is not None:
             self._lose("aborted")
         elif self._tainted:
             self._release()
         else:
-            self._wire = None
-            self._pool.reset(wire)
+            self._connection = None
+            pool.reset(connection)
+
+    def _let_go(self) -> None:
+        """Give the connection back while the client idles: many idle clients must not hold the upstream's places."""
+        self._hold = None
+        if self._final is None:
+            self.abort()
+
+    def _hold_on(self) -> None:
+        if self._hold is not None:
+            self._hold.cancel()
+            self._hold = None
 
     def _release(self) -> None:
         """Give the connection back, or end it where the upstream counted an error on it."""
-        wire, self._wire = self._wire, None
-        if wire is not None:
-            (self._pool.retire if self._tainted else self._pool.give_back)(wire)
+        connection, self._connection = self._connection, None
+        if connection is not None and self._pool is not None:
+            (self._pool.retire if self._tainted else self._pool.give_back)(connection)
+        self._tainted = False
+
+    def _lost(self, why: str) -> _Lost:
+        """Drop the connection; the exception tells whether another transaction had it before."""
+        used_before = self._connection is not None and self._connection.used
+        self._lose(why)
+        return _Lost(used_before)
 
     def _lose(self, why: str) -> None:
-        wire, self._wire, self._final = self._wire, None, None
-        if wire is not None:
+        connection, self._connection, self._final = self._connection, None, None
+        self._tainted = False
+        if connection is not None and self._pool is not None:
             log.warning("upstream_lost", session=self._session.id, upstream=self.upstream, reason=printable(why))
-            self._pool.drop(wire, why)
+            self._pool.drop(connection, why)
 
-    def _about_the_mail(self, answer: Reply, step: str) -> Reply:
-        """Return a refusal verbatim where it speaks of the mail; 451 and an alarm where it speaks of us."""
+    def _verdict(self, answer: Reply, step: str) -> Reply:
+        """Return a reply verbatim where it speaks of the mail; 451 and an alarm where it speaks of us."""
+        if answer.accepted:
+            return answer
+        self._tainted = True
         if answer.code >= 400 and answer.code not in _ABOUT_US:  # RFC 5321 section 4.2.1, first digit
             return answer
         log.error(

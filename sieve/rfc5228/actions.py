@@ -117,8 +117,8 @@ async def include(
     frame: Frame,
     value: str,
     *,
-    personal: bool = False,
-    global_: bool = False,
+    personal: bool = False,  # noqa: ARG001 - both places are one, see below
+    global_: bool = False,  # noqa: ARG001 - see above
     once: bool = False,
     optional: bool = False,
 ) -> Ended:

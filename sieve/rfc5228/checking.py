@@ -1,4 +1,4 @@
-"""What standard Sieve asks of a script beyond Sieve++: extensions are required first, and there are no `$` variables."""
+"""What standard Sieve asks of a script beyond Sieve++: `require` for extensions, and no `$` variables."""
 
 from __future__ import annotations
 

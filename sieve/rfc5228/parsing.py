@@ -1,4 +1,4 @@
-"""Strings of standard Sieve: what fills them depends on what the script required before (RFC 5228, 2.4.2.4; RFC 5229, 3)."""
+"""Strings of standard Sieve: what fills them depends on what was required (RFC 5228, 2.4.2.4; RFC 5229, 3)."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import os
 import re
@@ -130,6 +131,19 @@ async def test_stopping_a_silent_mail_server_ends_its_conversations() -> None:
         assert await reader.read() == b""
     await hang_up(writer)
     assert [event.text for event in timeline.take()] == ["connects, and waits for a greeting that never comes"]
+
+
+async def test_a_line_that_never_ends_costs_the_client_its_connection() -> None:
+    host = MailHost("mx", Role.EXCHANGER, Timeline(), verdict=lambda _: "250 Ok")
+    port = await host.start("127.0.0.1")
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(b"x" * 1_000_000)
+    async with asyncio.timeout(PATIENCE):
+        assert await reader.readline() == b"220 mx ESMTP\r\n"
+        with contextlib.suppress(ConnectionResetError):
+            assert await reader.read() == b""
+    await hang_up(writer)
+    await host.stop()
 
 
 async def test_a_server_that_is_not_there_is_an_outcome_not_an_exception() -> None:

@@ -1,33 +1,79 @@
-"""A host of plain values: what a script asks is answered from attributes, what it does is kept as lines."""
+"""A world of plain values: what a script asks is answered from attributes, what it does is kept as lines."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sieve import CallbackAnswer
+from sieve import CallbackAnswer, DnsAnswer, Endpoint
 
 
 @dataclass
 class PlainMessage:
-    """A message as text with line feeds."""
+    """A message as text with line feeds; edits change it."""
 
     text: str
+    wire: bytes | None = None
 
-    def header(self, name: str) -> Sequence[str]:
-        found: list[str] = []
+    def fields(self) -> list[tuple[str, str]]:
+        found: list[tuple[str, str]] = []
         for line in self.text.partition("\n\n")[0].split("\n"):
             key, colon, body = line.partition(":")
-            if line[:1] in {" ", "\t"} and found and found[-1] is not None:
-                found[-1] += line
-            elif colon and key.strip().lower() == name.lower():
-                found.append(body.strip())
+            if line[:1] in {" ", "\t"} and found:
+                found[-1] = (found[-1][0], found[-1][1] + line)
+            elif colon:
+                found.append((key.strip(), body.strip()))
         return found
+
+    def header(self, name: str) -> Sequence[str]:
+        return [body for key, body in self.fields() if key.lower() == name.lower()]
+
+    def write(self, fields: list[tuple[str, str]]) -> None:
+        body = self.text.partition("\n\n")[2]
+        self.text = "".join(f"{key}: {value}\n" for key, value in fields) + "\n" + body
+
+    @property
+    def size(self) -> int:
+        return len(self._raw())
+
+    @property
+    def stuffed_lines(self) -> int:
+        return sum(line.startswith(".") for line in self.text.split("\n"))
+
+    async def raw(self) -> bytes:
+        return self._raw()
+
+    def _raw(self) -> bytes:
+        if self.wire is None:
+            return self.text.replace("\n", "\r\n").encode("utf-8", "surrogateescape")
+        return self.wire
+
+
+@dataclass
+class PlainConnection:
+    """A connection from an address of the documentation networks."""
+
+    client: Endpoint = field(default_factory=lambda: Endpoint("192.0.2.3", 40025))
+    local: Endpoint = field(default_factory=lambda: Endpoint("198.51.100.1", 25))
+    ehlo: str = "client.example.org"
+    protocol: str = "ESMTP"
+    hostname: str = "mx.example.com"
+
+    async def client_name(self) -> str:
+        return "mx.example.org"
+
+
+@dataclass
+class PlainTransaction:
+    """A transaction that began at a whole second."""
+
+    id: str = "8A1F"
+    created: float = 1_750_000_000.9
 
 
 @dataclass
 class PlainHost:
-    """A session without a server."""
+    """A session without a server; it is also what changes message and envelope."""
 
     sender: str = "a@sender.example"
     recipients: Sequence[str] = ("r@example.com",)
@@ -35,17 +81,48 @@ class PlainHost:
     vctx_conn: dict[str, str] = field(default_factory=dict)
     vctx_mess: dict[str, str] = field(default_factory=dict)
     verdict: str = "pass"
+    zone: dict[str, str] = field(default_factory=dict)
+    options: dict[str, str] = field(default_factory=dict)
+    connection: PlainConnection = field(default_factory=PlainConnection)
+    transaction: PlainTransaction = field(default_factory=PlainTransaction)
     done: list[str] = field(default_factory=list)
+
+    @property
+    def content(self) -> PlainMessage | None:
+        return self.message
+
+    @property
+    def edits(self) -> PlainHost:
+        return self
+
+    @property
+    def envelope(self) -> PlainHost:
+        return self
+
+    @property
+    def control(self) -> PlainHost:
+        return self
+
+    def now(self) -> float:
+        return 1_750_000_100.0
 
     async def callback(self, address: str, sender: str | None) -> CallbackAnswer:
         asked = "" if sender is None else f" as <{sender}>"
         self.done.append(f"callback: {address}{asked}")
         if self.verdict == "raise":
-            raise RuntimeError("the resolver is gone")
+            message = "the resolver is gone"
+            raise RuntimeError(message)
         return CallbackAnswer(self.verdict, "250 2.1.5 Ok" if self.verdict == "pass" else "550 5.1.1 No such user")
 
     async def tarpit(self, seconds: float) -> None:
         self.done.append(f"tarpit: {seconds:g} s")
+
+    async def resolve(self, name: str, record: str, server: str | None) -> DnsAnswer:
+        self.done.append(f"dns: {name} {record}" + (f" at {server}" if server else ""))
+        records = self.zone.get(f"{name} {record}")
+        if records is None:
+            return DnsAnswer("NXDOMAIN")
+        return DnsAnswer("SUCCESS", tuple(records.split()))
 
     def log(self, text: str) -> None:
         self.done.append(f"log: {text}")
@@ -55,3 +132,62 @@ class PlainHost:
 
     def script_failed(self, script: str, line: int, reason: str) -> None:
         self.done.append(f"error: {script}:{line}: {reason}")
+
+    # ------------------------------------------------------------ the message
+
+    def add_header(self, name: str, body: str) -> None:
+        self.done.append(f"add header: {name}: {body}")
+        assert self.message is not None
+        self.message.write([*self.message.fields(), (name, body)])
+
+    def delete_header(self, name: str) -> None:
+        self.done.append(f"delete header: {name}")
+        assert self.message is not None
+        self.message.write([each for each in self.message.fields() if each[0].lower() != name.lower()])
+
+    def change_header(self, name: str, number: int, body: str) -> None:
+        self.done.append(f"change header: {name} {number}: {body}")
+        assert self.message is not None
+        fields = self.message.fields()
+        places = [place for place, each in enumerate(fields) if each[0].lower() == name.lower()]
+        fields[places[number]] = (fields[places[number]][0], body)
+        self.message.write(fields)
+
+    def replace_body(self, body: bytes) -> None:
+        self.done.append(f"body: {body.decode('utf-8', 'backslashreplace')!r}")
+
+    # ------------------------------------------------------------ the envelope and the session
+
+    def set_sender(self, address: str) -> None:
+        self.done.append(f"sender: <{address}>")
+        self.sender = address
+
+    def redirect(self, address: str) -> None:
+        self.done.append(f"redirect: <{address}>")
+
+    def copy(self, address: str) -> None:
+        self.done.append(f"copy: <{address}>")
+
+    def advertise(self, capability: str) -> None:
+        self.done.append(f"advertise: {capability}")
+
+    def withdraw(self, capability: str) -> None:
+        self.done.append(f"withdraw: {capability}")
+
+    def route(self, gateway: str) -> None:
+        self.done.append(f"route: {gateway}")
+
+    def option(self, scopes: Sequence[str], name: str) -> str | Sequence[str] | None:
+        value = self.options.get(" ".join([*scopes, name]))
+        return value.split(",") if value is not None and "," in value else value
+
+    def interfaces(self) -> Sequence[str]:
+        return ["198.51.100.1", "203.0.113.9"]
+
+    def memory(self) -> int:
+        return 42
+
+    async def write_line(self, path: str, line: str) -> None:
+        if path.startswith("/nowhere"):
+            raise FileNotFoundError(2, "No such file or directory")
+        self.done.append(f"write {path}: {line}")

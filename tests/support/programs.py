@@ -121,6 +121,7 @@ class Program:
     ) -> None:
         """Start it; it dies with the process that started it, even if that is killed."""
         self.name = name
+        self._stopped: int | None = None
         self.stdout, self.stderr = folder / f"{name}.stdout", folder / f"{name}.stderr"
         with self.stdout.open("wb") as out, self.stderr.open("wb") as err:
             self.process = subprocess.Popen(
@@ -159,6 +160,12 @@ class Program:
 
     def stop(self, *, within: float = STOP_BOUND) -> int:
         """Send SIGTERM, wait, kill what is left of its process group; return the exit status."""
+        if self._stopped is not None:
+            return self._stopped
+        self._stopped = self._end(within)
+        return self._stopped
+
+    def _end(self, within: float) -> int:
         if self.is_running:
             self.process.terminate()
         try:

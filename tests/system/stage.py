@@ -5,6 +5,7 @@ Every exchanger stands on an address of its own and on the same port, as on the 
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -74,7 +75,7 @@ class Stage:
         return await self.put_up(made)
 
     async def upstream(self, behind: Ringback | None = None, **parts: Any) -> Exchanger:
-        """Put up a scripted upstream, with the parts of an `Exchanger`, where a running Ringback expects it if given."""
+        """Put up a scripted upstream, with the parts of an `Exchanger`; `behind` a Ringback, where that expects it."""
         return await self.put_up(Exchanger(port=0 if behind is None else behind.upstream_port, **parts))
 
     def ringback(self, upstream_port: int, **parts: Any) -> Ringback:
@@ -86,7 +87,7 @@ class Stage:
             **parts,
         )
         ringback = Ringback(setup, self._folder).start()
-        self._stack.callback(ringback.stop)
+        self._stack.push_async_callback(asyncio.to_thread, ringback.stop)  # our servers answer its goodbyes
         return ringback
 
     def nobody_listens(self, address: str = "127.0.0.1") -> int:

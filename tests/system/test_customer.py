@@ -20,7 +20,7 @@ pytestmark = pytest.mark.real("postfix", "dnsmasq")
 RECIPIENT = "b@example.com"
 REFUSED = "550 from address not reachable"
 QUEUED = re.compile(r"250 2\.0\.0 Ok: queued as ([0-9A-F]+)")
-SHORT = {"timeout": "2"}
+SHORT = {"timeout": "1"}
 
 
 def _marked(mark: str) -> bytes:

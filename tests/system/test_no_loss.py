@@ -9,7 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+import re
 from collections import Counter
+from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import pytest
@@ -98,16 +101,16 @@ async def _attempt(client: Conversation, attempt: Attempt, chance: random.Random
 
 
 async def _client(ringback: Ringback, name: int, chance: random.Random) -> list[Attempt]:
-    """Send some messages, in a new session whenever the last one ended."""
+    """Send some messages, in a new session whenever the last one ended, until no new one is taken."""
     attempts: list[Attempt] = []
     client: Conversation | None = None
     for number in range(MESSAGES):
-        mark = f"X-Mark: {name}-{number};"
-        filler = b"0123456789 filler\r\n" * chance.choice([1, 50, 20_000])
-        attempts.append(attempt := Attempt(mark, f"{mark}\r\n\r\n".encode() + filler))
+        client = client or await _session(ringback)
         if client is None:
-            client = await ringback.conversation()
-            await client.ehlo()
+            break
+        mark = f"{name}-{number}"
+        filler = b"0123456789 filler\r\n" * chance.choice([1, 50, 20_000])
+        attempts.append(attempt := Attempt(mark, f"X-Mark: {mark}\r\n\r\n".encode() + filler))
         try:
             await _attempt(client, attempt, chance)
         except ConnectionError:
@@ -120,6 +123,35 @@ async def _client(ringback: Ringback, name: int, chance: random.Random) -> list[
     return attempts
 
 
+async def _session(ringback: Ringback) -> Conversation | None:
+    """Return a session that was greeted, or None where Ringback takes no more."""
+    try:
+        client = await ringback.conversation()
+    except ConnectionError:
+        return None
+    with suppress(ConnectionError):
+        if (await client.ask("EHLO client.test")).startswith("250"):
+            return client
+    await client.close()
+    return None
+
+
+def _compare(attempts: Mapping[str, Attempt], upstream: Exchanger) -> set[str]:
+    """Compare the clients' books with the upstream's; return the marks of what was accepted."""
+    kept: dict[str, list[Message]] = {}
+    for message in upstream.messages:
+        found = re.search(rb"X-Mark: (\S+)\r\n", message.content)
+        assert found
+        kept.setdefault(found[1].decode(), []).append(message)
+    accepted = {mark for mark, attempt in attempts.items() if attempt.is_accepted}
+    assert set(kept) == accepted
+    assert {mark for mark, copies in kept.items() if len(copies) > 1} == set()
+    for mark in accepted:
+        assert kept[mark][0].content.endswith(b"\r\n" + attempts[mark].content)
+        assert list(kept[mark][0].recipients) == attempts[mark].accepted
+    return accepted
+
+
 @pytest.mark.parametrize("seed", [1, 2])
 async def test_every_accepted_message_is_upstream_once_and_no_other(stage: Stage, seed: int) -> None:
     upstream = FaultyUpstream(_chance(seed))
@@ -128,19 +160,23 @@ async def test_every_accepted_message_is_upstream_once_and_no_other(stage: Stage
     async with asyncio.TaskGroup() as group:
         clients = [group.create_task(_client(ringback, name, _chance(f"{seed} {name}"))) for name in range(CLIENTS)]
     attempts = {attempt.mark: attempt for client in clients for attempt in client.result()}
-    kept: dict[str, list[Message]] = {}
-    for message in upstream.messages:
-        kept.setdefault("X-Mark: " + message.content.split(b"X-Mark: ")[1].split(b";")[0].decode() + ";", []).append(
-            message
-        )
-    accepted = {mark for mark, attempt in attempts.items() if attempt.is_accepted}
-    assert set(kept) == accepted
-    assert {mark for mark, copies in kept.items() if len(copies) > 1} == set()
-    for mark in accepted:
-        assert kept[mark][0].content.endswith(b"\r\n" + attempts[mark].content)
-        assert list(kept[mark][0].recipients) == attempts[mark].accepted
+    accepted = _compare(attempts, upstream)
     heard = Counter(reply for attempt in attempts.values() for reply in attempt.replies)
     assert {reply for reply in heard if reply[0] == "5"} <= {REFUSAL}, "a fault is never a permanent refusal"
     assert CLOSED not in heard
+    assert len(attempts) == CLIENTS * MESSAGES
     assert set(upstream.faults_done) >= set(FAULTY_STEPS) - {Step.RSET}, "every fault was tried"
     assert len(accepted) > CLIENTS, "most mail went through all the same"
+
+
+async def test_sigterm_in_the_middle_of_traffic_loses_and_doubles_nothing(stage: Stage) -> None:
+    upstream = await stage.upstream()
+    ringback = stage.ringback(upstream.port)
+    async with asyncio.TaskGroup() as group:
+        clients = [group.create_task(_client(ringback, name, _chance(name))) for name in range(CLIENTS)]
+        await upstream.until(lambda: len(upstream.messages) >= CLIENTS, "traffic flows")
+        ringback.terminate()
+    assert await ringback.ended() == 0
+    attempts = {attempt.mark: attempt for client in clients for attempt in client.result()}
+    accepted = _compare(attempts, upstream)
+    assert CLIENTS <= len(accepted) < CLIENTS * MESSAGES, "it ended in the middle"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 
 import pytest
 
-from tests.support.ringback import SIEVE_ONLY
+from tests.support.ringback import SIEVE_ONLY, Ringback
 from tests.support.servers import Postfix
 from tests.support.waiting import eventually
 from tests.system.stage import Stage
@@ -120,8 +121,8 @@ async def test_a_failure_in_policy_is_451_4_3_0_shows_nothing_and_is_logged(stag
     assert "session" in event
 
 
-async def test_the_log_has_only_events_and_escapes_what_strangers_say(stage: Stage, ringback: Ringback) -> None:
-    upstream = await stage.upstream(ringback)
+async def test_the_log_has_only_events_and_escapes_what_strangers_say(stage: Stage) -> None:
+    ringback = stage.ringback(stage.nobody_listens())
     async with await ringback.conversation() as client:
         await client.send_raw(b"EHLO \x1b[31mred\x07\r\n")
         await client.reply()

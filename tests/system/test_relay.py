@@ -76,7 +76,7 @@ async def test_one_recipient_of_three_refused_by_postfix_is_told_so_and_the_othe
 async def test_the_upstreams_refusal_of_a_recipient_reaches_the_client_verbatim(
     stage: Stage, ringback: Ringback, lines: tuple[str, ...]
 ) -> None:
-    upstream = await stage.upstream(ringback, recipients={RECIPIENT: says(*lines)})
+    await stage.upstream(ringback, recipients={RECIPIENT: says(*lines)})
     async with await ringback.conversation() as client:
         await client.ehlo()
         assert (await client.ask("MAIL FROM:<>")).startswith("250 ")
@@ -106,7 +106,7 @@ async def test_pipelined_recipients_get_each_its_own_reply_in_order(stage: Stage
 async def test_the_upstreams_answer_to_the_dot_reaches_the_client_verbatim(
     stage: Stage, ringback: Ringback, line: str
 ) -> None:
-    upstream = await stage.upstream(ringback, script={Step.DOT: says(line)})
+    await stage.upstream(ringback, script={Step.DOT: says(line)})
     async with await _ready(ringback) as client:
         assert await client.content(SMALL) == line
 
@@ -163,7 +163,7 @@ async def test_an_upstream_that_is_down_is_451_4_4_1_at_the_recipient(stage: Sta
 async def test_what_the_upstream_holds_against_us_is_451_to_the_client(
     stage: Stage, ringback: Ringback, script: dict[Step, Act]
 ) -> None:
-    upstream = await stage.upstream(ringback, script=script)
+    await stage.upstream(ringback, script=script)
     async with await ringback.conversation() as client:
         await client.ehlo()
         assert (await client.ask("MAIL FROM:<>")).startswith("250 ")
@@ -210,7 +210,7 @@ async def test_an_upstream_that_goes_in_the_middle_of_data_or_after_the_dot_is_4
     ids=["garbage", "part of a code", "no line end", "the first of two lines", "354", "503"],
 )
 async def test_an_answer_to_the_dot_that_is_no_verdict_is_451(stage: Stage, ringback: Ringback, act: Act) -> None:
-    upstream = await stage.upstream(ringback, script={Step.DOT: act})
+    await stage.upstream(ringback, script={Step.DOT: act})
     async with await _ready(ringback) as client:
         assert (await client.content(SMALL)).startswith("451 4.")
 

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.conversation import Conversation, stuffed, unstuffed
 from tests.support.exchanger import Exchanger, Step, breaks_off, closes, resets, says, sends
+from tests.support.required import REQUIRE_REAL, need
 from tests.support.servers import REFUSED_RECIPIENT, REFUSED_REPLY, Dnsmasq, Postfix
 from tests.support.waiting import eventually
 from tests.system.stage import AWKWARD_MESSAGE
@@ -115,6 +116,17 @@ async def test_garbage_is_sent_as_it_is() -> None:
         await Conversation.connect("127.0.0.1", exchanger.port) as client,
     ):
         assert await client.reply() == "\x00\\xff"
+
+
+def test_a_missing_server_skips_its_tests_by_name_unless_every_server_is_demanded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv(REQUIRE_REAL, raising=False)
+    with pytest.raises(pytest.skip.Exception, match="^no-such-server is not installed$"):
+        need("no-such-server")
+    monkeypatch.setenv(REQUIRE_REAL, "1")
+    with pytest.raises(pytest.fail.Exception, match="^no-such-server is not installed, and RINGBACK_REQUIRE_REAL=1"):
+        need("no-such-server")
 
 
 def test_stuffing_and_unstuffing_are_inverse() -> None:

@@ -27,7 +27,7 @@ def _name(path: Path) -> str:
 def outcome(path: Path) -> str:
     loaded = load(path, SCHEMA)
     settings = "no settings\n" if loaded.settings is None else show(loaded.settings)
-    questions = [line[2:].split() for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# ")]
+    questions = [line[2:].split() for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if line.startswith("# ")]
     if loaded.settings is not None:
         settings += "".join(_answer(loaded.settings, *words) for words in questions)
     diagnostics = render(loaded.diagnostics)

@@ -1,7 +1,7 @@
 """Readable cases: a sentence, a script, the session it runs in, and all that comes of it.
 
-A file of cases holds blocks like this one. `---` begins a part; `session` and `message` may be missing, and every visible
-effect of the run must stand in `outcome`, in order; variables where the case is about them.
+A file of cases holds blocks like this one. `---` begins a part; `session` and `message` may be missing. Every effect of
+the run that can be seen must stand in `outcome`, in order; variables where the case is about them.
 
     === A bare ec_disconnect with no action beside it replies 421.
     --- session
@@ -24,11 +24,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from config.diagnostics import Source, render
-from sieve import Outcome, Phase, Script, ScriptSettings, compile_script, standard_library
+from sieve import Endpoint, Outcome, Phase, Script, ScriptCache, ScriptSettings, compile_script, standard_library
+from sieve.cache import Read
 from tests.sieve.plain_host import PlainHost, PlainMessage
 
 FOLDER = Path(__file__).parent
-_PART = re.compile(r"^--- (\w+)\n", re.MULTILINE)
+_PART = re.compile(r"^--- (.+)\n", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,27 @@ def compiled(case: Case) -> tuple[Script | None, str]:
         library=standard_library(),
         modules=frozenset(session.get("modules", "smtp_cbv").split()),
         settings=settings,
+        includes=ScriptCache(_included(case)),
+        dialect="rfc5228" if session.get("dialect") == "rfc5228" else "sieve++",
     )
     return result.script, render(result.diagnostics)
+
+
+def _ended(message: str) -> str:
+    """Return a message without the line break that ends its part; a header section alone keeps its empty line."""
+    return message if message.endswith("\n\n") else message.removesuffix("\n")
+
+
+def _included(case: Case) -> Read:
+    """Return what reads the scripts that the case's `file NAME` parts hold."""
+
+    async def read(uri: str, _arguments: tuple[str, ...]) -> str:
+        text = case.parts.get(f"file {uri}")
+        if text is None:
+            raise FileNotFoundError(2, "No such file or directory")
+        return text.rstrip("\n")
+
+    return read
 
 
 def host_of(case: Case) -> PlainHost:
@@ -84,11 +104,18 @@ def host_of(case: Case) -> PlainHost:
     host = PlainHost(
         sender=session.get("from", "a@sender.example"),
         recipients=tuple(session.get("to", "r@example.com").split()),
-        message=PlainMessage(message) if message is not None else None,
+        message=PlainMessage(_ended(message)) if message is not None else None,
         verdict=session.get("callback", "pass"),
     )
+    if "client" in session:
+        host.connection.client = Endpoint(session["client"], 40025)
     for key, value in session.items():
-        for prefix, dictionary in (("conn ", host.vctx_conn), ("mess ", host.vctx_mess)):
+        for prefix, dictionary in (
+            ("conn ", host.vctx_conn),
+            ("mess ", host.vctx_mess),
+            ("dns ", host.zone),
+            ("option ", host.options),
+        ):
             if key.startswith(prefix):
                 dictionary[key.removeprefix(prefix)] = value
     return host

@@ -1,0 +1,142 @@
+"""Which MTA takes a recipient's mail: Gateway or Routes, with the values in force for the recipient's domain.
+
+An `Upstream` is the whole answer: hosts in their order of preference, how to speak, and the limits. Domains with equal
+answers have one upstream, the same object, so their recipients share a transaction and its connections are pooled.
+"""
+
+from __future__ import annotations
+
+import random
+import ssl
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby
+from pathlib import Path
+from typing import Any, cast
+
+from config import Settings
+from proxy.dns import DnsUnavailable, NoSuchDomain, Resolver
+from proxy.route import Route
+from proxy.settings import CoreOptions, OutboundOptions
+
+_DOMAINS_REMEMBERED = 4096
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Upstream:
+    """One MTA behind, or several that stand for each other. `Router` makes one for each different answer."""
+
+    routes: tuple[Route, ...]
+    policy: OutboundOptions
+    """Everything else that is in force: how to speak, how long to wait, how many connections."""
+    helo: str
+
+    @property
+    def lmtp(self) -> bool:
+        """Whether LMTP is spoken (RFC 2033)."""
+        return self.policy.delivery_method == "LMTP"
+
+    @property
+    def name(self) -> str:
+        """The upstream's name for the log."""
+        return ",".join(f"{each.host}:{self.port(each)}" for each in self.routes)
+
+    def port(self, route: Route) -> int:
+        """Return the port of a route: its own, or the option's."""
+        return route.port or (self.policy.lmtp_port if self.lmtp else self.policy.remote_smtp_port)
+
+    async def addresses(self, resolver: Resolver) -> list[tuple[str, int, str]]:
+        """Return (address, port, host), the hosts of one preference in random order, those preferred first.
+
+        Raises:
+            DnsUnavailable, NoSuchDomain: none of the hosts can be resolved.
+        """
+        found: list[tuple[str, int, str]] = []
+        problem: Exception | None = None
+        for _, same in groupby(sorted(self.routes, key=lambda each: each.preference), key=lambda each: each.preference):
+            routes = list(same)
+            random.shuffle(routes)
+            for route in routes:
+                try:
+                    hosts = await _hosts(route, resolver)
+                    found += [
+                        (address, self.port(route), host)
+                        for host in hosts
+                        for address in await resolver.host_addresses(host)
+                    ]
+                except (DnsUnavailable, NoSuchDomain) as error:
+                    problem = error
+        if not found and problem is not None:
+            raise problem
+        return found
+
+
+async def _hosts(route: Route, resolver: Resolver) -> list[str]:
+    """Return the hosts that a route means: itself, or the exchangers of its name (RFC 5321 section 5.1)."""
+    if not route.by_mx:
+        return [route.host]
+    exchangers = await resolver.exchangers(route.host)
+    if any(not each.host for each in exchangers):
+        raise NoSuchDomain(f"{route.host} takes no mail (null MX)")
+    return [each.host for each in exchangers] or [route.host]
+
+
+class Router:
+    """Finds the upstream of a domain. What it found is remembered; equal answers are one object."""
+
+    def __init__(self, settings: Settings) -> None:
+        """Take the configuration's scopes."""
+        self._scopes = settings.scopes
+        self._core = cast(CoreOptions, settings.core)
+        self._known: dict[tuple[object, ...], Upstream] = {}
+        self.default = self._upstream(None)
+        """The upstream of a domain for which nothing of its own is set."""
+        self._of_domain = lru_cache(maxsize=_DOMAINS_REMEMBERED)(self._upstream)
+
+    def of_domain(self, domain: str) -> Upstream:
+        """Return the upstream of a recipient's domain; empty for a recipient without one."""
+        return self._of_domain(domain) if self._scopes.places else self.default
+
+    def named(self) -> list[Upstream]:
+        """Return the upstreams that the configuration names outright; those of regular expressions are found in use."""
+        for place in self._scopes.places:
+            if place[-1].kind == "domain" and not place[-1].name.startswith("/"):
+                self.of_domain(place[-1].name)
+        return list(self._known.values())
+
+    def _upstream(self, domain: str | None) -> Upstream:
+        values: dict[str, Any] = {
+            name: self._scopes.eval(name, domain=domain or None).value for name in OutboundOptions.model_fields
+        }
+        policy = OutboundOptions.model_construct(**values)
+        helo = policy.ehlo_hostname or self._core.hostname
+        routes = policy.routes
+        if policy.gateway is not None:
+            routes = (Route(policy.gateway.host, policy.gateway.port),)
+        return self._known.setdefault((routes, policy, helo), Upstream(routes, policy, helo))
+
+
+@lru_cache(maxsize=64)
+def _context(
+    verify: str, authority: Path | None, certificate: Path | None, key: Path | None, ciphers: str
+) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=authority)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if verify != "host":
+        context.check_hostname = False
+    if verify == "no":
+        context.verify_mode = ssl.CERT_NONE
+    if certificate is not None:
+        context.load_cert_chain(certificate, key or certificate)
+    if ciphers:
+        context.set_ciphers(ciphers)
+    return context
+
+
+def context_of(policy: OutboundOptions) -> ssl.SSLContext:
+    """Return the TLS context of an upstream's options.
+
+    Raises:
+        OSError, ssl.SSLError: a file that is named cannot be used.
+    """
+    return _context(policy.tls_verify, policy.tls_ca, policy.tls_certificate, policy.tls_key, policy.tls_ciphers)
