@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
 from tests.support.exchanger import Exchanger
-from tests.support.programs import Folder, find_program, free_port
+from tests.support.programs import Folder, Program, find_program, free_port
 from tests.support.ringback import Ringback, Setup
 from tests.support.servers import Dnsmasq, Postfix, SmtpSink, Zone
 from tests.support.waiting import eventually
@@ -38,20 +38,31 @@ class Load:
 
 
 @dataclass(frozen=True, slots=True)
+class Run:
+    """What one load took."""
+
+    rate: float
+    """Messages a second."""
+    processor: float
+    """Microseconds of processor time that the server used for a message; sink and source are not counted."""
+
+
+@dataclass(frozen=True, slots=True)
 class Leg:
     """A server to send to, and the sink behind it."""
 
     name: str
     port: int
     sink: SmtpSink
+    server: Program
 
-    async def run(self, load: Load) -> float:
-        """Send a load through and return messages a second.
+    async def run(self, load: Load) -> Run:
+        """Send a load through and return how fast it went.
 
         Raises:
             FailedRunError: smtp-source failed, or the sink has not got every message.
         """
-        before = self.sink.count
+        before, used = self.sink.count, self.server.processor_seconds()
         started = time.perf_counter()
         done = await asyncio.to_thread(_send, self.port, load)
         elapsed = time.perf_counter() - started
@@ -64,7 +75,8 @@ class Leg:
             raise FailedRunError(f"{self.name}: {got} of {load.messages} messages came to the sink") from None
         if self.sink.count != before + load.messages:
             raise FailedRunError(f"{self.name}: the sink has {self.sink.count - before} messages of {load.messages}")
-        return load.messages / elapsed
+        used = self.server.processor_seconds() - used
+        return Run(load.messages / elapsed, used / load.messages * 1e6)
 
 
 def _send(port: int, load: Load) -> subprocess.CompletedProcess[str]:
@@ -81,7 +93,7 @@ def _send(port: int, load: Load) -> subprocess.CompletedProcess[str]:
 async def direct() -> AsyncIterator[Leg]:
     """smtp-source straight to smtp-sink: what the two cost themselves."""
     with SmtpSink() as sink:
-        yield Leg("smtp-sink", sink.port, sink)
+        yield Leg("smtp-sink", sink.port, sink, sink.running)
 
 
 @asynccontextmanager
@@ -91,7 +103,7 @@ async def postfix() -> AsyncIterator[Leg]:
         service = (f"smtpd_proxy_filter=inet:{sink.address}",)
         options = {"smtpd_recipient_restrictions": "permit_auth_destination, reject"}
         with Postfix(service=service, processes=PROCESSES, options=options) as server:
-            yield Leg("Postfix smtpd_proxy_filter", server.port, sink)
+            yield Leg("Postfix", server.port, sink, server.running)
 
 
 @asynccontextmanager
@@ -107,7 +119,7 @@ async def ringback() -> AsyncIterator[Leg]:
         setup = Setup(upstream_port=sink.port, nameserver=nameserver.address, exchanger_port=exchanger.port)
         server = Ringback(setup, folder.path).start()
         stack.push_async_callback(asyncio.to_thread, server.stop)
-        leg = Leg("Ringback, 1 worker", server.port, sink)
+        leg = Leg("Ringback", server.port, sink, server.program)
         yield leg
         if exchanger.count("RCPT") != 1:
             raise FailedRunError(f"{leg.name}: {exchanger.count('RCPT')} probes where the cache should leave one")

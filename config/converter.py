@@ -105,9 +105,7 @@ class _Conversion:
             kind = self._schema.by_path[path][1].type
         name = scalar_text(replace(_string(words[0]), quote='"') if words else String(kind, '"', stanza.span))
         body = ["enabled = false"] if passive else []
-        if stanza.attributes is not None:
-            body += [f"{each.key.text} = {flat_text(each.value)}" for each in stanza.attributes.entries]
-        yield _Edit(stanza.head_span.start, stanza.head_span.end, f"{kind} {name}")
+        yield _Edit(stanza.head[0].span.start, stanza.head[-1].span.end, f"{kind} {name}")
         if body:
             brace = self._lexer.next_start(stanza.head_span.end)
             behind = self._behind(brace + 1)

@@ -21,7 +21,7 @@ from config.options import Declared, Options, bind, declared, names_of
 from config.readers import Reading
 from config.schema import Schema
 from config.scopes import KINDS, GatheredScopes, Scopes
-from config.stanzas import is_module_line, read_module_head, report_unknown_stanza
+from config.stanzas import is_module_line, read_module_head, report_attributes, report_unknown_stanza
 
 _FLATTENED = frozenset({"rfc2822"})
 """Stanzas of 2.2 whose options 4.x writes without a stanza, the stanza's name before theirs."""
@@ -121,6 +121,7 @@ class _Loading:
         head = read_module_head(stanza, self._schema, self._findings)
         if head is not None:
             key = (head.spec.type, head.name)
+            report_attributes(stanza, self._findings)
             self._modules[key] = gather_module(stanza, head, self._modules.get(key), self._findings)
         elif not is_module_line(stanza):
             report_unknown_stanza(stanza, self._schema, self._findings)

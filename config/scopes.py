@@ -27,6 +27,7 @@ from config.momentum import catalogue
 from config.nodes import Option, Stanza
 from config.options import Options, declared, names_of, read_option
 from config.readers import Unreadable
+from config.stanzas import report_attributes
 from config.values import normal_domain
 
 KINDS = ("binding_group", "binding", "domain", "host")
@@ -195,6 +196,7 @@ class GatheredScopes:
             place = self._place(current, outer)
             if place is None:
                 continue
+            report_attributes(current, self._findings)
             gathered = self._gathered.setdefault(
                 place, Gathered(self._model, f" in {place[-1].kind}", frozenset({place[-1].kind}))
             )

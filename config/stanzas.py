@@ -66,6 +66,12 @@ def _from_line(stanza: Stanza, schema: Schema, findings: Findings) -> ModuleHead
     return ModuleHead(spec, name, passive, stanza.head_span)
 
 
+def report_attributes(stanza: Stanza, findings: Findings) -> None:
+    """Say that the attributes of a head have no effect."""
+    for entry in stanza.attributes.entries if stanza.attributes is not None else ():
+        findings.add(errors.not_acted_on("attribute", entry.key.text, entry.key.span))
+
+
 def take_passive(words: list[Scalar]) -> bool:
     """Take the bare word `passive` from the end of a head."""
     if words and isinstance(words[-1], Word) and words[-1].text.lower() == "passive":

@@ -41,17 +41,14 @@ def load(path: Path) -> tuple[Assembly, tuple[Diagnostic, ...]]:
         ConfigurationRejected: with every mistake found in the files and the scripts.
     """
     loaded = load_configuration(path, SCHEMA)
-    if loaded.settings is None:
-        raise ConfigurationRejected(loaded.diagnostics)
-    prepared = prepare(loaded.settings)
-    diagnostics = [
-        *loaded.diagnostics,
-        *checks.outside(loaded.settings),
-        *(found for each in prepared for found in each.diagnostics),
-    ]
-    if has_errors(diagnostics):
-        raise ConfigurationRejected(diagnostics)
-    return Assembly(cast(CoreOptions, loaded.settings.core), loaded.settings, prepared), tuple(diagnostics)
+    diagnostics = list(loaded.diagnostics)
+    if loaded.settings is not None:
+        prepared = prepare(loaded.settings)
+        diagnostics += checks.outside(loaded.settings)
+        diagnostics += [found for each in prepared for found in each.diagnostics]
+        if not has_errors(diagnostics):
+            return Assembly(cast(CoreOptions, loaded.settings.core), loaded.settings, prepared), tuple(diagnostics)
+    raise ConfigurationRejected(diagnostics)
 
 
 def prepare(settings: Settings) -> list[Prepared]:

@@ -54,7 +54,8 @@ _POSIX = {
 }
 _PIECE = re.compile(
     r"""
-      \\x\{(?P<code>[0-9A-Fa-f]{1,6})\}
+      \\Q(?P<quoted>.*?)(?:\\E|\Z)
+    | \\x\{(?P<code>[0-9A-Fa-f]{1,6})\}
     | \\(?P<escaped>.)
     | \[:(?P<posix>[a-z]+):\]
     | (?P<open>\[\^?\]?)
@@ -78,10 +79,9 @@ def rewritten(pattern: str) -> str:
     pieces: list[str] = ["(?-f)"]  # RE2 folds one character to one, never ß to ss
     inside = False
     for found in _PIECE.finditer(normal(pattern)):
-        if found["code"]:
-            pieces.append(re.escape(chr(min(int(found["code"], 16), 0x10FFFF))))
-        elif found["escaped"]:
-            pieces.append((_INSIDE if inside else _OUTSIDE).get(found["escaped"], found[0]))
+        plain = _plain(found, inside=inside)
+        if plain is not None:
+            pieces.append(plain)
         elif inside:
             inside = found[0] != "]"
             pieces.append(_in_class(found))
@@ -89,6 +89,17 @@ def rewritten(pattern: str) -> str:
             inside = found["open"] is not None
             pieces.append(end if found[0] == "$" else _opened(found))
     return "".join(pieces)
+
+
+def _plain(found: re.Match[str], *, inside: bool) -> str | None:
+    """Return an escape in the words of the other engine; None for what is no escape."""
+    if found["quoted"] is not None:
+        return re.escape(found["quoted"])
+    if found["code"]:
+        return re.escape(chr(min(int(found["code"], 16), 0x10FFFF)))
+    if found["escaped"]:
+        return (_INSIDE if inside else _OUTSIDE).get(found["escaped"], found[0])
+    return None
 
 
 def _opened(found: re.Match[str]) -> str:

@@ -167,8 +167,8 @@ class Compiler:
         def action(frame: Frame) -> bool:
             if recorded:
                 frame.actions.append(name)
-            run(frame)
-            return ends
+            result = run(frame)
+            return bool(result) if may_end else ends
 
         return Code(action)
 

@@ -37,7 +37,7 @@ class Cursor:
     def _load(self, found: Tokens) -> None:
         """Stand before the first token."""
         self._tokens, self._diagnostics, self._cut = found.tokens, found.diagnostics, found.cut
-        self._lexical = sorted(each.span.start for each in found.diagnostics if each.span is not None)
+        self._lexical = sorted(each.span.start for each in found.diagnostics if each.span)
         self._token = self._tokens[0]
 
     def _report(self, diagnostic: Diagnostic) -> None:
@@ -46,7 +46,7 @@ class Cursor:
             self._diagnostics.append(diagnostic)
 
     def _is_damaged(self, start: int, end: int) -> bool:
-        """Tell whether a mistake of characters stands between two offsets: what was read there is not what was meant."""
+        """Tell whether a mistake of characters stands between two offsets, so that what was read is not meant."""
         at = bisect.bisect_left(self._lexical, start)
         return at < len(self._lexical) and self._lexical[at] < end
 

@@ -136,7 +136,7 @@ def no_block_open(span: Span) -> Diagnostic:
 
 def too_deep(span: Span, limit: int) -> Diagnostic:
     """Blocks or tests inside each other beyond the cap."""
-    return _error(f"more than {limit} blocks or tests inside each other", span)
+    return _error(f"more than {limit} blocks, tests or indices inside each other", span)
 
 
 def too_many_mistakes(span: Span) -> Diagnostic:

@@ -136,7 +136,7 @@ class Lexer:
         return end
 
     def _string(self, start: int, end: int) -> int:
-        text = self._source.text[start + 1 : end - 1]
+        text = self._source.text[start + 1 : end - 1].replace("\r\n", "\n")
         if "\\" in text:
             text = _ESCAPE.sub(r"\1", text)
         return self._add(Kind.TEXT, start, end, text)

@@ -357,7 +357,11 @@ class Parser(Cursor):
     def _variable(self) -> nodes.Variable | nodes.Index:
         node: nodes.Variable | nodes.Index = self._variable_name()
         name = str(self._last.value)
+        depth = 0
         while self._accept("["):
+            depth += 1
+            if depth > DEEPEST:
+                self._fail(errors.too_deep(self._span(self._last), DEEPEST))
             key = self._item_of_list("an index")
             if self._is(","):
                 self._fail(errors.index_holds_one_value(self._span(self._token), name))

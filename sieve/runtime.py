@@ -154,7 +154,7 @@ class Frame:
         """
         fault = located(error, span)
         if fault.fatal or self.mode == "fail":
-            raise fault from error
+            raise fault from (None if fault is error else error)
         self.host.script_failed(fault.span.source.name, fault.span.line, fault.reason)
 
     def outcome(self) -> Outcome:

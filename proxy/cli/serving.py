@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +11,8 @@ from typing import Annotated
 import typer
 import uvloop
 
+from config.diagnostics import has_errors
+from config.report import as_records
 from proxy import log
 from proxy.app import ConfigurationRejected, load
 from proxy.cli import exits
@@ -65,10 +68,21 @@ async def _until_stopped(worker: Worker) -> None:
 
 def check(
     config_file: Annotated[Path, typer.Argument(help="The ecelerity.conf to check.", show_default=False)],
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the diagnostics as JSON, for editors.")] = False,
 ) -> None:
     """Load a configuration and compile its scripts, print every mistake, and exit 78 if there is one."""
-    _loaded(config_file)
-    typer.echo(f"{config_file}: no errors")
+    if not as_json:
+        _loaded(config_file)
+        typer.echo(f"{config_file}: no errors")
+        return
+    try:
+        _, found = load(config_file)
+    except ConfigurationRejected as rejected:
+        found = rejected.diagnostics
+    typer.echo(json.dumps(as_records(found), indent=2))
+    if has_errors(found):
+        raise typer.Exit(exits.CONFIGURATION)
 
 
 def demo(

@@ -31,6 +31,8 @@ def sender_of(argument: bytes, options: CoreOptions) -> tuple[Path, Parameters] 
         return replies.BAD_PARAMETER
     if not path.raw.isascii() and "SMTPUTF8" not in parameters:
         return replies.NEEDS_SMTPUTF8
+    if path.raw and not path.domain:  # a bare postmaster is granted to RCPT alone (RFC 5321 section 4.1.1.3)
+        return replies.SENDER_SYNTAX
     if (unwanted := _unwanted(path, options)) is not None:
         return unwanted
     for name, value in parameters.items():

@@ -24,7 +24,8 @@ async def ec_include(frame: Frame, uri: str, arguments: tuple[str, ...] = ()) ->
     script = await frame.script.includes.get(uri, arguments, frame.phase, frame.script.compile_included)
     frame.depth += 1
     here = frame.at
-    ended = bool(await script.body(frame) if script.is_async else script.body(frame))
-    frame.depth -= 1
-    frame.at = here
-    return Ended(ended)
+    try:
+        return Ended(bool(await script.body(frame) if script.is_async else script.body(frame)))
+    finally:
+        frame.depth -= 1
+        frame.at = here

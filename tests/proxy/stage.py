@@ -180,7 +180,7 @@ async def serving(
         yield stage
     finally:
         for client in stage.clients:
-            await client.close()
+            client.abort()
         await worker.stop(now=True)
 
 

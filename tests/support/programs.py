@@ -32,6 +32,9 @@ PORTS = range(18000, 31000)
 
 _PR_SET_PDEATHSIG = 1
 
+_STAT_GROUP, _STAT_TIMES = 2, slice(11, 15)
+"""Fields of /proc/PID/stat after the program's name (proc(5)): group; time of the process and of its ended children."""
+
 
 class MissingProgramError(LookupError):
     """A server program that a test or a benchmark needs is not installed, or cannot run as this user."""
@@ -149,6 +152,18 @@ class Program:
     def printed(self) -> str:
         """Return what it wrote on its standard streams so far."""
         return self.stdout.read_text(errors="backslashreplace") + self.stderr.read_text(errors="backslashreplace")
+
+    def processor_seconds(self) -> float:
+        """Return the processor time, user and system, that it and its children have used so far."""
+        ticks = 0
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = stat.read_text().rpartition(")")[2].split()
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # it ended meanwhile: its time is in its parent's fields
+            if int(fields[_STAT_GROUP]) == self.process.pid:
+                ticks += sum(int(each) for each in fields[_STAT_TIMES])
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def wait(self, *, within: float = STOP_BOUND) -> int:
         """Wait for its end and return the exit status.

@@ -15,7 +15,7 @@ import socket
 import struct
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -242,6 +242,8 @@ class Zone:
     """Host name → its IPv4 addresses."""
     exchangers: Mapping[str, Sequence[tuple[int, str]]]
     """Domain → (preference, host) of its MX records."""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Alias → the host name it stands for (CNAME)."""
     unanswered: Sequence[str] = ()
     """Domains whose name servers never answer."""
 
@@ -287,6 +289,7 @@ class Dnsmasq(Server):
             f"pid-file={self.folder}/dnsmasq.pid",
             *(f"host-record={name},{each}" for name, those in self._zone.addresses.items() for each in those),
             *(f"mx-host={name},{host},{rank}" for name, mx in self._zone.exchangers.items() for rank, host in mx),
+            *(f"cname={alias},{host}" for alias, host in self._zone.aliases.items()),
             *(f"server=/{name}/127.0.0.1#{mute}" for name in self._zone.unanswered),
         ]
 

@@ -26,8 +26,29 @@ ADDRESSES: Mapping[str, str] = {
 }
 """A sender's domain → the address of its only exchanger."""
 
-WITHOUT_MX, MUTE, NOWHERE, BACKED_UP = "implicit.test", "mute.test", "nowhere.test", "backed-up.test"
-"""No MX but an address; name servers that never answer; no such domain; a first exchanger that is down."""
+NOWHERE = "nowhere.test"
+"""No such domain."""
+
+WITHOUT_MX = "implicit.test"
+"""No MX, but an address: that of refusing.test's exchanger."""
+
+BACKED_UP = "backed-up.test"
+"""Its first exchanger is down; the second is refusing.test's."""
+
+ALIASED = "aliased.test"
+"""Its exchanger is another name (CNAME) of refusing.test's."""
+
+INTERNATIONAL, INTERNATIONAL_IN_DNS = "müller.test", "xn--mller-kva.test"
+"""A domain as people write it and as DNS holds it; its exchanger is ok.test's."""
+
+DANGLING = "dangling.test"
+"""Its exchanger's name does not exist."""
+
+NULL_MX = "null.test"
+"""It says that it takes no mail (RFC 7505)."""
+
+MUTE, HALF_MUTE = "mute.test", "half-mute.test"
+"""Its name servers never answer; only those of its exchanger never do."""
 
 ZONE = Zone(
     addresses={
@@ -37,7 +58,13 @@ ZONE = Zone(
     exchangers={
         **{domain: ((10, f"mx.{domain}"),) for domain in ADDRESSES},
         BACKED_UP: ((10, "mx.down.test"), (20, "mx.refusing.test")),
+        ALIASED: ((10, f"mx.{ALIASED}"),),
+        INTERNATIONAL_IN_DNS: ((10, "mx.ok.test"),),
+        DANGLING: ((10, f"mx.{NOWHERE}"),),
+        NULL_MX: ((0, "."),),
+        HALF_MUTE: ((10, f"mx.{MUTE}"),),
     },
+    aliases={f"mx.{ALIASED}": "mx.refusing.test"},
     unanswered=(MUTE,),
 )
 

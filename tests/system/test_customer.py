@@ -13,7 +13,20 @@ from tests.support.programs import find_program
 from tests.support.ringback import PRINTED_PATH, PRINTED_SCRIPT, PRINTED_STANZAS, ROOT, Ringback
 from tests.support.servers import Postfix
 from tests.support.waiting import eventually
-from tests.system.stage import AWKWARD_MESSAGE, BACKED_UP, MUTE, NO_SUCH_USER, NOWHERE, WITHOUT_MX, Stage
+from tests.system.stage import (
+    ALIASED,
+    AWKWARD_MESSAGE,
+    BACKED_UP,
+    DANGLING,
+    HALF_MUTE,
+    INTERNATIONAL,
+    MUTE,
+    NO_SUCH_USER,
+    NOWHERE,
+    NULL_MX,
+    WITHOUT_MX,
+    Stage,
+)
 
 pytestmark = pytest.mark.real("postfix", "dnsmasq")
 
@@ -103,6 +116,7 @@ async def test_the_client_hears_postfix_queue_id_and_the_log_tells_it_once(stage
         ("slow.test", {Step.RCPT: is_silent()}),
         ("slow.test", {Step.BANNER: is_silent()}),
         (MUTE, None),
+        (HALF_MUTE, None),
     ],
     ids=[
         "exchanger down",
@@ -114,6 +128,7 @@ async def test_the_client_hears_postfix_queue_id_and_the_log_tells_it_once(stage
         "silent at RCPT",
         "silent from the start",
         "silent name servers",
+        "silent name servers of the exchanger",
     ],
 )
 async def test_mail_goes_through_where_the_callback_finds_nothing_against_the_sender(
@@ -133,9 +148,36 @@ async def test_the_null_sender_goes_through_and_nobody_is_asked(stage: Stage, po
     assert [each.dialogues for each in asked] == [[], []]
 
 
-async def test_a_sender_domain_that_does_not_exist_is_refused(stage: Stage, postfix: Postfix) -> None:
+@pytest.mark.parametrize("domain", [NOWHERE, DANGLING, NULL_MX])
+async def test_a_domain_that_cannot_get_mail_is_refused(stage: Stage, postfix: Postfix, domain: str) -> None:
     ringback = stage.ringback(postfix.port)
-    assert await _mail(ringback, f"a@{NOWHERE}") == REFUSED
+    assert await _mail(ringback, f"a@{domain}") == REFUSED
+
+
+async def test_an_exchanger_is_found_through_an_alias(stage: Stage, postfix: Postfix) -> None:
+    exchanger = await stage.exchanger("refusing.test", script={Step.RCPT: NO_SUCH_USER})
+    ringback = stage.ringback(postfix.port)
+    assert await _mail(ringback, f"a@{ALIASED}") == REFUSED
+    assert exchanger.count(f"RCPT TO:<a@{ALIASED}>") == 1
+
+
+async def test_an_international_domain_is_looked_up_by_its_a_label(stage: Stage, postfix: Postfix) -> None:
+    exchanger = await stage.exchanger("ok.test")
+    ringback = stage.ringback(postfix.port)
+    async with await ringback.conversation() as client:
+        await client.ehlo()
+        assert (await client.ask(f"MAIL FROM:<a@{INTERNATIONAL}> SMTPUTF8")).startswith("250 ")
+    assert exchanger.count("RCPT TO:<a@") == 1
+
+
+@pytest.mark.parametrize("local_part", ['"quoted"', '"two words"', '"a\\"b"', '"a@b"', "o'brien+tag=x", "%{vctx:x}$"])
+async def test_the_exchanger_is_asked_about_the_local_part_as_it_was_given(
+    stage: Stage, postfix: Postfix, local_part: str
+) -> None:
+    exchanger = await stage.exchanger("refusing.test", script={Step.RCPT: NO_SUCH_USER})
+    ringback = stage.ringback(postfix.port)
+    assert await _mail(ringback, f"{local_part}@refusing.test") == REFUSED
+    assert exchanger.count(f"RCPT TO:<{local_part}@refusing.test>") == 1
 
 
 async def test_a_domain_without_mx_is_asked_at_its_address(stage: Stage, postfix: Postfix) -> None:

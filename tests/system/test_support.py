@@ -122,10 +122,10 @@ def test_a_missing_server_skips_its_tests_by_name_unless_every_server_is_demande
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv(REQUIRE_REAL, raising=False)
-    with pytest.raises(pytest.skip.Exception, match="^no-such-server is not installed$"):
+    with pytest.raises(pytest.skip.Exception, match=r"^no-such-server is not installed$"):
         need("no-such-server")
     monkeypatch.setenv(REQUIRE_REAL, "1")
-    with pytest.raises(pytest.fail.Exception, match="^no-such-server is not installed, and RINGBACK_REQUIRE_REAL=1"):
+    with pytest.raises(pytest.fail.Exception, match=r"^no-such-server is not installed, and RINGBACK_REQUIRE_REAL=1"):
         need("no-such-server")
 
 

@@ -1,0 +1,117 @@
+"""`ringback config`: what is in force and where it was set, the canonical layout, and the other dialect."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from config import Settings
+from config.converter import convert
+from config.diagnostics import Source
+from config.formatter import Unformattable, format_text
+from config.loader import load as load_configuration
+from config.questions import Unanswerable, evaluate, look_up
+from config.show import show as listing
+from config.show import show_json
+from proxy.app import SCHEMA
+from proxy.cli import exits
+
+application = typer.Typer(help="Ask, lay out and convert an ecelerity.conf.", no_args_is_help=True)
+
+DEFAULT_FILE = Path("/etc/ringback/ecelerity.conf")
+
+ConfigurationFile = Annotated[Path, typer.Option("--config", "-c", help="The ecelerity.conf to ask.")]
+FileArgument = Annotated[Path, typer.Argument(help="The file; it is only read.", show_default=False)]
+Words = Annotated[
+    list[str], typer.Argument(help="A scope and an option: `domain example.com gateway`.", show_default=False)
+]
+
+
+def _settings(path: Path) -> Settings:
+    """Load without compiling scripts, or print the mistakes and exit 78."""
+    loaded = load_configuration(path, SCHEMA)
+    if loaded.settings is None:
+        exits.show(loaded.diagnostics)
+        raise typer.Exit(exits.CONFIGURATION)
+    return loaded.settings
+
+
+@application.command("eval")
+def evaluate_option(words: Words, config_file: ConfigurationFile = DEFAULT_FILE) -> None:
+    """Print the value in force, with fallback between scopes, and where it was set."""
+    settings = _settings(config_file)
+    try:
+        typer.echo(evaluate(settings, words))
+    except Unanswerable as wrong:
+        typer.echo(str(wrong), err=True)
+        raise typer.Exit(exits.USAGE) from None
+
+
+@application.command("get")
+def get_option(words: Words, config_file: ConfigurationFile = DEFAULT_FILE) -> None:
+    """Print the value that the named scope sets itself; exit 1 where it sets none."""
+    settings = _settings(config_file)
+    try:
+        found = look_up(settings, words)
+    except Unanswerable as wrong:
+        typer.echo(str(wrong), err=True)
+        raise typer.Exit(exits.USAGE) from None
+    if found is None:
+        typer.echo("not set in this scope; `config eval` follows the fallback", err=True)
+        raise typer.Exit(1)
+    typer.echo(found)
+
+
+@application.command("show")
+def show(
+    config_file: ConfigurationFile = DEFAULT_FILE,
+    *,
+    origin: Annotated[bool, typer.Option("--origin", help="Say where each value was set.")] = False,
+    defaults: Annotated[bool, typer.Option("--defaults", help="Show what is in force by default, too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Print the configuration as it was understood."""
+    settings = _settings(config_file)
+    if as_json:
+        typer.echo(json.dumps(show_json(settings, origins=origin, defaults=defaults), indent=2))
+    else:
+        sys.stdout.write(listing(settings, origins=origin, defaults=defaults))
+
+
+def _text(path: Path) -> str:
+    try:
+        return Source.read(path).text
+    except OSError as error:
+        typer.echo(f"{path}: {error.strerror}", err=True)
+        raise typer.Exit(exits.NO_INPUT) from None
+
+
+@application.command("format")
+def format_file(path: FileArgument) -> None:
+    """Print a file in one canonical layout, every comment kept."""
+    try:
+        sys.stdout.write(format_text(_text(path), str(path)))
+    except Unformattable as wrong:
+        exits.show(wrong.diagnostics)
+        raise typer.Exit(exits.CONFIGURATION) from None
+
+
+@application.command("convert")
+def convert_file(
+    path: FileArgument, to: Annotated[str, typer.Option("--to", help="The dialect to write: 4x.")] = "4x"
+) -> None:
+    """Print a 2.2 file with its module lines and listeners as stanzas of 3.x and 4.x; the settings stay the same."""
+    try:
+        converted = convert(_text(path), to, name=str(path), schema=SCHEMA)
+        exits.show(converted.diagnostics)
+        sys.stdout.write(converted.text)
+    except Unformattable as wrong:
+        exits.show(wrong.diagnostics)
+        raise typer.Exit(exits.CONFIGURATION) from None
+    except ValueError as wrong:
+        typer.echo(str(wrong), err=True)
+        raise typer.Exit(exits.USAGE) from None
