@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from config import errors
 from config.findings import Findings
 from config.momentum import catalogue
-from config.nodes import Option, Word
+from config.nodes import Dictionary, List, Option, Value
 from config.options import Declared, Options, all_names, declared, names_of
 from config.schema import ModuleSpec
 
@@ -38,7 +38,7 @@ class Gathered:
         """Keep an option that may stand here; report any other."""
         name = names_of(self.model).get(statement.name.text.lower())
         if name is None:
-            self._report_unknown(statement.name, findings)
+            self._report_unknown(statement, findings)
         elif self.kinds is not None and self.kinds != GLOBAL and not self.kinds & scopes_of(declared(self.model)[name]):
             legal = sorted(scopes_of(declared(self.model)[name]) | GLOBAL)
             findings.add(errors.not_in_this_scope(statement.name.text, self.where, legal, statement.name.span))
@@ -59,11 +59,19 @@ class Gathered:
             return False
         return not self.where or "}" not in source.text[before.span.end : statement.span.start]
 
-    def _report_unknown(self, name: Word, findings: Findings) -> None:
-        lower, at_top = name.text.lower(), self.kinds == GLOBAL
-        if lower in self.ignored or lower.startswith(_HOOK) or (self.kinds and lower in catalogue().options):
+    def _is_momentums(self, lower: str, value: Value) -> bool:
+        """Tell whether Momentum has an option of this name here, or a stanza that 2.2 writes with brackets."""
+        if lower in self.ignored or lower.startswith(_HOOK):
+            return True
+        bracketed = isinstance(value, List | Dictionary)
+        return bool(self.kinds) and (lower in catalogue().options or (bracketed and lower in catalogue().stanzas))
+
+    def _report_unknown(self, statement: Option, findings: Findings) -> None:
+        name, lower = statement.name, statement.name.text.lower()
+        known_stanzas = {*(spec.type.lower() for spec in self.modules), *catalogue().stanzas}
+        if self._is_momentums(lower, statement.value):
             findings.add(errors.not_acted_on("option", name.text, name.span))
-        elif at_top and any(lower == spec.type.lower() for spec in self.modules):
+        elif self.kinds == GLOBAL and lower in known_stanzas:
             findings.add(errors.stanza_written_as_option(name.text, name.span))
         else:
             known = all_names([self.model])
@@ -75,8 +83,11 @@ class Gathered:
 
 
 def scopes_of(one: Declared) -> frozenset[str]:
-    """Return the scopes besides the global one where an option may stand: as declared, else as Momentum has it."""
+    """Return the scopes besides the global one where an option may stand: as declared, else as Momentum has it.
+
+    What is declared for an address may be set in the pathway that the address joins.
+    """
     if one.scopes is not None:
-        return one.scopes
+        return one.scopes | {"pathway", "pathway_group"} if "listen" in one.scopes else one.scopes
     options = catalogue().options
     return frozenset[str]().union(*(options[name].scopes for name in (one.name, *one.aliases) if name in options))

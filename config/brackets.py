@@ -55,6 +55,7 @@ class Values:
         self._escape: int | None = None
         self._base = 0
         self._broken = False
+        self._unindented = False
 
     def scalar(self) -> Scalar:
         """Take one word or string."""
@@ -76,7 +77,8 @@ class Values:
         self._open = []
         self._broken = False
         self._escape, self._line_start = None, opener.start
-        self._base = self._lexer.indentation(opener)
+        self._unindented = False
+        self._base = self._lexer.indentation(opener.start)
         done: Value | None = None
         while done is None:
             token = self._lexer.peek()
@@ -98,9 +100,13 @@ class Values:
 
     def _note_line(self, token: Token) -> None:
         """Remember where lines begin, for going back when a bracket turns out never to be closed."""
-        if token.first and token.kind in SCALARS:
-            self._line_start = token.start
-            if self._escape is None and self._open and self._lexer.column(token) <= self._base:
+        if not token.first or token.kind not in SCALARS:
+            return
+        self._line_start = token.start
+        if self._escape is None and self._open and self._lexer.column(token) <= self._base:
+            if self._lexer.last.kind in _OPENERS:
+                self._unindented = True  # whoever wrote this does not indent, so indentation tells nothing
+            elif not self._unindented:
                 self._escape = token.start
 
     def _push(self) -> None:
@@ -251,8 +257,7 @@ class Values:
         self._findings.add(errors.extra_word(word.text, entry.key.text, whole, word.span))
 
     def _begins_its_line(self, node: Scalar) -> bool:
-        text = self._source.text
-        return not text[text.rfind("\n", 0, node.span.start) + 1 : node.span.start].strip()
+        return self._lexer.indentation(node.span.start) == node.span.column
 
     def _report_key_without_value(self, group: _Group) -> None:
         key = group.key

@@ -154,13 +154,14 @@ def render(diagnostics: Sequence[Diagnostic], limit: int = MOST_SHOWN) -> str:
 def render_one(diagnostic: Diagnostic) -> str:
     """Return `file:line:column: severity: message`, the line, a caret under the place, notes and the hint."""
     if diagnostic.span is None:
-        lines = [f"{diagnostic.severity}: {diagnostic.message}"]
+        lines = [_printable(f"{diagnostic.severity}: {diagnostic.message}")]
     else:
-        lines = [f"{diagnostic.span}: {diagnostic.severity}: {diagnostic.message}", *_excerpt(diagnostic.span)]
+        head = f"{diagnostic.span}: {diagnostic.severity}: {diagnostic.message}"
+        lines = [_printable(head), *_excerpt(diagnostic.span)]
     for note in diagnostic.notes:
-        lines += [f"{note.span}: note: {note.message}", *_excerpt(note.span)]
+        lines += [_printable(f"{note.span}: note: {note.message}"), *_excerpt(note.span)]
     if diagnostic.hint is not None:
-        lines.append(f"  hint: {diagnostic.hint}")
+        lines.append(_printable(f"  hint: {diagnostic.hint}"))
     return "\n".join(lines) + "\n"
 
 

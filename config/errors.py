@@ -235,7 +235,7 @@ def unknown_option(
     return Diagnostic(f"unknown option `{name}`{where}", span, hint)
 
 
-def unknown(what: str, name: str, known: Iterable[str], span: Span, where: str = "") -> Diagnostic:
+def unknown(what: str, name: str, known: Iterable[str], span: Span | None, where: str = "") -> Diagnostic:
     """A stanza, module or property that neither Momentum nor Ringback has."""
     guess = closest(name, known)
     return Diagnostic(f"unknown {what} `{name}`{where}", span, f"did you mean {guess}?" if guess else None)
@@ -285,7 +285,7 @@ def option_written_as_stanza(name: str, span: Span) -> Diagnostic:
 
 def stanza_written_as_option(name: str, span: Span) -> Diagnostic:
     """`smtp_cbv = …` where a stanza is meant."""
-    return Diagnostic(f"`{name}` is a stanza, not an option", span, f'write {name} "{name}1" {{ … }}')
+    return Diagnostic(f"`{name}` is a stanza, not an option", span, f"write {name} {{ … }}")
 
 
 def already_set(name: str, span: Span, first: Span) -> Diagnostic:
@@ -320,7 +320,7 @@ def refused(name: str, reason: str, span: Span | None) -> Diagnostic:
 def cannot_read(path: str, reason: str, span: Span | None, tried: Sequence[str] = ()) -> Diagnostic:
     """A configuration file that is not there or not readable."""
     hint = f"looked for {', '.join(tried)}" if len(tried) > 1 else None
-    return Diagnostic(f"cannot read {path}: {reason}", span, hint)
+    return Diagnostic(f"cannot read {_cut(path, 200)}: {reason}", span, hint)
 
 
 def include_from_elsewhere(target: str, span: Span) -> Diagnostic:
@@ -338,9 +338,6 @@ def include_cycle(chain: Sequence[str], span: Span, notes: tuple[Note, ...]) -> 
 def too_many_files(most: int, span: Span) -> Diagnostic:
     """More included files than are read."""
     return Diagnostic(f"more than {most} files are included; this one and what follows are not read", span)
-
-
-# ---------------------------------------------------------------- questions on the command line
 
 
 def no_scope(word: str, kinds: Sequence[str]) -> str:
@@ -383,8 +380,11 @@ def _one_line(text: str) -> str:
 
 def _shown(text: str) -> str:
     """Quote an operator's text in a message, cut to a length that can be read."""
-    cut = text if len(text) <= _LONGEST_SHOWN else text[:_LONGEST_SHOWN] + "…"
-    return f"`{cut}`" if cut else "the empty value"
+    return f"`{_cut(text)}`" if text else "the empty value"
+
+
+def _cut(text: str, longest: int = _LONGEST_SHOWN) -> str:
+    return text if len(text) <= longest else text[:longest] + "…"
 
 
 def no_dialect(word: str, known: Sequence[str]) -> str:

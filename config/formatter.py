@@ -63,8 +63,7 @@ def comments_of(source: Source) -> Iterator[Comment]:
     while lexer.take().kind != END:
         pass
     for start, end in lexer.comments:
-        line_start = source.text.rfind("\n", 0, start) + 1
-        own_line = not source.text[line_start:start].strip()
+        own_line = lexer.indentation(start) == source.position(start)[1]
         yield Comment(source.text[start:end].rstrip(), start, end, own_line)
 
 

@@ -94,6 +94,9 @@ class Files:
 
     def _include(self, include: Include) -> None:
         target, span = include.target.text, include.target.span
+        if "\0" in target:
+            self._findings.add(errors.cannot_read(target, "no path holds a zero byte", span))
+            return
         if _URI.match(target):
             self._findings.add(errors.include_from_elsewhere(target, span))
             return
@@ -132,11 +135,11 @@ class Files:
         status = path.stat()
         if span is not None and not stat.S_ISREG(status.st_mode):
             raise ValueError("it is neither a file nor a folder")
-        self._bytes += status.st_size
-        largest = min(LARGEST_FILE, LARGEST_IN_ALL - (self._bytes - status.st_size))
+        largest = min(LARGEST_FILE, LARGEST_IN_ALL - self._bytes)
         if status.st_size > largest:
             self._findings.add(errors.too_large(str(path), status.st_size, largest, span))
             return None
+        self._bytes += status.st_size
         return Source.read(path)
 
     def _is_open(self, path: Path, real: str, span: Span) -> bool:

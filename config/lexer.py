@@ -41,7 +41,7 @@ _SIX = re.compile(r"\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(?:%\w+)?\](?:[:,~][^\s\"'#={}
 _STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _SINGLE = re.compile(r"'[^'\n]*+'")
 _CURLY = re.compile('[“”„«»]([^“”„«»"\n]*+)[“”„«»]')
-_TO_LINE_END = re.compile(r"[^\n]*+")
+_INDENT = re.compile(r"[ \t\r\f\v]*+")
 _GLUED = re.compile(r"[^\s)\]}>,#;]")
 _OPENS_A_VALUE = re.compile(r"[\w.:\-]+[ \t]*=[ \t]*\Z")
 _PUNCTUATION = frozenset("{}()[]<>=")
@@ -112,13 +112,13 @@ class Lexer:
 
     def column(self, token: Token) -> int:
         """Return a token's column, from 1."""
-        return token.start - self._text.rfind("\n", 0, token.start)
+        return self._source.position(token.start)[1]
 
-    def indentation(self, token: Token) -> int:
-        """Return the column at which the token's line begins to say something."""
-        start = self._text.rfind("\n", 0, token.start) + 1
-        line = self._text[start : token.start + 1]
-        return len(line) - len(line.lstrip()) + 1
+    def indentation(self, offset: int) -> int:
+        """Return the column at which the line of an offset begins to say something."""
+        line_start = offset + 1 - self._source.position(offset)[1]
+        found = _INDENT.match(self._text, line_start)
+        return (found.end() if found else line_start) - line_start + 1
 
     def _scan(self) -> Token:
         text = self._text
@@ -201,7 +201,8 @@ class Lexer:
         return Token(STRING, start, found.end(), first)
 
     def _not_closed(self, start: int, *, first: bool) -> Token:
-        end = _TO_LINE_END.match(self._text, start).end()  # type: ignore[union-attr]  # matches the empty text
+        line_end = self._text.find("\n", start)
+        end = line_end if line_end >= 0 else len(self._text)
         self._findings.add(errors.string_not_closed(Span(self._source, start, end)))
         self._position = end
         return Token(STRING, start, end, first)

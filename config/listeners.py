@@ -1,9 +1,9 @@
 """Listeners, typed: where to listen, and which option is in force for which client.
 
 Inbound options fall back from the client's network (`Peer`, or a rule of 2.2) to the address (`Listen`), to the
-listener and to the global scope, each option by itself. Of several networks that hold the client the most specific that
-sets the option decides; in the 2.2 form the rules apply one after the other, a later one over an earlier one, up to the
-first that does not end in `continue`.
+listener, to the pathway that one of them names and its group, and to the global scope, each option by itself. Of
+several networks that hold the client the most specific that sets the option decides; in the 2.2 form the rules apply
+one after the other, a later one over an earlier one, up to the first that does not end in `continue`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from config import errors
 from config.acl import ListenerNode, ListenNode, PeerNode, from_list, from_stanza
 from config.binding import Gathered
 from config.diagnostics import Span
-from config.nodes import Attributes, Dictionary, List, Option, Scalar, Stanza, Value
+from config.nodes import Attributes, Dictionary, List, Option, Scalar, Stanza, String, Value, Word
 from config.options import Options
 from config.readers import Reader, Reading, Unreadable, described, reader_for
 from config.scopes import Place, Setting, Step, read_setting
@@ -39,6 +39,7 @@ _OWN = {"listen_backlog": reader_for(int), "concurrency": reader_for(int), "enab
 _LISTENER = frozenset({"listener", "esmtp_listener"})
 _LISTEN = frozenset({"listen", "listener", "esmtp_listener"})
 _PEER = frozenset({"peer"})
+PATHWAY = "pathway"
 _OUTER = Step("esmtp_listener", "")
 
 
@@ -75,6 +76,10 @@ class Listener:
     def layers(self, client: Client | None) -> tuple[Mapping[str, Setting], ...]:
         """Return what is set for a client, the layer that decides first."""
         return (*self._matching(client), self.options, self.shared)
+
+    def every_layer(self) -> tuple[Mapping[str, Setting], ...]:
+        """Return everything that is set for any client."""
+        return (self.shared, self.options, *(peer.options for peer in self.peers))
 
     def _matching(self, client: Client | None) -> list[Mapping[str, Setting]]:
         if client is None or not self.peers:
@@ -221,9 +226,15 @@ class _Typing:
     ) -> dict[str, Setting]:
         findings = self._reading.findings
         gathered = Gathered(self._model, f" in {where}", kinds)
+        pathway = None
         for statement in options:
-            gathered.add(statement, findings)
+            if statement.name.text.lower() == PATHWAY and isinstance(statement.value, Word | String):
+                pathway = Setting(statement.value.text, statement.value.span, place)
+            else:
+                gathered.add(statement, findings)
         found = {}
+        if pathway is not None:
+            found[PATHWAY] = pathway
         for name, statement in gathered.written.items():
             setting = read_setting(self._model, name, statement, place, findings)
             if setting is not None:

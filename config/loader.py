@@ -14,7 +14,7 @@ from config.binding import GLOBAL, Gathered
 from config.diagnostics import Diagnostic, Source, Span, in_order
 from config.findings import Findings
 from config.includes import Files
-from config.listeners import Client, ClientOptions, Listener
+from config.listeners import PATHWAY, Client, ClientOptions, Listener
 from config.modules import GatheredModule, gather_module
 from config.nodes import Option, Stanza, Statement, Word
 from config.options import Declared, Options, bind, declared, names_of
@@ -54,7 +54,11 @@ class Settings:
 
     def for_client(self, listener: Listener, client: Client | None) -> ClientOptions:
         """Return the options in force for a client of a listener."""
-        return ClientOptions(listener.layers(client), self.core, self._origins)
+        layers = listener.layers(client)
+        joined = next((layer[PATHWAY].value for layer in layers if PATHWAY in layer), None)
+        if joined is not None:
+            layers = (*layers, *self.scopes.pathway_layers(str(joined)))
+        return ClientOptions(layers, self.core, self._origins)
 
     def core_origin(self, name: str) -> Span | None:
         """Return where a global option's value stands; None when it has its default."""
@@ -160,10 +164,23 @@ class _Loading:
                     )
                 )
         set_at = self._scopes.read()
-        if core is None or self._findings.errors:
+        if core is None:
             return None
         origins = _origins(self._core)
-        return Settings(core, tuple(modules), Scopes(core, origins, set_at), origins)
+        scopes = Scopes(core, origins, set_at)
+        self._check_pathways(core, scopes)
+        return None if self._findings.errors else Settings(core, tuple(modules), scopes, origins)
+
+    def _check_pathways(self, core: Options, scopes: Scopes) -> None:
+        """Report each listener, address or network that joins a pathway which the file does not open."""
+        known = [place[-1].name for place in scopes.places if place[-1].kind == PATHWAY]
+        for name in declared(type(core)):
+            value = getattr(core, name)
+            for listener in value if isinstance(value, tuple) else ():
+                layers = listener.every_layer() if isinstance(listener, Listener) else ()
+                for joined in (layer[PATHWAY] for layer in layers if PATHWAY in layer):
+                    if joined.value not in known:
+                        self._findings.add(errors.unknown("pathway", str(joined.value), known, joined.origin))
 
 
 def _origins(gathered: Gathered) -> dict[str, Span]:

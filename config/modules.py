@@ -8,7 +8,7 @@ from config import errors
 from config.binding import Gathered
 from config.diagnostics import Span
 from config.findings import Findings
-from config.nodes import Include, Option, Stanza, Statement, Word
+from config.nodes import Dictionary, Include, Option, Stanza, Statement, Word
 from config.options import names_of
 from config.readers import Reading, Unreadable, reader_for
 from config.schema import ModuleSpec
@@ -54,8 +54,16 @@ def _take(statement: Statement, module: GatheredModule, findings: Findings) -> N
             module.passive = not reader_for(bool).read(statement.value, Reading(statement.name.text, findings))
         except Unreadable as wrong:
             wrong.report(findings)
+    elif statement.name.text.lower().startswith("hook:") and isinstance(statement.value, Dictionary):
+        _hook(statement.name, statement.value, module.options, findings)
     else:
         module.options.add(statement, findings)
+
+
+def _hook(name: Word, value: Dictionary, into: Gathered, findings: Findings) -> None:
+    """Bind `hook:core_x [ source = "…" ]`, the older form of a `hook` stanza."""
+    entries = tuple(Option(Word(each.key.text, each.key.span), each.value, each.span) for each in value.entries)
+    _source_of(name, entries, name.span, into, findings)
 
 
 def _script(stanza: Stanza, into: Gathered, findings: Findings) -> None:
@@ -68,14 +76,19 @@ def _script(stanza: Stanza, into: Gathered, findings: Findings) -> None:
         else:
             findings.add(errors.unknown("stanza", form.text, _SCRIPT_FORMS, form.span, into.where))
         return
-    text = f"hook:{rest[0].text}" if kind == "hook" else rest[0].text
+    name = Word(f"hook:{rest[0].text}" if kind == "hook" else rest[0].text, rest[0].span)
+    _source_of(name, stanza.body, stanza.head_span, into, findings)
+
+
+def _source_of(name: Word, body: tuple[Statement, ...], head: Span, into: Gathered, findings: Findings) -> None:
+    """Set the option `name` to the source that a script's or a hook's body gives."""
     source = None
-    for statement in stanza.body:
+    for statement in body:
         if isinstance(statement, Option) and statement.name.text.lower() == "source":
             source = statement
         elif isinstance(statement, Option):
             findings.add(errors.not_acted_on("option", statement.name.text, statement.name.span))
     if source is None:
-        findings.add(errors.source_is_missing(text, stanza.head_span))
+        findings.add(errors.source_is_missing(name.text, head))
     else:
-        into.add(Option(Word(text, rest[0].span), source.value, stanza.head_span), findings)
+        into.add(Option(name, source.value, head), findings)

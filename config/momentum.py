@@ -38,11 +38,12 @@ class MomentumOption:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """All names, in lower case."""
+    """All names, in lower case; `stanzas` are the scopes and whatever else options are said to stand in."""
 
     options: dict[str, MomentumOption]
     scopes: dict[str, frozenset[str]]
     modules: frozenset[str]
+    stanzas: frozenset[str]
 
 
 @cache
@@ -59,7 +60,8 @@ def catalogue() -> Catalogue:
         elif kind == "option":
             name, where, old, new = fields
             options[name] = MomentumOption(name, _scopes(where), _default(old), _default(new))
-    return Catalogue(options, scopes, frozenset(modules))
+    holders = frozenset[str]().union(*(option.scopes for option in options.values()))
+    return Catalogue(options, scopes, frozenset(modules), frozenset(scopes) | holders - {"global", "listener"})
 
 
 def _scopes(text: str) -> frozenset[str]:

@@ -32,14 +32,14 @@ _LONGEST_HEAD = 8
 def parse(source: Source, findings: Findings) -> Tree:
     """Return what a text says; its mistakes go to `findings`.
 
-    When a stanza is never closed the text is read once more with indentation as evidence, which tells which one it is
-    and keeps the statements after it in their places.
+    When braces do not match the text is read once more with indentation as evidence, which tells which brace is missing
+    or too many and keeps the statements after it in their places.
     """
     first = _Parser(source, by_indentation=False)
     tree = first.run()
     chosen = first
-    if first.left_open:
-        second = _Parser(source, by_indentation=True)
+    if first.left_open or first.stray:
+        second = _Parser(source, by_indentation=True, stray=first.stray)
         again = second.run()
         if second.findings.errors <= first.findings.errors:
             tree, chosen = again, second
@@ -63,9 +63,10 @@ class _Open:
 class _Parser:
     """One pass over one source."""
 
-    def __init__(self, source: Source, *, by_indentation: bool) -> None:
+    def __init__(self, source: Source, *, by_indentation: bool, stray: bool = False) -> None:
         self.findings = Findings()
         self.left_open = False
+        self.stray = stray
         self._source = source
         self._lexer = Lexer(source, self.findings)
         self._values = Values(source, self._lexer, self.findings)
@@ -97,10 +98,16 @@ class _Parser:
 
     def _close(self, token: Token) -> None:
         self._lexer.take()
-        if self._open:
+        if self._open and not self._is_extra(token):
             self._pop(token.end)
         else:
+            self.stray = True
             self.findings.add(errors.nothing_to_close("}", self._lexer.span(token)))
+
+    def _is_extra(self, token: Token) -> bool:
+        """Tell whether a `}` is the one too many: it stands deeper than the stanza that it would close."""
+        evidence = self._by_indentation and self.stray and token.first
+        return evidence and self._lexer.column(token) > self._open[-1].column
 
     def _pop(self, end: int) -> None:
         done = self._open.pop()

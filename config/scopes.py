@@ -7,7 +7,8 @@ An outbound option that is set in several places is taken from the first of
 
 so that a binding's value beats that of a domain at the top of the file. In one container a domain that is named exactly
 comes before those that are regular expressions (`Domain "/[.]example[.]com$/"`, unanchored), tried in written order.
-A host's options are looked for in the same containers before everything else. Inbound scopes: `config.listeners`.
+A host's options are looked for in the same containers before everything else. Inbound, a pathway's value comes before
+its pathway_group's and that before the global one; what comes before the pathway: `config.listeners`.
 """
 
 from __future__ import annotations
@@ -30,8 +31,10 @@ from config.readers import Unreadable
 from config.stanzas import report_attributes
 from config.values import normal_domain
 
-KINDS = ("binding_group", "binding", "domain", "host")
-"""The outbound scopes that a stanza opens; `global` is the file itself."""
+KINDS = ("binding_group", "binding", "pathway_group", "pathway", "domain", "host")
+"""The scopes that a stanza opens, beside those of listeners; `global` is the file itself."""
+
+_GROUPED = ("binding", "pathway")
 
 
 class Step(NamedTuple):
@@ -66,10 +69,12 @@ class Query:
     binding: str | None = None
     domain: str | None = None
     host: str | None = None
+    pathway_group: str | None = None
+    pathway: str | None = None
 
 
 class Scopes:
-    """The outbound scopes of one configuration; immutable once loaded."""
+    """The scopes of one configuration beside those of its listeners; immutable once loaded."""
 
     def __init__(
         self, core: Options, origins: Mapping[str, Span], set_at: Mapping[Place, Mapping[str, Setting]]
@@ -78,15 +83,15 @@ class Scopes:
         self._core = core
         self._origins = origins
         self._set_at = dict(set_at)
-        self._group_of: dict[str, str] = {}
+        self._group_of: dict[Step, Step] = {}
         self._patterns: dict[Place, list[tuple[Callable[[str], object], Step]]] = {}
         for place in self._set_at:
             self._index(place)
 
     def _index(self, place: Place) -> None:
         for index, step in enumerate(place):
-            if step.kind == "binding" and index and place[index - 1].kind == "binding_group":
-                self._group_of.setdefault(step.name, place[index - 1].name)
+            if step.kind in _GROUPED and index:
+                self._group_of.setdefault(step, place[index - 1])
         last = place[-1]
         if last.kind == "domain" and (search := searcher(last.name)) is not None:
             self._patterns.setdefault(place[:-1], []).append((search, last))
@@ -108,6 +113,8 @@ class Scopes:
         binding: str | None = None,
         domain: str | None = None,
         host: str | None = None,
+        pathway_group: str | None = None,
+        pathway: str | None = None,
     ) -> Setting:
         """Return the value in force, with fallback.
 
@@ -116,7 +123,7 @@ class Scopes:
         """
         option = names_of(type(self._core))[name.lower()]
         if self._set_at:
-            for place in self._fallback(Query(binding_group, binding, domain, host)):
+            for place in self._fallback(Query(binding_group, binding, domain, host, pathway_group, pathway)):
                 setting = self._set_at.get(place, {}).get(option)
                 if setting is not None:
                     return setting
@@ -135,10 +142,7 @@ class Scopes:
 
     def _fallback(self, query: Query) -> Iterator[Place]:
         """Every scope that may set an option, the one that decides first."""
-        group_name = query.binding_group or self._group_of.get(query.binding or "")
-        group = (Step("binding_group", group_name),) if group_name else ()
-        binding = (Step("binding", query.binding),) if query.binding else ()
-        both = (*group, *binding) if group and binding else ()
+        both, binding, group = self._grouped("binding", query.binding, query.binding_group)
         if query.host:
             host = Step("host", query.host.lower())
             yield from ((*container, host) for container in (both, group, binding) if container)
@@ -150,6 +154,23 @@ class Scopes:
         yield from (container for container in (both, binding, group) if container)
         if query.domain:
             yield from self._domains((), normal_domain(query.domain))
+        yield from (each for each in self._grouped("pathway", query.pathway, query.pathway_group) if each)
+
+    def _grouped(self, kind: str, name: str | None, group_name: str | None) -> tuple[Place, Place, Place]:
+        """Return a binding or pathway inside its group, by itself, and the group; empty where none is named."""
+        own: Place = (Step(kind, name),) if name else ()
+        group: Place = (Step(f"{kind}_group", group_name),) if group_name else ()
+        if own and not group and own[0] in self._group_of:
+            group = (self._group_of[own[0]],)
+        return ((*group, *own) if group and own else ()), own, group
+
+    def pathway_layers(self, name: str) -> tuple[Mapping[str, Setting], ...]:
+        """Return what a pathway and its group set, the pathway first."""
+        return tuple(self.at(place) for place in self._grouped("pathway", name, None) if place)
+
+    def has(self, kind: str, name: str) -> bool:
+        """Tell whether the file opens a scope of this kind and name anywhere."""
+        return any(place[-1] == (kind, name) for place in self._set_at)
 
     def _domains(self, container: Place, domain: str) -> Iterator[Place]:
         yield (*container, Step("domain", domain))

@@ -9,6 +9,7 @@ from config.diagnostics import Span
 from config.listeners import DEFAULT_BACKLOG, Listener
 from config.loader import ModuleSettings, Settings
 from config.options import Options, declared
+from config.readers import Reader
 from config.scopes import Place, Scopes, Setting
 from config.writing import as_json, quoted, written
 
@@ -63,7 +64,7 @@ class _Page:
 
     def _settings(self, settings: Mapping[str, Setting], model: type[Options]) -> None:
         for name, setting in settings.items():
-            self._put(f"{name} = {written(setting.value, declared(model)[name].reader)}", setting.origin)
+            self._put(f"{name} = {written(setting.value, _reader(model, name))}", setting.origin)
 
     def module(self, module: ModuleSettings) -> None:
         """Add a module's stanza."""
@@ -103,7 +104,7 @@ class _Page:
     def _rules(self, listener: Listener, model: type[Options]) -> None:
         def assigned(settings: Mapping[str, Setting], sign: str) -> str:
             return " ".join(
-                f"{name}{sign}{written(each.value, declared(model)[name].reader)}" for name, each in settings.items()
+                f"{name}{sign}{written(each.value, _reader(model, name))}" for name, each in settings.items()
             )
 
         enabled = "" if listener.enabled else "enable=false "
@@ -134,6 +135,11 @@ class _Page:
             self._close()
         self._close()
         self._close()
+
+
+def _reader(model: type[Options], name: str) -> Reader | None:
+    """Return what reads an option; a listener's pathway is none of the schema's."""
+    return declared(model)[name].reader if name in declared(model) else None
 
 
 def show_json(settings: Settings, *, origins: bool = False, defaults: bool = False) -> dict[str, Any]:
@@ -181,4 +187,4 @@ def describe(name: str, setting: Setting, model: type[Options]) -> str:
     """Return `name = value`, and where it was set: what `config eval` and `config get` print."""
     place = ", ".join(str(step) for step in setting.place) or "global"
     where = f"set at {setting.origin} in {place}" if setting.origin is not None else "default"
-    return f"{name} = {written(setting.value, declared(model)[name].reader)}  # {where}"
+    return f"{name} = {written(setting.value, _reader(model, name))}  # {where}"

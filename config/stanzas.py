@@ -93,14 +93,14 @@ def report_unknown_stanza(stanza: Stanza, schema: Schema, findings: Findings) ->
     momentum, name = catalogue(), first.text.lower()
     if name in momentum.modules:
         findings.add(errors.not_acted_on("module", first.text, stanza.head_span))
-    elif name in momentum.scopes:
+    elif name in momentum.stanzas:
         findings.add(errors.not_acted_on("stanza", first.text, stanza.head_span))
     elif name in all_names([schema.core]) or name in momentum.options:
         findings.add(errors.option_written_as_stanza(first.text, first.span))
     elif len(stanza.head) > 1 and (kind := _class_meant(name)):
         findings.add(errors.unknown("stanza", first.text, [kind], first.span))
     else:
-        known = [*schema.by_type, *momentum.modules, *momentum.scopes]
+        known = [*schema.by_type, *momentum.modules, *momentum.stanzas]
         findings.add(errors.unknown("stanza", first.text, known, first.span))
 
 

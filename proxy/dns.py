@@ -7,6 +7,7 @@ packets when thousands leave together. Sources: RFC 5321 section 5.1, RFC 7505, 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,16 @@ QUERY_SECONDS = 8.0
 
 _TRY_SECONDS = 2.5
 _TRIES = 2
+_MOST_NAMES = 10
+"""Names of an address that are looked up (RFC 7208 section 4.6.4)."""
+
+_RCODES = {
+    pycares.errno.ARES_ESERVFAIL: "SERVFAIL",
+    pycares.errno.ARES_EREFUSED: "REFUSED",
+    pycares.errno.ARES_EFORMERR: "FORMERR",
+    pycares.errno.ARES_ENOTIMP: "NOTIMP",
+    pycares.errno.ARES_ETIMEOUT: "TIMEOUT",
+}
 _NO_SUCH_DOMAIN = frozenset({pycares.errno.ARES_ENOTFOUND, pycares.errno.ARES_EBADNAME})
 
 
@@ -93,6 +104,39 @@ class Resolver:
             raise _told_apart(host, error) from error
         return list(dict.fromkeys(node.addr[0].decode() for node in answer.nodes))
 
+    async def lookup(self, name: str, record_type: str, server: str | None = None) -> tuple[str, list[str]]:
+        """Return the status (SUCCESS, the name of an RCODE, or TIMEOUT) and the records in text form.
+
+        `record_type` is one of A AAAA TXT PTR NS MX; an IP address asked for its PTR is turned round (RFC 1035 section
+        3.5). Exchangers come by preference. `server` is asked instead of the configured ones.
+        """
+        if server is not None:
+            resolver = Resolver((server,))
+            try:
+                return await resolver.lookup(name, record_type)
+            finally:
+                await resolver.close()
+        try:
+            question = _reversed(name) if record_type == "PTR" else name
+            return "SUCCESS", _as_text(await self._query(question, record_type), record_type)
+        except NoSuchDomain:
+            return "NXDOMAIN", []
+        except DnsUnavailable as error:
+            cause = error.__cause__
+            known = isinstance(cause, aiodns.error.DNSError)
+            return (_RCODES.get(cause.args[0], "SERVFAIL") if known and cause is not None else "TIMEOUT"), []
+
+    async def name_of(self, address: str) -> str | None:
+        """Return a host name of an address that leads back to it (RFC 7208 section 5.5), or None."""
+        _, names = await self.lookup(address, "PTR")
+        for name in names[:_MOST_NAMES]:
+            try:
+                if address in await self.addresses(name):
+                    return name
+            except (NoSuchDomain, DnsUnavailable):
+                continue
+        return None
+
     async def _query(self, name: str, record_type: str) -> list[Any]:
         """Return the data of the records of one type; CNAMEs on the way are followed by the name server."""
         try:
@@ -104,6 +148,23 @@ class Resolver:
             raise _told_apart(name, error) from error
         wanted = aiodns.query_type_map[record_type]
         return [record.data for record in answer.answer if record.type == wanted]
+
+
+def _reversed(name: str) -> str:
+    try:
+        return ipaddress.ip_address(name).reverse_pointer
+    except ValueError:
+        return name
+
+
+def _as_text(records: list[Any], record_type: str) -> list[str]:
+    if record_type == "MX":
+        return [each.exchange.rstrip(".") for each in sorted(records, key=lambda each: each.priority)]
+    if record_type == "TXT":
+        return [each.data.decode("utf-8", "backslashreplace") for each in records]
+    if record_type in {"A", "AAAA"}:
+        return [each.addr for each in records]
+    return [(each.dname if record_type == "PTR" else each.nsdname).rstrip(".") for each in records]
 
 
 def _told_apart(name: str, error: Exception) -> Exception:

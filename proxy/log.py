@@ -6,12 +6,22 @@ stranger sent to a length worth reading. Nothing here knows what an event means.
 
 from __future__ import annotations
 
+import atexit
 import json
 import logging
+import queue
 import sys
-from typing import Any, TextIO
+import threading
+from contextlib import suppress
+from typing import Any, TextIO, cast
 
 import structlog
+
+MOST_WAITING = 10_000
+"""Lines that wait for the thread that writes them; what comes then is dropped and counted."""
+
+LAST_SECONDS = 2.0
+"""For the lines that wait at exit."""
 
 LONGEST_FIELD = 250
 """Characters of a stranger's text that reach the log."""
@@ -24,7 +34,7 @@ def get_logger() -> structlog.typing.FilteringBoundLogger:
 
 
 def configure(stream: TextIO | None = None, *, level: int = logging.INFO) -> None:
-    """Send the log to `stream` (standard error unless given) as JSON lines."""
+    """Send the log to `stream` (standard error unless given) as JSON lines, written by a thread of its own."""
     structlog.configure(
         processors=[
             structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -33,7 +43,7 @@ def configure(stream: TextIO | None = None, *, level: int = logging.INFO) -> Non
             structlog.processors.JSONRenderer(serializer=_ENCODER.encode_with),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(stream or sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, LogWriter(stream or sys.stderr))),
         cache_logger_on_first_use=True,
     )
 
@@ -45,6 +55,50 @@ def printable(foreign: str | bytes, longest: int = LONGEST_FIELD) -> str:
     if not (text.isascii() and text.isprintable()):
         text = text.encode("unicode_escape", "backslashreplace").decode("ascii")
     return text if len(text) <= longest else text[: longest - 3] + "..."
+
+
+class LogWriter:
+    """A stream that never fails and never waits: lines go to a thread, which writes them.
+
+    With a full disk, a reader that has gone or one that is stuck, lines are dropped and counted; the mail goes on.
+    Lines that wait are written at exit, for as long as LAST_SECONDS.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        """Start the thread."""
+        self._stream = stream
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self.dropped = 0
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self._thread.start()
+        atexit.register(self.close)
+
+    def write(self, text: str) -> int:
+        """Take a line; drop it where too many wait."""
+        if self._lines.qsize() < MOST_WAITING:
+            self._lines.put(text)
+        else:
+            self.dropped += 1
+        return len(text)
+
+    def flush(self) -> None:
+        """Do nothing: the thread flushes."""
+
+    def close(self) -> None:
+        """Write what waits, and end the thread."""
+        self._lines.put(None)
+        self._thread.join(LAST_SECONDS)
+
+    def _run(self) -> None:
+        while (text := self._lines.get()) is not None:
+            try:
+                self._stream.write(text)
+                if self._lines.empty():
+                    self._stream.flush()
+            except (OSError, ValueError):  # ValueError: the stream was closed
+                self.dropped += 1
+        with suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 class _Encoder(json.JSONEncoder):

@@ -10,12 +10,12 @@ import asyncio
 import itertools
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from aiosmtpd.smtp import Envelope as AiosmtpdEnvelope
 from aiosmtpd.smtp import Session as AiosmtpdSession
 
+from proxy.message import Message
 from proxy.settings import CoreOptions
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuv"
@@ -44,44 +44,18 @@ NULL_PATH = Path(b"", "", "")
 
 @dataclass(slots=True)
 class Recipient:
-    """A forward-path that the client was told is accepted; `relayed` is false where policy discarded it."""
+    """A forward-path that the client was told is accepted, and where its mail really goes."""
 
     path: Path
     relayed: bool = True
+    """False where policy discarded it."""
+    target: Path | None = None
+    """Another forward-path in its place, where policy redirected it."""
 
-
-class MessageHead:
-    """The header section as it came over the wire, parsed only when somebody asks."""
-
-    __slots__ = ("_fields", "raw")
-
-    def __init__(self, raw: bytes) -> None:
-        """Take the header section, up to and without the empty line."""
-        self.raw = raw
-        self._fields: dict[str, list[str]] | None = None
-
-    def header(self, name: str) -> Sequence[str]:
-        """Return the unfolded bodies of every field of that name, top to bottom (RFC 5322 section 2.2.3)."""
-        if self._fields is None:
-            self._fields = _parse_fields(self.raw)
-        return self._fields.get(name.lower(), ())
-
-
-def _parse_fields(raw: bytes) -> dict[str, list[str]]:
-    """Split a header section into fields; a line without a colon is passed over."""
-    fields: dict[str, list[str]] = {}
-    current: list[str] | None = None
-    for line in raw.decode("utf-8", "surrogateescape").split("\r\n"):
-        if line[:1] in {" ", "\t"}:
-            if current is not None:
-                current[-1] += line
-            continue
-        name, colon, body = line.partition(":")
-        current = None
-        if colon:
-            current = fields.setdefault(name.rstrip().lower(), [])
-            current.append(body.strip())
-    return fields
+    @property
+    def destination(self) -> Path:
+        """The forward-path that the upstream hears."""
+        return self.target or self.path
 
 
 class Transaction(AiosmtpdEnvelope):
@@ -94,7 +68,12 @@ class Transaction(AiosmtpdEnvelope):
         self.parameters: dict[str, str | None] = {}
         self.recipients: list[Recipient] = []
         self.refused_recipients = 0
-        self.head: MessageHead | None = None
+        self.message: Message | None = None
+        self.created = time.time()
+        self.copies: list[Path] = []
+        """Forward-paths that policy added."""
+        self.gateway = ""
+        """Another upstream that policy chose."""
         self.size = 0
         self.context: dict[str, str] = {}
         self.discarded = False
@@ -118,6 +97,12 @@ class Transaction(AiosmtpdEnvelope):
         self.recipients.append(recipient)
         self.rcpt_tos.append(recipient.path.text)
 
+    @property
+    def destinations(self) -> list[Path]:
+        """The forward-paths that the upstream hears, each once, in the order of RCPT TO."""
+        paths = [each.destination for each in self.recipients if each.relayed] + self.copies
+        return list({path.raw: path for path in paths}.values())
+
     async def settle(self) -> None:
         """Wait for what active validators began; what failed there was logged and does not touch the mail."""
         if self.pending:
@@ -129,6 +114,7 @@ class Transaction(AiosmtpdEnvelope):
 class Tally:
     """What a session did, for its summary line."""
 
+    transactions: int = 0
     messages: int = 0
     recipients: int = 0
     errors: int = 0
@@ -156,14 +142,32 @@ class Session(AiosmtpdSession):
         self.can_relay = False
         self.context: dict[str, str] = {}
         self.transaction = Transaction()
-        self.current_recipient: Path | None = None
-        """The forward-path in question while the rcptto and each_rcpt phases run."""
+        self.current_recipient: Recipient | None = None
+        """The recipient in question while the rcptto and each_rcpt phases run."""
+        self.advertised: list[str] = []
+        """Lines that policy added to the EHLO reply."""
+        self.withdrawn: set[str] = set()
+        """Keywords, in capitals, that policy took out of it."""
         self.tally = Tally()
+
+        self.client_name: str | None = None
+        """The client's validated host name, once it was looked up."""
+
+    @property
+    def transaction_id(self) -> str:
+        """The id of the transaction, in Received and in the log."""
+        return f"{self.id}.{self.tally.transactions}"
 
     @property
     def client_ip(self) -> str:
         """The client's address."""
         return self.peer_address[0]
+
+
+def protocol_of(session: Session) -> str:
+    """Return the protocol by the names of RFC 3848 and RFC 6531 section 4.3."""
+    name = "UTF8SMTP" if session.transaction.smtp_utf8 else "ESMTP" if session.extended_smtp else "SMTP"
+    return name + ("S" if session.ssl is not None and session.extended_smtp else "")
 
 
 def _next_id() -> str:

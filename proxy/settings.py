@@ -139,6 +139,10 @@ class CoreOptions(InboundOptions, OutboundOptions):
     """Every option of the global scope."""
 
     esmtp_listener: Listeners = option(doc="Addresses and ports on which SMTP is spoken.")
+    spool_directory: ConfigPath | None = option(
+        None,
+        doc="Where a message that policy reads whole is kept beyond 1 MiB; the system's temporary folder unless set.",
+    )
     nameservers: tuple[Endpoint, ...] = option(
         (), doc="DNS servers, `address` or `address:port`; the system's unless set."
     )

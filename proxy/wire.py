@@ -193,23 +193,20 @@ class Wire(asyncio.Protocol):
         if self.broken is None:
             self.transport.write(block)
 
-    async def drain(self, seconds: float) -> None:
-        """Wait until the transport takes more.
+    async def drain(self, seconds: float, unless: asyncio.Future[Reply]) -> None:
+        """Wait until the transport takes more, or the reply `unless` is there: a peer that refuses may read no further.
 
         Raises:
             WireBroken: the conversation ended.
             TimeoutError: the peer did not read for `seconds`; the wire is unusable then.
         """
-        if self.broken is not None:
+        if self._resumed is not None and self.broken is None:
+            done, _ = await asyncio.wait((self._resumed, unless), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                self.abort("the peer does not read")
+                raise TimeoutError
+        if self.broken is not None and not unless.done():
             raise WireBroken(self.broken)
-        if self._resumed is None:
-            return
-        try:
-            async with asyncio.timeout(seconds):
-                await asyncio.shield(self._resumed)
-        except TimeoutError:
-            self.abort("the peer does not read")
-            raise
 
     def abort(self, why: str) -> None:
         """End the connection at once; unsent bytes are dropped, so a half-sent message stays unfinished."""

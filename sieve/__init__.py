@@ -7,9 +7,6 @@ call are a `Library`. Nothing of SMTP, DNS or sockets is known here.
 
 from __future__ import annotations
 
-import functools
-
-from sieve import functions
 from sieve.cache import ScriptCache
 from sieve.compiler import Compiled, compile_script
 from sieve.formatting import format_text
@@ -30,16 +27,11 @@ from sieve.host import (
 from sieve.library import Effect, Library, SieveFunction, collect, sieve_function
 from sieve.phases import Need, Phase
 from sieve.reference import explain
+from sieve.rfc5228.library import standard_sieve
 from sieve.runtime import Outcome, Script
 from sieve.settings import Limits, ScriptSettings
+from sieve.standard import standard_library
 from sieve.tracing import Seen, TraceEvent
-
-
-@functools.cache
-def standard_library() -> Library:
-    """Return the library of all functions that ship; collected once."""
-    return collect(functions)
-
 
 __all__ = [
     "CallbackAnswer",
@@ -73,4 +65,5 @@ __all__ = [
     "format_text",
     "sieve_function",
     "standard_library",
+    "standard_sieve",
 ]

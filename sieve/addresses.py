@@ -32,7 +32,9 @@ def part_of(address: str, part: AddressPart) -> str | None:
 def is_plausible(address: str) -> bool:
     """Tell whether a text can be an address: a localpart, `@`, a domain, and nothing that breaks a command line."""
     localpart, _, domain = address.rpartition("@")
-    return bool(localpart and domain) and _IMPOSSIBLE.search(address) is None
+    if len(localpart) > 1 and localpart[0] == localpart[-1] == '"':
+        localpart = localpart.replace(" ", "_")  # a quoted one may hold blanks (RFC 5321, 4.1.2)
+    return bool(localpart and domain) and _IMPOSSIBLE.search(f"{localpart}@{domain}") is None
 
 
 _PIECE = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\Z)|[^"(),:;<>\\]++|\\.|[(),:;<>\\]', re.DOTALL)

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sieve import errors
+from sieve import reasons
 from sieve.patterns import Pattern, PatternRefusedError, linear_pattern, normal
 from sieve.settings import Limits
 from sieve.values import ScriptError
@@ -143,7 +143,7 @@ class SlowPattern:
         try:
             return await asyncio.get_running_loop().run_in_executor(_pool(), match, text)
         except TimeoutError:
-            raise ScriptError(errors.pattern_too_slow(self.seconds)) from None
+            raise ScriptError(reasons.pattern_too_slow(self.seconds)) from None
 
     def _found(self, text: str) -> bool:
         return self.engine.search(text, timeout=self.seconds, concurrent=True) is not None
@@ -176,7 +176,7 @@ def any_pattern(pattern: str, limits: Limits, *, ignore_case: bool = False) -> P
         PatternRefusedError: neither takes it, or it is too long; the reason is RE2's.
     """
     if len(pattern) > limits.pattern:
-        raise PatternRefusedError(errors.pattern_too_long(limits.pattern))
+        raise PatternRefusedError(reasons.pattern_too_long(limits.pattern))
     try:
         return linear_pattern(pattern, ignore_case=ignore_case)
     except PatternRefusedError as refused:

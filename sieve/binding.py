@@ -10,11 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from config.diagnostics import Diagnostic, Span
+from config.diagnostics import Diagnostic, Span, has_errors
 from sieve import errors, macros, nodes
+from sieve.backtracking import SlowPattern, any_pattern
 from sieve.library import ADDRESS_PARTS, AddressPart, Parameter, Result, SieveFunction
 from sieve.matching import COMPARATORS, MATCH_TYPES, NUMERIC, RELATIONAL, RELATIONS, Comparison, MatchType
-from sieve.values import COERCE, WANTS, ScriptError, Type, Value
+from sieve.patterns import PatternRefusedError
+from sieve.settings import ScriptSettings
+from sieve.values import COERCE, WANTS, ScriptError, Type, Value, as_list, as_text
 
 _LITERAL = str | macros.Unknown
 
@@ -67,9 +70,10 @@ class _Tags:
 class Binder:
     """Binds the calls of one script and collects the mistakes."""
 
-    def __init__(self, default_comparator: str, diagnostics: list[Diagnostic]) -> None:
+    def __init__(self, settings: ScriptSettings, diagnostics: list[Diagnostic]) -> None:
         """Report into `diagnostics`."""
-        self._default_comparator = default_comparator
+        self._default_comparator = settings.default_comparator
+        self._limits = settings.limits
         self._diagnostics = diagnostics
 
     def bind(self, call: nodes.Call, function: SieveFunction, role: Role) -> Bound | None:
@@ -79,7 +83,7 @@ class Binder:
             return None
         tags = _Tags()
         positional = self._take_tags(call, function, role, tags)
-        if len(self._diagnostics) > before:
+        if has_errors(self._diagnostics[before:]):
             return None
         key = None
         if self._compares(function, role, tags, len(positional)):
@@ -90,7 +94,7 @@ class Binder:
         if function.one_of and sum(tag in tags.own for tag in function.one_of) != 1:
             self._diagnostics.append(errors.needs_one_tag(function.name, call.name_span, function.one_of))
         self._types(function, positional, tags)
-        if len(self._diagnostics) > before:
+        if has_errors(self._diagnostics[before:]):
             return None
         comparison = self._comparison(tags) if key is not None else None
         part = AddressPart(tags.part.name) if tags.part else AddressPart.ALL
@@ -228,12 +232,30 @@ class Binder:
             self._wrong_type(function, parameter, node.span)
             return
         value = constant(node)
-        if value is None:
-            return
+        if value is not None:
+            self._constant(function, parameter, value, node.span)
+
+    def _constant(self, function: SieveFunction, parameter: Parameter, value: Value, span: Span) -> None:
+        """Try a constant on its parameter, so that what must fail when it runs fails when it is loaded."""
         try:
             COERCE[parameter.type](value)
         except ScriptError as error:
-            self._diagnostics.append(errors.bad_argument(function.name, parameter.name, error.reason, node.span))
+            self._diagnostics.append(errors.bad_argument(function.name, parameter.name, error.reason, span))
+            return
+        if parameter.type is Type.PATTERN:
+            self._pattern(as_text(value), span)
+        wrong = [each for each in as_list(value) if parameter.choices and each.lower() not in parameter.choices]
+        for each in wrong:
+            self._diagnostics.append(errors.not_a_choice(function.name, parameter.name, each, span, parameter.choices))
+
+    def _pattern(self, pattern: str, span: Span) -> None:
+        try:
+            found = any_pattern(pattern, self._limits)
+        except PatternRefusedError as refused:
+            self._diagnostics.append(errors.bad_pattern(span, str(refused)))
+        else:
+            if isinstance(found, SlowPattern):
+                self._diagnostics.append(errors.slow_pattern(span, found.reason))
 
     def _wrong_type(self, function: SieveFunction, parameter: Parameter, span: Span) -> None:
         self._diagnostics.append(errors.wrong_type(function.name, parameter.name, WANTS[parameter.type], span))

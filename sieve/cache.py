@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from cachetools import TTLCache
 
 from config.diagnostics import Source
-from sieve import errors
+from sieve import reasons
 from sieve.phases import Phase
 from sieve.values import ScriptError
 
@@ -33,7 +33,7 @@ async def read_file(uri: str, _arguments: tuple[str, ...]) -> str:
         ScriptError: the URI names another storage.
     """
     if uri.startswith(":"):
-        raise ScriptError(errors.no_such_storage(uri))
+        raise ScriptError(reasons.no_such_storage(uri))
     return (await asyncio.to_thread(_read, Path(uri))).decode("utf-8", "backslashreplace").removeprefix("\ufeff")
 
 
@@ -72,11 +72,11 @@ class ScriptCache:
         try:
             text = await self._read(uri, arguments)
         except OSError as error:
-            raise ScriptError(errors.cannot_include(uri, error.strerror or type(error).__name__)) from error
+            raise ScriptError(reasons.cannot_include(uri, error.strerror or type(error).__name__)) from error
         compiled = compile_source(Source(uri, text))
         if compiled.script is None:
             first = next(each for each in compiled.diagnostics if each.is_error)
-            raise ScriptError(errors.cannot_include(str(first.span or uri), first.message))
+            raise ScriptError(reasons.cannot_include(str(first.span or uri), first.message))
         self._scripts[key] = compiled.script
         return compiled.script
 

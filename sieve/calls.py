@@ -9,9 +9,10 @@ from collections.abc import Callable
 from typing import Any
 
 from sieve.binding import Bound
-from sieve.expressions import expression, known
+from sieve.codes import Code, known, settled
+from sieve.expressions import expression
 from sieve.library import SieveFunction
-from sieve.runtime import Code, Frame
+from sieve.runtime import Frame
 from sieve.tracing import watched_function
 
 Run = Callable[[Frame], Any]
@@ -94,8 +95,3 @@ def _waiting(function: SieveFunction, run: Callable[..., Any], arguments: list[C
         return await result if function.waits else result
 
     return waiting
-
-
-async def settled(code: Code, frame: Frame) -> Any:
-    """Return what `code` gives, waited for where it waits."""
-    return await code.run(frame) if code.waits else code.run(frame)

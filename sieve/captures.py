@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sieve import errors
+from sieve import reasons
 from sieve.backtracking import SlowPattern, any_pattern
-from sieve.calls import settled
+from sieve.codes import Code, settled
 from sieve.matching import CASEMAP, Comparison, MatchType
 from sieve.patterns import Pattern, PatternRefusedError, glob_pattern
-from sieve.runtime import Code, Frame
+from sieve.runtime import Frame
 from sieve.values import ScriptError, as_list
 
 _MOST = 100
@@ -40,7 +40,7 @@ def _patterns(frame: Frame, comparison: Comparison, keys: Sequence[str]) -> list
     try:
         return [any_pattern(key, frame.settings.limits, ignore_case=folds) for key in keys]
     except PatternRefusedError as refused:
-        raise ScriptError(errors.not_a_pattern(str(refused))) from None
+        raise ScriptError(reasons.not_a_pattern(str(refused))) from None
 
 
 def _keep(frame: Frame, found: Sequence[str]) -> None:

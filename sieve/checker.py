@@ -15,6 +15,9 @@ from sieve.library import Effect, Library, SieveFunction
 from sieve.phases import Need, Phase
 from sieve.settings import ScriptSettings
 
+MOST_SUGGESTIONS = 100
+"""Diagnostics after which names are no longer compared with all others, which takes a millisecond each."""
+
 _REFUSALS = frozenset({"reject", "ec_reject"})
 
 
@@ -50,7 +53,7 @@ class Checker:
         self._modules = modules
         self._found = Checked()
         self._flow = _Flow()
-        self._binder = Binder(settings.default_comparator, self._found.diagnostics)
+        self._binder = Binder(settings, self._found.diagnostics)
 
     def run(self, script: nodes.Block) -> Checked:
         """Return what is known of the script, mistakes included."""
@@ -146,7 +149,8 @@ class Checker:
         legal = function.phases if function is not None else manual.FUNCTIONS.get(call.name)
         mistake = None
         if legal is None:
-            mistake = errors.unknown_function(call.name, call.name_span, self._library.names())
+            known = self._library.names() if len(self._found.diagnostics) < MOST_SUGGESTIONS else ()
+            mistake = errors.unknown_function(call.name, call.name_span, known)
         elif self._phase.value not in legal:
             mistake = errors.wrong_phase(call.name, call.name_span, self._phase.value, legal)
         elif function is None:
@@ -175,15 +179,15 @@ class Checker:
     def _text(self, node: nodes.Text) -> None:
         for part in node.parts:
             if isinstance(part, macros.VariablePart):
-                self._read(part.name, _within(node, f"${{{part.name}}}"), warn=True)
+                self._read(part.name, _within(node, part), warn=True)
             elif isinstance(part, macros.MacroPart):
                 self._found.needs |= part.macro.needs
             elif isinstance(part, macros.Unknown):
-                self._found.diagnostics.append(errors.unknown_macro(part.text, _within(node, part.text)))
-        for name in macros.bare_names(node.value):
-            if name in self._flow.assigned:
-                self._flow.unread.pop(name, None)
-                self._found.diagnostics.append(errors.no_braces(name, _within(node, f"${name}")))
+                self._found.diagnostics.append(errors.unknown_macro(part.text, _within(node, part)))
+        for bare in macros.bare_names(node.value):
+            if bare.name in self._flow.assigned:
+                self._flow.unread.pop(bare.name, None)
+                self._found.diagnostics.append(errors.no_braces(bare.name, _within(node, bare)))
 
     def _read(self, name: str, span: Span, *, warn: bool) -> None:
         self._flow.unread.pop(name, None)
@@ -197,14 +201,15 @@ class Checker:
             self._flow.unread.setdefault(target.name, []).append(target.span)
 
 
-def _within(node: nodes.Text, written: str) -> Span:
-    """Return where `written` stands in a string, or the string's first line where escapes hide it."""
-    span, text = node.span, node.span.text
-    at = text.lower().find(written.lower()) if text.isascii() else text.find(written)
+def _within(node: nodes.Text, part: macros.VariablePart | macros.Unknown) -> Span:
+    """Return where a part of a string stands; escapes before it push it behind where the value has it."""
+    source, span = node.span.source, node.span
+    written = node.value[part.start : part.end]
+    begins = span.start + 1 if source.text.startswith('"', span.start) else source.text.find("\n", span.start) + 1
+    at = source.text.find(written, begins + part.start, span.end)
     if at >= 0:
-        return Span(span.source, span.start + at, span.start + at + len(written))
-    end = text.find("\n")
-    return Span(span.source, span.start, span.start + end if end > 0 else span.end)
+        return Span(source, at, at + len(written))
+    return Span(source, span.start, span.start + 1)
 
 
 def _head(statement: nodes.Statement) -> Span:

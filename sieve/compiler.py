@@ -15,12 +15,13 @@ from config.diagnostics import Diagnostic, Source, has_errors
 from sieve import calls, nodes
 from sieve.binding import Bound
 from sieve.cache import ScriptCache
+from sieve.codes import Code, followed, known, mapped, preceded, settled
 from sieve.conditions import Conditions, truth
 from sieve.dialects import DIALECTS, DialectName
-from sieve.expressions import expression, known
+from sieve.expressions import expression
 from sieve.library import Library, Result
 from sieve.phases import PROVIDES, Need, Phase
-from sieve.runtime import Code, Frame, Script, Step, async_block, sync_block
+from sieve.runtime import Frame, Script, Step, async_block, sync_block
 from sieve.settings import ScriptSettings
 from sieve.tracing import watched_assignment, watched_statement
 from sieve.values import Value, as_list, as_text
@@ -38,10 +39,10 @@ class Compiled:
 
 
 def compile_script(
-    source: Source,
+    source: Source | str,
     *,
-    phase: Phase,
-    library: Library,
+    phase: Phase = Phase.DATA,
+    library: Library | None = None,
     modules: frozenset[str] = frozenset(),
     settings: ScriptSettings = ScriptSettings(),  # noqa: B008 - frozen
     includes: ScriptCache | None = None,
@@ -52,14 +53,15 @@ def compile_script(
 
     All mistakes of the script are found in one run; a script comes back only where there is none. `includes` is where
     `ec_include` finds other scripts; without it that is a run-time error. Only a `traced` script tells what it does.
-    The dialect `rfc5228` is standard Sieve: it has a library and a default comparator of its own.
+    The dialect `rfc5228` is standard Sieve, whose library and default comparator are its own.
     """
+    source = Source("script", source) if isinstance(source, str) else source
     language = DIALECTS[dialect]
-    known = library if language.library is None else language.library()
+    functions = library if library is not None and dialect == "sieve++" else language.library()
     if language.comparator is not None:
         settings = dataclasses.replace(settings, default_comparator=language.comparator)
     tree, diagnostics = language.parse(source)
-    checked = language.checker(phase, known, modules, settings).run(tree)
+    checked = language.checker(phase, functions, modules, settings).run(tree)
     diagnostics += [each for each in checked.diagnostics if not _is_echo(each, diagnostics)]
     body = Compiler(checked.calls, diagnostics, settings, traced=traced, captures=language.captures).block(tree)
     if has_errors(diagnostics):
@@ -152,45 +154,22 @@ class Compiler:
         if bound is None:
             return known(False)  # a mistake is reported, and nothing of this script will run
         code = calls.call(bound, traced=self._traced)
-        run, name = code.run, bound.function.name
-        recorded, may_end = bound.function.result is Result.NOTHING, bound.function.may_end
-        if code.waits:
-
-            async def waiting(frame: Frame) -> bool:
-                if recorded:
-                    frame.actions.append(name)
-                result = await run(frame)
-                return bool(result) if may_end else ends
-
-            return Code(waiting, waits=True)
-
-        def action(frame: Frame) -> bool:
-            if recorded:
-                frame.actions.append(name)
-            result = run(frame)
-            return bool(result) if may_end else ends
-
-        return Code(action)
+        name, may_end = bound.function.name, bound.function.may_end
+        done = mapped(code, bool if may_end else lambda _result: ends)
+        if bound.function.result is not Result.NOTHING:
+            return done
+        return preceded(done, lambda frame: frame.actions.append(name))
 
     # ------------------------------------------------------------ assignments
 
     def _assign(self, statement: nodes.Assign) -> Code:
         name = statement.target.name
-        value = self._value(statement.value)
-        run = value.run
-        if value.waits:
 
-            async def waiting(frame: Frame) -> bool:
-                frame.variables[name] = await run(frame)
-                return False
-
-            return Code(waiting, waits=True)
-
-        def assign(frame: Frame) -> bool:
-            frame.variables[name] = run(frame)
+        def assign(frame: Frame, value: Value) -> bool:
+            frame.variables[name] = value
             return False
 
-        return Code(assign)
+        return followed(self._value(statement.value), assign)
 
     def _value(self, node: nodes.Expression | nodes.Call) -> Code:
         if not isinstance(node, nodes.Call):
@@ -200,8 +179,8 @@ class Compiler:
             return known("")
         code = calls.call(bound, traced=self._traced)
         if bound.function.result is Result.TEST:
-            return _mapped(code, truth)
-        return _mapped(code, as_text) if bound.function.first else code
+            return mapped(code, truth)
+        return mapped(code, as_text) if bound.function.first else code
 
     def _destructure(self, statement: nodes.Destructure) -> Code:
         """Compile `($a, $b) = call`: surplus variables become unset, surplus values are dropped."""
@@ -209,21 +188,7 @@ class Compiler:
         bound = self._bound.get(statement.value)
         if bound is None:
             return known(False)
-        code = calls.call(bound, traced=self._traced)
-        run = code.run
-        if code.waits:
-
-            async def waiting(frame: Frame) -> bool:
-                _spread(frame, names, await run(frame))
-                return False
-
-            return Code(waiting, waits=True)
-
-        def spread(frame: Frame) -> bool:
-            _spread(frame, names, run(frame))
-            return False
-
-        return Code(spread)
+        return followed(calls.call(bound, traced=self._traced), lambda frame, result: _spread(frame, names, result))
 
     # ------------------------------------------------------------ if
 
@@ -251,27 +216,17 @@ class Compiler:
 def _waiting_if(branches: list[tuple[Code, Code]]) -> Any:
     async def choose(frame: Frame) -> bool:
         for test, block in branches:
-            if await test.run(frame) if test.waits else test.run(frame):
-                return bool(await block.run(frame) if block.waits else block.run(frame))
+            if await settled(test, frame):
+                return bool(await settled(block, frame))
         return False
 
     return choose
 
 
-def _mapped(code: Code, change: Any) -> Code:
-    run = code.run
-    if code.waits:
-
-        async def waiting(frame: Frame) -> Any:
-            return change(await run(frame))
-
-        return Code(waiting, waits=True)
-    return Code(lambda frame: change(run(frame)))
-
-
-def _spread(frame: Frame, names: tuple[str, ...], result: Any) -> None:
+def _spread(frame: Frame, names: tuple[str, ...], result: Any) -> bool:
     values: tuple[Value, ...] = as_list(truth(result) if isinstance(result, bool) else result)
     for name, value in zip(names, values, strict=False):
         frame.variables[name] = value
     for name in names[len(values) :]:
         frame.variables.pop(name, None)
+    return False

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from config.diagnostics import Diagnostic, Span
-from sieve import calls, errors, nodes
+from sieve import calls, errors, nodes, reasons
 from sieve.backtracking import SlowPattern, any_pattern
 from sieve.binding import Bound
-from sieve.calls import settled
 from sieve.captures import capturing
-from sieve.expressions import expression, known
+from sieve.codes import Code, known, mapped, settled
+from sieve.expressions import expression
 from sieve.library import Result
 from sieve.matching import CASEMAP, Comparison, MatchType, counted, predicate
 from sieve.patterns import Pattern, PatternRefusedError
-from sieve.runtime import Code, Frame, located
+from sieve.runtime import Frame, located
 from sieve.settings import Limits
 from sieve.tracing import watched_test
 from sieve.values import ScriptError, Type, Value, as_list
@@ -45,7 +46,7 @@ class Conditions:
     def compile(self, test: nodes.Test) -> Code:
         """Return code that gives the truth of a test."""
         if isinstance(test, nodes.Not):
-            return _negated(self.compile(test.test))
+            return mapped(self.compile(test.test), operator.not_)
         if isinstance(test, nodes.Junction):
             return _joined([self.compile(each) for each in test.tests], every=test.every)
         bound = self._bound.get(test) if isinstance(test, nodes.Call) else None
@@ -54,34 +55,38 @@ class Conditions:
         value = calls.call(bound, traced=self._traced)
         if bound.comparison is not None and bound.key is not None:
             if bound.function.result is Result.TEST:
-                value = _truth_as_text(value)
+                value = mapped(value, truth)
             value = self._compared(value, bound.comparison, bound.key)
         return watched_test(_guarded(value, test.span), test.span) if self._traced else _guarded(value, test.span)
 
     def _compared(self, value: Code, comparison: Comparison, key: nodes.Expression) -> Code:
         keys = expression(key, Type.LIST)
-        if self._captures and comparison.match in {MatchType.MATCHES, MatchType.REGEX}:
-            return capturing(value, keys, comparison)
         if comparison.match is MatchType.REGEX:
             return self._regex(value, comparison, keys, key.span)
+        if self._captures and comparison.match is MatchType.MATCHES:
+            return capturing(value, keys, comparison)
         if not keys.is_constant:
             return _dynamic(value, comparison, keys)
-        return _applied(value, matcher(comparison, keys.value))
+        return mapped(value, matcher(comparison, keys.value))
 
     def _regex(self, value: Code, comparison: Comparison, keys: Code, span: Span) -> Code:
         """Compile `:regex`. What waits is a pattern that RE2 refuses, and one that is known only when the test runs."""
         folds = comparison.comparator == CASEMAP
         if not keys.is_constant:
-            return _regex_at_run(value, keys, ignore_case=folds)
+            return (
+                capturing(value, keys, comparison) if self._captures else _regex_at_run(value, keys, ignore_case=folds)
+            )
         try:
             patterns = [any_pattern(key, self._limits, ignore_case=folds) for key in keys.value]
         except PatternRefusedError as refused:
             self._diagnostics.append(errors.bad_pattern(span, str(refused)))
             return known(False)  # see above
         slow = [pattern for pattern in patterns if isinstance(pattern, SlowPattern)]
+        if self._captures:
+            return capturing(value, keys, comparison)
         if not slow:
             linear: list[Callable[[str], bool]] = [each.found for each in patterns if isinstance(each, Pattern)]
-            return _applied(value, _each(_any_of(linear)))
+            return mapped(value, _each(_any_of(linear)))
         self._diagnostics.append(errors.slow_pattern(span, slow[0].reason))
 
         async def waiting(frame: Frame) -> bool:
@@ -102,7 +107,7 @@ def _regex_at_run(value: Code, keys: Code, *, ignore_case: bool) -> Code:
         try:
             patterns = [any_pattern(key, frame.settings.limits, ignore_case=ignore_case) for key in wanted]
         except PatternRefusedError as refused:
-            raise ScriptError(errors.not_a_pattern(str(refused))) from None
+            raise ScriptError(reasons.not_a_pattern(str(refused))) from None
         return await found_any(texts, patterns)
 
     return Code(waiting, waits=True)
@@ -156,17 +161,6 @@ def _each(holds: Callable[[str], bool]) -> Apply:
     return apply
 
 
-def _applied(value: Code, apply: Apply) -> Code:
-    run = value.run
-    if value.waits:
-
-        async def waiting(frame: Frame) -> bool:
-            return apply(await run(frame))
-
-        return Code(waiting, waits=True)
-    return Code(lambda frame: apply(run(frame)))
-
-
 def _dynamic(value: Code, comparison: Comparison, keys: Code) -> Code:
     """Compile a comparison whose keys are known only when it runs."""
     if value.waits or keys.waits:
@@ -180,32 +174,9 @@ def _dynamic(value: Code, comparison: Comparison, keys: Code) -> Code:
     return Code(lambda frame: matcher(comparison, wanted(frame))(run(frame)))
 
 
-def _truth_as_text(code: Code) -> Code:
-    """Return what a test gives as the text that a key is compared with."""
-    run = code.run
-    if code.waits:
-
-        async def waiting(frame: Frame) -> str:
-            return truth(await run(frame))
-
-        return Code(waiting, waits=True)
-    return Code(lambda frame: truth(run(frame)))
-
-
 def truth(holds: Any) -> str:
     """Return the text of a truth, as the manual's functions give it."""
     return "true" if holds else "false"
-
-
-def _negated(code: Code) -> Code:
-    run = code.run
-    if code.waits:
-
-        async def waiting(frame: Frame) -> bool:
-            return not await run(frame)
-
-        return Code(waiting, waits=True)
-    return Code(lambda frame: not run(frame))
 
 
 def _joined(codes: list[Code], *, every: bool) -> Code:
@@ -214,7 +185,7 @@ def _joined(codes: list[Code], *, every: bool) -> Code:
 
         async def waiting(frame: Frame) -> bool:
             for code in codes:
-                if bool(await code.run(frame) if code.waits else code.run(frame)) is not every:
+                if bool(await settled(code, frame)) is not every:
                     return not every
             return every
 

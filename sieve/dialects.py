@@ -17,6 +17,7 @@ from sieve.rfc5228.checking import StandardChecker
 from sieve.rfc5228.library import standard_sieve
 from sieve.rfc5228.parsing import parse_standard
 from sieve.runtime import Frame
+from sieve.standard import standard_library
 
 DialectName = Literal["sieve++", "rfc5228"]
 
@@ -27,8 +28,8 @@ class Dialect:
 
     parse: Callable[[Source], tuple[nodes.Block, list[Diagnostic]]]
     checker: type[Checker]
-    library: Callable[[], Library] | None = None
-    """Its functions, where they are not the ones given to `compile_script`."""
+    library: Callable[[], Library]
+    """Its functions."""
     comparator: str | None = None
     """Its default comparator, where the settings do not decide."""
     captures: bool = False
@@ -38,11 +39,11 @@ class Dialect:
 
 
 DIALECTS: dict[DialectName, Dialect] = {
-    "sieve++": Dialect(parse, Checker),
+    "sieve++": Dialect(parse, Checker, standard_library),
     "rfc5228": Dialect(
         parse_standard,
         StandardChecker,
-        library=standard_sieve,
+        standard_sieve,
         comparator=CASEMAP,
         captures=True,
         begin=state.begin,

@@ -6,18 +6,11 @@ frame of a run as its only argument.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
-from sieve import errors, macros, nodes
+from sieve import macros, nodes, reasons
 from sieve.binding import constant
-from sieve.runtime import Code, Frame
+from sieve.codes import Code, followed, known, mapped, settled
+from sieve.runtime import Frame
 from sieve.values import COERCE, UNSET, Place, ScriptError, Type, Value, as_text, flat
-
-
-def known(value: Any) -> Code:
-    """Return the code of a constant."""
-    return Code(lambda _frame: value, is_constant=True, value=value)
 
 
 def expression(node: nodes.Expression, wanted: Type = Type.ANY) -> Code:
@@ -39,14 +32,7 @@ def _coerced(code: Code, wanted: Type, *, is_text: bool = False) -> Code:
     """Turn what `code` gives into what is wanted, where it is not that already."""
     if wanted in {Type.ANY, Type.PLACE} or (is_text and wanted in {Type.TEXT, Type.LINES}):
         return code
-    coerce, run = COERCE[wanted], code.run
-    if code.waits:
-
-        async def waiting(frame: Frame) -> Any:
-            return coerce(await run(frame))
-
-        return Code(waiting, waits=True)
-    return Code(lambda frame: coerce(run(frame)))
+    return mapped(code, COERCE[wanted])
 
 
 def _variable(name: str, wanted: Type) -> Code:
@@ -81,14 +67,7 @@ def _index(node: nodes.Index, *, place: bool) -> Code:
         found = element(holder, chosen)
         return missing if found is UNSET else found
 
-    if key.waits:
-
-        async def waiting(frame: Frame) -> Place:
-            return pick(container(frame), await key.run(frame))
-
-        return Code(waiting, waits=True)
-    chosen = key.run
-    return Code(lambda frame: pick(container(frame), chosen(frame)))
+    return followed(key, lambda frame, chosen: pick(container(frame), chosen))
 
 
 def _list(node: nodes.ListOf) -> Code:
@@ -96,7 +75,7 @@ def _list(node: nodes.ListOf) -> Code:
     if any(code.waits for code in codes):
 
         async def waiting(frame: Frame) -> tuple[str, ...]:
-            return tuple([await code.run(frame) if code.waits else code.run(frame) for code in codes])
+            return tuple([await settled(code, frame) for code in codes])
 
         return Code(waiting, waits=True)
     runs = [code.run for code in codes]
@@ -114,7 +93,7 @@ def _text(node: nodes.Text, *, flatten: bool) -> Code:
     if any(piece.waits for piece in pieces):
 
         async def waiting(frame: Frame) -> str:
-            return _joined(frame, [await piece.run(frame) if piece.waits else piece.run(frame) for piece in pieces])
+            return _joined(frame, [await settled(piece, frame) for piece in pieces])
 
         return Code(waiting, waits=True)
     runs = [piece.run for piece in pieces]
@@ -124,7 +103,7 @@ def _text(node: nodes.Text, *, flatten: bool) -> Code:
 def _joined(frame: Frame, pieces: list[str]) -> str:
     text = "".join(pieces)
     if len(text) > frame.settings.limits.string:
-        raise ScriptError(errors.string_too_long(frame.settings.limits.string))
+        raise ScriptError(reasons.string_too_long(frame.settings.limits.string))
     return text
 
 
@@ -135,18 +114,7 @@ def _piece(part: macros.Part, *, flatten: bool) -> Code:
         return known(part.text)
     if isinstance(part, macros.VariablePart):
         name = part.name
-        if flatten:
-            return Code(lambda frame: flat(as_text(frame.variables.get(name, ""))))
-        return Code(lambda frame: as_text(frame.variables.get(name, "")))
-    run = part.macro.run
-    if part.macro.waits:
-        return Code(_waiting_macro(run, flatten=flatten), waits=True)
-    return Code((lambda frame: flat(run(frame))) if flatten else run)
-
-
-def _waiting_macro(run: Callable[[Any], Any], *, flatten: bool) -> Callable[[Frame], Any]:
-    async def waiting(frame: Frame) -> str:
-        text = await run(frame)
-        return flat(text) if flatten else text
-
-    return waiting
+        code = Code(lambda frame: as_text(frame.variables.get(name, "")))
+    else:
+        code = Code(part.macro.run, part.macro.waits)
+    return mapped(code, flat) if flatten else code

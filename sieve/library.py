@@ -19,7 +19,7 @@ from typing import Any, Literal, NewType
 
 from sieve import manual
 from sieve.phases import Need, phases_providing
-from sieve.values import Hash, Lines, Place, ReplyCode, Type, Value
+from sieve.values import Hash, Lines, Pattern, Place, ReplyCode, Type, Value
 
 
 class Result(Enum):
@@ -63,6 +63,7 @@ _TYPES: dict[str, Type] = {
     "tuple[str, ...]": Type.LIST,
     "bool": Type.FLAG,
     "Hash": Type.HASH,
+    "Pattern": Type.PATTERN,
     "Value": Type.ANY,
     "Place": Type.PLACE,
 }
@@ -77,6 +78,8 @@ class Parameter:
     type: Type
     required: bool
     variadic: bool
+    choices: tuple[str, ...]
+    """The only words it takes, in lower case; none for any."""
     keyword: str
     """What the Python parameter is called: a name that Python keeps for itself has a line below it."""
 
@@ -112,6 +115,11 @@ class SieveFunction:
     documentation: str
 
     @property
+    def family(self) -> str:
+        """The first sentence of what its module says of itself."""
+        return (inspect.getdoc(inspect.getmodule(self.run)) or "").partition("\n")[0]
+
+    @property
     def fewest(self) -> int:
         """Arguments that it must have."""
         return sum(1 for parameter in self.parameters if parameter.required)
@@ -133,6 +141,7 @@ def sieve_function(
     module: str | None = None,
     dialect: Literal["sieve++", "rfc5228"] = "sieve++",
     extension: str | None = None,
+    choices: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
 ) -> Callable[[Callable[..., Any]], SieveFunction]:
     """Declare a function of the language; its phases are the manual's, else those that provide what it needs.
 
@@ -146,9 +155,11 @@ def sieve_function(
         named = [each for each in signature.parameters.values() if each.name != "frame"]
         keywords = [each for each in named if each.kind is inspect.Parameter.KEYWORD_ONLY]
         tags = {
-            each.name.rstrip("_"): _parameter(own_name, each) for each in keywords if each.annotation != "AddressPart"
+            each.name.rstrip("_"): _parameter(own_name, each, choices)
+            for each in keywords
+            if each.annotation != "AddressPart"
         }
-        positional = tuple(_parameter(own_name, each) for each in named if each not in keywords)
+        positional = tuple(_parameter(own_name, each, choices) for each in named if each not in keywords)
         return SieveFunction(
             name=own_name,
             run=run,
@@ -182,7 +193,7 @@ def _result(annotation: str) -> Result:
     return {"None": Result.NOTHING, "Ended": Result.NOTHING, "bool": Result.TEST}.get(annotation, Result.VALUE)
 
 
-def _parameter(function: str, parameter: inspect.Parameter) -> Parameter:
+def _parameter(function: str, parameter: inspect.Parameter, choices: Mapping[str, tuple[str, ...]]) -> Parameter:
     """Read one parameter of a declaration."""
     found = _TYPES.get(str(parameter.annotation).removesuffix(" | None"))
     if found is None:
@@ -190,7 +201,9 @@ def _parameter(function: str, parameter: inspect.Parameter) -> Parameter:
         raise TypeError(message)
     variadic = parameter.kind is inspect.Parameter.VAR_POSITIONAL
     required = parameter.default is inspect.Parameter.empty and not variadic
-    return Parameter(parameter.name.rstrip("_"), found, required, variadic, parameter.name)
+    return Parameter(
+        parameter.name.rstrip("_"), found, required, variadic, choices.get(parameter.name, ()), parameter.name
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +250,7 @@ __all__ = [
     "Library",
     "Lines",
     "Parameter",
+    "Pattern",
     "Place",
     "ReplyCode",
     "Result",

@@ -74,9 +74,11 @@ def parts(text: str) -> tuple[Part, ...]:
     return tuple(found)
 
 
-def bare_names(text: str) -> list[str]:
-    """Return the names that stand as `$name` in a string, which is not replaced."""
-    return [name.lower() for name in _BARE.findall(text)] if "$" in text else []
+def bare_names(text: str) -> list[VariablePart]:
+    """Return where `$name` stands in a string, which is not replaced."""
+    if "$" not in text:
+        return []
+    return [VariablePart(found[1].lower(), found.start(), found.end()) for found in _BARE.finditer(text)]
 
 
 def _part(place: re.Match[str]) -> Part:

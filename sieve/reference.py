@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import groupby
+from importlib import resources
 
 from sieve import manual
 from sieve.library import Effect, Library, Parameter, Result, SieveFunction
@@ -77,16 +77,26 @@ def explain(name: str, library: Library) -> str | None:
 
 
 def markdown(library: Library) -> str:
-    """Return the reference of the whole library, by name, and the list of what the manual has beyond it."""
-    lines = ["# Sieve++ functions", "", "<!-- Generated from the declarations in sieve/functions. -->", ""]
-    for letter, group in groupby(library, key=lambda each: each.name[0]):
-        links = ", ".join(f"[`{each.name}`](#{each.name})" for each in group)
-        lines.append(f"- **{letter}**: {links}")
+    """Return the page of the language: its guide, every function by family, and what the manual has beyond them."""
+    guide = resources.files("sieve").joinpath("pages/language.md").read_text(encoding="utf-8")
+    families: dict[str, list[SieveFunction]] = {}
     for function in library:
-        lines += ["", f"## {function.name}", "", f"    {synopsis(function)}", "", function.documentation, ""]
-        lines += [f"- {fact}: {words}" for fact, words in facts(function)]
+        families.setdefault(function.family, []).append(function)
+    lines = [guide, "# Functions", "", "Every entry is made from the function's declaration in the code.", ""]
+    for family, members in sorted(families.items()):
+        links = ", ".join(f"[`{each.name}`](#{each.name})" for each in members)
+        lines.append(f"- {family} {links}")
+    for _, members in sorted(families.items()):
+        for function in members:
+            lines += ["", f"## {function.name}", "", f"    {synopsis(function)}", "", function.documentation, ""]
+            lines += [f"- {fact}: {words}" for fact, words in facts(function)]
     missing = sorted(set(manual.FUNCTIONS) - set(library.functions))
-    lines += ["", "## Not yet in Ringback", "", "These functions of the manual are known by name; a script that uses"]
-    lines += ["one is refused when it is loaded, with a message that says so.", ""]
+    lines += [
+        "",
+        "# Not yet in Ringback",
+        "",
+        "These functions of the manual are known by name; a script that uses one is refused",
+    ]
+    lines += ["when it is loaded, with a message that says so.", ""]
     lines += [f"- `{name}` ({legal_in(manual.FUNCTIONS[name])})" for name in missing]
     return "\n".join(lines) + "\n"

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, TypeAlias, cast
 
 from config.diagnostics import Source, Span
-from sieve import errors
+from sieve import reasons
 from sieve.cache import ScriptCache
 from sieve.host import Host, World
 from sieve.library import Effect
@@ -47,19 +47,6 @@ def located(error: Exception, span: Span) -> Fault:
     if isinstance(error, ScriptError):
         return Fault(span, error.reason)
     return Fault(span, f"{type(error).__name__}: {error}")
-
-
-@dataclass(frozen=True, slots=True)
-class Code:
-    """A compiled expression: call `run` with the frame, and await the result where `waits`.
-
-    A constant's value is known: `run` gives it for any frame.
-    """
-
-    run: Callable[[Any], Any]
-    waits: bool = False
-    is_constant: bool = False
-    value: Any = None
 
 
 Step: TypeAlias = tuple[Callable[[Any], Any], bool, Span]
@@ -209,9 +196,9 @@ def check_budget(frame: Frame, span: Span) -> None:
     """
     frame.at = span
     if frame.steps < 0:
-        raise Fault(span, errors.too_many_steps(frame.settings.limits.steps), fatal=True)
+        raise Fault(span, reasons.too_many_steps(frame.settings.limits.steps), fatal=True)
     if monotonic() > frame.deadline:
-        raise Fault(span, errors.too_slow(frame.settings.limits.seconds), fatal=True)
+        raise Fault(span, reasons.too_slow(frame.settings.limits.seconds), fatal=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -264,4 +251,4 @@ class Script:
             async with asyncio.timeout(limit):
                 await self.body(frame)
         except TimeoutError:
-            raise Fault(frame.at, errors.too_slow(limit), fatal=True) from None
+            raise Fault(frame.at, reasons.too_slow(limit), fatal=True) from None

@@ -8,7 +8,8 @@ from enum import StrEnum
 from typing import Any
 
 from config.diagnostics import Span
-from sieve.runtime import Code, Frame
+from sieve.codes import Code, followed, preceded
+from sieve.runtime import Frame
 
 
 class Seen(StrEnum):
@@ -46,37 +47,19 @@ def _tell(frame: Frame, event: TraceEvent) -> None:
 
 def watched_statement(code: Code, span: Span) -> Code:
     """Return code that tells of the statement before it runs."""
-    run, event = code.run, TraceEvent(Seen.STATEMENT, span, _first_line(span))
-    if code.waits:
-
-        async def waiting(frame: Frame) -> Any:
-            _tell(frame, event)
-            return await run(frame)
-
-        return Code(waiting, waits=True)
-
-    def watched(frame: Frame) -> Any:
-        _tell(frame, event)
-        return run(frame)
-
-    return Code(watched)
+    event = TraceEvent(Seen.STATEMENT, span, _first_line(span))
+    return preceded(code, lambda frame: _tell(frame, event))
 
 
 def watched_test(code: Code, span: Span) -> Code:
     """Return code that tells what the test gave."""
-    run, text = code.run, _first_line(span)
+    text = _first_line(span)
 
     def told(frame: Frame, verdict: Any) -> Any:
         _tell(frame, TraceEvent(Seen.TEST, span, text, value=bool(verdict)))
         return verdict
 
-    if code.waits:
-
-        async def waiting(frame: Frame) -> Any:
-            return told(frame, await run(frame))
-
-        return Code(waiting, waits=True)
-    return Code(lambda frame: told(frame, run(frame)))
+    return followed(code, told)
 
 
 def watched_function(run: Callable[..., Any], name: str, *, waits: bool) -> Callable[..., Any]:
@@ -100,17 +83,10 @@ def watched_function(run: Callable[..., Any], name: str, *, waits: bool) -> Call
 
 def watched_assignment(code: Code, span: Span, names: tuple[str, ...]) -> Code:
     """Return code that tells what the variables hold after it ran."""
-    run = code.run
 
     def told(frame: Frame, ended: Any) -> Any:
         for name in names:
             _tell(frame, TraceEvent(Seen.SET, span, name, value=frame.variables.get(name)))
         return ended
 
-    if code.waits:
-
-        async def waiting(frame: Frame) -> Any:
-            return told(frame, await run(frame))
-
-        return Code(waiting, waits=True)
-    return Code(lambda frame: told(frame, run(frame)))
+    return followed(code, told)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from enum import Enum, auto
 from typing import Any, Final, NewType, TypeAlias
 
-from sieve import errors
+from sieve import reasons
 
 Hash: TypeAlias = "dict[str, Value]"
 Value: TypeAlias = "str | int | float | tuple[str, ...] | Hash"
@@ -32,6 +32,9 @@ class Unset(Enum):
 
 UNSET: Final = Unset.UNSET
 """What a variable holds before anything sets it, for the few functions that look (`Place` parameters)."""
+
+Pattern = NewType("Pattern", str)
+"""A parameter of this type takes a regular expression; one that is a constant is tried when the script is compiled."""
 
 Place: TypeAlias = "Value | Unset"
 """A parameter of this type takes a variable or an element, and UNSET where there is none."""
@@ -95,7 +98,7 @@ def as_number(value: Value) -> float:
     if not text:
         return 0
     if len(text) > _LONGEST_NUMBER or _NUMBER.match(text) is None:
-        raise ScriptError(errors.not_numeric(text))
+        raise ScriptError(reasons.not_numeric(text))
     return float(text) if "." in text else int(text)
 
 
@@ -116,7 +119,7 @@ def as_reply_code(value: Value) -> int:
     """
     code = as_whole(value)
     if not 200 <= code <= 599:
-        raise ScriptError(errors.not_a_reply_code(as_text(value)))
+        raise ScriptError(reasons.not_a_reply_code(as_text(value)))
     return code
 
 
@@ -128,7 +131,7 @@ def as_hash(value: Value) -> Hash:
     """
     if isinstance(value, dict):
         return value
-    raise ScriptError(errors.not_a_hash())
+    raise ScriptError(reasons.not_a_hash())
 
 
 def decimal(number: float) -> str:
@@ -151,6 +154,7 @@ class Type(Enum):
     REPLY_CODE = auto()
     LIST = auto()
     HASH = auto()
+    PATTERN = auto()
     ANY = auto()
     PLACE = auto()
     FLAG = auto()
@@ -164,6 +168,7 @@ COERCE: dict[Type, Callable[[Any], Any]] = {
     Type.REPLY_CODE: as_reply_code,
     Type.LIST: as_list,
     Type.HASH: as_hash,
+    Type.PATTERN: as_text,
     Type.ANY: as_is,
     Type.PLACE: as_is,
 }
@@ -177,6 +182,7 @@ WANTS: dict[Type, str] = {
     Type.REPLY_CODE: "an SMTP reply code",
     Type.LIST: "a string or a list",
     Type.HASH: "a hash",
+    Type.PATTERN: "a regular expression",
     Type.ANY: "a value",
     Type.PLACE: "a variable",
 }

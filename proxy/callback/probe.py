@@ -38,12 +38,15 @@ async def ask(question: Question, candidates: list[Candidate], place: Place) -> 
     The caller bounds the whole by its own deadline.
     """
     verdict = CallbackVerdict(Status.TRANSIENT, "connect", "no exchanger could be asked", stage="connect")
+    verdicts = []
     for candidate in candidates:
         async with place(candidate.address):
             verdict, decisive = await _ask_one(question, candidate)
         if decisive:
-            break
-    return verdict
+            return verdict
+        verdicts.append(verdict)
+    # That they refuse to talk to us is an error only where all do; one that may be well in a minute keeps it open.
+    return next((each for each in reversed(verdicts) if each.status is Status.TRANSIENT), verdict)
 
 
 async def _ask_one(question: Question, candidate: Candidate) -> tuple[CallbackVerdict, bool]:

@@ -67,7 +67,7 @@ _UNKNOWN_USER = re.compile(
     re.IGNORECASE,
 )
 _GREYLIST = re.compile(r"gr[ae]y-? ?list|try again (?:later )?in \d+|deferred for \d+", re.IGNORECASE)
-_RATE = re.compile(r"too many|rate|throttl", re.IGNORECASE)
+_RATE = re.compile(r"too many|\brate\b|throttl", re.IGNORECASE)
 
 _NO_SUCH_ADDRESS = frozenset({(1, 1), (1, 0), (1, 2), (1, 6), (1, 10)})
 _DISABLED = (2, 1)

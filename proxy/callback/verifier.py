@@ -18,6 +18,7 @@ from proxy.callback.probe import Question, ask
 from proxy.callback.resolve import ExchangerFinder, NoCandidate, ascii_domain
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.log import get_logger, printable
+from proxy.smtp.address import BadParameter, BadPath, parse_argument
 from proxy.tasks import TaskOwner, spawn
 
 log = get_logger()
@@ -34,6 +35,18 @@ class CallbackLimits:
     most_probes_per_exchanger: int
     lives: dict[Status, float]
     most_remembered: int
+
+
+_NO_ADDRESS = CallbackVerdict(Status.ERROR, "syntax", "not a mail address")
+
+
+def _is_mailbox(text: str) -> bool:
+    """Whether a text is an address by the grammar of SMTP; nothing else may reach a command, whoever wrote it."""
+    try:
+        path, parameters = parse_argument(b"TO:<%b>" % text.encode("utf-8", "surrogateescape"), b"TO:")
+    except (BadPath, BadParameter):
+        return False
+    return bool(path.domain) and not parameters and path.text == text
 
 
 class CallbackVerifier:
@@ -74,6 +87,8 @@ class CallbackVerifier:
         known = self._cache.get(key)
         if known is not None:
             return known
+        if not (_is_mailbox(address) and (not key[1] or _is_mailbox(key[1]))):
+            return _NO_ADDRESS
         probe = self._in_flight.get(key)
         if probe is None:
             probe = spawn(self._probe(key), name=f"probe {printable(address, 64)}", owner=self._owner)

@@ -12,6 +12,7 @@ import typer
 import uvloop
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from proxy import log
 from proxy.app import ConfigurationRejected, load
@@ -79,8 +80,8 @@ async def _ask(
 
 
 def _print(address: str, verdict: CallbackVerdict) -> None:
-    colour = _COLOURS[verdict.status]
-    table = Table(title=f"{address}: [bold {colour}]{verdict.status.value}[/]", show_header=False, title_justify="left")
+    title = Text.assemble(address, ": ", (verdict.status.value, f"bold {_COLOURS[verdict.status]}"))
+    table = Table(title=title, show_header=False, title_justify="left")
     rows = {
         "reason": verdict.reason,
         "answer": verdict.message,
@@ -90,5 +91,5 @@ def _print(address: str, verdict: CallbackVerdict) -> None:
     }
     for name, value in rows.items():
         if value:
-            table.add_row(name, value.replace("[", "\\["))
+            table.add_row(name, Text(value))  # as text, not as markup: a stranger's server wrote it
     Console().print(table)

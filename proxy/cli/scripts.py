@@ -1,29 +1,30 @@
-"""`ringback sieve check` and `ringback sieve run`: a script alone, without a server."""
+"""`ringback sieve`: check, run, lay out and explain scripts, without a server."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, MutableMapping, Sequence
-from enum import StrEnum
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from config.diagnostics import Source
-from proxy.callback.verifier import CallbackVerifier
 from proxy.cli import exits
-from proxy.dns import Resolver
-from proxy.modules.smtp_cbv.module import verifier_of
-from proxy.modules.smtp_cbv.options import SmtpCbvOptions
-from proxy.session import MessageHead
-from proxy.settings import own_name
-from sieve import CallbackAnswer, Outcome, Phase, Script, compile_script, standard_library
+from proxy.cli.trial import Callback, TrialHost, trial_session
+from proxy.message import Message
+from sieve import Outcome, Phase, Script, compile_script, standard_library
+from sieve.cache import ScriptCache
+from sieve.formatting import format_text
+from sieve.reference import explain
+from sieve.tracing import Seen, TraceEvent
 
-application = typer.Typer(help="Check and try Sieve++ scripts.", no_args_is_help=True)
+application = typer.Typer(help="Check, try, lay out and explain Sieve++ scripts.", no_args_is_help=True)
 
 PhaseOption = Annotated[Phase, typer.Option("--phase", help="The phase that the script is hooked into.")]
 ScriptArgument = Annotated[Path, typer.Argument(help="The script.", show_default=False)]
@@ -32,24 +33,24 @@ _PRESENT = frozenset({"smtp_cbv", "sieve"})
 """Modules taken as loaded: a script alone cannot know its configuration."""
 
 
-class Callback(StrEnum):
-    """What smtp_callback_verify answers in a trial run; `real` asks the exchanger."""
-
-    PASS = "pass"  # noqa: S105 — a verdict, not a password
-    FAIL = "fail"
-    TRANSIENT = "transient"
-    ERROR = "error"
-    REAL = "real"
-
-
-def _compiled(path: Path, phase: Phase) -> Script:
-    """Compile a script and print its warnings, or print its mistakes and exit 65."""
+def _source(path: Path) -> Source:
     try:
-        source = Source.read(path)
+        return Source.read(path)
     except OSError as error:
         typer.echo(f"{path}: {error.strerror}", err=True)
         raise typer.Exit(exits.NO_INPUT) from None
-    compiled = compile_script(source, phase=phase, library=standard_library(), modules=_PRESENT)
+
+
+def _compiled(path: Path, phase: Phase, *, traced: bool = False) -> Script:
+    """Compile a script and print its warnings, or print its mistakes and exit 65."""
+    compiled = compile_script(
+        _source(path),
+        phase=phase,
+        library=standard_library(),
+        modules=_PRESENT,
+        includes=ScriptCache(),
+        traced=traced,
+    )
     exits.show(compiled.diagnostics)
     if compiled.script is None:
         raise typer.Exit(exits.SCRIPT)
@@ -63,6 +64,26 @@ def check(script: ScriptArgument, phase: PhaseOption = Phase.MAILFROM) -> None:
     typer.echo(f"{script}: no errors")
 
 
+@application.command("format")
+def format_script(script: ScriptArgument) -> None:
+    """Print a script in one canonical layout, every comment kept."""
+    text, diagnostics = format_text(_source(script))
+    exits.show(diagnostics)
+    if text is None:
+        raise typer.Exit(exits.SCRIPT)
+    sys.stdout.write(text)
+
+
+@application.command("explain")
+def explain_function(name: Annotated[str, typer.Argument(help="A function.", show_default=False)]) -> None:
+    """Print the manual entry of a function."""
+    entry = explain(name, standard_library())
+    if entry is None:
+        typer.echo(f"{name}: neither Ringback nor the manual has a function of this name", err=True)
+        raise typer.Exit(exits.USAGE)
+    sys.stdout.write(entry)
+
+
 @application.command("run")
 def run(
     script: ScriptArgument,
@@ -74,16 +95,20 @@ def run(
     client_ip: Annotated[str, typer.Option("--client-ip", help="The client's address.")] = "192.0.2.1",
     message: Annotated[Path | None, typer.Option("--message", help="A file with the message.")] = None,
     callback: Annotated[
-        Callback, typer.Option("--callback", help="What smtp_callback_verify answers.")
+        Callback, typer.Option("--callback", help="What smtp_callback_verify answers; `real` asks the exchanger.")
     ] = Callback.PASS,
     *,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Print each statement with its line, values and verdict.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
-    """Run a script on a session made of the options and print what it decides. Only `--callback real` sends."""
-    compiled = _compiled(script, phase)
-    head = _head(message)
-    host = TrialHost(sender, recipients or [], client_ip, head, callback)
-    outcome = asyncio.run(_run(compiled, host))
+    """Run a script on a session made of the options and print what it decides. Only `--callback real` asks anybody."""
+    compiled = _compiled(script, phase, traced=trace)
+    content = _content(message)
+    outcome, host = asyncio.run(
+        _run(compiled, phase, (sender, recipients or [], client_ip), content, callback, trace=trace)
+    )
     if as_json:
         typer.echo(json.dumps(_as_dictionary(outcome, host)))
     else:
@@ -91,8 +116,8 @@ def run(
     raise typer.Exit(exits.SCRIPT if outcome.failed else 0)
 
 
-def _head(message: Path | None) -> MessageHead | None:
-    """Return the header section of a message file, whatever its line ends."""
+def _content(message: Path | None) -> bytes | None:
+    """Return a message file with CRLF line ends."""
     if message is None:
         return None
     try:
@@ -100,68 +125,43 @@ def _head(message: Path | None) -> MessageHead | None:
     except OSError as error:
         typer.echo(f"{message}: {error.strerror}", err=True)
         raise typer.Exit(exits.NO_INPUT) from None
-    content = content.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-    return MessageHead(b"" if content.startswith(b"\r\n") else content.partition(b"\r\n\r\n")[0])
+    return content.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
 
 
-async def _run(script: Script, host: TrialHost) -> Outcome:
-    if host.callback_mode is not Callback.REAL:
-        return await script.run(host)
-    resolver = Resolver()
-    host.verifier = verifier_of(SmtpCbvOptions(), own_name(), resolver)
+async def _run(
+    script: Script,
+    phase: Phase,
+    envelope: tuple[str, list[str], str],
+    content: bytes | None,
+    callback: Callback,
+    *,
+    trace: bool,
+) -> tuple[Outcome, TrialHost]:
+    session = trial_session(*envelope, content)
+    host = TrialHost(session, phase, callback)
     try:
-        return await script.run(host)
+        return await script.run(host, trace=_print_event if trace else None), host
     finally:
-        await host.verifier.close()
-        await resolver.close()
+        await host.close()
 
 
-class TrialHost:
-    """A session made of command-line options; it implements `sieve.Host` and keeps what the script logs."""
-
-    def __init__(
-        self, sender: str, recipients: list[str], client_ip: str, message: MessageHead | None, callback: Callback
-    ) -> None:
-        """Take the options."""
-        self.sender = sender
-        self.recipients: Sequence[str] = recipients
-        self.message = message
-        self.callback_mode = callback
-        self.verifier: CallbackVerifier | None = None
-        local_part, _, domain = sender.rpartition("@")
-        self.vctx_conn: MutableMapping[str, str] = {"ip": client_ip}
-        self.vctx_mess: MutableMapping[str, str] = {
-            "mailfrom_string": sender,
-            "mailfrom_localpart": local_part,
-            "mailfrom_domain": domain,
-        }
-        self.lines: list[str] = []
-
-    async def callback(self, address: str, sender: str | None) -> CallbackAnswer:
-        """Answer as --callback says."""
-        if self.verifier is not None:
-            verdict = await self.verifier.verify(address, sender)
-            return CallbackAnswer(verdict.status.value, verdict.message)
-        return CallbackAnswer(self.callback_mode.value, f"answered by --callback {self.callback_mode.value}")
-
-    async def tarpit(self, seconds: float) -> None:
-        """Say so, and do not wait."""
-        self.lines.append(f"(would hold the session for {seconds:g} s)")
-
-    def log(self, text: str) -> None:
-        """Keep a line of ec_log."""
-        self.lines.append(text)
-
-    def count(self, counter: str, code: int) -> None:
-        """Keep an increase of a counter."""
-        self.lines.append(f"(counter {counter}, code {code})")
-
-    def script_failed(self, script: str, line: int, reason: str) -> None:
-        """Keep a run-time error."""
-        self.lines.append(f"{script}:{line}: run-time error: {reason}")
+def _print_event(event: TraceEvent) -> None:
+    """Print one thing that the script did: statements at the margin, what they do below them."""
+    place = f"{event.place.line:>4}"
+    if event.seen is Seen.STATEMENT:
+        line = f"{place}  {event.text}"
+    elif event.seen is Seen.CALL:
+        arguments = " ".join(repr(_plain(each)) for each in event.arguments)
+        line = f"        {event.text} {arguments} → {_plain(event.value)!r}"
+    elif event.seen is Seen.TEST:
+        line = f"        {event.text} → {'true' if event.value else 'false'}"
+    else:
+        line = f"        ${event.text} = {_plain(event.value)!r}"
+    Console(stderr=True, highlight=False, soft_wrap=True).print(Text(line))
 
 
 def _as_dictionary(outcome: Outcome, host: TrialHost) -> Mapping[str, object]:
+    transaction = host.session.transaction
     return {
         "code": outcome.code,
         "text": outcome.text,
@@ -174,7 +174,17 @@ def _as_dictionary(outcome: Outcome, host: TrialHost) -> Mapping[str, object]:
         "variables": {name: _plain(value) for name, value in outcome.variables.items()},
         "vctx_conn": dict(host.vctx_conn),
         "vctx_mess": dict(host.vctx_mess),
+        "sender": transaction.reverse_path.text,
+        "recipients": [path.text for path in transaction.destinations],
+        "headers": _changed_headers(transaction.message),
     }
+
+
+def _changed_headers(message: Message | None) -> list[str]:
+    """Return the header section where the script changed it."""
+    if message is None or not message.head_changed:
+        return []
+    return [f"{name}: {body}" for name, body in message.fields()]
 
 
 def _plain(value: object) -> object:
@@ -189,9 +199,8 @@ def _plain(value: object) -> object:
 
 
 def _print(outcome: Outcome, host: TrialHost) -> None:
-    console = Console(highlight=False)
     table = Table(show_header=False)
     for name, value in _as_dictionary(outcome, host).items():
         if name in {"code", "text"} or value:
-            table.add_row(name, json.dumps(value) if not isinstance(value, str) else value)
-    console.print(table)
+            table.add_row(name, Text(value if isinstance(value, str) else json.dumps(value)))
+    Console(highlight=False).print(table)

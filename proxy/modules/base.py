@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from config import ModuleSettings, ModuleSpec
+from config import ModuleSettings, ModuleSpec, Settings
 from config.diagnostics import Diagnostic
 from proxy.callback.verifier import CallbackVerifier
 from proxy.dns import Resolver
@@ -19,6 +19,7 @@ class Services:
     """What the modules of one worker share. Filled in by `Prepared.offer`, read by the validators."""
 
     settings: CoreOptions
+    configuration: Settings
     resolver: Resolver
     verifier: CallbackVerifier | None = None
 

@@ -29,18 +29,24 @@ def sender_of(argument: bytes, options: CoreOptions) -> tuple[Path, Parameters] 
         return replies.SENDER_SYNTAX
     except BadParameter:
         return replies.BAD_PARAMETER
+    refused = _unwanted(path, parameters, options)
+    return (path, parameters) if refused is None else refused
+
+
+def _unwanted(path: Path, parameters: Parameters, options: CoreOptions) -> Reply | None:
+    """Return why a reverse-path, or a parameter, that is well formed is not taken here."""
     if not path.raw.isascii() and "SMTPUTF8" not in parameters:
         return replies.NEEDS_SMTPUTF8
-    if path.raw and not path.domain:  # a bare postmaster is granted to RCPT alone (RFC 5321 section 4.1.1.3)
+    if not path.raw and not options.allow_null_envelope_sender:
+        return replies.NO_NULL_SENDER
+    bare = path.raw and not path.domain  # postmaster without a domain is granted to RCPT alone (RFC 5321 4.1.1.3)
+    if bare or (path.domain.startswith("[") and not options.allow_ip_literal):
         return replies.SENDER_SYNTAX
-    if (unwanted := _unwanted(path, options)) is not None:
-        return unwanted
-    for name, value in parameters.items():
-        if not _is_offered(name, value):
-            return replies.BAD_PARAMETER
+    if not all(_is_offered(name, value) for name, value in parameters.items()):
+        return replies.BAD_PARAMETER
     if options.max_message_size and int(parameters.get("SIZE") or 0) > options.max_message_size:
         return replies.TOO_BIG
-    return path, parameters
+    return None
 
 
 def _is_offered(name: str, value: str | None) -> bool:
@@ -67,15 +73,6 @@ def recipient_of(argument: bytes, options: CoreOptions, *, utf8: bool) -> Path |
     if parameters:
         return replies.BAD_PARAMETER
     return path if utf8 or path.raw.isascii() else replies.NEEDS_SMTPUTF8
-
-
-def _unwanted(path: Path, options: CoreOptions) -> Reply | None:
-    """Return why a reverse-path that is well formed is not taken here."""
-    if not path.raw and not options.allow_null_envelope_sender:
-        return replies.NO_NULL_SENDER
-    if path.domain.startswith("[") and not options.allow_ip_literal:
-        return replies.SENDER_SYNTAX
-    return None
 
 
 def path_context(prefix: str, path: Path) -> dict[str, str]:

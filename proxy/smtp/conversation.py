@@ -250,8 +250,10 @@ class Conversation(SMTP):
     def _parse(self, line: bytes) -> tuple[str, bytes] | Reply:
         """Part a line into the command, in capitals, and its argument; or say why it is none."""
         body = line[:-2]
-        if line[-2:] != b"\r\n" or b"\r" in body or b"\0" in body:
+        if line[-2:] != b"\r\n" or b"\r" in body:
             return replies.BARE_LINE_BREAK
+        if b"\0" in body:
+            return replies.BAD_SYNTAX
         if body[-1:] in {b" ", b"\t"} and not self.session.options.allow_trailing_whitespace_in_commands:
             return replies.BAD_SYNTAX
         verb, _, argument = body.partition(b" ")

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from proxy import replies
 from proxy.replies import Reply
 from proxy.session import Path, Session, Transaction
 from proxy.settings import CoreOptions
@@ -25,7 +26,8 @@ class RelayFailed(Exception):
     def __init__(self, reply: Reply) -> None:
         """Keep the reply."""
         super().__init__(reply.text)
-        self.reply = reply
+        # The last line of defence: a failure never tells a client that its message was taken.
+        self.reply = reply if reply.code >= 400 else replies.INTERNAL
 
 
 class Relay(Protocol):
@@ -41,7 +43,7 @@ class Relay(Protocol):
         ...
 
     async def begin(self) -> None:
-        """Say DATA. Raises RelayFailed unless the upstream wants the message."""
+        """Say DATA, after the envelope again where policy changed it since. Raises RelayFailed unless it is wanted."""
         ...
 
     async def content(self, block: bytes) -> None:

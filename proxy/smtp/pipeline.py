@@ -55,6 +55,11 @@ class PhasePipeline:
         """Whether an each_rcpt hook reads the message, so that its verdict cannot stand at RCPT."""
         return bool(self._needs[Phase.EACH_RCPT] & (Need.HEADERS | Need.BODY))
 
+    @property
+    def reads_body(self) -> bool:
+        """Whether a hook of a content phase reads the body, so that the message is kept until it was judged."""
+        return any(Need.BODY in self._needs[phase] for phase in CONTENT_PHASES)
+
     async def run(self, phase: Phase, session: Session) -> Verdict:
         """Ask the validators of a phase in order; return the first verdict that is not a pass."""
         for validator, hook in self._hooks[phase]:

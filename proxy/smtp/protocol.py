@@ -8,7 +8,7 @@ from __future__ import annotations
 from proxy import replies
 from proxy.log import get_logger, printable
 from proxy.replies import Reply
-from proxy.session import Path, Recipient, Transaction
+from proxy.session import Recipient, Transaction
 from proxy.smtp.access import admits
 from proxy.smtp.arguments import path_context, recipient_of, sender_of
 from proxy.smtp.conversation import Conversation
@@ -33,7 +33,14 @@ class SmtpProtocol(Conversation):
         offered += [name.encode() for name in ("8BITMIME", "SMTPUTF8") if name in self.front.capabilities()]
         if self.entrance.certificate is not None and self.session.ssl is None:
             offered.append(b"STARTTLS")
-        return Reply(250, (options.hostname.encode(), *offered))
+        return Reply(250, (options.hostname.encode(), *self._chosen(offered)))
+
+    def _chosen(self, offered: list[bytes]) -> list[bytes]:
+        """Return the EHLO lines after what policy added and took out."""
+        session = self.session
+        if session.withdrawn:
+            offered = [line for line in offered if line.split()[0].decode().upper() not in session.withdrawn]
+        return offered + [printable(line).encode() for line in session.advertised]
 
     async def smtp_HELO(self, argument: bytes) -> Reply:
         """HELO (RFC 5321 section 4.1.1.1)."""
@@ -83,6 +90,7 @@ class SmtpProtocol(Conversation):
         path, parameters = parsed
         transaction = session.transaction = Transaction()
         transaction.begin(path, parameters)
+        session.tally.transactions += 1
         transaction.context |= path_context("mailfrom", path)
         if self.front.pipeline.active(Phase.MAILFROM):
             verdict = await self.front.pipeline.run(Phase.MAILFROM, session)
@@ -110,9 +118,9 @@ class SmtpProtocol(Conversation):
             return replies.TOO_MANY_RECIPIENTS
         if not admits(session.options, session, path):
             return replies.RELAYING_DENIED
-        session.current_recipient = path
+        recipient = session.current_recipient = Recipient(path)
         transaction.context |= path_context("rcptto", path)
-        answer, recipient = await self._judge_recipient(path)
+        answer = await self._judge_recipient(recipient)
         if answer.accepted:
             transaction.add(recipient)
             session.tally.recipients += 1
@@ -130,22 +138,22 @@ class SmtpProtocol(Conversation):
             or bool(taken and self.front.pipeline.judges_recipients_by_content)
         )
 
-    async def _judge_recipient(self, path: Path) -> tuple[Reply, Recipient]:
+    async def _judge_recipient(self, recipient: Recipient) -> Reply:
         """Ask policy, then the upstream."""
         session, pipeline = self.session, self.front.pipeline
         phases = (Phase.RCPTTO,) if pipeline.judges_recipients_by_content else (Phase.RCPTTO, Phase.EACH_RCPT)
-        discarded = session.transaction.discarded
         for phase in phases:
             if pipeline.active(phase):
                 verdict = await pipeline.run(phase, session)
                 if verdict.reply is not None:
-                    return verdict.reply, Recipient(path)
-                discarded |= verdict.discard
-        if discarded:
-            return replies.RECIPIENT_OK, Recipient(path, relayed=False)
+                    return verdict.reply
+                recipient.relayed &= not verdict.discard
+        if session.transaction.discarded or not recipient.relayed:
+            recipient.relayed = False
+            return replies.RECIPIENT_OK
         if self._relay is None:
             self._relay = self.front.open_relay(session)
-        return await self._relay.recipient(session.transaction, path), Recipient(path)
+        return await self._relay.recipient(session.transaction, recipient.destination)
 
     async def smtp_DATA(self, argument: bytes) -> Reply:
         """DATA (RFC 5321 section 4.1.1.4)."""

@@ -7,13 +7,14 @@ upstream, every way out aborts the upstream's transaction; after it, nothing doe
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from email.utils import formatdate
 
 from proxy import replies
 from proxy.log import get_logger
+from proxy.message import Content, Message, stuffed, unstuffed
 from proxy.replies import Reply
-from proxy.session import MessageHead, Session
+from proxy.session import Session, protocol_of
 from proxy.smtp.data import DataReader
 from proxy.smtp.front import Front, Relay, RelayFailed
 from proxy.smtp.pipeline import CONTENT_PHASES
@@ -50,6 +51,7 @@ class Reception:
         """Start right after the 354."""
         self._front, self._session, self._relay, self._on_commit = front, session, relay, on_commit
         self._reader = DataReader(stream, session.options.data_timeout)
+        self._kept: Content | None = None
 
     async def run(self) -> Reply:
         """Return the answer to the dot; whatever is not accepted is aborted upstream.
@@ -72,24 +74,50 @@ class Reception:
         finally:
             if not answer.accepted:
                 self._relay.abort()
+            if self._kept is not None:
+                self._kept.close()
         await self._reader.drain()
         self._session.transaction.size = self._reader.size
         return answer
 
     async def _relayed(self) -> Reply:
-        reader = self._reader
-        gathered = await self._gather()
-        head = self._head_of(gathered)
-        self._session.transaction.head = head
+        head, rest = self._part(await self._gather())
+        self._count_passed(head)
+        kept = await self._keep(rest) if self._front.pipeline.reads_body else None
+        message = self._session.transaction.message = Message(unstuffed(head), kept)
         await self._judge()
-        content = self._received_field() + gathered
+        message.forget()
+        if message.head_changed:
+            head = stuffed(message.head_bytes())
         await self._relay.begin()
-        while not reader.finished:
-            await self._relay.content(content)
-            content = await reader.block()
-            self._check(content)
+        return await self._send(self._received_field() + head, self._blocks(rest, message))
+
+    async def _send(self, pending: bytes, blocks: AsyncIterator[bytes]) -> Reply:
+        """Send the header section with the first block, then the others as they come; the last one with the dot."""
+        async for block in blocks:
+            if len(pending) > GATHERED:
+                await self._relay.content(pending)
+                pending = block
+            else:
+                pending += block
         self._on_commit()
-        return await self._relay.finish(content)
+        return await self._relay.finish(pending)
+
+    async def _blocks(self, rest: bytes, message: Message) -> AsyncIterator[bytes]:
+        """Yield what is behind the header section, its empty line first: as it came, or as policy made it."""
+        if message.new_body is not None:
+            await self._reader.drain()
+            self._check()
+            yield b"\r\n" + stuffed(message.new_body)
+        elif self._kept is not None:
+            for block in self._kept.blocks():
+                yield block
+        else:
+            yield rest
+            while not self._reader.finished:
+                block = await self._reader.block()
+                self._check()
+                yield block
 
     async def _gather(self) -> bytes:
         """Take in the message, or its first GATHERED octets."""
@@ -97,10 +125,19 @@ class Reception:
         reader = self._reader
         while not reader.finished and reader.size < GATHERED:
             blocks.append(await reader.block())
-            self._check(blocks[-1])
+            self._check()
         return blocks[0] if len(blocks) == 1 else b"".join(blocks)
 
-    def _check(self, _block: bytes) -> None:
+    async def _keep(self, content: bytes) -> Content:
+        """Take in the rest of the message, for policy that reads the body."""
+        kept = self._kept = Content(self._front.settings.spool_directory)
+        kept.write(content)
+        while not self._reader.finished:
+            kept.write(await self._reader.block())
+            self._check()
+        return kept
+
+    def _check(self) -> None:
         """Refuse what must not go on, after each block and before it is sent."""
         if self._reader.bare_line_break:
             raise Refused(replies.BARE_LINE_BREAK)
@@ -108,20 +145,22 @@ class Reception:
         if limit and self._reader.size > limit:
             raise Refused(replies.TOO_BIG)
 
-    def _head_of(self, gathered: bytes) -> MessageHead:
-        """Cut the header section out, undo its dot-stuffing, and count the servers it has passed."""
-        end = 0 if gathered.startswith(b"\r\n") else gathered.find(_HEAD_END)
-        if end < 0:
-            if not self._reader.finished:
-                raise Refused(replies.HEADERS_TOO_BIG)
-            end = len(gathered)
-        raw = gathered[:end]
-        if raw.startswith(b".") or b"\n." in raw:
-            raw = raw.removeprefix(b".").replace(b"\r\n.", b"\r\n")
-        passed = (b"\n" + raw).lower().count(b"\nreceived:")
+    def _part(self, gathered: bytes) -> tuple[bytes, bytes]:
+        """Part the header section, every line of it ended, from the empty line and what follows."""
+        if gathered.startswith(b"\r\n"):
+            return b"", gathered
+        end = gathered.find(_HEAD_END)
+        if end >= 0:
+            return gathered[: end + 2], gathered[end + 2 :]
+        if not self._reader.finished:
+            raise Refused(replies.HEADERS_TOO_BIG)
+        return gathered, b""
+
+    def _count_passed(self, head: bytes) -> None:
+        """Refuse a message that has passed too many servers (RFC 5321 section 6.3)."""
+        passed = (b"\n" + head).lower().count(b"\nreceived:")
         if passed > self._session.options.max_received_headers:
             raise Refused(replies.LOOP)
-        return MessageHead(raw)
 
     async def _judge(self) -> None:
         """Ask the validators of the content phases."""
@@ -130,28 +169,24 @@ class Reception:
         for phase in CONTENT_PHASES:
             if not pipeline.active(phase) or (phase is Phase.EACH_RCPT and not pipeline.judges_recipients_by_content):
                 continue
-            session.current_recipient = transaction.recipients[0].path if phase is Phase.EACH_RCPT else None
+            session.current_recipient = transaction.recipients[0] if phase is Phase.EACH_RCPT else None
             verdict = await pipeline.run(phase, session)
             if verdict.reply is not None:
                 raise Refused(verdict.reply)
             transaction.discarded |= verdict.discard
         await transaction.settle()
-        if transaction.discarded or not any(each.relayed for each in transaction.recipients):
+        if transaction.discarded or not transaction.destinations:
             raise Discarded
 
     def _received_field(self) -> bytes:
         """Return our trace field (RFC 5321 section 4.4); `for` only where it tells one recipient nothing of another."""
         session = self._session
         transaction = session.transaction
-        protocol = "UTF8SMTP" if transaction.smtp_utf8 else "ESMTP" if session.extended_smtp else "SMTP"
-        if session.ssl is not None:
-            protocol += "S"  # RFC 3848, RFC 6531 section 4.3
         only = f"\r\n\tfor <{transaction.recipients[0].path.text}>" if len(transaction.recipients) == 1 else ""
-        number = f"{session.id}.{session.tally.messages}"
         own_name = session.options.received_hostname or session.options.hostname
         field = (
             f"Received: from {_name_for_trace(session.host_name)} ([{_literal(session.client_ip)}])\r\n"
-            f"\tby {own_name} (Ringback) with {protocol} id {number}{only};\r\n"
+            f"\tby {own_name} (Ringback) with {protocol_of(session)} id {session.transaction_id}{only};\r\n"
             f"\t{_date()}\r\n"
         )
         return field.encode("utf-8", "surrogateescape")

@@ -49,8 +49,8 @@ class UpstreamRelay:
     """Implements `proxy.smtp.front.Relay` over the pools. Owned by one session's task."""
 
     __slots__ = (
-        "_accepted", "_connection", "_final", "_hold", "_pool", "_pools", "_router", "_sender_refused", "_session",
-        "_tainted", "_transaction",
+        "_accepted", "_connection", "_final", "_hold", "_pool", "_pools", "_promised", "_router", "_said_sender",
+        "_sender_refused", "_session", "_tainted", "_transaction",
     )  # fmt: skip
 
     def __init__(self, router: Router, pools: Pools, session: Session) -> None:
@@ -60,6 +60,9 @@ class UpstreamRelay:
         self._transaction = session.transaction
         self._connection: Connection | None = None
         self._accepted: list[Path] = []
+        self._promised: set[bytes] = set()
+        """Of those, the ones that the client was told are accepted."""
+        self._said_sender: Path | None = None
         self._final: asyncio.Future[Reply] | None = None
         self._tainted = False
         self._sender_refused: Reply | None = None
@@ -77,7 +80,7 @@ class UpstreamRelay:
         self._transaction = transaction
         if self._sender_refused is not None:
             return self._sender_refused
-        pool = self._pools.of(self._router.of_domain(path.domain))
+        pool = self._pool_for(path)
         if self._accepted and (pool is not self._pool or pool.upstream.lmtp):
             # One upstream a transaction; and LMTP answers for each recipient, which one reply to the dot cannot.
             return replies.ONE_UPSTREAM_AT_A_TIME
@@ -89,6 +92,7 @@ class UpstreamRelay:
             return _TROUBLE[type(trouble)]
         if answer.accepted:
             self._accepted.append(path)
+            self._promised.add(path.raw)
         if self._connection is not None:
             self._hold = asyncio.get_running_loop().call_later(pool.policy.upstream_hold, self._let_go)
         return answer
@@ -127,10 +131,14 @@ class UpstreamRelay:
                 self._sender_refused = refused
             self._release()
             return refused
-        again = answers[: len(self._accepted)]
-        if not all(each.accepted for each in again):
-            self._lose("a recipient that was accepted is refused now")
-            raise _Lost(False)
+        self._said_sender = transaction.reverse_path
+        for answer, accepted in zip(answers, self._accepted, strict=False):
+            if not answer.accepted:
+                refused = self._verdict(answer, "RCPT")
+                self._lose(f"a recipient is refused: {answer.code}")
+                if accepted.raw in self._promised:
+                    raise _Lost(False)  # the client was told that it is accepted
+                raise RelayFailed(refused)
         return self._verdict(answers[-1], "RCPT")
 
     async def _say(self, wire: Wire, mail: bytes, paths: Sequence[Path]) -> tuple[Reply, list[Reply]]:
@@ -175,8 +183,9 @@ class UpstreamRelay:
     # ------------------------------------------------------------ content
 
     async def begin(self) -> None:
-        """Say DATA. Raises RelayFailed unless the upstream wants the message."""
+        """Say DATA, after the envelope where policy changed it. Raises RelayFailed unless the message is wanted."""
         self._hold_on()
+        self._follow_edits()
         pool = self._pool
         if pool is None or not self._accepted:
             raise RelayFailed(self._sender_refused or replies.UPSTREAM_LOST)
@@ -185,10 +194,33 @@ class UpstreamRelay:
         except tuple(_TROUBLE) as trouble:
             raise RelayFailed(_TROUBLE[type(trouble)]) from None
         if answer.code != _GO_AHEAD:
+            if answer.code < 400:  # neither refusal nor 354: nobody knows whether it waits for content
+                self._lose(f"answered DATA with {answer.code}")
+                raise RelayFailed(replies.UPSTREAM_LOST)
             raise RelayFailed(self._verdict(answer, "DATA"))
         if self._connection is not None:
             # The reply to the dot is awaited from here on: an upstream may refuse in the middle.
             (self._final,) = self._connection.wire.send(b"")
+
+    def _follow_edits(self) -> None:
+        """Drop the open transaction where policy changed sender, recipients or upstream since: it is opened anew."""
+        wanted, transaction = self._transaction.destinations, self._transaction
+        pools = {self._pool_for(path) for path in wanted}
+        if len(pools) > 1:
+            log.error("recipients_of_different_upstreams", session=self._session.id)
+            raise RelayFailed(replies.UPSTREAM_REFUSED_US)
+        unchanged = pools == {self._pool} and transaction.reverse_path is self._said_sender
+        if unchanged and [path.raw for path in wanted] == [path.raw for path in self._accepted]:
+            return
+        self.abort()
+        self._accepted, self._promised = wanted, {path.raw for path in self._accepted}
+        (self._pool,) = pools
+
+    def _pool_for(self, path: Path) -> Pool:
+        upstream = self._router.of_domain(path.domain)
+        if self._transaction.gateway:
+            upstream = self._router.by_way_of(self._transaction.gateway, upstream)
+        return self._pools.of(upstream)
 
     async def _data(self, pool: Pool) -> Reply:
         """Send DATA on the open transaction, or on one that replaces it; nothing of the message has been sent yet."""
@@ -214,10 +246,10 @@ class UpstreamRelay:
 
     async def content(self, block: bytes) -> None:
         """Send dot-stuffed content, waiting where the upstream does not keep up. Raises RelayFailed."""
-        wire, _ = await self._sending()
+        wire, final = await self._sending()
         wire.write(block)
         try:
-            await wire.drain(self._session.options.data_timeout)
+            await wire.drain(self._session.options.data_timeout, unless=final)
         except (WireBroken, TimeoutError) as error:
             self._lose(str(error) or "timeout")
             raise RelayFailed(replies.UPSTREAM_LOST) from None

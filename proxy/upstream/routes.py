@@ -97,6 +97,14 @@ class Router:
         """Return the upstream of a recipient's domain; empty for a recipient without one."""
         return self._of_domain(domain) if self._scopes.places else self.default
 
+    def by_way_of(self, gateway: str, upstream: Upstream) -> Upstream:
+        """Return the same with another host in the place of its own, `host` or `host:port`."""
+        host, _, port = gateway.rpartition(":") if gateway.count(":") == 1 else (gateway.strip("[]"), "", "")
+        routes = (Route(host, int(port) if port.isdecimal() else None),)
+        return self._known.setdefault(
+            (routes, upstream.policy, upstream.helo), Upstream(routes, upstream.policy, upstream.helo)
+        )
+
     def named(self) -> list[Upstream]:
         """Return the upstreams that the configuration names outright; those of regular expressions are found in use."""
         for place in self._scopes.places:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from time import monotonic
+
 from sieve.errors import DEFAULT_REFUSAL
 from sieve.library import Effect, Lines, ReplyCode, sieve_function
 from sieve.runtime import NO_REPLY, Frame
 
 REFUSED = 550
+
+SPARE_SECONDS = 1.0
+"""Left of a script's time after the longest hold."""
 
 
 @sieve_function(terminal=True)
@@ -92,7 +97,11 @@ def stop(frame: Frame) -> None:
 
 @sieve_function()
 async def ec_tarpit(frame: Frame, seconds: float, counter: str | None = None) -> None:
-    """Hold the session for so many seconds before the script goes on. It does not end the phase."""
+    """Hold the session for so many seconds before the script goes on. It does not end the phase.
+
+    A hold that would outlast the script's deadline ends one second before it, so that the actions behind it still run.
+    """
     frame.count(NO_REPLY, counter)
-    if seconds > 0:
-        await frame.host.tarpit(seconds)
+    held = min(seconds, frame.deadline - monotonic() - SPARE_SECONDS)
+    if held > 0:
+        await frame.host.tarpit(held)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from sieve import errors, mime
+from sieve import mime, reasons
 from sieve.content import message_structure
 from sieve.library import Effect, Hash, sieve_function
 from sieve.phases import Need
 from sieve.runtime import Frame
 from sieve.values import ScriptError, as_text
+
+METADATA = ("filename", "content-type")
 
 
 @sieve_function(needs=Need.BODY, one_of=("over", "under"))
@@ -62,15 +64,15 @@ def _is_of(part: mime.Part, kinds: tuple[str, ...]) -> bool:
     return any(kind in {"", main, part.content_type} for kind in kinds)
 
 
-@sieve_function(needs=Need.BODY)
+@sieve_function(needs=Need.BODY, choices={"metadata": METADATA})
 async def ec_mime_parts(frame: Frame, metadata: str) -> tuple[str, ...]:
     """Compare what the message's parts say of themselves: `ec_mime_parts :regex "filename" "[.](exe|scr)$"`.
 
     `filename` is the name in the part's disposition or content type; `content-type` is its type.
     """
     wanted = metadata.lower()
-    if wanted not in {"filename", "content-type"}:
-        raise ScriptError(errors.unknown_metadata(metadata))
+    if wanted not in METADATA:
+        raise ScriptError(reasons.unknown_metadata(metadata))
     message = await message_structure(frame)
     if wanted == "filename":
         return tuple(part.filename for part in message.parts if part.filename)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sieve import errors
+from sieve import reasons
 from sieve.library import sieve_function
 from sieve.runtime import Frame
 from sieve.values import ScriptError
@@ -10,7 +10,7 @@ from sieve.values import ScriptError
 RECORDS = ("a", "aaaa", "txt", "ptr", "ns", "mx")
 
 
-@sieve_function()
+@sieve_function(choices={"record": RECORDS})
 async def ec_dns_lookup(frame: Frame, what: str, record: str, server: str | None = None) -> tuple[str, ...]:
     """Look up records in the DNS and return them as a list; its only element is empty if there are none.
 
@@ -19,7 +19,7 @@ async def ec_dns_lookup(frame: Frame, what: str, record: str, server: str | None
     """
     kind = record.lower()
     if kind not in RECORDS:
-        raise ScriptError(errors.unknown_record(record, RECORDS))
+        raise ScriptError(reasons.unknown_record(record, RECORDS))
     answer = await frame.host.resolve(what, kind, server)
     frame.host.vctx_conn["dns_status"] = answer.status
     return answer.records or ("",)

@@ -8,7 +8,7 @@ import quopri
 import re
 import secrets
 
-from sieve import errors
+from sieve import reasons
 from sieve.addresses import mailboxes
 from sieve.encoded_words import encoded_words, is_plain
 from sieve.library import sieve_function
@@ -39,7 +39,7 @@ def qp_encode(string: str, charset: str = "utf-8") -> str:
         codecs.lookup(charset)
         raw = string.encode("utf-8", "surrogateescape").decode("utf-8", "replace").encode(charset, "replace")
     except (LookupError, ValueError):
-        raise ScriptError(errors.unknown_charset(charset)) from None
+        raise ScriptError(reasons.unknown_charset(charset)) from None
     return quopri.encodestring(raw).decode("ascii", "replace")
 
 

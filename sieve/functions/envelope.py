@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from sieve import errors
+from sieve import reasons
 from sieve.addresses import is_plausible, part_of
 from sieve.library import AddressPart, Effect, sieve_function
 from sieve.runtime import NO_REPLY, Frame
 from sieve.values import ScriptError
 
 
-@sieve_function(first=True)
+@sieve_function(first=True, choices={"part_name": ("from", "to")})
 def envelope(frame: Frame, part_name: tuple[str, ...], *, part: AddressPart = AddressPart.ALL) -> tuple[str, ...]:
     """Return the sender (`"from"`) or the recipients (`"to"`), without angle brackets.
 
@@ -30,7 +30,7 @@ def envelope(frame: Frame, part_name: tuple[str, ...], *, part: AddressPart = Ad
 
 def _usable(address: str) -> str:
     if not is_plausible(address):
-        raise ScriptError(errors.not_an_address(address))
+        raise ScriptError(reasons.not_an_address(address))
     return address
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sieve import errors
+from sieve import reasons
 from sieve.library import Hash, Value, sieve_function
 from sieve.runtime import Frame
 from sieve.values import ScriptError, as_text, flat
@@ -21,7 +21,7 @@ def hash_set(frame: Frame, hash_: Hash, key: str, value: Value) -> None:
     """Set an element of a hash."""
     limit = frame.settings.limits.list
     if key not in hash_ and len(hash_) >= limit:
-        raise ScriptError(errors.list_too_long(limit))
+        raise ScriptError(reasons.list_too_long(limit))
     hash_[key] = value
 
 

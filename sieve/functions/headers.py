@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from sieve import errors
+from sieve import reasons
 from sieve.addresses import mailboxes, part_of
 from sieve.library import AddressPart, Effect, Lines, sieve_function
 from sieve.phases import Need
@@ -53,7 +53,7 @@ def ec_header_get(frame: Frame, field_name: str) -> tuple[str, ...]:
 
 def _checked(name: str) -> str:
     if _FIELD_NAME.match(name) is None:
-        raise ScriptError(errors.not_a_field_name(name))
+        raise ScriptError(reasons.not_a_field_name(name))
     return name
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sieve import errors
+from sieve import reasons
 from sieve.library import Effect, Ended, sieve_function
 from sieve.phases import Need
 from sieve.runtime import Frame
@@ -18,9 +18,9 @@ async def ec_include(frame: Frame, uri: str, arguments: tuple[str, ...] = ()) ->
     """
     limit = frame.settings.limits.include_depth
     if frame.script.includes is None or frame.script.compile_included is None:
-        raise ScriptError(errors.no_includes())
+        raise ScriptError(reasons.no_includes())
     if frame.depth >= limit:
-        raise ScriptError(errors.includes_too_deep(limit))
+        raise ScriptError(reasons.includes_too_deep(limit))
     script = await frame.script.includes.get(uri, arguments, frame.phase, frame.script.compile_included)
     frame.depth += 1
     here = frame.at

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sieve import errors
+from sieve import reasons
 from sieve.library import Lines, sieve_function
 from sieve.runtime import NO_REPLY, Frame
 from sieve.values import ScriptError, flat
@@ -21,7 +21,7 @@ def ec_log(frame: Frame, message: Lines) -> None:
 async def ec_log_file(frame: Frame, file_uri: str, arbitrary_text: Lines) -> None:
     """Append a line to a file. A failure to write is a run-time error."""
     if "://" in file_uri or not file_uri.startswith("/"):
-        raise ScriptError(errors.not_a_log_file(file_uri))
+        raise ScriptError(reasons.not_a_log_file(file_uri))
     await frame.host.control.write_line(file_uri, flat(arbitrary_text))
 
 
@@ -31,7 +31,7 @@ def ec_inc_counter(frame: Frame, counter: str) -> None:
     frame.count(NO_REPLY, counter)
 
 
-@sieve_function()
+@sieve_function(choices={"mode": ("fail", "continue")})
 def ec_error_mode(frame: Frame, mode: str) -> None:
     """Say what follows a run-time error from here on: `"fail"`, a transient reply, or `"continue"`."""
     if mode == "fail":
@@ -39,4 +39,4 @@ def ec_error_mode(frame: Frame, mode: str) -> None:
     elif mode == "continue":
         frame.mode = "continue"
     else:
-        raise ScriptError(errors.unknown_error_mode(mode))
+        raise ScriptError(reasons.unknown_error_mode(mode))

@@ -6,14 +6,14 @@ import math
 import secrets
 from collections.abc import Callable
 
-from sieve import errors
+from sieve import reasons
 from sieve.library import Value, sieve_function
 from sieve.values import ScriptError, as_whole, decimal
 
 
 def _finite(result: float, function: str) -> str:
     if not math.isfinite(result):
-        raise ScriptError(errors.number_out_of_range(function))
+        raise ScriptError(reasons.number_out_of_range(function))
     return decimal(result)
 
 
@@ -22,7 +22,7 @@ def _exact(operation: Callable[[], float], function: str) -> str:
     try:
         return _finite(float(operation()), function)
     except OverflowError:
-        raise ScriptError(errors.number_out_of_range(function)) from None
+        raise ScriptError(reasons.number_out_of_range(function)) from None
 
 
 @sieve_function()
@@ -47,7 +47,7 @@ def ec_mul(number1: float, number2: float) -> str:
 def ec_div(number1: float, number2: float) -> str:
     """Return the first number divided by the second. Division by zero is a run-time error."""
     if number2 == 0:
-        raise ScriptError(errors.division_by_zero("ec_div"))
+        raise ScriptError(reasons.division_by_zero("ec_div"))
     return _exact(lambda: number1 / number2, "ec_div")
 
 
@@ -55,7 +55,7 @@ def ec_div(number1: float, number2: float) -> str:
 def ec_mod(number1: int, number2: int) -> str:
     """Return the whole remainder of a division, with the sign of the first number."""
     if number2 == 0:
-        raise ScriptError(errors.division_by_zero("ec_mod"))
+        raise ScriptError(reasons.division_by_zero("ec_mod"))
     remainder = abs(number1) % abs(number2)
     return str(-remainder if number1 < 0 else remainder)
 
@@ -97,5 +97,5 @@ def ec_rand(max_or_list: Value) -> Value:
         return secrets.choice(max_or_list) if max_or_list else ""
     bound = as_whole(max_or_list)
     if bound < 1:
-        raise ScriptError(errors.must_be_positive("ec_rand"))
+        raise ScriptError(reasons.must_be_positive("ec_rand"))
     return secrets.randbelow(bound)

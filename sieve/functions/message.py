@@ -9,8 +9,8 @@ from sieve.runtime import Frame
 @sieve_function()
 def ec_get_message_code(frame: Frame) -> str:
     """Return the reply that the script has decided on so far, as an SMTP reply with its line end."""
-    lines = (frame.text or "OK").split("\n")
-    return "".join(f"{frame.code}{' ' if line is lines[-1] else '-'}{line}\r\n" for line in lines)
+    *others, last = (frame.text or "OK").split("\n")
+    return "".join([*(f"{frame.code}-{line}\r\n" for line in others), f"{frame.code} {last}\r\n"])
 
 
 @sieve_function()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sieve import errors
+from sieve import reasons
 from sieve.library import Effect, Value, sieve_function
 from sieve.runtime import Frame
 from sieve.values import ScriptError
@@ -15,7 +15,7 @@ _HOST = re.compile(r"[A-Za-z0-9_.:\[\]-]{1,255}\Z")
 
 def _capability(text: str) -> str:
     if _CAPABILITY.match(text) is None:
-        raise ScriptError(errors.not_a_capability(text))
+        raise ScriptError(reasons.not_a_capability(text))
     return text
 
 
@@ -35,11 +35,11 @@ def disable_esmtp_capability(frame: Frame, string: str) -> None:
 def ec_set_routing_gateway(frame: Frame, address: str) -> None:
     """Relay to another upstream for this recipient: an IP address, or a name with A or MX records."""
     if _HOST.match(address) is None:
-        raise ScriptError(errors.not_a_gateway(address))
+        raise ScriptError(reasons.not_a_gateway(address))
     frame.host.control.route(address)
 
 
-@sieve_function()
+@sieve_function(choices={"action": ("get", "eval")})
 def ec_config(frame: Frame, action: str, *path: str) -> Value:
     """Return the effective value of an option: `ec_config "get" "Gateway"`.
 
@@ -47,7 +47,7 @@ def ec_config(frame: Frame, action: str, *path: str) -> Value:
     "Gateway"`. A list option is a list; an option that is not there is empty.
     """
     if action.lower() not in {"get", "eval"} or not path:
-        raise ScriptError(errors.bad_config_action(action))
+        raise ScriptError(reasons.bad_config_action(action))
     value = frame.host.control.option(path[:-1], path[-1])
     if value is None:
         return ""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sieve import errors
+from sieve import reasons
 from sieve.backtracking import SlowPattern, any_pattern
-from sieve.library import Value, sieve_function
+from sieve.library import Pattern, Value, sieve_function
 from sieve.patterns import PatternRefusedError
 from sieve.runtime import Frame
 from sieve.values import ScriptError, as_text
@@ -12,10 +12,10 @@ from sieve.values import ScriptError, as_text
 
 def _split(frame: Frame, delimiter: str, text: str) -> tuple[str, ...]:
     if not delimiter:
-        raise ScriptError(errors.empty_delimiter())
+        raise ScriptError(reasons.empty_delimiter())
     pieces = text.split(delimiter, frame.settings.limits.list)
     if len(pieces) > frame.settings.limits.list:
-        raise ScriptError(errors.list_too_long(frame.settings.limits.list))
+        raise ScriptError(reasons.list_too_long(frame.settings.limits.list))
     return tuple(pieces)
 
 
@@ -36,7 +36,7 @@ def join(frame: Frame, delimiter: str, stringlist: tuple[str, ...]) -> str:
     """Put the elements of a list together, with the delimiter between them."""
     limit = frame.settings.limits.string
     if sum(map(len, stringlist)) + len(delimiter) * len(stringlist) > limit:
-        raise ScriptError(errors.string_too_long(limit))
+        raise ScriptError(reasons.string_too_long(limit))
     return delimiter.join(stringlist)
 
 
@@ -59,7 +59,7 @@ def ec_tolower(string: str) -> str:
 
 
 @sieve_function()
-async def ec_pcre_match(frame: Frame, string: str, pattern: str) -> tuple[str, ...]:
+async def ec_pcre_match(frame: Frame, string: str, pattern: Pattern) -> tuple[str, ...]:
     r"""Match a regular expression and return what matched, then what each group did: `[whole, group, ...]`.
 
     The list is empty if nothing matches: `($all, $user) = ec_pcre_match $address "(.*)@";`.
@@ -67,6 +67,6 @@ async def ec_pcre_match(frame: Frame, string: str, pattern: str) -> tuple[str, .
     try:
         compiled = any_pattern(pattern, frame.settings.limits)
     except PatternRefusedError as refused:
-        raise ScriptError(errors.not_a_pattern(str(refused))) from None
+        raise ScriptError(reasons.not_a_pattern(str(refused))) from None
     found = await compiled.groups(string) if isinstance(compiled, SlowPattern) else compiled.groups(string)
     return found or ()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from sieve import errors
+from sieve import reasons
 from sieve.addresses import is_plausible
 from sieve.library import Effect, Ended, Lines, sieve_function
 from sieve.phases import Need
@@ -36,7 +36,7 @@ def discard(frame: Frame) -> None:
 def redirect(frame: Frame, address: str, *, copy: bool = False) -> None:
     """Send the message to another address (RFC 5228, 4.2), with `:copy` beside its recipients (RFC 3894)."""
     if not is_plausible(address):
-        raise ScriptError(errors.not_an_address(address))
+        raise ScriptError(reasons.not_an_address(address))
     state = state_of(frame)
     state.redirects.append(address)
     state.cancelled = state.cancelled or not copy
@@ -128,9 +128,9 @@ async def include(
     """
     script = frame.script
     if script.includes is None or script.compile_included is None:
-        raise ScriptError(errors.no_includes())
+        raise ScriptError(reasons.no_includes())
     if frame.depth >= frame.settings.limits.include_depth:
-        raise ScriptError(errors.includes_too_deep(frame.settings.limits.include_depth))
+        raise ScriptError(reasons.includes_too_deep(frame.settings.limits.include_depth))
     state = state_of(frame)
     if once and value in state.once:
         return Ended(False)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 
-from sieve import errors
+from sieve import reasons
 from sieve.library import sieve_function
 from sieve.phases import Need
 from sieve.rfc5228.tests import bodies
@@ -47,22 +47,22 @@ def _shifted(moment: datetime, zone: str | None, *, original: bool) -> datetime:
         return moment.astimezone(UTC)
     found = _ZONE.match(zone)
     if found is None:
-        raise ScriptError(errors.not_a_zone(zone))
+        raise ScriptError(reasons.not_a_zone(zone))
     minutes = (int(found[2]) * 60 + int(found[3])) * (-1 if found[1] == "-" else 1)
     try:
         return moment.astimezone(timezone(timedelta(minutes=minutes)))
     except (ValueError, OverflowError):
-        raise ScriptError(errors.not_a_zone(zone)) from None
+        raise ScriptError(reasons.not_a_zone(zone)) from None
 
 
 def _part(moment: datetime, name: str) -> str:
     made = _PARTS.get(name.lower())
     if made is None:
-        raise ScriptError(errors.unknown_date_part(name, _PARTS))
+        raise ScriptError(reasons.unknown_date_part(name, _PARTS))
     return made(moment)
 
 
-@sieve_function(dialect="rfc5228", extension="date", needs=Need.HEADERS)
+@sieve_function(dialect="rfc5228", extension="date", needs=Need.HEADERS, choices={"date_part": tuple(_PARTS)})
 def date(
     frame: Frame,
     header_name: str,
@@ -88,7 +88,7 @@ def date(
         return ()
 
 
-@sieve_function(dialect="rfc5228", extension="date")
+@sieve_function(dialect="rfc5228", extension="date", choices={"date_part": tuple(_PARTS)})
 def currentdate(frame: Frame, date_part: str, *, zone: str | None = None) -> str:
     """Compare a part of the current date (RFC 5260, 5)."""
     return _part(_shifted(datetime.fromtimestamp(frame.host.now(), UTC), zone, original=False), date_part)

@@ -52,7 +52,7 @@ def exists(frame: Frame, header_names: tuple[str, ...]) -> bool:
     return all(bodies(frame, (name,), None, last=False) for name in header_names)
 
 
-@sieve_function(dialect="rfc5228", extension="envelope")
+@sieve_function(dialect="rfc5228", extension="envelope", choices={"envelope_part": ("from", "to")})
 def envelope(frame: Frame, envelope_part: tuple[str, ...], *, part: AddressPart = AddressPart.ALL) -> tuple[str, ...]:
     """Compare the sender (`from`) or the recipients (`to`) of the envelope (RFC 5228, 5.4)."""
     found: list[str] = []

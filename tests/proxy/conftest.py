@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 import pytest
 import uvloop
 
-_ON_BOTH = frozenset({"test_wire.py", "test_relay.py", "test_protocol.py"})
+_ON_BOTH = frozenset({"test_wire.py", "test_protocol.py"})
+_ON_THE_SERVERS = frozenset({"test_relay.py", "test_pool.py", "test_reception.py", "test_worker.py"})
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -16,4 +17,6 @@ def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[]
     """Return the loops of a test."""
     if item.path.name in _ON_BOTH:
         return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
-    return {"asyncio": asyncio.new_event_loop}
+    return (
+        {"uvloop": uvloop.new_event_loop} if item.path.name in _ON_THE_SERVERS else {"asyncio": asyncio.new_event_loop}
+    )

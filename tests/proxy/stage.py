@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any, cast
 
-from config import DomainPatterns, Endpoint, Listener, Settings
 from config.diagnostics import Diagnostic
+from proxy.app import load
 from proxy.dns import DnsUnavailable, Exchanger, NoSuchDomain, Resolver
 from proxy.modules.base import Services
 from proxy.replies import Reply
@@ -32,16 +35,27 @@ LETTER = b"Subject: hello\r\n\r\nhello\r\n"
 LOOPBACK = ip_network("127.0.0.0/8")
 
 
-def core(port: int = 1, **options: Any) -> CoreOptions:
-    """Return the global options of a server whose upstream listens on `port` of 127.0.0.1."""
-    given = {
-        "esmtp_listener": (),
-        "hostname": "ringback.test",
-        "relay_domains": DomainPatterns(("example.com",)),
-        "gateway": Endpoint("127.0.0.1", port),
-        **options,
-    }
-    return CoreOptions(**given)
+def assembly(port: int = 1, *, address: str = "127.0.0.1", **options: object) -> Assembly:
+    """Load the configuration of a server whose upstream listens on `port` of 127.0.0.1."""
+    host = f"[{address}]" if ":" in address else address
+    lines = [
+        f"ESMTP_Listener = ( {host}:0 )",
+        'Hostname = "ringback.test"',
+        "Relay_Domains = ( example.com )",
+        'Gateway = "127.0.0.1"',
+        f"Remote_SMTP_Port = {port}",
+        *(f"{name} = {value}" for name, value in options.items()),
+    ]
+    with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
+        file.write("\n".join(lines) + "\n")
+        file.flush()
+        return load(Path(file.name))[0]
+
+
+@lru_cache
+def core() -> CoreOptions:
+    """Return the global options of such a server."""
+    return assembly().core
 
 
 @dataclass
@@ -137,7 +151,8 @@ class Stage:
 
     @property
     def pool(self) -> Pool:
-        return self.worker._pool
+        (pool,) = self.worker._pools._pools.values()
+        return pool
 
     @property
     def sessions(self) -> int:
@@ -168,15 +183,15 @@ class Stage:
 
 @asynccontextmanager
 async def serving(
-    upstream: Upstream | None = None, *validators: Validator, address: str = "127.0.0.1", **options: Any
+    upstream: Upstream | None = None, *validators: Validator, address: str = "127.0.0.1", **options: object
 ) -> AsyncIterator[Stage]:
     """Serve on an ephemeral port; the pool is warm, unless there is no upstream: then nothing listens there."""
-    settings = core(upstream.port if upstream else 1, esmtp_listener=(Listener(address, 0),), **options)
-    worker = Worker(Assembly(settings, cast(Settings, None), [Given(each) for each in validators]))
+    loaded = assembly(upstream.port if upstream else 1, address=address, **options)
+    worker = Worker(replace(loaded, prepared=[Given(each) for each in validators]))
     await worker.start()
     stage = Stage(worker, worker.addresses[0][1], address)
     try:
-        await settled(worker._pool)
+        await settled(stage.pool)
         yield stage
     finally:
         for client in stage.clients:
@@ -184,7 +199,7 @@ async def serving(
         await worker.stop(now=True)
 
 
-async def settled(pool: Pool) -> None:
-    """Wait until the pool's work in the background has ended."""
-    async with asyncio.timeout(10):
+async def settled(*pools: Pool) -> None:
+    """Wait until what the pools do in the background has ended."""
+    for pool in pools:
         assert await pool._owner.wait(10)

@@ -52,7 +52,8 @@ async def test_a_domain_without_mx_is_its_own_exchanger() -> None:
 
 
 @pytest.mark.parametrize(
-    ("domain", "name"), [("A.Test", "a.test"), ("B\u00fccher.Example", "xn--bcher-kva.example"), ("[IPv6:::1]", "[ipv6:::1]")]
+    ("domain", "name"),
+    [("A.Test", "a.test"), ("B\u00fccher.Example", "xn--bcher-kva.example"), ("[IPv6:::1]", "[ipv6:::1]")],
 )
 def test_a_domain_is_looked_up_in_a_labels_and_lower_case(domain: str, name: str) -> None:
     assert ascii_domain(domain) == name
@@ -178,9 +179,7 @@ async def test_an_address_literal_of_ours_is_never_asked(literal: str) -> None:
     assert (verdict.status, verdict.reason) == (Status.FAIL, "unroutable")
 
 
-@pytest.mark.parametrize(
-    ("literal", "address"), [("[9.9.9.9]", "9.9.9.9"), ("[ipv6:2620:fe::fe]", "2620:fe::fe")]
-)
+@pytest.mark.parametrize(("literal", "address"), [("[9.9.9.9]", "9.9.9.9"), ("[ipv6:2620:fe::fe]", "2620:fe::fe")])
 async def test_an_address_literal_is_its_own_exchanger(literal: str, address: str) -> None:
     names = Names()
     assert [each.address for each in await finder(names).find(literal)] == [address]
@@ -211,4 +210,3 @@ async def test_a_mapped_host_that_does_not_exist_says_nothing_of_the_domain() ->
 async def test_a_mapped_host_that_nobody_could_look_up_says_nothing_of_the_domain() -> None:
     verdict = await none(Names(hosts={"inside.test": unavailable("inside.test")}), routes={"a.test": "inside.test"})
     assert verdict.status in {Status.ERROR, Status.TRANSIENT}
-

@@ -200,3 +200,58 @@ async def test_a_spent_budget_ends_the_script_even_in_the_mode_continue() -> Non
 
 def test_the_largest_number_is_that_of_64_bits() -> None:
     assert LARGEST_NUMBER == 9_223_372_036_854_775_807
+
+
+EVERY_READ = """
+$a = ec_header_get "subject"; $b = address :domain "from"; $c = envelope "to";
+$d = "%{rfc2822:headers}%{rfc2822:body,3}%{rfc2822:text}%{rfc2822:part,2}%{rfc2822:text,1,2}";
+$e = ec_get_message_size; $f = ec_rfc2047_encode_addresses "${a}"; $g = ec_rfc2047_encode_header "${a}";
+$h = ec_base64_decode "${a}"; $i = qp_encode "${a}"; $j = split "," "${a}"; $k = reverse $j; $l = ec_tolower "${a}";
+($m) = ec_pcre_match "${a}" "(.)\\\\s"; $n = $j[0]; $o = $j[-1]; $p = hash_create; hash_set $p "${a}" $j; hash_dump $p;
+if anyof (header :matches "subject" "*a*", header :regex "subject" "^\\\\W+$", header :count "gt" "to" "0",
+          header :value "gt" :comparator "i;ascii-numeric" "subject" "5", address :contains :detail "from" "x",
+          body :contains "a", body :raw :binary :offset 2 :contains "00", body :content "text/html" :matches "*<*",
+          ec_mime_parts :contains "filename" "exe", ec_valid_mime, size :over 5, exists ["a", "b"],
+          is_valid_ip $a, is_rfc821_ip "${a}") { ec_log "${b}${c}${d}${e}${f}${g}${h}${i}${k}${l}${m}${n}${o}"; }
+ec_header_add "X-A" "${a}"; ec_header_prefix "Subject" "${a}"; ec_inc_counter "x"; disclaimer_add $p;
+ec_disconnect; ec_action 550 "${a} %{rfc2822:body}";
+"""
+
+
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    subject=st.text(alphabet=st.characters(), max_size=80),
+    sender=st.text(max_size=60),
+    rest=st.binary(max_size=200),
+)
+@example(subject="=?utf-8?b?////?= =?x-none?q?=ZZ?= \r\nBcc: x", sender='<<(("', rest=b"\xff\x00--\r\n")
+async def test_no_message_makes_a_script_do_more_than_fail(subject: str, sender: str, rest: bytes) -> None:
+    compiled = compile_script(Source("every.siv", EVERY_READ), phase=Phase.DATA, library=LIBRARY)
+    assert compiled.script is not None, render(compiled.diagnostics)
+    wire = f"From: {sender}\r\nSubject: {subject}\r\n".encode("utf-8", "replace") + rest
+    host = PlainHost(message=PlainMessage(f"From: {sender}\nSubject: {subject}\n\nx", wire))
+    outcome = await compiled.script.run(host)
+    assert (outcome.code, outcome.failed) == (550, False)
+    assert outcome.text.isprintable() or not set(outcome.text) & set("\r\n\x00")
+
+
+broken = st.text(alphabet="ab\r\n\x00\x0b\x0c\x1c\x85\u2028\u2029: ", min_size=1, max_size=20)
+
+
+@settings(max_examples=100, deadline=None)
+@given(value=broken)
+@example(value="x\r\n250 ok")
+async def test_no_value_brings_a_line_break_into_a_reply_a_header_or_a_log_line(value: str) -> None:
+    text = """$v = vctx_mess_get "evil"; ec_log "${v}"; ec_log $v; ec_header_add "X-A" "${v}"; ec_header_add "X-B" $v;
+ec_log "%{vctx_mess:evil}"; hash_dump $h; ec_trace_context; ec_action 550 "%{evil} ${v}";"""
+    compiled = compile_script(
+        Source("evil.siv", '$h = hash_create; hash_set $h "%{evil}" "%{evil}";' + text),
+        phase=Phase.DATA,
+        library=LIBRARY,
+    )
+    assert compiled.script is not None, render(compiled.diagnostics)
+    host = PlainHost(message=PlainMessage("Subject: x\n\n"), vctx_mess={"evil": value})
+    outcome = await compiled.script.run(host)
+    assert not outcome.failed
+    for line in [*host.done, outcome.text]:
+        assert len(line.splitlines()) <= 1, line

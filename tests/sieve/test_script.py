@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import re
+from importlib import resources
 from pathlib import Path
 
 import pytest
 
 from config.diagnostics import Source, render
 from sieve import (
+    CallbackAnswer,
     Compiled,
     Effect,
     Limits,
@@ -26,7 +29,7 @@ from sieve import (
 )
 from sieve.reference import markdown
 from sieve.values import ScriptError
-from tests.sieve.plain_host import PlainHost
+from tests.sieve.plain_host import PlainHost, PlainMessage
 
 LIBRARY = standard_library()
 
@@ -114,34 +117,37 @@ async def test_the_outcome_names_the_actions_and_variables() -> None:
 
 
 class Held(PlainHost):
-    """A host whose tarpit never ends."""
+    """A host whose callback never ends."""
 
     def __init__(self) -> None:
         super().__init__()
         self.waits = asyncio.Event()
 
-    async def tarpit(self, seconds: float) -> None:
+    async def callback(self, address: str, sender: str | None) -> CallbackAnswer:
         self.waits.set()
         await asyncio.Event().wait()
-        self.done.append(f"held {seconds} s")
+        return CallbackAnswer("pass", f"{address} {sender}")
+
+
+ASKING = 'ec_error_mode "continue";\nif true {\n($rv) = smtp_callback_verify "a@b.example"; }\nec_log "${rv}";'
 
 
 async def test_cancelling_a_session_cancels_its_script() -> None:
     host = Held()
     async with asyncio.TaskGroup() as group:
-        task = group.create_task(script('ec_error_mode "continue"; ec_tarpit 5; ec_log "on";').run(host))
+        task = group.create_task(script(ASKING, Phase.MAILFROM).run(host))
         await host.waits.wait()
         task.cancel()
     assert task.cancelled()
-    assert host.done == ["count: data:test.siv:1 250"]
+    assert host.done == []
 
 
 async def test_a_script_that_runs_past_its_deadline_fails_with_the_line_it_was_at() -> None:
     host = Held()
     limits = ScriptSettings(limits=Limits(seconds=0.01))
-    outcome = await script('ec_log "a";\nif true {\nec_tarpit 5; }', settings=limits).run(host)
+    outcome = await script(ASKING, Phase.MAILFROM, settings=limits).run(host)
     assert (outcome.failed, outcome.code, outcome.text) == (True, 451, "")
-    assert host.done[-1] == "error: test.siv:3: the script ran longer than 0.01 s"
+    assert host.done == ["error: test.siv:3: the script ran longer than 0.01 s"]
 
 
 async def test_a_timeout_inside_a_function_is_the_functions_error_and_not_the_scripts_deadline() -> None:
@@ -339,3 +345,30 @@ def test_the_reference_has_an_entry_for_every_function() -> None:
 
 def test_every_function_is_documented() -> None:
     assert [function.name for function in LIBRARY if not function.documentation] == []
+
+
+GUIDE = resources.files("sieve").joinpath("pages/language.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("example", re.findall(r"^```sieve\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL))
+def test_an_example_of_the_guide_compiles_without_a_word(example: str) -> None:
+    phase = Phase.MAILFROM if "smtp_callback_verify" in example else Phase.DATA
+    found = compiled(example, phase)
+    assert [each.message for each in found.diagnostics] == []
+    assert found.script is not None
+
+
+async def test_a_text_compiles_as_standard_sieve() -> None:
+    found = compile_script('if header :contains "subject" "MONEY" { discard; }', dialect="rfc5228")
+    assert found.script is not None
+    outcome = await found.script.run(PlainHost(message=PlainMessage("Subject: money\n\n")))
+    assert outcome.discard
+
+
+async def test_a_hold_longer_than_the_deadline_leaves_time_for_what_follows() -> None:
+    host = PlainHost()
+    limits = ScriptSettings(limits=Limits(seconds=60))
+    outcome = await script('ec_tarpit 120; ec_action 451 "later";', settings=limits).run(host)
+    held = float(host.done[1].removeprefix("tarpit: ").removesuffix(" s"))
+    assert 0 < held <= 59
+    assert (outcome.code, outcome.failed) == (451, False)

@@ -28,7 +28,11 @@ class Conversation:
     async def open(cls, address: str, port: int, *, source: str | None = None) -> Self:
         """Connect, from another loopback address if one is given, and read the banner."""
         client = await cls.connect(address, port, source=source)
-        client.banner = await client.reply()
+        try:
+            client.banner = await client.reply()
+        except BaseException:
+            await client.close()
+            raise
         return client
 
     @classmethod

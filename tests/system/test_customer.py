@@ -170,7 +170,9 @@ async def test_an_international_domain_is_looked_up_by_its_a_label(stage: Stage,
     assert exchanger.count("RCPT TO:<a@") == 1
 
 
-@pytest.mark.parametrize("local_part", ['"quoted"', '"two words"', '"a\\"b"', '"a@b"', "o'brien+tag=x", "%{vctx:x}$"])
+@pytest.mark.parametrize(
+    "local_part", ['"quoted"', '"two words"', '"a\\"b"', '"a@b"', "o'brien+tag=x", '"%{vctx:x}${from}"']
+)
 async def test_the_exchanger_is_asked_about_the_local_part_as_it_was_given(
     stage: Stage, postfix: Postfix, local_part: str
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
 
@@ -119,19 +118,3 @@ async def test_a_failure_in_policy_is_451_4_3_0_shows_nothing_and_is_logged(stag
     assert len(upstream.messages) == 1
     (event,) = [each for each in ringback.log if "myscript.siv" in json.dumps(each)]
     assert "session" in event
-
-
-async def test_the_log_has_only_events_and_escapes_what_strangers_say(stage: Stage) -> None:
-    ringback = stage.ringback(stage.nobody_listens())
-    async with await ringback.conversation() as client:
-        await client.send_raw(b"EHLO \x1b[31mred\x07\r\n")
-        await client.reply()
-        await client.send_raw(b'MAIL FROM:<"\x1b]0;title\x07"@ok.test>\r\n')
-        await client.reply()
-        await client.send_raw(b'XYZZY {"event": "forged"}\x00\x9b31m\r\n')
-        await client.reply()
-        await client.close()
-    await asyncio.to_thread(ringback.stop)
-    raw = ringback.program.stderr.read_bytes()
-    assert [event for event in ringback.log if event["event"] in {"unstructured", "forged"}] == []
-    assert re.search(rb"[\x00-\x09\x0b-\x1f\x7f]|\xc2[\x80-\x9f]", raw) is None

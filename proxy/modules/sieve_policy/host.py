@@ -1,14 +1,17 @@
-"""A script's view of a live session: `sieve.Host` over the session, its transaction and the worker's services."""
+"""A script's view of a live session: `sieve.World` over the session, its transaction and the worker's services."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import MutableMapping, Sequence
 
 from proxy.log import get_logger, printable
+from proxy.message import Message
 from proxy.modules.base import Services
-from proxy.session import MessageHead, Session
-from sieve import CallbackAnswer, Phase
+from proxy.modules.sieve_policy.effects import SessionControl, SessionEnvelope
+from proxy.session import Session, protocol_of
+from sieve import CallbackAnswer, DnsAnswer, Endpoint, Phase
 
 log = get_logger()
 
@@ -27,6 +30,8 @@ class SessionHost:
         """Look at the session in a phase."""
         self._session, self._services, self._phase = session, services, phase
 
+    # ------------------------------------------------------------ what is known
+
     @property
     def sender(self) -> str:
         """The reverse-path, empty for the null sender."""
@@ -37,13 +42,26 @@ class SessionHost:
         """The recipient in question, or all accepted so far."""
         current = self._session.current_recipient
         if self._phase in _ONE_RECIPIENT and current is not None:
-            return (current.text,)
-        return [each.path.text for each in self._session.transaction.recipients]
+            return (current.destination.text,)
+        return [path.text for path in self._session.transaction.destinations]
 
     @property
-    def message(self) -> MessageHead | None:
+    def message(self) -> Message | None:
         """The header section, from the data phase on."""
-        return self._session.transaction.head
+        return self._session.transaction.message
+
+    @property
+    def content(self) -> Message | None:
+        """The whole message, where a script declares that it reads it."""
+        return self._session.transaction.message
+
+    @property
+    def edits(self) -> Message:
+        """Changes to the message; a script that makes them runs only where there is one."""
+        message = self._session.transaction.message
+        if message is None:
+            raise RuntimeError("no message yet: the phases of this function forbid it")
+        return message
 
     @property
     def vctx_conn(self) -> MutableMapping[str, str]:
@@ -55,6 +73,32 @@ class SessionHost:
         """The message's context."""
         return self._session.transaction.context
 
+    @property
+    def connection(self) -> SessionConnection:
+        """The connection."""
+        return SessionConnection(self._session, self._services)
+
+    @property
+    def transaction(self) -> SessionTransaction:
+        """The transaction."""
+        return SessionTransaction(self._session)
+
+    def now(self) -> float:
+        """Return the wall clock, in seconds since 1970."""
+        return time.time()
+
+    # ------------------------------------------------------------ what is done
+
+    @property
+    def envelope(self) -> SessionEnvelope:
+        """Changes to the envelope."""
+        return SessionEnvelope(self._session, one=self._phase in _ONE_RECIPIENT)
+
+    @property
+    def control(self) -> SessionControl:
+        """The session and the server."""
+        return SessionControl(self._session, self._services.configuration)
+
     async def callback(self, address: str, sender: str | None) -> CallbackAnswer:
         """Ask the verifier; the loader has seen to it that there is one."""
         verifier = self._services.verifier
@@ -62,6 +106,11 @@ class SessionHost:
             return CallbackAnswer("error", "smtp_cbv is not loaded")
         verdict = await verifier.verify(address, sender)
         return CallbackAnswer(verdict.status.value, verdict.message)
+
+    async def resolve(self, name: str, record: str, server: str | None) -> DnsAnswer:
+        """Look records up."""
+        status, records = await self._services.resolver.lookup(name, record.upper(), server)
+        return DnsAnswer(status, tuple(records))
 
     async def tarpit(self, seconds: float) -> None:
         """Hold the session; a client that leaves ends it."""
@@ -78,3 +127,65 @@ class SessionHost:
     def script_failed(self, script: str, line: int, reason: str) -> None:
         """Record a run-time error with its place."""
         log.error("script_failed", session=self._session.id, script=script, line=line, reason=printable(reason))
+
+
+class SessionConnection:
+    """Both ends of the connection, and what the client said of itself."""
+
+    __slots__ = ("_services", "_session")
+
+    def __init__(self, session: Session, services: Services) -> None:
+        """Look at a session."""
+        self._session, self._services = session, services
+
+    @property
+    def client(self) -> Endpoint:
+        """The client's end."""
+        return Endpoint(*self._session.peer_address)
+
+    @property
+    def local(self) -> Endpoint:
+        """Our end."""
+        return Endpoint(*self._session.local)
+
+    @property
+    def ehlo(self) -> str:
+        """The client's argument to EHLO or HELO; empty before it."""
+        return self._session.host_name or ""
+
+    @property
+    def protocol(self) -> str:
+        """The protocol by the names of RFC 3848."""
+        return protocol_of(self._session)
+
+    @property
+    def hostname(self) -> str:
+        """Our own name."""
+        return self._session.options.hostname
+
+    async def client_name(self) -> str:
+        """Return the client's validated host name, or `unknown`; looked up once a session."""
+        session = self._session
+        if session.client_name is None:
+            session.client_name = await self._services.resolver.name_of(session.client_ip) or "unknown"
+        return session.client_name
+
+
+class SessionTransaction:
+    """The transaction's id and age."""
+
+    __slots__ = ("_session",)
+
+    def __init__(self, session: Session) -> None:
+        """Look at a session."""
+        self._session = session
+
+    @property
+    def id(self) -> str:
+        """The id that our Received field carries, too."""
+        return self._session.transaction_id
+
+    @property
+    def created(self) -> float:
+        """When it began, in seconds since 1970."""
+        return self._session.transaction.created

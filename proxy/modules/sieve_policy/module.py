@@ -17,6 +17,7 @@ from proxy.modules.sieve_policy.options import SPEC, SieveOptions, option_name
 from proxy.session import Session
 from proxy.validator import PASS, Hook, OnError, Validator, Verdict
 from sieve import Limits, Need, Outcome, Phase, Script, ScriptSettings, compile_script, standard_library
+from sieve.cache import ScriptCache
 
 log = get_logger()
 
@@ -37,6 +38,7 @@ class SieveModule:
             runtime_error=options.runtime_error,
             limits=Limits(seconds=options.script_timeout),
         )
+        includes = ScriptCache()
         scripts: dict[Phase, tuple[Script, ...]] = {}
         diagnostics: list[Diagnostic] = []
         for phase in Phase:
@@ -52,7 +54,12 @@ class SieveModule:
                     diagnostics.append(cannot_read(error, origin))
                     continue
                 found = compile_script(
-                    source, phase=phase, library=standard_library(), modules=present, settings=settings
+                    source,
+                    phase=phase,
+                    library=standard_library(),
+                    modules=present,
+                    settings=settings,
+                    includes=includes,
                 )
                 diagnostics += found.diagnostics
                 if found.script is not None:
@@ -110,7 +117,7 @@ class SieveValidator:
         discard = False
         for script in scripts:
             outcome = await script.run(host)
-            verdict = _verdict(outcome, script, session)
+            verdict = self._verdict(outcome, script, session)
             if verdict.reply is not None:
                 return verdict
             discard |= verdict.discard
@@ -118,20 +125,19 @@ class SieveValidator:
                 break
         return Verdict(discard=True) if discard else PASS
 
+    def _verdict(self, outcome: Outcome, script: Script, session: Session) -> Verdict:
+        """Turn what a script did into a verdict; a code that is no refusal lets the command pass."""
+        if outcome.failed:
+            return PASS if self.on_error is OnError.ACCEPT else Verdict(replies.INTERNAL)
+        if outcome.code < 400 and not outcome.close:  # RFC 5321 section 4.2.1, first digit
+            return Verdict(discard=outcome.discard) if outcome.discard else PASS
+        if not 400 <= outcome.code < 600:
+            log.error("script_failed", session=session.id, script=script.name, reason=f"reply code {outcome.code}")
+            return Verdict(replies.INTERNAL)
+        text = outcome.text or replies.default_policy_text(outcome.code)
+        return Verdict(replies.from_policy(outcome.code, text, close=outcome.close))
+
 
 def cannot_read(error: OSError, origin: Span) -> Diagnostic:
     """Say that a script is not there, at the place that names it."""
     return Diagnostic(f"cannot read the script: {error.strerror}", origin, hint="a relative path starts from this file")
-
-
-def _verdict(outcome: Outcome, script: Script, session: Session) -> Verdict:
-    """Turn what a script did into a verdict; a code that is no refusal lets the command pass."""
-    if outcome.failed:
-        return Verdict(replies.INTERNAL)
-    if outcome.code < 400 and not outcome.close:  # RFC 5321 section 4.2.1, first digit
-        return Verdict(discard=outcome.discard) if outcome.discard else PASS
-    if not 400 <= outcome.code < 600:
-        log.error("script_failed", session=session.id, script=script.name, reason=f"reply code {outcome.code}")
-        return Verdict(replies.INTERNAL)
-    text = outcome.text or replies.default_policy_text(outcome.code)
-    return Verdict(replies.from_policy(outcome.code, text, close=outcome.close))

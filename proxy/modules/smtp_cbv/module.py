@@ -100,7 +100,7 @@ class SmtpCbvValidator:
     async def _begin(self, session: Session) -> Verdict:
         transaction = session.transaction
         recipient = session.current_recipient
-        path = recipient if self._phase is Phase.RCPTTO and recipient is not None else transaction.reverse_path
+        path = recipient.path if self._phase is Phase.RCPTTO and recipient is not None else transaction.reverse_path
         if path.domain:
             work = spawn(self._ask(path.text, transaction), name=f"smtp_cbv {session.id}", owner=self._owner)
             transaction.pending.append(work)

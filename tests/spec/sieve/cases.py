@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from config.diagnostics import Source, render
-from sieve import Endpoint, Outcome, Phase, Script, ScriptCache, ScriptSettings, compile_script, standard_library
+from sieve import Endpoint, Outcome, Phase, Script, ScriptCache, ScriptSettings, compile_script
 from sieve.cache import Read
 from tests.sieve.plain_host import PlainHost, PlainMessage
 
@@ -71,7 +71,6 @@ def compiled(case: Case) -> tuple[Script | None, str]:
     result = compile_script(
         Source("case.siv", case.parts["script"].rstrip("\n")),
         phase=Phase(session.get("phase", "data")),
-        library=standard_library(),
         modules=frozenset(session.get("modules", "smtp_cbv").split()),
         settings=settings,
         includes=ScriptCache(_included(case)),

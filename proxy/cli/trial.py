@@ -1,0 +1,101 @@
+"""A session that is none: what `ringback sieve run` lets a script see, made of command-line options."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import StrEnum
+
+from config import Endpoint, Settings
+from config.scopes import Scopes
+from proxy.dns import Resolver
+from proxy.message import Content, Message
+from proxy.modules.base import Services
+from proxy.modules.sieve_policy.effects import path_of
+from proxy.modules.sieve_policy.host import SessionHost
+from proxy.modules.smtp_cbv.module import verifier_of
+from proxy.modules.smtp_cbv.options import SmtpCbvOptions
+from proxy.session import Recipient, Session
+from proxy.settings import CoreOptions
+from proxy.smtp.arguments import path_context
+from sieve import CallbackAnswer, Phase
+
+
+class Callback(StrEnum):
+    """What smtp_callback_verify answers in a trial run; `real` asks the exchanger."""
+
+    PASS = "pass"  # noqa: S105 — a verdict, not a password
+    FAIL = "fail"
+    TRANSIENT = "transient"
+    ERROR = "error"
+    REAL = "real"
+
+
+def trial_session(sender: str, recipients: list[str], client_ip: str, content: bytes | None) -> Session:
+    """Return a session as it would stand with this envelope and message; the client is at `client_ip`."""
+    options = CoreOptions(esmtp_listener=(), gateway=Endpoint("192.0.2.25"), hostname="mx.example.com")
+    session = Session(asyncio.get_running_loop(), (client_ip, 40025), ("192.0.2.2", 25), options)
+    session.host_name, session.extended_smtp = "client.example.org", True
+    session.context |= {"ehlo_string": session.host_name, "ehlo_domain": session.host_name, "can_relay": "false"}
+    transaction = session.transaction
+    transaction.begin(path_of(sender), {})
+    transaction.context |= path_context("mailfrom", transaction.reverse_path)
+    for recipient in recipients:
+        transaction.add(Recipient(path_of(recipient)))
+        transaction.context |= path_context("rcptto", path_of(recipient))
+    if transaction.recipients:
+        session.current_recipient = transaction.recipients[-1]
+    if content is not None:
+        transaction.message = _message(content)
+    return session
+
+
+def _message(content: bytes) -> Message:
+    head, empty, body = (b"", b"\r\n", content[2:]) if content.startswith(b"\r\n") else content.partition(b"\r\n\r\n")
+    kept = Content(None)
+    kept.write((b"\r\n" if empty else b"") + body.replace(b"\r\n.", b"\r\n.."))
+    return Message(head, kept)
+
+
+class TrialHost(SessionHost):
+    """A view of a trial session: what a script would do to the world is kept as lines."""
+
+    __slots__ = ("_answer", "lines", "session")
+
+    def __init__(self, session: Session, phase: Phase, answer: Callback) -> None:
+        """Answer callbacks as `answer` says."""
+        settings = Settings(session.options, (), Scopes(session.options, {}, {}), {})
+        super().__init__(session, Services(session.options, settings, Resolver()), phase)
+        self._answer = answer
+        self.session = session
+        self.lines: list[str] = []
+
+    async def close(self) -> None:
+        """End what a real callback began."""
+        if self._services.verifier is not None:
+            await self._services.verifier.close()
+        await self._services.resolver.close()
+
+    async def callback(self, address: str, sender: str | None) -> CallbackAnswer:
+        """Answer as the command line says."""
+        if self._answer is not Callback.REAL:
+            return CallbackAnswer(self._answer.value, f"answered by --callback {self._answer.value}")
+        services = self._services
+        if services.verifier is None:
+            services.verifier = verifier_of(SmtpCbvOptions(), services.settings.hostname, services.resolver)
+        return await super().callback(address, sender)
+
+    async def tarpit(self, seconds: float) -> None:
+        """Say so, and do not wait."""
+        self.lines.append(f"(would hold the session for {seconds:g} s)")
+
+    def log(self, text: str) -> None:
+        """Keep a line of ec_log."""
+        self.lines.append(text)
+
+    def count(self, counter: str, code: int) -> None:
+        """Keep an increase of a counter."""
+        self.lines.append(f"(counter {counter}, code {code})")
+
+    def script_failed(self, script: str, line: int, reason: str) -> None:
+        """Keep a run-time error."""
+        self.lines.append(f"{script}:{line}: run-time error: {reason}")

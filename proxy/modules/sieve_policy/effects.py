@@ -1,0 +1,129 @@
+"""What a script does beside its reply: to the envelope, to the session, and what it asks of the server."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import resource
+import socket
+import struct
+from collections.abc import Sequence
+from pathlib import Path as FilePath
+
+from config import DomainPatterns, Settings
+from config.writing import written
+from proxy.session import Path, Session
+from proxy.smtp.address import BadPath, parse_argument
+
+_SIOCGIFADDR = 0x8915
+_ADDRESS_AT = 20
+"""Where an IPv4 address stands in the kernel's answer (netdevice(7))."""
+
+
+class SessionEnvelope:
+    """Changes to the envelope; the relay says it anew where the upstream had heard another."""
+
+    __slots__ = ("_one", "_session")
+
+    def __init__(self, session: Session, *, one: bool) -> None:
+        """`one`: the recipient in question is meant, not all of them."""
+        self._session, self._one = session, one
+
+    def set_sender(self, address: str) -> None:
+        """Relay in the name of another sender; empty is the null sender."""
+        self._session.transaction.reverse_path = path_of(address)
+
+    def redirect(self, address: str) -> None:
+        """Put `address` in the place of the recipient in question, or of all of them."""
+        path, session = path_of(address), self._session
+        if self._one and session.current_recipient is not None:
+            session.current_recipient.target = path
+            return
+        for recipient in session.transaction.recipients:
+            recipient.target = path
+
+    def copy(self, address: str) -> None:
+        """Add a recipient beside the others."""
+        self._session.transaction.copies.append(path_of(address))
+
+
+class SessionControl:
+    """The session's EHLO reply and upstream, and the server's settings, addresses, memory and log files."""
+
+    __slots__ = ("_configuration", "_session")
+
+    def __init__(self, session: Session, configuration: Settings) -> None:
+        """Look at a session and the configuration it runs under."""
+        self._session, self._configuration = session, configuration
+
+    def advertise(self, capability: str) -> None:
+        """Add a line to the EHLO reply."""
+        self._session.advertised.append(capability)
+
+    def withdraw(self, capability: str) -> None:
+        """Take a line out of the EHLO reply, by its keyword."""
+        self._session.withdrawn.add(capability.upper())
+
+    def route(self, gateway: str) -> None:
+        """Relay to another upstream."""
+        self._session.transaction.gateway = gateway
+
+    def option(self, scopes: Sequence[str], name: str) -> str | Sequence[str] | None:
+        """Return an option's effective value in a scope, None if there is no such option or scope."""
+        named = dict(zip(scopes[::2], scopes[1::2], strict=False))
+        try:
+            value = self._configuration.scopes.eval(name, **named).value
+        except (KeyError, TypeError):
+            return None
+        if isinstance(value, tuple | DomainPatterns):
+            return [written(each).strip('"') for each in value]
+        return "" if value is None else written(value).strip('"')
+
+    def interfaces(self) -> Sequence[str]:
+        """Return the IPv4 addresses of this machine but for loopback."""
+        found = []
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+            for _, name in socket.if_nameindex():
+                try:
+                    answer = fcntl.ioctl(any_socket, _SIOCGIFADDR, struct.pack("256s", name.encode()[:15]))
+                except OSError:  # it has no IPv4 address
+                    continue
+                found.append(socket.inet_ntoa(answer[_ADDRESS_AT : _ADDRESS_AT + 4]))
+        return [address for address in found if not address.startswith("127.")]
+
+    def memory(self) -> int:
+        """Return the memory that the server uses, in MiB."""
+        try:
+            pages = int(FilePath("/proc/self/statm").read_text(encoding="ascii").split()[1])
+        except OSError:  # no such file elsewhere than on Linux: the most it ever used
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+        return pages * resource.getpagesize() >> 20
+
+    async def write_line(self, path: str, line: str) -> None:
+        """Append a line to a log file of the operator's.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        await asyncio.to_thread(_append, path, line)
+
+
+def _append(path: str, line: str) -> None:
+    with FilePath(path).open("a", encoding="utf-8", errors="backslashreplace") as file:
+        file.write(line + "\n")
+
+
+def path_of(address: str) -> Path:
+    """Return an address that a script wrote as a path, read by the same grammar as a client's.
+
+    Raises:
+        ValueError: it is none. It may have come out of a message, so nothing else may reach a command.
+    """
+    text = address.strip().removeprefix("<").removesuffix(">")
+    try:
+        path, parameters = parse_argument(f"TO:<{text}>".encode("utf-8", "surrogateescape"), b"TO:")
+    except BadPath:
+        raise ValueError("not a mail address") from None
+    if parameters:
+        raise ValueError("not a mail address")
+    return path

@@ -1,0 +1,89 @@
+"""The log: one JSON line an event, and no foreign byte that could forge another."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterator
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.log import configure, get_logger, printable
+
+
+@pytest.fixture
+def lines() -> Iterator[io.StringIO]:
+    stream = io.StringIO()
+    configure(stream)
+    yield stream
+    structlog.reset_defaults()
+
+
+def test_an_event_is_one_line_of_json(lines: io.StringIO) -> None:
+    get_logger().info("session", client="192.0.2.1", seconds=0.5, recipients=["a", "b"])
+    (line,) = lines.getvalue().splitlines()
+    event = json.loads(line)
+    assert event.pop("timestamp").endswith("Z")
+    assert event == {
+        "event": "session",
+        "level": "info",
+        "client": "192.0.2.1",
+        "seconds": 0.5,
+        "recipients": ["a", "b"],
+    }
+
+
+def test_no_byte_of_a_field_leaves_its_line_or_reaches_a_terminal(lines: io.StringIO) -> None:
+    get_logger().info("x", text='a\r\n{"event":"forged"}\x1b[31m\x9b\u2028\udcff\0', odd=object)
+    assert lines.getvalue().count("\n") == 1
+    assert all(" " <= char <= "~" for char in lines.getvalue().rstrip("\n"))
+    assert json.loads(lines.getvalue())["text"].startswith("a\r\n")
+
+
+def test_an_exception_is_told_in_the_same_line(lines: io.StringIO) -> None:
+    get_logger().error("command_failed", exc_info=RuntimeError("why\nnot"))
+    (line,) = lines.getvalue().splitlines()
+    assert "RuntimeError: why\nnot" in json.loads(line)["exception"]
+
+
+def test_what_is_below_the_level_is_not_written() -> None:
+    stream = io.StringIO()
+    configure(stream, level=50)
+    try:
+        get_logger().error("quiet")
+    finally:
+        structlog.reset_defaults()
+    assert stream.getvalue() == ""
+
+
+@pytest.mark.parametrize(
+    ("foreign", "text"),
+    [
+        ("plain text", "plain text"),
+        (b"plain \xff\xc3\xbc", "plain \\xff\\xc3\\xbc"),
+        ("caf\u00e9", "caf\\xe9"),
+        ("a\r\nb\t\0\x1b\x7f", "a\\r\\nb\\t\\x00\\x1b\\x7f"),
+        (b"a\r\nb", "a\\r\\nb"),
+        ("\udcff", "\\udcff"),
+        ("\u2028\u202e", "\\u2028\\u202e"),
+        ("", ""),
+    ],
+)
+def test_foreign_text_becomes_printable_ascii(foreign: str | bytes, text: str) -> None:
+    assert printable(foreign) == text
+
+
+def test_foreign_text_is_cut() -> None:
+    assert printable("x" * 250) == "x" * 250
+    assert printable("x" * 251) == "x" * 247 + "..."
+    assert printable("x" * 20, 10) == "xxxxxxx..."
+
+
+@given(st.one_of(st.text(), st.binary()), st.integers(3, 40))
+def test_whatever_comes_is_printable_and_short(foreign: str | bytes, longest: int) -> None:
+    text = printable(foreign, longest)
+    assert len(text) <= longest
+    assert all(" " <= char <= "~" for char in text)
