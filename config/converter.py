@@ -9,9 +9,12 @@ out so that they do not; where that cannot be done without knowing a default, a 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from ipaddress import IPv4Network, IPv6Network, ip_network
+from operator import attrgetter
+from typing import TypeAlias
 
 from config import errors
 from config.acl import ListenNode, PeerNode, from_list
@@ -22,11 +25,14 @@ from config.layout import flat_text, scalar_text
 from config.lexer import Lexer
 from config.nodes import List, Option, Scalar, Stanza, Statement, String, Tree, Value
 from config.options import declared, names_of
+from config.readers import Reading, Unreadable, reader_for
 from config.schema import Schema
 from config.stanzas import is_module_line, take_passive
+from config.values import Network
 from config.writing import written
 
 DIALECTS = ("4x",)
+Cidr: TypeAlias = IPv4Network | IPv6Network
 _REST_OF_LINE = re.compile(r"[ \t\r]*\n")
 _LISTENER = "_listener"
 _RFC2822 = "rfc2822"
@@ -114,9 +120,10 @@ class _Conversion:
 
     def _behind(self, offset: int) -> int:
         """Return the offset behind the comments that stand on the line of an offset."""
-        for comment in self._comments:
-            if comment.start >= offset and not self._tree.source.text[offset : comment.start].strip(" \t"):
-                offset = comment.end
+        for comment in self._comments[bisect_left(self._comments, offset, key=attrgetter("start")) :]:
+            if self._tree.source.text[offset : comment.start].strip(" \t"):
+                break
+            offset = comment.end
         return offset
 
     def _flatten(self, stanza: Stanza) -> Iterator[_Edit]:
@@ -136,6 +143,8 @@ class _Conversion:
         value = option.value if isinstance(option.value, List) else List((option.value,), option.value.span)
         trouble = Findings()
         node = from_list(value, trouble)
+        for rule in (each for listen in node.listens for each in listen.peers):
+            _check_network(rule, trouble)
         for found in trouble:
             self.findings.add(found)
         if trouble.errors:
@@ -146,42 +155,41 @@ class _Conversion:
         for listen in node.listens:
             lines.append(f'Listen "{listen.address.text}" {{')
             lines += [_assignment(each) for each in listen.options]
-            for peer in self._unordered(listen):
-                lines += [f'Peer "{peer.network.text}" {{', *(_assignment(each) for each in peer.options), "}"]
+            for network, options in self._unordered(listen):
+                lines += [f'Peer "{network}" {{', *map(_assignment, options.values()), "}"]
             lines.append("}")
         lines.append("}")
         yield _Edit(span.start, span.end, "\n".join(lines))
 
-    def _unordered(self, listen: ListenNode) -> list[PeerNode]:
-        """Return rules that mean by specificity what they meant in written order."""
-        rules = [(rule, _network(rule.network)) for rule in listen.peers]
-        result: list[PeerNode] = []
-        for index, (rule, network) in enumerate(rules):
-            if network is None:
-                continue
-            earlier = [other for other, wider in rules[:index] if wider is not None and _holds(wider, network)]
-            if any(not other.proceeds for other in earlier):
-                continue  # never reached: a wider rule ends the search before it
-            later = [other for other, wider in rules[index + 1 :] if wider is not None and _holds(wider, network)]
-            result.append(self._pinned(rule, later, listen))
-        return result
+    def _unordered(self, listen: ListenNode) -> Iterator[tuple[str, dict[str, Option]]]:
+        """Return the options of each network that mean by specificity what the rules meant in written order.
 
-    def _pinned(self, rule: PeerNode, wider: list[PeerNode], listen: ListenNode) -> PeerNode:
-        """Return a rule that stands before wider ones with what they would change taken out or written out."""
-        options = _last_of_each(rule.options)
-        for other in wider:
-            for name, option in _last_of_each(other.options).items():
-                if rule.proceeds:
-                    options.pop(name, None)
-                elif name not in options:
-                    fallback = self._in_force(name, option, listen)
-                    if fallback is None:
-                        self.findings.add(errors.wider_rule_applies(option.name.text, rule.network.text, option.span))
-                    else:
-                        options[name] = fallback
-            if rule.proceeds and not other.proceeds:
-                break
-        return replace(rule, options=tuple(options.values()))
+        Networks that overlap lie inside each other. So a client in one, and in none inside it, meets the rules of those
+        around it; what they come to is compared with what the `Peer` stanzas around it would give.
+        """
+        texts = {_network(rule): rule.network.text for rule in reversed(listen.peers)}
+        in_force: dict[Cidr, dict[str, Option]] = {}
+        needed: dict[Cidr, dict[str, Option]] = {}
+        for network in sorted(texts, key=lambda each: each.prefixlen):
+            around = [each for each in in_force if _holds(each, network)]
+            inherited = in_force[around[-1]] if around else {}
+            meant = _meant(network, listen.peers)
+            own = {name: option for name, option in meant.items() if inherited.get(name) != option}
+            for name, option in inherited.items():
+                fallback = option if name in meant else self._fallback(name, option, listen, str(network))
+                if fallback is not None and fallback != option:
+                    own[name] = fallback
+            in_force[network], needed[network] = {**inherited, **own}, own
+        for network in reversed(texts):
+            if needed[network]:
+                yield texts[network], needed[network]
+
+    def _fallback(self, name: str, option: Option, listen: ListenNode, network: str) -> Option | None:
+        """Return what holds for an address without rules; warn when only a default does, and it is not known here."""
+        found = self._in_force(name, option, listen)
+        if found is None:
+            self.findings.add(errors.wider_rule_applies(option.name.text, network, option.span))
+        return found
 
     def _in_force(self, name: str, option: Option, listen: ListenNode) -> Option | None:
         """Return the option that holds for an address without rules; None when only its default does, unknown here."""
@@ -206,8 +214,15 @@ def _options(statements: tuple[Statement, ...]) -> list[Option]:
     return [statement for statement in statements if isinstance(statement, Option)]
 
 
-def _last_of_each(options: tuple[Option, ...]) -> dict[str, Option]:
-    return {option.name.text.lower(): option for option in options}
+def _meant(network: Cidr, rules: tuple[PeerNode, ...]) -> dict[str, Option]:
+    """Return what the rules in written order set for the clients of a network that are in no network inside it."""
+    options: dict[str, Option] = {}
+    for rule in rules:
+        if _holds(_network(rule), network):
+            options.update({option.name.text.lower(): option for option in rule.options})
+            if not rule.proceeds:
+                break
+    return options
 
 
 def _assignment(option: Option) -> str:
@@ -218,14 +233,18 @@ def _string(node: Scalar) -> String:
     return node if isinstance(node, String) else String(node.text, '"', node.span)
 
 
-def _network(node: Scalar) -> IPv4Network | IPv6Network | None:
+def _check_network(rule: PeerNode, findings: Findings) -> None:
     try:
-        return ip_network(node.text, strict=False)
-    except ValueError:
-        return None
+        reader_for(Network).read(rule.network, Reading("Peer", findings))
+    except Unreadable as wrong:
+        wrong.report(findings)
 
 
-def _holds(wider: IPv4Network | IPv6Network, network: IPv4Network | IPv6Network) -> bool:
+def _network(rule: PeerNode) -> Cidr:
+    return ip_network(rule.network.text, strict=False)
+
+
+def _holds(wider: Cidr, network: Cidr) -> bool:
     if isinstance(wider, IPv4Network) and isinstance(network, IPv4Network):
         return network.subnet_of(wider)
     return isinstance(wider, IPv6Network) and isinstance(network, IPv6Network) and network.subnet_of(wider)

@@ -30,7 +30,7 @@ END = "end of file"
 LONGEST_STRING = 65_536
 """Characters of a quoted string; the bound keeps the search for a closing quote linear."""
 
-MOST_TOKENS = 250_000
+MOST_TOKENS = 200_000
 """Words and signs of one file. One MiB of ordinary configuration has 105,000; what has more was not written by people,
 and would take longer to refuse than the two seconds that anyone waits."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -16,8 +17,10 @@ class CannotListen(Exception):
     """An address cannot be bound."""
 
 
-def bind(listener: Listener) -> list[socket.socket]:
+def bind(listener: Listener, inherited: Sequence[socket.socket] = ()) -> list[socket.socket]:
     """Return bound, listening sockets: one for each address of the listener; `*` is every IPv4 and IPv6 address.
+
+    An address that one of the `inherited` sockets listens on is shared with it, so that no client finds it closed.
 
     Raises:
         CannotListen: an address is in use, not ours, or not allowed.
@@ -28,6 +31,9 @@ def bind(listener: Listener) -> list[socket.socket]:
         for family, kind, protocol, _, address in socket.getaddrinfo(
             None if every else listener.address, listener.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         ):
+            if (shared := _at(address, inherited)) is not None:
+                bound.append(shared.dup())
+                continue
             try:
                 bound.append(_bind_one(socket.socket(family, kind, protocol), address, listener.backlog))
             except OSError as error:
@@ -38,6 +44,10 @@ def bind(listener: Listener) -> list[socket.socket]:
             each.close()
         raise CannotListen(f"{listener.address}:{listener.port}: {error.strerror}") from error
     return bound
+
+
+def _at(address: Any, inherited: Sequence[socket.socket]) -> socket.socket | None:
+    return next((each for each in inherited if each.getsockname() == address), None)
 
 
 def _bind_one(each: socket.socket, address: Any, backlog: int) -> socket.socket:

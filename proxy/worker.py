@@ -62,8 +62,13 @@ class Worker:
         """The addresses that are listened on, with the ports that the system chose where 0 was asked for."""
         return [each.getsockname()[:2] for each, _ in self._bound]
 
-    async def start(self) -> None:
-        """Bind, prepare the services, and serve.
+    @property
+    def sockets(self) -> list[socket.socket]:
+        """The listening sockets, for the worker that takes over."""
+        return [each for each, _ in self._bound]
+
+    async def start(self, inherited: Sequence[socket.socket] = ()) -> None:
+        """Bind, prepare the services, and serve; addresses that `inherited` sockets listen on are shared with them.
 
         Raises:
             CannotListen: an address cannot be bound.
@@ -72,7 +77,7 @@ class Worker:
         try:
             for listener in core.esmtp_listener:
                 if listener.enabled:
-                    self._bound += [(each, listener) for each in bind(listener)]
+                    self._bound += [(each, listener) for each in bind(listener, inherited)]
         except BaseException:
             self._close_sockets()
             raise
@@ -83,9 +88,10 @@ class Worker:
         self.front = self._front()
         await self._pools.warm(self._router.named(), WARM_SECONDS)
         loop = asyncio.get_running_loop()
+        entrances = {id(listener): Entrance(listener, core) for _, listener in self._bound}
         for bound, listener in self._bound:
             # create_server listens once more, so the backlog is given again
-            make = partial(SmtpProtocol, self.front, Entrance(listener, core))
+            make = partial(SmtpProtocol, self.front, entrances[id(listener)])
             self._servers.append(await loop.create_server(make, sock=bound, backlog=listener.backlog))
         log.info(
             "listening",
@@ -120,8 +126,8 @@ class Worker:
         self.front.stopping = True
         log.info("stopping", sessions=len(self._sessions), now=now)
         for conversation in tuple(self.front.live):
-            conversation.drain()
-        seconds = 0.0 if now or again else self._core.body_timeout + DRAIN_GRACE
+            (conversation.cut if now else conversation.drain)()
+        seconds = 0.0 if again else self._core.body_timeout + DRAIN_GRACE
         if not await self._sessions.wait(seconds):
             await self._sessions.cancel()
         if again:

@@ -30,6 +30,15 @@ def listed(words: Iterable[str], last: str = "and") -> str:
     return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} {last} {items[-1]}"
 
 
+_LONGEST_QUOTE = 40
+
+
+def _cut(text: str) -> str:
+    """Return what was written, cut where it is long or runs over lines."""
+    first = text.partition("\n")[0]
+    return f"{first[:_LONGEST_QUOTE]}..." if len(first) > _LONGEST_QUOTE else first
+
+
 # ---------------------------------------------------------------- characters and structure
 
 
@@ -55,7 +64,7 @@ def unclosed_comment(span: Span) -> Diagnostic:
 
 def not_a_number(span: Span) -> Diagnostic:
     """Digits run into letters or dots."""
-    return _error(f"{span.text} is not a number", span, "a number is 10, -86, 65.43, 4K, 1M or 2G")
+    return _error(f"{_cut(span.text)} is not a number", span, "a number is 10, -86, 65.43, 4K, 1M or 2G")
 
 
 def number_too_large(span: Span) -> Diagnostic:
@@ -70,7 +79,7 @@ def wrong_quotes(span: Span) -> Diagnostic:
 
 def stray_characters(span: Span) -> Diagnostic:
     """Characters that begin nothing."""
-    return _error(f"{span.text} cannot stand here", span)
+    return _error(f"{_cut(span.text)} cannot stand here", span)
 
 
 def expected(what: str, span: Span, hint: str | None = None) -> Diagnostic:
@@ -80,13 +89,13 @@ def expected(what: str, span: Span, hint: str | None = None) -> Diagnostic:
 
 def missing_semicolon(span: Span, after: str) -> Diagnostic:
     """A statement runs into the next."""
-    return _error(f"expected ; after {after}", span)
+    return _error(f"expected ; after {_cut(after)}", span)
 
 
 def call_as_argument(span: Span) -> Diagnostic:
     """A bare word among the arguments."""
     return _error(
-        f"{span.text} cannot be an argument",
+        f"{_cut(span.text)} cannot be an argument",
         span,
         "a word's result is assigned to a variable first; plain text stands in double quotes",
     )
@@ -103,12 +112,12 @@ def index_holds_one_value(span: Span, variable: str) -> Diagnostic:
 
 def variable_is_not_a_test(span: Span) -> Diagnostic:
     """`if $x {`."""
-    return _error(f"{span.text} is a value, not a test", span, f"write is_true {span.text}")
+    return _error(f"{_cut(span.text)} is a value, not a test", span, f"write is_true {_cut(span.text)}")
 
 
 def else_without_if(span: Span) -> Diagnostic:
     """`else` or `elsif` that follows no block of an if."""
-    return _error(f"{span.text} follows no if", span)
+    return _error(f"{_cut(span.text)} follows no if", span)
 
 
 def else_if(span: Span) -> Diagnostic:
@@ -118,7 +127,7 @@ def else_if(span: Span) -> Diagnostic:
 
 def after_else(span: Span) -> Diagnostic:
     """`else` or `elsif` after the `else`."""
-    return _error(f"{span.text} cannot follow else", span)
+    return _error(f"{_cut(span.text)} cannot follow else", span)
 
 
 def unclosed_block(span: Span) -> Diagnostic:
@@ -143,7 +152,9 @@ def too_many_mistakes(span: Span) -> Diagnostic:
 
 def no_variables_in_rfc(span: Span) -> Diagnostic:
     """`$x` in RFC 5228 mode."""
-    return _error(f"{span.text} is Sieve++; standard Sieve has no $ variables", span, 'require "variables" and use set')
+    return _error(
+        f"{_cut(span.text)} is Sieve++; standard Sieve has no $ variables", span, 'require "variables" and use set'
+    )
 
 
 # ---------------------------------------------------------------- names and arguments
@@ -151,7 +162,7 @@ def no_variables_in_rfc(span: Span) -> Diagnostic:
 
 def unknown_function(name: str, span: Span, known: Iterable[str]) -> Diagnostic:
     """No function has this name, here or in the manual."""
-    return _error(f"unknown function {name}", span, _did_you_mean(name, known))
+    return _error(f"unknown function {_cut(name)}", span, _did_you_mean(name[:_LONGEST_QUOTE], known))
 
 
 def not_yet_written(name: str, span: Span) -> Diagnostic:
@@ -191,7 +202,7 @@ def wrong_type(name: str, argument: str, wants: str, span: Span) -> Diagnostic:
 
 def unknown_tag(name: str, tag: str, span: Span, known: Iterable[str]) -> Diagnostic:
     """A tag that the function does not have."""
-    return _error(f"{name} has no tag :{tag}", span, _did_you_mean(tag, known))
+    return _error(f"{name} has no tag :{_cut(tag)}", span, _did_you_mean(tag[:_LONGEST_QUOTE], known))
 
 
 def tag_needs_value(tag: str, span: Span, wants: str) -> Diagnostic:
@@ -211,12 +222,12 @@ def needs_one_tag(name: str, span: Span, tags: Iterable[str]) -> Diagnostic:
 
 def unknown_relation(span: Span, known: Iterable[str]) -> Diagnostic:
     """`:value` or `:count` with a word that is no relation."""
-    return _error(f"{span.text} is not a relation", span, f"one of {listed(known, 'or')}")
+    return _error(f"{_cut(span.text)} is not a relation", span, f"one of {listed(known, 'or')}")
 
 
 def unknown_comparator(span: Span, known: Iterable[str]) -> Diagnostic:
     """`:comparator` with a name that is none."""
-    return _error(f"{span.text} is not a comparator", span, f"one of {listed(known, 'or')}")
+    return _error(f"{_cut(span.text)} is not a comparator", span, f"one of {listed(known, 'or')}")
 
 
 def no_substrings(comparator: str, span: Span, match_type: str) -> Diagnostic:
@@ -246,7 +257,7 @@ def test_as_statement(name: str, span: Span) -> Diagnostic:
 
 def needs_a_variable(name: str, span: Span) -> Diagnostic:
     """`isset "x"`: a literal where the name of a variable is looked at."""
-    return _error(f"{name} looks at a variable; {span.text} is none", span)
+    return _error(f"{name} looks at a variable; {_cut(span.text)} is none", span)
 
 
 def bad_argument(name: str, argument: str, reason: str, span: Span) -> Diagnostic:
@@ -261,17 +272,19 @@ def late_require(span: Span) -> Diagnostic:
 
 def unknown_extension(name: str, span: Span, known: Iterable[str]) -> Diagnostic:
     """`require` of what Ringback does not have."""
-    return _error(f"the extension {name} is not supported", span, _did_you_mean(name, known))
+    return _error(f"the extension {_cut(name)} is not supported", span, _did_you_mean(name[:_LONGEST_QUOTE], known))
 
 
 def not_required(extension: str, span: Span) -> Diagnostic:
     """Something of an extension without its `require`."""
-    return _error(f"{span.text} as written here needs the extension {extension}", span, f'require "{extension}" first')
+    return _error(
+        f"{_cut(span.text)} as written here needs the extension {extension}", span, f'require "{extension}" first'
+    )
 
 
 def not_a_choice(name: str, argument: str, given: str, span: Span, choices: Iterable[str]) -> Diagnostic:
     """A constant that is none of the words a function knows."""
-    return _error(f'{name}: {argument} cannot be "{given}"', span, f"one of {listed(choices, 'or')}")
+    return _error(f'{name}: {argument} cannot be "{_cut(given)}"', span, f"one of {listed(choices, 'or')}")
 
 
 # ---------------------------------------------------------------- warnings
@@ -279,12 +292,12 @@ def not_a_choice(name: str, argument: str, given: str, span: Span, choices: Iter
 
 def unset_variable(name: str, span: Span) -> Diagnostic:
     """A variable is read that nothing sets before."""
-    return _warning(f"${name} is read before anything sets it; it reads as empty", span)
+    return _warning(f"${_cut(name)} is read before anything sets it; it reads as empty", span)
 
 
 def never_read(name: str, span: Span) -> Diagnostic:
     """An assignment nobody looks at."""
-    return _warning(f"${name} is set here and never read", span)
+    return _warning(f"${_cut(name)} is set here and never read", span)
 
 
 def unreachable(span: Span, action: str) -> Diagnostic:
@@ -294,7 +307,7 @@ def unreachable(span: Span, action: str) -> Diagnostic:
 
 def no_braces(name: str, span: Span) -> Diagnostic:
     """`$x` inside a string, where x is a variable of the script."""
-    return _warning(f"${name} inside a string stays as it is written", span, f"write ${{{name}}} for its value")
+    return _warning(f"${_cut(name)} inside a string stays as it is written", span, f"write ${{{name}}} for its value")
 
 
 def slow_pattern(span: Span, reason: str) -> Diagnostic:
@@ -308,7 +321,7 @@ def slow_pattern(span: Span, reason: str) -> Diagnostic:
 
 def unknown_macro(text: str, span: Span) -> Diagnostic:
     """`%{ns:key}` of a namespace that does not exist."""
-    return _warning(f"{text} is no macro; it stays as it is written", span)
+    return _warning(f"{_cut(text)} is no macro; it stays as it is written", span)
 
 
 def default_refusal(name: str, span: Span) -> Diagnostic:

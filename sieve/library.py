@@ -19,7 +19,7 @@ from typing import Any, Literal, NewType
 
 from sieve import manual
 from sieve.phases import Need, phases_providing
-from sieve.values import Hash, Lines, Pattern, Place, ReplyCode, Type, Value
+from sieve.values import Hash, Lines, Pattern, Place, ReplyCode, Type, Value, VariableName
 
 
 class Result(Enum):
@@ -64,6 +64,7 @@ _TYPES: dict[str, Type] = {
     "bool": Type.FLAG,
     "Hash": Type.HASH,
     "Pattern": Type.PATTERN,
+    "VariableName": Type.NAME,
     "Value": Type.ANY,
     "Place": Type.PLACE,
 }
@@ -256,6 +257,7 @@ __all__ = [
     "Result",
     "SieveFunction",
     "Value",
+    "VariableName",
     "collect",
     "sieve_function",
 ]

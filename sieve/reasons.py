@@ -155,3 +155,8 @@ def not_a_zone(text: str) -> str:
 def unknown_date_part(name: str, known: Iterable[str]) -> str:
     """A part that dates do not have."""
     return f"{name[:20]!r} is not a part of a date; one of {listed(known, 'or')}"
+
+
+def not_a_variable_name(name: str) -> str:
+    """Text that no variable can be called."""
+    return f"{name[:40]!r} is not the name of a variable"

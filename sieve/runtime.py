@@ -148,7 +148,13 @@ class Frame:
         """Return what the run decided."""
         code = CLOSING_CODE if self.close and not self.replied else self.code
         return Outcome(
-            code, self.text, self.close, self.discard, self.ended, False, self.variables, tuple(self.actions)
+            code=code,
+            text=self.text,
+            close=self.close,
+            discard=self.discard,
+            ended=self.ended,
+            variables=self.variables,
+            actions=tuple(self.actions),
         )
 
 
@@ -238,7 +244,8 @@ class Script:
                 self.body(frame)
             if self.finish is not None:
                 self.finish(frame)
-        except Fault as fault:
+        except Exception as error:  # noqa: BLE001 - nothing that goes wrong here may end the session
+            fault = located(error, frame.at)
             host.script_failed(fault.span.source.name, fault.span.line, fault.reason)
             return Outcome(
                 FAILED_CODE, ended=True, failed=True, variables=frame.variables, actions=tuple(frame.actions)

@@ -36,6 +36,9 @@ UNSET: Final = Unset.UNSET
 Pattern = NewType("Pattern", str)
 """A parameter of this type takes a regular expression; one that is a constant is tried when the script is compiled."""
 
+VariableName = NewType("VariableName", str)
+"""A parameter of this type takes the name of a variable and gives it in lower case."""
+
 Place: TypeAlias = "Value | Unset"
 """A parameter of this type takes a variable or an element, and UNSET where there is none."""
 
@@ -51,6 +54,7 @@ class ScriptError(Exception):
 
 _NUMBER = re.compile(r"[ \t]*([-+]?[0-9]+(?:\.[0-9]*)?|[-+]?\.[0-9]+)[ \t]*\Z")
 _LONGEST_NUMBER = 320
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*\Z")
 _BREAKS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]+")
 
 
@@ -134,6 +138,18 @@ def as_hash(value: Value) -> Hash:
     raise ScriptError(reasons.not_a_hash())
 
 
+def as_variable_name(value: Value) -> str:
+    """Return the name of a variable in lower case (RFC 5229, 3).
+
+    Raises:
+        ScriptError: it is none.
+    """
+    name = as_text(value)
+    if _NAME.match(name) is None:
+        raise ScriptError(reasons.not_a_variable_name(name))
+    return name.lower()
+
+
 def decimal(number: float) -> str:
     """Return a number as arithmetic gives it: six places after the point."""
     return f"{number:.6f}"
@@ -155,6 +171,7 @@ class Type(Enum):
     LIST = auto()
     HASH = auto()
     PATTERN = auto()
+    NAME = auto()
     ANY = auto()
     PLACE = auto()
     FLAG = auto()
@@ -169,6 +186,7 @@ COERCE: dict[Type, Callable[[Any], Any]] = {
     Type.LIST: as_list,
     Type.HASH: as_hash,
     Type.PATTERN: as_text,
+    Type.NAME: as_variable_name,
     Type.ANY: as_is,
     Type.PLACE: as_is,
 }
@@ -183,6 +201,7 @@ WANTS: dict[Type, str] = {
     Type.LIST: "a string or a list",
     Type.HASH: "a hash",
     Type.PATTERN: "a regular expression",
+    Type.NAME: "the name of a variable",
     Type.ANY: "a value",
     Type.PLACE: "a variable",
 }

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 import uvloop
 
-from config.diagnostics import has_errors
+from config.diagnostics import has_errors, render
 from config.report import as_records
 from proxy import log
 from proxy.app import ConfigurationRejected, load
@@ -37,33 +37,58 @@ def _loaded(path: Path) -> Assembly:
 
 
 def serve(config_file: ConfigurationFile) -> None:
-    """Serve a configuration until SIGTERM or SIGINT."""
+    """Serve a configuration until SIGTERM or SIGINT; SIGHUP loads it again."""
     assembly = _loaded(config_file)
     log.configure()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_until_stopped(Worker(assembly)))
+            runner.run(Service(config_file, Worker(assembly)).run())
     except CannotListen as error:
         log.get_logger().error("cannot_listen", reason=str(error))
         raise typer.Exit(exits.UNAVAILABLE) from None
 
 
-async def _until_stopped(worker: Worker) -> None:
-    """Serve until a signal; a second one cuts the sessions that still finish."""
-    signals: asyncio.Queue[None] = asyncio.Queue()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, signals.put_nowait, None)
-    await worker.start()
-    await signals.get()
-    owner = TaskOwner("serve")
-    draining = spawn(worker.stop(), name="drain", owner=owner)
-    second = spawn(signals.get(), name="second signal", owner=owner)
-    await asyncio.wait((draining, second), return_when=asyncio.FIRST_COMPLETED)
-    if not draining.done():
-        await worker.stop(now=True)
-    second.cancel()
-    await draining
+class Service:
+    """A worker and the signals that end or replace it. Its state is the worker that takes new clients."""
+
+    def __init__(self, config_file: Path, worker: Worker) -> None:
+        """Take the worker to begin with."""
+        self._config_file, self._worker = config_file, worker
+        self._owner = TaskOwner("service")
+        self._signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
+
+    async def run(self) -> None:
+        """Serve until a signal ends it; a second one cuts the sessions that still finish."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(number, self._signals.put_nowait, number)
+        await self._worker.start()
+        while await self._signals.get() is signal.SIGHUP:
+            await self._reload()
+        draining = spawn(self._worker.stop(), name="drain", owner=self._owner)
+        second = spawn(self._signals.get(), name="second signal", owner=self._owner)
+        await asyncio.wait((draining, second), return_when=asyncio.FIRST_COMPLETED)
+        if not draining.done():
+            await self._worker.stop(now=True)
+        second.cancel()
+        await draining
+        await self._owner.cancel()
+
+    async def _reload(self) -> None:
+        """Load the configuration again and let a new worker take over; with any mistake in it, the old one goes on."""
+        try:
+            assembly, warnings = await asyncio.to_thread(load, self._config_file)
+            successor = Worker(assembly)
+            await successor.start(self._worker.sockets)
+        except ConfigurationRejected as rejected:
+            log.get_logger().error("reload_rejected", diagnostics=render(rejected.diagnostics))
+            return
+        except CannotListen as error:
+            log.get_logger().error("reload_rejected", diagnostics=str(error))
+            return
+        log.get_logger().info("reloaded", warnings=len(warnings))
+        replaced, self._worker = self._worker, successor
+        spawn(replaced.stop(), name="drain", owner=self._owner)
 
 
 def check(

@@ -93,8 +93,7 @@ class Conversation(SMTP):
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 — the transport's signature
         """End the session, unless the message may already be the upstream's: then its verdict is awaited and logged."""
         self.stream.lose()
-        if not self._committed and self._task is not None:
-            self._task.cancel()
+        self.cut()
 
     def pause_writing(self) -> None:
         """Stop reading commands until the client reads its replies."""
@@ -128,6 +127,11 @@ class Conversation(SMTP):
     def drain(self) -> None:
         """Ringback shuts down: say 421 at the next command, which may be now."""
         self.stream.drain()
+
+    def cut(self) -> None:
+        """End the session at once, unless the message may already be the upstream's."""
+        if not self._committed and self._task is not None:
+            self._task.cancel()
 
     # ------------------------------------------------------------ the session's task
 

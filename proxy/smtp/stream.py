@@ -126,7 +126,10 @@ class ClientStream:
         self._lines_in_turn = 0
         self.flush()
         if self._writable is not None:
+            before = len(self.buffer)
             await self._wait(self._writable, deadline)
+            if len(self.buffer) != before:  # it came while we waited for room, and nobody was told
+                return
         if self.ended or self.lost:
             raise ClientGone
         if interruptible and self.draining:
@@ -202,9 +205,10 @@ class ClientStream:
         self._wake(None)
 
     def end(self) -> None:
-        """The client half-closed."""
+        """The client half-closed; a wait for it to read our replies goes on."""
         self.ended = True
-        self._wake(ClientGone())
+        if self._waiter is not None:
+            self._wake(ClientGone())
 
     def lose(self) -> None:
         """The connection is gone."""

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 from sieve import reasons
 from sieve.addresses import is_plausible
-from sieve.library import Effect, Ended, Lines, sieve_function
+from sieve.library import Effect, Ended, Lines, VariableName, sieve_function
 from sieve.phases import Need
 from sieve.rfc5228.state import GLOBAL, state_of
 from sieve.runtime import Frame, Script
@@ -86,7 +86,7 @@ def global_(frame: Frame, names: tuple[str, ...]) -> None:
 @sieve_function(dialect="rfc5228", extension="variables")
 def set(  # noqa: A001 - the command's name
     frame: Frame,
-    name: str,
+    name: VariableName,
     value: str,
     *,
     lower: bool = False,
@@ -106,10 +106,9 @@ def set(  # noqa: A001 - the command's name
         value = "".join(f"\\{char}" if char in "*?\\" else char for char in value)
     if length:
         value = str(len(value))
-    lowered = name.lower()
-    frame.variables[lowered] = value
-    if lowered in state_of(frame).globals:
-        frame.variables[GLOBAL + lowered] = value
+    frame.variables[name] = value
+    if name in state_of(frame).globals:
+        frame.variables[GLOBAL + name] = value
 
 
 @sieve_function(dialect="rfc5228", extension="include", needs=Need.HEADERS | Need.BODY)

@@ -43,10 +43,15 @@ class StandardParser(Parser):
         found: list[Part] = []
         at = 0
         for place in _REFERENCE.finditer(text):
-            found += [text[at : place.start()], VariablePart(place[1].lower(), place.start(), place.end())]
+            found += [text[at : place.start()], VariablePart(_name(place[1]), place.start(), place.end())]
             at = place.end()
         found.append(text[at:])
         return tuple(part for part in found if part != "") or ("",)
+
+
+def _name(written: str) -> str:
+    """Return the variable a reference names; the match variable 01 is 1."""
+    return str(int(written)) if written.isdigit() else written.lower()
 
 
 def _decoded(found: re.Match[str]) -> str:

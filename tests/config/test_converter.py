@@ -5,6 +5,8 @@ from pathlib import Path
 from textwrap import dedent
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from config import Settings, load, render
 from config.converter import convert, convert_text
@@ -182,6 +184,49 @@ def test_rules_in_written_order_mean_the_same_as_peers(rules: str, tmp_path: Pat
     after = convert(text, schema=SCHEMA)
     assert after.diagnostics == ()
     assert in_force(loaded_from(tmp_path, after.text)) == in_force(loaded_from(tmp_path, text))
+
+
+networks = st.sampled_from(
+    ["0.0.0.0/0", "10.0.0.0/8", "10.1.0.0/16", "10.1.2.0/24", "192.0.2.0/24", "192.0.2.200", "2001:db8::/32", "::/0"]
+)
+properties = st.lists(
+    st.sampled_from(
+        [
+            "ALWAYS-ALLOW",
+            "XCLIENT",
+            "relay_hosts ( 10.1.0.0/16 )",
+            "personality [ idle_time = 1 ]",
+            "limits [ idle_time = 2 ]",
+            "personality [ require_ehlo = on ]",
+            "personality [ require_ehlo = off idle_time = 3 ]",
+            "continue",
+        ]
+    ),
+    max_size=3,
+    unique=True,
+)
+rule_lists = st.lists(st.tuples(networks, properties), max_size=5).map(
+    lambda rules: "\n".join(f"{network} = ( {' '.join(words)} )" for network, words in rules)
+)
+
+
+@settings(max_examples=3000, deadline=None)
+@given(rule_lists)
+def test_any_rules_in_written_order_mean_the_same_as_peers(
+    tmp_path_factory: pytest.TempPathFactory, rules: str
+) -> None:
+    text = f"Require_EHLO = yes\nESMTP_Listener = ( *:25 <idle_time=5> [ {rules} ] )\n"
+    folder = tmp_path_factory.getbasetemp()
+    before = loaded_from(folder, text)
+    after = loaded_from(folder, convert_text(text, schema=SCHEMA))
+    assert in_force(after) == in_force(before)
+
+
+def test_a_rule_for_no_network_leaves_the_listener_as_it_is() -> None:
+    text = "ESMTP_Listener = ( *:25 [ example.com = ( ALWAYS-ALLOW ) ] )\n"
+    after = convert(text)
+    assert after.text == text
+    assert [found.message for found in after.diagnostics] == ["`example.com` is a name; only addresses can stand here"]
 
 
 def test_a_rule_that_cannot_be_kept_apart_without_a_default_is_warned_of() -> None:

@@ -1,8 +1,7 @@
-"""The front, the relay and the pool in this process, on real loopback sockets: what a test says of policy is a `Rule`."""
+"""A worker in this process, on real loopback sockets; what a test says of policy is a `Rule`, of DNS `Names`."""
 
 from __future__ import annotations
 
-import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -205,7 +206,7 @@ def test_content_and_end_are_what_was_sent_whatever_it_is(parts: list[bytes], cu
     sent = content + b"\r\n.\r\n"
     at = (b"\r\n" + sent).index(b"\r\n.\r\n")
     bounds = sorted({0, len(sent), *(cut for cut in cuts if cut < len(sent))})
-    pieces = [sent[start:end] for start, end in zip(bounds, bounds[1:], strict=False)]
+    pieces = [sent[start:end] for start, end in itertools.pairwise(bounds)]
 
     found, bare, rest = asyncio.run(whole(pieces))
     assert (found, rest) == (sent[:at], sent[at + 3 :])

@@ -105,9 +105,9 @@ async def test_a_name_that_does_not_exist_or_cannot_is_told_apart(resolver: Reso
 
 @pytest.mark.parametrize("name", ["servfail.test", "refused.test"])
 async def test_a_server_that_fails_or_refuses_says_nothing_of_the_name(resolver: Resolver, name: str) -> None:
-    with pytest.raises(DnsUnavailable, match=f"^{name}: "):
+    with pytest.raises(DnsUnavailable, match=rf"^{name}: "):
         await resolver.exchangers(name)
-    with pytest.raises(DnsUnavailable, match=f"^{name}: "):
+    with pytest.raises(DnsUnavailable, match=rf"^{name}: "):
         await resolver.addresses(name)
 
 

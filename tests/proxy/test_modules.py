@@ -178,9 +178,12 @@ async def test_an_active_smtp_cbv_sets_smtp_cbv_result(tmp_path: Path, act: Act,
 
 @pytest.mark.parametrize("reply", ["250 ok", "550 5.1.1 no", "451 later", "550 5.7.1 blocked"])
 async def test_an_active_smtp_cbv_alone_never_rejects(tmp_path: Path, reply: str) -> None:
-    async with Exchanger() as upstream, Exchanger(script={Step.RCPT: says(reply)}) as exchanger:
-        async with client_of(House(tmp_path, upstream.port, exchanger.port).callback(kind="")) as client:
-            assert await transaction(client) == [SENDER_OK, "250 2.1.5 Ok", ACCEPTED]
+    async with (
+        Exchanger() as upstream,
+        Exchanger(script={Step.RCPT: says(reply)}) as exchanger,
+        client_of(House(tmp_path, upstream.port, exchanger.port).callback(kind="")) as client,
+    ):
+        assert await transaction(client) == [SENDER_OK, "250 2.1.5 Ok", ACCEPTED]
         assert exchanger.count("RCPT") == 1
 
 
@@ -202,9 +205,8 @@ async def test_trouble_in_the_active_module_never_touches_the_mail(
         raise RuntimeError("secret")
 
     monkeypatch.setattr("proxy.callback.verifier.CallbackVerifier.verify", fail)
-    async with Exchanger() as upstream:
-        async with client_of(House(tmp_path, upstream.port).callback(kind="")) as client:
-            assert (await transaction(client))[-1] == ACCEPTED
+    async with Exchanger() as upstream, client_of(House(tmp_path, upstream.port).callback(kind="")) as client:
+        assert (await transaction(client))[-1] == ACCEPTED
 
 
 # ---------------------------------------------------------------- phases, and their two scripts
@@ -300,9 +302,11 @@ async def test_the_context_of_a_message_ends_with_it_and_that_of_the_connection_
 
 async def test_a_script_reads_the_header_section_in_the_data_phase(tmp_path: Path) -> None:
     script = 'if header :is "subject" "hello" { ec_action 550 "no hello"; }\n'
-    async with Exchanger() as upstream:
-        async with client_of(House(tmp_path, upstream.port).scripts(data_phase1=script)) as client:
-            assert (await transaction(client))[-1] == "550 no hello"
+    async with (
+        Exchanger() as upstream,
+        client_of(House(tmp_path, upstream.port).scripts(data_phase1=script)) as client,
+    ):
+        assert (await transaction(client))[-1] == "550 no hello"
 
 
 # ---------------------------------------------------------------- trouble

@@ -211,14 +211,14 @@ async def test_policy_reads_the_header_section_as_it_was_meant() -> None:
     seen: list[object] = []
 
     async def read(session: Session) -> Verdict:
-        assert session.transaction.head is not None
-        seen.append((session.transaction.head.raw, list(session.transaction.head.header("subject"))))
+        assert session.transaction.message is not None
+        seen.append((list(session.transaction.message.fields()), list(session.transaction.message.header("subject"))))
         return PASS
 
     async with Exchanger() as upstream, serving(upstream, Rule(Phase.DATA, read)) as stage:
         client = await begun(stage)
         await client.content(b".Dotted: x\r\nSubject: a\r\n folded\r\n\r\n.body\r\n")
-        assert seen == [(b".Dotted: x\r\nSubject: a\r\n folded", ["a folded"])]
+        assert seen == [([(".Dotted", "x"), ("Subject", "a folded")], ["a folded"])]
 
 
 async def test_trouble_in_policy_is_451_with_nothing_of_it_and_nothing_is_delivered() -> None:

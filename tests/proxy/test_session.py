@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from proxy.session import NULL_PATH, MessageHead, Path, Recipient, Session, Transaction
+from proxy.session import NULL_PATH, Path, Recipient, Session, Transaction
 from proxy.tasks import TaskOwner, spawn
 from tests.proxy.stage import core
 
@@ -21,35 +21,6 @@ from tests.proxy.stage import core
 )
 def test_a_paths_text_is_the_address(path: Path, text: str) -> None:
     assert path.text == text
-
-
-HEAD = (
-    b"Received: one\r\nSubject: a\r\n\tfolded\r\n  twice\r\nno colon here\r\n continued\r\n"
-    b"SUBJECT:second\r\nSpaced : yes\r\nEmpty:\r\nX-Utf8: \xc3\xbc\r\nX-Raw: \xff\r\nColons: a:b:c"
-)
-
-
-@pytest.mark.parametrize(
-    ("name", "bodies"),
-    [
-        ("subject", ["a\tfolded  twice", "second"]),
-        ("Received", ["one"]),
-        ("spaced", ["yes"]),
-        ("empty", [""]),
-        ("x-utf8", ["\u00fc"]),
-        ("x-raw", ["\udcff"]),
-        ("colons", ["a:b:c"]),
-        ("no colon here", []),
-        ("missing", []),
-    ],
-)
-def test_fields_are_found_by_name_unfolded_and_in_order(name: str, bodies: list[str]) -> None:
-    assert list(MessageHead(HEAD).header(name)) == bodies
-
-
-@pytest.mark.parametrize("raw", [b"", b" folded first", b"\r\n", b":", b":x", b"a\r\nb", b"\0:\0"])
-def test_no_header_section_is_too_odd_to_be_read(raw: bytes) -> None:
-    assert list(MessageHead(raw).header("subject")) == []
 
 
 def test_a_transaction_fills_aiosmtpds_attributes_too() -> None:

@@ -27,7 +27,7 @@ async def test_a_worker_that_cannot_listen_says_where_and_leaves_nothing_bound()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         worker = Worker(assembly(ESMTP_Listener=f"( 127.0.0.1:{port} )"))
-        with pytest.raises(CannotListen, match=f"^127.0.0.1:{port}: Address already in use$"):
+        with pytest.raises(CannotListen, match=rf"^127.0.0.1:{port}: Address already in use$"):
             await worker.start()
         assert worker.addresses == []
 

@@ -372,3 +372,20 @@ async def test_a_hold_longer_than_the_deadline_leaves_time_for_what_follows() ->
     held = float(host.done[1].removeprefix("tarpit: ").removesuffix(" s"))
     assert 0 < held <= 59
     assert (outcome.code, outcome.failed) == (451, False)
+
+
+async def test_a_host_that_fails_when_a_standard_script_ends_fails_the_script() -> None:
+    class Stubborn(PlainHost):
+        def redirect(self, address: str) -> None:
+            raise RuntimeError(address)
+
+    found = compile_script(
+        'keep;\nif true { discard; }\nredirect "a@b.example"; if not true { keep; }', dialect="rfc5228"
+    )
+    assert found.script is not None
+    host = Stubborn()
+    assert not (await found.script.run(host)).failed
+    found = compile_script('redirect "a@b.example";', dialect="rfc5228")
+    assert found.script is not None
+    assert (await found.script.run(host)).failed
+    assert host.done[-1] == "error: script:1: RuntimeError: a@b.example"

@@ -148,10 +148,10 @@ async def test_the_null_sender_goes_through_and_nobody_is_asked(stage: Stage, po
     assert [each.dialogues for each in asked] == [[], []]
 
 
-@pytest.mark.parametrize("domain", [NOWHERE, DANGLING, NULL_MX])
-async def test_a_domain_that_cannot_get_mail_is_refused(stage: Stage, postfix: Postfix, domain: str) -> None:
+async def test_a_domain_that_cannot_get_mail_is_refused(stage: Stage, postfix: Postfix) -> None:
     ringback = stage.ringback(postfix.port)
-    assert await _mail(ringback, f"a@{domain}") == REFUSED
+    replies = {domain: await _mail(ringback, f"a@{domain}") for domain in (NOWHERE, DANGLING, NULL_MX)}
+    assert replies == {NOWHERE: REFUSED, DANGLING: REFUSED, NULL_MX: REFUSED}
 
 
 async def test_an_exchanger_is_found_through_an_alias(stage: Stage, postfix: Postfix) -> None:
@@ -170,16 +170,14 @@ async def test_an_international_domain_is_looked_up_by_its_a_label(stage: Stage,
     assert exchanger.count("RCPT TO:<a@") == 1
 
 
-@pytest.mark.parametrize(
-    "local_part", ['"quoted"', '"two words"', '"a\\"b"', '"a@b"', "o'brien+tag=x", '"%{vctx:x}${from}"']
-)
-async def test_the_exchanger_is_asked_about_the_local_part_as_it_was_given(
-    stage: Stage, postfix: Postfix, local_part: str
-) -> None:
+async def test_the_exchanger_is_asked_about_the_local_part_as_it_was_given(stage: Stage, postfix: Postfix) -> None:
+    given = ('"quoted"', '"two words"', '"a\\"b"', '"a@b"', "o'brien+tag=x", '"%{vctx:x}${from}"')
     exchanger = await stage.exchanger("refusing.test", script={Step.RCPT: NO_SUCH_USER})
     ringback = stage.ringback(postfix.port)
-    assert await _mail(ringback, f"{local_part}@refusing.test") == REFUSED
-    assert exchanger.count(f"RCPT TO:<{local_part}@refusing.test>") == 1
+    replies = {each: await _mail(ringback, f"{each}@refusing.test") for each in given}
+    assert replies == dict.fromkeys(given, REFUSED)
+    asked = [command for command in exchanger.commands if command.startswith("RCPT")]
+    assert asked == [f"RCPT TO:<{each}@refusing.test>" for each in given]
 
 
 async def test_a_domain_without_mx_is_asked_at_its_address(stage: Stage, postfix: Postfix) -> None:

@@ -284,16 +284,15 @@ async def test_a_client_that_half_closes_after_the_dot_gets_its_answer(stage: St
 # ---- connections that wait for the next message
 
 
-async def _idle(stage: Stage) -> tuple[Exchanger, Ringback, Dialogue]:
-    """Deliver one message; return its upstream connection, which stays open."""
-    upstream = await stage.upstream()
-    ringback = stage.ringback(upstream.port)
+async def _idle(stage: Stage, ringback: Ringback) -> tuple[Exchanger, Dialogue]:
+    """Deliver one message; return the upstream and its connection that was used, which stays open."""
+    upstream = await stage.upstream(ringback)
     async with await _ready(ringback) as client:
         assert (await client.content(SMALL)).startswith("250 ")
         await client.quit()
     (used,) = [each for each in upstream.dialogues if each.sender]
     assert not used.ended, "the connection is kept for the next message"
-    return upstream, ringback, used
+    return upstream, used
 
 
 async def _is_delivered(ringback: Ringback) -> None:
@@ -301,16 +300,18 @@ async def _is_delivered(ringback: Ringback) -> None:
         assert (await client.content(SMALL)).startswith("250 ")
 
 
-async def test_an_idle_connection_serves_the_next_message(stage: Stage) -> None:
-    upstream, ringback, used = await _idle(stage)
+async def test_an_idle_connection_serves_the_next_message(stage: Stage, ringback: Ringback) -> None:
+    upstream, used = await _idle(stage, ringback)
     await _is_delivered(ringback)
     assert sum(command.startswith("MAIL") for command in used.commands) == 2
     assert len(upstream.messages) == 2
 
 
 @pytest.mark.parametrize("way", ["closes", "resets", "says 421 and closes"])
-async def test_a_connection_that_the_upstream_closed_while_idle_is_replaced_unseen(stage: Stage, way: str) -> None:
-    upstream, ringback, used = await _idle(stage)
+async def test_a_connection_that_the_upstream_closed_while_idle_is_replaced_unseen(
+    stage: Stage, ringback: Ringback, way: str
+) -> None:
+    upstream, used = await _idle(stage, ringback)
     if way == "resets":
         used.reset()
     else:
@@ -329,17 +330,19 @@ async def test_a_connection_that_the_upstream_closed_while_idle_is_replaced_unse
     ids=["closes", "resets", "says 421 and closes"],
 )
 async def test_a_connection_that_closes_while_the_next_message_is_on_its_way_is_replaced_unseen(
-    stage: Stage, act: Act
+    stage: Stage, ringback: Ringback, act: Act
 ) -> None:
-    upstream, ringback, used = await _idle(stage)
+    upstream, used = await _idle(stage, ringback)
     used.script[Step.MAIL] = act
     await _is_delivered(ringback)
     assert len(upstream.messages) == 2
 
 
-async def test_an_idle_connection_on_which_the_upstream_spoke_is_not_used_again(stage: Stage) -> None:
+async def test_an_idle_connection_on_which_the_upstream_spoke_is_not_used_again(
+    stage: Stage, ringback: Ringback
+) -> None:
     """A reply that nobody asked for would be taken for the answer to the next MAIL."""
-    upstream, ringback, used = await _idle(stage)
+    upstream, used = await _idle(stage, ringback)
     used.writer.write(b"250 2.0.0 by the way\r\n")
     await used.writer.drain()
     upstream.script[Step.RCPT] = says("550 5.1.1 no")

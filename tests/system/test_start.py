@@ -83,8 +83,7 @@ Validate validate/smtp_cbv smtp_cbv passive{
     assert "relay_domains" in printed.lower(), "the nearest name is suggested"
 
 
-@BOTH
-def test_five_mistakes_in_a_script_are_five_diagnostics_with_carets(tmp_path: Path, command: str) -> None:
+def test_five_mistakes_in_a_script_are_five_diagnostics_with_carets(tmp_path: Path) -> None:
     script = """\
 $from = envelope "from";
 ec_header_add "X-Seen" "yes";
@@ -95,15 +94,14 @@ if ec_test :iss "${from}" "a" {
 discard "now" "please";
 """
     configuration = _setup(script=script).write(tmp_path)
-    status, printed = _run(command, configuration)
+    status, printed = _run("check", configuration)
     assert status == EX_CONFIG, printed
     assert _places(printed, tmp_path / "myscript.siv") == [2, 3, 4, 5, 7]
     assert printed.count(": error: ") == 5
     assert "smtp_callback_verify" in printed.replace("smtp_callback_verifi", ""), "the nearest name is suggested"
 
 
-@BOTH
-def test_five_slips_of_the_pen_in_a_script_are_five_diagnostics_with_carets(tmp_path: Path, command: str) -> None:
+def test_five_slips_of_the_pen_in_a_script_are_five_diagnostics_with_carets(tmp_path: Path) -> None:
     script = """\
 $a = ;
 ec_log "fine";
@@ -114,18 +112,15 @@ else { ec_log "no if"; }
 ($c) = ;
 """
     configuration = _setup(script=script).write(tmp_path)
-    status, printed = _run(command, configuration)
+    status, printed = _run("check", configuration)
     assert status == EX_CONFIG, printed
     assert _places(printed, tmp_path / "myscript.siv") == [1, 3, 4, 6, 7]
     assert printed.count(": error: ") == 5
 
 
-@BOTH
-def test_ec_header_add_in_a_mailfrom_script_is_refused_naming_the_phases_where_it_is_legal(
-    tmp_path: Path, command: str
-) -> None:
+def test_ec_header_add_in_a_mailfrom_script_is_refused_naming_the_phases_where_it_is_legal(tmp_path: Path) -> None:
     configuration = _setup(script='ec_header_add "X-Seen" "yes";\n' + PRINTED_SCRIPT).write(tmp_path)
-    status, printed = _run(command, configuration)
+    status, printed = _run("check", configuration)
     assert status == EX_CONFIG, printed
     assert _places(printed, tmp_path / "myscript.siv") == [1]
     assert printed.count(": error: ") == 1

@@ -1,0 +1,36 @@
+"""SIGHUP: the configuration is loaded again, and clients notice nothing but what it says."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from tests.support.waiting import eventually
+from tests.system.stage import Stage
+
+pytestmark = pytest.mark.real("dnsmasq")
+
+
+async def test_sighup_puts_a_changed_configuration_in_force(stage: Stage) -> None:
+    upstream = await stage.upstream()
+    ringback = stage.ringback(upstream.port)
+    text = ringback.configuration.read_text()
+    async with await ringback.conversation() as open_session:
+        ringback.configuration.write_text(text + '\nStatic_Banner = "after the change"\n')
+        ringback.program.process.send_signal(signal.SIGHUP)
+        await eventually(lambda: any(each["event"] == "reloaded" for each in ringback.log), "it has reloaded")
+        assert await open_session.reply() == "421 4.3.2 Service shutting down, try again"
+    async with await ringback.conversation() as client:
+        assert client.banner == "220 after the change"
+        assert (await client.deliver("", ["b@example.com"], b"Subject: later\r\n\r\n")).startswith("250 ")
+
+
+async def test_sighup_with_a_mistake_leaves_everything_as_it_was(stage: Stage) -> None:
+    upstream = await stage.upstream()
+    ringback = stage.ringback(upstream.port)
+    async with await ringback.conversation() as open_session:
+        ringback.configuration.write_text("Relay_Domain = ( example.com )\n")
+        ringback.program.process.send_signal(signal.SIGHUP)
+        await eventually(lambda: any(each["event"] == "reload_rejected" for each in ringback.log), "it was rejected")
+        assert (await open_session.deliver("", ["b@example.com"], b"Subject: still\r\n\r\n")).startswith("250 ")
