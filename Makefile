@@ -21,6 +21,7 @@ help:
 	@echo "make demo    Ringback in a world of its own: sample mail, then yours"
 	@echo "make test    the checks and the tests"
 	@echo "make bench   the measurements"
+	@echo "make docs    the reference pages, from the code"
 	@echo "make clean   remove what the doors made"
 
 demo: $(RUN)
@@ -34,6 +35,7 @@ checks: $(DEV)
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/ringback docs --check
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 
 bench: $(DEV)

@@ -12,7 +12,7 @@ from config import errors
 from config.findings import Findings
 from config.momentum import catalogue
 from config.nodes import Dictionary, List, Option, Value
-from config.options import Declared, Options, all_names, declared, names_of
+from config.options import Declared, Options, declared, names_of
 from config.schema import ModuleSpec
 
 GLOBAL = frozenset({"global"})
@@ -39,11 +39,21 @@ class Gathered:
         name = names_of(self.model).get(statement.name.text.lower())
         if name is None:
             self._report_unknown(statement, findings)
-        elif self.kinds is not None and self.kinds != GLOBAL and not self.kinds & scopes_of(declared(self.model)[name]):
+        elif not self._may_stand_here(declared(self.model)[name]):
             legal = sorted(scopes_of(declared(self.model)[name]) | GLOBAL)
             findings.add(errors.not_in_this_scope(statement.name.text, self.where, legal, statement.name.span))
         else:
             self._set(name, statement, findings)
+
+    def _may_stand_here(self, one: Declared) -> bool:
+        return self.kinds is None or self.kinds == GLOBAL or bool(self.kinds & scopes_of(one))
+
+    def _known(self) -> list[str]:
+        """Return every name that can be meant here, Momentum's included."""
+        options = declared(self.model)
+        ours = [name for name, each in names_of(self.model).items() if self._may_stand_here(options[each])]
+        kinds = self.kinds or frozenset()
+        return ours + [option.name for option in catalogue().options.values() if option.scopes & kinds]
 
     def _set(self, name: str, statement: Option, findings: Findings) -> None:
         """Set an option; warn when one stanza of one file sets it twice to different values."""
@@ -74,12 +84,11 @@ class Gathered:
         elif self.kinds == GLOBAL and lower in known_stanzas:
             findings.add(errors.stanza_written_as_option(name.text, name.span))
         else:
-            known = all_names([self.model])
-            if self.kinds:
-                known += catalogue().options
             owners = [spec.type for spec in self.modules if lower in names_of(spec.options)]
             outside = self.kinds is None and lower in catalogue().options
-            findings.add(errors.unknown_option(name.text, self.where, known, name.span, owners, outside=outside))
+            findings.add(
+                errors.unknown_option(name.text, self.where, self._known(), name.span, owners, outside=outside)
+            )
 
 
 def scopes_of(one: Declared) -> frozenset[str]:

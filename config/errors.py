@@ -173,7 +173,8 @@ def neither_value_nor_brace(name: str, span: Span) -> Diagnostic:
 
 def wrong_kind(name: str, wanted: str, got: str, span: Span) -> Diagnostic:
     """A list where one value is read, and the like."""
-    return Diagnostic(f"`{name}` takes {wanted}, not {got}", span)
+    hint = None if "list" in wanted or "dictionary" in wanted else "write one value, without brackets"
+    return Diagnostic(f"`{name}` takes {wanted}, not {got}", span, hint)
 
 
 def not_a(wanted: str, text: str, span: Span, hint: str) -> Diagnostic:

@@ -87,6 +87,12 @@ class Message:
         """Return the header section as it is now, every line ended, without the empty line."""
         return b"".join(field.raw for field in self._parsed())
 
+    def close(self) -> None:
+        """Let the message and what was kept of it go; nothing more can be read."""
+        self._raw = None
+        if self._content is not None:
+            self._content.close()
+
     def forget(self) -> None:
         """Let the message in one piece go, after policy has read it."""
         self._raw = None

@@ -55,6 +55,15 @@ def constant(node: nodes.Expression) -> Value | None:
     return None
 
 
+def _is_spaced_index(node: nodes.Expression) -> bool:
+    """Tell whether an index stands apart from its variable, as a list would that was meant to be an argument."""
+    return (
+        isinstance(node, nodes.Index)
+        and node.of.span.end < node.span.end
+        and (node.span.source.text[node.of.span.end].isspace())
+    )
+
+
 @dataclass(slots=True)
 class _Tags:
     """The tags of one call, as they are found."""
@@ -205,7 +214,9 @@ class Binder:
         if key_missing:
             missing.append("a key to compare with")
         if missing:
-            self._diagnostics.append(errors.too_few_arguments(function.name, call.name_span, missing))
+            spaced = next((each for each in positional if _is_spaced_index(each)), None)
+            taken = spaced.span.text.partition("[")[0].strip() if spaced is not None else ""
+            self._diagnostics.append(errors.too_few_arguments(function.name, call.name_span, missing, taken))
         elif function.most is not None and len(positional) > function.most:
             span = positional[function.most].span.to(positional[-1].span)
             self._diagnostics.append(errors.too_many_arguments(function.name, span, function.most))

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from typing import TypeVar
 
 from sieve import mime
 from sieve.runtime import Frame
 
+_T = TypeVar("_T")
+
 _INLINE = 1 << 18
-"""Bytes that are taken apart at once; what is longer goes to a thread, 1 MiB takes some 10 ms."""
+"""Bytes of a message that are worked on at once; for a longer one a thread does it."""
+
+
+async def beside_the_loop(size: int, work: Callable[[], _T]) -> _T:
+    """Return what `work` on a message of so many bytes gives, without holding up other sessions."""
+    return work() if size <= _INLINE else await asyncio.to_thread(work)
 
 
 async def raw_message(frame: Frame) -> bytes:
@@ -22,6 +31,6 @@ async def message_structure(frame: Frame) -> mime.Structure:
     raw = await raw_message(frame)
     known = frame.structure
     if known is None or known.raw is not raw:
-        known = mime.structure(raw) if len(raw) <= _INLINE else await asyncio.to_thread(mime.structure, raw)
+        known = await beside_the_loop(len(raw), lambda: mime.structure(raw))
         frame.structure = known
     return known

@@ -184,9 +184,10 @@ def module_not_loaded(name: str, span: Span, module: str) -> Diagnostic:
     )
 
 
-def too_few_arguments(name: str, span: Span, missing: Iterable[str]) -> Diagnostic:
-    """Arguments are missing."""
-    return _error(f"{name} needs {listed(missing)}", span)
+def too_few_arguments(name: str, span: Span, missing: Iterable[str], taken_as_index: str = "") -> Diagnostic:
+    """Arguments are missing, perhaps because a list behind a variable was read as its index."""
+    hint = f'{taken_as_index} [ reads an element; for a list beside it write "${{{taken_as_index[1:]}}}" [...]'
+    return _error(f"{name} needs {listed(missing)}", span, hint if taken_as_index else None)
 
 
 def too_many_arguments(name: str, span: Span, most: int) -> Diagnostic:

@@ -20,7 +20,7 @@ MOST_PARTS = 1000
 _UNFOLD = re.compile(r"\r?\n(?=[ \t])")
 _PARAMETER = re.compile(r';\s*+([^\s=;"]++)\s*+=\s*+(?:"((?:[^"\\]|\\.)*+)"|([^\s;"]*+))', re.DOTALL)
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
-_NOT_BASE64 = re.compile(rb"[^A-Za-z0-9+/]")
+_NOT_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"))
 _LONGEST_HEADER = 1 << 16
 
 
@@ -189,7 +189,7 @@ class Structure:
         """Return the body of a part with its transfer encoding undone."""
         body = self.raw[part.body : part.end]
         if part.encoding == "base64":
-            digits = _NOT_BASE64.sub(b"", body)
+            digits = body.translate(None, _NOT_BASE64)
             return base64.b64decode(digits[: len(digits) - len(digits) % 4] + _tail(digits))
         return quopri.decodestring(body) if part.encoding == "quoted-printable" else body
 

@@ -70,7 +70,9 @@ class TrialHost(SessionHost):
         self.lines: list[str] = []
 
     async def close(self) -> None:
-        """End what a real callback began."""
+        """End what a real callback began, and let the message go."""
+        if self.session.transaction.message is not None:
+            self.session.transaction.message.close()
         if self._services.verifier is not None:
             await self._services.verifier.close()
         await self._services.resolver.close()

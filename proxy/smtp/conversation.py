@@ -129,8 +129,10 @@ class Conversation(SMTP):
         self.stream.drain()
 
     def cut(self) -> None:
-        """End the session at once, unless the message may already be the upstream's."""
-        if not self._committed and self._task is not None:
+        """End the session at once; where the message may already be the upstream's, after its answer."""
+        if self._committed:
+            self.stream.drain()
+        elif self._task is not None:
             self._task.cancel()
 
     # ------------------------------------------------------------ the session's task

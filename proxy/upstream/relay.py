@@ -209,6 +209,8 @@ class UpstreamRelay:
         if len(pools) > 1:
             log.error("recipients_of_different_upstreams", session=self._session.id)
             raise RelayFailed(replies.UPSTREAM_REFUSED_US)
+        if not pools:
+            raise RelayFailed(self._sender_refused or replies.UPSTREAM_LOST)
         unchanged = pools == {self._pool} and transaction.reverse_path is self._said_sender
         if unchanged and [path.raw for path in wanted] == [path.raw for path in self._accepted]:
             return

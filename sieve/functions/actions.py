@@ -102,6 +102,8 @@ async def ec_tarpit(frame: Frame, seconds: float, counter: str | None = None) ->
     A hold that would outlast the script's deadline ends one second before it, so that the actions behind it still run.
     """
     frame.count(NO_REPLY, counter)
-    held = min(seconds, frame.deadline - monotonic() - SPARE_SECONDS)
-    if held > 0:
-        await frame.host.tarpit(held)
+    longest = frame.deadline - monotonic() - SPARE_SECONDS
+    if longest > 0:
+        seconds = min(seconds, longest)
+    if seconds > 0:
+        await frame.host.tarpit(seconds)

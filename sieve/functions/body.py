@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from sieve import mime, reasons
-from sieve.content import message_structure
+from sieve.content import beside_the_loop, message_structure
 from sieve.library import Effect, Hash, sieve_function
 from sieve.phases import Need
 from sieve.runtime import Frame
@@ -44,18 +42,22 @@ async def body(
     them, `"44 3c 00"`, from `:offset` on.
     """
     message = await message_structure(frame)
-    if raw:
-        found = [message.body]
-    else:
-        kinds = ("text",) if content is None else tuple(kind.lower() for kind in content)
+    kinds = ("text",) if content is None else tuple(kind.lower() for kind in content)
+
+    def compared() -> tuple[str, ...]:
+        if raw:
+            return tuple(_shown([message.body], offset or 0, binary=binary))
         parts = [part for part in message.leaves() if _is_of(part, kinds)]
-        if not binary:
-            return tuple(message.text(part) for part in parts)
-        found = [message.decoded(part) for part in parts]
-    start = offset or 0
-    if binary:
-        return tuple(each[start:].hex(" ") for each in found)
-    return tuple(each[start:].decode("utf-8", "surrogateescape") for each in found)
+        if binary:
+            return tuple(_shown([message.decoded(part) for part in parts], offset or 0, binary=True))
+        return tuple(message.text(part) for part in parts)
+
+    return await beside_the_loop(len(message.raw), compared)
+
+
+def _shown(found: list[bytes], start: int, *, binary: bool) -> list[str]:
+    """Return bytes from an offset on as text, or in hexadecimal."""
+    return [each[start:].hex(" ") if binary else each[start:].decode("utf-8", "surrogateescape") for each in found]
 
 
 def _is_of(part: mime.Part, kinds: tuple[str, ...]) -> bool:
@@ -93,5 +95,5 @@ async def disclaimer_add(frame: Frame, hash_: Hash) -> None:
     """
     plain, html = as_text(hash_.get("plain", "")), as_text(hash_.get("html", ""))
     message = await message_structure(frame)
-    changed = await asyncio.to_thread(mime.with_text, message, plain, html)
+    changed = await beside_the_loop(len(message.raw), lambda: mime.with_text(message, plain, html))
     frame.host.edits.replace_body(changed)

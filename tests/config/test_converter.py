@@ -210,7 +210,7 @@ rule_lists = st.lists(st.tuples(networks, properties), max_size=5).map(
 )
 
 
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(rule_lists)
 def test_any_rules_in_written_order_mean_the_same_as_peers(
     tmp_path_factory: pytest.TempPathFactory, rules: str

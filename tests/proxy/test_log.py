@@ -14,6 +14,12 @@ from hypothesis import strategies as st
 from proxy.log import configure, get_logger, printable
 
 
+def written(stream: io.StringIO) -> str:
+    """Return what was logged, once the log's thread has written it."""
+    structlog.get_config()["logger_factory"]._file.close()
+    return stream.getvalue()
+
+
 @pytest.fixture
 def lines() -> Iterator[io.StringIO]:
     stream = io.StringIO()
@@ -24,7 +30,7 @@ def lines() -> Iterator[io.StringIO]:
 
 def test_an_event_is_one_line_of_json(lines: io.StringIO) -> None:
     get_logger().info("session", client="192.0.2.1", seconds=0.5, recipients=["a", "b"])
-    (line,) = lines.getvalue().splitlines()
+    (line,) = written(lines).splitlines()
     event = json.loads(line)
     assert event.pop("timestamp").endswith("Z")
     assert event == {
@@ -38,14 +44,15 @@ def test_an_event_is_one_line_of_json(lines: io.StringIO) -> None:
 
 def test_no_byte_of_a_field_leaves_its_line_or_reaches_a_terminal(lines: io.StringIO) -> None:
     get_logger().info("x", text='a\r\n{"event":"forged"}\x1b[31m\x9b\u2028\udcff\0', odd=object)
-    assert lines.getvalue().count("\n") == 1
-    assert all(" " <= char <= "~" for char in lines.getvalue().rstrip("\n"))
-    assert json.loads(lines.getvalue())["text"].startswith("a\r\n")
+    line = written(lines)
+    assert line.count("\n") == 1
+    assert all(" " <= char <= "~" for char in line.rstrip("\n"))
+    assert json.loads(line)["text"].startswith("a\r\n")
 
 
 def test_an_exception_is_told_in_the_same_line(lines: io.StringIO) -> None:
     get_logger().error("command_failed", exc_info=RuntimeError("why\nnot"))
-    (line,) = lines.getvalue().splitlines()
+    (line,) = written(lines).splitlines()
     assert "RuntimeError: why\nnot" in json.loads(line)["exception"]
 
 
@@ -54,9 +61,9 @@ def test_what_is_below_the_level_is_not_written() -> None:
     configure(stream, level=50)
     try:
         get_logger().error("quiet")
+        assert written(stream) == ""
     finally:
         structlog.reset_defaults()
-    assert stream.getvalue() == ""
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from proxy.app import ConfigurationRejected, load, load_service
 from proxy.worker import Worker
 from tests.proxy.stage import ALICE, BOB, CAROL, LETTER, settled
 from tests.support.conversation import Conversation
-from tests.support.exchanger import Act, Exchanger, Step, says
+from tests.support.exchanger import Act, Exchanger, Step, is_silent, says
 
 ACCEPTED = "250 2.0.0 Ok: queued as 000001"
 SENDER_OK = "250 2.1.0 Sender OK"
@@ -347,8 +347,8 @@ async def test_a_validator_that_breaks_down_defers_or_accepts_as_it_is_told(
 async def test_a_script_that_passes_its_deadline_defers_or_accepts_as_it_is_told(
     tmp_path: Path, on_error: str, reply: str
 ) -> None:
-    house = House(tmp_path, 1).scripts(
-        f'on_error = "{on_error}"', "script_timeout = 0.1", mailfrom_phase1="ec_tarpit 60;\n"
-    )
-    async with client_of(house) as client:
-        assert await client.ask(f"MAIL FROM:<{ALICE}>") == reply
+    async with Exchanger(script={Step.RCPT: is_silent()}) as exchanger:
+        house = House(tmp_path, 1, exchanger.port).callback()
+        house.scripts(f'on_error = "{on_error}"', "script_timeout = 0.1", mailfrom_phase1=CUSTOMERS)
+        async with client_of(house) as client:
+            assert await client.ask(f"MAIL FROM:<{ALICE}>") == reply

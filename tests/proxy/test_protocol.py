@@ -167,13 +167,22 @@ async def test_a_web_browser_is_sent_away(request_line: str) -> None:
 
 @pytest.mark.parametrize(
     "line",
-    [b"NOOP\n", b"NOOP\r\r\n", b"NO\rOP\r\n", b"\rNOOP\r\n", b"NOOP\0\r\n", b"MAIL FROM:<a\0@b.test>\r\n", b"\n"],
+    [b"NOOP\n", b"NOOP\r\r\n", b"NO\rOP\r\n", b"\rNOOP\r\n", b"\n"],
 )
-async def test_a_command_with_a_bare_line_break_or_nul_is_refused(line: bytes) -> None:
+async def test_a_command_with_a_bare_line_break_is_refused(line: bytes) -> None:
     async with serving() as stage:
         client = await stage.conversation()
         await client.send_raw(line)
         assert await client.reply() == BARE
+        assert await client.ask("NOOP") == "250 2.0.0 OK"
+
+
+@pytest.mark.parametrize("line", [b"NOOP\0\r\n", b"MAIL FROM:<a\0@b.test>\r\n", b"\0\r\n"])
+async def test_a_command_with_a_nul_is_refused(line: bytes) -> None:
+    async with serving() as stage:
+        client = await stage.conversation()
+        await client.send_raw(line)
+        assert await client.reply() == "500 5.5.2 Syntax error"
         assert await client.ask("NOOP") == "250 2.0.0 OK"
 
 
@@ -425,7 +434,7 @@ async def test_what_ends_a_transaction_ends_it_upstream_and_keeps_the_connection
 
 
 @pytest.mark.parametrize("leave", ["close", "abort"])
-@pytest.mark.parametrize("size", [0, 100, 300_000])
+@pytest.mark.parametrize("size", [0, 100, 3_000_000])
 async def test_a_client_that_leaves_in_the_message_leaves_nothing_upstream(leave: str, size: int) -> None:
     async with Exchanger() as upstream, serving(upstream) as stage:
         client = await stage.greeted()
@@ -547,7 +556,7 @@ async def test_a_discarded_sender_is_accepted_and_the_upstream_never_hears_of_it
 
 async def test_a_discarded_recipient_is_accepted_and_the_others_get_the_mail() -> None:
     async def judge(session: object) -> Verdict:
-        return Verdict(discard=session.current_recipient.text == BOB)  # type: ignore[attr-defined]
+        return Verdict(discard=session.current_recipient.path.text == BOB)  # type: ignore[attr-defined]
 
     async with Exchanger() as upstream, serving(upstream, Rule(Phase.RCPTTO, judge)) as stage:
         client = await stage.greeted()

@@ -233,12 +233,26 @@ async def test_giving_up_a_reply_breaks_the_wire() -> None:
         assert peer.wire.broken == "given up"
 
 
+def never() -> asyncio.Future[Reply]:
+    """Return a reply that does not come."""
+    return asyncio.get_running_loop().create_future()
+
+
+async def test_the_wait_for_room_ends_with_a_reply_that_came_first() -> None:
+    async with connected() as peer:
+        peer.wire.transport.set_write_buffer_limits(high=1024)
+        (early,) = peer.wire.send(b"x" * 20_000_000)
+        peer.says(b"552 enough\r\n")
+        await peer.wire.drain(BOUND, early)
+        assert early.result() == Reply(552, (b"enough",))
+
+
 async def test_drain_waits_until_the_peer_reads() -> None:
     async with connected() as peer:
         peer.wire.transport.set_write_buffer_limits(high=1024)
         block = b"x" * 8_000_000
         peer.wire.write(block)
-        draining = asyncio.get_running_loop().create_task(peer.wire.drain(BOUND))
+        draining = asyncio.get_running_loop().create_task(peer.wire.drain(BOUND, never()))
         assert await peer.hears(len(block)) == block
         async with asyncio.timeout(BOUND):
             await draining
@@ -250,7 +264,7 @@ async def test_a_peer_that_does_not_read_in_time_breaks_the_wire() -> None:
         peer.wire.transport.set_write_buffer_limits(high=1024)
         peer.wire.write(b"x" * 20_000_000)
         with pytest.raises(TimeoutError):
-            await peer.wire.drain(0.01)
+            await peer.wire.drain(0.01, never())
         assert peer.wire.broken == "the peer does not read"
 
 
@@ -260,7 +274,7 @@ async def test_a_peer_that_goes_ends_the_wait_for_room() -> None:
         peer.wire.write(b"x" * 20_000_000)
         reset(peer.writer)
         with pytest.raises(WireBroken, match=r"^reset by the peer$"):
-            await peer.wire.drain(BOUND)
+            await peer.wire.drain(BOUND, never())
 
 
 async def test_an_aborted_wire_sends_nothing_more() -> None:
@@ -270,7 +284,7 @@ async def test_an_aborted_wire_sends_nothing_more() -> None:
         peer.wire.abort("aborted")
         peer.wire.write(b"\r\n.\r\n")
         with pytest.raises(WireBroken, match=r"^aborted$"):
-            await peer.wire.drain(BOUND)
+            await peer.wire.drain(BOUND, never())
         assert await _all_that_came(peer.reader.read) == b""
 
 

@@ -54,7 +54,7 @@ async def test_stopping_now_waits_all_the_same_for_a_message_that_is_upstream() 
             await asyncio.sleep(0)
         gate.set()
         assert await client.reply() == "250 done"
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(3):
             await stopping
 
 

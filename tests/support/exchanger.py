@@ -16,12 +16,8 @@ from types import TracebackType
 from typing import Self
 
 from tests.support.conversation import reset, unstuffed
+from tests.support.inbox import END, Gone, Inbox
 from tests.support.waiting import BOUND
-
-END = b"\r\n.\r\n"
-"""Line end, dot, line end; the first of them is part of the content."""
-
-BLOCK = 64 * 1024
 
 
 class Step(Enum):
@@ -148,50 +144,6 @@ class Dialogue:
         reset(self.writer)
 
 
-class _Gone(Exception):
-    """The connection ended."""
-
-
-class _Inbox:
-    """What the client has sent and nobody has read yet, as bytes."""
-
-    def __init__(self, reader: asyncio.StreamReader) -> None:
-        self._reader = reader
-        self._unread = bytearray()
-
-    async def line(self) -> bytes:
-        """Return the next line with its line end."""
-        while (at := self._unread.find(b"\n")) < 0:
-            await self.more()
-        return self.take(at + 1)
-
-    async def more(self) -> bytes:
-        """Wait for the next block and append it to what is unread."""
-        block = await self._reader.read(BLOCK)
-        if not block:
-            raise _Gone
-        self._unread += block
-        return block
-
-    def take(self, count: int) -> bytes:
-        """Return the first `count` unread bytes, or all, as read."""
-        taken = bytes(self._unread[:count])
-        del self._unread[:count]
-        return taken
-
-    def find_end(self, start: int) -> int:
-        """Return where `END` begins, looking from `start`; -1 if it has not come."""
-        return self._unread.find(END, max(0, start))
-
-    def __len__(self) -> int:
-        """Count the unread bytes."""
-        return len(self._unread)
-
-    def put_back(self, first: bytes) -> None:
-        """Make these the next unread bytes."""
-        self._unread[:0] = first
-
-
 class Exchanger:
     """A scripted SMTP server on one loopback address.
 
@@ -298,12 +250,12 @@ class Exchanger:
         writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         dialogue = Dialogue(writer, writer.get_extra_info("peername"))
         self.dialogues.append(dialogue)
-        inbox = _Inbox(reader)
+        inbox = Inbox(reader)
         try:
             await self._do(dialogue, Step.BANNER)
             while True:
                 await self._command(dialogue, self._line(await inbox.line()), inbox)
-        except (_Gone, ConnectionError, asyncio.CancelledError):
+        except (Gone, ConnectionError, asyncio.CancelledError):
             pass  # each is an end that tests ask for; a cancelled handler is one that `stop` ends
         finally:
             dialogue.ended = True
@@ -311,7 +263,7 @@ class Exchanger:
             self._handlers.discard(handler)
             await self._note()
 
-    async def _command(self, dialogue: Dialogue, command: str, inbox: _Inbox) -> None:
+    async def _command(self, dialogue: Dialogue, command: str, inbox: Inbox) -> None:
         dialogue.commands.append(command)
         step = _step(command)
         if step is Step.MAIL:
@@ -332,7 +284,7 @@ class Exchanger:
             await self._take_content(dialogue, inbox)
             dialogue.in_transaction = False
 
-    async def _take_content(self, dialogue: Dialogue, inbox: _Inbox) -> None:
+    async def _take_content(self, dialogue: Dialogue, inbox: Inbox) -> None:
         inbox.put_back(b"\r\n")  # so that a dot which is the first line ends an empty message
         limit, looked = self.content_limit, 0
         while True:
@@ -375,7 +327,7 @@ class Exchanger:
         if act.after is After.RESET:
             dialogue.reset()
         if act.after is not After.GO_ON:
-            raise _Gone
+            raise Gone
         return act.reply
 
     def _out_of_order(self, dialogue: Dialogue, step: Step) -> Act | None:
