@@ -10,7 +10,7 @@ import asyncio
 import itertools
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from aiosmtpd.smtp import Envelope as AiosmtpdEnvelope
 from aiosmtpd.smtp import Session as AiosmtpdSession
@@ -32,6 +32,8 @@ class Path:
     raw: bytes
     local_part: str
     domain: str
+    parameters: dict[str, str | None] = field(default_factory=dict, compare=False, repr=False)
+    """Those of RCPT that go upstream with it."""
 
     @property
     def text(self) -> str:
@@ -47,6 +49,8 @@ class Recipient:
     """A forward-path that the client was told is accepted, and where its mail really goes."""
 
     path: Path
+    parameters: dict[str, str | None] = field(default_factory=dict)
+    """Of RCPT, as they came (RFC 3461)."""
     relayed: bool = True
     """False where policy discarded it."""
     target: Path | None = None
@@ -54,8 +58,12 @@ class Recipient:
 
     @property
     def destination(self) -> Path:
-        """The forward-path that the upstream hears."""
-        return self.target or self.path
+        """The forward-path that the upstream hears, with its parameters."""
+        return (
+            replace(self.target or self.path, parameters=self.parameters)
+            if self.parameters
+            else self.target or self.path
+        )
 
 
 class Transaction(AiosmtpdEnvelope):

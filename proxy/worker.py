@@ -32,6 +32,9 @@ log = get_logger()
 WARM_SECONDS = 2.0
 """Clients are let in when the upstreams have answered our EHLO, or after so long: ours offers what they carry."""
 
+DRAIN_SECONDS = 20.0
+"""For sessions to finish what is under way when Ringback stops; who stalls in a message is not waited for."""
+
 DRAIN_GRACE = 5.0
 """Seconds beyond the longest wait for the upstream before a session that does not end is cut."""
 
@@ -126,10 +129,13 @@ class Worker:
         self.front.stopping = True
         log.info("stopping", sessions=len(self._sessions), now=now)
         for conversation in tuple(self.front.live):
-            (conversation.cut if now else conversation.drain)()
-        seconds = 0.0 if again else self._core.body_timeout + DRAIN_GRACE
-        if not await self._sessions.wait(seconds):
-            await self._sessions.cancel()
+            conversation.drain()
+        if not again and not await self._sessions.wait(0.0 if now else DRAIN_SECONDS):
+            # Those that have not come to our dot by now are cut: their clients keep the message.
+            for conversation in tuple(self.front.live):
+                conversation.cut()
+            await self._sessions.wait(self._core.body_timeout + DRAIN_GRACE)
+        await self._sessions.cancel()
         if again:
             return
         if self._services.verifier is not None:

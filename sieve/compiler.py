@@ -71,6 +71,7 @@ def compile_script(
         phase=phase,
         needs=checked.needs & (PROVIDES[phase] | Need.ENVELOPE_FROM | Need.ENVELOPE_TO),
         effects=frozenset(checked.effects),
+        calls=frozenset(bound.function.name for bound in checked.calls.values()),
         is_async=body.waits,
         settings=settings,
         span=tree.span,

@@ -151,6 +151,7 @@ class _Reader:
                 return end
             if len(self.parts) >= MOST_PARTS:
                 self._open.clear()
+                self.is_valid = False
                 return end
             part.children += 1
             return self._begin(end, part.depth + 1)

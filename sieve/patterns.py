@@ -60,7 +60,7 @@ def _options(*, ignore_case: bool) -> Any:
     return options
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=256)
 def linear_pattern(pattern: str, *, ignore_case: bool = False) -> Pattern:
     """Compile a regular expression for RE2.
 
@@ -79,7 +79,7 @@ def linear_pattern(pattern: str, *, ignore_case: bool = False) -> Pattern:
 _GLOB = re.compile(r"\\(.)|([*?])", re.DOTALL)
 
 
-@functools.lru_cache(maxsize=1024)
+@functools.lru_cache(maxsize=256)
 def glob_pattern(glob: str, *, ignore_case: bool = False) -> Pattern:
     r"""Compile a `:matches` pattern: `*`, `?`, and `\` before a character that stands for itself (RFC 5228, 2.7.1)."""
     parts, at = ["(?s)\\A"], 0

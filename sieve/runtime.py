@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
 from types import MappingProxyType
-from typing import Any, TypeAlias, cast
+from typing import Any, NoReturn, TypeAlias, cast
 
 from config.diagnostics import Source, Span
 from sieve import reasons
@@ -21,7 +21,7 @@ from sieve.library import Effect
 from sieve.mime import Structure
 from sieve.phases import Need, Phase
 from sieve.settings import ErrorMode, ScriptSettings
-from sieve.values import ScriptError, Value
+from sieve.values import ScriptError, Value, flat
 
 NO_REPLY = 250
 FAILED_CODE = 451
@@ -36,7 +36,7 @@ class Fault(Exception):
         """Keep place and reason; a fatal one ends the script in every error mode."""
         super().__init__(reason)
         self.span = span
-        self.reason = reason
+        self.reason = flat(reason)  # it may quote a value, and goes to the log
         self.fatal = fatal
 
 
@@ -131,7 +131,7 @@ class Frame:
     def count(self, code: int, counter: str | None) -> None:
         """Increase an operator's counter of this phase; its name is the place of the statement unless one is given."""
         name = counter if counter is not None else f"{self.at.source.name}:{self.at.line}"
-        self.host.count(f"{self.phase.value}:{name}", code)
+        self.host.count(f"{self.phase.value}:{flat(name)}", code)
 
     def survive(self, error: Exception, span: Span) -> None:
         """Record a run-time error and go on behind its statement, if the error mode is `continue`.
@@ -166,7 +166,9 @@ def sync_block(steps: tuple[Step, ...]) -> Callable[[Frame], bool]:
         frame.steps -= count
         for step, _, span in steps:
             try:
-                check_budget(frame, span)
+                frame.at = span
+                if frame.steps < 0 or monotonic() > frame.deadline:
+                    give_up(frame)
                 if step(frame):
                     return True
             except Exception as error:  # noqa: BLE001 - every failure of a function is a run-time error of the script
@@ -184,7 +186,9 @@ def async_block(steps: tuple[Step, ...]) -> Callable[[Frame], Any]:
         frame.steps -= count
         for step, waits, span in steps:
             try:
-                check_budget(frame, span)
+                frame.at = span
+                if frame.steps < 0 or monotonic() > frame.deadline:
+                    give_up(frame)
                 if await step(frame) if waits else step(frame):
                     return True
             except Exception as error:  # noqa: BLE001 - every failure of a function is a run-time error of the script
@@ -194,17 +198,15 @@ def async_block(steps: tuple[Step, ...]) -> Callable[[Frame], Any]:
     return run
 
 
-def check_budget(frame: Frame, span: Span) -> None:
-    """Look at the step budget and the clock before a statement, and note where the run is.
+def give_up(frame: Frame) -> NoReturn:
+    """End a run that has spent a budget, its steps or its time.
 
     Raises:
-        Fault: one is spent.
+        Fault: always; nothing of the script runs any more.
     """
-    frame.at = span
-    if frame.steps < 0:
-        raise Fault(span, reasons.too_many_steps(frame.settings.limits.steps), fatal=True)
-    if monotonic() > frame.deadline:
-        raise Fault(span, reasons.too_slow(frame.settings.limits.seconds), fatal=True)
+    limits = frame.settings.limits
+    reason = reasons.too_many_steps(limits.steps) if frame.steps < 0 else reasons.too_slow(limits.seconds)
+    raise Fault(frame.at, reason, fatal=True) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +219,8 @@ class Script:
     """What content it reads or changes: the relay must have it before the script runs."""
     effects: frozenset[Effect]
     """What its functions change."""
+    calls: frozenset[str]
+    """The functions that it can call, by name; what an included script calls is not among them."""
     is_async: bool
     """Whether a run can wait."""
     settings: ScriptSettings
@@ -253,9 +257,8 @@ class Script:
         return frame.outcome()
 
     async def _bounded(self, frame: Frame) -> None:
-        limit = self.settings.limits.seconds
         try:
-            async with asyncio.timeout(limit):
+            async with asyncio.timeout(self.settings.limits.seconds):
                 await self.body(frame)
         except TimeoutError:
-            raise Fault(frame.at, reasons.too_slow(limit), fatal=True) from None
+            give_up(frame)

@@ -1,10 +1,14 @@
 """What MAIL and RCPT may carry, and what is answered to commands that are not offered.
 
-The grammar is `address`'s; here stands what this server makes of it: SIZE (RFC 1870), BODY (RFC 6152), SMTPUTF8
-(RFC 6531), and what the operator allows.
+The grammar is `address`'s; here stands which parameters this server takes, with the form of their values, and what the
+operator allows. A parameter goes upstream as it came (ENVID and ORCPT are case-sensitive).
 """
 
 from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 from proxy import replies
 from proxy.replies import Reply
@@ -12,28 +16,49 @@ from proxy.session import Path
 from proxy.settings import CoreOptions
 from proxy.smtp.address import BadParameter, BadPath, parse_argument
 
-_BODIES = frozenset({"7BIT", "8BITMIME"})
+
+@dataclass(frozen=True, slots=True)
+class _Parameter:
+    """A parameter: the form of its value (None: it has none), and the extension that the upstream must carry."""
+
+    form: re.Pattern[str] | None
+    extension: str = ""
+
+
+_XTEXT = r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})"
+_OF_MAIL: dict[str, _Parameter] = {
+    "SIZE": _Parameter(re.compile(r"[0-9]{1,20}")),  # RFC 1870
+    "BODY": _Parameter(re.compile(r"7BIT|8BITMIME", re.IGNORECASE)),  # RFC 6152
+    "SMTPUTF8": _Parameter(None),  # RFC 6531
+    "RET": _Parameter(re.compile(r"FULL|HDRS", re.IGNORECASE), "DSN"),  # RFC 3461 section 4.3
+    "ENVID": _Parameter(re.compile(f"{_XTEXT}{{1,100}}"), "DSN"),  # RFC 3461 section 4.4
+}
+_NOTIFY = r"NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY)){0,2}"
+_OF_RCPT: dict[str, _Parameter] = {
+    "NOTIFY": _Parameter(re.compile(_NOTIFY, re.IGNORECASE), "DSN"),  # RFC 3461 section 4.1
+    "ORCPT": _Parameter(re.compile(r"[A-Za-z0-9-]{1,20};[!-<>-~\x80-\U0010ffff]{1,500}"), "DSN"),  # RFC 3461 4.2, 6533
+}
 _KNOWN_ELSEWHERE = frozenset({"AUTH", "BDAT", "EXPN", "ETRN", "TURN", "SEND", "SOML", "SAML"})
 _HTTP = frozenset({"GET", "POST", "CONNECT", "HEAD", "PUT", "OPTIONS"})
-_MOST_DIGITS = 20
-"""Of SIZE's value (RFC 1870 section 4)."""
-
 Parameters = dict[str, str | None]
 
 
-def sender_of(argument: bytes, options: CoreOptions) -> tuple[Path, Parameters] | Reply:
-    """Read MAIL's argument: the reverse-path and the parameters, or why it is refused."""
+def sender_of(argument: bytes, options: CoreOptions, carried: frozenset[str]) -> tuple[Path, Parameters] | Reply:
+    """Read MAIL's argument: the reverse-path and the parameters, or why it is refused.
+
+    `carried` are the EHLO keywords of the upstreams: a parameter that they cannot take is not taken here either.
+    """
     try:
         path, parameters = parse_argument(argument, b"FROM:")
     except BadPath:
         return replies.SENDER_SYNTAX
     except BadParameter:
         return replies.BAD_PARAMETER
-    refused = _unwanted(path, parameters, options)
+    refused = _unwanted(path, parameters, options, carried)
     return (path, parameters) if refused is None else refused
 
 
-def _unwanted(path: Path, parameters: Parameters, options: CoreOptions) -> Reply | None:
+def _unwanted(path: Path, parameters: Parameters, options: CoreOptions, carried: frozenset[str]) -> Reply | None:
     """Return why a reverse-path, or a parameter, that is well formed is not taken here."""
     if not path.raw.isascii() and "SMTPUTF8" not in parameters:
         return replies.NEEDS_SMTPUTF8
@@ -42,24 +67,27 @@ def _unwanted(path: Path, parameters: Parameters, options: CoreOptions) -> Reply
     bare = path.raw and not path.domain  # postmaster without a domain is granted to RCPT alone (RFC 5321 4.1.1.3)
     if bare or (path.domain.startswith("[") and not options.allow_ip_literal):
         return replies.SENDER_SYNTAX
-    if not all(_is_offered(name, value) for name, value in parameters.items()):
+    if not all(_fits(_OF_MAIL, carried, name, value) for name, value in parameters.items()):
         return replies.BAD_PARAMETER
     if options.max_message_size and int(parameters.get("SIZE") or 0) > options.max_message_size:
         return replies.TOO_BIG
     return None
 
 
-def _is_offered(name: str, value: str | None) -> bool:
-    """Whether a parameter of MAIL is one that we know, with a value that it can have."""
-    if name == "SIZE":
-        return value is not None and value.isascii() and value.isdecimal() and len(value) <= _MOST_DIGITS
-    if name == "BODY":
-        return value is not None and value.upper() in _BODIES
-    return name == "SMTPUTF8" and value is None
+def _fits(known: Mapping[str, _Parameter], carried: frozenset[str], name: str, value: str | None) -> bool:
+    """Whether a parameter is one that we know, that the upstreams take, and with a value that it can have."""
+    parameter = known.get(name)
+    if parameter is None or (parameter.extension and parameter.extension not in carried):
+        return False
+    if parameter.form is None:
+        return value is None
+    return value is not None and parameter.form.fullmatch(value) is not None
 
 
-def recipient_of(argument: bytes, options: CoreOptions, *, utf8: bool) -> Path | Reply:
-    """Read RCPT's argument: the forward-path, or why it is refused. No parameters are offered."""
+def recipient_of(
+    argument: bytes, options: CoreOptions, carried: frozenset[str], *, utf8: bool
+) -> tuple[Path, Parameters] | Reply:
+    """Read RCPT's argument: the forward-path and the parameters, or why it is refused."""
     try:
         path, parameters = parse_argument(
             argument, b"TO:", default_domain=options.domain_for_unqualified_recipient_addresses
@@ -70,9 +98,9 @@ def recipient_of(argument: bytes, options: CoreOptions, *, utf8: bool) -> Path |
         return replies.BAD_PARAMETER
     if not path.raw or (path.domain.startswith("[") and not options.allow_ip_literal):
         return replies.RECIPIENT_SYNTAX
-    if parameters:
+    if not all(_fits(_OF_RCPT, carried, name, value) for name, value in parameters.items()):
         return replies.BAD_PARAMETER
-    return path if utf8 or path.raw.isascii() else replies.NEEDS_SMTPUTF8
+    return (path, parameters) if utf8 or path.raw.isascii() else replies.NEEDS_SMTPUTF8
 
 
 def path_context(prefix: str, path: Path) -> dict[str, str]:

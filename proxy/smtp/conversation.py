@@ -156,6 +156,8 @@ class Conversation(SMTP):
             reason = "shutdown"
         except asyncio.CancelledError:
             reason = "client gone" if self.stream.lost else "shutdown"
+            if not self.stream.lost:
+                self._say(replies.SHUTTING_DOWN)
             raise
         finally:
             self._end_transaction()

@@ -30,7 +30,7 @@ class SmtpProtocol(Conversation):
             return answer
         options = self.session.options
         offered = [b"PIPELINING", b"ENHANCEDSTATUSCODES", b"SIZE %d" % options.max_message_size]
-        offered += [name.encode() for name in ("8BITMIME", "SMTPUTF8") if name in self.front.capabilities()]
+        offered += [name.encode() for name in ("8BITMIME", "SMTPUTF8", "DSN") if name in self.front.capabilities()]
         if self.entrance.certificate is not None and self.session.ssl is None:
             offered.append(b"STARTTLS")
         return Reply(250, (options.hostname.encode(), *self._chosen(offered)))
@@ -84,7 +84,7 @@ class SmtpProtocol(Conversation):
             return replies.TOO_MANY_MESSAGES
         if session.options.require_ehlo and self.state is State.CONNECTED:
             return replies.EHLO_FIRST
-        parsed = sender_of(argument, session.options)
+        parsed = sender_of(argument, session.options, self.front.capabilities())
         if isinstance(parsed, Reply):
             return parsed
         path, parameters = parsed
@@ -111,14 +111,15 @@ class SmtpProtocol(Conversation):
         """RCPT TO (RFC 5321 section 4.1.1.3)."""
         session = self.session
         transaction = session.transaction
-        path = recipient_of(argument, session.options, utf8=transaction.smtp_utf8)
-        if isinstance(path, Reply):
-            return path
+        parsed = recipient_of(argument, session.options, self.front.capabilities(), utf8=transaction.smtp_utf8)
+        if isinstance(parsed, Reply):
+            return parsed
+        path, parameters = parsed
         if self._full(transaction):
             return replies.TOO_MANY_RECIPIENTS
         if not admits(session.options, session, path):
             return replies.RELAYING_DENIED
-        recipient = session.current_recipient = Recipient(path)
+        recipient = session.current_recipient = Recipient(path, parameters)
         transaction.context |= path_context("rcptto", path)
         answer = await self._judge_recipient(recipient)
         if answer.accepted:

@@ -10,7 +10,7 @@ and only where every recipient is accepted again does the transaction go on.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from proxy import replies
 from proxy.log import get_logger, printable
@@ -122,7 +122,7 @@ class UpstreamRelay:
         if (unfit := _unfit(wire, transaction)) is not None:
             self._release()
             return unfit
-        mail = b"MAIL FROM:<%b>%b\r\n" % (transaction.reverse_path.raw, _parameters(wire, transaction))
+        mail = _command(wire, b"MAIL FROM", transaction.reverse_path, transaction.parameters)
         paths = [*self._accepted, path] if path is not None else self._accepted
         mail_answer, answers = await self._say(wire, mail, paths)
         if not mail_answer.accepted:
@@ -145,7 +145,7 @@ class UpstreamRelay:
         """Send the envelope, in one write where the upstream takes that, and return the answers."""
         policy = self._policy
         if "pipelining" in wire.extensions:
-            rcpts = b"".join(b"RCPT TO:<%b>\r\n" % path.raw for path in paths)
+            rcpts = b"".join(_command(wire, b"RCPT TO", path, path.parameters) for path in paths)
             to_mail, *to_rcpts = wire.send(mail + rcpts, replies=1 + len(paths))
             mail_answer = await self._read(wire, to_mail, policy.mailfrom_timeout)
             return mail_answer, [await self._read(wire, each, policy.rcptto_timeout) for each in to_rcpts]
@@ -156,7 +156,7 @@ class UpstreamRelay:
         return mail_answer, [await self._rcpt(wire, path) for path in paths]
 
     async def _rcpt(self, wire: Wire, path: Path) -> Reply:
-        (to_rcpt,) = wire.send(b"RCPT TO:<%b>\r\n" % path.raw)
+        (to_rcpt,) = wire.send(_command(wire, b"RCPT TO", path, path.parameters))
         return await self._read(wire, to_rcpt, self._policy.rcptto_timeout)
 
     @property
@@ -364,13 +364,25 @@ def _unfit(wire: Wire, transaction: Transaction) -> Reply | None:
     return None
 
 
-def _parameters(wire: Wire, transaction: Transaction) -> bytes:
-    """Return MAIL's parameters as the client gave them, less those that the upstream does not know."""
-    given = transaction.parameters
-    if not given:
-        return b""
-    known = {"SIZE": "size", "BODY": "8bitmime", "SMTPUTF8": "smtputf8"}
-    words = [
-        name if value is None else f"{name}={value}" for name, value in given.items() if known[name] in wire.extensions
-    ]
-    return "".join(f" {word}" for word in words).encode()
+_CARRIED_BY = {
+    "SIZE": "size",
+    "BODY": "8bitmime",
+    "SMTPUTF8": "smtputf8",
+    "RET": "dsn",
+    "ENVID": "dsn",
+    "NOTIFY": "dsn",
+    "ORCPT": "dsn",
+}
+"""The extension that the upstream must have for a parameter to go on to it."""
+
+
+def _command(wire: Wire, verb: bytes, path: Path, parameters: Mapping[str, str | None]) -> bytes:
+    """Return MAIL or RCPT with the parameters as the client gave them, less those that the upstream does not know."""
+    if not parameters:
+        return b"%b:<%b>\r\n" % (verb, path.raw)
+    words = "".join(
+        f" {name}" if value is None else f" {name}={value}"
+        for name, value in parameters.items()
+        if _CARRIED_BY[name] in wire.extensions
+    )
+    return b"%b:<%b>%b\r\n" % (verb, path.raw, words.encode())

@@ -52,6 +52,7 @@ def test_what_does_not_fit_a_line_stands_an_item_a_line() -> None:
 def test_a_bracket_that_was_opened_over_lines_stays_so() -> None:
     assert format_text("l = (\na b )\n") == "l = (\n  a\n  b\n)\n"
     assert format_text("l = ( a\nb )\n") == "l = ( a b )\n"
+    assert format_text("l = ( x [\na = b ] )\n") == "l = (\n  x [\n    a = b\n  ]\n)\n"
 
 
 def test_what_belongs_to_an_address_stays_on_its_line() -> None:
@@ -122,6 +123,10 @@ def test_every_comment_is_kept_before_or_behind_what_it_was_written_to() -> None
         # the last
         """
     )
+
+
+def test_a_comment_behind_several_statements_belongs_to_the_last() -> None:
+    assert format_text("a = 1 b = 2 # c\n") == "a = 1\nb = 2  # c\n"
 
 
 def test_strings_are_kept_to_the_letter() -> None:

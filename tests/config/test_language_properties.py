@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from config import load, render
+from config import errors, load, render
 from config.diagnostics import Source, Span
 from config.findings import MOST_ERRORS, Findings
 from config.formatter import Unformattable, comments_of, format_text, format_tree
@@ -175,6 +175,22 @@ def test_a_hostile_mebibyte_gives_an_error_and_is_read_no_further_than_its_cap(
     assert scanned <= 2 * MOST_TOKENS + 100
 
 
+def test_after_the_last_error_that_is_kept_nothing_more_is_looked_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_up = 0
+
+    def counted(word: str, known: object) -> None:
+        nonlocal looked_up
+        looked_up += 1
+
+    monkeypatch.setattr(errors, "closest", counted)
+    path = tmp_path / "main.conf"
+    path.write_text("unheard_of = 1\n" * 1000, encoding="utf-8")
+    assert len(load(path, SCHEMA).diagnostics) == MOST_ERRORS
+    assert looked_up == MOST_ERRORS
+
+
 def test_a_bracket_that_is_left_open_costs_no_second_reading_at_each_level(monkeypatch: pytest.MonkeyPatch) -> None:
     scanned = 0
     scan = Lexer._scan
@@ -185,7 +201,7 @@ def test_a_bracket_that_is_left_open_costs_no_second_reading_at_each_level(monke
         return scan(self)
 
     monkeypatch.setattr(Lexer, "_scan", counted)
-    text = "a = [\n" + "b = [\n" * 30 + "c = d\n" * 3000
+    text = "a = [ k = v\n" * 30 + "c = d\n" * 3000
     findings = Findings()
     parse(Source("deep", text), findings)
     assert findings.errors > 0

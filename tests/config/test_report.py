@@ -83,6 +83,7 @@ def test_the_same_mistake_at_the_same_place_is_kept_once() -> None:
     findings.add(Diagnostic("wrong", at(0, 2)))
     findings.add(Diagnostic("wrong", at(1, 2)))
     assert [str(found.span) for found in findings] == ["site.conf:1:1", "site.conf:1:2"]
+    assert findings.errors == 2
 
 
 def test_errors_are_capped_and_warnings_beside_them_kept() -> None:

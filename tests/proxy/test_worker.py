@@ -80,4 +80,4 @@ async def test_stopping_twice_cuts_what_does_not_end() -> None:
         async with asyncio.timeout(10):
             await stage.worker.stop(now=True)
             await stopping
-        assert await client.rest() == b""
+        assert await client.rest() == b"421 4.3.2 Service shutting down, try again\r\n"

@@ -198,6 +198,17 @@ async def test_a_spent_budget_ends_the_script_even_in_the_mode_continue() -> Non
     )
 
 
+def test_a_script_longer_than_the_limit_is_refused_unread() -> None:
+    found = compile_script("keep;" * 220_000)
+    assert [each.message for each in found.diagnostics] == ["the script is longer than 1048576 characters"]
+
+
+def test_reading_ends_after_a_hundred_mistakes() -> None:
+    found = compile_script("; " * 200)
+    assert len(found.diagnostics) == 101
+    assert found.diagnostics[-1].message == "too many mistakes; the rest is not read"
+
+
 def test_the_largest_number_is_that_of_64_bits() -> None:
     assert LARGEST_NUMBER == 9_223_372_036_854_775_807
 
@@ -243,7 +254,9 @@ broken = st.text(alphabet="ab\r\n\x00\x0b\x0c\x1c\x85\u2028\u2029: ", min_size=1
 @example(value="x\r\n250 ok")
 async def test_no_value_brings_a_line_break_into_a_reply_a_header_or_a_log_line(value: str) -> None:
     text = """$v = vctx_mess_get "evil"; ec_log "${v}"; ec_log $v; ec_header_add "X-A" "${v}"; ec_header_add "X-B" $v;
-ec_log "%{vctx_mess:evil}"; hash_dump $h; ec_trace_context; ec_action 550 "%{evil} ${v}";"""
+ec_log "%{vctx_mess:evil}"; hash_dump $h; ec_trace_context; ec_inc_counter $v;
+ec_error_mode "continue"; $n = ec_add $v 1;
+ec_rewrite_mailfrom $v; ec_action 550 "%{evil} ${v}" "${n}${v}";"""
     compiled = compile_script(
         Source("evil.siv", '$h = hash_create; hash_set $h "%{evil}" "%{evil}";' + text),
         phase=Phase.DATA,

@@ -105,6 +105,11 @@ def test_a_script_waits_only_where_something_in_it_does(text: str, waits: bool) 
     assert script(text).is_async is waits
 
 
+def test_a_script_says_what_it_calls() -> None:
+    text = 'if header "subject" "x" { ec_action 550 "no"; } $x = ec_tolower "A"; ec_log "${x}";'
+    assert script(text).calls == {"header", "ec_action", "ec_tolower", "ec_log"}
+
+
 async def test_the_outcome_of_a_script_that_does_nothing_is_250_and_no_text() -> None:
     assert await script("").run(PlainHost()) == Outcome(
         code=250, text="", close=False, discard=False, ended=False, failed=False, variables={}, actions=()
