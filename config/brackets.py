@@ -282,8 +282,6 @@ class Values:
 
     def _unclosed(self, token: Token) -> None:
         """Report the innermost bracket, and go back to where the operator meant it to be closed."""
-        if self._lexer.stopped:
-            return
         opener = self._open[-1].opener
         self._findings.add(errors.never_closed(opener.kind, self._lexer.span(opener)))
         resume = self._escape

@@ -17,12 +17,17 @@ class Findings:
         """Begin with nothing found."""
         self._found: dict[tuple[str, int, int], Diagnostic] = {}
         self.errors = 0
+        self._ended = False
+
+    def end(self) -> None:
+        """Take no more: what follows the last mistake cannot be understood, so it would only be blamed for it."""
+        self._ended = True
 
     def add(self, diagnostic: Diagnostic) -> None:
         """Keep a diagnostic, unless the same was found at the same place before."""
         span = diagnostic.span
         key = (diagnostic.message, -1 if span is None else id(span.source), -1 if span is None else span.start)
-        if key in self._found or (diagnostic.is_error and self.full):
+        if self._ended or key in self._found or (diagnostic.is_error and self.full):
             return
         self._found[key] = diagnostic
         self.errors += diagnostic.is_error

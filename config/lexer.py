@@ -99,6 +99,7 @@ class Lexer:
     def stop(self) -> None:
         """Read no further: what follows cannot be understood, or is too much."""
         self.stopped = True
+        self._findings.end()
         self._position = len(self._text)
         self._ahead.clear()
 

@@ -6,7 +6,6 @@ argument; functions of the library get it when their first parameter asks for it
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
@@ -19,6 +18,7 @@ from sieve.cache import ScriptCache
 from sieve.host import Host, World
 from sieve.library import Effect
 from sieve.mime import Structure
+from sieve.patience import within
 from sieve.phases import Need, Phase
 from sieve.settings import ErrorMode, ScriptSettings
 from sieve.values import ScriptError, Value, flat
@@ -258,7 +258,6 @@ class Script:
 
     async def _bounded(self, frame: Frame) -> None:
         try:
-            async with asyncio.timeout(self.settings.limits.seconds):
-                await self.body(frame)
+            await within(self.settings.limits.seconds, self.body(frame))
         except TimeoutError:
             give_up(frame)

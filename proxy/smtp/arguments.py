@@ -38,7 +38,7 @@ _OF_RCPT: dict[str, _Parameter] = {
     "NOTIFY": _Parameter(re.compile(_NOTIFY, re.IGNORECASE), "DSN"),  # RFC 3461 section 4.1
     "ORCPT": _Parameter(re.compile(r"[A-Za-z0-9-]{1,20};[!-<>-~\x80-\U0010ffff]{1,500}"), "DSN"),  # RFC 3461 4.2, 6533
 }
-_KNOWN_ELSEWHERE = frozenset({"AUTH", "BDAT", "EXPN", "ETRN", "TURN", "SEND", "SOML", "SAML"})
+_KNOWN_ELSEWHERE = frozenset({"AUTH", "EXPN", "ETRN", "TURN", "SEND", "SOML", "SAML"})
 _HTTP = frozenset({"GET", "POST", "CONNECT", "HEAD", "PUT", "OPTIONS"})
 Parameters = dict[str, str | None]
 

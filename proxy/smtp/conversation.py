@@ -37,6 +37,7 @@ MOST_ERRORS = 20
 MOST_JUNK = 100
 """Commands without purpose (RSET, NOOP, VRFY, HELP, EHLO again) after which each counts as an error, as in Postfix."""
 
+_SETS_ITS_STATE = frozenset({"DATA", "BDAT"})
 _JUNK = frozenset({"RSET", "NOOP", "VRFY", "HELP", "EHLO", "HELO"})
 _SYNCHRONISING = frozenset({"EHLO", "HELO", "DATA", "VRFY", "NOOP", "STARTTLS"})
 """Commands that must be the last of a pipelined group (RFC 2920 section 3.1)."""
@@ -246,12 +247,12 @@ class Conversation(SMTP):
         self.session.tally.junk += command in _JUNK
         try:
             answer = await self.commands[command](self, argument)
-        except (ClientGone, ClientIdle):
+        except (ClientGone, ClientIdle, Draining):
             raise
         except Exception as error:
             log.error("command_failed", session=self.session.id, command=command, exc_info=error)
             return replies.INTERNAL
-        if answer is not None and answer.accepted and command != "DATA":
+        if answer is not None and answer.accepted and command not in _SETS_ITS_STATE:
             self.state = NEXT[self.state][command]
         return answer
 

@@ -5,16 +5,21 @@ Which command is legal when is `state`'s table; how a session reads, waits and e
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from proxy import replies
 from proxy.log import get_logger, printable
-from proxy.replies import Reply
+from proxy.replies import Reply, reply
 from proxy.session import Recipient, Transaction
 from proxy.smtp.access import admits
 from proxy.smtp.arguments import path_context, recipient_of, sender_of
+from proxy.smtp.chunks import Chunk, ChunkReader, Interrupted, chunk_of
 from proxy.smtp.conversation import Conversation
+from proxy.smtp.data import DataReader
 from proxy.smtp.front import Relay
-from proxy.smtp.reception import Reception
+from proxy.smtp.reception import Reader, Reception
 from proxy.smtp.state import State
+from proxy.smtp.stream import LineTooLong
 from sieve import Phase
 
 log = get_logger()
@@ -29,7 +34,7 @@ class SmtpProtocol(Conversation):
         if not answer.accepted:
             return answer
         options = self.session.options
-        offered = [b"PIPELINING", b"ENHANCEDSTATUSCODES", b"SIZE %d" % options.max_message_size]
+        offered = [b"PIPELINING", b"ENHANCEDSTATUSCODES", b"CHUNKING", b"SIZE %d" % options.max_message_size]
         offered += [name.encode() for name in ("8BITMIME", "SMTPUTF8", "DSN") if name in self.front.capabilities()]
         if self.entrance.certificate is not None and self.session.ssl is None:
             offered.append(b"STARTTLS")
@@ -161,10 +166,55 @@ class SmtpProtocol(Conversation):
         if argument:
             return replies.NO_ARGUMENT_WANTED
         self._say(replies.START_DATA)
+        return await self._receive(DataReader(self.stream, self.session.options.data_timeout))
+
+    async def smtp_BDAT(self, argument: bytes) -> Reply | None:
+        """BDAT (RFC 3030). Its octets are read in any case: they must not be taken for commands."""
+        chunk = chunk_of(argument)
+        if chunk is None:
+            return replies.BDAT_SYNTAX  # how much follows is not known, so the session ends
+        session = self.session
+        reader = ChunkReader(self.stream, chunk, self._next_chunk, session.options.data_timeout)
+        most = session.options.max_message_size
+        if most and chunk.octets > most:
+            if chunk.octets > 2 * most:
+                return replace(replies.TOO_BIG, close=True)
+            await reader.drain()
+            self._end_transaction()
+            self.state = State.READY
+            return replies.TOO_BIG
+        if self.state is not State.RECIPIENTS:
+            await reader.drain()
+            return replies.NO_VALID_RECIPIENTS if self.state is State.SENDER else replies.NO_MAIL_YET
+        try:
+            return await self._receive(reader)
+        except Interrupted as interrupted:
+            return await self._do(interrupted.line)
+
+    async def _next_chunk(self, chunk: Chunk) -> Chunk:
+        """Acknowledge a chunk and return the next; anything but BDAT and NOOP gives the message up."""
+        self._say(reply(250, "2.0.0", f"{chunk.octets} octets received"))
+        while True:
+            try:
+                line = await self.stream.line(self.session.options.idle_time)
+            except LineTooLong:
+                raise Interrupted(b"\0\r\n") from None
+            found = self._parse(line)
+            if isinstance(found, Reply) or found[0] not in {"BDAT", "NOOP"}:
+                raise Interrupted(line)
+            if found[0] == "BDAT":
+                following = chunk_of(found[1])
+                if following is None:
+                    raise Interrupted(line)
+                return following
+            self._say(replies.OK)
+
+    async def _receive(self, reader: Reader) -> Reply:
+        """Take a message through policy to the upstream, and return its answer."""
         session, relay = self.session, self._relay or self.front.open_relay(self.session)
         session.tally.messages += 1
         try:
-            answer = await Reception(self.front, session, self.stream, relay, self._commit).run()
+            answer = await Reception(self.front, session, reader, relay, self._commit).run()
             self._log_message(answer, relay)
         finally:
             self._committed = False

@@ -9,16 +9,17 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 from email.utils import formatdate
+from typing import Protocol
 
 from proxy import replies
 from proxy.log import get_logger
 from proxy.message import Content, Message, stuffed, unstuffed
 from proxy.replies import Reply
 from proxy.session import Session, protocol_of
-from proxy.smtp.data import DataReader
+from proxy.smtp.chunks import Interrupted
 from proxy.smtp.front import Front, Relay, RelayFailed
 from proxy.smtp.pipeline import CONTENT_PHASES
-from proxy.smtp.stream import ClientGone, ClientIdle, ClientStream
+from proxy.smtp.stream import ClientGone, ClientIdle, Draining
 from sieve import Phase
 
 log = get_logger()
@@ -27,6 +28,22 @@ GATHERED = 256 * 1024
 """Octets taken in before the upstream hears DATA: most mail goes there in one burst, and the header section fits."""
 
 _HEAD_END = b"\r\n\r\n"
+
+
+class Reader(Protocol):
+    """What brings the message: `DataReader` or `ChunkReader`."""
+
+    finished: bool
+    size: int
+    bare_line_break: bool
+
+    async def block(self) -> bytes:
+        """Return the next octets, dot-stuffed; with the last of them `finished` is set."""
+        ...
+
+    async def drain(self) -> None:
+        """Read on and keep nothing, as far as a refusal must wait for."""
+        ...
 
 
 class Refused(Exception):
@@ -46,18 +63,19 @@ class Reception:
     """Takes one message. `on_commit` is called right before our dot goes upstream."""
 
     def __init__(
-        self, front: Front, session: Session, stream: ClientStream, relay: Relay, on_commit: Callable[[], None]
+        self, front: Front, session: Session, reader: Reader, relay: Relay, on_commit: Callable[[], None]
     ) -> None:
-        """Start right after the 354."""
+        """Start before the first octet of the message."""
         self._front, self._session, self._relay, self._on_commit = front, session, relay, on_commit
-        self._reader = DataReader(stream, session.options.data_timeout)
+        self._reader = reader
         self._kept: Content | None = None
 
     async def run(self) -> Reply:
         """Return the answer to the dot; whatever is not accepted is aborted upstream.
 
         Raises:
-            ClientGone, ClientIdle: the client left or stalled before its dot; the upstream's transaction is aborted.
+            ClientGone, ClientIdle, Draining, Interrupted: the client left, stalled or turned to something else before
+                the end, or Ringback shuts down; the upstream's transaction is aborted.
         """
         answer = replies.INTERNAL
         try:
@@ -67,7 +85,7 @@ class Reception:
         except Discarded:
             answer = replies.DISCARDED
             self._relay.abort()
-        except (ClientGone, ClientIdle):
+        except (ClientGone, ClientIdle, Draining, Interrupted):
             raise
         except Exception as error:  # whatever goes wrong inside is 451, never 5xx, never 250
             log.error("reception_failed", session=self._session.id, exc_info=error)

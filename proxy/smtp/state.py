@@ -27,7 +27,8 @@ class State(Enum):
     """At least one RCPT TO was accepted."""
 
 
-_ALWAYS = ("NOOP", "QUIT", "HELP", "VRFY")
+_ALWAYS = ("NOOP", "QUIT", "HELP", "VRFY", "BDAT")
+"""BDAT judges its state itself, since its octets follow it whatever the answer."""
 
 NEXT: dict[State, dict[str, State]] = {
     State.CONNECTED: {

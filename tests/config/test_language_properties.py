@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from config import errors, load, render
+from config import errors, lexer, load, render
 from config.diagnostics import Source, Span
 from config.findings import MOST_ERRORS, Findings
 from config.formatter import Unformattable, comments_of, format_text, format_tree
@@ -175,12 +175,24 @@ def test_a_hostile_mebibyte_gives_an_error_and_is_read_no_further_than_its_cap(
     assert scanned <= 2 * MOST_TOKENS + 100
 
 
+def test_a_text_of_too_many_words_is_read_up_to_the_cap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lexer, "MOST_TOKENS", 5)
+    findings = Findings()
+    tree = parse(Source("long", "a = b\nc = d\ne = f\n"), findings)
+    assert len(tree.statements) == 1
+    assert render(list(findings)) == (
+        "long:2:5: error: this file has more than 5 words and signs; the rest of it is not read\n"
+        "    2 | c = d\n"
+        "      |     ^\n"
+    )
+
+
 def test_after_the_last_error_that_is_kept_nothing_more_is_looked_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked_up = 0
 
-    def counted(word: str, known: object) -> None:
+    def counted(*_: object) -> None:
         nonlocal looked_up
         looked_up += 1
 

@@ -1,0 +1,118 @@
+"""The message as chunks (BDAT, RFC 3030), with the same face as `data.DataReader`: what is behind knows no difference.
+
+Octets are counted, not searched, so no sequence in them ends the message. They are dot-stuffed on the way, since the
+upstream hears DATA; BINARYMIME is not offered.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from proxy.message import stuffed
+from proxy.smtp.stream import ClientStream
+
+_ARGUMENT = re.compile(rb"([0-9]{1,12})(?: +(LAST))?", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What one BDAT announces."""
+
+    octets: int
+    last: bool
+
+
+class Interrupted(Exception):
+    """Another command came in the middle of the message; `line` is it."""
+
+    def __init__(self, line: bytes) -> None:
+        """Keep the command."""
+        super().__init__(line)
+        self.line = line
+
+
+def chunk_of(argument: bytes) -> Chunk | None:
+    """Read BDAT's argument; None where it is none."""
+    found = _ARGUMENT.fullmatch(argument)
+    return Chunk(int(found[1]), found[2] is not None) if found else None
+
+
+class ChunkReader:
+    """Reads one message from a session's stream, chunk by chunk."""
+
+    def __init__(
+        self,
+        stream: ClientStream,
+        first: Chunk,
+        following: Callable[[Chunk], Awaitable[Chunk]],
+        block_timeout: float,
+    ) -> None:
+        """Start behind the first BDAT; `following` acknowledges a chunk and returns the next one."""
+        self._stream, self._chunk, self._following = stream, first, following
+        self._left = first.octets
+        self._timeout = block_timeout
+        self._loop = asyncio.get_running_loop()
+        self._held = b""
+        self._line_begins = True
+        self.finished = False
+        self.size = 0
+        self.bare_line_break = False
+
+    async def block(self) -> bytes:
+        """Return the next octets of the message, dot-stuffed; with the last of them `finished` is set.
+
+        Raises:
+            ClientGone, ClientIdle: the client left or stalled.
+            Interrupted: another command came between two chunks.
+        """
+        while True:
+            if not self._left:
+                if self._chunk.last:
+                    self.finished = True
+                    return self._end()
+                self._chunk = await self._following(self._chunk)
+                self._left = self._chunk.octets
+                continue
+            if not self._stream.buffer:
+                await self._stream.more(self._loop.time() + self._timeout)
+            if (block := self._take()) or self.finished:
+                return block
+
+    def _take(self) -> bytes:
+        octets = min(len(self._stream.buffer), self._left)
+        raw = self._held + bytes(self._stream.buffer[:octets])
+        self._stream.consume(octets)
+        self._left -= octets
+        self.size += octets
+        self.finished = self._chunk.last and not self._left
+        self._held = b"\r" if raw.endswith(b"\r") and not self.finished else b""  # never part a CR from its LF
+        return self._form(raw.removesuffix(b"\r") if self._held else raw)
+
+    def _form(self, raw: bytes) -> bytes:
+        """Check line breaks, dot-stuff, and end the last line, since DATA cannot carry one without its CRLF."""
+        pairs = raw.count(b"\r\n")
+        if raw.count(b"\n") != pairs or raw.count(b"\r") != pairs:
+            self.bare_line_break = True
+        block = stuffed(raw) if self._line_begins else stuffed(b"x" + raw)[1:]
+        if raw:
+            self._line_begins = raw.endswith(b"\n")
+        return block + self._end() if self.finished else block
+
+    def _end(self) -> bytes:
+        return b"" if self._line_begins else b"\r\n"
+
+    async def drain(self) -> None:
+        """Read what is left of the chunk at hand: a refusal is heard at once, not at the last chunk.
+
+        Raises:
+            ClientGone, ClientIdle: as `block`.
+        """
+        while self._left:
+            if not self._stream.buffer:
+                await self._stream.more(self._loop.time() + self._timeout)
+            octets = min(len(self._stream.buffer), self._left)
+            self._stream.consume(octets)
+            self._left -= octets
