@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import statistics
 import time
 
@@ -42,7 +41,7 @@ class CachedHost(PlainHost):
 
     def count(self, counter: str, code: int) -> None: ...
 
-    async def callback(self, address: str, sender: str | None) -> object:
+    async def callback(self, _address: str, _sender: str | None) -> object:
         return ANSWER
 
 

@@ -129,8 +129,8 @@ class Message:
             self._edited()
 
     def replace_body(self, body: bytes) -> None:
-        """Replace everything behind the header section's empty line; CRLF line ends."""
-        self._new_body = body
+        """Replace everything behind the header section's empty line; CRLF line ends, the last is added if it lacks."""
+        self._new_body = body if not body or body.endswith(b"\r\n") else body + b"\r\n"
         self._raw = None
 
     def _edited(self) -> None:

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+LONGEST_TEXT = 506
+"""Octets of a reply line between code and line break (RFC 5321 section 4.5.3.1.5)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -50,13 +53,19 @@ def reply(code: int, enhanced: str, text: str, *, close: bool = False) -> Reply:
 def from_policy(code: int, text: str, *, close: bool = False) -> Reply:
     """Return what a script said, as it said it: each line of `text` a line of the reply, no enhanced code added.
 
-    What is not printable ASCII becomes `?`: a value that came out of a message cannot form a second reply.
+    What is not printable ASCII becomes `?`: a value that came out of a message cannot form a second reply. A line that
+    is too long for a reply goes on in the next.
     """
-    lines = tuple(
-        bytes(octet if 32 <= octet < 127 else 63 for octet in line.encode("ascii", "replace"))  # printable ASCII
-        for line in text.split("\n")
-    )
-    return Reply(code, lines, close=close)
+    lines = []
+    for line in text.split("\n"):
+        octets = bytes(octet if 32 <= octet < 127 else 63 for octet in line.encode("ascii", "replace"))  # printable
+        while len(octets) > LONGEST_TEXT:
+            at = octets.rfind(b" ", LONGEST_TEXT // 2, LONGEST_TEXT)
+            cut = at if at > 0 else LONGEST_TEXT
+            lines.append(octets[:cut])
+            octets = octets[cut:].lstrip(b" ")
+        lines.append(octets)
+    return Reply(code, tuple(lines), close=close)
 
 
 def default_policy_text(code: int) -> str:

@@ -34,6 +34,8 @@ class Path:
     domain: str
     parameters: dict[str, str | None] = field(default_factory=dict, compare=False, repr=False)
     """Those of RCPT that go upstream with it."""
+    gateway: str = field(default="", compare=False, repr=False)
+    """Another upstream that policy chose for it."""
 
     @property
     def text(self) -> str:
@@ -55,15 +57,16 @@ class Recipient:
     """False where policy discarded it."""
     target: Path | None = None
     """Another forward-path in its place, where policy redirected it."""
+    gateway: str = ""
+    """Another upstream, where policy chose one."""
 
     @property
     def destination(self) -> Path:
-        """The forward-path that the upstream hears, with its parameters."""
-        return (
-            replace(self.target or self.path, parameters=self.parameters)
-            if self.parameters
-            else self.target or self.path
-        )
+        """The forward-path that the upstream hears, with its parameters and its way."""
+        path = self.target or self.path
+        if self.parameters or self.gateway:
+            return replace(path, parameters=self.parameters, gateway=self.gateway)
+        return path
 
 
 class Transaction(AiosmtpdEnvelope):
@@ -80,8 +83,6 @@ class Transaction(AiosmtpdEnvelope):
         self.created = time.time()
         self.copies: list[Path] = []
         """Forward-paths that policy added."""
-        self.gateway = ""
-        """Another upstream that policy chose."""
         self.size = 0
         self.context: dict[str, str] = {}
         self.discarded = False

@@ -238,10 +238,12 @@ def _extended_part(message: Structure, part: Part, addition: str) -> bytes:
         extra = addition.encode("utf-8", "replace")
     extra = re.sub(rb"\r?\n", b"\r\n", extra)
     raw = message.raw[part.body : part.end]
+    # A line break in front of a delimiter is the delimiter's (RFC 2046, 5.1.1); a message's last line has its own.
+    ended = raw.endswith(b"\n") or part.end == len(message.raw)
     if part.encoding == "base64":
         joined = message.decoded(part).rstrip(b"\r\n") + b"\r\n" + extra + b"\r\n"
-        return base64.encodebytes(joined).replace(b"\n", b"\r\n").removesuffix(b"\r\n")
+        encoded = base64.encodebytes(joined).replace(b"\n", b"\r\n")
+        return encoded if ended else encoded.removesuffix(b"\r\n")
     if part.encoding == "quoted-printable":
         extra = quopri.encodestring(extra.replace(b"\r\n", b"\n")).replace(b"\n", b"\r\n")
-    ended = raw.endswith(b"\n")
-    return raw + (b"" if ended or not raw else b"\r\n") + extra + (b"\r\n" if ended else b"")
+    return raw + (b"" if raw.endswith(b"\n") or not raw else b"\r\n") + extra + (b"\r\n" if ended else b"")

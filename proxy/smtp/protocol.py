@@ -57,6 +57,8 @@ class SmtpProtocol(Conversation):
         if not argument or not argument.isascii():
             return replies.HELO_SYNTAX
         name = printable(argument, 255)
+        session.advertised.clear()
+        session.withdrawn.clear()
         session.context |= {"ehlo_string": name, "ehlo_domain": name.strip("[]")}
         if self.front.pipeline.active(Phase.EHLO):
             session.host_name = name

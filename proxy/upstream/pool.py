@@ -22,6 +22,9 @@ from proxy.wire import Wire, WireBroken
 PLACE_SECONDS = 20.0
 """A transaction waits so long for a place in a pool that is full, then hears 451 4.4.5."""
 
+MOST_POOLS = 512
+"""Pools kept, beyond which those without a connection are let go: scripts may name any number of gateways."""
+
 QUIT_SECONDS = 2.0
 
 
@@ -59,6 +62,11 @@ class Pool:
         self._loop = asyncio.get_running_loop()
         self.capabilities: frozenset[str] = frozenset()
         """EHLO keywords of the last connection, in capitals; empty, which is cautious, before the first."""
+
+    @property
+    def in_use(self) -> bool:
+        """Whether it has connections, or somebody waits for one."""
+        return bool(self._places_taken or self._waiting or len(self._owner))
 
     # ------------------------------------------------------------ taking
 
@@ -242,21 +250,29 @@ class Pools:
         """Begin with none."""
         self._resolver = resolver
         self._pools: dict[Upstream, Pool] = {}
+        self._named: tuple[Upstream, ...] = ()
 
     def of(self, upstream: Upstream) -> Pool:
-        """Return the pool of an upstream, making it where it is new."""
+        """Return the pool of an upstream, making it where it is new; those that scripts named once are let go."""
         pool = self._pools.get(upstream)
         if pool is None:
+            if len(self._pools) >= MOST_POOLS:
+                self._let_go_of_unused()
             pool = self._pools[upstream] = Pool(upstream, self._resolver)
         return pool
 
+    def _let_go_of_unused(self) -> None:
+        for upstream in [each for each, pool in self._pools.items() if not pool.in_use and each not in self._named]:
+            del self._pools[upstream]
+
     async def warm(self, upstreams: Iterable[Upstream], seconds: float) -> None:
-        """Connect to every upstream once, all at the same time; wait for them so long."""
-        await asyncio.gather(*(self.of(upstream).warm(seconds) for upstream in upstreams))
+        """Connect once to every upstream that the configuration names, all at the same time; wait for them so long."""
+        self._named = tuple(upstreams)
+        await asyncio.gather(*(self.of(upstream).warm(seconds) for upstream in self._named))
 
     def capabilities(self) -> frozenset[str]:
-        """Return the EHLO keywords that every upstream carries, as far as is known."""
-        known = [pool.capabilities for pool in self._pools.values()]
+        """Return the EHLO keywords that every upstream of the configuration carries, as far as is known."""
+        known = [self.of(upstream).capabilities for upstream in self._named]
         return frozenset.intersection(*known) if known else frozenset()
 
     def forget(self, session: Session) -> None:

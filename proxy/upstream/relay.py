@@ -119,11 +119,14 @@ class UpstreamRelay:
         """
         connection = self._connection = await pool.take(self._session, fresh=fresh)
         wire, transaction = connection.wire, self._transaction
-        if (unfit := _unfit(wire, transaction)) is not None:
+        paths = [*self._accepted, path] if path is not None else self._accepted
+        parameters = transaction.parameters
+        if not all(each.raw.isascii() for each in (transaction.reverse_path, *paths)):
+            parameters = parameters | {"SMTPUTF8": None}  # a script may have brought in an address that needs it
+        if (unfit := _unfit(wire, parameters)) is not None:
             self._release()
             return unfit
-        mail = _command(wire, b"MAIL FROM", transaction.reverse_path, transaction.parameters)
-        paths = [*self._accepted, path] if path is not None else self._accepted
+        mail = _command(wire, b"MAIL FROM", transaction.reverse_path, parameters)
         mail_answer, answers = await self._say(wire, mail, paths)
         if not mail_answer.accepted:
             refused = self._verdict(mail_answer, "MAIL")
@@ -220,8 +223,8 @@ class UpstreamRelay:
 
     def _pool_for(self, path: Path) -> Pool:
         upstream = self._router.of_domain(path.domain)
-        if self._transaction.gateway:
-            upstream = self._router.by_way_of(self._transaction.gateway, upstream)
+        if path.gateway:
+            upstream = self._router.by_way_of(path.gateway, upstream)
         return self._pools.of(upstream)
 
     async def _data(self, pool: Pool) -> Reply:
@@ -263,7 +266,8 @@ class UpstreamRelay:
             RelayFailed: no verdict came; the message may or may not be the upstream's.
         """
         wire, final = await self._sending()
-        wire.write(block + b".\r\n")
+        # A last line without its end would take the dot into it, and the message would never end.
+        wire.write(block + (b".\r\n" if block.endswith(b"\r\n") or not block else b"\r\n.\r\n"))
         try:
             answer = await self._read(wire, final, self._policy.body_timeout)
         except _Lost:
@@ -355,11 +359,11 @@ class UpstreamRelay:
         return replies.UPSTREAM_REFUSED_US
 
 
-def _unfit(wire: Wire, transaction: Transaction) -> Reply | None:
+def _unfit(wire: Wire, parameters: Mapping[str, str | None]) -> Reply | None:
     """Return why the upstream cannot carry the transaction; a message is never downgraded."""
-    if transaction.smtp_utf8 and "smtputf8" not in wire.extensions:
+    if "SMTPUTF8" in parameters and "smtputf8" not in wire.extensions:
         return replies.NO_SMTPUTF8_BEHIND
-    if (transaction.parameters.get("BODY") or "").upper() == "8BITMIME" and "8bitmime" not in wire.extensions:
+    if (parameters.get("BODY") or "").upper() == "8BITMIME" and "8bitmime" not in wire.extensions:
         return replies.NO_8BITMIME_BEHIND
     return None
 

@@ -7,6 +7,7 @@ answers have one upstream, the same object, so their recipients share a transact
 from __future__ import annotations
 
 import random
+import re
 import ssl
 from dataclasses import dataclass
 from functools import lru_cache
@@ -14,12 +15,18 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, cast
 
+from cachetools import LRUCache
+
 from config import Settings
 from proxy.dns import DnsUnavailable, NoSuchDomain, Resolver
 from proxy.route import Route
 from proxy.settings import CoreOptions, OutboundOptions
 
 _DOMAINS_REMEMBERED = 4096
+_DETOURS_REMEMBERED = 256
+"""Gateways that scripts named; a script may take the name out of a message, so they are bounded."""
+
+_GATEWAY = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[^\[\]:]+))(?::(?P<port>\d{1,5}))?")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,6 +96,7 @@ class Router:
         self._scopes = settings.scopes
         self._core = cast(CoreOptions, settings.core)
         self._known: dict[tuple[object, ...], Upstream] = {}
+        self._detours: LRUCache[tuple[str, Upstream], Upstream] = LRUCache(_DETOURS_REMEMBERED)
         self.default = self._upstream(None)
         """The upstream of a domain for which nothing of its own is set."""
         self._of_domain = lru_cache(maxsize=_DOMAINS_REMEMBERED)(self._upstream)
@@ -98,12 +106,15 @@ class Router:
         return self._of_domain(domain) if self._scopes.places else self.default
 
     def by_way_of(self, gateway: str, upstream: Upstream) -> Upstream:
-        """Return the same with another host in the place of its own, `host` or `host:port`."""
-        host, _, port = gateway.rpartition(":") if gateway.count(":") == 1 else (gateway.strip("[]"), "", "")
-        routes = (Route(host, int(port) if port.isdecimal() else None),)
-        return self._known.setdefault(
-            (routes, upstream.policy, upstream.helo), Upstream(routes, upstream.policy, upstream.helo)
-        )
+        """Return the same with another host in the place of its own: `host`, `host:port`, `[::1]:port`."""
+        key = (gateway, upstream)
+        found = self._detours.get(key)
+        if found is None:
+            written = _GATEWAY.fullmatch(gateway)
+            host, port = (written["six"] or written["host"], written["port"]) if written else (gateway, None)
+            routes = (Route(host, int(port) if port else None),)
+            found = self._detours[key] = Upstream(routes, upstream.policy, upstream.helo)
+        return found
 
     def named(self) -> list[Upstream]:
         """Return the upstreams that the configuration names outright; those of regular expressions are found in use."""

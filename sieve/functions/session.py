@@ -33,7 +33,7 @@ def disable_esmtp_capability(frame: Frame, string: str) -> None:
 
 @sieve_function(effect=Effect.RECIPIENT)
 def ec_set_routing_gateway(frame: Frame, address: str) -> None:
-    """Relay to another upstream for this recipient: an IP address, or a name with A or MX records."""
+    """Relay to another upstream for this recipient: a host name or an IP address, with a port where it is another."""
     if _HOST.match(address) is None:
         raise ScriptError(reasons.not_a_gateway(address))
     frame.host.control.route(address)

@@ -113,7 +113,7 @@ async def test_a_renewed_certificate_is_in_force_for_the_next_handshake(
     assert await asyncio.to_thread(peer_names, "renewed.test") == (("DNS", "renewed.test"),)
 
 
-async def test_a_handshake_that_fails_ends_the_session_and_nothing_else(worker: Worker, authority: trustme.CA) -> None:
+async def test_a_handshake_that_fails_ends_the_session_and_nothing_else(worker: Worker) -> None:
     reader, writer = await asyncio.open_connection(*worker.addresses[0])
     async with asyncio.timeout(10):
         await reader.readline()

@@ -41,7 +41,7 @@ class House(Setup):
         return configuration
 
     def _given(self) -> list[str]:
-        said = "\n".join(self.lines)
+        said = {line.split()[0] for line in self.lines}
         given = {
             "ESMTP_Listener": f"( 127.0.0.1:{self.listen_port} )",
             "Hostname": '"ringback.test"',

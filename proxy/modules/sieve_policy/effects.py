@@ -62,11 +62,13 @@ class SessionControl:
 
     def withdraw(self, capability: str) -> None:
         """Take a line out of the EHLO reply, by its keyword."""
-        self._session.withdrawn.add(capability.upper())
+        self._session.withdrawn.add(capability.upper().partition(" ")[0])
 
     def route(self, gateway: str) -> None:
-        """Relay to another upstream."""
-        self._session.transaction.gateway = gateway
+        """Relay to another upstream for the recipient in question; for all of them where none is."""
+        current = self._session.current_recipient
+        for recipient in (current,) if current is not None else self._session.transaction.recipients:
+            recipient.gateway = gateway
 
     def option(self, scopes: Sequence[str], name: str) -> str | Sequence[str] | None:
         """Return an option's effective value in a scope, None if there is no such option or scope."""
