@@ -17,6 +17,9 @@ from proxy.wire import IN_THE_CLEAR, Dial, Refused, Tls, TlsFailed, Wire, WireBr
 
 log = get_logger()
 
+FAILOVER_SECONDS = 100.0
+"""For all addresses of an upstream together: the client must hear its answer to RCPT within two minutes."""
+
 Place = tuple[str, int, str]
 """An address, a port, and the host they belong to."""
 
@@ -47,7 +50,7 @@ class Connector:
             RefusedUs: the upstream refuses to talk to us.
         """
         try:
-            async with asyncio.timeout(self._upstream.policy.connect_timeout):
+            async with asyncio.timeout(FAILOVER_SECONDS):
                 places = await self._upstream.addresses(self._resolver)
                 return await self._first_of(places)
         except (DnsUnavailable, NoSuchDomain) as error:
@@ -132,9 +135,9 @@ async def introduce_client(wire: Wire, upstream: Upstream, session: Session) -> 
     answer = await wire.ask(_xclient(session, set(offered.upper().split())), policy.ehlo_timeout)
     if answer.code != 220:
         raise RefusedUs(f"XCLIENT: {answer.code} {answer.text}")
-    hello = await wire.ask(
-        b"%b %b\r\n" % (b"LHLO" if upstream.lmtp else b"EHLO", upstream.helo.encode()), policy.ehlo_timeout
-    )
+    # The client's own name: Postfix takes the name of the EHLO behind XCLIENT for the client's.
+    name = (session.host_name or upstream.helo).encode("ascii", "replace")
+    hello = await wire.ask(b"%b %b\r\n" % (b"LHLO" if upstream.lmtp else b"EHLO", name), policy.ehlo_timeout)
     if not hello.accepted:
         raise RefusedUs(f"EHLO after XCLIENT: {hello.code} {hello.text}")
     wire.extensions = extensions_of(hello)

@@ -209,11 +209,12 @@ class UpstreamRelay:
         """Drop the open transaction where policy changed sender, recipients or upstream since: it is opened anew."""
         wanted, transaction = self._transaction.destinations, self._transaction
         pools = {self._pool_for(path) for path in wanted}
-        if len(pools) > 1:
-            log.error("recipients_of_different_upstreams", session=self._session.id)
-            raise RelayFailed(replies.UPSTREAM_REFUSED_US)
         if not pools:
             raise RelayFailed(self._sender_refused or replies.UPSTREAM_LOST)
+        if len(pools) > 1 or (len(wanted) > 1 and any(pool.upstream.lmtp for pool in pools)):
+            # One transaction goes to one upstream; and LMTP would answer the dot for each recipient.
+            log.error("recipients_of_different_upstreams", session=self._session.id)
+            raise RelayFailed(replies.UPSTREAM_REFUSED_US)
         unchanged = pools == {self._pool} and transaction.reverse_path is self._said_sender
         if unchanged and [path.raw for path in wanted] == [path.raw for path in self._accepted]:
             return

@@ -19,8 +19,11 @@ from cachetools import LRUCache
 
 from config import Settings
 from proxy.dns import DnsUnavailable, NoSuchDomain, Resolver
+from proxy.log import get_logger
 from proxy.route import Route
 from proxy.settings import CoreOptions, OutboundOptions
+
+log = get_logger()
 
 _DOMAINS_REMEMBERED = 4096
 _DETOURS_REMEMBERED = 256
@@ -65,17 +68,22 @@ class Upstream:
             random.shuffle(routes)
             for route in routes:
                 try:
-                    hosts = await _hosts(route, resolver)
-                    found += [
-                        (address, self.port(route), host)
-                        for host in hosts
-                        for address in await resolver.host_addresses(host)
-                    ]
+                    for host in await _hosts(route, resolver):
+                        found += [(address, self.port(route), host) for address in await _addresses(host, resolver)]
                 except (DnsUnavailable, NoSuchDomain) as error:
                     problem = error
         if not found and problem is not None:
             raise problem
         return found
+
+
+async def _addresses(host: str, resolver: Resolver) -> list[str]:
+    """Return a host's addresses; one that cannot be resolved now is passed over (RFC 5321 section 5.1)."""
+    try:
+        return await resolver.host_addresses(host)
+    except (DnsUnavailable, NoSuchDomain) as error:
+        log.warning("upstream_unresolved", host=host, reason=str(error))
+        return []
 
 
 async def _hosts(route: Route, resolver: Resolver) -> list[str]:
