@@ -24,7 +24,7 @@ def outside(settings: Settings) -> Iterator[Diagnostic]:
 def _certificates(settings: Settings) -> Iterator[Diagnostic]:
     core = cast(CoreOptions, settings.core)
     seen: set[tuple[object, ...]] = set()
-    for options in (core, *(Entrance(listener, core).own_options for listener in core.esmtp_listener)):
+    for options in (core, *(Entrance(listener, settings).own_options for listener in core.esmtp_listener)):
         named = (options.tls_certificate, options.tls_key, options.tls_ciphers)
         if named in seen:
             continue

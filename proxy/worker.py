@@ -91,7 +91,7 @@ class Worker:
         self.front = self._front()
         await self._pools.warm(self._router.named(), WARM_SECONDS)
         loop = asyncio.get_running_loop()
-        entrances = {id(listener): Entrance(listener, core) for _, listener in self._bound}
+        entrances = {id(listener): Entrance(listener, self._assembly.settings) for _, listener in self._bound}
         for bound, listener in self._bound:
             # create_server listens once more, so the backlog is given again
             make = partial(SmtpProtocol, self.front, entrances[id(listener)])

@@ -42,7 +42,7 @@ _JUNK = frozenset({"RSET", "NOOP", "VRFY", "HELP", "EHLO", "HELO"})
 _SYNCHRONISING = frozenset({"EHLO", "HELO", "DATA", "VRFY", "NOOP", "STARTTLS"})
 """Commands that must be the last of a pipelined group (RFC 2920 section 3.1)."""
 
-_VERB = re.compile(rb"[A-Za-z]{1,16}")
+_COMMAND = re.compile(rb"([A-Za-z]{1,16})(?:[ \t]+(.*))?", re.DOTALL)
 
 
 Command = Callable[[Any, bytes], Awaitable[Reply | None]]
@@ -265,10 +265,10 @@ class Conversation(SMTP):
             return replies.BAD_SYNTAX
         if body[-1:] in {b" ", b"\t"} and not self.session.options.allow_trailing_whitespace_in_commands:
             return replies.BAD_SYNTAX
-        verb, _, argument = body.partition(b" ")
-        if _VERB.fullmatch(verb) is None:
+        found = _COMMAND.fullmatch(body)
+        if found is None:
             return replies.BAD_SYNTAX
-        return verb.decode().upper(), argument.strip(b" \t")
+        return found[1].decode().upper(), (found[2] or b"").rstrip(b" \t")
 
     def _refuse(self, command: str) -> Reply | None:
         """Return why a command cannot be done now, or None."""

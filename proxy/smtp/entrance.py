@@ -1,16 +1,18 @@
-"""One listener's door: which options are in force for which client, how many sessions are in, and what greets them.
+"""One listener's door: which options are in force for which client, and how many sessions are in.
 
-Options fall back from the client's network to the address, the listener and the global scope, each by itself; sessions
-of the same network share one frozen result.
+Options fall back from the client's network to the address, the listener, a pathway that one of them names, and the
+global scope, each by itself; sessions of the same network share one frozen result.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cached_property, lru_cache
+from typing import cast
 
-from config import Listener
+from config import Listener, Settings
+from config.listeners import Client
 from config.scopes import Setting
 from proxy.settings import CoreOptions
 from proxy.smtp.tls import ServerCertificate, certificate_of
@@ -21,14 +23,15 @@ _CLIENTS_REMEMBERED = 4096
 class Entrance:
     """A listener of one worker. `sessions` is its only mutable state; the event loop's thread owns it."""
 
-    def __init__(self, listener: Listener, core: CoreOptions) -> None:
-        """Take the listener and the global options."""
+    def __init__(self, listener: Listener, settings: Settings) -> None:
+        """Take the listener and the configuration it stands in."""
         self._listener = listener
-        self._core = core
+        self._settings = settings
+        self._core = cast(CoreOptions, settings.core)
         self._merged: dict[tuple[int, ...], CoreOptions] = {}
         self._of_client = lru_cache(maxsize=_CLIENTS_REMEMBERED)(self._merge)
         self.sessions = 0
-        self.own_options = self._in_force(listener.layers(None))
+        self.own_options = self._in_force(None)
         """The options of the listener itself, whoever the client."""
 
     @cached_property
@@ -41,10 +44,10 @@ class Entrance:
         return self._of_client(client_ip)
 
     def _merge(self, client_ip: str) -> CoreOptions:
-        return self._in_force(self._listener.layers(ipaddress.ip_address(client_ip.partition("%")[0])))
+        return self._in_force(ipaddress.ip_address(client_ip.partition("%")[0]))
 
-    def _in_force(self, all_layers: Iterable[Mapping[str, Setting]]) -> CoreOptions:
-        layers = [layer for layer in all_layers if layer]
+    def _in_force(self, client: Client | None) -> CoreOptions:
+        layers = [layer for layer in self._settings.for_client(self._listener, client).layers if layer]
         if not layers:
             return self._core
         key = tuple(id(layer) for layer in layers)
@@ -56,4 +59,5 @@ class Entrance:
 
 def _values(layers: list[Mapping[str, Setting]]) -> dict[str, object]:
     """Return the values that the layers set; the first layer decides."""
-    return {name: setting.value for layer in reversed(layers) for name, setting in layer.items()}
+    known = CoreOptions.model_fields
+    return {name: each.value for layer in reversed(layers) for name, each in layer.items() if name in known}
