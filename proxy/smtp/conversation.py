@@ -42,7 +42,7 @@ _JUNK = frozenset({"RSET", "NOOP", "VRFY", "HELP", "EHLO", "HELO"})
 _SYNCHRONISING = frozenset({"EHLO", "HELO", "DATA", "VRFY", "NOOP", "STARTTLS"})
 """Commands that must be the last of a pipelined group (RFC 2920 section 3.1)."""
 
-_COMMAND = re.compile(rb"([A-Za-z]{1,16})(?:[ \t]+(.*))?", re.DOTALL)
+_COMMAND = re.compile(rb"([A-Za-z]{1,16})(?: +(.*)|[ \t]*)", re.DOTALL)
 
 
 Command = Callable[[Any, bytes], Awaitable[Reply | None]]

@@ -39,7 +39,9 @@ LETTER = FIELDS + b"\r\n" + BODY
 FIRST_SUBJECT = b"Subject: first\r\n  folded\tonce\r\n"
 SECOND_SUBJECT = b"SUBJECT : second\r\n"
 
-FIVE_MIB = b"".join(b"%07d .............................................................\r\n" % at for at in range(74_000))
+FIVE_MIB = b"".join(
+    b"%07d .............................................................\r\n" % at for at in range(74_000)
+)
 
 EDITS: Mapping[str, str] = {
     "nothing": "",
@@ -68,9 +70,7 @@ SHOWN: Mapping[str, bytes] = {
     "prefixes-raw": LETTER.replace(b"X-Raw: \xe4\xff \r\n", b"X-Raw: >\xe4\xff\r\n"),
     "postfixes": LETTER.replace(FIRST_SUBJECT, b"Subject: first  folded\tonce (checked)\r\n"),
     "prefixes-none": LETTER,
-    "replaces": FIELDS.replace(FIRST_SUBJECT, b"").replace(SECOND_SUBJECT, b"")
-    + b"Subject: third\r\n\r\n"
-    + BODY,
+    "replaces": FIELDS.replace(FIRST_SUBJECT, b"").replace(SECOND_SUBJECT, b"") + b"Subject: third\r\n\r\n" + BODY,
 }
 HOSTILE: Mapping[str, str] = {
     "copies-subject": '$s = ec_header_get "Subject"; ec_header_add "X-Copy" "${s}"; ec_log "subject ${s}";',
@@ -98,7 +98,9 @@ ENVELOPES: Mapping[str, str] = {
 
 def dispatched(*tables: Mapping[str, str], by: str = "from") -> str:
     """Return a script in which the sender's, or the recipient's, localpart chooses one entry."""
-    cases = [f'if ec_test :is "${{case}}" "{name}" {{ {run} }}' for table in tables for name, run in table.items() if run]
+    cases = [
+        f'if ec_test :is "${{case}}" "{name}" {{ {run} }}' for table in tables for name, run in table.items() if run
+    ]
     return "\n".join([f'$case = envelope :localpart "{by}";', *cases]) + "\n"
 
 
@@ -443,9 +445,7 @@ async def test_a_script_recipient_that_the_upstream_refuses_is_refused_in_its_wo
     stage: Stage, ringback: Ringback, case: str
 ) -> None:
     words = says("550-5.1.1 not", "550 5.1.1 known here")
-    upstream = await stage.upstream(
-        ringback, recipients={"elsewhere@other.test": words, "copy@other.test": words}
-    )
+    upstream = await stage.upstream(ringback, recipients={"elsewhere@other.test": words, "copy@other.test": words})
     assert await sent(ringback, f"{case}@sender.test", LETTER) == "550-5.1.1 not\n550 5.1.1 known here"
     assert upstream.messages == []
 
@@ -546,7 +546,9 @@ async def test_a_subject_in_a_reply_is_printable_text_in_lines_that_fit(stage: S
     reply = await sent(ringback, "replies-subject@sender.test", message)
     lines = reply.split("\n")
     assert all(line.startswith("550") and line.isascii() and line.isprintable() for line in lines)
-    assert lines[0].startswith("550 5.7.1 no %{vctx_conn:ehlo_domain} ${case} ") or lines[0].startswith("550-5.7.1 no %{")
+    assert lines[0].startswith("550 5.7.1 no %{vctx_conn:ehlo_domain} ${case} ") or lines[0].startswith(
+        "550-5.7.1 no %{"
+    )
     assert all(len(line) + 2 <= 512 for line in lines), [len(line) for line in lines]
 
 
@@ -587,9 +589,7 @@ async def test_text_that_is_no_address_never_reaches_a_command_and_the_message_i
 
 
 @pytest.mark.parametrize("decoded", ["X: y\r\nX-Evil", "X Y", "", "X:", "Zürich"])
-async def test_text_that_is_no_field_name_is_a_run_time_error(
-    stage: Stage, ringback: Ringback, decoded: str
-) -> None:
+async def test_text_that_is_no_field_name_is_a_run_time_error(stage: Stage, ringback: Ringback, decoded: str) -> None:
     import base64  # noqa: PLC0415 — only here
 
     upstream = await stage.upstream(ringback)
@@ -738,9 +738,7 @@ async def test_a_gateway_set_for_one_recipient_leaves_the_mail_of_another_where_
 ) -> None:
     upstreams = {"first": await stage.upstream(), "second": await stage.upstream()}
     script = GATEWAYS.format(upstreams["second"].port, 1)
-    ringback = opened(
-        stage, tmp_path, upstream_port=upstreams["first"].port, scripts={"each_rcpt_phase1": script}
-    )
+    ringback = opened(stage, tmp_path, upstream_port=upstreams["first"].port, scripts={"each_rcpt_phase1": script})
     taken, sent_later = (f"{name}@example.com" for name in order)
     async with await greeted(ringback) as client:
         await client.ask("MAIL FROM:<a@sender.test>")

@@ -95,9 +95,7 @@ async def test_the_banner_is_the_listeners_or_that_of_the_clients_network(ringba
     }
 
 
-@pytest.mark.parametrize(
-    ("source", "limit"), [(ORDINARY, 0), (SMALL, 1000), (INSIDE, 2000), (DEEP_INSIDE, 3000)]
-)
+@pytest.mark.parametrize(("source", "limit"), [(ORDINARY, 0), (SMALL, 1000), (INSIDE, 2000), (DEEP_INSIDE, 3000)])
 async def test_the_size_limit_is_that_of_the_most_specific_network(
     stage: Stage, ringback: Ringback, source: str, limit: int
 ) -> None:
@@ -145,9 +143,7 @@ async def test_a_network_that_must_say_ehlo_first_is_503_and_others_need_not(rin
         ("NOOP\t", "250 2.0.0 OK", "500 5.5.2 Syntax error"),
     ],
 )
-async def test_what_is_allowed_differs_by_network(
-    ringback: Ringback, command: str, ordinary: str, strict: str
-) -> None:
+async def test_what_is_allowed_differs_by_network(ringback: Ringback, command: str, ordinary: str, strict: str) -> None:
     assert await answers(ringback, ORDINARY, command) == [ordinary]
     assert await answers(ringback, STRICT, command) == [strict]
 

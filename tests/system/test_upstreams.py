@@ -160,7 +160,9 @@ def routes(*hosts: str) -> str:
 async def test_the_route_of_lowest_preference_takes_the_mail(stage: Stage, tmp_path: Path) -> None:
     first, second = await stage.upstream(), await stage.upstream()
     ringback = opened(
-        stage, tmp_path, routes(f"smtp://127.0.0.1:{second.port}?pref=20", f"smtp://127.0.0.1?pref=10&port={first.port}")
+        stage,
+        tmp_path,
+        routes(f"smtp://127.0.0.1:{second.port}?pref=20", f"smtp://127.0.0.1?pref=10&port={first.port}"),
     )
     for _ in range(3):
         assert (await sent(ringback)).startswith("250 ")
@@ -436,9 +438,7 @@ async def test_a_transaction_that_waits_for_a_connection_gets_the_one_that_comes
     assert len(upstream.dialogues) == 1
 
 
-async def test_an_edit_that_opens_the_transaction_anew_needs_no_second_connection(
-    stage: Stage, tmp_path: Path
-) -> None:
+async def test_an_edit_that_opens_the_transaction_anew_needs_no_second_connection(stage: Stage, tmp_path: Path) -> None:
     upstream = await stage.upstream()
     ringback = opened(
         stage, tmp_path, "Max_Outbound_Connections = 1", upstream_port=upstream.port,
@@ -535,11 +535,13 @@ async def test_mail_goes_encrypted_to_an_upstream_whose_certificate_is_right(
     assert used.commands[:3] == ["EHLO ringback.test", "STARTTLS", "EHLO ringback.test"]
 
 
-@pytest.mark.parametrize(
-    ("verify", "taken"), [("no", True), ("ca", True), ("host", False)], ids=["no", "ca", "host"]
-)
+@pytest.mark.parametrize(("verify", "taken"), [("no", True), ("ca", True), ("host", False)], ids=["no", "ca", "host"])
 async def test_a_certificate_in_another_name_is_refused_where_the_host_is_verified(
-    stage: Stage, tmp_path: Path, authority: Authority, verify: str, taken: bool  # noqa: FBT001
+    stage: Stage,
+    tmp_path: Path,
+    authority: Authority,
+    verify: str,
+    taken: bool,  # noqa: FBT001
 ) -> None:
     upstream = await stage.put_up(Secured(authority.wrong))
     ringback = opened(
@@ -589,7 +591,9 @@ async def test_where_the_handshake_fails_mail_goes_in_the_clear_only_if_that_is_
 
 @pytest.mark.parametrize("refuses", [True, False], ids=["refused", "not offered"])
 async def test_an_upstream_without_tls_is_refused_where_tls_is_required(
-    stage: Stage, tmp_path: Path, refuses: bool  # noqa: FBT001
+    stage: Stage,
+    tmp_path: Path,
+    refuses: bool,  # noqa: FBT001
 ) -> None:
     upstream = await (stage.put_up(Secured(None)) if refuses else stage.upstream())
     ringback = opened(stage, tmp_path, "TLS = required", upstream_port=upstream.port)
@@ -736,7 +740,9 @@ async def test_lmtp_is_spoken_with_lhlo_and_one_recipient_a_transaction(stage: S
     async with await begun(ringback, "one@example.com") as client:
         assert (await client.ask("RCPT TO:<two@example.com>")).startswith("452 4.5.3 ")
         assert await finished(client) == "250 2.1.5 <one@example.com> kept"
-        assert (await client.deliver("a@sender.test", ["two@example.com"], LETTER)) == "250 2.1.5 <two@example.com> kept"
+        assert (
+            await client.deliver("a@sender.test", ["two@example.com"], LETTER)
+        ) == "250 2.1.5 <two@example.com> kept"
     assert {each.commands[0] for each in upstream.dialogues} == {"LHLO ringback.test"}
     assert [message.recipients for message in upstream.messages] == [
         ("RCPT TO:<one@example.com>",), ("RCPT TO:<two@example.com>",)
