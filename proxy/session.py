@@ -7,10 +7,12 @@ attributes it knows.
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import itertools
 import os
 import time
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from aiosmtpd.smtp import Envelope as AiosmtpdEnvelope
 from aiosmtpd.smtp import Session as AiosmtpdSession
@@ -166,6 +168,16 @@ class Session(AiosmtpdSession):
     def transaction_id(self) -> str:
         """The id of the transaction, in Received and in the log."""
         return f"{self.id}.{self.tally.transactions}"
+
+    @cached_property
+    def client_network(self) -> str:
+        """What counts as one client: an IPv4 address, or an IPv6 /64, which one customer usually has whole."""
+        address = ipaddress.ip_address(self.client_ip.partition("%")[0])
+        if isinstance(address, ipaddress.IPv4Address):
+            return str(address)
+        if address.ipv4_mapped is not None:
+            return str(address.ipv4_mapped)
+        return str(ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))
 
     @property
     def client_ip(self) -> str:

@@ -65,6 +65,29 @@ class InboundOptions(TlsOptions):
     data_timeout: Seconds = option(
         120.0, doc="For the client's next bytes within a message.", unit="seconds", scopes=_INBOUND
     )
+    min_data_rate: int = option(
+        100,
+        doc="Slowest within a message, after half a minute's waiting; 0: no limit.",
+        unit="octets a second",
+        ge=0,
+        scopes=_INBOUND,
+    )
+    session_time: Seconds = option(
+        7200.0, doc="A session ends between commands after so long; 0: no limit.", unit="seconds", scopes=_INBOUND
+    )
+    stress_sessions: int = option(
+        0,
+        doc="Sessions on all addresses, a worker, beyond which clients have Stress_Idle_Time only; 0: never.",
+        ge=0,
+        scopes=_INBOUND,
+    )
+    stress_idle_time: Seconds = option(10.0, doc="Idle_Time under stress.", unit="seconds", scopes=_INBOUND)
+    max_connections_per_client: int = option(
+        100,
+        doc="Sessions at once of one client, an IPv6 /64 being one; relay hosts are exempt; 0: no limit.",
+        ge=0,
+        scopes=_INBOUND,
+    )
     listener_sessions: int = option(
         0, doc="Sessions at once on the address, a worker; 0: no limit.", ge=0, scopes=_INBOUND
     )

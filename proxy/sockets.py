@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import resource
 import socket
 from collections.abc import Sequence
 from contextlib import suppress
@@ -44,6 +45,17 @@ def bind(listener: Listener, inherited: Sequence[socket.socket] = ()) -> list[so
             each.close()
         raise CannotListen(f"{listener.address}:{listener.port}: {error.strerror}") from error
     return bound
+
+
+def raise_descriptor_limit() -> int:
+    """Raise the limit of open files as far as the system lets us, and return it: each client and upstream needs one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (OSError, ValueError):  # a hard limit that the kernel's own maximum does not allow
+            return soft
+    return hard
 
 
 def _at(address: Any, inherited: Sequence[socket.socket]) -> socket.socket | None:

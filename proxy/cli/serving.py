@@ -16,7 +16,7 @@ from config.report import as_records
 from proxy import log
 from proxy.app import ConfigurationRejected, load
 from proxy.cli import exits
-from proxy.sockets import CannotListen
+from proxy.sockets import CannotListen, raise_descriptor_limit
 from proxy.tasks import TaskOwner, spawn
 from proxy.worker import Assembly, Worker
 
@@ -62,6 +62,7 @@ class Service:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._signals.put_nowait, number)
+        log.get_logger().info("open_files", limit=raise_descriptor_limit())
         await self._worker.start()
         while await self._signals.get() is signal.SIGHUP:
             await self._reload()

@@ -118,6 +118,16 @@ def tls_context(cipher: tuple[str, str, int] | None) -> dict[str, str]:
     return {"tls": "true", "tls_cipher": name, "tls_cipher_usebits": str(bits)}
 
 
+def limits_of(options: CoreOptions) -> list[bytes]:
+    """Return the EHLO line that tells a client our limits (RFC 9422), where there are any."""
+    limits = {
+        "MAILMAX": options.max_receptions_per_connection,
+        "RCPTMAX": options.max_recipients_per_message,
+    }
+    words = [f"{name}={most}" for name, most in limits.items() if most]
+    return [f"LIMITS {' '.join(words)}".encode()] if words else []
+
+
 def banner(options: CoreOptions) -> Reply:
     """Return the greeting (RFC 5321 section 4.2): the operator's own text, or our name and what we speak.
 

@@ -6,12 +6,12 @@ upstream hears DATA; BINARYMIME is not offered.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from proxy.message import stuffed
+from proxy.smtp.pace import Pace
 from proxy.smtp.stream import ClientStream
 
 _ARGUMENT = re.compile(rb"([0-9]{1,12})(?: +(LAST))?", re.IGNORECASE)
@@ -48,13 +48,12 @@ class ChunkReader:
         stream: ClientStream,
         first: Chunk,
         following: Callable[[Chunk], Awaitable[Chunk]],
-        block_timeout: float,
+        pace: Pace,
     ) -> None:
         """Start behind the first BDAT; `following` acknowledges a chunk and returns the next one."""
         self._stream, self._chunk, self._following = stream, first, following
         self._left = first.octets
-        self._timeout = block_timeout
-        self._loop = asyncio.get_running_loop()
+        self._pace = pace
         self._held = b""
         self._line_begins = True
         self.finished = False
@@ -77,7 +76,7 @@ class ChunkReader:
                 self._left = self._chunk.octets
                 continue
             if not self._stream.buffer:
-                await self._stream.more(self._loop.time() + self._timeout)
+                await self._pace.more()
             if (block := self._take()) or self.finished:
                 return block
 
@@ -112,7 +111,7 @@ class ChunkReader:
         """
         while self._left:
             if not self._stream.buffer:
-                await self._stream.more(self._loop.time() + self._timeout)
+                await self._pace.more()
             octets = min(len(self._stream.buffer), self._left)
             self._stream.consume(octets)
             self._left -= octets

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, ClassVar, cast
 
@@ -142,6 +143,7 @@ class Conversation(SMTP):
         # Counted here and not when the connection was made: a task that is cancelled before its first step has no end.
         session, reason, began = self.session, "failed", self.loop.time()
         self.front.live.add(self)
+        self.front.clients[session.client_network] += 1
         self.entrance.sessions += 1
         try:
             if await self._greet():
@@ -165,6 +167,7 @@ class Conversation(SMTP):
             self.front.session_ended(session)
             self.stream.close()
             self.front.live.discard(self)
+            self.front.client_left(session.client_network)
             self.entrance.sessions -= 1
             tally = session.tally
             log.info(
@@ -185,11 +188,11 @@ class Conversation(SMTP):
         if self.front.stopping:
             self._say(replies.SHUTTING_DOWN)
             return False
+        session.can_relay = may_send_anywhere(session.options, session.client_ip)
+        session.context["can_relay"] = "true" if session.can_relay else "false"
         if self._crowded():
             self._say(replies.TOO_MANY_SESSIONS)
             return False
-        session.can_relay = may_send_anywhere(session.options, session.client_ip)
-        session.context["can_relay"] = "true" if session.can_relay else "false"
         for phase in (Phase.ACCEPT, Phase.CONNECT):
             if pipeline.active(phase) and (verdict := await pipeline.run(phase, session)).reply is not None:
                 # A greeting is 220, 421 or 554 (RFC 5321 section 4.3.2): our own failure is no 451 here.
@@ -202,10 +205,13 @@ class Conversation(SMTP):
         return True
 
     def _crowded(self) -> bool:
-        """Whether this session is one more than the address, or the service, shall hold."""
-        options = self.session.options
-        return bool(options.listener_sessions and self.entrance.sessions > options.listener_sessions) or bool(
-            options.service_sessions and len(self.front.live) > options.service_sessions
+        """Whether this session is one more than the address, the service, or its client shall have."""
+        options, session = self.session.options, self.session
+        most = options.max_connections_per_client
+        return (
+            bool(options.listener_sessions and self.entrance.sessions > options.listener_sessions)
+            or bool(options.service_sessions and len(self.front.live) > options.service_sessions)
+            or bool(most and not session.can_relay and self.front.clients[session.client_network] > most)
         )
 
     async def _converse(self) -> None:
@@ -213,7 +219,7 @@ class Conversation(SMTP):
         while True:
             answer: Reply | None
             try:
-                line = await self.stream.line(self.session.options.idle_time)
+                line = await self.stream.line(self._patience())
             except LineTooLong as error:
                 answer = replies.LINE_TOO_LONG
                 if error.endless:
@@ -226,6 +232,22 @@ class Conversation(SMTP):
             self._say(answer)
             if answer.close or self._too_many_errors(answer):
                 return
+
+    def _patience(self) -> float:
+        """Return how long the client has for its next command: less under stress, and while its session grows old.
+
+        Raises:
+            ClientIdle: the session is as old as it may be.
+        """
+        options = self.session.options
+        stressed = options.stress_sessions and len(self.front.live) > options.stress_sessions
+        seconds = options.stress_idle_time if stressed else options.idle_time
+        if not options.session_time:
+            return seconds
+        left = self.session.tally.started + options.session_time - time.monotonic()
+        if left <= 0:
+            raise ClientIdle
+        return min(seconds, left)
 
     def _too_many_errors(self, answer: Reply) -> bool:
         tally = self.session.tally

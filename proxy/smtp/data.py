@@ -7,8 +7,7 @@ of the message (SMTP smuggling). The bytes stay dot-stuffed: upstream they go as
 
 from __future__ import annotations
 
-import asyncio
-
+from proxy.smtp.pace import Pace
 from proxy.smtp.stream import ClientStream
 
 _END = b"\r\n.\r\n"
@@ -21,11 +20,10 @@ _CR = 0x0D
 class DataReader:
     """Reads one message from a session's stream, block by block."""
 
-    def __init__(self, stream: ClientStream, block_timeout: float) -> None:
-        """Start right after the 354; each block must bring a byte within `block_timeout` seconds."""
+    def __init__(self, stream: ClientStream, pace: Pace) -> None:
+        """Start right after the 354; `pace` says how slow the client may be."""
         self._stream = stream
-        self._timeout = block_timeout
-        self._loop = asyncio.get_running_loop()
+        self._pace = pace
         self._at_start = True
         self.finished = False
         self.size = 0
@@ -44,7 +42,7 @@ class DataReader:
             if found or self.finished:
                 self.size += len(found)
                 return found
-            await self._stream.more(self._loop.time() + self._timeout)
+            await self._pace.more()
 
     async def drain(self) -> None:
         """Read to the end and keep nothing: the client hears a refusal only after its dot.

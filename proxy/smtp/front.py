@@ -5,6 +5,7 @@ The relay is known here only as a protocol; `proxy.upstream` implements it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
@@ -64,7 +65,7 @@ class Relay(Protocol):
 
 @dataclass(slots=True)
 class Front:
-    """Everything that a session needs. `live` and `stopping` change: the event loop's thread owns them."""
+    """Everything that a session needs. `live`, `clients` and `stopping` change: the event loop's thread owns them."""
 
     settings: CoreOptions
     pipeline: PhasePipeline
@@ -77,3 +78,11 @@ class Front:
     stopping: bool = False
     """Ringback shuts down: a client that slipped in is sent away."""
     live: set[Conversation] = field(default_factory=set)
+    clients: Counter[str] = field(default_factory=Counter)
+    """Sessions of each client that has any."""
+
+    def client_left(self, network: str) -> None:
+        """Count one session of a client less."""
+        self.clients[network] -= 1
+        if not self.clients[network]:
+            del self.clients[network]

@@ -12,11 +12,12 @@ from proxy.log import get_logger, printable
 from proxy.replies import Reply, reply
 from proxy.session import Recipient, Transaction
 from proxy.smtp.access import admits
-from proxy.smtp.arguments import path_context, recipient_of, sender_of
+from proxy.smtp.arguments import limits_of, path_context, recipient_of, sender_of
 from proxy.smtp.chunks import Chunk, ChunkReader, Interrupted, chunk_of
 from proxy.smtp.conversation import Conversation
 from proxy.smtp.data import DataReader
 from proxy.smtp.front import Relay
+from proxy.smtp.pace import Pace
 from proxy.smtp.reception import Reader, Reception
 from proxy.smtp.state import State
 from proxy.smtp.stream import LineTooLong
@@ -38,6 +39,7 @@ class SmtpProtocol(Conversation):
         offered += [name.encode() for name in ("8BITMIME", "SMTPUTF8", "DSN") if name in self.front.capabilities()]
         if self.entrance.certificate is not None and self.session.ssl is None:
             offered.append(b"STARTTLS")
+        offered += limits_of(options)
         return Reply(250, (options.hostname.encode(), *self._chosen(offered)))
 
     def _chosen(self, offered: list[bytes]) -> list[bytes]:
@@ -168,7 +170,7 @@ class SmtpProtocol(Conversation):
         if argument:
             return replies.NO_ARGUMENT_WANTED
         self._say(replies.START_DATA)
-        return await self._receive(DataReader(self.stream, self.session.options.data_timeout))
+        return await self._receive(DataReader(self.stream, self._pace()))
 
     async def smtp_BDAT(self, argument: bytes) -> Reply | None:
         """BDAT (RFC 3030). Its octets are read in any case: they must not be taken for commands."""
@@ -176,7 +178,7 @@ class SmtpProtocol(Conversation):
         if chunk is None:
             return replies.BDAT_SYNTAX  # how much follows is not known, so the session ends
         session = self.session
-        reader = ChunkReader(self.stream, chunk, self._next_chunk, session.options.data_timeout)
+        reader = ChunkReader(self.stream, chunk, self._next_chunk, self._pace())
         most = session.options.max_message_size
         if most and chunk.octets > most:
             if chunk.octets > 2 * most:
@@ -192,6 +194,10 @@ class SmtpProtocol(Conversation):
             return await self._receive(reader)
         except Interrupted as interrupted:
             return await self._do(interrupted.line)
+
+    def _pace(self) -> Pace:
+        options = self.session.options
+        return Pace(self.stream, options.data_timeout, options.min_data_rate)
 
     async def _next_chunk(self, chunk: Chunk) -> Chunk:
         """Acknowledge a chunk and return the next; anything but BDAT and NOOP gives the message up."""

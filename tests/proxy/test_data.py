@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.smtp.data import DataReader
+from proxy.smtp.pace import Pace
 from proxy.smtp.stream import ClientGone, ClientIdle, ClientStream
 
 BOUND = 10.0
@@ -55,7 +56,7 @@ class _Fed(ClientStream):
 async def read(pieces: Sequence[bytes]) -> tuple[list[bytes], DataReader, bytes]:
     """Feed the pieces and read to the end; return the blocks, the reader and what is left in the buffer."""
     stream = _Fed(pieces)
-    reader = DataReader(stream, BOUND)
+    reader = DataReader(stream, Pace(stream, BOUND, 0))
     blocks: list[bytes] = []
     while not reader.finished:
         blocks.append(await reader.block())
@@ -227,7 +228,7 @@ async def test_a_client_that_sends_nothing_for_the_deadline_is_idle() -> None:
     loop = asyncio.get_running_loop()
     stream = ClientStream(loop, _Transport())
     stream.received(b"text\r\n")
-    reader = DataReader(stream, 0.01)
+    reader = DataReader(stream, Pace(stream, 0.01, 0))
     with pytest.raises(ClientIdle):
         async with asyncio.timeout(BOUND):
             await reader.block()
@@ -236,6 +237,6 @@ async def test_a_client_that_sends_nothing_for_the_deadline_is_idle() -> None:
 async def test_draining_reads_to_the_end_and_keeps_nothing() -> None:
     stream = ClientStream(asyncio.get_running_loop(), _Transport())
     stream.received(b"text\r\n" * 1000 + b".\r\nQUIT\r\n")
-    reader = DataReader(stream, BOUND)
+    reader = DataReader(stream, Pace(stream, BOUND, 0))
     await reader.drain()
     assert (reader.finished, reader.size, bytes(stream.buffer)) == (True, 6000, b"QUIT\r\n")

@@ -1,0 +1,39 @@
+"""How slow a client may be within a message: time that was waited for it, against octets that came.
+
+A deadline for each block alone lets a client that sends a byte a minute stay for ever. Only time in which we wait for
+the client counts; a slow upstream is not its fault.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from proxy.smtp.stream import ClientIdle, ClientStream
+
+GRACE_SECONDS = 30.0
+"""Waited for a client before its rate is judged: a link may stall once."""
+
+
+class Pace:
+    """Waits for a client's next octets and keeps account of them. Owned by the reader of one message."""
+
+    def __init__(self, stream: ClientStream, block_timeout: float, octets_a_second: int) -> None:
+        """Start the account; a rate of 0 is none."""
+        self._stream, self._timeout, self._rate = stream, block_timeout, octets_a_second
+        self._loop = asyncio.get_running_loop()
+        self._waited = 0.0
+        self._came = 0
+
+    async def more(self) -> None:
+        """Wait for octets beyond those in the buffer.
+
+        Raises:
+            ClientGone: the connection ended.
+            ClientIdle: nothing came in time, or what came was too little for the time.
+        """
+        began, held = self._loop.time(), len(self._stream.buffer)
+        await self._stream.more(began + self._timeout)
+        self._waited += self._loop.time() - began
+        self._came += len(self._stream.buffer) - held
+        if self._rate and self._waited > GRACE_SECONDS and self._came < self._waited * self._rate:
+            raise ClientIdle
