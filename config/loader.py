@@ -87,7 +87,7 @@ def load(path: Path, schema: Schema, search: Sequence[Path] = ()) -> Loaded:
         if findings.full:
             break
         loading.take(statement)
-    settings = loading.finish()
+    settings = loading.finish() if files.sources else None  # of a file that was not read, nothing is known
     return Loaded(settings, tuple(in_order(findings)), tuple(files.sources))
 
 

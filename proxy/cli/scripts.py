@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -18,6 +19,8 @@ from config.diagnostics import Source
 from proxy.cli import exits
 from proxy.cli.trial import Callback, TrialHost, trial_session
 from proxy.message import Message
+from proxy.modules.sieve_policy.effects import path_of
+from proxy.smtp.pipeline import CONTENT_PHASES
 from sieve import Outcome, Phase, Script, compile_script, standard_library
 from sieve.cache import ScriptCache
 from sieve.formatting import format_text
@@ -103,9 +106,17 @@ def run(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
-    """Run a script on a session made of the options and print what it decides. Only `--callback real` asks anybody."""
+    """Run a script on a session made of the options and print what it decides.
+
+    No mail is sent, no file written, and no exchanger asked but by `--callback real`; DNS look-ups are real.
+    """
+    for address in (sender, *(recipients or ())):
+        _check_address(address)
+    _check_ip(client_ip)
     compiled = _compiled(script, phase, traced=trace)
     content = _content(message)
+    if content is None and phase in CONTENT_PHASES:
+        content = b""  # there is always a message in these
     outcome, host = asyncio.run(
         _run(compiled, phase, (sender, recipients or [], client_ip), content, callback, trace=trace)
     )
@@ -114,6 +125,24 @@ def run(
     else:
         _print(outcome, host)
     raise typer.Exit(exits.SCRIPT if outcome.failed else 0)
+
+
+def _check_address(address: str) -> None:
+    """Exit 64 where a text is no path."""
+    try:
+        path_of(address)
+    except ValueError:
+        typer.echo(f"{address}: not an address; write local-part@domain", err=True)
+        raise typer.Exit(exits.USAGE) from None
+
+
+def _check_ip(address: str) -> None:
+    """Exit 64 where a text is no IP address."""
+    try:
+        ipaddress.ip_address(address)
+    except ValueError:
+        typer.echo(f"{address}: not an IP address", err=True)
+        raise typer.Exit(exits.USAGE) from None
 
 
 def _content(message: Path | None) -> bytes | None:

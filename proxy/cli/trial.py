@@ -8,9 +8,9 @@ from enum import StrEnum
 from config import Endpoint, Settings
 from config.scopes import Scopes
 from proxy.dns import Resolver
-from proxy.message import Content, Message
+from proxy.message import Content, Message, stuffed
 from proxy.modules.base import Services
-from proxy.modules.sieve_policy.effects import path_of
+from proxy.modules.sieve_policy.effects import SessionControl, path_of
 from proxy.modules.sieve_policy.host import SessionHost
 from proxy.modules.smtp_cbv.module import verifier_of
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
@@ -52,8 +52,23 @@ def trial_session(sender: str, recipients: list[str], client_ip: str, content: b
 def _message(content: bytes) -> Message:
     head, empty, body = (b"", b"\r\n", content[2:]) if content.startswith(b"\r\n") else content.partition(b"\r\n\r\n")
     kept = Content(None)
-    kept.write((b"\r\n" if empty else b"") + body.replace(b"\r\n.", b"\r\n.."))
+    kept.write((b"\r\n" if empty else b"") + stuffed(body))
     return Message(head, kept)
+
+
+class TrialControl(SessionControl):
+    """A session's control that writes no file."""
+
+    __slots__ = ("_lines",)
+
+    def __init__(self, session: Session, configuration: Settings, lines: list[str]) -> None:
+        """Keep what would be written in `lines`."""
+        super().__init__(session, configuration)
+        self._lines = lines
+
+    async def write_line(self, path: str, line: str) -> None:
+        """Say so, and do not write."""
+        self._lines.append(f"(would write to {path}: {line})")
 
 
 class TrialHost(SessionHost):
@@ -97,6 +112,11 @@ class TrialHost(SessionHost):
     def count(self, counter: str, code: int) -> None:
         """Keep an increase of a counter."""
         self.lines.append(f"(counter {counter}, code {code})")
+
+    @property
+    def control(self) -> TrialControl:
+        """The session and the server, but for files."""
+        return TrialControl(self.session, self._services.configuration, self.lines)
 
     def script_failed(self, script: str, line: int, reason: str) -> None:
         """Keep a run-time error."""

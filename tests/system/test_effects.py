@@ -275,6 +275,40 @@ async def test_5_mib_arrive_whole_whether_streamed_or_read_by_a_script(
         assert [each["text"] for each in running.log if each["event"] == "script"] == ["found"]
 
 
+@pytest.mark.parametrize("server", ["ringback", "reading"])
+@pytest.mark.parametrize("case", ["nothing", "adds"])
+@pytest.mark.parametrize(
+    "message",
+    [LETTER, FIELDS + b"\r\n" + b".dot\r\n.", FIELDS + b"\r\n.\r\n", b"\r\n.\r\n..\r\n", b"", FIELDS],
+    ids=["letter", "no last line break", "a dot alone", "no header section", "0 octets", "no empty line"],
+)
+async def test_a_message_in_chunks_is_edited_like_any_other_and_arrives_stuffed(
+    stage: Stage, request: pytest.FixtureRequest, server: str, case: str, message: bytes
+) -> None:
+    """RFC 3030: BDAT's octets are counted and not dot-stuffed; the upstream gets them by DATA."""
+    running = request.getfixturevalue(server)
+    upstream = await stage.upstream(running)
+    async with await greeted(running) as client:
+        for command in (f"MAIL FROM:<{case}@sender.test>", f"RCPT TO:<{RECIPIENT}>"):
+            assert (await client.ask(command)).startswith("250 ")
+        half = len(message) // 2
+        await client.send_raw(b"BDAT %d\r\n%b" % (half, message[:half]))
+        assert (await client.reply()).startswith("250 ")
+        await client.send_raw(b"BDAT %d LAST\r\n%b" % (len(message) - half, message[half:]))
+        assert (await client.reply()).startswith("250 2.0.0 Ok: queued as ")
+    (received,) = upstream.messages
+    ended = message if not message or message.endswith(b"\r\n") else message + b"\r\n"
+    head, empty, body = (b"", ended[:2], ended[2:]) if ended.startswith(b"\r\n") else split(ended)
+    added = b"X-Policy: seen\r\n" if case == "adds" else b""
+    assert below_received(received.content) == head + added + empty + body
+
+
+def split(message: bytes) -> tuple[bytes, bytes, bytes]:
+    """Return header section, empty line and body."""
+    at = message.find(b"\r\n\r\n")
+    return (message, b"", b"") if at < 0 else (message[: at + 2], b"\r\n", message[at + 4 :])
+
+
 # ---------------------------------------------------------------- disclaimers
 
 SAID = b"--\r\nDISCLAIMED\r\n"

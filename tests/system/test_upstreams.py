@@ -648,6 +648,18 @@ async def test_postfix_hears_by_xclient_who_the_client_is(stage: Stage, tmp_path
     assert re.search(r"client=unknown\[127\.0\.0\.78\]", trusting.log)
 
 
+@pytest.mark.real("postfix")
+@pytest.mark.parametrize("name", ["two words", "[127.0.0.1", "under_score", "x" * 200, "a=b+c"])
+async def test_a_client_with_an_odd_name_is_still_introduced_to_postfix(
+    stage: Stage, tmp_path: Path, trusting: Postfix, name: str
+) -> None:
+    """What the client calls itself is its own affair: it must not keep its mail from the upstream."""
+    ringback = opened(stage, tmp_path, "XCLIENT = required", upstream_port=trusting.port)
+    async with await greeted(ringback, source="127.0.0.79", name=name) as client:
+        await client.ask("MAIL FROM:<a@sender.test>")
+        assert await client.ask("RCPT TO:<b@example.com>") == "250 2.1.5 Ok"
+
+
 class Informed(Exchanger):
     """An upstream that takes XCLIENT; a second one on a connection it refuses, as Postfix does."""
 
