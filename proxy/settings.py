@@ -14,6 +14,7 @@ from pydantic import model_validator
 
 from config import Bytes, ConfigPath, DomainPatterns, Endpoint, Listeners, Network, Options, Seconds, option
 from proxy.route import RouteValue
+from proxy.throttle import NO_THROTTLE, ThrottleValue
 
 _INBOUND = ("esmtp_listener", "listener", "listen", "peer")
 _OUTBOUND = ("binding_group", "binding", "domain")
@@ -87,6 +88,15 @@ class InboundOptions(TlsOptions):
         doc="Sessions at once of one client, an IPv6 /64 being one; relay hosts are exempt; 0: no limit.",
         ge=0,
         scopes=_INBOUND,
+    )
+    connection_rate_per_client: ThrottleValue = option(
+        NO_THROTTLE, doc="Sessions that one client may begin; relay hosts are exempt.", scopes=_INBOUND
+    )
+    message_rate_per_client: ThrottleValue = option(
+        NO_THROTTLE, doc="MAIL commands of one client; relay hosts are exempt.", scopes=_INBOUND
+    )
+    recipient_rate_per_client: ThrottleValue = option(
+        NO_THROTTLE, doc="RCPT commands of one client; relay hosts are exempt.", scopes=_INBOUND
     )
     listener_sessions: int = option(
         0, doc="Sessions at once on the address, a worker; 0: no limit.", ge=0, scopes=_INBOUND

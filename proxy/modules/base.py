@@ -22,6 +22,8 @@ class Services:
     configuration: Settings
     resolver: Resolver
     verifier: CallbackVerifier | None = None
+    callback_exempt: frozenset[str] = frozenset()
+    """Local parts, in lower case, whose mail no callback may judge at RCPT."""
 
 
 class Prepared(Protocol):

@@ -28,6 +28,7 @@ from proxy.smtp.state import NEXT, State, out_of_order
 from proxy.smtp.stream import ClientGone, ClientIdle, ClientStream, Draining, LineTooLong
 from proxy.smtp.tls import HANDSHAKE_SECONDS
 from proxy.tasks import spawn
+from proxy.throttle import Throttle
 from sieve import Phase
 
 log = get_logger()
@@ -193,6 +194,9 @@ class Conversation(SMTP):
         if self._crowded():
             self._say(replies.TOO_MANY_SESSIONS)
             return False
+        if not self._within("connection", session.options.connection_rate_per_client):
+            self._say(replies.TOO_MANY_CONNECTIONS)
+            return False
         for phase in (Phase.ACCEPT, Phase.CONNECT):
             if pipeline.active(phase) and (verdict := await pipeline.run(phase, session)).reply is not None:
                 # A greeting is 220, 421 or 554 (RFC 5321 section 4.3.2): our own failure is no 451 here.
@@ -232,6 +236,11 @@ class Conversation(SMTP):
             self._say(answer)
             if answer.close or self._too_many_errors(answer):
                 return
+
+    def _within(self, what: str, throttle: Throttle) -> bool:
+        """Whether the client keeps to a rate; relay hosts need not."""
+        session = self.session
+        return session.can_relay or self.front.rates.take(f"{what} {session.client_network}", throttle)
 
     def _patience(self) -> float:
         """Return how long the client has for its next command: less under stress, and while its session grows old.

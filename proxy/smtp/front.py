@@ -16,6 +16,7 @@ from proxy.session import Path, Session, Transaction
 from proxy.settings import CoreOptions
 from proxy.smtp.pipeline import PhasePipeline
 from proxy.tasks import TaskOwner
+from proxy.throttle import Buckets
 
 if TYPE_CHECKING:
     from proxy.smtp.conversation import Conversation
@@ -78,6 +79,7 @@ class Front:
     stopping: bool = False
     """Ringback shuts down: a client that slipped in is sent away."""
     live: set[Conversation] = field(default_factory=set)
+    rates: Buckets = field(default_factory=Buckets)
     clients: Counter[str] = field(default_factory=Counter)
     """Sessions of each client that has any."""
 

@@ -93,6 +93,8 @@ class SmtpProtocol(Conversation):
             return replies.TOO_MANY_MESSAGES
         if session.options.require_ehlo and self.state is State.CONNECTED:
             return replies.EHLO_FIRST
+        if not self._within("message", session.options.message_rate_per_client):
+            return replies.TOO_MUCH_MAIL
         parsed = sender_of(argument, session.options, self.front.capabilities())
         if isinstance(parsed, Reply):
             return parsed
@@ -126,6 +128,8 @@ class SmtpProtocol(Conversation):
         path, parameters = parsed
         if self._full(transaction):
             return replies.TOO_MANY_RECIPIENTS
+        if not self._within("recipient", session.options.recipient_rate_per_client):
+            return replies.TOO_MUCH_MAIL
         if not admits(session.options, session, path):
             return replies.RELAYING_DENIED
         recipient = session.current_recipient = Recipient(path, parameters)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from hypothesis import given, settings
@@ -17,12 +19,14 @@ HEAD = (
 ENDED = HEAD + b"\r\n"
 
 
-def kept(*blocks: bytes) -> Content:
-    """Return content that came in these blocks, still stuffed, its empty line first."""
+@contextmanager
+def kept(*blocks: bytes) -> Iterator[Content]:
+    """Hold content that came in these blocks, still stuffed, its empty line first."""
     content = Content(None)
     for block in blocks:
         content.write(block)
-    return content
+    yield content
+    content.close()
 
 
 @pytest.mark.parametrize(
@@ -142,13 +146,13 @@ def test_size_and_stuffed_lines_add_up_to_the_octets_of_the_wire_however_it_came
     body = body.replace(b"\r", b".").replace(b"\n", b"\r\n") + b"\r\n"
     wire = b"\r\n" + stuffed(body)
     at = sorted({0, len(wire), *(cut for cut in cuts if cut < len(wire))})
-    content = kept(*(wire[a:b] for a, b in zip(at, at[1:], strict=False)))
     head = b".A: 1\r\nB: 2\r\n"
-    message = Message(head, content)
-    assert b"".join(content.blocks()) == wire
-    assert content.body() == body
-    assert message.size == len(head) + 2 + len(body)
-    assert message.size + message.stuffed_lines == len(stuffed(head)) + len(wire)
+    with kept(*(wire[a:b] for a, b in zip(at, at[1:], strict=False))) as content:
+        message = Message(head, content)
+        assert b"".join(content.blocks()) == wire
+        assert content.body() == body
+        assert message.size == len(head) + 2 + len(body)
+        assert message.size + message.stuffed_lines == len(stuffed(head)) + len(wire)
 
 
 @given(st.binary(max_size=60))
@@ -160,32 +164,32 @@ def test_stuffing_and_unstuffing_undo_each_other(body: bytes) -> None:
 
 
 async def test_the_message_in_one_piece_shows_every_edit_and_is_the_same_object_until_the_next() -> None:
-    message = Message(b"A: 1\r\n", kept(b"\r\n..dot\r\n"))
-    first = await message.raw()
-    assert first == b"A: 1\r\n\r\n.dot\r\n"
-    assert await message.raw() is first
-    message.add_header("B", "2")
-    assert await message.raw() == b"A: 1\r\nB: 2\r\n\r\n.dot\r\n"
-    message.replace_body(b"new\r\n.\r\n")
-    assert await message.raw() == b"A: 1\r\nB: 2\r\n\r\nnew\r\n.\r\n"
-    assert (message.size, message.stuffed_lines) == (22, 1)
+    with kept(b"\r\n..dot\r\n") as content:
+        message = Message(b"A: 1\r\n", content)
+        first = await message.raw()
+        assert first == b"A: 1\r\n\r\n.dot\r\n"
+        assert await message.raw() is first
+        message.add_header("B", "2")
+        assert await message.raw() == b"A: 1\r\nB: 2\r\n\r\n.dot\r\n"
+        message.replace_body(b"new\r\n.\r\n")
+        assert await message.raw() == b"A: 1\r\nB: 2\r\n\r\nnew\r\n.\r\n"
+        assert (message.size, message.stuffed_lines) == (22, 1)
 
 
 @pytest.mark.parametrize(
-    ("given", "held"), [(b"", b""), (b"x", b"x\r\n"), (b"x\r\n", b"x\r\n"), (b"x\n", b"x\n\r\n"), (b"x\r", b"x\r\r\n")]
+    ("body", "held"), [(b"", b""), (b"x", b"x\r\n"), (b"x\r\n", b"x\r\n"), (b"x\r\n.", b"x\r\n.\r\n")]
 )
-def test_a_new_body_ends_with_a_line_break_whatever_was_given(given: bytes, held: bytes) -> None:
+def test_a_new_body_ends_with_a_line_break_whatever_was_given(body: bytes, held: bytes) -> None:
     """Or the end of data would stand behind its last line, and the message would not end."""
-    message = Message(b"", kept(b"\r\nold\r\n"))
-    message.replace_body(given)
+    message = Message(b"")
+    message.replace_body(body)
     assert message.new_body == held
 
 
 def test_content_beyond_the_limit_goes_to_a_file_and_comes_back_whole() -> None:
     block = b"x" * 65_534 + b"\r\n"
-    content = kept(b"\r\n", *[block] * (IN_MEMORY // len(block) + 2))
-    whole = b"".join(content.blocks())
-    assert len(whole) == content.octets > IN_MEMORY
-    assert content.body() == whole[2:]
-    assert b"".join(content.blocks()) == whole, "it can be read again"
-    content.close()
+    with kept(b"\r\n", *[block] * (IN_MEMORY // len(block) + 2)) as content:
+        whole = b"".join(content.blocks())
+        assert len(whole) == content.octets > IN_MEMORY
+        assert content.body() == whole[2:]
+        assert b"".join(content.blocks()) == whole, "it can be read again"

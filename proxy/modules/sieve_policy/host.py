@@ -104,6 +104,12 @@ class SessionHost:
         verifier = self._services.verifier
         if verifier is None:
             return CallbackAnswer("error", "smtp_cbv is not loaded")
+        current = self._session.current_recipient
+        if self._phase in _ONE_RECIPIENT and current is not None:
+            local_part = current.path.local_part.lower()
+            if local_part in self._services.callback_exempt:
+                # RFC 5321 section 4.5.1, RFC 2142: who is refused must be able to say so.
+                return CallbackAnswer("pass", f"not asked: mail for {local_part} is always taken")
         verdict = await verifier.verify(address, sender)
         return CallbackAnswer(verdict.status.value, verdict.message)
 

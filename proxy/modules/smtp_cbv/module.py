@@ -67,12 +67,13 @@ class PreparedSmtpCbv:
     def offer(self, services: Services) -> None:
         """Make the verifier."""
         services.verifier = verifier_of(self._options, services.settings.hostname, services.resolver)
+        services.callback_exempt = frozenset(each.lower() for each in self._options.exempt_recipients)
 
     def validator(self, services: Services) -> Validator | None:
         """Return the active module's hook."""
         if self._passive or services.verifier is None:
             return None
-        return SmtpCbvValidator(self._name, self._options, services.verifier)
+        return SmtpCbvValidator(self._name, self._options, services.verifier, services.callback_exempt)
 
 
 class SmtpCbvValidator:
@@ -81,12 +82,13 @@ class SmtpCbvValidator:
     on_error = OnError.ACCEPT
     """It never rejects, so its own trouble must not defer mail either."""
 
-    def __init__(self, name: str, options: SmtpCbvOptions, verifier: CallbackVerifier) -> None:
+    def __init__(self, name: str, options: SmtpCbvOptions, verifier: CallbackVerifier, exempt: frozenset[str]) -> None:
         """Ask about the sender or about recipients, as `phase` says."""
         self.name = name
         self.deadline = options.timeout + 5.0
         self._phase = Phase(options.phase)
         self._verifier = verifier
+        self._exempt = exempt
         self._owner = TaskOwner(name)
 
     def hooks(self) -> Mapping[Phase, Hook]:
@@ -101,7 +103,8 @@ class SmtpCbvValidator:
         transaction = session.transaction
         recipient = session.current_recipient
         path = recipient.path if self._phase is Phase.RCPTTO and recipient is not None else transaction.reverse_path
-        if path.domain:
+        exempt = self._phase is Phase.RCPTTO and path.local_part.lower() in self._exempt
+        if path.domain and not exempt:
             work = spawn(self._ask(path.text, transaction), name=f"smtp_cbv {session.id}", owner=self._owner)
             transaction.pending.append(work)
         return PASS

@@ -18,6 +18,9 @@ class SmtpCbvOptions(Options):
     map: Mapping[str, str] = option(
         default_factory=dict, doc='Hosts asked instead of a domain\'s MX, as `[ example.com = "host" ]`.'
     )
+    exempt_recipients: tuple[str, ...] = option(
+        ("postmaster", "abuse"), doc="Local parts of recipients for whom callbacks at RCPT always answer pass."
+    )
     port: int = option(25, doc="Port of the exchangers.", ge=1, le=65535)
     timeout: Seconds = option(25.0, doc="For a whole probe, DNS and all hosts included.", unit="seconds")
     allow_networks: tuple[Network, ...] = option(

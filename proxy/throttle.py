@@ -1,0 +1,70 @@
+"""Momentum's throttle form, `count/seconds`, as a value of the configuration, and token buckets that keep to it."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated
+
+from cachetools import LRUCache
+
+from config.errors import not_a
+from config.nodes import String, Value, Word
+from config.readers import Reader, Reading, Unreadable
+
+_FORM = re.compile(r"(\d{1,9})(?:/(\d{1,9}))?")
+_KEYS_REMEMBERED = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Throttle:
+    """So many in so many seconds; a count of 0 is no limit."""
+
+    count: int = 0
+    seconds: int = 1
+
+    def __str__(self) -> str:
+        """Return it as it is written."""
+        return f"{self.count}/{self.seconds}" if self.count else "0"
+
+
+NO_THROTTLE = Throttle()
+
+
+def _read(value: Value, _reading: Reading) -> Throttle:
+    text = value.text if isinstance(value, Word | String) else ""
+    found = _FORM.fullmatch(text)
+    if found is None or found[2] == "0":
+        raise Unreadable(
+            not_a("a throttle", text, value.span, 'write count/seconds, such as "60/3", or 0 for no limit')
+        )
+    return Throttle(int(found[1]), int(found[2] or 1))
+
+
+ThrottleValue = Annotated[Throttle, Reader(_read, "a throttle, `count/seconds`", write=lambda value: f'"{value}"')]
+
+
+class Buckets:
+    """Token buckets by key, as many as are remembered. The event loop's thread owns them.
+
+    A bucket holds `count` tokens and fills at `count/seconds`: a burst of `count` passes at once, and over time no more
+    than the rate. Of keys that were not seen for longest the state is forgotten, which is in their favour.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        """Begin with every bucket full."""
+        self._clock = clock
+        self._state: LRUCache[tuple[str, Throttle], tuple[float, float]] = LRUCache(_KEYS_REMEMBERED)
+
+    def take(self, key: str, throttle: Throttle) -> bool:
+        """Take a token; tell whether there was one."""
+        if not throttle.count:
+            return True
+        now = self._clock()
+        tokens, since = self._state.get((key, throttle), (float(throttle.count), now))
+        tokens = min(float(throttle.count), tokens + (now - since) * throttle.count / throttle.seconds)
+        allowed = tokens >= 1
+        self._state[(key, throttle)] = (tokens - 1 if allowed else tokens, now)
+        return allowed
