@@ -6,6 +6,7 @@ SMTP but dot-stuffing: bytes are held as they came over the wire and given out u
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ IN_MEMORY = 1 << 20
 """Octets of a message that policy reads whole which are held in memory; the rest goes to a file."""
 
 BLOCK = 64 * 1024
+
+_BEFORE_WORD = re.compile(rb"(?<=[^ \t]) (?=[^ \t])")
 
 LONGEST_LINE = 900
 """Octets after which a field that we write is folded; RFC 5322 section 2.1.1 allows 998."""
@@ -211,7 +214,11 @@ def _written(name: str, body: str) -> bytes:
     """Return a field as octets, folded at blanks where a line would be too long."""
     line = f"{name}: {body}".encode("utf-8", "surrogateescape")
     pieces: list[bytes] = []
-    while len(line) > LONGEST_LINE and (at := line.rfind(b" ", len(name) + 2, LONGEST_LINE)) > 0:
-        pieces.append(line[:at])
-        line = line[at:]
+    while len(line) > LONGEST_LINE:
+        # Folded before a word, never within a run of blanks: a line of blanks alone could be taken for the empty line.
+        blanks = [found.start() for found in _BEFORE_WORD.finditer(line, len(name) + 2, LONGEST_LINE)]
+        if not blanks:
+            break
+        pieces.append(line[: blanks[-1]])
+        line = line[blanks[-1] :]
     return b"\r\n".join((*pieces, line)) + b"\r\n"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Annotated
 from urllib.parse import parse_qsl, urlsplit
@@ -21,23 +22,47 @@ class Route:
     by_mx: bool = False
 
 
+_HINT = "write host, host:port or smtp://host?pref=10&port=25&type=mx"
+_HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
+_NUMBER = re.compile(r"[0-9]{1,9}")
+
+
 def _read_route(value: Value, _reading: Reading) -> Route:
     """Read `host`, `host:port`, or `smtp://host?pref=…&port=…&type=…`; `ttl` is accepted and has no effect here."""
     text = value.text if isinstance(value, Word | String) else ""
-    scheme, _, rest = text.rpartition("://")
-    parts = urlsplit(f"smtp://{rest}")
-    asked = dict(parse_qsl(parts.query))
-    known = asked.keys() <= {"pref", "ttl", "port", "type"} and scheme in {"", "smtp"}
-    try:
-        port = parts.port or (int(asked["port"]) if "port" in asked else None)
-        route = Route(parts.hostname or "", port, int(asked.get("pref", 0)), by_mx=asked.get("type") == "mx")
-    except ValueError:
-        known = False
-    if not known or not route.host or route.host == "__mx__":
-        raise Unreadable(
-            not_a("a route", text, value.span, "write host, host:port or smtp://host?pref=10&port=25&type=mx")
-        )
+    route = _route(text)
+    if route is None:
+        raise Unreadable(not_a("a route", text, value.span, _HINT))
     return route
+
+
+def _route(text: str) -> Route | None:
+    """Return the route that a text means, None where it means none."""
+    scheme, _, rest = text.rpartition("://")
+    try:
+        parts = urlsplit(f"smtp://{rest}")
+        asked = dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
+        own_port = parts.port
+    except ValueError:
+        return None
+    host = parts.hostname or ""
+    port = own_port if own_port is not None else int(asked["port"]) if _is_number(asked.get("port")) else None
+    sound = (
+        scheme in {"", "smtp"}
+        and asked.keys() <= {"pref", "ttl", "port", "type"}
+        and all(_is_number(asked[name]) for name in ("pref", "ttl", "port") if name in asked)
+        and asked.get("type", "a") in {"a", "mx"}
+        and (port is None or 1 <= port <= 65535)
+        and "@" not in parts.netloc
+        and not (parts.path or parts.fragment)
+        and host != "__mx__"
+        and _HOST.fullmatch(host) is not None
+    )
+    return Route(host, port, int(asked.get("pref", 0)), by_mx=asked.get("type") == "mx") if sound else None
+
+
+def _is_number(text: str | None) -> bool:
+    return text is not None and _NUMBER.fullmatch(text) is not None
 
 
 RouteValue = Annotated[Route, Reader(_read_route, "a route")]

@@ -130,7 +130,9 @@ class InboundOptions(TlsOptions):
 class OutboundOptions(TlsOptions):
     """What holds towards the MTA behind: the global scope, a binding or a recipient's domain."""
 
-    gateway: Endpoint | None = option(None, doc="The MTA behind: a host name or an address. Set, Routes do not count.")
+    gateway: Endpoint | None = option(
+        None, doc="The MTA behind: a host name or an address. It goes before Routes of the same scope."
+    )
     routes: tuple[RouteValue, ...] = option(
         (), doc="MTAs behind, preferred first: `host` or `smtp://host?pref=N&port=N&type=a|mx`."
     )

@@ -49,41 +49,42 @@ class Connector:
             Unreachable: no address takes one, or the name cannot be resolved.
             RefusedUs: the upstream refuses to talk to us.
         """
+        tried: list[Place] = []
         try:
             async with asyncio.timeout(FAILOVER_SECONDS):
                 places = await self._upstream.addresses(self._resolver)
-                return await self._first_of(places)
+                return await self._first_of(places, tried)
         except (DnsUnavailable, NoSuchDomain) as error:
             raise self._logged(Unreachable(f"cannot be resolved: {error}")) from None
         except TimeoutError:
+            for place in tried[-1:]:
+                self._rest(place)
             raise self._logged(Unreachable("timeout")) from None
 
-    async def _first_of(self, places: list[Place]) -> Wire:
+    async def _first_of(self, places: list[Place], tried: list[Place]) -> Wire:
         now = self._loop.time()
         awake = [place for place in places if self._resting.get(place[:2], 0.0) <= now]
         if awake:
             resting = [place for place in places if place not in awake]
-            return await self._try(awake + resting)
+            return await self._try(awake + resting, tried)
         if self._trying:
             raise Unreachable("every address failed lately")
         self._trying = True
         try:
-            return await self._try(places)
+            return await self._try(places, tried)
         finally:
             self._trying = False
 
-    async def _try(self, places: list[Place]) -> Wire:
+    async def _try(self, places: list[Place], tried: list[Place]) -> Wire:
         problem: Exception = Unreachable("it has no address")
         for place in places:
+            tried.append(place)
             try:
                 wire = await self._dial(place)
             except (WireBroken, TimeoutError) as error:
                 problem = Unreachable(f"{place[0]}: {str(error) or 'timeout'}")
             except Refused as error:
                 problem = RefusedUs(f"{place[0]}: {error}")
-            except asyncio.CancelledError:
-                self._rest(place)  # the deadline over all of them passed while this one was tried
-                raise
             else:
                 self._resting.pop(place[:2], None)
                 return wire

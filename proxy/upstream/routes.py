@@ -113,6 +113,11 @@ class Router:
         """Return the upstream of a recipient's domain; empty for a recipient without one."""
         return self._of_domain(domain) if self._scopes.places else self.default
 
+    def _is_nearer(self, name: str, other: str, domain: str | None) -> bool:
+        """Whether an option is set in a scope of the domain's own while another comes from the top of the file."""
+        place = self._scopes.eval(name, domain=domain or None).place
+        return bool(place) and not self._scopes.eval(other, domain=domain or None).place
+
     def by_way_of(self, gateway: str, upstream: Upstream) -> Upstream:
         """Return the same with another host in the place of its own: `host`, `host:port`, `[::1]:port`."""
         key = (gateway, upstream)
@@ -138,7 +143,7 @@ class Router:
         policy = OutboundOptions.model_construct(**values)
         helo = policy.ehlo_hostname or self._core.hostname
         routes = policy.routes
-        if policy.gateway is not None:
+        if policy.gateway is not None and not (routes and self._is_nearer("routes", "gateway", domain)):
             routes = (Route(policy.gateway.host, policy.gateway.port),)
         return self._known.setdefault((routes, policy, helo), Upstream(routes, policy, helo))
 

@@ -170,8 +170,10 @@ ATTRIBUTES = {"NAME", "ADDR", "PORT", "PROTO", "HELO", "DESTADDR", "DESTPORT", "
         (
             {},
             ATTRIBUTES,
-            b"XCLIENT NAME=[UNAVAILABLE] ADDR=192.0.2.77 PORT=40025 PROTO=ESMTP HELO=client.test"
-            b" DESTADDR=192.0.2.2 DESTPORT=25\r\n",
+            (
+                b"XCLIENT NAME=[UNAVAILABLE] ADDR=192.0.2.77 PORT=40025 PROTO=ESMTP HELO=client.test"
+                b" DESTADDR=192.0.2.2 DESTPORT=25\r\n"
+            ),
         ),
         ({"address": "2001:db8::7"}, {"ADDR"}, b"XCLIENT ADDR=IPV6:2001:db8::7\r\n"),
         ({"extended": False}, {"PROTO"}, b"XCLIENT PROTO=SMTP\r\n"),
@@ -229,9 +231,7 @@ async def test_after_xclient_the_upstream_is_greeted_in_the_clients_name_and_wha
         (b"", WireBroken, r"^closed by the peer$"),
     ],
 )
-async def test_an_upstream_that_refuses_xclient_refuses_us(
-    answer: bytes, problem: type[Exception], told: str
-) -> None:
+async def test_an_upstream_that_refuses_xclient_refuses_us(answer: bytes, problem: type[Exception], told: str) -> None:
     async with Informed(extensions=("XCLIENT ADDR",)) as server:
         server.answer = answer
         wire = await dialled(server)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -147,7 +148,7 @@ def test_size_and_stuffed_lines_add_up_to_the_octets_of_the_wire_however_it_came
     wire = b"\r\n" + stuffed(body)
     at = sorted({0, len(wire), *(cut for cut in cuts if cut < len(wire))})
     head = b".A: 1\r\nB: 2\r\n"
-    with kept(*(wire[a:b] for a, b in zip(at, at[1:], strict=False))) as content:
+    with kept(*(wire[a:b] for a, b in itertools.pairwise(at))) as content:
         message = Message(head, content)
         assert b"".join(content.blocks()) == wire
         assert content.body() == body

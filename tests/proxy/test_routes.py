@@ -139,7 +139,8 @@ async def test_hosts_come_by_preference_and_those_of_one_preference_in_changing_
 
 async def test_exchangers_come_in_the_order_of_their_preference_with_the_routes_port() -> None:
     names = Names(
-        mx={"site.test": [(20, "b.test"), (10, "a.test")]}, hosts={"a.test": ["192.0.2.1", "2001:db8::1"], "b.test": ["192.0.2.2"]}
+        mx={"site.test": [(20, "b.test"), (10, "a.test")]},
+        hosts={"a.test": ["192.0.2.1", "2001:db8::1"], "b.test": ["192.0.2.2"]},
     )
     upstream = router('Routes = ( "smtp://site.test?type=mx&port=26" )').default
     assert await upstream.addresses(resolver(names)) == [
@@ -149,7 +150,9 @@ async def test_exchangers_come_in_the_order_of_their_preference_with_the_routes_
 
 @pytest.mark.parametrize("missing", [NoSuchDomain("a.test"), unavailable("a.test")])
 async def test_a_host_that_cannot_be_resolved_is_passed_over(missing: Exception) -> None:
-    names = Names(mx={"site.test": [(10, "a.test"), (20, "b.test")]}, hosts={"a.test": missing, "b.test": ["192.0.2.2"]})
+    names = Names(
+        mx={"site.test": [(10, "a.test"), (20, "b.test")]}, hosts={"a.test": missing, "b.test": ["192.0.2.2"]}
+    )
     upstream = router('Routes = ( "smtp://site.test?type=mx" )').default
     assert await upstream.addresses(resolver(names)) == [("192.0.2.2", 25, "b.test")]
     upstream = router('Routes = ( "a.test" "b.test" )').default

@@ -47,7 +47,7 @@ EDITS: Mapping[str, str] = {
     "nothing": "",
     "adds": 'ec_header_add "X-Policy" "seen";',
     "adds-twice": 'ec_header_add "X-Policy" "one"; ec_header_add "X-Policy" "two";',
-    "adds-long": 'ec_header_add "X-Long" "%s";' % " ".join(f"word{at}" for at in range(200)),
+    "adds-long": 'ec_header_add "X-Long" "{}";'.format(" ".join(f"word{at}" for at in range(200))),
     "adds-international": 'ec_header_add "X-Name" "Zürich";',
     "deletes": 'ec_header_delete "subject";',
     "deletes-none": 'ec_header_delete "X-None";',
@@ -336,10 +336,10 @@ SAID = b"--\r\nDISCLAIMED\r\n"
             b"Content-Transfer-Encoding: base64\r\n\r\nDQotLQ0KRElTQ0xBSU1FRA0K\r\n",
         ),
         (
-            b'Content-Type: multipart/mixed; boundary="x"\r\n\r\npre\r\n--x\r\n\r\n.one\r\n--x\r\n'
-            b"Content-Disposition: attachment\r\n\r\n.two\r\n--x--\r\n.post\r\n",
-            b'Content-Type: multipart/mixed; boundary="x"\r\n\r\npre\r\n--x\r\n\r\n.one\r\n--\r\nDISCLAIMED\r\n--x\r\n'
-            b"Content-Disposition: attachment\r\n\r\n.two\r\n--x--\r\n.post\r\n",
+            (b'Content-Type: multipart/mixed; boundary="x"\r\n\r\npre\r\n--x\r\n\r\n.one\r\n--x\r\n'
+            b"Content-Disposition: attachment\r\n\r\n.two\r\n--x--\r\n.post\r\n"),
+            (b'Content-Type: multipart/mixed; boundary="x"\r\n\r\npre\r\n--x\r\n\r\n.one\r\n--\r\nDISCLAIMED\r\n--x\r\n'
+            b"Content-Disposition: attachment\r\n\r\n.two\r\n--x--\r\n.post\r\n"),
         ),
     ],
     ids=[
