@@ -83,8 +83,10 @@ class Reception:
         except (Refused, RelayFailed) as ended:
             answer = ended.reply
         except Discarded:
-            answer = replies.DISCARDED
             self._relay.abort()
+            while not self._reader.finished:  # it is accepted, so all of it is taken, chunk by chunk
+                await self._reader.block()
+            answer = replies.DISCARDED
         except (ClientGone, ClientIdle, Draining, Interrupted):
             raise
         except Exception as error:  # whatever goes wrong inside is 451, never 5xx, never 250

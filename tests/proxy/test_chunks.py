@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.proxy.stage import BOB, Stage, serving
+from proxy.validator import Verdict
+from sieve import Phase
+from tests.proxy.stage import BOB, Rule, Stage, serving
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Exchanger
 
@@ -125,4 +127,17 @@ async def test_a_chunk_that_is_too_big_is_refused_at_once(upstream: Exchanger) -
         assert (await client.ask("NOOP")).startswith("250 ")
         await client.send_raw(b"BDAT 4000000000\r\n")
         assert await client.rest() == b"552 5.3.4 Message too big\r\n"
+    assert upstream.messages == []
+
+
+async def test_a_message_that_policy_throws_away_is_taken_to_its_last_chunk(upstream: Exchanger) -> None:
+    thrown = Rule(Phase.DATA, Verdict(discard=True))
+    async with serving(upstream, thrown) as stage:
+        client = await begun(stage)
+        head = b"Subject: x\r\n\r\n" + b"x" * 300_000 + b"\r\n"
+        await client.send_raw(b"BDAT %d\r\n%b" % (len(head), head))
+        assert (await client.reply()).endswith(" octets received")
+        await client.send_raw(b"BDAT 5 LAST\r\nend\r\n")
+        assert await client.reply() == "250 2.0.0 Message accepted"
+        await client.close()
     assert upstream.messages == []

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
+from proxy.app import load
 from proxy.session import Session
 from proxy.upstream.connect import Connector, RefusedUs, Unreachable, _xclient, _xtext, introduce_client
 from proxy.upstream.routes import Router, Upstream
@@ -23,13 +26,15 @@ def upstream_at(port: int, **options: Any) -> Upstream:
     return Router(assembly(port, **options).settings).default
 
 
-def routed(*ports: int, **options: Any) -> Upstream:
-    """Return an upstream whose routes stand on these ports, preferred in this order."""
-    routes = " ".join(f'"smtp://127.0.0.1:{port}?pref={at}"' for at, port in enumerate(ports))
-    loaded = assembly(1, Routes=f"( {routes} )", **options)
-    settings = loaded.settings
-    object.__setattr__(settings.core, "gateway", None)
-    return Router(settings).default
+def routed(*hosts: str | int, **options: Any) -> Upstream:
+    """Return an upstream whose routes are these, ports of 127.0.0.1 or hosts, preferred in this order."""
+    named = [f"127.0.0.1:{each}" if isinstance(each, int) else each for each in hosts]
+    routes = " ".join(f'"smtp://{each}?pref={at}"' for at, each in enumerate(named))
+    with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
+        lines = ["ESMTP_Listener = ( 127.0.0.1:0 )", 'Hostname = "ringback.test"', f"Routes = ( {routes} )"]
+        file.write("\n".join([*lines, *(f"{name} = {value}" for name, value in options.items())]) + "\n")
+        file.flush()
+        return Router(load(Path(file.name))[0].settings).default
 
 
 def session(*, address: str = "192.0.2.77", helo: str | None = "client.test", extended: bool = True) -> Session:
@@ -149,13 +154,8 @@ async def test_an_address_that_is_silent_is_given_up_for_the_next_and_rests(step
 
 @pytest.mark.parametrize("answer", [unavailable("mx.test"), []])
 async def test_a_name_without_an_address_is_unreachable(answer: Any) -> None:
-    upstream = Router(assembly(25, Routes='( "mx.test" )').settings)
-    del upstream
-    names = Names(hosts={"mx.test": answer})
-    loaded = assembly(25)
-    object.__setattr__(loaded.settings.core, "gateway", type(loaded.settings.core.gateway)("mx.test"))
     with pytest.raises(Unreachable):
-        await Connector(Router(loaded.settings).default, resolver(names)).connect()
+        await Connector(routed("mx.test"), resolver(Names(hosts={"mx.test": answer}))).connect()
 
 
 # ---------------------------------------------------------------- XCLIENT
