@@ -186,7 +186,7 @@ def _print_event(event: TraceEvent) -> None:
         line = f"        {event.text} → {'true' if event.value else 'false'}"
     else:
         line = f"        ${event.text} = {_plain(event.value)!r}"
-    Console(stderr=True, highlight=False, soft_wrap=True).print(Text(line))
+    Console(stderr=True, highlight=False, soft_wrap=True).print(_harmless(line))
 
 
 def _as_dictionary(outcome: Outcome, host: TrialHost) -> Mapping[str, object]:
@@ -227,9 +227,15 @@ def _plain(value: object) -> object:
     return str(value)
 
 
+def _harmless(text: str) -> Text:
+    """Return a text that may hold a message's octets as a terminal can show it: no markup, no control codes."""
+    shown = (char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode() for char in text)
+    return Text("".join(shown))
+
+
 def _print(outcome: Outcome, host: TrialHost) -> None:
     table = Table(show_header=False)
     for name, value in _as_dictionary(outcome, host).items():
         if name in {"code", "text"} or value:
-            table.add_row(name, Text(value if isinstance(value, str) else json.dumps(value)))
+            table.add_row(name, _harmless(value if isinstance(value, str) else json.dumps(value)))
     Console(highlight=False).print(table)

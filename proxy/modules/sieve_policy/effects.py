@@ -13,7 +13,7 @@ from pathlib import Path as FilePath
 from config import DomainPatterns, Settings
 from config.writing import written
 from proxy.session import Path, Session
-from proxy.smtp.address import BadPath, parse_argument
+from proxy.smtp.address import BadParameter, BadPath, parse_argument
 
 _SIOCGIFADDR = 0x8915
 _ADDRESS_AT = 20
@@ -72,7 +72,9 @@ class SessionControl:
 
     def option(self, scopes: Sequence[str], name: str) -> str | Sequence[str] | None:
         """Return an option's effective value in a scope, None if there is no such option or scope."""
-        named = dict(zip(scopes[::2], scopes[1::2], strict=False))
+        if len(scopes) % 2:
+            return None
+        named = {kind.lower(): name for kind, name in zip(scopes[::2], scopes[1::2], strict=True)}
         try:
             value = self._configuration.scopes.eval(name, **named).value
         except (KeyError, TypeError):
@@ -124,7 +126,7 @@ def path_of(address: str) -> Path:
     text = address.strip().removeprefix("<").removesuffix(">")
     try:
         path, parameters = parse_argument(f"TO:<{text}>".encode("utf-8", "surrogateescape"), b"TO:")
-    except BadPath:
+    except (BadPath, BadParameter):
         raise ValueError("not a mail address") from None
     if parameters:
         raise ValueError("not a mail address")
