@@ -20,6 +20,7 @@ from proxy.cli import exits
 from proxy.cli.trial import Callback, TrialHost, trial_session
 from proxy.message import Message
 from proxy.modules.sieve_policy.effects import path_of
+from proxy.session import NULL_PATH
 from proxy.smtp.pipeline import CONTENT_PHASES
 from sieve import Outcome, Phase, Script, compile_script, standard_library
 from sieve.cache import ScriptCache
@@ -110,8 +111,9 @@ def run(
 
     No mail is sent, no file written, and no exchanger asked but by `--callback real`; DNS look-ups are real.
     """
-    for address in (sender, *(recipients or ())):
-        _check_address(address)
+    _check_address(sender, may_be_empty=True)
+    for recipient in recipients or ():
+        _check_address(recipient)
     _check_ip(client_ip)
     compiled = _compiled(script, phase, traced=trace)
     content = _content(message)
@@ -127,13 +129,15 @@ def run(
     raise typer.Exit(exits.SCRIPT if outcome.failed else 0)
 
 
-def _check_address(address: str) -> None:
+def _check_address(address: str, *, may_be_empty: bool = False) -> None:
     """Exit 64 where a text is no path."""
     try:
-        path_of(address)
+        known = path_of(address) is not NULL_PATH or may_be_empty
     except ValueError:
+        known = False
+    if not known:
         typer.echo(f"{address}: not an address; write local-part@domain", err=True)
-        raise typer.Exit(exits.USAGE) from None
+        raise typer.Exit(exits.USAGE)
 
 
 def _check_ip(address: str) -> None:

@@ -62,8 +62,9 @@ class Service:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._signals.put_nowait, number)
-        log.get_logger().info("open_files", limit=raise_descriptor_limit())
+        most = raise_descriptor_limit()
         await self._worker.start()
+        log.get_logger().info("open_files", limit=most)
         while await self._signals.get() is signal.SIGHUP:
             await self._reload()
         draining = spawn(self._worker.stop(), name="drain", owner=self._owner)
