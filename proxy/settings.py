@@ -84,7 +84,7 @@ class InboundOptions(TlsOptions):
     )
     stress_idle_time: Seconds = option(10.0, doc="Idle_Time under stress.", unit="seconds", scopes=_INBOUND)
     max_connections_per_client: int = option(
-        100,
+        0,
         doc="Sessions at once of one client, an IPv6 /64 being one; relay hosts are exempt; 0: no limit.",
         ge=0,
         scopes=_INBOUND,
@@ -113,6 +113,18 @@ class InboundOptions(TlsOptions):
     max_recipients_per_connection: int = option(0, doc="Recipients of one session; 0: no limit.", ge=0, scopes=_INBOUND)
     max_receptions_per_connection: int = option(0, doc="Messages of one session; 0: no limit.", ge=0, scopes=_INBOUND)
     max_received_headers: int = option(50, doc="Received fields beyond which a message loops.", ge=1)
+
+    authentication: Literal["no", "upstream", "file"] = option(
+        "no",
+        doc="Offer AUTH, which opens relaying; passwords are judged by the MTA behind, or by Authentication_File.",
+        scopes=_INBOUND,
+    )
+    authentication_file: ConfigPath | None = option(
+        None, doc="Users with their passwords' hashes, made by `ringback password`.", scopes=_INBOUND
+    )
+    authentication_without_tls: bool = option(
+        False, doc="Offer AUTH in the clear, too: anybody on the way can read the passwords.", scopes=_INBOUND
+    )
 
     require_ehlo: bool = option(False, doc="Refuse MAIL FROM before EHLO or HELO.", scopes=_INBOUND)
     allow_null_envelope_sender: bool = option(True, doc="Take bounces: MAIL FROM:<>.", scopes=_INBOUND)
