@@ -18,6 +18,7 @@ IN_MEMORY = 1 << 20
 
 BLOCK = 64 * 1024
 
+_LINE_BREAK = re.compile(rb"\r\n|\r|\n")
 _BEFORE_WORD = re.compile(rb"(?<=[^ \t]) (?=[^ \t])")
 
 LONGEST_LINE = 900
@@ -132,7 +133,12 @@ class Message:
             self._edited()
 
     def replace_body(self, body: bytes) -> None:
-        """Replace everything behind the header section's empty line; CRLF line ends, the last is added if it lacks."""
+        """Replace everything behind the header section's empty line.
+
+        Every line break becomes CRLF, and the last line has one: a bare CR or LF that a script brought in could end the
+        message for another server (SMTP smuggling).
+        """
+        body = _LINE_BREAK.sub(b"\r\n", body)
         self._new_body = body if not body or body.endswith(b"\r\n") else body + b"\r\n"
         self._raw = None
 

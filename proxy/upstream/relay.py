@@ -90,7 +90,7 @@ class UpstreamRelay:
             answer = await self._offer(pool, path)
         except tuple(_TROUBLE) as trouble:
             return _TROUBLE[type(trouble)]
-        if answer.accepted:
+        if answer.accepted and path.raw not in self._promised:
             self._accepted.append(path)
             self._promised.add(path.raw)
         if self._connection is not None:
@@ -377,6 +377,7 @@ _CARRIED_BY = {
     "ENVID": "dsn",
     "NOTIFY": "dsn",
     "ORCPT": "dsn",
+    "AUTH": "auth",
 }
 """The extension that the upstream must have for a parameter to go on to it."""
 

@@ -5,6 +5,7 @@ One server runs all statements of a table; the sender's localpart says which of 
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -136,6 +137,8 @@ def reading(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ringback]:
                     "disclaims": text,
                     "disclaims-and-adds": f'{text} ec_header_add "X-Policy" "seen";',
                     "adds": 'ec_header_add "X-Policy" "seen";',
+                    "disclaims-decoded": '$s = ec_header_get "X-B64"; $d = ec_base64_decode "${s}"; $h = hash_create;'
+                    ' hash_set $h "plain" "${d}"; disclaimer_add $h;',
                     "looks": 'if body :raw :contains "0070000 " { ec_log "found"; }',
                 }
             )
@@ -272,7 +275,8 @@ async def test_5_mib_arrive_whole_whether_streamed_or_read_by_a_script(
     assert len(FIVE_MIB) > 5 << 20
     assert received == head + b"\r\n" + FIVE_MIB
     if case == "looks":
-        assert [each["text"] for each in running.log if each["event"] == "script"] == ["found"]
+        found = await eventually(lambda: [each for each in running.log if each["event"] == "script"], "it is logged")
+        assert [each["text"] for each in found] == ["found"]
 
 
 @pytest.mark.parametrize("server", ["ringback", "reading"])
@@ -356,6 +360,31 @@ async def test_a_disclaimer_stands_below_the_text_and_the_message_still_ends(
 async def test_a_disclaimer_and_a_field_arrive_together(stage: Stage, reading: Ringback) -> None:
     received = await arrived(stage, reading, "disclaims-and-adds")
     assert received == FIELDS + b"X-Policy: seen\r\n\r\n" + BODY + SAID
+
+
+@pytest.mark.parametrize("decoded", [b"a\r.\rMAIL", b"a\n.\nMAIL", b"a\r\n.\r\nMAIL", b"a\n.\rMAIL", b"a\r"])
+async def test_line_breaks_that_a_script_decodes_into_the_body_are_whole_and_do_not_end_the_message(
+    stage: Stage, reading: Ringback, decoded: bytes
+) -> None:
+    """A bare CR or LF behind us may end the message for another server (SMTP smuggling)."""
+    message = b"X-B64: " + base64.b64encode(decoded) + b"\r\n\r\nbody\r\n"
+    received = await arrived(stage, reading, "disclaims-decoded", message)
+    assert received.startswith(message)
+    assert re.search(rb"\r(?!\n)|(?<!\r)\n", received) is None, received
+
+
+async def test_a_message_that_cannot_be_kept_for_a_script_is_451_and_a_small_one_passes(
+    stage: Stage, tmp_path: Path
+) -> None:
+    upstream = await stage.upstream()
+    ringback = opened(
+        stage, tmp_path, f'Spool_Directory = "{tmp_path}/gone"', upstream_port=upstream.port,
+        scripts={"data_phase1": 'if size :over 10M { ec_log "large"; }\n'},
+    )  # fmt: skip
+    large = FIELDS + b"\r\n" + FIVE_MIB
+    assert await sent(ringback, "a@sender.test", large) == "451 4.3.0 Temporary failure, try again later"
+    assert upstream.messages == []
+    assert (await sent(ringback, "a@sender.test", LETTER)).startswith("250 ")
 
 
 # ---------------------------------------------------------------- envelope
@@ -537,8 +566,9 @@ async def test_a_control_character_of_a_subject_does_not_reach_a_field_or_the_lo
 ) -> None:
     received = await arrived(stage, ringback, "copies-subject", b"Subject: \x1b[31m red\r\n\r\nbody\r\n")
     assert b"\r\nX-Copy: [31m red\r\n\r\nbody\r\n" in received.replace(b"X-Copy:  ", b"X-Copy: ")
-    raw = ringback.program.stderr.read_bytes()
-    assert b"\x1b" not in raw
+    log = ringback.program.stderr
+    await eventually(lambda: b"[31m red" in log.read_bytes(), "the subject is logged")
+    assert b"\x1b" not in log.read_bytes()
 
 
 @pytest.mark.parametrize(
@@ -547,8 +577,6 @@ async def test_a_control_character_of_a_subject_does_not_reach_a_field_or_the_lo
 async def test_line_breaks_that_a_script_decodes_cannot_begin_a_field_or_the_body(
     stage: Stage, ringback: Ringback, decoded: bytes
 ) -> None:
-    import base64  # noqa: PLC0415 — only here
-
     message = b"Subject: s\r\nX-B64: " + base64.b64encode(decoded) + b"\r\n\r\nbody\r\n"
     received = await arrived(stage, ringback, "copies-decoded", message)
     head, _, body = received.partition(b"\r\n\r\n")
@@ -562,8 +590,6 @@ async def test_line_breaks_that_a_script_decodes_cannot_begin_a_field_or_the_bod
 async def test_line_breaks_that_a_script_decodes_cannot_make_a_second_reply(
     stage: Stage, ringback: Ringback, decoded: str
 ) -> None:
-    import base64  # noqa: PLC0415 — only here
-
     upstream = await stage.upstream(ringback)
     message = b"X-B64: " + base64.b64encode(decoded.encode()) + b"\r\n\r\nbody\r\n"
     async with await ringback.conversation() as client:
@@ -586,32 +612,27 @@ async def test_a_subject_in_a_reply_is_printable_text_in_lines_that_fit(stage: S
     assert all(len(line) + 2 <= 512 for line in lines), [len(line) for line in lines]
 
 
-@pytest.mark.parametrize(
-    "decoded",
-    [
-        "evil@other.test>\r\nRCPT TO:<x@other.test",
-        "evil@other.test> SIZE=1",
-        "evil@other.test>,<x@other.test",
-        "evil@other.test\n",
-        "evil",
-        "",
-        "a@b@other.test",
-        'a"b@other.test',
-        "a@-other.test",
-        "a@other..test",
-        "evil@other.test\x00",
-        "x" * 600 + "@other.test",
-        "@other.test",
-    ],
-)
+NO_ADDRESSES = [
+    "evil@other.test>\r\nRCPT TO:<x@other.test",
+    "evil@other.test> SIZE=1",
+    "evil@other.test>,<x@other.test",
+    "evil@other.test\n",
+    "evil",
+    "a@b@other.test",
+    'a"b@other.test',
+    "a@-other.test",
+    "a@other..test",
+    "evil@other.test\x00",
+    "x" * 600 + "@other.test",
+    "@other.test",
+]
+
+
+@pytest.mark.parametrize("decoded", NO_ADDRESSES)
 @pytest.mark.parametrize("case", ["redirects-decoded", "sends-decoded"])
 async def test_text_that_is_no_address_never_reaches_a_command_and_the_message_is_451(
     stage: Stage, ringback: Ringback, case: str, decoded: str
 ) -> None:
-    import base64  # noqa: PLC0415 — only here
-
-    if (case, decoded) == ("sends-decoded", ""):
-        pytest.skip("the empty address is the null sender")
     upstream = await stage.upstream(ringback)
     before = len(failures(ringback))
     message = b"X-B64: " + base64.b64encode(decoded.encode()) + b"\r\n\r\nbody\r\n"
@@ -624,8 +645,6 @@ async def test_text_that_is_no_address_never_reaches_a_command_and_the_message_i
 
 @pytest.mark.parametrize("decoded", ["X: y\r\nX-Evil", "X Y", "", "X:", "Zürich"])
 async def test_text_that_is_no_field_name_is_a_run_time_error(stage: Stage, ringback: Ringback, decoded: str) -> None:
-    import base64  # noqa: PLC0415 — only here
-
     upstream = await stage.upstream(ringback)
     message = b"X-B64: " + base64.b64encode(decoded.encode()) + b"\r\n\r\nbody\r\n"
     assert (await sent(ringback, "names-decoded@sender.test", message)).startswith("451 4.3.0 ")

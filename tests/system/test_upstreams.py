@@ -150,6 +150,42 @@ async def test_an_upstream_without_pipelining_hears_one_command_at_a_time(stage:
     assert recipients_of(upstream) == ["one@example.com", "two@example.com"]
 
 
+async def test_a_redirect_to_a_domain_of_another_upstream_goes_there_and_the_first_keeps_nothing(
+    stage: Stage, tmp_path: Path
+) -> None:
+    first, second = await stage.upstream(), await stage.upstream()
+    ringback = opened(
+        stage, tmp_path, f'Domain "other.test" {{ Gateway = "127.0.0.1:{second.port}" }}', upstream_port=first.port,
+        scripts={"data_phase1": 'redirect "there@other.test";\n'},
+    )  # fmt: skip
+    assert (await sent(ringback, "one@example.com", "two@example.com")).startswith("250 ")
+    assert transactions(second) == [("MAIL FROM:<a@sender.test>", "RCPT TO:<there@other.test>")]
+    assert (first.messages, first.count("DATA")) == ([], 0)
+
+
+async def test_a_copy_for_a_domain_of_another_upstream_cannot_share_the_answer_and_is_451(
+    stage: Stage, tmp_path: Path
+) -> None:
+    first, second = await stage.upstream(), await stage.upstream()
+    ringback = opened(
+        stage, tmp_path, f'Domain "other.test" {{ Gateway = "127.0.0.1:{second.port}" }}', upstream_port=first.port,
+        scripts={"data_phase1": 'add_recipient "copy@other.test";\n'},
+    )  # fmt: skip
+    assert await sent(ringback, "one@example.com") == REFUSED_US
+    assert (first.messages, second.messages) == ([], [])
+    await eventually(
+        lambda: "recipients_of_different_upstreams" in [each["event"] for each in ringback.log], "the operator is told"
+    )
+
+
+async def test_a_recipient_given_twice_is_one_recipient_of_the_message(stage: Stage, tmp_path: Path) -> None:
+    upstream = await stage.upstream()
+    ringback = opened(stage, tmp_path, upstream_port=upstream.port)
+    assert (await sent(ringback, "one@example.com", "one@example.com", "two@example.com")).startswith("250 ")
+    assert set(recipients_of(upstream)) == {"one@example.com", "two@example.com"}
+    assert upstream.count("RSET") == 0, "nothing was edited, so nothing is said again"
+
+
 # ---------------------------------------------------------------- routes and failover
 
 
