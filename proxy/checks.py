@@ -7,28 +7,37 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Iterator
+from pathlib import Path
 from typing import cast
 
 from config import Settings
-from config.diagnostics import Diagnostic
+from config.diagnostics import Diagnostic, Severity
 from proxy.settings import CoreOptions
 from proxy.smtp.entrance import Entrance
+from proxy.smtp.passwords import BadPasswordFile, PasswordFile
 from proxy.smtp.tls import certificate_of
 
 
 def outside(settings: Settings) -> Iterator[Diagnostic]:
     """Yield what the world outside the text makes impossible."""
     yield from _certificates(settings)
+    yield from _authentication(settings)
 
 
 def _certificates(settings: Settings) -> Iterator[Diagnostic]:
     core = cast(CoreOptions, settings.core)
     seen: set[tuple[object, ...]] = set()
     for options in (core, *(Entrance(listener, settings).own_options for listener in core.esmtp_listener)):
-        named = (options.tls_certificate, options.tls_key, options.tls_ciphers)
+        named = (options.tls_certificate, options.tls_key, options.tls_ciphers, options.implicit_tls)
         if named in seen:
             continue
         seen.add(named)
+        if options.implicit_tls and options.tls_certificate is None:
+            yield Diagnostic(
+                "Implicit_TLS has no certificate to speak TLS with",
+                settings.core_origin("implicit_tls"),
+                hint="set TLS_Certificate and TLS_Key",
+            )
         try:
             certificate_of(options)
         except (OSError, ssl.SSLError) as error:
@@ -37,3 +46,39 @@ def _certificates(settings: Settings) -> Iterator[Diagnostic]:
                 settings.core_origin("tls_certificate"),
                 hint="TLS_Certificate and TLS_Key name PEM files that belong together",
             )
+
+
+def _authentication(settings: Settings) -> Iterator[Diagnostic]:
+    """Find AUTH that nobody could use."""
+    core = cast(CoreOptions, settings.core)
+    seen: set[tuple[object, ...]] = set()
+    for options in (core, *(Entrance(listener, settings).own_options for listener in core.esmtp_listener)):
+        offered = options.tls_certificate is not None or options.authentication_without_tls
+        named = (options.authentication, options.authentication_file, offered)
+        if options.authentication == "no" or named in seen:
+            continue
+        seen.add(named)
+        if not offered:
+            yield Diagnostic(
+                "AUTH is never offered: there is no TLS",
+                settings.core_origin("authentication"),
+                hint="set TLS_Certificate; Authentication_Without_TLS shows the passwords to anybody on the way",
+                severity=Severity.WARNING,
+            )
+        if options.authentication == "file":
+            yield from _password_file(options.authentication_file, settings)
+
+
+def _password_file(path: Path | None, settings: Settings) -> Iterator[Diagnostic]:
+    if path is None:
+        yield Diagnostic("Authentication is `file`, and no file is named", settings.core_origin("authentication"))
+        return
+    try:
+        PasswordFile(path)
+    except (OSError, BadPasswordFile) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        yield Diagnostic(
+            f"the password file cannot be used: {reason}",
+            settings.core_origin("authentication_file"),
+            hint="a line is `user:hash`, as `ringback password USER` prints it",
+        )

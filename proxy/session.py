@@ -11,6 +11,7 @@ import ipaddress
 import itertools
 import os
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -151,6 +152,9 @@ class Session(AiosmtpdSession):
         self.local = local
         self.options = options
         self.can_relay = False
+        self.auth_user = ""
+        """Who the client is, once AUTH succeeded."""
+        self.failed_authentications = 0
         self.context: dict[str, str] = {}
         self.transaction = Transaction()
         self.current_recipient: Recipient | None = None
@@ -160,6 +164,14 @@ class Session(AiosmtpdSession):
         self.withdrawn: set[str] = set()
         """Keywords, in capitals, that policy took out of it."""
         self.tally = Tally()
+        self.via = ""
+        """The front that told who the client is; empty where the client connected itself."""
+        self.introduced = False
+        """XCLIENT told the client's address: whoever speaks from there may not say it again."""
+        self.speaks_within: Callable[[float], Awaitable[bool]] = silent
+        """Waits so many seconds for the client to speak before its turn, and tells whether it did."""
+        self.may_talk_early = False
+        """Policy lets the client speak before the greeting."""
 
         self.client_name: str | None = None
         """The client's validated host name, once it was looked up."""
@@ -168,6 +180,11 @@ class Session(AiosmtpdSession):
     def transaction_id(self) -> str:
         """The id of the transaction, in Received and in the log."""
         return f"{self.id}.{self.tally.transactions}"
+
+    @property
+    def identity(self) -> str:
+        """Whom a connection upstream speaks for that was told about this client: another one after AUTH."""
+        return f"{self.id} {self.auth_user}" if self.auth_user else self.id
 
     @cached_property
     def client_network(self) -> str:
@@ -179,6 +196,31 @@ class Session(AiosmtpdSession):
             return str(address.ipv4_mapped)
         return str(ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))
 
+    def authenticate(self, user: str) -> None:
+        """Record a successful AUTH: the client may send to anybody."""
+        self.auth_user, self.authenticated, self.can_relay = user, True, True
+        self.context |= {"auth_user": user, "can_relay": "true"}
+
+    def forget_authentication(self, *, can_relay: bool) -> None:
+        """Drop what AUTH brought; `can_relay` is what the client may without it."""
+        self.auth_user, self.authenticated, self.can_relay = "", None, can_relay
+        self.context.pop("auth_user", None)
+        self.context["can_relay"] = "true" if can_relay else "false"
+
+    def become(self, client: tuple[str, int], local: tuple[str, int], options: CoreOptions) -> None:
+        """Stand for the client that a front speaks for; what was known of the one before is forgotten."""
+        if client[0] != self.client_ip:
+            self.via = self.client_ip
+        vars(self).pop("client_network", None)
+        self.peer_address, self.local, self.options, self.client_name = client, local, options, None
+        self.host_name, self.extended_smtp = None, False
+        self.advertised.clear()
+        self.withdrawn.clear()
+        self.context.clear()
+        self.forget_authentication(can_relay=False)
+        self.failed_authentications = self.tally.errors = self.tally.junk = 0
+        self.may_talk_early = False
+
     @property
     def client_ip(self) -> str:
         """The client's address."""
@@ -188,7 +230,14 @@ class Session(AiosmtpdSession):
 def protocol_of(session: Session) -> str:
     """Return the protocol by the names of RFC 3848 and RFC 6531 section 4.3."""
     name = "UTF8SMTP" if session.transaction.smtp_utf8 else "ESMTP" if session.extended_smtp else "SMTP"
-    return name + ("S" if session.ssl is not None and session.extended_smtp else "")
+    if not session.extended_smtp:
+        return name
+    return name + ("S" if session.ssl is not None else "") + ("A" if session.auth_user else "")
+
+
+async def silent(seconds: float) -> bool:  # noqa: ARG001 — nobody listens
+    """Tell that nothing was said, at once: there is no client to wait for, or a front speaks in its place."""
+    return False
 
 
 def _next_id() -> str:

@@ -17,6 +17,7 @@ from proxy.route import RouteValue
 from proxy.throttle import NO_THROTTLE, ThrottleValue
 
 _INBOUND = ("esmtp_listener", "listener", "listen", "peer")
+_LISTENING = ("esmtp_listener", "listener", "listen")
 _OUTBOUND = ("binding_group", "binding", "domain")
 _BOTH = _INBOUND + _OUTBOUND
 
@@ -42,6 +43,18 @@ class TlsOptions(Options):
 
 class InboundOptions(TlsOptions):
     """What holds for clients: the global scope, a listener, an address, or a network of clients."""
+
+    proxy_protocol_networks: tuple[Network, ...] = option(
+        (),
+        doc="Load balancers: each of their connections must begin with a PROXY header, which names the client.",
+        scopes=_LISTENING,
+    )
+    xclient_hosts: tuple[Network, ...] = option(
+        (), doc="Networks that may say who their client is, by XCLIENT.", scopes=_LISTENING
+    )
+    implicit_tls: bool = option(
+        False, doc="Speak TLS from the first byte, as on port 465 (RFC 8314).", scopes=_LISTENING
+    )
 
     hostname: str = option(
         default_factory=own_name, doc="Name in the banner, in Received and in our EHLO; the machine's unless set."

@@ -23,6 +23,7 @@ from proxy.smtp.pipeline import PhasePipeline
 from proxy.smtp.protocol import SmtpProtocol
 from proxy.sockets import bind
 from proxy.tasks import TaskOwner
+from proxy.upstream.credentials import CredentialChecker
 from proxy.upstream.pool import Pools
 from proxy.upstream.relay import UpstreamRelay
 from proxy.upstream.routes import Router
@@ -113,6 +114,7 @@ class Worker:
             open_relay=lambda session: UpstreamRelay(router, pools, session),
             capabilities=pools.capabilities,
             session_ended=pools.forget,
+            authenticator=CredentialChecker(router, self._resolver),
             sessions=self._sessions,
         )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ipaddress
 
+from config import Network
 from proxy.session import Path, Session
 from proxy.settings import CoreOptions
 
@@ -15,12 +16,17 @@ def may_send_anywhere(options: CoreOptions, client_ip: str) -> bool:
     """Whether the client's address is among the relay hosts, or the relay is open to all."""
     if options.open_relay:
         return True
-    if not options.relay_hosts:
+    return any_holds(options.relay_hosts, client_ip)
+
+
+def any_holds(networks: tuple[Network, ...], client_ip: str) -> bool:
+    """Whether one of the networks holds the address; IPv4 written as IPv6 is IPv4."""
+    if not networks:
         return False
     ip = ipaddress.ip_address(client_ip.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
         ip = ip.ipv4_mapped
-    return any(ip.version == network.version and ip in network for network in options.relay_hosts)
+    return any(ip.version == network.version and ip in network for network in networks)
 
 
 def admits(options: CoreOptions, session: Session, recipient: Path) -> bool:

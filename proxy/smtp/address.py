@@ -36,6 +36,10 @@ class BadPath(Exception):
     """The argument is not a path."""
 
 
+class BadUtf8(BadPath):
+    """The argument is not even text."""
+
+
 class BadParameter(Exception):
     """The argument's parameters are malformed or given twice."""
 
@@ -46,7 +50,7 @@ def parse_argument(argument: bytes, keyword: bytes, *, default_domain: str = "")
     A local part alone is read as one of `default_domain` where that is set.
 
     Raises:
-        BadPath: the path is malformed, or the keyword is not there.
+        BadPath: the path is malformed, or the keyword is not there; BadUtf8 where it is no text.
         BadParameter: a parameter is malformed or given twice.
     """
     if argument[: len(keyword)].upper() != keyword:
@@ -57,8 +61,16 @@ def parse_argument(argument: bytes, keyword: bytes, *, default_domain: str = "")
         parameters = plain[3]
         path = Path(b"%b@%b" % (local_part, domain), local_part.decode(), domain.decode())
     else:
+        _check_utf8(rest)
         path, parameters = _by_the_grammar(rest, default_domain)
     return path, _parameters(parameters) if parameters else {}
+
+
+def _check_utf8(argument: bytes) -> None:
+    try:
+        argument.decode()
+    except UnicodeDecodeError:
+        raise BadUtf8 from None
 
 
 def _is_plain(local_part: bytes, domain: bytes) -> bool:

@@ -14,7 +14,7 @@ from proxy import replies
 from proxy.replies import Reply
 from proxy.session import Path
 from proxy.settings import CoreOptions
-from proxy.smtp.address import BadParameter, BadPath, parse_argument
+from proxy.smtp.address import BadParameter, BadPath, BadUtf8, parse_argument
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +32,7 @@ _OF_MAIL: dict[str, _Parameter] = {
     "SMTPUTF8": _Parameter(None),  # RFC 6531
     "RET": _Parameter(re.compile(r"FULL|HDRS", re.IGNORECASE), "DSN"),  # RFC 3461 section 4.3
     "ENVID": _Parameter(re.compile(f"{_XTEXT}{{1,100}}"), "DSN"),  # RFC 3461 section 4.4
+    "AUTH": _Parameter(re.compile(f"<>|{_XTEXT}{{1,500}}"), "AUTH"),  # RFC 4954 section 5
 }
 _NOTIFY = r"NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY)){0,2}"
 _OF_RCPT: dict[str, _Parameter] = {
@@ -50,8 +51,8 @@ def sender_of(argument: bytes, options: CoreOptions, carried: frozenset[str]) ->
     """
     try:
         path, parameters = parse_argument(argument, b"FROM:")
-    except BadPath:
-        return replies.SENDER_SYNTAX
+    except BadPath as bad:
+        return replies.NOT_UTF8 if isinstance(bad, BadUtf8) else replies.SENDER_SYNTAX
     except BadParameter:
         return replies.BAD_PARAMETER
     refused = _unwanted(path, parameters, options, carried)
@@ -92,8 +93,8 @@ def recipient_of(
         path, parameters = parse_argument(
             argument, b"TO:", default_domain=options.domain_for_unqualified_recipient_addresses
         )
-    except BadPath:
-        return replies.RECIPIENT_SYNTAX
+    except BadPath as bad:
+        return replies.NOT_UTF8 if isinstance(bad, BadUtf8) else replies.RECIPIENT_SYNTAX
     except BadParameter:
         return replies.BAD_PARAMETER
     if not path.raw or (path.domain.startswith("[") and not options.allow_ip_literal):
@@ -103,6 +104,15 @@ def recipient_of(
     return (path, parameters) if utf8 or path.raw.isascii() else replies.NEEDS_SMTPUTF8
 
 
+def submitter_for(value: str, user: str) -> str:
+    """Return MAIL's AUTH parameter as it goes on: `<>` unless it names the user that the client authenticated as.
+
+    A client that is not trusted to speak for others is passed on as if it had named nobody (RFC 4954 section 5).
+    """
+    named = re.sub(r"\+([0-9A-F]{2})", lambda found: chr(int(found[1], 16)), value).encode("latin-1", "replace")
+    return value if user and named == user.encode() else "<>"
+
+
 def path_context(prefix: str, path: Path) -> dict[str, str]:
     """Return the context variables of a path: `<prefix>_string`, `_localpart`, `_domain`."""
     return {
@@ -110,6 +120,11 @@ def path_context(prefix: str, path: Path) -> dict[str, str]:
         f"{prefix}_localpart": path.local_part,
         f"{prefix}_domain": path.domain,
     }
+
+
+def helo_context(name: str) -> dict[str, str]:
+    """Return the context variables of the name that a client gives itself."""
+    return {"ehlo_string": name, "ehlo_domain": name.strip("[]")}
 
 
 def tls_context(cipher: tuple[str, str, int] | None) -> dict[str, str]:
@@ -143,4 +158,6 @@ def unknown(command: str) -> Reply:
     """Return the reply to a command that is not offered; a web browser is sent away."""
     if command in _HTTP:
         return replies.NOT_HTTP
+    if command == "PROXY":
+        return replies.PROXY_NOT_ALLOWED
     return replies.NOT_IMPLEMENTED if command in _KNOWN_ELSEWHERE else replies.UNKNOWN_COMMAND

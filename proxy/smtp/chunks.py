@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from proxy.message import stuffed
+from proxy.replies import Reply
 from proxy.smtp.pace import Pace
 from proxy.smtp.stream import ClientStream
 
@@ -26,12 +27,12 @@ class Chunk:
 
 
 class Interrupted(Exception):
-    """Another command came in the middle of the message; `line` is it."""
+    """Another command came in the middle of the message: `line` is it, or `answer` what to say to what was none."""
 
-    def __init__(self, line: bytes) -> None:
+    def __init__(self, line: bytes, answer: Reply | None = None) -> None:
         """Keep the command."""
         super().__init__(line)
-        self.line = line
+        self.line, self.answer = line, answer
 
 
 def chunk_of(argument: bytes) -> Chunk | None:
@@ -103,15 +104,20 @@ class ChunkReader:
     def _end(self) -> bytes:
         return b"" if self._line_begins else b"\r\n"
 
-    async def drain(self) -> None:
+    async def drain(self, most: int) -> bool:
         """Read what is left of the chunk at hand: a refusal is heard at once, not at the last chunk.
+
+        Returns False, having read nothing, where more than `most` octets are left.
 
         Raises:
             ClientGone, ClientIdle: as `block`.
         """
+        if self._left > most:
+            return False
         while self._left:
             if not self._stream.buffer:
                 await self._pace.more()
             octets = min(len(self._stream.buffer), self._left)
             self._stream.consume(octets)
             self._left -= octets
+        return True

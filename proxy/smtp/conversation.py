@@ -20,18 +20,22 @@ from proxy import replies
 from proxy.log import get_logger, printable
 from proxy.replies import Reply
 from proxy.session import Session, Transaction
-from proxy.smtp.access import may_send_anywhere
+from proxy.smtp.access import any_holds, may_send_anywhere
 from proxy.smtp.arguments import banner, tls_context, unknown
 from proxy.smtp.entrance import Entrance
+from proxy.smtp.forwarded import Address, BadProxyHeader, read_proxy_header
 from proxy.smtp.front import Front, Relay
 from proxy.smtp.state import NEXT, State, out_of_order
 from proxy.smtp.stream import ClientGone, ClientIdle, ClientStream, Draining, LineTooLong
-from proxy.smtp.tls import HANDSHAKE_SECONDS
+from proxy.smtp.tls import HANDSHAKE_SECONDS, take_up
 from proxy.tasks import spawn
 from proxy.throttle import Throttle
 from sieve import Phase
 
 log = get_logger()
+
+LINGER_SECONDS = 2.0
+"""For a client that we cut off while it sends to read why."""
 
 MOST_ERRORS = 20
 """Refused commands without a delivered message in between after which the session ends, as in Postfix."""
@@ -41,7 +45,7 @@ MOST_JUNK = 100
 
 _SETS_ITS_STATE = frozenset({"DATA", "BDAT"})
 _JUNK = frozenset({"RSET", "NOOP", "VRFY", "HELP", "EHLO", "HELO"})
-_SYNCHRONISING = frozenset({"EHLO", "HELO", "DATA", "VRFY", "NOOP", "STARTTLS"})
+_SYNCHRONISING = frozenset({"EHLO", "HELO", "DATA", "VRFY", "NOOP", "STARTTLS", "XCLIENT"})
 """Commands that must be the last of a pipelined group (RFC 2920 section 3.1)."""
 
 _COMMAND = re.compile(rb"([A-Za-z]{1,16})(?: +(.*)|[ \t]*)", re.DOTALL)
@@ -112,20 +116,31 @@ class Conversation(SMTP):
         Raises:
             ClientGone: the handshake failed; there is nobody to answer to.
         """
-        self.stream.flush()
-        try:
-            async with asyncio.timeout(HANDSHAKE_SECONDS):
-                transport = await self.loop.start_tls(self.stream.transport, self, context, server_side=True)
-        except (OSError, ssl.SSLError) as error:
-            log.info("tls_failed", session=self.session.id, client=self.session.client_ip, reason=printable(str(error)))
-            raise ClientGone from error
+        stream = self.stream
+        stream.flush()
+        handshake = self._shake_hands(context)
+        if stream.buffer:  # it began before we did; what comes behind STARTTLS has ended the session already
+            task = spawn(handshake, name=f"handshake {self.session.id}", owner=self.front.handshakes)
+            transport = await take_up(task, stream.transport, stream.buffer)
+        else:
+            transport = await handshake
         if transport is None:
             raise ClientGone
-        self.transport = self.stream.transport = transport
+        self.transport = stream.transport = transport
         session = self.session
         session.ssl = {"cipher": transport.get_extra_info("cipher")}
         session.host_name, session.extended_smtp = None, False
         session.context |= tls_context(session.ssl["cipher"])
+        session.forget_authentication(can_relay=may_send_anywhere(session.options, session.client_ip))
+
+    async def _shake_hands(self, context: ssl.SSLContext) -> asyncio.Transport | None:
+        """Begin TLS; return the transport that encrypts, None where the handshake failed."""
+        try:
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
+                return await self.loop.start_tls(self.stream.transport, self, context, server_side=True)
+        except (OSError, ssl.SSLError) as error:
+            log.info("tls_failed", session=self.session.id, client=self.session.client_ip, reason=printable(str(error)))
+            return None
 
     def drain(self) -> None:
         """Ringback shuts down: say 421 at the next command, which may be now."""
@@ -147,7 +162,7 @@ class Conversation(SMTP):
         self.front.clients[session.client_network] += 1
         self.entrance.sessions += 1
         try:
-            if await self._greet():
+            if await self._open() and await self._greet():
                 await self._converse()
             reason = "quit"
         except ClientGone:
@@ -175,6 +190,7 @@ class Conversation(SMTP):
                 "session",
                 session=session.id,
                 client=session.client_ip,
+                via=session.via,
                 helo=printable(session.host_name or "", 64),
                 messages=tally.messages,
                 recipients=tally.recipients,
@@ -183,30 +199,68 @@ class Conversation(SMTP):
                 ended=reason,
             )
 
+    async def _open(self) -> bool:
+        """Do what comes before the greeting: a load balancer's header, and TLS where the listener speaks nothing else.
+
+        Who must send a header is judged by the connection's own address, before a byte is read.
+        """
+        session, options = self.session, self.entrance.own_options
+        session.speaks_within = self.stream.speaks_within
+        if any_holds(options.proxy_protocol_networks, session.client_ip):
+            try:
+                header = await read_proxy_header(self.stream)
+            except BadProxyHeader as error:
+                log.warning("proxy_header_refused", session=session.id, client=session.client_ip, reason=str(error))
+                if not options.implicit_tls:
+                    self._say(replies.NO_PROXY_HEADER)
+                return False
+            if header.client is not None and header.local is not None:
+                self._become(header.client, header.local)
+        if options.implicit_tls:
+            if self.entrance.certificate is None:
+                return False
+            await self.secure(self.entrance.certificate.context())
+        return True
+
+    def _become(self, client: Address, local: Address) -> None:
+        """Speak with another client from here on, as a front told us; its limits and options are its own."""
+        session = self.session
+        self._end_transaction()
+        self.front.session_ended(session)  # connections that speak upstream for the client before
+        self.front.client_left(session.client_network)
+        session.become(client, local, self.entrance.options(client[0]))
+        self.front.clients[session.client_network] += 1
+        if session.ssl is not None:
+            session.context |= tls_context(session.ssl["cipher"])
+
     async def _greet(self) -> bool:
-        """Run the accept and connect phases and say the banner; tell whether the conversation begins."""
+        """Say the greeting; tell whether the conversation begins."""
+        answer = await self._greeting()
+        self._say(answer)
+        return answer.accepted
+
+    async def _greeting(self) -> Reply:
+        """Run the accept and connect phases; return the banner, or why the client is turned away."""
         session, pipeline = self.session, self.front.pipeline
         if self.front.stopping:
-            self._say(replies.SHUTTING_DOWN)
-            return False
+            return replies.SHUTTING_DOWN
         session.can_relay = may_send_anywhere(session.options, session.client_ip)
         session.context["can_relay"] = "true" if session.can_relay else "false"
         if self._crowded():
-            self._say(replies.TOO_MANY_SESSIONS)
-            return False
+            return replies.TOO_MANY_SESSIONS
         if not self._within("connection", session.options.connection_rate_per_client):
-            self._say(replies.TOO_MANY_CONNECTIONS)
-            return False
+            return replies.TOO_MANY_CONNECTIONS
         for phase in (Phase.ACCEPT, Phase.CONNECT):
             if pipeline.active(phase) and (verdict := await pipeline.run(phase, session)).reply is not None:
                 # A greeting is 220, 421 or 554 (RFC 5321 section 4.3.2): our own failure is no 451 here.
-                self._say(replies.INTERNAL_CLOSING if verdict.reply is replies.INTERNAL else verdict.reply)
-                return False
-        if self.stream.buffer:
-            self._say(replies.SYNCHRONIZATION)
-            return False
-        self._say(banner(session.options))
-        return True
+                return replies.INTERNAL_CLOSING if verdict.reply is replies.INTERNAL else verdict.reply
+        if self.front.stopping:  # since the phases began
+            return replies.SHUTTING_DOWN
+        if self.stream.buffer and not session.may_talk_early:
+            session.context["early_talker"] = "true"
+            log.info("early_talker", session=session.id, client=session.client_ip)
+            return replies.SYNCHRONIZATION
+        return banner(session.options)
 
     def _crowded(self) -> bool:
         """Whether this session is one more than the address, the service, or its client shall have."""
@@ -235,6 +289,8 @@ class Conversation(SMTP):
                 continue
             self._say(answer)
             if answer.close or self._too_many_errors(answer):
+                if answer.permanent:
+                    await self.stream.linger(LINGER_SECONDS)
                 return
 
     def _within(self, what: str, throttle: Throttle) -> bool:
@@ -303,10 +359,11 @@ class Conversation(SMTP):
 
     def _refuse(self, command: str) -> Reply | None:
         """Return why a command cannot be done now, or None."""
-        if command not in self.commands:
+        if command not in self.commands or (command == "AUTH" and self.session.options.authentication == "no"):
             return unknown(command)
         if (refused := out_of_order(self.state, command)) is not None:
-            return refused
+            none_left = refused is replies.NO_RECIPIENTS_YET and self.session.transaction.refused_recipients
+            return replies.NO_VALID_RECIPIENTS if none_left else refused
         return replies.SYNCHRONIZATION if command in _SYNCHRONISING and self.stream.buffer else None
 
     def _say(self, answer: Reply) -> None:

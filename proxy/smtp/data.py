@@ -44,14 +44,20 @@ class DataReader:
                 return found
             await self._pace.more()
 
-    async def drain(self) -> None:
+    async def drain(self, most: int) -> bool:
         """Read to the end and keep nothing: the client hears a refusal only after its dot.
+
+        Returns False where the end did not come within `most` octets more.
 
         Raises:
             ClientGone, ClientIdle: as `block`.
         """
+        most += self.size
         while not self.finished:
+            if self.size > most:
+                return False
             await self.block()
+        return True
 
     def _take(self) -> bytes:
         """Return what of the buffer is surely content; the rest may belong to the end of data or to a CRLF."""

@@ -14,6 +14,7 @@ from proxy import replies
 from proxy.replies import Reply
 from proxy.session import Path, Session, Transaction
 from proxy.settings import CoreOptions
+from proxy.smtp.authentication import Authenticator
 from proxy.smtp.pipeline import PhasePipeline
 from proxy.tasks import TaskOwner
 from proxy.throttle import Buckets
@@ -75,7 +76,10 @@ class Front:
     """EHLO keywords that every upstream carries, as far as is known."""
     session_ended: Callable[[Session], None]
     """Told when a session is over, so that what speaks for its client upstream ends, too."""
+    authenticator: Authenticator
+    """Judges the credentials of clients that say AUTH."""
     sessions: TaskOwner
+    handshakes: TaskOwner = field(default_factory=lambda: TaskOwner("handshakes"))
     stopping: bool = False
     """Ringback shuts down: a client that slipped in is sent away."""
     live: set[Conversation] = field(default_factory=set)

@@ -10,15 +10,17 @@ from dataclasses import replace
 from proxy import replies
 from proxy.log import get_logger, printable
 from proxy.replies import Reply, reply
-from proxy.session import Recipient, Transaction
-from proxy.smtp.access import admits
-from proxy.smtp.arguments import limits_of, path_context, recipient_of, sender_of
+from proxy.session import Recipient, Transaction, silent
+from proxy.smtp.access import admits, any_holds
+from proxy.smtp.arguments import helo_context, limits_of, path_context, recipient_of, sender_of, submitter_for
+from proxy.smtp.authentication import MECHANISMS, MOST_FAILED_AUTHENTICATIONS, ExchangeFailed, authenticate
 from proxy.smtp.chunks import Chunk, ChunkReader, Interrupted, chunk_of
 from proxy.smtp.conversation import Conversation
 from proxy.smtp.data import DataReader
+from proxy.smtp.forwarded import XCLIENT_OFFER, introduction_of
 from proxy.smtp.front import Relay
 from proxy.smtp.pace import Pace
-from proxy.smtp.reception import Reader, Reception
+from proxy.smtp.reception import MOST_DRAINED, Reader, Reception
 from proxy.smtp.state import State
 from proxy.smtp.stream import LineTooLong
 from sieve import Phase
@@ -39,6 +41,10 @@ class SmtpProtocol(Conversation):
         offered += [name.encode() for name in ("8BITMIME", "SMTPUTF8", "DSN") if name in self.front.capabilities()]
         if self.entrance.certificate is not None and self.session.ssl is None:
             offered.append(b"STARTTLS")
+        if self._may_authenticate():
+            offered.append(f"AUTH {' '.join(MECHANISMS)}".encode())
+        if self._may_introduce():
+            offered.append(XCLIENT_OFFER)
         offered += limits_of(options)
         return Reply(250, (options.hostname.encode(), *self._chosen(offered)))
 
@@ -61,7 +67,7 @@ class SmtpProtocol(Conversation):
         name = printable(argument, 255)
         session.advertised.clear()
         session.withdrawn.clear()
-        session.context |= {"ehlo_string": name, "ehlo_domain": name.strip("[]")}
+        session.context |= helo_context(name)
         if self.front.pipeline.active(Phase.EHLO):
             session.host_name = name
             verdict = await self.front.pipeline.run(Phase.EHLO, session)
@@ -85,6 +91,68 @@ class SmtpProtocol(Conversation):
         self.state = State.SECURED
         return None
 
+    def _may_authenticate(self) -> bool:
+        """Whether AUTH is offered: the operator wants it, and nobody on the way can read the password."""
+        options = self.session.options
+        if options.authentication == "no":
+            return False
+        return self.session.ssl is not None or options.authentication_without_tls
+
+    async def smtp_AUTH(self, argument: bytes) -> Reply:
+        """AUTH (RFC 4954)."""
+        session = self.session
+        if session.auth_user:
+            return replies.AUTHENTICATED_ALREADY
+        if not session.extended_smtp:
+            return replies.EHLO_FIRST
+        if not self._may_authenticate():
+            return replies.TLS_BEFORE_AUTH
+        answer = await authenticate(argument, session, self.front.authenticator, self._challenge)
+        if session.failed_authentications < MOST_FAILED_AUTHENTICATIONS:
+            return answer
+        self._say(answer)
+        session.tally.errors += 1
+        return replies.TOO_MANY_PASSWORDS
+
+    async def _challenge(self, challenge: Reply) -> bytes:
+        """Say a challenge and return the client's line."""
+        self._say(challenge)
+        try:
+            return await self.stream.line(self._patience())
+        except LineTooLong as error:
+            raise ExchangeFailed(replace(replies.AUTH_LINE_TOO_LONG, close=error.endless)) from None
+
+    def _carried(self) -> frozenset[str]:
+        """Return the extensions whose parameters are taken: the upstreams', and AUTH where we offer it ourselves."""
+        offered = {"AUTH"} if self._may_authenticate() else set[str]()
+        return self.front.capabilities() - {"AUTH"} | offered
+
+    async def smtp_XCLIENT(self, argument: bytes) -> Reply:
+        """XCLIENT (Postfix): a trusted front says who its client is, and the session begins anew for that client."""
+        session = self.session
+        if not self._may_introduce():
+            return replies.NO_AUTHORIZATION
+        told = introduction_of(argument)
+        if isinstance(told, Reply):
+            return told
+        self._become(told.client(session.peer_address), told.local(session.local))
+        session.introduced = told.address is not None
+        session.speaks_within = silent  # the front stands between, and it waits
+        session.client_name = told.name
+        session.extended_smtp = bool(told.extended)
+        if told.helo is not None:
+            session.host_name = told.helo
+            session.context |= helo_context(told.helo)
+        answer = await self._greeting()
+        if told.login is not None:
+            session.authenticate(told.login)
+        return answer if answer.accepted else replace(answer, close=True)
+
+    def _may_introduce(self) -> bool:
+        """Whether the client may say XCLIENT: by its own address, not by one that XCLIENT told."""
+        session = self.session
+        return not session.introduced and any_holds(session.options.xclient_hosts, session.client_ip)
+
     async def smtp_MAIL(self, argument: bytes) -> Reply:
         """MAIL FROM (RFC 5321 section 4.1.1.2)."""
         session = self.session
@@ -95,10 +163,12 @@ class SmtpProtocol(Conversation):
             return replies.EHLO_FIRST
         if not self._within("message", session.options.message_rate_per_client):
             return replies.TOO_MUCH_MAIL
-        parsed = sender_of(argument, session.options, self.front.capabilities())
+        parsed = sender_of(argument, session.options, self._carried())
         if isinstance(parsed, Reply):
             return parsed
         path, parameters = parsed
+        if (submitter := parameters.get("AUTH")) is not None:
+            parameters["AUTH"] = submitter_for(submitter, session.auth_user)
         transaction = session.transaction = Transaction()
         transaction.begin(path, parameters)
         session.tally.transactions += 1
@@ -185,19 +255,20 @@ class SmtpProtocol(Conversation):
         reader = ChunkReader(self.stream, chunk, self._next_chunk, self._pace())
         most = session.options.max_message_size
         if most and chunk.octets > most:
-            if chunk.octets > 2 * most:
+            if not await reader.drain(2 * most):
                 return replace(replies.TOO_BIG, close=True)
-            await reader.drain()
-            self._end_transaction()
-            self.state = State.READY
+            if self.state in {State.SENDER, State.RECIPIENTS}:
+                self._end_transaction()
+                self.state = State.READY
             return replies.TOO_BIG
         if self.state is not State.RECIPIENTS:
-            await reader.drain()
+            if not await reader.drain(MOST_DRAINED):
+                return replace(replies.TOO_BIG, close=True)
             return replies.NO_VALID_RECIPIENTS if self.state is State.SENDER else replies.NO_MAIL_YET
         try:
             return await self._receive(reader)
         except Interrupted as interrupted:
-            return await self._do(interrupted.line)
+            return interrupted.answer or await self._do(interrupted.line)
 
     def _pace(self) -> Pace:
         options = self.session.options
@@ -208,9 +279,9 @@ class SmtpProtocol(Conversation):
         self._say(reply(250, "2.0.0", f"{chunk.octets} octets received"))
         while True:
             try:
-                line = await self.stream.line(self.session.options.idle_time)
-            except LineTooLong:
-                raise Interrupted(b"\0\r\n") from None
+                line = await self.stream.line(self._patience())
+            except LineTooLong as error:
+                raise Interrupted(b"", replace(replies.LINE_TOO_LONG, close=error.endless)) from None
             found = self._parse(line)
             if isinstance(found, Reply) or found[0] not in {"BDAT", "NOOP"}:
                 raise Interrupted(line)
@@ -219,6 +290,9 @@ class SmtpProtocol(Conversation):
                 if following is None:
                     raise Interrupted(line)
                 return following
+            self.session.tally.junk += 1
+            if self._too_many_errors(replies.OK):
+                raise Interrupted(b"", replies.BYE)
             self._say(replies.OK)
 
     async def _receive(self, reader: Reader) -> Reply:

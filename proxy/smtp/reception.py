@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from email.utils import formatdate
 from typing import Protocol
 
@@ -27,6 +28,10 @@ log = get_logger()
 GATHERED = 256 * 1024
 """Octets taken in before the upstream hears DATA: most mail goes there in one burst, and the header section fits."""
 
+MOST_DRAINED = 64 * 1024 * 1024
+LEAST_DRAINED = 1024 * 1024
+"""Octets of a refused message that are read before the client is cut off: four times the limit, within these."""
+
 _HEAD_END = b"\r\n\r\n"
 
 
@@ -41,8 +46,8 @@ class Reader(Protocol):
         """Return the next octets, dot-stuffed; with the last of them `finished` is set."""
         ...
 
-    async def drain(self) -> None:
-        """Read on and keep nothing, as far as a refusal must wait for."""
+    async def drain(self, most: int) -> bool:
+        """Read on and keep nothing, as far as a refusal must wait for; False where that is more than `most` octets."""
         ...
 
 
@@ -96,9 +101,10 @@ class Reception:
                 self._relay.abort()
             if self._kept is not None:
                 self._kept.close()
-        await self._reader.drain()
+        limit = self._session.options.max_message_size
+        whole = await self._reader.drain(max(LEAST_DRAINED, 4 * limit) if limit else MOST_DRAINED)
         self._session.transaction.size = self._reader.size
-        return answer
+        return answer if whole else replace(answer, close=True)
 
     async def _relayed(self) -> Reply:
         head, rest = self._part(await self._gather())
@@ -126,7 +132,6 @@ class Reception:
     async def _blocks(self, rest: bytes, message: Message) -> AsyncIterator[bytes]:
         """Yield what is behind the header section, its empty line first: as it came, or as policy made it."""
         if message.new_body is not None:
-            await self._reader.drain()
             self._check()
             yield b"\r\n" + stuffed(message.new_body)
         elif self._kept is not None:
@@ -170,10 +175,10 @@ class Reception:
         if gathered.startswith(b"\r\n"):
             return b"", gathered
         end = gathered.find(_HEAD_END)
+        if end > GATHERED or (end < 0 and not self._reader.finished):
+            raise Refused(replies.HEADERS_TOO_BIG)
         if end >= 0:
             return gathered[: end + 2], gathered[end + 2 :]
-        if not self._reader.finished:
-            raise Refused(replies.HEADERS_TOO_BIG)
         return gathered, b""
 
     def _count_passed(self, head: bytes) -> None:

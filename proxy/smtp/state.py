@@ -37,12 +37,14 @@ NEXT: dict[State, dict[str, State]] = {
         "RSET": State.CONNECTED,
         "MAIL": State.SENDER,
         "STARTTLS": State.SECURED,
+        "XCLIENT": State.CONNECTED,
     },
     State.SECURED: {
         "EHLO": State.READY,
         "HELO": State.READY,
         "RSET": State.SECURED,
         "STARTTLS": State.SECURED,
+        "XCLIENT": State.CONNECTED,
     },
     State.READY: {
         "EHLO": State.READY,
@@ -50,6 +52,8 @@ NEXT: dict[State, dict[str, State]] = {
         "RSET": State.READY,
         "MAIL": State.SENDER,
         "STARTTLS": State.SECURED,
+        "XCLIENT": State.CONNECTED,
+        "AUTH": State.READY,
     },
     State.SENDER: {
         "EHLO": State.READY,
@@ -70,6 +74,8 @@ for _state, _moves in NEXT.items():
 
 _OUT_OF_ORDER: dict[str, Reply] = {
     "STARTTLS": replies.IN_TRANSACTION,
+    "XCLIENT": replies.IN_TRANSACTION,
+    "AUTH": replies.IN_TRANSACTION,
     "MAIL": replies.NESTED_MAIL,
     "RCPT": replies.NO_MAIL_YET,
     "DATA": replies.NO_MAIL_YET,
@@ -80,7 +86,7 @@ def out_of_order(state: State, command: str) -> Reply | None:
     """Return the reply to a command that `state` does not allow, or None where it is legal."""
     if command in NEXT[state]:
         return None
-    if state is State.SECURED:
+    if state is State.SECURED or (command == "AUTH" and state is State.CONNECTED):
         return replies.EHLO_FIRST
     if command == "DATA" and state is State.SENDER:
         return replies.NO_RECIPIENTS_YET

@@ -141,6 +141,13 @@ class ClientStream:
         finally:
             self._waiter = None
 
+    async def speaks_within(self, seconds: float) -> bool:
+        """Tell whether the client sends anything in so long, unasked. Its leaving, and our shutdown, end the wait."""
+        if not self.buffer:
+            with suppress(ClientIdle, ClientGone, Draining):
+                await self.more(self._loop.time() + seconds, interruptible=True)
+        return bool(self.buffer)
+
     async def _wait(self, event: asyncio.Future[None], deadline: float) -> None:
         """Wait under the session's one timer. It is set anew only when it would ring too late."""
         self._deadline = deadline
@@ -185,6 +192,21 @@ class ClientStream:
         if self._outgoing and not self.lost:
             self.transport.write(b"".join(self._outgoing))
         self._outgoing.clear()
+
+    async def linger(self, seconds: float) -> None:
+        """Send what is queued and our FIN, and read on for a while: closing on unread octets resets the connection.
+
+        A reset would take our last reply from a client that still sends.
+        """
+        self.flush()
+        with suppress(OSError, RuntimeError, NotImplementedError):  # TLS cannot half-close
+            if not self.lost and self.transport.can_write_eof():
+                self.transport.write_eof()
+        deadline = self._loop.time() + seconds
+        with suppress(ClientGone, ClientIdle):
+            while True:
+                self.consume(len(self.buffer))
+                await self.more(deadline)
 
     def close(self) -> None:
         """Write what is queued, then close."""

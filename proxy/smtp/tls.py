@@ -6,8 +6,10 @@ old one stays. Nothing older than TLS 1.2 is spoken (RFC 8996).
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from pathlib import Path
+from typing import cast
 
 from proxy.log import get_logger
 from proxy.settings import CoreOptions
@@ -17,6 +19,34 @@ log = get_logger()
 HANDSHAKE_SECONDS = 30.0
 
 _Stamp = tuple[int, int]
+
+
+async def take_up(
+    handshake: asyncio.Task[asyncio.Transport | None], transport: asyncio.Transport, received: bytearray
+) -> asyncio.Transport | None:
+    """Wait for a handshake, a task that was just made, whose first bytes were read before; return what it returns.
+
+    Neither loop has a way to hand such bytes over. After its first step the handshake's protocol stands on the
+    transport, which does not read yet, and both are started by callbacks that are in line already; one that stands in
+    line behind those gives it the bytes before anything that the transport reads.
+    """
+    try:
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().call_soon(_feed, transport.get_protocol(), received)
+        return await handshake
+    finally:
+        handshake.cancel()
+
+
+def _feed(protocol: asyncio.BaseProtocol, received: bytearray) -> None:
+    """Give what was received to the protocol that reads for TLS: a buffered one, in asyncio as in uvloop."""
+    reader = cast(asyncio.BufferedProtocol, protocol)
+    while received:
+        room = memoryview(reader.get_buffer(len(received)))
+        octets = min(len(room), len(received))
+        room[:octets] = received[:octets]
+        del received[:octets]
+        reader.buffer_updated(octets)
 
 
 class ServerCertificate:

@@ -156,6 +156,8 @@ def _xclient(session: Session, names: set[str]) -> bytes:
         "DESTADDR": f"IPV6:{session.local[0]}" if ":" in session.local[0] else session.local[0],
         "DESTPORT": str(session.local[1]),
     }
+    if session.auth_user:
+        known["LOGIN"] = _xtext(session.auth_user.encode().decode("latin-1"))
     words = [f"{name}={value}" for name, value in known.items() if name in names]
     return f"XCLIENT {' '.join(words)}\r\n".encode()
 

@@ -78,7 +78,7 @@ class Pool:
             RefusedUs: the upstream refuses to talk to us.
             PoolFull: all places were taken for PLACE_SECONDS.
         """
-        identity = session.id if session is not None and self.policy.xclient != "no" else ""
+        identity = session.identity if session is not None and self.policy.xclient != "no" else ""
         if not fresh and (found := self._pop_idle(identity)) is not None:
             return found
         connection = await self._take_place()
@@ -100,7 +100,7 @@ class Pool:
             await introduce_client(connection.wire, self.upstream, session)
         except (WireBroken, TimeoutError) as error:
             raise Unreachable(f"XCLIENT: {str(error) or 'timeout'}") from error
-        connection.identity = session.id
+        connection.identity = session.identity
 
     def _pop_idle(self, identity: str) -> Connection | None:
         """Return the connection used last that lives and speaks for the same client; the dead leave their places."""
@@ -202,7 +202,7 @@ class Pool:
         """End the connections that speak for a session that has ended."""
         if self.policy.xclient == "no":
             return
-        for connection in [each for each in self._idle if each.identity == session.id]:
+        for connection in [each for each in self._idle if each.identity.startswith(session.id)]:
             self._idle.remove(connection)
             self.retire(connection)
 

@@ -60,8 +60,8 @@ class UpstreamRelay:
         self._transaction = session.transaction
         self._connection: Connection | None = None
         self._accepted: list[Path] = []
-        self._promised: set[bytes] = set()
-        """Of those, the ones that the client was told are accepted."""
+        self._promised: dict[bytes, Reply] = {}
+        """Of those, the ones that the client was told are accepted, with what it was told."""
         self._said_sender: Path | None = None
         self._final: asyncio.Future[Reply] | None = None
         self._tainted = False
@@ -81,6 +81,8 @@ class UpstreamRelay:
         if self._sender_refused is not None:
             return self._sender_refused
         pool = self._pool_for(path)
+        if (known := self._promised.get(path.raw)) is not None:
+            return known  # said twice, or two were redirected to one: the upstream hears it once
         if self._accepted and (pool is not self._pool or pool.upstream.lmtp):
             # One upstream a transaction; and LMTP answers for each recipient, which one reply to the dot cannot.
             return replies.ONE_UPSTREAM_AT_A_TIME
@@ -90,9 +92,9 @@ class UpstreamRelay:
             answer = await self._offer(pool, path)
         except tuple(_TROUBLE) as trouble:
             return _TROUBLE[type(trouble)]
-        if answer.accepted and path.raw not in self._promised:
+        if answer.accepted:
             self._accepted.append(path)
-            self._promised.add(path.raw)
+            self._promised[path.raw] = answer
         if self._connection is not None:
             self._hold = asyncio.get_running_loop().call_later(pool.policy.upstream_hold, self._let_go)
         return answer
@@ -219,7 +221,7 @@ class UpstreamRelay:
         if unchanged and [path.raw for path in wanted] == [path.raw for path in self._accepted]:
             return
         self.abort()
-        self._accepted, self._promised = wanted, {path.raw for path in self._accepted}
+        self._accepted = wanted
         (self._pool,) = pools
 
     def _pool_for(self, path: Path) -> Pool:

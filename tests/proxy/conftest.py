@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping
 import pytest
 import uvloop
 
-_ON_BOTH = frozenset({"test_wire.py", "test_protocol.py"})
+_ON_BOTH = frozenset(
+    {"test_wire.py", "test_protocol.py", "test_authentication.py", "test_forwarded.py", "test_implicit_tls.py"}
+)
 _ON_THE_SERVERS = frozenset({"test_relay.py", "test_pool.py", "test_reception.py", "test_worker.py"})
 
 

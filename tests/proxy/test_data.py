@@ -238,5 +238,11 @@ async def test_draining_reads_to_the_end_and_keeps_nothing() -> None:
     stream = ClientStream(asyncio.get_running_loop(), _Transport())
     stream.received(b"text\r\n" * 1000 + b".\r\nQUIT\r\n")
     reader = DataReader(stream, Pace(stream, BOUND, 0))
-    await reader.drain()
+    assert await reader.drain(1_000_000)
     assert (reader.finished, reader.size, bytes(stream.buffer)) == (True, 6000, b"QUIT\r\n")
+
+
+async def test_draining_ends_where_the_end_does_not_come() -> None:
+    stream = ClientStream(asyncio.get_running_loop(), _Transport())
+    stream.received(b"text\r\n" * 1000)
+    assert not await DataReader(stream, Pace(stream, BOUND, 0)).drain(100)

@@ -92,7 +92,7 @@ async def test_a_refusal_of_the_mail_is_the_clients_at_rcpt_word_for_word(
     async with Exchanger(script={step: act}, extensions=extensions) as upstream, serving(upstream) as stage:
         client = await stage.greeted()
         assert await transaction(client, BOB) == [heard(act)]
-        assert await client.ask("DATA") == "503 5.5.1 Need RCPT command"
+        assert await client.ask("DATA") == "554 5.5.1 No valid recipients"
         await no_place_is_lost(stage)
 
 

@@ -1,0 +1,147 @@
+"""The AUTH exchange (RFC 4954): PLAIN (RFC 4616) and LOGIN, from the command's argument to a user and a password.
+
+Whether AUTH is legal now is `state`'s, whether it is offered the protocol's; whether the password is right is asked of
+an `Authenticator`, which stands above. No exception, log line or representation carries a password.
+"""
+
+from __future__ import annotations
+
+import binascii
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from typing import Protocol
+
+from proxy import replies
+from proxy.log import get_logger, printable
+from proxy.replies import Reply
+from proxy.session import Session
+
+log = get_logger()
+
+MOST_FAILED_AUTHENTICATIONS = 3
+"""Refused passwords with which a session ends."""
+
+MECHANISMS = ("PLAIN", "LOGIN")
+"""As EHLO lists them. Both send the password itself, which a proxy needs so that it can ask the MTA behind."""
+
+Ask = Callable[[Reply], Awaitable[bytes]]
+"""Says a challenge and returns the client's next line with its line break."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a client says it is. The password is kept out of every representation."""
+
+    mechanism: str
+    user: str
+    password: str = field(repr=False)
+
+
+class Verification(Enum):
+    """What an authenticator found."""
+
+    ACCEPTED = auto()
+    REFUSED = auto()
+    UNKNOWN = auto()
+    """It could not be found out now: the client shall try again."""
+
+
+class Authenticator(Protocol):
+    """Tells whether a client is who it says. Never raises for trouble of its own: that is UNKNOWN, and logged."""
+
+    async def verify(self, session: Session, credentials: Credentials) -> Verification:
+        """Judge credentials by the options in force for the session."""
+        ...
+
+
+class ExchangeFailed(Exception):
+    """The exchange came to no credentials; `reply` is what the client hears."""
+
+    def __init__(self, reply: Reply) -> None:
+        """Keep the reply."""
+        super().__init__(reply.text)
+        self.reply = reply
+
+
+async def authenticate(argument: bytes, session: Session, authenticator: Authenticator, ask: Ask) -> Reply:
+    """Run the exchange, have the credentials judged, and record in the session what came of it."""
+    try:
+        credentials = await credentials_of(argument, ask)
+    except ExchangeFailed as failed:
+        return failed.reply
+    found = await authenticator.verify(session, credentials)
+    if found is Verification.UNKNOWN:
+        return replies.CANNOT_AUTHENTICATE
+    who = {
+        "session": session.id,
+        "client": session.client_ip,
+        "user": printable(credentials.user, 64),
+        "mechanism": credentials.mechanism,
+    }
+    if found is not Verification.ACCEPTED:
+        session.failed_authentications += 1
+        log.info("authentication_failed", **who)
+        return replies.NOT_AUTHENTICATED
+    session.authenticate(credentials.user)
+    log.info("authenticated", **who)
+    return replies.AUTHENTICATED
+
+
+async def credentials_of(argument: bytes, ask: Ask) -> Credentials:
+    """Run the exchange that AUTH's argument begins: `mechanism [initial-response]`.
+
+    Raises:
+        ExchangeFailed: syntax, an unknown mechanism, or the client gave up.
+    """
+    mechanism, _, initial = argument.partition(b" ")
+    if not mechanism:
+        raise ExchangeFailed(replies.AUTH_SYNTAX)
+    match mechanism.upper():  # not case-sensitive (RFC 4954 section 4)
+        case b"PLAIN":
+            return _plain(await _response(initial, replies.NO_CHALLENGE, ask))
+        case b"LOGIN":
+            user = await _response(initial, replies.ASK_USER, ask)
+            return _credentials("LOGIN", user, await _response(b"", replies.ASK_PASSWORD, ask))
+    raise ExchangeFailed(replies.UNKNOWN_MECHANISM)
+
+
+async def _response(initial: bytes, challenge: Reply, ask: Ask) -> bytes:
+    """Return the initial response where there is one, else what the client answers to the challenge."""
+    if initial:
+        return b"" if initial == b"=" else _decoded(initial)  # RFC 4954 section 4: `=` is an empty response
+    line = await ask(challenge)
+    if not line.endswith(b"\r\n"):
+        raise ExchangeFailed(replies.BAD_BASE64)
+    answer = line[:-2]
+    if answer == b"*":
+        raise ExchangeFailed(replies.AUTH_CANCELLED)
+    return _decoded(answer)
+
+
+def _decoded(encoded: bytes) -> bytes:
+    try:
+        return binascii.a2b_base64(encoded, strict_mode=True)
+    except binascii.Error:
+        raise ExchangeFailed(replies.BAD_BASE64) from None
+
+
+def _plain(message: bytes) -> Credentials:
+    """Read `[authzid] NUL authcid NUL passwd` (RFC 4616 section 2). Nobody acts for somebody else here."""
+    parts = message.split(b"\0")
+    if len(parts) != 3:
+        raise ExchangeFailed(replies.BAD_RESPONSE)
+    identity, user, password = parts
+    if identity not in {b"", user}:
+        raise ExchangeFailed(replies.NOT_AUTHENTICATED)
+    return _credentials("PLAIN", user, password)
+
+
+def _credentials(mechanism: str, user: bytes, password: bytes) -> Credentials:
+    """Return credentials of UTF-8 text without NUL, neither of them empty (RFC 4616 section 2)."""
+    if not user or not password or b"\0" in user + password:
+        raise ExchangeFailed(replies.BAD_RESPONSE)
+    try:
+        return Credentials(mechanism, user.decode(), password.decode())
+    except UnicodeDecodeError:
+        raise ExchangeFailed(replies.BAD_RESPONSE) from None

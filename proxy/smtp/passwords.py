@@ -1,0 +1,156 @@
+"""A file of users and the scrypt hashes of their passwords (RFC 7914), read at start and again when it changes.
+
+A line is `user:$scrypt$ln=15,r=8,p=3$salt$key`: cost as powers and factors, salt and key in base64 without padding, the
+form that passlib and its successors read and write, too. Empty lines and those that begin with `#` are passed over.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import re
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from proxy.log import get_logger
+
+log = get_logger()
+
+_SALT_OCTETS = 16
+_KEY_OCTETS = 32
+_LOG_COST, _BLOCK, _PARALLEL = 15, 8, 3
+"""32 MiB and 0.2 s of one core a password when measured; no cheaper than OWASP's least for scrypt."""
+
+_MOST_MEMORY = 256 << 20
+"""Octets that one hash may need: a file with a slip in it must not take the machine down."""
+
+_HASH = re.compile(
+    r"\$scrypt\$ln=(?P<ln>\d{1,2}),r=(?P<r>\d{1,2}),p=(?P<p>\d{1,2})\$(?P<salt>[A-Za-z0-9+/]+)\$(?P<key>[A-Za-z0-9+/]+)"
+)
+
+
+class BadPasswordFile(Exception):
+    """A line is not one of ours. Its text is not told: it may hold a password."""
+
+
+@dataclass(frozen=True, slots=True)
+class PasswordHash:
+    """One password, hashed."""
+
+    log_cost: int
+    block: int
+    parallel: int
+    salt: bytes = field(repr=False)
+    key: bytes = field(repr=False)
+
+    @classmethod
+    def of(cls, password: str) -> Self:
+        """Hash a password with a new salt."""
+        salt = secrets.token_bytes(_SALT_OCTETS)
+        bare = cls(_LOG_COST, _BLOCK, _PARALLEL, salt, bytes(_KEY_OCTETS))
+        return cls(_LOG_COST, _BLOCK, _PARALLEL, salt, bare.derived(password))
+
+    @classmethod
+    def decoy(cls) -> Self:
+        """Return the hash of no password, for a user who does not exist: judging him takes as long."""
+        return cls(_LOG_COST, _BLOCK, _PARALLEL, secrets.token_bytes(_SALT_OCTETS), secrets.token_bytes(_KEY_OCTETS))
+
+    @classmethod
+    def read(cls, text: str) -> Self | None:
+        """Read the written form; None where it is none, or its cost is out of bounds."""
+        found = _HASH.fullmatch(text)
+        if found is None:
+            return None
+        try:
+            salt, key = _bare_base64(found["salt"]), _bare_base64(found["key"])
+        except binascii.Error:
+            return None
+        hashed = cls(int(found["ln"]), int(found["r"]), int(found["p"]), salt, key)
+        sane = 1 <= hashed.log_cost <= 30 and hashed.block and hashed.parallel and len(key) >= _SALT_OCTETS
+        return hashed if sane and hashed.memory <= _MOST_MEMORY else None
+
+    @property
+    def memory(self) -> int:
+        """Octets that hashing takes (RFC 7914 section 2), with OpenSSL's own on top."""
+        return 128 * self.block * ((1 << self.log_cost) + self.parallel + 2)
+
+    def derived(self, password: str) -> bytes:
+        """Return the key that a password gives. It takes long: not for the event loop's thread."""
+        return hashlib.scrypt(
+            password.encode(),
+            salt=self.salt,
+            n=1 << self.log_cost,
+            r=self.block,
+            p=self.parallel,
+            maxmem=2 * self.memory,
+            dklen=len(self.key),
+        )
+
+    def matches(self, password: str) -> bool:
+        """Whether it is the hash of this password, compared in constant time."""
+        return hmac.compare_digest(self.derived(password), self.key)
+
+    def __str__(self) -> str:
+        """Return the written form."""
+        cost = f"ln={self.log_cost},r={self.block},p={self.parallel}"
+        salt, key = (base64.b64encode(each).decode().rstrip("=") for each in (self.salt, self.key))
+        return f"$scrypt${cost}${salt}${key}"
+
+
+def _bare_base64(text: str) -> bytes:
+    return binascii.a2b_base64(text + "=" * (-len(text) % 4), strict_mode=True)
+
+
+class PasswordFile:
+    """One file. Its state is what was read last and the file's age then; the event loop's thread owns it."""
+
+    def __init__(self, path: Path) -> None:
+        """Read the file.
+
+        Raises:
+            OSError: it cannot be read.
+            BadPasswordFile: a line is not `user:hash`.
+        """
+        self._path = path
+        self._stamp = self._age()
+        self._hashes = _read(path)
+        self._decoy = PasswordHash.decoy()
+
+    def hash_of(self, user: str) -> PasswordHash:
+        """Return a user's hash, reading a changed file first; that of no password where nobody has the name.
+
+        A changed file that cannot be used is logged, and what was read before stays in force.
+        """
+        try:
+            age = self._age()
+            if age != self._stamp:
+                self._stamp = age
+                self._hashes = _read(self._path)
+                log.info("password_file_loaded", path=str(self._path), users=len(self._hashes))
+        except (OSError, BadPasswordFile) as error:
+            log.error("password_file_unusable", path=str(self._path), reason=str(error))
+        return self._hashes.get(user, self._decoy)
+
+    def _age(self) -> tuple[int, int, int]:
+        found = self._path.stat()
+        return found.st_mtime_ns, found.st_ino, found.st_size
+
+
+def _read(path: Path) -> dict[str, PasswordHash]:
+    hashes: dict[str, PasswordHash] = {}
+    for number, octets in enumerate(path.read_bytes().splitlines(), 1):
+        line = octets.decode("utf-8", "replace").strip()
+        if not line or line.startswith("#"):
+            continue
+        user, _, written = line.rpartition(":")  # a hash holds no colon, a user's name may
+        hashed = PasswordHash.read(written)
+        if not user or hashed is None:
+            raise BadPasswordFile(f"line {number} is not `user:hash` with an scrypt hash")
+        if user in hashes:
+            raise BadPasswordFile(f"line {number} names a user for the second time")
+        hashes[user] = hashed
+    return hashes

@@ -1,0 +1,142 @@
+"""Whether a client is who it says: asked of the MTA behind with the client's own credentials, or looked up in a file.
+
+A password goes to the MTA behind over TLS, or over a connection that does not leave the machine; never otherwise. What
+cannot be found out now is no refusal: the client hears 454 and keeps its password.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import ipaddress
+from pathlib import Path
+
+from proxy.dns import Resolver
+from proxy.log import get_logger, printable
+from proxy.replies import Reply
+from proxy.session import Session
+from proxy.smtp.authentication import Credentials, Verification
+from proxy.smtp.passwords import BadPasswordFile, PasswordFile
+from proxy.upstream.connect import Connector, RefusedUs, Unreachable
+from proxy.upstream.routes import Router
+from proxy.wire import Wire, WireBroken
+
+log = get_logger()
+
+VERIFY_SECONDS = 60.0
+"""For a verification as a whole, waiting in line included."""
+
+MOST_ASKED = 20
+"""Verifications at once with the MTA behind; each is a connection beside those of the pool."""
+
+MOST_HASHED = 2
+"""Passwords hashed at once: each takes a core and 32 MiB, and a stranger says how many."""
+
+LONGEST_COMMAND = 512
+"""Octets of AUTH with an initial response; a longer response follows in a line of its own (RFC 4954 section 4)."""
+
+_ACCEPTED = 235
+_REFUSED = 535
+_CONTINUE = 334
+
+
+class _Unknown(Exception):
+    """It cannot be found out now, and why."""
+
+
+class CredentialChecker:
+    """Implements `proxy.smtp.authentication.Authenticator` for one worker; the event loop's thread owns its state."""
+
+    def __init__(self, router: Router, resolver: Resolver) -> None:
+        """Take what finds the MTA behind; nothing is connected or read yet."""
+        self._upstream = router.default
+        self._connector = Connector(router.default, resolver)
+        self._asking = asyncio.Semaphore(MOST_ASKED)
+        self._hashing = asyncio.Semaphore(MOST_HASHED)
+        self._files: dict[Path, PasswordFile] = {}
+
+    async def verify(self, session: Session, credentials: Credentials) -> Verification:
+        """Judge credentials by the options in force for the session."""
+        options = session.options
+        try:
+            async with asyncio.timeout(VERIFY_SECONDS):
+                if options.authentication == "upstream":
+                    return await self._ask_upstream(credentials)
+                if options.authentication_file is not None:
+                    return await self._look_up(options.authentication_file, credentials)
+        except (_Unknown, TimeoutError) as error:
+            log.error("credentials_unverified", session=session.id, reason=printable(str(error) or "timeout"))
+        return Verification.UNKNOWN
+
+    # ------------------------------------------------------------ the file
+
+    async def _look_up(self, path: Path, credentials: Credentials) -> Verification:
+        try:
+            file = self._files.get(path) or self._files.setdefault(path, PasswordFile(path))
+        except (OSError, BadPasswordFile) as error:
+            raise _Unknown(f"the password file cannot be used: {error}") from None
+        hashed = file.hash_of(credentials.user)
+        async with self._hashing:
+            right = await asyncio.to_thread(hashed.matches, credentials.password)
+        return Verification.ACCEPTED if right else Verification.REFUSED
+
+    # ------------------------------------------------------------ the MTA behind
+
+    async def _ask_upstream(self, credentials: Credentials) -> Verification:
+        """Log in there as the client, on a connection that serves for nothing else."""
+        async with self._asking:
+            try:
+                wire = await self._connector.connect()
+            except (Unreachable, RefusedUs) as error:
+                raise _Unknown(str(error)) from None
+            try:
+                answer = await self._log_in(wire, credentials)
+            except WireBroken as error:
+                raise _Unknown(f"lost at AUTH: {error}") from None
+            finally:
+                wire.write(b"QUIT\r\n")
+                wire.close()
+        return _verification(answer)
+
+    async def _log_in(self, wire: Wire, credentials: Credentials) -> Reply:
+        """Say AUTH PLAIN and return the answer.
+
+        Raises:
+            _Unknown: it does not take AUTH PLAIN, or the password would leave the machine in the clear.
+            WireBroken, TimeoutError: the connection broke, or there was no answer.
+        """
+        if not _is_private(wire):
+            raise _Unknown("no TLS: a password does not leave the machine in the clear; set TLS")
+        if "PLAIN" not in wire.extensions.get("auth", "").upper().split():
+            raise _Unknown("the MTA behind does not offer AUTH PLAIN")
+        seconds = self._upstream.policy.ehlo_timeout
+        response = base64.b64encode(f"\0{credentials.user}\0{credentials.password}".encode())
+        command = b"AUTH PLAIN %b\r\n" % response
+        if len(command) <= LONGEST_COMMAND:
+            return await wire.ask(command, seconds)
+        challenge = await wire.ask(b"AUTH PLAIN\r\n", seconds)
+        return challenge if challenge.code != _CONTINUE else await wire.ask(b"%b\r\n" % response, seconds)
+
+
+def _is_private(wire: Wire) -> bool:
+    """Whether nobody between reads along: TLS, or a connection within the machine."""
+    if wire.transport.get_extra_info("ssl_object") is not None:
+        return True
+    peer = wire.transport.get_extra_info("peername")
+    address = ipaddress.ip_address(peer[0].partition("%")[0])
+    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return address.is_loopback
+
+
+def _verification(answer: Reply) -> Verification:
+    """Read the answer to AUTH (RFC 4954 section 6): what is neither yes nor no says nothing about the password.
+
+    Raises:
+        _Unknown: it is neither.
+    """
+    if answer.code == _ACCEPTED:
+        return Verification.ACCEPTED
+    if answer.code == _REFUSED or (answer.permanent and answer.lines[0].startswith(b"5.7.8")):
+        return Verification.REFUSED
+    raise _Unknown(f"answered AUTH with {answer.code} {answer.text}")
