@@ -19,6 +19,7 @@ from aiosmtpd.smtp import Envelope as AiosmtpdEnvelope
 from aiosmtpd.smtp import Session as AiosmtpdSession
 
 from proxy.message import Message
+from proxy.replies import Reply
 from proxy.settings import CoreOptions
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuv"
@@ -62,6 +63,8 @@ class Recipient:
     """Another forward-path in its place, where policy redirected it."""
     gateway: str = ""
     """Another upstream, where policy chose one."""
+    refusal: Reply | None = None
+    """What policy said of this recipient's message after the dot, where the client can hear that (PRDR)."""
 
     @property
     def destination(self) -> Path:
@@ -108,6 +111,11 @@ class Transaction(AiosmtpdEnvelope):
         """Record an accepted RCPT TO."""
         self.recipients.append(recipient)
         self.rcpt_tos.append(recipient.path.text)
+
+    @property
+    def prdr(self) -> bool:
+        """Whether the client takes an answer for each recipient after the dot (draft-hall-prdr)."""
+        return "PRDR" in self.parameters
 
     @property
     def destinations(self) -> list[Path]:

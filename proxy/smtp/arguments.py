@@ -30,6 +30,7 @@ _OF_MAIL: dict[str, _Parameter] = {
     "SIZE": _Parameter(re.compile(r"[0-9]{1,20}")),  # RFC 1870
     "BODY": _Parameter(re.compile(r"7BIT|8BITMIME", re.IGNORECASE)),  # RFC 6152
     "SMTPUTF8": _Parameter(None),  # RFC 6531
+    "PRDR": _Parameter(None),  # draft-hall-prdr
     "RET": _Parameter(re.compile(r"FULL|HDRS", re.IGNORECASE), "DSN"),  # RFC 3461 section 4.3
     "ENVID": _Parameter(re.compile(f"{_XTEXT}{{1,100}}"), "DSN"),  # RFC 3461 section 4.4
     "AUTH": _Parameter(re.compile(f"<>|{_XTEXT}{{1,500}}"), "AUTH"),  # RFC 4954 section 5

@@ -37,7 +37,7 @@ class SmtpProtocol(Conversation):
         if not answer.accepted:
             return answer
         options = self.session.options
-        offered = [b"PIPELINING", b"ENHANCEDSTATUSCODES", b"CHUNKING", b"SIZE %d" % options.max_message_size]
+        offered = [b"PIPELINING", b"ENHANCEDSTATUSCODES", b"CHUNKING", b"PRDR", b"SIZE %d" % options.max_message_size]
         offered += [name.encode() for name in ("8BITMIME", "SMTPUTF8", "DSN") if name in self.front.capabilities()]
         if self.entrance.certificate is not None and self.session.ssl is None:
             offered.append(b"STARTTLS")
@@ -219,7 +219,7 @@ class SmtpProtocol(Conversation):
         return (
             bool(most and taken >= most)
             or bool(most_in_all and self.session.tally.recipients >= most_in_all)
-            or bool(taken and self.front.pipeline.judges_recipients_by_content)
+            or bool(taken and self.front.pipeline.judges_recipients_by_content and not transaction.prdr)
         )
 
     async def _judge_recipient(self, recipient: Recipient) -> Reply:
@@ -302,6 +302,8 @@ class SmtpProtocol(Conversation):
         try:
             answer = await Reception(self.front, session, reader, relay, self._commit).run()
             self._log_message(answer, relay)
+            if session.transaction.prdr and reader.finished and len(session.transaction.recipients) > 1:
+                self._say_of_each(answer)
         finally:
             self._committed = False
             self._end_transaction()
@@ -309,6 +311,12 @@ class SmtpProtocol(Conversation):
         if answer.accepted:
             session.tally.errors = session.tally.junk = 0
         return answer
+
+    def _say_of_each(self, answer: Reply) -> None:
+        """Say of each recipient what became of its message, before the answer to the whole (draft-hall-prdr)."""
+        self._say(replies.EACH_RECIPIENT)
+        for recipient in self.session.transaction.recipients:
+            self._say(recipient.refusal or answer)
 
     def _commit(self) -> None:
         """From here on the message may be the upstream's: a lost client no longer ends the session's task."""

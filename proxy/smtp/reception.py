@@ -194,7 +194,10 @@ class Reception:
         for phase in CONTENT_PHASES:
             if not pipeline.active(phase) or (phase is Phase.EACH_RCPT and not pipeline.judges_recipients_by_content):
                 continue
-            session.current_recipient = transaction.recipients[0] if phase is Phase.EACH_RCPT else None
+            if phase is Phase.EACH_RCPT:
+                await self._judge_each()
+                continue
+            session.current_recipient = None
             verdict = await pipeline.run(phase, session)
             if verdict.reply is not None:
                 raise Refused(verdict.reply)
@@ -202,6 +205,20 @@ class Reception:
         await transaction.settle()
         if transaction.discarded or not transaction.destinations:
             raise Discarded
+
+    async def _judge_each(self) -> None:
+        """Ask about every recipient. There is one, or the client takes an answer for each (PRDR)."""
+        session = self._session
+        recipients = session.transaction.recipients
+        for recipient in recipients:
+            session.current_recipient = recipient
+            verdict = await self._front.pipeline.run(Phase.EACH_RCPT, session)
+            recipient.refusal = verdict.reply
+            recipient.relayed &= verdict.reply is None and not verdict.discard
+        session.current_recipient = None
+        refusals = [each.refusal for each in recipients if each.refusal is not None]
+        if len(refusals) == len(recipients):
+            raise Refused(refusals[0])
 
     def _received_field(self) -> bytes:
         """Return our trace field (RFC 5321 section 4.4); `for` only where it tells one recipient nothing of another."""

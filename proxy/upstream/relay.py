@@ -381,7 +381,7 @@ _CARRIED_BY = {
     "ORCPT": "dsn",
     "AUTH": "auth",
 }
-"""The extension that the upstream must have for a parameter to go on to it."""
+"""The extension that the upstream must have for a parameter to go on to it; one that is not here stays with us."""
 
 
 def _command(wire: Wire, verb: bytes, path: Path, parameters: Mapping[str, str | None]) -> bytes:
@@ -391,6 +391,6 @@ def _command(wire: Wire, verb: bytes, path: Path, parameters: Mapping[str, str |
     words = "".join(
         f" {name}" if value is None else f" {name}={value}"
         for name, value in parameters.items()
-        if _CARRIED_BY[name] in wire.extensions
+        if _CARRIED_BY.get(name) in wire.extensions
     )
     return b"%b:<%b>%b\r\n" % (verb, path.raw, words.encode())

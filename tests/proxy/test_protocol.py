@@ -37,6 +37,7 @@ async def test_the_banner_and_ehlo_name_the_server_and_what_it_offers() -> None:
             "250-PIPELINING",
             "250-ENHANCEDSTATUSCODES",
             "250-CHUNKING",
+            "250-PRDR",
             "250-SIZE 0",
             "250-8BITMIME",
             "250-SMTPUTF8",

@@ -825,7 +825,7 @@ async def test_capabilities_are_added_to_and_taken_out_of_the_reply_to_ehlo(stag
     ringback = opened(stage, tmp_path, upstream_port=upstream.port, scripts={"ehlo_phase1": script})
     async with await ringback.conversation() as client:
         expected = [
-            "250-ringback.test", "250-ENHANCEDSTATUSCODES", "250-CHUNKING", "250-8BITMIME", "250-SMTPUTF8",
+            "250-ringback.test", "250-ENHANCEDSTATUSCODES", "250-CHUNKING", "250-PRDR", "250-8BITMIME", "250-SMTPUTF8",
             "250-LIMITS RCPTMAX=1000", "250 XPOLICY one two",
         ]  # fmt: skip
         assert (await client.ehlo()).split("\n") == expected
