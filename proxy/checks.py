@@ -28,7 +28,8 @@ def _certificates(settings: Settings) -> Iterator[Diagnostic]:
     core = cast(CoreOptions, settings.core)
     seen: set[tuple[object, ...]] = set()
     for options in (core, *(Entrance(listener, settings).own_options for listener in core.esmtp_listener)):
-        named = (options.tls_certificate, options.tls_key, options.tls_ciphers, options.implicit_tls)
+        names = tuple(options.tls_server_names.items())
+        named = (options.tls_certificate, options.tls_key, options.tls_ciphers, options.implicit_tls, names)
         if named in seen:
             continue
         seen.add(named)

@@ -8,6 +8,7 @@ client gives up.
 from __future__ import annotations
 
 import socket
+from collections.abc import Mapping
 from typing import Literal
 
 from pydantic import model_validator
@@ -58,6 +59,14 @@ class InboundOptions(TlsOptions):
 
     hostname: str = option(
         default_factory=own_name, doc="Name in the banner, in Received and in our EHLO; the machine's unless set."
+    )
+    tls_server_names: Mapping[str, ConfigPath] = option(
+        default_factory=dict,
+        doc="Other certificates by the name that a client asks for, each a PEM file with its key.",
+        scopes=_INBOUND,
+    )
+    tls_minimum_version: Literal["TLSv1.2", "TLSv1.3"] = option(
+        "TLSv1.2", doc="Oldest TLS that is spoken with clients.", scopes=_INBOUND
     )
     banner_hostname: str = option("", doc="Name in the banner instead of Hostname.", scopes=_INBOUND)
     static_banner: str = option("", doc="The whole text of the banner, after the code.", scopes=_INBOUND)

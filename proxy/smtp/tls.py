@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
 from typing import cast
 
@@ -52,13 +53,21 @@ def _feed(protocol: asyncio.BaseProtocol, received: bytearray) -> None:
 class ServerCertificate:
     """One certificate with its key. Its state is the context in force and the files' age."""
 
-    def __init__(self, certificate: Path, key: Path, ciphers: str) -> None:
-        """Load the files.
+    def __init__(
+        self,
+        certificate: Path,
+        key: Path,
+        ciphers: str,
+        minimum: str = "TLSv1.2",
+        others: Mapping[str, ServerCertificate] = {},
+    ) -> None:
+        """Load the files; `others` are shown to clients that ask for their names (SNI, RFC 6066 section 3).
 
         Raises:
             OSError, ssl.SSLError: they cannot be read, or do not belong together.
         """
         self._certificate, self._key, self._ciphers = certificate, key, ciphers
+        self._minimum, self._others = ssl.TLSVersion[minimum.replace(".", "_")], dict(others)
         self._stamps = self._files_stamps()
         self._context = self._load()
 
@@ -79,13 +88,21 @@ class ServerCertificate:
 
     def _load(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        context.minimum_version = self._minimum
         # A client that pauses to renegotiate costs us; SMTP has no use for it.
         context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
         if self._ciphers:
             context.set_ciphers(self._ciphers)
         context.load_cert_chain(self._certificate, self._key)
+        if self._others:
+            context.sni_callback = self._by_name
         return context
+
+    def _by_name(self, connection: ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> None:
+        """Show the certificate of the name that the client asks for; ours where that is nobody's."""
+        other = self._others.get((name or "").lower())
+        if other is not None:
+            connection.context = other.context()
 
 
 def _stamp(path: Path) -> _Stamp:
@@ -101,4 +118,9 @@ def certificate_of(options: CoreOptions) -> ServerCertificate | None:
     """
     if options.tls_certificate is None:
         return None
-    return ServerCertificate(options.tls_certificate, options.tls_key or options.tls_certificate, options.tls_ciphers)
+    ciphers, minimum = options.tls_ciphers, options.tls_minimum_version
+    others = {
+        name.lower(): ServerCertificate(path, path, ciphers, minimum) for name, path in options.tls_server_names.items()
+    }
+    own = options.tls_certificate
+    return ServerCertificate(own, options.tls_key or own, ciphers, minimum, others)

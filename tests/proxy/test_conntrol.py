@@ -64,7 +64,7 @@ async def test_an_early_talker_that_is_accepted_goes_on_and_scripts_know_it() ->
         assert seen == ["true", "true"]
 
 
-async def test_a_script_of_the_connect_phase_may_answer_the_early_talker_itself() -> None:
+async def test_scripts_of_the_connect_phase_know_the_early_talker_before_it_is_refused() -> None:
     seen: list[str | None] = []
 
     async def look(session: Session) -> Verdict:

@@ -119,6 +119,21 @@ async def test_a_handshake_has_a_deadline(options: dict[str, object], monkeypatc
         assert await (await stage.connection()).rest() == b""
 
 
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_a_handshake_under_way_does_not_hold_up_the_end_nor_fail_it(
+    options: dict[str, object], *, leaves: bool
+) -> None:
+    async with serving(**options) as stage:
+        with capture_logs() as log:
+            client = await stage.connection()
+            await client.send_raw(b"\x16\x03\x01")
+            await eventually(lambda: len(stage.worker.front.live) == 1, "the session has begun")
+            if leaves:
+                client.abort()
+            await stage.worker.stop(now=True)
+        assert [each["event"] for each in log] == ["stopping", "session", "stopped"]
+
+
 def test_a_listener_without_a_certificate_is_a_mistake() -> None:
     with pytest.raises(ConfigurationRejected) as rejected:
         assembly(Implicit_TLS="true")

@@ -113,6 +113,56 @@ async def test_a_renewed_certificate_is_in_force_for_the_next_handshake(
     assert await asyncio.to_thread(peer_names, "renewed.test") == (("DNS", "renewed.test"),)
 
 
+async def test_a_client_sees_the_certificate_of_the_name_that_it_asks_for(
+    authority: trustme.CA, tmp_path: Path
+) -> None:
+    write_certificate(authority, tmp_path, "mx.test")
+    other = authority.issue_cert("mx2.test")
+    other.private_key_and_cert_chain_pem.write_to_path(str(tmp_path / "mx2.pem"))
+    async with Exchanger() as upstream:
+        path = write_configuration(tmp_path, upstream.port)
+        path.write_text(path.read_text() + "TLS_Server_Names = [ MX2.test = mx2.pem ]\n")
+        service = load_service(path)
+        await service.start()
+
+        def peer_names(asked: str) -> object:
+            with smtplib.SMTP(*service.addresses[0], timeout=10) as client:
+                client._host = asked  # type: ignore[attr-defined]
+                client.starttls(context=trusting(authority))
+                return names_of_peer(client)
+
+        try:
+            assert await asyncio.to_thread(peer_names, "mx2.test") == (("DNS", "mx2.test"),)
+            assert await asyncio.to_thread(peer_names, "mx.test") == (("DNS", "mx.test"),)
+        finally:
+            await service.stop(now=True)
+
+
+async def test_a_tls_that_is_too_old_is_not_spoken(authority: trustme.CA, tmp_path: Path) -> None:
+    write_certificate(authority, tmp_path, "mx.test")
+    async with Exchanger() as upstream:
+        path = write_configuration(tmp_path, upstream.port)
+        path.write_text(path.read_text() + "TLS_Minimum_Version = TLSv1.3\n")
+        service = load_service(path)
+        await service.start()
+
+        def shake_hands(most: ssl.TLSVersion) -> str | None:
+            context = trusting(authority)
+            context.maximum_version = most
+            with smtplib.SMTP(*service.addresses[0], timeout=10) as client:
+                client._host = "mx.test"  # type: ignore[attr-defined]
+                client.starttls(context=context)
+                assert isinstance(client.sock, ssl.SSLSocket)
+                return client.sock.version()
+
+        try:
+            assert await asyncio.to_thread(shake_hands, ssl.TLSVersion.TLSv1_3) == "TLSv1.3"
+            with pytest.raises((ssl.SSLError, ConnectionError, smtplib.SMTPException)):
+                await asyncio.to_thread(shake_hands, ssl.TLSVersion.TLSv1_2)
+        finally:
+            await service.stop(now=True)
+
+
 async def test_a_handshake_that_fails_ends_the_session_and_nothing_else(worker: Worker) -> None:
     reader, writer = await asyncio.open_connection(*worker.addresses[0])
     async with asyncio.timeout(10):
