@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from proxy import replies
 from proxy.replies import Reply
-from proxy.session import Path
+from proxy.session import Path, Session
 from proxy.settings import CoreOptions
 from proxy.smtp.address import BadParameter, BadPath, BadUtf8, parse_argument
 
@@ -126,6 +126,24 @@ def path_context(prefix: str, path: Path) -> dict[str, str]:
 def helo_context(name: str) -> dict[str, str]:
     """Return the context variables of the name that a client gives itself."""
     return {"ehlo_string": name, "ehlo_domain": name.strip("[]")}
+
+
+def mail_context(path: Path, parameters: Parameters) -> dict[str, str]:
+    """Return the message's context variables that MAIL sets."""
+    found = path_context("mailfrom", path)
+    if (parameters.get("BODY") or "").upper() == "8BITMIME":
+        found["#8bitmime"] = "true"
+    return found
+
+
+def counts_context(session: Session) -> dict[str, str]:
+    """Return the connection's context variables that count messages and recipients."""
+    tally = session.tally
+    return {
+        "connection_message_count": str(tally.messages),
+        "connection_rcpt_count": str(tally.recipients),
+        "message_rcpt_count": str(len(session.transaction.recipients)),
+    }
 
 
 def tls_context(cipher: tuple[str, str, int] | None) -> dict[str, str]:

@@ -254,7 +254,7 @@ class Conversation(SMTP):
             if pipeline.active(phase) and (verdict := await pipeline.run(phase, session)).reply is not None:
                 # A greeting is 220, 421 or 554 (RFC 5321 section 4.3.2): our own failure is no 451 here.
                 return replies.INTERNAL_CLOSING if verdict.reply is replies.INTERNAL else verdict.reply
-        if self.front.stopping:  # since the phases began
+        if self.stream.draining:  # since the phases began
             return replies.SHUTTING_DOWN
         if self.stream.buffer and not session.may_talk_early:
             session.context["early_talker"] = "true"
@@ -327,6 +327,7 @@ class Conversation(SMTP):
         """Do one command line and return its reply, None where it was given; nothing that goes wrong leaves here."""
         found = self._parse(line)
         if isinstance(found, Reply):
+            self._note("conntrol_bad_commands")
             return found
         command, argument = found
         if (refused := self._refuse(command)) is not None:
@@ -357,9 +358,15 @@ class Conversation(SMTP):
             return replies.BAD_SYNTAX
         return found[1].decode().upper(), (found[2] or b"").rstrip(b" \t")
 
+    def _note(self, counter: str) -> None:
+        """Count in the connection's context, for scripts."""
+        context = self.session.context
+        context[counter] = str(int(context.get(counter, "0")) + 1)
+
     def _refuse(self, command: str) -> Reply | None:
         """Return why a command cannot be done now, or None."""
         if command not in self.commands or (command == "AUTH" and self.session.options.authentication == "no"):
+            self._note("conntrol_unrecognized_commands")
             return unknown(command)
         if (refused := out_of_order(self.state, command)) is not None:
             none_left = refused is replies.NO_RECIPIENTS_YET and self.session.transaction.refused_recipients

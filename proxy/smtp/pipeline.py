@@ -56,6 +56,11 @@ class PhasePipeline:
         return bool(self._needs[Phase.EACH_RCPT] & (Need.HEADERS | Need.BODY))
 
     @property
+    def judges_content(self) -> bool:
+        """Whether anybody speaks once the message is there."""
+        return any(self._hooks[phase] for phase in CONTENT_PHASES)
+
+    @property
     def reads_body(self) -> bool:
         """Whether a hook of a content phase reads the body, so that the message is kept until it was judged."""
         return any(Need.BODY in self._needs[phase] for phase in CONTENT_PHASES)

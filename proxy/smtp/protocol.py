@@ -12,7 +12,16 @@ from proxy.log import get_logger, printable
 from proxy.replies import Reply, reply
 from proxy.session import Recipient, Transaction, silent
 from proxy.smtp.access import admits, any_holds
-from proxy.smtp.arguments import helo_context, limits_of, path_context, recipient_of, sender_of, submitter_for
+from proxy.smtp.arguments import (
+    counts_context,
+    helo_context,
+    limits_of,
+    mail_context,
+    path_context,
+    recipient_of,
+    sender_of,
+    submitter_for,
+)
 from proxy.smtp.authentication import MECHANISMS, MOST_FAILED_AUTHENTICATIONS, ExchangeFailed, authenticate
 from proxy.smtp.chunks import Chunk, ChunkReader, Interrupted, chunk_of
 from proxy.smtp.conversation import Conversation
@@ -172,7 +181,8 @@ class SmtpProtocol(Conversation):
         transaction = session.transaction = Transaction()
         transaction.begin(path, parameters)
         session.tally.transactions += 1
-        transaction.context |= path_context("mailfrom", path)
+        session.context |= counts_context(session)
+        transaction.context |= mail_context(path, parameters)
         if self.front.pipeline.active(Phase.MAILFROM):
             verdict = await self.front.pipeline.run(Phase.MAILFROM, session)
             if verdict.reply is not None:
@@ -203,6 +213,7 @@ class SmtpProtocol(Conversation):
         if not admits(session.options, session, path):
             return replies.RELAYING_DENIED
         recipient = session.current_recipient = Recipient(path, parameters)
+        session.context |= counts_context(session)
         transaction.context |= path_context("rcptto", path)
         answer = await self._judge_recipient(recipient)
         if answer.accepted:

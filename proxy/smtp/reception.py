@@ -17,6 +17,7 @@ from proxy.log import get_logger
 from proxy.message import Content, Message, stuffed, unstuffed
 from proxy.replies import Reply
 from proxy.session import Session, protocol_of
+from proxy.smtp.arguments import counts_context
 from proxy.smtp.chunks import Interrupted
 from proxy.smtp.front import Front, Relay, RelayFailed
 from proxy.smtp.pipeline import CONTENT_PHASES
@@ -111,6 +112,10 @@ class Reception:
         self._count_passed(head)
         kept = await self._keep(rest) if self._front.pipeline.reads_body else None
         message = self._session.transaction.message = Message(unstuffed(head), kept)
+        if self._front.pipeline.judges_content:
+            self._session.context |= counts_context(self._session)
+            if not message.header("date"):
+                self._session.transaction.context["rfc2822_date_missing"] = "true"
         await self._judge()
         message.forget()
         if message.head_changed:

@@ -189,7 +189,8 @@ class ClientStream:
     def flush(self) -> None:
         """Write what is queued."""
         self._flush_scheduled = False
-        if self._outgoing and not self.lost:
+        # A connection that was lost while it began TLS is not told to us, and uvloop raises on writing to it.
+        if self._outgoing and not self.lost and not self.transport.is_closing():
             self.transport.write(b"".join(self._outgoing))
         self._outgoing.clear()
 

@@ -126,7 +126,6 @@ async def test_a_handshake_under_way_does_not_hold_up_the_end_nor_fail_it(
     async with serving(**options) as stage:
         with capture_logs() as log:
             client = await stage.connection()
-            await client.send_raw(b"\x16\x03\x01")
             await eventually(lambda: len(stage.worker.front.live) == 1, "the session has begun")
             if leaves:
                 client.abort()
