@@ -33,6 +33,9 @@ log = get_logger()
 WARM_SECONDS = 2.0
 """Clients are let in when the upstreams have answered our EHLO, or after so long: ours offers what they carry."""
 
+OWN_FILES = 64
+"""Listening sockets, the log, DNS, files that are read."""
+
 DRAIN_SECONDS = 20.0
 """For sessions to finish what is under way when Ringback stops; who stalls in a message is not waited for."""
 
@@ -65,6 +68,14 @@ class Worker:
     def addresses(self) -> list[tuple[str, int]]:
         """The addresses that are listened on, with the ports that the system chose where 0 was asked for."""
         return [each.getsockname()[:2] for each, _ in self._bound]
+
+    @property
+    def descriptors_wanted(self) -> int:
+        """Open files that the limits of the configuration allow for; clients without a limit are not counted."""
+        core = self._core
+        verifier = self._services.verifier
+        probes = verifier.most_probes if verifier is not None else 0
+        return core.service_sessions + core.max_outbound_connections * len(self._router.named()) + probes + OWN_FILES
 
     @property
     def sockets(self) -> list[socket.socket]:

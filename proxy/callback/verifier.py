@@ -74,6 +74,11 @@ class CallbackVerifier:
     def _expiry(self, _key: Key, verdict: CallbackVerdict, now: float) -> float:
         return now + self._limits.lives[verdict.status]
 
+    @property
+    def most_probes(self) -> int:
+        """How many conversations there may be at once."""
+        return self._limits.most_probes
+
     def remembered(self, address: str, sender: str | None = None) -> CallbackVerdict | None:
         """Return the cached verdict, without waiting."""
         return self._cache.get(self._key(address, sender))

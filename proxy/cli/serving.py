@@ -64,7 +64,8 @@ class Service:
             loop.add_signal_handler(number, self._signals.put_nowait, number)
         most = raise_descriptor_limit()
         await self._worker.start()
-        log.get_logger().info("open_files", limit=most)
+        wanted = self._worker.descriptors_wanted
+        (log.get_logger().warning if wanted > most else log.get_logger().info)("open_files", limit=most, wanted=wanted)
         while await self._signals.get() is signal.SIGHUP:
             await self._reload()
         draining = spawn(self._worker.stop(), name="drain", owner=self._owner)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import replace
 from ipaddress import ip_address
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -19,7 +20,7 @@ from proxy.validator import PASS, Verdict
 from sieve import Phase
 from tests.proxy.stage import ALICE, BOB, LETTER, Rule, Stage, refuses, serving
 from tests.support.conversation import Conversation
-from tests.support.exchanger import Exchanger
+from tests.support.exchanger import Dialogue, Exchanger
 
 BALANCER = "127.0.0.1"
 STRANGER = "127.0.0.9"
@@ -418,3 +419,28 @@ def test_attributes_are_decoded_and_typed() -> None:
 def test_a_port_of_the_client_before_is_not_the_new_clients() -> None:
     assert Introduction(address="198.51.100.7").client(("127.0.0.1", 5)) == ("198.51.100.7", 0)
     assert Introduction(name="x").client(("127.0.0.1", 5)) == ("127.0.0.1", 5)
+
+
+class Informed(Exchanger):
+    """An upstream that takes XCLIENT."""
+
+    async def _command(self, dialogue: Dialogue, command: str, inbox: Any) -> None:
+        if not command.startswith("XCLIENT"):
+            await super()._command(dialogue, command, inbox)
+            return
+        dialogue.commands.append(command)
+        dialogue.writer.write(b"220 exchanger.test ESMTP\r\n")
+        await dialogue.writer.drain()
+
+
+async def test_what_spoke_upstream_for_the_front_does_not_speak_for_its_client() -> None:
+    async with (
+        Informed(extensions=("PIPELINING", "XCLIENT ADDR")) as upstream,
+        serving(upstream, **BEHIND_FRONT, Xclient="required") as stage,
+    ):
+        client = await front_of(stage)
+        assert (await client.deliver(ALICE, [BOB], LETTER)).startswith("250")
+        assert (await client.ask("XCLIENT ADDR=198.51.100.7")).startswith("220")
+        assert (await client.deliver(ALICE, [BOB], LETTER)).startswith("250")
+        told = [command for each in upstream.dialogues for command in each.commands if command.startswith("XCLIENT")]
+        assert told == [f"XCLIENT ADDR={BALANCER}", "XCLIENT ADDR=198.51.100.7"]
