@@ -65,7 +65,10 @@ class Service:
         most = raise_descriptor_limit()
         await self._worker.start()
         wanted = self._worker.descriptors_wanted
-        (log.get_logger().warning if wanted > most else log.get_logger().info)("open_files", limit=most, wanted=wanted)
+        if wanted > most:
+            log.get_logger().warning("open_files", limit=most, wanted=wanted)
+        else:
+            log.get_logger().info("open_files", limit=most, wanted=wanted)
         while await self._signals.get() is signal.SIGHUP:
             await self._reload()
         draining = spawn(self._worker.stop(), name="drain", owner=self._owner)

@@ -26,7 +26,14 @@ NOBODY = "nobody@example.com"
 SENDERS = ("<>", "<alice@sender.test>", '<"a b"@sender.test>', "<@route.test:alice@sender.test>")
 RECIPIENTS = ("<bob@example.com>", "<postmaster>", "<CAROL@Example.COM>", "<@route.test:dave@example.com>")
 BAD_PATHS = ("", "<", "alice", "<alice", "<a@b@c>", "<a b@x.test>", "<alice@>", "<@sender.test>", "<alice@-x.test>")
-CONTENTS = (b"", b".\r\n", b"Subject: s\r\n\r\nbody\r\n", b"\r\n.\r\n..\r\n", b"x" * 5000 + b"\r\n", b"A: b\r\n\r\n\xff\0\r\n")
+CONTENTS = (
+    b"",
+    b".\r\n",
+    b"Subject: s\r\n\r\nbody\r\n",
+    b"\r\n.\r\n..\r\n",
+    b"x" * 5000 + b"\r\n",
+    b"A: b\r\n\r\n\xff\0\r\n",
+)
 REPLY = re.compile(r"(?:(?P<code>[245][0-5][0-9])-[ -~]{0,506}\n)*(?P<last>[2345][0-5][0-9]) (?P<text>[ -~]{0,506})")
 ENHANCED = re.compile(r"([245])\.[0-9]{1,3}\.[0-9]{1,3} ")
 

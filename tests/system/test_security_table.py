@@ -452,9 +452,7 @@ async def test_long_lines_and_strange_octets_of_a_message_go_on_untouched(
     assert upstream.messages[0].wire.endswith(b"Subject: s\r\n\r\n" + line + b"\r\nend\r\n")
 
 
-@pytest.mark.parametrize(
-    ("fields", "expected"), [(50, QUEUED), (51, "554 5.4.6 Too many Received fields: mail loop")]
-)
+@pytest.mark.parametrize(("fields", "expected"), [(50, QUEUED), (51, "554 5.4.6 Too many Received fields: mail loop")])
 async def test_a_message_that_has_passed_too_many_servers_is_refused(
     stage: Stage, ringback: Ringback, fields: int, expected: str
 ) -> None:
@@ -473,9 +471,7 @@ async def test_a_header_section_without_end_is_refused(stage: Stage, ringback: R
 
 
 @pytest.mark.parametrize("head", [b"", b"Subject: s\r\n\r\n"], ids=["from the start", "in the body"])
-async def test_a_message_without_any_line_end_has_bounded_memory(
-    stage: Stage, ringback: Ringback, head: bytes
-) -> None:
+async def test_a_message_without_any_line_end_has_bounded_memory(stage: Stage, ringback: Ringback, head: bytes) -> None:
     gate = asyncio.Event()  # the upstream reads no content, so that all of it would pile up before it
     upstream = await stage.upstream(
         behind=ringback, content_limit=1, script={Step.CONTENT: says("", until=gate)} if head else {}
@@ -555,9 +551,7 @@ async def test_a_reply_of_the_upstream_that_nobody_asked_for_is_never_a_verdict(
     stage: Stage, ringback: Ringback
 ) -> None:
     stray = b"354 Go\r\n250 2.0.0 stray\r\n"
-    upstream = await stage.upstream(
-        behind=ringback, script={Step.DATA: sends(stray), Step.DOT: says("554 5.7.1 no")}
-    )
+    upstream = await stage.upstream(behind=ringback, script={Step.DATA: sends(stray), Step.DOT: says("554 5.7.1 no")})
     heard = await _verdict(upstream, ringback)
     assert heard[-1] == "451 4.4.2 The mail server behind did not answer, try again later"
 
