@@ -27,7 +27,7 @@ from proxy.smtp.forwarded import Address, BadProxyHeader, read_proxy_header
 from proxy.smtp.front import Front, Relay
 from proxy.smtp.state import NEXT, State, out_of_order
 from proxy.smtp.stream import ClientGone, ClientIdle, ClientStream, Draining, LineTooLong
-from proxy.smtp.tls import HANDSHAKE_SECONDS, take_up
+from proxy.smtp.tls import HANDSHAKE_SECONDS, shake_hands
 from proxy.tasks import spawn
 from proxy.throttle import Throttle
 from sieve import Phase
@@ -118,29 +118,19 @@ class Conversation(SMTP):
         """
         stream = self.stream
         stream.flush()
-        handshake = self._shake_hands(context)
-        if stream.buffer:  # it began before we did; what comes behind STARTTLS has ended the session already
-            task = spawn(handshake, name=f"handshake {self.session.id}", owner=self.front.handshakes)
-            transport = await take_up(task, stream.transport, stream.buffer)
-        else:
-            transport = await handshake
-        if transport is None:
-            raise ClientGone
+        try:
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
+                # What is in the buffer began before we did; what came behind STARTTLS has ended the session already.
+                transport = await shake_hands(self, stream.transport, context, stream.buffer)
+        except (OSError, ssl.SSLError) as error:
+            log.info("tls_failed", session=self.session.id, client=self.session.client_ip, reason=printable(str(error)))
+            raise ClientGone from error
         self.transport = stream.transport = transport
         session = self.session
         session.ssl = {"cipher": transport.get_extra_info("cipher")}
         session.host_name, session.extended_smtp = None, False
         session.context |= tls_context(session.ssl["cipher"])
         session.forget_authentication(can_relay=may_send_anywhere(session.options, session.client_ip))
-
-    async def _shake_hands(self, context: ssl.SSLContext) -> asyncio.Transport | None:
-        """Begin TLS; return the transport that encrypts, None where the handshake failed."""
-        try:
-            async with asyncio.timeout(HANDSHAKE_SECONDS):
-                return await self.loop.start_tls(self.stream.transport, self, context, server_side=True)
-        except (OSError, ssl.SSLError) as error:
-            log.info("tls_failed", session=self.session.id, client=self.session.client_ip, reason=printable(str(error)))
-            return None
 
     def drain(self) -> None:
         """Ringback shuts down: say 421 at the next command, which may be now."""

@@ -14,6 +14,9 @@ _END = b"\r\n.\r\n"
 _SMALLEST_BLOCK = 4 * 1024
 """Octets that are waited for before a block goes on: many small blocks cost more than one."""
 
+_LARGEST_BLOCK = 64 * 1024
+"""Octets of a block, so that many large messages at once cost little memory."""
+
 _CR = 0x0D
 
 
@@ -67,7 +70,7 @@ class DataReader:
         at = buffer.find(_END)
         if at >= 0:
             return self._finish(at + 2, at + len(_END))
-        safe = len(buffer) - (len(_END) - 1)
+        safe = min(len(buffer) - (len(_END) - 1), _LARGEST_BLOCK)
         if safe > 0 and buffer[safe - 1] == _CR:
             safe -= 1  # never part a CR from its LF
         if safe <= 0 or (safe < _SMALLEST_BLOCK and not self._stream.ended):

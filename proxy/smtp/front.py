@@ -79,7 +79,6 @@ class Front:
     authenticator: Authenticator
     """Judges the credentials of clients that say AUTH."""
     sessions: TaskOwner
-    handshakes: TaskOwner = field(default_factory=lambda: TaskOwner("handshakes"))
     stopping: bool = False
     """Ringback shuts down: a client that slipped in is sent away."""
     live: set[Conversation] = field(default_factory=set)

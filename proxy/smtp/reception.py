@@ -26,8 +26,11 @@ from sieve import Phase
 
 log = get_logger()
 
-GATHERED = 256 * 1024
-"""Octets taken in before the upstream hears DATA: most mail goes there in one burst, and the header section fits."""
+GATHERED = 64 * 1024
+"""Octets taken in before the upstream hears DATA, so that most mail goes there in one burst."""
+
+LONGEST_HEAD = 256 * 1024
+"""Octets of a header section; it must be there before the upstream hears DATA."""
 
 MOST_DRAINED = 64 * 1024 * 1024
 LEAST_DRAINED = 1024 * 1024
@@ -108,9 +111,9 @@ class Reception:
         return answer if whole else replace(answer, close=True)
 
     async def _relayed(self) -> Reply:
-        head, rest = self._part(await self._gather())
+        head, *rest = self._part(await self._gather())
         self._count_passed(head)
-        kept = await self._keep(rest) if self._front.pipeline.reads_body else None
+        kept = await self._keep(rest.pop()) if self._front.pipeline.reads_body else None
         message = self._session.transaction.message = Message(unstuffed(head), kept)
         if self._front.pipeline.judges_content:
             self._session.context |= counts_context(self._session)
@@ -121,10 +124,14 @@ class Reception:
         if message.head_changed:
             head = stuffed(message.head_bytes())
         await self._relay.begin()
-        return await self._send(self._received_field() + head, self._blocks(rest, message))
+        # What was gathered is handed on and not held: 200 large messages at once would hold 50 MiB of it.
+        first = [self._received_field() + head]
+        del head
+        return await self._send(first, self._blocks(rest, message))
 
-    async def _send(self, pending: bytes, blocks: AsyncIterator[bytes]) -> Reply:
+    async def _send(self, first: list[bytes], blocks: AsyncIterator[bytes]) -> Reply:
         """Send the header section with the first block, then the others as they come; the last one with the dot."""
+        pending = first.pop()
         async for block in blocks:
             if len(pending) > GATHERED:
                 await self._relay.content(pending)
@@ -134,7 +141,7 @@ class Reception:
         self._on_commit()
         return await self._relay.finish(pending)
 
-    async def _blocks(self, rest: bytes, message: Message) -> AsyncIterator[bytes]:
+    async def _blocks(self, rest: list[bytes], message: Message) -> AsyncIterator[bytes]:
         """Yield what is behind the header section, its empty line first: as it came, or as policy made it."""
         if message.new_body is not None:
             self._check()
@@ -143,20 +150,22 @@ class Reception:
             for block in self._kept.blocks():
                 yield block
         else:
-            yield rest
+            yield rest.pop()
             while not self._reader.finished:
                 block = await self._reader.block()
                 self._check()
                 yield block
 
     async def _gather(self) -> bytes:
-        """Take in the message, or its first GATHERED octets."""
-        blocks: list[bytes] = []
+        """Take in the message, or its first GATHERED octets, or as much as its header section needs."""
+        gathered = b""
         reader = self._reader
-        while not reader.finished and reader.size < GATHERED:
-            blocks.append(await reader.block())
+        while not reader.finished and (
+            len(gathered) < GATHERED or (len(gathered) <= LONGEST_HEAD and _HEAD_END not in gathered)
+        ):
+            gathered += await reader.block()
             self._check()
-        return blocks[0] if len(blocks) == 1 else b"".join(blocks)
+        return gathered
 
     async def _keep(self, content: bytes) -> Content:
         """Take in the rest of the message, for policy that reads the body."""
@@ -180,7 +189,7 @@ class Reception:
         if gathered.startswith(b"\r\n"):
             return b"", gathered
         end = gathered.find(_HEAD_END)
-        if end > GATHERED or (end < 0 and not self._reader.finished):
+        if end > LONGEST_HEAD or (end < 0 and not self._reader.finished):
             raise Refused(replies.HEADERS_TOO_BIG)
         if end >= 0:
             return gathered[: end + 2], gathered[end + 2 :]

@@ -18,8 +18,8 @@ MOST_DISCARDED = 64 * 1024
 LINES_IN_A_TURN = 50
 """Pipelined commands that are done before other sessions have their turn."""
 
-HIGH_WATER = 256 * 1024
-LOW_WATER = 64 * 1024
+HIGH_WATER = 64 * 1024
+LOW_WATER = 32 * 1024
 
 
 class ClientGone(Exception):

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from asyncio import sslproto
 from collections.abc import Mapping
 from pathlib import Path
-from typing import cast
 
 from proxy.log import get_logger
 from proxy.settings import CoreOptions
@@ -22,32 +22,53 @@ HANDSHAKE_SECONDS = 30.0
 _Stamp = tuple[int, int]
 
 
-async def take_up(
-    handshake: asyncio.Task[asyncio.Transport | None], transport: asyncio.Transport, received: bytearray
-) -> asyncio.Transport | None:
-    """Wait for a handshake, a task that was just made, whose first bytes were read before; return what it returns.
+class SmallTls(sslproto.SSLProtocol):
+    """asyncio's TLS with buffers that fit mail.
 
-    Neither loop has a way to hand such bytes over. After its first step the handshake's protocol stands on the
-    transport, which does not read yet, and both are started by callbacks that are in line already; one that stands in
-    line behind those gives it the bytes before anything that the transport reads.
+    A session that had sent 1 MiB held 692 KiB with uvloop's own TLS, and holds 81 with this.
     """
+
+    max_size = 16 * 1024
+    """Octets of the receive buffer: one TLS record (RFC 8446 section 5.1)."""
+
+
+async def shake_hands(
+    protocol: asyncio.Protocol, transport: asyncio.Transport, context: ssl.SSLContext, received: bytearray
+) -> asyncio.Transport:
+    """Put TLS between a transport and its protocol, and return the transport that encrypts.
+
+    It is what `loop.start_tls` does, but for the buffers, and for what was `received` before: a client of a TLS
+    listener may have begun before we did.
+
+    Raises:
+        OSError, ssl.SSLError: the handshake failed; the connection is closed.
+    """
+    loop = asyncio.get_running_loop()
+    done = loop.create_future()
+    tls = SmallTls(loop, protocol, context, done, server_side=True, call_connection_made=False)
+    transport.pause_reading()
+    transport.set_protocol(tls)
+    begun = [loop.call_soon(tls.connection_made, transport), loop.call_soon(_feed, tls, received)]
+    begun.append(loop.call_soon(transport.resume_reading))
     try:
-        await asyncio.sleep(0)
-        asyncio.get_running_loop().call_soon(_feed, transport.get_protocol(), received)
-        return await handshake
-    finally:
-        handshake.cancel()
+        await done
+    except BaseException:
+        transport.close()
+        for each in begun:
+            each.cancel()
+        raise
+    secured: asyncio.Transport = tls._app_transport  # noqa: SLF001 — as loop.start_tls returns it
+    tls._set_read_buffer_limits(high=4096, low=1024)  # noqa: SLF001 — what the transport's method does
+    return secured
 
 
-def _feed(protocol: asyncio.BaseProtocol, received: bytearray) -> None:
-    """Give what was received to the protocol that reads for TLS: a buffered one, in asyncio as in uvloop."""
-    reader = cast(asyncio.BufferedProtocol, protocol)
+def _feed(tls: SmallTls, received: bytearray) -> None:
     while received:
-        room = memoryview(reader.get_buffer(len(received)))
+        room = memoryview(tls.get_buffer(len(received)))
         octets = min(len(room), len(received))
         room[:octets] = received[:octets]
         del received[:octets]
-        reader.buffer_updated(octets)
+        tls.buffer_updated(octets)
 
 
 class ServerCertificate:
