@@ -11,6 +11,7 @@ import ssl
 from asyncio import sslproto
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, cast
 
 from proxy.log import get_logger
 from proxy.settings import CoreOptions
@@ -57,9 +58,9 @@ async def shake_hands(
         for each in begun:
             each.cancel()
         raise
-    secured: asyncio.Transport = tls._app_transport  # noqa: SLF001 — as loop.start_tls returns it
-    tls._set_read_buffer_limits(high=4096, low=1024)  # noqa: SLF001 — what the transport's method does
-    return secured
+    secured: Any = tls._app_transport  # noqa: SLF001 — as loop.start_tls returns it
+    secured.set_read_buffer_limits(high=4096, low=1024)
+    return cast(asyncio.Transport, secured)
 
 
 def _feed(tls: SmallTls, received: bytearray) -> None:
