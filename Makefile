@@ -40,6 +40,10 @@ checks: $(DEV)
 
 bench: $(DEV)
 	$(BIN)/python -m bench.relay $(ARGS)
+	$(BIN)/python -m bench.front
+	$(BIN)/python -m bench.memory
+	$(BIN)/python -m bench.sieve
+	$(BIN)/python -m bench.config_load
 
 # The reference pages, generated from the code; the command comes with them.
 docs: $(DEV)
