@@ -12,6 +12,7 @@ import logging
 import queue
 import sys
 import threading
+import time
 from contextlib import suppress
 from typing import Any, TextIO, cast
 
@@ -19,6 +20,9 @@ import structlog
 
 MOST_WAITING = 10_000
 """Lines that wait for the thread that writes them; what comes then is dropped and counted."""
+
+BATCH_SECONDS = 0.02
+"""Lines that come within so long are written together."""
 
 LAST_SECONDS = 2.0
 """For the lines that wait at exit."""
@@ -90,15 +94,22 @@ class LogWriter:
         self._thread.join(LAST_SECONDS)
 
     def _run(self) -> None:
-        while (text := self._lines.get()) is not None:
-            try:
-                self._stream.write(text)
-                if self._lines.empty():
-                    self._stream.flush()
-            except (OSError, ValueError):  # ValueError: the stream was closed
-                self.dropped += 1
-        with suppress(OSError, ValueError):
+        """Write lines in batches: a thread that woke for every line took a fifth of the server's speed."""
+        while (first := self._lines.get()) is not None:
+            time.sleep(BATCH_SECONDS)
+            lines = [first]
+            with suppress(queue.Empty):
+                while (line := self._lines.get_nowait()) is not None:
+                    lines.append(line)
+                self._lines.put(None)  # the end came within the batch
+            self._write("".join(lines))
+
+    def _write(self, text: str) -> None:
+        try:
+            self._stream.write(text)
             self._stream.flush()
+        except (OSError, ValueError):  # ValueError: the stream was closed
+            self.dropped += text.count("\n")
 
 
 class _Encoder(json.JSONEncoder):
