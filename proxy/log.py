@@ -21,8 +21,8 @@ import structlog
 MOST_WAITING = 10_000
 """Lines that wait for the thread that writes them; what comes then is dropped and counted."""
 
-BATCH_SECONDS = 0.02
-"""Lines that come within so long are written together."""
+BATCH_SECONDS = 0.005
+"""Lines that come within so long of others are written together."""
 
 LAST_SECONDS = 2.0
 """For the lines that wait at exit."""
@@ -94,15 +94,18 @@ class LogWriter:
         self._thread.join(LAST_SECONDS)
 
     def _run(self) -> None:
-        """Write lines in batches: a thread that woke for every line took a fifth of the server's speed."""
+        """Write at once after a quiet moment, in batches otherwise: waking for every line cost a tenth of the speed."""
+        quiet_from = 0.0
         while (first := self._lines.get()) is not None:
-            time.sleep(BATCH_SECONDS)
+            if time.monotonic() < quiet_from:
+                time.sleep(BATCH_SECONDS)
             lines = [first]
             with suppress(queue.Empty):
                 while (line := self._lines.get_nowait()) is not None:
                     lines.append(line)
                 self._lines.put(None)  # the end came within the batch
             self._write("".join(lines))
+            quiet_from = time.monotonic() + BATCH_SECONDS
 
     def _write(self, text: str) -> None:
         try:
