@@ -111,6 +111,7 @@ UPSTREAM_LOST = reply(451, "4.4.2", "The mail server behind did not answer, try 
 UPSTREAM_BUSY = reply(451, "4.4.5", "The mail server behind is busy, try again later")
 UPSTREAM_REFUSED_US = reply(451, "4.3.5", "The mail server behind does not take this session, try again later")
 ONE_UPSTREAM_AT_A_TIME = reply(452, "4.5.3", "Too many recipients of different servers; send this one separately")
+ONE_RECIPIENT_AT_A_TIME = reply(452, "4.5.3", "One recipient a message here; send this one separately")
 TOO_MANY_RECIPIENTS = reply(452, "4.5.3", "Too many recipients")
 
 # ---------------------------------------------------------------- refusals
@@ -153,4 +154,6 @@ LOOP = reply(554, "5.4.6", "Too many Received fields: mail loop")
 BAD_PARAMETER = reply(555, "5.5.4", "Unsupported option")
 NEEDS_SMTPUTF8 = reply(553, "5.6.7", "The address is not ASCII and SMTPUTF8 was not asked for")
 NO_SMTPUTF8_BEHIND = reply(550, "5.6.7", "The mail server behind does not take SMTPUTF8")
+NO_BINARYMIME_BEHIND = reply(550, "5.6.3", "The mail server behind does not take BINARYMIME")
+BINARYMIME_BY_BDAT = reply(503, "5.5.1", "BINARYMIME calls for BDAT")
 NO_8BITMIME_BEHIND = reply(550, "5.6.3", "The mail server behind does not take 8BITMIME")

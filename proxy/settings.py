@@ -194,6 +194,9 @@ class OutboundOptions(TlsOptions):
     body_timeout: Seconds = option(540.0, doc="For the answer to the message from the MTA behind.", unit="seconds")
     rset_timeout: Seconds = option(10.0, doc="For the answer to RSET from the MTA behind.", unit="seconds")
     idle_timeout: Seconds = option(30.0, doc="An unused connection to the MTA behind is kept so long.", unit="seconds")
+    recipient_verdicts: Literal["live", "deferred"] = option(
+        "live", doc="Ask the MTA behind about a recipient at its RCPT, or only when the message is there."
+    )
     upstream_hold: Seconds = option(
         5.0, doc="A client that idles within a transaction holds a connection no longer.", unit="seconds"
     )

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import cast
@@ -83,22 +84,20 @@ class ReplyParser:
         self._code = b""
         self._size = 0
 
-    def feed(self, received: bytes) -> list[Reply]:
-        """Return the replies that these bytes complete.
+    def feed(self, received: bytes) -> Iterator[Reply]:
+        """Yield the replies that these bytes complete; those before the first fault come out first.
 
         Raises:
             WireBroken: the bytes are not a reply.
         """
         *lines, rest = (self._buffer + received).split(b"\n")
-        replies = []
         for line in lines:
             finished = self._line(line)
             if finished is not None:
-                replies.append(finished)
+                yield finished
         if len(rest) > LONGEST_LINE:
             raise WireBroken("a reply line is too long")
         self._buffer = rest
-        return replies
 
     def _line(self, line: bytes) -> Reply | None:
         code, separator, text = line[:_CODE_LENGTH], line[3:4], line[4:-1]
@@ -136,6 +135,8 @@ class Wire(asyncio.Protocol):
         self.extensions = extensions
         self.broken: str | None = None
         """Why the conversation cannot go on, or None."""
+        self.garbled = False
+        """The peer spoke against the grammar, or unasked: what it said last may belong to something else."""
         self._parser = ReplyParser()
         self._awaited: deque[asyncio.Future[Reply]] = deque()
         self._resumed: asyncio.Future[None] | None = None
@@ -232,6 +233,7 @@ class Wire(asyncio.Protocol):
             for each in self._parser.feed(data):
                 self._pair(each)
         except WireBroken as error:
+            self.garbled = True
             self.abort(str(error))
 
     def _pair(self, each: Reply) -> None:

@@ -28,7 +28,7 @@ class _Parameter:
 _XTEXT = r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})"
 _OF_MAIL: dict[str, _Parameter] = {
     "SIZE": _Parameter(re.compile(r"[0-9]{1,20}")),  # RFC 1870
-    "BODY": _Parameter(re.compile(r"7BIT|8BITMIME", re.IGNORECASE)),  # RFC 6152
+    "BODY": _Parameter(re.compile(r"7BIT|8BITMIME|BINARYMIME", re.IGNORECASE)),  # RFC 6152, RFC 3030
     "SMTPUTF8": _Parameter(None),  # RFC 6531
     "PRDR": _Parameter(None),  # draft-hall-prdr
     "RET": _Parameter(re.compile(r"FULL|HDRS", re.IGNORECASE), "DSN"),  # RFC 3461 section 4.3
@@ -43,6 +43,9 @@ _OF_RCPT: dict[str, _Parameter] = {
 _KNOWN_ELSEWHERE = frozenset({"AUTH", "EXPN", "ETRN", "TURN", "SEND", "SOML", "SAML"})
 _HTTP = frozenset({"GET", "POST", "CONNECT", "HEAD", "PUT", "OPTIONS"})
 Parameters = dict[str, str | None]
+
+BINARY = frozenset({"BINARYMIME", "CHUNKING"})
+"""What every upstream must offer for BINARYMIME to be offered: there is no other way to hand such a message on."""
 
 
 def sender_of(argument: bytes, options: CoreOptions, carried: frozenset[str]) -> tuple[Path, Parameters] | Reply:
@@ -70,6 +73,8 @@ def _unwanted(path: Path, parameters: Parameters, options: CoreOptions, carried:
     if bare or (path.domain.startswith("[") and not options.allow_ip_literal):
         return replies.SENDER_SYNTAX
     if not all(_fits(_OF_MAIL, carried, name, value) for name, value in parameters.items()):
+        return replies.BAD_PARAMETER
+    if is_binary(parameters) and not carried >= BINARY:
         return replies.BAD_PARAMETER
     if options.max_message_size and int(parameters.get("SIZE") or 0) > options.max_message_size:
         return replies.TOO_BIG
@@ -103,6 +108,11 @@ def recipient_of(
     if not all(_fits(_OF_RCPT, carried, name, value) for name, value in parameters.items()):
         return replies.BAD_PARAMETER
     return (path, parameters) if utf8 or path.raw.isascii() else replies.NEEDS_SMTPUTF8
+
+
+def is_binary(parameters: Mapping[str, str | None]) -> bool:
+    """Whether a message may hold any octets, so that only BDAT can carry it (RFC 3030 section 3)."""
+    return (parameters.get("BODY") or "").upper() == "BINARYMIME"
 
 
 def submitter_for(value: str, user: str) -> str:

@@ -1,7 +1,8 @@
 """The message as chunks (BDAT, RFC 3030), with the same face as `data.DataReader`: what is behind knows no difference.
 
 Octets are counted, not searched, so no sequence in them ends the message. They are dot-stuffed on the way, since the
-upstream hears DATA; BINARYMIME is not offered.
+upstream hears DATA. Of BINARYMIME, which goes upstream as chunks too, line breaks may be anything, and dot-stuffing is
+undone there; that way there is one form of a message between here and there.
 """
 
 from __future__ import annotations
@@ -50,11 +51,17 @@ class ChunkReader:
         first: Chunk,
         following: Callable[[Chunk], Awaitable[Chunk]],
         pace: Pace,
+        *,
+        binary: bool = False,
     ) -> None:
-        """Start behind the first BDAT; `following` acknowledges a chunk and returns the next one."""
+        """Start behind the first BDAT; `following` acknowledges a chunk and returns the next one.
+
+        `binary` takes line breaks as they are, and the end of the last line.
+        """
         self._stream, self._chunk, self._following = stream, first, following
         self._left = first.octets
         self._pace = pace
+        self._binary = binary
         self._held = b""
         self._line_begins = True
         self.finished = False
@@ -72,7 +79,8 @@ class ChunkReader:
             if not self._left:
                 if self._chunk.last:
                     self.finished = True
-                    return self._end()
+                    held, self._held = self._held, b""  # a CR whose LF never came
+                    return self._form(held)
                 self._chunk = await self._following(self._chunk)
                 self._left = self._chunk.octets
                 continue
@@ -93,16 +101,16 @@ class ChunkReader:
 
     def _form(self, raw: bytes) -> bytes:
         """Check line breaks, dot-stuff, and end the last line, since DATA cannot carry one without its CRLF."""
-        pairs = raw.count(b"\r\n")
-        if raw.count(b"\n") != pairs or raw.count(b"\r") != pairs:
-            self.bare_line_break = True
+        if not self._binary:
+            pairs = raw.count(b"\r\n")
+            self.bare_line_break |= raw.count(b"\n") != pairs or raw.count(b"\r") != pairs
         block = stuffed(raw) if self._line_begins else stuffed(b"x" + raw)[1:]
         if raw:
-            self._line_begins = raw.endswith(b"\n")
+            self._line_begins = raw.endswith(b"\r\n")
         return block + self._end() if self.finished else block
 
     def _end(self) -> bytes:
-        return b"" if self._line_begins else b"\r\n"
+        return b"" if self._line_begins or self._binary else b"\r\n"
 
     async def drain(self, most: int) -> bool:
         """Read what is left of the chunk at hand: a refusal is heard at once, not at the last chunk.

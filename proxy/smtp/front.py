@@ -6,7 +6,7 @@ The relay is known here only as a protocol; `proxy.upstream` implements it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
@@ -41,8 +41,8 @@ class Relay(Protocol):
         """Which upstream took the transaction, for the log; empty before."""
         ...
 
-    async def recipient(self, transaction: Transaction, path: Path) -> Reply:
-        """Offer a recipient, and MAIL FROM before the first; return the upstream's verdict."""
+    async def recipients(self, transaction: Transaction, paths: Sequence[Path]) -> list[Reply]:
+        """Offer recipients, and MAIL FROM before the first; return the upstream's verdict on each."""
         ...
 
     async def begin(self) -> None:

@@ -56,6 +56,11 @@ class PhasePipeline:
         return bool(self._needs[Phase.EACH_RCPT] & (Need.HEADERS | Need.BODY))
 
     @property
+    def judges_recipients(self) -> bool:
+        """Whether anybody speaks at RCPT."""
+        return self.active(Phase.RCPTTO) or self.active(Phase.EACH_RCPT)
+
+    @property
     def judges_content(self) -> bool:
         """Whether anybody speaks once the message is there."""
         return any(self._hooks[phase] for phase in CONTENT_PHASES)

@@ -10,11 +10,14 @@ from dataclasses import replace
 from proxy import replies
 from proxy.log import get_logger, printable
 from proxy.replies import Reply, reply
-from proxy.session import Recipient, Transaction, silent
+from proxy.session import Path, Recipient, Transaction, silent
 from proxy.smtp.access import admits, any_holds
+from proxy.smtp.ahead import recipients_ahead
 from proxy.smtp.arguments import (
+    BINARY,
     counts_context,
     helo_context,
+    is_binary,
     limits_of,
     mail_context,
     path_context,
@@ -26,8 +29,9 @@ from proxy.smtp.authentication import MECHANISMS, MOST_FAILED_AUTHENTICATIONS, E
 from proxy.smtp.chunks import Chunk, ChunkReader, Interrupted, chunk_of
 from proxy.smtp.conversation import Conversation
 from proxy.smtp.data import DataReader
+from proxy.smtp.entrance import Entrance
 from proxy.smtp.forwarded import XCLIENT_OFFER, introduction_of
-from proxy.smtp.front import Relay
+from proxy.smtp.front import Front, Relay
 from proxy.smtp.pace import Pace
 from proxy.smtp.reception import MOST_DRAINED, Reader, Reception
 from proxy.smtp.state import State
@@ -40,6 +44,12 @@ log = get_logger()
 class SmtpProtocol(Conversation):
     """What Ringback does for a client. Its state is its own task's."""
 
+    def __init__(self, front: Front, entrance: Entrance) -> None:
+        """Wait for the connection."""
+        super().__init__(front, entrance)
+        self._foreseen: dict[bytes, Reply] = {}
+        """The upstream's verdicts on recipients whose commands are next in the buffer."""
+
     async def smtp_EHLO(self, argument: bytes) -> Reply:
         """EHLO (RFC 5321 section 4.1.1.1)."""
         answer = await self._introduced(argument, extended=True)
@@ -47,7 +57,9 @@ class SmtpProtocol(Conversation):
             return answer
         options = self.session.options
         offered = [b"PIPELINING", b"ENHANCEDSTATUSCODES", b"CHUNKING", b"PRDR", b"SIZE %d" % options.max_message_size]
-        offered += [name.encode() for name in ("8BITMIME", "SMTPUTF8", "DSN") if name in self.front.capabilities()]
+        carried = self.front.capabilities()
+        offered += [name.encode() for name in ("8BITMIME", "SMTPUTF8", "DSN") if name in carried]
+        offered += [b"BINARYMIME"] if carried >= BINARY else []
         if self.entrance.certificate is not None and self.session.ssl is None:
             offered.append(b"STARTTLS")
         if self._may_authenticate():
@@ -178,6 +190,7 @@ class SmtpProtocol(Conversation):
         path, parameters = parsed
         if (submitter := parameters.get("AUTH")) is not None:
             parameters["AUTH"] = submitter_for(submitter, session.auth_user)
+        self._foreseen = {}
         transaction = session.transaction = Transaction()
         transaction.begin(path, parameters)
         session.tally.transactions += 1
@@ -248,12 +261,23 @@ class SmtpProtocol(Conversation):
             return replies.RECIPIENT_OK
         if self._relay is None:
             self._relay = self.front.open_relay(session)
-        return await self._relay.recipient(session.transaction, recipient.destination)
+        return await self._ask_upstream(self._relay, recipient.destination)
+
+    async def _ask_upstream(self, relay: Relay, path: Path) -> Reply:
+        """Return the upstream's verdict on a recipient; those that the client has sent with it are offered with it."""
+        if (foreseen := self._foreseen.pop(path.raw, None)) is not None:
+            return foreseen
+        ahead = recipients_ahead(self.front, self.session, self.stream.buffer)
+        first, *others = await relay.recipients(self.session.transaction, [path, *ahead])
+        self._foreseen = {each.raw: answer for each, answer in zip(ahead, others, strict=True)}
+        return first
 
     async def smtp_DATA(self, argument: bytes) -> Reply:
         """DATA (RFC 5321 section 4.1.1.4)."""
         if argument:
             return replies.NO_ARGUMENT_WANTED
+        if is_binary(self.session.transaction.parameters):
+            return replies.BINARYMIME_BY_BDAT
         self._say(replies.START_DATA)
         return await self._receive(DataReader(self.stream, self._pace()))
 
@@ -263,7 +287,8 @@ class SmtpProtocol(Conversation):
         if chunk is None:
             return replies.BDAT_SYNTAX  # how much follows is not known, so the session ends
         session = self.session
-        reader = ChunkReader(self.stream, chunk, self._next_chunk, self._pace())
+        binary = is_binary(session.transaction.parameters)
+        reader = ChunkReader(self.stream, chunk, self._next_chunk, self._pace(), binary=binary)
         most = session.options.max_message_size
         if most and chunk.octets > most:
             if not await reader.drain(2 * most):

@@ -43,6 +43,17 @@ async def test_chunks_are_acknowledged_one_by_one_and_become_one_message(upstrea
     assert received(upstream) == b"Subject: one\r\n\r\n.dots\r\n"
 
 
+@pytest.mark.parametrize("last", [b"BDAT 0 LAST\r\n", b"BDAT 1 LAST\r\nx"])
+async def test_a_bare_cr_at_the_end_of_a_chunk_is_refused(upstream: Exchanger, last: bytes) -> None:
+    async with serving(upstream) as stage:
+        client = await begun(stage)
+        await client.send_raw(b"BDAT 16\r\nSubject: x\r\n\r\ny\r" + last)
+        assert await client.reply() == "250 2.0.0 16 octets received"
+        assert await client.reply() == "550 5.5.2 Bare <CR> or <LF> received; lines end with <CR><LF>"
+        await client.close()
+    assert upstream.messages == []
+
+
 @pytest.mark.parametrize("size", range(1, 12))
 async def test_it_does_not_matter_where_the_chunks_part_the_message(upstream: Exchanger, size: int) -> None:
     message = b"Subject: x\r\n\r\n.\r\n..\r\n\r\n.x\r\nend\r\n"

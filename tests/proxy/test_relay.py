@@ -209,6 +209,8 @@ GOES = [closes(), resets(), says("421 bye"), sends(b"nonsense\r\n"), is_silent()
 
 @pytest.mark.parametrize("act", GOES, ids=_name)
 async def test_a_recipient_at_which_every_connection_is_lost_is_deferred_and_the_others_get_the_mail(act: Act) -> None:
+    if act == is_silent():  # and it reads no further: an answer to the next recipient would be taken for this one's
+        act = says("250 too late", until=asyncio.Event())
     async with Exchanger(recipients={CAROL: act}) as upstream, serving(upstream, **PATIENCE) as stage:
         client = await stage.greeted()
         assert await transaction(client, BOB, CAROL, DAVE) == ["250 2.1.5 Ok", LOST, "250 2.1.5 Ok", ACCEPTED]
@@ -577,7 +579,7 @@ PATH = Path(BOB.encode(), "bob", "example.com")
 async def test_aborting_leaves_nothing_delivered_in_any_state(state: str) -> None:
     async with Exchanger() as upstream, relaying(upstream) as (relay, envelope, pool):
         if state != "new":
-            assert (await relay.recipient(envelope, PATH)).accepted
+            assert (await relay.recipients(envelope, [PATH]))[0].accepted
             envelope.add(Recipient(PATH))
         if state in {"data", "content"}:
             await relay.begin()
@@ -595,7 +597,7 @@ async def test_aborting_leaves_nothing_delivered_in_any_state(state: str) -> Non
 
 async def test_aborting_after_the_end_changes_nothing() -> None:
     async with Exchanger() as upstream, relaying(upstream) as (relay, envelope, pool):
-        await relay.recipient(envelope, PATH)
+        await relay.recipients(envelope, [PATH])
         envelope.add(Recipient(PATH))
         await relay.begin()
         assert await relay.finish(LETTER) == Reply(250, (b"2.0.0 Ok: queued as 000001",))
@@ -611,7 +613,7 @@ async def test_aborting_while_a_recipient_is_asked_for_cuts_the_connection() -> 
         Exchanger(recipients={BOB: says("250 ok", until=gate)}) as upstream,
         relaying(upstream) as (relay, envelope, pool),
     ):
-        asking = asyncio.get_running_loop().create_task(relay.recipient(envelope, PATH))
+        asking = asyncio.get_running_loop().create_task(relay.recipients(envelope, [PATH]))
         await upstream.until(lambda: bool(upstream.held), "RCPT is upstream")
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -637,7 +639,7 @@ async def test_an_rset_that_the_upstream_refuses_ends_the_connection() -> None:
         Exchanger(script={Step.RSET: says("500 what?")}) as upstream,
         relaying(upstream) as (relay, envelope, pool),
     ):
-        await relay.recipient(envelope, PATH)
+        await relay.recipients(envelope, [PATH])
         relay.abort()
         await settled(pool)
         assert pool._places_taken == 0

@@ -31,7 +31,7 @@ REPLIES = [
 @pytest.mark.parametrize("cut", range(len(STREAM) + 1))
 def test_replies_are_the_same_wherever_the_stream_is_cut(cut: int) -> None:
     parser = ReplyParser()
-    assert parser.feed(STREAM[:cut]) + parser.feed(STREAM[cut:]) == REPLIES
+    assert [*parser.feed(STREAM[:cut]), *parser.feed(STREAM[cut:])] == REPLIES
 
 
 def test_replies_are_the_same_byte_by_byte() -> None:
@@ -63,47 +63,47 @@ def test_replies_are_the_same_byte_by_byte() -> None:
 )
 def test_what_is_not_a_reply_breaks_the_conversation(received: bytes, why: str) -> None:
     with pytest.raises(WireBroken, match=rf"^{why}$"):
-        ReplyParser().feed(received)
+        list(ReplyParser().feed(received))
 
 
 def test_a_line_of_the_longest_length_is_taken() -> None:
     text = b"x" * (LONGEST_LINE - 5)  # the code, the space and the CR belong to the line
-    assert ReplyParser().feed(b"250 " + text + b"\r\n") == [Reply(250, (text,))]
+    assert list(ReplyParser().feed(b"250 " + text + b"\r\n")) == [Reply(250, (text,))]
 
 
 @pytest.mark.parametrize("end", [b"\r\n", b""], ids=["finished", "endless"])
 def test_an_overlong_line_breaks_the_conversation(end: bytes) -> None:
     with pytest.raises(WireBroken, match=r"^a reply line is too long$"):
-        ReplyParser().feed(b"250 " + b"x" * LONGEST_LINE + end)
+        list(ReplyParser().feed(b"250 " + b"x" * LONGEST_LINE + end))
 
 
 def test_an_endless_line_in_small_pieces_breaks_the_conversation_too() -> None:
     parser = ReplyParser()
     for _ in range(LONGEST_LINE):
-        assert parser.feed(b"2") == []
+        assert list(parser.feed(b"2")) == []
     with pytest.raises(WireBroken, match=r"^a reply line is too long$"):
-        parser.feed(b"2")
+        list(parser.feed(b"2"))
 
 
 def test_a_reply_of_the_most_lines_is_taken() -> None:
     received = b"250-x\r\n" * (MOST_LINES - 1) + b"250 x\r\n"
-    assert ReplyParser().feed(received) == [Reply(250, (b"x",) * MOST_LINES)]
+    assert list(ReplyParser().feed(received)) == [Reply(250, (b"x",) * MOST_LINES)]
 
 
 def test_a_reply_of_more_lines_breaks_the_conversation() -> None:
     with pytest.raises(WireBroken, match=r"^a reply is too long$"):
-        ReplyParser().feed(b"250-x\r\n" * MOST_LINES + b"250 x\r\n")
+        list(ReplyParser().feed(b"250-x\r\n" * MOST_LINES + b"250 x\r\n"))
 
 
 def test_a_reply_that_is_too_long_in_all_breaks_the_conversation() -> None:
     line = b"250-" + b"x" * 2000 + b"\r\n"
     with pytest.raises(WireBroken, match=r"^a reply is too long$"):
-        ReplyParser().feed(line * 17)
+        list(ReplyParser().feed(line * 17))
 
 
 def test_the_size_is_counted_anew_for_every_reply() -> None:
     line = b"250 " + b"x" * 2000 + b"\r\n"
-    assert len(ReplyParser().feed(line * 50)) == 50
+    assert len(list(ReplyParser().feed(line * 50))) == 50
 
 
 # ---------------------------------------------------------------- the wire

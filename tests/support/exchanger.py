@@ -31,6 +31,8 @@ class Step(Enum):
     DATA = auto()
     CONTENT = auto()
     DOT = auto()
+    BDAT = auto()
+    """A chunk, the last one included; the octets have been read."""
     RSET = auto()
     NOOP = auto()
     QUIT = auto()
@@ -90,6 +92,7 @@ FRIENDLY: Mapping[Step, Act] = {
     Step.MAIL: says("250 2.1.0 Ok"),
     Step.RCPT: says("250 2.1.5 Ok"),
     Step.DATA: says("354 End data with <CR><LF>.<CR><LF>"),
+    Step.BDAT: says("250 2.0.0 Ok"),
     Step.RSET: says("250 2.0.0 Ok"),
     Step.NOOP: says("250 2.0.0 Ok"),
     Step.QUIT: says("221 2.0.0 Bye", after=After.CLOSE),
@@ -134,6 +137,8 @@ class Dialogue:
     recipients: list[str] = field(default_factory=list)
     """The RCPT commands in it that were accepted."""
     in_transaction: bool = False
+    chunks: list[bytes] = field(default_factory=list)
+    """The chunks of the transaction that runs, or of the last one."""
 
     def close(self) -> None:
         """Close it from the server's side, as an idle time-out does."""
@@ -267,10 +272,11 @@ class Exchanger:
         dialogue.commands.append(command)
         step = _step(command)
         if step is Step.MAIL:
-            if dialogue.in_transaction:
-                self.faults.append(f"{command} within a transaction")
-            dialogue.sender, dialogue.recipients, dialogue.content_size = command, [], 0
+            self._begin(dialogue, command)
         await self._note()
+        if step is Step.BDAT:
+            await self._take_chunk(dialogue, command, inbox)
+            return
         reply = await self._do(dialogue, step, command)
         if step in {Step.EHLO, Step.HELO, Step.RSET}:
             dialogue.in_transaction = False
@@ -283,6 +289,11 @@ class Exchanger:
         elif step is Step.DATA:
             await self._take_content(dialogue, inbox)
             dialogue.in_transaction = False
+
+    def _begin(self, dialogue: Dialogue, command: str) -> None:
+        if dialogue.in_transaction:
+            self.faults.append(f"{command} within a transaction")
+        dialogue.sender, dialogue.recipients, dialogue.content_size, dialogue.chunks = command, [], 0, []
 
     async def _take_content(self, dialogue: Dialogue, inbox: Inbox) -> None:
         inbox.put_back(b"\r\n")  # so that a dot which is the first line ends an empty message
@@ -301,6 +312,19 @@ class Exchanger:
         wire = inbox.take(at + len(END))[2:-3]
         message = Message(dialogue.sender, tuple(dialogue.recipients), unstuffed(wire), wire)
         await self._do(dialogue, Step.DOT, before_reply=lambda reply: self._keep(message, reply))
+
+    async def _take_chunk(self, dialogue: Dialogue, command: str, inbox: Inbox) -> None:
+        octets = int(command.split()[1])
+        while len(inbox) < octets:
+            await inbox.more()
+        dialogue.chunks.append(inbox.take(octets))
+        if not command.upper().endswith(" LAST"):
+            await self._do(dialogue, Step.BDAT)
+            return
+        content = b"".join(dialogue.chunks)
+        message = Message(dialogue.sender, tuple(dialogue.recipients), content, content)
+        await self._do(dialogue, Step.DOT, before_reply=lambda reply: self._keep(message, reply))
+        dialogue.in_transaction = False
 
     def _keep(self, message: Message, reply: bytes) -> None:
         if reply.startswith(b"2"):

@@ -1,0 +1,59 @@
+"""Recipients whose commands the client has pipelined, so that they go upstream in one write, too (RFC 2920).
+
+Only what would be offered to the upstream anyway is foreseen: the first line that is anything else ends it, and is
+judged when its turn comes.
+"""
+
+from __future__ import annotations
+
+from proxy.replies import Reply
+from proxy.session import Path, Recipient, Session
+from proxy.smtp.access import admits
+from proxy.smtp.arguments import recipient_of
+from proxy.smtp.front import Front
+
+MOST_AHEAD = 50
+"""Recipients that are offered to the upstream in one write."""
+
+_RCPT = b"RCPT "
+
+
+def recipients_ahead(front: Front, session: Session, buffer: bytearray) -> list[Path]:
+    """Return the paths of the RCPT commands at the head of the buffer that nobody but the upstream judges.
+
+    Where policy or a rate has a say, one is asked for after the other: what the upstream accepts, the client must hear.
+    """
+    if front.pipeline.judges_recipients or session.options.recipient_rate_per_client.count:
+        return []
+    found: list[Path] = []
+    at, most, carried = 0, _room(session), front.capabilities()
+    while len(found) < most and (end := buffer.find(b"\r\n", at)) >= 0:
+        path = _wanted(bytes(buffer[at:end]), session, carried)
+        if path is None:
+            break
+        found.append(path)
+        at = end + 2
+    return found
+
+
+def _room(session: Session) -> int:
+    """Return how many recipients the limits leave room for behind the one at hand."""
+    options = session.options
+    limits = (
+        (options.max_recipients_per_message, len(session.transaction.recipients)),
+        (options.max_recipients_per_connection, session.tally.recipients),
+    )
+    return min([MOST_AHEAD, *(limit - taken - 1 for limit, taken in limits if limit)])
+
+
+def _wanted(line: bytes, session: Session, carried: frozenset[str]) -> Path | None:
+    """Return the recipient of a command line that the upstream would be asked about."""
+    if line[: len(_RCPT)].upper() != _RCPT or not line.isascii() or b"\0" in line or b"\n" in line or b"\r" in line:
+        return None
+    if line.endswith((b" ", b"\t")):
+        return None
+    utf8 = session.transaction.smtp_utf8
+    parsed = recipient_of(line[len(_RCPT) :].lstrip(b" "), session.options, carried, utf8=utf8)
+    if isinstance(parsed, Reply) or not admits(session.options, session, parsed[0]):
+        return None
+    return Recipient(*parsed).destination
