@@ -58,13 +58,14 @@ class Buckets:
         self._clock = clock
         self._state: LRUCache[tuple[str, Throttle], tuple[float, float]] = LRUCache(_KEYS_REMEMBERED)
 
-    def take(self, key: str, throttle: Throttle) -> bool:
-        """Take a token; tell whether there was one."""
+    def take(self, key: str, throttle: Throttle, wanted: int = 1) -> bool:
+        """Take a token, or as many as are wanted, all or none; tell whether they were there."""
         if not throttle.count:
             return True
         now = self._clock()
         tokens, since = self._state.get((key, throttle), (float(throttle.count), now))
-        tokens = min(float(throttle.count), tokens + (now - since) * throttle.count / throttle.seconds)
-        allowed = tokens >= 1
-        self._state[(key, throttle)] = (tokens - 1 if allowed else tokens, now)
+        waited = max(0.0, now - since)  # a clock that shows the time of day may be set back
+        tokens = min(float(throttle.count), tokens + waited * throttle.count / throttle.seconds)
+        allowed = tokens >= wanted
+        self._state[(key, throttle)] = (tokens - wanted if allowed else tokens, now)
         return allowed

@@ -1,0 +1,98 @@
+"""Many small questions to a store, asked together: what comes while a batch is on its way leaves in the next one.
+
+A round trip to SQLite's thread or to Redis costs some hundred microseconds whatever it carries, so this is what keeps a
+busy worker fast. A quiet one notices nothing: a question that comes alone leaves at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Generic, TypeVar
+
+from proxy.store.base import StoreUnavailable
+from proxy.tasks import TaskOwner, spawn
+
+MOST_TOGETHER = 256
+"""Questions of one batch."""
+
+MOST_WAITING = 10_000
+"""Questions that wait for their batch; who comes then is told that the store is unavailable."""
+
+Q = TypeVar("Q")
+A = TypeVar("A")
+
+_Waiting = tuple[Q, asyncio.Future[A]]
+
+
+class Batches(Generic[Q, A]):
+    """Questions to one store, one batch on its way at a time. The event loop's thread owns what waits."""
+
+    def __init__(
+        self, run: Callable[[list[Q]], Awaitable[Sequence[A | StoreUnavailable]]], *, name: str, seconds: float
+    ) -> None:
+        """`run` answers a batch, in its order, within `seconds`; it raises StoreUnavailable for the whole of it."""
+        self._run, self._seconds = run, seconds
+        self._owner = TaskOwner(name)
+        self._waiting: deque[_Waiting[Q, A]] = deque()
+        self._busy = False
+
+    async def ask(self, question: Q) -> A:
+        """Return the answer; who leaves before does not hold up the others.
+
+        Raises:
+            StoreUnavailable: the batch failed, or too many wait.
+        """
+        if len(self._waiting) >= MOST_WAITING:
+            raise StoreUnavailable("too many operations wait for the store")
+        future: asyncio.Future[A] = asyncio.get_running_loop().create_future()
+        self._waiting.append((question, future))
+        if not self._busy:
+            self._busy = True
+            spawn(self._drain(), name=f"{self._owner.name} batches", owner=self._owner)
+        return await future
+
+    async def close(self) -> None:
+        """End what is on its way; who waits is told."""
+        await self._owner.cancel()
+        self._fail((), "closed")  # a task that had no turn yet has told nobody
+        self._busy = False
+
+    async def _drain(self) -> None:
+        batch: list[_Waiting[Q, A]] = []
+        try:
+            while self._waiting:
+                batch = [self._waiting.popleft() for _ in range(min(MOST_TOGETHER, len(self._waiting)))]
+                try:
+                    async with asyncio.timeout(self._seconds):
+                        answers = await self._run([question for question, _ in batch])
+                except TimeoutError:
+                    self._fail(batch, f"no answer within {self._seconds:g} s")
+                except StoreUnavailable as error:
+                    self._fail(batch, error.reason)
+                else:
+                    _answer(batch, answers)
+        except BaseException as error:
+            # Cancelled at the end, or a fault of ours: nobody may wait for ever.
+            self._fail(batch, f"closed: {type(error).__name__}")
+            raise
+        finally:
+            self._busy = False
+
+    def _fail(self, batch: Iterable[_Waiting[Q, A]], reason: str) -> None:
+        """Tell everybody, those who wait for the next batch too: it would fail after as long again."""
+        for _, future in (*batch, *self._waiting):
+            if not future.done():
+                future.set_exception(StoreUnavailable(reason))
+        self._waiting.clear()
+
+
+def _answer(batch: Sequence[_Waiting[Q, A]], answers: Sequence[A | StoreUnavailable]) -> None:
+    for (_, future), answer in zip(batch, answers, strict=True):
+        if future.done():
+            continue  # who asked has left
+        if isinstance(answer, StoreUnavailable):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)

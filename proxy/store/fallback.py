@@ -1,0 +1,160 @@
+"""The store that the service holds: what a shared store cannot do now is done in memory, and nobody waits for long."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from proxy.log import get_logger
+from proxy.store.base import MOST_SCANNED, Store, Stored, StoreUnavailable
+from proxy.store.memory import MemoryStore
+from proxy.throttle import Throttle
+
+log = get_logger()
+
+RETRY_SECONDS = 5.0
+"""A store that failed is tried again after so long, by one operation; the others do not wait for it."""
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Side:
+    """Reading or writing: a full disk ends only one of them. `retry_at` is set while it is out."""
+
+    retry_at: float | None = None
+
+    def may_try(self, now: float) -> bool:
+        if self.retry_at is None:
+            return True
+        if now < self.retry_at:
+            return False
+        self.retry_at = now + RETRY_SECONDS  # this one tries; who comes meanwhile does not
+        return True
+
+
+class FallingBack:
+    """A store, or memory while that is unavailable. Its state, which sides are out, the event loop's thread owns.
+
+    What the service calls (get, put, delete, take, acquire, release) never raises. What people call (purge, count,
+    scan) raises StoreUnavailable: they must hear that nothing was done. While the store is out, buckets and locks hold
+    within the worker. What memory kept is forgotten once it is back, since others may have written there meanwhile.
+    """
+
+    def __init__(
+        self, store: Store, memory: MemoryStore, *, name: str, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`name` is how the log calls the store; `clock` times the retries."""
+        self._store, self._memory = store, memory
+        self._name, self._clock = name, clock
+        self._reading, self._writing = _Side(), _Side()
+        self._since: float | None = None
+        self._in_memory = 0
+
+    @property
+    def available(self) -> bool:
+        """Whether the store was there when it was last asked."""
+        return self._since is None
+
+    async def get(self, key: str) -> Stored | None:
+        """Return an entry; what was put while the store was out goes before what it had."""
+        if self._since is not None and (kept := await self._memory.get(key)) is not None:
+            return kept
+        return await self._do(self._reading, lambda: self._store.get(key), lambda: self._memory.get(key))
+
+    async def put(self, key: str, value: bytes, lives: float) -> None:
+        """Keep an entry."""
+        await self._do(
+            self._writing,
+            lambda: self._store.put(key, value, lives),
+            lambda: self._memory.put(key, value, lives),
+        )
+
+    async def delete(self, key: str) -> None:
+        """Remove an entry; one that the store has stays until it expires, where the store is out."""
+        await self._memory.delete(key)
+        await self._do(self._writing, lambda: self._store.delete(key), lambda: self._memory.delete(key))
+
+    async def take(self, key: str, throttle: Throttle, tokens: int = 1) -> bool:
+        """Take tokens from a bucket."""
+        return await self._do(
+            self._writing,
+            lambda: self._store.take(key, throttle, tokens),
+            lambda: self._memory.take(key, throttle, tokens),
+        )
+
+    async def acquire(self, key: str, seconds: float) -> str | None:
+        """Lock a key."""
+        return await self._do(
+            self._writing,
+            lambda: self._store.acquire(key, seconds),
+            lambda: self._memory.acquire(key, seconds),
+        )
+
+    async def release(self, key: str, token: str) -> bool:
+        """Unlock a key, wherever it was locked."""
+        if await self._memory.release(key, token):
+            return True
+        return await self._do(
+            self._writing, lambda: self._store.release(key, token), lambda: self._memory.release(key, token)
+        )
+
+    async def purge(self, prefix: str = "") -> int:
+        """Remove the entries whose keys begin so.
+
+        Raises:
+            StoreUnavailable: the store still has them.
+        """
+        return await self._memory.purge(prefix) + await self._store.purge(prefix)
+
+    async def count(self, prefix: str = "") -> int:
+        """Return how many entries of the store have keys that begin so.
+
+        Raises:
+            StoreUnavailable: it cannot be asked.
+        """
+        return await self._store.count(prefix)
+
+    async def scan(self, prefix: str = "", most: int = MOST_SCANNED) -> list[tuple[str, Stored]]:
+        """Return entries of the store whose keys begin so.
+
+        Raises:
+            StoreUnavailable: it cannot be asked.
+        """
+        return await self._store.scan(prefix, most)
+
+    async def close(self) -> None:
+        """Close the store."""
+        await self._store.close()
+
+    async def _do(self, side: _Side, real: Callable[[], Awaitable[T]], instead: Callable[[], Awaitable[T]]) -> T:
+        if not side.may_try(self._clock()):
+            self._in_memory += 1
+            return await instead()
+        try:
+            answer = await real()
+        except StoreUnavailable as error:
+            self._failed(side, error)
+            return await instead()
+        if side.retry_at is not None:
+            self._succeeded(side)
+        return answer
+
+    def _failed(self, side: _Side, error: StoreUnavailable) -> None:
+        now = self._clock()
+        side.retry_at = now + RETRY_SECONDS
+        self._in_memory += 1
+        if self._since is None:
+            self._since = now
+            log.warning("store_unavailable", store=self._name, reason=error.reason)
+
+    def _succeeded(self, side: _Side) -> None:
+        side.retry_at = None
+        if self._since is None or self._reading.retry_at is not None or self._writing.retry_at is not None:
+            return
+        seconds = round(self._clock() - self._since, 3)
+        log.info("store_recovered", store=self._name, seconds=seconds, operations_in_memory=self._in_memory)
+        self._since, self._in_memory = None, 0
+        self._memory.clear()

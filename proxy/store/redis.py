@@ -1,0 +1,188 @@
+"""The store of several machines: Redis, or Valkey. What must be atomic is one command, or one Lua script.
+
+Entries carry their expiry in front of their value, so that one GET tells both; Redis removes them by itself. Buckets go
+by the server's clock, since those of two machines differ.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import struct
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from typing import Any
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as ConnectionLost
+from redis.exceptions import RedisError
+
+from proxy.store.base import MOST_SCANNED, Stored, StoreUnavailable, decoded, encoded
+from proxy.store.batches import Batches
+from proxy.store.url import StoreUrl
+from proxy.throttle import Throttle
+
+SECONDS = 0.25
+"""For the answer to a batch of commands."""
+
+CONNECT_SECONDS = 0.5
+"""For a connection, TLS and login included."""
+
+_ENTRY, _BUCKET, _LOCK = b"ringback:entry:", b"ringback:bucket:", b"ringback:lock:"
+_EXPIRY = struct.Struct("!d")
+_SCANNED_TOGETHER = 1000
+
+_TAKE = """
+local clock = redis.call('TIME')
+local now = clock[1] + clock[2] / 1000000
+local count, seconds, wanted = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
+local kept = redis.call('HMGET', KEYS[1], 'tokens', 'at')
+local tokens = tonumber(kept[1]) or count
+local waited = math.max(0, now - (tonumber(kept[2]) or now))
+tokens = math.min(count, tokens + waited * count / seconds)
+local allowed = tokens >= wanted
+if allowed then tokens = tokens - wanted end
+redis.call('HSET', KEYS[1], 'tokens', string.format('%.17g', tokens), 'at', string.format('%.17g', now))
+redis.call('PEXPIRE', KEYS[1], seconds * 1000)
+return allowed and 1 or 0
+"""
+_RELEASE = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('DEL', KEYS[1]) or 0"
+
+Command = tuple[bytes | str | int, ...]
+
+
+class RedisStore:
+    """Entries, buckets and locks in Redis. It connects at the first use, by the event loop that uses it."""
+
+    def __init__(self, url: StoreUrl, clock: Callable[[], float] = time.time) -> None:
+        """`clock` gives the time of day, for the expiry of entries."""
+        self._clock = clock
+        self._client = _client(url)
+        self._commands: Batches[Command, Any] = Batches(
+            self._send, name="redis commands", seconds=CONNECT_SECONDS + SECONDS
+        )
+
+    # ------------------------------------------------------------ entries
+
+    async def get(self, key: str) -> Stored | None:
+        """Return an entry that has not expired."""
+        return self._unpacked(await self._commands.ask(("GET", _ENTRY + encoded(key))))
+
+    async def put(self, key: str, value: bytes, lives: float) -> None:
+        """Keep an entry for `lives` seconds."""
+        packed = _EXPIRY.pack(self._clock() + lives) + value
+        await self._commands.ask(("SET", _ENTRY + encoded(key), packed, "PX", _milliseconds(lives)))
+
+    async def delete(self, key: str) -> None:
+        """Remove an entry."""
+        await self._commands.ask(("DEL", _ENTRY + encoded(key)))
+
+    async def purge(self, prefix: str = "") -> int:
+        """Remove the entries whose keys begin so; what others put meanwhile may stay."""
+        removed = 0
+        async for keys in self._keys(prefix):
+            removed += await self._commands.ask(("UNLINK", *keys))
+        return removed
+
+    async def count(self, prefix: str = "") -> int:
+        """Return how many entries have keys that begin so; it looks through the whole database."""
+        found: set[bytes] = set()  # SCAN may name a key twice
+        async for keys in self._keys(prefix):
+            found.update(keys)
+        return len(found)
+
+    async def scan(self, prefix: str = "", most: int = MOST_SCANNED) -> list[tuple[str, Stored]]:
+        """Return entries whose keys begin so."""
+        found: dict[str, Stored] = {}
+        async for keys in self._keys(prefix):
+            for key, packed in zip(keys, await self._commands.ask(("MGET", *keys)), strict=True):
+                stored = self._unpacked(packed)
+                if stored is not None and len(found) < most:
+                    found[decoded(key.removeprefix(_ENTRY))] = stored
+            if len(found) >= most:
+                break
+        return list(found.items())
+
+    async def _keys(self, prefix: str) -> AsyncIterator[list[bytes]]:
+        pattern = _ENTRY + _literally(encoded(prefix)) + b"*"
+        cursor: Any = 0
+        while True:
+            cursor, keys = await self._commands.ask(("SCAN", cursor, "MATCH", pattern, "COUNT", _SCANNED_TOGETHER))
+            if keys:
+                yield keys
+            if not int(cursor):
+                return
+
+    def _unpacked(self, packed: bytes | None) -> Stored | None:
+        if packed is None or len(packed) < _EXPIRY.size:
+            return None
+        (expires_at,) = _EXPIRY.unpack_from(packed)
+        return Stored(packed[_EXPIRY.size :], expires_at) if expires_at > self._clock() else None
+
+    # ------------------------------------------------------------ buckets and locks
+
+    async def take(self, key: str, throttle: Throttle, tokens: int = 1) -> bool:
+        """Take tokens from a bucket that all machines share."""
+        if not throttle.count or tokens > throttle.count:
+            return not throttle.count
+        bucket = _BUCKET + encoded(f"{throttle}:{key}")
+        return bool(await self._commands.ask(("EVAL", _TAKE, 1, bucket, throttle.count, throttle.seconds, tokens)))
+
+    async def acquire(self, key: str, seconds: float) -> str | None:
+        """Lock a key against all machines."""
+        token = secrets.token_hex(8)
+        lock = ("SET", _LOCK + encoded(key), token, "NX", "PX", _milliseconds(seconds))
+        return token if await self._commands.ask(lock) else None
+
+    async def release(self, key: str, token: str) -> bool:
+        """Unlock a key."""
+        return bool(await self._commands.ask(("EVAL", _RELEASE, 1, _LOCK + encoded(key), token)))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._commands.close()
+        with suppress(RedisError, OSError, TimeoutError):
+            async with asyncio.timeout(SECONDS):
+                await self._client.aclose()
+
+    async def _send(self, commands: list[Command]) -> list[Any]:
+        """Send a batch and return the answers; one that Redis refuses does not spoil the others."""
+        pipeline = self._client.pipeline(transaction=False)
+        for each in commands:
+            pipeline.execute_command(*each)
+        try:
+            answers = await pipeline.execute(raise_on_error=False)
+        except (RedisError, OSError) as error:
+            raise StoreUnavailable(str(error) or type(error).__name__) from error
+        return [StoreUnavailable(str(each)) if isinstance(each, RedisError) else each for each in answers]
+
+
+def _client(url: StoreUrl) -> Redis:
+    """Return a client that tries again once, at once, where a connection that was idle proves lost."""
+    place: dict[str, Any] = {"host": url.host, "port": url.port}
+    if url.scheme == "unix":
+        place = {"unix_socket_path": url.path}
+    elif url.scheme == "rediss":
+        place |= {"ssl": True, "ssl_ca_certs": url.authorities or None}
+    return Redis(
+        **place,
+        db=url.database,
+        username=url.user or None,
+        password=url.password or None,
+        socket_timeout=SECONDS,
+        socket_connect_timeout=CONNECT_SECONDS,
+        retry=Retry(NoBackoff(), 1, supported_errors=(ConnectionLost,)),
+        protocol=2,  # what servers before Redis 6 speak, too
+    )
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, round(seconds * 1000))
+
+
+def _literally(prefix: bytes) -> bytes:
+    """Return a pattern that matches these octets and no others."""
+    return b"".join(b"\\" + bytes((each,)) if each in b"*?[]\\^-" else bytes((each,)) for each in prefix)

@@ -1,0 +1,278 @@
+"""The store of one machine: an SQLite file, which its worker processes share and which survives a restart.
+
+Every change is one statement, so that it is atomic whoever else writes. Reads go over a connection of their own: in
+SQLite's write-ahead log no writer holds up a reader. How the file is opened stands in `sqlite_file`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import aiosqlite
+
+from proxy.store.base import MOST_SCANNED, Stored, StoreUnavailable, decoded, encoded
+from proxy.store.batches import Batches
+from proxy.store.sqlite_file import open_for_reading, open_for_writing
+from proxy.tasks import TaskOwner, spawn
+from proxy.throttle import Throttle
+
+SECONDS = 2.0
+"""One operation, with its wait for other processes that write (`sqlite_file.BUSY_SECONDS`)."""
+
+MOST_ENTRIES = 1_000_000
+"""Entries in the file; of more, those that expire soonest go at the next sweep."""
+
+SWEEP_SECONDS = 60.0
+"""What has expired is removed so often: it may hold addresses, which are personal data."""
+
+MOST_SWEPT = 2000
+"""Rows that one statement of the sweep removes, so that others may write between two of them."""
+
+_CLOSE_SECONDS = 2.0
+
+_TAKE = """
+INSERT INTO buckets (key, tokens, at, expires, allowed) VALUES (:key, :count - :wanted, :now, :now + :seconds, 1)
+ON CONFLICT (key) DO UPDATE SET
+  (tokens, allowed) = (
+    SELECT filled - iif(filled >= :wanted, :wanted, 0), filled >= :wanted
+    FROM (SELECT min(:count, buckets.tokens + max(0.0, :now - buckets.at) * :count / :seconds) AS filled)
+  ),
+  at = :now, expires = :now + :seconds
+RETURNING allowed
+"""
+_ACQUIRE = """
+INSERT INTO locks (key, token, expires) VALUES (:key, :token, :now + :seconds)
+ON CONFLICT (key) DO UPDATE SET token = excluded.token, expires = excluded.expires WHERE locks.expires <= :now
+RETURNING token
+"""
+_BEGINS = "key >= :first AND (:after IS NULL OR key < :after) AND expires > :now"
+_SWEEP = "DELETE FROM {table} WHERE key IN (SELECT key FROM {table} WHERE expires <= ? LIMIT ?) RETURNING 1"
+_TRIM = (
+    "DELETE FROM entries WHERE key IN (SELECT key FROM entries ORDER BY expires"
+    " LIMIT min(?, max(0, (SELECT count(*) FROM entries) - ?))) RETURNING 1"
+)
+
+_BROKEN_FILE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY})
+"""After these the connection is given up and the file opened anew: it may have been replaced."""
+
+Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Connections:
+    reader: aiosqlite.Connection
+    writer: aiosqlite.Connection
+
+
+class SqliteStore:
+    """Entries, buckets and locks in a file. It is opened at the first use, by the event loop that uses it."""
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.time, *, most: int = MOST_ENTRIES) -> None:
+        """`clock` gives the time of day; `most` bounds the entries."""
+        self._path, self._clock, self._most = path, clock, most
+        self._owner = TaskOwner("sqlite")
+        self._connected: _Connections | None = None
+        self._opening: asyncio.Task[_Connections | StoreUnavailable] | None = None
+        self._sweeper: asyncio.Task[None] | None = None
+        self._first = True
+        self._reads = Batches(self._read, name="sqlite reads", seconds=SECONDS)
+        self._writes = Batches(self._write, name="sqlite writes", seconds=SECONDS)
+
+    # ------------------------------------------------------------ entries
+
+    async def get(self, key: str) -> Stored | None:
+        """Return an entry that has not expired."""
+        stored = await self._reads.ask(encoded(key))
+        return stored if stored is not None and stored.expires_at > self._clock() else None
+
+    async def put(self, key: str, value: bytes, lives: float) -> None:
+        """Keep an entry for `lives` seconds; return when it is written, together with what others put meanwhile."""
+        await self._writes.ask((encoded(key), value, self._clock() + lives))
+
+    async def delete(self, key: str) -> None:
+        """Remove an entry."""
+        await self._change("DELETE FROM entries WHERE key = ?", (encoded(key),))
+
+    async def purge(self, prefix: str = "") -> int:
+        """Remove the entries whose keys begin so, from the write-ahead log too: `secure_delete` overwrites them."""
+        removed = 0
+        condition = (
+            f"DELETE FROM entries WHERE key IN (SELECT key FROM entries WHERE {_BEGINS} LIMIT :most) RETURNING 1"  # noqa: S608 - our own words
+        )
+        while rows := await self._change(condition, {**self._range(prefix), "most": MOST_SWEPT}):
+            removed += len(rows)
+        await self._change("PRAGMA wal_checkpoint(TRUNCATE)")
+        return removed
+
+    async def count(self, prefix: str = "") -> int:
+        """Return how many entries have keys that begin so."""
+        rows = await self._ask(f"SELECT count(*) FROM entries WHERE {_BEGINS}", self._range(prefix))  # noqa: S608 - our own words
+        return int(rows[0][0])
+
+    async def scan(self, prefix: str = "", most: int = MOST_SCANNED) -> list[tuple[str, Stored]]:
+        """Return entries whose keys begin so, by key."""
+        statement = f"SELECT key, value, expires FROM entries WHERE {_BEGINS} ORDER BY key LIMIT :most"  # noqa: S608 - our own words
+        rows = await self._ask(statement, {**self._range(prefix), "most": most})
+        return [(decoded(key), Stored(value, expires)) for key, value, expires in rows]
+
+    def _range(self, prefix: str) -> dict[str, object]:
+        first = encoded(prefix)
+        return {"first": first, "after": _after(first), "now": self._clock()}
+
+    # ------------------------------------------------------------ buckets and locks
+
+    async def take(self, key: str, throttle: Throttle, tokens: int = 1) -> bool:
+        """Take tokens from a bucket that all processes of the machine share."""
+        if not throttle.count or tokens > throttle.count:
+            return not throttle.count
+        rows = await self._change(
+            _TAKE,
+            {
+                "key": encoded(f"{throttle}:{key}"),
+                "count": float(throttle.count),
+                "seconds": float(throttle.seconds),
+                "wanted": tokens,
+                "now": self._clock(),
+            },
+        )
+        return bool(rows[0][0])
+
+    async def acquire(self, key: str, seconds: float) -> str | None:
+        """Lock a key against all processes of the machine."""
+        token = secrets.token_hex(8)
+        rows = await self._change(
+            _ACQUIRE, {"key": encoded(key), "token": token, "now": self._clock(), "seconds": seconds}
+        )
+        return token if rows else None
+
+    async def release(self, key: str, token: str) -> bool:
+        """Unlock a key."""
+        statement = "DELETE FROM locks WHERE key = ? AND token = ? AND expires > ? RETURNING 1"
+        return bool(await self._change(statement, (encoded(key), token, self._clock())))
+
+    # ------------------------------------------------------------ the file
+
+    async def sweep(self) -> None:
+        """Remove what has expired, and entries beyond the bound, a little at a time."""
+        for table in ("entries", "buckets", "locks"):
+            statement = _SWEEP.format(table=table)
+            while len(await self._change(statement, (self._clock(), MOST_SWEPT))) == MOST_SWEPT:
+                pass
+        while len(await self._change(_TRIM, (MOST_SWEPT, self._most))) == MOST_SWEPT:
+            pass
+
+    async def close(self) -> None:
+        """Close the file; a disk that hangs is not waited for."""
+        await self._reads.close()
+        await self._writes.close()
+        if self._opening is not None:
+            await asyncio.wait((self._opening,), timeout=_CLOSE_SECONDS)
+        connected, self._connected = self._connected, None
+        if connected is not None:
+            await _close(connected.reader, connected.writer)
+        await self._owner.cancel()
+
+    async def _read(self, keys: list[bytes]) -> list[Stored | None]:
+        """Answer the reads of a batch."""
+        marks = ",".join("?" * len(keys))
+        rows = await self._ask(f"SELECT key, value, expires FROM entries WHERE key IN ({marks})", keys)  # noqa: S608 - question marks
+        found = {key: Stored(value, expires) for key, value, expires in rows}
+        return [found.get(key) for key in keys]
+
+    async def _write(self, entries: list[tuple[bytes, bytes, float]]) -> list[None]:
+        """Write the entries of a batch, in their order."""
+        marks = ",".join(["(?,?,?)"] * len(entries))
+        parameters = [each for entry in entries for each in entry]
+        await self._change(f"INSERT OR REPLACE INTO entries (key, value, expires) VALUES {marks}", parameters)  # noqa: S608 - question marks
+        return [None] * len(entries)
+
+    async def _ask(self, statement: str, parameters: Sequence[object] | dict[str, object] = ()) -> list[Row]:
+        return await self._run(statement, parameters, writing=False)
+
+    async def _change(self, statement: str, parameters: Sequence[object] | dict[str, object] = ()) -> list[Row]:
+        return await self._run(statement, parameters, writing=True)
+
+    async def _run(
+        self, statement: str, parameters: Sequence[object] | dict[str, object], *, writing: bool
+    ) -> list[Row]:
+        used: _Connections | None = None
+        try:
+            async with asyncio.timeout(SECONDS):
+                used = await self._connections()
+                connection = used.writer if writing else used.reader
+                return [tuple(row) for row in await connection.execute_fetchall(statement, parameters)]
+        except TimeoutError:
+            raise StoreUnavailable(f"no answer within {SECONDS:g} s") from None
+        except (sqlite3.Error, ValueError) as error:  # ValueError: given up meanwhile
+            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _BROKEN_FILE:
+                self._give_up(used)
+            raise StoreUnavailable(str(error)) from error
+
+    async def _connections(self) -> _Connections:
+        """Open the file where it is not; who cannot wait leaves, and it is opened all the same."""
+        if self._connected is not None:
+            return self._connected
+        if self._opening is None:
+            self._opening = spawn(self._open(), name="sqlite opening", owner=self._owner)
+        opened = await asyncio.shield(self._opening)
+        if isinstance(opened, StoreUnavailable):
+            raise StoreUnavailable(opened.reason)
+        return opened
+
+    async def _open(self) -> _Connections | StoreUnavailable:
+        """Open both connections; a failure is an answer, which everybody who waits gets."""
+        try:
+            writer = await _thread(partial(open_for_writing, self._path, first=self._first))
+            try:
+                reader = await _thread(partial(open_for_reading, self._path))
+            except BaseException:
+                await _close(writer)
+                raise
+        except (sqlite3.Error, OSError) as error:
+            return StoreUnavailable(str(error))
+        finally:
+            self._opening = None
+        self._first = False
+        self._connected = _Connections(reader, writer)
+        if self._sweeper is None:
+            self._sweeper = spawn(self._sweep_now_and_then(), name="sqlite sweep", owner=self._owner)
+        return self._connected
+
+    def _give_up(self, broken: _Connections | None) -> None:
+        """Close what is broken; the next operation opens the file anew."""
+        if broken is not None and broken is self._connected:
+            self._connected = None
+            spawn(_close(broken.reader, broken.writer), name="sqlite closing", owner=self._owner)
+
+    async def _sweep_now_and_then(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP_SECONDS)
+            with suppress(StoreUnavailable):  # who uses the store notices, too, and says so
+                await self.sweep()
+
+
+async def _thread(connector: Callable[[], sqlite3.Connection]) -> aiosqlite.Connection:
+    """Return a connection with a thread of its own, in which it was made."""
+    return await aiosqlite.Connection(connector, iter_chunk_size=MOST_SWEPT)
+
+
+async def _close(*connections: aiosqlite.Connection) -> None:
+    for each in connections:
+        with suppress(TimeoutError, sqlite3.Error, ValueError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await each.close()
+
+
+def _after(first: bytes) -> bytes | None:
+    """Return the least key beyond all that begin so, or None where there is none."""
+    kept = first.rstrip(b"\xff")
+    return kept[:-1] + bytes((kept[-1] + 1,)) if kept else None

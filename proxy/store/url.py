@@ -1,0 +1,110 @@
+"""Where state is kept, as a value of the configuration: `memory`, `sqlite:///…`, `redis://…`, `rediss://…`, `unix://…`."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field, replace
+from typing import Annotated, Literal, cast
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from config.errors import not_a
+from config.nodes import String, Value, Word
+from config.readers import Reader, Reading, Unreadable
+
+Scheme = Literal["memory", "sqlite", "redis", "rediss", "unix"]
+
+_REDIS_PORT = 6379
+_DATABASE = re.compile(r"/?(\d{0,5})")
+_HINT = "write memory, sqlite:///absolute/path.db, redis://host:6379/0, rediss://host:6379/0 or unix:///path/socket"
+
+
+@dataclass(frozen=True, slots=True)
+class StoreUrl:
+    """A store's place. `path` is SQLite's file or Redis's socket; `authorities` a PEM file for `rediss`."""
+
+    scheme: Scheme = "memory"
+    path: str = ""
+    host: str = ""
+    port: int = _REDIS_PORT
+    database: int = 0
+    user: str = ""
+    password: str = field(default="", repr=False)
+    authorities: str = ""
+
+    def __str__(self) -> str:
+        """Return it as it is written, but for the password: for logs and for the operator's screen."""
+        if self.scheme == "memory":
+            return "memory"
+        login = f"{self.user}{':***' if self.password else ''}@" if self.user or self.password else ""
+        if self.scheme in {"sqlite", "unix"}:
+            return f"{self.scheme}://{login}{self.path}" + (f"?db={self.database}" if self.database else "")
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        query = f"?authorities={self.authorities}" if self.authorities else ""
+        return f"{self.scheme}://{login}{host}:{self.port}/{self.database}{query}"
+
+
+MEMORY = StoreUrl()
+
+
+def parse_store_url(text: str) -> StoreUrl:
+    """Return the place that a text names.
+
+    Raises:
+        ValueError: it names none.
+    """
+    if text.lower() == "memory":
+        return MEMORY
+    parts = urlsplit(text)
+    scheme, query = parts.scheme, dict(parse_qsl(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query)))
+    if scheme not in {"sqlite", "redis", "rediss", "unix"} or parts.fragment:
+        raise ValueError(text)
+    url = StoreUrl(
+        scheme=cast(Scheme, scheme), user=unquote(parts.username or ""), password=unquote(parts.password or "")
+    )
+    url = _on_this_machine(url, parts, query) if scheme in {"sqlite", "unix"} else _elsewhere(url, parts, query)
+    if query or (scheme == "sqlite" and (url.user or url.password)):
+        raise ValueError(text)
+    return url
+
+
+def _on_this_machine(url: StoreUrl, parts: SplitResult, query: dict[str, str]) -> StoreUrl:
+    path = "/" + unquote(parts.path).lstrip("/")  # sqlite:////path, as some write it, is the same path
+    if parts.hostname or path.endswith("/") or "\0" in path:
+        raise ValueError(parts.path)
+    return replace(url, path=path, database=_database(query.pop("db", "")) if url.scheme == "unix" else 0)
+
+
+def _elsewhere(url: StoreUrl, parts: SplitResult, query: dict[str, str]) -> StoreUrl:
+    if not parts.hostname or parts.port == 0:
+        raise ValueError(parts.netloc)
+    authorities = query.pop("authorities", "") if url.scheme == "rediss" else ""
+    return replace(
+        url,
+        host=parts.hostname,
+        port=parts.port or _REDIS_PORT,
+        database=_database(parts.path),
+        authorities=authorities,
+    )
+
+
+def _database(text: str) -> int:
+    found = _DATABASE.fullmatch(text)
+    if found is None:
+        raise ValueError(text)
+    return int(found[1] or 0)
+
+
+def _read(value: Value, _reading: Reading) -> StoreUrl:
+    text = value.text if isinstance(value, Word | String) else ""
+    try:
+        return parse_store_url(text)
+    except ValueError:
+        raise Unreadable(not_a("a store", _without_password(text), value.span, _HINT)) from None
+
+
+def _without_password(text: str) -> str:
+    """A diagnostic is pasted into tickets; the line that it quotes is the operator's own file."""
+    return re.sub(r"(?<=:)[^:@]*(?=@)", "***", text)
+
+
+StoreValue = Annotated[StoreUrl, Reader(_read, "a store's URL", write=lambda value: f'"{value}"')]
