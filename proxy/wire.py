@@ -1,6 +1,7 @@
 """The client side of an SMTP conversation: a strict reply reader and a pipelined writer, for relay and probes alike.
 
-aiosmtplib connects, reads the greeting and says EHLO by its own rules; `adopt` then puts a `Wire` on its connection.
+aiosmtplib reads the greeting and says EHLO by its own rules, on a socket that `proxy.dialing` connected; `adopt` then
+puts a `Wire` on its connection.
 From there replies are paired with commands by a queue, so many may be outstanding, and whatever does not fit the
 grammar of RFC 5321 section 4.2.1 (mixed codes, a bare LF, an overlong line, a reply that nobody asked for) breaks the
 wire: a mispaired reply could turn a refusal into a 250.
@@ -9,6 +10,7 @@ wire: a mispaired reply could turn a refusal into a 250.
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections import deque
 from collections.abc import Iterator
@@ -18,6 +20,7 @@ from typing import cast
 
 import aiosmtplib
 
+from proxy.dialing import NotReached, reach
 from proxy.replies import Reply
 
 LONGEST_LINE = 2048
@@ -70,6 +73,8 @@ class Dial:
     reply_timeout: float
     tls: Tls = IN_THE_CLEAR
     lmtp: bool = False
+    header: bytes = b""
+    """Sent before anything is read: who the client is, by the PROXY protocol."""
 
 
 class ReplyParser:
@@ -276,8 +281,10 @@ class Wire(asyncio.Protocol):
             self._resumed.exception()
 
 
-async def dial(target: Dial) -> Wire:
+async def dial(target: Dial, sock: socket.socket | None = None) -> Wire:
     """Connect, read the greeting, say EHLO (HELO where that is not known), begin TLS, and return the wire.
+
+    A connected socket is taken over where one is given; it is closed whatever goes wrong.
 
     Raises:
         Refused: the greeting, EHLO and HELO, or STARTTLS were refused.
@@ -285,17 +292,14 @@ async def dial(target: Dial) -> Wire:
         WireBroken: no connection, or the peer closed or spoke against the grammar.
         TimeoutError: a step took too long.
     """
-    client = aiosmtplib.SMTP(
-        hostname=target.address, port=target.port, local_hostname=target.helo, timeout=None, start_tls=False
-    )
+    if sock is None:
+        try:
+            sock = (await reach(((target.address, target.port),), target.connect_timeout)).sock
+        except NotReached as error:
+            raise WireBroken(str(error)) from error
+    client = aiosmtplib.SMTP(hostname=None, sock=sock, local_hostname=target.helo, timeout=None, start_tls=False)
     try:
-        async with asyncio.timeout(target.connect_timeout):
-            await client.connect()
-        async with asyncio.timeout(target.reply_timeout):
-            await _introduce(client, target)
-            if target.tls.mode != "no":
-                await _encrypt(client, target)
-        return adopt(client)
+        return await _greeted(client, sock, target)
     except aiosmtplib.SMTPConnectResponseError as error:
         raise Refused("banner", error.code, error.message) from error
     except (aiosmtplib.SMTPException, OSError) as error:
@@ -304,6 +308,22 @@ async def dial(target: Dial) -> Wire:
         raise WireBroken(str(error)) from error
     finally:
         client.close()  # without a transport, once adopted; it drops the connection otherwise
+
+
+async def _greeted(client: aiosmtplib.SMTP, sock: socket.socket, target: Dial) -> Wire:
+    try:
+        async with asyncio.timeout(target.connect_timeout):
+            if target.header:
+                await asyncio.get_running_loop().sock_sendall(sock, target.header)
+            await client.connect()
+    except BaseException:
+        sock.close()  # where it came to no transport, nobody else does; where it did, this changes nothing
+        raise
+    async with asyncio.timeout(target.reply_timeout):
+        await _introduce(client, target)
+        if target.tls.mode != "no":
+            await _encrypt(client, target)
+    return adopt(client)
 
 
 async def _introduce(client: aiosmtplib.SMTP, target: Dial) -> None:

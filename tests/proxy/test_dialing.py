@@ -1,0 +1,167 @@
+"""Attempts that overlap: which address wins, what is told of the others, and that nothing stays open."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from proxy import dialing
+from proxy.dialing import Address, NotReached, reach
+from proxy.wire import Dial, dial
+from tests.support.exchanger import Exchanger
+from tests.support.programs import free_port
+from tests.support.waiting import eventually
+
+BOUND = 10.0
+
+
+@pytest.fixture
+def dead() -> Iterator[Address]:
+    """An address that does not answer: the queue of its listener is full, so the kernel drops what comes."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        address: Address = listener.getsockname()
+        for _ in range(3):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(address)
+        yield address
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> list[socket.socket]:
+    """Every socket that is made from here on."""
+    made: list[socket.socket] = []
+
+    class Noted(socket.socket):
+        def __init__(self, *parts: int) -> None:
+            super().__init__(*parts)
+            made.append(self)
+
+    monkeypatch.setattr(dialing, "socket", SimpleNamespace(**{**vars(socket), "socket": Noted}))
+    return made
+
+
+def still_open(sockets: list[socket.socket]) -> int:
+    return sum(each.fileno() >= 0 for each in sockets)
+
+
+def refusing(address: str = "127.0.0.1") -> Address:
+    return (address, free_port())
+
+
+def listening(stack: ExitStack, address: str = "127.0.0.1") -> Address:
+    listener = stack.enter_context(socket.create_server((address, 0), family=dialing.family_of(address)))
+    return (address, listener.getsockname()[1])
+
+
+async def test_the_first_address_is_taken_where_it_answers(opened: list[socket.socket]) -> None:
+    with ExitStack() as stack:
+        first, second = listening(stack), listening(stack)
+        reached = await reach([first, second], BOUND)
+        with reached.sock:
+            assert (reached.winner, reached.behind) == (0, ())
+            assert reached.sock.getpeername() == first
+            assert len(opened) == 1, "the second is not even begun"
+
+
+async def test_one_that_refuses_is_followed_at_once_and_told_of() -> None:
+    with ExitStack() as stack:
+        reached = await reach([refusing(), refusing(), listening(stack)], BOUND)
+        with reached.sock:
+            assert (reached.winner, reached.behind) == (2, (0, 1))
+
+
+async def test_one_that_does_not_answer_is_outrun_and_its_socket_closed(
+    dead: Address, opened: list[socket.socket]
+) -> None:
+    with ExitStack() as stack:
+        reached = await reach([dead, listening(stack)], BOUND)
+        with reached.sock:
+            assert (reached.winner, reached.behind) == (1, (0,))
+            assert (len(opened), still_open(opened)) == (2, 1)
+
+
+async def test_families_take_turns() -> None:
+    with ExitStack() as stack:
+        six = listening(stack, "::1")
+        reached = await reach([refusing(), refusing(), six], BOUND)
+        with reached.sock:
+            assert (reached.winner, reached.behind) == (2, (0,)), "the second of the first family was not tried"
+            assert reached.sock.family == socket.AF_INET6
+
+
+async def test_where_all_refuse_it_is_told_and_nothing_stays_open(opened: list[socket.socket]) -> None:
+    with pytest.raises(NotReached, match=r"Connect call failed|Connection refused"):
+        await reach([refusing(), refusing()], BOUND)
+    assert (len(opened), still_open(opened)) == (2, 0)
+
+
+async def test_where_none_answers_in_time_it_is_told_and_nothing_stays_open(
+    dead: Address, opened: list[socket.socket]
+) -> None:
+    with pytest.raises(NotReached, match=r"^timeout$"):
+        await reach([dead, dead], 0.4)
+    assert (len(opened), still_open(opened)) == (2, 0)
+
+
+async def test_a_caller_that_gives_up_leaves_nothing_open(
+    dead: Address, opened: list[socket.socket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dialing, "STAGGER_SECONDS", 0.001)
+    reaching = asyncio.get_running_loop().create_task(reach([dead, dead, dead], BOUND))
+    await eventually(lambda: len(opened) == 3, "all three are under way")
+    reaching.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await reaching
+    assert still_open(opened) == 0
+
+
+async def test_a_path_is_a_unix_socket(tmp_path: Path) -> None:
+    path = str(tmp_path / "lmtp")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        reached = await reach([(path, 0)], BOUND)
+        with reached.sock:
+            assert reached.sock.getpeername() == path
+    with pytest.raises(NotReached, match=r"No such file|Connection refused"):
+        await reach([(str(tmp_path / "gone"), 0)], BOUND)
+
+
+async def test_small_writes_are_not_held_back() -> None:
+    """Nagle's algorithm would add 40 ms to a dot that waits behind unacknowledged content."""
+    async with Exchanger() as server:
+        wire = await dial(Dial("127.0.0.1", server.port, "ringback.test", BOUND, BOUND))
+        raw = wire.transport.get_extra_info("socket")
+        assert raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
+        wire.abort("done")
+
+
+async def test_what_is_told_of_the_client_goes_before_anything_is_read() -> None:
+    first, ended = asyncio.get_running_loop().create_future(), asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        first.set_result(await reader.readexactly(7))
+        writer.write(b"220 now\r\n")
+        await reader.readline()
+        writer.write(b"250 hello\r\n")
+        with suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+        ended.set()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        wire = await dial(Dial("127.0.0.1", port, "ringback.test", BOUND, BOUND, header=b"HEADER!"))
+        assert await first == b"HEADER!"
+        wire.abort("done")
+        await ended.wait()
