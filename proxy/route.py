@@ -1,15 +1,16 @@
-"""One entry of the option Routes: a host, its port and preference, as a value that the configuration can hold."""
+"""The ways to an MTA behind as values of the configuration: Gateway, and one entry of Routes."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, cast
 from urllib.parse import parse_qsl, urlsplit
 
+from config import Endpoint
 from config.errors import not_a
 from config.nodes import String, Value, Word
-from config.readers import Reader, Reading, Unreadable
+from config.readers import Reader, Reading, Unreadable, reader_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,20 +21,52 @@ class Route:
     port: int | None = None
     preference: int = 0
     by_mx: bool = False
+    is_socket: bool = False
+    """A Unix socket, whose path stands in the host's place. Scripts name hosts, and must not reach one."""
+
+    def __str__(self) -> str:
+        """Return the route as it would be written."""
+        asked = [f"pref={self.preference}"] if self.preference else []
+        asked += ["type=mx"] if self.by_mx else []
+        scheme = "unix:" if self.is_socket else "smtp://" if asked else ""
+        where = self.host if self.is_socket else str(Endpoint(self.host, self.port))
+        return f"{scheme}{where}{'?' if asked else ''}{'&'.join(asked)}"
 
 
-_HINT = "write host, host:port or smtp://host?pref=10&port=25&type=mx"
+_HINT = "write host, host:port, smtp://host?pref=10&port=25&type=mx, or unix:/path?pref=10"
+_SOCKET_HINT = "write the whole path, such as unix:/run/dovecot/lmtp"
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
 _NUMBER = re.compile(r"[0-9]{1,9}")
+_SOCKET = re.compile(r"unix:(?://)?(/[^?]*[^?/])(?:\?pref=([0-9]{1,9}))?")
+_LONGEST_PATH = 107
+"""Octets, by the size of sun_path (unix(7))."""
 
 
 def _read_route(value: Value, _reading: Reading) -> Route:
-    """Read `host`, `host:port`, or `smtp://host?pref=…&port=…&type=…`; `ttl` is accepted and has no effect here."""
+    """Read `host`, `host:port`, `smtp://host?pref=…&port=…&type=…` or `unix:/path?pref=…`; `ttl` has no effect here."""
     text = value.text if isinstance(value, Word | String) else ""
-    route = _route(text)
+    route = _socket(text) if text.startswith("unix:") else _route(text)
     if route is None:
         raise Unreadable(not_a("a route", text, value.span, _HINT))
     return route
+
+
+def _read_gateway(value: Value, reading: Reading) -> Route:
+    """Read a host with or without a port, or `unix:/path`."""
+    if isinstance(value, Word | String) and value.text.startswith("unix:"):
+        route = _socket(value.text)
+        if route is None or route.preference:
+            raise Unreadable(not_a("a Unix socket", value.text, value.span, _SOCKET_HINT))
+        return route
+    host = cast(Endpoint, reader_for(Endpoint).read(value, reading))
+    return Route(host.host, host.port)
+
+
+def _socket(text: str) -> Route | None:
+    found = _SOCKET.fullmatch(text)
+    if found is None or len(found[1].encode()) > _LONGEST_PATH or "\0" in text:
+        return None
+    return Route(found[1], preference=int(found[2] or 0), is_socket=True)
 
 
 def _route(text: str) -> Route | None:
@@ -66,3 +99,4 @@ def _is_number(text: str | None) -> bool:
 
 
 RouteValue = Annotated[Route, Reader(_read_route, "a route")]
+GatewayValue = Annotated[Route, Reader(_read_gateway, "a host, or unix:/path")]

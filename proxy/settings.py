@@ -14,7 +14,7 @@ from typing import Literal
 from pydantic import model_validator
 
 from config import Bytes, ConfigPath, DomainPatterns, Endpoint, Listeners, Network, Options, Seconds, option
-from proxy.route import RouteValue
+from proxy.route import GatewayValue, RouteValue
 from proxy.throttle import NO_THROTTLE, ThrottleValue
 
 _INBOUND = ("esmtp_listener", "listener", "listen", "peer")
@@ -164,11 +164,13 @@ class InboundOptions(TlsOptions):
 class OutboundOptions(TlsOptions):
     """What holds towards the MTA behind: the global scope, a binding or a recipient's domain."""
 
-    gateway: Endpoint | None = option(
-        None, doc="The MTA behind: a host name or an address. It goes before Routes of the same scope."
+    gateway: GatewayValue | None = option(
+        None,
+        doc="The MTA behind: a host name, an address or a Unix socket. It goes before Routes of the same scope.",
     )
     routes: tuple[RouteValue, ...] = option(
-        (), doc="MTAs behind, preferred first: `host` or `smtp://host?pref=N&port=N&type=a|mx`."
+        (),
+        doc="MTAs behind, preferred first: `host`, `smtp://host?pref=N&port=N&type=a|mx` or `unix:/path?pref=N`.",
     )
     remote_smtp_port: int = option(25, doc="Port of the MTA behind, where its name carries none.", ge=1, le=65535)
     lmtp_port: int = option(2003, doc="The same where LMTP is spoken.", ge=1, le=65535)
@@ -176,6 +178,12 @@ class OutboundOptions(TlsOptions):
     ehlo_hostname: str = option("", doc="Our name in EHLO to the MTA behind; Hostname unless set.")
     xclient: Literal["no", "ifavailable", "required"] = option(
         "no", doc="Tell the MTA behind who the client is, by XCLIENT."
+    )
+    xforward: Literal["no", "ifavailable", "required"] = option(
+        "no", doc="Tell the MTA behind, for its log, whose message it gets, by XFORWARD."
+    )
+    upstream_proxy_protocol: Literal["no", "v2"] = option(
+        "no", doc="Begin each connection to the MTA behind with a PROXY header that names the client."
     )
 
     tls: Literal["no", "ifavailable", "required"] = option("no", doc="Speak TLS to the MTA behind, by STARTTLS.")

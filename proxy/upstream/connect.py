@@ -1,4 +1,4 @@
-"""From an upstream to a connection: its addresses in turn, TLS as its options say, and who the client is by XCLIENT.
+"""From an upstream to a connection: its addresses by rank, those of one rank in overlapping attempts, TLS as it says.
 
 An address that failed is tried last for `host_failure_retry` seconds. Where all of them failed lately, one transaction
 at a time tries, and the others hear at once that nothing is there: a dead upstream costs nobody a timeout but one.
@@ -7,29 +7,36 @@ at a time tries, and the others hear at once that nothing is there: a dead upstr
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
+from dataclasses import dataclass, field, replace
+from itertools import groupby
 
+from proxy.dialing import NotReached, reach
 from proxy.dns import DnsUnavailable, NoSuchDomain, Resolver
 from proxy.log import get_logger, printable
 from proxy.session import Session
-from proxy.upstream.routes import Upstream, context_of
-from proxy.wire import IN_THE_CLEAR, Dial, Refused, Tls, TlsFailed, Wire, WireBroken, dial, extensions_of
+from proxy.upstream.identity import XFORWARD_IS_MISSING, RefusedUs, proxy_header
+from proxy.upstream.routes import Place, Upstream, context_of
+from proxy.wire import IN_THE_CLEAR, Dial, Refused, Tls, TlsFailed, Wire, WireBroken, dial
 
 log = get_logger()
 
 FAILOVER_SECONDS = 100.0
 """For all addresses of an upstream together: the client must hear its answer to RCPT within two minutes."""
 
-Place = tuple[str, int, str]
-"""An address, a port, and the host they belong to."""
-
 
 class Unreachable(Exception):
     """No address of the upstream takes a connection."""
 
 
-class RefusedUs(Exception):
-    """The upstream refuses to talk to us: its greeting, EHLO, TLS or XCLIENT."""
+@dataclass(slots=True)
+class _Attempt:
+    """One way through the addresses, until one of them is connected."""
+
+    header: bytes
+    under_way: list[Place] = field(default_factory=list)
+    """What is being tried now: all that is to blame when time runs out."""
 
 
 class Connector:
@@ -42,126 +49,116 @@ class Connector:
         self._trying = False
         self._loop = asyncio.get_running_loop()
 
-    async def connect(self) -> Wire:
-        """Return a new connection.
+    async def connect(self, session: Session | None = None) -> Wire:
+        """Return a new connection. Where the upstream takes PROXY headers, it is the session's client's, or nobody's.
 
         Raises:
             Unreachable: no address takes one, or the name cannot be resolved.
             RefusedUs: the upstream refuses to talk to us.
         """
-        tried: list[Place] = []
+        attempt = _Attempt(proxy_header(session) if self._upstream.policy.upstream_proxy_protocol == "v2" else b"")
         try:
             async with asyncio.timeout(FAILOVER_SECONDS):
                 places = await self._upstream.addresses(self._resolver)
-                return await self._first_of(places, tried)
+                return await self._first_of(places, attempt)
         except (DnsUnavailable, NoSuchDomain) as error:
             raise self._logged(Unreachable(f"cannot be resolved: {error}")) from None
         except TimeoutError:
-            for place in tried[-1:]:
-                self._rest(place)
+            self._rest(attempt.under_way)
             raise self._logged(Unreachable("timeout")) from None
 
-    async def _first_of(self, places: list[Place], tried: list[Place]) -> Wire:
+    async def _first_of(self, places: list[Place], attempt: _Attempt) -> Wire:
         now = self._loop.time()
         awake = [place for place in places if self._resting.get(place[:2], 0.0) <= now]
         if awake:
             resting = [place for place in places if place not in awake]
-            return await self._try(awake + resting, tried)
+            return await self._try(_ranks(awake) + _ranks(resting), attempt)
         if self._trying:
             raise Unreachable("every address failed lately")
         self._trying = True
         try:
-            return await self._try(places, tried)
+            return await self._try(_ranks(places), attempt)
         finally:
             self._trying = False
 
-    async def _try(self, places: list[Place], tried: list[Place]) -> Wire:
+    async def _try(self, ranks: list[list[Place]], attempt: _Attempt) -> Wire:
         problem: Exception = Unreachable("it has no address")
-        for place in places:
-            tried.append(place)
-            try:
-                wire = await self._dial(place)
-            except (WireBroken, TimeoutError) as error:
-                problem = Unreachable(f"{place[0]}: {str(error) or 'timeout'}")
-            except Refused as error:
-                problem = RefusedUs(f"{place[0]}: {error}")
-            else:
-                self._resting.pop(place[:2], None)
-                return wire
-            self._rest(place)
+        for places in ranks:
+            left = places
+            while left:
+                found = await self._one_of(left, attempt)
+                if isinstance(found, Wire):
+                    return found
+                problem, left = found
         raise self._logged(problem)
 
-    def _rest(self, place: Place) -> None:
-        self._resting[place[:2]] = self._loop.time() + self._upstream.policy.host_failure_retry
+    async def _one_of(self, places: list[Place], attempt: _Attempt) -> Wire | tuple[Exception, list[Place]]:
+        """Return a connection to one of the places, or what went wrong and those that are left to try."""
+        attempt.under_way = places
+        ends = self._loop.time() + self._upstream.policy.connect_timeout
+        try:
+            reached = await reach([place[:2] for place in places], self._upstream.policy.connect_timeout)
+        except NotReached as error:
+            self._rest(places)
+            return Unreachable(f"{', '.join(place.address for place in places)}: {error}"), []
+        self._rest([places[each] for each in reached.behind])
+        place = places[reached.winner]
+        attempt.under_way = [place]
+        try:
+            wire = self._fit(await self._dial(place, reached.sock, attempt.header, ends - self._loop.time()))
+        except (WireBroken, TimeoutError) as error:
+            problem: Exception = Unreachable(f"{place.address}: {str(error) or 'timeout'}")
+        except Refused as error:
+            problem = RefusedUs(f"{place.address}: {error}")
+        else:
+            self._resting.pop(place[:2], None)
+            return wire
+        self._rest([place])
+        slower = [places[each] for each in reached.behind]  # than the winner, which is of no use: they have their turn
+        return problem, [each for each in places if each is not place and each not in slower] + slower
+
+    def _rest(self, places: list[Place]) -> None:
+        for place in places:
+            self._resting[place[:2]] = self._loop.time() + self._upstream.policy.host_failure_retry
 
     def _logged(self, problem: Exception) -> Exception:
         log.error("upstream_unreachable", upstream=self._upstream.name, reason=printable(str(problem)))
         return problem
 
-    async def _dial(self, place: Place) -> Wire:
-        """Connect to one address; where the handshake fails and that is allowed, once more in the clear."""
-        address, port, host = place
+    async def _dial(self, place: Place, sock: socket.socket, header: bytes, seconds: float) -> Wire:
+        """Begin the conversation; where the TLS handshake fails and that is allowed, once more in the clear."""
         upstream, policy = self._upstream, self._upstream.policy
-        tls = IN_THE_CLEAR
-        if policy.tls != "no":
-            try:
-                tls = Tls(policy.tls, context_of(policy), host)
-            except (OSError, ssl.SSLError) as error:
-                raise Refused("tls", 0, f"our TLS files cannot be used: {error}") from error
-        target = Dial(address, port, upstream.helo, policy.connect_timeout, policy.ehlo_timeout, tls, upstream.lmtp)
         try:
-            return await dial(target)
+            tls = self._tls(place)
+        except (OSError, ssl.SSLError) as error:
+            sock.close()
+            raise Refused("tls", 0, f"our TLS files cannot be used: {error}") from error
+        target = Dial(
+            place.address, place.port, upstream.helo, seconds, policy.ehlo_timeout, tls, upstream.lmtp, header
+        )
+        try:
+            return await dial(target, sock)
         except TlsFailed as failed:
             if policy.tls == "required" or not policy.tls_ifavailable_fallback:
                 raise Refused("tls", 0, str(failed)) from failed
-            log.warning("upstream_tls_failed", upstream=upstream.name, address=address, reason=printable(str(failed)))
-        return await dial(
-            Dial(address, port, upstream.helo, policy.connect_timeout, policy.ehlo_timeout, lmtp=upstream.lmtp)
-        )
+            told = printable(str(failed))
+            log.warning("upstream_tls_failed", upstream=upstream.name, address=place.address, reason=told)
+        return await dial(replace(target, tls=IN_THE_CLEAR, connect_timeout=policy.connect_timeout))
+
+    def _fit(self, wire: Wire) -> Wire:
+        """Return the connection, where its EHLO has what the options require."""
+        if self._upstream.policy.xforward == "required" and "xforward" not in wire.extensions:
+            wire.abort(XFORWARD_IS_MISSING)
+            raise Refused("ehlo", 0, XFORWARD_IS_MISSING)
+        return wire
+
+    def _tls(self, place: Place) -> Tls:
+        """Return what TLS is spoken there: none on a Unix socket, where nobody is between."""
+        policy = self._upstream.policy
+        if policy.tls == "no" or not place.host:
+            return IN_THE_CLEAR
+        return Tls(policy.tls, context_of(policy), place.host)
 
 
-async def introduce_client(wire: Wire, upstream: Upstream, session: Session) -> None:
-    """Tell the upstream who the client is (Postfix XCLIENT), and say EHLO again as the protocol wants.
-
-    Raises:
-        RefusedUs: it does not take XCLIENT where that is required, or refuses it.
-        WireBroken, TimeoutError: the connection broke.
-    """
-    policy = upstream.policy
-    offered = wire.extensions.get("xclient")
-    if offered is None:
-        if policy.xclient == "required":
-            raise RefusedUs("XCLIENT is required and not offered")
-        return
-    answer = await wire.ask(_xclient(session, set(offered.upper().split())), policy.ehlo_timeout)
-    if answer.code != 220:
-        raise RefusedUs(f"XCLIENT: {answer.code} {answer.text}")
-    # The client's own name: Postfix takes the name of the EHLO behind XCLIENT for the client's.
-    name = (session.host_name or upstream.helo).encode("ascii", "replace")
-    hello = await wire.ask(b"%b %b\r\n" % (b"LHLO" if upstream.lmtp else b"EHLO", name), policy.ehlo_timeout)
-    if not hello.accepted:
-        raise RefusedUs(f"EHLO after XCLIENT: {hello.code} {hello.text}")
-    wire.extensions = extensions_of(hello)
-
-
-def _xclient(session: Session, names: set[str]) -> bytes:
-    """Return the command with the attributes that the upstream names; what we do not know is [UNAVAILABLE]."""
-    address, port = session.peer_address
-    known = {
-        "NAME": "[UNAVAILABLE]",
-        "ADDR": f"IPV6:{address}" if ":" in address else address,
-        "PORT": str(port),
-        "PROTO": "ESMTP" if session.extended_smtp else "SMTP",
-        "HELO": _xtext(session.host_name or "[UNAVAILABLE]"),
-        "DESTADDR": f"IPV6:{session.local[0]}" if ":" in session.local[0] else session.local[0],
-        "DESTPORT": str(session.local[1]),
-    }
-    if session.auth_user:
-        known["LOGIN"] = _xtext(session.auth_user.encode().decode("latin-1"))
-    words = [f"{name}={value}" for name, value in known.items() if name in names]
-    return f"XCLIENT {' '.join(words)}\r\n".encode()
-
-
-def _xtext(text: str) -> str:
-    """Encode as xtext (RFC 3461 section 4)."""
-    return "".join(char if "!" <= char <= "~" and char not in "+=" else f"+{ord(char):02X}" for char in text)
+def _ranks(places: list[Place]) -> list[list[Place]]:
+    return [list(same) for _, same in groupby(places, key=lambda place: place.rank)]

@@ -17,7 +17,8 @@ from proxy.replies import Reply
 from proxy.session import Session
 from proxy.smtp.authentication import Credentials, Verification
 from proxy.smtp.passwords import BadPasswordFile, PasswordFile
-from proxy.upstream.connect import Connector, RefusedUs, Unreachable
+from proxy.upstream.connect import Connector, Unreachable
+from proxy.upstream.identity import RefusedUs
 from proxy.upstream.routes import Router
 from proxy.wire import Wire, WireBroken
 
@@ -61,7 +62,7 @@ class CredentialChecker:
         try:
             async with asyncio.timeout(VERIFY_SECONDS):
                 if options.authentication == "upstream":
-                    return await self._ask_upstream(credentials)
+                    return await self._ask_upstream(session, credentials)
                 if options.authentication_file is not None:
                     return await self._look_up(options.authentication_file, credentials)
         except (_Unknown, TimeoutError) as error:
@@ -82,11 +83,11 @@ class CredentialChecker:
 
     # ------------------------------------------------------------ the MTA behind
 
-    async def _ask_upstream(self, credentials: Credentials) -> Verification:
+    async def _ask_upstream(self, session: Session, credentials: Credentials) -> Verification:
         """Log in there as the client, on a connection that serves for nothing else."""
         async with self._asking:
             try:
-                wire = await self._connector.connect()
+                wire = await self._connector.connect(session)
             except (Unreachable, RefusedUs) as error:
                 raise _Unknown(str(error)) from None
             try:
@@ -123,6 +124,8 @@ def _is_private(wire: Wire) -> bool:
     if wire.transport.get_extra_info("ssl_object") is not None:
         return True
     peer = wire.transport.get_extra_info("peername")
+    if isinstance(peer, str | bytes):  # a Unix socket's path
+        return True
     address = ipaddress.ip_address(peer[0].partition("%")[0])
     if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
         address = address.ipv4_mapped

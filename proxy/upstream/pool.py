@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from proxy.dns import Resolver
 from proxy.session import Session
 from proxy.tasks import TaskOwner, spawn
-from proxy.upstream.connect import Connector, RefusedUs, Unreachable, introduce_client
+from proxy.upstream.connect import Connector, Unreachable
+from proxy.upstream.identity import RefusedUs, introduce_client
 from proxy.upstream.routes import Upstream
 from proxy.wire import Wire, WireBroken
 
@@ -78,13 +79,13 @@ class Pool:
             RefusedUs: the upstream refuses to talk to us.
             PoolFull: all places were taken for PLACE_SECONDS.
         """
-        identity = session.identity if session is not None and self.policy.xclient != "no" else ""
+        identity = session.identity if session is not None and self.upstream.tells_clients else ""
         if not fresh and (found := self._pop_idle(identity)) is not None:
             return found
         connection = await self._take_place()
         try:
             if connection is None:
-                connection = Connection(await self._connector.connect())
+                connection = Connection(await self._connector.connect(session))
                 self.capabilities = frozenset(name.upper() for name in connection.wire.extensions)
             if identity and session is not None:
                 await self._speak_for(connection, session)
@@ -163,8 +164,8 @@ class Pool:
             self._free_place()
         elif most and connection.deliveries >= most:
             self.retire(connection)
-        elif connection.identity and self._waiting:
-            self.retire(connection)  # it speaks for one client, and another waits
+        elif self._waiting and (connection.identity or self.policy.upstream_proxy_protocol != "no"):
+            self.retire(connection)  # it speaks for one client, or for nobody, and another waits
         elif not self._hand_over(connection):
             connection.idle_since = self._loop.time()
             self._idle.append(connection)
@@ -200,7 +201,7 @@ class Pool:
 
     def forget(self, session: Session) -> None:
         """End the connections that speak for a session that has ended."""
-        if self.policy.xclient == "no":
+        if not self.upstream.tells_clients:
             return
         for connection in [each for each in self._idle if each.identity.startswith(session.id)]:
             self._idle.remove(connection)

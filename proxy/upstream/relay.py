@@ -21,6 +21,7 @@ from proxy.smtp.arguments import is_binary
 from proxy.smtp.front import RelayFailed
 from proxy.upstream import envelope
 from proxy.upstream.content import Answered, Chunked, Content, Dotted, read
+from proxy.upstream.identity import forward_client
 from proxy.upstream.pool import Connection, Pool, Pools
 from proxy.upstream.routes import Router
 from proxy.upstream.verdicts import GO_AHEAD, TROUBLE, Lost, heard_of, is_about_mail
@@ -152,6 +153,7 @@ class UpstreamRelay:
         if (unfit := envelope.unfit(wire, parameters)) is not None:
             self._release()
             raise RelayFailed(unfit)
+        await self._heard(wire, forward_client(wire, pool.policy, self._session))
         said = envelope.say(
             wire, pool.policy, transaction.reverse_path, parameters, everybody, least=len(self._accepted) + bool(paths)
         )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from cachetools import LRUCache
 
@@ -32,6 +32,18 @@ _DETOURS_REMEMBERED = 256
 _GATEWAY = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[^\[\]:]+))(?::(?P<port>\d{1,5}))?")
 
 
+class Place(NamedTuple):
+    """Where a connection may go. Those of one rank stand for each other; lower ranks are preferred."""
+
+    address: str
+    """An IP address, or the path of a Unix socket."""
+    port: int
+    host: str
+    """Whom the address belongs to; empty for a Unix socket."""
+    rank: tuple[int, int] = (0, 0)
+    """The preference of the route, and of the exchanger within it."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Upstream:
     """One MTA behind, or several that stand for each other. `Router` makes one for each different answer."""
@@ -47,34 +59,49 @@ class Upstream:
         return self.policy.delivery_method == "LMTP"
 
     @property
+    def tells_clients(self) -> bool:
+        """Whether a connection is told who the client is, so that it belongs to the client's session."""
+        return self.policy.xclient != "no" or self.policy.upstream_proxy_protocol != "no"
+
+    @property
     def name(self) -> str:
         """The upstream's name for the log."""
-        return ",".join(f"{each.host}:{self.port(each)}" for each in self.routes)
+        return ",".join(
+            f"unix:{each.host}" if each.is_socket else f"{each.host}:{self.port(each)}" for each in self.routes
+        )
 
     def port(self, route: Route) -> int:
         """Return the port of a route: its own, or the option's."""
         return route.port or (self.policy.lmtp_port if self.lmtp else self.policy.remote_smtp_port)
 
-    async def addresses(self, resolver: Resolver) -> list[tuple[str, int, str]]:
-        """Return (address, port, host), the hosts of one preference in random order, those preferred first.
+    async def addresses(self, resolver: Resolver) -> list[Place]:
+        """Return where to connect to, those preferred first, the hosts of one preference in random order.
 
         Raises:
             DnsUnavailable, NoSuchDomain: none of the hosts can be resolved.
         """
-        found: list[tuple[str, int, str]] = []
+        found: list[Place] = []
         problem: Exception | None = None
         for _, same in groupby(sorted(self.routes, key=lambda each: each.preference), key=lambda each: each.preference):
             routes = list(same)
             random.shuffle(routes)
             for route in routes:
                 try:
-                    for host in await _hosts(route, resolver):
-                        found += [(address, self.port(route), host) for address in await _addresses(host, resolver)]
+                    found += await self._places(route, resolver)
                 except (DnsUnavailable, NoSuchDomain) as error:
                     problem = error
         if not found and problem is not None:
             raise problem
         return found
+
+    async def _places(self, route: Route, resolver: Resolver) -> list[Place]:
+        if route.is_socket:
+            return [Place(route.host, 0, "", (route.preference, 0))]
+        return [
+            Place(address, self.port(route), host, (route.preference, preference))
+            for preference, host in await _hosts(route, resolver)
+            for address in await _addresses(host, resolver)
+        ]
 
 
 async def _addresses(host: str, resolver: Resolver) -> list[str]:
@@ -86,14 +113,14 @@ async def _addresses(host: str, resolver: Resolver) -> list[str]:
         return []
 
 
-async def _hosts(route: Route, resolver: Resolver) -> list[str]:
+async def _hosts(route: Route, resolver: Resolver) -> list[tuple[int, str]]:
     """Return the hosts that a route means: itself, or the exchangers of its name (RFC 5321 section 5.1)."""
     if not route.by_mx:
-        return [route.host]
+        return [(0, route.host)]
     exchangers = await resolver.exchangers(route.host)
     if any(not each.host for each in exchangers):
         raise NoSuchDomain(f"{route.host} takes no mail (null MX)")
-    return [each.host for each in exchangers] or [route.host]
+    return [(each.preference, each.host) for each in exchangers] or [(0, route.host)]
 
 
 class Router:
@@ -144,7 +171,7 @@ class Router:
         helo = policy.ehlo_hostname or self._core.hostname
         routes = policy.routes
         if policy.gateway is not None and not (routes and self._is_nearer("routes", "gateway", domain)):
-            routes = (Route(policy.gateway.host, policy.gateway.port),)
+            routes = (policy.gateway,)
         return self._known.setdefault((routes, policy, helo), Upstream(routes, policy, helo))
 
 

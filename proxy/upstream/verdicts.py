@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from proxy import replies
 from proxy.replies import Reply
-from proxy.upstream.connect import RefusedUs, Unreachable
+from proxy.upstream.connect import Unreachable
+from proxy.upstream.identity import RefusedUs
 from proxy.upstream.pool import PoolFull
 
 _ABOUT_US = frozenset({*range(500, 505), 521, *range(530, 539)})

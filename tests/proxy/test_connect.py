@@ -12,7 +12,8 @@ from structlog.testing import capture_logs
 
 from proxy.app import load
 from proxy.session import Session
-from proxy.upstream.connect import Connector, RefusedUs, Unreachable, _xclient, _xtext, introduce_client
+from proxy.upstream.connect import Connector, Unreachable
+from proxy.upstream.identity import RefusedUs, _xclient, _xtext, introduce_client
 from proxy.upstream.routes import Router, Upstream
 from proxy.wire import Dial, Wire, WireBroken, dial
 from tests.proxy.stage import Names, assembly, core, resolver, unavailable

@@ -11,7 +11,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from proxy.upstream import pool as subject
-from proxy.upstream.connect import RefusedUs, Unreachable
+from proxy.upstream.connect import Unreachable
+from proxy.upstream.identity import RefusedUs
 from proxy.upstream.pool import Pool, PoolFull, Pools
 from proxy.upstream.routes import Router
 from tests.proxy.stage import assembly, resolver, settled

@@ -131,8 +131,10 @@ async def test_hosts_come_by_preference_and_those_of_one_preference_in_changing_
     seen = set()
     for _ in range(100):
         first, second, last = await upstream.addresses(resolver())
-        assert {first, second} == {("192.0.2.1", 25, "192.0.2.1"), ("192.0.2.2", 26, "192.0.2.2")}
-        assert last == ("192.0.2.3", 25, "192.0.2.3")
+        assert {first, second} == {
+            ("192.0.2.1", 25, "192.0.2.1", (10, 0)), ("192.0.2.2", 26, "192.0.2.2", (10, 0)),
+        }  # fmt: skip
+        assert last == ("192.0.2.3", 25, "192.0.2.3", (20, 0))
         seen.add(first)
     assert len(seen) == 2
 
@@ -144,7 +146,8 @@ async def test_exchangers_come_in_the_order_of_their_preference_with_the_routes_
     )
     upstream = router('Routes = ( "smtp://site.test?type=mx&port=26" )').default
     assert await upstream.addresses(resolver(names)) == [
-        ("192.0.2.1", 26, "a.test"), ("2001:db8::1", 26, "a.test"), ("192.0.2.2", 26, "b.test"),
+        ("192.0.2.1", 26, "a.test", (0, 10)), ("2001:db8::1", 26, "a.test", (0, 10)),
+        ("192.0.2.2", 26, "b.test", (0, 20)),
     ]  # fmt: skip
 
 
@@ -154,9 +157,9 @@ async def test_a_host_that_cannot_be_resolved_is_passed_over(missing: Exception)
         mx={"site.test": [(10, "a.test"), (20, "b.test")]}, hosts={"a.test": missing, "b.test": ["192.0.2.2"]}
     )
     upstream = router('Routes = ( "smtp://site.test?type=mx" )').default
-    assert await upstream.addresses(resolver(names)) == [("192.0.2.2", 25, "b.test")]
+    assert await upstream.addresses(resolver(names)) == [("192.0.2.2", 25, "b.test", (0, 20))]
     upstream = router('Routes = ( "a.test" "b.test" )').default
-    assert await upstream.addresses(resolver(names)) == [("192.0.2.2", 25, "b.test")]
+    assert await upstream.addresses(resolver(names)) == [("192.0.2.2", 25, "b.test", (0, 0))]
 
 
 async def test_where_nothing_can_be_resolved_there_is_no_address() -> None:
@@ -178,7 +181,23 @@ async def test_a_name_that_takes_no_mail_leads_nowhere(mx: list[tuple[int, str]]
 async def test_a_name_without_exchangers_is_its_own() -> None:
     names = Names(mx={"site.test": []}, hosts={"site.test": ["192.0.2.1"]})
     upstream = router('Routes = ( "smtp://site.test?type=mx" )').default
-    assert await upstream.addresses(resolver(names)) == [("192.0.2.1", 25, "site.test")]
+    assert await upstream.addresses(resolver(names)) == [("192.0.2.1", 25, "site.test", (0, 0))]
+
+
+async def test_a_unix_socket_is_its_own_address_and_belongs_to_no_host() -> None:
+    upstream = router(GATEWAY, "Delivery_Method = LMTP", 'Domain "here.test" { Gateway = "unix:/run/lmtp" }')
+    here = upstream.of_domain("here.test")
+    assert (here.name, here.lmtp) == ("unix:/run/lmtp", True)
+    assert await here.addresses(resolver()) == [("/run/lmtp", 0, "", (0, 0))]
+
+
+def test_a_script_cannot_name_a_unix_socket() -> None:
+    """It may take the name out of a message."""
+    subject = router(GATEWAY)
+    (route,) = subject.by_way_of("unix:/run/lmtp", subject.default).routes
+    assert not route.is_socket
+    (route,) = subject.by_way_of("/run/lmtp", subject.default).routes
+    assert not route.is_socket
 
 
 # ---------------------------------------------------------------- TLS

@@ -1,0 +1,167 @@
+"""Who the client is, told to the MTA behind: a PROXY header, XCLIENT or XFORWARD. Each is an option of the upstream.
+
+The first two are for a connection, which then belongs to the client's session. XFORWARD is for one message: the MTA
+forgets it when the transaction ends, so connections stay shared. Sources: the PROXY protocol's specification (version
+2), Postfix's XCLIENT_README and XFORWARD_README.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import struct
+
+from proxy.log import get_logger, printable
+from proxy.session import Session
+from proxy.settings import OutboundOptions
+from proxy.upstream.routes import Upstream
+from proxy.wire import Wire, WireBroken, extensions_of
+
+log = get_logger()
+
+_UNAVAILABLE = "[UNAVAILABLE]"
+_LONGEST_VALUE = 255
+"""Characters of an attribute's value, by both READMEs."""
+_LONGEST_COMMAND = 512
+"""Octets of a command line (RFC 5321 section 4.5.3.1.4); XFORWARD's attributes may come in several."""
+
+_PROXY = struct.Struct("!12sBBH")
+_SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
+_LOCAL_COMMAND, _PROXY_COMMAND = 0x20, 0x21
+_UNSPECIFIED, _TCP_4, _TCP_6 = 0x00, 0x11, 0x21
+
+
+XFORWARD_IS_MISSING = "XFORWARD is required and not offered"
+
+
+class RefusedUs(Exception):
+    """The upstream refuses to talk to us: its greeting, EHLO, TLS, XCLIENT or XFORWARD."""
+
+
+# ---------------------------------------------------------------- PROXY
+
+
+def proxy_header(session: Session | None) -> bytes:
+    """Return a version 2 header that names the session's client; without a session, one that names nobody (LOCAL)."""
+    if session is None:
+        return _PROXY.pack(_SIGNATURE, _LOCAL_COMMAND, _UNSPECIFIED, 0)
+    (client, client_port), (ours, our_port) = session.peer_address, session.local
+    source, destination = _address(client), _address(ours)
+    if destination.version != source.version:  # XCLIENT named a client of the other family, and not where it came to
+        destination = ipaddress.ip_address("::" if source.version == 6 else "0.0.0.0")  # noqa: S104 — says "unknown"
+    addresses = source.packed + destination.packed + struct.pack("!HH", client_port, our_port)
+    family = _TCP_6 if source.version == 6 else _TCP_4
+    return _PROXY.pack(_SIGNATURE, _PROXY_COMMAND, family, len(addresses)) + addresses
+
+
+def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Read an address of ours; a mapped IPv4 address is IPv4, so that it meets the MTA's own lists."""
+    address = ipaddress.ip_address(text.partition("%")[0])
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+# ---------------------------------------------------------------- XCLIENT
+
+
+async def introduce_client(wire: Wire, upstream: Upstream, session: Session) -> None:
+    """Tell the upstream who the client is (Postfix XCLIENT), and say EHLO again as the protocol wants.
+
+    Raises:
+        RefusedUs: it refuses XCLIENT, or does not take it where that is required.
+        WireBroken, TimeoutError: the connection broke.
+    """
+    policy = upstream.policy
+    if policy.xclient == "no":
+        return
+    offered = wire.extensions.get("xclient")
+    if offered is None:
+        if policy.xclient == "required":
+            raise RefusedUs("XCLIENT is required and not offered")
+        return
+    answer = await wire.ask(_xclient(session, set(offered.upper().split())), policy.ehlo_timeout)
+    if answer.code != 220:
+        raise RefusedUs(f"XCLIENT: {answer.code} {answer.text}")
+    # The client's own name: Postfix takes the name of the EHLO behind XCLIENT for the client's.
+    name = (session.host_name or upstream.helo).encode("ascii", "replace")
+    hello = await wire.ask(b"%b %b\r\n" % (b"LHLO" if upstream.lmtp else b"EHLO", name), policy.ehlo_timeout)
+    if not hello.accepted:
+        raise RefusedUs(f"EHLO after XCLIENT: {hello.code} {hello.text}")
+    wire.extensions = extensions_of(hello)
+
+
+def _xclient(session: Session, names: set[str]) -> bytes:
+    """Return the command with the attributes that the upstream names; what we do not know is [UNAVAILABLE]."""
+    known = _attributes(session) | {
+        "DESTADDR": _tagged(session.local[0]),
+        "DESTPORT": str(session.local[1]),
+    }
+    if session.auth_user:
+        known["LOGIN"] = _xtext(session.auth_user)
+    words = [f"{name}={value}" for name, value in known.items() if name in names]
+    return f"XCLIENT {' '.join(words)}\r\n".encode()
+
+
+# ---------------------------------------------------------------- XFORWARD
+
+
+async def forward_client(wire: Wire, policy: OutboundOptions, session: Session) -> None:
+    """Tell the upstream whose message comes next (Postfix XFORWARD). Said before every MAIL.
+
+    Raises:
+        WireBroken, TimeoutError: the connection broke, or the upstream refuses XFORWARD where that is required.
+    """
+    if policy.xforward == "no":
+        return
+    commands = _xforward(session, set(wire.extensions.get("xforward", "").upper().split()))
+    if not commands and policy.xforward == "required":
+        raise WireBroken(XFORWARD_IS_MISSING)
+    for command in commands:
+        answer = await wire.ask(command, policy.ehlo_timeout)
+        if answer.accepted:
+            continue
+        told = printable(f"XFORWARD: {answer.code} {answer.text}")
+        if answer.code == 421 or policy.xforward == "required":  # 421: it closes (RFC 5321 section 3.8)
+            raise WireBroken(told)
+        # What the log of the MTA behind lacks is no reason to keep the message from it.
+        log.warning("xforward_refused", session=session.id, reason=told)
+        return
+
+
+def _xforward(session: Session, names: set[str]) -> list[bytes]:
+    """Return commands with the attributes that the upstream names, none where it names none."""
+    known = _attributes(session) | {"IDENT": _xtext(session.transaction_id), "SOURCE": "REMOTE"}
+    lines: list[str] = []
+    for word in (f" {name}={value}" for name, value in known.items() if name in names):
+        if not lines or len(lines[-1]) + len(word) + 2 > _LONGEST_COMMAND:  # CRLF
+            lines.append("XFORWARD")
+        lines[-1] += word
+    return [f"{line}\r\n".encode() for line in lines]
+
+
+# ---------------------------------------------------------------- what both say
+
+
+def _attributes(session: Session) -> dict[str, str]:
+    address, port = session.peer_address
+    name = session.client_name  # where policy looked it up: nobody waits for DNS here
+    return {
+        "NAME": _xtext(name) if name and name != "unknown" else _UNAVAILABLE,
+        "ADDR": _tagged(address),
+        "PORT": str(port),
+        "PROTO": "ESMTP" if session.extended_smtp else "SMTP",
+        "HELO": _xtext(session.host_name) if session.host_name else _UNAVAILABLE,
+    }
+
+
+def _tagged(address: str) -> str:
+    return f"IPV6:{address}" if ":" in address else address
+
+
+def _xtext(text: str) -> str:
+    """Encode as xtext (RFC 3461 section 4); what would come out too long is cut between characters."""
+    encoded = ""
+    for octet in text.encode("utf-8", "surrogateescape"):
+        char = chr(octet) if 0x21 <= octet <= 0x7E and octet not in b"+=" else f"+{octet:02X}"
+        if len(encoded) + len(char) > _LONGEST_VALUE:
+            break
+        encoded += char
+    return encoded
