@@ -257,6 +257,7 @@ class Exchanger:
         self.dialogues.append(dialogue)
         inbox = Inbox(reader)
         try:
+            await self._before_banner(dialogue, inbox)
             await self._do(dialogue, Step.BANNER)
             while True:
                 await self._command(dialogue, self._line(await inbox.line()), inbox)
@@ -267,6 +268,9 @@ class Exchanger:
             writer.close()
             self._handlers.discard(handler)
             await self._note()
+
+    async def _before_banner(self, dialogue: Dialogue, inbox: Inbox) -> None:
+        """Read what is said before the greeting; a subclass may expect something."""
 
     async def _command(self, dialogue: Dialogue, command: str, inbox: Inbox) -> None:
         dialogue.commands.append(command)
