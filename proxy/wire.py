@@ -1,26 +1,18 @@
 """The client side of an SMTP conversation: a strict reply reader and a pipelined writer, for relay and probes alike.
 
-aiosmtplib reads the greeting and says EHLO by its own rules, on a socket that `proxy.dialing` connected; `adopt` then
-puts a `Wire` on its connection.
-From there replies are paired with commands by a queue, so many may be outstanding, and whatever does not fit the
-grammar of RFC 5321 section 4.2.1 (mixed codes, a bare LF, an overlong line, a reply that nobody asked for) breaks the
-wire: a mispaired reply could turn a refusal into a 250.
+`proxy.greeting` connects and comes to EHLO, and puts a `Wire` on the connection. From there replies are paired with
+commands by a queue, so many may be outstanding, and whatever does not fit the grammar of RFC 5321 section 4.2.1 (mixed
+codes, a bare LF, an overlong line, a reply that nobody asked for) breaks the wire: a mispaired reply could turn a
+refusal into a 250.
 """
 
 from __future__ import annotations
 
 import asyncio
-import socket
-import ssl
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import cast
 
-import aiosmtplib
-
-from proxy.dialing import NotReached, reach
 from proxy.replies import Reply
 
 LONGEST_LINE = 2048
@@ -37,44 +29,8 @@ class WireBroken(Exception):
     """The conversation cannot go on: the peer closed, reset, or spoke against the grammar."""
 
 
-class Refused(Exception):
-    """The peer greeted or answered EHLO with a refusal. `code` and `text` are its own."""
-
-    def __init__(self, stage: str, code: int, text: str) -> None:
-        """Keep what the peer said, and at which step."""
-        super().__init__(f"{stage}: {code} {text}")
-        self.stage, self.code, self.text = stage, code, text
-
-
-class TlsFailed(WireBroken):
-    """The TLS handshake failed; the same address may still take a conversation in the clear."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tls:
-    """Whether TLS is asked for (`no`, `ifavailable`, `required`), with what, and the name that is verified."""
-
-    mode: str
-    context: ssl.SSLContext | None = None
-    name: str = ""
-
-
-IN_THE_CLEAR = Tls("no")
-
-
-@dataclass(frozen=True, slots=True)
-class Dial:
-    """Where to connect and how to introduce ourselves. Times in seconds."""
-
-    address: str
-    port: int
-    helo: str
-    connect_timeout: float
-    reply_timeout: float
-    tls: Tls = IN_THE_CLEAR
-    lmtp: bool = False
-    header: bytes = b""
-    """Sent before anything is read: who the client is, by the PROXY protocol."""
+Listener = Callable[[bool, bytes], None]
+"""Hears what is said on a wire: whether we said it, and the octets."""
 
 
 class ReplyParser:
@@ -103,6 +59,11 @@ class ReplyParser:
         if len(rest) > LONGEST_LINE:
             raise WireBroken("a reply line is too long")
         self._buffer = rest
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing of a further reply has come."""
+        return not self._buffer and not self._lines
 
     def _line(self, line: bytes) -> Reply | None:
         code, separator, text = line[:_CODE_LENGTH], line[3:4], line[4:-1]
@@ -138,6 +99,9 @@ class Wire(asyncio.Protocol):
         """Take over a connected transport; `extensions` are the peer's EHLO keywords in lower case."""
         self.transport = transport
         self.extensions = extensions
+        self.listener: Listener | None = None
+        self.peer_name = ""
+        """What the peer calls itself in its answer to EHLO, in lower case."""
         self.broken: str | None = None
         """Why the conversation cannot go on, or None."""
         self.garbled = False
@@ -163,6 +127,8 @@ class Wire(asyncio.Protocol):
         self._awaited.extend(awaited)
         if commands:
             self.transport.write(commands)
+            if self.listener is not None:
+                self.listener(True, commands)
         return awaited
 
     async def ask(self, command: bytes, seconds: float) -> Reply:
@@ -234,6 +200,8 @@ class Wire(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Pair the replies with what was asked."""
+        if self.listener is not None:
+            self.listener(False, data)
         try:
             for each in self._parser.feed(data):
                 self._pair(each)
@@ -281,87 +249,6 @@ class Wire(asyncio.Protocol):
             self._resumed.exception()
 
 
-async def dial(target: Dial, sock: socket.socket | None = None) -> Wire:
-    """Connect, read the greeting, say EHLO (HELO where that is not known), begin TLS, and return the wire.
-
-    A connected socket is taken over where one is given; it is closed whatever goes wrong.
-
-    Raises:
-        Refused: the greeting, EHLO and HELO, or STARTTLS were refused.
-        TlsFailed: the handshake failed.
-        WireBroken: no connection, or the peer closed or spoke against the grammar.
-        TimeoutError: a step took too long.
-    """
-    if sock is None:
-        try:
-            sock = (await reach(((target.address, target.port),), target.connect_timeout)).sock
-        except NotReached as error:
-            raise WireBroken(str(error)) from error
-    client = aiosmtplib.SMTP(hostname=None, sock=sock, local_hostname=target.helo, timeout=None, start_tls=False)
-    try:
-        return await _greeted(client, sock, target)
-    except aiosmtplib.SMTPConnectResponseError as error:
-        raise Refused("banner", error.code, error.message) from error
-    except (aiosmtplib.SMTPException, OSError) as error:
-        if isinstance(error, TimeoutError):
-            raise
-        raise WireBroken(str(error)) from error
-    finally:
-        client.close()  # without a transport, once adopted; it drops the connection otherwise
-
-
-async def _greeted(client: aiosmtplib.SMTP, sock: socket.socket, target: Dial) -> Wire:
-    try:
-        async with asyncio.timeout(target.connect_timeout):
-            if target.header:
-                await asyncio.get_running_loop().sock_sendall(sock, target.header)
-            await client.connect()
-    except BaseException:
-        sock.close()  # where it came to no transport, nobody else does; where it did, this changes nothing
-        raise
-    async with asyncio.timeout(target.reply_timeout):
-        await _introduce(client, target)
-        if target.tls.mode != "no":
-            await _encrypt(client, target)
-    return adopt(client)
-
-
-async def _introduce(client: aiosmtplib.SMTP, target: Dial) -> None:
-    """Say EHLO, and HELO to a server that does not know it (RFC 5321 section 3.2); LHLO in LMTP (RFC 2033)."""
-    if target.lmtp:
-        answer = await client.execute_command(b"LHLO", target.helo.encode("ascii", "replace"))
-        if answer.code != 250:
-            raise Refused("lhlo", answer.code, answer.message)
-        client.last_ehlo_response = answer
-        return
-    try:
-        await client.ehlo()
-    except aiosmtplib.SMTPHeloError as refused:
-        if not 500 <= refused.code < 600:  # permanent: the command is not known
-            raise Refused("ehlo", refused.code, refused.message) from refused
-        try:
-            await client.helo()
-        except aiosmtplib.SMTPHeloError as error:
-            raise Refused("helo", error.code, error.message) from error
-
-
-async def _encrypt(client: aiosmtplib.SMTP, target: Dial) -> None:
-    """Begin TLS where it is offered, and introduce ourselves again (RFC 3207 section 4.2)."""
-    if "starttls" not in client.esmtp_extensions:
-        if target.tls.mode == "required":
-            raise Refused("starttls", 0, "TLS is required and not offered")
-        return
-    try:
-        await client.starttls(tls_context=target.tls.context, server_hostname=target.tls.name or None)
-    except aiosmtplib.SMTPResponseException as error:
-        if target.tls.mode == "required":
-            raise Refused("starttls", error.code, error.message) from error
-        return
-    except (aiosmtplib.SMTPException, OSError) as error:
-        raise TlsFailed(f"TLS handshake failed: {error}") from error
-    await _introduce(client, target)
-
-
 def extensions_of(answer: Reply) -> dict[str, str]:
     """Return the EHLO keywords of a reply, in lower case, with their parameters (RFC 5321 section 4.1.1.1)."""
     found = {}
@@ -369,22 +256,3 @@ def extensions_of(answer: Reply) -> dict[str, str]:
         keyword, _, parameters = line.decode("ascii", "replace").strip().partition(" ")
         found[keyword.lower()] = parameters
     return found
-
-
-def adopt(client: aiosmtplib.SMTP) -> Wire:
-    """Put a `Wire` on the connection of an aiosmtplib client that has said EHLO; the client is empty afterwards.
-
-    Raises:
-        WireBroken: the peer sent more than it was asked for, or is gone.
-    """
-    protocol = client.protocol
-    if protocol is None or client.transport is None or client.transport.is_closing():
-        raise WireBroken("closed by the peer")
-    if protocol._buffer:  # noqa: SLF001 — bytes left there would be lost, and they are a reply nobody asked for
-        raise WireBroken("a reply that nobody asked for after EHLO")
-    transport = cast(asyncio.Transport, client.transport)
-    wire = Wire(transport, dict(client.esmtp_extensions))
-    # The whole protocol is exchanged: uvloop keeps the bound methods of the old one.
-    transport.set_protocol(wire)
-    client.transport = client.protocol = None
-    return wire

@@ -14,11 +14,12 @@ from itertools import groupby
 
 from proxy.dialing import NotReached, reach
 from proxy.dns import DnsUnavailable, NoSuchDomain, Resolver
+from proxy.greeting import IN_THE_CLEAR, Dial, Refused, Tls, TlsFailed, dial
 from proxy.log import get_logger, printable
 from proxy.session import Session
 from proxy.upstream.identity import XFORWARD_IS_MISSING, RefusedUs, proxy_header
 from proxy.upstream.routes import Place, Upstream, context_of
-from proxy.wire import IN_THE_CLEAR, Dial, Refused, Tls, TlsFailed, Wire, WireBroken, dial
+from proxy.wire import Wire, WireBroken
 
 log = get_logger()
 

@@ -11,11 +11,12 @@ import pytest
 from structlog.testing import capture_logs
 
 from proxy.app import load
+from proxy.greeting import Dial, dial
 from proxy.session import Session
 from proxy.upstream.connect import Connector, Unreachable
 from proxy.upstream.identity import RefusedUs, _xclient, _xtext, introduce_client
 from proxy.upstream.routes import Router, Upstream
-from proxy.wire import Dial, Wire, WireBroken, dial
+from proxy.wire import Wire, WireBroken
 from tests.proxy.stage import Names, assembly, core, resolver, unavailable
 from tests.support.exchanger import Act, Exchanger, Step, closes, is_silent, says
 from tests.support.programs import free_port

@@ -13,7 +13,7 @@ import pytest
 
 from proxy import dialing
 from proxy.dialing import Address, NotReached, reach
-from proxy.wire import Dial, dial
+from proxy.greeting import Dial, dial
 from tests.support.exchanger import Exchanger
 from tests.support.programs import free_port
 from tests.support.waiting import eventually

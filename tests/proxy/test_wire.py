@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
-import aiosmtplib
 import pytest
 
+from proxy.greeting import Dial, Refused, dial
 from proxy.replies import Reply
-from proxy.wire import LONGEST_LINE, MOST_LINES, Dial, Refused, ReplyParser, Wire, WireBroken, adopt, dial
+from proxy.wire import LONGEST_LINE, MOST_LINES, ReplyParser, Wire, WireBroken
 from tests.support.conversation import reset
 from tests.support.exchanger import Act, After, Exchanger, Step, closes, is_silent, says, sends
 
@@ -387,35 +388,59 @@ async def test_no_server_at_all_breaks_the_wire() -> None:
     "script",
     [
         {Step.EHLO: sends(b"250 hi\r\n250 more than was asked\r\n")},
+        {Step.EHLO: sends(b"250 hi\r\n25")},
         {Step.BANNER: sends(b"220 hi\r\n250 too early\r\n")},
+        {Step.BANNER: sends(b"220 hi\r\n250-exchanger.test\r\n250 SIZE\r\n250 Ok\r\n250 Ok\r\n250 Ok\r\n")},
     ],
-    ids=["behind-ehlo", "behind-the-banner"],
+    ids=["behind-ehlo", "begun-behind-ehlo", "behind-the-banner", "everything-at-once"],
 )
 async def test_a_reply_that_nobody_asked_for_is_noticed_before_the_first_command(script: dict[Step, Act]) -> None:
     async with Exchanger(script=script) as server:
-        with pytest.raises(WireBroken, match=r"^a reply that nobody asked for after EHLO$"):
+        with pytest.raises(WireBroken, match=r"^a reply that nobody asked for$"):
             await dial(target(server.port))
 
 
+@pytest.mark.parametrize("step", [Step.BANNER, Step.EHLO])
 @pytest.mark.parametrize(
-    "banner",
-    [b"220-no\r\n554 yes\r\n", b"nonsense\r\n", b"SSH-2.0-OpenSSH\r\n"],
+    ("reply", "why"),
+    [
+        (b"554-no\r\n220 yes\r\n", "a reply mixes codes"),
+        (b"550-no\r\n250 yes\r\n", "a reply mixes codes"),
+        (b"nonsense\r\n", "a line is not a reply"),
+        (b"SSH-2.0-OpenSSH\r\n", "a line is not a reply"),
+        (b"220 bare\n", "a reply line holds a bare line break or NUL"),
+        (b"250 " + b"x" * 3000, "a reply line is too long"),
+        (b"250-x\r\n" * 101, "a reply is too long"),
+        (b"250-%b\r\n" % (b"x" * 1900) * 18, "a reply is too long"),
+    ],
 )
-async def test_a_greeting_that_is_no_220_is_never_taken_for_one(banner: bytes) -> None:
-    async with Exchanger(script={Step.BANNER: sends(banner)}) as server:
-        with pytest.raises((WireBroken, Refused)):
+async def test_a_greeting_and_an_answer_to_ehlo_are_read_by_the_letter(step: Step, reply: bytes, why: str) -> None:
+    async with Exchanger(script={step: sends(reply)}) as server:
+        with pytest.raises(WireBroken, match=f"^{why}$"):
             await dial(target(server.port))
+        await server.until(lambda: not server.open_dialogues, "the connection is closed")
 
 
-async def test_adopting_a_client_that_is_gone_breaks() -> None:
-    async with Exchanger(script={Step.EHLO: says("250 hi", after=After.CLOSE)}) as server:
-        client = aiosmtplib.SMTP(hostname="127.0.0.1", port=server.port, start_tls=False)
-        await client.connect()
-        await client.ehlo()
-        await server.until(lambda: not server.open_dialogues, "the server closed")
-        client.close()
-        with pytest.raises(WireBroken, match=r"^closed by the peer$"):
-            adopt(client)
+async def test_a_listener_hears_both_sides_from_the_greeting_on() -> None:
+    heard: list[tuple[bool, bytes]] = []
+    async with Exchanger(extensions=("SIZE 1",)) as server:
+        wire = await dial(replace(target(server.port), listener=lambda ours, octets: heard.append((ours, octets))))
+        await wire.ask(b"NOOP\r\n", BOUND)
+        wire.abort("done")
+    assert heard == [
+        (False, b"220 exchanger.test ESMTP\r\n"),
+        (True, b"EHLO ringback.test\r\n"),
+        (False, b"250-exchanger.test\r\n250 SIZE 1\r\n"),
+        (True, b"NOOP\r\n"),
+        (False, b"250 2.0.0 Ok\r\n"),
+    ]
+
+
+async def test_the_wire_knows_what_the_peer_calls_itself() -> None:
+    async with Exchanger() as server:
+        wire = await dial(target(server.port))
+        assert wire.peer_name == "exchanger.test"
+        wire.abort("done")
 
 
 async def test_what_comes_right_after_ehlo_meets_the_adopted_wire() -> None:

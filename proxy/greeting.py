@@ -1,0 +1,220 @@
+"""From an address to a `Wire`: the connection, the greeting, EHLO and TLS, for relay and probes alike.
+
+`proxy.dialing` connects the socket and aiosmtplib speaks: it reads the greeting, says EHLO and begins TLS. Its reader
+is lenient (it takes the last code of a reply that mixes them, and drops what nobody asked for), so that its protocol
+is given a stricter ear here, and not more of a stranger's octets than one reply may have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from dataclasses import dataclass
+from typing import cast
+
+import aiosmtplib
+from aiosmtplib.protocol import SMTPProtocol
+
+from proxy.dialing import NotReached, reach
+from proxy.wire import Listener, ReplyParser, Wire, WireBroken
+
+
+class Refused(Exception):
+    """The peer greeted or answered EHLO with a refusal. `code` and `text` are its own."""
+
+    def __init__(self, stage: str, code: int, text: str) -> None:
+        """Keep what the peer said, and at which step."""
+        super().__init__(f"{stage}: {code} {text}")
+        self.stage, self.code, self.text = stage, code, text
+
+
+class TlsFailed(WireBroken):
+    """The TLS handshake failed; the same address may still take a conversation in the clear."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """Whether TLS is asked for (`no`, `ifavailable`, `required`), with what, and the name that is verified."""
+
+    mode: str
+    context: ssl.SSLContext | None = None
+    name: str = ""
+
+
+IN_THE_CLEAR = Tls("no")
+
+
+@dataclass(frozen=True, slots=True)
+class Dial:
+    """Where to connect and how to introduce ourselves. Times in seconds."""
+
+    address: str
+    port: int
+    helo: str
+    connect_timeout: float
+    reply_timeout: float
+    tls: Tls = IN_THE_CLEAR
+    lmtp: bool = False
+    header: bytes = b""
+    """Sent before anything is read: who the client is, by the PROXY protocol."""
+    listener: Listener | None = None
+
+
+class _StrictProtocol(SMTPProtocol):
+    """aiosmtplib's protocol behind our parser: whatever is not exactly the one reply asked for ends the connection."""
+
+    def __init__(self, client: _Client) -> None:
+        super().__init__(loop=asyncio.get_running_loop(), connection_lost_callback=client.lost)
+        self._client = client
+        self._parser = ReplyParser()
+
+    def data_received(self, data: bytes) -> None:
+        client = self._client
+        if client.listener is not None:
+            client.listener(False, data)
+        try:
+            self._check(data)
+        except WireBroken as error:
+            client.garbled = client.garbled or str(error)
+            if self.transport is not None:
+                cast(asyncio.Transport, self.transport).abort()
+        else:
+            super().data_received(data)
+
+    def _check(self, data: bytes) -> None:
+        asked = self._response_pending and self._response_waiter is not None and not self._response_waiter.done()
+        complete = list(self._parser.feed(data)) if asked else []
+        if not asked or len(complete) > 1 or (complete and not self._parser.at_rest):
+            raise WireBroken("a reply that nobody asked for")
+
+    def write(self, data: bytes) -> None:
+        if self._client.listener is not None:
+            self._client.listener(True, data)
+        super().write(data)
+
+
+class _Client(aiosmtplib.SMTP):
+    """aiosmtplib's client on a connected socket, with the strict protocol in the place of its own."""
+
+    def __init__(self, sock: socket.socket, helo: str, listener: Listener | None) -> None:
+        super().__init__(hostname=None, sock=sock, local_hostname=helo, timeout=None, start_tls=False)
+        self.listener = listener
+        self.garbled: str | None = None
+        """What was wrong with what the peer said."""
+
+    def lost(self, protocol: SMTPProtocol) -> None:
+        self._on_connection_lost(protocol)
+
+    async def _create_connection(self, timeout: float | None) -> aiosmtplib.SMTPResponse:  # noqa: ASYNC109 — theirs
+        protocol = _StrictProtocol(self)
+        transport, _ = await asyncio.get_running_loop().create_connection(lambda: protocol, sock=self.sock)
+        self.protocol, self.transport = protocol, transport
+        greeting = await protocol.read_response(timeout=timeout)
+        if greeting.code != _READY:
+            raise aiosmtplib.SMTPConnectResponseError(greeting.code, greeting.message)
+        return greeting
+
+
+_READY = 220
+
+
+async def dial(target: Dial, sock: socket.socket | None = None) -> Wire:
+    """Connect, read the greeting, say EHLO (HELO where that is not known), begin TLS, and return the wire.
+
+    A connected socket is taken over where one is given; it is closed whatever goes wrong.
+
+    Raises:
+        Refused: the greeting, EHLO and HELO, or STARTTLS were refused.
+        TlsFailed: the handshake failed.
+        WireBroken: no connection, or the peer closed or spoke against the grammar.
+        TimeoutError: a step took too long.
+    """
+    if sock is None:
+        try:
+            sock = (await reach(((target.address, target.port),), target.connect_timeout)).sock
+        except NotReached as error:
+            raise WireBroken(str(error)) from error
+    client = _Client(sock, target.helo, target.listener)
+    try:
+        return await _greeted(client, sock, target)
+    except aiosmtplib.SMTPConnectResponseError as error:
+        raise Refused("banner", error.code, error.message) from error
+    except (aiosmtplib.SMTPException, OSError) as error:
+        if isinstance(error, TimeoutError):
+            raise
+        raise WireBroken(client.garbled or str(error)) from error
+    finally:
+        client.close()  # without a transport, once adopted; it drops the connection otherwise
+
+
+async def _greeted(client: _Client, sock: socket.socket, target: Dial) -> Wire:
+    try:
+        async with asyncio.timeout(target.connect_timeout):
+            if target.header:
+                await asyncio.get_running_loop().sock_sendall(sock, target.header)
+            await client.connect()
+    except BaseException:
+        sock.close()  # where it came to no transport, nobody else does; where it did, this changes nothing
+        raise
+    async with asyncio.timeout(target.reply_timeout):
+        await _introduce(client, target)
+        if target.tls.mode != "no":
+            await _encrypt(client, target)
+    return _adopt(client)
+
+
+async def _introduce(client: _Client, target: Dial) -> None:
+    """Say EHLO, and HELO to a server that does not know it (RFC 5321 section 3.2); LHLO in LMTP (RFC 2033)."""
+    if target.lmtp:
+        answer = await client.execute_command(b"LHLO", target.helo.encode("ascii", "replace"))
+        if answer.code != 250:
+            raise Refused("lhlo", answer.code, answer.message)
+        client.last_ehlo_response = answer
+        return
+    try:
+        await client.ehlo()
+    except aiosmtplib.SMTPHeloError as refused:
+        if not 500 <= refused.code < 600:  # permanent: the command is not known
+            raise Refused("ehlo", refused.code, refused.message) from refused
+        try:
+            await client.helo()
+        except aiosmtplib.SMTPHeloError as error:
+            raise Refused("helo", error.code, error.message) from error
+
+
+async def _encrypt(client: _Client, target: Dial) -> None:
+    """Begin TLS where it is offered, and introduce ourselves again (RFC 3207 section 4.2)."""
+    if "starttls" not in client.esmtp_extensions:
+        if target.tls.mode == "required":
+            raise Refused("starttls", 0, "TLS is required and not offered")
+        return
+    try:
+        await client.starttls(tls_context=target.tls.context, server_hostname=target.tls.name or None)
+    except aiosmtplib.SMTPResponseException as error:
+        if target.tls.mode == "required":
+            raise Refused("starttls", error.code, error.message) from error
+        return
+    except (aiosmtplib.SMTPException, OSError) as error:
+        raise TlsFailed(f"TLS handshake failed: {error}") from error
+    await _introduce(client, target)
+
+
+def _adopt(client: _Client) -> Wire:
+    """Put a `Wire` on the connection of an aiosmtplib client that has said EHLO; the client is empty afterwards.
+
+    Raises:
+        WireBroken: the peer is gone.
+    """
+    protocol = client.protocol
+    if protocol is None or client.transport is None or client.transport.is_closing():
+        raise WireBroken("closed by the peer")
+    transport = cast(asyncio.Transport, client.transport)
+    wire = Wire(transport, dict(client.esmtp_extensions))
+    wire.listener = client.listener
+    hello = client.last_ehlo_response or client.last_helo_response
+    wire.peer_name = hello.message.split(maxsplit=1)[0].lower() if hello is not None and hello.message else ""
+    # The whole protocol is exchanged: uvloop keeps the bound methods of the old one.
+    transport.set_protocol(wire)
+    client.transport = client.protocol = None
+    return wire
