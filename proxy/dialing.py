@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import aiohappyeyeballs
 from aiohappyeyeballs import AddrInfoType
@@ -40,8 +41,12 @@ def is_socket_path(host: str) -> bool:
     return host.startswith("/")
 
 
-async def reach(addresses: Sequence[Address], seconds: float) -> Reached:
+async def reach(
+    addresses: Sequence[Address], seconds: float, local: Mapping[socket.AddressFamily, str] = MappingProxyType({})
+) -> Reached:
     """Connect to the first of the addresses that takes a connection, within so many seconds for all of them together.
+
+    `local` are addresses of ours that connections of a family leave from.
 
     Raises:
         NotReached: none does, or none did in time.
@@ -53,6 +58,12 @@ async def reach(addresses: Sequence[Address], seconds: float) -> Reached:
     def begin(info: AddrInfoType) -> socket.socket:
         sock = socket.socket(*info[:3])
         begun.append((wanted.index(info), sock))
+        if (source := local.get(sock.family)) is not None:
+            try:
+                sock.bind((source, 0))
+            except OSError:
+                sock.close()
+                raise
         return sock
 
     try:

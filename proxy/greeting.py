@@ -17,7 +17,7 @@ import aiosmtplib
 from aiosmtplib.protocol import SMTPProtocol
 
 from proxy.dialing import NotReached, reach
-from proxy.wire import Listener, ReplyParser, Wire, WireBroken
+from proxy.wire import Garbled, Listener, ReplyParser, Wire, WireBroken
 
 
 class Refused(Exception):
@@ -75,7 +75,7 @@ class _StrictProtocol(SMTPProtocol):
             client.listener(False, data)
         try:
             self._check(data)
-        except WireBroken as error:
+        except Garbled as error:
             client.garbled = client.garbled or str(error)
             if self.transport is not None:
                 cast(asyncio.Transport, self.transport).abort()
@@ -86,7 +86,7 @@ class _StrictProtocol(SMTPProtocol):
         asked = self._response_pending and self._response_waiter is not None and not self._response_waiter.done()
         complete = list(self._parser.feed(data)) if asked else []
         if not asked or len(complete) > 1 or (complete and not self._parser.at_rest):
-            raise WireBroken("a reply that nobody asked for")
+            raise Garbled("a reply that nobody asked for")
 
     def write(self, data: bytes) -> None:
         if self._client.listener is not None:
@@ -143,7 +143,7 @@ async def dial(target: Dial, sock: socket.socket | None = None) -> Wire:
     except (aiosmtplib.SMTPException, OSError) as error:
         if isinstance(error, TimeoutError):
             raise
-        raise WireBroken(client.garbled or str(error)) from error
+        raise (Garbled(client.garbled) if client.garbled else WireBroken(str(error))) from error
     finally:
         client.close()  # without a transport, once adopted; it drops the connection otherwise
 

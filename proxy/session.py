@@ -94,6 +94,8 @@ class Transaction(AiosmtpdEnvelope):
         self.discarded = False
         self.pending: list[asyncio.Task[None]] = []
         """Work that an active validator began and that a later reader of its context variable waits for."""
+        self.when_wanted: list[Callable[[], None]] = []
+        """What waits for the first recipient that the upstream accepts."""
 
     @property
     def begun(self) -> bool:
@@ -111,6 +113,12 @@ class Transaction(AiosmtpdEnvelope):
         """Record an accepted RCPT TO."""
         self.recipients.append(recipient)
         self.rcpt_tos.append(recipient.path.text)
+
+    def somebody_wants_it(self) -> None:
+        """Begin what waited for the first recipient that the upstream accepts."""
+        waiting, self.when_wanted = self.when_wanted, []
+        for begin in waiting:
+            begin()
 
     @property
     def prdr(self) -> bool:

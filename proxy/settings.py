@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Literal
 
 from pydantic import model_validator
@@ -222,6 +223,10 @@ class CoreOptions(InboundOptions, OutboundOptions):
     spool_directory: ConfigPath | None = option(
         None,
         doc="Where a message that policy reads whole is kept beyond 1 MiB; the system's temporary folder unless set.",
+    )
+    state_directory: ConfigPath = option(
+        Path("/var/lib/ringback"),
+        doc="Where is kept what outlives a restart; where it cannot be written, memory serves.",
     )
     nameservers: tuple[Endpoint, ...] = option(
         (), doc="DNS servers, `address` or `address:port`; the system's unless set."

@@ -33,6 +33,10 @@ Listener = Callable[[bool, bytes], None]
 """Hears what is said on a wire: whether we said it, and the octets."""
 
 
+class Garbled(WireBroken):
+    """The peer spoke against the grammar, or unasked."""
+
+
 class ReplyParser:
     """Bytes to replies, by the letter. Its state is the unfinished reply."""
 
@@ -49,7 +53,7 @@ class ReplyParser:
         """Yield the replies that these bytes complete; those before the first fault come out first.
 
         Raises:
-            WireBroken: the bytes are not a reply.
+            Garbled: the bytes are not a reply.
         """
         *lines, rest = (self._buffer + received).split(b"\n")
         for line in lines:
@@ -57,7 +61,7 @@ class ReplyParser:
             if finished is not None:
                 yield finished
         if len(rest) > LONGEST_LINE:
-            raise WireBroken("a reply line is too long")
+            raise Garbled("a reply line is too long")
         self._buffer = rest
 
     @property
@@ -70,9 +74,9 @@ class ReplyParser:
         self._size += len(line)
         _check_line(line, code, separator)
         if self._lines and code != self._code:
-            raise WireBroken("a reply mixes codes")
+            raise Garbled("a reply mixes codes")
         if self._size > LONGEST_REPLY or len(self._lines) >= MOST_LINES:
-            raise WireBroken("a reply is too long")
+            raise Garbled("a reply is too long")
         self._code = code
         self._lines.append(text)
         if separator == b"-":
@@ -85,11 +89,11 @@ class ReplyParser:
 def _check_line(line: bytes, code: bytes, separator: bytes) -> None:
     """Judge one line, its LF cut off, by RFC 5321 section 4.2: `2yz text CR`, code 200 to 599."""
     if len(line) > LONGEST_LINE:
-        raise WireBroken("a reply line is too long")
+        raise Garbled("a reply line is too long")
     if not line.endswith(b"\r") or line.find(b"\r") != len(line) - 1 or b"\0" in line:
-        raise WireBroken("a reply line holds a bare line break or NUL")
+        raise Garbled("a reply line holds a bare line break or NUL")
     if not (code.isdigit() and b"200" <= code <= b"599") or separator not in {b" ", b"-", b"\r"}:
-        raise WireBroken("a line is not a reply")
+        raise Garbled("a line is not a reply")
 
 
 class Wire(asyncio.Protocol):
@@ -205,13 +209,13 @@ class Wire(asyncio.Protocol):
         try:
             for each in self._parser.feed(data):
                 self._pair(each)
-        except WireBroken as error:
+        except Garbled as error:
             self.garbled = True
             self.abort(str(error))
 
     def _pair(self, each: Reply) -> None:
         if not self._awaited:
-            raise WireBroken(f"a reply that nobody asked for: {each.code}")
+            raise Garbled(f"a reply that nobody asked for: {each.code}")
         future = self._awaited.popleft()
         if not future.done():
             future.set_result(each)

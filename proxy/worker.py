@@ -73,8 +73,8 @@ class Worker:
     def descriptors_wanted(self) -> int:
         """Open files that the limits of the configuration allow for; clients without a limit are not counted."""
         core = self._core
-        verifier = self._services.verifier
-        probes = verifier.most_probes if verifier is not None else 0
+        callbacks = self._services.callbacks
+        probes = callbacks.verifier.most_probes if callbacks is not None else 0
         return core.service_sessions + core.max_outbound_connections * len(self._router.named()) + probes + OWN_FILES
 
     @property
@@ -151,8 +151,8 @@ class Worker:
         await self._sessions.cancel()
         if again:
             return
-        if self._services.verifier is not None:
-            await self._services.verifier.close()
+        if self._services.callbacks is not None:
+            await self._services.callbacks.close()
         await self._pools.close()
         await self._resolver.close()
         self._close_sockets()

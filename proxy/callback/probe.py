@@ -1,47 +1,81 @@
-"""One question to the exchangers of an address: greeting, EHLO, MAIL FROM, RCPT TO, QUIT, each step under its deadline.
+"""One question to the exchangers of an address: greeting, EHLO, TLS, MAIL FROM, RCPT TO, QUIT, each step timed.
 
-A host that cannot be reached or refuses to talk is passed over for the next; the first that answers RCPT TO decides.
+A host that cannot be reached or refuses to talk is passed over for the next; the first that answers RCPT TO decides. We
+are truthful about our name, say QUIT, and ask one host at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import secrets
+import socket
+import ssl
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import Protocol
 
-from proxy.callback.resolve import Candidate
-from proxy.callback.verdict import CallbackVerdict, Status, judge_recipient, printable_text
+from proxy.callback.classify import Classifier, Judgement
+from proxy.callback.question import Question
+from proxy.callback.resolve import Host
+from proxy.callback.verdict import CallbackVerdict, Status, printable_text
+from proxy.dialing import NotReached, reach
+from proxy.greeting import IN_THE_CLEAR, Dial, Refused, Tls, TlsFailed, dial
 from proxy.replies import Reply
-from proxy.wire import Dial, Refused, Wire, WireBroken, dial
+from proxy.wire import Garbled, Listener, Wire, WireBroken
 
 CONNECT_SECONDS = 5.0
+"""For all addresses of one exchanger together; as long again for its greeting."""
+
 REPLY_SECONDS = 10.0
 QUIT_SECONDS = 1.0
 
-Place = Callable[[str], AbstractAsyncContextManager[None]]
-"""Gives a place in line at an address, for as long as the conversation lasts."""
+
+class Gate(Protocol):
+    """What stands between us and strangers: budgets, breakers, and places in line."""
+
+    async def admits(self, address: str) -> str | None:
+        """Take what a conversation with the address costs; return the reason where it may not be."""
+        ...
+
+    def place(self, address: str) -> AbstractAsyncContextManager[None]:
+        """Wait in line at an address, for as long as the conversation lasts."""
+        ...
+
+    async def heard(self, verdict: CallbackVerdict) -> None:
+        """Take note of what came of it."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
-    """Whether `address` exists, asked as `sender` (empty: the null sender) by a client named `helo`."""
+class Manner:
+    """How everybody is asked."""
 
-    address: str
-    sender: str
     helo: str
-    port: int
+    port: int = 25
+    classifier: Classifier = field(default_factory=Classifier)
+    tls: ssl.SSLContext | None = None
+    """What TLS is begun with where it is offered; None speaks in the clear."""
+    bind: Mapping[socket.AddressFamily, str] = field(default_factory=dict)
+    """Addresses of ours that connections leave from."""
+    fallback: str = ""
+    """Given in MAIL FROM where the null sender is refused; empty tries no other."""
+    null_refused: Status = Status.ERROR
+    """What refusing the null sender means, where no other sender is given or it is refused as well."""
+    catchall: bool = False
+    """Look whether the domain takes any recipient."""
 
 
-async def ask(question: Question, candidates: list[Candidate], place: Place) -> CallbackVerdict:
-    """Return the first decisive answer of the candidates, or what the last failure means.
+async def ask(
+    question: Question, manner: Manner, hosts: Sequence[Host], gate: Gate, listener: Listener | None = None
+) -> CallbackVerdict:
+    """Return the first decisive answer of the hosts, or what the last failure means.
 
     The caller bounds the whole by its own deadline.
     """
     verdict = CallbackVerdict(Status.TRANSIENT, "connect", "no exchanger could be asked", stage="connect")
-    verdicts = []
-    for candidate in candidates:
-        async with place(candidate.address):
-            verdict, decisive = await _ask_one(question, candidate)
+    verdicts: list[CallbackVerdict] = []
+    for host in hosts:
+        verdict, decisive = await _ask_host(question, manner, host, gate, listener)
         if decisive:
             return verdict
         verdicts.append(verdict)
@@ -49,53 +83,183 @@ async def ask(question: Question, candidates: list[Candidate], place: Place) -> 
     return next((each for each in reversed(verdicts) if each.status is Status.TRANSIENT), verdict)
 
 
-async def _ask_one(question: Question, candidate: Candidate) -> tuple[CallbackVerdict, bool]:
+async def _ask_host(
+    question: Question, manner: Manner, host: Host, gate: Gate, listener: Listener | None
+) -> tuple[CallbackVerdict, bool]:
     """Return one exchanger's verdict, and whether it decides the matter."""
-    target = Dial(candidate.address, question.port, question.helo, CONNECT_SECONDS, REPLY_SECONDS)
-
-    def found(status: Status, reason: str, stage: str, code: int, text: str) -> CallbackVerdict:
-        return CallbackVerdict(
-            status, reason, printable_text(text), stage, code, candidate.exchanger, candidate.address
-        )
-
-    try:
-        wire = await dial(target)
-    except Refused as refused:
-        permanent = refused.code >= 500  # RFC 5321 section 4.2.1, first digit
-        status, reason = (Status.ERROR, "refused_us") if permanent else (Status.TRANSIENT, "busy")
-        return found(status, reason, refused.stage, refused.code, refused.text), False
-    except (WireBroken, TimeoutError) as error:
-        return found(Status.TRANSIENT, "connect", "connect", 0, str(error) or "timeout"), False
-    async with _polite(wire):
+    refusals = {address: await gate.admits(address) for address in host.addresses}
+    addresses = [address for address, refusal in refusals.items() if refusal is None]
+    if not addresses:
+        reason = next(iter(refusals.values())) or "throttled"
+        return CallbackVerdict(Status.TRANSIENT, reason, _NOT_ASKED[reason], "connect", exchanger=host.name), False
+    async with gate.place(addresses[0]):
+        visit = _Visit(question, manner, host.name, listener)
         try:
-            return await _converse(wire, question, found)
+            wire = await visit.arrive(addresses)
+        except _Turned as turned:
+            verdict, decisive = turned.verdict, False
+        else:
+            verdict, decisive = await visit.converse(wire)
+    await gate.heard(verdict)
+    return verdict, decisive
+
+
+_NOT_ASKED = {
+    "throttled": "not asked: its exchanger has been asked often enough for now",
+    "breaker": "not asked: its exchanger turned us away lately",
+}
+
+
+class _Turned(Exception):
+    """It did not come to a conversation."""
+
+    def __init__(self, verdict: CallbackVerdict) -> None:
+        """Keep what that means."""
+        super().__init__(verdict.reason)
+        self.verdict = verdict
+
+
+class _Visit:
+    """One conversation with one exchanger."""
+
+    def __init__(self, question: Question, manner: Manner, exchanger: str, listener: Listener | None) -> None:
+        """Stand before the door."""
+        self._question, self._manner, self._listener = question, manner, listener
+        self._about = CallbackVerdict(Status.TRANSIENT, "connect", "", "connect", exchanger=exchanger)
+        """What is known of the conversation so far."""
+
+    def _found(self, judgement: Judgement, stage: str, code: int, text: str) -> CallbackVerdict:
+        status, reason = judgement
+        return replace(self._about, status=status, reason=reason, text=printable_text(text), stage=stage, code=code)
+
+    # ------------------------------------------------------------ up to EHLO
+
+    async def arrive(self, addresses: Sequence[str]) -> Wire:
+        """Connect to one of the addresses and introduce ourselves; where TLS fails, once more in the clear.
+
+        Raises:
+            _Turned: nobody took the connection, or they refuse to talk to us.
+        """
+        tls = IN_THE_CLEAR if self._manner.tls is None else Tls("ifavailable", self._manner.tls)
+        try:
+            wire = await self._dial(addresses, tls)
+        except TlsFailed:
+            try:
+                wire = await self._dial([self._about.address], IN_THE_CLEAR)
+            except TlsFailed as error:  # it cannot be: no TLS was begun
+                raise self._turned("tls", str(error)) from None
+        if wire.peer_name and wire.peer_name == self._manner.helo.lower():
+            wire.abort("it is us")
+            raise _Turned(self._found((Status.ERROR, "loop"), "ehlo", 0, "its mail exchanger bears our own name"))
+        self._about = replace(self._about, tls=wire.transport.get_extra_info("ssl_object") is not None)
+        return wire
+
+    async def _dial(self, addresses: Sequence[str], tls: Tls) -> Wire:
+        manner = self._manner
+        places = [(address, manner.port) for address in addresses]
+        try:
+            reached = await reach(places, CONNECT_SECONDS, manner.bind)
+        except NotReached as error:
+            raise self._turned("connect", str(error) or "timeout") from None
+        self._about = replace(self._about, address=addresses[reached.winner])
+        target = Dial(
+            addresses[reached.winner], manner.port, manner.helo, CONNECT_SECONDS, REPLY_SECONDS, tls,
+            listener=self._listener,
+        )  # fmt: skip
+        try:
+            return await dial(target, reached.sock)
+        except TlsFailed:
+            raise
+        except Refused as refused:
+            judgement = manner.classifier.greeting(refused.code, refused.text)
+            raise _Turned(self._found(judgement, refused.stage, refused.code, refused.text)) from None
+        except Garbled as error:
+            raise _Turned(self._found((Status.ERROR, "protocol"), "banner", 0, str(error))) from None
         except (WireBroken, TimeoutError) as error:
-            return found(Status.TRANSIENT, "timeout", "rcpt", 0, str(error) or "timeout"), False
+            raise self._turned("timeout", str(error) or "timeout") from None
 
+    def _turned(self, reason: str, text: str) -> _Turned:
+        return _Turned(self._found((Status.TRANSIENT, reason), "connect", 0, text))
 
-Found = Callable[[Status, str, str, int, str], CallbackVerdict]
+    # ------------------------------------------------------------ MAIL and RCPT
 
+    async def converse(self, wire: Wire) -> tuple[CallbackVerdict, bool]:
+        """Ask, say QUIT, and return the verdict, and whether it decides the matter."""
+        async with _polite(wire):
+            try:
+                verdict, decisive = await self._ask(wire)
+            except (WireBroken, TimeoutError) as error:
+                if wire.garbled:
+                    return self._found((Status.ERROR, "protocol"), "rcpt", 0, str(error)), False
+                return self._found((Status.TRANSIENT, "timeout"), "rcpt", 0, str(error) or "timeout"), False
+        if wire.garbled:  # more came than was asked for: nobody knows what belongs to what
+            return self._found((Status.ERROR, "protocol"), "rcpt", verdict.code, verdict.text), False
+        return verdict, decisive
 
-async def _converse(wire: Wire, question: Question, found: Found) -> tuple[CallbackVerdict, bool]:
-    utf8 = not (question.address.isascii() and question.sender.isascii())
-    if utf8 and "smtputf8" not in wire.extensions:
-        return found(Status.FAIL, "no_smtputf8", "ehlo", 0, "the exchanger does not take UTF-8 addresses"), True
-    option = " SMTPUTF8" if utf8 else ""
-    mail = await wire.ask(f"MAIL FROM:<{question.sender}>{option}\r\n".encode(), REPLY_SECONDS)
-    if not mail.accepted:
-        return _mail_refused(mail, found)
-    rcpt = await wire.ask(f"RCPT TO:<{question.address}>\r\n".encode(), REPLY_SECONDS)
-    if rcpt.code == 421:  # RFC 5321 section 3.8: it closes; says nothing of the address
-        return found(Status.TRANSIENT, "busy", "rcpt", rcpt.code, rcpt.text), False
-    status, reason = judge_recipient(rcpt)
-    return found(status, reason, "rcpt", rcpt.code, rcpt.text), True
+    async def _ask(self, wire: Wire) -> tuple[CallbackVerdict, bool]:
+        question, manner = self._question, self._manner
+        if question.needs_utf8 and "smtputf8" not in wire.extensions:
+            text = "the exchanger does not take UTF-8 addresses"
+            return self._found((Status.FAIL, "no_smtputf8"), "ehlo", 0, text), True
+        mail = await self._mail(wire, question.sender)
+        if mail.permanent and mail.code != 421 and not question.sender and manner.fallback:
+            self._about = replace(self._about, null_refused=True)
+            mail = await self._mail(wire, manner.fallback)
+        if not mail.accepted:
+            return self._mail_refused(mail)
+        rcpt = await self._rcpt(wire, question.address)
+        if self._may_be_about_null_sender(rcpt):
+            self._about = replace(self._about, null_refused=True)
+            reset = await wire.ask(b"RSET\r\n", REPLY_SECONDS)
+            if reset.accepted and (await self._mail(wire, manner.fallback)).accepted:
+                rcpt = await self._rcpt(wire, question.address)
+        judgement = manner.classifier.recipient(rcpt, question.address)
+        if manner.catchall:
+            judgement = await self._compared(wire, rcpt, judgement)
+        verdict = self._found(judgement, "rcpt", rcpt.code, rcpt.text)
+        return verdict, rcpt.code != 421
 
+    async def _mail(self, wire: Wire, sender: str) -> Reply:
+        option = " SMTPUTF8" if self._question.needs_utf8 else ""
+        return await wire.ask(f"MAIL FROM:<{sender}>{option}\r\n".encode(), REPLY_SECONDS)
 
-def _mail_refused(mail: Reply, found: Found) -> tuple[CallbackVerdict, bool]:
-    """A refused MAIL FROM is about us: it says nothing of the address."""
-    if mail.permanent:
-        return found(Status.ERROR, "mail_refused", "mail", mail.code, mail.text), True
-    return found(Status.TRANSIENT, "busy", "mail", mail.code, mail.text), False
+    async def _rcpt(self, wire: Wire, address: str) -> Reply:
+        return await wire.ask(f"RCPT TO:<{address}>\r\n".encode(), REPLY_SECONDS)
+
+    def _may_be_about_null_sender(self, rcpt: Reply) -> bool:
+        if self._question.sender or not self._manner.fallback or self._about.null_refused:
+            return False
+        return self._manner.classifier.is_about_null_sender(rcpt)
+
+    def _mail_refused(self, mail: Reply) -> tuple[CallbackVerdict, bool]:
+        """A refused MAIL FROM is about us: it says nothing of the address."""
+        judgement = self._manner.classifier.sender(mail)
+        null = not self._question.sender
+        if judgement == (Status.ERROR, "mail_refused") and null:
+            self._about = replace(self._about, null_refused=True)
+            judgement = (self._manner.null_refused, "mail_refused")
+        return self._found(judgement, "mail", mail.code, mail.text), mail.permanent
+
+    async def _compared(self, wire: Wire, rcpt: Reply, judgement: Judgement) -> Judgement:
+        """Ask for a recipient that cannot exist, behind the real one: who answers both alike tells nothing.
+
+        Some exchangers answer a second recipient with 452, which tells nothing either.
+        """
+        wanted = rcpt.accepted or judgement[0] is Status.FAIL
+        if not wanted:
+            return judgement
+        random = await self._rcpt(wire, f"{secrets.token_hex(8)}@{self._question.domain}")
+        if rcpt.accepted and random.accepted:
+            self._about = replace(self._about, catchall=True)
+            return Status.PASS, "catchall"
+        alike = random.code == rcpt.code and random.lines == rcpt.lines
+        if judgement[0] is Status.FAIL and alike and not self._names_a_code(rcpt):
+            return Status.ERROR, "policy"
+        return judgement
+
+    def _names_a_code(self, rcpt: Reply) -> bool:
+        """Whether an enhanced code says that the address is unknown: said of both, it is no doubt."""
+        return self._manner.classifier.is_by_code(rcpt)
 
 
 @asynccontextmanager

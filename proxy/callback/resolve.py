@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from config import Network
@@ -22,11 +22,11 @@ MOST_LOOKUPS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """One address to probe, and the exchanger it belongs to."""
+class Host:
+    """One mail exchanger, and those of its addresses that may be probed."""
 
-    exchanger: str
-    address: str
+    name: str
+    addresses: tuple[str, ...]
 
 
 class NoCandidate(Exception):
@@ -41,14 +41,30 @@ class NoCandidate(Exception):
 class ExchangerFinder:
     """Finds the candidates of a domain."""
 
-    def __init__(self, resolver: Resolver, routes: Mapping[str, str], allowed: tuple[Network, ...]) -> None:
-        """`routes` maps domains to hosts asked instead of the MX; `allowed` networks are probed though not global."""
+    def __init__(
+        self,
+        resolver: Resolver,
+        routes: Mapping[str, str],
+        allowed: tuple[Network, ...],
+        *,
+        unroutable: Status = Status.FAIL,
+        is_us: Callable[[str], bool] = lambda address: False,  # noqa: ARG005 — nobody is
+    ) -> None:
+        """`routes` maps domains to hosts asked instead of the MX; `allowed` networks are probed though not global.
+
+        `unroutable` is what a domain is whose exchangers are all where nobody can go; `is_us` knows our own addresses.
+        """
         self._resolver = resolver
         self._routes = {domain.lower(): host for domain, host in routes.items()}
         self._allowed = allowed
+        self._unroutable, self._is_us = unroutable, is_us
 
-    async def find(self, domain: str) -> list[Candidate]:
-        """Return the addresses to ask, in order; `domain` is in A-labels.
+    def is_routed(self, domain: str) -> bool:
+        """Whether the operator named a host for the domain."""
+        return domain in self._routes
+
+    async def find(self, domain: str) -> list[Host]:
+        """Return the hosts to ask, in order; `domain` is in A-labels.
 
         Raises:
             NoCandidate: there is none; the verdict tells why.
@@ -63,33 +79,33 @@ class ExchangerFinder:
         except DnsUnavailable as error:
             raise _none(Status.TRANSIENT, "dns", str(error)) from None
 
-    async def _by_route(self, host: str) -> list[Candidate]:
+    async def _by_route(self, host: str) -> list[Host]:
         """Return the addresses of a mapped host. That it cannot be found says nothing of the sender's domain."""
         try:
             addresses = await self._resolver.host_addresses(host.strip("[]"))
         except (NoSuchDomain, DnsUnavailable) as error:
             raise _none(Status.ERROR, "route", f"the mapped host cannot be resolved: {error}") from None
-        return [Candidate(host, address) for address in addresses[:MOST_ADDRESSES]]
+        return [Host(host, tuple(addresses[:MOST_ADDRESSES]))]
 
-    async def _by_mail_exchange(self, name: str) -> list[Candidate]:
+    async def _by_mail_exchange(self, name: str) -> list[Host]:
         if name.startswith("["):
             literal = _literal_address(name)
             if self._may_probe(literal):
-                return [Candidate(name, literal)]
-            raise _unroutable([literal])
+                return self._others(name, [Host(name, (literal,))])
+            raise self._nowhere([literal])
         exchangers = await self._resolver.exchangers(name)
         if len(exchangers) == 1 and not exchangers[0].host:
             raise _none(Status.FAIL, "null_mx", f"{name}: takes no mail (null MX)")
         named = [each for each in exchangers if each.host]  # RFC 7505 section 3: a null MX beside others is none
         return await self._addresses(name, _shuffled(named) if exchangers else [name])
 
-    async def _addresses(self, name: str, hosts: list[str]) -> list[Candidate]:
+    async def _addresses(self, name: str, hosts: list[str]) -> list[Host]:
         """Look up exchangers until there are enough to ask.
 
         Only where every one of them was looked up, and every answer was authoritative, is the domain known to be
         without an exchanger.
         """
-        fit: list[Candidate] = []
+        fit: list[Host] = []
         unfit: list[str] = []
         unknown: DnsUnavailable | None = None
         for host in hosts[:MOST_LOOKUPS]:
@@ -100,17 +116,36 @@ class ExchangerFinder:
             except DnsUnavailable as error:
                 unknown = error
                 continue
-            fit += [Candidate(host, address) for address in found if self._may_probe(address)]
-            unfit += [address for address in found if not self._may_probe(address)]
-            if len(fit) >= MOST_ADDRESSES or len({each.exchanger for each in fit}) >= MOST_HOSTS:
+            good = tuple(address for address in found if self._may_probe(address))
+            fit += [Host(host, good)] if good else []
+            unfit += [address for address in found if address not in good]
+            if _is_enough(fit):
                 break
         if fit:
-            return fit[:MOST_ADDRESSES]
-        if unknown is not None or len(hosts) > MOST_LOOKUPS:
-            raise unknown or DnsUnavailable(f"{name}: too many mail exchangers without an address")
+            return self._others(name, _at_most(fit, MOST_ADDRESSES))
+        raise unknown or self._none_of(name, unfit, looked_at_all=len(hosts) <= MOST_LOOKUPS)
+
+    def _none_of(self, name: str, unfit: list[str], *, looked_at_all: bool) -> Exception:
+        """Return what it means that no exchanger has an address where anybody can go."""
+        if not looked_at_all:
+            return DnsUnavailable(f"{name}: too many mail exchangers without an address")
         if unfit:
-            raise _unroutable(unfit)
-        raise _none(Status.FAIL, "no_address", f"{name}: its mail exchangers have no address")
+            return self._nowhere(unfit)
+        return _none(Status.FAIL, "no_address", f"{name}: its mail exchangers have no address")
+
+    def _others(self, name: str, hosts: list[Host]) -> list[Host]:
+        """Leave out what leads back to us: we would ask ourselves, and for that ask again."""
+        others = [Host(each.name, rest) for each in hosts if (rest := self._not_us(each.addresses))]
+        if not others:
+            raise _none(Status.ERROR, "loop", f"{name}: its mail exchanger is this server")
+        return others
+
+    def _not_us(self, addresses: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(address for address in addresses if not self._is_us(address))
+
+    def _nowhere(self, addresses: list[str]) -> NoCandidate:
+        shown = ", ".join(addresses[:MOST_ADDRESSES])
+        return _none(self._unroutable, "unroutable", f"its mail exchangers have no public address ({shown})")
 
     def _may_probe(self, address: str) -> bool:
         ip = ipaddress.ip_address(address)
@@ -118,6 +153,21 @@ class ExchangerFinder:
         if any(inner.version == network.version and inner in network for network in self._allowed):
             return True
         return inner.is_global and not inner.is_multicast
+
+
+def _is_enough(hosts: list[Host]) -> bool:
+    return len(hosts) >= MOST_HOSTS or sum(len(each.addresses) for each in hosts) >= MOST_ADDRESSES
+
+
+def _at_most(hosts: list[Host], addresses: int) -> list[Host]:
+    """Keep the first so many addresses."""
+    kept, left = [], addresses
+    for each in hosts:
+        kept.append(Host(each.name, each.addresses[:left]))
+        left -= len(kept[-1].addresses)
+        if left <= 0:
+            break
+    return kept
 
 
 def _shuffled(exchangers: list[Exchanger]) -> list[str]:
@@ -148,11 +198,6 @@ def _literal_address(name: str) -> str:
         return str(ipaddress.ip_address(inner.replace("%", " ")))
     except ValueError:
         raise _none(Status.ERROR, "internal", "not an address literal") from None
-
-
-def _unroutable(addresses: list[str]) -> NoCandidate:
-    shown = ", ".join(addresses[:MOST_ADDRESSES])
-    return _none(Status.FAIL, "unroutable", f"its mail exchangers have no public address ({shown})")
 
 
 def _none(status: Status, reason: str, text: str) -> NoCandidate:

@@ -1,46 +1,105 @@
-"""The verifier: cache, then the probe that is already in flight, then a new probe under the limits.
+"""The verifier: what is remembered, then the probe that is already in flight, then a new one within the limits.
 
-All of it stands within one deadline. Its mutable state (the cache, the probes in flight, the places in line) is owned
-by the worker's event loop; what can be decided without waiting is decided without waiting.
+A caller waits `wait` seconds at most and hears `transient (pending)` then, while the probe goes on and its verdict is
+remembered: the client that comes back finds it. What can be decided without waiting is decided without waiting. The
+mutable state here (probes in flight, places in line) is owned by the worker's event loop.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
-from cachetools import TLRUCache
-
-from proxy.callback.probe import Question, ask
-from proxy.callback.resolve import ExchangerFinder, NoCandidate, ascii_domain
+from config import DomainPatterns, Network
+from proxy.callback.cache import CallbackCache
+from proxy.callback.lives import Record
+from proxy.callback.neighbour import Breakers, Neighbour, Storms
+from proxy.callback.probe import Manner, ask
+from proxy.callback.question import Question
+from proxy.callback.resolve import ExchangerFinder, Host, NoCandidate, ascii_domain
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.log import get_logger, printable
+from proxy.smtp.access import any_holds
 from proxy.smtp.address import BadParameter, BadPath, parse_argument
+from proxy.store.base import Store
 from proxy.tasks import TaskOwner, spawn
+from proxy.wire import Listener
 
 log = get_logger()
 
-Key = tuple[str, str]
+POLL_SECONDS = 0.25
+"""How often it is looked whether another machine's probe has come to its end."""
+
+CATCHALL_SECONDS = 7 * 86400.0
+NULL_REFUSED_SECONDS = 7 * 86400.0
+NO_PROBE_SECONDS = 86400.0
+TURNED_AWAY_MOST = 3
+"""Breakers opened in a row after which a domain is not probed for a day."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallbackLimits:
-    """How long verdicts live and how many probes run; times in seconds."""
+    """How long is waited and how many probes run; times in seconds."""
 
     timeout: float
+    """For a whole probe."""
+    wait: float
+    """For whoever asks."""
     most_probes: int
     most_probes_per_exchanger: int
-    lives: dict[Status, float]
-    most_remembered: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spared:
+    """Whom the operator does not want to be probed."""
+
+    domains: DomainPatterns = field(default_factory=DomainPatterns)
+    exchangers: DomainPatterns = field(default_factory=DomainPatterns)
+    networks: tuple[Network, ...] = ()
+
+    def holds(self, host: Host) -> bool:
+        """Whether an exchanger is one of them."""
+        return self.exchangers.matches(host.name) or any(
+            any_holds(self.networks, address) for address in host.addresses
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Around:
+    """What the verifier works with."""
+
+    finder: ExchangerFinder
+    manner: Manner
+    cache: CallbackCache
+    store: Store
+    neighbour: Neighbour
+    breakers: Breakers
+    storms: Storms
+    spared: Spared = field(default_factory=Spared)
 
 
 _NO_ADDRESS = CallbackVerdict(Status.ERROR, "syntax", "not a mail address")
 
 
-def _is_mailbox(text: str) -> bool:
+def _withheld(reason: str, text: str, status: Status = Status.TRANSIENT) -> CallbackVerdict:
+    """Return the verdict where nobody was asked."""
+    return CallbackVerdict(status, reason, f"not asked: {text}")
+
+
+_PENDING = CallbackVerdict(Status.TRANSIENT, "pending", "the mail exchanger has not answered yet")
+_THROTTLED = _withheld("throttled", "this domain, or for this client, often enough for now")
+_STORM = _withheld("storm", "the domain is being forged by many clients")
+_SPARED = _withheld("no_probe", "the operator spares this domain", Status.ERROR)
+_GIVEN_UP = _withheld("no_probe", "its exchangers turned us away three times in a row", Status.ERROR)
+
+
+_CATCHALL = CallbackVerdict(Status.PASS, "catchall", "the domain takes any recipient", catchall=True, cached=True)
+
+
+def is_mailbox(text: str) -> bool:
     """Whether a text is an address by the grammar of SMTP; nothing else may reach a command, whoever wrote it."""
     try:
         path, parameters = parse_argument(b"TO:<%b>" % text.encode("utf-8", "surrogateescape"), b"TO:")
@@ -52,75 +111,129 @@ def _is_mailbox(text: str) -> bool:
 class CallbackVerifier:
     """Answers whether an address exists. One a worker."""
 
-    def __init__(
-        self,
-        finder: ExchangerFinder,
-        limits: CallbackLimits,
-        *,
-        helo: str,
-        port: int,
-        sender: str,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, around: Around, limits: CallbackLimits, *, sender: str = "") -> None:
         """`sender` is asked with unless a call names another; empty is the null sender."""
-        self._finder, self._limits = finder, limits
-        self._helo, self._port, self._sender = helo, port, sender
-        self._cache: TLRUCache[Key, CallbackVerdict] = TLRUCache(limits.most_remembered, self._expiry, timer=clock)
-        self._in_flight: dict[Key, asyncio.Task[CallbackVerdict]] = {}
+        self._around, self._limits, self._sender = around, limits, sender
+        self._in_flight: dict[Question, asyncio.Task[CallbackVerdict]] = {}
         self._owner = TaskOwner("callback")
-        self._probes = asyncio.Semaphore(limits.most_probes)
-        self._lines: dict[str, _Line] = {}
-
-    def _expiry(self, _key: Key, verdict: CallbackVerdict, now: float) -> float:
-        return now + self._limits.lives[verdict.status]
+        self._doorkeeper = _Doorkeeper(around, limits)
 
     @property
     def most_probes(self) -> int:
         """How many conversations there may be at once."""
         return self._limits.most_probes
 
-    def remembered(self, address: str, sender: str | None = None) -> CallbackVerdict | None:
-        """Return the cached verdict, without waiting."""
-        return self._cache.get(self._key(address, sender))
+    @property
+    def cache(self) -> CallbackCache:
+        """What is remembered."""
+        return self._around.cache
 
-    async def verify(self, address: str, sender: str | None = None) -> CallbackVerdict:
+    async def verify(
+        self, address: str, sender: str | None = None, *, client: str = "", listener: Listener | None = None
+    ) -> CallbackVerdict:
         """Return the verdict on an address; it never raises for what an exchanger or DNS does.
 
-        Many who ask the same at once share one probe; a caller who leaves does not end it.
+        Many who ask the same at once share one probe; a caller who leaves does not end it. `client` is the network on
+        whose behalf it is asked, for its budget; `listener` hears the conversation, where one is held.
         """
-        key = self._key(address, sender)
-        known = self._cache.get(key)
-        if known is not None:
-            return known
-        if not (_is_mailbox(address) and (not key[1] or _is_mailbox(key[1]))):
-            return _NO_ADDRESS
-        probe = self._in_flight.get(key)
-        if probe is None:
-            probe = spawn(self._probe(key), name=f"probe {printable(address, 64)}", owner=self._owner)
-            self._in_flight[key] = probe
-        return await asyncio.shield(probe)
-
-    def _key(self, address: str, sender: str | None) -> Key:
-        local_part, _, domain = address.rpartition("@")
-        return f"{local_part}@{domain.lower()}", self._sender if sender is None else sender
-
-    async def _probe(self, key: Key) -> CallbackVerdict:
-        """Probe, remember and log; whatever goes wrong inside is an `error` verdict, which is not remembered."""
-        address, sender = key
-        began = time.monotonic()
         try:
-            verdict = await self._within_deadline(address, sender)
-            verdict = replace(verdict, seconds=round(time.monotonic() - began, 3))
-            self._cache[key] = verdict.from_cache()
+            question = self._question(address, sender)
+        except NoCandidate as none:
+            return none.verdict
+        if question is None:
+            return _NO_ADDRESS
+        record = self._around.cache.at_hand(question)
+        if record is not None:
+            self._refresh_where_due(question, record, client)
+            return record.answer(time.time())
+        probe = self._in_flight.get(question) or self._begin(question, client, listener)
+        done, _ = await asyncio.wait((probe,), timeout=self._limits.wait)
+        return probe.result() if done else _PENDING
+
+    def _question(self, address: str, sender: str | None) -> Question | None:
+        local_part, _, domain = address.rpartition("@")
+        said = self._sender if sender is None else sender
+        if not is_mailbox(address) or (said and not is_mailbox(said)):
+            return None
+        return Question(local_part, ascii_domain(domain), said)
+
+    def _begin(self, question: Question, client: str, listener: Listener | None) -> asyncio.Task[CallbackVerdict]:
+        work = self._answer(question, client, listener)
+        probe = spawn(work, name=f"probe {printable(question.address, 64)}", owner=self._owner)
+        self._in_flight[question] = probe
+        return probe
+
+    def _refresh_where_due(self, question: Question, record: Record, client: str) -> None:
+        """Look in the background whether a pass that grows old is still true; the answer at hand is given meanwhile."""
+        if record.due(time.time()) and question not in self._in_flight:
+            self._begin(question, client, None)
+
+    # ------------------------------------------------------------ one question
+
+    async def _answer(self, question: Question, client: str, listener: Listener | None) -> CallbackVerdict:
+        """Find the answer and remember it; what goes wrong inside is an `error` verdict, which is not remembered."""
+        try:
+            async with asyncio.timeout(self._limits.timeout + 1.0):
+                return await self._remembered_or_found(question, client, listener)
+        except TimeoutError:
+            return _PENDING
         except Exception as error:
-            log.error("probe_failed", address=printable(address), exc_info=error)
-            verdict = CallbackVerdict(Status.ERROR, "internal", "internal error")
+            log.error("probe_failed", address=printable(question.address), exc_info=error)
+            return CallbackVerdict(Status.ERROR, "internal", "internal error")
         finally:
-            del self._in_flight[key]
+            del self._in_flight[question]
+
+    async def _remembered_or_found(self, question: Question, client: str, listener: Listener | None) -> CallbackVerdict:
+        around = self._around
+        record = await around.cache.find(question)
+        if record is not None and not record.due(time.time()):
+            return record.answer(time.time())
+        withheld = await self._withheld(question, client)
+        if withheld is not None:
+            return withheld if record is None else record.answer(time.time())
+        key = f"cbv probe {around.cache.name_of(question)}"
+        token = await around.store.acquire(key, self._limits.timeout)
+        if token is None:
+            return await self._found_elsewhere(question)
+        try:
+            verdict = await self._probe(question, listener)
+            return (await around.cache.keep(question, verdict)).said(verdict, time.time())
+        finally:
+            await around.store.release(key, token)
+
+    async def _found_elsewhere(self, question: Question) -> CallbackVerdict:
+        """Wait for the verdict of another worker, or another machine, that asks the same right now."""
+        around, loop = self._around, asyncio.get_running_loop()
+        until = loop.time() + self._limits.timeout
+        while loop.time() < until:
+            await asyncio.sleep(POLL_SECONDS)
+            record = await around.cache.find(question)
+            if record is not None:
+                return record.answer(time.time())
+        return _PENDING
+
+    async def _withheld(self, question: Question, client: str) -> CallbackVerdict | None:
+        """Return why nobody is asked, before a packet is sent; None where somebody may be."""
+        around, domain = self._around, question.domain
+        if around.spared.domains.matches(domain):
+            return _SPARED
+        if await around.cache.marked("no_probe", domain):
+            return _GIVEN_UP
+        if await around.cache.marked("catchall", domain):
+            return _CATCHALL
+        if around.storms.rages(domain, question.local_part, client):
+            return _STORM
+        return None if await around.neighbour.may_ask(client, domain) else _THROTTLED
+
+    async def _probe(self, question: Question, listener: Listener | None) -> CallbackVerdict:
+        began = time.monotonic()
+        verdict = await self._within_deadline(question, listener)
+        verdict = replace(verdict, seconds=round(time.monotonic() - began, 3))
+        await self._learn(question.domain, verdict)
         log.info(
             "probe",
-            address=printable(address),
-            sender=printable(sender),
+            address=printable(question.address),
+            sender=printable(question.sender),
             status=verdict.status.value,
             reason=verdict.reason,
             stage=verdict.stage,
@@ -128,25 +241,78 @@ class CallbackVerifier:
             text=printable(verdict.text),
             exchanger=printable(verdict.exchanger),
             ip=verdict.address,
+            tls=verdict.tls,
             seconds=verdict.seconds,
         )
         return verdict
 
-    async def _within_deadline(self, address: str, sender: str) -> CallbackVerdict:
-        local_part, _, domain = address.rpartition("@")
+    async def _within_deadline(self, question: Question, listener: Listener | None) -> CallbackVerdict:
+        around = self._around
         try:
-            name = ascii_domain(domain)  # an IDN domain needs no SMTPUTF8: it is asked about in A-labels
             async with asyncio.timeout(self._limits.timeout):
-                candidates = await self._finder.find(name)
-                question = Question(f"{local_part}@{name}", sender, self._helo, self._port)
-                return await ask(question, candidates, self._place)
+                hosts = await around.finder.find(question.domain)
+                if not around.finder.is_routed(question.domain):
+                    hosts = [each for each in hosts if not around.spared.holds(each)]
+                if not hosts:
+                    return _SPARED
+                manner = around.manner
+                if not question.sender and manner.fallback and await self._refuses_null_sender(question.domain):
+                    question = replace(question, sender=manner.fallback)
+                return await ask(question, manner, hosts, self._doorkeeper, listener)
         except NoCandidate as none:
             return none.verdict
         except TimeoutError:
             return CallbackVerdict(Status.TRANSIENT, "timeout", "the mail exchangers did not answer in time")
 
+    async def _refuses_null_sender(self, domain: str) -> bool:
+        return await self._around.cache.marked("null_refused", domain)
+
+    async def _learn(self, domain: str, verdict: CallbackVerdict) -> None:
+        """Remember what a verdict tells of the whole domain."""
+        cache = self._around.cache
+        if verdict.catchall:
+            await cache.mark("catchall", domain, CATCHALL_SECONDS)
+        if verdict.null_refused:
+            await cache.mark("null_refused", domain, NULL_REFUSED_SECONDS)
+        if self._around.breakers.times(verdict.address) >= TURNED_AWAY_MOST:
+            log.warning("domain_not_probed", domain=printable(domain), seconds=NO_PROBE_SECONDS)
+            await cache.mark("no_probe", domain, NO_PROBE_SECONDS)
+
+    async def close(self) -> None:
+        """End the probes in flight; nobody waits for them any more."""
+        await self._owner.cancel()
+
+
+class _Doorkeeper:
+    """Implements `probe.Gate`: breakers and budgets before a packet is sent, and a place in line."""
+
+    def __init__(self, around: Around, limits: CallbackLimits) -> None:
+        """Begin with nobody in line."""
+        self._around, self._limits = around, limits
+        self._probes = asyncio.Semaphore(limits.most_probes)
+        self._lines: dict[str, _Line] = {}
+
+    async def admits(self, address: str) -> str | None:
+        """Return why an exchanger is not asked now, None where it may be."""
+        if not self._around.breakers.lets(address):
+            return "breaker"
+        return None if await self._around.neighbour.may_connect(address) else "throttled"
+
+    async def heard(self, verdict: CallbackVerdict) -> None:
+        """Take note of what an exchanger thinks of us, and of users that it did not know."""
+        around, address = self._around, verdict.address
+        if not address:
+            return
+        turned_away = verdict.reason in {"busy", "refused_us"} or around.manner.classifier.is_block(verdict.text)
+        if turned_away and verdict.status is not Status.PASS:
+            around.breakers.bad(address)
+        elif verdict.stage == "rcpt" and verdict.code:
+            around.breakers.good(address)
+        if verdict.reason == "no_such_user":
+            await around.neighbour.unknown_user(address)
+
     @asynccontextmanager
-    async def _place(self, address: str) -> AsyncIterator[None]:
+    async def place(self, address: str) -> AsyncIterator[None]:
         """Wait in line at one address, and only then for a place among all: a slow exchanger blocks no other."""
         line = self._lines.get(address)
         if line is None:
@@ -159,10 +325,6 @@ class CallbackVerifier:
             line.users -= 1
             if not line.users:
                 del self._lines[address]
-
-    async def close(self) -> None:
-        """End the probes in flight; nobody waits for them any more."""
-        await self._owner.cancel()
 
 
 @dataclass(slots=True)

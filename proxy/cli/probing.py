@@ -18,10 +18,10 @@ from proxy import log
 from proxy.app import ConfigurationRejected, load
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.cli import exits
-from proxy.dns import Resolver
-from proxy.modules.smtp_cbv.module import verifier_of
+from proxy.modules.smtp_cbv.making import callbacks_of
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
-from proxy.settings import own_name
+from proxy.settings import CoreOptions
+from proxy.store.url import MEMORY
 
 _COLOURS = {Status.PASS: "green", Status.FAIL: "red", Status.TRANSIENT: "yellow", Status.ERROR: "magenta"}
 
@@ -41,10 +41,10 @@ def probe(
     if "@" not in address.strip("@"):
         typer.echo(f"{address}: not an address; write local-part@domain", err=True)
         raise typer.Exit(exits.USAGE)
-    options, helo, nameservers = _options(config_file)
+    options, core = _options(config_file)
     log.configure(level=50)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        verdict = runner.run(_ask(address, sender, options, helo, nameservers))
+        verdict = runner.run(_ask(address, sender, options, core))
     if as_json:
         typer.echo(json.dumps({"question": address, **asdict(verdict), "message": verdict.message}))
     else:
@@ -52,10 +52,10 @@ def probe(
     raise typer.Exit({Status.PASS: 0, Status.FAIL: exits.SCRIPT}.get(verdict.status, exits.UNAVAILABLE))
 
 
-def _options(config_file: Path | None) -> tuple[SmtpCbvOptions, str, list[str]]:
-    """Return smtp_cbv's options, our name and the name servers, from a configuration or by default."""
+def _options(config_file: Path | None) -> tuple[SmtpCbvOptions, CoreOptions]:
+    """Return smtp_cbv's options and the server's, from a configuration or by default."""
     if config_file is None:
-        return SmtpCbvOptions(), own_name(), []
+        return SmtpCbvOptions(store=MEMORY), CoreOptions.model_construct(esmtp_listener=())
     try:
         assembly, _ = load(config_file)
     except ConfigurationRejected as rejected:
@@ -64,19 +64,15 @@ def _options(config_file: Path | None) -> tuple[SmtpCbvOptions, str, list[str]]:
     settings = assembly.settings
     stanzas = [each.options for each in settings.modules if each.type == "smtp_cbv"]
     options = cast(SmtpCbvOptions, stanzas[0]) if stanzas else SmtpCbvOptions()
-    return options, assembly.core.hostname, [str(each) for each in assembly.core.nameservers]
+    return options, assembly.core
 
 
-async def _ask(
-    address: str, sender: str | None, options: SmtpCbvOptions, helo: str, nameservers: list[str]
-) -> CallbackVerdict:
-    resolver = Resolver(nameservers)
-    verifier = verifier_of(options, helo, resolver)
+async def _ask(address: str, sender: str | None, options: SmtpCbvOptions, core: CoreOptions) -> CallbackVerdict:
+    callbacks = callbacks_of(options.model_copy(update={"wait": options.timeout + 5.0}), core)
     try:
-        return await verifier.verify(address, sender)
+        return await callbacks.verifier.verify(address, sender)
     finally:
-        await verifier.close()
-        await resolver.close()
+        await callbacks.close()
 
 
 def _print(address: str, verdict: CallbackVerdict) -> None:

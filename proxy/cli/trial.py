@@ -12,11 +12,12 @@ from proxy.message import Content, Message, stuffed
 from proxy.modules.base import Services
 from proxy.modules.sieve_policy.effects import SessionControl, path_of
 from proxy.modules.sieve_policy.host import SessionHost
-from proxy.modules.smtp_cbv.module import verifier_of
+from proxy.modules.smtp_cbv.making import callbacks_of
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
 from proxy.session import Recipient, Session
 from proxy.settings import CoreOptions
 from proxy.smtp.arguments import path_context
+from proxy.store.url import MEMORY
 from sieve import CallbackAnswer, Phase
 
 
@@ -88,8 +89,8 @@ class TrialHost(SessionHost):
         """End what a real callback began, and let the message go."""
         if self.session.transaction.message is not None:
             self.session.transaction.message.close()
-        if self._services.verifier is not None:
-            await self._services.verifier.close()
+        if self._services.callbacks is not None:
+            await self._services.callbacks.close()
         await self._services.resolver.close()
 
     async def callback(self, address: str, sender: str | None) -> CallbackAnswer:
@@ -97,8 +98,8 @@ class TrialHost(SessionHost):
         if self._answer is not Callback.REAL:
             return CallbackAnswer(self._answer.value, f"answered by --callback {self._answer.value}")
         services = self._services
-        if services.verifier is None:
-            services.verifier = verifier_of(SmtpCbvOptions(), services.settings.hostname, services.resolver)
+        if services.callbacks is None:
+            services.callbacks = callbacks_of(SmtpCbvOptions(store=MEMORY), services.settings)
         return await super().callback(address, sender)
 
     async def tarpit(self, seconds: float) -> None:

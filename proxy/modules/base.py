@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 from config import ModuleSettings, ModuleSpec, Settings
 from config.diagnostics import Diagnostic
-from proxy.callback.verifier import CallbackVerifier
+from proxy.callback.service import CallbackService
 from proxy.dns import Resolver
 from proxy.settings import CoreOptions
 from proxy.validator import Validator
@@ -21,9 +21,9 @@ class Services:
     settings: CoreOptions
     configuration: Settings
     resolver: Resolver
-    verifier: CallbackVerifier | None = None
-    callback_exempt: frozenset[str] = frozenset()
-    """Local parts, in lower case, whose mail no callback may judge at RCPT."""
+    callbacks: CallbackService | None = None
+    upstream_down: Callable[[], bool] = lambda: False
+    """Whether every MTA behind is known to be down."""
 
 
 class Prepared(Protocol):

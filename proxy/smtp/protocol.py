@@ -232,6 +232,8 @@ class SmtpProtocol(Conversation):
         if answer.accepted:
             transaction.add(recipient)
             session.tally.recipients += 1
+            if recipient.relayed:
+                transaction.somebody_wants_it()
         else:
             transaction.refused_recipients += 1
         return answer

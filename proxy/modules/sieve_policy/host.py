@@ -100,17 +100,12 @@ class SessionHost:
         return SessionControl(self._session, self._services.configuration)
 
     async def callback(self, address: str, sender: str | None) -> CallbackAnswer:
-        """Ask the verifier; the loader has seen to it that there is one."""
-        verifier = self._services.verifier
-        if verifier is None:
+        """Ask; the loader has seen to it that there is somebody to ask."""
+        callbacks = self._services.callbacks
+        if callbacks is None:
             return CallbackAnswer("error", "smtp_cbv is not loaded")
-        current = self._session.current_recipient
-        if self._phase in _ONE_RECIPIENT and current is not None:
-            local_part = current.path.local_part.lower()
-            if local_part in self._services.callback_exempt:
-                # RFC 5321 section 4.5.1, RFC 2142: who is refused must be able to say so.
-                return CallbackAnswer("pass", f"not asked: mail for {local_part} is always taken")
-        verdict = await verifier.verify(address, sender)
+        asking = callbacks.ask_for_recipient if self._phase in _ONE_RECIPIENT else callbacks.ask
+        verdict = await asking(self._session, address, sender)
         return CallbackAnswer(verdict.status.value, verdict.message)
 
     async def resolve(self, name: str, record: str, server: str | None) -> DnsAnswer:

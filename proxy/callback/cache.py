@@ -1,0 +1,175 @@
+"""What callbacks found out: in the worker's memory, and behind it in a store that others may share.
+
+A hit in memory awaits nothing. What came from a shared store is believed in memory for `LOCAL_SECONDS` at most, so that
+a purge or another worker's verdict is seen soon. Addresses are personal data: nothing outlives its life, and with a
+secret only keyed hashes of them are kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from cachetools import LRUCache
+
+from proxy.callback.families import family_of
+from proxy.callback.lives import DOMAIN_REASONS, NEVER_KEPT, Lives, Record, successor
+from proxy.callback.question import Question
+from proxy.callback.verdict import CallbackVerdict, Status
+from proxy.store.base import Store
+
+LOCAL_SECONDS = 60.0
+"""How long this worker may go on believing what another has corrected or purged."""
+
+_PREFIX = "cbv"
+
+
+class CallbackCache:
+    """Verdicts by question, and facts by domain. Owned by one worker; the store behind it may be anybody's."""
+
+    def __init__(
+        self,
+        lives: Lives,
+        store: Store,
+        *,
+        most: int,
+        shared: bool,
+        secret: bytes = b"",
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        """`most` records stay in memory; `shared` says that others write to the store, too."""
+        self._lives, self._store, self._clock = lives, store, clock
+        self._local_seconds = LOCAL_SECONDS if shared else lives.longest
+        self._secret = secret
+        self._local: LRUCache[str, tuple[Record, float]] = LRUCache(most)
+
+    # ------------------------------------------------------------ verdicts
+
+    def at_hand(self, question: Question) -> Record | None:
+        """Return what memory holds of the question and is believed, without waiting."""
+        held = self._local.get(self._key(question))
+        if held is None:
+            return None
+        record, until = held
+        now = self._clock()
+        return record if now < until and record.fresh(now) else None
+
+    async def find(self, question: Question) -> Record | None:
+        """Return what is believed of the question, of its family, or of its domain; from the store, if need be."""
+        now = self._clock()
+        for key in self._keys(question):
+            record = await self._load(key)
+            if record is None or not record.fresh(now):
+                continue
+            if key != self._key(question) and not _answers_for_others(record):
+                continue
+            return record
+        return None
+
+    async def keep(self, question: Question, verdict: CallbackVerdict) -> Record:
+        """Remember a verdict by the rules of `lives`; return what is believed now."""
+        now = self._clock()
+        if verdict.reason in NEVER_KEPT:
+            return Record(verdict, now, now)
+        key = self._key(question)
+        record = successor(await self._load(key), self._presentable(question, verdict), now, self._lives)
+        await self._save(key, record)
+        if verdict.status is Status.PASS and (family := self._family_key(question)) is not None:
+            await self._save(family, record)
+        if verdict.reason in DOMAIN_REASONS:
+            await self._save(self._domain_key(question.domain), record)
+        return record
+
+    def _presentable(self, question: Question, verdict: CallbackVerdict) -> CallbackVerdict:
+        """Return a verdict without the address in the exchanger's words, where addresses are hashed."""
+        if not self._secret:
+            return verdict
+        text = verdict.text.replace(question.address, "<address>").replace(question.local_part, "<user>")
+        return replace(verdict, text=text)
+
+    # ------------------------------------------------------------ facts about domains
+
+    async def mark(self, fact: str, domain: str, seconds: float) -> None:
+        """Remember one fact about a domain for so long: `catchall`, `null_refused`, `no_probe`."""
+        await self._store.put(self._fact_key(fact, domain), b"1", seconds)
+
+    async def marked(self, fact: str, domain: str) -> bool:
+        """Whether the fact is remembered of the domain."""
+        return await self._store.get(self._fact_key(fact, domain)) is not None
+
+    # ------------------------------------------------------------ for people
+
+    async def purge(self, local_part: str = "", domain: str = "") -> int:
+        """Forget an address, a domain, or everything; return how many records went. Others follow within a minute."""
+        self._local.clear()
+        if not domain:
+            return await self._store.purge(f"{_PREFIX} ")
+        if not local_part:
+            await self._store.delete(self._domain_key(domain))
+            await self._store.purge(f"{_PREFIX} f {self._hashed(domain)} ")
+            return await self._store.purge(f"{_PREFIX} a {self._hashed(domain)} ")
+        return await self._store.purge(f"{_PREFIX} a {self._hashed(domain)} {self._hashed(local_part)} ")
+
+    async def count(self) -> int:
+        """Return how many verdicts on addresses the store holds, those kept for their streak alone included."""
+        return await self._store.count(f"{_PREFIX} a ")
+
+    # ------------------------------------------------------------ keys, memory and store
+
+    async def _load(self, key: str) -> Record | None:
+        """Return the record of a key, believed or not: an expired one still tells its streak."""
+        now = self._clock()
+        held = self._local.get(key)
+        if held is not None and now < held[1]:
+            return held[0]
+        stored = await self._store.get(key)
+        record = Record.decoded(stored.value) if stored is not None else None
+        if record is not None:
+            self._local[key] = (record, now + self._local_seconds)
+        return record
+
+    async def _save(self, key: str, record: Record) -> None:
+        now = self._clock()
+        self._local[key] = (record, now + self._local_seconds)
+        spare = self._lives.transient_most if record.verdict.status is Status.TRANSIENT else 0.0
+        await self._store.put(key, record.encoded(), max(1.0, record.expires - now + spare))
+
+    def name_of(self, question: Question) -> str:
+        """Return a name of the question that others use as well, for a lock."""
+        return self._key(question)
+
+    def _keys(self, question: Question) -> list[str]:
+        family = self._family_key(question)
+        own = [self._key(question), *([family] if family is not None else [])]
+        return [*own, self._domain_key(question.domain)]
+
+    def _key(self, question: Question) -> str:
+        hashed = self._hashed
+        return f"{_PREFIX} a {hashed(question.domain)} {hashed(question.local_part)} {hashed(question.sender)}"
+
+    def _family_key(self, question: Question) -> str | None:
+        family = family_of(question.local_part)
+        if family is None:
+            return None
+        hashed = self._hashed
+        return f"{_PREFIX} a {hashed(question.domain)} {hashed('family:' + family)} {hashed(question.sender)}"
+
+    def _domain_key(self, domain: str) -> str:
+        return f"{_PREFIX} d {self._hashed(domain)}"
+
+    def _fact_key(self, fact: str, domain: str) -> str:
+        return f"{_PREFIX} f {self._hashed(domain)} {fact}"
+
+    def _hashed(self, part: str) -> str:
+        """Return a part of a key: as it is, or as a keyed hash where a secret is set."""
+        if not self._secret:
+            return part
+        octets = part.encode("utf-8", "surrogateescape")
+        return hashlib.blake2b(octets, key=self._secret, digest_size=16).hexdigest()
+
+
+def _answers_for_others(record: Record) -> bool:
+    """Whether a record speaks for more than its own address: a family's pass, a domain's fact."""
+    return record.verdict.status is Status.PASS or record.verdict.reason in DOMAIN_REASONS

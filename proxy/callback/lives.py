@@ -1,0 +1,110 @@
+"""How long a verdict is believed, and what a new one does to the one before: the rules of the cache, without the cache.
+
+A hit never prolongs anything. A transient never hides a `pass` that is still believed, and one refusal does not undo
+it either: the `pass` is believed for a few minutes more, and the next probe decides.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+
+from proxy.callback.verdict import CallbackVerdict, Status
+
+REFRESH_AT = 0.75
+"""The part of a pass's life after which a probe in the background looks whether it is still true."""
+
+DOMAIN_REASONS = frozenset({"nxdomain", "null_mx", "no_address", "unroutable"})
+"""Reasons that are about the domain and so answer for each of its addresses."""
+
+NEVER_KEPT = frozenset(
+    {"internal", "syntax", "throttled", "pending", "storm", "breaker", "upstream_down", "no_probe", "busy_here"}
+)
+"""Reasons that are about this moment, or about our configuration: nothing that was found out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lives:
+    """How long verdicts are believed, in seconds."""
+
+    passed: float = 86400.0
+    failed: float = 7200.0
+    transient: float = 300.0
+    transient_most: float = 3600.0
+    error: float = 3600.0
+    domain: float = 3600.0
+
+    @property
+    def longest(self) -> float:
+        """The longest of them: nothing is kept beyond it."""
+        return max(self.passed, self.failed, self.transient_most, self.error, self.domain)
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A verdict that is remembered. Times are seconds since the epoch, since machines share them."""
+
+    verdict: CallbackVerdict
+    found: float
+    expires: float
+    streak: int = 0
+    """How many transient verdicts came before this one, without another between."""
+    doubted: bool = False
+    """A pass that a later probe contradicted."""
+
+    def fresh(self, now: float) -> bool:
+        """Whether it is still believed."""
+        return now < self.expires
+
+    def due(self, now: float) -> bool:
+        """Whether a pass is old enough to be looked at again before it ends."""
+        return self.verdict.status is Status.PASS and now >= self.found + REFRESH_AT * (self.expires - self.found)
+
+    def answer(self, now: float) -> CallbackVerdict:
+        """Return the verdict as a remembered one, with its age."""
+        return replace(self.verdict, cached=True, age=round(max(0.0, now - self.found), 1))
+
+    def said(self, verdict: CallbackVerdict, now: float) -> CallbackVerdict:
+        """Return what is said after a probe found `verdict` and this is believed: mostly the verdict itself."""
+        return verdict if self.found >= now - 1.0 and not self.doubted else self.answer(now)
+
+    def encoded(self) -> bytes:
+        """Return it as the store keeps it."""
+        fields = {name: value for name, value in asdict(self.verdict).items() if value}
+        found = {"v": fields, "f": self.found, "e": self.expires, "n": self.streak, "d": self.doubted}
+        return json.dumps(found, separators=(",", ":")).encode()
+
+    @classmethod
+    def decoded(cls, stored: bytes) -> Record | None:
+        """Read what a store kept; None where it is none of ours, as of another version."""
+        try:
+            found = json.loads(stored)
+            fields = found["v"] | {"status": Status(found["v"]["status"])}
+            return cls(CallbackVerdict(**fields), found["f"], found["e"], found["n"], found["d"])
+        except (ValueError, KeyError, TypeError):
+            return None
+
+
+def successor(previous: Record | None, verdict: CallbackVerdict, now: float, lives: Lives) -> Record:
+    """Return what is remembered after a new verdict, given what was remembered before."""
+    before = previous.verdict.status if previous is not None else None
+    if previous is not None and before is Status.PASS and previous.fresh(now) and verdict.status is not Status.PASS:
+        if verdict.status is not Status.FAIL:
+            return previous  # nothing was found out
+        return replace(previous, expires=min(previous.expires, now + lives.transient), doubted=True)
+    streak = 0
+    if verdict.status is Status.TRANSIENT and previous is not None and before is Status.TRANSIENT:
+        streak = previous.streak + 1
+    return Record(verdict, now, now + _life(verdict, streak, lives), streak)
+
+
+def _life(verdict: CallbackVerdict, streak: int, lives: Lives) -> float:
+    if verdict.status is Status.PASS:
+        return lives.passed
+    if verdict.reason in DOMAIN_REASONS:
+        return lives.domain
+    if verdict.status is Status.FAIL:
+        return lives.failed
+    if verdict.status is Status.ERROR:
+        return lives.error
+    return min(lives.transient * float(1 << min(streak, 16)), lives.transient_most)

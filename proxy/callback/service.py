@@ -1,0 +1,137 @@
+"""Callbacks for sessions: who is not asked about, what a session is told, and what becomes of it in shadow mode.
+
+The verifier knows addresses and exchangers; here is what depends on the client and its mail. Every skip is a reason
+that the script can see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from config import DomainPatterns
+from proxy.callback.verdict import CallbackVerdict, Status
+from proxy.callback.verifier import CallbackVerifier
+from proxy.log import get_logger, printable
+from proxy.session import Session
+
+log = get_logger()
+
+_RESULT = {
+    Status.PASS: "pass",
+    Status.FAIL: "error",  # Momentum has no "fail" here
+    Status.TRANSIENT: "transient",
+    Status.ERROR: "transient",  # it is about us: no script shall refuse mail because an exchanger dislikes us
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Who is not asked about, and whether what is found out counts."""
+
+    enforce: bool = True
+    exempt_recipients: frozenset[str] = frozenset()
+    """Local parts, in lower case, whose mail no callback may judge at RCPT (RFC 5321 section 4.5.1, RFC 2142)."""
+    skip_variables: Mapping[str, str] = field(default_factory=dict)
+    """Context variables of message or connection, each with the value at which the sender is known to be forged."""
+    local_domains: DomainPatterns = field(default_factory=DomainPatterns)
+    """Domains that the MTA behind serves itself: it knows their users, and asking leads back to us."""
+    is_routed: Callable[[str], bool] = lambda domain: False  # noqa: ARG005 — a default
+    """Whether the operator named a host to ask for a domain."""
+
+
+class CallbackService:
+    """What scripts and the active module ask. One a worker."""
+
+    def __init__(
+        self,
+        verifier: CallbackVerifier,
+        rules: Rules,
+        upstream_down: Callable[[], bool],
+        *,
+        closing: Sequence[Callable[[], Awaitable[None]]] = (),
+    ) -> None:
+        """`upstream_down` tells whether every MTA behind is known to be down; `closing` is done at the end."""
+        self.verifier = verifier
+        self._closing = closing
+        self._rules, self._upstream_down = rules, upstream_down
+
+    async def ask(self, session: Session, address: str, sender: str | None = None) -> CallbackVerdict:
+        """Return the verdict for a session, and set its context variables."""
+        verdict = self._skipped(session, address)
+        if verdict is None:
+            client = "" if session.can_relay else session.client_network
+            verdict = await self.verifier.verify(address, sender, client=client)
+        if not self._rules.enforce:
+            verdict = self._shadow(session, address, verdict)
+        record(session, verdict)
+        return verdict
+
+    async def ask_for_recipient(self, session: Session, address: str, sender: str | None = None) -> CallbackVerdict:
+        """The same where a recipient is judged: mail for postmaster and the like is always taken."""
+        current = session.current_recipient
+        if current is not None and current.path.local_part.lower() in self._rules.exempt_recipients:
+            return _skip("exempt", f"mail for {current.path.local_part.lower()} is always taken")
+        return await self.ask(session, address, sender)
+
+    async def close(self) -> None:
+        """End what is under way, and let go of store and resolver."""
+        await self.verifier.close()
+        for close in self._closing:
+            await close()
+
+    def _skipped(self, session: Session, address: str) -> CallbackVerdict | None:
+        """Return the verdict on what is not asked about, None where it is."""
+        if not address:
+            return CallbackVerdict(Status.ERROR, "null_sender", "the null sender has no mailbox")
+        rules, domain = self._rules, address.rpartition("@")[2]
+        known = self._known_of_sender(session) if address == session.transaction.reverse_path.text else None
+        if known is not None:
+            return known
+        if rules.local_domains.matches(domain) and not rules.is_routed(domain.lower()):
+            return _skip("local_domain", "the MTA behind serves the domain itself")
+        if self._upstream_down():
+            return _skip("upstream_down", "no MTA behind takes mail now", Status.TRANSIENT)
+        return None
+
+    def _known_of_sender(self, session: Session) -> CallbackVerdict | None:
+        """Return what the session knows of its sender without asking."""
+        if session.auth_user:
+            return _skip("authenticated", "the client is authenticated")
+        if session.can_relay:
+            return _skip("relay_client", "the client may send anywhere")
+        for name, value in self._rules.skip_variables.items():
+            found = session.transaction.context.get(name) or session.context.get(name, "")
+            if found.lower() == value.lower():
+                return _skip("forged", f"by {name} the sender is forged", Status.ERROR)
+        return None
+
+    def _shadow(self, session: Session, address: str, verdict: CallbackVerdict) -> CallbackVerdict:
+        """Log what was found out, and return that nothing is held against the address."""
+        log.info(
+            "shadow",
+            session=session.id,
+            address=printable(address),
+            status=verdict.status.value,
+            reason=verdict.reason,
+            text=printable(verdict.text),
+        )
+        if verdict.status is Status.PASS:
+            return verdict
+        return CallbackVerdict(Status.PASS, "shadow", f"not enforced: {verdict.status.value} ({verdict.reason})")
+
+
+def _skip(reason: str, why: str, status: Status = Status.PASS) -> CallbackVerdict:
+    return CallbackVerdict(status, reason, f"not asked: {why}")
+
+
+def record(session: Session, verdict: CallbackVerdict) -> None:
+    """Set the message's context variables: Momentum's smtp_cbv_result, and our own."""
+    session.transaction.context |= {
+        "smtp_cbv_result": _RESULT[verdict.status],
+        "smtp_cbv_status": verdict.status.value,
+        "smtp_cbv_reason": verdict.reason,
+        "smtp_cbv_code": str(verdict.code) if verdict.code else "",
+        "smtp_cbv_mx": verdict.exchanger,
+        "smtp_cbv_cached": "true" if verdict.cached else "false",
+    }

@@ -1,0 +1,89 @@
+"""What can be wrong with an `smtp_cbv` stanza beyond the form of its options."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator
+from itertools import pairwise
+
+from config import ModuleSettings
+from config.diagnostics import Diagnostic, Severity, Source, Span
+from proxy.callback.classify import BadTable, Words
+from proxy.callback.verifier import is_mailbox
+from proxy.modules.smtp_cbv.making import family_of
+from proxy.modules.smtp_cbv.options import SmtpCbvOptions
+
+_LONGEST_WAIT = 60.0
+_SHORTEST_SECRET = 16
+
+
+def mistakes(loaded: ModuleSettings, options: SmtpCbvOptions) -> Iterator[Diagnostic]:
+    """Yield what is wrong, warnings included."""
+    yield from _senders(loaded, options)
+    yield from _own_addresses(loaded, options)
+    yield from _files(loaded, options)
+    if options.wait > _LONGEST_WAIT:
+        yield Diagnostic(
+            f"a client waits {options.wait:g} seconds for its answer, and may not",
+            loaded.origin("wait") or loaded.span,
+            hint="the probe goes on behind a shorter Wait, and its verdict is remembered",
+            severity=Severity.WARNING,
+        )
+
+
+def _senders(loaded: ModuleSettings, options: SmtpCbvOptions) -> Iterator[Diagnostic]:
+    for name in ("mailfrom", "mailfrom_fallback"):
+        sender = getattr(options, name).strip("<>")
+        if sender and not is_mailbox(sender):
+            yield Diagnostic(
+                f"not a mail address: {sender}",
+                loaded.origin(name) or loaded.span,
+                hint="write local-part@domain, or leave it out for the null sender",
+            )
+
+
+def _own_addresses(loaded: ModuleSettings, options: SmtpCbvOptions) -> Iterator[Diagnostic]:
+    place = loaded.origin("bind_address") or loaded.span
+    families = []
+    for address in options.bind_address:
+        try:
+            ipaddress.ip_address(address)
+        except ValueError:
+            yield Diagnostic(f"not an IP address: {address}", place)
+        else:
+            families.append(family_of(address))
+    if any(one == other for one, other in pairwise(sorted(families))):
+        yield Diagnostic("two addresses of one family", place, hint="Bind_Address takes one of IPv4 and one of IPv6")
+
+
+def _files(loaded: ModuleSettings, options: SmtpCbvOptions) -> Iterator[Diagnostic]:
+    if options.store_secret is not None:
+        try:
+            short = len(options.store_secret.read_bytes().strip()) < _SHORTEST_SECRET
+        except OSError as error:
+            yield _unreadable("the secret", error, loaded, "store_secret")
+        else:
+            if short:
+                yield Diagnostic(
+                    f"the secret is shorter than {_SHORTEST_SECRET} octets",
+                    loaded.origin("store_secret") or loaded.span,
+                    hint="make one with: openssl rand -hex 32",
+                )
+    if options.reply_texts is not None:
+        try:
+            source = Source.read(options.reply_texts)
+            Words(source.text)
+        except OSError as error:
+            yield _unreadable("the table", error, loaded, "reply_texts")
+        except BadTable as bad:
+            yield Diagnostic(bad.problem, _span(source, bad))
+
+
+def _unreadable(what: str, error: OSError, loaded: ModuleSettings, option: str) -> Diagnostic:
+    return Diagnostic(f"{what} cannot be read: {error.strerror or error}", loaded.origin(option) or loaded.span)
+
+
+def _span(source: Source, bad: BadTable) -> Span:
+    start = sum(len(line) for line in source.text.splitlines(keepends=True)[: bad.line - 1]) + bad.column
+    rest = source.line(bad.line)[bad.column :]
+    return Span(source, start, start + max(1, len(rest.split(" ", 1)[0]) if rest else 1))

@@ -1,0 +1,159 @@
+"""From the stanza's options to what asks: one `CallbackService`, with a store and a resolver of its own.
+
+The resolver is its own so that a stranger's slow name servers never hold up the search for the MTA behind.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from proxy.callback.cache import CallbackCache
+from proxy.callback.classify import Classifier, Words
+from proxy.callback.lives import Lives
+from proxy.callback.neighbour import Breakers, Budgets, Neighbour, Storms
+from proxy.callback.probe import Manner
+from proxy.callback.resolve import ExchangerFinder
+from proxy.callback.service import CallbackService, Rules
+from proxy.callback.verdict import Status
+from proxy.callback.verifier import Around, CallbackLimits, CallbackVerifier, Spared
+from proxy.dns import Resolver
+from proxy.log import get_logger
+from proxy.modules.smtp_cbv.options import SmtpCbvOptions
+from proxy.settings import CoreOptions
+from proxy.store.opening import open_store
+from proxy.store.url import MEMORY, StoreUrl
+
+log = get_logger()
+
+_EVERYWHERE = {"", "*", "0.0.0.0", "::"}  # noqa: S104 — what is compared with
+STORE_FILE = "callback.db"
+
+
+def callbacks_of(
+    options: SmtpCbvOptions,
+    core: CoreOptions,
+    *,
+    upstream_down: Callable[[], bool] = lambda: False,
+    resolver: Resolver | None = None,
+) -> CallbackService:
+    """Return what asks by the stanza's options, under the server's name; the caller closes it."""
+    resolver = resolver or Resolver([str(each) for each in core.nameservers])
+    url = store_of(options, core.state_directory)
+    store = open_store(url)
+    finder = ExchangerFinder(
+        resolver,
+        options.map,
+        options.allow_networks,
+        unroutable=Status(options.unroutable),
+        is_us=lambda address: _is_us(address, options.port, core),
+    )
+    around = Around(
+        finder=finder,
+        manner=_manner(options, core.hostname),
+        cache=CallbackCache(
+            lives_of(options),
+            store,
+            most=options.cache_size,
+            shared=url.scheme != "memory",
+            secret=_secret(options.store_secret),
+        ),
+        store=store,
+        neighbour=Neighbour(_budgets(options), store),
+        breakers=Breakers(options.breaker_time, time.monotonic),
+        storms=Storms(options.forgery_storm, time.monotonic),
+        spared=Spared(options.no_probe_domains, options.no_probe_exchangers, options.no_probe_networks),
+    )
+    limits = CallbackLimits(options.timeout, options.wait, options.max_probes, options.max_probes_per_mx)
+    verifier = CallbackVerifier(around, limits, sender=options.mailfrom.strip("<>"))
+    rules = Rules(
+        enforce=options.enforce,
+        exempt_recipients=frozenset(each.lower() for each in options.exempt_recipients),
+        skip_variables=options.skip_variables,
+        local_domains=core.relay_domains,
+        is_routed=finder.is_routed,
+    )
+    return CallbackService(verifier, rules, upstream_down, closing=(store.close, resolver.close))
+
+
+def store_of(options: SmtpCbvOptions, folder: Path) -> StoreUrl:
+    """Return where verdicts are kept: as the stanza says, else in a file of the state folder, where there is one."""
+    if options.store is not None:
+        return options.store
+    if folder.is_dir() and os.access(folder, os.W_OK):
+        return StoreUrl("sqlite", path=str(folder / STORE_FILE))
+    log.info("callbacks_in_memory", reason=f"{folder} is no folder that can be written")
+    return MEMORY
+
+
+def lives_of(options: SmtpCbvOptions) -> Lives:
+    """Return how long verdicts are believed."""
+    return Lives(
+        passed=options.cache_pass,
+        failed=options.cache_fail,
+        transient=options.cache_transient,
+        transient_most=max(options.cache_transient_most, options.cache_transient),
+        error=options.cache_error,
+        domain=options.cache_domain,
+    )
+
+
+def _budgets(options: SmtpCbvOptions) -> Budgets:
+    return Budgets(
+        per_domain=options.probes_per_domain,
+        per_exchanger=options.probes_per_mx,
+        unknown_users=options.unknown_users_per_mx,
+        per_client=options.probes_per_client,
+    )
+
+
+def _manner(options: SmtpCbvOptions, helo: str) -> Manner:
+    own = Words(options.reply_texts.read_text("utf-8")) if options.reply_texts is not None else None
+    return Manner(
+        helo=helo,
+        port=options.port,
+        classifier=Classifier(own),
+        tls=_opportunistic() if options.tls == "ifavailable" else None,
+        bind={family_of(each): each for each in options.bind_address},
+        fallback=options.mailfrom_fallback.strip("<>"),
+        null_refused=Status(options.null_refused),
+        catchall=options.catchall,
+    )
+
+
+def family_of(address: str) -> socket.AddressFamily:
+    """Return the family of an IP address."""
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
+
+
+def _opportunistic() -> ssl.SSLContext:
+    """Return a context that takes any certificate: a question about an address is no secret (RFC 7435)."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def _secret(path: Path | None) -> bytes:
+    """Return the key of the hashes; BLAKE2 takes 64 octets at most, so that longer secrets are cut."""
+    return b"" if path is None else path.read_bytes().strip()[:64]
+
+
+def _is_us(address: str, port: int, core: CoreOptions) -> bool:
+    """Whether a connection to the address would come to one of our own listeners."""
+    listening = {each.address for each in core.esmtp_listener if each.port == port}
+    return address in listening or (bool(listening & _EVERYWHERE) and _is_local(address))
+
+
+def _is_local(address: str) -> bool:
+    """Whether the address is this machine's: a datagram socket to it would leave from itself. Nothing is sent."""
+    try:
+        with socket.socket(family_of(address), socket.SOCK_DGRAM) as sock:
+            sock.connect((address, 25))
+            return bool(sock.getsockname()[0] == address)
+    except OSError:
+        return False
