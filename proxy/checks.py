@@ -6,12 +6,14 @@ Each finding is a diagnostic at the place that names the file, beside those of t
 from __future__ import annotations
 
 import ssl
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
 from config import Settings
 from config.diagnostics import Diagnostic, Severity
+from proxy.route import Route
 from proxy.settings import CoreOptions
 from proxy.smtp.entrance import Entrance
 from proxy.smtp.passwords import BadPasswordFile, PasswordFile
@@ -22,6 +24,7 @@ def outside(settings: Settings) -> Iterator[Diagnostic]:
     """Yield what the world outside the text makes impossible."""
     yield from _certificates(settings)
     yield from _authentication(settings)
+    yield from _sockets(settings)
 
 
 def _certificates(settings: Settings) -> Iterator[Diagnostic]:
@@ -83,3 +86,29 @@ def _password_file(path: Path | None, settings: Settings) -> Iterator[Diagnostic
             settings.core_origin("authentication_file"),
             hint="a line is `user:hash`, as `ringback password USER` prints it",
         )
+
+
+def _sockets(settings: Settings) -> Iterator[Diagnostic]:
+    """Find Unix sockets that are not there: a warning, since the server behind may start later."""
+    seen: set[str] = set()
+    for place in ((), *settings.scopes.places):
+        for option in ("gateway", "routes"):
+            setting = settings.scopes.get(option, place)
+            value = cast(Route | tuple[Route, ...] | None, setting.value) if setting is not None else None
+            for route in (value,) if isinstance(value, Route) else value or ():
+                if route.is_socket and route.host not in seen and (missing := _missing(Path(route.host))):
+                    seen.add(route.host)
+                    yield Diagnostic(
+                        f"{route.host} {missing}: mail for it is deferred",
+                        setting.origin if setting is not None else None,
+                        hint="start the server behind; this user must be able to enter the folder",
+                        severity=Severity.WARNING,
+                    )
+
+
+def _missing(path: Path) -> str:
+    """Return why no socket can be found there; empty where one is."""
+    try:
+        return "" if stat.S_ISSOCK(path.stat().st_mode) else "is no socket"
+    except OSError as error:
+        return f"cannot be used ({error.strerror})"

@@ -1,23 +1,27 @@
-"""From an upstream to a connection: addresses in turn, which of them rest, and what is told of the client."""
+"""From an upstream to a connection: addresses by rank, which of them rest, and what each hears first."""
 
 from __future__ import annotations
 
 import asyncio
+import random
+import socket
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
+from proxy import dialing
 from proxy.app import load
-from proxy.greeting import Dial, dial
-from proxy.session import Session
+from proxy.dialing import Reached, reach
+from proxy.upstream import connect
 from proxy.upstream.connect import Connector, Unreachable
-from proxy.upstream.identity import RefusedUs, _xclient, _xtext, introduce_client
+from proxy.upstream.identity import RefusedUs
 from proxy.upstream.routes import Router, Upstream
-from proxy.wire import Wire, WireBroken
-from tests.proxy.stage import Names, assembly, core, resolver, unavailable
+from tests.proxy.stage import Names, assembly, resolver, unavailable
 from tests.support.exchanger import Act, Exchanger, Step, closes, is_silent, says
 from tests.support.programs import free_port
 
@@ -28,21 +32,24 @@ def upstream_at(port: int, **options: Any) -> Upstream:
     return Router(assembly(port, **options).settings).default
 
 
-def routed(*hosts: str | int, **options: Any) -> Upstream:
-    """Return an upstream whose routes are these, ports of 127.0.0.1 or hosts, preferred in this order."""
-    named = [f"127.0.0.1:{each}" if isinstance(each, int) else each for each in hosts]
-    routes = " ".join(f'"smtp://{each}?pref={at}"' for at, each in enumerate(named))
+def of_routes(*routes: str, **options: Any) -> Upstream:
+    lines = ["ESMTP_Listener = ( 127.0.0.1:0 )", 'Hostname = "ringback.test"']
+    lines += ["Routes = ( {} )".format(" ".join(f'"{each}"' for each in routes))]
     with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
-        lines = ["ESMTP_Listener = ( 127.0.0.1:0 )", 'Hostname = "ringback.test"', f"Routes = ( {routes} )"]
         file.write("\n".join([*lines, *(f"{name} = {value}" for name, value in options.items())]) + "\n")
         file.flush()
         return Router(load(Path(file.name))[0].settings).default
 
 
-def session(*, address: str = "192.0.2.77", helo: str | None = "client.test", extended: bool = True) -> Session:
-    made = Session(asyncio.get_running_loop(), (address, 40025), ("192.0.2.2", 25), core())
-    made.host_name, made.extended_smtp = helo, extended
-    return made
+def routed(*hosts: str | int, **options: Any) -> Upstream:
+    """Return an upstream whose routes are these, ports of 127.0.0.1 or hosts, preferred in this order."""
+    named = [f"127.0.0.1:{each}" if isinstance(each, int) else each for each in hosts]
+    return of_routes(*(f"smtp://{each}?pref={at}" for at, each in enumerate(named)), **options)
+
+
+def of_one_preference(*ports: int, **options: Any) -> Upstream:
+    """Return an upstream with ports of 127.0.0.1 as routes of one preference."""
+    return of_routes(*(f"127.0.0.1:{each}" for each in ports), **options)
 
 
 # ---------------------------------------------------------------- which address
@@ -160,93 +167,111 @@ async def test_a_name_without_an_address_is_unreachable(answer: Any) -> None:
         await Connector(routed("mx.test"), resolver(Names(hosts={"mx.test": answer}))).connect()
 
 
-# ---------------------------------------------------------------- XCLIENT
-
-ATTRIBUTES = {"NAME", "ADDR", "PORT", "PROTO", "HELO", "DESTADDR", "DESTPORT", "LOGIN"}
+# ---------------------------------------------------------------- addresses that stand for each other
 
 
-@pytest.mark.parametrize(
-    ("given", "names", "command"),
-    [
-        ({}, {"ADDR"}, b"XCLIENT ADDR=192.0.2.77\r\n"),
-        (
-            {},
-            ATTRIBUTES,
-            (
-                b"XCLIENT NAME=[UNAVAILABLE] ADDR=192.0.2.77 PORT=40025 PROTO=ESMTP HELO=client.test"
-                b" DESTADDR=192.0.2.2 DESTPORT=25\r\n"
-            ),
-        ),
-        ({"address": "2001:db8::7"}, {"ADDR"}, b"XCLIENT ADDR=IPV6:2001:db8::7\r\n"),
-        ({"extended": False}, {"PROTO"}, b"XCLIENT PROTO=SMTP\r\n"),
-        ({"helo": None}, {"HELO"}, b"XCLIENT HELO=[UNAVAILABLE]\r\n"),
-        ({"helo": "a b=c+d"}, {"HELO"}, b"XCLIENT HELO=a+20b+3Dc+2Bd\r\n"),
-        ({"helo": "x ADDR=127.0.0.1"}, {"HELO"}, b"XCLIENT HELO=x+20ADDR+3D127.0.0.1\r\n"),
-    ],
-)
-async def test_xclient_tells_what_the_upstream_asks_for_encoded(
-    given: dict[str, Any], names: set[str], command: bytes
+@contextmanager
+def mute() -> Iterator[int]:
+    """Yield a port of 127.0.0.1 that does not answer: its listener's queue is full, and the kernel drops what comes."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(0)
+        for _ in range(3):
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+async def test_equals_share_the_connections() -> None:
+    async with Exchanger() as first, Exchanger() as second:
+        connector = Connector(of_one_preference(first.port, second.port), resolver())
+        for _ in range(40):
+            (await connector.connect()).abort("done")
+        assert len(first.dialogues) + len(second.dialogues) == 40
+        assert min(len(first.dialogues), len(second.dialogues)) >= 5, "a fair coin fails this once in five million runs"
+
+
+async def test_one_that_does_not_answer_is_outrun_by_its_equal_and_then_comes_last(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert _xclient(session(**given), names) == command
+    monkeypatch.setattr(random, "shuffle", list)  # leaves the order as it is
+    async with Exchanger() as second:
+        with mute() as port:
+            upstream = of_one_preference(port, second.port)
+            connector = Connector(upstream, resolver())
+            for _ in range(3):
+                (await connector.connect()).abort("done")
+            assert set(connector._resting) == {("127.0.0.1", port)}
+        assert len(second.dialogues) == 3
 
 
-@pytest.mark.parametrize(("text", "encoded"), [("plain", "plain"), ("a b", "a+20b"), ("+=", "+2B+3D"), ("\x7f", "+7F")])
-def test_xtext_leaves_printable_ascii_but_plus_and_equals(text: str, encoded: str) -> None:
-    assert _xtext(text) == encoded
+async def test_one_that_was_outrun_has_its_turn_where_the_winner_refuses_us(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random, "shuffle", list)  # leaves the order as it is
+    async with Exchanger() as slow, Exchanger(script={Step.BANNER: says("421 4.3.2 busy")}) as quick:
+        upstream = of_one_preference(slow.port, quick.port)
+
+        async def race(addresses: Any, seconds: float) -> Reached:
+            """Let the second win, as if the first had not answered in time."""
+            reached = await reach(addresses[-1:], seconds)
+            return Reached(reached.sock, len(addresses) - 1, tuple(range(len(addresses) - 1)))
+
+        monkeypatch.setattr(connect, "reach", race)
+        (await Connector(upstream, resolver()).connect()).abort("done")
+        assert (len(slow.dialogues), len(quick.dialogues)) == (1, 1)
 
 
-class Informed(Exchanger):
-    """An upstream that offers XCLIENT and answers it as told."""
-
-    answer = b"220 exchanger.test ESMTP\r\n"
-
-    async def _command(self, dialogue: Any, command: str, inbox: Any) -> None:
-        if not command.startswith("XCLIENT"):
-            await super()._command(dialogue, command, inbox)
-            return
-        dialogue.commands.append(command)
-        self.extensions = ("8BITMIME",)
-        dialogue.writer.write(self.answer)
-        if not self.answer:
-            dialogue.close()
-        await dialogue.writer.drain()
+async def test_a_preferred_one_that_does_not_answer_is_waited_for_and_not_outrun_by_a_lower_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A backup is for when the first is down, not for when it is 300 ms away."""
+    monkeypatch.setattr(dialing, "STAGGER_SECONDS", 0.01)
+    async with Exchanger() as second:
+        with mute() as port:
+            connecting = asyncio.get_running_loop().create_task(
+                Connector(routed(port, second.port, Connect_Timeout=1), resolver()).connect()
+            )
+            done, _ = await asyncio.wait((connecting,), timeout=0.2)
+            assert (done, second.dialogues) == (set(), [])
+            (await connecting).abort("done")
 
 
-async def dialled(upstream: Exchanger) -> Wire:
-    return await dial(Dial("127.0.0.1", upstream.port, "ringback.test", BOUND, BOUND))
+async def test_time_that_runs_out_puts_all_that_was_being_tried_to_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Addresses are tried for so long that the client still hears an answer to its RCPT."""
+    monkeypatch.setattr(connect, "FAILOVER_SECONDS", 0.5)
+    with mute() as one, mute() as two, capture_logs() as logs:
+        connector = Connector(of_one_preference(one, two), resolver())
+        with pytest.raises(Unreachable, match=r"^timeout$"):
+            await connector.connect()
+        assert set(connector._resting) == {("127.0.0.1", one), ("127.0.0.1", two)}
+    assert [each["event"] for each in logs] == ["upstream_unreachable"]
 
 
-async def test_after_xclient_the_upstream_is_greeted_in_the_clients_name_and_what_it_offers_then_counts() -> None:
-    async with Informed(extensions=("PIPELINING", "XCLIENT ADDR HELO")) as server:
-        wire = await dialled(server)
-        await introduce_client(wire, upstream_at(server.port, XCLIENT="required"), session())
-        assert server.commands == ["EHLO ringback.test", "XCLIENT ADDR=192.0.2.77 HELO=client.test", "EHLO client.test"]
-        assert wire.extensions == {"8bitmime": ""}
-        wire.abort("done")
+# ---------------------------------------------------------------- Unix sockets, and what is required
 
 
-@pytest.mark.parametrize(
-    ("answer", "problem", "told"),
-    [
-        (b"550 5.7.0 not you\r\n", RefusedUs, r"^XCLIENT: 550 5\.7\.0 not you$"),
-        (b"250 2.0.0 odd\r\n", RefusedUs, r"^XCLIENT: 250 2\.0\.0 odd$"),
-        (b"", WireBroken, r"^closed by the peer$"),
-    ],
-)
-async def test_an_upstream_that_refuses_xclient_refuses_us(answer: bytes, problem: type[Exception], told: str) -> None:
-    async with Informed(extensions=("XCLIENT ADDR",)) as server:
-        server.answer = answer
-        wire = await dialled(server)
-        with pytest.raises(problem, match=told):
-            await introduce_client(wire, upstream_at(server.port, XCLIENT="ifavailable"), session())
-        wire.abort("done")
-
-
-async def test_xclient_is_left_out_where_it_is_not_offered_and_a_refusal_where_it_is_required() -> None:
-    async with Exchanger() as server:
-        wire = await dialled(server)
-        await introduce_client(wire, upstream_at(server.port, XCLIENT="ifavailable"), session())
-        with pytest.raises(RefusedUs, match=r"^XCLIENT is required and not offered$"):
-            await introduce_client(wire, upstream_at(server.port, XCLIENT="required"), session())
+async def test_a_unix_socket_is_an_upstream_that_speaks_no_tls(tmp_path: Path) -> None:
+    async with Exchanger(str(tmp_path / "lmtp"), extensions=("STARTTLS",)) as server:
+        upstream = of_routes(f"unix:{tmp_path}/lmtp", TLS="required")
+        wire = await Connector(upstream, resolver()).connect()
         assert server.commands == ["EHLO ringback.test"]
+        assert wire.transport.get_extra_info("ssl_object") is None
         wire.abort("done")
+
+
+async def test_a_unix_socket_that_is_not_there_is_unreachable_and_rests(tmp_path: Path) -> None:
+    connector = Connector(of_routes(f"unix:{tmp_path}/gone"), resolver())
+    with pytest.raises(Unreachable, match=rf"^{tmp_path}/gone: .*No such file or directory"):
+        await connector.connect()
+    assert set(connector._resting) == {(f"{tmp_path}/gone", 0)}
+
+
+async def test_an_address_that_lacks_a_required_xforward_is_followed_by_the_next() -> None:
+    async with Exchanger() as first, Exchanger(extensions=("XFORWARD ADDR",)) as second:
+        connector = Connector(routed(first.port, second.port, XFORWARD="required"), resolver())
+        (await connector.connect()).abort("done")
+        assert (len(first.dialogues), len(second.dialogues)) == (1, 1)
+        second.extensions = ()
+        with pytest.raises(RefusedUs, match=r"ehlo: 0 XFORWARD is required and not offered$"):
+            await connector.connect()

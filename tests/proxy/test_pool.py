@@ -10,13 +10,16 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from proxy.session import Session
+from proxy.smtp.forwarded import proxy_header
 from proxy.upstream import pool as subject
 from proxy.upstream.connect import Unreachable
 from proxy.upstream.identity import RefusedUs
 from proxy.upstream.pool import Pool, PoolFull, Pools
 from proxy.upstream.routes import Router
-from tests.proxy.stage import assembly, resolver, settled
-from tests.support.exchanger import Exchanger, Step, is_silent, says
+from tests.proxy.stage import assembly, core, resolver, settled
+from tests.support.exchanger import Dialogue, Exchanger, Step, is_silent, says
+from tests.support.inbox import Inbox
 
 BOUND = 10.0
 
@@ -169,3 +172,56 @@ async def test_closing_says_goodbye_on_every_unused_connection() -> None:
         await pool.close()
         assert upstream.count("QUIT") == 3
         assert pool._places_taken == 0
+
+
+# ---------------------------------------------------------------- whom a connection speaks for
+
+
+class Balanced(Exchanger):
+    """An upstream that reads a version 2 PROXY header of TCP over IPv4, or LOCAL, before its greeting."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clients: list[str] = []
+
+    async def _before_banner(self, dialogue: Dialogue, inbox: Inbox) -> None:
+        del dialogue
+        while (header := proxy_header(bytes(inbox._unread))) is None:
+            await inbox.more()
+        inbox.take(header.octets)
+        self.clients.append(header.client[0] if header.client else "")
+
+
+def session(address: str) -> Session:
+    return Session(asyncio.get_running_loop(), (address, 40025), ("127.0.0.1", 25), core())
+
+
+async def test_a_connection_that_named_a_client_is_its_sessions_alone_and_ends_with_it() -> None:
+    async with Balanced() as upstream, pooling(upstream, Upstream_Proxy_Protocol="v2") as pool:
+        one, two = session("127.0.0.2"), session("127.0.0.3")
+        first = await pool.take(one)
+        pool.give_back(first)
+        second = await pool.take(two)
+        assert second is not first
+        assert await pool.take(one) is first
+        pool.give_back(first)
+        pool.give_back(second)
+        pool.forget(one)
+        await upstream.until(lambda: len(upstream.open_dialogues) == 1, "the one's ends")
+        assert await pool.take(two) is second
+        assert upstream.clients == ["127.0.0.2", "127.0.0.3"]
+
+
+async def test_a_connection_that_named_nobody_is_not_handed_to_a_client_that_waits() -> None:
+    async with (
+        Balanced() as upstream,
+        pooling(upstream, Upstream_Proxy_Protocol="v2", Max_Outbound_Connections=1) as pool,
+    ):
+        nobody = await pool.take(None)
+        waiting = asyncio.get_running_loop().create_task(pool.take(session("127.0.0.2")))
+        await asyncio.sleep(0)
+        pool.give_back(nobody)
+        async with asyncio.timeout(BOUND):
+            taken = await waiting
+        assert taken is not nobody
+        assert upstream.clients == ["", "127.0.0.2"]

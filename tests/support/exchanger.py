@@ -150,7 +150,7 @@ class Dialogue:
 
 
 class Exchanger:
-    """A scripted SMTP server on one loopback address.
+    """A scripted SMTP server on one loopback address, or on a Unix socket whose path stands in its place.
 
     `script` may be changed while it runs. `recipients` maps a recipient's address, without brackets, to the act at its
     RCPT. `content_act` is done once `content_limit` bytes of content have come.
@@ -218,6 +218,9 @@ class Exchanger:
 
     async def start(self) -> Self:
         """Listen."""
+        if self.address.startswith("/"):
+            self._server = await asyncio.start_unix_server(self._serve, self.address, backlog=1024, limit=2**20)
+            return self
         self._server = await asyncio.start_server(self._serve, self.address, self.port, backlog=1024, limit=2**20)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
@@ -252,7 +255,8 @@ class Exchanger:
         handler = asyncio.current_task()
         assert handler is not None
         self._handlers.add(handler)
-        writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if not self.address.startswith("/"):
+            writer.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         dialogue = Dialogue(writer, writer.get_extra_info("peername"))
         self.dialogues.append(dialogue)
         inbox = Inbox(reader)
