@@ -181,10 +181,12 @@ class OutboundOptions(TlsOptions):
         "no", doc="Tell the MTA behind who the client is, by XCLIENT."
     )
     xforward: Literal["no", "ifavailable", "required"] = option(
-        "no", doc="Tell the MTA behind, for its log, whose message it gets, by XFORWARD."
+        "no", doc="Tell the MTA behind, for its log, whose message it gets, by XFORWARD.", scopes=_OUTBOUND
     )
     upstream_proxy_protocol: Literal["no", "v2"] = option(
-        "no", doc="Begin each connection to the MTA behind with a PROXY header that names the client."
+        "no",
+        doc="Begin each connection to the MTA behind with a PROXY header that names the client.",
+        scopes=_OUTBOUND,
     )
 
     tls: Literal["no", "ifavailable", "required"] = option("no", doc="Speak TLS to the MTA behind, by STARTTLS.")
@@ -207,7 +209,10 @@ class OutboundOptions(TlsOptions):
         "live", doc="Ask the MTA behind about a recipient at its RCPT, or only when the message is there."
     )
     upstream_hold: Seconds = option(
-        5.0, doc="A client that idles within a transaction holds a connection no longer.", unit="seconds"
+        5.0,
+        doc="A client that idles within a transaction holds a connection no longer.",
+        unit="seconds",
+        scopes=_OUTBOUND,
     )
     host_failure_retry: Seconds = option(
         120.0, doc="An address of the MTA behind that failed is tried last for so long.", unit="seconds"

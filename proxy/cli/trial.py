@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from enum import StrEnum
 
-from config import Endpoint, Settings
+from config import Settings
 from config.scopes import Scopes
 from proxy.dns import Resolver
 from proxy.message import Content, Message, stuffed
@@ -14,6 +14,7 @@ from proxy.modules.sieve_policy.effects import SessionControl, path_of
 from proxy.modules.sieve_policy.host import SessionHost
 from proxy.modules.smtp_cbv.making import callbacks_of
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
+from proxy.route import Route
 from proxy.session import Recipient, Session
 from proxy.settings import CoreOptions
 from proxy.smtp.arguments import path_context
@@ -33,7 +34,7 @@ class Callback(StrEnum):
 
 def trial_session(sender: str, recipients: list[str], client_ip: str, content: bytes | None) -> Session:
     """Return a session as it would stand with this envelope and message; the client is at `client_ip`."""
-    options = CoreOptions(esmtp_listener=(), gateway=Endpoint("192.0.2.25"), hostname="mx.example.com")
+    options = CoreOptions(esmtp_listener=(), gateway=Route("192.0.2.25"), hostname="mx.example.com")
     session = Session(asyncio.get_running_loop(), (client_ip, 40025), ("192.0.2.2", 25), options)
     session.host_name, session.extended_smtp = "client.example.org", True
     session.context |= {"ehlo_string": session.host_name, "ehlo_domain": session.host_name, "can_relay": "false"}

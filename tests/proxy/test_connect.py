@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-import socket
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +20,7 @@ from proxy.upstream.identity import RefusedUs
 from proxy.upstream.routes import Router, Upstream
 from tests.proxy.stage import Names, assembly, resolver, unavailable
 from tests.support.exchanger import Act, Exchanger, Step, closes, is_silent, says
+from tests.support.mute import mute
 from tests.support.programs import free_port
 
 BOUND = 10.0
@@ -168,20 +166,6 @@ async def test_a_name_without_an_address_is_unreachable(answer: Any) -> None:
 
 
 # ---------------------------------------------------------------- addresses that stand for each other
-
-
-@contextmanager
-def mute() -> Iterator[int]:
-    """Yield a port of 127.0.0.1 that does not answer: its listener's queue is full, and the kernel drops what comes."""
-    with ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        for _ in range(3):
-            filler = stack.enter_context(socket.socket())
-            filler.setblocking(False)
-            filler.connect_ex(listener.getsockname())
-        yield listener.getsockname()[1]
 
 
 async def test_equals_share_the_connections() -> None:

@@ -15,6 +15,7 @@ from proxy import dialing
 from proxy.dialing import Address, NotReached, reach
 from proxy.greeting import Dial, dial
 from tests.support.exchanger import Exchanger
+from tests.support.mute import mute
 from tests.support.programs import free_port
 from tests.support.waiting import eventually
 
@@ -23,17 +24,8 @@ BOUND = 10.0
 
 @pytest.fixture
 def dead() -> Iterator[Address]:
-    """An address that does not answer: the queue of its listener is full, so the kernel drops what comes."""
-    with ExitStack() as stack:
-        listener = stack.enter_context(socket.socket())
-        listener.bind(("127.0.0.1", 0))
-        listener.listen(0)
-        address: Address = listener.getsockname()
-        for _ in range(3):
-            filler = stack.enter_context(socket.socket())
-            filler.setblocking(False)
-            filler.connect_ex(address)
-        yield address
+    with mute() as port:
+        yield ("127.0.0.1", port)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ import trustme
 
 from tests.support.conversation import Conversation
 from tests.support.exchanger import EXTENSIONS, FRIENDLY, Act, Dialogue, Exchanger, Step, closes, is_silent, says, sends
+from tests.support.mute import mute
 from tests.support.programs import free_port
 from tests.support.ringback import Ringback
 from tests.support.servers import Dnsmasq, Postfix, Zone
@@ -240,6 +241,45 @@ async def test_a_first_route_that_falls_silent_does_not_keep_the_mail_from_the_s
     assert (len(first.messages), len(second.messages)) == (1, 1)
 
 
+async def test_a_route_that_does_not_answer_costs_the_mail_nothing_where_another_is_its_equal(
+    stage: Stage, tmp_path: Path
+) -> None:
+    """Connect_Timeout is 30 seconds here, longer than this client waits."""
+    upstream = await stage.upstream()
+    with mute() as port:
+        ringback = opened(
+            stage, tmp_path, routes(f"127.0.0.1:{port}", f"127.0.0.1:{upstream.port}"),
+            "Max_Deliveries_Per_Connection = 1", "Host_Failure_Retry = 0",
+        )  # fmt: skip
+        for _ in range(4):
+            assert (await sent(ringback)).startswith("250 ")
+    assert len(upstream.messages) == 4
+
+
+async def test_equal_routes_share_the_mail(stage: Stage, tmp_path: Path) -> None:
+    first, second = await stage.upstream(), await stage.upstream()
+    ringback = opened(
+        stage, tmp_path, routes(f"127.0.0.1:{first.port}", f"127.0.0.1:{second.port}"),
+        "Max_Deliveries_Per_Connection = 1",
+    )  # fmt: skip
+    for _ in range(30):
+        assert (await sent(ringback)).startswith("250 ")
+    assert len(first.messages) + len(second.messages) == 30
+    assert min(len(first.messages), len(second.messages)) >= 2, "a fair coin fails this once in 17 million runs"
+
+
+@pytest.mark.parametrize("dead", ["::1", "127.0.0.23"])
+async def test_a_gateway_whose_one_family_is_dead_is_reached_by_the_other(
+    stage: Stage, tmp_path: Path, exchangers: Dnsmasq, dead: str
+) -> None:
+    alive = {"::1": "127.0.0.23", "127.0.0.23": "::1"}[dead]
+    upstream = await stage.put_up(Exchanger(alive, free_port("127.0.0.23")))
+    with mute(dead, upstream.port):
+        ringback = opened(stage, tmp_path, f'Gateway = "dual.test:{upstream.port}"', nameserver=exchangers.address)
+        assert (await sent(ringback)).startswith("250 ")
+    assert len(upstream.messages) == 1
+
+
 async def test_a_route_that_failed_is_passed_over_until_it_has_rested(stage: Stage, tmp_path: Path) -> None:
     first = await stage.upstream(script={Step.BANNER: closes()})
     second = await stage.upstream()
@@ -307,7 +347,12 @@ async def test_the_upstreams_refusal_of_a_recipient_is_not_taken_to_the_next_rou
 # ---------------------------------------------------------------- exchangers by DNS
 
 MX_ZONE = Zone(
-    addresses={"mx1.site.test": ("127.0.0.21",), "mx2.site.test": ("127.0.0.22",), "bare.test": ("127.0.0.22",)},
+    addresses={
+        "mx1.site.test": ("127.0.0.21",),
+        "mx2.site.test": ("127.0.0.22",),
+        "bare.test": ("127.0.0.22",),
+        "dual.test": ("127.0.0.23", "::1"),
+    },
     exchangers={
         "site.test": ((10, "mx1.site.test"), (20, "mx2.site.test")),
         "half.test": ((10, "mx.gone.test"), (20, "mx2.site.test")),
