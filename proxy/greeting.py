@@ -16,7 +16,6 @@ from typing import cast
 import aiosmtplib
 from aiosmtplib.protocol import SMTPProtocol
 
-from proxy.dialing import NotReached, reach
 from proxy.wire import Garbled, Listener, ReplyParser, Wire, WireBroken
 
 
@@ -56,8 +55,6 @@ class Dial:
     reply_timeout: float
     tls: Tls = IN_THE_CLEAR
     lmtp: bool = False
-    header: bytes = b""
-    """Sent before anything is read: who the client is, by the PROXY protocol."""
     listener: Listener | None = None
 
 
@@ -95,11 +92,12 @@ class _StrictProtocol(SMTPProtocol):
 
 
 class _Client(aiosmtplib.SMTP):
-    """aiosmtplib's client on a connected socket, with the strict protocol in the place of its own."""
+    """aiosmtplib's client, on a connected socket or an address, with the strict protocol in the place of its own."""
 
-    def __init__(self, sock: socket.socket, helo: str, listener: Listener | None) -> None:
-        super().__init__(hostname=None, sock=sock, local_hostname=helo, timeout=None, start_tls=False)
-        self.listener = listener
+    def __init__(self, target: Dial, sock: socket.socket | None) -> None:
+        host, port = (target.address, target.port) if sock is None else (None, None)
+        super().__init__(host, port, sock=sock, local_hostname=target.helo, timeout=None, start_tls=False)
+        self.listener = target.listener
         self.garbled: str | None = None
         """What was wrong with what the peer said."""
 
@@ -108,7 +106,9 @@ class _Client(aiosmtplib.SMTP):
 
     async def _create_connection(self, timeout: float | None) -> aiosmtplib.SMTPResponse:  # noqa: ASYNC109 — theirs
         protocol = _StrictProtocol(self)
-        transport, _ = await asyncio.get_running_loop().create_connection(lambda: protocol, sock=self.sock)
+        transport, _ = await asyncio.get_running_loop().create_connection(
+            lambda: protocol, host=self.hostname, port=self.port, sock=self.sock
+        )
         self.protocol, self.transport = protocol, transport
         greeting = await protocol.read_response(timeout=timeout)
         if greeting.code != _READY:
@@ -130,14 +130,9 @@ async def dial(target: Dial, sock: socket.socket | None = None) -> Wire:
         WireBroken: no connection, or the peer closed or spoke against the grammar.
         TimeoutError: a step took too long.
     """
-    if sock is None:
-        try:
-            sock = (await reach(((target.address, target.port),), target.connect_timeout)).sock
-        except NotReached as error:
-            raise WireBroken(str(error)) from error
-    client = _Client(sock, target.helo, target.listener)
+    client = _Client(target, sock)
     try:
-        return await _greeted(client, sock, target)
+        return await _greeted(client, target)
     except aiosmtplib.SMTPConnectResponseError as error:
         raise Refused("banner", error.code, error.message) from error
     except (aiosmtplib.SMTPException, OSError) as error:
@@ -148,14 +143,13 @@ async def dial(target: Dial, sock: socket.socket | None = None) -> Wire:
         client.close()  # without a transport, once adopted; it drops the connection otherwise
 
 
-async def _greeted(client: _Client, sock: socket.socket, target: Dial) -> Wire:
+async def _greeted(client: _Client, target: Dial) -> Wire:
     try:
         async with asyncio.timeout(target.connect_timeout):
-            if target.header:
-                await asyncio.get_running_loop().sock_sendall(sock, target.header)
             await client.connect()
     except BaseException:
-        sock.close()  # where it came to no transport, nobody else does; where it did, this changes nothing
+        if client.sock is not None:
+            client.sock.close()  # where it came to no transport, nobody else does; where it did, this changes nothing
         raise
     async with asyncio.timeout(target.reply_timeout):
         await _introduce(client, target)

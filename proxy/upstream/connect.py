@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
@@ -98,16 +99,17 @@ class Connector:
         attempt.under_way = places
         ends = self._loop.time() + self._upstream.policy.connect_timeout
         try:
-            reached = await reach([place[:2] for place in places], self._upstream.policy.connect_timeout)
+            sock, winner, behind = await self._reach(places, attempt.header)
         except NotReached as error:
             self._rest(places)
             return Unreachable(f"{', '.join(place.address for place in places)}: {error}"), []
-        self._rest([places[each] for each in reached.behind])
-        place = places[reached.winner]
+        slower = [places[each] for each in behind]
+        self._rest(slower)
+        place = places[winner]
         attempt.under_way = [place]
         try:
-            wire = self._fit(await self._dial(place, reached.sock, attempt.header, ends - self._loop.time()))
-        except (WireBroken, TimeoutError) as error:
+            wire = self._fit(await self._dial(place, sock, attempt.header, ends - self._loop.time()))
+        except (WireBroken, NotReached, TimeoutError) as error:
             problem: Exception = Unreachable(f"{place.address}: {str(error) or 'timeout'}")
         except Refused as error:
             problem = RefusedUs(f"{place.address}: {error}")
@@ -115,8 +117,22 @@ class Connector:
             self._resting.pop(place[:2], None)
             return wire
         self._rest([place])
-        slower = [places[each] for each in reached.behind]  # than the winner, which is of no use: they have their turn
+        # Those that were slower than the winner, which is of no use, have their turn.
         return problem, [each for each in places if each is not place and each not in slower] + slower
+
+    async def _reach(self, places: list[Place], header: bytes) -> tuple[socket.socket | None, int, tuple[int, ...]]:
+        """Return a socket, whose it is, and who was tried before, by their places in the list.
+
+        One address alone is connected by `dial` itself: for what was measured, without a socket of ours a connection
+        costs 0.13 ms and not 0.23.
+        """
+        if len(places) == 1 and places[0].host and not header:
+            return None, 0, ()
+        reached = await reach([place[:2] for place in places], self._upstream.policy.connect_timeout)
+        if header:
+            with suppress(OSError):  # whoever has closed already is found out at the greeting
+                reached.sock.send(header)  # at most 52 octets, into an empty buffer: they go in one piece
+        return reached.sock, reached.winner, reached.behind
 
     def _rest(self, places: list[Place]) -> None:
         for place in places:
@@ -126,17 +142,16 @@ class Connector:
         log.error("upstream_unreachable", upstream=self._upstream.name, reason=printable(str(problem)))
         return problem
 
-    async def _dial(self, place: Place, sock: socket.socket, header: bytes, seconds: float) -> Wire:
+    async def _dial(self, place: Place, sock: socket.socket | None, header: bytes, seconds: float) -> Wire:
         """Begin the conversation; where the TLS handshake fails and that is allowed, once more in the clear."""
         upstream, policy = self._upstream, self._upstream.policy
         try:
             tls = self._tls(place)
         except (OSError, ssl.SSLError) as error:
-            sock.close()
+            if sock is not None:
+                sock.close()
             raise Refused("tls", 0, f"our TLS files cannot be used: {error}") from error
-        target = Dial(
-            place.address, place.port, upstream.helo, seconds, policy.ehlo_timeout, tls, upstream.lmtp, header
-        )
+        target = Dial(place.address, place.port, upstream.helo, seconds, policy.ehlo_timeout, tls, upstream.lmtp)
         try:
             return await dial(target, sock)
         except TlsFailed as failed:
@@ -144,7 +159,8 @@ class Connector:
                 raise Refused("tls", 0, str(failed)) from failed
             told = printable(str(failed))
             log.warning("upstream_tls_failed", upstream=upstream.name, address=place.address, reason=told)
-        return await dial(replace(target, tls=IN_THE_CLEAR, connect_timeout=policy.connect_timeout))
+        sock, _, _ = await self._reach([place], header)
+        return await dial(replace(target, tls=IN_THE_CLEAR, connect_timeout=policy.connect_timeout), sock)
 
     def _fit(self, wire: Wire) -> Wire:
         """Return the connection, where its EHLO has what the options require."""

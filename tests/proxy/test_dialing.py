@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,8 +13,9 @@ import pytest
 
 from proxy import dialing
 from proxy.dialing import Address, NotReached, reach
-from proxy.greeting import Dial, dial
-from tests.support.exchanger import Exchanger
+from proxy.greeting import Dial, Refused, dial
+from proxy.wire import WireBroken
+from tests.support.exchanger import Act, Exchanger, Step, closes, is_silent, says, sends
 from tests.support.mute import mute
 from tests.support.programs import free_port
 from tests.support.waiting import eventually
@@ -129,31 +130,34 @@ async def test_a_path_is_a_unix_socket(tmp_path: Path) -> None:
         await reach([(str(tmp_path / "gone"), 0)], BOUND)
 
 
-async def test_small_writes_are_not_held_back() -> None:
+@pytest.mark.parametrize("raced", [True, False])
+async def test_small_writes_are_not_held_back(*, raced: bool) -> None:
     """Nagle's algorithm would add 40 ms to a dot that waits behind unacknowledged content."""
     async with Exchanger() as server:
-        wire = await dial(Dial("127.0.0.1", server.port, "ringback.test", BOUND, BOUND))
+        sock = (await reach([("127.0.0.1", server.port)], BOUND)).sock if raced else None
+        wire = await dial(Dial("127.0.0.1", server.port, "ringback.test", BOUND, BOUND), sock)
         raw = wire.transport.get_extra_info("socket")
         assert raw.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
         wire.abort("done")
 
 
-async def test_what_is_told_of_the_client_goes_before_anything_is_read() -> None:
-    first, ended = asyncio.get_running_loop().create_future(), asyncio.Event()
+@pytest.mark.parametrize("act", [closes(), says("554 5.7.1 no"), sends(b"nonsense\r\n"), is_silent()])
+async def test_a_socket_that_was_handed_over_is_closed_whatever_goes_wrong(act: Act) -> None:
+    async with Exchanger(script={Step.BANNER: act}) as server:
+        sock = (await reach([("127.0.0.1", server.port)], BOUND)).sock
+        with pytest.raises((Refused, WireBroken, TimeoutError)):
+            await dial(Dial("127.0.0.1", server.port, "ringback.test", 0.2, BOUND), sock)
+        await eventually(lambda: sock.fileno() < 0, "it is closed")
+        await server.until(lambda: not server.open_dialogues, "the server sees that")
 
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        first.set_result(await reader.readexactly(7))
-        writer.write(b"220 now\r\n")
-        await reader.readline()
-        writer.write(b"250 hello\r\n")
-        with suppress(ConnectionError):
-            await reader.read()
-        writer.close()
-        ended.set()
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        wire = await dial(Dial("127.0.0.1", port, "ringback.test", BOUND, BOUND, header=b"HEADER!"))
-        assert await first == b"HEADER!"
-        wire.abort("done")
-        await ended.wait()
+async def test_a_socket_that_was_handed_over_is_closed_where_the_caller_gives_up() -> None:
+    async with Exchanger(script={Step.BANNER: is_silent()}) as server:
+        sock = (await reach([("127.0.0.1", server.port)], BOUND)).sock
+        target = Dial("127.0.0.1", server.port, "ringback.test", BOUND, BOUND)
+        dialling = asyncio.get_running_loop().create_task(dial(target, sock))
+        await server.until(lambda: bool(server.dialogues), "the server is there")
+        dialling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await dialling
+        await eventually(lambda: sock.fileno() < 0, "it is closed")

@@ -21,7 +21,8 @@ from proxy.upstream.identity import (
     proxy_header,
 )
 from proxy.upstream.routes import Router, Upstream
-from proxy.wire import Dial, Wire, WireBroken, dial
+from proxy.greeting import Dial, dial
+from proxy.wire import Wire, WireBroken
 from tests.proxy.stage import assembly, core
 from tests.support.exchanger import Exchanger, Step, closes, says
 
