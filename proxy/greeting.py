@@ -95,8 +95,15 @@ class _Client(aiosmtplib.SMTP):
     """aiosmtplib's client, on a connected socket or an address, with the strict protocol in the place of its own."""
 
     def __init__(self, target: Dial, sock: socket.socket | None) -> None:
-        host, port = (target.address, target.port) if sock is None else (None, None)
-        super().__init__(host, port, sock=sock, local_hostname=target.helo, timeout=None, start_tls=False)
+        super().__init__(
+            hostname=target.address if sock is None else None,
+            port=target.port if sock is None else None,
+            sock=sock,
+            local_hostname=target.helo,
+            timeout=None,
+            start_tls=False,
+        )
+        self._place = target.address, target.port
         self.listener = target.listener
         self.garbled: str | None = None
         """What was wrong with what the peer said."""
@@ -106,9 +113,11 @@ class _Client(aiosmtplib.SMTP):
 
     async def _create_connection(self, timeout: float | None) -> aiosmtplib.SMTPResponse:  # noqa: ASYNC109 — theirs
         protocol = _StrictProtocol(self)
-        transport, _ = await asyncio.get_running_loop().create_connection(
-            lambda: protocol, host=self.hostname, port=self.port, sock=self.sock
-        )
+        loop = asyncio.get_running_loop()
+        if self.sock is not None:
+            transport, _ = await loop.create_connection(lambda: protocol, sock=self.sock)
+        else:
+            transport, _ = await loop.create_connection(lambda: protocol, *self._place)
         self.protocol, self.transport = protocol, transport
         greeting = await protocol.read_response(timeout=timeout)
         if greeting.code != _READY:

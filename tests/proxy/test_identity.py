@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from proxy.greeting import Dial, dial
 from proxy.session import Session
 from proxy.smtp.forwarded import ProxyHeader
 from proxy.smtp.forwarded import proxy_header as read_header
@@ -21,7 +22,6 @@ from proxy.upstream.identity import (
     proxy_header,
 )
 from proxy.upstream.routes import Router, Upstream
-from proxy.greeting import Dial, dial
 from proxy.wire import Wire, WireBroken
 from tests.proxy.stage import assembly, core
 from tests.support.exchanger import Exchanger, Step, closes, says
