@@ -60,9 +60,12 @@ class FallingBack:
 
     async def get(self, key: str) -> Stored | None:
         """Return an entry; what was put while the store was out goes before what it had."""
-        if self._since is not None and (kept := await self._memory.get(key)) is not None:
+        kept = await self._memory.get(key) if self._since is not None else None
+        if kept is not None and self._reading.retry_at is None:
             return kept
-        return await self._do(self._reading, lambda: self._store.get(key), lambda: self._memory.get(key))
+        # Even where memory has it, the store is asked when that is due: else it might never be found again.
+        found = await self._do(self._reading, lambda: self._store.get(key), lambda: self._memory.get(key))
+        return kept if kept is not None else found
 
     async def put(self, key: str, value: bytes, lives: float) -> None:
         """Keep an entry."""

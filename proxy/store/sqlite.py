@@ -10,18 +10,16 @@ import asyncio
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import aiosqlite
 
 from proxy.store.base import MOST_SCANNED, Stored, StoreUnavailable, decoded, encoded
 from proxy.store.batches import Batches
 from proxy.store.sqlite_file import open_for_reading, open_for_writing
+from proxy.store.sqlite_thread import Parameters, Row, SqliteThread
 from proxy.tasks import TaskOwner, spawn
 from proxy.throttle import Throttle
 
@@ -64,13 +62,15 @@ _TRIM = (
 _BROKEN_FILE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY})
 """After these the connection is given up and the file opened anew: it may have been replaced."""
 
-Row = tuple[Any, ...]
-
 
 @dataclass(frozen=True, slots=True)
 class _Connections:
-    reader: aiosqlite.Connection
-    writer: aiosqlite.Connection
+    reader: SqliteThread
+    writer: SqliteThread
+
+    def let_go(self) -> None:
+        self.reader.let_go()
+        self.writer.let_go()
 
 
 class SqliteStore:
@@ -174,12 +174,11 @@ class SqliteStore:
         """Close the file; a disk that hangs is not waited for."""
         await self._reads.close()
         await self._writes.close()
-        if self._opening is not None:
-            await asyncio.wait((self._opening,), timeout=_CLOSE_SECONDS)
+        await self._owner.cancel()
         connected, self._connected = self._connected, None
         if connected is not None:
-            await _close(connected.reader, connected.writer)
-        await self._owner.cancel()
+            await connected.reader.close(_CLOSE_SECONDS)
+            await connected.writer.close(_CLOSE_SECONDS)
 
     async def _read(self, keys: list[bytes]) -> list[Stored | None]:
         """Answer the reads of a batch."""
@@ -195,24 +194,22 @@ class SqliteStore:
         await self._change(f"INSERT OR REPLACE INTO entries (key, value, expires) VALUES {marks}", parameters)  # noqa: S608 - question marks
         return [None] * len(entries)
 
-    async def _ask(self, statement: str, parameters: Sequence[object] | dict[str, object] = ()) -> list[Row]:
+    async def _ask(self, statement: str, parameters: Parameters = ()) -> list[Row]:
         return await self._run(statement, parameters, writing=False)
 
-    async def _change(self, statement: str, parameters: Sequence[object] | dict[str, object] = ()) -> list[Row]:
+    async def _change(self, statement: str, parameters: Parameters = ()) -> list[Row]:
         return await self._run(statement, parameters, writing=True)
 
-    async def _run(
-        self, statement: str, parameters: Sequence[object] | dict[str, object], *, writing: bool
-    ) -> list[Row]:
+    async def _run(self, statement: str, parameters: Parameters, *, writing: bool) -> list[Row]:
         used: _Connections | None = None
         try:
             async with asyncio.timeout(SECONDS):
                 used = await self._connections()
                 connection = used.writer if writing else used.reader
-                return [tuple(row) for row in await connection.execute_fetchall(statement, parameters)]
+                return await connection.rows(statement, parameters)
         except TimeoutError:
             raise StoreUnavailable(f"no answer within {SECONDS:g} s") from None
-        except (sqlite3.Error, ValueError) as error:  # ValueError: given up meanwhile
+        except (sqlite3.Error, RuntimeError) as error:  # RuntimeError: given up meanwhile
             if getattr(error, "sqlite_errorcode", 0) & 0xFF in _BROKEN_FILE:
                 self._give_up(used)
             raise StoreUnavailable(str(error)) from error
@@ -230,19 +227,20 @@ class SqliteStore:
 
     async def _open(self) -> _Connections | StoreUnavailable:
         """Open both connections; a failure is an answer, which everybody who waits gets."""
+        made = _Connections(SqliteThread(), SqliteThread())
         try:
-            writer = await _thread(partial(open_for_writing, self._path, first=self._first))
-            try:
-                reader = await _thread(partial(open_for_reading, self._path))
-            except BaseException:
-                await _close(writer)
-                raise
+            await made.writer.open(partial(open_for_writing, self._path, first=self._first))
+            await made.reader.open(partial(open_for_reading, self._path))
         except (sqlite3.Error, OSError) as error:
+            made.let_go()
             return StoreUnavailable(str(error))
+        except BaseException:
+            made.let_go()
+            raise
         finally:
             self._opening = None
         self._first = False
-        self._connected = _Connections(reader, writer)
+        self._connected = made
         if self._sweeper is None:
             self._sweeper = spawn(self._sweep_now_and_then(), name="sqlite sweep", owner=self._owner)
         return self._connected
@@ -251,25 +249,13 @@ class SqliteStore:
         """Close what is broken; the next operation opens the file anew."""
         if broken is not None and broken is self._connected:
             self._connected = None
-            spawn(_close(broken.reader, broken.writer), name="sqlite closing", owner=self._owner)
+            broken.let_go()
 
     async def _sweep_now_and_then(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
             with suppress(StoreUnavailable):  # who uses the store notices, too, and says so
                 await self.sweep()
-
-
-async def _thread(connector: Callable[[], sqlite3.Connection]) -> aiosqlite.Connection:
-    """Return a connection with a thread of its own, in which it was made."""
-    return await aiosqlite.Connection(connector, iter_chunk_size=MOST_SWEPT)
-
-
-async def _close(*connections: aiosqlite.Connection) -> None:
-    for each in connections:
-        with suppress(TimeoutError, sqlite3.Error, ValueError):
-            async with asyncio.timeout(_CLOSE_SECONDS):
-                await each.close()
 
 
 def _after(first: bytes) -> bytes | None:

@@ -1,4 +1,4 @@
-"""Real servers for tests and benchmarks: Postfix, dnsmasq, and Postfix's smtp-sink.
+"""Real servers for tests and benchmarks: Postfix, dnsmasq, Postfix's smtp-sink, and Redis.
 
 Each listens on loopback, keeps everything in a temporary folder of its own, and is a context manager. A program that is
 not installed raises `MissingProgramError`; `tests/conftest.py` turns that into a skip, or a failure where all are
@@ -325,3 +325,29 @@ class SmtpSink(Server):
     def _prepare(self) -> list[str]:
         user = ["-u", "nobody"] if os.geteuid() == 0 else []
         return [find_program(self.program), "-c", *user, self.address, str(self._backlog)]
+
+
+class RedisServer(Server):
+    """Redis, in memory alone. It keeps its port, so that it may be stopped and started again."""
+
+    program = "redis-server"
+
+    def __init__(self, *options: str, tls: bool = False) -> None:
+        """Describe it by options as on its command line; with `tls` they name its certificate and key."""
+        super().__init__()
+        self._options, self._tls = options, tls
+
+    @property
+    def socket(self) -> str:
+        """The path of its socket."""
+        return f"{self.folder}/socket"
+
+    def kill(self) -> None:
+        """End it without a chance to say goodbye."""
+        self.running.process.kill()
+        self.stop()
+
+    def _prepare(self) -> list[str]:
+        ports = ["--port", "0", "--tls-port", str(self.port)] if self._tls else ["--port", str(self.port)]
+        listening = ["--bind", "127.0.0.1", *ports, "--unixsocket", self.socket]
+        return [find_program(self.program), *listening, "--save", "", "--appendonly", "no", *self._options]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 BOUND = 15.0
@@ -25,3 +25,18 @@ async def eventually(look: Callable[[], T], what: str, *, within: float = BOUND)
     except TimeoutError:
         raise AssertionError(f"not within {within:g} s: {what}") from None
     return seen
+
+
+async def eventually_answered(ask: Callable[[], Awaitable[T]], what: str, *, within: float = BOUND) -> T:
+    """Return the first true answer of `ask`, which asks another process.
+
+    Raises:
+        AssertionError: there was none within so many seconds.
+    """
+    try:
+        async with asyncio.timeout(within):
+            while not (answer := await ask()):  # noqa: ASYNC110 - as above
+                await asyncio.sleep(0.01)
+    except TimeoutError:
+        raise AssertionError(f"not within {within:g} s: {what}") from None
+    return answer

@@ -1,0 +1,64 @@
+"""One SQLite connection, and the thread that alone uses it: SQLite blocks, the event loop must not."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+Parameters = Sequence[object] | Mapping[str, object]
+Row = tuple[Any, ...]
+
+
+class SqliteThread:
+    """A connection. What is asked is done in its order; who is cancelled leaves, and it is done all the same."""
+
+    def __init__(self) -> None:
+        """Start nothing yet."""
+        self._executor = ThreadPoolExecutor(1, thread_name_prefix="sqlite")
+        self._connection: sqlite3.Connection | None = None  # the thread's alone
+
+    async def open(self, connect: Callable[[], sqlite3.Connection]) -> None:
+        """Connect, in the thread.
+
+        Raises:
+            Exception: whatever `connect` raises.
+        """
+        await asyncio.get_running_loop().run_in_executor(self._executor, self._open, connect)
+
+    async def rows(self, statement: str, parameters: Parameters) -> list[Row]:
+        """Execute one statement and return its rows.
+
+        Raises:
+            sqlite3.Error: it failed.
+            RuntimeError: the connection was closed meanwhile.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._fetch, statement, parameters)
+
+    def let_go(self) -> Future[None]:
+        """Close behind everything that was asked, without waiting for it; what is asked from now on is refused."""
+        closed = self._executor.submit(self._close)
+        self._executor.shutdown(wait=False)
+        return closed
+
+    async def close(self, seconds: float) -> None:
+        """Close, and wait for it so long: a disk may hang."""
+        with suppress(TimeoutError, RuntimeError, sqlite3.Error):  # RuntimeError: it was let go of before
+            async with asyncio.timeout(seconds):
+                await asyncio.wrap_future(self.let_go())
+
+    def _open(self, connect: Callable[[], sqlite3.Connection]) -> None:
+        self._connection = connect()
+
+    def _fetch(self, statement: str, parameters: Parameters) -> list[Row]:
+        if self._connection is None:
+            raise sqlite3.ProgrammingError("not open")
+        return self._connection.execute(statement, parameters).fetchall()
+
+    def _close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
