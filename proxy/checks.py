@@ -15,9 +15,10 @@ from config import Settings
 from config.diagnostics import Diagnostic, Severity
 from proxy.route import Route
 from proxy.settings import CoreOptions
+from proxy.smtp.client_certificate import ask
 from proxy.smtp.entrance import Entrance
 from proxy.smtp.passwords import BadPasswordFile, PasswordFile
-from proxy.smtp.tls import certificate_of
+from proxy.smtp.tls import Terms, certificate_of, terms_of
 
 
 def outside(settings: Settings) -> Iterator[Diagnostic]:
@@ -27,36 +28,66 @@ def outside(settings: Settings) -> Iterator[Diagnostic]:
     yield from _sockets(settings)
 
 
-def _certificates(settings: Settings) -> Iterator[Diagnostic]:
+def _in_force(settings: Settings) -> Iterator[CoreOptions]:
+    """Yield the options that are in force for anybody: for all, at each listener, for each network of its clients."""
     core = cast(CoreOptions, settings.core)
+    yield core
+    for listener in core.esmtp_listener:
+        entrance = Entrance(listener, settings)
+        yield entrance.own_options
+        for peer in listener.peers:
+            yield entrance.options(str(peer.network.network_address))
+
+
+def _certificates(settings: Settings) -> Iterator[Diagnostic]:
     seen: set[tuple[object, ...]] = set()
-    for options in (core, *(Entrance(listener, settings).own_options for listener in core.esmtp_listener)):
+    for options in _in_force(settings):
+        terms = terms_of(options)
         names = tuple(options.tls_server_names.items())
-        named = (options.tls_certificate, options.tls_key, options.tls_ciphers, options.implicit_tls, names)
-        if named in seen:
-            continue
-        seen.add(named)
-        if options.implicit_tls and options.tls_certificate is None:
-            yield Diagnostic(
-                "Implicit_TLS has no certificate to speak TLS with",
-                settings.core_origin("implicit_tls"),
-                hint="set TLS_Certificate and TLS_Key",
-            )
+        named = (options.tls_certificate, options.tls_key, options.implicit_tls, names, terms)
+        if named not in seen:
+            seen.add(named)
+            yield from _of_tls(options, terms, settings)
+
+
+def _of_tls(options: CoreOptions, terms: Terms, settings: Settings) -> Iterator[Diagnostic]:
+    """Find TLS that cannot be spoken."""
+    if options.implicit_tls and options.tls_certificate is None:
+        yield Diagnostic(
+            "Implicit_TLS has no certificate to speak TLS with",
+            settings.core_origin("implicit_tls"),
+            hint="set TLS_Certificate and TLS_Key",
+        )
+    if terms.minimum > max(terms.protocols.spoken):
+        yield Diagnostic(
+            "TLS_Minimum_Version and TLS_Protocols leave no version to speak",
+            settings.core_origin("tls_protocols"),
+        )
+        return
+    if terms.asks != "nobody":
         try:
-            certificate_of(options)
+            ask(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), terms.authorities, required=False)
         except (OSError, ssl.SSLError) as error:
             yield Diagnostic(
-                f"the TLS certificate cannot be used: {error.strerror or error}",
-                settings.core_origin("tls_certificate"),
-                hint="TLS_Certificate and TLS_Key name PEM files that belong together",
+                f"clients cannot be asked for certificates: {error.strerror or error}",
+                settings.core_origin("tls_client_ca"),
+                hint="TLS_Client_CA names a PEM file of the authorities that issue them",
             )
+            return
+    try:
+        certificate_of(options)
+    except (OSError, ssl.SSLError) as error:
+        yield Diagnostic(
+            f"the TLS certificate cannot be used: {error.strerror or error}",
+            settings.core_origin("tls_certificate"),
+            hint="TLS_Certificate and TLS_Key name PEM files that belong together",
+        )
 
 
 def _authentication(settings: Settings) -> Iterator[Diagnostic]:
     """Find AUTH that nobody could use."""
-    core = cast(CoreOptions, settings.core)
     seen: set[tuple[object, ...]] = set()
-    for options in (core, *(Entrance(listener, settings).own_options for listener in core.esmtp_listener)):
+    for options in _in_force(settings):
         offered = options.tls_certificate is not None or options.authentication_without_tls
         named = (options.authentication, options.authentication_file, offered)
         if options.authentication == "no" or named in seen:

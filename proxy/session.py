@@ -172,6 +172,8 @@ class Session(AiosmtpdSession):
         """Who the client is, once AUTH succeeded."""
         self.failed_authentications = 0
         self.context: dict[str, str] = {}
+        self.encryption: dict[str, str] = {}
+        """The context variables that TLS brought."""
         self.transaction = Transaction()
         self.current_recipient: Recipient | None = None
         """The recipient in question while the rcptto and each_rcpt phases run."""
@@ -233,9 +235,17 @@ class Session(AiosmtpdSession):
         self.advertised.clear()
         self.withdrawn.clear()
         self.context.clear()
+        # The certificate was the front's and says nothing of its client.
+        self.encryption = {name: value for name, value in self.encryption.items() if "_client_" not in name}
+        self.context |= self.encryption
         self.forget_authentication(can_relay=False)
         self.failed_authentications = self.tally.errors = self.tally.junk = 0
         self.may_talk_early = False
+
+    @property
+    def certificate_verified(self) -> bool:
+        """Whether the client showed a certificate that TLS_Client_CA vouches for."""
+        return "tls_client_verified" in self.encryption
 
     @property
     def client_ip(self) -> str:

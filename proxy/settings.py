@@ -15,6 +15,7 @@ from typing import Literal
 from pydantic import model_validator
 
 from config import Bytes, ConfigPath, DomainPatterns, Endpoint, Listeners, Network, Options, Seconds, option
+from proxy.protocols import ALL_PROTOCOLS, ProtocolsValue
 from proxy.route import GatewayValue, RouteValue
 from proxy.throttle import NO_THROTTLE, ThrottleValue
 
@@ -40,6 +41,11 @@ class TlsOptions(Options):
     )
     tls_ciphers: str = option(
         "", doc="Ciphers up to TLS 1.2, as OpenSSL names them; its choice unless set.", scopes=_BOTH
+    )
+    tls_protocols: ProtocolsValue = option(
+        ALL_PROTOCOLS,
+        doc="Versions that may be spoken, `+` or `-` before each; of those named TLSv1.2 and TLSv1.3 are.",
+        scopes=_BOTH,
     )
 
 
@@ -68,6 +74,20 @@ class InboundOptions(TlsOptions):
     )
     tls_minimum_version: Literal["TLSv1.2", "TLSv1.3"] = option(
         "TLSv1.2", doc="Oldest TLS that is spoken with clients.", scopes=_INBOUND
+    )
+    tls_client_ca: ConfigPath | None = option(
+        None,
+        doc="Authorities that clients' certificates may come from, a PEM file; set, clients are asked for one.",
+        scopes=_INBOUND,
+    )
+    tls_verify_mode: Literal["optional", "require", "none"] = option(
+        "optional",
+        doc="Whether the handshake fails without a certificate, or none is asked for; one that is not valid is for "
+        "scripts to judge.",
+        scopes=_INBOUND,
+    )
+    tls_verified_peer_can_relay: bool = option(
+        False, doc="A client whose certificate is valid may send to any domain.", scopes=_INBOUND
     )
     banner_hostname: str = option("", doc="Name in the banner instead of Hostname.", scopes=_INBOUND)
     static_banner: str = option("", doc="The whole text of the banner, after the code.", scopes=_INBOUND)

@@ -19,6 +19,13 @@ def may_send_anywhere(options: CoreOptions, client_ip: str) -> bool:
     return any_holds(options.relay_hosts, client_ip)
 
 
+def is_trusted(session: Session) -> bool:
+    """Whether a client may send to any domain before it has authenticated: by its address, or by its certificate."""
+    options = session.options
+    vouched_for = options.tls_verified_peer_can_relay and session.certificate_verified
+    return vouched_for or may_send_anywhere(options, session.client_ip)
+
+
 def any_holds(networks: tuple[Network, ...], client_ip: str) -> bool:
     """Whether one of the networks holds the address; IPv4 written as IPv6 is IPv4."""
     if not networks:

@@ -156,12 +156,6 @@ def counts_context(session: Session) -> dict[str, str]:
     }
 
 
-def tls_context(cipher: tuple[str, str, int] | None) -> dict[str, str]:
-    """Return the context variables of a session that is encrypted."""
-    name, _, bits = cipher or ("", "", 0)
-    return {"tls": "true", "tls_cipher": name, "tls_cipher_usebits": str(bits)}
-
-
 def limits_of(options: CoreOptions) -> list[bytes]:
     """Return the EHLO line that tells a client our limits (RFC 9422), where there are any."""
     limits = {

@@ -20,14 +20,14 @@ from proxy import replies
 from proxy.log import get_logger, printable
 from proxy.replies import Reply
 from proxy.session import Session, Transaction
-from proxy.smtp.access import any_holds, may_send_anywhere
-from proxy.smtp.arguments import banner, tls_context, unknown
+from proxy.smtp.access import any_holds, is_trusted
+from proxy.smtp.arguments import banner, unknown
 from proxy.smtp.entrance import Entrance
 from proxy.smtp.forwarded import Address, BadProxyHeader, read_proxy_header
 from proxy.smtp.front import Front, Relay
 from proxy.smtp.state import NEXT, State, out_of_order
 from proxy.smtp.stream import ClientGone, ClientIdle, ClientStream, Draining, LineTooLong
-from proxy.smtp.tls import HANDSHAKE_SECONDS, shake_hands
+from proxy.smtp.tls import HANDSHAKE_SECONDS, shake_hands, tls_context
 from proxy.tasks import spawn
 from proxy.throttle import Throttle
 from sieve import Phase
@@ -129,8 +129,9 @@ class Conversation(SMTP):
         session = self.session
         session.ssl = {"cipher": transport.get_extra_info("cipher")}
         session.host_name, session.extended_smtp = None, False
-        session.context |= tls_context(session.ssl["cipher"])
-        session.forget_authentication(can_relay=may_send_anywhere(session.options, session.client_ip))
+        session.encryption = tls_context(transport)
+        session.context |= session.encryption
+        session.forget_authentication(can_relay=is_trusted(session))
 
     def drain(self) -> None:
         """Ringback shuts down: say 421 at the next command, which may be now."""
@@ -207,9 +208,10 @@ class Conversation(SMTP):
             if header.client is not None and header.local is not None:
                 self._become(header.client, header.local)
         if options.implicit_tls:
-            if self.entrance.certificate is None:
+            certificate = self.entrance.certificate(session.options)
+            if certificate is None:
                 return False
-            await self.secure(self.entrance.certificate.context())
+            await self.secure(certificate.context())
         return True
 
     def _become(self, client: Address, local: Address) -> None:
@@ -220,8 +222,6 @@ class Conversation(SMTP):
         self.front.client_left(session.client_network)
         session.become(client, local, self.entrance.options(client[0]))
         self.front.clients[session.client_network] += 1
-        if session.ssl is not None:
-            session.context |= tls_context(session.ssl["cipher"])
 
     async def _greet(self) -> bool:
         """Say the greeting; tell whether the conversation begins."""
@@ -234,7 +234,7 @@ class Conversation(SMTP):
         session, pipeline = self.session, self.front.pipeline
         if self.front.stopping:
             return replies.SHUTTING_DOWN
-        session.can_relay = may_send_anywhere(session.options, session.client_ip)
+        session.can_relay = is_trusted(session)
         session.context["can_relay"] = "true" if session.can_relay else "false"
         if self._crowded():
             return replies.TOO_MANY_SESSIONS

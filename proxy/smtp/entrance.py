@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Mapping
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import cast
 
 from config import Listener, Settings
@@ -21,7 +21,7 @@ _CLIENTS_REMEMBERED = 4096
 
 
 class Entrance:
-    """A listener of one worker. `sessions` is its only mutable state; the event loop's thread owns it."""
+    """A listener of one worker. `sessions` and what it remembers are the event loop's thread's."""
 
     def __init__(self, listener: Listener, settings: Settings) -> None:
         """Take the listener and the configuration it stands in."""
@@ -30,14 +30,20 @@ class Entrance:
         self._core = cast(CoreOptions, settings.core)
         self._merged: dict[tuple[int, ...], CoreOptions] = {}
         self._of_client = lru_cache(maxsize=_CLIENTS_REMEMBERED)(self._merge)
+        self._certificates: dict[int, ServerCertificate | None] = {}
         self.sessions = 0
         self.own_options = self._in_force(None)
         """The options of the listener itself, whoever the client."""
 
-    @cached_property
-    def certificate(self) -> ServerCertificate | None:
-        """What TLS is offered with; loading the configuration has seen to it that it can be used."""
-        return certificate_of(self.own_options)
+    def certificate(self, options: CoreOptions) -> ServerCertificate | None:
+        """Return what TLS is offered with, by options of ours; None where it is not.
+
+        Loading the configuration has seen to it that it can be used.
+        """
+        key = id(options)  # ours are never dropped, so no other's come by the same id
+        if key not in self._certificates:
+            self._certificates[key] = certificate_of(options)
+        return self._certificates[key]
 
     def options(self, client_ip: str) -> CoreOptions:
         """Return the options in force for a client."""

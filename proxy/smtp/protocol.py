@@ -60,7 +60,7 @@ class SmtpProtocol(Conversation):
         carried = self.front.capabilities()
         offered += [name.encode() for name in ("8BITMIME", "SMTPUTF8", "DSN") if name in carried]
         offered += [b"BINARYMIME"] if carried >= BINARY else []
-        if self.entrance.certificate is not None and self.session.ssl is None:
+        if self.session.ssl is None and self.entrance.certificate(options) is not None:
             offered.append(b"STARTTLS")
         if self._may_authenticate():
             offered.append(f"AUTH {' '.join(MECHANISMS)}".encode())
@@ -100,7 +100,8 @@ class SmtpProtocol(Conversation):
 
     async def smtp_STARTTLS(self, argument: bytes) -> Reply | None:
         """STARTTLS (RFC 3207). What was pipelined behind it has ended the session already."""
-        if self.entrance.certificate is None:
+        certificate = self.entrance.certificate(self.session.options)
+        if certificate is None:
             return replies.NOT_IMPLEMENTED
         if argument:
             return replies.NO_ARGUMENT_WANTED
@@ -108,7 +109,7 @@ class SmtpProtocol(Conversation):
             return replies.TLS_ACTIVE
         self._end_transaction()
         self._say(replies.READY_FOR_TLS)
-        await self.secure(self.entrance.certificate.context())
+        await self.secure(certificate.context())
         self.state = State.SECURED
         return None
 

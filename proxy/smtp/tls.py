@@ -10,11 +10,15 @@ import asyncio
 import ssl
 from asyncio import sslproto
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from proxy.log import get_logger
+from proxy.protocols import ALL_PROTOCOLS, Protocols
 from proxy.settings import CoreOptions
+from proxy.smtp.client_certificate import ask, certificate_context
 
 log = get_logger()
 
@@ -72,24 +76,48 @@ def _feed(tls: SmallTls, received: bytearray) -> None:
         tls.buffer_updated(octets)
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """On what terms TLS is spoken, whichever certificate is shown."""
+
+    ciphers: str = ""
+    minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
+    protocols: Protocols = ALL_PROTOCOLS
+    asks: Literal["nobody", "optional", "require"] = "nobody"
+    """Whether clients are asked for a certificate, and must have one."""
+    authorities: Path | None = None
+    """Who may have issued it."""
+
+    def new_context(self) -> ssl.SSLContext:
+        """Return a context without a certificate of ours.
+
+        Raises:
+            OSError, ssl.SSLError: the authorities cannot be read, or the ciphers are none.
+        """
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.minimum_version = self.minimum
+        # A client that pauses to renegotiate costs us; SMTP has no use for it.
+        context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+        self.protocols.apply_to(context)
+        if self.ciphers:
+            context.set_ciphers(self.ciphers)
+        if self.asks != "nobody":
+            ask(context, self.authorities, required=self.asks == "require")
+        return context
+
+
 class ServerCertificate:
     """One certificate with its key. Its state is the context in force and the files' age."""
 
     def __init__(
-        self,
-        certificate: Path,
-        key: Path,
-        ciphers: str,
-        minimum: str = "TLSv1.2",
-        others: Mapping[str, ServerCertificate] = {},
+        self, certificate: Path, key: Path, terms: Terms, others: Mapping[str, ServerCertificate] = {}
     ) -> None:
         """Load the files; `others` are shown to clients that ask for their names (SNI, RFC 6066 section 3).
 
         Raises:
             OSError, ssl.SSLError: they cannot be read, or do not belong together.
         """
-        self._certificate, self._key, self._ciphers = certificate, key, ciphers
-        self._minimum, self._others = ssl.TLSVersion[minimum.replace(".", "_")], dict(others)
+        self._certificate, self._key, self._terms, self._others = certificate, key, terms, dict(others)
         self._stamps = self._files_stamps()
         self._context = self._load()
 
@@ -105,16 +133,12 @@ class ServerCertificate:
             log.error("certificate_unusable", certificate=str(self._certificate), reason=str(error))
         return self._context
 
-    def _files_stamps(self) -> tuple[_Stamp, _Stamp]:
-        return _stamp(self._certificate), _stamp(self._key)
+    def _files_stamps(self) -> tuple[_Stamp, ...]:
+        files = (self._certificate, self._key, self._terms.authorities)
+        return tuple(_stamp(each) for each in files if each is not None)
 
     def _load(self) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = self._minimum
-        # A client that pauses to renegotiate costs us; SMTP has no use for it.
-        context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
-        if self._ciphers:
-            context.set_ciphers(self._ciphers)
+        context = self._terms.new_context()
         context.load_cert_chain(self._certificate, self._key)
         if self._others:
             context.sni_callback = self._by_name
@@ -132,6 +156,15 @@ def _stamp(path: Path) -> _Stamp:
     return found.st_mtime_ns, found.st_ino
 
 
+def terms_of(options: CoreOptions) -> Terms:
+    """Return the terms that the options set."""
+    mode, authorities = options.tls_verify_mode, options.tls_client_ca
+    # Where nobody could have issued what clients show there is no use in asking, unless the operator says so.
+    asks = "nobody" if mode == "none" or (mode == "optional" and authorities is None) else mode
+    minimum = ssl.TLSVersion[options.tls_minimum_version.replace(".", "_")]
+    return Terms(options.tls_ciphers, minimum, options.tls_protocols, asks, authorities)
+
+
 def certificate_of(options: CoreOptions) -> ServerCertificate | None:
     """Return the certificate that the options name; None where TLS is not offered.
 
@@ -140,9 +173,22 @@ def certificate_of(options: CoreOptions) -> ServerCertificate | None:
     """
     if options.tls_certificate is None:
         return None
-    ciphers, minimum = options.tls_ciphers, options.tls_minimum_version
-    others = {
-        name.lower(): ServerCertificate(path, path, ciphers, minimum) for name, path in options.tls_server_names.items()
-    }
+    terms = terms_of(options)
+    others = {name.lower(): ServerCertificate(path, path, terms) for name, path in options.tls_server_names.items()}
     own = options.tls_certificate
-    return ServerCertificate(own, options.tls_key or own, ciphers, minimum, others)
+    return ServerCertificate(own, options.tls_key or own, terms, others)
+
+
+def tls_context(transport: asyncio.Transport) -> dict[str, str]:
+    """Return the context variables of a connection that is encrypted."""
+    name, _, used = transport.get_extra_info("cipher") or ("", "", 0)
+    bits = {"tls_cipher_algbits": str(_algorithm_bits().get(name, used)), "tls_cipher_usebits": str(used)}
+    return {"tls": "on", "tls_cipher": name, **bits, **certificate_context(transport.get_extra_info("ssl_object"))}
+
+
+@cache
+def _algorithm_bits() -> Mapping[str, int]:
+    """Return the bits that each cipher's algorithm is made for, where a session may use fewer."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.set_ciphers("ALL:COMPLEMENTOFALL")
+    return {each["name"]: each["alg_bits"] for each in context.get_ciphers()}
