@@ -15,12 +15,13 @@ from config.diagnostics import Diagnostic, has_errors
 from proxy import checks
 from proxy.modules.base import Module, Prepared
 from proxy.modules.conntrol.module import ConntrolModule
+from proxy.modules.mail_loop.module import MailLoopModule
 from proxy.modules.sieve_policy.module import SieveModule
 from proxy.modules.smtp_cbv.module import SmtpCbvModule
 from proxy.settings import CoreOptions
 from proxy.worker import Assembly, Worker
 
-MODULES: tuple[Module, ...] = (ConntrolModule(), SmtpCbvModule(), SieveModule())
+MODULES: tuple[Module, ...] = (ConntrolModule(), MailLoopModule(), SmtpCbvModule(), SieveModule())
 """Every module that a configuration can load. A new one is a folder in proxy/modules and a name here."""
 
 SCHEMA = Schema(core=CoreOptions, modules=tuple(module.spec for module in MODULES))

@@ -24,6 +24,7 @@ from proxy.smtp.tls import Terms, certificate_of, terms_of
 def outside(settings: Settings) -> Iterator[Diagnostic]:
     """Yield what the world outside the text makes impossible."""
     yield from _certificates(settings)
+    yield from _injection(settings)
     yield from _authentication(settings)
     yield from _sockets(settings)
 
@@ -81,6 +82,17 @@ def _of_tls(options: CoreOptions, terms: Terms, settings: Settings) -> Iterator[
             f"the TLS certificate cannot be used: {error.strerror or error}",
             settings.core_origin("tls_certificate"),
             hint="TLS_Certificate and TLS_Key name PEM files that belong together",
+        )
+
+
+def _injection(settings: Settings) -> Iterator[Diagnostic]:
+    """Say that commands behind STARTTLS are never done, whatever the configuration allows."""
+    if any(options.starttls_injection_policy == "allow" for options in _in_force(settings)):
+        yield Diagnostic(
+            "Starttls_Injection_Policy = allow is never done: it rejects",
+            settings.core_origin("starttls_injection_policy"),
+            hint="whoever sits between could say commands in the client's name (CVE-2011-0411)",
+            severity=Severity.WARNING,
         )
 
 

@@ -64,6 +64,17 @@ class InboundOptions(TlsOptions):
         False, doc="Speak TLS from the first byte, as on port 465 (RFC 8314).", scopes=_LISTENING
     )
 
+    starttls_injection_policy: Literal["reject", "ignore", "allow"] = option(
+        "reject",
+        doc="What was sent behind STARTTLS before TLS: refuse and close, or drop it; `allow` is not done, it rejects.",
+        scopes=_INBOUND,
+    )
+    reconfig_message: str = option(
+        "4.3.2 Reconfiguration in progress",
+        doc="What a client between two commands hears with 421 on a reload.",
+        scopes=_LISTENING,
+    )
+
     hostname: str = option(
         default_factory=own_name, doc="Name in the banner, in Received and in our EHLO; the machine's unless set."
     )

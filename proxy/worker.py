@@ -129,17 +129,17 @@ class Worker:
             sessions=self._sessions,
         )
 
-    async def stop(self, *, now: bool = False) -> None:
+    async def stop(self, *, now: bool = False, reloaded: bool = False) -> None:
         """Take no more clients and end the sessions: those between commands at once, the others when they are done.
 
         `now` cuts them instead. A message whose dot has gone upstream is waited for in either case, unless `stop` is
-        called a second time.
+        called a second time. `reloaded` says that another worker has taken over, and clients hear it.
         """
         for server in self._servers:
             server.close()
         self._servers.clear()
         again, self._stopping = self._stopping, True
-        self.front.stopping = True
+        self.front.stopping, self.front.reloaded = True, reloaded
         log.info("stopping", sessions=len(self._sessions), now=now)
         for conversation in tuple(self.front.live):
             conversation.drain()

@@ -94,7 +94,7 @@ class Service:
             return
         log.get_logger().info("reloaded", warnings=len(warnings))
         replaced, self._worker = self._worker, successor
-        spawn(replaced.stop(), name="drain", owner=self._owner)
+        spawn(replaced.stop(reloaded=True), name="drain", owner=self._owner)
 
 
 def check(

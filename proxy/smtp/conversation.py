@@ -162,12 +162,12 @@ class Conversation(SMTP):
             self._say(replies.IDLE_TOO_LONG)
             reason = "timeout"
         except Draining:
-            self._say(replies.SHUTTING_DOWN)
+            self._say(self._farewell())
             reason = "shutdown"
         except asyncio.CancelledError:
             reason = "client gone" if self.stream.lost else "shutdown"
             if not self.stream.lost:
-                self._say(replies.SHUTTING_DOWN)
+                self._say(self._farewell())
             raise
         finally:
             self._end_transaction()
@@ -233,7 +233,7 @@ class Conversation(SMTP):
         """Run the accept and connect phases; return the banner, or why the client is turned away."""
         session, pipeline = self.session, self.front.pipeline
         if self.front.stopping:
-            return replies.SHUTTING_DOWN
+            return self._farewell()
         session.can_relay = is_trusted(session)
         session.context["can_relay"] = "true" if session.can_relay else "false"
         if self._crowded():
@@ -245,12 +245,18 @@ class Conversation(SMTP):
                 # A greeting is 220, 421 or 554 (RFC 5321 section 4.3.2): our own failure is no 451 here.
                 return replies.INTERNAL_CLOSING if verdict.reply is replies.INTERNAL else verdict.reply
         if self.stream.draining:  # since the phases began
-            return replies.SHUTTING_DOWN
+            return self._farewell()
         if self.stream.buffer and not session.may_talk_early:
             session.context["early_talker"] = "true"
             log.info("early_talker", session=session.id, client=session.client_ip)
             return replies.SYNCHRONIZATION
         return banner(session.options)
+
+    def _farewell(self) -> Reply:
+        """Return what a client hears whose session ends because ours does."""
+        if self.front.reloaded:
+            return replies.from_policy(421, self.session.options.reconfig_message, close=True)
+        return replies.SHUTTING_DOWN
 
     def _crowded(self) -> bool:
         """Whether this session is one more than the address, the service, or its client shall have."""
@@ -361,7 +367,12 @@ class Conversation(SMTP):
         if (refused := out_of_order(self.state, command)) is not None:
             none_left = refused is replies.NO_RECIPIENTS_YET and self.session.transaction.refused_recipients
             return replies.NO_VALID_RECIPIENTS if none_left else refused
-        return replies.SYNCHRONIZATION if command in _SYNCHRONISING and self.stream.buffer else None
+        if command not in _SYNCHRONISING or not self.stream.buffer:
+            return None
+        if command == "STARTTLS" and self.session.options.starttls_injection_policy == "ignore":
+            self.stream.consume(len(self.stream.buffer))
+            return None
+        return replies.SYNCHRONIZATION
 
     def _say(self, answer: Reply) -> None:
         self.stream.send(answer.wire)

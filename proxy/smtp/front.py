@@ -67,7 +67,7 @@ class Relay(Protocol):
 
 @dataclass(slots=True)
 class Front:
-    """Everything that a session needs. `live`, `clients` and `stopping` change: the event loop's thread owns them."""
+    """Everything that a session needs. The event loop's thread owns what of it changes."""
 
     settings: CoreOptions
     pipeline: PhasePipeline
@@ -80,7 +80,9 @@ class Front:
     """Judges the credentials of clients that say AUTH."""
     sessions: TaskOwner
     stopping: bool = False
-    """Ringback shuts down: a client that slipped in is sent away."""
+    """No more clients are taken: one that slipped in is sent away."""
+    reloaded: bool = False
+    """Another worker has taken over, with another configuration."""
     live: set[Conversation] = field(default_factory=set)
     rates: Buckets = field(default_factory=Buckets)
     clients: Counter[str] = field(default_factory=Counter)

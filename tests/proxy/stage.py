@@ -157,9 +157,9 @@ class Stage:
     def sessions(self) -> int:
         return len(self.worker._sessions)
 
-    async def connection(self) -> Conversation:
-        """Connect without reading the banner; the connection is closed at the end."""
-        client = await Conversation.connect(self.address, self.port)
+    async def connection(self, source: str | None = None) -> Conversation:
+        """Connect, from another loopback address if one is given, and do not read the banner."""
+        client = await Conversation.connect(self.address, self.port, source=source)
         self.clients.append(client)
         return client
 

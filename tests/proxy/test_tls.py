@@ -11,7 +11,9 @@ import trustme
 
 from proxy.app import ConfigurationRejected, load, load_service
 from proxy.worker import Worker
+from tests.support.conversation import Conversation
 from tests.support.exchanger import Exchanger
+from tests.support.waiting import BOUND
 
 
 @pytest.fixture
@@ -95,6 +97,48 @@ async def test_what_is_pipelined_behind_starttls_ends_the_session(worker: Worker
         writer.write(b"STARTTLS\r\nMAIL FROM:<injected@example.org>\r\n")
         assert await reader.read() == b"554 5.5.0 SMTP protocol synchronization error\r\n"
     writer.close()
+
+
+async def test_what_is_pipelined_behind_starttls_is_dropped_where_the_operator_says_so(
+    authority: trustme.CA, tmp_path: Path
+) -> None:
+    write_certificate(authority, tmp_path, "mx.test")
+    async with Exchanger() as upstream:
+        path = write_configuration(tmp_path, upstream.port)
+        path.write_text(path.read_text() + "Starttls_Injection_Policy = ignore\n")
+        service = load_service(path)
+        await service.start()
+        try:
+            client = await Conversation.open(*service.addresses[0])
+            async with client:
+                await client.send("EHLO client.test")
+                assert (await client.reply()).startswith("250")
+                await client.send_raw(b"STARTTLS\r\nMAIL FROM:<injected@example.org>\r\nRCPT TO:<u@example.com>\r\n")
+                assert await client.reply() == "220 2.0.0 Ready to start TLS"
+                async with asyncio.timeout(BOUND):
+                    await client._writer.start_tls(trusting(authority), server_hostname="mx.test")
+                assert await client.ask("RCPT TO:<u@example.com>") == "503 5.5.1 Send EHLO first"
+                await client.ehlo()
+                assert await client.ask("RCPT TO:<u@example.com>") == "503 5.5.1 Need MAIL command"
+            assert upstream.count("MAIL") == 0
+        finally:
+            await service.stop(now=True)
+
+
+async def test_to_allow_what_is_behind_starttls_is_a_warning_and_rejects(authority: trustme.CA, tmp_path: Path) -> None:
+    write_certificate(authority, tmp_path, "mx.test")
+    path = write_configuration(tmp_path, 2525)
+    path.write_text(path.read_text() + "Starttls_Injection_Policy = allow\n")
+    assembly, (warning,) = load(path)
+    assert warning.message == "Starttls_Injection_Policy = allow is never done: it rejects"
+    service = Worker(assembly)
+    await service.start()
+    try:
+        async with await Conversation.open(*service.addresses[0]) as client:
+            await client.send_raw(b"STARTTLS\r\nMAIL FROM:<injected@example.org>\r\n")
+            assert await client.rest() == b"554 5.5.0 SMTP protocol synchronization error\r\n"
+    finally:
+        await service.stop(now=True)
 
 
 async def test_a_renewed_certificate_is_in_force_for_the_next_handshake(

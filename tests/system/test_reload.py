@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import pytest
 
 from tests.support.waiting import eventually
+from tests.system.house import opened
 from tests.system.stage import Stage
 
 pytestmark = pytest.mark.real("dnsmasq")
@@ -20,10 +22,19 @@ async def test_sighup_puts_a_changed_configuration_in_force(stage: Stage) -> Non
         ringback.configuration.write_text(text + '\nStatic_Banner = "after the change"\n')
         ringback.program.process.send_signal(signal.SIGHUP)
         await eventually(lambda: any(each["event"] == "reloaded" for each in ringback.log), "it has reloaded")
-        assert await open_session.reply() == "421 4.3.2 Service shutting down, try again"
+        assert await open_session.reply() == "421 4.3.2 Reconfiguration in progress"
     async with await ringback.conversation() as client:
         assert client.banner == "220 after the change"
         assert (await client.deliver("", ["b@example.com"], b"Subject: later\r\n\r\n")).startswith("250 ")
+
+
+async def test_the_operator_may_word_what_clients_hear_of_a_reload(stage: Stage, tmp_path: Path) -> None:
+    upstream = await stage.upstream()
+    lines = ('Reconfig_Message = "4.3.2 Back in a moment"',)
+    ringback = opened(stage, tmp_path, *lines, upstream_port=upstream.port)
+    async with await ringback.conversation() as open_session:
+        ringback.program.process.send_signal(signal.SIGHUP)
+        assert await open_session.rest() == b"421 4.3.2 Back in a moment\r\n"
 
 
 async def test_sighup_with_a_mistake_leaves_everything_as_it_was(stage: Stage) -> None:
