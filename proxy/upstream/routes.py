@@ -20,6 +20,7 @@ from cachetools import LRUCache
 from config import Settings
 from proxy.dns import DnsUnavailable, NoSuchDomain, Resolver
 from proxy.log import get_logger
+from proxy.protocols import Protocols
 from proxy.route import Route
 from proxy.settings import CoreOptions, OutboundOptions
 
@@ -177,10 +178,11 @@ class Router:
 
 @lru_cache(maxsize=64)
 def _context(
-    verify: str, authority: Path | None, certificate: Path | None, key: Path | None, ciphers: str
+    verify: str, authority: Path | None, certificate: Path | None, key: Path | None, ciphers: str, protocols: Protocols
 ) -> ssl.SSLContext:
     context = ssl.create_default_context(cafile=authority)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    protocols.apply_to(context)
     if verify != "host":
         context.check_hostname = False
     if verify == "no":
@@ -198,4 +200,5 @@ def context_of(policy: OutboundOptions) -> ssl.SSLContext:
     Raises:
         OSError, ssl.SSLError: a file that is named cannot be used.
     """
-    return _context(policy.tls_verify, policy.tls_ca, policy.tls_certificate, policy.tls_key, policy.tls_ciphers)
+    files = policy.tls_ca, policy.tls_certificate, policy.tls_key
+    return _context(policy.tls_verify, *files, policy.tls_ciphers, policy.tls_protocols)
