@@ -152,6 +152,9 @@ class InboundOptions(TlsOptions):
     recipient_rate_per_client: ThrottleValue = option(
         NO_THROTTLE, doc="RCPT commands of one client; relay hosts are exempt.", scopes=_INBOUND
     )
+    tls_rate_per_client: ThrottleValue = option(
+        NO_THROTTLE, doc="STARTTLS commands of one client; relay hosts are exempt.", scopes=_INBOUND
+    )
     listener_sessions: int = option(
         0, doc="Sessions at once on the address, a worker; 0: no limit.", ge=0, scopes=_INBOUND
     )

@@ -48,6 +48,9 @@ _JUNK = frozenset({"RSET", "NOOP", "VRFY", "HELP", "EHLO", "HELO"})
 _SYNCHRONISING = frozenset({"EHLO", "HELO", "DATA", "VRFY", "NOOP", "STARTTLS", "XCLIENT"})
 """Commands that must be the last of a pipelined group (RFC 2920 section 3.1)."""
 
+_HEADER = re.compile(rb"[!-9;-~]+[ \t]*:")
+"""The beginning of a header field: no client of ours says one in place of a command, a web browser does."""
+
 _COMMAND = re.compile(rb"([A-Za-z]{1,16})(?: +(.*)|[ \t]*)", re.DOTALL)
 
 
@@ -351,7 +354,7 @@ class Conversation(SMTP):
             return replies.BAD_SYNTAX
         found = _COMMAND.fullmatch(body)
         if found is None:
-            return replies.BAD_SYNTAX
+            return replies.NOT_HTTP if _HEADER.match(body) else replies.BAD_SYNTAX
         return found[1].decode().upper(), (found[2] or b"").rstrip(b" \t")
 
     def _note(self, counter: str) -> None:
@@ -367,7 +370,10 @@ class Conversation(SMTP):
         if (refused := out_of_order(self.state, command)) is not None:
             none_left = refused is replies.NO_RECIPIENTS_YET and self.session.transaction.refused_recipients
             return replies.NO_VALID_RECIPIENTS if none_left else refused
-        if command not in _SYNCHRONISING or not self.stream.buffer:
+        # Who has not said EHLO was never told that commands may be pipelined (RFC 2920 section 3.1). BDAT's octets are
+        # no commands, and it takes them whatever comes of it.
+        may_go_on = command == "BDAT" or (self.session.extended_smtp and command not in _SYNCHRONISING)
+        if may_go_on or not self.stream.buffer:
             return None
         if command == "STARTTLS" and self.session.options.starttls_injection_policy == "ignore":
             self.stream.consume(len(self.stream.buffer))

@@ -107,6 +107,8 @@ class SmtpProtocol(Conversation):
             return replies.NO_ARGUMENT_WANTED
         if self.session.ssl is not None:
             return replies.TLS_ACTIVE
+        if not self._within("tls", self.session.options.tls_rate_per_client):
+            return replies.TOO_MUCH_TLS
         self._end_transaction()
         self._say(replies.READY_FOR_TLS)
         await self.secure(certificate.context())
@@ -323,6 +325,8 @@ class SmtpProtocol(Conversation):
                 raise Interrupted(b"", replace(replies.LINE_TOO_LONG, close=error.endless)) from None
             found = self._parse(line)
             if isinstance(found, Reply) or found[0] not in {"BDAT", "NOOP"}:
+                raise Interrupted(line)
+            if found[0] == "NOOP" and self.stream.buffer:  # it must be the last of its group, here as elsewhere
                 raise Interrupted(line)
             if found[0] == "BDAT":
                 following = chunk_of(found[1])

@@ -108,6 +108,74 @@ async def test_the_octets_of_a_refused_chunk_are_never_taken_for_commands(upstre
         await client.close()
 
 
+async def test_noop_between_chunks_changes_nothing(upstream: Exchanger) -> None:
+    async with serving(upstream) as stage:
+        client = await begun(stage)
+        await client.send_raw(b"BDAT 14\r\nSubject: one\r\n")
+        await client.reply()
+        for _ in range(3):
+            assert await client.ask("NOOP") == "250 2.0.0 OK"
+        await client.send_raw(b"BDAT 7 LAST\r\n\r\nend\r\n")
+        assert (await client.reply()).startswith("250 ")
+        await client.close()
+    assert received(upstream) == b"Subject: one\r\n\r\nend\r\n"
+
+
+async def test_noop_between_chunks_is_the_last_of_its_group_as_elsewhere(upstream: Exchanger) -> None:
+    async with serving(upstream) as stage:
+        client = await begun(stage)
+        await client.send_raw(b"BDAT 14\r\nSubject: one\r\nNOOP\r\nBDAT 7 LAST\r\n\r\nend\r\n")
+        assert await client.reply() == "250 2.0.0 14 octets received"
+        assert await client.rest() == b"554 5.5.0 SMTP protocol synchronization error\r\n"
+    assert upstream.messages == []
+
+
+@pytest.mark.parametrize(
+    ("command", "reply"),
+    [
+        (b"RSET\r\n", "250 2.0.0 OK"),
+        (b"MAIL FROM:<>\r\n", "250 2.1.0 Sender OK"),
+        (b"RCPT TO:<bob@example.com>\r\n", "503 5.5.1 Need MAIL command"),
+        (b"DATA\r\n", "503 5.5.1 Need MAIL command"),
+        (b"EHLO client.test\r\n", "250"),
+        (b"HELO client.test\r\n", "250 ringback.test"),
+        (b"VRFY bob\r\n", "252 2.1.5 Cannot VRFY user; try RCPT to attempt delivery"),
+        (b"HELP\r\n", "214 2.0.0 See RFC 5321"),
+        (b"STARTTLS\r\n", "502 5.5.1 Command not implemented"),
+        (b"FROB\r\n", "500 5.5.2 Command not recognized"),
+        (b"\r\n", "500 5.5.2 Syntax error"),
+        (b"NOOP\n", "550 5.5.2 Bare <CR> or <LF> received; lines end with <CR><LF>"),
+        (b"x" * 2100 + b"\r\n", "500 5.5.2 Command too long"),
+    ],
+    ids=lambda value: value[:12].decode().strip() if isinstance(value, bytes) else "",
+)
+async def test_any_other_command_between_chunks_is_answered_and_no_later_chunk_is_of_that_message(
+    upstream: Exchanger, command: bytes, reply: str
+) -> None:
+    async with serving(upstream) as stage:
+        client = await begun(stage)
+        await client.send_raw(b"BDAT 14\r\nSubject: one\r\n")
+        await client.reply()
+        await client.send_raw(command)
+        assert (await client.reply()).startswith(reply)
+        await client.send_raw(b"BDAT 7 LAST\r\n\r\nend\r\n")
+        assert (await client.reply())[:3] in {"503", "554"}  # with or without a new MAIL
+        assert (await client.ask("NOOP")).startswith("250 ")
+        await client.close()
+    assert upstream.messages == []
+
+
+@pytest.mark.parametrize("command", [b"QUIT\r\n", b"GET / HTTP/1.0\r\n", b"BDAT x\r\n"])
+async def test_what_ends_the_session_ends_it_between_chunks_too(upstream: Exchanger, command: bytes) -> None:
+    async with serving(upstream) as stage:
+        client = await begun(stage)
+        await client.send_raw(b"BDAT 14\r\nSubject: one\r\n")
+        await client.reply()
+        await client.send_raw(command)
+        assert (await client.rest()).count(b"\r\n") == 1
+    assert upstream.messages == []
+
+
 async def test_another_command_between_chunks_gives_the_message_up(upstream: Exchanger) -> None:
     async with serving(upstream) as stage:
         client = await begun(stage)

@@ -75,6 +75,7 @@ class Client(RuleBasedStateMachine):
         self.stack = AsyncExitStack()
         self.events: list[Any] = self.stack.enter_context(structlog.testing.capture_logs())
         self.at = At.CONNECTED
+        self.extended = False
         self.errors = 0
         self.delivered = 0
         self.runner.run(self._connect())
@@ -136,6 +137,7 @@ class Client(RuleBasedStateMachine):
     def greet(self, verb: str) -> None:
         """EHLO and HELO are always legal and end a transaction."""
         self.at = At.READY
+        self.extended = verb.upper() == "EHLO"
         self.say(f"{verb} client.test\r\n".encode(), 250)
 
     @open_
@@ -193,13 +195,20 @@ class Client(RuleBasedStateMachine):
     @rule()
     def envelope(self) -> None:
         """A whole envelope may be pipelined; without this rule few conversations would come to a message."""
-        if self.legal(At.CONNECTED):
-            self.at = At.READY
+        if not self.extended:
+            self.at, self.extended = At.READY, True
             self.say(b"EHLO client.test\r\n", 250)
         if self.at is At.CLOSED:
             return
         self.at = At.RECIPIENTS
         self.say(b"RSET\r\nMAIL FROM:<>\r\nRCPT TO:<bob@example.com>\r\n", 250, 250, 250)
+
+    @precondition(lambda self: getattr(self, "at", At.CLOSED) is not At.CLOSED and not self.extended)
+    @rule(commands=st.sampled_from([b"RSET\r\nMAIL FROM:<>\r\n", b"HELP\r\n\r\n", b"QUIT\r\nx"]))
+    def pipeline_without_ehlo(self, commands: bytes) -> None:
+        """Who has not said EHLO may not pipeline."""
+        self.at = At.CLOSED
+        self.say(commands, 554)
 
     @open_
     @rule(content=st.sampled_from(CONTENTS), halves=st.booleans())
@@ -297,7 +306,7 @@ class Client(RuleBasedStateMachine):
         """A client may come as often as it likes."""
         self.client.abort()
         self.client = self.runner.run(self.stage.conversation())
-        self.at, self.errors = At.CONNECTED, 0
+        self.at, self.extended, self.errors = At.CONNECTED, False, 0
 
     @open_
     @rule(how=st.sampled_from(["quit", "drop"]))

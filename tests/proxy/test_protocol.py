@@ -142,11 +142,10 @@ async def test_commands_are_answered_in_their_order(commands: list[str], replies
         ("", "500 5.5.2 Syntax error"),
         (" NOOP", "500 5.5.2 Syntax error"),
         ("NOOP\tx", "500 5.5.2 Syntax error"),
-        ("Received: from somewhere", "500 5.5.2 Syntax error"),
         ("M\u00c4IL FROM:<>", "500 5.5.2 Syntax error"),
         ("ABCDEFGHIJKLMNOPQ", "500 5.5.2 Syntax error"),
         ("FROB", "500 5.5.2 Command not recognized"),
-        ("MAILFROM:<a@b.test>", "500 5.5.2 Syntax error"),
+        ("MAILFROM <a@b.test>", "500 5.5.2 Command not recognized"),
         ("STARTTLS", "502 5.5.1 Command not implemented"),
         ("AUTH PLAIN AAAA", "502 5.5.1 Command not implemented"),
         ("EXPN list", "502 5.5.1 Command not implemented"),
@@ -517,7 +516,8 @@ async def test_a_refused_ehlo_changes_nothing() -> None:
     rule = Rule(Phase.EHLO, refuses(550, "not you"))
     async with Exchanger() as upstream, serving(upstream, rule) as stage:
         client = await stage.conversation()
-        await client.pipeline(f"MAIL FROM:<{ALICE}>", f"RCPT TO:<{BOB}>")
+        for command in (f"MAIL FROM:<{ALICE}>", f"RCPT TO:<{BOB}>"):
+            assert (await client.ask(command)).startswith("250 ")
         assert await client.ask("EHLO client.test") == "550 not you"
         assert await client.ask("DATA") == "354 End data with <CR><LF>.<CR><LF>"
 
@@ -610,9 +610,9 @@ async def test_a_client_with_very_many_commands_lets_the_others_have_their_turn(
 
 async def test_a_client_that_only_idles_in_commands_is_sent_away() -> None:
     async with serving() as stage:
-        client = await stage.conversation()
+        client = await stage.greeted()
         await client.send_raw(b"RSET\r\n" * 10_000)
         answers = []
         while not answers or answers[-1] == "250 2.0.0 OK":
             answers.append(await client.reply())
-        assert answers == ["250 2.0.0 OK"] * 120 + ["421 4.7.0 Too many errors, closing"]
+        assert answers == ["250 2.0.0 OK"] * 119 + ["421 4.7.0 Too many errors, closing"]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 from tests.support.ringback import SIEVE_ONLY, Ringback
 from tests.support.servers import Postfix
 from tests.support.waiting import eventually
+from tests.system.house import opened
 from tests.system.stage import Stage
 
 pytestmark = pytest.mark.real("dnsmasq")
@@ -84,6 +86,26 @@ async def test_postmaster_without_a_domain_is_accepted_and_delivered(stage: Stag
             assert (await client.ask("DATA")).startswith("354 ")
             assert (await client.content(mark + MESSAGE)).startswith("250 ")
         await eventually(partial(postfix.delivered, mark), "Postfix delivers the message")
+
+
+async def test_postmaster_is_accepted_whatever_domains_are_ours(stage: Stage, tmp_path: Path) -> None:
+    upstream = await stage.upstream()
+    lines = (
+        "Relay_Domains = ( )",
+        "Domain_For_Unqualified_Recipient_Addresses = elsewhere.test",
+        "Require_EHLO = true",
+    )
+    ringback = opened(stage, tmp_path, *lines, upstream_port=upstream.port)
+    async with await ringback.conversation() as client:
+        await client.ehlo()
+        assert (await client.ask("MAIL FROM:<>")).startswith("250 ")
+        assert (await client.ask("RCPT TO:<bob@example.com>")).startswith("550 5.7.1 ")
+        assert (await client.ask("RCPT TO:<bob>")).startswith("550 5.7.1 ")
+        assert (await client.ask("RCPT TO:<PostMaster>")) == "250 2.1.5 Ok"
+        assert (await client.ask("DATA")).startswith("354 ")
+        assert (await client.content(MESSAGE)).startswith("250 ")
+    (message,) = upstream.messages
+    assert message.recipients == ("RCPT TO:<PostMaster>",)
 
 
 # ---- policy that fails while it runs

@@ -32,9 +32,13 @@ SMALL = "127.0.0.61"
 FEW = "127.0.0.62"
 SINGLE = "127.0.0.63"
 HASTY = "127.0.0.64"
+FRONT = "127.0.0.65"
+BUSY = ("127.0.0.66", "127.0.0.67", "127.0.0.68", "127.0.0.69")
+SUBMITTING = "127.0.0.70"
 
 LISTENER = """\
 ESMTP_Listener {{
+  XCLIENT_Hosts = ( "{FRONT}" )
   Listen "127.0.0.1:{port}" {{
     TLS_Certificate = "{folder}/certificate.pem"
     TLS_Key = "{folder}/key.pem"
@@ -42,6 +46,11 @@ ESMTP_Listener {{
     Peer "{FEW}" {{ Max_Recipients_Per_Message = 2 }}
     Peer "{SINGLE}" {{ Max_Connections_Per_Client = 1 }}
     Peer "{HASTY}" {{ Idle_Time = 0.2 Data_Timeout = 0.2 }}
+    Peer "{SUBMITTING}" {{ Authentication = upstream }}
+    Peer "{BUSY[0]}" {{ Connection_Rate_Per_Client = "1/3600" }}
+    Peer "{BUSY[1]}" {{ Message_Rate_Per_Client = "1/3600" }}
+    Peer "{BUSY[2]}" {{ Recipient_Rate_Per_Client = "1/3600" }}
+    Peer "{BUSY[3]}" {{ TLS_Rate_Per_Client = "1/3600" }}
   }}
 }}
 Relay_Domains = ( example.com )
@@ -58,6 +67,7 @@ HEADERS_TOO_BIG = "552 5.3.4 Header section too big"
 BAD_UTF8 = "500 5.5.2 Bad UTF-8 syntax"
 UNSUPPORTED = "555 5.5.4 Unsupported option"
 NEEDS_MAIL = "503 5.5.1 Need MAIL command"
+TOO_MUCH = "450 4.7.1 Too much mail, try again later"
 SENDER_OK = "250 2.1.0 Sender OK"
 QUEUED = "250 2.0.0 Ok: queued as 000001"
 BYE = "221 2.0.0 Bye"
@@ -79,7 +89,7 @@ def ringback(tmp_path_factory: pytest.TempPathFactory, authority: trustme.CA) ->
     issued = authority.issue_cert("ringback.test")
     issued.cert_chain_pems[0].write_to_path(str(folder / "certificate.pem"))
     issued.private_key_pem.write_to_path(str(folder / "key.pem"))
-    names = {name: value for name, value in globals().items() if name.isupper() and isinstance(value, str)}
+    names = {name: value for name, value in globals().items() if name.isupper() and isinstance(value, str | tuple)}
     text = LISTENER.format(port=port, folder=folder, **names)
     server = Ringback(House(listen_port=port, upstream_port=free_port(), lines=text.splitlines()), folder).start()
     yield server
@@ -165,6 +175,22 @@ async def test_nothing_may_be_pipelined_behind_a_command_that_synchronises(
     sent = before + f"{command}\r\nQUIT\r\n".encode()
     assert await answers(ringback, sent) == [*expected, SYNCHRONIZATION]
     assert upstream.messages == []
+
+
+@pytest.mark.parametrize(
+    ("name", "command"),
+    [
+        ("HELO", "RSET"), ("HELO", "MAIL FROM:<>"), ("HELO", "EHLO x"),
+        ("", "MAIL FROM:<>"), ("", "HELP"), ("", "QUIT"),
+    ],
+)  # fmt: skip
+async def test_nothing_may_be_pipelined_by_who_has_not_said_ehlo(
+    stage: Stage, ringback: Ringback, name: str, command: str
+) -> None:
+    upstream = await stage.upstream(behind=ringback)
+    sent = f"{command}\r\nRCPT TO:<bob@example.com>\r\n".encode()
+    assert await answers(ringback, sent, name=name) == [SYNCHRONIZATION]
+    assert upstream.commands.count("RCPT") == 0
 
 
 async def test_plaintext_behind_starttls_is_not_taken_for_what_was_said_in_tls(
@@ -281,6 +307,12 @@ async def test_a_web_browser_hears_that_this_is_a_mail_server_and_its_header_is_
     assert await answers(ringback, sent, name="") == ["221 2.7.0 This is a mail server"]
 
 
+@pytest.mark.parametrize("line", ["Host: mx.test", "Subject:x", "X-Forwarded-For : 192.0.2.1", "Received: from x"])
+async def test_a_header_in_place_of_a_command_ends_the_session(ringback: Ringback, line: str) -> None:
+    sent = f"{line}\r\nMAIL FROM:<>\r\n".encode()
+    assert await answers(ringback, sent) == ["221 2.7.0 This is a mail server"]
+
+
 @pytest.mark.parametrize(
     ("sent", "expected"),
     [
@@ -336,6 +368,7 @@ async def test_no_form_of_a_recipient_leads_elsewhere(
         ("<@elsewhere.test:bob@example.com>", "<bob@example.com>"),
         ("<@elsewhere.test,@other.test:bob@example.com>", "<bob@example.com>"),
         ("<postmaster>", "<postmaster>"),
+        ("<POSTMASTER>", "<POSTMASTER>"),
         ("<PostMaster@EXAMPLE.com>", "<PostMaster@EXAMPLE.com>"),
         ('<"a b"@example.com>', '<"a b"@example.com>'),
     ],
@@ -349,6 +382,45 @@ async def test_what_ends_here_is_taken_without_its_route(
     assert [each for each in upstream.commands if each.startswith("RCPT")] == [f"RCPT TO:{heard}"]
 
 
+# ---- who speaks for others
+
+
+@pytest.mark.parametrize(
+    ("source", "sent", "expected"),
+    [
+        (ORDINARY, b"XCLIENT ADDR=192.0.2.1\r\n", ["550 5.7.0 Insufficient authorization"]),
+        (ORDINARY, b"XFORWARD ADDR=192.0.2.1\r\n", ["500 5.5.2 Command not recognized"]),
+        (ORDINARY, b"PROXY TCP4 192.0.2.1 192.0.2.2 1 25\r\n", ["421 4.7.0 PROXY is not taken from here, closing"]),
+        (FRONT, b"XCLIENT ADDR=nowhere\r\n", ["501 5.5.4 Syntax: XCLIENT attribute=value ..."]),
+        (FRONT, b"XCLIENT NAME=a+0Ab\r\n", ["501 5.5.4 Syntax: XCLIENT attribute=value ..."]),
+        (FRONT, b"XCLIENT NAME=" + b"n" * 256 + b"\r\n", ["501 5.5.4 Syntax: XCLIENT attribute=value ..."]),
+        (FRONT, b"MAIL FROM:<>\r\nXCLIENT ADDR=192.0.2.1\r\n", [SENDER_OK, "503 5.5.1 Not within a mail transaction"]),
+        (FRONT, b"XCLIENT ADDR=192.0.2.1\r\n", ["220 ringback.test ESMTP Ringback"]),
+    ],
+)
+async def test_who_the_client_is_is_taken_from_those_alone_who_may_say_it(
+    ringback: Ringback, source: str, sent: bytes, expected: list[str]
+) -> None:
+    assert await answers(ringback, sent, source=source) == expected
+
+
+async def test_who_was_introduced_may_introduce_nobody(ringback: Ringback) -> None:
+    async with await ringback.conversation(source=FRONT) as client:
+        assert "XCLIENT" in await client.ehlo()
+        assert (await client.ask(f"XCLIENT ADDR={FRONT}")).startswith("220 ")
+        assert "XCLIENT" not in await client.ehlo()
+        assert await client.ask("XCLIENT ADDR=192.0.2.1") == "550 5.7.0 Insufficient authorization"
+
+
+async def test_no_password_is_taken_in_the_clear(stage: Stage, ringback: Ringback) -> None:
+    upstream = await stage.upstream(behind=ringback)
+    sent = b"AUTH PLAIN AGFsaWNlAHNlY3JldA==\r\n"
+    assert await answers(ringback, sent, source=SUBMITTING) == [
+        "538 5.7.11 Encryption required for authentication; use STARTTLS first"
+    ]
+    assert upstream.count("AUTH") == 0
+
+
 # ---- numbers and time
 
 
@@ -357,6 +429,34 @@ async def test_one_session_more_than_a_client_may_have_is_sent_away(ringback: Ri
         second = await Conversation.connect("127.0.0.1", ringback.port, source=SINGLE)
         async with second:
             assert await second.rest() == b"421 4.7.0 Too many sessions, try again later\r\n"
+
+
+async def test_more_sessions_than_a_client_may_begin_are_sent_away(ringback: Ringback) -> None:
+    async with await ringback.conversation(source=BUSY[0]) as client:
+        await client.quit()
+    second = await Conversation.connect("127.0.0.1", ringback.port, source=BUSY[0])
+    async with second:
+        assert await second.rest() == b"421 4.7.0 Too many connections, try again later\r\n"
+
+
+async def test_more_mail_than_a_client_may_send_is_deferred(stage: Stage, ringback: Ringback) -> None:
+    await stage.upstream(behind=ringback)
+    sent = b"MAIL FROM:<>\r\nRSET\r\nMAIL FROM:<>\r\n"
+    assert await answers(ringback, sent, source=BUSY[1]) == [SENDER_OK, "250 2.0.0 OK", TOO_MUCH]
+
+
+async def test_more_recipients_than_a_client_may_have_are_deferred(stage: Stage, ringback: Ringback) -> None:
+    await stage.upstream(behind=ringback)
+    sent = ENVELOPE + b"RCPT TO:<carol@example.com>\r\n"
+    assert await answers(ringback, sent, source=BUSY[2]) == [*ACCEPTED, TOO_MUCH]
+
+
+async def test_more_tls_than_a_client_may_begin_is_deferred(ringback: Ringback) -> None:
+    async with await ringback.conversation(source=BUSY[3]) as client:
+        assert await client.ask("STARTTLS") == "220 2.0.0 Ready to start TLS"
+    assert await answers(ringback, b"STARTTLS\r\n", source=BUSY[3]) == [
+        "454 4.7.0 Too many TLS sessions, try again later"
+    ]
 
 
 @pytest.mark.parametrize("sent", [b"", b"MAIL FRO", b"NOOP\r"])
