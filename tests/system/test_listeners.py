@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import resource
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from tests.support.exchanger import Exchanger
 from tests.support.programs import free_port
 from tests.support.ringback import Ringback
+from tests.support.waiting import eventually
 from tests.system.house import House, greeted, opened, transactions
 from tests.system.stage import Stage
 
@@ -221,7 +224,7 @@ async def test_a_session_beyond_the_limit_of_the_address_is_421_4_7_0_and_the_ot
         assert third.banner == "220 second.test ESMTP Ringback"
 
 
-async def test_a_session_beyond_the_limit_of_the_service_is_421_4_7_0(stage: Stage, tmp_path) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+async def test_a_session_beyond_the_limit_of_the_service_is_421_4_7_0(stage: Stage, tmp_path: Path) -> None:
     upstream: Exchanger = await stage.upstream()
     ringback = opened(stage, tmp_path, "Service_Sessions = 2", upstream_port=upstream.port)
     async with await greeted(ringback) as first, await greeted(ringback):
@@ -233,7 +236,7 @@ async def test_a_session_beyond_the_limit_of_the_service_is_421_4_7_0(stage: Sta
             assert fourth.banner.startswith("220 ")
 
 
-async def test_a_pathway_that_a_listener_or_a_network_names_brings_its_options(stage: Stage, tmp_path) -> None:  # type: ignore[no-untyped-def]  # noqa: ANN001
+async def test_a_pathway_that_a_listener_or_a_network_names_brings_its_options(stage: Stage, tmp_path: Path) -> None:
     upstream: Exchanger = await stage.upstream()
     port = free_port()
     ringback = opened(
@@ -251,3 +254,17 @@ async def test_a_pathway_that_a_listener_or_a_network_names_brings_its_options(s
         assert (plain.banner, inside.banner) == ("220 plain.test ESMTP Ringback", "220 inside.test ESMTP Ringback")
         assert await plain.ask("MAIL FROM:<a@sender.test>") == "503 5.5.1 Send EHLO first"
         assert (await inside.ask("MAIL FROM:<a@sender.test>")).startswith("250 ")
+
+
+@pytest.mark.parametrize(("sessions", "level"), [(10, "info"), (100_000_000, "warning")])
+async def test_open_files_are_raised_to_what_the_system_allows_and_checked_against_the_limits(
+    stage: Stage, tmp_path: Path, sessions: int, level: str
+) -> None:
+    upstream = await stage.upstream()
+    ringback = opened(stage, tmp_path, f"Service_Sessions = {sessions}", upstream_port=upstream.port)
+    soft, hard = resource.prlimit(ringback.program.process.pid, resource.RLIMIT_NOFILE)
+    assert soft == hard
+    await eventually(lambda: any(each["event"] == "open_files" for each in ringback.log), "it has looked")
+    (found,) = (each for each in ringback.log if each["event"] == "open_files")
+    assert (found["level"], found["limit"]) == (level, hard)
+    assert found["wanted"] > sessions

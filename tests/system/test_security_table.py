@@ -282,6 +282,15 @@ async def test_a_command_that_is_too_long_is_refused_and_the_next_is_done(ringba
     assert await answers(ringback, sent) == ["500 5.5.2 Command too long", "250 2.0.0 OK"]
 
 
+async def test_no_number_of_greetings_makes_room_for_a_longer_command(ringback: Ringback) -> None:
+    client = await greeted(ringback, source=ORDINARY)
+    async with client:
+        for _ in range(40):
+            assert (await client.ehlo()).startswith("250")
+        await client.send_raw(b"MAIL FROM:<" + b"a" * 2100 + b"@sender.test>\r\n")
+        assert await client.reply() == "500 5.5.2 Command too long"
+
+
 async def test_an_endless_command_ends_the_session(ringback: Ringback) -> None:
     client = await greeted(ringback, source=ORDINARY)
     async with client:
