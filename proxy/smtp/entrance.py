@@ -7,6 +7,7 @@ global scope, each by itself; sessions of the same network share one frozen resu
 from __future__ import annotations
 
 import ipaddress
+import ssl
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import cast
@@ -14,8 +15,11 @@ from typing import cast
 from config import Listener, Settings
 from config.listeners import Client
 from config.scopes import Setting
+from proxy.log import get_logger
 from proxy.settings import CoreOptions
 from proxy.smtp.tls import ServerCertificate, certificate_of
+
+log = get_logger()
 
 _CLIENTS_REMEMBERED = 4096
 
@@ -38,11 +42,15 @@ class Entrance:
     def certificate(self, options: CoreOptions) -> ServerCertificate | None:
         """Return what TLS is offered with, by options of ours; None where it is not.
 
-        Loading the configuration has seen to it that it can be used.
+        Loading the configuration has seen to it that it can be used; where it cannot any more, mail goes without.
         """
         key = id(options)  # ours are never dropped, so no other's come by the same id
         if key not in self._certificates:
-            self._certificates[key] = certificate_of(options)
+            try:
+                self._certificates[key] = certificate_of(options)
+            except (OSError, ssl.SSLError) as error:  # and is tried again for the next client
+                log.error("certificate_unusable", certificate=str(options.tls_certificate), reason=str(error))
+                return None
         return self._certificates[key]
 
     def options(self, client_ip: str) -> CoreOptions:

@@ -106,8 +106,8 @@ async def test_the_trace_field_hides_recipients_from_each_other() -> None:
 async def test_the_trace_field_names_the_protocol(greeting: str, option: str, sender: str, protocol: bytes) -> None:
     async with Exchanger() as upstream, serving(upstream) as stage:
         client = await stage.conversation()
-        await client.ask(greeting)
-        await client.pipeline(f"MAIL FROM:<{sender}>{option}", f"RCPT TO:<{BOB}>", "DATA")
+        for command in (greeting, f"MAIL FROM:<{sender}>{option}", f"RCPT TO:<{BOB}>", "DATA"):
+            await client.ask(command)
         await client.content(LETTER)
         assert protocol in upstream.messages[0].content
 

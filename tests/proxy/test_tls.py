@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import trustme
+from structlog.testing import capture_logs
 
 from proxy.app import ConfigurationRejected, load, load_service
 from proxy.worker import Worker
@@ -180,6 +181,20 @@ async def test_a_client_sees_the_certificate_of_the_name_that_it_asks_for(
             assert await asyncio.to_thread(peer_names, "mx.test") == (("DNS", "mx.test"),)
         finally:
             await service.stop(now=True)
+
+
+async def test_a_certificate_that_vanished_before_its_first_use_costs_tls_and_no_mail(
+    worker: Worker, authority: trustme.CA, tmp_path: Path
+) -> None:
+    (tmp_path / "key.pem").unlink()
+    with capture_logs() as log:
+        async with await Conversation.open(*worker.addresses[0]) as client:
+            assert "STARTTLS" not in await client.ehlo()
+            assert (await client.deliver("", ["u@example.com"], b"Subject: x\r\n\r\n")).startswith("250 ")
+    assert log[0]["event"] == "certificate_unusable"
+    write_certificate(authority, tmp_path, "mx.test")
+    async with await Conversation.open(*worker.addresses[0]) as client:
+        assert "STARTTLS" in await client.ehlo()
 
 
 async def test_a_tls_that_is_too_old_is_not_spoken(authority: trustme.CA, tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ ESMTP_Listener {{
   Listen "127.0.0.1:{port}" {{
     TLS_Certificate = "{folder}/certificate.pem"
     TLS_Key = "{folder}/key.pem"
+    TLS_Client_CA = "{folder}/authorities.pem"
     Peer "{SMALL}" {{ Max_Message_Size = 1000 }}
     Peer "{FEW}" {{ Max_Recipients_Per_Message = 2 }}
     Peer "{SINGLE}" {{ Max_Connections_Per_Client = 1 }}
@@ -89,6 +90,7 @@ def ringback(tmp_path_factory: pytest.TempPathFactory, authority: trustme.CA) ->
     issued = authority.issue_cert("ringback.test")
     issued.cert_chain_pems[0].write_to_path(str(folder / "certificate.pem"))
     issued.private_key_pem.write_to_path(str(folder / "key.pem"))
+    authority.cert_pem.write_to_path(str(folder / "authorities.pem"))
     names = {name: value for name, value in globals().items() if name.isupper() and isinstance(value, str | tuple)}
     text = LISTENER.format(port=port, folder=folder, **names)
     server = Ringback(House(listen_port=port, upstream_port=free_port(), lines=text.splitlines()), folder).start()
@@ -218,6 +220,24 @@ async def test_after_tls_began_nothing_is_known_of_the_client_and_tls_cannot_beg
         assert "STARTTLS" not in await client.ask("EHLO client.test")
         assert await client.ask("STARTTLS") == "554 5.5.1 TLS already active"
         assert await client.ask("QUIT") == BYE
+
+
+@pytest.mark.parametrize("shows", ["nothing", "a valid one", "one of a stranger"])
+async def test_whatever_certificate_a_client_shows_its_mail_is_taken(
+    stage: Stage, ringback: Ringback, authority: trustme.CA, shows: str
+) -> None:
+    upstream = await stage.upstream(behind=ringback)
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    if shows != "nothing":
+        (authority if shows == "a valid one" else trustme.CA()).issue_cert("client.test").configure_cert(context)
+    client = await greeted(ringback, source=ORDINARY)
+    async with client:
+        assert await client.ask("STARTTLS") == "220 2.0.0 Ready to start TLS"
+        async with asyncio.timeout(BOUND):
+            await client._writer.start_tls(context, server_hostname="ringback.test")
+        assert await client.deliver("", ["bob@example.com"], b"Subject: s\r\n\r\n") == QUEUED
+    assert len(upstream.messages) == 1
 
 
 @pytest.mark.parametrize(
