@@ -9,10 +9,13 @@ from __future__ import annotations
 import atexit
 import json
 import logging
+import os
 import queue
+import select
 import sys
 import threading
 import time
+from collections.abc import Iterator, MutableMapping, Sequence
 from contextlib import suppress
 from typing import Any, TextIO, cast
 
@@ -27,6 +30,9 @@ BATCH_SECONDS = 0.005
 LAST_SECONDS = 2.0
 """For the lines that wait at exit."""
 
+STUCK_SECONDS = 1.0
+"""For a reader of the log to take a line of the supervisor's, which writes without a thread."""
+
 LONGEST_FIELD = 250
 """Characters of a stranger's text that reach the log."""
 
@@ -37,19 +43,35 @@ def get_logger() -> structlog.typing.FilteringBoundLogger:
     return logger
 
 
-def configure(stream: TextIO | None = None, *, level: int = logging.INFO) -> None:
-    """Send the log to `stream` (standard error unless given) as JSON lines, written by a thread of its own."""
+def configure(
+    stream: TextIO | None = None, *, level: int = logging.INFO, worker: int | None = None, threaded: bool = True
+) -> None:
+    """Send the log to `stream` (standard error unless given) as JSON lines, written by a thread of its own.
+
+    `worker` stands in each line, where it is given. Without a thread a process can fork safely; `configure` is called
+    again in the new one.
+    """
+    to = stream or sys.stderr
+    writer = LogWriter(to) if threaded else DirectWriter(to.fileno())
     structlog.configure(
         processors=[
             structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *(() if worker is None else (_Naming(worker),)),
             structlog.processors.add_log_level,
             structlog.processors.format_exc_info,
             structlog.processors.JSONRenderer(serializer=_ENCODER.encode_with),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, LogWriter(stream or sys.stderr))),
-        cache_logger_on_first_use=True,
+        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, writer)),
+        cache_logger_on_first_use=threaded,  # a logger that was cached would keep the writer across a fork
     )
+
+
+def close() -> None:
+    """Write the lines that wait, where a process ends without running what it registered for its exit."""
+    writer = structlog.get_config()["logger_factory"]._file  # noqa: SLF001 — it has no name for it
+    if isinstance(writer, LogWriter):
+        writer.close()
 
 
 def printable(foreign: str | bytes, longest: int = LONGEST_FIELD) -> str:
@@ -104,7 +126,8 @@ class LogWriter:
                 while (line := self._lines.get_nowait()) is not None:
                     lines.append(line)
                 self._lines.put(None)  # the end came within the batch
-            self._write("".join(lines))
+            for part in _whole_lines(lines):
+                self._write(part)
             quiet_from = time.monotonic() + BATCH_SECONDS
 
     def _write(self, text: str) -> None:
@@ -113,6 +136,60 @@ class LogWriter:
             self._stream.flush()
         except (OSError, ValueError):  # ValueError: the stream was closed
             self.dropped += text.count("\n")
+
+
+def _whole_lines(lines: Sequence[str]) -> Iterator[str]:
+    """Yield the lines joined, as many as a pipe takes in one piece: other workers write to it as well (pipe(7)).
+
+    What is logged is ASCII, so that a character is a byte.
+    """
+    part: list[str] = []
+    size = 0
+    for line in lines:
+        if part and size + len(line) > select.PIPE_BUF:
+            yield "".join(part)
+            part, size = [], 0
+        part.append(line)
+        size += len(line)
+    yield "".join(part)
+
+
+class DirectWriter:
+    """A stream that writes at once, by the thread that logs; it drops a line that nobody takes within a second."""
+
+    def __init__(self, descriptor: int) -> None:
+        """Take the descriptor; it stays the caller's."""
+        self._descriptor = descriptor
+        self._poll = select.poll()
+        self._poll.register(descriptor, select.POLLOUT)
+        self.dropped = 0
+
+    def write(self, text: str) -> int:
+        """Write a line, in pieces that a pipe which polls as writable takes without waiting."""
+        octets = text.encode("ascii", "backslashreplace")
+        try:
+            while octets:
+                if not self._poll.poll(STUCK_SECONDS * 1000):
+                    self.dropped += 1
+                    break
+                octets = octets[os.write(self._descriptor, octets[: select.PIPE_BUF]) :]
+        except OSError:
+            self.dropped += 1
+        return len(text)
+
+    def flush(self) -> None:
+        """Do nothing: it is written."""
+
+
+class _Naming:
+    """Puts the worker's number into each event."""
+
+    def __init__(self, worker: int) -> None:
+        self._worker = worker
+
+    def __call__(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        event["worker"] = self._worker
+        return event
 
 
 class _Encoder(json.JSONEncoder):

@@ -7,14 +7,17 @@ client gives up.
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import model_validator
 
 from config import Bytes, ConfigPath, DomainPatterns, Endpoint, Listeners, Network, Options, Seconds, option
+from config.nodes import String, Value, Word
+from config.readers import Reader, Reading, reader_for
 from proxy.protocols import ALL_PROTOCOLS, ProtocolsValue
 from proxy.route import GatewayValue, RouteValue
 from proxy.throttle import NO_THROTTLE, ThrottleValue
@@ -23,6 +26,15 @@ _INBOUND = ("esmtp_listener", "listener", "listen", "peer")
 _LISTENING = ("esmtp_listener", "listener", "listen")
 _OUTBOUND = ("binding_group", "binding", "domain")
 _BOTH = _INBOUND + _OUTBOUND
+
+
+def _read_workers(value: Value, reading: Reading) -> object:
+    if isinstance(value, Word | String) and value.text.lower() == "auto":
+        return 0
+    return reader_for(int).read(value, reading)
+
+
+WorkerCount = Annotated[int, Reader(_read_workers, "an integer, or `auto`")]
 
 
 def own_name() -> str:
@@ -258,6 +270,12 @@ class OutboundOptions(TlsOptions):
 class CoreOptions(InboundOptions, OutboundOptions):
     """Every option of the global scope."""
 
+    workers: WorkerCount = option(
+        1,
+        doc="Processes that serve, each on a core with limits and caches of its own; 0 or `auto`: one a core.",
+        ge=0,
+        le=256,
+    )
     esmtp_listener: Listeners = option(doc="Addresses and ports on which SMTP is spoken.")
     spool_directory: ConfigPath | None = option(
         None,
@@ -270,6 +288,11 @@ class CoreOptions(InboundOptions, OutboundOptions):
     nameservers: tuple[Endpoint, ...] = option(
         (), doc="DNS servers, `address` or `address:port`; the system's unless set."
     )
+
+    @property
+    def processes(self) -> int:
+        """How many workers serve: as many as were asked for, or one for each core that this process may use."""
+        return self.workers or len(os.sched_getaffinity(0))
 
     @model_validator(mode="after")
     def _has_somewhere_to_relay_to(self) -> CoreOptions:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from config import Listener, Settings
 from proxy.dns import Resolver
@@ -22,7 +23,7 @@ from proxy.smtp.front import Front
 from proxy.smtp.pipeline import PhasePipeline
 from proxy.smtp.protocol import SmtpProtocol
 from proxy.sockets import bind
-from proxy.tasks import TaskOwner
+from proxy.tasks import TaskOwner, spawn
 from proxy.upstream.credentials import CredentialChecker
 from proxy.upstream.pool import Pools
 from proxy.upstream.relay import UpstreamRelay
@@ -82,20 +83,21 @@ class Worker:
         """The listening sockets, for the worker that takes over."""
         return [each for each, _ in self._bound]
 
-    async def start(self, inherited: Sequence[socket.socket] = ()) -> None:
+    async def start(
+        self, inherited: Sequence[socket.socket] = (), bound: Sequence[tuple[socket.socket, Listener]] | None = None
+    ) -> None:
         """Bind, prepare the services, and serve; addresses that `inherited` sockets listen on are shared with them.
+
+        With `bound`, these sockets are served, and none is bound.
 
         Raises:
             CannotListen: an address cannot be bound.
         """
         core = self._core
-        try:
-            for listener in core.esmtp_listener:
-                if listener.enabled:
-                    self._bound += [(each, listener) for each in bind(listener, inherited)]
-        except BaseException:
-            self._close_sockets()
-            raise
+        if bound is None:
+            self._bind(inherited)
+        else:
+            self._bound += bound
         self._resolver = Resolver([str(each) for each in core.nameservers])
         self._router = Router(self._assembly.settings)
         self._pools = Pools(self._resolver)
@@ -104,15 +106,30 @@ class Worker:
         await self._pools.warm(self._router.named(), WARM_SECONDS)
         loop = asyncio.get_running_loop()
         entrances = {id(listener): Entrance(listener, self._assembly.settings) for _, listener in self._bound}
-        for bound, listener in self._bound:
-            # create_server listens once more, so the backlog is given again
+        for each, listener in self._bound:
+            # create_server listens, maybe once more, so the backlog is given here
             make = partial(SmtpProtocol, self.front, entrances[id(listener)])
-            self._servers.append(await loop.create_server(make, sock=bound, backlog=listener.backlog))
+            self._servers.append(await loop.create_server(make, sock=each, backlog=listener.backlog))
         log.info(
             "listening",
             addresses=[f"{host}:{port}" for host, port in self.addresses],
             upstream=self._router.default.name,
         )
+
+    def _bind(self, inherited: Sequence[socket.socket]) -> None:
+        try:
+            for listener in self._core.esmtp_listener:
+                if listener.enabled:
+                    self._bound += [(each, listener) for each in bind(listener, inherited)]
+        except BaseException:
+            self._close_sockets()
+            raise
+
+    def compare_open_files(self, most: int) -> None:
+        """Log how many files the process may open and how many the limits of the configuration allow for."""
+        wanted = self.descriptors_wanted
+        tell = log.warning if wanted > most else log.info
+        tell("open_files", limit=most, wanted=wanted)
 
     def _front(self) -> Front:
         for each in self._assembly.prepared:
@@ -157,6 +174,18 @@ class Worker:
         await self._resolver.close()
         self._close_sockets()
         log.info("stopped")
+
+    async def finish(self, cut: Coroutine[Any, Any, object]) -> None:
+        """Stop and wait for the sessions that still finish; when `cut` returns, they are cut."""
+        owner = TaskOwner("finish")
+        draining = spawn(self.stop(), name="drain", owner=owner)
+        cutting = spawn(cut, name="cut", owner=owner)
+        await asyncio.wait((draining, cutting), return_when=asyncio.FIRST_COMPLETED)
+        if not draining.done():
+            await self.stop(now=True)
+        cutting.cancel()
+        await draining
+        await owner.cancel()
 
     def _close_sockets(self) -> None:
         for each, _ in self._bound:

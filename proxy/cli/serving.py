@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -16,7 +17,9 @@ from config.report import as_records
 from proxy import log
 from proxy.app import ConfigurationRejected, load
 from proxy.cli import exits
+from proxy.notify import READY, STOPPING, notify, reloading
 from proxy.sockets import CannotListen, raise_descriptor_limit
+from proxy.supervisor import Reload, Supervisor
 from proxy.tasks import TaskOwner, spawn
 from proxy.worker import Assembly, Worker
 
@@ -39,21 +42,38 @@ def _loaded(path: Path) -> Assembly:
 def serve(config_file: ConfigurationFile) -> None:
     """Serve a configuration until SIGTERM or SIGINT; SIGHUP loads it again."""
     assembly = _loaded(config_file)
-    log.configure()
+    several = assembly.core.processes > 1
+    log.configure(threaded=not several)
+    reload = partial(_reloaded, config_file)
     try:
+        if several:
+            raise typer.Exit(Supervisor(assembly, reload).run())
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(Service(config_file, Worker(assembly)).run())
+            runner.run(Service(Worker(assembly), reload).run())
     except CannotListen as error:
         log.get_logger().error("cannot_listen", reason=str(error))
         raise typer.Exit(exits.UNAVAILABLE) from None
 
 
-class Service:
-    """A worker and the signals that end or replace it. Its state is the worker that takes new clients."""
+def _reloaded(path: Path) -> tuple[Assembly, int] | None:
+    """Load the configuration again; return it with the number of its warnings, or log its mistakes."""
+    try:
+        assembly, warnings = load(path)
+    except ConfigurationRejected as rejected:
+        log.get_logger().error("reload_rejected", diagnostics=render(rejected.diagnostics))
+        return None
+    return assembly, len(warnings)
 
-    def __init__(self, config_file: Path, worker: Worker) -> None:
+
+class Service:
+    """A worker that is the whole server, and the signals that end or replace it.
+
+    Its state is the worker that takes new clients.
+    """
+
+    def __init__(self, worker: Worker, reload: Reload) -> None:
         """Take the worker to begin with."""
-        self._config_file, self._worker = config_file, worker
+        self._worker, self._reload = worker, reload
         self._owner = TaskOwner("service")
         self._signals: asyncio.Queue[signal.Signals] = asyncio.Queue()
 
@@ -64,35 +84,31 @@ class Service:
             loop.add_signal_handler(number, self._signals.put_nowait, number)
         most = raise_descriptor_limit()
         await self._worker.start()
-        wanted = self._worker.descriptors_wanted
-        if wanted > most:
-            log.get_logger().warning("open_files", limit=most, wanted=wanted)
-        else:
-            log.get_logger().info("open_files", limit=most, wanted=wanted)
+        self._worker.compare_open_files(most)
+        notify(READY)
         while await self._signals.get() is signal.SIGHUP:
-            await self._reload()
-        draining = spawn(self._worker.stop(), name="drain", owner=self._owner)
-        second = spawn(self._signals.get(), name="second signal", owner=self._owner)
-        await asyncio.wait((draining, second), return_when=asyncio.FIRST_COMPLETED)
-        if not draining.done():
-            await self._worker.stop(now=True)
-        second.cancel()
-        await draining
+            notify(reloading())
+            await self._take_over()
+            notify(READY)
+        notify(STOPPING)
+        await self._worker.finish(self._signals.get())
         await self._owner.cancel()
 
-    async def _reload(self) -> None:
+    async def _take_over(self) -> None:
         """Load the configuration again and let a new worker take over; with any mistake in it, the old one goes on."""
-        try:
-            assembly, warnings = await asyncio.to_thread(load, self._config_file)
-            successor = Worker(assembly)
-            await successor.start(self._worker.sockets)
-        except ConfigurationRejected as rejected:
-            log.get_logger().error("reload_rejected", diagnostics=render(rejected.diagnostics))
+        loaded = await asyncio.to_thread(self._reload)
+        if loaded is None:
             return
+        assembly, warnings = loaded
+        if (wanted := assembly.core.processes) > 1:
+            log.get_logger().warning("restart_needed", option="Workers", wanted=wanted)
+        successor = Worker(assembly)
+        try:
+            await successor.start(self._worker.sockets)
         except CannotListen as error:
             log.get_logger().error("reload_rejected", diagnostics=str(error))
             return
-        log.get_logger().info("reloaded", warnings=len(warnings))
+        log.get_logger().info("reloaded", warnings=warnings)
         replaced, self._worker = self._worker, successor
         spawn(replaced.stop(reloaded=True), name="drain", owner=self._owner)
 

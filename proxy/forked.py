@@ -1,0 +1,74 @@
+"""A worker in a process of its own: it is told what to do by its supervisor, over one socket, and by nobody else.
+
+The supervisor's orders are single bytes, and so is what the worker tells. The socket's end is the supervisor's end: the
+worker then finishes what is under way and ends, too. Signals are not heeded: a terminal and a service manager send
+theirs to every process of the service, which would then hear each of them twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Sequence
+
+import uvloop
+
+from config import Listener
+from proxy import log
+from proxy.sockets import raise_descriptor_limit
+from proxy.worker import Assembly, Worker
+
+LISTENING = b"l"
+"""Told by the worker: it serves."""
+
+DRAIN, CUT = b"d", b"c"
+"""Orders: take no more clients and finish; cut what still finishes."""
+
+SUPERVISORS_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+
+
+def be_worker(
+    number: int, assembly: Assembly, bound: Sequence[tuple[socket.socket, Listener]], orders: socket.socket
+) -> int:
+    """Serve in a process that was just forked, and return its exit status.
+
+    The supervisor's signals come blocked, so that none runs a handler of the supervisor's in here.
+    """
+    signal.set_wakeup_fd(-1)
+    for each in SUPERVISORS_SIGNALS:
+        signal.signal(each, signal.SIG_DFL if each is signal.SIGCHLD else signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SUPERVISORS_SIGNALS)
+    log.configure(worker=number)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(Worker(assembly), bound, orders))
+    except Exception as error:  # noqa: BLE001 — the process's outermost frame; the supervisor's stack is not ours to unwind
+        log.get_logger().error("worker_failed", exc_info=error)
+        return 70  # EX_SOFTWARE
+    finally:
+        log.close()
+    return 0
+
+
+async def _serve(worker: Worker, bound: Sequence[tuple[socket.socket, Listener]], orders: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    await worker.start(bound=bound)
+    worker.compare_open_files(raise_descriptor_limit())
+    await loop.sock_sendall(orders, LISTENING)
+    await _order(orders)
+    await worker.finish(_cut(orders))
+
+
+async def _order(orders: socket.socket) -> bytes:
+    """Return the supervisor's next order; without a supervisor it is to drain."""
+    try:
+        return await asyncio.get_running_loop().sock_recv(orders, 1) or DRAIN
+    except OSError:
+        return DRAIN
+
+
+async def _cut(orders: socket.socket) -> None:
+    """Return when the supervisor orders a cut; one that has gone never will."""
+    if await _order(orders) != CUT:
+        await asyncio.get_running_loop().create_future()
