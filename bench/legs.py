@@ -107,8 +107,8 @@ async def postfix() -> AsyncIterator[Leg]:
 
 
 @asynccontextmanager
-async def ringback() -> AsyncIterator[Leg]:
-    """One Ringback worker with the customer's stanzas and script; the sender's verdict is in its cache."""
+async def ringback(workers: int = 1) -> AsyncIterator[Leg]:
+    """Ringback with the customer's stanzas and script; the sender's verdict is in each worker's cache."""
     zone = Zone(addresses={"mx.ok.test": (EXCHANGER_ADDRESS,)}, exchangers={"ok.test": ((10, "mx.ok.test"),)})
     async with AsyncExitStack() as stack:
         sink = stack.enter_context(SmtpSink())
@@ -116,10 +116,16 @@ async def ringback() -> AsyncIterator[Leg]:
         exchanger = await stack.enter_async_context(Exchanger(EXCHANGER_ADDRESS, free_port(EXCHANGER_ADDRESS)))
         folder = Folder("bench")
         stack.callback(folder.remove)
-        setup = Setup(upstream_port=sink.port, nameserver=nameserver.address, exchanger_port=exchanger.port)
+        setup = Setup(
+            upstream_port=sink.port,
+            nameserver=nameserver.address,
+            exchanger_port=exchanger.port,
+            core=(f"Workers = {workers}",),
+        )
         server = Ringback(setup, folder.path).start()
         stack.push_async_callback(asyncio.to_thread, server.stop)
-        leg = Leg("Ringback", server.port, sink, server.program)
+        name = "Ringback" if workers == 1 else f"Ringback, {workers} workers"
+        leg = Leg(name, server.port, sink, server.program)
         yield leg
-        if exchanger.count("RCPT") != 1:
-            raise FailedRunError(f"{leg.name}: {exchanger.count('RCPT')} probes where the cache should leave one")
+        if not 1 <= exchanger.count("RCPT") <= workers:
+            raise FailedRunError(f"{name}: {exchanger.count('RCPT')} probes where the caches should leave {workers}")

@@ -1,10 +1,10 @@
 """How many messages a second go through: smtp-source → a relay → smtp-sink, on loopback.
 
-Run from the project's root: `python -m bench.relay`. Three legs take turns, so that what else the machine does falls on
-all of them: smtp-sink alone, Postfix with smtpd_proxy_filter, and one Ringback worker with the customer's script and a
-warm cache. Each is driven with connections kept open (`-d`) and with a new connection for every message. Quoted are
-medians of the rounds; compare the ratios of one run, not the figures of two. A run counts only if smtp-source ended
-with status 0 and the sink has got every message. On a machine that is busy otherwise a relay of many processes gets a
+Run from the project's root: `python -m bench.relay`. The legs take turns, so that what else the machine does falls on
+all of them: smtp-sink alone, Postfix with smtpd_proxy_filter, and Ringback with the customer's script and a warm cache,
+as one worker and as one a core. Each is driven with connections kept open (`-d`) and with a new connection for every
+message. Quoted are medians of the rounds; compare the ratios of one run, not the figures of two. A run counts only if
+smtp-source ended with status 0 and the sink has got every message. On a machine that is busy otherwise a relay of many processes gets a
 larger share of it than one of one process; the processor time that a message costs is shown beside the rates for that.
 """
 
@@ -13,11 +13,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import statistics
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 
 from rich.console import Console
 from rich.table import Table
@@ -29,6 +31,7 @@ OPENERS: dict[str, Callable[[], AbstractAsyncContextManager[Leg]]] = {
     "direct": direct,
     "postfix": postfix,
     "ringback": ringback,
+    "ringback-all": partial(ringback, os.cpu_count() or 1),
 }
 REFERENCE = "postfix"
 """The leg that the others are compared with."""

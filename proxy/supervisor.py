@@ -124,15 +124,16 @@ class Supervisor:
         heard.setblocking(False)
         woken.setblocking(False)
         self._wakers = (heard, woken)
-        before = signal.set_wakeup_fd(woken.fileno(), warn_on_full_buffer=False)
-        handlers = {each: signal.signal(each, lambda *_: None) for each in SUPERVISORS_SIGNALS}
+        signal.set_wakeup_fd(woken.fileno(), warn_on_full_buffer=False)
+        for each in SUPERVISORS_SIGNALS:
+            signal.signal(each, lambda *_: None)
         self._selector.register(heard, selectors.EVENT_READ, self._take_signals)
         try:
             yield
         finally:
-            signal.set_wakeup_fd(before)
-            for number, handler in handlers.items():
-                signal.signal(number, handler)
+            signal.set_wakeup_fd(-1)
+            for each in SUPERVISORS_SIGNALS:  # one that comes now does not spoil the exit status
+                signal.signal(each, signal.SIG_IGN)
             self._selector.close()
             heard.close()
             woken.close()

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import select
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.log import configure, get_logger, printable
+from proxy import log
+from proxy.log import DirectWriter, LogWriter, configure, get_logger, printable
 
 
 def written(stream: io.StringIO) -> str:
@@ -94,3 +98,57 @@ def test_whatever_comes_is_printable_and_short(foreign: str | bytes, longest: in
     text = printable(foreign, longest)
     assert len(text) <= longest
     assert all(" " <= char <= "~" for char in text)
+
+
+def test_a_workers_number_stands_in_each_line() -> None:
+    stream = io.StringIO()
+    configure(stream, worker=3)
+    get_logger().info("session")
+    assert json.loads(written(stream))["worker"] == 3
+    structlog.reset_defaults()
+
+
+class Pieces(io.StringIO):
+    """A stream that keeps what each single write gave it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.pieces.append(text)
+        return len(text)
+
+
+def test_lines_are_written_whole_and_in_pieces_that_a_pipe_takes_at_once() -> None:
+    stream = Pieces()
+    writer = LogWriter(stream)
+    lines = [f"{number:0999}\n" for number in range(20)] + ["x" * 5000 + "\n"]
+    for line in lines:
+        writer.write(line)
+    writer.close()
+    assert "".join(stream.pieces) == "".join(lines)
+    assert all(piece.endswith("\n") for piece in stream.pieces)
+    assert [piece for piece in stream.pieces if len(piece) > select.PIPE_BUF] == [lines[-1]]
+
+
+def test_a_process_without_a_thread_logs_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with path.open("w") as stream:
+        configure(stream, threaded=False)
+        get_logger().info("serving", text="\u00e4" * 5000)
+        assert json.loads(path.read_text())["text"] == "\u00e4" * 5000
+    structlog.reset_defaults()
+
+
+def test_a_process_without_a_thread_drops_lines_that_nobody_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "STUCK_SECONDS", 0.01)
+    reader, end = os.pipe()
+    writer = DirectWriter(end)
+    lines = 100
+    for _ in range(lines):
+        writer.write("x" * 4000 + "\n")
+    assert 0 < writer.dropped < lines
+    os.close(reader)
+    writer.write("nobody reads\n")
+    os.close(end)
