@@ -4,8 +4,9 @@ Run from the project's root: `python -m bench.relay`. The legs take turns, so th
 all of them: smtp-sink alone, Postfix with smtpd_proxy_filter, and Ringback with the customer's script and a warm cache,
 as one worker and as one a core. Each is driven with connections kept open (`-d`) and with a new connection for every
 message. Quoted are medians of the rounds; compare the ratios of one run, not the figures of two. A run counts only if
-smtp-source ended with status 0 and the sink has got every message. On a machine that is busy otherwise a relay of many processes gets a
-larger share of it than one of one process; the processor time that a message costs is shown beside the rates for that.
+smtp-source ended with status 0 and the sink has got every message. On a machine that is busy otherwise a relay of many
+processes gets a larger share of it than one of one process; the processor time that a message costs is shown beside
+the rates for that.
 """
 
 from __future__ import annotations

@@ -25,6 +25,8 @@ LISTENING = b"l"
 DRAIN, CUT = b"d", b"c"
 """Orders: take no more clients and finish; cut what still finishes."""
 
+EX_SOFTWARE = 70
+
 SUPERVISORS_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 
@@ -45,7 +47,7 @@ def be_worker(
             runner.run(_serve(Worker(assembly), bound, orders))
     except Exception as error:  # noqa: BLE001 — the process's outermost frame; the supervisor's stack is not ours to unwind
         log.get_logger().error("worker_failed", exc_info=error)
-        return 70  # EX_SOFTWARE
+        return EX_SOFTWARE
     finally:
         log.close()
     return 0

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeAlias
 
-from proxy.forked import CUT, DRAIN, SUPERVISORS_SIGNALS, be_worker
+from proxy.forked import CUT, DRAIN, EX_SOFTWARE, SUPERVISORS_SIGNALS, be_worker
 from proxy.log import get_logger
 from proxy.notify import READY, STOPPING, notify, reloading
 from proxy.sockets import CannotListen, WorkerSockets, raise_descriptor_limit
@@ -34,8 +34,6 @@ STEADY_SECONDS = 60.0
 
 LONGEST_PAUSE = 30.0
 """Seconds before a replacement, where each dies soon; clients wait 300 for a greeting (RFC 5321 section 4.5.3.2.1)."""
-
-EX_SOFTWARE = 70
 
 Reload: TypeAlias = Callable[[], tuple[Assembly, int] | None]
 """Loads the configuration again, with the number of its warnings; None where it has mistakes, which were logged."""

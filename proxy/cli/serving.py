@@ -62,6 +62,9 @@ def _reloaded(path: Path) -> tuple[Assembly, int] | None:
     except ConfigurationRejected as rejected:
         log.get_logger().error("reload_rejected", diagnostics=render(rejected.diagnostics))
         return None
+    except Exception as error:  # noqa: BLE001 — a fault of ours in loading must not end a server that serves
+        log.get_logger().error("reload_rejected", diagnostics="", exc_info=error)
+        return None
     return assembly, len(warnings)
 
 

@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+import structlog
 from typer.testing import CliRunner
 
-from proxy.cli import application
+from proxy.cli import application, serving
 from tests.proxy.stage import ALICE
 from tests.support.exchanger import Act, Exchanger, Step, closes, says
 
@@ -276,3 +277,13 @@ def test_sieve_run_shows_brackets_in_a_scripts_text_as_they_are(tmp_path: Path, 
     status, out, _ = ringback("sieve", "run", script)
     assert status == 0
     assert text in out
+
+
+def test_a_fault_in_loading_again_leaves_the_old_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_path: Path) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(serving, "load", broken)
+    with structlog.testing.capture_logs() as logged:
+        assert serving._reloaded(tmp_path / "ecelerity.conf") is None
+    assert [each["event"] for each in logged] == ["reload_rejected"]

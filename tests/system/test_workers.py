@@ -107,6 +107,16 @@ async def test_one_worker_is_one_process(stage: Stage, upstream: Exchanger) -> N
     assert all("worker" not in each for each in await logged(ringback, "listening"))
 
 
+async def test_one_worker_becomes_several_only_by_a_restart(stage: Stage, upstream: Exchanger) -> None:
+    ringback = stage.ringback(upstream.port, core=["Workers = 1"])
+    change(ringback, "Workers = 1", "Workers = 2")
+    await logged(ringback, "reloaded")
+    (needed,) = await logged(ringback, "restart_needed")
+    assert (needed["option"], needed["wanted"]) == ("Workers", 2)
+    assert workers(ringback) == []
+    await all_are_served(ringback)
+
+
 async def test_auto_is_a_worker_for_each_core(stage: Stage, upstream: Exchanger) -> None:
     ringback = stage.ringback(upstream.port, core=["Workers = auto"])
     await logged(ringback, "listening")
