@@ -128,8 +128,10 @@ class Worker:
     def compare_open_files(self, most: int) -> None:
         """Log how many files the process may open and how many the limits of the configuration allow for."""
         wanted = self.descriptors_wanted
-        tell = log.warning if wanted > most else log.info
-        tell("open_files", limit=most, wanted=wanted)
+        if wanted > most:
+            log.warning("open_files", limit=most, wanted=wanted)
+        else:
+            log.info("open_files", limit=most, wanted=wanted)
 
     def _front(self) -> Front:
         for each in self._assembly.prepared:
