@@ -26,6 +26,8 @@ class Step(Enum):
     BANNER = auto()
     EHLO = auto()
     HELO = auto()
+    STARTTLS = auto()
+    XCLIENT = auto()
     MAIL = auto()
     RCPT = auto()
     DATA = auto()
@@ -45,6 +47,10 @@ class After(Enum):
     GO_ON = auto()
     CLOSE = auto()
     RESET = auto()
+    HALF_CLOSE = auto()
+    """Send FIN and read on."""
+    SILENCE = auto()
+    """Read on and say nothing any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +95,8 @@ def resets() -> Act:
 FRIENDLY: Mapping[Step, Act] = {
     Step.BANNER: says("220 exchanger.test ESMTP"),
     Step.HELO: says("250 exchanger.test"),
+    Step.STARTTLS: says("502 5.5.2 Error: command not recognized"),
+    Step.XCLIENT: says("502 5.5.2 Error: command not recognized"),
     Step.MAIL: says("250 2.1.0 Ok"),
     Step.RCPT: says("250 2.1.5 Ok"),
     Step.DATA: says("354 End data with <CR><LF>.<CR><LF>"),
@@ -132,6 +140,8 @@ class Dialogue:
     """The step whose `until` is awaited."""
     ended: bool = False
     """Whether the connection is gone."""
+    mute: bool = False
+    """Whether nothing more is said on it, whatever comes."""
     sender: str = ""
     """The MAIL command of the transaction that runs, or of the last one."""
     recipients: list[str] = field(default_factory=list)
@@ -348,19 +358,33 @@ class Exchanger:
         *,
         before_reply: Callable[[bytes], None] = lambda reply: None,  # noqa: ARG005 - the default does nothing
     ) -> bytes:
+        if dialogue.mute:
+            return b""
         act = dialogue.script.get(step) or self._out_of_order(dialogue, step) or self.act_at(step, command)
         if act.until is not None and not act.until.is_set():
             await self._hold(dialogue, step, act.until)
         before_reply(act.reply)
         if act.reply:
-            dialogue.writer.write(act.reply)
-            await dialogue.writer.drain()
+            await self._say(dialogue, step, act.reply)
         await self._note()
-        if act.after is After.RESET:
-            dialogue.reset()
-        if act.after is not After.GO_ON:
-            raise Gone
+        await self._leave(dialogue, act.after)
         return act.reply
+
+    async def _say(self, dialogue: Dialogue, step: Step, reply: bytes) -> None:  # noqa: ARG002 - for subclasses
+        """Send a reply; a subclass may send it in pieces, or together with the next one."""
+        dialogue.writer.write(reply)
+        await dialogue.writer.drain()
+
+    async def _leave(self, dialogue: Dialogue, after: After) -> None:
+        if after is After.RESET:
+            dialogue.reset()
+        if after in {After.CLOSE, After.RESET}:
+            raise Gone
+        if after is After.HALF_CLOSE:
+            dialogue.writer.write_eof()
+        if after is not After.GO_ON:
+            dialogue.mute = True
+            await self._note()
 
     def _out_of_order(self, dialogue: Dialogue, step: Step) -> Act | None:
         """Return the refusal of a command that may not come now (RFC 5321, 4.1.4)."""
@@ -403,9 +427,11 @@ class Exchanger:
             self._changed.notify_all()
 
 
+_STEPS = {step.name[:4]: step for step in Step if step not in {Step.BANNER, Step.CONTENT, Step.DOT, Step.OTHER}}
+
+
 def _step(command: str) -> Step:
-    verb = command[:4].upper()
-    return Step[verb] if verb in Step.__members__ and verb not in {"DOT", "OTHER"} else Step.OTHER
+    return _STEPS.get(command[:4].upper(), Step.OTHER)
 
 
 def _address(command: str) -> str:

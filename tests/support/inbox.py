@@ -27,6 +27,11 @@ class Inbox:
             await self.more()
         return self.take(at + 1)
 
+    @property
+    def holds_line(self) -> bool:
+        """Whether a whole line has come that nobody has read."""
+        return b"\n" in self._unread
+
     async def more(self) -> bytes:
         """Wait for the next block and append it to what is unread."""
         block = await self._reader.read(BLOCK)
