@@ -137,6 +137,10 @@ class Conversation:
         """Close with RST, as a killed client or a torn line does."""
         reset(self._writer)
 
+    def leave(self) -> None:
+        """Close without a word, and without waiting until it is done."""
+        self._writer.close()
+
     async def close(self) -> None:
         """Close without a word."""
         self._writer.close()
