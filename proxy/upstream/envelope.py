@@ -76,8 +76,13 @@ async def say(
     to_mail, *to_rcpts = wire.send(mail + b"".join(rcpts), 1 + len(rcpts)) if together else wire.send(mail)
     answer = await read(wire, to_mail, policy.mailfrom_timeout)
     if not answer.accepted:
-        for each in to_rcpts:
-            await read(wire, each, policy.rcptto_timeout)
+        try:
+            for each in to_rcpts:
+                await read(wire, each, policy.rcptto_timeout)
+        except WireBroken:
+            if wire.garbled:
+                raise
+            # It closed behind its refusal of the sender, which stands: what it owes to RCPT would say the same.
         return answer, []
     return answer, await _answers(wire, policy, rcpts, to_rcpts, least)
 

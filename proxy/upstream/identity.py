@@ -69,6 +69,15 @@ async def introduce_client(wire: Wire, upstream: Upstream, session: Session) -> 
         RefusedUs: it refuses XCLIENT, or does not take it where that is required.
         WireBroken, TimeoutError: the connection broke.
     """
+    try:
+        await _introduce_client(wire, upstream, session)
+    except (RefusedUs, WireBroken, TimeoutError) as error:
+        reason = str(error) or "timeout at XCLIENT"
+        log.error("upstream_unreachable", upstream=upstream.name, session=session.id, reason=printable(reason))
+        raise
+
+
+async def _introduce_client(wire: Wire, upstream: Upstream, session: Session) -> None:
     policy = upstream.policy
     if policy.xclient == "no":
         return
