@@ -21,6 +21,14 @@ from typing import Self
 SYSTEM_FOLDERS = ("/usr/sbin", "/sbin", "/usr/local/sbin")
 """Where Debian keeps server programs; an ordinary user's PATH lacks them."""
 
+UNPACKED = {"exim4": "RINGBACK_EXIM", "smtpd": "RINGBACK_OPENSMTPD"}
+"""Mail server → the environment variable that names the folder into which its package was unpacked, if it was.
+
+Debian lets one mail server be installed at a time, and the tests want three.
+"""
+
+RUN_AS_ROOT = frozenset({"postfix", *UNPACKED})
+
 START_BOUND = 20.0
 """Seconds within which a server must be ready; reached only when something is broken."""
 
@@ -41,18 +49,30 @@ class MissingProgramError(LookupError):
 
 
 def find_program(name: str) -> str:
-    """Return the path of a server program.
+    """Return the path of a server program: the unpacked one if a variable of `UNPACKED` names a folder.
 
     Raises:
         MissingProgramError: it is not installed, or cannot run as this user.
     """
-    path = os.pathsep.join((os.environ.get("PATH", ""), *SYSTEM_FOLDERS))
+    folder = unpacked_folder(name)
+    if folder is None:
+        path = os.pathsep.join((os.environ.get("PATH", ""), *SYSTEM_FOLDERS))
+        place = "installed"
+    else:
+        path = str(folder / "usr/sbin")
+        place = f"in the folder that {UNPACKED[name]} names"
     found = shutil.which(name, path=path)
     if found is None:
-        raise MissingProgramError(f"{name} is not installed")
-    if name == "postfix" and os.geteuid() != 0:
-        raise MissingProgramError("postfix runs as root only")
+        raise MissingProgramError(f"{name} is not {place}")
+    if name in RUN_AS_ROOT and os.geteuid() != 0:
+        raise MissingProgramError(f"{name} runs as root only")
     return found
+
+
+def unpacked_folder(name: str) -> Path | None:
+    """Return the folder into which a program's package was unpacked; None where it is looked for as installed."""
+    named = os.environ.get(UNPACKED.get(name, ""))
+    return Path(named) if named else None
 
 
 def free_port(*addresses: str) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 
 import pytest
 
@@ -13,10 +14,20 @@ REQUIRE_REAL = "RINGBACK_REQUIRE_REAL"
 
 
 def need(name: str) -> None:
-    """Look for a server program; skip the test, naming it, or fail where `REQUIRE_REAL` is 1."""
+    """Look for a server program or a Perl module; skip the test, naming it, or fail where `REQUIRE_REAL` is 1."""
     try:
-        find_program(name)
+        if "::" in name:
+            _find_module(name)
+        else:
+            find_program(name)
     except MissingProgramError as missing:
         if os.environ.get(REQUIRE_REAL) == "1":
             pytest.fail(f"{missing}, and {REQUIRE_REAL}=1 demands it", pytrace=False)
         pytest.skip(str(missing))
+
+
+def _find_module(name: str) -> None:
+    """See that Perl loads a module: without Net::SSLeay, swaks runs and speaks no TLS."""
+    command = [find_program("perl"), f"-M{name}", "-e", "1"]
+    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        raise MissingProgramError(f"{name} is not installed")

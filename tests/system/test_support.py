@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from pathlib import Path
 
 import pytest
 
 from tests.support.conversation import Conversation, stuffed, unstuffed
 from tests.support.exchanger import Exchanger, Step, breaks_off, closes, resets, says, sends
+from tests.support.programs import UNPACKED, MissingProgramError, find_program
 from tests.support.required import REQUIRE_REAL, need
 from tests.support.servers import REFUSED_RECIPIENT, REFUSED_REPLY, Dnsmasq, Postfix
 from tests.support.waiting import eventually
@@ -127,6 +129,25 @@ def test_a_missing_server_skips_its_tests_by_name_unless_every_server_is_demande
     monkeypatch.setenv(REQUIRE_REAL, "1")
     with pytest.raises(pytest.fail.Exception, match=r"^no-such-server is not installed, and RINGBACK_REQUIRE_REAL=1"):
         need("no-such-server")
+
+
+def test_a_missing_perl_module_is_told_like_a_missing_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(REQUIRE_REAL, "1")
+    need("File::Spec")
+    with pytest.raises(pytest.fail.Exception, match=r"^No::Such is not installed, and RINGBACK_REQUIRE_REAL=1"):
+        need("No::Such")
+
+
+def test_an_unpacked_server_is_looked_for_in_its_folder_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    for name, variable in UNPACKED.items():
+        monkeypatch.setenv(variable, str(tmp_path / name))
+        with pytest.raises(MissingProgramError, match=f"^{name} is not in the folder that {variable} names$"):
+            find_program(name)
+        program = tmp_path / name / "usr/sbin" / name
+        program.parent.mkdir(parents=True)
+        program.touch(0o755)
+        assert find_program(name) == str(program)
 
 
 def test_stuffing_and_unstuffing_are_inverse() -> None:
