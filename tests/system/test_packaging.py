@@ -20,7 +20,9 @@ from ruamel.yaml import YAML
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
 from proxy.settings import CoreOptions
 from proxy.worker import DRAIN_GRACE
+from tests.support.programs import UNPACKED
 from tests.support.ringback import PRINTED_PATH, PRINTED_SCRIPT, PRINTED_STANZAS, ROOT, run
+from tests.system.senders import SENDERS
 
 LONGEST_STOP = CoreOptions.model_fields["body_timeout"].default + DRAIN_GRACE
 """Seconds that stopping may take: the upstream's time for its answer to the final dot, and a grace."""
@@ -271,14 +273,18 @@ def test_ci_calls_the_test_command_of_readme_and_demands_the_real_servers() -> N
 
 def test_ci_installs_the_servers_that_tests_ask_for() -> None:
     script = (ROOT / ".ci/run").read_text()
-    installed = set(re.findall(r"/usr/s?bin/([a-z-]+)\b", script.partition("REAL_SERVERS=(")[2].partition(")")[0]))
+    arrays = "".join(re.findall(r"^readonly [A-Z_]+_SERVERS=\((.*)\)$", script, re.MULTILINE))
+    installed = set(re.findall(r":/usr/s?bin/([a-z0-9-]+)", arrays)) | set(re.findall(r"perl -M(\S+)", script))
     marked = {
         name
         for path in (ROOT / "tests").rglob("test_*.py")
         for names in re.findall(r"mark\.real\(([^)]*)\)", path.read_text())
         for name in re.findall(r'"([^"]+)"', names)
     }
+    marked |= {name for each in SENDERS for name in (*each.needs, *each.needs_for_tls)}
+    assert {"exim4", "swaks", "Net::SSLeay"} <= marked
     assert marked <= installed
+    assert all(f" {variable}=" in script for variable in UNPACKED.values())
 
 
 def _recipes(page: str, first_word: str) -> list[str]:
