@@ -201,7 +201,7 @@ def meant(command: str) -> tuple[str, frozenset[str]]:
 
 @pytest.mark.parametrize(("program", "kind", "way"), list(matrix()))
 async def test_what_a_client_sends_arrives_unchanged(
-    upstream: Exchanger, senders: Senders, program: type[Sender], kind: str, way: Way
+    place: Place, upstream: Exchanger, senders: Senders, program: type[Sender], kind: str, way: Way
 ) -> None:
     sender = senders.of(program)
     mail = replace(KINDS[kind], content=signed(kind))
@@ -213,6 +213,7 @@ async def test_what_a_client_sends_arrives_unchanged(
     (recipient,) = message.recipients
     assert meant(recipient) == (f"TO:<{mail.recipient}>", sender.rcpt_parameters(mail))
     assert came_by_tls(message) == way.tls
+    assert [line for line in place.server.log if line["event"].endswith("_failed")] == []
 
 
 @pytest.mark.real("smtp-source")

@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.conversation import Conversation, stuffed, unstuffed
 from tests.support.exchanger import Exchanger, Step, breaks_off, closes, resets, says, sends
+from tests.support.opensmtpd import OpenSmtpd
 from tests.support.programs import UNPACKED, MissingProgramError, find_program
 from tests.support.required import REQUIRE_REAL, need
 from tests.support.servers import REFUSED_RECIPIENT, REFUSED_REPLY, Dnsmasq, Postfix
@@ -175,6 +176,20 @@ async def test_postfix_refuses_one_address_and_every_other_domain_but_not_postma
         assert await client.ask(f"RCPT TO:<{REFUSED_RECIPIENT}>") == REFUSED_REPLY
         assert (await client.ask("RCPT TO:<a@elsewhere.test>")).startswith("554 5.7.1 ")
         assert await client.ask("RCPT TO:<postmaster>") == "250 2.1.5 Ok"
+
+
+@pytest.mark.real("smtpd")
+async def test_opensmtpd_takes_mail_for_its_recipients_and_refuses_every_other() -> None:
+    with OpenSmtpd(["bob@ok.test", "anna@ok.test"], address="127.0.0.11") as server:
+        async with await Conversation.open("127.0.0.11", server.port) as client:
+            answer = await client.deliver("", ["bob@ok.test"], AWKWARD_MESSAGE)
+            assert answer.startswith("250 2.0.0 "), answer
+            assert await client.ask("MAIL FROM:<>") == "250 2.0.0 Ok"
+            assert await client.ask("RCPT TO:<anna@ok.test>") == "250 2.1.5 Destination address valid: Recipient ok"
+            assert (await client.ask("RCPT TO:<nobody@ok.test>")).startswith("550 ")
+            assert (await client.ask("RCPT TO:<bob@elsewhere.test>")).startswith("550 ")
+        (text,) = await eventually(server.delivered, f"OpenSMTPD delivers: {server.log}")
+    assert text.endswith(AWKWARD_MESSAGE)
 
 
 @pytest.mark.real("dnsmasq")
