@@ -276,6 +276,11 @@ class CoreOptions(InboundOptions, OutboundOptions):
         ge=0,
         le=256,
     )
+
+    server_max_outbound_connections: int = option(
+        20_000, doc="Connections to all MTAs behind together, a worker.", ge=1, scopes=()
+    )
+
     esmtp_listener: Listeners = option(doc="Addresses and ports on which SMTP is spoken.")
     spool_directory: ConfigPath | None = option(
         None,

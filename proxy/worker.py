@@ -76,7 +76,8 @@ class Worker:
         core = self._core
         callbacks = self._services.callbacks
         probes = callbacks.verifier.most_probes if callbacks is not None else 0
-        return core.service_sessions + core.max_outbound_connections * len(self._router.named()) + probes + OWN_FILES
+        upstream = core.max_outbound_connections * len(self._router.named())
+        return core.service_sessions + min(upstream, core.server_max_outbound_connections) + probes + OWN_FILES
 
     @property
     def sockets(self) -> list[socket.socket]:
@@ -100,7 +101,7 @@ class Worker:
             self._bound += bound
         self._resolver = Resolver([str(each) for each in core.nameservers])
         self._router = Router(self._assembly.settings)
-        self._pools = Pools(self._resolver)
+        self._pools = Pools(self._resolver, core.server_max_outbound_connections)
         self._services = Services(core, self._assembly.settings, self._resolver)
         self.front = self._front()
         await self._pools.warm(self._router.named(), WARM_SECONDS)

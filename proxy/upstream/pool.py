@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -25,6 +25,9 @@ PLACE_SECONDS = 20.0
 
 MOST_POOLS = 512
 """Pools kept, beyond which those without a connection are let go: scripts may name any number of gateways."""
+
+MOST_CONNECTIONS = 20_000
+"""Connections of all pools together, unless the option says otherwise."""
 
 QUIT_SECONDS = 2.0
 
@@ -46,11 +49,38 @@ class Connection:
     idle_since: float = 0.0
 
 
+class Places:
+    """How many connections all pools of the worker may still make, and the pools that wait for one of them."""
+
+    def __init__(self, most: int, pools: Mapping[Upstream, Pool]) -> None:
+        """`pools` are those that share them."""
+        self._free, self._pools = most, pools
+        self._hungry: deque[Pool] = deque()
+
+    def take(self, pool: Pool) -> bool:
+        """Take one; where there is none, an unused connection of any pool is ended, and `pool` has the next place."""
+        if self._free:
+            self._free -= 1
+            return True
+        any(each.end_one_unused() for each in self._pools.values())
+        self._hungry.append(pool)
+        return False
+
+    def free(self) -> None:
+        """Give one back, to the pool that waits longest."""
+        self._free += 1
+        while self._hungry:
+            if self._hungry.popleft().take_offered_place():
+                self._free -= 1
+                return
+
+
 class Pool:
     """The connections of one worker to one upstream."""
 
-    def __init__(self, upstream: Upstream, resolver: Resolver) -> None:
+    def __init__(self, upstream: Upstream, resolver: Resolver, places: Places) -> None:
         """Name the upstream; no connection is made yet."""
+        self._places = places
         self.upstream = upstream
         self.policy = upstream.policy
         self.name = upstream.name
@@ -119,7 +149,7 @@ class Pool:
         most = self.policy.max_outbound_connections
         if self._places_taken >= most and self._idle:
             self._close_oldest_idle()
-        if self._places_taken < most:
+        if self._places_taken < most and self._places.take(self):
             self._places_taken += 1
             return None
         place: asyncio.Future[Connection | None] = self._loop.create_future()
@@ -153,6 +183,21 @@ class Pool:
         """Hand an empty place over, or count one less."""
         if not self._hand_over(None):
             self._places_taken -= 1
+            self._places.free()
+
+    def take_offered_place(self) -> bool:
+        """Give a place of the worker's to whoever waits longest here; tell whether anybody may have it."""
+        if self._places_taken >= self.policy.max_outbound_connections or not self._hand_over(None):
+            return False
+        self._places_taken += 1
+        return True
+
+    def end_one_unused(self) -> bool:
+        """End the connection unused for longest, so that another pool has its place; tell whether there was one."""
+        if not self._idle:
+            return False
+        self._close_oldest_idle()
+        return True
 
     # ------------------------------------------------------------ giving back
 
@@ -247,10 +292,11 @@ class Pool:
 class Pools:
     """The pools of one worker, one for each upstream that was named or used."""
 
-    def __init__(self, resolver: Resolver) -> None:
-        """Begin with none."""
+    def __init__(self, resolver: Resolver, most_connections: int = MOST_CONNECTIONS) -> None:
+        """Begin with none; the pools together make `most_connections` at most."""
         self._resolver = resolver
         self._pools: dict[Upstream, Pool] = {}
+        self._places = Places(most_connections, self._pools)
         self._named: tuple[Upstream, ...] = ()
 
     def of(self, upstream: Upstream) -> Pool:
@@ -259,7 +305,7 @@ class Pools:
         if pool is None:
             if len(self._pools) >= MOST_POOLS:
                 self._let_go_of_unused()
-            pool = self._pools[upstream] = Pool(upstream, self._resolver)
+            pool = self._pools[upstream] = Pool(upstream, self._resolver, self._places)
         return pool
 
     def _let_go_of_unused(self) -> None:

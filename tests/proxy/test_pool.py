@@ -225,3 +225,56 @@ async def test_a_connection_that_named_nobody_is_not_handed_to_a_client_that_wai
             taken = await waiting
         assert taken is not nobody
         assert upstream.clients == ["", "127.0.0.2"]
+
+
+# ---------------------------------------------------------------- all pools together
+
+
+@contextlib.asynccontextmanager
+async def two_pools(one: Exchanger, two: Exchanger, most: int) -> AsyncIterator[tuple[Pool, Pool]]:
+    pools = Pools(resolver(), most)
+    try:
+        yield (
+            pools.of(Router(assembly(one.port).settings).default),
+            pools.of(Router(assembly(two.port).settings).default),
+        )
+    finally:
+        await pools.close()
+
+
+async def test_an_unused_connection_of_another_pool_makes_room_where_all_together_are_at_their_limit() -> None:
+    async with Exchanger() as one, Exchanger() as two, two_pools(one, two, 1) as (first, second):
+        first.give_back(await first.take(None))
+        async with asyncio.timeout(BOUND):
+            taken = await second.take(None)
+        assert not one.open_dialogues
+        second.give_back(taken)
+        async with asyncio.timeout(BOUND):
+            await first.take(None)
+        assert (first._places_taken, second._places_taken, first._places._free) == (1, 0, 0)
+
+
+async def test_who_waits_for_a_place_of_all_pools_gets_it_in_turn() -> None:
+    async with Exchanger() as one, Exchanger() as two, two_pools(one, two, 1) as (first, second):
+        held = await first.take(None)
+        loop = asyncio.get_running_loop()
+        waiting = [loop.create_task(pool.take(None)) for pool in (second, first, second)]
+        await asyncio.sleep(0)
+        first.drop(held, "test")
+        for at, pool in ((1, first), (0, second), (2, second)):
+            async with asyncio.timeout(BOUND):
+                pool.drop(await waiting[at], "test")
+        assert (first._places_taken, second._places_taken, first._places._free) == (0, 0, 1)
+
+
+async def test_who_gives_up_waiting_for_a_place_of_all_pools_leaves_it_to_the_next() -> None:
+    async with Exchanger() as one, Exchanger() as two, two_pools(one, two, 1) as (first, second):
+        held = await first.take(None)
+        waiting = asyncio.get_running_loop().create_task(second.take(None))
+        await asyncio.sleep(0)
+        waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+        first.drop(held, "test")
+        assert first._places._free == 1
+        await first.take(None)
