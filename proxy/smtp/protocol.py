@@ -33,7 +33,7 @@ from proxy.smtp.entrance import Entrance
 from proxy.smtp.forwarded import XCLIENT_OFFER, introduction_of
 from proxy.smtp.front import Front, Relay
 from proxy.smtp.pace import Pace
-from proxy.smtp.reception import MOST_DRAINED, Reader, Reception
+from proxy.smtp.reception import MOST_DRAINED, Reader, Reception, log_message
 from proxy.smtp.state import State
 from proxy.smtp.stream import LineTooLong
 from sieve import Phase
@@ -344,7 +344,7 @@ class SmtpProtocol(Conversation):
         session.tally.messages += 1
         try:
             answer = await Reception(self.front, session, reader, relay, self._commit).run()
-            self._log_message(answer, relay)
+            log_message(session, answer, relay.upstream)
             if session.transaction.prdr and reader.finished and len(session.transaction.recipients) > 1:
                 self._say_of_each(answer)
         finally:
@@ -364,20 +364,6 @@ class SmtpProtocol(Conversation):
     def _commit(self) -> None:
         """From here on the message may be the upstream's: a lost client no longer ends the session's task."""
         self._committed = True
-
-    def _log_message(self, answer: Reply, relay: Relay) -> None:
-        session, transaction = self.session, self.session.transaction
-        log.info(
-            "message",
-            session=session.id,
-            client=session.client_ip,
-            sender=printable(transaction.reverse_path.text),
-            recipients=[printable(each.path.text) for each in transaction.recipients[:10]],
-            recipient_count=len(transaction.recipients),
-            size=transaction.size,
-            upstream=relay.upstream,
-            reply=printable(f"{answer.code} {answer.text}"),
-        )
 
     async def smtp_RSET(self, argument: bytes) -> Reply:
         """RSET (RFC 5321 section 4.1.1.5)."""

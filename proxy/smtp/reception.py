@@ -13,7 +13,7 @@ from email.utils import formatdate
 from typing import Protocol
 
 from proxy import replies
-from proxy.log import get_logger
+from proxy.log import get_logger, printable
 from proxy.message import Content, Message, stuffed, unstuffed
 from proxy.replies import Reply
 from proxy.session import Session, protocol_of
@@ -246,6 +246,22 @@ class Reception:
             f"\t{_date()}\r\n"
         )
         return field.encode("utf-8", "surrogateescape")
+
+
+def log_message(session: Session, answer: Reply, upstream: str) -> None:
+    """Write the one line of a message: who, to whom, how large, and what the upstream said, its queue id included."""
+    transaction = session.transaction
+    log.info(
+        "message",
+        session=session.id,
+        client=session.client_ip,
+        sender=printable(transaction.reverse_path.text),
+        recipients=[printable(each.path.text) for each in transaction.recipients[:10]],
+        recipient_count=len(transaction.recipients),
+        size=transaction.size,
+        upstream=upstream,
+        reply=printable(f"{answer.code} {answer.text}"),
+    )
 
 
 def _literal(address: str) -> str:
