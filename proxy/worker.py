@@ -102,7 +102,7 @@ class Worker:
         self._resolver = Resolver([str(each) for each in core.nameservers])
         self._router = Router(self._assembly.settings)
         self._pools = Pools(self._resolver, core.server_max_outbound_connections)
-        self._services = Services(core, self._assembly.settings, self._resolver)
+        self._services = Services(core, self._assembly.settings, self._resolver, upstream_down=self._pools.all_down)
         self.front = self._front()
         await self._pools.warm(self._router.named(), WARM_SECONDS)
         loop = asyncio.get_running_loop()

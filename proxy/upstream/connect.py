@@ -42,14 +42,20 @@ class _Attempt:
 
 
 class Connector:
-    """Connects to one upstream. Its state is which addresses failed, until when they rest, and whether one is tried."""
+    """Connects to one upstream. Its state is which addresses failed, and until when they rest."""
 
     def __init__(self, upstream: Upstream, resolver: Resolver) -> None:
         """Name the upstream; nothing is connected yet."""
         self._upstream, self._resolver = upstream, resolver
         self._resting: dict[tuple[str, int], float] = {}
         self._trying = False
+        self._down_until = 0.0
         self._loop = asyncio.get_running_loop()
+
+    @property
+    def is_down(self) -> bool:
+        """Whether no address took a connection when that was last tried, and that was lately."""
+        return self._loop.time() < self._down_until
 
     async def connect(self, session: Session | None = None) -> Wire:
         """Return a new connection. Where the upstream takes PROXY headers, it is the session's client's, or nobody's.
@@ -115,6 +121,7 @@ class Connector:
             problem = RefusedUs(f"{place.address}: {error}")
         else:
             self._resting.pop(place[:2], None)
+            self._down_until = 0.0
             return wire
         self._rest([place])
         # Those that were slower than the winner, which is of no use, have their turn.
@@ -139,6 +146,7 @@ class Connector:
             self._resting[place[:2]] = self._loop.time() + self._upstream.policy.host_failure_retry
 
     def _logged(self, problem: Exception) -> Exception:
+        self._down_until = self._loop.time() + self._upstream.policy.host_failure_retry
         log.error("upstream_unreachable", upstream=self._upstream.name, reason=printable(str(problem)))
         return problem
 

@@ -99,6 +99,11 @@ class Pool:
         """Whether it has connections, or somebody waits for one."""
         return bool(self._places_taken or self._waiting or len(self._owner))
 
+    @property
+    def is_down(self) -> bool:
+        """Whether the upstream is known to take no connection, and none is left."""
+        return not self._places_taken and self._connector.is_down
+
     # ------------------------------------------------------------ taking
 
     async def take(self, session: Session | None, *, fresh: bool = False) -> Connection:
@@ -321,6 +326,10 @@ class Pools:
         """Return the EHLO keywords that every upstream of the configuration carries, as far as is known."""
         known = [self.of(upstream).capabilities for upstream in self._named]
         return frozenset.intersection(*known) if known else frozenset()
+
+    def all_down(self) -> bool:
+        """Whether every upstream that the configuration names is known to be down."""
+        return bool(self._named) and all(self.of(upstream).is_down for upstream in self._named)
 
     def forget(self, session: Session) -> None:
         """End what speaks for a session that has ended."""
