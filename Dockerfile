@@ -1,5 +1,5 @@
 # Ringback as a container: built in one stage, run in another that has no compiler, no pip cache and no root.
-# The image runs with a read-only root; it writes to /var/cache/ringback, /var/spool/ringback and /tmp alone.
+# The image runs with a read-only root; it writes to /var/lib/ringback, /var/spool/ringback and /tmp alone.
 
 ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
 
@@ -22,7 +22,7 @@ LABEL org.opencontainers.image.title="Ringback" \
 
 RUN groupadd --system --gid 2525 ringback \
  && useradd --system --uid 2525 --gid ringback --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin ringback \
- && install --directory --owner=ringback --group=ringback --mode=0750 /var/cache/ringback /var/spool/ringback
+ && install --directory --owner=ringback --group=ringback --mode=0750 /var/lib/ringback /var/spool/ringback
 
 COPY --from=build /opt/ringback /opt/ringback
 # A complete configuration, so that the image starts by itself; mount your own over it.
@@ -37,7 +37,7 @@ ENV PATH=/opt/ringback/bin:$PATH \
 USER ringback
 WORKDIR /
 EXPOSE 2525
-VOLUME ["/var/cache/ringback", "/var/spool/ringback"]
+VOLUME ["/var/lib/ringback", "/var/spool/ringback"]
 
 # SIGTERM: stop accepting, finish what is under way, exit.
 STOPSIGNAL SIGTERM

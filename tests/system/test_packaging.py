@@ -175,7 +175,7 @@ def test_every_mount_is_on_a_folder_of_the_image_and_every_named_volume_is_decla
     mounts = [each.split(":") for each in _service()["volumes"]]
     assert {target for _, target, *_ in mounts} <= _image_folders()
     named = {source for source, *_ in mounts if not source.startswith((".", "/"))}
-    assert named == set(_compose()["volumes"]) == {"cache", "spool"}
+    assert named == set(_compose()["volumes"]) == {"state", "spool"}
 
 
 def test_the_volumes_of_the_image_are_the_folders_that_its_user_owns() -> None:
