@@ -126,7 +126,7 @@ async def test_the_header_comes_again_where_a_failed_handshake_is_followed_by_a_
     stage: Stage, tmp_path: Path
 ) -> None:
     upstream = await stage.put_up(Balanced(extensions=(*EXTENSIONS, "STARTTLS")))
-    upstream.script[Step.OTHER] = breaks_off(b"220 2.0.0 go\r\nno TLS here\r\n")
+    upstream.script[Step.STARTTLS] = breaks_off(b"220 2.0.0 go\r\n")
     ringback = opened(stage, tmp_path, "Upstream_Proxy_Protocol = v2", "TLS = ifavailable", upstream_port=upstream.port)
     async with await greeted(ringback, source="127.0.0.83") as client:
         assert await rcpt(client) == "250 2.1.5 Ok"

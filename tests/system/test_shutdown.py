@@ -49,7 +49,7 @@ async def test_an_idle_session_is_told_421_and_the_process_ends(stage: Stage, nu
 
 async def test_a_session_that_waits_for_a_callback_does_not_keep_the_process_alive(stage: Stage) -> None:
     slow = await stage.exchanger("slow.test", script={Step.RCPT: is_silent()})
-    ringback = stage.ringback(stage.nobody_listens(), callback={"timeout": "1"})
+    ringback = stage.ringback((await stage.upstream()).port, callback={"timeout": "1"})
     async with await ringback.conversation() as client:
         await client.ehlo()
         await client.send("MAIL FROM:<a@slow.test>")
