@@ -47,6 +47,10 @@ class CallbackCache:
 
     # ------------------------------------------------------------ verdicts
 
+    def now(self) -> float:
+        """Return the time by which verdicts age: seconds since the epoch."""
+        return self._clock()
+
     def at_hand(self, question: Question) -> Record | None:
         """Return what memory holds of the question and is believed, without waiting."""
         held = self._local.get(self._key(question))

@@ -145,7 +145,7 @@ class CallbackVerifier:
         record = self._around.cache.at_hand(question)
         if record is not None:
             self._refresh_where_due(question, record, client)
-            return record.answer(time.time())
+            return record.answer(self._around.cache.now())
         probe = self._in_flight.get(question) or self._begin(question, client, listener)
         done, _ = await asyncio.wait((probe,), timeout=self._limits.wait)
         return probe.result() if done else _PENDING
@@ -165,7 +165,7 @@ class CallbackVerifier:
 
     def _refresh_where_due(self, question: Question, record: Record, client: str) -> None:
         """Look in the background whether a pass that grows old is still true; the answer at hand is given meanwhile."""
-        if record.due(time.time()) and question not in self._in_flight:
+        if record.due(self._around.cache.now()) and question not in self._in_flight:
             self._begin(question, client, None)
 
     # ------------------------------------------------------------ one question
@@ -186,18 +186,18 @@ class CallbackVerifier:
     async def _remembered_or_found(self, question: Question, client: str, listener: Listener | None) -> CallbackVerdict:
         around = self._around
         record = await around.cache.find(question)
-        if record is not None and not record.due(time.time()):
-            return record.answer(time.time())
+        if record is not None and not record.due(around.cache.now()):
+            return record.answer(around.cache.now())
         withheld = await self._withheld(question, client)
         if withheld is not None:
-            return withheld if record is None else record.answer(time.time())
+            return withheld if record is None else record.answer(around.cache.now())
         key = f"cbv probe {around.cache.name_of(question)}"
         token = await around.store.acquire(key, self._limits.timeout)
         if token is None:
             return await self._found_elsewhere(question)
         try:
             verdict = await self._probe(question, listener)
-            return (await around.cache.keep(question, verdict)).said(verdict, time.time())
+            return (await around.cache.keep(question, verdict)).said(verdict, around.cache.now())
         finally:
             await around.store.release(key, token)
 
@@ -209,7 +209,7 @@ class CallbackVerifier:
             await asyncio.sleep(POLL_SECONDS)
             record = await around.cache.find(question)
             if record is not None:
-                return record.answer(time.time())
+                return record.answer(around.cache.now())
         return _PENDING
 
     async def _withheld(self, question: Question, client: str) -> CallbackVerdict | None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from typing import cast
 
 import pytest
 
 from config import Settings
-from config.scopes import Scopes
+from proxy.callback.service import CallbackService, Rules
 from proxy.callback.verdict import CallbackVerdict, Status
+from proxy.callback.verifier import CallbackVerifier
+from proxy.dns import Resolver
 from proxy.modules.base import Services
 from proxy.modules.sieve_policy.effects import path_of
 from proxy.modules.sieve_policy.host import SessionHost
@@ -22,7 +25,8 @@ class Refusing:
 
     asked = 0
 
-    async def verify(self, _address: str, _sender: str | None) -> CallbackVerdict:
+    async def verify(self, _address: str, _sender: str | None, *, client: str) -> CallbackVerdict:
+        assert client == "192.0.2.1"
         self.asked += 1
         return CallbackVerdict(Status.FAIL, "no_such_user", "5.1.1 no", code=550)
 
@@ -31,13 +35,9 @@ def host(phase: Phase, recipient: str, verifier: Refusing) -> SessionHost:
     options = core()
     session = Session(asyncio.get_running_loop(), ("192.0.2.1", 1), ("192.0.2.2", 25), options)
     session.current_recipient = Recipient(path_of(recipient))
-    services = Services(
-        options,
-        Settings(options, (), Scopes(options, {}, {}), {}),
-        None,  # type: ignore[arg-type]  # nothing is looked up
-        verifier=verifier,  # type: ignore[arg-type]  # as much of one as is used
-        callback_exempt=frozenset({"postmaster", "abuse"}),
-    )
+    rules = Rules(exempt_recipients=frozenset({"postmaster", "abuse"}))
+    callbacks = CallbackService(cast(CallbackVerifier, verifier), rules, lambda: False)
+    services = Services(options, cast(Settings, None), cast(Resolver, None), callbacks)  # nothing is looked up
     return SessionHost(session, services, phase)
 
 

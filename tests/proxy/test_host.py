@@ -48,11 +48,14 @@ class Names:
         return "host.test" if address == "192.0.2.77" else None
 
 
-class Verifier:
-    """A verifier that finds everybody."""
+class Callbacks:
+    """A service that finds everybody; for a recipient it says so."""
 
-    async def verify(self, address: str, sender: str | None) -> Any:
+    async def ask(self, _session: Session, address: str, sender: str | None) -> Any:
         return SimpleNamespace(status=SimpleNamespace(value="pass"), message=f"{address} by {sender}")
+
+    async def ask_for_recipient(self, session: Session, address: str, sender: str | None) -> Any:
+        return await self.ask(session, f"{address} for a recipient", sender)
 
 
 def path(text: str) -> MailPath:
@@ -74,10 +77,10 @@ def session(*recipients: str, sender: str = "a@sender.test", address: str = "192
     return made
 
 
-def host(subject: Session, phase: Phase = Phase.DATA, *, verifier: Verifier | None = None) -> SessionHost:
+def host(subject: Session, phase: Phase = Phase.DATA, *, callbacks: Callbacks | None = None) -> SessionHost:
     names = Names()
     settings: Any = subject.context.pop("settings")
-    services = Services(subject.options, settings, cast(Resolver, names), cast(Any, verifier))
+    services = Services(subject.options, settings, cast(Resolver, names), cast(Any, callbacks))
     return SessionHost(subject, services, phase)
 
 
@@ -261,10 +264,21 @@ async def test_a_line_is_appended_to_a_log_file_and_a_file_that_cannot_be_writte
 # ---------------------------------------------------------------- asking and telling
 
 
-async def test_a_callback_is_the_verifiers_answer_and_an_error_where_there_is_none() -> None:
-    assert await host(session(), verifier=Verifier()).callback("x@y.test", "me@z.test") == CallbackAnswer(
-        "pass", "x@y.test by me@z.test"
-    )
+@pytest.mark.parametrize(
+    ("phase", "text"),
+    [
+        (Phase.MAILFROM, "x@y.test by me@z.test"),
+        (Phase.DATA, "x@y.test by me@z.test"),
+        (Phase.RCPTTO, "x@y.test for a recipient by me@z.test"),
+        (Phase.EACH_RCPT, "x@y.test for a recipient by me@z.test"),
+    ],
+)
+async def test_a_callback_is_the_services_answer_for_the_phase(phase: Phase, text: str) -> None:
+    world = host(session(), phase, callbacks=Callbacks())
+    assert await world.callback("x@y.test", "me@z.test") == CallbackAnswer("pass", text)
+
+
+async def test_a_callback_is_an_error_where_nobody_asks() -> None:
     assert await host(session()).callback("x@y.test", None) == CallbackAnswer("error", "smtp_cbv is not loaded")
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 import pytest
 
 from proxy.callback import probe
-from proxy.callback.probe import Question, ask
-from proxy.callback.resolve import Candidate
+from proxy.callback.probe import Manner, ask
+from proxy.callback.resolve import Host
 from proxy.callback.verdict import CallbackVerdict, Status
+from tests.proxy.callbacks import HELO, OpenGate, question
 from tests.support.exchanger import Act, Exchanger, Step, closes, is_silent, resets, says, sends
 
 ADDRESS = "alice@sender.test"
@@ -22,13 +24,12 @@ def _impatient(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(probe, name, 0.3)
 
 
-@contextlib.asynccontextmanager
-async def _place(_address: str) -> AsyncIterator[None]:
-    yield
-
-
 async def judged(
-    *scripts: Mapping[Step, Act], address: str = ADDRESS, sender: str = "", extensions: tuple[str, ...] = ("SMTPUTF8",)
+    *scripts: Mapping[Step, Act],
+    address: str = ADDRESS,
+    sender: str = "",
+    extensions: tuple[str, ...] = ("SMTPUTF8",),
+    **manner: Any,
 ) -> tuple[CallbackVerdict, list[Exchanger]]:
     """Ask exchangers on several loopback addresses, one with each script; return the verdict and the exchangers."""
     async with contextlib.AsyncExitStack() as stack:
@@ -37,9 +38,9 @@ async def judged(
             port = exchangers[0].port if exchangers else 0
             one = Exchanger(f"127.0.0.{number}", port, script=script, extensions=extensions)
             exchangers.append(await stack.enter_async_context(one))
-        candidates = [Candidate(f"mx{number}.test", each.address) for number, each in enumerate(exchangers, 1)]
-        question = Question(address, sender, "ringback.test", exchangers[0].port)
-        verdict = await ask(question, candidates, _place)
+        hosts = [Host(f"mx{number}.test", (each.address,)) for number, each in enumerate(exchangers, 1)]
+        asking = Manner(HELO, exchangers[0].port, **manner)
+        verdict = await ask(question(address, sender), asking, hosts, OpenGate())
         for each in exchangers:
             if each.dialogues:
                 await each.until(lambda each=each: not each.open_dialogues, "the connection is closed")  # type: ignore[misc]
@@ -69,7 +70,7 @@ async def test_it_asks_in_another_senders_name_where_it_is_told_to() -> None:
         ({Step.RCPT: says("550 5.7.1 blocked")}, Status.ERROR, "policy", "rcpt", 550),
         ({Step.RCPT: says("421 too busy")}, Status.TRANSIENT, "busy", "rcpt", 421),
         ({Step.MAIL: says("550 5.7.1 no bounces")}, Status.ERROR, "mail_refused", "mail", 550),
-        ({Step.MAIL: says("451 later")}, Status.TRANSIENT, "busy", "mail", 451),
+        ({Step.MAIL: says("451 later")}, Status.TRANSIENT, "deferred", "mail", 451),
         ({Step.MAIL: says("421 bye")}, Status.TRANSIENT, "busy", "mail", 421),
         ({Step.BANNER: says("554 5.7.1 not you")}, Status.ERROR, "refused_us", "banner", 554),
         ({Step.BANNER: says("521 no mail")}, Status.ERROR, "refused_us", "banner", 521),
@@ -78,8 +79,8 @@ async def test_it_asks_in_another_senders_name_where_it_is_told_to() -> None:
         ({Step.EHLO: says("421 busy")}, Status.TRANSIENT, "busy", "ehlo", 421),
         ({Step.EHLO: says("502 what"), Step.HELO: says("550 no")}, Status.ERROR, "refused_us", "helo", 550),
         ({Step.EHLO: says("502 what"), Step.RCPT: says("250 ok")}, Status.PASS, "accepted", "rcpt", 250),
-        ({Step.BANNER: closes()}, Status.TRANSIENT, "connect", "connect", 0),
-        ({Step.BANNER: is_silent()}, Status.TRANSIENT, "connect", "connect", 0),
+        ({Step.BANNER: closes()}, Status.TRANSIENT, "timeout", "connect", 0),
+        ({Step.BANNER: is_silent()}, Status.TRANSIENT, "timeout", "connect", 0),
         ({Step.MAIL: closes()}, Status.TRANSIENT, "timeout", "rcpt", 0),
         ({Step.RCPT: closes()}, Status.TRANSIENT, "timeout", "rcpt", 0),
         ({Step.RCPT: resets()}, Status.TRANSIENT, "timeout", "rcpt", 0),
@@ -137,23 +138,23 @@ async def test_all_must_refuse_us_for_an_error_that_is_about_us() -> None:
 
 
 async def test_without_a_candidate_nothing_is_known() -> None:
-    verdict = await ask(Question(ADDRESS, "", "ringback.test", 25), [], _place)
+    verdict = await ask(question(), Manner(HELO), [], OpenGate())
     assert (verdict.status, verdict.reason) == (Status.TRANSIENT, "connect")
 
 
 async def test_a_place_in_line_is_held_as_long_as_the_conversation() -> None:
     taken: list[str] = []
 
-    @contextlib.asynccontextmanager
-    async def place(address: str) -> AsyncIterator[None]:
-        taken.append(f"in {address}")
-        yield
-        await exchanger.until(lambda: not exchanger.open_dialogues, "the conversation is over")
-        taken.append(f"out {address} {exchanger.commands[-1]}")
+    class Waiting(OpenGate):
+        @contextlib.asynccontextmanager
+        async def place(self, address: str) -> AsyncIterator[None]:
+            taken.append(f"in {address}")
+            yield
+            await exchanger.until(lambda: not exchanger.open_dialogues, "the conversation is over")
+            taken.append(f"out {address} {exchanger.commands[-1]}")
 
     async with Exchanger() as exchanger:
-        question = Question(ADDRESS, "", "ringback.test", exchanger.port)
-        await ask(question, [Candidate("mx.test", "127.0.0.1")], place)
+        await ask(question(), Manner(HELO, exchanger.port), [Host("mx.test", ("127.0.0.1",))], Waiting())
     assert taken == ["in 127.0.0.1", "out 127.0.0.1 QUIT"]
 
 

@@ -6,7 +6,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from proxy.callback.resolve import MOST_ADDRESSES, Candidate, ExchangerFinder, NoCandidate, ascii_domain
+from proxy.callback.resolve import MOST_ADDRESSES, ExchangerFinder, Host, NoCandidate, ascii_domain
 from proxy.callback.verdict import CallbackVerdict, Status
 from tests.proxy.stage import LOOPBACK, Names, resolver, unavailable
 
@@ -31,10 +31,9 @@ async def test_the_exchangers_are_asked_in_the_order_of_preference() -> None:
         hosts={"one.test": ["9.9.9.1"], "two.test": ["9.9.9.2", "9.9.9.22"], "three.test": ["9.9.9.3"]},
     )
     assert await finder(names).find("a.test") == [
-        Candidate("one.test", "9.9.9.1"),
-        Candidate("two.test", "9.9.9.2"),
-        Candidate("two.test", "9.9.9.22"),
-        Candidate("three.test", "9.9.9.3"),
+        Host("one.test", ("9.9.9.1",)),
+        Host("two.test", ("9.9.9.2", "9.9.9.22")),
+        Host("three.test", ("9.9.9.3",)),
     ]
 
 
@@ -42,13 +41,13 @@ async def test_exchangers_of_equal_preference_share_the_load() -> None:
     names = Names(
         mx={"a.test": [(10, "one.test"), (10, "two.test")]}, hosts={"one.test": ["9.9.9.1"], "two.test": ["9.9.9.2"]}
     )
-    firsts = {(await finder(names).find("a.test"))[0].exchanger for _ in range(200)}
+    firsts = {(await finder(names).find("a.test"))[0].name for _ in range(200)}
     assert firsts == {"one.test", "two.test"}
 
 
 async def test_a_domain_without_mx_is_its_own_exchanger() -> None:
     names = Names(mx={"a.test": []}, hosts={"a.test": [PUBLIC]})
-    assert await finder(names).find("a.test") == [Candidate("a.test", PUBLIC)]
+    assert await finder(names).find("a.test") == [Host("a.test", (PUBLIC,))]
 
 
 @pytest.mark.parametrize(
@@ -110,29 +109,30 @@ async def test_a_private_exchanger_beside_one_that_nobody_could_look_up_condemns
 
 async def test_exchangers_beyond_the_first_are_looked_up_before_a_domain_is_condemned() -> None:
     names = Names(mx={"a.test": [(each, f"mx{each}.test") for each in range(1, 6)]}, hosts={"mx5.test": [PUBLIC]})
-    assert await finder(names).find("a.test") == [Candidate("mx5.test", PUBLIC)]
+    assert await finder(names).find("a.test") == [Host("mx5.test", (PUBLIC,))]
 
 
 async def test_many_private_addresses_do_not_hide_a_public_one() -> None:
     hidden = [f"10.0.0.{each}" for each in range(1, 7)]
     names = Names(mx={"a.test": [(1, "one.test"), (2, "two.test")]}, hosts={"one.test": hidden, "two.test": [PUBLIC]})
-    assert await finder(names).find("a.test") == [Candidate("two.test", PUBLIC)]
+    assert await finder(names).find("a.test") == [Host("two.test", (PUBLIC,))]
 
 
 async def test_a_null_mx_beside_others_is_not_one() -> None:
     # RFC 7505 section 3: a null MX is one single record.
     names = Names(mx={"a.test": [(0, ""), (10, "one.test")]}, hosts={"one.test": [PUBLIC]})
-    assert await finder(names).find("a.test") == [Candidate("one.test", PUBLIC)]
+    assert await finder(names).find("a.test") == [Host("one.test", (PUBLIC,))]
 
 
 async def test_an_exchanger_that_does_not_exist_is_passed_over() -> None:
     names = Names(mx={"a.test": [(1, "gone.test"), (2, "one.test")]}, hosts={"one.test": [PUBLIC]})
-    assert await finder(names).find("a.test") == [Candidate("one.test", PUBLIC)]
+    assert await finder(names).find("a.test") == [Host("one.test", (PUBLIC,))]
 
 
 async def test_no_more_addresses_are_asked_than_is_decent() -> None:
     names = Names(mx={"a.test": [(1, "one.test")]}, hosts={"one.test": [f"9.9.9.{each}" for each in range(1, 20)]})
-    assert len(await finder(names).find("a.test")) == MOST_ADDRESSES
+    (host,) = await finder(names).find("a.test")
+    assert host.addresses == tuple(f"9.9.9.{each}" for each in range(1, MOST_ADDRESSES + 1))
 
 
 # ---------------------------------------------------------------- what is never probed
@@ -164,13 +164,13 @@ async def test_no_more_addresses_are_asked_than_is_decent() -> None:
 )
 async def test_an_address_that_is_not_global_is_never_asked(address: str) -> None:
     names = Names(mx={"a.test": [(1, "one.test")]}, hosts={"one.test": [address, PUBLIC]})
-    assert [each.address for each in await finder(names).find("a.test")] == [PUBLIC]
+    assert [each.addresses for each in await finder(names).find("a.test")] == [(PUBLIC,)]
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "::ffff:127.0.0.1"])
 async def test_an_address_that_the_operator_allows_is_asked(address: str) -> None:
     names = Names(mx={"a.test": [(1, "one.test")]}, hosts={"one.test": [address]})
-    assert await finder(names, allowed=(str(LOOPBACK),)).find("a.test") == [Candidate("one.test", address)]
+    assert await finder(names, allowed=(str(LOOPBACK),)).find("a.test") == [Host("one.test", (address,))]
 
 
 @pytest.mark.parametrize("literal", ["[127.0.0.1]", "[ipv6:::1]", "[ipv6:::ffff:10.0.0.1]", "[169.254.169.254]"])
@@ -182,7 +182,7 @@ async def test_an_address_literal_of_ours_is_never_asked(literal: str) -> None:
 @pytest.mark.parametrize(("literal", "address"), [("[9.9.9.9]", "9.9.9.9"), ("[ipv6:2620:fe::fe]", "2620:fe::fe")])
 async def test_an_address_literal_is_its_own_exchanger(literal: str, address: str) -> None:
     names = Names()
-    assert [each.address for each in await finder(names).find(literal)] == [address]
+    assert [each.addresses for each in await finder(names).find(literal)] == [(address,)]
     assert names.asked == []
 
 
@@ -197,8 +197,8 @@ async def test_what_is_no_address_literal_is_our_error(literal: str) -> None:
 async def test_a_mapped_domain_is_asked_at_its_host_wherever_that_is() -> None:
     names = Names(hosts={"inside.test": [PRIVATE]})
     found = finder(names, routes={"A.test": "inside.test", "b.test": "[10.9.9.9]"})
-    assert await found.find("a.test") == [Candidate("inside.test", PRIVATE)]
-    assert [each.address for each in await found.find("b.test")] == ["10.9.9.9"]
+    assert await found.find("a.test") == [Host("inside.test", (PRIVATE,))]
+    assert [each.addresses for each in await found.find("b.test")] == [("10.9.9.9",)]
     assert names.asked == []
 
 

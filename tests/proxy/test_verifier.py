@@ -3,68 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator, Mapping
-from typing import Any
 
 import pytest
 from structlog.testing import capture_logs
 
-from proxy.callback.resolve import ExchangerFinder
 from proxy.callback.verdict import Status
-from proxy.callback.verifier import CallbackLimits, CallbackVerifier
-from tests.proxy.stage import LOOPBACK, Names, resolver, unavailable
+from tests.proxy.callbacks import ALICE, Clock, question, verifying
+from tests.proxy.stage import Names, unavailable
 from tests.support.exchanger import Act, Exchanger, Step, is_silent, says
 
-ALICE = "alice@sender.test"
 LIVES = {Status.PASS: 86400.0, Status.FAIL: 7200.0, Status.TRANSIENT: 300.0, Status.ERROR: 3600.0}
-
-
-class Clock:
-    """A clock that the test moves."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@contextlib.asynccontextmanager
-async def verifying(
-    exchanger: Exchanger,
-    *,
-    names: Names | None = None,
-    clock: Clock | None = None,
-    routes: Mapping[str, str] | None = None,
-    sender: str = "",
-    **limits: Any,
-) -> AsyncIterator[CallbackVerifier]:
-    known = names or Names(
-        mx={f"{name}.test": [(10, "mx.test")] for name in ("sender", "other", "third")},
-        hosts={"mx.test": [exchanger.address]},
-    )
-    given = {
-        "timeout": 10.0,
-        "most_probes": 1000,
-        "most_probes_per_exchanger": 1000,
-        "lives": LIVES,
-        "most_remembered": 1000,
-        **limits,
-    }
-    finder = ExchangerFinder(resolver(known), routes or {}, (LOOPBACK,))
-    verifier = CallbackVerifier(
-        finder,
-        CallbackLimits(**given),
-        helo="ringback.test",
-        port=exchanger.port,
-        sender=sender,
-        clock=clock or Clock(),
-    )
-    try:
-        yield verifier
-    finally:
-        await verifier.close()
 
 
 # ---------------------------------------------------------------- one probe for many
@@ -155,9 +103,9 @@ async def test_a_verdict_lives_as_long_as_its_status_says(reply: str, status: St
         clock.now += LIVES[status] - 1
         remembered = await verifier.verify(ALICE)
         assert (remembered.status, remembered.cached, remembered.message) == (status, True, first.message)
-        assert verifier.remembered(ALICE) == remembered
+        assert verifier.cache.at_hand(question()) is not None
         clock.now += 2
-        assert verifier.remembered(ALICE) is None
+        assert verifier.cache.at_hand(question()) is None
         assert (await verifier.verify(ALICE)).cached is False
         assert exchanger.count("RCPT") == 2
 
@@ -176,7 +124,7 @@ async def test_no_more_is_remembered_than_the_limit() -> None:
     async with Exchanger() as exchanger, verifying(exchanger, most_remembered=10) as verifier:
         for number in range(30):
             await verifier.verify(f"u{number}@sender.test")
-        assert len(verifier._cache) == 10
+        assert len(verifier.cache._local) == 10
 
 
 # ---------------------------------------------------------------- limits
@@ -203,7 +151,7 @@ async def test_no_more_conversations_at_one_exchanger_than_the_limit() -> None:
         await exchanger.until(watch, "all have asked")
         assert {(await each).status for each in asking} == {Status.PASS}
         assert most == 4
-        assert verifier._lines == {}
+        assert verifier._doorkeeper._lines == {}
 
 
 async def test_no_more_conversations_at_all_than_the_limit() -> None:
@@ -233,7 +181,7 @@ async def test_who_waits_in_line_for_too_long_hears_transient_and_no_packet_is_s
         verdicts = await asyncio.gather(verifier.verify(ALICE), verifier.verify("bob@sender.test"))
         assert [(each.status, each.reason) for each in verdicts] == [(Status.TRANSIENT, "timeout")] * 2
         assert len(exchanger.dialogues) == 1
-        assert verifier._lines == {}
+        assert verifier._doorkeeper._lines == {}
 
 
 async def test_a_deadline_over_it_all_makes_a_slow_exchanger_transient() -> None:
@@ -252,7 +200,7 @@ async def test_the_deadline_counts_dns_too(monkeypatch: pytest.MonkeyPatch) -> N
         return []
 
     async with Exchanger() as exchanger, verifying(exchanger, timeout=0.05) as verifier:
-        monkeypatch.setattr(verifier._finder, "find", never)
+        monkeypatch.setattr(verifier._around.finder, "find", never)
         assert (await verifier.verify(ALICE)).status is Status.TRANSIENT
 
 
@@ -265,11 +213,11 @@ async def test_trouble_inside_is_an_error_that_is_logged_and_not_remembered(monk
 
     async with Exchanger() as exchanger, verifying(exchanger) as verifier:
         with monkeypatch.context() as patch, capture_logs() as log:
-            patch.setattr(verifier._finder, "find", fail)
+            patch.setattr(verifier._around.finder, "find", fail)
             verdict = await verifier.verify(ALICE)
         assert (verdict.status, verdict.reason, verdict.message) == (Status.ERROR, "internal", "internal error")
-        assert [each["event"] for each in log] == ["probe_failed", "probe"]
-        assert verifier.remembered(ALICE) is None
+        assert [each["event"] for each in log] == ["probe_failed"]
+        assert verifier.cache.at_hand(question()) is None
         assert (await verifier.verify(ALICE)).status is Status.PASS
 
 
