@@ -33,7 +33,7 @@ REASONS: Mapping[str, Status] = {
 }
 """The reasons that a rule may give, and the status that each one is."""
 
-_ENHANCED = re.compile(r"(?<![\d.])([245])\.(\d{1,3})\.(\d{1,3})(?![\d.])")
+_ENHANCED = re.compile(r"(?<![\d.])([245])\.(\d{1,3})\.(\d{1,3})(?!\d|\.\d)")
 _NO_SUCH_ADDRESS = frozenset({(1, 0), (1, 1), (1, 2), (1, 6), (1, 10)})
 _DISABLED = (2, 1)
 _FULL = (2, 2)
@@ -66,7 +66,7 @@ class Words:
         """
         self.rules: list[tuple[str, re.Pattern[str]]] = []
         grouped: dict[str, list[str]] = {}
-        for number, line in enumerate(text.splitlines(), 1):
+        for number, line in enumerate(text.split("\n"), 1):  # as diagnostics count; splitlines knows other breaks
             if line.strip() and not line.lstrip().startswith("#"):
                 reason, pattern = _rule(number, line)
                 self.rules.append((reason, _compiled(number, line, pattern)))
@@ -100,7 +100,7 @@ def _compiled(number: int, line: str, pattern: str) -> re.Pattern[str]:
     try:
         found: re.Pattern[str] = re2.compile(_OPTIONS + pattern)
     except re2.error as error:
-        problem = error.args[0].decode() if isinstance(error.args[0], bytes) else str(error)
+        problem = (error.args[0].decode() if isinstance(error.args[0], bytes) else str(error)).replace(_OPTIONS, "")
         raise BadTable(number, line.index(pattern), f"not a regular expression (RE2): {problem}") from None
     return found
 
@@ -142,7 +142,8 @@ class Classifier:
             return Status.TRANSIENT, "busy"
         if answer.code < 400:  # 3xx calls for more, which RCPT never does
             return Status.ERROR, "protocol"
-        text = _without(words_of(answer), address)
+        answer = anonymous(answer, address)
+        text = words_of(answer)
         own = self._own.first(text) if self._own is not None else None
         if own is not None and (answer.permanent or REASONS[own] is not Status.FAIL):
             return REASONS[own], own
@@ -155,17 +156,17 @@ class Classifier:
             else (Status.TRANSIENT, self._why_later(text, subject))
         )
 
-    def is_about_null_sender(self, answer: Reply) -> bool:
+    def is_about_null_sender(self, answer: Reply, address: str = "") -> bool:
         """Whether a refusal of RCPT speaks of the null sender, so that another sender may hear something else."""
-        return answer.permanent and self._says(("null_sender",), words_of(answer))
+        if not answer.permanent:
+            return False
+        text = words_of(anonymous(answer, address))
+        own = self._own.first(text) if self._own is not None else None
+        return self._says(("null_sender",), text) if own is None else own == "null_sender"
 
-    def is_by_code(self, answer: Reply) -> bool:
-        """Whether an enhanced code says that there is no such address."""
-        return enhanced_subject(answer) in {*_NO_SUCH_ADDRESS, _DISABLED}
-
-    def is_block(self, text: str) -> bool:
+    def is_block(self, text: str, address: str = "") -> bool:
         """Whether the words say that we stand on a list: who asks on makes it worse."""
-        return self._says(("blocked",), text)
+        return self._says(("blocked",), anonymous(Reply(550, (text.encode(),)), address).lines[0].decode())
 
     def _never(self, code: int, subject: tuple[int, int] | None, text: str) -> Judgement:
         """Judge a permanent refusal of the recipient."""
@@ -208,12 +209,34 @@ def _by_subject(subject: tuple[int, int]) -> Judgement:
     return (Status.FAIL, "disabled") if subject == _DISABLED else (Status.ERROR, "policy")
 
 
-def _without(text: str, address: str) -> str:
-    """Return a text without an address and its domain: spam@example.com is no word about spam."""
+def anonymous(answer: Reply, address: str) -> Reply:
+    """Return a reply in which the address that was asked about is `<recipient>`: spam@example.com is no word on spam.
+
+    So is its local part where it stands in brackets or quotes; its domain becomes `()`.
+    """
     if not address:
-        return text
-    domain = address.rpartition("@")[2]
-    return re.sub(re.escape(address) + "|" + re.escape(domain), "<>", text, flags=re.IGNORECASE)
+        return answer
+    whole = address.encode("utf-8", "surrogateescape")
+    local_part, _, domain = (re.escape(each) for each in whole.rpartition(b"@"))
+    echo = re.compile(
+        rb"(?P<address>%b)|(?<=[<'\"(\[])%b(?=[>'\")\]])|(?P<domain>(?<![\w-])%b(?![\w-]))"
+        % (re.escape(whole), local_part, domain),
+        re.IGNORECASE,
+    )
+    return Reply(answer.code, tuple(echo.sub(_in_its_place, line) for line in answer.lines))
+
+
+def _in_its_place(found: re.Match[bytes]) -> bytes:
+    if found["domain"] is not None:
+        return b"()"
+    return b"<recipient>" if found["address"] is not None else b"recipient"
+
+
+def alike(one: Reply, address: str, other: Reply, other_address: str) -> bool:
+    """Whether two addresses were answered in the same words, but for the addresses, and no code tells of them."""
+    if enhanced_subject(anonymous(one, address)) in {*_NO_SUCH_ADDRESS, _DISABLED}:
+        return False
+    return anonymous(one, address) == anonymous(other, other_address)
 
 
 def words_of(answer: Reply) -> str:
@@ -224,7 +247,8 @@ def words_of(answer: Reply) -> str:
 def enhanced_subject(answer: Reply) -> tuple[int, int] | None:
     """Return (subject, detail) of the first enhanced status code whose class fits the reply's (RFC 2034, RFC 3463).
 
-    It belongs at the head of the text; qmail and others have it elsewhere, as in `(#5.1.1)`.
+    It belongs at the head of the text; qmail and others have it elsewhere, as in `(#5.1.1)`. A full stop may follow;
+    more digits make it a version, or the address of a host.
     """
     for line in answer.lines:
         for found in _ENHANCED.finditer(line.decode("ascii", "replace")):

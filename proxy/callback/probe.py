@@ -14,7 +14,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from proxy.callback.classify import Classifier, Judgement
+from proxy.callback.classify import Classifier, Judgement, alike
 from proxy.callback.question import Question
 from proxy.callback.resolve import Host
 from proxy.callback.verdict import CallbackVerdict, Status, printable_text
@@ -41,8 +41,8 @@ class Gate(Protocol):
         """Wait in line at an address, for as long as the conversation lasts."""
         ...
 
-    async def heard(self, verdict: CallbackVerdict) -> None:
-        """Take note of what came of it."""
+    async def heard(self, verdict: CallbackVerdict, asked: str) -> None:
+        """Take note of what came of it; `asked` is the address that was asked about, which the words may echo."""
         ...
 
 
@@ -100,7 +100,7 @@ async def _ask_host(
             verdict, decisive = turned.verdict, False
         else:
             verdict, decisive = await visit.converse(wire)
-    await gate.heard(verdict)
+    await gate.heard(verdict, question.address)
     return verdict, decisive
 
 
@@ -229,7 +229,7 @@ class _Visit:
     def _may_be_about_null_sender(self, rcpt: Reply) -> bool:
         if self._question.sender or not self._manner.fallback or self._about.null_refused:
             return False
-        return self._manner.classifier.is_about_null_sender(rcpt)
+        return self._manner.classifier.is_about_null_sender(rcpt, self._question.address)
 
     def _mail_refused(self, mail: Reply) -> tuple[CallbackVerdict, bool]:
         """A refused MAIL FROM is about us: it says nothing of the address."""
@@ -248,18 +248,15 @@ class _Visit:
         wanted = rcpt.accepted or judgement[0] is Status.FAIL
         if not wanted:
             return judgement
-        random = await self._rcpt(wire, f"{secrets.token_hex(8)}@{self._question.domain}")
+        address = self._question.address
+        nobody = f"{secrets.token_hex(8)}@{self._question.domain}"
+        random = await self._rcpt(wire, nobody)
         if rcpt.accepted and random.accepted:
             self._about = replace(self._about, catchall=True)
             return Status.PASS, "catchall"
-        alike = random.code == rcpt.code and random.lines == rcpt.lines
-        if judgement[0] is Status.FAIL and alike and not self._names_a_code(rcpt):
+        if judgement[0] is Status.FAIL and alike(rcpt, address, random, nobody):
             return Status.ERROR, "policy"
         return judgement
-
-    def _names_a_code(self, rcpt: Reply) -> bool:
-        """Whether an enhanced code says that the address is unknown: said of both, it is no doubt."""
-        return self._manner.classifier.is_by_code(rcpt)
 
 
 @asynccontextmanager

@@ -39,6 +39,9 @@ NO_PROBE_SECONDS = 86400.0
 TURNED_AWAY_MOST = 3
 """Breakers opened in a row after which a domain is not probed for a day."""
 
+_TURNED_AWAY = frozenset({"busy", "refused_us", "blocked"})
+"""Reasons for leaving an exchanger alone, whatever its words."""
+
 
 @dataclass(frozen=True, slots=True)
 class CallbackLimits:
@@ -298,13 +301,15 @@ class _Doorkeeper:
             return "breaker"
         return None if await self._around.neighbour.may_connect(address) else "throttled"
 
-    async def heard(self, verdict: CallbackVerdict) -> None:
+    async def heard(self, verdict: CallbackVerdict, asked: str) -> None:
         """Take note of what an exchanger thinks of us, and of users that it did not know."""
         around, address = self._around, verdict.address
         if not address:
             return
-        turned_away = verdict.reason in {"busy", "refused_us"} or around.manner.classifier.is_block(verdict.text)
-        if turned_away and verdict.status is not Status.PASS:
+        classifier = around.manner.classifier
+        if verdict.reason in _TURNED_AWAY or (
+            verdict.status is not Status.PASS and classifier.is_block(verdict.text, asked)
+        ):
             around.breakers.bad(address)
         elif verdict.stage == "rcpt" and verdict.code:
             around.breakers.good(address)

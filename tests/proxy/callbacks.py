@@ -92,7 +92,8 @@ class OpenGate:
         yield
         self.taken.append("done")
 
-    async def heard(self, verdict: CallbackVerdict) -> None:
+    async def heard(self, verdict: CallbackVerdict, asked: str) -> None:
+        assert "@" in asked
         self.verdicts.append(verdict)
 
 

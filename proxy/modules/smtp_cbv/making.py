@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from config.diagnostics import Source
 from proxy.callback.cache import CallbackCache
 from proxy.callback.classify import Classifier, Words
 from proxy.callback.lives import Lives
@@ -112,7 +113,8 @@ def _budgets(options: SmtpCbvOptions) -> Budgets:
 
 
 def _manner(options: SmtpCbvOptions, helo: str) -> Manner:
-    own = Words(options.reply_texts.read_text("utf-8")) if options.reply_texts is not None else None
+    # read as it was when it was checked: a file that is not UTF-8, or begins with its mark, is a table all the same
+    own = Words(Source.read(options.reply_texts).text) if options.reply_texts is not None else None
     return Manner(
         helo=helo,
         port=options.port,
