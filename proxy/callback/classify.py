@@ -72,7 +72,7 @@ class Words:
                 self.rules.append((reason, _compiled(number, line, pattern)))
                 grouped.setdefault(reason, []).append(f"(?:{pattern})")
         # One expression a reason: a refusal that matches nothing costs nine searches, not a hundred.
-        self._of = {reason: re2.compile(_OPTIONS + "|".join(each)) for reason, each in grouped.items()}
+        self._of = {reason: re2.compile("|".join(each), _options()) for reason, each in grouped.items()}
 
     def says(self, reason: str, text: str) -> bool:
         """Whether a rule for the reason is found in a text."""
@@ -84,7 +84,11 @@ class Words:
         return next((reason for reason, rule in self.rules if rule.search(text)), None)
 
 
-_OPTIONS = "(?is)"
+def _options() -> re2.Options:
+    options = re2.Options()
+    options.case_sensitive, options.dot_nl = False, True
+    options.log_errors = False  # it would write to our standard error what is a diagnostic already
+    return options
 
 
 def _rule(number: int, line: str) -> tuple[str, str]:
@@ -98,9 +102,9 @@ def _rule(number: int, line: str) -> tuple[str, str]:
 
 def _compiled(number: int, line: str, pattern: str) -> re.Pattern[str]:
     try:
-        found: re.Pattern[str] = re2.compile(_OPTIONS + pattern)
+        found: re.Pattern[str] = re2.compile(pattern, _options())
     except re2.error as error:
-        problem = (error.args[0].decode() if isinstance(error.args[0], bytes) else str(error)).replace(_OPTIONS, "")
+        problem = error.args[0].decode() if isinstance(error.args[0], bytes) else str(error)
         raise BadTable(number, line.index(pattern), f"not a regular expression (RE2): {problem}") from None
     return found
 

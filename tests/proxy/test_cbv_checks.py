@@ -143,9 +143,9 @@ def test_a_table_that_cannot_be_read(tmp_path: Path) -> None:
         (
             "policy ü\x0c\npolicy **",
             [
-                "@/table:2:8: error: not a regular expression (RE2): bad repetition operator: **",
+                "@/table:2:7: error: not a regular expression (RE2): no argument for repetition operator: *",
                 "    2 | policy **",
-                "      |        ^~",
+                "      |       ^~",
             ],
         ),
     ],
