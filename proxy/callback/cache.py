@@ -8,16 +8,17 @@ secret only keyed hashes of them are kept.
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
 
 from cachetools import LRUCache
 
-from proxy.callback.families import family_of
+from proxy.callback.families import families_about, family_of
 from proxy.callback.lives import DOMAIN_REASONS, NEVER_KEPT, Lives, Record, successor
 from proxy.callback.question import Question
-from proxy.callback.verdict import CallbackVerdict, Status
+from proxy.callback.verdict import CallbackVerdict, Status, printable_text
 from proxy.store.base import Store
 
 LOCAL_SECONDS = 60.0
@@ -78,19 +79,33 @@ class CallbackCache:
         if verdict.reason in NEVER_KEPT:
             return Record(verdict, now, now)
         key = self._key(question)
-        record = successor(await self._load(key), self._presentable(question, verdict), now, self._lives)
+        previous = await self._before(question, now)
+        record = successor(previous, self._presentable(question, verdict), now, self._lives)
         await self._save(key, record)
         if verdict.status is Status.PASS and (family := self._family_key(question)) is not None:
             await self._save(family, record)
-        if verdict.reason in DOMAIN_REASONS:
+        if record.verdict.reason in DOMAIN_REASONS:  # not where a pass, if in doubt, is still believed
             await self._save(self._domain_key(question.domain), record)
         return record
+
+    async def _before(self, question: Question, now: float) -> Record | None:
+        """Return what was known of the question: its own record, unless its family's `pass` is believed instead."""
+        own = await self._load(self._key(question))
+        family = self._family_key(question)
+        if family is None or (own is not None and own.fresh(now)):
+            return own
+        shared = await self._load(family)
+        return shared if shared is not None and shared.fresh(now) else own
 
     def _presentable(self, question: Question, verdict: CallbackVerdict) -> CallbackVerdict:
         """Return a verdict without the address in the exchanger's words, where addresses are hashed."""
         if not self._secret:
             return verdict
-        text = verdict.text.replace(question.address, "<address>").replace(question.local_part, "<user>")
+        text = verdict.text
+        for part, name in ((question.address, "<address>"), (question.local_part, "<user>")):
+            # as a word of its own: the local part `a` is no reason to take the words apart
+            echo = rf"(?<!\w){re.escape(printable_text(part))}(?!\w)"
+            text = re.sub(echo, name, text, flags=re.IGNORECASE)
         return replace(verdict, text=text)
 
     # ------------------------------------------------------------ facts about domains
@@ -114,7 +129,9 @@ class CallbackCache:
             await self._store.delete(self._domain_key(domain))
             await self._store.purge(f"{_PREFIX} f {self._hashed(domain)} ")
             return await self._store.purge(f"{_PREFIX} a {self._hashed(domain)} ")
-        return await self._store.purge(f"{_PREFIX} a {self._hashed(domain)} {self._hashed(local_part)} ")
+        mailbox = f"{_PREFIX} a {self._hashed(domain)} "
+        names = [local_part, *(f"family:{each}" for each in families_about(local_part))]
+        return sum([await self._store.purge(f"{mailbox}{self._hashed(each)} ") for each in names])
 
     async def count(self) -> int:
         """Return how many verdicts on addresses the store holds, those kept for their streak alone included."""
@@ -126,7 +143,7 @@ class CallbackCache:
         """Return the record of a key, believed or not: an expired one still tells its streak."""
         now = self._clock()
         held = self._local.get(key)
-        if held is not None and now < held[1]:
+        if held is not None and now < held[1] and held[0].fresh(now):  # else another may have found out more
             return held[0]
         stored = await self._store.get(key)
         record = Record.decoded(stored.value) if stored is not None else None

@@ -16,7 +16,8 @@ _FORMS = (
     (re.compile(r"SRS0[=+-][^=]+=[^=]+=(?P<domain>[^=]+)=(?P<user>.+)", re.IGNORECASE), "srs:{domain}={user}"),
     (re.compile(r"SRS1[=+-][^=]+=(?P<domain>[^=]+)==[^=]+=[^=]+=(?P<user>.+)", re.IGNORECASE), "srs:{domain}={user}"),
     # VERP: list-owner+reader=example.org, bounce-12345-reader=example.org
-    (re.compile(r"(?P<user>[^=+]+?)[-+](?:[^=]*[-+.])?[^=+]+=[^=@]+\.[^=@]+"), "verp:{user}"),
+    (re.compile(r"(?P<user>[^=+]+)\+[^=]+=[^=@]+\.[^=@]+"), "verp:{user}"),
+    (re.compile(r"(?P<user>[^=+]+?)-(?:[^=+]*[-.])?[^=+]+=[^=@]+\.[^=@]+"), "verp:{user}"),
     # +tag, and the numbers that mailing systems put behind a name: bounces-123456-7890
     (re.compile(r"(?P<user>[^+]+)\+.+"), "tag:{user}"),
     (re.compile(r"(?P<user>[a-z][a-z_.]*?)[-_.]?(?=[0-9a-f-]*[0-9])[0-9a-f]{4,}(?:[-_.][0-9a-f]+)+"), "verp:{user}"),
@@ -30,3 +31,9 @@ def family_of(local_part: str) -> str | None:
         if found is not None:
             return name.format(**found.groupdict()).lower()
     return None
+
+
+def families_about(local_part: str) -> list[str]:
+    """Return the names of all families that hold something of a local part: its own, and those of its variants."""
+    family, user = family_of(local_part), local_part.lower()
+    return [family] if family is not None else [f"{kind}:{user}" for kind in ("batv", "verp", "tag")]

@@ -1,7 +1,7 @@
 """How long a verdict is believed, and what a new one does to the one before: the rules of the cache, without the cache.
 
 A hit never prolongs anything. A transient never hides a `pass` that is still believed, and one refusal does not undo
-it either: the `pass` is believed for a few minutes more, and the next probe decides.
+it either: the `pass` is believed for a few minutes more, and the next refusal decides.
 """
 
 from __future__ import annotations
@@ -57,7 +57,9 @@ class Record:
         return now < self.expires
 
     def due(self, now: float) -> bool:
-        """Whether a pass is old enough to be looked at again before it ends."""
+        """Whether a pass is old enough to be looked at again before it ends; one in doubt ends soon enough."""
+        if self.doubted:
+            return False
         return self.verdict.status is Status.PASS and now >= self.found + REFRESH_AT * (self.expires - self.found)
 
     def answer(self, now: float) -> CallbackVerdict:
@@ -70,7 +72,7 @@ class Record:
 
     def encoded(self) -> bytes:
         """Return it as the store keeps it."""
-        fields = {name: value for name, value in asdict(self.verdict).items() if value}
+        fields = {name: value for name, value in asdict(self.verdict).items() if value or name == "text"}
         found = {"v": fields, "f": self.found, "e": self.expires, "n": self.streak, "d": self.doubted}
         return json.dumps(found, separators=(",", ":")).encode()
 
@@ -80,7 +82,9 @@ class Record:
         try:
             found = json.loads(stored)
             fields = found["v"] | {"status": Status(found["v"]["status"])}
-            return cls(CallbackVerdict(**fields), found["f"], found["e"], found["n"], found["d"])
+            return cls(
+                CallbackVerdict(**fields), float(found["f"]), float(found["e"]), int(found["n"]), bool(found["d"])
+            )
         except (ValueError, KeyError, TypeError):
             return None
 
@@ -91,7 +95,8 @@ def successor(previous: Record | None, verdict: CallbackVerdict, now: float, liv
     if previous is not None and before is Status.PASS and previous.fresh(now) and verdict.status is not Status.PASS:
         if verdict.status is not Status.FAIL:
             return previous  # nothing was found out
-        return replace(previous, expires=min(previous.expires, now + lives.transient), doubted=True)
+        if not previous.doubted:
+            return replace(previous, expires=min(previous.expires, now + lives.transient), doubted=True)
     streak = 0
     if verdict.status is Status.TRANSIENT and previous is not None and before is Status.TRANSIENT:
         streak = previous.streak + 1

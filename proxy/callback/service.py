@@ -71,7 +71,9 @@ class CallbackService:
         """The same where a recipient is judged: mail for postmaster and the like is always taken."""
         current = session.current_recipient
         if current is not None and current.path.local_part.lower() in self._rules.exempt_recipients:
-            return _skip("exempt", f"mail for {current.path.local_part.lower()} is always taken")
+            verdict = _skip("exempt", f"mail for {current.path.local_part.lower()} is always taken")
+            record(session, verdict)
+            return verdict
         return await self.ask(session, address, sender)
 
     async def close(self) -> None:

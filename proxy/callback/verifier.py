@@ -9,9 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from typing import Any
+
+from cachetools import TTLCache
 
 from config import DomainPatterns, Network
 from proxy.callback.cache import CallbackCache
@@ -32,6 +35,11 @@ log = get_logger()
 
 POLL_SECONDS = 0.25
 """How often it is looked whether another machine's probe has come to its end."""
+
+REFRESH_PAUSE_SECONDS = 300.0
+"""Between two looks at a pass that grows old: where the first found out nothing, the next hit must not ask again."""
+
+_MOST_REFRESHED = 16_384
 
 CATCHALL_SECONDS = 7 * 86400.0
 NULL_REFUSED_SECONDS = 7 * 86400.0
@@ -118,6 +126,9 @@ class CallbackVerifier:
         """`sender` is asked with unless a call names another; empty is the null sender."""
         self._around, self._limits, self._sender = around, limits, sender
         self._in_flight: dict[Question, asyncio.Task[CallbackVerdict]] = {}
+        self._refreshed: TTLCache[Question, None] = TTLCache(
+            _MOST_REFRESHED, REFRESH_PAUSE_SECONDS, timer=around.cache.now
+        )
         self._owner = TaskOwner("callback")
         self._doorkeeper = _Doorkeeper(around, limits)
 
@@ -168,52 +179,64 @@ class CallbackVerifier:
 
     def _refresh_where_due(self, question: Question, record: Record, client: str) -> None:
         """Look in the background whether a pass that grows old is still true; the answer at hand is given meanwhile."""
-        if record.due(self._around.cache.now()) and question not in self._in_flight:
-            self._begin(question, client, None)
+        if record.due(self._around.cache.now()) and question not in self._refreshed:
+            self._refreshed[question] = None
+            work = self._guarded(question, self._refresh(question, client))
+            spawn(work, name=f"refresh {printable(question.address, 64)}", owner=self._owner)
 
     # ------------------------------------------------------------ one question
 
     async def _answer(self, question: Question, client: str, listener: Listener | None) -> CallbackVerdict:
-        """Find the answer and remember it; what goes wrong inside is an `error` verdict, which is not remembered."""
+        """Find the answer and remember it."""
+        try:
+            return await self._guarded(question, self._remembered_or_found(question, client, listener))
+        finally:
+            del self._in_flight[question]
+
+    async def _guarded(self, question: Question, work: Coroutine[Any, Any, CallbackVerdict]) -> CallbackVerdict:
+        """Bound the work; what goes wrong inside is an `error` verdict, which is not remembered."""
         try:
             async with asyncio.timeout(self._limits.timeout + 1.0):
-                return await self._remembered_or_found(question, client, listener)
+                return await work
         except TimeoutError:
             return _PENDING
         except Exception as error:
             log.error("probe_failed", address=printable(question.address), exc_info=error)
             return CallbackVerdict(Status.ERROR, "internal", "internal error")
-        finally:
-            del self._in_flight[question]
 
     async def _remembered_or_found(self, question: Question, client: str, listener: Listener | None) -> CallbackVerdict:
+        cache = self._around.cache
+        record = await cache.find(question)
+        if record is not None:
+            self._refresh_where_due(question, record, client)
+            return record.answer(cache.now())
+        return await self._withheld(question, client) or await self._found(question, listener)
+
+    async def _refresh(self, question: Question, client: str) -> CallbackVerdict:
+        return await self._withheld(question, client) or await self._found(question, None, refreshing=True)
+
+    async def _found(
+        self, question: Question, listener: Listener | None, *, refreshing: bool = False
+    ) -> CallbackVerdict:
+        """Probe, unless another worker, or another machine, asks the same right now: then wait for its verdict."""
         around = self._around
-        record = await around.cache.find(question)
-        if record is not None and not record.due(around.cache.now()):
-            return record.answer(around.cache.now())
-        withheld = await self._withheld(question, client)
-        if withheld is not None:
-            return withheld if record is None else record.answer(around.cache.now())
         key = f"cbv probe {around.cache.name_of(question)}"
         token = await around.store.acquire(key, self._limits.timeout)
-        if token is None:
-            return await self._found_elsewhere(question)
+        while token is None:
+            if refreshing:
+                return _PENDING
+            await asyncio.sleep(POLL_SECONDS)
+            token = await around.store.acquire(key, self._limits.timeout)
+            record = await around.cache.find(question)
+            if record is not None:
+                if token is not None:
+                    await around.store.release(key, token)
+                return record.answer(around.cache.now())
         try:
             verdict = await self._probe(question, listener)
             return (await around.cache.keep(question, verdict)).said(verdict, around.cache.now())
         finally:
             await around.store.release(key, token)
-
-    async def _found_elsewhere(self, question: Question) -> CallbackVerdict:
-        """Wait for the verdict of another worker, or another machine, that asks the same right now."""
-        around, loop = self._around, asyncio.get_running_loop()
-        until = loop.time() + self._limits.timeout
-        while loop.time() < until:
-            await asyncio.sleep(POLL_SECONDS)
-            record = await around.cache.find(question)
-            if record is not None:
-                return record.answer(around.cache.now())
-        return _PENDING
 
     async def _withheld(self, question: Question, client: str) -> CallbackVerdict | None:
         """Return why nobody is asked, before a packet is sent; None where somebody may be."""

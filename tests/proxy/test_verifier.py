@@ -8,9 +8,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from proxy.callback.verdict import Status
-from tests.proxy.callbacks import ALICE, Clock, question, verifying
+from proxy.callback.verifier import REFRESH_PAUSE_SECONDS
+from tests.proxy.callbacks import ALICE, Callbacks, Clock, question, running, verifying
 from tests.proxy.stage import Names, unavailable
 from tests.support.exchanger import Act, Exchanger, Step, is_silent, says
+from tests.support.waiting import eventually
 
 LIVES = {Status.PASS: 86400.0, Status.FAIL: 7200.0, Status.TRANSIENT: 300.0, Status.ERROR: 3600.0}
 
@@ -100,11 +102,11 @@ async def test_a_verdict_lives_as_long_as_its_status_says(reply: str, status: St
     async with Exchanger(script={Step.RCPT: says(reply)}) as exchanger, verifying(exchanger, clock=clock) as verifier:
         first = await verifier.verify(ALICE)
         assert (first.status, first.cached) == (status, False)
-        clock.now += LIVES[status] - 1
+        clock.now += LIVES[status] * 0.7
         remembered = await verifier.verify(ALICE)
         assert (remembered.status, remembered.cached, remembered.message) == (status, True, first.message)
         assert verifier.cache.at_hand(question()) is not None
-        clock.now += 2
+        clock.now += LIVES[status] * 0.3
         assert verifier.cache.at_hand(question()) is None
         assert (await verifier.verify(ALICE)).cached is False
         assert exchanger.count("RCPT") == 2
@@ -125,6 +127,61 @@ async def test_no_more_is_remembered_than_the_limit() -> None:
         for number in range(30):
             await verifier.verify(f"u{number}@sender.test")
         assert len(verifier.cache._local) == 10
+
+
+async def test_a_pass_that_grows_old_is_given_at_once_and_looked_at_in_the_background() -> None:
+    clock, gate = Clock(), asyncio.Event()
+    async with Exchanger() as exchanger, verifying(exchanger, clock=clock) as verifier:
+        await verifier.verify(ALICE)
+        clock.now += LIVES[Status.PASS] * 0.76
+        exchanger.script[Step.RCPT] = says("250 ok", until=gate)
+        assert [(await verifier.verify(ALICE)).cached for _ in range(5)] == [True] * 5
+        await exchanger.until(lambda: bool(exchanger.held), "somebody looks")
+        assert (await verifier.verify(ALICE)).age == LIVES[Status.PASS] * 0.76
+        gate.set()
+        await eventually(lambda: not verifier._owner, "it has been looked at")
+        assert ((await verifier.verify(ALICE)).age, exchanger.count("RCPT")) == (0.0, 2)
+
+
+async def test_a_pass_that_grows_old_in_the_store_is_given_at_once_too() -> None:
+    gate = asyncio.Event()
+    async with Exchanger() as exchanger:
+        callbacks = Callbacks(exchanger.port, shared=True)
+        async with running(callbacks) as verifier, running(callbacks) as other:
+            await verifier.verify(ALICE)
+            callbacks.clock.now += LIVES[Status.PASS] * 0.76
+            exchanger.script[Step.RCPT] = says("250 ok", until=gate)
+            assert (await other.verify(ALICE)).cached
+            await exchanger.until(lambda: bool(exchanger.held), "somebody looks")
+            assert (await verifier.verify(ALICE)).cached
+            assert exchanger.count("RCPT") == 2
+
+
+async def test_a_look_that_finds_out_nothing_is_not_repeated_at_every_hit() -> None:
+    clock = Clock()
+    async with Exchanger() as exchanger, verifying(exchanger, clock=clock) as verifier:
+        await verifier.verify(ALICE)
+        clock.now += LIVES[Status.PASS] * 0.76
+        exchanger.script[Step.RCPT] = says("451 later")
+        for expected in (2, 2, 3):
+            assert (await verifier.verify(ALICE)).status is Status.PASS
+            await eventually(lambda: not verifier._owner, "it has been looked at")
+            assert exchanger.count("RCPT") == expected
+            clock.now += REFRESH_PAUSE_SECONDS * 0.6
+
+
+async def test_one_refusal_leaves_a_pass_in_doubt_and_the_next_ends_it() -> None:
+    clock = Clock()
+    async with Exchanger() as exchanger, verifying(exchanger, clock=clock) as verifier:
+        await verifier.verify(ALICE)
+        clock.now += LIVES[Status.PASS] * 0.76
+        exchanger.script[Step.RCPT] = says("550 5.1.1 no")
+        await verifier.verify(ALICE)
+        await eventually(lambda: not verifier._owner, "it has been looked at")
+        clock.now += LIVES[Status.TRANSIENT] - 1
+        assert ((await verifier.verify(ALICE)).status, exchanger.count("RCPT")) == (Status.PASS, 2)
+        clock.now += 1
+        assert ((await verifier.verify(ALICE)).status, exchanger.count("RCPT")) == (Status.FAIL, 3)
 
 
 # ---------------------------------------------------------------- limits
