@@ -246,6 +246,8 @@ class Zone:
     """Alias → the host name it stands for (CNAME)."""
     unanswered: Sequence[str] = ()
     """Domains whose name servers never answer."""
+    texts: Mapping[str, str] = field(default_factory=dict)
+    """Name → its TXT record: a name may be there without an address."""
 
 
 class Dnsmasq(Server):
@@ -290,6 +292,7 @@ class Dnsmasq(Server):
             *(f"host-record={name},{each}" for name, those in self._zone.addresses.items() for each in those),
             *(f"mx-host={name},{host},{rank}" for name, mx in self._zone.exchangers.items() for rank, host in mx),
             *(f"cname={alias},{host}" for alias, host in self._zone.aliases.items()),
+            *(f"txt-record={name},{text}" for name, text in self._zone.texts.items()),
             *(f"server=/{name}/127.0.0.1#{mute}" for name in self._zone.unanswered),
         ]
 
