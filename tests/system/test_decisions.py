@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import cast
 
 import pytest
 
 from proxy import dns
-from proxy.app import load
 from proxy.callback import probe
-from proxy.callback.service import CallbackService
 from proxy.callback.verdict import CallbackVerdict
-from proxy.modules.smtp_cbv.making import callbacks_of
-from proxy.modules.smtp_cbv.options import SmtpCbvOptions
+from tests.support.callbacks import asking
 from tests.support.decisions import DEFAULT_NAMES, HOSTS, WHOLE_HOST, Decision, ScriptedExchanger, read, zone_of
 from tests.support.mute import mute
 from tests.support.nameserver import ScriptedNameserver
@@ -74,7 +69,16 @@ async def test_the_verdict_is_the_tables(
         if row.needs_faults:
             scripted = await stack.enter_async_context(ScriptedNameserver([*DEFAULT_NAMES, *row.names]))
             nameserver = scripted.address
-        callbacks = await stack.enter_async_context(asking(row, port, nameserver, tmp_path))
+        callbacks = await stack.enter_async_context(
+            asking(
+                tmp_path,
+                port=port,
+                nameserver=nameserver,
+                options=row.options,
+                listener=f"{HOSTS['us']}:{port}",
+                allowed="127.0.1.0/24, ::1/128",
+            )
+        )
         for address in row.before:
             await callbacks.verifier.verify(address, client=row.client)
         verdict = await callbacks.verifier.verify(row.address, client=row.client)
@@ -95,38 +99,6 @@ async def put_up(row: Decision, port: int, stack: AsyncExitStack) -> dict[str, S
         elif not WHOLE_HOST.intersection(acts):
             running[host] = await stack.enter_async_context(ScriptedExchanger(HOSTS[host], port, acts))
     return running
-
-
-@contextlib.asynccontextmanager
-async def asking(row: Decision, port: int, nameserver: str, folder: Path) -> AsyncIterator[CallbackService]:
-    """Make what asks, from a configuration as an operator writes it."""
-    configuration = folder / "ecelerity.conf"
-    configuration.write_text(
-        "\n".join(
-            [
-                f"ESMTP_Listener = ( {HOSTS['us']}:{port} )",
-                'Hostname = "ringback.test"',
-                'Gateway = "127.0.0.1"',
-                f'Nameservers = ( "{nameserver}" )',
-                'smtp_cbv "smtp_cbv" {',
-                f"  port = {port}",
-                "  allow_networks = ( 127.0.1.0/24, ::1/128 )",
-                '  store = "memory"',
-                *(f"  {option}" for option in row.options),
-                "}",
-            ]
-        )
-        + "\n",
-        "utf-8",
-    )
-    assembly, warnings = load(configuration)
-    assert warnings == ()
-    (stanza,) = assembly.settings.modules
-    callbacks = callbacks_of(cast(SmtpCbvOptions, stanza.options), assembly.core)
-    try:
-        yield callbacks
-    finally:
-        await callbacks.close()
 
 
 def found_by(verdict: CallbackVerdict) -> frozenset[str]:

@@ -1,0 +1,48 @@
+"""What asks, made from a configuration as an operator writes it, in the test's own event loop."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import cast
+
+from proxy.app import load
+from proxy.callback.service import CallbackService
+from proxy.modules.smtp_cbv.making import callbacks_of
+from proxy.modules.smtp_cbv.options import SmtpCbvOptions
+
+
+@asynccontextmanager
+async def asking(
+    folder: Path,
+    *,
+    port: int,
+    nameserver: str,
+    options: Sequence[str] = (),
+    listener: str = "127.0.0.1:0",
+    allowed: str = "127.0.0.0/8",
+) -> AsyncIterator[CallbackService]:
+    """Yield what asks exchangers on a port, by further options of `smtp_cbv`."""
+    configuration = folder / "ecelerity.conf"
+    lines = [
+        f"ESMTP_Listener = ( {listener} )",
+        'Hostname = "ringback.test"',
+        'Gateway = "127.0.0.1"',
+        f'Nameservers = ( "{nameserver}" )',
+        'smtp_cbv "smtp_cbv" {',
+        f"  port = {port}",
+        f"  allow_networks = ( {allowed} )",
+        '  store = "memory"',
+        *(f"  {option}" for option in options),
+        "}",
+    ]
+    configuration.write_text("\n".join(lines) + "\n", "utf-8")
+    assembly, warnings = load(configuration)
+    assert warnings == ()
+    (stanza,) = assembly.settings.modules
+    callbacks = callbacks_of(cast(SmtpCbvOptions, stanza.options), assembly.core)
+    try:
+        yield callbacks
+    finally:
+        await callbacks.close()
