@@ -15,13 +15,14 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from proxy.callback.classify import Classifier, Judgement, alike
+from proxy.callback.observer import NOBODY, Observer
 from proxy.callback.question import Question
 from proxy.callback.resolve import Host
 from proxy.callback.verdict import CallbackVerdict, Status, printable_text
 from proxy.dialing import NotReached, reach
 from proxy.greeting import IN_THE_CLEAR, Dial, Refused, Tls, TlsFailed, dial
 from proxy.replies import Reply
-from proxy.wire import Garbled, Listener, Wire, WireBroken
+from proxy.wire import Garbled, Wire, WireBroken
 
 CONNECT_SECONDS = 5.0
 """For all addresses of one exchanger together; as long again for its greeting."""
@@ -66,7 +67,7 @@ class Manner:
 
 
 async def ask(
-    question: Question, manner: Manner, hosts: Sequence[Host], gate: Gate, listener: Listener | None = None
+    question: Question, manner: Manner, hosts: Sequence[Host], gate: Gate, observer: Observer = NOBODY
 ) -> CallbackVerdict:
     """Return the first decisive answer of the hosts, or what the last failure means.
 
@@ -75,7 +76,7 @@ async def ask(
     verdict = CallbackVerdict(Status.TRANSIENT, "connect", "no exchanger could be asked", stage="connect")
     verdicts: list[CallbackVerdict] = []
     for host in hosts:
-        verdict, decisive = await _ask_host(question, manner, host, gate, listener)
+        verdict, decisive = await _ask_host(question, manner, host, gate, observer)
         if decisive:
             return verdict
         verdicts.append(verdict)
@@ -84,16 +85,20 @@ async def ask(
 
 
 async def _ask_host(
-    question: Question, manner: Manner, host: Host, gate: Gate, listener: Listener | None
+    question: Question, manner: Manner, host: Host, gate: Gate, observer: Observer
 ) -> tuple[CallbackVerdict, bool]:
     """Return one exchanger's verdict, and whether it decides the matter."""
     refusals = {address: await gate.admits(address) for address in host.addresses}
     addresses = [address for address, refusal in refusals.items() if refusal is None]
+    for address, refusal in refusals.items():
+        if refusal is not None:
+            observer.note("passed_over", host=host.name, address=address, why=_NOT_ASKED[refusal])
     if not addresses:
         reason = next(iter(refusals.values())) or "throttled"
-        return CallbackVerdict(Status.TRANSIENT, reason, _NOT_ASKED[reason], "connect", exchanger=host.name), False
+        text = f"not asked: {_NOT_ASKED[reason]}"
+        return CallbackVerdict(Status.TRANSIENT, reason, text, "connect", exchanger=host.name), False
     async with gate.place(addresses[0]):
-        visit = _Visit(question, manner, host.name, listener)
+        visit = _Visit(question, manner, host.name, observer)
         try:
             wire = await visit.arrive(addresses)
         except _Turned as turned:
@@ -105,8 +110,8 @@ async def _ask_host(
 
 
 _NOT_ASKED = {
-    "throttled": "not asked: its exchanger has been asked often enough for now",
-    "breaker": "not asked: its exchanger turned us away lately",
+    "throttled": "its exchanger has been asked often enough for now",
+    "breaker": "its exchanger turned us away lately",
 }
 
 
@@ -122,9 +127,9 @@ class _Turned(Exception):
 class _Visit:
     """One conversation with one exchanger."""
 
-    def __init__(self, question: Question, manner: Manner, exchanger: str, listener: Listener | None) -> None:
+    def __init__(self, question: Question, manner: Manner, exchanger: str, observer: Observer) -> None:
         """Stand before the door."""
-        self._question, self._manner, self._listener = question, manner, listener
+        self._question, self._manner, self._observer = question, manner, observer
         self._about = CallbackVerdict(Status.TRANSIENT, "connect", "", "connect", exchanger=exchanger)
         """What is known of the conversation so far."""
 
@@ -151,20 +156,25 @@ class _Visit:
         if wire.peer_name and wire.peer_name == self._manner.helo.lower():
             wire.abort("it is us")
             raise _Turned(self._found((Status.ERROR, "loop"), "ehlo", 0, "its mail exchanger bears our own name"))
-        self._about = replace(self._about, tls=wire.transport.get_extra_info("ssl_object") is not None)
+        secured = wire.transport.get_extra_info("ssl_object")
+        if secured is not None:
+            self._about = replace(self._about, tls=True)
+            self._observer.note("tls", version=secured.version())
         return wire
 
     async def _dial(self, addresses: Sequence[str], tls: Tls) -> Wire:
         manner = self._manner
         places = [(address, manner.port) for address in addresses]
+        self._observer.note("connecting", host=self._about.exchanger, addresses=tuple(addresses))
         try:
             reached = await reach(places, CONNECT_SECONDS, manner.bind)
         except NotReached as error:
             raise self._turned("connect", str(error) or "timeout") from None
         self._about = replace(self._about, address=addresses[reached.winner])
+        self._observer.note("connected", host=self._about.exchanger, address=self._about.address, port=manner.port)
         target = Dial(
             addresses[reached.winner], manner.port, manner.helo, CONNECT_SECONDS, REPLY_SECONDS, tls,
-            listener=self._listener,
+            listener=self._observer.said,
         )  # fmt: skip
         try:
             return await dial(target, reached.sock)

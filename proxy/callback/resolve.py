@@ -9,10 +9,11 @@ from __future__ import annotations
 import ipaddress
 import random
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from config import Network
+from proxy.callback.observer import NOBODY, Observer
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.dns import DnsUnavailable, Exchanger, NoSuchDomain, Resolver
 
@@ -64,43 +65,46 @@ class ExchangerFinder:
         """Whether the operator named a host for the domain."""
         return domain in self._routes
 
-    async def find(self, domain: str) -> list[Host]:
-        """Return the hosts to ask, in order; `domain` is in A-labels.
+    async def find(self, domain: str, observer: Observer = NOBODY) -> list[Host]:
+        """Return the hosts to ask, in order; `domain` is in A-labels. What is left out, and why, `observer` is told.
 
         Raises:
             NoCandidate: there is none; the verdict tells why.
         """
         routed = self._routes.get(domain)
         if routed is not None:
-            return await self._by_route(routed)
+            observer.note("mapped", domain=domain, host=routed)
+            return await self._by_route(routed, observer)
         try:
-            return await self._by_mail_exchange(domain)
+            return await self._by_mail_exchange(domain, observer)
         except NoSuchDomain:
             raise _none(Status.FAIL, "nxdomain", f"{domain}: no such domain") from None
         except DnsUnavailable as error:
             raise _none(Status.TRANSIENT, "dns", str(error)) from None
 
-    async def _by_route(self, host: str) -> list[Host]:
+    async def _by_route(self, host: str, observer: Observer) -> list[Host]:
         """Return the addresses of a mapped host. That it cannot be found says nothing of the sender's domain."""
         try:
             addresses = await self._resolver.host_addresses(host.strip("[]"))
         except (NoSuchDomain, DnsUnavailable) as error:
             raise _none(Status.ERROR, "route", f"the mapped host cannot be resolved: {error}") from None
+        observer.note("addresses", host=host, addresses=tuple(addresses))
         return [Host(host, tuple(addresses[:MOST_ADDRESSES]))]
 
-    async def _by_mail_exchange(self, name: str) -> list[Host]:
+    async def _by_mail_exchange(self, name: str, observer: Observer) -> list[Host]:
         if name.startswith("["):
             literal = _literal_address(name)
             if self._may_probe(literal):
-                return self._others(name, [Host(name, (literal,))])
+                return self._others(name, [Host(name, (literal,))], observer)
             raise self._nowhere([literal])
         exchangers = await self._resolver.exchangers(name)
+        observer.note("exchangers", domain=name, exchangers=tuple((each.preference, each.host) for each in exchangers))
         if len(exchangers) == 1 and not exchangers[0].host:
             raise _none(Status.FAIL, "null_mx", f"{name}: takes no mail (null MX)")
         named = [each for each in exchangers if each.host]  # RFC 7505 section 3: a null MX beside others is none
-        return await self._addresses(name, _shuffled(named) if exchangers else [name])
+        return await self._addresses(name, _shuffled(named) if exchangers else [name], observer)
 
-    async def _addresses(self, name: str, hosts: list[str]) -> list[Host]:
+    async def _addresses(self, name: str, hosts: list[str], observer: Observer) -> list[Host]:
         """Look up exchangers until there are enough to ask.
 
         Only where every one of them was looked up, and every answer was authoritative, is the domain known to be
@@ -110,20 +114,26 @@ class ExchangerFinder:
         unfit: list[str] = []
         unknown: DnsUnavailable | None = None
         for host in hosts[:MOST_LOOKUPS]:
+            if _is_enough(fit):
+                observer.note("passed_over", host=host, address="", why=_ENOUGH)
+                continue
             try:
                 found = await self._resolver.addresses(host)
             except NoSuchDomain:
+                observer.note("passed_over", host=host, address="", why="no such host")
                 continue
             except DnsUnavailable as error:
+                observer.note("passed_over", host=host, address="", why=str(error))
                 unknown = error
                 continue
+            observer.note("addresses", host=host, addresses=tuple(found))
             good = tuple(address for address in found if self._may_probe(address))
             fit += [Host(host, good)] if good else []
-            unfit += [address for address in found if address not in good]
-            if _is_enough(fit):
-                break
+            bad = [address for address in found if address not in good]
+            _note_all(observer, host, bad, "not a public address")
+            unfit += bad
         if fit:
-            return self._others(name, _at_most(fit, MOST_ADDRESSES))
+            return self._others(name, _at_most(fit, MOST_ADDRESSES, observer), observer)
         raise unknown or self._none_of(name, unfit, looked_at_all=len(hosts) <= MOST_LOOKUPS)
 
     def _none_of(self, name: str, unfit: list[str], *, looked_at_all: bool) -> Exception:
@@ -134,15 +144,17 @@ class ExchangerFinder:
             return self._nowhere(unfit)
         return _none(Status.FAIL, "no_address", f"{name}: its mail exchangers have no address")
 
-    def _others(self, name: str, hosts: list[Host]) -> list[Host]:
+    def _others(self, name: str, hosts: list[Host], observer: Observer) -> list[Host]:
         """Leave out what leads back to us: we would ask ourselves, and for that ask again."""
-        others = [Host(each.name, rest) for each in hosts if (rest := self._not_us(each.addresses))]
+        others = []
+        for each in hosts:
+            ours = [address for address in each.addresses if self._is_us(address)]
+            _note_all(observer, each.name, ours, "it is this server")
+            if rest := tuple(address for address in each.addresses if address not in ours):
+                others.append(Host(each.name, rest))
         if not others:
             raise _none(Status.ERROR, "loop", f"{name}: its mail exchanger is this server")
         return others
-
-    def _not_us(self, addresses: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(address for address in addresses if not self._is_us(address))
 
     def _nowhere(self, addresses: list[str]) -> NoCandidate:
         shown = ", ".join(addresses[:MOST_ADDRESSES])
@@ -160,15 +172,23 @@ def _is_enough(hosts: list[Host]) -> bool:
     return len(hosts) >= MOST_HOSTS or sum(len(each.addresses) for each in hosts) >= MOST_ADDRESSES
 
 
-def _at_most(hosts: list[Host], addresses: int) -> list[Host]:
+def _at_most(hosts: list[Host], addresses: int, observer: Observer) -> list[Host]:
     """Keep the first so many addresses."""
     kept, left = [], addresses
     for each in hosts:
-        kept.append(Host(each.name, each.addresses[:left]))
-        left -= len(kept[-1].addresses)
-        if left <= 0:
-            break
+        _note_all(observer, each.name, each.addresses[left:], _ENOUGH)
+        if left:
+            kept.append(Host(each.name, each.addresses[:left]))
+            left -= len(kept[-1].addresses)
     return kept
+
+
+_ENOUGH = "enough others are asked before"
+
+
+def _note_all(observer: Observer, host: str, addresses: Iterable[str], why: str) -> None:
+    for each in addresses:
+        observer.note("passed_over", host=host, address=each, why=why)
 
 
 def _shuffled(exchangers: list[Exchanger]) -> list[str]:

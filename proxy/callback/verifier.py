@@ -20,6 +20,7 @@ from config import DomainPatterns, Network
 from proxy.callback.cache import CallbackCache
 from proxy.callback.lives import Record
 from proxy.callback.neighbour import Breakers, Neighbour, Storms
+from proxy.callback.observer import NOBODY, Observer
 from proxy.callback.probe import Manner, ask
 from proxy.callback.question import Question
 from proxy.callback.resolve import ExchangerFinder, Host, NoCandidate, ascii_domain
@@ -29,7 +30,6 @@ from proxy.smtp.access import any_holds
 from proxy.smtp.address import BadParameter, BadPath, parse_argument
 from proxy.store.base import Store
 from proxy.tasks import TaskOwner, spawn
-from proxy.wire import Listener
 
 log = get_logger()
 
@@ -143,12 +143,12 @@ class CallbackVerifier:
         return self._around.cache
 
     async def verify(
-        self, address: str, sender: str | None = None, *, client: str = "", listener: Listener | None = None
+        self, address: str, sender: str | None = None, *, client: str = "", observer: Observer = NOBODY
     ) -> CallbackVerdict:
         """Return the verdict on an address; it never raises for what an exchanger or DNS does.
 
         Many who ask the same at once share one probe; a caller who leaves does not end it. `client` is the network on
-        whose behalf it is asked, for its budget; `listener` hears the conversation, where one is held.
+        whose behalf it is asked, for its budget; `observer` sees how the answer is found, where this call looks for it.
         """
         try:
             question = self._question(address, sender)
@@ -160,7 +160,7 @@ class CallbackVerifier:
         if record is not None:
             self._refresh_where_due(question, record, client)
             return record.answer(self._around.cache.now())
-        probe = self._in_flight.get(question) or self._begin(question, client, listener)
+        probe = self._in_flight.get(question) or self._begin(question, client, observer)
         done, _ = await asyncio.wait((probe,), timeout=self._limits.wait)
         return probe.result() if done else _PENDING
 
@@ -171,8 +171,8 @@ class CallbackVerifier:
             return None
         return Question(local_part, ascii_domain(domain), said)
 
-    def _begin(self, question: Question, client: str, listener: Listener | None) -> asyncio.Task[CallbackVerdict]:
-        work = self._answer(question, client, listener)
+    def _begin(self, question: Question, client: str, observer: Observer) -> asyncio.Task[CallbackVerdict]:
+        work = self._answer(question, client, observer)
         probe = spawn(work, name=f"probe {printable(question.address, 64)}", owner=self._owner)
         self._in_flight[question] = probe
         return probe
@@ -186,10 +186,10 @@ class CallbackVerifier:
 
     # ------------------------------------------------------------ one question
 
-    async def _answer(self, question: Question, client: str, listener: Listener | None) -> CallbackVerdict:
+    async def _answer(self, question: Question, client: str, observer: Observer) -> CallbackVerdict:
         """Find the answer and remember it."""
         try:
-            return await self._guarded(question, self._remembered_or_found(question, client, listener))
+            return await self._guarded(question, self._remembered_or_found(question, client, observer))
         finally:
             del self._in_flight[question]
 
@@ -204,19 +204,19 @@ class CallbackVerifier:
             log.error("probe_failed", address=printable(question.address), exc_info=error)
             return CallbackVerdict(Status.ERROR, "internal", "internal error")
 
-    async def _remembered_or_found(self, question: Question, client: str, listener: Listener | None) -> CallbackVerdict:
+    async def _remembered_or_found(self, question: Question, client: str, observer: Observer) -> CallbackVerdict:
         cache = self._around.cache
         record = await cache.find(question)
         if record is not None:
             self._refresh_where_due(question, record, client)
             return record.answer(cache.now())
-        return await self._withheld(question, client) or await self._found(question, listener)
+        return await self._withheld(question, client) or await self._found(question, observer)
 
     async def _refresh(self, question: Question, client: str) -> CallbackVerdict:
-        return await self._withheld(question, client) or await self._found(question, None, refreshing=True)
+        return await self._withheld(question, client) or await self._found(question, NOBODY, refreshing=True)
 
     async def _found(
-        self, question: Question, listener: Listener | None, *, refreshing: bool = False
+        self, question: Question, observer: Observer, *, refreshing: bool = False
     ) -> CallbackVerdict:
         """Probe, unless another worker, or another machine, asks the same right now: then wait for its verdict."""
         around = self._around
@@ -233,7 +233,7 @@ class CallbackVerifier:
                     await around.store.release(key, token)
                 return record.answer(around.cache.now())
         try:
-            verdict = await self._probe(question, listener)
+            verdict = await self._probe(question, observer)
             return (await around.cache.keep(question, verdict)).said(verdict, around.cache.now())
         finally:
             await around.store.release(key, token)
@@ -251,9 +251,9 @@ class CallbackVerifier:
             return _STORM
         return None if await around.neighbour.may_ask(client, domain) else _THROTTLED
 
-    async def _probe(self, question: Question, listener: Listener | None) -> CallbackVerdict:
+    async def _probe(self, question: Question, observer: Observer) -> CallbackVerdict:
         began = time.monotonic()
-        verdict = await self._within_deadline(question, listener)
+        verdict = await self._within_deadline(question, observer)
         verdict = replace(verdict, seconds=round(time.monotonic() - began, 3))
         await self._learn(question.domain, verdict)
         log.info(
@@ -272,23 +272,29 @@ class CallbackVerifier:
         )
         return verdict
 
-    async def _within_deadline(self, question: Question, listener: Listener | None) -> CallbackVerdict:
+    async def _within_deadline(self, question: Question, observer: Observer) -> CallbackVerdict:
         around = self._around
         try:
             async with asyncio.timeout(self._limits.timeout):
-                hosts = await around.finder.find(question.domain)
+                hosts = await around.finder.find(question.domain, observer)
                 if not around.finder.is_routed(question.domain):
-                    hosts = [each for each in hosts if not around.spared.holds(each)]
+                    hosts = self._not_spared(hosts, observer)
                 if not hosts:
                     return _SPARED
                 manner = around.manner
                 if not question.sender and manner.fallback and await self._refuses_null_sender(question.domain):
                     question = replace(question, sender=manner.fallback)
-                return await ask(question, manner, hosts, self._doorkeeper, listener)
+                return await ask(question, manner, hosts, self._doorkeeper, observer)
         except NoCandidate as none:
             return none.verdict
         except TimeoutError:
             return CallbackVerdict(Status.TRANSIENT, "timeout", "the mail exchangers did not answer in time")
+
+    def _not_spared(self, hosts: list[Host], observer: Observer) -> list[Host]:
+        spared = [each for each in hosts if self._around.spared.holds(each)]
+        for each in spared:
+            observer.note("passed_over", host=each.name, address="", why="the operator spares it")
+        return [each for each in hosts if each not in spared]
 
     async def _refuses_null_sender(self, domain: str) -> bool:
         return await self._around.cache.marked("null_refused", domain)
