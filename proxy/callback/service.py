@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from config import DomainPatterns
+from proxy.callback.tally import Tally
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.callback.verifier import CallbackVerifier
 from proxy.log import get_logger, printable
@@ -55,6 +56,7 @@ class CallbackService:
         self.verifier = verifier
         self._closing = closing
         self._rules, self._upstream_down = rules, upstream_down
+        self._tally = Tally()
 
     async def ask(self, session: Session, address: str, sender: str | None = None) -> CallbackVerdict:
         """Return the verdict for a session, and set its context variables."""
@@ -62,6 +64,7 @@ class CallbackService:
         if verdict is None:
             client = "" if session.can_relay else session.client_network
             verdict = await self.verifier.verify(address, sender, client=client)
+        self._tally.count(verdict)
         if not self._rules.enforce:
             verdict = self._shadow(session, address, verdict)
         record(session, verdict)
@@ -72,6 +75,7 @@ class CallbackService:
         current = session.current_recipient
         if current is not None and current.path.local_part.lower() in self._rules.exempt_recipients:
             verdict = _skip("exempt", f"mail for {current.path.local_part.lower()} is always taken")
+            self._tally.count(verdict)
             record(session, verdict)
             return verdict
         return await self.ask(session, address, sender)
@@ -79,6 +83,7 @@ class CallbackService:
     async def close(self) -> None:
         """End what is under way, and let go of store and resolver."""
         await self.verifier.close()
+        self._tally.report()
         for close in self._closing:
             await close()
 
