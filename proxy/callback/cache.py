@@ -25,6 +25,7 @@ LOCAL_SECONDS = 60.0
 """How long this worker may go on believing what another has corrected or purged."""
 
 _PREFIX = "cbv"
+_FAMILY = "family:"
 
 
 class CallbackCache:
@@ -120,8 +121,35 @@ class CallbackCache:
 
     # ------------------------------------------------------------ for people
 
+    async def held(self, domain: str, local_part: str = "") -> list[Record]:
+        """Return what the store holds on an address, with any sender, or on a domain itself; believed or not.
+
+        Raises:
+            StoreUnavailable: it cannot be asked.
+        """
+        if local_part:
+            found = [each for prefix in self._prefixes(domain, local_part) for each in await self._store.scan(prefix)]
+        else:
+            own = self._domain_key(domain)
+            found = [each for each in await self._store.scan(own) if each[0] == own]
+        records = (Record.decoded(stored.value) for _, stored in found)
+        return [each for each in records if each is not None]
+
+    async def facts(self, domain: str) -> list[str]:
+        """Return the facts that are remembered of a domain, by name.
+
+        Raises:
+            StoreUnavailable: the store cannot be asked.
+        """
+        prefix = self._fact_key("", domain)
+        return sorted(key.removeprefix(prefix) for key, _ in await self._store.scan(prefix))
+
     async def purge(self, local_part: str = "", domain: str = "") -> int:
-        """Forget an address, a domain, or everything; return how many records went. Others follow within a minute."""
+        """Forget an address, a domain, or everything; return how many records went. Others follow within a minute.
+
+        Raises:
+            StoreUnavailable: the store still has them.
+        """
         self._local.clear()
         if not domain:
             return await self._store.purge(f"{_PREFIX} ")
@@ -129,12 +157,19 @@ class CallbackCache:
             await self._store.delete(self._domain_key(domain))
             await self._store.purge(f"{_PREFIX} f {self._hashed(domain)} ")
             return await self._store.purge(f"{_PREFIX} a {self._hashed(domain)} ")
-        mailbox = f"{_PREFIX} a {self._hashed(domain)} "
-        names = [local_part, *(f"family:{each}" for each in families_about(local_part))]
-        return sum([await self._store.purge(f"{mailbox}{self._hashed(each)} ") for each in names])
+        return sum([await self._store.purge(prefix) for prefix in self._prefixes(domain, local_part)])
+
+    def _prefixes(self, domain: str, local_part: str) -> list[str]:
+        """Return what the keys of an address begin with, with whatever sender: its own, and those of its families."""
+        names = [local_part, *(_FAMILY + each for each in families_about(local_part))]
+        return [f"{_PREFIX} a {self._hashed(domain)} {self._hashed(name)} " for name in names]
 
     async def count(self) -> int:
-        """Return how many verdicts on addresses the store holds, those kept for their streak alone included."""
+        """Return how many verdicts on addresses the store holds, those kept for their streak alone included.
+
+        Raises:
+            StoreUnavailable: it cannot be asked.
+        """
         return await self._store.count(f"{_PREFIX} a ")
 
     # ------------------------------------------------------------ keys, memory and store
@@ -175,7 +210,7 @@ class CallbackCache:
         if family is None:
             return None
         hashed = self._hashed
-        return f"{_PREFIX} a {hashed(question.domain)} {hashed('family:' + family)} {hashed(question.sender)}"
+        return f"{_PREFIX} a {hashed(question.domain)} {hashed(_FAMILY + family)} {hashed(question.sender)}"
 
     def _domain_key(self, domain: str) -> str:
         return f"{_PREFIX} d {self._hashed(domain)}"
