@@ -1,4 +1,4 @@
-"""The command line: `ringback serve`, `check`, `probe`, `demo`, `password`, `config` and `sieve`.
+"""The command line: `ringback serve`, `check`, `probe`, `cache`, `demo`, `password`, `config` and `sieve`.
 
 Commands parse, call, print and choose the exit code; what they do is done elsewhere. Exit codes are those of
 sysexits(3).
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typer
 
-from proxy.cli import documents, passwords, probing, scripts, serving, settings
+from proxy.cli import caches, documents, passwords, probing, scripts, serving, settings
 
 application = typer.Typer(
     name="ringback",
@@ -23,6 +23,7 @@ application.command("demo")(serving.demo)
 application.command("probe")(probing.probe)
 application.command("password")(passwords.password)
 application.command("docs", hidden=True)(documents.documents)
+application.add_typer(caches.application, name="cache")
 application.add_typer(settings.application, name="config")
 application.add_typer(scripts.application, name="sieve")
 

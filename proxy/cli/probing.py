@@ -1,59 +1,126 @@
-"""`ringback probe`: one callback, with its verdict and why."""
+"""`ringback probe`: callbacks by hand, each with the resolution, the dialogue, the verdict and why."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import asdict
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, cast
 
 import typer
 import uvloop
 from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from proxy import log
 from proxy.app import ConfigurationRejected, load
-from proxy.callback.verdict import CallbackVerdict, Status
+from proxy.callback.verdict import Status
+from proxy.callback.verifier import is_mailbox
 from proxy.cli import exits
+from proxy.cli.asking import Answer, Manner, ask_all
+from proxy.cli.transcript import record, row_text, shown, step_text, verdict_text
 from proxy.modules.smtp_cbv.making import callbacks_of
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
 from proxy.settings import CoreOptions
 from proxy.store.url import MEMORY
 
-_COLOURS = {Status.PASS: "green", Status.FAIL: "red", Status.TRANSIENT: "yellow", Status.ERROR: "magenta"}
+STDIN = Path("-")
+PATIENCE = 600.0
+
+Tell = Callable[[Answer], None]
 
 
 def probe(
-    address: Annotated[str, typer.Argument(help="The address to ask about.", show_default=False)],
+    context: typer.Context,
+    addresses: Annotated[
+        list[str] | None, typer.Argument(metavar="ADDRESS...", help="The addresses to ask about.", show_default=False)
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", help="Ask also about those in a file, one a line; `-` is standard input.")
+    ] = None,
     sender: Annotated[
-        str | None, typer.Option("--from", help="Sender given in MAIL FROM; the null sender unless set.")
+        str | None, typer.Option("--from", help="Sender given in MAIL FROM; as configured, else the null sender.")
     ] = None,
     config_file: Annotated[
-        Path | None, typer.Option("--config", "-c", help="Take smtp_cbv's options, Hostname and Nameservers from here.")
+        Path | None, typer.Option("--config", "-c", help="Ask as this server does, with its limits and its store.")
+    ] = None,
+    at_once: Annotated[
+        int, typer.Option("--concurrency", min=1, max=100, help="Of those in a file, so many at once.")
+    ] = 8,
+    patience: Annotated[
+        float | None, typer.Option("--patience", min=0, help="Seconds to wait where a limit holds one back.")
     ] = None,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the verdict as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line for each address.")] = False,
 ) -> None:
-    """Ask the mail exchanger of an address whether it exists. Exit 0: pass; 65: fail; 69: transient or error."""
-    if "@" not in address.strip("@"):
-        typer.echo(f"{address}: not an address; write local-part@domain", err=True)
-        raise typer.Exit(exits.USAGE)
-    options, core = _options(config_file)
+    """Ask the mail exchangers of addresses whether they exist.
+
+    Exit 0: all pass; 65: one fails, or more; 69: none fails, but some are transient or error; 64: not an address.
+    """
+    if not addresses and file is None:
+        context.fail("Missing argument 'ADDRESS...', or --file.")
+    asked = _addresses(addresses or [], file, sender)
+    options, core = configured(config_file)
+    many = file is not None
+    waits = patience if patience is not None else PATIENCE if many else 0.0
+    manner = Manner(sender.strip("<>") if sender is not None else None, at_once if many else 1, waits)
     log.configure(level=50)
+    began = time.monotonic()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        verdict = runner.run(_ask(address, sender, options, core))
-    if as_json:
-        typer.echo(json.dumps({"question": address, **asdict(verdict), "message": verdict.message}))
-    else:
-        _print(address, verdict)
-    raise typer.Exit({Status.PASS: 0, Status.FAIL: exits.SCRIPT}.get(verdict.status, exits.UNAVAILABLE))
+        counted = runner.run(_ask(asked, manner, options, core, as_json=as_json, many=many))
+    if len(asked) > 1:
+        typer.echo(_summary(counted, time.monotonic() - began), err=True)
+    raise typer.Exit(_exit_code(counted))
 
 
-def _options(config_file: Path | None) -> tuple[SmtpCbvOptions, CoreOptions]:
-    """Return smtp_cbv's options and the server's, from a configuration or by default."""
+def _summary(counted: Counter[Status], seconds: float) -> str:
+    found = ", ".join(f"{counted[status]} {status.value}" for status in Status if counted[status])
+    return f"{counted.total()} asked in {seconds:.1f} s: {found}"
+
+
+def _exit_code(counted: Counter[Status]) -> int:
+    if counted[Status.FAIL]:
+        return exits.SCRIPT
+    return exits.UNAVAILABLE if counted.total() > counted[Status.PASS] else 0
+
+
+# ---------------------------------------------------------------- what is asked
+
+
+def _addresses(given: Sequence[str], file: Path | None, sender: str | None) -> list[str]:
+    """Return what to ask about, or print every mistake and exit."""
+    listed = [*((each, each) for each in given), *(_listed(file) if file is not None else ())]
+    wrong = [place for place, address in listed if not is_mailbox(address)]
+    if sender is not None and sender.strip("<>") and not is_mailbox(sender.strip("<>")):
+        wrong.append(sender)
+    for each in wrong:
+        typer.echo(f"{shown(each)}: not an address; write local-part@domain", err=True)
+    if wrong:
+        raise typer.Exit(exits.USAGE)
+    return [address for _, address in listed]
+
+
+def _listed(file: Path) -> Iterator[tuple[str, str]]:
+    """Yield the addresses of a file, each with its place; `#` begins a line that is a comment."""
+    name = "standard input" if file == STDIN else str(file)
+    try:
+        octets = sys.stdin.buffer.read() if file == STDIN else file.read_bytes()
+    except OSError as error:
+        typer.echo(f"{name}: {error.strerror}", err=True)
+        raise typer.Exit(exits.NO_INPUT) from None
+    for number, line in enumerate(octets.decode("utf-8", "surrogateescape").split("\n"), 1):
+        address = line.strip()
+        if address and not address.startswith("#"):
+            yield f"{name}:{number}: {address}", address
+
+
+def configured(config_file: Path | None) -> tuple[SmtpCbvOptions, CoreOptions]:
+    """Return smtp_cbv's options and the server's, from a configuration or by default; print mistakes and exit 78."""
     if config_file is None:
         return SmtpCbvOptions(store=MEMORY), CoreOptions.model_construct(esmtp_listener=())
     try:
@@ -67,25 +134,51 @@ def _options(config_file: Path | None) -> tuple[SmtpCbvOptions, CoreOptions]:
     return options, assembly.core
 
 
-async def _ask(address: str, sender: str | None, options: SmtpCbvOptions, core: CoreOptions) -> CallbackVerdict:
+# ---------------------------------------------------------------- asking, and showing
+
+
+async def _ask(
+    addresses: Sequence[str], manner: Manner, options: SmtpCbvOptions, core: CoreOptions, *, as_json: bool, many: bool
+) -> Counter[Status]:
+    # Whoever asks by hand wants the verdict, not to hear that it is pending.
     callbacks = callbacks_of(options.model_copy(update={"wait": options.timeout + 5.0}), core)
+    screen = Console(highlight=False, markup=False, soft_wrap=True)
     try:
-        return await callbacks.verifier.verify(address, sender)
+        if many:
+            with _progress(len(addresses), _teller(screen, as_json=as_json)) as tell:
+                return await ask_all(callbacks, addresses, manner, tell)
+        if as_json:
+            return await ask_all(callbacks, addresses, manner, _teller(screen, as_json=True))
+        return await ask_all(
+            callbacks,
+            addresses,
+            manner,
+            lambda answer: screen.print(verdict_text(answer.question, answer.verdict)),
+            lambda step: screen.print(step_text(step)),
+        )
     finally:
         await callbacks.close()
 
 
-def _print(address: str, verdict: CallbackVerdict) -> None:
-    title = Text.assemble(address, ": ", (verdict.status.value, f"bold {_COLOURS[verdict.status]}"))
-    table = Table(title=title, show_header=False, title_justify="left")
-    rows = {
-        "reason": verdict.reason,
-        "answer": verdict.message,
-        "stage": verdict.stage,
-        "exchanger": f"{verdict.exchanger} [{verdict.address}]" if verdict.exchanger else "",
-        "seconds": f"{verdict.seconds:.3f}",
-    }
-    for name, value in rows.items():
-        if value:
-            table.add_row(name, Text(value))  # as text, not as markup: a stranger's server wrote it
-    Console().print(table)
+def _teller(screen: Console, *, as_json: bool) -> Tell:
+    """Return what prints one answer as one line."""
+    if as_json:
+        return lambda answer: typer.echo(json.dumps(record(answer.question, answer.verdict, answer.transcript)))
+    return lambda answer: screen.print(row_text(answer.question, answer.verdict))
+
+
+@contextmanager
+def _progress(total: int, tell: Tell) -> Iterator[Tell]:
+    """Show on standard error how far it is, where that is a terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(
+        *columns, console=console, disable=not console.is_terminal, redirect_stdout=sys.stdout.isatty(), transient=True
+    ) as bar:
+        task = bar.add_task("asking", total=total)
+
+        def told(answer: Answer) -> None:
+            tell(answer)
+            bar.advance(task)
+
+        yield told

@@ -26,6 +26,7 @@ from proxy.dns import Resolver
 from proxy.log import get_logger
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
 from proxy.settings import CoreOptions
+from proxy.store.base import Store
 from proxy.store.opening import open_store
 from proxy.store.url import MEMORY, StoreUrl
 
@@ -56,13 +57,7 @@ def callbacks_of(
     around = Around(
         finder=finder,
         manner=_manner(options, core.hostname),
-        cache=CallbackCache(
-            lives_of(options),
-            store,
-            most=options.cache_size,
-            shared=url.scheme != "memory",
-            secret=_secret(options.store_secret),
-        ),
+        cache=cache_of(options, url, store),
         store=store,
         neighbour=Neighbour(_budgets(options), store),
         breakers=Breakers(options.breaker_time, time.monotonic),
@@ -79,6 +74,17 @@ def callbacks_of(
         is_routed=finder.is_routed,
     )
     return CallbackService(verifier, rules, upstream_down, closing=(store.close, resolver.close))
+
+
+def cache_of(options: SmtpCbvOptions, url: StoreUrl, store: Store) -> CallbackCache:
+    """Return what remembers verdicts by the stanza's options, in front of the store that was opened at a URL."""
+    return CallbackCache(
+        lives_of(options),
+        store,
+        most=options.cache_size,
+        shared=url.scheme != "memory",
+        secret=_secret(options.store_secret),
+    )
 
 
 def store_of(options: SmtpCbvOptions, folder: Path) -> StoreUrl:

@@ -1,0 +1,141 @@
+"""`ringback cache`: what is remembered of an address or a domain, and to forget it.
+
+Cached addresses are personal data. Somebody who asks what is kept of them, or wants it gone, is served here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Annotated, NoReturn, TypeVar
+
+import typer
+import uvloop
+from rich.console import Console
+
+from proxy import log
+from proxy.callback.cache import LOCAL_SECONDS, CallbackCache
+from proxy.callback.lives import Record
+from proxy.callback.resolve import NoCandidate, ascii_domain
+from proxy.callback.verifier import is_mailbox
+from proxy.cli import exits
+from proxy.cli.probing import configured
+from proxy.cli.transcript import row_text, shown
+from proxy.modules.smtp_cbv.making import cache_of, store_of
+from proxy.store.base import StoreUnavailable
+from proxy.store.opening import open_store
+from proxy.store.url import StoreUrl
+
+T = TypeVar("T")
+
+application = typer.Typer(help="Look up, count or forget what callbacks have found out.", no_args_is_help=True)
+
+Subject = Annotated[str, typer.Argument(metavar="ADDRESS|DOMAIN", help="What to look for.", show_default=False)]
+
+
+@application.callback()
+def configuration(
+    context: typer.Context,
+    config_file: Annotated[
+        Path, typer.Option("--config", "-c", help="The server's ecelerity.conf: it names the store.")
+    ],
+) -> None:
+    """Look up, count or forget what callbacks have found out. Exit 69 where the store cannot be reached."""
+    context.obj = config_file
+
+
+@application.command("lookup")
+def lookup(context: typer.Context, subject: Subject) -> None:
+    """Print what is remembered of an address, or of a domain itself; exit 1 where nothing is."""
+    local_part, domain = _parts(subject)
+
+    async def look(cache: CallbackCache) -> tuple[list[Record], list[str]]:
+        return await cache.held(domain, local_part), [] if local_part else await cache.facts(domain)
+
+    records, facts = _done(context, look)
+    now, screen = time.time(), Console(highlight=False, markup=False, soft_wrap=True)
+    for each in records:
+        screen.print(row_text(subject, each.answer(now)))
+        screen.print(f"  {_times(each, now)}")
+    for fact in facts:
+        screen.print(f"{shown(subject)}: {fact}")
+    if not records and not facts:
+        typer.echo(f"{shown(subject)}: nothing is remembered", err=True)
+        raise typer.Exit(1)
+
+
+@application.command("count")
+def count(context: typer.Context) -> None:
+    """Print how many verdicts on addresses are kept."""
+    typer.echo(_done(context, lambda cache: cache.count()))
+
+
+@application.command("purge")
+def purge(
+    context: typer.Context,
+    subject: Annotated[
+        str | None, typer.Argument(metavar="ADDRESS|DOMAIN", help="What to forget.", show_default=False)
+    ] = None,
+    *,
+    everything: Annotated[bool, typer.Option("--all", help="Forget everything.")] = False,
+) -> None:
+    """Forget an address, a domain with its addresses, or everything."""
+    if (subject is None) is not everything:
+        context.fail("Name an address or a domain, or say --all.")
+    local_part, domain = _parts(subject) if subject is not None else ("", "")
+    gone = _done(context, lambda cache: cache.purge(local_part, domain))
+    typer.echo(
+        f"{gone} record{'' if gone == 1 else 's'} removed; running servers follow within {LOCAL_SECONDS:.0f} seconds"
+    )
+
+
+def _times(record: Record, now: float) -> str:
+    """Return since when it is known, and until when it is believed."""
+    known = f"found {now - record.found:.0f} s ago"
+    ends = f"believed for {record.expires - now:.0f} s more" if record.fresh(now) else "not believed any more"
+    return f"{known}, {ends}{', doubted' if record.doubted else ''}"
+
+
+def _parts(subject: str) -> tuple[str, str]:
+    """Return local part and domain as the cache has them, or say what is wrong and exit 64."""
+    address = subject if "@" in subject else f"postmaster@{subject}"
+    try:
+        if is_mailbox(address):
+            local_part, _, domain = address.rpartition("@")
+            return (local_part if "@" in subject else ""), ascii_domain(domain)
+    except NoCandidate:
+        pass
+    typer.echo(f"{shown(subject)}: neither an address nor a domain", err=True)
+    raise typer.Exit(exits.USAGE)
+
+
+def _done(context: typer.Context, work: Callable[[CallbackCache], Awaitable[T]]) -> T:
+    """Do something with the server's cache, or say why it cannot be done and exit 69."""
+    options, core = configured(context.obj)
+    log.configure(level=50)
+    url = store_of(options, core.state_directory)
+    if url.scheme == "memory":
+        kept = "" if options.store is not None else f" ({core.state_directory} is no folder that you may write to)"
+        _unavailable(f"verdicts are kept in memory{kept}, which nobody reaches from outside; a restart forgets them")
+    if url.scheme == "sqlite" and not Path(url.path).exists():
+        _unavailable(f"{url}: nothing has been kept there so far")  # asking would make the file, as another user
+
+    async def work_on_it(url: StoreUrl) -> T:
+        store = open_store(url)
+        try:
+            return await work(cache_of(options, url, store))
+        finally:
+            await store.close()
+
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(work_on_it(url))
+    except StoreUnavailable as error:
+        _unavailable(f"{url}: {error.reason}")
+
+
+def _unavailable(why: str) -> NoReturn:
+    typer.echo(why, err=True)
+    raise typer.Exit(exits.UNAVAILABLE)

@@ -1,0 +1,181 @@
+"""How a callback's verdict came about, with times, for people and as JSON. It shows, and asks nobody.
+
+Every word of a stranger's is plain text, never markup, in printable ASCII: what is more stands as an escape.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.text import Text
+
+from proxy.callback.observer import Observer
+from proxy.callback.reasons import REASONS
+from proxy.callback.verdict import CallbackVerdict, Status
+
+COLOURS = {Status.PASS: "green", Status.FAIL: "red", Status.TRANSIENT: "yellow", Status.ERROR: "magenta"}
+_OF_REPLIES = {"2": "green", "3": "green", "4": "yellow", "5": "red"}
+"""By the first digit of the code (RFC 5321 section 4.2.1)."""
+
+_LONGEST_LINE = 500
+"""Characters of a line of a dialogue that are shown."""
+
+
+def shown(foreign: str | bytes) -> str:
+    """Return a stranger's words so that they do nothing to a terminal."""
+    octets = foreign.encode("utf-8", "surrogateescape") if isinstance(foreign, str) else foreign
+    text = "".join(chr(each) if 0x20 <= each < 0x7F else f"\\x{each:02x}" for each in octets[: _LONGEST_LINE + 1])
+    return text if len(text) <= _LONGEST_LINE else text[:_LONGEST_LINE] + "..."
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """Something that happened on the way to a verdict: an event of `callback.observer`, or `said`."""
+
+    milliseconds: float
+    """Since the question was put."""
+    event: str
+    fields: Mapping[str, Any]
+
+
+class Transcript(Observer):
+    """Writes down what happens, the dialogue line by line, each at the moment when its last octet came."""
+
+    def __init__(
+        self,
+        follow: Callable[[Step], None] = lambda step: None,  # noqa: ARG005 — nobody follows
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Begin to count; `follow` is given each step at once."""
+        self.steps: list[Step] = []
+        self._follow, self._clock = follow, clock
+        self._began = clock()
+        self._unfinished: tuple[bool, bytes] = (False, b"")
+
+    def note(self, event: str, **fields: Any) -> None:
+        """Write an event down."""
+        self.finish()
+        self._add(event, fields)
+
+    def said(self, ours: bool, octets: bytes) -> None:  # noqa: FBT001 — as `Observer` has it
+        """Write down the lines that these octets complete."""
+        if self._unfinished[0] is not ours:
+            self.finish()
+        *lines, rest = (self._unfinished[1] + octets).split(b"\n")
+        for line in lines:
+            # A line that does not end with CR LF is a mistake worth seeing.
+            self._say(ours, line.removesuffix(b"\r") if line.endswith(b"\r") else line + b"\n")
+        self._unfinished = ours, rest
+
+    def finish(self) -> None:
+        """Write down what was said of a line that does not come to its end."""
+        ours, rest = self._unfinished
+        self._unfinished = ours, b""
+        if rest:
+            self._say(ours, rest, unfinished=True)
+
+    def _say(self, ours: bool, line: bytes, **more: bool) -> None:  # noqa: FBT001 — as above
+        self._add("said", {"by": "us" if ours else "them", "line": shown(line), **more})
+
+    def _add(self, event: str, fields: Mapping[str, Any]) -> None:
+        step = Step(round((self._clock() - self._began) * 1000, 1), event, fields)
+        self.steps.append(step)
+        self._follow(step)
+
+
+# ---------------------------------------------------------------- for people
+
+
+def step_text(step: Step) -> Text:
+    """Return a step as one line: when, and what."""
+    line = Text(f"{step.milliseconds:7.0f} ms  ", style="dim")
+    fields = step.fields
+    if step.event == "said":
+        said = fields["line"] + (" (unfinished)" if fields.get("unfinished") else "")
+        if fields["by"] == "us":
+            return line.append(f"> {said}", style="not dim cyan")
+        return line.append(f"< {said}", style=f"not dim {_OF_REPLIES.get(said[:1], 'white')}")
+    return line.append(_SENTENCES[step.event](fields), style="not dim")
+
+
+def _exchangers(fields: Mapping[str, Any]) -> str:
+    found = ", ".join(f"{preference} {shown(host) or '.'}" for preference, host in fields["exchangers"])
+    domain = shown(fields["domain"])
+    return f"{domain}: MX {found}" if found else f"{domain}: no MX, so it is its own exchanger"
+
+
+def _passed_over(fields: Mapping[str, Any]) -> str:
+    place = shown(fields["host"]) + (f" [{fields['address']}]" if fields["address"] else "")
+    return f"{place}: passed over: {shown(fields['why'])}"
+
+
+_SENTENCES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
+    "mapped": lambda fields: f"{shown(fields['domain'])}: mapped to {shown(fields['host'])}",
+    "exchangers": _exchangers,
+    "addresses": lambda fields: f"{shown(fields['host'])}: {', '.join(fields['addresses']) or 'no address'}",
+    "passed_over": _passed_over,
+    "connecting": lambda fields: f"{shown(fields['host'])}: connecting to {', '.join(fields['addresses'])}",
+    "connected": lambda fields: f"{shown(fields['host'])}: connected to {fields['address']}, port {fields['port']}",
+    "tls": lambda fields: f"in {fields['version']} since STARTTLS",
+}
+
+
+def verdict_text(question: str, verdict: CallbackVerdict) -> Text:
+    """Return the verdict on an address, why it is that, and where it was found out: a few lines."""
+    lines = [
+        Text.assemble(
+            shown(question), ": ", (verdict.status.value, f"bold {COLOURS[verdict.status]}"), f" ({verdict.reason})"
+        ),
+        Text(f"  {shown(verdict.message)}"),
+        Text(f"  {why(verdict)}"),
+        Text(f"  {_found(verdict)}", style="dim"),
+    ]
+    return Text("\n").join(each for each in lines if each.plain.strip())
+
+
+def row_text(question: str, verdict: CallbackVerdict) -> Text:
+    """Return the same in one line, for one of many."""
+    return Text.assemble(
+        (f"{verdict.status.value:9}", f"bold {COLOURS[verdict.status]}"),
+        f" {verdict.reason:12} {shown(question)}: {shown(verdict.message)}",
+    )
+
+
+def why(verdict: CallbackVerdict) -> str:
+    """Return what the reason means, as a sentence without its dot."""
+    reason = REASONS.get(verdict.reason)
+    return reason.meaning.replace("`", "") if reason is not None else ""
+
+
+def _found(verdict: CallbackVerdict) -> str:
+    """Return where it was found out, and when."""
+    parts = []
+    if verdict.exchanger:
+        address = f" [{verdict.address}]" if verdict.address else ""
+        parts.append(f"{verdict.stage} at {shown(verdict.exchanger)}{address}")
+        parts += ["over TLS"] if verdict.tls else []
+        parts += ["the null sender was refused"] if verdict.null_refused else []
+    if verdict.cached:
+        parts.append(f"remembered, {verdict.age:.0f} s old")
+    elif verdict.seconds:
+        parts.append(f"{verdict.seconds:.3f} s")
+    return ", ".join(parts)
+
+
+# ---------------------------------------------------------------- for programs
+
+
+def record(question: str, verdict: CallbackVerdict, transcript: Transcript) -> dict[str, Any]:
+    """Return everything as one JSON object; every text of a stranger's is printable ASCII."""
+    steps = [{"ms": each.milliseconds, "event": each.event, **each.fields} for each in transcript.steps]
+    found = {name: shown(value) if isinstance(value, str) else value for name, value in asdict(verdict).items()}
+    return {
+        "question": question,
+        **found,
+        "message": shown(verdict.message),
+        "why": why(verdict),
+        "dialogue": steps,
+    }
