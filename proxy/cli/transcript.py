@@ -160,7 +160,7 @@ def _found(verdict: CallbackVerdict) -> str:
         parts += ["the null sender was refused"] if verdict.null_refused else []
     if verdict.cached:
         parts.append(f"remembered, {verdict.age:.0f} s old")
-    elif verdict.seconds:
+    elif verdict.stage:
         parts.append(f"{verdict.seconds:.3f} s")
     return ", ".join(parts)
 
