@@ -307,6 +307,20 @@ async def test_what_the_limits_hold_back_is_shown_with_the_limit() -> None:
     )
 
 
+async def test_who_blocks_us_in_words_of_the_operators_table_is_left_alone(tmp_path: Path) -> None:
+    table = tmp_path / "replies.table"
+    table.write_text("blocked  go away\n")
+    async with (
+        Exchanger(script={Step.RCPT: says("550 5.1.1 go away")}) as exchanger,
+        callbacks(exchanger, reply_texts=table) as service,
+    ):
+        verdicts = [await service.verifier.verify(each) for each in (ALICE, "bob@sender.test")]
+    assert [(each.status, each.reason) for each in verdicts] == [
+        (Status.ERROR, "blocked"),
+        (Status.TRANSIENT, "breaker"),
+    ]
+
+
 def test_shown_escapes_whatever_is_not_printable_ascii() -> None:
     assert shown("a\tb\x7f\xe9\ud800".replace("\ud800", "\udcff")) == r"a\x09b\x7f\xc3\xa9\xff"
 
