@@ -57,20 +57,24 @@ class Neighbour:
             return True
         return await self._store.take(f"cbv domain {organisational(domain)}", budgets.per_domain)
 
-    async def may_connect(self, address: str) -> bool:
-        """Take one conversation from the budget of an exchanger's network, which holds for each address in it, too."""
-        network = network_of(address)
-        if await self._store.get(f"cbv unknown {network}") is not None:
-            return False
-        budget = self._budgets.per_exchanger
-        return not budget.count or await self._store.take(f"cbv mx {network}", budget)
+    async def may_connect(self, address: str, unknown: int = 1) -> bool:
+        """Take one conversation from the budget of an exchanger's network, which holds for each address in it, too.
 
-    async def unknown_user(self, address: str) -> None:
-        """Count that an exchanger knew of no such user; where that was one too many, it is left alone for a while."""
-        budget = self._budgets.unknown_users
-        network = network_of(address)
-        if budget.count and not await self._store.take(f"cbv unknown {network}", budget):
-            await self._store.put(f"cbv unknown {network}", b"1", budget.seconds / budget.count)
+        As many unknown users as it may hear of are set aside, so that those under way together keep the budget;
+        `give_back` returns what is left of them.
+        """
+        budgets, network = self._budgets, network_of(address)
+        if budgets.per_exchanger.count and not await self._store.take(f"cbv mx {network}", budgets.per_exchanger):
+            return False
+        limit = budgets.unknown_users
+        return not limit.count or await self._store.take(f"cbv unknown {network}", limit, min(unknown, limit.count))
+
+    async def give_back(self, address: str, unknown: int) -> None:
+        """Return so many of the unknown users that `may_connect` set aside: they were none."""
+        limit = self._budgets.unknown_users
+        back = min(unknown, limit.count)
+        if back > 0:
+            await self._store.take(f"cbv unknown {network_of(address)}", limit, -back)
 
 
 def network_of(address: str) -> str:

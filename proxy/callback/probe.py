@@ -34,16 +34,20 @@ QUIT_SECONDS = 1.0
 class Gate(Protocol):
     """What stands between us and strangers: budgets, breakers, and places in line."""
 
-    async def admits(self, address: str) -> str | None:
-        """Take what a conversation with the address costs; return the reason where it may not be."""
-        ...
-
     def place(self, address: str) -> AbstractAsyncContextManager[None]:
         """Wait in line at an address, for as long as the conversation lasts."""
         ...
 
-    async def heard(self, verdict: CallbackVerdict, asked: str) -> None:
-        """Take note of what came of it; `asked` is the address that was asked about, which the words may echo."""
+    async def admits(self, address: str) -> str | None:
+        """Take what a conversation with the address may cost; return the reason where there may be none."""
+        ...
+
+    async def heard(self, verdict: CallbackVerdict | None, asked: str, admitted: Sequence[str], unknown: int) -> None:
+        """Take note of what came of it, None where it was cut short; give back what it did not cost.
+
+        `asked` is the address that was asked about, which the words may echo; `admitted` are the addresses in the order
+        of `admits`; `unknown` users were heard of at the verdict's address.
+        """
         ...
 
 
@@ -88,24 +92,13 @@ async def _ask_host(
     question: Question, manner: Manner, host: Host, gate: Gate, observer: Observer
 ) -> tuple[CallbackVerdict, bool]:
     """Return one exchanger's verdict, and whether it decides the matter."""
-    refusals = {address: await gate.admits(address) for address in host.addresses}
-    addresses = [address for address, refusal in refusals.items() if refusal is None]
-    for address, refusal in refusals.items():
-        if refusal is not None:
-            observer.note("passed_over", host=host.name, address=address, why=_NOT_ASKED[refusal])
-    if not addresses:
-        reason = next(iter(refusals.values())) or "throttled"
-        text = f"not asked: {_NOT_ASKED[reason]}"
-        return CallbackVerdict(Status.TRANSIENT, reason, text, "connect", exchanger=host.name), False
-    async with gate.place(addresses[0]):
-        visit = _Visit(question, manner, host.name, observer)
+    async with gate.place(host.addresses[0]):  # who waited may find that we are unwelcome meanwhile
+        visit = _Visit(question, manner, host.name, gate, observer)
+        verdict = None
         try:
-            wire = await visit.arrive(addresses)
-        except _Turned as turned:
-            verdict, decisive = turned.verdict, False
-        else:
-            verdict, decisive = await visit.converse(wire)
-    await gate.heard(verdict, question.address)
+            verdict, decisive = await visit.paid(host.addresses)
+        finally:
+            await gate.heard(verdict, question.address, visit.admitted, visit.unknown)
     return verdict, decisive
 
 
@@ -127,9 +120,13 @@ class _Turned(Exception):
 class _Visit:
     """One conversation with one exchanger."""
 
-    def __init__(self, question: Question, manner: Manner, exchanger: str, observer: Observer) -> None:
+    def __init__(self, question: Question, manner: Manner, exchanger: str, gate: Gate, observer: Observer) -> None:
         """Stand before the door."""
-        self._question, self._manner, self._observer = question, manner, observer
+        self._question, self._manner, self._gate, self._observer = question, manner, gate, observer
+        self.admitted: list[str] = []
+        self._refusal: str | None = None
+        self.unknown = 0
+        """Recipients that it did not know, as far as we asked."""
         self._about = CallbackVerdict(Status.TRANSIENT, "connect", "", "connect", exchanger=exchanger)
         """What is known of the conversation so far."""
 
@@ -139,16 +136,41 @@ class _Visit:
 
     # ------------------------------------------------------------ up to EHLO
 
-    async def arrive(self, addresses: Sequence[str]) -> Wire:
+    async def paid(self, addresses: Sequence[str]) -> tuple[CallbackVerdict, bool]:
+        """Return the verdict of the exchanger, and whether it decides the matter."""
+        try:
+            wire = await self._arrive([address for address in addresses if await self._may_connect(address)])
+        except _Turned as turned:
+            return turned.verdict, False
+        return await self._converse(wire)
+
+    async def _may_connect(self, address: str) -> bool:
+        self._refusal = await self._gate.admits(address)
+        if self._refusal is None:
+            self.admitted.append(address)
+            return True
+        why = _NOT_ASKED[self._refusal]
+        self._observer.note("passed_over", host=self._about.exchanger, address=address, why=why)
+        return False
+
+    def _not_admitted(self) -> _Turned:
+        reason = self._refusal or "throttled"
+        return self._turned(reason, f"not asked: {_NOT_ASKED[reason]}")
+
+    async def _arrive(self, addresses: Sequence[str]) -> Wire:
         """Connect to one of the addresses and introduce ourselves; where TLS fails, once more in the clear.
 
         Raises:
             _Turned: nobody took the connection, or they refuse to talk to us.
         """
+        if not addresses:
+            raise self._not_admitted()
         tls = IN_THE_CLEAR if self._manner.tls is None else Tls("ifavailable", self._manner.tls)
         try:
             wire = await self._dial(addresses, tls)
         except TlsFailed:
+            if not await self._may_connect(self._about.address):
+                raise self._not_admitted() from None
             try:
                 wire = await self._dial([self._about.address], IN_THE_CLEAR)
             except TlsFailed as error:  # it cannot be: no TLS was begun
@@ -193,7 +215,7 @@ class _Visit:
 
     # ------------------------------------------------------------ MAIL and RCPT
 
-    async def converse(self, wire: Wire) -> tuple[CallbackVerdict, bool]:
+    async def _converse(self, wire: Wire) -> tuple[CallbackVerdict, bool]:
         """Ask, say QUIT, and return the verdict, and whether it decides the matter."""
         async with _polite(wire):
             try:
@@ -224,6 +246,7 @@ class _Visit:
             if reset.accepted and (await self._mail(wire, manner.fallback)).accepted:
                 rcpt = await self._rcpt(wire, question.address)
         judgement = manner.classifier.recipient(rcpt, question.address)
+        self.unknown += judgement[1] == "no_such_user"
         if manner.catchall:
             judgement = await self._compared(wire, rcpt, judgement)
         verdict = self._found(judgement, "rcpt", rcpt.code, rcpt.text)
@@ -258,6 +281,7 @@ class _Visit:
         wanted = rcpt.accepted or judgement[0] is Status.FAIL
         if not wanted:
             return judgement
+        self.unknown += 1
         address = self._question.address
         nobody = f"{secrets.token_hex(8)}@{self._question.domain}"
         random = await self._rcpt(wire, nobody)

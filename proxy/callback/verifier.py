@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -215,9 +215,7 @@ class CallbackVerifier:
     async def _refresh(self, question: Question, client: str) -> CallbackVerdict:
         return await self._withheld(question, client) or await self._found(question, NOBODY, refreshing=True)
 
-    async def _found(
-        self, question: Question, observer: Observer, *, refreshing: bool = False
-    ) -> CallbackVerdict:
+    async def _found(self, question: Question, observer: Observer, *, refreshing: bool = False) -> CallbackVerdict:
         """Probe, unless another worker, or another machine, asks the same right now: then wait for its verdict."""
         around = self._around
         key = f"cbv probe {around.cache.name_of(question)}"
@@ -328,13 +326,25 @@ class _Doorkeeper:
         """Return why an exchanger is not asked now, None where it may be."""
         if not self._around.breakers.lets(address):
             return "breaker"
-        return None if await self._around.neighbour.may_connect(address) else "throttled"
+        return None if await self._around.neighbour.may_connect(address, self._may_be_unknown) else "throttled"
 
-    async def heard(self, verdict: CallbackVerdict, asked: str) -> None:
-        """Take note of what an exchanger thinks of us, and of users that it did not know."""
+    async def heard(self, verdict: CallbackVerdict | None, asked: str, admitted: Sequence[str], unknown: int) -> None:
+        """Take note of what an exchanger thinks of us, and give back what was set aside for users it does not know."""
+        here = verdict.address if verdict is not None else ""
+        for address in admitted:
+            used = min(unknown, self._may_be_unknown) if address == here else 0
+            unknown -= used
+            await self._around.neighbour.give_back(address, self._may_be_unknown - used)
+        if verdict is not None and here:
+            self._judge(verdict, asked)
+
+    @property
+    def _may_be_unknown(self) -> int:
+        """Users that one conversation may ask for in vain."""
+        return 2 if self._around.manner.catchall else 1
+
+    def _judge(self, verdict: CallbackVerdict, asked: str) -> None:
         around, address = self._around, verdict.address
-        if not address:
-            return
         classifier = around.manner.classifier
         if verdict.reason in _TURNED_AWAY or (
             verdict.status is not Status.PASS and classifier.is_block(verdict.text, asked)
@@ -342,8 +352,6 @@ class _Doorkeeper:
             around.breakers.bad(address)
         elif verdict.stage == "rcpt" and verdict.code:
             around.breakers.good(address)
-        if verdict.reason == "no_such_user":
-            await around.neighbour.unknown_user(address)
 
     @asynccontextmanager
     async def place(self, address: str) -> AsyncIterator[None]:

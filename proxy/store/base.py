@@ -61,7 +61,7 @@ class Store(Protocol):
     async def take(self, key: str, throttle: Throttle, tokens: int = 1) -> bool:
         """Take tokens from a bucket, all of them or none; tell whether they were there. See `throttle.Buckets`.
 
-        All who share the store share the bucket.
+        All who share the store share the bucket. A negative number gives back what was taken and not used.
         """
         ...
 

@@ -222,6 +222,14 @@ async def test_several_tokens_are_taken_all_or_none(backing: Backing) -> None:
     assert [await store.take("a", throttle, wanted) for wanted in (6, 3, 3, 2, 1)] == [False, True, False, True, False]
 
 
+async def test_what_is_given_back_can_be_taken_again_and_fills_no_bucket_over(backing: Backing) -> None:
+    store, throttle = backing.store(), Throttle(2, 3600)
+    assert await store.take("a", throttle, -1)
+    assert [await store.take("a", throttle) for _ in range(3)] == [True, True, False]
+    assert await store.take("a", throttle, -1)
+    assert [await store.take("a", throttle) for _ in range(2)] == [True, False]
+
+
 @pytest.mark.parametrize("backing", ["memory", "sqlite"], indirect=True)
 async def test_a_bucket_fills_at_its_rate_and_no_further_than_its_size(backing: Backing) -> None:
     store, throttle = backing.store(), Throttle(3, 60)
