@@ -223,6 +223,8 @@ def _a_label(label: str) -> str:
     Raises:
         UnicodeError: it has no such form in either.
     """
+    if not label:
+        raise UnicodeError("an empty label")
     if label.isascii():
         return label.lower()
     import idna  # noqa: PLC0415 — 12 ms, and few domains need it

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from socket import AddressFamily
@@ -81,6 +81,8 @@ class OpenGate:
     taken: list[str] = field(default_factory=list)
     """Places that were taken, by address, and `done` behind each that was given back."""
     verdicts: list[CallbackVerdict] = field(default_factory=list)
+    unknown: int = 0
+    """Users of whom it was said that an exchanger does not know them."""
 
     async def admits(self, address: str) -> str | None:
         self.asked.append(address)
@@ -92,9 +94,12 @@ class OpenGate:
         yield
         self.taken.append("done")
 
-    async def heard(self, verdict: CallbackVerdict, asked: str) -> None:
+    async def heard(self, verdict: CallbackVerdict | None, asked: str, admitted: Sequence[str], unknown: int) -> None:
         assert "@" in asked
-        self.verdicts.append(verdict)
+        assert set(admitted) <= set(self.asked)
+        self.unknown += unknown
+        if verdict is not None:
+            self.verdicts.append(verdict)
 
 
 @dataclass

@@ -347,8 +347,8 @@ async def test_a_validator_that_breaks_down_defers_or_accepts_as_it_is_told(
 async def test_a_script_that_passes_its_deadline_defers_or_accepts_as_it_is_told(
     tmp_path: Path, on_error: str, reply: str
 ) -> None:
-    async with Exchanger(script={Step.RCPT: is_silent()}) as exchanger:
-        house = House(tmp_path, 1, exchanger.port).callback()
+    async with Exchanger(script={Step.RCPT: is_silent()}) as exchanger, Exchanger() as upstream:
+        house = House(tmp_path, upstream.port, exchanger.port).callback()
         house.scripts(f'on_error = "{on_error}"', "script_timeout = 0.1", mailfrom_phase1=CUSTOMERS)
         async with client_of(house) as client:
             assert await client.ask(f"MAIL FROM:<{ALICE}>") == reply

@@ -93,7 +93,12 @@ class Setup:
             'include "validate.conf"',
         ]
         if "smtp_cbv" in self.stanzas:
-            options = {"port": str(self.exchanger_port), "allow_networks": "( 127.0.0.0/8 )", **UNLIMITED, **self.callback}
+            options = {
+                "port": str(self.exchanger_port),
+                "allow_networks": "( 127.0.0.0/8 )",
+                **UNLIMITED,
+                **self.callback,
+            }
             lines += ['smtp_cbv "smtp_cbv" {', *(f"  {name} = {value}" for name, value in options.items()), "}"]
         return lines
 
