@@ -80,7 +80,7 @@ class Neighbour:
 def network_of(address: str) -> str:
     """Return the network that one operator's exchangers share: the /24, or the /48 of IPv6."""
     ip = ipaddress.ip_address(address)
-    return str(ipaddress.ip_network((ip, 24 if ip.version == 4 else 48), strict=False))
+    return str(ipaddress.ip_network((ip, _PREFIX[ip.version]), strict=False))
 
 
 @cache

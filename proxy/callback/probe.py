@@ -168,13 +168,15 @@ class _Visit:
         tls = IN_THE_CLEAR if self._manner.tls is None else Tls("ifavailable", self._manner.tls)
         try:
             wire = await self._dial(addresses, tls)
-        except TlsFailed:
+        except TlsFailed as failed:
             if not await self._may_connect(self._about.address):
                 raise self._not_admitted() from None
             try:
                 wire = await self._dial([self._about.address], IN_THE_CLEAR)
-            except TlsFailed as error:  # it cannot be: no TLS was begun
-                raise self._turned("tls", str(error)) from None
+            except _Turned as turned:
+                if turned.verdict.status is Status.TRANSIENT and not turned.verdict.code:  # nobody spoke
+                    raise self._turned("tls", str(failed)) from None
+                raise
         if wire.peer_name and wire.peer_name == self._manner.helo.lower():
             wire.abort("it is us")
             raise _Turned(self._found((Status.ERROR, "loop"), "ehlo", 0, "its mail exchanger bears our own name"))

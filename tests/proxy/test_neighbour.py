@@ -1,0 +1,244 @@
+"""Limits that keep callbacks from becoming a nuisance: budgets, breakers, and domains that are being forged."""
+
+from __future__ import annotations
+
+import pytest
+from structlog.testing import capture_logs
+
+from proxy.callback.neighbour import Breakers, Budgets, Neighbour, Storms, network_of, organisational
+from proxy.store.memory import MemoryStore
+from proxy.throttle import NO_THROTTLE, Throttle
+from tests.proxy.callbacks import Clock, budgets
+
+CLIENT = "192.0.2.1"
+MX = "198.51.100.7"
+
+
+def neighbour(limits: Budgets, clock: Clock | None = None, store: MemoryStore | None = None) -> Neighbour:
+    return Neighbour(limits, store or MemoryStore(clock or Clock()))
+
+
+# ---------------------------------------------------------------- budgets
+
+
+@pytest.mark.parametrize(
+    ("address", "network"),
+    [
+        ("198.51.100.7", "198.51.100.0/24"),
+        ("198.51.101.7", "198.51.101.0/24"),
+        ("2001:db8:1:2::3", "2001:db8:1::/48"),
+        ("2001:db8:1:ffff::3", "2001:db8:1::/48"),
+        ("2001:db8:2::3", "2001:db8:2::/48"),
+    ],
+)
+def test_one_operators_network_is_a_24_or_a_48(address: str, network: str) -> None:
+    assert network_of(address) == network
+
+
+@pytest.mark.parametrize(
+    ("domain", "registered"),
+    [
+        ("example.com", "example.com"),
+        ("a.b.example.com", "example.com"),
+        ("mail.example.co.uk", "example.co.uk"),
+        ("example.github.io", "github.io"),
+        ("co.uk", "co.uk"),
+        ("sender.test", "sender.test"),
+        ("localhost", "localhost"),
+        ("xn--bcher-kva.example.de", "example.de"),
+        ("[192.0.2.1]", "[192.0.2.1]"),
+        ("[ipv6:2001:db8::1]", "[ipv6:2001:db8::1]"),
+    ],
+)
+def test_the_domain_that_somebody_registered_has_the_budget(domain: str, registered: str) -> None:
+    assert organisational(domain) == registered
+
+
+async def test_a_domains_budget_holds_for_all_below_it_and_for_all_clients() -> None:
+    clock = Clock()
+    kept = neighbour(budgets(per_domain=Throttle(3, 60)), clock)
+    assert [await kept.may_ask(f"192.0.2.{n}", f"d{n}.example.com") for n in range(4)] == [True, True, True, False]
+    assert await kept.may_ask(CLIENT, "example.org")
+    clock.now += 20
+    assert [await kept.may_ask(CLIENT, "example.com") for _ in range(2)] == [True, False]
+
+
+async def test_a_clients_budget_holds_for_all_domains() -> None:
+    kept = neighbour(budgets(per_client=Throttle(2, 60)))
+    assert [await kept.may_ask(CLIENT, f"d{n}.test") for n in range(3)] == [True, True, False]
+    assert await kept.may_ask("192.0.2.2", "d0.test")
+
+
+async def test_who_asks_for_nobody_has_no_clients_budget() -> None:
+    kept = neighbour(budgets(per_client=Throttle(1, 60)))
+    assert [await kept.may_ask("", "a.test") for _ in range(3)] == [True] * 3
+
+
+async def test_a_client_beyond_its_budget_takes_nothing_from_a_domains() -> None:
+    kept = neighbour(budgets(per_client=Throttle(1, 60), per_domain=Throttle(2, 60)))
+    assert [await kept.may_ask(CLIENT, "a.test") for _ in range(3)] == [True, False, False]
+    assert await kept.may_ask("192.0.2.2", "a.test")
+
+
+@pytest.mark.parametrize(
+    ("inside", "outside"),
+    [
+        (["198.51.100.1", "198.51.100.200"], "198.51.101.1"),
+        (["2001:db8:1::1", "2001:db8:1:ffff::1"], "2001:db8:2::1"),
+    ],
+)
+async def test_an_exchangers_budget_is_its_networks(inside: list[str], outside: str) -> None:
+    clock = Clock()
+    kept = neighbour(budgets(per_exchanger=Throttle(2, 60)), clock)
+    assert [await kept.may_connect(each) for each in [*inside, inside[0]]] == [True, True, False]
+    assert await kept.may_connect(outside)
+    clock.now += 30
+    assert [await kept.may_connect(inside[1]) for _ in range(2)] == [True, False]
+
+
+async def test_an_exchanger_that_told_us_of_too_many_unknown_users_is_left_alone_with_its_network() -> None:
+    clock = Clock()
+    kept = neighbour(budgets(unknown_users=Throttle(3, 300)), clock)
+    for _ in range(3):
+        await kept.unknown_user(MX)
+        assert await kept.may_connect(MX)
+    await kept.unknown_user("198.51.100.99")
+    assert not await kept.may_connect(MX)
+    assert await kept.may_connect("198.51.101.7")
+    clock.now += 99
+    assert not await kept.may_connect(MX)
+    clock.now += 1
+    assert await kept.may_connect(MX)
+
+
+async def test_all_who_share_a_store_share_its_budgets() -> None:
+    clock = Clock()
+    store = MemoryStore(clock)
+    limits = budgets(per_domain=Throttle(1, 60), per_exchanger=Throttle(1, 60), unknown_users=Throttle(1, 60))
+    here, there = neighbour(limits, store=store), neighbour(limits, store=store)
+    assert (await here.may_ask(CLIENT, "a.test"), await there.may_ask(CLIENT, "a.test")) == (True, False)
+    assert (await here.may_connect(MX), await there.may_connect(MX)) == (True, False)
+    clock.now += 60
+    await here.unknown_user(MX)
+    await there.unknown_user(MX)
+    assert not await here.may_connect(MX)
+
+
+async def test_a_count_of_zero_is_no_limit() -> None:
+    kept = neighbour(budgets())
+    for _ in range(200):
+        assert await kept.may_ask(CLIENT, "a.test")
+        await kept.unknown_user(MX)
+        assert await kept.may_connect(MX)
+
+
+# ---------------------------------------------------------------- exchangers that turn us away
+
+
+def test_an_exchanger_that_turned_us_away_is_left_alone_and_then_tried_by_one_probe() -> None:
+    clock = Clock()
+    breakers = Breakers(3600.0, clock)
+    assert breakers.lets(MX)
+    assert breakers.bad(MX) == 1
+    assert not breakers.lets(MX)
+    assert breakers.lets("198.51.100.8")
+    clock.now += 3599
+    assert not breakers.lets(MX)
+    clock.now += 1
+    assert [breakers.lets(MX) for _ in range(3)] == [True, False, False]
+
+
+def test_a_trial_that_goes_well_closes_it() -> None:
+    clock = Clock()
+    breakers = Breakers(3600.0, clock)
+    breakers.bad(MX)
+    clock.now += 3600
+    assert breakers.lets(MX)
+    breakers.good(MX)
+    assert [breakers.lets(MX) for _ in range(3)] == [True] * 3
+    assert breakers.times(MX) == 0
+
+
+def test_a_trial_that_goes_badly_opens_it_again() -> None:
+    clock = Clock()
+    breakers = Breakers(3600.0, clock)
+    for times in (1, 2, 3):
+        assert breakers.lets(MX)
+        assert breakers.bad(MX) == breakers.times(MX) == times
+        clock.now += 3599
+        assert not breakers.lets(MX)
+        clock.now += 1
+
+
+def test_a_trial_that_nobody_hears_of_again_is_given_to_another() -> None:
+    clock = Clock()
+    breakers = Breakers(3600.0, clock)
+    breakers.bad(MX)
+    clock.now += 3600
+    assert breakers.lets(MX)
+    clock.now += 59
+    assert not breakers.lets(MX)
+    clock.now += 1
+    assert breakers.lets(MX)
+
+
+def test_those_that_were_under_way_when_it_opened_count_once() -> None:
+    breakers = Breakers(3600.0, Clock())
+    with capture_logs() as log:
+        assert [breakers.bad(MX) for _ in range(4)] == [1, 1, 1, 1]
+    assert log == [{"event": "breaker_opened", "log_level": "warning", "address": MX, "times": 1, "seconds": 3600.0}]
+
+
+def test_without_a_time_none_opens() -> None:
+    breakers = Breakers(0.0, Clock())
+    assert breakers.bad(MX) == 0
+    assert breakers.lets(MX)
+
+
+# ---------------------------------------------------------------- storms
+
+
+def asked(storms: Storms, local_parts: int, clients: int, questions: int = 100, domain: str = "a.test") -> bool:
+    """Ask so often, about so many local parts, for so many clients; tell whether there is a storm then."""
+    found = False
+    for number in range(questions):
+        found = storms.rages(domain, f"u{number % local_parts}", f"192.0.2.{number % clients}")
+    return found
+
+
+@pytest.mark.parametrize(
+    ("local_parts", "clients", "storm"),
+    [(5, 5, True), (4, 100, False), (100, 4, False), (100, 1, False), (1, 100, False), (100, 100, True)],
+)
+def test_a_storm_is_many_local_parts_from_many_clients(local_parts: int, clients: int, storm: bool) -> None:  # noqa: FBT001 - a parameter
+    assert asked(Storms(Throttle(5, 300), Clock()), local_parts, clients) is storm
+
+
+def test_a_storm_is_over_one_domain_and_ends() -> None:
+    clock = Clock()
+    storms = Storms(Throttle(5, 300), clock)
+    with capture_logs() as log:
+        assert asked(storms, 5, 5)
+    assert log == [{"event": "forgery_storm", "log_level": "warning", "domain": "a.test", "seconds": 300}]
+    assert not storms.rages("b.test", "u", CLIENT)
+    clock.now += 299
+    assert storms.rages("a.test", "u", CLIENT)
+    clock.now += 1
+    assert not storms.rages("a.test", "u", CLIENT)
+
+
+def test_what_comes_slowly_is_no_storm() -> None:
+    clock = Clock()
+    storms = Storms(Throttle(5, 300), clock)
+    for number in range(100):
+        assert not storms.rages("a.test", f"u{number}", f"192.0.2.{number}")
+        clock.now += 75
+
+
+def test_who_asks_for_nobody_makes_no_storm() -> None:
+    storms = Storms(Throttle(2, 300), Clock())
+    assert not any(storms.rages("a.test", f"u{number}", "") for number in range(10))
+
+
+def test_without_a_limit_there_is_no_storm() -> None:
+    assert not asked(Storms(NO_THROTTLE, Clock()), 100, 100)
