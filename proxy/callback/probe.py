@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from proxy.callback.classify import Classifier, Judgement, alike
+from proxy.callback.neighbour import network_of
 from proxy.callback.observer import NOBODY, Observer
 from proxy.callback.question import Question
 from proxy.callback.resolve import Host
@@ -38,15 +39,18 @@ class Gate(Protocol):
         """Wait in line at an address, for as long as the conversation lasts."""
         ...
 
-    async def admits(self, address: str) -> str | None:
-        """Take what a conversation with the address may cost; return the reason where there may be none."""
+    async def admits(self, address: str, *, paid: bool) -> str | None:
+        """Take what a conversation with the address may cost; return the reason where there may be none.
+
+        `paid` says that it was taken for this conversation already, for another address of the same network.
+        """
         ...
 
     async def heard(self, verdict: CallbackVerdict | None, asked: str, admitted: Sequence[str], unknown: int) -> None:
         """Take note of what came of it, None where it was cut short; give back what it did not cost.
 
-        `asked` is the address that was asked about, which the words may echo; `admitted` are the addresses in the order
-        of `admits`; `unknown` users were heard of at the verdict's address.
+        `asked` is the address that was asked about, which the words may echo; `admitted` are the addresses that were
+        paid for; `unknown` users were heard of at the verdict's address.
         """
         ...
 
@@ -144,10 +148,12 @@ class _Visit:
             return turned.verdict, False
         return await self._converse(wire)
 
-    async def _may_connect(self, address: str) -> bool:
-        self._refusal = await self._gate.admits(address)
+    async def _may_connect(self, address: str, *, again: bool = False) -> bool:
+        """Ask the gate; one conversation costs a network once, however many of its addresses are tried for it."""
+        paid = not again and network_of(address) in {network_of(each) for each in self.admitted}
+        self._refusal = await self._gate.admits(address, paid=paid)
         if self._refusal is None:
-            self.admitted.append(address)
+            self.admitted += [] if paid else [address]
             return True
         why = _NOT_ASKED[self._refusal]
         self._observer.note("passed_over", host=self._about.exchanger, address=address, why=why)
@@ -169,7 +175,7 @@ class _Visit:
         try:
             wire = await self._dial(addresses, tls)
         except TlsFailed as failed:
-            if not await self._may_connect(self._about.address):
+            if not await self._may_connect(self._about.address, again=True):
                 raise self._not_admitted() from None
             try:
                 wire = await self._dial([self._about.address], IN_THE_CLEAR)

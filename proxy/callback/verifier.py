@@ -19,7 +19,7 @@ from cachetools import TTLCache
 from config import DomainPatterns, Network
 from proxy.callback.cache import CallbackCache
 from proxy.callback.lives import Record
-from proxy.callback.neighbour import Breakers, Neighbour, Storms
+from proxy.callback.neighbour import Breakers, Neighbour, Storms, network_of
 from proxy.callback.observer import NOBODY, Observer
 from proxy.callback.probe import Manner, ask
 from proxy.callback.question import Question
@@ -322,17 +322,19 @@ class _Doorkeeper:
         self._probes = asyncio.Semaphore(limits.most_probes)
         self._lines: dict[str, _Line] = {}
 
-    async def admits(self, address: str) -> str | None:
+    async def admits(self, address: str, *, paid: bool) -> str | None:
         """Return why an exchanger is not asked now, None where it may be."""
         if not self._around.breakers.lets(address):
             return "breaker"
+        if paid:
+            return None
         return None if await self._around.neighbour.may_connect(address, self._may_be_unknown) else "throttled"
 
     async def heard(self, verdict: CallbackVerdict | None, asked: str, admitted: Sequence[str], unknown: int) -> None:
         """Take note of what an exchanger thinks of us, and give back what was set aside for users it does not know."""
         here = verdict.address if verdict is not None else ""
         for address in admitted:
-            used = min(unknown, self._may_be_unknown) if address == here else 0
+            used = min(unknown, self._may_be_unknown) if here and network_of(address) == network_of(here) else 0
             unknown -= used
             await self._around.neighbour.give_back(address, self._may_be_unknown - used)
         if verdict is not None and here:

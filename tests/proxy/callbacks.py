@@ -84,9 +84,10 @@ class OpenGate:
     unknown: int = 0
     """Users of whom it was said that an exchanger does not know them."""
 
-    async def admits(self, address: str) -> str | None:
-        self.asked.append(address)
-        return self.refusals.get(address)
+    async def admits(self, addresses: Sequence[str]) -> tuple[list[str], str]:
+        self.asked += addresses
+        refused = [self.refusals[each] for each in addresses if each in self.refusals]
+        return [each for each in addresses if each not in self.refusals], refused[0] if refused else ""
 
     @contextlib.asynccontextmanager
     async def place(self, address: str) -> AsyncIterator[None]:

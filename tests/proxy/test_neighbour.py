@@ -90,10 +90,10 @@ async def test_a_client_beyond_its_budget_takes_nothing_from_a_domains() -> None
 async def test_an_exchangers_budget_is_its_networks(inside: list[str], outside: str) -> None:
     clock = Clock()
     kept = neighbour(budgets(per_exchanger=Throttle(2, 60)), clock)
-    assert [await kept.may_connect(each) for each in [*inside, inside[0]]] == [True, True, False]
-    assert await kept.may_connect(outside)
+    assert [await kept.may_connect(network_of(each)) for each in [*inside, inside[0]]] == [True, True, False]
+    assert await kept.may_connect(network_of(outside))
     clock.now += 30
-    assert [await kept.may_connect(inside[1]) for _ in range(2)] == [True, False]
+    assert [await kept.may_connect(network_of(inside[1])) for _ in range(2)] == [True, False]
 
 
 async def test_an_exchanger_that_told_us_of_too_many_unknown_users_is_left_alone_with_its_network() -> None:
@@ -101,14 +101,14 @@ async def test_an_exchanger_that_told_us_of_too_many_unknown_users_is_left_alone
     kept = neighbour(budgets(unknown_users=Throttle(3, 300)), clock)
     for _ in range(3):
         await kept.unknown_user(MX)
-        assert await kept.may_connect(MX)
+        assert await kept.may_connect(network_of(MX))
     await kept.unknown_user("198.51.100.99")
-    assert not await kept.may_connect(MX)
-    assert await kept.may_connect("198.51.101.7")
+    assert not await kept.may_connect(network_of(MX))
+    assert await kept.may_connect(network_of("198.51.101.7"))
     clock.now += 99
-    assert not await kept.may_connect(MX)
+    assert not await kept.may_connect(network_of(MX))
     clock.now += 1
-    assert await kept.may_connect(MX)
+    assert await kept.may_connect(network_of(MX))
 
 
 async def test_all_who_share_a_store_share_its_budgets() -> None:
@@ -117,11 +117,11 @@ async def test_all_who_share_a_store_share_its_budgets() -> None:
     limits = budgets(per_domain=Throttle(1, 60), per_exchanger=Throttle(1, 60), unknown_users=Throttle(1, 60))
     here, there = neighbour(limits, store=store), neighbour(limits, store=store)
     assert (await here.may_ask(CLIENT, "a.test"), await there.may_ask(CLIENT, "a.test")) == (True, False)
-    assert (await here.may_connect(MX), await there.may_connect(MX)) == (True, False)
+    assert (await here.may_connect(network_of(MX)), await there.may_connect(network_of(MX))) == (True, False)
     clock.now += 60
     await here.unknown_user(MX)
     await there.unknown_user(MX)
-    assert not await here.may_connect(MX)
+    assert not await here.may_connect(network_of(MX))
 
 
 async def test_a_count_of_zero_is_no_limit() -> None:
@@ -129,7 +129,7 @@ async def test_a_count_of_zero_is_no_limit() -> None:
     for _ in range(200):
         assert await kept.may_ask(CLIENT, "a.test")
         await kept.unknown_user(MX)
-        assert await kept.may_connect(MX)
+        assert await kept.may_connect(network_of(MX))
 
 
 # ---------------------------------------------------------------- exchangers that turn us away
