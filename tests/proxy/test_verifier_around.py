@@ -1,0 +1,409 @@
+"""The verifier among others: patience, workers that share a store, domains with facts, budgets, breakers, storms."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from structlog.testing import capture_logs
+
+from proxy.callback import verifier as verifier_module
+from proxy.callback.classify import Classifier, Words
+from proxy.callback.question import Question
+from proxy.callback.verdict import CallbackVerdict, Status
+from proxy.callback.verifier import CATCHALL_SECONDS, NO_PROBE_SECONDS, NULL_REFUSED_SECONDS, CallbackVerifier, Spared
+from proxy.throttle import Throttle
+from tests.proxy.callbacks import (
+    ALICE,
+    Callbacks,
+    Clock,
+    budgets,
+    names_of,
+    question,
+    running,
+    spared,
+    verifying,
+)  # fmt: skip
+from tests.proxy.stage import Names
+from tests.support.exchanger import Act, Exchanger, Step, says
+from tests.support.waiting import eventually
+
+BOB = "bob@sender.test"
+FALLBACK = "callback@ringback.test"
+CLIENT = "192.0.2.1"
+
+
+async def reason(verifier: CallbackVerifier, address: str, *, client: str = "") -> tuple[Status, str]:
+    verdict = await verifier.verify(address, client=client)
+    return verdict.status, verdict.reason
+
+
+def mails(exchanger: Exchanger) -> list[str]:
+    return [each for each in exchanger.commands if each.startswith("MAIL")]
+
+
+# ---------------------------------------------------------------- patience
+
+
+async def test_who_has_waited_long_enough_hears_pending_and_the_retry_finds_the_verdict() -> None:
+    gate = asyncio.Event()
+    async with (
+        Exchanger(script={Step.RCPT: says("550 5.1.1 no", until=gate)}) as exchanger,
+        verifying(exchanger, wait=0.05) as verifier,
+    ):
+        assert await reason(verifier, ALICE) == (Status.TRANSIENT, "pending")
+        assert await reason(verifier, ALICE) == (Status.TRANSIENT, "pending")
+        gate.set()
+        await eventually(lambda: verifier.cache.at_hand(question()), "the verdict is remembered")
+        verdict = await verifier.verify(ALICE)
+        assert (verdict.status, verdict.cached, exchanger.count("RCPT")) == (Status.FAIL, True, 1)
+
+
+async def test_pending_is_not_remembered() -> None:
+    gate = asyncio.Event()
+    async with Exchanger(script={Step.RCPT: says("250 ok", until=gate)}) as exchanger:
+        callbacks = Callbacks(exchanger.port, wait=0.05)
+        async with running(callbacks) as verifier:
+            await verifier.verify(ALICE)
+            assert await verifier.cache.count() == 0
+
+
+# ---------------------------------------------------------------- workers that share a store
+
+
+async def test_what_one_worker_found_another_does_not_ask() -> None:
+    async with Exchanger(script={Step.RCPT: says("550 5.1.1 no")}) as exchanger:
+        callbacks = Callbacks(exchanger.port, shared=True)
+        async with running(callbacks) as one, running(callbacks) as other:
+            await one.verify(ALICE)
+            verdict = await other.verify(ALICE)
+    assert (verdict.status, verdict.cached, exchanger.count("RCPT")) == (Status.FAIL, True, 1)
+
+
+async def test_two_workers_that_are_asked_the_same_at_once_share_one_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(verifier_module, "POLL_SECONDS", 0.01)
+    gate = asyncio.Event()
+    async with Exchanger(script={Step.RCPT: says("550 5.1.1 no", until=gate)}) as exchanger:
+        callbacks = Callbacks(exchanger.port, shared=True)
+        async with running(callbacks) as one, running(callbacks) as other, asyncio.TaskGroup() as group:
+            first = group.create_task(one.verify(ALICE))
+            await exchanger.until(lambda: bool(exchanger.held), "the probe is under way")
+            second = group.create_task(other.verify(ALICE))
+            await eventually(lambda: bool(other._in_flight), "the other waits")
+            gate.set()
+            assert ((await first).cached, (await second).cached) == (False, True)
+    assert (first.result().status, second.result().status) == (Status.FAIL, Status.FAIL)
+    assert exchanger.count("RCPT") == 1
+
+
+async def test_a_worker_that_ends_without_a_verdict_leaves_the_question_to_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(verifier_module, "POLL_SECONDS", 0.01)
+    gate = asyncio.Event()
+    async with Exchanger(script={Step.RCPT: says("250 ok", until=gate)}) as exchanger:
+        callbacks = Callbacks(exchanger.port, shared=True)
+        async with running(callbacks) as one, running(callbacks) as other, asyncio.TaskGroup() as group:
+            first = group.create_task(one.verify(ALICE))
+            await exchanger.until(lambda: bool(exchanger.held), "the probe is under way")
+            second = group.create_task(other.verify(ALICE))
+            await one.close()
+            gate.set()
+            assert (await second).status is Status.PASS
+            await asyncio.wait([first])
+    assert exchanger.count("RCPT") == 2
+
+
+async def test_a_worker_that_dies_with_its_lock_blocks_the_question_only_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(verifier_module, "POLL_SECONDS", 0.01)
+    async with Exchanger() as exchanger:
+        callbacks = Callbacks(exchanger.port, shared=True)
+        async with running(callbacks) as verifier, asyncio.TaskGroup() as group:
+            store = verifier._around.store
+            assert await store.acquire(f"cbv probe {verifier.cache.name_of(question())}", 10.0)
+            asking = group.create_task(verifier.verify(ALICE))
+            await eventually(lambda: bool(verifier._in_flight), "it waits")
+            callbacks.clock.now += 11
+            assert (await asking).status is Status.PASS
+
+
+async def test_two_workers_with_a_secret_share_as_well() -> None:
+    async with Exchanger() as exchanger:
+        callbacks = Callbacks(exchanger.port, shared=True, secret=b"0123456789abcdef")
+        async with running(callbacks) as one, running(callbacks) as other:
+            await one.verify(ALICE)
+            assert (await other.verify(ALICE)).cached
+            assert callbacks.store is not None
+            assert "alice" not in "".join(key for key, _ in await callbacks.store.scan())
+
+
+async def test_trouble_inside_is_kept_from_the_store_and_gives_the_lock_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def fail(*_arguments: object) -> None:
+        raise RuntimeError("secret")
+
+    async with Exchanger() as exchanger:
+        callbacks = Callbacks(exchanger.port, shared=True)
+        async with running(callbacks) as verifier, running(callbacks) as other:
+            with monkeypatch.context() as patch, capture_logs():
+                patch.setattr(verifier._around.finder, "find", fail)
+                assert await reason(verifier, ALICE) == (Status.ERROR, "internal")
+            assert callbacks.store is not None
+            assert await callbacks.store.scan() == []
+            assert await reason(other, ALICE) == (Status.PASS, "accepted")
+
+
+# ---------------------------------------------------------------- families and domains
+
+
+async def test_a_pass_answers_for_the_addresss_family() -> None:
+    async with Exchanger() as exchanger, verifying(exchanger) as verifier:
+        await verifier.verify("alice+one@sender.test")
+        verdict = await verifier.verify("alice+two@sender.test")
+        assert (verdict.status, verdict.cached, exchanger.count("RCPT")) == (Status.PASS, True, 1)
+        exchanger.script[Step.RCPT] = says("550 5.1.1 no")
+        await verifier.verify("bob+one@sender.test")
+        assert not (await verifier.verify("bob+two@sender.test")).cached
+
+
+async def test_a_domain_that_does_not_exist_is_looked_up_once_for_all_its_addresses() -> None:
+    names = Names()
+    async with Exchanger() as exchanger, verifying(exchanger, names=names) as verifier:
+        assert [await reason(verifier, each) for each in (ALICE, BOB)] == [(Status.FAIL, "nxdomain")] * 2
+        assert names.asked == ["sender.test"]
+
+
+class Proud(Exchanger):
+    """One that refuses the null sender."""
+
+    def act_at(self, step: Step, command: str) -> Act:
+        return says("550 no bounces") if command == "MAIL FROM:<>" else super().act_at(step, command)
+
+
+async def test_that_a_domain_refuses_the_null_sender_is_remembered_for_a_week() -> None:
+    clock = Clock()
+    async with Proud() as exchanger, verifying(exchanger, clock=clock, fallback=FALLBACK) as verifier:
+        await verifier.verify(ALICE)
+        await verifier.verify(BOB)
+        null, other = "MAIL FROM:<>", f"MAIL FROM:<{FALLBACK}>"
+        assert mails(exchanger) == [null, other, other]
+        clock.now += NULL_REFUSED_SECONDS
+        await verifier.verify("carol@sender.test")
+        assert mails(exchanger) == [null, other, other, null, other]
+
+
+async def test_that_a_domain_takes_everybody_is_remembered_for_a_week() -> None:
+    clock = Clock()
+    async with Exchanger() as exchanger, verifying(exchanger, clock=clock, catchall=True) as verifier:
+        assert await reason(verifier, ALICE) == (Status.PASS, "catchall")
+        verdict = await verifier.verify(BOB)
+        assert (verdict.reason, verdict.catchall, verdict.cached) == ("catchall", True, True)
+        assert exchanger.count("RCPT") == 2
+        clock.now += CATCHALL_SECONDS
+        await verifier.verify("carol@sender.test")
+        assert exchanger.count("RCPT") == 4
+
+
+# ---------------------------------------------------------------- who is spared
+
+
+@pytest.mark.parametrize(
+    "who", [spared(domains=("sender.test",)), spared(exchangers=("mx.test",)), spared(networks=("127.0.0.0/30",))]
+)
+async def test_who_is_spared_is_sent_no_packet(who: Spared) -> None:
+    async with Exchanger() as exchanger, verifying(exchanger, spared=who) as verifier:
+        assert await reason(verifier, ALICE) == (Status.ERROR, "no_probe")
+        assert exchanger.dialogues == []
+        assert await verifier.cache.count() == 0
+
+
+async def test_one_exchanger_that_is_spared_leaves_the_others() -> None:
+    async with Exchanger("127.0.0.2") as exchanger:
+        callbacks = Callbacks(
+            exchanger.port, names=names_of("127.0.0.1", "127.0.0.2"), spared=spared(exchangers=("mx.test",))
+        )
+        async with running(callbacks) as verifier:
+            assert (await verifier.verify(ALICE)).exchanger == "mx2.test"
+
+
+async def test_a_host_that_the_operator_mapped_is_asked_wherever_it_is() -> None:
+    async with Exchanger() as exchanger:
+        callbacks = Callbacks(
+            exchanger.port, routes={"sender.test": "127.0.0.1"}, spared=spared(networks=("127.0.0.0/8",))
+        )
+        async with running(callbacks) as verifier:
+            assert (await verifier.verify(ALICE)).status is Status.PASS
+
+
+async def test_an_exchanger_at_our_own_address_is_not_asked() -> None:
+    async with Exchanger() as exchanger:
+        async with verifying(exchanger, is_us=lambda address: address == "127.0.0.1") as verifier:
+            assert await reason(verifier, ALICE) == (Status.ERROR, "loop")
+        assert exchanger.dialogues == []
+
+
+async def test_our_own_address_among_others_is_left_out() -> None:
+    async with Exchanger("127.0.0.2") as exchanger:
+        callbacks = Callbacks(
+            exchanger.port, names=names_of("127.0.0.1", "127.0.0.2"), is_us=lambda address: address == "127.0.0.1"
+        )
+        async with running(callbacks) as verifier:
+            assert (await verifier.verify(ALICE)).address == "127.0.0.2"
+
+
+# ---------------------------------------------------------------- budgets
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [budgets(per_domain=Throttle(2, 60)), budgets(per_client=Throttle(2, 60)), budgets(per_exchanger=Throttle(2, 60))],
+)
+async def test_beyond_a_budget_the_answer_is_transient_and_no_packet_is_sent(limits: object) -> None:
+    clock = Clock()
+    async with Exchanger() as exchanger, verifying(exchanger, clock=clock, budgets=limits) as verifier:
+        found = [await reason(verifier, f"u{number}@sender.test", client=CLIENT) for number in range(3)]
+        assert found == [(Status.PASS, "accepted")] * 2 + [(Status.TRANSIENT, "throttled")]
+        assert len(exchanger.dialogues) == 2
+        clock.now += 30
+        assert await reason(verifier, "u2@sender.test", client=CLIENT) == (Status.PASS, "accepted")
+
+
+async def test_what_is_remembered_costs_no_budget() -> None:
+    limits = budgets(per_domain=Throttle(1, 60), per_client=Throttle(1, 60), per_exchanger=Throttle(1, 60))
+    async with Exchanger() as exchanger, verifying(exchanger, budgets=limits) as verifier:
+        for _ in range(5):
+            assert await reason(verifier, ALICE, client=CLIENT) == (Status.PASS, "accepted")
+        assert len(exchanger.dialogues) == 1
+
+
+async def test_two_workers_keep_one_budget_together() -> None:
+    async with Exchanger() as exchanger:
+        callbacks = Callbacks(exchanger.port, shared=True, budgets=budgets(per_exchanger=Throttle(3, 60)))
+        async with running(callbacks) as one, running(callbacks) as other:
+            for number in range(4):
+                await one.verify(f"a{number}@sender.test")
+                await other.verify(f"b{number}@sender.test")
+        assert len(exchanger.dialogues) == 3
+
+
+async def test_a_host_with_several_addresses_in_one_network_pays_once() -> None:
+    names = Names(mx={"sender.test": [(1, "mx.test")]}, hosts={"mx.test": ["127.0.0.1", "127.0.0.2", "127.0.0.3"]})
+    async with Exchanger() as exchanger:
+        callbacks = Callbacks(exchanger.port, names=names, budgets=budgets(per_exchanger=Throttle(2, 60)))
+        async with running(callbacks) as verifier:
+            assert [(await verifier.verify(each)).status for each in (ALICE, BOB)] == [Status.PASS] * 2
+
+
+async def test_an_exchanger_that_told_of_too_many_unknown_users_is_left_alone() -> None:
+    async with (
+        Exchanger(script={Step.RCPT: says("550 5.1.1 no")}) as exchanger,
+        verifying(exchanger, budgets=budgets(unknown_users=Throttle(2, 600))) as verifier,
+    ):
+        found = [await reason(verifier, f"u{number}@sender.test") for number in range(4)]
+        assert found == [(Status.FAIL, "no_such_user")] * 3 + [(Status.TRANSIENT, "throttled")]
+        assert len(exchanger.dialogues) == 3
+
+
+# ---------------------------------------------------------------- exchangers that turn us away
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        {Step.BANNER: says("554 5.7.1 not you")},
+        {Step.BANNER: says("421 busy")},
+        {Step.RCPT: says("421 busy")},
+        {Step.MAIL: says("421 busy")},
+        {Step.RCPT: says("554 5.7.1 your IP is listed at spamhaus")},
+        {Step.MAIL: says("554 5.7.1 your IP is blacklisted")},
+    ],
+)
+async def test_an_exchanger_that_turns_us_away_is_left_alone_for_a_while(script: dict[Step, Act]) -> None:
+    clock = Clock()
+    async with Exchanger(script=script) as exchanger:
+        async with verifying(exchanger, clock=clock, breaker_time=3600.0) as verifier:
+            await verifier.verify(ALICE)
+            assert await reason(verifier, BOB) == (Status.TRANSIENT, "breaker")
+            assert await reason(verifier, "carol@other.test") == (Status.TRANSIENT, "breaker")
+            assert len(exchanger.dialogues) == 1
+            exchanger.script = {}
+            clock.now += 3600
+            assert await reason(verifier, BOB) == (Status.PASS, "accepted")
+            assert await reason(verifier, "carol@other.test") == (Status.PASS, "accepted")
+
+
+@pytest.mark.parametrize("reply", ["550 5.1.1 no", "550 5.7.1 policy", "450 later", "550 5.1.1 <spamhaus@sender.test>"])
+async def test_any_other_answer_opens_no_breaker(reply: str) -> None:
+    async with Exchanger(script={Step.RCPT: says(reply)}) as exchanger:
+        async with verifying(exchanger, breaker_time=3600.0) as verifier:
+            await verifier.verify("spamhaus@sender.test")
+            await verifier.verify(BOB)
+        assert len(exchanger.dialogues) == 2
+
+
+async def test_words_that_the_operator_calls_a_block_open_a_breaker() -> None:
+    own = Classifier(Words("blocked we do not like you"))
+    async with Exchanger(script={Step.RCPT: says("550 We do not like you")}) as exchanger:
+        async with verifying(exchanger, breaker_time=3600.0, classifier=own) as verifier:
+            assert await reason(verifier, ALICE) == (Status.ERROR, "blocked")
+            assert await reason(verifier, BOB) == (Status.TRANSIENT, "breaker")
+
+
+async def test_a_domain_whose_exchanger_turns_us_away_three_times_in_a_row_is_not_probed_for_a_day() -> None:
+    clock = Clock()
+    async with Exchanger(script={Step.BANNER: says("554 not you")}) as exchanger:
+        async with verifying(exchanger, clock=clock, breaker_time=60.0) as verifier:
+            with capture_logs() as log:
+                for number in range(3):
+                    await verifier.verify(f"u{number}@sender.test")
+                    clock.now += 60
+            assert [each["domain"] for each in log if each["event"] == "domain_not_probed"] == ["sender.test"]
+            assert await reason(verifier, ALICE) == (Status.ERROR, "no_probe")
+            assert len(exchanger.dialogues) == 3
+            exchanger.script = {}
+            clock.now += NO_PROBE_SECONDS
+            assert await reason(verifier, ALICE) == (Status.PASS, "accepted")
+
+
+# ---------------------------------------------------------------- storms
+
+
+async def test_a_domain_that_is_being_forged_is_not_asked_but_what_is_remembered_is_given() -> None:
+    async with Exchanger() as exchanger, verifying(exchanger, storm=Throttle(3, 300)) as verifier:
+        found = [await reason(verifier, f"u{number}@sender.test", client=f"192.0.2.{number}") for number in range(4)]
+        assert found == [(Status.PASS, "accepted")] * 2 + [(Status.TRANSIENT, "storm")] * 2
+        assert await reason(verifier, "u0@sender.test", client="192.0.2.9") == (Status.PASS, "accepted")
+        assert await reason(verifier, "u0@other.test", client="192.0.2.9") == (Status.PASS, "accepted")
+        assert len(exchanger.dialogues) == 3
+
+
+async def test_one_client_with_many_addresses_makes_no_storm() -> None:
+    async with Exchanger() as exchanger, verifying(exchanger, storm=Throttle(3, 300)) as verifier:
+        for number in range(6):
+            assert await reason(verifier, f"u{number}@sender.test", client=CLIENT) == (Status.PASS, "accepted")
+
+
+# ---------------------------------------------------------------- what is heard, and what is said
+
+
+async def test_a_listener_hears_the_conversation() -> None:
+    heard: list[tuple[bool, bytes]] = []
+    async with Exchanger() as exchanger, verifying(exchanger) as verifier:
+        await verifier.verify(ALICE, listener=lambda ours, octets: heard.append((ours, octets)))
+    assert [octets for ours, octets in heard if ours][-3:] == [
+        b"MAIL FROM:<>\r\n",
+        b"RCPT TO:<alice@sender.test>\r\n",
+        b"QUIT\r\n",
+    ]
+    assert heard[0] == (False, b"220 exchanger.test ESMTP\r\n")
+
+
+async def test_a_transient_never_hides_a_pass_that_is_believed() -> None:
+    clock = Clock()
+    async with Exchanger() as exchanger, verifying(exchanger, clock=clock) as verifier:
+        await verifier.verify(ALICE)
+        await verifier.cache.keep(
+            Question("alice", "sender.test", ""), CallbackVerdict(Status.TRANSIENT, "greylist", "later")
+        )
+        assert await reason(verifier, ALICE) == (Status.PASS, "accepted")
