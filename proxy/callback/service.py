@@ -14,7 +14,7 @@ from proxy.callback.tally import Tally
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.callback.verifier import CallbackVerifier
 from proxy.log import get_logger, printable
-from proxy.session import Session
+from proxy.session import Session, Transaction
 
 log = get_logger()
 
@@ -58,27 +58,40 @@ class CallbackService:
         self._rules, self._upstream_down = rules, upstream_down
         self._tally = Tally()
 
-    async def ask(self, session: Session, address: str, sender: str | None = None) -> CallbackVerdict:
-        """Return the verdict for a session, and set its context variables."""
-        verdict = self._skipped(session, address)
+    def ask(self, session: Session, address: str, sender: str | None = None) -> Awaitable[CallbackVerdict]:
+        """Return the verdict for a session, and set the context variables of the transaction that runs now.
+
+        When it is awaited, the client may have begun another one: that is none of this answer's.
+        """
+        return self._ask(session, session.transaction, address, sender)
+
+    def ask_for_recipient(
+        self, session: Session, address: str, sender: str | None = None
+    ) -> Awaitable[CallbackVerdict]:
+        """The same for the recipient that is judged now: mail for postmaster and the like is always taken."""
+        current = session.current_recipient
+        if current is not None and current.path.local_part.lower() in self._rules.exempt_recipients:
+            return self._exempt(session.transaction, current.path.local_part.lower())
+        return self._ask(session, session.transaction, address, sender)
+
+    async def _exempt(self, transaction: Transaction, local_part: str) -> CallbackVerdict:
+        verdict = _skip("exempt", f"mail for {local_part} is always taken")
+        self._tally.count(verdict)
+        record(transaction, verdict)
+        return verdict
+
+    async def _ask(
+        self, session: Session, transaction: Transaction, address: str, sender: str | None
+    ) -> CallbackVerdict:
+        verdict = self._skipped(session, transaction, address)
         if verdict is None:
             client = "" if session.can_relay else session.client_network
             verdict = await self.verifier.verify(address, sender, client=client)
         self._tally.count(verdict)
         if not self._rules.enforce:
             verdict = self._shadow(session, address, verdict)
-        record(session, verdict)
+        record(transaction, verdict)
         return verdict
-
-    async def ask_for_recipient(self, session: Session, address: str, sender: str | None = None) -> CallbackVerdict:
-        """The same where a recipient is judged: mail for postmaster and the like is always taken."""
-        current = session.current_recipient
-        if current is not None and current.path.local_part.lower() in self._rules.exempt_recipients:
-            verdict = _skip("exempt", f"mail for {current.path.local_part.lower()} is always taken")
-            self._tally.count(verdict)
-            record(session, verdict)
-            return verdict
-        return await self.ask(session, address, sender)
 
     async def close(self) -> None:
         """End what is under way, and let go of store and resolver."""
@@ -87,12 +100,12 @@ class CallbackService:
         for close in self._closing:
             await close()
 
-    def _skipped(self, session: Session, address: str) -> CallbackVerdict | None:
+    def _skipped(self, session: Session, transaction: Transaction, address: str) -> CallbackVerdict | None:
         """Return the verdict on what is not asked about, None where it is."""
         if not address:
             return CallbackVerdict(Status.ERROR, "null_sender", "the null sender has no mailbox")
         rules, domain = self._rules, address.rpartition("@")[2]
-        known = self._known_of_sender(session) if address == session.transaction.reverse_path.text else None
+        known = self._known_of_sender(session, transaction) if address == transaction.reverse_path.text else None
         if known is not None:
             return known
         if rules.local_domains.matches(domain) and not rules.is_routed(domain.lower()):
@@ -101,14 +114,14 @@ class CallbackService:
             return _skip("upstream_down", "no MTA behind takes mail now", Status.TRANSIENT)
         return None
 
-    def _known_of_sender(self, session: Session) -> CallbackVerdict | None:
+    def _known_of_sender(self, session: Session, transaction: Transaction) -> CallbackVerdict | None:
         """Return what the session knows of its sender without asking."""
         if session.auth_user:
             return _skip("authenticated", "the client is authenticated")
         if session.can_relay:
             return _skip("relay_client", "the client may send anywhere")
         for name, value in self._rules.skip_variables.items():
-            found = session.transaction.context.get(name) or session.context.get(name, "")
+            found = transaction.context.get(name) or session.context.get(name, "")
             if found.lower() == value.lower():
                 return _skip("forged", f"by {name} the sender is forged", Status.ERROR)
         return None
@@ -132,9 +145,9 @@ def _skip(reason: str, why: str, status: Status = Status.PASS) -> CallbackVerdic
     return CallbackVerdict(status, reason, f"not asked: {why}")
 
 
-def record(session: Session, verdict: CallbackVerdict) -> None:
+def record(transaction: Transaction, verdict: CallbackVerdict) -> None:
     """Set the message's context variables: Momentum's smtp_cbv_result, and our own."""
-    session.transaction.context |= {
+    transaction.context |= {
         "smtp_cbv_result": _RESULT[verdict.status],
         "smtp_cbv_status": verdict.status.value,
         "smtp_cbv_reason": verdict.reason,

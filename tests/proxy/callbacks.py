@@ -81,13 +81,14 @@ class OpenGate:
     taken: list[str] = field(default_factory=list)
     """Places that were taken, by address, and `done` behind each that was given back."""
     verdicts: list[CallbackVerdict] = field(default_factory=list)
+    paid_already: int = 0
     unknown: int = 0
     """Users of whom it was said that an exchanger does not know them."""
 
-    async def admits(self, addresses: Sequence[str]) -> tuple[list[str], str]:
-        self.asked += addresses
-        refused = [self.refusals[each] for each in addresses if each in self.refusals]
-        return [each for each in addresses if each not in self.refusals], refused[0] if refused else ""
+    async def admits(self, address: str, *, paid: bool) -> str | None:
+        self.asked.append(address)
+        self.paid_already += paid
+        return self.refusals.get(address)
 
     @contextlib.asynccontextmanager
     async def place(self, address: str) -> AsyncIterator[None]:
