@@ -321,16 +321,18 @@ async def test_an_exchanger_that_told_of_too_many_unknown_users_is_left_alone() 
 )
 async def test_an_exchanger_that_turns_us_away_is_left_alone_for_a_while(script: dict[Step, Act]) -> None:
     clock = Clock()
-    async with Exchanger(script=script) as exchanger:
-        async with verifying(exchanger, clock=clock, breaker_time=3600.0) as verifier:
-            await verifier.verify(ALICE)
-            assert await reason(verifier, BOB) == (Status.TRANSIENT, "breaker")
-            assert await reason(verifier, "carol@other.test") == (Status.TRANSIENT, "breaker")
-            assert len(exchanger.dialogues) == 1
-            exchanger.script = {}
-            clock.now += 3600
-            assert await reason(verifier, BOB) == (Status.PASS, "accepted")
-            assert await reason(verifier, "carol@other.test") == (Status.PASS, "accepted")
+    async with (
+        Exchanger(script=script) as exchanger,
+        verifying(exchanger, clock=clock, breaker_time=3600.0) as verifier,
+    ):
+        await verifier.verify(ALICE)
+        assert await reason(verifier, BOB) == (Status.TRANSIENT, "breaker")
+        assert await reason(verifier, "carol@other.test") == (Status.TRANSIENT, "breaker")
+        assert len(exchanger.dialogues) == 1
+        exchanger.script = {}
+        clock.now += 3600
+        assert await reason(verifier, BOB) == (Status.PASS, "accepted")
+        assert await reason(verifier, "carol@other.test") == (Status.PASS, "accepted")
 
 
 @pytest.mark.parametrize("reply", ["550 5.1.1 no", "550 5.7.1 policy", "450 later", "550 5.1.1 <spamhaus@sender.test>"])
@@ -344,26 +346,30 @@ async def test_any_other_answer_opens_no_breaker(reply: str) -> None:
 
 async def test_words_that_the_operator_calls_a_block_open_a_breaker() -> None:
     own = Classifier(Words("blocked we do not like you"))
-    async with Exchanger(script={Step.RCPT: says("550 We do not like you")}) as exchanger:
-        async with verifying(exchanger, breaker_time=3600.0, classifier=own) as verifier:
-            assert await reason(verifier, ALICE) == (Status.ERROR, "blocked")
-            assert await reason(verifier, BOB) == (Status.TRANSIENT, "breaker")
+    async with (
+        Exchanger(script={Step.RCPT: says("550 We do not like you")}) as exchanger,
+        verifying(exchanger, breaker_time=3600.0, classifier=own) as verifier,
+    ):
+        assert await reason(verifier, ALICE) == (Status.ERROR, "blocked")
+        assert await reason(verifier, BOB) == (Status.TRANSIENT, "breaker")
 
 
 async def test_a_domain_whose_exchanger_turns_us_away_three_times_in_a_row_is_not_probed_for_a_day() -> None:
     clock = Clock()
-    async with Exchanger(script={Step.BANNER: says("554 not you")}) as exchanger:
-        async with verifying(exchanger, clock=clock, breaker_time=60.0) as verifier:
-            with capture_logs() as log:
-                for number in range(3):
-                    await verifier.verify(f"u{number}@sender.test")
-                    clock.now += 60
-            assert [each["domain"] for each in log if each["event"] == "domain_not_probed"] == ["sender.test"]
-            assert await reason(verifier, ALICE) == (Status.ERROR, "no_probe")
-            assert len(exchanger.dialogues) == 3
-            exchanger.script = {}
-            clock.now += NO_PROBE_SECONDS
-            assert await reason(verifier, ALICE) == (Status.PASS, "accepted")
+    async with (
+        Exchanger(script={Step.BANNER: says("554 not you")}) as exchanger,
+        verifying(exchanger, clock=clock, breaker_time=60.0) as verifier,
+    ):
+        with capture_logs() as log:
+            for number in range(3):
+                await verifier.verify(f"u{number}@sender.test")
+                clock.now += 60
+        assert [each["domain"] for each in log if each["event"] == "domain_not_probed"] == ["sender.test"]
+        assert await reason(verifier, ALICE) == (Status.ERROR, "no_probe")
+        assert len(exchanger.dialogues) == 3
+        exchanger.script = {}
+        clock.now += NO_PROBE_SECONDS
+        assert await reason(verifier, ALICE) == (Status.PASS, "accepted")
 
 
 # ---------------------------------------------------------------- storms
