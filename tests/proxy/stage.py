@@ -76,6 +76,9 @@ class Names:
     async def host_addresses(self, host: str) -> list[str]:
         return [host] if host[:1].isdigit() else list(_found(self.hosts, host))
 
+    async def close(self) -> None:
+        """Nothing is held."""
+
 
 def _found(records: Mapping[str, Any], name: str) -> Any:
     found = records.get(name, NoSuchDomain(name))

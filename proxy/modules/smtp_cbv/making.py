@@ -5,6 +5,7 @@ The resolver is its own so that a stranger's slow name servers never hold up the
 
 from __future__ import annotations
 
+import ipaddress
 import os
 import socket
 import ssl
@@ -159,6 +160,8 @@ def _is_us(address: str, port: int, core: CoreOptions) -> bool:
 
 def _is_local(address: str) -> bool:
     """Whether the address is this machine's: a datagram socket to it would leave from itself. Nothing is sent."""
+    if ipaddress.ip_address(address).is_loopback:  # all of 127.0.0.0/8 is answered, and leaves from 127.0.0.1
+        return True
     try:
         with socket.socket(family_of(address), socket.SOCK_DGRAM) as sock:
             sock.connect((address, 25))
