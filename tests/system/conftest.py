@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
+import uvloop
 
 from tests.support.programs import free_port
 from tests.support.ringback import Ringback, Setup
 from tests.support.servers import Dnsmasq, Postfix
 from tests.system.stage import ZONE, Stage
+
+_ON_THE_SERVERS_LOOP = frozenset({"test_decisions.py", "test_real_exchangers.py"})
+"""What asks runs in the test's own process there; connections fail in other ways on uvloop than on asyncio's loop."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_asyncio_loop_factories(item: pytest.Item) -> Mapping[str, Callable[[], asyncio.AbstractEventLoop]]:
+    """Return the loop of a test."""
+    if item.path.name in _ON_THE_SERVERS_LOOP:
+        return {"uvloop": uvloop.new_event_loop}
+    return {"asyncio": asyncio.new_event_loop}
 
 
 @pytest.fixture(scope="session")
