@@ -16,6 +16,7 @@ from config import Network
 from proxy.callback.observer import NOBODY, Observer
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.dns import DnsUnavailable, Exchanger, NoSuchDomain, Resolver
+from proxy.smtp.access import any_holds
 
 MOST_HOSTS = 3
 MOST_ADDRESSES = 5
@@ -161,11 +162,34 @@ class ExchangerFinder:
         return _none(self._unroutable, "unroutable", f"its mail exchangers have no public address ({shown})")
 
     def _may_probe(self, address: str) -> bool:
-        ip = ipaddress.ip_address(address)
-        inner = getattr(ip, "ipv4_mapped", None) or ip
-        if any(inner.version == network.version and inner in network for network in self._allowed):
+        inner = _destination(address)
+        if any_holds(self._allowed, address) or any_holds(self._allowed, str(inner)):
             return True
-        return inner.is_global and not inner.is_multicast
+        return inner.is_global and not inner.is_multicast and any_holds(_PUBLIC, str(inner))
+
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+"""The well-known prefix of RFC 6052; a gateway of ours turns what is behind it into IPv4."""
+
+_ADDRESSES_OF_PROTOCOLS = ipaddress.IPv4Network("192.0.0.0/24")
+"""RFC 6890: no mail exchanger is there, though Python calls most of it global."""
+
+_PUBLIC: tuple[Network, ...] = (
+    *ipaddress.IPv4Network("0.0.0.0/0").address_exclude(_ADDRESSES_OF_PROTOCOLS),
+    # RFC 4291 section 2.4; all else is not assigned, as fec0::/10 and ::/96, or local, as 64:ff9b:1::/48.
+    *ipaddress.IPv6Network("2000::/3").address_exclude(ipaddress.IPv6Network("3fff::/20")),  # RFC 9637
+)
+"""Where an exchanger may be, of what Python calls global."""
+
+
+def _destination(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Return where an address leads to: IPv6 to IPv4, mapped, by NAT64 (RFC 6052), by 6to4 (RFC 3056)."""
+    ip = ipaddress.ip_address(address)
+    if isinstance(ip, ipaddress.IPv4Address):
+        return ip
+    if ip in _NAT64:
+        return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
+    return ip.ipv4_mapped or ip.sixtofour or ip
 
 
 def _is_enough(hosts: list[Host]) -> bool:
