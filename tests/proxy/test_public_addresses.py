@@ -1,4 +1,4 @@
-"""Which exchangers' addresses are public; those that are not stand in the table of decisions. Nobody is connected to."""
+"""Which exchangers' addresses are public. Those that are not stand in the table of decisions. None is asked."""
 
 from __future__ import annotations
 
