@@ -111,6 +111,14 @@ class _Client(aiosmtplib.SMTP):
     def lost(self, protocol: SMTPProtocol) -> None:
         self._on_connection_lost(protocol)
 
+    def take_leave(self, code: int) -> None:
+        """Say QUIT after a refusal, as RFC 5321 sections 3.1 and 4.1.1.10 ask; the answer is not waited for.
+
+        Whoever says 421 closes, and so does a server that spoke against the grammar: it hears nothing more.
+        """
+        if self.protocol is not None and self.transport is not None and code != _CLOSING and not self.garbled:
+            self.protocol.write(b"QUIT\r\n")
+
     async def _create_connection(self, timeout: float | None) -> aiosmtplib.SMTPResponse:  # noqa: ASYNC109 — theirs
         protocol = _StrictProtocol(self)
         loop = asyncio.get_running_loop()
@@ -121,11 +129,13 @@ class _Client(aiosmtplib.SMTP):
         self.protocol, self.transport = protocol, transport
         greeting = await protocol.read_response(timeout=timeout)
         if greeting.code != _READY:
+            self.take_leave(greeting.code)
             raise aiosmtplib.SMTPConnectResponseError(greeting.code, greeting.message)
         return greeting
 
 
 _READY = 220
+_CLOSING = 421
 
 
 async def dial(target: Dial, sock: socket.socket | None = None) -> Wire:
@@ -144,6 +154,9 @@ async def dial(target: Dial, sock: socket.socket | None = None) -> Wire:
         return await _greeted(client, target)
     except aiosmtplib.SMTPConnectResponseError as error:
         raise Refused("banner", error.code, error.message) from error
+    except Refused as refused:
+        client.take_leave(refused.code)
+        raise
     except (aiosmtplib.SMTPException, OSError) as error:
         if isinstance(error, TimeoutError):
             raise

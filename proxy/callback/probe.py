@@ -184,7 +184,7 @@ class _Visit:
                     raise self._turned("tls", str(failed)) from None
                 raise
         if wire.peer_name and wire.peer_name == self._manner.helo.lower():
-            wire.abort("it is us")
+            await wire.quit(QUIT_SECONDS)
             raise _Turned(self._found((Status.ERROR, "loop"), "ehlo", 0, "its mail exchanger bears our own name"))
         secured = wire.transport.get_extra_info("ssl_object")
         if secured is not None:

@@ -18,6 +18,7 @@ from tests.support.mute import mute
 from tests.support.nameserver import ScriptedNameserver
 from tests.support.programs import free_port
 from tests.support.servers import Dnsmasq
+from tests.support.waiting import eventually
 
 TABLE = read(Path(__file__).parents[1] / "spec/callback/decisions.txt")
 
@@ -85,6 +86,7 @@ async def test_the_verdict_is_the_tables(
         assert (verdict.status.value, verdict.reason) == row.verdict, verdict
         assert found_by(verdict) == row.flags
         for host, commands in row.heard.items():
+            await eventually(lambda host=host: not exchangers[host].open_dialogues, "it has heard everything")
             assert exchangers[host].commands == commands
             assert bool(exchangers[host].dialogues) == bool(commands)
         assert [each.faults for each in exchangers.values() if each.faults] == []
