@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import socketserver
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +18,7 @@ from tests.support.callbacks import asking
 from tests.support.exim_server import EximServer
 from tests.support.opensmtpd import OpenSmtpd
 from tests.support.programs import Folder
+from tests.support.ringback import Setup, run
 from tests.support.servers import MAIL_DOMAIN, Dnsmasq, Postfix, Server, Zone
 
 NAMES = Zone(
@@ -194,6 +197,35 @@ async def test_postfix_that_demands_tls(
 ) -> None:
     verdict = await verdict_on(postfix_by_tls, f"{local_part}@{MAIL_DOMAIN}", names, tmp_path, f'tls = "{tls}"')
     assert (verdict.status.value, verdict.reason, verdict.tls) == (status, reason, tls != "no"), verdict
+
+
+@pytest.mark.real("postfix", "dnsmasq")
+@pytest.mark.parametrize(
+    ("local_part", "exit_status", "status", "reason"),
+    [
+        ("bob", 0, "pass", "accepted"),
+        ("alice", 65, "fail", "no_such_user"),
+        ("grey", 69, "transient", "greylist"),
+        ("spammer", 69, "error", "policy"),
+    ],
+)
+async def test_the_command_tells_of_postfix(
+    local_part: str,
+    exit_status: int,
+    status: str,
+    reason: str,
+    names: Dnsmasq,
+    tmp_path: Path,
+    postfix_mx: Postfix,
+) -> None:
+    memory = {"store": '"memory"'}
+    setup = Setup(upstream_port=1, nameserver=names.address, exchanger_port=postfix_mx.port, callback=memory)
+    path = str(setup.write(tmp_path))
+    address = f"{local_part}@{MAIL_DOMAIN}"
+    ended, printed = await asyncio.to_thread(run, "probe", address, "-c", path, "--json", folder=tmp_path)
+    found = json.loads(printed)
+    assert (ended, found["status"], found["reason"]) == (exit_status, status, reason)
+    assert (found["question"], found["exchanger"], found["address"]) == (address, "mx.test", "127.0.0.1")
 
 
 # ---------------------------------------------------------------- Exim
