@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,6 @@ import proxy.callback
 from proxy.callback import classify
 from proxy.callback.lives import DOMAIN_REASONS, NEVER_KEPT
 from proxy.callback.reasons import REASONS
-from proxy.callback.verdict import Status
 
 PACKAGE = Path(next(iter(proxy.callback.__path__)))
 PAGE = Path(__file__).parents[2] / "docs" / "callback-verification.md"
@@ -77,9 +77,15 @@ def test_what_the_cache_treats_apart_are_reasons_that_exist() -> None:
 
 
 def test_the_page_has_a_row_for_each_reason_in_the_words_that_probe_prints() -> None:
-    rows = [line for line in PAGE.read_text().splitlines() if line.startswith("| `") and line.count("|") == 4]
-    table = [row for row in rows if row.split("`")[1] in set(Status)]
+    table = re.findall(r"^\| `\w+`(?: or `\w+`)? \| `\w+` \| .*$", PAGE.read_text(), re.MULTILINE)
     assert table == [
         f"| {' or '.join(f'`{each}`' for each in reason.statuses)} | `{name}` | {reason.meaning} |"
         for name, reason in REASONS.items()
     ]
+
+
+def test_the_page_shows_a_table_of_replies_and_names_every_reason_that_a_rule_may_give() -> None:
+    (table,) = re.findall(r"^```\n(# reason .*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    assert [reason for reason, _ in classify.Words(table).rules] == ["greylist", "no_such_user", "blocked"]
+    (sentence,) = re.findall(r"The reasons are (.*?), each\s", PAGE.read_text(), re.DOTALL)
+    assert re.findall(r"`(\w+)`", sentence) == list(classify.REASONS)
