@@ -103,6 +103,8 @@ async def _ask_host(
             verdict, decisive = await visit.paid(host.addresses)
         finally:
             await gate.heard(verdict, question.address, visit.admitted, visit.unknown)
+    if not decisive and visit.admitted:
+        observer.note("passed_over", host=host.name, address=verdict.address, why=verdict.message)
     return verdict, decisive
 
 

@@ -16,6 +16,7 @@ import typer
 import uvloop
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 from proxy import log
 from proxy.app import ConfigurationRejected, load
@@ -142,13 +143,13 @@ async def _ask(
 ) -> Counter[Status]:
     # Whoever asks by hand wants the verdict, not to hear that it is pending.
     callbacks = callbacks_of(options.model_copy(update={"wait": options.timeout + 5.0}), core)
-    screen = Console(highlight=False, markup=False, soft_wrap=True)
+    screen = _console()
     try:
         if many:
-            with _progress(len(addresses), _teller(screen, as_json=as_json)) as tell:
+            with _progress(len(addresses), screen, as_json=as_json) as tell:
                 return await ask_all(callbacks, addresses, manner, tell)
         if as_json:
-            return await ask_all(callbacks, addresses, manner, _teller(screen, as_json=True))
+            return await ask_all(callbacks, addresses, manner, lambda answer: screen.print(_line(answer, as_json=True)))
         return await ask_all(
             callbacks,
             addresses,
@@ -160,25 +161,29 @@ async def _ask(
         await callbacks.close()
 
 
-def _teller(screen: Console, *, as_json: bool) -> Tell:
-    """Return what prints one answer as one line."""
+def _console(*, stderr: bool = False) -> Console:
+    return Console(stderr=stderr, highlight=False, markup=False, soft_wrap=True)
+
+
+def _line(answer: Answer, *, as_json: bool) -> Text:
     if as_json:
-        return lambda answer: typer.echo(json.dumps(record(answer.question, answer.verdict, answer.transcript)))
-    return lambda answer: screen.print(row_text(answer.question, answer.verdict))
+        return Text(json.dumps(record(answer.question, answer.verdict, answer.transcript)))
+    return row_text(answer.question, answer.verdict)
 
 
 @contextmanager
-def _progress(total: int, tell: Tell) -> Iterator[Tell]:
-    """Show on standard error how far it is, where that is a terminal."""
-    console = Console(stderr=True)
+def _progress(total: int, screen: Console, *, as_json: bool) -> Iterator[Tell]:
+    """Show on standard error how far it is, where that is a terminal; answers on the same terminal stand above it."""
+    console = _console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(
-        *columns, console=console, disable=not console.is_terminal, redirect_stdout=sys.stdout.isatty(), transient=True
+        *columns, console=console, disable=not console.is_terminal, redirect_stdout=False, transient=True
     ) as bar:
         task = bar.add_task("asking", total=total)
+        shared = console.is_terminal and sys.stdout.isatty()
 
-        def told(answer: Answer) -> None:
-            tell(answer)
+        def tell(answer: Answer) -> None:
+            (console if shared else screen).print(_line(answer, as_json=as_json))
             bar.advance(task)
 
-        yield told
+        yield tell

@@ -111,6 +111,7 @@ async def test_it_shows_how_the_exchangers_were_found_what_was_said_and_the_verd
         "   N ms  one.test: connecting to 127.0.0.2\n"
         "   N ms  one.test: connected to 127.0.0.2, port PORT\n"
         "   N ms  < 421 4.3.2 busy\n"
+        "   N ms  one.test [127.0.0.2]: passed over: 421 4.3.2 busy\n"
         "   N ms  two.test: connecting to 127.0.0.3\n"
         "   N ms  two.test: connected to 127.0.0.3, port PORT\n"
         "   N ms  < 220 exchanger.test ESMTP\n"
@@ -431,6 +432,27 @@ async def test_a_progress_bar_shows_on_a_terminal_and_keeps_out_of_the_answers(t
     ]
     assert "2/2" in shown_there
     assert "2 asked" in shown_there
+
+
+async def test_where_answers_and_progress_share_a_terminal_no_answer_is_in_the_line_of_the_bar(tmp_path: Path) -> None:
+    controller, terminal = pty.openpty()
+    with Dnsmasq(ZONE) as names:
+        running = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "proxy.cli", "probe", "--file", "-", "--concurrency", "1",
+            "-c", written(tmp_path, port=25, nameserver=names.address),
+            stdin=asyncio.subprocess.PIPE, stdout=terminal, stderr=terminal,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "30", "NO_COLOR": "1"},
+        )  # fmt: skip
+        async with asyncio.timeout(30):
+            await running.communicate(b"a@nowhere.test\nb@nowhere.test\n")
+    os.close(terminal)
+    lines = re.split(r"\r\n|\r\x1b\[2K", os.read(controller, 65536).decode())
+    os.close(controller)
+    answers = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in lines if "nowhere" in line]
+    assert answers == [
+        "fail      nxdomain     a@nowhere.test: nowhere.test: no such domain",
+        "fail      nxdomain     b@nowhere.test: nowhere.test: no such domain",
+    ]
 
 
 async def test_every_line_of_a_file_that_is_no_address_is_told_and_nobody_is_asked(tmp_path: Path) -> None:
