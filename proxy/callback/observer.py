@@ -7,7 +7,7 @@ What happens is noted as it happens, as events with fields, in the manner of the
 | `mapped` | `domain`, and the `host` that the operator named for it |
 | `exchangers` | `domain`, and its `exchangers` as (preference, host); none where it is its own exchanger |
 | `addresses` | `host`, and the `addresses` that it has |
-| `passed_over` | `host`, `address` (empty for all of them), and `why` |
+| `passed_over` | `host`, `address` (empty for all), and `why`; also of a host that was asked, and did not decide |
 | `connecting` | `host`, and the `addresses` tried |
 | `connected` | `host`, `address`, `port` |
 | `tls` | `version` that was agreed on |

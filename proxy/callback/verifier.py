@@ -138,6 +138,11 @@ class CallbackVerifier:
         return self._limits.most_probes
 
     @property
+    def store(self) -> Store:
+        """Where budgets and verdicts are kept."""
+        return self._around.store
+
+    @property
     def cache(self) -> CallbackCache:
         """What is remembered."""
         return self._around.cache

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from proxy.callback.service import CallbackService
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.cli.transcript import Step, Transcript
+from proxy.tasks import TaskOwner, spawn
 
 FIRST_PAUSE = 2.0
 LONGEST_PAUSE = 15.0
@@ -59,9 +60,12 @@ async def ask_all(
             counted[answer.verdict.status] += 1
             tell(answer)
 
-    async with asyncio.TaskGroup() as group:
-        for _ in range(min(manner.at_once, len(addresses))):
-            group.create_task(work(waiting), name="probe")
+    owner = TaskOwner("probe")
+    try:
+        workers = min(manner.at_once, len(addresses))
+        await asyncio.gather(*(spawn(work(waiting), name="probe", owner=owner) for _ in range(workers)))
+    finally:
+        await owner.cancel()
     return counted
 
 

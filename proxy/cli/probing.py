@@ -28,6 +28,7 @@ from proxy.cli.transcript import record, row_text, shown, step_text, verdict_tex
 from proxy.modules.smtp_cbv.making import callbacks_of
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
 from proxy.settings import CoreOptions
+from proxy.store.fallback import FallingBack
 from proxy.store.url import MEMORY
 
 STDIN = Path("-")
@@ -158,6 +159,9 @@ async def _ask(
             lambda step: screen.print(step_text(step)),
         )
     finally:
+        store = callbacks.verifier.store
+        if isinstance(store, FallingBack) and not store.available:
+            typer.echo("the server's store cannot be used: budgets and verdicts were kept in memory", err=True)
         await callbacks.close()
 
 

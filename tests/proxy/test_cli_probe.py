@@ -469,6 +469,15 @@ async def test_every_line_of_a_file_that_is_no_address_is_told_and_nobody_is_ask
     )
 
 
+@REAL_DNS
+async def test_a_store_that_cannot_be_used_is_told_since_its_budgets_were_not_kept(tmp_path: Path) -> None:
+    with Dnsmasq(ZONE) as names:
+        path = written(tmp_path, port=25, nameserver=names.address)
+        path.write_text(path.read_text().replace('"memory"', '"redis://127.0.0.1:9/0"'))
+        status, _, err = await probe("a@nowhere.test", "-c", path)
+    assert (status, err) == (65, "the server's store cannot be used: budgets and verdicts were kept in memory\n")
+
+
 async def test_a_file_that_is_not_there_exits_66(tmp_path: Path) -> None:
     gone = tmp_path / "gone"
     assert await probe("--file", gone) == (66, "", f"{gone}: No such file or directory\n")
