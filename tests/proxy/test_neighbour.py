@@ -90,25 +90,39 @@ async def test_a_client_beyond_its_budget_takes_nothing_from_a_domains() -> None
 async def test_an_exchangers_budget_is_its_networks(inside: list[str], outside: str) -> None:
     clock = Clock()
     kept = neighbour(budgets(per_exchanger=Throttle(2, 60)), clock)
-    assert [await kept.may_connect(network_of(each)) for each in [*inside, inside[0]]] == [True, True, False]
-    assert await kept.may_connect(network_of(outside))
+    assert [await kept.may_connect(each) for each in [*inside, inside[0]]] == [True, True, False]
+    assert await kept.may_connect(outside)
     clock.now += 30
-    assert [await kept.may_connect(network_of(inside[1])) for _ in range(2)] == [True, False]
+    assert [await kept.may_connect(inside[1]) for _ in range(2)] == [True, False]
 
 
-async def test_an_exchanger_that_told_us_of_too_many_unknown_users_is_left_alone_with_its_network() -> None:
+async def test_as_many_unknown_users_are_set_aside_as_a_conversation_may_hear_of() -> None:
     clock = Clock()
-    kept = neighbour(budgets(unknown_users=Throttle(3, 300)), clock)
-    for _ in range(3):
-        await kept.unknown_user(MX)
-        assert await kept.may_connect(network_of(MX))
-    await kept.unknown_user("198.51.100.99")
-    assert not await kept.may_connect(network_of(MX))
-    assert await kept.may_connect(network_of("198.51.101.7"))
-    clock.now += 99
-    assert not await kept.may_connect(network_of(MX))
+    kept = neighbour(budgets(unknown_users=Throttle(4, 400)), clock)
+    assert [await kept.may_connect(each, 2) for each in (MX, "198.51.100.99", MX)] == [True, True, False]
+    assert await kept.may_connect("198.51.101.7", 2)
+    clock.now += 199
+    assert not await kept.may_connect(MX, 2)
     clock.now += 1
-    assert await kept.may_connect(network_of(MX))
+    assert await kept.may_connect(MX, 2)
+
+
+async def test_what_was_set_aside_for_users_that_it_knew_is_given_back_to_the_network() -> None:
+    kept = neighbour(budgets(unknown_users=Throttle(2, 400)))
+    for _ in range(10):
+        assert await kept.may_connect(MX, 2)
+        assert not await kept.may_connect(MX)
+        await kept.give_back("198.51.100.99", 2)
+    assert await kept.may_connect(MX, 2)
+    await kept.give_back(MX, 0)
+    assert not await kept.may_connect(MX)
+
+
+async def test_a_conversation_that_may_hear_of_more_than_the_budget_takes_it_whole() -> None:
+    kept = neighbour(budgets(unknown_users=Throttle(1, 60)))
+    assert [await kept.may_connect(MX, 2) for _ in range(2)] == [True, False]
+    await kept.give_back(MX, 2)
+    assert [await kept.may_connect(MX, 2) for _ in range(2)] == [True, False]
 
 
 async def test_all_who_share_a_store_share_its_budgets() -> None:
@@ -117,19 +131,18 @@ async def test_all_who_share_a_store_share_its_budgets() -> None:
     limits = budgets(per_domain=Throttle(1, 60), per_exchanger=Throttle(1, 60), unknown_users=Throttle(1, 60))
     here, there = neighbour(limits, store=store), neighbour(limits, store=store)
     assert (await here.may_ask(CLIENT, "a.test"), await there.may_ask(CLIENT, "a.test")) == (True, False)
-    assert (await here.may_connect(network_of(MX)), await there.may_connect(network_of(MX))) == (True, False)
-    clock.now += 60
-    await here.unknown_user(MX)
-    await there.unknown_user(MX)
-    assert not await here.may_connect(network_of(MX))
+    assert (await here.may_connect(MX), await there.may_connect(MX)) == (True, False)
+    clock.now += 59
+    assert not await there.may_connect("198.51.100.8", 1)
+    assert await there.may_connect("198.51.101.8", 1)
 
 
 async def test_a_count_of_zero_is_no_limit() -> None:
     kept = neighbour(budgets())
     for _ in range(200):
         assert await kept.may_ask(CLIENT, "a.test")
-        await kept.unknown_user(MX)
-        assert await kept.may_connect(network_of(MX))
+        await kept.give_back(MX, 1)
+        assert await kept.may_connect(MX)
 
 
 # ---------------------------------------------------------------- exchangers that turn us away

@@ -311,7 +311,7 @@ async def test_who_may_not_be_asked_is_sent_no_packet() -> None:
     async with Exchanger() as exchanger:
         verdict = await asked(exchanger, gate=gate)
     assert (verdict.status, verdict.reason, verdict.exchanger) == (Status.TRANSIENT, "breaker", "mx.test")
-    assert (exchanger.dialogues, gate.taken, gate.verdicts) == ([], [], [])
+    assert (exchanger.dialogues, gate.taken, gate.verdicts) == ([], ["127.0.0.1", "done"], [verdict])
 
 
 async def test_the_next_exchanger_is_asked_where_the_first_may_not_be() -> None:
@@ -320,8 +320,8 @@ async def test_the_next_exchanger_is_asked_where_the_first_may_not_be() -> None:
         hosts = [Host("one.test", ("127.0.0.9",)), Host("two.test", ("127.0.0.1",))]
         verdict = await ask(question(), Manner(HELO, exchanger.port), hosts, gate)
     assert (verdict.status, verdict.exchanger) == (Status.PASS, "two.test")
-    assert gate.verdicts == [verdict]
-    assert gate.taken == ["127.0.0.1", "done"]
+    assert [each.reason for each in gate.verdicts] == ["throttled", "accepted"]
+    assert gate.taken == ["127.0.0.9", "done", "127.0.0.1", "done"]
 
 
 # ---------------------------------------------------------------- those who speak against the grammar

@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from proxy.callback import verifier as verifier_module
 from proxy.callback.classify import Classifier, Words
+from proxy.callback.observer import Observer
 from proxy.callback.question import Question
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.callback.verifier import CATCHALL_SECONDS, NO_PROBE_SECONDS, NULL_REFUSED_SECONDS, CallbackVerifier, Spared
@@ -289,10 +290,12 @@ async def test_two_workers_keep_one_budget_together() -> None:
 
 async def test_a_host_with_several_addresses_in_one_network_pays_once() -> None:
     names = Names(mx={"sender.test": [(1, "mx.test")]}, hosts={"mx.test": ["127.0.0.1", "127.0.0.2", "127.0.0.3"]})
-    async with Exchanger() as exchanger:
-        callbacks = Callbacks(exchanger.port, names=names, budgets=budgets(per_exchanger=Throttle(2, 60)))
+    limits = budgets(per_exchanger=Throttle(2, 60), unknown_users=Throttle(2, 60))
+    async with Exchanger(script={Step.RCPT: says("550 5.1.1 no")}) as exchanger:
+        callbacks = Callbacks(exchanger.port, names=names, budgets=limits)
         async with running(callbacks) as verifier:
-            assert [(await verifier.verify(each)).status for each in (ALICE, BOB)] == [Status.PASS] * 2
+            assert [(await verifier.verify(each)).status for each in (ALICE, BOB)] == [Status.FAIL] * 2
+            assert await reason(verifier, "carol@sender.test") == (Status.TRANSIENT, "throttled")
 
 
 async def test_an_exchanger_that_told_of_too_many_unknown_users_is_left_alone() -> None:
@@ -300,8 +303,13 @@ async def test_an_exchanger_that_told_of_too_many_unknown_users_is_left_alone() 
         Exchanger(script={Step.RCPT: says("550 5.1.1 no")}) as exchanger,
         verifying(exchanger, budgets=budgets(unknown_users=Throttle(2, 600))) as verifier,
     ):
-        found = [await reason(verifier, f"u{number}@sender.test") for number in range(4)]
-        assert found == [(Status.FAIL, "no_such_user")] * 3 + [(Status.TRANSIENT, "throttled")]
+        exchanger.recipients = {"known@sender.test": says("250 ok")}
+        found = [await reason(verifier, f"{name}@sender.test") for name in ("known", "a", "b", "c")]
+        assert found == [
+            (Status.PASS, "accepted"),
+            *[(Status.FAIL, "no_such_user")] * 2,
+            (Status.TRANSIENT, "throttled"),
+        ]
         assert len(exchanger.dialogues) == 3
 
 
@@ -393,10 +401,15 @@ async def test_one_client_with_many_addresses_makes_no_storm() -> None:
 # ---------------------------------------------------------------- what is heard, and what is said
 
 
-async def test_a_listener_hears_the_conversation() -> None:
+async def test_an_observer_hears_the_conversation() -> None:
     heard: list[tuple[bool, bytes]] = []
+
+    class Ear(Observer):
+        def said(self, ours: bool, octets: bytes) -> None:  # noqa: FBT001 - as the observer is called
+            heard.append((ours, octets))
+
     async with Exchanger() as exchanger, verifying(exchanger) as verifier:
-        await verifier.verify(ALICE, listener=lambda ours, octets: heard.append((ours, octets)))
+        await verifier.verify(ALICE, observer=Ear())
     assert [octets for ours, octets in heard if ours][-3:] == [
         b"MAIL FROM:<>\r\n",
         b"RCPT TO:<alice@sender.test>\r\n",
