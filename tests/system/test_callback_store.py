@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.exchanger import Exchanger, Step
+from tests.support.exchanger import Exchanger, Step, is_silent
 from tests.support.ringback import Ringback
 from tests.support.servers import RedisServer
 from tests.support.waiting import eventually
@@ -155,6 +155,22 @@ async def test_verdicts_outlive_a_kill(stage: Stage, tmp_path: Path) -> None:
     await world.judges("alice")
     assert world.probes == 4
     assert _events(world.ringback) == []
+
+
+async def test_a_probe_that_died_with_its_process_is_held_anew(stage: Stage, tmp_path: Path) -> None:
+    refusing = await stage.exchanger("refusing.test", script={Step.RCPT: is_silent()})
+    store = {"store": f'"sqlite://{tmp_path}/callback.db"', "timeout": "4"}
+    ringback = stage.ringback((await stage.upstream()).port, callback=store)
+    async with await ringback.conversation() as client:
+        await client.ehlo()
+        await client.send_raw(b"MAIL FROM:<nobody@refusing.test>\r\n")
+        await refusing.until(lambda: refusing.count("RCPT") == 1, "the probe is under way")
+        ringback.program.stop(within=0)
+    refusing.script[Step.RCPT] = NO_SUCH_USER
+    ringback.start()
+    async with await ringback.conversation() as client:
+        await client.ehlo()
+        assert await client.ask("MAIL FROM:<nobody@refusing.test>") == REFUSED
 
 
 async def test_a_broken_file_is_set_aside_at_the_start(stage: Stage, tmp_path: Path) -> None:
