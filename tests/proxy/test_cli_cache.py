@@ -141,3 +141,19 @@ async def test_with_a_secret_the_same_questions_are_answered_and_no_address_is_k
     assert await cache.purge("list+bob", "sender.test") == 2
     assert await cache.purge("", "sender.test") == 2
     assert await cache.held("sender.test", "alice") == []
+
+
+@pytest.mark.parametrize(
+    ("local_part", "text", "kept"),
+    [
+        ("alice", "5.1.1 <Alice@sender.test>: user alice unknown", "5.1.1 <<address>>: user <user> unknown"),
+        ("a", "5.1.1 a: no such user as a", "5.1.1 <user>: no such user as <user>"),
+        ("a.b", "5.1.1 axb a.b.", "5.1.1 axb <user>."),
+    ],
+)
+async def test_with_a_secret_the_exchangers_words_are_kept_without_the_address(
+    local_part: str, text: str, kept: str
+) -> None:
+    cache = CallbackCache(Lives(), MemoryStore(time.time), most=100, shared=False, secret=b"s" * 32)
+    verdict = CallbackVerdict(Status.FAIL, "no_such_user", text, "rcpt", 550)
+    assert (await cache.keep(Question(local_part, "sender.test", ""), verdict)).verdict.text == kept
