@@ -337,9 +337,9 @@ class Supervisor:
 
     def _patience(self) -> float | None:
         """Return the seconds until a worker is due to be started or to serve; None where none is."""
-        times = [*self._current.due.values()]
+        times = [] if self._stops else [*self._current.due.values()]
         times += [child.started + START_SECONDS for child in self._children.values() if not child.serves]
-        return max(0.0, min(times) - time.monotonic()) if times and not self._stops else None
+        return max(0.0, min(times) - time.monotonic()) if times else None
 
 
 def _generation(assembly: Assembly, warnings: int = 0, predecessor: WorkerSockets | None = None) -> Generation:

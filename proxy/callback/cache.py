@@ -42,7 +42,7 @@ class CallbackCache:
         clock: Callable[[], float] = time.time,
     ) -> None:
         """`most` records stay in memory; `shared` says that others write to the store, too."""
-        self._lives, self._store, self._clock = lives, store, clock
+        self.lives, self._store, self._clock = lives, store, clock
         self._local_seconds = LOCAL_SECONDS if shared else lives.longest
         self._secret = secret
         self._local: LRUCache[str, tuple[Record, float]] = LRUCache(most)
@@ -81,7 +81,7 @@ class CallbackCache:
             return Record(verdict, now, now)
         key = self._key(question)
         previous = await self._before(question, now)
-        record = successor(previous, self._presentable(question, verdict), now, self._lives)
+        record = successor(previous, self._presentable(question, verdict), now, self.lives)
         await self._save(key, record)
         if verdict.status is Status.PASS and (family := self._family_key(question)) is not None:
             await self._save(family, record)
@@ -189,8 +189,12 @@ class CallbackCache:
     async def _save(self, key: str, record: Record) -> None:
         now = self._clock()
         self._local[key] = (record, now + self._local_seconds)
-        spare = self._lives.transient_most if record.verdict.status is Status.TRANSIENT else 0.0
+        spare = self.lives.transient_most if record.verdict.status is Status.TRANSIENT else 0.0
         await self._store.put(key, record.encoded(), max(1.0, record.expires - now + spare))
+
+    def family_name_of(self, question: Question) -> str:
+        """Return a name that all members of the question's family share, its own where it has none."""
+        return self._family_key(question) or self._key(question)
 
     def name_of(self, question: Question) -> str:
         """Return a name of the question that others use as well, for a lock."""

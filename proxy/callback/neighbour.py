@@ -119,8 +119,13 @@ class Breakers:
         self._seconds, self._clock = seconds, clock
         self._known: LRUCache[str, _Breaker] = LRUCache(_MOST_REMEMBERED)
 
+    def rests(self, address: str) -> bool:
+        """Whether an exchanger is left alone now."""
+        breaker = self._known.get(address)
+        return breaker is not None and bool(breaker.opened) and self._clock() < max(breaker.until, breaker.trial)
+
     def lets(self, address: str) -> bool:
-        """Whether an exchanger may be asked now; where its rest is over, by one probe at a time."""
+        """Whether an exchanger may be asked now; where its rest is over, by one probe at a time: whoever hears True."""
         breaker = self._known.get(address)
         if breaker is None or not breaker.opened:
             return True

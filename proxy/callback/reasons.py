@@ -48,6 +48,7 @@ REASONS: Mapping[str, Reason] = {
     "tls": Reason(_TRANSIENT, "the TLS handshake failed, and so did the conversation in the clear"),
     "dns": Reason(_TRANSIENT, "DNS did not answer, or answered SERVFAIL or REFUSED"),
     "pending": Reason(_TRANSIENT, "no answer yet; the probe goes on, and who comes again finds its verdict"),
+    "busy_here": Reason(_TRANSIENT, "not asked: too many probes were under way before it (`max_probes`)"),
     "throttled": Reason(_TRANSIENT, "not asked: a budget of probes is used up for now"),
     "breaker": Reason(_TRANSIENT, "not asked: the exchanger turned us away lately"),
     "storm": Reason(_TRANSIENT, "not asked: many clients forge the domain right now"),

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Coroutine
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,8 +17,9 @@ from cachetools import TTLCache
 
 from config import DomainPatterns, Network
 from proxy.callback.cache import CallbackCache
+from proxy.callback.gate import Doorkeeper, Visitor, turned_us_away
 from proxy.callback.lives import Record
-from proxy.callback.neighbour import Breakers, Neighbour, Storms, network_of
+from proxy.callback.neighbour import Breakers, Neighbour, Storms
 from proxy.callback.observer import NOBODY, Observer
 from proxy.callback.probe import Manner, ask
 from proxy.callback.question import Question
@@ -36,9 +36,6 @@ log = get_logger()
 POLL_SECONDS = 0.25
 """How often it is looked whether another machine's probe has come to its end."""
 
-REFRESH_PAUSE_SECONDS = 300.0
-"""Between two looks at a pass that grows old: where the first found out nothing, the next hit must not ask again."""
-
 _MOST_REFRESHED = 16_384
 
 CATCHALL_SECONDS = 7 * 86400.0
@@ -46,9 +43,6 @@ NULL_REFUSED_SECONDS = 7 * 86400.0
 NO_PROBE_SECONDS = 86400.0
 TURNED_AWAY_MOST = 3
 """Breakers opened in a row after which a domain is not probed for a day."""
-
-_TURNED_AWAY = frozenset({"busy", "refused_us", "blocked"})
-"""Reasons for leaving an exchanger alone, whatever its words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +98,8 @@ _PENDING = CallbackVerdict(Status.TRANSIENT, "pending", "the mail exchanger has 
 _THROTTLED = _withheld("throttled", "this domain, or for this client, often enough for now")
 _STORM = _withheld("storm", "the domain is being forged by many clients")
 _SPARED = _withheld("no_probe", "the operator spares this domain", Status.ERROR)
+_BUSY_HERE = _withheld("busy_here", "too many probes were under way before it")
+_TOO_SLOW = CallbackVerdict(Status.TRANSIENT, "timeout", "the mail exchangers did not answer in time")
 _GIVEN_UP = _withheld("no_probe", "its exchangers turned us away three times in a row", Status.ERROR)
 
 
@@ -114,7 +110,7 @@ def is_mailbox(text: str) -> bool:
     """Whether a text is an address by the grammar of SMTP; nothing else may reach a command, whoever wrote it."""
     try:
         path, parameters = parse_argument(b"TO:<%b>" % text.encode("utf-8", "surrogateescape"), b"TO:")
-    except (BadPath, BadParameter):
+    except (BadPath, BadParameter, UnicodeEncodeError):
         return False
     return bool(path.domain) and not parameters and path.text == text
 
@@ -126,11 +122,18 @@ class CallbackVerifier:
         """`sender` is asked with unless a call names another; empty is the null sender."""
         self._around, self._limits, self._sender = around, limits, sender
         self._in_flight: dict[Question, asyncio.Task[CallbackVerdict]] = {}
-        self._refreshed: TTLCache[Question, None] = TTLCache(
-            _MOST_REFRESHED, REFRESH_PAUSE_SECONDS, timer=around.cache.now
+        self._refreshed: TTLCache[str, None] = TTLCache(
+            _MOST_REFRESHED, around.cache.lives.transient, timer=around.cache.now
         )
+        """What was looked at again lately: where that found nothing out, the next hit must not ask again."""
         self._owner = TaskOwner("callback")
-        self._doorkeeper = _Doorkeeper(around, limits)
+        self._doorkeeper = Doorkeeper(
+            around.manner,
+            around.neighbour,
+            around.breakers,
+            most=limits.most_probes,
+            most_per_exchanger=limits.most_probes_per_exchanger,
+        )
 
     @property
     def most_probes(self) -> int:
@@ -167,7 +170,7 @@ class CallbackVerifier:
             return record.answer(self._around.cache.now())
         probe = self._in_flight.get(question) or self._begin(question, client, observer)
         done, _ = await asyncio.wait((probe,), timeout=self._limits.wait)
-        return probe.result() if done else _PENDING
+        return probe.result() if done and not probe.cancelled() else _PENDING
 
     def _question(self, address: str, sender: str | None) -> Question | None:
         local_part, _, domain = address.rpartition("@")
@@ -184,8 +187,9 @@ class CallbackVerifier:
 
     def _refresh_where_due(self, question: Question, record: Record, client: str) -> None:
         """Look in the background whether a pass that grows old is still true; the answer at hand is given meanwhile."""
-        if record.due(self._around.cache.now()) and question not in self._refreshed:
-            self._refreshed[question] = None
+        name = self._around.cache.family_name_of(question)
+        if record.due(self._around.cache.now()) and name not in self._refreshed:
+            self._refreshed[name] = None
             work = self._guarded(question, self._refresh(question, client))
             spawn(work, name=f"refresh {printable(question.address, 64)}", owner=self._owner)
 
@@ -225,17 +229,19 @@ class CallbackVerifier:
         around = self._around
         key = f"cbv probe {around.cache.name_of(question)}"
         token = await around.store.acquire(key, self._limits.timeout)
+        waited = token is None
         while token is None:
             if refreshing:
                 return _PENDING
             await asyncio.sleep(POLL_SECONDS)
-            token = await around.store.acquire(key, self._limits.timeout)
             record = await around.cache.find(question)
             if record is not None:
-                if token is not None:
-                    await around.store.release(key, token)
                 return record.answer(around.cache.now())
+            token = await around.store.acquire(key, self._limits.timeout)
         try:
+            record = await around.cache.find(question) if waited else None
+            if record is not None:  # it came between our look and our turn
+                return record.answer(around.cache.now())
             verdict = await self._probe(question, observer)
             return (await around.cache.keep(question, verdict)).said(verdict, around.cache.now())
         finally:
@@ -258,7 +264,7 @@ class CallbackVerifier:
         began = time.monotonic()
         verdict = await self._within_deadline(question, observer)
         verdict = replace(verdict, seconds=round(time.monotonic() - began, 3))
-        await self._learn(question.domain, verdict)
+        await self._learn(question, verdict)
         log.info(
             "probe",
             address=printable(question.address),
@@ -277,6 +283,7 @@ class CallbackVerifier:
 
     async def _within_deadline(self, question: Question, observer: Observer) -> CallbackVerdict:
         around = self._around
+        visitor = Visitor(self._doorkeeper)
         try:
             async with asyncio.timeout(self._limits.timeout):
                 hosts = await around.finder.find(question.domain, observer)
@@ -287,11 +294,11 @@ class CallbackVerifier:
                 manner = around.manner
                 if not question.sender and manner.fallback and await self._refuses_null_sender(question.domain):
                     question = replace(question, sender=manner.fallback)
-                return await ask(question, manner, hosts, self._doorkeeper, observer)
+                return await ask(question, manner, hosts, visitor, observer)
         except NoCandidate as none:
             return none.verdict
         except TimeoutError:
-            return CallbackVerdict(Status.TRANSIENT, "timeout", "the mail exchangers did not answer in time")
+            return _BUSY_HERE if visitor.never_served else _TOO_SLOW
 
     def _not_spared(self, hosts: list[Host], observer: Observer) -> list[Host]:
         spared = [each for each in hosts if self._around.spared.holds(each)]
@@ -302,83 +309,19 @@ class CallbackVerifier:
     async def _refuses_null_sender(self, domain: str) -> bool:
         return await self._around.cache.marked("null_refused", domain)
 
-    async def _learn(self, domain: str, verdict: CallbackVerdict) -> None:
+    async def _learn(self, question: Question, verdict: CallbackVerdict) -> None:
         """Remember what a verdict tells of the whole domain."""
-        cache = self._around.cache
+        cache, domain = self._around.cache, question.domain
         if verdict.catchall:
             await cache.mark("catchall", domain, CATCHALL_SECONDS)
         if verdict.null_refused:
             await cache.mark("null_refused", domain, NULL_REFUSED_SECONDS)
-        if self._around.breakers.times(verdict.address) >= TURNED_AWAY_MOST:
+        if self._around.breakers.times(verdict.address) >= TURNED_AWAY_MOST and turned_us_away(
+            self._around.manner.classifier, verdict, question.address
+        ):
             log.warning("domain_not_probed", domain=printable(domain), seconds=NO_PROBE_SECONDS)
             await cache.mark("no_probe", domain, NO_PROBE_SECONDS)
 
     async def close(self) -> None:
         """End the probes in flight; nobody waits for them any more."""
         await self._owner.cancel()
-
-
-class _Doorkeeper:
-    """Implements `probe.Gate`: breakers and budgets before a packet is sent, and a place in line."""
-
-    def __init__(self, around: Around, limits: CallbackLimits) -> None:
-        """Begin with nobody in line."""
-        self._around, self._limits = around, limits
-        self._probes = asyncio.Semaphore(limits.most_probes)
-        self._lines: dict[str, _Line] = {}
-
-    async def admits(self, address: str, *, paid: bool) -> str | None:
-        """Return why an exchanger is not asked now, None where it may be."""
-        if not self._around.breakers.lets(address):
-            return "breaker"
-        if paid:
-            return None
-        return None if await self._around.neighbour.may_connect(address, self._may_be_unknown) else "throttled"
-
-    async def heard(self, verdict: CallbackVerdict | None, asked: str, admitted: Sequence[str], unknown: int) -> None:
-        """Take note of what an exchanger thinks of us, and give back what was set aside for users it does not know."""
-        here = verdict.address if verdict is not None else ""
-        for address in admitted:
-            used = min(unknown, self._may_be_unknown) if here and network_of(address) == network_of(here) else 0
-            unknown -= used
-            await self._around.neighbour.give_back(address, self._may_be_unknown - used)
-        if verdict is not None and here:
-            self._judge(verdict, asked)
-
-    @property
-    def _may_be_unknown(self) -> int:
-        """Users that one conversation may ask for in vain."""
-        return 2 if self._around.manner.catchall else 1
-
-    def _judge(self, verdict: CallbackVerdict, asked: str) -> None:
-        around, address = self._around, verdict.address
-        classifier = around.manner.classifier
-        if verdict.reason in _TURNED_AWAY or (
-            verdict.status is not Status.PASS and classifier.is_block(verdict.text, asked)
-        ):
-            around.breakers.bad(address)
-        elif verdict.stage == "rcpt" and verdict.code:
-            around.breakers.good(address)
-
-    @asynccontextmanager
-    async def place(self, address: str) -> AsyncIterator[None]:
-        """Wait in line at one address, and only then for a place among all: a slow exchanger blocks no other."""
-        line = self._lines.get(address)
-        if line is None:
-            line = self._lines[address] = _Line(asyncio.Semaphore(self._limits.most_probes_per_exchanger))
-        line.users += 1
-        try:
-            async with line.places, self._probes:
-                yield
-        finally:
-            line.users -= 1
-            if not line.users:
-                del self._lines[address]
-
-
-@dataclass(slots=True)
-class _Line:
-    """Who is at one address, or waits for it."""
-
-    places: asyncio.Semaphore
-    users: int = 0

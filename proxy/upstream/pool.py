@@ -40,6 +40,8 @@ class PoolFull(Exception):
 class Connection:
     """A connection to the upstream. It belongs to the pool, or to the one transaction that took it."""
 
+    pool: Pool
+    """Where it came from, and where it goes back to."""
     wire: Wire
     identity: str = ""
     """The session whose client it speaks for, after XCLIENT; empty while it speaks for nobody."""
@@ -59,12 +61,18 @@ class Places:
 
     def take(self, pool: Pool) -> bool:
         """Take one; where there is none, an unused connection of any pool is ended, and `pool` has the next place."""
-        if self._free:
-            self._free -= 1
+        if self._take_free():
             return True
         any(each.end_one_unused() for each in self._pools.values())
+        if self._take_free():  # one was dead already, and nobody had noticed
+            return True
         self._hungry.append(pool)
         return False
+
+    def _take_free(self) -> bool:
+        taken = self._free > 0
+        self._free -= taken
+        return taken
 
     def free(self) -> None:
         """Give one back, to the pool that waits longest."""
@@ -118,9 +126,12 @@ class Pool:
         if not fresh and (found := self._pop_idle(identity)) is not None:
             return found
         connection = await self._take_place()
+        if fresh and connection is not None:
+            connection.wire.abort("a new one is asked for")  # its place is ours
+            connection = None
         try:
             if connection is None:
-                connection = Connection(await self._connector.connect(session))
+                connection = Connection(self, await self._connector.connect(session))
                 self.capabilities = frozenset(name.upper() for name in connection.wire.extensions)
             if identity and session is not None:
                 await self._speak_for(connection, session)
@@ -163,6 +174,8 @@ class Pool:
             async with asyncio.timeout(PLACE_SECONDS):
                 return await place
         except BaseException as error:
+            with suppress(ValueError):
+                self._waiting.remove(place)
             if place.done() and not place.cancelled():
                 self._hand_back(place.result())  # it was handed over in the very moment of giving up
             if isinstance(error, TimeoutError):

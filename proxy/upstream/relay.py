@@ -68,11 +68,13 @@ class UpstreamRelay:
         What the client sent together goes upstream together, as far as one upstream takes it.
         """
         self._transaction = transaction
+        self._hold_on()
         heard: dict[bytes, Reply] = {}
         waiting = list({path.raw: path for path in paths}.values())
         while waiting:
             first = waiting[0]
             pool = self._pool_for(first)
+            self._turn_to(pool)
             own = self._known(pool, first)
             if own is not None:
                 heard[first.raw] = own
@@ -90,6 +92,12 @@ class UpstreamRelay:
             self._hold = asyncio.get_running_loop().call_later(self._pool.policy.upstream_hold, self._let_go)
         return [heard[path.raw] for path in paths]
 
+    def _turn_to(self, pool: Pool) -> None:
+        """Take another upstream where nobody was accepted at the one before, and what it said no longer matters."""
+        if not self._accepted and pool is not self._pool:
+            self.abort()
+            self._pool, self._sender_refused = pool, None
+
     def _known(self, pool: Pool, path: Path) -> Reply | None:
         """Return the verdict on a recipient where the upstream need not be asked."""
         if self._sender_refused is not None:
@@ -97,20 +105,19 @@ class UpstreamRelay:
         if (known := self._promised.get(path.raw)) is not None:
             return known  # said twice, or two were redirected to one: the upstream hears it once
         deferred = pool.policy.recipient_verdicts == "deferred"
+        if deferred and any(path.raw == each.raw for each in self._accepted):
+            return replies.RECIPIENT_OK
         if self._accepted and (pool is not self._pool or pool.upstream.lmtp or deferred):
             # One upstream a transaction; LMTP answers for each recipient, which one reply to the dot cannot; and a
             # verdict that is known after the message only can be one recipient's alone.
             return replies.ONE_RECIPIENT_AT_A_TIME if pool is self._pool else replies.ONE_UPSTREAM_AT_A_TIME
         if not deferred:
             return None
-        self._pool = pool
         self._accepted.append(path)
         return replies.RECIPIENT_OK
 
     async def _take(self, pool: Pool, paths: Sequence[Path]) -> list[Reply]:
         """Offer recipients of one upstream; return the verdicts on the first of them, on one at least."""
-        self._pool = pool
-        self._hold_on()
         try:
             answers = await self._offer(pool, paths)
         except RelayFailed as refused:
@@ -184,6 +191,8 @@ class UpstreamRelay:
             found = await said
         except (WireBroken, TimeoutError) as error:
             raise self._lost(str(error) or "timeout") from error
+        if self._connection is None or self._connection.wire is not wire:
+            raise Lost(used=False)  # it was taken from us meanwhile: what we heard may be another's
         if wire.broken is not None:  # on the way, and what came before counts
             self._lose(wire.broken)
         return found
@@ -310,8 +319,8 @@ class UpstreamRelay:
     def abort(self) -> None:
         """End the transaction wherever it stands, so that nothing of it is delivered."""
         self._hold_on()
-        connection, pool = self._connection, self._pool
-        if connection is None or pool is None:
+        connection = self._connection
+        if connection is None:
             return
         if self._content is not None:
             self._lose("aborted")
@@ -319,7 +328,7 @@ class UpstreamRelay:
             self._release()
         else:
             self._connection = None
-            pool.reset(connection)
+            connection.pool.reset(connection)
 
     def _let_go(self) -> None:
         """Give the connection back while the client idles: many idle clients must not hold the upstream's places."""
@@ -335,8 +344,8 @@ class UpstreamRelay:
     def _release(self) -> None:
         """Give the connection back, or end it where the upstream counted an error on it."""
         connection, self._connection = self._connection, None
-        if connection is not None and self._pool is not None:
-            (self._pool.retire if self._tainted else self._pool.give_back)(connection)
+        if connection is not None:
+            (connection.pool.retire if self._tainted else connection.pool.give_back)(connection)
         self._tainted = False
 
     def _lost(self, why: str) -> Lost:
@@ -348,9 +357,9 @@ class UpstreamRelay:
     def _lose(self, why: str) -> None:
         connection, self._connection, self._content = self._connection, None, None
         self._tainted = False
-        if connection is not None and self._pool is not None:
+        if connection is not None:
             log.warning("upstream_lost", session=self._session.id, upstream=self.upstream, reason=printable(why))
-            self._pool.drop(connection, why)
+            connection.pool.drop(connection, why)
 
     def _verdict(self, answer: Reply, step: str) -> Reply:
         """Return a reply verbatim where it speaks of the mail; 451 and an alarm where it speaks of us."""

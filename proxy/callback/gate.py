@@ -1,0 +1,121 @@
+"""The gate before strangers: breakers and budgets before a packet is sent, a place in line, and what comes of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+
+from proxy.callback.classify import Classifier
+from proxy.callback.neighbour import Breakers, Neighbour, network_of
+from proxy.callback.probe import Manner
+from proxy.callback.verdict import CallbackVerdict, Status
+
+_TURNED_AWAY = frozenset({"busy", "refused_us", "blocked"})
+"""Reasons for leaving an exchanger alone, whatever its words."""
+
+
+def turned_us_away(classifier: Classifier, verdict: CallbackVerdict, asked: str) -> bool:
+    """Whether an exchanger does not want us now: it is busy, it refuses us, or it says that we stand on a list."""
+    if verdict.status is Status.PASS:
+        return False
+    return verdict.reason in _TURNED_AWAY or classifier.is_block(verdict.text, asked)
+
+
+class Doorkeeper:
+    """What all probes of a worker share. Its state, who stands in line, the event loop's thread owns."""
+
+    def __init__(
+        self, manner: Manner, neighbour: Neighbour, breakers: Breakers, *, most: int, most_per_exchanger: int
+    ) -> None:
+        """Begin with nobody in line; `most` conversations at once, so many of them with one exchanger."""
+        self._manner, self._neighbour, self._breakers = manner, neighbour, breakers
+        self._probes = asyncio.Semaphore(most)
+        self._most_per_exchanger = most_per_exchanger
+        self._lines: dict[str, _Line] = {}
+
+    async def admits(self, address: str, *, paid: bool) -> str | None:
+        """Return why an exchanger is not asked now, None where it may be."""
+        if self._breakers.rests(address):
+            return "breaker"
+        if not paid and not await self._neighbour.may_connect(address, self._may_be_unknown):
+            return "throttled"
+        return None if self._breakers.lets(address) else "breaker"
+
+    async def heard(self, verdict: CallbackVerdict | None, asked: str, admitted: Sequence[str], unknown: int) -> None:
+        """Take note of what an exchanger thinks of us, and give back what was set aside for users it does not know."""
+        here = verdict.address if verdict is not None else ""
+        for address in admitted:
+            used = min(unknown, self._may_be_unknown) if here and network_of(address) == network_of(here) else 0
+            unknown -= used
+            await self._neighbour.give_back(address, self._may_be_unknown - used)
+        if verdict is not None and here:
+            self._judge(verdict, asked)
+
+    @property
+    def _may_be_unknown(self) -> int:
+        """Users that one conversation may ask for in vain."""
+        return 2 if self._manner.catchall else 1
+
+    def _judge(self, verdict: CallbackVerdict, asked: str) -> None:
+        if turned_us_away(self._manner.classifier, verdict, asked):
+            self._breakers.bad(verdict.address)
+        elif verdict.stage in {"mail", "rcpt"} and verdict.code:
+            self._breakers.good(verdict.address)
+
+    @asynccontextmanager
+    async def place(self, address: str) -> AsyncIterator[None]:
+        """Wait in line at one address, and only then for a place among all: a slow exchanger blocks no other."""
+        line = self._lines.get(address)
+        if line is None:
+            line = self._lines[address] = _Line(asyncio.Semaphore(self._most_per_exchanger))
+        line.users += 1
+        try:
+            async with line.places, self._probes:
+                yield
+        finally:
+            line.users -= 1
+            if not line.users:
+                del self._lines[address]
+
+
+class Visitor:
+    """Implements `probe.Gate` for one question, and remembers whether its turn ever came."""
+
+    def __init__(self, doorkeeper: Doorkeeper) -> None:
+        """Stand before the gate."""
+        self._doorkeeper = doorkeeper
+        self._stood_in_line = self._served = False
+
+    @property
+    def never_served(self) -> bool:
+        """Whether it stood in line, and nobody was asked: that says nothing of the exchanger."""
+        return self._stood_in_line and not self._served
+
+    async def admits(self, address: str, *, paid: bool) -> str | None:
+        """As `Doorkeeper.admits`."""
+        return await self._doorkeeper.admits(address, paid=paid)
+
+    async def heard(self, verdict: CallbackVerdict | None, asked: str, admitted: Sequence[str], unknown: int) -> None:
+        """As `Doorkeeper.heard`."""
+        await self._doorkeeper.heard(verdict, asked, admitted, unknown)
+
+    def place(self, address: str) -> AbstractAsyncContextManager[None]:
+        """As `Doorkeeper.place`."""
+        return self._place(address)
+
+    @asynccontextmanager
+    async def _place(self, address: str) -> AsyncIterator[None]:
+        self._stood_in_line = True
+        async with self._doorkeeper.place(address):
+            self._served = True
+            yield
+
+
+@dataclass(slots=True)
+class _Line:
+    """Who is at one address, or waits for it."""
+
+    places: asyncio.Semaphore
+    users: int = 0
