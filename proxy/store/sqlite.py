@@ -10,16 +10,17 @@ import asyncio
 import secrets
 import sqlite3
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from proxy.store.base import MOST_SCANNED, Stored, StoreUnavailable, decoded, encoded
 from proxy.store.batches import Batches
 from proxy.store.sqlite_file import open_for_reading, open_for_writing
-from proxy.store.sqlite_thread import Parameters, Row, SqliteThread
+from proxy.store.sqlite_thread import Change, Parameters, Row, SqliteThread
 from proxy.tasks import TaskOwner, spawn
 from proxy.throttle import Throttle
 
@@ -36,6 +37,8 @@ MOST_SWEPT = 2000
 """Rows that one statement of the sweep removes, so that others may write between two of them."""
 
 _CLOSE_SECONDS = 2.0
+
+T = TypeVar("T")
 
 _TAKE = """
 INSERT INTO buckets (key, tokens, at, expires, allowed) VALUES (:key, :count - :wanted, :now, :now + :seconds, 1)
@@ -86,6 +89,7 @@ class SqliteStore:
         self._first = True
         self._reads = Batches(self._read, name="sqlite reads", seconds=SECONDS)
         self._writes = Batches(self._write, name="sqlite writes", seconds=SECONDS)
+        self._changes: Batches[Change, list[Row]] = Batches(self._change_all, name="sqlite changes", seconds=SECONDS)
 
     # ------------------------------------------------------------ entries
 
@@ -110,7 +114,7 @@ class SqliteStore:
         )
         while rows := await self._change(condition, {**self._range(prefix), "most": MOST_SWEPT}):
             removed += len(rows)
-        await self._change("PRAGMA wal_checkpoint(TRUNCATE)")
+        await self._alone("PRAGMA wal_checkpoint(TRUNCATE)")
         return removed
 
     async def count(self, prefix: str = "") -> int:
@@ -174,6 +178,7 @@ class SqliteStore:
         """Close the file; a disk that hangs is not waited for."""
         await self._reads.close()
         await self._writes.close()
+        await self._changes.close()
         await self._owner.cancel()
         connected, self._connected = self._connected, None
         if connected is not None:
@@ -191,26 +196,35 @@ class SqliteStore:
         """Write the entries of a batch, in their order."""
         marks = ",".join(["(?,?,?)"] * len(entries))
         parameters = [each for entry in entries for each in entry]
-        await self._change(f"INSERT OR REPLACE INTO entries (key, value, expires) VALUES {marks}", parameters)  # noqa: S608 - question marks
+        await self._alone(f"INSERT OR REPLACE INTO entries (key, value, expires) VALUES {marks}", parameters)  # noqa: S608 - question marks
         return [None] * len(entries)
 
-    async def _ask(self, statement: str, parameters: Parameters = ()) -> list[Row]:
-        return await self._run(statement, parameters, writing=False)
+    async def _change_all(self, changes: list[Change]) -> list[list[Row] | StoreUnavailable]:
+        """Make the changes of a batch: one way to the thread and one transaction for all of them."""
+        if len(changes) == 1:
+            return [await self._alone(*changes[0])]
+        done = await self._using(lambda connected: _sound(connected.writer.changes(changes)))
+        return [StoreUnavailable(str(each)) if isinstance(each, sqlite3.Error) else each for each in done]
 
     async def _change(self, statement: str, parameters: Parameters = ()) -> list[Row]:
-        return await self._run(statement, parameters, writing=True)
+        return await self._changes.ask((statement, parameters))
 
-    async def _run(self, statement: str, parameters: Parameters, *, writing: bool) -> list[Row]:
+    async def _alone(self, statement: str, parameters: Parameters = ()) -> list[Row]:
+        return await self._using(lambda connected: connected.writer.rows(statement, parameters))
+
+    async def _ask(self, statement: str, parameters: Parameters = ()) -> list[Row]:
+        return await self._using(lambda connected: connected.reader.rows(statement, parameters))
+
+    async def _using(self, work: Callable[[_Connections], Awaitable[T]]) -> T:
         used: _Connections | None = None
         try:
             async with asyncio.timeout(SECONDS):
                 used = await self._connections()
-                connection = used.writer if writing else used.reader
-                return await connection.rows(statement, parameters)
+                return await work(used)
         except TimeoutError:
             raise StoreUnavailable(f"no answer within {SECONDS:g} s") from None
         except (sqlite3.Error, RuntimeError) as error:  # RuntimeError: given up meanwhile
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _BROKEN_FILE:
+            if _is_broken_file(error):
                 self._give_up(used)
             raise StoreUnavailable(str(error)) from error
 
@@ -256,6 +270,19 @@ class SqliteStore:
             await asyncio.sleep(SWEEP_SECONDS)
             with suppress(StoreUnavailable):  # who uses the store notices, too, and says so
                 await self.sweep()
+
+
+async def _sound(changes: Awaitable[list[list[Row] | sqlite3.Error]]) -> list[list[Row] | sqlite3.Error]:
+    """Raise the failure of a change that is about the file, and so about all of them."""
+    done = await changes
+    for each in done:
+        if isinstance(each, sqlite3.Error) and _is_broken_file(each):
+            raise each
+    return done
+
+
+def _is_broken_file(error: Exception) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _BROKEN_FILE
 
 
 def _after(first: bytes) -> bytes | None:

@@ -11,6 +11,8 @@ from typing import Any
 
 Parameters = Sequence[object] | Mapping[str, object]
 Row = tuple[Any, ...]
+Change = tuple[str, Parameters]
+"""A statement and its parameters."""
 
 
 class SqliteThread:
@@ -38,6 +40,15 @@ class SqliteThread:
         """
         return await asyncio.get_running_loop().run_in_executor(self._executor, self._fetch, statement, parameters)
 
+    async def changes(self, changes: Sequence[Change]) -> list[list[Row] | sqlite3.Error]:
+        """Execute statements in one transaction; return the rows of each, or how it failed alone.
+
+        Raises:
+            sqlite3.Error: the transaction failed, and nothing of it took place.
+            RuntimeError: the connection was closed meanwhile.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._change, changes)
+
     def let_go(self) -> Future[None]:
         """Close behind everything that was asked, without waiting for it; what is asked from now on is refused."""
         closed = self._executor.submit(self._close)
@@ -57,6 +68,23 @@ class SqliteThread:
         if self._connection is None:
             raise sqlite3.ProgrammingError("not open")
         return self._connection.execute(statement, parameters).fetchall()
+
+    def _change(self, changes: Sequence[Change]) -> list[list[Row] | sqlite3.Error]:
+        self._fetch("BEGIN IMMEDIATE", ())
+        try:
+            done = [self._attempted(each) for each in changes]
+            self._fetch("COMMIT", ())
+        except BaseException:
+            with suppress(sqlite3.Error):  # a transaction that failed badly has ended by itself
+                self._fetch("ROLLBACK", ())
+            raise
+        return done
+
+    def _attempted(self, change: Change) -> list[Row] | sqlite3.Error:
+        try:
+            return self._fetch(*change)
+        except sqlite3.Error as error:
+            return error
 
     def _close(self) -> None:
         connection, self._connection = self._connection, None
