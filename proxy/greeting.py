@@ -28,6 +28,10 @@ class Refused(Exception):
         self.stage, self.code, self.text = stage, code, text
 
 
+class Unreached(WireBroken):
+    """No connection came about."""
+
+
 class TlsFailed(WireBroken):
     """The TLS handshake failed; the same address may still take a conversation in the clear."""
 
@@ -55,6 +59,8 @@ class Dial:
     reply_timeout: float
     tls: Tls = IN_THE_CLEAR
     lmtp: bool = False
+    local: str = ""
+    """An address of ours that the connection leaves from."""
     listener: Listener | None = None
 
 
@@ -104,6 +110,8 @@ class _Client(aiosmtplib.SMTP):
             start_tls=False,
         )
         self._place = target.address, target.port
+        self._local = (target.local, 0) if target.local else None
+        self.reached = sock is not None
         self.listener = target.listener
         self.garbled: str | None = None
         """What was wrong with what the peer said."""
@@ -125,7 +133,11 @@ class _Client(aiosmtplib.SMTP):
         if self.sock is not None:
             transport, _ = await loop.create_connection(lambda: protocol, sock=self.sock)
         else:
-            transport, _ = await loop.create_connection(lambda: protocol, *self._place)
+            try:
+                transport, _ = await loop.create_connection(lambda: protocol, *self._place, local_addr=self._local)
+            except OSError as error:
+                raise Unreached(str(error)) from error
+        self.reached = True
         self.protocol, self.transport = protocol, transport
         greeting = await protocol.read_response(timeout=timeout)
         if greeting.code != _READY:
@@ -145,8 +157,9 @@ async def dial(target: Dial, sock: socket.socket | None = None) -> Wire:
 
     Raises:
         Refused: the greeting, EHLO and HELO, or STARTTLS were refused.
+        Unreached: no connection, where no socket is given.
         TlsFailed: the handshake failed.
-        WireBroken: no connection, or the peer closed or spoke against the grammar.
+        WireBroken: the peer closed or spoke against the grammar.
         TimeoutError: a step took too long.
     """
     client = _Client(target, sock)
@@ -169,7 +182,9 @@ async def _greeted(client: _Client, target: Dial) -> Wire:
     try:
         async with asyncio.timeout(target.connect_timeout):
             await client.connect()
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, TimeoutError) and not client.reached:
+            raise Unreached("timeout") from error
         if client.sock is not None:
             client.sock.close()  # where it came to no transport, nobody else does; where it did, this changes nothing
         raise

@@ -8,7 +8,6 @@ import pytest
 from structlog.testing import capture_logs
 
 from proxy.callback.verdict import Status
-from proxy.callback.verifier import REFRESH_PAUSE_SECONDS
 from tests.proxy.callbacks import ALICE, Callbacks, Clock, question, running, verifying
 from tests.proxy.stage import Names, unavailable
 from tests.support.exchanger import Act, Exchanger, Step, is_silent, says
@@ -167,7 +166,7 @@ async def test_a_look_that_finds_out_nothing_is_not_repeated_at_every_hit() -> N
             assert (await verifier.verify(ALICE)).status is Status.PASS
             await eventually(lambda: not verifier._owner, "it has been looked at")
             assert exchanger.count("RCPT") == expected
-            clock.now += REFRESH_PAUSE_SECONDS * 0.6
+            clock.now += 300.0 * 0.6
 
 
 async def test_one_refusal_leaves_a_pass_in_doubt_and_the_next_ends_it() -> None:
