@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
-from cachetools import LRUCache
+from cachetools import LRUCache, TTLCache
 
 from proxy.callback.families import families_about, family_of
 from proxy.callback.lives import DOMAIN_REASONS, NEVER_KEPT, Lives, Record, successor
@@ -23,6 +23,9 @@ from proxy.store.base import Store
 
 LOCAL_SECONDS = 60.0
 """How long this worker may go on believing what another has corrected or purged."""
+
+FACT_SECONDS = 10.0
+"""How long a fact about a domain is believed, and that there is none: mail of one domain comes in bursts."""
 
 _PREFIX = "cbv"
 _FAMILY = "family:"
@@ -45,6 +48,7 @@ class CallbackCache:
         self.lives, self._store, self._clock = lives, store, clock
         self._local_seconds = LOCAL_SECONDS if shared else lives.longest
         self._secret = secret
+        self._facts: TTLCache[str, bool] = TTLCache(most, FACT_SECONDS, timer=clock)
         self._local: LRUCache[str, tuple[Record, float]] = LRUCache(most)
 
     # ------------------------------------------------------------ verdicts
@@ -113,11 +117,17 @@ class CallbackCache:
 
     async def mark(self, fact: str, domain: str, seconds: float) -> None:
         """Remember one fact about a domain for so long: `catchall`, `null_refused`, `no_probe`."""
-        await self._store.put(self._fact_key(fact, domain), b"1", seconds)
+        key = self._fact_key(fact, domain)
+        self._facts[key] = True
+        await self._store.put(key, b"1", seconds)
 
     async def marked(self, fact: str, domain: str) -> bool:
         """Whether the fact is remembered of the domain."""
-        return await self._store.get(self._fact_key(fact, domain)) is not None
+        key = self._fact_key(fact, domain)
+        marked = self._facts.get(key)
+        if marked is None:
+            marked = self._facts[key] = await self._store.get(key) is not None
+        return marked
 
     # ------------------------------------------------------------ for people
 
@@ -151,6 +161,7 @@ class CallbackCache:
             StoreUnavailable: the store still has them.
         """
         self._local.clear()
+        self._facts.clear()
         if not domain:
             return await self._store.purge(f"{_PREFIX} ")
         if not local_part:

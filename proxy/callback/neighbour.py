@@ -11,7 +11,7 @@ import ipaddress
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 
 from cachetools import LRUCache
 
@@ -77,6 +77,7 @@ class Neighbour:
             await self._store.take(f"cbv unknown {network_of(address)}", limit, -back)
 
 
+@lru_cache(_MOST_REMEMBERED)
 def network_of(address: str) -> str:
     """Return the network that one operator's exchangers share: the /24, or the /48 of IPv6."""
     ip = ipaddress.ip_address(address)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from config import Network
 from proxy.callback.observer import NOBODY, Observer
+from proxy.callback.recent import RecentNames
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.dns import DnsUnavailable, Exchanger, NoSuchDomain, Resolver
 from proxy.smtp.access import any_holds
@@ -57,7 +58,7 @@ class ExchangerFinder:
 
         `unroutable` is what a domain is whose exchangers are all where nobody can go; `is_us` knows our own addresses.
         """
-        self._resolver = resolver
+        self._resolver = RecentNames(resolver)
         self._routes = {domain.lower(): host for domain, host in routes.items()}
         self._allowed = allowed
         self._unroutable, self._is_us = unroutable, is_us

@@ -21,6 +21,7 @@ from proxy.callback.gate import Doorkeeper, Visitor, turned_us_away
 from proxy.callback.lives import Record
 from proxy.callback.neighbour import Breakers, Neighbour, Storms
 from proxy.callback.observer import NOBODY, Observer
+from proxy.callback.pace import Pace
 from proxy.callback.probe import Manner, ask
 from proxy.callback.question import Question
 from proxy.callback.resolve import ExchangerFinder, Host, NoCandidate, ascii_domain
@@ -134,6 +135,7 @@ class CallbackVerifier:
             most=limits.most_probes,
             most_per_exchanger=limits.most_probes_per_exchanger,
         )
+        self._pace = Pace()
 
     @property
     def most_probes(self) -> int:
@@ -219,6 +221,7 @@ class CallbackVerifier:
         if record is not None:
             self._refresh_where_due(question, record, client)
             return record.answer(cache.now())
+        await self._pace.turn()
         return await self._withheld(question, client) or await self._found(question, observer)
 
     async def _refresh(self, question: Question, client: str) -> CallbackVerdict:
