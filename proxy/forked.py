@@ -16,6 +16,7 @@ import uvloop
 
 from config import Listener
 from proxy import log
+from proxy.garbage import collect_seldom
 from proxy.sockets import raise_descriptor_limit
 from proxy.worker import Assembly, Worker
 
@@ -57,6 +58,7 @@ async def _serve(worker: Worker, bound: Sequence[tuple[socket.socket, Listener]]
     loop = asyncio.get_running_loop()
     await worker.start(bound=bound)
     worker.compare_open_files(raise_descriptor_limit())
+    collect_seldom(loop)
     await loop.sock_sendall(orders, LISTENING)
     await _order(orders)
     await worker.finish(_cut(orders))

@@ -17,6 +17,7 @@ from config.report import as_records
 from proxy import log
 from proxy.app import ConfigurationRejected, load
 from proxy.cli import exits
+from proxy.garbage import collect_seldom
 from proxy.notify import READY, STOPPING, notify, reloading
 from proxy.sockets import CannotListen, raise_descriptor_limit
 from proxy.supervisor import Reload, Supervisor
@@ -88,6 +89,7 @@ class Service:
         most = raise_descriptor_limit()
         await self._worker.start()
         self._worker.compare_open_files(most)
+        collect_seldom(asyncio.get_running_loop())
         notify(READY)
         while await self._signals.get() is signal.SIGHUP:
             notify(reloading())
