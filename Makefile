@@ -42,6 +42,7 @@ bench: $(DEV)
 	$(BIN)/python -m bench.relay $(ARGS)
 	$(BIN)/python -m bench.front
 	$(BIN)/python -m bench.memory
+	$(BIN)/python -m bench.callback
 	$(BIN)/python -m bench.sieve
 	$(BIN)/python -m bench.config_load
 

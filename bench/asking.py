@@ -1,0 +1,131 @@
+"""The processes of the callback benchmark: exchangers, a worker that many ask at once, and one that asks afresh.
+
+`python -m bench.asking farm PORT NAMESERVER DELAY` serves every loopback address: exchangers that answer RCPT after so
+many seconds, and a name server in whose world every name exists. `dN.test` has an exchanger in a network of its own.
+`worker` and `fresh` do the asking and print what it took as JSON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import resource
+import signal
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import uvloop
+
+from config import Network
+from proxy import log
+from proxy.app import load_service
+from proxy.callback.service import CallbackService
+from proxy.garbage import collect_seldom
+from proxy.modules.smtp_cbv.making import callbacks_of
+from proxy.modules.smtp_cbv.options import SmtpCbvOptions
+from proxy.settings import CoreOptions
+from proxy.store.url import parse_store_url
+from proxy.tasks import TaskOwner, spawn
+from tests.support.farm import Farm, Habit
+from tests.support.names import Known
+
+EXCHANGER = "127.0.0.11"
+LOOPBACK = "127.0.0.0/8"
+AT_ONCE = 100
+"""Fresh probes at a time."""
+
+HITS = 20_000
+
+
+def known(name: str) -> Known:
+    """Return the way to a domain, or to its exchanger."""
+    if not name.startswith("mx."):
+        return Known(exchangers=((10, f"mx.{name}"),))
+    found = re.match(r"mx\.d(\d+)\.", name)
+    if found is None:
+        return Known(addresses=(EXCHANGER,))
+    number = int(found[1])
+    return Known(addresses=(f"127.{1 + number // 250}.{number % 250}.1",))
+
+
+async def farm(port: str, nameserver: str, delay: str) -> None:
+    """Serve for ever."""
+    await Farm(known, {}, others=Habit(rcpt_delay=float(delay))).start(int(port), ("127.0.0.1", int(nameserver)))
+    await asyncio.Event().wait()
+
+
+async def worker(configuration: str, count: str) -> None:
+    """Serve a configuration; at SIGUSR1 ask about so many addresses at once, and print how that went."""
+    served, begin = load_service(Path(configuration)), asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, begin.set)
+    await served.start()
+    collect_seldom()
+    await begin.wait()
+    callbacks = served._services.callbacks  # noqa: SLF001 - what its sessions ask
+    assert isinstance(callbacks, CallbackService)
+    verifier = callbacks.verifier
+    began, owner = time.perf_counter(), TaskOwner("asked")
+    for number in range(int(count)):
+        spawn(verifier.verify(f"u@d{number}.test"), name="asked", owner=owner)
+        if number % AT_ONCE == 0:
+            await asyncio.sleep(0)  # as sessions come: some in each turn of the loop
+    most = 0
+    while in_flight := len(verifier._in_flight):  # noqa: SLF001 - nobody else tells
+        most = max(most, in_flight)
+        await asyncio.sleep(0.01)
+    seconds = time.perf_counter() - began
+    remembered = await asyncio.gather(*(verifier.verify(f"u@d{number}.test") for number in range(int(count))))
+    verdicts = Counter(f"{each.status.value} {each.reason}" for each in remembered)
+    print(json.dumps({"seconds": seconds, "most": most, "verdicts": verdicts}), flush=True)
+    await asyncio.Event().wait()
+
+
+async def fresh(port: str, nameserver: str, store: str, count: str) -> None:
+    """Ask so many exchangers, each for the first time, on one core; then about one address again and again."""
+    os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+    options = SmtpCbvOptions(port=int(port), allow_networks=(_network(LOOPBACK),), store=parse_store_url(store))
+    core = CoreOptions.model_construct(
+        esmtp_listener=(), nameservers=(f"127.0.0.1:{nameserver}",), hostname="ringback.test"
+    )
+    callbacks = callbacks_of(options, core)
+    verify, numbers = callbacks.verifier.verify, iter(range(int(count)))
+    verdicts: Counter[str] = Counter()
+
+    async def work() -> None:
+        for number in numbers:
+            verdict = await verify(f"u@d{number}.test")
+            verdicts[f"{verdict.status.value} {verdict.reason}"] += 1
+
+    await verify("u@d60000.test")
+    began, used = time.perf_counter(), time.process_time()
+    await asyncio.gather(*(work() for _ in range(AT_ONCE)))
+    seconds, used = time.perf_counter() - began, time.process_time() - used
+    began = time.perf_counter()
+    for _ in range(HITS):
+        await verify("u@d1.test")
+    hit = (time.perf_counter() - began) / HITS
+    await callbacks.close()
+    print(json.dumps({"seconds": seconds, "processor": used, "hit": hit, "verdicts": verdicts}))
+
+
+def _network(text: str) -> Network:
+    import ipaddress  # noqa: PLC0415 - one use
+
+    return ipaddress.ip_network(text)
+
+
+def main() -> None:
+    """Be one of them."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    log.configure()
+    name, *arguments = sys.argv[1:]
+    uvloop.run({"farm": farm, "worker": worker, "fresh": fresh}[name](*arguments))
+
+
+if __name__ == "__main__":
+    main()
