@@ -1,4 +1,4 @@
-"""A real Exim that sends: one message in, delivered to one place before the command ends. No daemon runs.
+"""A real Exim that sends: one message in, delivered to one place before the command ends. `exim_server.py` receives.
 
 Debian lets one mail server be installed at a time, so Exim is often only unpacked (`programs.UNPACKED`); then its
 libraries, and the user that its package would make, are put before it by variables.
@@ -73,6 +73,11 @@ class Exim:
         return self._folder.path
 
     @property
+    def group(self) -> str:
+        """The group that its files belong to."""
+        return grp.getgrgid(pwd.getpwnam("nobody").pw_gid).gr_name
+
+    @property
     def log(self) -> str:
         """What it has logged so far."""
         return "".join(each.read_text(errors="backslashreplace") for each in sorted(self.folder.glob("log-*")))
@@ -85,7 +90,7 @@ class Exim:
         """
         text = _CONFIGURATION.format(
             folder=self.folder,
-            group=grp.getgrgid(pwd.getpwnam("nobody").pw_gid).gr_name,
+            group=self.group,
             port=port,
             authority=authority,
             tls="*" if tls else "",

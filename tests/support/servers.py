@@ -138,12 +138,17 @@ class Postfix(Server):
         service: Sequence[str] = (),
         processes: int = 100,
         options: Mapping[str, str] | None = None,
+        postscreen: bool = False,
     ) -> None:
-        """Describe it: `service` holds main.cf settings of the listener, `options` those of the instance."""
+        """Describe it: `service` holds main.cf settings of the listener, `options` those of the instance.
+
+        With `postscreen` that stands before the listener.
+        """
         super().__init__()
         self._service = service
         self._processes = processes
         self._options = dict(options or {})
+        self._postscreen = postscreen
 
     # ---- what tests read
 
@@ -187,7 +192,9 @@ class Postfix(Server):
         settings = {**self._settings(owner), **self._options}
         (self.folder / "main.cf").write_text("".join(f"{name} = {value}\n" for name, value in settings.items()))
         service = " ".join(f"-o {setting}" for setting in self._service)
-        listener = f"127.0.0.1:{self.port} inet n - n - {self._processes} smtpd {service}\n"
+        server = f"n - {self._processes} smtpd {service}\n"
+        place = f"127.0.0.1:{self.port} inet n -"
+        listener = f"{place} n - 1 postscreen\nsmtpd pass - - {server}" if self._postscreen else f"{place} {server}"
         (self.folder / "master.cf").write_text(_MASTER + listener)
         check = subprocess.run(
             [find_program("postfix"), "-c", self.folder, "check"], capture_output=True, text=True, check=False
