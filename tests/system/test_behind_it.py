@@ -254,6 +254,40 @@ async def test_restrictions_of_postfix_see_the_client_by_xclient_and_refuse_him_
 
 
 @pytest.mark.real("postfix")
+async def test_helo_restrictions_of_postfix_see_the_clients_own_name_behind_xclient(
+    stage: Stage, tmp_path: Path
+) -> None:
+    shut = {"smtpd_helo_restrictions": "check_helo_access inline:{bad.test=REJECT}"}
+    with Postfix(options=main_cf("main.cf", "main.cf xclient", **shut)) as postfix:
+        ringback = opened(stage, tmp_path, *block("ecelerity.conf"), upstream_port=postfix.port)
+        for name, verdict in (
+            ("bad.test", "554 5.7.1 <bad.test>: Helo command rejected: Access denied"),
+            ("good.test", TAKEN),
+        ):
+            async with await greeted(ringback, name=name) as client:
+                assert (await client.ask("MAIL FROM:<a@sender.test>")).startswith("250 ")
+                assert await client.ask("RCPT TO:<b@example.com>") == verdict
+
+
+@pytest.mark.real("postfix")
+async def test_where_postfix_gives_up_an_idle_connection_first_no_client_hears_of_it(
+    stage: Stage, tmp_path: Path
+) -> None:
+    with Postfix(options={"smtpd_timeout": "1s"}) as postfix:
+        ringback = opened(stage, tmp_path, upstream_port=postfix.port)
+        assert await recipient(ringback) == TAKEN
+        await eventually(lambda: "timeout after RSET" in postfix.log, "Postfix gives it up")
+        assert await recipient(ringback) == TAKEN
+
+
+@pytest.mark.real("postfix")
+async def test_clients_that_give_up_do_not_use_up_postfixs_patience_with_ringback(stage: Stage, tmp_path: Path) -> None:
+    with Postfix(options={"smtpd_junk_command_limit": "2", "smtpd_hard_error_limit": "2"}) as postfix:
+        ringback = opened(stage, tmp_path, upstream_port=postfix.port)
+        assert [await recipient(ringback) for _ in range(9)] == [TAKEN] * 9
+
+
+@pytest.mark.real("postfix")
 async def test_log_and_received_of_postfix_name_the_client_with_the_blocks_of_the_page(
     stage: Stage, tmp_path: Path
 ) -> None:
@@ -403,6 +437,26 @@ async def test_where_exim_ends_a_connection_of_many_messages_or_resets_no_client
                 assert (await letter(client)).startswith("250 ")
         for _ in range(8):
             assert await recipient(ringback) == ACCEPTED
+
+
+@pytest.mark.real("exim4")
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (["message_size_limit = 1000000"], ["250 2.1.0 Sender OK", "552 Message size exceeds maximum permitted"]),
+        (block("exim4.conf"), ["250 2.1.0 Sender OK", ACCEPTED]),
+    ],
+    ids=["Exim's is smaller", "as the page says"],
+)
+async def test_a_size_that_both_take_passes_exim(
+    stage: Stage, tmp_path: Path, settings: list[str], expected: list[str]
+) -> None:
+    with EximServer(settings) as exim:
+        ringback = opened(stage, tmp_path, "Max_Message_Size = 50M", upstream_port=exim.port)
+        async with await greeted(ringback) as client:
+            heard = [await client.ask(f"MAIL FROM:<a@sender.test> SIZE={50 << 20}")]
+            heard.append(await client.ask("RCPT TO:<b@example.com>"))
+        assert heard == expected
 
 
 @pytest.mark.real("exim4")
