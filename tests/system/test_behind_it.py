@@ -12,7 +12,7 @@ import pytest
 
 from proxy.settings import CoreOptions
 from tests.support.conversation import Conversation
-from tests.support.exim_server import EximServer
+from tests.support.exim_behind import EximServer
 from tests.support.required import REQUIRE_REAL
 from tests.support.ringback import ROOT, Ringback
 from tests.support.servers import REFUSED_RECIPIENT, REFUSED_REPLY, Postfix
