@@ -79,7 +79,7 @@ async def say(
         try:
             for each in to_rcpts:
                 await read(wire, each, policy.rcptto_timeout)
-        except (WireBroken, TimeoutError):
+        except WireBroken:
             if wire.garbled:
                 raise
             # It closed behind its refusal of the sender, which stands: what it owes to RCPT would say the same.
