@@ -47,6 +47,7 @@ def load(path: Path) -> tuple[Assembly, tuple[Diagnostic, ...]]:
     if loaded.settings is not None:
         prepared = prepare(loaded.settings)
         diagnostics += checks.outside(loaded.settings)
+        diagnostics += checks.outbox(loaded.settings, prepared)
         diagnostics += [found for each in prepared for found in each.diagnostics]
         if not has_errors(diagnostics):
             return Assembly(cast(CoreOptions, loaded.settings.core), loaded.settings, prepared), tuple(diagnostics)

@@ -5,14 +5,16 @@ Each finding is a diagnostic at the place that names the file, beside those of t
 
 from __future__ import annotations
 
+import os
 import ssl
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import cast
 
 from config import Settings
-from config.diagnostics import Diagnostic, Severity
+from config.diagnostics import Diagnostic, Severity, Span
+from proxy.modules.base import MailCreator, Prepared
 from proxy.route import Route
 from proxy.settings import CoreOptions
 from proxy.smtp.client_certificate import ask
@@ -27,6 +29,37 @@ def outside(settings: Settings) -> Iterator[Diagnostic]:
     yield from _injection(settings)
     yield from _authentication(settings)
     yield from _sockets(settings)
+
+
+def outbox(settings: Settings, prepared: Iterable[Prepared]) -> Iterator[Diagnostic]:
+    """Find that what Ringback makes itself has nowhere to wait."""
+    folder = cast(CoreOptions, settings.core).state_directory
+    if os.access(folder, os.W_OK | os.X_OK) and folder.is_dir():
+        return
+    for origin in outbox_wanted(settings, prepared):
+        yield Diagnostic(
+            f"messages of Ringback's own need an outbox, and {folder} is no folder that can be written",
+            origin,
+            hint="State_Directory names a folder of the user that runs Ringback",
+        )
+        return
+
+
+def outbox_wanted(settings: Settings, prepared: Iterable[Prepared]) -> Iterator[Span | None]:
+    """Yield the places that call for an outbox."""
+    for each in prepared:
+        if isinstance(each, MailCreator) and each.creates_mail is not None:
+            yield each.creates_mail
+    core = cast(CoreOptions, settings.core)
+    if core.multi_recipient == "dsn":
+        yield settings.core_origin("multi_recipient")
+    for place in settings.scopes.places:
+        setting = settings.scopes.get("multi_recipient", place)
+        if setting is not None and setting.value == "dsn":
+            yield setting.origin
+    for listener in core.esmtp_listener:
+        if Entrance(listener, settings).own_options.multi_recipient == "dsn":
+            yield settings.core_origin("multi_recipient")
 
 
 def _in_force(settings: Settings) -> Iterator[CoreOptions]:

@@ -97,6 +97,11 @@ class Message:
         if self._content is not None:
             self._content.close()
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether the body is there, too."""
+        return self._content is not None or self._new_body is not None
+
     def forget(self) -> None:
         """Let the message in one piece go, after policy has read it."""
         self._raw = None

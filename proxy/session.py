@@ -50,6 +50,18 @@ class Path:
 NULL_PATH = Path(b"", "", "")
 
 
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message that Ringback makes itself, each recipient of which gets a copy in a transaction of its own."""
+
+    sender: Path
+    recipients: tuple[Path, ...]
+    content: bytes
+    """Header section and body, with CRLF line ends and no dot-stuffing."""
+    purpose: str
+    """What it is, for the log: forward, generated, report."""
+
+
 @dataclass(slots=True)
 class Recipient:
     """A forward-path that the client was told is accepted, and where its mail really goes."""
@@ -64,7 +76,11 @@ class Recipient:
     gateway: str = ""
     """Another upstream, where policy chose one."""
     refusal: Reply | None = None
-    """What policy said of this recipient's message after the dot, where the client can hear that (PRDR)."""
+    """Why this recipient does not get the message that was accepted for others: said by PRDR, or by a report."""
+    letters: list[Letter] = field(default_factory=list)
+    """What policy made for it; it leaves when the message is accepted."""
+    reported: bool = False
+    """Whether its refusal stands in a report."""
 
     @property
     def destination(self) -> Path:
@@ -82,6 +98,8 @@ class Transaction(AiosmtpdEnvelope):
         """Start an empty transaction, before MAIL FROM."""
         super().__init__()
         self.reverse_path: Path = NULL_PATH
+        self.given_reverse_path: Path = NULL_PATH
+        """The client's own, whatever policy put in its place: reports go there."""
         self.parameters: dict[str, str | None] = {}
         self.recipients: list[Recipient] = []
         self.refused_recipients = 0
@@ -89,6 +107,8 @@ class Transaction(AiosmtpdEnvelope):
         self.created = time.time()
         self.copies: list[Path] = []
         """Forward-paths that policy added."""
+        self.letters: list[Letter] = []
+        """What policy made; it leaves when the message is accepted."""
         self.size = 0
         self.context: dict[str, str] = {}
         self.discarded = False
@@ -104,7 +124,8 @@ class Transaction(AiosmtpdEnvelope):
 
     def begin(self, path: Path, parameters: dict[str, str | None]) -> None:
         """Record an accepted MAIL FROM, in our fields and in aiosmtpd's."""
-        self.reverse_path, self.parameters = path, parameters
+        self.reverse_path = self.given_reverse_path = path
+        self.parameters = parameters
         self.mail_from = path.text
         self.mail_options = list(parameters)
         self.smtp_utf8 = "SMTPUTF8" in parameters
@@ -198,6 +219,16 @@ class Session(AiosmtpdSession):
     def transaction_id(self) -> str:
         """The id of the transaction, in Received and in the log."""
         return f"{self.id}.{self.tally.transactions}"
+
+    @property
+    def may_report(self) -> bool:
+        """Whether a late refusal of one recipient may be reported: the operator wants it, and there is whom to tell."""
+        return self.options.multi_recipient == "dsn" and bool(self.transaction.given_reverse_path.raw)
+
+    @property
+    def tells_of_each(self) -> bool:
+        """Whether the fate of one recipient may differ from another's after the dot: somebody will be told."""
+        return self.transaction.prdr or self.may_report
 
     @property
     def identity(self) -> str:

@@ -195,6 +195,13 @@ class InboundOptions(TlsOptions):
         False, doc="Offer AUTH in the clear, too: anybody on the way can read the passwords.", scopes=_INBOUND
     )
 
+    multi_recipient: Literal["one_at_a_time", "dsn"] = option(
+        "one_at_a_time",
+        doc="Where a verdict on one recipient comes after the dot: take one recipient a message, or several, "
+        "and report refusals to the sender.",
+        scopes=_INBOUND,
+    )
+
     require_ehlo: bool = option(False, doc="Refuse MAIL FROM before EHLO or HELO.", scopes=_INBOUND)
     allow_null_envelope_sender: bool = option(True, doc="Take bounces: MAIL FROM:<>.", scopes=_INBOUND)
     allow_ip_literal: bool = option(True, doc="Take addresses such as user@[192.0.2.1].", scopes=_INBOUND)
@@ -263,6 +270,15 @@ class OutboundOptions(TlsOptions):
     host_failure_retry: Seconds = option(
         120.0, doc="An address of the MTA behind that failed is tried last for so long.", unit="seconds"
     )
+    retry_interval: Seconds = option(
+        300.0,
+        doc="First pause before a message of Ringback's own is tried again; it doubles each time.",
+        unit="seconds",
+    )
+    max_retry_interval: Seconds = option(7200.0, doc="The longest such pause.", unit="seconds")
+    message_expiration: Seconds = option(
+        432_000.0, doc="After so long such a message is given up and its sender told.", unit="seconds"
+    )
     max_deliveries_per_connection: int = option(0, doc="Messages over one connection; 0: no limit.", ge=0)
     max_outbound_connections: int = option(100, doc="Connections to one MTA behind, a worker.", ge=1)
 
@@ -288,7 +304,7 @@ class CoreOptions(InboundOptions, OutboundOptions):
     )
     state_directory: ConfigPath = option(
         Path("/var/lib/ringback"),
-        doc="Where is kept what outlives a restart; where it cannot be written, memory serves.",
+        doc="Where is kept what outlives a restart: verdicts, which memory holds instead, and the outbox.",
     )
     nameservers: tuple[Endpoint, ...] = option(
         (), doc="DNS servers, `address` or `address:port`; the system's unless set."

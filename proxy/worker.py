@@ -17,6 +17,10 @@ from config import Listener, Settings
 from proxy.dns import Resolver
 from proxy.log import get_logger
 from proxy.modules.base import Prepared, Services
+from proxy.outbox.deliver import Deliverer
+from proxy.outbox.file import exists
+from proxy.outbox.outbox import Outbox
+from proxy.outbox.store import OutboxStore
 from proxy.settings import CoreOptions
 from proxy.smtp.entrance import Entrance
 from proxy.smtp.front import Front
@@ -103,6 +107,7 @@ class Worker:
         self._router = Router(self._assembly.settings)
         self._pools = Pools(self._resolver, core.server_max_outbound_connections)
         self._services = Services(core, self._assembly.settings, self._resolver, upstream_down=self._pools.all_down)
+        self._open_outbox()
         self.front = self._front()
         await self._pools.warm(self._router.named(), WARM_SECONDS)
         loop = asyncio.get_running_loop()
@@ -111,6 +116,8 @@ class Worker:
             # create_server listens, maybe once more, so the backlog is given here
             make = partial(SmtpProtocol, self.front, entrances[id(listener)])
             self._servers.append(await loop.create_server(make, sock=each, backlog=listener.backlog))
+        if exists(core.state_directory):  # what was left behind is delivered, whatever the configuration says now
+            self._deliverer.start()
         log.info(
             "listening",
             addresses=[f"{host}:{port}" for host, port in self.addresses],
@@ -134,6 +141,13 @@ class Worker:
         else:
             log.info("open_files", limit=most, wanted=wanted)
 
+    def _open_outbox(self) -> None:
+        """Make the outbox; its file is opened, or made, when something is to be kept."""
+        core = self._core
+        self._outbox_store = OutboxStore(core.state_directory)
+        self._deliverer = Deliverer(self._outbox_store, self._router, self._pools, core.hostname)
+        self._outbox = self._services.outbox = Outbox(self._outbox_store, self._deliverer.wake)
+
     def _front(self) -> Front:
         for each in self._assembly.prepared:
             each.offer(self._services)
@@ -147,6 +161,7 @@ class Worker:
             session_ended=pools.forget,
             authenticator=CredentialChecker(router, self._resolver),
             sessions=self._sessions,
+            outbox=self._outbox,
         )
 
     async def stop(self, *, now: bool = False, reloaded: bool = False) -> None:
@@ -173,6 +188,9 @@ class Worker:
             return
         if self._services.callbacks is not None:
             await self._services.callbacks.close()
+        await self._deliverer.stop()
+        await self._outbox.close()
+        await self._outbox_store.close()
         await self._pools.close()
         await self._resolver.close()
         self._close_sockets()

@@ -202,6 +202,18 @@ class EnvelopeEdits(Protocol):
         ...
 
 
+class Mail(Protocol):
+    """Messages of a script's own making. They leave when the message in hand is accepted, or with its refusal."""
+
+    def forward(self, sender: str, recipients: Sequence[str], text: str, subject: str, original: bytes) -> None:
+        """Send each recipient a message of `text`, with the original attached."""
+        ...
+
+    def send(self, sender: str, recipients: Sequence[str], text: str) -> None:
+        """Send a message that the script wrote whole, header section and body, in lines."""
+        ...
+
+
 class Control(Protocol):
     """What a script may do to the session and ask of the server."""
 
@@ -264,6 +276,11 @@ class World(Host, Protocol):
     @property
     def envelope(self) -> EnvelopeEdits:
         """Changes to the envelope."""
+        ...
+
+    @property
+    def mail(self) -> Mail:
+        """Messages of the script's own making."""
         ...
 
     @property

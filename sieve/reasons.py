@@ -77,6 +77,11 @@ def not_an_address(address: str) -> str:
     return f"{address[:80]!r} is not a mail address"
 
 
+def too_many_recipients(most: int) -> str:
+    """A message to more than one call may have."""
+    return f"more than {most} recipients"
+
+
 def unknown_metadata(name: str) -> str:
     """A property that parts do not have."""
     return f"{name[:40]!r} is not known of a part; filename and content-type are"

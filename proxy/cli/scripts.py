@@ -209,6 +209,11 @@ def _as_dictionary(outcome: Outcome, host: TrialHost) -> Mapping[str, object]:
         "vctx_mess": dict(host.vctx_mess),
         "sender": transaction.reverse_path.text,
         "recipients": [path.text for path in transaction.destinations],
+        "mail": [
+            f"{letter.purpose} from <{letter.sender.text}> to <{path.text}>"
+            for letter in host.letters
+            for path in letter.recipients
+        ],
         "headers": _changed_headers(transaction.message),
     }
 

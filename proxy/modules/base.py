@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from config import ModuleSettings, ModuleSpec, Settings
-from config.diagnostics import Diagnostic
+from config.diagnostics import Diagnostic, Span
 from proxy.callback.service import CallbackService
 from proxy.dns import Resolver
 from proxy.settings import CoreOptions
+from proxy.smtp.front import Outbox
 from proxy.validator import Validator
 
 
@@ -22,6 +23,7 @@ class Services:
     configuration: Settings
     resolver: Resolver
     callbacks: CallbackService | None = None
+    outbox: Outbox | None = None
     upstream_down: Callable[[], bool] = lambda: False
     """Whether every MTA behind is known to be down."""
 
@@ -40,6 +42,16 @@ class Prepared(Protocol):
 
     def validator(self, services: Services) -> Validator | None:
         """Return what judges the phases; None where the module speaks in none, as a passive one does."""
+        ...
+
+
+@runtime_checkable
+class MailCreator(Protocol):
+    """A prepared stanza that may make messages of its own, which the outbox keeps."""
+
+    @property
+    def creates_mail(self) -> Span | None:
+        """Where that is asked for; None where it is not."""
         ...
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from proxy import replies
 from proxy.replies import Reply
-from proxy.session import Path, Session, Transaction
+from proxy.session import Letter, Path, Session, Transaction
 from proxy.settings import CoreOptions
 from proxy.smtp.authentication import Authenticator
 from proxy.smtp.pipeline import PhasePipeline
@@ -31,6 +31,33 @@ class RelayFailed(Exception):
         super().__init__(reply.text)
         # The last line of defence: a failure never tells a client that its message was taken.
         self.reply = reply if reply.code >= 400 else replies.INTERNAL
+
+
+class OutboxUnavailable(Exception):
+    """What Ringback makes itself cannot be kept durably now; logged where it was found."""
+
+
+class Outbox(Protocol):
+    """Where messages that Ringback makes itself wait for their delivery; what was committed survives a crash."""
+
+    async def commit(self, session: Session, letters: Sequence[Letter]) -> None:
+        """Keep letters and deliver them. Raises OutboxUnavailable."""
+        ...
+
+    async def hold(self, session: Session) -> None:
+        """Keep what goes with the session's message: what policy made, and the report of who is refused.
+
+        It waits for `release`, and is dropped if that never comes. Raises OutboxUnavailable.
+        """
+        ...
+
+    async def release(self, session: Session) -> None:
+        """Deliver what was held, and a report of who was refused since. Raises OutboxUnavailable."""
+        ...
+
+    def drop(self, session: Session) -> None:
+        """Forget what was held: the message is not accepted. Harmless when nothing is held."""
+        ...
 
 
 class Relay(Protocol):
@@ -79,6 +106,7 @@ class Front:
     authenticator: Authenticator
     """Judges the credentials of clients that say AUTH."""
     sessions: TaskOwner
+    outbox: Outbox
     stopping: bool = False
     """No more clients are taken: one that slipped in is sent away."""
     reloaded: bool = False

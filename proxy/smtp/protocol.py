@@ -244,11 +244,12 @@ class SmtpProtocol(Conversation):
     def _full(self, transaction: Transaction) -> bool:
         """Whether one more recipient is too many: by the limits, or since the content will be judged for one."""
         options, taken = self.session.options, len(transaction.recipients)
+        one_alone = self.front.pipeline.judges_recipients_by_content and not self.session.tells_of_each
         most, most_in_all = options.max_recipients_per_message, options.max_recipients_per_connection
         return (
             bool(most and taken >= most)
             or bool(most_in_all and self.session.tally.recipients >= most_in_all)
-            or bool(taken and self.front.pipeline.judges_recipients_by_content and not transaction.prdr)
+            or bool(taken and one_alone)
         )
 
     async def _judge_recipient(self, recipient: Recipient) -> Reply:

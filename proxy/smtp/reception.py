@@ -19,7 +19,7 @@ from proxy.replies import Reply
 from proxy.session import Session, protocol_of
 from proxy.smtp.arguments import counts_context
 from proxy.smtp.chunks import Interrupted
-from proxy.smtp.front import Front, Relay, RelayFailed
+from proxy.smtp.front import Front, OutboxUnavailable, Relay, RelayFailed
 from proxy.smtp.pipeline import CONTENT_PHASES
 from proxy.smtp.stream import ClientGone, ClientIdle, Draining
 from sieve import Phase
@@ -91,11 +91,10 @@ class Reception:
             answer = await self._relayed()
         except (Refused, RelayFailed) as ended:
             answer = ended.reply
+        except OutboxUnavailable:
+            answer = replies.INTERNAL
         except Discarded:
-            self._relay.abort()
-            while not self._reader.finished:  # it is accepted, so all of it is taken, chunk by chunk
-                await self._reader.block()
-            answer = replies.DISCARDED
+            answer = await self._discarded()
         except (ClientGone, ClientIdle, Draining, Interrupted):
             raise
         except Exception as error:  # whatever goes wrong inside is 451, never 5xx, never 250
@@ -103,6 +102,7 @@ class Reception:
         finally:
             if not answer.accepted:
                 self._relay.abort()
+                self._front.outbox.drop(self._session)
             if self._kept is not None:
                 self._kept.close()
         limit = self._session.options.max_message_size
@@ -113,7 +113,7 @@ class Reception:
     async def _relayed(self) -> Reply:
         head, *rest = self._part(await self._gather())
         self._count_passed(head)
-        kept = await self._keep(rest.pop()) if self._front.pipeline.reads_body else None
+        kept = await self._keep(rest.pop()) if self._front.pipeline.reads_body or self._may_go_back() else None
         message = self._session.transaction.message = Message(unstuffed(head), kept)
         if self._front.pipeline.judges_content:
             self._session.context |= counts_context(self._session)
@@ -129,6 +129,18 @@ class Reception:
         del head
         return await self._send(first, self._blocks(rest, message))
 
+    async def _discarded(self) -> Reply:
+        """Accept what goes no further; what policy made of it leaves all the same."""
+        self._relay.abort()
+        while not self._reader.finished:  # it is accepted, so all of it is taken, chunk by chunk
+            await self._reader.block()
+        try:
+            await self._front.outbox.hold(self._session)
+            await self._front.outbox.release(self._session)
+        except OutboxUnavailable:
+            return replies.INTERNAL
+        return replies.DISCARDED
+
     async def _send(self, first: list[bytes], blocks: AsyncIterator[bytes]) -> Reply:
         """Send the header section with the first block, then the others as they come; the last one with the dot."""
         pending = first.pop()
@@ -138,8 +150,11 @@ class Reception:
                 pending = block
             else:
                 pending += block
+        await self._front.outbox.hold(self._session)
         self._on_commit()
-        return await self._relay.finish(pending)
+        answer = await self._relay.finish(pending)
+        await self._front.outbox.release(self._session)
+        return answer
 
     async def _blocks(self, rest: list[bytes], message: Message) -> AsyncIterator[bytes]:
         """Yield what is behind the header section, its empty line first: as it came, or as policy made it."""
@@ -175,6 +190,12 @@ class Reception:
             kept.write(await self._reader.block())
             self._check()
         return kept
+
+    def _may_go_back(self) -> bool:
+        """Whether a report may have to hold the whole message: the sender asked for it (RFC 3461 section 4.3)."""
+        transaction = self._session.transaction
+        wants_all = (transaction.parameters.get("RET") or "").upper() == "FULL"
+        return wants_all and self._session.may_report and len(transaction.recipients) > 1
 
     def _check(self) -> None:
         """Refuse what must not go on, after each block and before it is sent."""
@@ -221,7 +242,10 @@ class Reception:
             raise Discarded
 
     async def _judge_each(self) -> None:
-        """Ask about every recipient. There is one, or the client takes an answer for each (PRDR)."""
+        """Ask about every recipient. There is one, or each is told: by PRDR, or by a report to the sender.
+
+        No report tells of a temporary refusal while the client can hear it: it keeps the message for everybody.
+        """
         session = self._session
         recipients = session.transaction.recipients
         for recipient in recipients:
@@ -231,7 +255,8 @@ class Reception:
             recipient.relayed &= verdict.reply is None and not verdict.discard
         session.current_recipient = None
         refusals = [each.refusal for each in recipients if each.refusal is not None]
-        if len(refusals) == len(recipients):
+        refusals.sort(key=lambda each: each.permanent)
+        if refusals and (len(refusals) == len(recipients) or not (session.transaction.prdr or refusals[0].permanent)):
             raise Refused(refusals[0])
 
     def _received_field(self) -> bytes:

@@ -46,18 +46,22 @@ class Content(Protocol):
         """Send a dot-stuffed block, waiting at most so long where the upstream does not keep up. Raises Answered."""
         ...
 
-    def end(self, block: bytes) -> asyncio.Future[Reply]:
-        """Send the last block and the end in one write; return the answer to come. Raises Answered."""
+    def end(self, block: bytes) -> list[asyncio.Future[Reply]]:
+        """Send the last block and the end in one write; return the answers to come. Raises Answered."""
         ...
 
 
 class Dotted:
     """Behind 354: the octets as they came, then the dot."""
 
-    def __init__(self, wire: Wire) -> None:
-        """Begin right after the 354. The answer is awaited from here on: an upstream may refuse in the middle."""
+    def __init__(self, wire: Wire, answers: int = 1) -> None:
+        """Begin right after the 354. The answers, of which LMTP gives one for each recipient, are awaited from here on.
+
+        An upstream may refuse in the middle.
+        """
         self._wire = wire
-        (self._answer,) = wire.send(b"")
+        self._answers = wire.send(b"", answers)
+        self._answer = self._answers[0]
 
     async def send(self, block: bytes, seconds: float) -> None:
         """Send a block."""
@@ -65,12 +69,12 @@ class Dotted:
         self._wire.write(block)
         await self._wire.drain(seconds, unless=self._answer)
 
-    def end(self, block: bytes) -> asyncio.Future[Reply]:
+    def end(self, block: bytes) -> list[asyncio.Future[Reply]]:
         """Send the last block and the dot."""
         self._check()
         # A last line without its end would take the dot into it, and the message would never end.
         self._wire.write(block + (b".\r\n" if block.endswith(b"\r\n") or not block else b"\r\n.\r\n"))
-        return self._answer
+        return self._answers
 
     def _check(self) -> None:
         if self._answer.done():
@@ -80,9 +84,9 @@ class Dotted:
 class Chunked:
     """By BDAT: each block a chunk of its own, acknowledged before the next one leaves."""
 
-    def __init__(self, wire: Wire) -> None:
-        """Begin right after the envelope."""
-        self._wire = wire
+    def __init__(self, wire: Wire, answers: int = 1) -> None:
+        """Begin right after the envelope; the last chunk has so many answers (RFC 2033 section 4.2)."""
+        self._wire, self._answers = wire, answers
         self._tail = b"\r\n"
 
     async def send(self, block: bytes, seconds: float) -> None:
@@ -92,14 +96,13 @@ class Chunked:
         if not answer.accepted:
             raise Answered(answer)
 
-    def end(self, block: bytes) -> asyncio.Future[Reply]:
+    def end(self, block: bytes) -> list[asyncio.Future[Reply]]:
         """Send the last block."""
-        (answer,) = self._chunk(block, b" LAST")
-        return answer
+        return self._chunk(block, b" LAST", self._answers)
 
-    def _chunk(self, block: bytes, last: bytes) -> list[asyncio.Future[Reply]]:
+    def _chunk(self, block: bytes, last: bytes, answers: int = 1) -> list[asyncio.Future[Reply]]:
         octets = self._unstuffed(block)
-        return self._wire.send(b"BDAT %d%b\r\n%b" % (len(octets), last, octets))
+        return self._wire.send(b"BDAT %d%b\r\n%b" % (len(octets), last, octets), answers)
 
     def _unstuffed(self, block: bytes) -> bytes:
         """Undo dot-stuffing. A block may begin anywhere, so the two octets before it are looked at again."""

@@ -24,7 +24,7 @@ from proxy.upstream.content import Answered, Chunked, Content, Dotted, read
 from proxy.upstream.identity import forward_client
 from proxy.upstream.pool import Connection, Pool, Pools
 from proxy.upstream.routes import Router
-from proxy.upstream.verdicts import GO_AHEAD, TROUBLE, Lost, heard_of, is_about_mail
+from proxy.upstream.verdicts import GO_AHEAD, TROUBLE, Lost, heard_of, is_about_mail, note_refusals
 from proxy.wire import Wire, WireBroken
 
 log = get_logger()
@@ -81,7 +81,7 @@ class UpstreamRelay:
                 del waiting[0]
                 continue
             together = [first]
-            for path in [] if pool.upstream.lmtp else waiting[1:]:
+            for path in waiting[1:] if self._session.tells_of_each or not pool.upstream.lmtp else []:
                 if self._pool_for(path) is not pool or path.raw in self._promised:
                     break
                 together.append(path)
@@ -107,10 +107,12 @@ class UpstreamRelay:
         deferred = pool.policy.recipient_verdicts == "deferred"
         if deferred and any(path.raw == each.raw for each in self._accepted):
             return replies.RECIPIENT_OK
-        if self._accepted and (pool is not self._pool or pool.upstream.lmtp or deferred):
-            # One upstream a transaction; LMTP answers for each recipient, which one reply to the dot cannot; and a
-            # verdict that is known after the message only can be one recipient's alone.
-            return replies.ONE_RECIPIENT_AT_A_TIME if pool is self._pool else replies.ONE_UPSTREAM_AT_A_TIME
+        if self._accepted and pool is not self._pool:
+            return replies.ONE_UPSTREAM_AT_A_TIME
+        if self._accepted and (pool.upstream.lmtp or deferred) and not self._session.tells_of_each:
+            # LMTP answers for each recipient, which one reply to the dot cannot; and a verdict that is known after the
+            # message only can be one recipient's alone.
+            return replies.ONE_RECIPIENT_AT_A_TIME
         if not deferred:
             return None
         self._accepted.append(path)
@@ -172,14 +174,31 @@ class UpstreamRelay:
             self._release()
             raise RelayFailed(refused)
         self._said_sender = transaction.reverse_path
-        for answer, accepted in zip(answers, self._accepted, strict=False):
-            if not answer.accepted:
-                refused = self._verdict(answer, "RCPT")
-                self._lose(f"a recipient is refused: {answer.code}")
-                if accepted.raw in self._promised:
-                    raise Lost(used=False)  # the client was told that it is accepted
-                raise RelayFailed(refused)
-        return [self._verdict(answer, "RCPT") for answer in answers[len(self._accepted) :]]
+        verdicts = [self._verdict(answer, "RCPT") for answer in answers]
+        offered = len(self._accepted)
+        self._settle(verdicts[:offered])
+        return verdicts[offered:]
+
+    def _settle(self, verdicts: Sequence[Reply]) -> None:
+        """Follow the verdicts on what was accepted before, or put off: all must be accepted, or each can be told.
+
+        Raises:
+            Lost: one was accepted before that is not now.
+            RelayFailed: the client hears the refusal, and keeps the message for everybody.
+        """
+        refused = {path.raw: each for path, each in zip(self._accepted, verdicts, strict=True) if not each.accepted}
+        if not refused:
+            return
+        worst = min(refused.values(), key=lambda each: each.permanent)  # what is temporary is for the client to repeat
+        kept = [path for path in self._accepted if path.raw not in refused]
+        if kept and worst.permanent and not refused.keys() & self._promised and self._session.tells_of_each:
+            self._accepted = kept
+            note_refusals(self._session, refused)
+            return
+        self._lose(f"a recipient is refused: {worst.code}")
+        if refused.keys() & self._promised:
+            raise Lost(used=False)  # the client was told that it is accepted
+        raise RelayFailed(worst)
 
     async def _heard(self, wire: Wire, said: Awaitable[T]) -> T:
         """Wait for what the upstream answers.
@@ -214,18 +233,22 @@ class UpstreamRelay:
     async def _ready_for_content(self, pool: Pool) -> Content:
         """Make the upstream wait for the message: by DATA, or for one that DATA cannot carry, by nothing at all."""
         if is_binary(self._transaction.parameters):
-            return Chunked(await self._wire(pool))
+            return Chunked(await self._wire(pool), self._answers_due(pool))
         try:
             wire, answer = await self._ask_data(pool)
         except Lost:  # nothing of the message has been sent yet
             await self._open(pool, (), fresh=True)
             wire, answer = await self._ask_data(pool)
         if answer.code == GO_AHEAD:
-            return Dotted(wire)
+            return Dotted(wire, self._answers_due(pool))
         if answer.code < 400:  # neither refusal nor 354: nobody knows whether it waits for content
             self._lose(f"answered DATA with {answer.code}")
             raise Lost(used=False)
         raise RelayFailed(self._verdict(answer, "DATA"))
+
+    def _answers_due(self, pool: Pool) -> int:
+        """Return how many answers the message will have: LMTP gives one for each recipient (RFC 2033 section 4.2)."""
+        return len(self._accepted) if pool.upstream.lmtp else 1
 
     def _follow_edits(self) -> None:
         """Drop the open transaction where policy changed sender, recipients or upstream since: it is opened anew."""
@@ -233,7 +256,8 @@ class UpstreamRelay:
         pools = {self._pool_for(path) for path in wanted}
         if not pools:
             raise RelayFailed(self._sender_refused or replies.UPSTREAM_LOST)
-        if len(pools) > 1 or (len(wanted) > 1 and any(pool.upstream.lmtp for pool in pools)):
+        each_answers = len(wanted) > 1 and any(pool.upstream.lmtp for pool in pools)
+        if len(pools) > 1 or (each_answers and not self._session.tells_of_each):
             # One transaction goes to one upstream; and LMTP would answer the dot for each recipient.
             log.error("recipients_of_different_upstreams", session=self._session.id)
             raise RelayFailed(replies.UPSTREAM_REFUSED_US)
@@ -285,8 +309,9 @@ class UpstreamRelay:
         if connection is None or pool is None:
             raise RelayFailed(replies.UPSTREAM_LOST)
         try:
-            last = content.end(block)
-            answer = await self._heard(connection.wire, read(connection.wire, last, pool.policy.body_timeout))
+            answers = content.end(block)
+            seconds = pool.policy.body_timeout
+            heard = [await self._heard(connection.wire, read(connection.wire, each, seconds)) for each in answers]
         except Answered as answered:
             raise self._answered_early(answered.reply) from None
         except (Lost, WireBroken) as error:
@@ -296,11 +321,16 @@ class UpstreamRelay:
         if connection.wire.garbled:  # two answers where one was asked for: nobody knows which of them is the message's
             raise RelayFailed(replies.UPSTREAM_LOST)
         self._content = None
-        if not answer.accepted:
-            raise RelayFailed(self._verdict(answer, "the message"))
+        verdicts = [self._verdict(answer, "the message") for answer in heard]
+        taken = [each for each in verdicts if each.accepted]
+        if not taken:
+            raise RelayFailed(min(verdicts, key=lambda each: each.permanent))
+        # Some have it, so the client hears 250, and the sender of the others, the temporary refusals among them.
+        of_each = zip(self._accepted, verdicts, strict=False)
+        note_refusals(self._session, {path.raw: each for path, each in of_each if not each.accepted})
         connection.deliveries += 1
         self._release()
-        return answer
+        return taken[0]
 
     def _sending(self) -> Content:
         if self._content is None:

@@ -103,6 +103,17 @@ class PlainHost:
     def control(self) -> PlainHost:
         return self
 
+    @property
+    def mail(self) -> PlainHost:
+        return self
+
+    def forward(self, sender: str, recipients: Sequence[str], text: str, subject: str, original: bytes) -> None:
+        to = " ".join(f"<{each}>" for each in recipients)
+        self.done.append(f"forward: <{sender}> {to} {subject!r} {text!r} {len(original)} octets")
+
+    def send(self, sender: str, recipients: Sequence[str], text: str) -> None:
+        self.done.append(f"send: <{sender}> {' '.join(f'<{each}>' for each in recipients)} {text!r}")
+
     def now(self) -> float:
         return 1_750_000_100.0
 

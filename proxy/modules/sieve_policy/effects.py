@@ -7,13 +7,22 @@ import fcntl
 import resource
 import socket
 import struct
+import time
 from collections.abc import Sequence
 from pathlib import Path as FilePath
 
 from config import DomainPatterns, Settings
 from config.writing import written
-from proxy.session import Path, Session
+from proxy.outbox import composing
+from proxy.session import Letter, Path, Session
 from proxy.smtp.address import BadParameter, BadPath, parse_argument
+from proxy.smtp.front import Outbox, OutboxUnavailable
+from sieve import Phase
+
+ONE_RECIPIENT = frozenset({Phase.RCPTTO, Phase.EACH_RCPT})
+"""Where the recipient in question is meant, not all of them."""
+
+_BEFORE_MAIL = frozenset({Phase.ACCEPT, Phase.CONNECT, Phase.EHLO})
 
 _SIOCGIFADDR = 0x8915
 _ADDRESS_AT = 20
@@ -45,6 +54,50 @@ class SessionEnvelope:
     def copy(self, address: str) -> None:
         """Add a recipient beside the others."""
         self._session.transaction.copies.append(path_of(address))
+
+
+class SessionMail:
+    """Messages that a script makes: kept with the run, until it is known what the script decides."""
+
+    __slots__ = ("_letters", "_session")
+
+    def __init__(self, session: Session, letters: list[Letter]) -> None:
+        """Add to the letters of a run."""
+        self._session, self._letters = session, letters
+
+    def forward(self, sender: str, recipients: Sequence[str], text: str, subject: str, original: bytes) -> None:
+        """Send each recipient the message, attached to one of this text."""
+        hostname, now = self._session.options.hostname, time.time()
+        for recipient in recipients:
+            to = path_of(recipient)
+            content = composing.forward(sender, to.text, text, subject, original, hostname=hostname, now=now)
+            self._letters.append(Letter(path_of(sender), (to,), content, "forward"))
+
+    def send(self, sender: str, recipients: Sequence[str], text: str) -> None:
+        """Send a message that the script wrote."""
+        content = composing.generated(sender, text, hostname=self._session.options.hostname, now=time.time())
+        self._letters.append(Letter(path_of(sender), tuple(map(path_of, recipients)), content, "generated"))
+
+
+async def settle_letters(session: Session, letters: list[Letter], outbox: Outbox | None, phase: Phase) -> None:
+    """Let what a script made go with the recipient or the message that it judged; send at once what goes with neither.
+
+    Raises:
+        OutboxUnavailable: it cannot be kept now.
+    """
+    if session.current_recipient is not None and phase in ONE_RECIPIENT:
+        session.current_recipient.letters += letters
+    elif phase not in _BEFORE_MAIL:
+        session.transaction.letters += letters
+    else:
+        await send_letters(session, letters, outbox)
+
+
+async def send_letters(session: Session, letters: list[Letter], outbox: Outbox | None) -> None:
+    """Send letters whatever becomes of the message. Raises OutboxUnavailable."""
+    if outbox is None:
+        raise OutboxUnavailable("there is no outbox")
+    await outbox.commit(session, letters)
 
 
 class SessionControl:

@@ -9,8 +9,8 @@ from collections.abc import MutableMapping, Sequence
 from proxy.log import get_logger, printable
 from proxy.message import Message
 from proxy.modules.base import Services
-from proxy.modules.sieve_policy.effects import SessionControl, SessionEnvelope
-from proxy.session import Session, protocol_of
+from proxy.modules.sieve_policy.effects import ONE_RECIPIENT, SessionControl, SessionEnvelope, SessionMail
+from proxy.session import Letter, Session, protocol_of
 from sieve import CallbackAnswer, DnsAnswer, Endpoint, Phase
 
 log = get_logger()
@@ -18,17 +18,16 @@ log = get_logger()
 LONGEST_LOG = 1972
 """Characters of ec_log's text that are written, as in the manual."""
 
-_ONE_RECIPIENT = frozenset({Phase.RCPTTO, Phase.EACH_RCPT})
-
 
 class SessionHost:
-    """One phase of one session. It keeps nothing: the session does."""
+    """One phase of one session. It keeps the letters that a run makes, and nothing else: the session does."""
 
-    __slots__ = ("_phase", "_services", "_session")
+    __slots__ = ("_phase", "_services", "_session", "letters")
 
     def __init__(self, session: Session, services: Services, phase: Phase) -> None:
         """Look at the session in a phase."""
         self._session, self._services, self._phase = session, services, phase
+        self.letters: list[Letter] = []
 
     # ------------------------------------------------------------ what is known
 
@@ -41,7 +40,7 @@ class SessionHost:
     def recipients(self) -> Sequence[str]:
         """The recipient in question, or all accepted so far."""
         current = self._session.current_recipient
-        if self._phase in _ONE_RECIPIENT and current is not None:
+        if self._phase in ONE_RECIPIENT and current is not None:
             return (current.destination.text,)
         return [path.text for path in self._session.transaction.destinations]
 
@@ -92,7 +91,12 @@ class SessionHost:
     @property
     def envelope(self) -> SessionEnvelope:
         """Changes to the envelope."""
-        return SessionEnvelope(self._session, one=self._phase in _ONE_RECIPIENT)
+        return SessionEnvelope(self._session, one=self._phase in ONE_RECIPIENT)
+
+    @property
+    def mail(self) -> SessionMail:
+        """Messages of the script's own making."""
+        return SessionMail(self._session, self.letters)
 
     @property
     def control(self) -> SessionControl:
@@ -104,7 +108,7 @@ class SessionHost:
         callbacks = self._services.callbacks
         if callbacks is None:
             return CallbackAnswer("error", "smtp_cbv is not loaded")
-        asking = callbacks.ask_for_recipient if self._phase in _ONE_RECIPIENT else callbacks.ask
+        asking = callbacks.ask_for_recipient if self._phase in ONE_RECIPIENT else callbacks.ask
         verdict = await asking(self._session, address, sender)
         return CallbackAnswer(verdict.status.value, verdict.message)
 

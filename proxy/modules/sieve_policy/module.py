@@ -12,9 +12,11 @@ from config.diagnostics import Diagnostic, Source, Span
 from proxy import replies
 from proxy.log import get_logger
 from proxy.modules.base import Services
+from proxy.modules.sieve_policy.effects import send_letters, settle_letters
 from proxy.modules.sieve_policy.host import SessionHost
 from proxy.modules.sieve_policy.options import SPEC, SieveOptions, option_name
 from proxy.session import Session
+from proxy.smtp.front import OutboxUnavailable
 from proxy.validator import PASS, Hook, OnError, Validator, Verdict
 from sieve import Limits, Need, Outcome, Phase, Script, ScriptSettings, compile_script, standard_library
 from sieve.cache import ScriptCache
@@ -23,6 +25,9 @@ log = get_logger()
 
 GRACE_SECONDS = 5.0
 """The script's own deadline rings first, so that its line stands in the log; the validator's is behind it."""
+
+
+_CREATE_MAIL = frozenset({"ec_forward", "generate_mail_raw"})
 
 
 class SieveModule:
@@ -78,6 +83,17 @@ class PreparedSieve:
     scripts: Mapping[Phase, tuple[Script, ...]]
     diagnostics: Sequence[Diagnostic]
 
+    @property
+    def creates_mail(self) -> Span | None:
+        """Where a script is named that makes messages of its own; None where none does."""
+        if self.loaded.passive:
+            return None
+        for phase, scripts in self.scripts.items():
+            if any(script.calls & _CREATE_MAIL for script in scripts):
+                origins = (self.loaded.origin(option_name(phase, number)) for number in (1, 2))
+                return next((origin for origin in origins if origin is not None), self.loaded.span)
+        return None
+
     def offer(self, services: Services) -> None:
         """Offer nothing to others."""
 
@@ -118,12 +134,30 @@ class SieveValidator:
         for script in scripts:
             outcome = await script.run(host)
             verdict = self._verdict(outcome, script, session)
+            if host.letters:
+                verdict = await self._with_letters(host, phase, outcome, verdict, session)
             if verdict.reply is not None:
                 return verdict
             discard |= verdict.discard
             if outcome.ended:
                 break
         return Verdict(discard=True) if discard else PASS
+
+    async def _with_letters(
+        self, host: SessionHost, phase: Phase, outcome: Outcome, verdict: Verdict, session: Session
+    ) -> Verdict:
+        """Let the letters of a run go where its verdict sends them; 451 where they cannot be kept."""
+        letters, host.letters = host.letters, []
+        if outcome.failed and verdict.reply is not None:
+            return verdict  # the client tries again, and the script with it
+        try:
+            if verdict.reply is None:
+                await settle_letters(session, letters, self._services.outbox, phase)
+            else:
+                await send_letters(session, letters, self._services.outbox)
+        except OutboxUnavailable:
+            return Verdict(replies.INTERNAL)
+        return verdict
 
     def _verdict(self, outcome: Outcome, script: Script, session: Session) -> Verdict:
         """Turn what a script did into a verdict; a code that is no refusal lets the command pass."""

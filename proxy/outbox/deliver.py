@@ -1,0 +1,163 @@
+"""What brings letters away: to the MTA behind that takes the recipient's domain, again and again until it has them.
+
+A delivery ends with the MTA's 250, with its permanent refusal, or when it is too old. The latter two are reported to
+the letter's sender, or logged where that is null. A process that is killed in between delivers again: at least once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+
+from proxy import replies
+from proxy.log import get_logger, printable
+from proxy.outbox.file import Delivery
+from proxy.outbox.reports import Failure, Occasion, report
+from proxy.outbox.store import LEASE_SECONDS, OutboxStore
+from proxy.outbox.transaction import deliver
+from proxy.replies import Reply
+from proxy.session import Letter, Path
+from proxy.settings import OutboundOptions
+from proxy.smtp.front import OutboxUnavailable
+from proxy.tasks import TaskOwner, spawn
+from proxy.upstream.pool import Pool, Pools
+from proxy.upstream.routes import Router
+from proxy.upstream.verdicts import TROUBLE, heard_of, is_about_mail
+
+log = get_logger()
+
+MOST_AT_ONCE = 5
+"""Deliveries of one worker at the same time, so that clients find places in the pools."""
+
+LOOK_SECONDS = 60.0
+"""Another process's letters are looked for so often; those of our own are known at once."""
+
+STOP_SECONDS = 5.0
+"""For deliveries under way when the worker ends; what is cut is delivered again by another."""
+
+_NO_ANSWER = replies.reply(451, "4.4.7", "Delivery takes too long")
+
+
+@dataclass(frozen=True, slots=True)
+class _Parcel:
+    """What one delivery needs."""
+
+    delivery: Delivery
+    sender: Path
+    recipient: Path
+    content: bytes
+
+
+class Deliverer:
+    """The task of one worker that empties the outbox. It owns the deliveries that it leased."""
+
+    def __init__(self, store: OutboxStore, router: Router, pools: Pools, hostname: str) -> None:
+        """Deliver by way of the worker's pools; `hostname` stands in reports."""
+        self._store, self._router, self._pools, self._hostname = store, router, pools, hostname
+        self._owner = TaskOwner("outbox")
+        self._deliveries = TaskOwner("outbox deliveries")
+        self._woken = asyncio.Event()
+
+    def start(self) -> None:
+        """Begin; harmless when it runs."""
+        if not len(self._owner):
+            spawn(self._run(), name="outbox", owner=self._owner)
+
+    def wake(self) -> None:
+        """Look now: something is due."""
+        self.start()
+        self._woken.set()
+
+    async def stop(self) -> None:
+        """Begin no further delivery, and let those under way end."""
+        await self._owner.cancel()
+        await self._deliveries.wait(STOP_SECONDS)
+        await self._deliveries.cancel()
+
+    async def _run(self) -> None:
+        while True:
+            self._woken.clear()
+            try:
+                seconds = await self._round()
+            except OutboxUnavailable:  # logged there
+                seconds = LOOK_SECONDS
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._woken.wait()
+
+    async def _round(self) -> float:
+        """Begin what is due; return how many seconds to wait until the next look."""
+        room = MOST_AT_ONCE - len(self._deliveries)
+        if room <= 0:
+            return LOOK_SECONDS
+        claimed = await self._store.claim(room)
+        for each in claimed:
+            task = spawn(self._deliver(each), name=f"delivery {each.id}", owner=self._deliveries)
+            task.add_done_callback(lambda _: self._woken.set())
+        if len(claimed) == room:
+            return LOOK_SECONDS
+        due = await self._store.next_due()
+        return LOOK_SECONDS if due is None else min(max(due - self._store.clock(), 1.0), LOOK_SECONDS)
+
+    async def _deliver(self, delivery: Delivery) -> None:
+        try:
+            content = await self._store.content(delivery.letter)
+            parcel = _Parcel(delivery, _path(delivery.sender), _path(delivery.recipient), content)
+            pool = self._pools.of(self._router.of_domain(parcel.recipient.domain))
+            await self._judge(parcel, await self._attempt(pool, parcel), pool)
+        except OutboxUnavailable:  # logged there; the lease ends, and it is delivered again
+            return
+
+    async def _attempt(self, pool: Pool, parcel: _Parcel) -> Reply:
+        """Deliver once; return the MTA's verdict, or 451 for whatever went wrong."""
+        try:
+            async with asyncio.timeout(LEASE_SECONDS / 2):
+                return await deliver(pool, parcel.sender, parcel.recipient, parcel.content)
+        except TROUBLE as trouble:
+            return heard_of(trouble)
+        except TimeoutError:
+            return _NO_ANSWER
+
+    async def _judge(self, parcel: _Parcel, answer: Reply, pool: Pool) -> None:
+        """Remove the delivery, put it off, or give it up, with a report."""
+        delivery, age = parcel.delivery, self._store.clock() - parcel.delivery.created
+        about = {
+            "letter": delivery.letter,
+            "purpose": delivery.purpose,
+            "origin": delivery.origin,
+            "recipient": printable(parcel.recipient.text),
+            "upstream": pool.name,
+            "reply": printable(f"{answer.code} {answer.text}"),
+        }
+        if answer.accepted:
+            await self._store.finish(delivery)
+            log.info("outbox_delivered", **about)
+        elif (answer.permanent and is_about_mail(answer)) or age >= pool.policy.message_expiration:
+            await self._store.finish(delivery, self._report(parcel, answer))
+            log.warning("outbox_failed", reported=bool(parcel.sender.raw), **about)
+        else:
+            seconds = pause(delivery.attempts, pool.policy)
+            await self._store.postpone(delivery, seconds)
+            log.warning("outbox_deferred", seconds=round(seconds), **about)
+
+    def _report(self, parcel: _Parcel, answer: Reply) -> Letter | None:
+        """Return what tells the letter's sender; None where that is nobody."""
+        if not parcel.sender.raw:
+            return None
+        status = "" if answer.permanent else "4.4.7"  # RFC 3463 section 3.5: delivery time expired
+        occasion = Occasion(parcel.sender, self._hostname, self._store.clock(), parcel.delivery.created, {})
+        head = parcel.content.partition(b"\r\n\r\n")[0] + b"\r\n"
+        return report(occasion, [Failure(parcel.recipient, answer, {}, status)], head, whole=False)
+
+
+def pause(attempts: int, policy: OutboundOptions) -> float:
+    """Return the seconds until the next try, after so many tries before this one."""
+    # The power is bounded: a float has no more than 1024 of them.
+    return float(min(policy.retry_interval * 2 ** min(attempts, 64), policy.max_retry_interval))
+
+
+def _path(raw: bytes) -> Path:
+    """Return a path from the octets that go upstream."""
+    local_part, at, domain = raw.decode("utf-8", "surrogateescape").rpartition("@")
+    return Path(raw, local_part, domain) if at else Path(raw, domain, "")

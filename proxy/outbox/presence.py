@@ -1,0 +1,51 @@
+"""Who of the processes that share an outbox is still there: each holds a lock that the system drops when it ends.
+
+It holds for several containers that share a folder, too, where process numbers mean nothing to each other.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+from pathlib import Path
+
+_PRIVATE = 0o600
+
+
+class Presence:
+    """This worker's lock, on a file of its own in the outbox's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        """Make the file and lock it. Raises OSError."""
+        self._folder = folder
+        self.name = f"{os.getpid():x}-{secrets.token_hex(6)}"
+        self._descriptor = os.open(self._path(self.name), os.O_CREAT | os.O_EXCL | os.O_RDWR, _PRIVATE)
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def end(self) -> None:
+        """Be gone."""
+        self._path(self.name).unlink(missing_ok=True)
+        os.close(self._descriptor)
+
+    def is_gone(self, name: str) -> bool:
+        """Tell whether a worker has ended, however it did. Only names that have worked in the outbox are asked for."""
+        if name == self.name:
+            return False
+        path = self._path(name)
+        try:
+            descriptor = os.open(path, os.O_RDWR)
+        except FileNotFoundError:
+            return True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        else:
+            path.unlink(missing_ok=True)
+            return True
+        finally:
+            os.close(descriptor)
+
+    def _path(self, name: str) -> Path:
+        return self._folder / f"outbox.{name}.lock"

@@ -1,0 +1,145 @@
+"""Delivery status notifications (RFC 3464): what tells a sender, after the fact, who did not get the message.
+
+A report goes to the client's own reverse-path and comes from the null sender, so none is ever made for a report. What
+the sender said of reports (RFC 3461: NOTIFY, RET, ENVID, ORCPT) holds.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from email.utils import formatdate
+
+from proxy.log import printable
+from proxy.outbox.composing import assembled, message_part, stamp, text_part
+from proxy.replies import Reply
+from proxy.session import NULL_PATH, Letter, Path
+
+LARGEST_RETURNED = 10 * 1024 * 1024
+"""Octets of a message that goes back whole where RET=FULL asks for it; of a larger one, the header section."""
+
+_LONGEST_DIAGNOSTIC = 400
+_STATUS = re.compile(rb"([45])\.(\d{1,3})\.(\d{1,3})(?= |$)")
+_XTEXT = re.compile(r"\+([0-9A-F]{2})")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A recipient that does not get the message, and why."""
+
+    recipient: Path
+    reply: Reply
+    parameters: Mapping[str, str | None]
+    """Of RCPT, as they came."""
+    status: str = ""
+    """The enhanced code, where it is not the reply's."""
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether the sender wants to hear of it (RFC 3461 section 4.1)."""
+        notify = self.parameters.get("NOTIFY")
+        return notify is None or "FAILURE" in notify.upper().split(",")
+
+
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """The message that a report is about, as the server that reports it saw it."""
+
+    sender: Path
+    """Who is told."""
+    hostname: str
+    """Our own name."""
+    now: float
+    """Seconds since the epoch, as `arrived`."""
+    arrived: float
+    parameters: Mapping[str, str | None]
+    """Of MAIL, as they came."""
+    received_from: str = ""
+    """The client, by its HELO name and address."""
+
+
+def report(occasion: Occasion, failures: Sequence[Failure], returned: bytes, *, whole: bool) -> Letter:
+    """Return the report; `returned` is the message where it is `whole`, else its header section."""
+    fields = (
+        ("From", f"Mail Delivery System <MAILER-DAEMON@{occasion.hostname}>"),
+        ("To", f"<{occasion.sender.text}>"),
+        ("Subject", "Your message was not delivered"),
+        *stamp(occasion.hostname, occasion.now),
+        ("Auto-Submitted", "auto-replied"),  # RFC 3834 section 5
+    )
+    back = message_part(returned) if whole else message_part(returned, "text/rfc822-headers")
+    content = assembled(
+        fields,
+        "report; report-type=delivery-status",
+        [text_part(_for_people(occasion, failures)), _for_programs(occasion, failures), back],
+    )
+    return Letter(NULL_PATH, (occasion.sender,), content, "report")
+
+
+def wants_all(parameters: Mapping[str, str | None]) -> bool:
+    """Whether the sender asked for the whole message back (RFC 3461 section 4.3)."""
+    return (parameters.get("RET") or "").upper() == "FULL"
+
+
+def _for_people(occasion: Occasion, failures: Sequence[Failure]) -> str:
+    lines = [
+        f"This is the mail server {occasion.hostname}.",
+        "",
+        "Your message could not be delivered to the recipients below. Others that it was",
+        "addressed to, if there were any, are not concerned.",
+    ]
+    for each in failures:
+        lines += ["", f"<{each.recipient.text}>", f"    {_diagnostic(each.reply)}"]
+    return "\n".join([*lines, ""])
+
+
+def _for_programs(occasion: Occasion, failures: Sequence[Failure]) -> bytes:
+    """Return the message/delivery-status part: a group for the message, and one for each recipient."""
+    first = [f"Reporting-MTA: dns; {occasion.hostname}"]
+    if envelope_id := occasion.parameters.get("ENVID"):
+        first.insert(0, f"Original-Envelope-Id: {_plain(envelope_id)}")
+    if occasion.received_from:
+        first.append(f"Received-From-MTA: dns; {printable(occasion.received_from)}")
+    first.append(f"Arrival-Date: {formatdate(occasion.arrived, localtime=True)}")
+    groups = [first, *(_of_recipient(each, occasion.now) for each in failures)]
+    body = "\r\n".join("".join(f"{line}\r\n" for line in group) for group in groups)
+    return b"Content-Type: message/delivery-status\r\nContent-Transfer-Encoding: 7bit\r\n\r\n" + body.encode("ascii")
+
+
+def _of_recipient(failure: Failure, now: float) -> list[str]:
+    group = []
+    kind, separator, address = (failure.parameters.get("ORCPT") or "").partition(";")
+    if separator:
+        group.append(f"Original-Recipient: {printable(kind)}; {_plain(address)}")
+    return [
+        *group,
+        f"Final-Recipient: {_typed(failure.recipient.text)}",
+        "Action: failed",
+        f"Status: {failure.status or status_of(failure.reply)}",
+        f"Diagnostic-Code: smtp; {_diagnostic(failure.reply)}",
+        f"Last-Attempt-Date: {formatdate(now, localtime=True)}",
+    ]
+
+
+def status_of(reply: Reply) -> str:
+    """Return a reply's enhanced code (RFC 3463), the least said where it has none that fits."""
+    kind = str(reply.code // 100)
+    found = _STATUS.match(reply.lines[0])
+    return found[0].decode() if found is not None and found[1].decode() == kind else f"{kind}.0.0"
+
+
+def _diagnostic(reply: Reply) -> str:
+    return printable(f"{reply.code} {reply.text}", _LONGEST_DIAGNOSTIC)
+
+
+def _typed(address: str) -> str:
+    """Return an address with its type; one beyond ASCII in the form that fits everywhere (RFC 6533 section 3)."""
+    if address.isascii():
+        return f"rfc822; {printable(address)}"
+    return "utf-8; " + "".join(char if char.isascii() else f"\\x{{{ord(char):X}}}" for char in address)
+
+
+def _plain(xtext: str) -> str:
+    """Undo xtext (RFC 3461 section 4); what is not printable ASCII then stays escaped."""
+    return printable(_XTEXT.sub(lambda found: chr(int(found[1], 16)), xtext))

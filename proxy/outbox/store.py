@@ -1,0 +1,119 @@
+"""The outbox's file, asked from the event loop: every question is bounded, and fails in one way."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
+
+from proxy.log import get_logger
+from proxy.outbox.file import Delivery, OutboxFile
+from proxy.outbox.presence import Presence
+from proxy.session import Letter
+from proxy.smtp.front import OutboxUnavailable
+
+log = get_logger()
+
+T = TypeVar("T")
+
+ANSWER_SECONDS = 10.0
+"""For one change; a disk may hang, and a client waits."""
+
+HELD_SECONDS = 7200.0
+"""What is held is dropped after so long: its client never heard that the message is accepted."""
+
+LEASE_SECONDS = 1800.0
+"""A delivery is another worker's after so long, should its own neither end nor go on."""
+
+
+class OutboxStore:
+    """Letters and deliveries in the state folder. The file is opened at the first use, in a thread of its own."""
+
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
+        """`clock` gives seconds since the epoch. Nothing is opened yet."""
+        self._folder, self.clock = folder, clock
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="outbox")
+        self._presence: Presence | None = None  # this and the next are the thread's alone
+        self._file: OutboxFile | None = None
+
+    async def add(self, letters: Sequence[Letter], origin: str, *, held: bool = False) -> int:
+        """Keep letters, durably; return the number of deliveries. Those held wait under the name of their origin."""
+        now = self.clock()
+        until = now + HELD_SECONDS
+        return await self._do(lambda file: file.add(letters, origin, now, held=origin if held else "", until=until))
+
+    async def release(self, origin: str, count: int, letters: Sequence[Letter]) -> None:
+        """Make due what was held, which is `count` deliveries, and keep further letters."""
+        await self._do(lambda file: file.release(origin, count, letters, self.clock()))
+
+    async def drop(self, origin: str) -> None:
+        """Forget what is held."""
+        await self._do(lambda file: file.drop(origin))
+
+    async def claim(self, most: int) -> list[Delivery]:
+        """Lease deliveries that are due."""
+        return await self._do(lambda file: file.claim(self.clock(), LEASE_SECONDS, most))
+
+    async def content(self, letter: int) -> bytes:
+        """Return a letter's octets."""
+        return await self._do(lambda file: file.content(letter))
+
+    async def next_due(self) -> float | None:
+        """Return when something is to be done next."""
+        return await self._do(lambda file: file.next_due())
+
+    async def postpone(self, delivery: Delivery, seconds: float) -> None:
+        """Try again in so many seconds."""
+        await self._do(lambda file: file.postpone(delivery.id, self.clock() + seconds))
+
+    async def finish(self, delivery: Delivery, report: Letter | None = None) -> None:
+        """Remove a delivery, and keep the report of its failure."""
+        await self._do(lambda file: file.finish(delivery.id, report, delivery.origin, self.clock()))
+
+    async def close(self) -> None:
+        """Close the file, behind what was asked before."""
+        with suppress(TimeoutError, RuntimeError):  # RuntimeError: it was closed before
+            async with asyncio.timeout(ANSWER_SECONDS):
+                await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
+        self._thread.shutdown(wait=False)
+
+    async def _do(self, work: Callable[[OutboxFile], T]) -> T:
+        """Let the thread do it. What is given up may happen all the same, but before anything that is asked later.
+
+        Raises:
+            OutboxUnavailable: it failed, or took too long.
+        """
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await asyncio.get_running_loop().run_in_executor(self._thread, self._work, work)
+        except (sqlite3.Error, OSError, RuntimeError) as error:  # TimeoutError is an OSError
+            reason = str(error) or f"no answer within {ANSWER_SECONDS:g} s"
+            log.error("outbox_unavailable", folder=str(self._folder), reason=reason)
+            raise OutboxUnavailable(reason) from error
+
+    def _work(self, work: Callable[[OutboxFile], T]) -> T:
+        if self._presence is None:
+            self._presence = Presence(self._folder)
+        if self._file is None:
+            self._file = OutboxFile(self._folder, self._presence)
+        try:
+            return work(self._file)
+        except (sqlite3.Error, OSError):
+            self._close_file()  # whatever is wrong with it, the next one opens it anew
+            raise
+
+    def _close_file(self) -> None:
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
+
+    def _close(self) -> None:
+        self._close_file()
+        presence, self._presence = self._presence, None
+        if presence is not None:
+            presence.end()

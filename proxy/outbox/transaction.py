@@ -1,0 +1,86 @@
+"""One letter to one recipient, over a connection of the relay's pools: MAIL, RCPT, DATA, the dot."""
+
+from __future__ import annotations
+
+from proxy.message import stuffed
+from proxy.replies import Reply
+from proxy.session import Path
+from proxy.settings import OutboundOptions
+from proxy.upstream import envelope
+from proxy.upstream.content import Answered, Dotted, read
+from proxy.upstream.pool import Connection, Pool
+from proxy.upstream.verdicts import GO_AHEAD, Lost
+from proxy.wire import Wire, WireBroken
+
+BLOCK = 64 * 1024
+
+
+async def deliver(pool: Pool, sender: Path, recipient: Path, content: bytes) -> Reply:
+    """Return the MTA's answer, to whichever command decided.
+
+    Raises:
+        Lost: the connection broke, and a new one, too.
+        Unreachable, RefusedUs, PoolFull: there is none.
+    """
+    try:
+        return await _on(await pool.take(None), pool, sender, recipient, content)
+    except Lost as lost:
+        if not lost.used:  # it was new: another would fare no better
+            raise
+    return await _on(await pool.take(None, fresh=True), pool, sender, recipient, content)
+
+
+async def _on(connection: Connection, pool: Pool, sender: Path, recipient: Path, content: bytes) -> Reply:
+    """Deliver over a connection, which is given back, retired or dropped, whatever comes."""
+    wire, repeatable = connection.wire, connection.used
+    try:
+        answer = await _asked(wire, pool.policy, sender, recipient)
+        if answer.code == GO_AHEAD:
+            repeatable = False
+            answer = await _sent(Dotted(wire), wire, stuffed(content), pool.policy.body_timeout)
+    except (WireBroken, TimeoutError) as error:
+        pool.drop(connection, str(error) or "timeout")
+        raise Lost(used=repeatable) from error
+    except Answered as answered:
+        pool.drop(connection, "answered before the end of the message")
+        if answered.reply.accepted:  # it cannot be true
+            raise Lost(used=False) from None
+        return answered.reply
+    except BaseException:
+        pool.drop(connection, "given up")
+        raise
+    if answer.accepted:
+        connection.deliveries += 1
+        pool.give_back(connection)
+    else:
+        pool.retire(connection)  # the MTA counts an error on it
+    return answer
+
+
+async def _asked(wire: Wire, policy: OutboundOptions, sender: Path, recipient: Path) -> Reply:
+    """Say the envelope and DATA; return 354, or the first refusal."""
+    # 8BITMIME goes without saying where the MTA does not know it: a report must not fail for want of it.
+    parameters = envelope.with_utf8({"BODY": "8BITMIME"}, (sender, recipient))
+    if (unfit := envelope.unfit(wire, {name: None for name in parameters if name != "BODY"})) is not None:
+        return unfit
+    to_mail, answers = await envelope.say(wire, policy, sender, parameters, [recipient], least=1)
+    for answer in (to_mail, *answers):
+        if not answer.accepted:
+            return answer
+    (to_data,) = wire.send(b"DATA\r\n")
+    answer = await read(wire, to_data, policy.rcptto_timeout)
+    if answer.code < 400 and answer.code != GO_AHEAD:  # nobody knows whether it waits for content
+        raise WireBroken(f"answered DATA with {answer.code}")
+    return answer
+
+
+async def _sent(dotted: Dotted, wire: Wire, content: bytes, seconds: float) -> Reply:
+    """Send the message; return the verdict on it."""
+    *blocks, last = [content[at : at + BLOCK] for at in range(0, len(content), BLOCK)] or [b""]
+    for block in blocks:
+        await dotted.send(block, seconds)
+    (to_dot,) = dotted.end(last)
+    answer = await read(wire, to_dot, seconds)
+    if wire.garbled:  # two answers where one was asked for
+        raise WireBroken("two answers to one message")
+    return answer
