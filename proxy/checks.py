@@ -53,13 +53,11 @@ def outbox_wanted(settings: Settings, prepared: Iterable[Prepared]) -> Iterator[
     core = cast(CoreOptions, settings.core)
     if core.multi_recipient == "dsn":
         yield settings.core_origin("multi_recipient")
-    for place in settings.scopes.places:
-        setting = settings.scopes.get("multi_recipient", place)
-        if setting is not None and setting.value == "dsn":
-            yield setting.origin
-    for listener in core.esmtp_listener:
-        if Entrance(listener, settings).own_options.multi_recipient == "dsn":
-            yield settings.core_origin("multi_recipient")
+    layers = [settings.scopes.at(place) for place in settings.scopes.places]
+    layers += [layer for listener in core.esmtp_listener for layer in listener.every_layer()]
+    for layer in layers:
+        if "multi_recipient" in layer and layer["multi_recipient"].value == "dsn":
+            yield layer["multi_recipient"].origin
 
 
 def _in_force(settings: Settings) -> Iterator[CoreOptions]:

@@ -37,8 +37,7 @@ def generated(sender: str, text: str, *, hostname: str, now: float) -> bytes:
     message = _LINE_BREAK.sub(b"\r\n", text.encode("utf-8", "surrogateescape"))
     if not message.endswith(b"\r\n"):
         message += b"\r\n"
-    head = b"\r\n" + (message if message.startswith(b"\r\n") else message.partition(b"\r\n\r\n")[0]) + b"\r\n"
-    lowered = head.lower()
+    lowered = b"" if message.startswith(b"\r\n") else b"\r\n" + message.partition(b"\r\n\r\n")[0].lower()
     wanted = (("From", mailbox(sender, hostname)), *stamp(hostname, now), _MADE_BY_US)
     return _written([each for each in wanted if f"\r\n{each[0].lower()}:".encode() not in lowered]) + message
 

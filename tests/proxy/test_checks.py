@@ -1,12 +1,14 @@
-"""What is found wrong beyond the text of a configuration: Unix sockets that are not there."""
+"""What is found wrong beyond the text of a configuration: Unix sockets and folders that are not there."""
 
 from __future__ import annotations
 
 import socket
 from pathlib import Path
 
+import pytest
+
 from config.diagnostics import Severity
-from proxy.app import load
+from proxy.app import ConfigurationRejected, load
 
 LINES = ("ESMTP_Listener = ( 127.0.0.1:0 )", 'Hostname = "ringback.test"')
 
@@ -39,3 +41,40 @@ def test_a_unix_socket_that_is_there_is_nothing_to_complain_of(tmp_path: Path) -
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "lmtp"))
         assert complaints(tmp_path, f'Gateway = "unix:{tmp_path}/lmtp"') == []
+
+
+FORWARDS = 'ec_forward "" "x@y.test" "look";\n'
+GENERATES = '$a = "1"; if is_true $a { generate_mail_raw "" "x@y.test" "Subject: x"; }\n'
+
+
+@pytest.mark.parametrize(
+    ("phase", "script", "lines", "place"),
+    [
+        ("data_phase1", FORWARDS, (), 5),
+        ("connect_phase2", GENERATES, (), 5),
+        ("data_phase1", "keep;\n", ('Multi_Recipient = "dsn"',), 3),
+        ("data_phase1", "keep;\n", ("ESMTP_Listener {", 'Listen "127.0.0.1:0" { Multi_Recipient = "dsn" }', "}"), 4),
+    ],
+)
+def test_what_needs_an_outbox_needs_a_folder_that_can_be_written(
+    tmp_path: Path, phase: str, script: str, lines: tuple[str, ...], place: int
+) -> None:
+    (tmp_path / "x.siv").write_text(script)
+    house = (*lines, f'State_Directory = "{tmp_path}/state"', "sieve {", f'  {phase} = "x.siv"', "}")
+    gateway = 'Gateway = "127.0.0.1"'
+    with pytest.raises(ConfigurationRejected) as rejected:
+        complaints(tmp_path, *house, gateway)
+    (found,) = rejected.value.diagnostics
+    assert found.message == (
+        f"messages of Ringback's own need an outbox, and {tmp_path}/state is no folder that can be written"
+    )
+    assert found.span is not None
+    assert found.span.line == place
+    (tmp_path / "state").mkdir()
+    assert complaints(tmp_path, *house, gateway) == []
+
+
+def test_what_makes_no_mail_needs_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "x.siv").write_text("keep;\n")
+    lines = (f'State_Directory = "{tmp_path}/state"', 'sieve { data_phase1 = "x.siv" }', 'Gateway = "127.0.0.1"')
+    assert complaints(tmp_path, *lines) == []

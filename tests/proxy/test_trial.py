@@ -97,6 +97,20 @@ def test_no_message_is_too_odd_for_a_trial(tmp_path: Path, message: bytes) -> No
     assert (status, err, outcome["headers"][-1]) == (0, "", "X-New: yes")
 
 
+def test_a_message_that_a_script_would_send_is_shown_and_not_sent(tmp_path: Path) -> None:
+    script = 'ec_forward "" ["a@x.test", "b@x.test"] "look"; generate_mail_raw "me@x.test" "c@x.test" "Subject: x";\n'
+    status, outcome, err = run(tmp_path, script, "--phase", "data", message=b"Subject: x\n\nbody\n")
+    assert (status, err, outcome["mail"]) == (
+        0,
+        "",
+        [
+            "forward from <> to <a@x.test>",
+            "forward from <> to <b@x.test>",
+            "generated from <me@x.test> to <c@x.test>",
+        ],
+    )
+
+
 @pytest.mark.parametrize("phase", ["data", "spool", "each_rcpt"])
 def test_a_content_phase_without_a_message_file_has_an_empty_message(tmp_path: Path, phase: str) -> None:
     script = 'ec_header_add "X-New" "yes"; $n = ec_header_get "X-New"; ec_log "${n}";\n'
