@@ -47,7 +47,11 @@ class Outbox:
             return
         origin = session.transaction_id
         self._held[origin] = 0  # so that `drop` finds what a lost wait leaves behind
-        self._held[origin] = await self._store.add(self._traced(session, letters), origin, held=True)
+        try:
+            self._held[origin] = await self._store.add(self._traced(session, letters), origin, held=True)
+        except OutboxUnavailable:  # should it be there all the same, its time will be over
+            del self._held[origin]
+            raise
 
     async def release(self, session: Session) -> None:
         """Make what is held due, with a report of who was refused since."""
