@@ -43,7 +43,8 @@ async def ec_forward(
     Without a subject it is that of the original behind `Fwd:`. An empty sender is the null sender: nobody is told
     where the forward cannot be delivered. The script goes on, and decides about the message itself. The forward leaves
     when the message is accepted, or thrown away by `discard`; when this very script refuses the message it leaves as
-    well. It waits in the outbox until the MTA behind has taken it, so `State_Directory` must be writable.
+    well. It waits in the outbox until the MTA behind has taken it, so `State_Directory` must be writable. What Ringback
+    made itself and comes back is not forwarded again.
     """
     recipients = _checked(sender_address, recipient_address)
     message = frame.host.message

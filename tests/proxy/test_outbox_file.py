@@ -221,6 +221,15 @@ async def test_nothing_is_written_to_a_file_that_was_taken_away(store: OutboxSto
     assert rows(tmp_path, "SELECT recipient FROM deliveries") == [(CAROL.raw,)]
 
 
+async def test_a_full_disk_keeps_nothing_by_halves_and_is_noticed(store: OutboxStore, tmp_path: Path) -> None:
+    await store.add([letter()], "t.1")
+    await store._do(lambda file: file._connection.execute("PRAGMA max_page_count = 20"))
+    with pytest.raises(OutboxUnavailable, match="full"):
+        await store.add([letter(CAROL), letter(CAROL, content=b"x" * 200_000)], "t.2")
+    assert rows(tmp_path, "SELECT recipient FROM deliveries") == [(BOB.raw,)]
+    assert await store.add([letter(CAROL)], "t.3") == 1
+
+
 async def test_two_workers_never_have_the_same_delivery(tmp_path: Path) -> None:
     stores = [OutboxStore(tmp_path) for _ in range(4)]
     await stores[0].add([letter() for _ in range(40)], "t.1")

@@ -140,3 +140,11 @@ async def test_what_was_made_for_a_recipient_that_the_upstream_refuses_does_not_
         await client.ask("DATA")
         assert await client.content(LETTER) == ACCEPTED
     assert len(upstream.messages) == 1
+
+
+async def test_a_forward_that_comes_back_is_not_forwarded_again(tmp_path: Path) -> None:
+    async with Exchanger() as upstream, client_of(tmp_path, upstream, data_phase1=FORWARD) as client:
+        assert await sent(client) == ACCEPTED
+        forward = await made(upstream)
+        assert (await client.deliver("", [BOB], forward.content)).startswith("250 ")
+    assert [BOB in each.recipients[0] for each in upstream.messages] == [True, False, True]
