@@ -17,11 +17,15 @@ class Presence:
     """This worker's lock, on a file of its own in the outbox's folder."""
 
     def __init__(self, folder: Path) -> None:
-        """Make the file and lock it. Raises OSError."""
+        """Make the file, and remove those of workers that were killed. Raises OSError."""
         self._folder = folder
         self.name = f"{os.getpid():x}-{secrets.token_hex(6)}"
-        self._descriptor = os.open(self._path(self.name), os.O_CREAT | os.O_EXCL | os.O_RDWR, _PRIVATE)
+        begun = folder / f"outbox.{self.name}.new"
+        self._descriptor = os.open(begun, os.O_CREAT | os.O_EXCL | os.O_RDWR, _PRIVATE)
         fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        begun.rename(self._path(self.name))  # locked before others see it: else they could take us for gone
+        for path in folder.glob("outbox.*.lock"):
+            self.is_gone(path.name.removeprefix("outbox.").removesuffix(".lock"))
 
     def end(self) -> None:
         """Be gone."""
@@ -29,7 +33,7 @@ class Presence:
         os.close(self._descriptor)
 
     def is_gone(self, name: str) -> bool:
-        """Tell whether a worker has ended, however it did. Only names that have worked in the outbox are asked for."""
+        """Tell whether a worker has ended, however it did; its file goes, too."""
         if name == self.name:
             return False
         path = self._path(name)

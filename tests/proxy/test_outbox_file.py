@@ -55,6 +55,10 @@ def files(folder: Path) -> dict[str, int]:
     return {path.name: path.stat().st_mode & 0o777 for path in folder.iterdir()}
 
 
+def locks(folder: Path) -> list[str]:
+    return sorted(name for name in files(folder) if name.endswith(".lock"))
+
+
 def name_of(store: OutboxStore) -> str:
     assert store._presence is not None
     return store._presence.name
@@ -154,7 +158,19 @@ async def test_a_worker_that_is_killed_leaves_its_deliveries_to_the_others_at_on
         other.kill()
         await other.communicate()
     assert len(await store.claim(10)) == 1
-    assert [name for name in sorted(files(tmp_path)) if name.endswith(".lock")] == [f"outbox.{name_of(store)}.lock"]
+    assert locks(tmp_path) == [f"outbox.{name_of(store)}.lock"]
+
+
+async def test_a_worker_tidies_up_after_those_that_were_killed_and_no_others(
+    store: OutboxStore, tmp_path: Path
+) -> None:
+    await store.add([letter()], "t.1")
+    (tmp_path / "outbox.4d2-0123456789ab.lock").touch()
+    other = OutboxStore(tmp_path)
+    await other.next_due()
+    assert locks(tmp_path) == sorted(f"outbox.{name_of(each)}.lock" for each in (store, other))
+    await other.close()
+    assert locks(tmp_path) == [f"outbox.{name_of(store)}.lock"]
 
 
 async def test_a_delivery_that_is_postponed_comes_back_when_it_is_due(store: OutboxStore, clock: Clock) -> None:
