@@ -24,7 +24,7 @@ from proxy.upstream.content import Answered, Chunked, Content, Dotted, read
 from proxy.upstream.identity import forward_client
 from proxy.upstream.pool import Connection, Pool, Pools
 from proxy.upstream.routes import Router
-from proxy.upstream.verdicts import GO_AHEAD, TROUBLE, Lost, heard_of, is_about_mail, note_refusals
+from proxy.upstream.verdicts import GO_AHEAD, TROUBLE, Lost, heard_of, note_refusals, verdict_of
 from proxy.wire import Wire, WireBroken
 
 log = get_logger()
@@ -392,17 +392,6 @@ class UpstreamRelay:
             connection.pool.drop(connection, why)
 
     def _verdict(self, answer: Reply, step: str) -> Reply:
-        """Return a reply verbatim where it speaks of the mail; 451 and an alarm where it speaks of us."""
-        if answer.accepted:
-            return answer
-        self._tainted = True
-        if is_about_mail(answer):
-            return answer
-        log.error(
-            "upstream_refused_us",
-            session=self._session.id,
-            upstream=self.upstream,
-            step=step,
-            reply=printable(f"{answer.code} {answer.text}"),
-        )
-        return replies.UPSTREAM_REFUSED_US
+        """Return what the client hears of an answer; a refusal taints the connection, since the upstream counts it."""
+        self._tainted |= not answer.accepted
+        return verdict_of(answer, session=self._session.id, upstream=self.upstream, step=step)
