@@ -6,14 +6,15 @@ nothing at all: the sender keeps the message and tries again.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from proxy import replies
 from proxy.log import get_logger, printable
 from proxy.replies import Reply
+from proxy.session import Session
 from proxy.upstream.connect import Unreachable
 from proxy.upstream.identity import RefusedUs
 from proxy.upstream.pool import PoolFull
-
-log = get_logger()
 
 log = get_logger()
 
@@ -51,9 +52,28 @@ def heard_of(trouble: Exception) -> Reply:
     return _HEARD[type(trouble)]
 
 
+def is_about_mail(refusal: Reply) -> bool:
+    """Whether a refusal speaks of the mail, so that the client shall hear it word for word."""
+    return refusal.code >= 400 and refusal.code not in _ABOUT_US  # RFC 5321 section 4.2.1, first digit
+
+
+def note_refusals(session: Session, refused: Mapping[bytes, Reply]) -> None:
+    """Keep with each recipient what the upstream said of it where others have the message.
+
+    A copy that policy added was nobody's wish but the operator's, who finds it in the log.
+    """
+    recipients = session.transaction.recipients
+    for recipient in recipients:
+        if recipient.relayed and recipient.refusal is None:
+            recipient.refusal = refused.get(recipient.destination.raw)
+    for raw in refused.keys() - {each.destination.raw for each in recipients if each.relayed}:
+        address = printable(raw.decode("utf-8", "surrogateescape"))
+        log.warning("copy_refused", session=session.id, recipient=address, reply=printable(refused[raw].text))
+
+
 def verdict_of(answer: Reply, *, session: str, upstream: str, step: str) -> Reply:
     """Return an answer word for word where it speaks of the mail; 451, and an alarm, where it speaks of us."""
-    if answer.accepted or (answer.code >= 400 and answer.code not in _ABOUT_US):  # RFC 5321 section 4.2.1, first digit
+    if answer.accepted or is_about_mail(answer):
         return answer
     log.error(
         "upstream_refused_us",
