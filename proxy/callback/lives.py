@@ -17,7 +17,9 @@ REFRESH_AT = 0.75
 DOMAIN_REASONS = frozenset({"nxdomain", "null_mx", "no_address", "unroutable"})
 """Reasons that are about the domain and so answer for each of its addresses."""
 
-NEVER_KEPT = frozenset({"internal", "syntax", "throttled", "pending", "storm", "breaker", "upstream_down", "no_probe"})
+NEVER_KEPT = frozenset(
+    {"internal", "syntax", "throttled", "pending", "busy_here", "storm", "breaker", "upstream_down", "no_probe"}
+)
 """Reasons that are about this moment, or about our configuration: nothing that was found out."""
 
 
