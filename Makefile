@@ -42,9 +42,9 @@ bench: $(DEV)
 	$(BIN)/python -m bench.relay $(ARGS)
 	$(BIN)/python -m bench.front
 	$(BIN)/python -m bench.memory
-	$(BIN)/python -m bench.callback
 	$(BIN)/python -m bench.sieve
 	$(BIN)/python -m bench.config_load
+	$(BIN)/python -m bench.callback
 
 # The reference pages, generated from the code; the command comes with them.
 docs: $(DEV)
