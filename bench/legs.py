@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 
+from bench.haraka import Haraka
+from bench.sink import XclientSink
 from tests.support.exchanger import Exchanger
-from tests.support.programs import Folder, Program, find_program, free_port
-from tests.support.ringback import Ringback, Setup
-from tests.support.servers import Dnsmasq, Postfix, SmtpSink, Zone
+from tests.support.programs import Folder, Program, accepts_connections, find_program, free_port
+from tests.support.ringback import Ringback, Setup, environment
+from tests.support.servers import MAIL_DOMAIN, Dnsmasq, Postfix, SmtpSink, Zone
 from tests.support.waiting import eventually
 
-SENDER, RECIPIENT = "ok@ok.test", "u@example.com"
+SENDER, RECIPIENT = "ok@ok.test", f"u@{MAIL_DOMAIN}"
 EXCHANGER_ADDRESS = "127.0.0.11"
-PROCESSES = 100
+PROCESSES = 120
 """smtpd processes that Postfix may start: more than there are sessions."""
+
+NAMES = {"1": "1 worker", "auto": "all cores"}
+"""Values of the option Workers, and how the tables call them."""
+
+XCLIENT = {"no": "XCLIENT off", "required": "XCLIENT on"}
+"""Likewise of the option XCLIENT."""
+
+SLOWEST_RUN = 300.0
+"""Seconds after which a run is given up."""
 
 
 class FailedRunError(RuntimeError):
@@ -53,7 +66,7 @@ class Leg:
 
     name: str
     port: int
-    sink: SmtpSink
+    sink: SmtpSink | XclientSink
     server: Program
 
     async def run(self, load: Load) -> Run:
@@ -68,15 +81,20 @@ class Leg:
         elapsed = time.perf_counter() - started
         if done.returncode != 0:
             raise FailedRunError(f"{self.name}: smtp-source ended with {done.returncode}: {done.stderr.strip()}")
-        try:
-            await eventually(lambda: self.sink.count >= before + load.messages, "every message is in the sink")
-        except AssertionError:
-            got = self.sink.count - before
-            raise FailedRunError(f"{self.name}: {got} of {load.messages} messages came to the sink") from None
-        if self.sink.count != before + load.messages:
-            raise FailedRunError(f"{self.name}: the sink has {self.sink.count - before} messages of {load.messages}")
+        await self.arrived(before + load.messages)
         used = self.server.processor_seconds() - used
         return Run(load.messages / elapsed, used / load.messages * 1e6)
+
+    async def arrived(self, wanted: int) -> None:
+        """Wait until so many messages are in the sink.
+
+        Raises:
+            FailedRunError: there are fewer after a while, or more.
+        """
+        with suppress(AssertionError):  # told below
+            await eventually(lambda: self.sink.count >= wanted, "every message is in the sink")
+        if (got := self.sink.count) != wanted:
+            raise FailedRunError(f"{self.name}: the sink has {got} messages and not {wanted}")
 
 
 def _send(port: int, load: Load) -> subprocess.CompletedProcess[str]:
@@ -86,7 +104,7 @@ def _send(port: int, load: Load) -> subprocess.CompletedProcess[str]:
         *("-s", str(load.sessions), "-m", str(load.messages), "-l", str(load.size)),
         *("-f", SENDER, "-t", RECIPIENT, f"127.0.0.1:{port}"),
     ]
-    return subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=300)
+    return subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=SLOWEST_RUN)
 
 
 @asynccontextmanager
@@ -107,11 +125,36 @@ async def postfix() -> AsyncIterator[Leg]:
 
 
 @asynccontextmanager
-async def ringback(workers: int = 1) -> AsyncIterator[Leg]:
-    """Ringback with the customer's stanzas and script; the sender's verdict is in each worker's cache."""
+async def haraka() -> AsyncIterator[Leg]:
+    """Haraka before the sink by queue/smtp_proxy, a process a core. Raises MissingProgramError where npm has it not."""
+    with SmtpSink() as sink, Haraka(sink.port, MAIL_DOMAIN) as server:
+        yield Leg("Haraka", server.port, sink, server.running)
+
+
+@asynccontextmanager
+async def naive() -> AsyncIterator[Leg]:
+    """`bench.naive` before the sink: plain aiosmtpd and aiosmtplib, one process."""
+    port, folder = free_port(), Folder("naive")
+    try:
+        with SmtpSink() as sink:
+            arguments = [sys.executable, "-m", "bench.naive", str(port), str(sink.port)]
+            with Program(arguments, folder=folder.path, name="naive", environment=environment()) as program:
+                program.wait_ready(lambda: accepts_connections("127.0.0.1", port))
+                yield Leg("aiosmtpd + aiosmtplib", port, sink, program)
+    finally:
+        folder.remove()
+
+
+@asynccontextmanager
+async def ringback(workers: str = "1", *, xclient: str | None = None) -> AsyncIterator[Leg]:
+    """Ringback with the customer's stanzas and script; the sender's verdict is in each worker's cache.
+
+    With a value for the option XCLIENT there stands a sink behind it that knows the command. Where the upstream is told
+    each client, a connection to it serves one session only.
+    """
     zone = Zone(addresses={"mx.ok.test": (EXCHANGER_ADDRESS,)}, exchangers={"ok.test": ((10, "mx.ok.test"),)})
     async with AsyncExitStack() as stack:
-        sink = stack.enter_context(SmtpSink())
+        sink = stack.enter_context(SmtpSink() if xclient is None else XclientSink())
         nameserver = stack.enter_context(Dnsmasq(zone))
         exchanger = await stack.enter_async_context(Exchanger(EXCHANGER_ADDRESS, free_port(EXCHANGER_ADDRESS)))
         folder = Folder("bench")
@@ -120,12 +163,12 @@ async def ringback(workers: int = 1) -> AsyncIterator[Leg]:
             upstream_port=sink.port,
             nameserver=nameserver.address,
             exchanger_port=exchanger.port,
-            core=(f"Workers = {workers}",),
+            core=(f"Workers = {workers}", *((f'XCLIENT = "{xclient}"',) if xclient else ())),
         )
         server = Ringback(setup, folder.path).start()
         stack.push_async_callback(asyncio.to_thread, server.stop)
-        name = "Ringback" if workers == 1 else f"Ringback, {workers} workers"
-        leg = Leg(name, server.port, sink, server.program)
-        yield leg
-        if not 1 <= exchanger.count("RCPT") <= workers:
-            raise FailedRunError(f"{name}: {exchanger.count('RCPT')} probes where the caches should leave {workers}")
+        name = ", ".join(("Ringback", NAMES[workers], *((XCLIENT[xclient],) if xclient else ())))
+        yield Leg(name, server.port, sink, server.program)
+        probes, most = exchanger.count("RCPT"), 1 if workers == "1" else os.cpu_count() or 1
+        if not 1 <= probes <= most:
+            raise FailedRunError(f"{name}: {probes} probes where the caches should leave {most}")
