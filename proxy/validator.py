@@ -5,10 +5,10 @@ A validator never writes to a client. It returns a verdict; the front turns it i
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
 
 from proxy.replies import Reply
 from proxy.session import Session
@@ -25,7 +25,7 @@ class Verdict:
 
 PASS = Verdict()
 
-Hook = Callable[[Session], Awaitable[Verdict]]
+Hook = Callable[[Session], Coroutine[Any, Any, Verdict]]
 """Judges the session at one phase."""
 
 

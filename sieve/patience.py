@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine, Generator
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class _Begun:
@@ -16,10 +18,10 @@ class _Begun:
 
     __slots__ = ("_coroutine", "_first", "_is_first")
 
-    def __init__(self, coroutine: Coroutine[Any, Any, None], first: Any) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], first: Any) -> None:
         self._coroutine, self._first, self._is_first = coroutine, first, True
 
-    def __await__(self) -> Generator[Any, Any, None]:
+    def __await__(self) -> Generator[Any, Any, Any]:
         return self  # type: ignore[return-value] # `await` asks of an iterator for no more than what follows
 
     def __iter__(self) -> _Begun:
@@ -38,15 +40,15 @@ class _Begun:
         self._coroutine.close()
 
 
-async def within(seconds: float, coroutine: Coroutine[Any, Any, Any]) -> None:
-    """Run a coroutine to its end, for so many seconds from when it first waits.
+async def within(seconds: float, coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine to its end, for so many seconds from when it first waits, and return what it returns.
 
     Raises:
         TimeoutError: they passed.
     """
     try:
         first = coroutine.send(None)
-    except StopIteration:
-        return
+    except StopIteration as ended:
+        return ended.value  # type: ignore[no-any-return] # it is the coroutine's T
     async with asyncio.timeout(seconds):
-        await _Begun(coroutine, first)
+        return await _Begun(coroutine, first)  # type: ignore[no-any-return] # likewise

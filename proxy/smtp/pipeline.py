@@ -6,7 +6,6 @@ a pass where its `on_error` says so; the stranger learns nothing of it.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 
 from proxy import replies
@@ -14,6 +13,7 @@ from proxy.log import get_logger
 from proxy.session import Session
 from proxy.validator import PASS, Hook, OnError, Validator, Verdict
 from sieve import Need, Phase
+from sieve.patience import within
 
 log = get_logger()
 
@@ -80,8 +80,7 @@ class PhasePipeline:
 
     async def _judge(self, phase: Phase, validator: Validator, hook: Hook, session: Session) -> Verdict:
         try:
-            async with asyncio.timeout(validator.deadline):
-                return await hook(session)
+            return await within(validator.deadline, hook(session))
         except Exception as error:
             reason = "deadline passed" if isinstance(error, TimeoutError) else "failed"
             log.error(

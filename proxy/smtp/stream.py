@@ -180,9 +180,13 @@ class ClientStream:
     # ------------------------------------------------------------ writing
 
     def send(self, wire: bytes) -> None:
-        """Queue a reply; replies of one turn of the loop leave in one write."""
+        """Queue a reply; replies of one turn of the loop leave in one write.
+
+        Where the client has sent nothing further, the session's next step is to wait for it, which flushes: most
+        replies need no turn of the loop of their own.
+        """
         self._outgoing.append(wire)
-        if not self._flush_scheduled:
+        if self.buffer and not self._flush_scheduled:
             self._flush_scheduled = True
             self._loop.call_soon(self.flush)
 
