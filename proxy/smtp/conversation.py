@@ -286,7 +286,7 @@ class Conversation(SMTP):
                 answer = await self._do(line)
             if answer is None:
                 continue
-            self._say(answer)
+            self.stream.send_and_read(answer.wire)
             if answer.close or self._too_many_errors(answer):
                 if answer.permanent:
                     await self.stream.linger(LINGER_SECONDS)

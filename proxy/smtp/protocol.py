@@ -284,7 +284,7 @@ class SmtpProtocol(Conversation):
             return replies.NO_ARGUMENT_WANTED
         if is_binary(self.session.transaction.parameters):
             return replies.BINARYMIME_BY_BDAT
-        self._say(replies.START_DATA)
+        self.stream.send_and_read(replies.START_DATA.wire)
         return await self._receive(DataReader(self.stream, self._pace()))
 
     async def smtp_BDAT(self, argument: bytes) -> Reply | None:

@@ -179,14 +179,21 @@ class ClientStream:
 
     # ------------------------------------------------------------ writing
 
-    def send(self, wire: bytes) -> None:
-        """Queue a reply; replies of one turn of the loop leave in one write.
+    def send_and_read(self, wire: bytes) -> None:
+        """Queue a reply; the session's next step is to read.
 
-        Where the client has sent nothing further, the session's next step is to wait for it, which flushes: most
-        replies need no turn of the loop of their own.
+        Where the client has sent nothing further, that is to wait, which flushes: most replies need no turn of the loop
+        of their own.
         """
+        if self.buffer:
+            self.send(wire)
+        else:
+            self._outgoing.append(wire)
+
+    def send(self, wire: bytes) -> None:
+        """Queue a reply; replies of one turn of the loop leave in one write."""
         self._outgoing.append(wire)
-        if self.buffer and not self._flush_scheduled:
+        if not self._flush_scheduled:
             self._flush_scheduled = True
             self._loop.call_soon(self.flush)
 
