@@ -17,14 +17,18 @@ _YOUNG, _MIDDLE, _FULL = 20_000, 50, 1_000_000
 
 
 def collect_seldom(loop: asyncio.AbstractEventLoop) -> None:
-    """Look now and by the clock, until the loop ends; between, what lives now is left out."""
+    """Leave what the start has made out of every look to come, and look by the clock, until the loop ends."""
+    gc.collect()
+    gc.freeze()
     gc.set_threshold(_YOUNG, _MIDDLE, _FULL)
-    _look(loop)
+    loop.call_later(FULL_LOOK_SECONDS, _look, loop)
+
+
+def include_the_start() -> None:
+    """Have the next full look include what the start made: a configuration has been replaced."""
+    gc.unfreeze()
 
 
 def _look(loop: asyncio.AbstractEventLoop) -> None:
-    """Look at everything, a configuration that was replaced included, and leave what lives out until the next time."""
-    gc.unfreeze()
     gc.collect()
-    gc.freeze()
     loop.call_later(FULL_LOOK_SECONDS, _look, loop)

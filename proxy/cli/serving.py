@@ -17,7 +17,7 @@ from config.report import as_records
 from proxy import log
 from proxy.app import ConfigurationRejected, load
 from proxy.cli import exits
-from proxy.garbage import collect_seldom
+from proxy.garbage import collect_seldom, include_the_start
 from proxy.notify import READY, STOPPING, notify, reloading
 from proxy.sockets import CannotListen, raise_descriptor_limit
 from proxy.supervisor import Reload, Supervisor
@@ -114,6 +114,7 @@ class Service:
             log.get_logger().error("reload_rejected", diagnostics=str(error))
             return
         log.get_logger().info("reloaded", warnings=warnings)
+        include_the_start()
         replaced, self._worker = self._worker, successor
         spawn(replaced.stop(reloaded=True), name="drain", owner=self._owner)
 

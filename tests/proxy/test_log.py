@@ -7,6 +7,7 @@ import json
 import os
 import select
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,23 @@ def test_an_event_is_one_line_of_json(lines: io.StringIO) -> None:
         "seconds": 0.5,
         "recipients": ["a", "b"],
     }
+
+
+def test_a_line_has_its_time_its_worker_and_the_name_of_its_level() -> None:
+    stream = io.StringIO()
+    configure(stream, worker=3)
+    try:
+        before = datetime.now(UTC)
+        get_logger().warning("one")
+        get_logger().exception("two")
+        events = [json.loads(line) for line in written(stream).splitlines()]
+    finally:
+        structlog.reset_defaults()
+    assert [(each["event"], each["level"], each["worker"]) for each in events] == [
+        ("one", "warning", 3),
+        ("two", "error", 3),
+    ]
+    assert before <= datetime.fromisoformat(events[0]["timestamp"]) <= datetime.fromisoformat(events[1]["timestamp"])
 
 
 def test_no_byte_of_a_field_leaves_its_line_or_reaches_a_terminal(lines: io.StringIO) -> None:

@@ -68,6 +68,25 @@ async def test_replies_leave_before_the_client_is_waited_for(stream: ClientStrea
     assert transport.writes == [b"250 one\r\n"]
 
 
+async def test_a_reply_before_a_read_leaves_with_the_wait_for_the_client(
+    stream: ClientStream, transport: _Transport
+) -> None:
+    stream.send_and_read(b"250 one\r\n")
+    with pytest.raises(ClientIdle):
+        await stream.line(0.01)
+    assert transport.writes == [b"250 one\r\n"]
+
+
+async def test_a_reply_before_a_read_leaves_though_the_next_command_is_there_and_takes_long(
+    stream: ClientStream, transport: _Transport
+) -> None:
+    stream.received(b"RCPT\r\n")
+    stream.send_and_read(b"250 one\r\n")
+    assert await stream.line(BOUND) == b"RCPT\r\n"
+    await asyncio.sleep(0)
+    assert transport.writes == [b"250 one\r\n"]
+
+
 async def test_replies_leave_before_the_connection_is_closed(stream: ClientStream, transport: _Transport) -> None:
     stream.send(b"221 bye\r\n")
     stream.close()

@@ -226,6 +226,24 @@ async def test_a_timeout_breaks_the_wire_so_that_the_late_reply_meets_no_other_c
         assert await peer.reader.read() == b"RCPT\r\n"
 
 
+async def test_a_shorter_time_counts_though_the_reply_before_had_a_longer_one() -> None:
+    async with connected() as peer:
+        (first,) = peer.wire.send(b"A\r\n")
+        peer.says(b"250 a\r\n")
+        assert await peer.wire.read(first, 600) == Reply(250, (b"a",))
+        with pytest.raises(TimeoutError):
+            await peer.wire.ask(b"B\r\n", 0.01)
+
+
+async def test_a_longer_time_counts_though_the_time_of_the_reply_before_passes_meanwhile() -> None:
+    async with connected() as peer:
+        (first,) = peer.wire.send(b"A\r\n")
+        peer.says(b"250 a\r\n")
+        assert await peer.wire.read(first, 0.5) == Reply(250, (b"a",))
+        asyncio.get_running_loop().call_later(0.7, peer.says, b"250 b\r\n")
+        assert await peer.wire.ask(b"B\r\n", BOUND) == Reply(250, (b"b",))
+
+
 async def test_giving_up_a_reply_breaks_the_wire() -> None:
     async with connected() as peer:
         with pytest.raises(TimeoutError):

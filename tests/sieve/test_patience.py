@@ -35,6 +35,15 @@ async def test_what_waits_goes_on_where_it_waited() -> None:
     assert done == ["slept", "value", "end"]
 
 
+async def test_what_is_returned_comes_through_whether_it_waited_or_not() -> None:
+    async def work(waits: int) -> str:
+        for _ in range(waits):
+            await asyncio.sleep(0)
+        return f"after {waits}"
+
+    assert [await within(60, work(waits)) for waits in range(3)] == ["after 0", "after 1", "after 2"]
+
+
 async def test_what_waits_too_long_is_cancelled_and_can_clean_up() -> None:
     done: list[str] = []
 
