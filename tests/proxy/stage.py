@@ -153,8 +153,13 @@ class Stage:
 
     @property
     def pool(self) -> Pool:
-        (pool,) = self.worker._pools._pools.values()
+        (pool,) = self.pools
         return pool
+
+    @property
+    def pools(self) -> list[Pool]:
+        """Return the pools, that of the default upstream first."""
+        return list(self.worker._pools._pools.values())
 
     @property
     def sessions(self) -> int:
@@ -180,7 +185,7 @@ class Stage:
     async def ended(self) -> None:
         """Wait until every session has ended, and what it left to the pool is done."""
         assert await self.worker._sessions.wait(10)
-        await settled(self.pool)
+        await settled(*self.pools)
 
 
 @asynccontextmanager
@@ -193,7 +198,7 @@ async def serving(
     await worker.start()
     stage = Stage(worker, worker.addresses[0][1], address)
     try:
-        await settled(stage.pool)
+        await settled(*stage.pools)
         yield stage
     finally:
         for client in stage.clients:

@@ -95,6 +95,20 @@ async def test_who_waits_too_long_for_a_place_is_told_that_the_pool_is_full(monk
         assert await pool.take(None) is first
 
 
+async def test_who_asks_for_a_new_connection_and_waits_is_not_handed_a_used_one() -> None:
+    async with Exchanger() as upstream, pooling(upstream, max_outbound_connections=1) as pool:
+        first = await pool.take(None)
+        waiting = asyncio.get_running_loop().create_task(pool.take(None, fresh=True))
+        await asyncio.sleep(0)
+        pool.give_back(first)
+        async with asyncio.timeout(BOUND):
+            taken = await waiting
+        assert taken is not first
+        assert not taken.used
+        await upstream.until(lambda: len(upstream.open_dialogues) == 1, "the used one is ended")
+        assert (len(upstream.dialogues), pool._places_taken) == (2, 1)
+
+
 async def test_who_gives_up_waiting_leaves_the_place_to_the_next() -> None:
     async with Exchanger() as upstream, pooling(upstream, max_outbound_connections=1) as pool:
         first = await pool.take(None)
@@ -227,6 +241,20 @@ async def test_a_connection_that_named_nobody_is_not_handed_to_a_client_that_wai
         assert upstream.clients == ["", "127.0.0.2"]
 
 
+async def test_who_was_told_that_the_pool_is_full_stands_in_line_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with (
+        Balanced() as upstream,
+        pooling(upstream, Upstream_Proxy_Protocol="v2", Max_Outbound_Connections=1) as pool,
+    ):
+        one = session("127.0.0.2")
+        first = await pool.take(one)
+        monkeypatch.setattr(subject, "PLACE_SECONDS", 0.01)
+        with pytest.raises(PoolFull):
+            await pool.take(session("127.0.0.3"))
+        pool.give_back(first)  # nobody waits, so that it need not be ended for another client's sake
+        assert await pool.take(one) is first
+
+
 # ---------------------------------------------------------------- all pools together
 
 
@@ -252,6 +280,16 @@ async def test_an_unused_connection_of_another_pool_makes_room_where_all_togethe
         async with asyncio.timeout(BOUND):
             await first.take(None)
         assert (first._places_taken, second._places_taken, first._places._free) == (1, 0, 0)
+
+
+async def test_an_unused_connection_of_another_pool_that_is_dead_makes_room_at_once() -> None:
+    async with Exchanger() as one, Exchanger() as two, two_pools(one, two, 1) as (first, second):
+        dead = await first.take(None)
+        first.give_back(dead)
+        dead.wire.abort("the upstream ended it")
+        async with asyncio.timeout(BOUND):
+            await second.take(None)
+        assert (first._places_taken, second._places_taken, first._places._free) == (0, 1, 0)
 
 
 async def test_who_waits_for_a_place_of_all_pools_gets_it_in_turn() -> None:

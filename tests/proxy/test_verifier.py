@@ -277,7 +277,7 @@ async def test_trouble_inside_is_an_error_that_is_logged_and_not_remembered(monk
         assert (await verifier.verify(ALICE)).status is Status.PASS
 
 
-@pytest.mark.parametrize("address", ["", "postmaster", "@", "alice@", "@sender.test"])
+@pytest.mark.parametrize("address", ["", "postmaster", "@", "alice@", "@sender.test", "\ud800@sender.test"])
 async def test_what_is_no_address_is_our_error_and_nobody_is_asked(address: str) -> None:
     names = Names()
     async with Exchanger() as exchanger, verifying(exchanger, names=names) as verifier:

@@ -26,7 +26,7 @@ from tests.proxy.callbacks import (
     verifying,
 )  # fmt: skip
 from tests.proxy.stage import Names
-from tests.support.exchanger import Act, Exchanger, Step, says
+from tests.support.exchanger import Act, Exchanger, Step, closes, says
 from tests.support.waiting import eventually
 
 BOB = "bob@sender.test"
@@ -378,6 +378,83 @@ async def test_a_domain_whose_exchanger_turns_us_away_three_times_in_a_row_is_no
         exchanger.script = {}
         clock.now += NO_PROBE_SECONDS
         assert await reason(verifier, ALICE) == (Status.PASS, "accepted")
+
+
+@pytest.mark.parametrize("script", [{Step.BANNER: closes()}, {Step.MAIL: says("450 4.3.0 later")}])
+async def test_a_domain_is_given_up_only_where_its_exchanger_turns_us_away_this_time(script: dict[Step, Act]) -> None:
+    clock = Clock()
+    async with (
+        Exchanger(script={Step.BANNER: says("554 not you")}) as exchanger,
+        verifying(exchanger, clock=clock, breaker_time=60.0) as verifier,
+    ):
+        for number in range(3):
+            await verifier.verify(f"u{number}@sender.test")
+            clock.now += 60
+        exchanger.script = script
+        assert (await verifier.verify("alice@other.test")).status is Status.TRANSIENT
+        exchanger.script = {}
+        clock.now += 60
+        assert await reason(verifier, "bob@other.test") == (Status.PASS, "accepted")
+
+
+async def test_who_is_held_back_by_a_budget_does_not_use_up_the_trial_of_an_exchanger_that_rested() -> None:
+    clock = Clock()
+    async with (
+        Exchanger(script={Step.BANNER: says("421 busy")}) as exchanger,
+        verifying(
+            exchanger, clock=clock, breaker_time=60.0, budgets=budgets(per_exchanger=Throttle(1, 62))
+        ) as verifier,
+    ):
+        assert (await verifier.verify(ALICE)).status is Status.TRANSIENT
+        exchanger.script = {}
+        clock.now += 60
+        assert await reason(verifier, BOB) == (Status.TRANSIENT, "throttled")
+        clock.now += 2
+        assert await reason(verifier, BOB) == (Status.PASS, "accepted")
+        assert len(exchanger.dialogues) == 2
+
+
+# ---------------------------------------------------------------- our own limits, and families
+
+
+@pytest.mark.parametrize(
+    "limits", [{"most_probes": 1}, {"most_probes_per_exchanger": 1}], ids=["of all", "of one exchanger"]
+)
+async def test_a_turn_that_never_came_says_nothing_of_the_exchanger_and_is_not_remembered(
+    limits: dict[str, int],
+) -> None:
+    async with Exchanger() as exchanger, verifying(exchanger, timeout=0.3, **limits) as verifier:
+        elsewhere = exchanger.address if "most_probes" not in limits else "192.0.2.9"
+        async with verifier._doorkeeper.place(elsewhere):
+            assert await reason(verifier, ALICE) == (Status.TRANSIENT, "busy_here")
+        assert (exchanger.dialogues, await verifier.cache.count()) == ([], 0)
+        assert await reason(verifier, ALICE) == (Status.PASS, "accepted")
+
+
+async def test_one_look_at_a_familys_pass_is_enough_for_all_of_its_members() -> None:
+    clock = Clock()
+    async with Exchanger() as exchanger, verifying(exchanger, clock=clock) as verifier:
+        await verifier.verify("list+r=x.test@sender.test")
+        clock.now += 86400 * 0.76
+        exchanger.script[Step.RCPT] = says("451 later")
+        for number in range(5):
+            assert await reason(verifier, f"list+q{number}=x.test@sender.test") == (Status.PASS, "accepted")
+            await eventually(lambda: not verifier._owner, "it has been looked at")
+        assert exchanger.count("RCPT") == 2
+
+
+async def test_who_asks_while_the_verifier_closes_hears_pending() -> None:
+    gate = asyncio.Event()
+    async with (
+        Exchanger(script={Step.RCPT: says("250 ok", until=gate)}) as exchanger,
+        verifying(exchanger) as verifier,
+        asyncio.TaskGroup() as group,
+    ):
+        asking = [group.create_task(reason(verifier, ALICE)) for _ in range(2)]
+        await exchanger.until(lambda: bool(exchanger.held), "the probe is under way")
+        await verifier.close()
+        assert [await each for each in asking] == [(Status.TRANSIENT, "pending")] * 2
+        assert (verifier._in_flight, await verifier.cache.count()) == ({}, 0)
 
 
 # ---------------------------------------------------------------- storms
