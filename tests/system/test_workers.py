@@ -308,9 +308,32 @@ main()
 """Ringback, whose workers end with status 3 at their start while a file `broken` lies beside the configuration."""
 
 
+STUCK = """
+import sys, time
+from pathlib import Path
+from proxy import supervisor
+from proxy.cli import main
+
+be_worker = supervisor.be_worker
+supervisor.START_SECONDS = 5.0
+stuck = Path(sys.argv[-1]).with_name("stuck")
+supervisor.be_worker = lambda *given: time.sleep(600) if stuck.exists() else be_worker(*given)
+main()
+"""
+"""Ringback, whose workers hang in their start while a file `stuck` lies beside the configuration."""
+
+
 @pytest.fixture
 def breakable(upstream: Exchanger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ringback]:
     monkeypatch.setattr(ringback_program, "command", lambda *arguments: [sys.executable, "-c", BREAKABLE, *arguments])
+    ringback = Ringback(House(upstream_port=upstream.port, lines=("Workers = 2",)), tmp_path)
+    yield ringback
+    ringback.program.stop()
+
+
+@pytest.fixture
+def hanging(upstream: Exchanger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ringback]:
+    monkeypatch.setattr(ringback_program, "command", lambda *arguments: [sys.executable, "-c", STUCK, *arguments])
     ringback = Ringback(House(upstream_port=upstream.port, lines=("Workers = 2",)), tmp_path)
     yield ringback
     ringback.program.stop()
@@ -344,3 +367,18 @@ async def test_a_worker_that_dies_again_and_again_is_started_after_a_pause(break
     (tmp_path / "broken").unlink()
     await eventually(lambda: len(workers(breakable)) == 2, "it is replaced")
     await all_are_served(breakable)
+
+
+async def test_a_worker_that_hangs_in_its_start_does_not_keep_a_server_that_stops(
+    hanging: Ringback, tmp_path: Path
+) -> None:
+    hanging.start()
+    await logged(hanging, "serving")
+    (tmp_path / "stuck").touch()
+    os.kill(workers(hanging)[0], signal.SIGKILL)
+    await logged(hanging, "worker_started", 3)
+    process = hanging.program.process
+    process.send_signal(signal.SIGTERM)
+    await eventually(lambda: process.poll() is not None, "it ends")
+    assert process.returncode == 0
+    assert [each["worker"] for each in await logged(hanging, "worker_stuck")] == [1]
