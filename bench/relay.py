@@ -60,7 +60,7 @@ CHARTED = (KEPT_OPEN, ONE_EACH, "1 MiB, 20 sessions, kept open")
 STEADY = {"kept open": KEPT_OPEN, "one each": ONE_EACH}
 """Modes of the open loop, and the load whose peak says what is offered."""
 
-STEADY_SECONDS, QUICK_STEADY_SECONDS = 8.0, 3.0
+STEADY_SECONDS, QUICK_STEADY_SECONDS = 6.0, 3.0
 ROUNDS = 3
 QUICK = 5
 """How many times fewer messages a quick run sends, once."""

@@ -18,6 +18,10 @@ LINE = b"X" * 62 + b"\r\n"
 SETTLE_SECONDS = 0.5
 """The beginning of a run, uncounted: processes start, connections are made."""
 
+MOST_CONNECTIONS = 100
+"""That are kept open: as many as the closed loads have sessions, and fewer than Postfix has processes, each of which
+serves one at a time. What is due beyond them waits."""
+
 LAST_SECONDS = 30.0
 """For the last message to be answered."""
 
@@ -82,6 +86,8 @@ class Steady:
         self._wanted = round(rate * seconds)
         self._failed: str | None = None
         self._idle: list[Client] = []
+        self._connections = 0
+        self._waiting: deque[float] = deque()
         self._done = asyncio.Event()
         self._taken: list[tuple[float, float]] = []
         head = b"From: <%b>\r\nSubject: steady\r\n\r\n" % SENDER.encode()
@@ -101,10 +107,12 @@ class Steady:
                 due = start + number / self._rate
                 if (ahead := due - self._loop.time()) > 0:
                     await asyncio.sleep(ahead)
+                self._waiting.append(due)
                 if self._idle:
-                    self._idle.pop().begin(due)
-                else:
-                    connecting.create_task(self._connect(due))
+                    self._idle.pop().begin(self._waiting.popleft())
+                elif not self._keep_open or self._connections < MOST_CONNECTIONS:
+                    self._connections += 1
+                    connecting.create_task(self._connect(self._waiting.popleft()))
         try:
             async with asyncio.timeout(LAST_SECONDS):
                 await self._done.wait()
@@ -131,11 +139,13 @@ class Steady:
     def answered(self, client: Client, due: float) -> None:
         """Take the answer to a dot."""
         self._taken.append((due, self._loop.time() - due))
-        if self._keep_open:
-            self._idle.append(client)
-        else:
+        if not self._keep_open:
             client.transport.write(b"QUIT\r\n")
             client.transport.close()
+        elif self._waiting:
+            client.begin(self._waiting.popleft())
+        else:
+            self._idle.append(client)
         if len(self._taken) == self._wanted:
             self._done.set()
 
