@@ -63,7 +63,7 @@ async def worker(configuration: str, count: str) -> None:
     served, begin = load_service(Path(configuration)), asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, begin.set)
     await served.start()
-    collect_seldom()
+    collect_seldom(asyncio.get_running_loop())
     await begin.wait()
     callbacks = served._services.callbacks  # noqa: SLF001 - what its sessions ask
     assert isinstance(callbacks, CallbackService)
