@@ -22,7 +22,6 @@ MOST_LINES = 100
 LONGEST_REPLY = 32 * 1024
 
 _CODE_LENGTH = 3
-_CRLF_LENGTH = 2
 
 
 class WireBroken(Exception):

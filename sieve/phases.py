@@ -49,8 +49,6 @@ PROVIDES: dict[Phase, Need] = {
 }
 """What each phase can give to a script."""
 
-ANY_PHASE = frozenset(Phase)
-
 
 def phases_providing(need: Need) -> frozenset[Phase]:
     """Return the phases that provide everything in `need`."""
