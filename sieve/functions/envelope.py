@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from sieve import reasons
-from sieve.addresses import is_plausible, part_of
+from sieve.addresses import address_of, part_of
 from sieve.library import AddressPart, Effect, sieve_function
 from sieve.runtime import NO_REPLY, Frame
-from sieve.values import ScriptError
 
 
 @sieve_function(first=True, choices={"part_name": ("from", "to")})
@@ -28,23 +26,17 @@ def envelope(frame: Frame, part_name: tuple[str, ...], *, part: AddressPart = Ad
     return tuple(each for each in (part_of(address, part) for address in found) if each is not None)
 
 
-def _usable(address: str) -> str:
-    if not is_plausible(address):
-        raise ScriptError(reasons.not_an_address(address))
-    return address
-
-
 @sieve_function(effect=Effect.MESSAGE)
 def ec_rewrite_mailfrom(frame: Frame, address: str, counter: str | None = None) -> None:
     """Relay in the name of another sender; an empty address is the null sender. The message stays as it is."""
-    frame.host.envelope.set_sender(_usable(address) if address else "")
+    frame.host.envelope.set_sender(address_of(address) if address else "")
     frame.count(NO_REPLY, counter)
 
 
 @sieve_function(effect=Effect.RECIPIENT)
 def add_recipient(frame: Frame, address: str) -> None:
     """Add a recipient beside the others. The message stays as it is."""
-    frame.host.envelope.copy(_usable(address))
+    frame.host.envelope.copy(address_of(address))
 
 
 @sieve_function(terminal=True, effect=Effect.RECIPIENT)
@@ -53,7 +45,7 @@ def redirect(frame: Frame, address: str) -> None:
 
     Where no recipient is in question, as in the data phase, it takes the place of all of them.
     """
-    frame.host.envelope.redirect(_usable(address))
+    frame.host.envelope.redirect(address_of(address))
     frame.ended = True
     frame.count(NO_REPLY, None)
 
@@ -61,6 +53,6 @@ def redirect(frame: Frame, address: str) -> None:
 @sieve_function(terminal=True, effect=Effect.RECIPIENT)
 def ec_redirect(frame: Frame, address: str, counter: str | None = None) -> None:
     """Put another address in the recipient's place, as `redirect` does, with a counter of that name."""
-    frame.host.envelope.redirect(_usable(address))
+    frame.host.envelope.redirect(address_of(address))
     frame.ended = True
     frame.count(NO_REPLY, counter)
