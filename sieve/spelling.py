@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 
-from config.domains import normal_domain
+from config.domains import a_labels, normal_domain
+
+LONGEST_ADDRESS = 512
 
 _ATEXT = r"A-Za-z0-9!#$%&'*+/=?^_`{|}~\-\x80-\U0010ffff"
 _NEEDS_NO_QUOTES = re.compile(rf"[{_ATEXT}.]+")
@@ -50,6 +52,26 @@ def canonical_in_field(address: str) -> str:
     if not at:
         return address
     return f"{canonical_local_part(local_part)}@{domain if domain.isascii() else normal_domain(domain)}"
+
+
+_LABEL = r"[^\s@.,;:!?()<>\[\]{}$%&=+*/\\\"']+"
+_NAMES_A_DOMAIN = re.compile(rf"(?P<before>(?:[^@\s]*@)?(?:\*\.?|\.)?)(?P<domain>{_LABEL}(?:\.{_LABEL})+\.?)")
+
+
+def in_a_labels(text: str) -> str | None:
+    """Return a text that is a domain, a pattern of domains or an address with its domain in A-labels.
+
+    None if it is none of these, or holds no U-label.
+    """
+    if text.isascii() or len(text) > LONGEST_ADDRESS:
+        return None
+    found = _NAMES_A_DOMAIN.fullmatch(text)
+    if found is None or found["domain"].isascii():
+        return None
+    try:
+        return found["before"] + a_labels(found["domain"])
+    except UnicodeError:
+        return None
 
 
 def spoken_local_part(local_part: str) -> str:

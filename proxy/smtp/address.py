@@ -33,7 +33,8 @@ _LOCAL_PART = re.compile(
     re.VERBOSE,
 )
 _LABEL = re.compile(r"[^\W_](?:[\w-]*[^\W_])?", re.UNICODE)
-_LENIENT_LABEL = re.compile(r"\w(?:[\w-]*\w)?", re.ASCII)
+_ASCII_LABEL = re.compile(r"\w(?:[\w-]*\w)?", re.ASCII)
+_STRICT_LABEL = re.compile(r"[^\W_](?:[^\W_]|-+(?=[^\W_]))*", re.ASCII)
 _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~\x80-\U0010ffff]+))?")
 _XTEXT_PARAMETER = re.compile(r"(ENVID|ORCPT)=([!-~\x80-\U0010ffff]+)", re.IGNORECASE)
 """Their values are encoded, and some clients forget to encode a `=` (RFC 3461 section 4)."""
@@ -79,7 +80,12 @@ def parse_argument(
         bare = inner.lower() == b"postmaster" and (keyword == b"TO:" or not default_domain)
         path = Path(inner, inner.decode(), "") if bare else _by_the_grammar(inner, default_domain, strict=strict)
         path = replace(path, altered=not rest.startswith(b"<%b>" % path.raw))
-    return path, _parameters(parameters, strict=strict) if parameters else {}
+    try:
+        return path, _parameters(parameters, strict=strict) if parameters else {}
+    except BadParameter:
+        if rest.startswith(b"<"):
+            raise
+        raise BadPath from None  # a second address, or a blank within one
 
 
 def path_of(address: str) -> Path:
@@ -156,7 +162,7 @@ def _spoken_domain(domain: str, *, strict: bool) -> str:
     Raises:
         BadPath: it is no domain.
     """
-    label = _LABEL if strict or not domain.isascii() else _LENIENT_LABEL
+    label = _LABEL if not domain.isascii() else _STRICT_LABEL if strict else _ASCII_LABEL
     if len(domain) > LONGEST_DOMAIN:  # RFC 5321 section 4.5.3.1.2
         raise BadPath
     if all(label.fullmatch(each) for each in domain.split(".")):
