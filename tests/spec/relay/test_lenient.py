@@ -1,7 +1,7 @@
 """MAIL and RCPT as clients say them, and what the upstream hears: the table `lenient.tsv`, once lenient, once strict.
 
-`\\t` in a command is a TAB. The second column is the line that the upstream hears, or the code of the refusal; the third
-the code with `Strict_Addresses = yes`.
+`\\t` in a command is a TAB. The second column is the line that the upstream hears, or the code of the refusal; the
+third the code with `Strict_Addresses = yes`.
 """
 
 from __future__ import annotations
