@@ -12,7 +12,8 @@ def envelope(frame: Frame, part_name: tuple[str, ...], *, part: AddressPart = Ad
     """Return the sender (`"from"`) or the recipients (`"to"`), without angle brackets.
 
     An assignment takes the first, a test tries all. `:localpart`, `:domain`, `:user` and `:detail` take a part of
-    each address. The null sender is empty.
+    each address. The null sender is empty. Addresses have one form: no needless quotes in the local part, the domain
+    in lower-case A-labels.
     """
     found: list[str] = []
     for name in part_name:
@@ -35,7 +36,7 @@ def ec_rewrite_mailfrom(frame: Frame, address: str, counter: str | None = None) 
 
 @sieve_function(effect=Effect.RECIPIENT)
 def add_recipient(frame: Frame, address: str) -> None:
-    """Add a recipient beside the others. The message stays as it is."""
+    """Add a recipient beside the others, bare or behind a display name. The message stays as it is."""
     frame.host.envelope.copy(address_of(address))
 
 

@@ -40,7 +40,8 @@ def exists(frame: Frame, header_names: tuple[str, ...]) -> bool:
 def address(frame: Frame, header_element: tuple[str, ...], *, part: AddressPart = AddressPart.ALL) -> tuple[str, ...]:
     """Compare the addresses in these fields: `address :domain "from" "example.com"`.
 
-    An assignment takes the first, a test tries all. Display names, comments and groups are left out.
+    An assignment takes the first, a test tries all. Display names, comments, groups and needless quotes are left out;
+    a domain beyond ASCII is compared in A-labels.
     """
     addresses = [each for body in _bodies(frame, header_element) for _, each in mailboxes(body)]
     found = (part_of(canonical_in_field(each), part) for each in addresses)

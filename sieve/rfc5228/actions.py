@@ -34,7 +34,10 @@ def discard(frame: Frame) -> None:
 
 @sieve_function(dialect="rfc5228", effect=Effect.RECIPIENT)
 def redirect(frame: Frame, address: str, *, copy: bool = False) -> None:
-    """Send the message to another address (RFC 5228, 4.2), with `:copy` beside its recipients (RFC 3894)."""
+    """Send the message to another address (RFC 5228, 4.2), with `:copy` beside its recipients (RFC 3894).
+
+    The address may stand behind a display name: `"Joe Smith <joe@example.com>"`.
+    """
     state = state_of(frame)
     state.redirects.append(address_of(address))
     state.cancelled = state.cancelled or not copy
