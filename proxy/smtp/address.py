@@ -94,6 +94,8 @@ def path_of(address: str) -> Path:
     Raises:
         BadPath: it is none.
     """
+    if len(address) > LONGEST_PATH:
+        raise BadPath
     path, parameters = parse_argument(f"TO:<{address}>".encode("utf-8", "surrogateescape"), b"TO:")
     if parameters:
         raise BadPath
