@@ -259,6 +259,17 @@ def star_in_domain_scope(name: str, span: Span) -> Diagnostic:
     return Diagnostic(f"{_shown(name)} matches only itself here: `*` is no wildcard", span, hint, Severity.WARNING)
 
 
+def u_label_in_expression(name: str, span: Span) -> Diagnostic:
+    """`Domain "/münchen/"`: the expression is compared with A-labels."""
+    hint = "write the A-label, as in xn--mnchen-3ya for münchen"
+    return Diagnostic(
+        f"{_shown(name)} is compared with A-labels, so its letters beyond ASCII match nothing",
+        span,
+        hint,
+        Severity.WARNING,
+    )
+
+
 def address_twice(address: str, span: Span, first: Span) -> Diagnostic:
     """Two listeners on one address."""
     return Diagnostic(f"{address} is listened on twice", span, "remove one", notes=(Note("already set here", first),))

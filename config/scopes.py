@@ -23,13 +23,13 @@ import re2
 from config import errors
 from config.binding import Gathered
 from config.diagnostics import Span
+from config.domains import normal_domain
 from config.findings import Findings
 from config.momentum import catalogue
 from config.nodes import Option, Stanza
 from config.options import Options, declared, names_of, read_option
 from config.readers import Unreadable
 from config.stanzas import report_attributes
-from config.values import normal_domain
 
 KINDS = ("binding_group", "binding", "pathway_group", "pathway", "domain", "host")
 """The scopes that a stanza opens, beside those of listeners; `global` is the file itself."""
@@ -144,7 +144,7 @@ class Scopes:
         """Every scope that may set an option, the one that decides first."""
         both, binding, group = self._grouped("binding", query.binding, query.binding_group)
         if query.host:
-            host = Step("host", query.host.lower())
+            host = Step("host", normal_domain(query.host))
             yield from ((*container, host) for container in (both, group, binding) if container)
             yield (host,)
         if query.domain:
@@ -251,6 +251,8 @@ class GatheredScopes:
             try:
                 if searcher(node.text) is None and "*" in node.text:
                     self._findings.add(errors.star_in_domain_scope(node.text, node.span))
+                elif node.text.startswith("/") and not node.text.isascii():
+                    self._findings.add(errors.u_label_in_expression(node.text, node.span))
             except re.error as refused:
                 self._findings.add(errors.bad_expression(node.text, str(refused), node.span))
                 return ""
@@ -288,6 +290,6 @@ def read_setting(
 
 def normal_name(kind: str, name: str) -> str:
     """Return a scope's name as it is compared: bindings keep their case, domains and hosts have none."""
-    if kind == "domain" and not name.startswith("/"):
+    if kind == "host" or (kind == "domain" and not name.startswith("/")):
         return normal_domain(name)
-    return name.lower() if kind == "host" else name
+    return name

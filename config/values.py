@@ -13,6 +13,8 @@ from ipaddress import IPv4Network, IPv6Network
 from pathlib import Path
 from typing import Annotated, TypeAlias
 
+from config.domains import normal_domain
+
 
 class Kind(Enum):
     """Tells values apart that share a Python type."""
@@ -56,8 +58,8 @@ class Endpoint:
 class DomainPatterns:
     """Domains as `Relay_Domains` lists them: `example.com`, `*.example.com` (only below it), `*example.com` (its end).
 
-    Letter case and a final dot do not matter. Exact names and `*.` patterns cost a look-up a label, however many there
-    are; other patterns are compared one by one.
+    Letter case, a final dot, and U-labels or A-labels do not matter. Exact names and `*.` patterns cost a look-up a
+    label, however many there are; other patterns are compared one by one.
     """
 
     __slots__ = ("_endings", "_exact", "_parents", "patterns")
@@ -66,13 +68,13 @@ class DomainPatterns:
         """Sort patterns by how they are looked up."""
         self.patterns = tuple(patterns)
         exact, parents, endings = set(), set(), []
-        for pattern in (normal_domain(each) for each in self.patterns):
+        for pattern in self.patterns:
             if not pattern.startswith("*"):
-                exact.add(pattern)
+                exact.add(normal_domain(pattern))
             elif pattern.startswith("*."):
-                parents.add(pattern[2:])
+                parents.add(normal_domain(pattern[2:]))
             else:
-                endings.append(pattern[1:])
+                endings.append(normal_domain(pattern[1:]))
         self._exact = frozenset(exact)
         self._parents = frozenset(parents)
         self._endings = tuple(endings)
@@ -113,8 +115,3 @@ class DomainPatterns:
     def __repr__(self) -> str:
         """Return the call that makes it."""
         return f"DomainPatterns({list(self.patterns)!r})"
-
-
-def normal_domain(domain: str) -> str:
-    """Return a domain as it is compared: lower case, without the final dot."""
-    return domain.lower().removesuffix(".")

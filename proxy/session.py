@@ -30,12 +30,15 @@ _numbers = itertools.count()
 class Path:
     """A reverse-path or forward-path (RFC 5321 section 4.1.2) without brackets and source route.
 
-    `raw` is what the upstream gets; `text` is the same for scripts and log, UTF-8 decoded.
+    `raw` is what the upstream gets. Everything else is the one form that policy, cache, routing and log compare: the
+    local part without needless quotes, the domain in lower-case A-labels.
     """
 
     raw: bytes
     local_part: str
     domain: str
+    altered: bool = field(default=False, compare=False, repr=False)
+    """Whether `raw`, or a parameter that goes with it, is other than the client's own octets: repaired, or ours."""
     parameters: dict[str, str | None] = field(default_factory=dict, compare=False, repr=False)
     """Those of RCPT that go upstream with it."""
     gateway: str = field(default="", compare=False, repr=False)
@@ -43,8 +46,13 @@ class Path:
 
     @property
     def text(self) -> str:
-        """The address, empty for the null sender."""
+        """The address in its one form, empty for the null sender."""
         return f"{self.local_part}@{self.domain}" if self.domain else self.local_part
+
+    @property
+    def spoken(self) -> str:
+        """The address as the upstream hears it, for header fields and reports."""
+        return self.raw.decode("utf-8", "surrogateescape")
 
 
 NULL_PATH = Path(b"", "", "")

@@ -213,6 +213,17 @@ class InboundOptions(TlsOptions):
         doc="Domain added to a recipient without one; such recipients are refused unless it is set.",
         scopes=_INBOUND,
     )
+    domain_for_unqualified_sender_address: str = option(
+        "",
+        doc="Domain added to a sender without one; such senders are refused unless it is set.",
+        scopes=_INBOUND,
+    )
+    strict_addresses: bool = option(
+        False,
+        doc="Refuse what RFC 5321 does not allow in MAIL and RCPT, in place of repairing it: addresses without "
+        "brackets or domain, with blanks around them, with dots out of place.",
+        scopes=_INBOUND,
+    )
 
 
 class OutboundOptions(TlsOptions):

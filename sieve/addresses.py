@@ -1,15 +1,20 @@
-"""Parts of a mail address, and whether a text can be one."""
+"""Parts of a mail address, whether a text can be one, and the mailboxes of an address field."""
 
 from __future__ import annotations
 
 import re
 
+from sieve import reasons
 from sieve.library import AddressPart
+from sieve.spelling import canonical_local_part, unquoted
+from sieve.values import ScriptError
 
 SEPARATOR = "+"
 """Between user and detail in a localpart (RFC 5233 leaves the choice to the site)."""
 
 _IMPOSSIBLE = re.compile(r"[\x00-\x20\x7f\x85\xa0\u2028\u2029\udc80-\udcff]")
+
+_BREAKS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")
 
 
 def part_of(address: str, part: AddressPart) -> str | None:
@@ -23,10 +28,10 @@ def part_of(address: str, part: AddressPart) -> str | None:
         return domain
     if part is AddressPart.LOCALPART:
         return localpart
-    user, separator, detail = localpart.partition(SEPARATOR)
+    user, separator, detail = unquoted(localpart).partition(SEPARATOR)
     if part is AddressPart.USER:
-        return user
-    return detail if separator else None
+        return canonical_local_part(user) if user else ""
+    return (canonical_local_part(detail) if detail else "") if separator else None
 
 
 def is_plausible(address: str) -> bool:
@@ -37,27 +42,62 @@ def is_plausible(address: str) -> bool:
     return bool(localpart and domain) and _IMPOSSIBLE.search(f"{localpart}@{domain}") is None
 
 
-_PIECE = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\Z)|[^"(),:;<>\\]++|\\.|[(),:;<>\\]', re.DOTALL)
+def address_in(text: str) -> str | None:
+    """Return the address of a text that is one, bare or in angle brackets behind a display name; None if it is none.
+
+    RFC 5228, 2.4.2.3.
+    """
+    found = mailboxes(text) if _BREAKS.search(text) is None else []
+    address = found[0][1] if len(found) == 1 else text
+    return address if is_plausible(address) else None
+
+
+def address_of(text: str) -> str:
+    """Return the address of a text that a script gave for one.
+
+    Raises:
+        ScriptError: it is none.
+    """
+    found = address_in(text)
+    if found is None:
+        raise ScriptError(reasons.not_an_address(text))
+    return found
+
+
+_PIECE = re.compile(
+    r'"(?:[^"\\]|\\.)*+"'  # a quoted string
+    r"|(?:(?<=@)|(?<=@ ))\[(?:[^\[\]\\]|\\.)*+\]"  # an address literal
+    r'|[^"(),:;<>\\@]++|@ ?|\\.|["(),:;<>\\]',
+    re.DOTALL,
+)
+_COMMENT_PIECE = re.compile(r"[^()\\]++|\\.|[()\\]", re.DOTALL)
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+_GAP = re.compile(r'("(?:[^"\\]|\\.)*+"|\\.)|(?<![ \t\r\n])[ \t\r\n]*+([@.])[ \t\r\n]*+', re.DOTALL)
 _LONGEST_FIELD = 1 << 20
 
 
 class _Mailboxes:
-    """Reads an address field: one pass over its pieces, no recursion for nested comments."""
+    """Reads an address field: one pass over its pieces, no recursion for nested comments.
+
+    A quote or a parenthesis that is never closed is a character like any other: it must not hide an address.
+    """
 
     def __init__(self) -> None:
         self.found: list[tuple[str, str]] = []
         self._text: list[str] = []
         self._angle: list[str] | None = None
         self._in_angle = False
-        self._comment = 0
 
     def read(self, field: str) -> list[tuple[str, str]]:
-        for piece in _PIECE.findall(field[:_LONGEST_FIELD]):
-            if self._comment or piece in {"(", ")"}:
-                self._comment = max(0, self._comment + {"(": 1, ")": -1}.get(piece, 0))
+        text, at, comments = field[:_LONGEST_FIELD], 0, True
+        while (match := _PIECE.match(text, at)) is not None:
+            if comments and match[0] == "(":
+                end = _end_of_comment(text, match.end())
+                comments = end is not None
+                at = end or at
             else:
-                self._piece(piece)
+                at = match.end()
+                self._piece(match[0])
         self._finish()
         return self.found
 
@@ -85,17 +125,36 @@ class _Mailboxes:
     def _finish(self) -> None:
         """One mailbox is complete."""
         if self._angle is not None:
-            name = "".join(_unquoted(piece) for piece in self._text).strip()
-            self.found.append((name, "".join(self._angle).strip()))
+            name = "".join(_plain(piece) for piece in self._text).strip()
+            self.found.append((name, _closed_up(self._angle)))
         else:
-            bare = "".join(self._text).strip()
+            bare = _closed_up(self._text)
             if bare:
                 self.found.append(("", bare))
         self._text, self._angle, self._in_angle = [], None, False
 
 
-def _unquoted(piece: str) -> str:
-    return _ESCAPE.sub(r"\1", piece[1:].removesuffix('"')) if piece.startswith('"') else piece
+def _end_of_comment(text: str, at: int) -> int | None:
+    """Return where a comment ends whose text begins at `at`, None if it never does.
+
+    Within it only parentheses and quoted pairs have a meaning, quotes have none (RFC 5322, 3.2.2).
+    """
+    depth = 1
+    for piece in _COMMENT_PIECE.finditer(text, at):
+        depth += {"(": 1, ")": -1}.get(piece[0], 0)
+        if not depth:
+            return piece.end()
+    return None
+
+
+def _closed_up(pieces: list[str]) -> str:
+    """Return an address without the blanks that may stand around its `@` and dots (RFC 5322, 3.4.1 and 4.4)."""
+    return _GAP.sub(lambda found: found[1] or found[2], "".join(pieces).strip())
+
+
+def _plain(piece: str) -> str:
+    """Return what a piece of a display name says: a quoted string without its quotes."""
+    return _ESCAPE.sub(r"\1", piece[1:-1]) if len(piece) > 1 and piece.startswith('"') else piece
 
 
 def mailboxes(field: str) -> list[tuple[str, str]]:

@@ -14,6 +14,7 @@ from sieve.binding import Binder, Bound, Role
 from sieve.library import Effect, Library, SieveFunction
 from sieve.phases import Need, Phase
 from sieve.settings import ScriptSettings
+from sieve.spelling import in_a_labels
 
 MOST_SUGGESTIONS = 100
 """Diagnostics after which names are no longer compared with all others, which takes a millisecond each."""
@@ -101,6 +102,7 @@ class Checker:
                 self._call(statement.value, Role.VALUE)
             else:
                 self._expression(statement.value)
+                self._u_labels(statement.value)
             self._assign(statement.target, warn=True)
         else:
             self._call(statement.value, Role.VALUE)
@@ -131,6 +133,8 @@ class Checker:
         for argument in call.arguments:
             if not isinstance(argument, nodes.Tag):
                 self._expression(argument, warn=not places)
+                if function is None or not function.needs & Need.BODY:  # file names look like domains
+                    self._u_labels(argument)
         if bound is not None:
             self._learnt(call, bound)
         if call.name == "ec_include":
@@ -188,6 +192,12 @@ class Checker:
             if bare.name in self._flow.assigned:
                 self._flow.unread.pop(bare.name, None)
                 self._found.diagnostics.append(errors.no_braces(bare.name, _within(node, bare)))
+
+    def _u_labels(self, node: nodes.Expression) -> None:
+        """Warn of a constant that would have to be in A-labels to equal the address it means."""
+        for each in node.items if isinstance(node, nodes.ListOf) else (node,):
+            if isinstance(each, nodes.Text) and (a_labels := in_a_labels(each.value)) is not None:
+                self._found.diagnostics.append(errors.u_label(each.value, a_labels, each.span))
 
     def _read(self, name: str, span: Span, *, warn: bool) -> None:
         self._flow.unread.pop(name, None)

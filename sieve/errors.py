@@ -325,6 +325,11 @@ def unknown_macro(text: str, span: Span) -> Diagnostic:
     return _warning(f"{_cut(text)} is no macro; it stays as it is written", span)
 
 
+def u_label(text: str, a_labels: str, span: Span) -> Diagnostic:
+    """A constant that is a domain, or an address, with letters beyond ASCII."""
+    return _warning(f"{_cut(text)} equals no address: scripts see domains in A-labels", span, f"write {a_labels}")
+
+
 def default_refusal(name: str, span: Span) -> Diagnostic:
     """A refusal without words."""
     return _warning(f'{name} has no text; the sender reads "{DEFAULT_REFUSAL}"', span)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from sieve.spelling import spoken_local_part
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,15 +12,18 @@ class Question:
     """Whether an address exists, asked with a sender."""
 
     local_part: str
+    """In the form in which it is compared: without needless quotes."""
     domain: str
     """As DNS knows it: in lower case and A-labels, or an address literal."""
     sender: str
     """Empty for the null sender."""
+    said: str = field(default="", compare=False)
+    """The local part with the quotes that it was given with, where it was."""
 
     @property
     def address(self) -> str:
         """The address as it is said to the exchanger."""
-        return f"{self.local_part}@{self.domain}"
+        return f"{self.said or spoken_local_part(self.local_part)}@{self.domain}"
 
     @property
     def needs_utf8(self) -> bool:

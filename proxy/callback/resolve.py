@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import ipaddress
 import random
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from config import Network
+from config.domains import a_labels, normal_domain
 from proxy.callback.observer import NOBODY, Observer
 from proxy.callback.recent import RecentNames
 from proxy.callback.verdict import CallbackVerdict, Status
@@ -59,7 +59,7 @@ class ExchangerFinder:
         `unroutable` is what a domain is whose exchangers are all where nobody can go; `is_us` knows our own addresses.
         """
         self._resolver = RecentNames(resolver)
-        self._routes = {domain.lower(): host for domain, host in routes.items()}
+        self._routes = {normal_domain(domain): host for domain, host in routes.items()}
         self._allowed = allowed
         self._unroutable, self._is_us = unroutable, is_us
 
@@ -228,36 +228,12 @@ def ascii_domain(domain: str) -> str:
     Raises:
         NoCandidate: it has no such form, so it cannot exist.
     """
-    if domain.isascii():
-        return domain.lower()
+    if domain.startswith("["):
+        return normal_domain(domain)
     try:
-        return ".".join(_a_label(label) for label in _DOTS.split(domain))
+        return a_labels(domain)
     except UnicodeError:
         raise _none(Status.FAIL, "nxdomain", "not a domain name") from None
-
-
-_DOTS = re.compile("[.\u3002\uff0e\uff61]")
-"""The dot, and those that East Asian keyboards write for it (RFC 3490 section 3.1)."""
-
-
-def _a_label(label: str) -> str:
-    """Return a label in A-form by IDNA 2008, which registries follow: ß is a letter of its own there, not ss.
-
-    What it has no place for may still be registered by the rules of 2003.
-
-    Raises:
-        UnicodeError: it has no such form in either.
-    """
-    if not label:
-        raise UnicodeError("an empty label")
-    if label.isascii():
-        return label.lower()
-    import idna  # noqa: PLC0415 — 12 ms, and few domains need it
-
-    try:
-        return idna.encode(label, uts46=True).decode()
-    except idna.IDNAError:
-        return label.encode("idna").decode().lower()
 
 
 def _literal_address(name: str) -> str:

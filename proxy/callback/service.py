@@ -15,6 +15,7 @@ from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.callback.verifier import CallbackVerifier
 from proxy.log import get_logger, printable
 from proxy.session import Session, Transaction
+from sieve.spelling import canonical
 
 log = get_logger()
 
@@ -104,11 +105,12 @@ class CallbackService:
         """Return the verdict on what is not asked about, None where it is."""
         if not address:
             return CallbackVerdict(Status.ERROR, "null_sender", "the null sender has no mailbox")
-        rules, domain = self._rules, address.rpartition("@")[2]
-        known = self._known_of_sender(session, transaction) if address == transaction.reverse_path.text else None
+        rules, asked = self._rules, canonical(address)
+        domain = asked.rpartition("@")[2]
+        known = self._known_of_sender(session, transaction) if asked == transaction.reverse_path.text else None
         if known is not None:
             return known
-        if rules.local_domains.matches(domain) and not rules.is_routed(domain.lower()):
+        if rules.local_domains.matches(domain) and not rules.is_routed(domain):
             return _skip("local_domain", "the MTA behind serves the domain itself")
         if self._upstream_down():
             return _skip("upstream_down", "no MTA behind takes mail now", Status.TRANSIENT)

@@ -27,8 +27,9 @@ from proxy.callback.question import Question
 from proxy.callback.resolve import ExchangerFinder, Host, NoCandidate, ascii_domain
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.log import get_logger, printable
+from proxy.session import Path
 from proxy.smtp.access import any_holds
-from proxy.smtp.address import BadParameter, BadPath, parse_argument
+from proxy.smtp.address import BadParameter, BadPath, path_of
 from proxy.store.base import Store
 from proxy.tasks import TaskOwner, spawn
 
@@ -107,13 +108,17 @@ _GIVEN_UP = _withheld("no_probe", "its exchangers turned us away three times in 
 _CATCHALL = CallbackVerdict(Status.PASS, "catchall", "the domain takes any recipient", catchall=True, cached=True)
 
 
-def is_mailbox(text: str) -> bool:
-    """Whether a text is an address by the grammar of SMTP; nothing else may reach a command, whoever wrote it."""
+def mailbox_of(text: str) -> Path | None:
+    """Return an address, whoever wrote it, by the grammar of SMTP, None if it is none: nothing else may be said."""
     try:
-        path, parameters = parse_argument(b"TO:<%b>" % text.encode("utf-8", "surrogateescape"), b"TO:")
+        path = path_of(text)
     except (BadPath, BadParameter, UnicodeEncodeError):
-        return False
-    return bool(path.domain) and not parameters and path.text == text
+        return None
+    return path if path.domain and not text.startswith("@") else None
+
+
+def _said(sender: Path | None) -> str:
+    return f"{sender.spoken.rpartition('@')[0]}@{sender.domain}" if sender is not None else ""
 
 
 class CallbackVerifier:
@@ -175,11 +180,12 @@ class CallbackVerifier:
         return probe.result() if done and not probe.cancelled() else _PENDING
 
     def _question(self, address: str, sender: str | None) -> Question | None:
-        local_part, _, domain = address.rpartition("@")
-        said = self._sender if sender is None else sender
-        if not is_mailbox(address) or (said and not is_mailbox(said)):
+        asked, by = mailbox_of(address), self._sender if sender is None else sender
+        asker = mailbox_of(by) if by else None
+        if asked is None or (by and asker is None):
             return None
-        return Question(local_part, ascii_domain(domain), said)
+        domain = ascii_domain(asked.domain)
+        return Question(asked.local_part, domain, _said(asker), asked.spoken.rpartition("@")[0])
 
     def _begin(self, question: Question, client: str, observer: Observer) -> asyncio.Task[CallbackVerdict]:
         work = self._answer(question, client, observer)

@@ -19,7 +19,7 @@ from proxy import log
 from proxy.callback.cache import LOCAL_SECONDS, CallbackCache
 from proxy.callback.lives import Record
 from proxy.callback.resolve import NoCandidate, ascii_domain
-from proxy.callback.verifier import is_mailbox
+from proxy.callback.verifier import mailbox_of
 from proxy.cli import exits
 from proxy.cli.probing import configured
 from proxy.cli.transcript import row_text, shown
@@ -102,9 +102,8 @@ def _parts(subject: str) -> tuple[str, str]:
     """Return local part and domain as the cache has them, or say what is wrong and exit 64."""
     address = subject if "@" in subject else f"postmaster@{subject}"
     try:
-        if is_mailbox(address):
-            local_part, _, domain = address.rpartition("@")
-            return (local_part if "@" in subject else ""), ascii_domain(domain)
+        if (path := mailbox_of(address)) is not None:
+            return (path.local_part if "@" in subject else ""), ascii_domain(path.domain)
     except NoCandidate:
         pass
     typer.echo(f"{shown(subject)}: neither an address nor a domain", err=True)

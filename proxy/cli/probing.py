@@ -21,7 +21,7 @@ from rich.text import Text
 from proxy import log
 from proxy.app import ConfigurationRejected, load
 from proxy.callback.verdict import Status
-from proxy.callback.verifier import is_mailbox
+from proxy.callback.verifier import mailbox_of
 from proxy.cli import exits
 from proxy.cli.asking import Answer, Manner, ask_all
 from proxy.cli.transcript import record, row_text, shown, step_text, verdict_text
@@ -97,8 +97,8 @@ def _exit_code(counted: Counter[Status]) -> int:
 def _addresses(given: Sequence[str], file: Path | None, sender: str | None) -> list[str]:
     """Return what to ask about, or print every mistake and exit."""
     listed = [*((each, each) for each in given), *(_listed(file) if file is not None else ())]
-    wrong = [place for place, address in listed if not is_mailbox(address)]
-    if sender is not None and sender.strip("<>") and not is_mailbox(sender.strip("<>")):
+    wrong = [place for place, address in listed if mailbox_of(address) is None]
+    if sender is not None and sender.strip("<>") and mailbox_of(sender.strip("<>")) is None:
         wrong.append(sender)
     for each in wrong:
         typer.echo(f"{shown(each)}: not an address; write local-part@domain", err=True)

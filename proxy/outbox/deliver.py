@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from proxy import replies
 from proxy.log import get_logger, printable
@@ -17,8 +17,9 @@ from proxy.outbox.reports import Failure, Occasion, report
 from proxy.outbox.store import LEASE_SECONDS, OutboxStore
 from proxy.outbox.transaction import deliver
 from proxy.replies import Reply
-from proxy.session import Letter, Path
+from proxy.session import NULL_PATH, Letter, Path
 from proxy.settings import OutboundOptions
+from proxy.smtp.address import BadParameter, BadPath, path_of
 from proxy.smtp.front import OutboxUnavailable
 from proxy.tasks import TaskOwner, spawn
 from proxy.upstream.pool import Pool, Pools
@@ -158,6 +159,10 @@ def pause(attempts: int, policy: OutboundOptions) -> float:
 
 
 def _path(raw: bytes) -> Path:
-    """Return a path from the octets that go upstream."""
-    local_part, at, domain = raw.decode("utf-8", "surrogateescape").rpartition("@")
-    return Path(raw, local_part, domain) if at else Path(raw, domain, "")
+    """Return a path from the octets that go upstream, which its kept form is."""
+    if not raw:
+        return NULL_PATH
+    try:
+        return replace(path_of(raw.decode("utf-8", "surrogateescape")), raw=raw)
+    except (BadPath, BadParameter):  # kept by a release that took it
+        return Path(raw, raw.decode("utf-8", "surrogateescape"), "")

@@ -63,7 +63,7 @@ def report(occasion: Occasion, failures: Sequence[Failure], returned: bytes, *, 
     """Return the report; `returned` is the message where it is `whole`, else its header section."""
     fields = (
         ("From", f"Mail Delivery System <MAILER-DAEMON@{occasion.hostname}>"),
-        ("To", f"<{occasion.sender.text}>"),
+        ("To", f"<{occasion.sender.spoken}>"),
         ("Subject", "Your message was not delivered"),
         *stamp(occasion.hostname, occasion.now),
         ("Auto-Submitted", "auto-replied"),  # RFC 3834 section 5
@@ -90,7 +90,7 @@ def _for_people(occasion: Occasion, failures: Sequence[Failure]) -> str:
         "addressed to, if there were any, are not concerned.",
     ]
     for each in failures:
-        lines += ["", f"<{each.recipient.text}>", f"    {_diagnostic(each.reply)}"]
+        lines += ["", f"<{each.recipient.spoken}>", f"    {_diagnostic(each.reply)}"]
     return "\n".join([*lines, ""])
 
 
@@ -114,7 +114,7 @@ def _of_recipient(failure: Failure, now: float) -> list[str]:
         group.append(f"Original-Recipient: {printable(kind)}; {_plain(address)}")
     return [
         *group,
-        f"Final-Recipient: {_typed(failure.recipient.text)}",
+        f"Final-Recipient: {_typed(failure.recipient.spoken)}",
         "Action: failed",
         f"Status: {failure.status or status_of(failure.reply)}",
         f"Diagnostic-Code: smtp; {_diagnostic(failure.reply)}",

@@ -1,14 +1,15 @@
 """What MAIL and RCPT may carry, and what is answered to commands that are not offered.
 
 The grammar is `address`'s; here stands which parameters this server takes, with the form of their values, and what the
-operator allows. A parameter goes upstream as it came (ENVID and ORCPT are case-sensitive).
+operator allows. A parameter goes upstream as it came (ENVID and ORCPT are case-sensitive), its encoding repaired if the
+client left out some of it.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from proxy import replies
 from proxy.replies import Reply
@@ -26,6 +27,7 @@ class _Parameter:
 
 
 _XTEXT = r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})"
+_UTF8_XTEXT = r"(?:[!-*,-<>-~\x80-\U0010ffff]|\+[0-9A-F]{2})"
 _OF_MAIL: dict[str, _Parameter] = {
     "SIZE": _Parameter(re.compile(r"[0-9]{1,20}")),  # RFC 1870
     "BODY": _Parameter(re.compile(r"7BIT|8BITMIME|BINARYMIME", re.IGNORECASE)),  # RFC 6152, RFC 3030
@@ -38,8 +40,11 @@ _OF_MAIL: dict[str, _Parameter] = {
 _NOTIFY = r"NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY)){0,2}"
 _OF_RCPT: dict[str, _Parameter] = {
     "NOTIFY": _Parameter(re.compile(_NOTIFY, re.IGNORECASE), "DSN"),  # RFC 3461 section 4.1
-    "ORCPT": _Parameter(re.compile(r"[A-Za-z0-9-]{1,20};[!-<>-~\x80-\U0010ffff]{1,500}"), "DSN"),  # RFC 3461 4.2, 6533
+    "ORCPT": _Parameter(re.compile(f"[A-Za-z0-9-]{{1,20}};{_UTF8_XTEXT}{{1,500}}"), "DSN"),  # RFC 3461 4.2, RFC 6533
 }
+_ENCODED = frozenset({"ENVID", "ORCPT"})
+"""Parameters whose xtext (RFC 3461 section 4) is repaired; AUTH names a user, and no guess is made at that."""
+_HEX_PAIR = re.compile(r"\+([0-9A-Fa-f]{2})?")
 _KNOWN_ELSEWHERE = frozenset({"AUTH", "EXPN", "ETRN", "TURN", "SEND", "SOML", "SAML"})
 _HTTP = frozenset({"GET", "POST", "CONNECT", "HEAD", "PUT", "OPTIONS"})
 Parameters = dict[str, str | None]
@@ -53,14 +58,43 @@ def sender_of(argument: bytes, options: CoreOptions, carried: frozenset[str]) ->
 
     `carried` are the EHLO keywords of the upstreams: a parameter that they cannot take is not taken here either.
     """
+    strict = options.strict_addresses
     try:
-        path, parameters = parse_argument(argument, b"FROM:")
+        path, parameters = parse_argument(
+            argument, b"FROM:", default_domain=options.domain_for_unqualified_sender_address, strict=strict
+        )
     except BadPath as bad:
         return replies.NOT_UTF8 if isinstance(bad, BadUtf8) else replies.SENDER_SYNTAX
     except BadParameter:
         return replies.BAD_PARAMETER
-    refused = _unwanted(path, parameters, options, carried)
-    return (path, parameters) if refused is None else refused
+    repaired = parameters if strict else _repaired(parameters)
+    taken = carried if strict else carried | {"AUTH"}  # said to whoever offers it, and to nobody else
+    refused = _unwanted(path, repaired, options, taken)
+    return (_marked(path, altered=repaired != parameters), repaired) if refused is None else refused
+
+
+def _marked(path: Path, *, altered: bool) -> Path:
+    return replace(path, altered=True) if altered else path
+
+
+def _repaired(parameters: Parameters) -> Parameters:
+    """Return parameters whose values are xtext: a raw `=` is encoded, and hex digits are capitals."""
+    if not _ENCODED & parameters.keys():
+        return parameters
+    return {name: _as_xtext(value) if value and name in _ENCODED else value for name, value in parameters.items()}
+
+
+def _as_xtext(value: str) -> str:
+    return _HEX_PAIR.sub(lambda found: found[0].upper(), value).replace("=", "+3D")
+
+
+def _refusal_of(known: Mapping[str, _Parameter], carried: frozenset[str], parameters: Parameters) -> Reply | None:
+    """Return why a parameter is not taken: it is unknown or has no such value, or its encoding is broken."""
+    for name, value in parameters.items():
+        if not _fits(known, carried, name, value):
+            broken = name in known and name in _ENCODED and any(not each for each in _HEX_PAIR.findall(value or ""))
+            return replies.PARAMETER_SYNTAX if broken else replies.BAD_PARAMETER
+    return None
 
 
 def _unwanted(path: Path, parameters: Parameters, options: CoreOptions, carried: frozenset[str]) -> Reply | None:
@@ -72,8 +106,8 @@ def _unwanted(path: Path, parameters: Parameters, options: CoreOptions, carried:
     bare = path.raw and not path.domain  # postmaster without a domain is granted to RCPT alone (RFC 5321 4.1.1.3)
     if bare or (path.domain.startswith("[") and not options.allow_ip_literal):
         return replies.SENDER_SYNTAX
-    if not all(_fits(_OF_MAIL, carried, name, value) for name, value in parameters.items()):
-        return replies.BAD_PARAMETER
+    if (refused := _refusal_of(_OF_MAIL, carried, parameters)) is not None:
+        return refused
     if is_binary(parameters) and not carried >= BINARY:
         return replies.BAD_PARAMETER
     if options.max_message_size and int(parameters.get("SIZE") or 0) > options.max_message_size:
@@ -97,7 +131,10 @@ def recipient_of(
     """Read RCPT's argument: the forward-path and the parameters, or why it is refused."""
     try:
         path, parameters = parse_argument(
-            argument, b"TO:", default_domain=options.domain_for_unqualified_recipient_addresses
+            argument,
+            b"TO:",
+            default_domain=options.domain_for_unqualified_recipient_addresses,
+            strict=options.strict_addresses,
         )
     except BadPath as bad:
         return replies.NOT_UTF8 if isinstance(bad, BadUtf8) else replies.RECIPIENT_SYNTAX
@@ -105,9 +142,12 @@ def recipient_of(
         return replies.BAD_PARAMETER
     if not path.raw or (path.domain.startswith("[") and not options.allow_ip_literal):
         return replies.RECIPIENT_SYNTAX
-    if not all(_fits(_OF_RCPT, carried, name, value) for name, value in parameters.items()):
-        return replies.BAD_PARAMETER
-    return (path, parameters) if utf8 or path.raw.isascii() else replies.NEEDS_SMTPUTF8
+    repaired = parameters if options.strict_addresses else _repaired(parameters)
+    if (refused := _refusal_of(_OF_RCPT, carried, repaired)) is not None:
+        return refused
+    if not utf8 and not (path.raw.isascii() and (parameters.get("ORCPT") or "").isascii()):
+        return replies.NEEDS_SMTPUTF8
+    return _marked(path, altered=repaired != parameters), repaired
 
 
 def is_binary(parameters: Mapping[str, str | None]) -> bool:

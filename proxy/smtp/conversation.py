@@ -51,8 +51,11 @@ _SYNCHRONISING = frozenset({"EHLO", "HELO", "DATA", "VRFY", "NOOP", "STARTTLS", 
 _HEADER = re.compile(rb"[!-9;-~]+[ \t]*:")
 """The beginning of a header field: no client of ours says one in place of a command, a web browser does."""
 
-_COMMAND = re.compile(rb"([A-Za-z]{1,16})(?: +(.*)|[ \t]*)", re.DOTALL)
+_COMMAND = re.compile(rb"([A-Za-z]{1,16})(?:([ \t]+)(.*))?", re.DOTALL)
 
+
+_MAY_HAVE_TAB = frozenset({"MAIL", "RCPT"})
+"""Commands that some clients part from their argument by a TAB."""
 
 Command = Callable[[Any, bytes], Awaitable[Reply | None]]
 
@@ -355,7 +358,10 @@ class Conversation(SMTP):
         found = _COMMAND.fullmatch(body)
         if found is None:
             return replies.NOT_HTTP if _HEADER.match(body) else replies.BAD_SYNTAX
-        return found[1].decode().upper(), (found[2] or b"").rstrip(b" \t")
+        command, argument = found[1].decode().upper(), (found[3] or b"").rstrip(b" \t")
+        if argument and b"\t" in found[2] and (command not in _MAY_HAVE_TAB or self.session.options.strict_addresses):
+            return replies.BAD_SYNTAX
+        return command, argument
 
     def _note(self, counter: str) -> None:
         """Count in the connection's context, for scripts."""

@@ -263,7 +263,7 @@ class Reception:
         """Return our trace field (RFC 5321 section 4.4); `for` only where it tells one recipient nothing of another."""
         session = self._session
         transaction = session.transaction
-        only = f"\r\n\tfor <{transaction.recipients[0].path.text}>" if len(transaction.recipients) == 1 else ""
+        only = f"\r\n\tfor <{transaction.recipients[0].path.spoken}>" if len(transaction.recipients) == 1 else ""
         own_name = session.options.received_hostname or session.options.hostname
         field = (
             f"Received: from {_name_for_trace(session.host_name)} ([{_literal(session.client_ip)}])\r\n"

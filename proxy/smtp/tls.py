@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from config.domains import normal_domain
 from proxy.log import get_logger
 from proxy.protocols import ALL_PROTOCOLS, Protocols
 from proxy.settings import CoreOptions
@@ -146,7 +147,7 @@ class ServerCertificate:
 
     def _by_name(self, connection: ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> None:
         """Show the certificate of the name that the client asks for; ours where that is nobody's."""
-        other = self._others.get((name or "").lower())
+        other = self._others.get(normal_domain(name or ""))
         if other is not None:
             connection.context = other.context()
 
@@ -174,7 +175,8 @@ def certificate_of(options: CoreOptions) -> ServerCertificate | None:
     if options.tls_certificate is None:
         return None
     terms = terms_of(options)
-    others = {name.lower(): ServerCertificate(path, path, terms) for name, path in options.tls_server_names.items()}
+    names = options.tls_server_names.items()
+    others = {normal_domain(name): ServerCertificate(path, path, terms) for name, path in names}
     own = options.tls_certificate
     return ServerCertificate(own, options.tls_key or own, terms, others)
 

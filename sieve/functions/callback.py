@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sieve.addresses import is_plausible
+from sieve.addresses import address_in
 from sieve.library import sieve_function
 from sieve.runtime import Frame
 
@@ -15,7 +15,8 @@ async def smtp_callback_verify(frame: Frame, email_address: str, sender_address:
     full answer. With a sender address the question is asked in its name instead of the configured one. An address
     that is empty or malformed is an `error`, so that a bounce, whose sender is empty, stays deliverable.
     """
-    if not is_plausible(email_address):
+    address, sender = address_in(email_address), sender_address and address_in(sender_address)
+    if address is None or (sender_address and sender is None):
         return ("error", "not a mail address")
-    answer = await frame.host.callback(email_address, sender_address)
+    answer = await frame.host.callback(address, sender)
     return (answer.status, answer.message)

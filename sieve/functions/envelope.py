@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from sieve import reasons
-from sieve.addresses import is_plausible, part_of
+from sieve.addresses import address_of, part_of
 from sieve.library import AddressPart, Effect, sieve_function
 from sieve.runtime import NO_REPLY, Frame
-from sieve.values import ScriptError
 
 
 @sieve_function(first=True, choices={"part_name": ("from", "to")})
@@ -14,7 +12,8 @@ def envelope(frame: Frame, part_name: tuple[str, ...], *, part: AddressPart = Ad
     """Return the sender (`"from"`) or the recipients (`"to"`), without angle brackets.
 
     An assignment takes the first, a test tries all. `:localpart`, `:domain`, `:user` and `:detail` take a part of
-    each address. The null sender is empty.
+    each address. The null sender is empty. Addresses have one form: no needless quotes in the local part, the domain
+    in lower-case A-labels.
     """
     found: list[str] = []
     for name in part_name:
@@ -28,23 +27,17 @@ def envelope(frame: Frame, part_name: tuple[str, ...], *, part: AddressPart = Ad
     return tuple(each for each in (part_of(address, part) for address in found) if each is not None)
 
 
-def _usable(address: str) -> str:
-    if not is_plausible(address):
-        raise ScriptError(reasons.not_an_address(address))
-    return address
-
-
 @sieve_function(effect=Effect.MESSAGE)
 def ec_rewrite_mailfrom(frame: Frame, address: str, counter: str | None = None) -> None:
     """Relay in the name of another sender; an empty address is the null sender. The message stays as it is."""
-    frame.host.envelope.set_sender(_usable(address) if address else "")
+    frame.host.envelope.set_sender(address_of(address) if address else "")
     frame.count(NO_REPLY, counter)
 
 
 @sieve_function(effect=Effect.RECIPIENT)
 def add_recipient(frame: Frame, address: str) -> None:
-    """Add a recipient beside the others. The message stays as it is."""
-    frame.host.envelope.copy(_usable(address))
+    """Add a recipient beside the others, bare or behind a display name. The message stays as it is."""
+    frame.host.envelope.copy(address_of(address))
 
 
 @sieve_function(terminal=True, effect=Effect.RECIPIENT)
@@ -53,7 +46,7 @@ def redirect(frame: Frame, address: str) -> None:
 
     Where no recipient is in question, as in the data phase, it takes the place of all of them.
     """
-    frame.host.envelope.redirect(_usable(address))
+    frame.host.envelope.redirect(address_of(address))
     frame.ended = True
     frame.count(NO_REPLY, None)
 
@@ -61,6 +54,6 @@ def redirect(frame: Frame, address: str) -> None:
 @sieve_function(terminal=True, effect=Effect.RECIPIENT)
 def ec_redirect(frame: Frame, address: str, counter: str | None = None) -> None:
     """Put another address in the recipient's place, as `redirect` does, with a counter of that name."""
-    frame.host.envelope.redirect(_usable(address))
+    frame.host.envelope.redirect(address_of(address))
     frame.ended = True
     frame.count(NO_REPLY, counter)

@@ -10,6 +10,7 @@ from sieve.addresses import mailboxes, part_of
 from sieve.library import AddressPart, Effect, Lines, sieve_function
 from sieve.phases import Need
 from sieve.runtime import Frame
+from sieve.spelling import canonical_in_field
 from sieve.values import ScriptError, flat
 
 _FIELD_NAME = re.compile(r"[!-9;-~]{1,200}\Z")
@@ -39,9 +40,11 @@ def exists(frame: Frame, header_names: tuple[str, ...]) -> bool:
 def address(frame: Frame, header_element: tuple[str, ...], *, part: AddressPart = AddressPart.ALL) -> tuple[str, ...]:
     """Compare the addresses in these fields: `address :domain "from" "example.com"`.
 
-    An assignment takes the first, a test tries all. Display names, comments and groups are left out.
+    An assignment takes the first, a test tries all. Display names, comments, groups and needless quotes are left out;
+    a domain beyond ASCII is compared in A-labels.
     """
-    found = (part_of(each, part) for body in _bodies(frame, header_element) for _, each in mailboxes(body))
+    addresses = [each for body in _bodies(frame, header_element) for _, each in mailboxes(body)]
+    found = (part_of(canonical_in_field(each), part) for each in addresses)
     return tuple([each for each in found if each is not None])
 
 

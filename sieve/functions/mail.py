@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sieve import reasons
-from sieve.addresses import is_plausible
+from sieve.addresses import address_of
 from sieve.content import raw_message
 from sieve.library import sieve_function
 from sieve.phases import Need
@@ -14,19 +14,16 @@ MOST_RECIPIENTS = 100
 """Of one call: the addresses may come out of a stranger's message."""
 
 
-def _checked(sender: str, recipients: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the recipients, each once.
+def _checked(sender: str, recipients: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+    """Return the addresses of the sender and of the recipients, each once.
 
     Raises:
         ScriptError: one is no address, or there are too many.
     """
-    found = tuple(dict.fromkeys(recipients))
-    if len(found) > MOST_RECIPIENTS:
+    if len(set(recipients)) > MOST_RECIPIENTS:
         raise ScriptError(reasons.too_many_recipients(MOST_RECIPIENTS))
-    for address in (sender, *found) if sender else found:
-        if not is_plausible(address):
-            raise ScriptError(reasons.not_an_address(address))
-    return found
+    found = tuple(dict.fromkeys(address_of(each) for each in recipients))
+    return address_of(sender) if sender else "", found
 
 
 @sieve_function(needs=Need.BODY)
@@ -46,11 +43,11 @@ async def ec_forward(
     well. It waits in the outbox until the MTA behind has taken it, so `State_Directory` must be writable. What Ringback
     made itself and comes back is not forwarded again.
     """
-    recipients = _checked(sender_address, recipient_address)
+    sender, recipients = _checked(sender_address, recipient_address)
     message = frame.host.message
     if subject is None:
         subject = "Fwd: " + next(iter(message.header("Subject") if message is not None else ()), "")
-    frame.host.mail.forward(sender_address, recipients, text, subject.rstrip(), await raw_message(frame))
+    frame.host.mail.forward(sender, recipients, text, subject.rstrip(), await raw_message(frame))
     frame.count(NO_REPLY, counter)
 
 
@@ -62,4 +59,5 @@ def generate_mail_raw(frame: Frame, from_addr: str, to_addr: tuple[str, ...], te
     keeps responders from answering. It leaves when the message in hand is accepted or discarded, or when this very
     script refuses; before MAIL it leaves at once. An empty sender is the null sender.
     """
-    frame.host.mail.send(from_addr, _checked(from_addr, to_addr), text)
+    sender, recipients = _checked(from_addr, to_addr)
+    frame.host.mail.send(sender, recipients, text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import PurePosixPath
 
 from sieve import reasons
-from sieve.addresses import is_plausible
+from sieve.addresses import address_of
 from sieve.library import Effect, Ended, Lines, VariableName, sieve_function
 from sieve.phases import Need
 from sieve.rfc5228.state import GLOBAL, state_of
@@ -34,11 +34,12 @@ def discard(frame: Frame) -> None:
 
 @sieve_function(dialect="rfc5228", effect=Effect.RECIPIENT)
 def redirect(frame: Frame, address: str, *, copy: bool = False) -> None:
-    """Send the message to another address (RFC 5228, 4.2), with `:copy` beside its recipients (RFC 3894)."""
-    if not is_plausible(address):
-        raise ScriptError(reasons.not_an_address(address))
+    """Send the message to another address (RFC 5228, 4.2), with `:copy` beside its recipients (RFC 3894).
+
+    The address may stand behind a display name: `"Joe Smith <joe@example.com>"`.
+    """
     state = state_of(frame)
-    state.redirects.append(address)
+    state.redirects.append(address_of(address))
     state.cancelled = state.cancelled or not copy
 
 

@@ -7,6 +7,7 @@ from sieve.encoded_words import decoded_words
 from sieve.library import AddressPart, sieve_function
 from sieve.phases import Need
 from sieve.runtime import Frame
+from sieve.spelling import canonical_in_field
 
 
 def bodies(frame: Frame, names: tuple[str, ...], index: int | None, *, last: bool) -> list[str]:
@@ -41,7 +42,9 @@ def address(
 ) -> tuple[str, ...]:
     """Compare the addresses in fields (RFC 5228, 5.1)."""
     found = [
-        part_of(each, part) for body in bodies(frame, header_list, index, last=last) for _, each in mailboxes(body)
+        part_of(canonical_in_field(each), part)
+        for body in bodies(frame, header_list, index, last=last)
+        for _, each in mailboxes(body)
     ]
     return tuple(each for each in found if each is not None)
 

@@ -21,7 +21,7 @@ def to(argument: bytes) -> Path:
     ("argument", "raw", "local_part", "domain"),
     [
         (b"<bob@example.com>", b"bob@example.com", "bob", "example.com"),
-        (b"<Bob.O'Hara+tag=x@Example.COM>", b"Bob.O'Hara+tag=x@Example.COM", "Bob.O'Hara+tag=x", "Example.COM"),
+        (b"<Bob.O'Hara+tag=x@Example.COM>", b"Bob.O'Hara+tag=x@Example.COM", "Bob.O'Hara+tag=x", "example.com"),
         (b" <bob@example.com>", b"bob@example.com", "bob", "example.com"),
         (b"<!#$%&'*+-/=?^_`{|}~@a.b>", b"!#$%&'*+-/=?^_`{|}~@a.b", "!#$%&'*+-/=?^_`{|}~", "a.b"),
         (b"<-@a>", b"-@a", "-", "a"),
@@ -29,9 +29,9 @@ def to(argument: bytes) -> Path:
         (b'<"a@b\\">c"@example.com>', b'"a@b\\">c"@example.com', '"a@b\\">c"', "example.com"),
         (b'<""@example.com>', b'""@example.com', '""', "example.com"),
         (b"<bob@[192.0.2.1]>", b"bob@[192.0.2.1]", "bob", "[192.0.2.1]"),
-        (b"<bob@[IPv6:2001:db8::1]>", b"bob@[IPv6:2001:db8::1]", "bob", "[IPv6:2001:db8::1]"),
+        (b"<bob@[IPv6:2001:db8::1]>", b"bob@[IPv6:2001:db8::1]", "bob", "[ipv6:2001:db8::1]"),
         (b"<bob@[ipv6:::1]>", b"bob@[ipv6:::1]", "bob", "[ipv6:::1]"),
-        ("<jürgen@bücher.example>".encode(), "jürgen@bücher.example".encode(), "jürgen", "bücher.example"),
+        ("<jürgen@bücher.example>".encode(), "jürgen@bücher.example".encode(), "jürgen", "xn--bcher-kva.example"),
         (b"<@a.test,@b.test:bob@example.com>", b"bob@example.com", "bob", "example.com"),
         (b"<@example.com:bob@evil.test>", b"bob@evil.test", "bob", "evil.test"),
         (b"<postmaster>", b"postmaster", "postmaster", ""),
@@ -58,13 +58,10 @@ def test_the_keyword_may_have_any_case() -> None:
         b"TO:",
         b"FROM:<bob@example.com>",
         b"TO :<bob@example.com>",
-        b"TO:bob@example.com",
         b"TO:<bob@example.com",
         b"TO:bob@example.com>",
         b"TO:<<bob@example.com>>",
         b"TO:<bob@example.com>>",
-        b"TO:< bob@example.com>",
-        b"TO:<bob@example.com >",
         b"TO:<bob smith@example.com>",
         b"TO:<bob@exam ple.com>",
         b"TO:<bob>",
@@ -72,16 +69,12 @@ def test_the_keyword_may_have_any_case() -> None:
         b"TO:<bob@>",
         b"TO:<bob@@example.com>",
         b"TO:<bob@a@example.com>",
-        b"TO:<.bob@example.com>",
-        b"TO:<bob.@example.com>",
-        b"TO:<b..b@example.com>",
         b"TO:<bob@.example.com>",
         b"TO:<bob@example..com>",
-        b"TO:<bob@example.com.>",
+        b"TO:<bob@example.com..>",
         b"TO:<bob@-example.com>",
         b"TO:<bob@example-.com>",
         b"TO:<bob@example.-com>",
-        b"TO:<bob@example_.com>",
         b"TO:<bob(comment)@example.com>",
         b"TO:<a,b@example.com>",
         b"TO:<bob@example.com,carol@example.com>",
@@ -186,7 +179,7 @@ def test_no_arrangement_of_the_grammars_own_signs_breaks_the_reader(text: str) -
     with suppress(BadPath, BadParameter):
         path, _ = parse_argument(b"TO:<" + text.encode() + b">", b"TO:")
         assert not set(path.raw) & set(b"\r\n\0<") or path.raw.startswith(b'"')
-        assert path.raw.decode() == path.text
+        assert parse_argument(b"TO:<" + path.raw + b">", b"TO:", strict=b"_" not in path.raw)[0] == path
 
 
 @given(
@@ -195,4 +188,4 @@ def test_no_arrangement_of_the_grammars_own_signs_breaks_the_reader(text: str) -
 )
 def test_every_dot_string_at_a_domain_is_a_path(local_part: str, label: str) -> None:
     raw = f"{local_part}@{label}.test"
-    assert to(f"TO:<{raw}>".encode()) == Path(raw.encode(), local_part, f"{label}.test")
+    assert to(f"TO:<{raw}>".encode()) == Path(raw.encode(), local_part, f"{label}.test".lower())

@@ -15,7 +15,8 @@ from config import DomainPatterns, Settings
 from config.writing import written
 from proxy.outbox import composing
 from proxy.session import Letter, Path, Session
-from proxy.smtp.address import BadParameter, BadPath, parse_argument
+from proxy.smtp.address import BadParameter, BadPath
+from proxy.smtp.address import path_of as parsed
 from proxy.smtp.front import Outbox, OutboxUnavailable
 from sieve import Phase
 
@@ -68,15 +69,17 @@ class SessionMail:
     def forward(self, sender: str, recipients: Sequence[str], text: str, subject: str, original: bytes) -> None:
         """Send each recipient the message, attached to one of this text."""
         hostname, now = self._session.options.hostname, time.time()
+        by = path_of(sender)
         for recipient in recipients:
             to = path_of(recipient)
-            content = composing.forward(sender, to.text, text, subject, original, hostname=hostname, now=now)
-            self._letters.append(Letter(path_of(sender), (to,), content, "forward"))
+            content = composing.forward(by.spoken, to.spoken, text, subject, original, hostname=hostname, now=now)
+            self._letters.append(Letter(by, (to,), content, "forward"))
 
     def send(self, sender: str, recipients: Sequence[str], text: str) -> None:
         """Send a message that the script wrote."""
-        content = composing.generated(sender, text, hostname=self._session.options.hostname, now=time.time())
-        self._letters.append(Letter(path_of(sender), tuple(map(path_of, recipients)), content, "generated"))
+        by = path_of(sender)
+        content = composing.generated(by.spoken, text, hostname=self._session.options.hostname, now=time.time())
+        self._letters.append(Letter(by, tuple(map(path_of, recipients)), content, "generated"))
 
 
 def is_own_letter(session: Session) -> bool:
@@ -182,11 +185,7 @@ def path_of(address: str) -> Path:
     Raises:
         ValueError: it is none. It may have come out of a message, so nothing else may reach a command.
     """
-    text = address.strip().removeprefix("<").removesuffix(">")
     try:
-        path, parameters = parse_argument(f"TO:<{text}>".encode("utf-8", "surrogateescape"), b"TO:")
+        return parsed(address.strip().removeprefix("<").removesuffix(">"))
     except (BadPath, BadParameter):
         raise ValueError("not a mail address") from None
-    if parameters:
-        raise ValueError("not a mail address")
-    return path

@@ -9,7 +9,7 @@ from itertools import pairwise
 from config import ModuleSettings
 from config.diagnostics import Diagnostic, Severity, Source, Span
 from proxy.callback.classify import BadTable, Words
-from proxy.callback.verifier import is_mailbox
+from proxy.callback.verifier import mailbox_of
 from proxy.modules.smtp_cbv.making import family_of
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
 
@@ -34,7 +34,7 @@ def mistakes(loaded: ModuleSettings, options: SmtpCbvOptions) -> Iterator[Diagno
 def _senders(loaded: ModuleSettings, options: SmtpCbvOptions) -> Iterator[Diagnostic]:
     for name in ("mailfrom", "mailfrom_fallback"):
         sender = getattr(options, name).strip("<>")
-        if sender and not is_mailbox(sender):
+        if sender and mailbox_of(sender) is None:
             yield Diagnostic(
                 f"not a mail address: {sender}",
                 loaded.origin(name) or loaded.span,
