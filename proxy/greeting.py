@@ -43,6 +43,13 @@ class Tls:
     mode: str
     context: ssl.SSLContext | None = None
     name: str = ""
+    may_fall_back: bool = True
+    """Whether `ifavailable` goes on in the clear if STARTTLS is refused; if it is not offered, it always does."""
+
+    @property
+    def needs_success(self) -> bool:
+        """Whether a STARTTLS that was offered must lead to TLS."""
+        return self.mode == "required" or not self.may_fall_back
 
 
 IN_THE_CLEAR = Tls("no")
@@ -223,7 +230,7 @@ async def _encrypt(client: _Client, target: Dial) -> None:
     try:
         await client.starttls(tls_context=target.tls.context, server_hostname=target.tls.name or None)
     except aiosmtplib.SMTPResponseException as error:
-        if target.tls.mode == "required":
+        if target.tls.needs_success:
             raise Refused("starttls", error.code, error.message) from error
         return
     except (aiosmtplib.SMTPException, OSError) as error:

@@ -244,7 +244,9 @@ class OutboundOptions(TlsOptions):
 
     tls: Literal["no", "ifavailable", "required"] = option("no", doc="Speak TLS to the MTA behind, by STARTTLS.")
     tls_ifavailable_fallback: bool = option(
-        True, doc="With `ifavailable`: go on in the clear where the handshake fails."
+        True,
+        doc="With `ifavailable`: go on in the clear if STARTTLS is refused or the handshake fails. An MTA that does "
+        "not offer STARTTLS gets mail in the clear either way; `TLS = required` forbids that.",
     )
     tls_verify: Literal["no", "ca", "host"] = option(
         "no", doc="Ask the MTA behind for a certificate that is valid, and in its own name."

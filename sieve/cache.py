@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from cachetools import TTLCache
 
 from config.diagnostics import Source
+from config.regular_files import open_regular
 from sieve import reasons
 from sieve.phases import Phase
 from sieve.values import ScriptError
@@ -38,7 +39,7 @@ async def read_file(uri: str, _arguments: tuple[str, ...]) -> str:
 
 
 def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return file.read(_LONGEST_FILE)
 
 

@@ -6,6 +6,7 @@ import asyncio
 from enum import StrEnum
 
 from config import Settings
+from config.ip import plain_address
 from config.scopes import Scopes
 from proxy.dns import Resolver
 from proxy.message import Content, Message, stuffed
@@ -35,7 +36,7 @@ class Callback(StrEnum):
 def trial_session(sender: str, recipients: list[str], client_ip: str, content: bytes | None) -> Session:
     """Return a session as it would stand with this envelope and message; the client is at `client_ip`."""
     options = CoreOptions(esmtp_listener=(), gateway=Route("192.0.2.25"), hostname="mx.example.com")
-    session = Session(asyncio.get_running_loop(), (client_ip, 40025), ("192.0.2.2", 25), options)
+    session = Session(asyncio.get_running_loop(), (plain_address(client_ip), 40025), ("192.0.2.2", 25), options)
     session.host_name, session.extended_smtp = "client.example.org", True
     session.context |= {"ehlo_string": session.host_name, "ehlo_domain": session.host_name, "can_relay": "false"}
     transaction = session.transaction

@@ -16,6 +16,7 @@ from typing import Any, ClassVar, cast
 
 from aiosmtpd.smtp import SMTP
 
+from config.ip import plain_address
 from proxy import replies
 from proxy.log import get_logger, printable
 from proxy.replies import Reply
@@ -87,7 +88,8 @@ class Conversation(SMTP):
         self.transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername") or ("0.0.0.0", 0)  # noqa: S104 — a client that has gone already
         local = transport.get_extra_info("sockname") or ("0.0.0.0", 0)  # noqa: S104 — likewise
-        self.session: Session = Session(self.loop, peer[:2], local[:2], self.entrance.options(peer[0]))
+        client, here = (plain_address(peer[0]), peer[1]), (plain_address(local[0]), local[1])
+        self.session: Session = Session(self.loop, client, here, self.entrance.options(client[0]))
         self.stream = ClientStream(self.loop, self.transport)
         self._task = spawn(self._handle_client(), name=f"session {self.session.id}", owner=self.front.sessions)
 

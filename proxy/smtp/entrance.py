@@ -6,13 +6,13 @@ global scope, each by itself; sessions of the same network share one frozen resu
 
 from __future__ import annotations
 
-import ipaddress
 import ssl
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import cast
 
 from config import Listener, Settings
+from config.ip import read_address
 from config.listeners import Client
 from config.scopes import Setting
 from proxy.log import get_logger
@@ -58,7 +58,7 @@ class Entrance:
         return self._of_client(client_ip)
 
     def _merge(self, client_ip: str) -> CoreOptions:
-        return self._in_force(ipaddress.ip_address(client_ip.partition("%")[0]))
+        return self._in_force(read_address(client_ip))
 
     def _in_force(self, client: Client | None) -> CoreOptions:
         layers = [layer for layer in self._settings.for_client(self._listener, client).layers if layer]

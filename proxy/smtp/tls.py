@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, cast
 
+from config.regular_files import require_regular
 from proxy.log import get_logger
 from proxy.protocols import ALL_PROTOCOLS, Protocols
 from proxy.settings import CoreOptions
@@ -138,6 +139,7 @@ class ServerCertificate:
         return tuple(_stamp(each) for each in files if each is not None)
 
     def _load(self) -> ssl.SSLContext:
+        require_regular(self._certificate, self._key)
         context = self._terms.new_context()
         context.load_cert_chain(self._certificate, self._key)
         if self._others:

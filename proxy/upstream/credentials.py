@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import ipaddress
 from pathlib import Path
 
+from config.ip import read_address
 from proxy.dns import Resolver
 from proxy.log import get_logger, printable
 from proxy.replies import Reply
@@ -126,10 +126,7 @@ def _is_private(wire: Wire) -> bool:
     peer = wire.transport.get_extra_info("peername")
     if isinstance(peer, str | bytes):  # a Unix socket's path
         return True
-    address = ipaddress.ip_address(peer[0].partition("%")[0])
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    return address.is_loopback
+    return read_address(peer[0]).is_loopback
 
 
 def _verification(answer: Reply) -> Verification:
