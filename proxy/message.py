@@ -13,16 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from proxy.folding import LONGEST_LINE, PREFERRED_LINE, folded
+
 IN_MEMORY = 1 << 20
 """Octets of a message that policy reads whole which are held in memory; the rest goes to a file."""
 
 BLOCK = 64 * 1024
 
 _LINE_BREAK = re.compile(rb"\r\n|\r|\n")
-_BEFORE_WORD = re.compile(rb"(?<=[^ \t]) (?=[^ \t])")
-
-LONGEST_LINE = 900
-"""Octets after which a field that we write is folded; RFC 5322 section 2.1.1 allows 998."""
 
 
 @dataclass(slots=True)
@@ -134,7 +132,9 @@ class Message:
         wanted = name.lower()
         same = [field for field in self._parsed() if field.name.lower() == wanted]
         if number < len(same):
-            same[number].raw = _written(same[number].name, body)
+            changed = same[number]
+            was_folded = changed.raw.count(b"\n") > 1  # then its lines are kept short, too
+            changed.raw = _written(changed.name, body, PREFERRED_LINE if was_folded else LONGEST_LINE)
             self._edited()
 
     def replace_body(self, body: bytes) -> None:
@@ -221,15 +221,6 @@ def _ended(head: bytes) -> bytes:
     return head + b"\r\n" if head and not head.endswith(b"\r\n") else head
 
 
-def _written(name: str, body: str) -> bytes:
-    """Return a field as octets, folded at blanks where a line would be too long."""
-    line = f"{name}: {body}".encode("utf-8", "surrogateescape")
-    pieces: list[bytes] = []
-    while len(line) > LONGEST_LINE:
-        # Folded before a word, never within a run of blanks: a line of blanks alone could be taken for the empty line.
-        blanks = [found.start() for found in _BEFORE_WORD.finditer(line, len(name) + 2, LONGEST_LINE)]
-        if not blanks:
-            break
-        pieces.append(line[: blanks[-1]])
-        line = line[blanks[-1] :]
-    return b"\r\n".join((*pieces, line)) + b"\r\n"
+def _written(name: str, body: str, most: int = LONGEST_LINE) -> bytes:
+    """Return a field as octets, folded if its line would be longer than `most`."""
+    return folded(f"{name}: {body}".encode("utf-8", "surrogateescape"), most) + b"\r\n"
