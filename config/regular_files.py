@@ -28,6 +28,20 @@ def read_regular(path: Path) -> bytes:
         return file.read()
 
 
+def append_regular(path: Path, content: bytes) -> None:
+    """Append to a regular file, which is made if there is none.
+
+    Raises:
+        OSError: it cannot be written, or is a FIFO, a device, a socket or a folder.
+    """
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags, 0o666)
+    with os.fdopen(descriptor, "ab") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise not_regular(path)
+        file.write(content)
+
+
 def require_regular(*paths: Path | None) -> None:
     """Let only regular files pass to a library that opens by name, such as OpenSSL.
 
