@@ -16,7 +16,8 @@ PIECE = 1 << 13
 """Bytes that are decoded at once: under 1 ms for the slowest codec and the worst input."""
 
 _LABELS = """
-utf-8         utf8 unicode-1-1-utf-8 unicode-1-1-utf8 unicode11utf8 unicode20utf8 x-unicode20utf8 utf-8-bom utf8mb4 iso-10646-utf-8
+utf-8         utf8 unicode-1-1-utf-8 unicode-1-1-utf8 unicode11utf8 unicode20utf8 x-unicode20utf8 utf-8-bom utf8mb4
+              iso-10646-utf-8
 utf-7         utf7 unicode-1-1-utf-7 x-unicode-2-0-utf-7 csunicode11utf7
 utf-16        utf16 unicode ucs-2 iso-10646-ucs-2 csunicode unicodefeff
 utf-16-le     utf-16le utf16le unicodefffe
@@ -24,16 +25,21 @@ utf-16-be     utf-16be utf16be
 utf-32        utf32 ucs-4 iso-10646-ucs-4 csucs4
 utf-32-le     utf-32le
 utf-32-be     utf-32be
-ascii         us-ascii ansi_x3.4-1968 ansi_x3.4-1986 iso-ir-6 iso_646.irv:1991 iso646-us us ibm367 cp367 csascii 646 7bit
+ascii         us-ascii ansi_x3.4-1968 ansi_x3.4-1986 iso-ir-6 iso_646.irv:1991 iso646-us us ibm367 cp367 csascii
+              646 7bit
 cp1252        windows-1252 x-cp1252 ansi ms-ansi cswindows1252
-iso-8859-1    latin1 latin-1 l1 iso8859-1 iso_8859-1 iso_8859-1:1987 iso-ir-100 ibm819 cp819 csisolatin1 iso88591 8859_1 8bit binary
+iso-8859-1    latin1 latin-1 l1 iso8859-1 iso_8859-1 iso_8859-1:1987 iso-ir-100 ibm819 cp819 csisolatin1 iso88591
+              8859_1 8bit binary
 iso-8859-2    latin2 latin-2 l2 iso8859-2 iso_8859-2 iso_8859-2:1987 iso-ir-101 csisolatin2 iso88592
 iso-8859-3    latin3 latin-3 l3 iso8859-3 iso_8859-3 iso_8859-3:1988 iso-ir-109 csisolatin3
 iso-8859-4    latin4 latin-4 l4 iso8859-4 iso_8859-4 iso_8859-4:1988 iso-ir-110 csisolatin4
 iso-8859-5    iso8859-5 iso_8859-5 iso_8859-5:1988 iso-ir-144 cyrillic csisolatincyrillic
-iso-8859-6    iso8859-6 iso_8859-6 iso_8859-6:1987 iso-8859-6-i iso-8859-6-e iso-ir-127 ecma-114 asmo-708 arabic csisolatinarabic
-iso-8859-7    iso8859-7 iso_8859-7 iso_8859-7:1987 iso-ir-126 elot_928 ecma-118 greek greek8 csisolatingreek sun_eu_greek
-iso-8859-8    iso8859-8 iso_8859-8 iso_8859-8:1988 iso-8859-8-i iso-8859-8-e iso-ir-138 hebrew logical visual csisolatinhebrew
+iso-8859-6    iso8859-6 iso_8859-6 iso_8859-6:1987 iso-8859-6-i iso-8859-6-e iso-ir-127 ecma-114 asmo-708 arabic
+              csisolatinarabic
+iso-8859-7    iso8859-7 iso_8859-7 iso_8859-7:1987 iso-ir-126 elot_928 ecma-118 greek greek8 csisolatingreek
+              sun_eu_greek
+iso-8859-8    iso8859-8 iso_8859-8 iso_8859-8:1988 iso-8859-8-i iso-8859-8-e iso-ir-138 hebrew logical visual
+              csisolatinhebrew
 iso-8859-9    latin5 latin-5 l5 iso8859-9 iso_8859-9 iso_8859-9:1989 iso-ir-148 csisolatin5 turkish
 iso-8859-10   latin6 latin-6 l6 iso8859-10 iso_8859-10:1992 iso-ir-157 csisolatin6
 iso-8859-13   latin7 latin-7 l7 iso8859-13 csiso885913
@@ -84,14 +90,16 @@ cp950         windows-950 ms950
 shift_jis     shift-jis sjis s_jis x-sjis ms_kanji csshiftjis
 cp932         windows-31j windows-932 ms932 mskanji ms-kanji cswindows31j x-ms-cp932
 euc_jp        euc-jp eucjp ujis u-jis x-euc-jp x-euc cseucpkdfmtjapanese
-iso2022_jp_2  iso-2022-jp iso2022-jp csiso2022jp iso-2022-jp-1 iso-2022-jp-2 iso-2022-jp-3 iso-2022-jp-ext iso-2022-jp-2004 iso-2022-jp-ms cp50220 cp50221 x-iso-2022-jp jis
-euc_kr        euc-kr euckr ks_c_5601 ks_c_5601-1987 ks_c_5601-1989 ks-c-5601 ksc5601 ksc_5601 ksx1001 ks_x_1001 korean cseuckr iso-ir-149 csksc56011987
+iso2022_jp_2  iso-2022-jp iso2022-jp csiso2022jp iso-2022-jp-1 iso-2022-jp-2 iso-2022-jp-3 iso-2022-jp-ext
+              iso-2022-jp-2004 iso-2022-jp-ms cp50220 cp50221 x-iso-2022-jp jis
+euc_kr        euc-kr euckr ks_c_5601 ks_c_5601-1987 ks_c_5601-1989 ks-c-5601 ksc5601 ksc_5601 ksx1001 ks_x_1001
+              korean cseuckr iso-ir-149 csksc56011987
 cp949         windows-949 ms949 uhc x-windows-949
 johab         cp1361 ms1361
 iso2022_kr    iso-2022-kr iso2022-kr csiso2022kr
 viscii        csviscii
 """
-"""A codec a line, then the names that mean it, as the registry and mail programs write them."""
+"""A codec a line, then the names that mean it, as the registry and mail programs write them; a long line goes on."""
 
 _SAME = re.compile(r"[^0-9a-z]+")
 _ABSENT = frozenset({"viscii"})
@@ -115,7 +123,7 @@ def _plain(name: str) -> str:
 def _codecs() -> dict[str, str]:
     """Return the codec by each name of it, punctuation made one."""
     found: dict[str, str] = {}
-    for line in _LABELS.split("\n"):
+    for line in _LABELS.replace("\n  ", " ").split("\n"):
         if words := line.split():
             found.update(dict.fromkeys(map(_plain, words), words[0]))
     return found

@@ -156,7 +156,7 @@ class _Reader:
         number = max(opened, closed)
         if number < 0:
             return end
-        boundary, part = self._open[number]
+        _, part = self._open[number]
         self._close(line, part)
         self._leave(number + 1)
         if closed > opened:
