@@ -176,6 +176,12 @@ class InboundOptions(TlsOptions):
     max_message_size: Bytes = option(
         0, doc="Octets of a message; 0: no limit of ours.", unit="octets", aliases=("message_size",), scopes=_INBOUND
     )
+    max_header_size: Bytes = option(
+        1_048_576,
+        doc="Octets of a message's header section, which is held in memory; 0: no limit.",
+        unit="octets",
+        scopes=_INBOUND,
+    )
     max_recipients_per_message: int = option(
         1000, doc="Recipients of one transaction; 0: no limit.", ge=0, scopes=_INBOUND
     )

@@ -14,6 +14,9 @@ ENOUGH_SECONDS = 0.005
 
 RUNS = 5
 
+TRIES = 3
+"""A ratio that is too large is measured again: on a busy machine caches are others'. What is quadratic stays above."""
+
 MOST_GROWTH = 6.0
 """How much longer four times the input may take: 4 is linear, 16 is quadratic."""
 
@@ -28,8 +31,7 @@ def seconds(work: Work, size: int, runs: int = RUNS) -> float:
     best = float("inf")
     for _ in range(runs):
         run = work(size)
-        gc.collect()
-        gc.disable()
+        gc.disable()  # how often it runs depends on what the other tests left behind
         try:
             began = time.thread_time()
             run()
@@ -52,8 +54,11 @@ def assert_linear(name: str, work: Work, *, largest: int) -> None:
             return
         size = min(2 * size, largest)
     size = max(1, min(size, largest // 4))
-    small, large = seconds(work, size), seconds(work, 4 * size)
-    growth = large / small
-    told = f"{name}: {size} takes {small * 1000:.2f} ms, {4 * size} takes {large * 1000:.2f} ms: {growth:.1f} times"
-    print(told)  # noqa: T201 — as above
-    assert growth <= MOST_GROWTH, told
+    for _ in range(TRIES):
+        small, large = seconds(work, size), seconds(work, 4 * size)
+        growth = large / small
+        told = f"{name}: {size} takes {small * 1000:.2f} ms, {4 * size} takes {large * 1000:.2f} ms: {growth:.1f} times"
+        print(told)  # noqa: T201 — as above
+        if growth <= MOST_GROWTH:
+            return
+    raise AssertionError(told)
