@@ -16,6 +16,7 @@ from typing import cast
 import aiosmtplib
 from aiosmtplib.protocol import SMTPProtocol
 
+from proxy import closing
 from proxy.wire import Garbled, Listener, ReplyParser, Wire, WireBroken
 
 
@@ -122,9 +123,19 @@ class _Client(aiosmtplib.SMTP):
         self.listener = target.listener
         self.garbled: str | None = None
         """What was wrong with what the peer said."""
+        self._closing: asyncio.TimerHandle | None = None
 
     def lost(self, protocol: SMTPProtocol) -> None:
+        if self._closing is not None:
+            self._closing.cancel()
         self._on_connection_lost(protocol)
+
+    def close(self) -> None:
+        """Close what was not adopted; a peer that does not read is cut off in the end."""
+        transport = self.transport
+        super().close()
+        if transport is not None and self._closing is None:
+            self._closing = closing.close(transport)
 
     def take_leave(self, code: int) -> None:
         """Say QUIT after a refusal, as RFC 5321 sections 3.1 and 4.1.1.10 ask; the answer is not waited for.

@@ -9,7 +9,7 @@ from config import Settings
 from config.ip import plain_address
 from config.scopes import Scopes
 from proxy.dns import Resolver
-from proxy.message import Content, Message, stuffed
+from proxy.message import Content, HeaderSection, Message, stuffed, unstuffed
 from proxy.modules.base import Services
 from proxy.modules.sieve_policy.effects import SessionControl, path_of
 from proxy.modules.sieve_policy.host import SessionHost
@@ -53,10 +53,12 @@ def trial_session(sender: str, recipients: list[str], client_ip: str, content: b
 
 
 def _message(content: bytes) -> Message:
-    head, empty, body = (b"", b"\r\n", content[2:]) if content.startswith(b"\r\n") else content.partition(b"\r\n\r\n")
+    gathered = HeaderSection()
+    gathered.feed(stuffed(content))
+    head, rest = gathered.part()
     kept = Content(None)
-    kept.write((b"\r\n" if empty else b"") + stuffed(body))
-    return Message(head, kept)
+    kept.write(rest)
+    return Message(unstuffed(head), kept)
 
 
 class TrialControl(SessionControl):

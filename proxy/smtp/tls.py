@@ -37,6 +37,19 @@ class SmallTls(sslproto.SSLProtocol):
     max_size = 16 * 1024
     """Octets of the receive buffer: one TLS record (RFC 8446 section 5.1)."""
 
+    @property
+    def _now(self) -> sslproto.SSLProtocolState:
+        state: sslproto.SSLProtocolState = vars(self)["_state"]  # typeshed does not know it
+        return state
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Tell the session in any case; asyncio does not tell of a connection that was lost during the handshake."""
+        untold = self._now is sslproto.SSLProtocolState.DO_HANDSHAKE
+        protocol: Any = self._app_protocol
+        super().connection_lost(exc)
+        if untold and protocol is not None:
+            self._loop.call_soon(protocol.connection_lost, exc)
+
 
 async def shake_hands(
     protocol: asyncio.Protocol, transport: asyncio.Transport, context: ssl.SSLContext, received: bytearray

@@ -8,6 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import base64
+<<<<<<< HEAD
+=======
+import ipaddress
+from concurrent.futures import ThreadPoolExecutor
+>>>>>>> wt-g3a
 from pathlib import Path
 
 from config.ip import read_address
@@ -53,7 +58,8 @@ class CredentialChecker:
         self._upstream = router.default
         self._connector = Connector(router.default, resolver)
         self._asking = asyncio.Semaphore(MOST_ASKED)
-        self._hashing = asyncio.Semaphore(MOST_HASHED)
+        self._hashing = ThreadPoolExecutor(MOST_HASHED, thread_name_prefix="hashing")
+        """Threads of its own: what scripts, files and logs do in theirs never holds up a login."""
         self._files: dict[Path, PasswordFile] = {}
 
     async def verify(self, session: Session, credentials: Credentials) -> Verification:
@@ -69,6 +75,10 @@ class CredentialChecker:
             log.error("credentials_unverified", session=session.id, reason=printable(str(error) or "timeout"))
         return Verification.UNKNOWN
 
+    def close(self) -> None:
+        """Begin no further hashing; nothing waits for a thread that still hashes."""
+        self._hashing.shutdown(wait=False, cancel_futures=True)
+
     # ------------------------------------------------------------ the file
 
     async def _look_up(self, path: Path, credentials: Credentials) -> Verification:
@@ -77,8 +87,7 @@ class CredentialChecker:
         except (OSError, BadPasswordFile) as error:
             raise _Unknown(f"the password file cannot be used: {error}") from None
         hashed = file.hash_of(credentials.user)
-        async with self._hashing:
-            right = await asyncio.to_thread(hashed.matches, credentials.password)
+        right = await asyncio.get_running_loop().run_in_executor(self._hashing, hashed.matches, credentials.password)
         return Verification.ACCEPTED if right else Verification.REFUSED
 
     # ------------------------------------------------------------ the MTA behind
