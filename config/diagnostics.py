@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
+from config.regular_files import read_regular
+
 LONGEST_LINE_SHOWN = 120
 """Characters of a source line that are printed; a longer line is cut around the caret."""
 
@@ -51,7 +53,7 @@ class Source:
         Raises:
             OSError: the file cannot be read.
         """
-        text = path.read_bytes().decode("utf-8", "backslashreplace").removeprefix("\ufeff")
+        text = read_regular(path).decode("utf-8", "backslashreplace").removeprefix("\ufeff")
         return cls(name if name is not None else str(path), text)
 
     def position(self, offset: int) -> tuple[int, int]:

@@ -18,6 +18,7 @@ from config import errors
 from config.acl import ListenerNode, ListenNode, PeerNode, from_list, from_stanza
 from config.binding import Gathered
 from config.diagnostics import Span
+from config.ip import unmapped
 from config.nodes import Attributes, Dictionary, List, Option, Scalar, Stanza, String, Value, Word
 from config.options import Options
 from config.readers import Reader, Reading, Unreadable, described, reader_for
@@ -84,7 +85,7 @@ class Listener:
     def _matching(self, client: Client | None) -> list[Mapping[str, Setting]]:
         if client is None or not self.peers:
             return []
-        address = (client.ipv4_mapped if isinstance(client, IPv6Address) else None) or client
+        address = unmapped(client)
         matching = [peer for peer in self.peers if address in peer.network]
         if not self.in_order:
             return [peer.options for peer in sorted(matching, key=lambda peer: -peer.network.prefixlen)]

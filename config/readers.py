@@ -18,6 +18,7 @@ from pydantic import BaseModel
 from config import errors
 from config.diagnostics import Diagnostic
 from config.findings import Findings
+from config.ip import unmapped_network
 from config.nodes import Attributes, Dictionary, List, Scalar, Stanza, String, Value, Word
 from config.values import DomainPatterns, Endpoint, Kind
 
@@ -264,7 +265,7 @@ def _network(node: Scalar, reading: Reading) -> ipaddress.IPv4Network | ipaddres
     address, slash, _ = text.partition("/")
     if slash and ipaddress.ip_address(address) != network.network_address:
         reading.findings.add(errors.host_bits_are_set(text, str(network), node.span))
-    return network
+    return unmapped_network(network)
 
 
 def _endpoint(node: Scalar, _: Reading) -> Endpoint:

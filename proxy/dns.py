@@ -7,13 +7,14 @@ packets when thousands leave together. Sources: RFC 5321 section 5.1, RFC 7505, 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import aiodns
 import pycares
+
+from config.ip import read_address
 
 MOST_AT_ONCE = 100
 """Queries in flight for a worker; 3,000 at once lost packets when measured."""
@@ -152,7 +153,7 @@ class Resolver:
 
 def _reversed(name: str) -> str:
     try:
-        return ipaddress.ip_address(name).reverse_pointer
+        return read_address(name).reverse_pointer
     except ValueError:
         return name
 

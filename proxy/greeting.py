@@ -16,6 +16,7 @@ from typing import cast
 import aiosmtplib
 from aiosmtplib.protocol import SMTPProtocol
 
+from proxy import closing
 from proxy.wire import Garbled, Listener, ReplyParser, Wire, WireBroken
 
 
@@ -43,6 +44,13 @@ class Tls:
     mode: str
     context: ssl.SSLContext | None = None
     name: str = ""
+    may_fall_back: bool = True
+    """Whether `ifavailable` goes on in the clear if STARTTLS is refused; if it is not offered, it always does."""
+
+    @property
+    def needs_success(self) -> bool:
+        """Whether a STARTTLS that was offered must lead to TLS."""
+        return self.mode == "required" or not self.may_fall_back
 
 
 IN_THE_CLEAR = Tls("no")
@@ -115,9 +123,19 @@ class _Client(aiosmtplib.SMTP):
         self.listener = target.listener
         self.garbled: str | None = None
         """What was wrong with what the peer said."""
+        self._closing: asyncio.TimerHandle | None = None
 
     def lost(self, protocol: SMTPProtocol) -> None:
+        if self._closing is not None:
+            self._closing.cancel()
         self._on_connection_lost(protocol)
+
+    def close(self) -> None:
+        """Close what was not adopted; a peer that does not read is cut off in the end."""
+        transport = self.transport
+        super().close()
+        if transport is not None and self._closing is None:
+            self._closing = closing.close(transport)
 
     def take_leave(self, code: int) -> None:
         """Say QUIT after a refusal, as RFC 5321 sections 3.1 and 4.1.1.10 ask; the answer is not waited for.
@@ -223,7 +241,7 @@ async def _encrypt(client: _Client, target: Dial) -> None:
     try:
         await client.starttls(tls_context=target.tls.context, server_hostname=target.tls.name or None)
     except aiosmtplib.SMTPResponseException as error:
-        if target.tls.mode == "required":
+        if target.tls.needs_success:
             raise Refused("starttls", error.code, error.message) from error
         return
     except (aiosmtplib.SMTPException, OSError) as error:

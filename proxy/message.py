@@ -13,16 +13,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from proxy.folding import LONGEST_LINE, PREFERRED_LINE, folded
+
 IN_MEMORY = 1 << 20
 """Octets of a message that policy reads whole which are held in memory; the rest goes to a file."""
 
 BLOCK = 64 * 1024
 
-_LINE_BREAK = re.compile(rb"\r\n|\r|\n")
-_BEFORE_WORD = re.compile(rb"(?<=[^ \t]) (?=[^ \t])")
+_REST = rb"[^\r]*+(?:\r(?!\n)[^\r]*+)*+\r\n"
+"""The rest of a line. Only CRLF ends it: BINARYMIME may hold a bare CR or LF. No pattern here can backtrack."""
 
-LONGEST_LINE = 900
-"""Octets after which a field that we write is folded; RFC 5322 section 2.1.1 allows 998."""
+_LONGEST_NAME = 998
+"""Octets of a field's name: a line has no more (RFC 5322 section 2.1.1)."""
+
+_NAME = rb"[!-9;-~]{1,%d}+[ \t]*+:" % _LONGEST_NAME
+_FIELD = re.compile(rb"(?:(%b)|)%b(?:[ \t]%b)*+" % (_NAME, _REST, _REST))
+_ON_THE_WIRE = rb"\.?+"
+"""Dot-stuffing, or the dot that unstuffing takes from a line that was not stuffed."""
+
+_NAME_BEGINS = re.compile(rb"%b%b" % (_ON_THE_WIRE, _NAME))
+_NAME_OR_BLANK_BEGINS = re.compile(rb"%b(?:%b|[ \t])" % (_ON_THE_WIRE, _NAME))
+_FIRST_FIELD = re.compile(rb"%b%b%b" % (_ON_THE_WIRE, _NAME, _REST))
+_FURTHER_LINES = re.compile(rb"(?:%b(?:%b|[ \t])%b)*+" % (_ON_THE_WIRE, _NAME, _REST))
+_MAILBOX_LINE = re.compile(rb"(%b)(>{0,%d}+From %b)" % (_ON_THE_WIRE, _LONGEST_NAME, _REST))
+_BLANK_BEGINS = re.compile(rb"%b[ \t]" % _ON_THE_WIRE)
 
 
 @dataclass(slots=True)
@@ -134,7 +148,9 @@ class Message:
         wanted = name.lower()
         same = [field for field in self._parsed() if field.name.lower() == wanted]
         if number < len(same):
-            same[number].raw = _written(same[number].name, body)
+            changed = same[number]
+            was_folded = changed.raw.count(b"\n") > 1  # then its lines are kept short, too
+            changed.raw = _written(changed.name, body, PREFERRED_LINE if was_folded else LONGEST_LINE)
             self._edited()
 
     def replace_body(self, body: bytes) -> None:
@@ -143,13 +159,100 @@ class Message:
         Every line break becomes CRLF, and the last line has one: a bare CR or LF that a script brought in could end the
         message for another server (SMTP smuggling).
         """
-        body = _LINE_BREAK.sub(b"\r\n", body)
+        body = body.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
         self._new_body = body if not body or body.endswith(b"\r\n") else body + b"\r\n"
         self._raw = None
 
     def _edited(self) -> None:
         self.head_changed = True
         self._raw = None
+
+
+class HeaderSection:
+    """Finds where a header section ends, while it comes: at the empty line, or at the first line that is no field.
+
+    It takes octets as they come over the wire and looks at each once. Lines of a mailbox file (`From `, `>From `)
+    before the first field become fields, as in Postfix. A blank before the first field is no continuation: there is
+    nothing of the message that it could continue, only our own Received field.
+    """
+
+    __slots__ = ("_begun", "_octets", "_passed", "_searched", "ended")
+
+    def __init__(self) -> None:
+        """Start before the first octet."""
+        self._octets = bytearray()
+        self._passed = 0
+        """Octets of whole lines that belong to the header section."""
+        self._searched = 0
+        self._begun = False
+        """Whether a field was seen, so that a line that begins with a blank continues it."""
+        self.ended = False
+
+    def __len__(self) -> int:
+        """Return how many octets have come."""
+        return len(self._octets)
+
+    @property
+    def octets(self) -> int:
+        """Octets of the header section, its empty line left out; all that has come, until its end is known."""
+        return self._passed if self.ended else len(self._octets)
+
+    def feed(self, block: bytes) -> None:
+        """Take what came."""
+        self._octets += block
+        if self.ended:
+            return
+        # A CR may have been the last octet of the block before.
+        whole = self._octets.rfind(b"\r\n", max(self._searched - 1, 0)) + 2
+        self._searched = len(self._octets)
+        ended = whole > 1 and self._pass_lines(whole)
+        long = len(self._octets) - self._passed > _LONGEST_NAME + 2
+        self.ended = ended or (long and not self._goes_on())
+
+    def _pass_lines(self, whole: int) -> bool:
+        """Pass over the lines of the header section among those that end before `whole`; tell whether others follow."""
+        if not self._begun:
+            self._begin(whole)
+        at = self._passed
+        if self._begun and (found := _FURTHER_LINES.match(self._octets, at, whole)) is not None:
+            at = found.end()
+        self._passed = at
+        return at < whole
+
+    def _begin(self, whole: int) -> None:
+        """Pass over mailbox lines and the first field."""
+        while (found := _MAILBOX_LINE.match(self._octets, self._passed, whole)) is not None:
+            self._passed = found.end()
+        if (found := _FIRST_FIELD.match(self._octets, self._passed, whole)) is not None:
+            self._begun, self._passed = True, found.end()
+
+    def _goes_on(self) -> bool:
+        """Whether the line that is not whole yet begins like a line of the header section."""
+        begins = _NAME_OR_BLANK_BEGINS if self._begun else _NAME_BEGINS
+        return begins.match(self._octets, self._passed) is not None
+
+    def part(self) -> tuple[bytes, bytes]:
+        """Return the header section, and what follows it; nothing is left here.
+
+        What follows begins with the empty line, unless the sender left it out. Where the first line of the content
+        would continue a field of ours, the empty line is added.
+        """
+        end = self._passed if self.ended or not self._goes_on() else len(self._octets)
+        with memoryview(self._octets) as octets:
+            head, rest = bytes(octets[:end]), bytes(octets[end:])
+        self._octets = bytearray()
+        if _BLANK_BEGINS.match(rest) is not None:
+            rest = b"\r\n" + rest
+        return _with_mailbox_lines(head), rest
+
+
+def _with_mailbox_lines(head: bytes) -> bytes:
+    """Make a field of each mailbox line at the beginning, in Postfix's words."""
+    fields, at = bytearray(), 0
+    while (found := _MAILBOX_LINE.match(head, at)) is not None:
+        fields += b"X-Mailbox-Line: " + found[2]
+        at = found.end()
+    return bytes(fields) + head[at:] if fields else head
 
 
 class Content:
@@ -202,34 +305,18 @@ def stuffed(block: bytes) -> bytes:
 
 def _parse(head: bytes) -> list[Field]:
     """Part a header section into fields; a line that is none stays where it is, nameless."""
-    fields: list[Field] = []
-    if not head:
-        return fields
-    for line in _ended(head).split(b"\r\n")[:-1]:
-        raw = line + b"\r\n"
-        if line[:1] in {b" ", b"\t"} and fields:
-            fields[-1].raw += raw
-            continue
-        name, colon, _ = line.partition(b":")
-        name = name.rstrip(b" \t")
-        named = bool(colon) and bool(name) and all(33 <= octet <= 126 for octet in name)  # RFC 5322 section 3.6.8
-        fields.append(Field(name.decode() if named else "", raw))
-    return fields
+    return [Field(_name(found[1]), found[0]) for found in _FIELD.finditer(_ended(head))]
+
+
+def _name(octets: bytes | None) -> str:
+    """Return a field's name, out of the octets up to its colon (RFC 5322 section 3.6.8)."""
+    return octets[:-1].rstrip(b" \t").decode() if octets else ""
 
 
 def _ended(head: bytes) -> bytes:
     return head + b"\r\n" if head and not head.endswith(b"\r\n") else head
 
 
-def _written(name: str, body: str) -> bytes:
-    """Return a field as octets, folded at blanks where a line would be too long."""
-    line = f"{name}: {body}".encode("utf-8", "surrogateescape")
-    pieces: list[bytes] = []
-    while len(line) > LONGEST_LINE:
-        # Folded before a word, never within a run of blanks: a line of blanks alone could be taken for the empty line.
-        blanks = [found.start() for found in _BEFORE_WORD.finditer(line, len(name) + 2, LONGEST_LINE)]
-        if not blanks:
-            break
-        pieces.append(line[: blanks[-1]])
-        line = line[blanks[-1] :]
-    return b"\r\n".join((*pieces, line)) + b"\r\n"
+def _written(name: str, body: str, most: int = LONGEST_LINE) -> bytes:
+    """Return a field as octets, folded if its line would be longer than `most`."""
+    return folded(f"{name}: {body}".encode("utf-8", "surrogateescape"), most) + b"\r\n"

@@ -18,6 +18,7 @@ from functools import cached_property
 from aiosmtpd.smtp import Envelope as AiosmtpdEnvelope
 from aiosmtpd.smtp import Session as AiosmtpdSession
 
+from config.ip import read_address
 from proxy.message import Message
 from proxy.replies import Reply
 from proxy.settings import CoreOptions
@@ -246,11 +247,9 @@ class Session(AiosmtpdSession):
     @cached_property
     def client_network(self) -> str:
         """What counts as one client: an IPv4 address, or an IPv6 /64, which one customer usually has whole."""
-        address = ipaddress.ip_address(self.client_ip.partition("%")[0])
+        address = read_address(self.client_ip)
         if isinstance(address, ipaddress.IPv4Address):
             return str(address)
-        if address.ipv4_mapped is not None:
-            return str(address.ipv4_mapped)
         return str(ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))
 
     def authenticate(self, user: str) -> None:

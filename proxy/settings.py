@@ -20,7 +20,7 @@ from config.nodes import String, Value, Word
 from config.readers import Reader, Reading, reader_for
 from proxy.protocols import ALL_PROTOCOLS, ProtocolsValue
 from proxy.route import GatewayValue, RouteValue
-from proxy.throttle import NO_THROTTLE, ThrottleValue
+from proxy.throttle import NO_THROTTLE, Throttle, ThrottleValue
 
 _INBOUND = ("esmtp_listener", "listener", "listen", "peer")
 _LISTENING = ("esmtp_listener", "listener", "listen")
@@ -176,6 +176,12 @@ class InboundOptions(TlsOptions):
     max_message_size: Bytes = option(
         0, doc="Octets of a message; 0: no limit of ours.", unit="octets", aliases=("message_size",), scopes=_INBOUND
     )
+    max_header_size: Bytes = option(
+        1_048_576,
+        doc="Octets of a message's header section, which is held in memory; 0: no limit.",
+        unit="octets",
+        scopes=_INBOUND,
+    )
     max_recipients_per_message: int = option(
         1000, doc="Recipients of one transaction; 0: no limit.", ge=0, scopes=_INBOUND
     )
@@ -193,6 +199,13 @@ class InboundOptions(TlsOptions):
     )
     authentication_without_tls: bool = option(
         False, doc="Offer AUTH in the clear, too: anybody on the way can read the passwords.", scopes=_INBOUND
+    )
+
+    authentication_failure_rate: ThrottleValue = option(
+        Throttle(10, 600),
+        doc="Wrong passwords of one client network, or of one user from there, beyond which AUTH is 454 4.7.0; "
+        "a network that logged in within a day is exempt; 0: no limit.",
+        scopes=_INBOUND,
     )
 
     multi_recipient: Literal["one_at_a_time", "dsn"] = option(
@@ -255,7 +268,9 @@ class OutboundOptions(TlsOptions):
 
     tls: Literal["no", "ifavailable", "required"] = option("no", doc="Speak TLS to the MTA behind, by STARTTLS.")
     tls_ifavailable_fallback: bool = option(
-        True, doc="With `ifavailable`: go on in the clear where the handshake fails."
+        True,
+        doc="With `ifavailable`: go on in the clear if STARTTLS is refused or the handshake fails. An MTA that does "
+        "not offer STARTTLS gets mail in the clear either way; `TLS = required` forbids that.",
     )
     tls_verify: Literal["no", "ca", "host"] = option(
         "no", doc="Ask the MTA behind for a certificate that is valid, and in its own name."

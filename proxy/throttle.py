@@ -53,19 +53,26 @@ class Buckets:
     than the rate. Of keys that were not seen for longest the state is forgotten, which is in their favour.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        """Begin with every bucket full."""
+    def __init__(self, clock: Callable[[], float] = time.monotonic, most: int = _KEYS_REMEMBERED) -> None:
+        """Begin with every bucket full; `most` keys are remembered."""
         self._clock = clock
-        self._state: LRUCache[tuple[str, Throttle], tuple[float, float]] = LRUCache(_KEYS_REMEMBERED)
+        self._state: LRUCache[tuple[str, Throttle], tuple[float, float]] = LRUCache(most)
 
     def take(self, key: str, throttle: Throttle, wanted: int = 1) -> bool:
         """Take a token, or as many as are wanted, all or none; tell whether they were there."""
         if not throttle.count:
             return True
         now = self._clock()
-        tokens, since = self._state.get((key, throttle), (float(throttle.count), now))
-        waited = max(0.0, now - since)  # a clock that shows the time of day may be set back
-        tokens = min(float(throttle.count), tokens + waited * throttle.count / throttle.seconds)
+        tokens = self._tokens(key, throttle, now)
         allowed = tokens >= wanted
         self._state[(key, throttle)] = (tokens - wanted if allowed else tokens, now)
         return allowed
+
+    def has(self, key: str, throttle: Throttle) -> bool:
+        """Tell whether a token is there, and leave it."""
+        return not throttle.count or self._tokens(key, throttle, self._clock()) >= 1
+
+    def _tokens(self, key: str, throttle: Throttle, now: float) -> float:
+        tokens, since = self._state.get((key, throttle), (float(throttle.count), now))
+        waited = max(0.0, now - since)  # a clock that shows the time of day may be set back
+        return min(float(throttle.count), tokens + waited * throttle.count / throttle.seconds)

@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 
+from proxy import closing
 from proxy.replies import Reply
 
 LONGEST_LINE = 2048
@@ -116,6 +117,8 @@ class Wire(asyncio.Protocol):
         self._waited_for: asyncio.Future[Reply] | None = None
         self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
+        self._closing: asyncio.TimerHandle | None = None
+        self._lost: asyncio.Future[None] = self._loop.create_future()
 
     # ------------------------------------------------------------ for the holder
 
@@ -213,15 +216,27 @@ class Wire(asyncio.Protocol):
         self.transport.abort()
 
     async def quit(self, seconds: float) -> None:
-        """Say QUIT, wait shortly for the answer, and close."""
+        """Say QUIT, wait shortly for the answer, close, and wait as long until the connection is gone, or drop it."""
         with suppress(WireBroken, TimeoutError):
             await self.ask(b"QUIT\r\n", seconds)
         self.close()
+        await self._gone(seconds)
+
+    async def _gone(self, seconds: float) -> None:
+        """Wait until the socket is closed: whoever counts connections counts this one so long."""
+        gone, _ = await asyncio.wait((self._lost,), timeout=seconds)
+        if not gone:
+            self.transport.abort()
 
     def close(self) -> None:
         """Close the connection after what was written has gone."""
         self._break("closed by us")
-        self.transport.close()
+        self._close()
+
+    def _close(self) -> None:
+        """Close the transport; a peer that does not read is cut off in the end."""
+        if self._closing is None and not self.transport.is_closing():
+            self._closing = closing.close(self.transport)
 
     # ------------------------------------------------------------ for the transport
 
@@ -246,10 +261,15 @@ class Wire(asyncio.Protocol):
     def eof_received(self) -> bool:
         """The peer closed; a half-open connection is of no use here."""
         self._break("closed by the peer")
+        self._close()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Tell everybody who waits."""
+        if self._closing is not None:
+            self._closing.cancel()
+        if not self._lost.done():
+            self._lost.set_result(None)
         self._break("closed by the peer" if exc is None else "reset by the peer")
 
     def pause_writing(self) -> None:

@@ -24,6 +24,7 @@ from proxy.outbox.store import OutboxStore
 from proxy.settings import CoreOptions
 from proxy.smtp.entrance import Entrance
 from proxy.smtp.front import Front
+from proxy.smtp.guesses import Guesses
 from proxy.smtp.pipeline import PhasePipeline
 from proxy.smtp.protocol import SmtpProtocol
 from proxy.sockets import bind
@@ -153,13 +154,14 @@ class Worker:
             each.offer(self._services)
         judges = [each.validator(self._services) for each in self._assembly.prepared]
         core, router, pools = self._core, self._router, self._pools
+        self._credentials = CredentialChecker(router, self._resolver)
         return Front(
             settings=core,
             pipeline=PhasePipeline([each for each in judges if each is not None]),
             open_relay=lambda session: UpstreamRelay(router, pools, session),
             capabilities=pools.capabilities,
             session_ended=pools.forget,
-            authenticator=CredentialChecker(router, self._resolver),
+            authenticator=Guesses(self._credentials),
             sessions=self._sessions,
             outbox=self._outbox,
         )
@@ -191,6 +193,7 @@ class Worker:
         await self._deliverer.stop()
         await self._outbox.close()
         await self._outbox_store.close()
+        self._credentials.close()
         await self._pools.close()
         await self._resolver.close()
         self._close_sockets()

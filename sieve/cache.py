@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from time import monotonic
@@ -11,8 +10,10 @@ from typing import TYPE_CHECKING
 from cachetools import TTLCache
 
 from config.diagnostics import Source
+from config.regular_files import open_regular
 from sieve import reasons
 from sieve.phases import Phase
+from sieve.threads import Pool, in_thread
 from sieve.values import ScriptError
 
 if TYPE_CHECKING:
@@ -34,11 +35,15 @@ async def read_file(uri: str, _arguments: tuple[str, ...]) -> str:
     """
     if uri.startswith(":"):
         raise ScriptError(reasons.no_such_storage(uri))
-    return (await asyncio.to_thread(_read, Path(uri))).decode("utf-8", "backslashreplace").removeprefix("\ufeff")
+    return (
+        (await in_thread(Pool.FILES, lambda: _read(Path(uri))))
+        .decode("utf-8", "backslashreplace")
+        .removeprefix("\ufeff")
+    )
 
 
 def _read(path: Path) -> bytes:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return file.read(_LONGEST_FILE)
 
 

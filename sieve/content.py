@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import TypeVar
 
 from sieve import mime
 from sieve.runtime import Frame
+from sieve.threads import Pool, in_thread
 
 _T = TypeVar("_T")
 
-_INLINE = 1 << 18
+_INLINE = 1 << 15
 """Bytes of a message that are worked on at once; for a longer one a thread does it."""
 
 
 async def beside_the_loop(size: int, work: Callable[[], _T]) -> _T:
     """Return what `work` on a message of so many bytes gives, without holding up other sessions."""
-    return work() if size <= _INLINE else await asyncio.to_thread(work)
+    return work() if size <= _INLINE else await in_thread(Pool.CONTENT, work)
 
 
 async def raw_message(frame: Frame) -> bytes:

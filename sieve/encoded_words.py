@@ -6,6 +6,8 @@ import base64
 import binascii
 import re
 
+from sieve.charsets import codec_of, decoded
+
 _PLAIN = re.compile(r"[\t\x20-\x7e]*\Z")
 _BYTES_A_WORD = 45
 """So that a word is at most 75 characters (RFC 2047, 2): 60 of base64 and 12 around them."""
@@ -40,12 +42,14 @@ def decoded_words(text: str) -> str:
 
 def _decoded(word: re.Match[str]) -> str:
     charset, encoding, payload = word.groups()
+    if codec_of(charset) is None:
+        return word[0]
     try:
         if encoding in "bB":
             raw = base64.b64decode(payload + "=" * (-len(payload) % 4))
         else:
             text = payload.replace("_", " ")
             raw = _QUOTED.sub(lambda found: chr(int(found[1], 16)), text).encode("latin-1")
-        return raw.decode(charset, "replace")
-    except (LookupError, ValueError, binascii.Error):
+        return decoded(raw, charset)
+    except (ValueError, binascii.Error):
         return word[0]

@@ -7,6 +7,7 @@ on the keys alone is done once. Patterns are matched by `sieve.patterns`.
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -63,16 +64,14 @@ def casemapped(text: str) -> str:
 
 
 _INFINITY = float("inf")
+_LEADING_DIGITS = re.compile(r"[0-9]{1,300}(?![0-9])")
+"""A longer number is larger than any that a script compares with: infinity."""
 
 
 def numeric(text: str) -> float:
     """Return the number of i;ascii-numeric: the leading digits; infinity where there are none (RFC 4790, 9.1)."""
-    end = 0
-    while end < len(text) and text[end].isascii() and text[end].isdigit():
-        end += 1
-    if not end:
-        return _INFINITY
-    return int(text[:end]) if end <= 300 else _INFINITY
+    found = _LEADING_DIGITS.match(text)
+    return int(found[0]) if found is not None else _INFINITY
 
 
 def _bits(value: object) -> int:

@@ -12,6 +12,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from sieve import charsets
+
 DEEPEST = 100
 """Multiparts inside each other that are opened; what is deeper is the content of the part around it."""
 
@@ -19,9 +21,13 @@ MOST_PARTS = 1000
 
 _UNFOLD = re.compile(r"\r?\n(?=[ \t])")
 _PARAMETER = re.compile(r';\s*+([^\s=;"]++)\s*+=\s*+(?:"((?:[^"\\]|\\.)*+)"|([^\s;"]*+))', re.DOTALL)
+_EMPTY_LINE = re.compile(rb"\n\r?\n")
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _NOT_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"))
 _LONGEST_HEADER = 1 << 16
+_LONGEST_LINE = 1 << 20
+_PIECE = 1 << 16
+"""Octets that are decoded at once; divisible by 4."""
 
 
 @dataclass(slots=True)
@@ -99,8 +105,8 @@ def _header_end(raw: bytes, start: int, end: int) -> int:
     """Return where the body begins that follows the header section at `start`."""
     if raw.startswith((b"\r\n", b"\n"), start):
         return raw.index(b"\n", start) + 1
-    ends = [(at, at + len(mark)) for mark in (b"\r\n\r\n", b"\n\n") if (at := raw.find(mark, start, end)) >= 0]
-    return min(ends)[1] if ends else end
+    found = _EMPTY_LINE.search(raw, start, end)
+    return found.end() if found is not None else end
 
 
 class _Reader:
@@ -110,6 +116,9 @@ class _Reader:
         self._raw = raw
         self.parts: list[Part] = []
         self._open: list[tuple[bytes, Part]] = []
+        self._places: dict[bytes, list[int]] = {}
+        """A boundary → where in `_open` it is: a line that looks like one costs the same at any depth."""
+        self._unclosed: list[Part] = []
         self.is_valid = True
 
     def read(self) -> list[Part]:
@@ -129,43 +138,57 @@ class _Reader:
 
     def _begin(self, start: int, depth: int) -> int:
         """Take the part that begins at `start` and return where its body does."""
-        body = _header_end(self._raw, start, len(self._raw))
+        most = len(self._raw) if depth == 0 else start + _LONGEST_HEADER
+        body = _header_end(self._raw, start, min(most, len(self._raw)))
         part = Part(start, body, len(self._raw), _fields(self._raw[start : min(body, start + _LONGEST_HEADER)]), depth)
         self.parts.append(part)
+        self._unclosed.append(part)
         if part.is_multipart and depth < DEEPEST:
-            self._open.append((part.parameters["boundary"].encode("utf-8", "surrogateescape"), part))
+            boundary = part.parameters["boundary"].encode("utf-8", "surrogateescape")
+            self._places.setdefault(boundary, []).append(len(self._open))
+            self._open.append((boundary, part))
         return body
 
     def _delimiter(self, line: int, end: int) -> int:
         """Look whether the line is a boundary of an open multipart; return where to go on."""
         text = self._raw[line + 2 : end].rstrip()
-        for number in range(len(self._open) - 1, -1, -1):
-            boundary, part = self._open[number]
-            if text not in {boundary, boundary + b"--"}:
-                continue
-            self._close(line, part)
-            del self._open[number + 1 :]
-            if text != boundary:
-                self._open.pop()
-                part.is_open, part.end = False, end
-                return end
-            if len(self.parts) >= MOST_PARTS:
-                self._open.clear()
-                self.is_valid = False
-                return end
-            part.children += 1
-            return self._begin(end, part.depth + 1)
-        return end
+        opened, closed = self._place(text), self._place(text[:-2]) if text.endswith(b"--") else -1
+        number = max(opened, closed)
+        if number < 0:
+            return end
+        _, part = self._open[number]
+        self._close(line, part)
+        self._leave(number + 1)
+        if closed > opened:
+            self._leave(number)
+            part.is_open, part.end = False, end
+            self._unclosed.pop()
+            return end
+        if len(self.parts) >= MOST_PARTS:
+            self._open.clear()
+            self.is_valid = False
+            return end
+        part.children += 1
+        return self._begin(end, part.depth + 1)
+
+    def _place(self, boundary: bytes) -> int:
+        """Return where the innermost open multipart of this boundary is, -1 if none is."""
+        places = self._places.get(boundary)
+        return places[-1] if places else -1
+
+    def _leave(self, number: int) -> None:
+        """Forget the open multiparts from `number` on."""
+        for boundary, _ in reversed(self._open[number:]):
+            self._places[boundary].pop()
+        del self._open[number:]
 
     def _close(self, line: int, around: Part) -> None:
         """End every part inside `around` before the line break that belongs to the delimiter (RFC 2046, 5.1.1)."""
         end = line - 1 if line and self._raw[line - 1 : line] == b"\n" else line
         end = end - 1 if end and self._raw[end - 1 : end] == b"\r" else end
-        for part in reversed(self.parts):
-            if part is around:
-                break
-            if part.is_open:
-                part.is_open, part.end = False, max(end, part.body)
+        while self._unclosed[-1] is not around:
+            part = self._unclosed.pop()
+            part.is_open, part.end = False, max(end, part.body)
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,17 +213,39 @@ class Structure:
         """Return the body of a part with its transfer encoding undone."""
         body = self.raw[part.body : part.end]
         if part.encoding == "base64":
-            digits = body.translate(None, _NOT_BASE64)
-            return base64.b64decode(digits[: len(digits) - len(digits) % 4] + _tail(digits))
-        return quopri.decodestring(body) if part.encoding == "quoted-printable" else body
+            return _from_base64(body)
+        return _from_quoted_printable(body) if part.encoding == "quoted-printable" else body
 
     def text(self, part: Part) -> str:
         """Return the body of a text part, by its character set; an unknown one is read as UTF-8."""
-        raw = self.decoded(part)
-        try:
-            return raw.decode(part.parameters.get("charset", "utf-8"), "replace")
-        except (LookupError, ValueError):
-            return raw.decode("utf-8", "replace")
+        return charsets.decoded(self.decoded(part), part.parameters.get("charset", "utf-8"))
+
+
+def _from_base64(body: bytes) -> bytes:
+    """Return what base64 holds, in pieces: another thread can run between two of them."""
+    digits = b"".join(body[at : at + _PIECE].translate(None, _NOT_BASE64) for at in range(0, len(body), _PIECE))
+    whole = len(digits) - len(digits) % 4
+    pieces = [base64.b64decode(digits[at : min(at + _PIECE, whole)]) for at in range(0, whole, _PIECE)]
+    return b"".join([*pieces, base64.b64decode(_tail(digits))])
+
+
+def _from_quoted_printable(body: bytes) -> bytes:
+    """Return what quoted-printable holds, in pieces that end with a line unless it is too long."""
+    pieces, at = [], 0
+    while at < len(body):
+        line = body.find(b"\n", at + _PIECE, at + _LONGEST_LINE) + 1
+        end = line or _before_escape(body, at + _LONGEST_LINE)
+        pieces.append(quopri.decodestring(body[at:end]))
+        at = end
+    return b"".join(pieces)
+
+
+def _before_escape(body: bytes, end: int) -> int:
+    """Return where to cut a line without an end so that no escape is cut: before the signs that may begin one."""
+    for back in range(8):
+        if b"=" not in body[end - back - 2 : end - back]:
+            return end - back
+    return end
 
 
 def _tail(digits: bytes) -> bytes:

@@ -15,6 +15,7 @@ from functools import cache, lru_cache
 
 from cachetools import LRUCache
 
+from config.ip import read_address
 from proxy.log import get_logger, printable
 from proxy.store.base import Store
 from proxy.throttle import Throttle
@@ -80,7 +81,7 @@ class Neighbour:
 @lru_cache(_MOST_REMEMBERED)
 def network_of(address: str) -> str:
     """Return the network that one operator's exchangers share: the /24, or the /48 of IPv6."""
-    ip = ipaddress.ip_address(address)
+    ip = read_address(address)
     return str(ipaddress.ip_network((ip, _PREFIX[ip.version]), strict=False))
 
 

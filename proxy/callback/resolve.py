@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from config import Network
 from config.domains import a_labels, normal_domain
+from config.ip import read_address
 from proxy.callback.observer import NOBODY, Observer
 from proxy.callback.recent import RecentNames
 from proxy.callback.verdict import CallbackVerdict, Status
@@ -185,12 +186,12 @@ _PUBLIC: tuple[Network, ...] = (
 
 def _destination(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     """Return where an address leads to: IPv6 to IPv4, mapped, by NAT64 (RFC 6052), by 6to4 (RFC 3056)."""
-    ip = ipaddress.ip_address(address)
+    ip = read_address(address)
     if isinstance(ip, ipaddress.IPv4Address):
         return ip
     if ip in _NAT64:
         return ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF)
-    return ip.ipv4_mapped or ip.sixtofour or ip
+    return ip.sixtofour or ip
 
 
 def _is_enough(hosts: list[Host]) -> bool:

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from config.regular_files import read_regular
 from proxy import log
 from proxy.app import ConfigurationRejected, load
 from proxy.callback.verdict import Status
@@ -111,7 +112,7 @@ def _listed(file: Path) -> Iterator[tuple[str, str]]:
     """Yield the addresses of a file, each with its place; `#` begins a line that is a comment."""
     name = "standard input" if file == STDIN else str(file)
     try:
-        octets = sys.stdin.buffer.read() if file == STDIN else file.read_bytes()
+        octets = sys.stdin.buffer.read() if file == STDIN else read_regular(file)
     except OSError as error:
         typer.echo(f"{name}: {error.strerror}", err=True)
         raise typer.Exit(exits.NO_INPUT) from None

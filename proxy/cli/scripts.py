@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from config.diagnostics import Source
+from config.regular_files import read_regular
 from proxy.cli import exits
 from proxy.cli.trial import Callback, TrialHost, trial_session
 from proxy.message import Message
@@ -154,7 +155,7 @@ def _content(message: Path | None) -> bytes | None:
     if message is None:
         return None
     try:
-        content = message.read_bytes()
+        content = read_regular(message)
     except OSError as error:
         typer.echo(f"{message}: {error.strerror}", err=True)
         raise typer.Exit(exits.NO_INPUT) from None

@@ -6,9 +6,10 @@ import asyncio
 from enum import StrEnum
 
 from config import Settings
+from config.ip import plain_address
 from config.scopes import Scopes
 from proxy.dns import Resolver
-from proxy.message import Content, Message, stuffed
+from proxy.message import Content, HeaderSection, Message, stuffed, unstuffed
 from proxy.modules.base import Services
 from proxy.modules.sieve_policy.effects import SessionControl, path_of
 from proxy.modules.sieve_policy.host import SessionHost
@@ -35,7 +36,7 @@ class Callback(StrEnum):
 def trial_session(sender: str, recipients: list[str], client_ip: str, content: bytes | None) -> Session:
     """Return a session as it would stand with this envelope and message; the client is at `client_ip`."""
     options = CoreOptions(esmtp_listener=(), gateway=Route("192.0.2.25"), hostname="mx.example.com")
-    session = Session(asyncio.get_running_loop(), (client_ip, 40025), ("192.0.2.2", 25), options)
+    session = Session(asyncio.get_running_loop(), (plain_address(client_ip), 40025), ("192.0.2.2", 25), options)
     session.host_name, session.extended_smtp = "client.example.org", True
     session.context |= {"ehlo_string": session.host_name, "ehlo_domain": session.host_name, "can_relay": "false"}
     transaction = session.transaction
@@ -52,10 +53,12 @@ def trial_session(sender: str, recipients: list[str], client_ip: str, content: b
 
 
 def _message(content: bytes) -> Message:
-    head, empty, body = (b"", b"\r\n", content[2:]) if content.startswith(b"\r\n") else content.partition(b"\r\n\r\n")
+    gathered = HeaderSection()
+    gathered.feed(stuffed(content))
+    head, rest = gathered.part()
     kept = Content(None)
-    kept.write((b"\r\n" if empty else b"") + stuffed(body))
-    return Message(head, kept)
+    kept.write(rest)
+    return Message(unstuffed(head), kept)
 
 
 class TrialControl(SessionControl):

@@ -5,9 +5,8 @@ Source: RFC 5321 section 7.7, and the options Relay_Domains, Relay_Hosts, Relay_
 
 from __future__ import annotations
 
-import ipaddress
-
 from config import Network
+from config.ip import read_address
 from proxy.session import Path, Session
 from proxy.settings import CoreOptions
 
@@ -30,9 +29,7 @@ def any_holds(networks: tuple[Network, ...], client_ip: str) -> bool:
     """Whether one of the networks holds the address; IPv4 written as IPv6 is IPv4."""
     if not networks:
         return False
-    ip = ipaddress.ip_address(client_ip.partition("%")[0])
-    if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
-        ip = ip.ipv4_mapped
+    ip = read_address(client_ip)
     return any(ip.version == network.version and ip in network for network in networks)
 
 

@@ -15,6 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from config.regular_files import require_regular
 from proxy.log import printable
 
 _VERIFY_PEER, _FAIL_WITHOUT = 1, 2
@@ -96,6 +97,7 @@ def ask(context: ssl.SSLContext, authorities: Path | None, *, required: bool) ->
     """
     library = _openssl()
     if authorities is not None:
+        require_regular(authorities)
         context.load_verify_locations(authorities)
     context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
     # CPython keeps OpenSSL's context right behind an object's own head; what is found there must know the mode.

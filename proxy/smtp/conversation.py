@@ -16,11 +16,13 @@ from typing import Any, ClassVar, cast
 
 from aiosmtpd.smtp import SMTP
 
+from config.ip import plain_address
 from proxy import replies
 from proxy.log import get_logger, printable
 from proxy.replies import Reply
 from proxy.session import Session, Transaction
 from proxy.smtp.access import any_holds, is_trusted
+from proxy.smtp.admission import Admission
 from proxy.smtp.arguments import banner, unknown
 from proxy.smtp.entrance import Entrance
 from proxy.smtp.forwarded import Address, BadProxyHeader, read_proxy_header
@@ -90,8 +92,10 @@ class Conversation(SMTP):
         self.transport = cast(asyncio.Transport, transport)
         peer = transport.get_extra_info("peername") or ("0.0.0.0", 0)  # noqa: S104 — a client that has gone already
         local = transport.get_extra_info("sockname") or ("0.0.0.0", 0)  # noqa: S104 — likewise
-        self.session: Session = Session(self.loop, peer[:2], local[:2], self.entrance.options(peer[0]))
+        client, here = (plain_address(peer[0]), peer[1]), (plain_address(local[0]), local[1])
+        self.session: Session = Session(self.loop, client, here, self.entrance.options(client[0]))
         self.stream = ClientStream(self.loop, self.transport)
+        self._admission = Admission(self.front, self.entrance, self.session.client_network)
         self._task = spawn(self._handle_client(), name=f"session {self.session.id}", owner=self.front.sessions)
 
     def data_received(self, data: bytes) -> None:
@@ -106,6 +110,7 @@ class Conversation(SMTP):
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 — the transport's signature
         """End the session, unless the message may already be the upstream's: then its verdict is awaited and logged."""
         self.stream.lose()
+        self._admission.end()
         self.cut()
 
     def pause_writing(self) -> None:
@@ -153,11 +158,9 @@ class Conversation(SMTP):
     # ------------------------------------------------------------ the session's task
 
     async def _handle_client(self) -> None:
-        # Counted here and not when the connection was made: a task that is cancelled before its first step has no end.
         session, reason, began = self.session, "failed", self.loop.time()
+        # Here and not when the connection was made: a task that is cancelled before its first step has no end.
         self.front.live.add(self)
-        self.front.clients[session.client_network] += 1
-        self.entrance.sessions += 1
         try:
             if await self._open() and await self._greet():
                 await self._converse()
@@ -180,8 +183,6 @@ class Conversation(SMTP):
             self.front.session_ended(session)
             self.stream.close()
             self.front.live.discard(self)
-            self.front.client_left(session.client_network)
-            self.entrance.sessions -= 1
             tally = session.tally
             log.info(
                 "session",
@@ -225,9 +226,8 @@ class Conversation(SMTP):
         session = self.session
         self._end_transaction()
         self.front.session_ended(session)  # connections that speak upstream for the client before
-        self.front.client_left(session.client_network)
         session.become(client, local, self.entrance.options(client[0]))
-        self.front.clients[session.client_network] += 1
+        self._admission.turn_to(session.client_network)
 
     async def _greet(self) -> bool:
         """Say the greeting; tell whether the conversation begins."""
@@ -242,7 +242,7 @@ class Conversation(SMTP):
             return self._farewell()
         session.can_relay = is_trusted(session)
         session.context["can_relay"] = "true" if session.can_relay else "false"
-        if self._crowded():
+        if self._admission.is_one_too_many(session):
             return replies.TOO_MANY_SESSIONS
         if not self._within("connection", session.options.connection_rate_per_client):
             return replies.TOO_MANY_CONNECTIONS
@@ -263,16 +263,6 @@ class Conversation(SMTP):
         if self.front.reloaded:
             return replies.from_policy(421, self.session.options.reconfig_message, close=True)
         return replies.SHUTTING_DOWN
-
-    def _crowded(self) -> bool:
-        """Whether this session is one more than the address, the service, or its client shall have."""
-        options, session = self.session.options, self.session
-        most = options.max_connections_per_client
-        return (
-            bool(options.listener_sessions and self.entrance.sessions > options.listener_sessions)
-            or bool(options.service_sessions and len(self.front.live) > options.service_sessions)
-            or bool(most and not session.can_relay and self.front.clients[session.client_network] > most)
-        )
 
     async def _converse(self) -> None:
         """Read and do commands until one ends the session."""

@@ -1,4 +1,4 @@
-"""One listener's door: which options are in force for which client, and how many sessions are in.
+"""One listener's door: which options are in force for which client, and how many connections are in.
 
 Options fall back from the client's network to the address, the listener, a pathway that one of them names, and the
 global scope, each by itself; sessions of the same network share one frozen result.
@@ -6,13 +6,13 @@ global scope, each by itself; sessions of the same network share one frozen resu
 
 from __future__ import annotations
 
-import ipaddress
 import ssl
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import cast
 
 from config import Listener, Settings
+from config.ip import read_address
 from config.listeners import Client
 from config.scopes import Setting
 from proxy.log import get_logger
@@ -25,7 +25,7 @@ _CLIENTS_REMEMBERED = 4096
 
 
 class Entrance:
-    """A listener of one worker. `sessions` and what it remembers are the event loop's thread's."""
+    """A listener of one worker. `connections` and what it remembers are the event loop's thread's."""
 
     def __init__(self, listener: Listener, settings: Settings) -> None:
         """Take the listener and the configuration it stands in."""
@@ -35,7 +35,7 @@ class Entrance:
         self._merged: dict[tuple[int, ...], CoreOptions] = {}
         self._of_client = lru_cache(maxsize=_CLIENTS_REMEMBERED)(self._merge)
         self._certificates: dict[int, ServerCertificate | None] = {}
-        self.sessions = 0
+        self.connections = 0
         self.own_options = self._in_force(None)
         """The options of the listener itself, whoever the client."""
 
@@ -58,7 +58,7 @@ class Entrance:
         return self._of_client(client_ip)
 
     def _merge(self, client_ip: str) -> CoreOptions:
-        return self._in_force(ipaddress.ip_address(client_ip.partition("%")[0]))
+        return self._in_force(read_address(client_ip))
 
     def _in_force(self, client: Client | None) -> CoreOptions:
         layers = [layer for layer in self._settings.for_client(self._listener, client).layers if layer]

@@ -12,6 +12,7 @@ import re
 import struct
 from dataclasses import dataclass
 
+from config.ip import unmapped
 from proxy import replies
 from proxy.replies import Reply
 from proxy.smtp.stream import ClientIdle, ClientStream
@@ -116,8 +117,8 @@ def _version_2(received: bytes | bytearray) -> ProxyHeader | None:
     source, destination, source_port, destination_port = packed.unpack_from(received, _V2_FIXED)
     return ProxyHeader(
         _V2_FIXED + length,
-        (_plain(ipaddress.ip_address(source)), source_port),
-        (_plain(ipaddress.ip_address(destination)), destination_port),
+        (str(unmapped(ipaddress.ip_address(source))), source_port),
+        (str(unmapped(ipaddress.ip_address(destination))), destination_port),
     )
 
 
@@ -128,13 +129,7 @@ def _ip(text: str, version: str) -> str | None:
     except ValueError:
         return None
     # A zone belongs to the machine that wrote it; here it would mean another link, or nothing.
-    return _plain(found) if str(found.version) == version and "%" not in text else None
-
-
-def _plain(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> str:
-    """Return an address as text; an IPv4 address within IPv6 is one, so that no list of networks is passed by."""
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return str(mapped or address)
+    return str(unmapped(found)) if str(found.version) == version and "%" not in text else None
 
 
 # ---------------------------------------------------------------- XCLIENT

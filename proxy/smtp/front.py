@@ -114,10 +114,12 @@ class Front:
     live: set[Conversation] = field(default_factory=set)
     rates: Buckets = field(default_factory=Buckets)
     clients: Counter[str] = field(default_factory=Counter)
-    """Sessions of each client that has any."""
+    """Connections of each client that has any."""
+    connections: int = 0
+    """All of them, as long as their sockets are open."""
 
     def client_left(self, network: str) -> None:
-        """Count one session of a client less."""
+        """Count one connection of a client less."""
         self.clients[network] -= 1
         if not self.clients[network]:
             del self.clients[network]

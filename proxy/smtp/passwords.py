@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+from config.regular_files import read_regular
 from proxy.log import get_logger
 
 log = get_logger()
@@ -142,7 +143,7 @@ class PasswordFile:
 
 def _read(path: Path) -> dict[str, PasswordHash]:
     hashes: dict[str, PasswordHash] = {}
-    for number, octets in enumerate(path.read_bytes().splitlines(), 1):
+    for number, octets in enumerate(read_regular(path).splitlines(), 1):
         line = octets.decode("utf-8", "replace").strip()
         if not line or line.startswith("#"):
             continue

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from proxy import replies
 from proxy.log import get_logger, printable
-from proxy.message import Content, Message, stuffed, unstuffed
+from proxy.message import Content, HeaderSection, Message, stuffed, unstuffed
 from proxy.replies import Reply
 from proxy.session import Session, protocol_of
 from proxy.smtp.arguments import counts_context
@@ -29,14 +29,9 @@ log = get_logger()
 GATHERED = 64 * 1024
 """Octets taken in before the upstream hears DATA, so that most mail goes there in one burst."""
 
-LONGEST_HEAD = 256 * 1024
-"""Octets of a header section; it must be there before the upstream hears DATA."""
-
 MOST_DRAINED = 64 * 1024 * 1024
 LEAST_DRAINED = 1024 * 1024
 """Octets of a refused message that are read before the client is cut off: four times the limit, within these."""
-
-_HEAD_END = b"\r\n\r\n"
 
 
 class Reader(Protocol):
@@ -111,7 +106,7 @@ class Reception:
         return answer if whole else replace(answer, close=True)
 
     async def _relayed(self) -> Reply:
-        head, *rest = self._part(await self._gather())
+        head, *rest = await self._gather()
         self._count_passed(head)
         kept = await self._keep(rest.pop()) if self._front.pipeline.reads_body or self._may_go_back() else None
         message = self._session.transaction.message = Message(unstuffed(head), kept)
@@ -143,16 +138,17 @@ class Reception:
 
     async def _send(self, first: list[bytes], blocks: AsyncIterator[bytes]) -> Reply:
         """Send the header section with the first block, then the others as they come; the last one with the dot."""
-        pending = first.pop()
+        pending, octets = [first.pop()], 0
         async for block in blocks:
-            if len(pending) > GATHERED:
-                await self._relay.content(pending)
-                pending = block
+            if octets + len(pending[0]) > GATHERED:
+                await self._relay.content(b"".join(pending))
+                pending, octets = [block], 0
             else:
-                pending += block
+                pending.append(block)
+                octets += len(block)
         await self._front.outbox.hold(self._session)
         self._on_commit()
-        answer = await self._relay.finish(pending)
+        answer = await self._relay.finish(b"".join(pending))
         await self._front.outbox.release(self._session)
         return answer
 
@@ -171,16 +167,21 @@ class Reception:
                 self._check()
                 yield block
 
-    async def _gather(self) -> bytes:
-        """Take in the message, or its first GATHERED octets, or as much as its header section needs."""
-        gathered = b""
-        reader = self._reader
-        while not reader.finished and (
-            len(gathered) < GATHERED or (len(gathered) <= LONGEST_HEAD and _HEAD_END not in gathered)
-        ):
-            gathered += await reader.block()
+    async def _gather(self) -> tuple[bytes, bytes]:
+        """Take in the message, or its first GATHERED octets, or as much as its header section needs.
+
+        Returns the header section, and what of the rest is there.
+        """
+        gathered, reader, limit = HeaderSection(), self._reader, self._session.options.max_header_size
+        while not reader.finished and (len(gathered) < GATHERED or not gathered.ended):
+            gathered.feed(await reader.block())
             self._check()
-        return gathered
+            if limit and gathered.octets > limit:
+                break
+        head, rest = gathered.part()
+        if limit and len(head) > limit:
+            raise Refused(replies.HEADERS_TOO_BIG)
+        return head, rest
 
     async def _keep(self, content: bytes) -> Content:
         """Take in the rest of the message, for policy that reads the body."""
@@ -204,17 +205,6 @@ class Reception:
         limit = self._session.options.max_message_size
         if limit and self._reader.size > limit:
             raise Refused(replies.TOO_BIG)
-
-    def _part(self, gathered: bytes) -> tuple[bytes, bytes]:
-        """Part the header section, every line of it ended, from the empty line and what follows."""
-        if gathered.startswith(b"\r\n"):
-            return b"", gathered
-        end = gathered.find(_HEAD_END)
-        if end > LONGEST_HEAD or (end < 0 and not self._reader.finished):
-            raise Refused(replies.HEADERS_TOO_BIG)
-        if end >= 0:
-            return gathered[: end + 2], gathered[end + 2 :]
-        return gathered, b""
 
     def _count_passed(self, head: bytes) -> None:
         """Refuse a message that has passed too many servers (RFC 5321 section 6.3)."""

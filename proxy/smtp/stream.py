@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
+from proxy import closing
+
 LONGEST_COMMAND = 2048
 """Octets of a command line; RFC 5321 section 4.5.3.1.4 asks for 512, parameters add to it."""
 
@@ -221,12 +223,11 @@ class ClientStream:
                 await self.more(deadline)
 
     def close(self) -> None:
-        """Write what is queued, then close."""
+        """Write what is queued, then close; a client that does not read is cut off in the end."""
         self.flush()
         if self._timer is not None:
             self._timer.cancel()
-            self._timer = None
-        self.transport.close()
+        self._timer = None if self.lost else closing.close(self.transport)
 
     # ------------------------------------------------------------ from the transport
 

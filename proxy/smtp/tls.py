@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from config.domains import normal_domain
+from config.regular_files import require_regular
 from proxy.log import get_logger
 from proxy.protocols import ALL_PROTOCOLS, Protocols
 from proxy.settings import CoreOptions
@@ -36,6 +37,19 @@ class SmallTls(sslproto.SSLProtocol):
 
     max_size = 16 * 1024
     """Octets of the receive buffer: one TLS record (RFC 8446 section 5.1)."""
+
+    @property
+    def _now(self) -> sslproto.SSLProtocolState:
+        state: sslproto.SSLProtocolState = vars(self)["_state"]  # typeshed does not know it
+        return state
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Tell the session in any case; asyncio does not tell of a connection that was lost during the handshake."""
+        untold = self._now is sslproto.SSLProtocolState.DO_HANDSHAKE
+        protocol: Any = self._app_protocol
+        super().connection_lost(exc)
+        if untold and protocol is not None:
+            self._loop.call_soon(protocol.connection_lost, exc)
 
 
 async def shake_hands(
@@ -139,6 +153,7 @@ class ServerCertificate:
         return tuple(_stamp(each) for each in files if each is not None)
 
     def _load(self) -> ssl.SSLContext:
+        require_regular(self._certificate, self._key)
         context = self._terms.new_context()
         context.load_cert_chain(self._certificate, self._key)
         if self._others:

@@ -12,7 +12,8 @@ import struct
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from redis.asyncio import Redis
 from redis.asyncio.retry import Retry
@@ -51,6 +52,8 @@ return allowed and 1 or 0
 """
 _RELEASE = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('DEL', KEYS[1]) or 0"
 
+T = TypeVar("T")
+
 Command = tuple[bytes | str | int, ...]
 
 
@@ -69,22 +72,22 @@ class RedisStore:
 
     async def get(self, key: str) -> Stored | None:
         """Return an entry that has not expired."""
-        return self._unpacked(await self._commands.ask(("GET", _ENTRY + encoded(key))))
+        return self._unpacked(await self._ask(("GET", _ENTRY + encoded(key)), _octets))
 
     async def put(self, key: str, value: bytes, lives: float) -> None:
         """Keep an entry for `lives` seconds."""
         packed = _EXPIRY.pack(self._clock() + lives) + value
-        await self._commands.ask(("SET", _ENTRY + encoded(key), packed, "PX", _milliseconds(lives)))
+        await self._ask(("SET", _ENTRY + encoded(key), packed, "PX", _milliseconds(lives)), _was_set)
 
     async def delete(self, key: str) -> None:
         """Remove an entry."""
-        await self._commands.ask(("DEL", _ENTRY + encoded(key)))
+        await self._ask(("DEL", _ENTRY + encoded(key)), _whole)
 
     async def purge(self, prefix: str = "") -> int:
         """Remove the entries whose keys begin so; what others put meanwhile may stay."""
         removed = 0
         async for keys in self._keys(prefix):
-            removed += await self._commands.ask(("UNLINK", *keys))
+            removed += await self._ask(("UNLINK", *keys), _whole)
         return removed
 
     async def count(self, prefix: str = "") -> int:
@@ -98,7 +101,7 @@ class RedisStore:
         """Return entries whose keys begin so."""
         found: dict[str, Stored] = {}
         async for keys in self._keys(prefix):
-            for key, packed in zip(keys, await self._commands.ask(("MGET", *keys)), strict=True):
+            for key, packed in zip(keys, await self._ask(("MGET", *keys), partial(_several, len(keys))), strict=True):
                 stored = self._unpacked(packed)
                 if stored is not None and len(found) < most:
                     found[decoded(key.removeprefix(_ENTRY))] = stored
@@ -108,12 +111,12 @@ class RedisStore:
 
     async def _keys(self, prefix: str) -> AsyncIterator[list[bytes]]:
         pattern = _ENTRY + _literally(encoded(prefix)) + b"*"
-        cursor: Any = 0
+        cursor = 0
         while True:
-            cursor, keys = await self._commands.ask(("SCAN", cursor, "MATCH", pattern, "COUNT", _SCANNED_TOGETHER))
+            cursor, keys = await self._ask(("SCAN", cursor, "MATCH", pattern, "COUNT", _SCANNED_TOGETHER), _page)
             if keys:
                 yield keys
-            if not int(cursor):
+            if not cursor:
                 return
 
     def _unpacked(self, packed: bytes | None) -> Stored | None:
@@ -129,17 +132,18 @@ class RedisStore:
         if not throttle.count or tokens > throttle.count:
             return not throttle.count
         bucket = _BUCKET + encoded(f"{throttle}:{key}")
-        return bool(await self._commands.ask(("EVAL", _TAKE, 1, bucket, throttle.count, throttle.seconds, tokens)))
+        command = ("EVAL", _TAKE, 1, bucket, throttle.count, throttle.seconds, tokens)
+        return bool(await self._ask(command, _whole))
 
     async def acquire(self, key: str, seconds: float) -> str | None:
         """Lock a key against all machines."""
         token = secrets.token_hex(8)
         lock = ("SET", _LOCK + encoded(key), token, "NX", "PX", _milliseconds(seconds))
-        return token if await self._commands.ask(lock) else None
+        return token if await self._ask(lock, _was_set) else None
 
     async def release(self, key: str, token: str) -> bool:
         """Unlock a key."""
-        return bool(await self._commands.ask(("EVAL", _RELEASE, 1, _LOCK + encoded(key), token)))
+        return bool(await self._ask(("EVAL", _RELEASE, 1, _LOCK + encoded(key), token), _whole))
 
     async def close(self) -> None:
         """Close the connections."""
@@ -148,6 +152,19 @@ class RedisStore:
             async with asyncio.timeout(SECONDS):
                 await self._client.aclose()
 
+    async def _ask(self, command: Command, read: Callable[[Any], T]) -> T:
+        """Return the answer to a command as `read` takes it.
+
+        Raises:
+            StoreUnavailable: Redis refuses, as WRONGTYPE, or answers with another type: something else wrote there.
+        """
+        answer = await self._commands.ask(command)
+        try:
+            return read(answer)
+        except (TypeError, ValueError) as error:
+            reason = f"unexpected answer to {command[0]!s}: {type(answer).__name__}"
+            raise StoreUnavailable(reason) from error
+
     async def _send(self, commands: list[Command]) -> list[Any]:
         """Send a batch and return the answers; one that Redis refuses does not spoil the others."""
         pipeline = self._client.pipeline(transaction=False)
@@ -155,7 +172,7 @@ class RedisStore:
             pipeline.execute_command(*each)
         try:
             answers = await pipeline.execute(raise_on_error=False)
-        except (RedisError, OSError) as error:
+        except (RedisError, OSError, ValueError, RecursionError) as error:  # the latter two: not the protocol
             raise StoreUnavailable(str(error) or type(error).__name__) from error
         return [StoreUnavailable(str(each)) if isinstance(each, RedisError) else each for each in answers]
 
@@ -167,7 +184,7 @@ def _client(url: StoreUrl) -> Redis:
         place = {"unix_socket_path": url.path}
     elif url.scheme == "rediss":
         place |= {"ssl": True, "ssl_ca_certs": url.authorities or None}
-    return Redis(
+    client = Redis(
         **place,
         db=url.database,
         username=url.user or None,
@@ -177,6 +194,42 @@ def _client(url: StoreUrl) -> Redis:
         retry=Retry(NoBackoff(), 1, supported_errors=(ConnectionLost,)),
         protocol=2,  # what servers before Redis 6 speak, too
     )
+    # The answers are read here: what these would raise for one of another type spoils its whole batch.
+    client.response_callbacks.clear()
+    return client
+
+
+def _octets(answer: Any) -> bytes | None:
+    if answer is not None and not isinstance(answer, bytes):
+        raise TypeError
+    return answer
+
+
+def _several(count: int, answer: Any) -> list[bytes | None]:
+    if not isinstance(answer, list) or len(answer) != count:
+        raise TypeError
+    return [_octets(each) for each in answer]
+
+
+def _whole(answer: Any) -> int:
+    if not isinstance(answer, int):
+        raise TypeError
+    return answer
+
+
+def _was_set(answer: Any) -> bool:
+    """Read the answer to SET: OK, or nothing if NX found the key."""
+    if answer not in {None, b"OK"}:
+        raise ValueError
+    return answer is not None
+
+
+def _page(answer: Any) -> tuple[int, list[bytes]]:
+    """Read the answer to SCAN: where to go on, and keys."""
+    cursor, keys = answer
+    if not isinstance(keys, list) or not all(isinstance(each, bytes) for each in keys):
+        raise TypeError
+    return int(cursor), keys
 
 
 def _milliseconds(seconds: float) -> int:

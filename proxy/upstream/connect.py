@@ -163,7 +163,7 @@ class Connector:
         try:
             return await dial(target, sock)
         except TlsFailed as failed:
-            if policy.tls == "required" or not policy.tls_ifavailable_fallback:
+            if tls.needs_success:
                 raise Refused("tls", 0, str(failed)) from failed
             told = printable(str(failed))
             log.warning("upstream_tls_failed", upstream=upstream.name, address=place.address, reason=told)
@@ -182,7 +182,7 @@ class Connector:
         policy = self._upstream.policy
         if policy.tls == "no" or not place.host:
             return IN_THE_CLEAR
-        return Tls(policy.tls, context_of(policy), place.host)
+        return Tls(policy.tls, context_of(policy), place.host, policy.tls_ifavailable_fallback)
 
 
 def _ranks(places: list[Place]) -> list[list[Place]]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import ipaddress
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from config.ip import read_address
 from proxy.dns import Resolver
 from proxy.log import get_logger, printable
 from proxy.replies import Reply
@@ -53,7 +54,8 @@ class CredentialChecker:
         self._upstream = router.default
         self._connector = Connector(router.default, resolver)
         self._asking = asyncio.Semaphore(MOST_ASKED)
-        self._hashing = asyncio.Semaphore(MOST_HASHED)
+        self._hashing = ThreadPoolExecutor(MOST_HASHED, thread_name_prefix="hashing")
+        """Threads of its own: what scripts, files and logs do in theirs never holds up a login."""
         self._files: dict[Path, PasswordFile] = {}
 
     async def verify(self, session: Session, credentials: Credentials) -> Verification:
@@ -69,6 +71,10 @@ class CredentialChecker:
             log.error("credentials_unverified", session=session.id, reason=printable(str(error) or "timeout"))
         return Verification.UNKNOWN
 
+    def close(self) -> None:
+        """Begin no further hashing; nothing waits for a thread that still hashes."""
+        self._hashing.shutdown(wait=False, cancel_futures=True)
+
     # ------------------------------------------------------------ the file
 
     async def _look_up(self, path: Path, credentials: Credentials) -> Verification:
@@ -77,8 +83,7 @@ class CredentialChecker:
         except (OSError, BadPasswordFile) as error:
             raise _Unknown(f"the password file cannot be used: {error}") from None
         hashed = file.hash_of(credentials.user)
-        async with self._hashing:
-            right = await asyncio.to_thread(hashed.matches, credentials.password)
+        right = await asyncio.get_running_loop().run_in_executor(self._hashing, hashed.matches, credentials.password)
         return Verification.ACCEPTED if right else Verification.REFUSED
 
     # ------------------------------------------------------------ the MTA behind
@@ -126,10 +131,7 @@ def _is_private(wire: Wire) -> bool:
     peer = wire.transport.get_extra_info("peername")
     if isinstance(peer, str | bytes):  # a Unix socket's path
         return True
-    address = ipaddress.ip_address(peer[0].partition("%")[0])
-    if isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    return address.is_loopback
+    return read_address(peer[0]).is_loopback
 
 
 def _verification(answer: Reply) -> Verification:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ipaddress
 import struct
 
+from config.ip import read_address
 from proxy.log import get_logger, printable
 from proxy.session import Session
 from proxy.settings import OutboundOptions
@@ -45,18 +46,12 @@ def proxy_header(session: Session | None) -> bytes:
     if session is None:
         return _PROXY.pack(_SIGNATURE, _LOCAL_COMMAND, _UNSPECIFIED, 0)
     (client, client_port), (ours, our_port) = session.peer_address, session.local
-    source, destination = _address(client), _address(ours)
+    source, destination = read_address(client), read_address(ours)
     if destination.version != source.version:  # XCLIENT named a client of the other family, and not where it came to
         destination = ipaddress.ip_address("::" if source.version == 6 else "0.0.0.0")  # noqa: S104 — says "unknown"
     addresses = source.packed + destination.packed + struct.pack("!HH", client_port, our_port)
     family = _TCP_6 if source.version == 6 else _TCP_4
     return _PROXY.pack(_SIGNATURE, _PROXY_COMMAND, family, len(addresses)) + addresses
-
-
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """Read an address of ours; a mapped IPv4 address is IPv4, so that it meets the MTA's own lists."""
-    address = ipaddress.ip_address(text.partition("%")[0])
-    return getattr(address, "ipv4_mapped", None) or address
 
 
 # ---------------------------------------------------------------- XCLIENT

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, cast
 from cachetools import LRUCache
 
 from config import Settings
+from config.regular_files import require_regular
 from proxy.dns import DnsUnavailable, NoSuchDomain, Resolver
 from proxy.log import get_logger
 from proxy.protocols import Protocols
@@ -180,6 +181,7 @@ class Router:
 def _context(
     verify: str, authority: Path | None, certificate: Path | None, key: Path | None, ciphers: str, protocols: Protocols
 ) -> ssl.SSLContext:
+    require_regular(authority, certificate, key)
     context = ssl.create_default_context(cafile=authority)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     protocols.apply_to(context)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import base64
-import codecs
 import quopri
 import re
 import secrets
 
 from sieve import reasons
 from sieve.addresses import mailboxes
+from sieve.charsets import codec_of
 from sieve.encoded_words import encoded_words, is_plain
 from sieve.library import sieve_function
 from sieve.values import ScriptError, flat
@@ -35,11 +35,10 @@ def ec_base64_decode(coded_text: str) -> str:
 @sieve_function()
 def qp_encode(string: str, charset: str = "utf-8") -> str:
     """Return a string in quoted-printable, in UTF-8 or the given character set."""
-    try:
-        codecs.lookup(charset)
-        raw = string.encode("utf-8", "surrogateescape").decode("utf-8", "replace").encode(charset, "replace")
-    except (LookupError, ValueError):
-        raise ScriptError(reasons.unknown_charset(charset)) from None
+    codec = codec_of(charset)
+    if codec is None:
+        raise ScriptError(reasons.unknown_charset(charset))
+    raw = string.encode("utf-8", "surrogateescape").decode("utf-8", "replace").encode(codec, "replace")
     return quopri.encodestring(raw).decode("ascii", "replace")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import resource
 import socket
@@ -12,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path as FilePath
 
 from config import DomainPatterns, Settings
+from config.regular_files import append_regular
 from config.writing import written
 from proxy.outbox import composing
 from proxy.session import Letter, Path, Session
@@ -19,6 +19,7 @@ from proxy.smtp.address import BadParameter, BadPath
 from proxy.smtp.address import path_of as parsed
 from proxy.smtp.front import Outbox, OutboxUnavailable
 from sieve import Phase
+from sieve.threads import Pool, in_thread
 
 ONE_RECIPIENT = frozenset({Phase.RCPTTO, Phase.EACH_RCPT})
 """Where the recipient in question is meant, not all of them."""
@@ -171,12 +172,8 @@ class SessionControl:
         Raises:
             OSError: the file cannot be written.
         """
-        await asyncio.to_thread(_append, path, line)
-
-
-def _append(path: str, line: str) -> None:
-    with FilePath(path).open("a", encoding="utf-8", errors="backslashreplace") as file:
-        file.write(line + "\n")
+        content = f"{line}\n".encode("utf-8", "backslashreplace")
+        await in_thread(Pool.FILES, lambda: append_regular(FilePath(path), content))
 
 
 def path_of(address: str) -> Path:

@@ -8,6 +8,8 @@ from itertools import pairwise
 
 from config import ModuleSettings
 from config.diagnostics import Diagnostic, Severity, Source, Span
+from config.ip import plain_address
+from config.regular_files import read_regular
 from proxy.callback.classify import BadTable, Words
 from proxy.callback.verifier import mailbox_of
 from proxy.modules.smtp_cbv.making import family_of
@@ -51,7 +53,7 @@ def _own_addresses(loaded: ModuleSettings, options: SmtpCbvOptions) -> Iterator[
         except ValueError:
             yield Diagnostic(f"not an IP address: {address}", place)
         else:
-            families.append(family_of(address))
+            families.append(family_of(plain_address(address)))
     if any(one == other for one, other in pairwise(sorted(families))):
         yield Diagnostic("two addresses of one family", place, hint="Bind_Address takes one of IPv4 and one of IPv6")
 
@@ -59,7 +61,7 @@ def _own_addresses(loaded: ModuleSettings, options: SmtpCbvOptions) -> Iterator[
 def _files(loaded: ModuleSettings, options: SmtpCbvOptions) -> Iterator[Diagnostic]:
     if options.store_secret is not None:
         try:
-            short = len(options.store_secret.read_bytes().strip()) < _SHORTEST_SECRET
+            short = len(read_regular(options.store_secret).strip()) < _SHORTEST_SECRET
         except OSError as error:
             yield _unreadable("the secret", error, loaded, "store_secret")
         else:

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from config.diagnostics import Source
+from config.ip import plain_address
+from config.regular_files import read_regular
 from proxy.callback.cache import CallbackCache
 from proxy.callback.classify import Classifier, Words
 from proxy.callback.lives import Lives
@@ -127,7 +129,7 @@ def _manner(options: SmtpCbvOptions, helo: str) -> Manner:
         port=options.port,
         classifier=Classifier(own),
         tls=_opportunistic() if options.tls == "ifavailable" else None,
-        bind={family_of(each): each for each in options.bind_address},
+        bind={family_of(each): each for each in map(plain_address, options.bind_address)},
         fallback=options.mailfrom_fallback.strip("<>"),
         null_refused=Status(options.null_refused),
         catchall=options.catchall,
@@ -149,12 +151,13 @@ def _opportunistic() -> ssl.SSLContext:
 
 def _secret(path: Path | None) -> bytes:
     """Return the key of the hashes; BLAKE2 takes 64 octets at most, so that longer secrets are cut."""
-    return b"" if path is None else path.read_bytes().strip()[:64]
+    return b"" if path is None else read_regular(path).strip()[:64]
 
 
 def _is_us(address: str, port: int, core: CoreOptions) -> bool:
     """Whether a connection to the address would come to one of our own listeners."""
-    listening = {each.address for each in core.esmtp_listener if each.port == port}
+    address = plain_address(address)
+    listening = {plain_address(each.address) for each in core.esmtp_listener if each.port == port}
     return address in listening or (bool(listening & _EVERYWHERE) and _is_local(address))
 
 

@@ -1,0 +1,46 @@
+"""IP addresses and networks in one form: an IPv4 address that is written as IPv6 (`::ffff:192.0.2.1`) is IPv4.
+
+Everything that compares addresses reads them here: else a list of networks would be passed by in the other form.
+"""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+
+_MAPPED_BITS = 96
+_MAPPED = IPv6Network("::ffff:0:0/96")
+
+
+def read_address(text: str) -> IPv4Address | IPv6Address:
+    """Read an address; its zone is dropped, which means nothing on another link.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return unmapped(ip_address(text.partition("%")[0]))
+
+
+def plain_address(text: str) -> str:
+    """Return an address's text, as IPv4 if it is IPv4 written as IPv6; every other text unchanged."""
+    if ":ffff:" not in text.lower():  # nearly all: no need to read it
+        return text
+    try:
+        address = ip_address(text.partition("%")[0])
+    except ValueError:
+        return text
+    plain = unmapped(address)
+    return text if plain is address else str(plain)
+
+
+def unmapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+    """Return an IPv4 address that is written as IPv6 as what it is (RFC 4291 section 2.5.5.2)."""
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
+
+
+def unmapped_network(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
+    """Return a network of such addresses as a network of IPv4."""
+    if not isinstance(network, IPv6Network) or not network.subnet_of(_MAPPED):
+        return network
+    inner = network.network_address.packed[-4:]
+    return IPv4Network((IPv4Address(inner), network.prefixlen - _MAPPED_BITS))

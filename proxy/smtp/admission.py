@@ -1,0 +1,51 @@
+"""One connection among those that are counted: of its client, of its listener, of the service.
+
+It counts from the moment it was made until its socket is gone, which may be later than the end of its session: a client
+that does not read holds a descriptor all the same.
+"""
+
+from __future__ import annotations
+
+from proxy.session import Session
+from proxy.smtp.entrance import Entrance
+from proxy.smtp.front import Front
+
+
+class Admission:
+    """Counts one connection. Its state is which client it counts for."""
+
+    __slots__ = ("_entrance", "_front", "_network")
+
+    def __init__(self, front: Front, entrance: Entrance, network: str) -> None:
+        """Count it."""
+        self._front, self._entrance = front, entrance
+        self._network: str | None = network
+        front.clients[network] += 1
+        front.connections += 1
+        entrance.connections += 1
+
+    def turn_to(self, network: str) -> None:
+        """Count for another client, whom a front speaks for."""
+        if self._network is not None:
+            self._front.client_left(self._network)
+            self._front.clients[network] += 1
+            self._network = network
+
+    def end(self) -> None:
+        """Count it no more: its socket is gone."""
+        if self._network is None:
+            return
+        self._front.client_left(self._network)
+        self._network = None
+        self._front.connections -= 1
+        self._entrance.connections -= 1
+
+    def is_one_too_many(self, session: Session) -> bool:
+        """Whether the address, the service, or the client has one more connection than it shall have."""
+        options, front = session.options, self._front
+        most = options.max_connections_per_client
+        return (
+            bool(options.listener_sessions and self._entrance.connections > options.listener_sessions)
+            or bool(options.service_sessions and front.connections > options.service_sessions)
+            or bool(most and not session.can_relay and front.clients[session.client_network] > most)
+        )

@@ -1,0 +1,112 @@
+"""How often a client may guess a password: failures are counted before anybody hashes or asks the MTA behind.
+
+They are counted by the client's network, and by user and network together; never by the user alone, since then any
+stranger could lock him out. One network is judged one login at a time, so that a hundred sessions at once learn no more
+than one, and the logins of others do not wait for them. A network from which somebody logged in within a day is exempt:
+an office behind one address has users who mistype.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from hashlib import blake2b
+
+from cachetools import LRUCache
+
+from proxy.log import get_logger, printable
+from proxy.session import Session
+from proxy.smtp.authentication import Authenticator, Credentials, Verification
+from proxy.throttle import Buckets
+
+log = get_logger()
+
+EXEMPT_SECONDS = 86_400.0
+"""After a login; another one begins the time anew."""
+
+MOST_REMEMBERED = 65_536
+"""Counts, and exempt networks, of a worker; those not seen for longest are forgotten."""
+
+TURN_SECONDS = 60.0
+"""For a login to have its turn among those of its network."""
+
+
+class Guesses:
+    """An `Authenticator` before another one. Its state is the event loop's thread's."""
+
+    def __init__(self, authenticator: Authenticator, clock: Callable[[], float] = time.monotonic) -> None:
+        """Stand before `authenticator`; nobody has failed yet."""
+        self._authenticator, self._clock = authenticator, clock
+        self._failures = Buckets(clock, MOST_REMEMBERED)
+        self._logged_in: LRUCache[str, float] = LRUCache(MOST_REMEMBERED)
+        self._turns: dict[str, asyncio.Lock] = {}
+        self._waiting: Counter[str] = Counter()
+
+    async def verify(self, session: Session, credentials: Credentials) -> Verification:
+        """Judge credentials, unless the client has failed too often: then nobody looks at them."""
+        rate, network = session.options.authentication_failure_rate, session.client_network
+        if not rate.count or self._is_exempt(network):
+            return self._noted(network, await self._authenticator.verify(session, credentials))
+        keys = (network, _pair(credentials.user, network))
+        try:
+            async with self._turn(network):
+                if not self._is_exempt(network):
+                    if not all(self._failures.has(key, rate) for key in keys):
+                        return _limited(session, credentials)
+                    found = self._noted(network, await self._authenticator.verify(session, credentials))
+                    if found is Verification.REFUSED:
+                        for key in keys:
+                            self._failures.take(key, rate)
+                    return found
+        except TimeoutError:
+            return _limited(session, credentials)
+        return self._noted(network, await self._authenticator.verify(session, credentials))
+
+    def _is_exempt(self, network: str) -> bool:
+        return self._clock() - self._logged_in.get(network, -EXEMPT_SECONDS) < EXEMPT_SECONDS
+
+    def _noted(self, network: str, found: Verification) -> Verification:
+        if found is Verification.ACCEPTED:
+            self._logged_in[network] = self._clock()
+        return found
+
+    @asynccontextmanager
+    async def _turn(self, network: str) -> AsyncIterator[None]:
+        """Wait until no other login of the network is judged.
+
+        Raises:
+            TimeoutError: the turn did not come within TURN_SECONDS.
+        """
+        lock = self._turns.setdefault(network, asyncio.Lock())
+        self._waiting[network] += 1
+        try:
+            async with asyncio.timeout(TURN_SECONDS):
+                await lock.acquire()
+            try:
+                yield
+            finally:
+                lock.release()
+        finally:
+            self._waiting[network] -= 1
+            if not self._waiting[network]:
+                del self._waiting[network], self._turns[network]
+
+
+def _limited(session: Session, credentials: Credentials) -> Verification:
+    session.failed_authentications += 1  # the session ends as it does with wrong passwords
+    log.info(
+        "authentication_limited",
+        session=session.id,
+        client=session.client_ip,
+        user=printable(credentials.user, 64),
+        mechanism=credentials.mechanism,
+    )
+    return Verification.UNKNOWN
+
+
+def _pair(user: str, network: str) -> str:
+    """Return a key of one size, whatever name a stranger gives."""
+    return blake2b(f"{network} {user}".encode(), digest_size=16).hexdigest()

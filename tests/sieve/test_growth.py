@@ -1,0 +1,162 @@
+"""What a stranger's octets cost a script grows with their number and no faster, in CPU time of this thread."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from sieve import mime
+from sieve.addresses import is_plausible, mailboxes, part_of
+from sieve.encoded_words import decoded_words, encoded_words
+from sieve.functions.encodings import ec_base64_decode, ec_rfc2047_encode_addresses, qp_encode
+from sieve.library import AddressPart
+from sieve.matching import CASEMAP, NUMERIC, Comparison, MatchType, casemapped, numeric, predicate
+from sieve.patterns import glob_pattern, linear_pattern
+from sieve.values import ScriptError, as_number, flat
+from tests.support.growth import assert_linear
+
+MIB = 1 << 20
+MESSAGE = 4 * MIB
+"""Octets of a message here. Above 32 MiB the C library maps each block anew, and page faults would be measured."""
+FIELD = MIB
+"""Octets of one field: the header section may have so many by default."""
+STRING = MIB
+"""Characters of a string in a script."""
+
+Made = tuple[Callable[[int], object], Callable[[object], object], int]
+
+
+def _message(head: str, filling: bytes) -> Callable[[int], bytes]:
+    return lambda size: head.encode() + b"\r\n\r\n" + filling * (size // len(filling))
+
+
+def _nested(size: int) -> bytes:
+    """Multiparts inside each other, then lines that look like delimiters of none."""
+    deep = "".join(f"--b{n}\r\nContent-Type: multipart/mixed; boundary=b{n + 1}\r\n\r\n" for n in range(98))
+    return b"Content-Type: multipart/mixed; boundary=b0\r\n\r\n" + deep.encode() + b"--x\n" * (size // 4)
+
+
+def _many_parts(piece: bytes) -> Callable[[int], bytes]:
+    return lambda size: (
+        b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + (b"--b\r\n" + piece) * (size // (len(piece) + 5))
+    )
+
+
+def _text(charset: str, filling: bytes) -> Callable[[int], mime.Structure]:
+    return lambda size: mime.structure(_message(f"Content-Type: text/plain; charset={charset}", filling)(size))
+
+
+def _encoded(encoding: str, filling: bytes) -> Callable[[int], mime.Structure]:
+    return lambda size: mime.structure(_message(f"Content-Transfer-Encoding: {encoding}", filling)(size))
+
+
+def _decoded(made: object) -> object:
+    assert isinstance(made, mime.Structure)
+    return made.text(made.parts[0])
+
+
+def _repeated(piece: str) -> Callable[[int], str]:
+    return lambda size: piece * (size // len(piece))
+
+
+def _tried(function: Callable[[str], object]) -> Callable[[object], object]:
+    def run(given: object) -> object:
+        assert isinstance(given, str)
+        try:
+            return function(given)
+        except ScriptError:
+            return None
+
+    return run
+
+
+def _structure(given: object) -> object:
+    assert isinstance(given, bytes)
+    return mime.structure(given)
+
+
+CHARSETS = (
+    "punycode",
+    "idna",
+    "utf-8",
+    "utf-7",
+    "utf-16",
+    "gb18030",
+    "big5",
+    "iso-2022-jp",
+    "iso-2022-kr",
+    "hz",
+    "cp864",
+)
+
+CASES: dict[str, Made] = {
+    "nested-multiparts-and-dashes": (_nested, _structure, MESSAGE),
+    "parts-without-an-empty-line": (_many_parts(b"X: y\r\n"), _structure, MESSAGE),
+    "parts-of-many-fields": (_many_parts(b"A: b\r\n" * 50 + b"\r\n"), _structure, MESSAGE),
+    "parts-of-folded-fields": (_many_parts(b"A: b\r\n" + b" c\r\n" * 500 + b"\r\n"), _structure, MESSAGE),
+    "dashes-only": (_message("Content-Type: multipart/mixed; boundary=b", b"--\n"), _structure, MESSAGE),
+    "an-endless-boundary": (_message("Content-Type: multipart/mixed; boundary=b", b"--b"), _structure, MESSAGE),
+    "an-empty-boundary": (_message('Content-Type: multipart/mixed; boundary=""', b"--\r\n"), _structure, MESSAGE),
+    "lines-that-close-nothing": (
+        _message("Content-Type: multipart/mixed; boundary=b", b"--b--\n"),
+        _structure,
+        MESSAGE,
+    ),
+    "base64-of-noise": (_encoded("base64", b"A=\x00=\n"), _decoded, MESSAGE),
+    "quoted-printable-without-a-line": (_encoded("quoted-printable", b"="), _decoded, MESSAGE),
+    "quoted-printable-of-blanks": (_encoded("quoted-printable", b" "), _decoded, MIB),
+    "parameters-of-pieces": (_repeated(";a*1=b"), _tried(mime.parameters), FIELD),
+    "parameters-of-quotes": (_repeated(';a="\\'), _tried(mime.parameters), FIELD),
+    "parameters-of-blanks": (_repeated(";   "), _tried(mime.parameters), FIELD),
+    "encoded-words": (_repeated("=?utf-8?q?=41?= "), _tried(decoded_words), FIELD),
+    "encoded-words-of-punycode": (
+        lambda size: f"=?punycode?q?{'x' * size}-{'a' * size}?=",
+        _tried(decoded_words),
+        FIELD,
+    ),
+    "encoded-words-never-closed": (_repeated("=?a*?q?"), _tried(decoded_words), FIELD),
+    "encoded-words-far-apart": (_repeated("?=" + " " * 500), _tried(lambda text: decoded_words("=?" + text)), FIELD),
+    "words-to-encode": (_repeated("\u00e9"), _tried(encoded_words), STRING),
+    "addresses": (_repeated("a <b@c>, "), _tried(mailboxes), FIELD),
+    "addresses-of-open-comments": (_repeated("("), _tried(mailboxes), FIELD),
+    "addresses-of-open-quotes": (_repeated('"\\'), _tried(mailboxes), FIELD),
+    "addresses-of-colons": (_repeated("a<b:"), _tried(mailboxes), FIELD),
+    "an-address-of-signs": (_repeated("@"), _tried(lambda text: part_of(text, AddressPart.DOMAIN)), FIELD),
+    "a-plausible-address": (_repeated("a@"), _tried(is_plausible), STRING),
+    "addresses-to-encode": (_repeated("\u00e9 <a@b>,"), _tried(ec_rfc2047_encode_addresses.run), FIELD),
+    "base64-in-a-string": (_repeated("A=\x00"), _tried(ec_base64_decode.run), STRING),
+    "qp-encode": (_repeated("\u00e9 "), _tried(qp_encode.run), STRING),
+    "digits-compared": (_repeated("9"), _tried(numeric), STRING),
+    "digits-as-a-number": (_repeated("9"), _tried(as_number), STRING),
+    "controls-made-flat": (_repeated("\x00a"), _tried(flat), STRING),
+    "casemap": (_repeated("a\u00e9"), _tried(casemapped), STRING),
+    "matches-many-stars": (_repeated("a"), _tried(glob_pattern("*a*a*a*a*a*b").found), STRING),
+    "regex-that-backtracks-elsewhere": (_repeated("a"), _tried(linear_pattern("(a*)*b").found), STRING),
+    "contains-nearly": (
+        _repeated("a"),
+        _tried(predicate(Comparison(MatchType.CONTAINS, CASEMAP), ["a" * 500 + "b"])),
+        STRING,
+    ),
+    "value-of-digits": (_repeated("1"), _tried(predicate(Comparison(MatchType.VALUE, NUMERIC, "gt"), ["5"])), STRING),
+    **{f"text-in-{name}": (_text(name, b"\x1b$B!~{\xff-a"), _decoded, MESSAGE) for name in CHARSETS},
+    "text-in-punycode-of-letters": (_text("punycode", b"x-a"), _decoded, MESSAGE),
+    **dict(
+        zip(
+            map("text-of-one-octet-in-{}".format, CHARSETS),
+            ((_text(name, b"\xff"), _decoded, MESSAGE) for name in CHARSETS),
+            strict=True,
+        )
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_four_times_the_octets_cost_no_more_than_six_times_the_time(name: str) -> None:
+    make, work, largest = CASES[name]
+
+    def run(size: int) -> Callable[[], object]:
+        given = make(size)
+        return lambda: work(given)
+
+    assert_linear(name, run, largest=largest)

@@ -1,0 +1,64 @@
+"""How the cost of a function grows with its input: linear code passes, code that is quadratic or worse fails.
+
+Time is CPU time of this thread, the best of five runs, so that a busy machine changes nothing.
+"""
+
+from __future__ import annotations
+
+import gc
+import time
+from collections.abc import Callable
+
+ENOUGH_SECONDS = 0.005
+"""Below this a run says more about the machine than about the code."""
+
+RUNS = 5
+
+TRIES = 3
+"""A ratio that is too large is measured again: on a busy machine caches are others'. What is quadratic stays above."""
+
+MOST_GROWTH = 6.0
+"""How much longer four times the input may take: 4 is linear, 16 is quadratic."""
+
+SMALLEST = 16
+
+Work = Callable[[int], Callable[[], object]]
+"""Makes an input of a size, which is not timed, and returns what is timed. It is called anew before each run."""
+
+
+def seconds(work: Work, size: int, runs: int = RUNS) -> float:
+    """Return the least CPU time of several runs over an input of this size."""
+    best = float("inf")
+    for _ in range(runs):
+        run = work(size)
+        gc.disable()  # how often it runs depends on what the other tests left behind
+        try:
+            began = time.thread_time()
+            run()
+            best = min(best, time.thread_time() - began)
+        finally:
+            gc.enable()
+    return best
+
+
+def assert_linear(name: str, work: Work, *, largest: int) -> None:
+    """Fail if four times the input costs more than six times the CPU time. `largest` is the largest input permitted.
+
+    The smaller size is the smallest that takes 5 ms. If the largest input takes less than that, there is nothing to
+    compare: the case passes and prints the size.
+    """
+    size = min(SMALLEST, largest)
+    while (once := seconds(work, size, 1)) < ENOUGH_SECONDS or (once := seconds(work, size)) < ENOUGH_SECONDS:
+        if size >= largest:
+            print(f"{name}: {largest} takes {once * 1000:.2f} ms, under {ENOUGH_SECONDS * 1000:.0f} ms")  # noqa: T201 — the size is what a reader of the run wants
+            return
+        size = min(2 * size, largest)
+    size = max(1, min(size, largest // 4))
+    for _ in range(TRIES):
+        small, large = seconds(work, size), seconds(work, 4 * size)
+        growth = large / small
+        told = f"{name}: {size} takes {small * 1000:.2f} ms, {4 * size} takes {large * 1000:.2f} ms: {growth:.1f} times"
+        print(told)  # noqa: T201 — as above
+        if growth <= MOST_GROWTH:
+            return
+    raise AssertionError(told)
