@@ -65,10 +65,7 @@ def _in_force(settings: Settings) -> Iterator[CoreOptions]:
     core = cast(CoreOptions, settings.core)
     yield core
     for listener in core.esmtp_listener:
-        entrance = Entrance(listener, settings)
-        yield entrance.own_options
-        for peer in listener.peers:
-            yield entrance.options(str(peer.network.network_address))
+        yield from Entrance(listener, settings).every_options()
 
 
 def _certificates(settings: Settings) -> Iterator[Diagnostic]:

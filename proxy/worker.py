@@ -113,6 +113,8 @@ class Worker:
         await self._pools.warm(self._router.named(), WARM_SECONDS)
         loop = asyncio.get_running_loop()
         entrances = {id(listener): Entrance(listener, self._assembly.settings) for _, listener in self._bound}
+        for entrance in entrances.values():
+            entrance.load_certificates()
         for each, listener in self._bound:
             # create_server listens, maybe once more, so the backlog is given here
             make = partial(SmtpProtocol, self.front, entrances[id(listener)])

@@ -218,7 +218,7 @@ class Conversation(SMTP):
             certificate = self.entrance.certificate(session.options)
             if certificate is None:
                 return False
-            await self.secure(certificate.context())
+            await self.secure(await certificate.context())
         return True
 
     def _become(self, client: Address, local: Address) -> None:

@@ -7,7 +7,7 @@ global scope, each by itself; sessions of the same network share one frozen resu
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import cast
 
@@ -52,6 +52,17 @@ class Entrance:
                 log.error("certificate_unusable", certificate=str(options.tls_certificate), reason=str(error))
                 return None
         return self._certificates[key]
+
+    def every_options(self) -> Iterator[CoreOptions]:
+        """Yield the options in force at this listener: for anybody, and for each network that has its own."""
+        yield self.own_options
+        for peer in self._listener.peers:
+            yield self.options(str(peer.network.network_address))
+
+    def load_certificates(self) -> None:
+        """Load every certificate now, so that no session waits for its files."""
+        for options in self.every_options():
+            self.certificate(options)
 
     def options(self, client_ip: str) -> CoreOptions:
         """Return the options in force for a client."""

@@ -111,7 +111,7 @@ class SmtpProtocol(Conversation):
             return replies.TOO_MUCH_TLS
         self._end_transaction()
         self._say(replies.READY_FOR_TLS)
-        await self.secure(certificate.context())
+        await self.secure(await certificate.context())
         self.state = State.SECURED
         return None
 

@@ -10,6 +10,7 @@ import asyncio
 import ssl
 from asyncio import sslproto
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -121,6 +122,16 @@ class Terms:
         return context
 
 
+LOOK_SECONDS = 1.0
+"""How long a handshake waits for the look at the certificate's files."""
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """Return the threads that look at certificates: they share none with what else may wait."""
+    return ThreadPoolExecutor(2, "certificates")
+
+
 class ServerCertificate:
     """One certificate with its key. Its state is the context in force and the files' age."""
 
@@ -135,9 +146,22 @@ class ServerCertificate:
         self._certificate, self._key, self._terms, self._others = certificate, key, terms, dict(others)
         self._stamps = self._files_stamps()
         self._context = self._load()
+        self._look: asyncio.Future[None] | None = None
 
-    def context(self) -> ssl.SSLContext:
-        """Return the context for a handshake, loading renewed files first."""
+    async def context(self) -> ssl.SSLContext:
+        """Return the context for a handshake; files that were renewed are loaded first.
+
+        A thread looks: a folder on a dead mount answers never. Who waited a second gets the context at hand, and so do
+        all others until that look has ended.
+        """
+        if self._look is None or self._look.done():
+            self._look = asyncio.get_running_loop().run_in_executor(_threads(), self._load_renewed)
+            await asyncio.wait([self._look], timeout=LOOK_SECONDS)
+        return self._context
+
+    def _load_renewed(self) -> None:
+        for other in {id(each): each for each in self._others.values()}.values():
+            other._load_renewed()  # noqa: SLF001 — of its own kind
         try:
             stamps = self._files_stamps()
             if stamps != self._stamps:
@@ -146,7 +170,6 @@ class ServerCertificate:
                 log.info("certificate_loaded", certificate=str(self._certificate))
         except (OSError, ssl.SSLError) as error:
             log.error("certificate_unusable", certificate=str(self._certificate), reason=str(error))
-        return self._context
 
     def _files_stamps(self) -> tuple[_Stamp, ...]:
         files = (self._certificate, self._key, self._terms.authorities)
@@ -164,7 +187,7 @@ class ServerCertificate:
         """Show the certificate of the name that the client asks for; ours where that is nobody's."""
         other = self._others.get(normal_domain(name or ""))
         if other is not None:
-            connection.context = other.context()
+            connection.context = other._context  # noqa: SLF001 — of its own kind
 
 
 def _stamp(path: Path) -> _Stamp:

@@ -3,6 +3,7 @@
 import asyncio
 import smtplib
 import ssl
+import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import trustme
 from structlog.testing import capture_logs
 
 from proxy.app import ConfigurationRejected, load, load_service
+from proxy.smtp import tls
 from proxy.worker import Worker
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Exchanger
@@ -183,18 +185,46 @@ async def test_a_client_sees_the_certificate_of_the_name_that_it_asks_for(
             await service.stop(now=True)
 
 
-async def test_a_certificate_that_vanished_before_its_first_use_costs_tls_and_no_mail(
-    worker: Worker, authority: trustme.CA, tmp_path: Path
+async def test_a_certificate_that_vanished_before_the_start_costs_tls_and_no_mail(
+    authority: trustme.CA, tmp_path: Path
 ) -> None:
-    (tmp_path / "key.pem").unlink()
-    with capture_logs() as log:
-        async with await Conversation.open(*worker.addresses[0]) as client:
-            assert "STARTTLS" not in await client.ehlo()
-            assert (await client.deliver("", ["u@example.com"], b"Subject: x\r\n\r\n")).startswith("250 ")
-    assert log[0]["event"] == "certificate_unusable"
     write_certificate(authority, tmp_path, "mx.test")
-    async with await Conversation.open(*worker.addresses[0]) as client:
-        assert "STARTTLS" in await client.ehlo()
+    async with Exchanger() as upstream:
+        service = load_service(write_configuration(tmp_path, upstream.port))
+        (tmp_path / "key.pem").unlink()
+        with capture_logs() as log:
+            await service.start()
+            try:
+                async with await Conversation.open(*service.addresses[0]) as client:
+                    assert "STARTTLS" not in await client.ehlo()
+                    assert (await client.deliver("", ["u@example.com"], b"Subject: x\r\n\r\n")).startswith("250 ")
+                assert "certificate_unusable" in [each["event"] for each in log]
+                write_certificate(authority, tmp_path, "mx.test")
+                async with await Conversation.open(*service.addresses[0]) as client:
+                    assert "STARTTLS" in await client.ehlo()
+            finally:
+                await service.stop(now=True)
+
+
+async def test_a_certificate_whose_folder_answers_no_more_holds_up_no_session(
+    worker: Worker, authority: trustme.CA, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dead mount: the look at the files never ends, and handshakes go on with the certificate at hand."""
+    ended = threading.Event()
+    monkeypatch.setattr(tls, "_stamp", lambda _path: ended.wait())
+    monkeypatch.setattr(tls, "LOOK_SECONDS", 0.05)
+
+    def shake_hands() -> object:
+        with smtplib.SMTP(*worker.addresses[0], timeout=60) as client:
+            client._host = "mx.test"  # type: ignore[attr-defined]
+            client.starttls(context=trusting(authority))
+            return names_of_peer(client)
+
+    try:
+        for _ in range(3):
+            assert await asyncio.to_thread(shake_hands) == (("DNS", "mx.test"),)
+    finally:
+        ended.set()
 
 
 async def test_a_tls_that_is_too_old_is_not_spoken(authority: trustme.CA, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from sieve.library import AddressPart
 from sieve.matching import CASEMAP, NUMERIC, Comparison, MatchType, casemapped, numeric, predicate
 from sieve.patterns import glob_pattern, linear_pattern
 from sieve.values import ScriptError, as_number, flat
-from tests.support.growth import assert_linear
+from tests.support.growth import assert_linear, seconds
 
 MIB = 1 << 20
 MESSAGE = 4 * MIB
@@ -160,3 +160,13 @@ def test_four_times_the_octets_cost_no_more_than_six_times_the_time(name: str) -
         return lambda: work(given)
 
     assert_linear(name, run, largest=largest)
+
+
+def test_a_line_of_dashes_costs_the_same_at_any_depth() -> None:
+    lines = b"--x\n" * 50_000
+    head = _nested(0)
+    shallow = b"Content-Type: multipart/mixed; boundary=b0\r\n\r\n--b0\r\n\r\n" + lines
+    deep = head + lines
+    assert seconds(lambda _: lambda: mime.structure(deep), 0) < 4 * seconds(
+        lambda _: lambda: mime.structure(shallow), 0
+    )
