@@ -24,7 +24,8 @@ import dns.resolver
 import pycares
 
 from proxy import stub
-from proxy.stub import Answer, Nameserver, Value
+from proxy.stub import PORT, Answer, Nameserver, Value
+from sieve.values import address_and_port
 
 MOST_AT_ONCE = 100
 """Queries in flight for a worker; 3,000 at once lost packets when measured."""
@@ -262,26 +263,13 @@ def _query_name(name: str) -> dns.name.Name:
 
 
 def _nameserver(text: str) -> Nameserver:
-    """Read `address`, `address:port` or `[address]:port`.
+    """Read a name server's address, with a port or without.
 
     Raises:
-        ValueError: it is not an IP address, or no port.
+        ValueError: it is none.
     """
-    written = _SERVER.fullmatch(text)
-    if written is None:
-        raise ValueError(text)
-    address = written["six"] or written["bare"] or written["four"]
-    ipaddress.ip_address(address)
-    port = int(written["port"] or 53)
-    if not 0 < port < 65536:
-        raise ValueError(text)
-    return Nameserver(address, port)
-
-
-_SERVER = re.compile(
-    r"(?:\[(?P<six>[^\[\]]+)\]|(?P<four>[^:\[\]]+))(?::(?P<port>\d{1,5}))?|(?P<bare>[^\[\]]*:[^\[\]]*:[^\[\]]*)",
-    re.ASCII,
-)
+    address, port = address_and_port(text)
+    return Nameserver(address, port or PORT)
 
 
 def _system_servers() -> Sequence[Nameserver]:

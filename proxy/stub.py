@@ -28,6 +28,8 @@ import dns.rdatatype
 
 from proxy.tasks import TaskOwner, spawn
 
+PORT = 53
+
 TRIES = 3
 """How often a server that stays silent is asked."""
 
@@ -55,7 +57,7 @@ class Nameserver:
     """Where a question is sent."""
 
     address: str
-    port: int = 53
+    port: int = PORT
 
 
 @dataclass(frozen=True, slots=True)
