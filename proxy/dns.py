@@ -24,7 +24,8 @@ import dns.resolver
 import pycares
 
 from proxy import stub
-from proxy.stub import PORT, Answer, Nameserver, Value
+from proxy.dnswire import Value
+from proxy.stub import PORT, Answer, Nameserver
 from sieve.values import address_and_port
 
 MOST_AT_ONCE = 100

@@ -15,17 +15,14 @@ import socket
 from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
-import dns.exception
 import dns.flags
 import dns.message
 import dns.name
-import dns.opcode
 import dns.rcode
-import dns.rdataclass
 import dns.rdatatype
 
+from proxy.dnswire import CNAME, NS, SOA, Malformed, Name, Reader, Response, Value, name_of
 from proxy.tasks import TaskOwner, spawn
 
 PORT = 53
@@ -38,18 +35,18 @@ MOST_PAUSE = 1.0
 
 MOST_OCTETS_UDP = 4096
 MOST_OCTETS_TCP = 16_384
-"""A longer answer is not read: parsing it would hold up all sessions, and no mail domain needs one."""
+"""A longer answer is not read: no mail domain needs one."""
+
+_IN = 1
+_OPCODE = 0x7800
 
 MOST_ALIASES = 16
 """CNAMEs that are followed within one answer."""
 
-Value = str | bytes | tuple[int, str]
-"""The data of a record: an address or a name in text, the octets of a TXT, preference and host of an MX."""
-
-_NO_DATA_TYPES = frozenset(dns.rdatatype.RdataType.make(each) for each in ("SOA", "NS", "NSEC", "NSEC3", "RRSIG", "DS"))
+_NO_DATA_TYPES = frozenset(int(dns.rdatatype.from_text(each)) for each in ["SOA", "NS", "NSEC", "NSEC3", "RRSIG", "DS"])
 """What may stand in the authority section of an answer."""
 
-_CHAIN_TYPES = frozenset(dns.rdatatype.RdataType.make(each) for each in ("CNAME", "DNAME", "RRSIG"))
+_CHAIN_TYPES = frozenset(int(dns.rdatatype.from_text(each)) for each in ("CNAME", "DNAME", "RRSIG"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,75 +71,61 @@ class Answer:
 # ---------------------------------------------------------------- what an answer means
 
 
-def judge(response: dns.message.Message, name: dns.name.Name, kind: dns.rdatatype.RdataType) -> Answer:
+def judge(reader: Reader, name: Name, kind: int) -> Answer:
     """Return what a response to the question says."""
-    rcode = response.rcode()
-    status = dns.rcode.to_text(rcode)
-    if rcode not in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}:
-        status = status if not status.isdigit() else f"RCODE{status}"
+    response = reader.response
+    status = _code(response.rcode)
+    if response.rcode not in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}:
         return Answer(status, unclear=status)
-    end = _end_of_chain(response, name)
-    records = (
-        [each for each in response.answer if each.match(end, dns.rdataclass.IN, kind, dns.rdatatype.NONE)]
-        if end
-        else []
-    )
-    if records and rcode == dns.rcode.NOERROR:
-        return Answer("SUCCESS", tuple(_value(each) for rrset in records for each in rrset))
+    end = _end_of_chain(reader, name)
+    found = [each for each in response.answer if each.owner == end and each.kind == kind]
+    values = reader.values(found)
+    if values and response.rcode == dns.rcode.NOERROR:
+        return Answer("SUCCESS", tuple(values))
     why = _why_unclear(response, end, kind)
     if why:
         return Answer("SERVFAIL", unclear=why)
-    return Answer("NXDOMAIN" if rcode == dns.rcode.NXDOMAIN else "SUCCESS")
+    return Answer("NXDOMAIN" if response.rcode == dns.rcode.NXDOMAIN else "SUCCESS")
 
 
-def _end_of_chain(response: dns.message.Message, name: dns.name.Name) -> dns.name.Name | None:
+def _code(rcode: int) -> str:
+    name = dns.rcode.to_text(dns.rcode.Rcode(rcode))
+    return f"RCODE{name}" if name.isdigit() else name
+
+
+def _end_of_chain(reader: Reader, name: Name) -> Name | None:
     """Return the name that the aliases in the answer lead to; None if they go round or are too many."""
-    aliases = {each.name: each[0].target for each in response.answer if each.rdtype == dns.rdatatype.CNAME}
+    records = {each.owner: each for each in reader.response.answer if each.kind == CNAME}
     for _ in range(MOST_ALIASES):
-        if name not in aliases:
+        if name not in records:
             return name
-        name = aliases[name]
+        try:
+            name = reader.alias(records[name])
+        except Malformed:
+            return None
     return None
 
 
-def _why_unclear(response: dns.message.Message, end: dns.name.Name | None, kind: dns.rdatatype.RdataType) -> str:
+def _why_unclear(response: Response, end: Name | None, kind: int) -> str:
     """Return why an answer without records is no denial; empty if it is one (RFC 2308 section 2)."""
-    authority = {each.rdtype for each in response.authority}
-    has_soa = dns.rdatatype.SOA in authority
+    authority = {each.kind for each in response.authority}
+    has_soa = SOA in authority
     elsewhere = [*response.authority, *response.additional]
-    is_referral = dns.rdatatype.NS in authority and not has_soa and response.rcode() == dns.rcode.NOERROR
+    is_referral = NS in authority and not has_soa and response.rcode == dns.rcode.NOERROR
     reasons = (
-        (end is None, "the aliases go round in a circle"),
-        (bool(response.errors), "a malformed record"),
+        (end is None, "its aliases lead nowhere"),
+        (response.malformed, "a malformed record"),
         (not response.flags & (dns.flags.AA | dns.flags.RA), "from a server that neither knows nor asks others"),
-        (any(each.rdtype not in _CHAIN_TYPES for each in response.answer), "an answer to another question"),
+        (any(each.kind not in _CHAIN_TYPES for each in response.answer), "an answer to another question"),
         (is_referral, "a referral to other name servers"),
         (not authority <= _NO_DATA_TYPES, "records in the wrong section"),
-        (any(each.name == end and each.rdtype == kind for each in elsewhere), "records in the wrong section"),
+        (any(each.owner == end and each.kind == kind for each in elsewhere), "records in the wrong section"),
         (
             bool(response.answer) and not has_soa and not response.flags & dns.flags.RA,
             "an alias that the server did not follow",
         ),
     )
     return next((why for holds, why in reasons if holds), "")
-
-
-def _value(rdata: Any) -> Value:
-    """Return the data of a record of one of the types that are asked for."""
-    match dns.rdatatype.to_text(rdata.rdtype):
-        case "MX":
-            return rdata.preference, text_of(rdata.exchange)
-        case "TXT":
-            return b"".join(rdata.strings)
-        case "NS" | "PTR":
-            return text_of(rdata.target)
-        case _:
-            return str(rdata.address)
-
-
-def text_of(name: dns.name.Name) -> str:
-    """Return a name without the final dot; the root is empty."""
-    return "" if name == dns.name.root else name.to_text(omit_final_dot=True)
 
 
 # ---------------------------------------------------------------- asking
@@ -169,6 +152,7 @@ class _Inquiry:
     def __init__(self, name: dns.name.Name, kind: dns.rdatatype.RdataType) -> None:
         """Ask nobody yet."""
         self._name, self._kind = name, kind
+        self._question = [(name_of(name), int(kind), _IN)]
         self._owner = TaskOwner("dns")
         self._heard: asyncio.Queue[tuple[Nameserver, Answer]] = asyncio.Queue()
         self._tried: dict[Nameserver, set[int]] = {}
@@ -239,26 +223,28 @@ class _Inquiry:
         if isinstance(octets, OSError):
             self._heard.put_nowait((server, _unreachable(octets)))
             return
-        response = self._response(octets, self._tried[server]) if len(octets) <= MOST_OCTETS_UDP else None
-        if response is None or server in self._over:
+        reader = self._response(octets, self._tried[server]) if len(octets) <= MOST_OCTETS_UDP else None
+        if reader is None or server in self._over:
             return  # no answer to us, or one more: the right one may still come
-        if response.flags & dns.flags.TC:
+        if reader.response.flags & dns.flags.TC:
             self._tried[server].clear()
             spawn(self._over_tcp(server), name="dns over tcp", owner=self._owner)
         else:
-            self._heard.put_nowait((server, judge(response, self._name, self._kind)))
+            self._heard.put_nowait((server, self._judged(reader)))
 
-    def _response(self, octets: bytes, ids: Container[int]) -> dns.message.Message | None:
+    def _response(self, octets: bytes, ids: Container[int]) -> Reader | None:
         """Return the message if it is a response to our question, and None if not."""
         if int.from_bytes(octets[:2], "big") not in ids:
             return None
         try:
-            response = dns.message.from_wire(octets, ignore_trailing=True, continue_on_error=True)
-        except (dns.exception.DNSException, ValueError):
+            reader = Reader(octets)
+        except Malformed:
             return None
-        asked = [(each.name, each.rdtype, each.rdclass) for each in response.question]
-        ours = response.flags & dns.flags.QR and response.opcode() == dns.opcode.QUERY
-        return response if ours and asked == [(self._name, self._kind, dns.rdataclass.IN)] else None
+        is_response = reader.response.flags & (dns.flags.QR | _OPCODE) == dns.flags.QR
+        return reader if is_response and reader.response.question == self._question else None
+
+    def _judged(self, reader: Reader) -> Answer:
+        return judge(reader, self._question[0][0], self._question[0][1])
 
     async def _over_tcp(self, server: Nameserver) -> None:
         """Ask over TCP what was too long for a datagram (RFC 7766)."""
@@ -271,18 +257,18 @@ class _Inquiry:
     async def _by_tcp(self, server: Nameserver) -> Answer:
         query = self._query()
         wire = query.to_wire()
-        reader, writer = await asyncio.open_connection(server.address, server.port)
+        stream, writer = await asyncio.open_connection(server.address, server.port)
         try:
             writer.write(len(wire).to_bytes(2, "big") + wire)
-            size = int.from_bytes(await reader.readexactly(2), "big")
+            size = int.from_bytes(await stream.readexactly(2), "big")
             if size > MOST_OCTETS_TCP:
                 return Answer("SERVFAIL", unclear=f"an answer of {size} octets")
-            response = self._response(await reader.readexactly(size), {query.id})
+            reader = self._response(await stream.readexactly(size), {query.id})
         finally:
             writer.transport.abort()
-        if response is None or response.flags & dns.flags.TC:
+        if reader is None or reader.response.flags & dns.flags.TC:
             return Answer("SERVFAIL", unclear="no answer to the question")
-        return judge(response, self._name, self._kind)
+        return self._judged(reader)
 
 
 def _unreachable(error: OSError) -> Answer:
