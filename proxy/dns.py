@@ -13,6 +13,7 @@ import ipaddress
 import re
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,10 @@ from typing import Any
 import aiodns
 import dns.exception
 import dns.name
-import dns.resolver
 import pycares
 
 from proxy import stub
-from proxy.dnswire import Value
+from proxy.dnswire import MOST_RECORDS, Value
 from proxy.stub import PORT, Answer, Nameserver
 from sieve.values import address_and_port
 
@@ -34,7 +34,7 @@ MOST_AT_ONCE = 100
 QUERY_SECONDS = 8.0
 """The whole of one query, with its retries, the second opinion and the wait for a place in line."""
 
-_TRY_SECONDS = 2.5
+_TRY_SECONDS = 2.0
 """What c-ares has of it. After a few fast answers it gives up on a slow name by itself, after half a second."""
 
 _TRIES = 2
@@ -77,6 +77,8 @@ class Resolver:
     def __init__(self, nameservers: Sequence[str] = ()) -> None:
         """Open the channel; `nameservers` are `address` or `address:port`."""
         self._servers = tuple(_nameserver(each) for each in nameservers)
+        self._answered: Nameserver | None = None
+        """Who gave the last clear answer: it is asked first, so a dead one before it costs no wait each time."""
         self._channel = aiodns.DNSResolver(
             nameservers=list(nameservers) or None, timeout=_TRY_SECONDS / _TRIES, tries=_TRIES
         )
@@ -207,10 +209,14 @@ class Resolver:
         clock = asyncio.get_running_loop().time
         try:
             async with asyncio.timeout_at(ends), self._second_places:
-                left = max(0.0, ends - clock())
-                return await stub.ask(name, record_type, servers or self._servers or _system_servers(), left)
+                asked = servers or self._servers or _system_servers()
+                asked = sorted(asked, key=lambda each: each != self._answered)
+                answer = await stub.ask(name, record_type, asked, max(0.0, ends - clock()))
         except TimeoutError:
             return Answer("TIMEOUT", unclear="timeout")
+        if servers is None and answer.server is not None:
+            self._answered = answer.server
+        return answer
 
 
 # ---------------------------------------------------------------- names and servers
@@ -274,19 +280,24 @@ def _nameserver(text: str) -> Nameserver:
 
 
 def _system_servers() -> Sequence[Nameserver]:
-    """Return the system's name servers as they are now; libc's default where it names none (resolv.conf(5))."""
-    try:
-        found = dns.resolver.Resolver(str(_RESOLV_CONF))
-    except (dns.resolver.NoResolverConfiguration, OSError):
-        return (Nameserver("127.0.0.1"),)
-    return tuple(Nameserver(str(each)) for each in found.nameservers)
+    """Return the system's name servers as they are now; libc's default if there are none (resolv.conf(5))."""
+    found = []
+    with suppress(OSError):
+        for line in _RESOLV_CONF.read_text("utf-8", "replace").splitlines():
+            words = line.split()
+            if len(words) > 1 and words[0] == "nameserver":
+                with suppress(ValueError):
+                    found.append(_nameserver(words[1]))
+    return found or [Nameserver("127.0.0.1")]
 
 
 def has_ipv4_route() -> bool:
     """Whether a packet to a public IPv4 address would leave this machine; none is sent."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-        sock.setblocking(False)
-        return sock.connect_ex(("198.41.0.4", 53)) == 0  # a.root-servers.net: in every routing table that has all
+    try:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            return sock.connect_ex(("198.41.0.4", PORT)) == 0  # a.root-servers.net; UDP connects without a packet
+    except OSError:
+        return True  # no descriptor is left: that says nothing of routes
 
 
 # ---------------------------------------------------------------- answers
@@ -303,7 +314,8 @@ def _of_the_name(answer: Sequence[Any], name: dns.name.Name, wanted: int) -> lis
         if asked not in aliases:
             break
         asked = aliases[asked]
-    return [_value(each.data) for each in answer if each.type == wanted and _owner(each) == asked]
+    mine = [each for each in answer if each.type == wanted and _owner(each) == asked]
+    return [_value(each.data) for each in mine[:MOST_RECORDS]]
 
 
 def _owner(record: Any) -> str:

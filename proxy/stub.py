@@ -14,7 +14,7 @@ import secrets
 import socket
 from collections.abc import Callable, Container, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import dns.flags
 import dns.message
@@ -66,6 +66,8 @@ class Answer:
     records: tuple[Value, ...] = ()
     unclear: str = ""
     """Why the answer says nothing about the name; empty for a clear one."""
+    server: Nameserver | None = None
+    """Who gave a clear answer."""
 
 
 # ---------------------------------------------------------------- what an answer means
@@ -187,6 +189,8 @@ class _Inquiry:
         """Wait for the next that is said; whether it is a clear answer."""
         server, answer = await self._heard.get()
         self._over.add(server)
+        if not answer.unclear:
+            answer = replace(answer, server=server)
         if answer.status != "TIMEOUT" or not answer.unclear or self.said.status == "TIMEOUT":
             self.said = answer
         return not answer.unclear

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import dns.flags
@@ -14,8 +15,7 @@ import dns.rrset
 import pytest
 
 from proxy import dns as subject
-from proxy import stub
-from proxy.callback.resolve import MOST_QUESTIONS, ExchangerFinder, NoCandidate
+from proxy.callback.resolve import ExchangerFinder, NoCandidate
 from proxy.dns import DnsUnavailable, Exchanger, NoSuchDomain, Resolver
 from tests.support.nameserver import RCODES, ScriptedNameserver
 
@@ -99,6 +99,9 @@ async def test_the_a_addresses_are_found_or_else_the_aaaa_ones(
         sorted(":" in each for each in found),
     )
 
+
+MOST = 8
+"""Different questions about one name."""
 
 UNSPEAKABLE = {
     "label_of_64": "x" * 64 + ".test",
@@ -225,7 +228,7 @@ async def test_a_slow_name_is_awaited_though_fast_ones_were_answered_before(monk
                     made.answer.append(dns.rrset.from_text(name, 60, "IN", "MX", "10 mx.test."))
                     self.transport.sendto(made.to_wire(), at)
 
-    monkeypatch.setattr(stub, "MOST_PAUSE", 0.02)
+    monkeypatch.setattr("proxy.stub.MOST_PAUSE", 0.02)
     monkeypatch.setattr(subject, "_TRY_SECONDS", 0.3)
     transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(Slow, local_addr=("127.0.0.1", 0))
     made = Resolver([f"127.0.0.1:{transport.get_extra_info('sockname')[1]}"])
@@ -253,6 +256,40 @@ async def test_where_every_name_server_is_down_it_is_open() -> None:
         assert await resolver.lookup("a.test", "A") == ("TIMEOUT", [])
     finally:
         await resolver.close()
+
+
+async def test_the_name_server_that_answered_is_asked_first_the_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[int]] = []
+
+    async def ask(*given: Any) -> Any:
+        asked.append([each.port for each in given[2]])
+        return await original(*given)
+
+    original = subject.stub.ask
+    monkeypatch.setattr("proxy.stub.ask", ask)
+    async with asking(before=("127.0.0.1:1",)) as (server, resolver):
+        for _ in range(2):
+            with pytest.raises(NoSuchDomain):
+                await resolver.exchangers("gone.test")
+    assert asked == [[1, server.port], [server.port, 1]]
+
+
+@pytest.mark.parametrize(
+    ("text", "servers"),
+    [
+        pytest.param("nameserver 192.0.2.1\nsearch a.test\nnameserver 2001:db8::1\n", 2, id="two"),
+        pytest.param("# nameserver 192.0.2.1\nnameserver\nnameserver ns.test\n", 0, id="none_that_counts"),
+        pytest.param(None, 0, id="no_file"),
+    ],
+)
+def test_the_systems_name_servers_are_those_of_resolv_conf(
+    text: str | None, servers: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subject, "_RESOLV_CONF", tmp_path / "resolv.conf")
+    if text is not None:
+        (tmp_path / "resolv.conf").write_text(text)
+    found = [each.address for each in subject._system_servers()]
+    assert found == (["192.0.2.1", "2001:db8::1"][:servers] or ["127.0.0.1"])
 
 
 # ---------------------------------------------------------------- how many questions
@@ -302,7 +339,7 @@ async def test_a_domain_costs_eight_different_questions_and_is_not_condemned_bef
         with pytest.raises(NoCandidate) as found:
             await ExchangerFinder(resolver, {}, ()).find("a.test")
     assert (found.value.verdict.status.value, found.value.verdict.reason) == ("transient", "dns")
-    assert len({*server.asked}) <= MOST_QUESTIONS
+    assert len({*server.asked}) <= MOST
 
 
 async def test_an_exchanger_that_is_named_twice_is_asked_for_once() -> None:
@@ -334,7 +371,7 @@ async def test_a_client_has_a_name_that_leads_back_to_it_and_costs_eight_questio
         assert await resolver.name_of("192.0.2.7") == "n3.test"
     async with asking(*pointers) as (server, resolver):
         assert await resolver.name_of("192.0.2.7") is None
-    assert len({*server.asked}) == MOST_QUESTIONS
+    assert len({*server.asked}) == MOST
 
 
 async def test_a_client_whose_names_nobody_answers_for_has_the_time_of_one_query(
