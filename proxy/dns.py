@@ -206,14 +206,16 @@ class Resolver:
         self, name: dns.name.Name, record_type: str, ends: float, servers: Sequence[Nameserver] | None = None
     ) -> Answer:
         """Ask again, by the stub, for the rest of the time."""
-        clock = asyncio.get_running_loop().time
         try:
-            async with asyncio.timeout_at(ends), self._second_places:
-                asked = servers or self._servers or _system_servers()
-                asked = sorted(asked, key=lambda each: each != self._answered)
-                answer = await stub.ask(name, record_type, asked, max(0.0, ends - clock()))
+            async with asyncio.timeout_at(ends):
+                await self._second_places.acquire()
         except TimeoutError:
             return Answer("TIMEOUT", unclear="timeout")
+        try:
+            asked = sorted(servers or self._servers or _system_servers(), key=lambda each: each != self._answered)
+            answer = await stub.ask(name, record_type, asked, max(0.0, ends - asyncio.get_running_loop().time()))
+        finally:
+            self._second_places.release()
         if servers is None and answer.server is not None:
             self._answered = answer.server
         return answer

@@ -211,6 +211,20 @@ async def test_an_answer_in_disorder_leaves_it_open(disorder: str) -> None:
         assert await resolver.lookup("odd.test", "TXT") == ("SERVFAIL", [])
 
 
+@pytest.mark.parametrize(
+    ("kind", "data", "found"),
+    [
+        pytest.param("A", "9.9.9.9", "9.9.9.9", id="A"),
+        pytest.param("AAAA", "2620:fe::fe", "2620:fe::fe", id="AAAA"),
+        pytest.param("MX", "10 mx.test", "mx.test", id="MX"),
+    ],
+)
+async def test_a_malformed_record_beside_a_good_one_is_passed_over(kind: str, data: str, found: str) -> None:
+    async with asking(f"odd.test {kind} MALFORMED", f"odd.test {kind} {data}", f"bad.test {kind} MALFORMED") as (_, it):
+        assert await it.lookup("odd.test", kind) == ("SUCCESS", [found])
+        assert await it.lookup("bad.test", kind) == ("SERVFAIL", [])
+
+
 async def test_a_slow_name_is_awaited_though_fast_ones_were_answered_before(monkeypatch: pytest.MonkeyPatch) -> None:
     # c-ares asks twice at most; the answer to the first of all questions comes with the fourth.
     held: list[tuple[bytes, Any]] = []
@@ -256,6 +270,16 @@ async def test_where_every_name_server_is_down_it_is_open() -> None:
         assert await resolver.lookup("a.test", "A") == ("TIMEOUT", [])
     finally:
         await resolver.close()
+
+
+async def test_an_error_of_one_name_server_is_told_where_the_others_are_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subject, "QUERY_SECONDS", 0.3)
+    monkeypatch.setattr(subject, "_TRY_SECONDS", 0.05)
+    async with (
+        asking("a.test SILENT") as (silent, _),
+        asking("a.test NOTAUTH", before=(silent.address,)) as (_, resolver),
+    ):
+        assert await resolver.lookup("a.test", "A") == ("NOTAUTH", [])
 
 
 async def test_the_name_server_that_answered_is_asked_first_the_next_time(monkeypatch: pytest.MonkeyPatch) -> None:
