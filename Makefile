@@ -63,8 +63,8 @@ $(BIN)/python:
 	  exit 1; }
 
 $(RUN): pyproject.toml | $(BIN)/python
-	@echo "installing Ringback and the demo's name server into $(VENV)"
-	@$(PIP) install --editable '.[demo]'
+	@echo "installing Ringback into $(VENV)"
+	@$(PIP) install --editable .
 	@touch $@
 
 $(DEV): pyproject.toml | $(BIN)/python

@@ -19,7 +19,7 @@ from typing import Any, Literal, NewType
 
 from sieve import manual
 from sieve.phases import Need, phases_providing
-from sieve.values import Hash, Lines, Pattern, Place, ReplyCode, Type, Value, VariableName
+from sieve.values import Hash, Lines, Nameserver, Pattern, Place, ReplyCode, Type, Value, VariableName
 
 
 class Result(Enum):
@@ -60,6 +60,7 @@ _TYPES: dict[str, Type] = {
     "int": Type.WHOLE,
     "float": Type.NUMBER,
     "ReplyCode": Type.REPLY_CODE,
+    "Nameserver": Type.NAMESERVER,
     "tuple[str, ...]": Type.LIST,
     "bool": Type.FLAG,
     "Hash": Type.HASH,
@@ -250,6 +251,7 @@ __all__ = [
     "Hash",
     "Library",
     "Lines",
+    "Nameserver",
     "Parameter",
     "Pattern",
     "Place",

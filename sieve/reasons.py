@@ -92,6 +92,11 @@ def unknown_record(record: str, known: Iterable[str]) -> str:
     return f"{record[:40]!r} is not looked up; one of {listed(known, 'or')}"
 
 
+def not_a_nameserver(server: str) -> str:
+    """A name server that no question can be sent to."""
+    return f"{server[:80]!r} is no IP address; write 192.0.2.1, 192.0.2.1:53 or [2001:db8::1]:53"
+
+
 def not_a_capability(text: str) -> str:
     """Text that no line of an EHLO reply can be."""
     return f"{text[:80]!r} is not an EHLO capability"

@@ -7,6 +7,7 @@ surrogate escapes. Text that looks like a number serves as one; a list where a s
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable
 from enum import Enum, auto
@@ -19,6 +20,9 @@ Value: TypeAlias = "str | int | float | tuple[str, ...] | Hash"
 
 ReplyCode = NewType("ReplyCode", int)
 """A parameter of this type takes an SMTP reply code, 200 to 599."""
+
+Nameserver = NewType("Nameserver", str)
+"""A parameter of this type takes the IP address of a name server, with a port or without."""
 
 Lines = NewType("Lines", str)
 """A parameter of this type takes text that a stranger reads: only the operator's own line breaks stay in it."""
@@ -127,6 +131,38 @@ def as_reply_code(value: Value) -> int:
     return code
 
 
+def as_nameserver(value: Value) -> str:
+    """Return a value as the address of a name server.
+
+    Raises:
+        ScriptError: it is none; a name would have to be looked up first.
+    """
+    text = as_text(value)
+    try:
+        address_and_port(text)
+    except ValueError:
+        raise ScriptError(reasons.not_a_nameserver(text)) from None
+    return text
+
+
+def address_and_port(text: str) -> tuple[str, int | None]:
+    """Read `192.0.2.1`, `192.0.2.1:53`, `2001:db8::1` or `[2001:db8::1]:53`; an address may have a zone.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    bracketed = _WITH_PORT.fullmatch(text)
+    address, port = (bracketed[1] or bracketed[2], bracketed[3]) if bracketed else (text, None)
+    ipaddress.ip_address(address)
+    if port is not None and not 0 < int(port) <= _HIGHEST_PORT:
+        raise ValueError(text)
+    return address, int(port) if port else None
+
+
+_HIGHEST_PORT = 65535
+_WITH_PORT = re.compile(r"(?:\[([^\[\]]{2,64})\]|([0-9.]+))(?::([0-9]{1,5}))?")
+
+
 def as_hash(value: Value) -> Hash:
     """Return a hash.
 
@@ -168,6 +204,7 @@ class Type(Enum):
     WHOLE = auto()
     NUMBER = auto()
     REPLY_CODE = auto()
+    NAMESERVER = auto()
     LIST = auto()
     HASH = auto()
     PATTERN = auto()
@@ -183,6 +220,7 @@ COERCE: dict[Type, Callable[[Any], Any]] = {
     Type.WHOLE: as_whole,
     Type.NUMBER: as_number,
     Type.REPLY_CODE: as_reply_code,
+    Type.NAMESERVER: as_nameserver,
     Type.LIST: as_list,
     Type.HASH: as_hash,
     Type.PATTERN: as_text,
@@ -198,6 +236,7 @@ WANTS: dict[Type, str] = {
     Type.WHOLE: "a whole number",
     Type.NUMBER: "a number",
     Type.REPLY_CODE: "an SMTP reply code",
+    Type.NAMESERVER: "an IP address",
     Type.LIST: "a string or a list",
     Type.HASH: "a hash",
     Type.PATTERN: "a regular expression",

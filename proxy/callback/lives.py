@@ -22,6 +22,9 @@ NEVER_KEPT = frozenset(
 )
 """Reasons that are about this moment, or about our configuration: nothing that was found out."""
 
+DNS_SECONDS = 5.0
+"""How long `dns` is believed. It may be our own resolver that failed: once that is well again, no mail waits for it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Lives:
@@ -98,9 +101,14 @@ def successor(previous: Record | None, verdict: CallbackVerdict, now: float, liv
         if not previous.doubted:
             return replace(previous, expires=min(previous.expires, now + lives.transient), doubted=True)
     streak = 0
-    if verdict.status is Status.TRANSIENT and previous is not None and before is Status.TRANSIENT:
+    if previous is not None and _is_exchangers(verdict) and _is_exchangers(previous.verdict):
         streak = previous.streak + 1
     return Record(verdict, now, now + _life(verdict, streak, lives), streak)
+
+
+def _is_exchangers(verdict: CallbackVerdict) -> bool:
+    """Whether an exchanger put us off; each time in a row it is left alone for longer."""
+    return verdict.status is Status.TRANSIENT and verdict.reason != "dns"
 
 
 def _life(verdict: CallbackVerdict, streak: int, lives: Lives) -> float:
@@ -112,4 +120,6 @@ def _life(verdict: CallbackVerdict, streak: int, lives: Lives) -> float:
         return lives.failed
     if verdict.status is Status.ERROR:
         return lives.error
+    if verdict.reason == "dns":
+        return min(lives.transient, DNS_SECONDS)
     return min(lives.transient * float(1 << min(streak, 16)), lives.transient_most)

@@ -46,7 +46,7 @@ REASONS: Mapping[str, Reason] = {
     "connect": Reason(_TRANSIENT, "no exchanger could be reached"),
     "timeout": Reason(_TRANSIENT, "no answer in time, or a connection that was lost"),
     "tls": Reason(_TRANSIENT, "the TLS handshake failed, and so did the conversation in the clear"),
-    "dns": Reason(_TRANSIENT, "DNS did not answer, or answered SERVFAIL or REFUSED"),
+    "dns": Reason(_TRANSIENT, "DNS gave no clear answer: none at all, an error such as SERVFAIL, or a referral"),
     "pending": Reason(_TRANSIENT, "no answer yet; the probe goes on, and who comes again finds its verdict"),
     "busy_here": Reason(_TRANSIENT, "not asked: too many probes were under way before it (`max_probes`)"),
     "throttled": Reason(_TRANSIENT, "not asked: a budget of probes is used up for now"),

@@ -6,10 +6,11 @@ probed unless the operator lists it: the probe connects to the very address that
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import random
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from config import Network
 from config.domains import a_labels, normal_domain
@@ -17,13 +18,16 @@ from config.ip import read_address
 from proxy.callback.observer import NOBODY, Observer
 from proxy.callback.recent import RecentNames
 from proxy.callback.verdict import CallbackVerdict, Status
-from proxy.dns import DnsUnavailable, Exchanger, NoSuchDomain, Resolver
+from proxy.dns import DnsUnavailable, Exchanger, NoSuchDomain, Resolver, has_ipv4_route
 from proxy.smtp.access import any_holds
 
 MOST_HOSTS = 3
 MOST_ADDRESSES = 5
-MOST_LOOKUPS = 10
-"""Exchangers whose addresses are looked up to find as many as can be asked."""
+MOST_QUESTIONS = 8
+"""Different questions about one domain, all of which its owner chooses; the second opinion on one is a repeat of it."""
+
+FIND_SECONDS = 16.0
+"""For all of them; what is found by then is asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +45,26 @@ class NoCandidate(Exception):
         """Keep the verdict."""
         super().__init__(verdict.reason)
         self.verdict = verdict
+
+
+@dataclass(slots=True)
+class _Search:
+    """What the exchangers of one domain were found to be; its `find` owns it."""
+
+    observer: Observer
+    ends: float
+    """When the time for it is up, on the loop's clock."""
+    fit: list[Host] = field(default_factory=list)
+    unfit: list[str] = field(default_factory=list)
+    """Addresses that may not be probed."""
+    unclear: DnsUnavailable | None = None
+    """Why there may be another exchanger."""
+    questions: int = 1
+    """How many were asked, the MX among them. Of a host that does not exist only A is asked."""
+
+    def pass_over(self, host: str, why: str) -> None:
+        """Tell that a host is left out."""
+        self.observer.note("passed_over", host=host, address="", why=why)
 
 
 class ExchangerFinder:
@@ -89,7 +113,9 @@ class ExchangerFinder:
         """Return the addresses of a mapped host. That it cannot be found says nothing of the sender's domain."""
         try:
             addresses = await self._resolver.host_addresses(host.strip("[]"))
-        except (NoSuchDomain, DnsUnavailable) as error:
+        except DnsUnavailable as error:
+            raise _none(Status.TRANSIENT, "dns", f"the mapped host cannot be resolved now: {error}") from None
+        except NoSuchDomain as error:
             raise _none(Status.ERROR, "route", f"the mapped host cannot be resolved: {error}") from None
         observer.note("addresses", host=host, addresses=tuple(addresses))
         return [Host(host, tuple(addresses[:MOST_ADDRESSES]))]
@@ -100,49 +126,77 @@ class ExchangerFinder:
             if self._may_probe(literal):
                 return self._others(name, [Host(name, (literal,))], observer)
             raise self._nowhere([literal])
-        exchangers = await self._resolver.exchangers(name)
+        ends = asyncio.get_running_loop().time() + FIND_SECONDS
+        exchangers = await self._exchangers(name)
         observer.note("exchangers", domain=name, exchangers=tuple((each.preference, each.host) for each in exchangers))
         if len(exchangers) == 1 and not exchangers[0].host:
             raise _none(Status.FAIL, "null_mx", f"{name}: takes no mail (null MX)")
         named = [each for each in exchangers if each.host]  # RFC 7505 section 3: a null MX beside others is none
-        return await self._addresses(name, _shuffled(named) if exchangers else [name], observer)
+        search = _Search(observer, ends)
+        return await self._addresses(name, _shuffled(named) if exchangers else [name], search)
 
-    async def _addresses(self, name: str, hosts: list[str], observer: Observer) -> list[Host]:
+    async def _exchangers(self, name: str) -> list[Exchanger]:
+        """Return the MX records; none for a domain that is said not to exist and may have an address yet.
+
+        Some name servers, load balancers above all, answer NXDOMAIN for a type that they do not know.
+
+        Raises:
+            NoSuchDomain: it does not exist, for MX and A alike.
+            DnsUnavailable: nothing clear was said.
+        """
+        try:
+            return await self._resolver.exchangers(name)
+        except NoSuchDomain:
+            await self._resolver.addresses(name)  # remembered: `_addresses` asks nobody again
+            return []
+
+    async def _addresses(self, name: str, hosts: list[str], search: _Search) -> list[Host]:
         """Look up exchangers until there are enough to ask.
 
-        Only where every one of them was looked up, and every answer was authoritative, is the domain known to be
-        without an exchanger.
+        Only if every one of them was looked up, and every answer was clear, is the domain known to be without an
+        exchanger.
         """
-        fit: list[Host] = []
-        unfit: list[str] = []
-        unknown: DnsUnavailable | None = None
-        for host in hosts[:MOST_LOOKUPS]:
-            if _is_enough(fit):
-                observer.note("passed_over", host=host, address="", why=_ENOUGH)
-                continue
-            try:
-                found = await self._resolver.addresses(host)
-            except NoSuchDomain:
-                observer.note("passed_over", host=host, address="", why="no such host")
-                continue
-            except DnsUnavailable as error:
-                observer.note("passed_over", host=host, address="", why=str(error))
-                unknown = error
-                continue
-            observer.note("addresses", host=host, addresses=tuple(found))
-            good = tuple(address for address in found if self._may_probe(address))
-            fit += [Host(host, good)] if good else []
-            bad = [address for address in found if address not in good]
-            _note_all(observer, host, bad, "not a public address")
-            unfit += bad
-        if fit:
-            return self._others(name, _at_most(fit, MOST_ADDRESSES, observer), observer)
-        raise unknown or self._none_of(name, unfit, looked_at_all=len(hosts) <= MOST_LOOKUPS)
+        observer = search.observer
+        try:
+            async with asyncio.timeout_at(search.ends):
+                for host in dict.fromkeys(hosts):
+                    await self._look_up(host, search)
+        except TimeoutError:
+            search.unclear = search.unclear or DnsUnavailable(f"{name}: timeout", "TIMEOUT")
+        if search.fit:
+            return self._others(name, _at_most(search.fit, MOST_ADDRESSES, observer), observer)
+        raise search.unclear or self._none_of(name, search.unfit)
 
-    def _none_of(self, name: str, unfit: list[str], *, looked_at_all: bool) -> Exception:
+    async def _look_up(self, host: str, search: _Search) -> None:
+        """Look up one exchanger, unless that is needless or would be a question too many."""
+        if _is_enough(search.fit):
+            search.pass_over(host, _ENOUGH)
+            return
+        if search.questions + 2 > MOST_QUESTIONS:  # A and AAAA
+            search.unclear = search.unclear or DnsUnavailable(f"{host}: not looked up after so many other exchangers")
+            search.pass_over(host, "not looked up after so many others")
+            return
+        try:
+            found = await self._resolver.addresses(host)
+        except NoSuchDomain:
+            search.questions += 1
+            search.pass_over(host, "no such host")
+            return
+        except DnsUnavailable as error:
+            search.questions += 2
+            search.unclear = error
+            search.pass_over(host, str(error))
+            return
+        search.questions += 1 if any("." in each for each in found) and has_ipv4_route() else 2
+        search.observer.note("addresses", host=host, addresses=tuple(found))
+        good = tuple(address for address in found if self._may_probe(address))
+        search.fit += [Host(host, good)] if good else []
+        bad = [address for address in found if address not in good]
+        _note_all(search.observer, host, bad, "not a public address")
+        search.unfit += bad
+
+    def _none_of(self, name: str, unfit: list[str]) -> Exception:
         """Return what it means that no exchanger has an address where anybody can go."""
-        if not looked_at_all:
-            return DnsUnavailable(f"{name}: too many mail exchangers without an address")
         if unfit:
             return self._nowhere(unfit)
         return _none(Status.FAIL, "no_address", f"{name}: its mail exchangers have no address")

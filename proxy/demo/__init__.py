@@ -6,12 +6,6 @@ with the reply that it should get; the **timeline** is what all parties said, in
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import sys
-
-from proxy.demo import errors
-
 
 def run(*, once: bool) -> int:
     """Run the demonstration and return the exit status.
@@ -20,9 +14,6 @@ def run(*, once: bool) -> int:
     it should; 1: one did not; 69 (EX_UNAVAILABLE): the system lacks something; 78 (EX_CONFIG): the shipped
     configuration does not load.
     """
-    if importlib.util.find_spec("dns") is None:
-        print(errors.dnspython_missing(), file=sys.stderr)  # noqa: T201 - a command's last word, before rich is set up
-        return os.EX_UNAVAILABLE
-    from proxy.demo.show import show  # noqa: PLC0415 - imports dnspython, which may not be installed
+    from proxy.demo.show import show  # noqa: PLC0415 - other commands need none of it
 
     return show(once=once)

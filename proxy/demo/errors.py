@@ -3,11 +3,6 @@
 from __future__ import annotations
 
 
-def dnspython_missing() -> str:
-    """The optional dependency is not installed."""
-    return "the demo's DNS server needs the package dnspython: install Ringback with its extra, ringback[demo]"
-
-
 def no_loopback_addresses(address: str, reason: str) -> str:
     """Linux answers for the whole of 127.0.0.0/8; other systems only for 127.0.0.1 until told otherwise."""
     return (

@@ -119,7 +119,10 @@ async def _hosts(route: Route, resolver: Resolver) -> list[tuple[int, str]]:
     """Return the hosts that a route means: itself, or the exchangers of its name (RFC 5321 section 5.1)."""
     if not route.by_mx:
         return [(0, route.host)]
-    exchangers = await resolver.exchangers(route.host)
+    try:
+        exchangers = await resolver.exchangers(route.host)
+    except NoSuchDomain:
+        exchangers = []  # some servers say so of a type they do not know: the name may have an address
     if any(not each.host for each in exchangers):
         raise NoSuchDomain(f"{route.host} takes no mail (null MX)")
     return [(each.preference, each.host) for each in exchangers] or [(0, route.host)]

@@ -318,14 +318,6 @@ def _fails(preparation: str) -> tuple[int, str, str]:
     return demo.returncode, shown, complaints
 
 
-def test_without_dnspython_it_says_what_to_install() -> None:
-    assert _fails("sys.modules['dns'] = None") == (
-        69,
-        "",
-        "the demo's DNS server needs the package dnspython: install Ringback with its extra, ringback[demo]\n",
-    )
-
-
 def test_where_loopback_has_one_address_only_it_says_how_to_add_more() -> None:
     preparation = """
 import errno, os

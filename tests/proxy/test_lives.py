@@ -13,6 +13,7 @@ LIVES = Lives()
 NOW = 1_000_000.0
 PASS = CallbackVerdict(Status.PASS, "accepted", "ok", "rcpt", 250)
 FAIL = CallbackVerdict(Status.FAIL, "no_such_user", "5.1.1 no", "rcpt", 550)
+UNKNOWN = CallbackVerdict(Status.TRANSIENT, "dns", "sender.test: SERVFAIL", "dns")
 LATER = CallbackVerdict(Status.TRANSIENT, "greylist", "later", "rcpt", 450)
 REFUSED = CallbackVerdict(Status.ERROR, "policy", "5.7.1 no", "rcpt", 550)
 
@@ -46,6 +47,17 @@ def test_each_transient_in_a_row_is_believed_twice_as_long_up_to_the_limit() -> 
         seconds.append(record.expires - now)
         now = record.expires
     assert seconds == [300, 600, 1200, 2400, 3600, 3600, 3600]
+
+
+def test_what_may_be_our_own_resolvers_failure_is_believed_for_seconds_however_often_it_comes() -> None:
+    record, now = None, NOW
+    for _ in range(7):
+        record = found(UNKNOWN, record, now)
+        assert record.expires - now == 5.0
+        now = record.expires
+    later = found(LATER, record, now)
+    assert (later.streak, later.expires - now) == (0, 300)
+    assert found(UNKNOWN, later, now).expires == now + 5.0
 
 
 @pytest.mark.parametrize("between", [PASS, FAIL, REFUSED])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from ipaddress import ip_network
 
 import pytest
@@ -118,6 +119,42 @@ async def test_many_private_addresses_do_not_hide_a_public_one() -> None:
     assert await finder(names).find("a.test") == [Host("two.test", (PUBLIC,))]
 
 
+class Silent(Names):
+    """A resolver that never answers for the addresses of a host that it was not told of."""
+
+    async def addresses(self, host: str) -> list[str]:
+        if host not in self.hosts:
+            await asyncio.Event().wait()
+        return await super().addresses(host)
+
+
+@pytest.mark.parametrize("hosts", [pytest.param({}, id="none"), pytest.param({"one.test": [PUBLIC]}, id="one")])
+async def test_the_search_ends_in_time_with_what_was_found(
+    hosts: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.callback.resolve.FIND_SECONDS", 0.02)
+    names = Silent(mx={"a.test": [(1, "one.test"), (2, "two.test")]}, hosts=hosts)
+    if hosts:
+        assert await finder(names).find("a.test") == [Host("one.test", (PUBLIC,))]
+    else:
+        assert (await none(names)).reason == "dns"
+
+
+@pytest.mark.parametrize(
+    ("hosts", "reason"),
+    [
+        pytest.param({}, "nxdomain", id="nxdomain_too"),
+        pytest.param({"a.test": []}, "no_address", id="no_address"),
+        pytest.param({"a.test": unavailable("a.test")}, "dns", id="unclear"),
+    ],
+)
+async def test_nxdomain_for_mx_is_believed_if_the_address_does_not_exist_either(
+    hosts: dict[str, list[str] | Exception], reason: str
+) -> None:
+    assert (await none(Names(hosts=hosts))).reason == reason
+    assert await finder(Names(hosts={"a.test": [PUBLIC]})).find("a.test") == [Host("a.test", (PUBLIC,))]
+
+
 async def test_a_null_mx_beside_others_is_not_one() -> None:
     # RFC 7505 section 3: a null MX is one single record.
     names = Names(mx={"a.test": [(0, ""), (10, "one.test")]}, hosts={"one.test": [PUBLIC]})
@@ -204,9 +241,9 @@ async def test_a_mapped_domain_is_asked_at_its_host_wherever_that_is() -> None:
 
 async def test_a_mapped_host_that_does_not_exist_says_nothing_of_the_domain() -> None:
     verdict = await none(Names(), routes={"a.test": "typo.test"})
-    assert verdict.status in {Status.ERROR, Status.TRANSIENT}
+    assert (verdict.status, verdict.reason) == (Status.ERROR, "route")
 
 
 async def test_a_mapped_host_that_nobody_could_look_up_says_nothing_of_the_domain() -> None:
     verdict = await none(Names(hosts={"inside.test": unavailable("inside.test")}), routes={"a.test": "inside.test"})
-    assert verdict.status in {Status.ERROR, Status.TRANSIENT}
+    assert (verdict.status, verdict.reason) == (Status.TRANSIENT, "dns")

@@ -51,6 +51,26 @@ def script(text: str, phase: Phase = Phase.DATA, **options: object) -> Script:
 
 
 @pytest.mark.parametrize(
+    "server",
+    [
+        pytest.param("ns.example", id="name"),
+        pytest.param("192.0.2.256", id="number_above_255"),
+        pytest.param("192.0.2.1:0", id="port_0"),
+        pytest.param("192.0.2.1:99999", id="port_99999"),
+        pytest.param("192.0.2.1:domain", id="port_by_name"),
+        pytest.param("[192.0.2.1", id="open_bracket"),
+        pytest.param("192.0.2.01", id="leading_zero"),
+        pytest.param("", id="empty"),
+    ],
+)
+def test_a_name_server_that_is_no_ip_address_is_found_at_load(server: str) -> None:
+    (found,) = compiled(f'$x = ec_dns_lookup "a.example" "a" "{server}"; ec_log "${{x}}";').diagnostics
+    assert found.message == (
+        f"ec_dns_lookup: server: {server!r} is no IP address; write 192.0.2.1, 192.0.2.1:53 or [2001:db8::1]:53"
+    )
+
+
+@pytest.mark.parametrize(
     ("text", "needs"),
     [
         ('ec_log "x";', Need.NOTHING),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.support.exchanger import Act, After, Exchanger, Step, says
-from tests.support.nameserver import FAULTS
+from tests.support.nameserver import FAULTS, SILENCES
 from tests.support.servers import Zone
 
 HOSTS: Mapping[str, str] = {"a": "127.0.1.1", "b": "127.0.1.2", "c": "127.0.1.3", "d": "127.0.1.4"} | {
@@ -58,6 +58,11 @@ class Decision:
     """Exchanger → every command it is given, over all connections; `nothing` where none is made to it."""
 
     @property
+    def id(self) -> str:
+        """The event without blanks, for the test's id."""
+        return re.sub(r"\W+", "-", self.event).strip("-")
+
+    @property
     def address(self) -> str:
         """What the verdict is on."""
         hosts = [each for each in self.acts if each in "abc"]
@@ -72,7 +77,7 @@ class Decision:
     def is_slow(self) -> bool:
         """Whether somebody is silent in it."""
         words = [*(each for acts in self.acts.values() for each in acts), *self.names]
-        return any(each.split()[-1] in {"silent", "drops", "SILENT", "CUT", "GARBAGE"} for each in words)
+        return any(each.split()[-1] in {"silent", "drops", *SILENCES} for each in words)
 
 
 _KEYS = re.compile(r"dns|option|before|asks|client|verdict|found|hears (\w+)|(\w+) does")

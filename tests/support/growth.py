@@ -5,9 +5,11 @@ Time is CPU time of this thread, the best of five runs, so that a busy machine c
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 ENOUGH_SECONDS = 0.005
 """Below this a run says more about the machine than about the code."""
@@ -26,6 +28,26 @@ Work = Callable[[int], Callable[[], object]]
 """Makes an input of a size, which is not timed, and returns what is timed. It is called anew before each run."""
 
 
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""Parameters of mallopt(3)."""
+
+
+@contextmanager
+def _memory_at_hand() -> Iterator[None]:
+    """Let the C library keep the memory of a run for the next: page faults are the kernel's time, and not linear."""
+    with suppress(OSError, AttributeError):  # another C library
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(_MMAP_THRESHOLD, 32 << 20)
+        mallopt(_TRIM_THRESHOLD, 1 << 30)
+        try:
+            yield
+        finally:
+            mallopt(_MMAP_THRESHOLD, 128 << 10)
+            mallopt(_TRIM_THRESHOLD, 128 << 10)
+        return
+    yield
+
+
 def seconds(work: Work, size: int, runs: int = RUNS) -> float:
     """Return the least CPU time of several runs over an input of this size."""
     best = float("inf")
@@ -41,6 +63,7 @@ def seconds(work: Work, size: int, runs: int = RUNS) -> float:
     return best
 
 
+@_memory_at_hand()
 def assert_linear(name: str, work: Work, *, largest: int) -> None:
     """Fail if four times the input costs more than six times the CPU time. `largest` is the largest input permitted.
 
@@ -53,7 +76,6 @@ def assert_linear(name: str, work: Work, *, largest: int) -> None:
             print(f"{name}: {largest} takes {once * 1000:.2f} ms, under {ENOUGH_SECONDS * 1000:.0f} ms")  # noqa: T201 — the size is what a reader of the run wants
             return
         size = min(2 * size, largest)
-    size = max(1, min(size, largest // 4))
     for _ in range(TRIES):
         small, large = seconds(work, size), seconds(work, 4 * size)
         growth = large / small

@@ -1,7 +1,7 @@
 """A name server that does as it is told: records in the form of a zone file's lines, and faults in their place.
 
 `Dnsmasq` serves what a healthy name server says. This one is for what it cannot be made to say: SERVFAIL, REFUSED,
-FORMERR, silence, an answer cut short, an answer that is none.
+FORMERR and every other RCODE, silence, an answer cut short, late or in disorder, an answer that is none.
 """
 
 from __future__ import annotations
@@ -14,14 +14,36 @@ from typing import Any, Self
 
 import dns.flags
 import dns.message
+import dns.name
 import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
-RCODES = {name: dns.rcode.from_text(name) for name in ("SERVFAIL", "REFUSED", "FORMERR", "NOTIMP")}
+RCODES = {
+    name: dns.rcode.from_text(name)
+    for name in (
+        *("SERVFAIL", "REFUSED", "FORMERR", "NOTIMP", "YXDOMAIN", "YXRRSET", "NXRRSET", "NOTAUTH", "NOTZONE"),
+        *("NXDOMAIN", "BADVERS", "BADKEY", "BADTIME", "BADCOOKIE"),
+    )
+}
+"""Those from BADVERS on stand in an OPT record (EDNS)."""
 
-FAULTS = frozenset({*RCODES, "SILENT", "TRUNCATED", "CUT", "GARBAGE"})
-"""RCODEs; no answer; an answer that is whole over TCP only; the same where TCP is closed; octets that are no answer."""
+SILENCES = frozenset({"SILENT", "CUT", "GARBAGE", "WRONGID", "WRONGQUESTION"})
+"""No answer; one that is cut short where TCP is silent; octets that are no answer; one to another query or question."""
+
+DISORDERS = frozenset({"LAME", "FLAGLESS", "MISPLACED", "OTHERTYPE", "OTHERNAME", "CHAINLESS", "MALFORMED"})
+"""RCODE 0, and: a referral; neither AA nor RA; the records in the authority section; a record of another type; the
+records of another name; an alias that nobody followed, without RA; one more record, whose data end too soon."""
+
+ONCE = "-ONCE"
+"""Behind an RCODE or a silence: at the first question of this kind only."""
+
+FAULTS = frozenset(
+    {*RCODES, *SILENCES, *DISORDERS, "TRUNCATED", "LATE"} | {f"{each}{ONCE}" for each in (*RCODES, *SILENCES)}
+)
+"""Besides: an answer that is whole over TCP only, one that comes late."""
+
+LATE_SECONDS = 0.4
 
 _EVERY_TYPE = "ANY"
 
@@ -37,6 +59,8 @@ class ScriptedNameserver:
         self._records: dict[tuple[str, str], list[str]] = {}
         self._faults: dict[tuple[str, str], str] = {}
         self._names: set[str] = set()
+        self._met: dict[tuple[str, str], int] = {}
+        """How often a question came whose first answer is a fault."""
         for line in lines:
             self._learn(*line.split(maxsplit=2))
         self._transport: asyncio.BaseTransport | None = None
@@ -90,7 +114,7 @@ class ScriptedNameserver:
         name = question.name.to_text(omit_final_dot=True).lower()
         kind = dns.rdatatype.to_text(question.rdtype)
         self.asked.append(f"{name} {kind}{' over TCP' if tcp else ''}")
-        fault = self._faults.get((name, kind)) or self._faults.get((name, _EVERY_TYPE))
+        fault = self._fault(name, kind)
         if fault == "SILENT" or (fault == "CUT" and tcp):
             return None
         if fault == "GARBAGE":
@@ -103,10 +127,51 @@ class ScriptedNameserver:
             response.flags |= dns.flags.TC
         else:
             self._fill(response, name, kind)
-        return response.to_wire()
+            self._disorder(response, name, fault)
+            response.id ^= fault == "WRONGID"
+            if fault == "WRONGQUESTION":
+                response.question = [dns.rrset.from_text("elsewhere.test.", 0, "IN", "MX")]
+        wire = response.to_wire()
+        return _with_malformed(wire) if fault == "MALFORMED" else wire
+
+    def _fault(self, name: str, kind: str) -> str:
+        found = self._faults.get((name, kind)) or self._faults.get((name, _EVERY_TYPE)) or ""
+        if not found.endswith(ONCE):
+            return found
+        self._met.setdefault((name, kind), 0)
+        self._met[name, kind] += 1
+        return found.removesuffix(ONCE) if self._met[name, kind] == 1 else ""
+
+    def is_late(self, octets: bytes) -> bool:
+        """Whether the answer is held back for `LATE_SECONDS`."""
+        question = dns.message.from_wire(octets).question[0]
+        name, kind = question.name.to_text(omit_final_dot=True).lower(), dns.rdatatype.to_text(question.rdtype)
+        return "LATE" in {self._faults.get((name, kind)), self._faults.get((name, _EVERY_TYPE))}
+
+    def _disorder(self, response: dns.message.Message, name: str, fault: str) -> None:
+        """Bring a good answer into disorder; any other fault leaves it alone."""
+        above = f"{name.partition('.')[2] or name}."
+        aliases = [each for each in response.answer if each.rdtype == dns.rdatatype.CNAME]
+        match fault:
+            case "LAME":
+                response.answer = []
+                response.authority = [dns.rrset.from_text(above, 60, "IN", "NS", f"ns.{above}")]
+            case "FLAGLESS":
+                response.flags &= ~dns.flags.RA
+            case "MISPLACED":
+                response.authority, response.answer = response.answer, []
+            case "OTHERTYPE":
+                response.answer = [dns.rrset.from_text(f"{name}.", 60, "IN", "HINFO", "a b")]
+            case "OTHERNAME":
+                for each in response.answer:
+                    each.name = dns.name.from_text("elsewhere.test")
+            case "CHAINLESS":
+                response.answer, response.flags = aliases, (response.flags | dns.flags.AA) & ~dns.flags.RA
 
     def _fill(self, response: dns.message.Message, name: str, kind: str) -> None:
-        while alias := self._records.get((name, "CNAME")):
+        seen = set()
+        while (alias := self._records.get((name, "CNAME"))) and name not in seen:
+            seen.add(name)
             response.answer.append(dns.rrset.from_text(f"{name}.", 60, "IN", "CNAME", f"{alias[0]}."))
             name = alias[0]
         records = self._records.get((name, kind))
@@ -115,6 +180,17 @@ class ScriptedNameserver:
             response.answer.append(dns.rrset.from_text(f"{name}.", 60, "IN", kind, *data))
         elif name not in self._names:
             response.set_rcode(dns.rcode.NXDOMAIN)
+
+
+def _with_malformed(wire: bytes) -> bytes:
+    """Return a response with one more record, of the type that was asked for, whose data are one octet too short."""
+    message = dns.message.from_wire(wire)
+    kind = int(message.question[0].rdtype)
+    name_and_type = message.question[0].name.to_wire() + struct.pack("!HHIH", kind, 1, 60, 1) + b"\x00"
+    message.use_edns(False)
+    plain = message.to_wire()
+    count = struct.pack("!H", sum(len(each) for each in message.answer) + 1)
+    return plain[:6] + count + plain[8:] + name_and_type
 
 
 class _Udp(asyncio.DatagramProtocol):
@@ -128,5 +204,7 @@ class _Udp(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: Any) -> None:
         answer = self._server.answer(data, tcp=False)
-        if answer is not None:
+        if answer is not None and self._server.is_late(data):
+            asyncio.get_running_loop().call_later(LATE_SECONDS, self._transport.sendto, answer, addr)
+        elif answer is not None:
             self._transport.sendto(answer, addr)

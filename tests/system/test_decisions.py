@@ -54,7 +54,7 @@ def test_every_event_stands_once_and_every_verdict_somewhere() -> None:
 
 
 @pytest.mark.real("dnsmasq")
-@pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.line}: {row.event}")
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: row.id)
 async def test_the_verdict_is_the_tables(
     row: Decision, ordinary_names: Dnsmasq, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
