@@ -98,7 +98,7 @@ class Conversation(SMTP):
         self.stream.received(data)
 
     def eof_received(self) -> bool:
-        """Keep our side open: a client that half-closed still gets its answers. TLS knows no half-closing."""
+        """Keep our side open: a client that half-closed still gets its answers. Within TLS that is `SmallTls`'s."""
         self.stream.end()
         return self.session.ssl is None
 
