@@ -18,23 +18,6 @@ IN_MEMORY = 1 << 20
 
 BLOCK = 64 * 1024
 
-_REST = rb"[^\r]*+(?:\r(?!\n)[^\r]*+)*+\r\n"
-"""The rest of a line. Only CRLF ends it: BINARYMIME may hold a bare CR or LF. No pattern here can backtrack."""
-
-_LONGEST_NAME = 998
-"""Octets of a field's name: a line has no more (RFC 5322 section 2.1.1)."""
-
-_NAME = rb"[!-9;-~]{1,%d}+[ \t]*+:" % _LONGEST_NAME
-_FIELD = re.compile(rb"(?:(%b)|)%b(?:[ \t]%b)*+" % (_NAME, _REST, _REST))
-_ON_THE_WIRE = rb"\.?+"
-"""Dot-stuffing, or the dot that unstuffing takes from a line that was not stuffed."""
-
-_NAME_BEGINS = re.compile(rb"%b%b" % (_ON_THE_WIRE, _NAME))
-_NAME_OR_BLANK_BEGINS = re.compile(rb"%b(?:%b|[ \t])" % (_ON_THE_WIRE, _NAME))
-_FIRST_FIELD = re.compile(rb"%b%b%b" % (_ON_THE_WIRE, _NAME, _REST))
-_FURTHER_LINES = re.compile(rb"(?:%b(?:%b|[ \t])%b)*+" % (_ON_THE_WIRE, _NAME, _REST))
-_MAILBOX_LINE = re.compile(rb"(%b)(>{0,%d}+From %b)" % (_ON_THE_WIRE, _LONGEST_NAME, _REST))
-_BLANK_BEGINS = re.compile(rb"%b[ \t]" % _ON_THE_WIRE)
 _BEFORE_WORD = re.compile(rb"(?<=[^ \t]) (?=[^ \t])")
 
 LONGEST_LINE = 900
@@ -166,6 +149,24 @@ class Message:
     def _edited(self) -> None:
         self.head_changed = True
         self._raw = None
+
+
+_REST = rb"[^\r]*+(?:\r(?!\n)[^\r]*+)*+\r\n"
+"""The rest of a line. Only CRLF ends it: BINARYMIME may hold a bare CR or LF. No pattern here can backtrack."""
+
+_LONGEST_NAME = 998
+"""Octets of a field's name, and of blanks behind it: a line has no more (RFC 5322 section 2.1.1)."""
+
+_NAME = rb"[!-9;-~]{1,%d}+[ \t]{0,%d}+:" % (_LONGEST_NAME, _LONGEST_NAME)
+_ON_THE_WIRE = rb"\.?+"
+"""Dot-stuffing, or the dot that unstuffing takes from a line that was not stuffed."""
+
+_NAME_BEGINS = re.compile(rb"%b%b" % (_ON_THE_WIRE, _NAME))
+_NAME_OR_BLANK_BEGINS = re.compile(rb"%b(?:%b|[ \t])" % (_ON_THE_WIRE, _NAME))
+_FIRST_FIELD = re.compile(rb"%b%b%b" % (_ON_THE_WIRE, _NAME, _REST))
+_FURTHER_LINES = re.compile(rb"(?:%b(?:%b|[ \t])%b)*+" % (_ON_THE_WIRE, _NAME, _REST))
+_MAILBOX_LINE = re.compile(rb"(%b)(>{0,%d}+From %b)" % (_ON_THE_WIRE, _LONGEST_NAME, _REST))
+_BLANK_BEGINS = re.compile(rb"%b[ \t]" % _ON_THE_WIRE)
 
 
 class HeaderSection:
@@ -303,6 +304,9 @@ def stuffed(block: bytes) -> bytes:
     return (b"." if block[:1] == b"." else b"") + block.replace(b"\r\n.", b"\r\n..")
 
 
+_FIELD = re.compile(rb"(?:(%b)|)%b(?:[ \t]%b)*+" % (_NAME, _REST, _REST))
+
+
 def _parse(head: bytes) -> list[Field]:
     """Part a header section into fields; a line that is none stays where it is, nameless."""
     return [Field(_name(found[1]), found[0]) for found in _FIELD.finditer(_ended(head))]
@@ -321,13 +325,11 @@ def _written(name: str, body: str) -> bytes:
     """Return a field as octets, folded at blanks where a line would be too long."""
     line = f"{name}: {body}".encode("utf-8", "surrogateescape")
     pieces: list[bytes] = []
-    begins = 0
-    while len(line) - begins > LONGEST_LINE:
+    while len(line) > LONGEST_LINE:
         # Folded before a word, never within a run of blanks: a line of blanks alone could be taken for the empty line.
-        earliest = begins + (len(name) + 2 if not begins else 1)
-        blanks = [found.start() for found in _BEFORE_WORD.finditer(line, earliest, begins + LONGEST_LINE)]
+        blanks = [found.start() for found in _BEFORE_WORD.finditer(line, len(name) + 2, LONGEST_LINE)]
         if not blanks:
             break
-        pieces.append(line[begins : blanks[-1]])
-        begins = blanks[-1]
-    return b"\r\n".join((*pieces, line[begins:])) + b"\r\n"
+        pieces.append(line[: blanks[-1]])
+        line = line[blanks[-1] :]
+    return b"\r\n".join((*pieces, line)) + b"\r\n"
