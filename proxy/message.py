@@ -20,24 +20,6 @@ IN_MEMORY = 1 << 20
 
 BLOCK = 64 * 1024
 
-_REST = rb"[^\r]*+(?:\r(?!\n)[^\r]*+)*+\r\n"
-"""The rest of a line. Only CRLF ends it: BINARYMIME may hold a bare CR or LF. No pattern here can backtrack."""
-
-_LONGEST_NAME = 998
-"""Octets of a field's name: a line has no more (RFC 5322 section 2.1.1)."""
-
-_NAME = rb"[!-9;-~]{1,%d}+[ \t]*+:" % _LONGEST_NAME
-_FIELD = re.compile(rb"(?:(%b)|)%b(?:[ \t]%b)*+" % (_NAME, _REST, _REST))
-_ON_THE_WIRE = rb"\.?+"
-"""Dot-stuffing, or the dot that unstuffing takes from a line that was not stuffed."""
-
-_NAME_BEGINS = re.compile(rb"%b%b" % (_ON_THE_WIRE, _NAME))
-_NAME_OR_BLANK_BEGINS = re.compile(rb"%b(?:%b|[ \t])" % (_ON_THE_WIRE, _NAME))
-_FIRST_FIELD = re.compile(rb"%b%b%b" % (_ON_THE_WIRE, _NAME, _REST))
-_FURTHER_LINES = re.compile(rb"(?:%b(?:%b|[ \t])%b)*+" % (_ON_THE_WIRE, _NAME, _REST))
-_MAILBOX_LINE = re.compile(rb"(%b)(>{0,%d}+From %b)" % (_ON_THE_WIRE, _LONGEST_NAME, _REST))
-_BLANK_BEGINS = re.compile(rb"%b[ \t]" % _ON_THE_WIRE)
-
 
 @dataclass(slots=True)
 class Field:
@@ -166,6 +148,24 @@ class Message:
     def _edited(self) -> None:
         self.head_changed = True
         self._raw = None
+
+
+_REST = rb"[^\r]*+(?:\r(?!\n)[^\r]*+)*+\r\n"
+"""The rest of a line. Only CRLF ends it: BINARYMIME may hold a bare CR or LF. No pattern here can backtrack."""
+
+_LONGEST_NAME = 998
+"""Octets of a field's name, and of blanks behind it: a line has no more (RFC 5322 section 2.1.1)."""
+
+_NAME = rb"[!-9;-~]{1,%d}+[ \t]{0,%d}+:" % (_LONGEST_NAME, _LONGEST_NAME)
+_ON_THE_WIRE = rb"\.?+"
+"""Dot-stuffing, or the dot that unstuffing takes from a line that was not stuffed."""
+
+_NAME_BEGINS = re.compile(rb"%b%b" % (_ON_THE_WIRE, _NAME))
+_NAME_OR_BLANK_BEGINS = re.compile(rb"%b(?:%b|[ \t])" % (_ON_THE_WIRE, _NAME))
+_FIRST_FIELD = re.compile(rb"%b%b%b" % (_ON_THE_WIRE, _NAME, _REST))
+_FURTHER_LINES = re.compile(rb"(?:%b(?:%b|[ \t])%b)*+" % (_ON_THE_WIRE, _NAME, _REST))
+_MAILBOX_LINE = re.compile(rb"(%b)(>{0,%d}+From %b)" % (_ON_THE_WIRE, _LONGEST_NAME, _REST))
+_BLANK_BEGINS = re.compile(rb"%b[ \t]" % _ON_THE_WIRE)
 
 
 class HeaderSection:
@@ -301,6 +301,9 @@ def stuffed(block: bytes) -> bytes:
     if block[:1] != b"." and b"\n." not in block:
         return block
     return (b"." if block[:1] == b"." else b"") + block.replace(b"\r\n.", b"\r\n..")
+
+
+_FIELD = re.compile(rb"(?:(%b)|)%b(?:[ \t]%b)*+" % (_NAME, _REST, _REST))
 
 
 def _parse(head: bytes) -> list[Field]:

@@ -160,3 +160,8 @@ NO_SMTPUTF8_BEHIND = reply(550, "5.6.7", "The mail server behind does not take S
 NO_BINARYMIME_BEHIND = reply(550, "5.6.3", "The mail server behind does not take BINARYMIME")
 BINARYMIME_BY_BDAT = reply(503, "5.5.1", "BINARYMIME calls for BDAT")
 NO_8BITMIME_BEHIND = reply(550, "5.6.3", "The mail server behind does not take 8BITMIME")
+
+SYNTAX_ERRORS = frozenset(
+    each for each in vars().values() if isinstance(each, Reply) and each.code in {500, 501, 555}
+) - {UNKNOWN_COMMAND, AUTH_CANCELLED}
+"""What a command hears that we know and that was written wrong."""

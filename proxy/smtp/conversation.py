@@ -27,6 +27,7 @@ from proxy.smtp.arguments import banner, unknown
 from proxy.smtp.entrance import Entrance
 from proxy.smtp.forwarded import Address, BadProxyHeader, read_proxy_header
 from proxy.smtp.front import Front, Relay
+from proxy.smtp.mistakes import note_answer, note_line, note_unknown
 from proxy.smtp.state import NEXT, State, out_of_order
 from proxy.smtp.stream import ClientGone, ClientIdle, ClientStream, Draining, LineTooLong
 from proxy.smtp.tls import HANDSHAKE_SECONDS, shake_hands, tls_context
@@ -103,7 +104,7 @@ class Conversation(SMTP):
         self.stream.received(data)
 
     def eof_received(self) -> bool:
-        """Keep our side open: a client that half-closed still gets its answers. TLS knows no half-closing."""
+        """Keep our side open: a client that half-closed still gets its answers. Within TLS that is `SmallTls`'s."""
         self.stream.end()
         return self.session.ssl is None
 
@@ -253,7 +254,7 @@ class Conversation(SMTP):
         if self.stream.draining:  # since the phases began
             return self._farewell()
         if self.stream.buffer and not session.may_talk_early:
-            session.context["early_talker"] = "true"
+            session.context["early_talker"] = "yes"
             log.info("early_talker", session=session.id, client=session.client_ip)
             return replies.SYNCHRONIZATION
         return banner(session.options)
@@ -319,7 +320,7 @@ class Conversation(SMTP):
         """Do one command line and return its reply, None where it was given; nothing that goes wrong leaves here."""
         found = self._parse(line)
         if isinstance(found, Reply):
-            self._note("conntrol_bad_commands")
+            note_line(self.session, line, self.commands)
             return found
         command, argument = found
         if (refused := self._refuse(command)) is not None:
@@ -332,6 +333,7 @@ class Conversation(SMTP):
         except Exception as error:
             log.error("command_failed", session=self.session.id, command=command, exc_info=error)
             return replies.INTERNAL
+        note_answer(self.session, answer)
         if answer is not None and answer.accepted and command not in _SETS_ITS_STATE:
             self.state = NEXT[self.state][command]
         return answer
@@ -353,15 +355,10 @@ class Conversation(SMTP):
             return replies.BAD_SYNTAX
         return command, argument
 
-    def _note(self, counter: str) -> None:
-        """Count in the connection's context, for scripts."""
-        context = self.session.context
-        context[counter] = str(int(context.get(counter, "0")) + 1)
-
     def _refuse(self, command: str) -> Reply | None:
         """Return why a command cannot be done now, or None."""
         if command not in self.commands or (command == "AUTH" and self.session.options.authentication == "no"):
-            self._note("conntrol_unrecognized_commands")
+            note_unknown(self.session)
             return unknown(command)
         if (refused := out_of_order(self.state, command)) is not None:
             none_left = refused is replies.NO_RECIPIENTS_YET and self.session.transaction.refused_recipients

@@ -11,7 +11,7 @@ import uvloop
 _ON_BOTH = frozenset(
     {
         "test_dialing.py", "test_wire.py", "test_protocol.py", "test_authentication.py",
-        "test_forwarded.py", "test_implicit_tls.py",
+        "test_forwarded.py", "test_implicit_tls.py", "test_tls_half_close.py", "test_descriptors.py",
     }
 )  # fmt: skip
 _ON_THE_SERVERS = frozenset({"test_relay.py", "test_pool.py", "test_reception.py", "test_worker.py"})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from proxy.session import Session
 from proxy.validator import PASS, Verdict
 from sieve import Phase
@@ -45,9 +47,48 @@ async def test_a_message_without_a_date_and_one_in_eight_bits_are_marked() -> No
     assert (marked["rfc2822_date_missing"], marked["#8bitmime"]) == ("true", "true")
 
 
-async def test_commands_that_are_none_are_counted() -> None:
-    (found,) = await seen_at(Phase.MAILFROM, "XYZZY", "PLUGH", "123", "MAIL FROM:<>")
-    assert (found["conntrol_unrecognized_commands"], found["conntrol_bad_commands"]) == ("2", "1")
+@pytest.mark.parametrize(
+    ("command", "unrecognized", "bad"),
+    [
+        ("XYZZY", "1", None),
+        ("123", "1", None),
+        ("EXPN list", "1", None),
+        ("MAIL foo", None, "1"),
+        ("MAIL", None, "1"),
+        ("mail FROM:<a@s.test> FOO=BAR", None, "1"),
+        ("MAIL FROM:<a b@s.test>", None, "1"),
+        ("HELO", None, "1"),
+        ("EHLO", None, "1"),
+        ("RSET now", None, "1"),
+        ("VRFY", None, "1"),
+        ("MAIL\x0bFROM:<a@s.test>", None, "1"),
+        ("MAIL FROM:<a@s.test>\0", None, "1"),
+        ("RCPT TO:<bob@example.com>", None, None),
+        ("NOOP", None, None),
+    ],
+    ids=[
+        "unknown", "no-word", "known-elsewhere", "no-path", "no-argument", "parameter", "path", "helo",
+        "ehlo", "rset", "vrfy", "control", "nul", "out-of-order", "right",
+    ],
+)  # fmt: skip
+async def test_known_commands_with_bad_syntax_are_counted_apart_from_unknown_ones(
+    command: str, unrecognized: str | None, bad: str | None
+) -> None:
+    seen = await seen_at(Phase.MAILFROM, command, "RSET", "MAIL FROM:<>")
+    names = ("conntrol_unrecognized_commands", "conntrol_bad_commands")
+    assert tuple(seen[-1].get(name) for name in names) == (unrecognized, bad)
+
+
+async def test_bad_commands_are_added_up() -> None:
+    (found,) = await seen_at(Phase.MAILFROM, "XYZZY", "PLUGH", "MAIL", "123", "RSET x", "MAIL FROM:<>")
+    assert (found["conntrol_unrecognized_commands"], found["conntrol_bad_commands"]) == ("3", "2")
+
+
+async def test_recipients_with_bad_syntax_are_counted() -> None:
+    (found,) = await seen_at(
+        Phase.RCPTTO, "MAIL FROM:<>", "RCPT TO:", "RCPT bob", f"RCPT TO:<{BOB}> FOO", f"RCPT TO:<{BOB}>"
+    )
+    assert found["conntrol_bad_commands"] == "3"
 
 
 async def test_the_envelope_is_there_in_parts() -> None:

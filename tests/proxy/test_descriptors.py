@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -160,46 +160,44 @@ class Held(asyncio.Transport):
 
 
 @pytest.fixture
-def timers(monkeypatch: pytest.MonkeyPatch) -> list[tuple[float, Callable[[], None], asyncio.TimerHandle]]:
-    """Return the timers that are set for closing; none rings by itself."""
-    found: list[tuple[float, Callable[[], None], asyncio.TimerHandle]] = []
-    loop = asyncio.new_event_loop()
-    real = type(loop).call_later
-    loop.close()
+def timers(monkeypatch: pytest.MonkeyPatch) -> list[asyncio.TimerHandle]:
+    """Return the timers of what is closed."""
+    found: list[asyncio.TimerHandle] = []
+    real = closing.close
 
-    def call_later(self: Any, delay: float, callback: Any, *args: Any, **options: Any) -> asyncio.TimerHandle:
-        handle = real(self, delay, callback, *args, **options)
-        if delay == closing.CLOSE_SECONDS:
-            found.append((delay, callback, handle))
-        return handle
+    def close(transport: asyncio.BaseTransport) -> asyncio.TimerHandle:
+        found.append(real(transport))
+        return found[-1]
 
-    monkeypatch.setattr(type(loop), "call_later", call_later)
+    monkeypatch.setattr(closing, "close", close)
     return found
 
 
-Timers = list[tuple[float, Callable[[], None], asyncio.TimerHandle]]
+def test_what_is_closed_has_ten_seconds() -> None:
+    assert closing.CLOSE_SECONDS == 10.0
 
 
-async def test_after_close_a_client_has_ten_seconds(timers: Timers) -> None:
+@pytest.mark.usefixtures("soon")
+async def test_a_client_that_is_not_gone_in_time_is_aborted() -> None:
     transport = Held()
     stream = ClientStream(asyncio.get_running_loop(), transport)
     stream.send(b"221 2.0.0 Bye\r\n")
     stream.close()
-    ((delay, ring, _),) = timers
-    ring()
-    assert (delay, transport.said) == (10.0, ["221 2.0.0 Bye", "close", "abort"])
+    await eventually(lambda: "abort" in transport.said, "it is dropped")
+    assert transport.said == ["221 2.0.0 Bye", "close", "abort"]
 
 
-async def test_a_client_that_goes_in_time_is_not_aborted(timers: Timers) -> None:
+async def test_a_client_that_goes_in_time_is_not_aborted(timers: list[asyncio.TimerHandle]) -> None:
     stream = ClientStream(asyncio.get_running_loop(), Held())
     stream.close()
     stream.lose()
-    ((_, _, handle),) = timers
-    assert handle.cancelled()
+    (timer,) = timers
+    assert timer.cancelled()
 
 
+@pytest.mark.usefixtures("soon")
 @pytest.mark.parametrize("ends", ["close", "eof"])
-async def test_after_close_an_mta_has_ten_seconds(timers: Timers, ends: str) -> None:
+async def test_an_mta_that_is_not_gone_in_time_is_aborted(timers: list[asyncio.TimerHandle], ends: str) -> None:
     transport = Held()
     wire = Wire(transport, {})
     if ends == "close":
@@ -207,11 +205,17 @@ async def test_after_close_an_mta_has_ten_seconds(timers: Timers, ends: str) -> 
         wire.close()
     else:
         wire.eof_received()
-    ((_, ring, handle),) = timers
-    ring()
+    await eventually(lambda: "abort" in transport.said, "it is dropped")
     assert transport.said == ["close", "abort"]
+    assert len(timers) == 1
+
+
+async def test_an_mta_that_goes_in_time_is_not_aborted(timers: list[asyncio.TimerHandle]) -> None:
+    wire = Wire(Held(), {})
+    wire.close()
     wire.connection_lost(None)
-    assert handle.cancelled()
+    (timer,) = timers
+    assert timer.cancelled()
 
 
 async def test_quit_ends_when_the_connection_is_gone_or_was_dropped() -> None:
@@ -257,13 +261,13 @@ async def never_reading() -> AsyncIterator[tuple[int, list[socket.socket]]]:
 
 
 async def test_a_greeting_that_refuses_us_leaves_no_descriptor(
-    never_reading: tuple[int, list[socket.socket]], timers: Timers
+    never_reading: tuple[int, list[socket.socket]], timers: list[asyncio.TimerHandle]
 ) -> None:
     port, _ = never_reading
     with pytest.raises(Exception, match="554"):
         await dial(Dial("127.0.0.1", port, "us.test", BOUND, BOUND))
-    ((_, _, handle),) = timers
-    await eventually(handle.cancelled, "the connection is gone in time, and the timer with it")
+    (timer,) = timers
+    await eventually(timer.cancelled, "the connection is gone in time, and the timer with it")
 
 
 @pytest.mark.usefixtures("soon")

@@ -222,6 +222,7 @@ def message_cases() -> Iterator[tuple[str, Case]]:
     yield "chunks-of-one-octet-that-are-lines", (MIB // 5, lambda n: received(b"X:y\r\n" * n, 1))
     yield "chunks-of-one-octet-of-body", (64 * 1024, lambda n: received(b"\r\n" + b"y" * n, 1))
     yield "first-line-of-one-octet-chunks", (MIB, lambda n: received(b">" * n, 1))
+    yield "chunks-of-one-octet-that-are-blanks", (MIB, lambda n: received(b"X" + b" " * n, 1))
     yield "mailbox-lines", (MIB // 7, lambda n: received(b"From \r\n" * n, 4096))
     yield "received-fields", (MIB // 12, lambda n: received(b"Received:x\r\n" * n, 4096))
     yield "folded-lines", (MIB // 4, lambda n: lambda: Message(b"X: y\r\n" + b" z\r\n" * n).header("x"))

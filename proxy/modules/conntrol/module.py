@@ -68,5 +68,5 @@ class ConntrolValidator:
         if not session.can_relay:
             session.may_talk_early = self._lets_talk
             if await session.speaks_within(self._pause):
-                session.context["early_talker"] = "true"
+                session.context["early_talker"] = "yes"
         return PASS
