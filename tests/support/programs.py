@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -184,6 +185,16 @@ class Program:
             if int(fields[_STAT_GROUP]) == self.process.pid:
                 ticks += sum(int(each) for each in fields[_STAT_TIMES])
         return ticks / os.sysconf("SC_CLK_TCK")
+
+    def group(self) -> dict[int, str]:
+        """Return the processes of its group that have not ended, and the state of each (proc(5): R, S, T, …)."""
+        found = {}
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(FileNotFoundError, ProcessLookupError):
+                fields = stat.read_text().rpartition(")")[2].split()
+                if int(fields[_STAT_GROUP]) == self.process.pid and fields[0] not in "ZX":
+                    found[int(stat.parent.name)] = fields[0]
+        return found
 
     def wait(self, *, within: float = STOP_BOUND) -> int:
         """Wait for its end and return the exit status.
