@@ -112,12 +112,16 @@ async def test_one_worker_that_dies_again_and_again_is_started_after_a_pause(sta
     await delivers(ringback)
 
 
+def threads(process: int) -> int:
+    return len(list(Path(f"/proc/{process}/task").iterdir()))
+
+
 async def test_the_supervisor_of_one_worker_has_a_single_thread(start: Start) -> None:
     ringback = start()
     await logged(ringback, "serving")
     reload(ringback)
     await logged(ringback, "reloaded")
-    assert len(os.listdir(f"/proc/{ringback.program.process.pid}/task")) == 1
+    assert threads(ringback.program.process.pid) == 1
 
 
 WITH_STRANGER = """
@@ -292,8 +296,8 @@ def test_check_builds_everything_and_writes_nothing(tmp_path: Path) -> None:
         "}",
     )
     scripts = {
-        "mailfrom_phase1": '$from = envelope "from";\n($rv) = smtp_callback_verify "${from}";\n',
-        "spool_phase1": 'ec_forward "x@example.com";\n',
+        "mailfrom_phase1": '$from = envelope "from";\n($rv) = smtp_callback_verify "${from}";\nec_log "${rv}";\n',
+        "spool_phase1": 'ec_forward "x@example.com" "see below";\n',
     }
     configuration = House(upstream_port=2526, lines=lines, scripts=scripts).write(house)
     before = contents(house)
