@@ -162,8 +162,15 @@ async def test_process_1_reaps_strangers(start: Start, tmp_path: Path) -> None:
         ('Nameservers = ( "fe80::1%lo" )', "fe80::1%lo"),
         ('TLS = required\nTLS_CA = "absent.pem"', "absent.pem"),
         ('TLS = ifavailable\nTLS_Ciphers = "NONSENSE"', "NONSENSE"),
+        ('smtp_cbv {\n  store = "rediss://127.0.0.1/0?authorities=/nowhere.pem"\n}', "/nowhere.pem"),
     ],
-    ids=["name for a server", "zone in a server", "authorities missing", "ciphers unknown"],
+    ids=[
+        "name_for_a_server",
+        "zone_in_a_server",
+        "authorities_missing",
+        "ciphers_unknown",
+        "store_authorities_missing",
+    ],
 )
 async def test_what_cannot_be_built_is_an_error_and_the_running_server_goes_on(
     start: Start, tmp_path: Path, line: str, shown: str
@@ -214,13 +221,13 @@ async def test_a_server_that_stops_does_not_wait_for_a_reload_that_hangs(start: 
     assert ringback.program.group() == {}
 
 
-@pytest.mark.parametrize("kind", ["stopped", "in an endless loop", "dead"])
+@pytest.mark.parametrize("kind", ["stopped", "endless_loop", "dead"])
 async def test_a_child_that_tries_a_configuration_and_does_not_come_back_costs_the_reload_alone(
     start: Start, tmp_path: Path, kind: str
 ) -> None:
     doing = {
         "stopped": "os.kill(os.getpid(), signal.SIGSTOP)",
-        "in an endless loop": "while True: pass",
+        "endless_loop": "while True: pass",
         "dead": "os.kill(os.getpid(), signal.SIGSEGV)",
     }[kind]
     program = f"""
@@ -412,7 +419,11 @@ async def test_a_reserved_signal_ends_no_process(start: Start, number: signal.Si
     assert ringback.program.group().keys() == before
 
 
-@pytest.mark.parametrize("stream", ["2>/dev/full", "2>&-", "1>&- 2>&-", "0<&- 1>&- 2>&-"])
+@pytest.mark.parametrize(
+    "stream",
+    ["2>/dev/full", "2>&-", "1>&- 2>&-", "0<&- 1>&- 2>&-"],
+    ids=["full", "error_closed", "output_closed", "all_closed"],
+)
 async def test_it_starts_wherever_its_log_goes(upstream: Exchanger, tmp_path: Path, stream: str) -> None:
     house = House(upstream_port=upstream.port, lines=("Starttls_Injection_Policy = allow",))  # something to warn of
     configuration = house.write(tmp_path)
