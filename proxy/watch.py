@@ -72,10 +72,12 @@ class Watch:
 
 
 def _kill(child: Child, now: float) -> None:
-    event = "worker_hangs" if child.serves else "worker_stuck"
     seconds = round(now - (child.pulse.last if child.serves else child.started), 3)
-    state, stack = state_of(child.pid), child.pulse.stack
-    log.error(event, worker=child.number, pid=child.pid, state=state, seconds=seconds, stack=stack)
+    seen = {"state": state_of(child.pid), "seconds": seconds, "stack": child.pulse.stack}
+    if child.serves:
+        log.error("worker_hangs", worker=child.number, pid=child.pid, **seen)
+    else:
+        log.error("worker_stuck", worker=child.number, pid=child.pid, **seen)
     child.killed = True
     with suppress(ProcessLookupError):
         os.kill(child.pid, signal.SIGKILL)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,12 +83,13 @@ def check(
         typer.echo(json.dumps(as_records(found), indent=2))
     else:
         exits.show(found)
-    if has_errors(found):
-        typer.echo(f"checked as {exits.user()}", err=True)
-        raise typer.Exit(exits.CONFIGURATION)
-    if not as_json:
+    wrong = has_errors(found)
+    if not as_json and not wrong:
         typer.echo(f"{config_file}: no errors")
-    typer.echo(f"checked as {exits.user()}", err=True)
+    if not as_json and (not wrong or any(os.strerror(errno.EACCES) in each.message for each in found)):
+        typer.echo(f"checked as {exits.user()}", err=True)  # another user may be allowed less, or more
+    if wrong:
+        raise typer.Exit(exits.CONFIGURATION)
 
 
 def demo(

@@ -132,6 +132,10 @@ class Folder:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
+def _fields(stat: Path) -> list[str]:
+    return stat.read_text().rpartition(")")[2].split()
+
+
 class Program:
     """One running program, its standard streams in files, killed with all its children at the end."""
 
@@ -187,13 +191,17 @@ class Program:
         return ticks / os.sysconf("SC_CLK_TCK")
 
     def group(self) -> dict[int, str]:
-        """Return the processes of its group that have not ended, and the state of each (proc(5): R, S, T, …)."""
+        """Return the processes of its group that have not ended, and the state of each (proc(5): R, S, T, …).
+
+        A process lives as long as one of its threads: until then its sockets are open.
+        """
         found = {}
         for stat in Path("/proc").glob("[0-9]*/stat"):
             with suppress(FileNotFoundError, ProcessLookupError):
-                fields = stat.read_text().rpartition(")")[2].split()
-                if int(fields[_STAT_GROUP]) == self.process.pid and fields[0] not in "ZX":
-                    found[int(stat.parent.name)] = fields[0]
+                if int(_fields(stat)[_STAT_GROUP]) == self.process.pid:
+                    states = [_fields(each)[0] for each in stat.parent.glob("task/*/stat")]
+                    if living := [each for each in states if each not in "ZX"]:
+                        found[int(stat.parent.name)] = living[0]
         return found
 
     def wait(self, *, within: float = STOP_BOUND) -> int:

@@ -304,7 +304,7 @@ def test_check_builds_everything_and_writes_nothing(tmp_path: Path) -> None:
     )
     scripts = {
         "mailfrom_phase1": '$from = envelope "from";\n($rv) = smtp_callback_verify "${from}";\nec_log "${rv}";\n',
-        "spool_phase1": 'ec_forward "x@example.com" "see below";\n',
+        "spool_phase1": 'ec_forward "x@example.com" "a@example.com" "see below";\n',
     }
     configuration = House(upstream_port=2526, lines=lines, scripts=scripts).write(house)
     before = contents(house)
