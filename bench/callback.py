@@ -163,9 +163,9 @@ async def at_once(port: int, count: int) -> Outcome:
     return outcome
 
 
-def memory(program: Program, name: str = "VmHWM") -> float:
+def memory(process: int, name: str = "VmHWM") -> float:
     """Return the most MiB that a process has held in memory, or that it holds now."""
-    status = Path(f"/proc/{program.process.pid}/status").read_text()
+    status = Path(f"/proc/{process}/status").read_text()
     found = re.search(rf"{name}:\s+(\d+) kB", status)
     assert found is not None
     return int(found[1]) / 1024
@@ -191,7 +191,7 @@ async def one_round() -> tuple[Outcome, float]:
             server = Ringback(setup(world, sink, folder.path, {}), folder.path).start()
             try:
                 outcome = await at_once(server.port, CLIENTS)
-                held = memory(server.program)
+                held = memory(server.workers[0])
             finally:
                 await asyncio.to_thread(server.stop)
     finally:
@@ -219,7 +219,7 @@ async def outstanding() -> bool:
                     program.process.send_signal(signal.SIGUSR1)
                     printed = eventually(program.stdout.read_text, "the probes are done", within=90)
                     busy = await latencies(client, spawn(printed, name="busy", owner=owner))
-                done, held = json.loads(program.stdout.read_text()), memory(program)
+                done, held = json.loads(program.stdout.read_text()), memory(program.process.pid)
     finally:
         folder.remove()
     p99 = [statistics.quantiles(each, n=100)[98] * 1e3 for each in (idle, busy)]

@@ -53,7 +53,7 @@ class Place:
 
     @property
     def resident(self) -> int:
-        """Octets that the server's process holds in memory now."""
+        """Octets that the worker holds in memory now."""
         return self._status("VmRSS")
 
     @property
@@ -61,12 +61,17 @@ class Place:
         """The most it held since `forget`."""
         return self._status("VmHWM")
 
+    @property
+    def _worker(self) -> int:
+        (worker,) = self.server.workers
+        return worker
+
     def forget(self) -> None:
         """Let the most begin again at what is held now (proc(5), clear_refs)."""
-        Path(f"/proc/{self.server.program.process.pid}/clear_refs").write_text("5")
+        Path(f"/proc/{self._worker}/clear_refs").write_text("5")
 
     def _status(self, name: str) -> int:
-        text = Path(f"/proc/{self.server.program.process.pid}/status").read_text()
+        text = Path(f"/proc/{self._worker}/status").read_text()
         found = re.search(rf"{name}:\s+(\d+) kB", text)
         if found is None:
             raise RuntimeError(f"no {name} in the server's status")

@@ -1,6 +1,7 @@
 """The composition root: the only place that joins config, sieve and the server.
 
-`load` turns a file into an assembly or into diagnostics; nothing is bound, forked or connected before that succeeded.
+`load` turns a file into an assembly or into diagnostics, `rehearsed` into diagnostics alone, after building all that
+would serve; nothing is bound before that succeeded.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from config import Schema, Settings
 from config import load as load_configuration
 from config.diagnostics import Diagnostic, has_errors
 from proxy import checks
+from proxy.apart import Tell
 from proxy.modules.base import Module, Prepared
 from proxy.modules.conntrol.module import ConntrolModule
 from proxy.modules.mail_loop.module import MailLoopModule
 from proxy.modules.sieve_policy.module import SieveModule
 from proxy.modules.smtp_cbv.module import SmtpCbvModule
+from proxy.rehearsal import rehearse
 from proxy.settings import CoreOptions
 from proxy.worker import Assembly, Worker
 
@@ -37,21 +40,54 @@ class ConfigurationRejected(Exception):
 
 
 def load(path: Path) -> tuple[Assembly, tuple[Diagnostic, ...]]:
-    """Load a configuration and compile its scripts; return the assembly and the warnings.
+    """Load a configuration, compile its scripts and look at the files it names; return the assembly and the warnings.
 
     Raises:
         ConfigurationRejected: with every mistake found in the files and the scripts.
     """
+    return _assembled(path, _told_nobody, look_around=True)
+
+
+def compiled(path: Path) -> tuple[Assembly, tuple[Diagnostic, ...]]:
+    """Parse a configuration and compile its scripts, and no more: what the supervisor does, after a rehearsal.
+
+    Raises:
+        ConfigurationRejected: with the mistakes of its text.
+    """
+    return _assembled(path, _told_nobody, look_around=False)
+
+
+def rehearsed(path: Path, tell: Tell) -> tuple[Diagnostic, ...]:
+    """Load a configuration and build everything that serves; return all mistakes and warnings.
+
+    This is what `check`, the start and a reload do in a child: whatever the configuration names may hang.
+    """
+    try:
+        assembly, warnings = _assembled(path, tell, look_around=True)
+    except ConfigurationRejected as rejected:
+        return rejected.diagnostics
+    return (*warnings, *rehearse(assembly, tell))
+
+
+def _assembled(path: Path, tell: Tell, *, look_around: bool) -> tuple[Assembly, tuple[Diagnostic, ...]]:
+    tell(f"reading {path} and what it includes")
     loaded = load_configuration(path, SCHEMA)
     diagnostics = list(loaded.diagnostics)
     if loaded.settings is not None:
+        tell("the modules and their scripts")
         prepared = prepare(loaded.settings)
-        diagnostics += checks.outside(loaded.settings)
-        diagnostics += checks.outbox(loaded.settings, prepared)
+        if look_around:
+            tell("the certificates and other files")
+            diagnostics += checks.outside(loaded.settings)
+            diagnostics += checks.outbox(loaded.settings, prepared)
         diagnostics += [found for each in prepared for found in each.diagnostics]
         if not has_errors(diagnostics):
             return Assembly(cast(CoreOptions, loaded.settings.core), loaded.settings, prepared), tuple(diagnostics)
     raise ConfigurationRejected(diagnostics)
+
+
+def _told_nobody(_stage: str) -> None:
+    """Say nothing: this process does not wait for a child."""
 
 
 def prepare(settings: Settings) -> list[Prepared]:

@@ -24,11 +24,6 @@ def collect_seldom(loop: asyncio.AbstractEventLoop) -> None:
     loop.call_later(FULL_LOOK_SECONDS, _look, loop)
 
 
-def include_the_start() -> None:
-    """Have the next full look include what the start made: a configuration has been replaced."""
-    gc.unfreeze()
-
-
 def _look(loop: asyncio.AbstractEventLoop) -> None:
     gc.collect()
     loop.call_later(FULL_LOOK_SECONDS, _look, loop)

@@ -68,6 +68,11 @@ def configure(
     )
 
 
+def silence() -> None:
+    """Drop whatever is logged: this process tells its findings in another way."""
+    structlog.configure(processors=[_dropped])
+
+
 def close() -> None:
     """Write the lines that wait, where a process ends without running what it registered for its exit."""
     writer = structlog.get_config()["logger_factory"]._file  # noqa: SLF001 — it has no name for it
@@ -180,6 +185,10 @@ class DirectWriter:
 
     def flush(self) -> None:
         """Do nothing: it is written."""
+
+
+def _dropped(_logger: object, _level: str, _event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    raise structlog.DropEvent
 
 
 class _Stamp:

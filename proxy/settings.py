@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,6 +19,7 @@ from pydantic import model_validator
 from config import Bytes, ConfigPath, DomainPatterns, Endpoint, Listeners, Network, Options, Seconds, option
 from config.nodes import String, Value, Word
 from config.readers import Reader, Reading, reader_for
+from proxy.apart import Apart, Failed
 from proxy.protocols import ALL_PROTOCOLS, ProtocolsValue
 from proxy.route import GatewayValue, RouteValue
 from proxy.throttle import NO_THROTTLE, Throttle, ThrottleValue
@@ -37,9 +39,17 @@ def _read_workers(value: Value, reading: Reading) -> object:
 WorkerCount = Annotated[int, Reader(_read_workers, "an integer, or `auto`")]
 
 
+OWN_NAME_SECONDS = 5.0
+"""For the system's resolver to say the machine's full name; its short name is taken then."""
+
+
+@cache
 def own_name() -> str:
-    """Return the machine's own full name; it may ask the system's resolver, so never call it while serving."""
-    return socket.getfqdn()
+    """Return the machine's own full name, asked for once: in a child, since the system's resolver may hang."""
+    try:
+        return Apart(lambda _tell: socket.getfqdn(), OWN_NAME_SECONDS).wait()
+    except (Failed, OSError):
+        return socket.gethostname()
 
 
 class TlsOptions(Options):
@@ -317,6 +327,13 @@ class CoreOptions(InboundOptions, OutboundOptions):
         doc="Processes that serve, each on a core with limits and caches of its own; 0 or `auto`: one a core.",
         ge=0,
         le=256,
+    )
+
+    worker_timeout: Seconds = option(
+        30.0,
+        doc="A worker that hangs so long is killed and replaced, its stack in the log; 0: never.",
+        unit="seconds",
+        scopes=(),
     )
 
     server_max_outbound_connections: int = option(

@@ -1,7 +1,7 @@
 """Listening sockets: bound once, before anything else, so that a port in use is told before mail is taken.
 
-A server of one process has one socket for each address (`bind`), one of several a socket for each worker
-(`WorkerSockets`). Who serves them, and when, is not known here.
+A worker by itself, as in the demonstration, has one socket for each address (`bind`); a server has a socket for each
+worker (`WorkerSockets`). Who serves them, and when, is not known here.
 """
 
 from __future__ import annotations
@@ -27,10 +27,8 @@ class CannotListen(Exception):
     """An address cannot be bound."""
 
 
-def bind(listener: Listener, inherited: Sequence[socket.socket] = ()) -> list[socket.socket]:
+def bind(listener: Listener) -> list[socket.socket]:
     """Return bound, listening sockets: one for each address of the listener; `*` is every IPv4 and IPv6 address.
-
-    An address that one of the `inherited` sockets listens on is shared with it, so that no client finds it closed.
 
     Raises:
         CannotListen: an address is in use, not ours, or not allowed.
@@ -38,9 +36,6 @@ def bind(listener: Listener, inherited: Sequence[socket.socket] = ()) -> list[so
     bound: list[socket.socket] = []
     try:
         for family, address in _addresses(listener):
-            if (shared := _at(address, inherited)) is not None:
-                bound.append(shared.dup())
-                continue
             try:
                 bound.append(_bind_one(family, address, listener.backlog))
             except OSError as error:
@@ -152,10 +147,6 @@ def _is_missing(listener: Listener, error: OSError) -> bool:
 
 def _cannot(listener: Listener, error: OSError) -> CannotListen:
     return CannotListen(f"{listener.address}:{listener.port}: {error.strerror}")
-
-
-def _at(address: Any, inherited: Sequence[socket.socket]) -> socket.socket | None:
-    return next((each for each in inherited if each.getsockname() == address), None)
 
 
 def _bind_one(

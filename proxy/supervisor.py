@@ -1,27 +1,33 @@
-"""The supervisor of several workers: it holds the listening sockets, starts the workers, and replaces those that die.
+"""The supervisor of the workers, be it one or many: it holds the listening sockets, starts and replaces the workers.
 
 It runs no event loop and no thread, serves no client, and loads what its workers run: each is a fork of it, so all of
-them, and whoever replaces one later, run the configuration that was checked, whatever its file holds by then.
+them, and whoever replaces one later, run the configuration that was checked, whatever its file holds by then. It only
+parses and compiles; what a configuration names is tried in a child, since it may hang.
 """
 
 from __future__ import annotations
 
 import gc
+import math
 import os
 import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeAlias
+from typing import Any, Protocol
 
-from proxy.forked import CUT, DRAIN, EX_SOFTWARE, SUPERVISORS_SIGNALS, be_worker
+from config.diagnostics import Diagnostic, has_errors, render
+from proxy.apart import Apart, Failed, Tell
+from proxy.forked import CUT, DRAIN, EX_SOFTWARE, RESERVED_SIGNALS, SUCCEEDED, SUPERVISORS_SIGNALS, be_worker
+from proxy.generation import Child, Generation
 from proxy.log import get_logger
 from proxy.notify import READY, STOPPING, notify, reloading
+from proxy.pulse import Pulse
 from proxy.sockets import CannotListen, WorkerSockets, raise_descriptor_limit
+from proxy.watch import Watch
 from proxy.worker import Assembly
 
 log = get_logger()
@@ -29,68 +35,33 @@ log = get_logger()
 START_SECONDS = 30.0
 """For a worker to serve after its start; it is killed then."""
 
-STEADY_SECONDS = 60.0
-"""A worker that served so long is replaced at once when it dies; so is the first that did not."""
-
-LONGEST_PAUSE = 30.0
-"""Seconds before a replacement, where each dies soon; clients wait 300 for a greeting (RFC 5321 section 4.5.3.2.1)."""
-
-Reload: TypeAlias = Callable[[], tuple[Assembly, int] | None]
-"""Loads the configuration again, with the number of its warnings; None where it has mistakes, which were logged."""
+REHEARSAL_SECONDS = 15.0
+"""For a configuration to be loaded and everything in it built; a child that needs more is killed."""
 
 
-@dataclass(slots=True, eq=False)
-class Generation:
-    """One configuration, with the sockets of its workers."""
+class Configuration(Protocol):
+    """Where a configuration comes from: the same file, again and again."""
 
-    assembly: Assembly
-    sockets: WorkerSockets
-    warnings: int = 0
-    due: dict[int, float] = field(default_factory=dict)
-    """The number of a worker that died → when it is started again."""
-    failures: dict[int, int] = field(default_factory=dict)
-    """A worker's number → how many in a row died soon."""
+    def rehearsed(self, tell: Tell) -> Sequence[Diagnostic]:
+        """Build everything that serves, in a child, and return what is wrong, warnings included."""
+        ...
 
-    def schedule(self, number: int, lived: float) -> float:
-        """Say when a worker is started again that died after so many seconds; return the pause in seconds."""
-        failures = 0 if lived >= STEADY_SECONDS else self.failures.get(number, 0)
-        pause = min(2.0 ** (failures - 1), LONGEST_PAUSE) if failures else 0.0
-        self.failures[number] = failures + 1
-        self.due[number] = time.monotonic() + pause
-        return pause
-
-
-@dataclass(slots=True, eq=False)
-class Child:
-    """A worker's process, as its supervisor knows it."""
-
-    pid: int
-    number: int
-    generation: Generation
-    orders: socket.socket
-    started: float
-    serves: bool = False
-    leaving: bool = False
-
-    def order(self, order: bytes) -> None:
-        """Send an order; it is to leave once only."""
-        if order == DRAIN and self.leaving:
-            return
-        self.leaving = True
-        with suppress(OSError):  # it has just died
-            self.orders.send(order)
+    def compiled(self) -> tuple[Assembly, Sequence[Diagnostic]]:
+        """Parse and compile, here; return the assembly and the warnings. Raises an exception for mistakes."""
+        ...
 
 
 class Supervisor:
     """Starts, replaces and ends workers. Its state is its own: there is no second thread and no loop."""
 
-    def __init__(self, assembly: Assembly, reload: Reload) -> None:
-        """Take the first configuration, bind its addresses, and take how to load it again.
+    def __init__(self, assembly: Assembly, configuration: Configuration) -> None:
+        """Take the first assembly, bind its addresses, and take where to load it again.
 
         Raises:
             CannotListen: an address cannot be bound.
         """
-        self._reload = reload
+        self._configuration = configuration
+        self._rehearsal: Apart[Sequence[Diagnostic]] | None = None
         self._current = _generation(assembly)
         self._successor: Generation | None = None
         self._children: dict[int, Child] = {}
@@ -98,6 +69,7 @@ class Supervisor:
         self._ready = self._reload_again = False
         self._stops = 0
         self._status = 0
+        self._watch = Watch(START_SECONDS)
 
     def run(self) -> int:
         """Serve until a signal ends it; return the exit status."""
@@ -105,13 +77,21 @@ class Supervisor:
         with self._signals():
             self._start_all(self._current)
             while self._children or not self._stops:
-                for key, _ in self._selector.select(self._patience()):
-                    key.data()
-                self._reap()
-                self._kill_the_stuck()
-                self._replace()
+                self._turn()
         log.info("supervisor_stopped")
         return self._status
+
+    def _turn(self) -> None:
+        patience = self._patience()
+        meant = time.monotonic() + (math.inf if patience is None else patience)
+        ready = self._selector.select(patience)
+        late = time.monotonic() - meant
+        for key, _ in ready:
+            key.data()
+        self._reap()
+        self._end_the_rehearsal()
+        self._watch.look(self._children.values(), late)
+        self._replace()
 
     # ---- signals
 
@@ -123,6 +103,8 @@ class Supervisor:
         woken.setblocking(False)
         self._wakers = (heard, woken)
         signal.set_wakeup_fd(woken.fileno(), warn_on_full_buffer=False)
+        for each in RESERVED_SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
         for each in SUPERVISORS_SIGNALS:
             signal.signal(each, lambda *_: None)
         self._selector.register(heard, selectors.EVENT_READ, self._take_signals)
@@ -154,33 +136,74 @@ class Supervisor:
         self._current.sockets.close()
         if self._successor is not None:
             self._successor.sockets.close()
+        if self._rehearsal is not None:
+            self._selector.unregister(self._rehearsal)
+            self._rehearsal.kill()
+            self._rehearsal = None
 
     # ---- a new configuration
 
     def _hang_up(self) -> None:
-        """Load the configuration and start its workers; they replace the others when all of them serve."""
+        """Try the configuration in a child; when that went well, start its workers, which replace those in force."""
         if self._stops:
             return
-        if self._successor is not None or not self._ready:
+        if self._rehearsal is not None or self._successor is not None or not self._ready:
             self._reload_again = True
             return
         notify(reloading())
-        loaded = self._reload()
-        if loaded is None:
-            notify(READY)
-            return
         try:
-            self._successor = _generation(*loaded, predecessor=self._current.sockets)
-        except CannotListen as error:
-            log.error("reload_rejected", diagnostics=str(error))
-            notify(READY)
+            self._rehearsal = Apart(self._configuration.rehearsed, REHEARSAL_SECONDS, leave=self._own_sockets())
+        except OSError as error:
+            self._reject(f"the system has no process to try the configuration in: {error.strerror}")
             return
-        self._start_all(self._successor)
+        self._selector.register(self._rehearsal, selectors.EVENT_READ, self._hear_the_rehearsal)
+
+    def _hear_the_rehearsal(self) -> None:
+        rehearsal = self._rehearsal
+        if rehearsal is None or not rehearsal.read():
+            return
+        self._selector.unregister(rehearsal)
+        self._rehearsal = None
+        try:
+            found = rehearsal.answer()
+        except Failed as failed:
+            self._reject(f"the configuration could not be tried: {failed}")
+            return
+        if has_errors(found):
+            self._reject(render(found))
+        else:
+            self._succeed(len(found))
+
+    def _end_the_rehearsal(self) -> None:
+        """Reject a configuration whose rehearsal takes too long."""
+        rehearsal = self._rehearsal
+        if rehearsal is not None and time.monotonic() >= rehearsal.deadline:
+            self._selector.unregister(rehearsal)
+            self._rehearsal = None
+            self._reject(f"the configuration could not be tried: {rehearsal.overdue()}")
+
+    def _succeed(self, warnings: int) -> None:
+        """Load what was tried, and start its workers."""
+        try:
+            assembly, _ = self._configuration.compiled()
+            self._successor = _generation(assembly, warnings, predecessor=self._current.sockets)
+        except CannotListen as error:
+            self._reject(str(error))
+        except Exception as error:  # noqa: BLE001 — the file has changed since, or a fault of ours; the server goes on
+            self._reject(str(error), error)
+        else:
+            self._start_all(self._successor)
+
+    def _reject(self, reason: str, error: Exception | None = None) -> None:
+        """Say why the configuration in force stays."""
+        cause = {} if error is None else {"exc_info": error}
+        log.error("reload_rejected", diagnostics=reason, **cause)
+        self._settled()
 
     def _take_over(self, successor: Generation) -> None:
         replaced, self._current, self._successor = self._current, successor, None
         for child in self._of(replaced):
-            child.order(DRAIN)
+            child.order(SUCCEEDED)
         replaced.sockets.close(keep=successor.sockets)
         log.info("reloaded", warnings=successor.warnings, workers=successor.sockets.workers)
         self._settled()
@@ -190,8 +213,7 @@ class Supervisor:
         for child in self._of(successor):
             child.order(DRAIN)
         successor.sockets.close(keep=self._current.sockets)
-        log.error("reload_rejected", diagnostics=reason)
-        self._settled()
+        self._reject(reason)
 
     def _settled(self) -> None:
         """Every worker of the configuration in force serves."""
@@ -216,44 +238,48 @@ class Supervisor:
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         theirs.setblocking(False)
+        pulse = Pulse()
         signal.pthread_sigmask(signal.SIG_BLOCK, SUPERVISORS_SIGNALS)
         try:
             pid = os.fork()
             if pid == 0:
                 ours.close()
-                self._become(generation, number, theirs)
+                self._become(generation, number, theirs, pulse)
         except OSError as error:
             ours.close()
+            pulse.close()
             log.error("worker_not_started", worker=number, reason=str(error))
             self._lost(generation, number, 0.0)
             return
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, SUPERVISORS_SIGNALS)
             theirs.close()
-        child = self._children[pid] = Child(pid, number, generation, ours, time.monotonic())
+        child = self._children[pid] = Child(pid, number, generation, ours, pulse, time.monotonic())
         self._selector.register(ours, selectors.EVENT_READ, partial(self._heard, child))
         log.info("worker_started", worker=number, pid=pid)
 
-    def _become(self, generation: Generation, number: int, orders: socket.socket) -> None:
+    def _become(self, generation: Generation, number: int, orders: socket.socket, pulse: Pulse) -> None:
         """Be the worker, in the new process, and never return: nothing of the supervisor's stack may run in it."""
         status = EX_SOFTWARE
         try:
+            pulse.give_stack_when_asked()
             bound = generation.sockets.of(number)
             own = {each for each, _ in bound}
-            # What another process's end must close is open nowhere else: its orders, and the sockets of an address
-            # that is no longer configured.
-            for child in self._children.values():
-                child.orders.close()
-            for each in (self._current, self._successor):
-                for held in () if each is None else each.sockets:
-                    if held not in own:
-                        held.close()
-            self._selector.close()
-            for waker in self._wakers:
-                waker.close()
-            status = be_worker(number, generation.assembly, bound, orders)
+            for each in self._own_sockets():
+                if each not in own:
+                    each.close()
+            status = be_worker(number, generation.assembly, bound, orders, pulse)
         finally:
             os._exit(status)
+
+    def _own_sockets(self) -> list[Any]:
+        """Return what a child must not hold open.
+
+        What another process's end must close is open nowhere else: its orders, and the sockets of an address that is no
+        longer configured.
+        """
+        held = [each for generation in (self._current, self._successor) if generation for each in generation.sockets]
+        return [*(child.orders for child in self._children.values()), *held, self._selector, *self._wakers]
 
     def _heard(self, child: Child) -> None:
         """Take what a worker tells: that it serves; or that it has ended, whose status comes with SIGCHLD."""
@@ -297,6 +323,7 @@ class Supervisor:
 
     def _ended(self, child: Child, status: int) -> None:
         self._deaf(child)
+        child.pulse.close()
         lived = time.monotonic() - child.started
         how = signal.Signals(-status).name if status < 0 else status
         seconds = round(lived, 3)
@@ -327,19 +354,13 @@ class Supervisor:
             del due[number]
             self._start(self._current, number)
 
-    def _kill_the_stuck(self) -> None:
-        now = time.monotonic()
-        for child in self._children.values():
-            if not child.serves and now >= child.started + START_SECONDS:
-                log.error("worker_stuck", worker=child.number, pid=child.pid)
-                os.kill(child.pid, signal.SIGKILL)
-                child.started = now
-
     def _patience(self) -> float | None:
-        """Return the seconds until a worker is due to be started or to serve; None where none is."""
+        """Return the seconds until something is due: a start, a sign of life, a rehearsal's end; None if nothing is."""
         times = [] if self._stops else [*self._current.due.values()]
-        times += [child.started + START_SECONDS for child in self._children.values() if not child.serves]
-        return max(0.0, min(times) - time.monotonic()) if times else None
+        if self._rehearsal is not None:
+            times.append(self._rehearsal.deadline)
+        times.append(self._watch.due(self._children.values()))
+        return None if min(times) == math.inf else max(0.0, min(times) - time.monotonic())
 
 
 def _generation(assembly: Assembly, warnings: int = 0, predecessor: WorkerSockets | None = None) -> Generation:

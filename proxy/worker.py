@@ -84,32 +84,17 @@ class Worker:
         upstream = core.max_outbound_connections * len(self._router.named())
         return core.service_sessions + min(upstream, core.server_max_outbound_connections) + probes + OWN_FILES
 
-    @property
-    def sockets(self) -> list[socket.socket]:
-        """The listening sockets, for the worker that takes over."""
-        return [each for each, _ in self._bound]
-
-    async def start(
-        self, inherited: Sequence[socket.socket] = (), bound: Sequence[tuple[socket.socket, Listener]] | None = None
-    ) -> None:
-        """Bind, prepare the services, and serve; addresses that `inherited` sockets listen on are shared with them.
-
-        With `bound`, these sockets are served, and none is bound.
+    async def start(self, bound: Sequence[tuple[socket.socket, Listener]] | None = None) -> None:
+        """Bind, build, and serve. With `bound`, these sockets are served, and none is bound.
 
         Raises:
             CannotListen: an address cannot be bound.
         """
-        core = self._core
         if bound is None:
-            self._bind(inherited)
+            self._bind()
         else:
             self._bound += bound
-        self._resolver = Resolver([str(each) for each in core.nameservers])
-        self._router = Router(self._assembly.settings)
-        self._pools = Pools(self._resolver, core.server_max_outbound_connections)
-        self._services = Services(core, self._assembly.settings, self._resolver, upstream_down=self._pools.all_down)
-        self._open_outbox()
-        self.front = self._front()
+        self.build()
         await self._pools.warm(self._router.named(), WARM_SECONDS)
         loop = asyncio.get_running_loop()
         entrances = {id(listener): Entrance(listener, self._assembly.settings) for _, listener in self._bound}
@@ -119,7 +104,7 @@ class Worker:
             # create_server listens, maybe once more, so the backlog is given here
             make = partial(SmtpProtocol, self.front, entrances[id(listener)])
             self._servers.append(await loop.create_server(make, sock=each, backlog=listener.backlog))
-        if exists(core.state_directory):  # what was left behind is delivered, whatever the configuration says now
+        if exists(self._core.state_directory):  # what was left behind is delivered, whatever the configuration says now
             self._deliverer.start()
         log.info(
             "listening",
@@ -127,11 +112,21 @@ class Worker:
             upstream=self._router.default.name,
         )
 
-    def _bind(self, inherited: Sequence[socket.socket]) -> None:
+    def build(self) -> None:
+        """Make everything that serves, on the running loop; nothing is bound, connected or written."""
+        core = self._core
+        self._resolver = Resolver([str(each) for each in core.nameservers])
+        self._router = Router(self._assembly.settings)
+        self._pools = Pools(self._resolver, core.server_max_outbound_connections)
+        self._services = Services(core, self._assembly.settings, self._resolver, upstream_down=self._pools.all_down)
+        self._open_outbox()
+        self.front = self._front()
+
+    def _bind(self) -> None:
         try:
             for listener in self._core.esmtp_listener:
                 if listener.enabled:
-                    self._bound += [(each, listener) for each in bind(listener, inherited)]
+                    self._bound += [(each, listener) for each in bind(listener)]
         except BaseException:
             self._close_sockets()
             raise
@@ -201,10 +196,10 @@ class Worker:
         self._close_sockets()
         log.info("stopped")
 
-    async def finish(self, cut: Coroutine[Any, Any, object]) -> None:
+    async def finish(self, cut: Coroutine[Any, Any, object], *, reloaded: bool = False) -> None:
         """Stop and wait for the sessions that still finish; when `cut` returns, they are cut."""
         owner = TaskOwner("finish")
-        draining = spawn(self.stop(), name="drain", owner=owner)
+        draining = spawn(self.stop(reloaded=reloaded), name="drain", owner=owner)
         cutting = spawn(cut, name="cut", owner=owner)
         await asyncio.wait((draining, cutting), return_when=asyncio.FIRST_COMPLETED)
         if not draining.done():

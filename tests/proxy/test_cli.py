@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import pwd
 import socket
 import sys
 from pathlib import Path
 
 import pytest
-import structlog
 from typer.testing import CliRunner
 
-from proxy.cli import application, serving
+from proxy.cli import application
 from tests.proxy.stage import ALICE
 from tests.support.exchanger import Act, Exchanger, Step, closes, says
 
@@ -88,7 +88,9 @@ async def process(*arguments: str | Path) -> tuple[int, str, str]:
 
 
 def test_check_says_that_there_are_no_errors(house: Path) -> None:
-    assert ringback("check", house) == (0, f"{house}: no errors\n", "")
+    status, out, told = ringback("check", house)
+    assert (status, out) == (0, f"{house}: no errors\n")
+    assert told == f"checked as {pwd.getpwuid(os.geteuid()).pw_name} (uid {os.geteuid()})\n"
 
 
 def test_check_prints_every_mistake_of_a_configuration_with_its_place_and_exits_78(tmp_path: Path) -> None:
@@ -277,13 +279,3 @@ def test_sieve_run_shows_brackets_in_a_scripts_text_as_they_are(tmp_path: Path, 
     status, out, _ = ringback("sieve", "run", script)
     assert status == 0
     assert text in out
-
-
-def test_a_fault_in_loading_again_leaves_the_old_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_path: Path) -> None:
-        raise MemoryError
-
-    monkeypatch.setattr(serving, "load", broken)
-    with structlog.testing.capture_logs() as logged:
-        assert serving._reloaded(tmp_path / "ecelerity.conf") is None
-    assert [each["event"] for each in logged] == ["reload_rejected"]

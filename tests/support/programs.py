@@ -14,6 +14,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -131,6 +132,10 @@ class Folder:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
+def _fields(stat: Path) -> list[str]:
+    return stat.read_text().rpartition(")")[2].split()
+
+
 class Program:
     """One running program, its standard streams in files, killed with all its children at the end."""
 
@@ -184,6 +189,20 @@ class Program:
             if int(fields[_STAT_GROUP]) == self.process.pid:
                 ticks += sum(int(each) for each in fields[_STAT_TIMES])
         return ticks / os.sysconf("SC_CLK_TCK")
+
+    def group(self) -> dict[int, str]:
+        """Return the processes of its group that have not ended, and the state of each (proc(5): R, S, T, …).
+
+        A process lives as long as one of its threads: until then its sockets are open.
+        """
+        found = {}
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(FileNotFoundError, ProcessLookupError):
+                if int(_fields(stat)[_STAT_GROUP]) == self.process.pid:
+                    states = [_fields(each)[0] for each in stat.parent.glob("task/*/stat")]
+                    if living := [each for each in states if each not in "ZX"]:
+                        found[int(stat.parent.name)] = living[0]
+        return found
 
     def wait(self, *, within: float = STOP_BOUND) -> int:
         """Wait for its end and return the exit status.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.support.conversation import Conversation
-from tests.support.programs import Program, accepts_connections, free_port
+from tests.support.programs import Program, accepts_connections, free_port, wait_until
 from tests.support.servers import MAIL_DOMAIN
 from tests.support.waiting import BOUND
 
@@ -161,6 +162,17 @@ class Ringback:
             program.stop(within=0)
             raise
         return self
+
+    @property
+    def workers(self) -> list[int]:
+        """The process ids of its workers that run, oldest first."""
+        return sorted(self.program.group().keys() - {self.program.process.pid})
+
+    def kill(self) -> None:
+        """End all its processes by SIGKILL; their connections are closed when this returns."""
+        os.killpg(self.program.process.pid, signal.SIGKILL)
+        self.program.process.wait()
+        wait_until(lambda: not self.program.group(), "every process has ended")
 
     def terminate(self) -> None:
         """Send SIGTERM."""

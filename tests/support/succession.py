@@ -34,17 +34,8 @@ class Life(Ringback):
 
     async def freeze(self) -> None:
         """Stop it where it stands (SIGSTOP), and see that it has; it does not run on before it is killed."""
-        self._signal(signal.SIGSTOP)
-        stat = Path(f"/proc/{self.program.process.pid}/stat")
-        await eventually(lambda: stat.read_text().rpartition(")")[2].split()[0] == "T", "Ringback is stopped")
-
-    def kill(self) -> None:
-        """End it by SIGKILL; its connections are closed when this returns."""
-        self._signal(signal.SIGKILL)
-        self.program.process.wait()
-
-    def _signal(self, number: signal.Signals) -> None:
-        os.kill(self.program.process.pid, number)
+        os.killpg(self.program.process.pid, signal.SIGSTOP)
+        await eventually(lambda: set(self.program.group().values()) == {"T"}, "Ringback is stopped")
 
 
 class Succession:

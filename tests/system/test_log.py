@@ -34,7 +34,8 @@ async def test_a_log_that_cannot_be_written_does_not_touch_the_mail(stage: Stage
     upstream = await stage.upstream()
     await stage.exchanger("ok.test")
     ringback = stage.ringback(upstream.port)
-    resource.prlimit(ringback.program.process.pid, resource.RLIMIT_FSIZE, (0, 0))
+    for process in ringback.program.group():
+        resource.prlimit(process, resource.RLIMIT_FSIZE, (0, 0))
     async with await ringback.conversation() as client:
         for sender in ("", "a@ok.test"):
             assert (await client.deliver(sender, ["b@example.com"], b"Subject: unlogged\r\n\r\n")).startswith("250 ")

@@ -99,8 +99,9 @@ async def many(port: int, chance: random.Random, sessions: int) -> None:
 
 
 def kibibytes(ringback: Ringback) -> int:
-    """Return the server's resident memory."""
-    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{ringback.program.process.pid}/status").read_text())
+    """Return the worker's resident memory."""
+    (worker,) = ringback.workers
+    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{worker}/status").read_text())
     assert found is not None
     return int(found[1])
 

@@ -117,8 +117,9 @@ async def in_data(ringback: Ringback, source: str = ORDINARY) -> Conversation:
 
 
 def octets_of_memory(ringback: Ringback) -> int:
-    """Return the server's resident memory."""
-    status = Path(f"/proc/{ringback.program.process.pid}/status").read_text()
+    """Return the worker's resident memory."""
+    (worker,) = ringback.workers
+    status = Path(f"/proc/{worker}/status").read_text()
     found = re.search(r"VmRSS:\s+(\d+) kB", status)
     assert found is not None
     return int(found[1]) * 1024

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import ssl
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -24,6 +25,7 @@ def mistakes(loaded: ModuleSettings, options: SmtpCbvOptions) -> Iterator[Diagno
     yield from _senders(loaded, options)
     yield from _own_addresses(loaded, options)
     yield from _files(loaded, options)
+    yield from _authorities(loaded, options)
     if options.wait > _LONGEST_WAIT:
         yield Diagnostic(
             f"a client waits {options.wait:g} seconds for its answer, and may not",
@@ -79,6 +81,15 @@ def _files(loaded: ModuleSettings, options: SmtpCbvOptions) -> Iterator[Diagnost
             yield _unreadable("the table", error, loaded, "reply_texts")
         except BadTable as bad:
             yield Diagnostic(bad.problem, _span(source, bad))
+
+
+def _authorities(loaded: ModuleSettings, options: SmtpCbvOptions) -> Iterator[Diagnostic]:
+    """Find that the store could never be trusted."""
+    if options.store is not None and options.store.authorities:
+        try:
+            ssl.create_default_context(cafile=options.store.authorities)
+        except OSError as error:  # ssl.SSLError is one
+            yield _unreadable(f"the store's {options.store.authorities}", error, loaded, "store")
 
 
 def _unreadable(what: str, error: OSError, loaded: ModuleSettings, option: str) -> Diagnostic:
