@@ -8,17 +8,17 @@ secret only keyed hashes of them are kept.
 from __future__ import annotations
 
 import hashlib
-import re
 import time
 from collections.abc import Callable
 from dataclasses import replace
 
 from cachetools import LRUCache, TTLCache
 
+from proxy.callback.echo import Said, unsaid_text
 from proxy.callback.families import families_about, family_of
 from proxy.callback.lives import DOMAIN_REASONS, NEVER_KEPT, Lives, Record, successor
 from proxy.callback.question import Question
-from proxy.callback.verdict import CallbackVerdict, Status, printable_text
+from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.store.base import Store
 
 LOCAL_SECONDS = 60.0
@@ -106,12 +106,8 @@ class CallbackCache:
         """Return a verdict without the address in the exchanger's words, where addresses are hashed."""
         if not self._secret:
             return verdict
-        text = verdict.text
-        for part, name in ((question.address, "<address>"), (question.local_part, "<user>")):
-            # as a word of its own: the local part `a` is no reason to take the words apart
-            echo = rf"(?<!\w){re.escape(printable_text(part))}(?!\w)"
-            text = re.sub(echo, name, text, flags=re.IGNORECASE)
-        return replace(verdict, text=text)
+        senders = (question.sender,) if question.sender else ()
+        return replace(verdict, text=unsaid_text(verdict.text, Said(question.address, senders=senders)))
 
     # ------------------------------------------------------------ facts about domains
 

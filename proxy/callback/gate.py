@@ -7,20 +7,17 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
-from proxy.callback.classify import Classifier
 from proxy.callback.neighbour import Breakers, Neighbour, network_of
 from proxy.callback.probe import Manner
 from proxy.callback.verdict import CallbackVerdict, Status
 
-_TURNED_AWAY = frozenset({"busy", "refused_us", "blocked"})
-"""Reasons for leaving an exchanger alone, whatever its words."""
+_TURNED_AWAY = frozenset({"busy", "refused_us"})
+"""Reasons for leaving an exchanger alone, whatever its words. They come of codes, which no stranger chooses."""
 
 
-def turned_us_away(classifier: Classifier, verdict: CallbackVerdict, asked: str) -> bool:
+def turned_us_away(verdict: CallbackVerdict) -> bool:
     """Whether an exchanger does not want us now: it is busy, it refuses us, or it says that we stand on a list."""
-    if verdict.status is Status.PASS:
-        return False
-    return verdict.reason in _TURNED_AWAY or classifier.is_block(verdict.text, asked)
+    return verdict.status is not Status.PASS and (verdict.reason in _TURNED_AWAY or verdict.listed)
 
 
 class Doorkeeper:
@@ -43,7 +40,7 @@ class Doorkeeper:
             return "throttled"
         return None if self._breakers.lets(address) else "breaker"
 
-    async def heard(self, verdict: CallbackVerdict | None, asked: str, admitted: Sequence[str], unknown: int) -> None:
+    async def heard(self, verdict: CallbackVerdict | None, admitted: Sequence[str], unknown: int) -> None:
         """Take note of what an exchanger thinks of us, and give back what was set aside for users it does not know."""
         here = verdict.address if verdict is not None else ""
         for address in admitted:
@@ -51,15 +48,15 @@ class Doorkeeper:
             unknown -= used
             await self._neighbour.give_back(address, self._may_be_unknown - used)
         if verdict is not None and here:
-            self._judge(verdict, asked)
+            self._judge(verdict)
 
     @property
     def _may_be_unknown(self) -> int:
         """Users that one conversation may ask for in vain."""
         return 2 if self._manner.catchall else 1
 
-    def _judge(self, verdict: CallbackVerdict, asked: str) -> None:
-        if turned_us_away(self._manner.classifier, verdict, asked):
+    def _judge(self, verdict: CallbackVerdict) -> None:
+        if turned_us_away(verdict):
             self._breakers.bad(verdict.address)
         elif verdict.stage in {"mail", "rcpt"} and verdict.code:
             self._breakers.good(verdict.address)
@@ -97,9 +94,9 @@ class Visitor:
         """As `Doorkeeper.admits`."""
         return await self._doorkeeper.admits(address, paid=paid)
 
-    async def heard(self, verdict: CallbackVerdict | None, asked: str, admitted: Sequence[str], unknown: int) -> None:
+    async def heard(self, verdict: CallbackVerdict | None, admitted: Sequence[str], unknown: int) -> None:
         """As `Doorkeeper.heard`."""
-        await self._doorkeeper.heard(verdict, asked, admitted, unknown)
+        await self._doorkeeper.heard(verdict, admitted, unknown)
 
     def place(self, address: str) -> AbstractAsyncContextManager[None]:
         """As `Doorkeeper.place`."""

@@ -319,9 +319,7 @@ class CallbackVerifier:
             await cache.mark("catchall", domain, CATCHALL_SECONDS)
         if verdict.null_refused:
             await cache.mark("null_refused", domain, NULL_REFUSED_SECONDS)
-        if self._around.breakers.times(verdict.address) >= TURNED_AWAY_MOST and turned_us_away(
-            self._around.manner.classifier, verdict, question.address
-        ):
+        if self._around.breakers.times(verdict.address) >= TURNED_AWAY_MOST and turned_us_away(verdict):
             log.warning("domain_not_probed", domain=printable(domain), seconds=NO_PROBE_SECONDS)
             await cache.mark("no_probe", domain, NO_PROBE_SECONDS)
 

@@ -96,8 +96,7 @@ class OpenGate:
         yield
         self.taken.append("done")
 
-    async def heard(self, verdict: CallbackVerdict | None, asked: str, admitted: Sequence[str], unknown: int) -> None:
-        assert "@" in asked
+    async def heard(self, verdict: CallbackVerdict | None, admitted: Sequence[str], unknown: int) -> None:
         assert set(admitted) <= set(self.asked)
         self.unknown += unknown
         if verdict is not None:

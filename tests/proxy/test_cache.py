@@ -252,7 +252,7 @@ async def test_a_short_local_part_takes_no_words_apart() -> None:
     asked = question("a@sender.test")
     await shelf.cache().keep(asked, replace(FAIL, text="5.1.1 a@sender.test is not a mailbox at all"))
     assert (found := await shelf.cache().find(asked)) is not None
-    assert found.verdict.text == "5.1.1 <address> is not <user> mailbox at all"
+    assert found.verdict.text == "5.1.1 <recipient> is not a mailbox at all"
 
 
 async def test_another_secret_finds_nothing() -> None:
