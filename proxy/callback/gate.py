@@ -32,21 +32,20 @@ class Doorkeeper:
         self._most_per_exchanger = most_per_exchanger
         self._lines: dict[str, _Line] = {}
 
-    async def admits(self, address: str, *, paid: bool) -> str | None:
-        """Return why an exchanger is not asked now, None where it may be."""
+    async def admits(self, address: str, *, paid: bool, client: str) -> str | None:
+        """Return why an exchanger is not asked now on behalf of a client, None where it may be."""
         if self._breakers.rests(address):
             return "breaker"
-        if not paid and not await self._neighbour.may_connect(address, self._may_be_unknown):
-            return "throttled"
-        return None if self._breakers.lets(address) else "breaker"
+        refusal = None if paid else await self._neighbour.may_connect(address, self._may_be_unknown, client)
+        return refusal or (None if self._breakers.lets(address) else "breaker")
 
-    async def heard(self, verdict: CallbackVerdict | None, admitted: Sequence[str], unknown: int) -> None:
+    async def heard(self, verdict: CallbackVerdict | None, admitted: Sequence[str], unknown: int, client: str) -> None:
         """Take note of what an exchanger thinks of us, and give back what was set aside for users it does not know."""
         here = verdict.address if verdict is not None else ""
         for address in admitted:
             used = min(unknown, self._may_be_unknown) if here and network_of(address) == network_of(here) else 0
             unknown -= used
-            await self._neighbour.give_back(address, self._may_be_unknown - used)
+            await self._neighbour.give_back(address, self._may_be_unknown - used, client)
         if verdict is not None and here:
             self._judge(verdict)
 
@@ -80,9 +79,9 @@ class Doorkeeper:
 class Visitor:
     """Implements `probe.Gate` for one question, and remembers whether its turn ever came."""
 
-    def __init__(self, doorkeeper: Doorkeeper) -> None:
-        """Stand before the gate."""
-        self._doorkeeper = doorkeeper
+    def __init__(self, doorkeeper: Doorkeeper, client: str = "") -> None:
+        """Stand before the gate, on behalf of a client's network."""
+        self._doorkeeper, self._client = doorkeeper, client
         self._stood_in_line = self._served = False
 
     @property
@@ -92,11 +91,11 @@ class Visitor:
 
     async def admits(self, address: str, *, paid: bool) -> str | None:
         """As `Doorkeeper.admits`."""
-        return await self._doorkeeper.admits(address, paid=paid)
+        return await self._doorkeeper.admits(address, paid=paid, client=self._client)
 
     async def heard(self, verdict: CallbackVerdict | None, admitted: Sequence[str], unknown: int) -> None:
         """As `Doorkeeper.heard`."""
-        await self._doorkeeper.heard(verdict, admitted, unknown)
+        await self._doorkeeper.heard(verdict, admitted, unknown, self._client)
 
     def place(self, address: str) -> AbstractAsyncContextManager[None]:
         """As `Doorkeeper.place`."""

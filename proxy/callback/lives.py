@@ -18,7 +18,18 @@ DOMAIN_REASONS = frozenset({"nxdomain", "null_mx", "no_address", "unroutable"})
 """Reasons that are about the domain and so answer for each of its addresses."""
 
 NEVER_KEPT = frozenset(
-    {"internal", "syntax", "throttled", "pending", "busy_here", "storm", "breaker", "upstream_down", "no_probe"}
+    {
+        "internal",
+        "syntax",
+        "throttled",
+        "client_throttled",
+        "pending",
+        "busy_here",
+        "storm",
+        "breaker",
+        "upstream_down",
+        "no_probe",
+    }
 )
 """Reasons that are about this moment, or about our configuration: nothing that was found out."""
 

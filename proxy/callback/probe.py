@@ -90,6 +90,10 @@ async def ask(
         if decisive:
             return verdict
         verdicts.append(verdict)
+    # One that was not asked for this client's sake may be well for others: what the rest said is not the domain's.
+    spared = next((each for each in verdicts if each.reason == "client_throttled"), None)
+    if spared is not None:
+        return spared
     # That they refuse to talk to us is an error only where all do; one that may be well in a minute keeps it open.
     return next((each for each in reversed(verdicts) if each.status is Status.TRANSIENT), verdict)
 
@@ -112,6 +116,7 @@ async def _ask_host(
 
 _NOT_ASKED = {
     "throttled": "its exchanger has been asked often enough for now",
+    "client_throttled": "this client's network has had its exchanger asked often enough for now",
     "breaker": "its exchanger turned us away lately",
 }
 

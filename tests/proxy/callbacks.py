@@ -62,9 +62,10 @@ def budgets(
     per_exchanger: Throttle = NO_THROTTLE,
     unknown_users: Throttle = NO_THROTTLE,
     per_client: Throttle = NO_THROTTLE,
+    share: int = 100,
 ) -> Budgets:
     """Return budgets without a limit but for those that are named."""
-    return Budgets(per_domain, per_exchanger, unknown_users, per_client)
+    return Budgets(per_domain, per_exchanger, unknown_users, per_client, share)
 
 
 def spared(domains: tuple[str, ...] = (), exchangers: tuple[str, ...] = (), networks: tuple[str, ...] = ()) -> Spared:

@@ -18,7 +18,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "callback-verification.md"
 REASON_FIRST = {"_skip", "_withheld", "_turned"}
 """Functions whose first argument is a reason."""
 
-RETURNS_REASONS = {"_why_later", "admits"}
+RETURNS_REASONS = {"_why_later", "admits", "may_ask", "_charged"}
 
 
 def _is_status(node: ast.expr) -> bool:
