@@ -94,7 +94,7 @@ class Neighbour:
     def _shares(self, client: str, charges: list[_Charge]) -> list[_Charge]:
         """Return what the client's network pays of its own shares; nothing if it is asked on nobody's behalf."""
         percent = self._budgets.share
-        if not client or percent >= 100:  # noqa: PLR2004 — per cent
+        if not client or percent >= 100:
             return []
         network = operator_of(client)
         shares = []
@@ -128,7 +128,7 @@ def network_of(address: str) -> str:
 
 
 def operator_of(client: str) -> str:
-    """Return the network that one operator's clients share: wider than an IPv6 /64, of which a spammer has thousands."""
+    """Return the network that one operator's clients share: a spammer has thousands of IPv6 /64s."""
     return network_of(client.partition("/")[0])
 
 

@@ -18,7 +18,7 @@ from cachetools import TTLCache
 from config import DomainPatterns, Network
 from proxy.callback.cache import CallbackCache
 from proxy.callback.gate import Doorkeeper, Visitor, turned_us_away
-from proxy.callback.lives import Record
+from proxy.callback.lives import CATCHALL_SECONDS, NO_PROBE_SECONDS, NULL_REFUSED_SECONDS, Record
 from proxy.callback.neighbour import Breakers, Neighbour, Storms
 from proxy.callback.observer import NOBODY, Observer
 from proxy.callback.pace import Pace
@@ -39,9 +39,6 @@ POLL_SECONDS = 0.25
 
 _MOST_REFRESHED = 16_384
 
-CATCHALL_SECONDS = 7 * 86400.0
-NULL_REFUSED_SECONDS = 7 * 86400.0
-NO_PROBE_SECONDS = 86400.0
 TURNED_AWAY_MOST = 3
 """Breakers opened in a row after which a domain is not probed for a day."""
 

@@ -455,3 +455,51 @@ async def test_redis_is_reached_by_tls_and_password_and_only_with_the_right_auth
 
 async def test_memory_needs_nothing_to_fall_back_on() -> None:
     assert isinstance(open_store(parse_store_url("memory")), MemoryStore)
+
+
+# ---------------------------------------------------------------- a clock that is set
+
+
+@pytest.mark.parametrize("jump", [-86400.0, 86400.0], ids=["back", "forward"])
+async def test_memory_goes_by_no_time_of_day(jump: float) -> None:
+    wall, ticking = Clock(), Clock()
+    store = MemoryStore(wall, ticking=ticking)
+    token = await store.acquire("lock", 60)
+    await store.put("entry", b"x", 60)
+    assert await store.take("bucket", Throttle(1, 60))
+    wall.now += jump
+    ticking.now += 59
+    assert await store.get("entry") == Stored(b"x", wall.now + 1)
+    assert await store.acquire("lock", 60) is None
+    assert not await store.take("bucket", Throttle(1, 60))
+    ticking.now += 1
+    assert await store.get("entry") is None
+    assert await store.acquire("lock", 60) not in {None, token}
+    assert await store.take("bucket", Throttle(1, 60))
+
+
+async def test_a_lock_from_before_the_clock_was_set_back_is_none(tmp_path: Path) -> None:
+    clock = Clock()
+    store = SqliteStore(tmp_path / "state.db", clock)
+    try:
+        await store.acquire("a", 30)
+        clock.now -= 300
+        assert await store.acquire("a", 30) is None
+        clock.now -= 86400
+        assert await store.acquire("a", 30) is not None
+        assert await store.acquire("a", 30) is None
+    finally:
+        await store.close()
+
+
+async def test_a_bucket_from_before_the_clock_was_set_back_fills_by_the_new_time(tmp_path: Path) -> None:
+    clock = Clock()
+    store = SqliteStore(tmp_path / "state.db", clock)
+    try:
+        assert await store.take("a", Throttle(1, 60))
+        clock.now -= 86400
+        assert not await store.take("a", Throttle(1, 60))
+        clock.now += 60
+        assert await store.take("a", Throttle(1, 60))
+    finally:
+        await store.close()

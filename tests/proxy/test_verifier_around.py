@@ -9,10 +9,11 @@ from structlog.testing import capture_logs
 
 from proxy.callback import verifier as verifier_module
 from proxy.callback.classify import Classifier, Words
+from proxy.callback.lives import CATCHALL_SECONDS, NO_PROBE_SECONDS, NULL_REFUSED_SECONDS
 from proxy.callback.observer import Observer
 from proxy.callback.question import Question
 from proxy.callback.verdict import CallbackVerdict, Status
-from proxy.callback.verifier import CATCHALL_SECONDS, NO_PROBE_SECONDS, NULL_REFUSED_SECONDS, CallbackVerifier, Spared
+from proxy.callback.verifier import CallbackVerifier, Spared
 from proxy.throttle import Throttle
 from tests.proxy.callbacks import (
     ALICE,
@@ -514,12 +515,11 @@ async def test_who_waits_with_a_throttled_client_is_answered_for_himself() -> No
 async def test_what_the_other_exchangers_say_to_a_throttled_client_is_not_remembered() -> None:
     names = names_of("127.0.0.1", "127.1.0.1")
     limits = budgets(per_exchanger=Throttle(4, 3600), share=25)
-    async with Exchanger() as exchanger:
-        async with running(Callbacks(exchanger.port, names=names, budgets=limits)) as verifier:
-            await verifier.verify(BOB, client="203.0.113.1")
-            found = await reason(verifier, ALICE, client="203.0.113.1")  # the second exchanger takes no connection
-            assert found == (Status.TRANSIENT, "client_throttled")
-            assert await reason(verifier, ALICE, client=CLIENT) == (Status.PASS, "accepted")
+    async with Exchanger() as exchanger, verifying(exchanger, names=names, budgets=limits) as verifier:
+        await verifier.verify(BOB, client="203.0.113.1")
+        found = await reason(verifier, ALICE, client="203.0.113.1")  # the second exchanger takes no connection
+        assert found == (Status.TRANSIENT, "client_throttled")
+        assert await reason(verifier, ALICE, client=CLIENT) == (Status.PASS, "accepted")
 
 
 async def test_one_client_with_many_addresses_makes_no_storm() -> None:
