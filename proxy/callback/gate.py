@@ -7,12 +7,16 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
-from proxy.callback.neighbour import Breakers, Neighbour, network_of
+from proxy.callback.neighbour import Breakers, Neighbour, network_of, operator_of
 from proxy.callback.probe import Manner
 from proxy.callback.verdict import CallbackVerdict, Status
 
 _TURNED_AWAY = frozenset({"busy", "refused_us"})
 """Reasons for leaving an exchanger alone, whatever its words. They come of codes, which no stranger chooses."""
+
+
+_LEAST_PLACES = 2
+"""Of a client's network at one exchanger: one slow answer must not hold up its next mail."""
 
 
 def turned_us_away(verdict: CallbackVerdict) -> bool:
@@ -28,7 +32,7 @@ class Doorkeeper:
     ) -> None:
         """Begin with nobody in line; `most` conversations at once, so many of them with one exchanger."""
         self._manner, self._neighbour, self._breakers = manner, neighbour, breakers
-        self._probes = asyncio.Semaphore(most)
+        self._most, self._probes = most, asyncio.Semaphore(most)
         self._most_per_exchanger = most_per_exchanger
         self._lines: dict[str, _Line] = {}
 
@@ -61,19 +65,37 @@ class Doorkeeper:
             self._breakers.good(verdict.address)
 
     @asynccontextmanager
+    async def share(self, address: str, client: str) -> AsyncIterator[None]:
+        """Wait until the client's network has less than its share of the places at one address, and of all places."""
+        percent = self._neighbour.share
+        if not client or percent >= 100:
+            yield
+            return
+        network = operator_of(client)
+        limits = self._most_per_exchanger, self._most
+        at_address, at_all = (max(_LEAST_PLACES, most * percent // 100) for most in limits)
+        async with self._line(f"{network} {address}", at_address), self._line(network, at_all):
+            yield
+
+    @asynccontextmanager
     async def place(self, address: str) -> AsyncIterator[None]:
         """Wait in line at one address, and only then for a place among all: a slow exchanger blocks no other."""
-        line = self._lines.get(address)
+        async with self._line(address, self._most_per_exchanger), self._probes:
+            yield
+
+    @asynccontextmanager
+    async def _line(self, name: str, most: int) -> AsyncIterator[None]:
+        line = self._lines.get(name)
         if line is None:
-            line = self._lines[address] = _Line(asyncio.Semaphore(self._most_per_exchanger))
+            line = self._lines[name] = _Line(asyncio.Semaphore(most))
         line.users += 1
         try:
-            async with line.places, self._probes:
+            async with line.places:
                 yield
         finally:
             line.users -= 1
             if not line.users:
-                del self._lines[address]
+                del self._lines[name]
 
 
 class Visitor:
@@ -82,12 +104,13 @@ class Visitor:
     def __init__(self, doorkeeper: Doorkeeper, client: str = "") -> None:
         """Stand before the gate, on behalf of a client's network."""
         self._doorkeeper, self._client = doorkeeper, client
-        self._stood_in_line = self._served = False
+        self._waits_for = ""
+        self._served = False
 
     @property
-    def never_served(self) -> bool:
-        """Whether it stood in line, and nobody was asked: that says nothing of the exchanger."""
-        return self._stood_in_line and not self._served
+    def waited_for(self) -> str:
+        """Return the reason if it stood in line and nobody was asked: that says nothing of the exchanger."""
+        return "" if self._served else self._waits_for
 
     async def admits(self, address: str, *, paid: bool) -> str | None:
         """As `Doorkeeper.admits`."""
@@ -103,10 +126,12 @@ class Visitor:
 
     @asynccontextmanager
     async def _place(self, address: str) -> AsyncIterator[None]:
-        self._stood_in_line = True
-        async with self._doorkeeper.place(address):
-            self._served = True
-            yield
+        self._waits_for = "client_throttled"
+        async with self._doorkeeper.share(address, self._client):
+            self._waits_for = "busy_here"
+            async with self._doorkeeper.place(address):
+                self._served = True
+                yield
 
 
 @dataclass(slots=True)

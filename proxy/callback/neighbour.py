@@ -57,6 +57,11 @@ class Neighbour:
         """Take the limits, and the store that counts."""
         self._budgets, self._store = budgets, store
 
+    @property
+    def share(self) -> int:
+        """Per cent of what one client network may use of anything."""
+        return self._budgets.share
+
     async def may_ask(self, client: str, domain: str) -> str | None:
         """Take one probe from a client's and a domain's budget; return the reason if there was none."""
         budgets = self._budgets

@@ -107,6 +107,7 @@ _STORM = _withheld("storm", "the domain is being forged by many clients")
 _SPARED = _withheld("no_probe", "the operator spares this domain", Status.ERROR)
 _BUSY_HERE = _withheld("busy_here", "too many probes were under way before it")
 _TOO_SLOW = CallbackVerdict(Status.TRANSIENT, "timeout", "the mail exchangers did not answer in time")
+_NOT_SERVED = {"busy_here": _BUSY_HERE, "client_throttled": _CLIENT_THROTTLED}
 _GIVEN_UP = _withheld("no_probe", "its exchangers turned us away three times in a row", Status.ERROR)
 
 
@@ -330,7 +331,7 @@ class CallbackVerifier:
         except NoCandidate as none:
             return none.verdict
         except TimeoutError:
-            return _BUSY_HERE if visitor.never_served else _TOO_SLOW
+            return _NOT_SERVED.get(visitor.waited_for, _TOO_SLOW)
 
     def _not_spared(self, hosts: list[Host], observer: Observer) -> list[Host]:
         spared = [each for each in hosts if self._around.spared.holds(each)]

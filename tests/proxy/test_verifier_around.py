@@ -498,6 +498,23 @@ async def test_a_spammers_share_of_unknown_users_is_his_alone() -> None:
             assert await reason(verifier, "x24@sender.test", client=CLIENT) == (Status.FAIL, "no_such_user")
 
 
+async def test_one_network_holds_its_share_of_an_exchangers_places_and_the_others_keep_theirs() -> None:
+    gate = asyncio.Event()
+    async with (
+        Exchanger(script={Step.RCPT: says("250 ok", until=gate)}) as exchanger,
+        verifying(exchanger, most_probes_per_exchanger=3, budgets=budgets(share=25), timeout=1.0) as verifier,
+        asyncio.TaskGroup() as group,
+    ):
+        spam = [group.create_task(reason(verifier, f"x{n}@sender.test", client=f"203.0.113.{n}")) for n in range(6)]
+        await exchanger.until(lambda: len(exchanger.held) == 2, "the network has its places")
+        other = group.create_task(reason(verifier, ALICE, client=CLIENT))
+        await exchanger.until(lambda: len(exchanger.held) == 3, "the other has one, too")
+        assert await spam[5] == (Status.TRANSIENT, "client_throttled")
+        gate.set()
+        await other
+        assert await verifier.cache.find(question("x5@sender.test")) is None
+
+
 async def test_who_waits_with_a_throttled_client_is_answered_for_himself() -> None:
     limits = budgets(per_client=Throttle(1, 3600))
     async with Exchanger() as exchanger, verifying(exchanger, budgets=limits) as verifier:
