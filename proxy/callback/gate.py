@@ -114,7 +114,9 @@ class Visitor:
 
     async def admits(self, address: str, *, paid: bool) -> str | None:
         """As `Doorkeeper.admits`."""
-        return await self._doorkeeper.admits(address, paid=paid, client=self._client)
+        refusal = await self._doorkeeper.admits(address, paid=paid, client=self._client)
+        self._served = self._served or refusal is None  # a place that comes with the deadline asks nobody
+        return refusal
 
     async def heard(self, verdict: CallbackVerdict | None, admitted: Sequence[str], unknown: int) -> None:
         """As `Doorkeeper.heard`."""
@@ -130,7 +132,6 @@ class Visitor:
         async with self._doorkeeper.share(address, self._client):
             self._waits_for = "busy_here"
             async with self._doorkeeper.place(address):
-                self._served = True
                 yield
 
 

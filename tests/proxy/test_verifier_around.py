@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import pytest
 from structlog.testing import capture_logs
 
 from proxy.callback import verifier as verifier_module
 from proxy.callback.classify import Classifier, Words
+from proxy.callback.gate import Doorkeeper, Visitor
 from proxy.callback.lives import CATCHALL_SECONDS, NO_PROBE_SECONDS, NULL_REFUSED_SECONDS
 from proxy.callback.observer import Observer
 from proxy.callback.question import Question
@@ -502,17 +504,36 @@ async def test_one_network_holds_its_share_of_an_exchangers_places_and_the_other
     gate = asyncio.Event()
     async with (
         Exchanger(script={Step.RCPT: says("250 ok", until=gate)}) as exchanger,
-        verifying(exchanger, most_probes_per_exchanger=3, budgets=budgets(share=25), timeout=1.0) as verifier,
+        verifying(exchanger, most_probes_per_exchanger=3, budgets=budgets(share=25)) as verifier,
         asyncio.TaskGroup() as group,
     ):
-        spam = [group.create_task(reason(verifier, f"x{n}@sender.test", client=f"203.0.113.{n}")) for n in range(6)]
+        for number in range(6):
+            group.create_task(verifier.verify(f"x{number}@sender.test", client=f"203.0.113.{number}"))
         await exchanger.until(lambda: len(exchanger.held) == 2, "the network has its places")
         other = group.create_task(reason(verifier, ALICE, client=CLIENT))
         await exchanger.until(lambda: len(exchanger.held) == 3, "the other has one, too")
-        assert await spam[5] == (Status.TRANSIENT, "client_throttled")
+        assert f"RCPT TO:<{ALICE}>" in exchanger.commands
         gate.set()
-        await other
-        assert await verifier.cache.find(question("x5@sender.test")) is None
+        assert await other == (Status.PASS, "accepted")
+
+
+async def test_who_waits_for_its_networks_places_is_throttled_and_who_waits_for_all_is_not() -> None:
+    callbacks = Callbacks(budgets=budgets(share=25))
+    around = callbacks.around()
+    doors = Doorkeeper(around.manner, around.neighbour, around.breakers, most=100, most_per_exchanger=3)
+    spam = [Visitor(doors, f"203.0.113.{number}") for number in range(3)]
+    others = [Visitor(doors, f"198.51.{number}.7") for number in range(2)]
+    async with AsyncExitStack() as stack:
+        for each in (*spam[:2], others[0]):
+            await stack.enter_async_context(each.place("127.0.0.1"))
+        late = (spam[2], others[1])
+        entering = [stack.enter_async_context(each.place("127.0.0.1")) for each in late]
+        waiting = [asyncio.get_running_loop().create_task(each) for each in entering]
+        await asyncio.sleep(0)
+        assert [each.waited_for for each in late] == ["client_throttled", "busy_here"]
+        for each in waiting:
+            each.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
 
 
 async def test_who_waits_with_a_throttled_client_is_answered_for_himself() -> None:
