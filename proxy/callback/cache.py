@@ -10,21 +10,21 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from collections.abc import Callable
 from dataclasses import replace
 
 from cachetools import LRUCache, TTLCache
 
+from proxy.callback.echo import Said, unsaid_text
 from proxy.callback.families import families_about, family_of
-from proxy.callback.lives import DOMAIN_REASONS, NEVER_KEPT, Lives, Record, successor
+from proxy.callback.lives import DOMAIN_REASONS, FACT_SECONDS, NEVER_KEPT, Lives, Record, successor
 from proxy.callback.question import Question
 from proxy.callback.verdict import CallbackVerdict, Status, printable_text
-from proxy.store.base import Store
+from proxy.store.base import AHEAD_SECONDS, Clock, Store, Stored, steady
 
 LOCAL_SECONDS = 60.0
 """How long this worker may go on believing what another has corrected or purged."""
 
-FACT_SECONDS = 10.0
+FACT_LOCAL_SECONDS = 10.0
 """How long a fact about a domain is believed, and that there is none: mail of one domain comes in bursts."""
 
 _PREFIX = "cbv"
@@ -42,19 +42,24 @@ class CallbackCache:
         most: int,
         shared: bool,
         secret: bytes = b"",
-        clock: Callable[[], float] = time.time,
+        clock: Clock = time.time,
+        ticking: Clock | None = None,
     ) -> None:
-        """`most` records stay in memory; `shared` says that others write to the store, too."""
-        self.lives, self._store, self._clock = lives, store, clock
+        """`most` records stay in memory; `shared` says that others write to the store, too.
+
+        `clock` gives the time of day, which stands in the store; by `ticking` records age in memory.
+        """
+        self.lives, self._store = lives, store
+        self._wall, self._clock = clock, ticking or steady(clock)
         self._local_seconds = LOCAL_SECONDS if shared else lives.longest
         self._secret = secret
-        self._facts: TTLCache[str, bool] = TTLCache(most, FACT_SECONDS, timer=clock)
+        self._facts: TTLCache[str, bool] = TTLCache(most, FACT_LOCAL_SECONDS, timer=self._clock)
         self._local: LRUCache[str, tuple[Record, float]] = LRUCache(most)
 
     # ------------------------------------------------------------ verdicts
 
     def now(self) -> float:
-        """Return the time by which verdicts age: seconds since the epoch."""
+        """Return the time by which verdicts age in memory; it is no time of day."""
         return self._clock()
 
     def at_hand(self, question: Question) -> Record | None:
@@ -111,7 +116,8 @@ class CallbackCache:
             # as a word of its own: the local part `a` is no reason to take the words apart
             echo = rf"(?<!\w){re.escape(printable_text(part))}(?!\w)"
             text = re.sub(echo, name, text, flags=re.IGNORECASE)
-        return replace(verdict, text=text)
+        senders = (question.sender,) if question.sender else ()
+        return replace(verdict, text=unsaid_text(text, Said(question.address, senders=senders)))  # in other forms
 
     # ------------------------------------------------------------ facts about domains
 
@@ -119,15 +125,22 @@ class CallbackCache:
         """Remember one fact about a domain for so long: `catchall`, `null_refused`, `no_probe`."""
         key = self._fact_key(fact, domain)
         self._facts[key] = True
-        await self._store.put(key, b"1", seconds)
+        await self._store.put(key, b"%.0f" % self._wall(), seconds)
 
     async def marked(self, fact: str, domain: str) -> bool:
         """Whether the fact is remembered of the domain."""
         key = self._fact_key(fact, domain)
         marked = self._facts.get(key)
         if marked is None:
-            marked = self._facts[key] = await self._store.get(key) is not None
+            marked = self._facts[key] = self._believable(await self._store.get(key), FACT_SECONDS[fact])
         return marked
+
+    def _believable(self, stored: Stored | None, seconds: float) -> bool:
+        """Whether a fact is there, and was not written by a clock that was ahead."""
+        if stored is None:
+            return False
+        now, found = self._wall(), float(stored.value) if stored.value.isdigit() else 0.0
+        return found <= now + AHEAD_SECONDS and stored.expires_at <= now + seconds + AHEAD_SECONDS
 
     # ------------------------------------------------------------ for people
 
@@ -192,16 +205,23 @@ class CallbackCache:
         if held is not None and now < held[1] and held[0].fresh(now):  # else another may have found out more
             return held[0]
         stored = await self._store.get(key)
-        record = Record.decoded(stored.value) if stored is not None else None
+        record = self._read(stored)
         if record is not None:
             self._local[key] = (record, now + self._local_seconds)
         return record
+
+    def _read(self, stored: Stored | None) -> Record | None:
+        """Return what a store held, as memory has it."""
+        wall, record = self._wall(), Record.decoded(stored.value) if stored is not None else None
+        believed = record.believable(wall, self.lives) if record is not None else None
+        return believed.moved(self._clock() - wall) if believed is not None else None
 
     async def _save(self, key: str, record: Record) -> None:
         now = self._clock()
         self._local[key] = (record, now + self._local_seconds)
         spare = self.lives.transient_most if record.verdict.status is Status.TRANSIENT else 0.0
-        await self._store.put(key, record.encoded(), max(1.0, record.expires - now + spare))
+        written = record.moved(self._wall() - now)
+        await self._store.put(key, written.encoded(), max(1.0, record.expires - now + spare))
 
     def family_name_of(self, question: Question) -> str:
         """Return a name that all members of the question's family share, its own where it has none."""

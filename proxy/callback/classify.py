@@ -15,6 +15,7 @@ from importlib import resources
 
 import re2
 
+from proxy.callback.echo import Said, foreign, unsaid
 from proxy.callback.verdict import Status
 from proxy.replies import Reply
 
@@ -138,15 +139,15 @@ class Classifier:
             return Status.ERROR, "tls_required"
         return (Status.ERROR, "mail_refused") if answer.permanent else (Status.TRANSIENT, self._why_later(text, None))
 
-    def recipient(self, answer: Reply, address: str = "") -> Judgement:
-        """Judge the answer to RCPT TO. The address itself is no word of the exchanger's, though it may be echoed."""
+    def recipient(self, answer: Reply, said: Said | str = "") -> Judgement:
+        """Judge the answer to RCPT TO. What we said is no word of the exchanger's, though it may be echoed."""
         if answer.accepted:
             return Status.PASS, "accepted"
         if answer.code == _CLOSING:
             return Status.TRANSIENT, "busy"
         if answer.code < 400:  # 3xx calls for more, which RCPT never does
             return Status.ERROR, "protocol"
-        answer = anonymous(answer, address)
+        answer = anonymous(answer, said)
         text = words_of(answer)
         own = self._own.first(text) if self._own is not None else None
         if own is not None and (answer.permanent or REASONS[own] is not Status.FAIL):
@@ -160,17 +161,21 @@ class Classifier:
             else (Status.TRANSIENT, self._why_later(text, subject))
         )
 
-    def is_about_null_sender(self, answer: Reply, address: str = "") -> bool:
-        """Whether a refusal of RCPT speaks of the null sender, so that another sender may hear something else."""
+    def is_about_null_sender(self, answer: Reply, said: Said | str = "") -> bool:
+        """Whether a refusal of RCPT speaks of the null sender, so that another sender may hear something else.
+
+        What is found out holds for the whole domain, so no word that we said counts.
+        """
         if not answer.permanent:
             return False
-        text = words_of(anonymous(answer, address))
+        text = foreign(words_of(answer), said)
         own = self._own.first(text) if self._own is not None else None
         return self._says(("null_sender",), text) if own is None else own == "null_sender"
 
-    def is_block(self, text: str, address: str = "") -> bool:
-        """Whether the words say that we stand on a list: who asks on makes it worse."""
-        return self._says(("blocked",), anonymous(Reply(550, (text.encode(),)), address).lines[0].decode())
+    def is_block(self, words: str, said: Said | str = "") -> bool:
+        """Whether the exchanger's own words say that we stand on a list: who asks on makes it worse."""
+        text = foreign(words, said)
+        return (self._own is not None and self._own.first(text) == "blocked") or self._says(("blocked",), text)
 
     def _never(self, code: int, subject: tuple[int, int] | None, text: str) -> Judgement:
         """Judge a permanent refusal of the recipient."""
@@ -213,27 +218,9 @@ def _by_subject(subject: tuple[int, int]) -> Judgement:
     return (Status.FAIL, "disabled") if subject == _DISABLED else (Status.ERROR, "policy")
 
 
-def anonymous(answer: Reply, address: str) -> Reply:
-    """Return a reply in which the address that was asked about is `<recipient>`: spam@example.com is no word on spam.
-
-    So is its local part where it stands in brackets or quotes; its domain becomes `()`.
-    """
-    if not address:
-        return answer
-    whole = address.encode("utf-8", "surrogateescape")
-    local_part, _, domain = (re.escape(each) for each in whole.rpartition(b"@"))
-    echo = re.compile(
-        rb"(?P<address>%b)|(?<=[<'\"(\[])%b(?=[>'\")\]])|(?P<domain>(?<![\w-])%b(?![\w-]))"
-        % (re.escape(whole), local_part, domain),
-        re.IGNORECASE,
-    )
-    return Reply(answer.code, tuple(echo.sub(_in_its_place, line) for line in answer.lines))
-
-
-def _in_its_place(found: re.Match[bytes]) -> bytes:
-    if found["domain"] is not None:
-        return b"()"
-    return b"<recipient>" if found["address"] is not None else b"recipient"
+def anonymous(answer: Reply, said: Said | str) -> Reply:
+    """Return a reply in which neutral words stand for what we said, if that is known."""
+    return unsaid(answer, said) if said else answer
 
 
 def alike(one: Reply, address: str, other: Reply, other_address: str) -> bool:

@@ -7,20 +7,21 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
-from proxy.callback.classify import Classifier
-from proxy.callback.neighbour import Breakers, Neighbour, network_of
+from proxy.callback.neighbour import Breakers, Neighbour, network_of, operator_of
 from proxy.callback.probe import Manner
 from proxy.callback.verdict import CallbackVerdict, Status
 
-_TURNED_AWAY = frozenset({"busy", "refused_us", "blocked"})
-"""Reasons for leaving an exchanger alone, whatever its words."""
+_TURNED_AWAY = frozenset({"busy", "refused_us"})
+"""Reasons for leaving an exchanger alone, whatever its words. They come of codes, which no stranger chooses."""
 
 
-def turned_us_away(classifier: Classifier, verdict: CallbackVerdict, asked: str) -> bool:
+_LEAST_PLACES = 2
+"""Of a client's network at one exchanger: one slow answer must not hold up its next mail."""
+
+
+def turned_us_away(verdict: CallbackVerdict) -> bool:
     """Whether an exchanger does not want us now: it is busy, it refuses us, or it says that we stand on a list."""
-    if verdict.status is Status.PASS:
-        return False
-    return verdict.reason in _TURNED_AWAY or classifier.is_block(verdict.text, asked)
+    return verdict.status is not Status.PASS and (verdict.reason in _TURNED_AWAY or verdict.listed)
 
 
 class Doorkeeper:
@@ -31,75 +32,95 @@ class Doorkeeper:
     ) -> None:
         """Begin with nobody in line; `most` conversations at once, so many of them with one exchanger."""
         self._manner, self._neighbour, self._breakers = manner, neighbour, breakers
-        self._probes = asyncio.Semaphore(most)
+        self._most, self._probes = most, asyncio.Semaphore(most)
         self._most_per_exchanger = most_per_exchanger
         self._lines: dict[str, _Line] = {}
 
-    async def admits(self, address: str, *, paid: bool) -> str | None:
-        """Return why an exchanger is not asked now, None where it may be."""
+    async def admits(self, address: str, *, paid: bool, client: str) -> str | None:
+        """Return why an exchanger is not asked now on behalf of a client, None where it may be."""
         if self._breakers.rests(address):
             return "breaker"
-        if not paid and not await self._neighbour.may_connect(address, self._may_be_unknown):
-            return "throttled"
-        return None if self._breakers.lets(address) else "breaker"
+        refusal = None if paid else await self._neighbour.may_connect(address, self._may_be_unknown, client)
+        return refusal or (None if self._breakers.lets(address) else "breaker")
 
-    async def heard(self, verdict: CallbackVerdict | None, asked: str, admitted: Sequence[str], unknown: int) -> None:
+    async def heard(self, verdict: CallbackVerdict | None, admitted: Sequence[str], unknown: int, client: str) -> None:
         """Take note of what an exchanger thinks of us, and give back what was set aside for users it does not know."""
         here = verdict.address if verdict is not None else ""
         for address in admitted:
             used = min(unknown, self._may_be_unknown) if here and network_of(address) == network_of(here) else 0
             unknown -= used
-            await self._neighbour.give_back(address, self._may_be_unknown - used)
+            await self._neighbour.give_back(address, self._may_be_unknown - used, client)
         if verdict is not None and here:
-            self._judge(verdict, asked)
+            self._judge(verdict)
 
     @property
     def _may_be_unknown(self) -> int:
         """Users that one conversation may ask for in vain."""
         return 2 if self._manner.catchall else 1
 
-    def _judge(self, verdict: CallbackVerdict, asked: str) -> None:
-        if turned_us_away(self._manner.classifier, verdict, asked):
+    def _judge(self, verdict: CallbackVerdict) -> None:
+        if turned_us_away(verdict):
             self._breakers.bad(verdict.address)
         elif verdict.stage in {"mail", "rcpt"} and verdict.code:
             self._breakers.good(verdict.address)
 
     @asynccontextmanager
+    async def share(self, address: str, client: str) -> AsyncIterator[None]:
+        """Wait until the client's network has less than its share of the places at one address, and of all places."""
+        percent = self._neighbour.share
+        if not client or percent >= 100:
+            yield
+            return
+        network = operator_of(client)
+        limits = self._most_per_exchanger, self._most
+        at_address, at_all = (max(_LEAST_PLACES, most * percent // 100) for most in limits)
+        async with self._line(f"{network} {address}", at_address), self._line(network, at_all):
+            yield
+
+    @asynccontextmanager
     async def place(self, address: str) -> AsyncIterator[None]:
         """Wait in line at one address, and only then for a place among all: a slow exchanger blocks no other."""
-        line = self._lines.get(address)
+        async with self._line(address, self._most_per_exchanger), self._probes:
+            yield
+
+    @asynccontextmanager
+    async def _line(self, name: str, most: int) -> AsyncIterator[None]:
+        line = self._lines.get(name)
         if line is None:
-            line = self._lines[address] = _Line(asyncio.Semaphore(self._most_per_exchanger))
+            line = self._lines[name] = _Line(asyncio.Semaphore(most))
         line.users += 1
         try:
-            async with line.places, self._probes:
+            async with line.places:
                 yield
         finally:
             line.users -= 1
             if not line.users:
-                del self._lines[address]
+                del self._lines[name]
 
 
 class Visitor:
     """Implements `probe.Gate` for one question, and remembers whether its turn ever came."""
 
-    def __init__(self, doorkeeper: Doorkeeper) -> None:
-        """Stand before the gate."""
-        self._doorkeeper = doorkeeper
-        self._stood_in_line = self._served = False
+    def __init__(self, doorkeeper: Doorkeeper, client: str = "") -> None:
+        """Stand before the gate, on behalf of a client's network."""
+        self._doorkeeper, self._client = doorkeeper, client
+        self._waits_for = ""
+        self._served = False
 
     @property
-    def never_served(self) -> bool:
-        """Whether it stood in line, and nobody was asked: that says nothing of the exchanger."""
-        return self._stood_in_line and not self._served
+    def waited_for(self) -> str:
+        """Return the reason if it stood in line and nobody was asked: that says nothing of the exchanger."""
+        return "" if self._served else self._waits_for
 
     async def admits(self, address: str, *, paid: bool) -> str | None:
         """As `Doorkeeper.admits`."""
-        return await self._doorkeeper.admits(address, paid=paid)
+        refusal = await self._doorkeeper.admits(address, paid=paid, client=self._client)
+        self._served = self._served or refusal is None  # a place that comes with the deadline asks nobody
+        return refusal
 
-    async def heard(self, verdict: CallbackVerdict | None, asked: str, admitted: Sequence[str], unknown: int) -> None:
+    async def heard(self, verdict: CallbackVerdict | None, admitted: Sequence[str], unknown: int) -> None:
         """As `Doorkeeper.heard`."""
-        await self._doorkeeper.heard(verdict, asked, admitted, unknown)
+        await self._doorkeeper.heard(verdict, admitted, unknown, self._client)
 
     def place(self, address: str) -> AbstractAsyncContextManager[None]:
         """As `Doorkeeper.place`."""
@@ -107,10 +128,11 @@ class Visitor:
 
     @asynccontextmanager
     async def _place(self, address: str) -> AsyncIterator[None]:
-        self._stood_in_line = True
-        async with self._doorkeeper.place(address):
-            self._served = True
-            yield
+        self._waits_for = "client_throttled"
+        async with self._doorkeeper.share(address, self._client):
+            self._waits_for = "busy_here"
+            async with self._doorkeeper.place(address):
+                yield
 
 
 @dataclass(slots=True)

@@ -7,9 +7,11 @@ it either: the `pass` is believed for a few minutes more, and the next refusal d
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
 from proxy.callback.verdict import CallbackVerdict, Status
+from proxy.store.base import AHEAD_SECONDS
 
 REFRESH_AT = 0.75
 """The part of a pass's life after which a probe in the background looks whether it is still true."""
@@ -18,12 +20,34 @@ DOMAIN_REASONS = frozenset({"nxdomain", "null_mx", "no_address", "unroutable"})
 """Reasons that are about the domain and so answer for each of its addresses."""
 
 NEVER_KEPT = frozenset(
-    {"internal", "syntax", "throttled", "pending", "busy_here", "storm", "breaker", "upstream_down", "no_probe"}
+    {
+        "internal",
+        "syntax",
+        "throttled",
+        "client_throttled",
+        "pending",
+        "busy_here",
+        "storm",
+        "breaker",
+        "upstream_down",
+        "no_probe",
+    }
 )
 """Reasons that are about this moment, or about our configuration: nothing that was found out."""
 
 DNS_SECONDS = 5.0
 """How long `dns` is believed. It may be our own resolver that failed: once that is well again, no mail waits for it."""
+
+
+CATCHALL_SECONDS = 7 * 86400.0
+NULL_REFUSED_SECONDS = 7 * 86400.0
+NO_PROBE_SECONDS = 86400.0
+FACT_SECONDS: Mapping[str, float] = {
+    "catchall": CATCHALL_SECONDS,
+    "null_refused": NULL_REFUSED_SECONDS,
+    "no_probe": NO_PROBE_SECONDS,
+}
+"""How long each fact about a domain is remembered at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +69,11 @@ class Lives:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A verdict that is remembered. Times are seconds since the epoch, since machines share them."""
+    """A verdict that is remembered.
+
+    In a store its times are seconds since the epoch, since machines share them; in memory they are those of a clock
+    that nobody sets, so that a verdict ages while the time of day jumps. `moved` makes one of the other.
+    """
 
     verdict: CallbackVerdict
     found: float
@@ -72,6 +100,19 @@ class Record:
     def said(self, verdict: CallbackVerdict, now: float) -> CallbackVerdict:
         """Return what is said after a probe found `verdict` and this is believed: mostly the verdict itself."""
         return verdict if self.found >= now - 1.0 and not self.doubted else self.answer(now)
+
+    def moved(self, seconds: float) -> Record:
+        """Return it by a clock that is so many seconds ahead of the one by which it is now."""
+        return replace(self, found=self.found + seconds, expires=self.expires + seconds)
+
+    def believable(self, now: float, lives: Lives) -> Record | None:
+        """Return what a store held, with no more life left than its class has; None if it comes from the future.
+
+        It was written by a clock that was ahead, perhaps by years; it would be believed until then.
+        """
+        if self.found > now + AHEAD_SECONDS:
+            return None
+        return replace(self, expires=min(self.expires, now + longest_life(self.verdict, lives)))
 
     def encoded(self) -> bytes:
         """Return it as the store keeps it."""
@@ -109,6 +150,11 @@ def successor(previous: Record | None, verdict: CallbackVerdict, now: float, liv
 def _is_exchangers(verdict: CallbackVerdict) -> bool:
     """Whether an exchanger put us off; each time in a row it is left alone for longer."""
     return verdict.status is Status.TRANSIENT and verdict.reason != "dns"
+
+
+def longest_life(verdict: CallbackVerdict, lives: Lives) -> float:
+    """Return the most that a verdict of this class is believed for."""
+    return lives.transient_most if verdict.status is Status.TRANSIENT else _life(verdict, 0, lives)
 
 
 def _life(verdict: CallbackVerdict, streak: int, lives: Lives) -> float:

@@ -3,6 +3,9 @@
 An exchanger that is asked too often, or about too many who do not exist, is right to block us. Each limit refuses
 before a packet is sent, and the refusal has a reason of its own. Budgets stand in the store, so that all who share it
 keep them together; breakers and storms are what one worker has seen itself.
+
+Each budget of a domain or an exchanger is charged first to the network of the client that caused the question, which
+has a share of it alone: a spammer uses up his share, and the others' mail is verified on.
 """
 
 from __future__ import annotations
@@ -40,6 +43,12 @@ class Budgets:
     unknown_users: Throttle
     """Answers of an exchanger that there is no such user: too many look like harvesting."""
     per_client: Throttle
+    share: int = 25
+    """Per cent of the other budgets that one client network may use; 100 is no limit."""
+
+
+_Charge = tuple[str, Throttle, int]
+"""A bucket's key, its limit, and how many tokens are taken."""
 
 
 class Neighbour:
@@ -49,33 +58,72 @@ class Neighbour:
         """Take the limits, and the store that counts."""
         self._budgets, self._store = budgets, store
 
-    async def may_ask(self, client: str, domain: str) -> bool:
-        """Take one probe from a client's and a domain's budget; tell whether there was one."""
+    @property
+    def share(self) -> int:
+        """Per cent of what one client network may use of anything."""
+        return self._budgets.share
+
+    async def may_ask(self, client: str, domain: str) -> str | None:
+        """Take one probe from a client's and a domain's budget; return the reason if there was none."""
         budgets = self._budgets
         if client and not await self._store.take(f"cbv client {client}", budgets.per_client):
-            return False
-        if not budgets.per_domain.count:
-            return True
-        return await self._store.take(f"cbv domain {organisational(domain)}", budgets.per_domain)
+            return "client_throttled"
+        return await self._charged(client, [(f"cbv domain {organisational(domain)}", budgets.per_domain, 1)])
 
-    async def may_connect(self, address: str, unknown: int = 1) -> bool:
+    async def may_connect(self, address: str, unknown: int = 1, client: str = "") -> str | None:
         """Take one conversation from the budget of an exchanger's network, which holds for each address in it, too.
 
         As many unknown users as it may hear of are set aside, so that those under way together keep the budget;
-        `give_back` returns what is left of them.
+        `give_back` returns what is left of them. Return the reason if there was none.
         """
-        budgets, network = self._budgets, network_of(address)
-        if budgets.per_exchanger.count and not await self._store.take(f"cbv mx {network}", budgets.per_exchanger):
-            return False
-        limit = budgets.unknown_users
-        return not limit.count or await self._store.take(f"cbv unknown {network}", limit, min(unknown, limit.count))
+        conversation = (f"cbv mx {network_of(address)}", self._budgets.per_exchanger, 1)
+        return await self._charged(client, [conversation, self._unknown(address, unknown)])
 
-    async def give_back(self, address: str, unknown: int) -> None:
+    async def give_back(self, address: str, unknown: int, client: str = "") -> None:
         """Return so many of the unknown users that `may_connect` set aside: they were none."""
+        charges = [self._unknown(address, unknown)]
+        await self._returned([*self._shares(client, charges), *charges])
+
+    def _unknown(self, address: str, unknown: int) -> _Charge:
         limit = self._budgets.unknown_users
-        back = min(unknown, limit.count)
-        if back > 0:
-            await self._store.take(f"cbv unknown {network_of(address)}", limit, -back)
+        return f"cbv unknown {network_of(address)}", limit, min(unknown, limit.count)
+
+    async def _charged(self, client: str, charges: list[_Charge]) -> str | None:
+        """Take what a question costs from the client's shares, then from the whole: all of it, or nothing."""
+        taken: list[_Charge] = []
+        if not await self._taken(self._shares(client, charges), taken):
+            return "client_throttled"
+        if not await self._taken(charges, taken):
+            return "throttled"
+        return None
+
+    def _shares(self, client: str, charges: list[_Charge]) -> list[_Charge]:
+        """Return what the client's network pays of its own shares; nothing if it is asked on nobody's behalf."""
+        percent = self._budgets.share
+        if not client or percent >= 100:
+            return []
+        network = operator_of(client)
+        shares = []
+        for key, limit, tokens in charges:
+            most = max(1, limit.count * percent // 100) if limit.count else 0
+            shares.append((f"cbv share {network} {key}", Throttle(most, limit.seconds), min(tokens, most)))
+        return shares
+
+    async def _taken(self, charges: list[_Charge], taken: list[_Charge]) -> bool:
+        """Take charges one after the other and add them to `taken`; if one is refused, give back all that is there."""
+        for charge in charges:
+            if not charge[1].count:
+                continue
+            if not await self._store.take(*charge):
+                await self._returned(taken)
+                return False
+            taken.append(charge)
+        return True
+
+    async def _returned(self, charges: list[_Charge]) -> None:
+        for key, limit, tokens in charges:
+            if limit.count and tokens > 0:
+                await self._store.take(key, limit, -tokens)
 
 
 @lru_cache(_MOST_REMEMBERED)
@@ -83,6 +131,11 @@ def network_of(address: str) -> str:
     """Return the network that one operator's exchangers share: the /24, or the /48 of IPv6."""
     ip = read_address(address)
     return str(ipaddress.ip_network((ip, _PREFIX[ip.version]), strict=False))
+
+
+def operator_of(client: str) -> str:
+    """Return the network that one operator's clients share: a spammer has thousands of IPv6 /64s."""
+    return network_of(client.partition("/")[0])
 
 
 @cache
@@ -164,33 +217,41 @@ class Breakers:
 
 @dataclass(slots=True)
 class _Watch:
-    """Who was asked about lately in one domain, and by how many clients."""
+    """Who was found not to exist lately in one domain, and by how many client networks."""
 
     seen: deque[tuple[float, int, str]] = field(default_factory=deque)
     until: float = 0.0
 
 
 class Storms:
-    """Domains that are being forged: many local parts at once, from clients that have nothing to do with each other."""
+    """Domains that are being forged: many unknown users at once, from networks that have nothing to do with each other.
+
+    A sender who exists is no evidence of forgery, nor is one of whom nothing was found out. A network counts once,
+    however many of its clients bring such mail: nobody makes a storm alone.
+    """
 
     def __init__(self, limit: Throttle, clock: Callable[[], float]) -> None:
-        """`limit` is as many local parts from as many client networks in so many seconds; a count of 0 sees none."""
+        """`limit` is as many unknown users from as many networks in so many seconds; a count of 0 sees none."""
         self._limit, self._clock = limit, clock
         self._watched: LRUCache[str, _Watch] = LRUCache(_MOST_REMEMBERED)
 
-    def rages(self, domain: str, local_part: str, client: str) -> bool:
-        """Note a question that nothing is remembered of; tell whether the domain is in a storm."""
+    def rages(self, domain: str) -> bool:
+        """Whether the domain is in a storm."""
+        watch = self._watched.get(domain)
+        return watch is not None and self._clock() < watch.until
+
+    def note(self, domain: str, local_part: str, client: str) -> None:
+        """Note that a client's sender does not exist."""
         if not self._limit.count or not client:
-            return False
+            return
         watch = self._watched.get(domain) or self._watched.setdefault(domain, _Watch())
         now = self._clock()
-        watch.seen.append((now, hash(local_part), client))
+        watch.seen.append((now, hash(local_part), operator_of(client)))
         while watch.seen and (watch.seen[0][0] <= now - self._limit.seconds or len(watch.seen) > 4 * self._limit.count):
             watch.seen.popleft()
         if now >= watch.until and self._is_storm(watch):
             watch.until = now + self._limit.seconds
             log.warning("forgery_storm", domain=printable(domain), seconds=self._limit.seconds)
-        return now < watch.until
 
     def _is_storm(self, watch: _Watch) -> bool:
         most = self._limit.count

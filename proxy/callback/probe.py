@@ -14,7 +14,8 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from proxy.callback.classify import Classifier, Judgement, alike
+from proxy.callback.classify import Classifier, Judgement, alike, words_of
+from proxy.callback.echo import Said
 from proxy.callback.neighbour import network_of
 from proxy.callback.observer import NOBODY, Observer
 from proxy.callback.question import Question
@@ -48,11 +49,10 @@ class Gate(Protocol):
         """
         ...
 
-    async def heard(self, verdict: CallbackVerdict | None, asked: str, admitted: Sequence[str], unknown: int) -> None:
+    async def heard(self, verdict: CallbackVerdict | None, admitted: Sequence[str], unknown: int) -> None:
         """Take note of what came of it, None where it was cut short; give back what it did not cost.
 
-        `asked` is the address that was asked about, which the words may echo; `admitted` are the addresses that were
-        paid for; `unknown` users were heard of at the verdict's address.
+        `admitted` are the addresses that were paid for; `unknown` users were heard of at the verdict's address.
         """
         ...
 
@@ -90,6 +90,10 @@ async def ask(
         if decisive:
             return verdict
         verdicts.append(verdict)
+    # One that was not asked for this client's sake may be well for others: what the rest said is not the domain's.
+    spared = next((each for each in verdicts if each.reason == "client_throttled"), None)
+    if spared is not None:
+        return spared
     # That they refuse to talk to us is an error only where all do; one that may be well in a minute keeps it open.
     return next((each for each in reversed(verdicts) if each.status is Status.TRANSIENT), verdict)
 
@@ -104,7 +108,7 @@ async def _ask_host(
         try:
             verdict, decisive = await visit.paid(host.addresses)
         finally:
-            await gate.heard(verdict, question.address, visit.admitted, visit.unknown)
+            await gate.heard(verdict, visit.admitted, visit.unknown)
     if not decisive and visit.admitted:
         observer.note("passed_over", host=host.name, address=verdict.address, why=verdict.message)
     return verdict, decisive
@@ -112,6 +116,7 @@ async def _ask_host(
 
 _NOT_ASKED = {
     "throttled": "its exchanger has been asked often enough for now",
+    "client_throttled": "this client's network has had its exchanger asked often enough for now",
     "breaker": "its exchanger turned us away lately",
 }
 
@@ -135,12 +140,22 @@ class _Visit:
         self._refusal: str | None = None
         self.unknown = 0
         """Recipients that it did not know, as far as we asked."""
+        senders = tuple(dict.fromkeys(each for each in (question.sender, manner.fallback) if each))
+        self._said = Said(question.address, manner.helo, senders)
         self._about = CallbackVerdict(Status.TRANSIENT, "connect", "", "connect", exchanger=exchanger)
         """What is known of the conversation so far."""
 
-    def _found(self, judgement: Judgement, stage: str, code: int, text: str) -> CallbackVerdict:
+    def _found(
+        self, judgement: Judgement, stage: str, code: int, text: str, answer: Reply | None = None
+    ) -> CallbackVerdict:
+        """Return a verdict; the exchanger's words are those of its `answer`, or of `text` if there is a code."""
         status, reason = judgement
-        return replace(self._about, status=status, reason=reason, text=printable_text(text), stage=stage, code=code)
+        words = words_of(answer) if answer is not None else text
+        listed = bool(code) and status is not Status.PASS and self._manner.classifier.is_block(words, self._said)
+        return replace(
+            self._about,
+            status=status, reason=reason, text=printable_text(text), stage=stage, code=code, listed=listed,
+        )  # fmt: skip
 
     # ------------------------------------------------------------ up to EHLO
 
@@ -278,11 +293,11 @@ class _Visit:
             reset = await wire.ask(b"RSET\r\n", REPLY_SECONDS)
             if reset.accepted and (await self._mail(wire, manner.fallback)).accepted:
                 rcpt = await self._rcpt(wire, question.address)
-        judgement = manner.classifier.recipient(rcpt, question.address)
+        judgement = manner.classifier.recipient(rcpt, self._said)
         self.unknown += judgement[1] == "no_such_user"
         if manner.catchall:
             judgement = await self._compared(wire, rcpt, judgement)
-        verdict = self._found(judgement, "rcpt", rcpt.code, rcpt.text)
+        verdict = self._found(judgement, "rcpt", rcpt.code, rcpt.text, rcpt)
         return verdict, rcpt.code != 421
 
     async def _mail(self, wire: Wire, sender: str) -> Reply:
@@ -295,7 +310,7 @@ class _Visit:
     def _may_be_about_null_sender(self, rcpt: Reply) -> bool:
         if self._question.sender or not self._manner.fallback or self._about.null_refused:
             return False
-        return self._manner.classifier.is_about_null_sender(rcpt, self._question.address)
+        return self._manner.classifier.is_about_null_sender(rcpt, self._said)
 
     def _mail_refused(self, mail: Reply) -> tuple[CallbackVerdict, bool]:
         """A refused MAIL FROM is about us: it says nothing of the address."""
@@ -304,7 +319,7 @@ class _Visit:
         if judgement == (Status.ERROR, "mail_refused") and null:
             self._about = replace(self._about, null_refused=True)
             judgement = (self._manner.null_refused, "mail_refused")
-        return self._found(judgement, "mail", mail.code, mail.text), mail.permanent
+        return self._found(judgement, "mail", mail.code, mail.text, mail), mail.permanent
 
     async def _compared(self, wire: Wire, rcpt: Reply, judgement: Judgement) -> Judgement:
         """Ask for a recipient that cannot exist, behind the real one: who answers both alike tells nothing.

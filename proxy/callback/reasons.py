@@ -50,6 +50,7 @@ REASONS: Mapping[str, Reason] = {
     "pending": Reason(_TRANSIENT, "no answer yet; the probe goes on, and who comes again finds its verdict"),
     "busy_here": Reason(_TRANSIENT, "not asked: too many probes were under way before it (`max_probes`)"),
     "throttled": Reason(_TRANSIENT, "not asked: a budget of probes is used up for now"),
+    "client_throttled": Reason(_TRANSIENT, "not asked: this client's network has had its share of a budget for now"),
     "breaker": Reason(_TRANSIENT, "not asked: the exchanger turned us away lately"),
     "storm": Reason(_TRANSIENT, "not asked: many clients forge the domain right now"),
     "upstream_down": Reason(_TRANSIENT, "not asked: no MTA behind takes mail now"),

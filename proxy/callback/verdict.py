@@ -41,6 +41,8 @@ class CallbackVerdict:
     """Whether it takes any recipient of the domain, as far as that was tried."""
     null_refused: bool = False
     """Whether it refused the null sender, so that another one was given."""
+    listed: bool = False
+    """Whether its own words, echoes of ours aside, say that we stand on a block list."""
     cached: bool = False
     age: float = 0.0
     """Seconds since it was found out, for one that is remembered."""

@@ -18,7 +18,7 @@ from cachetools import TTLCache
 from config import DomainPatterns, Network
 from proxy.callback.cache import CallbackCache
 from proxy.callback.gate import Doorkeeper, Visitor, turned_us_away
-from proxy.callback.lives import Record
+from proxy.callback.lives import CATCHALL_SECONDS, NO_PROBE_SECONDS, NULL_REFUSED_SECONDS, Record
 from proxy.callback.neighbour import Breakers, Neighbour, Storms
 from proxy.callback.observer import NOBODY, Observer
 from proxy.callback.pace import Pace
@@ -40,9 +40,6 @@ POLL_SECONDS = 0.25
 
 _MOST_REFRESHED = 16_384
 
-CATCHALL_SECONDS = 7 * 86400.0
-NULL_REFUSED_SECONDS = 7 * 86400.0
-NO_PROBE_SECONDS = 86400.0
 TURNED_AWAY_MOST = 3
 """Breakers opened in a row after which a domain is not probed for a day."""
 
@@ -88,6 +85,14 @@ class Around:
     spared: Spared = field(default_factory=Spared)
 
 
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """A probe in flight, and on whose behalf it was begun."""
+
+    task: asyncio.Task[CallbackVerdict]
+    client: str
+
+
 _NO_ADDRESS = CallbackVerdict(Status.ERROR, "syntax", "not a mail address")
 
 
@@ -97,11 +102,13 @@ def _withheld(reason: str, text: str, status: Status = Status.TRANSIENT) -> Call
 
 
 _PENDING = CallbackVerdict(Status.TRANSIENT, "pending", "the mail exchanger has not answered yet")
-_THROTTLED = _withheld("throttled", "this domain, or for this client, often enough for now")
+_THROTTLED = _withheld("throttled", "this domain, often enough for now")
+_CLIENT_THROTTLED = _withheld("client_throttled", "on behalf of this client's network, often enough for now")
 _STORM = _withheld("storm", "the domain is being forged by many clients")
 _SPARED = _withheld("no_probe", "the operator spares this domain", Status.ERROR)
 _BUSY_HERE = _withheld("busy_here", "too many probes were under way before it")
 _TOO_SLOW = CallbackVerdict(Status.TRANSIENT, "timeout", "the mail exchangers did not answer in time")
+_NOT_SERVED = {"busy_here": _BUSY_HERE, "client_throttled": _CLIENT_THROTTLED}
 _GIVEN_UP = _withheld("no_probe", "its exchangers turned us away three times in a row", Status.ERROR)
 
 
@@ -127,7 +134,7 @@ class CallbackVerifier:
     def __init__(self, around: Around, limits: CallbackLimits, *, sender: str = "") -> None:
         """`sender` is asked with unless a call names another; empty is the null sender."""
         self._around, self._limits, self._sender = around, limits, sender
-        self._in_flight: dict[Question, asyncio.Task[CallbackVerdict]] = {}
+        self._in_flight: dict[Question, _Asking] = {}
         self._refreshed: TTLCache[str, None] = TTLCache(
             _MOST_REFRESHED, around.cache.lives.transient, timer=around.cache.now
         )
@@ -175,9 +182,24 @@ class CallbackVerifier:
         if record is not None:
             self._refresh_where_due(question, record, client)
             return record.answer(self._around.cache.now())
-        probe = self._in_flight.get(question) or self._begin(question, client, observer)
-        done, _ = await asyncio.wait((probe,), timeout=self._limits.wait)
-        return probe.result() if done and not probe.cancelled() else _PENDING
+        try:
+            async with asyncio.timeout(self._limits.wait):
+                return await self._joined(question, client, observer)
+        except TimeoutError:
+            return _PENDING
+
+    async def _joined(self, question: Question, client: str, observer: Observer) -> CallbackVerdict:
+        """Wait for the probe in flight, or a new one. That another client is throttled says nothing to this one."""
+        while (asking := self._in_flight.get(question)) is not None and asking.client != client:
+            await asyncio.wait((asking.task,))
+            if asking.task.cancelled():
+                return _PENDING
+            verdict = asking.task.result()
+            if verdict.reason != "client_throttled":
+                return verdict
+        probe = asking.task if asking is not None else self._begin(question, client, observer)
+        await asyncio.wait((probe,))
+        return probe.result() if not probe.cancelled() else _PENDING
 
     def _question(self, address: str, sender: str | None) -> Question | None:
         asked, by = mailbox_of(address), self._sender if sender is None else sender
@@ -190,7 +212,7 @@ class CallbackVerifier:
     def _begin(self, question: Question, client: str, observer: Observer) -> asyncio.Task[CallbackVerdict]:
         work = self._answer(question, client, observer)
         probe = spawn(work, name=f"probe {printable(question.address, 64)}", owner=self._owner)
-        self._in_flight[question] = probe
+        self._in_flight[question] = _Asking(probe, client)
         return probe
 
     def _refresh_where_due(self, question: Question, record: Record, client: str) -> None:
@@ -228,12 +250,17 @@ class CallbackVerifier:
             self._refresh_where_due(question, record, client)
             return record.answer(cache.now())
         await self._pace.turn()
-        return await self._withheld(question, client) or await self._found(question, observer)
+        return await self._withheld(question, client) or await self._found(question, client, observer)
 
     async def _refresh(self, question: Question, client: str) -> CallbackVerdict:
-        return await self._withheld(question, client) or await self._found(question, NOBODY, refreshing=True)
+        verdict = await self._withheld(question, client) or await self._found(question, client, NOBODY, refreshing=True)
+        if verdict.reason == "client_throttled":  # the next hit, on behalf of another, may look
+            self._refreshed.pop(self._around.cache.family_name_of(question), None)
+        return verdict
 
-    async def _found(self, question: Question, observer: Observer, *, refreshing: bool = False) -> CallbackVerdict:
+    async def _found(
+        self, question: Question, client: str, observer: Observer, *, refreshing: bool = False
+    ) -> CallbackVerdict:
         """Probe, unless another worker, or another machine, asks the same right now: then wait for its verdict."""
         around = self._around
         key = f"cbv probe {around.cache.name_of(question)}"
@@ -251,7 +278,7 @@ class CallbackVerifier:
             record = await around.cache.find(question) if waited else None
             if record is not None:  # it came between our look and our turn
                 return record.answer(around.cache.now())
-            verdict = await self._probe(question, observer)
+            verdict = await self._probe(question, client, observer)
             return (await around.cache.keep(question, verdict)).said(verdict, around.cache.now())
         finally:
             await around.store.release(key, token)
@@ -265,14 +292,17 @@ class CallbackVerifier:
             return _GIVEN_UP
         if await around.cache.marked("catchall", domain):
             return _CATCHALL
-        if around.storms.rages(domain, question.local_part, client):
+        if around.storms.rages(domain):
             return _STORM
-        return None if await around.neighbour.may_ask(client, domain) else _THROTTLED
+        refusal = await around.neighbour.may_ask(client, domain)
+        return None if refusal is None else _THROTTLED if refusal == "throttled" else _CLIENT_THROTTLED
 
-    async def _probe(self, question: Question, observer: Observer) -> CallbackVerdict:
+    async def _probe(self, question: Question, client: str, observer: Observer) -> CallbackVerdict:
         began = time.monotonic()
-        verdict = await self._within_deadline(question, observer)
+        verdict = await self._within_deadline(question, client, observer)
         verdict = replace(verdict, seconds=round(time.monotonic() - began, 3))
+        if verdict.status is Status.FAIL and verdict.stage == "rcpt":
+            self._around.storms.note(question.domain, question.local_part, client)
         await self._learn(question, verdict)
         log.info(
             "probe",
@@ -290,9 +320,9 @@ class CallbackVerifier:
         )
         return verdict
 
-    async def _within_deadline(self, question: Question, observer: Observer) -> CallbackVerdict:
+    async def _within_deadline(self, question: Question, client: str, observer: Observer) -> CallbackVerdict:
         around = self._around
-        visitor = Visitor(self._doorkeeper)
+        visitor = Visitor(self._doorkeeper, client)
         try:
             async with asyncio.timeout(self._limits.timeout):
                 hosts = await around.finder.find(question.domain, observer)
@@ -307,7 +337,7 @@ class CallbackVerifier:
         except NoCandidate as none:
             return none.verdict
         except TimeoutError:
-            return _BUSY_HERE if visitor.never_served else _TOO_SLOW
+            return _NOT_SERVED.get(visitor.waited_for, _TOO_SLOW)
 
     def _not_spared(self, hosts: list[Host], observer: Observer) -> list[Host]:
         spared = [each for each in hosts if self._around.spared.holds(each)]
@@ -325,9 +355,7 @@ class CallbackVerifier:
             await cache.mark("catchall", domain, CATCHALL_SECONDS)
         if verdict.null_refused:
             await cache.mark("null_refused", domain, NULL_REFUSED_SECONDS)
-        if self._around.breakers.times(verdict.address) >= TURNED_AWAY_MOST and turned_us_away(
-            self._around.manner.classifier, verdict, question.address
-        ):
+        if self._around.breakers.times(verdict.address) >= TURNED_AWAY_MOST and turned_us_away(verdict):
             log.warning("domain_not_probed", domain=printable(domain), seconds=NO_PROBE_SECONDS)
             await cache.mark("no_probe", domain, NO_PROBE_SECONDS)
 

@@ -7,6 +7,7 @@ with its worker.
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,6 +25,12 @@ APPLICATION_ID = 0x52424F58
 """Stands in the file's header, so that no other program's database is taken for ours."""
 
 VERSION = 1
+
+_AHEAD_SECONDS = 300.0
+"""So far in the future a time may lie that was written before the clock was set."""
+
+_LONGEST_PAUSE = 7 * 86400.0
+"""No letter waits so long for its next try."""
 
 _NAME = "outbox.db"
 _PRIVATE = 0o600
@@ -72,6 +79,8 @@ class OutboxFile:
         self._path, self._presence = folder / _NAME, presence
         self._connection = _opened(self._path)
         self._inode = self._path.stat().st_ino
+        self._latest = math.inf
+        """The latest time of day that was seen here; infinite before the first look."""
 
     def close(self) -> None:
         """Close it."""
@@ -95,6 +104,7 @@ class OutboxFile:
 
     def add(self, letters: Sequence[Letter], origin: str, now: float, *, held: str = "", until: float = 0.0) -> int:
         """Keep letters; return how many deliveries that makes. Those `held` are dropped at `until`."""
+        self._latest = max(self._latest, now)
         with self._change() as connection:
             return _insert(connection, letters, origin, now, held=held, due=until if held else now)
 
@@ -122,6 +132,9 @@ class OutboxFile:
         """Lease deliveries that are due, for so many seconds."""
         with self._change() as connection:
             self._end_leases(connection)
+            if now < self._latest:  # at the first look, and whenever the clock was set back
+                _forget_the_future(connection, now, seconds)
+            self._latest = now
             stale = "DELETE FROM deliveries WHERE held <> '' AND due <= ? RETURNING letter"
             _delete_letters(connection, connection.execute(stale, (now,)).fetchall())
             rows = connection.execute(
@@ -226,6 +239,23 @@ def _check_mark(connection: sqlite3.Connection) -> None:
     found = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
     if found != [APPLICATION_ID, VERSION]:
         raise sqlite3.DatabaseError("the file is another program's, or of another version")
+
+
+def _forget_the_future(connection: sqlite3.Connection, now: float, seconds: float) -> None:
+    """Correct times that a clock wrote which was ahead: else a letter would wait, or not grow old, until then.
+
+    A lease is shortened, not ended: its worker may be delivering still.
+    """
+    ahead = now + _AHEAD_SECONDS
+    connection.execute(
+        "UPDATE deliveries SET due = ? WHERE held = '' AND"
+        " (due > ? OR letter IN (SELECT id FROM letters WHERE created > ?))",
+        (now, now + _LONGEST_PAUSE, ahead),
+    )
+    connection.execute("UPDATE letters SET created = ? WHERE created > ?", (now, ahead))
+    connection.execute(
+        "UPDATE deliveries SET leased_until = ? WHERE leased_until > ?", (now + seconds, ahead + seconds)
+    )
 
 
 def _insert(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,6 +11,20 @@ from proxy.throttle import Throttle
 
 MOST_SCANNED = 1000
 """Entries that one `scan` returns at most, unless told otherwise."""
+
+
+AHEAD_SECONDS = 300.0
+"""So far in the future may lie what another machine, or this one before its clock was set, has written."""
+
+Clock = Callable[[], float]
+
+
+def steady(clock: Clock) -> Clock:
+    """Return what times waits in memory beside a clock that shows the time of day: nobody sets the monotonic one.
+
+    A clock of a test's own times both.
+    """
+    return time.monotonic if clock is time.time else clock
 
 
 class StoreUnavailable(Exception):

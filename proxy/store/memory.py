@@ -1,14 +1,17 @@
-"""The store of one worker: dictionaries, bounded, gone with the process. Nothing in it waits."""
+"""The store of one worker: dictionaries, bounded, gone with the process. Nothing in it waits.
+
+Whatever expires does so by a clock that is never set; only what callers see, `Stored.expires_at`, is a time of day.
+"""
 
 from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from cachetools import TLRUCache
 
-from proxy.store.base import MOST_SCANNED, Stored
+from proxy.store.base import MOST_SCANNED, Clock, Stored, steady
 from proxy.throttle import Buckets, Throttle
 
 MOST_ENTRIES = 100_000
@@ -18,24 +21,26 @@ MOST_ENTRIES = 100_000
 class MemoryStore:
     """Entries, buckets and locks of one worker. The event loop's thread owns them."""
 
-    def __init__(self, clock: Callable[[], float] = time.time, *, most: int = MOST_ENTRIES) -> None:
-        """Begin empty; `most` bounds the entries and the locks, each."""
+    def __init__(self, clock: Clock = time.time, *, most: int = MOST_ENTRIES, ticking: Clock | None = None) -> None:
+        """Begin empty; `most` bounds the entries and the locks, each. `clock` is the time of day; `ticking` expires."""
         self._clock, self._most = clock, most
+        self._ticking = ticking or steady(clock)
         self.clear()
 
     def clear(self) -> None:
         """Forget everything."""
-        self._entries: TLRUCache[str, Stored] = TLRUCache(self._most, _expiry, timer=self._clock)
-        self._locks: TLRUCache[str, tuple[str, float]] = TLRUCache(self._most, _lock_expiry, timer=self._clock)
-        self._buckets = Buckets(self._clock)
+        self._entries: TLRUCache[str, tuple[bytes, float]] = TLRUCache(self._most, _expiry, timer=self._ticking)
+        self._locks: TLRUCache[str, tuple[str, float]] = TLRUCache(self._most, _expiry, timer=self._ticking)
+        self._buckets = Buckets(self._ticking)
 
     async def get(self, key: str) -> Stored | None:
         """Return an entry that has not expired."""
-        return self._entries.get(key)
+        held = self._entries.get(key)
+        return None if held is None else self._stored(held)
 
     async def put(self, key: str, value: bytes, lives: float) -> None:
         """Keep an entry for `lives` seconds."""
-        self._entries[key] = Stored(value, self._clock() + lives)
+        self._entries[key] = (value, self._ticking() + lives)
 
     async def delete(self, key: str) -> None:
         """Remove an entry."""
@@ -54,8 +59,8 @@ class MemoryStore:
 
     async def scan(self, prefix: str = "", most: int = MOST_SCANNED) -> list[tuple[str, Stored]]:
         """Return entries whose keys begin so."""
-        found = [(key, stored) for key in self._beginning(prefix) if (stored := self._entries.get(key)) is not None]
-        return found[:most]
+        found = [(key, held) for key in self._beginning(prefix) if (held := self._entries.get(key)) is not None]
+        return [(key, self._stored(held)) for key, held in found[:most]]
 
     async def take(self, key: str, throttle: Throttle, tokens: int = 1) -> bool:
         """Take tokens from a bucket."""
@@ -66,7 +71,7 @@ class MemoryStore:
         if key in self._locks:
             return None
         token = secrets.token_hex(8)
-        self._locks[key] = (token, self._clock() + seconds)
+        self._locks[key] = (token, self._ticking() + seconds)
         return token
 
     async def release(self, key: str, token: str) -> bool:
@@ -80,14 +85,13 @@ class MemoryStore:
     async def close(self) -> None:
         """There is nothing to let go of."""
 
+    def _stored(self, held: tuple[bytes, float]) -> Stored:
+        return Stored(held[0], self._clock() + held[1] - self._ticking())
+
     def _beginning(self, prefix: str) -> Iterator[str]:
         self._entries.expire()
         return iter([key for key in self._entries if key.startswith(prefix)])
 
 
-def _expiry(_key: str, stored: Stored, _now: float) -> float:
-    return stored.expires_at
-
-
-def _lock_expiry(_key: str, held: tuple[str, float], _now: float) -> float:
+def _expiry(_key: str, held: tuple[object, float], _now: float) -> float:
     return held[1]

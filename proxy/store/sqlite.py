@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from proxy.store.base import MOST_SCANNED, Stored, StoreUnavailable, decoded, encoded
+from proxy.store.base import AHEAD_SECONDS, MOST_SCANNED, Stored, StoreUnavailable, decoded, encoded
 from proxy.store.batches import Batches
 from proxy.store.sqlite_file import open_for_reading, open_for_writing
 from proxy.store.sqlite_thread import Change, Parameters, Row, SqliteThread
@@ -52,7 +52,8 @@ RETURNING allowed
 """
 _ACQUIRE = """
 INSERT INTO locks (key, token, expires) VALUES (:key, :token, :now + :seconds)
-ON CONFLICT (key) DO UPDATE SET token = excluded.token, expires = excluded.expires WHERE locks.expires <= :now
+ON CONFLICT (key) DO UPDATE SET token = excluded.token, expires = excluded.expires
+  WHERE locks.expires <= :now OR locks.expires > :now + :seconds + :ahead
 RETURNING token
 """
 _BEGINS = "key >= :first AND (:after IS NULL OR key < :after) AND expires > :now"
@@ -151,11 +152,12 @@ class SqliteStore:
         return bool(rows[0][0])
 
     async def acquire(self, key: str, seconds: float) -> str | None:
-        """Lock a key against all processes of the machine."""
+        """Lock a key against all processes of the machine; a lock from before the clock was set back is none."""
         token = secrets.token_hex(8)
         rows = await self._change(
-            _ACQUIRE, {"key": encoded(key), "token": token, "now": self._clock(), "seconds": seconds}
-        )
+            _ACQUIRE, {"key": encoded(key), "token": token, "now": self._clock(), "seconds": seconds,
+             "ahead": AHEAD_SECONDS},
+        )  # fmt: skip
         return token if rows else None
 
     async def release(self, key: str, token: str) -> bool:

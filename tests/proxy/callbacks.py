@@ -62,9 +62,10 @@ def budgets(
     per_exchanger: Throttle = NO_THROTTLE,
     unknown_users: Throttle = NO_THROTTLE,
     per_client: Throttle = NO_THROTTLE,
+    share: int = 100,
 ) -> Budgets:
     """Return budgets without a limit but for those that are named."""
-    return Budgets(per_domain, per_exchanger, unknown_users, per_client)
+    return Budgets(per_domain, per_exchanger, unknown_users, per_client, share)
 
 
 def spared(domains: tuple[str, ...] = (), exchangers: tuple[str, ...] = (), networks: tuple[str, ...] = ()) -> Spared:
@@ -96,8 +97,7 @@ class OpenGate:
         yield
         self.taken.append("done")
 
-    async def heard(self, verdict: CallbackVerdict | None, asked: str, admitted: Sequence[str], unknown: int) -> None:
-        assert "@" in asked
+    async def heard(self, verdict: CallbackVerdict | None, admitted: Sequence[str], unknown: int) -> None:
         assert set(admitted) <= set(self.asked)
         self.unknown += unknown
         if verdict is not None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from proxy.callback.cache import LOCAL_SECONDS, CallbackCache
-from proxy.callback.lives import NEVER_KEPT, Lives
+from proxy.callback.lives import NEVER_KEPT, Lives, Record
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.store.memory import MemoryStore
 from tests.proxy.callbacks import Clock, question
@@ -220,6 +220,93 @@ async def test_what_another_version_kept_is_as_if_it_were_not_there() -> None:
     assert (await shelf.cache().keep(BOB, FAIL)).verdict is FAIL
 
 
+# ---------------------------------------------------------------- a clock that is set
+
+
+class Set:
+    """A cache of one worker on a store, by a time of day that jumps and a clock that does not."""
+
+    def __init__(self) -> None:
+        self.wall, self.ticking = Clock(2_000_000_000.0), Clock(500.0)
+        self.store = MemoryStore(self.wall, ticking=self.ticking)
+
+    def cache(self) -> CallbackCache:
+        return CallbackCache(
+            Lives(), self.store, most=100, shared=True, clock=self.wall, ticking=self.ticking
+        )  # fmt: skip
+
+    def pass_by(self, seconds: float) -> None:
+        self.wall.now += seconds
+        self.ticking.now += seconds
+
+
+@pytest.mark.parametrize("jump", [-3600.0, -86400.0 * 365, 301.0, 86400.0 * 365], ids=lambda by: f"by{by:.0f}s")
+async def test_a_verdict_in_memory_ages_by_no_time_of_day(jump: float) -> None:
+    here = Set()
+    cache = here.cache()
+    await cache.keep(BOB, FAIL)
+    here.wall.now += jump
+    here.pass_by(59)
+    assert (found := cache.at_hand(BOB)) is not None
+    assert found.answer(cache.now()).age == 59.0
+    here.pass_by(1)
+    assert cache.at_hand(BOB) is None
+
+
+@pytest.mark.parametrize("verdict", [PASS, FAIL, LATER, GONE], ids=lambda each: each.reason)
+@pytest.mark.parametrize(("ahead", "believed"), [(299.0, True), (302.0, False), (86400.0 * 365, False)])
+async def test_a_stored_verdict_is_believed_if_it_is_at_most_five_minutes_ahead(
+    verdict: CallbackVerdict, ahead: float, believed: bool  # noqa: FBT001 - a parameter
+) -> None:  # fmt: skip
+    here = Set()
+    await here.cache().keep(BOB, verdict)
+    here.wall.now -= ahead
+    assert (await here.cache().find(BOB) is not None) is believed
+
+
+@pytest.mark.parametrize(
+    ("verdict", "life"), [(PASS, 86400.0), (FAIL, 7200.0), (LATER, 3600.0), (GONE, 3600.0)], ids=lambda it: str(it)[:9]
+)
+async def test_what_was_stored_has_no_more_life_left_than_its_class(verdict: CallbackVerdict, life: float) -> None:
+    here = Set()
+    record = Record(verdict, here.wall(), here.wall() + 100 * 86400.0)
+    await here.store.put(here.cache().name_of(BOB), record.encoded(), 100 * 86400.0)
+    cache = here.cache()
+    assert (found := await cache.find(BOB)) is not None
+    assert found.expires - cache.now() == life
+
+
+async def test_what_a_clock_ahead_has_stored_is_asked_anew_and_replaced() -> None:
+    here = Set()
+    here.wall.now += 86400.0 * 365
+    await here.cache().keep(BOB, PASS)
+    here.wall.now -= 86400.0 * 365
+    cache = here.cache()
+    assert await cache.find(BOB) is None
+    assert (await cache.keep(BOB, FAIL)).verdict is FAIL  # no pass from the future is doubted first
+    assert (found := await here.cache().find(BOB)) is not None
+    assert found.verdict == FAIL
+
+
+@pytest.mark.parametrize("fact", ["catchall", "null_refused", "no_probe"])
+@pytest.mark.parametrize(("ahead", "believed"), [(0.0, True), (299.0, True), (302.0, False), (86400.0, False)])
+async def test_a_fact_from_the_future_is_none(fact: str, ahead: float, believed: bool) -> None:  # noqa: FBT001 - a parameter
+    here = Set()
+    await here.cache().mark(fact, "sender.test", 3600.0)
+    here.wall.now -= ahead
+    assert await here.cache().marked(fact, "sender.test") is believed
+
+
+async def test_a_fact_that_an_older_version_stored_is_believed_within_its_life() -> None:
+    here = Set()
+    cache = here.cache()
+    await cache.mark("catchall", "sender.test", 60.0)
+    ((key, _),) = await here.store.scan()
+    for seconds, believed in ((7 * 86400.0, True), (8 * 86400.0, False)):
+        await here.store.put(key, b"1", seconds)
+        assert await here.cache().marked("catchall", "sender.test") is believed
+
+
 # ---------------------------------------------------------------- privacy
 
 
@@ -229,6 +316,10 @@ async def test_what_another_version_kept_is_as_if_it_were_not_there() -> None:
         ("bob.secret+news@sender.test", "5.1.1 <bob.secret+news@sender.test>: unknown bob.secret+news"),
         ("Bob.Secret@sender.test", "5.1.1 <bob.secret@SENDER.test>: unknown 'BOB.SECRET'"),
         ("b\u00fcb.secret@sender.test", "5.1.1 b?b.secret@sender.test"),
+        (
+            "bob.secret@sender.test",
+            "5.1.1 %3Cbob%2Esecret%40sender.test%3E, bob+2Esecret, bob.secret&#64;sender.test",
+        ),
     ],
 )
 @pytest.mark.parametrize("status", [Status.PASS, Status.FAIL, Status.TRANSIENT])

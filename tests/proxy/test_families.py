@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.callback import families
 from proxy.callback.families import families_about, family_of
 
 
@@ -81,3 +84,37 @@ def test_any_local_part_has_an_answer(local_part: str) -> None:
 )
 def test_the_families_that_hold_something_of_a_mailbox(local_part: str, families: list[str]) -> None:
     assert families_about(local_part) == families
+
+
+@pytest.mark.parametrize("piece", ["-", "a-", "-0", "_a", "a.", "=", "+", "prvs=", "-a=b.c"])
+def test_a_long_local_part_takes_a_linear_time(piece: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(families, "LONGEST", 10**6, raising=False)  # the form's time, not what is refused unread
+
+    def seconds(length: int) -> float:
+        took = []
+        for _ in range(5):
+            began = time.thread_time()
+            family_of((piece * length)[:length] + "=")
+            took.append(time.thread_time() - began)
+        return min(took)
+
+    length = 250
+    while seconds(length) < 0.005 and length < 10**5:
+        length *= 2
+    assert seconds(4 * length) < 6 * max(0.005, seconds(length))
+
+
+def test_a_local_part_beyond_any_path_stands_for_itself() -> None:
+    assert family_of("bob+" + "x" * 252) == "tag:bob"
+    assert family_of("bob+" + "x" * 253) is None
+
+
+def test_octets_that_are_no_text_stand_for_themselves() -> None:
+    assert family_of("bob+\udcff") is None
+
+
+@given(st.text("abef019-_.=+x", max_size=24))
+def test_numbers_behind_a_name_hold_a_digit(local_part: str) -> None:
+    family = family_of(local_part)
+    if family is not None and family.startswith("verp:") and "=" not in local_part and "+" not in local_part:
+        assert any(char.isdigit() for char in local_part[len(family) - len("verp:") :])

@@ -130,3 +130,30 @@ async def test_a_script_sees_why(tmp_path: Path, options: list[str], expected: s
             with capture_logs() as log:
                 assert await client.ask(f"MAIL FROM:<{ALICE}>") == SENDER_OK
         assert told(log) == [expected]
+
+
+SHIPPED = Path(__file__).parents[2] / "etc/scripts"
+
+
+@pytest.mark.parametrize(
+    ("script", "answer"),
+    [
+        ("sender_callback.siv", SENDER_OK),
+        ("sender_callback_strict.siv", "450 4.7.1 too many senders to verify, try again later"),
+    ],
+    ids=["printed", "strict"],
+)
+async def test_a_client_beyond_its_share_is_deferred_by_the_strict_script_alone(
+    tmp_path: Path, script: str, answer: str
+) -> None:
+    text = (SHIPPED / script).read_text()
+    async with Exchanger() as upstream, Exchanger(script={Step.RCPT: says(NO)}) as exchanger:
+        house = House(tmp_path, upstream.port, exchanger.port).callback('unknown_users_per_mx = "8/3600"')
+        async with client_of(house.scripts(mailfrom_phase1=text)) as client:
+            said = [await client.ask(f"MAIL FROM:<x{number}@sender.test>") for number in range(4)]
+            assert said[:2] == ["550 from address not reachable"] * 2
+            assert said[2] == answer
+            exchanged = exchanger.count("RCPT")
+            if script == "sender_callback_strict.siv":
+                assert said[3] == answer
+            assert exchanged == 2

@@ -257,3 +257,52 @@ async def test_two_workers_never_have_the_same_delivery(tmp_path: Path) -> None:
     assert [await each.claim(3) for each in stores] == [[], [], [], []]
     for each in stores:
         await each.close()
+
+
+# ---------------------------------------------------------------- a clock that is set
+
+
+@pytest.mark.parametrize("ahead", [3600.0, 86400.0 * 365], ids=["an-hour", "a-year"])
+async def test_a_letter_from_before_the_clock_was_set_back_is_due_and_new(
+    store: OutboxStore, clock: Clock, ahead: float
+) -> None:
+    await store.claim(1)
+    clock.now += ahead
+    await store.add([letter()], "")
+    clock.now -= ahead
+    (claimed,) = await store.claim(1)
+    assert claimed.created == clock.now
+
+
+async def test_a_pause_from_before_the_clock_was_set_back_is_over(store: OutboxStore, clock: Clock) -> None:
+    await store.add([letter()], "")
+    clock.now += 86400.0 * 365
+    (claimed,) = await store.claim(1)
+    await store.postpone(claimed, 60.0)
+    clock.now -= 86400.0 * 365
+    assert len(await store.claim(1)) == 1
+
+
+async def test_a_lease_from_before_the_clock_was_set_back_ends_as_a_new_one_would(
+    store: OutboxStore, clock: Clock
+) -> None:
+    await store.add([letter()], "")
+    clock.now += 86400.0 * 365
+    assert len(await store.claim(1)) == 1
+    clock.now -= 86400.0 * 365
+    assert await store.claim(1) == []
+    clock.now += LEASE_SECONDS
+    assert len(await store.claim(1)) == 1
+
+
+async def test_a_file_from_a_clock_ahead_is_corrected_at_the_start(tmp_path: Path, clock: Clock) -> None:
+    clock.now += 86400.0 * 365
+    before = OutboxStore(tmp_path, clock)
+    await before.add([letter()], "")
+    await before.close()
+    clock.now -= 86400.0 * 365
+    after = OutboxStore(tmp_path, clock)
+    try:
+        assert len(await after.claim(1)) == 1
+    finally:
+        await after.close()

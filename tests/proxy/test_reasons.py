@@ -11,6 +11,8 @@ import proxy.callback
 from proxy.callback import classify
 from proxy.callback.lives import DOMAIN_REASONS, NEVER_KEPT
 from proxy.callback.reasons import REASONS
+from proxy.modules.smtp_cbv.options import SmtpCbvOptions
+from proxy.throttle import Throttle
 
 PACKAGE = Path(next(iter(proxy.callback.__path__)))
 PAGE = Path(__file__).parents[2] / "docs" / "callback-verification.md"
@@ -18,7 +20,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "callback-verification.md"
 REASON_FIRST = {"_skip", "_withheld", "_turned"}
 """Functions whose first argument is a reason."""
 
-RETURNS_REASONS = {"_why_later", "admits"}
+RETURNS_REASONS = {"_why_later", "admits", "may_ask", "_charged"}
 
 
 def _is_status(node: ast.expr) -> bool:
@@ -89,3 +91,9 @@ def test_the_page_shows_a_table_of_replies_and_names_every_reason_that_a_rule_ma
     assert [reason for reason, _ in classify.Words(table).rules] == ["greylist", "no_such_user", "blocked"]
     (sentence,) = re.findall(r"The reasons are (.*?), each\s", PAGE.read_text(), re.DOTALL)
     assert re.findall(r"`(\w+)`", sentence) == list(classify.REASONS)
+
+
+def test_the_page_says_what_a_spammer_gains_by_each_limit() -> None:
+    limits = {name for name, field in SmtpCbvOptions.model_fields.items() if isinstance(field.default, Throttle)}
+    table = PAGE.read_text().partition("### What a spammer gains by each limit")[2].partition("### ")[0]
+    assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == limits | {"client_share"}

@@ -13,6 +13,7 @@ import trustme
 from redis.asyncio import Redis
 
 from config import Options, Schema, load, option
+from proxy.callback.neighbour import Budgets, Neighbour
 from proxy.store.base import Store, Stored, StoreUnavailable
 from proxy.store.memory import MemoryStore
 from proxy.store.opening import open_store
@@ -455,3 +456,76 @@ async def test_redis_is_reached_by_tls_and_password_and_only_with_the_right_auth
 
 async def test_memory_needs_nothing_to_fall_back_on() -> None:
     assert isinstance(open_store(parse_store_url("memory")), MemoryStore)
+
+
+# ---------------------------------------------------------------- a clock that is set
+
+
+@pytest.mark.parametrize("jump", [-86400.0, 86400.0], ids=["back", "forward"])
+async def test_memory_goes_by_no_time_of_day(jump: float) -> None:
+    wall, ticking = Clock(), Clock()
+    store = MemoryStore(wall, ticking=ticking)
+    token = await store.acquire("lock", 60)
+    await store.put("entry", b"x", 60)
+    assert await store.take("bucket", Throttle(1, 60))
+    wall.now += jump
+    ticking.now += 59
+    assert await store.get("entry") == Stored(b"x", wall.now + 1)
+    assert await store.acquire("lock", 60) is None
+    assert not await store.take("bucket", Throttle(1, 60))
+    ticking.now += 1
+    assert await store.get("entry") is None
+    assert await store.acquire("lock", 60) not in {None, token}
+    assert await store.take("bucket", Throttle(1, 60))
+
+
+async def test_a_lock_from_before_the_clock_was_set_back_is_none(tmp_path: Path) -> None:
+    clock = Clock()
+    store = SqliteStore(tmp_path / "state.db", clock)
+    try:
+        await store.acquire("a", 30)
+        clock.now -= 300
+        assert await store.acquire("a", 30) is None
+        clock.now -= 86400
+        assert await store.acquire("a", 30) is not None
+        assert await store.acquire("a", 30) is None
+    finally:
+        await store.close()
+
+
+async def test_a_bucket_from_before_the_clock_was_set_back_fills_by_the_new_time(tmp_path: Path) -> None:
+    clock = Clock()
+    store = SqliteStore(tmp_path / "state.db", clock)
+    try:
+        assert await store.take("a", Throttle(1, 60))
+        clock.now -= 86400
+        assert not await store.take("a", Throttle(1, 60))
+        clock.now += 60
+        assert await store.take("a", Throttle(1, 60))
+    finally:
+        await store.close()
+
+
+# ---------------------------------------------------------------- shares of a budget
+
+
+async def test_a_networks_share_of_a_budget_holds_for_all_who_share_the_store(backing: Backing) -> None:
+    limits = Budgets(Throttle(8, 86400), Throttle(8, 86400), Throttle(8, 86400), NO_THROTTLE, share=25)
+    stores = [backing.store()] * 2 if backing.kind == "memory" else [backing.store(), backing.store()]
+    workers = [Neighbour(limits, each) for each in stores]
+    asked = [await workers[n % 2].may_ask(f"192.0.2.{n}", "a.test") for n in range(6)]
+    assert asked == [None, None, *["client_throttled"] * 4]
+    connected = [await workers[n % 2].may_connect("198.51.100.7", 1, f"2001:db8:1:{n:x}::/64") for n in range(4)]
+    assert connected == [None, None, *["client_throttled"] * 2]
+    await workers[0].give_back("198.51.100.7", 1, "2001:db8:1::/64")
+    others = [await workers[n % 2].may_ask(f"203.0.{n}.7", "a.test") for n in range(7)]
+    assert others == [*[None] * 6, "throttled"]
+
+
+async def test_those_who_ask_at_once_keep_the_share_together(backing: Backing) -> None:
+    limits = Budgets(Throttle(40, 86400), NO_THROTTLE, NO_THROTTLE, NO_THROTTLE, share=25)
+    stores = [backing.store()] * 2 if backing.kind == "memory" else [backing.store(), backing.store()]
+    workers = [Neighbour(limits, each) for each in stores]
+    found = await asyncio.gather(*(workers[n % 2].may_ask(f"192.0.2.{n}", "a.test") for n in range(60)))
+    assert found.count(None) == 10
+    assert set(found) == {None, "client_throttled"}

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 
 import pytest
 from structlog.testing import capture_logs
 
 from proxy.callback import verifier as verifier_module
 from proxy.callback.classify import Classifier, Words
+from proxy.callback.gate import Doorkeeper, Visitor
+from proxy.callback.lives import CATCHALL_SECONDS, NO_PROBE_SECONDS, NULL_REFUSED_SECONDS
 from proxy.callback.observer import Observer
 from proxy.callback.question import Question
 from proxy.callback.verdict import CallbackVerdict, Status
-from proxy.callback.verifier import CATCHALL_SECONDS, NO_PROBE_SECONDS, NULL_REFUSED_SECONDS, CallbackVerifier, Spared
+from proxy.callback.verifier import CallbackVerifier, Spared
 from proxy.throttle import Throttle
 from tests.proxy.callbacks import (
     ALICE,
@@ -257,14 +260,21 @@ async def test_our_own_address_among_others_is_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    "limits",
-    [budgets(per_domain=Throttle(2, 60)), budgets(per_client=Throttle(2, 60)), budgets(per_exchanger=Throttle(2, 60))],
+    ("limits", "why"),
+    [
+        (budgets(per_domain=Throttle(2, 60)), "throttled"),
+        (budgets(per_client=Throttle(2, 60)), "client_throttled"),
+        (budgets(per_exchanger=Throttle(2, 60)), "throttled"),
+        (budgets(per_domain=Throttle(8, 60), share=25), "client_throttled"),
+        (budgets(per_exchanger=Throttle(8, 60), share=25), "client_throttled"),
+    ],
+    ids=["domain", "client", "exchanger", "share-of-domain", "share-of-exchanger"],
 )
-async def test_beyond_a_budget_the_answer_is_transient_and_no_packet_is_sent(limits: object) -> None:
+async def test_beyond_a_budget_the_answer_is_transient_and_no_packet_is_sent(limits: object, why: str) -> None:
     clock = Clock()
     async with Exchanger() as exchanger, verifying(exchanger, clock=clock, budgets=limits) as verifier:
         found = [await reason(verifier, f"u{number}@sender.test", client=CLIENT) for number in range(3)]
-        assert found == [(Status.PASS, "accepted")] * 2 + [(Status.TRANSIENT, "throttled")]
+        assert found == [(Status.PASS, "accepted")] * 2 + [(Status.TRANSIENT, why)]
         assert len(exchanger.dialogues) == 2
         clock.now += 30
         assert await reason(verifier, "u2@sender.test", client=CLIENT) == (Status.PASS, "accepted")
@@ -461,12 +471,93 @@ async def test_who_asks_while_the_verifier_closes_hears_pending() -> None:
 
 
 async def test_a_domain_that_is_being_forged_is_not_asked_but_what_is_remembered_is_given() -> None:
-    async with Exchanger() as exchanger, verifying(exchanger, storm=Throttle(3, 300)) as verifier:
-        found = [await reason(verifier, f"u{number}@sender.test", client=f"192.0.2.{number}") for number in range(4)]
-        assert found == [(Status.PASS, "accepted")] * 2 + [(Status.TRANSIENT, "storm")] * 2
-        assert await reason(verifier, "u0@sender.test", client="192.0.2.9") == (Status.PASS, "accepted")
-        assert await reason(verifier, "u0@other.test", client="192.0.2.9") == (Status.PASS, "accepted")
-        assert len(exchanger.dialogues) == 3
+    async with (
+        Exchanger(script={Step.RCPT: says("550 5.1.1 no")}) as exchanger,
+        verifying(exchanger, storm=Throttle(3, 300)) as verifier,
+    ):
+        found = [await reason(verifier, f"u{number}@sender.test", client=f"192.0.{number}.1") for number in range(4)]
+        assert found == [(Status.FAIL, "no_such_user")] * 3 + [(Status.TRANSIENT, "storm")]
+        assert await reason(verifier, "u0@sender.test", client="192.0.2.9") == (Status.FAIL, "no_such_user")
+        assert await reason(verifier, "u0@other.test", client="192.0.2.9") == (Status.FAIL, "no_such_user")
+        assert len(exchanger.dialogues) == 4
+
+
+async def test_fifty_senders_who_exist_make_no_storm() -> None:
+    async with Exchanger() as exchanger, verifying(exchanger, storm=Throttle(50, 300)) as verifier:
+        for number in range(60):
+            client = f"2001:db8:{number:x}::/64"
+            assert await reason(verifier, f"u{number}@sender.test", client=client) == (Status.PASS, "accepted")
+
+
+async def test_a_spammers_share_of_unknown_users_is_his_alone() -> None:
+    limits = budgets(unknown_users=Throttle(20, 3600), share=25)
+    async with Exchanger(script={Step.RCPT: says("550 5.1.1 no")}) as exchanger:
+        callbacks = Callbacks(exchanger.port, names=names_of("127.0.0.1"), budgets=limits)
+        async with running(callbacks) as verifier:
+            spam = [await reason(verifier, f"x{n}@sender.test", client=f"203.0.113.{n}") for n in range(25)]
+            assert spam == [(Status.FAIL, "no_such_user")] * 5 + [(Status.TRANSIENT, "client_throttled")] * 20
+            assert await reason(verifier, "forged@sender.test", client=CLIENT) == (Status.FAIL, "no_such_user")
+            assert await reason(verifier, "x24@sender.test", client=CLIENT) == (Status.FAIL, "no_such_user")
+
+
+async def test_one_network_holds_its_share_of_an_exchangers_places_and_the_others_keep_theirs() -> None:
+    gate = asyncio.Event()
+    async with (
+        Exchanger(script={Step.RCPT: says("250 ok", until=gate)}) as exchanger,
+        verifying(exchanger, most_probes_per_exchanger=3, budgets=budgets(share=25)) as verifier,
+        asyncio.TaskGroup() as group,
+    ):
+        for number in range(6):
+            group.create_task(verifier.verify(f"x{number}@sender.test", client=f"203.0.113.{number}"))
+        await exchanger.until(lambda: len(exchanger.held) == 2, "the network has its places")
+        other = group.create_task(reason(verifier, ALICE, client=CLIENT))
+        await exchanger.until(lambda: len(exchanger.held) == 3, "the other has one, too")
+        assert f"RCPT TO:<{ALICE}>" in exchanger.commands
+        gate.set()
+        assert await other == (Status.PASS, "accepted")
+
+
+async def test_who_waits_for_its_networks_places_is_throttled_and_who_waits_for_all_is_not() -> None:
+    callbacks = Callbacks(budgets=budgets(share=25))
+    around = callbacks.around()
+    doors = Doorkeeper(around.manner, around.neighbour, around.breakers, most=100, most_per_exchanger=3)
+    spam = [Visitor(doors, f"203.0.113.{number}") for number in range(3)]
+    others = [Visitor(doors, f"198.51.{number}.7") for number in range(2)]
+    async with AsyncExitStack() as stack:
+        for each in (*spam[:2], others[0]):
+            await stack.enter_async_context(each.place("127.0.0.1"))
+        late = (spam[2], others[1])
+        entering = [stack.enter_async_context(each.place("127.0.0.1")) for each in late]
+        waiting = [asyncio.get_running_loop().create_task(each) for each in entering]
+        await asyncio.sleep(0)
+        assert [each.waited_for for each in late] == ["client_throttled", "busy_here"]
+        for each in waiting:
+            each.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+
+async def test_who_waits_with_a_throttled_client_is_answered_for_himself() -> None:
+    limits = budgets(per_client=Throttle(1, 3600))
+    async with Exchanger() as exchanger, verifying(exchanger, budgets=limits) as verifier:
+        await verifier.verify(BOB, client="203.0.113.1")
+        async with asyncio.TaskGroup() as group:
+            clients = ("203.0.113.1", CLIENT, "198.51.100.9")
+            asking = [group.create_task(reason(verifier, ALICE, client=each)) for each in clients]
+        assert [await each for each in asking] == [
+            (Status.TRANSIENT, "client_throttled"),
+            *[(Status.PASS, "accepted")] * 2,
+        ]
+        assert exchanger.count("RCPT") == 2
+
+
+async def test_what_the_other_exchangers_say_to_a_throttled_client_is_not_remembered() -> None:
+    names = names_of("127.0.0.1", "127.1.0.1")
+    limits = budgets(per_exchanger=Throttle(4, 3600), share=25)
+    async with Exchanger() as exchanger, verifying(exchanger, names=names, budgets=limits) as verifier:
+        await verifier.verify(BOB, client="203.0.113.1")
+        found = await reason(verifier, ALICE, client="203.0.113.1")  # the second exchanger takes no connection
+        assert found == (Status.TRANSIENT, "client_throttled")
+        assert await reason(verifier, ALICE, client=CLIENT) == (Status.PASS, "accepted")
 
 
 async def test_one_client_with_many_addresses_makes_no_storm() -> None:

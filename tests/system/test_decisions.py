@@ -28,7 +28,17 @@ EVERY_VERDICT = {
     *(f"fail {reason}" for reason in ("nxdomain", "null_mx", "no_address", "unroutable")),
     *(
         f"transient {reason}"
-        for reason in ("connect", "timeout", "busy", "dns", "breaker", "throttled", "storm", "pending")
+        for reason in (
+            "connect",
+            "timeout",
+            "busy",
+            "dns",
+            "breaker",
+            "throttled",
+            "client_throttled",
+            "storm",
+            "pending",
+        )
     ),
     *(f"transient {reason}" for reason in ("greylist", "mailbox_full", "rate", "deferred")),
     *(f"error {reason}" for reason in ("refused_us", "mail_refused", "tls_required", "policy", "protocol")),

@@ -42,6 +42,14 @@ def test_the_script_ships_as_printed() -> None:
     assert (ROOT / "etc" / SCRIPT).read_bytes() == PRINTED_SCRIPT.encode()
 
 
+def test_the_strict_script_ships_and_is_the_one_of_the_page() -> None:
+    path = ROOT / "etc/scripts/sender_callback_strict.siv"
+    rules = "".join(line for line in path.read_text().splitlines(keepends=True) if not line.startswith("#"))
+    assert rules.startswith(PRINTED_SCRIPT)
+    assert rules in _recipes("docs/callback-verification.md", "$from")
+    assert run("sieve", "check", str(path), folder=path.parent) == (0, f"{path}: no errors\n")
+
+
 @pytest.mark.parametrize("name", ["ecelerity.conf", "docker/ecelerity.conf"])
 def test_a_configuration_that_ships_includes_the_stanzas_and_passes_the_check(name: str, tmp_path: Path) -> None:
     path = ROOT / "etc" / name

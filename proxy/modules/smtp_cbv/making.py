@@ -118,6 +118,7 @@ def _budgets(options: SmtpCbvOptions) -> Budgets:
         per_exchanger=options.probes_per_mx,
         unknown_users=options.unknown_users_per_mx,
         per_client=options.probes_per_client,
+        share=options.client_share,
     )
 
 

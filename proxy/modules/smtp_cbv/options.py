@@ -91,12 +91,20 @@ class SmtpCbvOptions(Options):
     probes_per_client: ThrottleValue = option(
         Throttle(30, 60), doc="Probes on behalf of one client, an IPv6 /64 being one. 0: no limit."
     )
+    client_share: int = option(
+        25,
+        doc="Per cent of each of these budgets, a domain's or an exchanger's, that one client network may use, a /24 or"
+        " a /48; beyond it the answer for that client is transient (client_throttled). 100: no limit.",
+        ge=1,
+        le=100,
+    )
     breaker_time: Seconds = option(
         3600.0, doc="An exchanger that turns us away is left alone for so long. 0: is asked on.", unit="seconds"
     )
     forgery_storm: ThrottleValue = option(
-        Throttle(50, 300),
-        doc="As many local parts of one domain from as many clients in so many seconds: it is not asked for as long.",
+        Throttle(10, 300),
+        doc="As many unknown users of one domain from as many client networks in so many seconds: it is not asked for"
+        " as long.",
     )
 
     store: StoreValue | None = option(

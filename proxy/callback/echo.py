@@ -1,0 +1,301 @@
+"""Our own words in an exchanger's reply: what we said is taken out before anything is read as the exchanger's words.
+
+We say the address that is asked about, the sender and our name, and a stranger chose the first. An exchanger may echo
+them quoted, escaped (backslash, percent, xtext, HTML), in other case, as A-labels or U-labels, cut off, or folded over
+the lines of its reply. `unsaid` puts neutral words in their place, which is enough to judge an address. `foreign` also
+drops every word that we said anywhere: what decides about an exchanger, and so about other people's mail, reads that.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from html.entities import html5
+
+import re2
+
+from proxy.callback.families import mailbox_of
+from proxy.replies import Reply
+
+MOST_READ = 4096
+"""Characters of a reply whose words count. A reply may have 32 KiB; beyond these nobody explains a refusal."""
+
+ADDRESS, LOCAL_PART, NAME = "<recipient>", "recipient", "()"
+"""What stands in the place of the address, of its local part alone, and of a domain, our name or our sender."""
+
+_SHORTEST_CUT, _SHORTEST_LOOSE = 3, 8
+"""Characters of a local part that are known again if an exchanger cut off the rest: with a mark of the cut, without."""
+
+_PLAIN = re.compile(
+    r"an?|account|address|an[dy]|at|box|be|been|by|can|cannot|does|e?mail|exists?|for|found|has|here|in|invalid|is|it"
+    r"|known|local|mailbox|name|no|not|of|on|or|person|recipient|such|that|the|there|this|to|unknown|user|valid|was"
+    r"|with|you|your"
+)
+"""Local parts that are ordinary words of a refusal. Alone, outside brackets and quotes, such a word is the exchanger's:
+`user unknown` tells the same of user@example.com as of everybody. None of them means anything about us."""
+
+_QUOTE = r"(?:\\?[\"'`\x{b4}\x{201c}\x{201d}\x{2018}\x{2019}]|(?:[%+=]|\\x)2[27]|&quot;|&apos;|&#3[49];|&#x2[27];)"
+_FOLD = r"(?: ?\n(?:[245][.\d]+)? ?)?"
+"""Between two characters: a reply may go on in its next line, which may begin with the code again."""
+_AT = r"(?:\\?@|(?:[%+=]|\\x)40|\\100|&commat;|&#0*64;|&#x0*40;| ?[(\[] ?at ?[)\]] ?| at )"
+_CLOSED = rf"(?P<at>{_QUOTE}?{_AT})"
+_ESCAPED_BEFORE = re.compile(r"(?:(?:[%+=]|\\x)[0-9A-Fa-f]{2}|\\[0-7]{3}|&#?\w{1,8};)\Z")
+_LONGER_BEFORE = re.compile(r"(?:\w|\w[.+-]|[+-])\Z")
+_NAMED_BEFORE = re.compile(
+    r"\b(?:user|recipient|mailbox|account|address|name|alias|person|rcpt|box)[ :=]{1,3}\Z", re.IGNORECASE
+)
+_NAMED_AFTER = re.compile(r" ?(?::|\.\.\.)")
+"""How an exchanger names a mailbox that it has named already: `<bob@example.com>: User bob unknown`."""
+_CODE_FIRST = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?=\s|\Z)")
+_WORD = re.compile(r"[^\W_]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What we said in one conversation."""
+
+    address: str
+    """The recipient that was asked about."""
+    helo: str = ""
+    senders: tuple[str, ...] = ()
+    """Addresses that we gave in MAIL FROM; the null sender is no word."""
+
+
+def unsaid(answer: Reply, said: Said | str) -> Reply:
+    """Return a reply with neutral words in the place of ours: spam@example.com is no word on spam."""
+    text = "\n".join(line.decode("utf-8", "replace") for line in answer.lines)
+    return Reply(answer.code, tuple(each.encode() for each in unsaid_text(text, said).split("\n")))
+
+
+def unsaid_text(text: str, said: Said | str) -> str:
+    """Return a text in the same manner; its lines are parted by LF. An end beyond `MOST_READ` is dropped."""
+    text = text[:MOST_READ]
+    for echo in _echoes(_as_said(said)):
+        text = echo.out_of(text)
+    return text
+
+
+def foreign(text: str, said: Said | str) -> str:
+    """Return what can only be the exchanger's own words: no word is left that is a part of what we said.
+
+    Where both use the same word, it is lost. That costs little: the next question, about another address, shows it.
+    """
+    said = _as_said(said)
+    ours = _words_said(said)
+    together = "".join(ours)
+
+    def kept(found: re.Match[str]) -> str:
+        word = found[0].casefold()
+        return NAME if word in ours or (len(word) > 2 and word in together) else found[0]
+
+    return _WORD.sub(kept, unsaid_text(text, said))
+
+
+def _as_said(said: Said | str) -> Said:
+    return said if isinstance(said, Said) else Said(said)
+
+
+def _words_said(said: Said) -> tuple[str, ...]:
+    """Return the words of what we said, in order; of a domain in both its forms."""
+    parts: list[str] = []
+    for address in (said.address, *said.senders):
+        local_part, _, domain = address.rpartition("@")
+        parts += [_content(local_part), *_forms(domain)]
+    return tuple(word.casefold() for part in (*parts, said.helo) for word in _WORD.findall(part))
+
+
+# ---------------------------------------------------------------- one thing that we said, and where it is echoed
+
+
+@dataclass(frozen=True, slots=True)
+class _Echo:
+    """One of our words, and what is put in its place."""
+
+    pattern: str
+    hint: str
+    """Letters that every echo has, whatever its form: most replies are passed over without a search."""
+    whole: str
+    """In the place of the whole address, or of a domain."""
+    part: str = ""
+    """In the place of a local part alone, or of what an exchanger left of it; empty for domains."""
+
+    def out_of(self, text: str) -> str:
+        if self.hint not in text.casefold().replace("\n", "").replace(" ", ""):
+            return text
+        founds = list(_compiled(self.pattern).finditer(text))
+        whole = bool(self.part) and any(found["at"] is not None for found in founds)
+        pieces, at = [], 0
+        for found in founds:
+            if found[0] and self._is_ours(text, found, whole=whole):  # `"` alone may be echoed as nothing
+                pieces += [text[at : found.start()], self._instead(found)]
+                at = found.end()
+        return "".join([*pieces, text[at:]])
+
+    def _instead(self, found: re.Match[str]) -> str:
+        if not self.part:
+            return self.whole
+        return self.whole if found["at"] is not None else (found["quote"] or "") + self.part
+
+    def _is_ours(self, text: str, found: re.Match[str], *, whole: bool) -> bool:
+        """Whether it stands there as an echo; `whole` says that the whole address is echoed somewhere in the text."""
+        before, after = text[max(0, found.start() - 8) : found.start()], text[found.end() : found.end() + 2]
+        if not self.part:
+            return not (_joins(before[-1:], "-_") or _joins(after[:1], "-_"))
+        if _LONGER_BEFORE.search(before) and not _ESCAPED_BEFORE.search(before):
+            return False
+        if found["at"] is not None:
+            return not _joins(after[:1], "")
+        if _joins(after[:1], "") or re.match(r"@|[.+_-]\w", after):  # of somebody else: alice.smith, alice@elsewhere
+            return False
+        if found["local"] is None and len(found[0]) < _SHORTEST_LOOSE:
+            return _is_cut(found, before, text[found.end() : found.end() + 3])
+        return _is_enclosed(found, before, after) or _is_loose_echo(text, found, whole=whole)
+
+
+def _joins(char: str, others: str) -> bool:
+    """Whether a character beside a word makes it a part of a longer one."""
+    return bool(char) and (char.isalnum() or char in others)
+
+
+def _is_loose_echo(text: str, found: re.Match[str], *, whole: bool) -> bool:
+    """Whether a local part that stands among other words is ours, or a word that the exchanger might say as well."""
+    start, word = found.start(), found[0].casefold()
+    if _PLAIN.fullmatch(word) or ((start == 0 or text[start - 1] == "\n") and _CODE_FIRST.match(text, start)):
+        return False
+    if not (whole and word.isalpha()):
+        return True
+    return _NAMED_BEFORE.search(text[max(0, start - 24) : start]) is not None or bool(
+        _NAMED_AFTER.match(text, found.end())
+    )
+
+
+def _is_cut(found: re.Match[str], before: str, after: str) -> bool:
+    """Whether a few characters look like an address whose end was cut off: `<spam...`, `spam...>`, `<spam>`."""
+    opened = found["quote"] is not None or before[-1:] in {"<", "("}
+    return after.startswith(("..", "\u2026")) or (opened and after[:1] in {">", ")", "", "\n"})
+
+
+def _is_enclosed(found: re.Match[str], before: str, after: str) -> bool:
+    opened = found["quote"] is not None or before[-1:] in {"<", "(", "["} or before.endswith(("%3C", "+3C", "&lt;"))
+    return opened and (after[:1] in set(">'\")]`%+&\\"))
+
+
+@lru_cache(1024)
+def _echoes(said: Said) -> tuple[_Echo, ...]:
+    """Return what is looked for, the longest first."""
+    return (
+        *_of_address(said.address, ADDRESS, LOCAL_PART),
+        *(echo for sender in said.senders for echo in _of_address(sender, NAME, NAME)),
+        *([_domain(said.helo)] if said.helo else []),
+    )
+
+
+def _of_address(address: str, whole: str, part: str) -> Iterator[_Echo]:
+    local_part, _, domain = address.rpartition("@")
+    if not domain or not _content(local_part):
+        return
+    content = _content(local_part)
+    forms = _forms(domain)
+    for name in dict.fromkeys((content, mailbox_of(content))):
+        hint = _hint(name[:_SHORTEST_CUT])
+        for form in forms[1:]:
+            yield _Echo(
+                f"(?P<quote>{_QUOTE})?{_flat(name)}(?P<local>){_FOLD}{_CLOSED}{_FOLD}{_flat(form)}", hint, whole, part
+            )
+        yield _Echo(f"(?P<quote>{_QUOTE})?{_cut(name, forms[0])}", hint, whole, part)
+    for form in (*forms, *_parents(forms[0])):
+        yield _domain(form)
+
+
+def _domain(name: str) -> _Echo:
+    return _Echo(_flat(name), _hint(name), NAME)
+
+
+def _hint(text: str) -> str:
+    """Return the first letters and digits of a text, which stand in every echo as they are."""
+    found = re.search(r"[A-Za-z0-9]+", text)
+    return found[0].casefold() if found is not None else ""
+
+
+def _cut(local_part: str, domain: str) -> str:
+    """Return a pattern of an address that also finds what is left of it where its end was cut off."""
+    units = [_forms_of(char) for char in local_part]
+    units[-1] = f"{units[-1]}(?P<local>)"
+    rest = "".join(f"(?:{_FOLD}{each}" for each in [*units[_SHORTEST_CUT:], _CLOSED])
+    rest += "".join(f"(?:{_FOLD}{_forms_of(char)}" for char in domain)
+    return _FOLD.join(units[:_SHORTEST_CUT]) + rest + ")?" * (len(units[_SHORTEST_CUT:]) + 1 + len(domain))
+
+
+def _flat(text: str) -> str:
+    return _FOLD.join(_forms_of(char) for char in text)
+
+
+@lru_cache(512)
+def _forms_of(char: str) -> str:
+    """Return a pattern of the forms in which one character may be echoed."""
+    if char.isascii() and char.isalnum():
+        return char
+    octets = char.encode("utf-8", "surrogateescape")
+    plain = r"[\s_+]+" if char == " " else r"\x{fffd}" if "\udc80" <= char <= "\udcff" else re2.escape(char)
+    forms = [rf"\\?{plain}"]
+    forms += ["".join(rf"(?:[%+=]|\\x){each:02x}" for each in octets), "".join(rf"\\{each:03o}" for each in octets)]
+    forms += [rf"&#0*{ord(char)};", rf"&#x0*{ord(char):x};", *(f"&{name}" for name in _entities().get(char, ()))]
+    if char in '"\\':
+        forms.append("")  # dropped with the quoting
+    if not char.isascii():
+        forms += [rf"[?\x{{fffd}}]{{1,{len(octets)}}}", rf"\\u{ord(char):04x}"]
+        forms += [re2.escape(form) for form in _readings(char, octets)]
+    return f"(?:{'|'.join(forms)})"
+
+
+def _readings(char: str, octets: bytes) -> Iterable[str]:
+    """Yield a character decomposed, and as one reads its octets who takes them for Latin-1."""
+    if not "\udc80" <= char <= "\udcff":
+        yield unicodedata.normalize("NFD", char)
+    yield octets.decode("latin-1")
+
+
+@cache
+def _entities() -> dict[str, tuple[str, ...]]:
+    found: dict[str, tuple[str, ...]] = {}
+    for name, char in html5.items():
+        if name.endswith(";"):
+            found[char] = (*found.get(char, ()), name)
+    return found
+
+
+def _content(local_part: str) -> str:
+    """Return a local part without quotes and quoted pairs (RFC 5321 section 4.1.2)."""
+    if len(local_part) > 1 and local_part[0] == local_part[-1] == '"':
+        return re.sub(r"\\(.)", r"\1", local_part[1:-1], flags=re.DOTALL)
+    return local_part
+
+
+def _forms(domain: str) -> list[str]:
+    """Return a domain as it was said, and in U-labels, if those differ."""
+    forms = [domain] if domain else []
+    if "xn--" in domain.lower():
+        import idna  # noqa: PLC0415 — 12 ms, and few domains need it
+
+        try:
+            forms.append(idna.decode(domain))
+        except idna.IDNAError:
+            return forms
+    return forms
+
+
+def _parents(domain: str) -> list[str]:
+    """Return the domains above one, those at the top left out."""
+    labels = domain.split(".")
+    return [".".join(labels[at:]) for at in range(1, len(labels) - 1)] if not domain.startswith("[") else []
+
+
+@lru_cache(1024)
+def _compiled(pattern: str) -> re.Pattern[str]:
+    options = re2.Options()
+    options.case_sensitive, options.log_errors = False, False
+    found: re.Pattern[str] = re2.compile(pattern, options)
+    return found
