@@ -41,7 +41,7 @@ REASONS: Mapping[str, Reason] = {
     "greylist": Reason(_TRANSIENT, "the exchanger greylists: it answers who comes again"),
     "mailbox_full": Reason(_TRANSIENT, "the mailbox is full, whatever the code: so the user exists"),
     "rate": Reason(_TRANSIENT, "the exchanger limits how often it is asked"),
-    "deferred": Reason(_TRANSIENT, "the exchanger answers 4xx, or 5xx with words that say it may pass, for any other reason"),
+    "deferred": Reason(_TRANSIENT, "any other 4xx, or a 5xx whose words say that it may pass"),
     "busy": Reason(_TRANSIENT, "the exchanger answers 421, or greets or answers EHLO with 4xx"),
     "connect": Reason(_TRANSIENT, "no exchanger could be reached"),
     "timeout": Reason(_TRANSIENT, "no answer in time, or a connection that was lost"),
