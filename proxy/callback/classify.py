@@ -1,21 +1,23 @@
-"""What an exchanger's reply says about an address: the enhanced status code first (RFC 3463), then a table of words.
+"""What an exchanger's reply says about an address, by its enhanced status codes (RFC 3463) and a table of words.
 
-`fail` only on evidence about the address or its domain, `error` where the exchanger dislikes us, `transient` where it
-may be otherwise next time: a script that refuses on `fail` alone loses no good mail. What nobody can read is `error`.
+`fail` only on evidence about the address or its domain, `error` if the exchanger dislikes us, `transient` if it may be
+otherwise next time: a script that refuses on `fail` alone loses no good mail. What cannot be read is `error`.
 
-The table is a file, `replies.table`, and operators add to it with a file of their own in the same form.
+The table is a file, `replies.table`, and operators add to it with a file of their own in the same form. How a reply is
+taken apart stands in `hearing`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from importlib import resources
 
 import re2
 
 from proxy.callback.echo import Said, foreign, unsaid
+from proxy.callback.hearing import Heard, codes_of, hear, words_of
 from proxy.callback.verdict import Status
 from proxy.replies import Reply
 
@@ -27,6 +29,7 @@ REASONS: Mapping[str, Status] = {
     "mailbox_full": Status.TRANSIENT,
     "greylist": Status.TRANSIENT,
     "rate": Status.TRANSIENT,
+    "deferred": Status.TRANSIENT,
     "tls_required": Status.ERROR,
     "null_sender": Status.ERROR,
     "policy": Status.ERROR,
@@ -34,12 +37,18 @@ REASONS: Mapping[str, Status] = {
 }
 """The reasons that a rule may give, and the status that each one is."""
 
-_ENHANCED = re.compile(r"(?<![\d.])([245])\.(\d{1,3})\.(\d{1,3})(?!\d|\.\d)")
+_YIELDING = "policy?"
+"""As `policy`, in the shipped table: but a reply that says too that the user is unknown is about the user."""
+
+_NO_DOMAIN = "no_domain"
+"""In the shipped table, too: it knows no such domain. Then only the code tells whose."""
+
 _NO_SUCH_ADDRESS = frozenset({(1, 0), (1, 1), (1, 2), (1, 6), (1, 10)})
 _DISABLED = (2, 1)
 _FULL = (2, 2)
 _ACCESS_DENIED = (4, 1)
 _TLS_FIRST = (7, 3)
+_OWNER_CHANGED = (7, 17)
 _POLICY_CLASS = 7
 _PROTOCOL_ERRORS = range(500, 505)
 _CLOSING = 421
@@ -59,20 +68,27 @@ class BadTable(Exception):
 class Words:
     """Rules of one file, by reason. Immutable."""
 
-    def __init__(self, text: str) -> None:
-        """Read rules.
+    def __init__(self, text: str, reasons: Iterable[str] = REASONS) -> None:
+        """Read rules that give one of the reasons.
 
         Raises:
             BadTable: a line is no rule.
         """
         self.rules: list[tuple[str, re.Pattern[str]]] = []
         grouped: dict[str, list[str]] = {}
+        names: dict[str, str] = {}
         for number, line in enumerate(text.split("\n"), 1):  # as diagnostics count; splitlines knows other breaks
-            if line.strip() and not line.lstrip().startswith("#"):
-                reason, pattern = _rule(number, line)
-                self.rules.append((reason, _compiled(number, line, pattern)))
-                grouped.setdefault(reason, []).append(f"(?:{pattern})")
-        # One expression a reason: a refusal that matches nothing costs nine searches, not a hundred.
+            if not line.strip() or line.lstrip().startswith("#"):
+                continue
+            definition = _DEFINITION.fullmatch(line.strip())
+            if definition is not None:
+                names[definition["name"]] = _filled(definition["pattern"], names)
+                _compiled(number, line, definition["pattern"], names)
+                continue
+            reason, pattern = _rule(number, line, tuple(reasons))
+            self.rules.append((reason, _compiled(number, line, pattern, names)))
+            grouped.setdefault(reason, []).append(f"(?:{_filled(pattern, names)})")
+        # One expression a reason: a refusal that matches nothing costs ten searches, not a hundred.
         self._of = {reason: re2.compile("|".join(each), _options()) for reason, each in grouped.items()}
 
     def says(self, reason: str, text: str) -> bool:
@@ -85,6 +101,15 @@ class Words:
         return next((reason for reason, rule in self.rules if rule.search(text)), None)
 
 
+_DEFINITION = re.compile(r"let\s+(?P<name>[a-z]+)\s+(?P<pattern>.+)")
+_NAME = re.compile(r"\{([a-z]+)\}")
+
+
+def _filled(pattern: str, names: Mapping[str, str]) -> str:
+    """Return a pattern with what its names stand for."""
+    return _NAME.sub(lambda name: names.get(name[1], name[0]), pattern)
+
+
 def _options() -> re2.Options:
     options = re2.Options()
     options.case_sensitive, options.dot_nl = False, True
@@ -92,18 +117,21 @@ def _options() -> re2.Options:
     return options
 
 
-def _rule(number: int, line: str) -> tuple[str, str]:
+def _rule(number: int, line: str, reasons: Sequence[str]) -> tuple[str, str]:
     reason, _, pattern = line.strip().partition(" ")
-    if reason not in REASONS:
-        raise BadTable(number, line.index(reason), f"no such reason: {reason}; one of {', '.join(REASONS)}")
+    if reason not in reasons:
+        raise BadTable(number, line.index(reason), f"no such reason: {reason}; one of {', '.join(reasons)}")
     if not pattern.strip():
         raise BadTable(number, len(line), "the regular expression is missing")
     return reason, pattern.strip()
 
 
-def _compiled(number: int, line: str, pattern: str) -> re.Pattern[str]:
+def _compiled(number: int, line: str, pattern: str, names: Mapping[str, str]) -> re.Pattern[str]:
+    unknown = next((name for name in _NAME.finditer(pattern) if name[1] not in names), None)
+    if unknown is not None:
+        raise BadTable(number, line.index(unknown[0]), f"no `let {unknown[1]}` stands above")
     try:
-        found: re.Pattern[str] = re2.compile(pattern, _options())
+        found: re.Pattern[str] = re2.compile(_filled(pattern, names), _options())
     except re2.error as error:
         problem = error.args[0].decode() if isinstance(error.args[0], bytes) else str(error)
         raise BadTable(number, line.index(pattern), f"not a regular expression (RE2): {problem}") from None
@@ -113,7 +141,8 @@ def _compiled(number: int, line: str, pattern: str) -> re.Pattern[str]:
 @cache
 def shipped() -> Words:
     """Return the table that comes with Ringback."""
-    return Words(resources.files("proxy.callback").joinpath("replies.table").read_text("utf-8"))
+    text = resources.files("proxy.callback").joinpath("replies.table").read_text("utf-8")
+    return Words(text, (*REASONS, _YIELDING, _NO_DOMAIN))
 
 
 class Classifier:
@@ -125,19 +154,20 @@ class Classifier:
         self._shipped = shipped()
 
     def greeting(self, code: int, text: str) -> Judgement:
-        """Judge a refused greeting, EHLO or HELO: it is about us, and passes where it is not permanent."""
+        """Judge a refused greeting, EHLO or HELO: it is about us, and passes if it is not permanent."""
         if code < 500:  # RFC 5321 section 4.2.1, first digit
             return Status.TRANSIENT, "busy"
-        return (Status.ERROR, "tls_required") if self._says(("tls_required",), text) else (Status.ERROR, "refused_us")
+        heard = _hear(Reply(code, (text.encode(),)), "")
+        return (Status.ERROR, "tls_required") if self._says(heard, "tls_required") else (Status.ERROR, "refused_us")
 
     def sender(self, answer: Reply) -> Judgement:
         """Judge a refused MAIL FROM: it says nothing of the address."""
-        text = words_of(answer)
+        heard = _hear(answer, "")
         if answer.code == _CLOSING:
             return Status.TRANSIENT, "busy"
-        if self._wants_tls(answer, text):
+        if self._wants_tls(answer.code, heard):
             return Status.ERROR, "tls_required"
-        return (Status.ERROR, "mail_refused") if answer.permanent else (Status.TRANSIENT, self._why_later(text, None))
+        return (Status.ERROR, "mail_refused") if answer.permanent else (Status.TRANSIENT, self._why_later(heard))
 
     def recipient(self, answer: Reply, said: Said | str = "") -> Judgement:
         """Judge the answer to RCPT TO. What we said is no word of the exchanger's, though it may be echoed."""
@@ -147,19 +177,13 @@ class Classifier:
             return Status.TRANSIENT, "busy"
         if answer.code < 400:  # 3xx calls for more, which RCPT never does
             return Status.ERROR, "protocol"
-        answer = anonymous(answer, said)
-        text = words_of(answer)
-        own = self._own.first(text) if self._own is not None else None
+        heard = _hear(answer, said)
+        own = self._own.first(heard.said) if self._own is not None else None
         if own is not None and (answer.permanent or REASONS[own] is not Status.FAIL):
             return REASONS[own], own
-        if self._wants_tls(answer, text):
+        if self._wants_tls(answer.code, heard):
             return Status.ERROR, "tls_required"
-        subject = enhanced_subject(answer)
-        return (
-            self._never(answer.code, subject, text)
-            if answer.permanent
-            else (Status.TRANSIENT, self._why_later(text, subject))
-        )
+        return self._never(answer.code, heard) if answer.permanent else (Status.TRANSIENT, self._why_later(heard))
 
     def is_about_null_sender(self, answer: Reply, said: Said | str = "") -> bool:
         """Whether a refusal of RCPT speaks of the null sender, so that another sender may hear something else.
@@ -168,51 +192,86 @@ class Classifier:
         """
         if not answer.permanent:
             return False
-        text = foreign(words_of(answer), said)
-        own = self._own.first(text) if self._own is not None else None
-        return self._says(("null_sender",), text) if own is None else own == "null_sender"
+        heard = _hear_foreign(answer, said)
+        own = self._own.first(heard.said) if self._own is not None else None
+        return self._says(heard, "null_sender") if own is None else own == "null_sender"
 
     def is_block(self, words: str, said: Said | str = "") -> bool:
         """Whether the exchanger's own words say that we stand on a list: who asks on makes it worse."""
-        text = foreign(words, said)
-        return (self._own is not None and self._own.first(text) == "blocked") or self._says(("blocked",), text)
+        heard = _hear_foreign(Reply(550, (words.encode(),)), said)
+        if self._own is not None and self._own.first(heard.said) == "blocked":
+            return True
+        return self._says(heard, "blocked") or self._shipped.says("blocked", heard.links)
 
-    def _never(self, code: int, subject: tuple[int, int] | None, text: str) -> Judgement:
-        """Judge a permanent refusal of the recipient."""
+    def _never(self, code: int, heard: Heard) -> Judgement:
+        """Judge a permanent refusal of the recipient. What it says of others comes first, so `fail` is the rest."""
         if code in _PROTOCOL_ERRORS:
             return Status.ERROR, "protocol"
-        if subject == _FULL or (self._says(("mailbox_full",), text) and not self._says(("policy", "blocked"), text)):
-            return Status.TRANSIENT, "mailbox_full"
-        if subject == _ACCESS_DENIED and "recipient address rejected: access denied" in text.lower():
-            return Status.FAIL, "no_such_user"  # Exchange Online's words for an unknown user
-        if self._says(("policy", "blocked", "null_sender"), text):
+        if self._says(heard, "null_sender"):
+            return Status.ERROR, "null_sender"
+        if heard.about_another:
             return Status.ERROR, "policy"
-        if subject is not None:
-            return _by_subject(subject)
-        if code == _STORAGE_EXCEEDED:
+        if _FULL in heard.codes or self._is_full(heard):
             return Status.TRANSIENT, "mailbox_full"
-        if self._says(("disabled",), text):
-            return Status.FAIL, "disabled"
-        return (Status.FAIL, "no_such_user") if self._says(("no_such_user",), text) else (Status.ERROR, "policy")
+        if heard.subject == _ACCESS_DENIED and "recipient address rejected: access denied" in heard.words.lower():
+            return Status.FAIL, "no_such_user"  # Exchange Online's words for an unknown user
+        if self._says(heard, "policy", "blocked"):
+            return Status.ERROR, "policy"
+        gone = self._gone(heard)
+        if code == _STORAGE_EXCEEDED and heard.subject is None and gone is None:
+            return Status.TRANSIENT, "mailbox_full"
+        later = self._later(heard)
+        return (Status.TRANSIENT, later) if later is not None else self._by_code(heard, gone)
 
-    def _why_later(self, text: str, subject: tuple[int, int] | None) -> str:
-        if self._says(("greylist",), text):
+    def _by_code(self, heard: Heard, gone: str | None) -> Judgement:
+        """Judge by the code, and by the words, which say that the user is gone or say nothing of him."""
+        if heard.subject in {None, _OWNER_CHANGED}:
+            return (Status.FAIL, gone) if gone is not None else (Status.ERROR, "policy")
+        if gone is None and self._says(heard, "tls_required"):
+            return Status.ERROR, "tls_required"
+        if gone is None and (self._says(heard, _YIELDING) or self._shipped.says("blocked", heard.links)):
+            return Status.ERROR, "policy"
+        return _by_subject(heard.subject)
+
+    def _gone(self, heard: Heard) -> str | None:
+        if self._says(heard, _NO_DOMAIN):
+            return None
+        return next((reason for reason in ("disabled", "no_such_user") if self._says(heard, reason)), None)
+
+    def _later(self, heard: Heard) -> str | None:
+        return next((reason for reason in ("greylist", "rate", "deferred") if self._says(heard, reason)), None)
+
+    def _is_full(self, heard: Heard) -> bool:
+        return self._says(heard, "mailbox_full") and not self._says(heard, "policy", "blocked")
+
+    def _why_later(self, heard: Heard) -> str:
+        if self._says(heard, "greylist"):
             return "greylist"
-        about_us = self._says(("policy", "blocked"), text) or (subject is not None and subject[0] == _POLICY_CLASS)
-        if subject == _FULL or (self._says(("mailbox_full",), text) and not about_us):
+        about_us = heard.subject is not None and heard.subject[0] == _POLICY_CLASS
+        if _FULL in heard.codes or (self._is_full(heard) and not about_us):
             return "mailbox_full"
-        return "rate" if self._says(("rate",), text) else "deferred"
+        return self._later(heard) or "deferred"
 
-    def _wants_tls(self, answer: Reply, text: str) -> bool:
-        if not self._says(("tls_required",), text):
+    def _wants_tls(self, code: int, heard: Heard) -> bool:
+        if not self._says(heard, "tls_required"):
             return False
-        return answer.code == _NEEDS_MORE or enhanced_subject(answer) in {None, (7, 0), (7, 1), (7, 10), _TLS_FIRST}
+        return code == _NEEDS_MORE or heard.subject in {None, (7, 0), (7, 1), (7, 10), _TLS_FIRST}
 
-    def _says(self, reasons: Iterable[str], text: str) -> bool:
-        return any(self._shipped.says(reason, text) for reason in reasons)
+    def _says(self, heard: Heard, *reasons: str) -> bool:
+        return any(self._shipped.says(reason, heard.words) for reason in reasons)
 
 
-def _by_subject(subject: tuple[int, int]) -> Judgement:
+def _hear(answer: Reply, said: Said | str) -> Heard:
+    """Take a reply apart without what we said ourselves. Text enters the rules only here and in `_hear_foreign`."""
+    return hear(answer.code, anonymous(answer, said).lines, said if isinstance(said, str) else said.address)
+
+
+def _hear_foreign(answer: Reply, said: Said | str) -> Heard:
+    """Take a reply apart of which only words count that we never said: it decides about more than one address."""
+    return hear(answer.code, foreign(words_of(answer.lines), said).encode().split(b"\n"), "")
+
+
+def _by_subject(subject: tuple[int, int] | None) -> Judgement:
     if subject in _NO_SUCH_ADDRESS:
         return Status.FAIL, "no_such_user"
     return (Status.FAIL, "disabled") if subject == _DISABLED else (Status.ERROR, "policy")
@@ -230,19 +289,6 @@ def alike(one: Reply, address: str, other: Reply, other_address: str) -> bool:
     return anonymous(one, address) == anonymous(other, other_address)
 
 
-def words_of(answer: Reply) -> str:
-    """Return the lines of a reply as one text: a phrase may go on in the next line."""
-    return " ".join(line.decode("utf-8", "replace").strip() for line in answer.lines)
-
-
 def enhanced_subject(answer: Reply) -> tuple[int, int] | None:
-    """Return (subject, detail) of the first enhanced status code whose class fits the reply's (RFC 2034, RFC 3463).
-
-    It belongs at the head of the text; qmail and others have it elsewhere, as in `(#5.1.1)`. A full stop may follow;
-    more digits make it a version, or the address of a host.
-    """
-    for line in answer.lines:
-        for found in _ENHANCED.finditer(line.decode("ascii", "replace")):
-            if int(found[1]) == answer.code // 100:
-                return int(found[2]), int(found[3])
-    return None
+    """Return (subject, detail) of the first enhanced status code whose class fits the reply's (RFC 2034, RFC 3463)."""
+    return next(iter(codes_of(answer.code, answer.lines)), None)

@@ -14,8 +14,9 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from proxy.callback.classify import Classifier, Judgement, alike, words_of
+from proxy.callback.classify import Classifier, Judgement, alike
 from proxy.callback.echo import Said
+from proxy.callback.hearing import words_of
 from proxy.callback.neighbour import network_of
 from proxy.callback.observer import NOBODY, Observer
 from proxy.callback.question import Question
@@ -150,7 +151,7 @@ class _Visit:
     ) -> CallbackVerdict:
         """Return a verdict; the exchanger's words are those of its `answer`, or of `text` if there is a code."""
         status, reason = judgement
-        words = words_of(answer) if answer is not None else text
+        words = words_of(answer.lines) if answer is not None else text
         listed = bool(code) and status is not Status.PASS and self._manner.classifier.is_block(words, self._said)
         return replace(
             self._about,

@@ -41,7 +41,7 @@ REASONS: Mapping[str, Reason] = {
     "greylist": Reason(_TRANSIENT, "the exchanger greylists: it answers who comes again"),
     "mailbox_full": Reason(_TRANSIENT, "the mailbox is full, whatever the code: so the user exists"),
     "rate": Reason(_TRANSIENT, "the exchanger limits how often it is asked"),
-    "deferred": Reason(_TRANSIENT, "the exchanger answers 4xx for any other reason"),
+    "deferred": Reason(_TRANSIENT, "any other 4xx, or a 5xx whose words say that it may pass"),
     "busy": Reason(_TRANSIENT, "the exchanger answers 421, or greets or answers EHLO with 4xx"),
     "connect": Reason(_TRANSIENT, "no exchanger could be reached"),
     "timeout": Reason(_TRANSIENT, "no answer in time, or a connection that was lost"),
@@ -64,7 +64,7 @@ REASONS: Mapping[str, Reason] = {
     "route": Reason(_ERROR, "a host that `map` names cannot be found"),
     "no_probe": Reason(_ERROR, "not asked: the operator spares domain or exchanger, or it turned us away three times"),
     "forged": Reason(_ERROR, "not asked: a context variable says that the sender is forged (`skip_variables`)"),
-    "null_sender": Reason(_ERROR, "not asked: the address is empty; or a rule of `reply_texts` says `null_sender`"),
+    "null_sender": Reason(_ERROR, "not asked: the address is empty; or the exchanger refuses bounces, not the address"),
     "syntax": Reason(_ERROR, "not asked: it is not a mail address"),
     "internal": Reason(_ERROR, "a fault in Ringback (see the log), or an address literal that is none"),
 }

@@ -196,9 +196,11 @@ async def test_a_null_sender_refused_for_now_is_not_refused(reply: str) -> None:
 class WithoutBatv(Exchanger):
     """One that refuses a recipient of a bounce, since the address has no BATV signature."""
 
+    refusal = "550 5.7.1 bounce without BATV signature"
+
     def act_at(self, step: Step, command: str) -> Act:
         if step is Step.RCPT and self.dialogues[-1].sender == "MAIL FROM:<>":
-            return says("550 5.7.1 bounce without BATV signature")
+            return says(self.refusal)
         return super().act_at(step, command)
 
 
@@ -214,10 +216,29 @@ async def test_where_a_recipient_is_refused_for_the_null_sender_the_fallback_is_
     ]  # fmt: skip
 
 
-async def test_without_a_fallback_such_a_refusal_is_policy() -> None:
+async def test_without_a_fallback_such_a_refusal_is_about_the_null_sender() -> None:
     async with WithoutBatv() as exchanger:
         verdict = await asked(exchanger)
-    assert (verdict.status, verdict.reason, len(envelope(exchanger))) == (Status.ERROR, "policy", 2)
+    assert (verdict.status, verdict.reason, len(envelope(exchanger))) == (Status.ERROR, "null_sender", 2)
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        pytest.param(
+            "550 5.1.1 Backscatter Protection detected an invalid or expired email address", id="backscatter-protection"
+        ),
+        pytest.param("550 unsigned dsn", id="unsigned"),
+        pytest.param("550 5.1.1 returned mail not accepted here", id="returned-mail"),
+        pytest.param("550 5.2.1 this mailbox does not accept bounces", id="mailbox"),
+    ],
+)
+async def test_a_refusal_of_bounces_has_the_fallback_tried_whatever_its_code(refusal: str) -> None:
+    exchanger = WithoutBatv()
+    exchanger.refusal = refusal
+    async with exchanger:
+        verdict = await asked(exchanger, fallback=FALLBACK)
+    assert (verdict.status, verdict.null_refused, len(envelope(exchanger))) == (Status.PASS, True, 5)
 
 
 async def test_a_tagged_address_in_a_refusal_is_no_word_about_the_null_sender() -> None:

@@ -41,7 +41,10 @@ EVERY_VERDICT = {
         )
     ),
     *(f"transient {reason}" for reason in ("greylist", "mailbox_full", "rate", "deferred")),
-    *(f"error {reason}" for reason in ("refused_us", "mail_refused", "tls_required", "policy", "protocol")),
+    *(
+        f"error {reason}"
+        for reason in ("refused_us", "mail_refused", "tls_required", "policy", "protocol", "null_sender")
+    ),
     *(f"error {reason}" for reason in ("loop", "unroutable", "route", "no_probe", "syntax")),
 }
 """Those that the verifier can give, but for `internal`: no stranger can bring that about."""

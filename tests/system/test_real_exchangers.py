@@ -156,7 +156,7 @@ async def verdict_on(server: Server, address: str, names: Dnsmasq, folder: Path,
         ("banned", "error", "policy", "554 5.7.1"),
         ("spammer", "error", "policy", "554 5.7.1"),
         ("listed", "error", "policy", "554 5.7.1"),
-        ("alone", "error", "policy", "550 5.7.1"),
+        ("alone", "error", "null_sender", "550 5.7.1"),
     ],
 )
 async def test_postfix(

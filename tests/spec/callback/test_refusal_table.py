@@ -22,6 +22,7 @@ VERDICTS = {
     ("transient", "deferred"),
     ("transient", "busy"),
     ("error", "policy"),
+    ("error", "null_sender"),
     ("error", "protocol"),
     ("error", "tls_required"),
     ("error", "refused_us"),
@@ -76,8 +77,8 @@ def test_the_columns_are_named_and_every_row_fills_them() -> None:
     assert [row for row in ROWS if None in row or not all(row.values())] == []
 
 
-def test_there_are_three_hundred_refusals_or_more() -> None:
-    assert len(ROWS) >= 300
+def test_there_are_nine_hundred_refusals_or_more() -> None:
+    assert len(ROWS) >= 900
 
 
 def test_no_reply_stands_twice() -> None:
@@ -120,11 +121,12 @@ def test_what_is_refused_before_the_recipient_judges_no_address(stages: set[str]
 
 
 def test_a_code_of_security_or_policy_is_never_a_fail() -> None:
-    assert [row for row in ROWS if row["status"] == "fail" and re.search(r"\b5\.7\.\d", row["reply"])] == []
+    policy = re.compile(r"\b5\.7\.(?!17\b)\d")  # RFC 7293: 5.7.17 is about the mailbox
+    assert [row for row in ROWS if row["status"] == "fail" and policy.search(row["reply"])] == []
 
 
 def test_every_row_names_where_it_was_seen() -> None:
-    place = re.compile(r"(?:https?://\S+|[\w.-]+/[\w.-]+ [\w./-]+)(?: \((?:shortened|asked|strings)\))?")
+    place = re.compile(r"(?:https?://\S+|[\w.-]+/[\w.-]+ [\w./-]+)(?: \((?:shortened|asked|strings|words)\))?")
     assert [row for row in ROWS if not place.fullmatch(row["source"])] == []
 
 
