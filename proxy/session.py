@@ -135,6 +135,13 @@ class Transaction(AiosmtpdEnvelope):
         self.recipients.append(recipient)
         self.rcpt_tos.append(recipient.path.text)
 
+    def discard(self, earlier: int) -> None:
+        """Relay the message to nobody but the copies that the discarding phase added; `earlier` were there before it."""
+        del self.copies[:earlier]
+        self.discarded = not self.copies
+        for recipient in self.recipients:
+            recipient.relayed = False
+
     def somebody_wants_it(self) -> None:
         """Begin what waited for the first recipient that the upstream accepts."""
         waiting, self.when_wanted = self.when_wanted, []

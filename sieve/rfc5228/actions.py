@@ -35,9 +35,10 @@ def discard(frame: Frame) -> None:
 @sieve_function(dialect="rfc5228", effect=Effect.RECIPIENT)
 def redirect(frame: Frame, address: str, *, copy: bool = False) -> None:
     """Send the message to another address (RFC 5228, 4.2), with `:copy` beside its recipients (RFC 3894)."""
-    if not is_plausible(address):
-        raise ScriptError(reasons.not_an_address(address))
     state = state_of(frame)
+    if not is_plausible(address):
+        state.kept = True  # if the script goes on: a mistake must not lose mail (RFC 5228, 2.10.6)
+        raise ScriptError(reasons.not_an_address(address))
     state.redirects.append(address)
     state.cancelled = state.cancelled or not copy
 
