@@ -40,6 +40,8 @@ class Path:
     """Those of RCPT that go upstream with it."""
     gateway: str = field(default="", compare=False, repr=False)
     """Another upstream that policy chose for it."""
+    given: bytes = field(default=b"", compare=False, repr=False)
+    """What the client wrote behind MAIL or RCPT; empty for a path that is not the client's."""
 
     @property
     def text(self) -> str:
@@ -136,7 +138,7 @@ class Transaction(AiosmtpdEnvelope):
         self.rcpt_tos.append(recipient.path.text)
 
     def discard(self, earlier: int) -> None:
-        """Relay the message to nobody but the copies that the discarding phase added; `earlier` were there before it."""
+        """Relay the message only to copies that the discarding phase added; `earlier` of them were there before it."""
         del self.copies[:earlier]
         self.discarded = not self.copies
         for recipient in self.recipients:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from proxy import replies
 from proxy.replies import Reply
@@ -60,7 +60,7 @@ def sender_of(argument: bytes, options: CoreOptions, carried: frozenset[str]) ->
     except BadParameter:
         return replies.BAD_PARAMETER
     refused = _unwanted(path, parameters, options, carried)
-    return (path, parameters) if refused is None else refused
+    return (replace(path, given=argument), parameters) if refused is None else refused
 
 
 def _unwanted(path: Path, parameters: Parameters, options: CoreOptions, carried: frozenset[str]) -> Reply | None:
@@ -107,7 +107,7 @@ def recipient_of(
         return replies.RECIPIENT_SYNTAX
     if not all(_fits(_OF_RCPT, carried, name, value) for name, value in parameters.items()):
         return replies.BAD_PARAMETER
-    return (path, parameters) if utf8 or path.raw.isascii() else replies.NEEDS_SMTPUTF8
+    return (replace(path, given=argument), parameters) if utf8 or path.raw.isascii() else replies.NEEDS_SMTPUTF8
 
 
 def is_binary(parameters: Mapping[str, str | None]) -> bool:

@@ -45,6 +45,8 @@ class Connection:
     wire: Wire
     identity: str = ""
     """The session whose client it speaks for, after XCLIENT; empty while it speaks for nobody."""
+    announced: bool = False
+    """Whether the upstream knows that client, by XCLIENT or a PROXY header: what it says of the client is not of us."""
     deliveries: int = 0
     used: bool = False
     """Whether a transaction had it before, so that the upstream may have closed it in the meantime."""
@@ -144,10 +146,11 @@ class Pool:
 
     async def _speak_for(self, connection: Connection, session: Session) -> None:
         try:
-            await introduce_client(connection.wire, self.upstream, session)
+            told = await introduce_client(connection.wire, self.upstream, session)
         except (WireBroken, TimeoutError) as error:
             raise Unreachable(f"XCLIENT: {str(error) or 'timeout'}") from error
         connection.identity = session.identity
+        connection.announced = told or self.policy.upstream_proxy_protocol != "no"
 
     def _pop_idle(self, identity: str) -> Connection | None:
         """Return the connection used last that lives and speaks for the same client; the dead leave their places."""

@@ -66,8 +66,7 @@ def ec_redirect(frame: Frame, address: str, counter: str | None = None) -> None:
 
 
 def _redirect(frame: Frame, address: str) -> None:
-    frame.kept = (
-        True  # also if the address is bad and the script goes on: a mistake must not lose mail (RFC 5228, 2.10.6)
-    )
+    # Also if the address is bad and the script goes on: a mistake must not lose mail (RFC 5228, 2.10.6).
+    frame.kept = True
     frame.host.envelope.redirect(_usable(address))
     frame.ended = True

@@ -92,7 +92,7 @@ def _change(frame: Frame, name: str, change: Callable[[str], str]) -> None:
 
 @sieve_function(needs=Need.HEADERS, effect=Effect.MESSAGE)
 def ec_trace_context(frame: Frame) -> None:
-    """Add a field `X-Trace-Context` above the others, with both context dictionaries, for debugging; whoever gets it reads them."""
+    """Add a field `X-Trace-Context` with both context dictionaries, for debugging; whoever gets the mail reads them."""
     pairs = [
         f"{kind}.{key}={value}"
         for kind, context in (("conn", frame.host.vctx_conn), ("mess", frame.host.vctx_mess))
