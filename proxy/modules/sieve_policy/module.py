@@ -47,7 +47,7 @@ class SieveModule:
         scripts: dict[Phase, tuple[Script, ...]] = {}
         diagnostics: list[Diagnostic] = []
         for phase in Phase:
-            compiled = []
+            compiled: list[Script] = []
             for number in (1, 2):
                 path = options.script(phase, number)
                 if path is None:
