@@ -291,7 +291,7 @@ class UpstreamRelay:
     async def content(self, block: bytes) -> None:
         """Send dot-stuffed content, waiting where the upstream does not keep up. Raises RelayFailed."""
         try:
-            await self._sending().send(block, self._session.options.data_timeout)
+            await self._sending().send(block, self._session.options.relaying_timeout)
         except Answered as answered:
             raise self._answered_early(answered.reply) from None
         except (WireBroken, TimeoutError) as error:
