@@ -103,9 +103,6 @@ class Wire(asyncio.Protocol):
         self.transport = transport
         self.extensions = extensions
         self.listener: Listener | None = None
-        own = transport.get_extra_info("sockname")
-        self.own_address: str = own[0] if isinstance(own, tuple) else ""
-        """Where the connection leaves from; empty for a Unix socket."""
         self.peer_name = ""
         """What the peer calls itself in its answer to EHLO, in lower case."""
         self.broken: str | None = None

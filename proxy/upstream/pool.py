@@ -137,7 +137,9 @@ class Pool:
         try:
             if connection is None:
                 wire = await self._connector.connect(session)
-                self.standing = Standing(wire.own_address, self.upstream.helo, wire.peer_name)
+                own = wire.transport.get_extra_info("sockname")  # a Unix socket's is no address
+                address = own[0] if isinstance(own, tuple) else ""
+                self.standing = Standing(address, self.upstream.helo, wire.peer_name)
                 connection = Connection(self, wire, standing=self.standing)
                 self.capabilities = frozenset(name.upper() for name in connection.wire.extensions)
             if identity and session is not None:
