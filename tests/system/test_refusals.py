@@ -9,6 +9,7 @@ import pytest
 from tests.support.exim_behind import EximServer
 from tests.support.ringback import Ringback
 from tests.support.servers import REFUSED_RECIPIENT, REFUSED_REPLY, Postfix
+from tests.support.waiting import eventually
 from tests.system.house import greeted, opened
 from tests.system.stage import Stage
 from tests.system.test_behind_it import REFUSED_US, recipient
@@ -46,7 +47,7 @@ async def test_what_postfix_says_of_its_client_is_451(stage: Stage, tmp_path: Pa
     with Postfix(options=settings) as postfix:
         ringback = opened(stage, tmp_path, f'EHLO_Hostname = "{name}"', upstream_port=postfix.port)
         assert await verdict(ringback) == REFUSED_US
-        assert "NOQUEUE: reject: " in postfix.log
+        await eventually(lambda: "NOQUEUE: reject: " in postfix.log, "Postfix logs that it refused")
 
 
 @pytest.mark.real("postfix")
