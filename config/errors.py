@@ -38,9 +38,8 @@ def slashes_are_no_comment(span: Span) -> Diagnostic:
 
 def semicolon(span: Span) -> Diagnostic:
     """A `;` behind a value, as other languages want it."""
-    return Diagnostic(
-        "a statement does not end in `;`", span, "remove it; a value that really holds ; is written in quotes"
-    )
+    hint = "remove it; a value that really holds ; is written in quotes"
+    return Diagnostic("a statement does not end in `;`", span, hint)
 
 
 def typographic_quote(span: Span) -> Diagnostic:
@@ -83,9 +82,8 @@ def wrong_closer(closer: str, opener: str, span: Span, opened: Span) -> Diagnost
 
 def nothing_to_close(closer: str, span: Span) -> Diagnostic:
     """A closing bracket too many."""
-    return Diagnostic(
-        f"`{closer}` closes nothing", span, f"remove it, or add the `{_OPENERS[closer]}` that it should close"
-    )
+    hint = f"remove it, or add the `{_OPENERS[closer]}` that it should close"
+    return Diagnostic(f"`{closer}` closes nothing", span, hint)
 
 
 def unexpected(sign: str, span: Span) -> Diagnostic:
@@ -163,9 +161,8 @@ def brace_is_missing(span: Span) -> Diagnostic:
 
 def neither_value_nor_brace(name: str, span: Span) -> Diagnostic:
     """A word alone on its line."""
-    return Diagnostic(
-        f"`{name}` stands alone", span, f"write {name} = value for an option, or {name} {{ … }} for a stanza"
-    )
+    hint = f"write {name} = value for an option, or {name} {{ … }} for a stanza"
+    return Diagnostic(f"`{name}` stands alone", span, hint)
 
 
 # ---------------------------------------------------------------- values
@@ -193,6 +190,11 @@ def not_one_of(name: str, text: str, choices: Sequence[str], span: Span) -> Diag
 def out_of_bounds(name: str, bound: str, text: str, span: Span) -> Diagnostic:
     """A number below or above what an option allows."""
     return Diagnostic(f"`{name}` must be {bound}; this is {text}", span, f"write a value of {bound}")
+
+
+def zero_is_automatic(name: str, doc: str, span: Span) -> Diagnostic:
+    """A time of 0, which is no time-out elsewhere: something must end before the client gives up."""
+    return Diagnostic(f"`{name}` is 0, so Ringback chooses. {doc}", span, "write seconds", Severity.WARNING)
 
 
 def name_for_network(text: str, span: Span) -> Diagnostic:
@@ -342,9 +344,8 @@ def include_from_elsewhere(target: str, span: Span) -> Diagnostic:
 
 def include_cycle(chain: Sequence[str], span: Span, notes: tuple[Note, ...]) -> Diagnostic:
     """A file that includes itself, directly or through others."""
-    return Diagnostic(
-        f"this file includes itself: {' > '.join(chain)}", span, "remove one of the includes", notes=notes
-    )
+    message = f"this file includes itself: {' > '.join(chain)}"
+    return Diagnostic(message, span, "remove one of the includes", notes=notes)
 
 
 def too_many_files(most: int, span: Span) -> Diagnostic:

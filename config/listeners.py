@@ -20,7 +20,7 @@ from config.binding import Gathered
 from config.diagnostics import Span
 from config.ip import unmapped
 from config.nodes import Attributes, Dictionary, List, Option, Scalar, Stanza, String, Value, Word
-from config.options import Options
+from config.options import Options, Zero
 from config.readers import Reader, Reading, Unreadable, described, reader_for
 from config.scopes import Place, Setting, Step, read_setting
 from config.values import Network
@@ -35,6 +35,9 @@ _HIGHEST_PORT = 65535
 _ADDRESS = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^\s:\[\],~/]*))(?::(?P<port>\d{1,5}))?")
 SOCKET_OPTIONS: Mapping[str, int] = {"listen_backlog": DEFAULT_BACKLOG, "concurrency": 0, "enable": True}
 """What makes the socket rather than holding for its sessions, with the defaults."""
+
+SOCKET_ZEROS: Mapping[str, Zero] = {"listen_backlog": "automatic", "concurrency": "no limit"}
+"""What 0 means for the numbers among them; a backlog of 0 is the default."""
 
 _OWN = {"listen_backlog": reader_for(int), "concurrency": reader_for(int), "enable": reader_for(bool)}
 _LISTENER = frozenset({"listener", "esmtp_listener"})
@@ -180,7 +183,7 @@ class _Typing:
         return Listener(
             address=address,
             port=port,
-            backlog=own.get("listen_backlog", DEFAULT_BACKLOG),
+            backlog=own.get("listen_backlog") or DEFAULT_BACKLOG,
             concurrency=own.get("concurrency", 0),
             enabled=bool(own.get("enable", True)),
             options=self._settings(rest, place, "listen", _LISTEN),

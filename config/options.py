@@ -3,7 +3,7 @@
 A stanza's options are a subclass of `Options`; each attribute is one option, its name the option's in lower case:
 
     class CallbackOptions(Options):
-        timeout: Seconds = option(25, ge=1, le=300, doc="How long a whole probe may take.")
+        timeout: Seconds = option(25, ge=1, le=300, zero="refused", doc="How long a whole probe may take.")
 
 The declaration serves binding, the checks, the console and the generated reference. Rules over several options are
 pydantic validators of the class; what they raise becomes a diagnostic at the stanza's head.
@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, Literal, TypeAlias, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
@@ -27,6 +27,9 @@ from config.nodes import Option, String, Word
 from config.readers import Reader, Reading, Unreadable, reader_for
 
 Bound = TypeVar("Bound", bound="Options")
+
+Zero: TypeAlias = Literal["no limit", "off", "automatic", "refused"]
+"""What 0 means for a number. `automatic`: Ringback chooses as `doc` says; for a time that is a warning, too."""
 
 
 class Options(BaseModel):
@@ -43,6 +46,7 @@ def option(  # a factory of pydantic fields, which are typed Any by design
     unit: str | None = None,
     ge: float | None = None,
     le: float | None = None,
+    zero: Zero | None = None,
     reloadable: bool = True,
     scopes: tuple[str, ...] | None = None,
     default_factory: Callable[[], Any] | None = None,
@@ -56,6 +60,7 @@ def option(  # a factory of pydantic fields, which are typed Any by design
         unit: what the number counts, where the type does not say it.
         ge: the least value.
         le: the greatest value.
+        zero: what 0 means; every number must say so.
         reloadable: whether it can change without a restart.
         scopes: the scopes besides the global one where it may stand; None takes those that Momentum gives it.
         default_factory: makes the default, instead of `default`.
@@ -63,6 +68,7 @@ def option(  # a factory of pydantic fields, which are typed Any by design
     extra: dict[str, Any] = {
         "aliases": list(aliases),
         "unit": unit,
+        "zero": zero,
         "reloadable": reloadable,
         "scopes": scopes and list(scopes),
     }
@@ -84,6 +90,7 @@ class Declared:
     default: object
     ge: float | None
     le: float | None
+    zero: Zero | None
     reloadable: bool
     scopes: frozenset[str] | None
 
@@ -118,6 +125,7 @@ def _declared(name: str, annotation: object, field: FieldInfo) -> Declared:
         default=_default(field),
         ge=next((each.ge for each in field.metadata if hasattr(each, "ge")), None),
         le=next((each.le for each in field.metadata if hasattr(each, "le")), None),
+        zero=extra.get("zero"),
         reloadable=extra.get("reloadable", True),
         scopes=None if scopes is None else frozenset(scopes),
     )
@@ -179,10 +187,13 @@ def read_option(one: Declared, statement: Option, findings: Findings, model: typ
     value = one.reader.read(statement.value, Reading(statement.name.text, findings, model))
     if isinstance(value, int | float) and not isinstance(value, bool):
         below, above = one.ge is not None and value < one.ge, one.le is not None and value > one.le
-        if below or above:
+        forbidden = value == 0 and one.zero == "refused"
+        if below or above or forbidden:
             text = statement.value.text if isinstance(statement.value, Word | String) else str(value)
-            bound = f"at least {one.ge:g}" if below else f"at most {one.le:g}"
+            bound = f"at least {one.ge:g}" if below else f"at most {one.le:g}" if above else "more than 0"
             raise Unreadable(errors.out_of_bounds(statement.name.text, bound, text, statement.value.span))
+        if value == 0 and one.zero == "automatic" and one.unit == "seconds":
+            findings.add(errors.zero_is_automatic(statement.name.text, one.doc, statement.value.span))
     return value
 
 
@@ -200,7 +211,9 @@ def _report(
     reason = str(found["ctx"]["error"]) if found["type"] == "value_error" else found["msg"]
     statement = written.get(name)
     if statement is None and head is None:
-        head = next((each.value.span for option, each in reversed(list(written.items())) if option in reason), None)
+        head = next(
+            (each.value.span for option, each in reversed(list(written.items())) if option in reason.lower()), None
+        )
     if statement is None:
         findings.add(errors.refused(name, reason, head))
     else:

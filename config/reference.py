@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from config.binding import scopes_of
-from config.listeners import SOCKET_OPTIONS
+from config.listeners import SOCKET_OPTIONS, SOCKET_ZEROS
 from config.momentum import catalogue
 from config.options import Declared, Options, declared
 from config.schema import Schema
@@ -15,8 +15,14 @@ from config.writing import written
 def reference(schema: Schema) -> str:
     """Return every table: the global options, each module's, and where the lines of Momentum differ."""
     parts = ["## Global options\n", options_table(schema.core, scopes=True)]
-    socket = "".join(f"| `{name}` | `{written(default)}` |\n" for name, default in SOCKET_OPTIONS.items())
-    parts += ["Of a listener only, beside the options above:\n", f"| Option | Default |\n| --- | --- |\n{socket}"]
+    socket = "".join(
+        f"| `{name}` | `{written(default)}` | {SOCKET_ZEROS.get(name, '')} |\n"
+        for name, default in SOCKET_OPTIONS.items()
+    )
+    parts += [
+        "Of a listener only, beside the options above:\n",
+        f"| Option | Default | 0 means |\n| --- | --- | --- |\n{socket}",
+    ]
     for spec in schema.modules:
         lines = " or ".join(f"`{kind} {path} NAME {{ … }}`" for kind, path in spec.class_lines)
         parts += [
@@ -55,7 +61,7 @@ _ACTED_ON = frozenset({"binding_group", "binding", "domain", "host", "esmtp_list
 
 
 def _takes(one: Declared) -> str:
-    """Name a type with its bounds and unit: `a whole number, 1 to 65535`."""
+    """Name a type with its bounds, its unit and what 0 means: `a whole number, 1 to 65535; 0 is refused`."""
     text = one.reader.wanted
     if one.ge is not None and one.le is not None:
         text += f", {one.ge:g} to {one.le:g}"
@@ -63,7 +69,9 @@ def _takes(one: Declared) -> str:
         text += f", at least {one.ge:g}"
     elif one.le is not None:
         text += f", at most {one.le:g}"
-    return f"{text} ({one.unit})" if one.unit else text
+    if one.unit:
+        text += f" ({one.unit})"
+    return f"{text}; 0 is {one.zero}" if one.zero is not None else text
 
 
 def differences_table(schema: Schema) -> str:

@@ -26,6 +26,7 @@ from proxy.smtp.tls import Terms, certificate_of, terms_of
 def outside(settings: Settings) -> Iterator[Diagnostic]:
     """Yield what the world outside the text makes impossible."""
     yield from _certificates(settings)
+    yield from _endless(settings)
     yield from _injection(settings)
     yield from _authentication(settings)
     yield from _sockets(settings)
@@ -66,6 +67,20 @@ def _in_force(settings: Settings) -> Iterator[CoreOptions]:
     yield core
     for listener in core.esmtp_listener:
         yield from Entrance(listener, settings).every_options()
+
+
+def _endless(settings: Settings) -> Iterator[Diagnostic]:
+    """Find clients whose sessions or messages nothing would end: the global scope's are refused when they are bound."""
+    core = cast(CoreOptions, settings.core)
+    layers = [layer for listener in core.esmtp_listener for layer in listener.every_layer()]
+    for reason in {options.endless for options in _in_force(settings)} - {""}:
+        zeros = [
+            each.origin
+            for layer in layers
+            for name, each in layer.items()
+            if name in {"idle_time", "session_time", "data_timeout", "min_data_rate"} and not each.value
+        ]
+        yield Diagnostic(reason, zeros[-1] if zeros else None)
 
 
 def _certificates(settings: Settings) -> Iterator[Diagnostic]:

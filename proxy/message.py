@@ -115,8 +115,11 @@ class Message:
     # ------------------------------------------------------------ edits
 
     def add_header(self, name: str, body: str) -> None:
-        """Add a field below the others."""
-        self._parsed().append(Field(name, _written(name, body)))
+        """Add a field above the others."""
+        fields = self._parsed()
+        # Lines that begin with a blank would be taken for the rest of a field that stands above them.
+        at = next((at for at, each in enumerate(fields) if each.raw[:1] not in {b" ", b"\t"}), len(fields))
+        fields.insert(at, Field(name, _written(name, body)))
         self._edited()
 
     def delete_header(self, name: str) -> None:

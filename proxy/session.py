@@ -38,12 +38,12 @@ class Path:
     raw: bytes
     local_part: str
     domain: str
-    altered: bool = field(default=False, compare=False, repr=False)
-    """Whether `raw`, or a parameter that goes with it, is other than the client's own octets: repaired, or ours."""
     parameters: dict[str, str | None] = field(default_factory=dict, compare=False, repr=False)
     """Those of RCPT that go upstream with it."""
     gateway: str = field(default="", compare=False, repr=False)
     """Another upstream that policy chose for it."""
+    given: bytes = field(default=b"", compare=False, repr=False)
+    """What the client wrote behind MAIL or RCPT; empty for a path that is not the client's."""
 
     @property
     def text(self) -> str:
@@ -143,6 +143,13 @@ class Transaction(AiosmtpdEnvelope):
         """Record an accepted RCPT TO."""
         self.recipients.append(recipient)
         self.rcpt_tos.append(recipient.path.text)
+
+    def discard(self, earlier: int) -> None:
+        """Relay the message only to copies that the discarding phase added; `earlier` of them were there before it."""
+        del self.copies[:earlier]
+        self.discarded = not self.copies
+        for recipient in self.recipients:
+            recipient.relayed = False
 
     def somebody_wants_it(self) -> None:
         """Begin what waited for the first recipient that the upstream accepts."""

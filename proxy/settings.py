@@ -39,6 +39,11 @@ def _read_workers(value: Value, reading: Reading) -> object:
 WorkerCount = Annotated[int, Reader(_read_workers, "an integer, or `auto`")]
 
 
+LONGEST_UP_TO_RCPT = 270.0
+LONGEST_AT_DOT = 540.0
+"""Seconds until a client hears of a recipient, and of its message: less than its patience (RFC 5321 4.5.3.2)."""
+
+
 OWN_NAME_SECONDS = 5.0
 """For the system's resolver to say the machine's full name; its short name is taken then."""
 
@@ -137,67 +142,85 @@ class InboundOptions(TlsOptions):
     open_relay: bool = option(False, doc="Take mail from anybody to anybody.", scopes=_INBOUND)
 
     idle_time: Seconds = option(
-        300.0, doc="For the client's next command (RFC 5321 section 4.5.3.2.7).", unit="seconds", scopes=_INBOUND
+        300.0,
+        zero="no limit",
+        doc="For the client's next command (RFC 5321 section 4.5.3.2.7); with 0 only Session_Time ends the session.",
+        unit="seconds",
+        scopes=_INBOUND,
     )
     data_timeout: Seconds = option(
-        120.0, doc="For the client's next bytes within a message.", unit="seconds", scopes=_INBOUND
+        120.0,
+        zero="no limit",
+        doc="For the client's next bytes within a message; Min_Data_Rate, else Session_Time, ends one with 0.",
+        unit="seconds",
+        scopes=_INBOUND,
     )
     min_data_rate: int = option(
         100,
-        doc="Slowest within a message, after half a minute's waiting; 0: no limit.",
+        zero="off",
+        doc="Slowest within a message, after half a minute's waiting.",
         unit="octets a second",
         ge=0,
         scopes=_INBOUND,
     )
     session_time: Seconds = option(
-        7200.0, doc="A session ends between commands after so long; 0: no limit.", unit="seconds", scopes=_INBOUND
+        7200.0, zero="no limit", doc="A session ends between commands after so long.", unit="seconds", scopes=_INBOUND
     )
     stress_sessions: int = option(
         0,
-        doc="Sessions on all addresses, a worker, beyond which clients have Stress_Idle_Time only; 0: never.",
+        zero="off",
+        doc="Sessions on all addresses, a worker, beyond which clients have Stress_Idle_Time only.",
         ge=0,
         scopes=_INBOUND,
     )
-    stress_idle_time: Seconds = option(10.0, doc="Idle_Time under stress.", unit="seconds", scopes=_INBOUND)
+    stress_idle_time: Seconds = option(
+        10.0, zero="off", doc="Idle_Time under stress; 0: no shorter one.", unit="seconds", scopes=_INBOUND
+    )
     max_connections_per_client: int = option(
         0,
-        doc="Sessions at once of one client, an IPv6 /64 being one; relay hosts are exempt; 0: no limit.",
+        zero="no limit",
+        doc="Sessions at once of one client, an IPv6 /64 being one; relay hosts are exempt.",
         ge=0,
         scopes=_INBOUND,
     )
     connection_rate_per_client: ThrottleValue = option(
-        NO_THROTTLE, doc="Sessions that one client may begin; relay hosts are exempt.", scopes=_INBOUND
+        NO_THROTTLE, zero="no limit", doc="Sessions that one client may begin; relay hosts are exempt.", scopes=_INBOUND
     )
     message_rate_per_client: ThrottleValue = option(
-        NO_THROTTLE, doc="MAIL commands of one client; relay hosts are exempt.", scopes=_INBOUND
+        NO_THROTTLE, zero="no limit", doc="MAIL commands of one client; relay hosts are exempt.", scopes=_INBOUND
     )
     recipient_rate_per_client: ThrottleValue = option(
-        NO_THROTTLE, doc="RCPT commands of one client; relay hosts are exempt.", scopes=_INBOUND
+        NO_THROTTLE, zero="no limit", doc="RCPT commands of one client; relay hosts are exempt.", scopes=_INBOUND
     )
     tls_rate_per_client: ThrottleValue = option(
-        NO_THROTTLE, doc="STARTTLS commands of one client; relay hosts are exempt.", scopes=_INBOUND
+        NO_THROTTLE, zero="no limit", doc="STARTTLS commands of one client; relay hosts are exempt.", scopes=_INBOUND
     )
     listener_sessions: int = option(
-        0, doc="Sessions at once on the address, a worker; 0: no limit.", ge=0, scopes=_INBOUND
+        0, zero="no limit", doc="Sessions at once on the address, a worker.", ge=0, scopes=_INBOUND
     )
     service_sessions: int = option(
-        0, doc="Sessions at once on all addresses, a worker; 0: no limit.", ge=0, scopes=_INBOUND
+        0, zero="no limit", doc="Sessions at once on all addresses, a worker.", ge=0, scopes=_INBOUND
     )
     max_message_size: Bytes = option(
-        0, doc="Octets of a message; 0: no limit of ours.", unit="octets", aliases=("message_size",), scopes=_INBOUND
+        0, zero="no limit", doc="Octets of a message.", unit="octets", aliases=("message_size",), scopes=_INBOUND
     )
     max_header_size: Bytes = option(
         1_048_576,
-        doc="Octets of a message's header section, which is held in memory; 0: no limit.",
+        zero="no limit",
+        doc="Octets of a message's header section, which is held in memory.",
         unit="octets",
         scopes=_INBOUND,
     )
     max_recipients_per_message: int = option(
-        1000, doc="Recipients of one transaction; 0: no limit.", ge=0, scopes=_INBOUND
+        1000, zero="no limit", doc="Recipients of one transaction.", ge=0, scopes=_INBOUND
     )
-    max_recipients_per_connection: int = option(0, doc="Recipients of one session; 0: no limit.", ge=0, scopes=_INBOUND)
-    max_receptions_per_connection: int = option(0, doc="Messages of one session; 0: no limit.", ge=0, scopes=_INBOUND)
-    max_received_headers: int = option(50, doc="Received fields beyond which a message loops.", ge=1)
+    max_recipients_per_connection: int = option(
+        0, zero="no limit", doc="Recipients of one session.", ge=0, scopes=_INBOUND
+    )
+    max_receptions_per_connection: int = option(
+        0, zero="no limit", doc="Messages of one session.", ge=0, scopes=_INBOUND
+    )
+    max_received_headers: int = option(50, zero="refused", doc="Received fields beyond which a message loops.", ge=1)
 
     authentication: Literal["no", "upstream", "file"] = option(
         "no",
@@ -213,6 +236,7 @@ class InboundOptions(TlsOptions):
 
     authentication_failure_rate: ThrottleValue = option(
         Throttle(10, 600),
+        zero="no limit",
         doc="Wrong passwords of one client network, or of one user from there, beyond which AUTH is 454 4.7.0; "
         "a network that logged in within a day is exempt; 0: no limit.",
         scopes=_INBOUND,
@@ -248,6 +272,22 @@ class InboundOptions(TlsOptions):
         scopes=_INBOUND,
     )
 
+    @property
+    def relaying_timeout(self) -> float:
+        """For the MTA behind to take octets of a message: it has a deadline whatever its client has."""
+        return self.data_timeout or LONGEST_AT_DOT
+
+    @property
+    def endless(self) -> str:
+        """Why a session, or a message, might never end; empty if each does."""
+        if not self.session_time and not self.idle_time:
+            return "Idle_Time and Session_Time are both 0, so a silent client would never be sent away: set one of them"
+        if not (self.session_time or self.data_timeout or self.min_data_rate):
+            return (
+                "Data_Timeout, Min_Data_Rate and Session_Time are all 0, so a message might never end: set one of them"
+            )
+        return ""
+
 
 class OutboundOptions(TlsOptions):
     """What holds towards the MTA behind: the global scope, a binding or a recipient's domain."""
@@ -260,8 +300,10 @@ class OutboundOptions(TlsOptions):
         (),
         doc="MTAs behind, preferred first: `host`, `smtp://host?pref=N&port=N&type=a|mx` or `unix:/path?pref=N`.",
     )
-    remote_smtp_port: int = option(25, doc="Port of the MTA behind, where its name carries none.", ge=1, le=65535)
-    lmtp_port: int = option(2003, doc="The same where LMTP is spoken.", ge=1, le=65535)
+    remote_smtp_port: int = option(
+        25, zero="refused", doc="Port of the MTA behind, where its name carries none.", ge=1, le=65535
+    )
+    lmtp_port: int = option(2003, zero="refused", doc="The same where LMTP is spoken.", ge=1, le=65535)
     delivery_method: Literal["ESMTP", "SMTP", "LMTP"] = option("ESMTP", doc="What the MTA behind is spoken to.")
     ehlo_hostname: str = option("", doc="Our name in EHLO to the MTA behind; Hostname unless set.")
     xclient: Literal["no", "ifavailable", "required"] = option(
@@ -287,36 +329,67 @@ class OutboundOptions(TlsOptions):
     )
     tls_ca: ConfigPath | None = option(None, doc="Authorities that such a certificate may come from, a PEM file.")
 
-    connect_timeout: Seconds = option(30.0, doc="To connect to the MTA behind and read its greeting.", unit="seconds")
-    ehlo_timeout: Seconds = option(30.0, doc="For the answer to EHLO from the MTA behind.", unit="seconds")
-    mailfrom_timeout: Seconds = option(60.0, doc="For the answer to MAIL FROM from the MTA behind.", unit="seconds")
-    rcptto_timeout: Seconds = option(60.0, doc="For the answer to RCPT TO from the MTA behind.", unit="seconds")
-    body_timeout: Seconds = option(540.0, doc="For the answer to the message from the MTA behind.", unit="seconds")
-    rset_timeout: Seconds = option(10.0, doc="For the answer to RSET from the MTA behind.", unit="seconds")
-    idle_timeout: Seconds = option(30.0, doc="An unused connection to the MTA behind is kept so long.", unit="seconds")
+    connect_timeout: Seconds = option(
+        30.0,
+        zero="automatic",
+        doc="To connect to the MTA behind and read its greeting; 0: what the others up to RCPT leave of 270.",
+        unit="seconds",
+    )
+    ehlo_timeout: Seconds = option(
+        30.0,
+        zero="automatic",
+        doc="For the answer to EHLO from the MTA behind; 0: what the others up to RCPT leave of 270.",
+        unit="seconds",
+    )
+    mailfrom_timeout: Seconds = option(
+        60.0,
+        zero="automatic",
+        doc="For the answer to MAIL FROM from the MTA behind; 0: what the others up to RCPT leave of 270.",
+        unit="seconds",
+    )
+    rcptto_timeout: Seconds = option(
+        60.0,
+        zero="automatic",
+        doc="For the answer to RCPT TO from the MTA behind; 0: what the others up to RCPT leave of 270.",
+        unit="seconds",
+    )
+    body_timeout: Seconds = option(
+        540.0, zero="automatic", doc="For the answer to the message from the MTA behind; 0: 540.", unit="seconds"
+    )
+    rset_timeout: Seconds = option(
+        10.0, zero="automatic", doc="For the answer to RSET from the MTA behind; 0: 270.", unit="seconds"
+    )
+    idle_timeout: Seconds = option(
+        30.0, zero="off", doc="An unused connection to the MTA behind is kept so long; 0: it is ended.", unit="seconds"
+    )
     recipient_verdicts: Literal["live", "deferred"] = option(
         "live", doc="Ask the MTA behind about a recipient at its RCPT, or only when the message is there."
     )
     upstream_hold: Seconds = option(
         5.0,
-        doc="A client that idles within a transaction holds a connection no longer.",
+        zero="off",
+        doc="A client that idles within a transaction holds a connection no longer; 0: none while it idles.",
         unit="seconds",
         scopes=_OUTBOUND,
     )
     host_failure_retry: Seconds = option(
-        120.0, doc="An address of the MTA behind that failed is tried last for so long.", unit="seconds"
+        120.0, zero="off", doc="An address of the MTA behind that failed is tried last for so long.", unit="seconds"
     )
     retry_interval: Seconds = option(
         300.0,
+        zero="refused",
         doc="First pause before a message of Ringback's own is tried again; it doubles each time.",
         unit="seconds",
     )
-    max_retry_interval: Seconds = option(7200.0, doc="The longest such pause.", unit="seconds")
+    max_retry_interval: Seconds = option(7200.0, zero="refused", doc="The longest such pause.", unit="seconds")
     message_expiration: Seconds = option(
-        432_000.0, doc="After so long such a message is given up and its sender told.", unit="seconds"
+        432_000.0,
+        zero="off",
+        doc="After so long such a message is given up and its sender told; 0: after one try.",
+        unit="seconds",
     )
-    max_deliveries_per_connection: int = option(0, doc="Messages over one connection; 0: no limit.", ge=0)
-    max_outbound_connections: int = option(100, doc="Connections to one MTA behind, a worker.", ge=1)
+    max_deliveries_per_connection: int = option(0, zero="no limit", doc="Messages over one connection.", ge=0)
+    max_outbound_connections: int = option(100, zero="refused", doc="Connections to one MTA behind, a worker.", ge=1)
 
 
 class CoreOptions(InboundOptions, OutboundOptions):
@@ -324,6 +397,7 @@ class CoreOptions(InboundOptions, OutboundOptions):
 
     workers: WorkerCount = option(
         1,
+        zero="automatic",
         doc="Processes that serve, each on a core with limits and caches of its own; 0 or `auto`: one a core.",
         ge=0,
         le=256,
@@ -331,13 +405,14 @@ class CoreOptions(InboundOptions, OutboundOptions):
 
     worker_timeout: Seconds = option(
         30.0,
-        doc="A worker that hangs so long is killed and replaced, its stack in the log; 0: never.",
+        zero="off",
+        doc="A worker that hangs so long is killed and replaced, its stack in the log.",
         unit="seconds",
         scopes=(),
     )
 
     server_max_outbound_connections: int = option(
-        20_000, doc="Connections to all MTAs behind together, a worker.", ge=1, scopes=()
+        20_000, zero="refused", doc="Connections to all MTAs behind together, a worker.", ge=1, scopes=()
     )
 
     esmtp_listener: Listeners = option(doc="Addresses and ports on which SMTP is spoken.")
@@ -362,4 +437,10 @@ class CoreOptions(InboundOptions, OutboundOptions):
     def _has_somewhere_to_relay_to(self) -> CoreOptions:
         if self.gateway is None and not self.routes:
             raise ValueError("neither Gateway nor Routes is set: say where the MTA behind is")
+        return self
+
+    @model_validator(mode="after")
+    def _ends_sessions(self) -> CoreOptions:
+        if self.endless:
+            raise ValueError(self.endless)
         return self

@@ -13,6 +13,7 @@ from sieve import errors, macros, manual, nodes
 from sieve.binding import Binder, Bound, Role
 from sieve.library import Effect, Library, SieveFunction
 from sieve.phases import Need, Phase
+from sieve.reach import dead_branches, ends_phase, keeping_calls
 from sieve.settings import ScriptSettings
 from sieve.spelling import in_a_labels
 
@@ -31,6 +32,10 @@ class Checked:
     needs: Need = Need.NOTHING
     effects: set[Effect] = field(default_factory=set)
     diagnostics: list[Diagnostic] = field(default_factory=list)
+    keeping: list[nodes.Call] = field(default_factory=list)
+    """The actions that keep the mail or tell its sender."""
+    ends_phase: bool = False
+    """Whether every way through it ends the phase, so that the phase's second script never runs."""
 
 
 @dataclass(slots=True)
@@ -55,10 +60,14 @@ class Checker:
         self._found = Checked()
         self._flow = _Flow()
         self._binder = Binder(settings, self._found.diagnostics)
+        self._dead: set[nodes.Call] = set()
+        """The keeping actions that were warned of."""
 
     def run(self, script: nodes.Block) -> Checked:
         """Return what is known of the script, mistakes included."""
         self._block(script)
+        self._found.keeping = list(keeping_calls(script))
+        self._found.ends_phase = ends_phase(script, self._ends_phase)
         if not self._flow.shared:
             for name, spans in self._flow.unread.items():
                 self._found.diagnostics.extend(errors.never_read(name, span) for span in spans)
@@ -72,15 +81,38 @@ class Checker:
         in_group = warned = False
         for statement in block.statements:
             terminal = self._terminal(statement)
-            if ended_by and not (terminal and in_group) and not warned:
-                self._found.diagnostics.append(errors.unreachable(_head(statement), ended_by))
-                warned = True
+            if ended_by and not (terminal and in_group):
+                warned = self._unreached(statement, ended_by, warned=warned)
             ends = self._statement(statement)
-            if not ended_by and (terminal or ends):
-                ended_by = terminal or "every branch"
+            ender = terminal or self._ender(statement)
+            if not ended_by and (ender or ends):
+                ended_by = ender or "every branch"
                 in_group = bool(terminal)
             in_group = in_group and bool(terminal)
         return bool(ended_by)
+
+    def _unreached(self, statement: nodes.Statement, ended_by: str, *, warned: bool) -> bool:
+        """Warn of the first statement of a block that never runs, and of each action in it that keeps the mail."""
+        if not warned:
+            self._found.diagnostics.append(errors.unreachable(_head(statement), ended_by))
+            self._dead |= {statement} if isinstance(statement, nodes.Call) else set()
+        for call in self._unwarned(statement):
+            self._found.diagnostics.append(errors.never_keeps(call.name, call.name_span, ended_by))
+        return True
+
+    def _unwarned(self, node: nodes.Block | nodes.Statement) -> list[nodes.Call]:
+        """Return the actions in it that keep the mail and that no warning has named; from now on one has."""
+        found = [call for call in keeping_calls(node) if call not in self._dead]
+        self._dead.update(found)
+        return found
+
+    def _ender(self, statement: nodes.Statement) -> str:  # noqa: ARG002 - Sieve++ has none
+        """Return the name of what ends a script and forms no group, else nothing."""
+        return ""
+
+    def _ends_phase(self, statement: nodes.Statement) -> bool:
+        """Whether an action always ends the phase: `stop` does so only after a refusal."""
+        return self._terminal(statement) not in {"", "stop"}
 
     def _terminal(self, statement: nodes.Statement) -> str:
         """Return the name of a terminal action, else nothing."""
@@ -93,6 +125,9 @@ class Checker:
     def _statement(self, statement: nodes.Statement) -> bool:
         """Check a statement and tell whether all ways through it end the phase."""
         if isinstance(statement, nodes.If):
+            for block in dead_branches(statement):
+                for call in self._unwarned(block):
+                    self._found.diagnostics.append(errors.never_chosen(call.name, call.name_span))
             ends = [self._branch(branch) for branch in statement.branches]
             return all(ends) and statement.branches[-1].test is None
         if isinstance(statement, nodes.Call):

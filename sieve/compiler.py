@@ -71,6 +71,8 @@ def compile_script(
         phase=phase,
         needs=checked.needs & (PROVIDES[phase] | Need.ENVELOPE_FROM | Need.ENVELOPE_TO),
         effects=frozenset(checked.effects),
+        keeping=tuple((each.name, each.name_span) for each in checked.keeping),
+        ends_phase=checked.ends_phase,
         calls=frozenset(bound.function.name for bound in checked.calls.values()),
         is_async=body.waits,
         settings=settings,

@@ -306,6 +306,17 @@ def unreachable(span: Span, action: str) -> Diagnostic:
     return _warning(f"this never runs: {action} before it ends the phase", span)
 
 
+def never_keeps(name: str, span: Span, action: str) -> Diagnostic:
+    """An action that keeps the mail, or refuses it, after one that ends the phase."""
+    hint = f"write it before, or right beside {action}" if action != "every branch" else "write it before"
+    return _warning(f"{name} never runs: {action} before it ends the phase", span, hint)
+
+
+def never_chosen(name: str, span: Span) -> Diagnostic:
+    """An action that keeps the mail, or refuses it, in a branch of an `if` that is never taken."""
+    return _warning(f"{name} never runs: the tests of this if never lead to it", span)
+
+
 def no_braces(name: str, span: Span) -> Diagnostic:
     """`$x` inside a string, where x is a variable of the script."""
     return _warning(f"${_cut(name)} inside a string stays as it is written", span, f"write ${{{name}}} for its value")

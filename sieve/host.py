@@ -170,7 +170,7 @@ class MessageEdits(Protocol):
     """Changes to the message, for all its recipients; the upstream receives them."""
 
     def add_header(self, name: str, body: str) -> None:
-        """Add a field below the others. Name and body are clean: no control characters, no line breaks."""
+        """Add a field above the others. Name and body are clean: no control characters, no line breaks."""
         ...
 
     def delete_header(self, name: str) -> None:

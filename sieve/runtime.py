@@ -26,6 +26,8 @@ from sieve.values import ScriptError, Value, flat
 NO_REPLY = 250
 FAILED_CODE = 451
 CLOSING_CODE = 421
+REFUSED_FROM = 400
+"""Replies from this code on refuse the command (RFC 5321, 4.2.1)."""
 _NO_VARIABLES: Mapping[str, Value] = MappingProxyType({})
 
 
@@ -89,6 +91,7 @@ class Frame:
         "discard",
         "ended",
         "host",
+        "kept",
         "mode",
         "phase",
         "replied",
@@ -116,7 +119,7 @@ class Frame:
         self.actions: list[str] = []
         self.code = NO_REPLY
         self.text = ""
-        self.replied = self.close = self.discard = self.ended = False
+        self.replied = self.close = self.discard = self.kept = self.ended = False
         self.structure: Structure | None = None
         self.steps = settings.limits.steps
         self.trace: Callable[[Any], None] | None = None
@@ -151,7 +154,8 @@ class Frame:
             code=code,
             text=self.text,
             close=self.close,
-            discard=self.discard,
+            # What keeps the mail, or tells its sender, wins over what throws it away (RFC 5228, 4.4).
+            discard=self.discard and not self.kept and code < REFUSED_FROM,
             ended=self.ended,
             variables=self.variables,
             actions=tuple(self.actions),
@@ -221,6 +225,10 @@ class Script:
     """What its functions change."""
     calls: frozenset[str]
     """The functions that it can call, by name; what an included script calls is not among them."""
+    keeping: tuple[tuple[str, Span], ...]
+    """The actions that keep the mail or tell its sender, and where they stand."""
+    ends_phase: bool
+    """Whether every way through it ends the phase, so that a second script never runs."""
     is_async: bool
     """Whether a run can wait."""
     settings: ScriptSettings

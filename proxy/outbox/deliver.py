@@ -24,7 +24,7 @@ from proxy.smtp.front import OutboxUnavailable
 from proxy.tasks import TaskOwner, spawn
 from proxy.upstream.pool import Pool, Pools
 from proxy.upstream.routes import Router
-from proxy.upstream.verdicts import TROUBLE, heard_of, is_about_mail
+from proxy.upstream.verdicts import TROUBLE, Asked, heard_of, is_about_mail
 
 log = get_logger()
 
@@ -131,10 +131,11 @@ class Deliverer:
             "upstream": pool.name,
             "reply": printable(f"{answer.code} {answer.text}"),
         }
+        asked = Asked(pool.standing, (parcel.sender, parcel.recipient))
         if answer.accepted:
             await self._store.finish(delivery)
             log.info("outbox_delivered", **about)
-        elif (answer.permanent and is_about_mail(answer)) or age >= pool.policy.message_expiration:
+        elif (answer.permanent and is_about_mail(answer, asked)) or age >= pool.policy.message_expiration:
             await self._store.finish(delivery, self._report(parcel, answer))
             log.warning("outbox_failed", reported=bool(parcel.sender.raw), **about)
         else:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import ipaddress
 import re
 import unicodedata
-from dataclasses import replace
 
 from config.domains import LONGEST_DOMAIN, a_labels, normal_domain
 from proxy.session import NULL_PATH, Path
@@ -79,7 +78,6 @@ def parse_argument(
         # RFC 5321 section 4.1.1.3: accepted without a domain, whatever the case
         bare = inner.lower() == b"postmaster" and (keyword == b"TO:" or not default_domain)
         path = Path(inner, inner.decode(), "") if bare else _by_the_grammar(inner, default_domain, strict=strict)
-        path = replace(path, altered=not rest.startswith(b"<%b>" % path.raw))
     try:
         return path, _parameters(parameters, strict=strict) if parameters else {}
     except BadParameter:
@@ -99,7 +97,7 @@ def path_of(address: str) -> Path:
     path, parameters = parse_argument(f"TO:<{address}>".encode("utf-8", "surrogateescape"), b"TO:")
     if parameters:
         raise BadPath
-    return replace(path, altered=True) if path.raw else NULL_PATH
+    return path if path.raw else NULL_PATH
 
 
 def _check_utf8(argument: bytes) -> None:

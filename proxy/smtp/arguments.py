@@ -70,11 +70,7 @@ def sender_of(argument: bytes, options: CoreOptions, carried: frozenset[str]) ->
     repaired = parameters if strict else _repaired(parameters)
     taken = carried if strict else carried | {"AUTH"}  # said to whoever offers it, and to nobody else
     refused = _unwanted(path, repaired, options, taken)
-    return (_marked(path, altered=repaired != parameters), repaired) if refused is None else refused
-
-
-def _marked(path: Path, *, altered: bool) -> Path:
-    return replace(path, altered=True) if altered else path
+    return (replace(path, given=argument), repaired) if refused is None else refused
 
 
 def _repaired(parameters: Parameters) -> Parameters:
@@ -147,7 +143,7 @@ def recipient_of(
         return refused
     if not utf8 and not (path.raw.isascii() and (parameters.get("ORCPT") or "").isascii()):
         return replies.NEEDS_SMTPUTF8
-    return _marked(path, altered=repaired != parameters), repaired
+    return replace(path, given=argument), repaired
 
 
 def is_binary(parameters: Mapping[str, str | None]) -> bool:

@@ -8,6 +8,7 @@ commands themselves are in `protocol`.
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import ssl
 import time
@@ -299,7 +300,7 @@ class Conversation(SMTP):
         """
         options = self.session.options
         stressed = options.stress_sessions and len(self.front.live) > options.stress_sessions
-        seconds = options.stress_idle_time if stressed else options.idle_time
+        seconds = (stressed and options.stress_idle_time) or options.idle_time or math.inf
         if not options.session_time:
             return seconds
         left = self.session.tally.started + options.session_time - time.monotonic()

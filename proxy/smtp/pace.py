@@ -7,6 +7,7 @@ the client counts; a slow upstream is not its fault.
 from __future__ import annotations
 
 import asyncio
+import math
 
 from proxy.smtp.stream import ClientIdle, ClientStream
 
@@ -17,10 +18,13 @@ GRACE_SECONDS = 30.0
 class Pace:
     """Waits for a client's next octets and keeps account of them. Owned by the reader of one message."""
 
-    def __init__(self, stream: ClientStream, block_timeout: float, octets_a_second: int) -> None:
-        """Start the account; a rate of 0 is none."""
+    def __init__(
+        self, stream: ClientStream, block_timeout: float, octets_a_second: int, session_left: float = math.inf
+    ) -> None:
+        """Start the account. A timeout or rate of 0 is none; without both the message ends with the session's time."""
         self._stream, self._timeout, self._rate = stream, block_timeout, octets_a_second
         self._loop = asyncio.get_running_loop()
+        self._ends = self._loop.time() + session_left
         self._waited = 0.0
         self._came = 0
 
@@ -32,8 +36,18 @@ class Pace:
             ClientIdle: nothing came in time, or what came was too little for the time.
         """
         began, held = self._loop.time(), len(self._stream.buffer)
-        await self._stream.more(began + self._timeout)
+        deadline = self._deadline(began)
+        if deadline <= began:  # octets that come without a pause would be read for ever
+            raise ClientIdle
+        await self._stream.more(deadline)
         self._waited += self._loop.time() - began
         self._came += len(self._stream.buffer) - held
         if self._rate and self._waited > GRACE_SECONDS and self._came < self._waited * self._rate:
             raise ClientIdle
+
+    def _deadline(self, now: float) -> float:
+        if self._timeout:
+            return now + self._timeout
+        if self._rate:  # when a client that sends nothing more is too slow, and a second beside it
+            return now + max(GRACE_SECONDS, self._came / self._rate) - self._waited + 1.0
+        return self._ends

@@ -5,6 +5,7 @@ Which command is legal when is `state`'s table; how a session reads, waits and e
 
 from __future__ import annotations
 
+import time
 from dataclasses import replace
 
 from proxy import replies
@@ -313,8 +314,9 @@ class SmtpProtocol(Conversation):
             return interrupted.answer or await self._do(interrupted.line)
 
     def _pace(self) -> Pace:
-        options = self.session.options
-        return Pace(self.stream, options.data_timeout, options.min_data_rate)
+        options, tally = self.session.options, self.session.tally
+        left = options.session_time - (time.monotonic() - tally.started)
+        return Pace(self.stream, options.data_timeout, options.min_data_rate, left)
 
     async def _next_chunk(self, chunk: Chunk) -> Chunk:
         """Acknowledge a chunk and return the next; anything but BDAT and NOOP gives the message up."""

@@ -223,10 +223,12 @@ class Reception:
                 await self._judge_each()
                 continue
             session.current_recipient = None
+            earlier = len(transaction.copies)
             verdict = await pipeline.run(phase, session)
             if verdict.reply is not None:
                 raise Refused(verdict.reply)
-            transaction.discarded |= verdict.discard
+            if verdict.discard:
+                transaction.discard(earlier)
         await transaction.settle()
         if transaction.discarded or not transaction.destinations:
             raise Discarded

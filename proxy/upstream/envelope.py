@@ -17,6 +17,8 @@ from proxy.upstream.content import read
 from proxy.wire import Wire, WireBroken
 
 Parameters = Mapping[str, str | None]
+Said = tuple[Path, Parameters]
+"""A path as MAIL or RCPT said it, with its parameters."""
 
 _CARRIED_BY = {
     "SIZE": "size",

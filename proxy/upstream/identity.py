@@ -57,30 +57,32 @@ def proxy_header(session: Session | None) -> bytes:
 # ---------------------------------------------------------------- XCLIENT
 
 
-async def introduce_client(wire: Wire, upstream: Upstream, session: Session) -> None:
+async def introduce_client(wire: Wire, upstream: Upstream, session: Session) -> bool:
     """Tell the upstream who the client is (Postfix XCLIENT), and say EHLO again as the protocol wants.
+
+    Return whether it was told: not if that is not asked for, or the upstream does not offer XCLIENT.
 
     Raises:
         RefusedUs: it refuses XCLIENT, or does not take it where that is required.
         WireBroken, TimeoutError: the connection broke.
     """
     try:
-        await _introduce_client(wire, upstream, session)
+        return await _introduce_client(wire, upstream, session)
     except (RefusedUs, WireBroken, TimeoutError) as error:
         reason = str(error) or "timeout at XCLIENT"
         log.error("upstream_unreachable", upstream=upstream.name, session=session.id, reason=printable(reason))
         raise
 
 
-async def _introduce_client(wire: Wire, upstream: Upstream, session: Session) -> None:
+async def _introduce_client(wire: Wire, upstream: Upstream, session: Session) -> bool:
     policy = upstream.policy
     if policy.xclient == "no":
-        return
+        return False
     offered = wire.extensions.get("xclient")
     if offered is None:
         if policy.xclient == "required":
             raise RefusedUs("XCLIENT is required and not offered")
-        return
+        return False
     answer = await wire.ask(_xclient(session, set(offered.upper().split())), policy.ehlo_timeout)
     if answer.code != 220:
         raise RefusedUs(f"XCLIENT: {answer.code} {answer.text}")
@@ -90,6 +92,7 @@ async def _introduce_client(wire: Wire, upstream: Upstream, session: Session) ->
     if not hello.accepted:
         raise RefusedUs(f"EHLO after XCLIENT: {hello.code} {hello.text}")
     wire.extensions = extensions_of(hello)
+    return True
 
 
 def _xclient(session: Session, names: set[str]) -> bytes:

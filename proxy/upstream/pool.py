@@ -10,11 +10,12 @@ import asyncio
 from collections import deque
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from proxy.dns import Resolver
 from proxy.session import Session
 from proxy.tasks import TaskOwner, spawn
+from proxy.upstream.client_words import Standing
 from proxy.upstream.connect import Connector, Unreachable
 from proxy.upstream.identity import RefusedUs, introduce_client
 from proxy.upstream.routes import Upstream
@@ -45,6 +46,8 @@ class Connection:
     wire: Wire
     identity: str = ""
     """The session whose client it speaks for, after XCLIENT; empty while it speaks for nobody."""
+    standing: Standing = Standing()  # noqa: RUF009 - frozen
+    """What the upstream knows us by, and whether it knows that client."""
     deliveries: int = 0
     used: bool = False
     """Whether a transaction had it before, so that the upstream may have closed it in the meantime."""
@@ -101,6 +104,8 @@ class Pool:
         self._loop = asyncio.get_running_loop()
         self.capabilities: frozenset[str] = frozenset()
         """EHLO keywords of the last connection, in capitals; empty, which is cautious, before the first."""
+        self.standing = Standing(name=upstream.helo)
+        """What the last connection was known by, before it was told of any client."""
 
     @property
     def in_use(self) -> bool:
@@ -131,7 +136,11 @@ class Pool:
             connection = None
         try:
             if connection is None:
-                connection = Connection(self, await self._connector.connect(session))
+                wire = await self._connector.connect(session)
+                own = wire.transport.get_extra_info("sockname")  # a Unix socket's is no address
+                address = own[0] if isinstance(own, tuple) else ""
+                self.standing = Standing(address, self.upstream.helo, wire.peer_name)
+                connection = Connection(self, wire, standing=self.standing)
                 self.capabilities = frozenset(name.upper() for name in connection.wire.extensions)
             if identity and session is not None:
                 await self._speak_for(connection, session)
@@ -144,10 +153,12 @@ class Pool:
 
     async def _speak_for(self, connection: Connection, session: Session) -> None:
         try:
-            await introduce_client(connection.wire, self.upstream, session)
+            told = await introduce_client(connection.wire, self.upstream, session)
         except (WireBroken, TimeoutError) as error:
             raise Unreachable(f"XCLIENT: {str(error) or 'timeout'}") from error
         connection.identity = session.identity
+        announced = told or self.policy.upstream_proxy_protocol != "no"
+        connection.standing = replace(connection.standing, announced=announced)
 
     def _pop_idle(self, identity: str) -> Connection | None:
         """Return the connection used last that lives and speaks for the same client; the dead leave their places."""

@@ -36,16 +36,16 @@ class UpstreamRelay:
     """Implements `proxy.smtp.front.Relay` over the pools. Owned by one session's task."""
 
     __slots__ = (
-        "_accepted", "_connection", "_content", "_hold", "_pool", "_pools", "_promised", "_router", "_said_sender",
-        "_sender_refused", "_session", "_tainted", "_transaction",
+        "_accepted", "_connection", "_content", "_hold", "_last", "_pool", "_pools", "_promised", "_router",
+        "_said_sender", "_sender_refused", "_session", "_tainted", "_transaction",
     )  # fmt: skip
 
     def __init__(self, router: Router, pools: Pools, session: Session) -> None:
         """Begin with no upstream: the first recipient decides which."""
-        self._router, self._pools, self._session = router, pools, session
+        self._router, self._pools, self._session, self._transaction = router, pools, session, session.transaction
         self._pool: Pool | None = None
-        self._transaction = session.transaction
         self._connection: Connection | None = None
+        self._last: Connection | None = None  # whose answers are judged, though it may be lost by now
         self._accepted: list[Path] = []
         self._promised: dict[bytes, Reply] = {}
         """Of those, the ones that the client was told are accepted, with what it was told."""
@@ -110,8 +110,7 @@ class UpstreamRelay:
         if self._accepted and pool is not self._pool:
             return replies.ONE_UPSTREAM_AT_A_TIME
         if self._accepted and (pool.upstream.lmtp or deferred) and not self._session.tells_of_each:
-            # LMTP answers for each recipient, which one reply to the dot cannot; and a verdict that is known after the
-            # message only can be one recipient's alone.
+            # One reply to the dot cannot tell each recipient's verdict: LMTP's are several, and so are deferred ones.
             return replies.ONE_RECIPIENT_AT_A_TIME
         if not deferred:
             return None
@@ -138,7 +137,7 @@ class UpstreamRelay:
             try:
                 wire = self._connection.wire
                 answers = await self._heard(wire, envelope.say_recipients(wire, pool.policy, paths))
-                return [self._verdict(answer, "RCPT") for answer in answers]
+                return self._verdicts(paths, answers)
             except Lost:
                 return await self._open(pool, paths[:1], fresh=True)
         try:
@@ -155,7 +154,7 @@ class UpstreamRelay:
             Lost: the connection broke before the first of them, or what was accepted before no longer is.
             RelayFailed: the sender is refused, or a recipient whose verdict was put off.
         """
-        connection = self._connection = await pool.take(self._session, fresh=fresh)
+        connection = self._connection = self._last = await pool.take(self._session, fresh=fresh)
         wire, transaction = connection.wire, self._transaction
         everybody = (*self._accepted, *paths)
         parameters = envelope.with_utf8(transaction.parameters, (transaction.reverse_path, *everybody))
@@ -168,13 +167,13 @@ class UpstreamRelay:
         )
         mail_answer, answers = await self._heard(wire, said)
         if not mail_answer.accepted:
-            refused = self._verdict(mail_answer, "MAIL")
+            refused = self._verdict(mail_answer, "MAIL", (transaction.reverse_path, parameters))
             if not self._accepted:
                 self._sender_refused = refused
             self._release()
             raise RelayFailed(refused)
         self._said_sender = transaction.reverse_path
-        verdicts = [self._verdict(answer, "RCPT") for answer in answers]
+        verdicts = self._verdicts(everybody, answers)
         offered = len(self._accepted)
         self._settle(verdicts[:offered])
         return verdicts[offered:]
@@ -292,7 +291,7 @@ class UpstreamRelay:
     async def content(self, block: bytes) -> None:
         """Send dot-stuffed content, waiting where the upstream does not keep up. Raises RelayFailed."""
         try:
-            await self._sending().send(block, self._session.options.data_timeout)
+            await self._sending().send(block, self._session.options.relaying_timeout)
         except Answered as answered:
             raise self._answered_early(answered.reply) from None
         except (WireBroken, TimeoutError) as error:
@@ -385,13 +384,17 @@ class UpstreamRelay:
         return Lost(used=used_before)
 
     def _lose(self, why: str) -> None:
-        connection, self._connection, self._content = self._connection, None, None
-        self._tainted = False
+        connection, self._connection, self._content, self._tainted = self._connection, None, None, False
         if connection is not None:
             log.warning("upstream_lost", session=self._session.id, upstream=self.upstream, reason=printable(why))
             connection.pool.drop(connection, why)
 
-    def _verdict(self, answer: Reply, step: str) -> Reply:
+    def _verdicts(self, paths: Sequence[Path], answers: Sequence[Reply]) -> list[Reply]:
+        return [self._verdict(each, "RCPT", (path, path.parameters)) for path, each in zip(paths, answers)]  # noqa: B905
+
+    def _verdict(self, answer: Reply, step: str, said: envelope.Said | None = None) -> Reply:
         """Return what the client hears of an answer; a refusal taints the connection, since the upstream counts it."""
-        self._tainted |= not answer.accepted
-        return verdict_of(answer, session=self._session.id, upstream=self.upstream, step=step)
+        if answer.accepted or self._last is None:
+            return answer
+        self._tainted = True
+        return verdict_of(answer, self._last, self._session, upstream=self.upstream, step=step, said=said)

@@ -24,6 +24,7 @@ from proxy.log import get_logger
 from proxy.protocols import Protocols
 from proxy.route import Route
 from proxy.settings import CoreOptions, OutboundOptions
+from proxy.upstream.patience import patient
 
 log = get_logger()
 
@@ -172,7 +173,7 @@ class Router:
         values: dict[str, Any] = {
             name: self._scopes.eval(name, domain=domain or None).value for name in OutboundOptions.model_fields
         }
-        policy = OutboundOptions.model_construct(**values)
+        policy = patient(OutboundOptions.model_construct(**values))
         helo = policy.ehlo_hostname or self._core.hostname
         routes = policy.routes
         if policy.gateway is not None and not (routes and self._is_nearer("routes", "gateway", domain)):

@@ -1,25 +1,45 @@
 """Which of the upstream's replies are about the mail, and what a client hears of everything else: 451.
 
 A 5xx that speaks of our conversation with the upstream says nothing of the client's mail, and trouble on the way says
-nothing at all: the sender keeps the message and tries again.
+nothing at all: the sender keeps the message and tries again. Which is which follows from the code, the enhanced code,
+what the command said, and whom the text names. The rows of `tests/spec/relay/faults.txt` say it case by case.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from proxy import replies
 from proxy.log import get_logger, printable
 from proxy.replies import Reply
-from proxy.session import Session
+from proxy.session import Path, Session, Transaction
+from proxy.upstream import envelope
+from proxy.upstream.client_words import Standing, has_address, is_of_client, names_us, spoken
 from proxy.upstream.connect import Unreachable
 from proxy.upstream.identity import RefusedUs
-from proxy.upstream.pool import PoolFull
+from proxy.upstream.pool import Connection, PoolFull
 
 log = get_logger()
 
-_ABOUT_US = frozenset({*range(500, 505), 521, *range(530, 539)})
-"""Permanent replies that speak of our conversation (syntax, order, authentication), not of the mail."""
+_ABOUT_US = frozenset({421, 500, 502, 503, *range(530, 539)})
+"""Replies that speak of our conversation (order, authentication, the server's own state), never of the mail."""
+
+_SYNTAX = frozenset({501, 504, 555})
+"""Replies to an argument or a parameter: the client's own, or one of our making (RFC 5321 section 4.2.2)."""
+
+_PARAMETERS = 555
+"""Of parameters to MAIL and RCPT (RFC 5321 section 4.1.1.11); elsewhere a refusal of the message like any other."""
+
+_TAKES_NO_MAIL = 521
+"""A host that takes no mail at all (RFC 7504), but some servers refuse a recipient by it."""
+
+_MAIL_SUBJECTS = frozenset({1, 2, 6, 7})
+"""Addressing, mailbox, content and policy (RFC 3463 section 3), the subjects that speak of mail."""
+
+_ENHANCED = re.compile(r"[245]\.(\d{1,3})\.(\d{1,3})\b")
+_UNQUALIFIED = re.compile(r"\bneed fully[ -]qualified (?:e-?mail )?address\b", re.IGNORECASE)
 
 GO_AHEAD = 354
 
@@ -52,9 +72,75 @@ def heard_of(trouble: Exception) -> Reply:
     return _HEARD[type(trouble)]
 
 
-def is_about_mail(refusal: Reply) -> bool:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a reply answers: the command as we said it, whose octets it had, and who we are to the upstream."""
+
+    standing: Standing
+    paths: tuple[Path, ...]
+    """Every path of the transaction, the client's and those that policy put in their place."""
+    command: bytes = b""
+    """MAIL or RCPT as it was said, with the first of the paths; empty for anything else."""
+    client: str = ""
+    """The client's address."""
+
+    @property
+    def is_the_clients(self) -> bool:
+        """Whether path and every parameter of the command are the client's octets."""
+        if not self.command:
+            return False
+        path = b"<%b>" % self.paths[0].raw
+        _, found, given = self.paths[0].given.partition(path)
+        _, _, said = self.command.partition(path)
+        return bool(found) and set(given.upper().split()).issuperset(said.upper().split())
+
+
+def asked(connection: Connection, session: Session, said: envelope.Said | None) -> Asked:
+    """Return what a reply on a connection answers: MAIL or RCPT as it was `said`, or something else."""
+    command = b"" if said is None else envelope.command(connection.wire, b"", *said)
+    paths = (*(said or ())[:1], *paths_of(session.transaction))
+    return Asked(connection.standing, paths, command, session.client_ip)
+
+
+def paths_of(transaction: Transaction) -> list[Path]:
+    """Return every path of a transaction, the client's and policy's."""
+    recipients = transaction.recipients
+    targets = [each.target for each in recipients if each.target is not None]
+    senders = [transaction.reverse_path, transaction.given_reverse_path]
+    return [*senders, *(each.path for each in recipients), *targets, *transaction.copies]
+
+
+def is_about_mail(refusal: Reply, asked: Asked) -> bool:
     """Whether a refusal speaks of the mail, so that the client shall hear it word for word."""
-    return refusal.code >= 400 and refusal.code not in _ABOUT_US  # RFC 5321 section 4.2.1, first digit
+    if refusal.code < 400 or refusal.code in _ABOUT_US:  # RFC 5321 section 4.2.1, first digit
+        return False
+    if not refusal.permanent:
+        return True
+    enhanced = _enhanced(refusal)
+    text = spoken(refusal.text, (each.text for each in asked.paths))
+    standing = asked.standing
+    if not standing.announced and names_us(text, standing, (each.domain for each in asked.paths)):
+        return False
+    # A scanner behind that reads our Received field speaks of the client itself.
+    if is_of_client(text, enhanced) and (standing.announced or not has_address(text, asked.client)):
+        return standing.announced
+    return _is_about_mail_by_code(refusal, enhanced, asked)
+
+
+def _is_about_mail_by_code(refusal: Reply, enhanced: tuple[int, int] | None, asked: Asked) -> bool:
+    """Judge a permanent refusal that is not of the client."""
+    subject = enhanced[0] if enhanced is not None else None
+    if refusal.code in _SYNTAX and (asked.command or refusal.code != _PARAMETERS):
+        return subject == 1 or _UNQUALIFIED.search(refusal.text) is not None or asked.is_the_clients
+    return refusal.code != _TAKES_NO_MAIL or subject in _MAIL_SUBJECTS
+
+
+def _enhanced(reply: Reply) -> tuple[int, int] | None:
+    """Return subject and detail of the first line that has an enhanced code (RFC 3463), None without any."""
+    for line in reply.lines:
+        if (found := _ENHANCED.match(line.decode("ascii", "replace"))) is not None:
+            return int(found[1]), int(found[2])
+    return None
 
 
 def note_refusals(session: Session, refused: Mapping[bytes, Reply]) -> None:
@@ -71,13 +157,15 @@ def note_refusals(session: Session, refused: Mapping[bytes, Reply]) -> None:
         log.warning("copy_refused", session=session.id, recipient=address, reply=printable(refused[raw].text))
 
 
-def verdict_of(answer: Reply, *, session: str, upstream: str, step: str) -> Reply:
-    """Return an answer word for word where it speaks of the mail; 451, and an alarm, where it speaks of us."""
-    if answer.accepted or is_about_mail(answer):
+def verdict_of(
+    answer: Reply, connection: Connection, session: Session, *, upstream: str, step: str, said: envelope.Said | None
+) -> Reply:
+    """Return a refusal word for word if it speaks of the mail; 451, and an alarm, if it speaks of us."""
+    if is_about_mail(answer, asked(connection, session, said)):
         return answer
     log.error(
         "upstream_refused_us",
-        session=session,
+        session=session.id,
         upstream=upstream,
         step=step,
         reply=printable(f"{answer.code} {answer.text}"),

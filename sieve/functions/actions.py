@@ -43,21 +43,25 @@ def ec_disconnect(
 
 @sieve_function(terminal=True)
 def keep(frame: Frame) -> None:
-    """Accept, and end the phase: its second script does not run."""
-    frame.ended = True
+    """Accept, and end the phase: its second script does not run. It wins over a `discard` beside it."""
+    frame.kept = frame.ended = True
     frame.count(NO_REPLY, None)
 
 
 @sieve_function(terminal=True)
 def ec_keep(frame: Frame, reason: str | None = None) -> None:
-    """Accept, and end the phase; the reason is the name of a counter."""
-    frame.ended = True
+    """Accept, and end the phase, as `keep` does; the reason is the name of a counter."""
+    frame.kept = frame.ended = True
     frame.count(NO_REPLY, reason)
 
 
 @sieve_function(terminal=True, effect=Effect.RECIPIENT)
 def discard(frame: Frame) -> None:
-    """Accept the message and throw it away: the sender reads 250, nothing is relayed."""
+    """Accept the message and throw it away: the sender reads 250, nothing is relayed.
+
+    `keep`, `redirect` and a refusal beside it in the same group win, in any order: the message is not thrown away then.
+    Copies for recipients that `add_recipient` added in the same phase still go out.
+    """
     frame.discard = frame.ended = True
     frame.count(NO_REPLY, None)
 

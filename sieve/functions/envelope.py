@@ -44,16 +44,22 @@ def add_recipient(frame: Frame, address: str) -> None:
 def redirect(frame: Frame, address: str) -> None:
     """Put another address in the recipient's place, and end the phase.
 
-    Where no recipient is in question, as in the data phase, it takes the place of all of them.
+    Where no recipient is in question, as in the data phase, it takes the place of all of them. It wins over a `discard`
+    beside it.
     """
-    frame.host.envelope.redirect(address_of(address))
-    frame.ended = True
+    _redirect(frame, address)
     frame.count(NO_REPLY, None)
 
 
 @sieve_function(terminal=True, effect=Effect.RECIPIENT)
 def ec_redirect(frame: Frame, address: str, counter: str | None = None) -> None:
     """Put another address in the recipient's place, as `redirect` does, with a counter of that name."""
+    _redirect(frame, address)
+    frame.count(NO_REPLY, counter)
+
+
+def _redirect(frame: Frame, address: str) -> None:
+    # Also if the address is bad and the script goes on: a mistake must not lose mail (RFC 5228, 2.10.6).
+    frame.kept = True
     frame.host.envelope.redirect(address_of(address))
     frame.ended = True
-    frame.count(NO_REPLY, counter)

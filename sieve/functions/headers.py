@@ -62,7 +62,10 @@ def _checked(name: str) -> str:
 
 @sieve_function(needs=Need.HEADERS, effect=Effect.MESSAGE)
 def ec_header_add(frame: Frame, field_name: str, field_body: Lines) -> None:
-    """Add a field below the others. Line breaks in its body become blanks."""
+    """Add a field above the others, so that of several the one added last stands first. Line breaks become blanks.
+
+    Our own Received field stays on top.
+    """
     frame.host.edits.add_header(_checked(field_name), flat(field_body))
 
 
@@ -92,7 +95,7 @@ def _change(frame: Frame, name: str, change: Callable[[str], str]) -> None:
 
 @sieve_function(needs=Need.HEADERS, effect=Effect.MESSAGE)
 def ec_trace_context(frame: Frame) -> None:
-    """Add a field `X-Trace-Context` with both context dictionaries, for debugging; whoever gets it reads them."""
+    """Add a field `X-Trace-Context` with both context dictionaries, for debugging; whoever gets the mail reads them."""
     pairs = [
         f"{kind}.{key}={value}"
         for kind, context in (("conn", frame.host.vctx_conn), ("mess", frame.host.vctx_mess))

@@ -39,7 +39,11 @@ def redirect(frame: Frame, address: str, *, copy: bool = False) -> None:
     The address may stand behind a display name: `"Joe Smith <joe@example.com>"`.
     """
     state = state_of(frame)
-    state.redirects.append(address_of(address))
+    try:
+        state.redirects.append(address_of(address))
+    except ScriptError:
+        state.kept = True  # if the script goes on: a mistake must not lose mail (RFC 5228, 2.10.6)
+        raise
     state.cancelled = state.cancelled or not copy
 
 

@@ -47,6 +47,9 @@ class StandardChecker(Checker):
             return False
         return super()._statement(statement)
 
+    def _ender(self, statement: nodes.Statement) -> str:
+        return statement.name if isinstance(statement, nodes.Call) and statement.name in {"stop", "return"} else ""
+
     def _function(self, call: nodes.Call) -> SieveFunction | None:
         """Return the command or test that a call names, if it is required where it must be."""
         function = self._library.get(call.name)

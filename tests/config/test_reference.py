@@ -67,3 +67,13 @@ def test_the_catalogue_knows_scopes_and_defaults_of_both_lines() -> None:
     assert known.scopes["domain"] == {"global", "binding_group", "binding"}
     assert known.scopes["topology"] == {"cluster"}
     assert "smtp_cbv" in known.modules
+
+
+def test_a_number_shows_what_0_means() -> None:
+    class Numbers(Options):
+        patience: Seconds = option(5.0, doc="Patience.", unit="seconds", zero="no limit")
+        port: int = option(25, doc="Port.", ge=1, le=65535, zero="refused")
+
+    page = options_table(Numbers)
+    assert "| a duration (seconds); 0 is no limit |" in page
+    assert "| a whole number, 1 to 65535; 0 is refused |" in page

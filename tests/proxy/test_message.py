@@ -63,11 +63,19 @@ def test_fields_are_listed_top_to_bottom_and_what_is_none_is_left_out() -> None:
 # ---------------------------------------------------------------- edits
 
 
-def test_a_field_is_added_below_the_others() -> None:
+def test_a_field_is_added_above_the_others() -> None:
     message = Message(HEAD)
     message.add_header("X-New", "yes")
-    assert message.head_bytes() == ENDED + b"X-New: yes\r\n"
+    assert message.head_bytes() == b"X-New: yes\r\n" + ENDED
     assert (message.head_changed, list(message.header("x-new"))) == (True, ["yes"])
+
+
+def test_of_several_fields_added_the_last_one_stands_first() -> None:
+    message = Message(HEAD)
+    message.add_header("X-New", "one")
+    message.add_header("X-New", "two")
+    assert message.head_bytes() == b"X-New: two\r\nX-New: one\r\n" + ENDED
+    assert list(message.header("x-new")) == ["two", "one"]
 
 
 def test_every_field_of_a_name_is_deleted_with_its_folded_lines() -> None:
@@ -180,7 +188,9 @@ def test_an_edit_of_one_name_leaves_every_other_line_byte_for_byte(lines: list[b
     message.delete_header("X-Nobody")
     assert message.head_bytes() == head
     message.add_header("X-New", "1")
-    assert message.head_bytes() == head + b"X-New: 1\r\n"
+    above = re.match(rb"(?:[ \t][^\r]*\r\n)*", head)  # it must not take a line that begins with a blank into it
+    assert above is not None
+    assert message.head_bytes() == above[0] + b"X-New: 1\r\n" + head[above.end() :]
     message.delete_header("x-new")
     assert message.head_bytes() == head
 
@@ -218,9 +228,9 @@ async def test_the_message_in_one_piece_shows_every_edit_and_is_the_same_object_
         assert first == b"A: 1\r\n\r\n.dot\r\n"
         assert await message.raw() is first
         message.add_header("B", "2")
-        assert await message.raw() == b"A: 1\r\nB: 2\r\n\r\n.dot\r\n"
+        assert await message.raw() == b"B: 2\r\nA: 1\r\n\r\n.dot\r\n"
         message.replace_body(b"new\r\n.\r\n")
-        assert await message.raw() == b"A: 1\r\nB: 2\r\n\r\nnew\r\n.\r\n"
+        assert await message.raw() == b"B: 2\r\nA: 1\r\n\r\nnew\r\n.\r\n"
         assert (message.size, message.stuffed_lines) == (22, 1)
 
 

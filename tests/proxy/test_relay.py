@@ -39,7 +39,7 @@ OF_THE_MAIL = [
     says("451 4.7.1 later"),
     says("452 4.2.2 full"),
 ]
-OF_US = [says(f"{code} whatever") for code in (500, 501, 502, 503, 504, 521, 530, 534, 535, 538)]
+OF_US = [says(f"{code} whatever") for code in (500, 502, 503, 521, 530, 534, 535, 538)]
 BROKEN = [
     says("421 4.3.2 shutting down"),
     says("421 4.3.2 shutting down", after=After.CLOSE),

@@ -94,7 +94,7 @@ def test_the_body_is_the_files_own(tmp_path: Path, message: bytes, body: str, si
 def test_no_message_is_too_odd_for_a_trial(tmp_path: Path, message: bytes) -> None:
     script = 'ec_header_add "X-New" "yes"; if size :over 0 { ec_log "some"; } if body :contains "x" { keep; }\n'
     status, outcome, err = run(tmp_path, script, "--phase", "data", message=message)
-    assert (status, err, outcome["headers"][-1]) == (0, "", "X-New: yes")
+    assert (status, err, outcome["headers"][0]) == (0, "", "X-New: yes")
 
 
 def test_a_message_that_a_script_would_send_is_shown_and_not_sent(tmp_path: Path) -> None:

@@ -149,7 +149,7 @@ class PlainHost:
     def add_header(self, name: str, body: str) -> None:
         self.done.append(f"add header: {name}: {body}")
         assert self.message is not None
-        self.message.write([*self.message.fields(), (name, body)])
+        self.message.write([(name, body), *self.message.fields()])
 
     def delete_header(self, name: str) -> None:
         self.done.append(f"delete header: {name}")

@@ -400,7 +400,7 @@ def test_a_trace_shows_each_statement_and_the_outcome_shows_every_edit(path: str
     assert outcome["variables"] == {"s": "an offer"}
     assert outcome["sender"] == "a@b.test"
     assert outcome["recipients"] == ["there@example.com", "copy@example.com"]
-    assert outcome["headers"] == ["Subject: [ad] an offer", "Kept: 2", "X-Seen: yes"]
+    assert outcome["headers"] == ["X-Seen: yes", "Subject: [ad] an offer", "Kept: 2"]
 
 
 def test_a_script_that_fails_exits_65_and_says_where(path: str) -> None:
@@ -439,7 +439,9 @@ def test_a_script_that_does_not_parse_is_not_formatted(path: str) -> None:
 ENTRY = """\
 ec_header_add { field-name } { field-body }
 
-Add a field below the others. Line breaks in its body become blanks.
+Add a field above the others, so that of several the one added last stands first. Line breaks become blanks.
+
+Our own Received field stays on top.
 
 Is        an action
 Legal in  data, spool, each_rcpt

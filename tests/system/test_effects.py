@@ -60,9 +60,9 @@ EDITS: Mapping[str, str] = {
 }
 SHOWN: Mapping[str, bytes] = {
     "nothing": LETTER,
-    "adds": FIELDS + b"X-Policy: seen\r\n\r\n" + BODY,
-    "adds-twice": FIELDS + b"X-Policy: one\r\nX-Policy: two\r\n\r\n" + BODY,
-    "adds-international": FIELDS + "X-Name: Zürich\r\n\r\n".encode() + BODY,
+    "adds": b"X-Policy: seen\r\n" + LETTER,
+    "adds-twice": b"X-Policy: two\r\nX-Policy: one\r\n" + LETTER,
+    "adds-international": "X-Name: Zürich\r\n".encode() + LETTER,
     "deletes": LETTER.replace(FIRST_SUBJECT, b"").replace(SECOND_SUBJECT, b""),
     "deletes-none": LETTER,
     "deletes-raw": LETTER.replace(b"X-Raw: \xe4\xff \r\n", b""),
@@ -70,7 +70,7 @@ SHOWN: Mapping[str, bytes] = {
     "prefixes-raw": LETTER.replace(b"X-Raw: \xe4\xff \r\n", b"X-Raw: >\xe4\xff\r\n"),
     "postfixes": LETTER.replace(FIRST_SUBJECT, b"Subject: first  folded\tonce (checked)\r\n"),
     "prefixes-none": LETTER,
-    "replaces": FIELDS.replace(FIRST_SUBJECT, b"").replace(SECOND_SUBJECT, b"") + b"Subject: third\r\n\r\n" + BODY,
+    "replaces": b"Subject: third\r\n" + LETTER.replace(FIRST_SUBJECT, b"").replace(SECOND_SUBJECT, b""),
 }
 HOSTILE: Mapping[str, str] = {
     "copies-subject": '$s = ec_header_get "Subject"; ec_header_add "X-Copy" "${s}"; ec_log "subject ${s}";',
@@ -181,7 +181,7 @@ async def test_an_edit_changes_the_field_it_names_and_leaves_every_other_byte(
 
 async def test_a_field_too_long_for_a_line_is_folded_at_its_blanks(stage: Stage, ringback: Ringback) -> None:
     received = await arrived(stage, ringback, "adds-long")
-    added = received.removeprefix(FIELDS).removesuffix(b"\r\n" + BODY)
+    added = received.removesuffix(LETTER)
     assert all(len(line) <= 998 for line in added.split(b"\r\n"))
     assert added.replace(b"\r\n ", b" ") == b"X-Long: " + b" ".join(b"word%d" % at for at in range(200)) + b"\r\n"
 
@@ -192,7 +192,7 @@ async def test_a_field_too_long_for_a_line_is_folded_at_its_blanks(stage: Stage,
         (b"\r\nonly a body\r\n", b"X-Policy: seen\r\n\r\nonly a body\r\n"),
         (b"\r\n", b"X-Policy: seen\r\n\r\n"),
         (b"", b"X-Policy: seen\r\n"),
-        (b"Subject: no empty line\r\n", b"Subject: no empty line\r\nX-Policy: seen\r\n"),
+        (b"Subject: no empty line\r\n", b"X-Policy: seen\r\nSubject: no empty line\r\n"),
         (b"no field at all\r\n", b"X-Policy: seen\r\nno field at all\r\n"),
         (b" folded: first\r\nA: b\r\n\r\n", b"X-Policy: seen\r\n\r\n folded: first\r\nA: b\r\n\r\n"),
         (b".\r\n..\r\n...\r\n\r\n.\r\n", b"X-Policy: seen\r\n.\r\n..\r\n...\r\n\r\n.\r\n"),
@@ -252,7 +252,7 @@ async def test_a_header_section_of_1_mib_is_edited_and_arrives_whole(
 ) -> None:
     message = of_head_size(octets)
     received = await arrived(stage, ringback, "adds", message)
-    assert received == message.replace(b"\r\n\r\nbody", b"\r\nX-Policy: seen\r\n\r\nbody")
+    assert received == b"X-Policy: seen\r\n" + message
 
 
 async def test_a_header_section_beyond_1_mib_is_552_5_3_4_and_nothing_arrives(stage: Stage, ringback: Ringback) -> None:
@@ -270,7 +270,7 @@ async def test_5_mib_arrive_whole_whether_streamed_or_read_by_a_script(
 ) -> None:
     running = request.getfixturevalue(server)
     received = await arrived(stage, running, case, FIELDS + b"\r\n" + FIVE_MIB)
-    head = FIELDS + b"X-Policy: seen\r\n" if case == "adds" else FIELDS
+    head = b"X-Policy: seen\r\n" + FIELDS if case == "adds" else FIELDS
     assert len(FIVE_MIB) > 5 << 20
     assert received == head + b"\r\n" + FIVE_MIB
     if case == "looks":
@@ -303,7 +303,7 @@ async def test_a_message_in_chunks_is_edited_like_any_other_and_arrives_stuffed(
     ended = message if not message or message.endswith(b"\r\n") else message + b"\r\n"
     head, empty, body = (b"", ended[:2], ended[2:]) if ended.startswith(b"\r\n") else split(ended)
     added = b"X-Policy: seen\r\n" if case == "adds" else b""
-    assert below_received(received.content) == head + added + empty + body
+    assert below_received(received.content) == added + head + empty + body
 
 
 def split(message: bytes) -> tuple[bytes, bytes, bytes]:
@@ -358,7 +358,7 @@ async def test_a_disclaimer_stands_below_the_text_and_the_message_still_ends(
 
 async def test_a_disclaimer_and_a_field_arrive_together(stage: Stage, reading: Ringback) -> None:
     received = await arrived(stage, reading, "disclaims-and-adds")
-    assert received == FIELDS + b"X-Policy: seen\r\n\r\n" + BODY + SAID
+    assert received == b"X-Policy: seen\r\n" + LETTER + SAID
 
 
 @pytest.mark.parametrize("decoded", [b"a\r.\rMAIL", b"a\n.\nMAIL", b"a\r\n.\r\nMAIL", b"a\n.\rMAIL", b"a\r"])
@@ -557,14 +557,14 @@ async def test_a_subject_that_looks_like_a_macro_arrives_in_a_field_as_it_was(st
     message = b"Subject: " + TRICKS.replace(b"\x1b", b"") + b"\r\n\tX-Evil: folded\r\n\r\nbody\r\n"
     received = await arrived(stage, ringback, "copies-subject", message)
     copy = b"X-Copy: " + TRICKS.replace(b"\x1b", b"") + b"\tX-Evil: folded\r\n"
-    assert received == message.replace(b"\r\n\r\n", b"\r\n" + copy + b"\r\n")
+    assert received == copy + message
 
 
 async def test_a_control_character_of_a_subject_does_not_reach_a_field_or_the_log(
     stage: Stage, ringback: Ringback
 ) -> None:
     received = await arrived(stage, ringback, "copies-subject", b"Subject: \x1b[31m red\r\n\r\nbody\r\n")
-    assert b"\r\nX-Copy: [31m red\r\n\r\nbody\r\n" in received.replace(b"X-Copy:  ", b"X-Copy: ")
+    assert received.replace(b"X-Copy:  ", b"X-Copy: ").startswith(b"X-Copy: [31m red\r\nSubject: ")
     log = ringback.program.stderr
     await eventually(lambda: b"[31m red" in log.read_bytes(), "the subject is logged")
     assert b"\x1b" not in log.read_bytes()
@@ -580,8 +580,8 @@ async def test_line_breaks_that_a_script_decodes_cannot_begin_a_field_or_the_bod
     received = await arrived(stage, ringback, "copies-decoded", message)
     head, _, body = received.partition(b"\r\n\r\n")
     names = [line.partition(b":")[0] for line in head.split(b"\r\n")]
-    assert (names, body) == ([b"Subject", b"X-B64", b"X-Copy"], b"body\r\n")
-    assert head.endswith(b"\r\nX-Copy: a X-Evil: 1")
+    assert (names, body) == ([b"X-Copy", b"Subject", b"X-B64"], b"body\r\n")
+    assert head.startswith(b"X-Copy: a X-Evil: 1\r\n")
     assert all(each["event"] != "unstructured" for each in ringback.log)
 
 
@@ -720,9 +720,9 @@ async def test_each_recipient_judged_by_content_has_its_own_transaction_and_its_
         ("MAIL FROM:<new@sender.test>", "RCPT TO:<four@example.com>"),
     ]
     assert [below_received(each.content) for each in upstream.messages] == [
-        b"Subject: s\r\nX-For: one\r\n\r\nbody\r\n",
+        b"X-For: one\r\nSubject: s\r\n\r\nbody\r\n",
         message,
-        b"Subject: s\r\nX-For: four\r\n\r\nbody\r\n",
+        b"X-For: four\r\nSubject: s\r\n\r\nbody\r\n",
     ]
 
 
@@ -861,7 +861,7 @@ async def test_postfix_delivers_what_the_script_made_of_the_message_to_whom_it_s
     )
     assert texts
     expected = (
-        b"Subject: [checked] effects\r\nDKIM-Signature: v=1;\r\n\tb=x \r\nX-Policy: seen\r\n\r\n.dot\r\n..\r\n\xff\r\n"
+        b"X-Policy: seen\r\nSubject: [checked] effects\r\nDKIM-Signature: v=1;\r\n\tb=x \r\n\r\n.dot\r\n..\r\n\xff\r\n"
     )
     assert sorted(re.search(rb"Delivered-To: (\S+)", text)[1] for text in texts) == [  # type: ignore[index]
         b"b@example.com",

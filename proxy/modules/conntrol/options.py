@@ -11,7 +11,10 @@ class ConntrolOptions(Options):
     """Who speaks before the greeting is seldom a mail server (RFC 5321 section 3.1); those who send spam often do."""
 
     pause_time: Seconds = option(
-        5.0, doc="Pause before the greeting, in which a client must be silent; relay hosts do not wait.", unit="seconds"
+        5.0,
+        zero="off",
+        doc="Pause before the greeting, in which a client must be silent; relay hosts do not wait.",
+        unit="seconds",
     )
     early_talker: Literal["reject", "accept"] = option(
         "reject",

@@ -79,7 +79,8 @@ class MailLoopValidator:
         message = session.transaction.message
         found = len(message.header("received")) if message is not None else 0
         session.context.pop("mail_loop_header_count", None)  # of the message before
-        if found <= self._options.max_received_headers:
+        most = self._options.max_received_headers
+        if not most or found <= most:
             return PASS
         session.context["mail_loop_header_count"] = str(found)
         return self._verdict(replies.LOOP)

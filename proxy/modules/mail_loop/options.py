@@ -22,7 +22,10 @@ class MailLoopOptions(Options):
     """What goes in circles is stopped here, or by scripts (RFC 5321 section 6.3)."""
 
     max_received_headers: int = option(
-        20, doc="Received fields beyond which a message loops; its scripts see mail_loop_header_count.", ge=0
+        20,
+        zero="no limit",
+        doc="Received fields beyond which a message loops; its scripts see mail_loop_header_count.",
+        ge=0,
     )
     use_ip: bool = option(
         False,
@@ -30,7 +33,7 @@ class MailLoopOptions(Options):
         "mail_loop_ip.",
     )
     code: Annotated[int, AfterValidator(_refuses_or_passes)] = option(
-        554, doc="Code of the refusal; with 250 nothing is refused, and scripts decide."
+        554, zero="refused", doc="Code of the refusal; with 250 nothing is refused, and scripts decide."
     )
 
 

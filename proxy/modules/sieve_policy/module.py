@@ -8,7 +8,7 @@ from functools import partial
 from typing import cast
 
 from config import ModuleSettings, ModuleSpec
-from config.diagnostics import Diagnostic, Source, Span
+from config.diagnostics import Diagnostic, Severity, Source, Span
 from proxy import replies
 from proxy.log import get_logger
 from proxy.modules.base import Services
@@ -47,7 +47,7 @@ class SieveModule:
         scripts: dict[Phase, tuple[Script, ...]] = {}
         diagnostics: list[Diagnostic] = []
         for phase in Phase:
-            compiled = []
+            compiled: list[Script] = []
             for number in (1, 2):
                 path = options.script(phase, number)
                 if path is None:
@@ -68,6 +68,7 @@ class SieveModule:
                 )
                 diagnostics += found.diagnostics
                 if found.script is not None:
+                    diagnostics += never_reached(compiled, found.script, option_name(phase, 1))
                     compiled.append(found.script)
             if compiled:
                 scripts[phase] = tuple(compiled)
@@ -173,6 +174,17 @@ class SieveValidator:
             return Verdict(replies.INTERNAL)
         text = outcome.text or replies.default_policy_text(outcome.code)
         return Verdict(replies.from_policy(outcome.code, text, close=outcome.close))
+
+
+def never_reached(before: Sequence[Script], script: Script, option: str) -> list[Diagnostic]:
+    """Warn of the actions of a phase's second script that keep mail, if its first always ends the phase."""
+    if not any(each.ends_phase for each in before):
+        return []
+    hint = f"let the script of {option} end with stop, or with no action, for mail that this one shall judge"
+    return [
+        Diagnostic(f"{name} never runs: the script of {option} always ends the phase", span, hint, Severity.WARNING)
+        for name, span in script.keeping
+    ]
 
 
 def cannot_read(error: OSError, origin: Span) -> Diagnostic:

@@ -42,7 +42,9 @@ class SieveOptions(Options):
     runtime_error: Literal["fail", "continue"] = option(
         "fail", doc="A script that fails: answer 451, or log it and go on with the next statement."
     )
-    script_timeout: Seconds = option(60.0, doc="For one script, its callbacks included.", unit="seconds")
+    script_timeout: Seconds = option(
+        60.0, zero="refused", doc="For one script, its callbacks included.", unit="seconds"
+    )
     on_error: Literal["defer", "accept"] = option(
         "defer", doc="A script that passes its timeout or breaks down: answer 451, or let the mail pass."
     )

@@ -44,7 +44,7 @@ class SmtpCbvOptions(Options):
     )
     no_probe_networks: tuple[Network, ...] = option((), doc="Networks whose exchangers are never asked.")
 
-    port: int = option(25, doc="Port of the exchangers.", ge=1, le=65535)
+    port: int = option(25, zero="refused", doc="Port of the exchangers.", ge=1, le=65535)
     bind_address: tuple[str, ...] = option(
         (),
         doc="Our addresses that probes leave from, one of IPv4, one of IPv6; the system's choice unless set.",
@@ -70,39 +70,50 @@ class SmtpCbvOptions(Options):
         None, doc="A table of your own of what exchangers' words mean; it comes before the one that ships."
     )
 
-    timeout: Seconds = option(25.0, doc="For a whole probe, DNS and all hosts included.", unit="seconds")
-    wait: Seconds = option(
-        10.0, doc="For whoever asks; then the answer is transient, and the probe goes on.", unit="seconds"
+    timeout: Seconds = option(
+        25.0, zero="refused", doc="For a whole probe, DNS and all hosts included.", unit="seconds"
     )
-    max_probes: int = option(1000, doc="Conversations at once, a worker; more wait within the timeout.", ge=1)
+    wait: Seconds = option(
+        10.0,
+        zero="off",
+        doc="For whoever asks; then the answer is transient, and the probe goes on. 0: at once.",
+        unit="seconds",
+    )
+    max_probes: int = option(
+        1000, zero="refused", doc="Conversations at once, a worker; more wait within the timeout.", ge=1
+    )
     max_probes_per_mx: int = option(
-        4, doc="Conversations at once with one exchanger; more wait within the timeout.", ge=1
+        4, zero="refused", doc="Conversations at once with one exchanger; more wait within the timeout.", ge=1
     )
 
     probes_per_domain: ThrottleValue = option(
-        Throttle(30, 60), doc="Probes of one organisational domain; more are transient. 0: no limit."
+        Throttle(30, 60), zero="no limit", doc="Probes of one organisational domain; more are transient."
     )
     probes_per_mx: ThrottleValue = option(
-        Throttle(60, 60), doc="Conversations with the exchangers of one network, a /24 or a /48. 0: no limit."
+        Throttle(60, 60), zero="no limit", doc="Conversations with the exchangers of one network, a /24 or a /48."
     )
     unknown_users_per_mx: ThrottleValue = option(
-        Throttle(20, 3600), doc="Unknown users that such a network may tell us of before it is left alone. 0: no limit."
+        Throttle(20, 3600),
+        zero="no limit",
+        doc="Unknown users that such a network may tell us of before it is left alone.",
     )
     probes_per_client: ThrottleValue = option(
-        Throttle(30, 60), doc="Probes on behalf of one client, an IPv6 /64 being one. 0: no limit."
+        Throttle(30, 60), zero="no limit", doc="Probes on behalf of one client, an IPv6 /64 being one."
     )
     client_share: int = option(
         25,
+        zero="refused",
         doc="Per cent of each of these budgets, a domain's or an exchanger's, that one client network may use, a /24 or"
         " a /48; beyond it the answer for that client is transient (client_throttled). 100: no limit.",
         ge=1,
         le=100,
     )
     breaker_time: Seconds = option(
-        3600.0, doc="An exchanger that turns us away is left alone for so long. 0: is asked on.", unit="seconds"
+        3600.0, zero="off", doc="An exchanger that turns us away is left alone for so long.", unit="seconds"
     )
     forgery_storm: ThrottleValue = option(
         Throttle(10, 300),
+        zero="off",
         doc="As many unknown users of one domain from as many client networks in so many seconds: it is not asked for"
         " as long.",
     )
@@ -113,17 +124,28 @@ class SmtpCbvOptions(Options):
     store_secret: ConfigPath | None = option(
         None, doc="A file with a secret: only keyed hashes of addresses are kept then."
     )
-    cache_pass: Seconds = option(86400.0, doc="An address that exists is remembered so long.", unit="seconds")
-    cache_fail: Seconds = option(7200.0, doc="An address that does not exist is remembered so long.", unit="seconds")
+    cache_pass: Seconds = option(
+        86400.0, zero="off", doc="An address that exists is remembered so long.", unit="seconds"
+    )
+    cache_fail: Seconds = option(
+        7200.0, zero="off", doc="An address that does not exist is remembered so long.", unit="seconds"
+    )
     cache_transient: Seconds = option(
-        300.0, doc="A passing failure is remembered so long; each further one twice as long.", unit="seconds"
+        300.0,
+        zero="off",
+        doc="A passing failure is remembered so long; each further one twice as long.",
+        unit="seconds",
     )
-    cache_transient_most: Seconds = option(3600.0, doc="But no longer than this.", unit="seconds")
-    cache_error: Seconds = option(3600.0, doc="A refusal that is about us is remembered so long.", unit="seconds")
+    cache_transient_most: Seconds = option(
+        3600.0, zero="off", doc="But no longer than this; 0: always as long as the first.", unit="seconds"
+    )
+    cache_error: Seconds = option(
+        3600.0, zero="off", doc="A refusal that is about us is remembered so long.", unit="seconds"
+    )
     cache_domain: Seconds = option(
-        3600.0, doc="That a domain does not exist, or takes no mail, is remembered so long.", unit="seconds"
+        3600.0, zero="off", doc="That a domain does not exist, or takes no mail, is remembered so long.", unit="seconds"
     )
-    cache_size: int = option(100000, doc="Addresses remembered in memory, a worker.", ge=1)
+    cache_size: int = option(100000, zero="refused", doc="Addresses remembered in memory, a worker.", ge=1)
 
 
 SPEC = ModuleSpec(

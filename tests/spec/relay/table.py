@@ -13,7 +13,11 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
-from tests.proxy.stage import ALICE, BOB, LETTER, Stage, serving, settled
+from proxy.modules.sieve_policy.effects import path_of
+from proxy.session import Session
+from proxy.validator import PASS, Verdict
+from sieve import Phase
+from tests.proxy.stage import ALICE, BOB, DAVE, LETTER, Rule, Stage, serving, settled
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Step
 from tests.support.faulty import Event, Faulty, turns
@@ -153,7 +157,7 @@ class Answers:
 def upstream_for(cell: Cell) -> Faulty:
     """Return the server of a cell, friendly still."""
     extensions = ["PIPELINING"] if cell.upstream_pipelines else []
-    if cell.step in {"xclient", "ehlo-again"}:
+    if cell.step in {"xclient", "ehlo-again"} or cell.table == "told":
         extensions.append("XCLIENT ADDR")
     upstream = Faulty(extensions=extensions, lmtp=cell.table.startswith("lmtp"), tls=cell.step == "starttls")
     upstream.second_hello = cell.step == "ehlo-again"
@@ -167,7 +171,7 @@ def options_for(cell: Cell, upstream: Faulty) -> dict[str, object]:
     options: dict[str, object] = {"upstream_hold": 3600, "idle_timeout": 3600}
     if cell.event.takes_time:
         options |= {f"{each}_timeout": PATIENCE for each in ("connect", "ehlo", "mailfrom", "rcptto", "body", "rset")}
-    if cell.step in {"xclient", "ehlo-again"}:
+    if cell.step in {"xclient", "ehlo-again"} or cell.table == "told":
         options["XCLIENT"] = "ifavailable" if "ifavailable" in cell.table else "required"
     if cell.step == "starttls":
         options["TLS"] = "ifavailable" if "ifavailable" in cell.table else "required"
@@ -178,11 +182,27 @@ def options_for(cell: Cell, upstream: Faulty) -> dict[str, object]:
     return options
 
 
+def rewriting() -> tuple[Rule, ...]:
+    """Return policy that puts another sender and another recipient in the place of the client's."""
+
+    async def sender(session: Session) -> Verdict:
+        session.transaction.reverse_path = path_of("new@sender.test")
+        return PASS
+
+    async def recipient(session: Session) -> Verdict:
+        assert session.current_recipient is not None
+        session.current_recipient.target = path_of(DAVE)
+        return PASS
+
+    return Rule(Phase.MAILFROM, sender), Rule(Phase.RCPTTO, recipient)
+
+
 @asynccontextmanager
 async def staged(cell: Cell) -> AsyncIterator[tuple[Faulty, Stage]]:
     """Set the stage of a cell: a faulty server, and a worker before it whose connections are as the table says."""
     async with upstream_for(cell) as upstream:
-        async with serving(upstream, **options_for(cell, upstream)) as stage:
+        policy = rewriting() if cell.table == "rewritten" else ()
+        async with serving(upstream, *policy, **options_for(cell, upstream)) as stage:
             pool = stage.pool
             only = None
             if cell.table == "kept" or cell.step in {"rset", "quit", "idle"}:

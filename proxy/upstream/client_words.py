@@ -1,0 +1,115 @@
+"""Whether a refusal is about the client as the upstream sees it, told from its text: its address, name or HELO.
+
+That client is us, unless XCLIENT or a PROXY header announced another. Text that the upstream repeats from the mail
+decides nothing: the transaction's addresses, and whatever else looks like one, are taken out before words are read.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What the upstream knows us by on a connection."""
+
+    address: str = ""
+    name: str = ""
+    """What we said in EHLO."""
+    peer_name: str = ""
+    """What the upstream calls itself, in lower case."""
+    announced: bool = False
+    """Whether XCLIENT or a PROXY header told it of the client, so that the client is no longer us."""
+
+
+_RESTRICTION = re.compile(
+    r"""
+    \b(?:helo|ehlo|lhlo)\b                                            # Helo command rejected; invalid HELO name
+    | \bclient\ (?:host|ip|address|network|name)\b                    # Client host rejected; Client host [x] blocked
+    | \bservice\ unavailable\W{1,3}(?:unverified\ )?client\b
+    | \bclient\ (?:was\ |is\ )?not\ authenticated\b | \bclient\ does\ not\ have\ permissions?\ to\ submit\b   # Exchange
+    | \b(?:sending|connecting|source|banned)\ (?:ip|host|mta|hostname|(?:mail\ )?server)\b
+    | \byour\ (?:ip|host|hostname|(?:mail\ ?)?server|network|mta|reverse)\b(?!(?:'s)?\ (?:admin|operator))
+    | \b(?:reverse|inverse|forward-confirmed\ reverse)\W?(?:dns|hostname|host\ name|lookup|name|address\ lookup)\b
+    | \brdns\b | \bfcrdns\b | \bptr\b | \bip\ name\ (?:lookup|possibly)\b    # Sendmail: IP name lookup failed
+    | \bmust\ have\ an\ rdns\b
+    """,
+    re.IGNORECASE | re.VERBOSE,
+)
+"""Words of restrictions on the client's address, name and HELO: Postfix, Exim, Sendmail, OpenSMTPD, Exchange."""
+
+_OTHER_HOST = re.compile(
+    r"(?<!client )\bhost [^\s\[]{1,255}\[[^\]\s]{1,60}\](?::\d{1,5})? (?:said|refused)"
+    r"|\bconnect to [^\s\[]{1,255}\[[^\]\s]{1,60}\]",
+    re.IGNORECASE,
+)
+"""Postfix names a host that it asked itself: to verify an address, say."""
+
+_LIKE_AN_ADDRESS = re.compile(r"[^\s<>(),;:]{0,320}@[^\s<>(),;]{1,320}")
+_NUMBERS = re.compile(r"(?<![\w.:-])(?:ipv6:)?([0-9a-f][0-9a-f.:]{1,44}|::[0-9a-f.:]{1,43})(?![\w-])", re.IGNORECASE)
+_REVERSE_DNS_FAILED = (7, 25)
+"""Subject and detail of an enhanced code (RFC 7372 section 3.3)."""
+
+
+def is_of_client(text: str, enhanced: tuple[int, int] | None) -> bool:
+    """Whether a refusal reads as a restriction on the client's address, name or HELO. The text is `spoken`."""
+    return enhanced == _REVERSE_DNS_FAILED or _RESTRICTION.search(text) is not None
+
+
+def spoken(text: str, addresses: Iterable[str]) -> str:
+    """Return a reply's text without the addresses in it, and without what it says of a host that the upstream asked."""
+    for address in sorted({form for each in addresses for form in _forms(each)}, key=len, reverse=True):
+        text = re.sub(re.escape(address), " ", text, flags=re.IGNORECASE)
+    return _OTHER_HOST.sub(" ", _LIKE_AN_ADDRESS.sub(" ", text))
+
+
+def _forms(address: str) -> set[str]:
+    """Return how an upstream may write an address: as it is, and without the quoting of its local part."""
+    local_part, at, domain = address.rpartition("@")
+    if not at:
+        return set()  # `postmaster` alone is a word like any other
+    plain = re.sub(r"\\(.)", r"\1", local_part.strip('"'))
+    return {address, f"{plain}@{domain}", f'"{plain}"@{domain}'}
+
+
+def names_us(text: str, standing: Standing, domains: Iterable[str]) -> bool:
+    """Whether what was `spoken` names our address, or our EHLO name, as the client's.
+
+    A name that is the upstream's own, too, or a domain of the mail, or a plain word, counts only with an address behind
+    it: `mail[192.0.2.1]`.
+    """
+    if standing.address and has_address(text, standing.address):
+        return True
+    name = standing.name.rstrip(".").lower()
+    if not name or name.startswith("["):
+        return bool(name) and has_address(text, name.strip("[]"))
+    shared = "." not in name or name == standing.peer_name or name in {each.lower() for each in domains}
+    behind = r"\.?\s?[\[(]\d" if shared else r"(?![\w-]|\.\w)"
+    return re.search(rf"(?<![\w.@-]){re.escape(name)}{behind}", text, re.IGNORECASE) is not None
+
+
+def has_address(text: str, address: str) -> bool:
+    """Whether a text holds an IP address in any of its spellings, or its octets in reverse before a list's name."""
+    wanted = _ip(address)
+    if wanted is None:
+        return False
+    if any(_ip(found) == wanted for each in _NUMBERS.findall(text) for found in {each, each.rstrip(".:"), _host(each)}):
+        return True
+    backwards = re.escape(wanted.reverse_pointer.removesuffix("in-addr.arpa"))
+    return wanted.version == 4 and re.search(rf"(?<![\d.]){backwards}[a-z]", text, re.IGNORECASE) is not None
+
+
+def _host(number: str) -> str:
+    """Return `192.0.2.1:25` without its port."""
+    return number.partition(":")[0] if number.count(":") == 1 else number
+
+
+def _ip(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        found = ipaddress.ip_address(text.removeprefix("IPv6:").partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(found, "ipv4_mapped", None) or found
