@@ -75,11 +75,6 @@ def mailbox(address: str, hostname: str) -> str:
     return f"<{address}>" if address else f"Mail Delivery System <MAILER-DAEMON@{hostname}>"
 
 
-def is_ours(trace: Sequence[str], hostname: str) -> bool:
-    """Whether these Received fields tell that the message began here."""
-    return any(field.startswith(f"by {hostname} (Ringback) id ") for field in trace)
-
-
 def received(hostname: str, origin: str, now: float) -> bytes:
     """Return our trace field for a message that begins here (RFC 5321 section 4.4)."""
     return f"Received: by {hostname} (Ringback) id {origin};\r\n\t{formatdate(now, localtime=True)}\r\n".encode()
