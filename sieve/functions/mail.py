@@ -61,7 +61,7 @@ def generate_mail_raw(frame: Frame, from_addr: str, to_addr: tuple[str, ...], te
 
     Of the fields that every message has, those that are missing are added, and `Auto-Submitted: auto-generated`, which
     keeps responders from answering. It leaves when the message in hand is accepted or discarded, or when this very
-    script refuses; before MAIL it leaves at once. An empty sender is the null sender. Nothing is sent for a message that
-    a program sent (`Auto-Submitted` with another value than `no`, RFC 3834), nor for one of Ringback's own.
+    script refuses; before MAIL it leaves at once. An empty sender is the null sender. Nothing is sent for a message
+    that a program sent (`Auto-Submitted` with another value than `no`, RFC 3834), nor for one of Ringback's own.
     """
     frame.host.mail.send(from_addr, _checked(from_addr, to_addr), text)

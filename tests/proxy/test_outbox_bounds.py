@@ -11,11 +11,9 @@ import pytest
 
 from proxy.modules.sieve_policy.effects import path_of
 from proxy.outbox import deliver
-from proxy.outbox.deliver import PLACES_PER_ROUTE
-from proxy.outbox.file import APPLICATION_ID, Bounds, Totals
+from proxy.outbox.file import APPLICATION_ID
 from proxy.outbox.store import OutboxStore
 from proxy.session import NULL_PATH, Letter
-from proxy.smtp.front import OutboxFull
 from tests.proxy.stage import BOB
 from tests.proxy.test_outbox_circles import forwards, one, sent
 from tests.proxy.test_outbox_delivery import Scene, delivered, scene
@@ -24,6 +22,7 @@ from tests.support.waiting import eventually
 
 TEAM = "team@example.com"
 FAR = "x@far.test"
+PLACES_PER_ROUTE = 5
 FULL = "452 4.3.1 Insufficient system storage, try again later"
 SMALL = 64 * 1024
 """Octets of an empty outbox, at most."""
@@ -87,39 +86,6 @@ async def test_a_letter_that_had_no_place_goes_when_one_is_free(
 
 
 # ---------------------------------------------------------------- octets and letters
-
-
-@pytest.mark.parametrize(
-    ("bounds", "fit"),
-    [
-        (Bounds(letters=3), 3),
-        (Bounds(octets=399), 3),
-        (Bounds(octets=400), 4),
-        (Bounds(octets=250, letters=3), 2),
-    ],
-    ids=["letters", "octets", "exactly", "both"],
-)
-async def test_what_does_not_fit_is_refused_whole(tmp_path: Path, bounds: Bounds, fit: int) -> None:
-    store = OutboxStore(tmp_path, bounds=bounds)
-    for _ in range(fit):
-        await store.add([letter()], "t.1", held=True)
-    with pytest.raises(OutboxFull):
-        await store.add([letter()], "t.2")
-    assert store.totals == Totals(fit, 100 * fit)
-    await store.drop("t.1")
-    assert store.totals == Totals()
-    await store.add([letter()], "t.2")
-    with pytest.raises(OutboxFull):
-        await store.add([letter()] * 10, "t.3")
-    assert store.totals == Totals(1, 100)
-    await store.close()
-
-
-async def test_0_is_no_limit(tmp_path: Path) -> None:
-    store = OutboxStore(tmp_path, bounds=Bounds(0, 0))
-    await store.add([letter() for _ in range(500)], "t.1")
-    assert store.totals == Totals(500, 50_000)
-    await store.close()
 
 
 @pytest.mark.parametrize(
@@ -237,24 +203,6 @@ async def test_an_empty_file_from_before_shrinks_as_it_is_opened(tmp_path: Path)
     store = OutboxStore(tmp_path)
     assert await store.claim(10) == []
     assert size(tmp_path) < SMALL
-    assert store.totals == Totals()
-    await store.close()
-
-
-@pytest.mark.parametrize("octets", [1000, 2_000_000], ids=["small", "above_64_MiB"])
-async def test_letters_of_a_file_from_before_are_counted_delivered_and_leave_no_room_behind(
-    tmp_path: Path, octets: int
-) -> None:
-    old_file(tmp_path, 40, octets, emptied=False)
-    store = OutboxStore(tmp_path, bounds=Bounds(letters=41))
-    await store.next_due()
-    assert store.totals == Totals(40, 40 * octets)
-    await store.add([letter()], "t.2")
-    with pytest.raises(OutboxFull):
-        await store.add([letter()], "t.3")
-    await emptied(store)
-    assert store.totals == Totals()
-    assert size(tmp_path) < SMALL
     await store.close()
 
 
@@ -269,17 +217,3 @@ async def test_a_file_from_before_that_another_process_reads_is_rewritten_later(
     await emptied(store)
     assert size(tmp_path) < SMALL
     await store.close()
-
-
-async def test_what_the_outbox_holds_is_at_hand(tmp_path: Path) -> None:
-    store, other = OutboxStore(tmp_path), OutboxStore(tmp_path)
-    await store.add([letter(100), letter(200)], "t.1")
-    assert store.totals == Totals(2, 300)
-    (first, _) = await other.claim(10)
-    assert other.totals == Totals(2, 300)
-    await other.finish(first)
-    assert other.totals == Totals(1, 200)
-    await store.next_due()
-    assert store.totals == Totals(1, 200)
-    await store.close()
-    await other.close()

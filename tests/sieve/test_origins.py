@@ -6,8 +6,6 @@ import pytest
 
 from config.diagnostics import render
 from sieve import Outcome, Phase, ScriptCache, compile_script
-from sieve.origins import Piece, path_of
-from sieve.values import ScriptError
 from tests.sieve.plain_host import PlainHost, PlainMessage
 
 TAKEN = {
@@ -44,6 +42,7 @@ REFUSED = {
     "element": '$h = ec_header_get "X-Path";\nec_log_file $h[0] "l";',
     "macro_of_the_message": 'ec_log_file "/var/log/%{vctx_mess:up}" "l";',
     "macro_of_the_connection": 'ec_log_file "/var/log/%{vctx_conn:up}" "l";',
+    "nul": 'ec_log_file "/var/log/%{vctx_mess:nul}" "l";',
     "sender": '$s = envelope "from";\nec_log_file "/var/log/${s}" "l";',
     "recipient": '$s = envelope "to";\nec_log_file "/var/log/${s}" "l";',
     "decoded": '$h = header "X-Coded";\n$d = ec_base64_decode $h;\nec_log_file "/var/log/${d}" "l";',
@@ -69,7 +68,7 @@ async def ran(text: str) -> tuple[Outcome, PlainHost]:
         recipients=("../x@example.com",),
         message=PlainMessage(MESSAGE),
         vctx_conn={"user": "alice", "up": "../x"},
-        vctx_mess={"up": "a/b"},
+        vctx_mess={"up": "a/b", "nul": "x\0"},
         options={"State_Directory": "/var/lib"},
     )
     return await compiled.script.run(host), host
@@ -88,8 +87,3 @@ async def test_what_a_session_or_a_message_brings_leads_nowhere(text: str) -> No
     assert outcome.failed
     (told,) = host.done
     assert "takes neither `/` nor `..` from a session or a message" in told
-
-
-def test_a_nul_names_no_file() -> None:
-    with pytest.raises(ScriptError):
-        path_of((Piece("/a/", is_ours=True), Piece("b\0", is_ours=False)))
