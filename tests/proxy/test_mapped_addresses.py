@@ -21,15 +21,11 @@ OPTIONS = ["Proxy_Protocol_Networks", "Xclient_Hosts", "Relay_Hosts"]
 
 
 @pytest.mark.parametrize("option", OPTIONS)
-@pytest.mark.parametrize(
-    ("written", "client"), [("::ffff:192.0.2.1", "192.0.2.1"), ("::ffff:192.0.2.0/120", "192.0.2.7")]
-)
-@pytest.mark.parametrize("form", ["plain", "mapped"])
-def test_an_option_that_holds_networks_matches_in_either_form(
-    option: str, written: str, client: str, form: str
-) -> None:
+@pytest.mark.parametrize("written", ["::ffff:192.0.2.7", "::ffff:192.0.2.0/120"], ids=["address", "network"])
+@pytest.mark.parametrize("client", ["192.0.2.7", "::ffff:192.0.2.7"], ids=["plain", "mapped"])
+def test_an_option_that_holds_networks_matches_in_either_form(option: str, written: str, client: str) -> None:
     networks = getattr(assembly(**{option: f'( "{written}" )'}).core, option.lower())
-    assert any_holds(networks, client if form == "plain" else f"::ffff:{client}")
+    assert any_holds(networks, client)
     assert not any_holds(networks, "198.51.100.1")
 
 

@@ -51,7 +51,7 @@ def with_far(port: int, folder: Path, far_port: int) -> AbstractAsyncContextMana
 
 
 @pytest.mark.parametrize("count", [PLACES_PER_ROUTE, 4 * PLACES_PER_ROUTE, 300])
-@pytest.mark.parametrize("step", [Step.BANNER, Step.MAIL, Step.DOT])
+@pytest.mark.parametrize("step", [Step.BANNER, Step.MAIL, Step.DOT], ids=["banner", "mail", "dot"])
 async def test_an_mta_that_hangs_holds_up_nobody_elses_letters(
     tmp_path: Path, count: int, step: Step, monkeypatch: pytest.MonkeyPatch
 ) -> None:
