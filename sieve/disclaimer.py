@@ -202,7 +202,7 @@ def _flowed(content: bytes, text: str) -> str:
 
 
 def _below(content: bytes, extra: bytes) -> bytes:
-    return _ended(content.rstrip(b"\r\n")) + extra + b"\r\n"
+    return content.rstrip(b"\r\n") + b"\r\n" + extra + b"\r\n"
 
 
 def _ended(raw: bytes) -> bytes:
