@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from config.regular_files import read_regular
+from config.regular_files import require_regular
 
 LONGEST_LINE_SHOWN = 120
 """Characters of a source line that are printed; a longer line is cut around the caret."""
@@ -53,7 +53,8 @@ class Source:
         Raises:
             OSError: the file cannot be read.
         """
-        text = read_regular(path).decode("utf-8", "backslashreplace").removeprefix("\ufeff")
+        require_regular(path)
+        text = path.read_bytes().decode("utf-8", "backslashreplace").removeprefix("\ufeff")
         return cls(name if name is not None else str(path), text)
 
     def position(self, offset: int) -> tuple[int, int]:

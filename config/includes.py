@@ -133,7 +133,7 @@ class Files:
     def _open(self, path: Path, span: Span | None) -> Source | None:
         """Read a file of a permitted size; None when it is larger, which is reported."""
         status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
+        if span is not None and not stat.S_ISREG(status.st_mode):
             raise ValueError("it is neither a file nor a folder")
         largest = min(LARGEST_FILE, LARGEST_IN_ALL - self._bytes)
         if status.st_size > largest:

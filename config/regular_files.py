@@ -16,10 +16,11 @@ def open_regular(path: Path) -> BinaryIO:
         OSError: it cannot be opened, or is a FIFO, a device, a socket or a folder.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # O_NONBLOCK: a FIFO is not waited for
-    if stat.S_ISREG(os.fstat(descriptor).st_mode):
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISREG(mode):
         return os.fdopen(descriptor, "rb")
     os.close(descriptor)
-    raise not_regular(path)
+    raise _not_regular(path, mode)
 
 
 def read_regular(path: Path) -> bytes:
@@ -38,7 +39,7 @@ def append_regular(path: Path, content: bytes) -> None:
     descriptor = os.open(path, flags, 0o666)
     with os.fdopen(descriptor, "ab") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise not_regular(path)
+            raise _not_regular(path)
         file.write(content)
 
 
@@ -49,10 +50,11 @@ def require_regular(*paths: Path | None) -> None:
         OSError: one of the paths is something else, or is not there.
     """
     for path in paths:
-        if path is not None and not stat.S_ISREG(path.stat().st_mode):
-            raise not_regular(path)
+        if path is not None and not stat.S_ISREG(mode := path.stat().st_mode):
+            raise _not_regular(path, mode)
 
 
-def not_regular(path: Path) -> OSError:
-    """Say that a path is no regular file."""
+def _not_regular(path: Path, mode: int) -> OSError:
+    if stat.S_ISDIR(mode):
+        return OSError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     return OSError(errno.EINVAL, "Not a regular file", str(path))

@@ -15,6 +15,7 @@ from typing import cast
 from config import Settings
 from config.diagnostics import Diagnostic, Severity, Span
 from proxy.modules.base import MailCreator, Prepared
+from proxy.outbox.marks import read_key
 from proxy.route import Route
 from proxy.settings import CoreOptions
 from proxy.smtp.client_certificate import ask
@@ -29,6 +30,7 @@ def outside(settings: Settings) -> Iterator[Diagnostic]:
     yield from _endless(settings)
     yield from _injection(settings)
     yield from _authentication(settings)
+    yield from _letter_key(settings)
     yield from _sockets(settings)
 
 
@@ -171,6 +173,22 @@ def _password_file(path: Path | None, settings: Settings) -> Iterator[Diagnostic
             f"the password file cannot be used: {reason}",
             settings.core_origin("authentication_file"),
             hint="a line is `user:hash`, as `ringback password USER` prints it",
+        )
+
+
+def _letter_key(settings: Settings) -> Iterator[Diagnostic]:
+    """Find a key of a site that cannot be read; unless one is named, a server makes its own."""
+    path = cast(CoreOptions, settings.core).letter_key
+    if path is None:
+        return
+    try:
+        read_key(path)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        yield Diagnostic(
+            f"the key of Ringback's own messages cannot be used: {reason}",
+            settings.core_origin("letter_key"),
+            hint="`openssl rand -hex 32` prints one; the same file belongs on every server of the site",
         )
 
 

@@ -114,6 +114,7 @@ UPSTREAM_REFUSED_US = reply(451, "4.3.5", "The mail server behind does not take 
 ONE_UPSTREAM_AT_A_TIME = reply(452, "4.5.3", "Too many recipients of different servers; send this one separately")
 ONE_RECIPIENT_AT_A_TIME = reply(452, "4.5.3", "One recipient a message here; send this one separately")
 TOO_MANY_RECIPIENTS = reply(452, "4.5.3", "Too many recipients")
+OUTBOX_FULL = reply(452, "4.3.1", "Insufficient system storage, try again later")
 
 # ---------------------------------------------------------------- refusals
 
@@ -152,6 +153,7 @@ RELAYING_DENIED = reply(550, "5.7.1", "Relaying denied")
 TOO_BIG = reply(552, "5.3.4", "Message too big")
 HEADERS_TOO_BIG = reply(552, "5.3.4", "Header section too big")
 LOOP = reply(554, "5.4.6", "Too many Received fields: mail loop")
+LETTERS_LOOP = reply(554, "5.4.6", "Forwarded too often: mail loop")
 LOOP_TO_ITSELF = reply(554, "5.4.6", "This server delivers to itself: mail loop")
 BAD_PARAMETER = reply(555, "5.5.4", "Unsupported option")
 PARAMETER_SYNTAX = reply(501, "5.5.4", "Bad encoding in a parameter: a + must be followed by two hex digits")

@@ -424,6 +424,26 @@ class CoreOptions(InboundOptions, OutboundOptions):
         Path("/var/lib/ringback"),
         doc="Where is kept what outlives a restart: verdicts, which memory holds instead, and the outbox.",
     )
+    outbox_size: Bytes = option(
+        1 << 30,
+        zero="no limit",
+        doc="Octets of messages of Ringback's own that wait; mail that would make another hears 452.",
+        unit="octets",
+        scopes=(),
+    )
+    outbox_letters: int = option(
+        10_000,
+        zero="no limit",
+        doc="Such messages that wait; mail that would make another hears 452.",
+        ge=0,
+        scopes=(),
+    )
+    letter_key: ConfigPath | None = option(
+        None,
+        doc="A file with a secret of 16 octets or more, by which Ringback's own messages are known when they come "
+        "back; the same on all servers of a site. Unless set, each makes its own in State_Directory.",
+        scopes=(),
+    )
     nameservers: tuple[Endpoint, ...] = option(
         (), doc="DNS servers, `address` or `address:port`; the system's unless set."
     )

@@ -18,7 +18,7 @@ from proxy.dns import Resolver
 from proxy.log import get_logger
 from proxy.modules.base import Prepared, Services
 from proxy.outbox.deliver import Deliverer
-from proxy.outbox.file import exists
+from proxy.outbox.file import Bounds, exists
 from proxy.outbox.outbox import Outbox
 from proxy.outbox.store import OutboxStore
 from proxy.settings import CoreOptions
@@ -142,7 +142,9 @@ class Worker:
     def _open_outbox(self) -> None:
         """Make the outbox; its file is opened, or made, when something is to be kept."""
         core = self._core
-        self._outbox_store = OutboxStore(core.state_directory)
+        self._outbox_store = OutboxStore(
+            core.state_directory, bounds=Bounds(core.outbox_size, core.outbox_letters), key_file=core.letter_key
+        )
         self._deliverer = Deliverer(self._outbox_store, self._router, self._pools, core.hostname)
         self._outbox = self._services.outbox = Outbox(self._outbox_store, self._deliverer.wake)
 

@@ -13,13 +13,14 @@ from typing import Any
 
 from config.diagnostics import Diagnostic, Source, has_errors
 from sieve import calls, nodes
-from sieve.binding import Bound
+from sieve.binding import Bound, constant
 from sieve.cache import ScriptCache
 from sieve.codes import Code, followed, known, mapped, preceded, settled
 from sieve.conditions import Conditions, truth
 from sieve.dialects import DIALECTS, DialectName
-from sieve.expressions import expression
+from sieve.expressions import element_origin, expression, origin_of, woven
 from sieve.library import Library, Result
+from sieve.origins import Woven, ours, text_of
 from sieve.phases import PROVIDES, Need, Phase
 from sieve.runtime import Frame, Script, Step, async_block, sync_block
 from sieve.settings import ScriptSettings
@@ -28,6 +29,9 @@ from sieve.values import Value, as_list, as_text
 
 _INERT = frozenset({"require"})
 """Statements that are checked and do nothing."""
+
+_OF_CONFIGURATION = frozenset({"ec_config"})
+"""Functions that give what the configuration says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,13 +170,39 @@ class Compiler:
     # ------------------------------------------------------------ assignments
 
     def _assign(self, statement: nodes.Assign) -> Code:
-        name = statement.target.name
+        name, node = statement.target.name, statement.value
 
         def assign(frame: Frame, value: Value) -> bool:
             frame.variables[name] = value
             return False
 
-        return followed(self._value(statement.value), assign)
+        def assign_ours(frame: Frame, value: Value) -> bool:
+            frame.variables[name] = value
+            frame.origins[name] = (value, ours(value))
+            return False
+
+        def assign_woven(frame: Frame, pieces: Woven) -> bool:
+            text = frame.variables[name] = text_of(pieces)
+            frame.origins[name] = (text, pieces)
+            return False
+
+        if isinstance(node, nodes.Text) and constant(node) is None:
+            return followed(woven(node), assign_woven)
+        if isinstance(node, nodes.Variable):
+            return _copied(node.name, name)
+        if isinstance(node, nodes.Index) and isinstance(node.of, nodes.Variable):
+            return _picked(node, node.of.name, name)
+        return followed(self._value(node), assign_ours if self._is_ours(node) else assign)
+
+    def _is_ours(self, node: nodes.Expression | nodes.Call) -> bool:
+        """Tell whether a value is the operator's own: a constant, the configuration, or computed of constants alone."""
+        if not isinstance(node, nodes.Call):
+            return constant(node) is not None
+        bound = self._bound.get(node)
+        if bound is None:
+            return False
+        pure = not bound.function.takes_frame and all(constant(each) is not None for each in bound.arguments)
+        return pure or bound.function.name in _OF_CONFIGURATION
 
     def _value(self, node: nodes.Expression | nodes.Call) -> Code:
         if not isinstance(node, nodes.Call):
@@ -214,6 +244,27 @@ class Compiler:
             return False
 
         return Code(choose)
+
+
+def _copied(source: str, name: str) -> Code:
+    def copy(frame: Frame) -> bool:
+        value = frame.variables.get(source, "")
+        pieces = origin_of(frame, source)
+        frame.variables[name] = value
+        frame.origins[name] = (value, pieces)
+        return False
+
+    return Code(copy)
+
+
+def _picked(node: nodes.Index, holder: str, name: str) -> Code:
+    def pick(frame: Frame, value: Value) -> bool:
+        pieces = element_origin(frame, holder, value)  # first: `$a = $a[0]` is legal
+        frame.variables[name] = value
+        frame.origins[name] = (value, pieces)
+        return False
+
+    return followed(expression(node), pick)
 
 
 def _waiting_if(branches: list[tuple[Code, Code]]) -> Any:

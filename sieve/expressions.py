@@ -6,9 +6,10 @@ frame of a run as its only argument.
 
 from __future__ import annotations
 
-from sieve import macros, nodes, reasons
+from sieve import macros, nodes, origins, reasons
 from sieve.binding import constant
 from sieve.codes import Code, followed, known, mapped, settled
+from sieve.origins import Woven, path_of
 from sieve.runtime import Frame
 from sieve.values import COERCE, UNSET, Place, ScriptError, Type, Value, as_text, flat
 
@@ -18,6 +19,8 @@ def expression(node: nodes.Expression, wanted: Type = Type.ANY) -> Code:
     value = constant(node)
     if value is not None:
         return known(value if wanted is Type.LINES else COERCE[wanted](value))
+    if wanted is Type.PATH:
+        return mapped(woven(node), path_of)
     if isinstance(node, nodes.Text):
         return _coerced(_text(node, flatten=wanted is Type.LINES), wanted, is_text=True)
     if isinstance(node, nodes.ListOf):
@@ -118,3 +121,63 @@ def _piece(part: macros.Part, *, flatten: bool) -> Code:
     else:
         code = Code(part.macro.run, part.macro.waits)
     return mapped(code, flat) if flatten else code
+
+
+# ---------------------------------------------------------------- whose words they are
+
+
+def woven(node: nodes.Expression) -> Code:
+    """Compile a value to its text, piece by piece, each with whose words it is."""
+    value = constant(node)
+    if value is not None:
+        return known(origins.ours(value))
+    if isinstance(node, nodes.Text):
+        return _woven_text(node)
+    if isinstance(node, nodes.Variable):
+        name = node.name
+        return Code(lambda frame: origin_of(frame, name))
+    if isinstance(node, nodes.Index) and isinstance(node.of, nodes.Variable):
+        holder = node.of.name
+        return followed(expression(node), lambda frame, found: element_origin(frame, holder, found))
+    return mapped(expression(node), origins.foreign)
+
+
+def origin_of(frame: Frame, name: str) -> Woven:
+    """Return whose words a variable is made of; foreign ones, unless it holds what was assigned as ours."""
+    value = frame.variables.get(name, "")
+    assigned, pieces = frame.origins.get(name, (None, ()))
+    return pieces if assigned is value else origins.foreign(value)
+
+
+def element_origin(frame: Frame, holder: str, found: Value) -> Woven:
+    """Return an element of a list: ours, if the whole list is."""
+    pieces = origin_of(frame, holder)
+    return origins.ours(found) if all(piece.is_ours for piece in pieces) else origins.foreign(found)
+
+
+def _woven_text(node: nodes.Text) -> Code:
+    codes = [_woven_part(part) for part in node.parts]
+    if any(code.waits for code in codes):
+
+        async def waiting(frame: Frame) -> Woven:
+            return _within_limit(frame, [await settled(code, frame) for code in codes])
+
+        return Code(waiting, waits=True)
+    runs = [code.run for code in codes]
+    return Code(lambda frame: _within_limit(frame, [run(frame) for run in runs]))
+
+
+def _woven_part(part: macros.Part) -> Code:
+    if isinstance(part, str | macros.Unknown):
+        return known(origins.ours(part if isinstance(part, str) else part.text))
+    if isinstance(part, macros.VariablePart):
+        name = part.name
+        return Code(lambda frame: origin_of(frame, name))
+    return mapped(Code(part.macro.run, part.macro.waits), origins.foreign)
+
+
+def _within_limit(frame: Frame, parts: list[Woven]) -> Woven:
+    pieces = tuple([piece for part in parts for piece in part])
+    if sum([len(piece.text) for piece in pieces]) > frame.settings.limits.string:
+        raise ScriptError(reasons.string_too_long(frame.settings.limits.string))
+    return pieces

@@ -19,7 +19,7 @@ from typing import Any, Literal, NewType
 
 from sieve import manual
 from sieve.phases import Need, phases_providing
-from sieve.values import Hash, Lines, Nameserver, Pattern, Place, ReplyCode, Type, Value, VariableName
+from sieve.values import FilePath, Hash, Lines, Nameserver, Pattern, Place, ReplyCode, Type, Value, VariableName
 
 
 class Result(Enum):
@@ -57,6 +57,7 @@ ADDRESS_PARTS = frozenset(part.value for part in AddressPart)
 _TYPES: dict[str, Type] = {
     "str": Type.TEXT,
     "Lines": Type.LINES,
+    "FilePath": Type.PATH,
     "int": Type.WHOLE,
     "float": Type.NUMBER,
     "ReplyCode": Type.REPLY_CODE,
@@ -248,6 +249,7 @@ __all__ = [
     "AddressPart",
     "Effect",
     "Ended",
+    "FilePath",
     "Hash",
     "Library",
     "Lines",

@@ -259,36 +259,3 @@ def structure(raw: bytes) -> Structure:
     parts = reader.read()
     childless = any(part.is_multipart and not part.children and part.depth < DEEPEST for part in parts)
     return Structure(raw, tuple(parts), reader.is_valid and not childless)
-
-
-def with_text(message: Structure, plain: str, html: str) -> bytes:
-    """Return the body with text below every text part that is no attachment, in the part's encoding and charset."""
-    pieces: list[bytes] = []
-    at = message.parts[0].body
-    for part in message.leaves():
-        addition = {"text/plain": plain, "text/html": html}.get(part.content_type, "")
-        if not addition or part.is_attachment:
-            continue
-        pieces += [message.raw[at : part.body], _extended_part(message, part, addition)]
-        at = part.end
-    return b"".join([*pieces, message.raw[at:]])
-
-
-def _extended_part(message: Structure, part: Part, addition: str) -> bytes:
-    """Return a part's body with `addition` behind it."""
-    charset = part.parameters.get("charset", "utf-8")
-    try:
-        extra = addition.encode(charset, "xmlcharrefreplace" if part.content_type == "text/html" else "replace")
-    except (LookupError, ValueError):
-        extra = addition.encode("utf-8", "replace")
-    extra = re.sub(rb"\r?\n", b"\r\n", extra)
-    raw = message.raw[part.body : part.end]
-    # A line break in front of a delimiter is the delimiter's (RFC 2046, 5.1.1); a message's last line has its own.
-    ended = raw.endswith(b"\n") or part.end == len(message.raw)
-    if part.encoding == "base64":
-        joined = message.decoded(part).rstrip(b"\r\n") + b"\r\n" + extra + b"\r\n"
-        encoded = base64.encodebytes(joined).replace(b"\n", b"\r\n")
-        return encoded if ended else encoded.removesuffix(b"\r\n")
-    if part.encoding == "quoted-printable":
-        extra = quopri.encodestring(extra.replace(b"\r\n", b"\n")).replace(b"\n", b"\r\n")
-    return raw + (b"" if raw.endswith(b"\n") or not raw else b"\r\n") + extra + (b"\r\n" if ended else b"")

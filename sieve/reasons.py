@@ -112,6 +112,11 @@ def bad_config_action(action: str) -> str:
     return f'ec_config {action[:40]!r}: only "get" and "eval" are known, followed by the option'
 
 
+def foreign_path(text: str) -> str:
+    """A path with text of a session or a message that would lead to another folder."""
+    return f"a path takes neither `/` nor `..` from a session or a message: {text[:80]!r}; write them in the script"
+
+
 def not_a_log_file(uri: str) -> str:
     """A path that is not absolute, or a scheme."""
     return f"{uri[:80]!r} is not the absolute path of a file"

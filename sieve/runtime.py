@@ -18,6 +18,7 @@ from sieve.cache import ScriptCache
 from sieve.host import Host, World
 from sieve.library import Effect
 from sieve.mime import Structure
+from sieve.origins import Woven
 from sieve.patience import within
 from sieve.phases import Need, Phase
 from sieve.settings import ErrorMode, ScriptSettings
@@ -93,6 +94,7 @@ class Frame:
         "host",
         "kept",
         "mode",
+        "origins",
         "phase",
         "replied",
         "script",
@@ -116,6 +118,8 @@ class Frame:
         self.settings = settings
         self.mode: ErrorMode = settings.runtime_error
         self.variables: dict[str, Value] = {}
+        self.origins: dict[str, tuple[Value, Woven]] = {}
+        """Whose words a variable is made of, as it was assigned."""
         self.actions: list[str] = []
         self.code = NO_REPLY
         self.text = ""

@@ -28,6 +28,10 @@ Lines = NewType("Lines", str)
 """A parameter of this type takes text that a stranger reads: only the operator's own line breaks stay in it."""
 
 
+FilePath = NewType("FilePath", str)
+"""A parameter of this type takes a file's path, in which `/` and `..` are the operator's own (`sieve.origins`)."""
+
+
 class Unset(Enum):
     """The type of UNSET."""
 
@@ -201,6 +205,7 @@ class Type(Enum):
 
     TEXT = auto()
     LINES = auto()
+    PATH = auto()
     WHOLE = auto()
     NUMBER = auto()
     REPLY_CODE = auto()
@@ -217,6 +222,7 @@ class Type(Enum):
 COERCE: dict[Type, Callable[[Any], Any]] = {
     Type.TEXT: as_text,
     Type.LINES: as_lines,
+    Type.PATH: as_text,
     Type.WHOLE: as_whole,
     Type.NUMBER: as_number,
     Type.REPLY_CODE: as_reply_code,
@@ -233,6 +239,7 @@ COERCE: dict[Type, Callable[[Any], Any]] = {
 WANTS: dict[Type, str] = {
     Type.TEXT: "a string",
     Type.LINES: "a string",
+    Type.PATH: "a string",
     Type.WHOLE: "a whole number",
     Type.NUMBER: "a number",
     Type.REPLY_CODE: "an SMTP reply code",

@@ -9,6 +9,8 @@ from email.header import Header
 from email.utils import formatdate, make_msgid
 from quopri import encodestring
 
+from proxy.folding import folded
+
 LONGEST_LINE = 998
 """Octets of a line (RFC 5322 section 2.1.1)."""
 
@@ -37,6 +39,8 @@ def generated(sender: str, text: str, *, hostname: str, now: float) -> bytes:
     message = _LINE_BREAK.sub(b"\r\n", text.encode("utf-8", "surrogateescape"))
     if not message.endswith(b"\r\n"):
         message += b"\r\n"
+    head, empty, body = (b"", b"", message) if message.startswith(b"\r\n") else message.partition(b"\r\n\r\n")
+    message = b"\r\n".join(map(folded, head.split(b"\r\n"))) + empty + body
     lowered = b"" if message.startswith(b"\r\n") else b"\r\n" + message.partition(b"\r\n\r\n")[0].lower()
     wanted = (("From", mailbox(sender, hostname)), *stamp(hostname, now), _MADE_BY_US)
     return _written([each for each in wanted if f"\r\n{each[0].lower()}:".encode() not in lowered]) + message
@@ -73,11 +77,6 @@ def message_part(original: bytes, kind: str = "message/rfc822") -> bytes:
 def mailbox(address: str, hostname: str) -> str:
     """Return an address as the From field has it; the null sender is our own postmaster's machine."""
     return f"<{address}>" if address else f"Mail Delivery System <MAILER-DAEMON@{hostname}>"
-
-
-def is_ours(trace: Sequence[str], hostname: str) -> bool:
-    """Whether these Received fields tell that the message began here."""
-    return any(field.startswith(f"by {hostname} (Ringback) id ") for field in trace)
 
 
 def received(hostname: str, origin: str, now: float) -> bytes:

@@ -7,12 +7,18 @@ the letter's sender, or logged where that is null. A process that is killed in b
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 
 from proxy import replies
 from proxy.log import get_logger, printable
+from proxy.message import Message
+from proxy.outbox.circles import traced
 from proxy.outbox.file import Delivery
+from proxy.outbox.marks import FIELD, marks_of
 from proxy.outbox.reports import Failure, Occasion, report
 from proxy.outbox.store import LEASE_SECONDS, OutboxStore
 from proxy.outbox.transaction import deliver
@@ -23,13 +29,20 @@ from proxy.smtp.address import BadParameter, BadPath, path_of
 from proxy.smtp.front import OutboxUnavailable
 from proxy.tasks import TaskOwner, spawn
 from proxy.upstream.pool import Pool, Pools
-from proxy.upstream.routes import Router
+from proxy.upstream.routes import Router, Upstream
 from proxy.upstream.verdicts import TROUBLE, Asked, heard_of, is_about_mail
 
 log = get_logger()
 
-MOST_AT_ONCE = 5
-"""Deliveries of one worker at the same time, so that clients find places in the pools."""
+PLACES_PER_ROUTE = 5
+"""Deliveries of one worker to one MTA behind at the same time, so that clients find places in its pool.
+
+There is no limit on all routes together: an MTA that hangs would hold up the others by it, and routes are the
+configuration's, so that it bounds their number.
+"""
+
+MOST_CLAIMED = 100
+"""Deliveries that begin in one turn."""
 
 LOOK_SECONDS = 60.0
 """Another process's letters are looked for so often; those of our own are known at once."""
@@ -50,6 +63,21 @@ class _Parcel:
     content: bytes
 
 
+class _Places:
+    """How many deliveries of each route may begin in one turn. The outbox's thread asks, and nobody beside it."""
+
+    def __init__(self, router: Router, under_way: Mapping[Upstream, int]) -> None:
+        self._router, self._taken = router, Counter(under_way)
+
+    def has_place(self, recipient: bytes) -> bool:
+        """Take a place of the recipient's route, if one is free."""
+        route = self._router.of_domain(_path(recipient).domain)
+        if self._taken[route] >= PLACES_PER_ROUTE:
+            return False
+        self._taken[route] += 1
+        return True
+
+
 class Deliverer:
     """The task of one worker that empties the outbox. It owns the deliveries that it leased."""
 
@@ -58,6 +86,8 @@ class Deliverer:
         self._store, self._router, self._pools, self._hostname = store, router, pools, hostname
         self._owner = TaskOwner("outbox")
         self._deliveries = TaskOwner("outbox deliveries")
+        self._under_way: Counter[Upstream] = Counter()
+        """Deliveries by their route."""
         self._woken = asyncio.Event()
 
     def start(self) -> None:
@@ -89,17 +119,27 @@ class Deliverer:
 
     async def _round(self) -> float:
         """Begin what is due; return how many seconds to wait until the next look."""
-        room = MOST_AT_ONCE - len(self._deliveries)
-        if room <= 0:
-            return LOOK_SECONDS
-        claimed = await self._store.claim(room)
+        now = self._store.clock()
+        places = _Places(self._router, self._under_way)
+        claimed = await self._store.claim(MOST_CLAIMED, places.has_place)
         for each in claimed:
+            route = self._route_of(each.recipient)
+            self._under_way[route] += 1
             task = spawn(self._deliver(each), name=f"delivery {each.id}", owner=self._deliveries)
-            task.add_done_callback(lambda _: self._woken.set())
-        if len(claimed) == room:
-            return LOOK_SECONDS
-        due = await self._store.next_due()
+            task.add_done_callback(partial(self._ended, route))
+        if len(claimed) == MOST_CLAIMED:
+            return 0.0
+        due = await self._store.next_due(now)  # what is due and has no place begins when one is free
         return LOOK_SECONDS if due is None else min(max(due - self._store.clock(), 1.0), LOOK_SECONDS)
+
+    def _route_of(self, recipient: bytes) -> Upstream:
+        return self._router.of_domain(_path(recipient).domain)
+
+    def _ended(self, route: Upstream, _: asyncio.Task[None]) -> None:
+        self._under_way[route] -= 1
+        if not self._under_way[route]:
+            del self._under_way[route]
+        self._woken.set()
 
     async def _deliver(self, delivery: Delivery) -> None:
         try:
@@ -136,21 +176,23 @@ class Deliverer:
             await self._store.finish(delivery)
             log.info("outbox_delivered", **about)
         elif (answer.permanent and is_about_mail(answer, asked)) or age >= pool.policy.message_expiration:
-            await self._store.finish(delivery, self._report(parcel, answer))
+            await self._store.finish(delivery, await self._report(parcel, answer))
             log.warning("outbox_failed", reported=bool(parcel.sender.raw), **about)
         else:
             seconds = pause(delivery.attempts, pool.policy)
             await self._store.postpone(delivery, seconds)
             log.warning("outbox_deferred", seconds=round(seconds), **about)
 
-    def _report(self, parcel: _Parcel, answer: Reply) -> Letter | None:
+    async def _report(self, parcel: _Parcel, answer: Reply) -> Letter | None:
         """Return what tells the letter's sender; None where that is nobody."""
         if not parcel.sender.raw:
             return None
         status = "" if answer.permanent else "4.4.7"  # RFC 3463 section 3.5: delivery time expired
         occasion = Occasion(parcel.sender, self._hostname, self._store.clock(), parcel.delivery.created, {})
         head = parcel.content.partition(b"\r\n\r\n")[0] + b"\r\n"
-        return report(occasion, [Failure(parcel.recipient, answer, {}, status)], head, whole=False)
+        told = report(occasion, [Failure(parcel.recipient, answer, {}, status)], head, whole=False)
+        key, before, origin = await self._store.key(), marks_of(Message(head).header(FIELD)), parcel.delivery.origin
+        return traced(told, key, before, hostname=self._hostname, origin=origin, now=self._store.clock())
 
 
 def pause(attempts: int, policy: OutboundOptions) -> float:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import math
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from proxy.outbox.presence import Presence
@@ -47,6 +48,54 @@ CREATE TABLE deliveries (
 CREATE INDEX deliveries_due ON deliveries (held, due);
 CREATE INDEX deliveries_letter ON deliveries (letter);
 """
+_TOTALS = (
+    "CREATE TABLE totals (letters INTEGER NOT NULL, octets INTEGER NOT NULL)",
+    "INSERT INTO totals SELECT count(*), coalesce(sum(length(content)), 0) FROM letters",
+    """CREATE TRIGGER letter_came AFTER INSERT ON letters BEGIN
+         UPDATE totals SET letters = letters + 1, octets = octets + length(NEW.content); END""",
+    """CREATE TRIGGER letter_went AFTER DELETE ON letters BEGIN
+         UPDATE totals SET letters = letters - 1, octets = octets - length(OLD.content); END""",
+)
+"""Kept by the file itself, so that a bound costs the same with ten letters and with ten thousand. Files from before
+have none; what wrote to them then leaves it alone, and is counted by it."""
+
+_INCREMENTAL = 2
+"""The mode of auto_vacuum in which pages that are free are given back when we say so."""
+
+_PAGES_AT_ONCE = 4096
+"""Free pages that one change gives back: 16 MiB."""
+
+_LARGEST_REWRITTEN = 16_384
+"""Pages of an old file that are in use, up to which it is rewritten as it is opened: 64 MiB, well below a second."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What the outbox may hold; 0 is no limit."""
+
+    octets: int = 0
+    letters: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """What the outbox holds."""
+
+    letters: int = 0
+    octets: int = 0
+
+    def exceed(self, bounds: Bounds) -> bool:
+        """Whether that is more than it may."""
+        return 0 < bounds.letters < self.letters or 0 < bounds.octets < self.octets
+
+
+def anywhere(_: bytes) -> bool:
+    """Tell that there is a place for any recipient."""
+    return True
+
+
+class Full(Exception):
+    """The letters do not fit; nothing was kept."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +151,31 @@ class OutboxFile:
 
     # ------------------------------------------------------------ for sessions
 
-    def add(self, letters: Sequence[Letter], origin: str, now: float, *, held: str = "", until: float = 0.0) -> int:
-        """Keep letters; return how many deliveries that makes. Those `held` are dropped at `until`."""
+    def add(
+        self,
+        letters: Sequence[Letter],
+        origin: str,
+        now: float,
+        *,
+        held: str = "",
+        until: float = 0.0,
+        bounds: Bounds = Bounds(),
+    ) -> int:
+        """Keep letters; return how many deliveries that makes. Those `held` are dropped at `until`.
+
+        Raises:
+            Full: the outbox would hold more than it may.
+        """
         self._latest = max(self._latest, now)
         with self._change() as connection:
-            return _insert(connection, letters, origin, now, held=held, due=until if held else now)
+            count = _insert(connection, letters, origin, now, held=held, due=until if held else now)
+            if self.totals().exceed(bounds):
+                raise Full
+            return count
+
+    def totals(self) -> Totals:
+        """Return what is held, the letters that wait for their message's acceptance included."""
+        return Totals(*self._connection.execute("SELECT letters, octets FROM totals").fetchone())
 
     def release(self, held: str, count: int, letters: Sequence[Letter], now: float) -> None:
         """Make due what is held under a name, which must be `count` deliveries, and add letters.
@@ -125,29 +194,37 @@ class OutboxFile:
         with self._change() as connection:
             dropped = connection.execute("DELETE FROM deliveries WHERE held = ? RETURNING letter", (held,)).fetchall()
             _delete_letters(connection, dropped)
+        self._shrink()
 
     # ------------------------------------------------------------ for the deliverer
 
-    def claim(self, now: float, seconds: float, most: int) -> list[Delivery]:
-        """Lease deliveries that are due, for so many seconds."""
+    def claim(
+        self, now: float, seconds: float, most: int, has_place: Callable[[bytes], bool] = anywhere
+    ) -> list[Delivery]:
+        """Lease deliveries that are due and whose recipients' routes have a place, for so many seconds."""
         with self._change() as connection:
             self._end_leases(connection)
             if now < self._latest:  # at the first look, and whenever the clock was set back
                 _forget_the_future(connection, now, seconds)
             self._latest = now
             stale = "DELETE FROM deliveries WHERE held <> '' AND due <= ? RETURNING letter"
-            _delete_letters(connection, connection.execute(stale, (now,)).fetchall())
-            rows = connection.execute(
-                "SELECT d.id, d.letter, l.sender, d.recipient, l.purpose, l.origin, l.created, d.attempts "
-                "FROM deliveries d JOIN letters l ON l.id = d.letter WHERE d.held = '' AND d.due <= ? "
-                "AND (d.worker = '' OR d.leased_until <= ?) ORDER BY d.due LIMIT ?",
-                (now, now, most),
-            ).fetchall()
+            forgotten = connection.execute(stale, (now,)).fetchall()
+            _delete_letters(connection, forgotten)
+            due = connection.execute(
+                "SELECT id, recipient FROM deliveries WHERE held = '' AND due <= ? "
+                "AND (worker = '' OR leased_until <= ?) ORDER BY due",
+                (now, now),
+            )
+            chosen = list(islice((number for number, recipient in due if has_place(recipient)), most))
+            due.close()
             connection.executemany(
                 "UPDATE deliveries SET worker = ?, leased_until = ? WHERE id = ?",
-                [(self._presence.name, now + seconds, row[0]) for row in rows],
+                [(self._presence.name, now + seconds, number) for number in chosen],
             )
-        return [Delivery(*row) for row in rows]
+            claimed = [_leased(connection, number) for number in chosen]
+        if forgotten:
+            self._shrink()
+        return claimed
 
     def _end_leases(self, connection: sqlite3.Connection) -> None:
         """Free what workers had leased that are gone."""
@@ -162,10 +239,12 @@ class OutboxFile:
             raise sqlite3.IntegrityError("the letter is no longer there")
         return bytes(found[0])
 
-    def next_due(self) -> float | None:
-        """Return when something is to be done next, in seconds since the epoch; None where nothing waits."""
+    def next_due(self, after: float) -> float | None:
+        """Return when something is to be done next after a time, in seconds since the epoch; None if nothing is."""
         found = self._connection.execute(
-            "SELECT min(CASE WHEN worker = '' THEN due ELSE max(due, leased_until) END) FROM deliveries"
+            "SELECT min(at) FROM (SELECT CASE WHEN worker = '' THEN due ELSE max(due, leased_until) END AS at "
+            "FROM deliveries) WHERE at > ?",
+            (after,),
         ).fetchone()[0]
         return None if found is None else float(found)
 
@@ -183,6 +262,20 @@ class OutboxFile:
             gone = connection.execute("DELETE FROM deliveries WHERE id = ? RETURNING letter", (delivery,)).fetchall()
             _delete_letters(connection, gone)
             _insert(connection, [report] if report else [], origin, now, held="", due=now)
+        self._shrink()
+
+    # ------------------------------------------------------------ the file's size
+
+    def _shrink(self) -> None:
+        """Give free pages back; an empty outbox is an empty file. What fails, as while others read, is done later."""
+        with _not_waiting(self._connection) as connection:
+            is_empty = not self.totals().letters
+            if is_empty:
+                _rewrite(connection)
+            # A row without columns for each page: `execute` would take one of them.
+            connection.executescript(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})")
+            if is_empty:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def exists(folder: Path) -> bool:
@@ -216,10 +309,20 @@ def _sync(folder: Path) -> None:
 
 
 def _prepare(connection: sqlite3.Connection) -> None:
+    if not connection.execute("PRAGMA page_count").fetchone()[0]:  # later it would take `_rewrite`
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
         raise sqlite3.NotSupportedError("this file system cannot share a write-ahead log")
     connection.execute("PRAGMA synchronous = FULL")  # a commit has reached the disk before it returns
     connection.execute("PRAGMA secure_delete = ON")
+    _make_tables(connection)
+    pages, free = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count"))
+    if pages - free <= _LARGEST_REWRITTEN:
+        with _not_waiting(connection):
+            _rewrite(connection)
+
+
+def _make_tables(connection: sqlite3.Connection) -> None:
     connection.execute("BEGIN IMMEDIATE")
     try:
         if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
@@ -228,10 +331,32 @@ def _prepare(connection: sqlite3.Connection) -> None:
             connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version = {VERSION}")
         _check_mark(connection)
+        if not connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'totals'").fetchone()[0]:
+            for statement in _TOTALS:
+                connection.execute(statement)
     except BaseException:
         connection.execute("ROLLBACK")
         raise
     connection.execute("COMMIT")
+
+
+@contextmanager
+def _not_waiting(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
+    """Do what can as well be done later: other processes are not waited for."""
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        with suppress(sqlite3.OperationalError):
+            yield connection
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {round(BUSY_SECONDS * 1000)}")
+
+
+def _rewrite(connection: sqlite3.Connection) -> None:
+    """Rewrite a file from before, so that it can shrink; a larger one when it is empty."""
+    if connection.execute("PRAGMA auto_vacuum").fetchone()[0] != _INCREMENTAL:
+        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
+        connection.execute("VACUUM")
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
 
 def _check_mark(connection: sqlite3.Connection) -> None:
@@ -273,6 +398,15 @@ def _insert(
         )
         count += len(each.recipients)
     return count
+
+
+def _leased(connection: sqlite3.Connection, delivery: int) -> Delivery:
+    row = connection.execute(
+        "SELECT d.id, d.letter, l.sender, d.recipient, l.purpose, l.origin, l.created, d.attempts "
+        "FROM deliveries d JOIN letters l ON l.id = d.letter WHERE d.id = ?",
+        (delivery,),
+    ).fetchone()
+    return Delivery(*row)
 
 
 def _delete_letters(connection: sqlite3.Connection, letters: Iterable[tuple[int]]) -> None:

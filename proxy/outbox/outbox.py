@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 from proxy.log import get_logger, printable
-from proxy.outbox.composing import received
+from proxy.outbox.circles import traced, unanswered
+from proxy.outbox.marks import FIELD, MOST_HOPS, marks_of, names
 from proxy.outbox.reports import LARGEST_RETURNED, Failure, Occasion, report, wants_all
 from proxy.outbox.store import OutboxStore
 from proxy.session import Letter, Recipient, Session
-from proxy.smtp.front import OutboxUnavailable
+from proxy.smtp.front import LettersLoop, OutboxUnavailable
 from proxy.tasks import TaskOwner, spawn
 
 log = get_logger()
@@ -35,20 +35,23 @@ class Outbox:
 
     async def commit(self, session: Session, letters: Sequence[Letter]) -> None:
         """Keep letters, which are due at once."""
-        self._committed(session, await self._store.add(self._traced(session, letters), session.transaction_id))
+        wanted = await self._without_circles(session, letters)
+        if wanted:
+            self._committed(session, await self._store.add(await self._traced(session, wanted), session.transaction_id))
 
     async def hold(self, session: Session) -> None:
         """Keep what goes with the session's message, until `release`."""
         transaction = session.transaction
         taken = [each for each in transaction.recipients if each.refusal is None]
-        letters = [*transaction.letters, *(letter for each in taken for letter in each.letters)]
+        made = [*transaction.letters, *(letter for each in taken for letter in each.letters)]
+        letters = await self._without_circles(session, made)
         letters += await self._reports(session)
         if not letters:
             return
         origin = session.transaction_id
         self._held[origin] = 0  # so that `drop` finds what a lost wait leaves behind
         try:
-            self._held[origin] = await self._store.add(self._traced(session, letters), origin, held=True)
+            self._held[origin] = await self._store.add(await self._traced(session, letters), origin, held=True)
         except OutboxUnavailable:  # should it be there all the same, its time will be over
             del self._held[origin]
             raise
@@ -60,7 +63,7 @@ class Outbox:
         count = self._held.get(origin, 0)
         if not count and not late:
             return
-        await self._store.release(origin, count, self._traced(session, late))
+        await self._store.release(origin, count, await self._traced(session, late))
         self._held.pop(origin, None)
         self._committed(session, count + len(late))
 
@@ -81,13 +84,42 @@ class Outbox:
         await self._owner.cancel()
 
     def _committed(self, session: Session, deliveries: int) -> None:
-        log.info("outbox_committed", session=session.id, deliveries=deliveries)
+        holds = self._store.totals
+        log.info(
+            "outbox_committed", session=session.id, deliveries=deliveries, letters=holds.letters, octets=holds.octets
+        )
         self._on_commit()
 
-    def _traced(self, session: Session, letters: Sequence[Letter]) -> list[Letter]:
-        """Return the letters with a Received field on top, by which a loop is noticed and a reader finds the log."""
-        field = received(session.options.hostname, session.transaction_id, time.time())
-        return [replace(each, content=field + each.content) for each in letters]
+    async def _traced(self, session: Session, letters: Sequence[Letter]) -> list[Letter]:
+        """Return the letters with trace fields on top: how a reader finds the log, and how we know them again."""
+        if not letters:
+            return []
+        key, before = await self._store.key(), marks_of(_fields(session, FIELD))
+        hostname, origin = session.options.hostname, session.transaction_id
+        return [
+            traced(each, key, before, hostname=hostname, origin=origin, now=self._store.clock()) for each in letters
+        ]
+
+    async def _without_circles(self, session: Session, letters: Sequence[Letter]) -> list[Letter]:
+        """Return the letters that do not go in circles.
+
+        Raises:
+            LettersLoop: the message was made of too many others.
+            OutboxUnavailable: the key cannot be read.
+        """
+        if not letters:
+            return []
+        fields = _fields(session, FIELD)
+        if len(fields) >= MOST_HOPS:
+            log.warning("letters_loop", session=session.id, hops=len(fields))
+            raise LettersLoop("the message was made of too many others")
+        if fields and (await self._store.key()).knows(marks_of(fields), self._store.clock(), _sets(session, letters)):
+            kept: list[Letter] = []  # it has come back, and would again
+        else:
+            kept = unanswered(letters, session)
+        if len(kept) < len(letters):
+            log.warning("letters_dropped", session=session.id, letters=len(letters) - len(kept))
+        return kept
 
     # ------------------------------------------------------------ reports
 
@@ -124,6 +156,17 @@ class Outbox:
         returned = await message.raw() if whole else message.head_bytes()
         message.forget()
         return report(occasion, failures, returned, whole=whole)
+
+
+def _fields(session: Session, name: str) -> Sequence[str]:
+    message = session.transaction.message
+    return () if message is None else message.header(name)
+
+
+def _sets(session: Session, letters: Sequence[Letter]) -> list[frozenset[bytes]]:
+    """Return whom a letter was for that has come back: those of the envelope, or those who would get one again."""
+    heard = [each.path for each in session.transaction.recipients]
+    return [names(heard), *(names((each,)) for each in heard), *(names(each.recipients) for each in letters)]
 
 
 def _failure(recipient: Recipient) -> Failure | None:

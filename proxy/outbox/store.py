@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from proxy.log import get_logger
-from proxy.outbox.file import Delivery, OutboxFile
+from proxy.outbox.file import Bounds, Delivery, Full, OutboxFile, Totals, anywhere
+from proxy.outbox.marks import Key, own_key, read_key
 from proxy.outbox.presence import Presence
 from proxy.session import Letter
-from proxy.smtp.front import OutboxUnavailable
+from proxy.smtp.front import OutboxFull, OutboxUnavailable
 
 log = get_logger()
 
@@ -34,18 +35,39 @@ LEASE_SECONDS = 1800.0
 class OutboxStore:
     """Letters and deliveries in the state folder. The file is opened at the first use, in a thread of its own."""
 
-    def __init__(self, folder: Path, clock: Callable[[], float] = time.time) -> None:
-        """`clock` gives seconds since the epoch. Nothing is opened yet."""
-        self._folder, self.clock = folder, clock
+    def __init__(
+        self,
+        folder: Path,
+        clock: Callable[[], float] = time.time,
+        bounds: Bounds = Bounds(),  # noqa: B008 - frozen
+        key_file: Path | None = None,
+    ) -> None:
+        """`clock` gives seconds since the epoch; `key_file` is where another key lies than in the folder.
+
+        Nothing is opened yet.
+        """
+        self._folder, self.clock, self._bounds = folder, clock, bounds
+        self._key_file = key_file
+        self._key: Key | None = None
+        self.totals = Totals()
+        """What the outbox held when it was last asked, for whoever counts."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="outbox")
         self._presence: Presence | None = None  # this and the next are the thread's alone
         self._file: OutboxFile | None = None
+
+    async def key(self) -> Key:
+        """Return the key of letters' marks, read or made at the first use."""
+        if self._key is None:
+            path, folder = self._key_file, self._folder
+            self._key = await self._in_thread(lambda: own_key(folder) if path is None else read_key(path))
+        return self._key
 
     async def add(self, letters: Sequence[Letter], origin: str, *, held: bool = False) -> int:
         """Keep letters, durably; return the number of deliveries. Those held wait under the name of their origin."""
         now = self.clock()
         until = now + HELD_SECONDS
-        return await self._do(lambda file: file.add(letters, origin, now, held=origin if held else "", until=until))
+        name = origin if held else ""
+        return await self._do(lambda file: file.add(letters, origin, now, held=name, until=until, bounds=self._bounds))
 
     async def release(self, origin: str, count: int, letters: Sequence[Letter]) -> None:
         """Make due what was held, which is `count` deliveries, and keep further letters."""
@@ -55,17 +77,17 @@ class OutboxStore:
         """Forget what is held."""
         await self._do(lambda file: file.drop(origin))
 
-    async def claim(self, most: int) -> list[Delivery]:
-        """Lease deliveries that are due."""
-        return await self._do(lambda file: file.claim(self.clock(), LEASE_SECONDS, most))
+    async def claim(self, most: int, has_place: Callable[[bytes], bool] = anywhere) -> list[Delivery]:
+        """Lease deliveries that are due; `has_place`, asked by a thread, tells whether a recipient's may begin."""
+        return await self._do(lambda file: file.claim(self.clock(), LEASE_SECONDS, most, has_place))
 
     async def content(self, letter: int) -> bytes:
         """Return a letter's octets."""
         return await self._do(lambda file: file.content(letter))
 
-    async def next_due(self) -> float | None:
-        """Return when something is to be done next."""
-        return await self._do(lambda file: file.next_due())
+    async def next_due(self, after: float = 0.0) -> float | None:
+        """Return when something is to be done next after a time."""
+        return await self._do(lambda file: file.next_due(after))
 
     async def postpone(self, delivery: Delivery, seconds: float) -> None:
         """Try again in so many seconds."""
@@ -88,10 +110,16 @@ class OutboxStore:
         Raises:
             OutboxUnavailable: it failed, or took too long.
         """
+        return await self._in_thread(lambda: self._work(work))
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                return await asyncio.get_running_loop().run_in_executor(self._thread, self._work, work)
-        except (sqlite3.Error, OSError, RuntimeError) as error:  # TimeoutError is an OSError
+                return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except Full as full:
+            log.error("outbox_full", folder=str(self._folder), letters=self.totals.letters, octets=self.totals.octets)
+            raise OutboxFull("the outbox is full") from full
+        except (sqlite3.Error, OSError, RuntimeError, ValueError) as error:  # TimeoutError is an OSError
             reason = str(error) or f"no answer within {ANSWER_SECONDS:g} s"
             log.error("outbox_unavailable", folder=str(self._folder), reason=reason)
             raise OutboxUnavailable(reason) from error
@@ -102,7 +130,10 @@ class OutboxStore:
         if self._file is None:
             self._file = OutboxFile(self._folder, self._presence)
         try:
-            return work(self._file)
+            try:
+                return work(self._file)
+            finally:
+                self.totals = self._file.totals()
         except (sqlite3.Error, OSError):
             self._close_file()  # whatever is wrong with it, the next one opens it anew
             raise

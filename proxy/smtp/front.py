@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from proxy import replies
 from proxy.replies import Reply
@@ -35,6 +35,21 @@ class RelayFailed(Exception):
 
 class OutboxUnavailable(Exception):
     """What Ringback makes itself cannot be kept durably now; logged where it was found."""
+
+    reply: ClassVar[Reply] = replies.INTERNAL
+    """What the client of the message hears that goes with it."""
+
+
+class OutboxFull(OutboxUnavailable):
+    """The outbox holds as much as it may."""
+
+    reply = replies.OUTBOX_FULL
+
+
+class LettersLoop(OutboxUnavailable):
+    """The message was made of a message that was made of a message, and so on: it goes in circles."""
+
+    reply = replies.LETTERS_LOOP
 
 
 class Outbox(Protocol):

@@ -86,8 +86,8 @@ class Reception:
             answer = await self._relayed()
         except (Refused, RelayFailed) as ended:
             answer = ended.reply
-        except OutboxUnavailable:
-            answer = replies.INTERNAL
+        except OutboxUnavailable as kept_not:
+            answer = kept_not.reply
         except Discarded:
             answer = await self._discarded()
         except (ClientGone, ClientIdle, Draining, Interrupted):
@@ -132,8 +132,8 @@ class Reception:
         try:
             await self._front.outbox.hold(self._session)
             await self._front.outbox.release(self._session)
-        except OutboxUnavailable:
-            return replies.INTERNAL
+        except OutboxUnavailable as kept_not:
+            return kept_not.reply
         return replies.DISCARDED
 
     async def _send(self, first: list[bytes], blocks: AsyncIterator[bytes]) -> Reply:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sieve import mime, reasons
 from sieve.content import beside_the_loop, message_structure
+from sieve.disclaimer import with_text
 from sieve.library import Effect, Hash, sieve_function
 from sieve.phases import Need
 from sieve.runtime import Frame
@@ -91,9 +92,20 @@ async def ec_valid_mime(frame: Frame) -> bool:
 async def disclaimer_add(frame: Frame, hash_: Hash) -> None:
     """Add text below the message: the hash's `plain` to every plain text part, its `html` to every HTML part.
 
-    Attachments stay as they are. Signatures over the body (DKIM, S/MIME) no longer hold afterwards.
+    Each part keeps its charset and encoding; if its charset lacks a character of the text, an HTML part gets a
+    character reference, and a plain part becomes UTF-8. Attachments, attached messages and what is signed (S/MIME,
+    PGP/MIME) or encrypted stay as they are, and so does a part that cannot be read for certain: broken base64, an
+    unknown charset. A DKIM signature no longer holds afterwards.
     """
     plain, html = as_text(hash_.get("plain", "")), as_text(hash_.get("html", ""))
     message = await message_structure(frame)
-    changed = await beside_the_loop(len(message.raw), lambda: mime.with_text(message, plain, html))
-    frame.host.edits.replace_body(changed)
+    changed = await beside_the_loop(len(message.raw), lambda: with_text(message, plain, html))
+    if changed.body == message.body:
+        return
+    edits, head = frame.host.edits, frame.host.message
+    edits.replace_body(changed.body)
+    for name, value in changed.fields:
+        if head is not None and head.header(name):
+            edits.change_header(name, 0, value)
+        else:
+            edits.add_header(name, value)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from sieve import reasons
-from sieve.library import Effect, Ended, sieve_function
+from sieve.library import Effect, Ended, FilePath, sieve_function
 from sieve.phases import Need
 from sieve.runtime import Frame
 from sieve.values import ScriptError
 
 
 @sieve_function(needs=Need.HEADERS | Need.BODY, effect=Effect.MESSAGE)
-async def ec_include(frame: Frame, uri: str, arguments: tuple[str, ...] = ()) -> Ended:
+async def ec_include(frame: Frame, uri: FilePath, arguments: tuple[str, ...] = ()) -> Ended:
     """Run another script, which shares this one's variables; then go on behind this statement.
 
     A terminal action in it ends the phase. The file is kept compiled for a while; it is checked for the phase when it
-    is first run, and a file that is missing or has errors is a run-time error here.
+    is first run, and a file that is missing or has errors is a run-time error here. What comes into the path from the
+    session or the message may hold neither `/` nor `..`.
     """
     limit = frame.settings.limits.include_depth
     if frame.script.includes is None or frame.script.compile_included is None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sieve import reasons
-from sieve.library import Lines, sieve_function
+from sieve.library import FilePath, Lines, sieve_function
 from sieve.runtime import NO_REPLY, Frame
 from sieve.values import ScriptError, flat
 
@@ -18,8 +18,12 @@ def ec_log(frame: Frame, message: Lines) -> None:
 
 
 @sieve_function()
-async def ec_log_file(frame: Frame, file_uri: str, arbitrary_text: Lines) -> None:
-    """Append a line to a file. A failure to write is a run-time error."""
+async def ec_log_file(frame: Frame, file_uri: FilePath, arbitrary_text: Lines) -> None:
+    """Append a line to a file. A failure to write is a run-time error.
+
+    What comes into the path from the session or the message may name a file, and no folder: `/` and `..` in it are a
+    run-time error. Constants and `ec_config` may hold them, also by way of a variable.
+    """
     if "://" in file_uri or not file_uri.startswith("/"):
         raise ScriptError(reasons.not_a_log_file(file_uri))
     await frame.host.control.write_line(file_uri, flat(arbitrary_text))

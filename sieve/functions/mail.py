@@ -41,7 +41,8 @@ async def ec_forward(
     where the forward cannot be delivered. The script goes on, and decides about the message itself. The forward leaves
     when the message is accepted, or thrown away by `discard`; when this very script refuses the message it leaves as
     well. It waits in the outbox until the MTA behind has taken it, so `State_Directory` must be writable. What Ringback
-    made itself and comes back is not forwarded again.
+    made itself and comes back is not forwarded again. A message that a program sent (`Auto-Submitted`, RFC 3834) is not
+    forwarded to its own sender.
     """
     sender, recipients = _checked(sender_address, recipient_address)
     message = frame.host.message
@@ -57,7 +58,8 @@ def generate_mail_raw(frame: Frame, from_addr: str, to_addr: tuple[str, ...], te
 
     Of the fields that every message has, those that are missing are added, and `Auto-Submitted: auto-generated`, which
     keeps responders from answering. It leaves when the message in hand is accepted or discarded, or when this very
-    script refuses; before MAIL it leaves at once. An empty sender is the null sender.
+    script refuses; before MAIL it leaves at once. An empty sender is the null sender. Nothing is sent for a message
+    that a program sent (`Auto-Submitted` with another value than `no`, RFC 3834), nor for one of Ringback's own.
     """
     sender, recipients = _checked(from_addr, to_addr)
     frame.host.mail.send(sender, recipients, text)

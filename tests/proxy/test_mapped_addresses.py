@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
 
-from config.ip import plain_address, read_address, unmapped, unmapped_network
 from proxy.app import load
 from proxy.callback.neighbour import network_of
 from proxy.callback.resolve import Host
@@ -19,35 +17,15 @@ from proxy.smtp.entrance import Entrance
 from tests.proxy.stage import ALICE, BOB, assembly, serving
 from tests.support.exchanger import Exchanger
 
-NETWORKS = [
-    ("::ffff:192.0.2.1", "192.0.2.1/32"),
-    ("::ffff:192.0.2.0/120", "192.0.2.0/24"),
-    ("::FFFF:C000:201", "192.0.2.1/32"),
-    ("0:0:0:0:0:ffff:c000:201", "192.0.2.1/32"),
-    ("::ffff:0:0/96", "0.0.0.0/0"),
-    ("192.0.2.0/24", "192.0.2.0/24"),
-    ("2001:db8::/32", "2001:db8::/32"),
-    ("::/0", "::/0"),
-    ("::ffff:0:0/95", "::fffe:0:0/95"),
-]
 OPTIONS = ["Proxy_Protocol_Networks", "Xclient_Hosts", "Relay_Hosts"]
 
 
-@pytest.mark.parametrize(("written", "meant"), NETWORKS, ids=[each for each, _ in NETWORKS])
-def test_a_network_of_mapped_addresses_is_one_of_ipv4(written: str, meant: str) -> None:
-    assert unmapped_network(ip_network(written, strict=False)) == ip_network(meant)
-
-
 @pytest.mark.parametrize("option", OPTIONS)
-@pytest.mark.parametrize(
-    ("written", "client"), [("::ffff:192.0.2.1", "192.0.2.1"), ("::ffff:192.0.2.0/120", "192.0.2.7")]
-)
-@pytest.mark.parametrize("form", ["plain", "mapped"])
-def test_an_option_that_holds_networks_matches_in_either_form(
-    option: str, written: str, client: str, form: str
-) -> None:
+@pytest.mark.parametrize("written", ["::ffff:192.0.2.7", "::ffff:192.0.2.0/120"], ids=["address", "network"])
+@pytest.mark.parametrize("client", ["192.0.2.7", "::ffff:192.0.2.7"], ids=["plain", "mapped"])
+def test_an_option_that_holds_networks_matches_in_either_form(option: str, written: str, client: str) -> None:
     networks = getattr(assembly(**{option: f'( "{written}" )'}).core, option.lower())
-    assert any_holds(networks, client if form == "plain" else f"::ffff:{client}")
+    assert any_holds(networks, client)
     assert not any_holds(networks, "198.51.100.1")
 
 
@@ -98,15 +76,3 @@ def test_our_own_listener_is_known_in_either_form() -> None:
     core = assembly().core
     port = core.esmtp_listener[0].port
     assert _is_us("::ffff:127.0.0.1", port, core)
-
-
-def test_addresses_are_read_in_one_form() -> None:
-    assert read_address("::ffff:192.0.2.1%eth0") == ip_address("192.0.2.1")
-    assert unmapped(ip_address("2001:db8::1")) == ip_address("2001:db8::1")
-    assert [plain_address(each) for each in ("::ffff:c000:201", "fe80::1%lo", "*", "mx:ffff:test", "::1")] == [
-        "192.0.2.1",
-        "fe80::1%lo",
-        "*",
-        "mx:ffff:test",
-        "::1",
-    ]

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from config.diagnostics import Source, render
 from sieve import Limits, Phase, ScriptCache, ScriptSettings, compile_script, format_text, mime, standard_library
 from sieve.addresses import mailboxes
+from sieve.disclaimer import with_text
 from sieve.encoded_words import decoded_words, encoded_words
 from sieve.lexer import LARGEST_NUMBER
 from tests.sieve.plain_host import PlainHost, PlainMessage
@@ -101,7 +102,7 @@ def test_any_message_has_a_structure(raw: bytes) -> None:
         assert 0 <= part.start <= part.body <= part.end <= len(raw)
         assert isinstance(found.text(part), str)
         assert isinstance(part.filename, str)
-    assert isinstance(mime.with_text(found, "a", "b"), bytes)
+    assert isinstance(with_text(found, "a", "b").body, bytes)
 
 
 @settings(max_examples=100, deadline=None)

@@ -83,12 +83,6 @@ class SessionMail:
         self._letters.append(Letter(by, tuple(map(path_of, recipients)), content, "generated"))
 
 
-def is_own_letter(session: Session) -> bool:
-    """Whether the message in hand was made here: what is made of it would come back, too, without end."""
-    message = session.transaction.message
-    return message is not None and composing.is_ours(message.header("Received"), session.options.hostname)
-
-
 async def settle_letters(session: Session, letters: list[Letter], outbox: Outbox | None, phase: Phase) -> None:
     """Let what a script made go with the recipient or the message that it judged; send at once what goes with neither.
 

@@ -12,7 +12,7 @@ from config.diagnostics import Diagnostic, Severity, Source, Span
 from proxy import replies
 from proxy.log import get_logger
 from proxy.modules.base import Services
-from proxy.modules.sieve_policy.effects import is_own_letter, send_letters, settle_letters
+from proxy.modules.sieve_policy.effects import send_letters, settle_letters
 from proxy.modules.sieve_policy.host import SessionHost
 from proxy.modules.sieve_policy.options import SPEC, SieveOptions, option_name
 from proxy.session import Session
@@ -147,20 +147,17 @@ class SieveValidator:
     async def _with_letters(
         self, host: SessionHost, phase: Phase, outcome: Outcome, verdict: Verdict, session: Session
     ) -> Verdict:
-        """Let the letters of a run go where its verdict sends them; 451 where they cannot be kept."""
+        """Let the letters of a run go where its verdict sends them; 451 or 452 if they cannot be kept."""
         letters, host.letters = host.letters, []
         if outcome.failed and verdict.reply is not None:
             return verdict  # the client tries again, and the script with it
-        if is_own_letter(session):  # it has come back, and would again
-            log.warning("letters_dropped", session=session.id, phase=phase.value, letters=len(letters))
-            return verdict
         try:
             if verdict.reply is None:
                 await settle_letters(session, letters, self._services.outbox, phase)
             else:
                 await send_letters(session, letters, self._services.outbox)
-        except OutboxUnavailable:
-            return Verdict(replies.INTERNAL)
+        except OutboxUnavailable as kept_not:
+            return Verdict(kept_not.reply)
         return verdict
 
     def _verdict(self, outcome: Outcome, script: Script, session: Session) -> Verdict:

@@ -1,0 +1,57 @@
+"""What keeps letters from going in circles, and from answering machines: trace fields, and RFC 3834."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from email.utils import getaddresses
+
+from proxy.message import Message
+from proxy.outbox.composing import received
+from proxy.outbox.marks import Key, Mark, names
+from proxy.session import Letter, Path, Session
+
+_KEYWORD = re.compile(r"(?:\s|\([^()]*\))*([A-Za-z-]*)")
+_ORIGINATORS = ("From", "Sender", "Reply-To")
+_LONGEST_FIELD = 4096
+
+
+def traced(letter: Letter, key: Key, before: Sequence[Mark], *, hostname: str, origin: str, now: float) -> Letter:
+    """Return a letter with its trace fields on top: Received, its own mark, and those of the message it comes of."""
+    mark = key.mark(origin, now, letter.recipients)
+    fields = b"".join((received(hostname, origin, now), *(each.line for each in (mark, *before))))
+    return replace(letter, content=fields + letter.content)
+
+
+def unanswered(letters: Sequence[Letter], session: Session) -> list[Letter]:
+    """Return what may be made of a message that says by Auto-Submitted that a program sent it (RFC 3834 section 2).
+
+    That is no answer: no message that a script wrote, and no forward to the sender. A forward to anybody else is a
+    copy, and stays: one forged field shall not switch off an archive.
+    """
+    message = session.transaction.message
+    if message is None or not is_automatic(message):
+        return list(letters)
+    senders = _senders(session, message)
+    kept = []
+    for each in letters:
+        others = tuple(path for path in each.recipients if not names((path,)) <= senders)
+        if each.purpose == "forward" and others:
+            kept.append(replace(each, recipients=others))
+    return kept
+
+
+def is_automatic(message: Message) -> bool:
+    """Whether Auto-Submitted has any value other than `no`."""
+    found = (_KEYWORD.match(body[:_LONGEST_FIELD]) for body in message.header("Auto-Submitted"))
+    return any(each is None or each[1].lower() != "no" for each in found)
+
+
+def _senders(session: Session, message: Message) -> frozenset[bytes]:
+    """Return whom an answer would go to."""
+    bodies = [body[:_LONGEST_FIELD] for name in _ORIGINATORS for body in message.header(name)]
+    written = (address.rpartition("@") for _, address in getaddresses(bodies))
+    paths = [Path(b"", local_part, domain) for local_part, _, domain in written]
+    transaction = session.transaction
+    return names((*paths, transaction.reverse_path, transaction.given_reverse_path))

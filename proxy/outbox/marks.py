@@ -1,0 +1,141 @@
+"""What tells that a letter is ours, and through how many hands it went: a field of its own, with a token.
+
+Each letter carries a mark, above the marks of the message that it was made of. A mark's token is an HMAC over the
+letter's id, its time and its recipients, with a key that only a site's own servers have. So a letter that comes back is
+known, also if another server has made a letter of it meanwhile; and a stranger who writes such a field, or copies it
+from a letter that he got, is not believed: see `Key.knows`.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import re
+import secrets
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+from config.regular_files import read_regular
+from proxy.session import Path as Address
+
+FIELD = "X-Ringback-Letter"
+
+MOST_HOPS = 10
+"""Marks with which a message is refused before a letter is made of it. They need no token: to forge them harms only
+the forger's own mail, as with Received fields."""
+
+LIVES_SECONDS = 10 * 86400.0
+"""How long a mark is believed: a letter may wait five days in our outbox, and as long in another server's queue."""
+
+AHEAD_SECONDS = 300.0
+"""How far the clocks of a site's servers may differ."""
+
+SHORTEST_KEY = 16
+"""Octets; those that we make have 64."""
+
+_NAME = "letter.key"
+_PRIVATE = 0o600
+_TOKEN_DIGITS = 32
+_MARK = re.compile(r"id=([0-9A-Za-z.-]{1,64}); time=([0-9]{1,12}); token=([0-9a-f]{32})\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """One letter's mark, as its field says it."""
+
+    id: str
+    """The transaction in which the letter was made."""
+    time: int
+    token: str
+
+    @property
+    def line(self) -> bytes:
+        """The field."""
+        return f"{FIELD}: id={self.id};\r\n\ttime={self.time}; token={self.token}\r\n".encode()
+
+
+class Key:
+    """The site's key. Nothing of it, and nothing of a letter's recipients, can be read from a token."""
+
+    def __init__(self, octets: bytes) -> None:
+        """Take the key."""
+        self._octets = octets
+
+    def mark(self, origin: str, now: float, recipients: Iterable[Address]) -> Mark:
+        """Return the mark of a letter."""
+        return Mark(origin, int(now), self._token(origin, int(now), recipients))
+
+    def knows(self, marks: Sequence[Mark], now: float, recipients: Sequence[frozenset[bytes]]) -> bool:
+        """Whether one of the marks is of a letter that we made for one of these sets of recipients, lately.
+
+        The recipients are bound, so that the mark of a notice that a stranger got keeps no letter from anybody else.
+        """
+        return any(
+            hmac.compare_digest(mark.token, self._digest(mark.id, mark.time, each))
+            for mark in marks
+            if -AHEAD_SECONDS <= now - mark.time <= LIVES_SECONDS
+            for each in recipients
+        )
+
+    def _token(self, origin: str, time: int, recipients: Iterable[Address]) -> str:
+        return self._digest(origin, time, names(recipients))
+
+    def _digest(self, origin: str, time: int, recipients: frozenset[bytes]) -> str:
+        told = b"\0".join((b"letter", origin.encode(), b"%d" % time, *sorted(recipients)))
+        return hmac.digest(self._octets, told, sha256).hex()[:_TOKEN_DIGITS]
+
+
+def names(recipients: Iterable[Address]) -> frozenset[bytes]:
+    """Return recipients as they are compared: the domain in lower case."""
+    return frozenset(
+        f"{each.local_part}@{each.domain.lower()}".encode("utf-8", "surrogateescape") for each in recipients
+    )
+
+
+def marks_of(fields: Iterable[str]) -> list[Mark]:
+    """Read the marks among the bodies of such fields; what is none is passed over."""
+    found = (_MARK.match(" ".join(each.split())) for each in fields)
+    return [Mark(each[1], int(each[2]), each[3]) for each in found if each is not None][:MOST_HOPS]
+
+
+def key_path(folder: Path, key_file: Path | None) -> Path:
+    """Return where the key lies: in the state folder, or where the operator says."""
+    return key_file if key_file is not None else folder / _NAME
+
+
+def read_key(path: Path) -> Key:
+    """Read a key.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is too short.
+    """
+    octets = read_regular(path).strip()
+    if len(octets) < SHORTEST_KEY:
+        raise ValueError(f"{path} holds {len(octets)} octets: a key has at least {SHORTEST_KEY}")
+    return Key(octets)
+
+
+def own_key(folder: Path) -> Key:
+    """Read the key of the state folder, made if there is none; of several workers that make one, one wins.
+
+    Raises:
+        OSError, ValueError: as `read_key`.
+    """
+    path = key_path(folder, None)
+    with suppress(FileNotFoundError):
+        return read_key(path)
+    begun = folder / f"{_NAME}.{secrets.token_hex(6)}.new"
+    descriptor = os.open(begun, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _PRIVATE)
+    try:
+        os.write(descriptor, secrets.token_hex(32).encode() + b"\n")
+        os.fsync(descriptor)
+        with suppress(FileExistsError):
+            os.link(begun, path)  # whole when it has its name, and never in the place of another's
+    finally:
+        os.close(descriptor)
+        begun.unlink(missing_ok=True)
+    return read_key(path)
