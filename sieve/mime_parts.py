@@ -289,6 +289,10 @@ class Reader:
             self._leave(number)
             part.is_open, part.end = False, end
             self._unclosed.pop()
+        if not self._open:  # nothing more is read, unless another reading goes on
+            self.is_ambiguous = self.is_ambiguous or any(
+                self._raw.find(b"\n--" + each, end - 1) > 0 for each in boundaries
+            )
         return end
 
     def _at_line(self, line: int, end: int) -> tuple[int, int]:

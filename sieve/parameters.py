@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from sieve import charsets
+from sieve.encoded_words import joined_words
 
 _QUOTED = r'"(?:[^"\\]|\\.|\\\Z)*+"?'
 _PIECES = re.compile(rf'{_QUOTED}|[^";]++|;', re.DOTALL)
@@ -91,7 +92,8 @@ def _given(segment: str) -> Iterator[_Given]:
 
 def _ways_to_cut(text: str) -> Iterator[list[str]]:
     """Yield the field cut at its semicolons: as the standard has it, then as programs do that know less of quotes."""
-    for each in dict.fromkeys((without_comments(text, only_between_words=True), text, without_comments(text))):
+    ways = [without_comments(text, only_between_words=True), text, without_comments(text), joined_words(text)]
+    for each in dict.fromkeys(ways):
         segments, is_closed = _segments(each, _PIECES)
         yield segments
         if "\\" in each:
