@@ -7,10 +7,13 @@ finds which reads it in another way, so that a script that looks for something l
 from __future__ import annotations
 
 import base64
+import itertools
+import operator
 import quopri
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from sieve import charsets, transfer
 from sieve.mime_parts import DEEPEST, MOST_PARTS, Part, Reader, Reading
@@ -18,6 +21,11 @@ from sieve.mime_parts import DEEPEST, MOST_PARTS, Part, Reader, Reading
 MOST_DECODED = 4
 """Octets that are decoded to find parts inside encoded messages, in sizes of the message: base64 within base64 within
 base64 is less than 3."""
+
+MOST_READ = 4
+"""Octets or characters of other readings that a test compares, in sizes of the message."""
+
+_Read = TypeVar("_Read", bytes, str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +67,44 @@ class Structure:
         """Return the body of a text part, by its character set; an unknown one is read as UTF-8."""
         return charsets.decoded(self.decoded(part), part.charset)
 
-    def contents(self, part: Part) -> tuple[bytes, ...]:
-        """Return what the part's body may be decoded to, the standard's reading first."""
-        body = part.source[part.body : part.end]
-        return tuple(dict.fromkeys(each for name in part.encodings for each in transfer.readings(body, name)))
+    def contents(self, part: Part) -> Iterator[bytes]:
+        """Yield what the part's body may be decoded to, the standard's reading first.
 
-    def texts(self, part: Part) -> tuple[str, ...]:
-        """Return what the part may be read as in the character sets that it names."""
+        Of a message in the message it is the header section (RFC 5173, 5.2): what is behind that are other parts.
+        """
+        body = part.source[part.body : part.end if part.inner_body is None else part.inner_body]
+        yield from _different(each for name in part.encodings for each in transfer.readings(body, name))
+
+    def texts(self, part: Part) -> Iterator[str]:
+        """Yield what the part may be read as in the character sets that it names."""
         contents = self.contents(part)
-        return tuple(dict.fromkeys(charsets.decoded(each, name) for each in contents for name in part.charsets))
+        yield from _different(charsets.decoded(each, name) for each in contents for name in part.charsets)
+
+    def read(self, parts: Iterable[Part], reading: Callable[[Part], Iterator[_Read]]) -> tuple[_Read, ...]:
+        """Return the parts read once, then in other ways, the shortest first: those are together bounded, too."""
+        own, others = [], []
+        for part in parts:
+            ways = reading(part)
+            if not part.is_in_other_reading:
+                own += list(itertools.islice(ways, 1))
+            others.append((part.end - part.body, ways))
+        room = MOST_READ * len(self.raw)
+        for _, ways in sorted(others, key=operator.itemgetter(0)):
+            for each in ways:
+                room -= len(each)
+                if room < 0:
+                    return tuple(own)
+                own.append(each)
+        return tuple(own)
+
+
+def _different(ways: Iterable[_Read]) -> Iterator[_Read]:
+    """Yield each value once; there are a handful."""
+    seen: list[_Read] = []
+    for each in ways:
+        if each not in seen:
+            seen.append(each)
+            yield each
 
 
 class _Opener:
@@ -106,6 +143,8 @@ class _Opener:
         reader = Reader(raw, reading, depth, min(self._most, MOST_PARTS))
         new = self._note(reader.read())
         self._most -= len(reader.parts)
+        for part in new:
+            part.is_in_other_reading = True
         self.found += new
         return new, reader.is_ambiguous
 

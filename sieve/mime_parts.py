@@ -68,6 +68,10 @@ class Part:
     is_multipart: bool = False
     """Whether its boundary was looked for."""
     children: int = 0
+    inner_body: int | None = None
+    """Where the body of the message begins that it holds, if that is not encoded."""
+    is_in_other_reading: bool = False
+    """Whether a program that reads the message by the standards does not find it, or it was encoded."""
     types: tuple[Parameters, ...] = field(init=False)
     content_types: tuple[str, ...] = field(init=False)
     """Its type, lower case, then what other programs may take for it."""
@@ -92,7 +96,7 @@ class Part:
     @property
     def is_attachment(self) -> bool:
         """Whether its disposition says so (RFC 2183)."""
-        return any(parameters(each).value == "attachment" for each in self.fields.get("content-disposition", ()))
+        return any(parameters(each).value.startswith("attachment") for each in self.fields.get("content-disposition", ()))
 
     @property
     def encoding(self) -> str:
@@ -205,7 +209,8 @@ class Reader:
         """Take the part that begins at `start`, and those that are messages inside it; return where to go on."""
         part = self._part(start, depth, around)
         while part.holds_message and not part.is_multipart and not part.is_encoded and self._may_open(part):
-            part = self._part(part.body, part.depth + 1, part)
+            outer, part = part, self._part(part.body, part.depth + 1, part)
+            outer.inner_body = part.body
         return part.body
 
     def _part(self, start: int, depth: int, around: Part | None) -> Part:

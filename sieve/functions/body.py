@@ -51,8 +51,8 @@ async def body(
             return tuple(_shown([message.body], offset or 0, binary=binary))
         parts = [part for part in message.all_leaves() if _is_of(part, kinds)]
         if binary:
-            return tuple(_shown([each for part in parts for each in message.contents(part)], offset or 0, binary=True))
-        return tuple(each for part in parts for each in message.texts(part))
+            return tuple(_shown(list(message.read(parts, message.contents)), offset or 0, binary=True))
+        return message.read(parts, message.texts)
 
     return await beside_the_loop(len(message.raw), compared)
 

@@ -59,7 +59,7 @@ def _repeated_field(piece: str) -> Callable[[int], bytes]:
 
 def _every_text(made: object) -> object:
     assert isinstance(made, mime.Structure)
-    return made.texts(made.parts[0])
+    return tuple(made.texts(made.parts[0]))
 
 
 def _decoded(made: object) -> object:
@@ -86,7 +86,7 @@ def _in_every_reading(given: object) -> object:
     """Take a message apart and read all that a script can ask for."""
     assert isinstance(given, bytes)
     found = mime.structure(given)
-    return [(part.file_names, found.texts(part)) for part in found.all_leaves()]
+    return [part.file_names for part in found.every_part()], found.read(found.all_leaves(), found.texts)
 
 
 def _names(text: str) -> object:
