@@ -96,7 +96,9 @@ class Part:
     @property
     def is_attachment(self) -> bool:
         """Whether its disposition says so (RFC 2183)."""
-        return any(parameters(each).value.startswith("attachment") for each in self.fields.get("content-disposition", ()))
+        return any(
+            parameters(each).value.startswith("attachment") for each in self.fields.get("content-disposition", ())
+        )
 
     @property
     def encoding(self) -> str:
