@@ -143,6 +143,7 @@ class _Opener:
         reader = Reader(raw, reading, depth, min(self._most, MOST_PARTS))
         new = self._note(reader.read())
         self._most -= len(reader.parts)
+        self.is_whole = self.is_whole and reader.is_whole
         for part in new:
             part.is_in_other_reading = True
         self.found += new
@@ -173,11 +174,9 @@ def structure(raw: bytes) -> Structure:
     parts = reader.read()
     opener = _Opener(len(raw))
     opener.open(parts, is_ambiguous=reader.is_ambiguous)
-    is_valid = (
-        reader.is_valid
-        and opener.is_whole
-        and not any(part.is_multipart and not part.children and not part.is_embedded for part in parts)
-    )
+    is_whole = reader.is_whole and opener.is_whole
+    childless = any(part.is_multipart and not part.children and not part.is_embedded for part in parts)
+    is_valid = is_whole and reader.is_closed and not childless
     return Structure(raw, tuple(parts), tuple(opener.found), is_valid)
 
 

@@ -186,7 +186,10 @@ class Reader:
         """The lengths of the boundaries of open multiparts, the shortest first."""
         self._ended: set[bytes] = set()
         self._unclosed: list[Part] = []
-        self.is_valid = True
+        self.is_closed = True
+        """Whether every multipart of the message itself has its end."""
+        self.is_whole = True
+        """Whether nothing was left unread because it was too deep or too much."""
         self.is_ambiguous = False
         """Whether another reading finds other parts."""
 
@@ -199,7 +202,7 @@ class Reader:
             if line <= 0 and not self._raw.startswith(b"--", at):
                 break
             at = self._delimiter(line, self._line_end(line))
-        self.is_valid = self.is_valid and all(part.is_embedded for _, part in self._open)
+        self.is_closed = all(part.is_embedded for _, part in self._open)
         for part in self.parts:
             part.end = len(self._raw) if part.is_open else part.end
         return self.parts
@@ -241,9 +244,9 @@ class Reader:
         return part
 
     def _may_open(self, part: Part) -> bool:
-        """Tell whether what is inside the part is read; if not, the message is not valid."""
+        """Tell whether what is inside the part is read: it may be too deep, or one part too many."""
         is_within = part.depth < DEEPEST and len(self.parts) < self._most
-        self.is_valid = self.is_valid and (is_within or part.is_embedded)
+        self.is_whole = self.is_whole and is_within
         return is_within
 
     def _guessed(self, part: Part) -> tuple[bytes, ...]:
@@ -284,7 +287,7 @@ class Reader:
             return self._end_multipart(number, end)
         if len(self.parts) >= self._most:
             self._open.clear()
-            self.is_valid = False
+            self.is_whole = False
             return end
         part.children += 1
         return self._begin(end, part.depth + 1, part)
