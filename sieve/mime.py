@@ -151,15 +151,16 @@ class _Opener:
 
     def _inside(self, part: Part) -> list[Part]:
         """Return the parts in an encoded message, or in a multipart that is encoded as a whole."""
-        if not part.is_encoded or part.children or not (part.holds_message or part.holds_parts):
+        if not part.is_encoded or not (part.holds_message or part.holds_parts):
             return []
         found: list[Part] = []
+        end = part.end if part.start else len(part.source)  # the whole message, also what is behind its last boundary
         for encoding in filter(None, part.encodings):
-            self._octets -= part.end - part.body
+            self._octets -= end - part.body
             if self._octets < 0 or part.depth >= DEEPEST:
                 self.is_whole = False
                 return found
-            raw = transfer.decoded(part.source[part.body : part.end], encoding)
+            raw = transfer.decoded(part.source[part.body : end], encoding)
             head = b"" if part.holds_message else b"Content-Type: " + part.first_type + b"\r\n\r\n"
             new, is_ambiguous = self._read(head + raw, part.depth + 1, Reading.FIRST)
             found += new

@@ -27,6 +27,9 @@ LONGEST_BOUNDARY = 100
 """Octets of a boundary that is looked for at the beginning of longer lines; RFC 2046 permits 70."""
 
 _HEADER_BREAK = re.compile(rb"\n(?:\r?\n|--)")
+_FIELDS = re.compile(rb"(?:[!-9;-~]++[ \t]*+:[^\n]*+\n?|[ \t][^\n]*+\n?|>?From [^\n]*+\n?)*+")
+"""Lines that can be in a header section; `From ` is that of a mailbox file."""
+
 _SPACE = re.compile(r"\s+")
 _IDENTITY = frozenset({"", "7bit", "8bit", "binary"})
 _REPORTS = frozenset(
@@ -161,7 +164,9 @@ class Part:
     @property
     def is_ambiguous(self) -> bool:
         """Whether programs can differ about what is inside: it has two types or boundaries, or no boundary."""
-        return self.holds_parts and (len(self.types) > 1 or len(self.boundaries(Reading.ANY)) != 1)
+        if self.holds_parts:
+            return len(self.types) > 1 or len(self.boundaries(Reading.ANY)) != 1
+        return self.holds_message and self.is_encoded
 
 
 def _type_in(value: str) -> str:
@@ -213,20 +218,35 @@ class Reader:
     def _begin(self, start: int, depth: int, around: Part | None = None) -> int:
         """Take the part that begins at `start`, and those that are messages inside it; return where to go on."""
         part = self._part(start, depth, around)
-        while part.holds_message and not part.is_multipart and not part.is_encoded and self._may_open(part):
+        while self._holds_message_here(part) and self._may_open(part):
             outer, part = part, self._part(part.body, part.depth + 1, part)
             outer.inner_body = part.body
         return part.body
 
+    def _holds_message_here(self, part: Part) -> bool:
+        """Tell whether a message begins in the part. If it is said to be encoded, some programs read it as it is."""
+        is_plain = "" in part.encodings or self._reading is Reading.ANY
+        return part.holds_message and not part.is_multipart and is_plain
+
+    def _body(self, start: int, end: int) -> int:
+        """Return where the body begins behind a header section that ends so: for some programs at what is no field."""
+        fields = _FIELDS.match(self._raw, start, end)
+        stop = fields.end() if fields is not None else end
+        if stop >= end or not self._raw[stop:end].strip():
+            return end
+        self.is_ambiguous = True
+        return stop if self._reading is Reading.ANY else end
+
     def _part(self, start: int, depth: int, around: Part | None) -> Part:
-        body = self._header_end(start, len(self._raw) if depth == 0 else start + LONGEST_HEADER)
+        end = self._header_end(start, len(self._raw) if depth == 0 else start + LONGEST_HEADER)
+        body = self._body(start, end)
         in_message = around is not None and not around.is_multipart
         part = Part(
             self._raw,
             start,
             body,
             len(self._raw),
-            content_fields(self._raw[start:body]),
+            content_fields(self._raw[start:end]),
             depth,
             in_digest=around is not None and around.is_multipart and "multipart/digest" in around.content_types,
             is_embedded=in_message or self._depth > 0 or (around is not None and around.is_embedded),

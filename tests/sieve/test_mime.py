@@ -70,7 +70,7 @@ def test_encoded_messages_in_encoded_messages_are_bounded_by_the_size_of_the_mai
     layers = (MESSAGE + b"Content-Transfer-Encoding: quoted-printable\r\n\r\n") * 50 + EVIL + b"x\r\n" * 10_000
     found = mime.structure(layers)
     assert not found.is_valid
-    assert len({id(part.source) for part in found.others}) <= mime.MOST_DECODED
+    assert len({id(part.source) for part in found.others} - {id(layers)}) <= mime.MOST_DECODED
 
 
 def test_parts_in_all_readings_are_bounded() -> None:
