@@ -11,7 +11,7 @@ import itertools
 import operator
 import quopri
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -107,13 +107,18 @@ def _different(ways: Iterable[_Read]) -> Iterator[_Read]:
             yield each
 
 
+def _key(part: Part) -> Hashable:
+    """Return what two parts share that say and hold the same."""
+    return id(part.source), part.body, part.end, tuple(part.fields.items())
+
+
 class _Opener:
     """Collects the parts of other readings, and of what is encoded, which may hold an encoded message again."""
 
     def __init__(self, size: int) -> None:
         self._octets = MOST_DECODED * size
         self._most = 2 * MOST_PARTS
-        self._seen: set[tuple[int, int, int]] = set()
+        self._seen: set[Hashable] = set()
         self.found: list[Part] = []
         self.is_whole = True
         """Whether nothing was left unread because it was too much."""
@@ -129,8 +134,8 @@ class _Opener:
 
     def _note(self, parts: list[Part]) -> list[Part]:
         """Return the parts that no other reading has found."""
-        new = [part for part in parts if (id(part.source), part.body, part.end) not in self._seen]
-        self._seen.update((id(part.source), part.body, part.end) for part in new)
+        new = [part for part in parts if _key(part) not in self._seen]
+        self._seen.update(map(_key, new))
         return new
 
     def _other_readings(self, raw: bytes, depth: int) -> list[Part]:

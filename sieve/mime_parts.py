@@ -26,6 +26,8 @@ LONGEST_HEADER = 1 << 20
 LONGEST_BOUNDARY = 100
 """Octets of a boundary that is looked for at the beginning of longer lines; RFC 2046 permits 70."""
 
+_FIELDS_BEHIND_A_DELIMITER = 4096
+_EMPTY_LINE = re.compile(rb"\n\r?\n")
 _HEADER_BREAK = re.compile(rb"\n(?:\r?\n|--)")
 _FIELDS = re.compile(rb"(?:[!-9;-~]++[ \t]*+:[^\n]*+\n?|[ \t][^\n]*+\n?|>?From [^\n]*+\n?)*+")
 """Lines that can be in a header section; `From ` is that of a mailbox file."""
@@ -282,7 +284,9 @@ class Reader:
         if self._raw.startswith((b"\r\n", b"\n"), start):
             return self._raw.index(b"\n", start) + 1
         if self._raw.startswith(b"--", start) and self._is_delimiter(start):
-            return start
+            self.is_ambiguous = True  # fields behind it are of this part for some programs
+            found = _EMPTY_LINE.search(self._raw, start, start + _FIELDS_BEHIND_A_DELIMITER)
+            return found.end() if found is not None and self._reading is Reading.ANY else start
         end = min(most, len(self._raw))
         for found in _HEADER_BREAK.finditer(self._raw, max(start - 1, 0), end):
             if not found[0].endswith(b"--"):

@@ -161,23 +161,27 @@ def _orders(pieces: list[_Given]) -> Iterator[list[_Given]]:
 
 
 def _joined(pieces: list[_Given]) -> Iterator[str]:
-    """Yield what pieces say together: by RFC 2231, then with escapes undone in each or in none."""
-    plain = [next(iter(forms(piece.raw)), "") for piece in pieces]
-    head, quote, rest = plain[0].partition("'") if plain else ("", "", "")
-    marked = bool(quote and "'" in rest)
-    charset, opening = (head, rest.partition("'")[2]) if marked else ("utf-8", plain[0] if plain else "")
-    if any(piece.is_extended for piece in pieces):
-        start = opening if pieces[0].is_extended else plain[0]
-        texts = zip([start, *plain[1:]], pieces, strict=True)
-        raw = b"".join(_unescaped(_octets(text)) if piece.is_extended else _octets(text) for text, piece in texts)
+    """Yield what pieces say together: each to its blank or quote, then each whole."""
+    ways = [tuple(next(iter(forms(piece.raw)), "") for piece in pieces), tuple(p.raw.replace('"', "") for p in pieces)]
+    for texts in dict.fromkeys(ways):
+        yield from _put_together(pieces, texts)
+
+
+def _put_together(pieces: list[_Given], texts: tuple[str, ...]) -> Iterator[str]:
+    """Yield pieces as one text: by RFC 2231, then with percent signs undone in each or in none."""
+    head, quote, rest = texts[0].partition("'")
+    is_marked = bool(quote and "'" in rest)
+    charset, opening = (head, rest.partition("'")[2]) if is_marked else ("utf-8", texts[0])
+    is_extended = any(piece.is_extended for piece in pieces)
+    if is_extended:
+        start = opening if pieces[0].is_extended else texts[0]
+        both = zip([start, *texts[1:]], pieces, strict=True)
+        raw = b"".join(_unescaped(_octets(text)) if piece.is_extended else _octets(text) for text, piece in both)
         yield from _in_charset(raw, charset if pieces[0].is_extended else "utf-8")
-        yield from _in_charset(_unescaped(_octets("".join([opening, *plain[1:]]))), charset)
-        return
-    yield "".join(plain)
-    if any("\\" in piece.raw for piece in pieces):
-        yield "".join(piece.raw.replace('"', "") for piece in pieces)
-    if marked:
-        yield from _in_charset(_unescaped(_octets("".join([opening, *plain[1:]]))), charset)
+    else:
+        yield "".join(texts)
+    if is_extended or is_marked:
+        yield from _in_charset(_unescaped(_octets("".join([opening, *texts[1:]]))), charset)
 
 
 @dataclass(frozen=True)

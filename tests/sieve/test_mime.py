@@ -66,7 +66,8 @@ def test_encoded_messages_in_encoded_messages_are_bounded_by_the_size_of_the_mai
         raw = MESSAGE + b"Content-Transfer-Encoding: base64\r\n\r\n" + base64.encodebytes(raw)
     found = mime.structure(raw)
     assert "evil.exe" in names(raw)
-    assert sum(len(part.source) for part in found.others) <= mime.MOST_DECODED * len(raw)
+    decoded = {id(part.source): len(part.source) for part in found.others if part.source is not raw}
+    assert sum(decoded.values()) <= mime.MOST_DECODED * len(raw)
     layers = (MESSAGE + b"Content-Transfer-Encoding: quoted-printable\r\n\r\n") * 50 + EVIL + b"x\r\n" * 10_000
     found = mime.structure(layers)
     assert not found.is_valid
