@@ -18,8 +18,8 @@ from sieve.encoded_words import joined_words
 _QUOTED = r'"(?:[^"\\]|\\.|\\\Z)*+"?'
 _PIECES = re.compile(rf'{_QUOTED}|[^";]++|;', re.DOTALL)
 _PIECES_WITHOUT_ESCAPES = re.compile(r'"[^"]*+"?|[^";]++|;')
-_IN_FIELD = re.compile(rf'{_QUOTED}|[^"()\\]++|\\.|[()\\]', re.DOTALL)
-_IN_COMMENT = re.compile(r"[^()\\]++|\\.|[()\\]", re.DOTALL)
+_IN_FIELD = re.compile(rf'{_QUOTED}|[^"()\\]++|\\.|\(++|\)++|\\', re.DOTALL)
+_IN_COMMENT = re.compile(r"[^()\\]++|\\.|\(++|\)++|\\", re.DOTALL)
 _CONTENT = re.compile(r'"((?:[^"\\]|\\.|\\\Z)*+)"?', re.DOTALL)
 _CONTENT_WITHOUT_ESCAPES = re.compile(r'"([^"]*+)"?')
 _BLANK_OR_QUOTE = re.compile(r'[\s"]')
@@ -48,10 +48,11 @@ def without_comments(text: str, *, only_between_words: bool = False) -> str:
         piece = found[0] if found else text[at]
         is_literal = only_between_words and not depth and at > 0 and text[at - 1] not in _BEFORE_A_COMMENT
         at += len(piece)
-        if piece == "(" and not is_literal:
-            depth += 1
-        elif piece == ")" and depth:
-            depth -= 1
+        if piece[0] == "(" and not is_literal:
+            depth += len(piece)
+        elif piece[0] == ")" and depth:
+            pieces.append(piece[depth:])
+            depth = max(depth - len(piece), 0)
         elif not depth:
             pieces.append(piece)
     return "".join(pieces)
@@ -111,7 +112,7 @@ def forms(raw: str) -> dict[str, None]:
         for pattern in (_CONTENT, _CONTENT_WITHOUT_ESCAPES):
             content = pattern.match(raw)
             found.append(content[1] if content else "")
-        found.insert(0, _ESCAPE.sub(r"\1", found[0]))
+        found.insert(0, _ESCAPE.sub(lambda each: each[1], found[0]))  # other threads run between two calls
         found.append(raw.replace('"', ""))
     else:
         word = _BLANK_OR_QUOTE.split(raw, maxsplit=1)[0]
@@ -190,7 +191,7 @@ class Parameters:
 
     text: str
 
-    @property
+    @cached_property
     def value(self) -> str:
         """What stands before the first semicolon, lower case, without comments and quotes."""
         return without_comments(self.text).partition(";")[0].strip().strip("\"'").strip().lower()
