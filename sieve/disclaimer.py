@@ -16,7 +16,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sieve.charsets import codec_of, is_ascii_compatible
-from sieve.mime import Part, Structure
+from sieve.mime import Structure
+from sieve.mime_parts import Part
+from sieve.parameters import without_comments
 
 _UTF_8 = "utf-8"
 _ASCII = "us-ascii"
@@ -30,12 +32,17 @@ _ORDERED = frozenset({"utf-16le", "utf-16be", "utf-32le", "utf-32be"})
 _READ_AS = {"euc_kr": "cp949", "gb2312": "gb18030"}
 """Charsets whose name is used for a larger one; what we write is of the smaller."""
 
+_WRITTEN_AS = {"iso2022_jp_2": "iso2022_jp"}
+"""Codecs that read more than mail programs know."""
+
 _IDENTITY = frozenset({"", "7bit", "8bit", "binary"})
+_ENCODINGS = _IDENTITY | {"quoted-printable", "base64"}
 _UNTOUCHED = ("multipart/signed", "multipart/encrypted", "message/")
 """What lies within is not ours to change; RFC 1847 sections 2.1 and 2.2."""
 
 _LONGEST_LINE = 998
 _BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?\Z")
+_FLOWED = re.compile(r';\s*format\s*=\s*"?flowed\b', re.IGNORECASE)
 _CHARSET = re.compile(r';\s*charset\s*=\s*(?:"[^"]*"|[^\s;"]*)', re.IGNORECASE)
 _FLOWED_STUFFED = re.compile(r"(?m)^(?= |>|From )")
 _FLOWED_BLANKS = re.compile(r"(?m)(?<!^--) +$")
@@ -74,9 +81,23 @@ def _own_parts(message: Structure) -> Iterator[Part]:
     for part in message.parts:
         while around and around[-1].depth >= part.depth:
             around.pop()
-        if not part.is_multipart and not any(each.content_type.startswith(_UNTOUCHED) for each in around):
+        is_ours = not any(each.content_type.startswith(_UNTOUCHED) for each in around)
+        if is_ours and not part.is_multipart and _is_plainly_declared(part):
             yield part
         around.append(part)
+
+
+def _declared(part: Part) -> str:
+    """Return the value of its Content-Type field, empty if it has none."""
+    return part.fields.get("content-type", ("",))[0]
+
+
+def _is_plainly_declared(part: Part) -> bool:
+    """Whether all programs read the part's fields alike: no field stands twice, and nothing in one is in doubt."""
+    if any(len(values) > 1 for values in part.fields.values()) or "charset*" in _declared(part).lower():
+        return False
+    encoding = without_comments(part.fields.get("content-transfer-encoding", ("",))[0]).strip().lower()
+    return encoding in _ENCODINGS and len(part.content_types) == len(part.charsets) == 1
 
 
 # ---------------------------------------------------------------- one part
@@ -89,17 +110,17 @@ def _extended(message: Structure, part: Part, addition: str) -> Extended | None:
     ended = raw.endswith(b"\n") or part.end == len(message.raw)
     content = _decoded(part, raw)
     text = "\r\n".join(addition.splitlines())
-    if content is None or "charset*" in part.fields.get("content-type", "").lower():
+    if content is None:
         return None
-    if part.content_type == "text/plain" and part.parameters.get("format", "").lower() == "flowed":
+    if part.content_type == "text/plain" and _FLOWED.search(_declared(part)):
         text = _flowed(content, text)
-    charset = part.parameters.get("charset", _ASCII).strip().lower()
+    charset = (part.charset if _CHARSET.search(_declared(part)) else _ASCII).strip().lower()
     if charset in _WIDE or charset in _ORDERED:
         return _of_wide(part, content, text, charset, ended=ended)
     codec = codec_of(charset)
     if codec is None or not (is_ascii_compatible(charset) or codec.startswith("iso2022")):  # that begins each line anew
         return None
-    extra = _encoded(text, codec, html=part.content_type == "text/html")
+    extra = _encoded(text, _WRITTEN_AS.get(codec, codec), html=part.content_type == "text/html")
     if extra is None and codec == "ascii" and not content.isascii() and _is_utf_8(content):
         extra = text.encode()  # nothing says so, but the octets that are there are UTF-8
     if extra is None:
@@ -140,7 +161,7 @@ _QUOTED = ("Content-Transfer-Encoding", "quoted-printable")
 
 def _as_utf_8(part: Part, content: bytes, text: str, codec: str, *, ended: bool) -> Extended | None:
     """Turn a plain part into UTF-8, if its octets are of its charset for certain."""
-    declared = part.fields.get("content-type", "")
+    declared = _declared(part)
     if declared and not declared.lower().startswith(part.content_type):  # nobody knows how this one is read
         return None
     try:

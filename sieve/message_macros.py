@@ -8,7 +8,8 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 from sieve.content import message_structure, raw_message
-from sieve.mime import Part, Structure
+from sieve.mime import Structure
+from sieve.mime_parts import Part
 from sieve.runtime import Frame
 
 Reader = Callable[[Frame], Awaitable[str]]
@@ -62,7 +63,7 @@ def _cut(body: bool, count: int | None, *, in_bytes: bool) -> Reader:  # noqa: F
 
 
 def _texts(message: Structure) -> list[Part]:
-    return [part for part in message.leaves() if part.content_type.startswith("text/")]
+    return [part for part in message.all_leaves() if part.content_type.startswith("text/")]
 
 
 async def _first_text(frame: Frame) -> str:
@@ -74,11 +75,11 @@ async def _first_text(frame: Frame) -> str:
 def _part(number: int, *, only_text: bool) -> Reader:
     async def read(frame: Frame) -> str:
         message = await message_structure(frame)
-        found = _texts(message) if only_text else list(message.leaves())
+        found = _texts(message) if only_text else list(message.all_leaves())
         if not 0 < number <= len(found):
             return ""
         part = found[number - 1]
-        return _shown(message.raw[part.start : part.end])
+        return _shown(part.source[part.start : part.end])
 
     return read
 
