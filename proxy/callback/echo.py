@@ -144,11 +144,11 @@ class _Echo:
         """Whether it stands there as an echo; `whole` says that the whole address is echoed somewhere in the text."""
         before, after = text[max(0, found.start() - 8) : found.start()], text[found.end() : found.end() + 2]
         if not self.part:
-            return not (_joins(before[-1:], "-_") or _joins(after[:1], "-_"))
+            return not (_joins(before[-1:], "-_") or _joins(after[:1], "-_") or _goes_on(after))
         if _LONGER_BEFORE.search(before) and not _ESCAPED_BEFORE.search(before):
             return False
         if found["at"] is not None:
-            return not _joins(after[:1], "")
+            return not (_joins(after[:1], "") or _goes_on(after))
         if _joins(after[:1], "") or re.match(r"@|[.+_-]\w", after):  # of somebody else: alice.smith, alice@elsewhere
             return False
         if found["local"] is None and len(found[0]) < _SHORTEST_LOOSE:
@@ -159,6 +159,11 @@ class _Echo:
 def _joins(char: str, others: str) -> bool:
     """Whether a character beside a word makes it a part of a longer one."""
     return bool(char) and (char.isalnum() or char in others)
+
+
+def _goes_on(after: str) -> bool:
+    """Whether a domain goes on: example.com.elsewhere.example is not ours."""
+    return re.match(r"[.-][^\W_]", after) is not None
 
 
 def _is_loose_echo(text: str, found: re.Match[str], *, whole: bool) -> bool:

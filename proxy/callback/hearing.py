@@ -46,6 +46,9 @@ _POINTER = re2.compile(
 
 _ROLES = frozenset({"postmaster", "abuse", "support", "help", "helpdesk", "hostmaster", "noc", "delist", "security"})
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
+_NAMED = re2.compile(r"(?i)(?:<|\b(?:user|recipient|address|mailbox|account|unknown|such|invalid|name)s?\b[ :=]*)$")
+"""What stands before an address that a reply is about, though it be one of a role."""
+
 _LONGEST_LEAD = 120
 """Characters before an address that may say that it is one to write to."""
 
@@ -175,7 +178,7 @@ def _is_about_another(said: str, asked: str) -> bool:
 
 def _is_contact(lead: str, address: str) -> bool:
     role = address.partition("@")[0].lower()
-    return (role in _ROLES and not lead.endswith("<")) or _TO_WRITE_TO.search(lead) is not None
+    return (role in _ROLES and _NAMED.search(lead) is None) or _TO_WRITE_TO.search(lead) is not None
 
 
 def same_mailbox(one: str, other: str) -> bool:
