@@ -18,7 +18,7 @@ from html.entities import html5
 import re2
 
 from proxy.callback.families import mailbox_of
-from proxy.callback.hearing import decoded
+from proxy.callback.hearing import decoded, plain
 from proxy.replies import Reply
 
 MOST_READ = 4096
@@ -38,7 +38,9 @@ _PLAIN = re.compile(
 """Local parts that are ordinary words of a refusal. Alone, outside brackets and quotes, such a word is the exchanger's:
 `user unknown` tells the same of user@example.com as of everybody. None of them means anything about us."""
 
-_QUOTE = r"(?:\\?[\"'`\x{b4}\x{201c}\x{201d}\x{2018}\x{2019}]|(?:[%+=]|\\x)2[27]|\\04[27]|&quot;|&apos;|&#3[49];|&#x2[27];)"
+_QUOTE = (
+    r"(?:\\?[\"'`\x{b4}\x{201c}\x{201d}\x{2018}\x{2019}]|(?:[%+=]|\\x)2[27]|\\04[27]|&quot;|&apos;|&#3[49];|&#x2[27];)"
+)
 _FOLD = r"(?: ?\n(?:[245][.\d]+)? ?)?"
 """Between two characters: a reply may go on in its next line, which may begin with the code again."""
 _AT = r"(?:\\?@|(?:[%+=]|\\x)40|\\100|&commat;|&#0*64;|&#x0*40;| ?[(\[] ?at ?[)\]] ?| at )"
@@ -89,10 +91,13 @@ def foreign(text: str, said: Said | str) -> str:
     together = "".join(ours)
 
     def kept(found: re.Match[str]) -> str:
-        word = found[0].casefold()
+        word = _folded(found[0])
         return NAME if word in ours or (len(word) > 2 and word in together) else found[0]
 
-    return _WORD.sub(kept, unsaid_text(text, said))
+    text = unsaid_text(text, said)
+    if "<>" in said.address:  # within quotes; beside it, and cut off, it looks like the null sender
+        text = text.replace("<>", NAME)
+    return _WORD.sub(kept, text)
 
 
 def _as_said(said: Said | str) -> Said:
@@ -105,7 +110,12 @@ def _words_said(said: Said) -> tuple[str, ...]:
     for address in (said.address, *said.senders):
         local_part, _, domain = address.rpartition("@")
         parts += [_content(local_part), *_forms(domain)]
-    return tuple(word.casefold() for part in (*parts, said.helo) for word in _WORD.findall(part))
+    return tuple(word for part in (*parts, said.helo) for word in _WORD.findall(_folded(part)))
+
+
+def _folded(text: str) -> str:
+    """Return a text without what exchangers change: wide letters are narrow, none has marks, all are small."""
+    return plain(unicodedata.normalize("NFKC", text)).casefold()
 
 
 # ---------------------------------------------------------------- one thing that we said, and where it is echoed

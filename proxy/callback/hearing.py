@@ -33,7 +33,8 @@ _ASKED_OR_ANOTHER = re2.compile(f"{ASKED}|{_ADDRESS}")
 _ASKS_FOR = (
     r"contact|write|report|notify|help|assistance|support|questions?|complain\w*|request|admin(?:istrator)?|postmaster|"
     r"hotline|"
-    r"(?:please|to) (?:e ?-?)?mail|email us|send (?:\S+ ){0,3}to|please forward (?:\S+ ){0,4}to|"
+    r"(?:please|to) (?:e ?-?)?mail|please try <|moved to|new (?:e ?mail )?address|email us|"
+    r"send (?:\S+ ){0,3}to|please forward (?:\S+ ){0,4}to|"
     r"kontakt\w*|wenden|contatt\w*|contacte[rz]?|escrib\w*|(?:обращайтесь|обратитесь|пишите)|联系|連絡|문의"
 )
 _TO_WRITE_TO = re2.compile(rf"(?i)(?:{_ASKS_FOR})[^.!?@]{{0,60}}$")
