@@ -18,7 +18,7 @@ from html.entities import html5
 import re2
 
 from proxy.callback.families import mailbox_of
-from proxy.callback.hearing import decoded
+from proxy.callback.hearing import decoded, plain
 from proxy.replies import Reply
 
 MOST_READ = 4096
@@ -92,10 +92,13 @@ def foreign(text: str, said: Said | str) -> str:
     together = "".join(ours)
 
     def kept(found: re.Match[str]) -> str:
-        word = found[0].casefold()
+        word = _folded(found[0])
         return NAME if word in ours or (len(word) > 2 and word in together) else found[0]
 
-    return _WORD.sub(kept, unsaid_text(text, said))
+    text = unsaid_text(text, said)
+    if "<>" in said.address:  # within quotes; beside it, and cut off, it looks like the null sender
+        text = text.replace("<>", NAME)
+    return _WORD.sub(kept, text)
 
 
 def _as_said(said: Said | str) -> Said:
@@ -108,7 +111,12 @@ def _words_said(said: Said) -> tuple[str, ...]:
     for address in (said.address, *said.senders):
         local_part, _, domain = address.rpartition("@")
         parts += [_content(local_part), *_forms(domain)]
-    return tuple(word.casefold() for part in (*parts, said.helo) for word in _WORD.findall(part))
+    return tuple(word for part in (*parts, said.helo) for word in _WORD.findall(_folded(part)))
+
+
+def _folded(text: str) -> str:
+    """Return a text without what exchangers change: wide letters are narrow, none has marks, all are small."""
+    return plain(unicodedata.normalize("NFKC", text)).casefold()
 
 
 # ---------------------------------------------------------------- one thing that we said, and where it is echoed
@@ -147,11 +155,11 @@ class _Echo:
         """Whether it stands there as an echo; `whole` says that the whole address is echoed somewhere in the text."""
         before, after = text[max(0, found.start() - 8) : found.start()], text[found.end() : found.end() + 2]
         if not self.part:
-            return not (_joins(before[-1:], "-_") or _joins(after[:1], "-_"))
+            return not (_joins(before[-1:], "-_") or _joins(after[:1], "-_") or _goes_on(after))
         if _LONGER_BEFORE.search(before) and not _ESCAPED_BEFORE.search(before):
             return False
         if found["at"] is not None:
-            return not _joins(after[:1], "")
+            return not (_joins(after[:1], "") or _goes_on(after))
         if _joins(after[:1], "") or re.match(r"@|[.+_-]\w", after):  # of somebody else: alice.smith, alice@elsewhere
             return False
         if found["local"] is None and len(found[0]) < _SHORTEST_LOOSE:
@@ -162,6 +170,11 @@ class _Echo:
 def _joins(char: str, others: str) -> bool:
     """Whether a character beside a word makes it a part of a longer one."""
     return bool(char) and (char.isalnum() or char in others)
+
+
+def _goes_on(after: str) -> bool:
+    """Whether a domain goes on: example.com.elsewhere.example is not ours."""
+    return re.match(r"[.-][^\W_]", after) is not None
 
 
 def _is_loose_echo(text: str, found: re.Match[str], *, whole: bool) -> bool:

@@ -181,3 +181,33 @@ def test_a_long_address_and_a_long_reply_cost_little() -> None:
         return min(took)
 
     assert seconds(240) < max(0.005, 6 * seconds(60))
+
+
+@pytest.mark.parametrize(
+    ("address", "echo"),
+    [
+        ("sp\u00e4mhaus@victim.example", "spamhaus@victim.example"),
+        ("sp\u00e5mhaus@victim.example", "SPAMHAUS@VICTIM.EXAMPLE"),
+        ("\uff53\uff50\uff41\uff4d\uff48\uff41\uff55\uff53@victim.example", "spamhaus@victim.example"),
+        ("\U0001d4c8orbs@victim.example", "sorbs"),
+        ("bob@sp\u00e4mhaus.example", "bob@spamhaus.example"),
+        ("bob@xn--spmhaus-6wa.example", "bob in spamhaus.example"),
+    ],
+    ids=["mark", "ring", "wide", "script", "domain", "a-label"],
+)
+def test_a_letter_that_the_exchanger_simplifies_opens_no_breaker(address: str, echo: str) -> None:
+    assert not CLASSIFIER.is_block(f"5.1.1 {echo}: User unknown", Said(address))
+
+
+@pytest.mark.parametrize("echo", ["<>  refused", '"<> ..." rejected'], ids=["cut", "dots"])
+def test_brackets_within_an_address_are_no_null_sender(echo: str) -> None:
+    answer = Reply(550, (f"5.7.1 {echo}".encode(),))
+    assert not CLASSIFIER.is_about_null_sender(answer, Said('"<> rejected"@victim.example'))
+    assert CLASSIFIER.is_about_null_sender(Reply(550, (b"5.7.1 <> refused",)), Said("bob@victim.example"))
+
+
+@pytest.mark.parametrize("longer", ["user@example.com.elsewhere.example", "user@example.com-elsewhere.example"])
+def test_a_longer_domain_is_not_the_one_that_was_asked_about(longer: str) -> None:
+    said = Said("user@example.com")
+    assert unsaid_text(f"<{longer}>: User unknown", said) == f"<{longer}>: User unknown"
+    assert CLASSIFIER.recipient(Reply(550, (f"5.1.1 <{longer}>: User unknown".encode(),)), said)[0] is Status.ERROR
