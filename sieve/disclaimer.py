@@ -1,7 +1,8 @@
 """Text added below a message's text parts, in each part's own charset and encoding.
 
 A part that cannot take the text without a guess stays as it came: broken base64, an unknown charset or encoding, octets
-that are not of the charset. So do attachments, attached messages, and what is signed or encrypted. If a plain part's
+that are not of the charset. So do attachments, attached messages, what is signed or encrypted, and a message that holds
+line breaks other than CR LF: only BINARYMIME brings them, and they may be an attachment's octets. If a plain part's
 charset lacks a character of the text, the part becomes UTF-8 in quoted-printable, and its fields say so.
 """
 
@@ -30,9 +31,15 @@ _ORDERED = frozenset({"utf-16le", "utf-16be", "utf-32le", "utf-32be"})
 _READ_AS = {"euc_kr": "cp949", "gb2312": "gb18030"}
 """Charsets whose name is used for a larger one; what we write is of the smaller."""
 
+_WRITTEN_AS = {"iso2022_jp_2": "iso2022_jp"}
+"""Charsets that are read leniently: a receiver may know only what the name stands for (RFC 1468)."""
+
 _IDENTITY = frozenset({"", "7bit", "8bit", "binary"})
 _UNTOUCHED = ("multipart/signed", "multipart/encrypted", "message/")
 """What lies within is not ours to change; RFC 1847 sections 2.1 and 2.2."""
+
+_DIGEST = "multipart/digest"
+"""Its parts are messages unless they say otherwise; RFC 2046 section 5.1.5."""
 
 _LONGEST_LINE = 998
 _BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?\Z")
@@ -54,7 +61,7 @@ def with_text(message: Structure, plain: str, html: str) -> Extended:
     pieces: list[bytes] = []
     at = message.parts[0].body
     fields: tuple[tuple[str, str], ...] = ()
-    for part in _own_parts(message):
+    for part in () if _has_other_line_breaks(message.raw) else _own_parts(message):
         addition = {"text/plain": plain, "text/html": html}.get(part.content_type, "")
         extended = _extended(message, part, addition) if addition and not part.is_attachment else None
         if extended is None:
@@ -74,9 +81,16 @@ def _own_parts(message: Structure) -> Iterator[Part]:
     for part in message.parts:
         while around and around[-1].depth >= part.depth:
             around.pop()
-        if not part.is_multipart and not any(each.content_type.startswith(_UNTOUCHED) for each in around):
+        is_message = around and around[-1].content_type == _DIGEST and "content-type" not in part.fields
+        untouched = is_message or any(each.content_type.startswith(_UNTOUCHED) for each in around)
+        if not part.is_multipart and not untouched:
             yield part
         around.append(part)
+
+
+def _has_other_line_breaks(raw: bytes) -> bool:
+    pairs = raw.count(b"\r\n")
+    return raw.count(b"\n") != pairs or raw.count(b"\r") != pairs
 
 
 # ---------------------------------------------------------------- one part
@@ -86,7 +100,8 @@ def _extended(message: Structure, part: Part, addition: str) -> Extended | None:
     """Return a part with the text below it; None if it cannot take it."""
     raw = message.raw[part.body : part.end]
     # A line break in front of a delimiter is the delimiter's (RFC 2046, 5.1.1); a message's last line has its own.
-    ended = raw.endswith(b"\n") or part.end == len(message.raw)
+    # An empty part may leave it none but the one that ends its header section.
+    ended = raw.endswith(b"\n") or not message.raw.startswith((b"\r\n", b"\n"), part.end)
     content = _decoded(part, raw)
     text = "\r\n".join(addition.splitlines())
     if content is None or "charset*" in part.fields.get("content-type", "").lower():
@@ -99,7 +114,7 @@ def _extended(message: Structure, part: Part, addition: str) -> Extended | None:
     codec = codec_of(charset)
     if codec is None or not (is_ascii_compatible(charset) or codec.startswith("iso2022")):  # that begins each line anew
         return None
-    extra = _encoded(text, codec, html=part.content_type == "text/html")
+    extra = _encoded(text, _WRITTEN_AS.get(codec, codec), html=part.content_type == "text/html")
     if extra is None and codec == "ascii" and not content.isascii() and _is_utf_8(content):
         extra = text.encode()  # nothing says so, but the octets that are there are UTF-8
     if extra is None:
