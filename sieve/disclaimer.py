@@ -1,7 +1,8 @@
 """Text added below a message's text parts, in each part's own charset and encoding.
 
 A part that cannot take the text without a guess stays as it came: broken base64, an unknown charset or encoding, octets
-that are not of the charset. So do attachments, attached messages, and what is signed or encrypted. If a plain part's
+that are not of the charset. So do attachments, attached messages, what is signed or encrypted, and a message that holds
+line breaks other than CR LF: only BINARYMIME brings them, and they may be an attachment's octets. If a plain part's
 charset lacks a character of the text, the part becomes UTF-8 in quoted-printable, and its fields say so.
 """
 
@@ -33,7 +34,7 @@ _READ_AS = {"euc_kr": "cp949", "gb2312": "gb18030"}
 """Charsets whose name is used for a larger one; what we write is of the smaller."""
 
 _WRITTEN_AS = {"iso2022_jp_2": "iso2022_jp"}
-"""Codecs that read more than mail programs know."""
+"""Charsets that are read leniently: a receiver may know only what the name stands for (RFC 1468)."""
 
 _IDENTITY = frozenset({"", "7bit", "8bit", "binary"})
 _ENCODINGS = _IDENTITY | {"quoted-printable", "base64"}
@@ -61,7 +62,7 @@ def with_text(message: Structure, plain: str, html: str) -> Extended:
     pieces: list[bytes] = []
     at = message.parts[0].body
     fields: tuple[tuple[str, str], ...] = ()
-    for part in _own_parts(message):
+    for part in () if _has_other_line_breaks(message.raw) else _own_parts(message):
         addition = {"text/plain": plain, "text/html": html}.get(part.content_type, "")
         extended = _extended(message, part, addition) if addition and not part.is_attachment else None
         if extended is None:
@@ -100,6 +101,11 @@ def _is_plainly_declared(part: Part) -> bool:
     return encoding in _ENCODINGS and len(part.content_types) == len(part.charsets) == 1
 
 
+def _has_other_line_breaks(raw: bytes) -> bool:
+    pairs = raw.count(b"\r\n")
+    return raw.count(b"\n") != pairs or raw.count(b"\r") != pairs
+
+
 # ---------------------------------------------------------------- one part
 
 
@@ -107,7 +113,8 @@ def _extended(message: Structure, part: Part, addition: str) -> Extended | None:
     """Return a part with the text below it; None if it cannot take it."""
     raw = message.raw[part.body : part.end]
     # A line break in front of a delimiter is the delimiter's (RFC 2046, 5.1.1); a message's last line has its own.
-    ended = raw.endswith(b"\n") or part.end == len(message.raw)
+    # An empty part may leave it none but the one that ends its header section.
+    ended = raw.endswith(b"\n") or not message.raw.startswith((b"\r\n", b"\n"), part.end)
     content = _decoded(part, raw)
     text = "\r\n".join(addition.splitlines())
     if content is None:

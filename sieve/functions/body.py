@@ -107,7 +107,8 @@ async def disclaimer_add(frame: Frame, hash_: Hash) -> None:
     Each part keeps its charset and encoding; if its charset lacks a character of the text, an HTML part gets a
     character reference, and a plain part becomes UTF-8. Attachments, attached messages and what is signed (S/MIME,
     PGP/MIME) or encrypted stay as they are, and so does a part that cannot be read for certain: broken base64, an
-    unknown charset. A DKIM signature no longer holds afterwards.
+    unknown charset. A BINARYMIME message that holds line breaks other than CR LF stays as it is, too. A DKIM signature
+    no longer holds afterwards.
     """
     plain, html = as_text(hash_.get("plain", "")), as_text(hash_.get("html", ""))
     message = await message_structure(frame)
