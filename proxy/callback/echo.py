@@ -40,13 +40,13 @@ _PLAIN = re.compile(
 
 _QUOTE = (
     r"(?:\\?[\"'`\x{b4}\x{201c}\x{201d}\x{2018}\x{2019}]"
-    r"|(?:[%+=]|\\x)2[27]|\\04[27]|&quot;|&apos;|&#3[49];|&#x2[27];)"
+    r"|(?:[%+=]|%25|\\x)2[27]|\\04[27]|&quot;|&apos;|&#3[49];|&#x2[27];)"
 )
 _FOLD = r"(?: ?\n(?:[245][.\d]+)? ?)?"
 """Between two characters: a reply may go on in its next line, which may begin with the code again."""
-_AT = r"(?:\\?@|(?:[%+=]|\\x)40|\\100|&commat;|&#0*64;|&#x0*40;| ?[(\[] ?at ?[)\]] ?| at )"
+_AT = r"(?:\\?@|(?:[%+=]|%25|\\x)40|\\100|&commat;|&#0*64;|&#x0*40;| ?[(\[] ?at ?[)\]] ?| at |[-_]at[-_])"
 _CLOSED = rf"(?P<at>{_QUOTE}?{_AT})"
-_ESCAPED_BEFORE = re.compile(r"(?:(?:[%+=]|\\x)[0-9A-Fa-f]{2}|\\[0-7]{3}|&#?\w{1,8};)\Z")
+_ESCAPED_BEFORE = re.compile(r"(?:(?:[%+=]|%25|\\x)[0-9A-Fa-f]{2}|\\[0-7]{3}|&#?\w{1,8};)\Z")
 _LONGER_BEFORE = re.compile(r"(?:\w|\w[.+-]|[+-])\Z")
 _NAMED_BEFORE = re.compile(
     r"\b(?:user|recipient|mailbox|account|address|name|alias|person|rcpt|box)[ :=]{1,3}\Z", re.IGNORECASE
@@ -92,7 +92,7 @@ def foreign(text: str, said: Said | str) -> str:
     together = "".join(ours)
 
     def kept(found: re.Match[str]) -> str:
-        word = found[0].casefold()
+        word = _without_marks(found[0])
         return NAME if word in ours or (len(word) > 2 and word in together) else found[0]
 
     return _WORD.sub(kept, unsaid_text(text, said))
@@ -108,7 +108,14 @@ def _words_said(said: Said) -> tuple[str, ...]:
     for address in (said.address, *said.senders):
         local_part, _, domain = address.rpartition("@")
         parts += [_content(local_part), *_forms(domain)]
-    return tuple(word.casefold() for part in (*parts, said.helo) for word in _WORD.findall(part))
+    return tuple(word for part in (*parts, said.helo) for word in _WORD.findall(_without_marks(part)))
+
+
+def _without_marks(text: str) -> str:
+    """Return a text as one may write it who has no letters but plain ones: `ｓｐáｍ` is `spam`."""
+    if not text.isascii():
+        text = "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
+    return text.casefold()
 
 
 # ---------------------------------------------------------------- one thing that we said, and where it is echoed
@@ -245,7 +252,7 @@ def _forms_of(char: str) -> str:
     octets = char.encode("utf-8", "surrogateescape")
     plain = r"[\s_+]+" if char == " " else r"\x{fffd}" if "\udc80" <= char <= "\udcff" else re2.escape(char)
     forms = [rf"\\?{plain}"]
-    forms += ["".join(rf"(?:[%+=]|\\x){each:02x}" for each in octets), "".join(rf"\\{each:03o}" for each in octets)]
+    forms += ["".join(rf"(?:[%+=]|%25|\\x){each:02x}" for each in octets), "".join(rf"\\{each:03o}" for each in octets)]
     forms += [rf"&#0*{ord(char)};", rf"&#x0*{ord(char):x};", *(f"&{name}" for name in _entities().get(char, ()))]
     if char in '"\\':
         forms.append("")  # dropped with the quoting
@@ -256,9 +263,11 @@ def _forms_of(char: str) -> str:
 
 
 def _readings(char: str, octets: bytes) -> Iterable[str]:
-    """Yield a character decomposed, and as one reads its octets who takes them for Latin-1."""
+    """Yield a character decomposed, as a plain letter, and as one reads its octets who takes them for Latin-1."""
     if not "\udc80" <= char <= "\udcff":
         yield unicodedata.normalize("NFD", char)
+        if (letter := _without_marks(char)) != char and letter:
+            yield letter
     yield octets.decode("latin-1")
 
 
