@@ -201,7 +201,7 @@ async def test_every_code_but_nxdomain_leaves_it_open(code: str, monkeypatch: py
         assert await resolver.lookup("odd.test", "TXT") == (code, [])
 
 
-@pytest.mark.parametrize("disorder", ["LAME", "FLAGLESS", "MISPLACED", "OTHERTYPE", "OTHERNAME"])
+@pytest.mark.parametrize("disorder", ["LAME", "FLAGLESS", "MISPLACED", "OTHERTYPE", "OTHERNAME", "OTHERCLASS"])
 async def test_an_answer_in_disorder_leaves_it_open(disorder: str) -> None:
     data = () if disorder == "FLAGLESS" else ("MX 10 mx.test", "A 9.9.9.9", "AAAA 2620:fe::fe", 'TXT "here"')
     async with asking(f"odd.test {disorder}", *(f"odd.test {each}" for each in data)) as (_, resolver):
