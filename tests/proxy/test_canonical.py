@@ -106,7 +106,7 @@ async def test_relay_domains_and_recipients_may_have_either_form(written: str, s
     [
         pytest.param("mu\u0308nchen.test", "xn--mnchen-3ya.test", id="decomposed"),
         pytest.param("*.mu\u0308nchen.test", "a.xn--mnchen-3ya.test", id="decomposed-pattern"),
-        pytest.param("\u0939\u093f\u0928\u094d\u0926\u0940.test", "xn--j2bd4cyac6f.test", id="vowel-signs"),
+        pytest.param("\u0939\u093f\u0928\u094d\u0926\u0940.test", "xn--j2bd4cyah0f.test", id="vowel-signs"),
         pytest.param("m\u00fcnchen\u3002test", "xn--mnchen-3ya.test", id="ideographic-stop"),
     ],
 )
