@@ -285,9 +285,16 @@ def _note_all(observer: Observer, host: str, addresses: Iterable[str], why: str)
 
 
 def _shuffled(exchangers: list[Exchanger]) -> list[str]:
-    """Order by preference, equal ones by chance (RFC 5321 section 5.1)."""
-    ordered = sorted(exchangers, key=lambda each: (each.preference, random.random()))  # noqa: S311 — spreads load
-    return [each.host for each in ordered]
+    """Order by preference, of the first few equal ones by chance (RFC 5321 section 5.1).
+
+    All of these are looked up where none is found, so the chance adds no question about the domain.
+    """
+    different: dict[str, Exchanger] = {}
+    for each in exchangers:
+        different.setdefault(each.host.lower(), each)
+    first, rest = list(different.values())[:MOST_HOSTS], list(different.values())[MOST_HOSTS:]
+    mixed = sorted(first, key=lambda each: (each.preference, random.random()))  # noqa: S311 — spreads load
+    return [each.host for each in [*mixed, *rest]]
 
 
 def ascii_domain(domain: str) -> str:

@@ -366,6 +366,16 @@ async def test_a_domain_costs_eight_different_questions_and_is_not_condemned_bef
     assert len({*server.asked}) <= MOST
 
 
+@pytest.mark.parametrize("there", [[], NONE], ids=["that_do_not_exist", "without_address"])
+async def test_who_asks_again_asks_about_the_same_of_many_equal_exchangers(there: list[str]) -> None:
+    async with asking(*(f"a.test MX 10 mx{number}.test" for number in range(20)), *there) as (server, resolver):
+        finder = ExchangerFinder(resolver, {}, ())
+        for _ in range(4):
+            with pytest.raises(NoCandidate):
+                await finder.find("a.test")
+    assert len({*server.asked}) <= MOST
+
+
 async def test_an_exchanger_that_is_named_twice_is_asked_for_once() -> None:
     lines = [*(f"a.test MX {number} mx.test" for number in range(20)), "mx.test A 9.9.9.9"]
     async with asking(*lines) as (server, resolver):
