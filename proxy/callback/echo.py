@@ -48,6 +48,8 @@ _AT = r"(?:\\?@|(?:[%+=]|%25|\\x)40|\\100|&commat;|&#0*64;|&#x0*40;| ?[(\[] ?at 
 _CLOSED = rf"(?P<at>{_QUOTE}?{_AT})"
 _ESCAPED_BEFORE = re.compile(r"(?:(?:[%+=]|%25|\\x)[0-9A-Fa-f]{2}|\\[0-7]{3}|&#?\w{1,8};)\Z")
 _LONGER_BEFORE = re.compile(r"(?:\w|\w[.+-]|[+-])\Z")
+_LONGER_DOMAIN, _ANOTHER = re.compile(r"\.[a-z0-9]"), f"another@{NAME}"
+"""`<bob@example.com.other.example>`: a capital letter behind the full stop would begin a sentence."""
 _NAMED_BEFORE = re.compile(
     r"\b(?:user|recipient|mailbox|account|address|name|alias|person|rcpt|box)[ :=]{1,3}\Z", re.IGNORECASE
 )
@@ -141,13 +143,15 @@ class _Echo:
         pieces, at = [], 0
         for found in founds:
             if found[0] and self._is_ours(text, found, whole=whole):  # `"` alone may be echoed as nothing
-                pieces += [text[at : found.start()], self._instead(found)]
+                pieces += [text[at : found.start()], self._instead(found, text[found.end() : found.end() + 2])]
                 at = found.end()
         return "".join([*pieces, text[at:]])
 
-    def _instead(self, found: re.Match[str]) -> str:
+    def _instead(self, found: re.Match[str], after: str) -> str:
         if not self.part:
             return self.whole
+        if found["at"] is not None and found[0][-1] != "." and _LONGER_DOMAIN.match(after):  # of another address
+            return _ANOTHER
         return self.whole if found["at"] is not None else (found["quote"] or "") + self.part
 
     def _is_ours(self, text: str, found: re.Match[str], *, whole: bool) -> bool:
