@@ -40,14 +40,16 @@ _PLAIN = re.compile(
 
 _QUOTE = (
     r"(?:\\?[\"'`\x{b4}\x{201c}\x{201d}\x{2018}\x{2019}]"
-    r"|(?:[%+=]|\\x)2[27]|\\04[27]|&quot;|&apos;|&#3[49];|&#x2[27];)"
+    r"|(?:[%+=]|%25|\\x)2[27]|\\04[27]|&quot;|&apos;|&#3[49];|&#x2[27];)"
 )
 _FOLD = r"(?: ?\n(?:[245][.\d]+)? ?)?"
 """Between two characters: a reply may go on in its next line, which may begin with the code again."""
-_AT = r"(?:\\?@|(?:[%+=]|\\x)40|\\100|&commat;|&#0*64;|&#x0*40;| ?[(\[] ?at ?[)\]] ?| at )"
+_AT = r"(?:\\?@|(?:[%+=]|%25|\\x)40|\\100|&commat;|&#0*64;|&#x0*40;| ?[(\[] ?at ?[)\]] ?| at |[-_]at[-_])"
 _CLOSED = rf"(?P<at>{_QUOTE}?{_AT})"
-_ESCAPED_BEFORE = re.compile(r"(?:(?:[%+=]|\\x)[0-9A-Fa-f]{2}|\\[0-7]{3}|&#?\w{1,8};)\Z")
+_ESCAPED_BEFORE = re.compile(r"(?:(?:[%+=]|%25|\\x)[0-9A-Fa-f]{2}|\\[0-7]{3}|&#?\w{1,8};)\Z")
 _LONGER_BEFORE = re.compile(r"(?:\w|\w[.+-]|[+-])\Z")
+_LONGER_DOMAIN, _ANOTHER = re.compile(r"\.[a-z0-9]"), f"another@{NAME}"
+"""`<bob@example.com.other.example>`: a capital letter behind the full stop would begin a sentence."""
 _NAMED_BEFORE = re.compile(
     r"\b(?:user|recipient|mailbox|account|address|name|alias|person|rcpt|box)[ :=]{1,3}\Z", re.IGNORECASE
 )
@@ -116,7 +118,9 @@ def _words_said(said: Said) -> tuple[str, ...]:
 
 def _folded(text: str) -> str:
     """Return a text without what exchangers change: wide letters are narrow, none has marks, all are small."""
-    return plain(unicodedata.normalize("NFKC", text)).casefold()
+    if not text.isascii():
+        text = "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
+    return plain(text).casefold()
 
 
 # ---------------------------------------------------------------- one thing that we said, and where it is echoed
@@ -142,13 +146,15 @@ class _Echo:
         pieces, at = [], 0
         for found in founds:
             if found[0] and self._is_ours(text, found, whole=whole):  # `"` alone may be echoed as nothing
-                pieces += [text[at : found.start()], self._instead(found)]
+                pieces += [text[at : found.start()], self._instead(found, text[found.end() : found.end() + 2])]
                 at = found.end()
         return "".join([*pieces, text[at:]])
 
-    def _instead(self, found: re.Match[str]) -> str:
+    def _instead(self, found: re.Match[str], after: str) -> str:
         if not self.part:
             return self.whole
+        if found["at"] is not None and found[0][-1] != "." and _LONGER_DOMAIN.match(after):  # of another address
+            return _ANOTHER
         return self.whole if found["at"] is not None else (found["quote"] or "") + self.part
 
     def _is_ours(self, text: str, found: re.Match[str], *, whole: bool) -> bool:
@@ -258,7 +264,7 @@ def _forms_of(char: str) -> str:
     octets = char.encode("utf-8", "surrogateescape")
     plain = r"[\s_+]+" if char == " " else r"\x{fffd}" if "\udc80" <= char <= "\udcff" else re2.escape(char)
     forms = [rf"\\?{plain}"]
-    forms += ["".join(rf"(?:[%+=]|\\x){each:02x}" for each in octets), "".join(rf"\\{each:03o}" for each in octets)]
+    forms += ["".join(rf"(?:[%+=]|%25|\\x){each:02x}" for each in octets), "".join(rf"\\{each:03o}" for each in octets)]
     forms += [rf"&#0*{ord(char)};", rf"&#x0*{ord(char):x};", *(f"&{name}" for name in _entities().get(char, ()))]
     if char in '"\\':
         forms.append("")  # dropped with the quoting
@@ -269,9 +275,11 @@ def _forms_of(char: str) -> str:
 
 
 def _readings(char: str, octets: bytes) -> Iterable[str]:
-    """Yield a character decomposed, and as one reads its octets who takes them for Latin-1."""
+    """Yield a character decomposed, as a plain letter, and as one reads its octets who takes them for Latin-1."""
     if not "\udc80" <= char <= "\udcff":
         yield unicodedata.normalize("NFD", char)
+        if (letter := _folded(char)) != char and letter:
+            yield letter
     yield octets.decode("latin-1")
 
 

@@ -38,6 +38,8 @@ FORMS = {
     "no blank": "550 5.1.1 <x_spamhaus@victim.example> User unknown",
     "at in words": "550 5.1.1 x spamhaus at victim.example: User unknown",
     "at in brackets": "550 5.1.1 x spamhaus (at) victim.example: User unknown",
+    "at with hyphens": "550 5.1.1 x spamhaus-at-victim.example: User unknown",
+    "percent, twice": "550 5.1.1 %2522x%2520spamhaus%2522%2540victim.example User unknown",
     "without brackets": "550 5.1.1 x spamhaus@victim.example... User unknown",
     "local part in quotes": "550 5.1.1 no such user 'x spamhaus' here",
     "local part alone": "550 5.1.1 x spamhaus: User unknown",
@@ -83,6 +85,8 @@ def test_an_echoed_address_is_no_word_of_the_exchangers(form: str) -> None:
         pytest.param(
             "b\u00fc.spamhaus@v.example", "5.1.1 <b\u00c3\u00bc.spamhaus@v.example> User unknown", id="latin-1"
         ),
+        pytest.param("\uff53pamhaus@v.example", "5.1.1 <spamhaus@v.example> User unknown", id="compatible"),
+        pytest.param("sp\u00e1mhaus@v.example", "5.1.1 <spamhaus@v.example> User unknown", id="without-marks"),
         pytest.param('"a\\"spamhaus"@v.example', '5.1.1 <a"spamhaus@v.example> User unknown', id="quoted-pair"),
         pytest.param("spamhaus@v.example", "5.1.1 spamhaus User unknown", id="alone"),
         pytest.param("sp\\amhaus@v.example", "5.1.1 User unknown <sp\\amhaus@v.example>", id="backslash"),
@@ -115,6 +119,7 @@ def test_our_name_and_our_sender_are_no_words_of_the_exchangers_either(text: str
         pytest.param("x-blocked@v.example", "IP blocked", id="our-half-of-a-phrase"),
         pytest.param('"block.list"@v.example', "blocklist unknown", id="put-together"),
         pytest.param("xspamhausx@v.example", "no spamhaus here", id="a-piece"),
+        pytest.param("\uff53\uff50\u00e1mhaus@v.example", "no spamhaus here", id="other-letters"),
         pytest.param("your.ip.has.been.blocked@v.example", "your IP has been blocked", id="a-sentence"),
     ],
 )
