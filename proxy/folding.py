@@ -12,7 +12,8 @@ PREFERRED_LINE = 78
 """Octets of a line of a field that is folded, if its words allow it."""
 
 _MOST = 998
-_BLANKS = re.compile(rb"[ \t]+(?=[^ \t])")
+_BLANKS = re.compile(rb"(?<![ \t])[ \t]++(?=[^ \t])")
+"""A run of blanks before a word, looked at once: blanks at the end cost no more than others."""
 
 
 def folded(field: bytes, most: int = LONGEST_LINE) -> bytes:
