@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sieve.charsets import codec_of, is_ascii_compatible
-from sieve.mime import Part, Structure, from_quoted_printable
+from sieve.mime import Part, Structure
 
 _UTF_8 = "utf-8"
 _ASCII = "us-ascii"
@@ -92,7 +92,7 @@ def _extended(message: Structure, part: Part, addition: str) -> Extended | None:
     raw = message.raw[part.body : part.end]
     # A line break in front of a delimiter is the delimiter's (RFC 2046, 5.1.1); a message's last line has its own.
     ended = raw.endswith(b"\n") or part.end == len(message.raw)
-    content = _decoded(part, raw)
+    content = _decoded(message, part, raw)
     text = "\r\n".join(addition.splitlines())
     if content is None or "charset*" in part.fields.get("content-type", "").lower():
         return None
@@ -112,12 +112,12 @@ def _extended(message: Structure, part: Part, addition: str) -> Extended | None:
     return _joined(part, raw, content, extra, ended=ended)
 
 
-def _decoded(part: Part, raw: bytes) -> bytes | None:
+def _decoded(message: Structure, part: Part, raw: bytes) -> bytes | None:
     """Return the part's octets with the transfer encoding undone; None if that cannot be done for certain."""
     if part.encoding in _IDENTITY:
         return raw
     if part.encoding == "quoted-printable":
-        return from_quoted_printable(raw)
+        return message.decoded(part)
     return _from_whole_base64(raw) if part.encoding == "base64" else None
 
 

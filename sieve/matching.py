@@ -65,12 +65,14 @@ def casemapped(text: str) -> str:
     """Return `text` under i;ascii-casemap: only the 26 letters of ASCII fold (RFC 4790, 9.2.1)."""
     if text.isascii():
         return text.upper()
-    if len(text) <= _PIECE:
-        return text.translate(_UPPER)
+    return "".join([_casemapped(text[at : at + _PIECE]) for at in range(0, len(text), _PIECE)])
+
+
+def _casemapped(piece: str) -> str:
     try:
-        return text.encode().upper().decode()  # octets have ASCII's letter case alone
+        return piece.encode().upper().decode()  # of octets only ASCII's letters have a case
     except UnicodeEncodeError:  # foreign bytes
-        return "".join([text[at : at + _PIECE].translate(_UPPER) for at in range(0, len(text), _PIECE)])
+        return piece.translate(_UPPER)
 
 
 _INFINITY = float("inf")

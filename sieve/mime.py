@@ -74,13 +74,13 @@ class Part:
 def parameters(value: str) -> tuple[str, dict[str, str]]:
     """Return the value of a structured field, lower case, and its parameters; RFC 2231's are put together."""
     text = value[:_LONGEST_HEADER]
-    found: dict[str, list[str]] = {}
+    found: dict[str, str] = {}
     for match in _PARAMETER.finditer(text):
         name = match[1].lower()
         given = match[3] if match[2] is None else _ESCAPE.sub(r"\1", match[2])
         base, star, _ = name.partition("*")
-        found.setdefault(base, []).append(_extended(given) if star else given)
-    return text.partition(";")[0].strip().lower(), {name: "".join(pieces) for name, pieces in found.items()}
+        found[base] = found.get(base, "") + (_extended(given) if star else given)
+    return text.partition(";")[0].strip().lower(), found
 
 
 def _extended(value: str) -> str:
@@ -214,7 +214,7 @@ class Structure:
         body = self.raw[part.body : part.end]
         if part.encoding == "base64":
             return _from_base64(body)
-        return from_quoted_printable(body) if part.encoding == "quoted-printable" else body
+        return _from_quoted_printable(body) if part.encoding == "quoted-printable" else body
 
     def text(self, part: Part) -> str:
         """Return the body of a text part, by its character set; an unknown one is read as UTF-8."""
@@ -229,7 +229,7 @@ def _from_base64(body: bytes) -> bytes:
     return b"".join([*pieces, base64.b64decode(_tail(digits))])
 
 
-def from_quoted_printable(body: bytes) -> bytes:
+def _from_quoted_printable(body: bytes) -> bytes:
     """Return what quoted-printable holds, in pieces that end with a line unless it is too long."""
     pieces, at = [], 0
     while at < len(body):

@@ -30,11 +30,14 @@ def encoded(text: str) -> bytes:
     """Return `text` as UTF-8, foreign bytes as private characters."""
     if text.isascii():
         return text.encode("ascii")
+    return b"".join([_encoded(text[at : at + _PIECE]) for at in range(0, len(text), _PIECE)])
+
+
+def _encoded(piece: str) -> bytes:
     try:
-        return text.encode()
-    except UnicodeEncodeError:
-        pieces = [text[at : at + _PIECE] for at in range(0, len(text), _PIECE)]
-        return b"".join([each.translate(_TO_PRIVATE).encode("utf-8", "replace") for each in pieces])
+        return piece.encode()
+    except UnicodeEncodeError:  # foreign bytes
+        return piece.translate(_TO_PRIVATE).encode("utf-8", "replace")
 
 
 def decoded(raw: bytes) -> str:
