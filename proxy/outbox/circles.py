@@ -19,7 +19,6 @@ _MOST_FIELDS = 4
 """Fields of one name that are read; a message may have one (RFC 5322 section 3.6)."""
 
 
-
 def traced(letter: Letter, key: Key, before: Sequence[Mark], *, hostname: str, origin: str, now: float) -> Letter:
     """Return a letter with its trace fields on top: Received, its own mark, and those of the message it comes of."""
     mark = key.mark(origin, now, letter.recipients)

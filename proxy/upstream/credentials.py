@@ -78,12 +78,14 @@ class CredentialChecker:
     # ------------------------------------------------------------ the file
 
     async def _look_up(self, path: Path, credentials: Credentials) -> Verification:
-        try:
+        def is_right() -> bool:
             file = self._files.get(path) or self._files.setdefault(path, PasswordFile(path))
+            return file.hash_of(credentials.user).matches(credentials.password)
+
+        try:  # the file may lie on a mount that answers no more
+            right = await asyncio.get_running_loop().run_in_executor(self._hashing, is_right)
         except (OSError, BadPasswordFile) as error:
             raise _Unknown(f"the password file cannot be used: {error}") from None
-        hashed = file.hash_of(credentials.user)
-        right = await asyncio.get_running_loop().run_in_executor(self._hashing, hashed.matches, credentials.password)
         return Verification.ACCEPTED if right else Verification.REFUSED
 
     # ------------------------------------------------------------ the MTA behind
