@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from hashlib import blake2b
+from itertools import count
 
 from cachetools import LRUCache
 
@@ -50,6 +51,7 @@ class Guesses:
         self._waiting: Counter[str] = Counter()
         self._lines = {judge: Line(places) for judge, places in MOST_AT_ONCE.items()}
         self._in_line: Counter[str] = Counter()
+        self._numbers = count()
 
     async def verify(self, session: Session, credentials: Credentials) -> Verification:
         """Judge credentials, unless the client has failed too often: then nobody looks at them."""
@@ -85,11 +87,14 @@ class Guesses:
         """Judge credentials when it is their turn.
 
         A network's second login stands behind the first of every other; then those come first from which somebody
-        logged in, and last those that failed most. Neither a hundred guesses of one network nor a hundred networks of
-        guessers hold up the others.
+        logged in, and last those that failed most. Of networks that nobody knows, the newest comes first: it hears
+        soon, and a crowd of guessers waits. Neither a hundred guesses of one network nor a hundred networks of guessers
+        hold up the others.
         """
         network, rate = session.client_network, session.options.authentication_failure_rate
-        rank = (self._in_line[network], not self._is_exempt(network), -self._failures.left(network, rate))
+        is_known, number = self._is_exempt(network), next(self._numbers)
+        left = self._failures.left(network, rate)
+        rank = (self._in_line[network], not is_known, -left, number if is_known else -number)
         line = self._lines.get(session.options.authentication, self._lines["upstream"])
         self._in_line[network] += 1
         try:

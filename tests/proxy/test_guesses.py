@@ -154,6 +154,12 @@ async def test_a_network_that_logged_in_comes_before_networks_of_guessers() -> N
     assert judged.index("192.0.2.7") == 1
 
 
+async def test_a_new_network_waits_for_no_crowd_of_new_networks() -> None:
+    house = House()
+    judged = await _order(house, [f"203.0.113.{each}" for each in range(30)], ["192.0.2.7"])
+    assert judged.index("192.0.2.7") == 1
+
+
 async def test_networks_that_failed_come_after_those_that_did_not() -> None:
     house = House()
     guessers = [f"203.0.113.{each}" for each in range(30)]
