@@ -42,8 +42,10 @@ _UNTOUCHED = ("multipart/signed", "multipart/encrypted", "message/")
 """What lies within is not ours to change; RFC 1847 sections 2.1 and 2.2."""
 
 _LONGEST_LINE = 998
-_BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?\Z")
 _FLOWED = re.compile(r';\s*format\s*=\s*"?flowed\b', re.IGNORECASE)
+_PIECE = 1 << 16
+"""Octets that are decoded or encoded at once; divisible by 4."""
+
 _CHARSET = re.compile(r';\s*charset\s*=\s*(?:"[^"]*"|[^\s;"]*)', re.IGNORECASE)
 _FLOWED_STUFFED = re.compile(r"(?m)^(?= |>|From )")
 _FLOWED_BLANKS = re.compile(r"(?m)(?<!^--) +$")
@@ -115,7 +117,7 @@ def _extended(message: Structure, part: Part, addition: str) -> Extended | None:
     # A line break in front of a delimiter is the delimiter's (RFC 2046, 5.1.1); a message's last line has its own.
     # An empty part may leave it none but the one that ends its header section.
     ended = raw.endswith(b"\n") or not message.raw.startswith((b"\r\n", b"\n"), part.end)
-    content = _decoded(part, raw)
+    content = _decoded(message, part, raw)
     text = "\r\n".join(addition.splitlines())
     if content is None:
         return None
@@ -135,17 +137,23 @@ def _extended(message: Structure, part: Part, addition: str) -> Extended | None:
     return _joined(part, raw, content, extra, ended=ended)
 
 
-def _decoded(part: Part, raw: bytes) -> bytes | None:
+def _decoded(message: Structure, part: Part, raw: bytes) -> bytes | None:
     """Return the part's octets with the transfer encoding undone; None if that cannot be done for certain."""
     if part.encoding in _IDENTITY:
         return raw
     if part.encoding == "quoted-printable":
-        return quopri.decodestring(raw)
-    if part.encoding != "base64":
+        return message.decoded(part)
+    return _from_whole_base64(raw) if part.encoding == "base64" else None
+
+
+def _from_whole_base64(raw: bytes) -> bytes | None:
+    """Return what base64 holds if it has no flaw, in pieces: another thread can run between two of them."""
+    digits = b"".join([raw[at : at + _PIECE].translate(None, b" \t\r\n\v\f") for at in range(0, len(raw), _PIECE)])
+    if b"=" in digits[:-2]:
         return None
-    digits = b"".join(raw.split())
     try:
-        return base64.b64decode(digits, validate=True) if _BASE64.match(digits) else None
+        pieces = [digits[at : at + _PIECE] for at in range(0, len(digits), _PIECE)]
+        return b"".join([base64.b64decode(each, validate=True) for each in pieces])
     except binascii.Error:
         return None
 
@@ -172,7 +180,7 @@ def _as_utf_8(part: Part, content: bytes, text: str, codec: str, *, ended: bool)
     if declared and not declared.lower().startswith(part.content_type):  # nobody knows how this one is read
         return None
     try:
-        whole = content.decode(codec).encode()
+        whole = _read(content, codec).encode()
     except UnicodeError:
         return None
     named, found = _CHARSET.subn(f"; charset={_UTF_8}", declared or part.content_type, 1)
@@ -191,13 +199,24 @@ def _of_wide(part: Part, content: bytes, text: str, charset: str, *, ended: bool
     else:
         codec = f"{codec}-{charset[-2:]}"
     try:
-        whole = content.decode(codec).rstrip("\r\n")
+        whole = _read(content, codec).rstrip("\r\n")
     except UnicodeError:
         return None
     return Extended(_as_base64(f"{whole}\r\n{text}\r\n".encode(codec), ended=ended))
 
 
 # ---------------------------------------------------------------- octets
+
+
+def _read(content: bytes, codec: str) -> str:
+    """Return text in pieces.
+
+    Raises:
+        UnicodeError: some octets are not of the codec.
+    """
+    decoder = codecs.getincrementaldecoder(codec)()
+    pieces = [decoder.decode(content[at : at + _PIECE]) for at in range(0, len(content), _PIECE)]
+    return "".join([*pieces, decoder.decode(b"", final=True)])
 
 
 def _encoded(text: str, codec: str, *, html: bool) -> bytes | None:
@@ -241,7 +260,12 @@ def _as_base64(content: bytes, *, ended: bool) -> bytes:
 
 
 def _as_quoted(content: bytes) -> bytes:
-    return quopri.encodestring(content.replace(b"\r\n", b"\n")).replace(b"\n", b"\r\n")
+    lines, pieces, at = content.replace(b"\r\n", b"\n"), [], 0
+    while at < len(lines):
+        end = lines.find(b"\n", at + _PIECE) + 1 or len(lines)
+        pieces.append(quopri.encodestring(lines[at:end]).replace(b"\n", b"\r\n"))
+        at = end
+    return b"".join(pieces)
 
 
 def _with_fields(head: bytes, fields: tuple[tuple[str, str], ...]) -> bytes:
