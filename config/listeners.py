@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Annotated, TypeAlias
 
-from config import errors
+from config import errors, hosts, naming
 from config.acl import ListenerNode, ListenNode, PeerNode, from_list, from_stanza
 from config.binding import Gathered
 from config.diagnostics import Span
@@ -30,6 +30,9 @@ DEFAULT_BACKLOG = 500
 """As in 4.x; 2.2 had 5, which a burst of connections overflows."""
 
 Client: TypeAlias = IPv4Address | IPv6Address
+
+EVERY = "*"
+"""A listener's address that stands for every IPv4 and IPv6 address."""
 
 _HIGHEST_PORT = 65535
 _ADDRESS = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^\s:\[\],~/]*))(?::(?P<port>\d{1,5}))?")
@@ -161,7 +164,7 @@ class _Typing:
                 continue
             before = found.setdefault(str(listener), listener)
             if before is not listener and before.span is not None:
-                self._reading.findings.add(errors.address_twice(str(listener), each.span, before.span))
+                self._reading.findings.add(naming.address_twice(str(listener), each.span, before.span))
         return tuple(found.values())
 
     def _listen(
@@ -257,7 +260,11 @@ def _address(node: Scalar) -> tuple[str, int]:
     if not node.text or found is None or port > _HIGHEST_PORT:
         hint = "write address:port, *:25 or [::1]:25"
         raise Unreadable(errors.not_a("an address to listen on", node.text, node.span, hint))
-    return found["six"] or found["host"] or "*", port
+    address = found["six"] or found["host"] or EVERY
+    wrong = None if address == EVERY else hosts.what_to_write(address)
+    if wrong is not None:
+        raise Unreadable(errors.not_a("an address to listen on", node.text, node.span, wrong))
+    return address, port
 
 
 LISTENERS = Reader(_read_list, "a list of addresses to listen on", _read_stanza)

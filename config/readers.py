@@ -15,12 +15,15 @@ from typing import Annotated, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from config import errors
+from config import errors, hosts
 from config.diagnostics import Diagnostic
 from config.findings import Findings
 from config.ip import unmapped_network
 from config.nodes import Attributes, Dictionary, List, Scalar, Stanza, String, Value, Word
 from config.values import DomainPatterns, Endpoint, Kind
+
+PATH_WANTED = "a path"
+"""What an option of a file's path is said to take."""
 
 _HIGHEST_PORT = 65535
 _SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -278,6 +281,9 @@ def _endpoint(node: Scalar, _: Reading) -> Endpoint:
     found = _ENDPOINT.fullmatch(text)
     if found is None or not 0 < int(found["port"] or 1) <= _HIGHEST_PORT:
         raise _refuse("a host", node, "write host or host:port, such as mx.example.com:25, 192.0.2.7 or [::1]:25")
+    hint = hosts.what_to_write(found["six"] or found["host"])
+    if hint is not None:
+        raise _refuse("a host", node, hint)
     return Endpoint(found["six"] or found["host"], int(found["port"]) if found["port"] else None)
 
 
@@ -307,7 +313,7 @@ _BY_KIND = {
     Kind.BYTES: _scalar_reader("a size", _bytes),
     Kind.FILE_MODE: Reader(_scalar_reader("a file mode", _file_mode).read, "a file mode", write="{:04o}".format),
     Kind.NETWORK: _scalar_reader("an address or a network", _network),
-    Kind.PATH: _scalar_reader("a path", _path),
+    Kind.PATH: _scalar_reader(PATH_WANTED, _path),
 }
 _SIMPLE: dict[type, Reader] = {
     bool: _scalar_reader("a switch", _boolean),

@@ -14,9 +14,7 @@ from contextlib import suppress
 from typing import Any, Self, TypeAlias
 
 from config import Listener
-
-EVERY = "*"
-"""A listener's address that stands for every IPv4 and IPv6 address."""
+from config.listeners import EVERY
 
 Address: TypeAlias = tuple[socket.AddressFamily, Any]
 

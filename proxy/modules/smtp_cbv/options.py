@@ -108,10 +108,12 @@ class SmtpCbvOptions(Options):
     )
 
     store: StoreValue | None = option(
-        None, doc="Where verdicts and budgets are kept: memory, sqlite:///file, redis://host. Beside State_Directory."
+        None,
+        doc="Where verdicts and budgets are kept: memory, sqlite:///file, redis://host. Beside State_Directory.",
+        secret=True,
     )
     store_secret: ConfigPath | None = option(
-        None, doc="A file with a secret: only keyed hashes of addresses are kept then."
+        None, doc="A file with a secret: only keyed hashes of addresses are kept then.", secret=True
     )
     cache_pass: Seconds = option(86400.0, doc="An address that exists is remembered so long.", unit="seconds")
     cache_fail: Seconds = option(7200.0, doc="An address that does not exist is remembered so long.", unit="seconds")
