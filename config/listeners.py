@@ -35,6 +35,7 @@ EVERY = "*"
 """A listener's address that stands for every IPv4 and IPv6 address."""
 
 _HIGHEST_PORT = 65535
+_MOST = (1 << 31) - 1
 _ADDRESS = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^\s:\[\],~/]*))(?::(?P<port>\d{1,5}))?")
 SOCKET_OPTIONS: Mapping[str, int] = {"listen_backlog": DEFAULT_BACKLOG, "concurrency": 0, "enable": True}
 """What makes the socket rather than holding for its sessions, with the defaults."""
@@ -204,10 +205,9 @@ class _Typing:
                 continue
             try:
                 value = reader.read(statement.value, Reading(statement.name.text, self._reading.findings))
+                own[statement.name.text.lower()] = _counted(value, statement)
             except Unreadable as wrong:
                 wrong.report(self._reading.findings)
-            else:
-                own[statement.name.text.lower()] = value if isinstance(value, int) else 0
         return own, rest
 
     def _peers(self, nodes: tuple[PeerNode, ...], place: Place) -> tuple[Peer, ...]:
@@ -244,6 +244,15 @@ class _Typing:
             if setting is not None:
                 found[name] = setting
         return found
+
+
+def _counted(value: object, statement: Option) -> int:
+    """Return a number as the system takes one for a socket."""
+    number = value if isinstance(value, int) else 0
+    if 0 <= number <= _MOST:
+        return number
+    bound = "at least 0" if number < 0 else f"at most {_MOST}"
+    raise Unreadable(errors.out_of_bounds(statement.name.text, bound, str(number), statement.value.span))
 
 
 def _network_reader() -> Callable[[Value, Reading], object]:

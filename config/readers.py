@@ -28,6 +28,9 @@ PATH_WANTED = "a path"
 _HIGHEST_PORT = 65535
 _SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_LONGEST_SECONDS = 36_500 * 86_400.0
+_LARGEST_BYTES = 1 << 50
+"""What timers and files can count to is more; a number beyond is a slip."""
 _ON = frozenset({"on", "true", "enabled", "1", "yes"})
 _OFF = frozenset({"off", "false", "disabled", "0", "no"})
 _DURATION = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)(ms|s|m|h|d|)", re.IGNORECASE)
@@ -239,14 +242,20 @@ def _seconds(node: Scalar, _: Reading) -> float:
     found = _DURATION.fullmatch(node.text)
     if found is None:
         raise _refuse("a duration", node, "write seconds, or a number with its unit: 500ms, 30s, 5m, 2h, 1d")
-    return float(found[1]) * _SECONDS[found[2].lower()]
+    seconds = float(found[1]) * _SECONDS[found[2].lower()]
+    if seconds > _LONGEST_SECONDS:
+        raise _refuse("a duration that ends", node, "write 36500d at most")
+    return seconds
 
 
 def _bytes(node: Scalar, _: Reading) -> int:
     found = _SIZE.fullmatch(node.text)
     if found is None:
         raise _refuse("a size", node, "write bytes, or a number with its unit: 10K, 25M, 1G")
-    return int(found[1]) * _BYTES[found[2].lower()]
+    octets = int(found[1]) * _BYTES[found[2].lower()]
+    if octets > _LARGEST_BYTES:
+        raise _refuse("a size that anything has", node, "write 1048576G at most")
+    return octets
 
 
 def _file_mode(node: Scalar, _: Reading) -> int:

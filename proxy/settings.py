@@ -14,12 +14,13 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import model_validator
+from pydantic import AfterValidator, model_validator
 
-from config import Bytes, ConfigPath, DomainPatterns, Endpoint, Listeners, Network, Options, Seconds, option
+from config import Bytes, ConfigPath, DomainPatterns, Listeners, Network, Options, Seconds, option
 from config.nodes import String, Value, Word
 from config.readers import Reader, Reading, reader_for
 from proxy.apart import Apart, Failed
+from proxy.names import BannerValue, DomainValue, NameserverValue, OtherNameValue, OwnNameValue
 from proxy.protocols import ALL_PROTOCOLS, ProtocolsValue
 from proxy.route import GatewayValue, RouteValue
 from proxy.throttle import NO_THROTTLE, Throttle, ThrottleValue
@@ -37,6 +38,12 @@ def _read_workers(value: Value, reading: Reading) -> object:
 
 
 WorkerCount = Annotated[int, Reader(_read_workers, "an integer, or `auto`")]
+
+
+def _longer_than_a_beat(seconds: float) -> float:
+    if 0 < seconds < 1:
+        raise ValueError("a worker that is well would be killed; write at least 1s, or 0 for never")
+    return seconds
 
 
 OWN_NAME_SECONDS = 5.0
@@ -59,7 +66,7 @@ class TlsOptions(Options):
         None, doc="Our certificate, with its chain, a PEM file; set, STARTTLS is offered to clients.", scopes=_BOTH
     )
     tls_key: ConfigPath | None = option(
-        None, doc="Its key, a PEM file; TLS_Certificate's own file unless set.", scopes=_BOTH
+        None, doc="Its key, a PEM file; TLS_Certificate's own file unless set.", secret=True, scopes=_BOTH
     )
     tls_ciphers: str = option(
         "", doc="Ciphers up to TLS 1.2, as OpenSSL names them; its choice unless set.", scopes=_BOTH
@@ -97,7 +104,7 @@ class InboundOptions(TlsOptions):
         scopes=_LISTENING,
     )
 
-    hostname: str = option(
+    hostname: OwnNameValue = option(
         default_factory=own_name, doc="Name in the banner, in Received and in our EHLO; the machine's unless set."
     )
     tls_server_names: Mapping[str, ConfigPath] = option(
@@ -122,9 +129,9 @@ class InboundOptions(TlsOptions):
     tls_verified_peer_can_relay: bool = option(
         False, doc="A client whose certificate is valid may send to any domain.", scopes=_INBOUND
     )
-    banner_hostname: str = option("", doc="Name in the banner instead of Hostname.", scopes=_INBOUND)
-    static_banner: str = option("", doc="The whole text of the banner, after the code.", scopes=_INBOUND)
-    received_hostname: str = option("", doc="Name in Received instead of Hostname.", scopes=_INBOUND)
+    banner_hostname: OtherNameValue = option("", doc="Name in the banner instead of Hostname.", scopes=_INBOUND)
+    static_banner: BannerValue = option("", doc="The whole text of the banner, after the code.", scopes=_INBOUND)
+    received_hostname: OtherNameValue = option("", doc="Name in Received instead of Hostname.", scopes=_INBOUND)
     relay_domains: DomainPatterns = option(
         DomainPatterns(()), doc="Recipient domains that mail is taken for, from anybody; `*.x` takes subdomains."
     )
@@ -205,7 +212,7 @@ class InboundOptions(TlsOptions):
         scopes=_INBOUND,
     )
     authentication_file: ConfigPath | None = option(
-        None, doc="Users with their passwords' hashes, made by `ringback password`.", scopes=_INBOUND
+        None, doc="Users with their passwords' hashes, made by `ringback password`.", secret=True, scopes=_INBOUND
     )
     authentication_without_tls: bool = option(
         False, doc="Offer AUTH in the clear, too: anybody on the way can read the passwords.", scopes=_INBOUND
@@ -231,12 +238,12 @@ class InboundOptions(TlsOptions):
     allow_trailing_whitespace_in_commands: bool = option(
         True, doc="Take commands that end in blanks, as some old clients send them.", scopes=_INBOUND
     )
-    domain_for_unqualified_recipient_addresses: str = option(
+    domain_for_unqualified_recipient_addresses: DomainValue = option(
         "",
         doc="Domain added to a recipient without one; such recipients are refused unless it is set.",
         scopes=_INBOUND,
     )
-    domain_for_unqualified_sender_address: str = option(
+    domain_for_unqualified_sender_address: DomainValue = option(
         "",
         doc="Domain added to a sender without one; such senders are refused unless it is set.",
         scopes=_INBOUND,
@@ -263,7 +270,7 @@ class OutboundOptions(TlsOptions):
     remote_smtp_port: int = option(25, doc="Port of the MTA behind, where its name carries none.", ge=1, le=65535)
     lmtp_port: int = option(2003, doc="The same where LMTP is spoken.", ge=1, le=65535)
     delivery_method: Literal["ESMTP", "SMTP", "LMTP"] = option("ESMTP", doc="What the MTA behind is spoken to.")
-    ehlo_hostname: str = option("", doc="Our name in EHLO to the MTA behind; Hostname unless set.")
+    ehlo_hostname: OtherNameValue = option("", doc="Our name in EHLO to the MTA behind; Hostname unless set.")
     xclient: Literal["no", "ifavailable", "required"] = option(
         "no", doc="Tell the MTA behind who the client is, by XCLIENT."
     )
@@ -329,7 +336,7 @@ class CoreOptions(InboundOptions, OutboundOptions):
         le=256,
     )
 
-    worker_timeout: Seconds = option(
+    worker_timeout: Annotated[Seconds, AfterValidator(_longer_than_a_beat)] = option(
         30.0,
         doc="A worker that hangs so long is killed and replaced, its stack in the log; 0: never.",
         unit="seconds",
@@ -349,7 +356,7 @@ class CoreOptions(InboundOptions, OutboundOptions):
         Path("/var/lib/ringback"),
         doc="Where is kept what outlives a restart: verdicts, which memory holds instead, and the outbox.",
     )
-    nameservers: tuple[Endpoint, ...] = option(
+    nameservers: tuple[NameserverValue, ...] = option(
         (), doc="DNS servers, `address` or `address:port`; the system's unless set."
     )
 

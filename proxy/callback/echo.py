@@ -38,7 +38,9 @@ _PLAIN = re.compile(
 """Local parts that are ordinary words of a refusal. Alone, outside brackets and quotes, such a word is the exchanger's:
 `user unknown` tells the same of user@example.com as of everybody. None of them means anything about us."""
 
-_QUOTE = r"(?:\\?[\"'`\x{b4}\x{201c}\x{201d}\x{2018}\x{2019}]|(?:[%+=]|\\x)2[27]|\\04[27]|&quot;|&apos;|&#3[49];|&#x2[27];)"
+_QUOTE = (
+    r"(?:\\?[\"'`\x{b4}\x{201c}\x{201d}\x{2018}\x{2019}]|(?:[%+=]|\\x)2[27]|\\04[27]|&quot;|&apos;|&#3[49];|&#x2[27];)"
+)
 _FOLD = r"(?: ?\n(?:[245][.\d]+)? ?)?"
 """Between two characters: a reply may go on in its next line, which may begin with the code again."""
 _AT = r"(?:\\?@|(?:[%+=]|\\x)40|\\100|&commat;|&#0*64;|&#x0*40;| ?[(\[] ?at ?[)\]] ?| at )"

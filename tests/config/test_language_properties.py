@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from config import naming, lexer, load, render
+from config import lexer, load, naming, render
 from config.diagnostics import Source, Span
 from config.findings import MOST_ERRORS, Findings
 from config.formatter import Unformattable, comments_of, format_text, format_tree

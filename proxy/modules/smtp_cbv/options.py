@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from config import ConfigPath, DomainPatterns, ModuleSpec, Network, Options, Seconds, option
+from proxy.names import HostText
 from proxy.store.url import StoreValue
 from proxy.throttle import Throttle, ThrottleValue
 
@@ -25,7 +26,7 @@ class SmtpCbvOptions(Options):
     mailfrom_fallback: str = option(
         "", doc="Sender given instead where the null sender is refused; an address that takes mail. Empty: no other."
     )
-    map: Mapping[str, str] = option(
+    map: Mapping[str, HostText] = option(
         default_factory=dict, doc='Hosts asked instead of a domain\'s MX, as `[ example.com = "host" ]`.'
     )
     enforce: bool = option(True, doc="Let verdicts count; otherwise they are logged, and every answer is pass.")
