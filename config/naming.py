@@ -150,8 +150,8 @@ def scope_without_name(kind: str) -> str:
 
 
 def no_option(name: str, known: Sequence[str]) -> str:
-    """An option that nobody has."""
-    guess = closest(name, [as_in_the_manual(each) for each in known])
+    """An option that nobody has, asked for at the console, which prints names in lower case."""
+    guess = closest(name, known)
     return f"unknown option {name}" + (f"; did you mean {guess}?" if guess else "")
 
 

@@ -13,7 +13,7 @@ from config.diagnostics import Diagnostic
 from proxy.checks.access import doors
 from proxy.checks.authentication import logins
 from proxy.checks.certificates import tls
-from proxy.checks.folders import outbox, outbox_wanted, unwritable
+from proxy.checks.folders import outbox, outbox_wanted, spool
 from proxy.checks.network import addresses
 from proxy.checks.secrets import exposed
 from proxy.modules.base import Prepared
@@ -24,10 +24,12 @@ __all__ = ["outbox", "outbox_wanted", "outside"]
 def outside(settings: Settings, prepared: Iterable[Prepared]) -> Iterator[Diagnostic]:
     """Yield what the world outside the text makes impossible, and what is possible and hardly meant."""
     prepared = tuple(prepared)
-    yield from tls(settings)
-    yield from logins(settings)
+    found = [*tls(settings), *logins(settings)]
+    yield from found
+    known = (*found, *(each for stanza in prepared for each in stanza.diagnostics))
+    wrong = [each.span for each in known if each.is_error]
+    yield from (each for each in exposed(settings) if each.span not in wrong)  # a file that is wrong is told of once
     yield from doors(settings)
-    yield from exposed(settings)
     yield from addresses(settings)
-    yield from unwritable(settings)
+    yield from spool(settings, prepared)
     yield from outbox(settings, prepared)

@@ -9,7 +9,6 @@ from typing import cast
 from config import Network, Settings
 from config.diagnostics import Diagnostic, Severity, Span
 from config.scopes import Setting
-from proxy.checks.authentication import offers_authentication
 from proxy.checks.places import everywhere, in_force, within
 from proxy.settings import CoreOptions
 
@@ -63,7 +62,7 @@ def _admits_something(options: CoreOptions) -> bool:
         or options.relay_for_sending_domains
         or options.open_relay
         or options.tls_verified_peer_can_relay
-        or offers_authentication(options)
+        or options.authentication != "no"  # that AUTH is never offered is said there
     )
 
 

@@ -105,10 +105,10 @@ def _own(options: TlsOptions, settings: Settings) -> Iterator[Diagnostic]:
 
 def _pair(pair: _Pair) -> Iterator[Diagnostic]:
     apart = pair.key != pair.certificate
-    certificate = yield from _read(pair.certificate, f"the certificate {pair.certificate}", pair.at_certificate)
+    certificate = yield from _read(pair.certificate, "the TLS certificate cannot be used", pair.at_certificate)
     key = certificate
-    if apart:
-        key = yield from _read(pair.key, f"the key {pair.key}", pair.at_key)
+    if apart and (certificate is not None or pair.key.parent != pair.certificate.parent or pair.key.exists()):
+        key = yield from _read(pair.key, f"the key {pair.key} cannot be read", pair.at_key)
     sound = True
     if certificate is not None and (problem := _not_a_certificate(pair.certificate, certificate)):
         sound = False
@@ -146,12 +146,12 @@ def _unusable(pair: _Pair, failure: OSError) -> Diagnostic:
     return Diagnostic(f"the key {pair.key} cannot be read: {_said(failure)}", pair.at_key, hint=_key_hint(""))
 
 
-def _read(path: Path, what: str, origin: Span | None) -> Generator[Diagnostic, None, bytes | None]:
+def _read(path: Path, problem: str, origin: Span | None) -> Generator[Diagnostic, None, bytes | None]:
     try:
         return read_regular(path)
     except OSError as error:
         yield Diagnostic(
-            f"{what} cannot be read: {error.strerror or error}", origin, hint="it is a file that this user may read"
+            f"{problem}: {error.strerror or error}", origin, hint=f"{path} must be a file that this user may read"
         )
         return None
 
@@ -191,7 +191,7 @@ def _client_authorities(options: CoreOptions, settings: Settings) -> Iterator[Di
     path = options.tls_client_ca
     origin = origin_of(settings, "tls_client_ca", path)
     if path is not None:
-        found = tuple(_authorities(path, "TLS_Client_CA", origin))
+        found = tuple(_authorities(path, "TLS_Client_CA", origin, "clients cannot be asked for certificates"))
         yield from found
         if any(each.is_error for each in found):
             return
@@ -201,7 +201,7 @@ def _client_authorities(options: CoreOptions, settings: Settings) -> Iterator[Di
         yield Diagnostic(f"clients cannot be asked for certificates: {_said(failure)}", origin, hint)
 
 
-def _authorities(path: Path, option: str, origin: Span | None) -> Iterator[Diagnostic]:
+def _authorities(path: Path, option: str, origin: Span | None, problem: str = "") -> Iterator[Diagnostic]:
     """Find that a file of authorities cannot be used, or that none of them is valid any longer."""
 
     def load() -> list[Mapping[str, Any]]:
@@ -214,9 +214,9 @@ def _authorities(path: Path, option: str, origin: Span | None) -> Iterator[Diagn
         found = load()
     except OSError as error:
         yield Diagnostic(
-            f"the authorities {path} cannot be read: {_said(error)}",
+            f"{problem or f'the authorities {path} cannot be read'}: {_said(error)}",
             origin,
-            hint=f"{option} names a PEM file of the authorities that issue certificates",
+            hint=f"{option} names a PEM file of the authorities that issue certificates; {path} is none",
         )
         return
     if found and all(_seconds_left(each) <= 0 for each in found):

@@ -11,26 +11,24 @@ from typing import cast
 from config import Settings
 from config.diagnostics import Diagnostic, Severity, Span
 from proxy.checks.places import everywhere
-from proxy.modules.base import MailCreator, Prepared
+from proxy.modules.base import BodyReader, MailCreator, Prepared
 from proxy.settings import CoreOptions
 
 
-def unwritable(settings: Settings) -> Iterator[Diagnostic]:
-    """Yield the folders that the configuration names and that nothing can be written to."""
-    core = cast(CoreOptions, settings.core)
-    if core.spool_directory is not None and (problem := _unusable(core.spool_directory)):
-        yield Diagnostic(
-            f"Spool_Directory: {core.spool_directory} {problem}",
-            settings.core_origin("spool_directory"),
-            hint="name a folder of the user that runs Ringback, or leave it out for the system's temporary folder",
-        )
-    elif core.spool_directory is None and (problem := _unusable(Path(tempfile.gettempdir()))):
-        yield Diagnostic(
-            f"the system's temporary folder {problem}: a message that a script reads whole is deferred beyond 1 MiB",
-            None,
-            hint="set Spool_Directory",
-            severity=Severity.WARNING,
-        )
+def spool(settings: Settings, prepared: Iterable[Prepared]) -> Iterator[Diagnostic]:
+    """Yield that a message which a script reads whole could not be held beyond 1 MiB: an error if a script does."""
+    named = cast(CoreOptions, settings.core).spool_directory
+    folder = named or Path(tempfile.gettempdir())
+    problem = _unusable(folder)
+    needed = any(isinstance(each, BodyReader) and each.reads_body for each in prepared)
+    if not problem or not (named or needed):
+        return
+    yield Diagnostic(
+        f"Spool_Directory: {folder} {problem}",
+        settings.core_origin("spool_directory"),
+        hint="name a folder of the user that runs Ringback; without the option it is the system's temporary folder",
+        severity=Severity.ERROR if needed else Severity.WARNING,
+    )
 
 
 def outbox(settings: Settings, prepared: Iterable[Prepared]) -> Iterator[Diagnostic]:
@@ -47,11 +45,11 @@ def outbox(settings: Settings, prepared: Iterable[Prepared]) -> Iterator[Diagnos
         )
         return
     named = settings.core_origin("state_directory")
-    keepers = [each.span for each in settings.modules if getattr(each.options, "store", core) is None]
-    if named is not None or keepers:
+    # Without the option a folder that nobody made means: keep nothing. The log says so, too (callbacks_in_memory).
+    if named is not None or core.state_directory.exists():
         yield Diagnostic(
             f"State_Directory: {core.state_directory} {problem}: nothing outlives a restart",
-            named or keepers[0],
+            named,
             hint="make it a folder of the user that runs Ringback",
             severity=Severity.WARNING,
         )

@@ -14,7 +14,7 @@ from proxy.modules.smtp_cbv.making import callbacks_of
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
 from proxy.store.url import MEMORY
 
-HEAD = 'ESMTP_Listener = ( 127.0.0.1:0 )\nHostname = "ringback.test"\nsmtp_cbv passive {\n'
+HEAD = 'ESMTP_Listener = ( 127.0.0.1:0 ) Relay_Domains = a.test\nHostname = "ringback.test"\nsmtp_cbv passive {\n'
 
 
 def complaints(folder: Path, *lines: str) -> str:

@@ -103,11 +103,9 @@ VALUES = {
     "gateway_256": ("Gateway", 'Gateway = "256.0.2.1"', "`256.0.2.1` is not a host"),
     "route_leading_zero": ("Gateway", 'Routes = ( "smtp://192.0.2.025?pref=1" )', "is not a route"),
     "mapped_host": ("", 'smtp_cbv { map = [ a.test = "mx..test" ] }', "`mx..test` is not a host"),
-    "spool_directory": ("", 'Spool_Directory = "/nonexistent/x"', "/nonexistent/x is no folder that can be written"),
     "endless_time": ("", "Idle_Timeout = 999999999999d", "is not a duration that ends"),
     "endless_size": ("", "Max_Message_Size = 999999999999G", "is not a size that anything has"),
     "worker_timeout": ("", "Worker_Timeout = 10ms", "a worker that is well would be killed"),
-    "pause_time": ("", "conntrol { pause_time = 10m }", "no client waits 600 seconds for the greeting"),
 }
 
 
@@ -191,11 +189,11 @@ def pem(tmp_path: Path) -> Path:
 
 
 TLS = {
-    "certificate_missing": ("gone.pem", "own.key", "gone.pem", "the certificate gone.pem cannot be read: No such file"),
+    "certificate_missing": ("gone.pem", "own.key", "gone.pem", "the TLS certificate cannot be used: No such file"),
     "certificate_text": ("text.pem", "own.key", "text.pem", "text.pem holds no certificate in PEM"),
     "certificate_empty": ("empty.pem", "own.key", "empty.pem", "empty.pem holds no certificate in PEM"),
     "certificate_broken": ("broken.pem", "own.key", "broken.pem", "broken.pem holds a certificate that cannot be read"),
-    "certificate_pipe": ("pipe.pem", "own.key", "pipe.pem", "the certificate pipe.pem cannot be read: Not a regular"),
+    "certificate_pipe": ("pipe.pem", "own.key", "pipe.pem", "the TLS certificate cannot be used: Not a regular"),
     "key_missing": ("own.pem", "gone.key", "gone.key", "the key gone.key cannot be read: No such file"),
     "key_folder": ("own.pem", ".", ".", "cannot be read: Not a regular file"),
     "key_is_the_certificate": ("own.pem", "other.pem", "other.pem", "other.pem holds no private key in PEM"),
@@ -223,11 +221,11 @@ def test_tls_names_the_option_and_the_file_that_is_wrong(
 
 
 OTHERS = {
-    "client_ca_missing": ('TLS_Client_CA = "gone.pem"', "the authorities gone.pem cannot be read: No such file"),
-    "client_ca_text": ('TLS_Client_CA = "text.pem"', "the authorities text.pem cannot be read"),
+    "client_ca_missing": ('TLS_Client_CA = "gone.pem"', "clients cannot be asked for certificates: No such file"),
+    "client_ca_text": ('TLS_Client_CA = "text.pem"', "clients cannot be asked for certificates"),
     "ciphers": ('TLS_Ciphers = "NONSENSE"', "TLS_Ciphers leaves no cipher: NONSENSE"),
     "ciphers_of_a_listener": ('Peer "192.0.2.0/24" { TLS_Ciphers = "NONSENSE" }', "leaves no cipher: NONSENSE"),
-    "server_name": ("TLS_Server_Names = [ b.test = gone.pem ]", "the certificate gone.pem cannot be read"),
+    "server_name": ("TLS_Server_Names = [ b.test = gone.pem ]", "the TLS certificate cannot be used: No such"),
     "ca": ('TLS = required\nTLS_CA = "gone.pem"', "the authorities gone.pem cannot be read"),
     "ca_text": ('TLS = required\nTLS_CA = "text.pem"', "the authorities text.pem cannot be read"),
 }
@@ -296,10 +294,12 @@ WARNED = {
     ),
     "hostname_with_underscore": ("Hostname", 'Hostname = "mx_1.test"', "some MTAs refuse the name `mx_1.test`"),
     "hostname_with_a_dot_at_its_end": ("Hostname", 'Hostname = "mx.test."', "some MTAs refuse the name `mx.test.`"),
+    "spool_directory": ("", 'Spool_Directory = "/nonexistent/x"', "/nonexistent/x is no folder that can be written"),
     "state_directory": ("", 'State_Directory = "/nonexistent"', "nothing outlives a restart"),
     "state_directory_is_a_file": ("", 'State_Directory = "/etc/passwd"', "is no folder that can be written"),
     "store_folder": ("", 'smtp_cbv { store = "sqlite:///nonexistent/x.db" }', "verdicts are kept in memory"),
     "store_socket": ("", 'smtp_cbv { store = "unix:///nonexistent/x" }', "is no socket now"),
+    "pause_time": ("", "conntrol { pause_time = 10m }", "no client waits 600 seconds for the greeting"),
     "key_alone": ("", 'TLS_Key = "r.conf"', "TLS_Key is of no use without TLS_Certificate"),
 }
 
@@ -310,6 +310,18 @@ def test_what_can_be_served_and_is_hardly_meant_is_a_warning_at_its_place(
 ) -> None:
     found = [each for each in found_in(tmp_path, line, without=(instead,) if instead else ()) if said in each.message]
     assert [(each.is_error, each.span is not None, bool(each.hint)) for each in found] == [(False, True, True)]
+
+
+def test_a_spool_that_a_script_needs_is_a_mistake(tmp_path: Path) -> None:
+    (tmp_path / "x.siv").write_text('if body :contains "x" { ec_log "y"; }\n')
+    lines = ['Spool_Directory = "gone"', 'sieve { data_phase1 = "x.siv" }']
+    (found,) = found_in(tmp_path, *lines)
+    assert (found.is_error, found.message) == (
+        True,
+        f"Spool_Directory: {tmp_path}/gone is no folder that can be written",
+    )
+    (tmp_path / "gone").mkdir()
+    assert found_in(tmp_path, *lines) == []
 
 
 def test_the_machines_own_name_is_looked_at_if_none_is_set(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
 from config import ModuleSettings, ModuleSpec
-from config.diagnostics import Diagnostic
+from config.diagnostics import Diagnostic, Severity
 from proxy.modules.base import Services
 from proxy.modules.conntrol.options import SPEC, ConntrolOptions
 from proxy.session import Session
@@ -34,6 +34,7 @@ def _mistakes(loaded: ModuleSettings) -> Iterator[Diagnostic]:
             f"no client waits {pause:g} seconds for the greeting",
             loaded.origin("pause_time") or loaded.span,
             hint="write a few seconds; clients give up after five minutes (RFC 5321 section 4.5.3.2.1)",
+            severity=Severity.WARNING,
         )
 
 
