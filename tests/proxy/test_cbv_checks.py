@@ -88,6 +88,7 @@ def test_a_wait_that_no_client_has_is_a_warning(tmp_path: Path) -> None:
 
 def test_a_secret_that_cannot_be_read_or_is_short(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("0123456789abcde\n")
+    (tmp_path / "secret").chmod(0o600)
     assert (
         complaints(tmp_path, 'store_secret = "secret"')
         == """\
