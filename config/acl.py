@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from config import errors
+from config import errors, naming
 from config.diagnostics import Span
 from config.findings import Findings
 from config.nodes import Attributes, Dictionary, Entry, List, Option, Scalar, Stanza, String, Value, Word
@@ -94,9 +94,9 @@ def _stanzas(stanza: Stanza, kinds: tuple[str, ...], findings: Findings) -> Iter
             continue
         first = statement.head[0]
         if first.text.lower() not in kinds:
-            findings.add(errors.unknown("stanza", first.text, kinds, first.span, f" in {stanza.head[0].text}"))
+            findings.add(naming.unknown("stanza", first.text, kinds, first.span, f" in {stanza.head[0].text}"))
         elif len(statement.head) != 2:  # kind and name
-            findings.add(errors.name_is_missing(first.text, statement.head_span))
+            findings.add(naming.name_is_missing(first.text, statement.head_span))
         else:
             yield statement
 
@@ -211,4 +211,4 @@ def _property(word: Scalar, followers: list[Value], findings: Findings) -> Itera
         yield Option(Word(name, word.span), value, word.span)
     else:
         known = [CONTINUE, *EXTENSIONS, *_SWITCHES, *_GROUPS, *_VALUED]
-        findings.add(errors.unknown("property", word.text, known, word.span, " in this rule"))
+        findings.add(naming.unknown("property", word.text, known, word.span, " in this rule"))

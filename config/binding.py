@@ -6,17 +6,21 @@ A stanza that is opened again adds to what it set before; a later option wins. N
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
-from config import errors
+from config import naming
 from config.findings import Findings
 from config.momentum import catalogue
 from config.nodes import Dictionary, List, Option, Value
 from config.options import Declared, Options, declared, names_of
+from config.readers import PATH_WANTED
 from config.schema import ModuleSpec
+from config.spelling import as_in_the_manual
 
 GLOBAL = frozenset({"global"})
 _HOOK = "hook:"
+_SECRET_NAME = re.compile(r"passw(?:or)?d|passphrase|(?:^|_)(?:pass|pw|secret)$", re.IGNORECASE)
 
 
 @dataclass(slots=True)
@@ -35,13 +39,15 @@ class Gathered:
     written: dict[str, Option] = field(default_factory=dict)
 
     def add(self, statement: Option, findings: Findings) -> None:
-        """Keep an option that may stand here; report any other."""
+        """Keep an option that may stand here; report any other. What is a secret is never shown from here on."""
         name = names_of(self.model).get(statement.name.text.lower())
+        if _is_secret(statement.name.text, declared(self.model)[name] if name is not None else None):
+            statement.value.span.source.hide(statement.value.span.start, statement.value.span.end)
         if name is None:
             self._report_unknown(statement, findings)
         elif not self._may_stand_here(declared(self.model)[name]):
             legal = sorted(scopes_of(declared(self.model)[name]) | GLOBAL)
-            findings.add(errors.not_in_this_scope(statement.name.text, self.where, legal, statement.name.span))
+            findings.add(naming.not_in_this_scope(statement.name.text, self.where, legal, statement.name.span))
         else:
             self._set(name, statement, findings)
 
@@ -52,14 +58,16 @@ class Gathered:
         """Return every name that can be meant here, Momentum's included."""
         options = declared(self.model)
         ours = [name for name, each in names_of(self.model).items() if self._may_stand_here(options[each])]
-        kinds = self.kinds or frozenset()
-        return ours + [option.name for option in catalogue().options.values() if option.scopes & kinds]
+        if self.kinds is None:
+            return ours
+        theirs = [option.name for option in catalogue().options.values() if option.scopes & self.kinds]
+        return [as_in_the_manual(each) for each in (*ours, *theirs)]
 
     def _set(self, name: str, statement: Option, findings: Findings) -> None:
         """Set an option; warn when one stanza of one file sets it twice to different values."""
         before = self.written.get(name)
         if before is not None and before.value != statement.value and self._side_by_side(before, statement):
-            findings.add(errors.already_set(statement.name.text, statement.name.span, before.name.span))
+            findings.add(naming.already_set(statement.name.text, statement.name.span, before.name.span))
         self.written[name] = statement
 
     def _side_by_side(self, before: Option, statement: Option) -> bool:
@@ -80,15 +88,22 @@ class Gathered:
         name, lower = statement.name, statement.name.text.lower()
         known_stanzas = {*(spec.type.lower() for spec in self.modules), *catalogue().stanzas}
         if self._is_momentums(lower, statement.value):
-            findings.add(errors.not_acted_on("option", name.text, name.span))
+            findings.add(naming.not_acted_on("option", name.text, name.span))
         elif self.kinds == GLOBAL and lower in known_stanzas:
-            findings.add(errors.stanza_written_as_option(name.text, name.span))
+            findings.add(naming.stanza_written_as_option(name.text, name.span))
         else:
             owners = [spec.type for spec in self.modules if lower in names_of(spec.options)]
             outside = self.kinds is None and lower in catalogue().options
             findings.add(
-                errors.unknown_option(name.text, self.where, self._known(), name.span, owners, outside=outside)
+                naming.unknown_option(name.text, self.where, self._known(), name.span, owners, outside=outside)
             )
+
+
+def _is_secret(name: str, one: Declared | None) -> bool:
+    """Tell whether a value is a secret: as declared, unless it is a file's path; of others' options, by their names."""
+    if one is None:
+        return _SECRET_NAME.search(name) is not None
+    return one.secret and not one.reader.wanted.startswith(PATH_WANTED)
 
 
 def scopes_of(one: Declared) -> frozenset[str]:

@@ -1,7 +1,7 @@
 """Where an operator's mistake stands and how it is shown: Source, Span, Diagnostic, rendering.
 
-Both languages of Ringback report through this module. It imports nothing of ours and knows neither language: the
-wording of a message belongs to the package that found the mistake.
+Both languages of Ringback report through this module. It knows neither language: the wording of a message belongs to
+the package that found the mistake. What is quoted is quoted without its passwords.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from config.regular_files import require_regular
+from config.masking import MASK, hidden_in, masked, merged, without
+from config.regular_files import read_regular
 
 LONGEST_LINE_SHOWN = 120
 """Characters of a source line that are printed; a longer line is cut around the caret."""
@@ -35,6 +36,7 @@ class Source:
     name: str
     text: str
     _line_starts: list[int] = field(init=False, repr=False)
+    _secrets: list[tuple[int, int]] = field(init=False, repr=False, default_factory=list)
 
     def __post_init__(self) -> None:
         """Index the line starts, so that a position costs one bisection."""
@@ -53,8 +55,7 @@ class Source:
         Raises:
             OSError: the file cannot be read.
         """
-        require_regular(path)
-        text = path.read_bytes().decode("utf-8", "backslashreplace").removeprefix("\ufeff")
+        text = read_regular(path).decode("utf-8", "backslashreplace").removeprefix("\ufeff")
         return cls(name if name is not None else str(path), text)
 
     def position(self, offset: int) -> tuple[int, int]:
@@ -67,6 +68,16 @@ class Source:
         start = self._line_starts[number - 1]
         end = self._line_starts[number] - 1 if number < len(self._line_starts) else len(self.text)
         return self.text[start:end].removesuffix("\r")
+
+    def hide(self, start: int, end: int) -> None:
+        """Never show these characters: they are a secret."""
+        self._secrets.append((start, end))
+
+    def hidden(self, number: int) -> list[tuple[int, int]]:
+        """Return which stretches of line `number` are not shown, in order, counted from the line's first character."""
+        first, text = self._line_starts[number - 1], self.line(number)
+        declared = [(max(0, start - first), min(len(text), end - first)) for start, end in self._secrets]
+        return merged([*hidden_in(text), *declared])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -157,22 +168,30 @@ def render(diagnostics: Sequence[Diagnostic], limit: int = MOST_SHOWN) -> str:
 def render_one(diagnostic: Diagnostic) -> str:
     """Return `file:line:column: severity: message`, the line, a caret under the place, notes and the hint."""
     if diagnostic.span is None:
-        lines = [_printable(f"{diagnostic.severity}: {diagnostic.message}")]
+        lines = [_printable(f"{diagnostic.severity}: {masked(diagnostic.message)}")]
     else:
-        head = f"{diagnostic.span}: {diagnostic.severity}: {diagnostic.message}"
+        head = f"{diagnostic.span}: {diagnostic.severity}: {masked(diagnostic.message)}"
         lines = [_printable(head), *_excerpt(diagnostic.span)]
     for note in diagnostic.notes:
-        lines += [_printable(f"{note.span}: note: {note.message}"), *_excerpt(note.span)]
+        lines += [_printable(f"{note.span}: note: {masked(note.message)}"), *_excerpt(note.span)]
     if diagnostic.hint is not None:
-        lines.append(_printable(f"  hint: {diagnostic.hint}"))
+        lines.append(_printable(f"  hint: {masked(diagnostic.hint)}"))
     return "\n".join(lines) + "\n"
+
+
+def quoted_line(span: Span) -> str:
+    """Return the line in which a span begins, as it may be shown."""
+    number = span.source.position(span.start)[0]
+    return without(span.source.line(number), span.source.hidden(number))
 
 
 def _excerpt(span: Span) -> list[str]:
     """Return the source line and the caret line below it."""
     number, column = span.source.position(span.start)
-    text = span.source.line(number)
+    text, hidden = span.source.line(number), span.source.hidden(number)
     first, last = column - 1, min(column - 1 + max(span.end - span.start, 1), max(len(text), column))
+    first, last = _moved(first, hidden), _moved(last, hidden)
+    text = without(text, hidden)
     skipped = 0
     if len(text) > LONGEST_LINE_SHOWN:
         skipped = max(0, min(first - LONGEST_LINE_SHOWN // 2, len(text) - LONGEST_LINE_SHOWN))
@@ -183,6 +202,16 @@ def _excerpt(span: Span) -> list[str]:
     gutter = f"{number:>5} | "
     lead = "..." if skipped else ""
     return [f"{gutter}{lead}{shown}".rstrip(), f"      | {' ' * (len(lead) + len(before))}^{'~' * (marks - 1)}"]
+
+
+def _moved(column: int, hidden: Sequence[tuple[int, int]]) -> int:
+    """Return where a column comes to stand once what is hidden is masked; one within it moves to the mask's edge."""
+    by = 0
+    for start, end in hidden:
+        if column <= start:
+            break
+        by += len(MASK) - (end - start) if column >= end else start - column
+    return column + by
 
 
 def _printable(text: str) -> str:

@@ -1,6 +1,7 @@
-"""The wording of every message of this package: one short function each, so that they read as from one hand.
+"""The wording of messages: one short function each, so that they read as from one hand. Syntax, values and files.
 
-A message says what is wrong at the place of the caret; a hint says what to write.
+A message says what is wrong at the place of the caret; a hint says what to write. What is said of the names of options,
+stanzas, modules and scopes: `config.naming`.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import difflib
 from collections.abc import Iterable, Sequence
 
 from config.diagnostics import Diagnostic, Note, Severity, Span
+from config.masking import masked
 
 _LONGEST_SHOWN = 60
 _UNITS = {
@@ -141,7 +143,7 @@ def extra_word(word: str, name: str, whole: str, span: Span) -> Diagnostic:
     hint = f'a value with blanks is quoted: {name} = "{meant}"; a list stands in ( … )'
     if number.isdecimal() and unit.lower() in _UNITS:
         hint = f"a number and its unit are one word: {name} = {number}{_UNITS[unit.lower()]}"
-    return Diagnostic(f"unexpected {_shown(word)} after the value of `{name}`", span, hint)
+    return Diagnostic(f"unexpected {shown(word)} after the value of `{name}`", span, hint)
 
 
 def quoted_name(name: str, span: Span) -> Diagnostic:
@@ -176,7 +178,7 @@ def wrong_kind(name: str, wanted: str, got: str, span: Span) -> Diagnostic:
 
 def not_a(wanted: str, text: str, span: Span, hint: str) -> Diagnostic:
     """A scalar that is not what the option takes: `not_a("a duration", "soon", …)`."""
-    return Diagnostic(f"{_shown(text)} is not {wanted}", span, hint)
+    return Diagnostic(f"{shown(text)} is not {wanted}", span, hint)
 
 
 def not_one_of(name: str, text: str, choices: Sequence[str], span: Span) -> Diagnostic:
@@ -184,7 +186,7 @@ def not_one_of(name: str, text: str, choices: Sequence[str], span: Span) -> Diag
     listed = ", ".join(choices)
     guess = closest(text, choices)
     hint = f"did you mean {guess}? It takes one of: {listed}" if guess else f"write one of: {listed}"
-    return Diagnostic(f"{_shown(text)} is not a value of `{name}`", span, hint)
+    return Diagnostic(f"{shown(text)} is not a value of `{name}`", span, hint)
 
 
 def out_of_bounds(name: str, bound: str, text: str, span: Span) -> Diagnostic:
@@ -200,7 +202,7 @@ def zero_is_automatic(name: str, doc: str, span: Span) -> Diagnostic:
 def name_for_network(text: str, span: Span) -> Diagnostic:
     """A domain name where only addresses count."""
     return Diagnostic(
-        f"{_shown(text)} is a name; only addresses can stand here",
+        f"{shown(text)} is a name; only addresses can stand here",
         span,
         "write its addresses or networks, such as 192.0.2.0/24: a name is not looked up",
     )
@@ -208,7 +210,7 @@ def name_for_network(text: str, span: Span) -> Diagnostic:
 
 def host_bits_are_set(text: str, network: str, span: Span) -> Diagnostic:
     """`10.0.0.1/8`: read as the network around it."""
-    return Diagnostic(f"{_shown(text)} is read as {network}", span, f"write {network}", Severity.WARNING)
+    return Diagnostic(f"{shown(text)} is read as {network}", span, f"write {network}", Severity.WARNING)
 
 
 def matches_every_domain(span: Span) -> Diagnostic:
@@ -222,112 +224,6 @@ def repeated_key(key: str, span: Span, first: Span) -> Diagnostic:
     return Diagnostic(f"`{key}` stands twice in this dictionary; this one wins", span, None, Severity.WARNING, (note,))
 
 
-# ---------------------------------------------------------------- options, stanzas, modules
-
-
-def unknown_option(
-    name: str, where: str, known: Sequence[str], span: Span, owners: Sequence[str] = (), *, outside: bool = False
-) -> Diagnostic:
-    """An option that neither Momentum nor Ringback has at this place."""
-    guess = closest(name, known)
-    hint = f"did you mean {guess}?" if guess else None
-    if outside:
-        hint = "it is an option of the whole file: write it outside these braces"
-    elif owners:
-        hint = f"it is an option of {' and '.join(owners)}: write it between the braces there"
-    return Diagnostic(f"unknown option `{name}`{where}", span, hint)
-
-
-def unknown(what: str, name: str, known: Iterable[str], span: Span | None, where: str = "") -> Diagnostic:
-    """A stanza, module or property that neither Momentum nor Ringback has."""
-    guess = closest(name, known)
-    return Diagnostic(f"unknown {what} `{name}`{where}", span, f"did you mean {guess}?" if guess else None)
-
-
-def name_is_missing(name: str, span: Span) -> Diagnostic:
-    """`Domain { … }`."""
-    return Diagnostic(f"`{name}` takes one name before its brace", span, f'write {name} "name" {{')
-
-
-def not_in_this_scope(name: str, where: str, legal: Sequence[str], span: Span) -> Diagnostic:
-    """An option or a stanza in a scope that cannot hold it."""
-    return Diagnostic(f"`{name}` cannot stand{where}", span, f"it can stand in: {', '.join(legal)}")
-
-
-def star_in_domain_scope(name: str, span: Span) -> Diagnostic:
-    """`Domain "*.example.com"`: a scope's name is exact or an expression."""
-    expression = name.replace(".", "\\.").replace("*", ".*")
-    hint = f'write Domain "/^{expression}$/" to match like a pattern'
-    return Diagnostic(f"{_shown(name)} matches only itself here: `*` is no wildcard", span, hint, Severity.WARNING)
-
-
-def u_label_in_expression(name: str, span: Span) -> Diagnostic:
-    """`Domain "/münchen/"`: the expression is compared with A-labels."""
-    hint = "write the A-label, as in xn--mnchen-3ya for münchen"
-    return Diagnostic(
-        f"{_shown(name)} is compared with A-labels, so its letters beyond ASCII match nothing",
-        span,
-        hint,
-        Severity.WARNING,
-    )
-
-
-def address_twice(address: str, span: Span, first: Span) -> Diagnostic:
-    """Two listeners on one address."""
-    return Diagnostic(f"{address} is listened on twice", span, "remove one", notes=(Note("already set here", first),))
-
-
-def bad_expression(name: str, reason: str, span: Span) -> Diagnostic:
-    """A regular expression that cannot be used."""
-    return Diagnostic(f"{_shown(name)} is not a regular expression: {reason}", span)
-
-
-def wrong_class(written: str, right: str, span: Span) -> Diagnostic:
-    """`Module validate/sieve`: the path is known, its class is another."""
-    return Diagnostic(f"this module is not loaded by `{written}`", span, f"write {right}")
-
-
-def not_acted_on(what: str, name: str, span: Span) -> Diagnostic:
-    """Something of Momentum's that has no effect here."""
-    return Diagnostic(f"{what} `{name}` is accepted, not acted on", span, None, Severity.WARNING)
-
-
-def option_written_as_stanza(name: str, span: Span) -> Diagnostic:
-    """`map { … }` where `map = [ … ]` is meant."""
-    return Diagnostic(f"`{name}` is an option, not a stanza", span, f"write {name} = … (a dictionary stands in [ … ])")
-
-
-def stanza_written_as_option(name: str, span: Span) -> Diagnostic:
-    """`smtp_cbv = …` where a stanza is meant."""
-    return Diagnostic(f"`{name}` is a stanza, not an option", span, f"write {name} {{ … }}")
-
-
-def already_set(name: str, span: Span, first: Span) -> Diagnostic:
-    """An option that the same file sets twice at the same place, with different values."""
-    note = Note("already set here", first)
-    return Diagnostic(f"`{name}` is set twice; this one wins", span, "remove one of them", Severity.WARNING, (note,))
-
-
-def extra_in_head(text: str, span: Span, hint: str) -> Diagnostic:
-    """A word too many before `{`."""
-    return Diagnostic(f"unexpected {_shown(text)} before `{{`", span, hint)
-
-
-def source_is_missing(what: str, span: Span) -> Diagnostic:
-    """`script x { }` without a source."""
-    return Diagnostic(f"`{what}` names no script", span, 'write source = "path/to/script.siv" between its braces')
-
-
-def option_is_required(name: str, where: str, span: Span | None) -> Diagnostic:
-    """An option without a default that is not set."""
-    return Diagnostic(f"`{name}` must be set{where}", span, f"write {name} = …")
-
-
-def refused(name: str, reason: str, span: Span | None) -> Diagnostic:
-    """A value, or values together, that the option's own check refuses."""
-    return Diagnostic(f"`{name}`: {reason}" if name else reason, span)
-
-
 # ---------------------------------------------------------------- files
 
 
@@ -339,7 +235,7 @@ def cannot_read(path: str, reason: str, span: Span | None, tried: Sequence[str] 
 
 def include_from_elsewhere(target: str, span: Span) -> Diagnostic:
     """An include by URI."""
-    return Diagnostic(f"{_shown(target)} is not fetched", span, "copy what it names to a file and include that")
+    return Diagnostic(f"{shown(target)} is not fetched", span, "copy what it names to a file and include that")
 
 
 def include_cycle(chain: Sequence[str], span: Span, notes: tuple[Note, ...]) -> Diagnostic:
@@ -353,37 +249,11 @@ def too_many_files(most: int, span: Span) -> Diagnostic:
     return Diagnostic(f"more than {most} files are included; this one and what follows are not read", span)
 
 
-def no_scope(word: str, kinds: Sequence[str]) -> str:
-    """A word where a scope's kind is expected."""
-    guess = closest(word, kinds)
-    return f"{word} is no scope" + (f"; did you mean {guess}?" if guess else f"; scopes are: {', '.join(kinds)}")
-
-
-def no_question() -> str:
-    """No words at all."""
-    return "name an option, with its scope before it: domain example.com gateway"
-
-
-def scope_without_name(kind: str) -> str:
-    """`eval domain`."""
-    return f"{kind} needs a name"
-
-
-def no_option(name: str, known: Sequence[str]) -> str:
-    """An option that nobody has."""
-    guess = closest(name, known)
-    return f"unknown option {name}" + (f"; did you mean {guess}?" if guess else "")
-
-
-def option_without_effect(name: str) -> str:
-    """An option that Momentum has and that has no effect here."""
-    return f"{name} is an option of Momentum's that is accepted, not acted on"
-
-
 def closest(word: str, known: Iterable[str]) -> str | None:
-    """Return the known name that a word is most likely meant for."""
-    found = difflib.get_close_matches(word.lower(), [each.lower() for each in known], n=1, cutoff=0.65)
-    return found[0] if found else None
+    """Return the known name that a word is most likely meant for, as it is known."""
+    spelled = {each.lower(): each for each in known}
+    found = difflib.get_close_matches(word.lower(), list(spelled), n=1, cutoff=0.65)
+    return spelled[found[0]] if found else None
 
 
 def _one_line(text: str) -> str:
@@ -391,9 +261,9 @@ def _one_line(text: str) -> str:
     return " ".join(text.replace('"', "").split())
 
 
-def _shown(text: str) -> str:
+def shown(text: str) -> str:
     """Quote an operator's text in a message, cut to a length that can be read."""
-    return f"`{_cut(text)}`" if text else "the empty value"
+    return f"`{_cut(masked(text))}`" if text else "the empty value"
 
 
 def _cut(text: str, longest: int = _LONGEST_SHOWN) -> str:

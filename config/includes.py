@@ -6,6 +6,7 @@ files whose names do not begin with a dot, in lexical order, without its subfold
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -133,7 +134,9 @@ class Files:
     def _open(self, path: Path, span: Span | None) -> Source | None:
         """Read a file of a permitted size; None when it is larger, which is reported."""
         status = path.stat()
-        if span is not None and not stat.S_ISREG(status.st_mode):
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+        if not stat.S_ISREG(status.st_mode):
             raise ValueError("it is neither a file nor a folder")
         largest = min(LARGEST_FILE, LARGEST_IN_ALL - self._bytes)
         if status.st_size > largest:

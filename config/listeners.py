@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Annotated, TypeAlias
 
-from config import errors
+from config import errors, hosts, naming
 from config.acl import ListenerNode, ListenNode, PeerNode, from_list, from_stanza
 from config.binding import Gathered
 from config.diagnostics import Span
@@ -31,7 +31,11 @@ DEFAULT_BACKLOG = 500
 
 Client: TypeAlias = IPv4Address | IPv6Address
 
+EVERY = "*"
+"""A listener's address that stands for every IPv4 and IPv6 address."""
+
 _HIGHEST_PORT = 65535
+_MOST = (1 << 31) - 1
 _ADDRESS = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^\s:\[\],~/]*))(?::(?P<port>\d{1,5}))?")
 SOCKET_OPTIONS: Mapping[str, int] = {"listen_backlog": DEFAULT_BACKLOG, "concurrency": 0, "enable": True}
 """What makes the socket rather than holding for its sessions, with the defaults."""
@@ -164,7 +168,7 @@ class _Typing:
                 continue
             before = found.setdefault(str(listener), listener)
             if before is not listener and before.span is not None:
-                self._reading.findings.add(errors.address_twice(str(listener), each.span, before.span))
+                self._reading.findings.add(naming.address_twice(str(listener), each.span, before.span))
         return tuple(found.values())
 
     def _listen(
@@ -204,10 +208,9 @@ class _Typing:
                 continue
             try:
                 value = reader.read(statement.value, Reading(statement.name.text, self._reading.findings))
+                own[statement.name.text.lower()] = _counted(value, statement)
             except Unreadable as wrong:
                 wrong.report(self._reading.findings)
-            else:
-                own[statement.name.text.lower()] = value if isinstance(value, int) else 0
         return own, rest
 
     def _peers(self, nodes: tuple[PeerNode, ...], place: Place) -> tuple[Peer, ...]:
@@ -246,6 +249,15 @@ class _Typing:
         return found
 
 
+def _counted(value: object, statement: Option) -> int:
+    """Return a number as the system takes one for a socket."""
+    number = value if isinstance(value, int) else 0
+    if 0 <= number <= _MOST:
+        return number
+    bound = "at least 0" if number < 0 else f"at most {_MOST}"
+    raise Unreadable(errors.out_of_bounds(statement.name.text, bound, str(number), statement.value.span))
+
+
 def _network_reader() -> Callable[[Value, Reading], object]:
     return reader_for(Network).read
 
@@ -260,7 +272,11 @@ def _address(node: Scalar) -> tuple[str, int]:
     if not node.text or found is None or port > _HIGHEST_PORT:
         hint = "write address:port, *:25 or [::1]:25"
         raise Unreadable(errors.not_a("an address to listen on", node.text, node.span, hint))
-    return found["six"] or found["host"] or "*", port
+    address = found["six"] or found["host"] or EVERY
+    wrong = None if address == EVERY else hosts.what_to_write(address)
+    if wrong is not None:
+        raise Unreadable(errors.not_a("an address to listen on", node.text, node.span, wrong))
+    return address, port
 
 
 LISTENERS = Reader(_read_list, "a list of addresses to listen on", _read_stanza)

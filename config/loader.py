@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from config import errors
+from config import naming
 from config.binding import GLOBAL, Gathered
 from config.diagnostics import Diagnostic, Source, Span, in_order
 from config.findings import Findings
@@ -139,7 +139,7 @@ class _Loading:
                 self._core.add(Option(name, statement.value, statement.span), self._findings)
             elif isinstance(statement, Stanza):
                 head = statement.head[0]
-                self._findings.add(errors.unknown("stanza", head.text, (), head.span, f" in {prefix}"))
+                self._findings.add(naming.unknown("stanza", head.text, (), head.span, f" in {prefix}"))
 
     def _core_stanza(self, stanza: Stanza) -> Declared | None:
         """Return the global option that a stanza writes, such as `ESMTP_Listener { … }`."""
@@ -180,7 +180,7 @@ class _Loading:
                 layers = listener.every_layer() if isinstance(listener, Listener) else ()
                 for joined in (layer[PATHWAY] for layer in layers if PATHWAY in layer):
                     if joined.value not in known:
-                        self._findings.add(errors.unknown("pathway", str(joined.value), known, joined.origin))
+                        self._findings.add(naming.unknown("pathway", str(joined.value), known, joined.origin))
 
 
 def _origins(gathered: Gathered) -> dict[str, Span]:

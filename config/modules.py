@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from config import errors
+from config import naming
 from config.binding import Gathered
 from config.diagnostics import Span
 from config.findings import Findings
@@ -72,9 +72,9 @@ def _script(stanza: Stanza, into: Gathered, findings: Findings) -> None:
     kind = form.text.lower()
     if kind not in _SCRIPT_FORMS or not rest:
         if kind in names_of(into.model):
-            findings.add(errors.option_written_as_stanza(form.text, form.span))
+            findings.add(naming.option_written_as_stanza(form.text, form.span))
         else:
-            findings.add(errors.unknown("stanza", form.text, _SCRIPT_FORMS, form.span, into.where))
+            findings.add(naming.unknown("stanza", form.text, _SCRIPT_FORMS, form.span, into.where))
         return
     name = Word(f"hook:{rest[0].text}" if kind == "hook" else rest[0].text, rest[0].span)
     _source_of(name, stanza.body, stanza.head_span, into, findings)
@@ -87,8 +87,8 @@ def _source_of(name: Word, body: tuple[Statement, ...], head: Span, into: Gather
         if isinstance(statement, Option) and statement.name.text.lower() == "source":
             source = statement
         elif isinstance(statement, Option):
-            findings.add(errors.not_acted_on("option", statement.name.text, statement.name.span))
+            findings.add(naming.not_acted_on("option", statement.name.text, statement.name.span))
     if source is None:
-        findings.add(errors.source_is_missing(name.text, head))
+        findings.add(naming.source_is_missing(name.text, head))
     else:
         into.add(Option(name, source.value, head), findings)

@@ -20,7 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from config import errors
+from config import errors, naming
 from config.diagnostics import Span
 from config.findings import Findings
 from config.nodes import Option, String, Word
@@ -48,6 +48,7 @@ def option(  # a factory of pydantic fields, which are typed Any by design
     le: float | None = None,
     zero: Zero | None = None,
     reloadable: bool = True,
+    secret: bool = False,
     scopes: tuple[str, ...] | None = None,
     default_factory: Callable[[], Any] | None = None,
 ) -> Any:
@@ -62,6 +63,7 @@ def option(  # a factory of pydantic fields, which are typed Any by design
         le: the greatest value.
         zero: what 0 means; every number must say so.
         reloadable: whether it can change without a restart.
+        secret: it holds a secret, which is never shown; or it names a file with one, which others must not read.
         scopes: the scopes besides the global one where it may stand; None takes those that Momentum gives it.
         default_factory: makes the default, instead of `default`.
     """
@@ -70,6 +72,7 @@ def option(  # a factory of pydantic fields, which are typed Any by design
         "unit": unit,
         "zero": zero,
         "reloadable": reloadable,
+        "secret": secret,
         "scopes": scopes and list(scopes),
     }
     if default_factory is not None:
@@ -92,6 +95,7 @@ class Declared:
     le: float | None
     zero: Zero | None
     reloadable: bool
+    secret: bool
     scopes: frozenset[str] | None
 
 
@@ -127,6 +131,7 @@ def _declared(name: str, annotation: object, field: FieldInfo) -> Declared:
         le=next((each.le for each in field.metadata if hasattr(each, "le")), None),
         zero=extra.get("zero"),
         reloadable=extra.get("reloadable", True),
+        secret=extra.get("secret", False),
         scopes=None if scopes is None else frozenset(scopes),
     )
 
@@ -170,11 +175,13 @@ def bind(
         return None
     for name, more in (added or {}).items():
         values[name] = (*values.get(name, ()), *more)
+    guessing = findings.errors > 0
     try:
         return model.model_validate(values)
     except ValidationError as refused:
         for each in refused.errors(include_url=False):
-            _report(each, written, where, head, findings)
+            if not (guessing and _may_follow(each)):
+                _report(each, written, where, head, findings)
         return None
 
 
@@ -197,6 +204,11 @@ def read_option(one: Declared, statement: Option, findings: Findings, model: typ
     return value
 
 
+def _may_follow(found: ErrorDetails) -> bool:
+    """Tell whether a refusal may only follow from another mistake: what is not set may stand where that one is."""
+    return found["type"] == "missing" or not found["loc"]
+
+
 def _report(
     found: ErrorDetails, written: Mapping[str, Option], where: str, head: Span | None, findings: Findings
 ) -> None:
@@ -206,7 +218,7 @@ def _report(
     """
     name = str(found["loc"][0]) if found["loc"] else ""
     if found["type"] == "missing":
-        findings.add(errors.option_is_required(name, where, head))
+        findings.add(naming.option_is_required(name, where, head))
         return
     reason = str(found["ctx"]["error"]) if found["type"] == "value_error" else found["msg"]
     statement = written.get(name)
@@ -215,9 +227,9 @@ def _report(
             (each.value.span for option, each in reversed(list(written.items())) if option in reason.lower()), None
         )
     if statement is None:
-        findings.add(errors.refused(name, reason, head))
+        findings.add(naming.refused(name, reason, head))
     else:
-        findings.add(errors.refused(statement.name.text, reason, statement.value.span))
+        findings.add(naming.refused(statement.name.text, reason, statement.value.span))
 
 
 def all_names(models: Sequence[type[Options]]) -> list[str]:

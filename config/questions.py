@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from config import errors
+from config import naming
 from config.loader import Settings
 from config.momentum import catalogue
 from config.options import names_of
@@ -40,14 +40,14 @@ def look_up(settings: Settings, words: Sequence[str]) -> str | None:
 
 def _parse(settings: Settings, words: Sequence[str]) -> tuple[Place, str]:
     if not words:
-        raise Unanswerable(errors.no_question())
+        raise Unanswerable(naming.no_question())
     *scope, option = words
     model = type(settings.core)
     name = names_of(model).get(option.lower())
     if name is None and option.lower() in catalogue().options:
-        raise Unanswerable(errors.option_without_effect(option))
+        raise Unanswerable(naming.option_without_effect(option))
     if name is None:
-        raise Unanswerable(errors.no_option(option, list(names_of(model))))
+        raise Unanswerable(naming.no_option(option, list(names_of(model))))
     return _place(scope), name
 
 
@@ -58,8 +58,8 @@ def _place(words: Sequence[str]) -> Place:
     for index in range(0, len(rest), 2):
         kind = rest[index].lower()
         if kind not in KINDS:
-            raise Unanswerable(errors.no_scope(rest[index], KINDS))
+            raise Unanswerable(naming.no_scope(rest[index], KINDS))
         if index + 1 == len(rest):
-            raise Unanswerable(errors.scope_without_name(kind))
+            raise Unanswerable(naming.scope_without_name(kind))
         steps.append(Step(kind, normal_name(kind, rest[index + 1])))
     return tuple(sorted(steps, key=lambda step: KINDS.index(step.kind)))

@@ -15,7 +15,7 @@ from typing import Annotated, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
-from config import errors
+from config import errors, hosts
 from config.diagnostics import Diagnostic
 from config.domains import a_labels
 from config.findings import Findings
@@ -23,9 +23,15 @@ from config.ip import unmapped_network
 from config.nodes import Attributes, Dictionary, List, Scalar, Stanza, String, Value, Word
 from config.values import DomainPatterns, Endpoint, Kind
 
+PATH_WANTED = "a path"
+"""What an option of a file's path is said to take."""
+
 _HIGHEST_PORT = 65535
 _SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _BYTES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
+_LONGEST_SECONDS = 36_500 * 86_400.0
+_LARGEST_BYTES = 1 << 50
+"""What timers and files can count to is more; a number beyond is a slip."""
 _ON = frozenset({"on", "true", "enabled", "1", "yes"})
 _OFF = frozenset({"off", "false", "disabled", "0", "no"})
 _DURATION = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)(ms|s|m|h|d|)", re.IGNORECASE)
@@ -237,14 +243,20 @@ def _seconds(node: Scalar, _: Reading) -> float:
     found = _DURATION.fullmatch(node.text)
     if found is None:
         raise _refuse("a duration", node, "write seconds, or a number with its unit: 500ms, 30s, 5m, 2h, 1d")
-    return float(found[1]) * _SECONDS[found[2].lower()]
+    seconds = float(found[1]) * _SECONDS[found[2].lower()]
+    if seconds > _LONGEST_SECONDS:
+        raise _refuse("a duration that ends", node, "write 36500d at most")
+    return seconds
 
 
 def _bytes(node: Scalar, _: Reading) -> int:
     found = _SIZE.fullmatch(node.text)
     if found is None:
         raise _refuse("a size", node, "write bytes, or a number with its unit: 10K, 25M, 1G")
-    return int(found[1]) * _BYTES[found[2].lower()]
+    octets = int(found[1]) * _BYTES[found[2].lower()]
+    if octets > _LARGEST_BYTES:
+        raise _refuse("a size that anything has", node, "write 1048576G at most")
+    return octets
 
 
 def _file_mode(node: Scalar, _: Reading) -> int:
@@ -279,6 +291,9 @@ def _endpoint(node: Scalar, _: Reading) -> Endpoint:
     found = _ENDPOINT.fullmatch(text)
     if found is None or not 0 < int(found["port"] or 1) <= _HIGHEST_PORT:
         raise _refuse("a host", node, "write host or host:port, such as mx.example.com:25, 192.0.2.7 or [::1]:25")
+    hint = hosts.what_to_write(found["six"] or found["host"])
+    if hint is not None:
+        raise _refuse("a host", node, hint)
     return Endpoint(found["six"] or found["host"], int(found["port"]) if found["port"] else None)
 
 
@@ -319,7 +334,7 @@ _BY_KIND = {
     Kind.BYTES: _scalar_reader("a size", _bytes),
     Kind.FILE_MODE: Reader(_scalar_reader("a file mode", _file_mode).read, "a file mode", write="{:04o}".format),
     Kind.NETWORK: _scalar_reader("an address or a network", _network),
-    Kind.PATH: _scalar_reader("a path", _path),
+    Kind.PATH: _scalar_reader(PATH_WANTED, _path),
 }
 _SIMPLE: dict[type, Reader] = {
     bool: _scalar_reader("a switch", _boolean),

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from config.diagnostics import Diagnostic, Span, in_order
+from config.masking import masked
 
 
 def as_records(diagnostics: Iterable[Diagnostic]) -> list[dict[str, Any]]:
@@ -13,10 +14,10 @@ def as_records(diagnostics: Iterable[Diagnostic]) -> list[dict[str, Any]]:
     return [
         {
             "severity": str(found.severity),
-            "message": found.message,
-            "hint": found.hint,
+            "message": masked(found.message),
+            "hint": None if found.hint is None else masked(found.hint),
             **_place(found.span),
-            "notes": [{"message": note.message, **_place(note.span)} for note in found.notes],
+            "notes": [{"message": masked(note.message), **_place(note.span)} for note in found.notes],
         }
         for found in in_order(diagnostics)
     ]

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import re2
 
-from config import errors
+from config import naming
 from config.binding import Gathered
 from config.diagnostics import Span
 from config.domains import normal_domain
@@ -238,10 +238,10 @@ class GatheredScopes:
             return None
         if above not in catalogue().scopes[kind]:
             legal = sorted(catalogue().scopes[kind])
-            self._findings.add(errors.not_in_this_scope(first.text, f" in {above}", legal, stanza.head_span))
+            self._findings.add(naming.not_in_this_scope(first.text, f" in {above}", legal, stanza.head_span))
             return None
         if len(stanza.head) != 2:  # kind and name
-            self._findings.add(errors.name_is_missing(first.text, stanza.head_span))
+            self._findings.add(naming.name_is_missing(first.text, stanza.head_span))
             return None
         return (*outer, Step(kind, self._checked_name(kind, stanza)))
 
@@ -250,20 +250,20 @@ class GatheredScopes:
         if kind == "domain":
             try:
                 if searcher(node.text) is None and "*" in node.text:
-                    self._findings.add(errors.star_in_domain_scope(node.text, node.span))
+                    self._findings.add(naming.star_in_domain_scope(node.text, node.span))
                 elif node.text.startswith("/") and not node.text.isascii():
-                    self._findings.add(errors.u_label_in_expression(node.text, node.span))
+                    self._findings.add(naming.u_label_in_expression(node.text, node.span))
             except re.error as refused:
-                self._findings.add(errors.bad_expression(node.text, str(refused), node.span))
+                self._findings.add(naming.bad_expression(node.text, str(refused), node.span))
                 return ""
         return normal_name(kind, node.text)
 
     def _report_other(self, stanza: Stanza, above: str) -> None:
         name = stanza.head[0]
         if name.text.lower() in catalogue().scopes or name.text.lower() in catalogue().modules:
-            self._findings.add(errors.not_acted_on("stanza", name.text, stanza.head_span))
+            self._findings.add(naming.not_acted_on("stanza", name.text, stanza.head_span))
         else:
-            self._findings.add(errors.unknown("stanza", name.text, KINDS, name.span, f" in {above}"))
+            self._findings.add(naming.unknown("stanza", name.text, KINDS, name.span, f" in {above}"))
 
     def read(self) -> dict[Place, dict[str, Setting]]:
         """Read every value, reporting those that are wrong."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from config import errors
+from config import errors, naming
 from config.diagnostics import Span
 from config.findings import Findings
 from config.momentum import catalogue
@@ -16,6 +16,7 @@ from config.nodes import Scalar, Stanza, Word
 from config.options import all_names
 from config.parser import MODULE_CLASSES
 from config.schema import ModuleSpec, Schema
+from config.spelling import as_in_the_manual
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ def read_module_head(stanza: Stanza, schema: Schema, findings: Findings) -> Modu
     passive = take_passive(words)
     name = words.pop(0).text if words else spec.type
     for extra in words[:1]:
-        findings.add(errors.extra_in_head(extra.text, extra.span, f'write {spec.type} "{name}" {{'))
+        findings.add(naming.extra_in_head(extra.text, extra.span, f'write {spec.type} "{name}" {{'))
     return ModuleHead(spec, name, passive, stanza.head_span)
 
 
@@ -56,20 +57,20 @@ def _from_line(stanza: Stanza, schema: Schema, findings: Findings) -> ModuleHead
         return None
     right, spec = known
     if kind.text.lower() != right.lower():
-        findings.add(errors.wrong_class(kind.text, f"{right} {path.text}", kind.span))
+        findings.add(naming.wrong_class(kind.text, f"{right} {path.text}", kind.span))
     words = list(stanza.head[2:])
     passive = take_passive(words)
     name = words.pop(0).text if words else path.text.rpartition("/")[2]
     for extra in words[:1]:
         hint = f"a module line is: {right} {path.text} {name} [passive] {{"
-        findings.add(errors.extra_in_head(extra.text, extra.span, hint))
+        findings.add(naming.extra_in_head(extra.text, extra.span, hint))
     return ModuleHead(spec, name, passive, stanza.head_span)
 
 
 def report_attributes(stanza: Stanza, findings: Findings) -> None:
     """Say that the attributes of a head have no effect."""
     for entry in stanza.attributes.entries if stanza.attributes is not None else ():
-        findings.add(errors.not_acted_on("attribute", entry.key.text, entry.key.span))
+        findings.add(naming.not_acted_on("attribute", entry.key.text, entry.key.span))
 
 
 def take_passive(words: list[Scalar]) -> bool:
@@ -82,9 +83,10 @@ def take_passive(words: list[Scalar]) -> bool:
 
 def _report_unknown_path(path: Scalar, schema: Schema, findings: Findings) -> None:
     if path.text.rpartition("/")[2].lower() in catalogue().modules:
-        findings.add(errors.not_acted_on("module", path.text, path.span))
+        findings.add(naming.not_acted_on("module", path.text, path.span))
     else:
-        findings.add(errors.unknown("module", path.text, list(schema.by_path), path.span))
+        lines = [f"{kind} {each}" for each, (kind, _) in schema.by_path.items()]
+        findings.add(naming.unknown_module(path.text, lines, path.span))
 
 
 def report_unknown_stanza(stanza: Stanza, schema: Schema, findings: Findings) -> None:
@@ -92,17 +94,17 @@ def report_unknown_stanza(stanza: Stanza, schema: Schema, findings: Findings) ->
     first = stanza.head[0]
     momentum, name = catalogue(), first.text.lower()
     if name in momentum.modules:
-        findings.add(errors.not_acted_on("module", first.text, stanza.head_span))
+        findings.add(naming.not_acted_on("module", first.text, stanza.head_span))
     elif name in momentum.stanzas:
-        findings.add(errors.not_acted_on("stanza", first.text, stanza.head_span))
+        findings.add(naming.not_acted_on("stanza", first.text, stanza.head_span))
     elif name in all_names([schema.core]) or name in momentum.options:
-        findings.add(errors.option_written_as_stanza(first.text, first.span))
+        findings.add(naming.option_written_as_stanza(first.text, first.span))
     elif len(stanza.head) > 1 and (kind := _class_meant(name)):
-        findings.add(errors.unknown("stanza", first.text, [kind], first.span))
+        findings.add(naming.unknown("stanza", first.text, [kind], first.span))
     else:
-        known = [*schema.by_type, *momentum.modules, *momentum.stanzas]
-        findings.add(errors.unknown("stanza", first.text, known, first.span))
+        known = [*schema.by_type, *momentum.modules, *map(as_in_the_manual, momentum.stanzas)]
+        findings.add(naming.unknown_stanza(first.text, known, list(schema.by_type), first.span))
 
 
 def _class_meant(name: str) -> str | None:
-    return errors.closest(name, sorted(MODULE_CLASSES))
+    return errors.closest(name, [as_in_the_manual(each) for each in sorted(MODULE_CLASSES)])

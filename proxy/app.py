@@ -78,8 +78,7 @@ def _assembled(path: Path, tell: Tell, *, look_around: bool) -> tuple[Assembly, 
         prepared = prepare(loaded.settings)
         if look_around:
             tell("the certificates and other files")
-            diagnostics += checks.outside(loaded.settings)
-            diagnostics += checks.outbox(loaded.settings, prepared)
+            diagnostics += checks.outside(loaded.settings, prepared)
         diagnostics += [found for each in prepared for found in each.diagnostics]
         if not has_errors(diagnostics):
             return Assembly(cast(CoreOptions, loaded.settings.core), loaded.settings, prepared), tuple(diagnostics)

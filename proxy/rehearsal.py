@@ -9,27 +9,30 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import uvloop
 
 from config import Settings
 from config.diagnostics import Diagnostic, Severity, Span
+from config.hosts import is_address
 from proxy.apart import Tell
+from proxy.checks.network import loops, ways
+from proxy.checks.places import once, origin_of, within
 from proxy.dns import DnsUnavailable, NoSuchDomain, Resolver
 from proxy.modules.base import Services
-from proxy.settings import OutboundOptions
+from proxy.settings import CoreOptions
 from proxy.tasks import TaskOwner, spawn
 from proxy.upstream.routes import Router, context_of
 from proxy.worker import Assembly, Worker
 
 T = TypeVar("T")
 
-_TLS_OPTIONS = {"tls_ca": "TLS_CA", "tls_certificate": "TLS_Certificate", "tls_ciphers": "TLS_Ciphers"}
-"""What a context towards the MTA behind is made of, and how the operator writes it."""
-
 NETWORK_SECONDS = 5.0
 """For everything that is asked of the network together."""
+
+_MOST_EXCHANGERS = 3
+"""Of a host that is asked for by its MX, so many are looked up."""
 
 
 def rehearse(assembly: Assembly, tell: Tell) -> tuple[Diagnostic, ...]:
@@ -53,7 +56,7 @@ class _Rehearsal:
         for each in core.nameservers:
             self._made(
                 f"`{each}` cannot be asked",
-                settings.core_origin("nameservers"),
+                within(settings.core_origin("nameservers"), str(each)),
                 partial(Resolver, [str(each)]),
                 hint="write the IP address of a DNS server, `192.0.2.53` or `[2001:db8::53]:53`",
             )
@@ -82,22 +85,13 @@ class _Rehearsal:
             return None
 
     def _outbound_tls(self) -> None:
-        """Make a context of each option alone, so that the one that is wrong is named; then the whole."""
+        """Make each context whole: what is wrong with one of its options alone was found before."""
         settings = self._assembly.settings
         for upstream in Router(settings).named():
-            policy = upstream.policy
-            if policy.tls == "no":
-                continue
-            before = len(self.found)
-            for option, name in _TLS_OPTIONS.items():
-                if value := getattr(policy, option):
-                    others = {other: OutboundOptions.model_fields[other].default for other in _TLS_OPTIONS}
-                    alone = policy.model_copy(update={**others, option: value})
-                    origin = _origin(settings, option, value)
-                    self._made(f"{name} {value} cannot be used for TLS", origin, partial(context_of, alone))
-            if len(self.found) == before:
-                origin = _origin(settings, "tls", policy.tls)
-                self._made(f"TLS cannot be spoken with {upstream.name}", origin, partial(context_of, policy))
+            if upstream.policy.tls != "no":
+                origin = origin_of(settings, "tls", upstream.policy.tls)
+                problem = f"TLS cannot be spoken with {upstream.name}"
+                self._made(problem, origin, partial(context_of, upstream.policy))
 
     def _modules(self, services: Services) -> None:
         for loaded, each in zip(self._assembly.settings.modules, self._assembly.prepared, strict=True):
@@ -106,53 +100,46 @@ class _Rehearsal:
             self._made(problem, loaded.span, partial(each.validator, services))
 
 
-def _origin(settings: Settings, option: str, value: object) -> Span | None:
-    """Return where an option has this value; None if that is its default."""
-    for place in ((), *settings.scopes.places):
-        setting = settings.scopes.get(option, place)
-        if setting is not None and setting.value == value:
-            return setting.origin
-    return None
-
-
 async def _network(settings: Settings, resolver: Resolver) -> list[Diagnostic]:
-    """Look up the hosts behind, all together, and say which have no address, or none in time."""
+    """Look up the hosts behind, all together, and say which have no address, none in time, or one of ours.
+
+    That a host cannot be looked up is a warning: it may be tomorrow. That it is ourselves is a mistake.
+    """
     owner = TaskOwner("rehearsal")
-    named = {
-        (route.host, route.by_mx): _origin(settings, "gateway", route)
-        for upstream in Router(settings).named()
-        for route in upstream.routes
-        if not route.is_socket
-    }
+    named = [each for each in ways(settings) if not each.route.is_socket]
+    hosts = dict.fromkeys((each.route.host, each.route.by_mx) for each in named)
     looking = {
-        spawn(_looked_up(host, resolver, by_mx=by_mx), name=f"look up {host}", owner=owner): (host, origin)
-        for (host, by_mx), origin in named.items()
+        (host, by_mx): spawn(_looked_up(host, resolver, by_mx=by_mx), name=f"look up {host}", owner=owner)
+        for host, by_mx in hosts
     }
     await owner.wait(NETWORK_SECONDS)
     found = []
-    for task, (host, origin) in looking.items():
-        problem = task.result() if task.done() else f"no answer within {NETWORK_SECONDS:g} seconds"
+    for way in named:
+        task = looking[way.route.host, way.route.by_mx]
+        late = f"no answer within {NETWORK_SECONDS:g} seconds"
+        addresses, problem = task.result() if task.done() else ([], late)
         if problem:
             found.append(
                 Diagnostic(
-                    f"{host} cannot be looked up now: {problem}",
-                    origin or settings.core_origin("routes"),
+                    f"{way.route.host} cannot be looked up now: {problem}",
+                    way.origin or settings.core_origin("routes"),
                     hint="mail for it is deferred until it can be; see that Nameservers know it",
                     severity=Severity.WARNING,
                 )
             )
-    return found
+        if not is_address(way.route.host):  # or it was said before
+            found += loops(way, addresses, cast(CoreOptions, settings.core).esmtp_listener)
+    return list(once(found))
 
 
-async def _looked_up(host: str, resolver: Resolver, *, by_mx: bool) -> str:
-    """Return what is wrong with a host behind; empty if it has an address."""
+async def _looked_up(host: str, resolver: Resolver, *, by_mx: bool) -> tuple[list[str], str]:
+    """Return the addresses of a host behind, and what is wrong with it; the latter is empty if it has some."""
     try:
+        hosts = [host]
         if by_mx:
-            await resolver.exchangers(host)
-        else:
-            await resolver.host_addresses(host)
+            hosts = [each.host for each in await resolver.exchangers(host) if each.host][:_MOST_EXCHANGERS] or hosts
+        return [address for each in hosts for address in await resolver.host_addresses(each)], ""
     except NoSuchDomain:
-        return "there is no such host"
+        return [], "there is no such host"
     except DnsUnavailable as error:
-        return str(error)
-    return ""
+        return [], str(error)

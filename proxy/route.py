@@ -9,6 +9,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from config import Endpoint
 from config.errors import not_a
+from config.hosts import what_to_write
 from config.nodes import String, Value, Word
 from config.readers import Reader, Reading, Unreadable, reader_for
 
@@ -90,6 +91,7 @@ def _route(text: str) -> Route | None:
         and not (parts.path or parts.fragment)
         and host != "__mx__"
         and _HOST.fullmatch(host) is not None
+        and what_to_write(host) is None
     )
     return Route(host, port, int(asked.get("pref", 0)), by_mx=asked.get("type") == "mx") if sound else None
 

@@ -14,12 +14,13 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import model_validator
+from pydantic import AfterValidator, model_validator
 
-from config import Bytes, ConfigPath, DomainPatterns, Endpoint, Listeners, Network, Options, Seconds, option
+from config import Bytes, ConfigPath, DomainPatterns, Listeners, Network, Options, Seconds, option
 from config.nodes import String, Value, Word
 from config.readers import Reader, Reading, reader_for
 from proxy.apart import Apart, Failed
+from proxy.names import BannerValue, DomainValue, NameserverValue, OtherNameValue, OwnNameValue
 from proxy.protocols import ALL_PROTOCOLS, ProtocolsValue
 from proxy.route import GatewayValue, RouteValue
 from proxy.throttle import NO_THROTTLE, Throttle, ThrottleValue
@@ -44,6 +45,12 @@ LONGEST_AT_DOT = 540.0
 """Seconds until a client hears of a recipient, and of its message: less than its patience (RFC 5321 4.5.3.2)."""
 
 
+def _longer_than_a_beat(seconds: float) -> float:
+    if 0 < seconds < 1:
+        raise ValueError("a worker that is well would be killed; write at least 1s, or 0 for never")
+    return seconds
+
+
 OWN_NAME_SECONDS = 5.0
 """For the system's resolver to say the machine's full name; its short name is taken then."""
 
@@ -64,7 +71,7 @@ class TlsOptions(Options):
         None, doc="Our certificate, with its chain, a PEM file; set, STARTTLS is offered to clients.", scopes=_BOTH
     )
     tls_key: ConfigPath | None = option(
-        None, doc="Its key, a PEM file; TLS_Certificate's own file unless set.", scopes=_BOTH
+        None, doc="Its key, a PEM file; TLS_Certificate's own file unless set.", secret=True, scopes=_BOTH
     )
     tls_ciphers: str = option(
         "", doc="Ciphers up to TLS 1.2, as OpenSSL names them; its choice unless set.", scopes=_BOTH
@@ -102,7 +109,7 @@ class InboundOptions(TlsOptions):
         scopes=_LISTENING,
     )
 
-    hostname: str = option(
+    hostname: OwnNameValue = option(
         default_factory=own_name, doc="Name in the banner, in Received and in our EHLO; the machine's unless set."
     )
     tls_server_names: Mapping[str, ConfigPath] = option(
@@ -127,9 +134,9 @@ class InboundOptions(TlsOptions):
     tls_verified_peer_can_relay: bool = option(
         False, doc="A client whose certificate is valid may send to any domain.", scopes=_INBOUND
     )
-    banner_hostname: str = option("", doc="Name in the banner instead of Hostname.", scopes=_INBOUND)
-    static_banner: str = option("", doc="The whole text of the banner, after the code.", scopes=_INBOUND)
-    received_hostname: str = option("", doc="Name in Received instead of Hostname.", scopes=_INBOUND)
+    banner_hostname: OtherNameValue = option("", doc="Name in the banner instead of Hostname.", scopes=_INBOUND)
+    static_banner: BannerValue = option("", doc="The whole text of the banner, after the code.", scopes=_INBOUND)
+    received_hostname: OtherNameValue = option("", doc="Name in Received instead of Hostname.", scopes=_INBOUND)
     relay_domains: DomainPatterns = option(
         DomainPatterns(()), doc="Recipient domains that mail is taken for, from anybody; `*.x` takes subdomains."
     )
@@ -228,7 +235,7 @@ class InboundOptions(TlsOptions):
         scopes=_INBOUND,
     )
     authentication_file: ConfigPath | None = option(
-        None, doc="Users with their passwords' hashes, made by `ringback password`.", scopes=_INBOUND
+        None, doc="Users with their passwords' hashes, made by `ringback password`.", secret=True, scopes=_INBOUND
     )
     authentication_without_tls: bool = option(
         False, doc="Offer AUTH in the clear, too: anybody on the way can read the passwords.", scopes=_INBOUND
@@ -255,12 +262,12 @@ class InboundOptions(TlsOptions):
     allow_trailing_whitespace_in_commands: bool = option(
         True, doc="Take commands that end in blanks, as some old clients send them.", scopes=_INBOUND
     )
-    domain_for_unqualified_recipient_addresses: str = option(
+    domain_for_unqualified_recipient_addresses: DomainValue = option(
         "",
         doc="Domain added to a recipient without one; such recipients are refused unless it is set.",
         scopes=_INBOUND,
     )
-    domain_for_unqualified_sender_address: str = option(
+    domain_for_unqualified_sender_address: DomainValue = option(
         "",
         doc="Domain added to a sender without one; such senders are refused unless it is set.",
         scopes=_INBOUND,
@@ -305,7 +312,7 @@ class OutboundOptions(TlsOptions):
     )
     lmtp_port: int = option(2003, zero="refused", doc="The same where LMTP is spoken.", ge=1, le=65535)
     delivery_method: Literal["ESMTP", "SMTP", "LMTP"] = option("ESMTP", doc="What the MTA behind is spoken to.")
-    ehlo_hostname: str = option("", doc="Our name in EHLO to the MTA behind; Hostname unless set.")
+    ehlo_hostname: OtherNameValue = option("", doc="Our name in EHLO to the MTA behind; Hostname unless set.")
     xclient: Literal["no", "ifavailable", "required"] = option(
         "no", doc="Tell the MTA behind who the client is, by XCLIENT."
     )
@@ -403,7 +410,7 @@ class CoreOptions(InboundOptions, OutboundOptions):
         le=256,
     )
 
-    worker_timeout: Seconds = option(
+    worker_timeout: Annotated[Seconds, AfterValidator(_longer_than_a_beat)] = option(
         30.0,
         zero="off",
         doc="A worker that hangs so long is killed and replaced, its stack in the log.",
@@ -440,11 +447,12 @@ class CoreOptions(InboundOptions, OutboundOptions):
     )
     letter_key: ConfigPath | None = option(
         None,
+        secret=True,
         doc="A file with a secret of 16 octets or more, by which Ringback's own messages are known when they come "
         "back; the same on all servers of a site. Unless set, each makes its own in State_Directory.",
         scopes=(),
     )
-    nameservers: tuple[Endpoint, ...] = option(
+    nameservers: tuple[NameserverValue, ...] = option(
         (), doc="DNS servers, `address` or `address:port`; the system's unless set."
     )
 

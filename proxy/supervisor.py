@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 from config.diagnostics import Diagnostic, has_errors, render
 from proxy.apart import Apart, Failed, Tell
+from proxy.complaints import log_warnings
 from proxy.forked import CUT, DRAIN, EX_SOFTWARE, RESERVED_SIGNALS, SUCCEEDED, SUPERVISORS_SIGNALS, be_worker
 from proxy.generation import Child, Generation
 from proxy.log import get_logger
@@ -172,6 +173,7 @@ class Supervisor:
         if has_errors(found):
             self._reject(render(found))
         else:
+            log_warnings(found)
             self._succeed(len(found))
 
     def _end_the_rehearsal(self) -> None:

@@ -87,7 +87,9 @@ class CallbackService:
         verdict = self._skipped(session, transaction, address)
         if verdict is None:
             client = "" if session.can_relay else session.client_network
-            verdict = await self.verifier.verify(address, sender, client=client)
+            path = transaction.reverse_path
+            asked = path.spoken if address == path.text else address  # the exchanger hears the sender as it was given
+            verdict = await self.verifier.verify(asked, sender, client=client)
         self._tally.count(verdict)
         if not self._rules.enforce:
             verdict = self._shadow(session, address, verdict)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typer
 
-from proxy.cli import caches, documents, passwords, probing, scripts, serving, settings
+from proxy.cli import caches, documents, exits, passwords, probing, scripts, serving, settings
 
 application = typer.Typer(
     name="ringback",
@@ -30,4 +30,5 @@ application.add_typer(scripts.application, name="sieve")
 
 def main() -> None:
     """Run the command line."""
+    exits.end_with_output()
     application()

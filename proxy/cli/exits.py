@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import pwd
+import signal
 import sys
 from collections.abc import Sequence
-from typing import TextIO
+from contextlib import suppress
+from io import BufferedWriter, FileIO, TextIOWrapper
+from typing import Any, TextIO, cast
 
 from config.diagnostics import Diagnostic, render
 
@@ -14,7 +17,10 @@ USAGE = 64
 SCRIPT = 65
 NO_INPUT = 66
 UNAVAILABLE = 69
+CANNOT_WRITE = 74
 CONFIGURATION = 78
+READER_GONE = 128 + signal.SIGPIPE
+"""As the shell tells of a program that SIGPIPE ends."""
 
 
 def show(diagnostics: Sequence[Diagnostic]) -> None:
@@ -35,6 +41,34 @@ def open_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
     if sys.stderr is None:
         sys.stderr = _on_descriptor(2)
+
+
+class _Output(FileIO):
+    """Standard output that ends the process if it cannot be written, without a traceback, as other programs end.
+
+    It is the layer at which every library that prints arrives, also when the interpreter ends.
+    """
+
+    def write(self, octets: Any, /) -> int:
+        """Write, or end at once: what is under way has nobody to be shown to."""
+        try:
+            return super().write(octets)
+        except BrokenPipeError:
+            os._exit(READER_GONE)
+        except OSError as error:
+            with suppress(OSError):
+                os.write(2, f"standard output cannot be written: {error.strerror}\n".encode())
+            os._exit(CANNOT_WRITE)
+
+
+def end_with_output() -> None:
+    """Let a reader that goes, as `head` does, end this process quietly."""
+    if sys.stdout is None:
+        return
+    text = cast(TextIOWrapper, sys.stdout)
+    text.flush()
+    raw = BufferedWriter(_Output(1, "w", closefd=False))
+    sys.stdout = TextIOWrapper(raw, text.encoding, text.errors, None, text.line_buffering, text.write_through)
 
 
 def user() -> str:

@@ -2,21 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+import sys
+from typing import Annotated, NoReturn
 
 import typer
 
 from proxy.cli import exits
 from proxy.smtp.passwords import PasswordHash
 
+_MOST_OCTETS = 4096
+"""Of a password, its line break included."""
+
 
 def password(
     user: Annotated[str, typer.Argument(help="The name that the client gives.", show_default=False)],
+    *,
+    from_input: Annotated[
+        bool, typer.Option("--stdin", help="Read the password from standard input, one line, and ask nothing.")
+    ] = False,
 ) -> None:
     """Ask for a password and print the line of Authentication_File that lets the user in."""
     if user.startswith("#") or user != user.strip() or not user.isprintable():
-        typer.echo("a user's name has no `#` first, no blank at its ends, no control character", err=True)
-        raise typer.Exit(exits.USAGE)
+        _refuse("a user's name has no `#` first, no blank at its ends, no control character")
     # The questions go to standard error, so that the line can be appended to a file.
-    secret = typer.prompt(f"Password of {user}", hide_input=True, confirmation_prompt=True, err=True)
+    secret = (
+        _given()
+        if from_input
+        else typer.prompt(f"Password of {user}", hide_input=True, confirmation_prompt=True, err=True)
+    )
     typer.echo(f"{user}:{PasswordHash.of(secret)}")
+
+
+def _given() -> str:
+    """Return the line on standard input; its line break is no part of the password, its blanks are."""
+    octets = sys.stdin.buffer.read(_MOST_OCTETS + 1)
+    try:
+        secret = octets.decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        _refuse("the password on standard input is not UTF-8")
+    if not secret or len(octets) > _MOST_OCTETS or any(sign in secret for sign in "\n\r\0"):
+        _refuse("standard input holds no password: write it as one line")
+    return secret
+
+
+def _refuse(why: str) -> NoReturn:
+    typer.echo(why, err=True)
+    raise typer.Exit(exits.USAGE)

@@ -63,11 +63,12 @@ def probe(
 ) -> None:
     """Ask the mail exchangers of addresses whether they exist.
 
-    Exit 0: all pass; 65: one fails, or more; 69: none fails, but some are transient or error; 64: not an address.
+    Exit 0: all pass; 65: one fails, or more; 69: none fails, but some are transient or error; 64: not an address. Lines
+    of a file that are none are told and passed over.
     """
     if not addresses and file is None:
         context.fail("Missing argument 'ADDRESS...', or --file.")
-    asked = _addresses(addresses or [], file, sender)
+    asked, passed_over = _addresses(addresses or [], file, sender)
     options, core = configured(config_file)
     many = file is not None
     waits = patience if patience is not None else PATIENCE if many else 0.0
@@ -76,14 +77,16 @@ def probe(
     began = time.monotonic()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         counted = runner.run(_ask(asked, manner, options, core, as_json=as_json, many=many))
-    if len(asked) > 1:
-        typer.echo(_summary(counted, time.monotonic() - began), err=True)
-    raise typer.Exit(_exit_code(counted))
+    if len(asked) > 1 or passed_over:
+        typer.echo(_summary(counted, time.monotonic() - began, passed_over), err=True)
+    raise typer.Exit(exits.USAGE if passed_over else _exit_code(counted))
 
 
-def _summary(counted: Counter[Status], seconds: float) -> str:
-    found = ", ".join(f"{counted[status]} {status.value}" for status in Status if counted[status])
-    return f"{counted.total()} asked in {seconds:.1f} s: {found}"
+def _summary(counted: Counter[Status], seconds: float, passed_over: int) -> str:
+    found = [f"{counted[status]} {status.value}" for status in Status if counted[status]]
+    if passed_over:
+        found.append(f"{passed_over} passed over")
+    return f"{counted.total()} asked in {seconds:.1f} s: {', '.join(found)}"
 
 
 def _exit_code(counted: Counter[Status]) -> int:
@@ -95,17 +98,26 @@ def _exit_code(counted: Counter[Status]) -> int:
 # ---------------------------------------------------------------- what is asked
 
 
-def _addresses(given: Sequence[str], file: Path | None, sender: str | None) -> list[str]:
-    """Return what to ask about, or print every mistake and exit."""
-    listed = [*((each, each) for each in given), *(_listed(file) if file is not None else ())]
-    wrong = [place for place, address in listed if mailbox_of(address) is None]
+def _addresses(given: Sequence[str], file: Path | None, sender: str | None) -> tuple[list[str], int]:
+    """Return what to ask about, and how many lines of the file are no addresses, each of which is told.
+
+    What is wrong on the command line ends it before anybody is asked; a line of a file is passed over.
+    """
+    wrong = [each for each in given if mailbox_of(each) is None]
     if sender is not None and sender.strip("<>") and mailbox_of(sender.strip("<>")) is None:
         wrong.append(sender)
-    for each in wrong:
-        typer.echo(f"{shown(each)}: not an address; write local-part@domain", err=True)
+    _tell_wrong(wrong)
     if wrong:
         raise typer.Exit(exits.USAGE)
-    return [address for _, address in listed]
+    listed = list(_listed(file)) if file is not None else []
+    passed_over = [place for place, address in listed if mailbox_of(address) is None]
+    _tell_wrong(passed_over)
+    return [*given, *(address for _, address in listed if mailbox_of(address) is not None)], len(passed_over)
+
+
+def _tell_wrong(places: Sequence[str]) -> None:
+    for each in places:
+        typer.echo(f"{shown(each)}: not an address; write local-part@domain", err=True)
 
 
 def _listed(file: Path) -> Iterator[tuple[str, str]]:

@@ -18,6 +18,7 @@ from proxy import log
 from proxy.apart import Apart, Failed, Tell
 from proxy.app import ConfigurationRejected, compiled, rehearsed
 from proxy.cli import exits
+from proxy.complaints import log_warnings
 from proxy.forked import RESERVED_SIGNALS
 from proxy.sockets import CannotListen
 from proxy.supervisor import REHEARSAL_SECONDS, Supervisor
@@ -57,10 +58,11 @@ def serve(config_file: ConfigurationFile) -> None:
         signal.signal(each, signal.SIG_IGN)
     configuration = ConfigurationIn(config_file)
     found = configuration.tried()
-    exits.show(found)
     if has_errors(found):
+        exits.show(found)
         raise typer.Exit(exits.CONFIGURATION)
     log.configure(threaded=False)
+    log_warnings(found)
     try:
         assembly, _ = configuration.compiled()
         raise typer.Exit(Supervisor(assembly, configuration).run())

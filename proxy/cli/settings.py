@@ -12,6 +12,7 @@ import typer
 from config import Settings
 from config.converter import convert
 from config.diagnostics import Source
+from config.errors import cannot_read
 from config.formatter import Unformattable, format_text
 from config.loader import load as load_configuration
 from config.questions import Unanswerable, evaluate, look_up
@@ -86,8 +87,8 @@ def _text(path: Path) -> str:
     try:
         return Source.read(path).text
     except OSError as error:
-        typer.echo(f"{path}: {error.strerror}", err=True)
-        raise typer.Exit(exits.NO_INPUT) from None
+        exits.show([cannot_read(str(path), error.strerror or str(error), None)])
+        raise typer.Exit(exits.CONFIGURATION) from None
 
 
 @application.command("format")

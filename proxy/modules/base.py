@@ -55,6 +55,16 @@ class MailCreator(Protocol):
         ...
 
 
+@runtime_checkable
+class BodyReader(Protocol):
+    """A prepared stanza that may read messages whole, which are held on disk beyond 1 MiB."""
+
+    @property
+    def reads_body(self) -> bool:
+        """Whether it does, in any content phase."""
+        ...
+
+
 class Module(Protocol):
     """A kind of module: what its stanza may hold, and how a stanza is prepared."""
 

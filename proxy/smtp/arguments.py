@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from proxy import replies
+from proxy.names import banner_lines
 from proxy.replies import Reply
 from proxy.session import Path, Session
 from proxy.settings import CoreOptions
@@ -210,8 +211,7 @@ def banner(options: CoreOptions) -> Reply:
     """
     if not options.static_banner:
         return Reply(220, (f"{options.banner_hostname or options.hostname} ESMTP Ringback".encode(),))
-    lines = options.static_banner.replace("\\r", "").replace("\\n", "\n").strip("\r\n").splitlines()
-    return Reply(220, tuple(line.removeprefix("220").lstrip("- ").encode("ascii", "replace") for line in lines))
+    return Reply(220, tuple(line.encode("ascii", "replace") for line in banner_lines(options.static_banner)))
 
 
 def unknown(command: str) -> Reply:

@@ -221,7 +221,7 @@ class ServerCertificate:
     def _load(self) -> ssl.SSLContext:
         require_regular(self._certificate, self._key)
         context = self._terms.new_context()
-        context.load_cert_chain(self._certificate, self._key)
+        context.load_cert_chain(self._certificate, self._key, password="")  # or OpenSSL asks the terminal
         if self._others:
             context.sni_callback = self._by_name
         return context

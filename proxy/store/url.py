@@ -8,6 +8,7 @@ from typing import Annotated, Literal, cast
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
 from config.errors import not_a
+from config.masking import MASK, masked
 from config.nodes import String, Value, Word
 from config.readers import Reader, Reading, Unreadable
 
@@ -103,8 +104,8 @@ def _read(value: Value, _reading: Reading) -> StoreUrl:
 
 
 def _without_password(text: str) -> str:
-    """A diagnostic is pasted into tickets; the line that it quotes is the operator's own file."""
-    return re.sub(r"(?<=:)[^:@]*(?=@)", "***", text)
+    """Return what may be shown of a text that is no URL of ours: without `://` any part of it may be a password."""
+    return masked(text) if "://" in text else MASK
 
 
 StoreValue = Annotated[StoreUrl, Reader(_read, "a store's URL", write=lambda value: f'"{value}"')]

@@ -194,7 +194,7 @@ def _context(
     if verify == "no":
         context.verify_mode = ssl.CERT_NONE
     if certificate is not None:
-        context.load_cert_chain(certificate, key or certificate)
+        context.load_cert_chain(certificate, key or certificate, password="")  # or OpenSSL asks the terminal
     if ciphers:
         context.set_ciphers(ciphers)
     return context

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from config import errors, lexer, load, render
+from config import lexer, load, naming, render
 from config.diagnostics import Source, Span
 from config.findings import MOST_ERRORS, Findings
 from config.formatter import Unformattable, comments_of, format_text, format_tree
@@ -196,7 +196,7 @@ def test_after_the_last_error_that_is_kept_nothing_more_is_looked_up(
         nonlocal looked_up
         looked_up += 1
 
-    monkeypatch.setattr(errors, "closest", counted)
+    monkeypatch.setattr(naming, "closest", counted)
     path = tmp_path / "main.conf"
     path.write_text("unheard_of = 1\n" * 1000, encoding="utf-8")
     assert len(load(path, SCHEMA).diagnostics) == MOST_ERRORS

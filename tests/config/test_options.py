@@ -138,4 +138,4 @@ def test_an_option_of_the_global_scope_without_default_must_be_set(tmp_path: Pat
     class Core(Options):
         name: str = option(doc="A name.")
 
-    assert loaded_from(tmp_path, Core, "")[1] == "error: `name` must be set\n  hint: write name = …\n"
+    assert loaded_from(tmp_path, Core, "")[1] == "error: `Name` must be set\n  hint: write Name = …\n"

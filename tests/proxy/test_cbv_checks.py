@@ -14,7 +14,7 @@ from proxy.modules.smtp_cbv.making import callbacks_of
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
 from proxy.store.url import MEMORY
 
-HEAD = 'ESMTP_Listener = ( 127.0.0.1:0 )\nHostname = "ringback.test"\nsmtp_cbv passive {\n'
+HEAD = 'ESMTP_Listener = ( 127.0.0.1:0 ) Relay_Domains = a.test\nHostname = "ringback.test"\nsmtp_cbv passive {\n'
 
 
 def complaints(folder: Path, *lines: str) -> str:
@@ -88,6 +88,7 @@ def test_a_wait_that_no_client_has_is_a_warning(tmp_path: Path) -> None:
 
 def test_a_secret_that_cannot_be_read_or_is_short(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("0123456789abcde\n")
+    (tmp_path / "secret").chmod(0o600)
     assert (
         complaints(tmp_path, 'store_secret = "secret"')
         == """\

@@ -1,4 +1,7 @@
-"""What is found wrong beyond the text of a configuration: Unix sockets and folders that are not there."""
+"""What is found wrong beyond the text of a configuration: Unix sockets and folders that are not there.
+
+What must never pass `check`: test_checks_served. What is open to everybody: test_checks_access.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import pytest
 from config.diagnostics import Severity
 from proxy.app import ConfigurationRejected, load
 
-LINES = ("ESMTP_Listener = ( 127.0.0.1:0 )", 'Hostname = "ringback.test"')
+LINES = ("ESMTP_Listener = ( 127.0.0.1:0 )", 'Hostname = "ringback.test" Relay_Domains = a.test')
 
 
 def complaints(folder: Path, *lines: str) -> list[tuple[Severity, str, int | None]]:
@@ -74,7 +77,14 @@ def test_what_needs_an_outbox_needs_a_folder_that_can_be_written(
     assert complaints(tmp_path, *house, gateway) == []
 
 
-def test_what_makes_no_mail_needs_no_folder(tmp_path: Path) -> None:
+def test_what_makes_no_mail_does_without_a_folder_and_says_so(tmp_path: Path) -> None:
     (tmp_path / "x.siv").write_text("keep;\n")
-    lines = (f'State_Directory = "{tmp_path}/state"', 'sieve { data_phase1 = "x.siv" }', 'Gateway = "127.0.0.1"')
+    lines = ('sieve { data_phase1 = "x.siv" }', 'Gateway = "127.0.0.1"')
     assert complaints(tmp_path, *lines) == []
+    assert complaints(tmp_path, f'State_Directory = "{tmp_path}/state"', *lines) == [
+        (
+            Severity.WARNING,
+            f"State_Directory: {tmp_path}/state is no folder that can be written: nothing outlives a restart",
+            3,
+        )
+    ]

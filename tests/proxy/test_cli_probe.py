@@ -455,18 +455,29 @@ async def test_where_answers_and_progress_share_a_terminal_no_answer_is_in_the_l
     ]
 
 
-async def test_every_line_of_a_file_that_is_no_address_is_told_and_nobody_is_asked(tmp_path: Path) -> None:
+async def test_a_line_of_a_file_that_is_no_address_is_told_and_the_rest_is_asked(tmp_path: Path) -> None:
     listed = tmp_path / "addresses"
-    listed.write_bytes(b"alice@sender.test\nbob\n\xff\x1b@\n")
-    status, out, err = await probe("--file", listed)
-    assert (status, out, err) == (
-        64,
-        "",
-        (
-            f"{listed}:2: bob: not an address; write local-part@domain\n"
-            f"{listed}:3: \\xff\\x1b@: not an address; write local-part@domain\n"
-        ),
-    )
+    listed.write_bytes(b"alice@sender.invalid\nbob\n\xff\x1b@\ncarol@sender.invalid\n")
+    path = written(tmp_path, port=25, nameserver="127.0.0.1:9")
+    status, out, err = await probe("--file", listed, "--json", "--patience", "0", "-c", path)
+    assert [json.loads(line)["question"] for line in out.splitlines()] == [
+        "alice@sender.invalid",
+        "carol@sender.invalid",
+    ]
+    told, summary = err.splitlines()[:2], err.splitlines()[-1]
+    assert told == [
+        f"{listed}:2: bob: not an address; write local-part@domain",
+        f"{listed}:3: \\xff\\x1b@: not an address; write local-part@domain",
+    ]
+    assert summary.endswith(", 2 passed over")
+    assert status == 64
+
+
+async def test_a_file_of_nothing_but_mistakes_asks_nobody(tmp_path: Path) -> None:
+    (tmp_path / "addresses").write_bytes(b"bob\n")
+    status, out, err = await probe("--file", tmp_path / "addresses")
+    assert (status, out) == (64, "")
+    assert err.startswith(f"{tmp_path}/addresses:1: bob: not an address")
 
 
 @REAL_DNS

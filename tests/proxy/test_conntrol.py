@@ -21,7 +21,13 @@ LONG = 600.0
 """Longer than any test: who is greeted, or refused, was not made to wait."""
 
 SYNCHRONIZATION = b"554 5.5.0 SMTP protocol synchronization error\r\n"
-CORE = 'ESMTP_Listener = ( 127.0.0.1:0 )\nHostname = "ringback.test"\nGateway = "127.0.0.1"\nRemote_SMTP_Port = 1\n'
+CORE = """\
+ESMTP_Listener = ( 127.0.0.1:0 )
+Hostname = "ringback.test"
+Relay_Domains = a.test
+Gateway = "127.0.0.1"
+Remote_SMTP_Port = 1
+"""
 
 
 def pausing(pause: float = LONG, early_talker: str = "reject") -> ConntrolValidator:

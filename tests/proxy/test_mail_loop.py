@@ -15,7 +15,13 @@ from sieve import Phase
 from tests.proxy.stage import ALICE, BOB, Rule, Stage, serving
 from tests.support.exchanger import Exchanger
 
-CORE = 'ESMTP_Listener = ( 127.0.0.1:0 )\nHostname = "ringback.test"\nGateway = "127.0.0.1"\nRemote_SMTP_Port = 1\n'
+CORE = """\
+ESMTP_Listener = ( 127.0.0.1:0 )
+Hostname = "ringback.test"
+Relay_Domains = a.test
+Gateway = "127.0.0.1"
+Remote_SMTP_Port = 1
+"""
 NAMES = ("mail_loop_header_count", "mail_loop_ip")
 
 

@@ -11,9 +11,9 @@ from proxy.callback.neighbour import network_of
 from proxy.callback.resolve import Host
 from proxy.callback.verifier import Spared
 from proxy.dns import _reversed
-from proxy.modules.smtp_cbv.making import _is_us
 from proxy.smtp.access import any_holds
 from proxy.smtp.entrance import Entrance
+from proxy.sockets import comes_to_us
 from tests.proxy.stage import ALICE, BOB, assembly, serving
 from tests.support.exchanger import Exchanger
 
@@ -75,4 +75,4 @@ def test_budgets_of_exchangers_and_names_of_clients_are_those_of_the_ipv4_addres
 def test_our_own_listener_is_known_in_either_form() -> None:
     core = assembly().core
     port = core.esmtp_listener[0].port
-    assert _is_us("::ffff:127.0.0.1", port, core)
+    assert comes_to_us("::ffff:127.0.0.1", port, core.esmtp_listener) is not None

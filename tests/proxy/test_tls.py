@@ -28,6 +28,7 @@ def write_certificate(authority: trustme.CA, folder: Path, name: str) -> None:
     issued = authority.issue_cert(name)
     issued.cert_chain_pems[0].write_to_path(str(folder / "certificate.pem"))
     issued.private_key_pem.write_to_path(str(folder / "key.pem"))
+    (folder / "key.pem").chmod(0o600)
 
 
 def write_configuration(folder: Path, upstream_port: int) -> Path:

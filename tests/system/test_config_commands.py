@@ -251,7 +251,11 @@ def test_a_file_that_is_no_configuration_is_not_formatted_or_converted(path: str
 @pytest.mark.parametrize("command", ["format", "convert"])
 def test_a_file_that_is_not_there_cannot_be_formatted_or_converted(path: str, command: str) -> None:
     del path
-    assert ringback("config", command, "gone.conf") == (66, "", "gone.conf: No such file or directory\n")
+    assert ringback("config", command, "gone.conf") == (
+        78,
+        "",
+        "error: cannot read gone.conf: No such file or directory\n",
+    )
 
 
 @pytest.mark.parametrize(

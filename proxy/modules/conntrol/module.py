@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
 from config import ModuleSettings, ModuleSpec
-from config.diagnostics import Diagnostic
+from config.diagnostics import Diagnostic, Severity
 from proxy.modules.base import Services
 from proxy.modules.conntrol.options import SPEC, ConntrolOptions
 from proxy.session import Session
@@ -14,6 +14,7 @@ from proxy.validator import PASS, Hook, OnError, Validator, Verdict
 from sieve import Need, Phase
 
 _GRACE_SECONDS = 5.0
+_PATIENCE_SECONDS = 300.0
 
 
 class ConntrolModule:
@@ -26,12 +27,23 @@ class ConntrolModule:
         return PreparedConntrol(loaded)
 
 
+def _mistakes(loaded: ModuleSettings) -> Iterator[Diagnostic]:
+    pause = cast(ConntrolOptions, loaded.options).pause_time
+    if pause >= _PATIENCE_SECONDS:
+        yield Diagnostic(
+            f"no client waits {pause:g} seconds for the greeting",
+            loaded.origin("pause_time") or loaded.span,
+            hint="write a few seconds; clients give up after five minutes (RFC 5321 section 4.5.3.2.1)",
+            severity=Severity.WARNING,
+        )
+
+
 class PreparedConntrol:
     """One stanza."""
 
     def __init__(self, loaded: ModuleSettings) -> None:
         """Keep its options."""
-        self.diagnostics: Sequence[Diagnostic] = ()
+        self.diagnostics: Sequence[Diagnostic] = tuple(_mistakes(loaded))
         self._name, self._passive = loaded.name, loaded.passive
         self._options = cast(ConntrolOptions, loaded.options)
 

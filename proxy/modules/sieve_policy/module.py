@@ -95,6 +95,12 @@ class PreparedSieve:
                 return next((origin for origin in origins if origin is not None), self.loaded.span)
         return None
 
+    @property
+    def reads_body(self) -> bool:
+        """Whether a script reads messages whole."""
+        scripts = () if self.loaded.passive else tuple(self.scripts.values())
+        return any(Need.BODY in script.needs for each in scripts for script in each)
+
     def offer(self, services: Services) -> None:
         """Offer nothing to others."""
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import os
 import ssl
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 
 from config import ModuleSettings
 from config.diagnostics import Diagnostic, Severity, Source, Span
@@ -26,6 +28,7 @@ def mistakes(loaded: ModuleSettings, options: SmtpCbvOptions) -> Iterator[Diagno
     yield from _own_addresses(loaded, options)
     yield from _files(loaded, options)
     yield from _authorities(loaded, options)
+    yield from _store_on_this_machine(loaded, options)
     if options.wait > _LONGEST_WAIT:
         yield Diagnostic(
             f"a client waits {options.wait:g} seconds for its answer, and may not",
@@ -90,6 +93,26 @@ def _authorities(loaded: ModuleSettings, options: SmtpCbvOptions) -> Iterator[Di
             ssl.create_default_context(cafile=options.store.authorities)
         except OSError as error:  # ssl.SSLError is one
             yield _unreadable(f"the store's {options.store.authorities}", error, loaded, "store")
+
+
+def _store_on_this_machine(loaded: ModuleSettings, options: SmtpCbvOptions) -> Iterator[Diagnostic]:
+    """Find that verdicts would be kept in memory only: a store's file or socket is out of reach."""
+    store = options.store
+    if store is None or store.scheme not in {"sqlite", "unix"}:
+        return
+    path = Path(store.path)
+    if store.scheme == "sqlite" and not os.access(path.parent, os.W_OK | os.X_OK):
+        problem = f"{path.parent} is no folder that can be written"
+    elif store.scheme == "unix" and not path.is_socket():
+        problem = f"{path} is no socket now"
+    else:
+        return
+    yield Diagnostic(
+        f"{problem}: verdicts are kept in memory",
+        loaded.origin("store") or loaded.span,
+        hint="the user that runs Ringback must be able to write there",
+        severity=Severity.WARNING,
+    )
 
 
 def _unreadable(what: str, error: OSError, loaded: ModuleSettings, option: str) -> Diagnostic:

@@ -5,7 +5,6 @@ The resolver is its own so that a stranger's slow name servers never hold up the
 
 from __future__ import annotations
 
-import ipaddress
 import os
 import socket
 import ssl
@@ -29,13 +28,13 @@ from proxy.dns import Resolver
 from proxy.log import get_logger
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
 from proxy.settings import CoreOptions
+from proxy.sockets import comes_to_us
 from proxy.store.base import Store
 from proxy.store.opening import open_store
 from proxy.store.url import MEMORY, StoreUrl
 
 log = get_logger()
 
-_EVERYWHERE = {"", "*", "0.0.0.0", "::"}  # noqa: S104 — what is compared with
 STORE_FILE = "callback.db"
 
 
@@ -55,7 +54,7 @@ def callbacks_of(
         options.map,
         options.allow_networks,
         unroutable=Status(options.unroutable),
-        is_us=lambda address: _is_us(address, options.port, core),
+        is_us=lambda address: comes_to_us(address, options.port, core.esmtp_listener) is not None,
     )
     around = Around(
         finder=finder,
@@ -153,22 +152,3 @@ def _opportunistic() -> ssl.SSLContext:
 def _secret(path: Path | None) -> bytes:
     """Return the key of the hashes; BLAKE2 takes 64 octets at most, so that longer secrets are cut."""
     return b"" if path is None else read_regular(path).strip()[:64]
-
-
-def _is_us(address: str, port: int, core: CoreOptions) -> bool:
-    """Whether a connection to the address would come to one of our own listeners."""
-    address = plain_address(address)
-    listening = {plain_address(each.address) for each in core.esmtp_listener if each.port == port}
-    return address in listening or (bool(listening & _EVERYWHERE) and _is_local(address))
-
-
-def _is_local(address: str) -> bool:
-    """Whether the address is this machine's: a datagram socket to it would leave from itself. Nothing is sent."""
-    if ipaddress.ip_address(address).is_loopback:  # all of 127.0.0.0/8 is answered, and leaves from 127.0.0.1
-        return True
-    try:
-        with socket.socket(family_of(address), socket.SOCK_DGRAM) as sock:
-            sock.connect((address, 25))
-            return bool(sock.getsockname()[0] == address)
-    except OSError:
-        return False

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from config import ConfigPath, DomainPatterns, ModuleSpec, Network, Options, Seconds, option
+from proxy.names import HostText
 from proxy.store.url import StoreValue
 from proxy.throttle import Throttle, ThrottleValue
 
@@ -25,7 +26,7 @@ class SmtpCbvOptions(Options):
     mailfrom_fallback: str = option(
         "", doc="Sender given instead where the null sender is refused; an address that takes mail. Empty: no other."
     )
-    map: Mapping[str, str] = option(
+    map: Mapping[str, HostText] = option(
         default_factory=dict, doc='Hosts asked instead of a domain\'s MX, as `[ example.com = "host" ]`.'
     )
     enforce: bool = option(True, doc="Let verdicts count; otherwise they are logged, and every answer is pass.")
@@ -119,10 +120,12 @@ class SmtpCbvOptions(Options):
     )
 
     store: StoreValue | None = option(
-        None, doc="Where verdicts and budgets are kept: memory, sqlite:///file, redis://host. Beside State_Directory."
+        None,
+        doc="Where verdicts and budgets are kept: memory, sqlite:///file, redis://host. Beside State_Directory.",
+        secret=True,
     )
     store_secret: ConfigPath | None = option(
-        None, doc="A file with a secret: only keyed hashes of addresses are kept then."
+        None, doc="A file with a secret: only keyed hashes of addresses are kept then.", secret=True
     )
     cache_pass: Seconds = option(
         86400.0, zero="off", doc="An address that exists is remembered so long.", unit="seconds"

@@ -1,0 +1,160 @@
+"""The wording of messages about names: of options, stanzas, modules, scopes, and of what the console is asked.
+
+As in `config.errors`, a message says what is wrong at the caret, and a hint says what to write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from config.diagnostics import Diagnostic, Note, Severity, Span
+from config.errors import closest, shown
+from config.spelling import as_in_the_manual
+
+
+def unknown_option(
+    name: str, where: str, known: Sequence[str], span: Span, owners: Sequence[str] = (), *, outside: bool = False
+) -> Diagnostic:
+    """An option that neither Momentum nor Ringback has at this place."""
+    guess = closest(name, known)
+    hint = f"did you mean {guess}?" if guess else None
+    if outside:
+        hint = "it is an option of the whole file: write it outside these braces"
+    elif owners:
+        hint = f"it is an option of {' and '.join(owners)}: write it between the braces there"
+    return Diagnostic(f"unknown option `{name}`{where}", span, hint)
+
+
+def unknown(what: str, name: str, known: Iterable[str], span: Span | None, where: str = "") -> Diagnostic:
+    """A stanza or property that neither Momentum nor Ringback has."""
+    guess = closest(name, known)
+    return Diagnostic(f"unknown {what} `{name}`{where}", span, f"did you mean {guess}?" if guess else None)
+
+
+def unknown_module(name: str, lines: Sequence[str], span: Span) -> Diagnostic:
+    """A 2.2 line that loads a module which neither Momentum nor Ringback has; `lines` are those that load one."""
+    guess = closest(name, [line.partition(" ")[2] for line in lines])
+    meant = f"did you mean {guess}? The" if guess else "the"
+    return Diagnostic(f"unknown module `{name}`", span, f"{meant} modules are: {', '.join(lines)}")
+
+
+def unknown_stanza(name: str, known: Iterable[str], modules: Sequence[str], span: Span) -> Diagnostic:
+    """A stanza at the top of the file: neither a module nor a scope."""
+    guess = closest(name, known)
+    hint = f"did you mean {guess}?" if guess else f"the modules are: {', '.join(modules)}"
+    return Diagnostic(f"unknown stanza `{name}`", span, hint)
+
+
+def name_is_missing(name: str, span: Span) -> Diagnostic:
+    """`Domain { … }`."""
+    return Diagnostic(f"`{name}` takes one name before its brace", span, f'write {name} "name" {{')
+
+
+def not_in_this_scope(name: str, where: str, legal: Sequence[str], span: Span) -> Diagnostic:
+    """An option or a stanza in a scope that cannot hold it."""
+    return Diagnostic(f"`{name}` cannot stand{where}", span, f"it can stand in: {', '.join(legal)}")
+
+
+def star_in_domain_scope(name: str, span: Span) -> Diagnostic:
+    """`Domain "*.example.com"`: a scope's name is exact or an expression."""
+    expression = name.replace(".", "\\.").replace("*", ".*")
+    hint = f'write Domain "/^{expression}$/" to match like a pattern'
+    return Diagnostic(f"{shown(name)} matches only itself here: `*` is no wildcard", span, hint, Severity.WARNING)
+
+
+def u_label_in_expression(name: str, span: Span) -> Diagnostic:
+    """`Domain "/münchen/"`: the expression is compared with A-labels."""
+    hint = "write the A-label, as in xn--mnchen-3ya for münchen"
+    return Diagnostic(
+        f"{shown(name)} is compared with A-labels, so its letters beyond ASCII match nothing",
+        span,
+        hint,
+        Severity.WARNING,
+    )
+
+
+def address_twice(address: str, span: Span, first: Span) -> Diagnostic:
+    """Two listeners on one address."""
+    return Diagnostic(f"{address} is listened on twice", span, "remove one", notes=(Note("already set here", first),))
+
+
+def bad_expression(name: str, reason: str, span: Span) -> Diagnostic:
+    """A regular expression that cannot be used."""
+    return Diagnostic(f"{shown(name)} is not a regular expression: {reason}", span)
+
+
+def wrong_class(written: str, right: str, span: Span) -> Diagnostic:
+    """`Module validate/sieve`: the path is known, its class is another."""
+    return Diagnostic(f"this module is not loaded by `{written}`", span, f"write {right}")
+
+
+def not_acted_on(what: str, name: str, span: Span) -> Diagnostic:
+    """Something of Momentum's that has no effect here."""
+    return Diagnostic(f"{what} `{name}` is accepted, not acted on", span, None, Severity.WARNING)
+
+
+def option_written_as_stanza(name: str, span: Span) -> Diagnostic:
+    """`map { … }` where `map = [ … ]` is meant."""
+    return Diagnostic(f"`{name}` is an option, not a stanza", span, f"write {name} = … (a dictionary stands in [ … ])")
+
+
+def stanza_written_as_option(name: str, span: Span) -> Diagnostic:
+    """`smtp_cbv = …` where a stanza is meant."""
+    return Diagnostic(f"`{name}` is a stanza, not an option", span, f"write {name} {{ … }}")
+
+
+def already_set(name: str, span: Span, first: Span) -> Diagnostic:
+    """An option that the same file sets twice at the same place, with different values."""
+    note = Note("already set here", first)
+    return Diagnostic(f"`{name}` is set twice; this one wins", span, "remove one of them", Severity.WARNING, (note,))
+
+
+def extra_in_head(text: str, span: Span, hint: str) -> Diagnostic:
+    """A word too many before `{`."""
+    return Diagnostic(f"unexpected {shown(text)} before `{{`", span, hint)
+
+
+def source_is_missing(what: str, span: Span) -> Diagnostic:
+    """`script x { }` without a source."""
+    return Diagnostic(f"`{what}` names no script", span, 'write source = "path/to/script.siv" between its braces')
+
+
+def option_is_required(name: str, where: str, span: Span | None) -> Diagnostic:
+    """An option without a default that is not set."""
+    name = name if where else as_in_the_manual(name)
+    return Diagnostic(f"`{name}` must be set{where}", span, f"write {name} = …")
+
+
+def refused(name: str, reason: str, span: Span | None) -> Diagnostic:
+    """A value, or values together, that the option's own check refuses."""
+    return Diagnostic(f"`{name}`: {reason}" if name else reason, span)
+
+
+# ---------------------------------------------------------------- questions
+
+
+def no_scope(word: str, kinds: Sequence[str]) -> str:
+    """A word where a scope's kind is expected; the console has them in lower case."""
+    guess = closest(word, kinds)
+    return f"{word} is no scope" + (f"; did you mean {guess}?" if guess else f"; scopes are: {', '.join(kinds)}")
+
+
+def no_question() -> str:
+    """No words at all."""
+    return "name an option, with its scope before it: domain example.com gateway"
+
+
+def scope_without_name(kind: str) -> str:
+    """`eval domain`."""
+    return f"{kind} needs a name"
+
+
+def no_option(name: str, known: Sequence[str]) -> str:
+    """An option that nobody has, asked for at the console, which prints names in lower case."""
+    guess = closest(name, known)
+    return f"unknown option {name}" + (f"; did you mean {guess}?" if guess else "")
+
+
+def option_without_effect(name: str) -> str:
+    """An option that Momentum has and that has no effect here."""
+    return f"{name} is an option of Momentum's that is accepted, not acted on"

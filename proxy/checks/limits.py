@@ -1,0 +1,18 @@
+"""Sessions and messages that nothing would end: clients of a listener whose limits of time are all 0."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from config import Settings
+from config.diagnostics import Diagnostic
+from proxy.checks.places import everywhere, in_force
+
+_TIMES = ("idle_time", "session_time", "data_timeout", "min_data_rate")
+
+
+def endless(settings: Settings) -> Iterator[Diagnostic]:
+    """Find clients whose sessions or messages nothing would end: the global scope's are refused when they are bound."""
+    for reason in sorted({options.endless for options in in_force(settings)} - {""}):
+        zeros = [each.origin for name in _TIMES for each in everywhere(settings, name) if not each.value]
+        yield Diagnostic(reason, zeros[-1] if zeros else None)

@@ -1,0 +1,54 @@
+"""Where an option is set, and what is in force for whom: what every check goes through."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import cast
+
+from config import Settings
+from config.diagnostics import Diagnostic, Span
+from config.scopes import Setting
+from proxy.settings import CoreOptions
+from proxy.smtp.entrance import Entrance
+
+
+def in_force(settings: Settings) -> Iterator[CoreOptions]:
+    """Yield the options that are in force for anybody: for all, at each listener, for each network of its clients."""
+    core = cast(CoreOptions, settings.core)
+    yield core
+    for listener in core.esmtp_listener:
+        yield from Entrance(listener, settings).every_options()
+
+
+def everywhere(settings: Settings, option: str) -> Iterator[Setting]:
+    """Yield each setting of an option: at the top of the file, in each scope, at each listener and for its clients."""
+    for place in ((), *settings.scopes.places):
+        setting = settings.scopes.get(option, place)
+        if setting is not None:
+            yield setting
+    for listener in cast(CoreOptions, settings.core).esmtp_listener:
+        yield from (layer[option] for layer in listener.every_layer() if option in layer)
+
+
+def origin_of(settings: Settings, option: str, value: object) -> Span | None:
+    """Return where an option is given this value; None if that is its default."""
+    return next((each.origin for each in everywhere(settings, option) if each.value == value), None)
+
+
+def once(found: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
+    """Yield what is said of each place once, though it is in force for many."""
+    said: set[tuple[str, int, int]] = set()
+    for each in found:
+        span = each.span
+        key = (each.message, *((-1, -1) if span is None else (id(span.source), span.start)))
+        if key not in said:
+            said.add(key)
+            yield each
+
+
+def within(origin: Span | None, text: str) -> Span | None:
+    """Return the part of a value that says `text`, as one item of a list does; the whole if it is not found."""
+    at = -1 if origin is None else origin.text.find(text)
+    if origin is None or at < 0:
+        return origin
+    return Span(origin.source, origin.start + at, origin.start + at + len(text))

@@ -1,0 +1,99 @@
+"""Files with secrets that other users of the machine can read: options declare them (`option(secret=True)`)."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import cast
+
+from config import Settings
+from config.diagnostics import Diagnostic, Severity, Span
+from config.options import Options, declared
+from proxy.checks.certificates import holds_a_key
+from proxy.checks.places import everywhere, within
+from proxy.outbox.marks import read_key
+from proxy.settings import CoreOptions
+
+_IN_STATE_DIRECTORY = ("letter.key",)
+"""Secrets that this server makes itself."""
+
+_READ_BY_OTHERS, _WRITTEN_BY_OTHERS = stat.S_IROTH, stat.S_IWOTH | stat.S_IWGRP
+
+
+def exposed(settings: Settings) -> Iterator[Diagnostic]:
+    """Yield each secret that others can read, or change."""
+    seen: set[Path] = set()
+    for path, origin in _files(settings):
+        if path not in seen:
+            seen.add(path)
+            yield from _of_file(path, origin)
+
+
+def _files(settings: Settings) -> Iterator[tuple[Path, Span | None]]:
+    """Yield the files that hold secrets."""
+    yield from _declared(settings)
+    yield from _with_their_keys(settings)
+    folder = cast(CoreOptions, settings.core).state_directory
+    for name in _IN_STATE_DIRECTORY:
+        yield folder / name, settings.core_origin("state_directory")
+
+
+def _declared(settings: Settings) -> Iterator[tuple[Path, Span | None]]:
+    """Yield the files of options that are declared as secret, in the whole file and in the modules."""
+    for name in _secret_options(CoreOptions):
+        for setting in everywhere(settings, name):
+            if isinstance(setting.value, Path):
+                yield setting.value, setting.origin
+    for module in settings.modules:
+        for name in _secret_options(type(module.options)):
+            value = getattr(module.options, name)
+            if isinstance(value, Path):
+                yield value, module.origin(name)
+
+
+def _secret_options(model: type[Options]) -> list[str]:
+    return [each.name for each in declared(model).values() if each.secret]
+
+
+def _with_their_keys(settings: Settings) -> Iterator[tuple[Path, Span | None]]:
+    """Yield the certificates whose files hold their keys, too."""
+    for setting in everywhere(settings, "tls_certificate"):
+        if isinstance(setting.value, Path) and holds_a_key(setting.value):
+            yield setting.value, setting.origin
+    for setting in everywhere(settings, "tls_server_names"):
+        for path in cast(Mapping[str, Path], setting.value).values():
+            yield path, within(setting.origin, path.name)
+
+
+def _of_file(path: Path, origin: Span | None) -> Iterator[Diagnostic]:
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return  # that it cannot be read is said where it is read
+    if not stat.S_ISREG(mode):
+        return
+    may = [word for bits, word in ((_READ_BY_OTHERS, "read"), (_WRITTEN_BY_OTHERS, "change")) if mode & bits]
+    if may:
+        yield Diagnostic(
+            f"other users of this machine can {' and '.join(may)} {path}",
+            origin,
+            hint=f"it holds a secret: chmod o-rwx,g-w {path}",
+            severity=Severity.WARNING,
+        )
+
+
+def letter_key(settings: Settings) -> Iterator[Diagnostic]:
+    """Find a key of a site that cannot be read; unless one is named, a server makes its own."""
+    path = cast(CoreOptions, settings.core).letter_key
+    if path is None:
+        return
+    try:
+        read_key(path)
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        yield Diagnostic(
+            f"the key of Ringback's own messages cannot be used: {reason}",
+            settings.core_origin("letter_key"),
+            hint="`openssl rand -hex 32` prints one; the same file belongs on every server of the site",
+        )
