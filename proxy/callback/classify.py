@@ -101,8 +101,8 @@ class Words:
 
 _DEFINITION = re.compile(r"let\s+(?P<name>[a-z]+)\s+(?P<pattern>.+)")
 _RULES_TOGETHER, _MOST_MEMORY = 3, 32 << 20
-"""Rules of one expression, and octets that it may use: few searches for a refusal that matches nothing, and an automaton
-that RE2 need not throw away. It takes what the words that are met need, a few MiB for all."""
+"""Rules of one expression, and octets that it may use: few searches for a refusal that matches nothing, and an
+automaton that RE2 need not throw away. It takes what the words that are met need, a few MiB for all."""
 _NAME = re.compile(r"\{([a-z]+)\}")
 
 
