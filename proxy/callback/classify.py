@@ -88,13 +88,11 @@ class Words:
             reason, pattern = _rule(number, line, tuple(reasons))
             self.rules.append((reason, _compiled(number, line, pattern, names)))
             grouped.setdefault(reason, []).append(f"(?:{_filled(pattern, names)})")
-        # One expression a reason: a refusal that matches nothing costs ten searches, not a hundred.
-        self._of = {reason: re2.compile("|".join(each), _options()) for reason, each in grouped.items()}
+        self._of = {reason: _together(each) for reason, each in grouped.items()}
 
     def says(self, reason: str, text: str) -> bool:
         """Whether a rule for the reason is found in a text."""
-        rules = self._of.get(reason)
-        return rules is not None and rules.search(text) is not None
+        return any(rules.search(text) is not None for rules in self._of.get(reason, ()))
 
     def first(self, text: str) -> str | None:
         """Return the reason of the first rule that is found in a text."""
@@ -102,6 +100,9 @@ class Words:
 
 
 _DEFINITION = re.compile(r"let\s+(?P<name>[a-z]+)\s+(?P<pattern>.+)")
+_RULES_TOGETHER, _MOST_MEMORY = 3, 32 << 20
+"""Rules of one expression, and octets that it may use: few searches for a refusal that matches nothing, and an
+automaton that RE2 need not throw away. It takes what the words that are met need, a few MiB for all."""
 _NAME = re.compile(r"\{([a-z]+)\}")
 
 
@@ -110,9 +111,16 @@ def _filled(pattern: str, names: Mapping[str, str]) -> str:
     return _NAME.sub(lambda name: names.get(name[1], name[0]), pattern)
 
 
+def _together(patterns: Sequence[str]) -> list[re.Pattern[str]]:
+    """Return rules of one reason as few expressions."""
+    groups = (patterns[at : at + _RULES_TOGETHER] for at in range(0, len(patterns), _RULES_TOGETHER))
+    return [re2.compile("|".join(each), _options()) for each in groups]
+
+
 def _options() -> re2.Options:
     options = re2.Options()
     options.case_sensitive, options.dot_nl = False, True
+    options.max_mem = _MOST_MEMORY
     options.log_errors = False  # it would write to our standard error what is a diagnostic already
     return options
 

@@ -72,7 +72,7 @@ _APOSTROPHES = {0x2018: "'", 0x2019: "'", 0xB4: "'"}
 def _without_accents() -> dict[int, str]:
     """Return what the plain form has for a character: `é` is `e`, `ł` is `l`, `_` is a blank."""
     plain = {ord(each): to for each, to in _NOT_COMPOSED.items()}
-    for number in range(0xC0, 0x250):
+    for number in (*range(0xC0, 0x250), *range(0x1E00, 0x1F00)):
         base = unicodedata.normalize("NFD", chr(number))[0]
         if base.isascii():
             plain[number] = base

@@ -531,6 +531,44 @@ def test_no_near_miss_is_a_fail_and_what_it_resembles_is() -> None:
     assert [text for text in unknown if status_of(text) is not Status.FAIL] == []
 
 
+# ---------------------------------------------------------------- noun, negation, verb
+
+
+RECIPIENTS = ("user", "recipient", "mailbox", "account", "email address", "mailuser", "recepient", "local part")
+AFTER = (
+    "{} is unkown",
+    "this {} doesnt exist",
+    "{} was not found",
+    "{} is non-existant",
+    "{} isn't known to us",
+    "{}: not recognized",
+    "{} could not be located",
+)
+BEFORE = (
+    "no such {}",
+    "unkown {}",
+    "nonexistent {}",
+    "invalid {}",
+    "not a valid {}",
+    "we do not know this {}",
+    "cannot find that {}",
+    "there is no {} by that name",
+)
+OTHERS = ("sender", "domain", "host", "command", "HELO name", "recipient domain", "IP address", "sender address")
+OURS = ("sender", "HELO name", "IP address", "sender address")
+
+
+@pytest.mark.parametrize("said", [*AFTER, *BEFORE], ids=lambda said: "-".join(said.replace("{}", "x").split()))
+def test_every_noun_of_a_recipient_is_unknown_with_every_verb(said: str) -> None:
+    assert [text for noun in RECIPIENTS if judged(text := f"550 {said.format(noun)}") != UNKNOWN] == []
+
+
+@pytest.mark.parametrize("said", [*AFTER, *BEFORE], ids=lambda said: "-".join(said.replace("{}", "x").split()))
+def test_another_noun_with_the_same_verb_is_no_unknown_user(said: str) -> None:
+    assert [text for noun in OTHERS if judged(text := f"550 {said.format(noun)}")[0] is Status.FAIL] == []
+    assert [text for noun in OURS if judged(text := f"550 5.1.1 {said.format(noun)}")[0] is Status.FAIL] == []
+
+
 HOSTILE = {
     "addresses": b"a@b.c ",
     "halves": b"x@",
