@@ -189,32 +189,46 @@ async def test_what_cannot_be_built_is_an_error_and_the_running_server_goes_on(
 
 
 HASTY = """
+import os, pathlib, time
+
+
+def on_a_dead_mount(function):
+    def call(path, *given, **named):
+        while not isinstance(path, int) and os.path.basename(os.fspath(path)).startswith("dead."):
+            time.sleep(60)
+        return function(path, *given, **named)
+
+    return call
+
+
+os.open, pathlib.Path.stat = on_a_dead_mount(os.open), on_a_dead_mount(pathlib.Path.stat)
+
 from proxy import supervisor
 from proxy.cli import main, serving
 
 supervisor.REHEARSAL_SECONDS = serving.REHEARSAL_SECONDS = 3.0
 main()
 """
-"""Ringback that gives a configuration less time."""
+"""Ringback that gives a configuration less time, on a machine where every file called `dead.…` is on a dead mount."""
 
 
-async def test_a_reload_that_hangs_in_a_fifo_is_rejected_and_says_where_it_hangs(start: Start, tmp_path: Path) -> None:
+async def test_a_reload_that_hangs_in_a_file_is_rejected_and_says_where_it_hangs(start: Start, tmp_path: Path) -> None:
     ringback = start(program=HASTY, mailfrom_phase1='ec_log "here";\n')
-    os.mkfifo(tmp_path / "pipe.siv")
-    amended(ringback, "mailfrom_phase1.siv", "pipe.siv")
+    (tmp_path / "dead.siv").write_text("true;")
+    amended(ringback, "mailfrom_phase1.siv", "dead.siv")
     await delivers(ringback)
     (rejected,) = await logged(ringback, "reload_rejected")
     assert "3 seconds" in rejected["diagnostics"]
     assert "scripts" in rejected["diagnostics"]
     await delivers(ringback)
-    amended(ringback, "pipe.siv", "mailfrom_phase1.siv")
+    amended(ringback, "dead.siv", "mailfrom_phase1.siv")
     await logged(ringback, "reloaded")
 
 
 async def test_a_server_that_stops_does_not_wait_for_a_reload_that_hangs(start: Start, tmp_path: Path) -> None:
-    ringback = start(mailfrom_phase1='ec_log "here";\n')
-    os.mkfifo(tmp_path / "pipe.siv")
-    amended(ringback, "mailfrom_phase1.siv", "pipe.siv")
+    ringback = start(program=HASTY, mailfrom_phase1='ec_log "here";\n')
+    (tmp_path / "dead.siv").write_text("true;")
+    amended(ringback, "mailfrom_phase1.siv", "dead.siv")
     await eventually(lambda: len(ringback.program.group()) == 3, "the child that tries it runs")
     ringback.terminate()
     assert await ringback.ended() == 0
@@ -324,8 +338,8 @@ def test_check_builds_everything_and_writes_nothing(tmp_path: Path) -> None:
 
 def test_check_that_hangs_ends_and_says_where_it_hung(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ringback_program, "command", lambda *given: [sys.executable, "-c", HASTY, *given])
-    configuration = House(upstream_port=2526, lines=('TLS_Certificate = "pipe.pem"',)).write(tmp_path)
-    os.mkfifo(tmp_path / "pipe.pem")
+    configuration = House(upstream_port=2526, lines=('TLS_Certificate = "dead.pem"',)).write(tmp_path)
+    (tmp_path / "dead.pem").touch()
     status, printed = run("check", str(configuration), folder=tmp_path)
     assert status == EX_CONFIG, printed
     assert "3 seconds" in printed
