@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import random
+from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from config.options import declared
 from config.questions import Unanswerable, evaluate, look_up
 from config.schema import Schema
 from config.show import describe, show, show_json
+from config.writing import written
 from proxy import app
 from tests.config.sample_schema import SCHEMA
 from tests.fuzz.fuzzing import cut, fuzz, joined, mutated, octets, some
@@ -25,10 +27,11 @@ from tests.fuzz.fuzzing import cut, fuzz, joined, mutated, octets, some
 _HERE = Path(__file__).parents[1]
 FILES = (*sorted((_HERE / "spec" / "config").glob("*.conf")), *sorted((_HERE.parent / "etc").rglob("*.conf")))
 SEEDS = tuple(each.read_bytes().decode("utf-8", "surrogateescape") for each in FILES)
-NAMES = (
-    *(name for schema in (SCHEMA, app.SCHEMA) for name in declared(schema.core)),
-    *(name for module in app.SCHEMA.modules for name in declared(module.options)),
-)
+MODELS = (SCHEMA.core, app.SCHEMA.core, *(module.options for module in app.SCHEMA.modules))
+NAMES = tuple(name for model in MODELS for name in declared(model))
+DEFAULTS = {
+    name: written(one.default, one.reader) for model in MODELS for name, one in declared(model).items() if one.default
+}
 VALUES = (
     *("0", "-1", "1", "25", "99999999999999999999", "1.5", "1h", "10K", "true", "no", "required", "nan", "inf"),
     *("1e999", "0660"),
@@ -65,9 +68,37 @@ WORDS = (
 )
 
 
+CORE = tuple(declared(app.SCHEMA.core))
+SCOPES: tuple[tuple[str, Sequence[str]], ...] = (
+    *(("", CORE),) * 6,
+    ('Domain "example.com" {', CORE),
+    ("Binding b {", CORE),
+    ("Binding_Group g { Binding b {", CORE),
+    ("Pathway p {", CORE),
+    ('ESMTP_Listener { Listen "127.0.0.1:2526" {', CORE),
+    ('ESMTP_Listener { Listen "*:25" { Peer "10.0.0.0/8" {', CORE),
+    *((f"{module.type} {{", tuple(declared(module.options))) for module in app.SCHEMA.modules),
+)
+"""Where an option may stand, and the options that may stand there."""
+
+SMALLEST = 'Hostname = mx.test\nGateway = "127.0.0.1:2525"\nESMTP_Listener { Listen "127.0.0.1:2500" { } }\n'
+
+
+def statement(chance: random.Random) -> str:
+    """Return an option with its default or any other value, in a scope or in none."""
+    scope, names = chance.choice(SCOPES)
+    name = chance.choice(names if chance.random() < 0.95 else NAMES)
+    value = chance.choice((DEFAULTS.get(name, "0"), chance.choice(VALUES)))
+    return f"{scope}\n{name} = {value}\n" + "}" * scope.count("{")
+
+
 def text(chance: random.Random) -> str:
-    """Return a file: options of any value in any scope, or files of the tests, cut and mended anyhow."""
-    if chance.random() < 0.4:
+    """Return a file: the smallest that serves and a few options, options anyhow, or files of the tests."""
+    kind = chance.random()
+    if kind < 0.5:
+        found = SMALLEST + "".join(f"{statement(chance)}\n" for _ in range(1 + len(some(chance, 3))))
+        return mutated(chance, found, (*PIECES, *VALUES, *NAMES)) if chance.random() < 0.2 else found
+    if kind < 0.7:
         lines = [f"{chance.choice(NAMES)} = {chance.choice(VALUES)}" for _ in some(chance, 12)]
         lines += [
             chance.choice((f"{chance.choice(PIECES[-32:])}{chance.choice(VALUES)} {{", "}")) for _ in some(chance, 6)
@@ -76,8 +107,8 @@ def text(chance: random.Random) -> str:
         found = "\n".join(lines)
         found += "\n}" * (found.count("{") - found.count("}"))
     else:
-        found = joined(chance, SEEDS, 3) or chance.choice(SEEDS)
-    return mutated(chance, found, (*PIECES, *VALUES, *NAMES)) if chance.random() < 0.8 else found
+        found = chance.choice(("", SMALLEST)) + (joined(chance, SEEDS, 2) or chance.choice(SEEDS))
+    return mutated(chance, found, (*PIECES, *VALUES, *NAMES)) if chance.random() < 0.7 else found
 
 
 def judge_loaded(chance: random.Random, loaded: Loaded, schema: Schema) -> None:

@@ -21,6 +21,7 @@ from proxy.session import Path as MailPath
 from proxy.session import Recipient, Session
 from proxy.settings import CoreOptions
 from sieve import CallbackAnswer, DnsAnswer, Endpoint, Phase
+from sieve.values import ScriptError
 
 LINES = """\
 ESMTP_Listener = ( 127.0.0.1:2525 )
@@ -194,8 +195,8 @@ def test_an_address_of_a_script_is_read_by_the_clients_grammar(written: str, raw
         "b@example.com> SIZE=1 SIZE=2", "b@example.com> =", "\udcff@example.com",
     ],
 )  # fmt: skip
-def test_what_is_no_address_is_a_value_error_and_nothing_else(written: str) -> None:
-    with pytest.raises(ValueError, match=r"^not a mail address$"):
+def test_what_is_no_address_is_a_script_error_that_quotes_it_and_nothing_else(written: str) -> None:
+    with pytest.raises(ScriptError, match=r" is not a mail address$"):
         path_of(written)
 
 
