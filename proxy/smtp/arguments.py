@@ -207,9 +207,9 @@ def banner(options: CoreOptions) -> Reply:
 
     A static banner may be written as a whole reply of several lines; its codes and line breaks are taken as such.
     """
-    if not options.static_banner:
-        return Reply(220, (f"{options.banner_hostname or options.hostname} ESMTP Ringback".encode(),))
     lines = options.static_banner.replace("\\r", "").replace("\\n", "\n").strip("\r\n").splitlines()
+    if not lines:  # none is set, or one of line breaks alone
+        return Reply(220, (f"{options.banner_hostname or options.hostname} ESMTP Ringback".encode(),))
     return Reply(220, tuple(line.removeprefix("220").lstrip("- ").encode("ascii", "replace") for line in lines))
 
 

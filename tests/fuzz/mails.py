@@ -27,13 +27,13 @@ VALUES = (
     *("=?utf-8?B?w6k=?=", "=?utf-8?q?=C3=A9?= =?utf-8?q?b?=", "=?x?b?a?=", "=?utf-8*en?Q?a_b?=", "=?utf-7?B?K0FH?="),
     *("=?utf-7?Q?+2AA-?=", "=?"),
     *("Bob <bob@example.com>", '"a, b" <c@d.test>', "g: a@b.test, c@d.test;", "(c (d) \\)) e@f.test"),
-    *("<@r.test:a@b.test>"),
+    "<@r.test:a@b.test>",
     *("a@[IPv6:2001:db8::1]", 'Joe (5" disk) <j@b.test>', "<>", "é <ü@ö.test>", "x" * 1200, "word " * 300),
     *("\t\t  \t", ""),
     *('; filename="a.exe"', "; filename*=utf-8'en'%C3%A9.exe", "; filename*1=b; filename*0=a", '; name="a\\"b'),
-    *("; boundary=b"),
+    "; boundary=b",
     *(";;=;", '; charset="utf-8', "; format=flowed", "\r\n folded", "\r\n\tfolded", "\r\n \r\n x", "\udcff", "\0"),
-    *("\x1b[1m"),
+    "\x1b[1m",
 )  # fmt: skip
 PIECES = (
     b"\r\n", b"\n", b"\r", b"\r\n\r\n", b"--", b"--b\r\n", b"--b--\r\n", b"--b0\r\n", b"--b1--\r\n", b"\r\n.\r\n",

@@ -40,7 +40,7 @@ VALUES = (
     *("192.0.2.0/24", "::/0", "10.0.0.1/99", "::ffff:192.0.2.1", "fe80::1%lo", "münchen.test", "*.example.com"),
     *("/^a(+/", "."),
     *("( a b )", "( )", "(", "[ a = b ]", "[ a = ( b c ) d = [ e = f ] ]", "[", "<a=b>", "a, b"),
-    *("( 127.0.0.1:25 [ * = ( x ) ] )"),
+    "( 127.0.0.1:25 [ * = ( x ) ] )",
 )  # fmt: skip
 PIECES = (
     *("{", "}", "(", ")", "[", "]", "<", ">", "=", ";", ",", '"', "'", "\n", "\r\n", "\t", "\\", "#", "/*", "*/"),
@@ -48,7 +48,7 @@ PIECES = (
     *("include ", "readonly_include ", "include a.conf\n", "ESMTP_Listener {", "Listen ", "Peer ", "Domain "),
     *("Binding_Group ", "\xa0"),
     *("Binding ", "Pathway ", "Pathway_Group ", "Host ", "Module ", "Validate ", "sieve ", "smtp_cbv ", "conntrol "),
-    *("mail_loop "),
+    "mail_loop ",
     *("passive", "enabled = false\n", "hook core_x ", "RFC2822 {", "personality [", "XCLIENT", "continue", "\udcff"),
     *("é", "\u2028"),
 )  # fmt: skip

@@ -48,12 +48,12 @@ ADDRESSES = (
 )  # fmt: skip
 WORDS = (
     *("User unknown", "Client host rejected", "spamhaus", "greylisted", "try again", "quota", "relay", "is not"),
-    *("HELO"),
+    "HELO",
     *("5.1.1", "4.7.1", "5.7.25", "5.999.999", "5.0.0", "x.1.0", "2.0.0", "SMTPUTF8", "https://x.test/?a=", "www."),
-    *("@"),
+    "@",
     *("[10.0.0.2]", "10.0.0.2", "[IPv6:2001:db8::1]", "::ffff:10.0.0.2", "2.0.0.10.zen.example", "mx.ringback.test"),
     *("<", ">", '"', "'", "\\", "\\040", "%40", "=40", "&#64;", "&commat;", "&amp", " (at) ", "...", ":", "()", "\t"),
-    *("\0"),
+    "\0",
     *("é", "\xa0", "不明な", "пользователь", "\x1b[2J", "\udc80", "\u2028", "\u202e", "x" * 600, " " * 300, "a@" * 200),
 )  # fmt: skip
 

@@ -41,7 +41,7 @@ PIECES = (
     *("{", "}", "(", ")", "[", "]", ",", ";", '"', "text:\n", "\n.\n", "/*", "*/", "#", "\n", "\\", "$", "$x"),
     *("${x}", "%{i}"),
     *(":is", ":contains", ":matches", ":regex", ":count", ":value", ":domain", ":all", ":comparator"),
-    *('"i;ascii-casemap"'),
+    '"i;ascii-casemap"',
     *("if ", "elsif ", "else ", "not ", "anyof", "allof", "true", "stop;", "keep;", "discard;", "require ", "0"),
     *("9" * 30, "1K"),
     *("%{rfc2822:body,3b}", "%{spfv1:%{p}}", "\0", "\ud800", "é", "\r\n", "\\${x}", "\u2028", "-1", "1.5", "$h"),
