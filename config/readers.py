@@ -17,6 +17,7 @@ from pydantic import BaseModel
 
 from config import errors
 from config.diagnostics import Diagnostic
+from config.domains import a_labels
 from config.findings import Findings
 from config.ip import unmapped_network
 from config.nodes import Attributes, Dictionary, List, Scalar, Stanza, String, Value, Word
@@ -288,13 +289,24 @@ def _path(node: Scalar, _: Reading) -> Path:
 
 
 def _pattern(node: Scalar, reading: Reading) -> str:
-    if _PATTERN.fullmatch(node.text) is None:
+    if not _is_pattern(node.text):
         raise _refuse(
             "a domain", node, "write example.com, *.example.com for all below it, or *example.com for its end"
         )
     if node.text == "*":
         reading.findings.add(errors.matches_every_domain(node.span))
     return node.text
+
+
+def _is_pattern(text: str) -> bool:
+    """Whether a text is a pattern of domains; U-labels may hold vowel signs and full stops of other scripts."""
+    domain = text.lstrip("*.")
+    if not domain.isascii():
+        try:
+            text = text[: len(text) - len(domain)] + a_labels(domain)
+        except UnicodeError:
+            return False
+    return _PATTERN.fullmatch(text) is not None
 
 
 def _patterns(value: Value, reading: Reading) -> DomainPatterns:

@@ -66,6 +66,10 @@ class Exchanger:
     host: str
 
 
+UNREADABLE = Exchanger(1 << 16, "?")
+"""Stands last for MX records that could not be read: the domain may have an exchanger yet."""
+
+
 class Resolver:
     """Asks the configured name servers, or the system's. Owned by one worker, made after the fork."""
 
@@ -84,15 +88,15 @@ class Resolver:
         await self._channel.close()
 
     async def exchangers(self, domain: str) -> list[Exchanger]:
-        """Return the MX records of a domain by preference; none is an answer, too.
+        """Return the MX records of a domain by preference; none is an answer, too. See `UNREADABLE`.
 
         Raises:
             NoSuchDomain: the domain does not exist. Some servers say so of a type they do not know: ask for an address.
             DnsUnavailable: nothing clear was said.
         """
-        records = await self._query(domain, "MX")
-        found = [Exchanger(*each) for each in records if isinstance(each, tuple)]
-        return sorted(found, key=lambda each: each.preference)
+        answer = await self._answer(domain, "MX")
+        found = [Exchanger(*each) for each in answer.records if isinstance(each, tuple)]
+        return sorted([*found, UNREADABLE] if answer.partial else found, key=lambda each: each.preference)
 
     async def addresses(self, host: str) -> list[str]:
         """Return the A addresses of a host; if there are none, or IPv4 leads nowhere from here, the AAAA ones, too.
@@ -179,14 +183,18 @@ class Resolver:
         return None
 
     async def _query(self, name: str, record_type: str, only: Nameserver | None = None) -> list[Value]:
-        """Return the data of the records of one type; CNAMEs on the way are followed by the name server."""
+        """Return the data of the records of one type."""
+        return list((await self._answer(name, record_type, only)).records)
+
+    async def _answer(self, name: str, record_type: str, only: Nameserver | None = None) -> Answer:
+        """Return a clear answer to one question; CNAMEs on the way are followed by the name server."""
         wire_name = _query_name(name)
         ends = asyncio.get_running_loop().time() + QUERY_SECONDS
         if only is None and (found := await self._by_cares(wire_name, record_type, ends)):
-            return found
+            return Answer("SUCCESS", tuple(found[:MOST_RECORDS]), partial=len(found) > MOST_RECORDS)
         answer = await self._second_opinion(wire_name, record_type, ends, (only,) if only else None)
         _raise_where_none(name, answer)
-        return list(answer.records)
+        return answer
 
     async def _by_cares(self, name: dns.name.Name, record_type: str, ends: float) -> list[Value]:
         """Return the records that c-ares finds in time; nothing else that it says is taken for an answer."""
@@ -272,6 +280,7 @@ def _of_the_name(answer: Sequence[Any], name: dns.name.Name, wanted: int) -> lis
 
     c-ares believes whatever stands in the answer section.
     """
+    answer = [each for each in answer if each.record_class == pycares.QUERY_CLASS_IN]
     aliases = {_owner(each): _owner_text(each.data.cname) for each in answer if each.type == pycares.QUERY_TYPE_CNAME}
     asked = _owner_text(name.to_text())
     for _ in range(stub.MOST_ALIASES):
@@ -279,7 +288,7 @@ def _of_the_name(answer: Sequence[Any], name: dns.name.Name, wanted: int) -> lis
             break
         asked = aliases[asked]
     mine = [each for each in answer if each.type == wanted and _owner(each) == asked]
-    return [_value(each.data) for each in mine[:MOST_RECORDS]]
+    return [_value(each.data) for each in mine[: MOST_RECORDS + 1]]
 
 
 def _owner(record: Any) -> str:

@@ -66,7 +66,7 @@ class Response:
     authority: list[Record] = field(default_factory=list)
     additional: list[Record] = field(default_factory=list)
     malformed: bool = False
-    """Whether data of a record in the answer could not be read, or the message ends too soon."""
+    """Whether a record in the answer could not be read, is of another class, or one too many; or the message is cut."""
 
 
 class Reader:
@@ -115,6 +115,8 @@ class Reader:
             response.rcode |= ttl >> 24 << 4
         elif group == _IN:
             section.append(Record(owner, kind, start, end))
+        elif section is response.answer:
+            response.malformed = True
         return end
 
     def alias(self, record: Record) -> Name:
@@ -128,6 +130,7 @@ class Reader:
     def values(self, records: list[Record]) -> list[Value]:
         """Return the data of records; those that cannot be read are left out and leave `malformed` behind."""
         found: list[Value] = []
+        self.response.malformed |= len(records) > MOST_RECORDS
         for each in records[:MOST_RECORDS]:
             try:
                 found.append(self._value(each))

@@ -12,40 +12,34 @@ PREFERRED_LINE = 78
 """Octets of a line of a field that is folded, if its words allow it."""
 
 _MOST = 998
-_BLANKS = re.compile(rb"[ \t]+(?=[^ \t])")
+_BLANKS = re.compile(rb"[ \t]++")
 
 
 def folded(field: bytes, most: int = LONGEST_LINE) -> bytes:
     """Return a field, given as one line without its end, in lines of 78 octets if it is longer than `most`.
 
-    A word that is longer has a line of its own: to cut it would change it.
+    A line ends before blanks that a word follows, so that none is of blanks alone: such a line is obsolete syntax
+    (RFC 5322 section 3.2.2), and some servers take it for the empty line. A word that is longer than a line has one of
+    its own: to cut it would change it. Blanks at the field's end are left out.
     """
     if len(field) <= most:
         return field
-    begin = last = 0
+    field = field.rstrip(b" \t")
+    begin = 0
     pieces = []
-    for place in (*_places(field), len(field)):
-        if place - begin > PREFERRED_LINE and last > begin:
-            pieces.append(field[begin:last])
-            begin = last
-        last = place
+    for place, word_end, is_first in _words(field):
+        # A name stands alone in its line only if the first word leaves no choice.
+        if word_end - begin > (_MOST if is_first else PREFERRED_LINE):
+            pieces.append(field[begin:place])
+            begin = place
     return b"\r\n".join((*pieces, field[begin:]))
 
 
-def _places(field: bytes) -> Iterator[int]:
-    """Yield where a line may end: before blanks that a word follows, so that no line is of blanks alone.
-
-    Such a line is obsolete syntax (RFC 5322 section 3.2.2), and some servers take it for the empty line.
-    """
+def _words(field: bytes) -> Iterator[tuple[int, int, bool]]:
+    """Yield where a line may end before each word, where the word ends, and whether it is the first of the body."""
     colon = field.find(b":") + 1
-    for blanks in _BLANKS.finditer(field):
-        start, end = blanks.span()
-        if start > colon:
-            yield max(start, end - LONGEST_LINE)  # of a longer run of blanks, the rest ends the line before
-        elif _word_end(field, end) > _MOST:  # a name alone in its line, only if the first word leaves no choice
-            yield max(start, 1)
-
-
-def _word_end(field: bytes, start: int) -> int:
-    found = _BLANKS.search(field, start)
-    return found.start() if found is not None else len(field)
+    runs = [found.span() for found in _BLANKS.finditer(field)]
+    nexts = [*(start for start, _ in runs), len(field)][1:]
+    for (start, end), word_end in zip(runs, nexts, strict=True):
+        # Of blanks for which a line has no room beside the word, the first end the line before.
+        yield max(start, min(word_end - _MOST, end - 1), 1), word_end, start <= colon

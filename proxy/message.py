@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from proxy.folding import LONGEST_LINE, PREFERRED_LINE, folded
+from sieve.threads import Pool, in_thread
 
 IN_MEMORY = 1 << 20
 """Octets of a message that policy reads whole which are held in memory; the rest goes to a file."""
 
 BLOCK = 64 * 1024
+
+_INLINE = 32 * 1024
+"""Octets of a header section that are parted into fields at once; for a longer one a thread does it."""
 
 
 @dataclass(slots=True)
@@ -43,6 +47,7 @@ class Message:
         self._head = head
         self._content = content
         self._fields: list[Field] | None = None
+        self._by_name: dict[str, list[Field]] | None = None
         self._new_body: bytes | None = None
         self._raw: bytes | None = None
         self.head_changed = False
@@ -51,8 +56,7 @@ class Message:
 
     def header(self, name: str) -> Sequence[str]:
         """Return the unfolded bodies of every field of that name (case-insensitive), top to bottom."""
-        wanted = name.lower()
-        return [field.body for field in self._parsed() if field.name.lower() == wanted]
+        return [field.body for field in self._named(name)]
 
     def fields(self) -> Sequence[tuple[str, str]]:
         """Return every field as name and unfolded body, top to bottom."""
@@ -78,10 +82,14 @@ class Message:
     async def raw(self) -> bytes:
         """Return header section and body, with CRLF line ends and no dot-stuffing; the same object until an edit."""
         if self._raw is None:
-            head = self.head_bytes() if self.head_changed else _ended(self._head)
-            body = self._new_body if self._new_body is not None else self._content.body() if self._content else b""
-            self._raw = head + b"\r\n" + body
+            long = self._content is not None and self._content.octets > _INLINE
+            self._raw = await in_thread(Pool.CONTENT, self._in_one_piece) if long else self._in_one_piece()
         return self._raw
+
+    def _in_one_piece(self) -> bytes:
+        head = self.head_bytes() if self.head_changed else _ended(self._head)
+        body = self._new_body if self._new_body is not None else self._content.body() if self._content else b""
+        return head + b"\r\n" + body
 
     def head_bytes(self) -> bytes:
         """Return the header section as it is now, every line ended, without the empty line."""
@@ -107,6 +115,17 @@ class Message:
         """The body that replaces the one that came, unstuffed; None where none does."""
         return self._new_body
 
+    async def take_apart(self) -> None:
+        """Part a long header section into fields in a thread: it would hold up other sessions."""
+        if self._fields is None and len(self._head) > _INLINE:
+            self._fields, self._by_name = await in_thread(Pool.CONTENT, lambda: _taken_apart(self._head))
+
+    def _named(self, name: str) -> list[Field]:
+        """Return the fields of that name (case-insensitive), top to bottom."""
+        if self._by_name is None:
+            self._by_name = _named(self._parsed())
+        return self._by_name.get(name.lower(), [])
+
     def _parsed(self) -> list[Field]:
         if self._fields is None:
             self._fields = _parse(self._head)
@@ -130,8 +149,7 @@ class Message:
 
     def change_header(self, name: str, number: int, body: str) -> None:
         """Give the field of that name with this number, from 0 at the top, another body."""
-        wanted = name.lower()
-        same = [field for field in self._parsed() if field.name.lower() == wanted]
+        same = self._named(name)
         if number < len(same):
             changed = same[number]
             was_folded = changed.raw.count(b"\n") > 1  # then its lines are kept short, too
@@ -149,6 +167,7 @@ class Message:
         self._raw = None
 
     def _edited(self) -> None:
+        self._by_name = None
         self.head_changed = True
         self._raw = None
 
@@ -319,6 +338,19 @@ _FIELD = re.compile(rb"(?:(%b)|)%b(?:[ \t]%b)*+" % (_NAME, _REST, _REST))
 def _parse(head: bytes) -> list[Field]:
     """Part a header section into fields; a line that is none stays where it is, nameless."""
     return [Field(_name(found[1]), found[0]) for found in _FIELD.finditer(_ended(head))]
+
+
+def _taken_apart(head: bytes) -> tuple[list[Field], dict[str, list[Field]]]:
+    fields = _parse(head)
+    return fields, _named(fields)
+
+
+def _named(fields: Iterable[Field]) -> dict[str, list[Field]]:
+    """Return the fields by their names in lower case."""
+    found: dict[str, list[Field]] = {}
+    for each in fields:
+        found.setdefault(each.name.lower(), []).append(each)
+    return found
 
 
 def _name(octets: bytes | None) -> str:

@@ -68,6 +68,8 @@ class Answer:
     """Why the answer says nothing about the name; empty for a clear one."""
     server: Nameserver | None = None
     """Who gave a clear answer."""
+    partial: bool = False
+    """Whether there are more records than could be read."""
 
 
 # ---------------------------------------------------------------- what an answer means
@@ -83,7 +85,7 @@ def judge(reader: Reader, name: Name, kind: int) -> Answer:
     found = [each for each in response.answer if each.owner == end and each.kind == kind]
     values = reader.values(found)
     if values and response.rcode == dns.rcode.NOERROR:
-        return Answer("SUCCESS", tuple(values))
+        return Answer("SUCCESS", tuple(values), partial=response.malformed)
     why = _why_unclear(response, end, kind)
     if why:
         return Answer("SERVFAIL", unclear=why)

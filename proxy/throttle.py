@@ -72,6 +72,10 @@ class Buckets:
         """Tell whether a token is there, and leave it."""
         return not throttle.count or self._tokens(key, throttle, self._clock()) >= 1
 
+    def left(self, key: str, throttle: Throttle) -> float:
+        """Return how many tokens are there, 0 without a limit."""
+        return self._tokens(key, throttle, self._clock()) if throttle.count else 0.0
+
     def _tokens(self, key: str, throttle: Throttle, now: float) -> float:
         tokens, since = self._state.get((key, throttle), (float(throttle.count), now))
         waited = max(0.0, now - since)  # a clock that shows the time of day may be set back

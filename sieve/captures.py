@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sieve import reasons
 from sieve.backtracking import SlowPattern, any_pattern
 from sieve.codes import Code, settled
+from sieve.content import judged
 from sieve.matching import CASEMAP, Comparison, MatchType
 from sieve.patterns import Pattern, PatternRefusedError, glob_pattern
 from sieve.runtime import Frame
@@ -24,7 +25,9 @@ def capturing(value: Code, keys: Code, comparison: Comparison) -> Code:
         patterns = _patterns(frame, comparison, wanted)
         for text in texts:
             for pattern in patterns:
-                found = await pattern.groups(text) if isinstance(pattern, SlowPattern) else pattern.groups(text)
+                found = await (
+                    pattern.groups(text) if isinstance(pattern, SlowPattern) else judged(text, pattern.groups)
+                )
                 if found is not None:
                     _keep(frame, found)
                     return True

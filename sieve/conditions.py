@@ -12,6 +12,7 @@ from sieve.backtracking import SlowPattern, any_pattern
 from sieve.binding import Bound
 from sieve.captures import capturing
 from sieve.codes import Code, known, mapped, settled
+from sieve.content import judged
 from sieve.expressions import expression
 from sieve.library import Result
 from sieve.matching import CASEMAP, Comparison, MatchType, counted, predicate
@@ -67,7 +68,7 @@ class Conditions:
             return capturing(value, keys, comparison)
         if not keys.is_constant:
             return _dynamic(value, comparison, keys)
-        return mapped(value, matcher(comparison, keys.value))
+        return _applied(value, matcher(comparison, keys.value))
 
     def _regex(self, value: Code, comparison: Comparison, keys: Code, span: Span) -> Code:
         """Compile `:regex`. What waits is a pattern that RE2 refuses, and one that is known only when the test runs."""
@@ -86,13 +87,25 @@ class Conditions:
             return capturing(value, keys, comparison)
         if not slow:
             linear: list[Callable[[str], bool]] = [each.found for each in patterns if isinstance(each, Pattern)]
-            return mapped(value, _each(_any_of(linear)))
+            return _applied(value, _each(_any_of(linear)))
         self._diagnostics.append(errors.slow_pattern(span, slow[0].reason))
 
         async def waiting(frame: Frame) -> bool:
             return await found_any(as_list(await settled(value, frame)), patterns)
 
         return Code(waiting, waits=True)
+
+
+def _applied(value: Code, apply: Apply) -> Code:
+    """Compile a comparison with keys that are known. What was waited for may be a whole body: a thread compares it."""
+    if not value.waits:
+        return mapped(value, apply)
+    run = value.run
+
+    async def waiting(frame: Frame) -> bool:
+        return await judged(await run(frame), apply)
+
+    return Code(waiting, waits=True)
 
 
 def _any_of(predicates: list[Callable[[str], bool]]) -> Callable[[str], bool]:
@@ -117,7 +130,7 @@ async def found_any(texts: Sequence[str], patterns: Sequence[Pattern | SlowPatte
     """Tell whether any pattern matches any text."""
     for text in texts:
         for pattern in patterns:
-            if await pattern.found(text) if isinstance(pattern, SlowPattern) else pattern.found(text):
+            if await (pattern.found(text) if isinstance(pattern, SlowPattern) else judged(text, pattern.found)):
                 return True
     return False
 
@@ -167,7 +180,7 @@ def _dynamic(value: Code, comparison: Comparison, keys: Code) -> Code:
 
         async def waiting(frame: Frame) -> bool:
             found, wanted = await settled(value, frame), await settled(keys, frame)
-            return matcher(comparison, wanted)(found)
+            return await judged(found, matcher(comparison, wanted))
 
         return Code(waiting, waits=True)
     run, wanted = value.run, keys.run

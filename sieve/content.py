@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sieve import mime
 from sieve.runtime import Frame
 from sieve.threads import Pool, in_thread
+from sieve.values import Value
 
 _T = TypeVar("_T")
 
@@ -18,6 +19,12 @@ _INLINE = 1 << 15
 async def beside_the_loop(size: int, work: Callable[[], _T]) -> _T:
     """Return what `work` on a message of so many bytes gives, without holding up other sessions."""
     return work() if size <= _INLINE else await in_thread(Pool.CONTENT, work)
+
+
+async def judged(value: Value, judge: Callable[[Any], _T]) -> _T:
+    """Return what `judge` makes of a value that came out of a message, without holding up other sessions."""
+    texts = (value,) if isinstance(value, str) else value if isinstance(value, tuple) else ()
+    return await beside_the_loop(sum(map(len, texts)), lambda: judge(value))
 
 
 async def raw_message(frame: Frame) -> bytes:

@@ -1,7 +1,8 @@
 """Text added below a message's text parts, in each part's own charset and encoding.
 
 A part that cannot take the text without a guess stays as it came: broken base64, an unknown charset or encoding, octets
-that are not of the charset. So do attachments, attached messages, and what is signed or encrypted. If a plain part's
+that are not of the charset. So do attachments, attached messages, what is signed or encrypted, and a message that holds
+line breaks other than CR LF: only BINARYMIME brings them, and they may be an attachment's octets. If a plain part's
 charset lacks a character of the text, the part becomes UTF-8 in quoted-printable, and its fields say so.
 """
 
@@ -16,7 +17,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sieve.charsets import codec_of, is_ascii_compatible
-from sieve.mime import Part, Structure
+from sieve.mime import Structure
+from sieve.mime_parts import Part
+from sieve.parameters import without_comments
 
 _UTF_8 = "utf-8"
 _ASCII = "us-ascii"
@@ -30,12 +33,19 @@ _ORDERED = frozenset({"utf-16le", "utf-16be", "utf-32le", "utf-32be"})
 _READ_AS = {"euc_kr": "cp949", "gb2312": "gb18030"}
 """Charsets whose name is used for a larger one; what we write is of the smaller."""
 
+_WRITTEN_AS = {"iso2022_jp_2": "iso2022_jp"}
+"""Charsets that are read leniently: a receiver may know only what the name stands for (RFC 1468)."""
+
 _IDENTITY = frozenset({"", "7bit", "8bit", "binary"})
+_ENCODINGS = _IDENTITY | {"quoted-printable", "base64"}
 _UNTOUCHED = ("multipart/signed", "multipart/encrypted", "message/")
 """What lies within is not ours to change; RFC 1847 sections 2.1 and 2.2."""
 
 _LONGEST_LINE = 998
-_BASE64 = re.compile(rb"(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?\Z")
+_FLOWED = re.compile(r';\s*format\s*=\s*"?flowed\b', re.IGNORECASE)
+_PIECE = 1 << 16
+"""Octets that are decoded or encoded at once; divisible by 4."""
+
 _CHARSET = re.compile(r';\s*charset\s*=\s*(?:"[^"]*"|[^\s;"]*)', re.IGNORECASE)
 _FLOWED_STUFFED = re.compile(r"(?m)^(?= |>|From )")
 _FLOWED_BLANKS = re.compile(r"(?m)(?<!^--) +$")
@@ -54,7 +64,7 @@ def with_text(message: Structure, plain: str, html: str) -> Extended:
     pieces: list[bytes] = []
     at = message.parts[0].body
     fields: tuple[tuple[str, str], ...] = ()
-    for part in _own_parts(message):
+    for part in () if _has_other_line_breaks(message.raw) else _own_parts(message):
         addition = {"text/plain": plain, "text/html": html}.get(part.content_type, "")
         extended = _extended(message, part, addition) if addition and not part.is_attachment else None
         if extended is None:
@@ -74,9 +84,28 @@ def _own_parts(message: Structure) -> Iterator[Part]:
     for part in message.parts:
         while around and around[-1].depth >= part.depth:
             around.pop()
-        if not part.is_multipart and not any(each.content_type.startswith(_UNTOUCHED) for each in around):
+        is_ours = not any(each.content_type.startswith(_UNTOUCHED) for each in around)
+        if is_ours and not part.is_multipart and _is_plainly_declared(part):
             yield part
         around.append(part)
+
+
+def _declared(part: Part) -> str:
+    """Return the value of its Content-Type field, empty if it has none."""
+    return part.fields.get("content-type", ("",))[0]
+
+
+def _is_plainly_declared(part: Part) -> bool:
+    """Whether all programs read the part's fields alike: no field stands twice, and nothing in one is in doubt."""
+    if any(len(values) > 1 for values in part.fields.values()) or "charset*" in _declared(part).lower():
+        return False
+    encoding = without_comments(part.fields.get("content-transfer-encoding", ("",))[0]).strip().lower()
+    return encoding in _ENCODINGS and len(part.content_types) == len(part.charsets) == 1
+
+
+def _has_other_line_breaks(raw: bytes) -> bool:
+    pairs = raw.count(b"\r\n")
+    return raw.count(b"\n") != pairs or raw.count(b"\r") != pairs
 
 
 # ---------------------------------------------------------------- one part
@@ -86,20 +115,21 @@ def _extended(message: Structure, part: Part, addition: str) -> Extended | None:
     """Return a part with the text below it; None if it cannot take it."""
     raw = message.raw[part.body : part.end]
     # A line break in front of a delimiter is the delimiter's (RFC 2046, 5.1.1); a message's last line has its own.
-    ended = raw.endswith(b"\n") or part.end == len(message.raw)
-    content = _decoded(part, raw)
+    # An empty part may leave it none but the one that ends its header section.
+    ended = raw.endswith(b"\n") or not message.raw.startswith((b"\r\n", b"\n"), part.end)
+    content = _decoded(message, part, raw)
     text = "\r\n".join(addition.splitlines())
-    if content is None or "charset*" in part.fields.get("content-type", "").lower():
+    if content is None:
         return None
-    if part.content_type == "text/plain" and part.parameters.get("format", "").lower() == "flowed":
+    if part.content_type == "text/plain" and _FLOWED.search(_declared(part)):
         text = _flowed(content, text)
-    charset = part.parameters.get("charset", _ASCII).strip().lower()
+    charset = (part.charset if _CHARSET.search(_declared(part)) else _ASCII).strip().lower()
     if charset in _WIDE or charset in _ORDERED:
         return _of_wide(part, content, text, charset, ended=ended)
     codec = codec_of(charset)
     if codec is None or not (is_ascii_compatible(charset) or codec.startswith("iso2022")):  # that begins each line anew
         return None
-    extra = _encoded(text, codec, html=part.content_type == "text/html")
+    extra = _encoded(text, _WRITTEN_AS.get(codec, codec), html=part.content_type == "text/html")
     if extra is None and codec == "ascii" and not content.isascii() and _is_utf_8(content):
         extra = text.encode()  # nothing says so, but the octets that are there are UTF-8
     if extra is None:
@@ -107,17 +137,23 @@ def _extended(message: Structure, part: Part, addition: str) -> Extended | None:
     return _joined(part, raw, content, extra, ended=ended)
 
 
-def _decoded(part: Part, raw: bytes) -> bytes | None:
+def _decoded(message: Structure, part: Part, raw: bytes) -> bytes | None:
     """Return the part's octets with the transfer encoding undone; None if that cannot be done for certain."""
     if part.encoding in _IDENTITY:
         return raw
     if part.encoding == "quoted-printable":
-        return quopri.decodestring(raw)
-    if part.encoding != "base64":
+        return message.decoded(part)
+    return _from_whole_base64(raw) if part.encoding == "base64" else None
+
+
+def _from_whole_base64(raw: bytes) -> bytes | None:
+    """Return what base64 holds if it has no flaw, in pieces: another thread can run between two of them."""
+    digits = b"".join([raw[at : at + _PIECE].translate(None, b" \t\r\n\v\f") for at in range(0, len(raw), _PIECE)])
+    if b"=" in digits[:-2]:
         return None
-    digits = b"".join(raw.split())
     try:
-        return base64.b64decode(digits, validate=True) if _BASE64.match(digits) else None
+        pieces = [digits[at : at + _PIECE] for at in range(0, len(digits), _PIECE)]
+        return b"".join([base64.b64decode(each, validate=True) for each in pieces])
     except binascii.Error:
         return None
 
@@ -140,11 +176,11 @@ _QUOTED = ("Content-Transfer-Encoding", "quoted-printable")
 
 def _as_utf_8(part: Part, content: bytes, text: str, codec: str, *, ended: bool) -> Extended | None:
     """Turn a plain part into UTF-8, if its octets are of its charset for certain."""
-    declared = part.fields.get("content-type", "")
+    declared = _declared(part)
     if declared and not declared.lower().startswith(part.content_type):  # nobody knows how this one is read
         return None
     try:
-        whole = content.decode(codec).encode()
+        whole = _read(content, codec).encode()
     except UnicodeError:
         return None
     named, found = _CHARSET.subn(f"; charset={_UTF_8}", declared or part.content_type, 1)
@@ -163,13 +199,24 @@ def _of_wide(part: Part, content: bytes, text: str, charset: str, *, ended: bool
     else:
         codec = f"{codec}-{charset[-2:]}"
     try:
-        whole = content.decode(codec).rstrip("\r\n")
+        whole = _read(content, codec).rstrip("\r\n")
     except UnicodeError:
         return None
     return Extended(_as_base64(f"{whole}\r\n{text}\r\n".encode(codec), ended=ended))
 
 
 # ---------------------------------------------------------------- octets
+
+
+def _read(content: bytes, codec: str) -> str:
+    """Return text in pieces.
+
+    Raises:
+        UnicodeError: some octets are not of the codec.
+    """
+    decoder = codecs.getincrementaldecoder(codec)()
+    pieces = [decoder.decode(content[at : at + _PIECE]) for at in range(0, len(content), _PIECE)]
+    return "".join([*pieces, decoder.decode(b"", final=True)])
 
 
 def _encoded(text: str, codec: str, *, html: bool) -> bytes | None:
@@ -213,7 +260,12 @@ def _as_base64(content: bytes, *, ended: bool) -> bytes:
 
 
 def _as_quoted(content: bytes) -> bytes:
-    return quopri.encodestring(content.replace(b"\r\n", b"\n")).replace(b"\n", b"\r\n")
+    lines, pieces, at = content.replace(b"\r\n", b"\n"), [], 0
+    while at < len(lines):
+        end = lines.find(b"\n", at + _PIECE) + 1 or len(lines)
+        pieces.append(quopri.encodestring(lines[at:end]).replace(b"\n", b"\r\n"))
+        at = end
+    return b"".join(pieces)
 
 
 def _with_fields(head: bytes, fields: tuple[tuple[str, str], ...]) -> bytes:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import base64
 import binascii
+import quopri
 import re
 
 from sieve.charsets import codec_of, decoded
+from sieve.transfer import NOT_BASE64
 
 _PLAIN = re.compile(r"[\t\x20-\x7e]*\Z")
 _BYTES_A_WORD = 45
@@ -15,6 +17,7 @@ _BYTES_A_WORD = 45
 _WORD = re.compile(r"=\?([^?*\s]{1,40})(?:\*[^?\s]*)?\?([bBqQ])\?([^?\s]*)\?=")
 _BETWEEN = re.compile(r"(\?=)[ \t\r\n]+(?==\?[^?\s]{1,60}\?[bBqQ]\?)")
 _QUOTED = re.compile(r"=([0-9A-Fa-f]{2})")
+_LENIENT = re.compile(r"=\?([^?*\s]{1,80})(?:\*[^?\s]*+)?\?\s*+([bBqQ])\s*+\?([^?]*+)(?:\?=|\?\Z|\Z)(\s*+(?==\?))?")
 
 
 def is_plain(text: str) -> bool:
@@ -53,3 +56,34 @@ def _decoded(word: re.Match[str]) -> str:
         return decoded(raw, charset)
     except (ValueError, binascii.Error):
         return word[0]
+
+
+def joined_words(text: str) -> str:
+    """Return a name with its encoded words decoded as mail programs do, which read more than RFC 2047 allows.
+
+    A word may hold blanks, lack its end, or end within a character that the next one in the same set goes on with.
+    """
+    pieces: list[str] = []
+    octets: list[bytes] = []
+    at, charset = 0, ""
+    for word in _LENIENT.finditer(text):
+        if word.start() != at or word[1].lower() != charset:
+            pieces += [_text_of(octets, charset), text[at : word.start()]]
+            octets, charset = [], word[1].lower()
+        octets.append(_octets_of(word[2], word[3]))
+        at = word.end()
+    return "".join([*pieces, _text_of(octets, charset), text[at:]]) if at else text
+
+
+def _octets_of(encoding: str, payload: str) -> bytes:
+    raw = payload.encode("utf-8", "surrogateescape")
+    if encoding in "qQ":
+        return quopri.decodestring(raw, header=True)
+    digits = raw.translate(None, NOT_BASE64)
+    digits = digits[:-1] if len(digits) % 4 == 1 else digits
+    return base64.b64decode(digits + b"=" * (-len(digits) % 4))
+
+
+def _text_of(octets: list[bytes], charset: str) -> str:
+    raw = b"".join(octets)
+    return decoded(raw, charset if codec_of(charset) else "utf-8")

@@ -55,12 +55,24 @@ class Comparison:
     relation: str = ""
 
 
+_PIECE = 1 << 14
+"""Characters that are folded at once if some are no ASCII: another thread can run between two pieces."""
+
 _UPPER = {lower: lower - 32 for lower in range(ord("a"), ord("z") + 1)}
 
 
 def casemapped(text: str) -> str:
     """Return `text` under i;ascii-casemap: only the 26 letters of ASCII fold (RFC 4790, 9.2.1)."""
-    return text.upper() if text.isascii() else text.translate(_UPPER)
+    if text.isascii():
+        return text.upper()
+    return "".join([_casemapped(text[at : at + _PIECE]) for at in range(0, len(text), _PIECE)])
+
+
+def _casemapped(piece: str) -> str:
+    try:
+        return piece.encode().upper().decode()  # of octets only ASCII's letters have a case
+    except UnicodeEncodeError:  # foreign bytes
+        return piece.translate(_UPPER)
 
 
 _INFINITY = float("inf")

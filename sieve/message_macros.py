@@ -7,11 +7,15 @@ import re
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
-from sieve.content import message_structure, raw_message
-from sieve.mime import Part, Structure
+from sieve.content import beside_the_loop, message_structure
+from sieve.mime import Structure
+from sieve.mime_parts import Part
 from sieve.runtime import Frame
 
 Reader = Callable[[Frame], Awaitable[str]]
+
+_PIECE = 1 << 16
+"""Octets or characters that are cut into lines at once."""
 
 _CUT = re.compile(r"(message|body)(?:,([0-9]{1,9})(b?))?\Z")
 _PART = re.compile(r"(part|text),([0-9]{1,6})\Z")
@@ -46,39 +50,66 @@ def _shown(raw: bytes) -> str:
     return text if not text or text.endswith("\n") else f"{text}\r\n"
 
 
+async def _beside(message: Structure, work: Callable[[], str]) -> str:
+    """Return a piece of the message: a long one is decoded by a thread."""
+    return await beside_the_loop(len(message.raw), work)
+
+
+def _end_of_lines(text: bytes | str, count: int) -> int:
+    """Return where the first lines of a text end, so many of them, or the text; only these lines are looked at."""
+    at, size = 0, _PIECE
+    while count and at < len(text):
+        lines = text[at : at + size].splitlines(keepends=True)
+        if at + size < len(text):
+            lines.pop()  # it may go on
+        at += sum(map(len, lines[:count]))
+        count -= min(count, len(lines))
+        size = _PIECE if lines else 2 * size
+    return at
+
+
 async def _headers(frame: Frame) -> str:
     message = await message_structure(frame)
-    return _shown(message.raw[: message.parts[0].body])
+    return await _beside(message, lambda: _shown(message.raw[: message.parts[0].body]))
 
 
 def _cut(body: bool, count: int | None, *, in_bytes: bool) -> Reader:  # noqa: FBT001 - private
     async def read(frame: Frame) -> str:
-        raw = (await message_structure(frame)).body if body else await raw_message(frame)
-        if count is not None:
-            raw = raw[:count] if in_bytes else b"".join(raw.splitlines(keepends=True)[:count])
-        return _shown(raw)
+        message = await message_structure(frame)
+
+        def cut() -> str:
+            raw = message.body if body else message.raw
+            if count is not None:
+                raw = raw[:count] if in_bytes else raw[: _end_of_lines(raw, count)]
+            return _shown(raw)
+
+        return await _beside(message, cut)
 
     return read
 
 
 def _texts(message: Structure) -> list[Part]:
-    return [part for part in message.leaves() if part.content_type.startswith("text/")]
+    return [part for part in message.all_leaves() if part.content_type.startswith("text/")]
 
 
 async def _first_text(frame: Frame) -> str:
     message = await message_structure(frame)
-    found = _texts(message)
-    return _shown(message.text(found[0]).encode("utf-8", "replace")) if found else ""
+
+    def first() -> str:
+        found = _texts(message)
+        return _shown(message.text(found[0]).encode("utf-8", "replace")) if found else ""
+
+    return await _beside(message, first)
 
 
 def _part(number: int, *, only_text: bool) -> Reader:
     async def read(frame: Frame) -> str:
         message = await message_structure(frame)
-        found = _texts(message) if only_text else list(message.leaves())
+        found = _texts(message) if only_text else list(message.all_leaves())
         if not 0 < number <= len(found):
             return ""
         part = found[number - 1]
-        return _shown(message.raw[part.start : part.end])
+        return await _beside(message, lambda: _shown(part.source[part.start : part.end]))
 
     return read
 
@@ -89,7 +120,11 @@ def _text_lines(number: int, count: int) -> Reader:
         found = _texts(message)
         if not 0 < number <= len(found):
             return ""
-        lines = message.text(found[number - 1]).splitlines(keepends=True)[:count]
-        return _shown("".join(lines).encode("utf-8", "replace"))
+
+        def cut() -> str:
+            text = message.text(found[number - 1])
+            return _shown(text[: _end_of_lines(text, count)].encode("utf-8", "replace"))
+
+        return await _beside(message, cut)
 
     return read

@@ -18,6 +18,10 @@ _TO_PRIVATE = {_FIRST_ESCAPED + byte: _PRIVATE + byte for byte in range(128)}
 _FROM_PRIVATE = {_PRIVATE + byte: _FIRST_ESCAPED + byte for byte in range(128)}
 
 
+_PIECE = 1 << 14
+"""Characters whose foreign bytes are carried over at once: another thread can run between two pieces."""
+
+
 class PatternRefusedError(Exception):
     """RE2 does not take this pattern; the reason is RE2's."""
 
@@ -26,13 +30,22 @@ def encoded(text: str) -> bytes:
     """Return `text` as UTF-8, foreign bytes as private characters."""
     if text.isascii():
         return text.encode("ascii")
-    return text.translate(_TO_PRIVATE).encode("utf-8", "replace")
+    return b"".join([_encoded(text[at : at + _PIECE]) for at in range(0, len(text), _PIECE)])
+
+
+def _encoded(piece: str) -> bytes:
+    try:
+        return piece.encode()
+    except UnicodeEncodeError:  # foreign bytes
+        return piece.translate(_TO_PRIVATE).encode("utf-8", "replace")
 
 
 def decoded(raw: bytes) -> str:
     """Undo `encoded`."""
     text = raw.decode("utf-8", "replace")
-    return text if text.isascii() else text.translate(_FROM_PRIVATE)
+    if text.isascii():
+        return text
+    return "".join([text[at : at + _PIECE].translate(_FROM_PRIVATE) for at in range(0, len(text), _PIECE)])
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,7 @@ def canonical_in_field(address: str) -> str:
     local_part, at, domain = address.rpartition("@")
     if not at:
         return address
-    return f"{canonical_local_part(local_part)}@{domain if domain.isascii() else normal_domain(domain)}"
+    return f"{canonical_local_part(local_part)}@{domain.rstrip('.') if domain.isascii() else normal_domain(domain)}"
 
 
 _LABEL = r"[^\s@.,;:!?()<>\[\]{}$%&=+*/\\\"']+"

@@ -18,7 +18,7 @@ from html.entities import html5
 import re2
 
 from proxy.callback.families import mailbox_of
-from proxy.callback.hearing import decoded
+from proxy.callback.hearing import decoded, plain
 from proxy.replies import Reply
 
 MOST_READ = 4096
@@ -40,14 +40,16 @@ _PLAIN = re.compile(
 
 _QUOTE = (
     r"(?:\\?[\"'`\x{b4}\x{201c}\x{201d}\x{2018}\x{2019}]"
-    r"|(?:[%+=]|\\x)2[27]|\\04[27]|&quot;|&apos;|&#3[49];|&#x2[27];)"
+    r"|(?:[%+=]|%25|\\x)2[27]|\\04[27]|&quot;|&apos;|&#3[49];|&#x2[27];)"
 )
 _FOLD = r"(?: ?\n(?:[245][.\d]+)? ?)?"
 """Between two characters: a reply may go on in its next line, which may begin with the code again."""
-_AT = r"(?:\\?@|(?:[%+=]|\\x)40|\\100|&commat;|&#0*64;|&#x0*40;| ?[(\[] ?at ?[)\]] ?| at )"
+_AT = r"(?:\\?@|(?:[%+=]|%25|\\x)40|\\100|&commat;|&#0*64;|&#x0*40;| ?[(\[] ?at ?[)\]] ?| at |[-_]at[-_])"
 _CLOSED = rf"(?P<at>{_QUOTE}?{_AT})"
-_ESCAPED_BEFORE = re.compile(r"(?:(?:[%+=]|\\x)[0-9A-Fa-f]{2}|\\[0-7]{3}|&#?\w{1,8};)\Z")
+_ESCAPED_BEFORE = re.compile(r"(?:(?:[%+=]|%25|\\x)[0-9A-Fa-f]{2}|\\[0-7]{3}|&#?\w{1,8};)\Z")
 _LONGER_BEFORE = re.compile(r"(?:\w|\w[.+-]|[+-])\Z")
+_LONGER_DOMAIN, _ANOTHER = re.compile(r"\.[a-z0-9]"), f"another@{NAME}"
+"""`<bob@example.com.other.example>`: a capital letter behind the full stop would begin a sentence."""
 _NAMED_BEFORE = re.compile(
     r"\b(?:user|recipient|mailbox|account|address|name|alias|person|rcpt|box)[ :=]{1,3}\Z", re.IGNORECASE
 )
@@ -92,10 +94,13 @@ def foreign(text: str, said: Said | str) -> str:
     together = "".join(ours)
 
     def kept(found: re.Match[str]) -> str:
-        word = found[0].casefold()
+        word = _folded(found[0])
         return NAME if word in ours or (len(word) > 2 and word in together) else found[0]
 
-    return _WORD.sub(kept, unsaid_text(text, said))
+    text = unsaid_text(text, said)
+    if "<>" in said.address:  # within quotes; beside it, and cut off, it looks like the null sender
+        text = text.replace("<>", NAME)
+    return _WORD.sub(kept, text)
 
 
 def _as_said(said: Said | str) -> Said:
@@ -108,7 +113,14 @@ def _words_said(said: Said) -> tuple[str, ...]:
     for address in (said.address, *said.senders):
         local_part, _, domain = address.rpartition("@")
         parts += [_content(local_part), *_forms(domain)]
-    return tuple(word.casefold() for part in (*parts, said.helo) for word in _WORD.findall(part))
+    return tuple(word for part in (*parts, said.helo) for word in _WORD.findall(_folded(part)))
+
+
+def _folded(text: str) -> str:
+    """Return a text without what exchangers change: wide letters are narrow, none has marks, all are small."""
+    if not text.isascii():
+        text = "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
+    return plain(text).casefold()
 
 
 # ---------------------------------------------------------------- one thing that we said, and where it is echoed
@@ -134,24 +146,26 @@ class _Echo:
         pieces, at = [], 0
         for found in founds:
             if found[0] and self._is_ours(text, found, whole=whole):  # `"` alone may be echoed as nothing
-                pieces += [text[at : found.start()], self._instead(found)]
+                pieces += [text[at : found.start()], self._instead(found, text[found.end() : found.end() + 2])]
                 at = found.end()
         return "".join([*pieces, text[at:]])
 
-    def _instead(self, found: re.Match[str]) -> str:
+    def _instead(self, found: re.Match[str], after: str) -> str:
         if not self.part:
             return self.whole
+        if found["at"] is not None and found[0][-1] != "." and _LONGER_DOMAIN.match(after):  # of another address
+            return _ANOTHER
         return self.whole if found["at"] is not None else (found["quote"] or "") + self.part
 
     def _is_ours(self, text: str, found: re.Match[str], *, whole: bool) -> bool:
         """Whether it stands there as an echo; `whole` says that the whole address is echoed somewhere in the text."""
         before, after = text[max(0, found.start() - 8) : found.start()], text[found.end() : found.end() + 2]
         if not self.part:
-            return not (_joins(before[-1:], "-_") or _joins(after[:1], "-_"))
+            return not (_joins(before[-1:], "-_") or _joins(after[:1], "-_") or _goes_on(after))
         if _LONGER_BEFORE.search(before) and not _ESCAPED_BEFORE.search(before):
             return False
         if found["at"] is not None:
-            return not _joins(after[:1], "")
+            return not (_joins(after[:1], "") or _goes_on(after))
         if _joins(after[:1], "") or re.match(r"@|[.+_-]\w", after):  # of somebody else: alice.smith, alice@elsewhere
             return False
         if found["local"] is None and len(found[0]) < _SHORTEST_LOOSE:
@@ -162,6 +176,11 @@ class _Echo:
 def _joins(char: str, others: str) -> bool:
     """Whether a character beside a word makes it a part of a longer one."""
     return bool(char) and (char.isalnum() or char in others)
+
+
+def _goes_on(after: str) -> bool:
+    """Whether a domain goes on: example.com.elsewhere.example is not ours."""
+    return re.match(r"[.-][^\W_]", after) is not None
 
 
 def _is_loose_echo(text: str, found: re.Match[str], *, whole: bool) -> bool:
@@ -245,7 +264,7 @@ def _forms_of(char: str) -> str:
     octets = char.encode("utf-8", "surrogateescape")
     plain = r"[\s_+]+" if char == " " else r"\x{fffd}" if "\udc80" <= char <= "\udcff" else re2.escape(char)
     forms = [rf"\\?{plain}"]
-    forms += ["".join(rf"(?:[%+=]|\\x){each:02x}" for each in octets), "".join(rf"\\{each:03o}" for each in octets)]
+    forms += ["".join(rf"(?:[%+=]|%25|\\x){each:02x}" for each in octets), "".join(rf"\\{each:03o}" for each in octets)]
     forms += [rf"&#0*{ord(char)};", rf"&#x0*{ord(char):x};", *(f"&{name}" for name in _entities().get(char, ()))]
     if char in '"\\':
         forms.append("")  # dropped with the quoting
@@ -256,9 +275,11 @@ def _forms_of(char: str) -> str:
 
 
 def _readings(char: str, octets: bytes) -> Iterable[str]:
-    """Yield a character decomposed, and as one reads its octets who takes them for Latin-1."""
+    """Yield a character decomposed, as a plain letter, and as one reads its octets who takes them for Latin-1."""
     if not "\udc80" <= char <= "\udcff":
         yield unicodedata.normalize("NFD", char)
+        if (letter := _folded(char)) != char and letter:
+            yield letter
     yield octets.decode("latin-1")
 
 

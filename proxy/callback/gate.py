@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from proxy.callback.neighbour import Breakers, Neighbour, network_of, operator_of
 from proxy.callback.probe import Manner
 from proxy.callback.verdict import CallbackVerdict, Status
+from proxy.dns import MOST_AT_ONCE
 
 _TURNED_AWAY = frozenset({"busy", "refused_us"})
 """Reasons for leaving an exchanger alone, whatever its words. They come of codes, which no stranger chooses."""
@@ -49,7 +50,7 @@ class Doorkeeper:
         for address in admitted:
             used = min(unknown, self._may_be_unknown) if here and network_of(address) == network_of(here) else 0
             unknown -= used
-            await self._neighbour.give_back(address, self._may_be_unknown - used, client)
+            await self._neighbour.give_back(address, self._may_be_unknown - used, client, of=self._may_be_unknown)
         if verdict is not None and here:
             self._judge(verdict)
 
@@ -63,6 +64,16 @@ class Doorkeeper:
             self._breakers.bad(verdict.address)
         elif verdict.stage in {"mail", "rcpt"} and verdict.code:
             self._breakers.good(verdict.address)
+
+    @asynccontextmanager
+    async def look_up(self, client: str) -> AsyncIterator[None]:
+        """Wait until the client's network has less than its share of the questions that DNS is asked at once."""
+        percent = self._neighbour.share
+        if not client or percent >= 100:
+            yield
+            return
+        async with self._line(f"{operator_of(client)} dns", max(_LEAST_PLACES, MOST_AT_ONCE * percent // 100)):
+            yield
 
     @asynccontextmanager
     async def share(self, address: str, client: str) -> AsyncIterator[None]:
@@ -121,6 +132,14 @@ class Visitor:
     async def heard(self, verdict: CallbackVerdict | None, admitted: Sequence[str], unknown: int) -> None:
         """As `Doorkeeper.heard`."""
         await self._doorkeeper.heard(verdict, admitted, unknown, self._client)
+
+    @asynccontextmanager
+    async def look_up(self) -> AsyncIterator[None]:
+        """As `Doorkeeper.look_up`: a domain whose name servers are silent takes a question's place for seconds."""
+        self._waits_for = "client_throttled"
+        async with self._doorkeeper.look_up(self._client):
+            self._waits_for = ""
+            yield
 
     def place(self, address: str) -> AbstractAsyncContextManager[None]:
         """As `Doorkeeper.place`."""

@@ -33,7 +33,8 @@ _ASKED_OR_ANOTHER = re2.compile(f"{ASKED}|{_ADDRESS}")
 _ASKS_FOR = (
     r"contact|write|report|notify|help|assistance|support|questions?|complain\w*|request|admin(?:istrator)?|postmaster|"
     r"hotline|"
-    r"(?:please|to) (?:e ?-?)?mail|email us|send (?:\S+ ){0,3}to|please forward (?:\S+ ){0,4}to|"
+    r"(?:please|to) (?:e ?-?)?mail|please try <|moved to|new (?:e ?mail )?address|email us|"
+    r"send (?:\S+ ){0,3}to|please forward (?:\S+ ){0,4}to|"
     r"kontakt\w*|wenden|contatt\w*|contacte[rz]?|escrib\w*|(?:обращайтесь|обратитесь|пишите)|联系|連絡|문의"
 )
 _TO_WRITE_TO = re2.compile(rf"(?i)(?:{_ASKS_FOR})[^.!?@]{{0,60}}$")
@@ -46,6 +47,9 @@ _POINTER = re2.compile(
 
 _ROLES = frozenset({"postmaster", "abuse", "support", "help", "helpdesk", "hostmaster", "noc", "delist", "security"})
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
+_NAMED = re2.compile(r"(?i)(?:<|\b(?:user|recipient|address|mailbox|account|unknown|such|invalid|name)s?\b[ :=]*)$")
+"""What stands before an address that a reply is about, though it be one of a role."""
+
 _LONGEST_LEAD = 120
 """Characters before an address that may say that it is one to write to."""
 
@@ -175,7 +179,7 @@ def _is_about_another(said: str, asked: str) -> bool:
 
 def _is_contact(lead: str, address: str) -> bool:
     role = address.partition("@")[0].lower()
-    return (role in _ROLES and not lead.endswith("<")) or _TO_WRITE_TO.search(lead) is not None
+    return (role in _ROLES and _NAMED.search(lead) is None) or _TO_WRITE_TO.search(lead) is not None
 
 
 def same_mailbox(one: str, other: str) -> bool:

@@ -106,13 +106,14 @@ class Record:
         return replace(self, found=self.found + seconds, expires=self.expires + seconds)
 
     def believable(self, now: float, lives: Lives) -> Record | None:
-        """Return what a store held, with no more life left than its class has; None if it comes from the future.
+        """Return what a store held, with no more life than its class has; None if it comes from the future.
 
-        It was written by a clock that was ahead, perhaps by years; it would be believed until then.
+        It was written by a clock that was ahead, perhaps by years; it would be believed until then. The life counts
+        from when it was found, so that who reads it again and again does not prolong it.
         """
         if self.found > now + AHEAD_SECONDS:
             return None
-        return replace(self, expires=min(self.expires, now + longest_life(self.verdict, lives)))
+        return replace(self, expires=min(self.expires, min(now, self.found) + longest_life(self.verdict, lives)))
 
     def encoded(self) -> bytes:
         """Return it as the store keeps it."""

@@ -79,10 +79,15 @@ class Neighbour:
         conversation = (f"cbv mx {network_of(address)}", self._budgets.per_exchanger, 1)
         return await self._charged(client, [conversation, self._unknown(address, unknown)])
 
-    async def give_back(self, address: str, unknown: int, client: str = "") -> None:
-        """Return so many of the unknown users that `may_connect` set aside: they were none."""
-        charges = [self._unknown(address, unknown)]
-        await self._returned([*self._shares(client, charges), *charges])
+    async def give_back(self, address: str, unknown: int, client: str = "", *, of: int | None = None) -> None:
+        """Return so many of the unknown users that `may_connect` set aside, or of `of`: they were none.
+
+        A budget or share that is smaller than what was set aside gives back what it had only if none of it was used.
+        """
+        aside = unknown if of is None else of
+        taken, used = ([self._unknown(address, each)] for each in (aside, aside - unknown))
+        both = zip([*self._shares(client, taken), *taken], [*self._shares(client, used), *used], strict=True)
+        await self._returned([(key, limit, had - kept) for (key, limit, had), (_, _, kept) in both])
 
     def _unknown(self, address: str, unknown: int) -> _Charge:
         limit = self._budgets.unknown_users

@@ -7,6 +7,7 @@ three. Those who ask the same at once share one query; an answer is remembered f
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -33,8 +34,15 @@ class RecentNames:
         self._asked: dict[tuple[str, str], asyncio.Future[Any]] = {}
 
     async def exchangers(self, domain: str) -> list[Exchanger]:
-        """Return what `Resolver.exchangers` does, and raise the same."""
-        return await self._shared(("MX", domain), self._resolver.exchangers)
+        """Return what `Resolver.exchangers` does, equal ones in an order that holds as long, and raise the same.
+
+        Whoever asks again for the sake of the same mail looks up the same few of many exchangers.
+        """
+        return await self._shared(("MX", domain), self._mixed)
+
+    async def _mixed(self, domain: str) -> list[Exchanger]:
+        found = await self._resolver.exchangers(domain)
+        return sorted(found, key=lambda each: (each.preference, random.random()))  # noqa: S311 — spreads load
 
     async def addresses(self, host: str) -> list[str]:
         """Return what `Resolver.addresses` does, and raise the same."""

@@ -18,7 +18,7 @@ from config.ip import read_address
 from proxy.callback.observer import NOBODY, Observer
 from proxy.callback.recent import RecentNames
 from proxy.callback.verdict import CallbackVerdict, Status
-from proxy.dns import DnsUnavailable, Exchanger, NoSuchDomain, Resolver, has_ipv4_route
+from proxy.dns import UNREADABLE, DnsUnavailable, Exchanger, NoSuchDomain, Resolver, has_ipv4_route
 from proxy.smtp.access import any_holds
 
 MOST_HOSTS = 3
@@ -172,12 +172,16 @@ class ExchangerFinder:
         if _is_enough(search.fit):
             search.pass_over(host, _ENOUGH)
             return
+        if host == UNREADABLE.host:
+            search.unclear = search.unclear or DnsUnavailable("an MX record cannot be read")
+            search.pass_over(host, "an MX record cannot be read")
+            return
         if search.questions + 2 > MOST_QUESTIONS:  # A and AAAA
             search.unclear = search.unclear or DnsUnavailable(f"{host}: not looked up after so many other exchangers")
             search.pass_over(host, "not looked up after so many others")
             return
         try:
-            found = await self._resolver.addresses(host)
+            found = [host] if _is_address(host) else await self._resolver.addresses(host)
         except NoSuchDomain:
             search.questions += 1
             search.pass_over(host, "no such host")
@@ -248,6 +252,15 @@ def _destination(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
     return ip.sixtofour or ip
 
 
+def _is_address(host: str) -> bool:
+    """Whether an MX names an IPv4 address. RFC 5321 section 5.1 forbids it; Postfix delivers there all the same."""
+    try:
+        ipaddress.IPv4Address(host)
+    except ValueError:
+        return False
+    return True
+
+
 def _is_enough(hosts: list[Host]) -> bool:
     return len(hosts) >= MOST_HOSTS or sum(len(each.addresses) for each in hosts) >= MOST_ADDRESSES
 
@@ -272,9 +285,16 @@ def _note_all(observer: Observer, host: str, addresses: Iterable[str], why: str)
 
 
 def _shuffled(exchangers: list[Exchanger]) -> list[str]:
-    """Order by preference, equal ones by chance (RFC 5321 section 5.1)."""
-    ordered = sorted(exchangers, key=lambda each: (each.preference, random.random()))  # noqa: S311 — spreads load
-    return [each.host for each in ordered]
+    """Order by preference, of the first few equal ones by chance (RFC 5321 section 5.1).
+
+    All of these are looked up where none is found, so the chance adds no question about the domain.
+    """
+    different: dict[str, Exchanger] = {}
+    for each in exchangers:
+        different.setdefault(each.host.lower(), each)
+    first, rest = list(different.values())[:MOST_HOSTS], list(different.values())[MOST_HOSTS:]
+    mixed = sorted(first, key=lambda each: (each.preference, random.random()))  # noqa: S311 — spreads load
+    return [each.host for each in [*mixed, *rest]]
 
 
 def ascii_domain(domain: str) -> str:

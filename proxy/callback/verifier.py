@@ -325,7 +325,8 @@ class CallbackVerifier:
         visitor = Visitor(self._doorkeeper, client)
         try:
             async with asyncio.timeout(self._limits.timeout):
-                hosts = await around.finder.find(question.domain, observer)
+                async with visitor.look_up():
+                    hosts = await around.finder.find(question.domain, observer)
                 if not around.finder.is_routed(question.domain):
                     hosts = self._not_spared(hosts, observer)
                 if not hosts:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import replace
-from email.utils import getaddresses
 
 from proxy.message import Message
 from proxy.outbox.composing import received
 from proxy.outbox.marks import Key, Mark, names
 from proxy.session import Letter, Path, Session
+from sieve.addresses import mailboxes
 
 _KEYWORD = re.compile(r"(?:\s|\([^()]*\))*([A-Za-z-]*)")
 _ORIGINATORS = ("From", "Sender", "Reply-To")
 _LONGEST_FIELD = 4096
+_MOST_FIELDS = 4
+"""Fields of one name that are read; a message may have one (RFC 5322 section 3.6)."""
 
 
 def traced(letter: Letter, key: Key, before: Sequence[Mark], *, hostname: str, origin: str, now: float) -> Letter:
@@ -50,8 +52,8 @@ def is_automatic(message: Message) -> bool:
 
 def _senders(session: Session, message: Message) -> frozenset[bytes]:
     """Return whom an answer would go to."""
-    bodies = [body[:_LONGEST_FIELD] for name in _ORIGINATORS for body in message.header(name)]
-    written = (address.rpartition("@") for _, address in getaddresses(bodies))
+    bodies = [body[:_LONGEST_FIELD] for name in _ORIGINATORS for body in message.header(name)[:_MOST_FIELDS]]
+    written = (address.rpartition("@") for body in bodies for _, address in mailboxes(body))
     paths = [Path(b"", local_part, domain) for local_part, _, domain in written]
     transaction = session.transaction
     return names((*paths, transaction.reverse_path, transaction.given_reverse_path))

@@ -28,6 +28,7 @@ class _Parameter:
 
 _XTEXT = r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})"
 _UTF8_XTEXT = r"(?:[!-*,-<>-~\x80-\U0010ffff]|\+[0-9A-F]{2})"
+_ADDRESS_TYPE = r"[A-Za-z0-9!#$%&'*/?^_`{|}~-]{1,60}"
 _OF_MAIL: dict[str, _Parameter] = {
     "SIZE": _Parameter(re.compile(r"[0-9]{1,20}")),  # RFC 1870
     "BODY": _Parameter(re.compile(r"7BIT|8BITMIME|BINARYMIME", re.IGNORECASE)),  # RFC 6152, RFC 3030
@@ -40,7 +41,7 @@ _OF_MAIL: dict[str, _Parameter] = {
 _NOTIFY = r"NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY)){0,2}"
 _OF_RCPT: dict[str, _Parameter] = {
     "NOTIFY": _Parameter(re.compile(_NOTIFY, re.IGNORECASE), "DSN"),  # RFC 3461 section 4.1
-    "ORCPT": _Parameter(re.compile(f"[A-Za-z0-9-]{{1,20}};{_UTF8_XTEXT}{{1,500}}"), "DSN"),  # RFC 3461 4.2, RFC 6533
+    "ORCPT": _Parameter(re.compile(f"{_ADDRESS_TYPE};{_UTF8_XTEXT}{{0,500}}"), "DSN"),  # RFC 3461 4.2, RFC 6533
 }
 _ENCODED = frozenset({"ENVID", "ORCPT"})
 """Parameters whose xtext (RFC 3461 section 4) is repaired; AUTH names a user, and no guess is made at that."""

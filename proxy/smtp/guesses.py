@@ -14,12 +14,14 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from hashlib import blake2b
+from itertools import count
 
 from cachetools import LRUCache
 
 from proxy.log import get_logger, printable
 from proxy.session import Session
 from proxy.smtp.authentication import Authenticator, Credentials, Verification
+from proxy.smtp.line import Line
 from proxy.throttle import Buckets
 
 log = get_logger()
@@ -33,6 +35,9 @@ MOST_REMEMBERED = 65_536
 TURN_SECONDS = 60.0
 """For a login to have its turn among those of its network."""
 
+MOST_AT_ONCE = {"file": 2, "upstream": 20}
+"""Logins that are judged at once, by who judges: a password file's hash takes a core and 32 MiB."""
+
 
 class Guesses:
     """An `Authenticator` before another one. Its state is the event loop's thread's."""
@@ -44,26 +49,63 @@ class Guesses:
         self._logged_in: LRUCache[str, float] = LRUCache(MOST_REMEMBERED)
         self._turns: dict[str, asyncio.Lock] = {}
         self._waiting: Counter[str] = Counter()
+        self._lines = {judge: Line(places) for judge, places in MOST_AT_ONCE.items()}
+        self._in_line: Counter[str] = Counter()
+        self._numbers = count()
 
     async def verify(self, session: Session, credentials: Credentials) -> Verification:
         """Judge credentials, unless the client has failed too often: then nobody looks at them."""
         rate, network = session.options.authentication_failure_rate, session.client_network
-        if not rate.count or self._is_exempt(network):
-            return self._noted(network, await self._authenticator.verify(session, credentials))
         keys = (network, _pair(credentials.user, network))
         try:
+            if not rate.count or self._is_exempt(network):
+                return await self._judged(session, credentials)
             async with self._turn(network):
                 if not self._is_exempt(network):
                     if not all(self._failures.has(key, rate) for key in keys):
                         return _limited(session, credentials)
-                    found = self._noted(network, await self._authenticator.verify(session, credentials))
-                    if found is Verification.REFUSED:
-                        for key in keys:
-                            self._failures.take(key, rate)
-                    return found
+                    return await self._counted(session, credentials, keys)
+            return await self._judged(session, credentials)
         except TimeoutError:
             return _limited(session, credentials)
-        return self._noted(network, await self._authenticator.verify(session, credentials))
+
+    async def _counted(self, session: Session, credentials: Credentials, keys: tuple[str, str]) -> Verification:
+        """Judge credentials and count a failure. A client that leaves before it hears has cost as much."""
+        found = Verification.REFUSED
+        try:
+            found = await self._judged(session, credentials)
+        except TimeoutError:
+            found = Verification.UNKNOWN
+            raise
+        finally:
+            if found is Verification.REFUSED:
+                for key in keys:
+                    self._failures.take(key, session.options.authentication_failure_rate)
+        return found
+
+    async def _judged(self, session: Session, credentials: Credentials) -> Verification:
+        """Judge credentials when it is their turn.
+
+        A network's second login stands behind the first of every other; then those come first from which somebody
+        logged in, and last those that failed most. Of networks that nobody knows, the newest comes first: it hears
+        soon, and a crowd of guessers waits. Neither a hundred guesses of one network nor a hundred networks of guessers
+        hold up the others.
+        """
+        network, rate = session.client_network, session.options.authentication_failure_rate
+        is_known, number = self._is_exempt(network), next(self._numbers)
+        left = self._failures.left(network, rate)
+        rank = (self._in_line[network], not is_known, -left, number if is_known else -number)
+        line = self._lines.get(session.options.authentication, self._lines["upstream"])
+        self._in_line[network] += 1
+        try:
+            async with asyncio.timeout(TURN_SECONDS) as patience, line.place(rank):
+                patience.reschedule(None)
+                found = await self._authenticator.verify(session, credentials)
+        finally:
+            self._in_line[network] -= 1
+            if not self._in_line[network]:
+                del self._in_line[network]
+        return self._noted(network, found)
 
     def _is_exempt(self, network: str) -> bool:
         return self._clock() - self._logged_in.get(network, -EXEMPT_SECONDS) < EXEMPT_SECONDS

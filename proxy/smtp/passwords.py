@@ -107,7 +107,7 @@ def _bare_base64(text: str) -> bytes:
 
 
 class PasswordFile:
-    """One file. Its state is what was read last and the file's age then; the event loop's thread owns it."""
+    """One file. Its state is what was read last and the file's age then; threads may share it."""
 
     def __init__(self, path: Path) -> None:
         """Read the file.

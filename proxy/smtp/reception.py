@@ -111,6 +111,7 @@ class Reception:
         kept = await self._keep(rest.pop()) if self._front.pipeline.reads_body or self._may_go_back() else None
         message = self._session.transaction.message = Message(unstuffed(head), kept)
         if self._front.pipeline.judges_content:
+            await message.take_apart()
             self._session.context |= counts_context(self._session)
             if not message.header("date"):
                 self._session.transaction.context["rfc2822_date_missing"] = "true"

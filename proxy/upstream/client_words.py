@@ -49,7 +49,11 @@ _OTHER_HOST = re.compile(
 """Postfix names a host that it asked itself: to verify an address, say."""
 
 _LIKE_AN_ADDRESS = re.compile(r"[^\s<>(),;:]{0,320}@[^\s<>(),;]{1,320}")
-_NUMBERS = re.compile(r"(?<![\w.:-])(?:ipv6:)?([0-9a-f][0-9a-f.:]{1,44}|::[0-9a-f.:]{1,43})(?![\w-])", re.IGNORECASE)
+_NUMBERS = re.compile(
+    r"(?<![\w.:-])(?:(?=[0-9a-f]{0,20}[g-z])[a-z][a-z0-9]{0,20}:)?"  # IP:10.0.0.2, but not the fe80: of fe80::2
+    r"([0-9a-f][0-9a-f.:]{1,44}|::[0-9a-f.:]{1,43})(?![\w-])",
+    re.IGNORECASE,
+)
 _REVERSE_DNS_FAILED = (7, 25)
 """Subject and detail of an enhanced code (RFC 7372 section 3.3)."""
 
@@ -98,8 +102,8 @@ def has_address(text: str, address: str) -> bool:
         return False
     if any(_ip(found) == wanted for each in _NUMBERS.findall(text) for found in {each, each.rstrip(".:"), _host(each)}):
         return True
-    backwards = re.escape(wanted.reverse_pointer.removesuffix("in-addr.arpa"))
-    return wanted.version == 4 and re.search(rf"(?<![\d.]){backwards}[a-z]", text, re.IGNORECASE) is not None
+    backwards = re.escape(wanted.reverse_pointer.removesuffix("in-addr.arpa").removesuffix("ip6.arpa"))
+    return re.search(rf"(?<![\w.]){backwards}[a-z]", text, re.IGNORECASE) is not None
 
 
 def _host(number: str) -> str:

@@ -17,6 +17,7 @@ from proxy.log import get_logger, printable
 from proxy.replies import Reply
 from proxy.session import Session
 from proxy.smtp.authentication import Credentials, Verification
+from proxy.smtp.guesses import MOST_AT_ONCE
 from proxy.smtp.passwords import BadPasswordFile, PasswordFile
 from proxy.upstream.connect import Connector, Unreachable
 from proxy.upstream.identity import RefusedUs
@@ -28,11 +29,8 @@ log = get_logger()
 VERIFY_SECONDS = 60.0
 """For a verification as a whole, waiting in line included."""
 
-MOST_ASKED = 20
-"""Verifications at once with the MTA behind; each is a connection beside those of the pool."""
-
-MOST_HASHED = 2
-"""Passwords hashed at once: each takes a core and 32 MiB, and a stranger says how many."""
+MOST_ASKED, MOST_HASHED = MOST_AT_ONCE["upstream"], MOST_AT_ONCE["file"]
+"""Verifications at once: with the MTA behind each is a connection beside those of the pool; a hash takes a core."""
 
 LONGEST_COMMAND = 512
 """Octets of AUTH with an initial response; a longer response follows in a line of its own (RFC 4954 section 4)."""
@@ -78,12 +76,14 @@ class CredentialChecker:
     # ------------------------------------------------------------ the file
 
     async def _look_up(self, path: Path, credentials: Credentials) -> Verification:
-        try:
+        def is_right() -> bool:
             file = self._files.get(path) or self._files.setdefault(path, PasswordFile(path))
+            return file.hash_of(credentials.user).matches(credentials.password)
+
+        try:  # the file may lie on a mount that answers no more
+            right = await asyncio.get_running_loop().run_in_executor(self._hashing, is_right)
         except (OSError, BadPasswordFile) as error:
             raise _Unknown(f"the password file cannot be used: {error}") from None
-        hashed = file.hash_of(credentials.user)
-        right = await asyncio.get_running_loop().run_in_executor(self._hashing, hashed.matches, credentials.password)
         return Verification.ACCEPTED if right else Verification.REFUSED
 
     # ------------------------------------------------------------ the MTA behind

@@ -19,7 +19,7 @@ from cachetools import LRUCache
 
 from config import Settings
 from config.regular_files import require_regular
-from proxy.dns import DnsUnavailable, NoSuchDomain, Resolver
+from proxy.dns import UNREADABLE, DnsUnavailable, NoSuchDomain, Resolver
 from proxy.log import get_logger
 from proxy.protocols import Protocols
 from proxy.route import Route
@@ -126,7 +126,7 @@ async def _hosts(route: Route, resolver: Resolver) -> list[tuple[int, str]]:
         exchangers = []  # some servers say so of a type they do not know: the name may have an address
     if any(not each.host for each in exchangers):
         raise NoSuchDomain(f"{route.host} takes no mail (null MX)")
-    return [(each.preference, each.host) for each in exchangers] or [(0, route.host)]
+    return [(each.preference, each.host) for each in exchangers if each != UNREADABLE] or [(0, route.host)]
 
 
 class Router:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from sieve import mime, reasons
+from sieve import reasons
 from sieve.content import beside_the_loop, message_structure
 from sieve.disclaimer import with_text
 from sieve.library import Effect, Hash, sieve_function
+from sieve.mime_parts import Part
 from sieve.phases import Need
 from sieve.runtime import Frame
 from sieve.values import ScriptError, as_text
@@ -39,8 +40,9 @@ async def body(
     """Compare the body: `body :contains "offer"`, `body :content "text/html" :regex "..."` (RFC 5173).
 
     `:text`, the default, looks at every text part, decoded. `:raw` looks at the body as it is, `:content` at the
-    decoded parts of these types. With `:binary` bytes are compared in lower-case hexadecimal with blanks between
-    them, `"44 3c 00"`, from `:offset` on.
+    decoded parts of these types. Parts of messages inside the message are looked at too. A part that programs read
+    differently (two types, encodings or character sets, doubtful boundaries) is compared in each reading. With
+    `:binary` bytes are compared in lower-case hexadecimal with blanks between them, `"44 3c 00"`, from `:offset` on.
     """
     message = await message_structure(frame)
     kinds = ("text",) if content is None else tuple(kind.lower() for kind in content)
@@ -48,10 +50,10 @@ async def body(
     def compared() -> tuple[str, ...]:
         if raw:
             return tuple(_shown([message.body], offset or 0, binary=binary))
-        parts = [part for part in message.leaves() if _is_of(part, kinds)]
+        parts = [part for part in message.all_leaves() if _is_of(part, kinds)]
         if binary:
-            return tuple(_shown([message.decoded(part) for part in parts], offset or 0, binary=True))
-        return tuple(message.text(part) for part in parts)
+            return tuple(_shown(list(message.read(parts, message.contents)), offset or 0, binary=True))
+        return message.read(parts, message.texts)
 
     return await beside_the_loop(len(message.raw), compared)
 
@@ -61,30 +63,40 @@ def _shown(found: list[bytes], start: int, *, binary: bool) -> list[str]:
     return [each[start:].hex(" ") if binary else each[start:].decode("utf-8", "surrogateescape") for each in found]
 
 
-def _is_of(part: mime.Part, kinds: tuple[str, ...]) -> bool:
+def _is_of(part: Part, kinds: tuple[str, ...]) -> bool:
     """Tell whether a part is of one of these types: `text/html`, a whole `text`, or anything, which is empty."""
-    main = part.content_type.partition("/")[0]
-    return any(kind in {"", main, part.content_type} for kind in kinds)
+    names = {name for each in part.content_types for name in ("", each.partition("/")[0], each)}
+    return not names.isdisjoint(kinds)
 
 
 @sieve_function(needs=Need.BODY, choices={"metadata": METADATA})
 async def ec_mime_parts(frame: Frame, metadata: str) -> tuple[str, ...]:
     """Compare what the message's parts say of themselves: `ec_mime_parts :regex "filename" "[.](exe|scr)$"`.
 
-    `filename` is the name in the part's disposition or content type; `content-type` is its type.
+    `filename` is the name in the part's disposition and that in its type, `content-type` its type. Parts of messages
+    inside the message are among them. A broken field is compared in each way that mail programs read it, so
+    `:count` can be more than the parts. Names are compared with encoded words and `filename*` decoded, as written,
+    without control characters, without folders, and without dots and blanks at the end.
+
+    What is inside a file is not opened: archives, `winmail.dat` (TNEF), attached `.eml` files, uuencode and yEnc in
+    text. Nor are parts beyond the first 1,000 or deeper than 100; `ec_valid_mime` does not hold then.
     """
     wanted = metadata.lower()
     if wanted not in METADATA:
         raise ScriptError(reasons.unknown_metadata(metadata))
     message = await message_structure(frame)
-    if wanted == "filename":
-        return tuple(part.filename for part in message.parts if part.filename)
-    return tuple(part.content_type for part in message.parts)
+    parts = message.every_part()
+    if wanted == "content-type":
+        return tuple(each for part in parts for each in part.content_types)
+    return await beside_the_loop(len(message.raw), lambda: tuple(each for part in parts for each in part.file_names))
 
 
 @sieve_function(needs=Need.BODY)
 async def ec_valid_mime(frame: Frame) -> bool:
-    """Tell whether the message's multiparts are whole: each is closed and holds a part."""
+    """Tell whether the message's multiparts are whole: each is closed and holds a part.
+
+    It does not hold either if parts were too many or too deep to be looked at. Messages inside the message may be cut.
+    """
     return (await message_structure(frame)).is_valid
 
 
@@ -95,7 +107,8 @@ async def disclaimer_add(frame: Frame, hash_: Hash) -> None:
     Each part keeps its charset and encoding; if its charset lacks a character of the text, an HTML part gets a
     character reference, and a plain part becomes UTF-8. Attachments, attached messages and what is signed (S/MIME,
     PGP/MIME) or encrypted stay as they are, and so does a part that cannot be read for certain: broken base64, an
-    unknown charset. A DKIM signature no longer holds afterwards.
+    unknown charset. A BINARYMIME message that holds line breaks other than CR LF stays as it is, too. A DKIM signature
+    no longer holds afterwards.
     """
     plain, html = as_text(hash_.get("plain", "")), as_text(hash_.get("html", ""))
     message = await message_structure(frame)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from sieve import reasons
 from sieve.addresses import mailboxes, part_of
+from sieve.content import judged
 from sieve.library import AddressPart, Effect, Lines, sieve_function
 from sieve.phases import Need
 from sieve.runtime import Frame
@@ -37,13 +38,20 @@ def exists(frame: Frame, header_names: tuple[str, ...]) -> bool:
 
 
 @sieve_function(needs=Need.HEADERS, first=True)
-def address(frame: Frame, header_element: tuple[str, ...], *, part: AddressPart = AddressPart.ALL) -> tuple[str, ...]:
+async def address(
+    frame: Frame, header_element: tuple[str, ...], *, part: AddressPart = AddressPart.ALL
+) -> tuple[str, ...]:
     """Compare the addresses in these fields: `address :domain "from" "example.com"`.
 
     An assignment takes the first, a test tries all. Display names, comments, groups and needless quotes are left out;
     a domain beyond ASCII is compared in A-labels.
     """
-    addresses = [each for body in _bodies(frame, header_element) for _, each in mailboxes(body)]
+    return await judged(_bodies(frame, header_element), lambda bodies: addresses_in(bodies, part))
+
+
+def addresses_in(bodies: Sequence[str], part: AddressPart) -> tuple[str, ...]:
+    """Return a part of each address in the bodies of fields, as far as it has that part."""
+    addresses = [each for body in bodies for _, each in mailboxes(body)]
     found = (part_of(canonical_in_field(each), part) for each in addresses)
     return tuple([each for each in found if each is not None])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sieve import reasons
 from sieve.backtracking import SlowPattern, any_pattern
+from sieve.content import judged
 from sieve.library import Pattern, Value, sieve_function
 from sieve.patterns import PatternRefusedError
 from sieve.runtime import Frame
@@ -68,5 +69,7 @@ async def ec_pcre_match(frame: Frame, string: str, pattern: Pattern) -> tuple[st
         compiled = any_pattern(pattern, frame.settings.limits)
     except PatternRefusedError as refused:
         raise ScriptError(reasons.not_a_pattern(str(refused))) from None
-    found = await compiled.groups(string) if isinstance(compiled, SlowPattern) else compiled.groups(string)
+    if isinstance(compiled, SlowPattern):
+        return await compiled.groups(string) or ()
+    found = await judged(string, compiled.groups)
     return found or ()

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from sieve.addresses import mailboxes, part_of
+from sieve.addresses import part_of
+from sieve.content import judged
 from sieve.encoded_words import decoded_words
+from sieve.functions.headers import addresses_in
 from sieve.library import AddressPart, sieve_function
 from sieve.phases import Need
 from sieve.runtime import Frame
-from sieve.spelling import canonical_in_field
 
 
 def bodies(frame: Frame, names: tuple[str, ...], index: int | None, *, last: bool) -> list[str]:
@@ -24,15 +25,16 @@ def bodies(frame: Frame, names: tuple[str, ...], index: int | None, *, last: boo
 
 
 @sieve_function(dialect="rfc5228", needs=Need.HEADERS)
-def header(
+async def header(
     frame: Frame, header_names: tuple[str, ...], *, index: int | None = None, last: bool = False
 ) -> tuple[str, ...]:
     """Compare the bodies of fields, encoded words decoded (RFC 5228, 5.7)."""
-    return tuple(decoded_words(body).strip(" \t") for body in bodies(frame, header_names, index, last=last))
+    found = tuple(bodies(frame, header_names, index, last=last))
+    return await judged(found, lambda texts: tuple(decoded_words(text).strip(" \t") for text in texts))
 
 
 @sieve_function(dialect="rfc5228", needs=Need.HEADERS)
-def address(
+async def address(
     frame: Frame,
     header_list: tuple[str, ...],
     *,
@@ -41,12 +43,8 @@ def address(
     part: AddressPart = AddressPart.ALL,
 ) -> tuple[str, ...]:
     """Compare the addresses in fields (RFC 5228, 5.1)."""
-    found = [
-        part_of(canonical_in_field(each), part)
-        for body in bodies(frame, header_list, index, last=last)
-        for _, each in mailboxes(body)
-    ]
-    return tuple(each for each in found if each is not None)
+    found = tuple(bodies(frame, header_list, index, last=last))
+    return await judged(found, lambda texts: addresses_in(texts, part))
 
 
 @sieve_function(dialect="rfc5228", needs=Need.HEADERS)

@@ -276,6 +276,21 @@ async def test_what_was_stored_has_no_more_life_left_than_its_class(verdict: Cal
     assert found.expires - cache.now() == life
 
 
+@pytest.mark.parametrize(
+    ("verdict", "life"), [(PASS, 86400.0), (FAIL, 7200.0), (LATER, 3600.0), (GONE, 3600.0)], ids=lambda it: str(it)[:9]
+)
+async def test_a_stored_verdict_does_not_live_on_by_being_read(verdict: CallbackVerdict, life: float) -> None:
+    here = Set()
+    record = Record(verdict, here.wall(), here.wall() + 100 * 86400.0)
+    await here.store.put(here.cache().name_of(BOB), record.encoded(), 100 * 86400.0)
+    cache = here.cache()
+    here.pass_by(life / 2)
+    assert await cache.find(BOB) is not None
+    here.pass_by(life / 2)
+    assert await cache.find(BOB) is None
+    assert await here.cache().find(BOB) is None  # nor for a worker that comes later
+
+
 async def test_what_a_clock_ahead_has_stored_is_asked_anew_and_replaced() -> None:
     here = Set()
     here.wall.now += 86400.0 * 365

@@ -101,6 +101,22 @@ async def test_relay_domains_and_recipients_may_have_either_form(written: str, s
         assert await client.ask(f"RCPT TO:<bob@{said}>") == RECIPIENT_OK
 
 
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        pytest.param("mu\u0308nchen.test", "xn--mnchen-3ya.test", id="decomposed"),
+        pytest.param("*.mu\u0308nchen.test", "a.xn--mnchen-3ya.test", id="decomposed-pattern"),
+        pytest.param("\u0939\u093f\u0928\u094d\u0926\u0940.test", "xn--j2bd4cyah0f.test", id="vowel-signs"),
+        pytest.param("m\u00fcnchen\u3002test", "xn--mnchen-3ya.test", id="ideographic-stop"),
+    ],
+)
+async def test_relay_domains_may_hold_any_u_label(written: str, said: str) -> None:
+    async with Exchanger() as upstream, serving(upstream, Relay_Domains=f'( "{written}" )') as stage:
+        client = await stage.greeted()
+        assert await client.ask(f"MAIL FROM:<{ALICE}>") == SENDER_OK
+        assert await client.ask(f"RCPT TO:<bob@{said}>") == RECIPIENT_OK
+
+
 def test_patterns_match_in_either_form() -> None:
     patterns = DomainPatterns(["*.münchen.test", "*bücher.test", "[IPv6:2001:DB8::1]"])
     assert patterns.matches("a.xn--mnchen-3ya.test")

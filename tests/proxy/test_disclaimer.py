@@ -115,6 +115,16 @@ async def test_a_declared_7bit_part_is_never_given_octets_beyond_ascii() -> None
     assert read(result)["Content-Transfer-Encoding"] == "quoted-printable"
 
 
+@pytest.mark.parametrize("encoding", ["7bit", "quoted-printable", "base64"])
+async def test_japanese_text_holds_no_characters_that_only_larger_charsets_have(encoding: str) -> None:
+    raw = message("text/plain; charset=iso-2022-jp", encoding)
+    if encoding == "base64":
+        raw = message("text/plain; charset=iso-2022-jp", encoding, in_base64(b"hello\r\n"))
+    part = read(await disclaimed(raw, "caf\u00e9 \u20ac"))
+    assert part.get_content_charset() == "utf-8"
+    assert part.get_content() == "hello\r\ncaf\u00e9 \u20ac\r\n"
+
+
 async def test_other_parameters_of_a_part_that_becomes_utf_8_stay() -> None:
     result = await disclaimed(message('text/plain; charset="us-ascii"; format=flowed; delsp=yes'))
     assert read(result)["Content-Type"] == 'text/plain; charset="utf-8"; format="flowed"; delsp="yes"'
@@ -169,6 +179,24 @@ async def test_attachments_stay_as_they_are() -> None:
     assert TEXT in read(result).get_body().get_content()  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("kind", ["text/plain", "text/html"])
+@pytest.mark.parametrize("encoding", ["7bit", "8bit", "quoted-printable", "base64"])
+@pytest.mark.parametrize("text", ["-- scanned", TEXT], ids=["ascii", "beyond_ascii"])
+@pytest.mark.parametrize("ends", [b"", b"\r\n"], ids=["no_line", "an_empty_line"])
+async def test_a_part_without_a_body_stays_apart_from_the_next(
+    kind: str, encoding: str, text: str, ends: bytes
+) -> None:
+    empty = f"Content-Type: {kind}; charset=us-ascii\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n".encode()
+    raw = message(
+        'multipart/mixed; boundary="b"', "", b"--b\r\n" + empty + ends + b"--b\r\n" + ATTACHED + b"\r\n--b--\r\n"
+    )
+    first, second = read(await disclaimed(raw, text)).iter_parts()
+    assert text in first.get_content().replace("&#233;", "\u00e9").replace("&#252;", "\u00fc").replace(
+        "&#8364;", "\u20ac"
+    )
+    assert second.get_content_disposition() == "attachment"
+
+
 async def test_a_part_without_a_header_section_that_becomes_utf_8_says_so() -> None:
     (part,) = read(await disclaimed(multipart("mixed", b"\r\nhello"))).iter_parts()
     assert part.get_content().splitlines()[:2] == ["hello", TEXT]
@@ -202,6 +230,9 @@ STAYS = {
     "octets_that_are_not_of_the_charset": message("text/plain; charset=us-ascii", "8bit", b"gr\xfc\xdfe\r\n"),
     "content_type_that_is_none": message("text", "", b"hello\r\n"),
     "csv": message("text/csv", "", b"a,b\r\n"),
+    "digest": multipart("digest", b"\r\n" + message("text/plain", "", b"inside")),
+    "digest_with_an_encoding": multipart("digest", b"Content-Transfer-Encoding: 8bit\r\n\r\nSubject: a\r\n\r\ninside"),
+    "binary_attachment": multipart("mixed", PLAIN, b"Content-Type: application/x\r\n\r\n\x00\n\x01\r\x02"),
 }
 
 

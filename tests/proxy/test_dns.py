@@ -201,7 +201,7 @@ async def test_every_code_but_nxdomain_leaves_it_open(code: str, monkeypatch: py
         assert await resolver.lookup("odd.test", "TXT") == (code, [])
 
 
-@pytest.mark.parametrize("disorder", ["LAME", "FLAGLESS", "MISPLACED", "OTHERTYPE", "OTHERNAME"])
+@pytest.mark.parametrize("disorder", ["LAME", "FLAGLESS", "MISPLACED", "OTHERTYPE", "OTHERNAME", "OTHERCLASS"])
 async def test_an_answer_in_disorder_leaves_it_open(disorder: str) -> None:
     data = () if disorder == "FLAGLESS" else ("MX 10 mx.test", "A 9.9.9.9", "AAAA 2620:fe::fe", 'TXT "here"')
     async with asking(f"odd.test {disorder}", *(f"odd.test {each}" for each in data)) as (_, resolver):
@@ -363,6 +363,16 @@ async def test_a_domain_costs_eight_different_questions_and_is_not_condemned_bef
         with pytest.raises(NoCandidate) as found:
             await ExchangerFinder(resolver, {}, ()).find("a.test")
     assert (found.value.verdict.status.value, found.value.verdict.reason) == ("transient", "dns")
+    assert len({*server.asked}) <= MOST
+
+
+@pytest.mark.parametrize("there", [[], NONE], ids=["that_do_not_exist", "without_address"])
+async def test_who_asks_again_asks_about_the_same_of_many_equal_exchangers(there: list[str]) -> None:
+    async with asking(*(f"a.test MX 10 mx{number}.test" for number in range(20)), *there) as (server, resolver):
+        finder = ExchangerFinder(resolver, {}, ())
+        for _ in range(4):
+            with pytest.raises(NoCandidate):
+                await finder.find("a.test")
     assert len({*server.asked}) <= MOST
 
 

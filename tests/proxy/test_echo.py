@@ -38,6 +38,8 @@ FORMS = {
     "no blank": "550 5.1.1 <x_spamhaus@victim.example> User unknown",
     "at in words": "550 5.1.1 x spamhaus at victim.example: User unknown",
     "at in brackets": "550 5.1.1 x spamhaus (at) victim.example: User unknown",
+    "at with hyphens": "550 5.1.1 x spamhaus-at-victim.example: User unknown",
+    "percent, twice": "550 5.1.1 %2522x%2520spamhaus%2522%2540victim.example User unknown",
     "without brackets": "550 5.1.1 x spamhaus@victim.example... User unknown",
     "local part in quotes": "550 5.1.1 no such user 'x spamhaus' here",
     "local part alone": "550 5.1.1 x spamhaus: User unknown",
@@ -83,6 +85,8 @@ def test_an_echoed_address_is_no_word_of_the_exchangers(form: str) -> None:
         pytest.param(
             "b\u00fc.spamhaus@v.example", "5.1.1 <b\u00c3\u00bc.spamhaus@v.example> User unknown", id="latin-1"
         ),
+        pytest.param("\uff53pamhaus@v.example", "5.1.1 <spamhaus@v.example> User unknown", id="compatible"),
+        pytest.param("sp\u00e1mhaus@v.example", "5.1.1 <spamhaus@v.example> User unknown", id="without-marks"),
         pytest.param('"a\\"spamhaus"@v.example', '5.1.1 <a"spamhaus@v.example> User unknown', id="quoted-pair"),
         pytest.param("spamhaus@v.example", "5.1.1 spamhaus User unknown", id="alone"),
         pytest.param("sp\\amhaus@v.example", "5.1.1 User unknown <sp\\amhaus@v.example>", id="backslash"),
@@ -115,6 +119,7 @@ def test_our_name_and_our_sender_are_no_words_of_the_exchangers_either(text: str
         pytest.param("x-blocked@v.example", "IP blocked", id="our-half-of-a-phrase"),
         pytest.param('"block.list"@v.example', "blocklist unknown", id="put-together"),
         pytest.param("xspamhausx@v.example", "no spamhaus here", id="a-piece"),
+        pytest.param("\uff53\uff50\u00e1mhaus@v.example", "no spamhaus here", id="other-letters"),
         pytest.param("your.ip.has.been.blocked@v.example", "your IP has been blocked", id="a-sentence"),
     ],
 )
@@ -181,3 +186,33 @@ def test_a_long_address_and_a_long_reply_cost_little() -> None:
         return min(took)
 
     assert seconds(240) < max(0.005, 6 * seconds(60))
+
+
+@pytest.mark.parametrize(
+    ("address", "echo"),
+    [
+        ("sp\u00e4mhaus@victim.example", "spamhaus@victim.example"),
+        ("sp\u00e5mhaus@victim.example", "SPAMHAUS@VICTIM.EXAMPLE"),
+        ("\uff53\uff50\uff41\uff4d\uff48\uff41\uff55\uff53@victim.example", "spamhaus@victim.example"),
+        ("\U0001d4c8orbs@victim.example", "sorbs"),
+        ("bob@sp\u00e4mhaus.example", "bob@spamhaus.example"),
+        ("bob@xn--spmhaus-6wa.example", "bob in spamhaus.example"),
+    ],
+    ids=["mark", "ring", "wide", "script", "domain", "a-label"],
+)
+def test_a_letter_that_the_exchanger_simplifies_opens_no_breaker(address: str, echo: str) -> None:
+    assert not CLASSIFIER.is_block(f"5.1.1 {echo}: User unknown", Said(address))
+
+
+@pytest.mark.parametrize("echo", ["<>  refused", '"<> ..." rejected'], ids=["cut", "dots"])
+def test_brackets_within_an_address_are_no_null_sender(echo: str) -> None:
+    answer = Reply(550, (f"5.7.1 {echo}".encode(),))
+    assert not CLASSIFIER.is_about_null_sender(answer, Said('"<> rejected"@victim.example'))
+    assert CLASSIFIER.is_about_null_sender(Reply(550, (b"5.7.1 <> refused",)), Said("bob@victim.example"))
+
+
+@pytest.mark.parametrize("longer", ["user@example.com.elsewhere.example", "user@example.com-elsewhere.example"])
+def test_a_longer_domain_is_not_the_one_that_was_asked_about(longer: str) -> None:
+    said = Said("user@example.com")
+    assert unsaid_text(f"<{longer}>: User unknown", said) == f"<{longer}>: User unknown"
+    assert CLASSIFIER.recipient(Reply(550, (f"5.1.1 <{longer}>: User unknown".encode(),)), said)[0] is Status.ERROR

@@ -20,6 +20,10 @@ from proxy.message import Message
         pytest.param("x" * 996, id="one_word_that_fits_in_a_line_of_its_own"),
         pytest.param("a " + "=?UTF-8?B?w7zDvMO8w7w=?= " * 60, id="encoded_words"),
         pytest.param("a" + " " * 1500 + "b", id="run_of_1500_blanks"),
+        pytest.param("a" + " " * 1500 + "b" * 200, id="run_of_1500_blanks_before_a_word_of_200"),
+        pytest.param("\t".join("x" * 900 + "   " for _ in range(3)), id="words_of_900_behind_several_blanks"),
+        pytest.param("a  " + "x" * 997, id="two_blanks_before_a_word_of_997"),
+        pytest.param("x" * 960 + "\t" * 30 + "y" * 990, id="blanks_between_words_that_fill_their_lines"),
         pytest.param("\u00fc\u00fc\t" * 250, id="utf_8"),
         pytest.param('"quoted\twords" ' * 80, id="quoted_strings"),
     ],
@@ -41,6 +45,12 @@ def test_a_word_of_more_than_998_octets_stays_whole_on_a_line_of_its_own() -> No
     message = Message(b"")
     message.add_header("X", "a " + "x" * 2000 + " b")
     assert message.head_bytes() == b"X: a\r\n " + b"x" * 2000 + b"\r\n b\r\n"
+
+
+def test_blanks_at_the_end_make_no_line_too_long() -> None:
+    message = Message(b"")
+    message.add_header("X", "a" + " " * 1500)
+    assert message.head_bytes() == b"X: a\r\n"
 
 
 def test_a_field_that_was_folded_keeps_lines_of_78_octets_when_it_is_changed() -> None:

@@ -231,6 +231,8 @@ def message_cases() -> Iterator[tuple[str, Case]]:
     yield "bare-cr-in-a-field", (MIB, lambda n: lambda: Message(b"X: " + b"\r" * n + b"y\r\n").header("x"))
     yield "field-of-words-written", (MIB // 2, lambda n: lambda: Message(b"").add_header("X", "a " * n))
     yield "field-of-blanks-written", (MIB, lambda n: lambda: Message(b"").add_header("X", "a" + " " * n + "b"))
+    yield "blanks-at-the-end-written", (MIB, lambda n: lambda: Message(b"").add_header("X", "a" * 900 + " " * n))
+    yield "blanks-alone-written", (MIB, lambda n: lambda: Message(b"").add_header("X", " \t" * n))
     yield "deleted-fields", (MIB // 4, lambda n: lambda: Message(b"X:\r\n" * n).delete_header("x"))
     yield "stuffing", (MIB, lambda n: lambda: unstuffed(stuffed(b"\r\n." * n)))
     yield "line-breaks-of-a-body", (MIB, lambda n: lambda: Message(b"").replace_body(b"\r\n\r" * n))

@@ -103,6 +103,72 @@ async def test_the_addresses_of_one_ipv6_network_count_together() -> None:
     assert await house.says("right", address="2001:db8:0:1::1") is RIGHT
 
 
+async def test_a_client_that_leaves_before_it_is_judged_has_failed() -> None:
+    house = House()
+    for _ in range(10):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0):
+                await house.says("wrong")
+    assert await house.says("wrong") is UNSURE
+    assert house.judge.asked == ["alice 192.0.2.1"] * 10
+
+
+class Slow(Judge):
+    """Judges nobody before it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may = asyncio.Event()
+
+    async def verify(self, session: Session, credentials: Credentials) -> Verification:
+        await self.may.wait()
+        return await super().verify(session, credentials)
+
+
+async def _order(house: House, first: list[str], then: list[str]) -> list[str]:
+    """Return in which order logins are judged that came in this one."""
+    house.judge = Slow()
+    house.guesses._authenticator = house.judge
+    for line in house.guesses._lines.values():
+        line._free = 1
+    async with asyncio.TaskGroup() as group:
+        for address in (*first, *then):
+            group.create_task(house.says("wrong", address=address))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+        house.judge.may.set()
+    return [each.partition(" ")[2] for each in house.judge.asked]
+
+
+async def test_guesses_of_an_exempt_network_hold_up_nobody_else() -> None:
+    house = House()
+    assert await house.says("right", address="192.0.2.7") is RIGHT
+    judged = await _order(house, ["192.0.2.7"] * 60, ["198.51.100.1"])
+    assert judged.index("198.51.100.1") <= 2
+
+
+async def test_a_network_that_logged_in_comes_before_networks_of_guessers() -> None:
+    house = House()
+    assert await house.says("right", address="192.0.2.7") is RIGHT
+    judged = await _order(house, [f"203.0.113.{each}" for each in range(30)], ["192.0.2.7"])
+    assert judged.index("192.0.2.7") == 1
+
+
+async def test_a_new_network_waits_for_no_crowd_of_new_networks() -> None:
+    house = House()
+    judged = await _order(house, [f"203.0.113.{each}" for each in range(30)], ["192.0.2.7"])
+    assert judged.index("192.0.2.7") == 1
+
+
+async def test_networks_that_failed_come_after_those_that_did_not() -> None:
+    house = House()
+    guessers = [f"203.0.113.{each}" for each in range(30)]
+    for address in guessers:
+        await house.says("wrong", address=address)
+    judged = await _order(house, guessers, ["192.0.2.7"])
+    assert judged.index("192.0.2.7") == 1
+
+
 async def test_failures_are_forgotten_at_the_rate() -> None:
     house = House()
     for _ in range(10):

@@ -336,6 +336,17 @@ async def test_users_who_exist_cost_a_network_no_share_of_the_unknown() -> None:
     assert [await kept.may_connect(MX, 1, CLIENT) for _ in range(3)] == [None, None, "client_throttled"]
 
 
+async def test_a_share_that_is_less_than_what_is_set_aside_is_used_up_all_the_same() -> None:
+    kept = neighbour(budgets(unknown_users=Throttle(4, 80), share=25))
+    assert await kept.may_connect(MX, 2, CLIENT) is None
+    await kept.give_back(MX, 1, CLIENT, of=2)
+    assert await kept.may_connect(MX, 2, CLIENT) == "client_throttled"
+    small = neighbour(budgets(unknown_users=Throttle(1, 80)))
+    assert await connects(small, MX, 2)
+    await small.give_back(MX, 1, of=2)
+    assert not await connects(small, MX, 2)
+
+
 @pytest.mark.parametrize(("count", "share", "most"), [(1, 25, 1), (3, 25, 1), (8, 50, 4), (8, 100, 8), (200, 1, 2)])
 async def test_a_share_is_one_at_least(count: int, share: int, most: int) -> None:
     kept = neighbour(budgets(per_domain=Throttle(count, 60), share=share))

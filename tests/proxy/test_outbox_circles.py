@@ -242,6 +242,13 @@ async def test_a_program_is_not_answered(tmp_path: Path, script: str, value: str
         assert len(upstream.messages) - 1 == made
 
 
+@pytest.mark.parametrize("begins", [b"(", b"a:", b"<@a:", b"([", b'"', b"@"])
+async def test_originators_that_are_no_addresses_defer_no_mail(tmp_path: Path, begins: bytes) -> None:
+    forged = b"Auto-Submitted: auto-replied\r\n" + b"From: " + begins * 900 + b"\r\n"
+    async with one(tmp_path, forwards(TEAM), "Open_Relay = true") as (_, worker):
+        assert (await sent(worker, forged + LETTER)).startswith("250 ")
+
+
 # ---------------------------------------------------------------- the key
 
 

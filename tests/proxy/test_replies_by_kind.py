@@ -17,6 +17,7 @@ from proxy.replies import Reply
 CLASSIFIER = Classifier()
 ASKED = "user@example.com"
 MET_LATER = Path(__file__).parents[1] / "spec/callback/met-later.tsv"
+NEAR_MISSES = Path(__file__).with_name("near-misses.tsv")
 
 UNKNOWN = (Status.FAIL, "no_such_user")
 DISABLED = (Status.FAIL, "disabled")
@@ -500,8 +501,8 @@ def test_an_unknown_user_is_found_in_other_words(text: str) -> None:
 # ---------------------------------------------------------------- as a whole
 
 
-def met_later(kind: str) -> list[str]:
-    lines = MET_LATER.read_text("utf-8").splitlines()
+def met_later(kind: str, table: Path = MET_LATER) -> list[str]:
+    lines = table.read_text("utf-8").splitlines()
     return [line[2:] for line in lines if line.startswith(f"{kind}\t")]
 
 
@@ -521,6 +522,13 @@ def test_nothing_else_that_was_met_later_is_a_fail() -> None:
     others = met_later("E")
     assert len(others) > 250
     assert [text for text in others if status_of(text) is Status.FAIL] == []
+
+
+def test_no_near_miss_is_a_fail_and_what_it_resembles_is() -> None:
+    others, unknown = met_later("E", NEAR_MISSES), met_later("F", NEAR_MISSES)
+    assert (len(others) > 200, len(unknown) > 80) == (True, True)
+    assert [text for text in others if status_of(text) is Status.FAIL] == []
+    assert [text for text in unknown if status_of(text) is not Status.FAIL] == []
 
 
 HOSTILE = {

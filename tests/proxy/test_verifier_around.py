@@ -16,6 +16,7 @@ from proxy.callback.observer import Observer
 from proxy.callback.question import Question
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.callback.verifier import CallbackVerifier, Spared
+from proxy.dns import MOST_AT_ONCE
 from proxy.throttle import Throttle
 from tests.proxy.callbacks import (
     ALICE,
@@ -515,6 +516,24 @@ async def test_one_network_holds_its_share_of_an_exchangers_places_and_the_other
         assert f"RCPT TO:<{ALICE}>" in exchanger.commands
         gate.set()
         assert await other == (Status.PASS, "accepted")
+
+
+async def test_one_network_holds_its_share_of_the_questions_to_dns_and_the_others_keep_theirs() -> None:
+    callbacks = Callbacks(budgets=budgets(share=25))
+    around = callbacks.around()
+    doors = Doorkeeper(around.manner, around.neighbour, around.breakers, most=100, most_per_exchanger=3)
+    spam = [Visitor(doors, f"2001:db8:1:{number:x}::/64") for number in range(MOST_AT_ONCE)]
+    other, ours = Visitor(doors, CLIENT), Visitor(doors)
+    async with AsyncExitStack() as stack:
+        for each in spam[: MOST_AT_ONCE // 4]:
+            await stack.enter_async_context(each.look_up())
+        waiting = asyncio.get_running_loop().create_task(stack.enter_async_context(spam[-1].look_up()))
+        await stack.enter_async_context(other.look_up())
+        await stack.enter_async_context(ours.look_up())
+        await asyncio.sleep(0)
+        assert [each.waited_for for each in (spam[0], spam[-1], other, ours)] == ["", "client_throttled", "", ""]
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
 
 
 async def test_who_waits_for_its_networks_places_is_throttled_and_who_waits_for_all_is_not() -> None:

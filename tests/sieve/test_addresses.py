@@ -7,6 +7,7 @@ import pytest
 from config.diagnostics import Severity, Source
 from sieve import Phase, compile_script
 from sieve.addresses import address_in, mailboxes
+from sieve.spelling import canonical_in_field
 from tests.sieve.plain_host import PlainHost
 
 
@@ -28,6 +29,17 @@ from tests.sieve.plain_host import PlainHost
 )
 def test_an_address_field_is_read_as_rfc_5322_has_it(field: str, found: list[tuple[str, str]]) -> None:
     assert mailboxes(field) == found
+
+
+@pytest.mark.parametrize(
+    ("address", "compared"),
+    [
+        pytest.param("bob@Example.org.", "bob@Example.org", id="trailing-dot"),
+        pytest.param('"b\\ob"@b\u00fccher.example.', "bob@xn--bcher-kva.example", id="u-label"),
+    ],
+)
+def test_an_address_of_a_field_is_compared_without_quotes_and_trailing_dot(address: str, compared: str) -> None:
+    assert canonical_in_field(address) == compared
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,12 @@ import pytest
 
 from sieve import mime
 from sieve.addresses import is_plausible, mailboxes, part_of
-from sieve.encoded_words import decoded_words, encoded_words
+from sieve.encoded_words import decoded_words, encoded_words, joined_words
+from sieve.file_names import readings
 from sieve.functions.encodings import ec_base64_decode, ec_rfc2047_encode_addresses, qp_encode
 from sieve.library import AddressPart
 from sieve.matching import CASEMAP, NUMERIC, Comparison, MatchType, casemapped, numeric, predicate
+from sieve.parameters import parameters, without_comments
 from sieve.patterns import glob_pattern, linear_pattern
 from sieve.values import ScriptError, as_number, flat
 from tests.support.growth import assert_linear, seconds
@@ -51,6 +53,15 @@ def _encoded(encoding: str, filling: bytes) -> Callable[[int], mime.Structure]:
     return lambda size: mime.structure(_message(f"Content-Transfer-Encoding: {encoding}", filling)(size))
 
 
+def _repeated_field(piece: str) -> Callable[[int], bytes]:
+    return lambda size: b"Content-Type: text/plain;" + piece.encode() * (size // len(piece)) + b"\r\n\r\n\xff"
+
+
+def _every_text(made: object) -> object:
+    assert isinstance(made, mime.Structure)
+    return tuple(made.texts(made.parts[0]))
+
+
 def _decoded(made: object) -> object:
     assert isinstance(made, mime.Structure)
     return made.text(made.parts[0])
@@ -69,6 +80,24 @@ def _tried(function: Callable[[str], object]) -> Callable[[object], object]:
             return None
 
     return run
+
+
+def _in_every_reading(given: object) -> object:
+    """Take a message apart and read all that a script can ask for."""
+    assert isinstance(given, bytes)
+    found = mime.structure(given)
+    return [part.file_names for part in found.every_part()], found.read(found.all_leaves(), found.texts)
+
+
+def _names(text: str) -> object:
+    found = parameters(text)
+    return readings(found.all("filename") + found.all("boundary"), "utf-8"), found.value
+
+
+def _layers(size: int) -> bytes:
+    """Encoded messages inside each other: in quoted-printable the same octets are a message again."""
+    head = b"Content-Type: message/rfc822\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n"
+    return head * 150 + b"x\r\n" * (size // 3)
 
 
 def _structure(given: object) -> object:
@@ -106,9 +135,63 @@ CASES: dict[str, Made] = {
     "base64-of-noise": (_encoded("base64", b"A=\x00=\n"), _decoded, MESSAGE),
     "quoted-printable-without-a-line": (_encoded("quoted-printable", b"="), _decoded, MESSAGE),
     "quoted-printable-of-blanks": (_encoded("quoted-printable", b" "), _decoded, MIB),
-    "parameters-of-pieces": (_repeated(";a*1=b"), _tried(mime.parameters), FIELD),
-    "parameters-of-quotes": (_repeated(';a="\\'), _tried(mime.parameters), FIELD),
-    "parameters-of-blanks": (_repeated(";   "), _tried(mime.parameters), FIELD),
+    **{
+        f"parameters-of-{name}": (_repeated(piece), _tried(_names), FIELD)
+        for name, piece in {
+            "pieces": ";filename*1=b",
+            "extended-pieces": ";filename*1*=%41",
+            "quotes": ';filename="\\',
+            "open-quotes": ';filename="',
+            "blanks": ";   ",
+            "blanks-behind-a-name": " filename   ",
+            "names": " filename=",
+            "stars": ";filename*",
+            "digits": "filename*9",
+            "comments": "(x)",
+            "open-comments": "(",
+            "closed-comments": ")",
+            "words": ";filename==?utf-8?q?=41?= ",
+            "words-never-ended": ";filename==?utf-8?q?",
+            "paths": ";filename=\\a/b",
+            "dots": "filename=. . ",
+            "controls": ";filename=\x00\u202e",
+            "apostrophes": ";filename*='",
+            "octets": ";filename=\udcff%ff",
+        }.items()
+    },
+    "words-of-blanks": (_repeated("=?a?b?   "), _tried(joined_words), FIELD),
+    "words-with-stars": (_repeated("=?a*"), _tried(joined_words), FIELD),
+    "words-of-one-set": (_repeated("=?utf-8?b?QQ==?="), _tried(joined_words), FIELD),
+    "comments-of-quotes": (_repeated('"('), _tried(without_comments), FIELD),
+    "messages-in-messages": (
+        lambda size: b"Content-Type: message/rfc822\r\n\r\n" * (size // 32),
+        _in_every_reading,
+        MESSAGE,
+    ),
+    "encoded-messages-in-messages": (_layers, _in_every_reading, MESSAGE),
+    "fields-of-two-types": (
+        _message("Content-Type: multipart/mixed; boundary=b; boundary=c", b"--b\r\nContent-Type: x\r\n--c\r\n"),
+        _in_every_reading,
+        MESSAGE,
+    ),
+    "lines-longer-than-boundaries": (
+        _message("Content-Type: multipart/mixed; boundary=b", b"--bc\r\n--b--\r\n\r\n"),
+        _in_every_reading,
+        MESSAGE,
+    ),
+    "boundaries-of-many-lengths": (
+        lambda size: (
+            b"Content-Type: multipart/mixed"
+            + b"".join(b";boundary=" + b"y" * length for length in range(1, 100))
+            + b"\r\n\r\n"
+            + (b"--" + b"x" * 100 + b"\n") * (size // 103)
+        ),
+        _in_every_reading,
+        MESSAGE,
+    ),
+    "many-types": (lambda size: b"Content-Type: multipart/x; boundary=b\r\n" * (size // 39), _in_every_reading, FIELD),
+    "many-character-sets": (_repeated_field("charset=utf-8;charset=gbk;"), _in_every_reading, FIELD),
+    "base64-of-ends": (_encoded("x-base64 (c)", b"QQ=="), _every_text, MESSAGE),
     "encoded-words": (_repeated("=?utf-8?q?=41?= "), _tried(decoded_words), FIELD),
     "encoded-words-of-punycode": (
         lambda size: f"=?punycode?q?{'x' * size}-{'a' * size}?=",

@@ -89,6 +89,13 @@ def test_formatting_what_is_formatted_changes_nothing(text: str) -> None:
                     b"\xff\xfe",
                     b"=\r\n=ZZ",
                     b"filename*0*=%",
+                    b"Content-Disposition: attachment; filename=",
+                    b"Content-Type: message/rfc822\r\n",
+                    b"Content-Type: multipart/digest; boundary=b; boundary=c (d\r\n",
+                    b"Content-Transfer-Encoding: x-base64 (c)\r\n",
+                    b"=?utf-8?b?",
+                    b"--c\r\n",
+                    b"--bc\r\n",
                 ]
             ),
             max_size=20,
@@ -98,10 +105,10 @@ def test_formatting_what_is_formatted_changes_nothing(text: str) -> None:
 def test_any_message_has_a_structure(raw: bytes) -> None:
     found = mime.structure(raw)
     assert found.parts[0].start == 0
-    for part in found.parts:
-        assert 0 <= part.start <= part.body <= part.end <= len(raw)
-        assert isinstance(found.text(part), str)
-        assert isinstance(part.filename, str)
+    for part in found.every_part():
+        assert 0 <= part.start <= part.body <= part.end <= len(part.source)
+        assert all(isinstance(text, str) for text in (found.text(part), *found.texts(part)))
+        assert all(isinstance(name, str) and name for name in part.file_names)
     assert isinstance(with_text(found, "a", "b").body, bytes)
 
 

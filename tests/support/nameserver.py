@@ -31,9 +31,12 @@ RCODES = {
 SILENCES = frozenset({"SILENT", "CUT", "GARBAGE", "WRONGID", "WRONGQUESTION"})
 """No answer; one that is cut short where TCP is silent; octets that are no answer; one to another query or question."""
 
-DISORDERS = frozenset({"LAME", "FLAGLESS", "MISPLACED", "OTHERTYPE", "OTHERNAME", "CHAINLESS", "MALFORMED"})
+DISORDERS = frozenset(
+    {"LAME", "FLAGLESS", "MISPLACED", "OTHERTYPE", "OTHERNAME", "OTHERCLASS", "CHAINLESS", "MALFORMED"}
+)
 """RCODE 0, and: a referral; neither AA nor RA; the records in the authority section; a record of another type; the
-records of another name; an alias that nobody followed, without RA; one more record, whose data end too soon."""
+records of another name; a record of class CH; an alias that nobody followed, without RA; one more record, whose data
+end too soon."""
 
 ONCE = "-ONCE"
 """Behind an RCODE or a silence: at the first question of this kind only."""
@@ -160,8 +163,9 @@ class ScriptedNameserver:
                 response.flags &= ~dns.flags.RA
             case "MISPLACED":
                 response.authority, response.answer = response.answer, []
-            case "OTHERTYPE":
-                response.answer = [dns.rrset.from_text(f"{name}.", 60, "IN", "HINFO", "a b")]
+            case "OTHERTYPE" | "OTHERCLASS":
+                other = ("IN", "HINFO", "a b") if fault == "OTHERTYPE" else ("CH", "TXT", "a")
+                response.answer = [dns.rrset.from_text(f"{name}.", 60, *other)]
             case "OTHERNAME":
                 for each in response.answer:
                     each.name = dns.name.from_text("elsewhere.test")

@@ -69,10 +69,18 @@ def test_words_of_an_address_are_not_the_upstreams(local_part: str, form: str) -
         (Standing("10.0.0.2", "mx.test", "mx.test"), PATHS, "550 5.4.1 no such user [mx.test]", "mail"),
         (Standing("2001:db8::2", "mx.test"), PATHS, "550 5.7.1 [IPv6:2001:DB8:0::2] no", "us"),
         (Standing("2001:db8::2", "mx.test"), PATHS, "550 5.7.1 [2001:db8::20] no", "mail"),
+        (Standing("2001:db8::2", "mx.test"), PATHS, "550 5.7.1 client:2001:db8::2 no", "us"),
+        (Standing("fe80::2", "mx.test"), PATHS, "550 5.7.1 IP:fe80::2 no", "us"),
+        (
+            Standing("2001:db8::2", "mx.test"),
+            PATHS,
+            f"550 5.7.1 see {'2.0.0.0.' + 20 * '0.'}8.b.d.0.1.0.0.2.bl.test",
+            "us",
+        ),
         (Standing("", "[10.0.0.2]"), PATHS, "550 5.7.1 [10.0.0.2] no", "us"),
     ],
     ids=["a-word", "a-word-with-address", "a-domain-of-the-mail", "it-with-address", "the-upstreams-own-name", "ipv6",
-         "another-ipv6", "literal"],
+         "another-ipv6", "ipv6-behind-a-word", "ipv6-of-letters-behind-a-word", "ipv6-in-reverse", "literal"],
 )  # fmt: skip
 def test_a_name_that_is_not_ours_alone_counts_with_an_address_behind_it(
     standing: Standing, paths: tuple[MailPath, ...], text: str, expected: str
