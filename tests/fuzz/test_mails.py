@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import random
@@ -216,11 +217,7 @@ def edit(chance: random.Random, read: Message) -> set[str]:
 
 
 def judge_size(read: Message, content: bytes) -> None:
-    coroutine = read.raw()
-    try:
-        coroutine.send(None)
-    except StopIteration as ended:
-        raw = ended.value
+    raw = asyncio.run(read.raw())
     empty_line = read.new_body is not None or content.startswith(b"\r\n")
     assert len(raw) == read.size + (0 if empty_line else 2)  # then the empty line is ours, for whoever reads
     assert read.stuffed_lines == raw.count(b"\r\n.") + raw.startswith(b".")
