@@ -57,7 +57,7 @@ def _a_label(label: str) -> str:
 
 def _normal_literal(text: str) -> str:
     """Return an address literal (RFC 5321 section 4.1.3) with the shortest form of its IPv6 address."""
-    lowered = text.lower().removesuffix(".")
+    lowered = text.lower().rstrip(".")
     if not (lowered.startswith("[ipv6:") and lowered.endswith("]")):
         return lowered
     try:

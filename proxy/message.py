@@ -187,6 +187,7 @@ _NAME_OR_BLANK_BEGINS = re.compile(rb"%b(?:%b|[ \t])" % (_ON_THE_WIRE, _NAME))
 _FIRST_FIELD = re.compile(rb"%b%b%b" % (_ON_THE_WIRE, _NAME, _REST))
 _FURTHER_LINES = re.compile(rb"(?:%b(?:%b|[ \t])%b)*+" % (_ON_THE_WIRE, _NAME, _REST))
 _MAILBOX_LINE = re.compile(rb"(%b)(>{0,%d}+From %b)" % (_ON_THE_WIRE, _LONGEST_NAME, _REST))
+_MAILBOX_BEGINS = re.compile(rb"%b>{0,%d}+From " % (_ON_THE_WIRE, _LONGEST_NAME))
 _BLANK_BEGINS = re.compile(rb"%b[ \t]" % _ON_THE_WIRE)
 
 
@@ -229,7 +230,7 @@ class HeaderSection:
         self._searched = len(self._octets)
         ended = whole > 1 and self._pass_lines(whole)
         long = len(self._octets) - self._passed > _LONGEST_NAME + 2
-        self.ended = ended or (long and not self._goes_on())
+        self.ended = ended or (long and not self._goes_on() and (self._begun or not self._is_mailbox_line()))
 
     def _pass_lines(self, whole: int) -> bool:
         """Pass over the lines of the header section among those that end before `whole`; tell whether others follow."""
@@ -252,6 +253,10 @@ class HeaderSection:
         """Whether the line that is not whole yet begins like a line of the header section."""
         begins = _NAME_OR_BLANK_BEGINS if self._begun else _NAME_BEGINS
         return begins.match(self._octets, self._passed) is not None
+
+    def _is_mailbox_line(self) -> bool:
+        """Whether the line that is not whole yet begins like one of a mailbox file."""
+        return _MAILBOX_BEGINS.match(self._octets, self._passed) is not None
 
     def part(self) -> tuple[bytes, bytes]:
         """Return the header section, and what follows it; nothing is left here.
@@ -289,13 +294,15 @@ class Content:
         self._file: IO[bytes] = tempfile.SpooledTemporaryFile(IN_MEMORY, dir=where)  # noqa: SIM115 — close() is ours
         self.octets = 0
         self.stuffed_lines = 0
-        self._line_begins = False
+        self._end = b"\r\n"
+        """The last two octets: it begins behind a line."""
 
     def write(self, block: bytes) -> None:
         """Add what came."""
         self.octets += len(block)
-        self.stuffed_lines += block.count(b"\n.") + (self._line_begins and block[:1] == b".")
-        self._line_begins = block[-1:] == b"\n"
+        # Only behind CRLF: BINARYMIME may hold a bare LF, behind which no dot is stuffed.
+        self.stuffed_lines += block.count(b"\r\n.") + (self._end + block[:2]).count(b"\r\n.")
+        self._end = (self._end + block[-2:])[-2:]
         self._file.write(block)
 
     def blocks(self) -> Iterator[bytes]:

@@ -149,11 +149,21 @@ def decoded(raw: bytes, name: str) -> str:
         return codecs.charmap_decode(raw, "replace", table)[0]
     if codec in _MARKED:
         raw, codec = _by_mark(raw, codec)
+    text = _in_pieces(raw, codec)
+    return _without_halves(text) if codec == "utf-7" else text
+
+
+def _in_pieces(raw: bytes, codec: str) -> str:
     if len(raw) <= PIECE:
         return raw.decode(codec, "replace")
     decoder = codecs.getincrementaldecoder(codec)("replace")
     pieces = [decoder.decode(raw[at : at + PIECE]) for at in range(0, len(raw), PIECE)]
     return "".join([*pieces, decoder.decode(b"", final=True)])
+
+
+def _without_halves(text: str) -> str:
+    """Return text with U+FFFD for half a surrogate pair, which UTF-7 can hold and nothing can write again."""
+    return text if text.isascii() else text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _by_mark(raw: bytes, codec: str) -> tuple[bytes, str]:

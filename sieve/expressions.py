@@ -18,7 +18,7 @@ def expression(node: nodes.Expression, wanted: Type = Type.ANY) -> Code:
     """Compile a value that a parameter of the type `wanted` takes."""
     value = constant(node)
     if value is not None:
-        return known(value if wanted is Type.LINES else COERCE[wanted](value))
+        return known(as_text(value) if wanted is Type.LINES else COERCE[wanted](value))
     if wanted is Type.PATH:
         return mapped(woven(node), path_of)
     if isinstance(node, nodes.Text):

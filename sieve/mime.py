@@ -69,7 +69,8 @@ class Structure:
 
         Of a message in the message it is the header section (RFC 5173, 5.2): what is behind that are other parts.
         """
-        body = part.source[part.body : part.end if part.inner_body is None else part.inner_body]
+        end = part.end if part.inner_body is None else min(part.inner_body, part.end)
+        body = part.source[part.body : end]
         yield from _different(each for name in part.encodings for each in transfer.readings(body, name))
 
     def texts(self, part: Part) -> Iterator[str]:

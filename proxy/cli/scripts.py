@@ -28,6 +28,7 @@ from sieve.cache import ScriptCache
 from sieve.formatting import format_text
 from sieve.reference import explain
 from sieve.tracing import Seen, TraceEvent
+from sieve.values import ScriptError
 
 application = typer.Typer(help="Check, try, lay out and explain Sieve++ scripts.", no_args_is_help=True)
 
@@ -134,7 +135,7 @@ def _check_address(address: str, *, may_be_empty: bool = False) -> None:
     """Exit 64 where a text is no path."""
     try:
         known = path_of(address) is not NULL_PATH or may_be_empty
-    except ValueError:
+    except ScriptError:
         known = False
     if not known:
         typer.echo(f"{address}: not an address; write local-part@domain", err=True)

@@ -23,7 +23,7 @@ _MADE_BY_US = ("Auto-Submitted", "auto-generated")
 def forward(
     sender: str, recipient: str, text: str, subject: str, original: bytes, *, hostname: str, now: float
 ) -> bytes:
-    """Return a message of `text` with the original attached, its octets as they came (RFC 2046 section 5.2.1)."""
+    """Return a message of `text` with the original attached, as it came (RFC 2046 section 5.2.1)."""
     fields = (
         ("From", mailbox(sender, hostname)),
         ("To", f"<{recipient}>"),
@@ -69,7 +69,12 @@ def text_part(text: str) -> bytes:
 
 
 def message_part(original: bytes, kind: str = "message/rfc822") -> bytes:
-    """Return a part that is a message, or its header section."""
+    """Return a part that is a message, or its header section.
+
+    BINARYMIME may hold bare line breaks. In DATA, by which this part goes, one could end the message for another server
+    (SMTP smuggling), so they become CRLF; a message has no other encoding (RFC 2046 section 5.2.1).
+    """
+    original = _LINE_BREAK.sub(b"\r\n", original)
     encoding = "7bit" if original.isascii() else "8bit"
     return f"Content-Type: {kind}\r\nContent-Transfer-Encoding: {encoding}\r\n\r\n".encode() + original
 

@@ -209,9 +209,10 @@ def banner(options: CoreOptions) -> Reply:
 
     A static banner may be written as a whole reply of several lines; its codes and line breaks are taken as such.
     """
-    if not options.static_banner:
+    lines = banner_lines(options.static_banner)
+    if not lines:
         return Reply(220, (f"{options.banner_hostname or options.hostname} ESMTP Ringback".encode(),))
-    return Reply(220, tuple(line.encode("ascii", "replace") for line in banner_lines(options.static_banner)))
+    return Reply(220, tuple(line.encode("ascii", "replace") for line in lines))
 
 
 def unknown(command: str) -> Reply:

@@ -191,6 +191,7 @@ def test_the_form_of_a_local_part_is_its_own_form(text: str) -> None:
 
 
 @given(NOISE)
+@example("[..")
 def test_the_form_of_a_domain_is_its_own_form(text: str) -> None:
     form = normal_domain(text)
     assert normal_domain(form) == form

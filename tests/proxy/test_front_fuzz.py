@@ -1,4 +1,7 @@
-"""Any bytes at all: every line that comes back is a reply, nothing inside fails, and nothing stays behind."""
+"""Any bytes at all: every line that comes back is a reply, nothing inside fails, and nothing stays behind.
+
+By default the cases are the same in each run; RINGBACK_FUZZ_SECONDS=N makes new ones for N seconds.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,10 @@ from contextlib import suppress
 
 import pytest
 import structlog
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
+from tests.fuzz.fuzzing import fresh_seeds
 from tests.proxy.stage import Stage, serving
 from tests.support.exchanger import Exchanger
 
@@ -69,9 +73,13 @@ def test_no_bytes_make_anything_but_replies() -> None:
         server = serving(upstream, max_message_size=50_000)
         stage = runner.run(server.__aenter__())
 
+        judged = 0
+
         @settings(max_examples=1500, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
         @given(preface=st.sampled_from(PREFACES), sent=packets)
         def judge(preface: bytes, sent: list[bytes]) -> None:
+            nonlocal judged
+            judged += 1
             log.clear()
             lines = runner.run(answered(stage, preface, sent)).split(b"\r\n")
             assert lines.pop() == b""
@@ -82,6 +90,9 @@ def test_no_bytes_make_anything_but_replies() -> None:
 
         try:
             judge()
+            for fresh in fresh_seeds():
+                seed(fresh)(judge)()
+            print(f"{judged} cases")  # noqa: T201 — pytest -rP shows it
             assert stage.sessions == 0
             assert not stage.worker.front.live
             assert upstream.faults == []

@@ -97,6 +97,14 @@ def test_a_line_without_an_end_is_known_to_be_no_field_before_the_limit() -> Non
     assert gathered.ended
 
 
+def test_a_mailbox_line_without_an_end_is_awaited_so_that_it_does_not_depend_on_the_packets() -> None:
+    wire = b">From " + b"x" * 2000 + b"\r\nA: 1\r\n\r\n"
+    gathered = HeaderSection()
+    gathered.feed(wire[:1500])
+    gathered.feed(wire[1500:])
+    assert gathered.part() == (b"X-Mailbox-Line: " + wire[:-2], b"\r\n")
+
+
 # ---------------------------------------------------------------- through the server
 
 

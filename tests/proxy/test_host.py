@@ -21,6 +21,7 @@ from proxy.session import Path as MailPath
 from proxy.session import Recipient, Session
 from proxy.settings import CoreOptions
 from sieve import CallbackAnswer, DnsAnswer, Endpoint, Phase
+from sieve.values import ScriptError
 
 LINES = """\
 ESMTP_Listener = ( 127.0.0.1:2525 )
@@ -194,8 +195,8 @@ def test_an_address_of_a_script_is_read_by_the_clients_grammar(written: str, raw
         "b@example.com> SIZE=1 SIZE=2", "b@example.com> =", "\udcff@example.com",
     ],
 )  # fmt: skip
-def test_what_is_no_address_is_a_value_error_and_nothing_else(written: str) -> None:
-    with pytest.raises(ValueError, match=r"^not a mail address$"):
+def test_what_is_no_address_is_a_script_error_that_quotes_it_and_nothing_else(written: str) -> None:
+    with pytest.raises(ScriptError, match=r" is not a mail address$"):
         path_of(written)
 
 
@@ -295,13 +296,13 @@ async def test_what_a_script_logs_is_one_printable_line_of_bounded_length() -> N
         world.log("a\r\nb \x1b[31m ü \udcff")
         world.log("x" * 5000)
         world.count("data:s.siv:1", 550)
-        world.script_failed("s.siv", 7, "bad\nthing")
+        world.script_failed("s.siv\n", 7, "bad\nthing")
     assert [each["event"] for each in logs] == ["script", "script", "counter", "script_failed"]
     assert all(each["session"] == subject.id for each in logs)
     assert logs[0]["text"] == "a\\r\\nb \\x1b[31m \\xfc \\udcff"
     assert len(logs[1]["text"]) == LONGEST_LOG
     assert (logs[2]["counter"], logs[2]["code"], logs[2]["phase"]) == ("data:s.siv:1", 550, "data")
-    assert (logs[3]["script"], logs[3]["line"], logs[3]["reason"]) == ("s.siv", 7, "bad\\nthing")
+    assert (logs[3]["script"], logs[3]["line"], logs[3]["reason"]) == ("s.siv\\n", 7, "bad\\nthing")
 
 
 async def test_a_hold_ends_with_the_session() -> None:

@@ -167,6 +167,18 @@ def test_size_and_stuffed_lines_add_up_to_the_octets_of_the_wire_however_it_came
         assert message.size + message.stuffed_lines == len(stuffed(head)) + len(wire)
 
 
+@pytest.mark.parametrize(
+    ("wire", "unstuffed_octets", "dots"),
+    [(b"\r\na\n.b\r\n", 8, 0), (b"..a\r\n", 4, 1), (b"\r\n..a\n.b\r\n..\r\n", 12, 2)],
+    ids=["a-bare-line-feed-before-a-dot", "no-empty-line-before-a-dot", "both"],
+)
+def test_only_dots_that_were_stuffed_are_counted_as_stuffed(wire: bytes, unstuffed_octets: int, dots: int) -> None:
+    for blocks in ((wire,), tuple(bytes((octet,)) for octet in wire)):
+        with kept(*blocks) as content:
+            message = Message(b"", content)
+            assert (message.size, message.stuffed_lines) == (unstuffed_octets, dots)
+
+
 @given(st.binary(max_size=60))
 @settings(max_examples=200, deadline=None)
 def test_stuffing_and_unstuffing_undo_each_other(body: bytes) -> None:

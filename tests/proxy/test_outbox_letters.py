@@ -30,6 +30,16 @@ def forward(**parts: str) -> bytes:
     return composing.forward(**given, original=ORIGINAL, hostname=HOST, now=NOW)
 
 
+@pytest.mark.parametrize("head", [True, False], ids=["header-section", "message"])
+def test_a_binary_original_brings_no_bare_line_break_into_a_letter(head: bool) -> None:  # noqa: FBT001 — a case
+    """A letter goes by DATA: `LF . CR LF` in it would end the message for some servers, and begin another."""
+    original = b"A: 1\r\nB: 2\n.\r\n\r\nx\n.\r\nMAIL FROM:<>\r.\ry"
+    kind = "text/rfc822-headers" if head else "message/rfc822"
+    part = composing.message_part(original, kind)
+    assert part.count(b"\r\n") == part.count(b"\r") == part.count(b"\n")
+    assert part.endswith(b"A: 1\r\nB: 2\r\n.\r\n\r\nx\r\n.\r\nMAIL FROM:<>\r\n.\r\ny")
+
+
 def test_a_forward_holds_the_text_and_the_original_octet_for_octet() -> None:
     content = forward()
     message = parsed(content)

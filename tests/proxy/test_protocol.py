@@ -46,6 +46,19 @@ async def test_the_banner_and_ehlo_name_the_server_and_what_it_offers() -> None:
         assert await client.quit() == "221 2.0.0 Bye"
 
 
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("220-one\\r\\n220 two", "220-one\n220 two"),
+        ("", "220 ringback.test ESMTP Ringback"),
+    ],
+    ids=["two-lines", "none"],
+)
+async def test_a_static_banner_is_said_line_by_line(written: str, said: str) -> None:
+    async with Exchanger() as upstream, serving(upstream, static_banner=f'"{written}"') as stage:
+        assert (await stage.conversation()).banner == said
+
+
 async def test_only_what_the_upstream_carries_is_offered() -> None:
     async with Exchanger(extensions=("8BITMIME",)) as upstream, serving(upstream, max_message_size=1000) as stage:
         client = await stage.conversation()

@@ -33,6 +33,7 @@ TEXTS = {
     "koi8-r": ("\u0416", "\u0416".encode("koi8_r")),
     "utf-16": ("\u00e9", b"\xfe\xff\x00\xe9"),
     "UTF-7": ("\u00e9", b"+AOk-"),
+    "unicode-1-1-utf-7": ("\ufffd\U0001f600\ufffd", b"+3gDYPd4A2AA-"),
     "iso-8859-8-i": ("\u05d0", b"\xe0"),
     "ANSI_X3.4-1968": ("a", b"a"),
     "unknown-8bit": ("\u00e9", "\u00e9".encode()),

@@ -96,3 +96,8 @@ def test_a_message_in_a_message_is_compared_once_however_deep_it_is() -> None:
     raw = (MESSAGE + b"\r\n") * 90 + b"\r\n" + b"x" * 100_000
     found = mime.structure(raw)
     assert sum(map(len, found.read(found.all_leaves(), found.contents))) <= 2 * len(raw)
+
+
+def test_the_line_break_before_a_delimiter_is_not_of_a_message_that_is_only_a_header_section() -> None:
+    found = mime.structure(MULTIPART + b"--b\r\n" + MESSAGE + b"\r\nSubject: x\r\n--b--\r\n")
+    assert list(found.contents(found.parts[1])) == [b"Subject: x"]

@@ -141,6 +141,19 @@ async def test_the_outcome_names_the_actions_and_variables() -> None:
     assert (found.actions, dict(found.variables)) == (("ec_log", "ec_disconnect", "ec_action"), {"x": "1"})
 
 
+@pytest.mark.parametrize(
+    ("text", "done"),
+    [("ec_log 1;", "log: 1"), ("ec_log 1.5;", "log: 1.5"), ('ec_header_add "X-A" 2;', "add header: X-A: 2")],
+    ids=["log", "fraction", "header"],
+)
+async def test_a_number_where_text_is_wanted_is_its_digits(text: str, done: str) -> None:
+    script = compiled(text).script
+    assert script is not None
+    host = PlainHost(message=PlainMessage("Subject: x\n\n"))
+    assert not (await script.run(host)).failed
+    assert host.done == [done]
+
+
 class Held(PlainHost):
     """A host whose callback never ends."""
 

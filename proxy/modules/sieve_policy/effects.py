@@ -18,8 +18,9 @@ from proxy.session import Letter, Path, Session
 from proxy.smtp.address import BadParameter, BadPath
 from proxy.smtp.address import path_of as parsed
 from proxy.smtp.front import Outbox, OutboxUnavailable
-from sieve import Phase
+from sieve import Phase, reasons
 from sieve.threads import Pool, in_thread
+from sieve.values import ScriptError
 
 ONE_RECIPIENT = frozenset({Phase.RCPTTO, Phase.EACH_RCPT})
 """Where the recipient in question is meant, not all of them."""
@@ -174,9 +175,9 @@ def path_of(address: str) -> Path:
     """Return an address that a script wrote as a path, read by the same grammar as a client's.
 
     Raises:
-        ValueError: it is none. It may have come out of a message, so nothing else may reach a command.
+        ScriptError: it is none. It may have come out of a message, so nothing else may reach a command.
     """
     try:
         return parsed(address.strip().removeprefix("<").removesuffix(">"))
     except (BadPath, BadParameter):
-        raise ValueError("not a mail address") from None
+        raise ScriptError(reasons.not_an_address(address)) from None

@@ -131,7 +131,9 @@ class SessionHost:
 
     def script_failed(self, script: str, line: int, reason: str) -> None:
         """Record a run-time error with its place."""
-        log.error("script_failed", session=self._session.id, script=script, line=line, reason=printable(reason))
+        log.error(
+            "script_failed", session=self._session.id, script=printable(script), line=line, reason=printable(reason)
+        )
 
 
 class SessionConnection:
