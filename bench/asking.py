@@ -20,16 +20,16 @@ from pathlib import Path
 
 import uvloop
 
-from config import Network
-from proxy import log
+from config.schema.values import Network
 from proxy.app import load_service
+from proxy.base import log
+from proxy.base.tasks import TaskOwner, spawn
 from proxy.callback.service import CallbackService
-from proxy.garbage import collect_seldom
 from proxy.modules.smtp_cbv.making import callbacks_of
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
-from proxy.settings import CoreOptions
+from proxy.options.settings import CoreOptions
+from proxy.server.gc import collect_seldom
 from proxy.store.url import parse_store_url
-from proxy.tasks import TaskOwner, spawn
 from tests.support.farm import Farm, Habit
 from tests.support.names import Known
 

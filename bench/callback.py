@@ -23,7 +23,7 @@ from typing import Any, Self
 import uvloop
 
 from bench.memory import allow_open_files
-from proxy.tasks import TaskOwner, spawn
+from proxy.base.tasks import TaskOwner, spawn
 from tests.support.programs import Folder, Program, accepts_connections, free_port
 from tests.support.ringback import Ringback, Setup, environment
 from tests.support.servers import Postfix, SmtpSink, answers_dns

@@ -11,7 +11,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from config import Endpoint, Options, Schema, load, option
+from config.loader import load
+from config.schema.options import Options, option
+from config.schema.specs import Schema
+from config.schema.values import Endpoint
 
 HOSTILE = {"[": "[", "a = (": "a = (", "a {": "a {", "a=b": "a=b\n", "quotes": '"\n', "zeros": "\0"}
 

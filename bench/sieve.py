@@ -8,7 +8,10 @@ import time
 import uvloop
 
 from config.diagnostics import Source
-from sieve import Phase, Script, compile_script, standard_library
+from sieve.compile.compiler import compile_script
+from sieve.phases import Phase
+from sieve.run.runtime import Script
+from sieve.standard import standard_library
 from tests.sieve.plain_host import PlainHost, PlainMessage
 
 CUSTOMER = """$from = envelope "from";
@@ -90,7 +93,7 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    from sieve import CallbackAnswer
+    from sieve.host import CallbackAnswer
 
     ANSWER = CallbackAnswer("fail", "550 5.1.1 No such user")
     standard_library()

@@ -6,42 +6,49 @@ options, stanzas and values. A `Schema` says which options and modules there are
 everything that is wrong, in one run. A value knows where it was written (its origin). `Scopes` and `Listener` answer
 which value of an option is in force for a domain or a client: a `Setting`, the value with its origin.
 
-For tools: `config.formatter`, `config.converter`, `config.show`, `config.questions`, `config.changes`, `config.report`
-and `config.reference`.
+For tools: `config.language.formatter`, `config.tools.converter`, `config.tools.show`, `config.tools.questions`, `config.tools.changes`, `config.tools.report`
+and `config.tools.reference`.
 """
 
-from config.diagnostics import Diagnostic, Severity, Source, Span, has_errors, render
-from config.listeners import Listener, Listeners
-from config.loader import Loaded, ModuleSettings, Settings, load
-from config.options import Options, option
-from config.schema import ModuleSpec, Schema
-from config.scopes import Scopes, Setting
-from config.values import Bytes, ConfigPath, DomainPatterns, Endpoint, FileMode, Network, Seconds
+from __future__ import annotations
 
-__all__ = [
-    "Bytes",
-    "ConfigPath",
-    "Diagnostic",
-    "DomainPatterns",
-    "Endpoint",
-    "FileMode",
-    "Listener",
-    "Listeners",
-    "Loaded",
-    "ModuleSettings",
-    "ModuleSpec",
-    "Network",
-    "Options",
-    "Schema",
-    "Scopes",
-    "Seconds",
-    "Setting",
-    "Settings",
-    "Severity",
-    "Source",
-    "Span",
-    "has_errors",
-    "load",
-    "option",
-    "render",
-]
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "Bytes": "config.schema.values",
+    "ConfigPath": "config.schema.values",
+    "Diagnostic": "config.diagnostics",
+    "DomainPatterns": "config.schema.values",
+    "Endpoint": "config.schema.values",
+    "FileMode": "config.schema.values",
+    "Listener": "config.scopes.listeners",
+    "Listeners": "config.scopes.listeners",
+    "Loaded": "config.loader",
+    "ModuleSettings": "config.loader",
+    "ModuleSpec": "config.schema.specs",
+    "Network": "config.schema.values",
+    "Options": "config.schema.options",
+    "Schema": "config.schema.specs",
+    "Scopes": "config.scopes.scopes",
+    "Seconds": "config.schema.values",
+    "Setting": "config.scopes.scopes",
+    "Settings": "config.loader",
+    "Severity": "config.diagnostics",
+    "Source": "config.diagnostics",
+    "Span": "config.diagnostics",
+    "has_errors": "config.diagnostics",
+    "load": "config.loader",
+    "option": "config.schema.options",
+    "render": "config.diagnostics",
+}
+"""The module that defines each public name. Nothing is imported until a name is used."""
+
+__all__ = list(_HOMES)  # noqa: PLE0604 — a table, not a literal
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    return getattr(import_module(_HOMES[name]), name)

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from config.masking import MASK, hidden_in, masked, merged, without
-from config.regular_files import read_regular
+from config.base.masking import MASK, hidden_in, masked, merged, without
+from config.base.regular_files import read_regular
 
 LONGEST_LINE_SHOWN = 120
 """Characters of a source line that are printed; a longer line is cut around the caret."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
+from config.base.masking import masked
 from config.diagnostics import Diagnostic, Note, Severity, Span
-from config.masking import masked
 
 _LONGEST_SHOWN = 60
 _UNITS = {

@@ -10,18 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from config import naming
-from config.binding import GLOBAL, Gathered
 from config.diagnostics import Diagnostic, Source, Span, in_order
 from config.findings import Findings
-from config.includes import Files
-from config.listeners import PATHWAY, Client, ClientOptions, Listener
-from config.modules import GatheredModule, gather_module
-from config.nodes import Option, Stanza, Statement, Word
-from config.options import Declared, Options, bind, declared, names_of
-from config.readers import Reading
-from config.schema import Schema
-from config.scopes import KINDS, GatheredScopes, Scopes
-from config.stanzas import is_module_line, read_module_head, report_attributes, report_unknown_stanza
+from config.language.includes import Files
+from config.language.nodes import Option, Stanza, Statement, Word
+from config.schema.binding import GLOBAL, Gathered
+from config.schema.modules import GatheredModule, gather_module
+from config.schema.options import Declared, Options, bind, declared, names_of
+from config.schema.readers import Reading
+from config.schema.specs import Schema
+from config.schema.stanzas import is_module_line, read_module_head, report_attributes, report_unknown_stanza
+from config.scopes.listeners import PATHWAY, Client, ClientOptions, Listener
+from config.scopes.scopes import KINDS, GatheredScopes, Scopes
 
 _FLATTENED = frozenset({"rfc2822"})
 """Stanzas of 2.2 whose options 4.x writes without a stanza, the stanza's name before theirs."""

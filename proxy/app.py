@@ -10,19 +10,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
-from config import Schema, Settings
-from config import load as load_configuration
 from config.diagnostics import Diagnostic, has_errors
+from config.loader import Settings
+from config.loader import load as load_configuration
+from config.schema.specs import Schema
 from proxy import checks
-from proxy.apart import Tell
+from proxy.base.apart import Tell
 from proxy.modules.base import Module, Prepared
 from proxy.modules.conntrol.module import ConntrolModule
 from proxy.modules.mail_loop.module import MailLoopModule
 from proxy.modules.sieve_policy.module import SieveModule
 from proxy.modules.smtp_cbv.module import SmtpCbvModule
-from proxy.rehearsal import rehearse
-from proxy.settings import CoreOptions
-from proxy.worker import Assembly, Worker
+from proxy.options.settings import CoreOptions
+from proxy.server.rehearsal import rehearse
+from proxy.server.worker import Assembly, Worker
 
 MODULES: tuple[Module, ...] = (ConntrolModule(), MailLoopModule(), SmtpCbvModule(), SieveModule())
 """Every module that a configuration can load. A new one is a folder in proxy/modules and a name here."""

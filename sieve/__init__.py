@@ -7,63 +7,50 @@ call are a `Library`. Nothing of SMTP, DNS or sockets is known here.
 
 from __future__ import annotations
 
-from sieve.cache import ScriptCache
-from sieve.compiler import Compiled, compile_script
-from sieve.formatting import format_text
-from sieve.host import (
-    CallbackAnswer,
-    Connection,
-    Content,
-    Control,
-    DnsAnswer,
-    Endpoint,
-    EnvelopeEdits,
-    Host,
-    MessageEdits,
-    MessageView,
-    Transaction,
-    World,
-)
-from sieve.library import Effect, Library, SieveFunction, collect, sieve_function
-from sieve.phases import Need, Phase
-from sieve.reference import explain
-from sieve.rfc5228.library import standard_sieve
-from sieve.runtime import Outcome, Script
-from sieve.settings import Limits, ScriptSettings
-from sieve.standard import standard_library
-from sieve.tracing import Seen, TraceEvent
+from importlib import import_module
+from typing import Any
 
-__all__ = [
-    "CallbackAnswer",
-    "Compiled",
-    "Connection",
-    "Content",
-    "Control",
-    "DnsAnswer",
-    "Effect",
-    "Endpoint",
-    "EnvelopeEdits",
-    "Host",
-    "Library",
-    "Limits",
-    "MessageEdits",
-    "MessageView",
-    "Need",
-    "Outcome",
-    "Phase",
-    "Script",
-    "ScriptCache",
-    "ScriptSettings",
-    "Seen",
-    "SieveFunction",
-    "TraceEvent",
-    "Transaction",
-    "World",
-    "collect",
-    "compile_script",
-    "explain",
-    "format_text",
-    "sieve_function",
-    "standard_library",
-    "standard_sieve",
-]
+_HOMES = {
+    "CallbackAnswer": "sieve.host",
+    "Compiled": "sieve.compile.compiler",
+    "Connection": "sieve.host",
+    "Content": "sieve.host",
+    "Control": "sieve.host",
+    "DnsAnswer": "sieve.host",
+    "Effect": "sieve.library",
+    "Endpoint": "sieve.host",
+    "EnvelopeEdits": "sieve.host",
+    "Host": "sieve.host",
+    "Library": "sieve.library",
+    "Limits": "sieve.settings",
+    "MessageEdits": "sieve.host",
+    "MessageView": "sieve.host",
+    "Need": "sieve.phases",
+    "Outcome": "sieve.run.runtime",
+    "Phase": "sieve.phases",
+    "Script": "sieve.run.runtime",
+    "ScriptCache": "sieve.run.cache",
+    "ScriptSettings": "sieve.settings",
+    "Seen": "sieve.compile.tracing",
+    "SieveFunction": "sieve.library",
+    "TraceEvent": "sieve.compile.tracing",
+    "Transaction": "sieve.host",
+    "World": "sieve.host",
+    "collect": "sieve.library",
+    "compile_script": "sieve.compile.compiler",
+    "explain": "sieve.reference",
+    "format_text": "sieve.syntax.formatting",
+    "sieve_function": "sieve.library",
+    "standard_library": "sieve.standard",
+    "standard_sieve": "sieve.rfc5228.library",
+}
+"""The module that defines each public name. Nothing is imported until a name is used."""
+
+__all__ = list(_HOMES)  # noqa: PLE0604 — a table, not a literal
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    return getattr(import_module(_HOMES[name]), name)

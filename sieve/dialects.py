@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import Literal
 
 from config.diagnostics import Diagnostic, Source
-from sieve import nodes
-from sieve.checker import Checker
+from sieve.check.checker import Checker
 from sieve.library import Library
-from sieve.matching import CASEMAP
-from sieve.parser import parse
 from sieve.rfc5228 import state
 from sieve.rfc5228.checking import StandardChecker
 from sieve.rfc5228.library import standard_sieve
 from sieve.rfc5228.parsing import parse_standard
-from sieve.runtime import Frame
+from sieve.run.matching import CASEMAP
+from sieve.run.runtime import Frame
 from sieve.standard import standard_library
+from sieve.syntax import nodes
+from sieve.syntax.parser import parse
 
 DialectName = Literal["sieve++", "rfc5228"]
 

@@ -19,7 +19,7 @@ from typing import Any, Literal, NewType
 
 from sieve import manual
 from sieve.phases import Need, phases_providing
-from sieve.values import FilePath, Hash, Lines, Nameserver, Pattern, Place, ReplyCode, Type, Value, VariableName
+from sieve.run.values import FilePath, Hash, Lines, Nameserver, Pattern, Place, ReplyCode, Type, Value, VariableName
 
 
 class Result(Enum):
@@ -70,7 +70,7 @@ _TYPES: dict[str, Type] = {
     "Value": Type.ANY,
     "Place": Type.PLACE,
 }
-"""Annotations are read as they are written: the aliases of `sieve.values` are recursive."""
+"""Annotations are read as they are written: the aliases of `sieve.run.values` are recursive."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from importlib import resources
 from sieve import manual
 from sieve.library import Effect, Library, Parameter, Result, SieveFunction
 from sieve.phases import Need, Phase
-from sieve.values import WANTS, Type
+from sieve.run.values import WANTS, Type
 
 _EVERY = tuple(phase.value for phase in Phase)
 _RESULTS = {Result.NOTHING: "an action", Result.TEST: "a test", Result.VALUE: "a value, which can be tested"}

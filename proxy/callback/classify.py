@@ -19,7 +19,7 @@ import re2
 from proxy.callback.echo import Said, foreign, unsaid
 from proxy.callback.hearing import Heard, codes_of, hear, words_of
 from proxy.callback.verdict import Status
-from proxy.replies import Reply
+from proxy.mail.replies import Reply
 
 Judgement = tuple[Status, str]
 

@@ -19,7 +19,7 @@ import re2
 
 from proxy.callback.families import mailbox_of
 from proxy.callback.hearing import decoded, plain
-from proxy.replies import Reply
+from proxy.mail.replies import Reply
 
 MOST_READ = 4096
 """Characters of a reply whose words count. A reply may have 32 KiB; beyond these nobody explains a refusal."""

@@ -17,15 +17,15 @@ from typing import Protocol
 from proxy.callback.classify import Classifier, Judgement, alike
 from proxy.callback.echo import Said
 from proxy.callback.hearing import words_of
-from proxy.callback.neighbour import network_of
+from proxy.callback.limits.budgets import network_of
 from proxy.callback.observer import NOBODY, Observer
 from proxy.callback.question import Question
 from proxy.callback.resolve import Host
 from proxy.callback.verdict import CallbackVerdict, Status, printable_text
-from proxy.dialing import NotReached, family_of, reach
-from proxy.greeting import IN_THE_CLEAR, Dial, Refused, Tls, TlsFailed, Unreached, dial
-from proxy.replies import Reply
-from proxy.wire import Garbled, Wire, WireBroken
+from proxy.mail.replies import Reply
+from proxy.outgoing.dial import NotReached, family_of, reach
+from proxy.outgoing.handshake import IN_THE_CLEAR, Dial, Refused, Tls, TlsFailed, Unreached, dial
+from proxy.outgoing.wire import Garbled, Wire, WireBroken
 
 CONNECT_SECONDS = 5.0
 """For all addresses of one exchanger together."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sieve.spelling import spoken_local_part
+from sieve.message.spelling import spoken_local_part
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from cachetools import TTLCache
 
-from proxy.dns import DnsUnavailable, Exchanger, NoSuchDomain, Resolver
+from proxy.dns.resolver import DnsUnavailable, Exchanger, NoSuchDomain, Resolver
 
 SECONDS = 10.0
 """Short enough to need no TTL."""

@@ -12,13 +12,13 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from config import Network
-from config.domains import a_labels, normal_domain
-from config.ip import read_address
+from config.base.domains import a_labels, normal_domain
+from config.base.ip import read_address
+from config.schema.values import Network
 from proxy.callback.observer import NOBODY, Observer
 from proxy.callback.recent import RecentNames
 from proxy.callback.verdict import CallbackVerdict, Status
-from proxy.dns import UNREADABLE, DnsUnavailable, Exchanger, NoSuchDomain, Resolver, has_ipv4_route
+from proxy.dns.resolver import UNREADABLE, DnsUnavailable, Exchanger, NoSuchDomain, Resolver, has_ipv4_route
 from proxy.smtp.access import any_holds
 
 MOST_HOSTS = 3

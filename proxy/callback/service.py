@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from config import DomainPatterns
+from config.schema.values import DomainPatterns
+from proxy.base.log import get_logger, printable
 from proxy.callback.tally import Tally
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.callback.verifier import CallbackVerifier
-from proxy.log import get_logger, printable
-from proxy.session import Session, Transaction
-from sieve.spelling import canonical
+from proxy.mail.session import Session, Transaction
+from sieve.message.spelling import canonical
 
 log = get_logger()
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 
+from proxy.base.log import get_logger
 from proxy.callback.verdict import CallbackVerdict
-from proxy.log import get_logger
 
 log = get_logger()
 

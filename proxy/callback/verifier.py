@@ -15,23 +15,23 @@ from typing import Any
 
 from cachetools import TTLCache
 
-from config import DomainPatterns, Network
+from config.schema.values import DomainPatterns, Network
+from proxy.base.log import get_logger, printable
+from proxy.base.tasks import TaskOwner, spawn
 from proxy.callback.cache import CallbackCache
-from proxy.callback.gate import Doorkeeper, Visitor, turned_us_away
+from proxy.callback.limits.budgets import Breakers, Neighbour, Storms
+from proxy.callback.limits.gate import Doorkeeper, Visitor, turned_us_away
 from proxy.callback.lives import CATCHALL_SECONDS, NO_PROBE_SECONDS, NULL_REFUSED_SECONDS, Record
-from proxy.callback.neighbour import Breakers, Neighbour, Storms
 from proxy.callback.observer import NOBODY, Observer
 from proxy.callback.pace import Pace
 from proxy.callback.probe import Manner, ask
 from proxy.callback.question import Question
 from proxy.callback.resolve import ExchangerFinder, Host, NoCandidate, ascii_domain
 from proxy.callback.verdict import CallbackVerdict, Status
-from proxy.log import get_logger, printable
-from proxy.session import Path
+from proxy.mail.address import BadParameter, BadPath, path_of
+from proxy.mail.session import Path
 from proxy.smtp.access import any_holds
-from proxy.smtp.address import BadParameter, BadPath, path_of
 from proxy.store.base import Store
-from proxy.tasks import TaskOwner, spawn
 
 log = get_logger()
 

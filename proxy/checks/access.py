@@ -6,11 +6,12 @@ import ipaddress
 from collections.abc import Iterable, Iterator
 from typing import cast
 
-from config import Network, Settings
 from config.diagnostics import Diagnostic, Severity, Span
-from config.scopes import Setting
+from config.loader import Settings
+from config.schema.values import Network
+from config.scopes.scopes import Setting
 from proxy.checks.places import everywhere, in_force, within
-from proxy.settings import CoreOptions
+from proxy.options.settings import CoreOptions
 
 _TRUSTS = {
     "relay_hosts": ("Relay_Hosts", "may send to any domain", "an open relay is used within hours"),

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from config import Settings
 from config.diagnostics import Diagnostic, Severity, Span
+from config.loader import Settings
 from proxy.checks.places import in_force, origin_of
-from proxy.settings import CoreOptions
+from proxy.options.settings import CoreOptions
 from proxy.smtp.passwords import BadPasswordFile, PasswordFile
 
 

@@ -14,11 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
-from config import Settings
+from config.base.regular_files import read_regular, require_regular
 from config.diagnostics import Diagnostic, Severity, Span
-from config.regular_files import read_regular, require_regular
+from config.loader import Settings
 from proxy.checks.places import in_force, once, origin_of, within
-from proxy.settings import CoreOptions, TlsOptions
+from proxy.options.settings import CoreOptions, TlsOptions
 from proxy.smtp.client_certificate import CannotAsk, ask
 from proxy.smtp.tls import terms_of
 from proxy.upstream.routes import Router

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import cast
 
-from config import Settings
 from config.diagnostics import Diagnostic, Severity, Span
+from config.loader import Settings
 from proxy.checks.places import everywhere
 from proxy.modules.base import BodyReader, MailCreator, Prepared
-from proxy.settings import CoreOptions
+from proxy.options.settings import CoreOptions
 
 
 def spool(settings: Settings, prepared: Iterable[Prepared]) -> Iterator[Diagnostic]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from config import Settings
 from config.diagnostics import Diagnostic
+from config.loader import Settings
 from proxy.checks.places import everywhere, in_force
 
 _TIMES = ("idle_time", "session_time", "data_timeout", "min_data_rate")

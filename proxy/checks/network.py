@@ -10,15 +10,15 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, cast
 
-from config import Listener, Settings
+from config.base.hosts import is_address
 from config.diagnostics import Diagnostic, Note, Severity, Span
-from config.hosts import is_address
-from config.listeners import EVERY
+from config.loader import Settings
+from config.scopes.listeners import EVERY, Listener
 from proxy.checks.places import everywhere, origin_of, within
-from proxy.names import wrong_with_name
-from proxy.route import Route
-from proxy.settings import CoreOptions
-from proxy.sockets import comes_to_us
+from proxy.options.names import wrong_with_name
+from proxy.options.route import Route
+from proxy.options.settings import CoreOptions
+from proxy.server.sockets import comes_to_us
 from proxy.upstream.routes import Router
 
 _ALL_OF = {EVERY: (4, 6), "0.0.0.0": (4,), "::": (6,)}  # noqa: S104 — what is compared with

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import cast
 
-from config import Settings
 from config.diagnostics import Diagnostic, Span
-from config.scopes import Setting
-from proxy.settings import CoreOptions
+from config.loader import Settings
+from config.scopes.scopes import Setting
+from proxy.options.settings import CoreOptions
 from proxy.smtp.entrance import Entrance
 
 

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import cast
 
-from config import Settings
 from config.diagnostics import Diagnostic, Severity, Span
-from config.options import Options, declared
+from config.loader import Settings
+from config.schema.options import Options, declared
 from proxy.checks.certificates import holds_a_key
 from proxy.checks.places import everywhere, within
+from proxy.options.settings import CoreOptions
 from proxy.outbox.marks import read_key
-from proxy.settings import CoreOptions
 
 _IN_STATE_DIRECTORY = ("letter.key",)
 """Secrets that this server makes itself."""

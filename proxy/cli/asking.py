@@ -10,10 +10,10 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
+from proxy.base.tasks import TaskOwner, spawn
 from proxy.callback.service import CallbackService
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.cli.transcript import Step, Transcript
-from proxy.tasks import TaskOwner, spawn
 
 FIRST_PAUSE = 2.0
 LONGEST_PAUSE = 15.0

@@ -15,7 +15,7 @@ import typer
 import uvloop
 from rich.console import Console
 
-from proxy import log
+from proxy.base import log
 from proxy.callback.cache import LOCAL_SECONDS, CallbackCache
 from proxy.callback.lives import Record
 from proxy.callback.resolve import NoCandidate, ascii_domain

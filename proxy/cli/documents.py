@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from config.reference import reference
+from config.tools.reference import reference
 from proxy.app import SCHEMA
-from sieve import standard_library
 from sieve.reference import markdown
+from sieve.standard import standard_library
 
 _TABLES = "<!-- tables -->"
 

@@ -18,9 +18,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from config.regular_files import read_regular
-from proxy import log
+from config.base.regular_files import read_regular
 from proxy.app import ConfigurationRejected, load
+from proxy.base import log
 from proxy.callback.verdict import Status
 from proxy.callback.verifier import mailbox_of
 from proxy.cli import exits
@@ -28,7 +28,7 @@ from proxy.cli.asking import Answer, Manner, ask_all
 from proxy.cli.transcript import record, row_text, shown, step_text, verdict_text
 from proxy.modules.smtp_cbv.making import callbacks_of
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
-from proxy.settings import CoreOptions
+from proxy.options.settings import CoreOptions
 from proxy.store.fallback import FallingBack
 from proxy.store.url import MEMORY
 

@@ -15,20 +15,23 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from config.base.regular_files import read_regular
 from config.diagnostics import Source
-from config.regular_files import read_regular
 from proxy.cli import exits
 from proxy.cli.trial import Callback, TrialHost, trial_session
-from proxy.message import Message
+from proxy.mail.message import Message
+from proxy.mail.session import NULL_PATH
 from proxy.modules.sieve_policy.effects import path_of
-from proxy.session import NULL_PATH
 from proxy.smtp.pipeline import CONTENT_PHASES
-from sieve import Outcome, Phase, Script, compile_script, standard_library
-from sieve.cache import ScriptCache
-from sieve.formatting import format_text
+from sieve.compile.compiler import compile_script
+from sieve.compile.tracing import Seen, TraceEvent
+from sieve.phases import Phase
 from sieve.reference import explain
-from sieve.tracing import Seen, TraceEvent
-from sieve.values import ScriptError
+from sieve.run.cache import ScriptCache
+from sieve.run.runtime import Outcome, Script
+from sieve.run.values import ScriptError
+from sieve.standard import standard_library
+from sieve.syntax.formatting import format_text
 
 application = typer.Typer(help="Check, try, lay out and explain Sieve++ scripts.", no_args_is_help=True)
 

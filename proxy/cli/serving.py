@@ -13,16 +13,16 @@ from typing import Annotated
 import typer
 
 from config.diagnostics import Diagnostic, has_errors
-from config.report import as_records
-from proxy import log
-from proxy.apart import Apart, Failed, Tell
+from config.tools.report import as_records
 from proxy.app import ConfigurationRejected, compiled, rehearsed
+from proxy.base import log
+from proxy.base.apart import Apart, Failed, Tell
 from proxy.cli import exits
-from proxy.complaints import log_warnings
-from proxy.forked import RESERVED_SIGNALS
-from proxy.sockets import CannotListen
-from proxy.supervisor import REHEARSAL_SECONDS, Supervisor
-from proxy.worker import Assembly
+from proxy.server.complaints import log_warnings
+from proxy.server.forked import RESERVED_SIGNALS
+from proxy.server.sockets import CannotListen
+from proxy.server.supervisor import REHEARSAL_SECONDS, Supervisor
+from proxy.server.worker import Assembly
 
 ConfigurationFile = Annotated[
     Path, typer.Option("--config", "-c", help="The ecelerity.conf to run.", show_default=False)

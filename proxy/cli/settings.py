@@ -9,15 +9,15 @@ from typing import Annotated
 
 import typer
 
-from config import Settings
-from config.converter import convert
 from config.diagnostics import Source
 from config.errors import cannot_read
-from config.formatter import Unformattable, format_text
+from config.language.formatter import Unformattable, format_text
+from config.loader import Settings
 from config.loader import load as load_configuration
-from config.questions import Unanswerable, evaluate, look_up
-from config.show import show as listing
-from config.show import show_json
+from config.tools.converter import convert
+from config.tools.questions import Unanswerable, evaluate, look_up
+from config.tools.show import show as listing
+from config.tools.show import show_json
 from proxy.app import SCHEMA
 from proxy.cli import exits
 

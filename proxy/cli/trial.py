@@ -5,22 +5,23 @@ from __future__ import annotations
 import asyncio
 from enum import StrEnum
 
-from config import Settings
-from config.ip import plain_address
-from config.scopes import Scopes
-from proxy.dns import Resolver
-from proxy.message import Content, HeaderSection, Message, stuffed, unstuffed
+from config.base.ip import plain_address
+from config.loader import Settings
+from config.scopes.scopes import Scopes
+from proxy.dns.resolver import Resolver
+from proxy.mail.message import Content, HeaderSection, Message, stuffed, unstuffed
+from proxy.mail.session import Recipient, Session
 from proxy.modules.base import Services
 from proxy.modules.sieve_policy.effects import SessionControl, path_of
 from proxy.modules.sieve_policy.host import SessionHost
 from proxy.modules.smtp_cbv.making import callbacks_of
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
-from proxy.route import Route
-from proxy.session import Recipient, Session
-from proxy.settings import CoreOptions
+from proxy.options.route import Route
+from proxy.options.settings import CoreOptions
 from proxy.smtp.arguments import path_context
 from proxy.store.url import MEMORY
-from sieve import CallbackAnswer, Phase
+from sieve.host import CallbackAnswer
+from sieve.phases import Phase
 
 
 class Callback(StrEnum):

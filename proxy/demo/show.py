@@ -16,15 +16,15 @@ import uvloop
 from rich.console import Console
 
 from config.diagnostics import render
-from proxy import log
 from proxy.app import ConfigurationRejected
+from proxy.base import log
+from proxy.base.tasks import TaskOwner, spawn
 from proxy.demo import samples
 from proxy.demo.client import PATIENCE, send
 from proxy.demo.samples import SILENT, Check, Observed, Sample, judge
 from proxy.demo.screen import Screen
 from proxy.demo.timeline import Role, Timeline
 from proxy.demo.world import Unavailable, World, open_world
-from proxy.tasks import TaskOwner, spawn
 
 
 def show(*, once: bool) -> int:

@@ -21,7 +21,7 @@ from proxy.demo.mailhost import MailHost
 from proxy.demo.nameserver import MailDomain, Nameserver
 from proxy.demo.samples import CAUTIOUS, KNOWN_USERS, SILENT, STAFF
 from proxy.demo.timeline import Role, Timeline
-from proxy.worker import Worker
+from proxy.server.worker import Worker
 
 PROBE_PATIENCE = 2
 """Seconds for a whole probe: short, so that the silent exchanger does not bore anybody."""

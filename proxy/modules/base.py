@@ -6,13 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from config import ModuleSettings, ModuleSpec, Settings
 from config.diagnostics import Diagnostic, Span
+from config.loader import ModuleSettings, Settings
+from config.schema.specs import ModuleSpec
 from proxy.callback.service import CallbackService
-from proxy.dns import Resolver
-from proxy.settings import CoreOptions
+from proxy.dns.resolver import Resolver
+from proxy.mail.validator import Validator
+from proxy.options.settings import CoreOptions
 from proxy.smtp.front import Outbox
-from proxy.validator import Validator
 
 
 @dataclass(slots=True)

@@ -6,11 +6,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from proxy.message import Message
+from proxy.mail.message import Message
+from proxy.mail.session import Letter, Path, Session
 from proxy.outbox.composing import received
 from proxy.outbox.marks import Key, Mark, names
-from proxy.session import Letter, Path, Session
-from sieve.addresses import mailboxes
+from sieve.message.addresses import mailboxes
 
 _KEYWORD = re.compile(r"(?:\s|\([^()]*\))*([A-Za-z-]*)")
 _ORIGINATORS = ("From", "Sender", "Reply-To")

@@ -9,7 +9,7 @@ from email.header import Header
 from email.utils import formatdate, make_msgid
 from quopri import encodestring
 
-from proxy.folding import folded
+from proxy.mail.folding import folded
 
 LONGEST_LINE = 998
 """Octets of a line (RFC 5322 section 2.1.1)."""

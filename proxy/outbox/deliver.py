@@ -13,21 +13,21 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
-from proxy import replies
-from proxy.log import get_logger, printable
-from proxy.message import Message
+from proxy.base.log import get_logger, printable
+from proxy.base.tasks import TaskOwner, spawn
+from proxy.mail import replies
+from proxy.mail.address import BadParameter, BadPath, path_of
+from proxy.mail.message import Message
+from proxy.mail.replies import Reply
+from proxy.mail.session import NULL_PATH, Letter, Path
+from proxy.options.settings import OutboundOptions
 from proxy.outbox.circles import traced
 from proxy.outbox.file import Delivery
 from proxy.outbox.marks import FIELD, marks_of
 from proxy.outbox.reports import Failure, Occasion, report
 from proxy.outbox.store import LEASE_SECONDS, OutboxStore
 from proxy.outbox.transaction import deliver
-from proxy.replies import Reply
-from proxy.session import NULL_PATH, Letter, Path
-from proxy.settings import OutboundOptions
-from proxy.smtp.address import BadParameter, BadPath, path_of
 from proxy.smtp.front import OutboxUnavailable
-from proxy.tasks import TaskOwner, spawn
 from proxy.upstream.pool import Pool, Pools
 from proxy.upstream.routes import Router, Upstream
 from proxy.upstream.verdicts import TROUBLE, Asked, heard_of, is_about_mail

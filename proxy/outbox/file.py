@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from proxy.mail.session import Letter
 from proxy.outbox.presence import Presence
-from proxy.session import Letter
 
 BUSY_SECONDS = 5.0
 """How long a change waits for another process's."""

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from config.regular_files import read_regular
-from proxy.session import Path as Address
+from config.base.regular_files import read_regular
+from proxy.mail.session import Path as Address
 
 FIELD = "X-Ringback-Letter"
 

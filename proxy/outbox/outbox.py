@@ -11,14 +11,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from proxy.log import get_logger, printable
+from proxy.base.log import get_logger, printable
+from proxy.base.tasks import TaskOwner, spawn
+from proxy.mail.session import Letter, Recipient, Session
 from proxy.outbox.circles import traced, unanswered
 from proxy.outbox.marks import FIELD, MOST_HOPS, marks_of, names
 from proxy.outbox.reports import LARGEST_RETURNED, Failure, Occasion, report, wants_all
 from proxy.outbox.store import OutboxStore
-from proxy.session import Letter, Recipient, Session
 from proxy.smtp.front import LettersLoop, OutboxUnavailable
-from proxy.tasks import TaskOwner, spawn
 
 log = get_logger()
 

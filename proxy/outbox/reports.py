@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
 
-from proxy.log import printable
+from proxy.base.log import printable
+from proxy.mail.replies import Reply
+from proxy.mail.session import NULL_PATH, Letter, Path
 from proxy.outbox.composing import assembled, message_part, stamp, text_part
-from proxy.replies import Reply
-from proxy.session import NULL_PATH, Letter, Path
 
 LARGEST_RETURNED = 10 * 1024 * 1024
 """Octets of a message that goes back whole where RET=FULL asks for it; of a larger one, the header section."""

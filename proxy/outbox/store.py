@@ -11,11 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from proxy.log import get_logger
+from proxy.base.log import get_logger
+from proxy.mail.session import Letter
 from proxy.outbox.file import Bounds, Delivery, Full, OutboxFile, Totals, anywhere
 from proxy.outbox.marks import Key, own_key, read_key
 from proxy.outbox.presence import Presence
-from proxy.session import Letter
 from proxy.smtp.front import OutboxFull, OutboxUnavailable
 
 log = get_logger()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from proxy.message import stuffed
-from proxy.replies import Reply
-from proxy.session import Path
-from proxy.settings import OutboundOptions
-from proxy.upstream import envelope
-from proxy.upstream.content import Answered, Dotted, read
+from proxy.mail.message import stuffed
+from proxy.mail.replies import Reply
+from proxy.mail.session import Path
+from proxy.options.settings import OutboundOptions
+from proxy.outgoing import envelope
+from proxy.outgoing.content import Answered, Dotted, read
+from proxy.outgoing.wire import Wire, WireBroken
 from proxy.upstream.pool import Connection, Pool
 from proxy.upstream.verdicts import GO_AHEAD, Lost
-from proxy.wire import Wire, WireBroken
 
 BLOCK = 64 * 1024
 

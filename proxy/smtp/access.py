@@ -5,10 +5,10 @@ Source: RFC 5321 section 7.7, and the options Relay_Domains, Relay_Hosts, Relay_
 
 from __future__ import annotations
 
-from config import Network
-from config.ip import read_address
-from proxy.session import Path, Session
-from proxy.settings import CoreOptions
+from config.base.ip import read_address
+from config.schema.values import Network
+from proxy.mail.session import Path, Session
+from proxy.options.settings import CoreOptions
 
 
 def may_send_anywhere(options: CoreOptions, client_ip: str) -> bool:

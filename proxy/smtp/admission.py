@@ -6,7 +6,7 @@ that does not read holds a descriptor all the same.
 
 from __future__ import annotations
 
-from proxy.session import Session
+from proxy.mail.session import Session
 from proxy.smtp.entrance import Entrance
 from proxy.smtp.front import Front
 

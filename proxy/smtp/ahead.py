@@ -6,8 +6,8 @@ judged when its turn comes.
 
 from __future__ import annotations
 
-from proxy.replies import Reply
-from proxy.session import Path, Recipient, Session
+from proxy.mail.replies import Reply
+from proxy.mail.session import Path, Recipient, Session
 from proxy.smtp.access import admits
 from proxy.smtp.arguments import recipient_of
 from proxy.smtp.front import Front

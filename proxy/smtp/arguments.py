@@ -11,12 +11,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from proxy import replies
-from proxy.names import banner_lines
-from proxy.replies import Reply
-from proxy.session import Path, Session
-from proxy.settings import CoreOptions
-from proxy.smtp.address import BadParameter, BadPath, BadUtf8, parse_argument
+from proxy.mail import replies
+from proxy.mail.address import BadParameter, BadPath, BadUtf8, parse_argument
+from proxy.mail.replies import Reply
+from proxy.mail.session import Path, Session
+from proxy.options.names import banner_lines
+from proxy.options.settings import CoreOptions
 
 
 @dataclass(frozen=True, slots=True)

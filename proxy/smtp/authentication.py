@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Protocol
 
-from proxy import replies
-from proxy.log import get_logger, printable
-from proxy.replies import Reply
-from proxy.session import Session
+from proxy.base.log import get_logger, printable
+from proxy.mail import replies
+from proxy.mail.replies import Reply
+from proxy.mail.session import Session
 
 log = get_logger()
 

@@ -11,8 +11,8 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from proxy.message import stuffed
-from proxy.replies import Reply
+from proxy.mail.message import stuffed
+from proxy.mail.replies import Reply
 from proxy.smtp.pace import Pace
 from proxy.smtp.stream import ClientStream
 

@@ -15,8 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from config.regular_files import require_regular
-from proxy.log import printable
+from config.base.regular_files import require_regular
+from proxy.base.log import printable
 
 _VERIFY_PEER, _FAIL_WITHOUT = 1, 2
 _SET_SESSION_CACHE_MODE, _NO_SESSION_CACHE = 44, 0

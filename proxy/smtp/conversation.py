@@ -17,11 +17,13 @@ from typing import Any, ClassVar, cast
 
 from aiosmtpd.smtp import SMTP
 
-from config.ip import plain_address
-from proxy import replies
-from proxy.log import get_logger, printable
-from proxy.replies import Reply
-from proxy.session import Session, Transaction
+from config.base.ip import plain_address
+from proxy.base.log import get_logger, printable
+from proxy.base.tasks import spawn
+from proxy.mail import replies
+from proxy.mail.replies import Reply
+from proxy.mail.session import Session, Transaction
+from proxy.options.throttle import Throttle
 from proxy.smtp.access import any_holds, is_trusted
 from proxy.smtp.admission import Admission
 from proxy.smtp.arguments import banner, unknown
@@ -32,9 +34,7 @@ from proxy.smtp.mistakes import note_answer, note_line, note_unknown
 from proxy.smtp.state import NEXT, State, out_of_order
 from proxy.smtp.stream import ClientGone, ClientIdle, ClientStream, Draining, LineTooLong
 from proxy.smtp.tls import HANDSHAKE_SECONDS, shake_hands, tls_context
-from proxy.tasks import spawn
-from proxy.throttle import Throttle
-from sieve import Phase
+from sieve.phases import Phase
 
 log = get_logger()
 

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from typing import cast
 
-from config import Listener, Settings
-from config.ip import read_address
-from config.listeners import Client
-from config.scopes import Setting
-from proxy.log import get_logger
-from proxy.settings import CoreOptions
+from config.base.ip import read_address
+from config.loader import Settings
+from config.scopes.listeners import Client, Listener
+from config.scopes.scopes import Setting
+from proxy.base.log import get_logger
+from proxy.options.settings import CoreOptions
 from proxy.smtp.tls import ServerCertificate, certificate_of
 
 log = get_logger()

@@ -12,9 +12,9 @@ import re
 import struct
 from dataclasses import dataclass
 
-from config.ip import unmapped
-from proxy import replies
-from proxy.replies import Reply
+from config.base.ip import unmapped
+from proxy.mail import replies
+from proxy.mail.replies import Reply
 from proxy.smtp.stream import ClientIdle, ClientStream
 
 HEADER_SECONDS = 5.0

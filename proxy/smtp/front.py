@@ -10,14 +10,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
-from proxy import replies
-from proxy.replies import Reply
-from proxy.session import Letter, Path, Session, Transaction
-from proxy.settings import CoreOptions
+from proxy.base.tasks import TaskOwner
+from proxy.mail import replies
+from proxy.mail.replies import Reply
+from proxy.mail.session import Letter, Path, Session, Transaction
+from proxy.options.settings import CoreOptions
+from proxy.options.throttle import Buckets
 from proxy.smtp.authentication import Authenticator
 from proxy.smtp.pipeline import PhasePipeline
-from proxy.tasks import TaskOwner
-from proxy.throttle import Buckets
 
 if TYPE_CHECKING:
     from proxy.smtp.conversation import Conversation

@@ -18,11 +18,11 @@ from itertools import count
 
 from cachetools import LRUCache
 
-from proxy.log import get_logger, printable
-from proxy.session import Session
+from proxy.base.log import get_logger, printable
+from proxy.mail.session import Session
+from proxy.options.throttle import Buckets
 from proxy.smtp.authentication import Authenticator, Credentials, Verification
 from proxy.smtp.line import Line
-from proxy.throttle import Buckets
 
 log = get_logger()
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Container
 
-from proxy import replies
-from proxy.replies import Reply
-from proxy.session import Session
+from proxy.mail import replies
+from proxy.mail.replies import Reply
+from proxy.mail.session import Session
 
 _BAD, _UNKNOWN = "conntrol_bad_commands", "conntrol_unrecognized_commands"
 _WORD = re.compile(rb"[A-Za-z]{1,16}(?![A-Za-z0-9])")

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from config.regular_files import read_regular
-from proxy.log import get_logger
+from config.base.regular_files import read_regular
+from proxy.base.log import get_logger
 
 log = get_logger()
 

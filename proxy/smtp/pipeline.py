@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from proxy import replies
-from proxy.log import get_logger
-from proxy.session import Session
-from proxy.validator import PASS, Hook, OnError, Validator, Verdict
-from sieve import Need, Phase
-from sieve.patience import within
+from proxy.base.log import get_logger
+from proxy.mail import replies
+from proxy.mail.session import Session
+from proxy.mail.validator import PASS, Hook, OnError, Validator, Verdict
+from sieve.phases import Need, Phase
+from sieve.run.patience import within
 
 log = get_logger()
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from proxy import replies
-from proxy.log import get_logger, printable
-from proxy.replies import Reply, reply
-from proxy.session import Path, Recipient, Transaction, silent
+from proxy.base.log import get_logger, printable
+from proxy.mail import replies
+from proxy.mail.replies import Reply, reply
+from proxy.mail.session import Path, Recipient, Transaction, silent
 from proxy.smtp.access import admits, any_holds
 from proxy.smtp.ahead import recipients_ahead
 from proxy.smtp.arguments import (
@@ -37,7 +37,7 @@ from proxy.smtp.pace import Pace
 from proxy.smtp.reception import MOST_DRAINED, Reader, Reception, log_message
 from proxy.smtp.state import State
 from proxy.smtp.stream import LineTooLong
-from sieve import Phase
+from sieve.phases import Phase
 
 log = get_logger()
 

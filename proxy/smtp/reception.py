@@ -12,17 +12,17 @@ from dataclasses import replace
 from email.utils import formatdate
 from typing import Protocol
 
-from proxy import replies
-from proxy.log import get_logger, printable
-from proxy.message import Content, HeaderSection, Message, stuffed, unstuffed
-from proxy.replies import Reply
-from proxy.session import Session, protocol_of
+from proxy.base.log import get_logger, printable
+from proxy.mail import replies
+from proxy.mail.message import Content, HeaderSection, Message, stuffed, unstuffed
+from proxy.mail.replies import Reply
+from proxy.mail.session import Session, protocol_of
 from proxy.smtp.arguments import counts_context
 from proxy.smtp.chunks import Interrupted
 from proxy.smtp.front import Front, OutboxUnavailable, Relay, RelayFailed
 from proxy.smtp.pipeline import CONTENT_PHASES
 from proxy.smtp.stream import ClientGone, ClientIdle, Draining
-from sieve import Phase
+from sieve.phases import Phase
 
 log = get_logger()
 

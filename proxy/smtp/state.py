@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
-from proxy import replies
-from proxy.replies import Reply
+from proxy.mail import replies
+from proxy.mail.replies import Reply
 
 
 class State(Enum):

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from proxy import closing
+from proxy.base import closing
 
 LONGEST_COMMAND = 2048
 """Octets of a command line; RFC 5321 section 4.5.3.1.4 asks for 512, parameters add to it."""

@@ -16,11 +16,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from config.domains import normal_domain
-from config.regular_files import require_regular
-from proxy.log import get_logger
-from proxy.protocols import ALL_PROTOCOLS, Protocols
-from proxy.settings import CoreOptions
+from config.base.domains import normal_domain
+from config.base.regular_files import require_regular
+from proxy.base.log import get_logger
+from proxy.options.settings import CoreOptions
+from proxy.options.tls_versions import ALL_PROTOCOLS, Protocols
 from proxy.smtp.client_certificate import ask, certificate_context
 
 log = get_logger()

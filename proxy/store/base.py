@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from proxy.throttle import Throttle
+from proxy.options.throttle import Throttle
 
 MOST_SCANNED = 1000
 """Entries that one `scan` returns at most, unless told otherwise."""

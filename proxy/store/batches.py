@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 
+from proxy.base.tasks import TaskOwner, spawn
 from proxy.store.base import StoreUnavailable
-from proxy.tasks import TaskOwner, spawn
 
 MOST_TOGETHER = 256
 """Questions of one batch."""

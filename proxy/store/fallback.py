@@ -7,10 +7,10 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from proxy.log import get_logger
+from proxy.base.log import get_logger
+from proxy.options.throttle import Throttle
 from proxy.store.base import MOST_SCANNED, Store, Stored, StoreUnavailable
 from proxy.store.memory import MemoryStore
-from proxy.throttle import Throttle
 
 log = get_logger()
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 
 from cachetools import TLRUCache
 
+from proxy.options.throttle import Buckets, Throttle
 from proxy.store.base import MOST_SCANNED, Clock, Stored, steady
-from proxy.throttle import Buckets, Throttle
 
 MOST_ENTRIES = 100_000
 """Entries, and locks; of more, what was not used for longest goes."""

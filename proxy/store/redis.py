@@ -21,10 +21,10 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import RedisError
 
+from proxy.options.throttle import Throttle
 from proxy.store.base import MOST_SCANNED, Stored, StoreUnavailable, decoded, encoded
 from proxy.store.batches import Batches
 from proxy.store.url import StoreUrl
-from proxy.throttle import Throttle
 
 SECONDS = 0.25
 """For the answer to a batch of commands."""

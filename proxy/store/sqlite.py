@@ -17,12 +17,12 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+from proxy.base.tasks import TaskOwner, spawn
+from proxy.options.throttle import Throttle
 from proxy.store.base import AHEAD_SECONDS, MOST_SCANNED, Stored, StoreUnavailable, decoded, encoded
 from proxy.store.batches import Batches
 from proxy.store.sqlite_file import open_for_reading, open_for_writing
 from proxy.store.sqlite_thread import Change, Parameters, Row, SqliteThread
-from proxy.tasks import TaskOwner, spawn
-from proxy.throttle import Throttle
 
 SECONDS = 2.0
 """One operation, with its wait for other processes that write (`sqlite_file.BUSY_SECONDS`)."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
-from proxy.log import get_logger
+from proxy.base.log import get_logger
 
 log = get_logger()
 

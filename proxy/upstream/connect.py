@@ -13,14 +13,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
-from proxy.dialing import NotReached, reach
-from proxy.dns import DnsUnavailable, NoSuchDomain, Resolver
-from proxy.greeting import IN_THE_CLEAR, Dial, Refused, Tls, TlsFailed, dial
-from proxy.log import get_logger, printable
-from proxy.session import Session
+from proxy.base.log import get_logger, printable
+from proxy.dns.resolver import DnsUnavailable, NoSuchDomain, Resolver
+from proxy.mail.session import Session
+from proxy.outgoing.dial import NotReached, reach
+from proxy.outgoing.handshake import IN_THE_CLEAR, Dial, Refused, Tls, TlsFailed, dial
+from proxy.outgoing.wire import Wire, WireBroken
 from proxy.upstream.identity import XFORWARD_IS_MISSING, RefusedUs, proxy_header
 from proxy.upstream.routes import Place, Upstream, context_of
-from proxy.wire import Wire, WireBroken
 
 log = get_logger()
 

@@ -11,18 +11,18 @@ import base64
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from config.ip import read_address
-from proxy.dns import Resolver
-from proxy.log import get_logger, printable
-from proxy.replies import Reply
-from proxy.session import Session
+from config.base.ip import read_address
+from proxy.base.log import get_logger, printable
+from proxy.dns.resolver import Resolver
+from proxy.mail.replies import Reply
+from proxy.mail.session import Session
+from proxy.outgoing.wire import Wire, WireBroken
 from proxy.smtp.authentication import Credentials, Verification
 from proxy.smtp.guesses import MOST_AT_ONCE
 from proxy.smtp.passwords import BadPasswordFile, PasswordFile
 from proxy.upstream.connect import Connector, Unreachable
 from proxy.upstream.identity import RefusedUs
 from proxy.upstream.routes import Router
-from proxy.wire import Wire, WireBroken
 
 log = get_logger()
 

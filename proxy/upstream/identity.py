@@ -10,12 +10,12 @@ from __future__ import annotations
 import ipaddress
 import struct
 
-from config.ip import read_address
-from proxy.log import get_logger, printable
-from proxy.session import Session
-from proxy.settings import OutboundOptions
+from config.base.ip import read_address
+from proxy.base.log import get_logger, printable
+from proxy.mail.session import Session
+from proxy.options.settings import OutboundOptions
+from proxy.outgoing.wire import Wire, WireBroken, extensions_of
 from proxy.upstream.routes import Upstream
-from proxy.wire import Wire, WireBroken, extensions_of
 
 log = get_logger()
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.settings import LONGEST_AT_DOT, LONGEST_UP_TO_RCPT, OutboundOptions
+from proxy.options.settings import LONGEST_AT_DOT, LONGEST_UP_TO_RCPT, OutboundOptions
 
 _UP_TO_RCPT = ("connect_timeout", "ehlo_timeout", "mailfrom_timeout", "rcptto_timeout")
 _LEAST = 10.0

@@ -12,14 +12,14 @@ from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from proxy.dns import Resolver
-from proxy.session import Session
-from proxy.tasks import TaskOwner, spawn
+from proxy.base.tasks import TaskOwner, spawn
+from proxy.dns.resolver import Resolver
+from proxy.mail.session import Session
+from proxy.outgoing.wire import Wire, WireBroken
 from proxy.upstream.client_words import Standing
 from proxy.upstream.connect import Connector, Unreachable
 from proxy.upstream.identity import RefusedUs, introduce_client
 from proxy.upstream.routes import Upstream
-from proxy.wire import Wire, WireBroken
 
 PLACE_SECONDS = 20.0
 """A transaction waits so long for a place in a pool that is full, then hears 451 4.4.5."""

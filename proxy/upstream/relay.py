@@ -13,19 +13,19 @@ import asyncio
 from collections.abc import Awaitable, Sequence
 from typing import TypeVar
 
-from proxy import replies
-from proxy.log import get_logger, printable
-from proxy.replies import Reply
-from proxy.session import Path, Session, Transaction
+from proxy.base.log import get_logger, printable
+from proxy.mail import replies
+from proxy.mail.replies import Reply
+from proxy.mail.session import Path, Session, Transaction
+from proxy.outgoing import envelope
+from proxy.outgoing.content import Answered, Chunked, Content, Dotted, read
+from proxy.outgoing.wire import Wire, WireBroken
 from proxy.smtp.arguments import is_binary
 from proxy.smtp.front import RelayFailed
-from proxy.upstream import envelope
-from proxy.upstream.content import Answered, Chunked, Content, Dotted, read
 from proxy.upstream.identity import forward_client
 from proxy.upstream.pool import Connection, Pool, Pools
 from proxy.upstream.routes import Router
 from proxy.upstream.verdicts import GO_AHEAD, TROUBLE, Lost, heard_of, note_refusals, verdict_of
-from proxy.wire import Wire, WireBroken
 
 log = get_logger()
 

@@ -17,13 +17,13 @@ from typing import Any, NamedTuple, cast
 
 from cachetools import LRUCache
 
-from config import Settings
-from config.regular_files import require_regular
-from proxy.dns import UNREADABLE, DnsUnavailable, NoSuchDomain, Resolver
-from proxy.log import get_logger
-from proxy.protocols import Protocols
-from proxy.route import Route
-from proxy.settings import CoreOptions, OutboundOptions
+from config.base.regular_files import require_regular
+from config.loader import Settings
+from proxy.base.log import get_logger
+from proxy.dns.resolver import UNREADABLE, DnsUnavailable, NoSuchDomain, Resolver
+from proxy.options.route import Route
+from proxy.options.settings import CoreOptions, OutboundOptions
+from proxy.options.tls_versions import Protocols
 from proxy.upstream.patience import patient
 
 log = get_logger()

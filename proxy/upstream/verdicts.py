@@ -11,11 +11,11 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from proxy import replies
-from proxy.log import get_logger, printable
-from proxy.replies import Reply
-from proxy.session import Path, Session, Transaction
-from proxy.upstream import envelope
+from proxy.base.log import get_logger, printable
+from proxy.mail import replies
+from proxy.mail.replies import Reply
+from proxy.mail.session import Path, Session, Transaction
+from proxy.outgoing import envelope
 from proxy.upstream.client_words import Standing, has_address, is_of_client, names_us, spoken
 from proxy.upstream.connect import Unreachable
 from proxy.upstream.identity import RefusedUs

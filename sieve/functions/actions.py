@@ -6,7 +6,7 @@ from time import monotonic
 
 from sieve.errors import DEFAULT_REFUSAL
 from sieve.library import Effect, Lines, ReplyCode, sieve_function
-from sieve.runtime import NO_REPLY, Frame
+from sieve.run.runtime import NO_REPLY, Frame
 
 REFUSED = 550
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from sieve import reasons
-from sieve.content import beside_the_loop, message_structure
-from sieve.disclaimer import with_text
 from sieve.library import Effect, Hash, sieve_function
-from sieve.mime_parts import Part
+from sieve.message.disclaimer import with_text
+from sieve.message.mime_parts import Part
 from sieve.phases import Need
-from sieve.runtime import Frame
-from sieve.values import ScriptError, as_text
+from sieve.run import reasons
+from sieve.run.content import beside_the_loop, message_structure
+from sieve.run.runtime import Frame
+from sieve.run.values import ScriptError, as_text
 
 METADATA = ("filename", "content-type")
 

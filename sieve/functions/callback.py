@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sieve.addresses import address_in
 from sieve.library import sieve_function
-from sieve.runtime import Frame
+from sieve.message.addresses import address_in
+from sieve.run.runtime import Frame
 
 
 @sieve_function(module="smtp_cbv")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from sieve.library import sieve_function
-from sieve.runtime import Frame
+from sieve.run.runtime import Frame
 
 
 def _values(keys: tuple[str, ...], *contexts: Mapping[str, str]) -> tuple[str, ...]:

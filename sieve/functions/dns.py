@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sieve import reasons
 from sieve.library import Nameserver, sieve_function
-from sieve.runtime import Frame
-from sieve.values import ScriptError
+from sieve.run import reasons
+from sieve.run.runtime import Frame
+from sieve.run.values import ScriptError
 
 RECORDS = ("a", "aaaa", "txt", "ptr", "ns", "mx")
 

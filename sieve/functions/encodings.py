@@ -7,12 +7,12 @@ import quopri
 import re
 import secrets
 
-from sieve import reasons
-from sieve.addresses import mailboxes
-from sieve.charsets import codec_of
-from sieve.encoded_words import encoded_words, is_plain
 from sieve.library import sieve_function
-from sieve.values import ScriptError, flat
+from sieve.message.addresses import mailboxes
+from sieve.message.charsets import codec_of
+from sieve.message.encoded_words import encoded_words, is_plain
+from sieve.run import reasons
+from sieve.run.values import ScriptError, flat
 
 _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]")
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from sieve.addresses import address_of, part_of
 from sieve.library import AddressPart, Effect, sieve_function
-from sieve.runtime import NO_REPLY, Frame
+from sieve.message.addresses import address_of, part_of
+from sieve.run.runtime import NO_REPLY, Frame
 
 
 @sieve_function(first=True, choices={"part_name": ("from", "to")})

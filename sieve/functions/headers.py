@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from sieve import reasons
-from sieve.addresses import mailboxes, part_of
-from sieve.content import judged
 from sieve.library import AddressPart, Effect, Lines, sieve_function
+from sieve.message.addresses import mailboxes, part_of
+from sieve.message.spelling import canonical_in_field
 from sieve.phases import Need
-from sieve.runtime import Frame
-from sieve.spelling import canonical_in_field
-from sieve.values import ScriptError, flat
+from sieve.run import reasons
+from sieve.run.content import judged
+from sieve.run.runtime import Frame
+from sieve.run.values import ScriptError, flat
 
 _FIELD_NAME = re.compile(r"[!-9;-~]{1,200}\Z")
 

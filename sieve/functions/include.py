@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from sieve import reasons
 from sieve.library import Effect, Ended, FilePath, sieve_function
 from sieve.phases import Need
-from sieve.runtime import Frame
-from sieve.values import ScriptError
+from sieve.run import reasons
+from sieve.run.runtime import Frame
+from sieve.run.values import ScriptError
 
 
 @sieve_function(needs=Need.HEADERS | Need.BODY, effect=Effect.MESSAGE)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sieve import reasons
 from sieve.library import FilePath, Lines, sieve_function
-from sieve.runtime import NO_REPLY, Frame
-from sieve.values import ScriptError, flat
+from sieve.run import reasons
+from sieve.run.runtime import NO_REPLY, Frame
+from sieve.run.values import ScriptError, flat
 
 LONGEST_LOG_LINE = 1972
 """Characters of one `ec_log` line; Momentum cuts there."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from sieve import reasons
-from sieve.addresses import address_of
-from sieve.content import raw_message
 from sieve.library import sieve_function
+from sieve.message.addresses import address_of
 from sieve.phases import Need
-from sieve.runtime import NO_REPLY, Frame
-from sieve.values import ScriptError
+from sieve.run import reasons
+from sieve.run.content import raw_message
+from sieve.run.runtime import NO_REPLY, Frame
+from sieve.run.values import ScriptError
 
 MOST_RECIPIENTS = 100
 """Of one call: the addresses may come out of a stranger's message."""

@@ -6,9 +6,9 @@ import math
 import secrets
 from collections.abc import Callable
 
-from sieve import reasons
 from sieve.library import Value, sieve_function
-from sieve.values import ScriptError, as_whole, decimal
+from sieve.run import reasons
+from sieve.run.values import ScriptError, as_whole, decimal
 
 
 def _finite(result: float, function: str) -> str:

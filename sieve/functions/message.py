@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sieve.library import sieve_function
-from sieve.runtime import Frame
+from sieve.run.runtime import Frame
 
 
 @sieve_function()

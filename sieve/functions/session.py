@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
-from sieve import reasons
 from sieve.library import Effect, Value, sieve_function
-from sieve.runtime import Frame
-from sieve.values import ScriptError
+from sieve.run import reasons
+from sieve.run.runtime import Frame
+from sieve.run.values import ScriptError
 
 _CAPABILITY = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]*(?: [!-~]+)*\Z")
 _HOST = re.compile(r"[A-Za-z0-9_.:\[\]-]{1,255}\Z")

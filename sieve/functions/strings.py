@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from sieve import reasons
-from sieve.backtracking import SlowPattern, any_pattern
-from sieve.content import judged
 from sieve.library import Pattern, Value, sieve_function
-from sieve.patterns import PatternRefusedError
-from sieve.runtime import Frame
-from sieve.values import ScriptError, as_text
+from sieve.run import reasons
+from sieve.run.backtracking import SlowPattern, any_pattern
+from sieve.run.content import judged
+from sieve.run.patterns import PatternRefusedError
+from sieve.run.runtime import Frame
+from sieve.run.values import ScriptError, as_text
 
 
 def _split(frame: Frame, delimiter: str, text: str) -> tuple[str, ...]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 
-from sieve.expressions import element
+from sieve.compile.expressions import element
 from sieve.library import Place, Value, sieve_function
-from sieve.values import UNSET, as_text
+from sieve.run.values import UNSET, as_text
 
 _FALSE = frozenset({"", "0", "false"})
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from sieve import reasons
-from sieve.addresses import address_of
 from sieve.library import Effect, Ended, Lines, VariableName, sieve_function
+from sieve.message.addresses import address_of
 from sieve.phases import Need
 from sieve.rfc5228.state import GLOBAL, state_of
-from sieve.runtime import Frame, Script
-from sieve.values import ScriptError, as_text
+from sieve.run import reasons
+from sieve.run.runtime import Frame, Script
+from sieve.run.values import ScriptError, as_text
 
 _REFUSED = 550
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from sieve import errors, nodes
-from sieve.binding import Bound
-from sieve.checker import Checked, Checker
+from sieve import errors
+from sieve.check.binding import Bound
+from sieve.check.checker import Checked, Checker
 from sieve.library import SieveFunction
 from sieve.rfc5228.extensions import OF_COMPARATOR, OF_TAG, SUPPORTED
+from sieve.syntax import nodes
 
 
 class StandardChecker(Checker):

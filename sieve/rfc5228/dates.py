@@ -7,12 +7,12 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, timezone
 
-from sieve import reasons
 from sieve.library import sieve_function
 from sieve.phases import Need
 from sieve.rfc5228.tests import bodies
-from sieve.runtime import Frame
-from sieve.values import ScriptError
+from sieve.run import reasons
+from sieve.run.runtime import Frame
+from sieve.run.values import ScriptError
 
 _ZONE = re.compile(r"([+-])([0-9]{2})([0-9]{2})\Z")
 _MODIFIED_JULIAN = datetime(1858, 11, 17, tzinfo=UTC).toordinal()

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 
 from config.diagnostics import Diagnostic, Source
-from sieve import nodes
-from sieve.macros import Part, VariablePart
-from sieve.parser import Parser
+from sieve.syntax import nodes
+from sieve.syntax.macros import Part, VariablePart
+from sieve.syntax.parser import Parser
 
 _ENCODED = re.compile(
     r"\$\{(?:hex:(\s*(?:[0-9a-f]{1,2}\s+)*[0-9a-f]{1,2}\s*)|unicode:(\s*(?:[0-9a-f]{1,6}\s+)*[0-9a-f]{1,6}\s*))\}",

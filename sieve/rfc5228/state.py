@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import cast
 
-from sieve.runtime import Frame
+from sieve.run.runtime import Frame
 
 GLOBAL = "global."
 """The namespace of variables that included scripts share (RFC 6609, 3.4)."""

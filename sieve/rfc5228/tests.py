@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from sieve.addresses import part_of
-from sieve.content import judged
-from sieve.encoded_words import decoded_words
 from sieve.functions.headers import addresses_in
 from sieve.library import AddressPart, sieve_function
+from sieve.message.addresses import part_of
+from sieve.message.encoded_words import decoded_words
 from sieve.phases import Need
-from sieve.runtime import Frame
+from sieve.run.content import judged
+from sieve.run.runtime import Frame
 
 
 def bodies(frame: Frame, names: tuple[str, ...], index: int | None, *, last: bool) -> list[str]:

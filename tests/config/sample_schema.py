@@ -5,20 +5,10 @@ from typing import Literal, Self
 
 from pydantic import model_validator
 
-from config import (
-    Bytes,
-    ConfigPath,
-    DomainPatterns,
-    Endpoint,
-    FileMode,
-    Listeners,
-    ModuleSpec,
-    Network,
-    Options,
-    Schema,
-    Seconds,
-    option,
-)
+from config.schema.options import Options, option
+from config.schema.specs import ModuleSpec, Schema
+from config.schema.values import Bytes, ConfigPath, DomainPatterns, Endpoint, FileMode, Network, Seconds
+from config.scopes.listeners import Listeners
 
 
 class Core(Options):

@@ -10,9 +10,9 @@ import random
 import struct
 from dataclasses import replace
 
-from proxy.replies import Reply
-from proxy.route import Route
-from proxy.settings import CoreOptions
+from proxy.mail.replies import Reply
+from proxy.options.route import Route
+from proxy.options.settings import CoreOptions
 from proxy.smtp.arguments import banner, recipient_of, sender_of, submitter_for
 from proxy.smtp.authentication import ExchangeFailed, credentials_of
 from proxy.smtp.forwarded import BadProxyHeader, introduction_of, proxy_header

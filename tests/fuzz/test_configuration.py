@@ -11,15 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from config import Loaded, load, render
-from config.changes import changes
-from config.converter import convert
-from config.formatter import Unformattable, format_text
-from config.options import declared
-from config.questions import Unanswerable, evaluate, look_up
-from config.schema import Schema
-from config.show import describe, show, show_json
-from config.writing import written
+from config.diagnostics import render
+from config.language.formatter import Unformattable, format_text
+from config.loader import Loaded, load
+from config.schema.options import declared
+from config.schema.specs import Schema
+from config.tools.changes import changes
+from config.tools.converter import convert
+from config.tools.questions import Unanswerable, evaluate, look_up
+from config.tools.show import describe, show, show_json
+from config.tools.writing import written
 from proxy import app
 from tests.config.sample_schema import SCHEMA
 from tests.fuzz.fuzzing import cut, fuzz, joined, mutated, octets, some

@@ -8,16 +8,16 @@ import itertools
 import random
 import tracemalloc
 
-from proxy.folding import folded
-from proxy.message import Content, HeaderSection, Message, stuffed, unstuffed
-from proxy.smtp.address import BadParameter, BadPath, parse_argument
-from sieve import file_names, mime
-from sieve.addresses import address_in, is_plausible, mailboxes, part_of
-from sieve.disclaimer import with_text
-from sieve.encoded_words import decoded_words, encoded_words, is_plain, joined_words
+from proxy.mail.address import BadParameter, BadPath, parse_argument
+from proxy.mail.folding import folded
+from proxy.mail.message import Content, HeaderSection, Message, stuffed, unstuffed
 from sieve.library import AddressPart
-from sieve.parameters import parameters
-from sieve.spelling import canonical, canonical_in_field, in_a_labels
+from sieve.message import file_names, mime
+from sieve.message.addresses import address_in, is_plausible, mailboxes, part_of
+from sieve.message.disclaimer import with_text
+from sieve.message.encoded_words import decoded_words, encoded_words, is_plain, joined_words
+from sieve.message.parameters import parameters
+from sieve.message.spelling import canonical, canonical_in_field, in_a_labels
 from tests.fuzz.fuzzing import cut, fuzz, joined, mutated
 from tests.fuzz.mails import NAMES, PIECES, VALUES, message
 

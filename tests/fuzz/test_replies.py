@@ -14,22 +14,22 @@ import dns.message
 import dns.name
 import dns.rdatatype
 
-from proxy import replies
 from proxy.callback.classify import REASONS, Classifier, Words, alike
 from proxy.callback.echo import Said
 from proxy.callback.families import families_about, mailbox_of
 from proxy.callback.hearing import same_mailbox
 from proxy.callback.verdict import Status
-from proxy.dns import NoSuchDomain, _query_name
-from proxy.dnswire import MOST_RECORDS, Malformed, Reader, name_of, text_of
-from proxy.greeting import Dial, Refused, dial
-from proxy.replies import LONGEST_TEXT, Reply
-from proxy.session import Path
-from proxy.smtp.address import BadPath, path_of
-from proxy.stub import judge
+from proxy.dns.answers import MOST_RECORDS, Malformed, Reader, name_of, text_of
+from proxy.dns.resolver import NoSuchDomain, _query_name
+from proxy.dns.stub import judge
+from proxy.mail import replies
+from proxy.mail.address import BadPath, path_of
+from proxy.mail.replies import LONGEST_TEXT, Reply
+from proxy.mail.session import Path
+from proxy.outgoing.handshake import Dial, Refused, dial
+from proxy.outgoing.wire import Garbled, ReplyParser, Wire, WireBroken, extensions_of
 from proxy.upstream.client_words import Standing
 from proxy.upstream.verdicts import Asked, is_about_mail
-from proxy.wire import Garbled, ReplyParser, Wire, WireBroken, extensions_of
 from tests.fuzz.fuzzing import cut, fuzz, joined, mutated, octets, some
 
 _TABLES = File(__file__).parents[1] / "spec"

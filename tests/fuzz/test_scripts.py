@@ -11,15 +11,21 @@ from typing import cast
 
 from config.diagnostics import Source, has_errors, render
 from proxy.cli.trial import Callback, TrialHost, trial_session
-from proxy.dns import Resolver
-from proxy.message import Message, stuffed, unstuffed
-from sieve import Endpoint, Limits, Outcome, Phase, Script, ScriptCache, ScriptSettings, compile_script, format_text
+from proxy.dns.resolver import Resolver
+from proxy.mail.message import Message, stuffed, unstuffed
+from sieve.compile.compiler import compile_script
 from sieve.dialects import DialectName
+from sieve.host import Endpoint
 from sieve.library import Parameter, Result, SieveFunction
+from sieve.phases import Phase
 from sieve.rfc5228.extensions import SUPPORTED
 from sieve.rfc5228.library import standard_sieve
+from sieve.run.cache import ScriptCache
+from sieve.run.runtime import Outcome, Script
+from sieve.run.values import Type
+from sieve.settings import Limits, ScriptSettings
 from sieve.standard import standard_library
-from sieve.values import Type
+from sieve.syntax.formatting import format_text
 from tests.fuzz.fuzzing import fuzz, joined, mutated, some
 from tests.fuzz.mails import message
 from tests.sieve.plain_host import PlainHost, PlainMessage

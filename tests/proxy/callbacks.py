@@ -13,19 +13,19 @@ from dataclasses import dataclass, field
 from ipaddress import ip_network
 from socket import AddressFamily
 
-from config import DomainPatterns, Network
+from config.schema.values import DomainPatterns, Network
 from proxy.callback.cache import CallbackCache
 from proxy.callback.classify import Classifier
+from proxy.callback.limits.budgets import Breakers, Budgets, Neighbour, Storms
 from proxy.callback.lives import Lives
-from proxy.callback.neighbour import Breakers, Budgets, Neighbour, Storms
 from proxy.callback.probe import Manner
 from proxy.callback.question import Question
 from proxy.callback.resolve import ExchangerFinder
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.callback.verifier import Around, CallbackLimits, CallbackVerifier, Spared
+from proxy.options.throttle import NO_THROTTLE, Throttle
 from proxy.store.base import Store
 from proxy.store.memory import MemoryStore
-from proxy.throttle import NO_THROTTLE, Throttle
 from tests.proxy.stage import LOOPBACK, Names, resolver
 from tests.support.exchanger import Exchanger
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from proxy.app import load_service
-from proxy.worker import Worker
+from proxy.server.worker import Worker
 from tests.proxy.stage import ALICE, BOB, LETTER, settled
 from tests.support.conversation import Conversation
 

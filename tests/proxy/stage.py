@@ -13,15 +13,15 @@ from typing import Any, cast
 
 from config.diagnostics import Diagnostic
 from proxy.app import load
-from proxy.dns import DnsUnavailable, Exchanger, NoSuchDomain, Resolver
+from proxy.dns.resolver import DnsUnavailable, Exchanger, NoSuchDomain, Resolver
+from proxy.mail.replies import Reply
+from proxy.mail.session import Session
+from proxy.mail.validator import PASS, Hook, OnError, Validator, Verdict
 from proxy.modules.base import Services
-from proxy.replies import Reply
-from proxy.session import Session
-from proxy.settings import CoreOptions
+from proxy.options.settings import CoreOptions
+from proxy.server.worker import Assembly, Worker
 from proxy.upstream.pool import Pool
-from proxy.validator import PASS, Hook, OnError, Validator, Verdict
-from proxy.worker import Assembly, Worker
-from sieve import Need, Phase
+from sieve.phases import Need, Phase
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Exchanger as Upstream
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sieve import CallbackAnswer, DnsAnswer, Endpoint
+from sieve.host import CallbackAnswer, DnsAnswer, Endpoint
 
 
 @dataclass

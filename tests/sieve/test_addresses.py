@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from config.diagnostics import Severity, Source
-from sieve import Phase, compile_script
-from sieve.addresses import address_in, mailboxes
-from sieve.spelling import canonical_in_field
+from sieve.compile.compiler import compile_script
+from sieve.message.addresses import address_in, mailboxes
+from sieve.message.spelling import canonical_in_field
+from sieve.phases import Phase
 from tests.sieve.plain_host import PlainHost
 
 

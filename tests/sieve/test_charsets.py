@@ -7,8 +7,8 @@ from encodings.aliases import aliases
 
 import pytest
 
-from sieve import charsets, mime
-from sieve.encoded_words import decoded_words
+from sieve.message import charsets, mime
+from sieve.message.encoded_words import decoded_words
 
 NOT_MAIL = (
     "punycode",

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from config.diagnostics import Source
-from sieve import standard_library
-from sieve.lexer import Kind, Lexer
 from sieve.rfc5228.library import standard_sieve
+from sieve.standard import standard_library
+from sieve.syntax.lexer import Kind, Lexer
 from tests.spec.sieve.cases import read_cases
 
 CASES = read_cases()

@@ -6,16 +6,16 @@ from collections.abc import Callable
 
 import pytest
 
-from sieve import mime
-from sieve.addresses import is_plausible, mailboxes, part_of
-from sieve.encoded_words import decoded_words, encoded_words, joined_words
-from sieve.file_names import readings
 from sieve.functions.encodings import ec_base64_decode, ec_rfc2047_encode_addresses, qp_encode
 from sieve.library import AddressPart
-from sieve.matching import CASEMAP, NUMERIC, Comparison, MatchType, casemapped, numeric, predicate
-from sieve.parameters import parameters, without_comments
-from sieve.patterns import glob_pattern, linear_pattern
-from sieve.values import ScriptError, as_number, flat
+from sieve.message import mime
+from sieve.message.addresses import is_plausible, mailboxes, part_of
+from sieve.message.encoded_words import decoded_words, encoded_words, joined_words
+from sieve.message.file_names import readings
+from sieve.message.parameters import parameters, without_comments
+from sieve.run.matching import CASEMAP, NUMERIC, Comparison, MatchType, casemapped, numeric, predicate
+from sieve.run.patterns import glob_pattern, linear_pattern
+from sieve.run.values import ScriptError, as_number, flat
 from tests.support.growth import assert_linear, seconds
 
 MIB = 1 << 20

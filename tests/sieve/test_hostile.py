@@ -7,11 +7,17 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from config.diagnostics import Source, render
-from sieve import Limits, Phase, ScriptCache, ScriptSettings, compile_script, format_text, mime, standard_library
-from sieve.addresses import mailboxes
-from sieve.disclaimer import with_text
-from sieve.encoded_words import decoded_words, encoded_words
-from sieve.lexer import LARGEST_NUMBER
+from sieve.compile.compiler import compile_script
+from sieve.message import mime
+from sieve.message.addresses import mailboxes
+from sieve.message.disclaimer import with_text
+from sieve.message.encoded_words import decoded_words, encoded_words
+from sieve.phases import Phase
+from sieve.run.cache import ScriptCache
+from sieve.settings import Limits, ScriptSettings
+from sieve.standard import standard_library
+from sieve.syntax.formatting import format_text
+from sieve.syntax.lexer import LARGEST_NUMBER
 from tests.sieve.plain_host import PlainHost, PlainMessage
 from tests.spec.sieve.cases import read_cases
 

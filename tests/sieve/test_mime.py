@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 
-from sieve import mime
-from sieve.mime_parts import DEEPEST, MOST_PARTS
+from sieve.message import mime
+from sieve.message.mime_parts import DEEPEST, MOST_PARTS
 
 MESSAGE = b"Content-Type: message/rfc822\r\n"
 MULTIPART = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n"

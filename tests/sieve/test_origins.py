@@ -5,7 +5,10 @@ from __future__ import annotations
 import pytest
 
 from config.diagnostics import render
-from sieve import Outcome, Phase, ScriptCache, compile_script
+from sieve.compile.compiler import compile_script
+from sieve.phases import Phase
+from sieve.run.cache import ScriptCache
+from sieve.run.runtime import Outcome
 from tests.sieve.plain_host import PlainHost, PlainMessage
 
 TAKEN = {

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from sieve.patience import within
+from sieve.run.patience import within
 
 
 async def test_what_ends_at_once_needs_no_timer() -> None:

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sieve import Limits
-from sieve.backtracking import SlowPattern, any_pattern, rewritten, slow_pattern
-from sieve.patterns import Pattern, PatternRefusedError, decoded, encoded, glob_pattern, linear_pattern
+from sieve.run.backtracking import SlowPattern, any_pattern, rewritten, slow_pattern
+from sieve.run.patterns import Pattern, PatternRefusedError, decoded, encoded, glob_pattern, linear_pattern
+from sieve.settings import Limits
 
 PATTERNS = [
     "a",

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from config.diagnostics import Source
-from sieve import Phase, compile_script, standard_library
+from sieve.compile.compiler import compile_script
+from sieve.phases import Phase
+from sieve.standard import standard_library
 
 _EVERY = [phase.value for phase in Phase]
 _DECIDED = {"add_recipient": {"each_rcpt"}}

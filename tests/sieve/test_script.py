@@ -10,25 +10,18 @@ from pathlib import Path
 import pytest
 
 from config.diagnostics import Source, render
-from sieve import (
-    CallbackAnswer,
-    Compiled,
-    Effect,
-    Limits,
-    Need,
-    Outcome,
-    Phase,
-    Script,
-    ScriptCache,
-    ScriptSettings,
-    Seen,
-    compile_script,
-    explain,
-    format_text,
-    standard_library,
-)
-from sieve.reference import markdown
-from sieve.values import ScriptError
+from sieve.compile.compiler import Compiled, compile_script
+from sieve.compile.tracing import Seen
+from sieve.host import CallbackAnswer
+from sieve.library import Effect
+from sieve.phases import Need, Phase
+from sieve.reference import explain, markdown
+from sieve.run.cache import ScriptCache
+from sieve.run.runtime import Outcome, Script
+from sieve.run.values import ScriptError
+from sieve.settings import Limits, ScriptSettings
+from sieve.standard import standard_library
+from sieve.syntax.formatting import format_text
 from tests.sieve.plain_host import PlainHost, PlainMessage
 
 LIBRARY = standard_library()

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy import dns
 from proxy.callback import probe
 from proxy.callback.verdict import CallbackVerdict
+from proxy.dns import resolver as dns
 from tests.support.callbacks import asking
 from tests.support.decisions import DEFAULT_NAMES, HOSTS, WHOLE_HOST, Decision, ScriptedExchanger, read, zone_of
 from tests.support.mute import mute

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy.callback.neighbour import network_of
+from proxy.callback.limits.budgets import network_of
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
-from proxy.throttle import Throttle
+from proxy.options.throttle import Throttle
 from tests.support.farm import Farm, Habit
 from tests.support.names import Known
 from tests.support.programs import Program, free_port

@@ -474,7 +474,7 @@ async def test_it_starts_wherever_its_log_goes(upstream: Exchanger, tmp_path: Pa
 
 STUCK_THREAD = """
 import asyncio, time
-from proxy.worker import Worker
+from proxy.server.worker import Worker
 from proxy.cli import main
 
 start = Worker.start

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
-from config import ModuleSettings, ModuleSpec
 from config.diagnostics import Diagnostic, Severity
+from config.loader import ModuleSettings
+from config.schema.specs import ModuleSpec
+from proxy.mail.session import Session
+from proxy.mail.validator import PASS, Hook, OnError, Validator, Verdict
 from proxy.modules.base import Services
 from proxy.modules.conntrol.options import SPEC, ConntrolOptions
-from proxy.session import Session
-from proxy.validator import PASS, Hook, OnError, Validator, Verdict
-from sieve import Need, Phase
+from sieve.phases import Need, Phase
 
 _GRACE_SECONDS = 5.0
 _PATIENCE_SECONDS = 300.0

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from config import ModuleSpec, Options, Seconds, option
+from config.schema.options import Options, option
+from config.schema.specs import ModuleSpec
+from config.schema.values import Seconds
 
 
 class ConntrolOptions(Options):

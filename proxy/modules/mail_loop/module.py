@@ -6,15 +6,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import cast
 
-from config import ModuleSettings, ModuleSpec
 from config.diagnostics import Diagnostic
-from proxy import replies
+from config.loader import ModuleSettings
+from config.schema.specs import ModuleSpec
+from proxy.mail import replies
+from proxy.mail.replies import Reply
+from proxy.mail.session import Session
+from proxy.mail.validator import PASS, Hook, OnError, Validator, Verdict
 from proxy.modules.base import Services
 from proxy.modules.mail_loop.options import PASSES, SPEC, MailLoopOptions
-from proxy.replies import Reply
-from proxy.session import Session
-from proxy.validator import PASS, Hook, OnError, Validator, Verdict
-from sieve import Need, Phase
+from sieve.phases import Need, Phase
 
 _DEADLINE_SECONDS = 5.0
 

@@ -6,7 +6,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-from config import ModuleSpec, Options, option
+from config.schema.options import Options, option
+from config.schema.specs import ModuleSpec
 
 PASSES = 250
 """The code with which nothing is refused."""

@@ -10,17 +10,19 @@ import time
 from collections.abc import Sequence
 from pathlib import Path as FilePath
 
-from config import DomainPatterns, Settings
-from config.regular_files import append_regular
-from config.writing import written
+from config.base.regular_files import append_regular
+from config.loader import Settings
+from config.schema.values import DomainPatterns
+from config.tools.writing import written
+from proxy.mail.address import BadParameter, BadPath
+from proxy.mail.address import path_of as parsed
+from proxy.mail.session import Letter, Path, Session
 from proxy.outbox import composing
-from proxy.session import Letter, Path, Session
-from proxy.smtp.address import BadParameter, BadPath
-from proxy.smtp.address import path_of as parsed
 from proxy.smtp.front import Outbox, OutboxUnavailable
-from sieve import Phase, reasons
-from sieve.threads import Pool, in_thread
-from sieve.values import ScriptError
+from sieve.phases import Phase
+from sieve.run import reasons
+from sieve.run.threads import Pool, in_thread
+from sieve.run.values import ScriptError
 
 ONE_RECIPIENT = frozenset({Phase.RCPTTO, Phase.EACH_RCPT})
 """Where the recipient in question is meant, not all of them."""

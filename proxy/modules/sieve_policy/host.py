@@ -6,12 +6,13 @@ import asyncio
 import time
 from collections.abc import MutableMapping, Sequence
 
-from proxy.log import get_logger, printable
-from proxy.message import Message
+from proxy.base.log import get_logger, printable
+from proxy.mail.message import Message
+from proxy.mail.session import Letter, Session, protocol_of
 from proxy.modules.base import Services
 from proxy.modules.sieve_policy.effects import ONE_RECIPIENT, SessionControl, SessionEnvelope, SessionMail
-from proxy.session import Letter, Session, protocol_of
-from sieve import CallbackAnswer, DnsAnswer, Endpoint, Phase
+from sieve.host import CallbackAnswer, DnsAnswer, Endpoint
+from sieve.phases import Phase
 
 log = get_logger()
 

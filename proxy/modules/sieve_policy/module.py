@@ -7,19 +7,24 @@ from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
-from config import ModuleSettings, ModuleSpec
 from config.diagnostics import Diagnostic, Severity, Source, Span
-from proxy import replies
-from proxy.log import get_logger
+from config.loader import ModuleSettings
+from config.schema.specs import ModuleSpec
+from proxy.base.log import get_logger
+from proxy.mail import replies
+from proxy.mail.session import Session
+from proxy.mail.validator import PASS, Hook, OnError, Validator, Verdict
 from proxy.modules.base import Services
 from proxy.modules.sieve_policy.effects import send_letters, settle_letters
 from proxy.modules.sieve_policy.host import SessionHost
 from proxy.modules.sieve_policy.options import SPEC, SieveOptions, option_name
-from proxy.session import Session
 from proxy.smtp.front import OutboxUnavailable
-from proxy.validator import PASS, Hook, OnError, Validator, Verdict
-from sieve import Limits, Need, Outcome, Phase, Script, ScriptSettings, compile_script, standard_library
-from sieve.cache import ScriptCache
+from sieve.compile.compiler import compile_script
+from sieve.phases import Need, Phase
+from sieve.run.cache import ScriptCache
+from sieve.run.runtime import Outcome, Script
+from sieve.settings import Limits, ScriptSettings
+from sieve.standard import standard_library
 
 log = get_logger()
 

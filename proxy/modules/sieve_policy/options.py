@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from config import ConfigPath, ModuleSpec, Options, Seconds, option
-from sieve import Phase
+from config.schema.options import Options, option
+from config.schema.specs import ModuleSpec
+from config.schema.values import ConfigPath, Seconds
+from sieve.phases import Phase
 
 
 def _script(phase: Phase, number: int) -> ConfigPath | None:

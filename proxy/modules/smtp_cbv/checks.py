@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
-from config import ModuleSettings
+from config.base.ip import plain_address
+from config.base.regular_files import read_regular
 from config.diagnostics import Diagnostic, Severity, Source, Span
-from config.ip import plain_address
-from config.regular_files import read_regular
+from config.loader import ModuleSettings
 from proxy.callback.classify import BadTable, Words
 from proxy.callback.verifier import mailbox_of
 from proxy.modules.smtp_cbv.making import family_of

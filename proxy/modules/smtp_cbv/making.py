@@ -12,23 +12,23 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from config.base.ip import plain_address
+from config.base.regular_files import read_regular
 from config.diagnostics import Source
-from config.ip import plain_address
-from config.regular_files import read_regular
+from proxy.base.log import get_logger
 from proxy.callback.cache import CallbackCache
 from proxy.callback.classify import Classifier, Words
+from proxy.callback.limits.budgets import Breakers, Budgets, Neighbour, Storms
 from proxy.callback.lives import Lives
-from proxy.callback.neighbour import Breakers, Budgets, Neighbour, Storms
 from proxy.callback.probe import Manner
 from proxy.callback.resolve import ExchangerFinder
 from proxy.callback.service import CallbackService, Rules
 from proxy.callback.verdict import Status
 from proxy.callback.verifier import Around, CallbackLimits, CallbackVerifier, Spared
-from proxy.dns import Resolver
-from proxy.log import get_logger
+from proxy.dns.resolver import Resolver
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
-from proxy.settings import CoreOptions
-from proxy.sockets import comes_to_us
+from proxy.options.settings import CoreOptions
+from proxy.server.sockets import comes_to_us
 from proxy.store.base import Store
 from proxy.store.opening import open_store
 from proxy.store.url import MEMORY, StoreUrl

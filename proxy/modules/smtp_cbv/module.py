@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Mapping, Sequence
 from typing import cast
 
-from config import ModuleSettings, ModuleSpec
 from config.diagnostics import Diagnostic
+from config.loader import ModuleSettings
+from config.schema.specs import ModuleSpec
+from proxy.base.tasks import TaskOwner, spawn
 from proxy.callback.service import CallbackService
+from proxy.mail.session import Session
+from proxy.mail.validator import PASS, Hook, OnError, Validator, Verdict
 from proxy.modules.base import Services
 from proxy.modules.smtp_cbv.checks import mistakes
 from proxy.modules.smtp_cbv.making import callbacks_of
 from proxy.modules.smtp_cbv.options import SPEC, SmtpCbvOptions
-from proxy.session import Session
-from proxy.tasks import TaskOwner, spawn
-from proxy.validator import PASS, Hook, OnError, Validator, Verdict
-from sieve import Need, Phase
+from sieve.phases import Need, Phase
 
 
 class SmtpCbvModule:

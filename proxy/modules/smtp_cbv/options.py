@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
-from config import ConfigPath, DomainPatterns, ModuleSpec, Network, Options, Seconds, option
-from proxy.names import HostText
+from config.schema.options import Options, option
+from config.schema.specs import ModuleSpec
+from config.schema.values import ConfigPath, DomainPatterns, Network, Seconds
+from proxy.options.names import HostText
+from proxy.options.throttle import Throttle, ThrottleValue
 from proxy.store.url import StoreValue
-from proxy.throttle import Throttle, ThrottleValue
 
 _FORGED = {"spf_status": "fail", "spfv1_status": "fail", "dmarc_status": "fail"}
 

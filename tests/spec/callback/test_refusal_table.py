@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.wire import ReplyParser
+from proxy.outgoing.wire import ReplyParser
 
 TABLE = Path(__file__).with_name("refusals.tsv")
 COLUMNS = ["system", "language", "stage", "reply", "status", "reason", "source"]

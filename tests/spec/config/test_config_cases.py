@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from config import Settings, load, render
-from config.questions import Unanswerable, evaluate, look_up
-from config.show import describe, show
+from config.diagnostics import render
+from config.loader import Settings, load
+from config.tools.questions import Unanswerable, evaluate, look_up
+from config.tools.show import describe, show
 from tests.config.sample_schema import SCHEMA
 
 HERE = Path(__file__).parent

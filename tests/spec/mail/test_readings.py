@@ -16,7 +16,8 @@ from typing import Literal
 import pytest
 
 from config.diagnostics import Source, render
-from sieve import Phase, compile_script
+from sieve.compile.compiler import compile_script
+from sieve.phases import Phase
 from tests.sieve.plain_host import PlainHost, PlainMessage
 
 TESTS = {

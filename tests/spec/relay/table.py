@@ -13,10 +13,10 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
+from proxy.mail.session import Session
+from proxy.mail.validator import PASS, Verdict
 from proxy.modules.sieve_policy.effects import path_of
-from proxy.session import Session
-from proxy.validator import PASS, Verdict
-from sieve import Phase
+from sieve.phases import Phase
 from tests.proxy.stage import ALICE, BOB, DAVE, LETTER, Rule, Stage, serving, settled
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Step

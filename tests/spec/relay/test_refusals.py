@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from proxy.mail.replies import Reply
+from proxy.mail.session import Path as MailPath
 from proxy.modules.sieve_policy.effects import path_of
-from proxy.replies import Reply
-from proxy.session import Path as MailPath
 from proxy.upstream.client_words import Standing
 from proxy.upstream.verdicts import Asked, is_about_mail
 from tests.proxy.stage import serving
-from tests.proxy.test_pool import Balanced
+from tests.proxy.upstream.test_pool import Balanced
 from tests.support.exchanger import Exchanger, Step, says
 
 US = Standing("10.0.0.2", "mx.ringback.test", "upstream.test")

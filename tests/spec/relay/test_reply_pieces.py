@@ -8,7 +8,7 @@ from itertools import combinations
 
 import pytest
 
-from proxy.wire import Wire
+from proxy.outgoing.wire import Wire
 from tests.proxy.stage import ALICE, BOB, CAROL, DAVE, LETTER, Stage, serving, settled
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Act, Dialogue, Step, says

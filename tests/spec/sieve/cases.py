@@ -24,8 +24,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from config.diagnostics import Source, render
-from sieve import Endpoint, Outcome, Phase, Script, ScriptCache, ScriptSettings, compile_script
-from sieve.cache import Read
+from sieve.compile.compiler import compile_script
+from sieve.host import Endpoint
+from sieve.phases import Phase
+from sieve.run.cache import Read, ScriptCache
+from sieve.run.runtime import Outcome, Script
+from sieve.settings import ScriptSettings
 from tests.sieve.plain_host import PlainHost, PlainMessage
 
 FOLDER = Path(__file__).parent

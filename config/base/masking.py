@@ -1,0 +1,77 @@
+"""What of an operator's text is never shown: passwords, in whatever else is quoted.
+
+A diagnostic is pasted into tickets, and the log is read by more people than the configuration. Where an option as a
+whole is a secret its declaration says so (`config.schema.options`); here is what a text shows by itself.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+MASK = "***"
+
+_LOGIN = re.compile(
+    r"""
+    (?<=://)
+    (?:
+        [^\s"'/?#:@]* : (?P<before_at> .* (?=@) )  # user:password@, whatever the password holds
+      | (?P<alone> [^\s"'/?#:@]+ (?=@) )  # a token in the user's place
+      | [^\s"'/?#:@\[\]]* : (?P<no_port> (?! \d{1,5} (?: [\s/?#"',)\]] | $ ) ) [^\s"'@]+ )  # the host was forgotten
+    )
+    """,
+    re.VERBOSE,
+)
+_QUERY = re.compile(r"(?<=[?&])(?:password|passwd|pwd|secret|token|key)=(?P<value>[^&\s\"']+)", re.IGNORECASE)
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+
+
+def hidden_in(text: str) -> list[tuple[int, int]]:
+    """Return where a text shows a password, in order: `user:password@` behind `://`, and `?password=…`."""
+    found = []
+    for scheme in _SCHEME.finditer(text):
+        end = _end_of_url(text, scheme.start(), scheme.end())
+        found += _spans(_LOGIN.match(text, scheme.end(), end), ("before_at", "alone", "no_port"))
+    for asked in _QUERY.finditer(text):
+        found.append(asked.span("value"))
+    return merged(found)
+
+
+def masked(text: str) -> str:
+    """Return a text without the passwords that it shows."""
+    return without(text, hidden_in(text))
+
+
+def without(text: str, hidden: Iterable[tuple[int, int]]) -> str:
+    """Return a text with MASK for each of its hidden stretches, which are in order."""
+    shown, at = [], 0
+    for start, end in hidden:
+        shown += [text[at:start], MASK]
+        at = end
+    return "".join(shown) + text[at:]
+
+
+def merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return stretches in order, those that touch as one; empty ones are left out."""
+    found: list[tuple[int, int]] = []
+    for start, end in sorted(each for each in spans if each[0] < each[1]):
+        if found and start <= found[-1][1]:
+            found[-1] = (found[-1][0], max(found[-1][1], end))
+        else:
+            found.append((start, end))
+    return found
+
+
+def _spans(found: re.Match[str] | None, groups: Iterable[str]) -> list[tuple[int, int]]:
+    return [found.span(group) for group in groups if found[group]] if found else []
+
+
+def _end_of_url(text: str, scheme: int, start: int) -> int:
+    """Return where a URL ends: at the quote that closes it, else at a blank; but a login is never cut in two."""
+    line = text.find("\n", start)
+    last = len(text) if line < 0 else line
+    quote = text[scheme - 1] if scheme and text[scheme - 1] in "\"'" else ""
+    closing = re.compile(rf"{quote}(?=[\s,;)\]>}}]|$)" if quote else r"\s").search(text, start, last)
+    end = closing.start() if closing else last
+    at = text.rfind("@", start, last)
+    return end if quote and closing else max(end, at + 1)  # a blank or a quote in a password is a mistake

@@ -1,0 +1,94 @@
+"""Modules: what their stanzas set, in both dialects, scripts and hooks included."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from config import naming
+from config.diagnostics import Span
+from config.findings import Findings
+from config.language.nodes import Dictionary, Include, Option, Stanza, Statement, Word
+from config.schema.binding import Gathered
+from config.schema.options import names_of
+from config.schema.readers import Reading, Unreadable, reader_for
+from config.schema.specs import ModuleSpec
+from config.schema.stanzas import ModuleHead
+
+_SCRIPT_FORMS = ("script", "hook")
+_ENABLED = ("enabled", "enable")
+
+
+@dataclass(slots=True)
+class GatheredModule:
+    """A module's stanza, with everything that later stanzas of the same type and name added."""
+
+    spec: ModuleSpec
+    name: str
+    passive: bool
+    span: Span
+    options: Gathered
+
+
+def gather_module(
+    stanza: Stanza, head: ModuleHead, before: GatheredModule | None, findings: Findings
+) -> GatheredModule:
+    """Gather a module's stanza, adding to what an earlier one of the same type and name set."""
+    spec = head.spec
+    ignored = frozenset(each.lower() for each in spec.ignored)
+    options = Gathered(spec.options, f" in {spec.type}", ignored=ignored)
+    module = before or GatheredModule(spec, head.name, passive=False, span=head.span, options=options)
+    if head.passive:
+        module.passive = True
+    for statement in stanza.body:
+        _take(statement, module, findings)
+    return module
+
+
+def _take(statement: Statement, module: GatheredModule, findings: Findings) -> None:
+    if isinstance(statement, Stanza):
+        _script(statement, module.options, findings)
+    elif isinstance(statement, Include):  # replaced by its contents before anything is gathered
+        return
+    elif statement.name.text.lower() in _ENABLED and "enabled" not in names_of(module.spec.options):
+        try:
+            module.passive = not reader_for(bool).read(statement.value, Reading(statement.name.text, findings))
+        except Unreadable as wrong:
+            wrong.report(findings)
+    elif statement.name.text.lower().startswith("hook:") and isinstance(statement.value, Dictionary):
+        _hook(statement.name, statement.value, module.options, findings)
+    else:
+        module.options.add(statement, findings)
+
+
+def _hook(name: Word, value: Dictionary, into: Gathered, findings: Findings) -> None:
+    """Bind `hook:core_x [ source = "…" ]`, the older form of a `hook` stanza."""
+    entries = tuple(Option(Word(each.key.text, each.key.span), each.value, each.span) for each in value.entries)
+    _source_of(name, entries, name.span, into, findings)
+
+
+def _script(stanza: Stanza, into: Gathered, findings: Findings) -> None:
+    """Bind `script mailfrom_phase1 { source = "…" }` and `hook "name" { source = "…" }` to the option they name."""
+    form, *rest = stanza.head
+    kind = form.text.lower()
+    if kind not in _SCRIPT_FORMS or not rest:
+        if kind in names_of(into.model):
+            findings.add(naming.option_written_as_stanza(form.text, form.span))
+        else:
+            findings.add(naming.unknown("stanza", form.text, _SCRIPT_FORMS, form.span, into.where))
+        return
+    name = Word(f"hook:{rest[0].text}" if kind == "hook" else rest[0].text, rest[0].span)
+    _source_of(name, stanza.body, stanza.head_span, into, findings)
+
+
+def _source_of(name: Word, body: tuple[Statement, ...], head: Span, into: Gathered, findings: Findings) -> None:
+    """Set the option `name` to the source that a script's or a hook's body gives."""
+    source = None
+    for statement in body:
+        if isinstance(statement, Option) and statement.name.text.lower() == "source":
+            source = statement
+        elif isinstance(statement, Option):
+            findings.add(naming.not_acted_on("option", statement.name.text, statement.name.span))
+    if source is None:
+        findings.add(naming.source_is_missing(name.text, head))
+    else:
+        into.add(Option(name, source.value, head), findings)

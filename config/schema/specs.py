@@ -1,0 +1,74 @@
+"""What may stand where: the global options, and the modules with theirs. The program hands it in.
+
+A module is loaded in either dialect: by a 2.2 line, `Validate validate/smtp_cbv smtp_cbv passive { … }`, or by a stanza
+of 3.x and 4.x, `smtp_cbv "smtp_cbv1" { … }`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TypeAlias
+
+from config.schema.options import Options, declared
+
+OptionsClass: TypeAlias = type[Options]
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleSpec:
+    """A module that can be loaded.
+
+    `lines` are the beginnings of its 2.2 lines; without any it is `Validate validate/<type>`. `ignored` are options
+    that Momentum's module has and that have no effect here: they are accepted with a warning.
+    """
+
+    type: str
+    options: OptionsClass
+    lines: tuple[str, ...] = ()
+    summary: str = ""
+    ignored: tuple[str, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        """Check the declaration.
+
+        Raises:
+            TypeError: an option's type cannot be read from a file.
+            ValueError: two options share a name.
+        """
+        declared(self.options)
+
+    @property
+    def class_lines(self) -> tuple[tuple[str, str], ...]:
+        """(class, path) of each 2.2 line that loads it."""
+        lines = self.lines or (f"Validate validate/{self.type}",)
+        return tuple((first, second) for first, second in (line.split() for line in lines))
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The whole configuration: options at the top of the file, and the modules."""
+
+    core: OptionsClass
+    modules: tuple[ModuleSpec, ...] = ()
+
+    def __post_init__(self) -> None:
+        """Check the declarations.
+
+        Raises:
+            TypeError: an option's type cannot be read from a file.
+            ValueError: two options or two modules share a name.
+        """
+        declared(self.core)
+        if len(self.by_type) < len(self.modules):
+            raise ValueError("two modules have the same type")
+
+    @cached_property
+    def by_type(self) -> dict[str, ModuleSpec]:
+        """The modules by the name of their stanza, in lower case."""
+        return {spec.type.lower(): spec for spec in self.modules}
+
+    @cached_property
+    def by_path(self) -> dict[str, tuple[str, ModuleSpec]]:
+        """(class, module) by the path of a 2.2 line."""
+        return {path: (kind, spec) for spec in self.modules for kind, path in spec.class_lines}

@@ -1,0 +1,110 @@
+"""What a stanza's head says, in either dialect: which type of stanza, which instance, and whether it is passive.
+
+Validate validate/smtp_cbv smtp_cbv passive { … }     2.2: class, path, instance, and perhaps `passive`
+smtp_cbv "smtp_cbv1" { enabled = false }              3.x and 4.x: type and instance
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from config import errors, naming
+from config.base.spelling import as_in_the_manual
+from config.diagnostics import Span
+from config.findings import Findings
+from config.language.nodes import Scalar, Stanza, Word
+from config.language.parser import MODULE_CLASSES
+from config.schema.momentum import catalogue
+from config.schema.options import all_names
+from config.schema.specs import ModuleSpec, Schema
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleHead:
+    """A module's stanza: what it loads, its name, and whether its head says that it is passive."""
+
+    spec: ModuleSpec
+    name: str
+    passive: bool
+    span: Span
+
+
+def is_module_line(stanza: Stanza) -> bool:
+    """Tell whether a head is a 2.2 module line."""
+    return stanza.head[0].text.lower() in MODULE_CLASSES and len(stanza.head) > 1
+
+
+def read_module_head(stanza: Stanza, schema: Schema, findings: Findings) -> ModuleHead | None:
+    """Return which module a stanza loads; None when it loads none of ours, which is reported if nobody has it."""
+    if is_module_line(stanza):
+        return _from_line(stanza, schema, findings)
+    spec = schema.by_type.get(stanza.head[0].text.lower())
+    if spec is None:
+        return None
+    words = list(stanza.head[1:])
+    passive = take_passive(words)
+    name = words.pop(0).text if words else spec.type
+    for extra in words[:1]:
+        findings.add(naming.extra_in_head(extra.text, extra.span, f'write {spec.type} "{name}" {{'))
+    return ModuleHead(spec, name, passive, stanza.head_span)
+
+
+def _from_line(stanza: Stanza, schema: Schema, findings: Findings) -> ModuleHead | None:
+    kind, path = stanza.head[:2]
+    known = schema.by_path.get(path.text)
+    if known is None:
+        _report_unknown_path(path, schema, findings)
+        return None
+    right, spec = known
+    if kind.text.lower() != right.lower():
+        findings.add(naming.wrong_class(kind.text, f"{right} {path.text}", kind.span))
+    words = list(stanza.head[2:])
+    passive = take_passive(words)
+    name = words.pop(0).text if words else path.text.rpartition("/")[2]
+    for extra in words[:1]:
+        hint = f"a module line is: {right} {path.text} {name} [passive] {{"
+        findings.add(naming.extra_in_head(extra.text, extra.span, hint))
+    return ModuleHead(spec, name, passive, stanza.head_span)
+
+
+def report_attributes(stanza: Stanza, findings: Findings) -> None:
+    """Say that the attributes of a head have no effect."""
+    for entry in stanza.attributes.entries if stanza.attributes is not None else ():
+        findings.add(naming.not_acted_on("attribute", entry.key.text, entry.key.span))
+
+
+def take_passive(words: list[Scalar]) -> bool:
+    """Take the bare word `passive` from the end of a head."""
+    if words and isinstance(words[-1], Word) and words[-1].text.lower() == "passive":
+        words.pop()
+        return True
+    return False
+
+
+def _report_unknown_path(path: Scalar, schema: Schema, findings: Findings) -> None:
+    if path.text.rpartition("/")[2].lower() in catalogue().modules:
+        findings.add(naming.not_acted_on("module", path.text, path.span))
+    else:
+        lines = [f"{kind} {each}" for each, (kind, _) in schema.by_path.items()]
+        findings.add(naming.unknown_module(path.text, lines, path.span))
+
+
+def report_unknown_stanza(stanza: Stanza, schema: Schema, findings: Findings) -> None:
+    """Report a stanza at the top of the file that is none of ours: Momentum's by a warning, else an error."""
+    first = stanza.head[0]
+    momentum, name = catalogue(), first.text.lower()
+    if name in momentum.modules:
+        findings.add(naming.not_acted_on("module", first.text, stanza.head_span))
+    elif name in momentum.stanzas:
+        findings.add(naming.not_acted_on("stanza", first.text, stanza.head_span))
+    elif name in all_names([schema.core]) or name in momentum.options:
+        findings.add(naming.option_written_as_stanza(first.text, first.span))
+    elif len(stanza.head) > 1 and (kind := _class_meant(name)):
+        findings.add(naming.unknown("stanza", first.text, [kind], first.span))
+    else:
+        known = [*schema.by_type, *momentum.modules, *map(as_in_the_manual, momentum.stanzas)]
+        findings.add(naming.unknown_stanza(first.text, known, list(schema.by_type), first.span))
+
+
+def _class_meant(name: str) -> str | None:
+    return errors.closest(name, [as_in_the_manual(each) for each in sorted(MODULE_CLASSES)])

@@ -1,0 +1,117 @@
+"""The types that options are declared with, and what they can be asked. How they are read from text: `config.schema.readers`.
+
+An annotation names the type; the value that the program sees is a plain `float`, `int`, `Path` or one of the small
+frozen classes below.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Annotated, TypeAlias
+
+from config.base.domains import normal_domain
+
+
+class Kind(Enum):
+    """Tells values apart that share a Python type."""
+
+    SECONDS = auto()
+    BYTES = auto()
+    FILE_MODE = auto()
+    NETWORK = auto()
+    PATH = auto()
+
+
+Seconds: TypeAlias = Annotated[float, Kind.SECONDS]
+"""A duration in seconds: `25`, `30s`, `5m`, `2h`, `1d`; a bare number is seconds, as in Momentum."""
+
+Bytes: TypeAlias = Annotated[int, Kind.BYTES]
+"""A size in bytes: `1024`, `10K`, `25M`, `1G`, in steps of 1024."""
+
+FileMode: TypeAlias = Annotated[int, Kind.FILE_MODE]
+"""Permissions, written in octal: `0660`."""
+
+Network: TypeAlias = Annotated[IPv4Network | IPv6Network, Kind.NETWORK]
+"""An address or a CIDR block; a bare address is a block of one."""
+
+ConfigPath: TypeAlias = Annotated[Path, Kind.PATH]
+"""A file's path; a relative one begins at the folder of the file in which it is written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A host, and a port where one is written: `127.0.0.1:5353`, `[::1]:53`, `mx.example.com`."""
+
+    host: str
+    port: int | None = None
+
+    def __str__(self) -> str:
+        """Return the endpoint as it would be written."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port is None else f"{host}:{self.port}"
+
+
+class DomainPatterns:
+    """Domains as `Relay_Domains` lists them: `example.com`, `*.example.com` (only below it), `*example.com` (its end).
+
+    Letter case, a final dot, and U-labels or A-labels do not matter. Exact names and `*.` patterns cost a look-up a
+    label, however many there are; other patterns are compared one by one.
+    """
+
+    __slots__ = ("_endings", "_exact", "_parents", "patterns")
+
+    def __init__(self, patterns: Iterable[str] = ()) -> None:
+        """Sort patterns by how they are looked up."""
+        self.patterns = tuple(patterns)
+        exact, parents, endings = set(), set(), []
+        for pattern in self.patterns:
+            if not pattern.startswith("*"):
+                exact.add(normal_domain(pattern))
+            elif pattern.startswith("*."):
+                parents.add(normal_domain(pattern[2:]))
+            else:
+                endings.append(normal_domain(pattern[1:]))
+        self._exact = frozenset(exact)
+        self._parents = frozenset(parents)
+        self._endings = tuple(endings)
+
+    def matches(self, domain: str) -> bool:
+        """Tell whether a domain is one of these."""
+        name = normal_domain(domain)
+        if name in self._exact or (self._endings and name.endswith(self._endings)):
+            return True
+        if self._parents:
+            at = name.find(".")
+            while at >= 0:
+                if at and name[at + 1 :] in self._parents:
+                    return True
+                at = name.find(".", at + 1)
+        return False
+
+    def __iter__(self) -> Iterator[str]:
+        """Iterate over the patterns as written."""
+        return iter(self.patterns)
+
+    def __len__(self) -> int:
+        """Return how many patterns there are."""
+        return len(self.patterns)
+
+    def __bool__(self) -> bool:
+        """Tell whether there is any."""
+        return bool(self.patterns)
+
+    def __eq__(self, other: object) -> bool:
+        """Compare the patterns as written."""
+        return isinstance(other, DomainPatterns) and self.patterns == other.patterns
+
+    def __hash__(self) -> int:
+        """Hash the patterns as written."""
+        return hash(self.patterns)
+
+    def __repr__(self) -> str:
+        """Return the call that makes it."""
+        return f"DomainPatterns({list(self.patterns)!r})"

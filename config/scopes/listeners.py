@@ -1,0 +1,286 @@
+"""Listeners, typed: where to listen, and which option is in force for which client.
+
+Inbound options fall back from the client's network (`Peer`, or a rule of 2.2) to the address (`Listen`), to the
+listener, to the pathway that one of them names and its group, and to the global scope, each option by itself. Of
+several networks that hold the client the most specific that sets the option decides; in the 2.2 form the rules apply
+one after the other, a later one over an earlier one, up to the first that does not end in `continue`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from typing import Annotated, TypeAlias
+
+from config import errors, naming
+from config.base import hosts
+from config.base.ip import unmapped
+from config.diagnostics import Span
+from config.language.nodes import Attributes, Dictionary, List, Option, Scalar, Stanza, String, Value, Word
+from config.schema.binding import Gathered
+from config.schema.options import Options, Zero
+from config.schema.readers import Reader, Reading, Unreadable, described, reader_for
+from config.schema.values import Network
+from config.scopes.acl import ListenerNode, ListenNode, PeerNode, from_list, from_stanza
+from config.scopes.scopes import Place, Setting, Step, read_setting
+
+DEFAULT_PORT = 25
+DEFAULT_BACKLOG = 500
+"""As in 4.x; 2.2 had 5, which a burst of connections overflows."""
+
+Client: TypeAlias = IPv4Address | IPv6Address
+
+EVERY = "*"
+"""A listener's address that stands for every IPv4 and IPv6 address."""
+
+_HIGHEST_PORT = 65535
+_MOST = (1 << 31) - 1
+_ADDRESS = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^\s:\[\],~/]*))(?::(?P<port>\d{1,5}))?")
+SOCKET_OPTIONS: Mapping[str, int] = {"listen_backlog": DEFAULT_BACKLOG, "concurrency": 0, "enable": True}
+"""What makes the socket rather than holding for its sessions, with the defaults."""
+
+SOCKET_ZEROS: Mapping[str, Zero] = {"listen_backlog": "automatic", "concurrency": "no limit"}
+"""What 0 means for the numbers among them; a backlog of 0 is the default."""
+
+_OWN = {"listen_backlog": reader_for(int), "concurrency": reader_for(int), "enable": reader_for(bool)}
+_LISTENER = frozenset({"listener", "esmtp_listener"})
+_LISTEN = frozenset({"listen", "listener", "esmtp_listener"})
+_PEER = frozenset({"peer"})
+PATHWAY = "pathway"
+_OUTER = Step("esmtp_listener", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The options of one network's clients; `proceeds` says that later rules of 2.2 are looked at too."""
+
+    network: IPv4Network | IPv6Network
+    options: Mapping[str, Setting]
+    proceeds: bool = True
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """One address to listen on.
+
+    `address` is an IP address, a host name, or `*` for every address; `concurrency` 0 is no limit. `options` are those
+    of the address, `shared` those of the whole listener, `peers` those of both for certain clients, chosen in written
+    order when `in_order`, else by specificity.
+    """
+
+    address: str
+    port: int
+    backlog: int = DEFAULT_BACKLOG
+    concurrency: int = 0
+    enabled: bool = True
+    options: Mapping[str, Setting] = field(default_factory=dict)
+    shared: Mapping[str, Setting] = field(default_factory=dict)
+    peers: tuple[Peer, ...] = ()
+    in_order: bool = False
+    span: Span | None = field(default=None, compare=False, repr=False)
+
+    def layers(self, client: Client | None) -> tuple[Mapping[str, Setting], ...]:
+        """Return what is set for a client, the layer that decides first."""
+        return (*self._matching(client), self.options, self.shared)
+
+    def every_layer(self) -> tuple[Mapping[str, Setting], ...]:
+        """Return everything that is set for any client."""
+        return (self.shared, self.options, *(peer.options for peer in self.peers))
+
+    def _matching(self, client: Client | None) -> list[Mapping[str, Setting]]:
+        if client is None or not self.peers:
+            return []
+        address = unmapped(client)
+        matching = [peer for peer in self.peers if address in peer.network]
+        if not self.in_order:
+            return [peer.options for peer in sorted(matching, key=lambda peer: -peer.network.prefixlen)]
+        last = next((index for index, peer in enumerate(matching) if not peer.proceeds), len(matching))
+        return [peer.options for peer in reversed(matching[: last + 1])]
+
+    def __str__(self) -> str:
+        """Return the address as it would be written."""
+        return _shown(self.address, self.port)
+
+
+@dataclass(frozen=True, slots=True)
+class ClientOptions:
+    """The options in force for one client of one listener."""
+
+    layers: tuple[Mapping[str, Setting], ...]
+    core: Options
+    origins: Mapping[str, Span]
+
+    def setting(self, name: str) -> Setting:
+        """Return an option with where it was set.
+
+        Raises:
+            AttributeError: there is no option of this name.
+        """
+        for layer in self.layers:
+            if name in layer:
+                return layer[name]
+        return Setting(getattr(self.core, name), self.origins.get(name))
+
+    def value(self, name: str) -> object:
+        """Return an option's value.
+
+        Raises:
+            AttributeError: there is no option of this name.
+        """
+        return self.setting(name).value
+
+
+# ---------------------------------------------------------------- reading
+
+
+def _read_list(value: Value, reading: Reading) -> tuple[Listener, ...]:
+    if isinstance(value, Dictionary | Attributes):
+        raise Unreadable(errors.wrong_kind(reading.name, "a list of addresses", described(value), value.span))
+    node = value if isinstance(value, List) else List((value,), value.span)
+    return _Typing(reading).listeners(from_list(node, reading.findings))
+
+
+def _read_stanza(stanza: Stanza, reading: Reading) -> tuple[Listener, ...]:
+    return _Typing(reading).listeners(from_stanza(stanza, reading.findings))
+
+
+class _Typing:
+    """Turns listeners as written into typed ones."""
+
+    def __init__(self, reading: Reading) -> None:
+        self._reading = reading
+        model = reading.model
+        self._model = model if model is not None and issubclass(model, Options) else Options
+
+    def listeners(self, node: ListenerNode) -> tuple[Listener, ...]:
+        """Type every address; those that are wrong are reported and left out."""
+        own, rest = self._own(node.options)
+        shared = self._settings(rest, (_OUTER,), "listener", _LISTENER)
+        peers = self._peers(node.peers, (_OUTER,))
+        found: dict[str, Listener] = {}
+        for each in node.listens:
+            try:
+                listener = self._listen(each, own, shared, peers, in_order=node.in_order)
+            except Unreadable as wrong:
+                wrong.report(self._reading.findings)
+                continue
+            before = found.setdefault(str(listener), listener)
+            if before is not listener and before.span is not None:
+                self._reading.findings.add(naming.address_twice(str(listener), each.span, before.span))
+        return tuple(found.values())
+
+    def _listen(
+        self,
+        node: ListenNode,
+        inherited: Mapping[str, int],
+        shared: Mapping[str, Setting],
+        peers: tuple[Peer, ...],
+        *,
+        in_order: bool,
+    ) -> Listener:
+        address, port = _address(node.address)
+        place = (_OUTER, Step("listen", _shown(address, port)))
+        own, rest = self._own(node.options)
+        own = {**inherited, **own}
+        return Listener(
+            address=address,
+            port=port,
+            backlog=own.get("listen_backlog") or DEFAULT_BACKLOG,
+            concurrency=own.get("concurrency", 0),
+            enabled=bool(own.get("enable", True)),
+            options=self._settings(rest, place, "listen", _LISTEN),
+            shared=shared,
+            peers=(*self._peers(node.peers, place), *peers),
+            in_order=in_order and bool(node.peers),
+            span=node.span,
+        )
+
+    def _own(self, options: tuple[Option, ...]) -> tuple[dict[str, int], list[Option]]:
+        """Part the options that make the socket from those that hold for its sessions."""
+        own: dict[str, int] = {}
+        rest = []
+        for statement in options:
+            reader = _OWN.get(statement.name.text.lower())
+            if reader is None:
+                rest.append(statement)
+                continue
+            try:
+                value = reader.read(statement.value, Reading(statement.name.text, self._reading.findings))
+                own[statement.name.text.lower()] = _counted(value, statement)
+            except Unreadable as wrong:
+                wrong.report(self._reading.findings)
+        return own, rest
+
+    def _peers(self, nodes: tuple[PeerNode, ...], place: Place) -> tuple[Peer, ...]:
+        found = []
+        read = _network_reader()
+        for node in nodes:
+            try:
+                network = read(node.network, Reading("Peer", self._reading.findings))
+            except Unreadable as wrong:
+                wrong.report(self._reading.findings)
+                continue
+            inner = (*place, Step("peer", str(network)))
+            if isinstance(network, IPv4Network | IPv6Network):
+                options = self._settings(list(node.options), inner, "peer", _PEER)
+                found.append(Peer(network, options, node.proceeds, node.span))
+        return tuple(found)
+
+    def _settings(
+        self, options: list[Option] | tuple[Option, ...], place: Place, where: str, kinds: frozenset[str]
+    ) -> dict[str, Setting]:
+        findings = self._reading.findings
+        gathered = Gathered(self._model, f" in {where}", kinds)
+        pathway = None
+        for statement in options:
+            if statement.name.text.lower() == PATHWAY and isinstance(statement.value, Word | String):
+                pathway = Setting(statement.value.text, statement.value.span, place)
+            else:
+                gathered.add(statement, findings)
+        found = {}
+        if pathway is not None:
+            found[PATHWAY] = pathway
+        for name, statement in gathered.written.items():
+            setting = read_setting(self._model, name, statement, place, findings)
+            if setting is not None:
+                found[name] = setting
+        return found
+
+
+def _counted(value: object, statement: Option) -> int:
+    """Return a number as the system takes one for a socket."""
+    number = value if isinstance(value, int) else 0
+    if 0 <= number <= _MOST:
+        return number
+    bound = "at least 0" if number < 0 else f"at most {_MOST}"
+    raise Unreadable(errors.out_of_bounds(statement.name.text, bound, str(number), statement.value.span))
+
+
+def _network_reader() -> Callable[[Value, Reading], object]:
+    return reader_for(Network).read
+
+
+def _shown(address: str, port: int) -> str:
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def _address(node: Scalar) -> tuple[str, int]:
+    found = _ADDRESS.fullmatch(node.text)
+    port = int(found["port"] or DEFAULT_PORT) if found is not None else 0
+    if not node.text or found is None or port > _HIGHEST_PORT:
+        hint = "write address:port, *:25 or [::1]:25"
+        raise Unreadable(errors.not_a("an address to listen on", node.text, node.span, hint))
+    address = found["six"] or found["host"] or EVERY
+    wrong = None if address == EVERY else hosts.what_to_write(address)
+    if wrong is not None:
+        raise Unreadable(errors.not_a("an address to listen on", node.text, node.span, wrong))
+    return address, port
+
+
+LISTENERS = Reader(_read_list, "a list of addresses to listen on", _read_stanza)
+
+Listeners: TypeAlias = Annotated[tuple[Listener, ...], LISTENERS]
+"""Addresses to listen on, in both forms."""

@@ -1,0 +1,38 @@
+"""What differs between two loaded configurations: what a reload can bring into force, and what needs a restart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from config.diagnostics import Span
+from config.loader import ModuleSettings, Settings
+from config.schema.options import Options, declared
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One option whose value differs; `where` names its module, and is empty in the global scope."""
+
+    where: str
+    name: str
+    reloadable: bool
+    origin: Span | None
+
+
+def changes(old: Settings, new: Settings) -> tuple[Change, ...]:
+    """Return the options that differ, those of modules that both have included; modules that come or go can reload."""
+    found = list(_differing("", old.core, new.core, new))
+    before = {(module.type, module.name): module for module in old.modules}
+    for module in new.modules:
+        earlier = before.get((module.type, module.name))
+        if earlier is not None:
+            found += _differing(f'{module.type} "{module.name}"', earlier.options, module.options, module)
+    return tuple(found)
+
+
+def _differing(where: str, old: Options, new: Options, settings: Settings | ModuleSettings) -> Iterator[Change]:
+    for name, one in declared(type(new)).items():
+        if getattr(old, name) != getattr(new, name):
+            origin = settings.core_origin(name) if isinstance(settings, Settings) else settings.origin(name)
+            yield Change(where, name, one.reloadable, origin)

@@ -1,0 +1,190 @@
+"""Settings as a listing: as text that loads again and gives the same settings, and as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from config.diagnostics import Span
+from config.loader import ModuleSettings, Settings
+from config.schema.options import Options, declared
+from config.schema.readers import Reader
+from config.scopes.listeners import DEFAULT_BACKLOG, Listener
+from config.scopes.scopes import Place, Scopes, Setting
+from config.tools.writing import as_json, quoted, written
+
+_DEEPER = "  "
+
+
+def show(settings: Settings, *, origins: bool = False, defaults: bool = False) -> str:
+    """Return the settings in the 4.x dialect: what is set, or with `defaults` everything that is in force."""
+    page = _Page(origins=origins, defaults=defaults)
+    page.options(settings.core, settings.core_origin)
+    page.scopes(settings.scopes, type(settings.core))
+    for module in settings.modules:
+        page.module(module)
+    return "".join(f"{line}\n" for line in page.lines)
+
+
+class _Page:
+    """The lines of one listing."""
+
+    def __init__(self, *, origins: bool, defaults: bool) -> None:
+        self.lines: list[str] = []
+        self._origins = origins
+        self._defaults = defaults
+        self._indent = ""
+
+    def _put(self, text: str, origin: Span | None = None, *, is_default: bool = False) -> None:
+        remark = ""
+        if self._origins and (is_default or origin is not None):
+            remark = f"  # {'default' if is_default else origin}"
+        self.lines.append(f"{self._indent}{text}{remark}")
+
+    def _open(self, head: str, origin: Span | None = None) -> None:
+        self._put(f"{head} {{", origin)
+        self._indent += _DEEPER
+
+    def _close(self) -> None:
+        self._indent = self._indent.removesuffix(_DEEPER)
+        self._put("}")
+
+    def options(self, options: Options, origin_of: Callable[[str], Span | None]) -> None:
+        """Add the options of the global scope or of a module."""
+        for name, one in declared(type(options)).items():
+            value, origin = getattr(options, name), origin_of(name)
+            is_default = origin is None and value == one.default
+            if value is None or (is_default and not self._defaults):
+                continue
+            listeners = [each for each in value if isinstance(each, Listener)] if isinstance(value, tuple) else []
+            if listeners:
+                self._listeners(name, listeners, type(options))
+            else:
+                self._put(f"{name} = {written(value, one.reader)}", origin, is_default=is_default)
+
+    def _settings(self, settings: Mapping[str, Setting], model: type[Options]) -> None:
+        for name, setting in settings.items():
+            self._put(f"{name} = {written(setting.value, _reader(model, name))}", setting.origin)
+
+    def module(self, module: ModuleSettings) -> None:
+        """Add a module's stanza."""
+        self._open(f'{module.type} "{module.name}"', module.span)
+        if module.passive:
+            self._put("enabled = false")
+        self.options(module.options, module.origin)
+        self._close()
+
+    def scopes(self, scopes: Scopes, model: type[Options]) -> None:
+        """Add the stanzas of outbound scopes, each inside those that hold it."""
+        inside: dict[Place, list[Place]] = {}
+        for each in scopes.places:
+            inside.setdefault(each[:-1], []).append(each)
+        pending: list[Place] = [*reversed(inside.get((), []))]
+        while pending:
+            place = pending.pop()
+            if not place:
+                self._close()
+                continue
+            self._open(f"{place[-1].kind} {quoted(place[-1].name)}")
+            self._settings(scopes.at(place), model)
+            pending += [(), *reversed(inside.get(place, []))]  # the empty place closes the brace
+
+    def _listeners(self, name: str, listeners: list[Listener], model: type[Options]) -> None:
+        """Add listeners: as stanzas, but those whose rules apply in written order as a list, which can say that."""
+        ordered = [each for each in listeners if each.in_order and each.peers]
+        if ordered:
+            self._put(f"{name} = (")
+            for listener in ordered:
+                self._rules(listener, model)
+            self._put(")")
+        for listener in listeners:
+            if listener not in ordered:
+                self._listener(name, listener, model)
+
+    def _rules(self, listener: Listener, model: type[Options]) -> None:
+        def assigned(settings: Mapping[str, Setting], sign: str) -> str:
+            return " ".join(
+                f"{name}{sign}{written(each.value, _reader(model, name))}" for name, each in settings.items()
+            )
+
+        enabled = "" if listener.enabled else "enable=false "
+        attributes = enabled + assigned(listener.options, "=")
+        suffix = f",{listener.backlog}" + (f"~{listener.concurrency}" if listener.concurrency else "")
+        head = f"{listener}{suffix}" + (f" <{attributes.strip()}>" if attributes else "")
+        self._put(f"{_DEEPER}{head} [", listener.span)
+        for peer in listener.peers:
+            pairs = assigned(peer.options, " = ")
+            parts = [*([f"personality [ {pairs} ]"] if pairs else []), *(["continue"] if peer.proceeds else [])]
+            self._put(f"{_DEEPER * 2}{peer.network} = ( {' '.join([*parts, ''])})", peer.span)
+        self._put(f"{_DEEPER}]")
+
+    def _listener(self, name: str, listener: Listener, model: type[Options]) -> None:
+        self._open(name)
+        self._settings(listener.shared, model)
+        self._open(f'listen "{listener}"', listener.span)
+        if listener.backlog != DEFAULT_BACKLOG or self._defaults:
+            self._put(f"listen_backlog = {listener.backlog}")
+        if listener.concurrency or self._defaults:
+            self._put(f"concurrency = {listener.concurrency}")
+        if not listener.enabled or self._defaults:
+            self._put(f"enable = {written(listener.enabled)}")
+        self._settings(listener.options, model)
+        for peer in listener.peers:
+            self._open(f'peer "{peer.network}"', peer.span)
+            self._settings(peer.options, model)
+            self._close()
+        self._close()
+        self._close()
+
+
+def _reader(model: type[Options], name: str) -> Reader | None:
+    """Return what reads an option; a listener's pathway is none of the schema's."""
+    return declared(model)[name].reader if name in declared(model) else None
+
+
+def show_json(settings: Settings, *, origins: bool = False, defaults: bool = False) -> dict[str, Any]:
+    """Return the settings as JSON holds them; with `origins` an option is {"value", "origin"}."""
+
+    def options(of: Options, origin_of: Callable[[str], Span | None]) -> dict[str, Any]:
+        shown: dict[str, Any] = {}
+        for name, one in declared(type(of)).items():
+            value, origin = getattr(of, name), origin_of(name)
+            if not defaults and origin is None and value == one.default:
+                continue
+            plain = as_json(value)
+            shown[name] = {"value": plain, "origin": str(origin) if origin else None} if origins else plain
+        return shown
+
+    def setting(each: Setting) -> Any:
+        return {"value": as_json(each.value), "origin": str(each.origin)} if origins else as_json(each.value)
+
+    return {
+        "options": options(settings.core, settings.core_origin),
+        "scopes": [
+            {
+                "scope": [list(step) for step in place],
+                "options": {name: setting(each) for name, each in settings.scopes.at(place).items()},
+            }
+            for place in settings.scopes.places
+        ],
+        "modules": [
+            {
+                "type": module.type,
+                "name": module.name,
+                "passive": module.passive,
+                **({"origin": str(module.span)} if origins else {}),
+                "options": options(module.options, module.origin),
+            }
+            for module in settings.modules
+        ],
+    }
+
+
+# ---------------------------------------------------------------- one option, as the console asks for it
+
+
+def describe(name: str, setting: Setting, model: type[Options]) -> str:
+    """Return `name = value`, and where it was set: what `config eval` and `config get` print."""
+    place = ", ".join(str(step) for step in setting.place) or "global"
+    where = f"set at {setting.origin} in {place}" if setting.origin is not None else "default"
+    return f"{name} = {written(setting.value, _reader(model, name))}  # {where}"

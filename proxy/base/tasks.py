@@ -1,0 +1,63 @@
+"""The one door to tasks: every task has a name and an owner, and an owner ends with its tasks.
+
+Nothing else in the project creates a task (the linter bans it), so no task is lost, none swallows its exception, and a
+shutdown knows what it waits for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from proxy.base.log import get_logger
+
+T = TypeVar("T")
+
+log = get_logger()
+
+
+class TaskOwner:
+    """A set of running tasks with one life. Its mutable state is the set; the event loop's thread owns it."""
+
+    __slots__ = ("_tasks", "name")
+
+    def __init__(self, name: str) -> None:
+        """Name the owner; the name stands in the log of a task that fails."""
+        self.name = name
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def __len__(self) -> int:
+        """Return how many tasks run."""
+        return len(self._tasks)
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait until every task has ended, at most so long; tell whether all did."""
+        if not self._tasks:
+            return True
+        _, running = await asyncio.wait(self._tasks, timeout=seconds)
+        return not running
+
+    async def cancel(self) -> None:
+        """Cancel every task and wait until each has unwound."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    def adopt(self, task: asyncio.Task[Any]) -> None:
+        """Own a task until it ends."""
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            log.error("task_failed", task=task.get_name(), owner=self.name, exc_info=error)
+
+
+def spawn(work: Coroutine[Any, Any, T], *, name: str, owner: TaskOwner) -> asyncio.Task[T]:
+    """Start `work` as a task that `owner` answers for."""
+    task = asyncio.get_running_loop().create_task(work, name=name)
+    owner.adopt(task)
+    return task

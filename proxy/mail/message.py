@@ -1,0 +1,367 @@
+"""The message of a transaction: its header section field by field, and its body where policy asked for it.
+
+A field that nobody edits goes on byte for byte, so that signatures over it stay valid (RFC 6376). Nothing here knows
+SMTP but dot-stuffing: bytes are held as they came over the wire and given out unstuffed.
+"""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from proxy.mail.folding import LONGEST_LINE, PREFERRED_LINE, folded
+from sieve.run.threads import Pool, in_thread
+
+IN_MEMORY = 1 << 20
+"""Octets of a message that policy reads whole which are held in memory; the rest goes to a file."""
+
+BLOCK = 64 * 1024
+
+_INLINE = 32 * 1024
+"""Octets of a header section that are parted into fields at once; for a longer one a thread does it."""
+
+
+@dataclass(slots=True)
+class Field:
+    """One header field, or a line that is none (`name` empty): the octets as they came, line breaks included."""
+
+    name: str
+    raw: bytes
+
+    @property
+    def body(self) -> str:
+        """The unfolded body (RFC 5322 section 2.2.3)."""
+        text = self.raw.decode("utf-8", "surrogateescape").partition(":")[2]
+        return text.replace("\r\n", "").strip()
+
+
+class Message:
+    """A message as scripts see it: reads show what edits did. Owned by its transaction."""
+
+    def __init__(self, head: bytes, content: Content | None = None) -> None:
+        """Take the header section, unstuffed and without the empty line; and the content, where it was kept."""
+        self._head = head
+        self._content = content
+        self._fields: list[Field] | None = None
+        self._by_name: dict[str, list[Field]] | None = None
+        self._new_body: bytes | None = None
+        self._raw: bytes | None = None
+        self.head_changed = False
+
+    # ------------------------------------------------------------ reading
+
+    def header(self, name: str) -> Sequence[str]:
+        """Return the unfolded bodies of every field of that name (case-insensitive), top to bottom."""
+        return [field.body for field in self._named(name)]
+
+    def fields(self) -> Sequence[tuple[str, str]]:
+        """Return every field as name and unfolded body, top to bottom."""
+        return [(field.name, field.body) for field in self._parsed() if field.name]
+
+    @property
+    def size(self) -> int:
+        """Octets with CRLF line ends, before dot-stuffing."""
+        head = sum(len(field.raw) for field in self._parsed())
+        if self._new_body is not None:
+            return head + 2 + len(self._new_body)
+        content = self._content
+        return head + 2 if content is None else head + content.octets - content.stuffed_lines
+
+    @property
+    def stuffed_lines(self) -> int:
+        """Lines that begin with a dot: each has one octet more on the wire (RFC 5321 section 4.5.2)."""
+        head = sum(field.raw.startswith(b".") for field in self._parsed())
+        if self._new_body is not None:
+            return head + self._new_body.count(b"\n.") + self._new_body.startswith(b".")
+        return head if self._content is None else head + self._content.stuffed_lines
+
+    async def raw(self) -> bytes:
+        """Return header section and body, with CRLF line ends and no dot-stuffing; the same object until an edit."""
+        if self._raw is None:
+            long = self._content is not None and self._content.octets > _INLINE
+            self._raw = await in_thread(Pool.CONTENT, self._in_one_piece) if long else self._in_one_piece()
+        return self._raw
+
+    def _in_one_piece(self) -> bytes:
+        head = self.head_bytes() if self.head_changed else _ended(self._head)
+        body = self._new_body if self._new_body is not None else self._content.body() if self._content else b""
+        return head + b"\r\n" + body
+
+    def head_bytes(self) -> bytes:
+        """Return the header section as it is now, every line ended, without the empty line."""
+        return b"".join(field.raw for field in self._parsed())
+
+    def close(self) -> None:
+        """Let the message and what was kept of it go; nothing more can be read."""
+        self._raw = None
+        if self._content is not None:
+            self._content.close()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the body is there, too."""
+        return self._content is not None or self._new_body is not None
+
+    def forget(self) -> None:
+        """Let the message in one piece go, after policy has read it."""
+        self._raw = None
+
+    @property
+    def new_body(self) -> bytes | None:
+        """The body that replaces the one that came, unstuffed; None where none does."""
+        return self._new_body
+
+    async def take_apart(self) -> None:
+        """Part a long header section into fields in a thread: it would hold up other sessions."""
+        if self._fields is None and len(self._head) > _INLINE:
+            self._fields, self._by_name = await in_thread(Pool.CONTENT, lambda: _taken_apart(self._head))
+
+    def _named(self, name: str) -> list[Field]:
+        """Return the fields of that name (case-insensitive), top to bottom."""
+        if self._by_name is None:
+            self._by_name = _named(self._parsed())
+        return self._by_name.get(name.lower(), [])
+
+    def _parsed(self) -> list[Field]:
+        if self._fields is None:
+            self._fields = _parse(self._head)
+        return self._fields
+
+    # ------------------------------------------------------------ edits
+
+    def add_header(self, name: str, body: str) -> None:
+        """Add a field above the others."""
+        fields = self._parsed()
+        # Lines that begin with a blank would be taken for the rest of a field that stands above them.
+        at = next((at for at, each in enumerate(fields) if each.raw[:1] not in {b" ", b"\t"}), len(fields))
+        fields.insert(at, Field(name, _written(name, body)))
+        self._edited()
+
+    def delete_header(self, name: str) -> None:
+        """Remove every field of that name (case-insensitive)."""
+        wanted = name.lower()
+        self._fields = [field for field in self._parsed() if field.name.lower() != wanted]
+        self._edited()
+
+    def change_header(self, name: str, number: int, body: str) -> None:
+        """Give the field of that name with this number, from 0 at the top, another body."""
+        same = self._named(name)
+        if number < len(same):
+            changed = same[number]
+            was_folded = changed.raw.count(b"\n") > 1  # then its lines are kept short, too
+            changed.raw = _written(changed.name, body, PREFERRED_LINE if was_folded else LONGEST_LINE)
+            self._edited()
+
+    def replace_body(self, body: bytes) -> None:
+        """Replace everything behind the header section's empty line.
+
+        Every line break becomes CRLF, and the last line has one: a bare CR or LF that a script brought in could end the
+        message for another server (SMTP smuggling).
+        """
+        body = body.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
+        self._new_body = body if not body or body.endswith(b"\r\n") else body + b"\r\n"
+        self._raw = None
+
+    def _edited(self) -> None:
+        self._by_name = None
+        self.head_changed = True
+        self._raw = None
+
+
+_REST = rb"[^\r]*+(?:\r(?!\n)[^\r]*+)*+\r\n"
+"""The rest of a line. Only CRLF ends it: BINARYMIME may hold a bare CR or LF. No pattern here can backtrack."""
+
+_LONGEST_NAME = 998
+"""Octets of a field's name, and of blanks behind it: a line has no more (RFC 5322 section 2.1.1)."""
+
+_NAME = rb"[!-9;-~]{1,%d}+[ \t]{0,%d}+:" % (_LONGEST_NAME, _LONGEST_NAME)
+_ON_THE_WIRE = rb"\.?+"
+"""Dot-stuffing, or the dot that unstuffing takes from a line that was not stuffed."""
+
+_NAME_BEGINS = re.compile(rb"%b%b" % (_ON_THE_WIRE, _NAME))
+_NAME_OR_BLANK_BEGINS = re.compile(rb"%b(?:%b|[ \t])" % (_ON_THE_WIRE, _NAME))
+_FIRST_FIELD = re.compile(rb"%b%b%b" % (_ON_THE_WIRE, _NAME, _REST))
+_FURTHER_LINES = re.compile(rb"(?:%b(?:%b|[ \t])%b)*+" % (_ON_THE_WIRE, _NAME, _REST))
+_MAILBOX_LINE = re.compile(rb"(%b)(>{0,%d}+From %b)" % (_ON_THE_WIRE, _LONGEST_NAME, _REST))
+_MAILBOX_BEGINS = re.compile(rb"%b>{0,%d}+From " % (_ON_THE_WIRE, _LONGEST_NAME))
+_BLANK_BEGINS = re.compile(rb"%b[ \t]" % _ON_THE_WIRE)
+
+
+class HeaderSection:
+    """Finds where a header section ends, while it comes: at the empty line, or at the first line that is no field.
+
+    It takes octets as they come over the wire and looks at each once. Lines of a mailbox file (`From `, `>From `)
+    before the first field become fields, as in Postfix. A blank before the first field is no continuation: there is
+    nothing of the message that it could continue, only our own Received field.
+    """
+
+    __slots__ = ("_begun", "_octets", "_passed", "_searched", "ended")
+
+    def __init__(self) -> None:
+        """Start before the first octet."""
+        self._octets = bytearray()
+        self._passed = 0
+        """Octets of whole lines that belong to the header section."""
+        self._searched = 0
+        self._begun = False
+        """Whether a field was seen, so that a line that begins with a blank continues it."""
+        self.ended = False
+
+    def __len__(self) -> int:
+        """Return how many octets have come."""
+        return len(self._octets)
+
+    @property
+    def octets(self) -> int:
+        """Octets of the header section, its empty line left out; all that has come, until its end is known."""
+        return self._passed if self.ended else len(self._octets)
+
+    def feed(self, block: bytes) -> None:
+        """Take what came."""
+        self._octets += block
+        if self.ended:
+            return
+        # A CR may have been the last octet of the block before.
+        whole = self._octets.rfind(b"\r\n", max(self._searched - 1, 0)) + 2
+        self._searched = len(self._octets)
+        ended = whole > 1 and self._pass_lines(whole)
+        long = len(self._octets) - self._passed > _LONGEST_NAME + 2
+        self.ended = ended or (long and not self._goes_on() and (self._begun or not self._is_mailbox_line()))
+
+    def _pass_lines(self, whole: int) -> bool:
+        """Pass over the lines of the header section among those that end before `whole`; tell whether others follow."""
+        if not self._begun:
+            self._begin(whole)
+        at = self._passed
+        if self._begun and (found := _FURTHER_LINES.match(self._octets, at, whole)) is not None:
+            at = found.end()
+        self._passed = at
+        return at < whole
+
+    def _begin(self, whole: int) -> None:
+        """Pass over mailbox lines and the first field."""
+        while (found := _MAILBOX_LINE.match(self._octets, self._passed, whole)) is not None:
+            self._passed = found.end()
+        if (found := _FIRST_FIELD.match(self._octets, self._passed, whole)) is not None:
+            self._begun, self._passed = True, found.end()
+
+    def _goes_on(self) -> bool:
+        """Whether the line that is not whole yet begins like a line of the header section."""
+        begins = _NAME_OR_BLANK_BEGINS if self._begun else _NAME_BEGINS
+        return begins.match(self._octets, self._passed) is not None
+
+    def _is_mailbox_line(self) -> bool:
+        """Whether the line that is not whole yet begins like one of a mailbox file."""
+        return _MAILBOX_BEGINS.match(self._octets, self._passed) is not None
+
+    def part(self) -> tuple[bytes, bytes]:
+        """Return the header section, and what follows it; nothing is left here.
+
+        What follows begins with the empty line, unless the sender left it out. Where the first line of the content
+        would continue a field of ours, the empty line is added.
+        """
+        end = self._passed if self.ended or not self._goes_on() else len(self._octets)
+        with memoryview(self._octets) as octets:
+            head, rest = bytes(octets[:end]), bytes(octets[end:])
+        self._octets = bytearray()
+        if _BLANK_BEGINS.match(rest) is not None:
+            rest = b"\r\n" + rest
+        return _with_mailbox_lines(head), rest
+
+
+def _with_mailbox_lines(head: bytes) -> bytes:
+    """Make a field of each mailbox line at the beginning, in Postfix's words."""
+    fields, at = bytearray(), 0
+    while (found := _MAILBOX_LINE.match(head, at)) is not None:
+        fields += b"X-Mailbox-Line: " + found[2]
+        at = found.end()
+    return bytes(fields) + head[at:] if fields else head
+
+
+class Content:
+    """What came over the wire behind the header section, its empty line included, still dot-stuffed.
+
+    It is kept in memory up to IN_MEMORY octets, beyond that in a temporary file without a name. Owned by one reception.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        """Begin empty; `folder` is where a file would be made, the system's choice unless given."""
+        where = None if folder is None else str(folder)
+        self._file: IO[bytes] = tempfile.SpooledTemporaryFile(IN_MEMORY, dir=where)  # noqa: SIM115 — close() is ours
+        self.octets = 0
+        self.stuffed_lines = 0
+        self._end = b"\r\n"
+        """The last two octets: it begins behind a line."""
+
+    def write(self, block: bytes) -> None:
+        """Add what came."""
+        self.octets += len(block)
+        # Only behind CRLF: BINARYMIME may hold a bare LF, behind which no dot is stuffed.
+        self.stuffed_lines += block.count(b"\r\n.") + (self._end + block[:2]).count(b"\r\n.")
+        self._end = (self._end + block[-2:])[-2:]
+        self._file.write(block)
+
+    def blocks(self) -> Iterator[bytes]:
+        """Return everything again, from the start, block by block."""
+        self._file.seek(0)
+        while block := self._file.read(BLOCK):
+            yield block
+
+    def body(self) -> bytes:
+        """Return the body in one piece, unstuffed, without the empty line."""
+        return unstuffed(b"".join(self.blocks()).removeprefix(b"\r\n"))
+
+    def close(self) -> None:
+        """Let the memory, or the file, go."""
+        self._file.close()
+
+
+def unstuffed(block: bytes) -> bytes:
+    """Undo dot-stuffing (RFC 5321 section 4.5.2)."""
+    return block.removeprefix(b".").replace(b"\r\n.", b"\r\n") if b"\n." in block or block[:1] == b"." else block
+
+
+def stuffed(block: bytes) -> bytes:
+    """Do dot-stuffing, for a block that begins a line."""
+    if block[:1] != b"." and b"\n." not in block:
+        return block
+    return (b"." if block[:1] == b"." else b"") + block.replace(b"\r\n.", b"\r\n..")
+
+
+_FIELD = re.compile(rb"(?:(%b)|)%b(?:[ \t]%b)*+" % (_NAME, _REST, _REST))
+
+
+def _parse(head: bytes) -> list[Field]:
+    """Part a header section into fields; a line that is none stays where it is, nameless."""
+    return [Field(_name(found[1]), found[0]) for found in _FIELD.finditer(_ended(head))]
+
+
+def _taken_apart(head: bytes) -> tuple[list[Field], dict[str, list[Field]]]:
+    fields = _parse(head)
+    return fields, _named(fields)
+
+
+def _named(fields: Iterable[Field]) -> dict[str, list[Field]]:
+    """Return the fields by their names in lower case."""
+    found: dict[str, list[Field]] = {}
+    for each in fields:
+        found.setdefault(each.name.lower(), []).append(each)
+    return found
+
+
+def _name(octets: bytes | None) -> str:
+    """Return a field's name, out of the octets up to its colon (RFC 5322 section 3.6.8)."""
+    return octets[:-1].rstrip(b" \t").decode() if octets else ""
+
+
+def _ended(head: bytes) -> bytes:
+    return head + b"\r\n" if head and not head.endswith(b"\r\n") else head
+
+
+def _written(name: str, body: str, most: int = LONGEST_LINE) -> bytes:
+    """Return a field as octets, folded if its line would be longer than `most`."""
+    return folded(f"{name}: {body}".encode("utf-8", "surrogateescape"), most) + b"\r\n"

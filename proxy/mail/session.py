@@ -1,0 +1,321 @@
+"""What a conversation with a client is made of: Session, Transaction, Path. No sockets and no replies here.
+
+`Session` and `Transaction` extend aiosmtpd's Session and Envelope, so that anything written for aiosmtpd finds the
+attributes it knows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import itertools
+import os
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from aiosmtpd.smtp import Envelope as AiosmtpdEnvelope
+from aiosmtpd.smtp import Session as AiosmtpdSession
+
+from config.base.ip import read_address
+from proxy.mail.message import Message
+from proxy.mail.replies import Reply
+from proxy.options.settings import CoreOptions
+
+_DIGITS = "0123456789abcdefghijklmnopqrstuv"
+_numbers = itertools.count()
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """A reverse-path or forward-path (RFC 5321 section 4.1.2) without brackets and source route.
+
+    `raw` is what the upstream gets. Everything else is the one form that policy, cache, routing and log compare: the
+    local part without needless quotes, the domain in lower-case A-labels.
+    """
+
+    raw: bytes
+    local_part: str
+    domain: str
+    parameters: dict[str, str | None] = field(default_factory=dict, compare=False, repr=False)
+    """Those of RCPT that go upstream with it."""
+    gateway: str = field(default="", compare=False, repr=False)
+    """Another upstream that policy chose for it."""
+    given: bytes = field(default=b"", compare=False, repr=False)
+    """What the client wrote behind MAIL or RCPT; empty for a path that is not the client's."""
+
+    @property
+    def text(self) -> str:
+        """The address in its one form, empty for the null sender."""
+        return f"{self.local_part}@{self.domain}" if self.domain else self.local_part
+
+    @property
+    def spoken(self) -> str:
+        """The address as the upstream hears it, for header fields and reports."""
+        return self.raw.decode("utf-8", "surrogateescape")
+
+
+NULL_PATH = Path(b"", "", "")
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """A message that Ringback makes itself, each recipient of which gets a copy in a transaction of its own."""
+
+    sender: Path
+    recipients: tuple[Path, ...]
+    content: bytes
+    """Header section and body, with CRLF line ends and no dot-stuffing."""
+    purpose: str
+    """What it is, for the log: forward, generated, report."""
+
+
+@dataclass(slots=True)
+class Recipient:
+    """A forward-path that the client was told is accepted, and where its mail really goes."""
+
+    path: Path
+    parameters: dict[str, str | None] = field(default_factory=dict)
+    """Of RCPT, as they came (RFC 3461)."""
+    relayed: bool = True
+    """False where policy discarded it."""
+    target: Path | None = None
+    """Another forward-path in its place, where policy redirected it."""
+    gateway: str = ""
+    """Another upstream, where policy chose one."""
+    refusal: Reply | None = None
+    """Why this recipient does not get the message that was accepted for others: said by PRDR, or by a report."""
+    letters: list[Letter] = field(default_factory=list)
+    """What policy made for it; it leaves when the message is accepted."""
+    reported: bool = False
+    """Whether its refusal stands in a report."""
+
+    @property
+    def destination(self) -> Path:
+        """The forward-path that the upstream hears, with its parameters and its way."""
+        path = self.target or self.path
+        if self.parameters or self.gateway:
+            return replace(path, parameters=self.parameters, gateway=self.gateway)
+        return path
+
+
+class Transaction(AiosmtpdEnvelope):
+    """One mail transaction: from MAIL FROM to the answer to the dot, or to whatever ends it sooner."""
+
+    def __init__(self) -> None:
+        """Start an empty transaction, before MAIL FROM."""
+        super().__init__()
+        self.reverse_path: Path = NULL_PATH
+        self.given_reverse_path: Path = NULL_PATH
+        """The client's own, whatever policy put in its place: reports go there."""
+        self.parameters: dict[str, str | None] = {}
+        self.recipients: list[Recipient] = []
+        self.refused_recipients = 0
+        self.message: Message | None = None
+        self.created = time.time()
+        self.copies: list[Path] = []
+        """Forward-paths that policy added."""
+        self.letters: list[Letter] = []
+        """What policy made; it leaves when the message is accepted."""
+        self.size = 0
+        self.context: dict[str, str] = {}
+        self.discarded = False
+        self.pending: list[asyncio.Task[None]] = []
+        """Work that an active validator began and that a later reader of its context variable waits for."""
+        self.when_wanted: list[Callable[[], None]] = []
+        """What waits for the first recipient that the upstream accepts."""
+
+    @property
+    def begun(self) -> bool:
+        """Whether MAIL FROM was accepted."""
+        return self.mail_from is not None
+
+    def begin(self, path: Path, parameters: dict[str, str | None]) -> None:
+        """Record an accepted MAIL FROM, in our fields and in aiosmtpd's."""
+        self.reverse_path = self.given_reverse_path = path
+        self.parameters = parameters
+        self.mail_from = path.text
+        self.mail_options = list(parameters)
+        self.smtp_utf8 = "SMTPUTF8" in parameters
+
+    def add(self, recipient: Recipient) -> None:
+        """Record an accepted RCPT TO."""
+        self.recipients.append(recipient)
+        self.rcpt_tos.append(recipient.path.text)
+
+    def discard(self, earlier: int) -> None:
+        """Relay the message only to copies that the discarding phase added; `earlier` of them were there before it."""
+        del self.copies[:earlier]
+        self.discarded = not self.copies
+        for recipient in self.recipients:
+            recipient.relayed = False
+
+    def somebody_wants_it(self) -> None:
+        """Begin what waited for the first recipient that the upstream accepts."""
+        waiting, self.when_wanted = self.when_wanted, []
+        for begin in waiting:
+            begin()
+
+    @property
+    def prdr(self) -> bool:
+        """Whether the client takes an answer for each recipient after the dot (draft-hall-prdr)."""
+        return "PRDR" in self.parameters
+
+    @property
+    def destinations(self) -> list[Path]:
+        """The forward-paths that the upstream hears, each once, in the order of RCPT TO."""
+        paths = [each.destination for each in self.recipients if each.relayed] + self.copies
+        return list({path.raw: path for path in paths}.values())
+
+    async def settle(self) -> None:
+        """Wait for what active validators began; what failed there was logged and does not touch the mail."""
+        if self.pending:
+            await asyncio.wait(self.pending)
+            self.pending.clear()
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a session did, for its summary line."""
+
+    transactions: int = 0
+    messages: int = 0
+    recipients: int = 0
+    errors: int = 0
+    junk: int = 0
+    """Errors and commands without purpose since the last delivered message."""
+    started: float = field(default_factory=time.monotonic)
+
+
+class Session(AiosmtpdSession):
+    """One client connection: who the client is, what it said so far, and its context dictionary."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        peer: tuple[str, int],
+        local: tuple[str, int],
+        options: CoreOptions,
+    ) -> None:
+        """Start a session with the addresses of both ends and the options in force for this client."""
+        super().__init__(loop)
+        self.id = _next_id()
+        self.peer_address = peer
+        self.local = local
+        self.options = options
+        self.can_relay = False
+        self.auth_user = ""
+        """Who the client is, once AUTH succeeded."""
+        self.failed_authentications = 0
+        self.context: dict[str, str] = {}
+        self.encryption: dict[str, str] = {}
+        """The context variables that TLS brought."""
+        self.transaction = Transaction()
+        self.current_recipient: Recipient | None = None
+        """The recipient in question while the rcptto and each_rcpt phases run."""
+        self.advertised: list[str] = []
+        """Lines that policy added to the EHLO reply."""
+        self.withdrawn: set[str] = set()
+        """Keywords, in capitals, that policy took out of it."""
+        self.tally = Tally()
+        self.via = ""
+        """The front that told who the client is; empty where the client connected itself."""
+        self.introduced = False
+        """XCLIENT told the client's address: whoever speaks from there may not say it again."""
+        self.speaks_within: Callable[[float], Awaitable[bool]] = silent
+        """Waits so many seconds for the client to speak before its turn, and tells whether it did."""
+        self.may_talk_early = False
+        """Policy lets the client speak before the greeting."""
+
+        self.client_name: str | None = None
+        """The client's validated host name, once it was looked up."""
+
+    @property
+    def transaction_id(self) -> str:
+        """The id of the transaction, in Received and in the log."""
+        return f"{self.id}.{self.tally.transactions}"
+
+    @property
+    def may_report(self) -> bool:
+        """Whether a late refusal of one recipient may be reported: the operator wants it, and there is whom to tell."""
+        return self.options.multi_recipient == "dsn" and bool(self.transaction.given_reverse_path.raw)
+
+    @property
+    def tells_of_each(self) -> bool:
+        """Whether the fate of one recipient may differ from another's after the dot: somebody will be told."""
+        return self.transaction.prdr or self.may_report
+
+    @property
+    def identity(self) -> str:
+        """Whom a connection upstream speaks for that was told about this client: another one after AUTH."""
+        return f"{self.id} {self.auth_user}" if self.auth_user else self.id
+
+    @cached_property
+    def client_network(self) -> str:
+        """What counts as one client: an IPv4 address, or an IPv6 /64, which one customer usually has whole."""
+        address = read_address(self.client_ip)
+        if isinstance(address, ipaddress.IPv4Address):
+            return str(address)
+        return str(ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))
+
+    def authenticate(self, user: str) -> None:
+        """Record a successful AUTH: the client may send to anybody."""
+        self.auth_user, self.authenticated, self.can_relay = user, True, True
+        self.context |= {"auth_user": user, "can_relay": "true"}
+
+    def forget_authentication(self, *, can_relay: bool) -> None:
+        """Drop what AUTH brought; `can_relay` is what the client may without it."""
+        self.auth_user, self.authenticated, self.can_relay = "", None, can_relay
+        self.context.pop("auth_user", None)
+        self.context["can_relay"] = "true" if can_relay else "false"
+
+    def become(self, client: tuple[str, int], local: tuple[str, int], options: CoreOptions) -> None:
+        """Stand for the client that a front speaks for; what was known of the one before is forgotten."""
+        if client[0] != self.client_ip:
+            self.via = self.client_ip
+        vars(self).pop("client_network", None)
+        self.peer_address, self.local, self.options, self.client_name = client, local, options, None
+        self.host_name, self.extended_smtp = None, False
+        self.advertised.clear()
+        self.withdrawn.clear()
+        self.context.clear()
+        # The certificate was the front's and says nothing of its client.
+        self.encryption = {name: value for name, value in self.encryption.items() if "_client_" not in name}
+        self.context |= self.encryption
+        self.forget_authentication(can_relay=False)
+        self.failed_authentications = self.tally.errors = self.tally.junk = 0
+        self.may_talk_early = False
+
+    @property
+    def certificate_verified(self) -> bool:
+        """Whether the client showed a certificate that TLS_Client_CA vouches for."""
+        return "tls_client_verified" in self.encryption
+
+    @property
+    def client_ip(self) -> str:
+        """The client's address."""
+        return self.peer_address[0]
+
+
+def protocol_of(session: Session) -> str:
+    """Return the protocol by the names of RFC 3848 and RFC 6531 section 4.3."""
+    name = "UTF8SMTP" if session.transaction.smtp_utf8 else "ESMTP" if session.extended_smtp else "SMTP"
+    if not session.extended_smtp:
+        return name
+    return name + ("S" if session.ssl is not None else "") + ("A" if session.auth_user else "")
+
+
+async def silent(seconds: float) -> bool:  # noqa: ARG001 — nobody listens
+    """Tell that nothing was said, at once: there is no client to wait for, or a front speaks in its place."""
+    return False
+
+
+def _next_id() -> str:
+    """Return a name for a session that sorts by time and is unique over processes: for the log and for Received."""
+    number = (time.time_ns() // 1_000_000 << 12) | (next(_numbers) & 0xFFF)
+    digits = []
+    while number:
+        number, rest = divmod(number, 32)
+        digits.append(_DIGITS[rest])
+    return "".join(reversed(digits)) + f"-{os.getpid():x}"

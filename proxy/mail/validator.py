@@ -1,0 +1,53 @@
+"""What policy is: a validator hooks into phases, and its verdict says what becomes of the command.
+
+A validator never writes to a client. It returns a verdict; the front turns it into the reply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+
+from proxy.mail.replies import Reply
+from proxy.mail.session import Session
+from sieve.phases import Need, Phase
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What a validator found. `reply` None lets the command pass; `discard` accepts it and relays nothing."""
+
+    reply: Reply | None = None
+    discard: bool = False
+
+
+PASS = Verdict()
+
+Hook = Callable[[Session], Coroutine[Any, Any, Verdict]]
+"""Judges the session at one phase."""
+
+
+class OnError(StrEnum):
+    """What becomes of a command when a validator passes its deadline or fails."""
+
+    DEFER = "defer"
+    ACCEPT = "accept"
+
+
+class Validator(Protocol):
+    """One loaded module, ready to judge."""
+
+    name: str
+    on_error: OnError
+    deadline: float
+    """Seconds for one hook."""
+
+    def hooks(self) -> Mapping[Phase, Hook]:
+        """Return the phases that it speaks in. A passive module returns none."""
+        ...
+
+    def needs(self, phase: Phase) -> Need:
+        """Return what of the content its hook in `phase` reads."""
+        ...

@@ -1,0 +1,63 @@
+"""`TLS_Protocols` as a value of the configuration: which of TLS 1.2 and 1.3 a connection may speak.
+
+The option names SSL 2 to TLS 1.1 too, as Momentum does; they are read, and never spoken (RFC 8996).
+"""
+
+from __future__ import annotations
+
+import re
+import ssl
+from dataclasses import dataclass
+from typing import Annotated
+
+from config.errors import not_a
+from config.language.nodes import String, Value, Word
+from config.schema.readers import Reader, Reading, Unreadable
+
+_SPOKEN = frozenset({ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3})
+_NAMES = {
+    "all": _SPOKEN,
+    "tlsv1.2": frozenset({ssl.TLSVersion.TLSv1_2}),
+    "tlsv1.3": frozenset({ssl.TLSVersion.TLSv1_3}),
+    **dict.fromkeys(("sslv2", "sslv3", "tlsv1", "tlsv1.0", "tlsv1.1"), frozenset[ssl.TLSVersion]()),
+}
+_STEP = re.compile(r"([+-]?)([A-Za-z0-9.]+)")
+_HINT = 'write names with + or - before them, such as "+ALL:-TLSv1.2"; of all names TLSv1.2 and TLSv1.3 are spoken'
+
+
+@dataclass(frozen=True, slots=True)
+class Protocols:
+    """The versions in force, at least one, and the text that said so."""
+
+    spoken: frozenset[ssl.TLSVersion]
+    text: str
+
+    def __str__(self) -> str:
+        """Return it as it is written."""
+        return self.text
+
+    def apply_to(self, context: ssl.SSLContext) -> None:
+        """Forbid a context the versions that are not named, beyond those that it forbids already."""
+        context.minimum_version = max(context.minimum_version, min(self.spoken))
+        context.maximum_version = max(self.spoken)
+
+
+ALL_PROTOCOLS = Protocols(_SPOKEN, "+ALL")
+
+
+def _read(value: Value, _reading: Reading) -> Protocols:
+    text = value.text if isinstance(value, Word | String) else ""
+    steps = [_STEP.fullmatch(each.strip()) for each in text.split(":")]
+    # A list that begins by taking something away takes it from all, as in OpenSSL's configuration.
+    spoken = _SPOKEN if text.lstrip().startswith("-") else frozenset[ssl.TLSVersion]()
+    for step in steps:
+        if step is None or step[2].lower() not in _NAMES:
+            raise Unreadable(not_a("a list of protocols", text, value.span, _HINT))
+        named = _NAMES[step[2].lower()]
+        spoken = spoken - named if step[1] == "-" else spoken | named
+    if not spoken:
+        raise Unreadable(not_a("a list of protocols that leaves one to speak", text, value.span, _HINT))
+    return Protocols(spoken, text)
+
+
+ProtocolsValue = Annotated[Protocols, Reader(_read, "protocols, `+ALL:-NAME`", write=lambda value: f'"{value}"')]

@@ -1,0 +1,308 @@
+"""The client side of an SMTP conversation: a strict reply reader and a pipelined writer, for relay and probes alike.
+
+`proxy.outgoing.handshake` connects and comes to EHLO, and puts a `Wire` on the connection. From there replies are paired with
+commands by a queue, so many may be outstanding, and whatever does not fit the grammar of RFC 5321 section 4.2.1 (mixed
+codes, a bare LF, an overlong line, a reply that nobody asked for) breaks the wire: a mispaired reply could turn a
+refusal into a 250.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+
+from proxy.base import closing
+from proxy.mail.replies import Reply
+
+LONGEST_LINE = 2048
+"""Octets of one reply line; RFC 5321 section 4.5.3.1.5 asks for 512, real servers exceed it."""
+
+MOST_LINES = 100
+LONGEST_REPLY = 32 * 1024
+
+_CODE_LENGTH = 3
+
+
+class WireBroken(Exception):
+    """The conversation cannot go on: the peer closed, reset, or spoke against the grammar."""
+
+
+Listener = Callable[[bool, bytes], None]
+"""Hears what is said on a wire: whether we said it, and the octets."""
+
+
+class Garbled(WireBroken):
+    """The peer spoke against the grammar, or unasked."""
+
+
+class ReplyParser:
+    """Bytes to replies, by the letter. Its state is the unfinished reply."""
+
+    __slots__ = ("_buffer", "_code", "_lines", "_size")
+
+    def __init__(self) -> None:
+        """Start before the first reply."""
+        self._buffer = b""
+        self._lines: list[bytes] = []
+        self._code = b""
+        self._size = 0
+
+    def feed(self, received: bytes) -> Iterator[Reply]:
+        """Yield the replies that these bytes complete; those before the first fault come out first.
+
+        Raises:
+            Garbled: the bytes are not a reply.
+        """
+        *lines, rest = (self._buffer + received).split(b"\n")
+        for line in lines:
+            finished = self._line(line)
+            if finished is not None:
+                yield finished
+        if len(rest) > LONGEST_LINE:
+            raise Garbled("a reply line is too long")
+        self._buffer = rest
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether nothing of a further reply has come."""
+        return not self._buffer and not self._lines
+
+    def _line(self, line: bytes) -> Reply | None:
+        code, separator, text = line[:_CODE_LENGTH], line[3:4], line[4:-1]
+        self._size += len(line)
+        _check_line(line, code, separator)
+        if self._lines and code != self._code:
+            raise Garbled("a reply mixes codes")
+        if self._size > LONGEST_REPLY or len(self._lines) >= MOST_LINES:
+            raise Garbled("a reply is too long")
+        self._code = code
+        self._lines.append(text)
+        if separator == b"-":
+            return None
+        finished = Reply(int(code), tuple(self._lines))
+        self._lines, self._size = [], 0
+        return finished
+
+
+def _check_line(line: bytes, code: bytes, separator: bytes) -> None:
+    """Judge one line, its LF cut off, by RFC 5321 section 4.2: `2yz text CR`, code 200 to 599."""
+    if len(line) > LONGEST_LINE:
+        raise Garbled("a reply line is too long")
+    if not line.endswith(b"\r") or line.find(b"\r") != len(line) - 1 or b"\0" in line:
+        raise Garbled("a reply line holds a bare line break or NUL")
+    if not (code.isdigit() and b"200" <= code <= b"599") or separator not in {b" ", b"-", b"\r"}:
+        raise Garbled("a line is not a reply")
+
+
+class Wire(asyncio.Protocol):
+    """One connection as a client. Owned by whoever holds it; not shared."""
+
+    def __init__(self, transport: asyncio.Transport, extensions: dict[str, str]) -> None:
+        """Take over a connected transport; `extensions` are the peer's EHLO keywords in lower case."""
+        self.transport = transport
+        self.extensions = extensions
+        self.listener: Listener | None = None
+        self.peer_name = ""
+        """What the peer calls itself in its answer to EHLO, in lower case."""
+        self.broken: str | None = None
+        """Why the conversation cannot go on, or None."""
+        self.garbled = False
+        """The peer spoke against the grammar, or unasked: what it said last may belong to something else."""
+        self._parser = ReplyParser()
+        self._awaited: deque[asyncio.Future[Reply]] = deque()
+        self._resumed: asyncio.Future[None] | None = None
+        self._loop = asyncio.get_running_loop()
+        self._waited_for: asyncio.Future[Reply] | None = None
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._closing: asyncio.TimerHandle | None = None
+        self._lost: asyncio.Future[None] = self._loop.create_future()
+
+    # ------------------------------------------------------------ for the holder
+
+    def send(self, commands: bytes, replies: int = 1) -> list[asyncio.Future[Reply]]:
+        """Write commands in one piece and return a future for each reply that they call for.
+
+        A future fails with WireBroken when the conversation ends before its reply.
+        """
+        awaited = [self._loop.create_future() for _ in range(replies)]
+        if self.broken is not None:
+            for future in awaited:
+                future.set_exception(WireBroken(self.broken))
+                future.exception()
+            return awaited
+        self._awaited.extend(awaited)
+        if commands:
+            self.transport.write(commands)
+            if self.listener is not None:
+                self.listener(True, commands)
+        return awaited
+
+    async def ask(self, command: bytes, seconds: float) -> Reply:
+        """Send one command and return its reply.
+
+        Raises:
+            WireBroken: the conversation ended first.
+            TimeoutError: no reply within `seconds`; the wire is unusable then.
+        """
+        (answer,) = self.send(command)
+        return await self.read(answer, seconds)
+
+    async def read(self, answer: asyncio.Future[Reply], seconds: float) -> Reply:
+        """Wait for one reply; a timeout breaks the wire, since the reply would come when nobody asks.
+
+        Raises:
+            WireBroken: the conversation ended first.
+            TimeoutError: no reply within `seconds`.
+        """
+        if answer.done():
+            return answer.result()
+        self._waited_for = answer
+        self._deadline = deadline = self._loop.time() + seconds
+        if self._timer is None or self._timer.when() > deadline:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_at(deadline, self._ring)
+        try:
+            return await answer
+        except TimeoutError:
+            self.abort("no reply in time")
+            raise
+        except asyncio.CancelledError:
+            self.abort("given up")
+            raise
+        finally:
+            self._waited_for = None
+
+    def _ring(self) -> None:
+        """End the wait for a reply whose time is up.
+
+        The timer stays when a reply comes, and is set anew only where it would ring too late: one for each reply, made
+        and taken back three times a message, cost 15 µs of it.
+        """
+        self._timer = None
+        if self._waited_for is None or self._waited_for.done():
+            return
+        if self._loop.time() < self._deadline:
+            self._timer = self._loop.call_at(self._deadline, self._ring)
+        else:
+            self._waited_for.set_exception(TimeoutError())
+
+    def write(self, block: bytes) -> None:
+        """Write message content, which calls for no reply."""
+        if self.broken is None:
+            self.transport.write(block)
+
+    async def drain(self, seconds: float, unless: asyncio.Future[Reply]) -> None:
+        """Wait until the transport takes more, or the reply `unless` is there: a peer that refuses may read no further.
+
+        Raises:
+            WireBroken: the conversation ended.
+            TimeoutError: the peer did not read for `seconds`; the wire is unusable then.
+        """
+        if self._resumed is not None and self.broken is None:
+            done, _ = await asyncio.wait((self._resumed, unless), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                self.abort("the peer does not read")
+                raise TimeoutError
+        if self.broken is not None and not unless.done():
+            raise WireBroken(self.broken)
+
+    def abort(self, why: str) -> None:
+        """End the connection at once; unsent bytes are dropped, so a half-sent message stays unfinished."""
+        self._break(why)
+        self.transport.abort()
+
+    async def quit(self, seconds: float) -> None:
+        """Say QUIT, wait shortly for the answer, close, and wait as long until the connection is gone, or drop it."""
+        with suppress(WireBroken, TimeoutError):
+            await self.ask(b"QUIT\r\n", seconds)
+        self.close()
+        await self._gone(seconds)
+
+    async def _gone(self, seconds: float) -> None:
+        """Wait until the socket is closed: whoever counts connections counts this one so long."""
+        gone, _ = await asyncio.wait((self._lost,), timeout=seconds)
+        if not gone:
+            self.transport.abort()
+
+    def close(self) -> None:
+        """Close the connection after what was written has gone."""
+        self._break("closed by us")
+        self._close()
+
+    def _close(self) -> None:
+        """Close the transport; a peer that does not read is cut off in the end."""
+        if self._closing is None and not self.transport.is_closing():
+            self._closing = closing.close(self.transport)
+
+    # ------------------------------------------------------------ for the transport
+
+    def data_received(self, data: bytes) -> None:
+        """Pair the replies with what was asked."""
+        if self.listener is not None:
+            self.listener(False, data)
+        try:
+            for each in self._parser.feed(data):
+                self._pair(each)
+        except Garbled as error:
+            self.garbled = True
+            self.abort(str(error))
+
+    def _pair(self, each: Reply) -> None:
+        if not self._awaited:
+            raise Garbled(f"a reply that nobody asked for: {each.code}")
+        future = self._awaited.popleft()
+        if not future.done():
+            future.set_result(each)
+
+    def eof_received(self) -> bool:
+        """The peer closed; a half-open connection is of no use here."""
+        self._break("closed by the peer")
+        self._close()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Tell everybody who waits."""
+        if self._closing is not None:
+            self._closing.cancel()
+        if not self._lost.done():
+            self._lost.set_result(None)
+        self._break("closed by the peer" if exc is None else "reset by the peer")
+
+    def pause_writing(self) -> None:
+        """The transport's buffer is full."""
+        if self._resumed is None:
+            self._resumed = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        """The transport takes more."""
+        resumed, self._resumed = self._resumed, None
+        if resumed is not None and not resumed.done():
+            resumed.set_result(None)
+
+    def _break(self, why: str) -> None:
+        if self.broken is None:
+            self.broken = why
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._awaited:
+            future = self._awaited.popleft()
+            if not future.done():
+                future.set_exception(WireBroken(self.broken))
+                future.exception()  # read once: a wire may break with nobody waiting
+        if self._resumed is not None and not self._resumed.done():
+            self._resumed.set_exception(WireBroken(self.broken))
+            self._resumed.exception()
+
+
+def extensions_of(answer: Reply) -> dict[str, str]:
+    """Return the EHLO keywords of a reply, in lower case, with their parameters (RFC 5321 section 4.1.1.1)."""
+    found = {}
+    for line in answer.lines[1:]:
+        keyword, _, parameters = line.decode("ascii", "replace").strip().partition(" ")
+        found[keyword.lower()] = parameters
+    return found

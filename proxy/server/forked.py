@@ -1,0 +1,94 @@
+"""A worker in a process of its own: it is told what to do by its supervisor, over one socket, and by nobody else.
+
+The supervisor's orders are single bytes, and so is what the worker tells. The socket's end is the supervisor's end: the
+worker then finishes what is under way and ends, too. Signals are not heeded: a terminal and a service manager send
+theirs to every process of the service, which would then hear each of them twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Sequence
+
+import uvloop
+
+from config.scopes.listeners import Listener
+from proxy.base import log
+from proxy.server.gc import collect_seldom
+from proxy.server.pulse import BEAT_SECONDS, Pulse
+from proxy.server.sockets import raise_descriptor_limit
+from proxy.server.worker import Assembly, Worker
+
+LISTENING = b"l"
+"""Told by the worker: it serves."""
+
+DRAIN, SUCCEEDED, CUT = b"d", b"s", b"c"
+"""Orders: take no more clients and finish; the same, since a new configuration is in force; cut what still finishes."""
+
+EX_SOFTWARE = 70
+
+SUPERVISORS_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+
+RESERVED_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2)
+"""Ignored by every process. SIGUSR1 is kept for opening logs anew, SIGUSR2 asks a worker for its stack."""
+
+
+def be_worker(
+    number: int,
+    assembly: Assembly,
+    bound: Sequence[tuple[socket.socket, Listener]],
+    orders: socket.socket,
+    pulse: Pulse,
+) -> int:
+    """Serve in a process that was just forked, and return its exit status.
+
+    The supervisor's signals come blocked, so that none runs a handler of the supervisor's in here. The loop is left
+    open: to close it is to wait for its threads, and one may hang in a file for ever.
+    """
+    signal.set_wakeup_fd(-1)
+    for each in SUPERVISORS_SIGNALS:
+        signal.signal(each, signal.SIG_DFL if each is signal.SIGCHLD else signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SUPERVISORS_SIGNALS)
+    log.configure(worker=number if assembly.core.processes > 1 else None)
+    runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+    try:
+        runner.get_loop().call_soon(pulse.beat_along, runner.get_loop(), _interval(assembly))
+        runner.run(_serve(Worker(assembly), bound, orders))
+    except Exception as error:  # noqa: BLE001 — the process's outermost frame; the supervisor's stack is not ours to unwind
+        log.get_logger().error("worker_failed", exc_info=error)
+        return EX_SOFTWARE
+    finally:
+        log.close()
+    return 0
+
+
+def _interval(assembly: Assembly) -> float:
+    """Return the seconds between two beats."""
+    patience = assembly.core.worker_timeout
+    return min(BEAT_SECONDS, patience / 4) if patience else BEAT_SECONDS
+
+
+async def _serve(worker: Worker, bound: Sequence[tuple[socket.socket, Listener]], orders: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    await worker.start(bound=bound)
+    worker.compare_open_files(raise_descriptor_limit())
+    collect_seldom(loop)
+    await loop.sock_sendall(orders, LISTENING)
+    order = await _order(orders)
+    await worker.finish(_cut(orders), reloaded=order == SUCCEEDED)
+
+
+async def _order(orders: socket.socket) -> bytes:
+    """Return the supervisor's next order; without a supervisor it is to drain."""
+    try:
+        return await asyncio.get_running_loop().sock_recv(orders, 1) or DRAIN
+    except OSError:
+        return DRAIN
+
+
+async def _cut(orders: socket.socket) -> None:
+    """Return when the supervisor orders a cut; one that has gone never will."""
+    if await _order(orders) != CUT:
+        await asyncio.get_running_loop().create_future()

@@ -1,0 +1,198 @@
+"""Listening sockets: bound once, before anything else, so that a port in use is told before mail is taken.
+
+A worker by itself, as in the demonstration, has one socket for each address (`bind`); a server has a socket for each
+worker (`WorkerSockets`). Who serves them, and when, is not known here.
+"""
+
+from __future__ import annotations
+
+import errno
+import ipaddress
+import resource
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from typing import Any, Self, TypeAlias
+
+from config.base.ip import plain_address
+from config.scopes.listeners import EVERY, Listener
+
+Address: TypeAlias = tuple[socket.AddressFamily, Any]
+
+_UNSPECIFIED = frozenset({"0.0.0.0", "::"})  # noqa: S104 — what is compared with
+
+_NO_SUCH_FAMILY = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
+
+
+class CannotListen(Exception):
+    """An address cannot be bound."""
+
+
+def bind(listener: Listener) -> list[socket.socket]:
+    """Return bound, listening sockets: one for each address of the listener; `*` is every IPv4 and IPv6 address.
+
+    Raises:
+        CannotListen: an address is in use, not ours, or not allowed.
+    """
+    bound: list[socket.socket] = []
+    try:
+        for family, address in _addresses(listener):
+            try:
+                bound.append(_bind_one(family, address, listener.backlog))
+            except OSError as error:
+                if not _is_missing(listener, error):
+                    raise
+    except OSError as error:
+        for each in bound:
+            each.close()
+        raise _cannot(listener, error) from error
+    return bound
+
+
+def comes_to_us(address: str, port: int, listeners: Sequence[Listener]) -> Listener | None:
+    """Return our listener to which a connection to the address would come; None if it leads elsewhere."""
+    address = plain_address(address)
+    for each in listeners:
+        if not each.enabled or each.port != port:
+            continue
+        everywhere = each.address == EVERY or (
+            each.address in _UNSPECIFIED and (":" in each.address) == (":" in address)
+        )
+        if address == plain_address(each.address) or (everywhere and _is_local(address)):
+            return each
+    return None
+
+
+def _is_local(address: str) -> bool:
+    """Whether the address is this machine's: a datagram socket to it would leave from itself. Nothing is sent."""
+    if address in _UNSPECIFIED or ipaddress.ip_address(address).is_loopback:
+        return True  # all of 127.0.0.0/8 is answered, and leaves from 127.0.0.1; the system takes 0.0.0.0 for itself
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            sock.connect((address, 25))
+            return bool(sock.getsockname()[0] == address)
+    except OSError:
+        return False
+
+
+def raise_descriptor_limit() -> int:
+    """Raise the limit of open files as far as the system lets us, and return it: each client and upstream needs one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        except (OSError, ValueError):  # a hard limit that the kernel's own maximum does not allow
+            return soft
+    return hard
+
+
+class WorkerSockets:
+    """A SO_REUSEPORT socket for each address and worker, among which the system distributes new connections.
+
+    They are bound here and listened on by the workers: a socket takes its share of the connections from then on. A
+    socket that is closed loses those that nobody has accepted yet, so it is kept open for as long as its address is
+    configured, whatever becomes of the worker. With fewer workers than sockets some serve several.
+    """
+
+    def __init__(self, workers: int) -> None:
+        """Begin without addresses; `bind` fills it."""
+        self.workers = workers
+        self._held: dict[Address, list[socket.socket]] = {}
+        self._listeners: dict[Address, Listener] = {}
+
+    @classmethod
+    def bind(cls, listeners: Sequence[Listener], workers: int, predecessor: WorkerSockets | None = None) -> Self:
+        """Bind what the enabled listeners ask for, with the sockets that `predecessor` holds for the same addresses.
+
+        Raises:
+            CannotListen: an address is in use, not ours, or not allowed.
+        """
+        made = cls(workers)
+        for listener in listeners:
+            if not listener.enabled:
+                continue
+            try:
+                made._add(listener, predecessor)
+            except OSError as error:
+                made.close(keep=predecessor)
+                raise _cannot(listener, error) from error
+        return made
+
+    def __iter__(self) -> Iterator[socket.socket]:
+        """Yield every socket."""
+        for sockets in self._held.values():
+            yield from sockets
+
+    def at(self, address: Address) -> list[socket.socket]:
+        """Return the sockets of an address."""
+        return list(self._held.get(address, ()))
+
+    def of(self, worker: int) -> list[tuple[socket.socket, Listener]]:
+        """Return the sockets that a worker serves, counted from 1."""
+        shares = [(sockets[worker - 1 :: self.workers], self._listeners[key]) for key, sockets in self._held.items()]
+        return [(each, listener) for sockets, listener in shares for each in sockets]
+
+    def close(self, keep: WorkerSockets | None = None) -> None:
+        """Close every socket but those that `keep` holds, too."""
+        kept = set() if keep is None else set(keep)
+        for each in self:
+            if each not in kept:
+                each.close()
+        self._held.clear()
+
+    def _add(self, listener: Listener, predecessor: WorkerSockets | None) -> None:
+        for family, address in _addresses(listener):
+            key = (family, address)
+            if key in self._held:
+                raise OSError(errno.EADDRINUSE, "Listed twice")
+            sockets = [] if predecessor is None else predecessor.at(key)
+            self._held[key], self._listeners[key] = sockets, listener
+            try:
+                if not sockets:
+                    # With SO_REUSEPORT alone a second server would bind in silence and take half of the clients.
+                    _bind_one(family, address, None).close()
+                while len(sockets) < self.workers:
+                    # where the system chose the port, all take the same
+                    at = sockets[0].getsockname() if sockets else address
+                    sockets.append(_bind_one(family, at, None, reuse_port=True))
+            except OSError as error:
+                if sockets or not _is_missing(listener, error):
+                    raise
+                del self._held[key]
+
+
+def _addresses(listener: Listener) -> list[tuple[socket.AddressFamily, Any]]:
+    host = None if listener.address == EVERY else listener.address
+    found = socket.getaddrinfo(host, listener.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    return [(family, address) for family, _, _, _, address in found]
+
+
+def _is_missing(listener: Listener, error: OSError) -> bool:
+    """Tell whether the machine lacks one of the families that `*` stands for, such as IPv6."""
+    return listener.address == EVERY and error.errno in _NO_SUCH_FAMILY
+
+
+def _cannot(listener: Listener, error: OSError) -> CannotListen:
+    return CannotListen(f"{listener.address}:{listener.port}: {error.strerror}")
+
+
+def _bind_one(
+    family: socket.AddressFamily, address: Any, backlog: int | None, *, reuse_port: bool = False
+) -> socket.socket:
+    """Return a bound socket, which listens where a backlog is given."""
+    each = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if reuse_port:
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if each.family == socket.AF_INET6:
+            with suppress(OSError):
+                each.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        each.bind(address)
+        if backlog is not None:
+            each.listen(backlog)
+        each.setblocking(False)
+    except OSError:
+        each.close()
+        raise
+    return each

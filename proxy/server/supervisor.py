@@ -1,0 +1,370 @@
+"""The supervisor of the workers, be it one or many: it holds the listening sockets, starts and replaces the workers.
+
+It runs no event loop and no thread, serves no client, and loads what its workers run: each is a fork of it, so all of
+them, and whoever replaces one later, run the configuration that was checked, whatever its file holds by then. It only
+parses and compiles; what a configuration names is tried in a child, since it may hang.
+"""
+
+from __future__ import annotations
+
+import gc
+import math
+import os
+import selectors
+import signal
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from typing import Any, Protocol
+
+from config.diagnostics import Diagnostic, has_errors, render
+from proxy.base.apart import Apart, Failed, Tell
+from proxy.base.log import get_logger
+from proxy.server.complaints import log_warnings
+from proxy.server.forked import CUT, DRAIN, EX_SOFTWARE, RESERVED_SIGNALS, SUCCEEDED, SUPERVISORS_SIGNALS, be_worker
+from proxy.server.generation import Child, Generation
+from proxy.server.notify import READY, STOPPING, notify, reloading
+from proxy.server.pulse import Pulse
+from proxy.server.sockets import CannotListen, WorkerSockets, raise_descriptor_limit
+from proxy.server.watch import Watch
+from proxy.server.worker import Assembly
+
+log = get_logger()
+
+START_SECONDS = 30.0
+"""For a worker to serve after its start; it is killed then."""
+
+REHEARSAL_SECONDS = 15.0
+"""For a configuration to be loaded and everything in it built; a child that needs more is killed."""
+
+
+class Configuration(Protocol):
+    """Where a configuration comes from: the same file, again and again."""
+
+    def rehearsed(self, tell: Tell) -> Sequence[Diagnostic]:
+        """Build everything that serves, in a child, and return what is wrong, warnings included."""
+        ...
+
+    def compiled(self) -> tuple[Assembly, Sequence[Diagnostic]]:
+        """Parse and compile, here; return the assembly and the warnings. Raises an exception for mistakes."""
+        ...
+
+
+class Supervisor:
+    """Starts, replaces and ends workers. Its state is its own: there is no second thread and no loop."""
+
+    def __init__(self, assembly: Assembly, configuration: Configuration) -> None:
+        """Take the first assembly, bind its addresses, and take where to load it again.
+
+        Raises:
+            CannotListen: an address cannot be bound.
+        """
+        self._configuration = configuration
+        self._rehearsal: Apart[Sequence[Diagnostic]] | None = None
+        self._current = _generation(assembly)
+        self._successor: Generation | None = None
+        self._children: dict[int, Child] = {}
+        self._selector = selectors.DefaultSelector()
+        self._ready = self._reload_again = False
+        self._stops = 0
+        self._status = 0
+        self._watch = Watch(START_SECONDS)
+
+    def run(self) -> int:
+        """Serve until a signal ends it; return the exit status."""
+        raise_descriptor_limit()
+        with self._signals():
+            self._start_all(self._current)
+            while self._children or not self._stops:
+                self._turn()
+        log.info("supervisor_stopped")
+        return self._status
+
+    def _turn(self) -> None:
+        patience = self._patience()
+        meant = time.monotonic() + (math.inf if patience is None else patience)
+        ready = self._selector.select(patience)
+        late = time.monotonic() - meant
+        for key, _ in ready:
+            key.data()
+        self._reap()
+        self._end_the_rehearsal()
+        self._watch.look(self._children.values(), late)
+        self._replace()
+
+    # ---- signals
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Let signals wake the loop: what one means is done between two turns, never inside a handler."""
+        heard, woken = socket.socketpair()
+        heard.setblocking(False)
+        woken.setblocking(False)
+        self._wakers = (heard, woken)
+        signal.set_wakeup_fd(woken.fileno(), warn_on_full_buffer=False)
+        for each in RESERVED_SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
+        for each in SUPERVISORS_SIGNALS:
+            signal.signal(each, lambda *_: None)
+        self._selector.register(heard, selectors.EVENT_READ, self._take_signals)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(-1)
+            for each in SUPERVISORS_SIGNALS:  # one that comes now does not spoil the exit status
+                signal.signal(each, signal.SIG_IGN)
+            self._selector.close()
+            heard.close()
+            woken.close()
+
+    def _take_signals(self) -> None:
+        with suppress(BlockingIOError):
+            for number in self._wakers[0].recv(4096):
+                if number in (signal.SIGTERM, signal.SIGINT):
+                    self._stop()
+                elif number == signal.SIGHUP:
+                    self._hang_up()
+
+    def _stop(self) -> None:
+        """Let everybody finish; at the second time, cut."""
+        self._stops += 1
+        log.info("supervisor_stopping", workers=len(self._children), now=self._stops > 1)
+        notify(STOPPING)
+        for child in self._children.values():
+            child.order(CUT if self._stops > 1 else DRAIN)
+        self._current.sockets.close()
+        if self._successor is not None:
+            self._successor.sockets.close()
+        if self._rehearsal is not None:
+            self._selector.unregister(self._rehearsal)
+            self._rehearsal.kill()
+            self._rehearsal = None
+
+    # ---- a new configuration
+
+    def _hang_up(self) -> None:
+        """Try the configuration in a child; when that went well, start its workers, which replace those in force."""
+        if self._stops:
+            return
+        if self._rehearsal is not None or self._successor is not None or not self._ready:
+            self._reload_again = True
+            return
+        notify(reloading())
+        try:
+            self._rehearsal = Apart(self._configuration.rehearsed, REHEARSAL_SECONDS, leave=self._own_sockets())
+        except OSError as error:
+            self._reject(f"the system has no process to try the configuration in: {error.strerror}")
+            return
+        self._selector.register(self._rehearsal, selectors.EVENT_READ, self._hear_the_rehearsal)
+
+    def _hear_the_rehearsal(self) -> None:
+        rehearsal = self._rehearsal
+        if rehearsal is None or not rehearsal.read():
+            return
+        self._selector.unregister(rehearsal)
+        self._rehearsal = None
+        try:
+            found = rehearsal.answer()
+        except Failed as failed:
+            self._reject(f"the configuration could not be tried: {failed}")
+            return
+        if has_errors(found):
+            self._reject(render(found))
+        else:
+            log_warnings(found)
+            self._succeed(len(found))
+
+    def _end_the_rehearsal(self) -> None:
+        """Reject a configuration whose rehearsal takes too long."""
+        rehearsal = self._rehearsal
+        if rehearsal is not None and time.monotonic() >= rehearsal.deadline:
+            self._selector.unregister(rehearsal)
+            self._rehearsal = None
+            self._reject(f"the configuration could not be tried: {rehearsal.overdue()}")
+
+    def _succeed(self, warnings: int) -> None:
+        """Load what was tried, and start its workers."""
+        try:
+            assembly, _ = self._configuration.compiled()
+            self._successor = _generation(assembly, warnings, predecessor=self._current.sockets)
+        except CannotListen as error:
+            self._reject(str(error))
+        except Exception as error:  # noqa: BLE001 — the file has changed since, or a fault of ours; the server goes on
+            self._reject(str(error), error)
+        else:
+            self._start_all(self._successor)
+
+    def _reject(self, reason: str, error: Exception | None = None) -> None:
+        """Say why the configuration in force stays."""
+        cause = {} if error is None else {"exc_info": error}
+        log.error("reload_rejected", diagnostics=reason, **cause)
+        self._settled()
+
+    def _take_over(self, successor: Generation) -> None:
+        replaced, self._current, self._successor = self._current, successor, None
+        for child in self._of(replaced):
+            child.order(SUCCEEDED)
+        replaced.sockets.close(keep=successor.sockets)
+        log.info("reloaded", warnings=successor.warnings, workers=successor.sockets.workers)
+        self._settled()
+
+    def _abandon(self, successor: Generation, reason: str) -> None:
+        self._successor = None
+        for child in self._of(successor):
+            child.order(DRAIN)
+        successor.sockets.close(keep=self._current.sockets)
+        self._reject(reason)
+
+    def _settled(self) -> None:
+        """Every worker of the configuration in force serves."""
+        self._ready = True
+        notify(READY)
+        if self._reload_again:
+            self._reload_again = False
+            self._hang_up()
+
+    # ---- workers
+
+    def _start_all(self, generation: Generation) -> None:
+        gc.collect()
+        gc.freeze()  # what all workers share stays shared: their collectors do not write to it
+        for number in range(1, generation.sockets.workers + 1):
+            self._start(generation, number)
+        gc.unfreeze()
+
+    def _start(self, generation: Generation, number: int) -> None:
+        if self._stops or generation not in (self._current, self._successor):
+            return  # one before it could not be started
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        theirs.setblocking(False)
+        pulse = Pulse()
+        signal.pthread_sigmask(signal.SIG_BLOCK, SUPERVISORS_SIGNALS)
+        try:
+            pid = os.fork()
+            if pid == 0:
+                ours.close()
+                self._become(generation, number, theirs, pulse)
+        except OSError as error:
+            ours.close()
+            pulse.close()
+            log.error("worker_not_started", worker=number, reason=str(error))
+            self._lost(generation, number, 0.0)
+            return
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SUPERVISORS_SIGNALS)
+            theirs.close()
+        child = self._children[pid] = Child(pid, number, generation, ours, pulse, time.monotonic())
+        self._selector.register(ours, selectors.EVENT_READ, partial(self._heard, child))
+        log.info("worker_started", worker=number, pid=pid)
+
+    def _become(self, generation: Generation, number: int, orders: socket.socket, pulse: Pulse) -> None:
+        """Be the worker, in the new process, and never return: nothing of the supervisor's stack may run in it."""
+        status = EX_SOFTWARE
+        try:
+            pulse.give_stack_when_asked()
+            bound = generation.sockets.of(number)
+            own = {each for each, _ in bound}
+            for each in self._own_sockets():
+                if each not in own:
+                    each.close()
+            status = be_worker(number, generation.assembly, bound, orders, pulse)
+        finally:
+            os._exit(status)
+
+    def _own_sockets(self) -> list[Any]:
+        """Return what a child must not hold open.
+
+        What another process's end must close is open nowhere else: its orders, and the sockets of an address that is no
+        longer configured.
+        """
+        held = [each for generation in (self._current, self._successor) if generation for each in generation.sockets]
+        return [*(child.orders for child in self._children.values()), *held, self._selector, *self._wakers]
+
+    def _heard(self, child: Child) -> None:
+        """Take what a worker tells: that it serves; or that it has ended, whose status comes with SIGCHLD."""
+        try:
+            told = child.orders.recv(64)
+        except OSError:
+            told = b""
+        if not told:
+            self._deaf(child)
+            return
+        child.serves = True
+        if self._stops or not self._all_serve(child.generation):
+            return
+        if child.generation is self._successor:
+            self._take_over(child.generation)
+        elif child.generation is self._current and not self._ready:
+            log.info("serving", workers=child.generation.sockets.workers)
+            self._settled()
+
+    def _deaf(self, child: Child) -> None:
+        with suppress(KeyError, ValueError):  # done already
+            self._selector.unregister(child.orders)
+        child.orders.close()
+
+    def _of(self, generation: Generation) -> list[Child]:
+        return [child for child in self._children.values() if child.generation is generation]
+
+    def _all_serve(self, generation: Generation) -> bool:
+        return sum(child.serves for child in self._of(generation)) == generation.sockets.workers
+
+    def _reap(self) -> None:
+        """Learn who has ended. A supervisor that is process 1 of a container has strangers among them."""
+        with suppress(ChildProcessError):
+            while True:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+                if pid == 0:
+                    return
+                child = self._children.pop(pid, None)
+                if child is not None:
+                    self._ended(child, os.waitstatus_to_exitcode(status))
+
+    def _ended(self, child: Child, status: int) -> None:
+        self._deaf(child)
+        child.pulse.close()
+        lived = time.monotonic() - child.started
+        how = signal.Signals(-status).name if status < 0 else status
+        seconds = round(lived, 3)
+        if child.leaving and status == 0:
+            log.info("worker_ended", worker=child.number, pid=child.pid, seconds=seconds)
+            return
+        log.error("worker_died", worker=child.number, pid=child.pid, status=how, seconds=seconds)
+        self._lost(child.generation, child.number, lived)
+
+    def _lost(self, generation: Generation, number: int, lived: float) -> None:
+        """Replace a worker that is gone; before all of its generation served the whole generation has failed."""
+        if self._stops:
+            return
+        if generation is self._successor:
+            self._abandon(generation, f"worker {number} did not start")
+        elif generation is self._current and not self._ready:
+            self._status = EX_SOFTWARE
+            self._stop()
+        elif generation is self._current:
+            pause = generation.schedule(number, lived)
+            if pause:
+                log.warning("worker_waits", worker=number, seconds=pause)
+
+    def _replace(self) -> None:
+        """Start the workers that are due."""
+        now, due = time.monotonic(), self._current.due
+        for number in [number for number, when in due.items() if when <= now]:
+            del due[number]
+            self._start(self._current, number)
+
+    def _patience(self) -> float | None:
+        """Return the seconds until something is due: a start, a sign of life, a rehearsal's end; None if nothing is."""
+        times = [] if self._stops else [*self._current.due.values()]
+        if self._rehearsal is not None:
+            times.append(self._rehearsal.deadline)
+        times.append(self._watch.due(self._children.values()))
+        return None if min(times) == math.inf else max(0.0, min(times) - time.monotonic())
+
+
+def _generation(assembly: Assembly, warnings: int = 0, predecessor: WorkerSockets | None = None) -> Generation:
+    core = assembly.core
+    return Generation(assembly, WorkerSockets.bind(core.esmtp_listener, core.processes, predecessor), warnings)

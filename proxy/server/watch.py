@@ -1,0 +1,83 @@
+"""Finds the workers that hang, has them dump their stacks, and kills them. Who replaces them is not known here."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import time
+from collections.abc import Iterable
+from contextlib import suppress
+
+from proxy.base.log import get_logger
+from proxy.server.generation import Child
+from proxy.server.pulse import STACK_SIGNAL, state_of
+
+log = get_logger()
+
+STACK_SECONDS = 1.0
+"""For a worker that hangs to write its stack, before it is killed."""
+
+LATE_SECONDS = 2.0
+"""If the supervisor wakes so much later than it meant to, the machine stood still, and its workers with it."""
+
+
+class Watch:
+    """Watches the workers. Its state is until when it lets them be."""
+
+    def __init__(self, start_seconds: float) -> None:
+        """Give a worker so many seconds to serve after its start."""
+        self._start_seconds = start_seconds
+        self._lenient_until = 0.0
+
+    def due(self, children: Iterable[Child]) -> float:
+        """Return when to look next, as `time.monotonic` gives it; infinite if nothing is awaited from anybody."""
+        return max(self._lenient_until, min(map(self._due_of, children), default=math.inf))
+
+    def look(self, children: Iterable[Child], late: float) -> None:
+        """Ask those that hang for their stacks, then kill them.
+
+        A supervisor that is `late` itself knows nothing of them: they have until the next look to beat.
+        """
+        now = time.monotonic()
+        if late >= LATE_SECONDS:
+            log.warning("supervisor_late", seconds=round(late, 3))
+            self._lenient_until = now + LATE_SECONDS
+        if now < self._lenient_until:
+            return
+        for child in children:
+            if now >= self._due_of(child):
+                self._act(child, now)
+
+    def _due_of(self, child: Child) -> float:
+        """Return when something must have come: that it serves, then a beat, then its stack."""
+        if child.killed:
+            return math.inf
+        if child.asked is not None:
+            return child.asked + STACK_SECONDS
+        if not child.serves:
+            return child.started + self._start_seconds
+        return child.pulse.last + (child.generation.assembly.core.worker_timeout or math.inf)
+
+    def _act(self, child: Child, now: float) -> None:
+        if child.asked is not None and child.serves and child.pulse.last > child.asked:
+            log.warning("worker_recovered", worker=child.number, pid=child.pid, stack=child.pulse.stack)
+            child.asked = None
+        elif child.asked is not None or state_of(child.pid) == "stopped":
+            _kill(child, now)
+        else:
+            child.asked = now
+            with suppress(ProcessLookupError):
+                os.kill(child.pid, STACK_SIGNAL)
+
+
+def _kill(child: Child, now: float) -> None:
+    seconds = round(now - (child.pulse.last if child.serves else child.started), 3)
+    seen = {"state": state_of(child.pid), "seconds": seconds, "stack": child.pulse.stack}
+    if child.serves:
+        log.error("worker_hangs", worker=child.number, pid=child.pid, **seen)
+    else:
+        log.error("worker_stuck", worker=child.number, pid=child.pid, **seen)
+    child.killed = True
+    with suppress(ProcessLookupError):
+        os.kill(child.pid, signal.SIGKILL)

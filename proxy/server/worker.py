@@ -1,0 +1,217 @@
+"""One worker: one event loop that serves the listeners, with a resolver, a pool of upstream connections, the modules.
+
+Starting binds first and serves last; stopping is the way back: no new clients, 421 to those between commands, the
+others finish, then what is left is cut.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from config.loader import Settings
+from config.scopes.listeners import Listener
+from proxy.base.log import get_logger
+from proxy.base.tasks import TaskOwner, spawn
+from proxy.dns.resolver import Resolver
+from proxy.modules.base import Prepared, Services
+from proxy.options.settings import CoreOptions
+from proxy.outbox.deliver import Deliverer
+from proxy.outbox.file import Bounds, exists
+from proxy.outbox.outbox import Outbox
+from proxy.outbox.store import OutboxStore
+from proxy.server.sockets import bind
+from proxy.smtp.entrance import Entrance
+from proxy.smtp.front import Front
+from proxy.smtp.guesses import Guesses
+from proxy.smtp.pipeline import PhasePipeline
+from proxy.smtp.protocol import SmtpProtocol
+from proxy.upstream.credentials import CredentialChecker
+from proxy.upstream.pool import Pools
+from proxy.upstream.relay import UpstreamRelay
+from proxy.upstream.routes import Router
+
+log = get_logger()
+
+WARM_SECONDS = 2.0
+"""Clients are let in when the upstreams have answered our EHLO, or after so long: ours offers what they carry."""
+
+OWN_FILES = 64
+"""Listening sockets, the log, DNS, files that are read."""
+
+DRAIN_SECONDS = 20.0
+"""For sessions to finish what is under way when Ringback stops; who stalls in a message is not waited for."""
+
+DRAIN_GRACE = 5.0
+"""Seconds beyond the longest wait for the upstream before a session that does not end is cut."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assembly:
+    """A configuration that was loaded, checked and compiled: all that a worker starts from."""
+
+    core: CoreOptions
+    settings: Settings
+    prepared: Sequence[Prepared]
+
+
+class Worker:
+    """Serves one assembly on the running event loop."""
+
+    def __init__(self, assembly: Assembly) -> None:
+        """Take the assembly; nothing is bound or connected yet."""
+        self._assembly = assembly
+        self._core = assembly.core
+        self._bound: list[tuple[socket.socket, Listener]] = []
+        self._servers: list[asyncio.Server] = []
+        self._sessions = TaskOwner("sessions")
+        self._stopping = False
+
+    @property
+    def addresses(self) -> list[tuple[str, int]]:
+        """The addresses that are listened on, with the ports that the system chose where 0 was asked for."""
+        return [each.getsockname()[:2] for each, _ in self._bound]
+
+    @property
+    def descriptors_wanted(self) -> int:
+        """Open files that the limits of the configuration allow for; clients without a limit are not counted."""
+        core = self._core
+        callbacks = self._services.callbacks
+        probes = callbacks.verifier.most_probes if callbacks is not None else 0
+        upstream = core.max_outbound_connections * len(self._router.named())
+        return core.service_sessions + min(upstream, core.server_max_outbound_connections) + probes + OWN_FILES
+
+    async def start(self, bound: Sequence[tuple[socket.socket, Listener]] | None = None) -> None:
+        """Bind, build, and serve. With `bound`, these sockets are served, and none is bound.
+
+        Raises:
+            CannotListen: an address cannot be bound.
+        """
+        if bound is None:
+            self._bind()
+        else:
+            self._bound += bound
+        self.build()
+        await self._pools.warm(self._router.named(), WARM_SECONDS)
+        loop = asyncio.get_running_loop()
+        entrances = {id(listener): Entrance(listener, self._assembly.settings) for _, listener in self._bound}
+        for entrance in entrances.values():
+            entrance.load_certificates()
+        for each, listener in self._bound:
+            # create_server listens, maybe once more, so the backlog is given here
+            make = partial(SmtpProtocol, self.front, entrances[id(listener)])
+            self._servers.append(await loop.create_server(make, sock=each, backlog=listener.backlog))
+        if exists(self._core.state_directory):  # what was left behind is delivered, whatever the configuration says now
+            self._deliverer.start()
+        log.info(
+            "listening",
+            addresses=[f"{host}:{port}" for host, port in self.addresses],
+            upstream=self._router.default.name,
+        )
+
+    def build(self) -> None:
+        """Make everything that serves, on the running loop; nothing is bound, connected or written."""
+        core = self._core
+        self._resolver = Resolver([str(each) for each in core.nameservers])
+        self._router = Router(self._assembly.settings)
+        self._pools = Pools(self._resolver, core.server_max_outbound_connections)
+        self._services = Services(core, self._assembly.settings, self._resolver, upstream_down=self._pools.all_down)
+        self._open_outbox()
+        self.front = self._front()
+
+    def _bind(self) -> None:
+        try:
+            for listener in self._core.esmtp_listener:
+                if listener.enabled:
+                    self._bound += [(each, listener) for each in bind(listener)]
+        except BaseException:
+            self._close_sockets()
+            raise
+
+    def compare_open_files(self, most: int) -> None:
+        """Log how many files the process may open and how many the limits of the configuration allow for."""
+        wanted = self.descriptors_wanted
+        if wanted > most:
+            log.warning("open_files", limit=most, wanted=wanted)
+        else:
+            log.info("open_files", limit=most, wanted=wanted)
+
+    def _open_outbox(self) -> None:
+        """Make the outbox; its file is opened, or made, when something is to be kept."""
+        core = self._core
+        self._outbox_store = OutboxStore(
+            core.state_directory, bounds=Bounds(core.outbox_size, core.outbox_letters), key_file=core.letter_key
+        )
+        self._deliverer = Deliverer(self._outbox_store, self._router, self._pools, core.hostname)
+        self._outbox = self._services.outbox = Outbox(self._outbox_store, self._deliverer.wake)
+
+    def _front(self) -> Front:
+        for each in self._assembly.prepared:
+            each.offer(self._services)
+        judges = [each.validator(self._services) for each in self._assembly.prepared]
+        core, router, pools = self._core, self._router, self._pools
+        self._credentials = CredentialChecker(router, self._resolver)
+        return Front(
+            settings=core,
+            pipeline=PhasePipeline([each for each in judges if each is not None]),
+            open_relay=lambda session: UpstreamRelay(router, pools, session),
+            capabilities=pools.capabilities,
+            session_ended=pools.forget,
+            authenticator=Guesses(self._credentials),
+            sessions=self._sessions,
+            outbox=self._outbox,
+        )
+
+    async def stop(self, *, now: bool = False, reloaded: bool = False) -> None:
+        """Take no more clients and end the sessions: those between commands at once, the others when they are done.
+
+        `now` cuts them instead. A message whose dot has gone upstream is waited for in either case, unless `stop` is
+        called a second time. `reloaded` says that another worker has taken over, and clients hear it.
+        """
+        for server in self._servers:
+            server.close()
+        self._servers.clear()
+        again, self._stopping = self._stopping, True
+        self.front.stopping, self.front.reloaded = True, reloaded
+        log.info("stopping", sessions=len(self._sessions), now=now)
+        for conversation in tuple(self.front.live):
+            conversation.drain()
+        if not again and not await self._sessions.wait(0.0 if now else DRAIN_SECONDS):
+            # Those that have not come to our dot by now are cut: their clients keep the message.
+            for conversation in tuple(self.front.live):
+                conversation.cut()
+            await self._sessions.wait(self._core.body_timeout + DRAIN_GRACE)
+        await self._sessions.cancel()
+        if again:
+            return
+        if self._services.callbacks is not None:
+            await self._services.callbacks.close()
+        await self._deliverer.stop()
+        await self._outbox.close()
+        await self._outbox_store.close()
+        self._credentials.close()
+        await self._pools.close()
+        await self._resolver.close()
+        self._close_sockets()
+        log.info("stopped")
+
+    async def finish(self, cut: Coroutine[Any, Any, object], *, reloaded: bool = False) -> None:
+        """Stop and wait for the sessions that still finish; when `cut` returns, they are cut."""
+        owner = TaskOwner("finish")
+        draining = spawn(self.stop(reloaded=reloaded), name="drain", owner=owner)
+        cutting = spawn(cut, name="cut", owner=owner)
+        await asyncio.wait((draining, cutting), return_when=asyncio.FIRST_COMPLETED)
+        if not draining.done():
+            await self.stop(now=True)
+        cutting.cancel()
+        await draining
+        await owner.cancel()
+
+    def _close_sockets(self) -> None:
+        for each, _ in self._bound:
+            each.close()
+        self._bound.clear()

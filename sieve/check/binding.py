@@ -1,0 +1,273 @@
+"""What the arguments of one call mean: tags found, arguments given to parameters, the key of a comparison taken off.
+
+Any function with a value can stand as a test: the match type, the comparator and the last argument, which is the key,
+belong to the comparison, the rest to the function. A `Bound` is what the compiler needs to know of a call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from config.diagnostics import Diagnostic, Span, has_errors
+from sieve import errors
+from sieve.library import ADDRESS_PARTS, AddressPart, Parameter, Result, SieveFunction
+from sieve.run.backtracking import SlowPattern, any_pattern
+from sieve.run.matching import COMPARATORS, MATCH_TYPES, NUMERIC, RELATIONAL, RELATIONS, Comparison, MatchType
+from sieve.run.patterns import PatternRefusedError
+from sieve.run.values import COERCE, WANTS, ScriptError, Type, Value, as_list, as_text
+from sieve.settings import ScriptSettings
+from sieve.syntax import macros, nodes
+
+_LITERAL = str | macros.Unknown
+
+
+class Role(Enum):
+    """How a call stands in a script."""
+
+    STATEMENT = auto()
+    TEST = auto()
+    VALUE = auto()
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bound:
+    """A call whose names are resolved."""
+
+    function: SieveFunction
+    arguments: tuple[nodes.Expression, ...]
+    tags: Mapping[str, nodes.Expression | None]
+    part: AddressPart
+    comparison: Comparison | None
+    key: nodes.Expression | None
+
+
+def constant(node: nodes.Expression) -> Value | None:
+    """Return the value of a literal without interpolation; None for anything else."""
+    if isinstance(node, nodes.Number):
+        return node.value
+    if isinstance(node, nodes.Text):
+        literal = [part if isinstance(part, str) else part.text for part in node.parts if isinstance(part, _LITERAL)]
+        return "".join(literal) if len(literal) == len(node.parts) else None
+    if isinstance(node, nodes.ListOf):
+        items = [constant(item) for item in node.items]
+        return None if None in items else tuple(COERCE[Type.TEXT](item) for item in items)
+    return None
+
+
+def _is_spaced_index(node: nodes.Expression) -> bool:
+    """Tell whether an index stands apart from its variable, as a list would that was meant to be an argument."""
+    return (
+        isinstance(node, nodes.Index)
+        and node.of.span.end < node.span.end
+        and (node.span.source.text[node.of.span.end].isspace())
+    )
+
+
+@dataclass(slots=True)
+class _Tags:
+    """The tags of one call, as they are found."""
+
+    match: nodes.Tag | None = None
+    relation: str = ""
+    comparator: str = ""
+    comparator_tag: nodes.Tag | None = None
+    part: nodes.Tag | None = None
+    own: dict[str, nodes.Expression | None] = field(default_factory=dict)
+
+
+class Binder:
+    """Binds the calls of one script and collects the mistakes."""
+
+    def __init__(self, settings: ScriptSettings, diagnostics: list[Diagnostic]) -> None:
+        """Report into `diagnostics`."""
+        self._default_comparator = settings.default_comparator
+        self._limits = settings.limits
+        self._diagnostics = diagnostics
+
+    def bind(self, call: nodes.Call, function: SieveFunction, role: Role) -> Bound | None:
+        """Return what the call means; None, with a diagnostic, where it means nothing."""
+        before = len(self._diagnostics)
+        if not self._fits_role(call, function, role):
+            return None
+        tags = _Tags()
+        positional = self._take_tags(call, function, role, tags)
+        if has_errors(self._diagnostics[before:]):
+            return None
+        key = None
+        if self._compares(function, role, tags, len(positional)):
+            key = positional.pop() if len(positional) > function.fewest else None
+            self._arity(call, function, positional, key_missing=key is None)
+        else:
+            self._arity(call, function, positional, key_missing=False)
+        if function.one_of and sum(tag in tags.own for tag in function.one_of) != 1:
+            self._diagnostics.append(errors.needs_one_tag(function.name, call.name_span, function.one_of))
+        self._types(function, positional, tags)
+        if has_errors(self._diagnostics[before:]):
+            return None
+        comparison = self._comparison(tags) if key is not None else None
+        part = AddressPart(tags.part.name) if tags.part else AddressPart.ALL
+        return Bound(function, tuple(positional), tags.own, part, comparison, key)
+
+    def _fits_role(self, call: nodes.Call, function: SieveFunction, role: Role) -> bool:
+        if function.result is Result.NOTHING and role is not Role.STATEMENT:
+            wording = errors.not_a_test if role is Role.TEST else errors.not_a_value
+            self._diagnostics.append(wording(call.name, call.name_span))
+            return False
+        if function.result is Result.TEST and role is Role.STATEMENT:
+            self._diagnostics.append(errors.test_as_statement(call.name, call.name_span))
+            return False
+        return True
+
+    @staticmethod
+    def _compares(function: SieveFunction, role: Role, tags: _Tags, given: int) -> bool:
+        """Tell whether the last argument is a key: where a value is tested, and where a test has one too many."""
+        if role is not Role.TEST:
+            return False
+        if function.result is Result.VALUE or tags.match or tags.comparator:
+            return True
+        return function.most is not None and given == function.most + 1
+
+    # ------------------------------------------------------------ tags
+
+    def _take_tags(self, call: nodes.Call, function: SieveFunction, role: Role, tags: _Tags) -> list[nodes.Expression]:
+        """Sort the tags with their values into `tags` and return the other arguments."""
+        positional: list[nodes.Expression] = []
+        rest = list(reversed(call.arguments))
+        while rest:
+            argument = rest.pop()
+            if not isinstance(argument, nodes.Tag):
+                positional.append(argument)
+            elif argument.name in function.tags:
+                self._own_tag(argument, function.tags[argument.name], rest, tags)
+            elif argument.name in ADDRESS_PARTS and function.address_part:
+                self._only_one(argument, tags.part)
+                tags.part = argument
+            elif role is Role.TEST and argument.name in MATCH_TYPES:
+                self._match_type(argument, rest, tags)
+            elif role is Role.TEST and argument.name == "comparator":
+                self._comparator(argument, rest, tags)
+            else:
+                self._unknown_tag(argument, function, role)
+        return positional
+
+    def _own_tag(self, tag: nodes.Tag, parameter: Parameter, rest: list[nodes.Argument], tags: _Tags) -> None:
+        if parameter.type is Type.FLAG:
+            tags.own[tag.name] = None
+            return
+        value = rest[-1] if rest else None
+        if value is None or isinstance(value, nodes.Tag):
+            self._diagnostics.append(errors.tag_needs_value(tag.name, tag.span, WANTS[parameter.type]))
+            return
+        tags.own[tag.name] = value
+        rest.pop()
+
+    def _match_type(self, tag: nodes.Tag, rest: list[nodes.Argument], tags: _Tags) -> None:
+        self._only_one(tag, tags.match)
+        tags.match = tag
+        if MatchType(tag.name) not in RELATIONAL:
+            return
+        relation = rest.pop() if rest and isinstance(rest[-1], nodes.Text) else None
+        if relation is None:
+            self._diagnostics.append(errors.tag_needs_value(tag.name, tag.span, "a relation in quotes"))
+        elif not isinstance(relation, nodes.Text) or relation.value.lower() not in RELATIONS:
+            self._diagnostics.append(errors.unknown_relation(relation.span, RELATIONS))
+        else:
+            tags.relation = relation.value.lower()
+
+    def _comparator(self, tag: nodes.Tag, rest: list[nodes.Argument], tags: _Tags) -> None:
+        self._only_one(tag, tags.comparator_tag)
+        tags.comparator_tag = tag
+        name = rest.pop() if rest and isinstance(rest[-1], nodes.Text) else None
+        if name is None:
+            self._diagnostics.append(errors.tag_needs_value("comparator", tag.span, "the name of a comparator"))
+        elif not isinstance(name, nodes.Text) or name.value.lower() not in COMPARATORS:
+            self._diagnostics.append(errors.unknown_comparator(name.span, COMPARATORS))
+        else:
+            tags.comparator = name.value.lower()
+
+    def _only_one(self, tag: nodes.Tag, first: nodes.Tag | None) -> None:
+        if first is not None:
+            self._diagnostics.append(errors.second_tag(tag.name, tag.span, first.name))
+
+    def _unknown_tag(self, tag: nodes.Tag, function: SieveFunction, role: Role) -> None:
+        known = set(function.tags) | (ADDRESS_PARTS if function.address_part else frozenset())
+        if role is Role.TEST:
+            known |= {*MATCH_TYPES, "comparator"}
+        self._diagnostics.append(errors.unknown_tag(function.name, tag.name, tag.span, known))
+
+    def _comparison(self, tags: _Tags) -> Comparison:
+        match = MatchType(tags.match.name) if tags.match else MatchType.IS
+        comparator = tags.comparator or self._default_comparator
+        if comparator == NUMERIC and match in {MatchType.CONTAINS, MatchType.MATCHES, MatchType.REGEX}:
+            span = tags.match.span if tags.match else None
+            if span is not None:
+                self._diagnostics.append(errors.no_substrings(comparator, span, match.value))
+        return Comparison(match, comparator, tags.relation)
+
+    # ------------------------------------------------------------ arguments
+
+    def _arity(
+        self, call: nodes.Call, function: SieveFunction, positional: list[nodes.Expression], *, key_missing: bool
+    ) -> None:
+        missing = [each.name for each in function.parameters[len(positional) :] if each.required]
+        if key_missing:
+            missing.append("a key to compare with")
+        if missing:
+            spaced = next((each for each in positional if _is_spaced_index(each)), None)
+            taken = spaced.span.text.partition("[")[0].strip() if spaced is not None else ""
+            self._diagnostics.append(errors.too_few_arguments(function.name, call.name_span, missing, taken))
+        elif function.most is not None and len(positional) > function.most:
+            span = positional[function.most].span.to(positional[-1].span)
+            self._diagnostics.append(errors.too_many_arguments(function.name, span, function.most))
+
+    def _types(self, function: SieveFunction, positional: list[nodes.Expression], tags: _Tags) -> None:
+        parameters = list(function.parameters)
+        if parameters and parameters[-1].variadic:
+            parameters += [parameters[-1]] * (len(positional) - len(parameters))
+        pairs = list(zip(parameters, positional, strict=False))
+        pairs += [(function.tags[name], value) for name, value in tags.own.items() if value is not None]
+        for parameter, node in pairs:
+            self._type(function, parameter, node)
+
+    def _type(self, function: SieveFunction, parameter: Parameter, node: nodes.Expression) -> None:
+        """Check a literal against its parameter; what a variable holds is known only when the script runs."""
+        if parameter.type is Type.PLACE:
+            if not isinstance(node, nodes.Variable | nodes.Index):
+                self._diagnostics.append(errors.needs_a_variable(function.name, node.span))
+            return
+        literal_list = isinstance(node, nodes.ListOf)
+        wrong = literal_list and parameter.type not in {Type.LIST, Type.ANY}
+        wrong = wrong or (parameter.type is Type.HASH and isinstance(node, nodes.Text | nodes.Number))
+        if wrong:
+            self._wrong_type(function, parameter, node.span)
+            return
+        value = constant(node)
+        if value is not None:
+            self._constant(function, parameter, value, node.span)
+
+    def _constant(self, function: SieveFunction, parameter: Parameter, value: Value, span: Span) -> None:
+        """Try a constant on its parameter, so that what must fail when it runs fails when it is loaded."""
+        try:
+            COERCE[parameter.type](value)
+        except ScriptError as error:
+            self._diagnostics.append(errors.bad_argument(function.name, parameter.name, error.reason, span))
+            return
+        if parameter.type is Type.PATTERN:
+            self._pattern(as_text(value), span)
+        wrong = [each for each in as_list(value) if parameter.choices and each.lower() not in parameter.choices]
+        for each in wrong:
+            self._diagnostics.append(errors.not_a_choice(function.name, parameter.name, each, span, parameter.choices))
+
+    def _pattern(self, pattern: str, span: Span) -> None:
+        try:
+            found = any_pattern(pattern, self._limits)
+        except PatternRefusedError as refused:
+            self._diagnostics.append(errors.bad_pattern(span, str(refused)))
+        else:
+            if isinstance(found, SlowPattern):
+                self._diagnostics.append(errors.slow_pattern(span, found.reason))
+
+    def _wrong_type(self, function: SieveFunction, parameter: Parameter, span: Span) -> None:
+        self._diagnostics.append(errors.wrong_type(function.name, parameter.name, WANTS[parameter.type], span))

@@ -1,0 +1,267 @@
+"""What can be known wrong before a script runs: names, phases, modules, arguments, and what looks unintended.
+
+A script has no loops, so the order of writing is the order of running, and one walk sees every assignment before the
+reads that it can reach.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from config.diagnostics import Diagnostic, Span
+from sieve import errors, manual
+from sieve.check.binding import Binder, Bound, Role
+from sieve.check.reach import dead_branches, ends_phase, keeping_calls
+from sieve.library import Effect, Library, SieveFunction
+from sieve.message.spelling import in_a_labels
+from sieve.phases import Need, Phase
+from sieve.settings import ScriptSettings
+from sieve.syntax import macros, nodes
+
+MOST_SUGGESTIONS = 100
+"""Diagnostics after which names are no longer compared with all others, which takes a millisecond each."""
+
+_REFUSALS = frozenset({"reject", "ec_reject"})
+
+
+@dataclass(slots=True)
+class Checked:
+    """What the checker learnt of a script."""
+
+    calls: dict[nodes.Call, Bound] = field(default_factory=dict)
+    """The calls that can be compiled."""
+    needs: Need = Need.NOTHING
+    effects: set[Effect] = field(default_factory=set)
+    diagnostics: list[Diagnostic] = field(default_factory=list)
+    keeping: list[nodes.Call] = field(default_factory=list)
+    """The actions that keep the mail or tell its sender."""
+    ends_phase: bool = False
+    """Whether every way through it ends the phase, so that the phase's second script never runs."""
+
+
+@dataclass(slots=True)
+class _Flow:
+    """The variables of a script in the order of running."""
+
+    assigned: set[str] = field(default_factory=set)
+    unread: dict[str, list[Span]] = field(default_factory=dict)
+    warned: set[str] = field(default_factory=set)
+    shared: bool = False
+    """Whether an included script may set and read them too."""
+
+
+class Checker:
+    """Walks one script. It owns what it learns until `run` returns it."""
+
+    def __init__(self, phase: Phase, library: Library, modules: frozenset[str], settings: ScriptSettings) -> None:
+        """Check for `phase`, with these validation modules loaded."""
+        self._phase = phase
+        self._library = library
+        self._modules = modules
+        self._found = Checked()
+        self._flow = _Flow()
+        self._binder = Binder(settings, self._found.diagnostics)
+        self._dead: set[nodes.Call] = set()
+        """The keeping actions that were warned of."""
+
+    def run(self, script: nodes.Block) -> Checked:
+        """Return what is known of the script, mistakes included."""
+        self._block(script)
+        self._found.keeping = list(keeping_calls(script))
+        self._found.ends_phase = ends_phase(script, self._ends_phase)
+        if not self._flow.shared:
+            for name, spans in self._flow.unread.items():
+                self._found.diagnostics.extend(errors.never_read(name, span) for span in spans)
+        return self._found
+
+    # ------------------------------------------------------------ statements
+
+    def _block(self, block: nodes.Block) -> bool:
+        """Check a block and tell whether it always ends the phase."""
+        ended_by = ""
+        in_group = warned = False
+        for statement in block.statements:
+            terminal = self._terminal(statement)
+            if ended_by and not (terminal and in_group):
+                warned = self._unreached(statement, ended_by, warned=warned)
+            ends = self._statement(statement)
+            ender = terminal or self._ender(statement)
+            if not ended_by and (ender or ends):
+                ended_by = ender or "every branch"
+                in_group = bool(terminal)
+            in_group = in_group and bool(terminal)
+        return bool(ended_by)
+
+    def _unreached(self, statement: nodes.Statement, ended_by: str, *, warned: bool) -> bool:
+        """Warn of the first statement of a block that never runs, and of each action in it that keeps the mail."""
+        if not warned:
+            self._found.diagnostics.append(errors.unreachable(_head(statement), ended_by))
+            self._dead |= {statement} if isinstance(statement, nodes.Call) else set()
+        for call in self._unwarned(statement):
+            self._found.diagnostics.append(errors.never_keeps(call.name, call.name_span, ended_by))
+        return True
+
+    def _unwarned(self, node: nodes.Block | nodes.Statement) -> list[nodes.Call]:
+        """Return the actions in it that keep the mail and that no warning has named; from now on one has."""
+        found = [call for call in keeping_calls(node) if call not in self._dead]
+        self._dead.update(found)
+        return found
+
+    def _ender(self, statement: nodes.Statement) -> str:  # noqa: ARG002 - Sieve++ has none
+        """Return the name of what ends a script and forms no group, else nothing."""
+        return ""
+
+    def _ends_phase(self, statement: nodes.Statement) -> bool:
+        """Whether an action always ends the phase: `stop` does so only after a refusal."""
+        return self._terminal(statement) not in {"", "stop"}
+
+    def _terminal(self, statement: nodes.Statement) -> str:
+        """Return the name of a terminal action, else nothing."""
+        if isinstance(statement, nodes.Call):
+            function = self._library.get(statement.name)
+            if function is not None and function.terminal:
+                return statement.name
+        return ""
+
+    def _statement(self, statement: nodes.Statement) -> bool:
+        """Check a statement and tell whether all ways through it end the phase."""
+        if isinstance(statement, nodes.If):
+            for block in dead_branches(statement):
+                for call in self._unwarned(block):
+                    self._found.diagnostics.append(errors.never_chosen(call.name, call.name_span))
+            ends = [self._branch(branch) for branch in statement.branches]
+            return all(ends) and statement.branches[-1].test is None
+        if isinstance(statement, nodes.Call):
+            self._call(statement, Role.STATEMENT)
+        elif isinstance(statement, nodes.Assign):
+            if isinstance(statement.value, nodes.Call):
+                self._call(statement.value, Role.VALUE)
+            else:
+                self._expression(statement.value)
+                self._u_labels(statement.value)
+            self._assign(statement.target, warn=True)
+        else:
+            self._call(statement.value, Role.VALUE)
+            for target in statement.targets:
+                self._assign(target, warn=len(statement.targets) == 1)
+        return False
+
+    def _branch(self, branch: nodes.Branch) -> bool:
+        if branch.test is not None:
+            self._test(branch.test)
+        return self._block(branch.block)
+
+    def _test(self, test: nodes.Test) -> None:
+        if isinstance(test, nodes.Call):
+            self._call(test, Role.TEST)
+        elif isinstance(test, nodes.Not):
+            self._test(test.test)
+        elif isinstance(test, nodes.Junction):
+            for each in test.tests:
+                self._test(each)
+
+    # ------------------------------------------------------------ calls
+
+    def _call(self, call: nodes.Call, role: Role) -> None:
+        function = self._function(call)
+        bound = self._binder.bind(call, function, role) if function is not None else None
+        places = function is not None and function.name == "isset"
+        for argument in call.arguments:
+            if not isinstance(argument, nodes.Tag):
+                self._expression(argument, warn=not places)
+                if function is None or not function.needs & Need.BODY:  # file names look like domains
+                    self._u_labels(argument)
+        if bound is not None:
+            self._learnt(call, bound)
+        if call.name == "ec_include":
+            self._flow.shared = True
+        elif call.name in _REFUSALS and not call.arguments:
+            self._found.diagnostics.append(errors.default_refusal(call.name, call.name_span))
+
+    def _learnt(self, call: nodes.Call, bound: Bound) -> None:
+        self._found.calls[call] = bound
+        self._found.needs |= bound.function.needs
+        self._found.effects |= set(Effect) if bound.function.may_end else {bound.function.effect}
+
+    def _function(self, call: nodes.Call) -> SieveFunction | None:
+        """Return the function that a call names, if it may stand here."""
+        function = self._library.get(call.name)
+        legal = function.phases if function is not None else manual.FUNCTIONS.get(call.name)
+        mistake = None
+        if legal is None:
+            known = self._library.names() if len(self._found.diagnostics) < MOST_SUGGESTIONS else ()
+            mistake = errors.unknown_function(call.name, call.name_span, known)
+        elif self._phase.value not in legal:
+            mistake = errors.wrong_phase(call.name, call.name_span, self._phase.value, legal)
+        elif function is None:
+            mistake = errors.not_yet_written(call.name, call.name_span)
+        elif function.module is not None and function.module not in self._modules:
+            mistake = errors.module_not_loaded(call.name, call.name_span, function.module)
+        if mistake is not None:
+            self._found.diagnostics.append(mistake)
+            return None
+        return function
+
+    # ------------------------------------------------------------ values
+
+    def _expression(self, node: nodes.Expression, *, warn: bool = True) -> None:
+        if isinstance(node, nodes.Text):
+            self._text(node)
+        elif isinstance(node, nodes.ListOf):
+            for item in node.items:
+                self._expression(item)
+        elif isinstance(node, nodes.Variable):
+            self._read(node.name, node.span, warn=warn)
+        elif isinstance(node, nodes.Index):
+            self._expression(node.of, warn=warn)
+            self._expression(node.key)
+
+    def _text(self, node: nodes.Text) -> None:
+        for part in node.parts:
+            if isinstance(part, macros.VariablePart):
+                self._read(part.name, _within(node, part), warn=True)
+            elif isinstance(part, macros.MacroPart):
+                self._found.needs |= part.macro.needs
+            elif isinstance(part, macros.Unknown):
+                self._found.diagnostics.append(errors.unknown_macro(part.text, _within(node, part)))
+        for bare in macros.bare_names(node.value):
+            if bare.name in self._flow.assigned:
+                self._flow.unread.pop(bare.name, None)
+                self._found.diagnostics.append(errors.no_braces(bare.name, _within(node, bare)))
+
+    def _u_labels(self, node: nodes.Expression) -> None:
+        """Warn of a constant that would have to be in A-labels to equal the address it means."""
+        for each in node.items if isinstance(node, nodes.ListOf) else (node,):
+            if isinstance(each, nodes.Text) and (a_labels := in_a_labels(each.value)) is not None:
+                self._found.diagnostics.append(errors.u_label(each.value, a_labels, each.span))
+
+    def _read(self, name: str, span: Span, *, warn: bool) -> None:
+        self._flow.unread.pop(name, None)
+        if warn and name not in self._flow.assigned and name not in self._flow.warned and not self._flow.shared:
+            self._flow.warned.add(name)
+            self._found.diagnostics.append(errors.unset_variable(name, span))
+
+    def _assign(self, target: nodes.Variable, *, warn: bool) -> None:
+        self._flow.assigned.add(target.name)
+        if warn:
+            self._flow.unread.setdefault(target.name, []).append(target.span)
+
+
+def _within(node: nodes.Text, part: macros.VariablePart | macros.Unknown) -> Span:
+    """Return where a part of a string stands; escapes before it push it behind where the value has it."""
+    source, span = node.span.source, node.span
+    written = node.value[part.start : part.end]
+    begins = span.start + 1 if source.text.startswith('"', span.start) else source.text.find("\n", span.start) + 1
+    at = source.text.find(written, begins + part.start, span.end)
+    if at >= 0:
+        return Span(source, at, at + len(written))
+    return Span(source, span.start, span.start + 1)
+
+
+def _head(statement: nodes.Statement) -> Span:
+    """Return the words a statement begins with, for a caret below them."""
+    if isinstance(statement, nodes.Call):
+        return statement.name_span
+    if isinstance(statement, nodes.If):
+        return Span(statement.span.source, statement.span.start, statement.span.start + len("if"))
+    return statement.targets[0].span if isinstance(statement, nodes.Destructure) else statement.target.span

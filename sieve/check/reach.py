@@ -1,0 +1,63 @@
+"""What of a script can never run: branches that no test opens, and scripts behind one that always ends the phase.
+
+Only what the text shows is known here; what a test finds when it runs is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from sieve.syntax import nodes
+
+KEEPING = frozenset({"keep", "ec_keep", "redirect", "ec_redirect", "add_recipient", "reject", "ec_reject", "ereject"})
+"""Actions that keep the mail, or tell its sender: one that cannot run may mean lost mail."""
+
+
+def keeping_calls(node: nodes.Block | nodes.Statement) -> Iterator[nodes.Call]:
+    """Return the calls of keeping actions in a statement or block, in the order of writing."""
+    if isinstance(node, nodes.Block):
+        for statement in node.statements:
+            yield from keeping_calls(statement)
+    elif isinstance(node, nodes.If):
+        for branch in node.branches:
+            yield from keeping_calls(branch.block)
+    elif isinstance(node, nodes.Call) and node.name in KEEPING:
+        yield node
+
+
+def constant(test: nodes.Test | None) -> bool | None:
+    """Return what a test always finds, None if that depends on the mail; `else`, which has no test, always holds."""
+    if test is None:
+        return True
+    if isinstance(test, nodes.Call):
+        return {"true": True, "false": False}.get(test.name)
+    if isinstance(test, nodes.Not):
+        found = constant(test.test)
+        return None if found is None else not found
+    if isinstance(test, nodes.Junction):
+        decides = not test.every  # one that holds decides anyof, one that fails decides allof
+        found_all = [constant(each) for each in test.tests]
+        if decides in found_all:
+            return decides
+        return None if None in found_all else not decides
+    return None
+
+
+def dead_branches(statement: nodes.If) -> Iterator[nodes.Block]:
+    """Return the blocks of an `if` that no mail can come to."""
+    decided = False
+    for branch in statement.branches:
+        found = constant(branch.test)
+        if decided or found is False:
+            yield branch.block
+        decided = decided or found is True
+
+
+def ends_phase(block: nodes.Block, ends: Callable[[nodes.Statement], bool]) -> bool:
+    """Tell whether every way through a block ends the phase; `ends` says so of one action."""
+    return any(
+        all(ends_phase(branch.block, ends) for branch in statement.branches) and statement.branches[-1].test is None
+        if isinstance(statement, nodes.If)
+        else ends(statement)
+        for statement in block.statements
+    )

@@ -1,0 +1,97 @@
+"""Calls to closures: the function's code and its arguments bound together, once.
+
+The shapes with few arguments are written out: building a list of arguments for each call costs as much as the call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from sieve.check.binding import Bound
+from sieve.compile.codes import Code, known, settled
+from sieve.compile.expressions import expression
+from sieve.compile.tracing import watched_function
+from sieve.library import SieveFunction
+from sieve.run.runtime import Frame
+
+Run = Callable[[Frame], Any]
+
+
+def call(bound: Bound, *, traced: bool = False) -> Code:
+    """Compile a call to code that gives what the function returns."""
+    function = bound.function
+    arguments, keywords = _arguments(bound), _keywords(bound)
+    given = [*arguments, *keywords.values()]
+    run = _framed(function)
+    if traced:
+        run = watched_function(run, function.name, waits=function.waits)
+    if any(code.waits for code in given):
+        return Code(_waiting(function, run, arguments, keywords), waits=True)
+    if all(code.is_constant for code in given):
+        return Code(_fixed(run, arguments, keywords), waits=function.waits)
+    if keywords:
+        return Code(_tagged(run, arguments, keywords), waits=function.waits)
+    return Code(_plain(run, arguments), waits=function.waits)
+
+
+def _arguments(bound: Bound) -> list[Code]:
+    parameters = list(bound.function.parameters)
+    if parameters and parameters[-1].variadic:
+        parameters += [parameters[-1]] * (len(bound.arguments) - len(parameters))
+    return [expression(node, each.type) for each, node in zip(parameters, bound.arguments, strict=False)]
+
+
+def _keywords(bound: Bound) -> dict[str, Code]:
+    found = {
+        bound.function.tags[name].keyword: known(True)
+        if node is None
+        else expression(node, bound.function.tags[name].type)
+        for name, node in bound.tags.items()
+    }
+    if bound.function.address_part:
+        found["part"] = known(bound.part)
+    return found
+
+
+def _framed(function: SieveFunction) -> Callable[..., Any]:
+    """Return the function's code as one that takes the frame first."""
+    run = function.run
+    return run if function.takes_frame else lambda _frame, *rest, **tags: run(*rest, **tags)
+
+
+# What the following return gives the function's result: its coroutine, where the function is one.
+
+
+def _fixed(run: Callable[..., Any], arguments: list[Code], keywords: dict[str, Code]) -> Run:
+    values = tuple(code.value for code in arguments)
+    if not keywords:
+        return lambda frame: run(frame, *values)
+    tags = {name: code.value for name, code in keywords.items()}
+    return lambda frame: run(frame, *values, **tags)
+
+
+def _plain(run: Callable[..., Any], arguments: list[Code]) -> Run:
+    runs = [code.run for code in arguments]
+    if len(runs) == 1:
+        only = runs[0]
+        return lambda frame: run(frame, only(frame))
+    return lambda frame: run(frame, *[argument(frame) for argument in runs])
+
+
+def _tagged(run: Callable[..., Any], arguments: list[Code], keywords: dict[str, Code]) -> Run:
+    runs = [code.run for code in arguments]
+    tags = [(name, code.run) for name, code in keywords.items()]
+    return lambda frame: run(
+        frame, *[argument(frame) for argument in runs], **{name: value(frame) for name, value in tags}
+    )
+
+
+def _waiting(function: SieveFunction, run: Callable[..., Any], arguments: list[Code], keywords: dict[str, Code]) -> Run:
+    async def waiting(frame: Frame) -> Any:
+        values = [await settled(code, frame) for code in arguments]
+        tags = {name: await settled(code, frame) for name, code in keywords.items()}
+        result = run(frame, *values, **tags)
+        return await result if function.waits else result
+
+    return waiting

@@ -1,0 +1,55 @@
+"""Comparisons that keep what their wildcards matched, for the match variables of standard Sieve (RFC 5229, 3.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sieve.compile.codes import Code, settled
+from sieve.run import reasons
+from sieve.run.backtracking import SlowPattern, any_pattern
+from sieve.run.content import judged
+from sieve.run.matching import CASEMAP, Comparison, MatchType
+from sieve.run.patterns import Pattern, PatternRefusedError, glob_pattern
+from sieve.run.runtime import Frame
+from sieve.run.values import ScriptError, as_list
+
+_MOST = 100
+"""Match variables that are kept."""
+
+
+def capturing(value: Code, keys: Code, comparison: Comparison) -> Code:
+    """Compile `:matches` or `:regex` so that the first match sets the match variables."""
+
+    async def waiting(frame: Frame) -> bool:
+        texts, wanted = as_list(await settled(value, frame)), await settled(keys, frame)
+        patterns = _patterns(frame, comparison, wanted)
+        for text in texts:
+            for pattern in patterns:
+                found = await (
+                    pattern.groups(text) if isinstance(pattern, SlowPattern) else judged(text, pattern.groups)
+                )
+                if found is not None:
+                    _keep(frame, found)
+                    return True
+        return False
+
+    return Code(waiting, waits=True)
+
+
+def _patterns(frame: Frame, comparison: Comparison, keys: Sequence[str]) -> list[Pattern | SlowPattern]:
+    folds = comparison.comparator == CASEMAP
+    if comparison.match is MatchType.MATCHES:
+        return [glob_pattern(key, ignore_case=folds) for key in keys]
+    try:
+        return [any_pattern(key, frame.settings.limits, ignore_case=folds) for key in keys]
+    except PatternRefusedError as refused:
+        raise ScriptError(reasons.not_a_pattern(str(refused))) from None
+
+
+def _keep(frame: Frame, found: Sequence[str]) -> None:
+    """Set the match variables to a new match, and forget the last one's."""
+    for number in range(_MOST):
+        if number < len(found):
+            frame.variables[str(number)] = found[number]
+        elif frame.variables.pop(str(number), None) is None:
+            break

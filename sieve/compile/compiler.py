@@ -1,0 +1,287 @@
+"""Statements to closures, and the whole way from a source to a script.
+
+A block is a tuple of steps; a step tells whether the phase ended. Consecutive terminal actions are one group: all of
+them run, and the last one ends the phase. A block is a coroutine only where something in it waits.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+from config.diagnostics import Diagnostic, Source, has_errors
+from sieve.check.binding import Bound, constant
+from sieve.compile import calls
+from sieve.compile.codes import Code, followed, known, mapped, preceded, settled
+from sieve.compile.conditions import Conditions, truth
+from sieve.compile.expressions import element_origin, expression, origin_of, woven
+from sieve.compile.tracing import watched_assignment, watched_statement
+from sieve.dialects import DIALECTS, DialectName
+from sieve.library import Library, Result
+from sieve.phases import PROVIDES, Need, Phase
+from sieve.run.cache import ScriptCache
+from sieve.run.origins import Woven, ours, text_of
+from sieve.run.runtime import Frame, Script, Step, async_block, sync_block
+from sieve.run.values import Value, as_list, as_text
+from sieve.settings import ScriptSettings
+from sieve.syntax import nodes
+
+_INERT = frozenset({"require"})
+"""Statements that are checked and do nothing."""
+
+_OF_CONFIGURATION = frozenset({"ec_config"})
+"""Functions that give what the configuration says."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compiled:
+    """A script, unless it has errors, and everything found about it."""
+
+    script: Script | None
+    diagnostics: tuple[Diagnostic, ...]
+
+
+def compile_script(
+    source: Source | str,
+    *,
+    phase: Phase = Phase.DATA,
+    library: Library | None = None,
+    modules: frozenset[str] = frozenset(),
+    settings: ScriptSettings = ScriptSettings(),  # noqa: B008 - frozen
+    includes: ScriptCache | None = None,
+    traced: bool = False,
+    dialect: DialectName = "sieve++",
+) -> Compiled:
+    """Read, check and compile one script for a phase, with the validation modules that are loaded.
+
+    All mistakes of the script are found in one run; a script comes back only where there is none. `includes` is where
+    `ec_include` finds other scripts; without it that is a run-time error. Only a `traced` script tells what it does.
+    The dialect `rfc5228` is standard Sieve, whose library and default comparator are its own.
+    """
+    source = Source("script", source) if isinstance(source, str) else source
+    language = DIALECTS[dialect]
+    functions = library if library is not None and dialect == "sieve++" else language.library()
+    if language.comparator is not None:
+        settings = dataclasses.replace(settings, default_comparator=language.comparator)
+    tree, diagnostics = language.parse(source)
+    checked = language.checker(phase, functions, modules, settings).run(tree)
+    diagnostics += [each for each in checked.diagnostics if not _is_echo(each, diagnostics)]
+    body = Compiler(checked.calls, diagnostics, settings, traced=traced, captures=language.captures).block(tree)
+    if has_errors(diagnostics):
+        return Compiled(None, tuple(diagnostics))
+    script = Script(
+        name=source.name,
+        phase=phase,
+        needs=checked.needs & (PROVIDES[phase] | Need.ENVELOPE_FROM | Need.ENVELOPE_TO),
+        effects=frozenset(checked.effects),
+        keeping=tuple((each.name, each.name_span) for each in checked.keeping),
+        ends_phase=checked.ends_phase,
+        calls=frozenset(bound.function.name for bound in checked.calls.values()),
+        is_async=body.waits,
+        settings=settings,
+        span=tree.span,
+        body=body.run,
+        begin=language.begin,
+        finish=language.finish,
+        includes=includes,
+        compile_included=functools.partial(
+            compile_script,
+            phase=phase,
+            library=library,
+            modules=modules,
+            settings=settings,
+            includes=includes,
+            traced=traced,
+            dialect=dialect,
+        ),
+    )
+    return Compiled(script, tuple(diagnostics))
+
+
+def _is_echo(found: Diagnostic, formal: list[Diagnostic]) -> bool:
+    """Tell whether a warning may only be there because a statement could not be read."""
+    return not found.is_error and has_errors(formal)
+
+
+class Compiler:
+    """Compiles the statements of one script."""
+
+    def __init__(
+        self,
+        bound: dict[nodes.Call, Bound],
+        diagnostics: list[Diagnostic],
+        settings: ScriptSettings,
+        *,
+        traced: bool,
+        captures: bool,
+    ) -> None:
+        """Look calls up in `bound`; report what only compiling finds."""
+        self._bound = bound
+        self._traced = traced
+        self._conditions = Conditions(bound, diagnostics, settings.limits, traced=traced, captures=captures)
+
+    def block(self, block: nodes.Block) -> Code:
+        """Return code that runs a block and tells whether the phase ended."""
+        steps: list[Step] = []
+        statements = [each for each in block.statements if not (isinstance(each, nodes.Call) and each.name in _INERT)]
+        for number, statement in enumerate(statements):
+            follower = statements[number + 1] if number + 1 < len(statements) else None
+            code = self._watched(statement, self._statement(statement, follower))
+            steps.append((code.run, code.waits, statement.span))
+        if any(waits for _, waits, _ in steps):
+            return Code(async_block(tuple(steps)), waits=True)
+        return Code(sync_block(tuple(steps)))
+
+    def _statement(self, statement: nodes.Statement, follower: nodes.Statement | None) -> Code:
+        if isinstance(statement, nodes.Call):
+            return self._action(statement, ends=self._is_terminal(statement) and not self._is_terminal(follower))
+        if isinstance(statement, nodes.Assign):
+            return self._assign(statement)
+        if isinstance(statement, nodes.Destructure):
+            return self._destructure(statement)
+        return self._if(statement)
+
+    def _watched(self, statement: nodes.Statement, code: Code) -> Code:
+        if not self._traced:
+            return code
+        if isinstance(statement, nodes.Assign):
+            code = watched_assignment(code, statement.span, (statement.target.name,))
+        elif isinstance(statement, nodes.Destructure):
+            code = watched_assignment(code, statement.span, tuple(target.name for target in statement.targets))
+        return watched_statement(code, statement.span)
+
+    def _is_terminal(self, statement: nodes.Statement | None) -> bool:
+        bound = self._bound.get(statement) if isinstance(statement, nodes.Call) else None
+        return bound is not None and bound.function.terminal
+
+    def _action(self, statement: nodes.Call, *, ends: bool) -> Code:
+        """Compile a call for its effect. The name of an action is recorded before it runs."""
+        bound = self._bound.get(statement)
+        if bound is None:
+            return known(False)  # a mistake is reported, and nothing of this script will run
+        code = calls.call(bound, traced=self._traced)
+        name, may_end = bound.function.name, bound.function.may_end
+        done = mapped(code, bool if may_end else lambda _result: ends)
+        if bound.function.result is not Result.NOTHING:
+            return done
+        return preceded(done, lambda frame: frame.actions.append(name))
+
+    # ------------------------------------------------------------ assignments
+
+    def _assign(self, statement: nodes.Assign) -> Code:
+        name, node = statement.target.name, statement.value
+
+        def assign(frame: Frame, value: Value) -> bool:
+            frame.variables[name] = value
+            return False
+
+        def assign_ours(frame: Frame, value: Value) -> bool:
+            frame.variables[name] = value
+            frame.origins[name] = (value, ours(value))
+            return False
+
+        def assign_woven(frame: Frame, pieces: Woven) -> bool:
+            text = frame.variables[name] = text_of(pieces)
+            frame.origins[name] = (text, pieces)
+            return False
+
+        if isinstance(node, nodes.Text) and constant(node) is None:
+            return followed(woven(node), assign_woven)
+        if isinstance(node, nodes.Variable):
+            return _copied(node.name, name)
+        if isinstance(node, nodes.Index) and isinstance(node.of, nodes.Variable):
+            return _picked(node, node.of.name, name)
+        return followed(self._value(node), assign_ours if self._is_ours(node) else assign)
+
+    def _is_ours(self, node: nodes.Expression | nodes.Call) -> bool:
+        """Tell whether a value is the operator's own: a constant, the configuration, or computed of constants alone."""
+        if not isinstance(node, nodes.Call):
+            return constant(node) is not None
+        bound = self._bound.get(node)
+        if bound is None:
+            return False
+        pure = not bound.function.takes_frame and all(constant(each) is not None for each in bound.arguments)
+        return pure or bound.function.name in _OF_CONFIGURATION
+
+    def _value(self, node: nodes.Expression | nodes.Call) -> Code:
+        if not isinstance(node, nodes.Call):
+            return expression(node)
+        bound = self._bound.get(node)
+        if bound is None:
+            return known("")
+        code = calls.call(bound, traced=self._traced)
+        if bound.function.result is Result.TEST:
+            return mapped(code, truth)
+        return mapped(code, as_text) if bound.function.first else code
+
+    def _destructure(self, statement: nodes.Destructure) -> Code:
+        """Compile `($a, $b) = call`: surplus variables become unset, surplus values are dropped."""
+        names = tuple(target.name for target in statement.targets)
+        bound = self._bound.get(statement.value)
+        if bound is None:
+            return known(False)
+        return followed(calls.call(bound, traced=self._traced), lambda frame, result: _spread(frame, names, result))
+
+    # ------------------------------------------------------------ if
+
+    def _if(self, statement: nodes.If) -> Code:
+        branches = [
+            (known(True) if each.test is None else self._conditions.compile(each.test), self.block(each.block))
+            for each in statement.branches
+        ]
+        if any(test.waits or block.waits for test, block in branches):
+            return Code(_waiting_if(branches), waits=True)
+        if len(branches) == 1:
+            holds, only = branches[0][0].run, branches[0][1].run
+            return Code(lambda frame: only(frame) if holds(frame) else False)
+        pairs = [(test.run, block.run) for test, block in branches]
+
+        def choose(frame: Frame) -> bool:
+            for holds, run in pairs:
+                if holds(frame):
+                    return bool(run(frame))
+            return False
+
+        return Code(choose)
+
+
+def _copied(source: str, name: str) -> Code:
+    def copy(frame: Frame) -> bool:
+        value = frame.variables.get(source, "")
+        pieces = origin_of(frame, source)
+        frame.variables[name] = value
+        frame.origins[name] = (value, pieces)
+        return False
+
+    return Code(copy)
+
+
+def _picked(node: nodes.Index, holder: str, name: str) -> Code:
+    def pick(frame: Frame, value: Value) -> bool:
+        pieces = element_origin(frame, holder, value)  # first: `$a = $a[0]` is legal
+        frame.variables[name] = value
+        frame.origins[name] = (value, pieces)
+        return False
+
+    return followed(expression(node), pick)
+
+
+def _waiting_if(branches: list[tuple[Code, Code]]) -> Any:
+    async def choose(frame: Frame) -> bool:
+        for test, block in branches:
+            if await settled(test, frame):
+                return bool(await settled(block, frame))
+        return False
+
+    return choose
+
+
+def _spread(frame: Frame, names: tuple[str, ...], result: Any) -> bool:
+    values: tuple[Value, ...] = as_list(truth(result) if isinstance(result, bool) else result)
+    for name, value in zip(names, values, strict=False):
+        frame.variables[name] = value
+    for name in names[len(values) :]:
+        frame.variables.pop(name, None)
+    return False

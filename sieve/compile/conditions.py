@@ -1,0 +1,217 @@
+"""Tests to closures: comparisons, prepared as far as their keys are known, and `not`, `anyof`, `allof` around them."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from config.diagnostics import Diagnostic, Span
+from sieve import errors
+from sieve.check.binding import Bound
+from sieve.compile import calls
+from sieve.compile.captures import capturing
+from sieve.compile.codes import Code, known, mapped, settled
+from sieve.compile.expressions import expression
+from sieve.compile.tracing import watched_test
+from sieve.library import Result
+from sieve.run import reasons
+from sieve.run.backtracking import SlowPattern, any_pattern
+from sieve.run.content import judged
+from sieve.run.matching import CASEMAP, Comparison, MatchType, counted, predicate
+from sieve.run.patterns import Pattern, PatternRefusedError
+from sieve.run.runtime import Frame, located
+from sieve.run.values import ScriptError, Type, Value, as_list
+from sieve.settings import Limits
+from sieve.syntax import nodes
+
+Apply = Callable[[Value], bool]
+
+
+class Conditions:
+    """Compiles the tests of one script."""
+
+    def __init__(
+        self,
+        bound: Mapping[nodes.Call, Bound],
+        diagnostics: list[Diagnostic],
+        limits: Limits,
+        *,
+        traced: bool,
+        captures: bool,
+    ) -> None:
+        """Look calls up in `bound` and report patterns that no engine takes, or only the slow one."""
+        self._limits = limits
+        self._traced = traced
+        self._captures = captures
+        self._bound = bound
+        self._diagnostics = diagnostics
+
+    def compile(self, test: nodes.Test) -> Code:
+        """Return code that gives the truth of a test."""
+        if isinstance(test, nodes.Not):
+            return mapped(self.compile(test.test), operator.not_)
+        if isinstance(test, nodes.Junction):
+            return _joined([self.compile(each) for each in test.tests], every=test.every)
+        bound = self._bound.get(test) if isinstance(test, nodes.Call) else None
+        if bound is None:
+            return known(False)  # its mistake is reported, and nothing of this script will run
+        value = calls.call(bound, traced=self._traced)
+        if bound.comparison is not None and bound.key is not None:
+            if bound.function.result is Result.TEST:
+                value = mapped(value, truth)
+            value = self._compared(value, bound.comparison, bound.key)
+        return watched_test(_guarded(value, test.span), test.span) if self._traced else _guarded(value, test.span)
+
+    def _compared(self, value: Code, comparison: Comparison, key: nodes.Expression) -> Code:
+        keys = expression(key, Type.LIST)
+        if comparison.match is MatchType.REGEX:
+            return self._regex(value, comparison, keys, key.span)
+        if self._captures and comparison.match is MatchType.MATCHES:
+            return capturing(value, keys, comparison)
+        if not keys.is_constant:
+            return _dynamic(value, comparison, keys)
+        return _applied(value, matcher(comparison, keys.value))
+
+    def _regex(self, value: Code, comparison: Comparison, keys: Code, span: Span) -> Code:
+        """Compile `:regex`. What waits is a pattern that RE2 refuses, and one that is known only when the test runs."""
+        folds = comparison.comparator == CASEMAP
+        if not keys.is_constant:
+            return (
+                capturing(value, keys, comparison) if self._captures else _regex_at_run(value, keys, ignore_case=folds)
+            )
+        try:
+            patterns = [any_pattern(key, self._limits, ignore_case=folds) for key in keys.value]
+        except PatternRefusedError as refused:
+            self._diagnostics.append(errors.bad_pattern(span, str(refused)))
+            return known(False)  # see above
+        slow = [pattern for pattern in patterns if isinstance(pattern, SlowPattern)]
+        if self._captures:
+            return capturing(value, keys, comparison)
+        if not slow:
+            linear: list[Callable[[str], bool]] = [each.found for each in patterns if isinstance(each, Pattern)]
+            return _applied(value, _each(_any_of(linear)))
+        self._diagnostics.append(errors.slow_pattern(span, slow[0].reason))
+
+        async def waiting(frame: Frame) -> bool:
+            return await found_any(as_list(await settled(value, frame)), patterns)
+
+        return Code(waiting, waits=True)
+
+
+def _applied(value: Code, apply: Apply) -> Code:
+    """Compile a comparison with keys that are known. What was waited for may be a whole body: a thread compares it."""
+    if not value.waits:
+        return mapped(value, apply)
+    run = value.run
+
+    async def waiting(frame: Frame) -> bool:
+        return await judged(await run(frame), apply)
+
+    return Code(waiting, waits=True)
+
+
+def _any_of(predicates: list[Callable[[str], bool]]) -> Callable[[str], bool]:
+    if len(predicates) == 1:
+        return predicates[0]
+    return lambda text: any(holds(text) for holds in predicates)
+
+
+def _regex_at_run(value: Code, keys: Code, *, ignore_case: bool) -> Code:
+    async def waiting(frame: Frame) -> bool:
+        texts, wanted = as_list(await settled(value, frame)), await settled(keys, frame)
+        try:
+            patterns = [any_pattern(key, frame.settings.limits, ignore_case=ignore_case) for key in wanted]
+        except PatternRefusedError as refused:
+            raise ScriptError(reasons.not_a_pattern(str(refused))) from None
+        return await found_any(texts, patterns)
+
+    return Code(waiting, waits=True)
+
+
+async def found_any(texts: Sequence[str], patterns: Sequence[Pattern | SlowPattern]) -> bool:
+    """Tell whether any pattern matches any text."""
+    for text in texts:
+        for pattern in patterns:
+            if await (pattern.found(text) if isinstance(pattern, SlowPattern) else judged(text, pattern.found)):
+                return True
+    return False
+
+
+def _guarded(code: Code, span: Span) -> Code:
+    """Give every failure of a test the test's own place: an `if` may run over many lines."""
+    run = code.run
+    if code.waits:
+
+        async def waiting(frame: Frame) -> Any:
+            try:
+                return await run(frame)
+            except Exception as error:
+                raise located(error, span) from error
+
+        return Code(waiting, waits=True)
+
+    def guarded(frame: Frame) -> Any:
+        try:
+            return run(frame)
+        except Exception as error:
+            raise located(error, span) from error
+
+    return Code(guarded)
+
+
+def matcher(comparison: Comparison, keys: Sequence[str]) -> Apply:
+    """Return a function that tells whether a value, any element of a list, matches any key; not for `:regex`."""
+    if comparison.match is MatchType.COUNT:
+        count = counted(comparison, keys)
+        return lambda value: count(len(as_list(value)))
+    return _each(predicate(comparison, keys))
+
+
+def _each(holds: Callable[[str], bool]) -> Apply:
+    def apply(value: Value) -> bool:
+        if isinstance(value, str):
+            return holds(value)
+        return any(map(holds, as_list(value)))
+
+    return apply
+
+
+def _dynamic(value: Code, comparison: Comparison, keys: Code) -> Code:
+    """Compile a comparison whose keys are known only when it runs."""
+    if value.waits or keys.waits:
+
+        async def waiting(frame: Frame) -> bool:
+            found, wanted = await settled(value, frame), await settled(keys, frame)
+            return await judged(found, matcher(comparison, wanted))
+
+        return Code(waiting, waits=True)
+    run, wanted = value.run, keys.run
+    return Code(lambda frame: matcher(comparison, wanted(frame))(run(frame)))
+
+
+def truth(holds: Any) -> str:
+    """Return the text of a truth, as the manual's functions give it."""
+    return "true" if holds else "false"
+
+
+def _joined(codes: list[Code], *, every: bool) -> Code:
+    """Compile allof or anyof; what decides the answer ends the asking."""
+    if any(code.waits for code in codes):
+
+        async def waiting(frame: Frame) -> bool:
+            for code in codes:
+                if bool(await settled(code, frame)) is not every:
+                    return not every
+            return every
+
+        return Code(waiting, waits=True)
+    runs = [code.run for code in codes]
+
+    def joined(frame: Frame) -> bool:
+        for run in runs:
+            if bool(run(frame)) is not every:
+                return not every
+        return every
+
+    return Code(joined)

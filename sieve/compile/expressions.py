@@ -1,0 +1,184 @@
+"""Values to closures: literals, lists, variables, elements and interpolated strings.
+
+What is constant is computed here, once. Everything else becomes a closure over what was resolved, which gets the
+frame of a run as its only argument.
+"""
+
+from __future__ import annotations
+
+from sieve.check.binding import constant
+from sieve.compile.codes import Code, followed, known, mapped, settled
+from sieve.run import origins, reasons
+from sieve.run.origins import Woven, path_of
+from sieve.run.runtime import Frame
+from sieve.run.values import COERCE, UNSET, Place, ScriptError, Type, Value, as_text, flat
+from sieve.syntax import macros, nodes
+
+
+def expression(node: nodes.Expression, wanted: Type = Type.ANY) -> Code:
+    """Compile a value that a parameter of the type `wanted` takes."""
+    value = constant(node)
+    if value is not None:
+        return known(as_text(value) if wanted is Type.LINES else COERCE[wanted](value))
+    if wanted is Type.PATH:
+        return mapped(woven(node), path_of)
+    if isinstance(node, nodes.Text):
+        return _coerced(_text(node, flatten=wanted is Type.LINES), wanted, is_text=True)
+    if isinstance(node, nodes.ListOf):
+        return _list(node)
+    if isinstance(node, nodes.Index):
+        return _coerced(_index(node, place=wanted is Type.PLACE), wanted)
+    assert isinstance(node, nodes.Variable)  # noqa: S101 - numbers are constants
+    return _variable(node.name, wanted)
+
+
+def _coerced(code: Code, wanted: Type, *, is_text: bool = False) -> Code:
+    """Turn what `code` gives into what is wanted, where it is not that already."""
+    if wanted in {Type.ANY, Type.PLACE} or (is_text and wanted in {Type.TEXT, Type.LINES}):
+        return code
+    return mapped(code, COERCE[wanted])
+
+
+def _variable(name: str, wanted: Type) -> Code:
+    if wanted is Type.PLACE:
+        return Code(lambda frame: frame.variables.get(name, UNSET))
+    if wanted is Type.ANY:
+        return Code(lambda frame: frame.variables.get(name, ""))
+    coerce = COERCE[wanted]
+    return Code(lambda frame: coerce(frame.variables.get(name, "")))
+
+
+# ---------------------------------------------------------------- elements
+
+
+def element(container: Place, key: Place) -> Place:
+    """Return an element: of a hash by key, of a list by offset from 0 or, negative, from the end; UNSET if none."""
+    if isinstance(container, dict):
+        return container.get(as_text(key), UNSET) if key is not UNSET else UNSET
+    if container is UNSET or key is UNSET:
+        return UNSET
+    items = container if isinstance(container, tuple) else (as_text(container),)
+    offset = int(COERCE[Type.NUMBER](key))
+    return items[offset] if -len(items) <= offset < len(items) else UNSET
+
+
+def _index(node: nodes.Index, *, place: bool) -> Code:
+    container = expression(node.of, Type.PLACE).run
+    key = expression(node.key)
+    missing: Place = UNSET if place else ""
+
+    def pick(holder: Place, chosen: Value) -> Place:
+        found = element(holder, chosen)
+        return missing if found is UNSET else found
+
+    return followed(key, lambda frame, chosen: pick(container(frame), chosen))
+
+
+def _list(node: nodes.ListOf) -> Code:
+    codes = [expression(item, Type.TEXT) for item in node.items]
+    if any(code.waits for code in codes):
+
+        async def waiting(frame: Frame) -> tuple[str, ...]:
+            return tuple([await settled(code, frame) for code in codes])
+
+        return Code(waiting, waits=True)
+    runs = [code.run for code in codes]
+    return Code(lambda frame: tuple([run(frame) for run in runs]))
+
+
+# ---------------------------------------------------------------- interpolation
+
+
+def _text(node: nodes.Text, *, flatten: bool) -> Code:
+    """Compile a string with places to fill. Only what is put in is flattened: the operator's own line breaks stay."""
+    pieces = [_piece(part, flatten=flatten) for part in node.parts]
+    if len(pieces) == 1:
+        return pieces[0]
+    if any(piece.waits for piece in pieces):
+
+        async def waiting(frame: Frame) -> str:
+            return _joined(frame, [await settled(piece, frame) for piece in pieces])
+
+        return Code(waiting, waits=True)
+    runs = [piece.run for piece in pieces]
+    return Code(lambda frame: _joined(frame, [run(frame) for run in runs]))
+
+
+def _joined(frame: Frame, pieces: list[str]) -> str:
+    text = "".join(pieces)
+    if len(text) > frame.settings.limits.string:
+        raise ScriptError(reasons.string_too_long(frame.settings.limits.string))
+    return text
+
+
+def _piece(part: macros.Part, *, flatten: bool) -> Code:
+    if isinstance(part, str):
+        return known(part)
+    if isinstance(part, macros.Unknown):
+        return known(part.text)
+    if isinstance(part, macros.VariablePart):
+        name = part.name
+        code = Code(lambda frame: as_text(frame.variables.get(name, "")))
+    else:
+        code = Code(part.macro.run, part.macro.waits)
+    return mapped(code, flat) if flatten else code
+
+
+# ---------------------------------------------------------------- whose words they are
+
+
+def woven(node: nodes.Expression) -> Code:
+    """Compile a value to its text, piece by piece, each with whose words it is."""
+    value = constant(node)
+    if value is not None:
+        return known(origins.ours(value))
+    if isinstance(node, nodes.Text):
+        return _woven_text(node)
+    if isinstance(node, nodes.Variable):
+        name = node.name
+        return Code(lambda frame: origin_of(frame, name))
+    if isinstance(node, nodes.Index) and isinstance(node.of, nodes.Variable):
+        holder = node.of.name
+        return followed(expression(node), lambda frame, found: element_origin(frame, holder, found))
+    return mapped(expression(node), origins.foreign)
+
+
+def origin_of(frame: Frame, name: str) -> Woven:
+    """Return whose words a variable is made of; foreign ones, unless it holds what was assigned as ours."""
+    value = frame.variables.get(name, "")
+    assigned, pieces = frame.origins.get(name, (None, ()))
+    return pieces if assigned is value else origins.foreign(value)
+
+
+def element_origin(frame: Frame, holder: str, found: Value) -> Woven:
+    """Return an element of a list: ours, if the whole list is."""
+    pieces = origin_of(frame, holder)
+    return origins.ours(found) if all(piece.is_ours for piece in pieces) else origins.foreign(found)
+
+
+def _woven_text(node: nodes.Text) -> Code:
+    codes = [_woven_part(part) for part in node.parts]
+    if any(code.waits for code in codes):
+
+        async def waiting(frame: Frame) -> Woven:
+            return _within_limit(frame, [await settled(code, frame) for code in codes])
+
+        return Code(waiting, waits=True)
+    runs = [code.run for code in codes]
+    return Code(lambda frame: _within_limit(frame, [run(frame) for run in runs]))
+
+
+def _woven_part(part: macros.Part) -> Code:
+    if isinstance(part, str | macros.Unknown):
+        return known(origins.ours(part if isinstance(part, str) else part.text))
+    if isinstance(part, macros.VariablePart):
+        name = part.name
+        return Code(lambda frame: origin_of(frame, name))
+    return mapped(Code(part.macro.run, part.macro.waits), origins.foreign)
+
+
+def _within_limit(frame: Frame, parts: list[Woven]) -> Woven:
+    pieces = tuple([piece for part in parts for piece in part])
+    if sum([len(piece.text) for piece in pieces]) > frame.settings.limits.string:
+        raise ScriptError(reasons.string_too_long(frame.settings.limits.string))
+    return pieces

@@ -1,0 +1,92 @@
+"""Watching a script run: what `sieve run --trace` prints. A script compiled without it pays nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from config.diagnostics import Span
+from sieve.compile.codes import Code, followed, preceded
+from sieve.run.runtime import Frame
+
+
+class Seen(StrEnum):
+    """What an event is about."""
+
+    STATEMENT = "statement"
+    CALL = "call"
+    TEST = "test"
+    SET = "set"
+
+
+@dataclass(frozen=True, slots=True)
+class TraceEvent:
+    """One thing a script did."""
+
+    seen: Seen
+    place: Span
+    """Where it stands."""
+    text: str
+    """The statement's or test's words, the function's name, or the variable's."""
+    arguments: tuple[Any, ...] = ()
+    """What a function was given."""
+    value: Any = None
+    """What a function returned, a test gave, or a variable was set to."""
+
+
+def _first_line(span: Span) -> str:
+    return span.text.partition("\n")[0].rstrip()
+
+
+def _tell(frame: Frame, event: TraceEvent) -> None:
+    if frame.trace is not None:
+        frame.trace(event)
+
+
+def watched_statement(code: Code, span: Span) -> Code:
+    """Return code that tells of the statement before it runs."""
+    event = TraceEvent(Seen.STATEMENT, span, _first_line(span))
+    return preceded(code, lambda frame: _tell(frame, event))
+
+
+def watched_test(code: Code, span: Span) -> Code:
+    """Return code that tells what the test gave."""
+    text = _first_line(span)
+
+    def told(frame: Frame, verdict: Any) -> Any:
+        _tell(frame, TraceEvent(Seen.TEST, span, text, value=bool(verdict)))
+        return verdict
+
+    return followed(code, told)
+
+
+def watched_function(run: Callable[..., Any], name: str, *, waits: bool) -> Callable[..., Any]:
+    """Return a function's code that tells what it was given and what it returned."""
+    if waits:
+
+        async def waiting(frame: Frame, *values: Any, **tags: Any) -> Any:
+            result = await run(frame, *values, **tags)
+            _tell(frame, TraceEvent(Seen.CALL, frame.at, name, (*values, *tags.items()), result))
+            return result
+
+        return waiting
+
+    def watched(frame: Frame, *values: Any, **tags: Any) -> Any:
+        result = run(frame, *values, **tags)
+        _tell(frame, TraceEvent(Seen.CALL, frame.at, name, (*values, *tags.items()), result))
+        return result
+
+    return watched
+
+
+def watched_assignment(code: Code, span: Span, names: tuple[str, ...]) -> Code:
+    """Return code that tells what the variables hold after it ran."""
+
+    def told(frame: Frame, ended: Any) -> Any:
+        for name in names:
+            _tell(frame, TraceEvent(Seen.SET, span, name, value=frame.variables.get(name)))
+        return ended
+
+    return followed(code, told)

@@ -1,0 +1,162 @@
+"""Parts of a mail address, whether a text can be one, and the mailboxes of an address field."""
+
+from __future__ import annotations
+
+import re
+
+from sieve.library import AddressPart
+from sieve.message.spelling import canonical_local_part, unquoted
+from sieve.run import reasons
+from sieve.run.values import ScriptError
+
+SEPARATOR = "+"
+"""Between user and detail in a localpart (RFC 5233 leaves the choice to the site)."""
+
+_IMPOSSIBLE = re.compile(r"[\x00-\x20\x7f\x85\xa0\u2028\u2029\udc80-\udcff]")
+
+_BREAKS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")
+
+
+def part_of(address: str, part: AddressPart) -> str | None:
+    """Return a part of an address; None where it has no such part, which is only a detail (RFC 5233, 4)."""
+    if part is AddressPart.ALL:
+        return address
+    localpart, at, domain = address.rpartition("@")
+    if not at:
+        localpart, domain = domain, ""
+    if part is AddressPart.DOMAIN:
+        return domain
+    if part is AddressPart.LOCALPART:
+        return localpart
+    user, separator, detail = unquoted(localpart).partition(SEPARATOR)
+    if part is AddressPart.USER:
+        return canonical_local_part(user) if user else ""
+    return (canonical_local_part(detail) if detail else "") if separator else None
+
+
+def is_plausible(address: str) -> bool:
+    """Tell whether a text can be an address: a localpart, `@`, a domain, and nothing that breaks a command line."""
+    localpart, _, domain = address.rpartition("@")
+    if len(localpart) > 1 and localpart[0] == localpart[-1] == '"':
+        localpart = localpart.replace(" ", "_")  # a quoted one may hold blanks (RFC 5321, 4.1.2)
+    return bool(localpart and domain) and _IMPOSSIBLE.search(f"{localpart}@{domain}") is None
+
+
+def address_in(text: str) -> str | None:
+    """Return the address of a text that is one, bare or in angle brackets behind a display name; None if it is none.
+
+    RFC 5228, 2.4.2.3.
+    """
+    found = mailboxes(text) if _BREAKS.search(text) is None else []
+    address = found[0][1] if len(found) == 1 else text
+    return address if is_plausible(address) else None
+
+
+def address_of(text: str) -> str:
+    """Return the address of a text that a script gave for one.
+
+    Raises:
+        ScriptError: it is none.
+    """
+    found = address_in(text)
+    if found is None:
+        raise ScriptError(reasons.not_an_address(text))
+    return found
+
+
+_PIECE = re.compile(
+    r'"(?:[^"\\]|\\.)*+"'  # a quoted string
+    r"|(?:(?<=@)|(?<=@ ))\[(?:[^\[\]\\]|\\.)*+\]"  # an address literal
+    r'|[^"(),:;<>\\@]++|@ ?|\\.|["(),:;<>\\]',
+    re.DOTALL,
+)
+_COMMENT_PIECE = re.compile(r"[^()\\]++|\\.|[()\\]", re.DOTALL)
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+_GAP = re.compile(r'("(?:[^"\\]|\\.)*+"|\\.)|(?<![ \t\r\n])[ \t\r\n]*+([@.])[ \t\r\n]*+', re.DOTALL)
+_LONGEST_FIELD = 1 << 20
+
+
+class _Mailboxes:
+    """Reads an address field: one pass over its pieces, no recursion for nested comments.
+
+    A quote or a parenthesis that is never closed is a character like any other: it must not hide an address.
+    """
+
+    def __init__(self) -> None:
+        self.found: list[tuple[str, str]] = []
+        self._text: list[str] = []
+        self._angle: list[str] | None = None
+        self._in_angle = False
+
+    def read(self, field: str) -> list[tuple[str, str]]:
+        text, at, comments = field[:_LONGEST_FIELD], 0, True
+        while (match := _PIECE.match(text, at)) is not None:
+            if comments and match[0] == "(":
+                end = _end_of_comment(text, match.end())
+                comments = end is not None
+                at = end or at
+            else:
+                at = match.end()
+                self._piece(match[0])
+        self._finish()
+        return self.found
+
+    def _piece(self, piece: str) -> None:
+        if self._in_angle:
+            self._angled(piece)
+        elif piece == "<":
+            self._angle, self._in_angle = [], True
+        elif piece == ":":
+            self._text.clear()
+        elif piece in {",", ";"}:
+            self._finish()
+        else:
+            self._text.append(piece)
+
+    def _angled(self, piece: str) -> None:
+        """Take a piece between angle brackets; a colon ends an obsolete route (RFC 5322, 4.4)."""
+        if piece == ">":
+            self._in_angle = False
+        elif piece == ":":
+            self._angle = []
+        elif self._angle is not None:
+            self._angle.append(piece)
+
+    def _finish(self) -> None:
+        """One mailbox is complete."""
+        if self._angle is not None:
+            name = "".join(_plain(piece) for piece in self._text).strip()
+            self.found.append((name, _closed_up(self._angle)))
+        else:
+            bare = _closed_up(self._text)
+            if bare:
+                self.found.append(("", bare))
+        self._text, self._angle, self._in_angle = [], None, False
+
+
+def _end_of_comment(text: str, at: int) -> int | None:
+    """Return where a comment ends whose text begins at `at`, None if it never does.
+
+    Within it only parentheses and quoted pairs have a meaning, quotes have none (RFC 5322, 3.2.2).
+    """
+    depth = 1
+    for piece in _COMMENT_PIECE.finditer(text, at):
+        depth += {"(": 1, ")": -1}.get(piece[0], 0)
+        if not depth:
+            return piece.end()
+    return None
+
+
+def _closed_up(pieces: list[str]) -> str:
+    """Return an address without the blanks that may stand around its `@` and dots (RFC 5322, 3.4.1 and 4.4)."""
+    return _GAP.sub(lambda found: found[1] or found[2], "".join(pieces).strip())
+
+
+def _plain(piece: str) -> str:
+    """Return what a piece of a display name says: a quoted string without its quotes."""
+    return _ESCAPE.sub(r"\1", piece[1:-1]) if len(piece) > 1 and piece.startswith('"') else piece
+
+
+def mailboxes(field: str) -> list[tuple[str, str]]:
+    """Return the mailboxes of an address field as display name and address; groups are opened, comments dropped."""
+    return _Mailboxes().read(field)

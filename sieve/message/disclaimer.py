@@ -1,0 +1,279 @@
+"""Text added below a message's text parts, in each part's own charset and encoding.
+
+A part that cannot take the text without a guess stays as it came: broken base64, an unknown charset or encoding, octets
+that are not of the charset. So do attachments, attached messages, what is signed or encrypted, and a message that holds
+line breaks other than CR LF: only BINARYMIME brings them, and they may be an attachment's octets. If a plain part's
+charset lacks a character of the text, the part becomes UTF-8 in quoted-printable, and its fields say so.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import codecs
+import quopri
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sieve.message.charsets import codec_of, is_ascii_compatible
+from sieve.message.mime import Structure
+from sieve.message.mime_parts import Part
+from sieve.message.parameters import without_comments
+
+_UTF_8 = "utf-8"
+_ASCII = "us-ascii"
+_WIDE = {
+    "utf-16": (codecs.BOM_UTF16_LE, "utf-16-le", "utf-16-be"),
+    "utf-32": (codecs.BOM_UTF32_LE, "utf-32-le", "utf-32-be"),
+}
+"""Charsets whose octets come in either order: the mark of little-endian text, and the codecs of both orders."""
+
+_ORDERED = frozenset({"utf-16le", "utf-16be", "utf-32le", "utf-32be"})
+_READ_AS = {"euc_kr": "cp949", "gb2312": "gb18030"}
+"""Charsets whose name is used for a larger one; what we write is of the smaller."""
+
+_WRITTEN_AS = {"iso2022_jp_2": "iso2022_jp"}
+"""Charsets that are read leniently: a receiver may know only what the name stands for (RFC 1468)."""
+
+_IDENTITY = frozenset({"", "7bit", "8bit", "binary"})
+_ENCODINGS = _IDENTITY | {"quoted-printable", "base64"}
+_UNTOUCHED = ("multipart/signed", "multipart/encrypted", "message/")
+"""What lies within is not ours to change; RFC 1847 sections 2.1 and 2.2."""
+
+_LONGEST_LINE = 998
+_FLOWED = re.compile(r';\s*format\s*=\s*"?flowed\b', re.IGNORECASE)
+_PIECE = 1 << 16
+"""Octets that are decoded or encoded at once; divisible by 4."""
+
+_CHARSET = re.compile(r';\s*charset\s*=\s*(?:"[^"]*"|[^\s;"]*)', re.IGNORECASE)
+_FLOWED_STUFFED = re.compile(r"(?m)^(?= |>|From )")
+_FLOWED_BLANKS = re.compile(r"(?m)(?<!^--) +$")
+
+
+@dataclass(frozen=True, slots=True)
+class Extended:
+    """The body of a message or a part with the text in it, and fields of its header section that say something new."""
+
+    body: bytes
+    fields: tuple[tuple[str, str], ...] = ()
+
+
+def with_text(message: Structure, plain: str, html: str) -> Extended:
+    """Return the body with text below every text part that can take it."""
+    pieces: list[bytes] = []
+    at = message.parts[0].body
+    fields: tuple[tuple[str, str], ...] = ()
+    for part in () if _has_other_line_breaks(message.raw) else _own_parts(message):
+        addition = {"text/plain": plain, "text/html": html}.get(part.content_type, "")
+        extended = _extended(message, part, addition) if addition and not part.is_attachment else None
+        if extended is None:
+            continue
+        if part is message.parts[0]:
+            fields, head = extended.fields, b""
+        else:
+            head = _with_fields(message.raw[part.start : part.body], extended.fields)
+        pieces += [message.raw[at : part.start if head else part.body], head, extended.body]
+        at = part.end
+    return Extended(b"".join([*pieces, message.raw[at:]]), fields)
+
+
+def _own_parts(message: Structure) -> Iterator[Part]:
+    """Yield the parts that hold no others, but those within what must stay as it is."""
+    around: list[Part] = []
+    for part in message.parts:
+        while around and around[-1].depth >= part.depth:
+            around.pop()
+        is_ours = not any(each.content_type.startswith(_UNTOUCHED) for each in around)
+        if is_ours and not part.is_multipart and _is_plainly_declared(part):
+            yield part
+        around.append(part)
+
+
+def _declared(part: Part) -> str:
+    """Return the value of its Content-Type field, empty if it has none."""
+    return part.fields.get("content-type", ("",))[0]
+
+
+def _is_plainly_declared(part: Part) -> bool:
+    """Whether all programs read the part's fields alike: no field stands twice, and nothing in one is in doubt."""
+    if any(len(values) > 1 for values in part.fields.values()) or "charset*" in _declared(part).lower():
+        return False
+    encoding = without_comments(part.fields.get("content-transfer-encoding", ("",))[0]).strip().lower()
+    return encoding in _ENCODINGS and len(part.content_types) == len(part.charsets) == 1
+
+
+def _has_other_line_breaks(raw: bytes) -> bool:
+    pairs = raw.count(b"\r\n")
+    return raw.count(b"\n") != pairs or raw.count(b"\r") != pairs
+
+
+# ---------------------------------------------------------------- one part
+
+
+def _extended(message: Structure, part: Part, addition: str) -> Extended | None:
+    """Return a part with the text below it; None if it cannot take it."""
+    raw = message.raw[part.body : part.end]
+    # A line break in front of a delimiter is the delimiter's (RFC 2046, 5.1.1); a message's last line has its own.
+    # An empty part may leave it none but the one that ends its header section.
+    ended = raw.endswith(b"\n") or not message.raw.startswith((b"\r\n", b"\n"), part.end)
+    content = _decoded(message, part, raw)
+    text = "\r\n".join(addition.splitlines())
+    if content is None:
+        return None
+    if part.content_type == "text/plain" and _FLOWED.search(_declared(part)):
+        text = _flowed(content, text)
+    charset = (part.charset if _CHARSET.search(_declared(part)) else _ASCII).strip().lower()
+    if charset in _WIDE or charset in _ORDERED:
+        return _of_wide(part, content, text, charset, ended=ended)
+    codec = codec_of(charset)
+    if codec is None or not (is_ascii_compatible(charset) or codec.startswith("iso2022")):  # that begins each line anew
+        return None
+    extra = _encoded(text, _WRITTEN_AS.get(codec, codec), html=part.content_type == "text/html")
+    if extra is None and codec == "ascii" and not content.isascii() and _is_utf_8(content):
+        extra = text.encode()  # nothing says so, but the octets that are there are UTF-8
+    if extra is None:
+        return _as_utf_8(part, content, text, _READ_AS.get(codec, codec), ended=ended)
+    return _joined(part, raw, content, extra, ended=ended)
+
+
+def _decoded(message: Structure, part: Part, raw: bytes) -> bytes | None:
+    """Return the part's octets with the transfer encoding undone; None if that cannot be done for certain."""
+    if part.encoding in _IDENTITY:
+        return raw
+    if part.encoding == "quoted-printable":
+        return message.decoded(part)
+    return _from_whole_base64(raw) if part.encoding == "base64" else None
+
+
+def _from_whole_base64(raw: bytes) -> bytes | None:
+    """Return what base64 holds if it has no flaw, in pieces: another thread can run between two of them."""
+    digits = b"".join([raw[at : at + _PIECE].translate(None, b" \t\r\n\v\f") for at in range(0, len(raw), _PIECE)])
+    if b"=" in digits[:-2]:
+        return None
+    try:
+        pieces = [digits[at : at + _PIECE] for at in range(0, len(digits), _PIECE)]
+        return b"".join([base64.b64decode(each, validate=True) for each in pieces])
+    except binascii.Error:
+        return None
+
+
+def _joined(part: Part, raw: bytes, content: bytes, extra: bytes, *, ended: bool) -> Extended:
+    """Put octets of the part's charset below what is there."""
+    if part.encoding == "base64":
+        return Extended(_as_base64(_below(content, extra), ended=ended))
+    if part.encoding == "quoted-printable":
+        soft = b"\r\n" if raw.rstrip(b" \t\r\n").endswith(b"=") else b""  # a soft break would join the text to it
+        return Extended(_end(_ended(raw) + soft + _as_quoted(extra), ended=ended))
+    fits = max(map(len, extra.split(b"\r\n"))) <= _LONGEST_LINE
+    if fits and (extra.isascii() or part.encoding in {"8bit", "binary"} or not content.isascii()):
+        return Extended(_end(_ended(raw) + extra, ended=ended))
+    return Extended(_end(_as_quoted(_below(content, extra)), ended=ended), (_QUOTED,))
+
+
+_QUOTED = ("Content-Transfer-Encoding", "quoted-printable")
+
+
+def _as_utf_8(part: Part, content: bytes, text: str, codec: str, *, ended: bool) -> Extended | None:
+    """Turn a plain part into UTF-8, if its octets are of its charset for certain."""
+    declared = _declared(part)
+    if declared and not declared.lower().startswith(part.content_type):  # nobody knows how this one is read
+        return None
+    try:
+        whole = _read(content, codec).encode()
+    except UnicodeError:
+        return None
+    named, found = _CHARSET.subn(f"; charset={_UTF_8}", declared or part.content_type, 1)
+    fields = (("Content-Type", named if found else f"{named.rstrip('; ')}; charset={_UTF_8}"), _QUOTED)
+    return Extended(_end(_as_quoted(_below(whole, text.encode())), ended=ended), fields)
+
+
+def _of_wide(part: Part, content: bytes, text: str, charset: str, *, ended: bool) -> Extended | None:
+    """Put text below UTF-16 or UTF-32, in the octet order that is there; big-endian if nothing says (RFC 2781, 4.3)."""
+    if part.encoding != "base64":  # line breaks of one octet would be within it
+        return None
+    codec = charset.removesuffix("le").removesuffix("be")
+    if charset in _WIDE:
+        mark, little, big = _WIDE[charset]
+        codec = little if content.startswith(mark) else big
+    else:
+        codec = f"{codec}-{charset[-2:]}"
+    try:
+        whole = _read(content, codec).rstrip("\r\n")
+    except UnicodeError:
+        return None
+    return Extended(_as_base64(f"{whole}\r\n{text}\r\n".encode(codec), ended=ended))
+
+
+# ---------------------------------------------------------------- octets
+
+
+def _read(content: bytes, codec: str) -> str:
+    """Return text in pieces.
+
+    Raises:
+        UnicodeError: some octets are not of the codec.
+    """
+    decoder = codecs.getincrementaldecoder(codec)()
+    pieces = [decoder.decode(content[at : at + _PIECE]) for at in range(0, len(content), _PIECE)]
+    return "".join([*pieces, decoder.decode(b"", final=True)])
+
+
+def _encoded(text: str, codec: str, *, html: bool) -> bytes | None:
+    """Return the text in a charset; None if that lacks a character of it. HTML has a way to write all of them."""
+    try:
+        return text.encode(codec, "xmlcharrefreplace" if html else "strict")
+    except UnicodeError:
+        return None
+
+
+def _is_utf_8(content: bytes) -> bool:
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def _flowed(content: bytes, text: str) -> str:
+    """Return text as format=flowed has it (RFC 3676, 4): no line of it flows, and none joins the paragraph above."""
+    lines = _FLOWED_STUFFED.sub(" ", _FLOWED_BLANKS.sub("", text.replace("\r\n", "\n"))).replace("\n", "\r\n")
+    last = content.rstrip(b"\r\n").rpartition(b"\n")[2]
+    return f"\r\n{lines}" if last.endswith(b" ") and last != b"-- " else lines
+
+
+def _below(content: bytes, extra: bytes) -> bytes:
+    return content.rstrip(b"\r\n") + b"\r\n" + extra + b"\r\n"
+
+
+def _ended(raw: bytes) -> bytes:
+    return raw if raw.endswith(b"\n") or not raw else raw + b"\r\n"
+
+
+def _end(raw: bytes, *, ended: bool) -> bytes:
+    """End the last line, or leave that to the delimiter behind it."""
+    return _ended(raw) if ended else raw.removesuffix(b"\r\n")
+
+
+def _as_base64(content: bytes, *, ended: bool) -> bytes:
+    return _end(base64.encodebytes(content).replace(b"\n", b"\r\n"), ended=ended)
+
+
+def _as_quoted(content: bytes) -> bytes:
+    lines, pieces, at = content.replace(b"\r\n", b"\n"), [], 0
+    while at < len(lines):
+        end = lines.find(b"\n", at + _PIECE) + 1 or len(lines)
+        pieces.append(quopri.encodestring(lines[at:end]).replace(b"\n", b"\r\n"))
+        at = end
+    return b"".join(pieces)
+
+
+def _with_fields(head: bytes, fields: tuple[tuple[str, str], ...]) -> bytes:
+    """Return a part's header section, its empty line included, with fields in the place of those of the same name."""
+    if not fields:
+        return head
+    text = head.decode("utf-8", "surrogateescape").removesuffix("\n").removesuffix("\r")
+    for name, body in fields:
+        text = re.sub(rf"(?im)^{name}[ \t]*:.*(?:\n[ \t].*)*\n", "", text)
+        text = f"{text}{name}: {body}\r\n"
+    return f"{text}\r\n".encode("utf-8", "surrogateescape")

@@ -1,0 +1,184 @@
+"""A message taken apart: its MIME parts, what they hold, and what is in the messages inside it (RFC 2045, 2046).
+
+Programs read a broken message differently. `parts` is what the standards say; `others` are the parts that a program
+finds which reads it in another way, so that a script that looks for something looks where the recipient's program does.
+"""
+
+from __future__ import annotations
+
+import itertools
+import operator
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from sieve.message import charsets, transfer
+from sieve.message.mime_parts import DEEPEST, MOST_PARTS, Part, Reader, Reading
+
+MOST_DECODED = 4
+"""Octets that are decoded to find parts inside encoded messages, in sizes of the message: base64 within base64 within
+base64 is less than 3."""
+
+MOST_READ = 4
+"""Octets or characters of other readings that a test compares, in sizes of the message."""
+
+_Read = TypeVar("_Read", bytes, str)
+
+
+@dataclass(frozen=True, slots=True)
+class Structure:
+    """A message and its parts, the message itself first."""
+
+    raw: bytes
+    parts: tuple[Part, ...]
+    """Those of messages in the message too, if they are not encoded."""
+    others: tuple[Part, ...]
+    """Those of encoded messages in the message, and those of other readings; both only if there are any."""
+    is_valid: bool
+    """Whether every multipart is closed and holds at least one part, and none was too deep or one too many."""
+
+    @property
+    def body(self) -> bytes:
+        """Everything behind the header section."""
+        return self.raw[self.parts[0].body :]
+
+    def leaves(self) -> Iterator[Part]:
+        """Yield the parts that hold no others; a message in the message is one."""
+        return (part for part in self.parts if not part.is_multipart and not part.is_embedded)
+
+    def all_leaves(self) -> Iterator[Part]:
+        """Yield the leaves, then those inside messages in the message and those of other readings."""
+        yield from self.leaves()
+        yield from (part for part in self.parts if not part.is_multipart and part.is_embedded)
+        yield from (part for part in self.others if not part.is_multipart)
+
+    def every_part(self) -> tuple[Part, ...]:
+        """Return all parts in all readings."""
+        return self.parts + self.others
+
+    def decoded(self, part: Part) -> bytes:
+        """Return the body of a part with its transfer encoding undone."""
+        return transfer.decoded(part.source[part.body : part.end], part.encoding)
+
+    def text(self, part: Part) -> str:
+        """Return the body of a text part, by its character set; an unknown one is read as UTF-8."""
+        return charsets.decoded(self.decoded(part), part.charset)
+
+    def contents(self, part: Part) -> Iterator[bytes]:
+        """Yield what the part's body may be decoded to, the standard's reading first.
+
+        Of a message in the message it is the header section (RFC 5173, 5.2): what is behind that are other parts.
+        """
+        end = part.end if part.inner_body is None else min(part.inner_body, part.end)
+        body = part.source[part.body : end]
+        yield from _different(each for name in part.encodings for each in transfer.readings(body, name))
+
+    def texts(self, part: Part) -> Iterator[str]:
+        """Yield what the part may be read as in the character sets that it names."""
+        contents = self.contents(part)
+        yield from _different(charsets.decoded(each, name) for each in contents for name in part.charsets)
+
+    def read(self, parts: Iterable[Part], reading: Callable[[Part], Iterator[_Read]]) -> tuple[_Read, ...]:
+        """Return the parts read once, then in other ways, the shortest first: those are together bounded, too."""
+        own, others = [], []
+        for part in parts:
+            ways = reading(part)
+            if not part.is_in_other_reading:
+                own += list(itertools.islice(ways, 1))
+            others.append((part.end - part.body, ways))
+        room = MOST_READ * len(self.raw)
+        for _, ways in sorted(others, key=operator.itemgetter(0)):
+            for each in ways:
+                room -= len(each)
+                if room < 0:
+                    return tuple(own)
+                own.append(each)
+        return tuple(own)
+
+
+def _different(ways: Iterable[_Read]) -> Iterator[_Read]:
+    """Yield each value once; there are a handful."""
+    seen: list[_Read] = []
+    for each in ways:
+        if each not in seen:
+            seen.append(each)
+            yield each
+
+
+def _key(part: Part) -> Hashable:
+    """Return what two parts share that say and hold the same."""
+    return id(part.source), part.body, part.end, tuple(part.fields.items())
+
+
+class _Opener:
+    """Collects the parts of other readings, and of what is encoded, which may hold an encoded message again."""
+
+    def __init__(self, size: int) -> None:
+        self._octets = MOST_DECODED * size
+        self._most = 2 * MOST_PARTS
+        self._seen: set[Hashable] = set()
+        self.found: list[Part] = []
+        self.is_whole = True
+        """Whether nothing was left unread because it was too much."""
+
+    def open(self, first: list[Part], *, is_ambiguous: bool) -> None:
+        """Read what is inside the parts of a message, which were found in its first reading."""
+        self._note(first)
+        waiting = list(first)
+        if is_ambiguous:
+            waiting += self._other_readings(first[0].source, first[0].depth)
+        while waiting:
+            waiting += self._inside(waiting.pop())
+
+    def _note(self, parts: list[Part]) -> list[Part]:
+        """Return the parts that no other reading has found."""
+        new = [part for part in parts if _key(part) not in self._seen]
+        self._seen.update(map(_key, new))
+        return new
+
+    def _other_readings(self, raw: bytes, depth: int) -> list[Part]:
+        return [part for reading in (Reading.LAST, Reading.ANY) for part in self._read(raw, depth, reading)[0]]
+
+    def _read(self, raw: bytes, depth: int, reading: Reading) -> tuple[list[Part], bool]:
+        if self._most <= 0:
+            self.is_whole = False
+            return [], False
+        reader = Reader(raw, reading, depth, min(self._most, MOST_PARTS))
+        new = self._note(reader.read())
+        self._most -= len(reader.parts)
+        self.is_whole = self.is_whole and reader.is_whole
+        for part in new:
+            part.is_in_other_reading = True
+        self.found += new
+        return new, reader.is_ambiguous
+
+    def _inside(self, part: Part) -> list[Part]:
+        """Return the parts in an encoded message, or in a multipart that is encoded as a whole."""
+        if not part.is_encoded or not (part.holds_message or part.holds_parts):
+            return []
+        found: list[Part] = []
+        end = part.end if part.start else len(part.source)  # the whole message, also what is behind its last boundary
+        for encoding in filter(None, part.encodings):
+            self._octets -= end - part.body
+            if self._octets < 0 or part.depth >= DEEPEST:
+                self.is_whole = False
+                return found
+            raw = transfer.decoded(part.source[part.body : end], encoding)
+            head = b"" if part.holds_message else b"Content-Type: " + part.first_type + b"\r\n\r\n"
+            new, is_ambiguous = self._read(head + raw, part.depth + 1, Reading.FIRST)
+            found += new
+            if is_ambiguous and new:
+                found += self._other_readings(new[0].source, new[0].depth)
+        return found
+
+
+def structure(raw: bytes) -> Structure:
+    """Find the parts of a message with its header section."""
+    reader = Reader(raw, Reading.FIRST)
+    parts = reader.read()
+    opener = _Opener(len(raw))
+    opener.open(parts, is_ambiguous=reader.is_ambiguous)
+    is_whole = reader.is_whole and opener.is_whole
+    childless = any(part.is_multipart and not part.children and not part.is_embedded for part in parts)
+    is_valid = is_whole and reader.is_closed and not childless
+    return Structure(raw, tuple(parts), tuple(opener.found), is_valid)

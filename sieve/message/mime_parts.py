@@ -1,0 +1,370 @@
+"""The MIME parts of a message, found in one pass over its octets (RFC 2046).
+
+Nothing here recurses: what is open is kept on a stack, and both its depth and the number of parts are capped, so that a
+message made to hurt costs time in proportion to its length. A message within a message is read on the way; what is
+encoded is another pass over other octets, which `sieve.message.mime` begins.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from dataclasses import dataclass, field
+
+from sieve.message import file_names
+from sieve.message.mime_fields import content_fields, encodings
+from sieve.message.parameters import Parameters, parameters
+
+DEEPEST = 100
+"""Parts inside each other that are opened; what is deeper is the content of the part around it."""
+
+MOST_PARTS = 1000
+
+LONGEST_HEADER = 1 << 20
+"""Octets of a part's header section that are read. The message's own is bounded by the SMTP front."""
+
+LONGEST_BOUNDARY = 100
+"""Octets of a boundary that is looked for at the beginning of longer lines; RFC 2046 permits 70."""
+
+_FIELDS_BEHIND_A_DELIMITER = 4096
+_EMPTY_LINE = re.compile(rb"\n\r?\n")
+_HEADER_BREAK = re.compile(rb"\n(?:\r?\n|--)")
+_FIELDS = re.compile(rb"(?:[!-9;-~]++[ \t]*+:[^\n]*+\n?|[ \t][^\n]*+\n?|>?From [^\n]*+\n?)*+")
+"""Lines that can be in a header section; `From ` is that of a mailbox file."""
+
+_SPACE = re.compile(r"\s+")
+_IDENTITY = frozenset({"", "7bit", "8bit", "binary"})
+_REPORTS = frozenset(
+    {
+        "message/delivery-status",
+        "message/global-delivery-status",
+        "message/disposition-notification",
+        "message/global-disposition-notification",
+        "message/feedback-report",
+        "message/tracking-status",
+    }
+)
+"""Of the types of `message/`, those that hold fields and no message."""
+
+
+class Reading(enum.Enum):
+    """Which of several types and boundaries counts where a part has more than one."""
+
+    FIRST = enum.auto()
+    LAST = enum.auto()
+    ANY = enum.auto()
+    """Each boundary ends a part, also as the beginning of a longer line, and a multipart goes on after its end."""
+
+
+@dataclass(slots=True)
+class Part:
+    """One part: where its header section and its body stand in the octets, and what its header section says."""
+
+    source: bytes
+    start: int
+    body: int
+    end: int
+    fields: dict[str, tuple[str, ...]]
+    depth: int
+    in_digest: bool = False
+    is_embedded: bool = False
+    """Whether it is inside another message, one that was forwarded, say."""
+    is_open: bool = True
+    is_multipart: bool = False
+    """Whether its boundary was looked for."""
+    children: int = 0
+    inner_body: int | None = None
+    """Where the body of the message begins that it holds, if that is not encoded."""
+    is_in_other_reading: bool = False
+    """Whether a program that reads the message by the standards does not find it, or it was encoded."""
+    types: tuple[Parameters, ...] = field(init=False)
+    content_types: tuple[str, ...] = field(init=False)
+    """Its type, lower case, then what other programs may take for it."""
+    encodings: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Read the type; without a usable one it is text/plain, in a digest a message (RFC 2045, 5.2; 2046, 5.1.5)."""
+        default = "message/rfc822" if self.in_digest else "text/plain"
+        self.types = tuple(map(parameters, self.fields.get("content-type", ())))
+        declared = [_SPACE.sub("", each.value) for each in self.types]
+        named = dict.fromkeys(each if each.count("/") == 1 else _type_in(each) for each in declared)
+        if any(each.startswith("multipart/") for each in named) and not self.boundaries(Reading.ANY):
+            named["text/plain"] = None  # what a program shows that finds no parts
+        self.content_types = tuple(named) or (default,)
+        self.encodings = encodings(self.fields.get("content-transfer-encoding", ()))
+
+    @property
+    def content_type(self) -> str:
+        """The type that counts if a program knows no other."""
+        return self.content_types[0]
+
+    @property
+    def is_attachment(self) -> bool:
+        """Whether its disposition says so (RFC 2183)."""
+        return any(
+            parameters(each).value.startswith("attachment") for each in self.fields.get("content-disposition", ())
+        )
+
+    @property
+    def encoding(self) -> str:
+        """The transfer encoding, lower case; empty if nothing is to be undone."""
+        return self.encodings[0]
+
+    @property
+    def charsets(self) -> tuple[str, ...]:
+        """The character sets that it may be read in: the first and the last that is named."""
+        every = [name for each in self.types for name in each.all("charset")] or ["utf-8"]
+        return tuple(dict.fromkeys((every[0], every[-1])))
+
+    @property
+    def charset(self) -> str:
+        """The character set of its text."""
+        return self.charsets[0]
+
+    @property
+    def file_names(self) -> tuple[str, ...]:
+        """The names that its disposition and its type give, in every reading."""
+        dispositions = map(parameters, self.fields.get("content-disposition", ()))
+        given = [
+            value for each in (*dispositions, *self.types) for key in ("filename", "name") for value in each.all(key)
+        ]
+        return file_names.readings(dict.fromkeys(given), self.charset)
+
+    @property
+    def holds_message(self) -> bool:
+        """Whether it is a message in a message."""
+        return any(each.startswith("message/") and each not in _REPORTS for each in self.content_types)
+
+    @property
+    def holds_parts(self) -> bool:
+        """Whether it says that it is a multipart."""
+        return any(each.startswith("multipart/") for each in self.content_types)
+
+    @property
+    def first_type(self) -> bytes:
+        """Its first Content-Type as it was written."""
+        return self.fields.get("content-type", ("",))[0].encode("utf-8", "surrogateescape")
+
+    @property
+    def is_encoded(self) -> bool:
+        """Whether its body may be encoded."""
+        return not _IDENTITY.issuperset(self.encodings)
+
+    def boundaries(self, reading: Reading) -> tuple[bytes, ...]:
+        """Return the boundaries that a program may look for, if it takes this for a multipart."""
+        which = {Reading.FIRST: self.types[:1], Reading.LAST: self.types[-1:], Reading.ANY: self.types}[reading]
+        found = tuple(
+            dict.fromkeys(
+                value.rstrip().encode("utf-8", "surrogateescape")
+                for each in which
+                if _SPACE.sub("", each.value).startswith("multipart")
+                for value in each.all("boundary")
+            )
+        )
+        return {Reading.FIRST: found[:1], Reading.LAST: found[-1:], Reading.ANY: found}[reading]
+
+    @property
+    def is_ambiguous(self) -> bool:
+        """Whether programs can differ about what is inside: it has two types or boundaries, or no boundary."""
+        if self.holds_parts:
+            return len(self.types) > 1 or len(self.boundaries(Reading.ANY)) != 1
+        return self.holds_message and self.is_encoded
+
+
+def _type_in(value: str) -> str:
+    """Return the type where the slash is missing or more than one stands: `multipart` is one, the rest is text."""
+    return "multipart/mixed" if value.startswith("multipart") else "text/plain"
+
+
+class Reader:
+    """Finds the parts of one message in one reading."""
+
+    def __init__(self, raw: bytes, reading: Reading, depth: int = 0, most: int = MOST_PARTS) -> None:
+        """Read at most so many parts of a message that is so deep in another one, 0 if in none."""
+        self._raw = raw
+        self._reading = reading
+        self._depth = depth
+        self._most = most
+        self.parts: list[Part] = []
+        self._open: list[tuple[tuple[bytes, ...], Part]] = []
+        self._places: dict[bytes, list[int]] = {}
+        """A boundary → where in `_open` it is: a line that looks like one costs the same at any depth."""
+        self._lengths: list[int] = []
+        """The lengths of the boundaries of open multiparts, the shortest first."""
+        self._ended: set[bytes] = set()
+        self._unclosed: list[Part] = []
+        self.is_closed = True
+        """Whether every multipart of the message itself has its end."""
+        self.is_whole = True
+        """Whether nothing was left unread because it was too deep or too much."""
+        self.is_ambiguous = False
+        """Whether another reading finds other parts."""
+
+    def read(self) -> list[Part]:
+        """Return the parts, the message itself first."""
+        at = self._begin(0, self._depth)
+        find = self._raw.find
+        while self._open:
+            line = at if self._raw.startswith(b"--", at) else find(b"\n--", at) + 1
+            if line <= 0 and not self._raw.startswith(b"--", at):
+                break
+            at = self._delimiter(line, self._line_end(line))
+        self.is_closed = all(part.is_embedded for _, part in self._open)
+        for part in self.parts:
+            part.end = len(self._raw) if part.is_open else part.end
+        return self.parts
+
+    def _line_end(self, line: int) -> int:
+        return self._raw.find(b"\n", line) + 1 or len(self._raw)
+
+    def _begin(self, start: int, depth: int, around: Part | None = None) -> int:
+        """Take the part that begins at `start`, and those that are messages inside it; return where to go on."""
+        part = self._part(start, depth, around)
+        while self._holds_message_here(part) and self._may_open(part):
+            outer, part = part, self._part(part.body, part.depth + 1, part)
+            outer.inner_body = part.body
+        return part.body
+
+    def _holds_message_here(self, part: Part) -> bool:
+        """Tell whether a message begins in the part. If it is said to be encoded, some programs read it as it is."""
+        is_plain = "" in part.encodings or self._reading is Reading.ANY
+        return part.holds_message and not part.is_multipart and is_plain
+
+    def _body(self, start: int, end: int) -> int:
+        """Return where the body begins behind a header section that ends so: for some programs at what is no field."""
+        fields = _FIELDS.match(self._raw, start, end)
+        stop = fields.end() if fields is not None else end
+        if stop >= end or not self._raw[stop:end].strip():
+            return end
+        self.is_ambiguous = True
+        return stop if self._reading is Reading.ANY else end
+
+    def _part(self, start: int, depth: int, around: Part | None) -> Part:
+        end = self._header_end(start, len(self._raw) if depth == 0 else start + LONGEST_HEADER)
+        body = self._body(start, end)
+        in_message = around is not None and not around.is_multipart
+        part = Part(
+            self._raw,
+            start,
+            body,
+            len(self._raw),
+            content_fields(self._raw[start:end]),
+            depth,
+            in_digest=around is not None and around.is_multipart and "multipart/digest" in around.content_types,
+            is_embedded=in_message or self._depth > 0 or (around is not None and around.is_embedded),
+        )
+        self.parts.append(part)
+        self._unclosed.append(part)
+        self.is_ambiguous = self.is_ambiguous or part.is_ambiguous
+        boundaries = part.boundaries(self._reading) or self._guessed(part)
+        if boundaries and self._may_open(part):
+            part.is_multipart = True
+            for boundary in boundaries:
+                self._places.setdefault(boundary, []).append(len(self._open))
+            self._open.append((boundaries, part))
+            self._sort_lengths()
+        return part
+
+    def _may_open(self, part: Part) -> bool:
+        """Tell whether what is inside the part is read: it may be too deep, or one part too many."""
+        is_within = part.depth < DEEPEST and len(self.parts) < self._most
+        self.is_whole = self.is_whole and is_within
+        return is_within
+
+    def _guessed(self, part: Part) -> tuple[bytes, ...]:
+        """Return the boundary of a multipart that names none: its first line with two dashes, as some programs do."""
+        if self._reading is not Reading.ANY or not part.content_type.startswith("multipart/"):
+            return ()
+        at = part.body if self._raw.startswith(b"--", part.body) else self._raw.find(b"\n--", part.body) + 1
+        line = self._raw[at + 2 : min(self._line_end(at), at + 1000)].rstrip()
+        return (line,) if line and self._raw.startswith(b"--", at) else ()
+
+    def _header_end(self, start: int, most: int) -> int:
+        """Return where the body begins that follows the header section at `start`: a delimiter ends that, too."""
+        if self._raw.startswith((b"\r\n", b"\n"), start):
+            return self._raw.index(b"\n", start) + 1
+        if self._raw.startswith(b"--", start) and self._is_delimiter(start):
+            self.is_ambiguous = True  # fields behind it are of this part for some programs
+            found = _EMPTY_LINE.search(self._raw, start, start + _FIELDS_BEHIND_A_DELIMITER)
+            return found.end() if found is not None and self._reading is Reading.ANY else start
+        end = min(most, len(self._raw))
+        for found in _HEADER_BREAK.finditer(self._raw, max(start - 1, 0), end):
+            if not found[0].endswith(b"--"):
+                return found.end()
+            if self._is_delimiter(found.start() + 1):
+                return found.start() + 1
+        return end
+
+    def _is_delimiter(self, line: int) -> bool:
+        return bool(self._open) and max(self._at_line(line, self._line_end(line))) >= 0
+
+    def _delimiter(self, line: int, end: int) -> int:
+        """Look whether the line is a boundary of an open multipart; return where to go on."""
+        opened, closed = self._at_line(line, end)
+        number = max(opened, closed)
+        if number < 0:
+            return end
+        _, part = self._open[number]
+        self._close(line, part)
+        self._leave(number + 1)
+        if closed > opened:
+            return self._end_multipart(number, end)
+        if len(self.parts) >= self._most:
+            self._open.clear()
+            self.is_whole = False
+            return end
+        part.children += 1
+        return self._begin(end, part.depth + 1, part)
+
+    def _end_multipart(self, number: int, end: int) -> int:
+        boundaries, part = self._open[number]
+        if self._reading is not Reading.ANY:
+            self._ended.update(boundaries)
+            self._leave(number)
+            part.is_open, part.end = False, end
+            self._unclosed.pop()
+        if not self._open:  # nothing more is read, unless another reading goes on
+            self.is_ambiguous = self.is_ambiguous or any(
+                self._raw.find(b"\n--" + each, end - 1) > 0 for each in boundaries
+            )
+        return end
+
+    def _at_line(self, line: int, end: int) -> tuple[int, int]:
+        """Return which open multipart a line begins a part of, and which one it ends; -1 if none."""
+        text = self._raw[line + 2 : end].rstrip()
+        opened, closed = self._place(text), self._place(text[:-2]) if text.endswith(b"--") else -1
+        if max(opened, closed) >= 0:
+            return opened, closed
+        longer = -1
+        for length in self._lengths:
+            if length > len(text):
+                break
+            longer = max(longer, self._place(text[:length]))
+        self.is_ambiguous = self.is_ambiguous or longer >= 0 or text in self._ended
+        return (longer if self._reading is Reading.ANY else -1), -1
+
+    def _place(self, boundary: bytes) -> int:
+        """Return where the innermost open multipart of this boundary is, -1 if none is."""
+        places = self._places.get(boundary)
+        return places[-1] if places else -1
+
+    def _leave(self, number: int) -> None:
+        """Forget the open multiparts from `number` on."""
+        for boundaries, _ in reversed(self._open[number:]):
+            for boundary in boundaries:
+                self._places[boundary].pop()
+        if number < len(self._open):
+            del self._open[number:]
+            self._sort_lengths()
+
+    def _sort_lengths(self) -> None:
+        every = {len(each) for boundaries, _ in self._open for each in boundaries}
+        self._lengths = sorted(length for length in every if 0 < length <= LONGEST_BOUNDARY)
+
+    def _close(self, line: int, around: Part) -> None:
+        """End every part inside `around` before the line break that belongs to the delimiter (RFC 2046, 5.1.1)."""
+        end = line - 1 if line and self._raw[line - 1 : line] == b"\n" else line
+        end = end - 1 if end and self._raw[end - 1 : end] == b"\r" else end
+        while self._unclosed[-1] is not around:
+            part = self._unclosed.pop()
+            part.is_open, part.end = False, max(end, part.body)

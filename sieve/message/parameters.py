@@ -1,0 +1,229 @@
+"""The parameters of a MIME field, in every reading that a receiving program may have of them (RFC 2045, 2231).
+
+Senders who want to hide a name from a filter write fields that programs read differently: a quote that is never closed,
+two parameters of one name, comments, pieces out of order. So a name has a list of values here, the standard's first.
+Nothing is lost to a bound: the work grows with the field and no faster.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+
+from sieve.message import charsets
+from sieve.message.encoded_words import joined_words
+
+_QUOTED = r'"(?:[^"\\]|\\.|\\\Z)*+"?'
+_PIECES = re.compile(rf'{_QUOTED}|[^";]++|;', re.DOTALL)
+_PIECES_WITHOUT_ESCAPES = re.compile(r'"[^"]*+"?|[^";]++|;')
+_IN_FIELD = re.compile(rf'{_QUOTED}|[^"()\\]++|\\.|\(++|\)++|\\', re.DOTALL)
+_IN_COMMENT = re.compile(r"[^()\\]++|\\.|\(++|\)++|\\", re.DOTALL)
+_CONTENT = re.compile(r'"((?:[^"\\]|\\.|\\\Z)*+)"?', re.DOTALL)
+_CONTENT_WITHOUT_ESCAPES = re.compile(r'"([^"]*+)"?')
+_BLANK_OR_QUOTE = re.compile(r'[\s"]')
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+_PERCENT = re.compile(rb"%([0-9A-Fa-f]{2})")
+_BEFORE_A_COMMENT = ' \t\r\n;=,/")'
+_DIGITS_THAT_COUNT = 18
+
+_KNOWN = re.compile(
+    r"""(?<![^\s;,"'])(filename|name|boundary|charset)["']?\s*+(\*\s*+([0-9]++)?\s*+(\*)?)?["']?\s*+=""",
+    re.IGNORECASE,
+)
+"""The parameters that mail programs act on. They are found wherever they stand, so a missing semicolon hides none."""
+
+
+def without_comments(text: str, *, only_between_words: bool = False) -> str:
+    """Return a structured field without its comments, which nest (RFC 5322, 3.2.2); one never closed takes the rest.
+
+    With `only_between_words` a parenthesis directly behind a word is part of it, as in `filename=a(1).txt`.
+    """
+    if "(" not in text:
+        return text
+    pieces, at, depth = [], 0, 0
+    while at < len(text):
+        found = (_IN_COMMENT if depth else _IN_FIELD).match(text, at)
+        piece = found[0] if found else text[at]
+        is_literal = only_between_words and not depth and at > 0 and text[at - 1] not in _BEFORE_A_COMMENT
+        at += len(piece)
+        if piece[0] == "(" and not is_literal:
+            depth += len(piece)
+        elif piece[0] == ")" and depth:
+            pieces.append(piece[depth:])
+            depth = max(depth - len(piece), 0)
+        elif not depth:
+            pieces.append(piece)
+    return "".join(pieces)
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """A parameter as it stands in the field, or a piece of one (RFC 2231, 3)."""
+
+    name: str
+    number: int | None
+    is_extended: bool
+    raw: str
+
+
+def _segments(text: str, pieces: re.Pattern[str]) -> tuple[list[str], bool]:
+    """Return what stands between semicolons outside quotes, and whether every quote is closed."""
+    found: list[list[str]] = [[]]
+    is_closed = True
+    for piece in pieces.finditer(text):
+        if piece[0] == ";":
+            found.append([])
+            continue
+        found[-1].append(piece[0])
+        is_closed = is_closed and (not piece[0].startswith('"') or (len(piece[0]) > 1 and piece[0].endswith('"')))
+    return ["".join(each) for each in found], is_closed
+
+
+def _given(segment: str) -> Iterator[_Given]:
+    """Yield the parameters of one segment: the first has all of it as its value, others what is before the next."""
+    places = list(_KNOWN.finditer(segment))
+    ends = [len(segment), *(following.start() for following in places[2:]), len(segment)]
+    for place, end in zip(places, ends, strict=False):
+        number = None if place[3] is None else int(place[3][-_DIGITS_THAT_COUNT:])
+        is_extended = place[4] is not None or (place[2] is not None and number is None)
+        yield _Given(place[1].lower(), number, is_extended, segment[place.end() : end].strip())
+
+
+def _ways_to_cut(text: str) -> Iterator[list[str]]:
+    """Yield the field cut at its semicolons: as the standard has it, then as programs do that know less of quotes."""
+    ways = [without_comments(text, only_between_words=True), text, without_comments(text), joined_words(text)]
+    for each in dict.fromkeys(ways):
+        segments, is_closed = _segments(each, _PIECES)
+        yield segments
+        if "\\" in each:
+            segments, also_closed = _segments(each, _PIECES_WITHOUT_ESCAPES)
+            is_closed = is_closed and also_closed
+            yield segments
+        if not is_closed:
+            yield each.split(";")
+
+
+def forms(raw: str) -> dict[str, None]:
+    """Return what a value may be read as, in order: quoted, with and without escapes, or not, to a blank or the end."""
+    found: list[str] = []
+    if raw.startswith('"'):
+        for pattern in (_CONTENT, _CONTENT_WITHOUT_ESCAPES):
+            content = pattern.match(raw)
+            found.append(content[1] if content else "")
+        found.insert(0, _ESCAPE.sub(lambda each: each[1], found[0]))  # other threads run between two calls
+        found.append(raw.replace('"', ""))
+    else:
+        word = _BLANK_OR_QUOTE.split(raw, maxsplit=1)[0]
+        found += [word, raw, raw.replace('"', ""), raw.strip("'"), raw.partition(",")[0].strip("'")]
+    return dict.fromkeys(found)
+
+
+def _octets(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
+def _unescaped(raw: bytes) -> bytes:
+    return _PERCENT.sub(lambda each: bytes([int(each[1], 16)]), raw)
+
+
+def _in_charset(raw: bytes, charset: str) -> Iterator[str]:
+    """Yield octets as text in the set that was named; if that is unknown or does not fit, in the one of most mail."""
+    text = charsets.decoded(raw, charset)
+    yield text
+    if charsets.codec_of(charset) is None or "\ufffd" in text:
+        yield charsets.decoded(raw, "windows-1252")
+
+
+def _extended(text: str) -> Iterator[str]:
+    """Yield what an extended value says: `utf-8'en'%41` (RFC 2231, 4); parts in front may be missing."""
+    pieces = text.split("'", 2)
+    if len(pieces) == 3:
+        yield from _in_charset(_unescaped(_octets(pieces[2])), pieces[0].strip())
+    if len(pieces) != 3 or charsets.codec_of(pieces[0]) is None:
+        yield from _in_charset(_unescaped(_octets(text)), "utf-8")
+    if len(pieces) == 2:
+        yield from _in_charset(_unescaped(_octets(pieces[1])), pieces[0])
+
+
+def _orders(pieces: list[_Given]) -> Iterator[list[_Given]]:
+    """Yield the pieces of one value in the orders in which they may be put together."""
+    first: dict[int, _Given] = {}
+    for piece in pieces:
+        first.setdefault(piece.number or 0, piece)
+    last = {piece.number or 0: piece for piece in pieces}
+    numbers = sorted(first)
+    yield [first[number] for number in numbers]
+    yield [last[number] for number in numbers]
+    yield pieces
+    whole = [number for place, number in enumerate(numbers) if number == place]
+    yield [first[number] for number in whole]
+
+
+def _joined(pieces: list[_Given]) -> Iterator[str]:
+    """Yield what pieces say together: each to its blank or quote, then each whole."""
+    ways = [tuple(next(iter(forms(piece.raw)), "") for piece in pieces), tuple(p.raw.replace('"', "") for p in pieces)]
+    for texts in dict.fromkeys(ways):
+        yield from _put_together(pieces, texts)
+
+
+def _put_together(pieces: list[_Given], texts: tuple[str, ...]) -> Iterator[str]:
+    """Yield pieces as one text: by RFC 2231, then with percent signs undone in each or in none."""
+    head, quote, rest = texts[0].partition("'")
+    is_marked = bool(quote and "'" in rest)
+    charset, opening = (head, rest.partition("'")[2]) if is_marked else ("utf-8", texts[0])
+    is_extended = any(piece.is_extended for piece in pieces)
+    if is_extended:
+        start = opening if pieces[0].is_extended else texts[0]
+        both = zip([start, *texts[1:]], pieces, strict=True)
+        raw = b"".join(_unescaped(_octets(text)) if piece.is_extended else _octets(text) for text, piece in both)
+        yield from _in_charset(raw, charset if pieces[0].is_extended else "utf-8")
+    else:
+        yield "".join(texts)
+    if is_extended or is_marked:
+        yield from _in_charset(_unescaped(_octets("".join([opening, *texts[1:]]))), charset)
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """A structured field: its value and its parameters."""
+
+    text: str
+
+    @cached_property
+    def value(self) -> str:
+        """What stands before the first semicolon, lower case, without comments and quotes."""
+        return without_comments(self.text).partition(";")[0].strip().strip("\"'").strip().lower()
+
+    @cached_property
+    def _found(self) -> dict[str, list[_Given]]:
+        every = dict.fromkeys(each for cut in _ways_to_cut(self.text) for part in cut for each in _given(part))
+        found: dict[str, list[_Given]] = {}
+        for each in every:
+            found.setdefault(each.name, []).append(each)
+        return found
+
+    def all(self, name: str) -> tuple[str, ...]:
+        """Return every value that the parameter may be read to have, none if it is not there.
+
+        A plain value is first: `filename` before `filename*` before `filename*0`.
+        """
+        given = self._found.get(name, [])
+        found: dict[str, None] = {}
+        for each in given:
+            if each.number is None and not each.is_extended:
+                found.update(forms(each.raw))
+        for each in given:
+            if each.number is None and each.is_extended:
+                found.update(dict.fromkeys(text for form in forms(each.raw) for text in _extended(form)))
+        pieces = [each for each in given if each.number is not None]
+        if pieces:
+            found.update(dict.fromkeys(text for order in _orders(pieces) if order for text in _joined(order)))
+        found.pop("", None)
+        return tuple(found)
+
+
+def parameters(text: str) -> Parameters:
+    """Return a structured field, such as that of Content-Type."""
+    return Parameters(text)

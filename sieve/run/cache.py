@@ -1,0 +1,90 @@
+"""Scripts that other scripts include: read, compiled and kept for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from cachetools import TTLCache
+
+from config.base.regular_files import open_regular
+from config.diagnostics import Source
+from sieve.phases import Phase
+from sieve.run import reasons
+from sieve.run.threads import Pool, in_thread
+from sieve.run.values import ScriptError
+
+if TYPE_CHECKING:
+    from sieve.compile.compiler import Compiled
+    from sieve.run.runtime import Script
+
+Read = Callable[[str, tuple[str, ...]], Awaitable[str]]
+"""Gets the text of a script by its URI and arguments. It may raise OSError or ScriptError."""
+
+_LONGEST_FILE = 4 << 20
+
+
+async def read_file(uri: str, _arguments: tuple[str, ...]) -> str:
+    """Return the text of a file.
+
+    Raises:
+        OSError: it cannot be read.
+        ScriptError: the URI names another storage.
+    """
+    if uri.startswith(":"):
+        raise ScriptError(reasons.no_such_storage(uri))
+    return (
+        (await in_thread(Pool.FILES, lambda: _read(Path(uri))))
+        .decode("utf-8", "backslashreplace")
+        .removeprefix("\ufeff")
+    )
+
+
+def _read(path: Path) -> bytes:
+    with open_regular(path) as file:
+        return file.read(_LONGEST_FILE)
+
+
+class ScriptCache:
+    """Compiled scripts by URI, arguments and phase. It belongs to one `sieve` module and its event loop."""
+
+    def __init__(
+        self,
+        read: Read = read_file,
+        *,
+        size: int = 1000,
+        life: float = 60.0,
+        clock: Callable[[], float] = monotonic,
+    ) -> None:
+        """Keep up to `size` scripts for `life` seconds each (Momentum's `cache_size` and `cache_life`)."""
+        self._read = read
+        self._scripts: TTLCache[tuple[str, tuple[str, ...], Phase], Script] = TTLCache(size, life, clock)
+
+    async def get(
+        self, uri: str, arguments: tuple[str, ...], phase: Phase, compile_source: Callable[[Source], Compiled]
+    ) -> Script:
+        """Return the script, from memory or read and compiled now.
+
+        Raises:
+            ScriptError: it cannot be read, or has errors.
+        """
+        key = (uri, arguments, phase)
+        known = self._scripts.get(key)
+        if known is not None:
+            return known
+        try:
+            text = await self._read(uri, arguments)
+        except OSError as error:
+            raise ScriptError(reasons.cannot_include(uri, error.strerror or type(error).__name__)) from error
+        compiled = compile_source(Source(uri, text))
+        if compiled.script is None:
+            first = next(each for each in compiled.diagnostics if each.is_error)
+            raise ScriptError(reasons.cannot_include(str(first.span or uri), first.message))
+        self._scripts[key] = compiled.script
+        return compiled.script
+
+    def flush(self) -> None:
+        """Forget every script, so that the next include reads its file again."""
+        self._scripts.clear()

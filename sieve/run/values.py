@@ -1,0 +1,254 @@
+"""The values of the language and how one turns into another.
+
+A value is a string, a number, a list of strings or a hash. Foreign bytes that are not UTF-8 are kept in strings as
+surrogate escapes. Text that looks like a number serves as one; a list where a string is wanted is its first element
+(#1957 of the Momentum changelog).
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable
+from enum import Enum, auto
+from typing import Any, Final, NewType, TypeAlias
+
+from sieve.run import reasons
+
+Hash: TypeAlias = "dict[str, Value]"
+Value: TypeAlias = "str | int | float | tuple[str, ...] | Hash"
+
+ReplyCode = NewType("ReplyCode", int)
+"""A parameter of this type takes an SMTP reply code, 200 to 599."""
+
+Nameserver = NewType("Nameserver", str)
+"""A parameter of this type takes the IP address of a name server, with a port or without."""
+
+Lines = NewType("Lines", str)
+"""A parameter of this type takes text that a stranger reads: only the operator's own line breaks stay in it."""
+
+
+FilePath = NewType("FilePath", str)
+"""A parameter of this type takes a file's path, in which `/` and `..` are the operator's own (`sieve.run.origins`)."""
+
+
+class Unset(Enum):
+    """The type of UNSET."""
+
+    UNSET = auto()
+
+
+UNSET: Final = Unset.UNSET
+"""What a variable holds before anything sets it, for the few functions that look (`Place` parameters)."""
+
+Pattern = NewType("Pattern", str)
+"""A parameter of this type takes a regular expression; one that is a constant is tried when the script is compiled."""
+
+VariableName = NewType("VariableName", str)
+"""A parameter of this type takes the name of a variable and gives it in lower case."""
+
+Place: TypeAlias = "Value | Unset"
+"""A parameter of this type takes a variable or an element, and UNSET where there is none."""
+
+
+class ScriptError(Exception):
+    """A function cannot do what it was asked; the reason goes to the log with the script's line."""
+
+    def __init__(self, reason: str) -> None:
+        """Keep the reason, which the wording in `errors` made."""
+        super().__init__(reason)
+        self.reason = reason
+
+
+_NUMBER = re.compile(r"[ \t]*([-+]?[0-9]+(?:\.[0-9]*)?|[-+]?\.[0-9]+)[ \t]*\Z")
+_LONGEST_NUMBER = 320
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*\Z")
+_BREAKS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]+")
+
+
+def as_text(value: Value) -> str:
+    """Return the text of a value: of a list its first element, of a hash nothing."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, tuple):
+        return value[0] if value else ""
+    if isinstance(value, float):
+        return repr(value) if abs(value) < 1e15 else f"{value:f}"
+    return "" if isinstance(value, dict) else str(value)
+
+
+def as_lines(value: Value) -> str:
+    """Return the text of a value in one line, for what a stranger reads."""
+    return flat(as_text(value))
+
+
+def flat(text: str) -> str:
+    """Replace line breaks and other control characters but tabs by one blank, so that text stays in its line."""
+    if text.isprintable():
+        return text
+    return _BREAKS.sub(" ", text)
+
+
+def as_list(value: Value) -> tuple[str, ...]:
+    """Return a value as a list: a hash gives its values, anything else is a list of one."""
+    if isinstance(value, tuple):
+        return value
+    if isinstance(value, dict):
+        return tuple(as_text(each) for each in value.values())
+    return (as_text(value),)
+
+
+def as_number(value: Value) -> float:
+    """Return a value as a number; nothing is zero.
+
+    Raises:
+        ScriptError: the text is no number.
+    """
+    if isinstance(value, int | float):
+        return value
+    text = as_text(value)
+    if not text:
+        return 0
+    if len(text) > _LONGEST_NUMBER or _NUMBER.match(text) is None:
+        raise ScriptError(reasons.not_numeric(text))
+    return float(text) if "." in text else int(text)
+
+
+def as_whole(value: Value) -> int:
+    """Return a value as a whole number, cut towards zero.
+
+    Raises:
+        ScriptError: the text is no number.
+    """
+    return int(as_number(value))
+
+
+def as_reply_code(value: Value) -> int:
+    """Return a value as an SMTP reply code (RFC 5321, 4.2).
+
+    Raises:
+        ScriptError: it is none.
+    """
+    code = as_whole(value)
+    if not 200 <= code <= 599:
+        raise ScriptError(reasons.not_a_reply_code(as_text(value)))
+    return code
+
+
+def as_nameserver(value: Value) -> str:
+    """Return a value as the address of a name server.
+
+    Raises:
+        ScriptError: it is none; a name would have to be looked up first.
+    """
+    text = as_text(value)
+    try:
+        address_and_port(text)
+    except ValueError:
+        raise ScriptError(reasons.not_a_nameserver(text)) from None
+    return text
+
+
+def address_and_port(text: str) -> tuple[str, int | None]:
+    """Read `192.0.2.1`, `192.0.2.1:53`, `2001:db8::1` or `[2001:db8::1]:53`; an address may have a zone.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    bracketed = _WITH_PORT.fullmatch(text)
+    address, port = (bracketed[1] or bracketed[2], bracketed[3]) if bracketed else (text, None)
+    ipaddress.ip_address(address)
+    if port is not None and not 0 < int(port) <= _HIGHEST_PORT:
+        raise ValueError(text)
+    return address, int(port) if port else None
+
+
+_HIGHEST_PORT = 65535
+_WITH_PORT = re.compile(r"(?:\[([^\[\]]{2,64})\]|([0-9.]+))(?::([0-9]{1,5}))?")
+
+
+def as_hash(value: Value) -> Hash:
+    """Return a hash.
+
+    Raises:
+        ScriptError: it is none (#5059 of the Momentum changelog).
+    """
+    if isinstance(value, dict):
+        return value
+    raise ScriptError(reasons.not_a_hash())
+
+
+def as_variable_name(value: Value) -> str:
+    """Return the name of a variable in lower case (RFC 5229, 3).
+
+    Raises:
+        ScriptError: it is none.
+    """
+    name = as_text(value)
+    if _NAME.match(name) is None:
+        raise ScriptError(reasons.not_a_variable_name(name))
+    return name.lower()
+
+
+def decimal(number: float) -> str:
+    """Return a number as arithmetic gives it: six places after the point."""
+    return f"{number:.6f}"
+
+
+def as_is(value: Value) -> Value:
+    """Return the value."""
+    return value
+
+
+class Type(Enum):
+    """What a parameter takes."""
+
+    TEXT = auto()
+    LINES = auto()
+    PATH = auto()
+    WHOLE = auto()
+    NUMBER = auto()
+    REPLY_CODE = auto()
+    NAMESERVER = auto()
+    LIST = auto()
+    HASH = auto()
+    PATTERN = auto()
+    NAME = auto()
+    ANY = auto()
+    PLACE = auto()
+    FLAG = auto()
+
+
+COERCE: dict[Type, Callable[[Any], Any]] = {
+    Type.TEXT: as_text,
+    Type.LINES: as_lines,
+    Type.PATH: as_text,
+    Type.WHOLE: as_whole,
+    Type.NUMBER: as_number,
+    Type.REPLY_CODE: as_reply_code,
+    Type.NAMESERVER: as_nameserver,
+    Type.LIST: as_list,
+    Type.HASH: as_hash,
+    Type.PATTERN: as_text,
+    Type.NAME: as_variable_name,
+    Type.ANY: as_is,
+    Type.PLACE: as_is,
+}
+"""How an argument becomes what its parameter takes."""
+
+WANTS: dict[Type, str] = {
+    Type.TEXT: "a string",
+    Type.LINES: "a string",
+    Type.PATH: "a string",
+    Type.WHOLE: "a whole number",
+    Type.NUMBER: "a number",
+    Type.REPLY_CODE: "an SMTP reply code",
+    Type.NAMESERVER: "an IP address",
+    Type.LIST: "a string or a list",
+    Type.HASH: "a hash",
+    Type.PATTERN: "a regular expression",
+    Type.NAME: "the name of a variable",
+    Type.ANY: "a value",
+    Type.PLACE: "a variable",
+}
+"""How messages and the reference call it."""

@@ -1,0 +1,106 @@
+"""Walking over tokens: the next one, whether it is what is wanted, and where to go on after a mistake."""
+
+from __future__ import annotations
+
+import bisect
+from typing import NoReturn
+
+from config.diagnostics import Diagnostic, Source, Span
+from sieve import errors
+from sieve.syntax.lexer import Kind, Token, Tokens
+
+_NOTHING = Token(Kind.END, 0, 0, "", leads=True)
+
+
+class MistakeError(Exception):
+    """Reading cannot go on here; it carries what to report."""
+
+    def __init__(self, diagnostic: Diagnostic) -> None:
+        """Carry the diagnostic to where reading can go on."""
+        super().__init__(diagnostic.message)
+        self.diagnostic = diagnostic
+
+
+class Cursor:
+    """A place in the tokens of one source, and the mistakes found so far."""
+
+    def __init__(self, source: Source) -> None:
+        """Prepare to read `source`."""
+        self._source = source
+        self._tokens: list[Token] = []
+        self._at = 0
+        self._last = self._token = _NOTHING
+        self._cut = False
+        self._diagnostics: list[Diagnostic] = []
+        self._lexical: list[int] = []
+
+    def _load(self, found: Tokens) -> None:
+        """Stand before the first token."""
+        self._tokens, self._diagnostics, self._cut = found.tokens, found.diagnostics, found.cut
+        self._lexical = sorted(each.span.start for each in found.diagnostics if each.span)
+        self._token = self._tokens[0]
+
+    def _report(self, diagnostic: Diagnostic) -> None:
+        """Keep a mistake, unless the token it stands at is itself one: then it is its echo."""
+        if diagnostic.span is None or diagnostic.span.start not in self._lexical:
+            self._diagnostics.append(diagnostic)
+
+    def _is_damaged(self, start: int, end: int) -> bool:
+        """Tell whether a mistake of characters stands between two offsets, so that what was read is not meant."""
+        at = bisect.bisect_left(self._lexical, start)
+        return at < len(self._lexical) and self._lexical[at] < end
+
+    def _recover(self) -> None:
+        """Skip to where a statement surely ends or begins: after `;`, before `}`, or a line that begins like one."""
+        while self._token.kind is not Kind.END:
+            if self._accept(";"):
+                return
+            if self._is("}") or (self._is("{") and self._skip_block()):
+                return
+            token = self._advance()
+            if self._token.leads and self._token.kind in {Kind.WORD, Kind.VARIABLE} and token.value not in {",", "["}:
+                return
+
+    def _skip_block(self) -> bool:
+        """Step over a block that belongs to no `if`; its mistakes would be echoes."""
+        depth = 0
+        while self._token.kind is not Kind.END:
+            depth += 1 if self._is("{") else -1 if self._is("}") else 0
+            self._advance()
+            if depth == 0:
+                break
+        return True
+
+    def _advance(self) -> Token:
+        self._last = self._token
+        if self._token.kind is not Kind.END:
+            self._at += 1
+            self._token = self._tokens[self._at]
+        return self._last
+
+    def _is(self, mark: str) -> bool:
+        return self._token.kind is Kind.MARK and self._token.value == mark
+
+    def _follows(self, mark: str) -> bool:
+        """Tell whether the token after the next is this mark."""
+        token = self._tokens[min(self._at + 1, len(self._tokens) - 1)]
+        return token.kind is Kind.MARK and token.value == mark
+
+    def _accept(self, mark: str) -> bool:
+        if self._is(mark):
+            self._advance()
+            return True
+        return False
+
+    def _expect(self, mark: str, what: str) -> None:
+        if not self._accept(mark):
+            self._fail(errors.expected(what, self._span(self._token)))
+
+    def _span(self, token: Token) -> Span:
+        return Span(self._source, token.start, token.end)
+
+    def _between(self, first: Token, last: Token) -> Span:
+        return Span(self._source, first.start, max(first.end, last.end))
+
+    def _fail(self, diagnostic: Diagnostic) -> NoReturn:
+        raise MistakeError(diagnostic)

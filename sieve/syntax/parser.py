@@ -1,0 +1,382 @@
+"""Tokens to a syntax tree.
+
+    script    = { statement }
+    statement = call ";" | "$"id "=" value ";" | "(" "$"id { "," "$"id } ")" "=" call ";"
+              | "if" test block { "elsif" test block } [ "else" block ]
+    value     = string | number | list | variable | call
+    call      = word { tag | string | number | list | variable }
+    variable  = "$"id { "[" (string | number | "$"id) "]" }
+    list      = "[" [ item { "," item } ] "]"
+    test      = "not" test | ("anyof" | "allof") "(" test { "," test } ")" | call
+    block     = "{" { statement } "}"
+
+Blocks and tests are kept on stacks of our own, never on Python's, and their depth is capped. After a mistake reading
+goes on at the next place that surely begins or ends a statement, so that one run reports every mistake and no echo of
+one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from config.diagnostics import Diagnostic, Source, Span
+from sieve import errors
+from sieve.syntax import macros, nodes
+from sieve.syntax.cursor import Cursor, MistakeError
+from sieve.syntax.lexer import Kind, Lexer, Token
+
+DEEPEST = 64
+"""Blocks or tests inside each other. The later stages recurse once a level, so this bounds their stack too."""
+
+LONGEST_SCRIPT = 1 << 20
+"""Characters of one script."""
+
+MOST_MISTAKES = 100
+
+_BRANCH_WORDS = frozenset({"elsif", "else"})
+
+
+@dataclass(slots=True)
+class _Chain:
+    """An `if` under construction: its finished branches, and whether an `else` was seen."""
+
+    start: Token
+    branches: list[nodes.Branch] = field(default_factory=list)
+    has_else: bool = False
+
+
+@dataclass(slots=True)
+class _Open:
+    """A block under construction and the branch it will be."""
+
+    brace: Token
+    chain: _Chain
+    keyword: Token
+    test: nodes.Test | None
+    statements: list[nodes.Statement] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _OpenTest:
+    """A `not`, `anyof` or `allof` under construction."""
+
+    token: Token
+    tests: list[nodes.Test] = field(default_factory=list)
+
+
+class Parser(Cursor):
+    """Reads one source. It owns the stacks and the list of mistakes until `run` returns."""
+
+    def __init__(self, source: Source) -> None:
+        """Prepare to read `source`."""
+        super().__init__(source)
+        self._open: list[_Open] = []
+        self._statements: list[nodes.Statement] = []
+        self._chain: _Chain | None = None
+
+    def run(self) -> tuple[nodes.Block, list[Diagnostic]]:
+        """Return the script's statements and all mistakes of its form."""
+        text = self._source.text
+        if len(text) > LONGEST_SCRIPT:
+            span = Span(self._source, LONGEST_SCRIPT, LONGEST_SCRIPT + 1)
+            return nodes.Block(span, ()), [errors.script_too_long(span, LONGEST_SCRIPT)]
+        self._load(Lexer(self._source).run())
+        self._script()
+        return nodes.Block(Span(self._source, 0, len(text)), tuple(self._statements)), self._diagnostics
+
+    def _script(self) -> None:
+        gave_up = False
+        while self._token.kind is not Kind.END and not gave_up:
+            try:
+                self._item()
+            except MistakeError as mistake:
+                gave_up = not self._go_on(mistake.diagnostic)
+        while self._open:
+            if not self._cut and not gave_up:
+                self._report(errors.unclosed_block(self._span(self._open[-1].brace)))
+            self._close_block()
+        self._finish_chain()
+
+    def _go_on(self, mistake: Diagnostic) -> bool:
+        """Report a mistake and find the place to read on from; tell whether there is one."""
+        if self._cut and self._token.kind is Kind.END:
+            return False
+        self._report(mistake)
+        if len(self._diagnostics) >= MOST_MISTAKES:
+            self._report(errors.too_many_mistakes(self._span(self._token)))
+            return False
+        self._recover()
+        return True
+
+    # ------------------------------------------------------------ statements
+
+    def _item(self) -> None:
+        """Read one statement, or the head or the end of a block."""
+        token = self._token
+        if token.kind is Kind.WORD and token.value in _BRANCH_WORDS:
+            self._next_branch(self._advance())
+            return
+        self._finish_chain()
+        if token.kind is Kind.WORD and token.value == "if":
+            self._branch(_Chain(token), self._advance())
+        elif self._is("}"):
+            self._end_block()
+        else:
+            statement = self._simple()
+            if not self._is_damaged(token.start, self._token.start):
+                self._add(statement)
+
+    def _simple(self) -> nodes.Statement:
+        """Read a statement that ends in a semicolon."""
+        statement: nodes.Statement
+        if self._token.kind is Kind.WORD:
+            statement = self._call()
+            after = statement.name
+        elif self._token.kind is Kind.VARIABLE:
+            statement = self._assignment()
+            after = "the assignment"
+        elif self._is("("):
+            statement = self._destructuring()
+            after = "the assignment"
+        else:
+            self._fail(errors.expected("a statement", self._span(self._token)))
+        self._semicolon(after, statement)
+        return statement
+
+    def _semicolon(self, after: str, statement: nodes.Statement) -> None:
+        """Read `;`. A missing one before a line's end is reported where it belongs, and nothing is skipped."""
+        if self._accept(";"):
+            return
+        if self._is("{"):
+            self._add(statement)
+            self._fail(errors.expected("; here: only if, elsif and else have a block", self._span(self._token)))
+        end = Span(self._source, self._last.end - 1, self._last.end)
+        mistake = errors.missing_semicolon(end, after)
+        if self._cut and self._token.kind is Kind.END:
+            return
+        if self._token.leads or self._is("}"):
+            self._report(mistake)
+        else:
+            self._add(statement)
+            self._fail(mistake)
+
+    def _assignment(self) -> nodes.Assign:
+        target = self._variable_name()
+        if self._is("["):
+            self._fail(errors.expected("= here: an element cannot be set, hash_set does that", self._span(self._token)))
+        self._expect("=", "= after the variable")
+        value = self._call() if self._token.kind is Kind.WORD else self._argument("a value")
+        return nodes.Assign(target.span.to(value.span), target, value)
+
+    def _destructuring(self) -> nodes.Destructure:
+        start = self._advance()
+        targets = [self._target()]
+        while self._accept(","):
+            targets.append(self._target())
+        self._expect(")", ") or ,")
+        self._expect("=", "= after the variables")
+        if self._token.kind is not Kind.WORD:
+            self._fail(errors.expected("a function, whose values these variables take", self._span(self._token)))
+        value = self._call()
+        return nodes.Destructure(self._span(start).to(value.span), tuple(targets), value)
+
+    def _target(self) -> nodes.Variable:
+        if self._token.kind is not Kind.VARIABLE:
+            self._fail(errors.expected("a $variable", self._span(self._token)))
+        return self._variable_name()
+
+    # ------------------------------------------------------------ if and its blocks
+
+    def _next_branch(self, keyword: Token) -> None:
+        """Read the head of an `elsif` or `else`, even a misplaced one, so that its block is read too."""
+        chain, self._chain = self._chain, None
+        if chain is None:
+            self._report(errors.else_without_if(self._span(keyword)))
+            chain = _Chain(keyword)
+        elif chain.has_else:
+            self._report(errors.after_else(self._span(keyword)))
+        self._branch(chain, keyword)
+
+    def _branch(self, chain: _Chain, keyword: Token) -> None:
+        test: nodes.Test | None = None
+        if keyword.value == "else":
+            chain.has_else = True
+            if self._token.kind is Kind.WORD and self._token.value == "if":
+                self._report(errors.else_if(self._span(self._token)))
+                self._advance()
+                test = self._head()
+        else:
+            test = self._head()
+        if not self._is("{"):
+            self._chain = chain if chain.branches else None
+            self._fail(errors.expected("{", self._span(self._token)))
+        brace = self._advance()
+        self._open.append(_Open(brace, chain, keyword, test))
+        if len(self._open) > DEEPEST:
+            self._token = self._tokens[-1]
+            self._cut = True
+            self._report(errors.too_deep(self._span(brace), DEEPEST))
+
+    def _head(self) -> nodes.Test:
+        """Read the test of a branch; after a mistake in it go on at its block, so that the block is checked."""
+        start = self._at
+        try:
+            test = self._test()
+            return nodes.Broken(test.span) if self._is_damaged(test.span.start, self._token.start) else test
+        except MistakeError as mistake:
+            at = self._at
+            while not (self._is("{") or self._is(";") or self._is("}") or self._token.kind is Kind.END):
+                self._advance()
+            if not self._is("{"):
+                self._at, self._token = at, self._tokens[at]
+                raise
+            self._report(mistake.diagnostic)
+            return nodes.Broken(self._span(self._tokens[start]))
+
+    def _end_block(self) -> None:
+        if not self._open:
+            mistake = errors.no_block_open(self._span(self._token))
+            self._advance()
+            self._report(mistake)
+            return
+        self._advance()
+        self._close_block()
+
+    def _close_block(self) -> None:
+        """Hang the innermost block on its `if`, which stays open for an `elsif` or `else`."""
+        self._finish_chain()
+        done = self._open.pop()
+        block = nodes.Block(self._between(done.brace, self._last), tuple(done.statements))
+        span = self._between(done.keyword, self._last)
+        done.chain.branches.append(nodes.Branch(span, done.test, block))
+        self._chain = done.chain
+
+    def _finish_chain(self) -> None:
+        """No further branch follows: the `if` becomes a statement of the block around it."""
+        chain, self._chain = self._chain, None
+        if chain is not None:
+            span = self._span(chain.start).to(chain.branches[-1].span)
+            self._add(nodes.If(span, tuple(chain.branches)))
+
+    def _add(self, statement: nodes.Statement) -> None:
+        (self._open[-1].statements if self._open else self._statements).append(statement)
+
+    # ------------------------------------------------------------ tests
+
+    def _test(self) -> nodes.Test:
+        """Read one test; what it stands in is kept on a stack of our own."""
+        stack: list[_OpenTest] = []
+        while True:
+            word = self._test_word()
+            if word.value in {"anyof", "allof", "not"}:
+                stack.append(_OpenTest(self._advance()))
+                if len(stack) > DEEPEST:
+                    self._fail(errors.too_deep(self._span(word), DEEPEST))
+                if word.value != "not":
+                    self._expect("(", f"( after {word.value}")
+                continue
+            node = self._folded(stack, self._call())
+            if node is not None:
+                return node
+
+    def _folded(self, stack: list[_OpenTest], node: nodes.Test) -> nodes.Test | None:
+        """Close every test that ends with `node`; None where a list of tests goes on behind a comma."""
+        while stack:
+            top = stack[-1]
+            span = self._span(top.token)
+            if top.token.value == "not":
+                node = nodes.Not(span.to(node.span), node)
+            else:
+                top.tests.append(node)
+                if self._accept(","):
+                    return None
+                self._expect(")", ") or ,")
+                node = nodes.Junction(
+                    self._between(top.token, self._last), top.token.value == "allof", tuple(top.tests)
+                )
+            stack.pop()
+        return node
+
+    def _test_word(self) -> Token:
+        if self._token.kind is Kind.VARIABLE:
+            self._fail(errors.variable_is_not_a_test(self._span(self._token)))
+        if self._token.kind is not Kind.WORD:
+            self._fail(errors.expected("a test", self._span(self._token)))
+        return self._token
+
+    # ------------------------------------------------------------ calls and values
+
+    def _call(self) -> nodes.Call:
+        name = self._advance()
+        arguments: list[nodes.Argument] = []
+        while True:
+            token = self._token
+            if token.kind is Kind.TAG:
+                self._advance()
+                arguments.append(nodes.Tag(self._span(token), str(token.value)))
+            elif token.kind is Kind.VARIABLE and token.leads and self._follows("="):
+                break  # the next line's assignment: a semicolon is missing, and nothing more
+            elif token.kind in {Kind.TEXT, Kind.NUMBER, Kind.VARIABLE} or self._is("["):
+                arguments.append(self._argument("an argument"))
+            elif token.kind is Kind.WORD and not token.leads:
+                self._fail(errors.call_as_argument(self._span(token)))
+            else:
+                break
+        return nodes.Call(self._between(name, self._last), str(name.value), self._span(name), tuple(arguments))
+
+    def _argument(self, what: str) -> nodes.Expression:
+        if self._is("["):
+            return self._list()
+        return self._item_of_list(what)
+
+    def _list(self) -> nodes.ListOf:
+        start = self._advance()
+        items: list[nodes.Text | nodes.Number | nodes.Variable | nodes.Index] = []
+        while not self._is("]"):
+            items.append(self._item_of_list("a string"))
+            if not self._accept(","):
+                break
+        self._expect("]", "] or ,")
+        return nodes.ListOf(self._between(start, self._last), tuple(items))
+
+    def _item_of_list(self, what: str) -> nodes.Text | nodes.Number | nodes.Variable | nodes.Index:
+        token = self._token
+        if token.kind is Kind.TEXT:
+            self._advance()
+            return nodes.Text(self._span(token), str(token.value), self._parts(str(token.value)))
+        if token.kind is Kind.NUMBER:
+            self._advance()
+            return nodes.Number(self._span(token), token.value)  # type: ignore[arg-type] # the lexer gives numbers numbers
+        if token.kind is Kind.VARIABLE:
+            return self._variable()
+        return self._fail(errors.expected(what, self._span(token)))
+
+    def _parts(self, text: str) -> tuple[macros.Part, ...]:
+        """Cut a string into what is literal and what is filled in."""
+        return macros.parts(text)
+
+    def _variable(self) -> nodes.Variable | nodes.Index:
+        node: nodes.Variable | nodes.Index = self._variable_name()
+        name = str(self._last.value)
+        depth = 0
+        while self._accept("["):
+            depth += 1
+            if depth > DEEPEST:
+                self._fail(errors.too_deep(self._span(self._last), DEEPEST))
+            key = self._item_of_list("an index")
+            if self._is(","):
+                self._fail(errors.index_holds_one_value(self._span(self._token), name))
+            self._expect("]", "]")
+            if isinstance(key, nodes.Index):
+                self._fail(errors.expected("a number, a string or a $variable as index", key.span))
+            node = nodes.Index(node.span.to(self._span(self._last)), node, key)
+        return node
+
+    def _variable_name(self) -> nodes.Variable:
+        token = self._advance()
+        return nodes.Variable(self._span(token), str(token.value))
+
+
+def parse(source: Source) -> tuple[nodes.Block, list[Diagnostic]]:
+    """Return the syntax tree of a script, as far as it could be read, and the mistakes of its form."""
+    return Parser(source).run()

@@ -1,0 +1,172 @@
+"""The log: one JSON line an event, and no foreign byte that could forge another."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import select
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+import structlog
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.base import log
+from proxy.base.log import DirectWriter, LogWriter, configure, get_logger, printable
+
+
+def written(stream: io.StringIO) -> str:
+    """Return what was logged, once the log's thread has written it."""
+    structlog.get_config()["logger_factory"]._file.close()
+    return stream.getvalue()
+
+
+@pytest.fixture
+def lines() -> Iterator[io.StringIO]:
+    stream = io.StringIO()
+    configure(stream)
+    yield stream
+    structlog.reset_defaults()
+
+
+def test_an_event_is_one_line_of_json(lines: io.StringIO) -> None:
+    get_logger().info("session", client="192.0.2.1", seconds=0.5, recipients=["a", "b"])
+    (line,) = written(lines).splitlines()
+    event = json.loads(line)
+    assert event.pop("timestamp").endswith("Z")
+    assert event == {
+        "event": "session",
+        "level": "info",
+        "client": "192.0.2.1",
+        "seconds": 0.5,
+        "recipients": ["a", "b"],
+    }
+
+
+def test_a_line_has_its_time_its_worker_and_the_name_of_its_level() -> None:
+    stream = io.StringIO()
+    configure(stream, worker=3)
+    try:
+        before = datetime.now(UTC)
+        get_logger().warning("one")
+        get_logger().exception("two")
+        events = [json.loads(line) for line in written(stream).splitlines()]
+    finally:
+        structlog.reset_defaults()
+    assert [(each["event"], each["level"], each["worker"]) for each in events] == [
+        ("one", "warning", 3),
+        ("two", "error", 3),
+    ]
+    assert before <= datetime.fromisoformat(events[0]["timestamp"]) <= datetime.fromisoformat(events[1]["timestamp"])
+
+
+def test_no_byte_of_a_field_leaves_its_line_or_reaches_a_terminal(lines: io.StringIO) -> None:
+    get_logger().info("x", text='a\r\n{"event":"forged"}\x1b[31m\x9b\u2028\udcff\0', odd=object)
+    line = written(lines)
+    assert line.count("\n") == 1
+    assert all(" " <= char <= "~" for char in line.rstrip("\n"))
+    assert json.loads(line)["text"].startswith("a\r\n")
+
+
+def test_an_exception_is_told_in_the_same_line(lines: io.StringIO) -> None:
+    get_logger().error("command_failed", exc_info=RuntimeError("why\nnot"))
+    (line,) = written(lines).splitlines()
+    assert "RuntimeError: why\nnot" in json.loads(line)["exception"]
+
+
+def test_what_is_below_the_level_is_not_written() -> None:
+    stream = io.StringIO()
+    configure(stream, level=50)
+    try:
+        get_logger().error("quiet")
+        assert written(stream) == ""
+    finally:
+        structlog.reset_defaults()
+
+
+@pytest.mark.parametrize(
+    ("foreign", "text"),
+    [
+        ("plain text", "plain text"),
+        (b"plain \xff\xc3\xbc", "plain \\xff\\xc3\\xbc"),
+        ("caf\u00e9", "caf\\xe9"),
+        ("a\r\nb\t\0\x1b\x7f", "a\\r\\nb\\t\\x00\\x1b\\x7f"),
+        (b"a\r\nb", "a\\r\\nb"),
+        ("\udcff", "\\udcff"),
+        ("\u2028\u202e", "\\u2028\\u202e"),
+        ("", ""),
+    ],
+)
+def test_foreign_text_becomes_printable_ascii(foreign: str | bytes, text: str) -> None:
+    assert printable(foreign) == text
+
+
+def test_foreign_text_is_cut() -> None:
+    assert printable("x" * 250) == "x" * 250
+    assert printable("x" * 251) == "x" * 247 + "..."
+    assert printable("x" * 20, 10) == "xxxxxxx..."
+
+
+@given(st.one_of(st.text(), st.binary()), st.integers(3, 40))
+def test_whatever_comes_is_printable_and_short(foreign: str | bytes, longest: int) -> None:
+    text = printable(foreign, longest)
+    assert len(text) <= longest
+    assert all(" " <= char <= "~" for char in text)
+
+
+def test_a_workers_number_stands_in_each_line() -> None:
+    stream = io.StringIO()
+    configure(stream, worker=3)
+    get_logger().info("session")
+    assert json.loads(written(stream))["worker"] == 3
+    structlog.reset_defaults()
+
+
+class Pieces(io.StringIO):
+    """A stream that keeps what each single write gave it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces: list[str] = []
+
+    def write(self, text: str) -> int:
+        self.pieces.append(text)
+        return len(text)
+
+
+def test_lines_are_written_whole_and_in_pieces_that_a_pipe_takes_at_once() -> None:
+    stream = Pieces()
+    writer = LogWriter(stream)
+    lines = [f"{number:0999}\n" for number in range(20)] + ["x" * 5000 + "\n"]
+    for line in lines:
+        writer.write(line)
+    writer.close()
+    assert "".join(stream.pieces) == "".join(lines)
+    assert all(piece.endswith("\n") for piece in stream.pieces)
+    assert [piece for piece in stream.pieces if len(piece) > select.PIPE_BUF] == [lines[-1]]
+
+
+def test_a_process_without_a_thread_logs_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    with path.open("w") as stream:
+        configure(stream, threaded=False)
+        get_logger().info("serving", text="\u00e4" * 5000)
+        assert json.loads(path.read_text())["text"] == "\u00e4" * 5000
+    structlog.reset_defaults()
+
+
+def test_a_process_without_a_thread_drops_lines_that_nobody_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "STUCK_SECONDS", 0.01)
+    reader, end = os.pipe()
+    writer = DirectWriter(end)
+    lines = 100
+    for _ in range(lines):
+        writer.write("x" * 4000 + "\n")
+    assert 0 < writer.dropped < lines
+    os.close(reader)
+    writer.write("nobody reads\n")
+    os.close(end)

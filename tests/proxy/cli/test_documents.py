@@ -1,0 +1,46 @@
+"""`ringback docs`: the generated pages are those of the code, and a stale one is found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from typer.testing import CliRunner
+
+from proxy.cli import application
+from proxy.cli.documents import pages
+
+DOCS = Path(__file__).parents[3] / "docs"
+
+
+def docs(*arguments: str | Path) -> tuple[int, str, str]:
+    result = CliRunner().invoke(application, ["docs", *map(str, arguments)])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_the_pages_in_the_repository_are_those_of_the_code() -> None:
+    assert docs("--check", DOCS) == (0, "", "")
+
+
+def test_pages_are_written_where_they_are_missing_and_left_where_they_are_right(tmp_path: Path) -> None:
+    assert docs(tmp_path) == (0, f"{tmp_path}/configuration.md: written\n{tmp_path}/sieve.md: written\n", "")
+    assert {each.name: each.read_text(encoding="utf-8") for each in tmp_path.iterdir()} == pages()
+    assert docs(tmp_path) == (0, "", "")
+    assert docs("--check", tmp_path) == (0, "", "")
+
+
+def test_a_stale_page_is_named_and_not_touched(tmp_path: Path) -> None:
+    docs(tmp_path)
+    page = tmp_path / "sieve.md"
+    page.write_text("old", encoding="utf-8")
+    assert docs("--check", tmp_path) == (1, f"{page}: stale; run `make docs`\n", "")
+    assert page.read_text(encoding="utf-8") == "old"
+    assert docs(tmp_path) == (0, f"{page}: written\n", "")
+    assert page.read_text(encoding="utf-8") == pages()["sieve.md"]
+
+
+def test_both_pages_name_what_they_describe() -> None:
+    text = pages()
+    assert "<!-- tables -->" not in text["configuration.md"]
+    assert "upstream_hold" in text["configuration.md"].lower()
+    assert "ec_set_routing_gateway" in text["sieve.md"]

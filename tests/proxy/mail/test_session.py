@@ -1,0 +1,73 @@
+"""Session, Transaction, Path and the header section."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from proxy.base.tasks import TaskOwner, spawn
+from proxy.mail.session import NULL_PATH, Path, Recipient, Session, Transaction
+from tests.proxy.stage import core
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        (Path(b"bob@example.com", "bob", "example.com"), "bob@example.com"),
+        (Path(b"postmaster", "postmaster", ""), "postmaster"),
+        (NULL_PATH, ""),
+    ],
+)
+def test_a_paths_text_is_the_address(path: Path, text: str) -> None:
+    assert path.text == text
+
+
+def test_a_transaction_fills_aiosmtpds_attributes_too() -> None:
+    transaction = Transaction()
+    assert not transaction.begun
+    transaction.begin(Path(b"a@b.test", "a", "b.test"), {"SIZE": "1", "SMTPUTF8": None})
+    transaction.add(Recipient(Path(b"bob@example.com", "bob", "example.com")))
+    assert transaction.begun
+    assert (transaction.mail_from, transaction.mail_options, transaction.smtp_utf8) == (
+        "a@b.test",
+        ["SIZE", "SMTPUTF8"],
+        True,
+    )
+    assert transaction.rcpt_tos == ["bob@example.com"]
+
+
+def test_a_transaction_from_the_null_sender_has_begun() -> None:
+    transaction = Transaction()
+    transaction.begin(NULL_PATH, {})
+    assert transaction.begun
+
+
+async def test_settling_waits_for_all_that_was_begun_and_survives_what_failed() -> None:
+    transaction, owner, done = Transaction(), TaskOwner("test"), []
+
+    async def work(name: str) -> None:
+        await asyncio.sleep(0)
+        done.append(name)
+        if name == "bad":
+            raise RuntimeError(name)
+
+    for name in ("one", "bad", "two"):
+        transaction.pending.append(spawn(work(name), name=name, owner=owner))
+    await transaction.settle()
+    assert sorted(done) == ["bad", "one", "two"]
+    assert transaction.pending == []
+
+
+async def test_sessions_have_names_of_their_own_that_sort_by_time() -> None:
+    loop = asyncio.get_running_loop()
+    names = [Session(loop, ("192.0.2.1", 1), ("127.0.0.1", 25), core()).id for _ in range(1000)]
+    assert len(set(names)) == 1000
+    assert {len(each) for each in names} == {len(names[0])}
+    assert [each[:8] for each in names] == sorted(each[:8] for each in names)
+
+
+async def test_a_session_knows_its_client() -> None:
+    session = Session(asyncio.get_running_loop(), ("2001:db8::1", 1234), ("::1", 25), core())
+    assert session.client_ip == "2001:db8::1"
+    assert session.can_relay is False
