@@ -22,18 +22,18 @@ _HOMES = {
     "DomainPatterns": "config.schema.values",
     "Endpoint": "config.schema.values",
     "FileMode": "config.schema.values",
-    "Listener": "config.scopes.listeners",
+    "Listener": "config.scopes.listener",
     "Listeners": "config.scopes.listeners",
     "Loaded": "config.loader",
-    "ModuleSettings": "config.loader",
+    "ModuleSettings": "config.settings",
     "ModuleSpec": "config.schema.specs",
     "Network": "config.schema.values",
     "Options": "config.schema.options",
     "Schema": "config.schema.specs",
     "Scopes": "config.scopes.scopes",
     "Seconds": "config.schema.values",
-    "Setting": "config.scopes.scopes",
-    "Settings": "config.loader",
+    "Setting": "config.scopes.places",
+    "Settings": "config.settings",
     "Severity": "config.diagnostics",
     "Source": "config.diagnostics",
     "Span": "config.diagnostics",
@@ -44,7 +44,7 @@ _HOMES = {
 }
 """The module that defines each public name. Nothing is imported until a name is used."""
 
-__all__ = list(_HOMES)  # noqa: PLE0604 — a table, not a literal
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

@@ -5,8 +5,8 @@ Nothing is bound, opened or started by loading: a file with errors has no effect
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from config import naming
@@ -20,49 +20,14 @@ from config.schema.options import Declared, Options, bind, declared, names_of
 from config.schema.readers import Reading
 from config.schema.specs import Schema
 from config.schema.stanzas import is_module_line, read_module_head, report_attributes, report_unknown_stanza
-from config.scopes.listeners import PATHWAY, Client, ClientOptions, Listener
-from config.scopes.scopes import KINDS, GatheredScopes, Scopes
+from config.scopes.gathering import GatheredScopes
+from config.scopes.listener import PATHWAY, Listener
+from config.scopes.places import KINDS
+from config.scopes.scopes import Scopes
+from config.settings import ModuleSettings, Settings
 
 _FLATTENED = frozenset({"rfc2822"})
 """Stanzas of 2.2 whose options 4.x writes without a stanza, the stanza's name before theirs."""
-
-
-@dataclass(frozen=True, slots=True)
-class ModuleSettings:
-    """One loaded module: its options, and where its stanza begins."""
-
-    type: str
-    name: str
-    passive: bool
-    options: Options
-    span: Span = field(compare=False)
-    _origins: Mapping[str, Span] = field(repr=False, compare=False)
-
-    def origin(self, name: str) -> Span | None:
-        """Return where an option's value stands; None when it has its default."""
-        return self._origins.get(name)
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """A configuration without errors: the global options, and the modules in the order of their first stanza."""
-
-    core: Options
-    modules: tuple[ModuleSettings, ...]
-    scopes: Scopes = field(repr=False, compare=False)
-    _origins: Mapping[str, Span] = field(repr=False, compare=False)
-
-    def for_client(self, listener: Listener, client: Client | None) -> ClientOptions:
-        """Return the options in force for a client of a listener."""
-        layers = listener.layers(client)
-        joined = next((layer[PATHWAY].value for layer in layers if PATHWAY in layer), None)
-        if joined is not None:
-            layers = (*layers, *self.scopes.pathway_layers(str(joined)))
-        return ClientOptions(layers, self.core, self._origins)
-
-    def core_origin(self, name: str) -> Span | None:
-        """Return where a global option's value stands; None when it has its default."""
-        return self._origins.get(name)
 
 
 @dataclass(frozen=True, slots=True)

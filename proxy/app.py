@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import cast
 
 from config.diagnostics import Diagnostic, has_errors
-from config.loader import Settings
 from config.loader import load as load_configuration
 from config.schema.specs import Schema
+from config.settings import Settings
 from proxy import checks
 from proxy.base.apart import Tell
 from proxy.modules.base import Module, Prepared

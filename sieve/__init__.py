@@ -46,7 +46,7 @@ _HOMES = {
 }
 """The module that defines each public name. Nothing is imported until a name is used."""
 
-__all__ = list(_HOMES)  # noqa: PLE0604 — a table, not a literal
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:

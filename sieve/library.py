@@ -13,12 +13,13 @@ import inspect
 import pkgutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from enum import Enum, StrEnum, auto
+from enum import Enum, auto
 from types import MappingProxyType, ModuleType
 from typing import Any, Literal, NewType
 
 from sieve import manual
-from sieve.phases import Need, phases_providing
+from sieve.message.addresses import ADDRESS_PARTS, AddressPart
+from sieve.phases import Effect, Need, phases_providing
 from sieve.run.values import FilePath, Hash, Lines, Nameserver, Pattern, Place, ReplyCode, Type, Value, VariableName
 
 
@@ -33,26 +34,6 @@ class Result(Enum):
 Ended = NewType("Ended", bool)
 """An action that returns this tells whether the phase ended in it."""
 
-
-class Effect(Enum):
-    """What a function changes beside the reply: nothing, the whole message, or one recipient's copy."""
-
-    NONE = "nothing"
-    MESSAGE = "the message"
-    RECIPIENT = "one recipient"
-
-
-class AddressPart(StrEnum):
-    """A keyword-only parameter of this type takes one of the tags `:all :localpart :domain :user :detail`."""
-
-    ALL = "all"
-    LOCALPART = "localpart"
-    DOMAIN = "domain"
-    USER = "user"
-    DETAIL = "detail"
-
-
-ADDRESS_PARTS = frozenset(part.value for part in AddressPart)
 
 _TYPES: dict[str, Type] = {
     "str": Type.TEXT,

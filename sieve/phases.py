@@ -6,7 +6,7 @@ before anything runs. Source: the Sieve++ manual's phase tables.
 
 from __future__ import annotations
 
-from enum import Flag, StrEnum, auto
+from enum import Enum, Flag, StrEnum, auto
 
 
 class Phase(StrEnum):
@@ -53,3 +53,11 @@ PROVIDES: dict[Phase, Need] = {
 def phases_providing(need: Need) -> frozenset[Phase]:
     """Return the phases that provide everything in `need`."""
     return frozenset(phase for phase, given in PROVIDES.items() if need in given)
+
+
+class Effect(Enum):
+    """What a function changes beside the reply: nothing, the whole message, or one recipient's copy."""
+
+    NONE = "nothing"
+    MESSAGE = "the message"
+    RECIPIENT = "one recipient"

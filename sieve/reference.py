@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib import resources
 
 from sieve import manual
-from sieve.library import Effect, Library, Parameter, Result, SieveFunction
-from sieve.phases import Need, Phase
+from sieve.library import Library, Parameter, Result, SieveFunction
+from sieve.phases import Effect, Need, Phase
 from sieve.run.values import WANTS, Type
 
 _EVERY = tuple(phase.value for phase in Phase)

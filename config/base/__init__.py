@@ -1,1 +1,5 @@
-"""TODO room."""
+"""What all three packages need of the language's values: domains, IP addresses and files in one form.
+
+`domains` gives the one form in which domains are compared, `ip` that of addresses and networks, and `regular_files` opens
+files that an operator names.
+"""

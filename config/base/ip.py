@@ -44,3 +44,11 @@ def unmapped_network(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Ne
         return network
     inner = network.network_address.packed[-4:]
     return IPv4Network((IPv4Address(inner), network.prefixlen - _MAPPED_BITS))
+
+
+def any_holds(networks: tuple[IPv4Network | IPv6Network, ...], client_ip: str) -> bool:
+    """Whether one of the networks holds the address; IPv4 written as IPv6 is IPv4."""
+    if not networks:
+        return False
+    ip = read_address(client_ip)
+    return any(ip.version == network.version and ip in network for network in networks)

@@ -94,7 +94,7 @@ def reader_for(annotation: object) -> Reader:
     if origin is Annotated:
         marks = [each for each in arguments[1:] if isinstance(each, Kind | Reader)]
         mark = marks[0] if marks else reader_for(arguments[0])
-        return _BY_KIND[mark] if isinstance(mark, Kind) else mark
+        return _by_kind(mark) if isinstance(mark, Kind) else mark
     if origin is Literal:
         return _choice([str(each) for each in arguments], dict(zip(map(str, arguments), arguments, strict=True)))
     if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:  # tuple[X, ...]
@@ -104,6 +104,17 @@ def reader_for(annotation: object) -> Reader:
     if origin in (Union, types.UnionType):
         return _either([reader_for(each) for each in arguments if each is not types.NoneType])
     raise TypeError(f"no option can be declared as {annotation!r}")
+
+
+def declare(kind: Kind, reader: Reader) -> None:
+    """Give a kind its reader: one whose values hold options themselves is defined above this module."""
+    _BY_KIND[kind] = reader
+
+
+def _by_kind(kind: Kind) -> Reader:
+    if kind not in _BY_KIND:
+        raise TypeError(f"no module that declares the reader of {kind} was imported")
+    return _BY_KIND[kind]
 
 
 # ---------------------------------------------------------------- forms

@@ -24,6 +24,7 @@ class Kind(Enum):
     FILE_MODE = auto()
     NETWORK = auto()
     PATH = auto()
+    LISTENERS = auto()
 
 
 Seconds: TypeAlias = Annotated[float, Kind.SECONDS]

@@ -10,27 +10,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
-from typing import Annotated, TypeAlias
+from ipaddress import IPv4Network, IPv6Network
 
 from config import errors, naming
 from config.base import hosts
-from config.base.ip import unmapped
-from config.diagnostics import Span
 from config.language.nodes import Attributes, Dictionary, List, Option, Scalar, Stanza, String, Value, Word
 from config.schema.binding import Gathered
 from config.schema.options import Options, Zero
-from config.schema.readers import Reader, Reading, Unreadable, described, reader_for
-from config.schema.values import Network
+from config.schema.readers import Reader, Reading, Unreadable, declare, described, reader_for
+from config.schema.values import Kind, Network
 from config.scopes.acl import ListenerNode, ListenNode, PeerNode, from_list, from_stanza
-from config.scopes.scopes import Place, Setting, Step, read_setting
-
-DEFAULT_PORT = 25
-DEFAULT_BACKLOG = 500
-"""As in 4.x; 2.2 had 5, which a burst of connections overflows."""
-
-Client: TypeAlias = IPv4Address | IPv6Address
+from config.scopes.gathering import read_setting
+from config.scopes.listener import DEFAULT_BACKLOG, DEFAULT_PORT, PATHWAY, Listener, Listeners, Peer, shown
+from config.scopes.places import Place, Setting, Step
 
 EVERY = "*"
 """A listener's address that stands for every IPv4 and IPv6 address."""
@@ -38,8 +30,6 @@ EVERY = "*"
 _HIGHEST_PORT = 65535
 _MOST = (1 << 31) - 1
 _ADDRESS = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^\s:\[\],~/]*))(?::(?P<port>\d{1,5}))?")
-SOCKET_OPTIONS: Mapping[str, int] = {"listen_backlog": DEFAULT_BACKLOG, "concurrency": 0, "enable": True}
-"""What makes the socket rather than holding for its sessions, with the defaults."""
 
 SOCKET_ZEROS: Mapping[str, Zero] = {"listen_backlog": "automatic", "concurrency": "no limit"}
 """What 0 means for the numbers among them; a backlog of 0 is the default."""
@@ -48,89 +38,7 @@ _OWN = {"listen_backlog": reader_for(int), "concurrency": reader_for(int), "enab
 _LISTENER = frozenset({"listener", "esmtp_listener"})
 _LISTEN = frozenset({"listen", "listener", "esmtp_listener"})
 _PEER = frozenset({"peer"})
-PATHWAY = "pathway"
 _OUTER = Step("esmtp_listener", "")
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """The options of one network's clients; `proceeds` says that later rules of 2.2 are looked at too."""
-
-    network: IPv4Network | IPv6Network
-    options: Mapping[str, Setting]
-    proceeds: bool = True
-    span: Span | None = field(default=None, compare=False, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Listener:
-    """One address to listen on.
-
-    `address` is an IP address, a host name, or `*` for every address; `concurrency` 0 is no limit. `options` are those
-    of the address, `shared` those of the whole listener, `peers` those of both for certain clients, chosen in written
-    order when `in_order`, else by specificity.
-    """
-
-    address: str
-    port: int
-    backlog: int = DEFAULT_BACKLOG
-    concurrency: int = 0
-    enabled: bool = True
-    options: Mapping[str, Setting] = field(default_factory=dict)
-    shared: Mapping[str, Setting] = field(default_factory=dict)
-    peers: tuple[Peer, ...] = ()
-    in_order: bool = False
-    span: Span | None = field(default=None, compare=False, repr=False)
-
-    def layers(self, client: Client | None) -> tuple[Mapping[str, Setting], ...]:
-        """Return what is set for a client, the layer that decides first."""
-        return (*self._matching(client), self.options, self.shared)
-
-    def every_layer(self) -> tuple[Mapping[str, Setting], ...]:
-        """Return everything that is set for any client."""
-        return (self.shared, self.options, *(peer.options for peer in self.peers))
-
-    def _matching(self, client: Client | None) -> list[Mapping[str, Setting]]:
-        if client is None or not self.peers:
-            return []
-        address = unmapped(client)
-        matching = [peer for peer in self.peers if address in peer.network]
-        if not self.in_order:
-            return [peer.options for peer in sorted(matching, key=lambda peer: -peer.network.prefixlen)]
-        last = next((index for index, peer in enumerate(matching) if not peer.proceeds), len(matching))
-        return [peer.options for peer in reversed(matching[: last + 1])]
-
-    def __str__(self) -> str:
-        """Return the address as it would be written."""
-        return _shown(self.address, self.port)
-
-
-@dataclass(frozen=True, slots=True)
-class ClientOptions:
-    """The options in force for one client of one listener."""
-
-    layers: tuple[Mapping[str, Setting], ...]
-    core: Options
-    origins: Mapping[str, Span]
-
-    def setting(self, name: str) -> Setting:
-        """Return an option with where it was set.
-
-        Raises:
-            AttributeError: there is no option of this name.
-        """
-        for layer in self.layers:
-            if name in layer:
-                return layer[name]
-        return Setting(getattr(self.core, name), self.origins.get(name))
-
-    def value(self, name: str) -> object:
-        """Return an option's value.
-
-        Raises:
-            AttributeError: there is no option of this name.
-        """
-        return self.setting(name).value
 
 
 # ---------------------------------------------------------------- reading
@@ -182,7 +90,7 @@ class _Typing:
         in_order: bool,
     ) -> Listener:
         address, port = _address(node.address)
-        place = (_OUTER, Step("listen", _shown(address, port)))
+        place = (_OUTER, Step("listen", shown(address, port)))
         own, rest = self._own(node.options)
         own = {**inherited, **own}
         return Listener(
@@ -263,10 +171,6 @@ def _network_reader() -> Callable[[Value, Reading], object]:
     return reader_for(Network).read
 
 
-def _shown(address: str, port: int) -> str:
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-
-
 def _address(node: Scalar) -> tuple[str, int]:
     found = _ADDRESS.fullmatch(node.text)
     port = int(found["port"] or DEFAULT_PORT) if found is not None else 0
@@ -280,7 +184,6 @@ def _address(node: Scalar) -> tuple[str, int]:
     return address, port
 
 
-LISTENERS = Reader(_read_list, "a list of addresses to listen on", _read_stanza)
+declare(Kind.LISTENERS, Reader(_read_list, "a list of addresses to listen on", _read_stanza))
 
-Listeners: TypeAlias = Annotated[tuple[Listener, ...], LISTENERS]
-"""Addresses to listen on, in both forms."""
+__all__ = ["Listeners"]

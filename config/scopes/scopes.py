@@ -13,52 +13,15 @@ its pathway_group's and that before the global one; what comes before the pathwa
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from dataclasses import dataclass
 
-import re2
-
-from config import naming
 from config.base.domains import normal_domain
 from config.diagnostics import Span
-from config.findings import Findings
-from config.language.nodes import Option, Stanza
-from config.schema.binding import Gathered
-from config.schema.momentum import catalogue
-from config.schema.options import Options, declared, names_of, read_option
-from config.schema.readers import Unreadable
-from config.schema.stanzas import report_attributes
-
-KINDS = ("binding_group", "binding", "pathway_group", "pathway", "domain", "host")
-"""The scopes that a stanza opens, beside those of listeners; `global` is the file itself."""
+from config.schema.options import Options, names_of
+from config.scopes.places import Place, Setting, Step, normal_name, searcher
 
 _GROUPED = ("binding", "pathway")
-
-
-class Step(NamedTuple):
-    """One scope on the way from the global one: its kind and its name."""
-
-    kind: str
-    name: str
-
-    def __str__(self) -> str:
-        """Return the scope as the console names it."""
-        return f'{self.kind} "{self.name}"' if self.name else self.kind
-
-
-Place = tuple[Step, ...]
-"""A scope, as the steps that lead to it; the global scope is the empty one."""
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """A value in force: where its text stands (None: it is the default) and the scope that sets it."""
-
-    value: object
-    origin: Span | None = field(default=None, compare=False)
-    place: Place = field(default=(), compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,119 +140,3 @@ class Scopes:
         for search, step in self._patterns.get(container, ()):
             if search(domain):
                 yield (*container, step)
-
-
-def searcher(pattern: str) -> Callable[[str], object] | None:
-    """Return the search of a domain that is written as `/regular expression/`; None for a plain name.
-
-    RE2 first: a stranger chooses the domain, and a backtracking engine can be made to take exponential time. What only
-    such an engine understands is left to it.
-
-    Raises:
-        re.error: neither engine understands it.
-    """
-    if len(pattern) < 2 or not (pattern.startswith("/") and pattern.endswith("/")):  # the two slashes
-        return None
-    quiet = re2.Options()
-    quiet.log_errors = False
-    quiet.case_sensitive = False
-    try:
-        found: Callable[[str], object] = re2.compile(pattern[1:-1], quiet).search
-    except re2.error:
-        found = re.compile(pattern[1:-1], re.IGNORECASE).search
-    return found
-
-
-class GatheredScopes:
-    """The stanzas of outbound scopes on their way to `Scopes`."""
-
-    def __init__(self, model: type[Options], findings: Findings) -> None:
-        """Take options that `model` declares; report to `findings`."""
-        self._model = model
-        self._findings = findings
-        self._gathered: dict[Place, Gathered] = {}
-
-    def take(self, stanza: Stanza) -> None:
-        """Gather a scope's stanza and those inside it."""
-        pending: list[tuple[Stanza, Place]] = [(stanza, ())]
-        while pending:
-            current, outer = pending.pop()
-            place = self._place(current, outer)
-            if place is None:
-                continue
-            report_attributes(current, self._findings)
-            gathered = self._gathered.setdefault(
-                place, Gathered(self._model, f" in {place[-1].kind}", frozenset({place[-1].kind}))
-            )
-            inner = []
-            for statement in current.body:
-                if isinstance(statement, Option):
-                    gathered.add(statement, self._findings)
-                elif isinstance(statement, Stanza):
-                    inner.append((statement, place))
-            pending.extend(reversed(inner))
-
-    def _place(self, stanza: Stanza, outer: Place) -> Place | None:
-        """Return where a stanza stands, None when it cannot stand there or has no name."""
-        first = stanza.head[0]
-        kind, above = first.text.lower(), outer[-1].kind if outer else "global"
-        if kind not in KINDS:
-            self._report_other(stanza, above)
-            return None
-        if above not in catalogue().scopes[kind]:
-            legal = sorted(catalogue().scopes[kind])
-            self._findings.add(naming.not_in_this_scope(first.text, f" in {above}", legal, stanza.head_span))
-            return None
-        if len(stanza.head) != 2:  # kind and name
-            self._findings.add(naming.name_is_missing(first.text, stanza.head_span))
-            return None
-        return (*outer, Step(kind, self._checked_name(kind, stanza)))
-
-    def _checked_name(self, kind: str, stanza: Stanza) -> str:
-        node = stanza.head[1]
-        if kind == "domain":
-            try:
-                if searcher(node.text) is None and "*" in node.text:
-                    self._findings.add(naming.star_in_domain_scope(node.text, node.span))
-                elif node.text.startswith("/") and not node.text.isascii():
-                    self._findings.add(naming.u_label_in_expression(node.text, node.span))
-            except re.error as refused:
-                self._findings.add(naming.bad_expression(node.text, str(refused), node.span))
-                return ""
-        return normal_name(kind, node.text)
-
-    def _report_other(self, stanza: Stanza, above: str) -> None:
-        name = stanza.head[0]
-        if name.text.lower() in catalogue().scopes or name.text.lower() in catalogue().modules:
-            self._findings.add(naming.not_acted_on("stanza", name.text, stanza.head_span))
-        else:
-            self._findings.add(naming.unknown("stanza", name.text, KINDS, name.span, f" in {above}"))
-
-    def read(self) -> dict[Place, dict[str, Setting]]:
-        """Read every value, reporting those that are wrong."""
-        found: dict[Place, dict[str, Setting]] = {}
-        for place, gathered in self._gathered.items():
-            settings = found.setdefault(place, {})
-            for name, statement in gathered.written.items():
-                setting = read_setting(self._model, name, statement, place, self._findings)
-                if setting is not None:
-                    settings[name] = setting
-        return found
-
-
-def read_setting(
-    model: type[Options], name: str, statement: Option, place: Place, findings: Findings
-) -> Setting | None:
-    """Read one option of a scope; None when its value is wrong, which is reported."""
-    try:
-        return Setting(read_option(declared(model)[name], statement, findings), statement.value.span, place)
-    except Unreadable as wrong:
-        wrong.report(findings)
-        return None
-
-
-def normal_name(kind: str, name: str) -> str:
-    """Return a scope's name as it is compared: bindings keep their case, domains and hosts have none."""
-    if kind == "host" or (kind == "domain" and not name.startswith("/")):
-        return normal_domain(name)
-    return name

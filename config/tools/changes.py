@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from config.diagnostics import Span
-from config.loader import ModuleSettings, Settings
 from config.schema.options import Options, declared
+from config.settings import ModuleSettings, Settings
 
 
 @dataclass(frozen=True, slots=True)

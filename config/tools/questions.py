@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from config import naming
-from config.loader import Settings
 from config.schema.momentum import catalogue
 from config.schema.options import names_of
-from config.scopes.scopes import KINDS, Place, Step, normal_name
+from config.scopes.places import KINDS, Place, Step, normal_name
+from config.settings import Settings
 from config.tools.show import describe
 
 

@@ -8,7 +8,8 @@ from config.schema.binding import scopes_of
 from config.schema.momentum import catalogue
 from config.schema.options import Declared, Options, declared
 from config.schema.specs import Schema
-from config.scopes.listeners import SOCKET_OPTIONS, SOCKET_ZEROS
+from config.scopes.listener import SOCKET_OPTIONS
+from config.scopes.listeners import SOCKET_ZEROS
 from config.tools.writing import written
 
 

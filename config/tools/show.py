@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from config.diagnostics import Span
-from config.loader import ModuleSettings, Settings
 from config.schema.options import Options, declared
 from config.schema.readers import Reader
-from config.scopes.listeners import DEFAULT_BACKLOG, Listener
-from config.scopes.scopes import Place, Scopes, Setting
+from config.scopes.listener import DEFAULT_BACKLOG, Listener
+from config.scopes.places import Place, Setting
+from config.scopes.scopes import Scopes
+from config.settings import ModuleSettings, Settings
 from config.tools.writing import as_json, quoted, written
 
 _DEEPER = "  "

@@ -8,7 +8,7 @@ from typing import Any
 
 from config.schema.readers import Reader
 from config.schema.values import DomainPatterns
-from config.scopes.listeners import Listener
+from config.scopes.listener import Listener
 
 _BARE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:*-/")
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import re2
 
+from config.base.domains import normal_domain
 from proxy.callback.families import family_of
-from proxy.callback.resolve import NoCandidate, ascii_domain
 
 ASKED = "<recipient>"
 """Stands for the address that was asked about."""
@@ -204,8 +204,4 @@ def _forms(address: str) -> set[tuple[str, str]]:
 
 
 def _domain(domain: str) -> str:
-    domain = ".".join(label for label in domain.split(".") if label)
-    try:
-        return ascii_domain(domain)
-    except NoCandidate:
-        return domain.lower()
+    return normal_domain(".".join(label for label in domain.split(".") if label))

@@ -13,13 +13,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from config.base.domains import a_labels, normal_domain
-from config.base.ip import read_address
+from config.base.ip import any_holds, read_address
 from config.schema.values import Network
 from proxy.callback.observer import NOBODY, Observer
 from proxy.callback.recent import RecentNames
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.dns.resolver import UNREADABLE, DnsUnavailable, Exchanger, NoSuchDomain, Resolver, has_ipv4_route
-from proxy.smtp.access import any_holds
 
 MOST_HOSTS = 3
 MOST_ADDRESSES = 5

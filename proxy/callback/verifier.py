@@ -15,6 +15,7 @@ from typing import Any
 
 from cachetools import TTLCache
 
+from config.base.ip import any_holds
 from config.schema.values import DomainPatterns, Network
 from proxy.base.log import get_logger, printable
 from proxy.base.tasks import TaskOwner, spawn
@@ -30,7 +31,6 @@ from proxy.callback.resolve import ExchangerFinder, Host, NoCandidate, ascii_dom
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.mail.address import BadParameter, BadPath, path_of
 from proxy.mail.session import Path
-from proxy.smtp.access import any_holds
 from proxy.store.base import Store
 
 log = get_logger()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from config.diagnostics import Diagnostic
-from config.loader import Settings
+from config.settings import Settings
 from proxy.checks.access import doors
 from proxy.checks.authentication import logins
 from proxy.checks.certificates import tls

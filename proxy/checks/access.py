@@ -7,9 +7,9 @@ from collections.abc import Iterable, Iterator
 from typing import cast
 
 from config.diagnostics import Diagnostic, Severity, Span
-from config.loader import Settings
 from config.schema.values import Network
-from config.scopes.scopes import Setting
+from config.scopes.places import Setting
+from config.settings import Settings
 from proxy.checks.places import everywhere, in_force, within
 from proxy.options.settings import CoreOptions
 

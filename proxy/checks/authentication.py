@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from config.diagnostics import Diagnostic, Severity, Span
-from config.loader import Settings
+from config.settings import Settings
 from proxy.checks.places import in_force, origin_of
 from proxy.options.settings import CoreOptions
 from proxy.smtp.passwords import BadPasswordFile, PasswordFile

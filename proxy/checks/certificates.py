@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, cast
 
 from config.base.regular_files import read_regular, require_regular
 from config.diagnostics import Diagnostic, Severity, Span
-from config.loader import Settings
+from config.settings import Settings
 from proxy.checks.places import in_force, once, origin_of, within
 from proxy.options.settings import CoreOptions, TlsOptions
 from proxy.smtp.client_certificate import CannotAsk, ask

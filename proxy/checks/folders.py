@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import cast
 
 from config.diagnostics import Diagnostic, Severity, Span
-from config.loader import Settings
+from config.settings import Settings
 from proxy.checks.places import everywhere
 from proxy.modules.base import BodyReader, MailCreator, Prepared
 from proxy.options.settings import CoreOptions

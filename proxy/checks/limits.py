@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from config.diagnostics import Diagnostic
-from config.loader import Settings
+from config.settings import Settings
 from proxy.checks.places import everywhere, in_force
 
 _TIMES = ("idle_time", "session_time", "data_timeout", "min_data_rate")

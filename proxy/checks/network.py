@@ -12,8 +12,9 @@ from typing import NamedTuple, cast
 
 from config.base.hosts import is_address
 from config.diagnostics import Diagnostic, Note, Severity, Span
-from config.loader import Settings
-from config.scopes.listeners import EVERY, Listener
+from config.scopes.listener import Listener
+from config.scopes.listeners import EVERY
+from config.settings import Settings
 from proxy.checks.places import everywhere, origin_of, within
 from proxy.options.names import wrong_with_name
 from proxy.options.route import Route

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from typing import cast
 
 from config.diagnostics import Diagnostic, Span
-from config.loader import Settings
-from config.scopes.scopes import Setting
+from config.scopes.places import Setting
+from config.settings import Settings
 from proxy.options.settings import CoreOptions
 from proxy.smtp.entrance import Entrance
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import cast
 
 from config.diagnostics import Diagnostic, Severity, Span
-from config.loader import Settings
 from config.schema.options import Options, declared
+from config.settings import Settings
 from proxy.checks.certificates import holds_a_key
 from proxy.checks.places import everywhere, within
 from proxy.options.settings import CoreOptions

@@ -12,8 +12,8 @@ import typer
 from config.diagnostics import Source
 from config.errors import cannot_read
 from config.language.formatter import Unformattable, format_text
-from config.loader import Settings
 from config.loader import load as load_configuration
+from config.settings import Settings
 from config.tools.converter import convert
 from config.tools.questions import Unanswerable, evaluate, look_up
 from config.tools.show import show as listing

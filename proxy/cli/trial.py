@@ -6,8 +6,8 @@ import asyncio
 from enum import StrEnum
 
 from config.base.ip import plain_address
-from config.loader import Settings
 from config.scopes.scopes import Scopes
+from config.settings import Settings
 from proxy.dns.resolver import Resolver
 from proxy.mail.message import Content, HeaderSection, Message, stuffed, unstuffed
 from proxy.mail.session import Recipient, Session

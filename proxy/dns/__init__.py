@@ -1,1 +1,1 @@
-"""TODO room."""
+"""DNS with the answers that mail needs told apart: a `Resolver` asks c-ares, and a `stub` again if that is not clear."""

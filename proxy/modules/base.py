@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from config.diagnostics import Diagnostic, Span
-from config.loader import ModuleSettings, Settings
 from config.schema.specs import ModuleSpec
+from config.settings import ModuleSettings, Settings
 from proxy.callback.service import CallbackService
 from proxy.dns.resolver import Resolver
 from proxy.mail.validator import Validator

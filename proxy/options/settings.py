@@ -20,7 +20,7 @@ from config.language.nodes import String, Value, Word
 from config.schema.options import Options, option
 from config.schema.readers import Reader, Reading, reader_for
 from config.schema.values import Bytes, ConfigPath, DomainPatterns, Network, Seconds
-from config.scopes.listeners import Listeners
+from config.scopes.listener import Listeners
 from proxy.base.apart import Apart, Failed
 from proxy.options.names import BannerValue, DomainValue, NameserverValue, OtherNameValue, OwnNameValue
 from proxy.options.route import GatewayValue, RouteValue

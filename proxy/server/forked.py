@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 import uvloop
 
-from config.scopes.listeners import Listener
+from config.scopes.listener import Listener
 from proxy.base import log
 from proxy.server.gc import collect_seldom
 from proxy.server.pulse import BEAT_SECONDS, Pulse

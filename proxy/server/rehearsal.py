@@ -15,7 +15,7 @@ import uvloop
 
 from config.base.hosts import is_address
 from config.diagnostics import Diagnostic, Severity, Span
-from config.loader import Settings
+from config.settings import Settings
 from proxy.base.apart import Tell
 from proxy.base.tasks import TaskOwner, spawn
 from proxy.checks.network import loops, ways

@@ -15,7 +15,8 @@ from contextlib import suppress
 from typing import Any, Self, TypeAlias
 
 from config.base.ip import plain_address
-from config.scopes.listeners import EVERY, Listener
+from config.scopes.listener import Listener
+from config.scopes.listeners import EVERY
 
 Address: TypeAlias = tuple[socket.AddressFamily, Any]
 

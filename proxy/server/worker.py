@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from config.loader import Settings
-from config.scopes.listeners import Listener
+from config.scopes.listener import Listener
+from config.settings import Settings
 from proxy.base.log import get_logger
 from proxy.base.tasks import TaskOwner, spawn
 from proxy.dns.resolver import Resolver

@@ -5,8 +5,7 @@ Source: RFC 5321 section 7.7, and the options Relay_Domains, Relay_Hosts, Relay_
 
 from __future__ import annotations
 
-from config.base.ip import read_address
-from config.schema.values import Network
+from config.base.ip import any_holds
 from proxy.mail.session import Path, Session
 from proxy.options.settings import CoreOptions
 
@@ -23,14 +22,6 @@ def is_trusted(session: Session) -> bool:
     options = session.options
     vouched_for = options.tls_verified_peer_can_relay and session.certificate_verified
     return vouched_for or may_send_anywhere(options, session.client_ip)
-
-
-def any_holds(networks: tuple[Network, ...], client_ip: str) -> bool:
-    """Whether one of the networks holds the address; IPv4 written as IPv6 is IPv4."""
-    if not networks:
-        return False
-    ip = read_address(client_ip)
-    return any(ip.version == network.version and ip in network for network in networks)
 
 
 def admits(options: CoreOptions, session: Session, recipient: Path) -> bool:

@@ -17,14 +17,14 @@ from typing import Any, ClassVar, cast
 
 from aiosmtpd.smtp import SMTP
 
-from config.base.ip import plain_address
+from config.base.ip import any_holds, plain_address
 from proxy.base.log import get_logger, printable
 from proxy.base.tasks import spawn
 from proxy.mail import replies
 from proxy.mail.replies import Reply
 from proxy.mail.session import Session, Transaction
 from proxy.options.throttle import Throttle
-from proxy.smtp.access import any_holds, is_trusted
+from proxy.smtp.access import is_trusted
 from proxy.smtp.admission import Admission
 from proxy.smtp.arguments import banner, unknown
 from proxy.smtp.entrance import Entrance

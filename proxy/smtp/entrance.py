@@ -12,9 +12,9 @@ from functools import lru_cache
 from typing import cast
 
 from config.base.ip import read_address
-from config.loader import Settings
-from config.scopes.listeners import Client, Listener
-from config.scopes.scopes import Setting
+from config.scopes.listener import Client, Listener
+from config.scopes.places import Setting
+from config.settings import Settings
 from proxy.base.log import get_logger
 from proxy.options.settings import CoreOptions
 from proxy.smtp.tls import ServerCertificate, certificate_of

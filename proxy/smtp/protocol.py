@@ -8,11 +8,12 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
+from config.base.ip import any_holds
 from proxy.base.log import get_logger, printable
 from proxy.mail import replies
 from proxy.mail.replies import Reply, reply
 from proxy.mail.session import Path, Recipient, Transaction, silent
-from proxy.smtp.access import admits, any_holds
+from proxy.smtp.access import admits
 from proxy.smtp.ahead import recipients_ahead
 from proxy.smtp.arguments import (
     BINARY,

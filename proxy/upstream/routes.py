@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, cast
 from cachetools import LRUCache
 
 from config.base.regular_files import require_regular
-from config.loader import Settings
+from config.settings import Settings
 from proxy.base.log import get_logger
 from proxy.dns.resolver import UNREADABLE, DnsUnavailable, NoSuchDomain, Resolver
 from proxy.options.route import Route

@@ -12,7 +12,8 @@ from enum import Enum, auto
 
 from config.diagnostics import Diagnostic, Span, has_errors
 from sieve import errors
-from sieve.library import ADDRESS_PARTS, AddressPart, Parameter, Result, SieveFunction
+from sieve.library import Parameter, Result, SieveFunction
+from sieve.message.addresses import ADDRESS_PARTS, AddressPart
 from sieve.run.backtracking import SlowPattern, any_pattern
 from sieve.run.matching import COMPARATORS, MATCH_TYPES, NUMERIC, RELATIONAL, RELATIONS, Comparison, MatchType
 from sieve.run.patterns import PatternRefusedError

@@ -12,9 +12,9 @@ from config.diagnostics import Diagnostic, Span
 from sieve import errors, manual
 from sieve.check.binding import Binder, Bound, Role
 from sieve.check.reach import dead_branches, ends_phase, keeping_calls
-from sieve.library import Effect, Library, SieveFunction
+from sieve.library import Library, SieveFunction
 from sieve.message.spelling import in_a_labels
-from sieve.phases import Need, Phase
+from sieve.phases import Effect, Need, Phase
 from sieve.settings import ScriptSettings
 from sieve.syntax import macros, nodes
 

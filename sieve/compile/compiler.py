@@ -21,9 +21,8 @@ from sieve.compile.tracing import watched_assignment, watched_statement
 from sieve.dialects import DIALECTS, DialectName
 from sieve.library import Library, Result
 from sieve.phases import PROVIDES, Need, Phase
-from sieve.run.cache import ScriptCache
 from sieve.run.origins import Woven, ours, text_of
-from sieve.run.runtime import Frame, Script, Step, async_block, sync_block
+from sieve.run.runtime import Frame, Includes, Script, Step, async_block, sync_block
 from sieve.run.values import Value, as_list, as_text
 from sieve.settings import ScriptSettings
 from sieve.syntax import nodes
@@ -50,7 +49,7 @@ def compile_script(
     library: Library | None = None,
     modules: frozenset[str] = frozenset(),
     settings: ScriptSettings = ScriptSettings(),  # noqa: B008 - frozen
-    includes: ScriptCache | None = None,
+    includes: Includes | None = None,
     traced: bool = False,
     dialect: DialectName = "sieve++",
 ) -> Compiled:

@@ -11,7 +11,7 @@ from sieve.compile.codes import Code, followed, known, mapped, settled
 from sieve.run import origins, reasons
 from sieve.run.origins import Woven, path_of
 from sieve.run.runtime import Frame
-from sieve.run.values import COERCE, UNSET, Place, ScriptError, Type, Value, as_text, flat
+from sieve.run.values import COERCE, UNSET, Place, ScriptError, Type, Value, as_text, element, flat
 from sieve.syntax import macros, nodes
 
 
@@ -49,17 +49,6 @@ def _variable(name: str, wanted: Type) -> Code:
 
 
 # ---------------------------------------------------------------- elements
-
-
-def element(container: Place, key: Place) -> Place:
-    """Return an element: of a hash by key, of a list by offset from 0 or, negative, from the end; UNSET if none."""
-    if isinstance(container, dict):
-        return container.get(as_text(key), UNSET) if key is not UNSET else UNSET
-    if container is UNSET or key is UNSET:
-        return UNSET
-    items = container if isinstance(container, tuple) else (as_text(container),)
-    offset = int(COERCE[Type.NUMBER](key))
-    return items[offset] if -len(items) <= offset < len(items) else UNSET
 
 
 def _index(node: nodes.Index, *, place: bool) -> Code:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from time import monotonic
 
 from sieve.errors import DEFAULT_REFUSAL
-from sieve.library import Effect, Lines, ReplyCode, sieve_function
+from sieve.library import Lines, ReplyCode, sieve_function
+from sieve.phases import Effect
 from sieve.run.runtime import NO_REPLY, Frame
 
 REFUSED = 550

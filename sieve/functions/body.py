@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sieve.library import Effect, Hash, sieve_function
+from sieve.library import Hash, sieve_function
 from sieve.message.disclaimer import with_text
 from sieve.message.mime_parts import Part
-from sieve.phases import Need
+from sieve.phases import Effect, Need
 from sieve.run import reasons
 from sieve.run.content import beside_the_loop, message_structure
 from sieve.run.runtime import Frame

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from sieve.library import AddressPart, Effect, sieve_function
-from sieve.message.addresses import address_of, part_of
+from sieve.library import sieve_function
+from sieve.message.addresses import AddressPart, part_of
+from sieve.phases import Effect
+from sieve.run.addresses import address_of
 from sieve.run.runtime import NO_REPLY, Frame
 
 

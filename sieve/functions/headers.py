@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 
-from sieve.library import AddressPart, Effect, Lines, sieve_function
-from sieve.message.addresses import mailboxes, part_of
+from sieve.library import Lines, sieve_function
+from sieve.message.addresses import AddressPart, mailboxes, part_of
 from sieve.message.spelling import canonical_in_field
-from sieve.phases import Need
+from sieve.phases import Effect, Need
 from sieve.run import reasons
 from sieve.run.content import judged
 from sieve.run.runtime import Frame

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from sieve.library import Effect, Ended, FilePath, sieve_function
-from sieve.phases import Need
+from sieve.library import Ended, FilePath, sieve_function
+from sieve.phases import Effect, Need
 from sieve.run import reasons
 from sieve.run.runtime import Frame
 from sieve.run.values import ScriptError

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from sieve.library import sieve_function
-from sieve.message.addresses import address_of
 from sieve.phases import Need
 from sieve.run import reasons
+from sieve.run.addresses import address_of
 from sieve.run.content import raw_message
 from sieve.run.runtime import NO_REPLY, Frame
 from sieve.run.values import ScriptError

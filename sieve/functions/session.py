@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from sieve.library import Effect, Value, sieve_function
+from sieve.library import Value, sieve_function
+from sieve.phases import Effect
 from sieve.run import reasons
 from sieve.run.runtime import Frame
 from sieve.run.values import ScriptError

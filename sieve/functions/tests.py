@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 
-from sieve.compile.expressions import element
 from sieve.library import Place, Value, sieve_function
-from sieve.run.values import UNSET, as_text
+from sieve.run.values import UNSET, as_text, element
 
 _FALSE = frozenset({"", "0", "false"})
 

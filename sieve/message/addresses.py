@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import re
+from enum import StrEnum
 
-from sieve.library import AddressPart
 from sieve.message.spelling import canonical_local_part, unquoted
-from sieve.run import reasons
-from sieve.run.values import ScriptError
 
 SEPARATOR = "+"
 """Between user and detail in a localpart (RFC 5233 leaves the choice to the site)."""
@@ -50,18 +48,6 @@ def address_in(text: str) -> str | None:
     found = mailboxes(text) if _BREAKS.search(text) is None else []
     address = found[0][1] if len(found) == 1 else text
     return address if is_plausible(address) else None
-
-
-def address_of(text: str) -> str:
-    """Return the address of a text that a script gave for one.
-
-    Raises:
-        ScriptError: it is none.
-    """
-    found = address_in(text)
-    if found is None:
-        raise ScriptError(reasons.not_an_address(text))
-    return found
 
 
 _PIECE = re.compile(
@@ -160,3 +146,16 @@ def _plain(piece: str) -> str:
 def mailboxes(field: str) -> list[tuple[str, str]]:
     """Return the mailboxes of an address field as display name and address; groups are opened, comments dropped."""
     return _Mailboxes().read(field)
+
+
+class AddressPart(StrEnum):
+    """A keyword-only parameter of this type takes one of the tags `:all :localpart :domain :user :detail`."""
+
+    ALL = "all"
+    LOCALPART = "localpart"
+    DOMAIN = "domain"
+    USER = "user"
+    DETAIL = "detail"
+
+
+ADDRESS_PARTS = frozenset(part.value for part in AddressPart)

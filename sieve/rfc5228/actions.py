@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from sieve.library import Effect, Ended, Lines, VariableName, sieve_function
-from sieve.message.addresses import address_of
-from sieve.phases import Need
+from sieve.library import Ended, Lines, VariableName, sieve_function
+from sieve.phases import Effect, Need
 from sieve.rfc5228.state import GLOBAL, state_of
 from sieve.run import reasons
+from sieve.run.addresses import address_of
 from sieve.run.runtime import Frame, Script
 from sieve.run.values import ScriptError, as_text
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from sieve.functions.headers import addresses_in
-from sieve.library import AddressPart, sieve_function
-from sieve.message.addresses import part_of
+from sieve.library import sieve_function
+from sieve.message.addresses import AddressPart, part_of
 from sieve.message.encoded_words import decoded_words
 from sieve.phases import Need
 from sieve.run.content import judged

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from cachetools import TTLCache
 
 from config.base.regular_files import open_regular
-from config.diagnostics import Source
+from config.diagnostics import Diagnostic, Source
 from sieve.phases import Phase
 from sieve.run import reasons
+from sieve.run.runtime import Script
 from sieve.run.threads import Pool, in_thread
 from sieve.run.values import ScriptError
 
-if TYPE_CHECKING:
-    from sieve.compile.compiler import Compiled
-    from sieve.run.runtime import Script
+
+class Compiled(Protocol):
+    """What compiling gives: a script, or the diagnostics that say why not."""
+
+    @property
+    def script(self) -> Script | None:
+        """The script; None if it has errors."""
+        ...
+
+    @property
+    def diagnostics(self) -> Sequence[Diagnostic]:
+        """What is wrong with it."""
+        ...
+
 
 Read = Callable[[str, tuple[str, ...]], Awaitable[str]]
 """Gets the text of a script by its URI and arguments. It may raise OSError or ScriptError."""
@@ -84,7 +96,3 @@ class ScriptCache:
             raise ScriptError(reasons.cannot_include(str(first.span or uri), first.message))
         self._scripts[key] = compiled.script
         return compiled.script
-
-    def flush(self) -> None:
-        """Forget every script, so that the next include reads its file again."""
-        self._scripts.clear()

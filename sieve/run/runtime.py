@@ -10,15 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
 from types import MappingProxyType
-from typing import Any, NoReturn, TypeAlias, cast
+from typing import Any, NoReturn, Protocol, TypeAlias, cast
 
 from config.diagnostics import Source, Span
 from sieve.host import Host, World
-from sieve.library import Effect
 from sieve.message.mime import Structure
-from sieve.phases import Need, Phase
+from sieve.phases import Effect, Need, Phase
 from sieve.run import reasons
-from sieve.run.cache import ScriptCache
 from sieve.run.origins import Woven
 from sieve.run.patience import within
 from sieve.run.values import ScriptError, Value, flat
@@ -217,6 +215,16 @@ def give_up(frame: Frame) -> NoReturn:
     raise Fault(frame.at, reason, fatal=True) from None
 
 
+class Includes(Protocol):
+    """Where included scripts come from."""
+
+    async def get(
+        self, uri: str, arguments: tuple[str, ...], phase: Phase, compile_source: Callable[[Source], Any]
+    ) -> Script:
+        """Return the compiled script. Raises ScriptError if it cannot be read or has errors."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Script:
     """A compiled script. It holds no state of a run, so that any number of sessions share it."""
@@ -240,7 +248,7 @@ class Script:
     body: Callable[[Frame], Any]
     begin: Callable[[Frame], None] | None = None
     finish: Callable[[Frame], None] | None = None
-    includes: ScriptCache | None = None
+    includes: Includes | None = None
     compile_included: Callable[[Source], Any] | None = None
 
     async def run(self, host: Host, trace: Callable[[Any], None] | None = None) -> Outcome:

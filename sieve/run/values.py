@@ -252,3 +252,14 @@ WANTS: dict[Type, str] = {
     Type.PLACE: "a variable",
 }
 """How messages and the reference call it."""
+
+
+def element(container: Place, key: Place) -> Place:
+    """Return an element: of a hash by key, of a list by offset from 0 or, negative, from the end; UNSET if none."""
+    if isinstance(container, dict):
+        return container.get(as_text(key), UNSET) if key is not UNSET else UNSET
+    if container is UNSET or key is UNSET:
+        return UNSET
+    items = container if isinstance(container, tuple) else (as_text(container),)
+    offset = int(COERCE[Type.NUMBER](key))
+    return items[offset] if -len(items) <= offset < len(items) else UNSET

@@ -11,9 +11,8 @@ import tracemalloc
 from proxy.mail.address import BadParameter, BadPath, parse_argument
 from proxy.mail.folding import folded
 from proxy.mail.message import Content, HeaderSection, Message, stuffed, unstuffed
-from sieve.library import AddressPart
 from sieve.message import file_names, mime
-from sieve.message.addresses import address_in, is_plausible, mailboxes, part_of
+from sieve.message.addresses import AddressPart, address_in, is_plausible, mailboxes, part_of
 from sieve.message.disclaimer import with_text
 from sieve.message.encoded_words import decoded_words, encoded_words, is_plain, joined_words
 from sieve.message.parameters import parameters

@@ -7,9 +7,8 @@ from collections.abc import Callable
 import pytest
 
 from sieve.functions.encodings import ec_base64_decode, ec_rfc2047_encode_addresses, qp_encode
-from sieve.library import AddressPart
 from sieve.message import mime
-from sieve.message.addresses import is_plausible, mailboxes, part_of
+from sieve.message.addresses import AddressPart, is_plausible, mailboxes, part_of
 from sieve.message.encoded_words import decoded_words, encoded_words, joined_words
 from sieve.message.file_names import readings
 from sieve.message.parameters import parameters, without_comments

@@ -1,1 +1,1 @@
-"""TODO room."""
+"""What stands before a probe: budgets, breakers, storms, places in line."""

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import cast
 
 from config.diagnostics import Diagnostic, Severity
-from config.loader import ModuleSettings
 from config.schema.specs import ModuleSpec
+from config.settings import ModuleSettings
 from proxy.mail.session import Session
 from proxy.mail.validator import PASS, Hook, OnError, Validator, Verdict
 from proxy.modules.base import Services

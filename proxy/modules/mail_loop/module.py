@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import cast
 
 from config.diagnostics import Diagnostic
-from config.loader import ModuleSettings
 from config.schema.specs import ModuleSpec
+from config.settings import ModuleSettings
 from proxy.mail import replies
 from proxy.mail.replies import Reply
 from proxy.mail.session import Session

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path as FilePath
 
 from config.base.regular_files import append_regular
-from config.loader import Settings
 from config.schema.values import DomainPatterns
+from config.settings import Settings
 from config.tools.writing import written
 from proxy.mail.address import BadParameter, BadPath
 from proxy.mail.address import path_of as parsed

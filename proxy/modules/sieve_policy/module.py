@@ -8,8 +8,8 @@ from functools import partial
 from typing import cast
 
 from config.diagnostics import Diagnostic, Severity, Source, Span
-from config.loader import ModuleSettings
 from config.schema.specs import ModuleSpec
+from config.settings import ModuleSettings
 from proxy.base.log import get_logger
 from proxy.mail import replies
 from proxy.mail.session import Session

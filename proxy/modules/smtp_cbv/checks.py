@@ -12,7 +12,7 @@ from pathlib import Path
 from config.base.ip import plain_address
 from config.base.regular_files import read_regular
 from config.diagnostics import Diagnostic, Severity, Source, Span
-from config.loader import ModuleSettings
+from config.settings import ModuleSettings
 from proxy.callback.classify import BadTable, Words
 from proxy.callback.verifier import mailbox_of
 from proxy.modules.smtp_cbv.making import family_of

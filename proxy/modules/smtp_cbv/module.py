@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Mapping, Sequence
 from typing import cast
 
 from config.diagnostics import Diagnostic
-from config.loader import ModuleSettings
 from config.schema.specs import ModuleSpec
+from config.settings import ModuleSettings
 from proxy.base.tasks import TaskOwner, spawn
 from proxy.callback.service import CallbackService
 from proxy.mail.session import Session

@@ -4,8 +4,8 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from config.scopes.listeners import Listener, Peer
-from config.scopes.scopes import Setting
+from config.scopes.listener import Listener, Peer
+from config.scopes.places import Setting
 
 
 def peer(network: str, *, proceeds: bool = True, **options: object) -> Peer:

@@ -4,7 +4,8 @@ import re
 
 import pytest
 
-from config.scopes.scopes import Scopes, Setting, Step, searcher
+from config.scopes.places import Setting, Step, searcher
+from config.scopes.scopes import Scopes
 from tests.config.sample_schema import Core
 
 

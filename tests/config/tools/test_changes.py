@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from config.loader import Settings, load
+from config.loader import load
+from config.settings import Settings
 from config.tools.changes import changes
 from tests.config.sample_schema import SCHEMA
 

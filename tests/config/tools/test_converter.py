@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from config.diagnostics import render
 from config.language.formatter import Unformattable
-from config.loader import Settings, load
+from config.loader import load
+from config.settings import Settings
 from config.tools.converter import convert, convert_text
 from tests.config.sample_schema import SCHEMA
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from config.loader import Settings, load
+from config.loader import load
+from config.settings import Settings
 from config.tools.show import show, show_json
 from tests.config.sample_schema import SCHEMA
 

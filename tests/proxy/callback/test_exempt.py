@@ -7,7 +7,7 @@ from typing import cast
 
 import pytest
 
-from config.loader import Settings
+from config.settings import Settings
 from proxy.callback.service import CallbackService, Rules
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.callback.verifier import CallbackVerifier

@@ -12,7 +12,8 @@ from config.findings import Findings
 from config.language.nodes import Word
 from config.schema.options import Declared, declared
 from config.schema.readers import Reading, Unreadable
-from config.scopes.listeners import SOCKET_OPTIONS, SOCKET_ZEROS
+from config.scopes.listener import SOCKET_OPTIONS
+from config.scopes.listeners import SOCKET_ZEROS
 from proxy.app import MODULES, ConfigurationRejected, load, load_service
 from proxy.options.settings import CoreOptions, OutboundOptions
 from proxy.smtp.pace import GRACE_SECONDS, Pace

@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from config.scopes.listeners import Listener
+from config.scopes.listener import Listener
 from proxy.server.sockets import CannotListen, WorkerSockets
 from tests.support.programs import free_port
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from config.loader import Settings
+from config.settings import Settings
 from proxy.app import load
 from proxy.dns.resolver import DnsUnavailable, NoSuchDomain
 from proxy.options.route import Route

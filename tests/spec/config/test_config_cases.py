@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from config.diagnostics import render
-from config.loader import Settings, load
+from config.loader import load
+from config.settings import Settings
 from config.tools.questions import Unanswerable, evaluate, look_up
 from config.tools.show import describe, show
 from tests.config.sample_schema import SCHEMA
