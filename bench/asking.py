@@ -27,7 +27,7 @@ from proxy.base.tasks import TaskOwner, spawn
 from proxy.callback.service import CallbackService
 from proxy.modules.smtp_cbv.making import callbacks_of
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
-from proxy.options.settings import CoreOptions
+from proxy.options.core import CoreOptions
 from proxy.server.gc import collect_seldom
 from proxy.store.url import parse_store_url
 from tests.support.farm import Farm, Habit
@@ -65,7 +65,7 @@ async def worker(configuration: str, count: str) -> None:
     await served.start()
     collect_seldom(asyncio.get_running_loop())
     await begin.wait()
-    callbacks = served._services.callbacks  # noqa: SLF001 - what its sessions ask
+    callbacks = served._callbacks  # noqa: SLF001 - what its sessions ask
     assert isinstance(callbacks, CallbackService)
     verifier = callbacks.verifier
     began, owner = time.perf_counter(), TaskOwner("asked")

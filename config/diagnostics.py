@@ -10,10 +10,8 @@ import bisect
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 
 from config.base.masking import MASK, hidden_in, masked, merged, without
-from config.base.regular_files import read_regular
 
 LONGEST_LINE_SHOWN = 120
 """Characters of a source line that are printed; a longer line is cut around the caret."""
@@ -47,16 +45,6 @@ class Source:
             starts.append(at + 1)
             at = find("\n", at + 1)
         object.__setattr__(self, "_line_starts", starts)
-
-    @classmethod
-    def read(cls, path: Path, name: str | None = None) -> Source:
-        """Read a file as UTF-8; bytes that are not UTF-8 stay visible as escapes.
-
-        Raises:
-            OSError: the file cannot be read.
-        """
-        text = read_regular(path).decode("utf-8", "backslashreplace").removeprefix("\ufeff")
-        return cls(name if name is not None else str(path), text)
 
     def position(self, offset: int) -> tuple[int, int]:
         """Return (line, column) of a character offset, both counted from 1."""

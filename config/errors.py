@@ -1,7 +1,7 @@
-"""The wording of messages: one short function each, so that they read as from one hand. Syntax, values and files.
+"""The wording of what is wrong with values, and what all messages share: one short function for each message.
 
-A message says what is wrong at the place of the caret; a hint says what to write. What is said of the names of options,
-stanzas, modules and scopes: `config.naming`.
+A message says what is wrong at the place of the caret; a hint says what to write. What is wrong with the form of a text
+or a file: `config.language.errors`; with a name: `config.naming`; with a question or a conversion: `config.tools.errors`.
 """
 
 from __future__ import annotations
@@ -13,161 +13,6 @@ from config.base.masking import masked
 from config.diagnostics import Diagnostic, Note, Severity, Span
 
 _LONGEST_SHOWN = 60
-_UNITS = {
-    **{word: word[0] for word in ("second", "seconds", "minute", "minutes", "min", "hour", "hours", "day", "days")},
-    **{word: word[0].upper() for word in ("kb", "mb", "gb", "kib", "mib", "gib", "k", "g")},
-}
-
-_NAMES = {"(": "list", "[": "dictionary", "<": "attributes", "{": "stanza"}
-_CLOSERS = {"(": ")", "[": "]", "<": ">", "{": "}"}
-_OPENERS = {close: opening for opening, close in _CLOSERS.items()}
-
-
-def string_not_closed(span: Span) -> Diagnostic:
-    """A quote without its closing quote on the same line, where the text shows that none was meant later."""
-    return Diagnostic("this quoted string is not closed", span, f"end it with {span.text[0]}")
-
-
-def comment_not_closed(span: Span) -> Diagnostic:
-    """A `/*` without `*/`."""
-    return Diagnostic("this comment is not closed", span, "end it with */, or begin each of its lines with #")
-
-
-def slashes_are_no_comment(span: Span) -> Diagnostic:
-    """`// …` at the beginning of a statement."""
-    return Diagnostic("`//` does not begin a comment", span, "comments begin with #, or stand between /* and */")
-
-
-def semicolon(span: Span) -> Diagnostic:
-    """A `;` behind a value, as other languages want it."""
-    hint = "remove it; a value that really holds ; is written in quotes"
-    return Diagnostic("a statement does not end in `;`", span, hint)
-
-
-def typographic_quote(span: Span) -> Diagnostic:
-    """A quotation mark from a word processor."""
-    return Diagnostic("this quotation mark is not the plain one", span, 'write " on both sides')
-
-
-def unprintable(char: str, span: Span) -> Diagnostic:
-    """A control character outside quotes."""
-    return Diagnostic(f"unprintable character U+{ord(char):04X}", span, "remove it")
-
-
-def nested_too_deep(deepest: int, span: Span) -> Diagnostic:
-    """More brackets inside each other than anyone means."""
-    return Diagnostic(f"nested deeper than {deepest} levels; the rest of this file is not read", span)
-
-
-def too_many_words(most: int, span: Span) -> Diagnostic:
-    """A file that is longer than anyone can have meant."""
-    return Diagnostic(f"this file has more than {most} words and signs; the rest of it is not read", span)
-
-
-def too_large(name: str, size: int, largest: int, span: Span | None) -> Diagnostic:
-    """A file above the size that is read."""
-    return Diagnostic(f"{name} has {size} bytes; no more than {largest} are read", span)
-
-
-def never_closed(opener: str, span: Span) -> Diagnostic:
-    """A bracket without its counterpart, reported where it opens."""
-    article = "these" if opener == "<" else "this"
-    verb = "are" if opener == "<" else "is"
-    return Diagnostic(f"{article} {_NAMES[opener]} {verb} never closed", span, f"add {_CLOSERS[opener]} where it ends")
-
-
-def wrong_closer(closer: str, opener: str, span: Span, opened: Span) -> Diagnostic:
-    """`( … ]`."""
-    note = Note(f"`{opener}` opened here", opened)
-    return Diagnostic(f"`{closer}` does not close `{opener}`", span, f"write {_CLOSERS[opener]}", notes=(note,))
-
-
-def nothing_to_close(closer: str, span: Span) -> Diagnostic:
-    """A closing bracket too many."""
-    hint = f"remove it, or add the `{_OPENERS[closer]}` that it should close"
-    return Diagnostic(f"`{closer}` closes nothing", span, hint)
-
-
-def unexpected(sign: str, span: Span) -> Diagnostic:
-    """A sign where a statement should begin or end."""
-    return Diagnostic(f"`{sign}` cannot stand here", span, "a statement is `name = value` or `name { … }`")
-
-
-def value_is_missing(name: str, span: Span) -> Diagnostic:
-    """`name =` and nothing behind it on its line."""
-    return Diagnostic(f"`{name}` has no value", span, f'write {name} = value, or {name} = "" for the empty value')
-
-
-def key_without_value(name: str, span: Span) -> Diagnostic:
-    """A key alone in a dictionary."""
-    return Diagnostic(f"`{name}` has no value", span, f'a dictionary holds `key = value`: write {name} = "…"')
-
-
-def key_is_missing(span: Span) -> Diagnostic:
-    """A value in a dictionary that no key precedes."""
-    return Diagnostic("a key is missing here", span, "a dictionary holds `key = value`")
-
-
-def equals_is_missing(name: str, span: Span, value: str) -> Diagnostic:
-    """`name value`."""
-    return Diagnostic(f"`=` is missing after `{name}`", span, f"write {name} = {value}")
-
-
-def equals_twice(name: str, span: Span) -> Diagnostic:
-    """`name = = value`."""
-    return Diagnostic(f"`=` stands twice after `{name}`", span, "remove one")
-
-
-def equals_in_list(span: Span) -> Diagnostic:
-    """`( a = b )`."""
-    return Diagnostic("`=` cannot stand in a list", span, "a list holds values only; `key = value` stands in [ … ]")
-
-
-def equals_before_brace(name: str, span: Span) -> Diagnostic:
-    """`name = { … }`."""
-    return Diagnostic(
-        "`=` cannot stand before `{`", span, f"write {name} {{ … }} for a stanza, or {name} = [ … ] for a dictionary"
-    )
-
-
-def value_holds_equals(name: str, whole: str, span: Span) -> Diagnostic:
-    """`name = a = b`; `whole` is everything from the value to what follows the second sign."""
-    hint = f'a value that holds = is quoted: {name} = "{_one_line(whole)}"'
-    return Diagnostic(f"the value of `{name}` is followed by another `=`", span, hint)
-
-
-def extra_word(word: str, name: str, whole: str, span: Span) -> Diagnostic:
-    """`name = a b`; `whole` is everything from the value to this word."""
-    meant = _one_line(whole)
-    number, _, unit = meant.partition(" ")
-    hint = f'a value with blanks is quoted: {name} = "{meant}"; a list stands in ( … )'
-    if number.isdecimal() and unit.lower() in _UNITS:
-        hint = f"a number and its unit are one word: {name} = {number}{_UNITS[unit.lower()]}"
-    return Diagnostic(f"unexpected {shown(word)} after the value of `{name}`", span, hint)
-
-
-def quoted_name(name: str, span: Span) -> Diagnostic:
-    """`"name" = value`."""
-    return Diagnostic("the name of an option or stanza is not quoted", span, f"write {name}")
-
-
-def name_of_two_words(span: Span) -> Diagnostic:
-    """`Relay Domains = …`."""
-    return Diagnostic("an option's name is one word", span, f"write {'_'.join(span.text.split())}")
-
-
-def brace_is_missing(span: Span) -> Diagnostic:
-    """A stanza's head without `{`."""
-    return Diagnostic("`{` is missing after this", span, f"write {span.text} {{")
-
-
-def neither_value_nor_brace(name: str, span: Span) -> Diagnostic:
-    """A word alone on its line."""
-    hint = f"write {name} = value for an option, or {name} {{ … }} for a stanza"
-    return Diagnostic(f"`{name}` stands alone", span, hint)
-
-
-# ---------------------------------------------------------------- values
 
 
 def wrong_kind(name: str, wanted: str, got: str, span: Span) -> Diagnostic:
@@ -224,29 +69,7 @@ def repeated_key(key: str, span: Span, first: Span) -> Diagnostic:
     return Diagnostic(f"`{key}` stands twice in this dictionary; this one wins", span, None, Severity.WARNING, (note,))
 
 
-# ---------------------------------------------------------------- files
-
-
-def cannot_read(path: str, reason: str, span: Span | None, tried: Sequence[str] = ()) -> Diagnostic:
-    """A configuration file that is not there or not readable."""
-    hint = f"looked for {', '.join(tried)}" if len(tried) > 1 else None
-    return Diagnostic(f"cannot read {_cut(path, 200)}: {reason}", span, hint)
-
-
-def include_from_elsewhere(target: str, span: Span) -> Diagnostic:
-    """An include by URI."""
-    return Diagnostic(f"{shown(target)} is not fetched", span, "copy what it names to a file and include that")
-
-
-def include_cycle(chain: Sequence[str], span: Span, notes: tuple[Note, ...]) -> Diagnostic:
-    """A file that includes itself, directly or through others."""
-    message = f"this file includes itself: {' > '.join(chain)}"
-    return Diagnostic(message, span, "remove one of the includes", notes=notes)
-
-
-def too_many_files(most: int, span: Span) -> Diagnostic:
-    """More included files than are read."""
-    return Diagnostic(f"more than {most} files are included; this one and what follows are not read", span)
+# ---------------------------------------------------------------- what all messages share
 
 
 def closest(word: str, known: Iterable[str]) -> str | None:
@@ -256,26 +79,11 @@ def closest(word: str, known: Iterable[str]) -> str | None:
     return spelled[found[0]] if found else None
 
 
-def _one_line(text: str) -> str:
-    """Return an operator's words as they would stand between quotes."""
-    return " ".join(text.replace('"', "").split())
-
-
 def shown(text: str) -> str:
     """Quote an operator's text in a message, cut to a length that can be read."""
-    return f"`{_cut(masked(text))}`" if text else "the empty value"
+    return f"`{cut(masked(text))}`" if text else "the empty value"
 
 
-def _cut(text: str, longest: int = _LONGEST_SHOWN) -> str:
+def cut(text: str, longest: int = _LONGEST_SHOWN) -> str:
+    """Cut a text to a length."""
     return text if len(text) <= longest else text[:longest] + "…"
-
-
-def no_dialect(word: str, known: Sequence[str]) -> str:
-    """`--to 5x`."""
-    return f"cannot convert to {word}; known: {', '.join(known)}"
-
-
-def wider_rule_applies(name: str, network: str, span: Span) -> Diagnostic:
-    """A rule of 2.2 that, as a Peer, reaches clients that an earlier rule kept from it."""
-    message = f"as a Peer this sets `{name}` for {network} too, which an earlier rule kept from it"
-    return Diagnostic(message, span, f"set {name} in the Peer of {network}", Severity.WARNING)

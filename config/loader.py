@@ -15,11 +15,13 @@ from config.findings import Findings
 from config.language.includes import Files
 from config.language.nodes import Option, Stanza, Statement, Word
 from config.schema.binding import GLOBAL, Gathered
+from config.schema.declared import Declared, bind, declared, names_of
 from config.schema.modules import GatheredModule, gather_module
-from config.schema.options import Declared, Options, bind, declared, names_of
+from config.schema.options import Options
 from config.schema.readers import Reading
 from config.schema.specs import Schema
 from config.schema.stanzas import is_module_line, read_module_head, report_attributes, report_unknown_stanza
+from config.scopes import listeners  # noqa: F401 - importing it declares how listeners are read
 from config.scopes.gathering import GatheredScopes
 from config.scopes.listener import PATHWAY, Listener
 from config.scopes.places import KINDS

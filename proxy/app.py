@@ -6,7 +6,6 @@ would serve; nothing is bound before that succeeded.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
@@ -16,28 +15,21 @@ from config.schema.specs import Schema
 from config.settings import Settings
 from proxy import checks
 from proxy.base.apart import Tell
+from proxy.base.rejected import ConfigurationRejected
 from proxy.modules.base import Module, Prepared
 from proxy.modules.conntrol.module import ConntrolModule
 from proxy.modules.mail_loop.module import MailLoopModule
 from proxy.modules.sieve_policy.module import SieveModule
 from proxy.modules.smtp_cbv.module import SmtpCbvModule
-from proxy.options.settings import CoreOptions
+from proxy.options.core import CoreOptions
+from proxy.server.assembly import Assembly
 from proxy.server.rehearsal import rehearse
-from proxy.server.worker import Assembly, Worker
+from proxy.server.worker import Worker
 
 MODULES: tuple[Module, ...] = (ConntrolModule(), MailLoopModule(), SmtpCbvModule(), SieveModule())
 """Every module that a configuration can load. A new one is a folder in proxy/modules and a name here."""
 
 SCHEMA = Schema(core=CoreOptions, modules=tuple(module.spec for module in MODULES))
-
-
-class ConfigurationRejected(Exception):
-    """The configuration or a script that it names has errors."""
-
-    def __init__(self, diagnostics: Sequence[Diagnostic]) -> None:
-        """Keep all diagnostics, warnings included."""
-        super().__init__(f"{sum(each.is_error for each in diagnostics)} errors in the configuration")
-        self.diagnostics = tuple(diagnostics)
 
 
 def load(path: Path) -> tuple[Assembly, tuple[Diagnostic, ...]]:
@@ -67,7 +59,7 @@ def rehearsed(path: Path, tell: Tell) -> tuple[Diagnostic, ...]:
         assembly, warnings = _assembled(path, tell, look_around=True)
     except ConfigurationRejected as rejected:
         return rejected.diagnostics
-    return (*warnings, *rehearse(assembly, tell))
+    return (*warnings, *rehearse(assembly, tell, lambda: Worker(assembly).build()))
 
 
 def _assembled(path: Path, tell: Tell, *, look_around: bool) -> tuple[Assembly, tuple[Diagnostic, ...]]:

@@ -7,50 +7,36 @@ call are a `Library`. Nothing of SMTP, DNS or sockets is known here.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import Any
+from config.base.facade import lazily
 
-_HOMES = {
-    "CallbackAnswer": "sieve.host",
-    "Compiled": "sieve.compile.compiler",
-    "Connection": "sieve.host",
-    "Content": "sieve.host",
-    "Control": "sieve.host",
-    "DnsAnswer": "sieve.host",
-    "Effect": "sieve.library",
-    "Endpoint": "sieve.host",
-    "EnvelopeEdits": "sieve.host",
-    "Host": "sieve.host",
-    "Library": "sieve.library",
-    "Limits": "sieve.settings",
-    "MessageEdits": "sieve.host",
-    "MessageView": "sieve.host",
-    "Need": "sieve.phases",
-    "Outcome": "sieve.run.runtime",
-    "Phase": "sieve.phases",
-    "Script": "sieve.run.runtime",
-    "ScriptCache": "sieve.run.cache",
-    "ScriptSettings": "sieve.settings",
-    "Seen": "sieve.compile.tracing",
-    "SieveFunction": "sieve.library",
-    "TraceEvent": "sieve.compile.tracing",
-    "Transaction": "sieve.host",
-    "World": "sieve.host",
-    "collect": "sieve.library",
-    "compile_script": "sieve.compile.compiler",
-    "explain": "sieve.reference",
-    "format_text": "sieve.syntax.formatting",
-    "sieve_function": "sieve.library",
-    "standard_library": "sieve.standard",
-    "standard_sieve": "sieve.rfc5228.library",
+_NAMES = {
+    "compile.compiler": ("Compiled", "compile_script"),
+    "compile.tracing": ("Seen", "TraceEvent"),
+    "host": (
+        "CallbackAnswer",
+        "Connection",
+        "Content",
+        "Control",
+        "DnsAnswer",
+        "Endpoint",
+        "EnvelopeEdits",
+        "Host",
+        "MessageEdits",
+        "MessageView",
+        "Transaction",
+        "World",
+    ),
+    "library": ("Effect", "Library", "SieveFunction", "collect", "sieve_function"),
+    "phases": ("Need", "Phase"),
+    "reference": ("explain",),
+    "rfc5228.library": ("standard_sieve",),
+    "run.cache": ("ScriptCache",),
+    "run.runtime": ("Outcome", "Script"),
+    "settings": ("Limits", "ScriptSettings"),
+    "standard": ("standard_library",),
+    "syntax.formatting": ("format_text",),
 }
-"""The module that defines each public name. Nothing is imported until a name is used."""
+"""The public names by the module that defines them. None is imported until it is used."""
 
-__all__ = list(_HOMES)
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        message = f"module {__name__!r} has no attribute {name!r}"
-        raise AttributeError(message)
-    return getattr(import_module(_HOMES[name]), name)
+__all__ = [name for defined in _NAMES.values() for name in defined]
+__getattr__ = lazily(__name__, _NAMES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from config.diagnostics import Diagnostic, Source
@@ -13,6 +14,7 @@ from sieve.rfc5228 import state
 from sieve.rfc5228.checking import StandardChecker
 from sieve.rfc5228.library import standard_sieve
 from sieve.rfc5228.parsing import parse_standard
+from sieve.run.macros import macro_of
 from sieve.run.matching import CASEMAP
 from sieve.run.runtime import Frame
 from sieve.standard import standard_library
@@ -39,7 +41,7 @@ class Dialect:
 
 
 DIALECTS: dict[DialectName, Dialect] = {
-    "sieve++": Dialect(parse, Checker, standard_library),
+    "sieve++": Dialect(partial(parse, resolve=macro_of), Checker, standard_library),
     "rfc5228": Dialect(
         parse_standard,
         StandardChecker,

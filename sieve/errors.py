@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Iterable
 
 from config.diagnostics import Diagnostic, Note, Severity, Span
+from sieve.words import listed
 
 DEFAULT_REFUSAL = "message refused"
 """What the sender reads where a refusal has no text of its own."""
@@ -22,12 +23,6 @@ def _warning(message: str, span: Span, hint: str | None = None) -> Diagnostic:
 def _did_you_mean(name: str, known: Iterable[str]) -> str | None:
     close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.7)
     return f"did you mean {close[0]}?" if close else None
-
-
-def listed(words: Iterable[str], last: str = "and") -> str:
-    """Return words as a sentence has them: `a, b and c`."""
-    items = list(words)
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} {last} {items[-1]}"
 
 
 _LONGEST_QUOTE = 40

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from config import errors
 from config.diagnostics import Source, Span
 from config.findings import Findings
+from config.language import errors
 from config.language.lexer import STRING, WORD, Lexer, Token
 from config.language.nodes import Attributes, Dictionary, Entry, List, Scalar, String, Value, Word
 

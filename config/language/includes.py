@@ -14,9 +14,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from config import errors
+from config.base.sources import read_source
 from config.diagnostics import Note, Source, Span
 from config.findings import Findings
+from config.language import errors
 from config.language.nodes import Include, Stanza, Statement
 from config.language.parser import parse
 
@@ -143,7 +144,7 @@ class Files:
             self._findings.add(errors.too_large(str(path), status.st_size, largest, span))
             return None
         self._bytes += status.st_size
-        return Source.read(path)
+        return read_source(path)
 
     def _is_open(self, path: Path, real: str, span: Span) -> bool:
         """Report a file that includes itself, with the chain of files from it back to it."""

@@ -19,9 +19,9 @@ import re
 from collections import deque
 from typing import NamedTuple
 
-from config import errors
 from config.diagnostics import Source, Span
 from config.findings import Findings
+from config.language import errors
 
 WORD = "word"
 STRING = "string"

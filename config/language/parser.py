@@ -6,18 +6,19 @@
     include   = ( "include" | "readonly_include" ) ( WORD | STRING )
     stanza    = WORD { WORD | STRING } [ attributes ] "{" { statement } "}"
 
-(values: `config.language.brackets`; words, strings and comments: `config.language.lexer`). White space and line breaks mean the same to a
-file without mistakes. In one with mistakes a line break is the best evidence of what was meant: a value that is missing
-is not looked for in the next line's `name = …`, and a word too many does not reach beyond its own line.
+(values: `config.language.brackets`; words, strings and comments: `config.language.lexer`). White space and line breaks
+mean the same to a file without mistakes. In one with mistakes a line break is the best evidence of what was meant: a
+value that is missing is not looked for in the next line's `name = …`, and a word too many does not reach beyond its own
+line.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from config import errors
 from config.diagnostics import Source, Span
 from config.findings import Findings
+from config.language import errors
 from config.language.brackets import DEEPEST, SCALARS, Values
 from config.language.lexer import END, WORD, Lexer, Token
 from config.language.nodes import Attributes, Include, Option, Scalar, Stanza, Statement, String, Tree, Word

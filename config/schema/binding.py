@@ -13,8 +13,9 @@ from config import naming
 from config.base.spelling import as_in_the_manual
 from config.findings import Findings
 from config.language.nodes import Dictionary, List, Option, Value
+from config.schema.declared import Declared, declared, names_of
 from config.schema.momentum import catalogue
-from config.schema.options import Declared, Options, declared, names_of
+from config.schema.options import Options
 from config.schema.readers import PATH_WANTED
 from config.schema.specs import ModuleSpec
 

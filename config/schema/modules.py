@@ -9,7 +9,7 @@ from config.diagnostics import Span
 from config.findings import Findings
 from config.language.nodes import Dictionary, Include, Option, Stanza, Statement, Word
 from config.schema.binding import Gathered
-from config.schema.options import names_of
+from config.schema.declared import names_of
 from config.schema.readers import Reading, Unreadable, reader_for
 from config.schema.specs import ModuleSpec
 from config.schema.stanzas import ModuleHead

@@ -1,32 +1,19 @@
-"""How the options of a stanza are declared, once, and how what was written is bound to them.
+"""How the options of a stanza are declared, once.
 
 A stanza's options are a subclass of `Options`; each attribute is one option, its name the option's in lower case:
 
     class CallbackOptions(Options):
         timeout: Seconds = option(25, ge=1, le=300, zero="refused", doc="How long a whole probe may take.")
 
-The declaration serves binding, the checks, the console and the generated reference. Rules over several options are
-pydantic validators of the class; what they raise becomes a diagnostic at the stanza's head.
+The declaration serves binding, the checks, the console and the generated reference: `config.schema.declared`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cache
-from typing import Any, Literal, TypeAlias, TypeVar, get_type_hints
+from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic.fields import FieldInfo
-from pydantic_core import ErrorDetails
-
-from config import errors, naming
-from config.diagnostics import Span
-from config.findings import Findings
-from config.language.nodes import Option, String, Word
-from config.schema.readers import Reader, Reading, Unreadable, reader_for
-
-Bound = TypeVar("Bound", bound="Options")
+from pydantic import BaseModel, ConfigDict, Field
 
 Zero: TypeAlias = Literal["no limit", "off", "automatic", "refused"]
 """What 0 means for a number. `automatic`: Ringback chooses as `doc` says; for a time that is a warning, too."""
@@ -78,160 +65,3 @@ def option(  # a factory of pydantic fields, which are typed Any by design
     if default_factory is not None:
         return Field(default_factory=default_factory, description=doc, ge=ge, le=le, json_schema_extra=extra)
     return Field(default, description=doc, ge=ge, le=le, json_schema_extra=extra)
-
-
-@dataclass(frozen=True, slots=True)
-class Declared:
-    """One option as declared: everything that is known about it without a file."""
-
-    name: str
-    aliases: tuple[str, ...]
-    reader: Reader
-    doc: str
-    unit: str | None
-    required: bool
-    default: object
-    ge: float | None
-    le: float | None
-    zero: Zero | None
-    reloadable: bool
-    secret: bool
-    scopes: frozenset[str] | None
-
-
-@cache
-def declared(model: type[Options]) -> Mapping[str, Declared]:
-    """Return the options of a stanza by name, in the order of their declaration.
-
-    Raises:
-        TypeError: an option is declared with a type that no reader knows.
-        ValueError: two options share a name.
-    """
-    hints = get_type_hints(model, include_extras=True)
-    found = {name: _declared(name, hints[name], field) for name, field in model.model_fields.items()}
-    names = [each for one in found.values() for each in (one.name, *one.aliases)]
-    twice = {name for name in names if names.count(name) > 1}
-    if twice:
-        raise ValueError(f"{model.__name__} declares {', '.join(sorted(twice))} twice")
-    return found
-
-
-def _declared(name: str, annotation: object, field: FieldInfo) -> Declared:
-    extra: dict[str, Any] = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-    scopes = extra.get("scopes")
-    return Declared(
-        name=name,
-        aliases=tuple(alias.lower() for alias in extra.get("aliases", ())),
-        reader=reader_for(annotation),
-        doc=field.description or "",
-        unit=extra.get("unit"),
-        required=field.is_required(),
-        default=_default(field),
-        ge=next((each.ge for each in field.metadata if hasattr(each, "ge")), None),
-        le=next((each.le for each in field.metadata if hasattr(each, "le")), None),
-        zero=extra.get("zero"),
-        reloadable=extra.get("reloadable", True),
-        secret=extra.get("secret", False),
-        scopes=None if scopes is None else frozenset(scopes),
-    )
-
-
-def _default(field: FieldInfo) -> object:
-    """Return a default; one that is computed (a host's name, say) only where that costs nothing, else None."""
-    if field.is_required():
-        return None
-    if field.default_factory is not None:
-        return {} if field.default_factory is dict else None
-    return field.default
-
-
-@cache
-def names_of(model: type[Options]) -> Mapping[str, str]:
-    """Return every name and alias, in lower case, with the attribute it stands for."""
-    return {name: each.name for each in declared(model).values() for name in (each.name, *each.aliases)}
-
-
-def bind(
-    model: type[Bound],
-    written: Mapping[str, Option],
-    *,
-    where: str,
-    head: Span | None,
-    findings: Findings,
-    added: Mapping[str, tuple[object, ...]] | None = None,
-) -> Bound | None:
-    """Read every option that was written and make the stanza's options; None when any is wrong, which is reported.
-
-    `where` is how messages name the stanza, such as " in smtp_cbv"; `head` is where it begins; `added` is what stanzas
-    add to options that can be written as stanzas.
-    """
-    values: dict[str, Any] = {}
-    for name, statement in written.items():
-        try:
-            values[name] = read_option(declared(model)[name], statement, findings, model)
-        except Unreadable as wrong:
-            wrong.report(findings)
-    if len(values) < len(written):
-        return None
-    for name, more in (added or {}).items():
-        values[name] = (*values.get(name, ()), *more)
-    guessing = findings.errors > 0
-    try:
-        return model.model_validate(values)
-    except ValidationError as refused:
-        for each in refused.errors(include_url=False):
-            if not (guessing and _may_follow(each)):
-                _report(each, written, where, head, findings)
-        return None
-
-
-def read_option(one: Declared, statement: Option, findings: Findings, model: type[Options] | None = None) -> object:
-    """Read one option's value; `model` is the stanza's options, for values that hold options themselves.
-
-    Raises:
-        Unreadable: the value is not of its type, or out of its bounds.
-    """
-    value = one.reader.read(statement.value, Reading(statement.name.text, findings, model))
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        below, above = one.ge is not None and value < one.ge, one.le is not None and value > one.le
-        forbidden = value == 0 and one.zero == "refused"
-        if below or above or forbidden:
-            text = statement.value.text if isinstance(statement.value, Word | String) else str(value)
-            bound = f"at least {one.ge:g}" if below else f"at most {one.le:g}" if above else "more than 0"
-            raise Unreadable(errors.out_of_bounds(statement.name.text, bound, text, statement.value.span))
-        if value == 0 and one.zero == "automatic" and one.unit == "seconds":
-            findings.add(errors.zero_is_automatic(statement.name.text, one.doc, statement.value.span))
-    return value
-
-
-def _may_follow(found: ErrorDetails) -> bool:
-    """Tell whether a refusal may only follow from another mistake: what is not set may stand where that one is."""
-    return found["type"] == "missing" or not found["loc"]
-
-
-def _report(
-    found: ErrorDetails, written: Mapping[str, Option], where: str, head: Span | None, findings: Findings
-) -> None:
-    """Turn what pydantic refused into a diagnostic: at the option's value, else at the stanza's head.
-
-    The global scope has no head: there it stands at the last option that the reason names.
-    """
-    name = str(found["loc"][0]) if found["loc"] else ""
-    if found["type"] == "missing":
-        findings.add(naming.option_is_required(name, where, head))
-        return
-    reason = str(found["ctx"]["error"]) if found["type"] == "value_error" else found["msg"]
-    statement = written.get(name)
-    if statement is None and head is None:
-        head = next(
-            (each.value.span for option, each in reversed(list(written.items())) if option in reason.lower()), None
-        )
-    if statement is None:
-        findings.add(naming.refused(name, reason, head))
-    else:
-        findings.add(naming.refused(statement.name.text, reason, statement.value.span))
-
-
-def all_names(models: Sequence[type[Options]]) -> list[str]:
-    """Return every name by which an option of these stanzas can be written."""
-    return [name for model in models for name in names_of(model)]

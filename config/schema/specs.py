@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeAlias
 
-from config.schema.options import Options, declared
+from config.schema.declared import declared
+from config.schema.options import Options
 
 OptionsClass: TypeAlias = type[Options]
 

@@ -14,8 +14,8 @@ from config.diagnostics import Span
 from config.findings import Findings
 from config.language.nodes import Scalar, Stanza, Word
 from config.language.parser import MODULE_CLASSES
+from config.schema.declared import all_names
 from config.schema.momentum import catalogue
-from config.schema.options import all_names
 from config.schema.specs import ModuleSpec, Schema
 
 

@@ -1,4 +1,4 @@
-"""The types that options are declared with, and what they can be asked. How they are read from text: `config.schema.readers`.
+"""The types that options are declared with, and what they can be asked; `config.schema.readers` reads them from text.
 
 An annotation names the type; the value that the program sees is a plain `float`, `int`, `Path` or one of the small
 frozen classes below.

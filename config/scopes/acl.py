@@ -5,9 +5,9 @@ In 2.2 a listener is a list; each address may carry backlog, concurrency, attrib
     Esmtp_Listener = ( *:25,200~20 <status="disabled"> [ 10.0.0.0/8 = ( ALWAYS-ALLOW personality [ idle_time = 60 ]
                                                                        relay_hosts ( 10.1.0.0/16 ) continue ) ] )
 
-Every property of a rule becomes the option that 4.x has for it, so that what follows (typing in `config.scopes.listeners`, the
-converter) knows options only. The rules of 2.2 apply in written order, up to the first that matches and does not end in
-`continue`; the `Peer` stanzas of 4.x apply by specificity.
+Every property of a rule becomes the option that 4.x has for it, so that what follows (typing in
+`config.scopes.listeners`, the converter) knows options only. The rules of 2.2 apply in written order, up to the first
+that matches and does not end in `continue`; the `Peer` stanzas of 4.x apply by specificity.
 """
 
 from __future__ import annotations
@@ -16,9 +16,10 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from config import errors, naming
+from config import naming
 from config.diagnostics import Span
 from config.findings import Findings
+from config.language.errors import unexpected
 from config.language.nodes import Attributes, Dictionary, Entry, List, Option, Scalar, Stanza, String, Value, Word
 
 CONTINUE = "continue"
@@ -126,7 +127,7 @@ def from_list(value: List, findings: Findings) -> ListenerNode:
             elif isinstance(follower, Dictionary):
                 peers += (_rule(entry, findings) for entry in follower.entries)
             else:
-                findings.add(errors.unexpected("(", follower.span))
+                findings.add(unexpected("(", follower.span))
         listens.append(ListenNode(_bare_address(address), tuple(options), tuple(peers), address.span))
     return ListenerNode((), tuple(listens), (), in_order=True)
 
@@ -138,7 +139,7 @@ def _grouped(items: tuple[Value, ...], findings: Findings) -> Iterator[tuple[Sca
     for item in items:
         if not isinstance(item, Word | String):
             if scalar is None:
-                findings.add(errors.unexpected(item.span.text[0], item.span))
+                findings.add(unexpected(item.span.text[0], item.span))
             followers.append(item)
             continue
         if scalar is not None:

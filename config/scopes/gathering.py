@@ -8,8 +8,9 @@ from config import naming
 from config.findings import Findings
 from config.language.nodes import Option, Stanza
 from config.schema.binding import Gathered
+from config.schema.declared import declared, read_option
 from config.schema.momentum import catalogue
-from config.schema.options import Options, declared, read_option
+from config.schema.options import Options
 from config.schema.readers import Unreadable
 from config.schema.stanzas import report_attributes
 from config.scopes.places import KINDS, Place, Setting, Step, normal_name, searcher

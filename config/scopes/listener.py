@@ -83,6 +83,7 @@ class Listener:
 
 
 def shown(address: str, port: int) -> str:
+    """Return an address and a port as they are written."""
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 

@@ -18,7 +18,8 @@ from dataclasses import dataclass
 
 from config.base.domains import normal_domain
 from config.diagnostics import Span
-from config.schema.options import Options, names_of
+from config.schema.declared import names_of
+from config.schema.options import Options
 from config.scopes.places import Place, Setting, Step, normal_name, searcher
 
 _GROUPED = ("binding", "pathway")

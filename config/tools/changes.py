@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from config.diagnostics import Span
-from config.schema.options import Options, declared
+from config.schema.declared import declared
+from config.schema.options import Options
 from config.settings import ModuleSettings, Settings
 
 

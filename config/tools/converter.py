@@ -16,19 +16,19 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from operator import attrgetter
 from typing import TypeAlias
 
-from config import errors
 from config.diagnostics import Diagnostic, Source
 from config.findings import Findings
 from config.language.formatter import comments_of, format_text, parsed
 from config.language.layout import flat_text, scalar_text
 from config.language.lexer import Lexer
 from config.language.nodes import List, Option, Scalar, Stanza, Statement, String, Tree, Value
-from config.schema.options import declared, names_of
+from config.schema.declared import declared, names_of
 from config.schema.readers import Reading, Unreadable, reader_for
 from config.schema.specs import Schema
 from config.schema.stanzas import is_module_line, take_passive
 from config.schema.values import Network
 from config.scopes.acl import ListenNode, PeerNode, from_list
+from config.tools import errors
 from config.tools.writing import written
 
 DIALECTS = ("4x",)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from config import naming
+from config.schema.declared import names_of
 from config.schema.momentum import catalogue
-from config.schema.options import names_of
 from config.scopes.places import KINDS, Place, Step, normal_name
 from config.settings import Settings
+from config.tools import errors
 from config.tools.show import describe
 
 
@@ -40,14 +40,14 @@ def look_up(settings: Settings, words: Sequence[str]) -> str | None:
 
 def _parse(settings: Settings, words: Sequence[str]) -> tuple[Place, str]:
     if not words:
-        raise Unanswerable(naming.no_question())
+        raise Unanswerable(errors.no_question())
     *scope, option = words
     model = type(settings.core)
     name = names_of(model).get(option.lower())
     if name is None and option.lower() in catalogue().options:
-        raise Unanswerable(naming.option_without_effect(option))
+        raise Unanswerable(errors.option_without_effect(option))
     if name is None:
-        raise Unanswerable(naming.no_option(option, list(names_of(model))))
+        raise Unanswerable(errors.no_option(option, list(names_of(model))))
     return _place(scope), name
 
 
@@ -58,8 +58,8 @@ def _place(words: Sequence[str]) -> Place:
     for index in range(0, len(rest), 2):
         kind = rest[index].lower()
         if kind not in KINDS:
-            raise Unanswerable(naming.no_scope(rest[index], KINDS))
+            raise Unanswerable(errors.no_scope(rest[index], KINDS))
         if index + 1 == len(rest):
-            raise Unanswerable(naming.scope_without_name(kind))
+            raise Unanswerable(errors.scope_without_name(kind))
         steps.append(Step(kind, normal_name(kind, rest[index + 1])))
     return tuple(sorted(steps, key=lambda step: KINDS.index(step.kind)))

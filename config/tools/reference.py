@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from config.schema.binding import scopes_of
+from config.schema.declared import Declared, declared
 from config.schema.momentum import catalogue
-from config.schema.options import Declared, Options, declared
+from config.schema.options import Options
 from config.schema.specs import Schema
 from config.scopes.listener import SOCKET_OPTIONS
 from config.scopes.listeners import SOCKET_ZEROS

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from config.diagnostics import Span
-from config.schema.options import Options, declared
+from config.schema.declared import declared
+from config.schema.options import Options
 from config.schema.readers import Reader
 from config.scopes.listener import DEFAULT_BACKLOG, Listener
 from config.scopes.places import Place, Setting

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import secrets
 import socket
-import ssl
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Protocol
 
-from proxy.callback.classify import Classifier, Judgement, alike
+from proxy.callback.classify import Judgement, alike
 from proxy.callback.echo import Said
 from proxy.callback.hearing import words_of
 from proxy.callback.limits.budgets import network_of
+from proxy.callback.manner import Manner
 from proxy.callback.observer import NOBODY, Observer
 from proxy.callback.question import Question
 from proxy.callback.resolve import Host
@@ -56,25 +56,6 @@ class Gate(Protocol):
         `admitted` are the addresses that were paid for; `unknown` users were heard of at the verdict's address.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Manner:
-    """How everybody is asked."""
-
-    helo: str
-    port: int = 25
-    classifier: Classifier = field(default_factory=Classifier)
-    tls: ssl.SSLContext | None = None
-    """What TLS is begun with where it is offered; None speaks in the clear."""
-    bind: Mapping[socket.AddressFamily, str] = field(default_factory=dict)
-    """Addresses of ours that connections leave from."""
-    fallback: str = ""
-    """Given in MAIL FROM where the null sender is refused; empty tries no other."""
-    null_refused: Status = Status.ERROR
-    """What refusing the null sender means, where no other sender is given or it is refused as well."""
-    catchall: bool = False
-    """Look whether the domain takes any recipient."""
 
 
 async def ask(

@@ -59,6 +59,11 @@ class CallbackService:
         self._rules, self._upstream_down = rules, upstream_down
         self._tally = Tally()
 
+    @property
+    def most_probes(self) -> int:
+        """Conversations at once."""
+        return self.verifier.most_probes
+
     def ask(self, session: Session, address: str, sender: str | None = None) -> Awaitable[CallbackVerdict]:
         """Return the verdict for a session, and set the context variables of the transaction that runs now.
 

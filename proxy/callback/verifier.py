@@ -23,9 +23,10 @@ from proxy.callback.cache import CallbackCache
 from proxy.callback.limits.budgets import Breakers, Neighbour, Storms
 from proxy.callback.limits.gate import Doorkeeper, Visitor, turned_us_away
 from proxy.callback.lives import CATCHALL_SECONDS, NO_PROBE_SECONDS, NULL_REFUSED_SECONDS, Record
+from proxy.callback.manner import Manner
 from proxy.callback.observer import NOBODY, Observer
 from proxy.callback.pace import Pace
-from proxy.callback.probe import Manner, ask
+from proxy.callback.probe import ask
 from proxy.callback.question import Question
 from proxy.callback.resolve import ExchangerFinder, Host, NoCandidate, ascii_domain
 from proxy.callback.verdict import CallbackVerdict, Status

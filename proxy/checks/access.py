@@ -11,7 +11,7 @@ from config.schema.values import Network
 from config.scopes.places import Setting
 from config.settings import Settings
 from proxy.checks.places import everywhere, in_force, within
-from proxy.options.settings import CoreOptions
+from proxy.options.inbound import InboundOptions
 
 _TRUSTS = {
     "relay_hosts": ("Relay_Hosts", "may send to any domain", "an open relay is used within hours"),
@@ -56,7 +56,7 @@ def doors(settings: Settings) -> Iterator[Diagnostic]:
         )
 
 
-def _admits_something(options: CoreOptions) -> bool:
+def _admits_something(options: InboundOptions) -> bool:
     return bool(
         options.relay_domains
         or options.relay_hosts

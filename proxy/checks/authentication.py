@@ -8,11 +8,11 @@ from pathlib import Path
 from config.diagnostics import Diagnostic, Severity, Span
 from config.settings import Settings
 from proxy.checks.places import in_force, origin_of
-from proxy.options.settings import CoreOptions
+from proxy.options.inbound import InboundOptions
 from proxy.smtp.passwords import BadPasswordFile, PasswordFile
 
 
-def offers_authentication(options: CoreOptions) -> bool:
+def offers_authentication(options: InboundOptions) -> bool:
     """Whether clients can log in at all: AUTH waits for TLS unless it is allowed in the clear."""
     reachable = options.tls_certificate is not None or options.authentication_without_tls
     return options.authentication != "no" and reachable

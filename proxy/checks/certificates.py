@@ -18,7 +18,8 @@ from config.base.regular_files import read_regular, require_regular
 from config.diagnostics import Diagnostic, Severity, Span
 from config.settings import Settings
 from proxy.checks.places import in_force, once, origin_of, within
-from proxy.options.settings import CoreOptions, TlsOptions
+from proxy.options.inbound import InboundOptions
+from proxy.options.tls import TlsOptions
 from proxy.smtp.client_certificate import CannotAsk, ask
 from proxy.smtp.tls import terms_of
 from proxy.upstream.routes import Router
@@ -187,7 +188,7 @@ def _key_hint(problem: str) -> str:
     return "a key is a PEM file that begins with -----BEGIN PRIVATE KEY-----"
 
 
-def _client_authorities(options: CoreOptions, settings: Settings) -> Iterator[Diagnostic]:
+def _client_authorities(options: InboundOptions, settings: Settings) -> Iterator[Diagnostic]:
     path = options.tls_client_ca
     origin = origin_of(settings, "tls_client_ca", path)
     if path is not None:

@@ -12,7 +12,7 @@ from config.diagnostics import Diagnostic, Severity, Span
 from config.settings import Settings
 from proxy.checks.places import everywhere
 from proxy.modules.base import BodyReader, MailCreator, Prepared
-from proxy.options.settings import CoreOptions
+from proxy.options.core import CoreOptions
 
 
 def spool(settings: Settings, prepared: Iterable[Prepared]) -> Iterator[Diagnostic]:

@@ -16,9 +16,9 @@ from config.scopes.listener import Listener
 from config.scopes.listeners import EVERY
 from config.settings import Settings
 from proxy.checks.places import everywhere, origin_of, within
+from proxy.options.core import CoreOptions
 from proxy.options.names import wrong_with_name
 from proxy.options.route import Route
-from proxy.options.settings import CoreOptions
 from proxy.server.sockets import comes_to_us
 from proxy.upstream.routes import Router
 

@@ -8,11 +8,12 @@ from typing import cast
 from config.diagnostics import Diagnostic, Span
 from config.scopes.places import Setting
 from config.settings import Settings
-from proxy.options.settings import CoreOptions
+from proxy.options.core import CoreOptions
+from proxy.options.inbound import InboundOptions
 from proxy.smtp.entrance import Entrance
 
 
-def in_force(settings: Settings) -> Iterator[CoreOptions]:
+def in_force(settings: Settings) -> Iterator[InboundOptions]:
     """Yield the options that are in force for anybody: for all, at each listener, for each network of its clients."""
     core = cast(CoreOptions, settings.core)
     yield core

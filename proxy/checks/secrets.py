@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import cast
 
 from config.diagnostics import Diagnostic, Severity, Span
-from config.schema.options import Options, declared
+from config.schema.declared import declared
+from config.schema.options import Options
 from config.settings import Settings
 from proxy.checks.certificates import holds_a_key
 from proxy.checks.places import everywhere, within
-from proxy.options.settings import CoreOptions
+from proxy.options.core import CoreOptions
 from proxy.outbox.marks import read_key
 
 _IN_STATE_DIRECTORY = ("letter.key",)

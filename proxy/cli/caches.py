@@ -15,13 +15,14 @@ import typer
 import uvloop
 from rich.console import Console
 
+from proxy.app import load
 from proxy.base import log
 from proxy.callback.cache import LOCAL_SECONDS, CallbackCache
 from proxy.callback.lives import Record
 from proxy.callback.resolve import NoCandidate, ascii_domain
 from proxy.callback.verifier import mailbox_of
 from proxy.cli import exits
-from proxy.cli.probing import configured
+from proxy.cli.stanza import configured
 from proxy.cli.transcript import row_text, shown
 from proxy.modules.smtp_cbv.making import cache_of, store_of
 from proxy.store.base import StoreUnavailable
@@ -112,7 +113,7 @@ def _parts(subject: str) -> tuple[str, str]:
 
 def _done(context: typer.Context, work: Callable[[CallbackCache], Awaitable[T]]) -> T:
     """Do something with the server's cache, or say why it cannot be done and exit 69."""
-    options, core = configured(context.obj)
+    options, core = configured(context.obj, load)
     log.configure(level=50)
     url = store_of(options, core.state_directory)
     if url.scheme == "memory":

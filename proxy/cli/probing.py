@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated
 
 import typer
 import uvloop
@@ -19,18 +19,18 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from config.base.regular_files import read_regular
-from proxy.app import ConfigurationRejected, load
+from proxy.app import load
 from proxy.base import log
 from proxy.callback.verdict import Status
 from proxy.callback.verifier import mailbox_of
 from proxy.cli import exits
 from proxy.cli.asking import Answer, Manner, ask_all
+from proxy.cli.stanza import configured
 from proxy.cli.transcript import record, row_text, shown, step_text, verdict_text
 from proxy.modules.smtp_cbv.making import callbacks_of
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
-from proxy.options.settings import CoreOptions
+from proxy.options.core import CoreOptions
 from proxy.store.fallback import FallingBack
-from proxy.store.url import MEMORY
 
 STDIN = Path("-")
 PATIENCE = 600.0
@@ -69,7 +69,7 @@ def probe(
     if not addresses and file is None:
         context.fail("Missing argument 'ADDRESS...', or --file.")
     asked, passed_over = _addresses(addresses or [], file, sender)
-    options, core = configured(config_file)
+    options, core = configured(config_file, load)
     many = file is not None
     waits = patience if patience is not None else PATIENCE if many else 0.0
     manner = Manner(sender.strip("<>") if sender is not None else None, at_once if many else 1, waits)
@@ -132,21 +132,6 @@ def _listed(file: Path) -> Iterator[tuple[str, str]]:
         address = line.strip()
         if address and not address.startswith("#"):
             yield f"{name}:{number}: {address}", address
-
-
-def configured(config_file: Path | None) -> tuple[SmtpCbvOptions, CoreOptions]:
-    """Return smtp_cbv's options and the server's, from a configuration or by default; print mistakes and exit 78."""
-    if config_file is None:
-        return SmtpCbvOptions(store=MEMORY), CoreOptions.model_construct(esmtp_listener=())
-    try:
-        assembly, _ = load(config_file)
-    except ConfigurationRejected as rejected:
-        exits.show(rejected.diagnostics)
-        raise typer.Exit(exits.CONFIGURATION) from None
-    settings = assembly.settings
-    stanzas = [each.options for each in settings.modules if each.type == "smtp_cbv"]
-    options = cast(SmtpCbvOptions, stanzas[0]) if stanzas else SmtpCbvOptions()
-    return options, assembly.core
 
 
 # ---------------------------------------------------------------- asking, and showing

@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from config.base.regular_files import read_regular
+from config.base.sources import read_source
 from config.diagnostics import Source
 from proxy.cli import exits
 from proxy.cli.trial import Callback, TrialHost, trial_session
@@ -44,7 +45,7 @@ _PRESENT = frozenset({"smtp_cbv", "sieve"})
 
 def _source(path: Path) -> Source:
     try:
-        return Source.read(path)
+        return read_source(path)
     except OSError as error:
         typer.echo(f"{path}: {error.strerror}", err=True)
         raise typer.Exit(exits.NO_INPUT) from None

@@ -14,15 +14,18 @@ import typer
 
 from config.diagnostics import Diagnostic, has_errors
 from config.tools.report import as_records
-from proxy.app import ConfigurationRejected, compiled, rehearsed
+from proxy.app import compiled, load_service, rehearsed
 from proxy.base import log
 from proxy.base.apart import Apart, Failed, Tell
+from proxy.base.rejected import ConfigurationRejected
 from proxy.cli import exits
+from proxy.demo import run as run_demonstration
+from proxy.server.assembly import Assembly
 from proxy.server.complaints import log_warnings
-from proxy.server.forked import RESERVED_SIGNALS
+from proxy.server.forked import be_worker
+from proxy.server.orders import RESERVED_SIGNALS
 from proxy.server.sockets import CannotListen
 from proxy.server.supervisor import REHEARSAL_SECONDS, Supervisor
-from proxy.server.worker import Assembly
 
 ConfigurationFile = Annotated[
     Path, typer.Option("--config", "-c", help="The ecelerity.conf to run.", show_default=False)
@@ -65,7 +68,7 @@ def serve(config_file: ConfigurationFile) -> None:
     log_warnings(found)
     try:
         assembly, _ = configuration.compiled()
-        raise typer.Exit(Supervisor(assembly, configuration).run())
+        raise typer.Exit(Supervisor(assembly, configuration, be_worker).run())
     except ConfigurationRejected as rejected:  # it has changed since
         exits.show(rejected.diagnostics)
         raise typer.Exit(exits.CONFIGURATION) from None
@@ -98,6 +101,4 @@ def demo(
     *, once: Annotated[bool, typer.Option("--once", help="Exit after the samples; status 0 if they went well.")] = False
 ) -> None:
     """Show Ringback at work in a small world of its own on loopback."""
-    from proxy import demo as world  # noqa: PLC0415 — it needs a DNS library that a server does without
-
-    raise typer.Exit(world.run(once=once))
+    raise typer.Exit(run_demonstration(load_service, once=once))

@@ -9,8 +9,8 @@ from typing import Annotated
 
 import typer
 
-from config.diagnostics import Source
-from config.errors import cannot_read
+from config.base.sources import read_source
+from config.language.errors import cannot_read
 from config.language.formatter import Unformattable, format_text
 from config.loader import load as load_configuration
 from config.settings import Settings
@@ -85,7 +85,7 @@ def show(
 
 def _text(path: Path) -> str:
     try:
-        return Source.read(path).text
+        return read_source(path).text
     except OSError as error:
         exits.show([cannot_read(str(path), error.strerror or str(error), None)])
         raise typer.Exit(exits.CONFIGURATION) from None

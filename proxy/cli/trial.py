@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from enum import StrEnum
+from typing import cast
 
 from config.base.ip import plain_address
 from config.scopes.scopes import Scopes
@@ -11,13 +13,13 @@ from config.settings import Settings
 from proxy.dns.resolver import Resolver
 from proxy.mail.message import Content, HeaderSection, Message, stuffed, unstuffed
 from proxy.mail.session import Recipient, Session
-from proxy.modules.base import Services
+from proxy.modules.services import NoCallbacks, Services
 from proxy.modules.sieve_policy.effects import SessionControl, path_of
 from proxy.modules.sieve_policy.host import SessionHost
 from proxy.modules.smtp_cbv.making import callbacks_of
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
+from proxy.options.core import CoreOptions
 from proxy.options.route import Route
-from proxy.options.settings import CoreOptions
 from proxy.smtp.arguments import path_context
 from proxy.store.url import MEMORY
 from sieve.host import CallbackAnswer
@@ -80,12 +82,14 @@ class TrialControl(SessionControl):
 class TrialHost(SessionHost):
     """A view of a trial session: what a script would do to the world is kept as lines."""
 
-    __slots__ = ("_answer", "lines", "session")
+    __slots__ = ("_answer", "_resolver", "lines", "session")
 
     def __init__(self, session: Session, phase: Phase, answer: Callback) -> None:
         """Answer callbacks as `answer` says."""
-        settings = Settings(session.options, (), Scopes(session.options, {}, {}), {})
-        super().__init__(session, Services(session.options, settings, Resolver()), phase)
+        self._resolver = Resolver()
+        core = cast(CoreOptions, session.options)
+        settings = Settings(core, (), Scopes(core, {}, {}), {})
+        super().__init__(session, Services(core, settings, self._resolver), phase)
         self._answer = answer
         self.session = session
         self.lines: list[str] = []
@@ -94,17 +98,16 @@ class TrialHost(SessionHost):
         """End what a real callback began, and let the message go."""
         if self.session.transaction.message is not None:
             self.session.transaction.message.close()
-        if self._services.callbacks is not None:
-            await self._services.callbacks.close()
-        await self._services.resolver.close()
+        await self._services.callbacks.close()
+        await self._resolver.close()
 
     async def callback(self, address: str, sender: str | None) -> CallbackAnswer:
         """Answer as the command line says."""
         if self._answer is not Callback.REAL:
             return CallbackAnswer(self._answer.value, f"answered by --callback {self._answer.value}")
-        services = self._services
-        if services.callbacks is None:
-            services.callbacks = callbacks_of(SmtpCbvOptions(store=MEMORY), services.settings)
+        if isinstance(self._services.callbacks, NoCallbacks):
+            callbacks = callbacks_of(SmtpCbvOptions(store=MEMORY), self._services.settings)
+            self._services = replace(self._services, callbacks=callbacks)
         return await super().callback(address, sender)
 
     async def tarpit(self, seconds: float) -> None:

@@ -6,9 +6,13 @@ with the reply that it should get; the **timeline** is what all parties said, in
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-def run(*, once: bool) -> int:
-    """Run the demonstration and return the exit status.
+
+def run(load: Callable[[Path], Any], *, once: bool) -> int:
+    """Run the demonstration, of the server that `load` makes of a configuration, and return the exit status.
 
     With `once` it ends after the samples; otherwise it stays up until SIGINT or SIGTERM. Status 0: each sample went as
     it should; 1: one did not; 69 (EX_UNAVAILABLE): the system lacks something; 78 (EX_CONFIG): the shipped
@@ -16,4 +20,4 @@ def run(*, once: bool) -> int:
     """
     from proxy.demo.show import show  # noqa: PLC0415 - other commands need none of it
 
-    return show(once=once)
+    return show(load, once=once)

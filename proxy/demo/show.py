@@ -16,25 +16,25 @@ import uvloop
 from rich.console import Console
 
 from config.diagnostics import render
-from proxy.app import ConfigurationRejected
 from proxy.base import log
+from proxy.base.rejected import ConfigurationRejected
 from proxy.base.tasks import TaskOwner, spawn
 from proxy.demo import samples
 from proxy.demo.client import PATIENCE, send
 from proxy.demo.samples import SILENT, Check, Observed, Sample, judge
 from proxy.demo.screen import Screen
 from proxy.demo.timeline import Role, Timeline
-from proxy.demo.world import Unavailable, World, open_world
+from proxy.demo.world import Load, Unavailable, World, open_world
 
 
-def show(*, once: bool) -> int:
+def show(load: Load, *, once: bool) -> int:
     """Run everything to its end and return the exit status; see `proxy.demo.run`."""
     console = Console(highlight=False)
     screen, timeline = Screen(console), Timeline()
     log.configure(LogTap(timeline, screen.trouble))
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            return runner.run(_course(screen, timeline, once=once))
+            return runner.run(_course(screen, timeline, load, once=once))
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except Unavailable as lacking:
@@ -45,9 +45,9 @@ def show(*, once: bool) -> int:
         return os.EX_CONFIG
 
 
-async def _course(screen: Screen, timeline: Timeline, *, once: bool) -> int:
+async def _course(screen: Screen, timeline: Timeline, load: Load, *, once: bool) -> int:
     """Send the samples; unless `once`, stay up until a signal."""
-    async with open_world(timeline) as world:
+    async with open_world(timeline, load) as world:
         screen.world(world)
         timeline.take()
         results = [(sample, await _perform(number, sample, world, screen)) for number, sample in _numbered()]

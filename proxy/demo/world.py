@@ -8,20 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Protocol
 
 import proxy
-from proxy.app import load_service
 from proxy.demo import errors
 from proxy.demo.mailhost import MailHost
 from proxy.demo.nameserver import MailDomain, Nameserver
 from proxy.demo.samples import CAUTIOUS, KNOWN_USERS, SILENT, STAFF
 from proxy.demo.timeline import Role, Timeline
-from proxy.server.worker import Worker
 
 PROBE_PATIENCE = 2
 """Seconds for a whole probe: short, so that the silent exchanger does not bore anybody."""
@@ -44,6 +43,27 @@ PORT_ATTEMPTS = 20
 
 class Unavailable(Exception):
     """The system lacks something that the demonstration needs; the message says what."""
+
+
+class Server(Protocol):
+    """Ringback, as this world runs it."""
+
+    @property
+    def addresses(self) -> Sequence[tuple[str, int]]:
+        """The addresses that it listens on."""
+        ...
+
+    async def start(self) -> None:
+        """Bind and serve."""
+        ...
+
+    async def stop(self, *, now: bool) -> None:
+        """End the sessions, at once with `now`."""
+        ...
+
+
+Load = Callable[[Path], Server]
+"""Loads a configuration. Raises ConfigurationRejected."""
 
 
 @dataclass(slots=True)
@@ -109,12 +129,12 @@ smtp_cbv "smtp_cbv" {{
 
 
 @asynccontextmanager
-async def open_world(timeline: Timeline) -> AsyncIterator[World]:
-    """Start everything, and end it in the opposite order.
+async def open_world(timeline: Timeline, load: Load) -> AsyncIterator[World]:
+    """Start everything, Ringback as `load` gives it, and end it in the opposite order.
 
     Raises:
         Unavailable: an address of 127.0.0.0/8 cannot be used, or the shipped configuration is missing.
-        proxy.app.ConfigurationRejected: the shipped configuration does not load.
+        ConfigurationRejected: the shipped configuration does not load.
     """
     shipped = shipped_configuration()
     world = World(timeline, _upstream(timeline), _exchangers(timeline))
@@ -126,16 +146,16 @@ async def open_world(timeline: Timeline) -> AsyncIterator[World]:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="ringback-demo-")))
         world.configuration = folder / "ecelerity.conf"
         world.configuration.write_text(wrapper(world, shipped), encoding="utf-8")
-        worker = load_service(world.configuration)
-        await worker.start()
-        stack.push_async_callback(_bounded_stop, worker)
-        world.address = worker.addresses[0]
+        server = load(world.configuration)
+        await server.start()
+        stack.push_async_callback(_bounded_stop, server)
+        world.address = server.addresses[0]
         yield world
 
 
-async def _bounded_stop(worker: Worker) -> None:
+async def _bounded_stop(server: Server) -> None:
     async with asyncio.timeout(SHUTDOWN):
-        await worker.stop(now=True)
+        await server.stop(now=True)
 
 
 def _upstream(timeline: Timeline) -> MailHost:

@@ -1,9 +1,9 @@
 """DNS with the answers that mail needs told apart: no such domain, no such record, nothing clear.
 
 One resolver serves a worker. It asks through c-ares (aiodns) first. Records are taken from there; whatever else is said
-a small stub asks again (`proxy.dns.stub`), since c-ares takes half of all faults for "no records". Both together run under
-one deadline, and at most `MOST_AT_ONCE` queries at a time, since c-ares loses packets when thousands leave together.
-Sources: RFC 5321 section 5.1, RFC 7505, RFC 2308.
+a small stub asks again (`proxy.dns.stub`), since c-ares takes half of all faults for "no records". Both together run
+under one deadline, and at most `MOST_AT_ONCE` queries at a time, since c-ares loses packets when thousands leave
+together. Sources: RFC 5321 section 5.1, RFC 7505, RFC 2308.
 """
 
 from __future__ import annotations

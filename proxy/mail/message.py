@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -365,3 +365,8 @@ def _ended(head: bytes) -> bytes:
 def _written(name: str, body: str, most: int = LONGEST_LINE) -> bytes:
     """Return a field as octets, folded if its line would be longer than `most`."""
     return folded(f"{name}: {body}".encode("utf-8", "surrogateescape"), most) + b"\r\n"
+
+
+def is_binary(parameters: Mapping[str, str | None]) -> bool:
+    """Whether a message may hold any octets, so that only BDAT can carry it (RFC 3030 section 3)."""
+    return (parameters.get("BODY") or "").upper() == "BINARYMIME"

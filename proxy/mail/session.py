@@ -19,9 +19,9 @@ from aiosmtpd.smtp import Envelope as AiosmtpdEnvelope
 from aiosmtpd.smtp import Session as AiosmtpdSession
 
 from config.base.ip import read_address
-from proxy.mail.message import Message
+from proxy.mail.message import Message, is_binary
 from proxy.mail.replies import Reply
-from proxy.options.settings import CoreOptions
+from proxy.options.inbound import InboundOptions
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuv"
 _numbers = itertools.count()
@@ -127,6 +127,11 @@ class Transaction(AiosmtpdEnvelope):
         """What waits for the first recipient that the upstream accepts."""
 
     @property
+    def is_binary(self) -> bool:
+        """Whether the message may hold any octets, as MAIL said."""
+        return is_binary(self.parameters)
+
+    @property
     def begun(self) -> bool:
         """Whether MAIL FROM was accepted."""
         return self.mail_from is not None
@@ -196,7 +201,7 @@ class Session(AiosmtpdSession):
         loop: asyncio.AbstractEventLoop,
         peer: tuple[str, int],
         local: tuple[str, int],
-        options: CoreOptions,
+        options: InboundOptions,
     ) -> None:
         """Start a session with the addresses of both ends and the options in force for this client."""
         super().__init__(loop)
@@ -270,7 +275,7 @@ class Session(AiosmtpdSession):
         self.context.pop("auth_user", None)
         self.context["can_relay"] = "true" if can_relay else "false"
 
-    def become(self, client: tuple[str, int], local: tuple[str, int], options: CoreOptions) -> None:
+    def become(self, client: tuple[str, int], local: tuple[str, int], options: InboundOptions) -> None:
         """Stand for the client that a front speaks for; what was known of the one before is forgotten."""
         if client[0] != self.client_ip:
             self.via = self.client_ip

@@ -6,24 +6,12 @@ A validator never writes to a client. It returns a verdict; the front turns it i
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
-from proxy.mail.replies import Reply
 from proxy.mail.session import Session
+from proxy.mail.verdict import Verdict
 from sieve.phases import Need, Phase
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What a validator found. `reply` None lets the command pass; `discard` accepts it and relays nothing."""
-
-    reply: Reply | None = None
-    discard: bool = False
-
-
-PASS = Verdict()
 
 Hook = Callable[[Session], Coroutine[Any, Any, Verdict]]
 """Judges the session at one phase."""

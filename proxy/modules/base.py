@@ -1,32 +1,16 @@
-"""What a module is to the composition root: Module, Prepared, and the Services of a worker."""
+"""What a module is to the composition root: a `Module` prepares stanzas; a `Prepared` one serves every worker."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from config.diagnostics import Diagnostic, Span
 from config.schema.specs import ModuleSpec
-from config.settings import ModuleSettings, Settings
-from proxy.callback.service import CallbackService
-from proxy.dns.resolver import Resolver
+from config.settings import ModuleSettings
 from proxy.mail.validator import Validator
-from proxy.options.settings import CoreOptions
-from proxy.smtp.front import Outbox
-
-
-@dataclass(slots=True)
-class Services:
-    """What the modules of one worker share. Filled in by `Prepared.offer`, read by the validators."""
-
-    settings: CoreOptions
-    configuration: Settings
-    resolver: Resolver
-    callbacks: CallbackService | None = None
-    outbox: Outbox | None = None
-    upstream_down: Callable[[], bool] = lambda: False
-    """Whether every MTA behind is known to be down."""
+from proxy.modules.services import Callbacks, Services
+from proxy.options.core import CoreOptions
 
 
 class Prepared(Protocol):
@@ -37,12 +21,17 @@ class Prepared(Protocol):
         """What is wrong with it, warnings included."""
         ...
 
-    def offer(self, services: Services) -> None:
-        """Put into `services` what other modules may use."""
-        ...
-
     def validator(self, services: Services) -> Validator | None:
         """Return what judges the phases; None where the module speaks in none, as a passive one does."""
+        ...
+
+
+@runtime_checkable
+class CallbackMaker(Protocol):
+    """A prepared stanza that asks mail exchangers, for itself and for scripts."""
+
+    def callbacks(self, settings: CoreOptions, upstream_down: Callable[[], bool]) -> Callbacks:
+        """Make what asks in one worker; `upstream_down` tells whether every MTA behind is known to be down."""
         ...
 
 

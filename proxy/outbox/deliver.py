@@ -20,16 +20,17 @@ from proxy.mail.address import BadParameter, BadPath, path_of
 from proxy.mail.message import Message
 from proxy.mail.replies import Reply
 from proxy.mail.session import NULL_PATH, Letter, Path
-from proxy.options.settings import OutboundOptions
+from proxy.options.outbound import OutboundOptions
 from proxy.outbox.circles import traced
 from proxy.outbox.file import Delivery
 from proxy.outbox.marks import FIELD, marks_of
 from proxy.outbox.reports import Failure, Occasion, report
 from proxy.outbox.store import LEASE_SECONDS, OutboxStore
 from proxy.outbox.transaction import deliver
-from proxy.smtp.front import OutboxUnavailable
+from proxy.smtp.ports import OutboxUnavailable
 from proxy.upstream.pool import Pool, Pools
-from proxy.upstream.routes import Router, Upstream
+from proxy.upstream.routes import Router
+from proxy.upstream.upstream import Upstream
 from proxy.upstream.verdicts import TROUBLE, Asked, heard_of, is_about_mail
 
 log = get_logger()

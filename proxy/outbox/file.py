@@ -8,7 +8,6 @@ with its worker.
 from __future__ import annotations
 
 import math
-import os
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -18,14 +17,7 @@ from pathlib import Path
 
 from proxy.mail.session import Letter
 from proxy.outbox.presence import Presence
-
-BUSY_SECONDS = 5.0
-"""How long a change waits for another process's."""
-
-APPLICATION_ID = 0x52424F58
-"""Stands in the file's header, so that no other program's database is taken for ours."""
-
-VERSION = 1
+from proxy.outbox.tables import not_waiting, opened, rewrite
 
 _AHEAD_SECONDS = 300.0
 """So far in the future a time may lie that was written before the clock was set."""
@@ -34,39 +26,10 @@ _LONGEST_PAUSE = 7 * 86400.0
 """No letter waits so long for its next try."""
 
 _NAME = "outbox.db"
-_PRIVATE = 0o600
-_TABLES = """
-CREATE TABLE letters (
-  id INTEGER PRIMARY KEY AUTOINCREMENT, sender BLOB NOT NULL, content BLOB NOT NULL, purpose TEXT NOT NULL,
-  origin TEXT NOT NULL, created REAL NOT NULL
-);
-CREATE TABLE deliveries (
-  id INTEGER PRIMARY KEY AUTOINCREMENT, letter INTEGER NOT NULL, recipient BLOB NOT NULL, held TEXT NOT NULL,
-  due REAL NOT NULL, attempts INTEGER NOT NULL DEFAULT 0, worker TEXT NOT NULL DEFAULT '', leased_until REAL NOT NULL
-  DEFAULT 0
-);
-CREATE INDEX deliveries_due ON deliveries (held, due);
-CREATE INDEX deliveries_letter ON deliveries (letter);
-"""
-_TOTALS = (
-    "CREATE TABLE totals (letters INTEGER NOT NULL, octets INTEGER NOT NULL)",
-    "INSERT INTO totals SELECT count(*), coalesce(sum(length(content)), 0) FROM letters",
-    """CREATE TRIGGER letter_came AFTER INSERT ON letters BEGIN
-         UPDATE totals SET letters = letters + 1, octets = octets + length(NEW.content); END""",
-    """CREATE TRIGGER letter_went AFTER DELETE ON letters BEGIN
-         UPDATE totals SET letters = letters - 1, octets = octets - length(OLD.content); END""",
-)
-"""Kept by the file itself, so that a bound costs the same with ten letters and with ten thousand. Files from before
-have none; what wrote to them then leaves it alone, and is counted by it."""
 
-_INCREMENTAL = 2
-"""The mode of auto_vacuum in which pages that are free are given back when we say so."""
 
 _PAGES_AT_ONCE = 4096
 """Free pages that one change gives back: 16 MiB."""
-
-_LARGEST_REWRITTEN = 16_384
-"""Pages of an old file that are in use, up to which it is rewritten as it is opened: 64 MiB, well below a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +89,7 @@ class OutboxFile:
             OSError: the folder cannot be.
         """
         self._path, self._presence = folder / _NAME, presence
-        self._connection = _opened(self._path)
+        self._connection = opened(self._path)
         self._inode = self._path.stat().st_ino
         self._latest = math.inf
         """The latest time of day that was seen here; infinite before the first look."""
@@ -268,10 +231,10 @@ class OutboxFile:
 
     def _shrink(self) -> None:
         """Give free pages back; an empty outbox is an empty file. What fails, as while others read, is done later."""
-        with _not_waiting(self._connection) as connection:
+        with not_waiting(self._connection) as connection:
             is_empty = not self.totals().letters
             if is_empty:
-                _rewrite(connection)
+                rewrite(connection)
             # A row without columns for each page: `execute` would take one of them.
             connection.executescript(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})")
             if is_empty:
@@ -284,86 +247,6 @@ def exists(folder: Path) -> bool:
         return (folder / _NAME).exists()
     except OSError:
         return False
-
-
-def _opened(path: Path) -> sqlite3.Connection:
-    with suppress(FileExistsError):
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, _PRIVATE))
-        _sync(path.parent)
-    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None)
-    try:
-        _prepare(connection)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _sync(folder: Path) -> None:
-    """Make a new file's name durable, too."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _prepare(connection: sqlite3.Connection) -> None:
-    if not connection.execute("PRAGMA page_count").fetchone()[0]:  # later it would take `_rewrite`
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-    if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
-        raise sqlite3.NotSupportedError("this file system cannot share a write-ahead log")
-    connection.execute("PRAGMA synchronous = FULL")  # a commit has reached the disk before it returns
-    connection.execute("PRAGMA secure_delete = ON")
-    _make_tables(connection)
-    pages, free = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "freelist_count"))
-    if pages - free <= _LARGEST_REWRITTEN:
-        with _not_waiting(connection):
-            _rewrite(connection)
-
-
-def _make_tables(connection: sqlite3.Connection) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        if not connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-            for statement in filter(str.strip, _TABLES.split(";")):
-                connection.execute(statement)
-            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            connection.execute(f"PRAGMA user_version = {VERSION}")
-        _check_mark(connection)
-        if not connection.execute("SELECT count(*) FROM sqlite_master WHERE name = 'totals'").fetchone()[0]:
-            for statement in _TOTALS:
-                connection.execute(statement)
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
-
-
-@contextmanager
-def _not_waiting(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """Do what can as well be done later: other processes are not waited for."""
-    connection.execute("PRAGMA busy_timeout = 0")
-    try:
-        with suppress(sqlite3.OperationalError):
-            yield connection
-    finally:
-        connection.execute(f"PRAGMA busy_timeout = {round(BUSY_SECONDS * 1000)}")
-
-
-def _rewrite(connection: sqlite3.Connection) -> None:
-    """Rewrite a file from before, so that it can shrink; a larger one when it is empty."""
-    if connection.execute("PRAGMA auto_vacuum").fetchone()[0] != _INCREMENTAL:
-        connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        connection.execute("VACUUM")
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-
-
-def _check_mark(connection: sqlite3.Connection) -> None:
-    """Leave alone what is not ours; what it holds may be mail."""
-    found = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
-    if found != [APPLICATION_ID, VERSION]:
-        raise sqlite3.DatabaseError("the file is another program's, or of another version")
 
 
 def _forget_the_future(connection: sqlite3.Connection, now: float, seconds: float) -> None:

@@ -18,13 +18,13 @@ from proxy.outbox.circles import traced, unanswered
 from proxy.outbox.marks import FIELD, MOST_HOPS, marks_of, names
 from proxy.outbox.reports import LARGEST_RETURNED, Failure, Occasion, report, wants_all
 from proxy.outbox.store import OutboxStore
-from proxy.smtp.front import LettersLoop, OutboxUnavailable
+from proxy.smtp.ports import LettersLoop, OutboxUnavailable
 
 log = get_logger()
 
 
 class Outbox:
-    """Implements `proxy.smtp.front.Outbox` for the sessions of one worker."""
+    """Implements `proxy.smtp.ports.Outbox` for the sessions of one worker."""
 
     def __init__(self, store: OutboxStore, on_commit: Callable[[], None]) -> None:
         """`on_commit` is called when there is something to deliver."""

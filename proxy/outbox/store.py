@@ -16,7 +16,7 @@ from proxy.mail.session import Letter
 from proxy.outbox.file import Bounds, Delivery, Full, OutboxFile, Totals, anywhere
 from proxy.outbox.marks import Key, own_key, read_key
 from proxy.outbox.presence import Presence
-from proxy.smtp.front import OutboxFull, OutboxUnavailable
+from proxy.smtp.ports import OutboxFull, OutboxUnavailable
 
 log = get_logger()
 

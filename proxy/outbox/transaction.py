@@ -5,12 +5,12 @@ from __future__ import annotations
 from proxy.mail.message import stuffed
 from proxy.mail.replies import Reply
 from proxy.mail.session import Path
-from proxy.options.settings import OutboundOptions
+from proxy.options.outbound import OutboundOptions
 from proxy.outgoing import envelope
-from proxy.outgoing.content import Answered, Dotted, read
+from proxy.outgoing.content import GO_AHEAD, Answered, Dotted, read
 from proxy.outgoing.wire import Wire, WireBroken
+from proxy.upstream.failures import Lost
 from proxy.upstream.pool import Connection, Pool
-from proxy.upstream.verdicts import GO_AHEAD, Lost
 
 BLOCK = 64 * 1024
 

@@ -13,6 +13,9 @@ from typing import Protocol
 from proxy.mail.replies import Reply
 from proxy.outgoing.wire import Wire, WireBroken
 
+GO_AHEAD = 354
+"""The reply to DATA that asks for the message."""
+
 _CLOSING = 421
 
 

@@ -9,12 +9,12 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from proxy.mail import replies
+from proxy.mail.message import is_binary
 from proxy.mail.replies import Reply
 from proxy.mail.session import Path
-from proxy.options.settings import OutboundOptions
+from proxy.options.outbound import OutboundOptions
 from proxy.outgoing.content import read
 from proxy.outgoing.wire import Wire, WireBroken
-from proxy.smtp.arguments import is_binary
 
 Parameters = Mapping[str, str | None]
 Said = tuple[Path, Parameters]

@@ -1,8 +1,8 @@
 """From an address to a `Wire`: the connection, the greeting, EHLO and TLS, for relay and probes alike.
 
-`proxy.outgoing.dial` connects the socket and aiosmtplib speaks: it reads the greeting, says EHLO and begins TLS. Its reader
-is lenient (it takes the last code of a reply that mixes them, and drops what nobody asked for), so that its protocol
-is given a stricter ear here, and not more of a stranger's octets than one reply may have.
+`proxy.outgoing.dial` connects the socket and aiosmtplib speaks: it reads the greeting, says EHLO and begins TLS. Its
+reader is lenient (it takes the last code of a reply that mixes them, and drops what nobody asked for), so that its
+protocol is given a stricter ear here, and not more of a stranger's octets than one reply may have.
 """
 
 from __future__ import annotations

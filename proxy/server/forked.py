@@ -1,6 +1,6 @@
 """A worker in a process of its own: it is told what to do by its supervisor, over one socket, and by nobody else.
 
-The supervisor's orders are single bytes, and so is what the worker tells. The socket's end is the supervisor's end: the
+The orders are in `proxy.server.orders`. The socket's end is the supervisor's end: the
 worker then finishes what is under way and ends, too. Signals are not heeded: a terminal and a service manager send
 theirs to every process of the service, which would then hear each of them twice.
 """
@@ -16,23 +16,12 @@ import uvloop
 
 from config.scopes.listener import Listener
 from proxy.base import log
+from proxy.server.assembly import Assembly
 from proxy.server.gc import collect_seldom
+from proxy.server.orders import CUT, DRAIN, EX_SOFTWARE, LISTENING, SUCCEEDED, SUPERVISORS_SIGNALS
 from proxy.server.pulse import BEAT_SECONDS, Pulse
 from proxy.server.sockets import raise_descriptor_limit
-from proxy.server.worker import Assembly, Worker
-
-LISTENING = b"l"
-"""Told by the worker: it serves."""
-
-DRAIN, SUCCEEDED, CUT = b"d", b"s", b"c"
-"""Orders: take no more clients and finish; the same, since a new configuration is in force; cut what still finishes."""
-
-EX_SOFTWARE = 70
-
-SUPERVISORS_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
-
-RESERVED_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2)
-"""Ignored by every process. SIGUSR1 is kept for opening logs anew, SIGUSR2 asks a worker for its stack."""
+from proxy.server.worker import Worker
 
 
 def be_worker(

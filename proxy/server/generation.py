@@ -6,11 +6,12 @@ import socket
 import time
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
 
-from proxy.server.forked import CUT
+from proxy.options.core import CoreOptions
+from proxy.server.orders import CUT
 from proxy.server.pulse import Pulse
 from proxy.server.sockets import WorkerSockets
-from proxy.server.worker import Assembly
 
 STEADY_SECONDS = 60.0
 """A worker that served so long is replaced at once when it dies; so is the first that did not."""
@@ -19,11 +20,23 @@ LONGEST_PAUSE = 30.0
 """Seconds before a replacement, where each dies soon; clients wait 300 for a greeting (RFC 5321 section 4.5.3.2.1)."""
 
 
+class Configured(Protocol):
+    """What workers start from, as the supervisor knows it."""
+
+    @property
+    def core(self) -> CoreOptions:
+        """The global options."""
+        ...
+
+
+A = TypeVar("A", bound=Configured)
+
+
 @dataclass(slots=True, eq=False)
-class Generation:
+class Generation(Generic[A]):
     """One configuration, with the sockets of its workers."""
 
-    assembly: Assembly
+    assembly: A
     sockets: WorkerSockets
     warnings: int = 0
     due: dict[int, float] = field(default_factory=dict)
@@ -46,7 +59,7 @@ class Child:
 
     pid: int
     number: int
-    generation: Generation
+    generation: Generation[Any]
     orders: socket.socket
     pulse: Pulse
     started: float

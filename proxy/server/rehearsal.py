@@ -15,16 +15,18 @@ import uvloop
 
 from config.base.hosts import is_address
 from config.diagnostics import Diagnostic, Severity, Span
-from config.settings import Settings
+from config.settings import ModuleSettings, Settings
 from proxy.base.apart import Tell
 from proxy.base.tasks import TaskOwner, spawn
 from proxy.checks.network import loops, ways
 from proxy.checks.places import once, origin_of, within
 from proxy.dns.resolver import DnsUnavailable, NoSuchDomain, Resolver
-from proxy.modules.base import Services
-from proxy.options.settings import CoreOptions
-from proxy.server.worker import Assembly, Worker
-from proxy.upstream.routes import Router, context_of
+from proxy.modules.base import CallbackMaker
+from proxy.modules.services import Callbacks, NoCallbacks, Services
+from proxy.options.core import CoreOptions
+from proxy.server.assembly import Assembly
+from proxy.upstream.routes import Router
+from proxy.upstream.tls import context_of
 
 T = TypeVar("T")
 
@@ -35,9 +37,12 @@ _MOST_EXCHANGERS = 3
 """Of a host that is asked for by its MX, so many are looked up."""
 
 
-def rehearse(assembly: Assembly, tell: Tell) -> tuple[Diagnostic, ...]:
-    """Build what serves, and look whether the network knows what it names; the latter gives warnings only."""
-    rehearsal = _Rehearsal(assembly, tell)
+def rehearse(assembly: Assembly, tell: Tell, build: Callable[[], None]) -> tuple[Diagnostic, ...]:
+    """Build what serves, the whole by `build`, and look whether the network knows what it names.
+
+    The latter gives warnings only.
+    """
+    rehearsal = _Rehearsal(assembly, tell, build)
     runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)  # never closed: the process ends
     runner.run(rehearsal.run())
     return tuple(rehearsal.found)
@@ -46,8 +51,8 @@ def rehearse(assembly: Assembly, tell: Tell) -> tuple[Diagnostic, ...]:
 class _Rehearsal:
     """One configuration's rehearsal. What it found grows."""
 
-    def __init__(self, assembly: Assembly, tell: Tell) -> None:
-        self._assembly, self._tell = assembly, tell
+    def __init__(self, assembly: Assembly, tell: Tell, build: Callable[[], None]) -> None:
+        self._assembly, self._tell, self._build = assembly, tell, build
         self.found: list[Diagnostic] = []
 
     async def run(self) -> None:
@@ -66,11 +71,11 @@ class _Rehearsal:
         self._tell("TLS towards the MTA behind")
         self._outbound_tls()
         self._tell("the modules")
-        self._modules(Services(core, settings, resolver))
+        self._modules(resolver)
         if self.found:
             return
         self._tell("the server")
-        self._made("the server cannot be built", None, Worker(self._assembly).build)
+        self._made("the server cannot be built", None, self._build)
         if not self.found:
             self._tell("the network")
             self.found += await _network(settings, resolver)
@@ -93,11 +98,21 @@ class _Rehearsal:
                 problem = f"TLS cannot be spoken with {upstream.name}"
                 self._made(problem, origin, partial(context_of, upstream.policy))
 
-    def _modules(self, services: Services) -> None:
-        for loaded, each in zip(self._assembly.settings.modules, self._assembly.prepared, strict=True):
-            problem = f"the module {loaded.type} cannot be built"
-            self._made(problem, loaded.span, partial(each.offer, services))
-            self._made(problem, loaded.span, partial(each.validator, services))
+    def _modules(self, resolver: Resolver) -> None:
+        core, settings = self._assembly.core, self._assembly.settings
+        stanzas = list(zip(settings.modules, self._assembly.prepared, strict=True))
+        callbacks: Callbacks = NoCallbacks()
+        for loaded, each in stanzas:
+            if isinstance(each, CallbackMaker):
+                make = partial(each.callbacks, core, lambda: False)
+                callbacks = self._made(_unbuilt(loaded), loaded.span, make) or callbacks
+        services = Services(core, settings, resolver, callbacks)
+        for loaded, each in stanzas:
+            self._made(_unbuilt(loaded), loaded.span, partial(each.validator, services))
+
+
+def _unbuilt(loaded: ModuleSettings) -> str:
+    return f"the module {loaded.type} cannot be built"
 
 
 async def _network(settings: Settings, resolver: Resolver) -> list[Diagnostic]:

@@ -14,22 +14,22 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from config.diagnostics import Diagnostic, has_errors, render
+from config.scopes.listener import Listener
 from proxy.base.apart import Apart, Failed, Tell
 from proxy.base.log import get_logger
 from proxy.server.complaints import log_warnings
-from proxy.server.forked import CUT, DRAIN, EX_SOFTWARE, RESERVED_SIGNALS, SUCCEEDED, SUPERVISORS_SIGNALS, be_worker
-from proxy.server.generation import Child, Generation
+from proxy.server.generation import A, Child, Generation
 from proxy.server.notify import READY, STOPPING, notify, reloading
+from proxy.server.orders import CUT, DRAIN, EX_SOFTWARE, RESERVED_SIGNALS, SUCCEEDED, SUPERVISORS_SIGNALS
 from proxy.server.pulse import Pulse
 from proxy.server.sockets import CannotListen, WorkerSockets, raise_descriptor_limit
 from proxy.server.watch import Watch
-from proxy.server.worker import Assembly
 
 log = get_logger()
 
@@ -40,31 +40,37 @@ REHEARSAL_SECONDS = 15.0
 """For a configuration to be loaded and everything in it built; a child that needs more is killed."""
 
 
-class Configuration(Protocol):
+Loaded_co = TypeVar("Loaded_co", covariant=True)
+
+BeWorker = Callable[[int, A, Sequence[tuple[socket.socket, Listener]], socket.socket, Pulse], int]
+"""Serves as the worker of a number in a process that was just forked, and returns its exit status."""
+
+
+class Configuration(Protocol[Loaded_co]):
     """Where a configuration comes from: the same file, again and again."""
 
     def rehearsed(self, tell: Tell) -> Sequence[Diagnostic]:
         """Build everything that serves, in a child, and return what is wrong, warnings included."""
         ...
 
-    def compiled(self) -> tuple[Assembly, Sequence[Diagnostic]]:
+    def compiled(self) -> tuple[Loaded_co, Sequence[Diagnostic]]:
         """Parse and compile, here; return the assembly and the warnings. Raises an exception for mistakes."""
         ...
 
 
-class Supervisor:
+class Supervisor(Generic[A]):
     """Starts, replaces and ends workers. Its state is its own: there is no second thread and no loop."""
 
-    def __init__(self, assembly: Assembly, configuration: Configuration) -> None:
-        """Take the first assembly, bind its addresses, and take where to load it again.
+    def __init__(self, assembly: A, configuration: Configuration[A], be_worker: BeWorker[A]) -> None:
+        """Take the first assembly, bind its addresses, and take where to load it again and what a worker does.
 
         Raises:
             CannotListen: an address cannot be bound.
         """
-        self._configuration = configuration
+        self._configuration, self._be_worker = configuration, be_worker
         self._rehearsal: Apart[Sequence[Diagnostic]] | None = None
         self._current = _generation(assembly)
-        self._successor: Generation | None = None
+        self._successor: Generation[A] | None = None
         self._children: dict[int, Child] = {}
         self._selector = selectors.DefaultSelector()
         self._ready = self._reload_again = False
@@ -202,7 +208,7 @@ class Supervisor:
         log.error("reload_rejected", diagnostics=reason, **cause)
         self._settled()
 
-    def _take_over(self, successor: Generation) -> None:
+    def _take_over(self, successor: Generation[A]) -> None:
         replaced, self._current, self._successor = self._current, successor, None
         for child in self._of(replaced):
             child.order(SUCCEEDED)
@@ -210,7 +216,7 @@ class Supervisor:
         log.info("reloaded", warnings=successor.warnings, workers=successor.sockets.workers)
         self._settled()
 
-    def _abandon(self, successor: Generation, reason: str) -> None:
+    def _abandon(self, successor: Generation[A], reason: str) -> None:
         self._successor = None
         for child in self._of(successor):
             child.order(DRAIN)
@@ -227,14 +233,14 @@ class Supervisor:
 
     # ---- workers
 
-    def _start_all(self, generation: Generation) -> None:
+    def _start_all(self, generation: Generation[A]) -> None:
         gc.collect()
         gc.freeze()  # what all workers share stays shared: their collectors do not write to it
         for number in range(1, generation.sockets.workers + 1):
             self._start(generation, number)
         gc.unfreeze()
 
-    def _start(self, generation: Generation, number: int) -> None:
+    def _start(self, generation: Generation[A], number: int) -> None:
         if self._stops or generation not in (self._current, self._successor):
             return  # one before it could not be started
         ours, theirs = socket.socketpair()
@@ -260,7 +266,7 @@ class Supervisor:
         self._selector.register(ours, selectors.EVENT_READ, partial(self._heard, child))
         log.info("worker_started", worker=number, pid=pid)
 
-    def _become(self, generation: Generation, number: int, orders: socket.socket, pulse: Pulse) -> None:
+    def _become(self, generation: Generation[A], number: int, orders: socket.socket, pulse: Pulse) -> None:
         """Be the worker, in the new process, and never return: nothing of the supervisor's stack may run in it."""
         status = EX_SOFTWARE
         try:
@@ -270,7 +276,7 @@ class Supervisor:
             for each in self._own_sockets():
                 if each not in own:
                     each.close()
-            status = be_worker(number, generation.assembly, bound, orders, pulse)
+            status = self._be_worker(number, generation.assembly, bound, orders, pulse)
         finally:
             os._exit(status)
 
@@ -306,10 +312,10 @@ class Supervisor:
             self._selector.unregister(child.orders)
         child.orders.close()
 
-    def _of(self, generation: Generation) -> list[Child]:
+    def _of(self, generation: Generation[A]) -> list[Child]:
         return [child for child in self._children.values() if child.generation is generation]
 
-    def _all_serve(self, generation: Generation) -> bool:
+    def _all_serve(self, generation: Generation[A]) -> bool:
         return sum(child.serves for child in self._of(generation)) == generation.sockets.workers
 
     def _reap(self) -> None:
@@ -335,7 +341,7 @@ class Supervisor:
         log.error("worker_died", worker=child.number, pid=child.pid, status=how, seconds=seconds)
         self._lost(child.generation, child.number, lived)
 
-    def _lost(self, generation: Generation, number: int, lived: float) -> None:
+    def _lost(self, generation: Generation[A], number: int, lived: float) -> None:
         """Replace a worker that is gone; before all of its generation served the whole generation has failed."""
         if self._stops:
             return
@@ -365,6 +371,6 @@ class Supervisor:
         return None if min(times) == math.inf else max(0.0, min(times) - time.monotonic())
 
 
-def _generation(assembly: Assembly, warnings: int = 0, predecessor: WorkerSockets | None = None) -> Generation:
+def _generation(assembly: A, warnings: int = 0, predecessor: WorkerSockets | None = None) -> Generation[A]:
     core = assembly.core
     return Generation(assembly, WorkerSockets.bind(core.esmtp_listener, core.processes, predecessor), warnings)

@@ -9,21 +9,20 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from config.scopes.listener import Listener
-from config.settings import Settings
 from proxy.base.log import get_logger
 from proxy.base.tasks import TaskOwner, spawn
 from proxy.dns.resolver import Resolver
-from proxy.modules.base import Prepared, Services
-from proxy.options.settings import CoreOptions
+from proxy.mail.validator import Validator
+from proxy.modules.services import Services
 from proxy.outbox.deliver import Deliverer
 from proxy.outbox.file import Bounds, exists
 from proxy.outbox.outbox import Outbox
 from proxy.outbox.store import OutboxStore
+from proxy.server.assembly import Assembly
 from proxy.server.sockets import bind
 from proxy.smtp.entrance import Entrance
 from proxy.smtp.front import Front
@@ -50,15 +49,6 @@ DRAIN_GRACE = 5.0
 """Seconds beyond the longest wait for the upstream before a session that does not end is cut."""
 
 
-@dataclass(frozen=True, slots=True)
-class Assembly:
-    """A configuration that was loaded, checked and compiled: all that a worker starts from."""
-
-    core: CoreOptions
-    settings: Settings
-    prepared: Sequence[Prepared]
-
-
 class Worker:
     """Serves one assembly on the running event loop."""
 
@@ -80,10 +70,13 @@ class Worker:
     def descriptors_wanted(self) -> int:
         """Open files that the limits of the configuration allow for; clients without a limit are not counted."""
         core = self._core
-        callbacks = self._services.callbacks
-        probes = callbacks.verifier.most_probes if callbacks is not None else 0
         upstream = core.max_outbound_connections * len(self._router.named())
-        return core.service_sessions + min(upstream, core.server_max_outbound_connections) + probes + OWN_FILES
+        return (
+            core.service_sessions
+            + min(upstream, core.server_max_outbound_connections)
+            + self._callbacks.most_probes
+            + OWN_FILES
+        )
 
     async def start(self, bound: Sequence[tuple[socket.socket, Listener]] | None = None) -> None:
         """Bind, build, and serve. With `bound`, these sockets are served, and none is bound.
@@ -119,9 +112,10 @@ class Worker:
         self._resolver = Resolver([str(each) for each in core.nameservers])
         self._router = Router(self._assembly.settings)
         self._pools = Pools(self._resolver, core.server_max_outbound_connections)
-        self._services = Services(core, self._assembly.settings, self._resolver, upstream_down=self._pools.all_down)
         self._open_outbox()
-        self.front = self._front()
+        self._callbacks = self._assembly.callbacks(self._pools.all_down)
+        services = Services(core, self._assembly.settings, self._resolver, self._callbacks, self._outbox)
+        self.front = self._front([each.validator(services) for each in self._assembly.prepared])
 
     def _bind(self) -> None:
         try:
@@ -147,12 +141,9 @@ class Worker:
             core.state_directory, bounds=Bounds(core.outbox_size, core.outbox_letters), key_file=core.letter_key
         )
         self._deliverer = Deliverer(self._outbox_store, self._router, self._pools, core.hostname)
-        self._outbox = self._services.outbox = Outbox(self._outbox_store, self._deliverer.wake)
+        self._outbox = Outbox(self._outbox_store, self._deliverer.wake)
 
-    def _front(self) -> Front:
-        for each in self._assembly.prepared:
-            each.offer(self._services)
-        judges = [each.validator(self._services) for each in self._assembly.prepared]
+    def _front(self, judges: Sequence[Validator | None]) -> Front:
         core, router, pools = self._core, self._router, self._pools
         self._credentials = CredentialChecker(router, self._resolver)
         return Front(
@@ -188,8 +179,7 @@ class Worker:
         await self._sessions.cancel()
         if again:
             return
-        if self._services.callbacks is not None:
-            await self._services.callbacks.close()
+        await self._callbacks.close()
         await self._deliverer.stop()
         await self._outbox.close()
         await self._outbox_store.close()

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from config.base.ip import any_holds
 from proxy.mail.session import Path, Session
-from proxy.options.settings import CoreOptions
+from proxy.options.inbound import InboundOptions
 
 
-def may_send_anywhere(options: CoreOptions, client_ip: str) -> bool:
+def may_send_anywhere(options: InboundOptions, client_ip: str) -> bool:
     """Whether the client's address is among the relay hosts, or the relay is open to all."""
     if options.open_relay:
         return True
@@ -24,7 +24,7 @@ def is_trusted(session: Session) -> bool:
     return vouched_for or may_send_anywhere(options, session.client_ip)
 
 
-def admits(options: CoreOptions, session: Session, recipient: Path) -> bool:
+def admits(options: InboundOptions, session: Session, recipient: Path) -> bool:
     """Whether mail for the recipient is taken from this client.
 
     A stranger's local part may not carry a second address (`a%b@here`, `b!a@here`, `"a@b"@here`): the MTA behind could

@@ -6,9 +6,22 @@ that does not read holds a descriptor all the same.
 
 from __future__ import annotations
 
+from collections import Counter
+from typing import Protocol
+
 from proxy.mail.session import Session
 from proxy.smtp.entrance import Entrance
-from proxy.smtp.front import Front
+
+
+class Counts(Protocol):
+    """What is counted for all clients of a worker."""
+
+    clients: Counter[str]
+    connections: int
+
+    def client_left(self, network: str) -> None:
+        """Count one connection of a client less."""
+        ...
 
 
 class Admission:
@@ -16,7 +29,7 @@ class Admission:
 
     __slots__ = ("_entrance", "_front", "_network")
 
-    def __init__(self, front: Front, entrance: Entrance, network: str) -> None:
+    def __init__(self, front: Counts, entrance: Entrance, network: str) -> None:
         """Count it."""
         self._front, self._entrance = front, entrance
         self._network: str | None = network

@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 
 from proxy.mail import replies
 from proxy.mail.address import BadParameter, BadPath, BadUtf8, parse_argument
+from proxy.mail.message import is_binary
 from proxy.mail.replies import Reply
 from proxy.mail.session import Path, Session
+from proxy.options.inbound import InboundOptions
 from proxy.options.names import banner_lines
-from proxy.options.settings import CoreOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +56,7 @@ BINARY = frozenset({"BINARYMIME", "CHUNKING"})
 """What every upstream must offer for BINARYMIME to be offered: there is no other way to hand such a message on."""
 
 
-def sender_of(argument: bytes, options: CoreOptions, carried: frozenset[str]) -> tuple[Path, Parameters] | Reply:
+def sender_of(argument: bytes, options: InboundOptions, carried: frozenset[str]) -> tuple[Path, Parameters] | Reply:
     """Read MAIL's argument: the reverse-path and the parameters, or why it is refused.
 
     `carried` are the EHLO keywords of the upstreams: a parameter that they cannot take is not taken here either.
@@ -95,7 +96,7 @@ def _refusal_of(known: Mapping[str, _Parameter], carried: frozenset[str], parame
     return None
 
 
-def _unwanted(path: Path, parameters: Parameters, options: CoreOptions, carried: frozenset[str]) -> Reply | None:
+def _unwanted(path: Path, parameters: Parameters, options: InboundOptions, carried: frozenset[str]) -> Reply | None:
     """Return why a reverse-path, or a parameter, that is well formed is not taken here."""
     if not path.raw.isascii() and "SMTPUTF8" not in parameters:
         return replies.NEEDS_SMTPUTF8
@@ -124,7 +125,7 @@ def _fits(known: Mapping[str, _Parameter], carried: frozenset[str], name: str, v
 
 
 def recipient_of(
-    argument: bytes, options: CoreOptions, carried: frozenset[str], *, utf8: bool
+    argument: bytes, options: InboundOptions, carried: frozenset[str], *, utf8: bool
 ) -> tuple[Path, Parameters] | Reply:
     """Read RCPT's argument: the forward-path and the parameters, or why it is refused."""
     try:
@@ -146,11 +147,6 @@ def recipient_of(
     if not utf8 and not (path.raw.isascii() and (parameters.get("ORCPT") or "").isascii()):
         return replies.NEEDS_SMTPUTF8
     return replace(path, given=argument), repaired
-
-
-def is_binary(parameters: Mapping[str, str | None]) -> bool:
-    """Whether a message may hold any octets, so that only BDAT can carry it (RFC 3030 section 3)."""
-    return (parameters.get("BODY") or "").upper() == "BINARYMIME"
 
 
 def submitter_for(value: str, user: str) -> str:
@@ -194,7 +190,7 @@ def counts_context(session: Session) -> dict[str, str]:
     }
 
 
-def limits_of(options: CoreOptions) -> list[bytes]:
+def limits_of(options: InboundOptions) -> list[bytes]:
     """Return the EHLO line that tells a client our limits (RFC 9422), where there are any."""
     limits = {
         "MAILMAX": options.max_receptions_per_connection,
@@ -204,7 +200,7 @@ def limits_of(options: CoreOptions) -> list[bytes]:
     return [f"LIMITS {' '.join(words)}".encode()] if words else []
 
 
-def banner(options: CoreOptions) -> Reply:
+def banner(options: InboundOptions) -> Reply:
     """Return the greeting (RFC 5321 section 4.2): the operator's own text, or our name and what we speak.
 
     A static banner may be written as a whole reply of several lines; its codes and line breaks are taken as such.

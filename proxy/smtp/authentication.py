@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
-from enum import Enum, auto
-from typing import Protocol
 
 from proxy.base.log import get_logger, printable
 from proxy.mail import replies
 from proxy.mail.replies import Reply
 from proxy.mail.session import Session
+from proxy.smtp.ports import Authenticator, Credentials, Verification
 
 log = get_logger()
 
@@ -27,32 +25,6 @@ MECHANISMS = ("PLAIN", "LOGIN")
 
 Ask = Callable[[Reply], Awaitable[bytes]]
 """Says a challenge and returns the client's next line with its line break."""
-
-
-@dataclass(frozen=True, slots=True)
-class Credentials:
-    """What a client says it is. The password is kept out of every representation."""
-
-    mechanism: str
-    user: str
-    password: str = field(repr=False)
-
-
-class Verification(Enum):
-    """What an authenticator found."""
-
-    ACCEPTED = auto()
-    REFUSED = auto()
-    UNKNOWN = auto()
-    """It could not be found out now: the client shall try again."""
-
-
-class Authenticator(Protocol):
-    """Tells whether a client is who it says. Never raises for trouble of its own: that is UNKNOWN, and logged."""
-
-    async def verify(self, session: Session, credentials: Credentials) -> Verification:
-        """Judge credentials by the options in force for the session."""
-        ...
 
 
 class ExchangeFailed(Exception):

@@ -29,8 +29,9 @@ from proxy.smtp.admission import Admission
 from proxy.smtp.arguments import banner, unknown
 from proxy.smtp.entrance import Entrance
 from proxy.smtp.forwarded import Address, BadProxyHeader, read_proxy_header
-from proxy.smtp.front import Front, Relay
+from proxy.smtp.front import Front
 from proxy.smtp.mistakes import note_answer, note_line, note_unknown
+from proxy.smtp.ports import Relay
 from proxy.smtp.state import NEXT, State, out_of_order
 from proxy.smtp.stream import ClientGone, ClientIdle, ClientStream, Draining, LineTooLong
 from proxy.smtp.tls import HANDSHAKE_SECONDS, shake_hands, tls_context

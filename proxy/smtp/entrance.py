@@ -16,7 +16,7 @@ from config.scopes.listener import Client, Listener
 from config.scopes.places import Setting
 from config.settings import Settings
 from proxy.base.log import get_logger
-from proxy.options.settings import CoreOptions
+from proxy.options.inbound import InboundOptions
 from proxy.smtp.tls import ServerCertificate, certificate_of
 
 log = get_logger()
@@ -31,15 +31,15 @@ class Entrance:
         """Take the listener and the configuration it stands in."""
         self._listener = listener
         self._settings = settings
-        self._core = cast(CoreOptions, settings.core)
-        self._merged: dict[tuple[int, ...], CoreOptions] = {}
+        self._core = cast(InboundOptions, settings.core)
+        self._merged: dict[tuple[int, ...], InboundOptions] = {}
         self._of_client = lru_cache(maxsize=_CLIENTS_REMEMBERED)(self._merge)
         self._certificates: dict[int, ServerCertificate | None] = {}
         self.connections = 0
         self.own_options = self._in_force(None)
         """The options of the listener itself, whoever the client."""
 
-    def certificate(self, options: CoreOptions) -> ServerCertificate | None:
+    def certificate(self, options: InboundOptions) -> ServerCertificate | None:
         """Return what TLS is offered with, by options of ours; None where it is not.
 
         Loading the configuration has seen to it that it can be used; where it cannot any more, mail goes without.
@@ -53,7 +53,7 @@ class Entrance:
                 return None
         return self._certificates[key]
 
-    def every_options(self) -> Iterator[CoreOptions]:
+    def every_options(self) -> Iterator[InboundOptions]:
         """Yield the options in force at this listener: for anybody, and for each network that has its own."""
         yield self.own_options
         for peer in self._listener.peers:
@@ -64,25 +64,24 @@ class Entrance:
         for options in self.every_options():
             self.certificate(options)
 
-    def options(self, client_ip: str) -> CoreOptions:
+    def options(self, client_ip: str) -> InboundOptions:
         """Return the options in force for a client."""
         return self._of_client(client_ip)
 
-    def _merge(self, client_ip: str) -> CoreOptions:
+    def _merge(self, client_ip: str) -> InboundOptions:
         return self._in_force(read_address(client_ip))
 
-    def _in_force(self, client: Client | None) -> CoreOptions:
+    def _in_force(self, client: Client | None) -> InboundOptions:
         layers = [layer for layer in self._settings.for_client(self._listener, client).layers if layer]
         if not layers:
             return self._core
         key = tuple(id(layer) for layer in layers)
         found = self._merged.get(key)
         if found is None:
-            found = self._merged[key] = self._core.model_copy(update=_values(layers))
+            found = self._merged[key] = self._core.model_copy(update=self._values(layers))
         return found
 
-
-def _values(layers: list[Mapping[str, Setting]]) -> dict[str, object]:
-    """Return the values that the layers set; the first layer decides."""
-    known = CoreOptions.model_fields
-    return {name: each.value for layer in reversed(layers) for name, each in layer.items() if name in known}
+    def _values(self, layers: list[Mapping[str, Setting]]) -> dict[str, object]:
+        """Return the values that the layers set; the first layer decides."""
+        known = type(self._core).model_fields
+        return {name: each.value for layer in reversed(layers) for name, each in layer.items() if name in known}

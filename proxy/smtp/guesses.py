@@ -21,8 +21,8 @@ from cachetools import LRUCache
 from proxy.base.log import get_logger, printable
 from proxy.mail.session import Session
 from proxy.options.throttle import Buckets
-from proxy.smtp.authentication import Authenticator, Credentials, Verification
 from proxy.smtp.line import Line
+from proxy.smtp.ports import Authenticator, Credentials, Verification
 
 log = get_logger()
 

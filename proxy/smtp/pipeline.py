@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from proxy.base.log import get_logger
 from proxy.mail import replies
 from proxy.mail.session import Session
-from proxy.mail.validator import PASS, Hook, OnError, Validator, Verdict
+from proxy.mail.validator import Hook, OnError, Validator
+from proxy.mail.verdict import PASS, Verdict
 from sieve.phases import Need, Phase
 from sieve.run.patience import within
 

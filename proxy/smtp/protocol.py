@@ -19,7 +19,6 @@ from proxy.smtp.arguments import (
     BINARY,
     counts_context,
     helo_context,
-    is_binary,
     limits_of,
     mail_context,
     path_context,
@@ -33,8 +32,9 @@ from proxy.smtp.conversation import Conversation
 from proxy.smtp.data import DataReader
 from proxy.smtp.entrance import Entrance
 from proxy.smtp.forwarded import XCLIENT_OFFER, introduction_of
-from proxy.smtp.front import Front, Relay
+from proxy.smtp.front import Front
 from proxy.smtp.pace import Pace
+from proxy.smtp.ports import Relay
 from proxy.smtp.reception import MOST_DRAINED, Reader, Reception, log_message
 from proxy.smtp.state import State
 from proxy.smtp.stream import LineTooLong
@@ -284,7 +284,7 @@ class SmtpProtocol(Conversation):
         """DATA (RFC 5321 section 4.1.1.4)."""
         if argument:
             return replies.NO_ARGUMENT_WANTED
-        if is_binary(self.session.transaction.parameters):
+        if self.session.transaction.is_binary:
             return replies.BINARYMIME_BY_BDAT
         self.stream.send_and_read(replies.START_DATA.wire)
         return await self._receive(DataReader(self.stream, self._pace()))
@@ -295,7 +295,7 @@ class SmtpProtocol(Conversation):
         if chunk is None:
             return replies.BDAT_SYNTAX  # how much follows is not known, so the session ends
         session = self.session
-        binary = is_binary(session.transaction.parameters)
+        binary = session.transaction.is_binary
         reader = ChunkReader(self.stream, chunk, self._next_chunk, self._pace(), binary=binary)
         most = session.options.max_message_size
         if most and chunk.octets > most:

@@ -19,8 +19,9 @@ from proxy.mail.replies import Reply
 from proxy.mail.session import Session, protocol_of
 from proxy.smtp.arguments import counts_context
 from proxy.smtp.chunks import Interrupted
-from proxy.smtp.front import Front, OutboxUnavailable, Relay, RelayFailed
+from proxy.smtp.front import Front
 from proxy.smtp.pipeline import CONTENT_PHASES
+from proxy.smtp.ports import OutboxUnavailable, Relay, RelayFailed
 from proxy.smtp.stream import ClientGone, ClientIdle, Draining
 from sieve.phases import Phase
 

@@ -19,8 +19,8 @@ from typing import Any, Literal, cast
 from config.base.domains import normal_domain
 from config.base.regular_files import require_regular
 from proxy.base.log import get_logger
-from proxy.options.settings import CoreOptions
-from proxy.options.tls_versions import ALL_PROTOCOLS, Protocols
+from proxy.options.inbound import InboundOptions
+from proxy.options.tls import ALL_PROTOCOLS, Protocols
 from proxy.smtp.client_certificate import ask, certificate_context
 
 log = get_logger()
@@ -238,7 +238,7 @@ def _stamp(path: Path) -> _Stamp:
     return found.st_mtime_ns, found.st_ino
 
 
-def terms_of(options: CoreOptions) -> Terms:
+def terms_of(options: InboundOptions) -> Terms:
     """Return the terms that the options set."""
     mode, authorities = options.tls_verify_mode, options.tls_client_ca
     # Where nobody could have issued what clients show there is no use in asking, unless the operator says so.
@@ -247,7 +247,7 @@ def terms_of(options: CoreOptions) -> Terms:
     return Terms(options.tls_ciphers, minimum, options.tls_protocols, asks, authorities)
 
 
-def certificate_of(options: CoreOptions) -> ServerCertificate | None:
+def certificate_of(options: InboundOptions) -> ServerCertificate | None:
     """Return the certificate that the options name; None where TLS is not offered.
 
     Raises:

@@ -19,17 +19,15 @@ from proxy.mail.session import Session
 from proxy.outgoing.dial import NotReached, reach
 from proxy.outgoing.handshake import IN_THE_CLEAR, Dial, Refused, Tls, TlsFailed, dial
 from proxy.outgoing.wire import Wire, WireBroken
-from proxy.upstream.identity import XFORWARD_IS_MISSING, RefusedUs, proxy_header
-from proxy.upstream.routes import Place, Upstream, context_of
+from proxy.upstream.failures import XFORWARD_IS_MISSING, RefusedUs, Unreachable
+from proxy.upstream.proxy_protocol import proxy_header
+from proxy.upstream.tls import context_of
+from proxy.upstream.upstream import Place, Upstream
 
 log = get_logger()
 
 FAILOVER_SECONDS = 100.0
 """For all addresses of an upstream together: the client must hear its answer to RCPT within two minutes."""
-
-
-class Unreachable(Exception):
-    """No address of the upstream takes a connection."""
 
 
 @dataclass(slots=True)

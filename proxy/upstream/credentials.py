@@ -17,11 +17,11 @@ from proxy.dns.resolver import Resolver
 from proxy.mail.replies import Reply
 from proxy.mail.session import Session
 from proxy.outgoing.wire import Wire, WireBroken
-from proxy.smtp.authentication import Credentials, Verification
 from proxy.smtp.guesses import MOST_AT_ONCE
 from proxy.smtp.passwords import BadPasswordFile, PasswordFile
-from proxy.upstream.connect import Connector, Unreachable
-from proxy.upstream.identity import RefusedUs
+from proxy.smtp.ports import Credentials, Verification
+from proxy.upstream.connect import Connector
+from proxy.upstream.failures import RefusedUs, Unreachable
 from proxy.upstream.routes import Router
 
 log = get_logger()
@@ -45,7 +45,7 @@ class _Unknown(Exception):
 
 
 class CredentialChecker:
-    """Implements `proxy.smtp.authentication.Authenticator` for one worker; the event loop's thread owns its state."""
+    """Implements `proxy.smtp.ports.Authenticator` for one worker; the event loop's thread owns its state."""
 
     def __init__(self, router: Router, resolver: Resolver) -> None:
         """Take what finds the MTA behind; nothing is connected or read yet."""

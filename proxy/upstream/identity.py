@@ -1,21 +1,18 @@
-"""Who the client is, told to the MTA behind: a PROXY header, XCLIENT or XFORWARD. Each is an option of the upstream.
+"""Who the client is, told to the MTA behind by XCLIENT or XFORWARD. Each is an option of the upstream.
 
-The first two are for a connection, which then belongs to the client's session. XFORWARD is for one message: the MTA
-forgets it when the transaction ends, so connections stay shared. Sources: the PROXY protocol's specification (version
-2), Postfix's XCLIENT_README and XFORWARD_README.
+XCLIENT is for a connection, which then belongs to the client's session, as with a PROXY header. XFORWARD is for one
+message: the MTA forgets it when the transaction ends, so connections stay shared. Sources: Postfix's XCLIENT_README and
+XFORWARD_README.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import struct
-
-from config.base.ip import read_address
 from proxy.base.log import get_logger, printable
 from proxy.mail.session import Session
-from proxy.options.settings import OutboundOptions
+from proxy.options.outbound import OutboundOptions
 from proxy.outgoing.wire import Wire, WireBroken, extensions_of
-from proxy.upstream.routes import Upstream
+from proxy.upstream.failures import XFORWARD_IS_MISSING, RefusedUs
+from proxy.upstream.upstream import Upstream
 
 log = get_logger()
 
@@ -24,34 +21,6 @@ _LONGEST_VALUE = 255
 """Characters of an attribute's value, by both READMEs."""
 _LONGEST_COMMAND = 512
 """Octets of a command line (RFC 5321 section 4.5.3.1.4); XFORWARD's attributes may come in several."""
-
-_PROXY = struct.Struct("!12sBBH")
-_SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
-_LOCAL_COMMAND, _PROXY_COMMAND = 0x20, 0x21
-_UNSPECIFIED, _TCP_4, _TCP_6 = 0x00, 0x11, 0x21
-
-
-XFORWARD_IS_MISSING = "XFORWARD is required and not offered"
-
-
-class RefusedUs(Exception):
-    """The upstream refuses to talk to us: its greeting, EHLO, TLS, XCLIENT or XFORWARD."""
-
-
-# ---------------------------------------------------------------- PROXY
-
-
-def proxy_header(session: Session | None) -> bytes:
-    """Return a version 2 header that names the session's client; without a session, one that names nobody (LOCAL)."""
-    if session is None:
-        return _PROXY.pack(_SIGNATURE, _LOCAL_COMMAND, _UNSPECIFIED, 0)
-    (client, client_port), (ours, our_port) = session.peer_address, session.local
-    source, destination = read_address(client), read_address(ours)
-    if destination.version != source.version:  # XCLIENT named a client of the other family, and not where it came to
-        destination = ipaddress.ip_address("::" if source.version == 6 else "0.0.0.0")  # noqa: S104 — says "unknown"
-    addresses = source.packed + destination.packed + struct.pack("!HH", client_port, our_port)
-    family = _TCP_6 if source.version == 6 else _TCP_4
-    return _PROXY.pack(_SIGNATURE, _PROXY_COMMAND, family, len(addresses)) + addresses
 
 
 # ---------------------------------------------------------------- XCLIENT

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from proxy.options.settings import LONGEST_AT_DOT, LONGEST_UP_TO_RCPT, OutboundOptions
+from proxy.options.client_patience import LONGEST_AT_DOT, LONGEST_UP_TO_RCPT
+from proxy.options.outbound import OutboundOptions
 
 _UP_TO_RCPT = ("connect_timeout", "ehlo_timeout", "mailfrom_timeout", "rcptto_timeout")
 _LEAST = 10.0

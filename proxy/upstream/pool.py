@@ -17,9 +17,10 @@ from proxy.dns.resolver import Resolver
 from proxy.mail.session import Session
 from proxy.outgoing.wire import Wire, WireBroken
 from proxy.upstream.client_words import Standing
-from proxy.upstream.connect import Connector, Unreachable
-from proxy.upstream.identity import RefusedUs, introduce_client
-from proxy.upstream.routes import Upstream
+from proxy.upstream.connect import Connector
+from proxy.upstream.failures import PoolFull, RefusedUs, Unreachable
+from proxy.upstream.identity import introduce_client
+from proxy.upstream.upstream import Upstream
 
 PLACE_SECONDS = 20.0
 """A transaction waits so long for a place in a pool that is full, then hears 451 4.4.5."""
@@ -31,10 +32,6 @@ MOST_CONNECTIONS = 20_000
 """Connections of all pools together, unless the option says otherwise."""
 
 QUIT_SECONDS = 2.0
-
-
-class PoolFull(Exception):
-    """No place came free in time."""
 
 
 @dataclass(slots=True, eq=False)

@@ -18,14 +18,14 @@ from proxy.mail import replies
 from proxy.mail.replies import Reply
 from proxy.mail.session import Path, Session, Transaction
 from proxy.outgoing import envelope
-from proxy.outgoing.content import Answered, Chunked, Content, Dotted, read
+from proxy.outgoing.content import GO_AHEAD, Answered, Chunked, Content, Dotted, read
 from proxy.outgoing.wire import Wire, WireBroken
-from proxy.smtp.arguments import is_binary
-from proxy.smtp.front import RelayFailed
+from proxy.smtp.ports import RelayFailed
+from proxy.upstream.failures import Lost
 from proxy.upstream.identity import forward_client
 from proxy.upstream.pool import Connection, Pool, Pools
 from proxy.upstream.routes import Router
-from proxy.upstream.verdicts import GO_AHEAD, TROUBLE, Lost, heard_of, note_refusals, verdict_of
+from proxy.upstream.verdicts import TROUBLE, heard_of, note_refusals, verdict_of
 
 log = get_logger()
 
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class UpstreamRelay:
-    """Implements `proxy.smtp.front.Relay` over the pools. Owned by one session's task."""
+    """Implements `proxy.smtp.ports.Relay` over the pools. Owned by one session's task."""
 
     __slots__ = (
         "_accepted", "_connection", "_content", "_hold", "_last", "_pool", "_pools", "_promised", "_router",
@@ -231,7 +231,7 @@ class UpstreamRelay:
 
     async def _ready_for_content(self, pool: Pool) -> Content:
         """Make the upstream wait for the message: by DATA, or for one that DATA cannot carry, by nothing at all."""
-        if is_binary(self._transaction.parameters):
+        if self._transaction.is_binary:
             return Chunked(await self._wire(pool), self._answers_due(pool))
         try:
             wire, answer = await self._ask_data(pool)

@@ -6,25 +6,19 @@ answers have one upstream, the same object, so their recipients share a transact
 
 from __future__ import annotations
 
-import random
 import re
-import ssl
-from dataclasses import dataclass
 from functools import lru_cache
-from itertools import groupby
-from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 from cachetools import LRUCache
 
-from config.base.regular_files import require_regular
 from config.settings import Settings
 from proxy.base.log import get_logger
-from proxy.dns.resolver import UNREADABLE, DnsUnavailable, NoSuchDomain, Resolver
+from proxy.options.core import CoreOptions
+from proxy.options.outbound import OutboundOptions
 from proxy.options.route import Route
-from proxy.options.settings import CoreOptions, OutboundOptions
-from proxy.options.tls_versions import Protocols
 from proxy.upstream.patience import patient
+from proxy.upstream.upstream import Upstream
 
 log = get_logger()
 
@@ -33,100 +27,6 @@ _DETOURS_REMEMBERED = 256
 """Gateways that scripts named; a script may take the name out of a message, so they are bounded."""
 
 _GATEWAY = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[^\[\]:]+))(?::(?P<port>\d{1,5}))?")
-
-
-class Place(NamedTuple):
-    """Where a connection may go. Those of one rank stand for each other; lower ranks are preferred."""
-
-    address: str
-    """An IP address, or the path of a Unix socket."""
-    port: int
-    host: str
-    """Whom the address belongs to; empty for a Unix socket."""
-    rank: tuple[int, int] = (0, 0)
-    """The preference of the route, and of the exchanger within it."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Upstream:
-    """One MTA behind, or several that stand for each other. `Router` makes one for each different answer."""
-
-    routes: tuple[Route, ...]
-    policy: OutboundOptions
-    """Everything else that is in force: how to speak, how long to wait, how many connections."""
-    helo: str
-
-    @property
-    def lmtp(self) -> bool:
-        """Whether LMTP is spoken (RFC 2033)."""
-        return self.policy.delivery_method == "LMTP"
-
-    @property
-    def tells_clients(self) -> bool:
-        """Whether a connection is told who the client is, so that it belongs to the client's session."""
-        return self.policy.xclient != "no" or self.policy.upstream_proxy_protocol != "no"
-
-    @property
-    def name(self) -> str:
-        """The upstream's name for the log."""
-        return ",".join(
-            f"unix:{each.host}" if each.is_socket else f"{each.host}:{self.port(each)}" for each in self.routes
-        )
-
-    def port(self, route: Route) -> int:
-        """Return the port of a route: its own, or the option's."""
-        return route.port or (self.policy.lmtp_port if self.lmtp else self.policy.remote_smtp_port)
-
-    async def addresses(self, resolver: Resolver) -> list[Place]:
-        """Return where to connect to, those preferred first, the hosts of one preference in random order.
-
-        Raises:
-            DnsUnavailable, NoSuchDomain: none of the hosts can be resolved.
-        """
-        found: list[Place] = []
-        problem: Exception | None = None
-        for _, same in groupby(sorted(self.routes, key=lambda each: each.preference), key=lambda each: each.preference):
-            routes = list(same)
-            random.shuffle(routes)
-            for route in routes:
-                try:
-                    found += await self._places(route, resolver)
-                except (DnsUnavailable, NoSuchDomain) as error:
-                    problem = error
-        if not found and problem is not None:
-            raise problem
-        return found
-
-    async def _places(self, route: Route, resolver: Resolver) -> list[Place]:
-        if route.is_socket:
-            return [Place(route.host, 0, "", (route.preference, 0))]
-        return [
-            Place(address, self.port(route), host, (route.preference, preference))
-            for preference, host in await _hosts(route, resolver)
-            for address in await _addresses(host, resolver)
-        ]
-
-
-async def _addresses(host: str, resolver: Resolver) -> list[str]:
-    """Return a host's addresses; one that cannot be resolved now is passed over (RFC 5321 section 5.1)."""
-    try:
-        return await resolver.host_addresses(host)
-    except (DnsUnavailable, NoSuchDomain) as error:
-        log.warning("upstream_unresolved", host=host, reason=str(error))
-        return []
-
-
-async def _hosts(route: Route, resolver: Resolver) -> list[tuple[int, str]]:
-    """Return the hosts that a route means: itself, or the exchangers of its name (RFC 5321 section 5.1)."""
-    if not route.by_mx:
-        return [(0, route.host)]
-    try:
-        exchangers = await resolver.exchangers(route.host)
-    except NoSuchDomain:
-        exchangers = []  # some servers say so of a type they do not know: the name may have an address
-    if any(not each.host for each in exchangers):
-        raise NoSuchDomain(f"{route.host} takes no mail (null MX)")
-    return [(each.preference, each.host) for each in exchangers if each != UNREADABLE] or [(0, route.host)]
 
 
 class Router:
@@ -179,32 +79,3 @@ class Router:
         if policy.gateway is not None and not (routes and self._is_nearer("routes", "gateway", domain)):
             routes = (policy.gateway,)
         return self._known.setdefault((routes, policy, helo), Upstream(routes, policy, helo))
-
-
-@lru_cache(maxsize=64)
-def _context(
-    verify: str, authority: Path | None, certificate: Path | None, key: Path | None, ciphers: str, protocols: Protocols
-) -> ssl.SSLContext:
-    require_regular(authority, certificate, key)
-    context = ssl.create_default_context(cafile=authority)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    protocols.apply_to(context)
-    if verify != "host":
-        context.check_hostname = False
-    if verify == "no":
-        context.verify_mode = ssl.CERT_NONE
-    if certificate is not None:
-        context.load_cert_chain(certificate, key or certificate, password="")  # or OpenSSL asks the terminal
-    if ciphers:
-        context.set_ciphers(ciphers)
-    return context
-
-
-def context_of(policy: OutboundOptions) -> ssl.SSLContext:
-    """Return the TLS context of an upstream's options.
-
-    Raises:
-        OSError, ssl.SSLError: a file that is named cannot be used.
-    """
-    files = policy.tls_ca, policy.tls_certificate, policy.tls_key
-    return _context(policy.tls_verify, *files, policy.tls_ciphers, policy.tls_protocols)

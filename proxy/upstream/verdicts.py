@@ -10,16 +10,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from proxy.base.log import get_logger, printable
 from proxy.mail import replies
 from proxy.mail.replies import Reply
 from proxy.mail.session import Path, Session, Transaction
 from proxy.outgoing import envelope
+from proxy.outgoing.wire import Wire
 from proxy.upstream.client_words import Standing, has_address, is_of_client, names_us, spoken
-from proxy.upstream.connect import Unreachable
-from proxy.upstream.identity import RefusedUs
-from proxy.upstream.pool import Connection, PoolFull
+from proxy.upstream.failures import Lost, PoolFull, RefusedUs, Unreachable
 
 log = get_logger()
 
@@ -40,20 +40,6 @@ _MAIL_SUBJECTS = frozenset({1, 2, 6, 7})
 
 _ENHANCED = re.compile(r"[245]\.(\d{1,3})\.(\d{1,3})\b")
 _UNQUALIFIED = re.compile(r"\bneed fully[ -]qualified (?:e-?mail )?address\b", re.IGNORECASE)
-
-GO_AHEAD = 354
-
-
-class Lost(Exception):
-    """The connection broke or fell silent; what was under way on it has no answer.
-
-    `used` tells whether another transaction had the connection before.
-    """
-
-    def __init__(self, *, used: bool) -> None:
-        """Keep how the connection was."""
-        super().__init__()
-        self.used = used
 
 
 _HEARD: dict[type[Exception], Reply] = {
@@ -95,7 +81,14 @@ class Asked:
         return bool(found) and set(given.upper().split()).issuperset(said.upper().split())
 
 
-def asked(connection: Connection, session: Session, said: envelope.Said | None) -> Asked:
+class Spoken(Protocol):
+    """A connection to the upstream, as far as a reply on it is judged."""
+
+    wire: Wire
+    standing: Standing
+
+
+def asked(connection: Spoken, session: Session, said: envelope.Said | None) -> Asked:
     """Return what a reply on a connection answers: MAIL or RCPT as it was `said`, or something else."""
     command = b"" if said is None else envelope.command(connection.wire, b"", *said)
     paths = (*(said or ())[:1], *paths_of(session.transaction))
@@ -158,7 +151,7 @@ def note_refusals(session: Session, refused: Mapping[bytes, Reply]) -> None:
 
 
 def verdict_of(
-    answer: Reply, connection: Connection, session: Session, *, upstream: str, step: str, said: envelope.Said | None
+    answer: Reply, connection: Spoken, session: Session, *, upstream: str, step: str, said: envelope.Said | None
 ) -> Reply:
     """Return a refusal word for word if it speaks of the mail; 451, and an alarm, if it speaks of us."""
     if is_about_mail(answer, asked(connection, session, said)):

@@ -17,9 +17,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sieve.message.charsets import codec_of, is_ascii_compatible
+from sieve.message.comments import without_comments
 from sieve.message.mime import Structure
 from sieve.message.mime_parts import Part
-from sieve.message.parameters import without_comments
 
 _UTF_8 = "utf-8"
 _ASCII = "us-ascii"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from sieve.message.parameters import without_comments
+from sieve.message.comments import without_comments
 
 _FIELD = re.compile(rb"\n(content-(?:type|disposition|transfer-encoding))[ \t]*+(?::|(?<=[ \t]))")
 _MOST_ALIKE = 10

@@ -13,19 +13,16 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from sieve.message import charsets
+from sieve.message.comments import QUOTED, without_comments
 from sieve.message.encoded_words import joined_words
 
-_QUOTED = r'"(?:[^"\\]|\\.|\\\Z)*+"?'
-_PIECES = re.compile(rf'{_QUOTED}|[^";]++|;', re.DOTALL)
+_PIECES = re.compile(rf'{QUOTED}|[^";]++|;', re.DOTALL)
 _PIECES_WITHOUT_ESCAPES = re.compile(r'"[^"]*+"?|[^";]++|;')
-_IN_FIELD = re.compile(rf'{_QUOTED}|[^"()\\]++|\\.|\(++|\)++|\\', re.DOTALL)
-_IN_COMMENT = re.compile(r"[^()\\]++|\\.|\(++|\)++|\\", re.DOTALL)
 _CONTENT = re.compile(r'"((?:[^"\\]|\\.|\\\Z)*+)"?', re.DOTALL)
 _CONTENT_WITHOUT_ESCAPES = re.compile(r'"([^"]*+)"?')
 _BLANK_OR_QUOTE = re.compile(r'[\s"]')
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _PERCENT = re.compile(rb"%([0-9A-Fa-f]{2})")
-_BEFORE_A_COMMENT = ' \t\r\n;=,/")'
 _DIGITS_THAT_COUNT = 18
 
 _KNOWN = re.compile(
@@ -33,29 +30,6 @@ _KNOWN = re.compile(
     re.IGNORECASE,
 )
 """The parameters that mail programs act on. They are found wherever they stand, so a missing semicolon hides none."""
-
-
-def without_comments(text: str, *, only_between_words: bool = False) -> str:
-    """Return a structured field without its comments, which nest (RFC 5322, 3.2.2); one never closed takes the rest.
-
-    With `only_between_words` a parenthesis directly behind a word is part of it, as in `filename=a(1).txt`.
-    """
-    if "(" not in text:
-        return text
-    pieces, at, depth = [], 0, 0
-    while at < len(text):
-        found = (_IN_COMMENT if depth else _IN_FIELD).match(text, at)
-        piece = found[0] if found else text[at]
-        is_literal = only_between_words and not depth and at > 0 and text[at - 1] not in _BEFORE_A_COMMENT
-        at += len(piece)
-        if piece[0] == "(" and not is_literal:
-            depth += len(piece)
-        elif piece[0] == ")" and depth:
-            pieces.append(piece[depth:])
-            depth = max(depth - len(piece), 0)
-        elif not depth:
-            pieces.append(piece)
-    return "".join(pieces)
 
 
 @dataclass(frozen=True, slots=True)

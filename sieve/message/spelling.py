@@ -1,7 +1,7 @@
 r"""The one spelling of an address that is compared, and the spelling in which SMTP may carry it (RFC 5321, 4.1.2).
 
-Quotes are no part of a local part: `"secret"@d` and `"sec\ret"@d` are `secret@d`. They stay if the local part is
-empty or holds anything but atext and dots. Its octets and letter case stay; the domain's form is `config.base.domains`'s.
+Quotes are no part of a local part: `"secret"@d` and `"sec\ret"@d` are `secret@d`. They stay if the local part is empty
+or holds anything but atext and dots. Its octets and letter case stay; the domain's form is `config.base.domains`'s.
 """
 
 from __future__ import annotations

@@ -37,7 +37,8 @@ async def message_structure(frame: Frame) -> mime.Structure:
     """Return the message's parts; the same message is taken apart once a run."""
     raw = await raw_message(frame)
     known = frame.structure
-    if known is None or known.raw is not raw:
-        known = await beside_the_loop(len(raw), lambda: mime.structure(raw))
-        frame.structure = known
-    return known
+    if isinstance(known, mime.Structure) and known.raw is raw:
+        return known
+    found = await beside_the_loop(len(raw), lambda: mime.structure(raw))
+    frame.structure = found
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sieve.errors import listed
+from sieve.words import listed
 
 
 def too_many_steps(limit: int) -> str:

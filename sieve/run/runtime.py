@@ -14,7 +14,6 @@ from typing import Any, NoReturn, Protocol, TypeAlias, cast
 
 from config.diagnostics import Source, Span
 from sieve.host import Host, World
-from sieve.message.mime import Structure
 from sieve.phases import Effect, Need, Phase
 from sieve.run import reasons
 from sieve.run.origins import Woven
@@ -122,7 +121,8 @@ class Frame:
         self.code = NO_REPLY
         self.text = ""
         self.replied = self.close = self.discard = self.kept = self.ended = False
-        self.structure: Structure | None = None
+        self.structure: object = None
+        """The message taken apart, kept by `sieve.run.content`."""
         self.steps = settings.limits.steps
         self.trace: Callable[[Any], None] | None = None
         self.deadline = monotonic() + settings.limits.seconds

@@ -67,9 +67,10 @@ class _OpenTest:
 class Parser(Cursor):
     """Reads one source. It owns the stacks and the list of mistakes until `run` returns."""
 
-    def __init__(self, source: Source) -> None:
-        """Prepare to read `source`."""
+    def __init__(self, source: Source, resolve: macros.Resolve = macros.no_macro) -> None:
+        """Prepare to read `source`; `resolve` finds the macros in its strings."""
         super().__init__(source)
+        self._resolve = resolve
         self._open: list[_Open] = []
         self._statements: list[nodes.Statement] = []
         self._chain: _Chain | None = None
@@ -353,7 +354,7 @@ class Parser(Cursor):
 
     def _parts(self, text: str) -> tuple[macros.Part, ...]:
         """Cut a string into what is literal and what is filled in."""
-        return macros.parts(text)
+        return macros.parts(text, self._resolve)
 
     def _variable(self) -> nodes.Variable | nodes.Index:
         node: nodes.Variable | nodes.Index = self._variable_name()
@@ -377,6 +378,6 @@ class Parser(Cursor):
         return nodes.Variable(self._span(token), str(token.value))
 
 
-def parse(source: Source) -> tuple[nodes.Block, list[Diagnostic]]:
+def parse(source: Source, resolve: macros.Resolve = macros.no_macro) -> tuple[nodes.Block, list[Diagnostic]]:
     """Return the syntax tree of a script, as far as it could be read, and the mistakes of its form."""
-    return Parser(source).run()
+    return Parser(source, resolve).run()

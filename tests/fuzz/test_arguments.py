@@ -11,8 +11,8 @@ import struct
 from dataclasses import replace
 
 from proxy.mail.replies import Reply
+from proxy.options.core import CoreOptions
 from proxy.options.route import Route
-from proxy.options.settings import CoreOptions
 from proxy.smtp.arguments import banner, recipient_of, sender_of, submitter_for
 from proxy.smtp.authentication import ExchangeFailed, credentials_of
 from proxy.smtp.forwarded import BadProxyHeader, introduction_of, proxy_header

@@ -18,7 +18,7 @@ from proxy.callback.cache import CallbackCache
 from proxy.callback.classify import Classifier
 from proxy.callback.limits.budgets import Breakers, Budgets, Neighbour, Storms
 from proxy.callback.lives import Lives
-from proxy.callback.probe import Manner
+from proxy.callback.manner import Manner
 from proxy.callback.question import Question
 from proxy.callback.resolve import ExchangerFinder
 from proxy.callback.verdict import CallbackVerdict, Status

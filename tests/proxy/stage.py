@@ -16,10 +16,12 @@ from proxy.app import load
 from proxy.dns.resolver import DnsUnavailable, Exchanger, NoSuchDomain, Resolver
 from proxy.mail.replies import Reply
 from proxy.mail.session import Session
-from proxy.mail.validator import PASS, Hook, OnError, Validator, Verdict
-from proxy.modules.base import Services
-from proxy.options.settings import CoreOptions
-from proxy.server.worker import Assembly, Worker
+from proxy.mail.validator import Hook, OnError, Validator
+from proxy.mail.verdict import PASS, Verdict
+from proxy.modules.services import Services
+from proxy.options.core import CoreOptions
+from proxy.server.assembly import Assembly
+from proxy.server.worker import Worker
 from proxy.upstream.pool import Pool
 from sieve.phases import Need, Phase
 from tests.support.conversation import Conversation
@@ -132,9 +134,6 @@ class Given:
 
     judge: Validator
     diagnostics: Sequence[Diagnostic] = ()
-
-    def offer(self, services: Services) -> None:
-        """Offer nothing."""
 
     def validator(self, services: Services) -> Validator:
         """Return the validator."""

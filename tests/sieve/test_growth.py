@@ -9,9 +9,10 @@ import pytest
 from sieve.functions.encodings import ec_base64_decode, ec_rfc2047_encode_addresses, qp_encode
 from sieve.message import mime
 from sieve.message.addresses import AddressPart, is_plausible, mailboxes, part_of
+from sieve.message.comments import without_comments
 from sieve.message.encoded_words import decoded_words, encoded_words, joined_words
 from sieve.message.file_names import readings
-from sieve.message.parameters import parameters, without_comments
+from sieve.message.parameters import parameters
 from sieve.run.matching import CASEMAP, NUMERIC, Comparison, MatchType, casemapped, numeric, predicate
 from sieve.run.patterns import glob_pattern, linear_pattern
 from sieve.run.values import ScriptError, as_number, flat

@@ -21,7 +21,7 @@ from structlog.testing import capture_logs
 from proxy.callback.verifier import CallbackVerifier
 from proxy.modules.smtp_cbv.making import callbacks_of
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
-from proxy.options.settings import CoreOptions
+from proxy.options.core import CoreOptions
 from proxy.store.url import parse_store_url
 
 AT_ONCE = 150

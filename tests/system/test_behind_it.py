@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.options.settings import CoreOptions
+from proxy.options.core import CoreOptions
 from tests.support.conversation import Conversation
 from tests.support.exim_behind import EximServer
 from tests.support.required import REQUIRE_REAL

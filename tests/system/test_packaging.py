@@ -18,7 +18,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
-from proxy.options.settings import CoreOptions
+from proxy.options.core import CoreOptions
 from proxy.server.worker import DRAIN_GRACE
 from tests.support.programs import UNPACKED
 from tests.support.ringback import PRINTED_PATH, PRINTED_SCRIPT, PRINTED_STANZAS, ROOT, run

@@ -93,11 +93,10 @@ async def test_one_worker_that_is_killed_is_replaced(start: Start) -> None:
 BREAKABLE = """
 import sys
 from pathlib import Path
-from proxy import supervisor
-from proxy.cli import main
+from proxy.cli import main, serving
 
-be_worker = supervisor.be_worker
-supervisor.be_worker = lambda *given: 3 if Path(sys.argv[-1]).with_name("broken").exists() else be_worker(*given)
+be_worker = serving.be_worker
+serving.be_worker = lambda *given: 3 if Path(sys.argv[-1]).with_name("broken").exists() else be_worker(*given)
 main()
 """
 
@@ -203,7 +202,7 @@ def on_a_dead_mount(function):
 
 os.open, pathlib.Path.stat = on_a_dead_mount(os.open), on_a_dead_mount(pathlib.Path.stat)
 
-from proxy import supervisor
+from proxy.server import supervisor
 from proxy.cli import main, serving
 
 supervisor.REHEARSAL_SECONDS = serving.REHEARSAL_SECONDS = 3.0
@@ -249,7 +248,7 @@ import os, signal, sys
 from pathlib import Path
 from proxy import app
 from proxy.cli import main, serving
-from proxy import supervisor
+from proxy.server import supervisor
 
 supervisor.REHEARSAL_SECONDS = serving.REHEARSAL_SECONDS = 3.0
 rehearse, mark = app.rehearse, Path(sys.argv[-1]).with_name("mark")

@@ -298,11 +298,10 @@ async def test_the_service_manager_hears_ready_once_every_worker_serves(
 BREAKABLE = """
 import sys
 from pathlib import Path
-from proxy import supervisor
-from proxy.cli import main
+from proxy.cli import main, serving
 
-be_worker = supervisor.be_worker
-supervisor.be_worker = lambda *given: 3 if Path(sys.argv[-1]).with_name("broken").exists() else be_worker(*given)
+be_worker = serving.be_worker
+serving.be_worker = lambda *given: 3 if Path(sys.argv[-1]).with_name("broken").exists() else be_worker(*given)
 main()
 """
 """Ringback, whose workers end with status 3 at their start while a file `broken` lies beside the configuration."""
@@ -311,13 +310,13 @@ main()
 STUCK = """
 import sys, time
 from pathlib import Path
-from proxy import supervisor
-from proxy.cli import main
+from proxy.cli import main, serving
+from proxy.server import supervisor
 
-be_worker = supervisor.be_worker
+be_worker = serving.be_worker
 supervisor.START_SECONDS = 5.0
 stuck = Path(sys.argv[-1]).with_name("stuck")
-supervisor.be_worker = lambda *given: time.sleep(600) if stuck.exists() else be_worker(*given)
+serving.be_worker = lambda *given: time.sleep(600) if stuck.exists() else be_worker(*given)
 main()
 """
 """Ringback, whose workers hang in their start while a file `stuck` lies beside the configuration."""

@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
 from proxy.callback.limits.budgets import Breakers, Neighbour, network_of, operator_of
-from proxy.callback.probe import Manner
+from proxy.callback.manner import Manner
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.dns.resolver import MOST_AT_ONCE
 

@@ -9,9 +9,10 @@ from config.diagnostics import Diagnostic, Severity
 from config.schema.specs import ModuleSpec
 from config.settings import ModuleSettings
 from proxy.mail.session import Session
-from proxy.mail.validator import PASS, Hook, OnError, Validator, Verdict
-from proxy.modules.base import Services
+from proxy.mail.validator import Hook, OnError, Validator
+from proxy.mail.verdict import PASS, Verdict
 from proxy.modules.conntrol.options import SPEC, ConntrolOptions
+from proxy.modules.services import Services
 from sieve.phases import Need, Phase
 
 _GRACE_SECONDS = 5.0
@@ -47,9 +48,6 @@ class PreparedConntrol:
         self.diagnostics: Sequence[Diagnostic] = tuple(_mistakes(loaded))
         self._name, self._passive = loaded.name, loaded.passive
         self._options = cast(ConntrolOptions, loaded.options)
-
-    def offer(self, services: Services) -> None:
-        """Offer nothing to others."""
 
     def validator(self, services: Services) -> Validator | None:  # noqa: ARG002 — it asks nobody
         """Return the pause; a passive module makes none."""

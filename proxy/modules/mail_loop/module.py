@@ -12,9 +12,10 @@ from config.settings import ModuleSettings
 from proxy.mail import replies
 from proxy.mail.replies import Reply
 from proxy.mail.session import Session
-from proxy.mail.validator import PASS, Hook, OnError, Validator, Verdict
-from proxy.modules.base import Services
+from proxy.mail.validator import Hook, OnError, Validator
+from proxy.mail.verdict import PASS, Verdict
 from proxy.modules.mail_loop.options import PASSES, SPEC, MailLoopOptions
+from proxy.modules.services import Services
 from sieve.phases import Need, Phase
 
 _DEADLINE_SECONDS = 5.0
@@ -38,9 +39,6 @@ class PreparedMailLoop:
         self.diagnostics: Sequence[Diagnostic] = ()
         self._name, self._passive = loaded.name, loaded.passive
         self._options = cast(MailLoopOptions, loaded.options)
-
-    def offer(self, services: Services) -> None:
-        """Offer nothing to others."""
 
     def validator(self, services: Services) -> Validator | None:  # noqa: ARG002 — it asks nobody
         """Return what counts; a passive module counts nothing."""

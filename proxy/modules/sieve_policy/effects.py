@@ -18,7 +18,7 @@ from proxy.mail.address import BadParameter, BadPath
 from proxy.mail.address import path_of as parsed
 from proxy.mail.session import Letter, Path, Session
 from proxy.outbox import composing
-from proxy.smtp.front import Outbox, OutboxUnavailable
+from proxy.smtp.ports import Outbox, OutboxUnavailable
 from sieve.phases import Phase
 from sieve.run import reasons
 from sieve.run.threads import Pool, in_thread

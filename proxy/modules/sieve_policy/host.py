@@ -9,7 +9,7 @@ from collections.abc import MutableMapping, Sequence
 from proxy.base.log import get_logger, printable
 from proxy.mail.message import Message
 from proxy.mail.session import Letter, Session, protocol_of
-from proxy.modules.base import Services
+from proxy.modules.services import Services
 from proxy.modules.sieve_policy.effects import ONE_RECIPIENT, SessionControl, SessionEnvelope, SessionMail
 from sieve.host import CallbackAnswer, DnsAnswer, Endpoint
 from sieve.phases import Phase
@@ -107,8 +107,6 @@ class SessionHost:
     async def callback(self, address: str, sender: str | None) -> CallbackAnswer:
         """Ask; the loader has seen to it that there is somebody to ask."""
         callbacks = self._services.callbacks
-        if callbacks is None:
-            return CallbackAnswer("error", "smtp_cbv is not loaded")
         asking = callbacks.ask_for_recipient if self._phase in ONE_RECIPIENT else callbacks.ask
         verdict = await asking(self._session, address, sender)
         return CallbackAnswer(verdict.status.value, verdict.message)

@@ -7,18 +7,20 @@ from dataclasses import dataclass
 from functools import partial
 from typing import cast
 
-from config.diagnostics import Diagnostic, Severity, Source, Span
+from config.base.sources import read_source
+from config.diagnostics import Diagnostic, Severity, Span
 from config.schema.specs import ModuleSpec
 from config.settings import ModuleSettings
 from proxy.base.log import get_logger
 from proxy.mail import replies
 from proxy.mail.session import Session
-from proxy.mail.validator import PASS, Hook, OnError, Validator, Verdict
-from proxy.modules.base import Services
+from proxy.mail.validator import Hook, OnError, Validator
+from proxy.mail.verdict import PASS, Verdict
+from proxy.modules.services import Services
 from proxy.modules.sieve_policy.effects import send_letters, settle_letters
 from proxy.modules.sieve_policy.host import SessionHost
 from proxy.modules.sieve_policy.options import SPEC, SieveOptions, option_name
-from proxy.smtp.front import OutboxUnavailable
+from proxy.smtp.ports import OutboxUnavailable
 from sieve.compile.compiler import compile_script
 from sieve.phases import Need, Phase
 from sieve.run.cache import ScriptCache
@@ -58,7 +60,7 @@ class SieveModule:
                 if path is None:
                     continue
                 try:
-                    source = Source.read(path)
+                    source = read_source(path)
                 except OSError as error:
                     origin = loaded.origin(option_name(phase, number)) or loaded.span
                     diagnostics.append(cannot_read(error, origin))
@@ -105,9 +107,6 @@ class PreparedSieve:
         """Whether a script reads messages whole."""
         scripts = () if self.loaded.passive else tuple(self.scripts.values())
         return any(Need.BODY in script.needs for each in scripts for script in each)
-
-    def offer(self, services: Services) -> None:
-        """Offer nothing to others."""
 
     def validator(self, services: Services) -> Validator | None:
         """Return the hooks of the phases that have scripts."""

@@ -11,12 +11,13 @@ from pathlib import Path
 
 from config.base.ip import plain_address
 from config.base.regular_files import read_regular
+from config.base.sources import read_source
 from config.diagnostics import Diagnostic, Severity, Source, Span
 from config.settings import ModuleSettings
 from proxy.callback.classify import BadTable, Words
 from proxy.callback.verifier import mailbox_of
-from proxy.modules.smtp_cbv.making import family_of
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
+from proxy.outgoing.dial import family_of
 
 _LONGEST_WAIT = 60.0
 _SHORTEST_SECRET = 16
@@ -78,7 +79,7 @@ def _files(loaded: ModuleSettings, options: SmtpCbvOptions) -> Iterator[Diagnost
                 )
     if options.reply_texts is not None:
         try:
-            source = Source.read(options.reply_texts)
+            source = read_source(options.reply_texts)
             Words(source.text)
         except OSError as error:
             yield _unreadable("the table", error, loaded, "reply_texts")

@@ -6,7 +6,6 @@ The resolver is its own so that a stranger's slow name servers never hold up the
 from __future__ import annotations
 
 import os
-import socket
 import ssl
 import time
 from collections.abc import Callable
@@ -14,20 +13,21 @@ from pathlib import Path
 
 from config.base.ip import plain_address
 from config.base.regular_files import read_regular
-from config.diagnostics import Source
+from config.base.sources import read_source
 from proxy.base.log import get_logger
 from proxy.callback.cache import CallbackCache
 from proxy.callback.classify import Classifier, Words
 from proxy.callback.limits.budgets import Breakers, Budgets, Neighbour, Storms
 from proxy.callback.lives import Lives
-from proxy.callback.probe import Manner
+from proxy.callback.manner import Manner
 from proxy.callback.resolve import ExchangerFinder
 from proxy.callback.service import CallbackService, Rules
 from proxy.callback.verdict import Status
 from proxy.callback.verifier import Around, CallbackLimits, CallbackVerifier, Spared
 from proxy.dns.resolver import Resolver
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
-from proxy.options.settings import CoreOptions
+from proxy.options.core import CoreOptions
+from proxy.outgoing.dial import family_of
 from proxy.server.sockets import comes_to_us
 from proxy.store.base import Store
 from proxy.store.opening import open_store
@@ -123,7 +123,7 @@ def _budgets(options: SmtpCbvOptions) -> Budgets:
 
 def _manner(options: SmtpCbvOptions, helo: str) -> Manner:
     # read as it was when it was checked: a file that is not UTF-8, or begins with its mark, is a table all the same
-    own = Words(Source.read(options.reply_texts).text) if options.reply_texts is not None else None
+    own = Words(read_source(options.reply_texts).text) if options.reply_texts is not None else None
     return Manner(
         helo=helo,
         port=options.port,
@@ -134,11 +134,6 @@ def _manner(options: SmtpCbvOptions, helo: str) -> Manner:
         null_refused=Status(options.null_refused),
         catchall=options.catchall,
     )
-
-
-def family_of(address: str) -> socket.AddressFamily:
-    """Return the family of an IP address."""
-    return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
 def _opportunistic() -> ssl.SSLContext:

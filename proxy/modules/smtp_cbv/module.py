@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import cast
 
 from config.diagnostics import Diagnostic
 from config.schema.specs import ModuleSpec
 from config.settings import ModuleSettings
 from proxy.base.tasks import TaskOwner, spawn
-from proxy.callback.service import CallbackService
 from proxy.mail.session import Session
-from proxy.mail.validator import PASS, Hook, OnError, Validator, Verdict
-from proxy.modules.base import Services
+from proxy.mail.validator import Hook, OnError, Validator
+from proxy.mail.verdict import PASS, Verdict
+from proxy.modules.services import Callbacks, Services
 from proxy.modules.smtp_cbv.checks import mistakes
 from proxy.modules.smtp_cbv.making import callbacks_of
 from proxy.modules.smtp_cbv.options import SPEC, SmtpCbvOptions
+from proxy.options.core import CoreOptions
 from sieve.phases import Need, Phase
 
 
@@ -38,13 +39,13 @@ class PreparedSmtpCbv:
         self._options = cast(SmtpCbvOptions, loaded.options)
         self.diagnostics: Sequence[Diagnostic] = tuple(mistakes(loaded, self._options))
 
-    def offer(self, services: Services) -> None:
+    def callbacks(self, settings: CoreOptions, upstream_down: Callable[[], bool]) -> Callbacks:
         """Make what asks."""
-        services.callbacks = callbacks_of(self._options, services.settings, upstream_down=services.upstream_down)
+        return callbacks_of(self._options, settings, upstream_down=upstream_down)
 
     def validator(self, services: Services) -> Validator | None:
         """Return the active module's hook."""
-        if self._passive or services.callbacks is None:
+        if self._passive:
             return None
         return SmtpCbvValidator(self._name, self._options, services.callbacks)
 
@@ -55,7 +56,7 @@ class SmtpCbvValidator:
     on_error = OnError.ACCEPT
     """It never rejects, so its own trouble must not defer mail either."""
 
-    def __init__(self, name: str, options: SmtpCbvOptions, callbacks: CallbackService) -> None:
+    def __init__(self, name: str, options: SmtpCbvOptions, callbacks: Callbacks) -> None:
         """Ask about the sender or about recipients, as `phase` says."""
         self.name = name
         self.deadline = options.timeout + 5.0

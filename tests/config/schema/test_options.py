@@ -10,7 +10,8 @@ from config.diagnostics import render
 from config.errors import not_a
 from config.language.nodes import Value
 from config.loader import load
-from config.schema.options import Options, declared, option
+from config.schema.declared import declared
+from config.schema.options import Options, option
 from config.schema.readers import Reader, Reading, Unreadable, scalar
 from config.schema.specs import ModuleSpec, Schema
 from config.schema.values import Seconds

@@ -9,7 +9,7 @@ import socket
 import pytest
 
 from proxy.base.apart import Apart, Failed, Tell
-from proxy.options import settings
+from proxy.options import inbound
 
 LONG = 60.0
 """Seconds that no test takes."""
@@ -58,9 +58,9 @@ def test_a_child_that_hangs_is_killed_and_the_failure_names_where_it_was(kind: s
 
 def test_a_name_that_the_system_does_not_find_in_time_is_the_short_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getfqdn", signal.pause)
-    monkeypatch.setattr(settings, "OWN_NAME_SECONDS", 0.1)
-    settings.own_name.cache_clear()
+    monkeypatch.setattr(inbound, "OWN_NAME_SECONDS", 0.1)
+    inbound.own_name.cache_clear()
     try:
-        assert settings.own_name() == socket.gethostname()
+        assert inbound.own_name() == socket.gethostname()
     finally:
-        settings.own_name.cache_clear()
+        inbound.own_name.cache_clear()

@@ -13,7 +13,7 @@ from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.callback.verifier import CallbackVerifier
 from proxy.dns.resolver import Resolver
 from proxy.mail.session import Recipient, Session
-from proxy.modules.base import Services
+from proxy.modules.services import Services
 from proxy.modules.sieve_policy.effects import path_of
 from proxy.modules.sieve_policy.host import SessionHost
 from sieve.phases import Phase

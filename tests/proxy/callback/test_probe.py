@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from proxy.callback import probe
-from proxy.callback.probe import Manner, ask
+from proxy.callback.manner import Manner
+from proxy.callback.probe import ask
 from proxy.callback.resolve import Host
 from proxy.callback.verdict import CallbackVerdict, Status
 from tests.proxy.callbacks import HELO, OpenGate, question

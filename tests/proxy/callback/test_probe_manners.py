@@ -14,7 +14,8 @@ import pytest
 import trustme
 
 from proxy.callback import probe
-from proxy.callback.probe import Manner, ask
+from proxy.callback.manner import Manner
+from proxy.callback.probe import ask
 from proxy.callback.resolve import Host
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.outgoing.wire import LONGEST_LINE, LONGEST_REPLY

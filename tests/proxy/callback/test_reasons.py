@@ -60,7 +60,7 @@ def _reasons(tree: ast.Module) -> Iterator[str]:
 def given() -> set[str]:
     """Return the reasons in the source of the package; the table itself is not one of them."""
     found = set(classify.REASONS)
-    for path in PACKAGE.glob("*.py"):
+    for path in PACKAGE.rglob("*.py"):
         if path.name != "reasons.py":
             found |= set(_reasons(ast.parse(path.read_text())))
     return found

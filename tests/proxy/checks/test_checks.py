@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from config.diagnostics import Severity
-from proxy.app import ConfigurationRejected, load
+from proxy.app import load
+from proxy.base.rejected import ConfigurationRejected
 
 LINES = ("ESMTP_Listener = ( 127.0.0.1:0 )", 'Hostname = "ringback.test" Relay_Domains = a.test')
 

@@ -286,7 +286,9 @@ def _python(code: str) -> subprocess.Popen[str]:
 
 
 def test_once_sends_every_sample_and_ends_with_status_0() -> None:
-    with _python("import sys, proxy.demo; sys.exit(proxy.demo.run(once=True))") as demo:
+    with _python(
+        "import sys, proxy.app, proxy.demo; sys.exit(proxy.demo.run(proxy.app.load_service, once=True))"
+    ) as demo:
         shown, complaints = demo.communicate(timeout=PATIENCE)
     assert (demo.returncode, complaints) == (0, "")
     assert "wrong" not in shown
@@ -300,8 +302,8 @@ def test_once_ends_with_status_1_and_names_the_sample_that_went_wrong() -> None:
         import sys
         import proxy.demo.samples
         proxy.demo.samples.KNOWN_USERS = frozenset()
-        import proxy.demo
-        sys.exit(proxy.demo.run(once=True))
+        import proxy.app, proxy.demo
+        sys.exit(proxy.demo.run(proxy.app.load_service, once=True))
     """
     with _python(code) as demo:
         shown, _ = demo.communicate(timeout=PATIENCE)
@@ -312,7 +314,8 @@ def test_once_ends_with_status_1_and_names_the_sample_that_went_wrong() -> None:
 
 def _fails(preparation: str) -> tuple[int, str, str]:
     """Run the demonstration in a world that lacks something; return its status and what it printed."""
-    code = f"import sys\n{preparation}\nimport proxy.demo\nsys.exit(proxy.demo.run(once=True))"
+    running = "import proxy.app, proxy.demo\nsys.exit(proxy.demo.run(proxy.app.load_service, once=True))"
+    code = f"import sys\n{preparation}\n{running}"
     with _python(code) as demo:
         shown, complaints = demo.communicate(timeout=PATIENCE)
     return demo.returncode, shown, complaints
@@ -350,7 +353,9 @@ world.shipped_configuration = lambda: Path({str(broken)!r})
 
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_without_once_it_stays_up_for_mail_by_hand_until_a_signal(ending: signal.Signals) -> None:
-    with _python("import sys, proxy.demo; sys.exit(proxy.demo.run(once=False))") as demo:
+    with _python(
+        "import sys, proxy.app, proxy.demo; sys.exit(proxy.demo.run(proxy.app.load_service, once=False))"
+    ) as demo:
         assert demo.stdout is not None
         port = 0
         for line in demo.stdout:

@@ -8,7 +8,8 @@ from typing import cast
 import pytest
 
 from config.diagnostics import render
-from proxy.app import ConfigurationRejected, load
+from proxy.app import load
+from proxy.base.rejected import ConfigurationRejected
 from proxy.callback.classify import REASONS
 from proxy.modules.smtp_cbv.making import callbacks_of
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions

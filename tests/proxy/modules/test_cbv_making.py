@@ -10,13 +10,13 @@ from structlog.testing import capture_logs
 
 from proxy.app import load
 from proxy.callback.lives import Lives
-from proxy.callback.probe import Manner
+from proxy.callback.manner import Manner
 from proxy.callback.service import CallbackService
 from proxy.callback.verdict import Status
 from proxy.callback.verifier import Around
 from proxy.modules.smtp_cbv.making import STORE_FILE, callbacks_of, lives_of, store_of
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
-from proxy.options.settings import CoreOptions
+from proxy.options.core import CoreOptions
 from proxy.store.url import MEMORY, StoreUrl
 from tests.proxy.stage import LOOPBACK, Names, core, resolver
 

@@ -9,7 +9,7 @@ from structlog.testing import capture_logs
 
 from proxy.app import load, load_service
 from proxy.mail.session import Session
-from proxy.mail.validator import PASS, Verdict
+from proxy.mail.verdict import PASS, Verdict
 from proxy.modules.conntrol.module import ConntrolValidator
 from proxy.modules.conntrol.options import ConntrolOptions
 from sieve.phases import Phase

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.mail.session import Session
-from proxy.mail.validator import PASS, Verdict
+from proxy.mail.verdict import PASS, Verdict
 from sieve.phases import Phase
 from tests.proxy.stage import BOB, CAROL, Rule, serving
 from tests.support.exchanger import Exchanger

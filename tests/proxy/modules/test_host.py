@@ -16,10 +16,10 @@ from proxy.dns.resolver import Resolver
 from proxy.mail.message import Message
 from proxy.mail.session import Path as MailPath
 from proxy.mail.session import Recipient, Session
-from proxy.modules.base import Services
+from proxy.modules.services import NoCallbacks, Services
 from proxy.modules.sieve_policy.effects import path_of
 from proxy.modules.sieve_policy.host import LONGEST_LOG, SessionHost
-from proxy.options.settings import CoreOptions
+from proxy.options.core import CoreOptions
 from sieve.host import CallbackAnswer, DnsAnswer, Endpoint
 from sieve.phases import Phase
 from sieve.run.values import ScriptError
@@ -82,7 +82,7 @@ def session(*recipients: str, sender: str = "a@sender.test", address: str = "192
 def host(subject: Session, phase: Phase = Phase.DATA, *, callbacks: Callbacks | None = None) -> SessionHost:
     names = Names()
     settings: Any = subject.context.pop("settings")
-    services = Services(subject.options, settings, cast(Resolver, names), cast(Any, callbacks))
+    services = Services(subject.options, settings, cast(Resolver, names), cast(Any, callbacks or NoCallbacks()))
     return SessionHost(subject, services, phase)
 
 

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from proxy.app import ConfigurationRejected, load
+from proxy.app import load
+from proxy.base.rejected import ConfigurationRejected
 from proxy.mail.session import Session
-from proxy.mail.validator import PASS, Verdict
+from proxy.mail.verdict import PASS, Verdict
 from proxy.modules.mail_loop.module import MailLoopValidator
 from proxy.modules.mail_loop.options import MailLoopOptions
 from sieve.phases import Phase

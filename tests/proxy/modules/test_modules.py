@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from structlog.testing import capture_logs
 
-from proxy.app import ConfigurationRejected, load
+from proxy.app import load
+from proxy.base.rejected import ConfigurationRejected
 from tests.proxy.house import ACCEPTED, SENDER_OK, House, client_of, transaction
 from tests.proxy.stage import ALICE, BOB, CAROL
 from tests.support.exchanger import Act, Exchanger, Step, is_silent, says

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.app import ConfigurationRejected, load
+from proxy.app import load
+from proxy.base.rejected import ConfigurationRejected
 from proxy.options.route import Route
 
 LINES = 'ESMTP_Listener = ( 127.0.0.1:0 )\nHostname = "ringback.test"\n'

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from config.schema.values import Endpoint
-from proxy.options.settings import CoreOptions
+from proxy.options.core import CoreOptions
 from tests.proxy.stage import assembly
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.app import ConfigurationRejected, load
+from proxy.app import load
+from proxy.base.rejected import ConfigurationRejected
 from proxy.options.throttle import Buckets, Throttle
 from tests.proxy.stage import BOB, CAROL, serving
 from tests.support.exchanger import Exchanger

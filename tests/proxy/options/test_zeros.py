@@ -10,12 +10,14 @@ import pytest
 from config.diagnostics import Severity, Source, Span
 from config.findings import Findings
 from config.language.nodes import Word
-from config.schema.options import Declared, declared
+from config.schema.declared import Declared, declared
 from config.schema.readers import Reading, Unreadable
 from config.scopes.listener import SOCKET_OPTIONS
 from config.scopes.listeners import SOCKET_ZEROS
-from proxy.app import MODULES, ConfigurationRejected, load, load_service
-from proxy.options.settings import CoreOptions, OutboundOptions
+from proxy.app import MODULES, load, load_service
+from proxy.base.rejected import ConfigurationRejected
+from proxy.options.core import CoreOptions
+from proxy.options.outbound import OutboundOptions
 from proxy.smtp.pace import GRACE_SECONDS, Pace
 from proxy.smtp.stream import ClientIdle
 from proxy.upstream.patience import patient

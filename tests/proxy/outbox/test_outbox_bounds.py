@@ -12,8 +12,8 @@ import pytest
 from proxy.mail.session import NULL_PATH, Letter
 from proxy.modules.sieve_policy.effects import path_of
 from proxy.outbox import deliver
-from proxy.outbox.file import APPLICATION_ID
 from proxy.outbox.store import OutboxStore
+from proxy.outbox.tables import APPLICATION_ID
 from tests.proxy.outbox.test_outbox_circles import forwards, one, sent
 from tests.proxy.outbox.test_outbox_delivery import Scene, delivered, scene
 from tests.proxy.stage import BOB

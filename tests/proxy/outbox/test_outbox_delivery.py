@@ -13,7 +13,7 @@ import pytest
 
 from proxy.mail.session import Letter
 from proxy.modules.sieve_policy.effects import path_of
-from proxy.options.settings import OutboundOptions
+from proxy.options.outbound import OutboundOptions
 from proxy.outbox.deliver import Deliverer, pause
 from proxy.outbox.store import OutboxStore
 from proxy.upstream.pool import Pools

@@ -16,7 +16,7 @@ from proxy.mail.session import Path as MailPath
 from proxy.outbox.file import Delivery, OutboxFile, exists
 from proxy.outbox.presence import Presence
 from proxy.outbox.store import HELD_SECONDS, LEASE_SECONDS, OutboxStore
-from proxy.smtp.front import OutboxUnavailable
+from proxy.smtp.ports import OutboxUnavailable
 
 ROOT = Path(__file__).resolve().parents[3]
 BOB, CAROL = (MailPath(f"{name}@example.com".encode(), name, "example.com") for name in ("bob", "carol"))

@@ -11,7 +11,7 @@ from typing import cast
 import pytest
 
 from proxy.mail.session import Session
-from proxy.mail.validator import PASS, Verdict
+from proxy.mail.verdict import PASS, Verdict
 from proxy.modules.sieve_policy.effects import path_of
 from sieve.phases import Need, Phase
 from tests.proxy.stage import ALICE, BOB, CAROL, DAVE, LETTER, Rule, Stage, refuses, serving

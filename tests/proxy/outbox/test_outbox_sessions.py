@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from proxy.mail.session import NULL_PATH, Letter, Session
-from proxy.mail.validator import PASS, Verdict
+from proxy.mail.verdict import PASS, Verdict
 from proxy.modules.sieve_policy.effects import path_of
-from proxy.smtp.front import OutboxUnavailable
+from proxy.smtp.ports import OutboxUnavailable
 from sieve.phases import Phase
 from tests.proxy.stage import ALICE, BOB, CAROL, LETTER, Rule, Stage, refuses, serving
 from tests.support.exchanger import Act, Exchanger, Step, closes, says

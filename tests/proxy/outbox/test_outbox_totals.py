@@ -8,7 +8,7 @@ import pytest
 
 from proxy.outbox.file import Bounds, Totals
 from proxy.outbox.store import OutboxStore
-from proxy.smtp.front import OutboxFull
+from proxy.smtp.ports import OutboxFull
 from tests.proxy.outbox.test_outbox_bounds import SMALL, emptied, letter, old_file, size
 
 

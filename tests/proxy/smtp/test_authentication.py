@@ -18,20 +18,16 @@ from hypothesis import strategies as st
 from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
-from proxy.app import ConfigurationRejected, load
+from proxy.app import load
+from proxy.base.rejected import ConfigurationRejected
 from proxy.cli import application
 from proxy.mail.replies import Reply
 from proxy.mail.session import Session
-from proxy.mail.validator import PASS, Verdict
+from proxy.mail.verdict import PASS, Verdict
 from proxy.outgoing.wire import Wire
-from proxy.smtp.authentication import (
-    MOST_FAILED_AUTHENTICATIONS,
-    Credentials,
-    ExchangeFailed,
-    Verification,
-    credentials_of,
-)
+from proxy.smtp.authentication import MOST_FAILED_AUTHENTICATIONS, ExchangeFailed, credentials_of
 from proxy.smtp.passwords import PasswordHash
+from proxy.smtp.ports import Credentials, Verification
 from proxy.smtp.stream import LONGEST_COMMAND, MOST_DISCARDED
 from proxy.upstream import credentials as subject
 from proxy.upstream.credentials import LONGEST_COMMAND as LONGEST_WITH_RESPONSE

@@ -6,7 +6,7 @@ import pytest
 
 from proxy.mail.message import stuffed
 from proxy.mail.session import Session
-from proxy.mail.validator import PASS, Verdict
+from proxy.mail.verdict import PASS, Verdict
 from proxy.outgoing.content import Chunked
 from proxy.outgoing.wire import Wire
 from sieve.phases import Need, Phase

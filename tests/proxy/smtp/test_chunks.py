@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from proxy.mail.validator import Verdict
+from proxy.mail.verdict import Verdict
 from sieve.phases import Phase
 from tests.proxy.stage import BOB, Rule, Stage, serving
 from tests.support.conversation import Conversation

@@ -14,9 +14,9 @@ from types import SimpleNamespace
 import pytest
 import trustme
 
-from proxy.app import ConfigurationRejected
+from proxy.base.rejected import ConfigurationRejected
 from proxy.mail.session import Session
-from proxy.mail.validator import PASS, Verdict
+from proxy.mail.verdict import PASS, Verdict
 from proxy.smtp import client_certificate
 from sieve.phases import Phase
 from tests.proxy.stage import ALICE, BOB, LETTER, Rule, Stage, assembly, serving

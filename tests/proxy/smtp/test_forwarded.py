@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 
 from proxy.mail.replies import XCLIENT_SYNTAX
 from proxy.mail.session import Session
-from proxy.mail.validator import PASS, Verdict
+from proxy.mail.verdict import PASS, Verdict
 from proxy.smtp import forwarded
 from proxy.smtp.forwarded import BadProxyHeader, Introduction, ProxyHeader, introduction_of, proxy_header
 from sieve.phases import Phase

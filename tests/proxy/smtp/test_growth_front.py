@@ -21,9 +21,10 @@ from proxy.smtp.chunks import Chunk, ChunkReader, chunk_of
 from proxy.smtp.conversation import Conversation
 from proxy.smtp.data import DataReader
 from proxy.smtp.forwarded import BadProxyHeader, introduction_of, proxy_header
-from proxy.smtp.front import Front, Outbox, Relay
+from proxy.smtp.front import Front
 from proxy.smtp.pace import Pace
 from proxy.smtp.pipeline import PhasePipeline
+from proxy.smtp.ports import Outbox, Relay
 from proxy.smtp.reception import Reception
 from proxy.smtp.stream import LONGEST_COMMAND, ClientGone, ClientStream, LineTooLong
 from tests.proxy.stage import core

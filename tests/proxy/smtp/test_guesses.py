@@ -14,9 +14,9 @@ from structlog.testing import capture_logs
 from proxy.mail.session import Session
 from proxy.options.throttle import Throttle
 from proxy.smtp import guesses as subject
-from proxy.smtp.authentication import Credentials, Verification
 from proxy.smtp.guesses import EXEMPT_SECONDS, Guesses
 from proxy.smtp.passwords import PasswordHash
+from proxy.smtp.ports import Credentials, Verification
 from tests.proxy.smtp.test_authentication import hashed_cheaply, plain
 from tests.proxy.stage import Stage, core, serving
 from tests.support.waiting import eventually

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from proxy.mail.message import HeaderSection, Message, stuffed, unstuffed
 from proxy.mail.session import Session
-from proxy.mail.validator import PASS, Verdict
+from proxy.mail.verdict import PASS, Verdict
 from sieve.phases import Need, Phase
 from tests.proxy.stage import ALICE, BOB, Rule, Stage, serving
 from tests.support.conversation import Conversation

@@ -12,7 +12,7 @@ import pytest
 import trustme
 from structlog.testing import capture_logs
 
-from proxy.app import ConfigurationRejected
+from proxy.base.rejected import ConfigurationRejected
 from proxy.smtp import conversation
 from tests.proxy.stage import ALICE, BOB, LETTER, Stage, assembly, serving
 from tests.support.conversation import Conversation

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from proxy.mail.session import Session
-from proxy.mail.validator import PASS, Verdict
+from proxy.mail.verdict import PASS, Verdict
 from sieve.phases import Need, Phase
 from tests.proxy.stage import ALICE, BOB, CAROL, LETTER, Rule, serving
 from tests.support.exchanger import Exchanger

@@ -9,7 +9,8 @@ from structlog.testing import capture_logs
 
 from proxy.mail import replies
 from proxy.mail.session import Session
-from proxy.mail.validator import PASS, OnError, Verdict
+from proxy.mail.validator import OnError
+from proxy.mail.verdict import PASS, Verdict
 from proxy.smtp.pipeline import PhasePipeline
 from sieve.phases import Need, Phase
 from tests.proxy.stage import Rule, core, refuses

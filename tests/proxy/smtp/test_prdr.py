@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from proxy.mail.replies import Reply
 from proxy.mail.session import Session
-from proxy.mail.validator import PASS, Verdict
+from proxy.mail.verdict import PASS, Verdict
 from sieve.phases import Need, Phase
 from tests.proxy.stage import BOB, CAROL, DAVE, LETTER, Rule, Stage, serving
 from tests.support.conversation import Conversation

@@ -8,7 +8,7 @@ import re
 import pytest
 from structlog.testing import capture_logs
 
-from proxy.mail.validator import Verdict
+from proxy.mail.verdict import Verdict
 from proxy.smtp.stream import LONGEST_COMMAND, MOST_DISCARDED
 from sieve.phases import Phase
 from tests.proxy.stage import ALICE, BOB, CAROL, DAVE, LETTER, Rule, refuses, serving

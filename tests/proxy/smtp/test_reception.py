@@ -11,7 +11,7 @@ from structlog.testing import capture_logs
 from proxy.base.tasks import TaskOwner, spawn
 from proxy.mail.replies import Reply
 from proxy.mail.session import Session
-from proxy.mail.validator import PASS, Verdict
+from proxy.mail.verdict import PASS, Verdict
 from proxy.smtp.reception import GATHERED
 from sieve.phases import Need, Phase
 from tests.proxy.stage import ALICE, BOB, CAROL, LETTER, Rule, Stage, refuses, serving

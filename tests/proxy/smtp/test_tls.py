@@ -11,7 +11,8 @@ import pytest
 import trustme
 from structlog.testing import capture_logs
 
-from proxy.app import ConfigurationRejected, load, load_service
+from proxy.app import load, load_service
+from proxy.base.rejected import ConfigurationRejected
 from proxy.server.worker import Worker
 from proxy.smtp import tls
 from tests.support.conversation import Conversation

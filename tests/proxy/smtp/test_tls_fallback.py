@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from proxy.outgoing.handshake import IN_THE_CLEAR, Dial, Refused, Tls, dial
-from proxy.upstream.connect import Connector, Unreachable
-from proxy.upstream.identity import RefusedUs
+from proxy.upstream.connect import Connector
+from proxy.upstream.failures import RefusedUs, Unreachable
 from tests.proxy.outbox.test_outbox_delivery import scene
 from tests.proxy.stage import ALICE, BOB, LETTER, resolver, serving
 from tests.proxy.upstream.test_connect import upstream_at

@@ -15,9 +15,10 @@ from proxy.app import load
 from proxy.outgoing import dial as dialing
 from proxy.outgoing.dial import Reached, reach
 from proxy.upstream import connect
-from proxy.upstream.connect import Connector, Unreachable
-from proxy.upstream.identity import RefusedUs
-from proxy.upstream.routes import Router, Upstream
+from proxy.upstream.connect import Connector
+from proxy.upstream.failures import RefusedUs, Unreachable
+from proxy.upstream.routes import Router
+from proxy.upstream.upstream import Upstream
 from tests.proxy.stage import Names, assembly, resolver, unavailable
 from tests.support.exchanger import Act, Exchanger, Step, closes, is_silent, says
 from tests.support.mute import mute

@@ -13,16 +13,11 @@ from proxy.outgoing.handshake import Dial, dial
 from proxy.outgoing.wire import Wire, WireBroken
 from proxy.smtp.forwarded import ProxyHeader
 from proxy.smtp.forwarded import proxy_header as read_header
-from proxy.upstream.identity import (
-    RefusedUs,
-    _xclient,
-    _xforward,
-    _xtext,
-    forward_client,
-    introduce_client,
-    proxy_header,
-)
-from proxy.upstream.routes import Router, Upstream
+from proxy.upstream.failures import RefusedUs
+from proxy.upstream.identity import _xclient, _xforward, _xtext, forward_client, introduce_client
+from proxy.upstream.proxy_protocol import proxy_header
+from proxy.upstream.routes import Router
+from proxy.upstream.upstream import Upstream
 from tests.proxy.stage import assembly, core
 from tests.support.exchanger import Exchanger, Step, closes, says
 

@@ -13,9 +13,8 @@ from structlog.testing import capture_logs
 from proxy.mail.session import Session
 from proxy.smtp.forwarded import proxy_header
 from proxy.upstream import pool as subject
-from proxy.upstream.connect import Unreachable
-from proxy.upstream.identity import RefusedUs
-from proxy.upstream.pool import Pool, PoolFull, Pools
+from proxy.upstream.failures import PoolFull, RefusedUs, Unreachable
+from proxy.upstream.pool import Pool, Pools
 from proxy.upstream.routes import Router
 from tests.proxy.stage import assembly, core, resolver, settled
 from tests.support.exchanger import Dialogue, Exchanger, Step, is_silent, says

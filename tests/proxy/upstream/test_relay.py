@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from proxy.mail import replies
 from proxy.mail.replies import Reply
 from proxy.mail.session import Path, Recipient, Session, Transaction
-from proxy.smtp.front import RelayFailed
+from proxy.smtp.ports import RelayFailed
 from proxy.upstream.pool import Pool, Pools
 from proxy.upstream.relay import UpstreamRelay
 from proxy.upstream.routes import Router

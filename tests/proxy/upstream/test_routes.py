@@ -13,7 +13,8 @@ from config.settings import Settings
 from proxy.app import load
 from proxy.dns.resolver import DnsUnavailable, NoSuchDomain
 from proxy.options.route import Route
-from proxy.upstream.routes import Router, context_of
+from proxy.upstream.routes import Router
+from proxy.upstream.tls import context_of
 from tests.proxy.stage import Names, resolver, unavailable
 
 

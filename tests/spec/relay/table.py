@@ -14,7 +14,7 @@ from typing import Any
 from structlog.testing import capture_logs
 
 from proxy.mail.session import Session
-from proxy.mail.validator import PASS, Verdict
+from proxy.mail.verdict import PASS, Verdict
 from proxy.modules.sieve_policy.effects import path_of
 from sieve.phases import Phase
 from tests.proxy.stage import ALICE, BOB, DAVE, LETTER, Rule, Stage, serving, settled

@@ -1,6 +1,6 @@
-"""`TLS_Protocols` as a value of the configuration: which of TLS 1.2 and 1.3 a connection may speak.
+"""The options of TLS on both sides, and `TLS_Protocols` as a value: which of TLS 1.2 and 1.3 may be spoken.
 
-The option names SSL 2 to TLS 1.1 too, as Momentum does; they are read, and never spoken (RFC 8996).
+`TLS_Protocols` names SSL 2 to TLS 1.1 too, as Momentum does; they are read, and never spoken (RFC 8996).
 """
 
 from __future__ import annotations
@@ -12,7 +12,10 @@ from typing import Annotated
 
 from config.errors import not_a
 from config.language.nodes import String, Value, Word
+from config.schema.options import Options, option
 from config.schema.readers import Reader, Reading, Unreadable
+from config.schema.values import ConfigPath
+from proxy.options.scopes import BOTH
 
 _SPOKEN = frozenset({ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3})
 _NAMES = {
@@ -61,3 +64,22 @@ def _read(value: Value, _reading: Reading) -> Protocols:
 
 
 ProtocolsValue = Annotated[Protocols, Reader(_read, "protocols, `+ALL:-NAME`", write=lambda value: f'"{value}"')]
+
+
+class TlsOptions(Options):
+    """What TLS is spoken with, towards clients and towards the MTA behind."""
+
+    tls_certificate: ConfigPath | None = option(
+        None, doc="Our certificate, with its chain, a PEM file; set, STARTTLS is offered to clients.", scopes=BOTH
+    )
+    tls_key: ConfigPath | None = option(
+        None, doc="Its key, a PEM file; TLS_Certificate's own file unless set.", secret=True, scopes=BOTH
+    )
+    tls_ciphers: str = option(
+        "", doc="Ciphers up to TLS 1.2, as OpenSSL names them; its choice unless set.", scopes=BOTH
+    )
+    tls_protocols: ProtocolsValue = option(
+        ALL_PROTOCOLS,
+        doc="Versions that may be spoken, `+` or `-` before each; of those named TLSv1.2 and TLSv1.3 are.",
+        scopes=BOTH,
+    )

@@ -1,0 +1,35 @@
+"""The options of smtp_cbv, of a server's configuration or by default, as the commands that ask or look up need them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import cast
+
+import typer
+
+from config.diagnostics import Diagnostic
+from proxy.base.rejected import ConfigurationRejected
+from proxy.cli import exits
+from proxy.modules.smtp_cbv.options import SmtpCbvOptions
+from proxy.options.core import CoreOptions
+from proxy.server.assembly import Assembly
+from proxy.store.url import MEMORY
+
+Load = Callable[[Path], tuple[Assembly, Sequence[Diagnostic]]]
+"""Loads a configuration. Raises ConfigurationRejected."""
+
+
+def configured(config_file: Path | None, load: Load) -> tuple[SmtpCbvOptions, CoreOptions]:
+    """Return smtp_cbv's options and the server's, from a configuration or by default; print mistakes and exit 78."""
+    if config_file is None:
+        return SmtpCbvOptions(store=MEMORY), CoreOptions.model_construct(esmtp_listener=())
+    try:
+        assembly, _ = load(config_file)
+    except ConfigurationRejected as rejected:
+        exits.show(rejected.diagnostics)
+        raise typer.Exit(exits.CONFIGURATION) from None
+    settings = assembly.settings
+    stanzas = [each.options for each in settings.modules if each.type == "smtp_cbv"]
+    options = cast(SmtpCbvOptions, stanzas[0]) if stanzas else SmtpCbvOptions()
+    return options, assembly.core

@@ -1,0 +1,95 @@
+"""What a module may use of the worker that it is built for: the `Services`, each a protocol that the worker fulfils.
+
+Nothing here is missing: where nobody asks about addresses, or nothing is kept, an object stands that says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from config.settings import Settings
+from proxy.callback.verdict import CallbackVerdict, Status
+from proxy.mail.session import Session
+from proxy.options.core import CoreOptions
+from proxy.smtp.ports import Outbox, OutboxUnavailable
+
+
+class Names(Protocol):
+    """Looks names up."""
+
+    async def lookup(self, name: str, record_type: str, server: str | None = None) -> tuple[str, list[str]]:
+        """Return the status (SUCCESS, the name of an RCODE, or TIMEOUT) and the records in text form."""
+        ...
+
+    async def name_of(self, address: str) -> str | None:
+        """Return a host name of an address that leads back to it, or None."""
+        ...
+
+
+class Callbacks(Protocol):
+    """Asks mail exchangers whether addresses exist. Never raises: trouble is a verdict."""
+
+    @property
+    def most_probes(self) -> int:
+        """Conversations at once, each of which holds a socket."""
+        ...
+
+    def ask(self, session: Session, address: str, sender: str | None = None) -> Awaitable[CallbackVerdict]:
+        """Return the verdict for a session, and set the context variables of the transaction that runs now."""
+        ...
+
+    def ask_for_recipient(
+        self, session: Session, address: str, sender: str | None = None
+    ) -> Awaitable[CallbackVerdict]:
+        """The same for the recipient that is judged now."""
+        ...
+
+    async def close(self) -> None:
+        """End what is under way."""
+        ...
+
+
+class NoCallbacks:
+    """What is asked when no loaded module asks exchangers."""
+
+    most_probes = 0
+
+    async def ask(self, *_asked: object) -> CallbackVerdict:
+        """Say that nobody asks."""
+        return CallbackVerdict(Status.ERROR, "not_loaded", "smtp_cbv is not loaded")
+
+    ask_for_recipient = ask
+
+    async def close(self) -> None:
+        """Nothing is under way."""
+
+
+class NoOutbox:
+    """Keeps nothing: there is no server that could deliver it."""
+
+    async def commit(self, *_kept: object) -> None:
+        """Refuse. Raises OutboxUnavailable."""
+        raise OutboxUnavailable
+
+    async def hold(self, *_kept: object) -> None:
+        """Refuse. Raises OutboxUnavailable."""
+        raise OutboxUnavailable
+
+    async def release(self, session: Session) -> None:
+        """Nothing was held."""
+
+    def drop(self, session: Session) -> None:
+        """Nothing was held."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the modules of one worker are built with."""
+
+    settings: CoreOptions
+    configuration: Settings
+    resolver: Names
+    callbacks: Callbacks = field(default_factory=NoCallbacks)
+    outbox: Outbox = field(default_factory=NoOutbox)
