@@ -2,6 +2,7 @@
 #
 #   make demo                         the same with another Python:  make demo PYTHON=python3.13
 #   make test ARGS='-k relay'         make demo ARGS=--once          make bench ARGS=--quick
+#   make test PROCESSES=4             make test ROUNDS=8
 
 PYTHON ?= python3
 VENV   := .venv
@@ -14,7 +15,12 @@ DEV := $(VENV)/installed-dev
 
 SOURCES := config sieve proxy tests bench
 
-.PHONY: help demo test checks bench docs clean
+# Processes that share the tests, and how often the oracle kills at each place; `make test-long` runs it whole.
+PROCESSES ?= 2
+ROUNDS    ?= 2
+PYTEST     = RINGBACK_ORACLE_ROUNDS=$(ROUNDS) $(BIN)/pytest --numprocesses $(PROCESSES) --dist loadgroup --durations 25
+
+.PHONY: help demo test test-long test-busy coverage checks bench docs clean
 .DELETE_ON_ERROR:
 
 help:
@@ -23,12 +29,31 @@ help:
 	@echo "make bench   the measurements"
 	@echo "make docs    the reference pages, from the code"
 	@echo "make clean   remove what the doors made"
+	@echo
+	@echo "make checks      linters, types, imports, generated pages"
+	@echo "make test-long   the tests with the whole oracle"
+	@echo "make test-busy   the tests beside two busy loops"
+	@echo "make coverage    the tests, then the lines that none of them ran"
 
 demo: $(RUN)
 	@$(BIN)/ringback demo $(ARGS)
 
 test: checks
-	$(BIN)/pytest $(ARGS)
+	$(PYTEST) $(ARGS)
+
+test-long: ROUNDS = 8
+test-long: $(DEV)
+	$(PYTEST) $(ARGS)
+
+# No test may depend on a quiet machine.
+test-busy: $(DEV)
+	@$(BIN)/python -c 'while True: pass' & first=$$!; \
+	$(BIN)/python -c 'while True: pass' & second=$$!; \
+	trap "kill $$first $$second" EXIT INT TERM; \
+	$(PYTEST) $(ARGS)
+
+coverage: $(DEV)
+	$(PYTEST) --cov --cov-report=term-missing:skip-covered $(ARGS)
 
 checks: $(DEV)
 	$(BIN)/ruff check $(SOURCES)
@@ -51,7 +76,7 @@ docs: $(DEV)
 	$(BIN)/ringback docs
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage*
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \

@@ -19,10 +19,10 @@ from dataclasses import replace
 from typing import Any
 
 from bench.legs import Leg, Load
+from tests.support.house import House
 from tests.support.programs import Folder, Program, accepts_connections, free_port
 from tests.support.ringback import Ringback, environment
 from tests.support.servers import SmtpSink
-from tests.system.house import House
 
 SMALL = Load(messages=3000, size=4096, sessions=50, keep_open=True)
 LARGE = Load(messages=20, size=10 << 20, sessions=4, keep_open=True)

@@ -21,10 +21,10 @@ from pathlib import Path
 import trustme
 
 from tests.support.conversation import Conversation
+from tests.support.house import House
 from tests.support.programs import Folder, free_port
 from tests.support.ringback import Ringback
 from tests.support.servers import SmtpSink
-from tests.system.house import House
 
 KIBI, MEBI = 1 << 10, 1 << 20
 

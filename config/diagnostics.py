@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from config.base.masking import MASK, hidden_in, masked, merged, without
+from config.masking import MASK, hidden_in, masked, merged, without
 
 LONGEST_LINE_SHOWN = 120
 """Characters of a source line that are printed; a longer line is cut around the caret."""

@@ -1,7 +1,7 @@
 """The wording of what is wrong with values, and what all messages share: one short function for each message.
 
 A message says what is wrong at the place of the caret; a hint says what to write. What is wrong with the form of a text
-or a file: `config.language.errors`; with a name: `config.naming`; with a question or a conversion: `config.tools.errors`.
+or a file: `config.language.errors`; with a name: `config.naming`; with a question: `config.tools.errors`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
-from config.base.masking import masked
 from config.diagnostics import Diagnostic, Note, Severity, Span
+from config.masking import masked
 
 _LONGEST_SHOWN = 60
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from config.base.spelling import as_in_the_manual
 from config.diagnostics import Diagnostic, Note, Severity, Span
 from config.errors import closest, shown
+from config.spelling import as_in_the_manual
 
 
 def unknown_option(

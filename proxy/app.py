@@ -17,16 +17,24 @@ from proxy import checks
 from proxy.base.apart import Tell
 from proxy.base.rejected import ConfigurationRejected
 from proxy.modules.base import Module, Prepared
-from proxy.modules.conntrol.module import ConntrolModule
-from proxy.modules.mail_loop.module import MailLoopModule
+from proxy.modules.conntrol.module import CONNTROL
+from proxy.modules.mail_loop.module import MAIL_LOOP
 from proxy.modules.sieve_policy.module import SieveModule
 from proxy.modules.smtp_cbv.module import SmtpCbvModule
 from proxy.options.core import CoreOptions
 from proxy.server.assembly import Assembly
 from proxy.server.rehearsal import rehearse
 from proxy.server.worker import Worker
+from sieve.library import Library
+from sieve.standard import standard_library
 
-MODULES: tuple[Module, ...] = (ConntrolModule(), MailLoopModule(), SmtpCbvModule(), SieveModule())
+
+def library() -> Library:
+    """Return all functions that scripts can call: those that ship with the language, and those of the modules."""
+    return standard_library().extended(function for module in MODULES for function in module.functions)
+
+
+MODULES: tuple[Module, ...] = (CONNTROL, MAIL_LOOP, SmtpCbvModule(), SieveModule(library))
 """Every module that a configuration can load. A new one is a folder in proxy/modules and a name here."""
 
 SCHEMA = Schema(core=CoreOptions, modules=tuple(module.spec for module in MODULES))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 import inspect
 import pkgutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
 from types import MappingProxyType, ModuleType
@@ -204,6 +204,17 @@ class Library:
         """Iterate by name."""
         return iter(sorted(self.functions.values(), key=lambda each: each.name))
 
+    def extended(self, functions: Iterable[SieveFunction]) -> Library:
+        """Return a library that has these functions as well.
+
+        Raises:
+            TypeError: two functions have one name.
+        """
+        found = dict(self.functions)
+        for each in functions:
+            _add(found, each)
+        return Library(MappingProxyType(found))
+
     def names(self) -> frozenset[str]:
         """Return every name a script may write: ours and the rest of the manual's."""
         return frozenset(self.functions) | frozenset(manual.FUNCTIONS)
@@ -219,10 +230,15 @@ def collect(package: ModuleType) -> Library:
     for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
         module = importlib.import_module(found.name)
         for value in vars(module).values():
-            if isinstance(value, SieveFunction) and functions.setdefault(value.name, value) is not value:
-                message = f"two functions are called {value.name}"
-                raise TypeError(message)
+            if isinstance(value, SieveFunction):
+                _add(functions, value)
     return Library(MappingProxyType(functions))
+
+
+def _add(functions: dict[str, SieveFunction], function: SieveFunction) -> None:
+    if functions.setdefault(function.name, function) is not function:
+        message = f"two functions are called {function.name}"
+        raise TypeError(message)
 
 
 __all__ = [

@@ -10,7 +10,6 @@ import re
 from dataclasses import dataclass, field
 
 from config import naming
-from config.base.spelling import as_in_the_manual
 from config.findings import Findings
 from config.language.nodes import Dictionary, List, Option, Value
 from config.schema.declared import Declared, declared, names_of
@@ -18,6 +17,7 @@ from config.schema.momentum import catalogue
 from config.schema.options import Options
 from config.schema.readers import PATH_WANTED
 from config.schema.specs import ModuleSpec
+from config.spelling import as_in_the_manual
 
 GLOBAL = frozenset({"global"})
 _HOOK = "hook:"

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from config import errors, naming
-from config.base.spelling import as_in_the_manual
 from config.diagnostics import Span
 from config.findings import Findings
 from config.language.nodes import Scalar, Stanza, Word
@@ -17,6 +16,7 @@ from config.language.parser import MODULE_CLASSES
 from config.schema.declared import all_names
 from config.schema.momentum import catalogue
 from config.schema.specs import ModuleSpec, Schema
+from config.spelling import as_in_the_manual
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,16 +53,6 @@ class _Edit:
     text: str
 
 
-def convert_text(text: str, to: str = "4x", *, name: str = "<text>", schema: Schema | None = None) -> str:
-    """Return a text in the dialect of 3.x and 4.x.
-
-    Raises:
-        Unformattable: the text has mistakes.
-        ValueError: `to` is no dialect that can be converted to.
-    """
-    return convert(text, to, name=name, schema=schema).text
-
-
 def convert(text: str, to: str = "4x", *, name: str = "<text>", schema: Schema | None = None) -> Converted:
     """Convert a text, with warnings; `schema` gives the types of modules and the defaults that it knows.
 

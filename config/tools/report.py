@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from config.base.masking import masked
 from config.diagnostics import Diagnostic, Span, in_order
+from config.masking import masked
 
 
 def as_records(diagnostics: Iterable[Diagnostic]) -> list[dict[str, Any]]:

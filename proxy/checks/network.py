@@ -15,11 +15,11 @@ from config.diagnostics import Diagnostic, Note, Severity, Span
 from config.scopes.listener import Listener
 from config.scopes.listeners import EVERY
 from config.settings import Settings
+from proxy.base.listening import comes_to_us
 from proxy.checks.places import everywhere, origin_of, within
 from proxy.options.core import CoreOptions
 from proxy.options.names import wrong_with_name
 from proxy.options.route import Route
-from proxy.server.sockets import comes_to_us
 from proxy.upstream.routes import Router
 
 _ALL_OF = {EVERY: (4, 6), "0.0.0.0": (4,), "::": (6,)}  # noqa: S104 — what is compared with

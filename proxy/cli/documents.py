@@ -9,9 +9,8 @@ from typing import Annotated
 import typer
 
 from config.tools.reference import reference
-from proxy.app import SCHEMA
+from proxy.app import SCHEMA, library
 from sieve.reference import markdown
-from sieve.standard import standard_library
 
 _TABLES = "<!-- tables -->"
 
@@ -21,7 +20,7 @@ def pages() -> dict[str, str]:
     head = resources.files("proxy").joinpath("pages/configuration.md").read_text(encoding="utf-8")
     return {
         "configuration.md": head.replace(_TABLES, reference(SCHEMA)),
-        "sieve.md": markdown(standard_library()),
+        "sieve.md": markdown(library()),
     }
 
 

@@ -18,6 +18,7 @@ from rich.text import Text
 from config.base.regular_files import read_regular
 from config.base.sources import read_source
 from config.diagnostics import Source
+from proxy.app import MODULES, library
 from proxy.cli import exits
 from proxy.cli.trial import Callback, TrialHost, trial_session
 from proxy.mail.message import Message
@@ -31,7 +32,6 @@ from sieve.reference import explain
 from sieve.run.cache import ScriptCache
 from sieve.run.runtime import Outcome, Script
 from sieve.run.values import ScriptError
-from sieve.standard import standard_library
 from sieve.syntax.formatting import format_text
 
 application = typer.Typer(help="Check, try, lay out and explain Sieve++ scripts.", no_args_is_help=True)
@@ -39,7 +39,7 @@ application = typer.Typer(help="Check, try, lay out and explain Sieve++ scripts.
 PhaseOption = Annotated[Phase, typer.Option("--phase", help="The phase that the script is hooked into.")]
 ScriptArgument = Annotated[Path, typer.Argument(help="The script.", show_default=False)]
 
-_PRESENT = frozenset({"smtp_cbv", "sieve"})
+_PRESENT = frozenset(module.spec.type for module in MODULES)
 """Modules taken as loaded: a script alone cannot know its configuration."""
 
 
@@ -56,7 +56,7 @@ def _compiled(path: Path, phase: Phase, *, traced: bool = False) -> Script:
     compiled = compile_script(
         _source(path),
         phase=phase,
-        library=standard_library(),
+        library=library(),
         modules=_PRESENT,
         includes=ScriptCache(),
         traced=traced,
@@ -87,7 +87,7 @@ def format_script(script: ScriptArgument) -> None:
 @application.command("explain")
 def explain_function(name: Annotated[str, typer.Argument(help="A function.", show_default=False)]) -> None:
     """Print the manual entry of a function."""
-    entry = explain(name, standard_library())
+    entry = explain(name, library())
     if entry is None:
         typer.echo(f"{name}: neither Ringback nor the manual has a function of this name", err=True)
         raise typer.Exit(exits.USAGE)

@@ -131,11 +131,6 @@ class Transaction(AiosmtpdEnvelope):
         """Whether the message may hold any octets, as MAIL said."""
         return is_binary(self.parameters)
 
-    @property
-    def begun(self) -> bool:
-        """Whether MAIL FROM was accepted."""
-        return self.mail_from is not None
-
     def begin(self, path: Path, parameters: dict[str, str | None]) -> None:
         """Record an accepted MAIL FROM, in our fields and in aiosmtpd's."""
         self.reverse_path = self.given_reverse_path = path

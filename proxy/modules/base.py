@@ -1,9 +1,12 @@
-"""What a module is to the composition root: a `Module` prepares stanzas; a `Prepared` one serves every worker."""
+"""What a module is to the composition root: a `Module` prepares stanzas; a `Prepared` one serves every worker.
+
+`PlainModule` is all that most modules need: options, a validator, script functions.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol, runtime_checkable
 
 from config.diagnostics import Diagnostic, Span
 from config.schema.specs import ModuleSpec
@@ -11,6 +14,7 @@ from config.settings import ModuleSettings
 from proxy.mail.validator import Validator
 from proxy.modules.services import Callbacks, Services
 from proxy.options.core import CoreOptions
+from sieve.library import SieveFunction
 
 
 class Prepared(Protocol):
@@ -63,6 +67,47 @@ class Module(Protocol):
         """The module's type and options, for the configuration's schema."""
         ...
 
+    @property
+    def functions(self) -> Sequence[SieveFunction]:
+        """The script functions that come with it, each declared with `module=` and its type."""
+        ...
+
     def prepare(self, loaded: ModuleSettings, present: frozenset[str]) -> Prepared:
         """Check one stanza; `present` names the types of all loaded modules, passive ones included."""
         ...
+
+
+class PlainModule:
+    """A module that needs nothing at load but its options, which are checked already."""
+
+    def __init__(
+        self,
+        spec: ModuleSpec,
+        validator: Callable[[str, Any], Validator],
+        functions: Sequence[SieveFunction] = (),
+        mistakes: Callable[[ModuleSettings], Iterable[Diagnostic]] = lambda _loaded: (),
+    ) -> None:
+        """Take its declaration, what makes a validator of a stanza's name and options, and what finds its mistakes."""
+        self.spec = spec
+        self.functions = functions
+        self._mistakes = mistakes
+        self._validator = validator
+
+    def prepare(self, loaded: ModuleSettings, present: frozenset[str]) -> PreparedPlain:  # noqa: ARG002 - needs none
+        """Take the stanza."""
+        return PreparedPlain(loaded, self._validator, tuple(self._mistakes(loaded)))
+
+
+class PreparedPlain:
+    """One stanza of a `PlainModule`."""
+
+    def __init__(
+        self, loaded: ModuleSettings, validator: Callable[[str, Any], Validator], diagnostics: Sequence[Diagnostic]
+    ) -> None:
+        """Keep its options."""
+        self.diagnostics = diagnostics
+        self._loaded, self._validator = loaded, validator
+
+    def validator(self, services: Services) -> Validator | None:  # noqa: ARG002 - it needs none
+        """Return the validator; a passive module has none."""
+        return None if self._loaded.passive else self._validator(self._loaded.name, self._loaded.options)

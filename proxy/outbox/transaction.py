@@ -38,16 +38,11 @@ async def _on(connection: Connection, pool: Pool, sender: Path, recipient: Path,
         if answer.code == GO_AHEAD:
             repeatable = False
             answer = await _sent(Dotted(wire), wire, stuffed(content), pool.policy.body_timeout)
-    except (WireBroken, TimeoutError) as error:
-        pool.drop(connection, str(error) or "timeout")
-        raise Lost(used=repeatable) from error
-    except Answered as answered:
-        pool.drop(connection, "answered before the end of the message")
-        if answered.reply.accepted:  # it cannot be true
-            raise Lost(used=False) from None
-        return answered.reply
-    except BaseException:
-        pool.drop(connection, "given up")
+    except BaseException as error:
+        broken = isinstance(error, WireBroken | TimeoutError)
+        pool.drop(connection, (str(error) or "timeout") if broken else "given up")
+        if broken:
+            raise Lost(used=repeatable) from error
         raise
     if answer.accepted:
         connection.deliveries += 1
@@ -77,9 +72,15 @@ async def _asked(wire: Wire, policy: OutboundOptions, sender: Path, recipient: P
 async def _sent(dotted: Dotted, wire: Wire, content: bytes, seconds: float) -> Reply:
     """Send the message; return the verdict on it."""
     *blocks, last = [content[at : at + BLOCK] for at in range(0, len(content), BLOCK)] or [b""]
-    for block in blocks:
-        await dotted.send(block, seconds)
-    (to_dot,) = dotted.end(last)
+    try:
+        for block in blocks:
+            await dotted.send(block, seconds)
+        (to_dot,) = dotted.end(last)
+    except Answered as answered:
+        wire.abort("answered before the end of the message")
+        if answered.reply.accepted:  # it cannot be true
+            raise WireBroken(wire.broken) from None
+        return answered.reply
     answer = await read(wire, to_dot, seconds)
     if wire.garbled:  # two answers where one was asked for
         raise WireBroken("two answers to one message")

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from proxy.base import closing
+from proxy.base.waiting import LazyTimer, WritePause
 from proxy.mail.replies import Reply
 
 LONGEST_LINE = 2048
@@ -112,11 +113,10 @@ class Wire(asyncio.Protocol):
         """The peer spoke against the grammar, or unasked: what it said last may belong to something else."""
         self._parser = ReplyParser()
         self._awaited: deque[asyncio.Future[Reply]] = deque()
-        self._resumed: asyncio.Future[None] | None = None
         self._loop = asyncio.get_running_loop()
         self._waited_for: asyncio.Future[Reply] | None = None
-        self._deadline = 0.0
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = LazyTimer(self._loop, self._ring)
+        self._pause = WritePause(self._loop)
         self._closing: asyncio.TimerHandle | None = None
         self._lost: asyncio.Future[None] = self._loop.create_future()
 
@@ -160,11 +160,7 @@ class Wire(asyncio.Protocol):
         if answer.done():
             return answer.result()
         self._waited_for = answer
-        self._deadline = deadline = self._loop.time() + seconds
-        if self._timer is None or self._timer.when() > deadline:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = self._loop.call_at(deadline, self._ring)
+        self._timer.until(self._loop.time() + seconds)
         try:
             return await answer
         except TimeoutError:
@@ -174,20 +170,12 @@ class Wire(asyncio.Protocol):
             self.abort("given up")
             raise
         finally:
+            self._timer.rest()
             self._waited_for = None
 
     def _ring(self) -> None:
-        """End the wait for a reply whose time is up.
-
-        The timer stays when a reply comes, and is set anew only where it would ring too late: one for each reply, made
-        and taken back three times a message, cost 15 µs of it.
-        """
-        self._timer = None
-        if self._waited_for is None or self._waited_for.done():
-            return
-        if self._loop.time() < self._deadline:
-            self._timer = self._loop.call_at(self._deadline, self._ring)
-        else:
+        """End the wait for a reply whose time is up."""
+        if self._waited_for is not None and not self._waited_for.done():
             self._waited_for.set_exception(TimeoutError())
 
     def write(self, block: bytes) -> None:
@@ -202,8 +190,9 @@ class Wire(asyncio.Protocol):
             WireBroken: the conversation ended.
             TimeoutError: the peer did not read for `seconds`; the wire is unusable then.
         """
-        if self._resumed is not None and self.broken is None:
-            done, _ = await asyncio.wait((self._resumed, unless), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        resumed = self._pause.resumed
+        if resumed is not None and self.broken is None:
+            done, _ = await asyncio.wait((resumed, unless), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
             if not done:
                 self.abort("the peer does not read")
                 raise TimeoutError
@@ -274,29 +263,22 @@ class Wire(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The transport's buffer is full."""
-        if self._resumed is None:
-            self._resumed = self._loop.create_future()
+        self._pause.begin()
 
     def resume_writing(self) -> None:
         """The transport takes more."""
-        resumed, self._resumed = self._resumed, None
-        if resumed is not None and not resumed.done():
-            resumed.set_result(None)
+        self._pause.end()
 
     def _break(self, why: str) -> None:
         if self.broken is None:
             self.broken = why
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._timer.cancel()
         while self._awaited:
             future = self._awaited.popleft()
             if not future.done():
                 future.set_exception(WireBroken(self.broken))
                 future.exception()  # read once: a wire may break with nobody waiting
-        if self._resumed is not None and not self._resumed.done():
-            self._resumed.set_exception(WireBroken(self.broken))
-            self._resumed.exception()
+        self._pause.fail(WireBroken(self.broken))
 
 
 def extensions_of(answer: Reply) -> dict[str, str]:

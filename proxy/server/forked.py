@@ -3,6 +3,10 @@
 The orders are in `proxy.server.orders`. The socket's end is the supervisor's end: the
 worker then finishes what is under way and ends, too. Signals are not heeded: a terminal and a service manager send
 theirs to every process of the service, which would then hear each of them twice.
+
+Nothing of the supervisor's stack runs on in the new process: signals are blocked over the fork, everything that is not
+the worker's own is closed, and it ends by `os._exit` with its loop open, since closing it would wait for its threads.
+What has threads or sockets is made after the fork, so no module may make such things as it is imported.
 """
 
 from __future__ import annotations

@@ -10,6 +10,7 @@ import asyncio
 from contextlib import suppress
 
 from proxy.base import closing
+from proxy.base.waiting import LazyTimer, WritePause
 
 LONGEST_COMMAND = 2048
 """Octets of a command line; RFC 5321 section 4.5.3.1.4 asks for 512, parameters add to it."""
@@ -48,8 +49,8 @@ class ClientStream:
     """Reads and writes for one session; a single task reads."""
 
     __slots__ = (
-        "_deadline", "_flush_scheduled", "_interruptible", "_lines_in_turn", "_loop", "_outgoing", "_reading_paused",
-        "_timer", "_waiter", "_writable", "buffer", "draining", "ended", "lost", "transport",
+        "_closing", "_flush_scheduled", "_interruptible", "_lines_in_turn", "_loop", "_outgoing", "_pause",
+        "_reading_paused", "_timer", "_waiter", "buffer", "draining", "ended", "lost", "transport",
     )  # fmt: skip
 
     def __init__(self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport) -> None:
@@ -64,12 +65,12 @@ class ClientStream:
         self._waiter: asyncio.Future[None] | None = None
         self._interruptible = False
         self._lines_in_turn = 0
-        self._deadline: float | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = LazyTimer(loop, self._ring)
+        self._closing: asyncio.TimerHandle | None = None
         self._outgoing: list[bytes] = []
         self._flush_scheduled = False
         self._reading_paused = False
-        self._writable: asyncio.Future[None] | None = None
+        self._pause = WritePause(loop)
 
     # ------------------------------------------------------------ reading
 
@@ -116,8 +117,8 @@ class ClientStream:
         """Give the loop a turn, and the client time to read what it was answered."""
         self.flush()
         await asyncio.sleep(0)
-        if self._writable is not None:
-            await self._wait(self._writable, deadline)
+        if self._pause.resumed is not None:
+            await self._wait(self._pause.resumed, deadline)
 
     async def more(self, deadline: float, *, interruptible: bool = False) -> None:
         """Wait for bytes beyond those in the buffer, until `deadline` by the loop's clock; our replies go out first.
@@ -127,9 +128,9 @@ class ClientStream:
         """
         self._lines_in_turn = 0
         self.flush()
-        if self._writable is not None:
+        if self._pause.resumed is not None:
             before = len(self.buffer)
-            await self._wait(self._writable, deadline)
+            await self._wait(self._pause.resumed, deadline)
             if len(self.buffer) != before:  # it came while we waited for room, and nobody was told
                 return
         if self.ended or self.lost:
@@ -151,24 +152,14 @@ class ClientStream:
         return bool(self.buffer)
 
     async def _wait(self, event: asyncio.Future[None], deadline: float) -> None:
-        """Wait under the session's one timer. It is set anew only when it would ring too late."""
-        self._deadline = deadline
-        if self._timer is None or self._timer.when() > deadline:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer = self._loop.call_at(deadline, self._ring)
+        """Wait under the session's one timer."""
+        self._timer.until(deadline)
         try:
             await event
         finally:
-            self._deadline = None
+            self._timer.rest()
 
     def _ring(self) -> None:
-        self._timer = None
-        if self._deadline is None:
-            return
-        if self._loop.time() < self._deadline:
-            self._timer = self._loop.call_at(self._deadline, self._ring)
-            return
         self._wake(ClientIdle())
 
     def consume(self, octets: int) -> None:
@@ -225,9 +216,9 @@ class ClientStream:
     def close(self) -> None:
         """Write what is queued, then close; a client that does not read is cut off in the end."""
         self.flush()
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = None if self.lost else closing.close(self.transport)
+        self._timer.cancel()
+        if not self.lost:
+            self._closing = closing.close(self.transport)
 
     # ------------------------------------------------------------ from the transport
 
@@ -249,9 +240,10 @@ class ClientStream:
         """The connection is gone."""
         self.ended = self.lost = True
         self._outgoing.clear()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._timer.cancel()
+        if self._closing is not None:
+            self._closing.cancel()
+            self._closing = None
         self._wake(ClientGone())
 
     def drain(self) -> None:
@@ -262,23 +254,21 @@ class ClientStream:
 
     def pause_writing(self) -> None:
         """The client does not read its replies as fast as we write them."""
-        if self._writable is None:
-            self._writable = self._loop.create_future()
+        self._pause.begin()
 
     def resume_writing(self) -> None:
         """The client reads again."""
-        writable, self._writable = self._writable, None
-        if writable is not None and not writable.done():
-            writable.set_result(None)
+        self._pause.end()
 
     def _wake(self, error: Exception | None) -> None:
         """End the wait of the session's task, if it waits; a failure ends a wait for writing, too."""
         waiter = self._waiter
-        if waiter is None and error is not None:
-            waiter = self._writable
-        if waiter is None or waiter.done():
+        if waiter is None:
+            if error is not None:
+                self._pause.fail(error)
+        elif waiter.done():
             return
-        if error is None:
+        elif error is None:
             waiter.set_result(None)
         else:
             waiter.set_exception(error)

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Annotated, Literal, cast
 from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 
-from config.base.masking import MASK, masked
 from config.errors import not_a
 from config.language.nodes import String, Value, Word
+from config.masking import MASK, masked
 from config.schema.readers import Reader, Reading, Unreadable
 
 Scheme = Literal["memory", "sqlite", "redis", "rediss", "unix"]

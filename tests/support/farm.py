@@ -14,6 +14,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Self, cast
 
+from proxy.options.throttle import NO_THROTTLE, Throttle
 from tests.support.mute import mute
 from tests.support.names import Names, Nameserver
 
@@ -35,10 +36,10 @@ class Habit:
     """STARTTLS is offered, and the handshake fails."""
     turns_away: str = ""
     """The greeting of one that does not talk to us at all."""
-    most_connections: int = 0
-    """After so many it turns us away for good; 0 never does."""
-    most_unknown: int = 0
-    """The same, after so many unknown users."""
+    connections: Throttle = NO_THROTTLE
+    """Beyond this it turns us away for good."""
+    unknown: Throttle = NO_THROTTLE
+    """The same, for unknown users."""
 
 
 @dataclass(slots=True, eq=False)
@@ -53,11 +54,19 @@ class Neighbourhood:
     seen: set[str] = field(default_factory=set)
     """Commands about addresses that were greylisted once."""
 
+    began: float = field(default_factory=time.time)
+
     @property
     def has_enough(self) -> bool:
-        """Whether it has seen too much of us."""
-        habit = self.habit
-        return (0 < habit.most_connections < self.connections) or (0 < habit.most_unknown < self.unknown)
+        """Whether it has seen more of us than a bucket that was full at the beginning has given since."""
+        elapsed = time.time() - self.began
+        seen = (self.connections, self.habit.connections), (self.unknown, self.habit.unknown)
+        return any(limit.count and count > most(limit, elapsed) for count, limit in seen)
+
+
+def most(limit: Throttle, elapsed: float) -> float:
+    """Return what a bucket that was full has given after so many seconds."""
+    return limit.count + elapsed * limit.count / limit.seconds
 
 
 HabitOf = Callable[[str], Habit]
@@ -69,6 +78,8 @@ class Talk(asyncio.Protocol):
     def __init__(self, farm: Farm) -> None:
         """Belong to a farm."""
         self._farm, self._rest = farm, b""
+        self._unheard = 0
+        """Unknown users said since the last command: a client that speaks again has heard of them."""
         self._loop = asyncio.get_running_loop()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -94,6 +105,8 @@ class Talk(asyncio.Protocol):
                 self._answer(line)
 
     def _answer(self, line: bytes) -> None:
+        self._here.unknown += self._unheard
+        self._unheard = 0
         verb = line[:4].upper()
         if verb == b"RCPT":
             delay = self._here.habit.rcpt_delay
@@ -120,7 +133,7 @@ class Talk(asyncio.Protocol):
             here.seen.add(command)
             return b"451 4.7.1 Greylisted, please come back later\r\n"
         if command.startswith("rcpt to:<x"):
-            here.unknown += 1
+            self._unheard += 1  # one that gave up on a busy machine heard nothing, and pays nothing
             return b"550 5.1.1 User unknown\r\n"
         return b"250 2.1.5 Ok\r\n"
 

@@ -36,8 +36,27 @@ START_BOUND = 20.0
 STOP_BOUND = 15.0
 """Seconds between SIGTERM and SIGKILL."""
 
-PORTS = range(18000, 31000)
+_ALL_PORTS = range(18000, 31000)
 """Below Linux's ephemeral range, so that no outgoing connection of this machine takes a port that was just chosen."""
+
+_SHARES = 8
+"""Processes of pytest-xdist that have ports of their own."""
+
+
+def _share(worker: str) -> range:
+    """Return the ports of one test process, so that no other takes one between its choice and its use.
+
+    pytest-xdist names its processes gw0, gw1, ...; alone, a process has all ports.
+    """
+    if not worker:
+        return _ALL_PORTS
+    size = len(_ALL_PORTS) // _SHARES
+    first = _ALL_PORTS.start + int(worker.removeprefix("gw")) % _SHARES * size
+    return range(first, first + size)
+
+
+PORTS = _share(os.environ.get("PYTEST_XDIST_WORKER", ""))
+"""The ports that this process chooses from."""
 
 _PR_SET_PDEATHSIG = 1
 

@@ -15,9 +15,11 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 from structlog.testing import capture_logs
 
+from proxy.callback.limits.budgets import Neighbour
 from proxy.callback.verifier import CallbackVerifier
 from proxy.modules.smtp_cbv.making import callbacks_of
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
@@ -49,6 +51,8 @@ class Report:
     began: float
     """Seconds since the epoch; so are the times of the connections."""
     connections: list[tuple[float, str]]
+    spent: list[tuple[float, str]]
+    """When something was taken from a budget, and the bucket's name."""
     verdicts: dict[str, int]
     """How often there was which, as `status reason`."""
     failed: list[str]
@@ -71,9 +75,27 @@ def watched(port: int) -> list[tuple[float, str]]:
     return begun
 
 
+def spending() -> list[tuple[float, str]]:
+    """Return a list to which every charge of a budget is added when the store has granted it.
+
+    What a charge pays for may leave much later on a busy machine, and two connections in one network cost one charge.
+    """
+    spent: list[tuple[float, str]] = []
+    original = Neighbour._taken
+
+    async def taken(self: Neighbour, charges: Any, granted: Any) -> bool:
+        done = await original(self, charges, granted)
+        if done:
+            spent.extend((time.time(), key) for key, _, _ in charges)
+        return done
+
+    Neighbour._taken = taken  # type: ignore[method-assign]
+    return spent
+
+
 async def run(plan: Plan) -> Report:
     """Ask about every message's sender and return what came of it."""
-    begun = watched(plan.port)
+    begun, spent = watched(plan.port), spending()
     options = SmtpCbvOptions(
         port=plan.port,
         allow_networks=(ipaddress.ip_network("127.0.0.0/8"),),
@@ -83,7 +105,7 @@ async def run(plan: Plan) -> Report:
     )
     core = CoreOptions.model_construct(esmtp_listener=(), nameservers=(plan.nameserver,), hostname="ringback.test")
     callbacks = callbacks_of(options, core)
-    report = Report(time.time(), begun, {}, [])
+    report = Report(time.time(), begun, spent, {}, [])
     messages = iter(plan.messages)
     with capture_logs() as events:
         await asyncio.gather(*(_work(callbacks.verifier, messages, report) for _ in range(AT_ONCE)))

@@ -13,7 +13,7 @@ import uvloop
 from tests.support.programs import free_port
 from tests.support.ringback import Ringback, Setup
 from tests.support.servers import Dnsmasq, Postfix
-from tests.system.stage import ZONE, Stage
+from tests.support.world import ZONE, Stage
 
 _ON_THE_SERVERS_LOOP = frozenset({"test_decisions.py", "test_real_exchangers.py"})
 """What asks runs in the test's own process there; connections fail in other ways on uvloop than on asyncio's loop."""

@@ -12,13 +12,13 @@ import pytest
 
 from proxy.options.core import CoreOptions
 from tests.support.conversation import Conversation
-from tests.support.exim_behind import EximServer
+from tests.support.exim_server import EximUpstream
+from tests.support.house import greeted, opened
 from tests.support.required import REQUIRE_REAL
 from tests.support.ringback import ROOT, Ringback
 from tests.support.servers import REFUSED_RECIPIENT, REFUSED_REPLY, Postfix
 from tests.support.waiting import eventually
-from tests.system.house import greeted, opened
-from tests.system.stage import Stage
+from tests.support.world import Stage
 
 PAGE = (ROOT / "docs" / "behind-it.md").read_text()
 BLOCKS = dict(re.findall(r"^<!-- tried: ([^\n]+) -->\n```\n(.+?)^```$", PAGE, re.MULTILINE | re.DOTALL))
@@ -404,7 +404,7 @@ ACCEPTED = "250 Accepted"
 async def test_exim_refuses_the_21st_connection_unless_it_takes_as_many_as_ringback_makes(
     stage: Stage, tmp_path: Path, settings: list[str], expected: dict[str, int]
 ) -> None:
-    with EximServer(settings) as exim:
+    with EximUpstream(settings) as exim:
         ringback = opened(stage, tmp_path, HOLDS, upstream_port=exim.port)
         assert await at_once(ringback, 25) == expected
 
@@ -416,7 +416,7 @@ async def test_exim_refuses_the_21st_connection_unless_it_takes_as_many_as_ringb
 async def test_exim_only_queues_what_comes_behind_the_tenth_message_of_a_connection(
     stage: Stage, tmp_path: Path, settings: list[str], queued: int
 ) -> None:
-    with EximServer(settings) as exim:
+    with EximUpstream(settings) as exim:
         ringback = opened(stage, tmp_path, upstream_port=exim.port)
         for _ in range(13):
             async with await greeted(ringback) as client:
@@ -430,7 +430,7 @@ async def test_exim_only_queues_what_comes_behind_the_tenth_message_of_a_connect
 async def test_where_exim_ends_a_connection_of_many_messages_or_resets_no_client_hears_of_it(
     stage: Stage, tmp_path: Path
 ) -> None:
-    with EximServer(["smtp_accept_max_per_connection = 3", "smtp_accept_max_nonmail = 3"]) as exim:
+    with EximUpstream(["smtp_accept_max_per_connection = 3", "smtp_accept_max_nonmail = 3"]) as exim:
         ringback = opened(stage, tmp_path, upstream_port=exim.port)
         async with await greeted(ringback) as client:
             for _ in range(8):
@@ -451,7 +451,7 @@ async def test_where_exim_ends_a_connection_of_many_messages_or_resets_no_client
 async def test_a_size_that_both_take_passes_exim(
     stage: Stage, tmp_path: Path, settings: list[str], expected: list[str]
 ) -> None:
-    with EximServer(settings) as exim:
+    with EximUpstream(settings) as exim:
         ringback = opened(stage, tmp_path, "Max_Message_Size = 50M", upstream_port=exim.port)
         async with await greeted(ringback) as client:
             heard = [await client.ask(f"MAIL FROM:<a@sender.test> SIZE={50 << 20}")]
@@ -461,7 +461,7 @@ async def test_a_size_that_both_take_passes_exim(
 
 @pytest.mark.real("exim4")
 async def test_exims_verdict_on_an_unknown_recipient_is_the_clients(stage: Stage, tmp_path: Path) -> None:
-    with EximServer(block("exim4.conf")) as exim:
+    with EximUpstream(block("exim4.conf")) as exim:
         ringback = opened(stage, tmp_path, upstream_port=exim.port)
         assert await recipient(ringback, REFUSED_RECIPIENT) == "550 No such person here"
 
@@ -475,26 +475,26 @@ async def test_exims_verdict_on_an_unknown_recipient_is_the_clients(stage: Stage
 async def test_exim_relays_anywhere_for_all_the_world_where_ringback_is_in_relay_from_hosts(
     stage: Stage, tmp_path: Path, hosts: str, expected: str
 ) -> None:
-    with EximServer([f"hostlist relay_from_hosts = {hosts}"]) as exim:
+    with EximUpstream([f"hostlist relay_from_hosts = {hosts}"]) as exim:
         ringback = opened(stage, tmp_path, "Relay_Domains = ( example.com elsewhere.test )", upstream_port=exim.port)
         assert await recipient(ringback, "b@elsewhere.test", source=STRANGER) == expected
 
 
 @pytest.mark.real("exim4")
 async def test_what_exim_refuses_to_hosts_before_rcpt_is_refused_to_ringback(stage: Stage, tmp_path: Path) -> None:
-    with EximServer(["host_reject_connection = 127.0.0.1"]) as exim:
+    with EximUpstream(["host_reject_connection = 127.0.0.1"]) as exim:
         ringback = opened(stage, tmp_path, upstream_port=exim.port)
         assert await recipient(ringback, source=STRANGER) == REFUSED_US
 
 
 @pytest.mark.real("exim4")
 async def test_exim_sees_the_client_by_a_proxy_header(stage: Stage, tmp_path: Path) -> None:
-    with EximServer() as built:
+    with EximUpstream() as built:
         if not built.speaks("PROXY"):
             missing = "this Exim was built without SUPPORT_PROXY"
             (pytest.fail if os.environ.get(REQUIRE_REAL) == "1" else pytest.skip)(missing)
     hosts = "hostlist relay_from_hosts = 127.0.0.1"
-    with EximServer([*block("exim4.conf"), *block("exim4.conf proxy"), hosts]) as exim:
+    with EximUpstream([*block("exim4.conf"), *block("exim4.conf proxy"), hosts]) as exim:
         lines = [*block("ecelerity.conf proxy"), "Relay_Domains = ( example.com elsewhere.test )"]
         ringback = opened(stage, tmp_path, *lines, upstream_port=exim.port)
         async with await greeted(ringback, source=STRANGER) as client:

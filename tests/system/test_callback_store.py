@@ -14,7 +14,7 @@ from tests.support.exchanger import Exchanger, Step, is_silent
 from tests.support.ringback import Ringback
 from tests.support.servers import RedisServer
 from tests.support.waiting import eventually
-from tests.system.stage import NO_SUCH_USER, Stage
+from tests.support.world import NO_SUCH_USER, Stage
 
 pytestmark = pytest.mark.real("dnsmasq")
 

@@ -15,11 +15,11 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from tests.support.exchanger import EXTENSIONS, Exchanger, Message
+from tests.support.house import House
 from tests.support.programs import Folder, find_program, free_port
 from tests.support.ringback import Ringback
-from tests.system.house import House
+from tests.support.world import AWKWARD_MESSAGE, Stage
 from tests.system.senders import SENDERS, Mail, Place, Sender, Way, run
-from tests.system.stage import AWKWARD_MESSAGE, Stage
 
 pytestmark = pytest.mark.real("dnsmasq")
 

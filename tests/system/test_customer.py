@@ -13,7 +13,7 @@ from tests.support.programs import find_program
 from tests.support.ringback import PRINTED_PATH, PRINTED_SCRIPT, PRINTED_STANZAS, ROOT, Ringback
 from tests.support.servers import Postfix
 from tests.support.waiting import eventually
-from tests.system.stage import (
+from tests.support.world import (
     ALIASED,
     AWKWARD_MESSAGE,
     BACKED_UP,

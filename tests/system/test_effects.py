@@ -14,12 +14,12 @@ import pytest
 
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Dialogue, Exchanger, Step, says
+from tests.support.house import House, below_received, greeted, opened, transactions
 from tests.support.programs import free_port
 from tests.support.ringback import Ringback
 from tests.support.servers import REFUSED_RECIPIENT, REFUSED_REPLY, Postfix
 from tests.support.waiting import eventually
-from tests.system.house import House, below_received, greeted, opened, transactions
-from tests.system.stage import Stage
+from tests.support.world import Stage
 
 pytestmark = pytest.mark.real("dnsmasq")
 

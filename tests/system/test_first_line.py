@@ -11,11 +11,11 @@ from typing import cast
 
 import pytest
 
-from tests.proxy.stage import serving
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Exchanger
 from tests.support.servers import MAIL_DOMAIN, Postfix
 from tests.support.waiting import eventually
+from tests.support.worker import serving
 
 pytestmark = pytest.mark.real("postfix")
 

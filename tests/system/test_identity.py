@@ -11,11 +11,11 @@ import pytest
 from proxy.smtp.forwarded import ProxyHeader, proxy_header
 from tests.support.conversation import Conversation
 from tests.support.exchanger import EXTENSIONS, Act, Dialogue, Exchanger, Step, breaks_off, says
+from tests.support.house import greeted, opened
 from tests.support.inbox import Inbox
 from tests.support.servers import Postfix
 from tests.support.waiting import eventually
-from tests.system.house import greeted, opened
-from tests.system.stage import Stage
+from tests.support.world import Stage
 
 pytestmark = pytest.mark.real("dnsmasq")
 

@@ -10,7 +10,7 @@ from tests.spec.relay.test_lenient import rows
 from tests.support.conversation import Conversation
 from tests.support.servers import Postfix
 from tests.support.waiting import eventually
-from tests.system.stage import Stage
+from tests.support.world import Stage
 
 pytestmark = [pytest.mark.real("dnsmasq"), pytest.mark.real("postfix")]
 

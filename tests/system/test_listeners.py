@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.exchanger import Exchanger
+from tests.support.house import House, greeted, opened, transactions
 from tests.support.programs import free_port
 from tests.support.ringback import Ringback
 from tests.support.waiting import eventually
-from tests.system.house import House, greeted, opened, transactions
-from tests.system.stage import Stage
+from tests.support.world import Stage
 
 pytestmark = pytest.mark.real("dnsmasq")
 

@@ -8,7 +8,7 @@ import resource
 
 import pytest
 
-from tests.system.stage import Stage
+from tests.support.world import Stage
 
 pytestmark = pytest.mark.real("dnsmasq")
 

@@ -16,10 +16,10 @@ import pytest
 
 from tests.support.conversation import Conversation
 from tests.support.exchanger import says
+from tests.support.house import opened
 from tests.support.ringback import Ringback
 from tests.support.waiting import BOUND, eventually
-from tests.system.house import opened
-from tests.system.stage import Stage
+from tests.support.world import Stage
 
 pytestmark = pytest.mark.real("dnsmasq")
 

@@ -14,9 +14,9 @@ import pytest
 
 from bench.memory import KIBI, MEBI, PLAIN_TARGET, TLS_TARGET, allow_open_files, bulk, idle
 from tests.support.conversation import Conversation
+from tests.support.house import greeted, opened
 from tests.support.ringback import Ringback
-from tests.system.house import greeted, opened
-from tests.system.stage import Stage
+from tests.support.world import Stage
 
 pytestmark = pytest.mark.real("dnsmasq")
 

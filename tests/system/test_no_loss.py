@@ -20,7 +20,7 @@ import pytest
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Act, Exchanger, Message, Step, closes, resets, says, sends
 from tests.support.ringback import Ringback
-from tests.system.stage import Stage
+from tests.support.world import Stage
 
 pytestmark = pytest.mark.real("dnsmasq")
 

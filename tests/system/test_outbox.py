@@ -17,12 +17,12 @@ import pytest
 
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Act, Exchanger, Step, says
+from tests.support.house import greeted, opened
 from tests.support.programs import free_port
 from tests.support.ringback import Ringback, run
 from tests.support.servers import Postfix
 from tests.support.waiting import eventually
-from tests.system.house import greeted, opened
-from tests.system.stage import Stage
+from tests.support.world import Stage
 
 pytestmark = pytest.mark.real("dnsmasq")
 

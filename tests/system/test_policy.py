@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.house import opened
 from tests.support.ringback import SIEVE_ONLY, Ringback
 from tests.support.servers import Postfix
 from tests.support.waiting import eventually
-from tests.system.house import opened
-from tests.system.stage import Stage
+from tests.support.world import Stage
 
 pytestmark = pytest.mark.real("dnsmasq")
 

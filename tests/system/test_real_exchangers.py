@@ -15,7 +15,7 @@ import trustme
 
 from proxy.callback.verdict import CallbackVerdict
 from tests.support.callbacks import asking
-from tests.support.exim_server import EximServer
+from tests.support.exim_server import EximExchanger
 from tests.support.opensmtpd import OpenSmtpd
 from tests.support.programs import Folder
 from tests.support.ringback import Setup, run
@@ -103,9 +103,9 @@ def postfix_by_tls(certificate: Path) -> Iterator[Postfix]:
 
 
 @pytest.fixture(scope="module")
-def exim_mx(certificate: Path) -> Iterator[EximServer]:
+def exim_mx(certificate: Path) -> Iterator[EximExchanger]:
     put_off = {"grey": "greylisted, please come back later", "later": "come back"}
-    with EximServer("exim.test", ("bob", "grey", "later"), put_off=put_off, certificate=certificate) as server:
+    with EximExchanger("exim.test", ("bob", "grey", "later"), put_off=put_off, certificate=certificate) as server:
         yield server
 
 
@@ -132,7 +132,9 @@ def postfix_options(policy: int, certificate: Path, security: str) -> dict[str, 
     }
 
 
-async def verdict_on(server: Server, address: str, names: Dnsmasq, folder: Path, *options: str) -> CallbackVerdict:
+async def verdict_on(
+    server: Server | EximExchanger, address: str, names: Dnsmasq, folder: Path, *options: str
+) -> CallbackVerdict:
     async with asking(folder, port=server.port, nameserver=names.address, options=options) as callbacks:
         return await callbacks.verifier.verify(address)
 
@@ -245,7 +247,7 @@ async def test_the_command_tells_of_postfix(
     ],
 )
 async def test_exim(
-    address: str, status: str, reason: str, says: str, names: Dnsmasq, tmp_path: Path, exim_mx: EximServer
+    address: str, status: str, reason: str, says: str, names: Dnsmasq, tmp_path: Path, exim_mx: EximExchanger
 ) -> None:
     verdict = await verdict_on(exim_mx, address, names, tmp_path)
     assert (verdict.status.value, verdict.reason, verdict.tls) == (status, reason, True), verdict

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.exim_behind import EximServer
+from tests.support.exim_server import EximUpstream
+from tests.support.house import greeted, opened
 from tests.support.ringback import Ringback
 from tests.support.servers import REFUSED_RECIPIENT, REFUSED_REPLY, Postfix
 from tests.support.waiting import eventually
-from tests.system.house import greeted, opened
-from tests.system.stage import Stage
+from tests.support.world import Stage
 from tests.system.test_behind_it import REFUSED_US, recipient
 
 pytestmark = pytest.mark.real("dnsmasq")
@@ -108,14 +108,14 @@ EXIM_OF_US = {
 @pytest.mark.real("exim4")
 @pytest.mark.parametrize("case", EXIM_OF_US)
 async def test_what_exim_says_of_its_client_is_451(stage: Stage, tmp_path: Path, case: str) -> None:
-    with EximServer([f"acl_smtp_mail = deny message = {EXIM_OF_US[case]}"]) as exim:
+    with EximUpstream([f"acl_smtp_mail = deny message = {EXIM_OF_US[case]}"]) as exim:
         ringback = opened(stage, tmp_path, upstream_port=exim.port)
         assert await recipient(ringback) == REFUSED_US
 
 
 @pytest.mark.real("exim4")
 async def test_what_exim_says_of_the_mail_is_heard_word_for_word(stage: Stage, tmp_path: Path) -> None:
-    with EximServer() as exim:
+    with EximUpstream() as exim:
         ringback = opened(stage, tmp_path, upstream_port=exim.port)
         assert await recipient(ringback, REFUSED_RECIPIENT) == "550 No such person here"
         assert await recipient(ringback, "b@other.test") == "550 relay not permitted"

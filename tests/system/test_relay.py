@@ -12,7 +12,7 @@ from tests.support.exchanger import Act, After, Dialogue, Exchanger, Step, break
 from tests.support.ringback import Ringback
 from tests.support.servers import REFUSED_RECIPIENT, REFUSED_REPLY, Postfix
 from tests.support.waiting import eventually
-from tests.system.stage import AWKWARD_MESSAGE, Stage
+from tests.support.world import AWKWARD_MESSAGE, Stage
 
 pytestmark = pytest.mark.real("dnsmasq")
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.house import opened
 from tests.support.waiting import eventually
-from tests.system.house import opened
-from tests.system.stage import Stage
+from tests.support.world import Stage
 
 pytestmark = pytest.mark.real("dnsmasq")
 

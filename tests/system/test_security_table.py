@@ -19,11 +19,11 @@ import trustme
 
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Exchanger, Step, says, sends
+from tests.support.house import House, greeted, opened
 from tests.support.programs import free_port
 from tests.support.ringback import Ringback
 from tests.support.waiting import BOUND, eventually
-from tests.system.house import House, greeted, opened
-from tests.system.stage import Stage
+from tests.support.world import Stage
 
 pytestmark = pytest.mark.real("dnsmasq")
 

@@ -10,7 +10,7 @@ import pytest
 from tests.support.exchanger import Step, is_silent, says
 from tests.support.programs import accepts_connections
 from tests.support.waiting import eventually
-from tests.system.stage import Stage
+from tests.support.world import Stage
 
 pytestmark = pytest.mark.real("dnsmasq")
 

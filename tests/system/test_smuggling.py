@@ -13,13 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.proxy.stage import serving
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Exchanger
+from tests.support.house import greeted, opened
 from tests.support.servers import Postfix
 from tests.support.waiting import eventually
-from tests.system.house import greeted, opened
-from tests.system.stage import Stage
+from tests.support.worker import serving
+from tests.support.world import Stage
 
 SEQUENCES = {
     "LF . LF": b"\n.\n",

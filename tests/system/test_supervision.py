@@ -16,9 +16,9 @@ import pytest
 
 from tests.support import ringback as ringback_program
 from tests.support.exchanger import Exchanger
+from tests.support.house import House
 from tests.support.ringback import EX_CONFIG, Ringback, command, environment, run
 from tests.support.waiting import eventually
-from tests.system.house import House
 
 MESSAGE = b"Subject: still here\r\n\r\nsome text\r\n"
 

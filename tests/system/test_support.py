@@ -16,7 +16,7 @@ from tests.support.programs import UNPACKED, MissingProgramError, find_program
 from tests.support.required import REQUIRE_REAL, need
 from tests.support.servers import REFUSED_RECIPIENT, REFUSED_REPLY, Dnsmasq, Postfix
 from tests.support.waiting import eventually
-from tests.system.stage import AWKWARD_MESSAGE
+from tests.support.world import AWKWARD_MESSAGE
 
 
 async def test_the_exchanger_takes_a_message_byte_for_byte() -> None:

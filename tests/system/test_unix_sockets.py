@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.exchanger import FRIENDLY, Act, Exchanger, Step, closes, says
+from tests.support.house import below_received, greeted, opened, transactions
 from tests.support.ringback import Ringback
 from tests.support.waiting import eventually
-from tests.system.house import below_received, greeted, opened, transactions
-from tests.system.stage import Stage
+from tests.support.world import Stage
 
 pytestmark = pytest.mark.real("dnsmasq")
 

@@ -14,13 +14,13 @@ import trustme
 
 from tests.support.conversation import Conversation
 from tests.support.exchanger import EXTENSIONS, FRIENDLY, Act, Dialogue, Exchanger, Step, closes, is_silent, says, sends
+from tests.support.house import below_received, greeted, opened, transactions
 from tests.support.mute import mute
 from tests.support.programs import free_port
 from tests.support.ringback import Ringback
 from tests.support.servers import Dnsmasq, Postfix, Zone
 from tests.support.waiting import eventually
-from tests.system.house import below_received, greeted, opened, transactions
-from tests.system.stage import Stage
+from tests.support.world import Stage
 
 pytestmark = pytest.mark.real("dnsmasq")
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.exchanger import Exchanger, Step, says
 from tests.support.ringback import Ringback
-from tests.system.stage import NO_SUCH_USER, Stage
+from tests.support.world import NO_SUCH_USER, Stage
 
 pytestmark = pytest.mark.real("dnsmasq")
 

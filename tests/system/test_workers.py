@@ -16,11 +16,11 @@ import pytest
 from tests.support import ringback as ringback_program
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Exchanger, Step, says
+from tests.support.house import House
 from tests.support.programs import accepts_connections
 from tests.support.ringback import Ringback, run
 from tests.support.waiting import eventually
-from tests.system.house import House
-from tests.system.stage import Stage
+from tests.support.world import Stage
 
 pytestmark = pytest.mark.real("dnsmasq")
 

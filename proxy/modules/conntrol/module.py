@@ -2,31 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import cast
 
 from config.diagnostics import Diagnostic, Severity
-from config.schema.specs import ModuleSpec
 from config.settings import ModuleSettings
 from proxy.mail.session import Session
-from proxy.mail.validator import Hook, OnError, Validator
+from proxy.mail.validator import Hook, OnError
 from proxy.mail.verdict import PASS, Verdict
+from proxy.modules.base import PlainModule
 from proxy.modules.conntrol.options import SPEC, ConntrolOptions
-from proxy.modules.services import Services
 from sieve.phases import Need, Phase
 
 _GRACE_SECONDS = 5.0
 _PATIENCE_SECONDS = 300.0
-
-
-class ConntrolModule:
-    """Prepares `conntrol` stanzas."""
-
-    spec: ModuleSpec = SPEC
-
-    def prepare(self, loaded: ModuleSettings, present: frozenset[str]) -> PreparedConntrol:  # noqa: ARG002 — needs none
-        """Take the stanza; its options are checked already."""
-        return PreparedConntrol(loaded)
 
 
 def _mistakes(loaded: ModuleSettings) -> Iterator[Diagnostic]:
@@ -38,20 +27,6 @@ def _mistakes(loaded: ModuleSettings) -> Iterator[Diagnostic]:
             hint="write a few seconds; clients give up after five minutes (RFC 5321 section 4.5.3.2.1)",
             severity=Severity.WARNING,
         )
-
-
-class PreparedConntrol:
-    """One stanza."""
-
-    def __init__(self, loaded: ModuleSettings) -> None:
-        """Keep its options."""
-        self.diagnostics: Sequence[Diagnostic] = tuple(_mistakes(loaded))
-        self._name, self._passive = loaded.name, loaded.passive
-        self._options = cast(ConntrolOptions, loaded.options)
-
-    def validator(self, services: Services) -> Validator | None:  # noqa: ARG002 — it asks nobody
-        """Return the pause; a passive module makes none."""
-        return None if self._passive else ConntrolValidator(self._name, self._options)
 
 
 class ConntrolValidator:
@@ -81,3 +56,6 @@ class ConntrolValidator:
             if await session.speaks_within(self._pause):
                 session.context["early_talker"] = "yes"
         return PASS
+
+
+CONNTROL = PlainModule(SPEC, ConntrolValidator, mistakes=_mistakes)

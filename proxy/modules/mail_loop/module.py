@@ -2,47 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import cast
 
-from config.diagnostics import Diagnostic
-from config.schema.specs import ModuleSpec
-from config.settings import ModuleSettings
 from proxy.mail import replies
 from proxy.mail.replies import Reply
 from proxy.mail.session import Session
-from proxy.mail.validator import Hook, OnError, Validator
+from proxy.mail.validator import Hook, OnError
 from proxy.mail.verdict import PASS, Verdict
+from proxy.modules.base import PlainModule
 from proxy.modules.mail_loop.options import PASSES, SPEC, MailLoopOptions
-from proxy.modules.services import Services
 from sieve.phases import Need, Phase
 
 _DEADLINE_SECONDS = 5.0
-
-
-class MailLoopModule:
-    """Prepares `mail_loop` stanzas."""
-
-    spec: ModuleSpec = SPEC
-
-    def prepare(self, loaded: ModuleSettings, present: frozenset[str]) -> PreparedMailLoop:  # noqa: ARG002 — needs none
-        """Take the stanza; its options are checked already."""
-        return PreparedMailLoop(loaded)
-
-
-class PreparedMailLoop:
-    """One stanza."""
-
-    def __init__(self, loaded: ModuleSettings) -> None:
-        """Keep its options."""
-        self.diagnostics: Sequence[Diagnostic] = ()
-        self._name, self._passive = loaded.name, loaded.passive
-        self._options = cast(MailLoopOptions, loaded.options)
-
-    def validator(self, services: Services) -> Validator | None:  # noqa: ARG002 — it asks nobody
-        """Return what counts; a passive module counts nothing."""
-        return None if self._passive else MailLoopValidator(self._name, self._options)
 
 
 class MailLoopValidator:
@@ -90,3 +62,6 @@ class MailLoopValidator:
             return PASS
         enhanced = b"%d%s" % (code // 100, refusal.lines[0][1:])
         return Verdict(replace(refusal, code=code, lines=(enhanced,)))
+
+
+MAIL_LOOP = PlainModule(SPEC, MailLoopValidator)

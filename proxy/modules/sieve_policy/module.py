@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import cast
@@ -22,6 +22,7 @@ from proxy.modules.sieve_policy.host import SessionHost
 from proxy.modules.sieve_policy.options import SPEC, SieveOptions, option_name
 from proxy.smtp.ports import OutboxUnavailable
 from sieve.compile.compiler import compile_script
+from sieve.library import Library, SieveFunction
 from sieve.phases import Need, Phase
 from sieve.run.cache import ScriptCache
 from sieve.run.runtime import Outcome, Script
@@ -41,6 +42,11 @@ class SieveModule:
     """Prepares `sieve` stanzas."""
 
     spec: ModuleSpec = SPEC
+    functions: Sequence[SieveFunction] = ()
+
+    def __init__(self, library: Callable[[], Library] = standard_library) -> None:
+        """Take the functions that scripts can call, asked for when the first script is compiled."""
+        self._library = library
 
     def prepare(self, loaded: ModuleSettings, present: frozenset[str]) -> PreparedSieve:
         """Compile the scripts that the stanza names."""
@@ -68,7 +74,7 @@ class SieveModule:
                 found = compile_script(
                     source,
                     phase=phase,
-                    library=standard_library(),
+                    library=self._library(),
                     modules=present,
                     settings=settings,
                     includes=includes,

@@ -14,6 +14,7 @@ from pathlib import Path
 from config.base.ip import plain_address
 from config.base.regular_files import read_regular
 from config.base.sources import read_source
+from proxy.base.listening import comes_to_us
 from proxy.base.log import get_logger
 from proxy.callback.cache import CallbackCache
 from proxy.callback.classify import Classifier, Words
@@ -28,7 +29,6 @@ from proxy.dns.resolver import Resolver
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
 from proxy.options.core import CoreOptions
 from proxy.outgoing.dial import family_of
-from proxy.server.sockets import comes_to_us
 from proxy.store.base import Store
 from proxy.store.opening import open_store
 from proxy.store.url import MEMORY, StoreUrl

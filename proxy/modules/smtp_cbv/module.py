@@ -17,6 +17,7 @@ from proxy.modules.smtp_cbv.checks import mistakes
 from proxy.modules.smtp_cbv.making import callbacks_of
 from proxy.modules.smtp_cbv.options import SPEC, SmtpCbvOptions
 from proxy.options.core import CoreOptions
+from sieve.library import SieveFunction
 from sieve.phases import Need, Phase
 
 
@@ -24,6 +25,8 @@ class SmtpCbvModule:
     """Prepares `smtp_cbv` stanzas."""
 
     spec: ModuleSpec = SPEC
+    functions: Sequence[SieveFunction] = ()
+    """`smtp_callback_verify` ships with the language: the manual has it."""
 
     def prepare(self, loaded: ModuleSettings, present: frozenset[str]) -> PreparedSmtpCbv:  # noqa: ARG002 — needs none
         """Take the stanza, and read the files that it names."""

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from config.base.masking import masked
 from config.diagnostics import Diagnostic, Note, Source, Span, quoted_line, render
+from config.masking import masked
 from config.tools.report import as_records
 
 SECRET = "hunter2"

@@ -12,7 +12,7 @@ from config.diagnostics import render
 from config.language.formatter import Unformattable
 from config.loader import load
 from config.settings import Settings
-from config.tools.converter import convert, convert_text
+from config.tools.converter import convert
 from tests.config.sample_schema import SCHEMA
 
 CASES = Path(__file__).parents[2] / "spec" / "config"
@@ -37,7 +37,7 @@ INBOUND = (
 
 
 def converted(text: str) -> str:
-    return convert_text(dedent(text).lstrip("\n"), to="4x")
+    return convert(dedent(text).lstrip("\n")).text
 
 
 def expected(text: str) -> str:
@@ -139,14 +139,14 @@ def test_options_of_the_rfc2822_stanza_become_flat() -> None:
 
 def test_what_is_not_of_2_2_is_only_formatted() -> None:
     text = 'smtp_cbv "x" {\n  enabled = false\n}\nGateway = "a"\n'
-    assert convert_text(text) == text
+    assert convert(text).text == text
 
 
 @pytest.mark.parametrize("path", GOOD, ids=lambda path: path.stem)
 def test_the_converted_file_gives_the_same_settings(path: Path, tmp_path: Path) -> None:
     text = path.read_bytes().decode("utf-8", "backslashreplace")
     before = loaded_from(tmp_path, text)
-    after = loaded_from(tmp_path, convert_text(text, schema=SCHEMA))
+    after = loaded_from(tmp_path, convert(text, schema=SCHEMA).text)
     assert after.modules == before.modules
     assert in_force(after) == in_force(before)
     assert {name: value for name, value in after.core if name != "esmtp_listener"} == {
@@ -220,7 +220,7 @@ def test_any_rules_in_written_order_mean_the_same_as_peers(
     text = f"Require_EHLO = yes\nESMTP_Listener = ( *:25 <idle_time=5> [ {rules} ] )\n"
     folder = tmp_path_factory.getbasetemp()
     before = loaded_from(folder, text)
-    after = loaded_from(folder, convert_text(text, schema=SCHEMA))
+    after = loaded_from(folder, convert(text, schema=SCHEMA).text)
     assert in_force(after) == in_force(before)
 
 
@@ -256,9 +256,9 @@ def test_a_rule_with_a_mistake_leaves_the_listener_as_it_is() -> None:
 
 def test_a_text_with_mistakes_is_not_converted() -> None:
     with pytest.raises(Unformattable):
-        convert_text("Validate validate/x y {")
+        convert("Validate validate/x y {")
 
 
 def test_another_dialect_is_refused() -> None:
     with pytest.raises(ValueError, match="cannot convert to 5x; known: 4x"):
-        convert_text("", to="5x")
+        convert("", to="5x")

@@ -10,7 +10,7 @@ from proxy.callback.cache import LOCAL_SECONDS, CallbackCache
 from proxy.callback.lives import NEVER_KEPT, Lives, Record
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.store.memory import MemoryStore
-from tests.proxy.callbacks import Clock, question
+from tests.support.callbacks import Clock, question
 
 PASS = CallbackVerdict(Status.PASS, "accepted", "ok", "rcpt", 250)
 FAIL = CallbackVerdict(Status.FAIL, "no_such_user", "5.1.1 no", "rcpt", 550)

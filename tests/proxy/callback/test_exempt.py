@@ -17,7 +17,7 @@ from proxy.modules.services import Services
 from proxy.modules.sieve_policy.effects import path_of
 from proxy.modules.sieve_policy.host import SessionHost
 from sieve.phases import Phase
-from tests.proxy.stage import core
+from tests.support.worker import core
 
 
 class Refusing:

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 from proxy.callback.limits.budgets import Breakers, Budgets, Neighbour, Storms, network_of, organisational
 from proxy.options.throttle import NO_THROTTLE, Throttle
 from proxy.store.memory import MemoryStore
-from tests.proxy.callbacks import Clock, budgets
+from tests.support.callbacks import Clock, budgets
 
 CLIENT = "192.0.2.1"
 MX = "198.51.100.7"

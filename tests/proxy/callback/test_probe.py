@@ -13,7 +13,7 @@ from proxy.callback.manner import Manner
 from proxy.callback.probe import ask
 from proxy.callback.resolve import Host
 from proxy.callback.verdict import CallbackVerdict, Status
-from tests.proxy.callbacks import HELO, OpenGate, question
+from tests.support.callbacks import HELO, OpenGate, question
 from tests.support.exchanger import Act, Exchanger, Step, closes, is_silent, resets, says, sends
 
 ADDRESS = "alice@sender.test"

@@ -19,7 +19,7 @@ from proxy.callback.probe import ask
 from proxy.callback.resolve import Host
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.outgoing.wire import LONGEST_LINE, LONGEST_REPLY
-from tests.proxy.callbacks import ALICE, HELO, OpenGate, question
+from tests.support.callbacks import ALICE, HELO, OpenGate, question
 from tests.support.exchanger import Act, Dialogue, Exchanger, Step, closes, is_silent, says, sends
 from tests.support.inbox import Gone, Inbox
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.callback.resolve import ExchangerFinder, Host
-from tests.proxy.stage import Names, resolver
+from tests.support.worker import Names, resolver
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from proxy.callback.resolve import MOST_ADDRESSES, ExchangerFinder, Host, NoCandidate, ascii_domain
 from proxy.callback.verdict import CallbackVerdict, Status
-from tests.proxy.stage import LOOPBACK, Names, resolver, unavailable
+from tests.support.worker import LOOPBACK, Names, resolver, unavailable
 
 PUBLIC = "9.9.9.9"
 OTHER = "149.112.112.112"

@@ -14,7 +14,7 @@ from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.callback.verifier import CallbackVerifier
 from proxy.mail.session import Recipient, Session
 from proxy.modules.sieve_policy.effects import path_of
-from tests.proxy.stage import ALICE, core
+from tests.support.worker import ALICE, core
 
 FOUND = CallbackVerdict(Status.FAIL, "no_such_user", "5.1.1 no", "rcpt", 550, "mx.test", "192.0.2.25")
 FORGED = {"spf_status": "fail", "dmarc_status": "fail"}

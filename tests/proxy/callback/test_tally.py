@@ -15,8 +15,8 @@ from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.callback.verifier import CallbackVerifier
 from proxy.mail.session import Recipient, Session
 from proxy.modules.sieve_policy.effects import path_of
-from tests.proxy.stage import ALICE, core
 from tests.support.waiting import eventually
+from tests.support.worker import ALICE, core
 
 ACCEPTED = CallbackVerdict(Status.PASS, "accepted", "2.1.5 Ok", code=250)
 CACHED = CallbackVerdict(Status.PASS, "accepted", "2.1.5 Ok", code=250, cached=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from tests.proxy.stage import ALICE, BOB, serving
 from tests.support.exchanger import Exchanger
+from tests.support.worker import ALICE, BOB, serving
 
 
 async def test_an_upstream_that_was_not_reached_is_known_to_be_down_until_it_is_back() -> None:

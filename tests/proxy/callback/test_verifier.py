@@ -8,10 +8,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from proxy.callback.verdict import Status
-from tests.proxy.callbacks import ALICE, Callbacks, Clock, question, running, verifying
-from tests.proxy.stage import Names, unavailable
+from tests.support.callbacks import ALICE, Callbacks, Clock, question, running, verifying
 from tests.support.exchanger import Act, Exchanger, Step, is_silent, says
 from tests.support.waiting import eventually
+from tests.support.worker import Names, unavailable
 
 LIVES = {Status.PASS: 86400.0, Status.FAIL: 7200.0, Status.TRANSIENT: 300.0, Status.ERROR: 3600.0}
 

@@ -18,7 +18,7 @@ from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.callback.verifier import CallbackVerifier, Spared
 from proxy.dns.resolver import MOST_AT_ONCE
 from proxy.options.throttle import Throttle
-from tests.proxy.callbacks import (
+from tests.support.callbacks import (
     ALICE,
     Callbacks,
     Clock,
@@ -29,9 +29,9 @@ from tests.proxy.callbacks import (
     spared,
     verifying,
 )  # fmt: skip
-from tests.proxy.stage import Names
 from tests.support.exchanger import Act, Exchanger, Step, closes, says
 from tests.support.waiting import eventually
+from tests.support.worker import Names
 
 BOB = "bob@sender.test"
 FALLBACK = "callback@ringback.test"

@@ -14,8 +14,8 @@ import pytest
 from typer.testing import CliRunner
 
 from proxy.cli import application
-from tests.proxy.stage import ALICE
 from tests.support.exchanger import Act, Exchanger, Step, closes, says
+from tests.support.worker import ALICE
 
 ROOT = Path(__file__).parents[3]
 

@@ -27,9 +27,9 @@ from proxy.cli.transcript import Transcript, row_text, shown, step_text, verdict
 from proxy.modules.smtp_cbv.making import callbacks_of
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
 from proxy.store.url import MEMORY
-from tests.proxy.stage import ALICE, LOOPBACK, Names, core, resolver
 from tests.support.exchanger import Act, Exchanger, Step, closes, says, sends
 from tests.support.servers import Dnsmasq, Zone
+from tests.support.worker import ALICE, LOOPBACK, Names, core, resolver
 
 ROOT = Path(__file__).parents[3]
 REAL_DNS = pytest.mark.real("dnsmasq")

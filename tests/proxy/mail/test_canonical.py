@@ -15,11 +15,10 @@ from config.schema.values import DomainPatterns
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.mail.address import BadParameter, BadPath, parse_argument
 from sieve.message.spelling import canonical, canonical_local_part
-from tests.proxy.callbacks import verifying
-from tests.proxy.house import RECIPIENT_OK, SENDER_OK, House, client_of
-from tests.proxy.stage import ALICE, BOB, serving
 from tests.proxy.upstream.test_routes import GATEWAY, router
+from tests.support.callbacks import verifying
 from tests.support.exchanger import Exchanger
+from tests.support.worker import ALICE, BOB, RECIPIENT_OK, SENDER_OK, Configuration, client_of, serving
 
 SPELLINGS = [
     ('"secret"@example.com', "secret@example.com"),
@@ -69,7 +68,7 @@ async def test_a_script_its_macros_and_its_context_see_the_one_form(
     )
     async with Exchanger() as upstream:
         with capture_logs() as log:
-            async with client_of(House(tmp_path, upstream.port).scripts(mailfrom_phase1=script)) as client:
+            async with client_of(Configuration(tmp_path, upstream.port).scripts(mailfrom_phase1=script)) as client:
                 assert await client.ask(f"MAIL FROM:<{spelling}>") == SENDER_OK
                 await client.ask(f"RCPT TO:<{BOB}>")
     domain = form.rpartition("@")[2]
@@ -83,7 +82,7 @@ async def test_a_recipient_that_a_script_refuses_is_refused_in_every_spelling(
     script = 'if envelope :is "to" "secret@example.com" { ec_action 550 "no"; }\n'
     async with (
         Exchanger() as upstream,
-        client_of(House(tmp_path, upstream.port).scripts(rcptto_phase1=script)) as client,
+        client_of(Configuration(tmp_path, upstream.port).scripts(rcptto_phase1=script)) as client,
     ):
         assert await client.ask(f"MAIL FROM:<{ALICE}>") == SENDER_OK
         assert await client.ask(f"RCPT TO:<{spelling}>") == "550 no"

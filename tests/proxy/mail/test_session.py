@@ -8,7 +8,7 @@ import pytest
 
 from proxy.base.tasks import TaskOwner, spawn
 from proxy.mail.session import NULL_PATH, Path, Recipient, Session, Transaction
-from tests.proxy.stage import core
+from tests.support.worker import core
 
 
 @pytest.mark.parametrize(
@@ -25,10 +25,9 @@ def test_a_paths_text_is_the_address(path: Path, text: str) -> None:
 
 def test_a_transaction_fills_aiosmtpds_attributes_too() -> None:
     transaction = Transaction()
-    assert not transaction.begun
+    assert transaction.mail_from is None
     transaction.begin(Path(b"a@b.test", "a", "b.test"), {"SIZE": "1", "SMTPUTF8": None})
     transaction.add(Recipient(Path(b"bob@example.com", "bob", "example.com")))
-    assert transaction.begun
     assert (transaction.mail_from, transaction.mail_options, transaction.smtp_utf8) == (
         "a@b.test",
         ["SIZE", "SMTPUTF8"],
@@ -40,7 +39,7 @@ def test_a_transaction_fills_aiosmtpds_attributes_too() -> None:
 def test_a_transaction_from_the_null_sender_has_begun() -> None:
     transaction = Transaction()
     transaction.begin(NULL_PATH, {})
-    assert transaction.begun
+    assert transaction.mail_from == ""
 
 
 async def test_settling_waits_for_all_that_was_begun_and_survives_what_failed() -> None:

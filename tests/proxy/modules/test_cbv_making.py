@@ -18,7 +18,7 @@ from proxy.modules.smtp_cbv.making import STORE_FILE, callbacks_of, lives_of, st
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
 from proxy.options.core import CoreOptions
 from proxy.store.url import MEMORY, StoreUrl
-from tests.proxy.stage import LOOPBACK, Names, core, resolver
+from tests.support.worker import LOOPBACK, Names, core, resolver
 
 
 def options(**given: object) -> SmtpCbvOptions:

@@ -13,9 +13,9 @@ from proxy.mail.verdict import PASS, Verdict
 from proxy.modules.conntrol.module import ConntrolValidator
 from proxy.modules.conntrol.options import ConntrolOptions
 from sieve.phases import Phase
-from tests.proxy.stage import Rule, serving
 from tests.support.conversation import Conversation
 from tests.support.waiting import eventually
+from tests.support.worker import Rule, serving
 
 LONG = 600.0
 """Longer than any test: who is greeted, or refused, was not made to wait."""

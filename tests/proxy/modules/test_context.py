@@ -7,8 +7,8 @@ import pytest
 from proxy.mail.session import Session
 from proxy.mail.verdict import PASS, Verdict
 from sieve.phases import Phase
-from tests.proxy.stage import BOB, CAROL, Rule, serving
 from tests.support.exchanger import Exchanger
+from tests.support.worker import BOB, CAROL, Rule, serving
 
 SEEN: list[dict[str, str]] = []
 

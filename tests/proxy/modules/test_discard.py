@@ -9,9 +9,9 @@ import pytest
 
 from proxy.app import load
 from tests.proxy.outbox.test_outbox_scripts import ACCEPTED, client_of
-from tests.proxy.stage import ALICE, BOB, CAROL, LETTER
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Exchanger
+from tests.support.worker import ALICE, BOB, CAROL, LETTER
 
 Z = "z@example.com"
 DISCARDED = "250 2.0.0 Message accepted"

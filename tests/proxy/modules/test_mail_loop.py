@@ -13,8 +13,8 @@ from proxy.mail.verdict import PASS, Verdict
 from proxy.modules.mail_loop.module import MailLoopValidator
 from proxy.modules.mail_loop.options import MailLoopOptions
 from sieve.phases import Phase
-from tests.proxy.stage import ALICE, BOB, Rule, Stage, serving
 from tests.support.exchanger import Exchanger
+from tests.support.worker import ALICE, BOB, Rule, WorkerStage, serving
 
 CORE = """\
 ESMTP_Listener = ( 127.0.0.1:0 )
@@ -35,7 +35,7 @@ def passed(servers: int) -> bytes:
     return b"Received: from a by b\r\n" * servers + b"Subject: s\r\n\r\n"
 
 
-async def answers(stage: Stage, *messages: bytes) -> list[str]:
+async def answers(stage: WorkerStage, *messages: bytes) -> list[str]:
     client = await stage.greeted()
     found = [await client.deliver(ALICE, [BOB], each) for each in messages]
     await client.close()

@@ -9,9 +9,8 @@ from structlog.testing import capture_logs
 
 from proxy.app import load
 from proxy.base.rejected import ConfigurationRejected
-from tests.proxy.house import ACCEPTED, SENDER_OK, House, client_of, transaction
-from tests.proxy.stage import ALICE, BOB, CAROL
 from tests.support.exchanger import Act, Exchanger, Step, is_silent, says
+from tests.support.worker import ACCEPTED, ALICE, BOB, CAROL, SENDER_OK, Configuration, client_of, transaction
 
 INTERNAL = "451 4.3.0 Temporary failure, try again later"
 
@@ -40,7 +39,7 @@ async def test_the_customers_script_refuses_only_a_sender_that_does_not_exist(
     tmp_path: Path, act: Act, first: str
 ) -> None:
     async with Exchanger() as upstream, Exchanger(script={Step.RCPT: act}) as exchanger:
-        house = House(tmp_path, upstream.port, exchanger.port).callback().scripts(mailfrom_phase1=CUSTOMERS)
+        house = Configuration(tmp_path, upstream.port, exchanger.port).callback().scripts(mailfrom_phase1=CUSTOMERS)
         async with client_of(house) as client:
             answers = await transaction(client)
             assert answers[0] == first
@@ -50,7 +49,7 @@ async def test_the_customers_script_refuses_only_a_sender_that_does_not_exist(
 
 async def test_a_bounce_is_not_probed(tmp_path: Path) -> None:
     async with Exchanger() as upstream, Exchanger() as exchanger:
-        house = House(tmp_path, upstream.port, exchanger.port).callback().scripts(mailfrom_phase1=CUSTOMERS)
+        house = Configuration(tmp_path, upstream.port, exchanger.port).callback().scripts(mailfrom_phase1=CUSTOMERS)
         async with client_of(house) as client:
             assert (await transaction(client, sender=""))[-1] == ACCEPTED
             assert exchanger.dialogues == []
@@ -58,7 +57,7 @@ async def test_a_bounce_is_not_probed(tmp_path: Path) -> None:
 
 async def test_a_script_that_verifies_without_the_module_is_a_load_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationRejected) as rejected:
-        load(House(tmp_path, 1).scripts(mailfrom_phase1=CUSTOMERS).write())
+        load(Configuration(tmp_path, 1).scripts(mailfrom_phase1=CUSTOMERS).write())
     (mistake,) = (each for each in rejected.value.diagnostics if each.is_error)
     assert "smtp_callback_verify" in mistake.message
     assert "smtp_cbv" in mistake.message
@@ -66,12 +65,12 @@ async def test_a_script_that_verifies_without_the_module_is_a_load_error(tmp_pat
 
 async def test_a_function_in_a_phase_that_cannot_give_what_it_needs_is_a_load_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationRejected) as rejected:
-        load(House(tmp_path, 1).scripts(mailfrom_phase1='ec_header_add "X-A" "b";\n').write())
+        load(Configuration(tmp_path, 1).scripts(mailfrom_phase1='ec_header_add "X-A" "b";\n').write())
     assert any("ec_header_add" in each.message for each in rejected.value.diagnostics)
 
 
 async def test_a_script_that_is_not_there_is_told_at_the_option_that_names_it(tmp_path: Path) -> None:
-    house = House(tmp_path, 1)
+    house = Configuration(tmp_path, 1)
     house.lines = ["sieve {", '  mailfrom_phase1 = "nowhere.siv"', "}"]
     with pytest.raises(ConfigurationRejected) as rejected:
         load(house.write())
@@ -95,7 +94,7 @@ async def test_a_script_that_is_not_there_is_told_at_the_option_that_names_it(tm
 async def test_an_active_smtp_cbv_sets_smtp_cbv_result(tmp_path: Path, act: Act, result: str, status: str) -> None:
     script = '$r = vctx_mess_get "smtp_cbv_result";\n$s = vctx_mess_get "smtp_cbv_status";\nec_log "${r} ${s}";\n'
     async with Exchanger() as upstream, Exchanger(script={Step.RCPT: act}) as exchanger:
-        house = House(tmp_path, upstream.port, exchanger.port).callback(kind="").scripts(mailfrom_phase1=script)
+        house = Configuration(tmp_path, upstream.port, exchanger.port).callback(kind="").scripts(mailfrom_phase1=script)
         async with client_of(house) as client:
             with capture_logs() as log:
                 assert await transaction(client) == [SENDER_OK, "250 2.1.5 Ok", ACCEPTED]
@@ -108,7 +107,7 @@ async def test_an_active_smtp_cbv_alone_never_rejects(tmp_path: Path, reply: str
     async with (
         Exchanger() as upstream,
         Exchanger(script={Step.RCPT: says(reply)}) as exchanger,
-        client_of(House(tmp_path, upstream.port, exchanger.port).callback(kind="")) as client,
+        client_of(Configuration(tmp_path, upstream.port, exchanger.port).callback(kind="")) as client,
     ):
         assert await transaction(client) == [SENDER_OK, "250 2.1.5 Ok", ACCEPTED]
         assert exchanger.count("RCPT") == 1
@@ -116,7 +115,7 @@ async def test_an_active_smtp_cbv_alone_never_rejects(tmp_path: Path, reply: str
 
 async def test_an_active_smtp_cbv_in_rcptto_asks_about_each_recipient(tmp_path: Path) -> None:
     async with Exchanger() as upstream, Exchanger() as exchanger:
-        house = House(tmp_path, upstream.port, exchanger.port)
+        house = Configuration(tmp_path, upstream.port, exchanger.port)
         house.callback('phase = "rcptto"', 'map = [ example.com = "127.0.0.1" ]', kind="")
         house.lines.remove('  map = [ sender.test = "127.0.0.1" ]')
         async with client_of(house) as client:
@@ -132,7 +131,7 @@ async def test_trouble_in_the_active_module_never_touches_the_mail(
         raise RuntimeError("secret")
 
     monkeypatch.setattr("proxy.callback.verifier.CallbackVerifier.verify", fail)
-    async with Exchanger() as upstream, client_of(House(tmp_path, upstream.port).callback(kind="")) as client:
+    async with Exchanger() as upstream, client_of(Configuration(tmp_path, upstream.port).callback(kind="")) as client:
         assert (await transaction(client))[-1] == ACCEPTED
 
 
@@ -154,7 +153,7 @@ async def test_the_vendors_script_runs_where_the_sites_ended_no_phase(
     tmp_path: Path, first: str, second: str, reply: str
 ) -> None:
     async with Exchanger() as upstream:
-        house = House(tmp_path, upstream.port).scripts(mailfrom_phase1=first, mailfrom_phase2=second)
+        house = Configuration(tmp_path, upstream.port).scripts(mailfrom_phase1=first, mailfrom_phase2=second)
         async with client_of(house) as client:
             assert await client.ask(f"MAIL FROM:<{ALICE}>") == reply
 
@@ -172,7 +171,7 @@ async def test_the_vendors_script_runs_where_the_sites_ended_no_phase(
 )
 async def test_a_script_answers_in_its_phase(tmp_path: Path, phase: str, answers: list[str]) -> None:
     async with Exchanger() as upstream:
-        house = House(tmp_path, upstream.port).scripts(**{phase: 'ec_action 550 "no";\n'})
+        house = Configuration(tmp_path, upstream.port).scripts(**{phase: 'ec_action 550 "no";\n'})
         async with client_of(house) as client:
             assert await transaction(client) == answers
         assert upstream.messages == []
@@ -180,14 +179,14 @@ async def test_a_script_answers_in_its_phase(tmp_path: Path, phase: str, answers
 
 @pytest.mark.parametrize("phase", ["accept_phase1", "connect_phase1"])
 async def test_a_script_at_the_door_speaks_the_banner(tmp_path: Path, phase: str) -> None:
-    house = House(tmp_path, 1).scripts(**{phase: 'ec_action 554 "not you";\n'})
+    house = Configuration(tmp_path, 1).scripts(**{phase: 'ec_action 554 "not you";\n'})
     async with client_of(house) as client:
         assert client.banner == "554 not you"
         assert await client.rest() == b""
 
 
 async def test_a_multi_line_refusal_has_the_code_on_each_line(tmp_path: Path) -> None:
-    house = House(tmp_path, 1).scripts(mailfrom_phase1='ec_action 450 "one\ntwo";\n')
+    house = Configuration(tmp_path, 1).scripts(mailfrom_phase1='ec_action 450 "one\ntwo";\n')
     async with client_of(house) as client:
         assert await client.ask(f"MAIL FROM:<{ALICE}>") == "450-one\n450 two"
 
@@ -201,7 +200,7 @@ async def test_a_multi_line_refusal_has_the_code_on_each_line(tmp_path: Path) ->
     ],
 )
 async def test_a_script_that_disconnects_closes_after_its_reply(tmp_path: Path, script: str, reply: str) -> None:
-    async with client_of(House(tmp_path, 1).scripts(mailfrom_phase1=script)) as client:
+    async with client_of(Configuration(tmp_path, 1).scripts(mailfrom_phase1=script)) as client:
         assert await client.ask(f"MAIL FROM:<{ALICE}>") == reply
         assert await client.rest() == b""
 
@@ -209,7 +208,7 @@ async def test_a_script_that_disconnects_closes_after_its_reply(tmp_path: Path, 
 @pytest.mark.parametrize("phase", ["rcptto_phase1", "data_phase1", "spool_phase1", "each_rcpt_phase1"])
 async def test_discarded_mail_is_accepted_and_never_relayed(tmp_path: Path, phase: str) -> None:
     async with Exchanger() as upstream:
-        async with client_of(House(tmp_path, upstream.port).scripts(**{phase: "discard;\n"})) as client:
+        async with client_of(Configuration(tmp_path, upstream.port).scripts(**{phase: "discard;\n"})) as client:
             assert (await transaction(client))[-1] == "250 2.0.0 Message accepted"
         assert upstream.messages == []
 
@@ -220,7 +219,7 @@ async def test_the_context_of_a_message_ends_with_it_and_that_of_the_connection_
         'vctx_mess_set "seen" "m";\nvctx_conn_set "seen" "c";\n'
     )
     async with Exchanger() as upstream:
-        async with client_of(House(tmp_path, upstream.port).scripts(mailfrom_phase1=script)) as client:
+        async with client_of(Configuration(tmp_path, upstream.port).scripts(mailfrom_phase1=script)) as client:
             with capture_logs() as log:
                 await transaction(client)
                 await client.ask(f"MAIL FROM:<{ALICE}>")
@@ -231,7 +230,7 @@ async def test_a_script_reads_the_header_section_in_the_data_phase(tmp_path: Pat
     script = 'if header :is "subject" "hello" { ec_action 550 "no hello"; }\n'
     async with (
         Exchanger() as upstream,
-        client_of(House(tmp_path, upstream.port).scripts(data_phase1=script)) as client,
+        client_of(Configuration(tmp_path, upstream.port).scripts(data_phase1=script)) as client,
     ):
         assert (await transaction(client))[-1] == "550 no hello"
 
@@ -246,7 +245,7 @@ async def test_a_script_that_fails_is_451_with_nothing_of_it_on_the_wire_and_its
         raise RuntimeError("secret /path")
 
     monkeypatch.setattr("proxy.modules.sieve_policy.host.SessionHost.log", fail)
-    async with client_of(House(tmp_path, 1).scripts(mailfrom_phase1='$x = "y";\nec_log "hello";\n')) as client:
+    async with client_of(Configuration(tmp_path, 1).scripts(mailfrom_phase1='$x = "y";\nec_log "hello";\n')) as client:
         with capture_logs() as log:
             assert await client.ask(f"MAIL FROM:<{ALICE}>") == INTERNAL
     (line,) = (each for each in log if each["event"] == "script_failed")
@@ -261,7 +260,7 @@ async def test_a_validator_that_breaks_down_defers_or_accepts_as_it_is_told(
     async def fail(*_arguments: object) -> None:
         raise RuntimeError("secret /path")
 
-    house = House(tmp_path, 1).scripts(f'on_error = "{on_error}"', mailfrom_phase1='$x = "y";\n')
+    house = Configuration(tmp_path, 1).scripts(f'on_error = "{on_error}"', mailfrom_phase1='$x = "y";\n')
     async with client_of(house) as client:
         monkeypatch.setattr("sieve.Script.run", fail)
         with capture_logs() as log:
@@ -275,7 +274,7 @@ async def test_a_script_that_passes_its_deadline_defers_or_accepts_as_it_is_told
     tmp_path: Path, on_error: str, reply: str
 ) -> None:
     async with Exchanger(script={Step.RCPT: is_silent()}) as exchanger, Exchanger() as upstream:
-        house = House(tmp_path, upstream.port, exchanger.port).callback()
+        house = Configuration(tmp_path, upstream.port, exchanger.port).callback()
         house.scripts(f'on_error = "{on_error}"', "script_timeout = 0.1", mailfrom_phase1=CUSTOMERS)
         async with client_of(house) as client:
             assert await client.ask(f"MAIL FROM:<{ALICE}>") == reply

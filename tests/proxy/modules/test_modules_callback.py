@@ -9,9 +9,18 @@ import pytest
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from tests.proxy.house import ACCEPTED, RECIPIENT_OK, SENDER_OK, House, client_of, transaction
-from tests.proxy.stage import ALICE, BOB, CAROL
 from tests.support.exchanger import Exchanger, Step, says
+from tests.support.worker import (
+    ACCEPTED,
+    ALICE,
+    BOB,
+    CAROL,
+    RECIPIENT_OK,
+    SENDER_OK,
+    Configuration,
+    client_of,
+    transaction,
+)
 
 NO = "550 5.1.1 no such user"
 TELLS = '$s = vctx_mess_get "smtp_cbv_status";\n$r = vctx_mess_get "smtp_cbv_reason";\nec_log "${s} ${r}";\n'
@@ -32,7 +41,7 @@ async def test_nobody_is_asked_before_the_upstream_has_accepted_a_recipient(tmp_
         Exchanger(script={Step.RCPT: says("250 2.1.5 Ok", until=gate)}) as upstream,
         Exchanger(script={Step.RCPT: says(NO)}) as exchanger,
     ):
-        house = House(tmp_path, upstream.port, exchanger.port).callback("after_recipient = true", kind="")
+        house = Configuration(tmp_path, upstream.port, exchanger.port).callback("after_recipient = true", kind="")
         async with client_of(house.scripts(data_phase1=TELLS)) as client:
             assert await client.ask(f"MAIL FROM:<{ALICE}>") == SENDER_OK
             await client.send(f"RCPT TO:<{BOB}>")
@@ -50,7 +59,7 @@ async def test_nobody_is_asked_before_the_upstream_has_accepted_a_recipient(tmp_
 
 async def test_nobody_is_asked_where_the_upstream_takes_no_recipient(tmp_path: Path) -> None:
     async with Exchanger(script={Step.RCPT: says(NO)}) as upstream, Exchanger() as exchanger:
-        house = House(tmp_path, upstream.port, exchanger.port).callback("after_recipient = true", kind="")
+        house = Configuration(tmp_path, upstream.port, exchanger.port).callback("after_recipient = true", kind="")
         async with client_of(house) as client:
             assert await transaction(client, BOB, CAROL) == [SENDER_OK, NO, NO]
             assert await client.ask("RSET") == "250 2.0.0 OK"
@@ -59,7 +68,7 @@ async def test_nobody_is_asked_where_the_upstream_takes_no_recipient(tmp_path: P
 
 async def test_one_accepted_recipient_among_others_is_enough(tmp_path: Path) -> None:
     async with Exchanger(recipients={BOB: says(NO)}) as upstream, Exchanger() as exchanger:
-        house = House(tmp_path, upstream.port, exchanger.port).callback("after_recipient = true", kind="")
+        house = Configuration(tmp_path, upstream.port, exchanger.port).callback("after_recipient = true", kind="")
         async with client_of(house) as client:
             assert await transaction(client, BOB, CAROL) == [SENDER_OK, NO, RECIPIENT_OK, ACCEPTED]
         assert exchanger.count("RCPT") == 1
@@ -67,7 +76,7 @@ async def test_one_accepted_recipient_among_others_is_enough(tmp_path: Path) -> 
 
 async def test_otherwise_the_sender_is_asked_about_at_once(tmp_path: Path) -> None:
     async with Exchanger() as upstream, Exchanger() as exchanger:
-        house = House(tmp_path, upstream.port, exchanger.port).callback(kind="")
+        house = Configuration(tmp_path, upstream.port, exchanger.port).callback(kind="")
         async with client_of(house) as client:
             assert await client.ask(f"MAIL FROM:<{ALICE}>") == SENDER_OK
             await exchanger.until(lambda: exchanger.count("RCPT") == 1, "the sender is asked about")
@@ -80,7 +89,7 @@ async def test_an_answer_that_comes_late_is_none_of_the_next_messages(tmp_path: 
     gate = asyncio.Event()
     late = {ALICE: says(NO, until=gate)}
     async with Exchanger() as upstream, Exchanger(recipients=late) as exchanger:
-        house = House(tmp_path, upstream.port, exchanger.port).callback(kind="").scripts(data_phase1=TELLS)
+        house = Configuration(tmp_path, upstream.port, exchanger.port).callback(kind="").scripts(data_phase1=TELLS)
         async with client_of(house) as client:
             await client.ask(f"MAIL FROM:<{ALICE}>")
             await exchanger.until(lambda: bool(exchanger.held), "the first sender is asked about")
@@ -98,7 +107,7 @@ async def test_an_answer_that_comes_late_is_none_of_the_next_messages(tmp_path: 
 
 async def test_recipients_in_one_segment_are_each_judged_for_what_they_are(tmp_path: Path) -> None:
     async with Exchanger() as upstream, Exchanger(script={Step.RCPT: says(NO)}) as exchanger:
-        house = House(tmp_path, upstream.port, exchanger.port)
+        house = Configuration(tmp_path, upstream.port, exchanger.port)
         house.callback('phase = "rcptto"', 'map = [ example.com = "127.0.0.1" ]', kind="")
         house.lines.remove('  map = [ sender.test = "127.0.0.1" ]')
         async with client_of(house) as client:
@@ -125,7 +134,7 @@ async def test_recipients_in_one_segment_are_each_judged_for_what_they_are(tmp_p
 async def test_a_script_sees_why(tmp_path: Path, options: list[str], expected: str) -> None:
     asks = '$s = ""; vctx_mess_set "seen" "bad";\n($v) = smtp_callback_verify "alice@sender.test";\n' + TELLS
     async with Exchanger() as upstream, Exchanger(script={Step.RCPT: says(NO)}) as exchanger:
-        house = House(tmp_path, upstream.port, exchanger.port).callback(*options).scripts(mailfrom_phase1=asks)
+        house = Configuration(tmp_path, upstream.port, exchanger.port).callback(*options).scripts(mailfrom_phase1=asks)
         async with client_of(house) as client:
             with capture_logs() as log:
                 assert await client.ask(f"MAIL FROM:<{ALICE}>") == SENDER_OK
@@ -148,7 +157,7 @@ async def test_a_client_beyond_its_share_is_deferred_by_the_strict_script_alone(
 ) -> None:
     text = (SHIPPED / script).read_text()
     async with Exchanger() as upstream, Exchanger(script={Step.RCPT: says(NO)}) as exchanger:
-        house = House(tmp_path, upstream.port, exchanger.port).callback('unknown_users_per_mx = "8/3600"')
+        house = Configuration(tmp_path, upstream.port, exchanger.port).callback('unknown_users_per_mx = "8/3600"')
         async with client_of(house.scripts(mailfrom_phase1=text)) as client:
             said = [await client.ask(f"MAIL FROM:<x{number}@sender.test>") for number in range(4)]
             assert said[:2] == ["550 from address not reachable"] * 2

@@ -8,14 +8,14 @@ import pytest
 
 from config.base.ip import any_holds
 from proxy.app import load
+from proxy.base.listening import comes_to_us
 from proxy.callback.limits.budgets import network_of
 from proxy.callback.resolve import Host
 from proxy.callback.verifier import Spared
 from proxy.dns.resolver import _reversed
-from proxy.server.sockets import comes_to_us
 from proxy.smtp.entrance import Entrance
-from tests.proxy.stage import ALICE, BOB, assembly, serving
 from tests.support.exchanger import Exchanger
+from tests.support.worker import ALICE, BOB, assembly, serving
 
 OPTIONS = ["Proxy_Protocol_Networks", "Xclient_Hosts", "Relay_Hosts"]
 

@@ -6,7 +6,7 @@ import pytest
 
 from config.schema.values import Endpoint
 from proxy.options.core import CoreOptions
-from tests.proxy.stage import assembly
+from tests.support.worker import assembly
 
 
 def test_nothing_is_relayed_and_nobody_trusted_unless_it_is_written() -> None:

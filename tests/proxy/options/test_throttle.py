@@ -9,8 +9,8 @@ import pytest
 from proxy.app import load
 from proxy.base.rejected import ConfigurationRejected
 from proxy.options.throttle import Buckets, Throttle
-from tests.proxy.stage import BOB, CAROL, serving
 from tests.support.exchanger import Exchanger
+from tests.support.worker import BOB, CAROL, serving
 
 
 class Clock:

@@ -21,9 +21,9 @@ from proxy.options.outbound import OutboundOptions
 from proxy.smtp.pace import GRACE_SECONDS, Pace
 from proxy.smtp.stream import ClientIdle
 from proxy.upstream.patience import patient
-from tests.proxy.stage import ALICE, BOB, LETTER, settled
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Exchanger
+from tests.support.worker import ALICE, BOB, LETTER, settled
 
 WHERE = Span(Source("test", "0"), 0, 1)
 

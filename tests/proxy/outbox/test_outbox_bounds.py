@@ -16,9 +16,9 @@ from proxy.outbox.store import OutboxStore
 from proxy.outbox.tables import APPLICATION_ID
 from tests.proxy.outbox.test_outbox_circles import forwards, one, sent
 from tests.proxy.outbox.test_outbox_delivery import Scene, delivered, scene
-from tests.proxy.stage import BOB
 from tests.support.exchanger import Exchanger, Step, is_silent, says
 from tests.support.waiting import eventually
+from tests.support.worker import BOB
 
 TEAM = "team@example.com"
 FAR = "x@far.test"

@@ -12,11 +12,11 @@ import pytest
 
 from proxy.app import load_service
 from proxy.server.worker import Worker
-from tests.proxy.stage import ALICE, BOB, LETTER, settled
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Exchanger, Message, says
 from tests.support.programs import free_port
 from tests.support.waiting import eventually_answered
+from tests.support.worker import ALICE, BOB, LETTER, settled
 
 ONE, TWO = "archive@one.test", "archive@two.test"
 TEAM = "team@example.com"

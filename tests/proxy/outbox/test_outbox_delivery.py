@@ -18,9 +18,9 @@ from proxy.outbox.deliver import Deliverer, pause
 from proxy.outbox.store import OutboxStore
 from proxy.upstream.pool import Pools
 from proxy.upstream.routes import Router
-from tests.proxy.stage import BOB, assembly, resolver
 from tests.support.exchanger import Exchanger, Step, breaks_off, closes, is_silent, says
 from tests.support.waiting import eventually
+from tests.support.worker import BOB, assembly, resolver
 
 CREATOR = "creator@here.test"
 CONTENT = b"Subject: x\r\n\r\n.dot\r\nbody\r\n"

@@ -9,7 +9,7 @@ import pytest
 from proxy.modules.sieve_policy.effects import path_of
 from proxy.outbox import marks
 from proxy.outbox.marks import LIVES_SECONDS, Key, marks_of, names, own_key, read_key
-from tests.proxy.stage import BOB
+from tests.support.worker import BOB
 
 TEAM = "team@example.com"
 SECRET = b"a secret of the whole site\n"

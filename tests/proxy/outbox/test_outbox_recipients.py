@@ -14,10 +14,10 @@ from proxy.mail.session import Session
 from proxy.mail.verdict import PASS, Verdict
 from proxy.modules.sieve_policy.effects import path_of
 from sieve.phases import Need, Phase
-from tests.proxy.stage import ALICE, BOB, CAROL, DAVE, LETTER, Rule, Stage, refuses, serving
 from tests.support.conversation import Conversation
 from tests.support.exchanger import EXTENSIONS, Act, Exchanger, Message, Step, breaks_off, says, sends
 from tests.support.waiting import eventually
+from tests.support.worker import ALICE, BOB, CAROL, DAVE, LETTER, Rule, WorkerStage, refuses, serving
 
 ACCEPTED = "250 2.0.0 Ok: queued as 000001"
 TAKEN = "250 2.1.5 Recipient OK"
@@ -40,7 +40,7 @@ def dsn(folder: Path, **options: object) -> dict[str, object]:
     return {"Multi_Recipient": '"dsn"', "State_Directory": f'"{folder}"', **options}
 
 
-async def offered(stage: Stage, sender: str, *recipients: str) -> tuple[Conversation, list[str]]:
+async def offered(stage: WorkerStage, sender: str, *recipients: str) -> tuple[Conversation, list[str]]:
     client = await stage.greeted()
     assert (await client.ask(f"MAIL FROM:{sender}")).startswith("250 ")
     return client, [await client.ask(f"RCPT TO:{each}") for each in recipients]
@@ -71,7 +71,7 @@ def recipients(message: Message) -> list[str]:
     return [each.split(">")[0].removeprefix("RCPT TO:<") for each in message.recipients]
 
 
-async def nothing_more_comes(stage: Stage) -> None:
+async def nothing_more_comes(stage: WorkerStage) -> None:
     """See that the outbox is empty: all that was committed has left."""
     await eventually(lambda: not len(stage.worker._deliverer._deliveries), "deliveries end")
     assert await stage.worker._outbox_store.next_due() is None

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from proxy.app import load_service
-from tests.proxy.stage import ALICE, BOB, CAROL, LETTER, settled
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Exchanger, Message, says
 from tests.support.waiting import eventually
+from tests.support.worker import ALICE, BOB, CAROL, LETTER, settled
 
 ACCEPTED = "250 2.0.0 Ok: queued as 000001"
 TEAM = "team@example.com"

@@ -13,9 +13,9 @@ from proxy.mail.verdict import PASS, Verdict
 from proxy.modules.sieve_policy.effects import path_of
 from proxy.smtp.ports import OutboxUnavailable
 from sieve.phases import Phase
-from tests.proxy.stage import ALICE, BOB, CAROL, LETTER, Rule, Stage, refuses, serving
 from tests.support.exchanger import Act, Exchanger, Step, closes, says
 from tests.support.waiting import eventually
+from tests.support.worker import ALICE, BOB, CAROL, LETTER, Rule, WorkerStage, refuses, serving
 
 FORWARD = b"Subject: made\r\n\r\nmade\r\n"
 TO = "team@example.com"
@@ -54,7 +54,7 @@ async def made(upstream: Exchanger) -> None:
     await upstream.until(lambda: any(FORWARD in each.content for each in upstream.messages), "the forward")
 
 
-async def sent(stage: Stage, *recipients: str) -> str:
+async def sent(stage: WorkerStage, *recipients: str) -> str:
     client = await stage.greeted()
     await client.envelope(ALICE, recipients or (BOB,))
     return await client.content(LETTER)

@@ -9,12 +9,12 @@ import pytest
 
 from proxy.server.sockets import CannotListen
 from proxy.server.worker import Worker
-from tests.proxy.stage import ALICE, BOB, LETTER, Stage, assembly, serving
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Exchanger, Step, says
+from tests.support.worker import ALICE, BOB, LETTER, WorkerStage, assembly, serving
 
 
-async def at_the_dot(stage: Stage, upstream: Exchanger) -> Conversation:
+async def at_the_dot(stage: WorkerStage, upstream: Exchanger) -> Conversation:
     """Bring a client to where its message is upstream and the answer is not."""
     client = await stage.greeted()
     await client.pipeline(f"MAIL FROM:<{ALICE}>", f"RCPT TO:<{BOB}>", "DATA")

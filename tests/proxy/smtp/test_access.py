@@ -8,7 +8,7 @@ import pytest
 
 from proxy.mail.session import Path, Session
 from proxy.smtp.access import admits, may_send_anywhere
-from tests.proxy.stage import assembly
+from tests.support.worker import assembly
 
 
 def path(address: str) -> Path:

@@ -34,7 +34,6 @@ from proxy.upstream.credentials import LONGEST_COMMAND as LONGEST_WITH_RESPONSE
 from proxy.upstream.credentials import CredentialChecker
 from proxy.upstream.routes import Router
 from sieve.phases import Phase
-from tests.proxy.stage import ALICE, BOB, LETTER, Rule, Stage, assembly, core, resolver, serving
 from tests.support.conversation import Conversation
 from tests.support.exchanger import (
     EXTENSIONS,
@@ -49,6 +48,7 @@ from tests.support.exchanger import (
     says,
 )
 from tests.support.inbox import Inbox
+from tests.support.worker import ALICE, BOB, LETTER, Rule, WorkerStage, assembly, core, resolver, serving
 
 USER, PASSWORD = "alice", "s\u00e9same: open"
 STRANGER = "someone@elsewhere.test"
@@ -115,7 +115,7 @@ def trusting(authority: trustme.CA) -> ssl.SSLContext:
 @asynccontextmanager
 async def in_the_clear(
     password_file: Path, upstream: Exchanger | None = None, *rules: Rule, **options: object
-) -> AsyncIterator[Stage]:
+) -> AsyncIterator[WorkerStage]:
     """Serve with a password file and without TLS."""
     wanted = {"Authentication": "file", "Authentication_File": f'"{password_file}"', "Authentication_Without_TLS": "on"}
     async with serving(upstream, *rules, **(wanted | options)) as stage:

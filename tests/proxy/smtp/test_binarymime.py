@@ -10,16 +10,16 @@ from proxy.mail.verdict import PASS, Verdict
 from proxy.outgoing.content import Chunked
 from proxy.outgoing.wire import Wire
 from sieve.phases import Need, Phase
-from tests.proxy.stage import ALICE, BOB, Rule, Stage, serving
 from tests.support.conversation import Conversation
 from tests.support.exchanger import EXTENSIONS, Act, Exchanger, Step, closes, says
+from tests.support.worker import ALICE, BOB, Rule, WorkerStage, serving
 
 ACCEPTED = "250 2.0.0 Ok: queued as 000001"
 BINARY = (*EXTENSIONS, "CHUNKING", "BINARYMIME")
 NASTY = b"Subject: x\r\n\r\n.\r\n..\r\r\n\n.\n\0\xff\r\n.\r\nlast line without its end\r"
 
 
-async def begun(stage: Stage) -> Conversation:
+async def begun(stage: WorkerStage) -> Conversation:
     client = await stage.greeted()
     answers = await client.pipeline(f"MAIL FROM:<{ALICE}> BODY=BINARYMIME", f"RCPT TO:<{BOB}>")
     assert answers == ["250 2.1.0 Sender OK", "250 2.1.5 Ok"]

@@ -8,9 +8,9 @@ import pytest
 
 from proxy.mail.verdict import Verdict
 from sieve.phases import Phase
-from tests.proxy.stage import BOB, Rule, Stage, serving
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Exchanger
+from tests.support.worker import BOB, Rule, WorkerStage, serving
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ async def upstream() -> AsyncIterator[Exchanger]:
         yield exchanger
 
 
-async def begun(stage: Stage) -> Conversation:
+async def begun(stage: WorkerStage) -> Conversation:
     client = await stage.greeted()
     for command in ("MAIL FROM:<>", f"RCPT TO:<{BOB}>"):
         assert (await client.ask(command)).startswith("250 ")

@@ -19,10 +19,10 @@ from proxy.mail.session import Session
 from proxy.mail.verdict import PASS, Verdict
 from proxy.smtp import client_certificate
 from sieve.phases import Phase
-from tests.proxy.stage import ALICE, BOB, LETTER, Rule, Stage, assembly, serving
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Exchanger
 from tests.support.waiting import BOUND
+from tests.support.worker import ALICE, BOB, LETTER, Rule, WorkerStage, assembly, serving
 
 VERSIONS = (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3)
 EVERY_VERSION = pytest.mark.parametrize("version", VERSIONS, ids=["1.2", "1.3"])
@@ -68,7 +68,7 @@ def certificates(tmp_path: Path) -> Certificates:
 @asynccontextmanager
 async def asking(
     options: Mapping[str, object], *, upstream: Exchanger | None = None
-) -> AsyncIterator[tuple[Stage, list[dict[str, str]]]]:
+) -> AsyncIterator[tuple[WorkerStage, list[dict[str, str]]]]:
     """Serve, and note the connection's context at each MAIL FROM."""
     seen: list[dict[str, str]] = []
 
@@ -80,7 +80,7 @@ async def asking(
         yield stage, seen
 
 
-async def secured(stage: Stage, context: ssl.SSLContext) -> Conversation:
+async def secured(stage: WorkerStage, context: ssl.SSLContext) -> Conversation:
     client = await stage.greeted()
     assert await client.ask("STARTTLS") == "220 2.0.0 Ready to start TLS"
     async with asyncio.timeout(BOUND):

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule
 
-from tests.proxy.stage import serving
 from tests.support.conversation import Conversation, stuffed
 from tests.support.exchanger import Exchanger, says
+from tests.support.worker import serving
 
 FAILURES = frozenset({"command_failed", "reception_failed", "task_failed", "validator_failed"})
 """Events that tell of a defect, whatever the client did."""

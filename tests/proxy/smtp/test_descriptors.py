@@ -18,9 +18,9 @@ from proxy.outgoing.handshake import Dial, Tls, dial
 from proxy.outgoing.wire import Wire, WireBroken
 from proxy.smtp import conversation as subject
 from proxy.smtp.stream import ClientStream
-from tests.proxy.stage import Stage, serving
 from tests.support.exchanger import Exchanger
 from tests.support.waiting import BOUND, eventually
+from tests.support.worker import WorkerStage, serving
 
 TOO_MANY = "421 4.7.0 Too many sessions, try again later"
 
@@ -48,7 +48,7 @@ class Deaf:
         self.sock.connect(("127.0.0.1", port))
         self.sock.setblocking(False)
 
-    async def fill(self, stage: Stage, command: bytes = b"BDAT 0\r\n") -> None:
+    async def fill(self, stage: WorkerStage, command: bytes = b"BDAT 0\r\n") -> None:
         """Send commands until the server waits for us to read; its session is the one that came last."""
         loop = asyncio.get_running_loop()
         held = await eventually(lambda: list(stage.worker.front.live), "the session has begun")
@@ -57,7 +57,7 @@ class Deaf:
         for line in (b"", b"EHLO client.test\r\n", b"MAIL FROM:<>\r\n", b"RCPT TO:<bob@example.com>\r\n"):
             await loop.sock_sendall(self.sock, line)
             assert (await loop.sock_recv(self.sock, 1024))[:1] == b"2"
-        while session.stream._writable is None:
+        while session.stream._pause.resumed is None:
             with contextlib.suppress(BlockingIOError):
                 self.sock.send(command * 2000)
             await asyncio.sleep(0)
@@ -66,7 +66,7 @@ class Deaf:
         self.sock.close()
 
 
-def sockets_of(stage: Stage) -> int:
+def sockets_of(stage: WorkerStage) -> int:
     return stage.worker.front.connections
 
 

@@ -18,9 +18,9 @@ from proxy.mail.verdict import PASS, Verdict
 from proxy.smtp import forwarded
 from proxy.smtp.forwarded import BadProxyHeader, Introduction, ProxyHeader, introduction_of, proxy_header
 from sieve.phases import Phase
-from tests.proxy.stage import ALICE, BOB, LETTER, Rule, Stage, refuses, serving
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Dialogue, Exchanger
+from tests.support.worker import ALICE, BOB, LETTER, Rule, WorkerStage, refuses, serving
 
 BALANCER = "127.0.0.1"
 STRANGER = "127.0.0.9"
@@ -113,7 +113,7 @@ def test_any_bytes_are_a_header_or_none_and_nothing_is_read_twice(head: bytes, r
 # ---------------------------------------------------------------- PROXY, on the wire
 
 
-async def behind(stage: Stage, header: bytes, *, source: str = BALANCER) -> Conversation:
+async def behind(stage: WorkerStage, header: bytes, *, source: str = BALANCER) -> Conversation:
     """Connect and send a header; the connection is closed at the end."""
     client = await Conversation.connect(stage.address, stage.port, source=source)
     stage.clients.append(client)
@@ -246,7 +246,7 @@ OFFER = "250-XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT"
 DENIED = "550 5.7.0 Insufficient authorization"
 
 
-async def front_of(stage: Stage, *, source: str = BALANCER) -> Conversation:
+async def front_of(stage: WorkerStage, *, source: str = BALANCER) -> Conversation:
     client = await Conversation.open(stage.address, stage.port, source=source)
     stage.clients.append(client)
     return client

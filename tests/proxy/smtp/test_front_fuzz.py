@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 
 from tests.fuzz.fuzzing import fresh_seeds
-from tests.proxy.stage import Stage, serving
 from tests.support.exchanger import Exchanger
+from tests.support.worker import WorkerStage, serving
 
 FAILURES = frozenset({"command_failed", "reception_failed", "task_failed", "validator_failed"})
 
@@ -47,7 +47,7 @@ PREFACES = (
 """Where in a conversation the bytes begin."""
 
 
-async def answered(stage: Stage, preface: bytes, sent: list[bytes]) -> bytes:
+async def answered(stage: WorkerStage, preface: bytes, sent: list[bytes]) -> bytes:
     """Send everything and half-close; return what is answered until the server closes."""
     client = await stage.conversation()
     stage.clients.clear()

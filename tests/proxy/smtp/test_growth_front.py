@@ -27,8 +27,8 @@ from proxy.smtp.pipeline import PhasePipeline
 from proxy.smtp.ports import Outbox, Relay
 from proxy.smtp.reception import Reception
 from proxy.smtp.stream import LONGEST_COMMAND, ClientGone, ClientStream, LineTooLong
-from tests.proxy.stage import core
 from tests.support.growth import MOST_GROWTH, assert_linear, seconds
+from tests.support.worker import core
 
 MIB = 1024 * 1024
 Timed = Callable[[], object]

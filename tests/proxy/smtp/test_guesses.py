@@ -18,8 +18,8 @@ from proxy.smtp.guesses import EXEMPT_SECONDS, Guesses
 from proxy.smtp.passwords import PasswordHash
 from proxy.smtp.ports import Credentials, Verification
 from tests.proxy.smtp.test_authentication import hashed_cheaply, plain
-from tests.proxy.stage import Stage, core, serving
 from tests.support.waiting import eventually
+from tests.support.worker import WorkerStage, core, serving
 
 RATE = Throttle(10, 600)
 RIGHT, WRONG, UNSURE = Verification.ACCEPTED, Verification.REFUSED, Verification.UNKNOWN
@@ -286,7 +286,7 @@ def hashings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @asynccontextmanager
-async def guarded(folder: Path, **options: object) -> AsyncIterator[Stage]:
+async def guarded(folder: Path, **options: object) -> AsyncIterator[WorkerStage]:
     path = folder / "users"
     path.write_text(f"alice:{hashed_cheaply('right')}\n")
     wanted = {"Authentication": "file", "Authentication_File": f'"{path}"', "Authentication_Without_TLS": "on"}

@@ -12,9 +12,9 @@ from proxy.mail.message import HeaderSection, Message, stuffed, unstuffed
 from proxy.mail.session import Session
 from proxy.mail.verdict import PASS, Verdict
 from sieve.phases import Need, Phase
-from tests.proxy.stage import ALICE, BOB, Rule, Stage, serving
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Exchanger
+from tests.support.worker import ALICE, BOB, Rule, WorkerStage, serving
 
 ACCEPTED = "250 2.0.0 Ok: queued as 000001"
 TOO_BIG = "552 5.3.4 Header section too big"
@@ -121,7 +121,7 @@ async def sent_by_bdat(client: Conversation, message: bytes) -> str:
 WAYS: dict[str, Callable[[Conversation, bytes], Awaitable[str]]] = {"DATA": sent_by_data, "BDAT": sent_by_bdat}
 
 
-async def arrived(stage: Stage, upstream: Exchanger, way: str, message: bytes) -> bytes:
+async def arrived(stage: WorkerStage, upstream: Exchanger, way: str, message: bytes) -> bytes:
     """Send a message; return what came upstream behind our Received field."""
     client = await stage.greeted()
     await client.pipeline(f"MAIL FROM:<{ALICE}>", f"RCPT TO:<{BOB}>")

@@ -14,10 +14,10 @@ from structlog.testing import capture_logs
 
 from proxy.base.rejected import ConfigurationRejected
 from proxy.smtp import conversation
-from tests.proxy.stage import ALICE, BOB, LETTER, Stage, assembly, serving
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Exchanger
 from tests.support.waiting import BOUND, eventually
+from tests.support.worker import ALICE, BOB, LETTER, WorkerStage, assembly, serving
 
 BANNER = "220 ringback.test ESMTP Ringback"
 HEADER = b"PROXY TCP4 198.51.100.7 192.0.2.1 40025 465\r\n"
@@ -51,7 +51,7 @@ def trusting(authority: trustme.CA) -> ssl.SSLContext:
 
 @asynccontextmanager
 async def encrypted(
-    stage: Stage, trusting: ssl.SSLContext, name: str = "mx.test"
+    stage: WorkerStage, trusting: ssl.SSLContext, name: str = "mx.test"
 ) -> AsyncIterator[tuple[Conversation, asyncio.StreamWriter]]:
     """Connect, shake hands, and see to it that the connection is closed."""
     async with asyncio.timeout(BOUND):

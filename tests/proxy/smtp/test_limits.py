@@ -7,9 +7,9 @@ import pytest
 from proxy.smtp import pace
 from proxy.smtp.pace import Pace
 from proxy.smtp.stream import ClientIdle
-from tests.proxy.stage import BOB, LETTER, serving
 from tests.support.exchanger import Exchanger
 from tests.support.waiting import eventually
+from tests.support.worker import BOB, LETTER, serving
 
 TOO_MANY = "421 4.7.0 Too many sessions, try again later"
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from tests.proxy.stage import BOB, Stage, serving
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Exchanger
+from tests.support.worker import BOB, WorkerStage, serving
 
 WHOLE = {
     "DATA": b"Subject: x\r\n\r\n..dot\r\nend\r\n.\r\n",
@@ -14,7 +14,7 @@ WHOLE = {
 }
 
 
-async def begun(stage: Stage, kind: str) -> Conversation:
+async def begun(stage: WorkerStage, kind: str) -> Conversation:
     """Return a client that may send its message now."""
     client = await stage.greeted()
     for command in ("MAIL FROM:<>", f"RCPT TO:<{BOB}>"):

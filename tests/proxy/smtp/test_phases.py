@@ -5,8 +5,8 @@ from __future__ import annotations
 from proxy.mail.session import Session
 from proxy.mail.verdict import PASS, Verdict
 from sieve.phases import Need, Phase
-from tests.proxy.stage import ALICE, BOB, CAROL, LETTER, Rule, serving
 from tests.support.exchanger import Exchanger
+from tests.support.worker import ALICE, BOB, CAROL, LETTER, Rule, serving
 
 
 async def passed(*recipients: str, each_reads: Need = Need.NOTHING) -> list[str]:

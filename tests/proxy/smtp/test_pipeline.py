@@ -13,7 +13,7 @@ from proxy.mail.validator import OnError
 from proxy.mail.verdict import PASS, Verdict
 from proxy.smtp.pipeline import PhasePipeline
 from sieve.phases import Need, Phase
-from tests.proxy.stage import Rule, core, refuses
+from tests.support.worker import Rule, core, refuses
 
 
 def session() -> Session:

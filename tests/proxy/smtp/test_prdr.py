@@ -6,9 +6,9 @@ from proxy.mail.replies import Reply
 from proxy.mail.session import Session
 from proxy.mail.verdict import PASS, Verdict
 from sieve.phases import Need, Phase
-from tests.proxy.stage import BOB, CAROL, DAVE, LETTER, Rule, Stage, serving
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Exchanger, Step, says
+from tests.support.worker import BOB, CAROL, DAVE, LETTER, Rule, WorkerStage, serving
 
 NOT_FOR_CAROL = Reply(550, (b"5.7.1 not for carol",))
 
@@ -26,7 +26,7 @@ def by_content() -> Rule:
     return Rule(Phase.EACH_RCPT, judge, reads=Need.HEADERS)
 
 
-async def offered(stage: Stage, *recipients: str, parameter: str = " PRDR") -> tuple[Conversation, list[str]]:
+async def offered(stage: WorkerStage, *recipients: str, parameter: str = " PRDR") -> tuple[Conversation, list[str]]:
     client = await stage.greeted()
     assert (await client.ask(f"MAIL FROM:<>{parameter}")).startswith("250 ")
     return client, [await client.ask(f"RCPT TO:<{each}>") for each in recipients]

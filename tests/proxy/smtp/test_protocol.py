@@ -11,9 +11,9 @@ from structlog.testing import capture_logs
 from proxy.mail.verdict import Verdict
 from proxy.smtp.stream import LONGEST_COMMAND, MOST_DISCARDED
 from sieve.phases import Phase
-from tests.proxy.stage import ALICE, BOB, CAROL, DAVE, LETTER, Rule, refuses, serving
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Exchanger, Step, says
+from tests.support.worker import ALICE, BOB, CAROL, DAVE, LETTER, Rule, refuses, serving
 
 SYNCHRONIZATION = "554 5.5.0 SMTP protocol synchronization error"
 BARE = "550 5.5.2 Bare <CR> or <LF> received; lines end with <CR><LF>"

@@ -14,16 +14,16 @@ from proxy.mail.session import Session
 from proxy.mail.verdict import PASS, Verdict
 from proxy.smtp.reception import GATHERED
 from sieve.phases import Need, Phase
-from tests.proxy.stage import ALICE, BOB, CAROL, LETTER, Rule, Stage, refuses, serving
 from tests.support.conversation import Conversation, stuffed
 from tests.support.exchanger import Exchanger, Step, says
+from tests.support.worker import ALICE, BOB, CAROL, LETTER, Rule, WorkerStage, refuses, serving
 
 BARE = "550 5.5.2 Bare <CR> or <LF> received; lines end with <CR><LF>"
 INTERNAL = "451 4.3.0 Temporary failure, try again later"
 ACCEPTED = "250 2.0.0 Ok: queued as 000001"
 
 
-async def begun(stage: Stage, *recipients: str, sender: str = ALICE, option: str = "") -> Conversation:
+async def begun(stage: WorkerStage, *recipients: str, sender: str = ALICE, option: str = "") -> Conversation:
     client = await stage.greeted()
     answers = await client.pipeline(
         f"MAIL FROM:<{sender}>{option}", *(f"RCPT TO:<{each}>" for each in recipients or (BOB,)), "DATA"

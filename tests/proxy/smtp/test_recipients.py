@@ -7,9 +7,9 @@ import pytest
 from proxy.mail.session import Session
 from proxy.mail.verdict import PASS, Verdict
 from sieve.phases import Phase
-from tests.proxy.stage import ALICE, BOB, CAROL, DAVE, LETTER, Rule, refuses, serving
 from tests.support.exchanger import EXTENSIONS, Dialogue, Exchanger, Step, says
 from tests.support.inbox import Inbox
+from tests.support.worker import ALICE, BOB, CAROL, DAVE, LETTER, Rule, refuses, serving
 
 ACCEPTED = "250 2.0.0 Ok: queued as 000001"
 MANY = [f"user{number}@example.com" for number in range(120)]

@@ -11,10 +11,10 @@ from proxy.outgoing.handshake import IN_THE_CLEAR, Dial, Refused, Tls, dial
 from proxy.upstream.connect import Connector
 from proxy.upstream.failures import RefusedUs, Unreachable
 from tests.proxy.outbox.test_outbox_delivery import scene
-from tests.proxy.stage import ALICE, BOB, LETTER, resolver, serving
 from tests.proxy.upstream.test_connect import upstream_at
 from tests.support.exchanger import EXTENSIONS, Act, Exchanger, Step, closes, says
 from tests.support.waiting import eventually
+from tests.support.worker import ALICE, BOB, LETTER, resolver, serving
 
 OFFERED = (*EXTENSIONS, "STARTTLS")
 STRICT = {"TLS": "ifavailable", "TLS_IfAvailable_Fallback": "false"}

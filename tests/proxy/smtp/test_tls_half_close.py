@@ -13,9 +13,9 @@ import pytest
 import trustme
 from structlog.testing import capture_logs
 
-from tests.proxy.stage import ALICE, BOB, Stage, serving
 from tests.support.exchanger import Exchanger, Step, says
 from tests.support.waiting import BOUND, eventually
+from tests.support.worker import ALICE, BOB, WorkerStage, serving
 
 ACCEPTED = b"250 2.0.0 Ok: queued as 000001\r\n"
 BYE = b"221 2.0.0 Bye\r\n"
@@ -108,7 +108,7 @@ class Client:
 
 
 @asynccontextmanager
-async def in_data(stage: Stage, version: ssl.TLSVersion) -> AsyncIterator[Client]:
+async def in_data(stage: WorkerStage, version: ssl.TLSVersion) -> AsyncIterator[Client]:
     client = await Client.open(stage.port, version)
     try:
         await client.envelope()

@@ -19,10 +19,10 @@ from proxy.upstream.connect import Connector
 from proxy.upstream.failures import RefusedUs, Unreachable
 from proxy.upstream.routes import Router
 from proxy.upstream.upstream import Upstream
-from tests.proxy.stage import Names, assembly, resolver, unavailable
 from tests.support.exchanger import Act, Exchanger, Step, closes, is_silent, says
 from tests.support.mute import mute
 from tests.support.programs import free_port
+from tests.support.worker import Names, assembly, resolver, unavailable
 
 BOUND = 10.0
 

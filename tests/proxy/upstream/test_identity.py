@@ -18,8 +18,8 @@ from proxy.upstream.identity import _xclient, _xforward, _xtext, forward_client,
 from proxy.upstream.proxy_protocol import proxy_header
 from proxy.upstream.routes import Router
 from proxy.upstream.upstream import Upstream
-from tests.proxy.stage import assembly, core
 from tests.support.exchanger import Exchanger, Step, closes, says
+from tests.support.worker import assembly, core
 
 BOUND = 10.0
 

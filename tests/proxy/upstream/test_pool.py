@@ -16,9 +16,9 @@ from proxy.upstream import pool as subject
 from proxy.upstream.failures import PoolFull, RefusedUs, Unreachable
 from proxy.upstream.pool import Pool, Pools
 from proxy.upstream.routes import Router
-from tests.proxy.stage import assembly, core, resolver, settled
 from tests.support.exchanger import Dialogue, Exchanger, Step, is_silent, says
 from tests.support.inbox import Inbox
+from tests.support.worker import assembly, core, resolver, settled
 
 BOUND = 10.0
 

@@ -16,9 +16,21 @@ from proxy.smtp.ports import RelayFailed
 from proxy.upstream.pool import Pool, Pools
 from proxy.upstream.relay import UpstreamRelay
 from proxy.upstream.routes import Router
-from tests.proxy.stage import ALICE, BOB, CAROL, DAVE, LETTER, Stage, assembly, core, resolver, serving, settled
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Act, After, Exchanger, Step, closes, is_silent, resets, says, sends
+from tests.support.worker import (
+    ALICE,
+    BOB,
+    CAROL,
+    DAVE,
+    LETTER,
+    WorkerStage,
+    assembly,
+    core,
+    resolver,
+    serving,
+    settled,
+)
 
 UNREACHABLE = "451 4.4.1 The mail server behind cannot be reached, try again later"
 LOST = "451 4.4.2 The mail server behind did not answer, try again later"
@@ -72,7 +84,7 @@ async def transaction(client: Conversation, *recipients: str) -> list[str]:
     return [*answers[1:], await client.content(LETTER)]
 
 
-async def no_place_is_lost(stage: Stage) -> None:
+async def no_place_is_lost(stage: WorkerStage) -> None:
     """The pool counts as many places as it holds connections, once the sessions are over."""
     for client in stage.clients:
         await client.close()
@@ -353,7 +365,7 @@ async def stubborn(stuck: asyncio.Event, refusal: bytes) -> AsyncIterator[Exchan
         server.close()
 
 
-async def _stuck(stage: Stage) -> None:
+async def _stuck(stage: WorkerStage) -> None:
     """Wait until the relay waits for room and nothing has moved for a thousand turns of the loop."""
     (session,) = stage.worker.front.live
     still, before = 0, -1
@@ -361,7 +373,7 @@ async def _stuck(stage: Stage) -> None:
         while still < 1000:
             connection = session._relay._connection  # type: ignore[union-attr]
             wire = connection and connection.wire
-            waits = wire is not None and wire._resumed is not None
+            waits = wire is not None and wire._pause.resumed is not None
             now = wire.transport.get_write_buffer_size() if waits else -1
             still, before = (still + 1 if waits and now == before else 0), now
             await asyncio.sleep(0)

@@ -14,8 +14,8 @@ from proxy.mail.session import Path, Recipient, Session
 from proxy.upstream.pool import Pool, Pools
 from proxy.upstream.relay import UpstreamRelay
 from proxy.upstream.routes import Router
-from tests.proxy.stage import ALICE, BOB, DAVE, LETTER, assembly, core, resolver, serving, settled
 from tests.support.exchanger import Act, Exchanger, Step, says
+from tests.support.worker import ALICE, BOB, DAVE, LETTER, assembly, core, resolver, serving, settled
 
 ERIN = "erin@two.test"
 HOLD = 0.05

@@ -15,7 +15,7 @@ from proxy.dns.resolver import DnsUnavailable, NoSuchDomain
 from proxy.options.route import Route
 from proxy.upstream.routes import Router
 from proxy.upstream.tls import context_of
-from tests.proxy.stage import Names, resolver, unavailable
+from tests.support.worker import Names, resolver, unavailable
 
 
 def settings(*lines: str) -> Settings:

@@ -17,12 +17,12 @@ from proxy.mail.session import Session
 from proxy.mail.verdict import PASS, Verdict
 from proxy.modules.sieve_policy.effects import path_of
 from sieve.phases import Phase
-from tests.proxy.stage import ALICE, BOB, DAVE, LETTER, Rule, Stage, serving, settled
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Step
 from tests.support.faulty import Event, Faulty, turns
 from tests.support.skipping import SkippingLoop
 from tests.support.waiting import eventually
+from tests.support.worker import ALICE, BOB, DAVE, LETTER, Rule, WorkerStage, serving, settled
 
 PAGE = Path(__file__).with_name("faults.txt")
 
@@ -198,7 +198,7 @@ def rewriting() -> tuple[Rule, ...]:
 
 
 @asynccontextmanager
-async def staged(cell: Cell) -> AsyncIterator[tuple[Faulty, Stage]]:
+async def staged(cell: Cell) -> AsyncIterator[tuple[Faulty, WorkerStage]]:
     """Set the stage of a cell: a faulty server, and a worker before it whose connections are as the table says."""
     async with upstream_for(cell) as upstream:
         policy = rewriting() if cell.table == "rewritten" else ()
@@ -253,7 +253,7 @@ async def transaction(client: Conversation, cell: Cell, upstream: Faulty) -> Ans
     return Answers(to_rcpt, await client.reply())
 
 
-async def heard(cell: Cell, upstream: Faulty, stage: Stage) -> Answers:
+async def heard(cell: Cell, upstream: Faulty, stage: WorkerStage) -> Answers:
     """Do what the step wants, and return what the client hears; at the steps between, of the next transaction."""
     client = await stage.greeted()
     if cell.step == "rset":
@@ -300,7 +300,7 @@ def replies_in(octets: bytes) -> list[str]:
     return [each.replace(b"\r\n", b"\n").decode("utf-8", "backslashreplace") for each in found]
 
 
-async def the_next_session_is_fine(stage: Stage, upstream: Faulty) -> None:
+async def the_next_session_is_fine(stage: WorkerStage, upstream: Faulty) -> None:
     """End the sessions, heal the upstream, and see the next mail through; no place in the pool is lost."""
     for client in stage.clients:
         await client.close()
@@ -363,7 +363,7 @@ async def run(cell: Cell) -> None:
     incidents.verify(cell)
 
 
-async def _run(cell: Cell, upstream: Faulty, stage: Stage) -> None:
+async def _run(cell: Cell, upstream: Faulty, stage: WorkerStage) -> None:
     verify(cell, await heard(cell, upstream, stage), upstream)
     if cell.step == "connect":
         await upstream.start()

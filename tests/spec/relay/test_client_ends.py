@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from tests.proxy.stage import ALICE, BOB, LETTER, Stage, serving
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Act, After, Exchanger, Step, closes, resets, says
+from tests.support.worker import ALICE, BOB, LETTER, WorkerStage, serving
 
 LOST = "451 4.4.2 The mail server behind did not answer, try again later"
 PART = b"Subject: big\r\n\r\n" + (b"x" * 998 + b"\r\n") * 150
@@ -28,7 +28,7 @@ class Scene:
     """A client in a session, and an upstream that holds its reply at one step until `go_on` is set."""
 
     upstream: Exchanger
-    stage: Stage
+    stage: WorkerStage
     client: Conversation
     go_on: asyncio.Event
     log: list[MutableMapping[str, Any]] = field(default_factory=list)

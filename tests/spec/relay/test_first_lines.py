@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.proxy.stage import ALICE, BOB, serving
 from tests.support.exchanger import Exchanger
+from tests.support.worker import ALICE, BOB, serving
 
 _LINES = Path(__file__).with_name("first_lines.tsv").read_text(encoding="ascii").splitlines()[1:]
 ROWS = [line.split("\t") for line in _LINES]

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.proxy.stage import ALICE, BOB, serving
 from tests.support.exchanger import Exchanger
+from tests.support.worker import ALICE, BOB, serving
 
 EXTENSIONS = ("PIPELINING", "SIZE", "8BITMIME", "DSN")
 

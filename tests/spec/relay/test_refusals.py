@@ -11,9 +11,9 @@ from proxy.mail.session import Path as MailPath
 from proxy.modules.sieve_policy.effects import path_of
 from proxy.upstream.client_words import Standing
 from proxy.upstream.verdicts import Asked, is_about_mail
-from tests.proxy.stage import serving
 from tests.proxy.upstream.test_pool import Balanced
 from tests.support.exchanger import Exchanger, Step, says
+from tests.support.worker import serving
 
 US = Standing("10.0.0.2", "mx.ringback.test", "upstream.test")
 TOLD = Standing("10.0.0.2", "mx.ringback.test", "upstream.test", announced=True)

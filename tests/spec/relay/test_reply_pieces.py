@@ -9,10 +9,10 @@ from itertools import combinations
 import pytest
 
 from proxy.outgoing.wire import Wire
-from tests.proxy.stage import ALICE, BOB, CAROL, DAVE, LETTER, Stage, serving, settled
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Act, Dialogue, Step, says
 from tests.support.faulty import Event, Faulty
+from tests.support.worker import ALICE, BOB, CAROL, DAVE, LETTER, WorkerStage, serving, settled
 
 NO_CAROL = says("550-5.1.1 Carol is", "550 5.1.1 not here")
 QUEUED = says("250-2.0.0 taken,", "250 2.0.0 queued as 1")
@@ -32,7 +32,7 @@ pipelining = pytest.mark.parametrize("extensions", [["PIPELINING"], []], ids=["p
 @asynccontextmanager
 async def before(
     extensions: Collection[str], *, script: dict[Step, Act] | None = None
-) -> AsyncIterator[tuple[Faulty, Stage]]:
+) -> AsyncIterator[tuple[Faulty, WorkerStage]]:
     """Serve before an upstream that takes one message a connection, so that each time all of its replies are cut."""
     upstream = Faulty(extensions=extensions)
     upstream.recipients[CAROL] = NO_CAROL
@@ -51,7 +51,7 @@ async def transaction(client: Conversation) -> list[str]:
     return [*answers, await client.content(LETTER)] if to_data.startswith("354 ") else answers
 
 
-async def said(client: Conversation, stage: Stage, upstream: Faulty, cuts: Collection[int] = ()) -> list[str]:
+async def said(client: Conversation, stage: WorkerStage, upstream: Faulty, cuts: Collection[int] = ()) -> list[str]:
     """Run a transaction whose replies are cut at these octets; wait until its connection has ended."""
     upstream.cuts = cuts
     upstream.said.clear()

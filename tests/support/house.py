@@ -11,7 +11,7 @@ from typing import Any
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Exchanger
 from tests.support.ringback import Ringback, Setup
-from tests.system.stage import Stage
+from tests.support.world import Stage
 
 NO_CALLBACK_SERVER = "127.0.0.1:9"
 """A name server for configurations that name hosts by their addresses only."""

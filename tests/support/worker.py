@@ -1,4 +1,8 @@
-"""A worker in this process, on real loopback sockets; what a test says of policy is a `Rule`, of DNS `Names`."""
+"""A worker in this process, on real loopback sockets.
+
+`serving` runs one whose policy is a test's `Rule`s and whose DNS is its `Names`; `client_of` runs a `Configuration`
+with its modules and scripts.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +16,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from config.diagnostics import Diagnostic
-from proxy.app import load
+from proxy.app import load, load_service
 from proxy.dns.resolver import DnsUnavailable, Exchanger, NoSuchDomain, Resolver
 from proxy.mail.replies import Reply
 from proxy.mail.session import Session
@@ -33,24 +37,31 @@ CAROL = "carol@example.com"
 DAVE = "dave@example.com"
 LETTER = b"Subject: hello\r\n\r\nhello\r\n"
 
+ACCEPTED = "250 2.0.0 Ok: queued as 000001"
+SENDER_OK = "250 2.1.0 Sender OK"
+RECIPIENT_OK = "250 2.1.5 Ok"
+
 LOOPBACK = ip_network("127.0.0.0/8")
 
 
 def assembly(port: int = 1, *, address: str = "127.0.0.1", **options: object) -> Assembly:
     """Load the configuration of a server whose upstream listens on `port` of 127.0.0.1."""
     host = f"[{address}]" if ":" in address else address
-    lines = [
-        f"ESMTP_Listener = ( {host}:0 )",
-        'Hostname = "ringback.test"',
-        "Relay_Domains = ( example.com )",
-        'Gateway = "127.0.0.1"',
-        f"Remote_SMTP_Port = {port}",
-        *(f"{name} = {value}" for name, value in options.items()),
-    ]
+    lines = [*_head(port, host), *(f"{name} = {value}" for name, value in options.items())]
     with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
         file.write("\n".join(lines) + "\n")
         file.flush()
         return load(Path(file.name))[0]
+
+
+def _head(upstream: int, host: str = "127.0.0.1") -> list[str]:
+    return [
+        f"ESMTP_Listener = ( {host}:0 )",
+        'Hostname = "ringback.test"',
+        "Relay_Domains = ( example.com )",
+        'Gateway = "127.0.0.1"',
+        f"Remote_SMTP_Port = {upstream}",
+    ]
 
 
 @lru_cache
@@ -142,7 +153,7 @@ class Given:
 
 
 @dataclass
-class Stage:
+class WorkerStage:
     """A running worker before an upstream."""
 
     worker: Worker
@@ -190,12 +201,12 @@ class Stage:
 @asynccontextmanager
 async def serving(
     upstream: Upstream | None = None, *validators: Validator, address: str = "127.0.0.1", **options: object
-) -> AsyncIterator[Stage]:
+) -> AsyncIterator[WorkerStage]:
     """Serve on an ephemeral port; the pool is warm, unless there is no upstream: then nothing listens there."""
     loaded = assembly(upstream.port if upstream else 1, address=address, **options)
     worker = Worker(replace(loaded, prepared=[Given(each) for each in validators]))
     await worker.start()
-    stage = Stage(worker, worker.addresses[0][1], address)
+    stage = WorkerStage(worker, worker.addresses[0][1], address)
     try:
         await settled(*stage.pools)
         yield stage
@@ -209,3 +220,69 @@ async def settled(*pools: Pool) -> None:
     """Wait until what the pools do in the background has ended."""
     for pool in pools:
         assert await pool._owner.wait(10)
+
+
+# ---------------------------------------------------------------- a configuration in a folder
+
+
+class Configuration:
+    """A configuration in a folder, with its scripts."""
+
+    def __init__(self, folder: Path, upstream: int, exchanger: int = 25) -> None:
+        self.folder, self.upstream, self.exchanger = folder, upstream, exchanger
+        self.lines: list[str] = []
+
+    def callback(self, *options: str, kind: str = "passive") -> Configuration:
+        self.lines += [
+            f"smtp_cbv {kind} {{",
+            f"  port = {self.exchanger}",
+            '  store = "memory"',
+            '  map = [ sender.test = "127.0.0.1" ]',
+            *(f"  {each}" for each in options),
+            "}",
+        ]
+        return self
+
+    def scripts(self, *options: str, **scripts: str) -> Configuration:
+        self.lines.append("sieve {")
+        for phase, text in scripts.items():
+            (self.folder / f"{phase}.siv").write_text(text)
+            self.lines.append(f'  {phase} = "{phase}.siv"')
+        self.lines += [*(f"  {each}" for each in options), "}"]
+        return self
+
+    def write(self) -> Path:
+        path = self.folder / "ecelerity.conf"
+        path.write_text("\n".join([*_head(self.upstream), *self.lines]) + "\n")
+        return path
+
+
+@asynccontextmanager
+async def client_of(configuration: Configuration) -> AsyncIterator[Conversation]:
+    """Serve a configuration and greet as a client."""
+    worker: Worker = load_service(configuration.write())
+    await worker.start()
+    try:
+        await settled(*worker._pools._pools.values())
+        client = await Conversation.connect(*worker.addresses[0])
+        try:
+            client.banner = await client.reply()
+            if client.banner.startswith("220"):
+                await client.ehlo()
+            yield client
+        finally:
+            client.abort()
+    finally:
+        await worker.stop(now=True)
+
+
+async def transaction(client: Conversation, *recipients: str, sender: str = ALICE) -> list[str]:
+    """Return the replies to MAIL, each RCPT, and the dot, as far as it goes."""
+    answers = [await client.ask(f"MAIL FROM:<{sender}>")]
+    if not answers[0].startswith("250"):
+        return answers
+    answers += [await client.ask(f"RCPT TO:<{each}>") for each in recipients or (BOB,)]
+    if not any(each.startswith("250") for each in answers[1:]):
+        return answers
+    assert (await client.ask("DATA")).startswith("354")
+    return [*answers, await client.content(LETTER)]
