@@ -89,3 +89,7 @@ def shown(address: str, port: int) -> str:
 
 Listeners: TypeAlias = Annotated[tuple[Listener, ...], Kind.LISTENERS]
 """Addresses to listen on, in both forms. `config.scopes.listeners` reads them."""
+
+
+EVERY = "*"
+"""A listener's address that stands for every IPv4 and IPv6 address."""

@@ -21,11 +21,8 @@ from config.schema.readers import Reader, Reading, Unreadable, declare, describe
 from config.schema.values import Kind, Network
 from config.scopes.acl import ListenerNode, ListenNode, PeerNode, from_list, from_stanza
 from config.scopes.gathering import read_setting
-from config.scopes.listener import DEFAULT_BACKLOG, DEFAULT_PORT, PATHWAY, Listener, Listeners, Peer, shown
+from config.scopes.listener import DEFAULT_BACKLOG, DEFAULT_PORT, EVERY, PATHWAY, Listener, Listeners, Peer, shown
 from config.scopes.places import Place, Setting, Step
-
-EVERY = "*"
-"""A listener's address that stands for every IPv4 and IPv6 address."""
 
 _HIGHEST_PORT = 65535
 _MOST = (1 << 31) - 1

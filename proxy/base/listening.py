@@ -7,8 +7,7 @@ import socket
 from collections.abc import Sequence
 
 from config.base.ip import plain_address
-from config.scopes.listener import Listener
-from config.scopes.listeners import EVERY
+from config.scopes.listener import EVERY, Listener
 
 _UNSPECIFIED = frozenset({"0.0.0.0", "::"})  # noqa: S104 — what is compared with
 

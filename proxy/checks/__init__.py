@@ -17,12 +17,12 @@ from proxy.checks.folders import outbox, outbox_wanted, spool
 from proxy.checks.limits import endless
 from proxy.checks.network import addresses
 from proxy.checks.secrets import exposed, letter_key
-from proxy.modules.base import Prepared
+from proxy.modules.traits import Diagnosed
 
 __all__ = ["outbox", "outbox_wanted", "outside"]
 
 
-def outside(settings: Settings, prepared: Iterable[Prepared]) -> Iterator[Diagnostic]:
+def outside(settings: Settings, prepared: Iterable[Diagnosed]) -> Iterator[Diagnostic]:
     """Yield what the world outside the text makes impossible, and what is possible and hardly meant."""
     prepared = tuple(prepared)
     found = [*tls(settings), *endless(settings), *logins(settings), *letter_key(settings)]

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, cast
 from config.base.regular_files import read_regular, require_regular
 from config.diagnostics import Diagnostic, Severity, Span
 from config.settings import Settings
+from proxy.checks.pem import PRIVATE_KEY
 from proxy.checks.places import in_force, once, origin_of, within
 from proxy.options.inbound import InboundOptions
 from proxy.options.tls import TlsOptions
@@ -27,7 +28,7 @@ from proxy.upstream.routes import Router
 SOON_SECONDS = 14 * 86400.0
 """Before a certificate's end it should have been renewed by then; one of a few days, by the last third of its life."""
 
-_BEGIN_CERTIFICATE, _PRIVATE_KEY = b"-----BEGIN CERTIFICATE-----", b"PRIVATE KEY-----"
+_BEGIN_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
 _PROTECTED = (b"BEGIN ENCRYPTED PRIVATE KEY", b"Proc-Type: 4,ENCRYPTED")
 _OF_OTHERS = frozenset({"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"})
 _TOO_WEAK = frozenset({"EE_KEY_TOO_SMALL", "CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK"})
@@ -169,13 +170,8 @@ def _not_a_certificate(path: Path, octets: bytes) -> str:
     return ""
 
 
-def holds_a_key(path: Path) -> bool:
-    """Whether a file holds a private key, as far as it can be read."""
-    return _failure(partial(read_regular, path)) is None and _PRIVATE_KEY in read_regular(path)
-
-
 def _not_a_key(octets: bytes) -> str:
-    if _PRIVATE_KEY not in octets:
+    if PRIVATE_KEY not in octets:
         return "holds no private key in PEM"
     if any(each in octets for each in _PROTECTED):
         return "holds a key that is protected by a passphrase, which nobody is there to type"

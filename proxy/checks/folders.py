@@ -11,11 +11,11 @@ from typing import cast
 from config.diagnostics import Diagnostic, Severity, Span
 from config.settings import Settings
 from proxy.checks.places import everywhere
-from proxy.modules.base import BodyReader, MailCreator, Prepared
+from proxy.modules.traits import BodyReader, Diagnosed, MailCreator
 from proxy.options.core import CoreOptions
 
 
-def spool(settings: Settings, prepared: Iterable[Prepared]) -> Iterator[Diagnostic]:
+def spool(settings: Settings, prepared: Iterable[Diagnosed]) -> Iterator[Diagnostic]:
     """Yield that a message which a script reads whole could not be held beyond 1 MiB: an error if a script does."""
     named = cast(CoreOptions, settings.core).spool_directory
     folder = named or Path(tempfile.gettempdir())
@@ -31,7 +31,7 @@ def spool(settings: Settings, prepared: Iterable[Prepared]) -> Iterator[Diagnost
     )
 
 
-def outbox(settings: Settings, prepared: Iterable[Prepared]) -> Iterator[Diagnostic]:
+def outbox(settings: Settings, prepared: Iterable[Diagnosed]) -> Iterator[Diagnostic]:
     """Yield that state has nowhere to be kept: an error if messages of Ringback's own would have nowhere to wait."""
     core = cast(CoreOptions, settings.core)
     problem = _unusable(core.state_directory)
@@ -55,7 +55,7 @@ def outbox(settings: Settings, prepared: Iterable[Prepared]) -> Iterator[Diagnos
         )
 
 
-def outbox_wanted(settings: Settings, prepared: Iterable[Prepared]) -> Iterator[Span | None]:
+def outbox_wanted(settings: Settings, prepared: Iterable[Diagnosed]) -> Iterator[Span | None]:
     """Yield the places that call for an outbox."""
     for each in prepared:
         if isinstance(each, MailCreator) and each.creates_mail is not None:

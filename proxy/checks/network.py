@@ -12,8 +12,7 @@ from typing import NamedTuple, cast
 
 from config.base.hosts import is_address
 from config.diagnostics import Diagnostic, Note, Severity, Span
-from config.scopes.listener import Listener
-from config.scopes.listeners import EVERY
+from config.scopes.listener import EVERY, Listener
 from config.settings import Settings
 from proxy.base.listening import comes_to_us
 from proxy.checks.places import everywhere, origin_of, within

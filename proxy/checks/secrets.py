@@ -11,7 +11,7 @@ from config.diagnostics import Diagnostic, Severity, Span
 from config.schema.declared import declared
 from config.schema.options import Options
 from config.settings import Settings
-from proxy.checks.certificates import holds_a_key
+from proxy.checks.pem import holds_a_key
 from proxy.checks.places import everywhere, within
 from proxy.options.core import CoreOptions
 from proxy.outbox.marks import read_key

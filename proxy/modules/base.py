@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol, runtime_checkable
 
-from config.diagnostics import Diagnostic, Span
+from config.diagnostics import Diagnostic
 from config.schema.specs import ModuleSpec
 from config.settings import ModuleSettings
 from proxy.mail.validator import Validator
@@ -36,26 +36,6 @@ class CallbackMaker(Protocol):
 
     def callbacks(self, settings: CoreOptions, upstream_down: Callable[[], bool]) -> Callbacks:
         """Make what asks in one worker; `upstream_down` tells whether every MTA behind is known to be down."""
-        ...
-
-
-@runtime_checkable
-class MailCreator(Protocol):
-    """A prepared stanza that may make messages of its own, which the outbox keeps."""
-
-    @property
-    def creates_mail(self) -> Span | None:
-        """Where that is asked for; None where it is not."""
-        ...
-
-
-@runtime_checkable
-class BodyReader(Protocol):
-    """A prepared stanza that may read messages whole, which are held on disk beyond 1 MiB."""
-
-    @property
-    def reads_body(self) -> bool:
-        """Whether it does, in any content phase."""
         ...
 
 

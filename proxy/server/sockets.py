@@ -13,8 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any, Self, TypeAlias
 
-from config.scopes.listener import Listener
-from config.scopes.listeners import EVERY
+from config.scopes.listener import EVERY, Listener
 
 Address: TypeAlias = tuple[socket.AddressFamily, Any]
 

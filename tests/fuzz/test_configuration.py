@@ -14,7 +14,7 @@ import pytest
 from config.diagnostics import render
 from config.language.formatter import Unformattable, format_text
 from config.loader import Loaded, load
-from config.schema.options import declared
+from config.schema.declared import declared
 from config.schema.specs import Schema
 from config.tools.changes import changes
 from config.tools.converter import convert

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.exchanger import Exchanger
+from tests.support.house import House
 from tests.support.ringback import Ringback
 from tests.support.waiting import eventually
-from tests.system.house import House
 
 SECRET = "hunter2"
 

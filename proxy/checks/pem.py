@@ -1,0 +1,17 @@
+"""What a PEM file holds."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from config.base.regular_files import read_regular
+
+PRIVATE_KEY = b"PRIVATE KEY-----"
+
+
+def holds_a_key(path: Path) -> bool:
+    """Whether a file holds a private key, as far as it can be read."""
+    try:
+        return PRIVATE_KEY in read_regular(path)
+    except OSError:
+        return False
