@@ -1,5 +1,5 @@
-# Ringback as a container: built in one stage, run in another that has no compiler, no pip cache and no root.
-# The image runs with a read-only root; it writes to /var/lib/ringback, /var/spool/ringback and /tmp alone.
+# Two stages: the final image has no compiler, no pip and no root user.
+# It runs with a read-only root and writes only to /var/lib/ringback, /var/spool/ringback and /tmp.
 
 ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
 
@@ -25,10 +25,10 @@ RUN groupadd --system --gid 2525 ringback \
  && install --directory --owner=ringback --group=ringback --mode=0750 /var/lib/ringback /var/spool/ringback
 
 COPY --from=build /opt/ringback /opt/ringback
-# A complete configuration, so that the image starts by itself; mount your own over it.
+# A complete configuration, so that the image starts as it is; mount your own over it.
 COPY etc /etc/ringback
 
-# The import packages are called config, sieve and proxy: never look for modules in the folder one happens to stand in.
+# The packages are called config, sieve and proxy: PYTHONSAFEPATH keeps Python from importing others of the same name.
 ENV PATH=/opt/ringback/bin:$PATH \
     PYTHONSAFEPATH=1 \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -39,10 +39,10 @@ WORKDIR /
 EXPOSE 2525
 VOLUME ["/var/lib/ringback", "/var/spool/ringback"]
 
-# SIGTERM: stop accepting, finish what is under way, exit.
+# SIGTERM: accept no new clients, finish open transactions, exit.
 STOPSIGNAL SIGTERM
 
-# A greeting of 220 and an answered QUIT, or the container is unhealthy. Works for every configuration that listens on 2525.
+# Healthy: 220 greeting and a reply to QUIT. The configuration must listen on 2525.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=15s --retries=3 \
   CMD ["python", "-c", "import smtplib; smtplib.SMTP('127.0.0.1', 2525, 'healthcheck.invalid', 5).quit()"]
 

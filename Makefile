@@ -1,6 +1,6 @@
-# The doors: demo, test, bench, docs. Each makes .venv and installs what it needs; nothing else is asked of you.
+# Targets: demo, test, bench, docs. Each creates .venv and installs what it needs.
 #
-#   make demo                         the same with another Python:  make demo PYTHON=python3.13
+#   make demo                         with another Python:  make demo PYTHON=python3.13
 #   make test ARGS='-k relay'         make demo ARGS=--once          make bench ARGS=--quick
 #   make test PROCESSES=4             make test ROUNDS=8
 
@@ -9,7 +9,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 
-# Stamps: what is installed is installed again when pyproject.toml changes.
+# Stamps: installed again if pyproject.toml changes.
 RUN := $(VENV)/installed-demo
 DEV := $(VENV)/installed-dev
 
@@ -24,11 +24,11 @@ PYTEST     = RINGBACK_ORACLE_ROUNDS=$(ROUNDS) $(BIN)/pytest --numprocesses $(PRO
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make demo    Ringback in a world of its own: sample mail, then yours"
-	@echo "make test    the checks and the tests"
-	@echo "make bench   the measurements"
-	@echo "make docs    the reference pages, from the code"
-	@echo "make clean   remove what the doors made"
+	@echo "make demo    run Ringback with demo servers: sample mail, then yours"
+	@echo "make test    run the checks and tests"
+	@echo "make bench   run the benchmarks"
+	@echo "make docs    generate the reference pages from the code"
+	@echo "make clean   remove .venv, builds and caches"
 	@echo
 	@echo "make checks      linters, types, imports, generated pages"
 	@echo "make test-long   the tests with the whole oracle"
@@ -71,7 +71,6 @@ bench: $(DEV)
 	$(BIN)/python -m bench.config_load
 	$(BIN)/python -m bench.callback
 
-# The reference pages, generated from the code; the command comes with them.
 docs: $(DEV)
 	$(BIN)/ringback docs
 
@@ -80,11 +79,11 @@ clean:
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-	  echo "Ringback needs Python 3.11 or newer; '$(PYTHON)' is none. Say which one: make PYTHON=python3.12 ..." >&2; \
+	  echo "Ringback needs Python 3.11 or newer; '$(PYTHON)' is older or missing. Name another: make PYTHON=python3.12 ..." >&2; \
 	  exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { \
 	  rm -rf $(VENV); \
-	  echo "'$(PYTHON) -m venv' failed; on Debian and Ubuntu: apt-get install python3-venv" >&2; \
+	  echo "'$(PYTHON) -m venv' failed; on Debian and Ubuntu, run: apt-get install python3-venv" >&2; \
 	  exit 1; }
 
 $(RUN): pyproject.toml | $(BIN)/python
