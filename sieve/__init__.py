@@ -1,8 +1,8 @@
-"""The Sieve++ language: text to a compiled script, and a run of it in a session.
+"""The Sieve++ language: compile a script's text and run it in a session.
 
-`compile_script` reads, checks and compiles; its `Compiled` holds a `Script` or the `Diagnostic`s that say why not. A
-`Script` runs against a `Host`, which is all it knows of the world, and gives an `Outcome`. The functions a script can
-call are a `Library`. Nothing of SMTP, DNS or sockets is known here.
+`compile_script` parses, checks and compiles a text. Its `Compiled` has the `Script`, unless the `Diagnostic`s include
+errors. A `Script` runs against a `Host`, its only view of the session, and returns an `Outcome`. The functions a script
+can call form a `Library`. This package does not use SMTP, DNS or sockets.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _NAMES = {
     "standard": ("standard_library",),
     "syntax.formatting": ("format_text",),
 }
-"""The public names by the module that defines them. None is imported until it is used."""
+"""The module that defines each public name. A module is only imported when one of its names is used."""
 
 __all__ = [name for defined in _NAMES.values() for name in defined]
 __getattr__ = lazily(__name__, _NAMES)

@@ -1,4 +1,4 @@
-"""The dialects that scripts are written in: Sieve++, and standard Sieve with its extensions."""
+"""The two dialects of scripts: Sieve++, and standard Sieve with its extensions."""
 
 from __future__ import annotations
 
@@ -26,14 +26,13 @@ DialectName = Literal["sieve++", "rfc5228"]
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What a dialect does in its own way."""
+    """The differences between dialects."""
 
     parse: Callable[[Source], tuple[nodes.Block, list[Diagnostic]]]
     checker: type[Checker]
     library: Callable[[], Library]
-    """Its functions."""
     comparator: str | None = None
-    """Its default comparator, where the settings do not decide."""
+    """The default comparator; None if the settings decide."""
     captures: bool = False
     """Whether `:matches` and `:regex` set the variables `${0}`, `${1}` and so on (RFC 5229, 3.2)."""
     begin: Callable[[Frame], None] | None = None

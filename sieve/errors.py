@@ -1,4 +1,4 @@
-"""The wording of every diagnostic, one short function a message. That of run-time errors is in `reasons`."""
+"""The text of every diagnostic, one function per message. The texts of run-time errors are in `reasons`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from config.diagnostics import Diagnostic, Note, Severity, Span
 from sieve.words import listed
 
 DEFAULT_REFUSAL = "message refused"
-"""What the sender reads where a refusal has no text of its own."""
+"""The reply text of a rejection without a text of its own."""
 
 
 def _error(message: str, span: Span, hint: str | None = None, notes: tuple[Note, ...] = ()) -> Diagnostic:
@@ -29,7 +29,7 @@ _LONGEST_QUOTE = 40
 
 
 def _cut(text: str) -> str:
-    """Return what was written, cut where it is long or runs over lines."""
+    """Return the first line of the source text, cut if it is long."""
     first = text.partition("\n")[0]
     return f"{first[:_LONGEST_QUOTE]}..." if len(first) > _LONGEST_QUOTE else first
 
@@ -38,18 +38,18 @@ def _cut(text: str) -> str:
 
 
 def script_too_long(span: Span, limit: int) -> Diagnostic:
-    """The source passes the size that is read."""
+    """The source exceeds the size limit."""
     return _error(f"the script is longer than {limit} characters", span)
 
 
 def unclosed_string(span: Span) -> Diagnostic:
-    """A quote without its partner."""
+    """A string without its closing quote."""
     return _error("this string is never closed", span, 'end it with "')
 
 
 def unclosed_text_block(span: Span) -> Diagnostic:
-    """`text:` without a line that holds one dot."""
-    return _error("this text: block is never closed", span, "end it with a line that holds a single dot")
+    """`text:` without a line that contains only a dot."""
+    return _error("this text: block is never closed", span, "end it with a line that contains only a dot")
 
 
 def unclosed_comment(span: Span) -> Diagnostic:
@@ -58,32 +58,32 @@ def unclosed_comment(span: Span) -> Diagnostic:
 
 
 def not_a_number(span: Span) -> Diagnostic:
-    """Digits run into letters or dots."""
+    """Digits followed directly by letters or dots."""
     return _error(f"{_cut(span.text)} is not a number", span, "a number is 10, -86, 65.43, 4K, 1M or 2G")
 
 
 def number_too_large(span: Span) -> Diagnostic:
-    """A number beyond 64 bits."""
-    return _error("this number does not fit into 64 bits", span)
+    """A number that does not fit in 64 bits."""
+    return _error("this number does not fit in 64 bits", span)
 
 
 def wrong_quotes(span: Span) -> Diagnostic:
-    """A string in quotes that a word processor or another language likes."""
-    return _error("strings stand in straight double quotes", span, 'write "like this"')
+    """A string in typographic or single quotes."""
+    return _error("strings need straight double quotes", span, 'write "like this"')
 
 
 def stray_characters(span: Span) -> Diagnostic:
-    """Characters that begin nothing."""
-    return _error(f"{_cut(span.text)} cannot stand here", span)
+    """Characters that begin no token."""
+    return _error(f"unexpected {_cut(span.text)}", span)
 
 
 def expected(what: str, span: Span, hint: str | None = None) -> Diagnostic:
-    """Something else should stand here."""
+    """The parser needs something else here."""
     return _error(f"expected {what}", span, hint)
 
 
 def missing_semicolon(span: Span, after: str) -> Diagnostic:
-    """A statement runs into the next."""
+    """A statement without its semicolon."""
     return _error(f"expected ; after {_cut(after)}", span)
 
 
@@ -92,16 +92,16 @@ def call_as_argument(span: Span) -> Diagnostic:
     return _error(
         f"{_cut(span.text)} cannot be an argument",
         span,
-        "a word's result is assigned to a variable first; plain text stands in double quotes",
+        "assign a function's result to a variable first; put plain text in double quotes",
     )
 
 
 def index_holds_one_value(span: Span, variable: str) -> Diagnostic:
-    """`$x ["a", "b"]`, which always is an index."""
+    """`$x ["a", "b"]`, which is always read as an index."""
     return _error(
-        f"an index holds one value: ${variable} [ always reads an element of ${variable}",
+        f"an index takes one value: ${variable} [ always reads an element of ${variable}",
         span,
-        f'for a list beside the variable write "${{{variable}}}" [...]',
+        f'to pass a list after the variable, write "${{{variable}}}" [...]',
     )
 
 
@@ -111,8 +111,8 @@ def variable_is_not_a_test(span: Span) -> Diagnostic:
 
 
 def else_without_if(span: Span) -> Diagnostic:
-    """`else` or `elsif` that follows no block of an if."""
-    return _error(f"{_cut(span.text)} follows no if", span)
+    """`else` or `elsif` without an `if` before it."""
+    return _error(f"{_cut(span.text)} without an if before it", span)
 
 
 def else_if(span: Span) -> Diagnostic:
@@ -136,13 +136,13 @@ def no_block_open(span: Span) -> Diagnostic:
 
 
 def too_deep(span: Span, limit: int) -> Diagnostic:
-    """Blocks or tests inside each other beyond the cap."""
-    return _error(f"more than {limit} blocks, tests or indices inside each other", span)
+    """Nesting exceeds the limit."""
+    return _error(f"more than {limit} nested blocks, tests or indices", span)
 
 
 def too_many_mistakes(span: Span) -> Diagnostic:
-    """Reading stops; what follows is not looked at."""
-    return _error("too many mistakes; the rest is not read", span)
+    """The parser stops and does not read the rest."""
+    return _error("too many mistakes; the rest was not read", span)
 
 
 def no_variables_in_rfc(span: Span) -> Diagnostic:
@@ -156,38 +156,38 @@ def no_variables_in_rfc(span: Span) -> Diagnostic:
 
 
 def unknown_function(name: str, span: Span, known: Iterable[str]) -> Diagnostic:
-    """No function has this name, here or in the manual."""
+    """Neither Ringback nor the Momentum manual has a function with this name."""
     return _error(f"unknown function {_cut(name)}", span, _did_you_mean(name[:_LONGEST_QUOTE], known))
 
 
 def not_yet_written(name: str, span: Span) -> Diagnostic:
-    """The manual has it, Ringback has not."""
-    return _error(f"{name} is a function of the manual that Ringback does not have yet", span)
+    """The Momentum manual has this function, but Ringback does not."""
+    return _error(f"Ringback does not have the Momentum function {name} yet", span)
 
 
 def wrong_phase(name: str, span: Span, phase: str, legal: Iterable[str]) -> Diagnostic:
-    """A function stands in a phase that does not give what it needs."""
-    return _error(f"{name} cannot be used in the {phase} phase", span, f"it is legal in {listed(legal)}")
+    """A function is used in a phase that does not allow it."""
+    return _error(f"{name} cannot be used in the {phase} phase", span, f"it is allowed in {listed(legal)}")
 
 
 def module_not_loaded(name: str, span: Span, module: str) -> Diagnostic:
-    """A function belongs to a validation module that the configuration does not load."""
+    """A function needs a validation module that the configuration does not load."""
     return _error(
         f"{name} needs the module {module}, which is not loaded",
         span,
-        f"load {module} actively or passively, before this script can use it",
+        f"load the module {module}, actively or passively",
     )
 
 
 def too_few_arguments(name: str, span: Span, missing: Iterable[str], taken_as_index: str = "") -> Diagnostic:
-    """Arguments are missing, perhaps because a list behind a variable was read as its index."""
-    hint = f'{taken_as_index} [ reads an element; for a list beside it write "${{{taken_as_index[1:]}}}" [...]'
+    """Arguments are missing, perhaps because a list after a variable was read as its index."""
+    hint = f'{taken_as_index} [ reads an element; to pass a list after it, write "${{{taken_as_index[1:]}}}" [...]'
     return _error(f"{name} needs {listed(missing)}", span, hint if taken_as_index else None)
 
 
 def too_many_arguments(name: str, span: Span, most: int) -> Diagnostic:
     """More arguments than the function takes."""
-    takes = "no argument" if most == 0 else "one argument" if most == 1 else f"at most {most} arguments"
+    takes = "no arguments" if most == 0 else "one argument" if most == 1 else f"at most {most} arguments"
     return _error(f"{name} takes {takes}", span)
 
 
@@ -202,27 +202,27 @@ def unknown_tag(name: str, tag: str, span: Span, known: Iterable[str]) -> Diagno
 
 
 def tag_needs_value(tag: str, span: Span, wants: str) -> Diagnostic:
-    """A tag without the argument that belongs to it."""
+    """A tag without its argument."""
     return _error(f":{tag} must be followed by {wants}", span)
 
 
 def second_tag(tag: str, span: Span, first: str) -> Diagnostic:
-    """Two tags of a kind."""
-    return _error(f":{tag} and :{first} cannot stand together", span)
+    """Two tags that exclude each other."""
+    return _error(f":{tag} and :{first} cannot be combined", span)
 
 
 def needs_one_tag(name: str, span: Span, tags: Iterable[str]) -> Diagnostic:
-    """None or several of the tags of which a function wants one."""
+    """A call that does not have exactly one of these tags."""
     return _error(f"{name} needs one of {listed((f':{tag}' for tag in tags), 'or')}", span)
 
 
 def unknown_relation(span: Span, known: Iterable[str]) -> Diagnostic:
-    """`:value` or `:count` with a word that is no relation."""
+    """`:value` or `:count` with an unknown relation."""
     return _error(f"{_cut(span.text)} is not a relation", span, f"one of {listed(known, 'or')}")
 
 
 def unknown_comparator(span: Span, known: Iterable[str]) -> Diagnostic:
-    """`:comparator` with a name that is none."""
+    """`:comparator` with an unknown name."""
     return _error(f"{_cut(span.text)} is not a comparator", span, f"one of {listed(known, 'or')}")
 
 
@@ -232,54 +232,54 @@ def no_substrings(comparator: str, span: Span, match_type: str) -> Diagnostic:
 
 
 def bad_pattern(span: Span, reason: str) -> Diagnostic:
-    """A regular expression that no engine takes."""
+    """A regular expression that neither engine accepts."""
     return _error(f"not a regular expression: {reason}", span)
 
 
 def not_a_value(name: str, span: Span) -> Diagnostic:
-    """An action where a value is wanted."""
+    """An action used as a value."""
     return _error(f"{name} is an action and has no value", span)
 
 
 def not_a_test(name: str, span: Span) -> Diagnostic:
-    """An action where a test is wanted."""
+    """An action used as a test."""
     return _error(f"{name} is an action, not a test", span)
 
 
 def test_as_statement(name: str, span: Span) -> Diagnostic:
-    """A test that stands alone."""
-    return _error(f"{name} is a test and can only stand in an if", span)
+    """A test used as a statement."""
+    return _error(f"{name} is a test; use it in an if", span)
 
 
 def needs_a_variable(name: str, span: Span) -> Diagnostic:
-    """`isset "x"`: a literal where the name of a variable is looked at."""
-    return _error(f"{name} looks at a variable; {_cut(span.text)} is none", span)
+    """`isset "x"`: a literal instead of a variable."""
+    return _error(f"{name} needs a variable; {_cut(span.text)} is not one", span)
 
 
 def bad_argument(name: str, argument: str, reason: str, span: Span) -> Diagnostic:
-    """A constant argument that the function itself refuses."""
+    """A constant argument that the function rejects."""
     return _error(f"{name}: {argument}: {reason}", span)
 
 
 def late_require(span: Span) -> Diagnostic:
-    """`require` behind another statement."""
-    return _error("require must stand before every other statement", span)
+    """`require` after another statement."""
+    return _error("require must come before all other statements", span)
 
 
 def unknown_extension(name: str, span: Span, known: Iterable[str]) -> Diagnostic:
-    """`require` of what Ringback does not have."""
+    """`require` of an extension that Ringback does not have."""
     return _error(f"the extension {_cut(name)} is not supported", span, _did_you_mean(name[:_LONGEST_QUOTE], known))
 
 
 def not_required(extension: str, span: Span) -> Diagnostic:
-    """Something of an extension without its `require`."""
+    """An extension is used without its `require`."""
     return _error(
-        f"{_cut(span.text)} as written here needs the extension {extension}", span, f'require "{extension}" first'
+        f"{_cut(span.text)} as used here needs the extension {extension}", span, f'require "{extension}" first'
     )
 
 
 def not_a_choice(name: str, argument: str, given: str, span: Span, choices: Iterable[str]) -> Diagnostic:
-    """A constant that is none of the words a function knows."""
+    """A constant that is not one of the function's choices."""
     return _error(f'{name}: {argument} cannot be "{_cut(given)}"', span, f"one of {listed(choices, 'or')}")
 
 
@@ -287,34 +287,34 @@ def not_a_choice(name: str, argument: str, given: str, span: Span, choices: Iter
 
 
 def unset_variable(name: str, span: Span) -> Diagnostic:
-    """A variable is read that nothing sets before."""
-    return _warning(f"${_cut(name)} is read before anything sets it; it reads as empty", span)
+    """A variable is read before it is set."""
+    return _warning(f"${_cut(name)} is read before it is set; its value is empty", span)
 
 
 def never_read(name: str, span: Span) -> Diagnostic:
-    """An assignment nobody looks at."""
-    return _warning(f"${_cut(name)} is set here and never read", span)
+    """A variable is set but never read."""
+    return _warning(f"${_cut(name)} is set here but never read", span)
 
 
 def unreachable(span: Span, action: str) -> Diagnostic:
     """A statement after an action that ends the phase."""
-    return _warning(f"this never runs: {action} before it ends the phase", span)
+    return _warning(f"this never runs: {action} ends the phase first", span)
 
 
 def never_keeps(name: str, span: Span, action: str) -> Diagnostic:
-    """An action that keeps the mail, or refuses it, after one that ends the phase."""
-    hint = f"write it before, or right beside {action}" if action != "every branch" else "write it before"
-    return _warning(f"{name} never runs: {action} before it ends the phase", span, hint)
+    """An action that keeps or rejects the mail, after an action that ends the phase."""
+    hint = f"move it up, or directly next to {action}" if action != "every branch" else "move it up"
+    return _warning(f"{name} never runs: {action} ends the phase first", span, hint)
 
 
 def never_chosen(name: str, span: Span) -> Diagnostic:
-    """An action that keeps the mail, or refuses it, in a branch of an `if` that is never taken."""
-    return _warning(f"{name} never runs: the tests of this if never lead to it", span)
+    """An action that keeps or rejects the mail, in a branch that is never taken."""
+    return _warning(f"{name} never runs: its branch of the if is never taken", span)
 
 
 def no_braces(name: str, span: Span) -> Diagnostic:
     """`$x` inside a string, where x is a variable of the script."""
-    return _warning(f"${_cut(name)} inside a string stays as it is written", span, f"write ${{{name}}} for its value")
+    return _warning(f"${_cut(name)} inside a string is not replaced", span, f"write ${{{name}}} for its value")
 
 
 def slow_pattern(span: Span, reason: str) -> Diagnostic:
@@ -327,15 +327,15 @@ def slow_pattern(span: Span, reason: str) -> Diagnostic:
 
 
 def unknown_macro(text: str, span: Span) -> Diagnostic:
-    """`%{ns:key}` of a namespace that does not exist."""
-    return _warning(f"{_cut(text)} is no macro; it stays as it is written", span)
+    """`%{ns:key}` that names no macro."""
+    return _warning(f"{_cut(text)} is not a macro; it is not replaced", span)
 
 
 def u_label(text: str, a_labels: str, span: Span) -> Diagnostic:
-    """A constant that is a domain, or an address, with letters beyond ASCII."""
-    return _warning(f"{_cut(text)} equals no address: scripts see domains in A-labels", span, f"write {a_labels}")
+    """A constant domain or address with non-ASCII letters."""
+    return _warning(f"{_cut(text)} matches no address: scripts see domains as A-labels", span, f"write {a_labels}")
 
 
 def default_refusal(name: str, span: Span) -> Diagnostic:
-    """A refusal without words."""
+    """A rejection without a text."""
     return _warning(f'{name} has no text; the sender reads "{DEFAULT_REFUSAL}"', span)

@@ -1,7 +1,7 @@
-"""What a script may ask of the world, as protocols: the session it runs in, the message, the callback, the log.
+"""Protocols for what a script can access: the session, the message, the callback, the log.
 
-The server implements `Host` over a live session, the command line over options, tests over plain values. Nothing of
-SMTP, DNS or sockets is known here.
+The server implements `Host` for a live session, the command line for its options, and the tests for plain values. This
+module does not use SMTP, DNS or sockets.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Protocol, runtime_checkable
 
 @dataclass(frozen=True, slots=True)
 class CallbackAnswer:
-    """What `smtp_callback_verify` returns: one of pass, fail, transient, error, and the full DSN text in one line."""
+    """The result of `smtp_callback_verify`: pass, fail, transient or error, and the full DSN text in one line."""
 
     status: str
     message: str
@@ -21,24 +21,24 @@ class CallbackAnswer:
 
 @runtime_checkable
 class MessageView(Protocol):
-    """The header section of the message, as it came over the wire. Present from the data phase on."""
+    """The header section of the message as received. Available from the data phase on."""
 
     def header(self, name: str) -> Sequence[str]:
-        """Return the unfolded bodies of every field of that name (case-insensitive), top to bottom."""
+        """Return the unfolded bodies of all fields with this name (case-insensitive), top to bottom."""
         ...
 
 
 class Host(Protocol):
-    """A script's view of the session. Reads are plain attributes; what may wait is a coroutine."""
+    """A script's view of the session. Operations that may wait are coroutines."""
 
     @property
     def sender(self) -> str:
-        """The reverse-path without angle brackets; empty for the null sender and before MAIL FROM."""
+        """The reverse-path without angle brackets. Empty for the null sender and before MAIL FROM."""
         ...
 
     @property
     def recipients(self) -> Sequence[str]:
-        """Forward-paths in the order of RCPT TO; in rcptto and each_rcpt the one in question only."""
+        """The forward-paths in RCPT TO order. In rcptto and each_rcpt, only the current recipient."""
         ...
 
     @property
@@ -48,38 +48,38 @@ class Host(Protocol):
 
     @property
     def vctx_conn(self) -> MutableMapping[str, str]:
-        """The connection's context dictionary; it lives as long as the connection."""
+        """The connection's context variables; they last as long as the connection."""
         ...
 
     @property
     def vctx_mess(self) -> MutableMapping[str, str]:
-        """The message's context dictionary; emptied for each message."""
+        """The message's context variables; cleared for each message."""
         ...
 
     async def callback(self, address: str, sender: str | None) -> CallbackAnswer:
-        """Ask the exchanger of `address` whether it exists; `sender` replaces the configured probe sender."""
+        """Ask the exchanger of `address` whether the address exists; `sender` replaces the configured probe sender."""
         ...
 
     async def tarpit(self, seconds: float) -> None:
-        """Hold the session for so long, or until it ends."""
+        """Delay the session for this many seconds, or until it ends."""
         ...
 
     def log(self, text: str) -> None:
-        """Write one line to the log, escaped and cut."""
+        """Write one line to the log, escaped and truncated."""
         ...
 
     def count(self, counter: str, code: int) -> None:
-        """Increase an operator's counter, in the class of the reply code (5xx, 4xx, else informational)."""
+        """Increase a counter in the class of the reply code (5xx, 4xx, or informational)."""
         ...
 
     def script_failed(self, script: str, line: int, reason: str) -> None:
-        """Record a run-time error of a script, with its place, in the log."""
+        """Log a run-time error of a script with its position."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One end of a connection: the address in its text form, and the port."""
+    """One end of a connection: the address as text, and the port."""
 
     address: str
     port: int
@@ -87,10 +87,10 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class DnsAnswer:
-    """What a look-up gave.
+    """The result of a DNS look-up.
 
-    The status is `SUCCESS`, the name of an RCODE (RFC 1035, 4.1.1), or `TIMEOUT` where no answer came. Records are in
-    their text form; those of MX are the exchangers alone, in the order of preference.
+    The status is `SUCCESS`, the name of an RCODE (RFC 1035, 4.1.1), or `TIMEOUT`. Records are in their text form. MX
+    records are only the host names, sorted by preference.
     """
 
     status: str
@@ -98,43 +98,43 @@ class DnsAnswer:
 
 
 class Content(MessageView, Protocol):
-    """The whole message. Reads see what the edits of this and earlier scripts did."""
+    """The whole message, including the edits of this and earlier scripts."""
 
     @property
     def size(self) -> int:
-        """Bytes of the message with CRLF line ends, before dot-stuffing."""
+        """The size in bytes, with CRLF line ends and without dot-stuffing."""
         ...
 
     @property
     def stuffed_lines(self) -> int:
-        """Lines that begin with a dot: each has one byte more on the wire (RFC 5321, 4.5.2)."""
+        """The number of lines that begin with a dot. Each is one byte longer on the wire (RFC 5321, 4.5.2)."""
         ...
 
     def fields(self) -> Sequence[tuple[str, str]]:
-        """Return every field as name and unfolded body, top to bottom."""
+        """Return all fields as pairs of name and unfolded body, top to bottom."""
         ...
 
     async def raw(self) -> bytes:
-        """Return the message, header section and body, with CRLF line ends and no dot-stuffing."""
+        """Return the message, header section and body, with CRLF line ends and without dot-stuffing."""
         ...
 
 
 class Connection(Protocol):
-    """What is known of the connection."""
+    """Properties of the connection."""
 
     @property
     def client(self) -> Endpoint:
-        """The client's end."""
+        """The client's address and port."""
         ...
 
     @property
     def local(self) -> Endpoint:
-        """Our end."""
+        """The local address and port."""
         ...
 
     @property
     def ehlo(self) -> str:
-        """The client's argument to EHLO or HELO; empty before it."""
+        """The client's argument to EHLO or HELO; empty before the command."""
         ...
 
     @property
@@ -144,7 +144,7 @@ class Connection(Protocol):
 
     @property
     def hostname(self) -> str:
-        """Our own name."""
+        """The server's own host name."""
         ...
 
     async def client_name(self) -> str:
@@ -153,7 +153,7 @@ class Connection(Protocol):
 
 
 class Transaction(Protocol):
-    """What is known of the message's transaction beside its envelope."""
+    """Properties of the message's transaction other than the envelope."""
 
     @property
     def id(self) -> str:
@@ -162,27 +162,27 @@ class Transaction(Protocol):
 
     @property
     def created(self) -> float:
-        """When it began, in seconds since 1970."""
+        """The start of the transaction, in seconds since 1970."""
         ...
 
 
 class MessageEdits(Protocol):
-    """Changes to the message, for all its recipients; the upstream receives them."""
+    """Changes to the message for all its recipients. The next hop receives the changed message."""
 
     def add_header(self, name: str, body: str) -> None:
-        """Add a field above the others. Name and body are clean: no control characters, no line breaks."""
+        """Add a field at the top. Name and body have no control characters and no line breaks."""
         ...
 
     def delete_header(self, name: str) -> None:
-        """Remove every field of that name (case-insensitive)."""
+        """Remove every field with this name (case-insensitive)."""
         ...
 
     def change_header(self, name: str, number: int, body: str) -> None:
-        """Give the field of that name with this number, from 0 at the top, another body."""
+        """Replace the body of one field with this name. `number` counts from 0 at the top."""
         ...
 
     def replace_body(self, body: bytes) -> None:
-        """Replace everything behind the header section's empty line; CRLF line ends."""
+        """Replace everything after the empty line of the header section. Lines end in CRLF."""
         ...
 
 
@@ -190,59 +190,59 @@ class EnvelopeEdits(Protocol):
     """Changes to the envelope."""
 
     def set_sender(self, address: str) -> None:
-        """Relay in the name of another sender; empty is the null sender."""
+        """Replace the envelope sender; empty is the null sender."""
         ...
 
     def redirect(self, address: str) -> None:
-        """Put `address` in the place of the recipient in question; of all of them where none is in question."""
+        """Replace the current recipient with `address`, or all recipients if the phase has no current recipient."""
         ...
 
     def copy(self, address: str) -> None:
-        """Add a recipient beside the others."""
+        """Add a recipient."""
         ...
 
 
 class Mail(Protocol):
-    """Messages of a script's own making. They leave when the message in hand is accepted, or with its refusal."""
+    """Messages that a script creates. They are sent when the current message is accepted, or with its rejection."""
 
     def forward(self, sender: str, recipients: Sequence[str], text: str, subject: str, original: bytes) -> None:
-        """Send each recipient a message of `text`, with the original attached."""
+        """Send each recipient a message with `text` and the original attached."""
         ...
 
     def send(self, sender: str, recipients: Sequence[str], text: str) -> None:
-        """Send a message that the script wrote whole, header section and body, in lines."""
+        """Send a complete message that the script wrote: header section and body, as lines."""
         ...
 
 
 class Control(Protocol):
-    """What a script may do to the session and ask of the server."""
+    """Control of the session, and information about the server."""
 
     def advertise(self, capability: str) -> None:
         """Add a line to the EHLO reply."""
         ...
 
     def withdraw(self, capability: str) -> None:
-        """Take a line out of the EHLO reply, by its keyword."""
+        """Remove a line from the EHLO reply, by its keyword."""
         ...
 
     def route(self, gateway: str) -> None:
-        """Relay to another upstream for the recipient in question."""
+        """Set the next hop of the current recipient."""
         ...
 
     def option(self, scopes: Sequence[str], name: str) -> str | Sequence[str] | None:
-        """Return the effective value of a configuration option in a scope, None if there is no such option or scope."""
+        """Return the effective value of an option in a scope; None if the option or scope does not exist."""
         ...
 
     def interfaces(self) -> Sequence[str]:
-        """Return the IPv4 addresses of this machine but for loopback."""
+        """Return the IPv4 addresses of this machine, except loopback."""
         ...
 
     def memory(self) -> int:
-        """Return the memory that the server uses, in MiB."""
+        """Return the server's memory usage in MiB."""
         ...
 
     async def write_line(self, path: str, line: str) -> None:
-        """Append a line to a log file of the operator's.
+        """Append a line to one of the operator's log files.
 
         Raises:
             OSError: the file cannot be written.
@@ -251,7 +251,7 @@ class Control(Protocol):
 
 
 class World(Host, Protocol):
-    """The whole of what functions may ask; `Host` is the part that every script can count on."""
+    """Everything that functions can access. `Host` is the part that every implementation has."""
 
     @property
     def connection(self) -> Connection:
@@ -280,16 +280,16 @@ class World(Host, Protocol):
 
     @property
     def mail(self) -> Mail:
-        """Messages of the script's own making."""
+        """Messages that the script creates."""
         ...
 
     @property
     def control(self) -> Control:
-        """The session and the server."""
+        """Control of the session and the server."""
         ...
 
     async def resolve(self, name: str, record: str, server: str | None) -> DnsAnswer:
-        """Look up records of one type (`a aaaa txt ptr ns mx`), with `server` instead of the configured ones."""
+        """Look up records of one type (`a aaaa txt ptr ns mx`); `server` replaces the configured name servers."""
         ...
 
     def now(self) -> float:

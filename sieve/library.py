@@ -1,9 +1,9 @@
-"""How a function of the language is declared, and the immutable library of all of them.
+"""How functions of the language are declared, and the immutable library of them.
 
-A function is declared once: `@sieve_function(…)` above a Python function whose signature is the signature in scripts.
-A positional parameter is an argument (with a default: optional), a keyword-only parameter is a tag, the return type
-says whether it is an action (`None`), a test (`bool`) or has a value. The docstring is the entry in the reference. A
-first parameter called `frame` gets the running script; a function without it cannot see or change the world.
+`@sieve_function(…)` declares a Python function, whose signature is also the signature in scripts. A positional
+parameter is an argument, optional if it has a default; a keyword-only parameter is a tag. The return type makes it an
+action (`None`), a test (`bool`) or a function with a value. The docstring is the entry in the reference. If the first
+parameter is called `frame`, it gets the run's `Frame`; a function without it cannot see or change the session.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from sieve.run.values import FilePath, Hash, Lines, Nameserver, Pattern, Place, 
 
 
 class Result(Enum):
-    """What a function gives back."""
+    """What a function returns."""
 
     NOTHING = auto()
     TEST = auto()
@@ -32,7 +32,7 @@ class Result(Enum):
 
 
 Ended = NewType("Ended", bool)
-"""An action that returns this tells whether the phase ended in it."""
+"""The return type of actions that may end the phase: whether this call ended it."""
 
 
 _TYPES: dict[str, Type] = {
@@ -51,7 +51,7 @@ _TYPES: dict[str, Type] = {
     "Value": Type.ANY,
     "Place": Type.PLACE,
 }
-"""Annotations are read as they are written: the aliases of `sieve.run.values` are recursive."""
+"""Types by annotation text, not resolved: the aliases of `sieve.run.values` are recursive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,54 +63,54 @@ class Parameter:
     required: bool
     variadic: bool
     choices: tuple[str, ...]
-    """The only words it takes, in lower case; none for any."""
+    """The allowed values, in lower case; empty if any value is allowed."""
     keyword: str
-    """What the Python parameter is called: a name that Python keeps for itself has a line below it."""
+    """The name of the Python parameter; a Python keyword gets a trailing underscore."""
 
 
 @dataclass(frozen=True, slots=True)
 class SieveFunction:
-    """A function of the language: its code and all that was declared of it."""
+    """A function of the language: its code and its declaration."""
 
     name: str
     run: Callable[..., Any]
     waits: bool
-    """Whether it is a coroutine."""
+    """Whether `run` is a coroutine function."""
     takes_frame: bool
     result: Result
     parameters: tuple[Parameter, ...]
     tags: Mapping[str, Parameter]
     address_part: bool
-    """Whether it takes one of the address part tags."""
+    """Whether it takes an address part tag."""
     phases: tuple[str, ...]
     needs: Need
     effect: Effect
     terminal: bool
     may_end: bool
-    """Whether it is an action that tells by its result whether the phase ended."""
+    """Whether it is an action whose result tells if the phase ended."""
     first: bool
-    """Whether an assignment takes the first of its values, while a test tries all."""
+    """Whether an assignment takes only the first value, while a test compares all."""
     one_of: tuple[str, ...]
-    """Tags of which exactly one must be given."""
+    """Tags; a call must have exactly one of them."""
     module: str | None
-    """The validation module that must be loaded for it."""
+    """The validation module that it needs."""
     extension: str | None
-    """The extension that a standard script must require for it."""
+    """The extension that a standard script must require."""
     documentation: str
 
     @property
     def family(self) -> str:
-        """The first sentence of what its module says of itself."""
+        """The first sentence of its module's docstring."""
         return (inspect.getdoc(inspect.getmodule(self.run)) or "").partition("\n")[0]
 
     @property
     def fewest(self) -> int:
-        """Arguments that it must have."""
+        """The number of required arguments."""
         return sum(1 for parameter in self.parameters if parameter.required)
 
     @property
     def most(self) -> int | None:
-        """Arguments that it can have; None for any number."""
+        """The maximum number of arguments; None if unlimited."""
         return None if self.parameters and self.parameters[-1].variadic else len(self.parameters)
 
 
@@ -127,10 +127,12 @@ def sieve_function(
     extension: str | None = None,
     choices: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
 ) -> Callable[[Callable[..., Any]], SieveFunction]:
-    """Declare a function of the language; its phases are the manual's, else those that provide what it needs.
+    """Declare a function of the language.
+
+    Its phases come from the manual's table, or else are all phases that provide what it needs.
 
     Raises:
-        TypeError: the signature has a parameter that no script could fill.
+        TypeError: a parameter has a type that scripts cannot provide.
     """
 
     def declare(run: Callable[..., Any]) -> SieveFunction:
@@ -178,7 +180,7 @@ def _result(annotation: str) -> Result:
 
 
 def _parameter(function: str, parameter: inspect.Parameter, choices: Mapping[str, tuple[str, ...]]) -> Parameter:
-    """Read one parameter of a declaration."""
+    """Return the declaration of one parameter."""
     found = _TYPES.get(str(parameter.annotation).removesuffix(" | None"))
     if found is None:
         message = f"{function}: no script can give {parameter.name}: {parameter.annotation}"
@@ -197,11 +199,11 @@ class Library:
     functions: Mapping[str, SieveFunction]
 
     def get(self, name: str) -> SieveFunction | None:
-        """Return the function of that name in lower case."""
+        """Return the function with this lower-case name."""
         return self.functions.get(name)
 
     def __iter__(self) -> Iterator[SieveFunction]:
-        """Iterate by name."""
+        """Iterate over the functions in order of name."""
         return iter(sorted(self.functions.values(), key=lambda each: each.name))
 
     def extended(self, functions: Iterable[SieveFunction]) -> Library:
@@ -216,15 +218,15 @@ class Library:
         return Library(MappingProxyType(found))
 
     def names(self) -> frozenset[str]:
-        """Return every name a script may write: ours and the rest of the manual's."""
+        """Return the names of all functions, including those that only the Momentum manual has."""
         return frozenset(self.functions) | frozenset(manual.FUNCTIONS)
 
 
 def collect(package: ModuleType) -> Library:
-    """Import every module of `package` and return the library of the functions declared there.
+    """Import all modules of `package` and return the library of their functions.
 
     Raises:
-        TypeError: two functions have one name.
+        TypeError: two functions have the same name.
     """
     functions: dict[str, SieveFunction] = {}
     for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):

@@ -1,7 +1,7 @@
-"""The manual's table of functions: each name with the phases in which it is legal.
+"""The function table of the Momentum manual: each name with the phases that allow it.
 
-It holds every function of Momentum 2.2, those that Ringback does not have too, so that legality is judged by one
-table and a script that uses a missing one is told so by name.
+It has every function of Momentum 2.2, including those that Ringback does not have, so that an error message can say
+that a function is missing.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ _TABLE: tuple[tuple[tuple[str, ...], str], ...] = (
         "ec_log_file",
     ),
     (
-        # The manual's table leaves each_rcpt out; its prose names it as the only one. Both hold here.
+        # The manual's table omits each_rcpt; its text allows only each_rcpt. Ringback allows all of them.
         ("mailfrom", "rcptto", "data", "spool", "each_rcpt"),
         "add_recipient",
     ),
@@ -108,4 +108,4 @@ _TABLE: tuple[tuple[tuple[str, ...], str], ...] = (
 FUNCTIONS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
     {name: phases for phases, names in _TABLE for name in names.split()}
 )
-"""Name to phases, in the order of a session. `core_final_validation` is a phase that Ringback's scripts do not have."""
+"""Name to phases, in session order. Ringback has no scripts in the phase `core_final_validation`."""

@@ -1,7 +1,7 @@
-"""The phases of an SMTP session that scripts hook into, what each provides, and what a function may need.
+"""The phases of an SMTP session in which scripts run, and what each phase provides.
 
-A function declares its needs (`Need`) and the phases it may stand in; the checker compares both with this table
-before anything runs. Source: the Sieve++ manual's phase tables.
+A function declares its needs (`Need`) and its phases; the checker compares both with this table before a script runs.
+Source: the phase tables of the Sieve++ manual.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from enum import Enum, Flag, StrEnum, auto
 
 
 class Phase(StrEnum):
-    """Where in a session a script runs, in the order in which a session passes them."""
+    """The phases of a session, in order."""
 
     ACCEPT = "accept"
     CONNECT = "connect"
@@ -24,7 +24,7 @@ class Phase(StrEnum):
 
 
 class Need(Flag):
-    """What a function asks of the phase it stands in."""
+    """What a function needs from its phase."""
 
     NOTHING = 0
     ENVELOPE_FROM = auto()
@@ -47,7 +47,7 @@ PROVIDES: dict[Phase, Need] = {
     Phase.EACH_RCPT: _CONTENT,
     Phase.SET_BINDING: _CONTENT,
 }
-"""What each phase can give to a script."""
+"""What each phase provides."""
 
 
 def phases_providing(need: Need) -> frozenset[Phase]:
@@ -56,7 +56,7 @@ def phases_providing(need: Need) -> frozenset[Phase]:
 
 
 class Effect(Enum):
-    """What a function changes beside the reply: nothing, the whole message, or one recipient's copy."""
+    """What a function changes apart from the reply: nothing, the whole message, or one recipient's copy."""
 
     NONE = "nothing"
     MESSAGE = "the message"

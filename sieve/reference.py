@@ -1,4 +1,4 @@
-"""The reference of all functions, made from their declarations: Markdown for all, plain text for one of them."""
+"""The function reference, generated from the declarations: Markdown for all functions, plain text for one."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from sieve.phases import Effect, Need, Phase
 from sieve.run.values import WANTS, Type
 
 _EVERY = tuple(phase.value for phase in Phase)
-_RESULTS = {Result.NOTHING: "an action", Result.TEST: "a test", Result.VALUE: "a value, which can be tested"}
+_RESULTS = {Result.NOTHING: "an action", Result.TEST: "a test", Result.VALUE: "a value, also usable as a test"}
 
 
 def synopsis(function: SieveFunction) -> str:
-    """Return how a function is written: `ec_action { code } { reason } [ counter ]`."""
+    """Return a function's synopsis: `ec_action { code } { reason } [ counter ]`."""
     pieces = [function.name]
     if function.address_part:
         pieces.append("[ :all | :localpart | :domain | :user | :detail ]")
@@ -46,7 +46,7 @@ def legal_in(phases: tuple[str, ...]) -> str:
 
 
 def facts(function: SieveFunction) -> list[tuple[str, str]]:
-    """Return what was declared of a function, as name and words."""
+    """Return the declared facts of a function, as pairs of label and text."""
     found = [("Is", _RESULTS[function.result]), ("Legal in", legal_in(function.phases))]
     if function.terminal:
         found.append(("Ends", "the phase; a terminal action next to it still runs"))
@@ -60,16 +60,14 @@ def facts(function: SieveFunction) -> list[tuple[str, str]]:
 
 
 def explain(name: str, library: Library) -> str | None:
-    """Return the manual entry of a function as plain text; None if neither Ringback nor the manual has it."""
+    """Return the entry of a function as plain text; None if neither Ringback nor the Momentum manual has it."""
     lowered = name.lower()
     function = library.get(lowered)
     if function is None:
         phases = manual.FUNCTIONS.get(lowered)
         if phases is None:
             return None
-        return (
-            f"{lowered}\n\nA function of the manual that Ringback does not have yet.\n\nLegal in  {legal_in(phases)}\n"
-        )
+        return f"{lowered}\n\nA Momentum function that Ringback does not have yet.\n\nLegal in  {legal_in(phases)}\n"
     listed = facts(function)
     width = max(len(fact) for fact, _ in listed)
     lines = [f"{fact:<{width}}  {words}" for fact, words in listed]
@@ -77,12 +75,12 @@ def explain(name: str, library: Library) -> str | None:
 
 
 def markdown(library: Library) -> str:
-    """Return the page of the language: its guide, every function by family, and what the manual has beyond them."""
+    """Return the language page: the guide, every function by family, and the Momentum functions that are missing."""
     guide = resources.files("sieve").joinpath("pages/language.md").read_text(encoding="utf-8")
     families: dict[str, list[SieveFunction]] = {}
     for function in library:
         families.setdefault(function.family, []).append(function)
-    lines = [guide, "# Functions", "", "Every entry is made from the function's declaration in the code.", ""]
+    lines = [guide, "# Functions", "", "Every entry is generated from the function's declaration in the code.", ""]
     for family, members in sorted(families.items()):
         links = ", ".join(f"[`{each.name}`](#{each.name})" for each in members)
         lines.append(f"- {family} {links}")
@@ -95,8 +93,8 @@ def markdown(library: Library) -> str:
         "",
         "# Not yet in Ringback",
         "",
-        "These functions of the manual are known by name; a script that uses one is refused",
+        "Ringback does not have these functions of the Momentum manual. Loading a script that uses one",
     ]
-    lines += ["when it is loaded, with a message that says so.", ""]
+    lines += ["is an error that names the function.", ""]
     lines += [f"- `{name}` ({legal_in(manual.FUNCTIONS[name])})" for name in missing]
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""What an operator can set about scripts: the comparator, the error mode, and the bounds of a run."""
+"""The operator's settings for scripts: the comparator, the error mode, and the limits of a run."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ ErrorMode = Literal["fail", "continue"]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The bounds of one run of a script; passing any is a run-time error."""
+    """The limits of one run of a script. Exceeding one is a run-time error."""
 
     steps: int = 100_000
     """Statements."""
     seconds: float = 60.0
-    """Wall clock of the whole run, callbacks and look-ups included."""
+    """Wall-clock time of the whole run, including callbacks and DNS look-ups."""
     string: int = 16 << 20
-    """Characters of one string."""
+    """Maximum characters per string."""
     list: int = 100_000
-    """Elements of one list or hash."""
+    """Maximum elements per list or hash."""
     include_depth: int = 10
-    """`ec_include` inside each other."""
+    """Maximum depth of nested includes."""
     pattern: int = 4096
-    """Characters of one regular expression; compiling has no time limit of its own."""
+    """Maximum characters per regular expression; compiling has no separate time limit."""
     regex_seconds: float = 1.0
-    """One match in the engine that can backtrack."""
+    """Time limit of one match in the backtracking engine."""
 
 
 @dataclass(frozen=True, slots=True)
 class ScriptSettings:
-    """The options that decide how a script is read and run."""
+    """The options for compiling and running a script."""
 
     default_comparator: str = "i;octet"
-    """Momentum's default; RFC 5228's is `i;ascii-casemap`."""
+    """Momentum's default. The default of RFC 5228 is `i;ascii-casemap`."""
     runtime_error: ErrorMode = "fail"
-    """After a run-time error: a transient reply, or the next statement."""
+    """After a run-time error: send a transient reply, or run the next statement."""
     limits: Limits = field(default_factory=Limits)

@@ -1,4 +1,4 @@
-"""The library of all functions of Sieve++ that ship."""
+"""The library of all Sieve++ functions in this package."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ from sieve.library import Library, collect
 
 @functools.cache
 def standard_library() -> Library:
-    """Return the library of all functions that ship; collected once."""
+    """Return the library, collected on the first call."""
     return collect(functions)

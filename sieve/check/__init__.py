@@ -1,4 +1,4 @@
-"""What is wrong with a script before it runs: names, arguments, phases, code that can never run.
+"""Errors that can be found before a script runs: names, arguments, phases, unreachable code.
 
-`binding` pairs arguments with parameters, the `checker` walks the nodes, `reach` finds what cannot be reached.
+`binding` matches arguments with parameters, the `checker` walks the nodes, `reach` finds unreachable code.
 """

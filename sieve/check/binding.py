@@ -1,7 +1,7 @@
-"""What the arguments of one call mean: tags found, arguments given to parameters, the key of a comparison taken off.
+"""Bind the arguments of a call: find tags, assign arguments to parameters, separate the key of a comparison.
 
-Any function with a value can stand as a test: the match type, the comparator and the last argument, which is the key,
-belong to the comparison, the rest to the function. A `Bound` is what the compiler needs to know of a call.
+Any function with a value can be a test. The match type, the comparator and the last argument, which is the key, belong
+to the comparison; the rest belongs to the function. A `Bound` is what the compiler needs to know about a call.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LITERAL = str | macros.Unknown
 
 
 class Role(Enum):
-    """How a call stands in a script."""
+    """How a script uses a call."""
 
     STATEMENT = auto()
     TEST = auto()
@@ -34,7 +34,7 @@ class Role(Enum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Bound:
-    """A call whose names are resolved."""
+    """A call with resolved names."""
 
     function: SieveFunction
     arguments: tuple[nodes.Expression, ...]
@@ -45,7 +45,7 @@ class Bound:
 
 
 def constant(node: nodes.Expression) -> Value | None:
-    """Return the value of a literal without interpolation; None for anything else."""
+    """Return the value of a literal without substitutions; None for anything else."""
     if isinstance(node, nodes.Number):
         return node.value
     if isinstance(node, nodes.Text):
@@ -58,7 +58,7 @@ def constant(node: nodes.Expression) -> Value | None:
 
 
 def _is_spaced_index(node: nodes.Expression) -> bool:
-    """Tell whether an index stands apart from its variable, as a list would that was meant to be an argument."""
+    """Tell whether a space separates an index from its variable: it may be meant as a list argument."""
     return (
         isinstance(node, nodes.Index)
         and node.of.span.end < node.span.end
@@ -68,7 +68,7 @@ def _is_spaced_index(node: nodes.Expression) -> bool:
 
 @dataclass(slots=True)
 class _Tags:
-    """The tags of one call, as they are found."""
+    """The tags of one call."""
 
     match: nodes.Tag | None = None
     relation: str = ""
@@ -79,16 +79,15 @@ class _Tags:
 
 
 class Binder:
-    """Binds the calls of one script and collects the mistakes."""
+    """Binds the calls of one script and collects diagnostics."""
 
     def __init__(self, settings: ScriptSettings, diagnostics: list[Diagnostic]) -> None:
-        """Report into `diagnostics`."""
         self._default_comparator = settings.default_comparator
         self._limits = settings.limits
         self._diagnostics = diagnostics
 
     def bind(self, call: nodes.Call, function: SieveFunction, role: Role) -> Bound | None:
-        """Return what the call means; None, with a diagnostic, where it means nothing."""
+        """Return the bound call; None, with a diagnostic, if it is invalid."""
         before = len(self._diagnostics)
         if not self._fits_role(call, function, role):
             return None
@@ -123,7 +122,7 @@ class Binder:
 
     @staticmethod
     def _compares(function: SieveFunction, role: Role, tags: _Tags, given: int) -> bool:
-        """Tell whether the last argument is a key: where a value is tested, and where a test has one too many."""
+        """Tell whether the last argument is a key: if a value is tested, or if a test has one argument too many."""
         if role is not Role.TEST:
             return False
         if function.result is Result.VALUE or tags.match or tags.comparator:
@@ -133,7 +132,7 @@ class Binder:
     # ------------------------------------------------------------ tags
 
     def _take_tags(self, call: nodes.Call, function: SieveFunction, role: Role, tags: _Tags) -> list[nodes.Expression]:
-        """Sort the tags with their values into `tags` and return the other arguments."""
+        """Put the tags and their values into `tags` and return the other arguments."""
         positional: list[nodes.Expression] = []
         rest = list(reversed(call.arguments))
         while rest:
@@ -233,7 +232,7 @@ class Binder:
             self._type(function, parameter, node)
 
     def _type(self, function: SieveFunction, parameter: Parameter, node: nodes.Expression) -> None:
-        """Check a literal against its parameter; what a variable holds is known only when the script runs."""
+        """Check a literal against its parameter. The value of a variable is only known at run time."""
         if parameter.type is Type.PLACE:
             if not isinstance(node, nodes.Variable | nodes.Index):
                 self._diagnostics.append(errors.needs_a_variable(function.name, node.span))
@@ -249,7 +248,7 @@ class Binder:
             self._constant(function, parameter, value, node.span)
 
     def _constant(self, function: SieveFunction, parameter: Parameter, value: Value, span: Span) -> None:
-        """Try a constant on its parameter, so that what must fail when it runs fails when it is loaded."""
+        """Convert a constant now, so that an error at run time becomes an error at load."""
         try:
             COERCE[parameter.type](value)
         except ScriptError as error:

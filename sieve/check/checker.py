@@ -1,7 +1,6 @@
-"""What can be known wrong before a script runs: names, phases, modules, arguments, and what looks unintended.
+"""Check a script before it runs: names, phases, modules, arguments, and code that looks unintended.
 
-A script has no loops, so the order of writing is the order of running, and one walk sees every assignment before the
-reads that it can reach.
+A script has no loops, so statements run in source order, and one pass sees every assignment before its reads.
 """
 
 from __future__ import annotations
@@ -19,42 +18,41 @@ from sieve.settings import ScriptSettings
 from sieve.syntax import macros, nodes
 
 MOST_SUGGESTIONS = 100
-"""Diagnostics after which names are no longer compared with all others, which takes a millisecond each."""
+"""After this many diagnostics there are no more "did you mean" hints; each takes a millisecond."""
 
 _REFUSALS = frozenset({"reject", "ec_reject"})
 
 
 @dataclass(slots=True)
 class Checked:
-    """What the checker learnt of a script."""
+    """The checker's result."""
 
     calls: dict[nodes.Call, Bound] = field(default_factory=dict)
-    """The calls that can be compiled."""
+    """The calls that are valid."""
     needs: Need = Need.NOTHING
     effects: set[Effect] = field(default_factory=set)
     diagnostics: list[Diagnostic] = field(default_factory=list)
     keeping: list[nodes.Call] = field(default_factory=list)
-    """The actions that keep the mail or tell its sender."""
+    """The actions that keep or reject the mail."""
     ends_phase: bool = False
-    """Whether every way through it ends the phase, so that the phase's second script never runs."""
+    """Whether every path ends the phase, so that the phase's second script never runs."""
 
 
 @dataclass(slots=True)
 class _Flow:
-    """The variables of a script in the order of running."""
+    """The variables that are set and read so far."""
 
     assigned: set[str] = field(default_factory=set)
     unread: dict[str, list[Span]] = field(default_factory=dict)
     warned: set[str] = field(default_factory=set)
     shared: bool = False
-    """Whether an included script may set and read them too."""
+    """Whether an included script can also set and read them."""
 
 
 class Checker:
-    """Walks one script. It owns what it learns until `run` returns it."""
+    """Checks one script."""
 
     def __init__(self, phase: Phase, library: Library, modules: frozenset[str], settings: ScriptSettings) -> None:
-        """Check for `phase`, with these validation modules loaded."""
         self._phase = phase
         self._library = library
         self._modules = modules
@@ -62,10 +60,10 @@ class Checker:
         self._flow = _Flow()
         self._binder = Binder(settings, self._found.diagnostics)
         self._dead: set[nodes.Call] = set()
-        """The keeping actions that were warned of."""
+        """Actions in `keeping` that already have a warning."""
 
     def run(self, script: nodes.Block) -> Checked:
-        """Return what is known of the script, mistakes included."""
+        """Check the script and return the result, including diagnostics."""
         self._block(script)
         self._found.keeping = list(keeping_calls(script))
         self._found.ends_phase = ends_phase(script, self._ends_phase)
@@ -93,7 +91,7 @@ class Checker:
         return bool(ended_by)
 
     def _unreached(self, statement: nodes.Statement, ended_by: str, *, warned: bool) -> bool:
-        """Warn of the first statement of a block that never runs, and of each action in it that keeps the mail."""
+        """Warn about a block's first unreachable statement, and about unreachable actions that keep or reject mail."""
         if not warned:
             self._found.diagnostics.append(errors.unreachable(_head(statement), ended_by))
             self._dead |= {statement} if isinstance(statement, nodes.Call) else set()
@@ -102,21 +100,21 @@ class Checker:
         return True
 
     def _unwarned(self, node: nodes.Block | nodes.Statement) -> list[nodes.Call]:
-        """Return the actions in it that keep the mail and that no warning has named; from now on one has."""
+        """Return the keeping and rejecting actions in a node that have no warning yet, and mark them as warned."""
         found = [call for call in keeping_calls(node) if call not in self._dead]
         self._dead.update(found)
         return found
 
     def _ender(self, statement: nodes.Statement) -> str:  # noqa: ARG002 - Sieve++ has none
-        """Return the name of what ends a script and forms no group, else nothing."""
+        """Return the name of an action that ends a script at once, without a group; else an empty string."""
         return ""
 
     def _ends_phase(self, statement: nodes.Statement) -> bool:
-        """Whether an action always ends the phase: `stop` does so only after a refusal."""
+        """Whether an action always ends the phase. `stop` ends it only after a rejection."""
         return self._terminal(statement) not in {"", "stop"}
 
     def _terminal(self, statement: nodes.Statement) -> str:
-        """Return the name of a terminal action, else nothing."""
+        """Return the name of a terminal action, else an empty string."""
         if isinstance(statement, nodes.Call):
             function = self._library.get(statement.name)
             if function is not None and function.terminal:
@@ -124,7 +122,7 @@ class Checker:
         return ""
 
     def _statement(self, statement: nodes.Statement) -> bool:
-        """Check a statement and tell whether all ways through it end the phase."""
+        """Check a statement and tell whether all paths through it end the phase."""
         if isinstance(statement, nodes.If):
             for block in dead_branches(statement):
                 for call in self._unwarned(block):
@@ -184,7 +182,7 @@ class Checker:
         self._found.effects |= set(Effect) if bound.function.may_end else {bound.function.effect}
 
     def _function(self, call: nodes.Call) -> SieveFunction | None:
-        """Return the function that a call names, if it may stand here."""
+        """Return the function that a call names, if it is allowed here."""
         function = self._library.get(call.name)
         legal = function.phases if function is not None else manual.FUNCTIONS.get(call.name)
         mistake = None
@@ -230,7 +228,7 @@ class Checker:
                 self._found.diagnostics.append(errors.no_braces(bare.name, _within(node, bare)))
 
     def _u_labels(self, node: nodes.Expression) -> None:
-        """Warn of a constant that would have to be in A-labels to equal the address it means."""
+        """Warn about a constant with U-labels: it never equals an address, which has A-labels."""
         for each in node.items if isinstance(node, nodes.ListOf) else (node,):
             if isinstance(each, nodes.Text) and (a_labels := in_a_labels(each.value)) is not None:
                 self._found.diagnostics.append(errors.u_label(each.value, a_labels, each.span))
@@ -248,7 +246,7 @@ class Checker:
 
 
 def _within(node: nodes.Text, part: macros.VariablePart | macros.Unknown) -> Span:
-    """Return where a part of a string stands; escapes before it push it behind where the value has it."""
+    """Return the span of a part of a string. Escapes before it shift it in the source."""
     source, span = node.span.source, node.span
     written = node.value[part.start : part.end]
     begins = span.start + 1 if source.text.startswith('"', span.start) else source.text.find("\n", span.start) + 1
@@ -259,7 +257,7 @@ def _within(node: nodes.Text, part: macros.VariablePart | macros.Unknown) -> Spa
 
 
 def _head(statement: nodes.Statement) -> Span:
-    """Return the words a statement begins with, for a caret below them."""
+    """Return the span of a statement's first words, for the caret line."""
     if isinstance(statement, nodes.Call):
         return statement.name_span
     if isinstance(statement, nodes.If):

@@ -1,6 +1,6 @@
-"""What of a script can never run: branches that no test opens, and scripts behind one that always ends the phase.
+"""Unreachable code: branches that are never taken, and scripts after one that always ends the phase.
 
-Only what the text shows is known here; what a test finds when it runs is not.
+This uses only the text of the script, not the results of tests at run time.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from sieve.syntax import nodes
 
 KEEPING = frozenset({"keep", "ec_keep", "redirect", "ec_redirect", "add_recipient", "reject", "ec_reject", "ereject"})
-"""Actions that keep the mail, or tell its sender: one that cannot run may mean lost mail."""
+"""Actions that keep or reject the mail. If one cannot run, mail may be lost."""
 
 
 def keeping_calls(node: nodes.Block | nodes.Statement) -> Iterator[nodes.Call]:
-    """Return the calls of keeping actions in a statement or block, in the order of writing."""
+    """Return the calls of these actions in a statement or block, in source order."""
     if isinstance(node, nodes.Block):
         for statement in node.statements:
             yield from keeping_calls(statement)
@@ -26,7 +26,7 @@ def keeping_calls(node: nodes.Block | nodes.Statement) -> Iterator[nodes.Call]:
 
 
 def constant(test: nodes.Test | None) -> bool | None:
-    """Return what a test always finds, None if that depends on the mail; `else`, which has no test, always holds."""
+    """Return a test's constant result; None if it depends on the mail. `else`, which has no test, is always true."""
     if test is None:
         return True
     if isinstance(test, nodes.Call):
@@ -35,7 +35,7 @@ def constant(test: nodes.Test | None) -> bool | None:
         found = constant(test.test)
         return None if found is None else not found
     if isinstance(test, nodes.Junction):
-        decides = not test.every  # one that holds decides anyof, one that fails decides allof
+        decides = not test.every  # one true test decides anyof, one false test decides allof
         found_all = [constant(each) for each in test.tests]
         if decides in found_all:
             return decides
@@ -44,7 +44,7 @@ def constant(test: nodes.Test | None) -> bool | None:
 
 
 def dead_branches(statement: nodes.If) -> Iterator[nodes.Block]:
-    """Return the blocks of an `if` that no mail can come to."""
+    """Return the blocks of an `if` that can never run."""
     decided = False
     for branch in statement.branches:
         found = constant(branch.test)
@@ -54,7 +54,7 @@ def dead_branches(statement: nodes.If) -> Iterator[nodes.Block]:
 
 
 def ends_phase(block: nodes.Block, ends: Callable[[nodes.Statement], bool]) -> bool:
-    """Tell whether every way through a block ends the phase; `ends` says so of one action."""
+    """Tell whether every path through a block ends the phase; `ends` decides this for one action."""
     return any(
         all(ends_phase(branch.block, ends) for branch in statement.branches) and statement.branches[-1].test is None
         if isinstance(statement, nodes.If)

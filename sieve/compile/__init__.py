@@ -1,1 +1,1 @@
-"""From nodes to closures: a `Code` is a value that is known, or a callable that takes the frame of a run."""
+"""Compile nodes to closures. A `Code` is a constant, or a callable that takes the frame of a run."""

@@ -1,6 +1,6 @@
-"""Calls to closures: the function's code and its arguments bound together, once.
+"""Compile calls: bind the function's code and its arguments into one closure.
 
-The shapes with few arguments are written out: building a list of arguments for each call costs as much as the call.
+Calls with few arguments have their own closures, because building an argument list costs as much as the call.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Run = Callable[[Frame], Any]
 
 
 def call(bound: Bound, *, traced: bool = False) -> Code:
-    """Compile a call to code that gives what the function returns."""
+    """Compile a call to code that returns the function's result."""
     function = bound.function
     arguments, keywords = _arguments(bound), _keywords(bound)
     given = [*arguments, *keywords.values()]
@@ -55,12 +55,12 @@ def _keywords(bound: Bound) -> dict[str, Code]:
 
 
 def _framed(function: SieveFunction) -> Callable[..., Any]:
-    """Return the function's code as one that takes the frame first."""
+    """Return the function's code with the frame as first parameter."""
     run = function.run
     return run if function.takes_frame else lambda _frame, *rest, **tags: run(*rest, **tags)
 
 
-# What the following return gives the function's result: its coroutine, where the function is one.
+# The closures below return the function's result, which is a coroutine if the function is one.
 
 
 def _fixed(run: Callable[..., Any], arguments: list[Code], keywords: dict[str, Code]) -> Run:

@@ -1,4 +1,4 @@
-"""Comparisons that keep what their wildcards matched, for the match variables of standard Sieve (RFC 5229, 3.2)."""
+"""Comparisons that set the match variables of standard Sieve (RFC 5229, 3.2)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sieve.run.runtime import Frame
 from sieve.run.values import ScriptError, as_list
 
 _MOST = 100
-"""Match variables that are kept."""
+"""The number of match variables."""
 
 
 def capturing(value: Code, keys: Code, comparison: Comparison) -> Code:
@@ -47,7 +47,7 @@ def _patterns(frame: Frame, comparison: Comparison, keys: Sequence[str]) -> list
 
 
 def _keep(frame: Frame, found: Sequence[str]) -> None:
-    """Set the match variables to a new match, and forget the last one's."""
+    """Set the match variables to a new match and clear the previous ones."""
     for number in range(_MOST):
         if number < len(found):
             frame.variables[str(number)] = found[number]

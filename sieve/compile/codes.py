@@ -1,4 +1,4 @@
-"""Compiled expressions: a callable over the frame, whether it waits, and the few ways to build one on another."""
+"""Compiled expressions: a callable that takes the frame, and functions to combine them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Code:
-    """A compiled expression: call `run` with the frame, and await the result where `waits`.
+    """A compiled expression: call `run` with the frame, and await the result if `waits`.
 
-    A constant's value is known: `run` gives it for any frame.
+    For a constant, `run` returns the same value for any frame.
     """
 
     run: Callable[[Any], Any]
@@ -24,12 +24,12 @@ class Code:
 
 
 def known(value: Any) -> Code:
-    """Return the code of a constant."""
+    """Return code for a constant."""
     return Code(lambda _frame: value, is_constant=True, value=value)
 
 
 def mapped(code: Code, change: Callable[[Any], Any]) -> Code:
-    """Return code that gives `change` of what `code` gives."""
+    """Return code that applies `change` to the result of `code`."""
     run = code.run
     if code.waits:
 
@@ -41,7 +41,7 @@ def mapped(code: Code, change: Callable[[Any], Any]) -> Code:
 
 
 def followed(code: Code, after: Callable[[Frame, Any], Any]) -> Code:
-    """Return code that gives what `after` makes, in the run's frame, of what `code` gives."""
+    """Return code that calls `after` with the frame and the result of `code`."""
     run = code.run
     if code.waits:
 
@@ -53,7 +53,7 @@ def followed(code: Code, after: Callable[[Frame, Any], Any]) -> Code:
 
 
 def preceded(code: Code, before: Callable[[Frame], None]) -> Code:
-    """Return code that does `before` in the run's frame, then what `code` does."""
+    """Return code that calls `before` with the frame, then runs `code`."""
     run = code.run
     if code.waits:
 
@@ -71,5 +71,5 @@ def preceded(code: Code, before: Callable[[Frame], None]) -> Code:
 
 
 async def settled(code: Code, frame: Frame) -> Any:
-    """Return what `code` gives, waited for where it waits."""
+    """Run `code`, await it if it waits, and return its result."""
     return await code.run(frame) if code.waits else code.run(frame)

@@ -1,7 +1,7 @@
-"""Statements to closures, and the whole way from a source to a script.
+"""Compile statements to closures, and a source to a script.
 
-A block is a tuple of steps; a step tells whether the phase ended. Consecutive terminal actions are one group: all of
-them run, and the last one ends the phase. A block is a coroutine only where something in it waits.
+A block is a tuple of steps; a step tells whether the phase ended. Consecutive terminal actions form a group: all of
+them run, and the last one ends the phase. A block is a coroutine only if something in it waits.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from sieve.settings import ScriptSettings
 from sieve.syntax import nodes
 
 _INERT = frozenset({"require"})
-"""Statements that are checked and do nothing."""
+"""Statements that are checked but do nothing."""
 
 _OF_CONFIGURATION = frozenset({"ec_config"})
-"""Functions that give what the configuration says."""
+"""Functions that return values from the configuration."""
 
 
 @dataclass(frozen=True, slots=True)
 class Compiled:
-    """A script, unless it has errors, and everything found about it."""
+    """The compiled script, None if it has errors, and its diagnostics."""
 
     script: Script | None
     diagnostics: tuple[Diagnostic, ...]
@@ -53,11 +53,11 @@ def compile_script(
     traced: bool = False,
     dialect: DialectName = "sieve++",
 ) -> Compiled:
-    """Read, check and compile one script for a phase, with the validation modules that are loaded.
+    """Parse, check and compile one script for a phase. `modules` are the loaded validation modules.
 
-    All mistakes of the script are found in one run; a script comes back only where there is none. `includes` is where
-    `ec_include` finds other scripts; without it that is a run-time error. Only a `traced` script tells what it does.
-    The dialect `rfc5228` is standard Sieve, whose library and default comparator are its own.
+    All errors of the script are found in one run; a script is returned only if there are none. `ec_include` gets other
+    scripts from `includes`; without it, `ec_include` is a run-time error. Only a `traced` script reports trace events.
+    The dialect `rfc5228` is standard Sieve, with its own library and default comparator.
     """
     source = Source("script", source) if isinstance(source, str) else source
     language = DIALECTS[dialect]
@@ -100,7 +100,7 @@ def compile_script(
 
 
 def _is_echo(found: Diagnostic, formal: list[Diagnostic]) -> bool:
-    """Tell whether a warning may only be there because a statement could not be read."""
+    """Tell whether a warning may only be the consequence of a syntax error."""
     return not found.is_error and has_errors(formal)
 
 
@@ -116,7 +116,6 @@ class Compiler:
         traced: bool,
         captures: bool,
     ) -> None:
-        """Look calls up in `bound`; report what only compiling finds."""
         self._bound = bound
         self._traced = traced
         self._conditions = Conditions(bound, diagnostics, settings.limits, traced=traced, captures=captures)
@@ -156,10 +155,10 @@ class Compiler:
         return bound is not None and bound.function.terminal
 
     def _action(self, statement: nodes.Call, *, ends: bool) -> Code:
-        """Compile a call for its effect. The name of an action is recorded before it runs."""
+        """Compile a call as a statement. The name of an action is recorded before it runs."""
         bound = self._bound.get(statement)
         if bound is None:
-            return known(False)  # a mistake is reported, and nothing of this script will run
+            return known(False)  # an error is already reported, so this script will not run
         code = calls.call(bound, traced=self._traced)
         name, may_end = bound.function.name, bound.function.may_end
         done = mapped(code, bool if may_end else lambda _result: ends)
@@ -195,7 +194,7 @@ class Compiler:
         return followed(self._value(node), assign_ours if self._is_ours(node) else assign)
 
     def _is_ours(self, node: nodes.Expression | nodes.Call) -> bool:
-        """Tell whether a value is the operator's own: a constant, the configuration, or computed of constants alone."""
+        """Tell whether a value is the operator's: a constant, the configuration, or computed only from constants."""
         if not isinstance(node, nodes.Call):
             return constant(node) is not None
         bound = self._bound.get(node)
@@ -216,7 +215,7 @@ class Compiler:
         return mapped(code, as_text) if bound.function.first else code
 
     def _destructure(self, statement: nodes.Destructure) -> Code:
-        """Compile `($a, $b) = call`: surplus variables become unset, surplus values are dropped."""
+        """Compile `($a, $b) = call`: extra variables become unset, extra values are dropped."""
         names = tuple(target.name for target in statement.targets)
         bound = self._bound.get(statement.value)
         if bound is None:

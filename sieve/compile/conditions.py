@@ -1,4 +1,4 @@
-"""Tests to closures: comparisons, prepared as far as their keys are known, and `not`, `anyof`, `allof` around them."""
+"""Compile tests: comparisons, with constant keys prepared in advance, and `not`, `anyof` and `allof`."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Conditions:
         traced: bool,
         captures: bool,
     ) -> None:
-        """Look calls up in `bound` and report patterns that no engine takes, or only the slow one."""
+        """Find calls in `bound`, and report patterns that neither engine accepts or only the slow one."""
         self._limits = limits
         self._traced = traced
         self._captures = captures
@@ -48,14 +48,14 @@ class Conditions:
         self._diagnostics = diagnostics
 
     def compile(self, test: nodes.Test) -> Code:
-        """Return code that gives the truth of a test."""
+        """Return code for the result of a test."""
         if isinstance(test, nodes.Not):
             return mapped(self.compile(test.test), operator.not_)
         if isinstance(test, nodes.Junction):
             return _joined([self.compile(each) for each in test.tests], every=test.every)
         bound = self._bound.get(test) if isinstance(test, nodes.Call) else None
         if bound is None:
-            return known(False)  # its mistake is reported, and nothing of this script will run
+            return known(False)  # its error is already reported, so this script will not run
         value = calls.call(bound, traced=self._traced)
         if bound.comparison is not None and bound.key is not None:
             if bound.function.result is Result.TEST:
@@ -74,7 +74,7 @@ class Conditions:
         return _applied(value, matcher(comparison, keys.value))
 
     def _regex(self, value: Code, comparison: Comparison, keys: Code, span: Span) -> Code:
-        """Compile `:regex`. What waits is a pattern that RE2 refuses, and one that is known only when the test runs."""
+        """Compile `:regex`. It waits if RE2 rejects the pattern, or if the pattern is only known at run time."""
         folds = comparison.comparator == CASEMAP
         if not keys.is_constant:
             return (
@@ -100,7 +100,7 @@ class Conditions:
 
 
 def _applied(value: Code, apply: Apply) -> Code:
-    """Compile a comparison with keys that are known. What was waited for may be a whole body: a thread compares it."""
+    """Compile a comparison with constant keys. A value that waits may be a whole body: compare it in a thread."""
     if not value.waits:
         return mapped(value, apply)
     run = value.run
@@ -139,7 +139,7 @@ async def found_any(texts: Sequence[str], patterns: Sequence[Pattern | SlowPatte
 
 
 def _guarded(code: Code, span: Span) -> Code:
-    """Give every failure of a test the test's own place: an `if` may run over many lines."""
+    """Give a failure the position of its test, because an `if` can have many lines."""
     run = code.run
     if code.waits:
 
@@ -161,7 +161,7 @@ def _guarded(code: Code, span: Span) -> Code:
 
 
 def matcher(comparison: Comparison, keys: Sequence[str]) -> Apply:
-    """Return a function that tells whether a value, any element of a list, matches any key; not for `:regex`."""
+    """Return a function that tells whether a value, or any element of a list, matches any key; not for `:regex`."""
     if comparison.match is MatchType.COUNT:
         count = counted(comparison, keys)
         return lambda value: count(len(as_list(value)))
@@ -178,7 +178,7 @@ def _each(holds: Callable[[str], bool]) -> Apply:
 
 
 def _dynamic(value: Code, comparison: Comparison, keys: Code) -> Code:
-    """Compile a comparison whose keys are known only when it runs."""
+    """Compile a comparison whose keys are only known at run time."""
     if value.waits or keys.waits:
 
         async def waiting(frame: Frame) -> bool:
@@ -191,12 +191,12 @@ def _dynamic(value: Code, comparison: Comparison, keys: Code) -> Code:
 
 
 def truth(holds: Any) -> str:
-    """Return the text of a truth, as the manual's functions give it."""
+    """Return a boolean as text, in the form that the Momentum functions use."""
     return "true" if holds else "false"
 
 
 def _joined(codes: list[Code], *, every: bool) -> Code:
-    """Compile allof or anyof; what decides the answer ends the asking."""
+    """Compile allof or anyof, with short-circuit evaluation."""
     if any(code.waits for code in codes):
 
         async def waiting(frame: Frame) -> bool:

@@ -1,7 +1,7 @@
-"""Values to closures: literals, lists, variables, elements and interpolated strings.
+"""Compile values: literals, lists, variables, elements and strings with substitutions.
 
-What is constant is computed here, once. Everything else becomes a closure over what was resolved, which gets the
-frame of a run as its only argument.
+Constants are computed here, once. Everything else becomes a closure that takes the frame of a run as its only
+argument.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from sieve.syntax import macros, nodes
 
 
 def expression(node: nodes.Expression, wanted: Type = Type.ANY) -> Code:
-    """Compile a value that a parameter of the type `wanted` takes."""
+    """Compile a value for a parameter of the type `wanted`."""
     value = constant(node)
     if value is not None:
         return known(as_text(value) if wanted is Type.LINES else COERCE[wanted](value))
@@ -33,7 +33,7 @@ def expression(node: nodes.Expression, wanted: Type = Type.ANY) -> Code:
 
 
 def _coerced(code: Code, wanted: Type, *, is_text: bool = False) -> Code:
-    """Turn what `code` gives into what is wanted, where it is not that already."""
+    """Convert the result of `code` to the type `wanted`, if needed."""
     if wanted in {Type.ANY, Type.PLACE} or (is_text and wanted in {Type.TEXT, Type.LINES}):
         return code
     return mapped(code, COERCE[wanted])
@@ -75,11 +75,11 @@ def _list(node: nodes.ListOf) -> Code:
     return Code(lambda frame: tuple([run(frame) for run in runs]))
 
 
-# ---------------------------------------------------------------- interpolation
+# ---------------------------------------------------------------- substitution
 
 
 def _text(node: nodes.Text, *, flatten: bool) -> Code:
-    """Compile a string with places to fill. Only what is put in is flattened: the operator's own line breaks stay."""
+    """Compile a string with substitutions. Only substituted text is flattened; the operator's line breaks stay."""
     pieces = [_piece(part, flatten=flatten) for part in node.parts]
     if len(pieces) == 1:
         return pieces[0]
@@ -113,11 +113,11 @@ def _piece(part: macros.Part, *, flatten: bool) -> Code:
     return mapped(code, flat) if flatten else code
 
 
-# ---------------------------------------------------------------- whose words they are
+# ---------------------------------------------------------------- origins
 
 
 def woven(node: nodes.Expression) -> Code:
-    """Compile a value to its text, piece by piece, each with whose words it is."""
+    """Compile a value to its text, as pieces with their origin."""
     value = constant(node)
     if value is not None:
         return known(origins.ours(value))
@@ -133,14 +133,14 @@ def woven(node: nodes.Expression) -> Code:
 
 
 def origin_of(frame: Frame, name: str) -> Woven:
-    """Return whose words a variable is made of; foreign ones, unless it holds what was assigned as ours."""
+    """Return the origin of a variable's text: foreign, unless it holds the value that was assigned as ours."""
     value = frame.variables.get(name, "")
     assigned, pieces = frame.origins.get(name, (None, ()))
     return pieces if assigned is value else origins.foreign(value)
 
 
 def element_origin(frame: Frame, holder: str, found: Value) -> Woven:
-    """Return an element of a list: ours, if the whole list is."""
+    """Return an element of a list with its origin: ours if the whole list is ours."""
     pieces = origin_of(frame, holder)
     return origins.ours(found) if all(piece.is_ours for piece in pieces) else origins.foreign(found)
 

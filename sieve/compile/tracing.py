@@ -1,4 +1,4 @@
-"""Watching a script run: what `sieve run --trace` prints. A script compiled without it pays nothing."""
+"""Trace a script for `sieve run --trace`. A script compiled without tracing pays no cost for it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sieve.run.runtime import Frame
 
 
 class Seen(StrEnum):
-    """What an event is about."""
+    """The kind of an event."""
 
     STATEMENT = "statement"
     CALL = "call"
@@ -23,17 +23,17 @@ class Seen(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TraceEvent:
-    """One thing a script did."""
+    """One step of a script."""
 
     seen: Seen
     place: Span
-    """Where it stands."""
+    """Its position in the source."""
     text: str
-    """The statement's or test's words, the function's name, or the variable's."""
+    """The text of the statement or test, or the name of the function or variable."""
     arguments: tuple[Any, ...] = ()
-    """What a function was given."""
+    """The arguments of a function."""
     value: Any = None
-    """What a function returned, a test gave, or a variable was set to."""
+    """The result of a function or test, or the new value of a variable."""
 
 
 def _first_line(span: Span) -> str:
@@ -46,13 +46,13 @@ def _tell(frame: Frame, event: TraceEvent) -> None:
 
 
 def watched_statement(code: Code, span: Span) -> Code:
-    """Return code that tells of the statement before it runs."""
+    """Return code that reports the statement before it runs."""
     event = TraceEvent(Seen.STATEMENT, span, _first_line(span))
     return preceded(code, lambda frame: _tell(frame, event))
 
 
 def watched_test(code: Code, span: Span) -> Code:
-    """Return code that tells what the test gave."""
+    """Return code that reports the test's result."""
     text = _first_line(span)
 
     def told(frame: Frame, verdict: Any) -> Any:
@@ -63,7 +63,7 @@ def watched_test(code: Code, span: Span) -> Code:
 
 
 def watched_function(run: Callable[..., Any], name: str, *, waits: bool) -> Callable[..., Any]:
-    """Return a function's code that tells what it was given and what it returned."""
+    """Return a function's code that reports its arguments and its result."""
     if waits:
 
         async def waiting(frame: Frame, *values: Any, **tags: Any) -> Any:
@@ -82,7 +82,7 @@ def watched_function(run: Callable[..., Any], name: str, *, waits: bool) -> Call
 
 
 def watched_assignment(code: Code, span: Span, names: tuple[str, ...]) -> Code:
-    """Return code that tells what the variables hold after it ran."""
+    """Return code that reports the variables' values after the assignment."""
 
     def told(frame: Frame, ended: Any) -> Any:
         for name in names:

@@ -1,1 +1,1 @@
-"""The functions of the language, one module a family. `sieve.library.collect` finds every `@sieve_function` here."""
+"""The functions of the language, one module per family. `sieve.library.collect` finds every `@sieve_function` here."""

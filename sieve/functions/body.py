@@ -18,7 +18,7 @@ METADATA = ("filename", "content-type")
 def size(frame: Frame, *, over: int | None = None, under: int | None = None) -> bool:
     """Compare the size of the message: `size :over 1M`, `size :under 100`.
 
-    Counted is what comes over the wire: header section, body, and one byte more for each line that begins with a dot.
+    This is the size on the wire: header section, body, and one more byte for each line that begins with a dot.
     """
     content = frame.host.content
     octets = 0 if content is None else content.size + content.stuffed_lines
@@ -39,10 +39,10 @@ async def body(
 ) -> tuple[str, ...]:
     """Compare the body: `body :contains "offer"`, `body :content "text/html" :regex "..."` (RFC 5173).
 
-    `:text`, the default, looks at every text part, decoded. `:raw` looks at the body as it is, `:content` at the
-    decoded parts of these types. Parts of messages inside the message are looked at too. A part that programs read
-    differently (two types, encodings or character sets, doubtful boundaries) is compared in each reading. With
-    `:binary` bytes are compared in lower-case hexadecimal with blanks between them, `"44 3c 00"`, from `:offset` on.
+    `:text`, the default, compares every text part, decoded. `:raw` compares the body without decoding. `:content`
+    compares the decoded parts of these types. Parts of attached messages are included. If mail programs may read a part
+    in several ways (two types, encodings or character sets, ambiguous boundaries), each reading is compared. `:binary`
+    compares the bytes from `:offset` on, in lower-case hexadecimal with spaces between them: `"44 3c 00"`.
     """
     message = await message_structure(frame)
     kinds = ("text",) if content is None else tuple(kind.lower() for kind in content)
@@ -59,27 +59,27 @@ async def body(
 
 
 def _shown(found: list[bytes], start: int, *, binary: bool) -> list[str]:
-    """Return bytes from an offset on as text, or in hexadecimal."""
+    """Return the bytes from an offset on, as text or in hexadecimal."""
     return [each[start:].hex(" ") if binary else each[start:].decode("utf-8", "surrogateescape") for each in found]
 
 
 def _is_of(part: Part, kinds: tuple[str, ...]) -> bool:
-    """Tell whether a part is of one of these types: `text/html`, a whole `text`, or anything, which is empty."""
+    """Tell whether a part has one of these types: `text/html`, `text` for all of its subtypes, or "" for any type."""
     names = {name for each in part.content_types for name in ("", each.partition("/")[0], each)}
     return not names.isdisjoint(kinds)
 
 
 @sieve_function(needs=Need.BODY, choices={"metadata": METADATA})
 async def ec_mime_parts(frame: Frame, metadata: str) -> tuple[str, ...]:
-    """Compare what the message's parts say of themselves: `ec_mime_parts :regex "filename" "[.](exe|scr)$"`.
+    """Compare file names or types of the message's parts: `ec_mime_parts :regex "filename" "[.](exe|scr)$"`.
 
-    `filename` is the name in the part's disposition and that in its type, `content-type` its type. Parts of messages
-    inside the message are among them. A broken field is compared in each way that mail programs read it, so
-    `:count` can be more than the parts. Names are compared with encoded words and `filename*` decoded, as written,
-    without control characters, without folders, and without dots and blanks at the end.
+    `filename` is the name in a part's Content-Disposition or Content-Type; `content-type` is its type. Parts of
+    attached messages are included. A malformed field is compared in every way that mail programs read it, so `:count`
+    can exceed the number of parts. Names are compared as written and with encoded words and `filename*` decoded, also
+    without control characters, without folders, and without dots and spaces at the end.
 
-    What is inside a file is not opened: archives, `winmail.dat` (TNEF), attached `.eml` files, uuencode and yEnc in
-    text. Nor are parts beyond the first 1,000 or deeper than 100; `ec_valid_mime` does not hold then.
+    File contents are not opened: archives, `winmail.dat` (TNEF), attached `.eml` files, uuencode and yEnc in text.
+    Parts after the first 1,000 or nested deeper than 100 are not read; `ec_valid_mime` is then false.
     """
     wanted = metadata.lower()
     if wanted not in METADATA:
@@ -93,22 +93,21 @@ async def ec_mime_parts(frame: Frame, metadata: str) -> tuple[str, ...]:
 
 @sieve_function(needs=Need.BODY)
 async def ec_valid_mime(frame: Frame) -> bool:
-    """Tell whether the message's multiparts are whole: each is closed and holds a part.
+    """Tell whether the message's multiparts are complete: each one is closed and contains a part.
 
-    It does not hold either if parts were too many or too deep to be looked at. Messages inside the message may be cut.
+    It is also false if the message has too many parts or nests them too deeply. Attached messages may be truncated.
     """
     return (await message_structure(frame)).is_valid
 
 
 @sieve_function(needs=Need.BODY, effect=Effect.MESSAGE)
 async def disclaimer_add(frame: Frame, hash_: Hash) -> None:
-    """Add text below the message: the hash's `plain` to every plain text part, its `html` to every HTML part.
+    """Add text at the end of the message: the hash's `plain` to every plain text part, its `html` to every HTML part.
 
-    Each part keeps its charset and encoding; if its charset lacks a character of the text, an HTML part gets a
-    character reference, and a plain part becomes UTF-8. Attachments, attached messages and what is signed (S/MIME,
-    PGP/MIME) or encrypted stay as they are, and so does a part that cannot be read for certain: broken base64, an
-    unknown charset. A BINARYMIME message that holds line breaks other than CR LF stays as it is, too. A DKIM signature
-    no longer holds afterwards.
+    Each part keeps its charset and encoding. If the charset lacks a character of the text, an HTML part gets a
+    character reference, and a plain part becomes UTF-8. These are not changed: attachments, attached messages, signed
+    (S/MIME, PGP/MIME) or encrypted parts, parts that cannot be decoded reliably (broken base64, unknown charset), and
+    BINARYMIME messages with line breaks other than CR LF. The change breaks existing DKIM signatures.
     """
     plain, html = as_text(hash_.get("plain", "")), as_text(hash_.get("html", ""))
     message = await message_structure(frame)

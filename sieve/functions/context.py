@@ -1,4 +1,4 @@
-"""The context dictionaries: one lives as long as the connection, the other as long as the message."""
+"""Context variables: some last as long as the connection, some as long as the message."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sieve.run.runtime import Frame
 
 
 def _values(keys: tuple[str, ...], *contexts: Mapping[str, str]) -> tuple[str, ...]:
-    """Return what is set of `keys`; what is not set has no value, so that `:contains ""` tells whether it is."""
+    """Return the values of those `keys` that are set. `:contains ""` therefore tests whether a key is set."""
     return tuple([context[key] for context in contexts for key in keys if key in context])
 
 
@@ -17,7 +17,7 @@ def _values(keys: tuple[str, ...], *contexts: Mapping[str, str]) -> tuple[str, .
 def vctx(frame: Frame, keys: tuple[str, ...]) -> tuple[str, ...]:
     """Compare context variables of the message and the connection: `vctx :is "spf" "pass"`.
 
-    `:contains ""` tells whether one is set.
+    `:contains ""` tests whether a variable is set.
     """
     return _values(keys, frame.host.vctx_mess, frame.host.vctx_conn)
 

@@ -1,4 +1,4 @@
-"""Encodings that mail uses: base64, quoted-printable, encoded words (RFC 2047), MIME boundaries."""
+"""Encodings used in mail: base64, quoted-printable, encoded words (RFC 2047), MIME boundaries."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def ec_base64_encode(plain_text: str) -> str:
 
 @sieve_function()
 def ec_base64_decode(coded_text: str) -> str:
-    """Return what a base64 string holds. Characters that are not base64 are passed over (RFC 2045, 6.8)."""
+    """Decode a base64 string. Characters that are not base64 are ignored (RFC 2045, 6.8)."""
     digits = _NOT_BASE64.sub("", coded_text)
     whole = len(digits) - (1 if len(digits) % 4 == 1 else 0)
     padded = digits[:whole] + "=" * (-whole % 4)
@@ -44,14 +44,14 @@ def qp_encode(string: str, charset: str = "utf-8") -> str:
 
 @sieve_function()
 def ec_rfc2047_encode_header(raw: str) -> str:
-    """Return text as a header field can hold it: encoded words in UTF-8 where it is not plain ASCII."""
+    """Encode text for a header field. Text that is not plain ASCII becomes encoded words in UTF-8."""
     text = flat(raw)
     return text if is_plain(text) else encoded_words(text)
 
 
 @sieve_function()
 def ec_rfc2047_encode_addresses(addresses: str) -> str:
-    """Return addresses as an address field can hold them, their display names as encoded words where they need it."""
+    """Encode addresses for an address field. Display names become encoded words if needed."""
     found = mailboxes(flat(addresses))
     if not any(address for _, address in found):
         return ec_rfc2047_encode_header.run(addresses)  # type: ignore[no-any-return] # run is any function's code

@@ -1,4 +1,4 @@
-"""The envelope: who sends, and to whom; reading and changing it."""
+"""Read and change the envelope: the sender and the recipients."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from sieve.run.runtime import NO_REPLY, Frame
 def envelope(frame: Frame, part_name: tuple[str, ...], *, part: AddressPart = AddressPart.ALL) -> tuple[str, ...]:
     """Return the sender (`"from"`) or the recipients (`"to"`), without angle brackets.
 
-    An assignment takes the first, a test tries all. `:localpart`, `:domain`, `:user` and `:detail` take a part of
-    each address. The null sender is empty. Addresses have one form: no needless quotes in the local part, the domain
-    in lower-case A-labels.
+    An assignment takes the first value, a test compares all. `:localpart`, `:domain`, `:user` and `:detail` select a
+    part of each address. The null sender is empty. Addresses are normalized: no unnecessary quotes in the local part,
+    the domain in lower-case A-labels.
     """
     found: list[str] = []
     for name in part_name:
@@ -31,23 +31,23 @@ def envelope(frame: Frame, part_name: tuple[str, ...], *, part: AddressPart = Ad
 
 @sieve_function(effect=Effect.MESSAGE)
 def ec_rewrite_mailfrom(frame: Frame, address: str, counter: str | None = None) -> None:
-    """Relay in the name of another sender; an empty address is the null sender. The message stays as it is."""
+    """Replace the envelope sender. An empty address is the null sender. The message itself does not change."""
     frame.host.envelope.set_sender(address_of(address) if address else "")
     frame.count(NO_REPLY, counter)
 
 
 @sieve_function(effect=Effect.RECIPIENT)
 def add_recipient(frame: Frame, address: str) -> None:
-    """Add a recipient beside the others, bare or behind a display name. The message stays as it is."""
+    """Add a recipient: a bare address, or one with a display name. The message itself does not change."""
     frame.host.envelope.copy(address_of(address))
 
 
 @sieve_function(terminal=True, effect=Effect.RECIPIENT)
 def redirect(frame: Frame, address: str) -> None:
-    """Put another address in the recipient's place, and end the phase.
+    """Replace the recipient with another address, and end the phase.
 
-    Where no recipient is in question, as in the data phase, it takes the place of all of them. It wins over a `discard`
-    beside it.
+    In a phase that is not about one recipient, such as `data`, the address replaces all recipients. Wins over a
+    `discard` next to it.
     """
     _redirect(frame, address)
     frame.count(NO_REPLY, None)
@@ -55,13 +55,13 @@ def redirect(frame: Frame, address: str) -> None:
 
 @sieve_function(terminal=True, effect=Effect.RECIPIENT)
 def ec_redirect(frame: Frame, address: str, counter: str | None = None) -> None:
-    """Put another address in the recipient's place, as `redirect` does, with a counter of that name."""
+    """Replace the recipient with another address, like `redirect`. Also increases the counter, if given."""
     _redirect(frame, address)
     frame.count(NO_REPLY, counter)
 
 
 def _redirect(frame: Frame, address: str) -> None:
-    # Also if the address is bad and the script goes on: a mistake must not lose mail (RFC 5228, 2.10.6).
+    # Set this even if the address is invalid: an error must not lose mail (RFC 5228, 2.10.6).
     frame.kept = True
     frame.host.envelope.redirect(address_of(address))
     frame.ended = True

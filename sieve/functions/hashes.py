@@ -1,4 +1,4 @@
-"""Hashes: tables of values by name. A hash is shared by all variables that hold it."""
+"""Hashes map names to values. Variables that hold the same hash share it."""
 
 from __future__ import annotations
 
@@ -27,30 +27,30 @@ def hash_set(frame: Frame, hash_: Hash, key: str, value: Value) -> None:
 
 @sieve_function()
 def hash_get(hash_: Hash, key: str) -> Value:
-    """Return an element of a hash; empty if there is none."""
+    """Return an element of a hash, or an empty string if the key is not set."""
     return hash_.get(key, "")
 
 
 @sieve_function()
 def hash_keys(hash_: Hash) -> tuple[str, ...]:
-    """Return the keys of a hash, in the order in which they were set."""
+    """Return the keys of a hash, in the order they were set."""
     return tuple(hash_)
 
 
 @sieve_function()
 def hash_values(hash_: Hash) -> tuple[str, ...]:
-    """Return the values of a hash as strings, in the order in which their keys were set."""
+    """Return the values of a hash as strings, in the order their keys were set."""
     return tuple(as_text(value) for value in hash_.values())
 
 
 @sieve_function()
 def hash_dump(frame: Frame, hash_: Hash) -> None:
-    """Write the contents of a hash to the log, a line for each element. Meant for debugging."""
+    """Write the contents of a hash to the log, one line per element. Meant for debugging."""
     _dump(frame, hash_, "", 0)
 
 
 def _dump(frame: Frame, hash_: Hash, prefix: str, depth: int) -> None:
-    """Write the elements of a hash; one that holds itself ends at a depth."""
+    """Write the elements of a hash. The depth limit stops a hash that contains itself."""
     for key, value in hash_.items():
         name = f"{prefix}{flat(key)}"
         if isinstance(value, dict):

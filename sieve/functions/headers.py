@@ -1,4 +1,4 @@
-"""The message's header section: reading and changing it."""
+"""Read and change the message's header section."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def _bodies(frame: Frame, names: tuple[str, ...]) -> tuple[str, ...]:
 
 @sieve_function(needs=Need.HEADERS, first=True)
 def header(frame: Frame, header_names: tuple[str, ...]) -> tuple[str, ...]:
-    """Compare the bodies of all fields with one of these names: `header :contains "subject" "offer"`."""
+    """Compare the bodies of all fields with these names: `header :contains "subject" "offer"`."""
     return _bodies(frame, header_names)
 
 
 @sieve_function(needs=Need.HEADERS)
 def exists(frame: Frame, header_names: tuple[str, ...]) -> bool:
-    """Tell whether the message has a field of every one of these names."""
+    """Tell whether the message has a field for each of these names."""
     message = frame.host.message
     return message is not None and all(message.header(name) for name in header_names)
 
@@ -43,14 +43,14 @@ async def address(
 ) -> tuple[str, ...]:
     """Compare the addresses in these fields: `address :domain "from" "example.com"`.
 
-    An assignment takes the first, a test tries all. Display names, comments, groups and needless quotes are left out;
-    a domain beyond ASCII is compared in A-labels.
+    An assignment takes the first address, a test compares all. Display names, comments, group names and unnecessary
+    quotes are dropped. A non-ASCII domain is compared as A-labels.
     """
     return await judged(_bodies(frame, header_element), lambda bodies: addresses_in(bodies, part))
 
 
 def addresses_in(bodies: Sequence[str], part: AddressPart) -> tuple[str, ...]:
-    """Return a part of each address in the bodies of fields, as far as it has that part."""
+    """Return a part of each address in these field bodies. Addresses without that part are left out."""
     addresses = [each for body in bodies for _, each in mailboxes(body)]
     found = (part_of(canonical_in_field(each), part) for each in addresses)
     return tuple([each for each in found if each is not None])
@@ -58,7 +58,7 @@ def addresses_in(bodies: Sequence[str], part: AddressPart) -> tuple[str, ...]:
 
 @sieve_function(needs=Need.HEADERS)
 def ec_header_get(frame: Frame, field_name: str) -> tuple[str, ...]:
-    """Return the bodies of all fields of that name, top to bottom."""
+    """Return the bodies of all fields with this name, top to bottom."""
     return _bodies(frame, (field_name,))
 
 
@@ -70,28 +70,28 @@ def _checked(name: str) -> str:
 
 @sieve_function(needs=Need.HEADERS, effect=Effect.MESSAGE)
 def ec_header_add(frame: Frame, field_name: str, field_body: Lines) -> None:
-    """Add a field above the others, so that of several the one added last stands first. Line breaks become blanks.
+    """Add a field at the top of the header section. The last field added comes first. Line breaks become spaces.
 
-    Our own Received field stays on top.
+    Ringback's own Received field stays above it.
     """
     frame.host.edits.add_header(_checked(field_name), flat(field_body))
 
 
 @sieve_function(needs=Need.HEADERS, effect=Effect.MESSAGE)
 def ec_header_delete(frame: Frame, field_name: str) -> None:
-    """Remove every field of that name."""
+    """Remove every field with this name."""
     frame.host.edits.delete_header(_checked(field_name))
 
 
 @sieve_function(needs=Need.HEADERS, effect=Effect.MESSAGE)
 def ec_header_prefix(frame: Frame, field_name: str, field_body: Lines) -> None:
-    """Put text before the body of the first field of that name, if there is one."""
+    """Insert text before the body of the first field with this name, if there is one."""
     _change(frame, field_name, lambda body: f"{flat(field_body)}{body}")
 
 
 @sieve_function(needs=Need.HEADERS, effect=Effect.MESSAGE)
 def ec_header_postfix(frame: Frame, field_name: str, field_body: Lines) -> None:
-    """Put text behind the body of the first field of that name, if there is one."""
+    """Append text to the body of the first field with this name, if there is one."""
     _change(frame, field_name, lambda body: f"{body}{flat(field_body)}")
 
 
@@ -103,7 +103,7 @@ def _change(frame: Frame, name: str, change: Callable[[str], str]) -> None:
 
 @sieve_function(needs=Need.HEADERS, effect=Effect.MESSAGE)
 def ec_trace_context(frame: Frame) -> None:
-    """Add a field `X-Trace-Context` with both context dictionaries, for debugging; whoever gets the mail reads them."""
+    """Add a field `X-Trace-Context` with all context variables, for debugging. Recipients can read it."""
     pairs = [
         f"{kind}.{key}={value}"
         for kind, context in (("conn", frame.host.vctx_conn), ("mess", frame.host.vctx_mess))

@@ -1,4 +1,4 @@
-"""Running other scripts."""
+"""Run other scripts."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from sieve.run.values import ScriptError
 
 @sieve_function(needs=Need.HEADERS | Need.BODY, effect=Effect.MESSAGE)
 async def ec_include(frame: Frame, uri: FilePath, arguments: tuple[str, ...] = ()) -> Ended:
-    """Run another script, which shares this one's variables; then go on behind this statement.
+    """Run another script with this script's variables, then continue after this statement.
 
-    A terminal action in it ends the phase. The file is kept compiled for a while; it is checked for the phase when it
-    is first run, and a file that is missing or has errors is a run-time error here. What comes into the path from the
-    session or the message may hold neither `/` nor `..`.
+    A terminal action in it ends the phase. The file is compiled and checked for the phase when it first runs, then
+    cached for a while. A file that is missing or has errors is a run-time error. Text from the session or the message
+    cannot put `/` or `..` in the path.
     """
     limit = frame.settings.limits.include_depth
     if frame.script.includes is None or frame.script.compile_included is None:

@@ -1,4 +1,4 @@
-"""Messages that a script makes itself."""
+"""Messages that a script sends."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from sieve.run.runtime import NO_REPLY, Frame
 from sieve.run.values import ScriptError
 
 MOST_RECIPIENTS = 100
-"""Of one call: the addresses may come out of a stranger's message."""
+"""Limit per call, because the addresses can come from a message that a stranger wrote."""
 
 
 def _checked(sender: str, recipients: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
-    """Return the addresses of the sender and of the recipients, each once.
+    """Return the sender's address and the recipients' addresses without duplicates.
 
     Raises:
-        ScriptError: one is no address, or there are too many.
+        ScriptError: one is not an address, or there are too many recipients.
     """
     if len(set(recipients)) > MOST_RECIPIENTS:
         raise ScriptError(reasons.too_many_recipients(MOST_RECIPIENTS))
@@ -35,14 +35,13 @@ async def ec_forward(
     subject: str | None = None,
     counter: str | None = None,
 ) -> None:
-    """Forward the message: each recipient gets a new message of this text, with the original attached.
+    """Forward the message: each recipient gets a new message with this text and the original attached.
 
-    Without a subject it is that of the original behind `Fwd:`. An empty sender is the null sender: nobody is told
-    where the forward cannot be delivered. The script goes on, and decides about the message itself. The forward leaves
-    when the message is accepted, or thrown away by `discard`; when this very script refuses the message it leaves as
-    well. It waits in the outbox until the MTA behind has taken it, so `State_Directory` must be writable. What Ringback
-    made itself and comes back is not forwarded again. A message that a program sent (`Auto-Submitted`, RFC 3834) is not
-    forwarded to its own sender.
+    The default subject is `Fwd:` and the original subject. An empty sender is the null sender: there is then no bounce
+    if the forward cannot be delivered. The script continues and decides about the message itself. The forward is sent
+    when the message is accepted or discarded, or when this script rejects it. It waits in the outbox until the next hop
+    has accepted it, so `State_Directory` must be writable. Messages that Ringback created are not forwarded again. An
+    automatic message (`Auto-Submitted`, RFC 3834) is not forwarded to its own sender.
     """
     sender, recipients = _checked(sender_address, recipient_address)
     message = frame.host.message
@@ -54,12 +53,12 @@ async def ec_forward(
 
 @sieve_function()
 def generate_mail_raw(frame: Frame, from_addr: str, to_addr: tuple[str, ...], text: str) -> None:
-    """Send a message that the script wrote whole: header fields, an empty line, the body.
+    """Send a complete message that the script wrote: header fields, an empty line, the body.
 
-    Of the fields that every message has, those that are missing are added, and `Auto-Submitted: auto-generated`, which
-    keeps responders from answering. It leaves when the message in hand is accepted or discarded, or when this very
-    script refuses; before MAIL it leaves at once. An empty sender is the null sender. Nothing is sent for a message
-    that a program sent (`Auto-Submitted` with another value than `no`, RFC 3834), nor for one of Ringback's own.
+    Missing standard fields are added, and `Auto-Submitted: auto-generated`, so that autoresponders do not reply. The
+    new message is sent when the current message is accepted or discarded, or when this script rejects it; before MAIL
+    it is sent at once. An empty sender is the null sender. Nothing is sent if the current message is automatic
+    (`Auto-Submitted` with a value other than `no`, RFC 3834) or created by Ringback.
     """
     sender, recipients = _checked(from_addr, to_addr)
     frame.host.mail.send(sender, recipients, text)

@@ -1,4 +1,4 @@
-"""Arithmetic. Results are text with six places after the point, as C's `%f` writes them."""
+"""Arithmetic. Results are text with six decimal places, like C's `%f`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ def _finite(result: float, function: str) -> str:
 
 
 def _exact(operation: Callable[[], float], function: str) -> str:
-    """Return the text of a result, or say that there is none."""
+    """Return a result as text.
+
+    Raises:
+        ScriptError: the result is out of range.
+    """
     try:
         return _finite(float(operation()), function)
     except OverflowError:
@@ -33,7 +37,7 @@ def ec_add(number1: float, number2: float) -> str:
 
 @sieve_function()
 def ec_sub(number1: float, number2: float) -> str:
-    """Return the first number less the second."""
+    """Return the first number minus the second."""
     return _exact(lambda: number1 - number2, "ec_sub")
 
 
@@ -53,7 +57,7 @@ def ec_div(number1: float, number2: float) -> str:
 
 @sieve_function()
 def ec_mod(number1: int, number2: int) -> str:
-    """Return the whole remainder of a division, with the sign of the first number."""
+    """Return the integer remainder of a division, with the sign of the first number."""
     if number2 == 0:
         raise ScriptError(reasons.division_by_zero("ec_mod"))
     remainder = abs(number1) % abs(number2)
@@ -80,19 +84,19 @@ def ec_trunc(number: float) -> str:
 
 @sieve_function()
 def ec_round(number: float) -> str:
-    """Round to the nearest whole number; half is rounded away from zero."""
+    """Round to the nearest whole number; halves round away from zero."""
     return _exact(lambda: math.copysign(math.floor(abs(number) + 0.5), number), "ec_round")
 
 
 @sieve_function()
 def ec_nearbyint(number: float) -> str:
-    """Round to the nearest whole number; half is rounded to the even one."""
+    """Round to the nearest whole number; halves round to even."""
     return _exact(lambda: round(number), "ec_nearbyint")
 
 
 @sieve_function()
 def ec_rand(max_or_list: Value) -> Value:
-    """Return a random whole number from 0 up to, not including, the given one, or a random element of a list."""
+    """Return a random whole number from 0 to one below the given number, or a random element of a list."""
     if isinstance(max_or_list, tuple):
         return secrets.choice(max_or_list) if max_or_list else ""
     bound = as_whole(max_or_list)

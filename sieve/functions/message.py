@@ -1,4 +1,4 @@
-"""What is known of the message and its transaction."""
+"""Properties of the message and its transaction."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sieve.run.runtime import Frame
 
 @sieve_function()
 def ec_get_message_code(frame: Frame) -> str:
-    """Return the reply that the script has decided on so far, as an SMTP reply with its line end."""
+    """Return the reply that the script has set so far, as a complete SMTP reply with its line end."""
     *others, last = (frame.text or "OK").split("\n")
     return "".join([*(f"{frame.code}-{line}\r\n" for line in others), f"{frame.code} {last}\r\n"])
 
@@ -27,25 +27,25 @@ def ec_get_message_id(frame: Frame) -> str:
 
 @sieve_function()
 def ec_get_message_mailfrom(frame: Frame) -> str:
-    """Return the sender in the form of its command: `MAIL FROM:<someone@example.com>`."""
+    """Return the sender as an SMTP command: `MAIL FROM:<someone@example.com>`."""
     return f"MAIL FROM:<{frame.host.sender}>"
 
 
 @sieve_function()
 def ec_get_message_rcptto(frame: Frame) -> str:
-    """Return the first recipient in the form of its command: `RCPT TO:<someone@example.com>`."""
+    """Return the first recipient as an SMTP command: `RCPT TO:<someone@example.com>`."""
     return f"RCPT TO:<{next(iter(frame.host.recipients), '')}>"
 
 
 @sieve_function()
 def ec_get_message_num_retries() -> int:
-    """Return how often delivery was tried again: always 0, since a message is relayed while its client waits."""
+    """Return the number of delivery retries: always 0, because a message is relayed while its client waits."""
     return 0
 
 
 @sieve_function()
 def ec_get_message_protocol(frame: Frame) -> str:
-    """Return the protocol by which the message comes: `SMTP`, `ESMTP`, `ESMTPS`, `ESMTPA` or `ESMTPSA` (RFC 3848)."""
+    """Return the protocol of the session: `SMTP`, `ESMTP`, `ESMTPS`, `ESMTPA` or `ESMTPSA` (RFC 3848)."""
     return frame.host.connection.protocol
 
 
@@ -63,24 +63,24 @@ def ec_get_message_received_from_port(frame: Frame) -> int:
 
 @sieve_function()
 def ec_get_message_received_via(frame: Frame) -> str:
-    """Return the IP address at which the message is received."""
+    """Return the local IP address that receives the message."""
     return frame.host.connection.local.address
 
 
 @sieve_function()
 def ec_get_message_received_via_port(frame: Frame) -> int:
-    """Return the port at which the message is received."""
+    """Return the local port that receives the message."""
     return frame.host.connection.local.port
 
 
 @sieve_function()
 def ec_get_message_size(frame: Frame) -> int:
-    """Return the size of the message in bytes; 0 before it is there."""
+    """Return the size of the message in bytes, or 0 before it has arrived."""
     content = frame.host.content
     return 0 if content is None else content.size
 
 
 @sieve_function()
 def ec_get_message_spool_name() -> str:
-    """Return the name of the message's spool file: always empty, since nothing is queued."""
+    """Return the name of the message's spool file: always empty, because nothing is queued."""
     return ""

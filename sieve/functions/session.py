@@ -1,4 +1,4 @@
-"""The session and the server: EHLO capabilities, routing, configuration, the machine."""
+"""The session and the server: EHLO capabilities, routing, configuration, the host machine."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def advertize_esmtp_capability(frame: Frame, string: str) -> None:
 
 @sieve_function()
 def disable_esmtp_capability(frame: Frame, string: str) -> None:
-    """Take a capability out of the reply to EHLO."""
+    """Remove a capability from the reply to EHLO."""
     frame.host.control.withdraw(_capability(string))
 
 
 @sieve_function(effect=Effect.RECIPIENT)
 def ec_set_routing_gateway(frame: Frame, address: str) -> None:
-    """Relay to another upstream for this recipient: a host name or an IP address, with a port where it is another."""
+    """Set the next hop for this recipient: a host name or an IP address, optionally with a port."""
     if _HOST.match(address) is None:
         raise ScriptError(reasons.not_a_gateway(address))
     frame.host.control.route(address)
@@ -44,8 +44,8 @@ def ec_set_routing_gateway(frame: Frame, address: str) -> None:
 def ec_config(frame: Frame, action: str, *path: str) -> Value:
     """Return the effective value of an option: `ec_config "get" "Gateway"`.
 
-    The last argument is the option, those before it the scopes around it: `ec_config "get" "Domain" "example.com"
-    "Gateway"`. A list option is a list; an option that is not there is empty.
+    The last argument is the option; the arguments before it are its scopes: `ec_config "get" "Domain" "example.com"
+    "Gateway"`. A list option returns a list, and an unknown option an empty string.
     """
     if action.lower() not in {"get", "eval"} or not path:
         raise ScriptError(reasons.bad_config_action(action))
@@ -57,11 +57,11 @@ def ec_config(frame: Frame, action: str, *path: str) -> Value:
 
 @sieve_function()
 def ec_interfaces(frame: Frame) -> tuple[str, ...]:
-    """Return the IPv4 addresses of this machine but for loopback."""
+    """Return the IPv4 addresses of this machine, except loopback."""
     return tuple(frame.host.control.interfaces())
 
 
 @sieve_function()
 def ec_mem_usage(frame: Frame) -> int:
-    """Return the memory that the server uses, in MiB."""
+    """Return the server's memory usage in MiB."""
     return frame.host.control.memory()

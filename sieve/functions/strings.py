@@ -22,19 +22,19 @@ def _split(frame: Frame, delimiter: str, text: str) -> tuple[str, ...]:
 
 @sieve_function()
 def split(frame: Frame, delimiter: str, string: str) -> tuple[str, ...]:
-    """Cut a string at every delimiter: `($a, $b, $c, $d) = split "." "%{spfv1:i}";`."""
+    """Split a string at every delimiter: `($a, $b, $c, $d) = split "." "%{spfv1:i}";`."""
     return _split(frame, delimiter, string)
 
 
 @sieve_function()
 def ec_explode(frame: Frame, delimiter: str, string: str) -> tuple[str, ...]:
-    """Cut a string at every delimiter, as `split` does."""
+    """Split a string at every delimiter, like `split`."""
     return _split(frame, delimiter, string)
 
 
 @sieve_function()
 def join(frame: Frame, delimiter: str, stringlist: tuple[str, ...]) -> str:
-    """Put the elements of a list together, with the delimiter between them."""
+    """Join the elements of a list, with the delimiter between them."""
     limit = frame.settings.limits.string
     if sum(map(len, stringlist)) + len(delimiter) * len(stringlist) > limit:
         raise ScriptError(reasons.string_too_long(limit))
@@ -55,15 +55,15 @@ def reverse_delim(frame: Frame, delimiter: str, string: str) -> str:
 
 @sieve_function()
 def ec_tolower(string: str) -> str:
-    """Return a string in lower case."""
+    """Convert a string to lower case."""
     return string.lower()
 
 
 @sieve_function()
 async def ec_pcre_match(frame: Frame, string: str, pattern: Pattern) -> tuple[str, ...]:
-    r"""Match a regular expression and return what matched, then what each group did: `[whole, group, ...]`.
+    r"""Match a regular expression and return the whole match and its groups: `[whole, group, ...]`.
 
-    The list is empty if nothing matches: `($all, $user) = ec_pcre_match $address "(.*)@";`.
+    The list is empty if the pattern does not match: `($all, $user) = ec_pcre_match $address "(.*)@";`.
     """
     try:
         compiled = any_pattern(pattern, frame.settings.limits)

@@ -1,4 +1,4 @@
-"""Tests that look at nothing but their arguments, and `require`."""
+"""Tests that only use their arguments, and `require`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _FALSE = frozenset({"", "0", "false"})
 
 @sieve_function()
 def true() -> bool:
-    """Hold always."""
+    """Always true."""
     return True
 
 
 @sieve_function()
 def false() -> bool:
-    """Hold never."""
+    """Always false."""
     return False
 
 
@@ -26,19 +26,19 @@ def false() -> bool:
 def ec_test(value: Value) -> Value:
     """Compare a value with a key: `ec_test :is "${verdict}" "fail"`.
 
-    Both may be lists; the test holds if any value matches any key.
+    Both can be lists; the test is true if any value matches any key.
     """
     return value
 
 
 @sieve_function()
 def require(extensions: tuple[str, ...]) -> None:
-    """Name extensions, as standard Sieve does. It is accepted and does nothing: every function is always there."""
+    """Name extensions, as in standard Sieve. Does nothing: all functions are always available."""
 
 
 @sieve_function()
 def isset(variable: Place, key: Value | None = None) -> bool:
-    """Tell whether a variable is set, or a list or hash has an element: `isset $list 1`, `isset $hash "k"`."""
+    """Tell whether a variable, or an element of a list or hash, is set: `isset $list 1`, `isset $hash "k"`."""
     if key is None:
         return variable is not UNSET
     return element(variable, key) is not UNSET
@@ -46,7 +46,7 @@ def isset(variable: Place, key: Value | None = None) -> bool:
 
 @sieve_function()
 def is_true(variable: Place) -> bool:
-    """Tell whether a variable holds a true value: anything but nothing, `0` and `false`."""
+    """Tell whether a variable is true: set, not empty, and neither `0` nor `false`."""
     if variable is UNSET:
         return False
     if isinstance(variable, dict):
@@ -56,7 +56,7 @@ def is_true(variable: Place) -> bool:
 
 @sieve_function(name="type")
 def type_(variable: Place) -> str:
-    """Compare the type of a variable: `string`, `number`, `stringlist` or `hash`; nothing if it is not set."""
+    """Compare the type of a variable: `string`, `number`, `stringlist` or `hash`. Empty if it is not set."""
     names: dict[type, str] = {str: "string", int: "number", float: "number", tuple: "stringlist", dict: "hash"}
     return names.get(variable.__class__, "")
 
@@ -71,7 +71,7 @@ def _is_ip(text: str) -> bool:
 
 @sieve_function()
 def is_valid_ip(addresses: tuple[str, ...]) -> bool:
-    """Tell whether a string, or every string of a list, is an IPv4 or IPv6 address."""
+    """Tell whether a string, or every string in a list, is an IPv4 or IPv6 address."""
     return bool(addresses) and all(_is_ip(each) for each in addresses)
 
 
@@ -86,5 +86,5 @@ def _is_literal(text: str) -> bool:
 
 @sieve_function()
 def is_rfc821_ip(addresses: tuple[str, ...]) -> bool:
-    """Tell whether every string is an IP address, plain or as an address literal in brackets."""
+    """Tell whether every string is an IP address or an address literal in brackets."""
     return bool(addresses) and all(_is_literal(each) for each in addresses)

@@ -1,4 +1,4 @@
-"""Mail as text: MIME structure, fields, addresses, character sets. Nothing here knows scripts or sessions.
+"""The content of mail: MIME structure, fields, addresses, character sets. Independent of scripts and sessions.
 
-A `Structure` is a message with its `Part`s. A sender writes all of it, so each step costs what its input is long.
+A `Structure` is a message with its `Part`s. The sender controls all input, so every step takes linear time.
 """

@@ -1,4 +1,4 @@
-"""Parts of a mail address, whether a text can be one, and the mailboxes of an address field."""
+"""Parts of mail addresses, plausibility checks, and the mailboxes of an address field."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import StrEnum
 from sieve.message.spelling import canonical_local_part, unquoted
 
 SEPARATOR = "+"
-"""Between user and detail in a localpart (RFC 5233 leaves the choice to the site)."""
+"""The separator between user and detail in a localpart (RFC 5233 leaves the choice to the site)."""
 
 _IMPOSSIBLE = re.compile(r"[\x00-\x20\x7f\x85\xa0\u2028\u2029\udc80-\udcff]")
 
@@ -16,7 +16,7 @@ _BREAKS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")
 
 
 def part_of(address: str, part: AddressPart) -> str | None:
-    """Return a part of an address; None where it has no such part, which is only a detail (RFC 5233, 4)."""
+    """Return a part of an address; None if it has no detail and the detail is requested (RFC 5233, 4)."""
     if part is AddressPart.ALL:
         return address
     localpart, at, domain = address.rpartition("@")
@@ -33,15 +33,15 @@ def part_of(address: str, part: AddressPart) -> str | None:
 
 
 def is_plausible(address: str) -> bool:
-    """Tell whether a text can be an address: a localpart, `@`, a domain, and nothing that breaks a command line."""
+    """Tell whether a text can be an address: a localpart, `@`, a domain, and no character that breaks a command."""
     localpart, _, domain = address.rpartition("@")
     if len(localpart) > 1 and localpart[0] == localpart[-1] == '"':
-        localpart = localpart.replace(" ", "_")  # a quoted one may hold blanks (RFC 5321, 4.1.2)
+        localpart = localpart.replace(" ", "_")  # a quoted localpart may have spaces (RFC 5321, 4.1.2)
     return bool(localpart and domain) and _IMPOSSIBLE.search(f"{localpart}@{domain}") is None
 
 
 def address_in(text: str) -> str | None:
-    """Return the address of a text that is one, bare or in angle brackets behind a display name; None if it is none.
+    """Return a bare address, or an address in angle brackets after a display name; None if the text is neither.
 
     RFC 5228, 2.4.2.3.
     """
@@ -63,9 +63,9 @@ _LONGEST_FIELD = 1 << 20
 
 
 class _Mailboxes:
-    """Reads an address field: one pass over its pieces, no recursion for nested comments.
+    """Parses an address field in one pass, without recursion for nested comments.
 
-    A quote or a parenthesis that is never closed is a character like any other: it must not hide an address.
+    An unclosed quote or parenthesis is an ordinary character: it must not hide an address.
     """
 
     def __init__(self) -> None:
@@ -100,7 +100,7 @@ class _Mailboxes:
             self._text.append(piece)
 
     def _angled(self, piece: str) -> None:
-        """Take a piece between angle brackets; a colon ends an obsolete route (RFC 5322, 4.4)."""
+        """Add a piece between angle brackets. A colon ends an obsolete route (RFC 5322, 4.4)."""
         if piece == ">":
             self._in_angle = False
         elif piece == ":":
@@ -109,7 +109,7 @@ class _Mailboxes:
             self._angle.append(piece)
 
     def _finish(self) -> None:
-        """One mailbox is complete."""
+        """Finish one mailbox."""
         if self._angle is not None:
             name = "".join(_plain(piece) for piece in self._text).strip()
             self.found.append((name, _closed_up(self._angle)))
@@ -121,9 +121,9 @@ class _Mailboxes:
 
 
 def _end_of_comment(text: str, at: int) -> int | None:
-    """Return where a comment ends whose text begins at `at`, None if it never does.
+    """Return the end of the comment whose text begins at `at`; None if it is never closed.
 
-    Within it only parentheses and quoted pairs have a meaning, quotes have none (RFC 5322, 3.2.2).
+    Only parentheses and quoted pairs are special inside a comment; quotes are not (RFC 5322, 3.2.2).
     """
     depth = 1
     for piece in _COMMENT_PIECE.finditer(text, at):
@@ -134,22 +134,22 @@ def _end_of_comment(text: str, at: int) -> int | None:
 
 
 def _closed_up(pieces: list[str]) -> str:
-    """Return an address without the blanks that may stand around its `@` and dots (RFC 5322, 3.4.1 and 4.4)."""
+    """Return an address without optional spaces around `@` and dots (RFC 5322, 3.4.1 and 4.4)."""
     return _GAP.sub(lambda found: found[1] or found[2], "".join(pieces).strip())
 
 
 def _plain(piece: str) -> str:
-    """Return what a piece of a display name says: a quoted string without its quotes."""
+    """Return the text of a piece of a display name: a quoted string without its quotes."""
     return _ESCAPE.sub(r"\1", piece[1:-1]) if len(piece) > 1 and piece.startswith('"') else piece
 
 
 def mailboxes(field: str) -> list[tuple[str, str]]:
-    """Return the mailboxes of an address field as display name and address; groups are opened, comments dropped."""
+    """Return the mailboxes of an address field as pairs of display name and address. Groups are expanded."""
     return _Mailboxes().read(field)
 
 
 class AddressPart(StrEnum):
-    """A keyword-only parameter of this type takes one of the tags `:all :localpart :domain :user :detail`."""
+    """Type of a keyword-only parameter that takes one of the tags `:all :localpart :domain :user :detail`."""
 
     ALL = "all"
     LOCALPART = "localpart"

@@ -1,9 +1,9 @@
-"""The character sets of mail, as a fixed table: what a sender names never chooses one of Python's other codecs.
+"""The character sets of mail, as a fixed table, so that a sender cannot choose any other Python codec.
 
-Python's `decode` takes any codec by name, and some of them (punycode, for one) cost the square of their input while no
-other thread runs. Text is decoded in pieces, so that another thread can run between two of them.
+Python's `decode` accepts any codec by name. Some codecs, such as punycode, take quadratic time and block all other
+threads. Text is decoded in pieces, so that other threads can run in between.
 
-Sources: IANA's registry of character sets, the WHATWG Encoding Standard's labels, and the names that mail programs use.
+Sources: the IANA registry of character sets, the WHATWG Encoding Standard's labels, and names that mail programs use.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import re
 from functools import cache
 
 PIECE = 1 << 13
-"""Bytes that are decoded at once: under 1 ms for the slowest codec and the worst input."""
+"""Bytes decoded at once: under 1 ms for the slowest codec and the worst input."""
 
 _LABELS = """
 utf-8         utf8 unicode-1-1-utf-8 unicode-1-1-utf8 unicode11utf8 unicode20utf8 x-unicode20utf8 utf-8-bom utf8mb4
@@ -99,11 +99,11 @@ johab         cp1361 ms1361
 iso2022_kr    iso-2022-kr iso2022-kr csiso2022kr
 viscii        csviscii
 """
-"""A codec a line, then the names that mean it, as the registry and mail programs write them; a long line goes on."""
+"""One codec per line, then its names in the registry and in mail programs. Indented lines continue the line above."""
 
 _SAME = re.compile(r"[^0-9a-z]+")
 _ABSENT = frozenset({"viscii"})
-"""Known to mail, but Python has no codec: read as UTF-8, as an unknown one."""
+"""Used in mail, but without a Python codec: decoded as UTF-8, like unknown names."""
 
 _SHIFTED = frozenset({"hz", "iso2022_jp_2", "iso2022_kr", "utf-7"})
 _WIDE = frozenset({"utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"})
@@ -121,7 +121,7 @@ def _plain(name: str) -> str:
 
 @cache
 def _codecs() -> dict[str, str]:
-    """Return the codec by each name of it, punctuation made one."""
+    """Return the codec for each name, with punctuation normalized."""
     found: dict[str, str] = {}
     for line in _LABELS.replace("\n  ", " ").split("\n"):
         if words := line.split():
@@ -130,19 +130,19 @@ def _codecs() -> dict[str, str]:
 
 
 def codec_of(name: str) -> str | None:
-    """Return Python's name for a character set of mail; None if mail has no such set, or Python no codec."""
+    """Return Python's name for a character set; None if mail does not use it or Python has no codec."""
     found = _codecs().get(_plain(name[:80]))
     return None if found in _ABSENT else found
 
 
 def is_ascii_compatible(name: str) -> bool:
-    """Tell whether octets below 0x80 always stand for themselves in this set, so that ASCII can be put into it."""
+    """Tell whether octets below 0x80 are always ASCII in this set, so that ASCII text can be inserted."""
     found = codec_of(name)
     return found is not None and found not in _SHIFTED | _WIDE
 
 
 def decoded(raw: bytes, name: str) -> str:
-    """Return text in a named character set; an unknown one is read as UTF-8, and what cannot be read becomes U+FFFD."""
+    """Decode text in a named character set. An unknown set is decoded as UTF-8; invalid octets become U+FFFD."""
     codec = codec_of(name) or "utf-8"
     table = _table(codec)
     if table is not None:
@@ -167,7 +167,7 @@ def _without_halves(text: str) -> str:
 
 
 def _by_mark(raw: bytes, codec: str) -> tuple[bytes, str]:
-    """Return the text behind its byte order mark, and the codec of that order; little-endian without a mark."""
+    """Return the text after its byte order mark and the matching codec; little-endian without a mark."""
     big, little = _MARKED[codec]
     if raw.startswith(big):
         return raw[len(big) :], f"{codec}-be"
@@ -176,9 +176,9 @@ def _by_mark(raw: bytes, codec: str) -> tuple[bytes, str]:
 
 @cache
 def _table(codec: str) -> str | None:
-    """Return the 256 characters of a set that has one for each octet, None for other sets.
+    """Return the 256 characters of a single-octet set; None for other sets.
 
-    With it nothing is ever missing: Python's own decoders call back for each octet without a character.
+    The table has a character for every octet. Python's own decoders run an error handler for each octet without one.
     """
     if codec in _SHIFTED | _WIDE or codec.startswith("utf"):
         return None

@@ -1,9 +1,9 @@
-"""Text added below a message's text parts, in each part's own charset and encoding.
+"""Add text at the end of a message's text parts, in each part's own charset and encoding.
 
-A part that cannot take the text without a guess stays as it came: broken base64, an unknown charset or encoding, octets
-that are not of the charset. So do attachments, attached messages, what is signed or encrypted, and a message that holds
-line breaks other than CR LF: only BINARYMIME brings them, and they may be an attachment's octets. If a plain part's
-charset lacks a character of the text, the part becomes UTF-8 in quoted-printable, and its fields say so.
+A part that would need guessing does not change: broken base64, an unknown charset or encoding, octets that are invalid
+in the charset. Attachments, attached messages and signed or encrypted parts do not change either. Nor do messages with
+line breaks other than CR LF: these only occur with BINARYMIME, and may be an attachment's octets. If a plain part's
+charset lacks a character of the text, the part becomes UTF-8 in quoted-printable, and its fields are changed to match.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ _WIDE = {
     "utf-16": (codecs.BOM_UTF16_LE, "utf-16-le", "utf-16-be"),
     "utf-32": (codecs.BOM_UTF32_LE, "utf-32-le", "utf-32-be"),
 }
-"""Charsets whose octets come in either order: the mark of little-endian text, and the codecs of both orders."""
+"""Charsets with two octet orders: the mark of little-endian text, and the codecs of both orders."""
 
 _ORDERED = frozenset({"utf-16le", "utf-16be", "utf-32le", "utf-32be"})
 _READ_AS = {"euc_kr": "cp949", "gb2312": "gb18030"}
-"""Charsets whose name is used for a larger one; what we write is of the smaller."""
+"""Charsets whose name is also used for a larger set. Added text only uses the smaller one."""
 
 _WRITTEN_AS = {"iso2022_jp_2": "iso2022_jp"}
-"""Charsets that are read leniently: a receiver may know only what the name stands for (RFC 1468)."""
+"""Charsets decoded leniently: for added text, a receiver may only support the set that the name means (RFC 1468)."""
 
 _IDENTITY = frozenset({"", "7bit", "8bit", "binary"})
 _ENCODINGS = _IDENTITY | {"quoted-printable", "base64"}
 _UNTOUCHED = ("multipart/signed", "multipart/encrypted", "message/")
-"""What lies within is not ours to change; RFC 1847 sections 2.1 and 2.2."""
+"""Their content must not change (RFC 1847, 2.1 and 2.2)."""
 
 _LONGEST_LINE = 998
 _FLOWED = re.compile(r';\s*format\s*=\s*"?flowed\b', re.IGNORECASE)
 _PIECE = 1 << 16
-"""Octets that are decoded or encoded at once; divisible by 4."""
+"""Octets decoded or encoded at once; divisible by 4."""
 
 _CHARSET = re.compile(r';\s*charset\s*=\s*(?:"[^"]*"|[^\s;"]*)', re.IGNORECASE)
 _FLOWED_STUFFED = re.compile(r"(?m)^(?= |>|From )")
@@ -53,14 +53,14 @@ _FLOWED_BLANKS = re.compile(r"(?m)(?<!^--) +$")
 
 @dataclass(frozen=True, slots=True)
 class Extended:
-    """The body of a message or a part with the text in it, and fields of its header section that say something new."""
+    """The body of a message or part with the added text, and its changed header fields."""
 
     body: bytes
     fields: tuple[tuple[str, str], ...] = ()
 
 
 def with_text(message: Structure, plain: str, html: str) -> Extended:
-    """Return the body with text below every text part that can take it."""
+    """Return the body with text added to every text part that can take it."""
     pieces: list[bytes] = []
     at = message.parts[0].body
     fields: tuple[tuple[str, str], ...] = ()
@@ -79,7 +79,7 @@ def with_text(message: Structure, plain: str, html: str) -> Extended:
 
 
 def _own_parts(message: Structure) -> Iterator[Part]:
-    """Yield the parts that hold no others, but those within what must stay as it is."""
+    """Yield the leaf parts, except in parts that must not change."""
     around: list[Part] = []
     for part in message.parts:
         while around and around[-1].depth >= part.depth:
@@ -91,12 +91,12 @@ def _own_parts(message: Structure) -> Iterator[Part]:
 
 
 def _declared(part: Part) -> str:
-    """Return the value of its Content-Type field, empty if it has none."""
+    """Return the value of the part's Content-Type field; empty if there is none."""
     return part.fields.get("content-type", ("",))[0]
 
 
 def _is_plainly_declared(part: Part) -> bool:
-    """Whether all programs read the part's fields alike: no field stands twice, and nothing in one is in doubt."""
+    """Whether all programs read the part's fields the same way: no duplicate fields, no ambiguous values."""
     if any(len(values) > 1 for values in part.fields.values()) or "charset*" in _declared(part).lower():
         return False
     encoding = without_comments(part.fields.get("content-transfer-encoding", ("",))[0]).strip().lower()
@@ -112,10 +112,10 @@ def _has_other_line_breaks(raw: bytes) -> bool:
 
 
 def _extended(message: Structure, part: Part, addition: str) -> Extended | None:
-    """Return a part with the text below it; None if it cannot take it."""
+    """Return a part with the text added; None if the part cannot take it."""
     raw = message.raw[part.body : part.end]
-    # A line break in front of a delimiter is the delimiter's (RFC 2046, 5.1.1); a message's last line has its own.
-    # An empty part may leave it none but the one that ends its header section.
+    # A line break before a delimiter belongs to the delimiter (RFC 2046, 5.1.1); a message's last line has its own.
+    # In an empty part, the delimiter may only have the line break that ends the header section.
     ended = raw.endswith(b"\n") or not message.raw.startswith((b"\r\n", b"\n"), part.end)
     content = _decoded(message, part, raw)
     text = "\r\n".join(addition.splitlines())
@@ -127,18 +127,20 @@ def _extended(message: Structure, part: Part, addition: str) -> Extended | None:
     if charset in _WIDE or charset in _ORDERED:
         return _of_wide(part, content, text, charset, ended=ended)
     codec = codec_of(charset)
-    if codec is None or not (is_ascii_compatible(charset) or codec.startswith("iso2022")):  # that begins each line anew
+    if codec is None or not (
+        is_ascii_compatible(charset) or codec.startswith("iso2022")
+    ):  # iso2022 resets its state on each line
         return None
     extra = _encoded(text, _WRITTEN_AS.get(codec, codec), html=part.content_type == "text/html")
     if extra is None and codec == "ascii" and not content.isascii() and _is_utf_8(content):
-        extra = text.encode()  # nothing says so, but the octets that are there are UTF-8
+        extra = text.encode()  # not declared, but the octets are UTF-8
     if extra is None:
         return _as_utf_8(part, content, text, _READ_AS.get(codec, codec), ended=ended)
     return _joined(part, raw, content, extra, ended=ended)
 
 
 def _decoded(message: Structure, part: Part, raw: bytes) -> bytes | None:
-    """Return the part's octets with the transfer encoding undone; None if that cannot be done for certain."""
+    """Return the part's octets with the transfer encoding decoded; None if the encoding is invalid."""
     if part.encoding in _IDENTITY:
         return raw
     if part.encoding == "quoted-printable":
@@ -147,7 +149,7 @@ def _decoded(message: Structure, part: Part, raw: bytes) -> bytes | None:
 
 
 def _from_whole_base64(raw: bytes) -> bytes | None:
-    """Return what base64 holds if it has no flaw, in pieces: another thread can run between two of them."""
+    """Decode valid base64, else return None. Works in pieces, so that other threads can run in between."""
     digits = b"".join([raw[at : at + _PIECE].translate(None, b" \t\r\n\v\f") for at in range(0, len(raw), _PIECE)])
     if b"=" in digits[:-2]:
         return None
@@ -159,11 +161,11 @@ def _from_whole_base64(raw: bytes) -> bytes | None:
 
 
 def _joined(part: Part, raw: bytes, content: bytes, extra: bytes, *, ended: bool) -> Extended:
-    """Put octets of the part's charset below what is there."""
+    """Add octets, in the part's charset, at the end of the part."""
     if part.encoding == "base64":
         return Extended(_as_base64(_below(content, extra), ended=ended))
     if part.encoding == "quoted-printable":
-        soft = b"\r\n" if raw.rstrip(b" \t\r\n").endswith(b"=") else b""  # a soft break would join the text to it
+        soft = b"\r\n" if raw.rstrip(b" \t\r\n").endswith(b"=") else b""  # a soft break would join the two lines
         return Extended(_end(_ended(raw) + soft + _as_quoted(extra), ended=ended))
     fits = max(map(len, extra.split(b"\r\n"))) <= _LONGEST_LINE
     if fits and (extra.isascii() or part.encoding in {"8bit", "binary"} or not content.isascii()):
@@ -175,9 +177,9 @@ _QUOTED = ("Content-Transfer-Encoding", "quoted-printable")
 
 
 def _as_utf_8(part: Part, content: bytes, text: str, codec: str, *, ended: bool) -> Extended | None:
-    """Turn a plain part into UTF-8, if its octets are of its charset for certain."""
+    """Convert a plain part to UTF-8, if its octets are valid in its charset."""
     declared = _declared(part)
-    if declared and not declared.lower().startswith(part.content_type):  # nobody knows how this one is read
+    if declared and not declared.lower().startswith(part.content_type):  # programs may read this type in different ways
         return None
     try:
         whole = _read(content, codec).encode()
@@ -189,8 +191,8 @@ def _as_utf_8(part: Part, content: bytes, text: str, codec: str, *, ended: bool)
 
 
 def _of_wide(part: Part, content: bytes, text: str, charset: str, *, ended: bool) -> Extended | None:
-    """Put text below UTF-16 or UTF-32, in the octet order that is there; big-endian if nothing says (RFC 2781, 4.3)."""
-    if part.encoding != "base64":  # line breaks of one octet would be within it
+    """Add text to UTF-16 or UTF-32 in its octet order; big-endian if the order is not marked (RFC 2781, 4.3)."""
+    if part.encoding != "base64":  # without base64, single-octet line breaks would be inside the text
         return None
     codec = charset.removesuffix("le").removesuffix("be")
     if charset in _WIDE:
@@ -209,10 +211,10 @@ def _of_wide(part: Part, content: bytes, text: str, charset: str, *, ended: bool
 
 
 def _read(content: bytes, codec: str) -> str:
-    """Return text in pieces.
+    """Decode text in pieces.
 
     Raises:
-        UnicodeError: some octets are not of the codec.
+        UnicodeError: some octets are invalid in the codec.
     """
     decoder = codecs.getincrementaldecoder(codec)()
     pieces = [decoder.decode(content[at : at + _PIECE]) for at in range(0, len(content), _PIECE)]
@@ -220,7 +222,7 @@ def _read(content: bytes, codec: str) -> str:
 
 
 def _encoded(text: str, codec: str, *, html: bool) -> bytes | None:
-    """Return the text in a charset; None if that lacks a character of it. HTML has a way to write all of them."""
+    """Encode text in a charset; None if the charset lacks a character. HTML uses character references instead."""
     try:
         return text.encode(codec, "xmlcharrefreplace" if html else "strict")
     except UnicodeError:
@@ -236,7 +238,7 @@ def _is_utf_8(content: bytes) -> bool:
 
 
 def _flowed(content: bytes, text: str) -> str:
-    """Return text as format=flowed has it (RFC 3676, 4): no line of it flows, and none joins the paragraph above."""
+    """Format text as format=flowed (RFC 3676, 4): no line flows, and none joins the paragraph above."""
     lines = _FLOWED_STUFFED.sub(" ", _FLOWED_BLANKS.sub("", text.replace("\r\n", "\n"))).replace("\n", "\r\n")
     last = content.rstrip(b"\r\n").rpartition(b"\n")[2]
     return f"\r\n{lines}" if last.endswith(b" ") and last != b"-- " else lines
@@ -251,7 +253,7 @@ def _ended(raw: bytes) -> bytes:
 
 
 def _end(raw: bytes, *, ended: bool) -> bytes:
-    """End the last line, or leave that to the delimiter behind it."""
+    """Return the line break that ends the last line; empty if the delimiter after it has one."""
     return _ended(raw) if ended else raw.removesuffix(b"\r\n")
 
 
@@ -269,7 +271,7 @@ def _as_quoted(content: bytes) -> bytes:
 
 
 def _with_fields(head: bytes, fields: tuple[tuple[str, str], ...]) -> bytes:
-    """Return a part's header section, its empty line included, with fields in the place of those of the same name."""
+    """Return a part's header section, including its empty line, with fields of the same names replaced."""
     if not fields:
         return head
     text = head.decode("utf-8", "surrogateescape").removesuffix("\n").removesuffix("\r")

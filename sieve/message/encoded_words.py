@@ -1,4 +1,4 @@
-"""Encoded words in header text, both ways (RFC 2047)."""
+"""Encode and decode encoded words in header text (RFC 2047)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sieve.message.transfer import NOT_BASE64
 
 _PLAIN = re.compile(r"[\t\x20-\x7e]*\Z")
 _BYTES_A_WORD = 45
-"""So that a word is at most 75 characters (RFC 2047, 2): 60 of base64 and 12 around them."""
+"""A word has at most 75 characters (RFC 2047, 2): 60 of base64 and 12 around them."""
 
 _WORD = re.compile(r"=\?([^?*\s]{1,40})(?:\*[^?\s]*)?\?([bBqQ])\?([^?\s]*)\?=")
 _BETWEEN = re.compile(r"(\?=)[ \t\r\n]+(?==\?[^?\s]{1,60}\?[bBqQ]\?)")
@@ -21,12 +21,12 @@ _LENIENT = re.compile(r"=\?([^?*\s]{1,80})(?:\*[^?\s]*+)?\?\s*+([bBqQ])\s*+\?([^
 
 
 def is_plain(text: str) -> bool:
-    """Tell whether a field can hold this text as it is."""
+    """Tell whether a field can contain this text without encoding."""
     return _PLAIN.match(text) is not None and "=?" not in text
 
 
 def encoded_words(text: str) -> str:
-    """Return the text as base64 words in UTF-8, cut between characters."""
+    """Encode text as base64 words in UTF-8, split between characters."""
     chunks: list[bytes] = [b""]
     for char in text:
         raw = char.encode("utf-8", "surrogateescape")
@@ -37,7 +37,7 @@ def encoded_words(text: str) -> str:
 
 
 def decoded_words(text: str) -> str:
-    """Return header text with its encoded words decoded; a word that cannot be stays as it is."""
+    """Decode the encoded words in header text. Invalid words do not change."""
     if "=?" not in text:
         return text
     return _WORD.sub(_decoded, _BETWEEN.sub(r"\1", text))
@@ -59,9 +59,9 @@ def _decoded(word: re.Match[str]) -> str:
 
 
 def joined_words(text: str) -> str:
-    """Return a name with its encoded words decoded as mail programs do, which read more than RFC 2047 allows.
+    """Decode the encoded words in a name as leniently as mail programs do, beyond RFC 2047.
 
-    A word may hold blanks, lack its end, or end within a character that the next one in the same set goes on with.
+    A word may have spaces, lack its end, or end inside a character that the next word in the same set continues.
     """
     pieces: list[str] = []
     octets: list[bytes] = []

@@ -1,4 +1,4 @@
-"""The names of attachments, as the programs that open them read them: more than one reading of what a sender wrote."""
+"""The names of attachments. Programs read malformed names differently, so a name can have several readings."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _SEPARATORS = re.compile(r"[\\/]")
 _DROPPED_AT_THE_END = ". \t\r\n\x0b\x0c\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2028\u2029\u202f\u205f\u3000\ufeff" + "".join(
     map(chr, range(0x2000, 0x200B))
 )
-"""Windows drops dots and blanks at the end of a name, so `a.exe. ` is a program there."""
+"""Windows drops dots and spaces at the end of a name, so `a.exe. ` is a program there."""
 
 _UNSEEN = frozenset({"Cc", "Cf"})
 
 
 def readings(values: Iterable[str], charset: str) -> tuple[str, ...]:
-    """Return the names that these values may be read as; `charset` is that of the part, for names in eight bits."""
+    """Return all readings of these values as names; `charset` is the part's, for 8-bit names."""
     found: dict[str, None] = {}
     for value in values:
         for text in _characters(value, charset):
@@ -31,7 +31,7 @@ def readings(values: Iterable[str], charset: str) -> tuple[str, ...]:
 
 
 def _characters(value: str, charset: str) -> Iterator[str]:
-    """Yield a value whose octets may be of no known set."""
+    """Yield the readings of a value whose octets may have no declared set."""
     if value.isascii() or not re.search("[\udc80-\udcff]", value):
         yield value
         return
@@ -40,7 +40,7 @@ def _characters(value: str, charset: str) -> Iterator[str]:
 
 
 def _decoded(text: str) -> Iterator[str]:
-    """Yield a name with its encoded words decoded, which RFC 2047 forbids here and every program does, and as it is."""
+    """Yield a name with encoded words decoded, then unchanged. RFC 2047 forbids decoding here, but programs do it."""
     spoken = joined_words(text)
     yield spoken
     yield text
@@ -50,7 +50,7 @@ def _decoded(text: str) -> Iterator[str]:
 
 
 def _saved(name: str) -> Iterator[str]:
-    """Yield a name, then what a program makes of it that saves the file: no controls, no folder, no dots at the end."""
+    """Yield a name, then the name of the saved file: without control characters, folders, and trailing dots."""
     name = name.strip(" \t\r\n")
     shown = name
     if not name.isprintable():

@@ -1,7 +1,7 @@
-"""A message taken apart: its MIME parts, what they hold, and what is in the messages inside it (RFC 2045, 2046).
+"""Parse a message into its MIME parts, including parts of attached messages (RFC 2045, 2046).
 
-Programs read a broken message differently. `parts` is what the standards say; `others` are the parts that a program
-finds which reads it in another way, so that a script that looks for something looks where the recipient's program does.
+Mail programs read a malformed message differently. `parts` follows the standards; `others` are the parts that programs
+may find in other readings, so that a script sees everything that the recipient's program may show.
 """
 
 from __future__ import annotations
@@ -16,38 +16,38 @@ from sieve.message import charsets, transfer
 from sieve.message.mime_parts import DEEPEST, MOST_PARTS, Part, Reader, Reading
 
 MOST_DECODED = 4
-"""Octets that are decoded to find parts inside encoded messages, in sizes of the message: base64 within base64 within
-base64 is less than 3."""
+"""Maximum octets decoded to find parts inside encoded messages, as a multiple of the message's size. Three levels of
+base64 need less than 3."""
 
 MOST_READ = 4
-"""Octets or characters of other readings that a test compares, in sizes of the message."""
+"""Maximum octets or characters of other readings that a test compares, as a multiple of the message's size."""
 
 _Read = TypeVar("_Read", bytes, str)
 
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """A message and its parts, the message itself first."""
+    """A message and its parts; the first part is the message itself."""
 
     raw: bytes
     parts: tuple[Part, ...]
-    """Those of messages in the message too, if they are not encoded."""
+    """Includes the parts of attached messages, if these are not encoded."""
     others: tuple[Part, ...]
-    """Those of encoded messages in the message, and those of other readings; both only if there are any."""
+    """Parts of encoded attached messages, and parts of other readings."""
     is_valid: bool
-    """Whether every multipart is closed and holds at least one part, and none was too deep or one too many."""
+    """Whether every multipart is closed and has at least one part, and no limit was exceeded."""
 
     @property
     def body(self) -> bytes:
-        """Everything behind the header section."""
+        """Everything after the header section."""
         return self.raw[self.parts[0].body :]
 
     def leaves(self) -> Iterator[Part]:
-        """Yield the parts that hold no others; a message in the message is one."""
+        """Yield the parts without subparts. An attached message counts as one."""
         return (part for part in self.parts if not part.is_multipart and not part.is_embedded)
 
     def all_leaves(self) -> Iterator[Part]:
-        """Yield the leaves, then those inside messages in the message and those of other readings."""
+        """Yield the leaves, then the leaves of attached messages and of other readings."""
         yield from self.leaves()
         yield from (part for part in self.parts if not part.is_multipart and part.is_embedded)
         yield from (part for part in self.others if not part.is_multipart)
@@ -57,29 +57,29 @@ class Structure:
         return self.parts + self.others
 
     def decoded(self, part: Part) -> bytes:
-        """Return the body of a part with its transfer encoding undone."""
+        """Return the body of a part with its transfer encoding decoded."""
         return transfer.decoded(part.source[part.body : part.end], part.encoding)
 
     def text(self, part: Part) -> str:
-        """Return the body of a text part, by its character set; an unknown one is read as UTF-8."""
+        """Decode the body of a text part by its character set; an unknown set is decoded as UTF-8."""
         return charsets.decoded(self.decoded(part), part.charset)
 
     def contents(self, part: Part) -> Iterator[bytes]:
-        """Yield what the part's body may be decoded to, the standard's reading first.
+        """Yield the possible decoded forms of the part's body, the standard's reading first.
 
-        Of a message in the message it is the header section (RFC 5173, 5.2): what is behind that are other parts.
+        For an attached message, this is its header section (RFC 5173, 5.2); the rest belongs to other parts.
         """
         end = part.end if part.inner_body is None else min(part.inner_body, part.end)
         body = part.source[part.body : end]
         yield from _different(each for name in part.encodings for each in transfer.readings(body, name))
 
     def texts(self, part: Part) -> Iterator[str]:
-        """Yield what the part may be read as in the character sets that it names."""
+        """Yield the part's text in each character set that it names."""
         contents = self.contents(part)
         yield from _different(charsets.decoded(each, name) for each in contents for name in part.charsets)
 
     def read(self, parts: Iterable[Part], reading: Callable[[Part], Iterator[_Read]]) -> tuple[_Read, ...]:
-        """Return the parts read once, then in other ways, the shortest first: those are together bounded, too."""
+        """Return one reading of each part, then other readings, shortest parts first, up to a total limit."""
         own, others = [], []
         for part in parts:
             ways = reading(part)
@@ -97,7 +97,7 @@ class Structure:
 
 
 def _different(ways: Iterable[_Read]) -> Iterator[_Read]:
-    """Yield each value once; there are a handful."""
+    """Yield each value once. A linear search is enough for a handful of values."""
     seen: list[_Read] = []
     for each in ways:
         if each not in seen:
@@ -106,12 +106,12 @@ def _different(ways: Iterable[_Read]) -> Iterator[_Read]:
 
 
 def _key(part: Part) -> Hashable:
-    """Return what two parts share that say and hold the same."""
+    """Return a key that is equal for parts with the same fields and content."""
     return id(part.source), part.body, part.end, tuple(part.fields.items())
 
 
 class _Opener:
-    """Collects the parts of other readings, and of what is encoded, which may hold an encoded message again."""
+    """Collects the parts of other readings and of encoded messages, which can be nested."""
 
     def __init__(self, size: int) -> None:
         self._octets = MOST_DECODED * size
@@ -119,10 +119,10 @@ class _Opener:
         self._seen: set[Hashable] = set()
         self.found: list[Part] = []
         self.is_whole = True
-        """Whether nothing was left unread because it was too much."""
+        """Whether everything was read within the limits."""
 
     def open(self, first: list[Part], *, is_ambiguous: bool) -> None:
-        """Read what is inside the parts of a message, which were found in its first reading."""
+        """Read the content of the parts that the first reading found."""
         self._note(first)
         waiting = list(first)
         if is_ambiguous:
@@ -131,7 +131,7 @@ class _Opener:
             waiting += self._inside(waiting.pop())
 
     def _note(self, parts: list[Part]) -> list[Part]:
-        """Return the parts that no other reading has found."""
+        """Return the parts that no earlier reading found."""
         new = [part for part in parts if _key(part) not in self._seen]
         self._seen.update(map(_key, new))
         return new
@@ -153,11 +153,11 @@ class _Opener:
         return new, reader.is_ambiguous
 
     def _inside(self, part: Part) -> list[Part]:
-        """Return the parts in an encoded message, or in a multipart that is encoded as a whole."""
+        """Return the parts of an encoded message, or of a multipart that is encoded as a whole."""
         if not part.is_encoded or not (part.holds_message or part.holds_parts):
             return []
         found: list[Part] = []
-        end = part.end if part.start else len(part.source)  # the whole message, also what is behind its last boundary
+        end = part.end if part.start else len(part.source)  # the whole message, including text after its last boundary
         for encoding in filter(None, part.encodings):
             self._octets -= end - part.body
             if self._octets < 0 or part.depth >= DEEPEST:
@@ -173,7 +173,7 @@ class _Opener:
 
 
 def structure(raw: bytes) -> Structure:
-    """Find the parts of a message with its header section."""
+    """Parse a message: header section and body."""
     reader = Reader(raw, Reading.FIRST)
     parts = reader.read()
     opener = _Opener(len(raw))

@@ -1,4 +1,4 @@
-"""The fields that say what a MIME part is, read from its header section as leniently as mail programs do."""
+"""The header fields that describe a MIME part, parsed as leniently as in mail programs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sieve.message.comments import without_comments
 
 _FIELD = re.compile(rb"\n(content-(?:type|disposition|transfer-encoding))[ \t]*+(?::|(?<=[ \t]))")
 _MOST_ALIKE = 10
-"""Fields of one name that are read from the beginning, and from the end: programs take the first or the last."""
+"""Of fields with the same name, this many are read from each end, because programs take the first or the last."""
 
 _TOKEN = re.compile(r"[\s\"'<=]*+([^\s;,\"'>]*+)")
 _NO_LETTERS = re.compile(r"[^a-z0-9]+")
@@ -17,11 +17,11 @@ _BY_LETTERS = {"base64": "base64", "quotedprintable": "quoted-printable"}
 
 
 def content_fields(raw: bytes) -> dict[str, tuple[str, ...]]:
-    """Return the values of each Content- field that matters here, in order, unfolded.
+    """Return the values of each relevant Content- field, in order, unfolded.
 
-    A blank before the colon, none at all, and a carriage return that ends a line are taken: some programs take them.
+    Like some programs, this accepts a space before the colon, a missing colon, and a bare CR as line end.
     """
-    # All in C and without a pattern that scans: another thread waits while one does.
+    # These are C functions, and no regular expression scans the text, because that would block other threads.
     text = b"\n" + raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n").lstrip(b" \t")
     text = text.replace(b"\n ", b" ").replace(b"\n\t", b"\t")
     lowered = text.lower()
@@ -38,7 +38,7 @@ def content_fields(raw: bytes) -> dict[str, tuple[str, ...]]:
 
 
 def encodings(values: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the transfer encodings that these fields may be read to name; none or an unknown one is the empty name."""
+    """Return all readings of these fields as transfer encodings. A missing or unknown encoding is an empty name."""
     found = dict.fromkeys(name for value in values for name in _encodings(value))
     return tuple(found) or ("",)
 
@@ -47,7 +47,7 @@ def _encodings(value: str) -> Iterator[str]:
     token = _TOKEN.match(without_comments(value).lower())
     name = token[1] if token else ""
     known = _BY_LETTERS.get(_NO_LETTERS.sub("", name.removeprefix("x-")))
-    # Such as `x-base64` or `base_64`: some programs decode it, some do not.
+    # For example `x-base64` or `base_64`: some programs decode it, some do not.
     yield name if name == known else ""
     if known is not None:
         yield known

@@ -1,8 +1,8 @@
-"""The MIME parts of a message, found in one pass over its octets (RFC 2046).
+"""Find the MIME parts of a message in one pass over its octets (RFC 2046).
 
-Nothing here recurses: what is open is kept on a stack, and both its depth and the number of parts are capped, so that a
-message made to hurt costs time in proportion to its length. A message within a message is read on the way; what is
-encoded is another pass over other octets, which `sieve.message.mime` begins.
+Open parts are on an explicit stack, without recursion. Its depth and the number of parts are limited, so a hostile
+message costs time linear in its length. The same pass reads attached messages; `sieve.message.mime` starts another pass
+for encoded ones.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from sieve.message.mime_fields import content_fields, encodings
 from sieve.message.parameters import Parameters, parameters
 
 DEEPEST = 100
-"""Parts inside each other that are opened; what is deeper is the content of the part around it."""
+"""Maximum depth of nested parts. Deeper parts are content of the enclosing part."""
 
 MOST_PARTS = 1000
 
 LONGEST_HEADER = 1 << 20
-"""Octets of a part's header section that are read. The message's own is bounded by the SMTP front."""
+"""Maximum octets read of a part's header section. The SMTP side limits the message's own."""
 
 LONGEST_BOUNDARY = 100
-"""Octets of a boundary that is looked for at the beginning of longer lines; RFC 2046 permits 70."""
+"""Maximum octets of a boundary that may also match the beginning of a longer line; RFC 2046 allows 70."""
 
 _FIELDS_BEHIND_A_DELIMITER = 4096
 _EMPTY_LINE = re.compile(rb"\n\r?\n")
 _HEADER_BREAK = re.compile(rb"\n(?:\r?\n|--)")
 _FIELDS = re.compile(rb"(?:[!-9;-~]++[ \t]*+:[^\n]*+\n?|[ \t][^\n]*+\n?|>?From [^\n]*+\n?)*+")
-"""Lines that can be in a header section; `From ` is that of a mailbox file."""
+"""Lines that can be in a header section; `From ` comes from mailbox files."""
 
 _SPACE = re.compile(r"\s+")
 _IDENTITY = frozenset({"", "7bit", "8bit", "binary"})
@@ -44,21 +44,21 @@ _REPORTS = frozenset(
         "message/tracking-status",
     }
 )
-"""Of the types of `message/`, those that hold fields and no message."""
+"""`message/` types that contain fields instead of a message."""
 
 
 class Reading(enum.Enum):
-    """Which of several types and boundaries counts where a part has more than one."""
+    """Which type and boundary counts if a part has more than one."""
 
     FIRST = enum.auto()
     LAST = enum.auto()
     ANY = enum.auto()
-    """Each boundary ends a part, also as the beginning of a longer line, and a multipart goes on after its end."""
+    """Each boundary ends a part, even as the beginning of a longer line, and a multipart continues after its end."""
 
 
 @dataclass(slots=True)
 class Part:
-    """One part: where its header section and its body stand in the octets, and what its header section says."""
+    """One part: the offsets of its header section and body, and its header fields."""
 
     source: bytes
     start: int
@@ -68,51 +68,51 @@ class Part:
     depth: int
     in_digest: bool = False
     is_embedded: bool = False
-    """Whether it is inside another message, one that was forwarded, say."""
+    """Whether it is inside an attached message, such as a forwarded one."""
     is_open: bool = True
     is_multipart: bool = False
-    """Whether its boundary was looked for."""
+    """Whether the reader searched for its boundary."""
     children: int = 0
     inner_body: int | None = None
-    """Where the body of the message begins that it holds, if that is not encoded."""
+    """The offset of the attached message's body, if the part has one that is not encoded."""
     is_in_other_reading: bool = False
-    """Whether a program that reads the message by the standards does not find it, or it was encoded."""
+    """Whether a standards-compliant program does not find it, or it was encoded."""
     types: tuple[Parameters, ...] = field(init=False)
     content_types: tuple[str, ...] = field(init=False)
-    """Its type, lower case, then what other programs may take for it."""
+    """Its type in lower case, then other types that programs may see."""
     encodings: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
-        """Read the type; without a usable one it is text/plain, in a digest a message (RFC 2045, 5.2; 2046, 5.1.5)."""
+        """Set the types. The default is text/plain, or a message in a digest (RFC 2045, 5.2; 2046, 5.1.5)."""
         default = "message/rfc822" if self.in_digest else "text/plain"
         self.types = tuple(map(parameters, self.fields.get("content-type", ())))
         declared = [_SPACE.sub("", each.value) for each in self.types]
         named = dict.fromkeys(each if each.count("/") == 1 else _type_in(each) for each in declared)
         if any(each.startswith("multipart/") for each in named) and not self.boundaries(Reading.ANY):
-            named["text/plain"] = None  # what a program shows that finds no parts
+            named["text/plain"] = None  # shown by a program that finds no parts
         self.content_types = tuple(named) or (default,)
         self.encodings = encodings(self.fields.get("content-transfer-encoding", ()))
 
     @property
     def content_type(self) -> str:
-        """The type that counts if a program knows no other."""
+        """Its first type."""
         return self.content_types[0]
 
     @property
     def is_attachment(self) -> bool:
-        """Whether its disposition says so (RFC 2183)."""
+        """Whether its disposition makes it an attachment (RFC 2183)."""
         return any(
             parameters(each).value.startswith("attachment") for each in self.fields.get("content-disposition", ())
         )
 
     @property
     def encoding(self) -> str:
-        """The transfer encoding, lower case; empty if nothing is to be undone."""
+        """The transfer encoding in lower case; empty if no decoding is needed."""
         return self.encodings[0]
 
     @property
     def charsets(self) -> tuple[str, ...]:
-        """The character sets that it may be read in: the first and the last that is named."""
+        """Its possible character sets: the first and the last one it names."""
         every = [name for each in self.types for name in each.all("charset")] or ["utf-8"]
         return tuple(dict.fromkeys((every[0], every[-1])))
 
@@ -123,7 +123,7 @@ class Part:
 
     @property
     def file_names(self) -> tuple[str, ...]:
-        """The names that its disposition and its type give, in every reading."""
+        """The file names in its disposition and type, in all readings."""
         dispositions = map(parameters, self.fields.get("content-disposition", ()))
         given = [
             value for each in (*dispositions, *self.types) for key in ("filename", "name") for value in each.all(key)
@@ -132,17 +132,17 @@ class Part:
 
     @property
     def holds_message(self) -> bool:
-        """Whether it is a message in a message."""
+        """Whether it contains a message."""
         return any(each.startswith("message/") and each not in _REPORTS for each in self.content_types)
 
     @property
     def holds_parts(self) -> bool:
-        """Whether it says that it is a multipart."""
+        """Whether its type is multipart."""
         return any(each.startswith("multipart/") for each in self.content_types)
 
     @property
     def first_type(self) -> bytes:
-        """Its first Content-Type as it was written."""
+        """Its first Content-Type as written."""
         return self.fields.get("content-type", ("",))[0].encode("utf-8", "surrogateescape")
 
     @property
@@ -151,7 +151,7 @@ class Part:
         return not _IDENTITY.issuperset(self.encodings)
 
     def boundaries(self, reading: Reading) -> tuple[bytes, ...]:
-        """Return the boundaries that a program may look for, if it takes this for a multipart."""
+        """Return the boundaries that a program may use if it treats the part as a multipart."""
         which = {Reading.FIRST: self.types[:1], Reading.LAST: self.types[-1:], Reading.ANY: self.types}[reading]
         found = tuple(
             dict.fromkeys(
@@ -165,14 +165,14 @@ class Part:
 
     @property
     def is_ambiguous(self) -> bool:
-        """Whether programs can differ about what is inside: it has two types or boundaries, or no boundary."""
+        """Whether programs may find different content: it has two types or boundaries, or no boundary."""
         if self.holds_parts:
             return len(self.types) > 1 or len(self.boundaries(Reading.ANY)) != 1
         return self.holds_message and self.is_encoded
 
 
 def _type_in(value: str) -> str:
-    """Return the type where the slash is missing or more than one stands: `multipart` is one, the rest is text."""
+    """Return the type for a value without exactly one slash: multipart if it begins with `multipart`, else text."""
     return "multipart/mixed" if value.startswith("multipart") else "text/plain"
 
 
@@ -180,7 +180,7 @@ class Reader:
     """Finds the parts of one message in one reading."""
 
     def __init__(self, raw: bytes, reading: Reading, depth: int = 0, most: int = MOST_PARTS) -> None:
-        """Read at most so many parts of a message that is so deep in another one, 0 if in none."""
+        """Read at most `most` parts. `depth` is the message's depth in other messages, 0 for the outer one."""
         self._raw = raw
         self._reading = reading
         self._depth = depth
@@ -188,20 +188,20 @@ class Reader:
         self.parts: list[Part] = []
         self._open: list[tuple[tuple[bytes, ...], Part]] = []
         self._places: dict[bytes, list[int]] = {}
-        """A boundary → where in `_open` it is: a line that looks like one costs the same at any depth."""
+        """Boundary → its positions in `_open`, so that a lookup costs the same at any depth."""
         self._lengths: list[int] = []
-        """The lengths of the boundaries of open multiparts, the shortest first."""
+        """The lengths of the open multiparts' boundaries, shortest first."""
         self._ended: set[bytes] = set()
         self._unclosed: list[Part] = []
         self.is_closed = True
-        """Whether every multipart of the message itself has its end."""
+        """Whether every multipart of the message itself is closed."""
         self.is_whole = True
-        """Whether nothing was left unread because it was too deep or too much."""
+        """Whether everything was read within the limits."""
         self.is_ambiguous = False
         """Whether another reading finds other parts."""
 
     def read(self) -> list[Part]:
-        """Return the parts, the message itself first."""
+        """Return the parts; the first is the message itself."""
         at = self._begin(0, self._depth)
         find = self._raw.find
         while self._open:
@@ -218,7 +218,7 @@ class Reader:
         return self._raw.find(b"\n", line) + 1 or len(self._raw)
 
     def _begin(self, start: int, depth: int, around: Part | None = None) -> int:
-        """Take the part that begins at `start`, and those that are messages inside it; return where to go on."""
+        """Add the part that begins at `start` and messages directly inside it; return the offset to continue at."""
         part = self._part(start, depth, around)
         while self._holds_message_here(part) and self._may_open(part):
             outer, part = part, self._part(part.body, part.depth + 1, part)
@@ -226,12 +226,12 @@ class Reader:
         return part.body
 
     def _holds_message_here(self, part: Part) -> bool:
-        """Tell whether a message begins in the part. If it is said to be encoded, some programs read it as it is."""
+        """Tell whether a message begins in the part. Some programs read it as is even if it is declared as encoded."""
         is_plain = "" in part.encodings or self._reading is Reading.ANY
         return part.holds_message and not part.is_multipart and is_plain
 
     def _body(self, start: int, end: int) -> int:
-        """Return where the body begins behind a header section that ends so: for some programs at what is no field."""
+        """Return the start of the body. For some programs, it begins at the first line that is not a field."""
         fields = _FIELDS.match(self._raw, start, end)
         stop = fields.end() if fields is not None else end
         if stop >= end or not self._raw[stop:end].strip():
@@ -266,13 +266,13 @@ class Reader:
         return part
 
     def _may_open(self, part: Part) -> bool:
-        """Tell whether what is inside the part is read: it may be too deep, or one part too many."""
+        """Tell whether the part's content may be read within the limits of depth and number."""
         is_within = part.depth < DEEPEST and len(self.parts) < self._most
         self.is_whole = self.is_whole and is_within
         return is_within
 
     def _guessed(self, part: Part) -> tuple[bytes, ...]:
-        """Return the boundary of a multipart that names none: its first line with two dashes, as some programs do."""
+        """Guess a missing boundary like some programs: the multipart's first line that begins with two dashes."""
         if self._reading is not Reading.ANY or not part.content_type.startswith("multipart/"):
             return ()
         at = part.body if self._raw.startswith(b"--", part.body) else self._raw.find(b"\n--", part.body) + 1
@@ -280,11 +280,11 @@ class Reader:
         return (line,) if line and self._raw.startswith(b"--", at) else ()
 
     def _header_end(self, start: int, most: int) -> int:
-        """Return where the body begins that follows the header section at `start`: a delimiter ends that, too."""
+        """Return the start of the body after the header section at `start`, which a delimiter also ends."""
         if self._raw.startswith((b"\r\n", b"\n"), start):
             return self._raw.index(b"\n", start) + 1
         if self._raw.startswith(b"--", start) and self._is_delimiter(start):
-            self.is_ambiguous = True  # fields behind it are of this part for some programs
+            self.is_ambiguous = True  # for some programs, fields after it belong to this part
             found = _EMPTY_LINE.search(self._raw, start, start + _FIELDS_BEHIND_A_DELIMITER)
             return found.end() if found is not None and self._reading is Reading.ANY else start
         end = min(most, len(self._raw))
@@ -299,7 +299,7 @@ class Reader:
         return bool(self._open) and max(self._at_line(line, self._line_end(line))) >= 0
 
     def _delimiter(self, line: int, end: int) -> int:
-        """Look whether the line is a boundary of an open multipart; return where to go on."""
+        """Handle the line if it is a boundary of an open multipart; return the offset to continue at."""
         opened, closed = self._at_line(line, end)
         number = max(opened, closed)
         if number < 0:
@@ -323,14 +323,14 @@ class Reader:
             self._leave(number)
             part.is_open, part.end = False, end
             self._unclosed.pop()
-        if not self._open:  # nothing more is read, unless another reading goes on
+        if not self._open:  # this reading ends here, but another may continue
             self.is_ambiguous = self.is_ambiguous or any(
                 self._raw.find(b"\n--" + each, end - 1) > 0 for each in boundaries
             )
         return end
 
     def _at_line(self, line: int, end: int) -> tuple[int, int]:
-        """Return which open multipart a line begins a part of, and which one it ends; -1 if none."""
+        """Return the open multipart in which a line begins a part, and the one that it ends; -1 if there is none."""
         text = self._raw[line + 2 : end].rstrip()
         opened, closed = self._place(text), self._place(text[:-2]) if text.endswith(b"--") else -1
         if max(opened, closed) >= 0:
@@ -344,12 +344,12 @@ class Reader:
         return (longer if self._reading is Reading.ANY else -1), -1
 
     def _place(self, boundary: bytes) -> int:
-        """Return where the innermost open multipart of this boundary is, -1 if none is."""
+        """Return the position of the innermost open multipart with this boundary; -1 if there is none."""
         places = self._places.get(boundary)
         return places[-1] if places else -1
 
     def _leave(self, number: int) -> None:
-        """Forget the open multiparts from `number` on."""
+        """Remove the open multiparts from `number` on."""
         for boundaries, _ in reversed(self._open[number:]):
             for boundary in boundaries:
                 self._places[boundary].pop()

@@ -1,8 +1,8 @@
-"""The parameters of a MIME field, in every reading that a receiving program may have of them (RFC 2045, 2231).
+"""The parameters of a MIME field, in every reading that a receiving program may use (RFC 2045, 2231).
 
-Senders who want to hide a name from a filter write fields that programs read differently: a quote that is never closed,
-two parameters of one name, comments, pieces out of order. So a name has a list of values here, the standard's first.
-Nothing is lost to a bound: the work grows with the field and no faster.
+To hide a name from filters, senders write fields that programs read differently: unclosed quotes, duplicate parameters,
+comments, pieces out of order. So a parameter has a list of values here, the standard's reading first. No limit cuts the
+list; the work is linear in the length of the field.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ _KNOWN = re.compile(
     r"""(?<![^\s;,"'])(filename|name|boundary|charset)["']?\s*+(\*\s*+([0-9]++)?\s*+(\*)?)?["']?\s*+=""",
     re.IGNORECASE,
 )
-"""The parameters that mail programs act on. They are found wherever they stand, so a missing semicolon hides none."""
+"""The parameters that mail programs use. They are found anywhere, so a missing semicolon hides none."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """A parameter as it stands in the field, or a piece of one (RFC 2231, 3)."""
+    """A parameter as written in the field, or a piece of one (RFC 2231, 3)."""
 
     name: str
     number: int | None
@@ -43,7 +43,7 @@ class _Given:
 
 
 def _segments(text: str, pieces: re.Pattern[str]) -> tuple[list[str], bool]:
-    """Return what stands between semicolons outside quotes, and whether every quote is closed."""
+    """Split at semicolons outside quotes; also tell whether all quotes are closed."""
     found: list[list[str]] = [[]]
     is_closed = True
     for piece in pieces.finditer(text):
@@ -56,7 +56,7 @@ def _segments(text: str, pieces: re.Pattern[str]) -> tuple[list[str], bool]:
 
 
 def _given(segment: str) -> Iterator[_Given]:
-    """Yield the parameters of one segment: the first has all of it as its value, others what is before the next."""
+    """Yield the parameters of one segment. The first one's value is the whole rest; others end before the next."""
     places = list(_KNOWN.finditer(segment))
     ends = [len(segment), *(following.start() for following in places[2:]), len(segment)]
     for place, end in zip(places, ends, strict=False):
@@ -66,7 +66,7 @@ def _given(segment: str) -> Iterator[_Given]:
 
 
 def _ways_to_cut(text: str) -> Iterator[list[str]]:
-    """Yield the field cut at its semicolons: as the standard has it, then as programs do that know less of quotes."""
+    """Yield the field split at semicolons: by the standard, then like programs with simpler handling of quotes."""
     ways = [without_comments(text, only_between_words=True), text, without_comments(text), joined_words(text)]
     for each in dict.fromkeys(ways):
         segments, is_closed = _segments(each, _PIECES)
@@ -80,13 +80,13 @@ def _ways_to_cut(text: str) -> Iterator[list[str]]:
 
 
 def forms(raw: str) -> dict[str, None]:
-    """Return what a value may be read as, in order: quoted, with and without escapes, or not, to a blank or the end."""
+    """Return the readings of a value, in order: quoted, with or without escapes; unquoted, to a space or the end."""
     found: list[str] = []
     if raw.startswith('"'):
         for pattern in (_CONTENT, _CONTENT_WITHOUT_ESCAPES):
             content = pattern.match(raw)
             found.append(content[1] if content else "")
-        found.insert(0, _ESCAPE.sub(lambda each: each[1], found[0]))  # other threads run between two calls
+        found.insert(0, _ESCAPE.sub(lambda each: each[1], found[0]))  # other threads can run between two calls
         found.append(raw.replace('"', ""))
     else:
         word = _BLANK_OR_QUOTE.split(raw, maxsplit=1)[0]
@@ -103,7 +103,7 @@ def _unescaped(raw: bytes) -> bytes:
 
 
 def _in_charset(raw: bytes, charset: str) -> Iterator[str]:
-    """Yield octets as text in the set that was named; if that is unknown or does not fit, in the one of most mail."""
+    """Decode octets in the named set; if the set is unknown or the octets are invalid, also in windows-1252."""
     text = charsets.decoded(raw, charset)
     yield text
     if charsets.codec_of(charset) is None or "\ufffd" in text:
@@ -111,7 +111,7 @@ def _in_charset(raw: bytes, charset: str) -> Iterator[str]:
 
 
 def _extended(text: str) -> Iterator[str]:
-    """Yield what an extended value says: `utf-8'en'%41` (RFC 2231, 4); parts in front may be missing."""
+    """Decode an extended value: `utf-8'en'%41` (RFC 2231, 4). The first parts may be missing."""
     pieces = text.split("'", 2)
     if len(pieces) == 3:
         yield from _in_charset(_unescaped(_octets(pieces[2])), pieces[0].strip())
@@ -122,7 +122,7 @@ def _extended(text: str) -> Iterator[str]:
 
 
 def _orders(pieces: list[_Given]) -> Iterator[list[_Given]]:
-    """Yield the pieces of one value in the orders in which they may be put together."""
+    """Yield the possible orders of a value's pieces."""
     first: dict[int, _Given] = {}
     for piece in pieces:
         first.setdefault(piece.number or 0, piece)
@@ -136,14 +136,14 @@ def _orders(pieces: list[_Given]) -> Iterator[list[_Given]]:
 
 
 def _joined(pieces: list[_Given]) -> Iterator[str]:
-    """Yield what pieces say together: each to its blank or quote, then each whole."""
+    """Yield the joined pieces: each up to its space or quote, then each whole."""
     ways = [tuple(next(iter(forms(piece.raw)), "") for piece in pieces), tuple(p.raw.replace('"', "") for p in pieces)]
     for texts in dict.fromkeys(ways):
         yield from _put_together(pieces, texts)
 
 
 def _put_together(pieces: list[_Given], texts: tuple[str, ...]) -> Iterator[str]:
-    """Yield pieces as one text: by RFC 2231, then with percent signs undone in each or in none."""
+    """Join pieces: by RFC 2231, then with percent-decoding of all of them or none."""
     head, quote, rest = texts[0].partition("'")
     is_marked = bool(quote and "'" in rest)
     charset, opening = (head, rest.partition("'")[2]) if is_marked else ("utf-8", texts[0])
@@ -167,7 +167,7 @@ class Parameters:
 
     @cached_property
     def value(self) -> str:
-        """What stands before the first semicolon, lower case, without comments and quotes."""
+        """The text before the first semicolon, in lower case, without comments and quotes."""
         return without_comments(self.text).partition(";")[0].strip().strip("\"'").strip().lower()
 
     @cached_property
@@ -179,9 +179,9 @@ class Parameters:
         return found
 
     def all(self, name: str) -> tuple[str, ...]:
-        """Return every value that the parameter may be read to have, none if it is not there.
+        """Return all readings of a parameter; empty if the field does not have it.
 
-        A plain value is first: `filename` before `filename*` before `filename*0`.
+        The plain form comes first: `filename`, then `filename*`, then `filename*0`.
         """
         given = self._found.get(name, [])
         found: dict[str, None] = {}
@@ -199,5 +199,5 @@ class Parameters:
 
 
 def parameters(text: str) -> Parameters:
-    """Return a structured field, such as that of Content-Type."""
+    """Parse a structured field, such as Content-Type."""
     return Parameters(text)

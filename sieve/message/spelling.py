@@ -1,4 +1,4 @@
-r"""The one spelling of an address that is compared, and the spelling in which SMTP may carry it (RFC 5321, 4.1.2).
+r"""The canonical spelling of an address for comparisons, and a valid spelling for SMTP (RFC 5321, 4.1.2).
 
 Quotes are no part of a local part: `"secret"@d` and `"sec\ret"@d` are `secret@d`. They stay if the local part is empty
 or holds anything but atext and dots. Its octets and letter case stay; the domain's form is `config.base.domains`'s.
@@ -20,7 +20,7 @@ _TO_ESCAPE = re.compile(r'(["\\])')
 
 
 def unquoted(local_part: str) -> str:
-    """Return a local part without its quotes and quoted pairs, if it has any."""
+    """Return a local part without quotes and quoted pairs."""
     if len(local_part) > 1 and local_part[0] == local_part[-1] == '"':
         return _ESCAPE.sub(r"\1", local_part[1:-1])
     return local_part
@@ -33,13 +33,13 @@ def quoted(text: str) -> str:
 
 
 def canonical_local_part(local_part: str) -> str:
-    """Return a local part as it is compared."""
+    """Return the canonical form of a local part."""
     text = unquoted(local_part)
     return text if _NEEDS_NO_QUOTES.fullmatch(text) else quoted(text)
 
 
 def canonical(address: str) -> str:
-    """Return an address as it is compared; a text without a domain is only a local part."""
+    """Return the canonical form of an address. A text without `@` is a local part."""
     local_part, at, domain = address.rpartition("@")
     if not at:
         return canonical_local_part(domain) if domain else ""
@@ -47,7 +47,7 @@ def canonical(address: str) -> str:
 
 
 def canonical_in_field(address: str) -> str:
-    """Return an address of a header field as it is compared: a comparator decides about its domain's letter case."""
+    """Return the canonical form of a header field's address. The domain's letter case is left to the comparator."""
     local_part, at, domain = address.rpartition("@")
     if not at:
         return address
@@ -59,9 +59,9 @@ _NAMES_A_DOMAIN = re.compile(rf"(?P<before>(?:[^@\s]*@)?(?:\*\.?|\.)?)(?P<domain
 
 
 def in_a_labels(text: str) -> str | None:
-    """Return a text that is a domain, a pattern of domains or an address with its domain in A-labels.
+    """Convert a domain, a domain pattern or the domain of an address to A-labels.
 
-    None if it is none of these, or holds no U-label.
+    Returns None for any other text, or if there are no U-labels.
     """
     if text.isascii() or len(text) > LONGEST_ADDRESS:
         return None
@@ -75,7 +75,7 @@ def in_a_labels(text: str) -> str | None:
 
 
 def spoken_local_part(local_part: str) -> str:
-    """Return a local part that SMTP can carry: as it is if it has quotes or is a dot-string, else in quotes."""
+    """Return a local part that is valid in SMTP: unchanged if it has quotes or is a dot-string, else quoted."""
     if local_part[:1] == '"' or _DOT_STRING.fullmatch(local_part):
         return local_part
     return quoted(local_part)

@@ -1,4 +1,4 @@
-"""Content transfer encodings undone, as leniently as mail programs do it (RFC 2045, 6)."""
+"""Decode content transfer encodings as leniently as mail programs (RFC 2045, 6)."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from collections.abc import Iterator
 NOT_BASE64 = bytes(set(range(256)) - set(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"))
 _LONGEST_LINE = 1 << 20
 _PIECE = 1 << 16
-"""Octets that are decoded at once; divisible by 4."""
+"""Octets decoded at once; divisible by 4."""
 
 _MOST_ENDS = 1000
-"""Groups of base64 in one part that end with `=` and are decoded each for itself; the rest is one more."""
+"""Maximum groups of base64 ending in `=` that are decoded separately in one part; the rest is one more group."""
 
 
 def decoded(body: bytes, encoding: str) -> bytes:
-    """Return a part's body with this transfer encoding undone; one that is not known leaves it as it is."""
+    """Decode a part's body. An unknown encoding leaves it unchanged."""
     if encoding == "base64":
         return _from_base64(body)
     return _from_quoted_printable(body) if encoding == "quoted-printable" else body
 
 
 def readings(body: bytes, encoding: str) -> Iterator[bytes]:
-    """Yield what the body may be decoded to, the usual reading first.
+    """Yield the possible decoded forms of the body, the usual reading first.
 
-    Some programs skip a `=` within base64 as they skip other noise, for others a group of four ends there.
+    Some programs skip a `=` inside base64 like other noise; for others, it ends a group of four.
     """
     yield decoded(body, encoding)
     if encoding == "base64":
@@ -35,7 +35,7 @@ def readings(body: bytes, encoding: str) -> Iterator[bytes]:
 
 
 def _from_base64(body: bytes) -> bytes:
-    """Return what base64 holds, in pieces: another thread can run between two of them."""
+    """Decode base64 in pieces, so that other threads can run in between."""
     digits = b"".join(body[at : at + _PIECE].translate(None, NOT_BASE64) for at in range(0, len(body), _PIECE))
     whole = len(digits) - len(digits) % 4
     pieces = [base64.b64decode(digits[at : min(at + _PIECE, whole)]) for at in range(0, whole, _PIECE)]
@@ -43,7 +43,7 @@ def _from_base64(body: bytes) -> bytes:
 
 
 def _from_quoted_printable(body: bytes) -> bytes:
-    """Return what quoted-printable holds, in pieces that end with a line unless it is too long."""
+    """Decode quoted-printable in pieces that end at a line end, unless the line is too long."""
     pieces, at = [], 0
     while at < len(body):
         line = body.find(b"\n", at + _PIECE, at + _LONGEST_LINE) + 1
@@ -54,7 +54,7 @@ def _from_quoted_printable(body: bytes) -> bytes:
 
 
 def _before_escape(body: bytes, end: int) -> int:
-    """Return where to cut a line without an end so that no escape is cut: before the signs that may begin one."""
+    """Return an offset to split a long line without splitting an escape."""
     for back in range(8):
         if b"=" not in body[end - back - 2 : end - back]:
             return end - back

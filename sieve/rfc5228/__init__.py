@@ -1,5 +1,5 @@
-"""Standard Sieve: RFC 5228 with the extensions that make sense in a proxy, read and run by the machinery of Sieve++.
+"""Standard Sieve: RFC 5228 with the extensions that make sense in a proxy, built on the code of Sieve++.
 
-What differs is here: how strings are filled in (`parsing`), what must be required (`checking`), and the commands and
-tests themselves (`actions`, `tests`, `dates`), of which none but `stop` ends a script.
+This package holds the differences: string substitution (`parsing`), required extensions (`checking`), and the commands
+and tests (`actions`, `tests`, `dates`). Commands take effect when the script ends.
 """

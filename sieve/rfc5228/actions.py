@@ -1,4 +1,4 @@
-"""The commands of standard Sieve. What they decide takes effect when the script ends."""
+"""The commands of standard Sieve. They take effect when the script ends."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def require(capabilities: tuple[str, ...]) -> None:
 
 @sieve_function(dialect="rfc5228")
 def keep(frame: Frame) -> None:
-    """Let the message go on to its recipients (RFC 5228, 4.3)."""
+    """Relay the message to its recipients (RFC 5228, 4.3)."""
     state_of(frame).kept = True
 
 
@@ -34,28 +34,28 @@ def discard(frame: Frame) -> None:
 
 @sieve_function(dialect="rfc5228", effect=Effect.RECIPIENT)
 def redirect(frame: Frame, address: str, *, copy: bool = False) -> None:
-    """Send the message to another address (RFC 5228, 4.2), with `:copy` beside its recipients (RFC 3894).
+    """Send the message to another address (RFC 5228, 4.2). With `:copy`, also to its recipients (RFC 3894).
 
-    The address may stand behind a display name: `"Joe Smith <joe@example.com>"`.
+    The address may have a display name: `"Joe Smith <joe@example.com>"`.
     """
     state = state_of(frame)
     try:
         state.redirects.append(address_of(address))
     except ScriptError:
-        state.kept = True  # if the script goes on: a mistake must not lose mail (RFC 5228, 2.10.6)
+        state.kept = True  # the script may continue, and an error must not lose mail (RFC 5228, 2.10.6)
         raise
     state.cancelled = state.cancelled or not copy
 
 
 @sieve_function(dialect="rfc5228", name="reject")
 def reject(frame: Frame, reason: Lines) -> None:
-    """Refuse the message with 550 and this text (RFC 5429, 2.2)."""
+    """Reject the message with 550 and this text (RFC 5429, 2.2)."""
     _refuse(frame, reason)
 
 
 @sieve_function(dialect="rfc5228")
 def ereject(frame: Frame, reason: Lines) -> None:
-    """Refuse the message with 550 and this text (RFC 5429, 2.1)."""
+    """Reject the message with 550 and this text (RFC 5429, 2.1)."""
     _refuse(frame, reason)
 
 
@@ -74,14 +74,14 @@ def stop(frame: Frame) -> Ended:
 
 @sieve_function(dialect="rfc5228", name="return", extension="include")
 def return_(frame: Frame) -> Ended:
-    """End this script and go on in the one that includes it (RFC 6609, 3.3)."""
+    """End this script and continue in the script that includes it (RFC 6609, 3.3)."""
     state_of(frame).returned = True
     return Ended(True)
 
 
 @sieve_function(dialect="rfc5228", name="global", extension="include")
 def global_(frame: Frame, names: tuple[str, ...]) -> None:
-    """Share variables with the scripts that include this one or are included by it (RFC 6609, 3.4)."""
+    """Share variables with including and included scripts (RFC 6609, 3.4)."""
     for name in names:
         lowered = name.lower()
         state_of(frame).globals.add(lowered)
@@ -101,7 +101,7 @@ def set(  # noqa: A001 - the command's name
     quotewildcard: bool = False,
     length: bool = False,
 ) -> None:
-    """Set a variable, after its modifiers in the order of their precedence (RFC 5229, 4)."""
+    """Set a variable, with modifiers applied in their order of precedence (RFC 5229, 4)."""
     if lower or upper:
         value = value.lower() if lower else value.upper()
     if lowerfirst or upperfirst:
@@ -121,14 +121,14 @@ async def include(
     frame: Frame,
     value: str,
     *,
-    personal: bool = False,  # noqa: ARG001 - both places are one, see below
+    personal: bool = False,  # noqa: ARG001 - both locations are the same, see below
     global_: bool = False,  # noqa: ARG001 - see above
     once: bool = False,
     optional: bool = False,
 ) -> Ended:
-    """Run another script (RFC 6609, 3.2); its variables are its own but for the `global` ones.
+    """Run another script (RFC 6609, 3.2). Only its `global` variables are shared.
 
-    Here `:personal` and `:global` scripts live in one place: the folder of the script that includes.
+    `:personal` and `:global` scripts are in the same place: the folder of the including script.
     """
     script = frame.script
     if script.includes is None or script.compile_included is None:
@@ -151,7 +151,7 @@ async def include(
 
 
 async def _in_own_scope(frame: Frame, included: Script) -> bool:
-    """Run a script with variables of its own; tell whether it stopped everything."""
+    """Run a script with its own variables; tell whether it ended all scripts."""
     state = state_of(frame)
     outer, outer_globals, here = frame.variables, state.globals, frame.at
     frame.variables = {name: value for name, value in outer.items() if name.startswith(GLOBAL)}

@@ -1,4 +1,4 @@
-"""What standard Sieve asks of a script beyond Sieve++: `require` for extensions, and no `$` variables."""
+"""Checks for standard Sieve only: `require` for extensions, and no `$` variables."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from sieve.syntax import nodes
 
 
 class StandardChecker(Checker):
-    """Walks one standard script."""
+    """Checks one standard script."""
 
     _required: frozenset[str] = frozenset()
 
     def run(self, script: nodes.Block) -> Checked:
-        """Return what is known of the script, mistakes included."""
-        self._flow.shared = True  # variables of match and include are set where no statement shows
+        """Check the script and return the result, including diagnostics."""
+        self._flow.shared = True  # matches and includes set variables without an assignment
         self._requirements(script)
         return super().run(script)
 
     def _requirements(self, script: nodes.Block) -> None:
-        """Read the `require` statements, which stand before all others (RFC 5228, 3.2)."""
+        """Read the `require` statements, which come before all others (RFC 5228, 3.2)."""
         first = True
         for statement in script.statements:
             is_require = isinstance(statement, nodes.Call) and statement.name == "require"
@@ -52,7 +52,7 @@ class StandardChecker(Checker):
         return statement.name if isinstance(statement, nodes.Call) and statement.name in {"stop", "return"} else ""
 
     def _function(self, call: nodes.Call) -> SieveFunction | None:
-        """Return the command or test that a call names, if it is required where it must be."""
+        """Return the command or test that a call names; report extensions that are not required."""
         function = self._library.get(call.name)
         if function is None:
             known = self._library.functions

@@ -1,4 +1,4 @@
-"""Dates in fields and the current one (RFC 5260)."""
+"""Dates in header fields, and the current date (RFC 5260)."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _PARTS: dict[str, Callable[[datetime], str]] = {
 
 
 def _shifted(moment: datetime, zone: str | None, *, original: bool) -> datetime:
-    """Return the moment in a zone: the given one, its own, or else UTC, for want of a local one."""
+    """Convert to the given zone, keep the original zone, or use UTC, because there is no local zone."""
     if original:
         return moment
     if zone is None:
@@ -73,7 +73,7 @@ def date(
     index: int | None = None,
     last: bool = False,
 ) -> tuple[str, ...]:
-    """Compare a part of the date in a field; of `Received` it is the one behind the last semicolon (RFC 5260, 4)."""
+    """Compare a part of the date in a field. In `Received`, the date follows the last semicolon (RFC 5260, 4)."""
     found = bodies(frame, (header_name,), index or 1, last=last)
     moments: list[datetime] = []
     for body in found:

@@ -1,4 +1,4 @@
-"""The extensions that a script can require, and the tags that belong to them."""
+"""The extensions that a script can require, and their tags."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ OF_TAG = {
     "index": "index",
     "last": "index",
 }
-"""The extension that a tag needs, beside the one of its function."""
+"""The extension that a tag needs, in addition to its function's extension."""
 
 OF_COMPARATOR = {"i;ascii-numeric": "comparator-i;ascii-numeric"}
 """The comparators that must be required (RFC 5228, 2.7.3)."""

@@ -1,4 +1,4 @@
-"""The library of standard Sieve: its own commands and tests, and those of Sieve++ that are the same."""
+"""The library of standard Sieve: its own commands and tests, and the Sieve++ functions that work the same."""
 
 from __future__ import annotations
 

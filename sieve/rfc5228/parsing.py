@@ -1,4 +1,4 @@
-"""Strings of standard Sieve: what fills them depends on what was required (RFC 5228, 2.4.2.4; RFC 5229, 3)."""
+"""Strings of standard Sieve: the required extensions decide what is substituted (RFC 5228, 2.4.2.4; RFC 5229, 3)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LAST_SCALAR, _FIRST_SURROGATE, _LAST_SURROGATE = 0x10FFFF, 0xD800, 0xDFFF
 
 
 class StandardParser(Parser):
-    """Reads a standard script; it keeps what the `require` statements named so far."""
+    """Reads a standard script and remembers the extensions required so far."""
 
     def __init__(self, source: Source) -> None:
         """Prepare to read `source`."""
@@ -50,12 +50,12 @@ class StandardParser(Parser):
 
 
 def _name(written: str) -> str:
-    """Return the variable a reference names; the match variable 01 is 1."""
+    """Return the name of the variable in a reference; match variable 01 is 1."""
     return str(int(written)) if written.isdigit() else written.lower()
 
 
 def _decoded(found: re.Match[str]) -> str:
-    """Return the characters of `${hex:…}` or `${unicode:…}`; what is no scalar value stays as it is."""
+    """Return the characters of `${hex:…}` or `${unicode:…}`. Invalid scalar values are not decoded."""
     if found[1] is not None:
         return bytes(int(pair, 16) for pair in found[1].split()).decode("utf-8", "surrogateescape")
     codes = [int(code, 16) for code in found[2].split()]
@@ -65,5 +65,5 @@ def _decoded(found: re.Match[str]) -> str:
 
 
 def parse_standard(source: Source) -> tuple[nodes.Block, list[Diagnostic]]:
-    """Return the syntax tree of a standard script, as far as it could be read, and the mistakes of its form."""
+    """Return the syntax tree of a standard script, as far as it could be parsed, and the syntax errors."""
     return StandardParser(source).run()

@@ -1,4 +1,4 @@
-"""What a run of a standard script decides: the actions that take effect when it ends (RFC 5228, 2.10)."""
+"""The actions of a standard script, which take effect when it ends (RFC 5228, 2.10)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import cast
 from sieve.run.runtime import Frame
 
 GLOBAL = "global."
-"""The namespace of variables that included scripts share (RFC 6609, 3.4)."""
+"""Namespace of the variables that scripts share (RFC 6609, 3.4)."""
 
 
 @dataclass(slots=True)
@@ -25,7 +25,7 @@ class StandardState:
 
 
 def begin(frame: Frame) -> None:
-    """Give a run its state."""
+    """Create the state of a run."""
     frame.dialect_state = StandardState()
 
 
@@ -35,7 +35,7 @@ def state_of(frame: Frame) -> StandardState:
 
 
 def finish(frame: Frame) -> None:
-    """Let the decisions take effect: the envelope's changes, and whether the message goes on at all."""
+    """Apply the decisions: change the envelope, and discard the message if nothing keeps it."""
     state = state_of(frame)
     stays = state.kept or not state.cancelled
     for number, address in enumerate(dict.fromkeys(state.redirects)):

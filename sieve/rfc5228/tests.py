@@ -1,4 +1,4 @@
-"""The tests of standard Sieve that differ from those of Sieve++."""
+"""The tests of standard Sieve that differ from Sieve++."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sieve.run.runtime import Frame
 
 
 def bodies(frame: Frame, names: tuple[str, ...], index: int | None, *, last: bool) -> list[str]:
-    """Return the bodies of the named fields, of each name all or the one with this number (RFC 5260, 6)."""
+    """Return the bodies of the named fields: all of them, or the one with this number for each name (RFC 5260, 6)."""
     message = frame.host.message
     found: list[str] = []
     for name in names:
@@ -28,7 +28,7 @@ def bodies(frame: Frame, names: tuple[str, ...], index: int | None, *, last: boo
 async def header(
     frame: Frame, header_names: tuple[str, ...], *, index: int | None = None, last: bool = False
 ) -> tuple[str, ...]:
-    """Compare the bodies of fields, encoded words decoded (RFC 5228, 5.7)."""
+    """Compare the bodies of fields, with encoded words decoded (RFC 5228, 5.7)."""
     found = tuple(bodies(frame, header_names, index, last=last))
     return await judged(found, lambda texts: tuple(decoded_words(text).strip(" \t") for text in texts))
 
@@ -49,7 +49,7 @@ async def address(
 
 @sieve_function(dialect="rfc5228", needs=Need.HEADERS)
 def exists(frame: Frame, header_names: tuple[str, ...]) -> bool:
-    """Tell whether the message has a field of every one of these names (RFC 5228, 5.5)."""
+    """Tell whether the message has a field for each of these names (RFC 5228, 5.5)."""
     return all(bodies(frame, (name,), None, last=False) for name in header_names)
 
 
@@ -66,12 +66,12 @@ def envelope(frame: Frame, envelope_part: tuple[str, ...], *, part: AddressPart 
 
 @sieve_function(dialect="rfc5228", needs=Need.BODY, one_of=("over", "under"))
 def size(frame: Frame, *, over: int | None = None, under: int | None = None) -> bool:
-    """Compare the number of the message's octets (RFC 5228, 5.9)."""
+    """Compare the size of the message in octets (RFC 5228, 5.9)."""
     octets = 0 if frame.host.content is None else frame.host.content.size
     return octets > over if over is not None else under is not None and octets < under
 
 
 @sieve_function(dialect="rfc5228", extension="variables")
 def string(source: tuple[str, ...]) -> tuple[str, ...]:
-    """Compare strings, which variables make worth it (RFC 5229, 5)."""
+    """Compare strings, usually with variables in them (RFC 5229, 5)."""
     return source

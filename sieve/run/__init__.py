@@ -1,5 +1,5 @@
-"""A run of a script: values, matching, the frame, included scripts, and the words of run-time errors.
+"""Run scripts: values, matching, the frame, included scripts, and the texts of run-time errors.
 
-A `Script` is compiled and shared; a `Frame` is one run of it. `patterns` are linear, `backtracking` has those that are
-not, in threads. `content` is the message as functions read it.
+A `Script` is compiled and shared; a `Frame` is one run of it. `patterns` match in linear time; `backtracking` runs all
+other patterns in threads. `content` gives functions access to the message.
 """

@@ -1,4 +1,4 @@
-"""Addresses that scripts give to functions."""
+"""Addresses in function arguments."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from sieve.run.values import (
 
 
 def address_of(text: str) -> str:
-    """Return the address of a text that a script gave for one.
+    """Return the address in a script's argument.
 
     Raises:
-        ScriptError: it is none.
+        ScriptError: it is not an address.
     """
     found = address_in(text)
     if found is None:

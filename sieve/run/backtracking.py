@@ -1,8 +1,8 @@
-"""Regular expressions that RE2 refuses: look-around, back-references, atomic groups.
+"""Regular expressions that RE2 rejects: look-around, back-references, atomic groups.
 
-They run in an engine that backtracks, so each match runs in a thread of a small pool under a time limit, with the
-interpreter lock released. The pattern is rewritten first, so that it means what RE2 would take it to mean: ASCII
-classes, `$` at the very end, inline flags from where they stand.
+They run in a backtracking engine, so each match has a time limit and runs in a small thread pool, with the interpreter
+lock released. The pattern is first rewritten to follow RE2's rules: ASCII classes, `$` only at the end of the text,
+inline flags from their position on.
 """
 
 from __future__ import annotations
@@ -69,14 +69,14 @@ _THREADS = 4
 
 @functools.cache
 def _pool() -> ThreadPoolExecutor:
-    """Return the threads that match; made when the first such pattern runs."""
+    """Return the thread pool, created when the first such pattern runs."""
     return ThreadPoolExecutor(_THREADS, "sieve-regex")
 
 
 def rewritten(pattern: str) -> str:
-    """Return the pattern as the backtracking engine must see it to agree with RE2."""
+    """Rewrite the pattern so that the backtracking engine agrees with RE2."""
     end = "$" if _MULTILINE.search(pattern) else r"\Z"
-    pieces: list[str] = ["(?-f)"]  # RE2 folds one character to one, never ß to ss
+    pieces: list[str] = ["(?-f)"]  # RE2 maps one character to one character, never ß to ss
     inside = False
     for found in _PIECE.finditer(normal(pattern)):
         plain = _plain(found, inside=inside)
@@ -92,7 +92,7 @@ def rewritten(pattern: str) -> str:
 
 
 def _plain(found: re.Match[str], *, inside: bool) -> str | None:
-    """Return an escape in the words of the other engine; None for what is no escape."""
+    """Return an escape in the other engine's syntax; None if it is not an escape."""
     if found["quoted"] is not None:
         return re.escape(found["quoted"])
     if found["code"]:
@@ -103,12 +103,12 @@ def _plain(found: re.Match[str], *, inside: bool) -> str | None:
 
 
 def _opened(found: re.Match[str]) -> str:
-    """Return a piece outside a class; a bracket that is its first member is escaped."""
+    """Return a piece outside a class. A bracket as the first member of a class is escaped."""
     return found[0].replace("]", r"\]") if found["open"] else found[0]
 
 
 def _in_class(found: re.Match[str]) -> str:
-    """Return a member of a class: this engine knows operators and nested classes there, PCRE does not."""
+    """Return a member of a class. This engine has operators and nested classes there; PCRE does not."""
     if found["posix"] in _POSIX:
         return _POSIX[found["posix"]]
     return re.sub(r"[\[&|~]", r"\\\g<0>", found[0])
@@ -121,21 +121,21 @@ class SlowPattern:
     engine: Any
     seconds: float
     reason: str
-    """Why RE2 does not take it."""
+    """Why RE2 rejects it."""
 
     async def found(self, text: str) -> bool:
         """Tell whether the pattern matches anywhere in `text`.
 
         Raises:
-            ScriptError: the match passed its time limit.
+            ScriptError: the match exceeds its time limit.
         """
         return await self._run(self._found, text)
 
     async def groups(self, text: str) -> tuple[str, ...] | None:
-        """Return the whole match and its groups, absent groups as empty text; None where nothing matches.
+        """Return the whole match and its groups, unmatched groups as empty text; None if there is no match.
 
         Raises:
-            ScriptError: the match passed its time limit.
+            ScriptError: the match exceeds its time limit.
         """
         return await self._run(self._groups, text)
 
@@ -158,7 +158,7 @@ def slow_pattern(pattern: str, seconds: float, reason: str, *, ignore_case: bool
     """Compile a pattern for the backtracking engine.
 
     Raises:
-        PatternRefusedError: it is no pattern at all.
+        PatternRefusedError: it is not a valid pattern.
     """
     import regex  # noqa: PLC0415 - loading it takes 12 ms, and few scripts need it
 
@@ -170,10 +170,10 @@ def slow_pattern(pattern: str, seconds: float, reason: str, *, ignore_case: bool
 
 
 def any_pattern(pattern: str, limits: Limits, *, ignore_case: bool = False) -> Pattern | SlowPattern:
-    """Compile a regular expression for RE2, or for the backtracking engine if RE2 does not take it.
+    """Compile a regular expression for RE2, or for the backtracking engine if RE2 rejects it.
 
     Raises:
-        PatternRefusedError: neither takes it, or it is too long; the reason is RE2's.
+        PatternRefusedError: both engines reject it, or it is too long. The reason is RE2's.
     """
     if len(pattern) > limits.pattern:
         raise PatternRefusedError(reasons.pattern_too_long(limits.pattern))

@@ -1,4 +1,4 @@
-"""Scripts that other scripts include: read, compiled and kept for a while."""
+"""The cache of included scripts: read, compiled and kept for a while."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sieve.run.values import ScriptError
 
 
 class Compiled(Protocol):
-    """What compiling gives: a script, or the diagnostics that say why not."""
+    """The result of compiling: a script, or diagnostics with errors."""
 
     @property
     def script(self) -> Script | None:
@@ -28,12 +28,12 @@ class Compiled(Protocol):
 
     @property
     def diagnostics(self) -> Sequence[Diagnostic]:
-        """What is wrong with it."""
+        """The diagnostics of the script."""
         ...
 
 
 Read = Callable[[str, tuple[str, ...]], Awaitable[str]]
-"""Gets the text of a script by its URI and arguments. It may raise OSError or ScriptError."""
+"""Returns the text of a script by URI and arguments. It may raise OSError or ScriptError."""
 
 _LONGEST_FILE = 4 << 20
 
@@ -42,7 +42,7 @@ async def read_file(uri: str, _arguments: tuple[str, ...]) -> str:
     """Return the text of a file.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
         ScriptError: the URI names another storage.
     """
     if uri.startswith(":"):
@@ -60,7 +60,7 @@ def _read(path: Path) -> bytes:
 
 
 class ScriptCache:
-    """Compiled scripts by URI, arguments and phase. It belongs to one `sieve` module and its event loop."""
+    """Compiled scripts by URI, arguments and phase. Each `sieve` module has its own, in its event loop."""
 
     def __init__(
         self,
@@ -77,10 +77,10 @@ class ScriptCache:
     async def get(
         self, uri: str, arguments: tuple[str, ...], phase: Phase, compile_source: Callable[[Source], Compiled]
     ) -> Script:
-        """Return the script, from memory or read and compiled now.
+        """Return the script from the cache, or read and compile it now.
 
         Raises:
-            ScriptError: it cannot be read, or has errors.
+            ScriptError: it cannot be read or has errors.
         """
         key = (uri, arguments, phase)
         known = self._scripts.get(key)

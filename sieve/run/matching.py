@@ -1,7 +1,7 @@
-"""How a test compares: match types, comparators and relations.
+"""Comparisons in tests: match types, comparators and relations.
 
-`predicate(comparison, keys)` gives a function that tells whether one text matches any of the keys; what of it depends
-on the keys alone is done once. Patterns are matched by `sieve.run.patterns`.
+`predicate(comparison, keys)` returns a function that tells whether a text matches any of the keys. Work that depends
+only on the keys is done once. `sieve.run.patterns` matches patterns.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ RELATIONS: dict[str, Callable[[Any, Any], bool]] = {
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A match type with its comparator and, for `:value` and `:count`, the relation."""
+    """A match type with its comparator and, for `:value` and `:count`, its relation."""
 
     match: MatchType = MatchType.IS
     comparator: str = OCTET
@@ -56,13 +56,13 @@ class Comparison:
 
 
 _PIECE = 1 << 14
-"""Characters that are folded at once if some are no ASCII: another thread can run between two pieces."""
+"""Non-ASCII text is folded in pieces of this many characters, so that other threads can run in between."""
 
 _UPPER = {lower: lower - 32 for lower in range(ord("a"), ord("z") + 1)}
 
 
 def casemapped(text: str) -> str:
-    """Return `text` under i;ascii-casemap: only the 26 letters of ASCII fold (RFC 4790, 9.2.1)."""
+    """Fold `text` for i;ascii-casemap: only the 26 ASCII letters (RFC 4790, 9.2.1)."""
     if text.isascii():
         return text.upper()
     return "".join([_casemapped(text[at : at + _PIECE]) for at in range(0, len(text), _PIECE)])
@@ -70,18 +70,18 @@ def casemapped(text: str) -> str:
 
 def _casemapped(piece: str) -> str:
     try:
-        return piece.encode().upper().decode()  # of octets only ASCII's letters have a case
+        return piece.encode().upper().decode()  # in bytes, only ASCII letters have a case
     except UnicodeEncodeError:  # foreign bytes
         return piece.translate(_UPPER)
 
 
 _INFINITY = float("inf")
 _LEADING_DIGITS = re.compile(r"[0-9]{1,300}(?![0-9])")
-"""A longer number is larger than any that a script compares with: infinity."""
+"""A number with more digits counts as infinity."""
 
 
 def numeric(text: str) -> float:
-    """Return the number of i;ascii-numeric: the leading digits; infinity where there are none (RFC 4790, 9.1)."""
+    """Return the value for i;ascii-numeric: the leading digits, or infinity without digits (RFC 4790, 9.1)."""
     found = _LEADING_DIGITS.match(text)
     return int(found[0]) if found is not None else _INFINITY
 
@@ -149,7 +149,7 @@ def _related(comparison: Comparison, keys: Sequence[str]) -> Predicate:
 
 
 def counted(comparison: Comparison, keys: Sequence[str]) -> Callable[[int], bool]:
-    """Return a function that compares a number of values with the keys (RFC 5231, 4.2)."""
+    """Return a function that compares the number of values with the keys (RFC 5231, 4.2)."""
     relation = RELATIONS[comparison.relation]
     wanted = [numeric(key) for key in keys]
     return lambda count: any(relation(count, key) for key in wanted)

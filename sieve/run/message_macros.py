@@ -1,4 +1,4 @@
-"""The macros that put pieces of the message into a string: `%{rfc2822:headers}`, `%{rfc2822:body,10}` and so on."""
+"""Macros for parts of the message: `%{rfc2822:headers}`, `%{rfc2822:body,10}` and so on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sieve.run.runtime import Frame
 Reader = Callable[[Frame], Awaitable[str]]
 
 _PIECE = 1 << 16
-"""Octets or characters that are cut into lines at once."""
+"""Octets or characters that are split into lines at once."""
 
 _CUT = re.compile(r"(message|body)(?:,([0-9]{1,9})(b?))?\Z")
 _PART = re.compile(r"(part|text),([0-9]{1,6})\Z")
@@ -23,12 +23,12 @@ _LINES = re.compile(r"text,([0-9]{1,6}),([0-9]{1,9})\Z")
 
 
 def date(frame: Frame) -> str:
-    """Return the time as a Date field has it (RFC 5322, 3.3)."""
+    """Return the current time in the format of a Date field (RFC 5322, 3.3)."""
     return email.utils.format_datetime(datetime.fromtimestamp(frame.host.now(), UTC))
 
 
 def rfc2822_reader(key: str) -> Reader | None:
-    """Return what gets the piece of the message that a key names, None where it names none."""
+    """Return a reader for the part of the message that a key names; None if the key is unknown."""
     key = key.strip().lower()
     if key == "headers":
         return _headers
@@ -45,23 +45,23 @@ def rfc2822_reader(key: str) -> Reader | None:
 
 
 def _shown(raw: bytes) -> str:
-    """Return bytes as text that ends in a line break, as every one of these macros does."""
+    """Return bytes as text. All of these macros end in a line break."""
     text = raw.decode("utf-8", "surrogateescape")
     return text if not text or text.endswith("\n") else f"{text}\r\n"
 
 
 async def _beside(message: Structure, work: Callable[[], str]) -> str:
-    """Return a piece of the message: a long one is decoded by a thread."""
+    """Run `work` without blocking other sessions: in a thread if the message is long."""
     return await beside_the_loop(len(message.raw), work)
 
 
 def _end_of_lines(text: bytes | str, count: int) -> int:
-    """Return where the first lines of a text end, so many of them, or the text; only these lines are looked at."""
+    """Return the offset after the first `count` lines, or the end of the text. The rest is not scanned."""
     at, size = 0, _PIECE
     while count and at < len(text):
         lines = text[at : at + size].splitlines(keepends=True)
         if at + size < len(text):
-            lines.pop()  # it may go on
+            lines.pop()  # the last line may be incomplete
         at += sum(map(len, lines[:count]))
         count -= min(count, len(lines))
         size = _PIECE if lines else 2 * size

@@ -1,7 +1,7 @@
-"""Whose words a text is made of: the script's and the configuration's, or those of a session or a message.
+"""The origin of text: ours (script or configuration), or foreign (session or message).
 
-Only what names a file asks. A variable's origin is kept beside it as it is assigned, and holds as long as the variable
-holds that very value; whatever sets a variable in another way makes it foreign.
+This is only needed for file paths. An assignment stores the origin with the variable; it is valid while the variable
+holds that exact value. A variable that is set in any other way is foreign.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sieve.run.values import ScriptError, Value, as_text
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A stretch of a text."""
+    """A piece of a text."""
 
     text: str
     is_ours: bool
@@ -22,16 +22,16 @@ class Piece:
 
 
 Woven = tuple[Piece, ...]
-"""A text, piece by piece."""
+"""A text as pieces."""
 
 
 def ours(value: Value) -> Woven:
-    """Return what the operator wrote."""
+    """Return a value as text that the operator wrote."""
     return (Piece(as_text(value), is_ours=True),)
 
 
 def foreign(value: Value) -> Woven:
-    """Return what came from elsewhere."""
+    """Return a value as text from the session or the message."""
     return (Piece(as_text(value), is_ours=False),)
 
 
@@ -41,10 +41,10 @@ def text_of(pieces: Woven) -> str:
 
 
 def path_of(pieces: Woven) -> str:
-    """Return a text as a file's path: what came from elsewhere is within a name, and leads to no other folder.
+    """Return a text as a file path in which foreign text is only part of a name and cannot change the folder.
 
     Raises:
-        ScriptError: it would.
+        ScriptError: foreign text would change the folder.
     """
     path = text_of(pieces)
     for piece in pieces:
@@ -52,6 +52,6 @@ def path_of(pieces: Woven) -> str:
             raise ScriptError(reasons.foreign_path(piece.text))
     written = "".join([piece.text if piece.is_ours else "_" * len(piece.text) for piece in pieces])
     for name, without in zip(path.split("/"), written.split("/"), strict=True):
-        if name == ".." and without != "..":  # put together of pieces of which each is harmless
+        if name == ".." and without != "..":  # assembled from pieces that are harmless on their own
             raise ScriptError(reasons.foreign_path(name))
     return path

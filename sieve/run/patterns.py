@@ -1,7 +1,7 @@
-"""Patterns: `:matches` globs and regular expressions, matched by RE2 in time linear in the text.
+"""Patterns: `:matches` globs and regular expressions, matched by RE2 in time linear in the length of the text.
 
-Text is matched as characters. A byte that is not UTF-8, which strings keep as a surrogate escape, counts as one
-character of its own: RE2 knows no surrogates, so such bytes are carried through a private range of Unicode.
+Text is matched as characters. A byte that is not UTF-8, which strings store as a surrogate escape, counts as one
+character. RE2 does not support surrogates, so such bytes are mapped to a private range of Unicode.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ _FROM_PRIVATE = {_PRIVATE + byte: _FIRST_ESCAPED + byte for byte in range(128)}
 
 
 _PIECE = 1 << 14
-"""Characters whose foreign bytes are carried over at once: another thread can run between two pieces."""
+"""Text with such bytes is mapped in pieces of this many characters, so that other threads can run in between."""
 
 
 class PatternRefusedError(Exception):
-    """RE2 does not take this pattern; the reason is RE2's."""
+    """RE2 rejects this pattern. The reason is RE2's."""
 
 
 def encoded(text: str) -> bytes:
-    """Return `text` as UTF-8, foreign bytes as private characters."""
+    """Return `text` as UTF-8, with non-UTF-8 bytes as private characters."""
     if text.isascii():
         return text.encode("ascii")
     return b"".join([_encoded(text[at : at + _PIECE]) for at in range(0, len(text), _PIECE)])
@@ -36,7 +36,7 @@ def encoded(text: str) -> bytes:
 def _encoded(piece: str) -> bytes:
     try:
         return piece.encode()
-    except UnicodeEncodeError:  # foreign bytes
+    except UnicodeEncodeError:  # bytes that are not UTF-8
         return piece.translate(_TO_PRIVATE).encode("utf-8", "replace")
 
 
@@ -55,11 +55,11 @@ class Pattern:
     engine: Any
 
     def found(self, text: str) -> bool:
-        """Tell whether the pattern matches anywhere in `text` (a glob: all of it)."""
+        """Tell whether the pattern matches anywhere in `text`. A glob must match all of it."""
         return self.engine.search(encoded(text)) is not None
 
     def groups(self, text: str) -> tuple[str, ...] | None:
-        """Return the whole match and its groups, absent groups as empty text; None where nothing matches."""
+        """Return the whole match and its groups, unmatched groups as empty text; None if there is no match."""
         match = self.engine.search(encoded(text))
         if match is None:
             return None
@@ -78,7 +78,7 @@ def linear_pattern(pattern: str, *, ignore_case: bool = False) -> Pattern:
     """Compile a regular expression for RE2.
 
     Raises:
-        PatternRefusedError: RE2 does not take it.
+        PatternRefusedError: RE2 rejects it.
     """
     try:
         return Pattern(re2.compile(encoded(normal(pattern)), _options(ignore_case=ignore_case)))
@@ -94,7 +94,7 @@ _GLOB = re.compile(r"\\(.)|([*?])", re.DOTALL)
 
 @functools.lru_cache(maxsize=256)
 def glob_pattern(glob: str, *, ignore_case: bool = False) -> Pattern:
-    r"""Compile a `:matches` pattern: `*`, `?`, and `\` before a character that stands for itself (RFC 5228, 2.7.1)."""
+    r"""Compile a `:matches` pattern: `*`, `?`, and `\` before a literal character (RFC 5228, 2.7.1)."""
     parts, at = ["(?s)\\A"], 0
     for found in _GLOB.finditer(glob):
         parts.append(re2.escape(glob[at : found.start()].translate(_TO_PRIVATE)))
@@ -108,5 +108,5 @@ _OPEN_QUANTIFIER = re.compile(r"(\\.)|\{,([0-9]+)\}", re.DOTALL)
 
 
 def normal(pattern: str) -> str:
-    """Return the pattern with `{,n}` as `{0,n}`, which PCRE2, Python and RE2 read in three ways."""
+    """Return the pattern with `{,n}` as `{0,n}`: PCRE2, Python and RE2 each read `{,n}` differently."""
     return _OPEN_QUANTIFIER.sub(lambda found: found[1] or f"{{0,{found[2]}}}", pattern)

@@ -1,4 +1,4 @@
-"""The wording of run-time errors: the reason that stands in the log beside the script's name and line."""
+"""The texts of run-time errors: the reason that the log shows after the script's name and line."""
 
 from __future__ import annotations
 
@@ -8,37 +8,37 @@ from sieve.words import listed
 
 
 def too_many_steps(limit: int) -> str:
-    """The step budget is spent."""
+    """The run exceeds its limit of statements."""
     return f"the script ran more than {limit} statements"
 
 
 def too_slow(seconds: float) -> str:
-    """The wall clock ran out."""
+    """The run exceeds its time limit."""
     return f"the script ran longer than {seconds:g} s"
 
 
 def not_numeric(text: str) -> str:
-    """A value where a number is wanted."""
+    """A value that is not a number."""
     return f'"{text[:80]}" is not a number'
 
 
 def not_a_hash() -> str:
-    """A value where a hash is wanted."""
-    return "this is no hash"
+    """A value that is not a hash."""
+    return "the value is not a hash"
 
 
 def not_a_reply_code(code: object) -> str:
-    """A code that no SMTP reply can have."""
+    """A number that is not an SMTP reply code."""
     return f"{code} is not an SMTP reply code from 200 to 599"
 
 
 def string_too_long(limit: int) -> str:
-    """A string passes its bound."""
+    """A string exceeds its limit."""
     return f"a string is longer than {limit} characters"
 
 
 def list_too_long(limit: int) -> str:
-    """A list or hash passes its bound."""
+    """A list or hash exceeds its limit."""
     return f"a list has more than {limit} elements"
 
 
@@ -48,28 +48,28 @@ def division_by_zero(function: str) -> str:
 
 
 def number_out_of_range(function: str) -> str:
-    """A result that no number can hold."""
+    """A result that is not a finite number."""
     return f"the result of {function} is out of range"
 
 
 def must_be_positive(function: str) -> str:
-    """A bound below one."""
-    return f"{function} wants a number above 0"
+    """An argument below 1."""
+    return f"{function} needs a number above 0"
 
 
 def empty_delimiter() -> str:
-    """Cutting at nothing."""
+    """An empty delimiter."""
     return "the delimiter is empty"
 
 
 def unknown_charset(charset: str) -> str:
-    """A character set nobody knows."""
-    return f'"{charset[:40]}" is no character set'
+    """An unknown character set."""
+    return f'"{charset[:40]}" is not a character set'
 
 
 def not_a_field_name(name: str) -> str:
-    """A header field's name with a blank, a colon or worse."""
-    return f"{name[:80]!r} is not the name of a header field"
+    """Text that cannot be the name of a header field."""
+    return f"{name[:80]!r} is not a header field name"
 
 
 def not_an_address(address: str) -> str:
@@ -78,87 +78,87 @@ def not_an_address(address: str) -> str:
 
 
 def too_many_recipients(most: int) -> str:
-    """A message to more than one call may have."""
+    """A call with too many recipients."""
     return f"more than {most} recipients"
 
 
 def unknown_metadata(name: str) -> str:
-    """A property that parts do not have."""
-    return f"{name[:40]!r} is not known of a part; filename and content-type are"
+    """An unknown property of a MIME part."""
+    return f"{name[:40]!r} is not a property of a part; use filename or content-type"
 
 
 def unknown_record(record: str, known: Iterable[str]) -> str:
-    """A record type that is not looked up."""
-    return f"{record[:40]!r} is not looked up; one of {listed(known, 'or')}"
+    """An unsupported DNS record type."""
+    return f"unsupported record type {record[:40]!r}; use {listed(known, 'or')}"
 
 
 def not_a_nameserver(server: str) -> str:
-    """A name server that no question can be sent to."""
-    return f"{server[:80]!r} is no IP address; write 192.0.2.1, 192.0.2.1:53 or [2001:db8::1]:53"
+    """Text that is not the address of a name server."""
+    return f"{server[:80]!r} is not an IP address; write 192.0.2.1, 192.0.2.1:53 or [2001:db8::1]:53"
 
 
 def not_a_capability(text: str) -> str:
-    """Text that no line of an EHLO reply can be."""
+    """Text that cannot be a line of an EHLO reply."""
     return f"{text[:80]!r} is not an EHLO capability"
 
 
 def not_a_gateway(text: str) -> str:
-    """Text that names no host."""
+    """Text that is neither an address nor a host name."""
     return f"{text[:80]!r} is not an address or a host name"
 
 
 def bad_config_action(action: str) -> str:
-    """`ec_config` with something else than a look."""
-    return f'ec_config {action[:40]!r}: only "get" and "eval" are known, followed by the option'
+    """`ec_config` with an unknown action or without an option."""
+    return f'ec_config {action[:40]!r}: write "get" or "eval", then the option'
 
 
 def foreign_path(text: str) -> str:
-    """A path with text of a session or a message that would lead to another folder."""
-    return f"a path takes neither `/` nor `..` from a session or a message: {text[:80]!r}; write them in the script"
+    """Text from the session or the message that would change the folder of a path."""
+    return f"`/` and `..` in a path cannot come from the session or the message; put them in the script: {text[:80]!r}"
 
 
 def not_a_log_file(uri: str) -> str:
-    """A path that is not absolute, or a scheme."""
-    return f"{uri[:80]!r} is not the absolute path of a file"
+    """A relative path, or a URI with a scheme."""
+    return f"{uri[:80]!r} is not an absolute file path"
 
 
 def unknown_error_mode(mode: str) -> str:
-    """`ec_error_mode` with a third mode."""
-    return f'{mode[:40]!r} is not an error mode; "fail" and "continue" are'
+    """`ec_error_mode` with an unknown mode."""
+    return f'{mode[:40]!r} is not an error mode; use "fail" or "continue"'
 
 
 def no_such_storage(uri: str) -> str:
-    """A script in a storage that we do not have."""
-    return f"scripts are included from files only, not from {uri[:80]!r}"
+    """An include from a storage that Ringback does not have."""
+    return f"scripts can only be included from files, not from {uri[:80]!r}"
 
 
 def cannot_include(where: str, reason: str) -> str:
-    """A script that cannot be read or has errors."""
+    """An included script that cannot be read or has errors."""
     return f"cannot include {where[:200]}: {reason}"
 
 
 def no_includes() -> str:
-    """Nothing to include from."""
+    """An include in a context without includes."""
     return "no scripts can be included here"
 
 
 def includes_too_deep(limit: int) -> str:
-    """Includes inside each other beyond the bound."""
-    return f"more than {limit} scripts include each other"
+    """Nested includes exceed the limit."""
+    return f"more than {limit} nested includes"
 
 
 def pattern_too_long(limit: int) -> str:
-    """A pattern passes its bound."""
+    """A pattern exceeds its length limit."""
     return f"longer than {limit} characters"
 
 
 def pattern_too_slow(seconds: float) -> str:
-    """A match passed its time limit."""
+    """A match exceeds its time limit."""
     return f"a regular expression ran longer than {seconds:g} s"
 
 
 def not_a_pattern(reason: str) -> str:
-    """A pattern known only at run time that no engine takes."""
+    """A pattern, known only at run time, that neither engine accepts."""
     return f"not a regular expression: {reason}"
 
 
@@ -168,10 +168,10 @@ def not_a_zone(text: str) -> str:
 
 
 def unknown_date_part(name: str, known: Iterable[str]) -> str:
-    """A part that dates do not have."""
-    return f"{name[:20]!r} is not a part of a date; one of {listed(known, 'or')}"
+    """An unknown part of a date."""
+    return f"{name[:20]!r} is not a part of a date; use {listed(known, 'or')}"
 
 
 def not_a_variable_name(name: str) -> str:
-    """Text that no variable can be called."""
-    return f"{name[:40]!r} is not the name of a variable"
+    """Text that cannot be the name of a variable."""
+    return f"{name[:40]!r} is not a variable name"

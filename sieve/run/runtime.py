@@ -1,7 +1,7 @@
-"""A compiled script and one run of it: Script, Frame, Outcome, the budgets and run-time errors.
+"""A compiled script and its runs: Script, Frame, Outcome, limits and run-time errors.
 
-A `Frame` is the mutable state of one run and belongs to it alone. Closures made by the compiler get it as their only
-argument; functions of the library get it when their first parameter asks for it.
+A `Frame` is the mutable state of one run. It is the only argument of the closures that the compiler makes. Library
+functions get it if their first parameter is `frame`.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ NO_REPLY = 250
 FAILED_CODE = 451
 CLOSING_CODE = 421
 REFUSED_FROM = 400
-"""Replies from this code on refuse the command (RFC 5321, 4.2.1)."""
+"""Reply codes from here on reject the command (RFC 5321, 4.2.1)."""
 _NO_VARIABLES: Mapping[str, Value] = MappingProxyType({})
 
 
 class Fault(Exception):
-    """A run-time error and the place in the script where it happened."""
+    """A run-time error and its position in the script."""
 
     def __init__(self, span: Span, reason: str, *, fatal: bool = False) -> None:
-        """Keep place and reason; a fatal one ends the script in every error mode."""
+        """Create a fault. A fatal one ends the script in every error mode."""
         super().__init__(reason)
         self.span = span
-        self.reason = flat(reason)  # it may quote a value, and goes to the log
+        self.reason = flat(reason)  # it may quote a value, and it goes to the log
         self.fatal = fatal
 
 
 def located(error: Exception, span: Span) -> Fault:
-    """Return `error` as a fault at `span`; a fault already has its place."""
+    """Return `error` as a fault at `span`; a fault keeps its own position."""
     if isinstance(error, Fault):
         return error
     if isinstance(error, ScriptError):
@@ -50,29 +50,29 @@ def located(error: Exception, span: Span) -> Fault:
 
 
 Step: TypeAlias = tuple[Callable[[Any], Any], bool, Span]
-"""A compiled statement: a callable that tells whether the phase ended, whether it waits, and its place."""
+"""A compiled statement: a callable that tells whether the phase ended, whether it waits, and its position."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run of a script decided."""
+    """The result of a run."""
 
     code: int = NO_REPLY
     """The reply code; 250 unless an action changed it."""
     text: str = ""
-    """The reply's lines joined by a line break; empty when the script gave none."""
+    """The reply's lines, joined with line breaks; empty if the script set no text."""
     close: bool = False
-    """Whether the connection ends after the reply."""
+    """Whether to close the connection after the reply."""
     discard: bool = False
     """Whether the message is accepted and thrown away."""
     ended: bool = False
     """Whether a terminal action ended the phase, so that its second script must not run."""
     failed: bool = False
-    """Whether a run-time error ended it; the reply then is 451 without a text of the script's."""
+    """Whether a run-time error ended the script. The reply is then 451, without a text from the script."""
     variables: Mapping[str, Value] = field(default_factory=lambda: _NO_VARIABLES)
-    """The variables at the end."""
+    """The variables at the end of the run."""
     actions: tuple[str, ...] = ()
-    """The actions that ran, by name, in order."""
+    """The names of the actions that ran, in order."""
 
 
 class Frame:
@@ -104,7 +104,7 @@ class Frame:
     )
 
     def __init__(self, host: Host, script: Script) -> None:
-        """Begin a run of `script` in the session behind `host`."""
+        """Begin a run of `script` with `host`."""
         settings = script.settings
         self.host = cast(World, host)
         self.script = script
@@ -116,7 +116,7 @@ class Frame:
         self.mode: ErrorMode = settings.runtime_error
         self.variables: dict[str, Value] = {}
         self.origins: dict[str, tuple[Value, Woven]] = {}
-        """Whose words a variable is made of, as it was assigned."""
+        """The origin of a variable's text at its assignment."""
         self.actions: list[str] = []
         self.code = NO_REPLY
         self.text = ""
@@ -128,21 +128,21 @@ class Frame:
         self.deadline = monotonic() + settings.limits.seconds
 
     def reply(self, code: int, text: str) -> None:
-        """Decide the reply of the command that the session is at."""
+        """Set the reply to the current command."""
         self.code = code
         self.text = text.rstrip("\n")
         self.replied = True
 
     def count(self, code: int, counter: str | None) -> None:
-        """Increase an operator's counter of this phase; its name is the place of the statement unless one is given."""
+        """Increase a counter of this phase. The default name is the position of the statement."""
         name = counter if counter is not None else f"{self.at.source.name}:{self.at.line}"
         self.host.count(f"{self.phase.value}:{flat(name)}", code)
 
     def survive(self, error: Exception, span: Span) -> None:
-        """Record a run-time error and go on behind its statement, if the error mode is `continue`.
+        """Log a run-time error and continue after its statement, if the error mode is `continue`.
 
         Raises:
-            Fault: the mode is `fail`, or nothing can run any more.
+            Fault: the mode is `fail`, or the fault is fatal.
         """
         fault = located(error, span)
         if fault.fatal or self.mode == "fail":
@@ -150,13 +150,13 @@ class Frame:
         self.host.script_failed(fault.span.source.name, fault.span.line, fault.reason)
 
     def outcome(self) -> Outcome:
-        """Return what the run decided."""
+        """Return the result of the run."""
         code = CLOSING_CODE if self.close and not self.replied else self.code
         return Outcome(
             code=code,
             text=self.text,
             close=self.close,
-            # What keeps the mail, or tells its sender, wins over what throws it away (RFC 5228, 4.4).
+            # An action that keeps or rejects the mail wins over one that discards it (RFC 5228, 4.4).
             discard=self.discard and not self.kept and code < REFUSED_FROM,
             ended=self.ended,
             variables=self.variables,
@@ -165,7 +165,7 @@ class Frame:
 
 
 def sync_block(steps: tuple[Step, ...]) -> Callable[[Frame], bool]:
-    """Return a callable that runs statements of which none waits; it tells whether the phase ended."""
+    """Return a callable that runs statements that do not wait; it tells whether the phase ended."""
     count = len(steps)
 
     def run(frame: Frame) -> bool:
@@ -177,7 +177,7 @@ def sync_block(steps: tuple[Step, ...]) -> Callable[[Frame], bool]:
                     give_up(frame)
                 if step(frame):
                     return True
-            except Exception as error:  # noqa: BLE001 - every failure of a function is a run-time error of the script
+            except Exception as error:  # noqa: BLE001 - any failure of a function is a run-time error of the script
                 frame.survive(error, span)
         return False
 
@@ -197,7 +197,7 @@ def async_block(steps: tuple[Step, ...]) -> Callable[[Frame], Any]:
                     give_up(frame)
                 if await step(frame) if waits else step(frame):
                     return True
-            except Exception as error:  # noqa: BLE001 - every failure of a function is a run-time error of the script
+            except Exception as error:  # noqa: BLE001 - any failure of a function is a run-time error of the script
                 frame.survive(error, span)
         return False
 
@@ -205,10 +205,10 @@ def async_block(steps: tuple[Step, ...]) -> Callable[[Frame], Any]:
 
 
 def give_up(frame: Frame) -> NoReturn:
-    """End a run that has spent a budget, its steps or its time.
+    """End a run that has exceeded its limit of statements or its time limit.
 
     Raises:
-        Fault: always; nothing of the script runs any more.
+        Fault: always. Nothing more of the script runs.
     """
     limits = frame.settings.limits
     reason = reasons.too_many_steps(limits.steps) if frame.steps < 0 else reasons.too_slow(limits.seconds)
@@ -216,31 +216,31 @@ def give_up(frame: Frame) -> NoReturn:
 
 
 class Includes(Protocol):
-    """Where included scripts come from."""
+    """The source of included scripts."""
 
     async def get(
         self, uri: str, arguments: tuple[str, ...], phase: Phase, compile_source: Callable[[Source], Any]
     ) -> Script:
-        """Return the compiled script. Raises ScriptError if it cannot be read or has errors."""
+        """Return the compiled script. Raise ScriptError if it cannot be read or has errors."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A compiled script. It holds no state of a run, so that any number of sessions share it."""
+    """A compiled script. It has no state of a run, so any number of sessions can share it."""
 
     name: str
     phase: Phase
     needs: Need
-    """What content it reads or changes: the relay must have it before the script runs."""
+    """The content that it reads or changes. The relay must have it before the script runs."""
     effects: frozenset[Effect]
-    """What its functions change."""
+    """The effects of its functions."""
     calls: frozenset[str]
-    """The functions that it can call, by name; what an included script calls is not among them."""
+    """The names of the functions that it calls, except in included scripts."""
     keeping: tuple[tuple[str, Span], ...]
-    """The actions that keep the mail or tell its sender, and where they stand."""
+    """The actions that keep or reject the mail, with their positions."""
     ends_phase: bool
-    """Whether every way through it ends the phase, so that a second script never runs."""
+    """Whether every path ends the phase, so that the second script never runs."""
     is_async: bool
     """Whether a run can wait."""
     settings: ScriptSettings
@@ -252,10 +252,9 @@ class Script:
     compile_included: Callable[[Source], Any] | None = None
 
     async def run(self, host: Host, trace: Callable[[Any], None] | None = None) -> Outcome:
-        """Run the script in the session behind `host`; a traced one tells `trace` of each `TraceEvent`.
+        """Run the script with `host`. A traced script calls `trace` with each `TraceEvent`.
 
-        Never raises for what a script or a function does wrong: that is an outcome with `failed`. Cancellation
-        passes.
+        An error in the script or in a function is not raised; the outcome then has `failed`. Cancellation is raised.
         """
         frame = Frame(host, self)
         frame.trace = trace
@@ -268,7 +267,7 @@ class Script:
                 self.body(frame)
             if self.finish is not None:
                 self.finish(frame)
-        except Exception as error:  # noqa: BLE001 - nothing that goes wrong here may end the session
+        except Exception as error:  # noqa: BLE001 - no failure here may end the session
             fault = located(error, frame.at)
             host.script_failed(fault.span.source.name, fault.span.line, fault.reason)
             return Outcome(

@@ -1,4 +1,4 @@
-"""The letters of SPF's macro language (RFC 7208, 7), as scripts use them: `%{spfv1:ir}`, `%{i}`."""
+"""SPF macros (RFC 7208, 7) in scripts: `%{spfv1:ir}`, `%{i}`."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ _KEY = re.compile(r"([slodipvhcrt])([0-9]{0,3})(r?)([.\-+,/_=]*)\Z", re.IGNORECA
 
 @dataclass(frozen=True, slots=True)
 class SpfMacro:
-    """One letter with its transformers."""
+    """One macro letter with its transformers."""
 
     letter: str
     digits: int
-    """How many of the rightmost pieces stay; 0 for all."""
+    """The number of rightmost pieces to keep; 0 for all."""
     reversed: bool
     delimiters: str
     escaped: bool
 
     @property
     def waits(self) -> bool:
-        """Whether its value comes from the DNS."""
+        """Whether its value needs a DNS look-up."""
         return self.letter == "p"
 
     def run(self, frame: Frame) -> str:
-        """Return the text in this session."""
+        """Return the macro's text in this session."""
         return self._transformed(_LETTERS[self.letter](frame))
 
     async def wait(self, frame: Frame) -> str:
-        """Return the text in this session, the client's validated name looked up."""
+        """Return the macro's text in this session, after looking up the client's validated name."""
         return self._transformed(await frame.host.connection.client_name())
 
     def _transformed(self, text: str) -> str:
-        """Split, reverse, take the rightmost pieces, join with dots; a capital letter escapes for URLs."""
+        """Split, reverse, keep the rightmost pieces, join with dots; URL-escape if the letter is upper case."""
         if self.digits or self.reversed or self.delimiters:
             pieces = re.split(f"[{re.escape(self.delimiters or '.')}]", text)
             if self.reversed:
@@ -48,7 +48,7 @@ class SpfMacro:
 
 
 def spf_macro(key: str) -> SpfMacro | None:
-    """Return the macro that a key such as `d2r` names, None where it names none."""
+    """Return the macro for a key such as `d2r`; None if the key is not an SPF macro."""
     found = _KEY.match(key)
     if found is None or (found[2] and not int(found[2])):
         return None
@@ -57,7 +57,7 @@ def spf_macro(key: str) -> SpfMacro | None:
 
 
 def _sender(frame: Frame) -> str:
-    """Return the sender; the null sender stands for the postmaster of the client (RFC 7208, 2.4)."""
+    """Return the sender; for the null sender, the postmaster at the EHLO name (RFC 7208, 2.4)."""
     return frame.host.sender or f"postmaster@{frame.host.connection.ehlo}"
 
 
@@ -71,7 +71,7 @@ def _domain(frame: Frame) -> str:
 
 
 def _dotted(frame: Frame) -> str:
-    """Return the client's address: an IPv6 one as dotted nibbles (RFC 7208, 7.3)."""
+    """Return the client's address; IPv6 as dotted nibbles (RFC 7208, 7.3)."""
     text = frame.host.connection.client.address
     try:
         address = ipaddress.ip_address(text)

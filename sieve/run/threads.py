@@ -1,8 +1,8 @@
-"""The threads that scripts' work runs in: pools of their own, so that a script that waits holds up nothing else.
+"""Thread pools for the work of scripts, so that slow scripts do not block anything else.
 
-asyncio's common executor is also where passwords are checked and configurations are read. A script's file on a dead
-mount, or a long body, must not take those threads. A thread cannot be stopped: what runs here is bounded by its input,
-and the process does not wait for it when it ends.
+asyncio's default executor also checks passwords and reads configurations. A script's file on a dead mount, or a long
+body, must not occupy those threads. A thread cannot be stopped: its work is limited by its input, and the process does
+not wait for it at exit.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ _T = TypeVar("_T")
 
 
 class Pool(Enum):
-    """A pool, by what its threads do, and how many it has."""
+    """A pool and its number of threads."""
 
     CONTENT = 2
-    """Taking messages apart: processor time, which a few threads use up."""
+    """Parse messages. This is CPU-bound, so a few threads are enough."""
     FILES = 4
-    """Scripts' files: include files, log files."""
+    """Read include files and write log files."""
 
 
 @cache
 def _threads(pool: Pool) -> ThreadPoolExecutor:
-    """Return the pool's threads, made when they are first needed: after the process was forked."""
+    """Return the pool's executor, created on first use: after the process has forked."""
     return ThreadPoolExecutor(pool.value, f"script-{pool.name.lower()}")
 
 
 async def in_thread(pool: Pool, work: Callable[[], _T]) -> _T:
-    """Return what `work` gives, done by a thread of the pool. It raises what `work` raises."""
+    """Run `work` in a thread of the pool. Return its result or raise its exception."""
     return await asyncio.get_running_loop().run_in_executor(_threads(pool), work)

@@ -1,8 +1,8 @@
-"""The values of the language and how one turns into another.
+"""The values of the language and their conversions.
 
-A value is a string, a number, a list of strings or a hash. Foreign bytes that are not UTF-8 are kept in strings as
-surrogate escapes. Text that looks like a number serves as one; a list where a string is wanted is its first element
-(#1957 of the Momentum changelog).
+A value is a string, a number, a list of strings or a hash. Strings store bytes that are not UTF-8 as surrogate escapes.
+A string that looks like a number can be used as a number. A list used as a string is its first element (#1957 of the
+Momentum changelog).
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ Hash: TypeAlias = "dict[str, Value]"
 Value: TypeAlias = "str | int | float | tuple[str, ...] | Hash"
 
 ReplyCode = NewType("ReplyCode", int)
-"""A parameter of this type takes an SMTP reply code, 200 to 599."""
+"""Parameter type: an SMTP reply code, 200 to 599."""
 
 Nameserver = NewType("Nameserver", str)
-"""A parameter of this type takes the IP address of a name server, with a port or without."""
+"""Parameter type: the IP address of a name server, optionally with a port."""
 
 Lines = NewType("Lines", str)
-"""A parameter of this type takes text that a stranger reads: only the operator's own line breaks stay in it."""
+"""Parameter type: text for a reply, a header field or a log. Only the operator's own line breaks stay in it."""
 
 
 FilePath = NewType("FilePath", str)
-"""A parameter of this type takes a file's path, in which `/` and `..` are the operator's own (`sieve.run.origins`)."""
+"""Parameter type: a file path. Only the operator can put `/` and `..` in it (`sieve.run.origins`)."""
 
 
 class Unset(Enum):
@@ -39,23 +39,22 @@ class Unset(Enum):
 
 
 UNSET: Final = Unset.UNSET
-"""What a variable holds before anything sets it, for the few functions that look (`Place` parameters)."""
+"""The value of an unset variable, for the functions that test it (`Place` parameters)."""
 
 Pattern = NewType("Pattern", str)
-"""A parameter of this type takes a regular expression; one that is a constant is tried when the script is compiled."""
+"""Parameter type: a regular expression. A constant one is checked when the script is compiled."""
 
 VariableName = NewType("VariableName", str)
-"""A parameter of this type takes the name of a variable and gives it in lower case."""
+"""Parameter type: the name of a variable, converted to lower case."""
 
 Place: TypeAlias = "Value | Unset"
-"""A parameter of this type takes a variable or an element, and UNSET where there is none."""
+"""Parameter type: a variable or an element; UNSET if it is not set."""
 
 
 class ScriptError(Exception):
-    """A function cannot do what it was asked; the reason goes to the log with the script's line."""
+    """A run-time error of a function. The reason goes to the log with the script's line."""
 
     def __init__(self, reason: str) -> None:
-        """Keep the reason, which the wording in `errors` made."""
         super().__init__(reason)
         self.reason = reason
 
@@ -67,7 +66,7 @@ _BREAKS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]+")
 
 
 def as_text(value: Value) -> str:
-    """Return the text of a value: of a list its first element, of a hash nothing."""
+    """Return a value as text: the first element of a list, an empty string for a hash."""
     if isinstance(value, str):
         return value
     if isinstance(value, tuple):
@@ -78,19 +77,19 @@ def as_text(value: Value) -> str:
 
 
 def as_lines(value: Value) -> str:
-    """Return the text of a value in one line, for what a stranger reads."""
+    """Return a value as text in one line."""
     return flat(as_text(value))
 
 
 def flat(text: str) -> str:
-    """Replace line breaks and other control characters but tabs by one blank, so that text stays in its line."""
+    """Replace runs of line breaks and control characters, except tabs, with one space."""
     if text.isprintable():
         return text
     return _BREAKS.sub(" ", text)
 
 
 def as_list(value: Value) -> tuple[str, ...]:
-    """Return a value as a list: a hash gives its values, anything else is a list of one."""
+    """Return a value as a list: the values of a hash, or a list of one for anything else."""
     if isinstance(value, tuple):
         return value
     if isinstance(value, dict):
@@ -99,10 +98,10 @@ def as_list(value: Value) -> tuple[str, ...]:
 
 
 def as_number(value: Value) -> float:
-    """Return a value as a number; nothing is zero.
+    """Return a value as a number; an empty value is zero.
 
     Raises:
-        ScriptError: the text is no number.
+        ScriptError: the text is not a number.
     """
     if isinstance(value, int | float):
         return value
@@ -115,10 +114,10 @@ def as_number(value: Value) -> float:
 
 
 def as_whole(value: Value) -> int:
-    """Return a value as a whole number, cut towards zero.
+    """Return a value as a whole number, truncated towards zero.
 
     Raises:
-        ScriptError: the text is no number.
+        ScriptError: the text is not a number.
     """
     return int(as_number(value))
 
@@ -127,7 +126,7 @@ def as_reply_code(value: Value) -> int:
     """Return a value as an SMTP reply code (RFC 5321, 4.2).
 
     Raises:
-        ScriptError: it is none.
+        ScriptError: it is not a reply code.
     """
     code = as_whole(value)
     if not 200 <= code <= 599:
@@ -139,7 +138,7 @@ def as_nameserver(value: Value) -> str:
     """Return a value as the address of a name server.
 
     Raises:
-        ScriptError: it is none; a name would have to be looked up first.
+        ScriptError: it is not an IP address. Names are not accepted, because they would need a look-up first.
     """
     text = as_text(value)
     try:
@@ -150,10 +149,10 @@ def as_nameserver(value: Value) -> str:
 
 
 def address_and_port(text: str) -> tuple[str, int | None]:
-    """Read `192.0.2.1`, `192.0.2.1:53`, `2001:db8::1` or `[2001:db8::1]:53`; an address may have a zone.
+    """Parse `192.0.2.1`, `192.0.2.1:53`, `2001:db8::1` or `[2001:db8::1]:53`; an address may have a zone.
 
     Raises:
-        ValueError: it is neither.
+        ValueError: it is not an address, or the port is invalid.
     """
     bracketed = _WITH_PORT.fullmatch(text)
     address, port = (bracketed[1] or bracketed[2], bracketed[3]) if bracketed else (text, None)
@@ -168,10 +167,10 @@ _WITH_PORT = re.compile(r"(?:\[([^\[\]]{2,64})\]|([0-9.]+))(?::([0-9]{1,5}))?")
 
 
 def as_hash(value: Value) -> Hash:
-    """Return a hash.
+    """Return a value that is a hash.
 
     Raises:
-        ScriptError: it is none (#5059 of the Momentum changelog).
+        ScriptError: it is not a hash (#5059 of the Momentum changelog).
     """
     if isinstance(value, dict):
         return value
@@ -182,7 +181,7 @@ def as_variable_name(value: Value) -> str:
     """Return the name of a variable in lower case (RFC 5229, 3).
 
     Raises:
-        ScriptError: it is none.
+        ScriptError: it is not a variable name.
     """
     name = as_text(value)
     if _NAME.match(name) is None:
@@ -191,17 +190,17 @@ def as_variable_name(value: Value) -> str:
 
 
 def decimal(number: float) -> str:
-    """Return a number as arithmetic gives it: six places after the point."""
+    """Return the result of arithmetic as text with six decimal places."""
     return f"{number:.6f}"
 
 
 def as_is(value: Value) -> Value:
-    """Return the value."""
+    """Return the value unchanged."""
     return value
 
 
 class Type(Enum):
-    """What a parameter takes."""
+    """The type of a parameter."""
 
     TEXT = auto()
     LINES = auto()
@@ -234,7 +233,7 @@ COERCE: dict[Type, Callable[[Any], Any]] = {
     Type.ANY: as_is,
     Type.PLACE: as_is,
 }
-"""How an argument becomes what its parameter takes."""
+"""The conversion of an argument to each type."""
 
 WANTS: dict[Type, str] = {
     Type.TEXT: "a string",
@@ -251,11 +250,11 @@ WANTS: dict[Type, str] = {
     Type.ANY: "a value",
     Type.PLACE: "a variable",
 }
-"""How messages and the reference call it."""
+"""The name of each type in messages and in the reference."""
 
 
 def element(container: Place, key: Place) -> Place:
-    """Return an element: of a hash by key, of a list by offset from 0 or, negative, from the end; UNSET if none."""
+    """Return an element of a hash by key, or of a list by offset, negative from the end; UNSET if there is none."""
     if isinstance(container, dict):
         return container.get(as_text(key), UNSET) if key is not UNSET else UNSET
     if container is UNSET or key is UNSET:

@@ -1,4 +1,5 @@
-"""The text of a script: from characters to nodes, and back to a canonical layout.
+"""The text of a script: parse it into nodes, or format it.
 
-The `lexer` gives tokens, the `cursor` walks them, the `parser` makes `nodes`. `macros` knows the `%{…}` of strings.
+The `lexer` makes tokens, the `cursor` steps through them, the `parser` makes `nodes`. `macros` handles the `%{…}` in
+strings, `formatting` the layout.
 """

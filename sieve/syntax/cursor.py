@@ -1,4 +1,4 @@
-"""Walking over tokens: the next one, whether it is what is wanted, and where to go on after a mistake."""
+"""Step through tokens: take the next one, test it, and recover after an error."""
 
 from __future__ import annotations
 
@@ -13,19 +13,17 @@ _NOTHING = Token(Kind.END, 0, 0, "", leads=True)
 
 
 class MistakeError(Exception):
-    """Reading cannot go on here; it carries what to report."""
+    """The parser cannot continue here. Carries the diagnostic to report."""
 
     def __init__(self, diagnostic: Diagnostic) -> None:
-        """Carry the diagnostic to where reading can go on."""
         super().__init__(diagnostic.message)
         self.diagnostic = diagnostic
 
 
 class Cursor:
-    """A place in the tokens of one source, and the mistakes found so far."""
+    """A position in the tokens of one source, and the diagnostics so far."""
 
     def __init__(self, source: Source) -> None:
-        """Prepare to read `source`."""
         self._source = source
         self._tokens: list[Token] = []
         self._at = 0
@@ -35,23 +33,23 @@ class Cursor:
         self._lexical: list[int] = []
 
     def _load(self, found: Tokens) -> None:
-        """Stand before the first token."""
+        """Start at the first token."""
         self._tokens, self._diagnostics, self._cut = found.tokens, found.diagnostics, found.cut
         self._lexical = sorted(each.span.start for each in found.diagnostics if each.span)
         self._token = self._tokens[0]
 
     def _report(self, diagnostic: Diagnostic) -> None:
-        """Keep a mistake, unless the token it stands at is itself one: then it is its echo."""
+        """Keep a diagnostic, unless the lexer already reported its token: then it is only a consequence."""
         if diagnostic.span is None or diagnostic.span.start not in self._lexical:
             self._diagnostics.append(diagnostic)
 
     def _is_damaged(self, start: int, end: int) -> bool:
-        """Tell whether a mistake of characters stands between two offsets, so that what was read is not meant."""
+        """Tell whether the lexer reported an error between two offsets, so that the tokens there are unreliable."""
         at = bisect.bisect_left(self._lexical, start)
         return at < len(self._lexical) and self._lexical[at] < end
 
     def _recover(self) -> None:
-        """Skip to where a statement surely ends or begins: after `;`, before `}`, or a line that begins like one."""
+        """Skip to a safe end or start of a statement: after `;`, before `}`, or at a line that begins like one."""
         while self._token.kind is not Kind.END:
             if self._accept(";"):
                 return
@@ -62,7 +60,7 @@ class Cursor:
                 return
 
     def _skip_block(self) -> bool:
-        """Step over a block that belongs to no `if`; its mistakes would be echoes."""
+        """Skip a block that belongs to no `if`; errors in it would only be consequences."""
         depth = 0
         while self._token.kind is not Kind.END:
             depth += 1 if self._is("{") else -1 if self._is("}") else 0
@@ -82,7 +80,7 @@ class Cursor:
         return self._token.kind is Kind.MARK and self._token.value == mark
 
     def _follows(self, mark: str) -> bool:
-        """Tell whether the token after the next is this mark."""
+        """Tell whether the token after the next one is this mark."""
         token = self._tokens[min(self._at + 1, len(self._tokens) - 1)]
         return token.kind is Kind.MARK and token.value == mark
 

@@ -1,8 +1,8 @@
-"""The one way a script is laid out: `sieve format`.
+"""The standard layout of a script, for `sieve format`.
 
-Tokens and comments are written again in their order: one statement a line, two blanks a block, one blank between
-words. A line break that the author put inside a statement stays, indented twice; more than one empty line becomes
-one. Strings, text blocks and comments stay as they are. Formatting what is formatted changes nothing.
+Tokens and comments keep their order: one statement per line, two spaces of indent per block, one space between words.
+A line break inside a statement stays, indented twice. Several empty lines become one. Strings, text blocks and comments
+do not change. Formatting a formatted script changes nothing.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _INDENT = "  "
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """A token or a comment as it is written."""
+    """A token or comment as written in the source."""
 
     text: str
     kind: Kind | None
     breaks: int
-    """Line breaks before it in the source."""
+    """The number of line breaks before it in the source."""
 
     @property
     def is_comment(self) -> bool:
@@ -31,12 +31,12 @@ class _Piece:
 
     @property
     def is_block(self) -> bool:
-        """Whether it is a `text:` block, which ends with a line of its own."""
+        """Whether it is a `text:` block, whose end takes a whole line."""
         return self.kind is Kind.TEXT and not self.text.startswith('"')
 
 
 def format_text(source: Source) -> tuple[str | None, tuple[Diagnostic, ...]]:
-    """Return the script laid out, and its diagnostics; nothing is laid out while the script's form has mistakes."""
+    """Return the formatted script and its diagnostics; None instead of the script if it has syntax errors."""
     _, diagnostics = parse(source)
     if has_errors(diagnostics):
         return None, tuple(diagnostics)
@@ -59,14 +59,14 @@ def _pieces(source: Source) -> list[_Piece]:
 
 
 class _Layout:
-    """Writes pieces. It owns the lines until `run` returns them."""
+    """Writes pieces into lines, which `run` returns."""
 
     def __init__(self) -> None:
         self._lines: list[str] = []
         self._line = ""
         self._depth = 0
         self._inside = False
-        """Whether a statement has begun and not ended."""
+        """Whether a statement has begun but not ended."""
 
     def run(self, pieces: list[_Piece]) -> str:
         last: _Piece | None = None
@@ -83,7 +83,7 @@ class _Layout:
         self._line = ""
 
     def _before(self, piece: _Piece, last: _Piece | None) -> None:
-        """End the line before a piece that begins one, and keep one empty line where there were some."""
+        """Start a new line if the piece needs one; reduce several empty lines to one."""
         if last is None:
             return
         if piece.is_comment and not piece.breaks:
@@ -115,14 +115,14 @@ class _Layout:
             self._after(piece)
 
     def _after(self, piece: _Piece) -> None:
-        """Note whether the piece ends its statement or opens a block."""
+        """Record whether the piece ends its statement or opens a block."""
         self._inside = not (piece.kind is Kind.MARK and piece.text in {"{", "}", ";"})
         if piece.kind is Kind.MARK and piece.text == "{":
             self._depth += 1
 
 
 def _spaced(last: _Piece | None, piece: _Piece) -> bool:
-    """Tell whether a blank stands between two pieces of one line."""
+    """Tell whether two pieces on the same line need a space between them."""
     if last is None or piece.is_comment or last.is_comment:
         return last is not None
     if piece.kind is Kind.MARK and piece.text in {";", ",", ")", "]"}:

@@ -5,12 +5,12 @@ r"""Characters to tokens.
     tag      = ":" word
     variable = "$" word
     number   = ["-"] digits ["." digits] ["K" | "M" | "G"]
-    string   = '"' { any | "\" any } '"'            (backslash and any character is that character)
+    string   = '"' { any | "\" any } '"'            (a backslash and a character give that character)
     block    = "text:" rest of line, lines, "." alone  (a line's first of two dots is removed)
     mark     = "{" | "}" | "(" | ")" | "[" | "]" | "," | ";" | "="
 
-Blanks, `# …` and `/* … */` separate and are dropped; no blank is needed where the reading is clear without. One
-regular expression finds each token, so a hostile text costs time in proportion to its length and no stack.
+Spaces, `# …` and `/* … */` separate tokens and are dropped; a space is only needed if the text is ambiguous without it.
+One regular expression finds each token, so hostile input costs time linear in its length, and no stack.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from sieve import errors
 
 _FACTOR = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30}
 LARGEST_NUMBER = (1 << 63) - 1
-"""Numbers are those of a 64-bit machine, as in Momentum."""
+"""Numbers have 64 bits, as in Momentum."""
 
 _LONGEST_NUMBER = 40
-"""Digits that are looked at; a longer number is out of range whatever they are."""
+"""Maximum digits; a longer number is always out of range."""
 
 
 class Kind(Enum):
-    """What a token is."""
+    """The kind of a token."""
 
     WORD = auto()
     TAG = auto()
@@ -44,25 +44,25 @@ class Kind(Enum):
 
 
 class Token(NamedTuple):
-    """A token: `value` is the name, the number, the string's text, or the mark itself."""
+    """A token. `value` is the name, the number, the string's text, or the mark."""
 
     kind: Kind
     start: int
     end: int
     value: str | int | float
     leads: bool
-    """Whether it is the first of its line."""
+    """Whether it is the first token on its line."""
 
 
 @dataclass(slots=True)
 class Tokens:
-    """What the lexer found: tokens with an END at the end, comments for the formatter, and the mistakes."""
+    """The lexer's result: tokens with a final END, comments for the formatter, and diagnostics."""
 
     tokens: list[Token] = field(default_factory=list)
     comments: list[tuple[int, int]] = field(default_factory=list)
     diagnostics: list[Diagnostic] = field(default_factory=list)
     cut: bool = False
-    """Whether something unclosed swallowed the end, so that what seems missing there is its echo."""
+    """Whether an unclosed token swallowed the end, so that errors there are only consequences."""
 
 
 _TOKEN = re.compile(
@@ -92,16 +92,15 @@ _SKIP = {Kind.WORD: 0, Kind.TAG: 1, Kind.VARIABLE: 1}
 
 
 class Lexer:
-    """Cuts one source into tokens. It owns its `Tokens` until `run` returns them."""
+    """Splits one source into tokens, which `run` returns."""
 
     def __init__(self, source: Source) -> None:
-        """Prepare to read `source`."""
         self._source = source
         self._found = Tokens()
         self._leads = True
 
     def run(self) -> Tokens:
-        """Return all tokens; where a string or comment never ends, those before it."""
+        """Return all tokens, up to a string or comment that never ends."""
         text = self._source.text
         at, match = 0, _TOKEN.match
         while at < len(text):
@@ -113,7 +112,7 @@ class Lexer:
         return self._found
 
     def _take(self, group: str, start: int, end: int) -> int:
-        """Turn one match into a token or a mistake and return where to go on."""
+        """Turn one match into a token or a diagnostic, and return the offset to continue at."""
         if group == "blank":
             self._leads = self._leads or self._source.text.find("\n", start, end) >= 0
             return end
@@ -165,7 +164,7 @@ class Lexer:
         return last.end()
 
     def _mistake(self, group: str, start: int, end: int) -> int:
-        """Report characters that begin no token; an unclosed string or comment takes the rest of the text."""
+        """Report characters that begin no token. An unclosed string or comment takes the rest of the text."""
         if group == "open_comment":
             return self._cut(errors.unclosed_comment(self._span(start, end)))
         if group == "open_string":
@@ -180,9 +179,9 @@ class Lexer:
         return end
 
     def _unclosed_string(self, start: int) -> Span:
-        """Return where the missing quote most likely belongs: the first string that swallowed the end of a statement.
+        """Return the likely place of the missing quote: the first string that swallowed the end of a statement.
 
-        Every string after a missing quote is read inside out, so that nothing found behind it is worth reporting.
+        After a missing quote, strings and code are swapped, so errors after it are not worth reporting.
         """
         for number, token in enumerate(self._found.tokens):
             if token.kind is Kind.TEXT and self._swallowed_a_statement(token):

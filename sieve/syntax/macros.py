@@ -1,4 +1,4 @@
-"""Interpolation: `${name}` and `%{namespace:key}` in strings, cut into parts once when a script is compiled.
+"""Substitution: `${name}` and `%{namespace:key}` in strings, split into parts once when a script is compiled.
 
 A value that is put in is never looked at again, so that a header holding `%{…}` arrives as it was. A macro without a
 namespace is of the namespace `default`. Which macros there are is not known here: `sieve.run.macros`.
@@ -19,7 +19,7 @@ _BARE = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)")
 
 @dataclass(frozen=True, slots=True)
 class VariablePart:
-    """`${name}`, lower case; `start` and `end` are offsets in the string's value."""
+    """`${name}` in lower case; `start` and `end` are offsets in the string's value."""
 
     name: str
     start: int
@@ -37,7 +37,7 @@ class MacroPart:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """`%{…}` that names no macro; it stays as it is written."""
+    """`%{…}` that names no macro; it is not replaced."""
 
     text: str
     start: int
@@ -46,7 +46,7 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class Macro:
-    """How one macro gets its text; `run` is a coroutine function where `waits`."""
+    """How one macro gets its text; `run` is a coroutine function if `waits`."""
 
     run: Callable[[Any], Any]
     waits: bool = False
@@ -81,7 +81,7 @@ def parts(text: str, resolve: Resolve) -> tuple[Part, ...]:
 
 
 def bare_names(text: str) -> list[VariablePart]:
-    """Return where `$name` stands in a string, which is not replaced."""
+    """Return the places of `$name` in a string, which are not replaced."""
     if "$" not in text:
         return []
     return [VariablePart(found[1].lower(), found.start(), found.end()) for found in _BARE.finditer(text)]

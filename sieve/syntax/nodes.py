@@ -1,7 +1,7 @@
-"""The syntax tree of a script: what the parser found, each node with the span it was written at.
+"""The syntax tree of a script. Each node has its span in the source.
 
-Nodes hold no meaning: names are not looked up, tags are not bound. Identity is
-their equality, so that later stages can hang what they learnt on a node.
+Names are not looked up and tags are not bound here. Nodes compare by identity, so that later
+stages can use them as keys.
 """
 
 from __future__ import annotations
@@ -14,44 +14,44 @@ from sieve.syntax.macros import Part
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Node:
-    """Anything that stands in a script."""
+    """Any element of a script."""
 
     span: Span
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Text(Node):
-    """A quoted string or a `text:` block, its backslashes and dot-stuffing undone."""
+    """A quoted string or a `text:` block, with backslashes and dot-stuffing removed."""
 
     value: str
     parts: tuple[Part, ...]
-    """The value cut into literal text and places to fill, as the script's dialect reads it."""
+    """The value split into literal text and substitutions, by the rules of the script's dialect."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Number(Node):
-    """A number; `K`, `M` and `G` are multiplied out."""
+    """A number, with `K`, `M` and `G` applied."""
 
     value: int | float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Tag(Node):
-    """`:name`, lower case and without its colon."""
+    """`:name`, in lower case and without the colon."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Variable(Node):
-    """`$name`, lower case and without its dollar sign."""
+    """`$name`, in lower case and without the dollar sign."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Index(Node):
-    """`$list[1]` or `$hash["key"]`; a further index stands around this one."""
+    """`$list[1]` or `$hash["key"]`. For several indices, the last one is the outermost node."""
 
     of: Variable | Index
     key: Text | Number | Variable
@@ -70,7 +70,7 @@ Argument = Expression | Tag
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Call(Node):
-    """`name :tag "argument"`, as a statement, a test, or the value of an assignment."""
+    """`name :tag "argument"`: a statement, a test, or the value of an assignment."""
 
     name: str
     name_span: Span
@@ -102,7 +102,7 @@ class Not(Node):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Junction(Node):
-    """`allof (…)` where `every` is true, else `anyof (…)`."""
+    """`allof (…)` if `every` is true, else `anyof (…)`."""
 
     every: bool
     tests: tuple[Test, ...]
@@ -110,7 +110,7 @@ class Junction(Node):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Broken(Node):
-    """A test that could not be read; its mistake is already reported."""
+    """A test that could not be parsed; the error is already reported."""
 
 
 Test = Call | Not | Junction | Broken
@@ -125,7 +125,7 @@ class Block(Node):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Branch(Node):
-    """`if test {…}`, `elsif test {…}` or `else {…}`, the last without a test."""
+    """`if test {…}`, `elsif test {…}`, or `else {…}`, which has no test."""
 
     test: Test | None
     block: Block
@@ -133,7 +133,7 @@ class Branch(Node):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class If(Node):
-    """`if` with all that belongs to it, in the order of writing."""
+    """An `if` with all its branches, in source order."""
 
     branches: tuple[Branch, ...]
 

@@ -10,9 +10,8 @@
     test      = "not" test | ("anyof" | "allof") "(" test { "," test } ")" | call
     block     = "{" { statement } "}"
 
-Blocks and tests are kept on stacks of our own, never on Python's, and their depth is capped. After a mistake reading
-goes on at the next place that surely begins or ends a statement, so that one run reports every mistake and no echo of
-one.
+Nested blocks and tests use explicit stacks instead of Python's, and their depth is limited. After an error, the parser
+continues at the next safe start or end of a statement, so that one run reports every error but not its consequences.
 """
 
 from __future__ import annotations
@@ -26,10 +25,10 @@ from sieve.syntax.cursor import Cursor, MistakeError
 from sieve.syntax.lexer import Kind, Lexer, Token
 
 DEEPEST = 64
-"""Blocks or tests inside each other. The later stages recurse once a level, so this bounds their stack too."""
+"""Maximum nesting of blocks or tests. Later stages recurse once per level, so this also limits their stack."""
 
 LONGEST_SCRIPT = 1 << 20
-"""Characters of one script."""
+"""Maximum characters per script."""
 
 MOST_MISTAKES = 100
 
@@ -38,7 +37,7 @@ _BRANCH_WORDS = frozenset({"elsif", "else"})
 
 @dataclass(slots=True)
 class _Chain:
-    """An `if` under construction: its finished branches, and whether an `else` was seen."""
+    """An `if` under construction: its finished branches, and whether it has an `else`."""
 
     start: Token
     branches: list[nodes.Branch] = field(default_factory=list)
@@ -47,7 +46,7 @@ class _Chain:
 
 @dataclass(slots=True)
 class _Open:
-    """A block under construction and the branch it will be."""
+    """A block under construction and its branch."""
 
     brace: Token
     chain: _Chain
@@ -65,7 +64,7 @@ class _OpenTest:
 
 
 class Parser(Cursor):
-    """Reads one source. It owns the stacks and the list of mistakes until `run` returns."""
+    """Parses one source."""
 
     def __init__(self, source: Source, resolve: macros.Resolve = macros.no_macro) -> None:
         """Prepare to read `source`; `resolve` finds the macros in its strings."""
@@ -76,7 +75,7 @@ class Parser(Cursor):
         self._chain: _Chain | None = None
 
     def run(self) -> tuple[nodes.Block, list[Diagnostic]]:
-        """Return the script's statements and all mistakes of its form."""
+        """Return the script's statements and all syntax errors."""
         text = self._source.text
         if len(text) > LONGEST_SCRIPT:
             span = Span(self._source, LONGEST_SCRIPT, LONGEST_SCRIPT + 1)
@@ -99,7 +98,7 @@ class Parser(Cursor):
         self._finish_chain()
 
     def _go_on(self, mistake: Diagnostic) -> bool:
-        """Report a mistake and find the place to read on from; tell whether there is one."""
+        """Report an error and find a place to continue; tell whether there is one."""
         if self._cut and self._token.kind is Kind.END:
             return False
         self._report(mistake)
@@ -112,7 +111,7 @@ class Parser(Cursor):
     # ------------------------------------------------------------ statements
 
     def _item(self) -> None:
-        """Read one statement, or the head or the end of a block."""
+        """Parse one statement, or the start or end of a block."""
         token = self._token
         if token.kind is Kind.WORD and token.value in _BRANCH_WORDS:
             self._next_branch(self._advance())
@@ -128,7 +127,7 @@ class Parser(Cursor):
                 self._add(statement)
 
     def _simple(self) -> nodes.Statement:
-        """Read a statement that ends in a semicolon."""
+        """Parse a statement that ends in a semicolon."""
         statement: nodes.Statement
         if self._token.kind is Kind.WORD:
             statement = self._call()
@@ -145,12 +144,12 @@ class Parser(Cursor):
         return statement
 
     def _semicolon(self, after: str, statement: nodes.Statement) -> None:
-        """Read `;`. A missing one before a line's end is reported where it belongs, and nothing is skipped."""
+        """Read `;`. If it is missing at the end of a line, report it there and skip nothing."""
         if self._accept(";"):
             return
         if self._is("{"):
             self._add(statement)
-            self._fail(errors.expected("; here: only if, elsif and else have a block", self._span(self._token)))
+            self._fail(errors.expected("; here: only if, elsif and else take a block", self._span(self._token)))
         end = Span(self._source, self._last.end - 1, self._last.end)
         mistake = errors.missing_semicolon(end, after)
         if self._cut and self._token.kind is Kind.END:
@@ -164,7 +163,7 @@ class Parser(Cursor):
     def _assignment(self) -> nodes.Assign:
         target = self._variable_name()
         if self._is("["):
-            self._fail(errors.expected("= here: an element cannot be set, hash_set does that", self._span(self._token)))
+            self._fail(errors.expected("= here: an element cannot be assigned, use hash_set", self._span(self._token)))
         self._expect("=", "= after the variable")
         value = self._call() if self._token.kind is Kind.WORD else self._argument("a value")
         return nodes.Assign(target.span.to(value.span), target, value)
@@ -177,7 +176,7 @@ class Parser(Cursor):
         self._expect(")", ") or ,")
         self._expect("=", "= after the variables")
         if self._token.kind is not Kind.WORD:
-            self._fail(errors.expected("a function, whose values these variables take", self._span(self._token)))
+            self._fail(errors.expected("a function that returns the values", self._span(self._token)))
         value = self._call()
         return nodes.Destructure(self._span(start).to(value.span), tuple(targets), value)
 
@@ -189,7 +188,7 @@ class Parser(Cursor):
     # ------------------------------------------------------------ if and its blocks
 
     def _next_branch(self, keyword: Token) -> None:
-        """Read the head of an `elsif` or `else`, even a misplaced one, so that its block is read too."""
+        """Parse the head of an `elsif` or `else`. A misplaced one is parsed too, so that its block is checked."""
         chain, self._chain = self._chain, None
         if chain is None:
             self._report(errors.else_without_if(self._span(keyword)))
@@ -219,7 +218,7 @@ class Parser(Cursor):
             self._report(errors.too_deep(self._span(brace), DEEPEST))
 
     def _head(self) -> nodes.Test:
-        """Read the test of a branch; after a mistake in it go on at its block, so that the block is checked."""
+        """Parse the test of a branch. After an error in it, continue at the block, so that the block is checked."""
         start = self._at
         try:
             test = self._test()
@@ -244,7 +243,7 @@ class Parser(Cursor):
         self._close_block()
 
     def _close_block(self) -> None:
-        """Hang the innermost block on its `if`, which stays open for an `elsif` or `else`."""
+        """Add the innermost block to its `if`, which stays open for an `elsif` or `else`."""
         self._finish_chain()
         done = self._open.pop()
         block = nodes.Block(self._between(done.brace, self._last), tuple(done.statements))
@@ -253,7 +252,7 @@ class Parser(Cursor):
         self._chain = done.chain
 
     def _finish_chain(self) -> None:
-        """No further branch follows: the `if` becomes a statement of the block around it."""
+        """Finish the `if` and add it to the enclosing block."""
         chain, self._chain = self._chain, None
         if chain is not None:
             span = self._span(chain.start).to(chain.branches[-1].span)
@@ -265,7 +264,7 @@ class Parser(Cursor):
     # ------------------------------------------------------------ tests
 
     def _test(self) -> nodes.Test:
-        """Read one test; what it stands in is kept on a stack of our own."""
+        """Parse one test, with an explicit stack for the tests around it."""
         stack: list[_OpenTest] = []
         while True:
             word = self._test_word()
@@ -281,7 +280,7 @@ class Parser(Cursor):
                 return node
 
     def _folded(self, stack: list[_OpenTest], node: nodes.Test) -> nodes.Test | None:
-        """Close every test that ends with `node`; None where a list of tests goes on behind a comma."""
+        """Close every test that ends with `node`; return None if a comma continues a list of tests."""
         while stack:
             top = stack[-1]
             span = self._span(top.token)
@@ -316,7 +315,7 @@ class Parser(Cursor):
                 self._advance()
                 arguments.append(nodes.Tag(self._span(token), str(token.value)))
             elif token.kind is Kind.VARIABLE and token.leads and self._follows("="):
-                break  # the next line's assignment: a semicolon is missing, and nothing more
+                break  # an assignment on the next line: only a semicolon is missing
             elif token.kind in {Kind.TEXT, Kind.NUMBER, Kind.VARIABLE} or self._is("["):
                 arguments.append(self._argument("an argument"))
             elif token.kind is Kind.WORD and not token.leads:
@@ -347,7 +346,7 @@ class Parser(Cursor):
             return nodes.Text(self._span(token), str(token.value), self._parts(str(token.value)))
         if token.kind is Kind.NUMBER:
             self._advance()
-            return nodes.Number(self._span(token), token.value)  # type: ignore[arg-type] # the lexer gives numbers numbers
+            return nodes.Number(self._span(token), token.value)  # type: ignore[arg-type] # a NUMBER has a number
         if token.kind is Kind.VARIABLE:
             return self._variable()
         return self._fail(errors.expected(what, self._span(token)))

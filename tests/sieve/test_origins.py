@@ -89,4 +89,4 @@ async def test_what_a_session_or_a_message_brings_leads_nowhere(text: str) -> No
     outcome, host = await ran(text)
     assert outcome.failed
     (told,) = host.done
-    assert "takes neither `/` nor `..` from a session or a message" in told
+    assert "cannot come from the session or the message" in told

@@ -58,7 +58,7 @@ def script(text: str, phase: Phase = Phase.DATA, **options: object) -> Script:
 def test_a_name_server_that_is_no_ip_address_is_found_at_load(server: str) -> None:
     (found,) = compiled(f'$x = ec_dns_lookup "a.example" "a" "{server}"; ec_log "${{x}}";').diagnostics
     assert found.message == (
-        f"ec_dns_lookup: server: {server!r} is no IP address; write 192.0.2.1, 192.0.2.1:53 or [2001:db8::1]:53"
+        f"ec_dns_lookup: server: {server!r} is not an IP address; write 192.0.2.1, 192.0.2.1:53 or [2001:db8::1]:53"
     )
 
 
@@ -265,7 +265,7 @@ async def test_scripts_are_read_from_files(tmp_path: Path) -> None:
 async def test_another_storage_than_files_is_refused() -> None:
     host = PlainHost()
     await script('ec_include ":datasource:x:select";', includes=ScriptCache()).run(host)
-    assert host.done == ["error: test.siv:1: scripts are included from files only, not from ':datasource:x:select'"]
+    assert host.done == ["error: test.siv:1: scripts can only be included from files, not from ':datasource:x:select'"]
 
 
 async def test_without_a_cache_nothing_is_included() -> None:
@@ -341,13 +341,13 @@ def test_explain_gives_the_manual_entry() -> None:
         explain("SMTP_Callback_Verify", LIBRARY)
         == """smtp_callback_verify { email-address } [ sender-address ]
 
-Ask the mail exchanger of an address whether it would take mail for it.
+Ask the mail exchanger of an address whether it accepts mail for the address.
 
-Returns `[status, message]`: the status is `pass`, `fail`, `transient` or `error`, the message the exchanger's
-full answer. With a sender address the question is asked in its name instead of the configured one. An address
-that is empty or malformed is an `error`, so that a bounce, whose sender is empty, stays deliverable.
+Returns `[status, message]`. The status is `pass`, `fail`, `transient` or `error`; the message is the exchanger's
+full reply. A sender address replaces the configured probe sender. For an empty or malformed address the status is
+`error`, so that bounces, whose sender is empty, stay deliverable.
 
-Is        a value, which can be tested
+Is        a value, also usable as a test
 Legal in  mailfrom, rcptto
 Module    smtp_cbv
 """
@@ -356,7 +356,7 @@ Module    smtp_cbv
 
 def test_explain_knows_what_the_manual_has_and_ringback_has_not() -> None:
     assert explain("clamav_avscan", LIBRARY) == (
-        "clamav_avscan\n\nA function of the manual that Ringback does not have yet.\n\nLegal in  data\n"
+        "clamav_avscan\n\nA Momentum function that Ringback does not have yet.\n\nLegal in  data\n"
     )
 
 

@@ -443,9 +443,9 @@ def test_a_script_that_does_not_parse_is_not_formatted(path: str) -> None:
 ENTRY = """\
 ec_header_add { field-name } { field-body }
 
-Add a field above the others, so that of several the one added last stands first. Line breaks become blanks.
+Add a field at the top of the header section. The last field added comes first. Line breaks become spaces.
 
-Our own Received field stays on top.
+Ringback's own Received field stays above it.
 
 Is        an action
 Legal in  data, spool, each_rcpt
@@ -463,7 +463,7 @@ def test_explain_says_that_a_function_of_the_manual_is_not_there_yet() -> None:
     status, out, err = ringback("sieve", "explain", "ds_fetch")
     assert (status, err) == (0, "")
     assert out.startswith("ds_fetch")
-    assert "A function of the manual that Ringback does not have yet.\n" in out
+    assert "A Momentum function that Ringback does not have yet.\n" in out
 
 
 def test_explain_of_what_nobody_knows_is_a_usage_error() -> None:
