@@ -1,1 +1,1 @@
-"""What everything stands on: the log, tasks with owners, work in a child, connections closed for good."""
+"""What the other packages build on: the log, tasks with owners, work in a forked child, closing of connections."""

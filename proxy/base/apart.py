@@ -1,7 +1,7 @@
-"""Work in a child that is forked for it: if it hangs or dies there, the process that asked goes on.
+"""Run work in a forked child: if it hangs or crashes, the parent goes on.
 
-The child inherits everything and changes nothing here. It tells through a pipe what it is about, then its answer, and
-ends. What the work is for is not known here.
+The child inherits the parent's state and changes nothing in the parent. It writes to a pipe what it is about to do,
+then its answer, and exits. This module does not know what the work is for.
 """
 
 from __future__ import annotations
@@ -22,25 +22,23 @@ from proxy.base import log
 T = TypeVar("T")
 
 Tell: TypeAlias = Callable[[str], None]
-"""Says what the work is about to do, so that the one who waits can name what hangs."""
+"""Reports what the work is about to do, so that the parent can name the step that hangs."""
 
 _STAGE, _ANSWER, _FAILED = b"s", b"=", b"!"
 _HEAD = 9
-"""Octets before a record's content: its letter and its length."""
+"""Bytes before a record's content: its letter and its length."""
 
 _SIGNALS = {signal.SIGTERM: signal.SIG_DFL, signal.SIGINT: signal.SIG_DFL, signal.SIGHUP: signal.SIG_IGN}
-"""What the child does on signals: a terminal and a service manager send theirs to every process."""
+"""The child's signal actions: a terminal and a service manager send their signals to every process."""
 
 _LATE_SECONDS = 5
-"""A child that nobody kills, since its parent has gone, ends itself so long after its time."""
+"""An orphaned child ends itself this long after its deadline, since no parent is left to kill it."""
 
 
 class Closable(Protocol):
     """A socket or a file that the child must not hold open."""
 
-    def close(self) -> None:
-        """Close it."""
-        ...
+    def close(self) -> None: ...
 
 
 class Failed(Exception):
@@ -48,13 +46,13 @@ class Failed(Exception):
 
 
 class Apart(Generic[T]):
-    """One piece of work in a child of its own. Its state belongs to the one who started it."""
+    """One piece of work in its own child. Its state belongs to the caller who started it."""
 
     def __init__(self, work: Callable[[Tell], T], seconds: float, leave: Iterable[Closable] = ()) -> None:
-        """Fork the child; it closes what it is to `leave`, and has so many seconds.
+        """Fork the child. It closes everything in `leave` and has `seconds` to finish.
 
         Raises:
-            OSError: the system has no process for it.
+            OSError: the system cannot start another process.
         """
         self.deadline = time.monotonic() + seconds
         self._seconds = seconds
@@ -75,23 +73,23 @@ class Apart(Generic[T]):
         self._pipe = ours
 
     def fileno(self) -> int:
-        """Return the descriptor that becomes readable when the child has told something, or ended."""
+        """Return the descriptor that becomes readable when the child writes or exits."""
         return self._pipe
 
     def read(self) -> bool:
-        """Take what the child has told; return whether it has ended."""
+        """Read what the child wrote; return whether it has exited."""
         part = os.read(self._pipe, 65536)
         self._told += part
         return not part
 
     def answer(self) -> T:
-        """Return the answer of a child that has ended.
+        """Return the answer of a child that has exited.
 
         Raises:
-            Failed: it gave none.
+            Failed: it gave no answer.
         """
         os.close(self._pipe)
-        with suppress(ChildProcessError):  # whoever reaps all children was faster
+        with suppress(ChildProcessError):  # the process that reaps all children was faster
             os.waitpid(self.pid, 0)
         for kind, content in _records(self._told):
             if kind == _ANSWER:
@@ -102,19 +100,19 @@ class Apart(Generic[T]):
         raise Failed(f"the process ended at: {self._stage}")
 
     def kill(self) -> str:
-        """End a child that is not waited for any longer; return what it was about."""
+        """Kill a child that ran out of time; return the step that it was in."""
         with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
         os.close(self._pipe)
         with suppress(ChildProcessError):
-            os.waitpid(self.pid, os.WNOHANG)  # one that waits for a dead disk is left to whoever reaps
+            os.waitpid(self.pid, os.WNOHANG)  # do not wait for one stuck on a dead disk; init reaps it later
         return self._stage
 
     def wait(self) -> T:
         """Wait for the answer.
 
         Raises:
-            Failed: there is none, or not in time.
+            Failed: the child gave no answer, or not in time.
         """
         poll = select.poll()
         poll.register(self._pipe, select.POLLIN)
@@ -124,7 +122,7 @@ class Apart(Generic[T]):
         raise Failed(self.overdue())
 
     def overdue(self) -> str:
-        """End a child whose time is over; return what to say of it."""
+        """Kill a child that is out of time; return the error text."""
         return f"not done within {self._seconds:g} seconds; it hangs at: {self.kill()}"
 
     @property
@@ -134,7 +132,7 @@ class Apart(Generic[T]):
 
 
 def _records(told: bytes) -> Iterable[tuple[bytes, bytes]]:
-    """Yield the whole records: a letter, the length, the content."""
+    """Yield the complete records: a letter, the length, the content."""
     at = 0
     while len(told) - at >= _HEAD:
         length = int.from_bytes(told[at + 1 : at + _HEAD])
@@ -148,7 +146,7 @@ def _records(told: bytes) -> Iterable[tuple[bytes, bytes]]:
 def _be(
     work: Callable[[Tell], Any], pipe: int, seconds: float, leave: Iterable[Closable], blocked: Iterable[int]
 ) -> None:
-    """Do the work, in the new process, and never return: nothing of the parent's stack may run in it."""
+    """Do the work in the child and never return: none of the parent's stack may run there."""
 
     def tell(kind: bytes, content: bytes) -> None:
         record = kind + len(content).to_bytes(_HEAD - 1) + content
@@ -168,7 +166,7 @@ def _be(
         log.silence()
         tell(_ANSWER, pickle.dumps(work(lambda stage: tell(_STAGE, stage.encode()))))
     except BaseException as error:  # noqa: BLE001 — the process's outermost frame
-        with suppress(OSError):  # nobody listens any longer
+        with suppress(OSError):  # the parent no longer reads
             tell(_FAILED, "".join(traceback.format_exception_only(error)).strip().encode(errors="backslashreplace"))
     finally:
         os._exit(0)

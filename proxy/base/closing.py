@@ -1,7 +1,7 @@
-"""Closing a connection for good, in either role: what the peer does not take in time is dropped.
+"""Close a connection with a time limit, in either role: data that the peer does not take in time is dropped.
 
-A transport that is closed sends what it holds first, and a peer that never reads makes that last for ever; so does a
-peer that never answers the end of TLS.
+A closed transport first sends what it still holds. A peer that never reads, or never answers the TLS close, would keep
+it open for ever.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 
 CLOSE_SECONDS = 10.0
-"""For the peer to take what was written before a connection was closed."""
+"""Time for the peer to take what was written before the close."""
 
 
 def close(transport: asyncio.BaseTransport) -> asyncio.TimerHandle:
-    """Close a connection, and abort it in CLOSE_SECONDS; whoever hears that it is lost cancels the handle."""
+    """Close a connection, and abort it after CLOSE_SECONDS. Cancel the handle when the connection is lost."""
     transport.close()
     abort = getattr(transport, "abort", transport.close)
     return asyncio.get_running_loop().call_later(CLOSE_SECONDS, abort)

@@ -1,7 +1,7 @@
-"""The log: structured events as JSON lines on standard error, one a line, every foreign byte escaped.
+"""The log: structured events as JSON on standard error, one per line, with every foreign byte escaped.
 
-JSON's own escaping keeps control characters, ESC and bytes beyond ASCII out of a terminal; `printable` cuts what a
-stranger sent to a length worth reading. Nothing here knows what an event means.
+JSON escaping keeps control characters, ESC and non-ASCII bytes away from the terminal. `printable` cuts foreign text to
+a readable length. This module does not know what an event means.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from typing import Any, TextIO, cast
 import structlog
 
 MOST_WAITING = 10_000
-"""Lines that wait for the thread that writes them; what comes then is dropped and counted."""
+"""Lines that may wait for the writer thread; further lines are dropped and counted."""
 
 _LEVELS = {"exception": "error", "warn": "warning"}
-"""Names of methods that are not those of their levels."""
+"""Method names that differ from their level names."""
 
 BATCH_SECONDS = 0.005
-"""Lines that come within so long of others are written together."""
+"""Lines logged within this time of each other are written together."""
 
 LAST_SECONDS = 2.0
-"""For the lines that wait at exit."""
+"""Time to write the waiting lines at exit."""
 
 STUCK_SECONDS = 1.0
-"""For a reader of the log to take a line of the supervisor's, which writes without a thread."""
+"""How long the supervisor, which writes without a thread, waits for the log's reader to take a line."""
 
 LONGEST_FIELD = 250
-"""Characters of a stranger's text that reach the log."""
+"""Characters of foreign text that reach the log."""
 
 
 def get_logger() -> structlog.typing.FilteringBoundLogger:
-    """Return the logger; events are snake_case words, everything else goes into fields."""
+    """Return the logger. Event names are snake_case words; everything else goes into fields."""
     logger: structlog.typing.FilteringBoundLogger = structlog.get_logger()
     return logger
 
@@ -49,10 +49,10 @@ def get_logger() -> structlog.typing.FilteringBoundLogger:
 def configure(
     stream: TextIO | None = None, *, level: int = logging.INFO, worker: int | None = None, threaded: bool = True
 ) -> None:
-    """Send the log to `stream` (standard error unless given) as JSON lines, written by a thread of its own.
+    """Send the log to `stream` (default: standard error) as JSON lines, written by a separate thread.
 
-    `worker` stands in each line, where it is given. Without a thread a process can fork safely; `configure` is called
-    again in the new one.
+    If `worker` is given, each line carries it. Without the thread, a process can fork safely and call `configure` again
+    in the child.
     """
     to = stream or sys.stderr
     writer = LogWriter(to) if threaded else DirectWriter(to.fileno())
@@ -64,24 +64,24 @@ def configure(
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.WriteLoggerFactory(cast(TextIO, writer)),
-        cache_logger_on_first_use=threaded,  # a logger that was cached would keep the writer across a fork
+        cache_logger_on_first_use=threaded,  # a cached logger would keep the old writer across a fork
     )
 
 
 def silence() -> None:
-    """Drop whatever is logged: this process tells its findings in another way."""
+    """Drop everything that is logged: this process reports its results in another way."""
     structlog.configure(processors=[_dropped])
 
 
 def close() -> None:
-    """Write the lines that wait, where a process ends without running what it registered for its exit."""
-    writer = structlog.get_config()["logger_factory"]._file  # noqa: SLF001 — it has no name for it
+    """Write the waiting lines, for a process that ends without running its exit handlers."""
+    writer = structlog.get_config()["logger_factory"]._file  # noqa: SLF001 — it has no public name
     if isinstance(writer, LogWriter):
         writer.close()
 
 
 def printable(foreign: str | bytes, longest: int = LONGEST_FIELD) -> str:
-    """Return a stranger's text as printable ASCII, cut at `longest` characters."""
+    """Return foreign text as printable ASCII, cut at `longest` characters."""
     text = foreign.decode("ascii", "backslashreplace") if isinstance(foreign, bytes) else foreign
     text = text[: longest + 1]
     if not (text.isascii() and text.isprintable()):
@@ -90,14 +90,13 @@ def printable(foreign: str | bytes, longest: int = LONGEST_FIELD) -> str:
 
 
 class LogWriter:
-    """A stream that never fails and never waits: lines go to a thread, which writes them.
+    """A stream that never fails and never blocks: a thread writes the lines.
 
-    With a full disk, a reader that has gone or one that is stuck, lines are dropped and counted; the mail goes on.
-    Lines that wait are written at exit, for as long as LAST_SECONDS.
+    If the disk is full, or the log's reader is gone or stuck, lines are dropped and counted, and mail goes on. At exit,
+    waiting lines are written for up to LAST_SECONDS.
     """
 
     def __init__(self, stream: TextIO) -> None:
-        """Start the thread."""
         self._stream = stream
         self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self.dropped = 0
@@ -106,7 +105,7 @@ class LogWriter:
         atexit.register(self.close)
 
     def write(self, text: str) -> int:
-        """Take a line; drop it where too many wait."""
+        """Queue a line; drop it if the queue is full."""
         if self._lines.qsize() < MOST_WAITING:
             self._lines.put(text)
         else:
@@ -122,7 +121,7 @@ class LogWriter:
         self._thread.join(LAST_SECONDS)
 
     def _run(self) -> None:
-        """Write at once after a quiet moment, in batches otherwise: waking for every line cost a tenth of the speed."""
+        """Write at once after a pause, in batches otherwise: one wake-up per line cost a tenth of the throughput."""
         quiet_from = 0.0
         while (first := self._lines.get()) is not None:
             if time.monotonic() < quiet_from:
@@ -131,7 +130,7 @@ class LogWriter:
             with suppress(queue.Empty):
                 while (line := self._lines.get_nowait()) is not None:
                     lines.append(line)
-                self._lines.put(None)  # the end came within the batch
+                self._lines.put(None)  # the end marker came within the batch
             for part in _whole_lines(lines):
                 self._write(part)
             quiet_from = time.monotonic() + BATCH_SECONDS
@@ -145,9 +144,9 @@ class LogWriter:
 
 
 def _whole_lines(lines: Sequence[str]) -> Iterator[str]:
-    """Yield the lines joined, as many as a pipe takes in one piece: other workers write to it as well (pipe(7)).
+    """Yield the lines joined, in pieces of at most PIPE_BUF: other workers write to the same pipe (pipe(7)).
 
-    What is logged is ASCII, so that a character is a byte.
+    The log is ASCII, so characters and bytes count the same.
     """
     part: list[str] = []
     size = 0
@@ -161,17 +160,17 @@ def _whole_lines(lines: Sequence[str]) -> Iterator[str]:
 
 
 class DirectWriter:
-    """A stream that writes at once, by the thread that logs; it drops a line that nobody takes within a second."""
+    """A stream that the logging thread writes directly; it drops a line that is not taken within a second."""
 
     def __init__(self, descriptor: int) -> None:
-        """Take the descriptor; it stays the caller's."""
+        """Take the descriptor; the caller still owns it."""
         self._descriptor = descriptor
         self._poll = select.poll()
         self._poll.register(descriptor, select.POLLOUT)
         self.dropped = 0
 
     def write(self, text: str) -> int:
-        """Write a line, in pieces that a pipe which polls as writable takes without waiting."""
+        """Write a line in pieces that a pipe takes without blocking once it polls as writable."""
         octets = text.encode("ascii", "backslashreplace")
         try:
             while octets:
@@ -184,7 +183,7 @@ class DirectWriter:
         return len(text)
 
     def flush(self) -> None:
-        """Do nothing: it is written."""
+        """Do nothing: `write` has written everything."""
 
 
 def _dropped(_logger: object, _level: str, _event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -192,9 +191,9 @@ def _dropped(_logger: object, _level: str, _event: MutableMapping[str, Any]) -> 
 
 
 class _Stamp:
-    """Puts time, worker and level into each event: one step, which forms the date once a second only.
+    """Adds time, worker and level to each event, and formats the date only once per second.
 
-    structlog's own steps for these cost as much as everything else of a line.
+    structlog's own processors for this cost as much as the rest of the line.
     """
 
     def __init__(self, worker: int | None) -> None:
@@ -215,7 +214,7 @@ class _Stamp:
 
 
 class _Encoder(json.JSONEncoder):
-    """One encoder for the process: building one for each event costs more than the encoding."""
+    """One encoder for the process: building one per event costs more than encoding."""
 
     def default(self, o: object) -> str:
         return printable(repr(o))

@@ -1,7 +1,7 @@
-"""The one door to tasks: every task has a name and an owner, and an owner ends with its tasks.
+"""The only place that creates tasks: every task has a name and an owner, and ends with its owner.
 
-Nothing else in the project creates a task (the linter bans it), so no task is lost, none swallows its exception, and a
-shutdown knows what it waits for.
+The linter bans task creation elsewhere. So no task is lost, no exception is swallowed, and a shutdown knows what it
+waits for.
 """
 
 from __future__ import annotations
@@ -18,21 +18,20 @@ log = get_logger()
 
 
 class TaskOwner:
-    """A set of running tasks with one life. Its mutable state is the set; the event loop's thread owns it."""
+    """A set of running tasks that end together. The event loop's thread owns the set."""
 
     __slots__ = ("_tasks", "name")
 
     def __init__(self, name: str) -> None:
-        """Name the owner; the name stands in the log of a task that fails."""
+        """`name` appears in the log when one of the tasks fails."""
         self.name = name
         self._tasks: set[asyncio.Task[Any]] = set()
 
     def __len__(self) -> int:
-        """Return how many tasks run."""
         return len(self._tasks)
 
     async def wait(self, seconds: float) -> bool:
-        """Wait until every task has ended, at most so long; tell whether all did."""
+        """Wait up to `seconds` for all tasks to end; return whether they did."""
         if not self._tasks:
             return True
         _, running = await asyncio.wait(self._tasks, timeout=seconds)
@@ -57,7 +56,7 @@ class TaskOwner:
 
 
 def spawn(work: Coroutine[Any, Any, T], *, name: str, owner: TaskOwner) -> asyncio.Task[T]:
-    """Start `work` as a task that `owner` answers for."""
+    """Start `work` as a task that belongs to `owner`."""
     task = asyncio.get_running_loop().create_task(work, name=name)
     owner.adopt(task)
     return task

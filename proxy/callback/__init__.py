@@ -1,6 +1,6 @@
-"""Callback verification: does the exchanger of an address take mail for it?
+"""Callback verification: does the mail exchanger of an address accept mail for it?
 
-It is asked as an SMTP client would ask, without a message. `resolve` finds the exchangers, `probe` holds one
-conversation, `verdict` says what the answer means, `verifier` joins them with a cache, one probe in flight an address,
-and limits. The words pass, fail, transient and error are Momentum's.
+Ringback asks as an SMTP client would, without sending a message. `resolve` finds the exchangers, `probe` holds one
+conversation, and `verdict` defines the result. `verifier` combines them with a cache, limits, and at most one probe in
+flight per address. The words pass, fail, transient and error are Momentum's.
 """

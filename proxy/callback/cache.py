@@ -1,8 +1,8 @@
-"""What callbacks found out: in the worker's memory, and behind it in a store that others may share.
+"""Callback results: in the worker's memory, and behind it in a store that may be shared.
 
-A hit in memory awaits nothing. What came from a shared store is believed in memory for `LOCAL_SECONDS` at most, so that
-a purge or another worker's verdict is seen soon. Addresses are personal data: nothing outlives its life, and with a
-secret only keyed hashes of them are kept.
+A hit in memory awaits nothing. Memory trusts results from a shared store for `LOCAL_SECONDS` at most, so a purge or
+another worker's verdict soon takes effect. Addresses are personal data: nothing outlives its lifetime, and if a secret
+is set, only keyed hashes of addresses are kept.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from proxy.callback.verdict import CallbackVerdict, Status, printable_text
 from proxy.store.base import AHEAD_SECONDS, Clock, Store, Stored, steady
 
 LOCAL_SECONDS = 60.0
-"""How long this worker may go on believing what another has corrected or purged."""
+"""How long this worker may still believe what another one has corrected or purged."""
 
 FACT_LOCAL_SECONDS = 10.0
-"""How long a fact about a domain is believed, and that there is none: mail of one domain comes in bursts."""
+"""How long memory trusts a fact about a domain, or its absence: mail from one domain comes in bursts."""
 
 _PREFIX = "cbv"
 _FAMILY = "family:"
 
 
 class CallbackCache:
-    """Verdicts by question, and facts by domain. Owned by one worker; the store behind it may be anybody's."""
+    """Verdicts by question, and facts by domain. One worker owns it; the store behind it may be shared."""
 
     def __init__(
         self,
@@ -45,9 +45,9 @@ class CallbackCache:
         clock: Clock = time.time,
         ticking: Clock | None = None,
     ) -> None:
-        """`most` records stay in memory; `shared` says that others write to the store, too.
+        """`most` records stay in memory. `shared` says that others also write to the store.
 
-        `clock` gives the time of day, which stands in the store; by `ticking` records age in memory.
+        `clock` gives the time of day used in the store; `ticking` is the clock by which records age in memory.
         """
         self.lives, self._store = lives, store
         self._wall, self._clock = clock, ticking or steady(clock)
@@ -59,11 +59,11 @@ class CallbackCache:
     # ------------------------------------------------------------ verdicts
 
     def now(self) -> float:
-        """Return the time by which verdicts age in memory; it is no time of day."""
+        """Return the time by which verdicts age in memory. It is not a time of day."""
         return self._clock()
 
     def at_hand(self, question: Question) -> Record | None:
-        """Return what memory holds of the question and is believed, without waiting."""
+        """Return the valid record that memory holds for the question, without waiting."""
         held = self._local.get(self._key(question))
         if held is None:
             return None
@@ -72,7 +72,7 @@ class CallbackCache:
         return record if now < until and record.fresh(now) else None
 
     async def find(self, question: Question) -> Record | None:
-        """Return what is believed of the question, of its family, or of its domain; from the store, if need be."""
+        """Return the valid record for the question, its family, or its domain; asks the store if necessary."""
         now = self._clock()
         for key in self._keys(question):
             record = await self._load(key)
@@ -84,7 +84,7 @@ class CallbackCache:
         return None
 
     async def keep(self, question: Question, verdict: CallbackVerdict) -> Record:
-        """Remember a verdict by the rules of `lives`; return what is believed now."""
+        """Store a verdict by the rules of `lives`; return the record that is valid now."""
         now = self._clock()
         if verdict.reason in NEVER_KEPT:
             return Record(verdict, now, now)
@@ -94,12 +94,12 @@ class CallbackCache:
         await self._save(key, record)
         if verdict.status is Status.PASS and (family := self._family_key(question)) is not None:
             await self._save(family, record)
-        if record.verdict.reason in DOMAIN_REASONS:  # not where a pass, if in doubt, is still believed
+        if record.verdict.reason in DOMAIN_REASONS:  # skipped if a doubted pass is still valid
             await self._save(self._domain_key(question.domain), record)
         return record
 
     async def _before(self, question: Question, now: float) -> Record | None:
-        """Return what was known of the question: its own record, unless its family's `pass` is believed instead."""
+        """Return the previous record: the question's own, unless its family has a valid `pass`."""
         own = await self._load(self._key(question))
         family = self._family_key(question)
         if family is None or (own is not None and own.fresh(now)):
@@ -108,12 +108,12 @@ class CallbackCache:
         return shared if shared is not None and shared.fresh(now) else own
 
     def _presentable(self, question: Question, verdict: CallbackVerdict) -> CallbackVerdict:
-        """Return a verdict without the address in the exchanger's words, where addresses are hashed."""
+        """Return a verdict whose text does not contain the address, if addresses are hashed."""
         if not self._secret:
             return verdict
         text = verdict.text
         for part, name in ((question.address, "<address>"), (question.local_part, "<user>")):
-            # as a word of its own: the local part `a` is no reason to take the words apart
+            # only as a separate word: the local part `a` must not break up the text
             echo = rf"(?<!\w){re.escape(printable_text(part))}(?!\w)"
             text = re.sub(echo, name, text, flags=re.IGNORECASE)
         senders = (question.sender,) if question.sender else ()
@@ -122,13 +122,13 @@ class CallbackCache:
     # ------------------------------------------------------------ facts about domains
 
     async def mark(self, fact: str, domain: str, seconds: float) -> None:
-        """Remember one fact about a domain for so long: `catchall`, `null_refused`, `no_probe`."""
+        """Remember one fact about a domain for `seconds`: `catchall`, `null_refused` or `no_probe`."""
         key = self._fact_key(fact, domain)
         self._facts[key] = True
         await self._store.put(key, b"%.0f" % self._wall(), seconds)
 
     async def marked(self, fact: str, domain: str) -> bool:
-        """Whether the fact is remembered of the domain."""
+        """Whether the fact is remembered about the domain."""
         key = self._fact_key(fact, domain)
         marked = self._facts.get(key)
         if marked is None:
@@ -136,7 +136,7 @@ class CallbackCache:
         return marked
 
     def _believable(self, stored: Stored | None, seconds: float) -> bool:
-        """Whether a fact is there, and was not written by a clock that was ahead."""
+        """Whether a fact exists and was not written by a clock that was ahead."""
         if stored is None:
             return False
         now, found = self._wall(), float(stored.value) if stored.value.isdigit() else 0.0
@@ -145,10 +145,10 @@ class CallbackCache:
     # ------------------------------------------------------------ for people
 
     async def held(self, domain: str, local_part: str = "") -> list[Record]:
-        """Return what the store holds on an address, with any sender, or on a domain itself; believed or not.
+        """Return what the store holds on an address, with any sender, or on a domain itself, valid or expired.
 
         Raises:
-            StoreUnavailable: it cannot be asked.
+            StoreUnavailable: the store cannot be reached.
         """
         if local_part:
             found = [each for prefix in self._prefixes(domain, local_part) for each in await self._store.scan(prefix)]
@@ -159,10 +159,10 @@ class CallbackCache:
         return [each for each in records if each is not None]
 
     async def facts(self, domain: str) -> list[str]:
-        """Return the facts that are remembered of a domain, by name.
+        """Return the names of the facts that are remembered about a domain.
 
         Raises:
-            StoreUnavailable: the store cannot be asked.
+            StoreUnavailable: the store cannot be reached.
         """
         prefix = self._fact_key("", domain)
         return sorted(key.removeprefix(prefix) for key, _ in await self._store.scan(prefix))
@@ -184,25 +184,25 @@ class CallbackCache:
         return sum([await self._store.purge(prefix) for prefix in self._prefixes(domain, local_part)])
 
     def _prefixes(self, domain: str, local_part: str) -> list[str]:
-        """Return what the keys of an address begin with, with whatever sender: its own, and those of its families."""
+        """Return the key prefixes of an address and its families, for any sender."""
         names = [local_part, *(_FAMILY + each for each in families_about(local_part))]
         return [f"{_PREFIX} a {self._hashed(domain)} {self._hashed(name)} " for name in names]
 
     async def count(self) -> int:
-        """Return how many verdicts on addresses the store holds, those kept for their streak alone included.
+        """Return how many verdicts on addresses the store holds, including those kept only for their streak.
 
         Raises:
-            StoreUnavailable: it cannot be asked.
+            StoreUnavailable: the store cannot be reached.
         """
         return await self._store.count(f"{_PREFIX} a ")
 
     # ------------------------------------------------------------ keys, memory and store
 
     async def _load(self, key: str) -> Record | None:
-        """Return the record of a key, believed or not: an expired one still tells its streak."""
+        """Return the record of a key, valid or expired: an expired one still tells its streak."""
         now = self._clock()
         held = self._local.get(key)
-        if held is not None and now < held[1] and held[0].fresh(now):  # else another may have found out more
+        if held is not None and now < held[1] and held[0].fresh(now):  # else another worker may know more
             return held[0]
         stored = await self._store.get(key)
         record = self._read(stored)
@@ -211,7 +211,7 @@ class CallbackCache:
         return record
 
     def _read(self, stored: Stored | None) -> Record | None:
-        """Return what a store held, as memory has it."""
+        """Return what a store held, with its times on memory's clock."""
         wall, record = self._wall(), Record.decoded(stored.value) if stored is not None else None
         believed = record.believable(wall, self.lives) if record is not None else None
         return believed.moved(self._clock() - wall) if believed is not None else None
@@ -224,11 +224,11 @@ class CallbackCache:
         await self._store.put(key, written.encoded(), max(1.0, record.expires - now + spare))
 
     def family_name_of(self, question: Question) -> str:
-        """Return a name that all members of the question's family share, its own where it has none."""
+        """Return a name shared by all members of the question's family, or its own if it has no family."""
         return self._family_key(question) or self._key(question)
 
     def name_of(self, question: Question) -> str:
-        """Return a name of the question that others use as well, for a lock."""
+        """Return a name of the question for a lock; all workers use the same one."""
         return self._key(question)
 
     def _keys(self, question: Question) -> list[str]:
@@ -254,7 +254,7 @@ class CallbackCache:
         return f"{_PREFIX} f {self._hashed(domain)} {fact}"
 
     def _hashed(self, part: str) -> str:
-        """Return a part of a key: as it is, or as a keyed hash where a secret is set."""
+        """Return a part of a key: unchanged, or as a keyed hash if a secret is set."""
         if not self._secret:
             return part
         octets = part.encode("utf-8", "surrogateescape")
@@ -262,5 +262,5 @@ class CallbackCache:
 
 
 def _answers_for_others(record: Record) -> bool:
-    """Whether a record speaks for more than its own address: a family's pass, a domain's fact."""
+    """Whether a record applies to other addresses too: a family's pass, or a fact about the domain."""
     return record.verdict.status is Status.PASS or record.verdict.reason in DOMAIN_REASONS

@@ -1,10 +1,10 @@
-"""What an exchanger's reply says about an address, by its enhanced status codes (RFC 3463) and a table of words.
+"""What an exchanger's reply says about an address, by enhanced status code (RFC 3463) and a table of patterns.
 
-`fail` only on evidence about the address or its domain, `error` if the exchanger dislikes us, `transient` if it may be
-otherwise next time: a script that refuses on `fail` alone loses no good mail. What cannot be read is `error`.
+`fail` needs evidence about the address or its domain; `error` means that the exchanger objects to us; `transient` means
+that the next attempt may differ. So a script that rejects only on `fail` loses no good mail. An unclear reply is
+`error`.
 
-The table is a file, `replies.table`, and operators add to it with a file of their own in the same form. How a reply is
-taken apart stands in `hearing`.
+The table is the file `replies.table`; operators add to it with a file of the same form. `hearing` parses replies.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ REASONS: Mapping[str, Status] = {
     "policy": Status.ERROR,
     "blocked": Status.ERROR,
 }
-"""The reasons that a rule may give, and the status that each one is."""
+"""The reasons that a rule may give, and the status of each."""
 
 _YIELDING = "policy?"
-"""As `policy`, in the shipped table: but a reply that says too that the user is unknown is about the user."""
+"""Like `policy`, in the shipped table only. A reply that also says that the user is unknown is about the user."""
 
 _NO_DOMAIN = "no_domain"
-"""In the shipped table, too: it knows no such domain. Then only the code tells whose."""
+"""In the shipped table only: the exchanger does not know a domain. Only the code tells which one."""
 
 _NO_SUCH_ADDRESS = frozenset({(1, 0), (1, 1), (1, 2), (1, 6), (1, 10)})
 _DISABLED = (2, 1)
@@ -57,22 +57,21 @@ _STORAGE_EXCEEDED = 552
 
 
 class BadTable(Exception):
-    """A line of a table cannot be used. `line` counts from 1; `column` from 0."""
+    """A line of a table is invalid. `line` counts from 1, `column` from 0."""
 
     def __init__(self, line: int, column: int, problem: str) -> None:
-        """Say which, and what is wrong."""
         super().__init__(problem)
         self.line, self.column, self.problem = line, column, problem
 
 
 class Words:
-    """Rules of one file, by reason. Immutable."""
+    """The rules of one file, by reason. Immutable."""
 
     def __init__(self, text: str, reasons: Iterable[str] = REASONS) -> None:
-        """Read rules that give one of the reasons.
+        """Parse rules that give one of `reasons`.
 
         Raises:
-            BadTable: a line is no rule.
+            BadTable: a line is not a valid rule.
         """
         self.rules: list[tuple[str, re.Pattern[str]]] = []
         grouped: dict[str, list[str]] = {}
@@ -95,7 +94,7 @@ class Words:
         return any(rules.search(text) is not None for rules in self._of.get(reason, ()))
 
     def first(self, text: str) -> str | None:
-        """Return the reason of the first rule that is found in a text."""
+        """Return the reason of the first rule that matches the text."""
         return next((reason for reason, rule in self.rules if rule.search(text)), None)
 
 
@@ -107,7 +106,7 @@ _NAME = re.compile(r"\{([a-z]+)\}")
 
 
 def _filled(pattern: str, names: Mapping[str, str]) -> str:
-    """Return a pattern with what its names stand for."""
+    """Return a pattern with its names replaced by their definitions."""
     return _NAME.sub(lambda name: names.get(name[1], name[0]), pattern)
 
 
@@ -128,7 +127,7 @@ def _options() -> re2.Options:
 def _rule(number: int, line: str, reasons: Sequence[str]) -> tuple[str, str]:
     reason, _, pattern = line.strip().partition(" ")
     if reason not in reasons:
-        raise BadTable(number, line.index(reason), f"no such reason: {reason}; one of {', '.join(reasons)}")
+        raise BadTable(number, line.index(reason), f"unknown reason: {reason}; use one of {', '.join(reasons)}")
     if not pattern.strip():
         raise BadTable(number, len(line), "the regular expression is missing")
     return reason, pattern.strip()
@@ -137,7 +136,7 @@ def _rule(number: int, line: str, reasons: Sequence[str]) -> tuple[str, str]:
 def _compiled(number: int, line: str, pattern: str, names: Mapping[str, str]) -> re.Pattern[str]:
     unknown = next((name for name in _NAME.finditer(pattern) if name[1] not in names), None)
     if unknown is not None:
-        raise BadTable(number, line.index(unknown[0]), f"no `let {unknown[1]}` stands above")
+        raise BadTable(number, line.index(unknown[0]), f"no `let {unknown[1]}` above this line")
     try:
         found: re.Pattern[str] = re2.compile(_filled(pattern, names), _options())
     except re2.error as error:
@@ -154,22 +153,21 @@ def shipped() -> Words:
 
 
 class Classifier:
-    """Judges replies, by the operator's rules and ours."""
+    """Judges replies by the operator's rules and the shipped ones."""
 
     def __init__(self, own: Words | None = None) -> None:
-        """Take the operator's rules, where there are any."""
         self._own = own
         self._shipped = shipped()
 
     def greeting(self, code: int, text: str) -> Judgement:
-        """Judge a refused greeting, EHLO or HELO: it is about us, and passes if it is not permanent."""
+        """Judge a refused greeting, EHLO or HELO: it is about us. It is temporary unless the code is 5xx."""
         if code < 500:  # RFC 5321 section 4.2.1, first digit
             return Status.TRANSIENT, "busy"
         heard = _hear(Reply(code, (text.encode(),)), "")
         return (Status.ERROR, "tls_required") if self._says(heard, "tls_required") else (Status.ERROR, "refused_us")
 
     def sender(self, answer: Reply) -> Judgement:
-        """Judge a refused MAIL FROM: it says nothing of the address."""
+        """Judge a refused MAIL FROM: it says nothing about the address."""
         heard = _hear(answer, "")
         if answer.code == _CLOSING:
             return Status.TRANSIENT, "busy"
@@ -178,12 +176,12 @@ class Classifier:
         return (Status.ERROR, "mail_refused") if answer.permanent else (Status.TRANSIENT, self._why_later(heard))
 
     def recipient(self, answer: Reply, said: Said | str = "") -> Judgement:
-        """Judge the answer to RCPT TO. What we said is no word of the exchanger's, though it may be echoed."""
+        """Judge the reply to RCPT TO. Our own words do not count, even if the exchanger echoes them."""
         if answer.accepted:
             return Status.PASS, "accepted"
         if answer.code == _CLOSING:
             return Status.TRANSIENT, "busy"
-        if answer.code < 400:  # 3xx calls for more, which RCPT never does
+        if answer.code < 400:  # 3xx asks for more input, which RCPT never does
             return Status.ERROR, "protocol"
         heard = _hear(answer, said)
         own = self._own.first(heard.said) if self._own is not None else None
@@ -194,9 +192,9 @@ class Classifier:
         return self._never(answer.code, heard) if answer.permanent else (Status.TRANSIENT, self._why_later(heard))
 
     def is_about_null_sender(self, answer: Reply, said: Said | str = "") -> bool:
-        """Whether a refusal of RCPT speaks of the null sender, so that another sender may hear something else.
+        """Whether a refused RCPT is about the null sender, so that another sender may get another answer.
 
-        What is found out holds for the whole domain, so no word that we said counts.
+        The result applies to the whole domain, so no word that we said counts.
         """
         if not answer.permanent:
             return False
@@ -205,14 +203,14 @@ class Classifier:
         return self._says(heard, "null_sender") if own is None else own == "null_sender"
 
     def is_block(self, words: str, said: Said | str = "") -> bool:
-        """Whether the exchanger's own words say that we stand on a list: who asks on makes it worse."""
+        """Whether the exchanger's own words say that we are on a block list. Asking again would make that worse."""
         heard = _hear_foreign(Reply(550, (words.encode(),)), said)
         if self._own is not None and self._own.first(heard.said) == "blocked":
             return True
         return self._says(heard, "blocked") or self._shipped.says("blocked", heard.links)
 
     def _never(self, code: int, heard: Heard) -> Judgement:
-        """Judge a permanent refusal of the recipient. What it says of others comes first, so `fail` is the rest."""
+        """Judge a permanent refusal of the recipient. Other causes are checked first; `fail` is what remains."""
         if code in _PROTOCOL_ERRORS:
             return Status.ERROR, "protocol"
         if self._says(heard, "null_sender"):
@@ -232,7 +230,7 @@ class Classifier:
         return (Status.TRANSIENT, later) if later is not None else self._by_code(heard, gone)
 
     def _by_code(self, heard: Heard, gone: str | None) -> Judgement:
-        """Judge by the code, and by the words, which say that the user is gone or say nothing of him."""
+        """Judge by the code and by `gone`, the reason that the words give if they say that the user is unknown."""
         if heard.subject in {None, _OWNER_CHANGED}:
             return (Status.FAIL, gone) if gone is not None else (Status.ERROR, "policy")
         if gone is None and self._says(heard, "tls_required"):
@@ -270,12 +268,12 @@ class Classifier:
 
 
 def _hear(answer: Reply, said: Said | str) -> Heard:
-    """Take a reply apart without what we said ourselves. Text enters the rules only here and in `_hear_foreign`."""
+    """Parse a reply without our own words. Text reaches the rules only here and in `_hear_foreign`."""
     return hear(answer.code, anonymous(answer, said).lines, said if isinstance(said, str) else said.address)
 
 
 def _hear_foreign(answer: Reply, said: Said | str) -> Heard:
-    """Take a reply apart of which only words count that we never said: it decides about more than one address."""
+    """Parse a reply, keeping only words that we never said: the result decides about more than one address."""
     return hear(answer.code, foreign(words_of(answer.lines), said).encode().split(b"\n"), "")
 
 
@@ -286,12 +284,12 @@ def _by_subject(subject: tuple[int, int] | None) -> Judgement:
 
 
 def anonymous(answer: Reply, said: Said | str) -> Reply:
-    """Return a reply in which neutral words stand for what we said, if that is known."""
+    """Return a reply with neutral words in place of ours, if ours are known."""
     return unsaid(answer, said) if said else answer
 
 
 def alike(one: Reply, address: str, other: Reply, other_address: str) -> bool:
-    """Whether two addresses were answered in the same words, but for the addresses, and no code tells of them."""
+    """Whether two replies are the same apart from the addresses, and no status code is about the address."""
     if enhanced_subject(anonymous(one, address)) in {*_NO_SUCH_ADDRESS, _DISABLED}:
         return False
     return anonymous(one, address) == anonymous(other, other_address)

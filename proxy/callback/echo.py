@@ -1,9 +1,9 @@
-"""Our own words in an exchanger's reply: what we said is taken out before anything is read as the exchanger's words.
+"""Our own words in an exchanger's reply: they are removed before the reply is read.
 
-We say the address that is asked about, the sender and our name, and a stranger chose the first. An exchanger may echo
-them quoted, escaped (backslash, percent, xtext, HTML), in other case, as A-labels or U-labels, cut off, or folded over
-the lines of its reply. `unsaid` puts neutral words in their place, which is enough to judge an address. `foreign` also
-drops every word that we said anywhere: what decides about an exchanger, and so about other people's mail, reads that.
+We say the queried address, the sender and our name, and a stranger chose the address. An exchanger may echo them
+quoted, escaped (backslash, percent, xtext, HTML), in other case, as A-labels or U-labels, cut off, or folded over
+several reply lines. `unsaid` replaces them with neutral words, which is enough to judge an address. `foreign` also
+drops every word that occurs in what we said. Decisions about an exchanger, and so about other people's mail, use that.
 """
 
 from __future__ import annotations
@@ -22,39 +22,40 @@ from proxy.callback.hearing import decoded, plain
 from proxy.mail.replies import Reply
 
 MOST_READ = 4096
-"""Characters of a reply whose words count. A reply may have 32 KiB; beyond these nobody explains a refusal."""
+"""Characters of a reply that are read. A reply may have 32 KiB, but the explanation comes first."""
 
 ADDRESS, LOCAL_PART, NAME = "<recipient>", "recipient", "()"
-"""What stands in the place of the address, of its local part alone, and of a domain, our name or our sender."""
+"""Replacements for the address, for its local part alone, and for a domain, our name or our sender."""
 
 _SHORTEST_CUT, _SHORTEST_LOOSE = 3, 8
-"""Characters of a local part that are known again if an exchanger cut off the rest: with a mark of the cut, without."""
+"""Characters by which a cut-off local part is recognised: with a mark of the cut, and without one."""
 
 _PLAIN = re.compile(
     r"an?|account|address|an[dy]|at|box|be|been|by|can|cannot|does|e?mail|exists?|for|found|has|here|in|invalid|is|it"
     r"|known|local|mailbox|name|no|not|of|on|or|person|recipient|such|that|the|there|this|to|unknown|user|valid|was"
     r"|with|you|your"
 )
-"""Local parts that are ordinary words of a refusal. Alone, outside brackets and quotes, such a word is the exchanger's:
-`user unknown` tells the same of user@example.com as of everybody. None of them means anything about us."""
+"""Local parts that are ordinary words of a refusal. Outside brackets and quotes, such a word is the exchanger's own:
+`user unknown` means the same for user@example.com as for anybody. None of these words says anything about us.
+"""
 
 _QUOTE = (
     r"(?:\\?[\"'`\x{b4}\x{201c}\x{201d}\x{2018}\x{2019}]"
     r"|(?:[%+=]|%25|\\x)2[27]|\\04[27]|&quot;|&apos;|&#3[49];|&#x2[27];)"
 )
 _FOLD = r"(?: ?\n(?:[245][.\d]+)? ?)?"
-"""Between two characters: a reply may go on in its next line, which may begin with the code again."""
+"""Between two characters: a reply may continue on its next line, which may begin with the code again."""
 _AT = r"(?:\\?@|(?:[%+=]|%25|\\x)40|\\100|&commat;|&#0*64;|&#x0*40;| ?[(\[] ?at ?[)\]] ?| at |[-_]at[-_])"
 _CLOSED = rf"(?P<at>{_QUOTE}?{_AT})"
 _ESCAPED_BEFORE = re.compile(r"(?:(?:[%+=]|%25|\\x)[0-9A-Fa-f]{2}|\\[0-7]{3}|&#?\w{1,8};)\Z")
 _LONGER_BEFORE = re.compile(r"(?:\w|\w[.+-]|[+-])\Z")
 _LONGER_DOMAIN, _ANOTHER = re.compile(r"\.[a-z0-9]"), f"another@{NAME}"
-"""`<bob@example.com.other.example>`: a capital letter behind the full stop would begin a sentence."""
+"""`<bob@example.com.other.example>`: after the dot, a capital letter would begin a sentence."""
 _NAMED_BEFORE = re.compile(
     r"\b(?:user|recipient|mailbox|account|address|name|alias|person|rcpt|box)[ :=]{1,3}\Z", re.IGNORECASE
 )
 _NAMED_AFTER = re.compile(r" ?(?::|\.\.\.)")
-"""How an exchanger names a mailbox that it has named already: `<bob@example.com>: User bob unknown`."""
+"""How an exchanger repeats a mailbox that it has named already: `<bob@example.com>: User bob unknown`."""
 _CODE_FIRST = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?=\s|\Z)")
 _WORD = re.compile(r"[^\W_]+")
 
@@ -64,20 +65,20 @@ class Said:
     """What we said in one conversation."""
 
     address: str
-    """The recipient that was asked about."""
+    """The recipient that we asked about."""
     helo: str = ""
     senders: tuple[str, ...] = ()
-    """Addresses that we gave in MAIL FROM; the null sender is no word."""
+    """Addresses that we gave in MAIL FROM, without the null sender."""
 
 
 def unsaid(answer: Reply, said: Said | str) -> Reply:
-    """Return a reply with neutral words in the place of ours: spam@example.com is no word on spam."""
+    """Return a reply with neutral words in place of ours: spam@example.com says nothing about spam."""
     text = "\n".join(decoded(line) for line in answer.lines)
     return Reply(answer.code, tuple(each.encode() for each in unsaid_text(text, said).split("\n")))
 
 
 def unsaid_text(text: str, said: Said | str) -> str:
-    """Return a text in the same manner; its lines are parted by LF. An end beyond `MOST_READ` is dropped."""
+    """The same for a text with lines separated by LF. Text beyond `MOST_READ` is dropped."""
     text = text[:MOST_READ]
     for echo in _echoes(_as_said(said)):
         text = echo.out_of(text)
@@ -85,9 +86,9 @@ def unsaid_text(text: str, said: Said | str) -> str:
 
 
 def foreign(text: str, said: Said | str) -> str:
-    """Return what can only be the exchanger's own words: no word is left that is a part of what we said.
+    """Return only the exchanger's own words: every word that is part of what we said is removed.
 
-    Where both use the same word, it is lost. That costs little: the next question, about another address, shows it.
+    A word that both sides use is lost. That costs little: the next question, about another address, shows it.
     """
     said = _as_said(said)
     ours = _words_said(said)
@@ -98,7 +99,7 @@ def foreign(text: str, said: Said | str) -> str:
         return NAME if word in ours or (len(word) > 2 and word in together) else found[0]
 
     text = unsaid_text(text, said)
-    if "<>" in said.address:  # within quotes; beside it, and cut off, it looks like the null sender
+    if "<>" in said.address:  # in quotes; cut off, it looks like the null sender
         text = text.replace("<>", NAME)
     return _WORD.sub(kept, text)
 
@@ -108,7 +109,7 @@ def _as_said(said: Said | str) -> Said:
 
 
 def _words_said(said: Said) -> tuple[str, ...]:
-    """Return the words of what we said, in order; of a domain in both its forms."""
+    """Return the words of what we said, in order; domains in both forms."""
     parts: list[str] = []
     for address in (said.address, *said.senders):
         local_part, _, domain = address.rpartition("@")
@@ -117,26 +118,26 @@ def _words_said(said: Said) -> tuple[str, ...]:
 
 
 def _folded(text: str) -> str:
-    """Return a text without what exchangers change: wide letters are narrow, none has marks, all are small."""
+    """Undo what exchangers change in a text: wide letters become narrow, accents go, case is folded."""
     if not text.isascii():
         text = "".join(char for char in unicodedata.normalize("NFKD", text) if not unicodedata.combining(char))
     return plain(text).casefold()
 
 
-# ---------------------------------------------------------------- one thing that we said, and where it is echoed
+# ---------------------------------------------------------------- one thing that we said, and its echoes
 
 
 @dataclass(frozen=True, slots=True)
 class _Echo:
-    """One of our words, and what is put in its place."""
+    """One of our words, and its replacement."""
 
     pattern: str
     hint: str
-    """Letters that every echo has, whatever its form: most replies are passed over without a search."""
+    """Letters that occur in every form of the echo: most replies are skipped without a search."""
     whole: str
-    """In the place of the whole address, or of a domain."""
+    """Replaces the whole address, or a domain."""
     part: str = ""
-    """In the place of a local part alone, or of what an exchanger left of it; empty for domains."""
+    """Replaces a local part alone, or a cut-off address; empty for domains."""
 
     def out_of(self, text: str) -> str:
         if self.hint not in text.casefold().replace("\n", "").replace(" ", ""):
@@ -145,7 +146,7 @@ class _Echo:
         whole = bool(self.part) and any(found["at"] is not None for found in founds)
         pieces, at = [], 0
         for found in founds:
-            if found[0] and self._is_ours(text, found, whole=whole):  # `"` alone may be echoed as nothing
+            if found[0] and self._is_ours(text, found, whole=whole):  # `"` alone may match nothing
                 pieces += [text[at : found.start()], self._instead(found, text[found.end() : found.end() + 2])]
                 at = found.end()
         return "".join([*pieces, text[at:]])
@@ -153,12 +154,12 @@ class _Echo:
     def _instead(self, found: re.Match[str], after: str) -> str:
         if not self.part:
             return self.whole
-        if found["at"] is not None and found[0][-1] != "." and _LONGER_DOMAIN.match(after):  # of another address
+        if found["at"] is not None and found[0][-1] != "." and _LONGER_DOMAIN.match(after):  # another address
             return _ANOTHER
         return self.whole if found["at"] is not None else (found["quote"] or "") + self.part
 
     def _is_ours(self, text: str, found: re.Match[str], *, whole: bool) -> bool:
-        """Whether it stands there as an echo; `whole` says that the whole address is echoed somewhere in the text."""
+        """Whether a match is an echo of ours. `whole` says that the text contains the whole address somewhere."""
         before, after = text[max(0, found.start() - 8) : found.start()], text[found.end() : found.end() + 2]
         if not self.part:
             return not (_joins(before[-1:], "-_") or _joins(after[:1], "-_") or _goes_on(after))
@@ -166,7 +167,7 @@ class _Echo:
             return False
         if found["at"] is not None:
             return not (_joins(after[:1], "") or _goes_on(after))
-        if _joins(after[:1], "") or re.match(r"@|[.+_-]\w", after):  # of somebody else: alice.smith, alice@elsewhere
+        if _joins(after[:1], "") or re.match(r"@|[.+_-]\w", after):  # another person: alice.smith, alice@elsewhere
             return False
         if found["local"] is None and len(found[0]) < _SHORTEST_LOOSE:
             return _is_cut(found, before, text[found.end() : found.end() + 3])
@@ -174,17 +175,17 @@ class _Echo:
 
 
 def _joins(char: str, others: str) -> bool:
-    """Whether a character beside a word makes it a part of a longer one."""
+    """Whether a character next to a word makes it part of a longer word."""
     return bool(char) and (char.isalnum() or char in others)
 
 
 def _goes_on(after: str) -> bool:
-    """Whether a domain goes on: example.com.elsewhere.example is not ours."""
+    """Whether a domain continues: example.com.elsewhere.example is not ours."""
     return re.match(r"[.-][^\W_]", after) is not None
 
 
 def _is_loose_echo(text: str, found: re.Match[str], *, whole: bool) -> bool:
-    """Whether a local part that stands among other words is ours, or a word that the exchanger might say as well."""
+    """Whether a local part among other words is ours, or a word that the exchanger might use itself."""
     start, word = found.start(), found[0].casefold()
     if _PLAIN.fullmatch(word) or ((start == 0 or text[start - 1] == "\n") and _CODE_FIRST.match(text, start)):
         return False
@@ -208,7 +209,7 @@ def _is_enclosed(found: re.Match[str], before: str, after: str) -> bool:
 
 @lru_cache(1024)
 def _echoes(said: Said) -> tuple[_Echo, ...]:
-    """Return what is looked for, the longest first."""
+    """Return what to look for, the longest first."""
     return (
         *_of_address(said.address, ADDRESS, LOCAL_PART),
         *(echo for sender in said.senders for echo in _of_address(sender, NAME, NAME)),
@@ -238,13 +239,13 @@ def _domain(name: str) -> _Echo:
 
 
 def _hint(text: str) -> str:
-    """Return the first letters and digits of a text, which stand in every echo as they are."""
+    """Return the first run of letters and digits of a text; every echo contains it unchanged."""
     found = re.search(r"[A-Za-z0-9]+", text)
     return found[0].casefold() if found is not None else ""
 
 
 def _cut(local_part: str, domain: str) -> str:
-    """Return a pattern of an address that also finds what is left of it where its end was cut off."""
+    """Return a pattern for an address that also matches it with its end cut off."""
     units = [_forms_of(char) for char in local_part]
     units[-1] = f"{units[-1]}(?P<local>)"
     rest = "".join(f"(?:{_FOLD}{each}" for each in [*units[_SHORTEST_CUT:], _CLOSED])
@@ -258,7 +259,7 @@ def _flat(text: str) -> str:
 
 @lru_cache(512)
 def _forms_of(char: str) -> str:
-    """Return a pattern of the forms in which one character may be echoed."""
+    """Return a pattern for all forms in which one character may be echoed."""
     if char.isascii() and char.isalnum():
         return char
     octets = char.encode("utf-8", "surrogateescape")
@@ -267,7 +268,7 @@ def _forms_of(char: str) -> str:
     forms += ["".join(rf"(?:[%+=]|%25|\\x){each:02x}" for each in octets), "".join(rf"\\{each:03o}" for each in octets)]
     forms += [rf"&#0*{ord(char)};", rf"&#x0*{ord(char):x};", *(f"&{name}" for name in _entities().get(char, ()))]
     if char in '"\\':
-        forms.append("")  # dropped with the quoting
+        forms.append("")  # dropped together with the quotes
     if not char.isascii():
         forms += [rf"[?\x{{fffd}}]{{1,{len(octets)}}}", rf"\\u{ord(char):04x}"]
         forms += [re2.escape(form) for form in _readings(char, octets)]
@@ -275,7 +276,7 @@ def _forms_of(char: str) -> str:
 
 
 def _readings(char: str, octets: bytes) -> Iterable[str]:
-    """Yield a character decomposed, as a plain letter, and as one reads its octets who takes them for Latin-1."""
+    """Yield a character decomposed, as a plain letter, and as its UTF-8 bytes read as Latin-1."""
     if not "\udc80" <= char <= "\udcff":
         yield unicodedata.normalize("NFD", char)
         if (letter := _folded(char)) != char and letter:
@@ -300,7 +301,7 @@ def _content(local_part: str) -> str:
 
 
 def _forms(domain: str) -> list[str]:
-    """Return a domain as it was said, and in U-labels, if those differ."""
+    """Return a domain as we said it and, if different, in U-labels."""
     forms = [domain] if domain else []
     if "xn--" in domain.lower():
         import idna  # noqa: PLC0415 — 12 ms, and few domains need it
@@ -313,7 +314,7 @@ def _forms(domain: str) -> list[str]:
 
 
 def _parents(domain: str) -> list[str]:
-    """Return the domains above one, those at the top left out."""
+    """Return the parent domains of a domain, without the top-level domain."""
     labels = domain.split(".")
     return [".".join(labels[at:]) for at in range(1, len(labels) - 1)] if not domain.startswith("[") else []
 

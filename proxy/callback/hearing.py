@@ -1,6 +1,6 @@
-"""A reply taken apart: its words in one plain form, its codes, and whether it is about another address.
+"""Parse a reply: its words in a normalised form, its codes, and whether it is about another address.
 
-`classify` says what they mean. Every step is one pass over the text, which a stranger wrote.
+`classify` decides what they mean. Every step is one pass over the text, because a stranger wrote it.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from config.base.domains import normal_domain
 from proxy.callback.families import family_of
 
 ASKED = "<recipient>"
-"""Stands for the address that was asked about."""
+"""Placeholder for the address that we asked about."""
 
 Code = tuple[int, int]
 """Subject and detail of an enhanced status code (RFC 3463)."""
 
 MEANINGLESS = frozenset({(0, 0), (2, 0), (3, 0), (5, 0)})
-"""Other or undefined: the words decide."""
+"""Other or undefined status: the words decide."""
 
 _ENHANCED = re.compile(r"(?<![\d.])([245])\.(\d{1,3})\.(\d{1,3})(?!\d|\.\d)")
 _LINK = re2.compile(r"(?i)(?:https?|ftp)://\S+|\bwww\.\S+|\S+\.(?:html?|php|aspx?)\b\S*")
@@ -43,15 +43,15 @@ _POINTER = re2.compile(
     r"\b(?:see|visit|refer|check|go to|consult|learn more|(?:more|further) (?:info\w*|details?)|siehe|voir|vedi))"
     "[^.!?;\\x00]*\\x00[^.!?;]*"
 )
-"""What tells where to read or to whom to write, to the end of its sentence, with the place as a NUL."""
+"""Advice where to read or write more, up to the end of the sentence; the link or address is a NUL."""
 
 _ROLES = frozenset({"postmaster", "abuse", "support", "help", "helpdesk", "hostmaster", "noc", "delist", "security"})
 _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 _NAMED = re2.compile(r"(?i)(?:<|\b(?:user|recipient|address|mailbox|account|unknown|such|invalid|name)s?\b[ :=]*)$")
-"""What stands before an address that a reply is about, though it be one of a role."""
+"""Text that precedes an address which the reply is about, even if it is a role address."""
 
 _LONGEST_LEAD = 120
-"""Characters before an address that may say that it is one to write to."""
+"""Characters before an address that may say that it is a contact address."""
 
 
 _NOT_COMPOSED = {
@@ -70,7 +70,7 @@ _APOSTROPHES = {0x2018: "'", 0x2019: "'", 0xB4: "'"}
 
 
 def _without_accents() -> dict[int, str]:
-    """Return what the plain form has for a character: `é` is `e`, `ł` is `l`, `_` is a blank."""
+    """Return the normalised form of each character: `é` is `e`, `ł` is `l`, `_` is a blank."""
     plain = {ord(each): to for each, to in _NOT_COMPOSED.items()}
     for number in (*range(0xC0, 0x250), *range(0x1E00, 0x1F00)):
         base = unicodedata.normalize("NFD", chr(number))[0]
@@ -84,45 +84,45 @@ _PLAIN = _without_accents()
 
 @dataclass(frozen=True, slots=True)
 class Heard:
-    """A reply, taken apart."""
+    """A parsed reply."""
 
     said: str
-    """All its lines, as they came but for the address that was asked about."""
+    """All its lines, unchanged except for the address that we asked about."""
     words: str
-    """The same for the rules that ship: no links, no addresses to write to, no marks on letters, `_` and `-` blanks."""
+    """The same, normalised for the shipped rules: no links, contact addresses or accents; `_` and `-` are blanks."""
     links: str
-    """What was left out of the words."""
+    """The links, hosts, addresses and advice removed from `words`."""
     codes: Sequence[Code]
-    """Its enhanced status codes, as far as their class is that of the reply."""
+    """Its enhanced status codes whose class matches the reply's."""
     about_another: bool
-    """Whether its subject is another address than the one that was asked about."""
+    """Whether it is about an address other than the one that we asked about."""
 
     @property
     def subject(self) -> Code | None:
-        """Return the most specific code, the first of several; None where none means anything."""
+        """Return the most specific code, the first of several; None if no code has a meaning."""
         telling = [code for code in self.codes if code not in MEANINGLESS]
         return max(telling, key=_weight, default=None)
 
 
 def _weight(code: Code) -> int:
-    """Weigh a code: `x.1.0` says less than `x.1.1`. Security (x.7) is no detail of anything else."""
+    """Weigh a code: `x.1.0` says less than `x.1.1`. Security codes (x.7) never just refine another code."""
     return 1 if code[1] or code[0] == 7 else 0  # RFC 3463 section 3.8
 
 
 def hear(code: int, lines: Sequence[bytes], asked: str) -> Heard:
-    """Take a reply apart whose lines have `ASKED` for the address that was asked about."""
+    """Parse a reply whose lines contain `ASKED` in place of the address that we asked about."""
     said = words_of(lines)
     words, links = _split(said)
     return Heard(said, plain(words), links, codes_of(code, lines), _is_about_another(said, asked))
 
 
 def words_of(lines: Sequence[bytes]) -> str:
-    """Return the text of a reply in one line."""
+    """Return the text of a reply as one line."""
     return " ".join(decoded(line).strip() for line in lines)
 
 
 def decoded(line: bytes) -> str:
-    """Return a line as text: UTF-8 (RFC 6531 section 3.5), else Latin-1, which many servers say without asking."""
+    """Return a line as text: UTF-8 (RFC 6531 section 3.5), else Latin-1, which many servers send unasked."""
     try:
         return line.decode("utf-8")
     except UnicodeDecodeError:
@@ -130,22 +130,22 @@ def decoded(line: bytes) -> str:
 
 
 def plain(text: str) -> str:
-    """Return a text in the form that the shipped rules read."""
+    """Return a text in the normalised form that the shipped rules read."""
     return " ".join(unicodedata.normalize("NFC", text).translate(_PLAIN).split())
 
 
 def codes_of(code: int, lines: Sequence[bytes]) -> list[Code]:
-    """Return the enhanced status codes whose class fits the reply's (RFC 2034, RFC 3463), in their order.
+    """Return the enhanced status codes whose class fits the reply's (RFC 2034, RFC 3463), in order.
 
-    One belongs at the head of the text; qmail and others have it elsewhere, as in `(#5.1.1)`. A full stop may follow;
-    more digits make it a version, or the address of a host.
+    A code belongs at the start of the text; qmail and others put it elsewhere, as in `(#5.1.1)`. A full stop may
+    follow. With more digits after that, it is a version or an IP address.
     """
     found = [each for line in lines for each in _ENHANCED.finditer(line.decode("ascii", "replace"))]
     return [(int(each[2]), int(each[3])) for each in found if int(each[1]) == code // 100]
 
 
 def _split(said: str) -> tuple[str, str]:
-    """Return a text without links, hosts, other addresses and the advice that goes with them, and what was left out."""
+    """Return a text without links, hosts, other addresses and related advice, and what was left out."""
     left_out: list[str] = []
 
     def mark(found: re.Match[str]) -> str:
@@ -165,7 +165,7 @@ def _split(said: str) -> tuple[str, str]:
 
 
 def _is_about_another(said: str, asked: str) -> bool:
-    """Whether the first address of a text, those to write to apart, is not the one that was asked about."""
+    """Whether the first address in a text, contact addresses aside, is not the one that we asked about."""
     if not asked:
         return False
     text = _LINK.sub(" ", said)
@@ -183,14 +183,14 @@ def _is_contact(lead: str, address: str) -> bool:
 
 
 def same_mailbox(one: str, other: str) -> bool:
-    """Whether two addresses are one, however they are written; BATV and SRS are undone, tags do not count."""
+    """Whether two addresses are the same mailbox in any notation; BATV and SRS are undone, tags are ignored."""
     return bool(_forms(one) & _forms(other))
 
 
 def _forms(address: str) -> set[tuple[str, str]]:
-    """Return an address in its plain form, and as what it stands for."""
+    """Return an address in normalised form, and the address that it was derived from."""
     local_part, _, domain = address.rpartition("@")
-    if local_part.startswith('"'):  # RFC 5321 section 4.1.2: the quotes are no part of the name
+    if local_part.startswith('"'):  # RFC 5321 section 4.1.2: the quotes are not part of the name
         local_part = _QUOTED_PAIR.sub(r"\1", local_part.strip('"'))
     local_part, domain = local_part.lower(), _domain(domain)
     forms = {(local_part, domain)}

@@ -1,7 +1,7 @@
-"""How long a verdict is believed, and what a new one does to the one before: the rules of the cache, without the cache.
+"""How long a verdict is valid, and how a new one replaces the one before: the rules of the cache, without the cache.
 
-A hit never prolongs anything. A transient never hides a `pass` that is still believed, and one refusal does not undo
-it either: the `pass` is believed for a few minutes more, and the next refusal decides.
+A hit never prolongs anything. A transient verdict never replaces a valid `pass`. A first `fail` does not either: it
+shortens the `pass` to a few minutes, and the next refusal decides.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.store.base import AHEAD_SECONDS
 
 REFRESH_AT = 0.75
-"""The part of a pass's life after which a probe in the background looks whether it is still true."""
+"""The fraction of a pass's lifetime after which a background probe checks it again."""
 
 DOMAIN_REASONS = frozenset({"nxdomain", "null_mx", "no_address", "unroutable"})
-"""Reasons that are about the domain and so answer for each of its addresses."""
+"""Reasons about the domain, which apply to each of its addresses."""
 
 NEVER_KEPT = frozenset(
     {
@@ -33,10 +33,10 @@ NEVER_KEPT = frozenset(
         "no_probe",
     }
 )
-"""Reasons that are about this moment, or about our configuration: nothing that was found out."""
+"""Reasons about the moment or our configuration: nothing was learned about the address."""
 
 DNS_SECONDS = 5.0
-"""How long `dns` is believed. It may be our own resolver that failed: once that is well again, no mail waits for it."""
+"""How long `dns` is valid. Our own resolver may have failed; once it recovers, no mail should wait for it."""
 
 
 CATCHALL_SECONDS = 7 * 86400.0
@@ -52,7 +52,7 @@ FACT_SECONDS: Mapping[str, float] = {
 
 @dataclass(frozen=True, slots=True)
 class Lives:
-    """How long verdicts are believed, in seconds."""
+    """How long verdicts are valid, in seconds."""
 
     passed: float = 86400.0
     failed: float = 7200.0
@@ -69,61 +69,61 @@ class Lives:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A verdict that is remembered.
+    """A remembered verdict.
 
-    In a store its times are seconds since the epoch, since machines share them; in memory they are those of a clock
-    that nobody sets, so that a verdict ages while the time of day jumps. `moved` makes one of the other.
+    In a store, its times are seconds since the epoch, because machines share them. In memory, they come from a
+    monotonic clock, so that a verdict ages correctly if the time of day jumps. `moved` converts between the two.
     """
 
     verdict: CallbackVerdict
     found: float
     expires: float
     streak: int = 0
-    """How many transient verdicts came before this one, without another between."""
+    """How many transient verdicts came directly before this one."""
     doubted: bool = False
-    """A pass that a later probe contradicted."""
+    """A later probe contradicted this pass."""
 
     def fresh(self, now: float) -> bool:
-        """Whether it is still believed."""
+        """Whether it is still valid."""
         return now < self.expires
 
     def due(self, now: float) -> bool:
-        """Whether a pass is old enough to be looked at again before it ends; one in doubt ends soon enough."""
+        """Whether a pass is old enough for a background probe; a doubted one ends soon anyway."""
         if self.doubted:
             return False
         return self.verdict.status is Status.PASS and now >= self.found + REFRESH_AT * (self.expires - self.found)
 
     def answer(self, now: float) -> CallbackVerdict:
-        """Return the verdict as a remembered one, with its age."""
+        """Return the verdict as a cached one, with its age."""
         return replace(self.verdict, cached=True, age=round(max(0.0, now - self.found), 1))
 
     def said(self, verdict: CallbackVerdict, now: float) -> CallbackVerdict:
-        """Return what is said after a probe found `verdict` and this is believed: mostly the verdict itself."""
+        """Return what to report if a probe found `verdict` and this record is valid: mostly the verdict itself."""
         return verdict if self.found >= now - 1.0 and not self.doubted else self.answer(now)
 
     def moved(self, seconds: float) -> Record:
-        """Return it by a clock that is so many seconds ahead of the one by which it is now."""
+        """Return it for a clock that is `seconds` ahead of the present one."""
         return replace(self, found=self.found + seconds, expires=self.expires + seconds)
 
     def believable(self, now: float, lives: Lives) -> Record | None:
-        """Return what a store held, with no more life than its class has; None if it comes from the future.
+        """Return a record from the store, with the lifetime of its class at most; None if it comes from the future.
 
-        It was written by a clock that was ahead, perhaps by years; it would be believed until then. The life counts
-        from when it was found, so that who reads it again and again does not prolong it.
+        A clock that was ahead, perhaps by years, wrote such a record, and it would be valid until then. The lifetime
+        counts from when the verdict was found, so reading it again does not prolong it.
         """
         if self.found > now + AHEAD_SECONDS:
             return None
         return replace(self, expires=min(self.expires, min(now, self.found) + longest_life(self.verdict, lives)))
 
     def encoded(self) -> bytes:
-        """Return it as the store keeps it."""
+        """Return it in the store's format."""
         fields = {name: value for name, value in asdict(self.verdict).items() if value or name == "text"}
         found = {"v": fields, "f": self.found, "e": self.expires, "n": self.streak, "d": self.doubted}
         return json.dumps(found, separators=(",", ":")).encode()
 
     @classmethod
     def decoded(cls, stored: bytes) -> Record | None:
-        """Read what a store kept; None where it is none of ours, as of another version."""
+        """Parse what a store kept; None if the format is unknown, as from another version."""
         try:
             found = json.loads(stored)
             fields = found["v"] | {"status": Status(found["v"]["status"])}
@@ -135,11 +135,11 @@ class Record:
 
 
 def successor(previous: Record | None, verdict: CallbackVerdict, now: float, lives: Lives) -> Record:
-    """Return what is remembered after a new verdict, given what was remembered before."""
+    """Return what to remember after a new verdict, given the previous record."""
     before = previous.verdict.status if previous is not None else None
     if previous is not None and before is Status.PASS and previous.fresh(now) and verdict.status is not Status.PASS:
         if verdict.status is not Status.FAIL:
-            return previous  # nothing was found out
+            return previous  # nothing new was learned
         if not previous.doubted:
             return replace(previous, expires=min(previous.expires, now + lives.transient), doubted=True)
     streak = 0
@@ -149,12 +149,12 @@ def successor(previous: Record | None, verdict: CallbackVerdict, now: float, liv
 
 
 def _is_exchangers(verdict: CallbackVerdict) -> bool:
-    """Whether an exchanger put us off; each time in a row it is left alone for longer."""
+    """Whether an exchanger deferred us; each time in a row it is left alone for longer."""
     return verdict.status is Status.TRANSIENT and verdict.reason != "dns"
 
 
 def longest_life(verdict: CallbackVerdict, lives: Lives) -> float:
-    """Return the most that a verdict of this class is believed for."""
+    """Return the longest lifetime of a verdict of this class."""
     return lives.transient_most if verdict.status is Status.TRANSIENT else _life(verdict, 0, lives)
 
 

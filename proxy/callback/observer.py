@@ -1,16 +1,16 @@
-"""Who looks on while a question is answered: `ringback probe`, which shows people how a verdict came about.
+"""Hooks for watching how a question is answered: `ringback probe` shows people how a verdict came about.
 
-What happens is noted as it happens, as events with fields, in the manner of the log:
+Each step is reported when it happens, as an event with fields, like in the log:
 
 | event | fields |
 |---|---|
 | `mapped` | `domain`, and the `host` that the operator named for it |
-| `exchangers` | `domain`, and its `exchangers` as (preference, host); none where it is its own exchanger |
+| `exchangers` | `domain`, and its `exchangers` as (preference, host); empty if the domain is its own exchanger |
 | `addresses` | `host`, and the `addresses` that it has |
-| `passed_over` | `host`, `address` (empty for all), and `why`; also of a host that was asked, and did not decide |
+| `passed_over` | `host`, `address` (empty for all), and `why`; also for a host that was asked but did not decide |
 | `connecting` | `host`, and the `addresses` tried |
 | `connected` | `host`, `address`, `port` |
-| `tls` | `version` that was agreed on |
+| `tls` | the negotiated `version` |
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from typing import Any
 
 
 class Observer:
-    """Sees nothing; who wants to see overrides both methods. Neither may raise or wait."""
+    """Does nothing; subclasses override both methods. Neither may raise or wait."""
 
     def note(self, event: str, **fields: Any) -> None:
-        """Something was done or found out."""
+        """Report a step or a finding."""
 
     def said(self, ours: bool, octets: bytes) -> None:  # noqa: FBT001 — as `wire.Listener` is called
-        """Something was said on the wire, as it came: whether by us, and the octets."""
+        """Report bytes as they were on the wire, and whether we sent them."""
 
 
 NOBODY = Observer()

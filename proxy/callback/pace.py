@@ -1,7 +1,7 @@
-"""The pace at which probes begin, so that a burst of them leaves the worker time for its mail.
+"""Limits how fast probes start, so that a burst of them leaves the worker time for its mail.
 
-What a probe costs the event loop comes spread over many of its turns, and mail takes its turn among them: where ten
-thousand probes began at once, a message with a remembered sender took a second. One alone does not wait.
+The work of a probe is spread over many turns of the event loop, and mail takes turns with it. If ten thousand probes
+started at once, a message whose sender was cached took a second. A single probe does not wait.
 """
 
 from __future__ import annotations
@@ -10,21 +10,20 @@ import asyncio
 from collections import deque
 
 TICK_SECONDS = 0.001
-"""Between two ticks at least; a loop that is busy comes to them later, and so begins fewer."""
+"""Shortest time between two ticks; a busy loop ticks later and so starts fewer probes."""
 
 EACH_TICK = 2
 
 
 class Pace:
-    """A line of those who want to begin. The event loop's thread owns it."""
+    """A queue of probes waiting to start. The event loop's thread owns it."""
 
     def __init__(self) -> None:
-        """Begin with nobody in line."""
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._next: asyncio.TimerHandle | None = None
 
     async def turn(self) -> None:
-        """Wait for a turn, in the order of coming."""
+        """Wait for a turn, first come, first served."""
         loop = asyncio.get_running_loop()
         if self._next is None:
             self._next = loop.call_later(TICK_SECONDS, self._tick)
@@ -37,7 +36,7 @@ class Pace:
         begun = 0
         while self._waiting and begun < EACH_TICK:
             future = self._waiting.popleft()
-            if not future.done():  # who was cancelled has left
+            if not future.done():  # the waiter was cancelled
                 future.set_result(None)
                 begun += 1
         self._next = asyncio.get_running_loop().call_later(TICK_SECONDS, self._tick) if begun else None

@@ -1,7 +1,7 @@
-"""One question to the exchangers of an address: greeting, EHLO, TLS, MAIL FROM, RCPT TO, QUIT, each step timed.
+"""Ask the exchangers of an address once: greeting, EHLO, TLS, MAIL FROM, RCPT TO, QUIT, each step with a time limit.
 
-A host that cannot be reached or refuses to talk is passed over for the next; the first that answers RCPT TO decides. We
-are truthful about our name, say QUIT, and ask one host at a time.
+A host that cannot be reached or refuses to talk is skipped; the first one that answers RCPT TO decides. We give our
+true name, say QUIT, and ask one host at a time.
 """
 
 from __future__ import annotations
@@ -31,29 +31,30 @@ CONNECT_SECONDS = 5.0
 """For all addresses of one exchanger together."""
 
 REPLY_SECONDS = 10.0
-"""For its greeting, which some put off for six seconds on purpose, and for each of its replies."""
+"""For its greeting, which some servers delay by six seconds on purpose, and for each of its replies."""
 
 QUIT_SECONDS = 1.0
 
 
 class Gate(Protocol):
-    """What stands between us and strangers: budgets, breakers, and places in line."""
+    """Guards access to other people's servers: budgets, breakers, and places in line."""
 
     def place(self, address: str) -> AbstractAsyncContextManager[None]:
-        """Wait in line at an address, for as long as the conversation lasts."""
+        """Wait in line at an address, and hold the place during the conversation."""
         ...
 
     async def admits(self, address: str, *, paid: bool) -> str | None:
-        """Take what a conversation with the address may cost; return the reason where there may be none.
+        """Take the cost of a conversation with the address from the budgets; return the reason if it is not allowed.
 
-        `paid` says that it was taken for this conversation already, for another address of the same network.
+        `paid` says that this conversation already paid for another address of the same network.
         """
         ...
 
     async def heard(self, verdict: CallbackVerdict | None, admitted: Sequence[str], unknown: int) -> None:
-        """Take note of what came of it, None where it was cut short; give back what it did not cost.
+        """Record the outcome (None if the conversation was cut short), and give back what it did not cost.
 
-        `admitted` are the addresses that were paid for; `unknown` users were heard of at the verdict's address.
+        `admitted` are the addresses that were paid for; `unknown` counts recipients that the verdict's address
+        rejected as unknown.
         """
         ...
 
@@ -63,7 +64,7 @@ async def ask(
 ) -> CallbackVerdict:
     """Return the first decisive answer of the hosts, or what the last failure means.
 
-    The caller bounds the whole by its own deadline.
+    The caller sets a deadline for the whole.
     """
     verdict = CallbackVerdict(Status.TRANSIENT, "connect", "no exchanger could be asked", stage="connect")
     verdicts: list[CallbackVerdict] = []
@@ -72,19 +73,19 @@ async def ask(
         if decisive:
             return verdict
         verdicts.append(verdict)
-    # One that was not asked for this client's sake may be well for others: what the rest said is not the domain's.
+    # A host skipped for this client's budget may answer others, so the other hosts' failures do not condemn the domain.
     spared = next((each for each in verdicts if each.reason == "client_throttled"), None)
     if spared is not None:
         return spared
-    # That they refuse to talk to us is an error only where all do; one that may be well in a minute keeps it open.
+    # If all hosts refuse to talk to us, it is an error; one transient failure makes the whole transient.
     return next((each for each in reversed(verdicts) if each.status is Status.TRANSIENT), verdict)
 
 
 async def _ask_host(
     question: Question, manner: Manner, host: Host, gate: Gate, observer: Observer
 ) -> tuple[CallbackVerdict, bool]:
-    """Return one exchanger's verdict, and whether it decides the matter."""
-    async with gate.place(host.addresses[0]):  # who waited may find that we are unwelcome meanwhile
+    """Return one exchanger's verdict, and whether it is decisive."""
+    async with gate.place(host.addresses[0]):  # after waiting, we may have become unwelcome
         visit = _Visit(question, manner, host.name, gate, observer)
         verdict = None
         try:
@@ -97,17 +98,16 @@ async def _ask_host(
 
 
 _NOT_ASKED = {
-    "throttled": "its exchanger has been asked often enough for now",
-    "client_throttled": "this client's network has had its exchanger asked often enough for now",
-    "breaker": "its exchanger turned us away lately",
+    "throttled": "the probe budget of its exchanger is used up for now",
+    "client_throttled": "this client's network has used up its share of the exchanger's budget",
+    "breaker": "its exchanger rejected us recently",
 }
 
 
 class _Turned(Exception):
-    """It did not come to a conversation."""
+    """No conversation took place."""
 
     def __init__(self, verdict: CallbackVerdict) -> None:
-        """Keep what that means."""
         super().__init__(verdict.reason)
         self.verdict = verdict
 
@@ -116,21 +116,20 @@ class _Visit:
     """One conversation with one exchanger."""
 
     def __init__(self, question: Question, manner: Manner, exchanger: str, gate: Gate, observer: Observer) -> None:
-        """Stand before the door."""
         self._question, self._manner, self._gate, self._observer = question, manner, gate, observer
         self.admitted: list[str] = []
         self._refusal: str | None = None
         self.unknown = 0
-        """Recipients that it did not know, as far as we asked."""
+        """Recipients that it rejected as unknown in this conversation."""
         senders = tuple(dict.fromkeys(each for each in (question.sender, manner.fallback) if each))
         self._said = Said(question.address, manner.helo, senders)
         self._about = CallbackVerdict(Status.TRANSIENT, "connect", "", "connect", exchanger=exchanger)
-        """What is known of the conversation so far."""
+        """What is known about the conversation so far."""
 
     def _found(
         self, judgement: Judgement, stage: str, code: int, text: str, answer: Reply | None = None
     ) -> CallbackVerdict:
-        """Return a verdict; the exchanger's words are those of its `answer`, or of `text` if there is a code."""
+        """Return a verdict. The exchanger's words come from `answer`, or from `text` if there is a code."""
         status, reason = judgement
         words = words_of(answer.lines) if answer is not None else text
         listed = bool(code) and status is not Status.PASS and self._manner.classifier.is_block(words, self._said)
@@ -142,7 +141,7 @@ class _Visit:
     # ------------------------------------------------------------ up to EHLO
 
     async def paid(self, addresses: Sequence[str]) -> tuple[CallbackVerdict, bool]:
-        """Return the verdict of the exchanger, and whether it decides the matter."""
+        """Return the verdict of the exchanger, and whether it is decisive."""
         try:
             wire = await self._arrive([address for address in addresses if await self._may_connect(address)])
         except _Turned as turned:
@@ -150,7 +149,7 @@ class _Visit:
         return await self._converse(wire)
 
     async def _may_connect(self, address: str, *, again: bool = False) -> bool:
-        """Ask the gate; one conversation costs a network once, however many of its addresses are tried for it."""
+        """Ask the gate. A conversation pays for a network once, however many of its addresses are tried."""
         paid = not again and network_of(address) in {network_of(each) for each in self.admitted}
         self._refusal = await self._gate.admits(address, paid=paid)
         if self._refusal is None:
@@ -165,10 +164,10 @@ class _Visit:
         return self._turned(reason, f"not asked: {_NOT_ASKED[reason]}")
 
     async def _arrive(self, addresses: Sequence[str]) -> Wire:
-        """Connect to one of the addresses and introduce ourselves; where TLS fails, once more in the clear.
+        """Connect to one of the addresses and send EHLO; if TLS fails, connect once more without it.
 
         Raises:
-            _Turned: nobody took the connection, or they refuse to talk to us.
+            _Turned: no address accepted the connection, or the server refuses to talk to us.
         """
         if not addresses:
             raise self._not_admitted()
@@ -181,12 +180,12 @@ class _Visit:
             try:
                 wire = await self._greeted([self._about.address], IN_THE_CLEAR)
             except _Turned as turned:
-                if turned.verdict.status is Status.TRANSIENT and not turned.verdict.code:  # nobody spoke
+                if turned.verdict.status is Status.TRANSIENT and not turned.verdict.code:  # the server did not speak
                     raise self._turned("tls", str(failed)) from None
                 raise
         if wire.peer_name and wire.peer_name == self._manner.helo.lower():
             await wire.quit(QUIT_SECONDS)
-            raise _Turned(self._found((Status.ERROR, "loop"), "ehlo", 0, "its mail exchanger bears our own name"))
+            raise _Turned(self._found((Status.ERROR, "loop"), "ehlo", 0, "its mail exchanger has our own name"))
         secured = wire.transport.get_extra_info("ssl_object")
         if secured is not None:
             self._about = replace(self._about, tls=True)
@@ -195,7 +194,7 @@ class _Visit:
 
     async def _dial(self, addresses: Sequence[str], tls: Tls) -> Wire:
         manner = self._manner
-        # With its socket connected first, an observer hears of it in the right order; without, it costs less.
+        # An observer must see the connection first, so the socket is connected separately. One step costs less.
         direct = len(addresses) == 1 and self._observer is NOBODY
         address, sock = (addresses[0], None) if direct else await self._fastest(addresses)
         seconds = CONNECT_SECONDS + REPLY_SECONDS if direct else REPLY_SECONDS
@@ -214,7 +213,7 @@ class _Visit:
         return wire
 
     async def _fastest(self, addresses: Sequence[str]) -> tuple[str, socket.socket]:
-        """Return the address that took a connection first, and its socket."""
+        """Return the address that accepted a connection first, and its socket."""
         host, port = self._about.exchanger, self._manner.port
         self._observer.note("connecting", host=host, addresses=tuple(addresses))
         try:
@@ -226,7 +225,7 @@ class _Visit:
         return address, reached.sock
 
     async def _greeted(self, addresses: Sequence[str], tls: Tls) -> Wire:
-        """Connect and introduce ourselves."""
+        """Connect and send EHLO."""
         manner = self._manner
         try:
             return await self._dial(addresses, tls)
@@ -246,7 +245,7 @@ class _Visit:
     # ------------------------------------------------------------ MAIL and RCPT
 
     async def _converse(self, wire: Wire) -> tuple[CallbackVerdict, bool]:
-        """Ask, say QUIT, and return the verdict, and whether it decides the matter."""
+        """Ask, say QUIT, and return the verdict and whether it is decisive."""
         async with _polite(wire):
             try:
                 verdict, decisive = await self._ask(wire)
@@ -254,14 +253,14 @@ class _Visit:
                 if wire.garbled:
                     return self._found((Status.ERROR, "protocol"), "rcpt", 0, str(error)), False
                 return self._found((Status.TRANSIENT, "timeout"), "rcpt", 0, str(error) or "timeout"), False
-        if wire.garbled:  # more came than was asked for: nobody knows what belongs to what
+        if wire.garbled:  # extra data arrived: replies can no longer be matched to commands
             return self._found((Status.ERROR, "protocol"), "rcpt", verdict.code, verdict.text), False
         return verdict, decisive
 
     async def _ask(self, wire: Wire) -> tuple[CallbackVerdict, bool]:
         question, manner = self._question, self._manner
         if question.needs_utf8 and "smtputf8" not in wire.extensions:
-            text = "the exchanger does not take UTF-8 addresses"
+            text = "the exchanger does not accept UTF-8 addresses"
             return self._found((Status.FAIL, "no_smtputf8"), "ehlo", 0, text), True
         mail = await self._mail(wire, question.sender)
         if mail.permanent and mail.code != 421 and not question.sender and manner.fallback:
@@ -295,7 +294,7 @@ class _Visit:
         return self._manner.classifier.is_about_null_sender(rcpt, self._said)
 
     def _mail_refused(self, mail: Reply) -> tuple[CallbackVerdict, bool]:
-        """A refused MAIL FROM is about us: it says nothing of the address."""
+        """Judge a refused MAIL FROM: it is about us and says nothing about the address."""
         judgement = self._manner.classifier.sender(mail)
         null = not self._question.sender
         if judgement == (Status.ERROR, "mail_refused") and null:
@@ -304,7 +303,7 @@ class _Visit:
         return self._found(judgement, "mail", mail.code, mail.text, mail), mail.permanent
 
     async def _compared(self, wire: Wire, rcpt: Reply, judgement: Judgement) -> Judgement:
-        """Ask for a recipient that cannot exist, behind the real one: who answers both alike tells nothing.
+        """Also ask for a recipient that cannot exist: a server that answers both alike tells nothing.
 
         Some exchangers answer a second recipient with 452, which tells nothing either.
         """
@@ -325,7 +324,7 @@ class _Visit:
 
 @asynccontextmanager
 async def _polite(wire: Wire) -> AsyncIterator[None]:
-    """Say QUIT at the end, except where nobody answers any more or we are cut short."""
+    """Send QUIT at the end, unless the peer no longer answers or we were cancelled."""
     try:
         yield
     except BaseException:

@@ -1,4 +1,4 @@
-"""What is asked, in the form in which it is said and remembered."""
+"""What is asked, in the form used on the wire and in the cache."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from sieve.message.spelling import spoken_local_part
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """Whether an address exists, asked with a sender."""
+    """Whether an address exists, asked with a given sender."""
 
     local_part: str
-    """In the form in which it is compared: without needless quotes."""
+    """In the form used for comparison: without unnecessary quotes."""
     domain: str
-    """As DNS knows it: in lower case and A-labels, or an address literal."""
+    """As DNS knows it: lower case A-labels, or an address literal."""
     sender: str
     """Empty for the null sender."""
     said: str = field(default="", compare=False)
-    """The local part with the quotes that it was given with, where it was."""
+    """The local part with its original quotes, if it had any."""
 
     @property
     def address(self) -> str:
-        """The address as it is said to the exchanger."""
+        """The address as sent to the exchanger."""
         return f"{self.said or spoken_local_part(self.local_part)}@{self.domain}"
 
     @property
     def needs_utf8(self) -> bool:
-        """Whether only SMTPUTF8 can carry it (RFC 6531)."""
+        """Whether it needs SMTPUTF8 (RFC 6531)."""
         return not (self.local_part.isascii() and self.sender.isascii())

@@ -1,7 +1,7 @@
-"""From a domain to the addresses that take its mail: MX by preference, implicit MX, null MX.
+"""From a domain to the addresses that accept its mail: MX by preference, implicit MX, null MX.
 
 Sources: RFC 5321 section 5.1, RFC 7505. A stranger chooses the domain, so an address inside our own networks is never
-probed unless the operator lists it: the probe connects to the very address that was checked.
+probed unless the operator lists it. The probe connects to exactly the address that was checked.
 """
 
 from __future__ import annotations
@@ -23,51 +23,50 @@ from proxy.dns.resolver import UNREADABLE, DnsUnavailable, Exchanger, NoSuchDoma
 MOST_HOSTS = 3
 MOST_ADDRESSES = 5
 MOST_QUESTIONS = 8
-"""Different questions about one domain, all of which its owner chooses; the second opinion on one is a repeat of it."""
+"""Distinct DNS questions per domain; its owner chooses all of them. A second opinion repeats a question."""
 
 FIND_SECONDS = 16.0
-"""For all of them; what is found by then is asked."""
+"""For all of them together; after that, the hosts found so far are asked."""
 
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """One mail exchanger, and those of its addresses that may be probed."""
+    """One mail exchanger, and its addresses that may be probed."""
 
     name: str
     addresses: tuple[str, ...]
 
 
 class NoCandidate(Exception):
-    """Nothing can be probed; `verdict` says what that means."""
+    """Nothing can be probed; `verdict` says why."""
 
     def __init__(self, verdict: CallbackVerdict) -> None:
-        """Keep the verdict."""
         super().__init__(verdict.reason)
         self.verdict = verdict
 
 
 @dataclass(slots=True)
 class _Search:
-    """What the exchangers of one domain were found to be; its `find` owns it."""
+    """What is known about the exchangers of one domain. The `find` call owns it."""
 
     observer: Observer
     ends: float
-    """When the time for it is up, on the loop's clock."""
+    """When its time is up, on the loop's clock."""
     fit: list[Host] = field(default_factory=list)
     unfit: list[str] = field(default_factory=list)
     """Addresses that may not be probed."""
     unclear: DnsUnavailable | None = None
     """Why there may be another exchanger."""
     questions: int = 1
-    """How many were asked, the MX among them. Of a host that does not exist only A is asked."""
+    """Questions asked, including the MX. For a host that does not exist, only A is asked."""
 
     def pass_over(self, host: str, why: str) -> None:
-        """Tell that a host is left out."""
+        """Report that a host is skipped."""
         self.observer.note("passed_over", host=host, address="", why=why)
 
 
 class ExchangerFinder:
-    """Finds the candidates of a domain."""
+    """Finds the exchangers of a domain that may be probed."""
 
     def __init__(
         self,
@@ -76,11 +75,11 @@ class ExchangerFinder:
         allowed: tuple[Network, ...],
         *,
         unroutable: Status = Status.FAIL,
-        is_us: Callable[[str], bool] = lambda address: False,  # noqa: ARG005 — nobody is
+        is_us: Callable[[str], bool] = lambda address: False,  # noqa: ARG005 — no address is
     ) -> None:
-        """`routes` maps domains to hosts asked instead of the MX; `allowed` networks are probed though not global.
+        """`routes` maps domains to hosts asked instead of the MX; `allowed` networks are probed even if not global.
 
-        `unroutable` is what a domain is whose exchangers are all where nobody can go; `is_us` knows our own addresses.
+        `unroutable` is the status of a domain whose exchangers have no public address; `is_us` knows our own addresses.
         """
         self._resolver = RecentNames(resolver)
         self._routes = {normal_domain(domain): host for domain, host in routes.items()}
@@ -92,10 +91,10 @@ class ExchangerFinder:
         return domain in self._routes
 
     async def find(self, domain: str, observer: Observer = NOBODY) -> list[Host]:
-        """Return the hosts to ask, in order; `domain` is in A-labels. What is left out, and why, `observer` is told.
+        """Return the hosts to ask, in order. `domain` is in A-labels. `observer` is told what is skipped, and why.
 
         Raises:
-            NoCandidate: there is none; the verdict tells why.
+            NoCandidate: there is no host to ask; the verdict tells why.
         """
         routed = self._routes.get(domain)
         if routed is not None:
@@ -109,7 +108,7 @@ class ExchangerFinder:
             raise _none(Status.TRANSIENT, "dns", str(error)) from None
 
     async def _by_route(self, host: str, observer: Observer) -> list[Host]:
-        """Return the addresses of a mapped host. That it cannot be found says nothing of the sender's domain."""
+        """Return the addresses of a mapped host. If it cannot be found, that says nothing about the sender's domain."""
         try:
             addresses = await self._resolver.host_addresses(host.strip("[]"))
         except DnsUnavailable as error:
@@ -129,31 +128,30 @@ class ExchangerFinder:
         exchangers = await self._exchangers(name)
         observer.note("exchangers", domain=name, exchangers=tuple((each.preference, each.host) for each in exchangers))
         if len(exchangers) == 1 and not exchangers[0].host:
-            raise _none(Status.FAIL, "null_mx", f"{name}: takes no mail (null MX)")
-        named = [each for each in exchangers if each.host]  # RFC 7505 section 3: a null MX beside others is none
+            raise _none(Status.FAIL, "null_mx", f"{name}: accepts no mail (null MX)")
+        named = [each for each in exchangers if each.host]  # RFC 7505 section 3: ignore a null MX beside others
         search = _Search(observer, ends)
         return await self._addresses(name, _shuffled(named) if exchangers else [name], search)
 
     async def _exchangers(self, name: str) -> list[Exchanger]:
-        """Return the MX records; none for a domain that is said not to exist and may have an address yet.
+        """Return the MX records; empty if MX says NXDOMAIN but the domain has an address.
 
-        Some name servers, load balancers above all, answer NXDOMAIN for a type that they do not know.
+        Some name servers, mostly load balancers, answer NXDOMAIN for a type that they do not know.
 
         Raises:
             NoSuchDomain: it does not exist, for MX and A alike.
-            DnsUnavailable: nothing clear was said.
+            DnsUnavailable: there was no clear answer.
         """
         try:
             return await self._resolver.exchangers(name)
         except NoSuchDomain:
-            await self._resolver.addresses(name)  # remembered: `_addresses` asks nobody again
+            await self._resolver.addresses(name)  # cached: `_addresses` sends no query again
             return []
 
     async def _addresses(self, name: str, hosts: list[str], search: _Search) -> list[Host]:
         """Look up exchangers until there are enough to ask.
 
-        Only if every one of them was looked up, and every answer was clear, is the domain known to be without an
-        exchanger.
+        The domain counts as having no exchanger only if every one was looked up, and every answer was clear.
         """
         observer = search.observer
         try:
@@ -167,7 +165,7 @@ class ExchangerFinder:
         raise search.unclear or self._none_of(name, search.unfit)
 
     async def _look_up(self, host: str, search: _Search) -> None:
-        """Look up one exchanger, unless that is needless or would be a question too many."""
+        """Look up one exchanger, unless there are enough hosts or the question limit is reached."""
         if _is_enough(search.fit):
             search.pass_over(host, _ENOUGH)
             return
@@ -176,8 +174,8 @@ class ExchangerFinder:
             search.pass_over(host, "an MX record cannot be read")
             return
         if search.questions + 2 > MOST_QUESTIONS:  # A and AAAA
-            search.unclear = search.unclear or DnsUnavailable(f"{host}: not looked up after so many other exchangers")
-            search.pass_over(host, "not looked up after so many others")
+            search.unclear = search.unclear or DnsUnavailable(f"{host}: not looked up: too many DNS questions")
+            search.pass_over(host, "not looked up: too many DNS questions")
             return
         try:
             found = [host] if _is_address(host) else await self._resolver.addresses(host)
@@ -199,13 +197,13 @@ class ExchangerFinder:
         search.unfit += bad
 
     def _none_of(self, name: str, unfit: list[str]) -> Exception:
-        """Return what it means that no exchanger has an address where anybody can go."""
+        """Return the error for a domain without a reachable exchanger."""
         if unfit:
             return self._nowhere(unfit)
         return _none(Status.FAIL, "no_address", f"{name}: its mail exchangers have no address")
 
     def _others(self, name: str, hosts: list[Host], observer: Observer) -> list[Host]:
-        """Leave out what leads back to us: we would ask ourselves, and for that ask again."""
+        """Leave out addresses that lead back to us: we would ask ourselves, and that would trigger another question."""
         others = []
         for each in hosts:
             ours = [address for address in each.addresses if self._is_us(address)]
@@ -228,21 +226,21 @@ class ExchangerFinder:
 
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-"""The well-known prefix of RFC 6052; a gateway of ours turns what is behind it into IPv4."""
+"""The well-known prefix of RFC 6052; a gateway of ours may translate it to IPv4."""
 
 _ADDRESSES_OF_PROTOCOLS = ipaddress.IPv4Network("192.0.0.0/24")
-"""RFC 6890: no mail exchanger is there, though Python calls most of it global."""
+"""RFC 6890: no mail exchanger is there, although Python calls most of it global."""
 
 _PUBLIC: tuple[Network, ...] = (
     *ipaddress.IPv4Network("0.0.0.0/0").address_exclude(_ADDRESSES_OF_PROTOCOLS),
-    # RFC 4291 section 2.4; all else is not assigned, as fec0::/10 and ::/96, or local, as 64:ff9b:1::/48.
+    # RFC 4291 section 2.4; the rest is unassigned, as fec0::/10 and ::/96, or local, as 64:ff9b:1::/48.
     *ipaddress.IPv6Network("2000::/3").address_exclude(ipaddress.IPv6Network("3fff::/20")),  # RFC 9637
 )
-"""Where an exchanger may be, of what Python calls global."""
+"""Where an exchanger may be, among what Python calls global."""
 
 
 def _destination(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """Return where an address leads to: IPv6 to IPv4, mapped, by NAT64 (RFC 6052), by 6to4 (RFC 3056)."""
+    """Return the IPv4 address that an IPv6 address leads to: mapped, NAT64 (RFC 6052) or 6to4 (RFC 3056)."""
     ip = read_address(address)
     if isinstance(ip, ipaddress.IPv4Address):
         return ip
@@ -252,7 +250,7 @@ def _destination(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
 
 
 def _is_address(host: str) -> bool:
-    """Whether an MX names an IPv4 address. RFC 5321 section 5.1 forbids it; Postfix delivers there all the same."""
+    """Whether an MX names an IPv4 address. RFC 5321 section 5.1 forbids it, but Postfix delivers there anyway."""
     try:
         ipaddress.IPv4Address(host)
     except ValueError:
@@ -265,7 +263,7 @@ def _is_enough(hosts: list[Host]) -> bool:
 
 
 def _at_most(hosts: list[Host], addresses: int, observer: Observer) -> list[Host]:
-    """Keep the first so many addresses."""
+    """Keep the first `addresses` addresses."""
     kept, left = [], addresses
     for each in hosts:
         _note_all(observer, each.name, each.addresses[left:], _ENOUGH)
@@ -275,7 +273,7 @@ def _at_most(hosts: list[Host], addresses: int, observer: Observer) -> list[Host
     return kept
 
 
-_ENOUGH = "enough others are asked before"
+_ENOUGH = "enough other hosts come first"
 
 
 def _note_all(observer: Observer, host: str, addresses: Iterable[str], why: str) -> None:
@@ -284,9 +282,9 @@ def _note_all(observer: Observer, host: str, addresses: Iterable[str], why: str)
 
 
 def _shuffled(exchangers: list[Exchanger]) -> list[str]:
-    """Order by preference, of the first few equal ones by chance (RFC 5321 section 5.1).
+    """Order by preference; shuffle the first few equal ones (RFC 5321 section 5.1).
 
-    All of these are looked up where none is found, so the chance adds no question about the domain.
+    If none of these has an address, all are looked up, so the shuffle adds no question about the domain.
     """
     different: dict[str, Exchanger] = {}
     for each in exchangers:
@@ -314,7 +312,7 @@ def _literal_address(name: str) -> str:
     """Return the address in `[192.0.2.1]` or `[IPv6:2001:db8::1]` (RFC 5321 section 4.1.3)."""
     inner = name[1:-1].removeprefix("ipv6:")
     try:
-        # a zone (%) names an interface of ours: it is no part of a stranger's address
+        # a zone (%) names a local interface of ours: it cannot be part of a stranger's address
         return str(ipaddress.ip_address(inner.replace("%", " ")))
     except ValueError:
         raise _none(Status.ERROR, "internal", "not an address literal") from None

@@ -1,7 +1,7 @@
-"""Callbacks for sessions: who is not asked about, what a session is told, and what becomes of it in shadow mode.
+"""Callbacks for sessions: which addresses are not asked about, what a session is told, and shadow mode.
 
-The verifier knows addresses and exchangers; here is what depends on the client and its mail. Every skip is a reason
-that the script can see.
+The verifier knows addresses and exchangers; this module handles what depends on the client and its mail. Every skip has
+a reason that the script can see.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ _RESULT = {
     Status.PASS: "pass",
     Status.FAIL: "error",  # Momentum has no "fail" here
     Status.TRANSIENT: "transient",
-    Status.ERROR: "transient",  # it is about us: no script shall refuse mail because an exchanger dislikes us
+    Status.ERROR: "transient",  # the exchanger objects to us: no script shall reject mail for that
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """Who is not asked about, and whether what is found out counts."""
+    """Which addresses are not asked about, and whether verdicts count."""
 
     enforce: bool = True
     exempt_recipients: frozenset[str] = frozenset()
-    """Local parts, in lower case, whose mail no callback may judge at RCPT (RFC 5321 section 4.5.1, RFC 2142)."""
+    """Local parts, in lower case, that no callback may judge at RCPT (RFC 5321 section 4.5.1, RFC 2142)."""
     skip_variables: Mapping[str, str] = field(default_factory=dict)
-    """Context variables of message or connection, each with the value at which the sender is known to be forged."""
+    """Context variables of message or connection, each with the value that marks the sender as forged."""
     local_domains: DomainPatterns = field(default_factory=DomainPatterns)
-    """Domains that the MTA behind serves itself: it knows their users, and asking leads back to us."""
+    """Domains that the next hop serves itself: it knows their users, and a probe would lead back to us."""
     is_routed: Callable[[str], bool] = lambda domain: False  # noqa: ARG005 — a default
     """Whether the operator named a host to ask for a domain."""
 
 
 class CallbackService:
-    """What scripts and the active module ask. One a worker."""
+    """What scripts and the active module ask. One per worker."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class CallbackService:
         *,
         closing: Sequence[Callable[[], Awaitable[None]]] = (),
     ) -> None:
-        """`upstream_down` tells whether every MTA behind is known to be down; `closing` is done at the end."""
+        """`upstream_down` tells whether every next hop is known to be down; `closing` runs at the end."""
         self.verifier = verifier
         self._closing = closing
         self._rules, self._upstream_down = rules, upstream_down
@@ -65,23 +65,23 @@ class CallbackService:
         return self.verifier.most_probes
 
     def ask(self, session: Session, address: str, sender: str | None = None) -> Awaitable[CallbackVerdict]:
-        """Return the verdict for a session, and set the context variables of the transaction that runs now.
+        """Return the verdict for a session, and set the context variables of the current transaction.
 
-        When it is awaited, the client may have begun another one: that is none of this answer's.
+        By the time it is awaited, the client may have begun another transaction; that one is not touched.
         """
         return self._ask(session, session.transaction, address, sender)
 
     def ask_for_recipient(
         self, session: Session, address: str, sender: str | None = None
     ) -> Awaitable[CallbackVerdict]:
-        """The same for the recipient that is judged now: mail for postmaster and the like is always taken."""
+        """The same for the current recipient: mail for postmaster and other role addresses is always accepted."""
         current = session.current_recipient
         if current is not None and current.path.local_part.lower() in self._rules.exempt_recipients:
             return self._exempt(session.transaction, current.path.local_part.lower())
         return self._ask(session, session.transaction, address, sender)
 
     async def _exempt(self, transaction: Transaction, local_part: str) -> CallbackVerdict:
-        verdict = _skip("exempt", f"mail for {local_part} is always taken")
+        verdict = _skip("exempt", f"mail for {local_part} is always accepted")
         self._tally.count(verdict)
         record(transaction, verdict)
         return verdict
@@ -102,14 +102,14 @@ class CallbackService:
         return verdict
 
     async def close(self) -> None:
-        """End what is under way, and let go of store and resolver."""
+        """Cancel what is running, and close store and resolver."""
         await self.verifier.close()
         self._tally.report()
         for close in self._closing:
             await close()
 
     def _skipped(self, session: Session, transaction: Transaction, address: str) -> CallbackVerdict | None:
-        """Return the verdict on what is not asked about, None where it is."""
+        """Return the verdict if the address is not asked about, else None."""
         if not address:
             return CallbackVerdict(Status.ERROR, "null_sender", "the null sender has no mailbox")
         rules, asked = self._rules, canonical(address)
@@ -118,25 +118,25 @@ class CallbackService:
         if known is not None:
             return known
         if rules.local_domains.matches(domain) and not rules.is_routed(domain):
-            return _skip("local_domain", "the MTA behind serves the domain itself")
+            return _skip("local_domain", "the next hop serves the domain itself")
         if self._upstream_down():
-            return _skip("upstream_down", "no MTA behind takes mail now", Status.TRANSIENT)
+            return _skip("upstream_down", "no next hop accepts mail now", Status.TRANSIENT)
         return None
 
     def _known_of_sender(self, session: Session, transaction: Transaction) -> CallbackVerdict | None:
-        """Return what the session knows of its sender without asking."""
+        """Return what the session knows about its sender without asking."""
         if session.auth_user:
             return _skip("authenticated", "the client is authenticated")
         if session.can_relay:
-            return _skip("relay_client", "the client may send anywhere")
+            return _skip("relay_client", "the client may relay to any domain")
         for name, value in self._rules.skip_variables.items():
             found = transaction.context.get(name) or session.context.get(name, "")
             if found.lower() == value.lower():
-                return _skip("forged", f"by {name} the sender is forged", Status.ERROR)
+                return _skip("forged", f"{name} says that the sender is forged", Status.ERROR)
         return None
 
     def _shadow(self, session: Session, address: str, verdict: CallbackVerdict) -> CallbackVerdict:
-        """Log what was found out, and return that nothing is held against the address."""
+        """Log the verdict, and return a pass in its place."""
         log.info(
             "shadow",
             session=session.id,

@@ -1,7 +1,7 @@
-"""What was found out about an address: pass, fail, transient or error, and how. How it is judged is `classify`'s.
+"""A verdict about an address: pass, fail, transient or error, and how it came about. `classify` judges.
 
-The principle: `fail` only on evidence about the address or its domain; `error` is permanent but about us or our policy;
-`transient` may be different next time. A script that rejects on `fail` alone then loses no good mail.
+`fail` needs evidence about the address or its domain; `error` is permanent but about us or our policy; `transient` may
+be different next time. So a script that rejects only on `fail` loses no good mail.
 """
 
 from __future__ import annotations
@@ -27,29 +27,29 @@ class CallbackVerdict:
     reason: str
     """One word: no_such_user, nxdomain, greylist, connect, policy, …"""
     text: str
-    """The exchanger's words, or ours where none spoke; printable, one line."""
+    """The exchanger's words, or ours if it said nothing; printable, one line."""
     stage: str = ""
     """Where the conversation ended: dns, connect, banner, ehlo, mail, rcpt."""
     code: int = 0
-    """The reply code; 0 where no exchanger answered."""
+    """The reply code; 0 if no exchanger answered."""
     exchanger: str = ""
     address: str = ""
     seconds: float = 0.0
     tls: bool = False
     """Whether the exchanger was asked over TLS."""
     catchall: bool = False
-    """Whether it takes any recipient of the domain, as far as that was tried."""
+    """Whether it accepts any recipient of the domain, as far as we tested that."""
     null_refused: bool = False
-    """Whether it refused the null sender, so that another one was given."""
+    """Whether it refused the null sender, so that we gave another one."""
     listed: bool = False
-    """Whether its own words, echoes of ours aside, say that we stand on a block list."""
+    """Whether its own words, without echoes of ours, say that we are on a block list."""
     cached: bool = False
     age: float = 0.0
-    """Seconds since it was found out, for one that is remembered."""
+    """For a cached verdict: seconds since it was found."""
 
     @property
     def message(self) -> str:
-        """The full DSN text, one line: the reply with its code, or what we found out ourselves."""
+        """The full DSN text, one line: the reply with its code, or our own finding."""
         return f"{self.code} {self.text}" if self.code else self.text
 
 

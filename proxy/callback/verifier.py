@@ -1,8 +1,8 @@
-"""The verifier: what is remembered, then the probe that is already in flight, then a new one within the limits.
+"""The verifier: the cached verdict, else the probe already in flight, else a new probe within the limits.
 
-A caller waits `wait` seconds at most and hears `transient (pending)` then, while the probe goes on and its verdict is
-remembered: the client that comes back finds it. What can be decided without waiting is decided without waiting. The
-mutable state here (probes in flight, places in line) is owned by the worker's event loop.
+A caller waits at most `wait` seconds and then gets `transient (pending)`. The probe goes on and its verdict is cached,
+so the client's retry finds it. What needs no waiting is answered without waiting. The worker's event loop owns the
+mutable state (probes in flight, places in line).
 """
 
 from __future__ import annotations
@@ -37,36 +37,36 @@ from proxy.store.base import Store
 log = get_logger()
 
 POLL_SECONDS = 0.25
-"""How often it is looked whether another machine's probe has come to its end."""
+"""How often to check whether another machine's probe has finished."""
 
 _MOST_REFRESHED = 16_384
 
 TURNED_AWAY_MOST = 3
-"""Breakers opened in a row after which a domain is not probed for a day."""
+"""After this many breakers opened in a row, a domain is not probed for a day."""
 
 
 @dataclass(frozen=True, slots=True)
 class CallbackLimits:
-    """How long is waited and how many probes run; times in seconds."""
+    """Waiting times in seconds, and how many probes may run."""
 
     timeout: float
     """For a whole probe."""
     wait: float
-    """For whoever asks."""
+    """For the caller."""
     most_probes: int
     most_probes_per_exchanger: int
 
 
 @dataclass(frozen=True, slots=True)
 class Spared:
-    """Whom the operator does not want to be probed."""
+    """Domains, exchangers and networks that the operator exempts from probes."""
 
     domains: DomainPatterns = field(default_factory=DomainPatterns)
     exchangers: DomainPatterns = field(default_factory=DomainPatterns)
     networks: tuple[Network, ...] = ()
 
     def holds(self, host: Host) -> bool:
-        """Whether an exchanger is one of them."""
+        """Whether an exchanger is exempt."""
         return self.exchangers.matches(host.name) or any(
             any_holds(self.networks, address) for address in host.addresses
         )
@@ -88,7 +88,7 @@ class Around:
 
 @dataclass(frozen=True, slots=True)
 class _Asking:
-    """A probe in flight, and on whose behalf it was begun."""
+    """A probe in flight, and the client network that it was started for."""
 
     task: asyncio.Task[CallbackVerdict]
     client: str
@@ -98,26 +98,26 @@ _NO_ADDRESS = CallbackVerdict(Status.ERROR, "syntax", "not a mail address")
 
 
 def _withheld(reason: str, text: str, status: Status = Status.TRANSIENT) -> CallbackVerdict:
-    """Return the verdict where nobody was asked."""
+    """Return the verdict if no exchanger was asked."""
     return CallbackVerdict(status, reason, f"not asked: {text}")
 
 
 _PENDING = CallbackVerdict(Status.TRANSIENT, "pending", "the mail exchanger has not answered yet")
-_THROTTLED = _withheld("throttled", "this domain, often enough for now")
-_CLIENT_THROTTLED = _withheld("client_throttled", "on behalf of this client's network, often enough for now")
+_THROTTLED = _withheld("throttled", "the domain's probe budget is used up for now")
+_CLIENT_THROTTLED = _withheld("client_throttled", "this client's network has used up its probe budget for now")
 _STORM = _withheld("storm", "the domain is being forged by many clients")
-_SPARED = _withheld("no_probe", "the operator spares this domain", Status.ERROR)
-_BUSY_HERE = _withheld("busy_here", "too many probes were under way before it")
+_SPARED = _withheld("no_probe", "the operator exempts this domain", Status.ERROR)
+_BUSY_HERE = _withheld("busy_here", "too many other probes were running")
 _TOO_SLOW = CallbackVerdict(Status.TRANSIENT, "timeout", "the mail exchangers did not answer in time")
 _NOT_SERVED = {"busy_here": _BUSY_HERE, "client_throttled": _CLIENT_THROTTLED}
-_GIVEN_UP = _withheld("no_probe", "its exchangers turned us away three times in a row", Status.ERROR)
+_GIVEN_UP = _withheld("no_probe", "its exchangers rejected us three times in a row", Status.ERROR)
 
 
-_CATCHALL = CallbackVerdict(Status.PASS, "catchall", "the domain takes any recipient", catchall=True, cached=True)
+_CATCHALL = CallbackVerdict(Status.PASS, "catchall", "the domain accepts any recipient", catchall=True, cached=True)
 
 
 def mailbox_of(text: str) -> Path | None:
-    """Return an address, whoever wrote it, by the grammar of SMTP, None if it is none: nothing else may be said."""
+    """Parse an address by SMTP's grammar; None if it is invalid, since nothing else may be sent to an exchanger."""
     try:
         path = path_of(text)
     except (BadPath, BadParameter, UnicodeEncodeError):
@@ -130,16 +130,16 @@ def _said(sender: Path | None) -> str:
 
 
 class CallbackVerifier:
-    """Answers whether an address exists. One a worker."""
+    """Answers whether an address exists. One per worker."""
 
     def __init__(self, around: Around, limits: CallbackLimits, *, sender: str = "") -> None:
-        """`sender` is asked with unless a call names another; empty is the null sender."""
+        """`sender` is used in MAIL FROM unless a call names another; empty means the null sender."""
         self._around, self._limits, self._sender = around, limits, sender
         self._in_flight: dict[Question, _Asking] = {}
         self._refreshed: TTLCache[str, None] = TTLCache(
             _MOST_REFRESHED, around.cache.lives.transient, timer=around.cache.now
         )
-        """What was looked at again lately: where that found nothing out, the next hit must not ask again."""
+        """Passes probed again recently. If that gave no result, the next hit must not probe again."""
         self._owner = TaskOwner("callback")
         self._doorkeeper = Doorkeeper(
             around.manner,
@@ -152,26 +152,26 @@ class CallbackVerifier:
 
     @property
     def most_probes(self) -> int:
-        """How many conversations there may be at once."""
+        """How many conversations may run at once."""
         return self._limits.most_probes
 
     @property
     def store(self) -> Store:
-        """Where budgets and verdicts are kept."""
+        """The store for budgets and verdicts."""
         return self._around.store
 
     @property
     def cache(self) -> CallbackCache:
-        """What is remembered."""
+        """The cache of verdicts."""
         return self._around.cache
 
     async def verify(
         self, address: str, sender: str | None = None, *, client: str = "", observer: Observer = NOBODY
     ) -> CallbackVerdict:
-        """Return the verdict on an address; it never raises for what an exchanger or DNS does.
+        """Return the verdict on an address. It never raises because of an exchanger or DNS.
 
-        Many who ask the same at once share one probe; a caller who leaves does not end it. `client` is the network on
-        whose behalf it is asked, for its budget; `observer` sees how the answer is found, where this call looks for it.
+        Concurrent equal questions share one probe, and it goes on if a caller leaves. `client` is the network whose
+        budget pays. `observer` sees how the answer is found, if this call looks for it.
         """
         try:
             question = self._question(address, sender)
@@ -190,7 +190,7 @@ class CallbackVerifier:
             return _PENDING
 
     async def _joined(self, question: Question, client: str, observer: Observer) -> CallbackVerdict:
-        """Wait for the probe in flight, or a new one. That another client is throttled says nothing to this one."""
+        """Wait for the probe in flight, or start one. If another client was throttled, this one tries for itself."""
         while (asking := self._in_flight.get(question)) is not None and asking.client != client:
             await asyncio.wait((asking.task,))
             if asking.task.cancelled():
@@ -217,7 +217,7 @@ class CallbackVerifier:
         return probe
 
     def _refresh_where_due(self, question: Question, record: Record, client: str) -> None:
-        """Look in the background whether a pass that grows old is still true; the answer at hand is given meanwhile."""
+        """Probe an ageing pass again in the background; the caller already has the cached answer."""
         name = self._around.cache.family_name_of(question)
         if record.due(self._around.cache.now()) and name not in self._refreshed:
             self._refreshed[name] = None
@@ -227,14 +227,14 @@ class CallbackVerifier:
     # ------------------------------------------------------------ one question
 
     async def _answer(self, question: Question, client: str, observer: Observer) -> CallbackVerdict:
-        """Find the answer and remember it."""
+        """Find the answer and cache it."""
         try:
             return await self._guarded(question, self._remembered_or_found(question, client, observer))
         finally:
             del self._in_flight[question]
 
     async def _guarded(self, question: Question, work: Coroutine[Any, Any, CallbackVerdict]) -> CallbackVerdict:
-        """Bound the work; what goes wrong inside is an `error` verdict, which is not remembered."""
+        """Bound the work; an unexpected failure becomes an `error` verdict, which is not cached."""
         try:
             async with asyncio.timeout(self._limits.timeout + 1.0):
                 return await work
@@ -255,14 +255,14 @@ class CallbackVerifier:
 
     async def _refresh(self, question: Question, client: str) -> CallbackVerdict:
         verdict = await self._withheld(question, client) or await self._found(question, client, NOBODY, refreshing=True)
-        if verdict.reason == "client_throttled":  # the next hit, on behalf of another, may look
+        if verdict.reason == "client_throttled":  # the next hit, for another client, may probe
             self._refreshed.pop(self._around.cache.family_name_of(question), None)
         return verdict
 
     async def _found(
         self, question: Question, client: str, observer: Observer, *, refreshing: bool = False
     ) -> CallbackVerdict:
-        """Probe, unless another worker, or another machine, asks the same right now: then wait for its verdict."""
+        """Probe, unless another worker or machine is asking the same now: then wait for its verdict."""
         around = self._around
         key = f"cbv probe {around.cache.name_of(question)}"
         token = await around.store.acquire(key, self._limits.timeout)
@@ -277,7 +277,7 @@ class CallbackVerifier:
             token = await around.store.acquire(key, self._limits.timeout)
         try:
             record = await around.cache.find(question) if waited else None
-            if record is not None:  # it came between our look and our turn
+            if record is not None:  # it arrived before we got the lock
                 return record.answer(around.cache.now())
             verdict = await self._probe(question, client, observer)
             return (await around.cache.keep(question, verdict)).said(verdict, around.cache.now())
@@ -285,7 +285,7 @@ class CallbackVerifier:
             await around.store.release(key, token)
 
     async def _withheld(self, question: Question, client: str) -> CallbackVerdict | None:
-        """Return why nobody is asked, before a packet is sent; None where somebody may be."""
+        """Return why no exchanger may be asked, before any packet is sent; None if one may be."""
         around, domain = self._around, question.domain
         if around.spared.domains.matches(domain):
             return _SPARED
@@ -344,14 +344,14 @@ class CallbackVerifier:
     def _not_spared(self, hosts: list[Host], observer: Observer) -> list[Host]:
         spared = [each for each in hosts if self._around.spared.holds(each)]
         for each in spared:
-            observer.note("passed_over", host=each.name, address="", why="the operator spares it")
+            observer.note("passed_over", host=each.name, address="", why="exempted by the operator")
         return [each for each in hosts if each not in spared]
 
     async def _refuses_null_sender(self, domain: str) -> bool:
         return await self._around.cache.marked("null_refused", domain)
 
     async def _learn(self, question: Question, verdict: CallbackVerdict) -> None:
-        """Remember what a verdict tells of the whole domain."""
+        """Remember what a verdict says about the whole domain."""
         cache, domain = self._around.cache, question.domain
         if verdict.catchall:
             await cache.mark("catchall", domain, CATCHALL_SECONDS)
@@ -362,5 +362,5 @@ class CallbackVerifier:
             await cache.mark("no_probe", domain, NO_PROBE_SECONDS)
 
     async def close(self) -> None:
-        """End the probes in flight; nobody waits for them any more."""
+        """Cancel the probes in flight: no caller waits for them any more."""
         await self._owner.cancel()

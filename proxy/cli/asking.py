@@ -1,6 +1,6 @@
-"""Many callbacks for `ringback probe`: some at once, and patient where a budget is used up.
+"""Many callbacks for `ringback probe`: several at once, and with patience if a budget is used up.
 
-They go through the server's own verifier, so that its cache, its budgets and its breakers hold for them as for mail.
+They use the server's own verifier, so its cache, budgets and breakers apply to them as to mail.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from proxy.cli.transcript import Step, Transcript
 
 FIRST_PAUSE = 2.0
 LONGEST_PAUSE = 15.0
-"""Seconds before an address that a budget held back is tried again; each pause is twice the one before."""
+"""Seconds before an address is tried again that a budget held back; each pause is twice the one before."""
 
 
 @dataclass(frozen=True, slots=True)
 class Manner:
-    """How they are asked."""
+    """How to ask."""
 
     sender: str | None = None
-    """Given in MAIL FROM; None leaves it to the configuration."""
+    """Sender in MAIL FROM; None means the configured one."""
     at_once: int = 1
     patience: float = 0.0
-    """Seconds that an address waits where a budget holds it back; then it is `throttled`."""
+    """Seconds that an address waits if a budget holds it back; after that, it is `throttled`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was found out about an address, and how."""
+    """The answer about an address, and how it was found."""
 
     question: str
     verdict: CallbackVerdict
@@ -45,11 +45,11 @@ async def ask_all(
     addresses: Sequence[str],
     manner: Manner,
     tell: Callable[[Answer], None],
-    follow: Callable[[Step], None] = lambda step: None,  # noqa: ARG005 — nobody follows
+    follow: Callable[[Step], None] = lambda step: None,  # noqa: ARG005 — ignores steps
 ) -> Counter[Status]:
-    """Ask about each address and tell its answer as soon as it is there; return how many have which status.
+    """Ask about each address, and pass on each answer at once; return the number of addresses by status.
 
-    `follow` is given each step of each question while it is asked: of use where one is asked at a time.
+    `follow` gets each step of each question as it happens, which is useful if `at_once` is 1.
     """
     waiting = iter(addresses)
     counted: Counter[Status] = Counter()

@@ -1,6 +1,6 @@
-"""`ringback cache`: what is remembered of an address or a domain, and to forget it.
+"""`ringback cache`: look up or delete the cached verdicts on an address or a domain.
 
-Cached addresses are personal data. Somebody who asks what is kept of them, or wants it gone, is served here.
+Cached addresses are personal data. These commands serve people who ask what is stored about them, or want it deleted.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ from proxy.store.url import StoreUrl
 
 T = TypeVar("T")
 
-application = typer.Typer(help="Look up, count or forget what callbacks have found out.", no_args_is_help=True)
+application = typer.Typer(help="Look up, count or delete cached callback verdicts.", no_args_is_help=True)
 
-Subject = Annotated[str, typer.Argument(metavar="ADDRESS|DOMAIN", help="What to look for.", show_default=False)]
+Subject = Annotated[str, typer.Argument(metavar="ADDRESS|DOMAIN", help="What to look up.", show_default=False)]
 
 
 @application.callback()
 def configuration(
     context: typer.Context,
     config_file: Annotated[
-        Path, typer.Option("--config", "-c", help="The server's ecelerity.conf: it names the store.")
+        Path, typer.Option("--config", "-c", help="The server's ecelerity.conf; it names the store.")
     ],
 ) -> None:
-    """Look up, count or forget what callbacks have found out. Exit 69 where the store cannot be reached."""
+    """Look up, count or delete cached callback verdicts. Exit 69 if the store cannot be reached."""
     context.obj = config_file
 
 
 @application.command("lookup")
 def lookup(context: typer.Context, subject: Subject) -> None:
-    """Print what is remembered of an address, or of a domain itself; exit 1 where nothing is."""
+    """Print what is cached about an address, or about a domain itself; exit 1 if that is nothing."""
     local_part, domain = _parts(subject)
 
     async def look(cache: CallbackCache) -> tuple[list[Record], list[str]]:
@@ -63,13 +63,13 @@ def lookup(context: typer.Context, subject: Subject) -> None:
     for fact in facts:
         screen.print(f"{shown(subject)}: {fact}")
     if not records and not facts:
-        typer.echo(f"{shown(subject)}: nothing is remembered", err=True)
+        typer.echo(f"{shown(subject)}: nothing is cached", err=True)
         raise typer.Exit(1)
 
 
 @application.command("count")
 def count(context: typer.Context) -> None:
-    """Print how many verdicts on addresses are kept."""
+    """Print how many verdicts on addresses are cached."""
     typer.echo(_done(context, lambda cache: cache.count()))
 
 
@@ -77,14 +77,14 @@ def count(context: typer.Context) -> None:
 def purge(
     context: typer.Context,
     subject: Annotated[
-        str | None, typer.Argument(metavar="ADDRESS|DOMAIN", help="What to forget.", show_default=False)
+        str | None, typer.Argument(metavar="ADDRESS|DOMAIN", help="What to delete.", show_default=False)
     ] = None,
     *,
-    everything: Annotated[bool, typer.Option("--all", help="Forget everything.")] = False,
+    everything: Annotated[bool, typer.Option("--all", help="Delete everything.")] = False,
 ) -> None:
-    """Forget an address, a domain with its addresses, or everything."""
+    """Delete the cached data on an address, a domain with its addresses, or everything."""
     if (subject is None) is not everything:
-        context.fail("Name an address or a domain, or say --all.")
+        context.fail("Give an address or a domain, or --all.")
     local_part, domain = _parts(subject) if subject is not None else ("", "")
     gone = _done(context, lambda cache: cache.purge(local_part, domain))
     typer.echo(
@@ -93,14 +93,14 @@ def purge(
 
 
 def _times(record: Record, now: float) -> str:
-    """Return since when it is known, and until when it is believed."""
+    """Return when it was found, and how long it is valid."""
     known = f"found {now - record.found:.0f} s ago"
-    ends = f"believed for {record.expires - now:.0f} s more" if record.fresh(now) else "not believed any more"
+    ends = f"valid for {record.expires - now:.0f} s more" if record.fresh(now) else "expired"
     return f"{known}, {ends}{', doubted' if record.doubted else ''}"
 
 
 def _parts(subject: str) -> tuple[str, str]:
-    """Return local part and domain as the cache has them, or say what is wrong and exit 64."""
+    """Return local part and domain in the cache's form, or print the mistake and exit 64."""
     address = subject if "@" in subject else f"postmaster@{subject}"
     try:
         if (path := mailbox_of(address)) is not None:
@@ -117,10 +117,10 @@ def _done(context: typer.Context, work: Callable[[CallbackCache], Awaitable[T]])
     log.configure(level=50)
     url = store_of(options, core.state_directory)
     if url.scheme == "memory":
-        kept = "" if options.store is not None else f" ({core.state_directory} is no folder that you may write to)"
-        _unavailable(f"verdicts are kept in memory{kept}, which nobody reaches from outside; a restart forgets them")
+        kept = "" if options.store is not None else f" ({core.state_directory} is not writable for you)"
+        _unavailable(f"verdicts are in the server's memory{kept}: no other process sees them, and a restart loses them")
     if url.scheme == "sqlite" and not Path(url.path).exists():
-        _unavailable(f"{url}: nothing has been kept there so far")  # asking would make the file, as another user
+        _unavailable(f"{url}: nothing has been stored there yet")  # opening would create it, with another owner
 
     async def work_on_it(url: StoreUrl) -> T:
         store = open_store(url)

@@ -1,4 +1,4 @@
-"""`ringback docs`: the pages that are made from the declarations, and the check that they are not stale."""
+"""`ringback docs`: the pages generated from declarations in the code, and the check that they are current."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def pages() -> dict[str, str]:
 
 
 def documents(
-    folder: Annotated[Path, typer.Argument(help="Where the pages are.")] = Path("docs"),
+    folder: Annotated[Path, typer.Argument(help="The folder with the pages.")] = Path("docs"),
     *,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 if a page is stale.")] = False,
 ) -> None:

@@ -1,4 +1,4 @@
-"""Exit codes of sysexits(3), and how diagnostics reach the operator, wherever the standard streams lead."""
+"""Exit codes of sysexits(3), and printing of diagnostics, even with broken standard streams."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ READER_GONE = 128 + signal.SIGPIPE
 
 
 def show(diagnostics: Sequence[Diagnostic]) -> None:
-    """Print diagnostics on standard error; where that cannot be written, as on a full disk, they are lost."""
+    """Print diagnostics on standard error; if that cannot be written, as on a full disk, they are lost."""
     try:
         sys.stderr.write(render(diagnostics))
         sys.stderr.flush()
     except OSError:
-        sys.stderr = _on_descriptor(2)  # the other one keeps what it could not write, and fails for ever
+        sys.stderr = _on_descriptor(2)  # the old one keeps what it could not write, and fails for ever
 
 
 def open_streams() -> None:
-    """Open /dev/null for the standard streams that are closed: a socket would get their number, and the log's lines."""
+    """Open /dev/null in place of closed standard streams: otherwise a socket gets their number, and the log's lines."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
     if sys.stderr is None:
         sys.stderr = _on_descriptor(2)
 
@@ -72,11 +72,11 @@ def end_with_output() -> None:
 
 
 def user() -> str:
-    """Return the user of this process, whose rights decide what it can read."""
+    """Return the user of this process, whose permissions decide what it can read."""
     uid = os.geteuid()
     try:
         return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"
-    except KeyError:  # a container's user need not have a name
+    except KeyError:  # a container's user may have no name
         return f"uid {uid}"
 
 

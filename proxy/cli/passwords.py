@@ -21,7 +21,7 @@ def password(
         bool, typer.Option("--stdin", help="Read the password from standard input, one line, and ask nothing.")
     ] = False,
 ) -> None:
-    """Ask for a password and print the line of Authentication_File that lets the user in."""
+    """Ask for a password and print the user's line for Authentication_File."""
     if user.startswith("#") or user != user.strip() or not user.isprintable():
         _refuse("a user's name has no `#` first, no blank at its ends, no control character")
     # The questions go to standard error, so that the line can be appended to a file.

@@ -1,4 +1,4 @@
-"""`ringback probe`: callbacks by hand, each with the resolution, the dialogue, the verdict and why."""
+"""`ringback probe`: manual callbacks that show DNS resolution, dialogue, verdict and reason."""
 
 from __future__ import annotations
 
@@ -44,22 +44,20 @@ def probe(
         list[str] | None, typer.Argument(metavar="ADDRESS...", help="The addresses to ask about.", show_default=False)
     ] = None,
     file: Annotated[
-        Path | None, typer.Option("--file", help="Ask also about those in a file, one a line; `-` is standard input.")
+        Path | None, typer.Option("--file", help="Also ask about the addresses in a file, one per line; `-`: stdin.")
     ] = None,
     sender: Annotated[
-        str | None, typer.Option("--from", help="Sender given in MAIL FROM; as configured, else the null sender.")
+        str | None, typer.Option("--from", help="Sender in MAIL FROM; default: as configured, else the null sender.")
     ] = None,
     config_file: Annotated[
         Path | None, typer.Option("--config", "-c", help="Ask as this server does, with its limits and its store.")
     ] = None,
-    at_once: Annotated[
-        int, typer.Option("--concurrency", min=1, max=100, help="Of those in a file, so many at once.")
-    ] = 8,
+    at_once: Annotated[int, typer.Option("--concurrency", min=1, max=100, help="Concurrent probes for --file.")] = 8,
     patience: Annotated[
-        float | None, typer.Option("--patience", min=0, help="Seconds to wait where a limit holds one back.")
+        float | None, typer.Option("--patience", min=0, help="Seconds to wait if a limit holds an address back.")
     ] = None,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line for each address.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per address, one per line.")] = False,
 ) -> None:
     """Ask the mail exchangers of addresses whether they exist.
 
@@ -95,7 +93,7 @@ def _exit_code(counted: Counter[Status]) -> int:
     return exits.UNAVAILABLE if counted.total() > counted[Status.PASS] else 0
 
 
-# ---------------------------------------------------------------- what is asked
+# ---------------------------------------------------------------- what to ask
 
 
 def _addresses(given: Sequence[str], file: Path | None, sender: str | None) -> tuple[list[str], int]:
@@ -121,7 +119,7 @@ def _tell_wrong(places: Sequence[str]) -> None:
 
 
 def _listed(file: Path) -> Iterator[tuple[str, str]]:
-    """Yield the addresses of a file, each with its place; `#` begins a line that is a comment."""
+    """Yield the addresses of a file, each with its place; a line that begins with `#` is a comment."""
     name = "standard input" if file == STDIN else str(file)
     try:
         octets = sys.stdin.buffer.read() if file == STDIN else read_regular(file)
@@ -140,7 +138,7 @@ def _listed(file: Path) -> Iterator[tuple[str, str]]:
 async def _ask(
     addresses: Sequence[str], manner: Manner, options: SmtpCbvOptions, core: CoreOptions, *, as_json: bool, many: bool
 ) -> Counter[Status]:
-    # Whoever asks by hand wants the verdict, not to hear that it is pending.
+    # With a manual probe, the operator wants the verdict, not `pending`.
     callbacks = callbacks_of(options.model_copy(update={"wait": options.timeout + 5.0}), core)
     screen = _console()
     try:
@@ -175,7 +173,7 @@ def _line(answer: Answer, *, as_json: bool) -> Text:
 
 @contextmanager
 def _progress(total: int, screen: Console, *, as_json: bool) -> Iterator[Tell]:
-    """Show on standard error how far it is, where that is a terminal; answers on the same terminal stand above it."""
+    """Show the progress on standard error if that is a terminal; answers on the same terminal appear above it."""
     console = _console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(

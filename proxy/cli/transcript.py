@@ -1,6 +1,6 @@
-"""How a callback's verdict came about, with times, for people and as JSON. It shows, and asks nobody.
+"""Shows how a callback's verdict came about, with times, for people and as JSON. It asks no server.
 
-Every word of a stranger's is plain text, never markup, in printable ASCII: what is more stands as an escape.
+A stranger's text is plain text, never markup, in printable ASCII; everything else is escaped.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _OF_REPLIES = {"2": "green", "3": "green", "4": "yellow", "5": "red"}
 """By the first digit of the code (RFC 5321 section 4.2.1)."""
 
 _LONGEST_LINE = 500
-"""Characters of a line of a dialogue that are shown."""
+"""Characters to show of a dialogue line."""
 
 
 def shown(foreign: str | bytes) -> str:
-    """Return a stranger's words so that they do nothing to a terminal."""
+    """Return a stranger's text in a form that is harmless to a terminal."""
     octets = foreign.encode("utf-8", "surrogateescape") if isinstance(foreign, str) else foreign
     text = "".join(chr(each) if 0x20 <= each < 0x7F else f"\\x{each:02x}" for each in octets[: _LONGEST_LINE + 1])
     return text if len(text) <= _LONGEST_LINE else text[:_LONGEST_LINE] + "..."
@@ -36,42 +36,42 @@ class Step:
     """Something that happened on the way to a verdict: an event of `callback.observer`, or `said`."""
 
     milliseconds: float
-    """Since the question was put."""
+    """Since the question was asked."""
     event: str
     fields: Mapping[str, Any]
 
 
 class Transcript(Observer):
-    """Writes down what happens, the dialogue line by line, each at the moment when its last octet came."""
+    """Records what happens. Dialogue is recorded by line, each with the time of its last byte."""
 
     def __init__(
         self,
-        follow: Callable[[Step], None] = lambda step: None,  # noqa: ARG005 — nobody follows
+        follow: Callable[[Step], None] = lambda step: None,  # noqa: ARG005 — ignores steps
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Begin to count; `follow` is given each step at once."""
+        """Start the clock; `follow` gets each step at once."""
         self.steps: list[Step] = []
         self._follow, self._clock = follow, clock
         self._began = clock()
         self._unfinished: tuple[bool, bytes] = (False, b"")
 
     def note(self, event: str, **fields: Any) -> None:
-        """Write an event down."""
+        """Record an event."""
         self.finish()
         self._add(event, fields)
 
     def said(self, ours: bool, octets: bytes) -> None:  # noqa: FBT001 — as `Observer` has it
-        """Write down the lines that these octets complete."""
+        """Record the lines that these bytes complete."""
         if self._unfinished[0] is not ours:
             self.finish()
         *lines, rest = (self._unfinished[1] + octets).split(b"\n")
         for line in lines:
-            # A line that does not end with CR LF is a mistake worth seeing.
+            # A line that does not end with CR LF is an error worth seeing.
             self._say(ours, line.removesuffix(b"\r") if line.endswith(b"\r") else line + b"\n")
         self._unfinished = ours, rest
 
     def finish(self) -> None:
-        """Write down what was said of a line that does not come to its end."""
+        """Record a line that has no end yet."""
         ours, rest = self._unfinished
         self._unfinished = ours, b""
         if rest:
@@ -104,12 +104,12 @@ def step_text(step: Step) -> Text:
 def _exchangers(fields: Mapping[str, Any]) -> str:
     found = ", ".join(f"{preference} {shown(host) or '.'}" for preference, host in fields["exchangers"])
     domain = shown(fields["domain"])
-    return f"{domain}: MX {found}" if found else f"{domain}: no MX, so it is its own exchanger"
+    return f"{domain}: MX {found}" if found else f"{domain}: no MX; asking the domain itself (implicit MX)"
 
 
 def _passed_over(fields: Mapping[str, Any]) -> str:
     place = shown(fields["host"]) + (f" [{fields['address']}]" if fields["address"] else "")
-    return f"{place}: passed over: {shown(fields['why'])}"
+    return f"{place}: skipped: {shown(fields['why'])}"
 
 
 _SENTENCES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
@@ -119,12 +119,12 @@ _SENTENCES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
     "passed_over": _passed_over,
     "connecting": lambda fields: f"{shown(fields['host'])}: connecting to {', '.join(fields['addresses'])}",
     "connected": lambda fields: f"{shown(fields['host'])}: connected to {fields['address']}, port {fields['port']}",
-    "tls": lambda fields: f"in {fields['version']} since STARTTLS",
+    "tls": lambda fields: f"STARTTLS: {fields['version']}",
 }
 
 
 def verdict_text(question: str, verdict: CallbackVerdict) -> Text:
-    """Return the verdict on an address, why it is that, and where it was found out: a few lines."""
+    """Return the verdict on an address, its reason, and where it was found: a few lines."""
     lines = [
         Text.assemble(
             shown(question), ": ", (verdict.status.value, f"bold {COLOURS[verdict.status]}"), f" ({verdict.reason})"
@@ -137,7 +137,7 @@ def verdict_text(question: str, verdict: CallbackVerdict) -> Text:
 
 
 def row_text(question: str, verdict: CallbackVerdict) -> Text:
-    """Return the same in one line, for one of many."""
+    """Return the same on one line, for one of many."""
     return Text.assemble(
         (f"{verdict.status.value:9}", f"bold {COLOURS[verdict.status]}"),
         f" {verdict.reason:12} {shown(question)}: {shown(verdict.message)}",
@@ -145,13 +145,13 @@ def row_text(question: str, verdict: CallbackVerdict) -> Text:
 
 
 def why(verdict: CallbackVerdict) -> str:
-    """Return what the reason means, as a sentence without its dot."""
+    """Return what the reason means, as a sentence without its full stop."""
     reason = REASONS.get(verdict.reason)
     return reason.meaning.replace("`", "") if reason is not None else ""
 
 
 def _found(verdict: CallbackVerdict) -> str:
-    """Return where it was found out, and when."""
+    """Return where and when it was found."""
     parts = []
     if verdict.exchanger:
         address = f" [{verdict.address}]" if verdict.address else ""
@@ -159,7 +159,7 @@ def _found(verdict: CallbackVerdict) -> str:
         parts += ["over TLS"] if verdict.tls else []
         parts += ["the null sender was refused"] if verdict.null_refused else []
     if verdict.cached:
-        parts.append(f"remembered, {verdict.age:.0f} s old")
+        parts.append(f"cached, {verdict.age:.0f} s old")
     elif verdict.stage:
         parts.append(f"{verdict.seconds:.3f} s")
     return ", ".join(parts)
@@ -169,7 +169,7 @@ def _found(verdict: CallbackVerdict) -> str:
 
 
 def record(question: str, verdict: CallbackVerdict, transcript: Transcript) -> dict[str, Any]:
-    """Return everything as one JSON object; every text of a stranger's is printable ASCII."""
+    """Return everything as one JSON object; a stranger's text is printable ASCII."""
     steps = [{"ms": each.milliseconds, "event": each.event, **each.fields} for each in transcript.steps]
     found = {name: shown(value) if isinstance(value, str) else value for name, value in asdict(verdict).items()}
     return {

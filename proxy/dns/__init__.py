@@ -1,1 +1,1 @@
-"""DNS with the answers that mail needs told apart: a `Resolver` asks c-ares, then a `stub` if that is not clear."""
+"""DNS with the distinctions that mail needs: a `Resolver` asks c-ares, and asks again with a `stub` if unclear."""

@@ -1,7 +1,8 @@
-"""Reads a DNS response in time that grows with its length alone, whatever a stranger's name server wrote into it.
+"""Parse a DNS response in time proportional to its length, whatever a hostile name server wrote into it.
 
-dnspython needs 1.5 s for 16 KiB of names that point into each other, all of it on the event loop. Here each offset is
-read once. What a response means is `proxy.dns.stub`'s matter. Source: RFC 1035 section 4, RFC 6891 section 6.1.3.
+dnspython takes 1.5 s for 16 KiB of names that point into each other, and blocks the event loop meanwhile. This parser
+reads each offset once. `proxy.dns.stub` decides what a response means. Source: RFC 1035 section 4, RFC 6891 section
+6.1.3.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ import dns.name
 import dns.rdatatype
 
 MOST_RECORDS = 100
-"""Records whose data are read; a mail domain has no more exchangers."""
+"""Records whose data are read; no mail domain has more exchangers."""
 
 Name = tuple[bytes, "Name"] | tuple[()]
-"""A label in lower case and the name above; the root is empty. Names share their ends, as they do in the message."""
+"""A label in lower case and its parent name; the root is empty. Names share suffixes, as they do in the message."""
 
 Value = str | bytes | tuple[int, str]
-"""The data of a record: an address or a name in text, the octets of a TXT, preference and host of an MX."""
+"""The data of a record: an address or a name as text, the bytes of a TXT, preference and host of an MX."""
 
 A, NS, CNAME, SOA, PTR, MX, TXT, AAAA = (
     int(dns.rdatatype.from_text(each)) for each in ("A", "NS", "CNAME", "SOA", "PTR", "MX", "TXT", "AAAA")
@@ -39,12 +40,12 @@ _PLAIN = re.compile(rb"[a-z0-9_-]+")
 
 
 class Malformed(Exception):
-    """Octets that are no DNS message."""
+    """The bytes are not a DNS message."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One record of class IN, its data still in the message."""
+    """One record of class IN, with its data still in the message."""
 
     owner: Name
     kind: int
@@ -54,33 +55,33 @@ class Record:
 
 @dataclass(slots=True)
 class Response:
-    """A message, section by section. `Reader` fills it."""
+    """A message by section, filled by `Reader`."""
 
     id: int
     flags: int
     rcode: int
-    """With the upper bits of EDNS."""
+    """With the upper bits from EDNS."""
     question: list[tuple[Name, int, int]] = field(default_factory=list)
     """Name, type and class."""
     answer: list[Record] = field(default_factory=list)
     authority: list[Record] = field(default_factory=list)
     additional: list[Record] = field(default_factory=list)
     malformed: bool = False
-    """Whether a record in the answer could not be read, is of another class, or one too many; or the message is cut."""
+    """Whether the message is cut off, or an answer record is unreadable, of another class, or beyond the limit."""
 
 
 class Reader:
-    """One message and the names that were read in it."""
+    """One message and the names parsed from it."""
 
     def __init__(self, octets: bytes) -> None:
-        """Take the message; `response` is what it holds.
+        """Parse the message into `response`.
 
         Raises:
             Malformed: header or question cannot be read.
         """
         self._octets = octets
         self._names: dict[int, tuple[Name, int, int]] = {}
-        """Offset → the name that begins there, its length, and the offset behind it."""
+        """Offset → the name that begins there, its length, and the offset after it."""
         self.response = self._read()
 
     def _read(self) -> Response:
@@ -104,7 +105,7 @@ class Reader:
         return response
 
     def _record(self, response: Response, section: list[Record], at: int) -> int:
-        """Read one record and return where the next begins."""
+        """Read one record and return the offset of the next."""
         owner, at = self._name(at)
         size: int
         kind, group, ttl, size = _FIXED.unpack_from(self._octets, at)
@@ -120,15 +121,15 @@ class Reader:
         return end
 
     def alias(self, record: Record) -> Name:
-        """Return what a CNAME points to.
+        """Return the target of a CNAME.
 
         Raises:
-            Malformed: its data are no name.
+            Malformed: its data are not a name.
         """
         return self._name_of_data(record.start, record.end)
 
     def values(self, records: list[Record]) -> list[Value]:
-        """Return the data of records; those that cannot be read are left out and leave `malformed` behind."""
+        """Return the data of records. Unreadable ones are skipped and set `malformed`."""
         found: list[Value] = []
         self.response.malformed |= len(records) > MOST_RECORDS
         for each in records[:MOST_RECORDS]:
@@ -161,10 +162,10 @@ class Reader:
         return name
 
     def _name(self, at: int) -> tuple[Name, int]:
-        """Return the name that begins there and the offset behind it; each offset is read once.
+        """Return the name at an offset, and the offset after it. Each offset is read once.
 
         Raises:
-            Malformed, IndexError: there is none.
+            Malformed, IndexError: there is no valid name.
         """
         first, lowest, path = at, at, list[tuple[int, bytes]]()
         while at not in self._names:
@@ -193,7 +194,7 @@ class Reader:
         return label
 
     def _keep(self, path: list[tuple[int, bytes]], rest: tuple[Name, int, int]) -> None:
-        """Remember the names that begin at the offsets of a path, by the name that it leads to."""
+        """Cache the names that begin at the offsets of a path, given the name that the path leads to."""
         name, size, after = rest
         for offset, label in reversed(path):
             if label:
@@ -206,7 +207,7 @@ class Reader:
 
 
 def _strings(octets: bytes) -> bytes:
-    """Return the strings of a TXT in one (RFC 7208 section 3.3)."""
+    """Return the strings of a TXT record joined (RFC 7208 section 3.3)."""
     found, at = bytearray(), 0
     while at < len(octets):
         end = at + 1 + octets[at]
@@ -218,7 +219,7 @@ def _strings(octets: bytes) -> bytes:
 
 
 def name_of(name: dns.name.Name) -> Name:
-    """Return an absolute name in the form of this module."""
+    """Convert an absolute dnspython name to this module's form."""
     found: Name = ()
     for label in reversed(name.labels[:-1]):
         found = label.lower(), found
@@ -226,7 +227,7 @@ def name_of(name: dns.name.Name) -> Name:
 
 
 def text_of(name: Name) -> str:
-    """Return a name as text, without the final dot; what is no letter, digit, `-` or `_` is escaped."""
+    """Return a name as text, without the final dot; anything but letters, digits, `-` and `_` is escaped."""
     labels = []
     while name:
         label, name = name

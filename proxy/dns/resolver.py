@@ -1,4 +1,4 @@
-"""DNS with the answers that mail needs told apart: no such domain, no such record, nothing clear.
+"""DNS with the distinctions that mail needs: no such domain, no such record, no clear answer.
 
 One resolver serves a worker. It asks through c-ares (aiodns) first. Records are taken from there; whatever else is said
 a small stub asks again (`proxy.dns.stub`), since c-ares takes half of all faults for "no records". Both together run
@@ -29,33 +29,33 @@ from proxy.dns.stub import PORT, Answer, Nameserver
 from sieve.run.values import address_and_port
 
 MOST_AT_ONCE = 100
-"""Queries in flight for a worker; 3,000 at once lost packets when measured."""
+"""Queries in flight per worker; 3,000 at once lost packets when measured."""
 
 QUERY_SECONDS = 8.0
-"""The whole of one query, with its retries, the second opinion and the wait for a place in line."""
+"""One query in total, including retries, the second opinion and the wait for a place in line."""
 
 _TRY_SECONDS = 2.0
-"""What c-ares has of it. After a few fast answers it gives up on a slow name by itself, after half a second."""
+"""The share of c-ares. After a few fast answers, it gives up on a slow name after half a second on its own."""
 
 _TRIES = 2
 _MOST_NAMES = 7
-"""Names of an address that are looked up: with the PTR no more than 8 questions. RFC 7208 section 4.6.4 has 10."""
+"""Names of an address to look up: at most 8 questions with the PTR. RFC 7208 section 4.6.4 allows 10."""
 
 _NO_SUCH_HOST = frozenset({pycares.errno.ARES_ENOTFOUND, pycares.errno.ARES_ENODATA, pycares.errno.ARES_EBADNAME})
 _RESOLV_CONF = Path("/etc/resolv.conf")
 
 
 class DnsUnavailable(Exception):
-    """Nothing clear was said: SERVFAIL, REFUSED, a timeout, a referral. The name may well exist."""
+    """No clear answer: SERVFAIL, REFUSED, a timeout, a referral. The name may well exist."""
 
     def __init__(self, text: str, status: str = "SERVFAIL") -> None:
-        """Keep the status: the name of an RCODE, or TIMEOUT."""
+        """`status` is the name of an RCODE, or TIMEOUT."""
         super().__init__(text)
         self.status = status
 
 
 class NoSuchDomain(Exception):
-    """The domain does not exist: NXDOMAIN, or a name that DNS cannot hold."""
+    """The domain does not exist: NXDOMAIN, or a name that DNS cannot express."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,45 +67,44 @@ class Exchanger:
 
 
 UNREADABLE = Exchanger(1 << 16, "?")
-"""Stands last for MX records that could not be read: the domain may have an exchanger yet."""
+"""Sorts last and represents MX records that could not be read: the domain may still have an exchanger."""
 
 
 class Resolver:
-    """Asks the configured name servers, or the system's. Owned by one worker, made after the fork."""
+    """Asks the configured name servers, or the system's. One worker owns it; create it after the fork."""
 
     def __init__(self, nameservers: Sequence[str] = ()) -> None:
         """Open the channel; `nameservers` are `address` or `address:port`."""
         self._servers = tuple(_nameserver(each) for each in nameservers)
         self._answered: Nameserver | None = None
-        """Who gave the last clear answer: it is asked first, so a dead one before it costs no wait each time."""
+        """The server that gave the last clear answer. It is asked first, so a dead server before it costs no wait."""
         self._channel = aiodns.DNSResolver(
             nameservers=list(nameservers) or None, timeout=_TRY_SECONDS / _TRIES, tries=_TRIES
         )
         self._places, self._second_places = asyncio.Semaphore(MOST_AT_ONCE), asyncio.Semaphore(MOST_AT_ONCE)
 
     async def close(self) -> None:
-        """Release the channel."""
         await self._channel.close()
 
     async def exchangers(self, domain: str) -> list[Exchanger]:
-        """Return the MX records of a domain by preference; none is an answer, too. See `UNREADABLE`.
+        """Return the MX records of a domain by preference; the list may be empty. See `UNREADABLE`.
 
         Raises:
-            NoSuchDomain: the domain does not exist. Some servers say so of a type they do not know: ask for an address.
-            DnsUnavailable: nothing clear was said.
+            NoSuchDomain: the domain does not exist. Some servers say this for unknown types: ask for an address too.
+            DnsUnavailable: there was no clear answer.
         """
         answer = await self._answer(domain, "MX")
         found = [Exchanger(*each) for each in answer.records if isinstance(each, tuple)]
         return sorted([*found, UNREADABLE] if answer.partial else found, key=lambda each: each.preference)
 
     async def addresses(self, host: str) -> list[str]:
-        """Return the A addresses of a host; if there are none, or IPv4 leads nowhere from here, the AAAA ones, too.
+        """Return the A addresses of a host; also the AAAA ones if it has no A, or if this machine has no IPv4 route.
 
-        An AAAA that nobody answers holds nothing up where A did. At most two questions, see `has_ipv4_route`.
+        If A gave an answer, an unanswered AAAA does no harm. At most two questions, see `has_ipv4_route`.
 
         Raises:
             NoSuchDomain: the host does not exist.
-            DnsUnavailable: nothing clear was said, for either family, and the other has no address.
+            DnsUnavailable: one family had no clear answer, and the other has no address.
         """
         found: list[Value] = []
         unclear: DnsUnavailable | None = None
@@ -117,18 +116,18 @@ class Resolver:
             try:
                 found = found + await self._query(host, "AAAA")
             except (DnsUnavailable, NoSuchDomain) as error:
-                # NXDOMAIN beside "no A records": old name servers say so of every type that they do not know
+                # NXDOMAIN beside "no A records": old name servers say this for every type that they do not know
                 unclear = error if isinstance(error, DnsUnavailable) else unclear
         if not found and unclear:
             raise unclear
         return [str(each) for each in found]
 
     async def host_addresses(self, host: str) -> list[str]:
-        """Return the addresses of a host that the operator named: the hosts file counts, the search list too.
+        """Return the addresses of a host that the operator named. The hosts file and the search list apply.
 
         Raises:
             NoSuchDomain: the host does not exist.
-            DnsUnavailable: nothing clear was said.
+            DnsUnavailable: there was no clear answer.
         """
         name = _query_name(host).to_text(omit_final_dot=not host.endswith("."))
         try:
@@ -139,7 +138,7 @@ class Resolver:
         return list(dict.fromkeys(node.addr[0].decode() for node in answer.nodes))
 
     async def _addresses_after(self, host: str, error: Exception) -> list[str]:
-        """Ask for the name as it is written. That it does not exist is believed only if c-ares said so of all names."""
+        """Ask for the literal name. "No such host" counts only if c-ares said so for all names of the search list."""
         try:
             return await self.addresses(host)
         except NoSuchDomain:
@@ -148,10 +147,10 @@ class Resolver:
             raise DnsUnavailable(f"{host}: {str(error) or 'timeout'}", "TIMEOUT") from None
 
     async def lookup(self, name: str, record_type: str, server: str | None = None) -> tuple[str, list[str]]:
-        """Return the status (SUCCESS, the name of an RCODE, or TIMEOUT) and the records in text form.
+        """Return the status (SUCCESS, the name of an RCODE, or TIMEOUT) and the records as text.
 
-        `record_type` is one of A AAAA TXT PTR NS MX; an IP address asked for its PTR is turned round (RFC 1035 section
-        3.5). Exchangers come by preference. `server` is asked instead of the configured ones.
+        `record_type` is one of A AAAA TXT PTR NS MX. For PTR, an IP address is reversed (RFC 1035 section 3.5).
+        Exchangers come by preference. `server` is asked instead of the configured ones.
 
         Raises:
             ValueError: the server is not an IP address.
@@ -166,9 +165,9 @@ class Resolver:
             return error.status, []
 
     async def name_of(self, address: str) -> str | None:
-        """Return a host name of an address that leads back to it (RFC 7208 section 5.5), or None.
+        """Return a host name of an address that resolves back to it (RFC 7208 section 5.5), or None.
 
-        All of it has the time of one query.
+        All lookups together have the time of one query.
         """
         family = "AAAA" if ":" in address else "A"
         try:
@@ -187,7 +186,7 @@ class Resolver:
         return list((await self._answer(name, record_type, only)).records)
 
     async def _answer(self, name: str, record_type: str, only: Nameserver | None = None) -> Answer:
-        """Return a clear answer to one question; CNAMEs on the way are followed by the name server."""
+        """Return a clear answer to one question; the name server follows CNAMEs."""
         wire_name = _query_name(name)
         ends = asyncio.get_running_loop().time() + QUERY_SECONDS
         if only is None and (found := await self._by_cares(wire_name, record_type, ends)):
@@ -197,7 +196,7 @@ class Resolver:
         return answer
 
     async def _by_cares(self, name: dns.name.Name, record_type: str, ends: float) -> list[Value]:
-        """Return the records that c-ares finds in time; nothing else that it says is taken for an answer."""
+        """Return the records that c-ares finds in time; nothing else that it says counts."""
         try:
             async with asyncio.timeout_at(min(ends, asyncio.get_running_loop().time() + _TRY_SECONDS)), self._places:
                 result = await self._channel.query_dns(name.to_text(omit_final_dot=True), record_type)
@@ -208,7 +207,7 @@ class Resolver:
     async def _second_opinion(
         self, name: dns.name.Name, record_type: str, ends: float, servers: Sequence[Nameserver] | None = None
     ) -> Answer:
-        """Ask again, by the stub, for the rest of the time."""
+        """Ask again with the stub, in the remaining time."""
         try:
             async with asyncio.timeout_at(ends):
                 await self._second_places.acquire()
@@ -228,10 +227,10 @@ class Resolver:
 
 
 def _query_name(name: str) -> dns.name.Name:
-    """Return a name as it is asked for, absolute.
+    """Return a name as it is queried, absolute.
 
     Raises:
-        NoSuchDomain: DNS cannot hold it: a label above 63 octets, an empty one, no A-label, nothing at all.
+        NoSuchDomain: DNS cannot express it: a label over 63 bytes, an empty label, no A-label form, or an empty name.
     """
     if name != "." and not name.strip("."):
         raise NoSuchDomain(name)
@@ -242,17 +241,17 @@ def _query_name(name: str) -> dns.name.Name:
 
 
 def _nameserver(text: str) -> Nameserver:
-    """Read a name server's address, with a port or without.
+    """Parse a name server's address, with or without a port.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is invalid.
     """
     address, port = address_and_port(text)
     return Nameserver(address, port or PORT)
 
 
 def _system_servers() -> Sequence[Nameserver]:
-    """Return the system's name servers as they are now; libc's default if there are none (resolv.conf(5))."""
+    """Return the system's current name servers; libc's default if there are no others (resolv.conf(5))."""
     found = []
     with suppress(OSError):
         for line in _RESOLV_CONF.read_text("utf-8", "replace").splitlines():
@@ -264,21 +263,21 @@ def _system_servers() -> Sequence[Nameserver]:
 
 
 def has_ipv4_route() -> bool:
-    """Whether a packet to a public IPv4 address would leave this machine; none is sent."""
+    """Whether this machine has a route to a public IPv4 address; no packet is sent."""
     try:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
-            return sock.connect_ex(("198.41.0.4", PORT)) == 0  # a.root-servers.net; UDP connects without a packet
+            return sock.connect_ex(("198.41.0.4", PORT)) == 0  # a.root-servers.net; a UDP connect sends no packet
     except OSError:
-        return True  # no descriptor is left: that says nothing of routes
+        return True  # out of descriptors: that says nothing about routes
 
 
 # ---------------------------------------------------------------- answers
 
 
 def _of_the_name(answer: Sequence[Any], name: dns.name.Name, wanted: int) -> list[Value]:
-    """Return the data of the records that belong to the name or to what it is an alias of.
+    """Return the data of the records that belong to the name, or to the target of its aliases.
 
-    c-ares believes whatever stands in the answer section.
+    c-ares trusts everything in the answer section.
     """
     answer = [each for each in answer if each.record_class == pycares.QUERY_CLASS_IN]
     aliases = {_owner(each): _owner_text(each.data.cname) for each in answer if each.type == pycares.QUERY_TYPE_CNAME}
@@ -321,7 +320,7 @@ def _reversed(name: str) -> str:
 
 
 def _as_text(records: Sequence[Value]) -> list[str]:
-    """Return the records as scripts see them; exchangers in the order of preference, without it."""
+    """Return the records as scripts see them; exchangers ordered by preference, without the number."""
     ordered = sorted(records, key=lambda each: each[0] if isinstance(each, tuple) else 0)
     return [_text(each) for each in ordered]
 
@@ -333,7 +332,7 @@ def _text(value: Value) -> str:
 
 
 def _raise_where_none(name: str, answer: Answer) -> None:
-    """Raise what an answer without records means; "no records" means nothing further."""
+    """Raise the error that an answer without records means; do nothing for "no records"."""
     if answer.unclear:
         raise DnsUnavailable(f"{name}: {answer.unclear}", answer.status)
     if answer.status == "NXDOMAIN":

@@ -1,8 +1,8 @@
-"""A small stub resolver: it asks one question again if c-ares's answer may not be final, and sees what c-ares hides.
+"""A small stub resolver that asks one question again if c-ares's answer may not be final.
 
-pycares shows neither RCODE nor flags. So "no records" may be an RCODE that c-ares does not know, a referral, or data in
-the wrong section. This stub reads the whole answer and believes a denial only if it is one. It asks without EDNS, so
-nothing that goes wrong with EDNS can go wrong here; a longer answer comes over TCP. What an answer means: `judge`.
+pycares shows neither RCODE nor flags. So its "no records" may be an unknown RCODE, a referral, or data in the wrong
+section. This stub reads the whole answer and accepts a denial only if it is one. It does not use EDNS, so EDNS problems
+cannot occur; longer answers come over TCP. `judge` decides what an answer means.
 
 Sources: RFC 1035, RFC 2308 section 2, RFC 5452 section 9, RFC 6604, RFC 7766.
 """
@@ -28,30 +28,30 @@ from proxy.dns.answers import CNAME, NS, SOA, Malformed, Name, Reader, Response,
 PORT = 53
 
 TRIES = 3
-"""How often a server that stays silent is asked."""
+"""How often to ask a server that stays silent."""
 
 MOST_PAUSE = 1.0
-"""Seconds until the next try at most; an answer to an earlier one still counts."""
+"""Longest pause in seconds before the next try; an answer to an earlier one still counts."""
 
 MOST_OCTETS_UDP = 4096
 MOST_OCTETS_TCP = 16_384
-"""A longer answer is not read: no mail domain needs one."""
+"""Longer answers are not read: no mail domain needs one."""
 
 _IN = 1
 _OPCODE = 0x7800
 
 MOST_ALIASES = 16
-"""CNAMEs that are followed within one answer."""
+"""CNAMEs to follow within one answer."""
 
 _NO_DATA_TYPES = frozenset(int(dns.rdatatype.from_text(each)) for each in ["SOA", "NS", "NSEC", "NSEC3", "RRSIG", "DS"])
-"""What may stand in the authority section of an answer."""
+"""Record types allowed in the authority section of an answer."""
 
 _CHAIN_TYPES = frozenset(int(dns.rdatatype.from_text(each)) for each in ("CNAME", "DNAME", "RRSIG"))
 
 
 @dataclass(frozen=True, slots=True)
 class Nameserver:
-    """Where a question is sent."""
+    """Where to send a question."""
 
     address: str
     port: int = PORT
@@ -59,15 +59,15 @@ class Nameserver:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was said: records, none (`SUCCESS` and `NXDOMAIN` without records), or nothing clear."""
+    """The result: records, a denial (`SUCCESS` or `NXDOMAIN` without records), or nothing clear."""
 
     status: str
     """`SUCCESS`, the name of an RCODE, or `TIMEOUT`."""
     records: tuple[Value, ...] = ()
     unclear: str = ""
-    """Why the answer says nothing about the name; empty for a clear one."""
+    """Why the answer says nothing about the name; empty if it is clear."""
     server: Nameserver | None = None
-    """Who gave a clear answer."""
+    """The server that gave a clear answer."""
     partial: bool = False
     """Whether there are more records than could be read."""
 
@@ -98,7 +98,7 @@ def _code(rcode: int) -> str:
 
 
 def _end_of_chain(reader: Reader, name: Name) -> Name | None:
-    """Return the name that the aliases in the answer lead to; None if they go round or are too many."""
+    """Return the name at the end of the answer's CNAME chain; None if it loops, is too long or is malformed."""
     records = {each.owner: each for each in reader.response.answer if each.kind == CNAME}
     for _ in range(MOST_ALIASES):
         if name not in records:
@@ -111,22 +111,22 @@ def _end_of_chain(reader: Reader, name: Name) -> Name | None:
 
 
 def _why_unclear(response: Response, end: Name | None, kind: int) -> str:
-    """Return why an answer without records is no denial; empty if it is one (RFC 2308 section 2)."""
+    """Return why an answer without records is not a denial; empty if it is one (RFC 2308 section 2)."""
     authority = {each.kind for each in response.authority}
     has_soa = SOA in authority
     elsewhere = [*response.authority, *response.additional]
     is_referral = NS in authority and not has_soa and response.rcode == dns.rcode.NOERROR
     reasons = (
-        (end is None, "its aliases lead nowhere"),
+        (end is None, "a CNAME chain that leads nowhere"),
         (response.malformed, "a malformed record"),
-        (not response.flags & (dns.flags.AA | dns.flags.RA), "from a server that neither knows nor asks others"),
+        (not response.flags & (dns.flags.AA | dns.flags.RA), "from a server neither authoritative nor recursive"),
         (any(each.kind not in _CHAIN_TYPES for each in response.answer), "an answer to another question"),
         (is_referral, "a referral to other name servers"),
         (not authority <= _NO_DATA_TYPES, "records in the wrong section"),
         (any(each.owner == end and each.kind == kind for each in elsewhere), "records in the wrong section"),
         (
             bool(response.answer) and not has_soa and not response.flags & dns.flags.RA,
-            "an alias that the server did not follow",
+            "a CNAME that the server did not follow",
         ),
     )
     return next((why for holds, why in reasons if holds), "")
@@ -136,9 +136,9 @@ def _why_unclear(response: Response, end: Name | None, kind: int) -> str:
 
 
 async def ask(name: dns.name.Name, record_type: str, servers: Sequence[Nameserver], seconds: float) -> Answer:
-    """Return the first clear answer of any server to any try; if there is none, the last unclear one.
+    """Return the first clear answer from any server; failing that, the last unclear one.
 
-    Servers are asked in turn, and silent ones again. A server that answered, however unclearly, is not asked again.
+    Servers are asked in turn, and silent ones again. A server that answered unclearly is not asked again.
     """
     inquiry = _Inquiry(name, dns.rdatatype.from_text(record_type))
     try:
@@ -151,30 +151,29 @@ async def ask(name: dns.name.Name, record_type: str, servers: Sequence[Nameserve
 
 
 class _Inquiry:
-    """One question on its way: a socket for each server stays open, so that a late answer finds us."""
+    """One question in flight. The socket to each server stays open, so that a late answer still arrives."""
 
     def __init__(self, name: dns.name.Name, kind: dns.rdatatype.RdataType) -> None:
-        """Ask nobody yet."""
         self._name, self._kind = name, kind
         self._question = [(name_of(name), int(kind), _IN)]
         self._owner = TaskOwner("dns")
         self._heard: asyncio.Queue[tuple[Nameserver, Answer]] = asyncio.Queue()
         self._tried: dict[Nameserver, set[int]] = {}
-        """The ids of the queries to each server; only an answer to one of them is read (RFC 5452 section 9)."""
+        """The query ids sent to each server; only an answer to one of them is read (RFC 5452 section 9)."""
         self._transports: dict[Nameserver, asyncio.DatagramTransport] = {}
         self._over: set[Nameserver] = set()
         """Servers that have answered, or cannot be reached."""
         self.said = Answer("TIMEOUT", unclear="timeout")
-        """The last that was said and was not clear."""
+        """The last answer that was not clear."""
 
     async def close(self) -> None:
-        """Let go of the sockets."""
+        """Close the sockets."""
         for transport in self._transports.values():
             transport.abort()
         await self._owner.cancel()
 
     async def ask(self, servers: Sequence[Nameserver], pause: float) -> Answer:
-        """Return the first clear answer; the caller bounds the whole."""
+        """Return the first clear answer; the caller sets the deadline."""
         for server in [each for _ in range(TRIES) for each in servers]:
             if server not in self._over:
                 await self._send(server)
@@ -188,7 +187,7 @@ class _Inquiry:
         return self.said
 
     async def _is_clear(self) -> bool:
-        """Wait for the next that is said; whether it is a clear answer."""
+        """Wait for the next answer; return whether it is clear."""
         server, answer = await self._heard.get()
         self._over.add(server)
         if not answer.unclear:
@@ -208,7 +207,7 @@ class _Inquiry:
             transport.sendto(query.to_wire())
 
     async def _open(self, server: Nameserver) -> asyncio.DatagramTransport:
-        """Open a socket on a port that the system chooses at random, connected, so that only the server is heard."""
+        """Open a connected socket on a random port chosen by the system, so that only this server is heard."""
         family = socket.AF_INET6 if ":" in server.address else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_DGRAM)
         try:
@@ -231,7 +230,7 @@ class _Inquiry:
             return
         reader = self._response(octets, self._tried[server]) if len(octets) <= MOST_OCTETS_UDP else None
         if reader is None or server in self._over:
-            return  # no answer to us, or one more: the right one may still come
+            return  # not an answer to us, or a duplicate: the right one may still come
         if reader.response.flags & dns.flags.TC:
             self._tried[server].clear()
             spawn(self._over_tcp(server), name="dns over tcp", owner=self._owner)
@@ -239,7 +238,7 @@ class _Inquiry:
             self._heard.put_nowait((server, self._judged(reader)))
 
     def _response(self, octets: bytes, ids: Container[int]) -> Reader | None:
-        """Return the message if it is a response to our question, and None if not."""
+        """Return the message if it is a response to our question, else None."""
         if int.from_bytes(octets[:2], "big") not in ids:
             return None
         try:
@@ -253,7 +252,7 @@ class _Inquiry:
         return judge(reader, self._question[0][0], self._question[0][1])
 
     async def _over_tcp(self, server: Nameserver) -> None:
-        """Ask over TCP what was too long for a datagram (RFC 7766)."""
+        """Ask again over TCP if the answer was too long for a datagram (RFC 7766)."""
         try:
             answer = await self._by_tcp(server)
         except (OSError, asyncio.IncompleteReadError) as error:
@@ -268,7 +267,7 @@ class _Inquiry:
             writer.write(len(wire).to_bytes(2, "big") + wire)
             size = int.from_bytes(await stream.readexactly(2), "big")
             if size > MOST_OCTETS_TCP:
-                return Answer("SERVFAIL", unclear=f"an answer of {size} octets")
+                return Answer("SERVFAIL", unclear=f"an answer of {size} octets is too long")
             reader = self._response(await stream.readexactly(size), {query.id})
         finally:
             writer.transport.abort()
@@ -282,10 +281,9 @@ def _unreachable(error: OSError) -> Answer:
 
 
 class _Datagrams(asyncio.DatagramProtocol):
-    """One server's side of the question."""
+    """The datagram protocol for one server."""
 
     def __init__(self, server: Nameserver, received: Callable[[Nameserver, bytes | OSError], None]) -> None:
-        """Pass on what comes."""
         self._server, self._received = server, received
 
     def datagram_received(self, data: bytes, addr: object) -> None:
@@ -294,5 +292,5 @@ class _Datagrams(asyncio.DatagramProtocol):
         self._received(self._server, data)
 
     def error_received(self, exc: Exception) -> None:
-        """Pass on that the port is closed or the host unreachable."""
+        """Pass on an ICMP error: port closed or host unreachable."""
         self._received(self._server, exc if isinstance(exc, OSError) else OSError(str(exc)))

@@ -1,6 +1,6 @@
-"""Messages that Ringback makes itself, kept durably until the MTA behind has them: the only queue there is.
+"""Messages that Ringback itself creates, stored durably until the next hop accepts them: the only queue there is.
 
-An `OutboxFile` holds letters and their deliveries, an `OutboxStore` asks it from the event loop, an `Outbox` is what
-sessions see, a `Deliverer` brings the letters away. `composing` and `reports` write what is in them. Mail that clients
-send is never here.
+An `OutboxFile` holds letters and their deliveries, an `OutboxStore` accesses it from the event loop, an `Outbox` is
+the interface for sessions, and a `Deliverer` sends the letters. `composing` and `reports` write their content. Mail
+from clients is never stored here.
 """

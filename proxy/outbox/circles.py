@@ -1,4 +1,4 @@
-"""What keeps letters from going in circles, and from answering machines: trace fields, and RFC 3834."""
+"""Prevents mail loops, and answers to automatic mail: trace fields, and RFC 3834."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ _MOST_FIELDS = 4
 
 
 def traced(letter: Letter, key: Key, before: Sequence[Mark], *, hostname: str, origin: str, now: float) -> Letter:
-    """Return a letter with its trace fields on top: Received, its own mark, and those of the message it comes of."""
+    """Return a letter with its trace fields on top: Received, its own mark, and its source message's marks."""
     mark = key.mark(origin, now, letter.recipients)
     fields = b"".join((received(hostname, origin, now), *(each.line for each in (mark, *before))))
     return replace(letter, content=fields + letter.content)
 
 
 def unanswered(letters: Sequence[Letter], session: Session) -> list[Letter]:
-    """Return what may be made of a message that says by Auto-Submitted that a program sent it (RFC 3834 section 2).
+    """Return the letters that an automatic message may cause. Auto-Submitted marks it (RFC 3834 section 2).
 
-    That is no answer: no message that a script wrote, and no forward to the sender. A forward to anybody else is a
-    copy, and stays: one forged field shall not switch off an archive.
+    Answers are dropped: messages that a script wrote, and forwards to the sender. A forward to other recipients is a
+    copy and stays: one forged field must not switch off an archive.
     """
     message = session.transaction.message
     if message is None or not is_automatic(message):
@@ -51,7 +51,7 @@ def is_automatic(message: Message) -> bool:
 
 
 def _senders(session: Session, message: Message) -> frozenset[bytes]:
-    """Return whom an answer would go to."""
+    """Return the addresses that an answer would go to."""
     bodies = [body[:_LONGEST_FIELD] for name in _ORIGINATORS for body in message.header(name)[:_MOST_FIELDS]]
     written = (address.rpartition("@") for body in bodies for _, address in mailboxes(body))
     paths = [Path(b"", local_part, domain) for local_part, _, domain in written]

@@ -1,4 +1,4 @@
-"""The messages that scripts make: a forward with the message attached, and text that a script wrote whole."""
+"""The messages that scripts create: a forward with the message attached, and a text written by a script."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from quopri import encodestring
 from proxy.mail.folding import folded
 
 LONGEST_LINE = 998
-"""Octets of a line (RFC 5322 section 2.1.1)."""
+"""Bytes of a line (RFC 5322 section 2.1.1)."""
 
 _LINE_BREAK = re.compile(rb"\r\n|\r|\n")
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f]+")
 _MADE_BY_US = ("Auto-Submitted", "auto-generated")
-"""Tells vacation programs, and scripts elsewhere, that no person wrote it (RFC 3834 section 5)."""
+"""Tells vacation programs and remote scripts that no person wrote the message (RFC 3834 section 5)."""
 
 
 def forward(
     sender: str, recipient: str, text: str, subject: str, original: bytes, *, hostname: str, now: float
 ) -> bytes:
-    """Return a message of `text` with the original attached, as it came (RFC 2046 section 5.2.1)."""
+    """Return a message of `text` with the original attached unchanged (RFC 2046 section 5.2.1)."""
     fields = (
         ("From", mailbox(sender, hostname)),
         ("To", f"<{recipient}>"),
@@ -35,7 +35,7 @@ def forward(
 
 
 def generated(sender: str, text: str, *, hostname: str, now: float) -> bytes:
-    """Return a message that a script wrote whole, with the fields added that RFC 5322 section 3.6 asks for."""
+    """Return a message that a script wrote, with any missing fields that RFC 5322 section 3.6 requires."""
     message = _LINE_BREAK.sub(b"\r\n", text.encode("utf-8", "surrogateescape"))
     if not message.endswith(b"\r\n"):
         message += b"\r\n"
@@ -47,7 +47,7 @@ def generated(sender: str, text: str, *, hostname: str, now: float) -> bytes:
 
 
 def assembled(fields: Sequence[tuple[str, str]], kind: str, parts: Sequence[bytes]) -> bytes:
-    """Return a multipart message; `kind` is the subtype, with its parameters."""
+    """Return a multipart message; `kind` is the subtype with its parameters."""
     boundary = f"=_{secrets.token_hex(16)}"
     eight_bit = any(not part.isascii() for part in parts)
     mime = [("MIME-Version", "1.0"), ("Content-Type", f'multipart/{kind};\r\n\tboundary="{boundary}"')]
@@ -59,7 +59,7 @@ def assembled(fields: Sequence[tuple[str, str]], kind: str, parts: Sequence[byte
 
 
 def text_part(text: str) -> bytes:
-    """Return a part of plain text."""
+    """Return a plain text part."""
     octets = _LINE_BREAK.sub(b"\n", text.encode("utf-8", "replace"))
     encoding = "7bit" if octets.isascii() else "8bit"
     if any(len(line) > LONGEST_LINE for line in octets.split(b"\n")):
@@ -80,23 +80,23 @@ def message_part(original: bytes, kind: str = "message/rfc822") -> bytes:
 
 
 def mailbox(address: str, hostname: str) -> str:
-    """Return an address as the From field has it; the null sender is our own postmaster's machine."""
+    """Return an address for the From field; the null sender becomes MAILER-DAEMON on our host."""
     return f"<{address}>" if address else f"Mail Delivery System <MAILER-DAEMON@{hostname}>"
 
 
 def received(hostname: str, origin: str, now: float) -> bytes:
-    """Return our trace field for a message that begins here (RFC 5321 section 4.4)."""
+    """Return our trace field for a message that starts here (RFC 5321 section 4.4)."""
     return f"Received: by {hostname} (Ringback) id {origin};\r\n\t{formatdate(now, localtime=True)}\r\n".encode()
 
 
 def encoded(text: str) -> str:
-    """Return a text as an unstructured field's body, in one piece or folded (RFC 2047); no control character."""
+    """Encode text for an unstructured field, folded if necessary (RFC 2047), without control characters."""
     clean = _CONTROLS.sub(" ", text).encode("utf-8", "replace").decode()
     return Header(clean, "us-ascii" if clean.isascii() else "utf-8", maxlinelen=76).encode(linesep="\r\n")
 
 
 def stamp(hostname: str, now: float) -> tuple[tuple[str, str], ...]:
-    """Return the fields that every message must have, or should (RFC 5322 section 3.6)."""
+    """Return Date and Message-ID, which a message must or should have (RFC 5322 section 3.6)."""
     return (("Date", formatdate(now, localtime=True)), ("Message-ID", make_msgid(domain=hostname)))
 
 

@@ -1,7 +1,8 @@
-"""What brings letters away: to the MTA behind that takes the recipient's domain, again and again until it has them.
+"""Delivers letters: to the next hop of the recipient's domain, with retries until it accepts them.
 
-A delivery ends with the MTA's 250, with its permanent refusal, or when it is too old. The latter two are reported to
-the letter's sender, or logged where that is null. A process that is killed in between delivers again: at least once.
+A delivery ends when the next hop says 250, refuses permanently, or the letter is too old. In the last two cases, the
+letter's sender gets a report; if the sender is null, the failure is only logged. If the process is killed at the wrong
+moment, the letter is delivered again: at least once.
 """
 
 from __future__ import annotations
@@ -36,27 +37,27 @@ from proxy.upstream.verdicts import TROUBLE, Asked, heard_of, is_about_mail
 log = get_logger()
 
 PLACES_PER_ROUTE = 5
-"""Deliveries of one worker to one MTA behind at the same time, so that clients find places in its pool.
+"""Concurrent deliveries of one worker to one next hop, so that clients still find places in its pool.
 
-There is no limit on all routes together: an MTA that hangs would hold up the others by it, and routes are the
-configuration's, so that it bounds their number.
+There is no limit over all routes: a hanging next hop would use it up and delay the others. The configuration bounds the
+number of routes.
 """
 
 MOST_CLAIMED = 100
-"""Deliveries that begin in one turn."""
+"""Deliveries that start in one round."""
 
 LOOK_SECONDS = 60.0
-"""Another process's letters are looked for so often; those of our own are known at once."""
+"""How often to check for other processes' letters; our own are known at once."""
 
 STOP_SECONDS = 5.0
-"""For deliveries under way when the worker ends; what is cut is delivered again by another."""
+"""For running deliveries when the worker ends; another worker repeats those that are cut off."""
 
-_NO_ANSWER = replies.reply(451, "4.4.7", "Delivery takes too long")
+_NO_ANSWER = replies.reply(451, "4.4.7", "Delivery attempt timed out")
 
 
 @dataclass(frozen=True, slots=True)
 class _Parcel:
-    """What one delivery needs."""
+    """Everything that one delivery needs."""
 
     delivery: Delivery
     sender: Path
@@ -65,13 +66,13 @@ class _Parcel:
 
 
 class _Places:
-    """How many deliveries of each route may begin in one turn. The outbox's thread asks, and nobody beside it."""
+    """How many deliveries of each route may start in one round. Only the outbox's thread uses it."""
 
     def __init__(self, router: Router, under_way: Mapping[Upstream, int]) -> None:
         self._router, self._taken = router, Counter(under_way)
 
     def has_place(self, recipient: bytes) -> bool:
-        """Take a place of the recipient's route, if one is free."""
+        """Take a place on the recipient's route, if one is free."""
         route = self._router.of_domain(_path(recipient).domain)
         if self._taken[route] >= PLACES_PER_ROUTE:
             return False
@@ -83,26 +84,26 @@ class Deliverer:
     """The task of one worker that empties the outbox. It owns the deliveries that it leased."""
 
     def __init__(self, store: OutboxStore, router: Router, pools: Pools, hostname: str) -> None:
-        """Deliver by way of the worker's pools; `hostname` stands in reports."""
+        """Deliver over the worker's pools; `hostname` appears in reports."""
         self._store, self._router, self._pools, self._hostname = store, router, pools, hostname
         self._owner = TaskOwner("outbox")
         self._deliveries = TaskOwner("outbox deliveries")
         self._under_way: Counter[Upstream] = Counter()
-        """Deliveries by their route."""
+        """Running deliveries by route."""
         self._woken = asyncio.Event()
 
     def start(self) -> None:
-        """Begin; harmless when it runs."""
+        """Start the task, unless it runs already."""
         if not len(self._owner):
             spawn(self._run(), name="outbox", owner=self._owner)
 
     def wake(self) -> None:
-        """Look now: something is due."""
+        """Check now: a letter is due."""
         self.start()
         self._woken.set()
 
     async def stop(self) -> None:
-        """Begin no further delivery, and let those under way end."""
+        """Start no further deliveries, and let running ones finish."""
         await self._owner.cancel()
         await self._deliveries.wait(STOP_SECONDS)
         await self._deliveries.cancel()
@@ -112,14 +113,14 @@ class Deliverer:
             self._woken.clear()
             try:
                 seconds = await self._round()
-            except OutboxUnavailable:  # logged there
+            except OutboxUnavailable:  # already logged
                 seconds = LOOK_SECONDS
             with suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
                     await self._woken.wait()
 
     async def _round(self) -> float:
-        """Begin what is due; return how many seconds to wait until the next look."""
+        """Start the deliveries that are due; return the seconds until the next check."""
         now = self._store.clock()
         places = _Places(self._router, self._under_way)
         claimed = await self._store.claim(MOST_CLAIMED, places.has_place)
@@ -130,7 +131,7 @@ class Deliverer:
             task.add_done_callback(partial(self._ended, route))
         if len(claimed) == MOST_CLAIMED:
             return 0.0
-        due = await self._store.next_due(now)  # what is due and has no place begins when one is free
+        due = await self._store.next_due(now)  # a due delivery without a place starts when one is free
         return LOOK_SECONDS if due is None else min(max(due - self._store.clock(), 1.0), LOOK_SECONDS)
 
     def _route_of(self, recipient: bytes) -> Upstream:
@@ -148,11 +149,11 @@ class Deliverer:
             parcel = _Parcel(delivery, _path(delivery.sender), _path(delivery.recipient), content)
             pool = self._pools.of(self._router.of_domain(parcel.recipient.domain))
             await self._judge(parcel, await self._attempt(pool, parcel), pool)
-        except OutboxUnavailable:  # logged there; the lease ends, and it is delivered again
+        except OutboxUnavailable:  # already logged; the lease ends, and the letter is delivered again
             return
 
     async def _attempt(self, pool: Pool, parcel: _Parcel) -> Reply:
-        """Deliver once; return the MTA's verdict, or 451 for whatever went wrong."""
+        """Deliver once; return the next hop's verdict, or 451 for any failure on the way."""
         try:
             async with asyncio.timeout(LEASE_SECONDS / 2):
                 return await deliver(pool, parcel.sender, parcel.recipient, parcel.content)
@@ -162,7 +163,7 @@ class Deliverer:
             return _NO_ANSWER
 
     async def _judge(self, parcel: _Parcel, answer: Reply, pool: Pool) -> None:
-        """Remove the delivery, put it off, or give it up, with a report."""
+        """Remove the delivery, postpone it, or fail it with a report."""
         delivery, age = parcel.delivery, self._store.clock() - parcel.delivery.created
         about = {
             "letter": delivery.letter,
@@ -185,7 +186,7 @@ class Deliverer:
             log.warning("outbox_deferred", seconds=round(seconds), **about)
 
     async def _report(self, parcel: _Parcel, answer: Reply) -> Letter | None:
-        """Return what tells the letter's sender; None where that is nobody."""
+        """Return the report for the letter's sender; None if the sender is null."""
         if not parcel.sender.raw:
             return None
         status = "" if answer.permanent else "4.4.7"  # RFC 3463 section 3.5: delivery time expired
@@ -197,16 +198,16 @@ class Deliverer:
 
 
 def pause(attempts: int, policy: OutboundOptions) -> float:
-    """Return the seconds until the next try, after so many tries before this one."""
-    # The power is bounded: a float has no more than 1024 of them.
+    """Return the seconds until the next try, after `attempts` earlier tries."""
+    # The exponent is bounded: a float overflows at 1024.
     return float(min(policy.retry_interval * 2 ** min(attempts, 64), policy.max_retry_interval))
 
 
 def _path(raw: bytes) -> Path:
-    """Return a path from the octets that go upstream, which its kept form is."""
+    """Return the path for stored bytes, which are sent upstream unchanged."""
     if not raw:
         return NULL_PATH
     try:
         return replace(path_of(raw.decode("utf-8", "surrogateescape")), raw=raw)
-    except (BadPath, BadParameter):  # kept by a release that took it
+    except (BadPath, BadParameter):  # stored by a release that accepted it
         return Path(raw, raw.decode("utf-8", "surrogateescape"), "")

@@ -1,7 +1,7 @@
-"""The outbox's SQLite file: its tables, and each change to them as one transaction. It blocks, so it runs in a thread.
+"""The outbox's SQLite file: its tables, and each change as one transaction. It blocks, so it runs in a thread.
 
-A letter has a delivery for each recipient. A delivery is held until the message that it goes with is accepted, then
-waits until it is due, then is leased by a worker, and is gone when the MTA behind has taken the letter. A lease ends
+A letter has one delivery per recipient. A delivery is held until the message that it goes with is accepted. Then it
+waits until it is due, is leased by a worker, and is deleted when the next hop has accepted the letter. A lease ends
 with its worker.
 """
 
@@ -20,10 +20,10 @@ from proxy.outbox.presence import Presence
 from proxy.outbox.tables import not_waiting, opened, rewrite
 
 _AHEAD_SECONDS = 300.0
-"""So far in the future a time may lie that was written before the clock was set."""
+"""How far in the future a stored time may be before a wrong clock must have written it."""
 
 _LONGEST_PAUSE = 7 * 86400.0
-"""No letter waits so long for its next try."""
+"""The longest wait until a letter's next try."""
 
 _NAME = "outbox.db"
 
@@ -34,7 +34,7 @@ _PAGES_AT_ONCE = 4096
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """What the outbox may hold; 0 is no limit."""
+    """Limits of the outbox; 0 means no limit."""
 
     octets: int = 0
     letters: int = 0
@@ -48,22 +48,22 @@ class Totals:
     octets: int = 0
 
     def exceed(self, bounds: Bounds) -> bool:
-        """Whether that is more than it may."""
+        """Whether that exceeds the limits."""
         return 0 < bounds.letters < self.letters or 0 < bounds.octets < self.octets
 
 
 def anywhere(_: bytes) -> bool:
-    """Tell that there is a place for any recipient."""
+    """Accept any recipient."""
     return True
 
 
 class Full(Exception):
-    """The letters do not fit; nothing was kept."""
+    """The letters do not fit; nothing was stored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A letter on its way to one recipient."""
+    """A letter for one recipient."""
 
     id: int
     letter: int
@@ -71,38 +71,37 @@ class Delivery:
     recipient: bytes
     purpose: str
     origin: str
-    """The transaction in which it was made."""
+    """The transaction that created it."""
     created: float
     """Seconds since the epoch."""
     attempts: int
-    """How often it was tried before."""
+    """How many tries came before."""
 
 
 class OutboxFile:
-    """The open file. Used by one thread."""
+    """The open file, for use by one thread."""
 
     def __init__(self, folder: Path, presence: Presence) -> None:
-        """Open the file, made if there is none; `presence` is whose leases it takes.
+        """Open the file, creating it if necessary. `presence` names the owner of its leases.
 
         Raises:
-            sqlite3.Error: it cannot be used, or is not ours.
-            OSError: the folder cannot be.
+            sqlite3.Error: the file cannot be used, or is not ours.
+            OSError: the folder cannot be used.
         """
         self._path, self._presence = folder / _NAME, presence
         self._connection = opened(self._path)
         self._inode = self._path.stat().st_ino
         self._latest = math.inf
-        """The latest time of day that was seen here; infinite before the first look."""
+        """The latest time of day seen here; infinite before the first check."""
 
     def close(self) -> None:
-        """Close it."""
         self._connection.close()
 
     @contextmanager
     def _change(self) -> Iterator[sqlite3.Connection]:
         """One transaction, durable when it ends; other processes wait for it."""
-        if self._path.stat().st_ino != self._inode:  # what is written to a file that was taken away is lost
-            raise sqlite3.OperationalError("the file is no longer the one that was opened")
+        if self._path.stat().st_ino != self._inode:  # writes to a deleted file would be lost
+            raise sqlite3.OperationalError("the file was replaced after it was opened")
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             yield self._connection
@@ -124,10 +123,10 @@ class OutboxFile:
         until: float = 0.0,
         bounds: Bounds = Bounds(),
     ) -> int:
-        """Keep letters; return how many deliveries that makes. Those `held` are dropped at `until`.
+        """Store letters; return how many deliveries that makes. Those `held` are dropped at `until`.
 
         Raises:
-            Full: the outbox would hold more than it may.
+            Full: the outbox would exceed its limits.
         """
         self._latest = max(self._latest, now)
         with self._change() as connection:
@@ -137,23 +136,23 @@ class OutboxFile:
             return count
 
     def totals(self) -> Totals:
-        """Return what is held, the letters that wait for their message's acceptance included."""
+        """Return what is stored, including letters held until their message is accepted."""
         return Totals(*self._connection.execute("SELECT letters, octets FROM totals").fetchone())
 
     def release(self, held: str, count: int, letters: Sequence[Letter], now: float) -> None:
-        """Make due what is held under a name, which must be `count` deliveries, and add letters.
+        """Make the deliveries held under a name due, which must be `count` of them, and add letters.
 
         Raises:
-            sqlite3.Error: nothing is changed.
+            sqlite3.Error: nothing has changed.
         """
         with self._change() as connection:
             changed = connection.execute("UPDATE deliveries SET held = '', due = ? WHERE held = ?", (now, held))
             if changed.rowcount != count:
-                raise sqlite3.IntegrityError("what was held is no longer there")
+                raise sqlite3.IntegrityError("the held letters are gone")
             _insert(connection, letters, held, now, held="", due=now)
 
     def drop(self, held: str) -> None:
-        """Forget what is held under a name."""
+        """Delete what is held under a name."""
         with self._change() as connection:
             dropped = connection.execute("DELETE FROM deliveries WHERE held = ? RETURNING letter", (held,)).fetchall()
             _delete_letters(connection, dropped)
@@ -164,10 +163,10 @@ class OutboxFile:
     def claim(
         self, now: float, seconds: float, most: int, has_place: Callable[[bytes], bool] = anywhere
     ) -> list[Delivery]:
-        """Lease deliveries that are due and whose recipients' routes have a place, for so many seconds."""
+        """Lease deliveries that are due, and whose recipients' routes have a place, for `seconds`."""
         with self._change() as connection:
             self._end_leases(connection)
-            if now < self._latest:  # at the first look, and whenever the clock was set back
+            if now < self._latest:  # at the first check, and whenever the clock was set back
                 _forget_the_future(connection, now, seconds)
             self._latest = now
             stale = "DELETE FROM deliveries WHERE held <> '' AND due <= ? RETURNING letter"
@@ -190,20 +189,19 @@ class OutboxFile:
         return claimed
 
     def _end_leases(self, connection: sqlite3.Connection) -> None:
-        """Free what workers had leased that are gone."""
+        """Free the leases of workers that have ended."""
         for (worker,) in connection.execute("SELECT DISTINCT worker FROM deliveries WHERE worker <> ''").fetchall():
             if self._presence.is_gone(worker):
                 connection.execute("UPDATE deliveries SET worker = '', leased_until = 0 WHERE worker = ?", (worker,))
 
     def content(self, letter: int) -> bytes:
-        """Return a letter's octets."""
         found = self._connection.execute("SELECT content FROM letters WHERE id = ?", (letter,)).fetchone()
         if found is None:
-            raise sqlite3.IntegrityError("the letter is no longer there")
+            raise sqlite3.IntegrityError("the letter is gone")
         return bytes(found[0])
 
     def next_due(self, after: float) -> float | None:
-        """Return when something is to be done next after a time, in seconds since the epoch; None if nothing is."""
+        """Return when the next delivery after a time is due, in seconds since the epoch; None if there is no other."""
         found = self._connection.execute(
             "SELECT min(at) FROM (SELECT CASE WHEN worker = '' THEN due ELSE max(due, leased_until) END AS at "
             "FROM deliveries) WHERE at > ?",
@@ -212,7 +210,7 @@ class OutboxFile:
         return None if found is None else float(found)
 
     def postpone(self, delivery: int, due: float) -> None:
-        """Give a lease back, to be tried again."""
+        """Give a lease back, for another try."""
         with self._change() as connection:
             connection.execute(
                 "UPDATE deliveries SET worker = '', leased_until = 0, due = ?, attempts = attempts + 1 WHERE id = ?",
@@ -220,7 +218,7 @@ class OutboxFile:
             )
 
     def finish(self, delivery: int, report: Letter | None, origin: str, now: float) -> None:
-        """Remove a delivery, and in the same breath keep the report of its failure, if there is one."""
+        """Remove a delivery and store the report of its failure, if any, in one transaction."""
         with self._change() as connection:
             gone = connection.execute("DELETE FROM deliveries WHERE id = ? RETURNING letter", (delivery,)).fetchall()
             _delete_letters(connection, gone)
@@ -242,7 +240,7 @@ class OutboxFile:
 
 
 def exists(folder: Path) -> bool:
-    """Whether an outbox was ever made there, as far as we may look."""
+    """Whether an outbox file exists there, as far as we have the permission to look."""
     try:
         return (folder / _NAME).exists()
     except OSError:
@@ -250,9 +248,9 @@ def exists(folder: Path) -> bool:
 
 
 def _forget_the_future(connection: sqlite3.Connection, now: float, seconds: float) -> None:
-    """Correct times that a clock wrote which was ahead: else a letter would wait, or not grow old, until then.
+    """Correct times written by a clock that was ahead; otherwise a letter would wait, or not age, until then.
 
-    A lease is shortened, not ended: its worker may be delivering still.
+    A lease is shortened but not ended: its worker may still be delivering.
     """
     ahead = now + _AHEAD_SECONDS
     connection.execute(
@@ -293,7 +291,7 @@ def _leased(connection: sqlite3.Connection, delivery: int) -> Delivery:
 
 
 def _delete_letters(connection: sqlite3.Connection, letters: Iterable[tuple[int]]) -> None:
-    """Remove those of the letters that have no delivery left."""
+    """Delete the letters that have no delivery left."""
     connection.executemany(
         "DELETE FROM letters WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM deliveries WHERE letter = ?1)", set(letters)
     )

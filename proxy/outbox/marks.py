@@ -1,9 +1,9 @@
-"""What tells that a letter is ours, and through how many hands it went: a field of its own, with a token.
+"""Marks that identify our letters and count their hops: a header field with a token.
 
-Each letter carries a mark, above the marks of the message that it was made of. A mark's token is an HMAC over the
-letter's id, its time and its recipients, with a key that only a site's own servers have. So a letter that comes back is
-known, also if another server has made a letter of it meanwhile; and a stranger who writes such a field, or copies it
-from a letter that he got, is not believed: see `Key.knows`.
+Each letter carries a mark, above the marks of its source message. The token is an HMAC over the letter's id, time and
+recipients, with a key that only a site's own servers have. So a letter that returns is recognised, even if another
+server has created a letter from it meanwhile. A stranger who forges the field, or copies it from a letter that he
+received, is not believed: see `Key.knows`.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from proxy.mail.session import Path as Address
 FIELD = "X-Ringback-Letter"
 
 MOST_HOPS = 10
-"""Marks with which a message is refused before a letter is made of it. They need no token: to forge them harms only
-the forger's own mail, as with Received fields."""
+"""A message with this many marks is refused before a letter is created from it. These marks need no valid token: as
+with Received fields, forging them harms only the forger's own mail."""
 
 LIVES_SECONDS = 10 * 86400.0
-"""How long a mark is believed: a letter may wait five days in our outbox, and as long in another server's queue."""
+"""How long a mark is valid: a letter may wait five days in our outbox, and as long in another server's queue."""
 
 AHEAD_SECONDS = 300.0
 """How far the clocks of a site's servers may differ."""
 
 SHORTEST_KEY = 16
-"""Octets; those that we make have 64."""
+"""Bytes; keys that we create have 64."""
 
 _NAME = "letter.key"
 _PRIVATE = 0o600
@@ -44,24 +44,23 @@ _MARK = re.compile(r"id=([0-9A-Za-z.-]{1,64}); time=([0-9]{1,12}); token=([0-9a-
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """One letter's mark, as its field says it."""
+    """One letter's mark, as written in its field."""
 
     id: str
-    """The transaction in which the letter was made."""
+    """The transaction that created the letter."""
     time: int
     token: str
 
     @property
     def line(self) -> bytes:
-        """The field."""
+        """The header field."""
         return f"{FIELD}: id={self.id};\r\n\ttime={self.time}; token={self.token}\r\n".encode()
 
 
 class Key:
-    """The site's key. Nothing of it, and nothing of a letter's recipients, can be read from a token."""
+    """The site's key. A token reveals nothing about the key or the letter's recipients."""
 
     def __init__(self, octets: bytes) -> None:
-        """Take the key."""
         self._octets = octets
 
     def mark(self, origin: str, now: float, recipients: Iterable[Address]) -> Mark:
@@ -69,9 +68,10 @@ class Key:
         return Mark(origin, int(now), self._token(origin, int(now), recipients))
 
     def knows(self, marks: Sequence[Mark], now: float, recipients: Sequence[frozenset[bytes]]) -> bool:
-        """Whether one of the marks is of a letter that we made for one of these sets of recipients, lately.
+        """Whether we recently created a letter with one of these marks for one of these sets of recipients.
 
-        The recipients are bound, so that the mark of a notice that a stranger got keeps no letter from anybody else.
+        The token covers the recipients: a stranger cannot use the mark of a notice that he received to suppress
+        letters to others.
         """
         return any(
             hmac.compare_digest(mark.token, self._digest(mark.id, mark.time, each))
@@ -89,20 +89,20 @@ class Key:
 
 
 def names(recipients: Iterable[Address]) -> frozenset[bytes]:
-    """Return recipients as they are compared: the domain in lower case."""
+    """Return recipients in the form used for comparison: the domain in lower case."""
     return frozenset(
         f"{each.local_part}@{each.domain.lower()}".encode("utf-8", "surrogateescape") for each in recipients
     )
 
 
 def marks_of(fields: Iterable[str]) -> list[Mark]:
-    """Read the marks among the bodies of such fields; what is none is passed over."""
+    """Parse the marks in such fields; invalid ones are skipped."""
     found = (_MARK.match(" ".join(each.split())) for each in fields)
     return [Mark(each[1], int(each[2]), each[3]) for each in found if each is not None][:MOST_HOPS]
 
 
 def key_path(folder: Path, key_file: Path | None) -> Path:
-    """Return where the key lies: in the state folder, or where the operator says."""
+    """Return the path of the key: in the state folder, or where the operator says."""
     return key_file if key_file is not None else folder / _NAME
 
 
@@ -115,12 +115,12 @@ def read_key(path: Path) -> Key:
     """
     octets = read_regular(path).strip()
     if len(octets) < SHORTEST_KEY:
-        raise ValueError(f"{path} holds {len(octets)} octets: a key has at least {SHORTEST_KEY}")
+        raise ValueError(f"{path} has {len(octets)} octets; a key needs at least {SHORTEST_KEY}")
     return Key(octets)
 
 
 def own_key(folder: Path) -> Key:
-    """Read the key of the state folder, made if there is none; of several workers that make one, one wins.
+    """Read the key in the state folder, creating it if necessary; if several workers create one, one of them wins.
 
     Raises:
         OSError, ValueError: as `read_key`.
@@ -134,7 +134,7 @@ def own_key(folder: Path) -> Key:
         os.write(descriptor, secrets.token_hex(32).encode() + b"\n")
         os.fsync(descriptor)
         with suppress(FileExistsError):
-            os.link(begun, path)  # whole when it has its name, and never in the place of another's
+            os.link(begun, path)  # complete when it gets its name, and never replaces another's
     finally:
         os.close(descriptor)
         begun.unlink(missing_ok=True)

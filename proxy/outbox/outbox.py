@@ -1,9 +1,8 @@
-"""The outbox as sessions see it: what goes with a message is held before our dot, released after the upstream's 250.
+"""The outbox for sessions: a message's letters are held before our dot and released after the upstream's 250.
 
-Neither is anything lost that was promised, nor does anything leave for a message that was not accepted: the client
-hears its 250 after the release was committed. Where that never comes, since the process was killed or the upstream gave
-no verdict, the client was told nothing or 451, sends again, and policy makes its messages again; so what is held is
-dropped.
+Nothing promised is lost, and nothing is sent for a message that was not accepted: the client gets its 250 after the
+release is committed. If the release never comes, because the process was killed or the upstream gave no verdict, the
+client got nothing or 451. It sends again, and policy creates its letters again, so the held ones are dropped.
 """
 
 from __future__ import annotations
@@ -30,17 +29,17 @@ class Outbox:
         """`on_commit` is called when there is something to deliver."""
         self._store, self._on_commit = store, on_commit
         self._held: dict[str, int] = {}
-        """The transactions for which something is held, with the number of deliveries."""
+        """Transactions with held letters, and the number of their deliveries."""
         self._owner = TaskOwner("outbox")
 
     async def commit(self, session: Session, letters: Sequence[Letter]) -> None:
-        """Keep letters, which are due at once."""
+        """Store letters that are due at once."""
         wanted = await self._without_circles(session, letters)
         if wanted:
             self._committed(session, await self._store.add(await self._traced(session, wanted), session.transaction_id))
 
     async def hold(self, session: Session) -> None:
-        """Keep what goes with the session's message, until `release`."""
+        """Store the letters that go with the session's message, held until `release`."""
         transaction = session.transaction
         taken = [each for each in transaction.recipients if each.refusal is None]
         made = [*transaction.letters, *(letter for each in taken for letter in each.letters)]
@@ -49,15 +48,15 @@ class Outbox:
         if not letters:
             return
         origin = session.transaction_id
-        self._held[origin] = 0  # so that `drop` finds what a lost wait leaves behind
+        self._held[origin] = 0  # so that `drop` also finds what a cancelled call left behind
         try:
             self._held[origin] = await self._store.add(await self._traced(session, letters), origin, held=True)
-        except OutboxUnavailable:  # should it be there all the same, its time will be over
+        except OutboxUnavailable:  # if it was stored anyway, it expires
             del self._held[origin]
             raise
 
     async def release(self, session: Session) -> None:
-        """Make what is held due, with a report of who was refused since."""
+        """Make held letters due, and report recipients refused since then."""
         late = await self._reports(session)
         origin = session.transaction_id
         count = self._held.get(origin, 0)
@@ -68,18 +67,18 @@ class Outbox:
         self._committed(session, count + len(late))
 
     def drop(self, session: Session) -> None:
-        """Forget what is held, in the background: should that fail, it is dropped when its time is over."""
+        """Delete what is held, in the background; if that fails, it expires."""
         if self._held.pop(session.transaction_id, None) is not None:
             spawn(self._drop(session.transaction_id), name="outbox drop", owner=self._owner)
 
     async def _drop(self, origin: str) -> None:
         try:
             await self._store.drop(origin)
-        except OutboxUnavailable:  # logged there
+        except OutboxUnavailable:  # already logged
             return
 
     async def close(self) -> None:
-        """Finish what is under way."""
+        """Finish the work in progress."""
         await self._owner.wait(1.0)
         await self._owner.cancel()
 
@@ -91,7 +90,7 @@ class Outbox:
         self._on_commit()
 
     async def _traced(self, session: Session, letters: Sequence[Letter]) -> list[Letter]:
-        """Return the letters with trace fields on top: how a reader finds the log, and how we know them again."""
+        """Return the letters with trace fields: readers find our log by them, and we recognise our own letters."""
         if not letters:
             return []
         key, before = await self._store.key(), marks_of(_fields(session, FIELD))
@@ -101,10 +100,10 @@ class Outbox:
         ]
 
     async def _without_circles(self, session: Session, letters: Sequence[Letter]) -> list[Letter]:
-        """Return the letters that do not go in circles.
+        """Return the letters without those that would loop.
 
         Raises:
-            LettersLoop: the message was made of too many others.
+            LettersLoop: the message has passed through too many letters.
             OutboxUnavailable: the key cannot be read.
         """
         if not letters:
@@ -112,9 +111,9 @@ class Outbox:
         fields = _fields(session, FIELD)
         if len(fields) >= MOST_HOPS:
             log.warning("letters_loop", session=session.id, hops=len(fields))
-            raise LettersLoop("the message was made of too many others")
+            raise LettersLoop("the message has passed through too many letters")
         if fields and (await self._store.key()).knows(marks_of(fields), self._store.clock(), _sets(session, letters)):
-            kept: list[Letter] = []  # it has come back, and would again
+            kept: list[Letter] = []  # it came back, and would come back again
         else:
             kept = unanswered(letters, session)
         if len(kept) < len(letters):
@@ -124,7 +123,7 @@ class Outbox:
     # ------------------------------------------------------------ reports
 
     async def _reports(self, session: Session) -> list[Letter]:
-        """Return the report of those that were refused and stand in none yet, as far as the sender wants one."""
+        """Return a report on refused recipients not yet reported, if the sender wants one."""
         transaction = session.transaction
         if transaction.prdr or not session.may_report:
             return []
@@ -164,7 +163,7 @@ def _fields(session: Session, name: str) -> Sequence[str]:
 
 
 def _sets(session: Session, letters: Sequence[Letter]) -> list[frozenset[bytes]]:
-    """Return whom a letter was for that has come back: those of the envelope, or those who would get one again."""
+    """Return the recipients that a returning letter may have had: the envelope's, or the new letters'."""
     heard = [each.path for each in session.transaction.recipients]
     return [names(heard), *(names((each,)) for each in heard), *(names(each.recipients) for each in letters)]
 

@@ -1,6 +1,6 @@
-"""Who of the processes that share an outbox is still there: each holds a lock that the system drops when it ends.
+"""Which processes that share an outbox still run: each holds a lock that the kernel drops when the process ends.
 
-It holds for several containers that share a folder, too, where process numbers mean nothing to each other.
+This also works for containers that share a folder, where process ids mean nothing to each other.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ _PRIVATE = 0o600
 
 
 class Presence:
-    """This worker's lock, on a file of its own in the outbox's folder."""
+    """This worker's lock, on its own file in the outbox's folder."""
 
     def __init__(self, folder: Path) -> None:
-        """Make the file, and remove those of workers that were killed. Raises OSError."""
+        """Create the file, and remove the files of killed workers. Raises OSError."""
         self._folder = folder
         self.name = f"{os.getpid():x}-{secrets.token_hex(6)}"
         begun = folder / f"outbox.{self.name}.new"
         self._descriptor = os.open(begun, os.O_CREAT | os.O_EXCL | os.O_RDWR, _PRIVATE)
         fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        begun.rename(self._path(self.name))  # locked before others see it: else they could take us for gone
+        begun.rename(self._path(self.name))  # locked before others see it: otherwise they could take us for dead
         for path in folder.glob("outbox.*.lock"):
             self.is_gone(path.name.removeprefix("outbox.").removesuffix(".lock"))
 
     def end(self) -> None:
-        """Be gone."""
+        """Remove our file and the lock."""
         self._path(self.name).unlink(missing_ok=True)
         os.close(self._descriptor)
 
     def is_gone(self, name: str) -> bool:
-        """Tell whether a worker has ended, however it did; its file goes, too."""
+        """Return whether a worker has ended for any reason; its file is deleted then."""
         if name == self.name:
             return False
         path = self._path(name)

@@ -1,7 +1,7 @@
-"""Delivery status notifications (RFC 3464): what tells a sender, after the fact, who did not get the message.
+"""Delivery status notifications (RFC 3464): tell a sender afterwards who did not get the message.
 
-A report goes to the client's own reverse-path and comes from the null sender, so none is ever made for a report. What
-the sender said of reports (RFC 3461: NOTIFY, RET, ENVID, ORCPT) holds.
+A report goes to the client's reverse-path and comes from the null sender, so a report never causes another. The
+sender's DSN parameters (RFC 3461: NOTIFY, RET, ENVID, ORCPT) are honoured.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from proxy.mail.session import NULL_PATH, Letter, Path
 from proxy.outbox.composing import assembled, message_part, stamp, text_part
 
 LARGEST_RETURNED = 10 * 1024 * 1024
-"""Octets of a message that goes back whole where RET=FULL asks for it; of a larger one, the header section."""
+"""Largest message, in bytes, that RET=FULL returns whole; for a larger one, only the header section is returned."""
 
 _LONGEST_DIAGNOSTIC = 400
 _STATUS = re.compile(rb"([45])\.(\d{1,3})\.(\d{1,3})(?= |$)")
@@ -31,36 +31,36 @@ class Failure:
     recipient: Path
     reply: Reply
     parameters: Mapping[str, str | None]
-    """Of RCPT, as they came."""
+    """RCPT's parameters, unchanged."""
     status: str = ""
-    """The enhanced code, where it is not the reply's."""
+    """The enhanced status code, if it differs from the reply's."""
 
     @property
     def is_wanted(self) -> bool:
-        """Whether the sender wants to hear of it (RFC 3461 section 4.1)."""
+        """Whether the sender wants to hear about it (RFC 3461 section 4.1)."""
         notify = self.parameters.get("NOTIFY")
         return notify is None or "FAILURE" in notify.upper().split(",")
 
 
 @dataclass(frozen=True, slots=True)
 class Occasion:
-    """The message that a report is about, as the server that reports it saw it."""
+    """The message that a report is about, as seen by the reporting server."""
 
     sender: Path
-    """Who is told."""
+    """The recipient of the report."""
     hostname: str
     """Our own name."""
     now: float
-    """Seconds since the epoch, as `arrived`."""
+    """Seconds since the epoch, like `arrived`."""
     arrived: float
     parameters: Mapping[str, str | None]
-    """Of MAIL, as they came."""
+    """MAIL's parameters, unchanged."""
     received_from: str = ""
-    """The client, by its HELO name and address."""
+    """The client's HELO name and address."""
 
 
 def report(occasion: Occasion, failures: Sequence[Failure], returned: bytes, *, whole: bool) -> Letter:
-    """Return the report; `returned` is the message where it is `whole`, else its header section."""
+    """Return the report; `returned` is the message if `whole`, else its header section."""
     fields = (
         ("From", f"Mail Delivery System <MAILER-DAEMON@{occasion.hostname}>"),
         ("To", f"<{occasion.sender.spoken}>"),
@@ -86,8 +86,8 @@ def _for_people(occasion: Occasion, failures: Sequence[Failure]) -> str:
     lines = [
         f"This is the mail server {occasion.hostname}.",
         "",
-        "Your message could not be delivered to the recipients below. Others that it was",
-        "addressed to, if there were any, are not concerned.",
+        "Your message could not be delivered to the recipients below. Other recipients,",
+        "if there were any, are not affected.",
     ]
     for each in failures:
         lines += ["", f"<{each.recipient.spoken}>", f"    {_diagnostic(each.reply)}"]
@@ -95,7 +95,7 @@ def _for_people(occasion: Occasion, failures: Sequence[Failure]) -> str:
 
 
 def _for_programs(occasion: Occasion, failures: Sequence[Failure]) -> bytes:
-    """Return the message/delivery-status part: a group for the message, and one for each recipient."""
+    """Return the message/delivery-status part: one group for the message, and one per recipient."""
     first = [f"Reporting-MTA: dns; {occasion.hostname}"]
     if envelope_id := occasion.parameters.get("ENVID"):
         first.insert(0, f"Original-Envelope-Id: {_plain(envelope_id)}")
@@ -123,7 +123,7 @@ def _of_recipient(failure: Failure, now: float) -> list[str]:
 
 
 def status_of(reply: Reply) -> str:
-    """Return a reply's enhanced code (RFC 3463), the least said where it has none that fits."""
+    """Return a reply's enhanced status code (RFC 3463), or x.0.0 if it has no matching one."""
     kind = str(reply.code // 100)
     found = _STATUS.match(reply.lines[0])
     return found[0].decode() if found is not None and found[1].decode() == kind else f"{kind}.0.0"
@@ -134,12 +134,12 @@ def _diagnostic(reply: Reply) -> str:
 
 
 def _typed(address: str) -> str:
-    """Return an address with its type; one beyond ASCII in the form that fits everywhere (RFC 6533 section 3)."""
+    """Return an address with its type; a non-ASCII one in its ASCII form (RFC 6533 section 3)."""
     if address.isascii():
         return f"rfc822; {printable(address)}"
     return "utf-8; " + "".join(char if char.isascii() else f"\\x{{{ord(char):X}}}" for char in address)
 
 
 def _plain(xtext: str) -> str:
-    """Undo xtext (RFC 3461 section 4); what is not printable ASCII then stays escaped."""
+    """Decode xtext (RFC 3461 section 4); characters that are not printable ASCII are escaped again."""
     return printable(_XTEXT.sub(lambda found: chr(int(found[1], 16)), xtext))

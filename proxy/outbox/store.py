@@ -1,4 +1,4 @@
-"""The outbox's file, asked from the event loop: every question is bounded, and fails in one way."""
+"""Access to the outbox's file from the event loop: every call has a time limit, and one way to fail."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ log = get_logger()
 T = TypeVar("T")
 
 ANSWER_SECONDS = 10.0
-"""For one change; a disk may hang, and a client waits."""
+"""For one change; a disk may hang, and a client is waiting."""
 
 HELD_SECONDS = 7200.0
-"""What is held is dropped after so long: its client never heard that the message is accepted."""
+"""Held letters are dropped after this time: their client never got its 250."""
 
 LEASE_SECONDS = 1800.0
-"""A delivery is another worker's after so long, should its own neither end nor go on."""
+"""After this time, another worker may take a delivery whose owner neither ends nor makes progress."""
 
 
 class OutboxStore:
-    """Letters and deliveries in the state folder. The file is opened at the first use, in a thread of its own."""
+    """Letters and deliveries in the state folder. A thread opens the file at the first use."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class OutboxStore:
         bounds: Bounds = Bounds(),  # noqa: B008 - frozen
         key_file: Path | None = None,
     ) -> None:
-        """`clock` gives seconds since the epoch; `key_file` is where another key lies than in the folder.
+        """`clock` gives seconds since the epoch; `key_file` names a key outside the folder.
 
         Nothing is opened yet.
         """
@@ -50,62 +50,61 @@ class OutboxStore:
         self._key_file = key_file
         self._key: Key | None = None
         self.totals = Totals()
-        """What the outbox held when it was last asked, for whoever counts."""
+        """What the outbox held at the last access, for metrics."""
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="outbox")
-        self._presence: Presence | None = None  # this and the next are the thread's alone
+        self._presence: Presence | None = None  # only the thread uses this and the next
         self._file: OutboxFile | None = None
 
     async def key(self) -> Key:
-        """Return the key of letters' marks, read or made at the first use."""
+        """Return the key of the letters' marks, read or created at the first use."""
         if self._key is None:
             path, folder = self._key_file, self._folder
             self._key = await self._in_thread(lambda: own_key(folder) if path is None else read_key(path))
         return self._key
 
     async def add(self, letters: Sequence[Letter], origin: str, *, held: bool = False) -> int:
-        """Keep letters, durably; return the number of deliveries. Those held wait under the name of their origin."""
+        """Store letters durably; return the number of deliveries. Held ones wait under the name of their origin."""
         now = self.clock()
         until = now + HELD_SECONDS
         name = origin if held else ""
         return await self._do(lambda file: file.add(letters, origin, now, held=name, until=until, bounds=self._bounds))
 
     async def release(self, origin: str, count: int, letters: Sequence[Letter]) -> None:
-        """Make due what was held, which is `count` deliveries, and keep further letters."""
+        """Make held deliveries due, which must be `count` of them, and store further letters."""
         await self._do(lambda file: file.release(origin, count, letters, self.clock()))
 
     async def drop(self, origin: str) -> None:
-        """Forget what is held."""
+        """Delete what is held."""
         await self._do(lambda file: file.drop(origin))
 
     async def claim(self, most: int, has_place: Callable[[bytes], bool] = anywhere) -> list[Delivery]:
-        """Lease deliveries that are due; `has_place`, asked by a thread, tells whether a recipient's may begin."""
+        """Lease due deliveries. `has_place` is called in a thread and says whether a recipient's delivery may start."""
         return await self._do(lambda file: file.claim(self.clock(), LEASE_SECONDS, most, has_place))
 
     async def content(self, letter: int) -> bytes:
-        """Return a letter's octets."""
         return await self._do(lambda file: file.content(letter))
 
     async def next_due(self, after: float = 0.0) -> float | None:
-        """Return when something is to be done next after a time."""
+        """Return the next time after `after` when a delivery is due."""
         return await self._do(lambda file: file.next_due(after))
 
     async def postpone(self, delivery: Delivery, seconds: float) -> None:
-        """Try again in so many seconds."""
+        """Try again in `seconds`."""
         await self._do(lambda file: file.postpone(delivery.id, self.clock() + seconds))
 
     async def finish(self, delivery: Delivery, report: Letter | None = None) -> None:
-        """Remove a delivery, and keep the report of its failure."""
+        """Remove a delivery, and store the report of its failure."""
         await self._do(lambda file: file.finish(delivery.id, report, delivery.origin, self.clock()))
 
     async def close(self) -> None:
-        """Close the file, behind what was asked before."""
-        with suppress(TimeoutError, RuntimeError):  # RuntimeError: it was closed before
+        """Close the file, after earlier calls."""
+        with suppress(TimeoutError, RuntimeError):  # RuntimeError: it is closed already
             async with asyncio.timeout(ANSWER_SECONDS):
                 await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
         self._thread.shutdown(wait=False)
 
     async def _do(self, work: Callable[[OutboxFile], T]) -> T:
-        """Let the thread do it. What is given up may happen all the same, but before anything that is asked later.
+        """Run work in the thread. A call that timed out may still take effect, but before any later call.
 
         Raises:
             OutboxUnavailable: it failed, or took too long.
@@ -135,7 +134,7 @@ class OutboxStore:
             finally:
                 self.totals = self._file.totals()
         except (sqlite3.Error, OSError):
-            self._close_file()  # whatever is wrong with it, the next one opens it anew
+            self._close_file()  # whatever the cause, the next call opens the file again
             raise
 
     def _close_file(self) -> None:

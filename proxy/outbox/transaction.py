@@ -1,4 +1,4 @@
-"""One letter to one recipient, over a connection of the relay's pools: MAIL, RCPT, DATA, the dot."""
+"""Deliver one letter to one recipient over a pooled connection: MAIL, RCPT, DATA, the dot."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ BLOCK = 64 * 1024
 
 
 async def deliver(pool: Pool, sender: Path, recipient: Path, content: bytes) -> Reply:
-    """Return the MTA's answer, to whichever command decided.
+    """Return the next hop's reply to the command that decided.
 
     Raises:
-        Lost: the connection broke, and a new one, too.
-        Unreachable, RefusedUs, PoolFull: there is none.
+        Lost: the connection broke, and so did a new one.
+        Unreachable, RefusedUs, PoolFull: no connection is available.
     """
     try:
         return await _on(await pool.take(None), pool, sender, recipient, content)
     except Lost as lost:
-        if not lost.used:  # it was new: another would fare no better
+        if not lost.used:  # it was new: another would do no better
             raise
     return await _on(await pool.take(None, fresh=True), pool, sender, recipient, content)
 
 
 async def _on(connection: Connection, pool: Pool, sender: Path, recipient: Path, content: bytes) -> Reply:
-    """Deliver over a connection, which is given back, retired or dropped, whatever comes."""
+    """Deliver over a connection. It is always given back, retired or dropped."""
     wire, repeatable = connection.wire, connection.used
     try:
         answer = await _asked(wire, pool.policy, sender, recipient)
@@ -48,13 +48,13 @@ async def _on(connection: Connection, pool: Pool, sender: Path, recipient: Path,
         connection.deliveries += 1
         pool.give_back(connection)
     else:
-        pool.retire(connection)  # the MTA counts an error on it
+        pool.retire(connection)  # the next hop counts an error on it
     return answer
 
 
 async def _asked(wire: Wire, policy: OutboundOptions, sender: Path, recipient: Path) -> Reply:
-    """Say the envelope and DATA; return 354, or the first refusal."""
-    # 8BITMIME goes without saying where the MTA does not know it: a report must not fail for want of it.
+    """Send the envelope and DATA; return 354, or the first refusal."""
+    # BODY=8BITMIME is left out if the next hop does not offer it: a report must not fail for that.
     parameters = envelope.with_utf8({"BODY": "8BITMIME"}, (sender, recipient))
     if (unfit := envelope.unfit(wire, {name: None for name in parameters if name != "BODY"})) is not None:
         return unfit
@@ -64,7 +64,7 @@ async def _asked(wire: Wire, policy: OutboundOptions, sender: Path, recipient: P
             return answer
     (to_data,) = wire.send(b"DATA\r\n")
     answer = await read(wire, to_data, policy.rcptto_timeout)
-    if answer.code < 400 and answer.code != GO_AHEAD:  # nobody knows whether it waits for content
+    if answer.code < 400 and answer.code != GO_AHEAD:  # unclear whether it waits for content
         raise WireBroken(f"answered DATA with {answer.code}")
     return answer
 
@@ -82,6 +82,6 @@ async def _sent(dotted: Dotted, wire: Wire, content: bytes, seconds: float) -> R
             raise WireBroken(wire.broken) from None
         return answered.reply
     answer = await read(wire, to_dot, seconds)
-    if wire.garbled:  # two answers where one was asked for
+    if wire.garbled:  # two replies instead of one
         raise WireBroken("two answers to one message")
     return answer

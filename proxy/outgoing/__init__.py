@@ -1,4 +1,4 @@
-"""The client side of SMTP, once, for relay, probes and outbox: dial, greet, say an envelope, send content.
+"""The client side of SMTP for relay, probes and outbox: dial, greet, send an envelope, send content.
 
-A `Wire` is a connection on which EHLO is done: commands go out, replies come back in order, anything else breaks it.
+A `Wire` is a connection after EHLO. Commands go out, replies come back in order, and anything else breaks it.
 """

@@ -1,8 +1,7 @@
-"""How a message goes upstream: dot-stuffed behind DATA (RFC 5321), or in counted chunks by BDAT (RFC 3030).
+"""How a message goes upstream: dot-stuffed after DATA (RFC 5321), or in counted chunks with BDAT (RFC 3030).
 
-Both have one face. What comes in is dot-stuffed, as it came from the client. DATA is what every upstream knows, and the
-octets go on as they are; BDAT is for BINARYMIME alone, whose line breaks may be anything, so that only a count can tell
-where it ends.
+Both have the same interface, and their input is dot-stuffed, as it came from the client. DATA works with every upstream
+and sends the bytes unchanged. BDAT is used only for BINARYMIME, where only a count can mark the end.
 """
 
 from __future__ import annotations
@@ -20,19 +19,18 @@ _CLOSING = 421
 
 
 class Answered(Exception):
-    """The upstream answered before the end of the message; `reply` is what it said."""
+    """The upstream replied before the end of the message; `reply` is what it said."""
 
     def __init__(self, reply: Reply) -> None:
-        """Keep the reply."""
         super().__init__(reply.text)
         self.reply = reply
 
 
 async def read(wire: Wire, answer: asyncio.Future[Reply], seconds: float) -> Reply:
-    """Wait for one reply. A 421 says that the upstream closes: that is no verdict but the end of the connection.
+    """Wait for one reply. A 421 is not a verdict: the upstream is closing the connection.
 
     Raises:
-        WireBroken: the conversation ended first, or ends with this.
+        WireBroken: the conversation ended first, or ends with this reply.
         TimeoutError: no reply within `seconds`.
     """
     found = await wire.read(answer, seconds)
@@ -43,31 +41,30 @@ async def read(wire: Wire, answer: asyncio.Future[Reply], seconds: float) -> Rep
 
 
 class Content(Protocol):
-    """A message on its way over one connection. Its methods raise WireBroken and TimeoutError where that ends."""
+    """A message being sent over one connection. If that fails, the methods raise WireBroken or TimeoutError."""
 
     async def send(self, block: bytes, seconds: float) -> None:
-        """Send a dot-stuffed block, waiting at most so long where the upstream does not keep up. Raises Answered."""
+        """Send a dot-stuffed block. Wait up to `seconds` if the upstream does not keep up. Raises Answered."""
         ...
 
     def end(self, block: bytes) -> list[asyncio.Future[Reply]]:
-        """Send the last block and the end in one write; return the answers to come. Raises Answered."""
+        """Send the last block and the end in one write; return futures of the replies. Raises Answered."""
         ...
 
 
 class Dotted:
-    """Behind 354: the octets as they came, then the dot."""
+    """After the 354: the bytes unchanged, then the dot."""
 
     def __init__(self, wire: Wire, answers: int = 1) -> None:
-        """Begin right after the 354. The answers, of which LMTP gives one for each recipient, are awaited from here on.
+        """Start right after the 354, and expect `answers` replies from now on: LMTP sends one per recipient.
 
-        An upstream may refuse in the middle.
+        The upstream may refuse before the end.
         """
         self._wire = wire
         self._answers = wire.send(b"", answers)
         self._answer = self._answers[0]
 
     async def send(self, block: bytes, seconds: float) -> None:
-        """Send a block."""
         self._check()
         self._wire.write(block)
         await self._wire.drain(seconds, unless=self._answer)
@@ -75,7 +72,7 @@ class Dotted:
     def end(self, block: bytes) -> list[asyncio.Future[Reply]]:
         """Send the last block and the dot."""
         self._check()
-        # A last line without its end would take the dot into it, and the message would never end.
+        # If the last line had no line end, the dot would become part of it, and the message would never end.
         self._wire.write(block + (b".\r\n" if block.endswith(b"\r\n") or not block else b"\r\n.\r\n"))
         return self._answers
 
@@ -85,22 +82,21 @@ class Dotted:
 
 
 class Chunked:
-    """By BDAT: each block a chunk of its own, acknowledged before the next one leaves."""
+    """With BDAT: each block is a chunk, acknowledged before the next one is sent."""
 
     def __init__(self, wire: Wire, answers: int = 1) -> None:
-        """Begin right after the envelope; the last chunk has so many answers (RFC 2033 section 4.2)."""
+        """Start right after the envelope; the last chunk gets `answers` replies (RFC 2033 section 4.2)."""
         self._wire, self._answers = wire, answers
         self._tail = b"\r\n"
 
     async def send(self, block: bytes, seconds: float) -> None:
-        """Send a block and wait until the upstream has taken it, which is all the back-pressure that is needed."""
+        """Send a block and wait until the upstream has accepted it, which is all the back-pressure needed."""
         (taken,) = self._chunk(block, b"")
         answer = await read(self._wire, taken, seconds)
         if not answer.accepted:
             raise Answered(answer)
 
     def end(self, block: bytes) -> list[asyncio.Future[Reply]]:
-        """Send the last block."""
         return self._chunk(block, b" LAST", self._answers)
 
     def _chunk(self, block: bytes, last: bytes, answers: int = 1) -> list[asyncio.Future[Reply]]:
@@ -108,7 +104,7 @@ class Chunked:
         return self._wire.send(b"BDAT %d%b\r\n%b" % (len(octets), last, octets), answers)
 
     def _unstuffed(self, block: bytes) -> bytes:
-        """Undo dot-stuffing. A block may begin anywhere, so the two octets before it are looked at again."""
+        """Undo dot-stuffing. A block may begin anywhere, so the two bytes before it are checked too."""
         joined = self._tail + block
         octets = joined.replace(b"\r\n.", b"\r\n")[len(self._tail) :]
         self._tail = joined[-2:]

@@ -1,7 +1,7 @@
-"""From addresses that mean the same to a connected socket: attempts that overlap, so that a dead one costs 0.25 s.
+"""From equivalent addresses to a connected socket, with overlapping attempts: a dead address costs 0.25 s.
 
-In the spirit of RFC 8305: families take turns, each attempt begins a little after the one before or as soon as that
-has failed, the first that connects wins, and the others are cancelled and closed. aiohappyeyeballs does the racing.
+This follows RFC 8305: families alternate, and each attempt begins 0.25 s after the one before, or when that one fails.
+The first to connect wins; the others are cancelled and closed. aiohappyeyeballs runs the race.
 """
 
 from __future__ import annotations
@@ -16,40 +16,40 @@ import aiohappyeyeballs
 from aiohappyeyeballs import AddrInfoType
 
 STAGGER_SECONDS = 0.25
-"""Between the beginnings of two attempts: the Connection Attempt Delay of RFC 8305 section 5."""
+"""Time between the starts of two attempts: the Connection Attempt Delay of RFC 8305 section 5."""
 
 Address = tuple[str, int]
-"""An IP address and a port, or the path of a Unix socket and a number without meaning."""
+"""An IP address and a port, or the path of a Unix socket and an ignored number."""
 
 
 class NotReached(Exception):
-    """None of the addresses takes a connection; each was tried for as long as the time allowed."""
+    """None of the addresses accepts a connection; each was tried for as long as the time allowed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reached:
-    """A connected socket, non-blocking and its holder's to close. Addresses are told by their place in the list."""
+    """A connected, non-blocking socket that its holder must close. Addresses are given by their index in the list."""
 
     sock: socket.socket
     winner: int
     behind: tuple[int, ...]
-    """Those that began sooner: they failed, or the winner outran them although it began later."""
+    """Addresses whose attempts began earlier: they failed, or were slower than the winner."""
 
 
 def is_socket_path(host: str) -> bool:
-    """Whether what stands for a host is the path of a Unix socket."""
+    """Whether a host is the path of a Unix socket."""
     return host.startswith("/")
 
 
 async def reach(
     addresses: Sequence[Address], seconds: float, local: Mapping[socket.AddressFamily, str] = MappingProxyType({})
 ) -> Reached:
-    """Connect to the first of the addresses that takes a connection, within so many seconds for all of them together.
+    """Connect to the first address that accepts a connection, within `seconds` for all of them together.
 
-    `local` are addresses of ours that connections of a family leave from.
+    `local` gives a local address to connect from, per family.
 
     Raises:
-        NotReached: none does, or none did in time.
+        NotReached: no address accepted a connection in time.
         ValueError: there is no address.
     """
     wanted = [_address_info(each) for each in addresses]
@@ -73,7 +73,7 @@ async def reach(
             )
     except TimeoutError as error:
         raise NotReached(str(error) or "timeout") from error
-    except (OSError, RuntimeError) as error:  # uvloop raises the latter in place of some of the former
+    except (OSError, RuntimeError) as error:  # uvloop raises RuntimeError in place of some OSErrors
         raise NotReached(str(error)) from error
     order = [number for number, each in begun]
     at = [each for number, each in begun].index(sock)
@@ -81,14 +81,14 @@ async def reach(
 
 
 def family_of(host: str) -> socket.AddressFamily:
-    """Return the family of an IP address, or of a socket's path."""
+    """Return the family of an IP address, or of a socket path."""
     if is_socket_path(host):
         return socket.AF_UNIX
     return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 def _address_info(address: Address) -> AddrInfoType:
-    """Return what a socket is made of. The protocol is named: the event loop switches Nagle's algorithm off by it."""
+    """Return the arguments for a socket. The event loop disables Nagle's algorithm only if the protocol is named."""
     family = family_of(address[0])
     if family == socket.AF_UNIX:
         return (family, socket.SOCK_STREAM, 0, "", address[0])  # type: ignore[return-value]  # typed for IP alone

@@ -1,6 +1,6 @@
-"""MAIL and RCPT as the upstream hears them, and whether it can carry the message at all.
+"""MAIL and RCPT as sent upstream, and whether the upstream can carry the message at all.
 
-A parameter goes on as the client gave it where the upstream knows its extension. A message is never downgraded.
+If the upstream offers its extension, a parameter is passed on as the client gave it. Messages are never downgraded.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from proxy.outgoing.wire import Wire, WireBroken
 
 Parameters = Mapping[str, str | None]
 Said = tuple[Path, Parameters]
-"""A path as MAIL or RCPT said it, with its parameters."""
+"""A path of MAIL or RCPT, with its parameters."""
 
 _CARRIED_BY = {
     "SIZE": "size",
@@ -30,16 +30,16 @@ _CARRIED_BY = {
     "ORCPT": "dsn",
     "AUTH": "auth",
 }
-"""The extension that the upstream must have for a parameter to go on to it; one that is not here stays with us."""
+"""The extension that the upstream needs for each parameter. A parameter not listed here is never passed on."""
 
 
 def with_utf8(parameters: Parameters, paths: Sequence[Path]) -> Parameters:
-    """Return the parameters, with SMTPUTF8 where a path needs it: a script may have brought in such an address."""
+    """Return the parameters, with SMTPUTF8 if a path needs it: a script may have added such an address."""
     return parameters if all(each.raw.isascii() for each in paths) else {**parameters, "SMTPUTF8": None}
 
 
 def unfit(wire: Wire, parameters: Parameters) -> Reply | None:
-    """Return why the upstream cannot carry a message with these parameters, None where it can."""
+    """Return why the upstream cannot carry a message with these parameters; None if it can."""
     offered = wire.extensions
     if "SMTPUTF8" in parameters and "smtputf8" not in offered:
         return replies.NO_SMTPUTF8_BEHIND
@@ -51,7 +51,7 @@ def unfit(wire: Wire, parameters: Parameters) -> Reply | None:
 
 
 def command(wire: Wire, verb: bytes, path: Path, parameters: Parameters) -> bytes:
-    """Return MAIL or RCPT with the parameters as the client gave them, less those that the upstream does not know."""
+    """Return MAIL or RCPT with the client's parameters, without those that the upstream does not know."""
     if not parameters:
         return b"%b:<%b>\r\n" % (verb, path.raw)
     words = "".join(
@@ -65,12 +65,12 @@ def command(wire: Wire, verb: bytes, path: Path, parameters: Parameters) -> byte
 async def say(
     wire: Wire, policy: OutboundOptions, sender: Path, parameters: Parameters, paths: Sequence[Path], *, least: int
 ) -> tuple[Reply, list[Reply]]:
-    """Say MAIL and RCPT, in one write where the upstream takes that; return the answers.
+    """Send MAIL and RCPT, in one write if the upstream offers PIPELINING; return the replies.
 
-    Where the connection breaks after `least` answers to RCPT, those that came are returned, and the wire is broken.
+    If the connection breaks after `least` replies to RCPT, the replies so far are returned, and the wire is broken.
 
     Raises:
-        WireBroken, TimeoutError: it broke sooner, or the upstream fell silent.
+        WireBroken, TimeoutError: it broke earlier, or the upstream stopped replying.
     """
     mail = command(wire, b"MAIL FROM", sender, parameters)
     rcpts = [command(wire, b"RCPT TO", path, path.parameters) for path in paths]
@@ -84,16 +84,16 @@ async def say(
         except WireBroken:
             if wire.garbled:
                 raise
-            # It closed behind its refusal of the sender, which stands: what it owes to RCPT would say the same.
+            # It closed after refusing the sender. The refusal stands: its missing replies to RCPT would say the same.
         return answer, []
     return answer, await _answers(wire, policy, rcpts, to_rcpts, least)
 
 
 async def say_recipients(wire: Wire, policy: OutboundOptions, paths: Sequence[Path]) -> list[Reply]:
-    """Say RCPT in the open transaction; return the verdicts on the first of the paths, on one at least.
+    """Send RCPT in the open transaction; return the verdicts on the first paths, at least one.
 
     Raises:
-        WireBroken, TimeoutError: the connection broke before that, or the upstream fell silent.
+        WireBroken, TimeoutError: the connection broke before that, or the upstream stopped replying.
     """
     rcpts = [command(wire, b"RCPT TO", path, path.parameters) for path in paths]
     together = "pipelining" in wire.extensions
@@ -103,7 +103,7 @@ async def say_recipients(wire: Wire, policy: OutboundOptions, paths: Sequence[Pa
 async def _answers(
     wire: Wire, policy: OutboundOptions, rcpts: Sequence[bytes], awaited: Sequence[asyncio.Future[Reply]], least: int
 ) -> list[Reply]:
-    """Return the answers to RCPT commands, saying those that are not under way one by one."""
+    """Return the replies to RCPT commands; send those that were not pipelined one by one."""
     answers: list[Reply] = []
     for number, rcpt in enumerate(rcpts):
         (answer,) = (awaited[number],) if awaited else wire.send(rcpt)

@@ -1,4 +1,4 @@
-"""From an address to a `Wire`: the connection, the greeting, EHLO and TLS, for relay and probes alike.
+"""From an address to a `Wire`: connection, greeting, EHLO and TLS, for relay and probes.
 
 `proxy.outgoing.dial` connects the socket and aiosmtplib speaks: it reads the greeting, says EHLO and begins TLS. Its
 reader is lenient (it takes the last code of a reply that mixes them, and drops what nobody asked for), so that its
@@ -21,35 +21,35 @@ from proxy.outgoing.wire import Garbled, Listener, ReplyParser, Wire, WireBroken
 
 
 class Refused(Exception):
-    """The peer greeted or answered EHLO with a refusal. `code` and `text` are its own."""
+    """The peer refused us in its greeting or its reply to EHLO. `code` and `text` are its own."""
 
     def __init__(self, stage: str, code: int, text: str) -> None:
-        """Keep what the peer said, and at which step."""
+        """`stage` is the step at which the peer refused."""
         super().__init__(f"{stage}: {code} {text}")
         self.stage, self.code, self.text = stage, code, text
 
 
 class Unreached(WireBroken):
-    """No connection came about."""
+    """No connection was made."""
 
 
 class TlsFailed(WireBroken):
-    """The TLS handshake failed; the same address may still take a conversation in the clear."""
+    """The TLS handshake failed; the same address may still accept a conversation without TLS."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tls:
-    """Whether TLS is asked for (`no`, `ifavailable`, `required`), with what, and the name that is verified."""
+    """Whether to use TLS (`no`, `ifavailable`, `required`), the context, and the name to verify."""
 
     mode: str
     context: ssl.SSLContext | None = None
     name: str = ""
     may_fall_back: bool = True
-    """Whether `ifavailable` goes on in the clear if STARTTLS is refused; if it is not offered, it always does."""
+    """Whether `ifavailable` goes on without TLS if STARTTLS is refused. If it is not offered, it always does."""
 
     @property
     def needs_success(self) -> bool:
-        """Whether a STARTTLS that was offered must lead to TLS."""
+        """Whether STARTTLS, once offered, must succeed."""
         return self.mode == "required" or not self.may_fall_back
 
 
@@ -58,7 +58,7 @@ IN_THE_CLEAR = Tls("no")
 
 @dataclass(frozen=True, slots=True)
 class Dial:
-    """Where to connect and how to introduce ourselves. Times in seconds."""
+    """Where to connect, and how to introduce ourselves. Times in seconds."""
 
     address: str
     port: int
@@ -68,12 +68,12 @@ class Dial:
     tls: Tls = IN_THE_CLEAR
     lmtp: bool = False
     local: str = ""
-    """An address of ours that the connection leaves from."""
+    """A local address to connect from."""
     listener: Listener | None = None
 
 
 class _StrictProtocol(SMTPProtocol):
-    """aiosmtplib's protocol behind our parser: whatever is not exactly the one reply asked for ends the connection."""
+    """aiosmtplib's protocol behind our parser: anything but exactly one expected reply ends the connection."""
 
     def __init__(self, client: _Client) -> None:
         super().__init__(loop=asyncio.get_running_loop(), connection_lost_callback=client.lost)
@@ -97,7 +97,7 @@ class _StrictProtocol(SMTPProtocol):
         asked = self._response_pending and self._response_waiter is not None and not self._response_waiter.done()
         complete = list(self._parser.feed(data)) if asked else []
         if not asked or len(complete) > 1 or (complete and not self._parser.at_rest):
-            raise Garbled("a reply that nobody asked for")
+            raise Garbled("an unexpected reply")
 
     def write(self, data: bytes) -> None:
         if self._client.listener is not None:
@@ -106,7 +106,7 @@ class _StrictProtocol(SMTPProtocol):
 
 
 class _Client(aiosmtplib.SMTP):
-    """aiosmtplib's client, on a connected socket or an address, with the strict protocol in the place of its own."""
+    """aiosmtplib's client, for a connected socket or an address, with the strict protocol."""
 
     def __init__(self, target: Dial, sock: socket.socket | None) -> None:
         super().__init__(
@@ -122,7 +122,7 @@ class _Client(aiosmtplib.SMTP):
         self.reached = sock is not None
         self.listener = target.listener
         self.garbled: str | None = None
-        """What was wrong with what the peer said."""
+        """What was wrong with the peer's bytes."""
         self._closing: asyncio.TimerHandle | None = None
 
     def lost(self, protocol: SMTPProtocol) -> None:
@@ -131,16 +131,16 @@ class _Client(aiosmtplib.SMTP):
         self._on_connection_lost(protocol)
 
     def close(self) -> None:
-        """Close what was not adopted; a peer that does not read is cut off in the end."""
+        """Close the connection if it was not adopted; a peer that does not read is finally cut off."""
         transport = self.transport
         super().close()
         if transport is not None and self._closing is None:
             self._closing = closing.close(transport)
 
     def take_leave(self, code: int) -> None:
-        """Say QUIT after a refusal, as RFC 5321 sections 3.1 and 4.1.1.10 ask; the answer is not waited for.
+        """Send QUIT after a refusal, as RFC 5321 sections 3.1 and 4.1.1.10 require, without waiting for the reply.
 
-        Whoever says 421 closes, and so does a server that spoke against the grammar: it hears nothing more.
+        It is not sent after a 421, because the server closes, or after a syntax violation.
         """
         if self.protocol is not None and self.transport is not None and code != _CLOSING and not self.garbled:
             self.protocol.write(b"QUIT\r\n")
@@ -169,15 +169,15 @@ _CLOSING = 421
 
 
 async def dial(target: Dial, sock: socket.socket | None = None) -> Wire:
-    """Connect, read the greeting, say EHLO (HELO where that is not known), begin TLS, and return the wire.
+    """Connect, read the greeting, send EHLO (or HELO if EHLO is unknown), start TLS, and return the wire.
 
-    A connected socket is taken over where one is given; it is closed whatever goes wrong.
+    If `sock` is given, it is used as the connection; on any failure it is closed.
 
     Raises:
-        Refused: the greeting, EHLO and HELO, or STARTTLS were refused.
-        Unreached: no connection, where no socket is given.
+        Refused: the greeting, EHLO and HELO, or STARTTLS was refused.
+        Unreached: no connection was made, if no socket is given.
         TlsFailed: the handshake failed.
-        WireBroken: the peer closed or spoke against the grammar.
+        WireBroken: the peer closed or violated the syntax of replies.
         TimeoutError: a step took too long.
     """
     client = _Client(target, sock)
@@ -193,7 +193,7 @@ async def dial(target: Dial, sock: socket.socket | None = None) -> Wire:
             raise
         raise (Garbled(client.garbled) if client.garbled else WireBroken(str(error))) from error
     finally:
-        client.close()  # without a transport, once adopted; it drops the connection otherwise
+        client.close()  # a no-op once adopted; otherwise it drops the connection
 
 
 async def _greeted(client: _Client, target: Dial) -> Wire:
@@ -204,7 +204,7 @@ async def _greeted(client: _Client, target: Dial) -> Wire:
         if isinstance(error, TimeoutError) and not client.reached:
             raise Unreached("timeout") from error
         if client.sock is not None:
-            client.sock.close()  # where it came to no transport, nobody else does; where it did, this changes nothing
+            client.sock.close()  # harmless if a transport owns it; otherwise nothing else closes it
         raise
     async with asyncio.timeout(target.reply_timeout):
         await _introduce(client, target)
@@ -214,7 +214,7 @@ async def _greeted(client: _Client, target: Dial) -> Wire:
 
 
 async def _introduce(client: _Client, target: Dial) -> None:
-    """Say EHLO, and HELO to a server that does not know it (RFC 5321 section 3.2); LHLO in LMTP (RFC 2033)."""
+    """Send EHLO, or HELO to a server that does not know it (RFC 5321 section 3.2), or LHLO in LMTP (RFC 2033)."""
     if target.lmtp:
         answer = await client.execute_command(b"LHLO", target.helo.encode("ascii", "replace"))
         if answer.code != 250:
@@ -224,7 +224,7 @@ async def _introduce(client: _Client, target: Dial) -> None:
     try:
         await client.ehlo()
     except aiosmtplib.SMTPHeloError as refused:
-        if not 500 <= refused.code < 600:  # permanent: the command is not known
+        if not 500 <= refused.code < 600:  # permanent: the command is unknown
             raise Refused("ehlo", refused.code, refused.message) from refused
         try:
             await client.helo()
@@ -233,10 +233,10 @@ async def _introduce(client: _Client, target: Dial) -> None:
 
 
 async def _encrypt(client: _Client, target: Dial) -> None:
-    """Begin TLS where it is offered, and introduce ourselves again (RFC 3207 section 4.2)."""
+    """Start TLS if it is offered, and introduce ourselves again (RFC 3207 section 4.2)."""
     if "starttls" not in client.esmtp_extensions:
         if target.tls.mode == "required":
-            raise Refused("starttls", 0, "TLS is required and not offered")
+            raise Refused("starttls", 0, "TLS is required but not offered")
         return
     try:
         await client.starttls(tls_context=target.tls.context, server_hostname=target.tls.name or None)
@@ -250,7 +250,7 @@ async def _encrypt(client: _Client, target: Dial) -> None:
 
 
 def _adopt(client: _Client) -> Wire:
-    """Put a `Wire` on the connection of an aiosmtplib client that has said EHLO; the client is empty afterwards.
+    """Move the connection of an aiosmtplib client that has said EHLO to a `Wire`; the client is empty afterwards.
 
     Raises:
         WireBroken: the peer is gone.
@@ -263,7 +263,7 @@ def _adopt(client: _Client) -> Wire:
     wire.listener = client.listener
     hello = client.last_ehlo_response or client.last_helo_response
     wire.peer_name = hello.message.split(maxsplit=1)[0].lower() if hello is not None and hello.message else ""
-    # The whole protocol is exchanged: uvloop keeps the bound methods of the old one.
+    # The whole protocol object is replaced: uvloop keeps the bound methods of the old one.
     transport.set_protocol(wire)
     client.transport = client.protocol = None
     return wire

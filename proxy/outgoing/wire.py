@@ -1,4 +1,4 @@
-"""The client side of an SMTP conversation: a strict reply reader and a pipelined writer, for relay and probes alike.
+"""The client side of an SMTP conversation: a strict reply parser and a pipelined writer, for relay and probes.
 
 `proxy.outgoing.handshake` connects and comes to EHLO, and puts a `Wire` on the connection. From there replies are
 paired with commands by a queue, so many may be outstanding, and whatever does not fit the grammar of RFC 5321 section
@@ -18,7 +18,7 @@ from proxy.base.waiting import LazyTimer, WritePause
 from proxy.mail.replies import Reply
 
 LONGEST_LINE = 2048
-"""Octets of one reply line; RFC 5321 section 4.5.3.1.5 asks for 512, real servers exceed it."""
+"""Bytes of one reply line; RFC 5321 section 4.5.3.1.5 allows 512, real servers exceed it."""
 
 MOST_LINES = 100
 LONGEST_REPLY = 32 * 1024
@@ -27,31 +27,30 @@ _CODE_LENGTH = 3
 
 
 class WireBroken(Exception):
-    """The conversation cannot go on: the peer closed, reset, or spoke against the grammar."""
+    """The conversation cannot continue: the peer closed, reset, or violated the syntax."""
 
 
 Listener = Callable[[bool, bytes], None]
-"""Hears what is said on a wire: whether we said it, and the octets."""
+"""Receives what is said on a wire: whether we said it, and the bytes."""
 
 
 class Garbled(WireBroken):
-    """The peer spoke against the grammar, or unasked."""
+    """The peer violated the syntax, or sent an unexpected reply."""
 
 
 class ReplyParser:
-    """Bytes to replies, by the letter. Its state is the unfinished reply."""
+    """A strict parser from bytes to replies. Its state is the unfinished reply."""
 
     __slots__ = ("_buffer", "_code", "_lines", "_size")
 
     def __init__(self) -> None:
-        """Start before the first reply."""
         self._buffer = b""
         self._lines: list[bytes] = []
         self._code = b""
         self._size = 0
 
     def feed(self, received: bytes) -> Iterator[Reply]:
-        """Yield the replies that these bytes complete; those before the first fault come out first.
+        """Yield the replies that these bytes complete. Replies before the first error are yielded first.
 
         Raises:
             Garbled: the bytes are not a reply.
@@ -67,7 +66,7 @@ class ReplyParser:
 
     @property
     def at_rest(self) -> bool:
-        """Whether nothing of a further reply has come."""
+        """Whether no byte of another reply has arrived."""
         return not self._buffer and not self._lines
 
     def _line(self, line: bytes) -> Reply | None:
@@ -88,17 +87,17 @@ class ReplyParser:
 
 
 def _check_line(line: bytes, code: bytes, separator: bytes) -> None:
-    """Judge one line, its LF cut off, by RFC 5321 section 4.2: `2yz text CR`, code 200 to 599."""
+    """Check one line without its LF by RFC 5321 section 4.2: `2yz text CR`, code 200 to 599."""
     if len(line) > LONGEST_LINE:
         raise Garbled("a reply line is too long")
     if not line.endswith(b"\r") or line.find(b"\r") != len(line) - 1 or b"\0" in line:
-        raise Garbled("a reply line holds a bare line break or NUL")
+        raise Garbled("a reply line contains a bare line break or NUL")
     if not (code.isdigit() and b"200" <= code <= b"599") or separator not in {b" ", b"-", b"\r"}:
         raise Garbled("a line is not a reply")
 
 
 class Wire(asyncio.Protocol):
-    """One connection as a client. Owned by whoever holds it; not shared."""
+    """One connection as a client. Its holder owns it; it is not shared."""
 
     def __init__(self, transport: asyncio.Transport, extensions: dict[str, str]) -> None:
         """Take over a connected transport; `extensions` are the peer's EHLO keywords in lower case."""
@@ -106,11 +105,11 @@ class Wire(asyncio.Protocol):
         self.extensions = extensions
         self.listener: Listener | None = None
         self.peer_name = ""
-        """What the peer calls itself in its answer to EHLO, in lower case."""
+        """The name that the peer gives in its reply to EHLO, in lower case."""
         self.broken: str | None = None
-        """Why the conversation cannot go on, or None."""
+        """Why the conversation cannot continue, or None."""
         self.garbled = False
-        """The peer spoke against the grammar, or unasked: what it said last may belong to something else."""
+        """The peer violated the syntax, or sent an unexpected reply: its last reply may belong to another command."""
         self._parser = ReplyParser()
         self._awaited: deque[asyncio.Future[Reply]] = deque()
         self._loop = asyncio.get_running_loop()
@@ -123,9 +122,9 @@ class Wire(asyncio.Protocol):
     # ------------------------------------------------------------ for the holder
 
     def send(self, commands: bytes, replies: int = 1) -> list[asyncio.Future[Reply]]:
-        """Write commands in one piece and return a future for each reply that they call for.
+        """Write commands in one piece and return a future for each expected reply.
 
-        A future fails with WireBroken when the conversation ends before its reply.
+        If the conversation ends before its reply, a future fails with WireBroken.
         """
         awaited = [self._loop.create_future() for _ in range(replies)]
         if self.broken is not None:
@@ -151,7 +150,7 @@ class Wire(asyncio.Protocol):
         return await self.read(answer, seconds)
 
     async def read(self, answer: asyncio.Future[Reply], seconds: float) -> Reply:
-        """Wait for one reply; a timeout breaks the wire, since the reply would come when nobody asks.
+        """Wait for one reply. A timeout breaks the wire, because a late reply would be matched to another command.
 
         Raises:
             WireBroken: the conversation ended first.
@@ -179,12 +178,12 @@ class Wire(asyncio.Protocol):
             self._waited_for.set_exception(TimeoutError())
 
     def write(self, block: bytes) -> None:
-        """Write message content, which calls for no reply."""
+        """Write message content, which expects no reply."""
         if self.broken is None:
             self.transport.write(block)
 
     async def drain(self, seconds: float, unless: asyncio.Future[Reply]) -> None:
-        """Wait until the transport takes more, or the reply `unless` is there: a peer that refuses may read no further.
+        """Wait until the transport accepts more, or `unless` is done: a peer that has refused may stop reading.
 
         Raises:
             WireBroken: the conversation ended.
@@ -200,37 +199,37 @@ class Wire(asyncio.Protocol):
             raise WireBroken(self.broken)
 
     def abort(self, why: str) -> None:
-        """End the connection at once; unsent bytes are dropped, so a half-sent message stays unfinished."""
+        """End the connection at once. Unsent bytes are dropped, so a half-sent message stays incomplete."""
         self._break(why)
         self.transport.abort()
 
     async def quit(self, seconds: float) -> None:
-        """Say QUIT, wait shortly for the answer, close, and wait as long until the connection is gone, or drop it."""
+        """Send QUIT, wait briefly for the reply, close, and wait as long for the connection to end; then abort it."""
         with suppress(WireBroken, TimeoutError):
             await self.ask(b"QUIT\r\n", seconds)
         self.close()
         await self._gone(seconds)
 
     async def _gone(self, seconds: float) -> None:
-        """Wait until the socket is closed: whoever counts connections counts this one so long."""
+        """Wait until the socket is closed: until then, connection limits still count it."""
         gone, _ = await asyncio.wait((self._lost,), timeout=seconds)
         if not gone:
             self.transport.abort()
 
     def close(self) -> None:
-        """Close the connection after what was written has gone."""
+        """Close the connection after the written data is sent."""
         self._break("closed by us")
         self._close()
 
     def _close(self) -> None:
-        """Close the transport; a peer that does not read is cut off in the end."""
+        """Close the transport; a peer that does not read is finally cut off."""
         if self._closing is None and not self.transport.is_closing():
             self._closing = closing.close(self.transport)
 
     # ------------------------------------------------------------ for the transport
 
     def data_received(self, data: bytes) -> None:
-        """Pair the replies with what was asked."""
+        """Match the replies to the commands."""
         if self.listener is not None:
             self.listener(False, data)
         try:
@@ -242,19 +241,19 @@ class Wire(asyncio.Protocol):
 
     def _pair(self, each: Reply) -> None:
         if not self._awaited:
-            raise Garbled(f"a reply that nobody asked for: {each.code}")
+            raise Garbled(f"an unexpected reply: {each.code}")
         future = self._awaited.popleft()
         if not future.done():
             future.set_result(each)
 
     def eof_received(self) -> bool:
-        """The peer closed; a half-open connection is of no use here."""
+        """The peer closed; a half-open connection is useless here."""
         self._break("closed by the peer")
         self._close()
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Tell everybody who waits."""
+        """Fail everything that waits."""
         if self._closing is not None:
             self._closing.cancel()
         if not self._lost.done():

@@ -1,7 +1,7 @@
-"""Many small questions to a store, asked together: what comes while a batch is on its way leaves in the next one.
+"""Batches of small requests to a store: what arrives while a batch is in flight leaves with the next one.
 
-A round trip to SQLite's thread or to Redis costs some hundred microseconds whatever it carries, so this is what keeps a
-busy worker fast. A quiet one notices nothing: a question that comes alone leaves at once.
+A round trip to SQLite's thread or to Redis costs some hundred microseconds, whatever it carries; batching keeps a busy
+worker fast. In a quiet worker, a single request leaves at once.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from proxy.base.tasks import TaskOwner, spawn
 from proxy.store.base import StoreUnavailable
 
 MOST_TOGETHER = 256
-"""Questions of one batch."""
+"""Most requests in one batch."""
 
 MOST_WAITING = 10_000
-"""Questions that wait for their batch; who comes then is told that the store is unavailable."""
+"""Most requests waiting for their batch; further ones fail with StoreUnavailable."""
 
 Q = TypeVar("Q")
 A = TypeVar("A")
@@ -27,22 +27,22 @@ _Waiting = tuple[Q, asyncio.Future[A]]
 
 
 class Batches(Generic[Q, A]):
-    """Questions to one store, one batch on its way at a time. The event loop's thread owns what waits."""
+    """Requests to one store, one batch in flight at a time. The event loop's thread owns the queue."""
 
     def __init__(
         self, run: Callable[[list[Q]], Awaitable[Sequence[A | StoreUnavailable]]], *, name: str, seconds: float
     ) -> None:
-        """`run` answers a batch, in its order, within `seconds`; it raises StoreUnavailable for the whole of it."""
+        """`run` answers a batch, in order, within `seconds`; it raises StoreUnavailable for the whole batch."""
         self._run, self._seconds = run, seconds
         self._owner = TaskOwner(name)
         self._waiting: deque[_Waiting[Q, A]] = deque()
         self._busy = False
 
     async def ask(self, question: Q) -> A:
-        """Return the answer; who leaves before does not hold up the others.
+        """Return the answer. A caller that leaves early does not delay the others.
 
         Raises:
-            StoreUnavailable: the batch failed, or too many wait.
+            StoreUnavailable: the batch failed, or too many requests are waiting.
         """
         if len(self._waiting) >= MOST_WAITING:
             raise StoreUnavailable("too many operations wait for the store")
@@ -54,9 +54,9 @@ class Batches(Generic[Q, A]):
         return await future
 
     async def close(self) -> None:
-        """End what is on its way; who waits is told."""
+        """Cancel the batch in flight and fail all waiting requests."""
         await self._owner.cancel()
-        self._fail((), "closed")  # a task that had no turn yet has told nobody
+        self._fail((), "closed")  # a task that never ran has failed none of them
         self._busy = False
 
     async def _drain(self) -> None:
@@ -74,14 +74,14 @@ class Batches(Generic[Q, A]):
                 else:
                     _answer(batch, answers)
         except BaseException as error:
-            # Cancelled at the end, or a fault of ours: nobody may wait for ever.
+            # Cancelled at the end, or a bug of ours: no caller may wait for ever.
             self._fail(batch, f"closed: {type(error).__name__}")
             raise
         finally:
             self._busy = False
 
     def _fail(self, batch: Iterable[_Waiting[Q, A]], reason: str) -> None:
-        """Tell everybody, those who wait for the next batch too: it would fail after as long again."""
+        """Fail this batch and all waiting requests: the next batch would fail too, after the same time."""
         for _, future in (*batch, *self._waiting):
             if not future.done():
                 future.set_exception(StoreUnavailable(reason))
@@ -91,7 +91,7 @@ class Batches(Generic[Q, A]):
 def _answer(batch: Sequence[_Waiting[Q, A]], answers: Sequence[A | StoreUnavailable]) -> None:
     for (_, future), answer in zip(batch, answers, strict=True):
         if future.done():
-            continue  # who asked has left
+            continue  # the caller has left
         if isinstance(answer, StoreUnavailable):
             future.set_exception(answer)
         else:

@@ -1,4 +1,4 @@
-"""The store that the service holds: what a shared store cannot do now is done in memory, and nobody waits for long."""
+"""The service's store: if a shared store fails, memory takes over, and no caller waits for long."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from proxy.store.memory import MemoryStore
 log = get_logger()
 
 RETRY_SECONDS = 5.0
-"""A store that failed is tried again after so long, by one operation; the others do not wait for it."""
+"""A failed store is tried again after this time, by one operation; the others do not wait for it."""
 
 T = TypeVar("T")
 
 
 @dataclass(slots=True)
 class _Side:
-    """Reading or writing: a full disk ends only one of them. `retry_at` is set while it is out."""
+    """Reading or writing: a full disk stops only one of them. `retry_at` is set while it is down."""
 
     retry_at: float | None = None
 
@@ -31,22 +31,22 @@ class _Side:
             return True
         if now < self.retry_at:
             return False
-        self.retry_at = now + RETRY_SECONDS  # this one tries; who comes meanwhile does not
+        self.retry_at = now + RETRY_SECONDS  # this caller tries; others meanwhile do not
         return True
 
 
 class FallingBack:
-    """A store, or memory while that is unavailable. Its state, which sides are out, the event loop's thread owns.
+    """A store, or memory while the store is unavailable. The event loop's thread owns its state.
 
-    What the service calls (get, put, delete, take, acquire, release) never raises. What people call (purge, count,
-    scan) raises StoreUnavailable: they must hear that nothing was done. While the store is out, buckets and locks hold
-    within the worker. What memory kept is forgotten once it is back, since others may have written there meanwhile.
+    Methods for the service (get, put, delete, take, acquire, release) never raise. Methods for operators (purge, count,
+    scan) raise StoreUnavailable: an operator must learn that nothing was done. While the store is down, buckets and
+    locks apply per worker. Once it is back, memory is cleared: other workers may have written to the store meanwhile.
     """
 
     def __init__(
         self, store: Store, memory: MemoryStore, *, name: str, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """`name` is how the log calls the store; `clock` times the retries."""
+        """`name` is the store's name in the log; `clock` times the retries."""
         self._store, self._memory = store, memory
         self._name, self._clock = name, clock
         self._reading, self._writing = _Side(), _Side()
@@ -55,20 +55,20 @@ class FallingBack:
 
     @property
     def available(self) -> bool:
-        """Whether the store was there when it was last asked."""
+        """Whether the store worked when last used."""
         return self._since is None
 
     async def get(self, key: str) -> Stored | None:
-        """Return an entry; what was put while the store was out goes before what it had."""
+        """Return an entry; what was put while the store was down overrides what the store has."""
         kept = await self._memory.get(key) if self._since is not None else None
         if kept is not None and self._reading.retry_at is None:
             return kept
-        # Even where memory has it, the store is asked when that is due: else it might never be found again.
+        # If a retry is due, ask the store even if memory has the entry: otherwise its recovery might never be noticed.
         found = await self._do(self._reading, lambda: self._store.get(key), lambda: self._memory.get(key))
         return kept if kept is not None else found
 
     async def put(self, key: str, value: bytes, lives: float) -> None:
-        """Keep an entry."""
+        """Store an entry."""
         await self._do(
             self._writing,
             lambda: self._store.put(key, value, lives),
@@ -76,7 +76,7 @@ class FallingBack:
         )
 
     async def delete(self, key: str) -> None:
-        """Remove an entry; one that the store has stays until it expires, where the store is out."""
+        """Remove an entry; if the store is down, its copy stays until it expires."""
         await self._memory.delete(key)
         await self._do(self._writing, lambda: self._store.delete(key), lambda: self._memory.delete(key))
 
@@ -105,7 +105,7 @@ class FallingBack:
         )
 
     async def purge(self, prefix: str = "") -> int:
-        """Remove the entries whose keys begin so.
+        """Remove the entries whose keys begin with `prefix`.
 
         Raises:
             StoreUnavailable: the store still has them.
@@ -113,23 +113,22 @@ class FallingBack:
         return await self._memory.purge(prefix) + await self._store.purge(prefix)
 
     async def count(self, prefix: str = "") -> int:
-        """Return how many entries of the store have keys that begin so.
+        """Return how many entries of the store have keys that begin with `prefix`.
 
         Raises:
-            StoreUnavailable: it cannot be asked.
+            StoreUnavailable: the store cannot be reached.
         """
         return await self._store.count(prefix)
 
     async def scan(self, prefix: str = "", most: int = MOST_SCANNED) -> list[tuple[str, Stored]]:
-        """Return entries of the store whose keys begin so.
+        """Return entries of the store whose keys begin with `prefix`.
 
         Raises:
-            StoreUnavailable: it cannot be asked.
+            StoreUnavailable: the store cannot be reached.
         """
         return await self._store.scan(prefix, most)
 
     async def close(self) -> None:
-        """Close the store."""
         await self._store.close()
 
     async def _do(self, side: _Side, real: Callable[[], Awaitable[T]], instead: Callable[[], Awaitable[T]]) -> T:

@@ -1,6 +1,6 @@
-"""The store of one worker: dictionaries, bounded, gone with the process. Nothing in it waits.
+"""The store of one worker: bounded dictionaries, gone with the process. No method waits.
 
-Whatever expires does so by a clock that is never set; only what callers see, `Stored.expires_at`, is a time of day.
+Entries expire by the monotonic clock; only `Stored.expires_at`, which callers see, is a time of day.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from proxy.options.throttle import Buckets, Throttle
 from proxy.store.base import MOST_SCANNED, Clock, Stored, steady
 
 MOST_ENTRIES = 100_000
-"""Entries, and locks; of more, what was not used for longest goes."""
+"""Most entries, and most locks; beyond that, the least recently used one is dropped."""
 
 
 class MemoryStore:
     """Entries, buckets and locks of one worker. The event loop's thread owns them."""
 
     def __init__(self, clock: Clock = time.time, *, most: int = MOST_ENTRIES, ticking: Clock | None = None) -> None:
-        """Begin empty; `most` bounds the entries and the locks, each. `clock` is the time of day; `ticking` expires."""
+        """`most` bounds entries and locks separately; `clock` gives the time of day, `ticking` times expiry."""
         self._clock, self._most = clock, most
         self._ticking = ticking or steady(clock)
         self.clear()
@@ -39,7 +39,7 @@ class MemoryStore:
         return None if held is None else self._stored(held)
 
     async def put(self, key: str, value: bytes, lives: float) -> None:
-        """Keep an entry for `lives` seconds."""
+        """Store an entry for `lives` seconds."""
         self._entries[key] = (value, self._ticking() + lives)
 
     async def delete(self, key: str) -> None:
@@ -47,18 +47,18 @@ class MemoryStore:
         self._entries.pop(key, None)
 
     async def purge(self, prefix: str = "") -> int:
-        """Remove the entries whose keys begin so."""
+        """Remove the entries whose keys begin with `prefix`."""
         found = list(self._beginning(prefix))
         for key in found:
             del self._entries[key]
         return len(found)
 
     async def count(self, prefix: str = "") -> int:
-        """Return how many entries have keys that begin so."""
+        """Return how many entries have keys that begin with `prefix`."""
         return sum(1 for _ in self._beginning(prefix))
 
     async def scan(self, prefix: str = "", most: int = MOST_SCANNED) -> list[tuple[str, Stored]]:
-        """Return entries whose keys begin so."""
+        """Return entries whose keys begin with `prefix`."""
         found = [(key, held) for key in self._beginning(prefix) if (held := self._entries.get(key)) is not None]
         return [(key, self._stored(held)) for key, held in found[:most]]
 
@@ -83,7 +83,7 @@ class MemoryStore:
         return True
 
     async def close(self) -> None:
-        """There is nothing to let go of."""
+        """Do nothing: there is nothing to close."""
 
     def _stored(self, held: tuple[bytes, float]) -> Stored:
         return Stored(held[0], self._clock() + held[1] - self._ticking())

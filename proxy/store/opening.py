@@ -1,4 +1,4 @@
-"""From a store's URL to the store that the service holds."""
+"""From a store's URL to the store that the service uses."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from proxy.store.url import StoreUrl
 
 
 def open_store(url: StoreUrl, clock: Callable[[], float] = time.time) -> Store:
-    """Return the store; it connects, or opens its file, at the first use. One that fails is noticed and logged then.
+    """Return the store. It connects, or opens its file, at the first use; failures are logged then.
 
-    `clock` gives the time of day. Nothing that the service calls on what is returned raises (`FallingBack`).
+    `clock` gives the time of day. The service's methods on the result never raise (`FallingBack`).
     """
     memory = MemoryStore(clock)
     if url.scheme == "memory":
@@ -24,7 +24,7 @@ def open_store(url: StoreUrl, clock: Callable[[], float] = time.time) -> Store:
 
 
 def _shared(url: StoreUrl, clock: Callable[[], float]) -> Store:
-    """Import what is needed alone: the client of Redis takes 4.5 MiB of every worker."""
+    """Import only what is needed: the Redis client takes 4.5 MiB of each worker's memory."""
     if url.scheme == "sqlite":
         from proxy.store.sqlite import SqliteStore  # noqa: PLC0415 - see above
 

@@ -1,7 +1,7 @@
-"""The store of several machines: Redis, or Valkey. What must be atomic is one command, or one Lua script.
+"""The store for several machines: Redis or Valkey. Atomic operations are one command, or one Lua script.
 
-Entries carry their expiry in front of their value, so that one GET tells both; Redis removes them by itself. Buckets go
-by the server's clock, since those of two machines differ.
+Entries carry their expiry in front of their value, so one GET returns both; Redis removes them by itself. Buckets use
+the server's clock, since the clocks of two machines differ.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from proxy.store.batches import Batches
 from proxy.store.url import StoreUrl
 
 SECONDS = 0.25
-"""For the answer to a batch of commands."""
+"""Time limit for the reply to a batch of commands."""
 
 CONNECT_SECONDS = 0.5
-"""For a connection, TLS and login included."""
+"""Time limit for a connection, including TLS and login."""
 
 _ENTRY, _BUCKET, _LOCK = b"ringback:entry:", b"ringback:bucket:", b"ringback:lock:"
 _EXPIRY = struct.Struct("!d")
@@ -58,7 +58,7 @@ Command = tuple[bytes | str | int, ...]
 
 
 class RedisStore:
-    """Entries, buckets and locks in Redis. It connects at the first use, by the event loop that uses it."""
+    """Entries, buckets and locks in Redis. It connects at the first use, in the event loop that uses it."""
 
     def __init__(self, url: StoreUrl, clock: Callable[[], float] = time.time) -> None:
         """`clock` gives the time of day, for the expiry of entries."""
@@ -75,7 +75,7 @@ class RedisStore:
         return self._unpacked(await self._ask(("GET", _ENTRY + encoded(key)), _octets))
 
     async def put(self, key: str, value: bytes, lives: float) -> None:
-        """Keep an entry for `lives` seconds."""
+        """Store an entry for `lives` seconds."""
         packed = _EXPIRY.pack(self._clock() + lives) + value
         await self._ask(("SET", _ENTRY + encoded(key), packed, "PX", _milliseconds(lives)), _was_set)
 
@@ -84,21 +84,21 @@ class RedisStore:
         await self._ask(("DEL", _ENTRY + encoded(key)), _whole)
 
     async def purge(self, prefix: str = "") -> int:
-        """Remove the entries whose keys begin so; what others put meanwhile may stay."""
+        """Remove the entries whose keys begin with `prefix`; entries added meanwhile may stay."""
         removed = 0
         async for keys in self._keys(prefix):
             removed += await self._ask(("UNLINK", *keys), _whole)
         return removed
 
     async def count(self, prefix: str = "") -> int:
-        """Return how many entries have keys that begin so; it looks through the whole database."""
-        found: set[bytes] = set()  # SCAN may name a key twice
+        """Return how many entries have keys that begin with `prefix`; this scans the whole database."""
+        found: set[bytes] = set()  # SCAN may return a key twice
         async for keys in self._keys(prefix):
             found.update(keys)
         return len(found)
 
     async def scan(self, prefix: str = "", most: int = MOST_SCANNED) -> list[tuple[str, Stored]]:
-        """Return entries whose keys begin so."""
+        """Return entries whose keys begin with `prefix`."""
         found: dict[str, Stored] = {}
         async for keys in self._keys(prefix):
             for key, packed in zip(keys, await self._ask(("MGET", *keys), partial(_several, len(keys))), strict=True):
@@ -128,7 +128,7 @@ class RedisStore:
     # ------------------------------------------------------------ buckets and locks
 
     async def take(self, key: str, throttle: Throttle, tokens: int = 1) -> bool:
-        """Take tokens from a bucket that all machines share."""
+        """Take tokens from a bucket shared by all machines."""
         if not throttle.count or tokens > throttle.count:
             return not throttle.count
         bucket = _BUCKET + encoded(f"{throttle}:{key}")
@@ -136,7 +136,7 @@ class RedisStore:
         return bool(await self._ask(command, _whole))
 
     async def acquire(self, key: str, seconds: float) -> str | None:
-        """Lock a key against all machines."""
+        """Lock a key for all machines."""
         token = secrets.token_hex(8)
         lock = ("SET", _LOCK + encoded(key), token, "NX", "PX", _milliseconds(seconds))
         return token if await self._ask(lock, _was_set) else None
@@ -146,17 +146,16 @@ class RedisStore:
         return bool(await self._ask(("EVAL", _RELEASE, 1, _LOCK + encoded(key), token), _whole))
 
     async def close(self) -> None:
-        """Close the connections."""
         await self._commands.close()
         with suppress(RedisError, OSError, TimeoutError):
             async with asyncio.timeout(SECONDS):
                 await self._client.aclose()
 
     async def _ask(self, command: Command, read: Callable[[Any], T]) -> T:
-        """Return the answer to a command as `read` takes it.
+        """Return the reply to a command, converted by `read`.
 
         Raises:
-            StoreUnavailable: Redis refuses, as WRONGTYPE, or answers with another type: something else wrote there.
+            StoreUnavailable: Redis refuses, as with WRONGTYPE, or the type is wrong: another program wrote there.
         """
         answer = await self._commands.ask(command)
         try:
@@ -166,19 +165,19 @@ class RedisStore:
             raise StoreUnavailable(reason) from error
 
     async def _send(self, commands: list[Command]) -> list[Any]:
-        """Send a batch and return the answers; one that Redis refuses does not spoil the others."""
+        """Send a batch and return the replies; one refused command does not affect the others."""
         pipeline = self._client.pipeline(transaction=False)
         for each in commands:
             pipeline.execute_command(*each)
         try:
             answers = await pipeline.execute(raise_on_error=False)
-        except (RedisError, OSError, ValueError, RecursionError) as error:  # the latter two: not the protocol
+        except (RedisError, OSError, ValueError, RecursionError) as error:  # the latter two: it does not speak RESP
             raise StoreUnavailable(str(error) or type(error).__name__) from error
         return [StoreUnavailable(str(each)) if isinstance(each, RedisError) else each for each in answers]
 
 
 def _client(url: StoreUrl) -> Redis:
-    """Return a client that tries again once, at once, where a connection that was idle proves lost."""
+    """Return a client that retries once, immediately, if an idle connection turns out to be lost."""
     place: dict[str, Any] = {"host": url.host, "port": url.port}
     if url.scheme == "unix":
         place = {"unix_socket_path": url.path}
@@ -192,9 +191,9 @@ def _client(url: StoreUrl) -> Redis:
         socket_timeout=SECONDS,
         socket_connect_timeout=CONNECT_SECONDS,
         retry=Retry(NoBackoff(), 1, supported_errors=(ConnectionLost,)),
-        protocol=2,  # what servers before Redis 6 speak, too
+        protocol=2,  # servers before Redis 6 speak it too
     )
-    # The answers are read here: what these would raise for one of another type spoils its whole batch.
+    # We check the replies ourselves: these callbacks would fail a whole batch for one reply of the wrong type.
     client.response_callbacks.clear()
     return client
 
@@ -218,14 +217,14 @@ def _whole(answer: Any) -> int:
 
 
 def _was_set(answer: Any) -> bool:
-    """Read the answer to SET: OK, or nothing if NX found the key."""
+    """Parse the reply to SET: OK, or nil if NX found the key."""
     if answer not in {None, b"OK"}:
         raise ValueError
     return answer is not None
 
 
 def _page(answer: Any) -> tuple[int, list[bytes]]:
-    """Read the answer to SCAN: where to go on, and keys."""
+    """Parse the reply to SCAN: the next cursor, and keys."""
     cursor, keys = answer
     if not isinstance(keys, list) or not all(isinstance(each, bytes) for each in keys):
         raise TypeError
@@ -237,5 +236,5 @@ def _milliseconds(seconds: float) -> int:
 
 
 def _literally(prefix: bytes) -> bytes:
-    """Return a pattern that matches these octets and no others."""
+    """Return a pattern that matches exactly these bytes."""
     return b"".join(b"\\" + bytes((each,)) if each in b"*?[]\\^-" else bytes((each,)) for each in prefix)

@@ -1,7 +1,7 @@
-"""The store of one machine: an SQLite file, which its worker processes share and which survives a restart.
+"""The store of one machine: an SQLite file that its workers share and that survives a restart.
 
-Every change is one statement, so that it is atomic whoever else writes. Reads go over a connection of their own: in
-SQLite's write-ahead log no writer holds up a reader. How the file is opened stands in `sqlite_file`.
+Every change is one statement, so it is atomic for all processes. Reads use a separate connection: with a write-ahead
+log, writers never block readers. `sqlite_file` opens the file.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from proxy.store.sqlite_file import open_for_reading, open_for_writing
 from proxy.store.sqlite_thread import Change, Parameters, Row, SqliteThread
 
 SECONDS = 2.0
-"""One operation, with its wait for other processes that write (`sqlite_file.BUSY_SECONDS`)."""
+"""Time limit of one operation, including the wait for other writers (`sqlite_file.BUSY_SECONDS`)."""
 
 MOST_ENTRIES = 1_000_000
-"""Entries in the file; of more, those that expire soonest go at the next sweep."""
+"""Most entries in the file; beyond that, the next sweep removes those that expire soonest."""
 
 SWEEP_SECONDS = 60.0
-"""What has expired is removed so often: it may hold addresses, which are personal data."""
+"""How often expired rows are removed: they may hold addresses, which are personal data."""
 
 MOST_SWEPT = 2000
-"""Rows that one statement of the sweep removes, so that others may write between two of them."""
+"""Rows that one statement of the sweep removes, so that others can write in between."""
 
 _CLOSE_SECONDS = 2.0
 
@@ -64,7 +64,7 @@ _TRIM = (
 )
 
 _BROKEN_FILE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY})
-"""After these the connection is given up and the file opened anew: it may have been replaced."""
+"""After these errors, the connection is closed and the file opened again: it may have been replaced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class _Connections:
 
 
 class SqliteStore:
-    """Entries, buckets and locks in a file. It is opened at the first use, by the event loop that uses it."""
+    """Entries, buckets and locks in a file. It is opened at the first use, in the event loop that uses it."""
 
     def __init__(self, path: Path, clock: Callable[[], float] = time.time, *, most: int = MOST_ENTRIES) -> None:
         """`clock` gives the time of day; `most` bounds the entries."""
@@ -100,7 +100,7 @@ class SqliteStore:
         return stored if stored is not None and stored.expires_at > self._clock() else None
 
     async def put(self, key: str, value: bytes, lives: float) -> None:
-        """Keep an entry for `lives` seconds; return when it is written, together with what others put meanwhile."""
+        """Store an entry for `lives` seconds; return when its batch is written."""
         await self._writes.ask((encoded(key), value, self._clock() + lives))
 
     async def delete(self, key: str) -> None:
@@ -108,7 +108,7 @@ class SqliteStore:
         await self._change("DELETE FROM entries WHERE key = ?", (encoded(key),))
 
     async def purge(self, prefix: str = "") -> int:
-        """Remove the entries whose keys begin so, from the write-ahead log too: `secure_delete` overwrites them."""
+        """Remove entries whose keys begin so, also from the write-ahead log: `secure_delete` overwrites them."""
         removed = 0
         condition = (
             f"DELETE FROM entries WHERE key IN (SELECT key FROM entries WHERE {_BEGINS} LIMIT :most) RETURNING 1"  # noqa: S608 - our own words
@@ -119,12 +119,12 @@ class SqliteStore:
         return removed
 
     async def count(self, prefix: str = "") -> int:
-        """Return how many entries have keys that begin so."""
+        """Return how many entries have keys that begin with `prefix`."""
         rows = await self._ask(f"SELECT count(*) FROM entries WHERE {_BEGINS}", self._range(prefix))  # noqa: S608 - our own words
         return int(rows[0][0])
 
     async def scan(self, prefix: str = "", most: int = MOST_SCANNED) -> list[tuple[str, Stored]]:
-        """Return entries whose keys begin so, by key."""
+        """Return entries whose keys begin with `prefix`, ordered by key."""
         statement = f"SELECT key, value, expires FROM entries WHERE {_BEGINS} ORDER BY key LIMIT :most"  # noqa: S608 - our own words
         rows = await self._ask(statement, {**self._range(prefix), "most": most})
         return [(decoded(key), Stored(value, expires)) for key, value, expires in rows]
@@ -136,7 +136,7 @@ class SqliteStore:
     # ------------------------------------------------------------ buckets and locks
 
     async def take(self, key: str, throttle: Throttle, tokens: int = 1) -> bool:
-        """Take tokens from a bucket that all processes of the machine share."""
+        """Take tokens from a bucket shared by all processes of the machine."""
         if not throttle.count or tokens > throttle.count:
             return not throttle.count
         rows = await self._change(
@@ -152,7 +152,7 @@ class SqliteStore:
         return bool(rows[0][0])
 
     async def acquire(self, key: str, seconds: float) -> str | None:
-        """Lock a key against all processes of the machine; a lock from before the clock was set back is none."""
+        """Lock a key for all processes of the machine; locks from before the clock was set back are ignored."""
         token = secrets.token_hex(8)
         rows = await self._change(
             _ACQUIRE, {"key": encoded(key), "token": token, "now": self._clock(), "seconds": seconds,
@@ -168,7 +168,7 @@ class SqliteStore:
     # ------------------------------------------------------------ the file
 
     async def sweep(self) -> None:
-        """Remove what has expired, and entries beyond the bound, a little at a time."""
+        """Remove expired rows, and entries beyond the limit, a few at a time."""
         for table in ("entries", "buckets", "locks"):
             statement = _SWEEP.format(table=table)
             while len(await self._change(statement, (self._clock(), MOST_SWEPT))) == MOST_SWEPT:
@@ -177,7 +177,7 @@ class SqliteStore:
             pass
 
     async def close(self) -> None:
-        """Close the file; a disk that hangs is not waited for."""
+        """Close the file, without waiting for a disk that hangs."""
         await self._reads.close()
         await self._writes.close()
         await self._changes.close()
@@ -188,21 +188,21 @@ class SqliteStore:
             await connected.writer.close(_CLOSE_SECONDS)
 
     async def _read(self, keys: list[bytes]) -> list[Stored | None]:
-        """Answer the reads of a batch."""
+        """Answer a batch of reads."""
         marks = ",".join("?" * len(keys))
         rows = await self._ask(f"SELECT key, value, expires FROM entries WHERE key IN ({marks})", keys)  # noqa: S608 - question marks
         found = {key: Stored(value, expires) for key, value, expires in rows}
         return [found.get(key) for key in keys]
 
     async def _write(self, entries: list[tuple[bytes, bytes, float]]) -> list[None]:
-        """Write the entries of a batch, in their order."""
+        """Write a batch of entries, in order."""
         marks = ",".join(["(?,?,?)"] * len(entries))
         parameters = [each for entry in entries for each in entry]
         await self._alone(f"INSERT OR REPLACE INTO entries (key, value, expires) VALUES {marks}", parameters)  # noqa: S608 - question marks
         return [None] * len(entries)
 
     async def _change_all(self, changes: list[Change]) -> list[list[Row] | StoreUnavailable]:
-        """Make the changes of a batch: one way to the thread and one transaction for all of them."""
+        """Make a batch of changes, with one trip to the thread and one transaction."""
         if len(changes) == 1:
             return [await self._alone(*changes[0])]
         done = await self._using(lambda connected: _sound(connected.writer.changes(changes)))
@@ -225,13 +225,13 @@ class SqliteStore:
                 return await work(used)
         except TimeoutError:
             raise StoreUnavailable(f"no answer within {SECONDS:g} s") from None
-        except (sqlite3.Error, RuntimeError) as error:  # RuntimeError: given up meanwhile
+        except (sqlite3.Error, RuntimeError) as error:  # RuntimeError: closed meanwhile
             if _is_broken_file(error):
                 self._give_up(used)
             raise StoreUnavailable(str(error)) from error
 
     async def _connections(self) -> _Connections:
-        """Open the file where it is not; who cannot wait leaves, and it is opened all the same."""
+        """Open the file if necessary. A caller that times out leaves, and the file is opened anyway."""
         if self._connected is not None:
             return self._connected
         if self._opening is None:
@@ -242,7 +242,7 @@ class SqliteStore:
         return opened
 
     async def _open(self) -> _Connections | StoreUnavailable:
-        """Open both connections; a failure is an answer, which everybody who waits gets."""
+        """Open both connections. A failure is returned, so that all waiting callers get it."""
         made = _Connections(SqliteThread(), SqliteThread())
         try:
             await made.writer.open(partial(open_for_writing, self._path, first=self._first))
@@ -262,7 +262,7 @@ class SqliteStore:
         return self._connected
 
     def _give_up(self, broken: _Connections | None) -> None:
-        """Close what is broken; the next operation opens the file anew."""
+        """Close a broken connection; the next operation opens the file again."""
         if broken is not None and broken is self._connected:
             self._connected = None
             broken.let_go()
@@ -270,12 +270,12 @@ class SqliteStore:
     async def _sweep_now_and_then(self) -> None:
         while True:
             await asyncio.sleep(SWEEP_SECONDS)
-            with suppress(StoreUnavailable):  # who uses the store notices, too, and says so
+            with suppress(StoreUnavailable):  # users of the store notice it too, and log it
                 await self.sweep()
 
 
 async def _sound(changes: Awaitable[list[list[Row] | sqlite3.Error]]) -> list[list[Row] | sqlite3.Error]:
-    """Raise the failure of a change that is about the file, and so about all of them."""
+    """Raise a change's failure if it concerns the file, and so all changes."""
     done = await changes
     for each in done:
         if isinstance(each, sqlite3.Error) and _is_broken_file(each):
@@ -288,6 +288,6 @@ def _is_broken_file(error: Exception) -> bool:
 
 
 def _after(first: bytes) -> bytes | None:
-    """Return the least key beyond all that begin so, or None where there is none."""
+    """Return the smallest key after all keys that begin with `first`; None if there is no such key."""
     kept = first.rstrip(b"\xff")
     return kept[:-1] + bytes((kept[-1] + 1,)) if kept else None

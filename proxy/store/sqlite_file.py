@@ -1,4 +1,4 @@
-"""How the SQLite file is opened, made, and set aside where it is broken. It blocks, and so runs in SQLite's thread."""
+"""How the SQLite file is opened, created, and set aside if broken. It blocks, so it runs in SQLite's thread."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from proxy.base.log import get_logger
 log = get_logger()
 
 BUSY_SECONDS = 1.0
-"""How long a change waits for another process's."""
+"""How long a change waits for another process's change."""
 
 APPLICATION_ID = 0x52696E67
-"""Stands in the file's header, so that no other program's database is ever taken for ours."""
+"""In the file's header, so that another program's database is never mistaken for ours."""
 
 VERSION = 1
-"""Of the tables below. A file of another version is emptied at the start: what it held can be asked again."""
+"""Version of the tables below. A file of another version is emptied at the start: its content can be asked again."""
 
 _OLDEST_SQLITE = (3, 35, 0)  # RETURNING
-_MAGIC, _MARK = b"SQLite format 3\0", slice(68, 72)  # of the header, as www.sqlite.org/fileformat2.html has it
+_MAGIC, _MARK = b"SQLite format 3\0", slice(68, 72)  # header fields, see www.sqlite.org/fileformat2.html
 _PRIVATE = 0o600
 
 _TABLES = """
@@ -37,18 +37,18 @@ CREATE INDEX buckets_expire ON buckets (expires);
 CREATE TABLE locks (key BLOB PRIMARY KEY, token TEXT NOT NULL, expires REAL NOT NULL) WITHOUT ROWID;
 """
 _SETTINGS = ("synchronous = NORMAL", "secure_delete = ON", f"journal_size_limit = {16 << 20}")
-"""NORMAL: after a power cut the newest entries may be gone, the file is whole. What is deleted is overwritten."""
+"""NORMAL: a power cut may lose the newest entries, but the file stays intact. Deleted data are overwritten."""
 
 
 def open_for_writing(path: Path, *, first: bool) -> sqlite3.Connection:
-    """Open the file, made if there is none. Only the `first` time may a broken or outdated one be replaced.
+    """Open the file, creating it if necessary. Only the `first` call may replace a broken or outdated file.
 
     Raises:
-        sqlite3.Error: it cannot be used, or is not ours.
-        OSError: its folder cannot be.
+        sqlite3.Error: the file cannot be used, or is not ours.
+        OSError: its folder cannot be used.
     """
     if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
-        raise sqlite3.NotSupportedError(f"SQLite {sqlite3.sqlite_version} is too old, 3.35 is needed")
+        raise sqlite3.NotSupportedError(f"SQLite {sqlite3.sqlite_version} is too old; 3.35 or later is needed")
     with _alone(path.parent):
         if first and path.exists():
             _set_aside_if_broken(path)
@@ -63,7 +63,7 @@ def open_for_writing(path: Path, *, first: bool) -> sqlite3.Connection:
 
 
 def open_for_reading(path: Path) -> sqlite3.Connection:
-    """Open the file that `open_for_writing` has opened.
+    """Open the file after `open_for_writing`.
 
     Raises:
         sqlite3.Error: it cannot be used.
@@ -79,7 +79,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """One process at a time: two that find a broken file would rename each other's new one."""
+    """Allow one process at a time: two that find a broken file would rename each other's new file."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -89,10 +89,10 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _make_private(path: Path) -> None:
-    """Nobody else reads addresses.
+    """Restrict access to the owner: the file holds addresses.
 
-    An existing file is not opened for it: to close any descriptor of it would give up the locks that SQLite holds on
-    it in this process (www.sqlite.org/howtocorrupt.html, 2.2).
+    An existing file is not opened for this: closing any descriptor of it would drop the locks that SQLite holds on it
+    in this process (www.sqlite.org/howtocorrupt.html, 2.2).
     """
     with suppress(FileExistsError):
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, _PRIVATE))
@@ -119,7 +119,7 @@ def _set_aside_if_broken(path: Path) -> None:
 
 
 def _has_our_mark(path: Path) -> bool:
-    """Whether a broken file was ours once; anybody else's is left alone, whatever the configuration names."""
+    """Whether a broken file was once ours; other files are left alone, whatever the configuration names."""
     with path.open("rb") as file:
         header = file.read(100)
     return header.startswith(_MAGIC) and header[_MARK] == APPLICATION_ID.to_bytes(4, "big")
@@ -128,7 +128,7 @@ def _has_our_mark(path: Path) -> bool:
 def _prepare(connection: sqlite3.Connection, *, first: bool) -> None:
     has_tables = _number(connection, "SELECT count(*) FROM sqlite_master") > 0
     if has_tables and _number(connection, "PRAGMA application_id") != APPLICATION_ID:
-        raise sqlite3.DatabaseError("the file is another program's database")
+        raise sqlite3.DatabaseError("the file belongs to another program")
     if connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] != "wal":
         raise sqlite3.NotSupportedError("this file system cannot share a write-ahead log")
     for setting in _SETTINGS:
@@ -137,7 +137,7 @@ def _prepare(connection: sqlite3.Connection, *, first: bool) -> None:
     if version == VERSION:
         return
     if has_tables and not first:
-        raise sqlite3.DatabaseError(f"the file is of version {version} now, ours is {VERSION}")
+        raise sqlite3.DatabaseError(f"the file has version {version} now; this release needs {VERSION}")
     _make_tables(connection)
 
 

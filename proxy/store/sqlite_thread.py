@@ -1,4 +1,4 @@
-"""One SQLite connection, and the thread that alone uses it: SQLite blocks, the event loop must not."""
+"""One SQLite connection, and the thread that owns it: SQLite blocks, and the event loop must not."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ Change = tuple[str, Parameters]
 
 
 class SqliteThread:
-    """A connection. What is asked is done in its order; who is cancelled leaves, and it is done all the same."""
+    """A connection. Requests run in order; if a caller is cancelled, its request still runs."""
 
     def __init__(self) -> None:
-        """Start nothing yet."""
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="sqlite")
-        self._connection: sqlite3.Connection | None = None  # the thread's alone
+        self._connection: sqlite3.Connection | None = None  # only the thread uses it
 
     async def open(self, connect: Callable[[], sqlite3.Connection]) -> None:
         """Connect, in the thread.
@@ -41,23 +40,23 @@ class SqliteThread:
         return await asyncio.get_running_loop().run_in_executor(self._executor, self._fetch, statement, parameters)
 
     async def changes(self, changes: Sequence[Change]) -> list[list[Row] | sqlite3.Error]:
-        """Execute statements in one transaction; return the rows of each, or how it failed alone.
+        """Execute statements in one transaction; return the rows of each, or its own error.
 
         Raises:
-            sqlite3.Error: the transaction failed, and nothing of it took place.
+            sqlite3.Error: the transaction failed, and nothing was changed.
             RuntimeError: the connection was closed meanwhile.
         """
         return await asyncio.get_running_loop().run_in_executor(self._executor, self._change, changes)
 
     def let_go(self) -> Future[None]:
-        """Close behind everything that was asked, without waiting for it; what is asked from now on is refused."""
+        """Close after all earlier requests, without waiting; later requests are refused."""
         closed = self._executor.submit(self._close)
         self._executor.shutdown(wait=False)
         return closed
 
     async def close(self, seconds: float) -> None:
-        """Close, and wait for it so long: a disk may hang."""
-        with suppress(TimeoutError, RuntimeError, sqlite3.Error):  # RuntimeError: it was let go of before
+        """Close, and wait up to `seconds`: a disk may hang."""
+        with suppress(TimeoutError, RuntimeError, sqlite3.Error):  # RuntimeError: it is closed already
             async with asyncio.timeout(seconds):
                 await asyncio.wrap_future(self.let_go())
 
@@ -75,7 +74,7 @@ class SqliteThread:
             done = [self._attempted(each) for each in changes]
             self._fetch("COMMIT", ())
         except BaseException:
-            with suppress(sqlite3.Error):  # a transaction that failed badly has ended by itself
+            with suppress(sqlite3.Error):  # SQLite has already ended a transaction that failed badly
                 self._fetch("ROLLBACK", ())
             raise
         return done

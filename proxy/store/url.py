@@ -1,4 +1,4 @@
-"""Where state is kept, as a value of the configuration: `memory`, `sqlite:///…`, `redis://…`, `rediss://…`, `unix://…`."""
+"""A store's URL, as a configuration value: `memory`, `sqlite:///…`, `redis://…`, `rediss://…`, `unix://…`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _HINT = "write memory, sqlite:///absolute/path.db, redis://host:6379/0, rediss:/
 
 @dataclass(frozen=True, slots=True)
 class StoreUrl:
-    """A store's place. `path` is SQLite's file or Redis's socket; `authorities` a PEM file for `rediss`."""
+    """A store's location. `path` is SQLite's file or Redis's socket; `authorities` is a PEM file for `rediss`."""
 
     scheme: Scheme = "memory"
     path: str = ""
@@ -33,7 +33,7 @@ class StoreUrl:
     authorities: str = ""
 
     def __str__(self) -> str:
-        """Return it as it is written, but for the password: for logs and for the operator's screen."""
+        """Return the URL without its password, for logs and the operator's screen."""
         if self.scheme == "memory":
             return "memory"
         login = f"{self.user}{':***' if self.password else ''}@" if self.user or self.password else ""
@@ -48,10 +48,10 @@ MEMORY = StoreUrl()
 
 
 def parse_store_url(text: str) -> StoreUrl:
-    """Return the place that a text names.
+    """Parse a store's URL.
 
     Raises:
-        ValueError: it names none.
+        ValueError: it is not a valid URL.
     """
     if text.lower() == "memory":
         return MEMORY

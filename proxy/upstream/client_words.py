@@ -1,7 +1,7 @@
-"""Whether a refusal is about the client as the upstream sees it, told from its text: its address, name or HELO.
+"""Whether a refusal's text is about the client as the upstream sees it: its address, name or HELO.
 
-That client is us, unless XCLIENT or a PROXY header announced another. Text that the upstream repeats from the mail
-decides nothing: the transaction's addresses, and whatever else looks like one, are taken out before words are read.
+That client is us, unless XCLIENT or a PROXY header announced another. Text that the upstream repeats from the mail must
+not decide, so the transaction's addresses, and anything like an address, are removed before the text is read.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """What the upstream knows us by on a connection."""
+    """What the upstream knows about us on a connection."""
 
     address: str = ""
     name: str = ""
-    """What we said in EHLO."""
+    """Our name in EHLO."""
     peer_name: str = ""
-    """What the upstream calls itself, in lower case."""
+    """The upstream's own name, in lower case."""
     announced: bool = False
-    """Whether XCLIENT or a PROXY header told it of the client, so that the client is no longer us."""
+    """Whether XCLIENT or a PROXY header announced the client, so that the client is no longer us."""
 
 
 _RESTRICTION = re.compile(
@@ -39,14 +39,14 @@ _RESTRICTION = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-"""Words of restrictions on the client's address, name and HELO: Postfix, Exim, Sendmail, OpenSMTPD, Exchange."""
+"""Phrases of restrictions on the client's address, name and HELO: Postfix, Exim, Sendmail, OpenSMTPD, Exchange."""
 
 _OTHER_HOST = re.compile(
     r"(?<!client )\bhost [^\s\[]{1,255}\[[^\]\s]{1,60}\](?::\d{1,5})? (?:said|refused)"
     r"|\bconnect to [^\s\[]{1,255}\[[^\]\s]{1,60}\]",
     re.IGNORECASE,
 )
-"""Postfix names a host that it asked itself: to verify an address, say."""
+"""Postfix names a host that it asked itself, for example to verify an address."""
 
 _LIKE_AN_ADDRESS = re.compile(r"[^\s<>(),;:]{0,320}@[^\s<>(),;]{1,320}")
 _NUMBERS = re.compile(
@@ -55,35 +55,35 @@ _NUMBERS = re.compile(
     re.IGNORECASE,
 )
 _REVERSE_DNS_FAILED = (7, 25)
-"""Subject and detail of an enhanced code (RFC 7372 section 3.3)."""
+"""Subject and detail of an enhanced status code (RFC 7372 section 3.3)."""
 
 
 def is_of_client(text: str, enhanced: tuple[int, int] | None) -> bool:
-    """Whether a refusal reads as a restriction on the client's address, name or HELO. The text is `spoken`."""
+    """Whether a refusal reads like a restriction on the client's address, name or HELO. `text` comes from `spoken`."""
     return enhanced == _REVERSE_DNS_FAILED or _RESTRICTION.search(text) is not None
 
 
 def spoken(text: str, addresses: Iterable[str]) -> str:
-    """Return a reply's text without the addresses in it, and without what it says of a host that the upstream asked."""
+    """Return a reply's text without addresses, and without statements about hosts that the upstream asked."""
     for address in sorted({form for each in addresses for form in _forms(each)}, key=len, reverse=True):
         text = re.sub(re.escape(address), " ", text, flags=re.IGNORECASE)
     return _OTHER_HOST.sub(" ", _LIKE_AN_ADDRESS.sub(" ", text))
 
 
 def _forms(address: str) -> set[str]:
-    """Return how an upstream may write an address: as it is, and without the quoting of its local part."""
+    """Return how an upstream may write an address: unchanged, and without the quotes of its local part."""
     local_part, at, domain = address.rpartition("@")
     if not at:
-        return set()  # `postmaster` alone is a word like any other
+        return set()  # `postmaster` alone is an ordinary word
     plain = re.sub(r"\\(.)", r"\1", local_part.strip('"'))
     return {address, f"{plain}@{domain}", f'"{plain}"@{domain}'}
 
 
 def names_us(text: str, standing: Standing, domains: Iterable[str]) -> bool:
-    """Whether what was `spoken` names our address, or our EHLO name, as the client's.
+    """Whether text from `spoken` names our address, or our EHLO name, as the client's.
 
-    A name that is the upstream's own, too, or a domain of the mail, or a plain word, counts only with an address behind
-    it: `mail[192.0.2.1]`.
+    If our name is also the upstream's, a domain of the mail, or a single word, it counts only with an address after it:
+    `mail[192.0.2.1]`.
     """
     if standing.address and has_address(text, standing.address):
         return True
@@ -96,7 +96,7 @@ def names_us(text: str, standing: Standing, domains: Iterable[str]) -> bool:
 
 
 def has_address(text: str, address: str) -> bool:
-    """Whether a text holds an IP address in any of its spellings, or its octets in reverse before a list's name."""
+    """Whether a text contains an IP address in any notation, or reversed as in a DNSBL query."""
     wanted = _ip(address)
     if wanted is None:
         return False

@@ -1,7 +1,7 @@
-"""From an upstream to a connection: its addresses by rank, those of one rank in overlapping attempts, TLS as it says.
+"""From an upstream to a connection: addresses by rank, overlapping attempts within a rank, TLS as configured.
 
-An address that failed is tried last for `host_failure_retry` seconds. Where all of them failed lately, one transaction
-at a time tries, and the others hear at once that nothing is there: a dead upstream costs nobody a timeout but one.
+An address that failed is tried last for `host_failure_retry` seconds. If all of them failed recently, only one
+transaction at a time tries, and the others fail at once: a dead upstream costs only one transaction a timeout.
 """
 
 from __future__ import annotations
@@ -27,23 +27,22 @@ from proxy.upstream.upstream import Place, Upstream
 log = get_logger()
 
 FAILOVER_SECONDS = 100.0
-"""For all addresses of an upstream together: the client must hear its answer to RCPT within two minutes."""
+"""For all addresses of an upstream together: the client must get its reply to RCPT within two minutes."""
 
 
 @dataclass(slots=True)
 class _Attempt:
-    """One way through the addresses, until one of them is connected."""
+    """One pass through the addresses, until one of them is connected."""
 
     header: bytes
     under_way: list[Place] = field(default_factory=list)
-    """What is being tried now: all that is to blame when time runs out."""
+    """The addresses being tried now: they are to blame if time runs out."""
 
 
 class Connector:
-    """Connects to one upstream. Its state is which addresses failed, and until when they rest."""
+    """Connects to one upstream. Its state: which addresses failed, and how long they rest."""
 
     def __init__(self, upstream: Upstream, resolver: Resolver) -> None:
-        """Name the upstream; nothing is connected yet."""
         self._upstream, self._resolver = upstream, resolver
         self._resting: dict[tuple[str, int], float] = {}
         self._trying = False
@@ -52,14 +51,14 @@ class Connector:
 
     @property
     def is_down(self) -> bool:
-        """Whether no address took a connection when that was last tried, and that was lately."""
+        """Whether the last attempt, which was recent, failed for every address."""
         return self._loop.time() < self._down_until
 
     async def connect(self, session: Session | None = None) -> Wire:
-        """Return a new connection. Where the upstream takes PROXY headers, it is the session's client's, or nobody's.
+        """Return a new connection. A PROXY header, if configured, names the session's client, or is LOCAL without one.
 
         Raises:
-            Unreachable: no address takes one, or the name cannot be resolved.
+            Unreachable: no address accepts a connection, or the name cannot be resolved.
             RefusedUs: the upstream refuses to talk to us.
         """
         attempt = _Attempt(proxy_header(session) if self._upstream.policy.upstream_proxy_protocol == "v2" else b"")
@@ -80,7 +79,7 @@ class Connector:
             resting = [place for place in places if place not in awake]
             return await self._try(_ranks(awake) + _ranks(resting), attempt)
         if self._trying:
-            raise Unreachable("every address failed lately")
+            raise Unreachable("every address failed recently")
         self._trying = True
         try:
             return await self._try(_ranks(places), attempt)
@@ -99,7 +98,7 @@ class Connector:
         raise self._logged(problem)
 
     async def _one_of(self, places: list[Place], attempt: _Attempt) -> Wire | tuple[Exception, list[Place]]:
-        """Return a connection to one of the places, or what went wrong and those that are left to try."""
+        """Return a connection to one of the places, or the error and the places left to try."""
         attempt.under_way = places
         ends = self._loop.time() + self._upstream.policy.connect_timeout
         try:
@@ -122,21 +121,20 @@ class Connector:
             self._down_until = 0.0
             return wire
         self._rest([place])
-        # Those that were slower than the winner, which is of no use, have their turn.
+        # The winner is of no use, so the slower ones get their turn.
         return problem, [each for each in places if each is not place and each not in slower] + slower
 
     async def _reach(self, places: list[Place], header: bytes) -> tuple[socket.socket | None, int, tuple[int, ...]]:
-        """Return a socket, whose it is, and who was tried before, by their places in the list.
+        """Return a socket, the index of its place, and the indexes of places tried before it.
 
-        One address alone is connected by `dial` itself: for what was measured, without a socket of ours a connection
-        costs 0.13 ms and not 0.23.
+        A single address is connected by `dial` itself: without a socket of ours, a connection costs 0.13 ms, not 0.23.
         """
         if len(places) == 1 and places[0].host and not header:
             return None, 0, ()
         reached = await reach([place[:2] for place in places], self._upstream.policy.connect_timeout)
         if header:
-            with suppress(OSError):  # whoever has closed already is found out at the greeting
-                reached.sock.send(header)  # at most 52 octets, into an empty buffer: they go in one piece
+            with suppress(OSError):  # if the peer has already closed, the greeting shows it
+                reached.sock.send(header)  # at most 52 bytes into an empty buffer: sent in one piece
         return reached.sock, reached.winner, reached.behind
 
     def _rest(self, places: list[Place]) -> None:
@@ -149,7 +147,7 @@ class Connector:
         return problem
 
     async def _dial(self, place: Place, sock: socket.socket | None, header: bytes, seconds: float) -> Wire:
-        """Begin the conversation; where the TLS handshake fails and that is allowed, once more in the clear."""
+        """Start the conversation; if the TLS handshake fails and the options allow it, start again without TLS."""
         upstream, policy = self._upstream, self._upstream.policy
         try:
             tls = self._tls(place)
@@ -169,14 +167,14 @@ class Connector:
         return await dial(replace(target, tls=IN_THE_CLEAR, connect_timeout=policy.connect_timeout), sock)
 
     def _fit(self, wire: Wire) -> Wire:
-        """Return the connection, where its EHLO has what the options require."""
+        """Return the connection if its EHLO offers what the options require."""
         if self._upstream.policy.xforward == "required" and "xforward" not in wire.extensions:
             wire.abort(XFORWARD_IS_MISSING)
             raise Refused("ehlo", 0, XFORWARD_IS_MISSING)
         return wire
 
     def _tls(self, place: Place) -> Tls:
-        """Return what TLS is spoken there: none on a Unix socket, where nobody is between."""
+        """Return the TLS settings for a place: no TLS on a Unix socket, where nothing can eavesdrop."""
         policy = self._upstream.policy
         if policy.tls == "no" or not place.host:
             return IN_THE_CLEAR

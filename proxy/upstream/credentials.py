@@ -1,7 +1,7 @@
-"""Whether a client is who it says: asked of the MTA behind with the client's own credentials, or looked up in a file.
+"""Checks a client's credentials: with the next hop, by logging in there, or with a file.
 
-A password goes to the MTA behind over TLS, or over a connection that does not leave the machine; never otherwise. What
-cannot be found out now is no refusal: the client hears 454 and keeps its password.
+A password is sent to the next hop only over TLS, or over a connection within the machine. A check that fails for
+another reason is not a refusal: the client gets 454 and keeps its password.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from proxy.upstream.routes import Router
 log = get_logger()
 
 VERIFY_SECONDS = 60.0
-"""For a verification as a whole, waiting in line included."""
+"""For a whole verification, including the wait in line."""
 
 MOST_ASKED, MOST_HASHED = MOST_AT_ONCE["upstream"], MOST_AT_ONCE["file"]
-"""Verifications at once: with the MTA behind each is a connection beside those of the pool; a hash takes a core."""
+"""Concurrent verifications: with the next hop, each needs a connection outside the pool; a hash occupies a core."""
 
 LONGEST_COMMAND = 512
-"""Octets of AUTH with an initial response; a longer response follows in a line of its own (RFC 4954 section 4)."""
+"""Longest AUTH line, in bytes, with an initial response; a longer response gets its own line (RFC 4954 section 4)."""
 
 _ACCEPTED = 235
 _REFUSED = 535
@@ -41,23 +41,23 @@ _CONTINUE = 334
 
 
 class _Unknown(Exception):
-    """It cannot be found out now, and why."""
+    """The credentials cannot be checked now; the text says why."""
 
 
 class CredentialChecker:
     """Implements `proxy.smtp.ports.Authenticator` for one worker; the event loop's thread owns its state."""
 
     def __init__(self, router: Router, resolver: Resolver) -> None:
-        """Take what finds the MTA behind; nothing is connected or read yet."""
+        """Keep what finds the next hop; nothing is connected or read yet."""
         self._upstream = router.default
         self._connector = Connector(router.default, resolver)
         self._asking = asyncio.Semaphore(MOST_ASKED)
         self._hashing = ThreadPoolExecutor(MOST_HASHED, thread_name_prefix="hashing")
-        """Threads of its own: what scripts, files and logs do in theirs never holds up a login."""
+        """Separate threads: work of scripts, files and logs in other threads never delays a login."""
         self._files: dict[Path, PasswordFile] = {}
 
     async def verify(self, session: Session, credentials: Credentials) -> Verification:
-        """Judge credentials by the options in force for the session."""
+        """Check credentials by the session's current options."""
         options = session.options
         try:
             async with asyncio.timeout(VERIFY_SECONDS):
@@ -70,7 +70,7 @@ class CredentialChecker:
         return Verification.UNKNOWN
 
     def close(self) -> None:
-        """Begin no further hashing; nothing waits for a thread that still hashes."""
+        """Start no further hashing; do not wait for a thread that still hashes."""
         self._hashing.shutdown(wait=False, cancel_futures=True)
 
     # ------------------------------------------------------------ the file
@@ -80,16 +80,16 @@ class CredentialChecker:
             file = self._files.get(path) or self._files.setdefault(path, PasswordFile(path))
             return file.hash_of(credentials.user).matches(credentials.password)
 
-        try:  # the file may lie on a mount that answers no more
+        try:  # the file may be on a mount that hangs
             right = await asyncio.get_running_loop().run_in_executor(self._hashing, is_right)
         except (OSError, BadPasswordFile) as error:
             raise _Unknown(f"the password file cannot be used: {error}") from None
         return Verification.ACCEPTED if right else Verification.REFUSED
 
-    # ------------------------------------------------------------ the MTA behind
+    # ------------------------------------------------------------ the next hop
 
     async def _ask_upstream(self, session: Session, credentials: Credentials) -> Verification:
-        """Log in there as the client, on a connection that serves for nothing else."""
+        """Log in there as the client, on a connection used for nothing else."""
         async with self._asking:
             try:
                 wire = await self._connector.connect(session)
@@ -105,16 +105,16 @@ class CredentialChecker:
         return _verification(answer)
 
     async def _log_in(self, wire: Wire, credentials: Credentials) -> Reply:
-        """Say AUTH PLAIN and return the answer.
+        """Send AUTH PLAIN and return the reply.
 
         Raises:
-            _Unknown: it does not take AUTH PLAIN, or the password would leave the machine in the clear.
-            WireBroken, TimeoutError: the connection broke, or there was no answer.
+            _Unknown: AUTH PLAIN is not offered, or the password would leave the machine unencrypted.
+            WireBroken, TimeoutError: the connection broke, or there was no reply.
         """
         if not _is_private(wire):
-            raise _Unknown("no TLS: a password does not leave the machine in the clear; set TLS")
+            raise _Unknown("no TLS: passwords never leave the machine in clear text; set TLS")
         if "PLAIN" not in wire.extensions.get("auth", "").upper().split():
-            raise _Unknown("the MTA behind does not offer AUTH PLAIN")
+            raise _Unknown("the next hop does not offer AUTH PLAIN")
         seconds = self._upstream.policy.ehlo_timeout
         response = base64.b64encode(f"\0{credentials.user}\0{credentials.password}".encode())
         command = b"AUTH PLAIN %b\r\n" % response
@@ -125,7 +125,7 @@ class CredentialChecker:
 
 
 def _is_private(wire: Wire) -> bool:
-    """Whether nobody between reads along: TLS, or a connection within the machine."""
+    """Whether the connection cannot be read by others: TLS, or within the machine."""
     if wire.transport.get_extra_info("ssl_object") is not None:
         return True
     peer = wire.transport.get_extra_info("peername")
@@ -135,10 +135,10 @@ def _is_private(wire: Wire) -> bool:
 
 
 def _verification(answer: Reply) -> Verification:
-    """Read the answer to AUTH (RFC 4954 section 6): what is neither yes nor no says nothing about the password.
+    """Read the reply to AUTH (RFC 4954 section 6). Other replies say nothing about the password.
 
     Raises:
-        _Unknown: it is neither.
+        _Unknown: the reply neither accepts nor rejects the credentials.
     """
     if answer.code == _ACCEPTED:
         return Verification.ACCEPTED

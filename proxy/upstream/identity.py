@@ -18,21 +18,21 @@ log = get_logger()
 
 _UNAVAILABLE = "[UNAVAILABLE]"
 _LONGEST_VALUE = 255
-"""Characters of an attribute's value, by both READMEs."""
+"""Characters of an attribute's value, from both READMEs."""
 _LONGEST_COMMAND = 512
-"""Octets of a command line (RFC 5321 section 4.5.3.1.4); XFORWARD's attributes may come in several."""
+"""Bytes of a command line (RFC 5321 section 4.5.3.1.4); XFORWARD's attributes may be split over several."""
 
 
 # ---------------------------------------------------------------- XCLIENT
 
 
 async def introduce_client(wire: Wire, upstream: Upstream, session: Session) -> bool:
-    """Tell the upstream who the client is (Postfix XCLIENT), and say EHLO again as the protocol wants.
+    """Tell the upstream who the client is (Postfix XCLIENT), and send EHLO again as the protocol requires.
 
-    Return whether it was told: not if that is not asked for, or the upstream does not offer XCLIENT.
+    Return whether this was done: not if the option is off, or if the upstream does not offer XCLIENT.
 
     Raises:
-        RefusedUs: it refuses XCLIENT, or does not take it where that is required.
+        RefusedUs: it refuses XCLIENT, or does not offer it although it is required.
         WireBroken, TimeoutError: the connection broke.
     """
     try:
@@ -50,12 +50,12 @@ async def _introduce_client(wire: Wire, upstream: Upstream, session: Session) ->
     offered = wire.extensions.get("xclient")
     if offered is None:
         if policy.xclient == "required":
-            raise RefusedUs("XCLIENT is required and not offered")
+            raise RefusedUs("XCLIENT is required but not offered")
         return False
     answer = await wire.ask(_xclient(session, set(offered.upper().split())), policy.ehlo_timeout)
     if answer.code != 220:
         raise RefusedUs(f"XCLIENT: {answer.code} {answer.text}")
-    # The client's own name: Postfix takes the name of the EHLO behind XCLIENT for the client's.
+    # The client's own name: Postfix takes the name in the EHLO after XCLIENT for the client's.
     name = (session.host_name or upstream.helo).encode("ascii", "replace")
     hello = await wire.ask(b"%b %b\r\n" % (b"LHLO" if upstream.lmtp else b"EHLO", name), policy.ehlo_timeout)
     if not hello.accepted:
@@ -65,7 +65,7 @@ async def _introduce_client(wire: Wire, upstream: Upstream, session: Session) ->
 
 
 def _xclient(session: Session, names: set[str]) -> bytes:
-    """Return the command with the attributes that the upstream names; what we do not know is [UNAVAILABLE]."""
+    """Return the command with the attributes that the upstream accepts; unknown values are [UNAVAILABLE]."""
     known = _attributes(session) | {
         "DESTADDR": _tagged(session.local[0]),
         "DESTPORT": str(session.local[1]),
@@ -80,10 +80,10 @@ def _xclient(session: Session, names: set[str]) -> bytes:
 
 
 async def forward_client(wire: Wire, policy: OutboundOptions, session: Session) -> None:
-    """Tell the upstream whose message comes next (Postfix XFORWARD). Said before every MAIL.
+    """Tell the upstream whose message comes next (Postfix XFORWARD), before every MAIL.
 
     Raises:
-        WireBroken, TimeoutError: the connection broke, or the upstream refuses XFORWARD where that is required.
+        WireBroken, TimeoutError: the connection broke, or the upstream refuses XFORWARD although it is required.
     """
     if policy.xforward == "no":
         return
@@ -97,13 +97,13 @@ async def forward_client(wire: Wire, policy: OutboundOptions, session: Session) 
         told = printable(f"XFORWARD: {answer.code} {answer.text}")
         if answer.code == 421 or policy.xforward == "required":  # 421: it closes (RFC 5321 section 3.8)
             raise WireBroken(told)
-        # What the log of the MTA behind lacks is no reason to keep the message from it.
+        # The next hop's log lacks the client; that is no reason to withhold the message.
         log.warning("xforward_refused", session=session.id, reason=told)
         return
 
 
 def _xforward(session: Session, names: set[str]) -> list[bytes]:
-    """Return commands with the attributes that the upstream names, none where it names none."""
+    """Return commands with the attributes that the upstream accepts; empty if it accepts no attribute."""
     known = _attributes(session) | {"IDENT": _xtext(session.transaction_id), "SOURCE": "REMOTE"}
     lines: list[str] = []
     for word in (f" {name}={value}" for name, value in known.items() if name in names):
@@ -113,12 +113,12 @@ def _xforward(session: Session, names: set[str]) -> list[bytes]:
     return [f"{line}\r\n".encode() for line in lines]
 
 
-# ---------------------------------------------------------------- what both say
+# ---------------------------------------------------------------- used by both
 
 
 def _attributes(session: Session) -> dict[str, str]:
     address, port = session.peer_address
-    name = session.client_name  # where policy looked it up: nobody waits for DNS here
+    name = session.client_name  # only if policy looked it up: relaying does not wait for DNS
     return {
         "NAME": _xtext(name) if name and name != "unknown" else _UNAVAILABLE,
         "ADDR": _tagged(address),
@@ -133,7 +133,7 @@ def _tagged(address: str) -> str:
 
 
 def _xtext(text: str) -> str:
-    """Encode as xtext (RFC 3461 section 4); what would come out too long is cut between characters."""
+    """Encode as xtext (RFC 3461 section 4); a result that is too long is cut between characters."""
     encoded = ""
     for octet in text.encode("utf-8", "surrogateescape"):
         char = chr(octet) if 0x21 <= octet <= 0x7E and octet not in b"+=" else f"+{octet:02X}"

@@ -1,4 +1,4 @@
-"""The times towards the MTA behind, where 0 leaves them to us: the longest that end before the client gives up."""
+"""Default timeouts towards the next hop, for options set to 0: the longest that end before the client gives up."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from proxy.options.outbound import OutboundOptions
 
 _UP_TO_RCPT = ("connect_timeout", "ehlo_timeout", "mailfrom_timeout", "rcptto_timeout")
 _LEAST = 10.0
-"""Seconds for a step, however little the others leave."""
+"""Least seconds for a step, however little the others leave."""
 
 
 def patient(policy: OutboundOptions) -> OutboundOptions:
-    """Return the options with a time in the place of every 0."""
+    """Return the options with every 0 replaced by a timeout."""
     open_ones = [name for name in _UP_TO_RCPT if not getattr(policy, name)]
     left = LONGEST_UP_TO_RCPT - sum(getattr(policy, name) for name in _UP_TO_RCPT)
     chosen = {name: max(left / len(open_ones), _LEAST) for name in open_ones}

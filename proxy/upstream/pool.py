@@ -1,7 +1,7 @@
-"""Connections to one upstream: kept while unused, counted, watched, shared only while error-free and between equals.
+"""Connections to one upstream: kept while idle, limited, monitored, and shared only if error-free and equivalent.
 
-Which connection a transaction gets is decided without awaiting; only connecting and waiting for a place take time. Its
-mutable state is owned by the worker's event loop.
+Choosing a connection for a transaction never awaits; only connecting and waiting for a place take time. The worker's
+event loop owns the mutable state.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from proxy.upstream.identity import introduce_client
 from proxy.upstream.upstream import Upstream
 
 PLACE_SECONDS = 20.0
-"""A transaction waits so long for a place in a pool that is full, then hears 451 4.4.5."""
+"""How long a transaction waits for a place in a full pool before it gets 451 4.4.5."""
 
 MOST_POOLS = 512
-"""Pools kept, beyond which those without a connection are let go: scripts may name any number of gateways."""
+"""Beyond this many pools, those without a connection are dropped: scripts may name any number of gateways."""
 
 MOST_CONNECTIONS = 20_000
 """Connections of all pools together, unless the option says otherwise."""
@@ -39,32 +39,32 @@ class Connection:
     """A connection to the upstream. It belongs to the pool, or to the one transaction that took it."""
 
     pool: Pool
-    """Where it came from, and where it goes back to."""
+    """The pool that it came from and returns to."""
     wire: Wire
     identity: str = ""
-    """The session whose client it speaks for, after XCLIENT; empty while it speaks for nobody."""
+    """The session whose client was announced with XCLIENT; empty before that."""
     standing: Standing = Standing()  # noqa: RUF009 - frozen
-    """What the upstream knows us by, and whether it knows that client."""
+    """What the upstream knows about us, and whether a client was announced."""
     deliveries: int = 0
     used: bool = False
-    """Whether a transaction had it before, so that the upstream may have closed it in the meantime."""
+    """Whether another transaction had it before, so that the upstream may have closed it in the meantime."""
     idle_since: float = 0.0
 
 
 class Places:
-    """How many connections all pools of the worker may still make, and the pools that wait for one of them."""
+    """How many connections all pools of the worker may still make, and the pools waiting for one."""
 
     def __init__(self, most: int, pools: Mapping[Upstream, Pool]) -> None:
-        """`pools` are those that share them."""
+        """`pools` share the places."""
         self._free, self._pools = most, pools
         self._hungry: deque[Pool] = deque()
 
     def take(self, pool: Pool) -> bool:
-        """Take one; where there is none, an unused connection of any pool is ended, and `pool` has the next place."""
+        """Take a place. If all are taken, end an idle connection of any pool; its place goes to `pool`."""
         if self._take_free():
             return True
         any(each.end_one_unused() for each in self._pools.values())
-        if self._take_free():  # one was dead already, and nobody had noticed
+        if self._take_free():  # one had died unnoticed, and its place was free at once
             return True
         self._hungry.append(pool)
         return False
@@ -75,7 +75,7 @@ class Places:
         return taken
 
     def free(self) -> None:
-        """Give one back, to the pool that waits longest."""
+        """Give a place back, to the pool that has waited longest."""
         self._free += 1
         while self._hungry:
             if self._hungry.popleft().take_offered_place():
@@ -87,7 +87,6 @@ class Pool:
     """The connections of one worker to one upstream."""
 
     def __init__(self, upstream: Upstream, resolver: Resolver, places: Places) -> None:
-        """Name the upstream; no connection is made yet."""
         self._places = places
         self.upstream = upstream
         self.policy = upstream.policy
@@ -100,18 +99,18 @@ class Pool:
         self._reaper: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
         self.capabilities: frozenset[str] = frozenset()
-        """EHLO keywords of the last connection, in capitals; empty, which is cautious, before the first."""
+        """EHLO keywords of the last connection, in capitals; empty before the first, which is the cautious value."""
         self.standing = Standing(name=upstream.helo)
-        """What the last connection was known by, before it was told of any client."""
+        """What the last connection was known by, before any client was announced."""
 
     @property
     def in_use(self) -> bool:
-        """Whether it has connections, or somebody waits for one."""
+        """Whether it has connections, waiters or background tasks."""
         return bool(self._places_taken or self._waiting or len(self._owner))
 
     @property
     def is_down(self) -> bool:
-        """Whether the upstream is known to take no connection, and none is left."""
+        """Whether the upstream is known to accept no connection, and no connection is left."""
         return not self._places_taken and self._connector.is_down
 
     # ------------------------------------------------------------ taking
@@ -120,7 +119,7 @@ class Pool:
         """Return a connection for a session; `fresh` asks for a new one.
 
         Raises:
-            Unreachable: no address takes a connection, or the name cannot be resolved.
+            Unreachable: no address accepts a connection, or the name cannot be resolved.
             RefusedUs: the upstream refuses to talk to us.
             PoolFull: all places were taken for PLACE_SECONDS.
         """
@@ -129,12 +128,12 @@ class Pool:
             return found
         connection = await self._take_place()
         if fresh and connection is not None:
-            connection.wire.abort("a new one is asked for")  # its place is ours
+            connection.wire.abort("replaced by a new one")  # its place is ours
             connection = None
         try:
             if connection is None:
                 wire = await self._connector.connect(session)
-                own = wire.transport.get_extra_info("sockname")  # a Unix socket's is no address
+                own = wire.transport.get_extra_info("sockname")  # a Unix socket has no address
                 address = own[0] if isinstance(own, tuple) else ""
                 self.standing = Standing(address, self.upstream.helo, wire.peer_name)
                 connection = Connection(self, wire, standing=self.standing)
@@ -158,7 +157,7 @@ class Pool:
         connection.standing = replace(connection.standing, announced=announced)
 
     def _pop_idle(self, identity: str) -> Connection | None:
-        """Return the connection used last that lives and speaks for the same client; the dead leave their places."""
+        """Return the last used live connection for the same client; dead ones give their places back."""
         for connection in reversed(self._idle):
             if connection.wire.broken is None and connection.identity == identity:
                 self._idle.remove(connection)
@@ -169,7 +168,7 @@ class Pool:
         return None
 
     async def _take_place(self) -> Connection | None:
-        """Count one more connection, or wait for another transaction's: its connection where that can be shared."""
+        """Count one more connection, or wait for a place; it comes with a connection if that one can be shared."""
         most = self.policy.max_outbound_connections
         if self._places_taken >= most and self._idle:
             self._close_oldest_idle()
@@ -185,7 +184,7 @@ class Pool:
             with suppress(ValueError):
                 self._waiting.remove(place)
             if place.done() and not place.cancelled():
-                self._hand_back(place.result())  # it was handed over in the very moment of giving up
+                self._hand_back(place.result())  # it was handed over just as we gave up
             if isinstance(error, TimeoutError):
                 raise PoolFull from None
             raise
@@ -197,7 +196,7 @@ class Pool:
             self.give_back(connection)
 
     def _hand_over(self, connection: Connection | None) -> bool:
-        """Give a place, with its connection or without, to whoever waits longest; tell whether anybody does."""
+        """Give a place, with or without its connection, to the longest waiter; return whether there was a waiter."""
         while self._waiting:
             place = self._waiting.popleft()
             if not place.done():
@@ -206,20 +205,20 @@ class Pool:
         return False
 
     def _free_place(self) -> None:
-        """Hand an empty place over, or count one less."""
+        """Hand over a place without a connection, or count one less."""
         if not self._hand_over(None):
             self._places_taken -= 1
             self._places.free()
 
     def take_offered_place(self) -> bool:
-        """Give a place of the worker's to whoever waits longest here; tell whether anybody may have it."""
+        """Give a place of the worker's to the longest waiter here; return whether a waiter may have it."""
         if self._places_taken >= self.policy.max_outbound_connections or not self._hand_over(None):
             return False
         self._places_taken += 1
         return True
 
     def end_one_unused(self) -> bool:
-        """End the connection unused for longest, so that another pool has its place; tell whether there was one."""
+        """End the connection idle for longest, so that another pool gets its place; return whether there was one."""
         if not self._idle:
             return False
         self._close_oldest_idle()
@@ -236,7 +235,7 @@ class Pool:
         elif most and connection.deliveries >= most:
             self.retire(connection)
         elif self._waiting and (connection.identity or self.policy.upstream_proxy_protocol != "no"):
-            self.retire(connection)  # it speaks for one client, or for nobody, and another waits
+            self.retire(connection)  # it is tied to one client, or to LOCAL, and a transaction of another is waiting
         elif not self._hand_over(connection):
             connection.idle_since = self._loop.time()
             self._idle.append(connection)
@@ -244,12 +243,12 @@ class Pool:
                 self._reaper = self._loop.call_later(self.policy.idle_timeout, self._reap)
 
     def drop(self, connection: Connection, why: str) -> None:
-        """Cut a connection, in whatever state: nothing half-sent on it will be delivered."""
+        """Abort a connection in any state: nothing half-sent on it will be delivered."""
         connection.wire.abort(why)
         self._free_place()
 
     def retire(self, connection: Connection) -> None:
-        """End a connection that works but shall not be shared further, politely and in the background."""
+        """End a working connection that must not be shared further, politely and in the background."""
         spawn(self._quit(connection), name=f"quit {self.name}", owner=self._owner)
 
     async def _quit(self, connection: Connection) -> None:
@@ -271,7 +270,7 @@ class Pool:
         self.drop(connection, "RSET failed")
 
     def forget(self, session: Session) -> None:
-        """End the connections that speak for a session that has ended."""
+        """End the connections tied to a session that has ended."""
         if not self.upstream.tells_clients:
             return
         for connection in [each for each in self._idle if each.identity.startswith(session.id)]:
@@ -281,7 +280,7 @@ class Pool:
     # ------------------------------------------------------------ the pool's own life
 
     def _reap(self) -> None:
-        """Close what was not used for idle_timeout."""
+        """Close connections that were idle for idle_timeout."""
         self._reaper = None
         oldest = self._loop.time() - self.policy.idle_timeout
         while self._idle and (self._idle[0].wire.broken is not None or self._idle[0].idle_since <= oldest):
@@ -297,15 +296,15 @@ class Pool:
             self._free_place()
 
     async def warm(self, seconds: float) -> None:
-        """Connect once, so that the first client's EHLO knows what the upstream carries; wait for it so long."""
+        """Connect once, so that the first client's EHLO reply knows the upstream's extensions; wait up to `seconds`."""
         await asyncio.wait((spawn(self._warm(), name=f"warm {self.name}", owner=self._owner),), timeout=seconds)
 
     async def _warm(self) -> None:
-        with suppress(Unreachable, RefusedUs, PoolFull):  # logged where found; clients hear 451 until it is there
+        with suppress(Unreachable, RefusedUs, PoolFull):  # already logged; clients get 451 until it is up
             self.give_back(await self.take(None, fresh=True))
 
     async def close(self) -> None:
-        """Say goodbye on every unused connection; those in use are their transactions'."""
+        """Send QUIT on every idle connection; transactions end those in use."""
         if self._reaper is not None:
             self._reaper.cancel()
             self._reaper = None
@@ -319,14 +318,14 @@ class Pools:
     """The pools of one worker, one for each upstream that was named or used."""
 
     def __init__(self, resolver: Resolver, most_connections: int = MOST_CONNECTIONS) -> None:
-        """Begin with none; the pools together make `most_connections` at most."""
+        """All pools together make at most `most_connections`."""
         self._resolver = resolver
         self._pools: dict[Upstream, Pool] = {}
         self._places = Places(most_connections, self._pools)
         self._named: tuple[Upstream, ...] = ()
 
     def of(self, upstream: Upstream) -> Pool:
-        """Return the pool of an upstream, making it where it is new; those that scripts named once are let go."""
+        """Return the pool of an upstream, creating it if new; unused ones that scripts named are dropped."""
         pool = self._pools.get(upstream)
         if pool is None:
             if len(self._pools) >= MOST_POOLS:
@@ -339,12 +338,12 @@ class Pools:
             del self._pools[upstream]
 
     async def warm(self, upstreams: Iterable[Upstream], seconds: float) -> None:
-        """Connect once to every upstream that the configuration names, all at the same time; wait for them so long."""
+        """Connect once to every upstream that the configuration names, concurrently; wait up to `seconds`."""
         self._named = tuple(upstreams)
         await asyncio.gather(*(self.of(upstream).warm(seconds) for upstream in self._named))
 
     def capabilities(self) -> frozenset[str]:
-        """Return the EHLO keywords that every upstream of the configuration carries, as far as is known."""
+        """Return the EHLO keywords that every upstream of the configuration offers, as far as is known."""
         known = [self.of(upstream).capabilities for upstream in self._named]
         return frozenset.intersection(*known) if known else frozenset()
 
@@ -353,11 +352,10 @@ class Pools:
         return bool(self._named) and all(self.of(upstream).is_down for upstream in self._named)
 
     def forget(self, session: Session) -> None:
-        """End what speaks for a session that has ended."""
+        """End the connections tied to a session that has ended."""
         for pool in self._pools.values():
             pool.forget(session)
 
     async def close(self) -> None:
-        """Close every pool."""
         for pool in self._pools.values():
             await pool.close()

@@ -1,10 +1,10 @@
-"""One transaction's way upstream, live: MAIL and RCPT when the client says RCPT, the message while it comes.
+"""One transaction's way upstream, live: MAIL and RCPT when the client sends RCPT, the message as it arrives.
 
-What the upstream says about the mail goes to the client word for word. What it says about our conversation with it, and
-everything that breaks, becomes 451: the sender keeps the message and tries again. Never 250 without the upstream's 250.
+Upstream replies about the mail go to the client word for word. Replies about our own session, and all failures, become
+451: the sender keeps the message and retries. The client never gets 250 without the upstream's 250.
 
-A connection that is lost before DATA, or given back because the client idles, is replaced: the envelope is said again,
-and only where every recipient is accepted again does the transaction go on.
+A connection lost before DATA, or given back because the client idles, is replaced: the envelope is sent again. The
+transaction goes on only if every recipient is accepted again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class UpstreamRelay:
-    """Implements `proxy.smtp.ports.Relay` over the pools. Owned by one session's task."""
+    """Implements `proxy.smtp.front.Relay` over the pools. One session's task owns it."""
 
     __slots__ = (
         "_accepted", "_connection", "_content", "_hold", "_last", "_pool", "_pools", "_promised", "_router",
@@ -41,14 +41,14 @@ class UpstreamRelay:
     )  # fmt: skip
 
     def __init__(self, router: Router, pools: Pools, session: Session) -> None:
-        """Begin with no upstream: the first recipient decides which."""
+        """Start without an upstream: the first recipient decides which one."""
         self._router, self._pools, self._session, self._transaction = router, pools, session, session.transaction
         self._pool: Pool | None = None
         self._connection: Connection | None = None
-        self._last: Connection | None = None  # whose answers are judged, though it may be lost by now
+        self._last: Connection | None = None  # its replies are judged, even if it is lost by now
         self._accepted: list[Path] = []
         self._promised: dict[bytes, Reply] = {}
-        """Of those, the ones that the client was told are accepted, with what it was told."""
+        """The accepted recipients that the client was told about, with the reply that it got."""
         self._said_sender: Path | None = None
         self._content: Content | None = None
         self._tainted = False
@@ -63,9 +63,9 @@ class UpstreamRelay:
     # ------------------------------------------------------------ envelope
 
     async def recipients(self, transaction: Transaction, paths: Sequence[Path]) -> list[Reply]:
-        """Offer recipients, and MAIL FROM before the first; return the upstream's verdict on each.
+        """Offer recipients, with MAIL FROM before the first; return the upstream's verdict on each.
 
-        What the client sent together goes upstream together, as far as one upstream takes it.
+        Recipients that the client pipelined are pipelined upstream too, if they have the same upstream.
         """
         self._transaction = transaction
         self._hold_on()
@@ -93,24 +93,24 @@ class UpstreamRelay:
         return [heard[path.raw] for path in paths]
 
     def _turn_to(self, pool: Pool) -> None:
-        """Take another upstream where nobody was accepted at the one before, and what it said no longer matters."""
+        """Switch to another upstream if the one before accepted no recipient; its replies no longer matter then."""
         if not self._accepted and pool is not self._pool:
             self.abort()
             self._pool, self._sender_refused = pool, None
 
     def _known(self, pool: Pool, path: Path) -> Reply | None:
-        """Return the verdict on a recipient where the upstream need not be asked."""
+        """Return the verdict on a recipient if the upstream need not be asked."""
         if self._sender_refused is not None:
             return self._sender_refused
         if (known := self._promised.get(path.raw)) is not None:
-            return known  # said twice, or two were redirected to one: the upstream hears it once
+            return known  # a repeated recipient, or two redirected to one: the upstream gets it once
         deferred = pool.policy.recipient_verdicts == "deferred"
         if deferred and any(path.raw == each.raw for each in self._accepted):
             return replies.RECIPIENT_OK
         if self._accepted and pool is not self._pool:
             return replies.ONE_UPSTREAM_AT_A_TIME
         if self._accepted and (pool.upstream.lmtp or deferred) and not self._session.tells_of_each:
-            # One reply to the dot cannot tell each recipient's verdict: LMTP's are several, and so are deferred ones.
+            # One reply to the dot cannot report several verdicts, which LMTP and deferred verdicts may bring.
             return replies.ONE_RECIPIENT_AT_A_TIME
         if not deferred:
             return None
@@ -118,7 +118,7 @@ class UpstreamRelay:
         return replies.RECIPIENT_OK
 
     async def _take(self, pool: Pool, paths: Sequence[Path]) -> list[Reply]:
-        """Offer recipients of one upstream; return the verdicts on the first of them, on one at least."""
+        """Offer recipients of one upstream; return the verdicts on the first of them, at least one."""
         try:
             answers = await self._offer(pool, paths)
         except RelayFailed as refused:
@@ -132,7 +132,7 @@ class UpstreamRelay:
         return answers
 
     async def _offer(self, pool: Pool, paths: Sequence[Path]) -> list[Reply]:
-        """Offer recipients on the open transaction, or open one; a lost connection is replaced once."""
+        """Offer recipients in the open transaction, or open one; a lost connection is replaced once."""
         if self._connection is not None:
             try:
                 wire = self._connection.wire
@@ -143,16 +143,16 @@ class UpstreamRelay:
         try:
             return await self._open(pool, paths)
         except Lost as lost:
-            if not lost.used:  # it was new: another would fare no better
+            if not lost.used:  # it was new: another would do no better
                 raise
         return await self._open(pool, paths, fresh=True)
 
     async def _open(self, pool: Pool, paths: Sequence[Path], *, fresh: bool = False) -> list[Reply]:
-        """Say the envelope: MAIL, what was accepted before, and further recipients; return the verdicts on these.
+        """Send the envelope: MAIL, the recipients accepted before, and new ones; return the verdicts on the new ones.
 
         Raises:
-            Lost: the connection broke before the first of them, or what was accepted before no longer is.
-            RelayFailed: the sender is refused, or a recipient whose verdict was put off.
+            Lost: the connection broke before the first verdict, or a recipient accepted before is now refused.
+            RelayFailed: the sender is refused, or a recipient whose verdict was deferred.
         """
         connection = self._connection = self._last = await pool.take(self._session, fresh=fresh)
         wire, transaction = connection.wire, self._transaction
@@ -179,16 +179,16 @@ class UpstreamRelay:
         return verdicts[offered:]
 
     def _settle(self, verdicts: Sequence[Reply]) -> None:
-        """Follow the verdicts on what was accepted before, or put off: all must be accepted, or each can be told.
+        """Apply verdicts on recipients accepted before, or deferred: all must be accepted, or each must be reportable.
 
         Raises:
-            Lost: one was accepted before that is not now.
-            RelayFailed: the client hears the refusal, and keeps the message for everybody.
+            Lost: a recipient accepted before is now refused.
+            RelayFailed: the client gets the refusal, and keeps the message for all recipients.
         """
         refused = {path.raw: each for path, each in zip(self._accepted, verdicts, strict=True) if not each.accepted}
         if not refused:
             return
-        worst = min(refused.values(), key=lambda each: each.permanent)  # what is temporary is for the client to repeat
+        worst = min(refused.values(), key=lambda each: each.permanent)  # the client can retry a temporary refusal
         kept = [path for path in self._accepted if path.raw not in refused]
         if kept and worst.permanent and not refused.keys() & self._promised and self._session.tells_of_each:
             self._accepted = kept
@@ -200,25 +200,25 @@ class UpstreamRelay:
         raise RelayFailed(worst)
 
     async def _heard(self, wire: Wire, said: Awaitable[T]) -> T:
-        """Wait for what the upstream answers.
+        """Wait for the upstream's replies.
 
         Raises:
-            Lost: the connection broke, fell silent, or is being closed; it is dropped.
+            Lost: the connection broke, stopped replying, or is being closed; it is dropped.
         """
         try:
             found = await said
         except (WireBroken, TimeoutError) as error:
             raise self._lost(str(error) or "timeout") from error
         if self._connection is None or self._connection.wire is not wire:
-            raise Lost(used=False)  # it was taken from us meanwhile: what we heard may be another's
-        if wire.broken is not None:  # on the way, and what came before counts
+            raise Lost(used=False)  # it was taken away meanwhile: the reply may belong to another transaction
+        if wire.broken is not None:  # it broke meanwhile; the replies before that count
             self._lose(wire.broken)
         return found
 
     # ------------------------------------------------------------ content
 
     async def begin(self) -> None:
-        """Say DATA, after the envelope where policy changed it. Raises RelayFailed unless the message is wanted."""
+        """Send DATA, preceded by the envelope if policy changed it. Raises RelayFailed unless the message is wanted."""
         self._hold_on()
         self._follow_edits()
         pool = self._pool
@@ -235,29 +235,29 @@ class UpstreamRelay:
             return Chunked(await self._wire(pool), self._answers_due(pool))
         try:
             wire, answer = await self._ask_data(pool)
-        except Lost:  # nothing of the message has been sent yet
+        except Lost:  # no part of the message was sent yet
             await self._open(pool, (), fresh=True)
             wire, answer = await self._ask_data(pool)
         if answer.code == GO_AHEAD:
             return Dotted(wire, self._answers_due(pool))
-        if answer.code < 400:  # neither refusal nor 354: nobody knows whether it waits for content
+        if answer.code < 400:  # neither a refusal nor 354: unclear whether it waits for content
             self._lose(f"answered DATA with {answer.code}")
             raise Lost(used=False)
         raise RelayFailed(self._verdict(answer, "DATA"))
 
     def _answers_due(self, pool: Pool) -> int:
-        """Return how many answers the message will have: LMTP gives one for each recipient (RFC 2033 section 4.2)."""
+        """Return how many replies the message will get: LMTP sends one per recipient (RFC 2033 section 4.2)."""
         return len(self._accepted) if pool.upstream.lmtp else 1
 
     def _follow_edits(self) -> None:
-        """Drop the open transaction where policy changed sender, recipients or upstream since: it is opened anew."""
+        """Drop the open transaction if policy has changed sender, recipients or upstream: it will be opened again."""
         wanted, transaction = self._transaction.destinations, self._transaction
         pools = {self._pool_for(path) for path in wanted}
         if not pools:
             raise RelayFailed(self._sender_refused or replies.UPSTREAM_LOST)
         each_answers = len(wanted) > 1 and any(pool.upstream.lmtp for pool in pools)
         if len(pools) > 1 or (each_answers and not self._session.tells_of_each):
-            # One transaction goes to one upstream; and LMTP would answer the dot for each recipient.
+            # A transaction goes to one upstream, and LMTP replies to the dot once per recipient.
             log.error("recipients_of_different_upstreams", session=self._session.id)
             raise RelayFailed(replies.UPSTREAM_REFUSED_US)
         unchanged = pools == {self._pool} and transaction.reverse_path is self._said_sender
@@ -279,7 +279,7 @@ class UpstreamRelay:
         return wire, await self._heard(wire, read(wire, to_data, pool.policy.rcptto_timeout))
 
     async def _wire(self, pool: Pool) -> Wire:
-        """Return the wire with the open transaction, opening it anew where there is none or it broke."""
+        """Return the wire with the open transaction; open one if there is no transaction or it broke."""
         if self._connection is not None and self._connection.wire.broken is not None:
             self._lose(self._connection.wire.broken)
         if self._connection is None:
@@ -289,7 +289,7 @@ class UpstreamRelay:
         return self._connection.wire
 
     async def content(self, block: bytes) -> None:
-        """Send dot-stuffed content, waiting where the upstream does not keep up. Raises RelayFailed."""
+        """Send dot-stuffed content; wait if the upstream does not keep up. Raises RelayFailed."""
         try:
             await self._sending().send(block, self._session.options.relaying_timeout)
         except Answered as answered:
@@ -299,10 +299,10 @@ class UpstreamRelay:
             raise RelayFailed(replies.UPSTREAM_LOST) from None
 
     async def finish(self, block: bytes) -> Reply:
-        """Send the last content and the dot in one write, and return the upstream's answer.
+        """Send the last content and the dot in one write, and return the upstream's reply.
 
         Raises:
-            RelayFailed: no verdict came; the message may or may not be the upstream's.
+            RelayFailed: no verdict came; the upstream may or may not have the message.
         """
         content, connection, pool = self._sending(), self._connection, self._pool
         if connection is None or pool is None:
@@ -317,14 +317,14 @@ class UpstreamRelay:
             if isinstance(error, WireBroken):
                 self._lose(str(error))
             raise RelayFailed(replies.UPSTREAM_LOST) from None
-        if connection.wire.garbled:  # two answers where one was asked for: nobody knows which of them is the message's
+        if connection.wire.garbled:  # two replies instead of one: unclear which is about the message
             raise RelayFailed(replies.UPSTREAM_LOST)
         self._content = None
         verdicts = [self._verdict(answer, "the message") for answer in heard]
         taken = [each for each in verdicts if each.accepted]
         if not taken:
             raise RelayFailed(min(verdicts, key=lambda each: each.permanent))
-        # Some have it, so the client hears 250, and the sender of the others, the temporary refusals among them.
+        # Some recipients have it, so the client gets 250; the sender gets a report on the others, even if temporary.
         of_each = zip(self._accepted, verdicts, strict=False)
         note_refusals(self._session, {path.raw: each for path, each in of_each if not each.accepted})
         connection.deliveries += 1
@@ -337,7 +337,7 @@ class UpstreamRelay:
         return self._content
 
     def _answered_early(self, answer: Reply) -> RelayFailed:
-        """Return what an answer before our dot means: it is a refusal, or cannot be true."""
+        """Return the meaning of a reply before our dot: a refusal, or a failure, since an acceptance cannot be true."""
         about_mail = not answer.accepted and answer.code != 421
         verdict = self._verdict(answer, "the message") if about_mail else replies.UPSTREAM_LOST
         self._lose("answered before the end of the message")
@@ -346,7 +346,7 @@ class UpstreamRelay:
     # ------------------------------------------------------------ ends
 
     def abort(self) -> None:
-        """End the transaction wherever it stands, so that nothing of it is delivered."""
+        """End the transaction in any state, so that nothing of it is delivered."""
         self._hold_on()
         connection = self._connection
         if connection is None:
@@ -360,7 +360,7 @@ class UpstreamRelay:
             connection.pool.reset(connection)
 
     def _let_go(self) -> None:
-        """Give the connection back while the client idles: many idle clients must not hold the upstream's places."""
+        """Give the connection back while the client idles: many idle clients must not occupy the upstream's places."""
         self._hold = None
         if self._content is None:
             self.abort()
@@ -371,7 +371,7 @@ class UpstreamRelay:
             self._hold = None
 
     def _release(self) -> None:
-        """Give the connection back, or end it where the upstream counted an error on it."""
+        """Give the connection back, or end it if the upstream counted an error on it."""
         connection, self._connection = self._connection, None
         if connection is not None:
             (connection.pool.retire if self._tainted else connection.pool.give_back)(connection)
@@ -393,7 +393,7 @@ class UpstreamRelay:
         return [self._verdict(each, "RCPT", (path, path.parameters)) for path, each in zip(paths, answers)]  # noqa: B905
 
     def _verdict(self, answer: Reply, step: str, said: envelope.Said | None = None) -> Reply:
-        """Return what the client hears of an answer; a refusal taints the connection, since the upstream counts it."""
+        """Return what the client hears; a refusal taints the connection, because the upstream counts errors."""
         if answer.accepted or self._last is None:
             return answer
         self._tainted = True

@@ -1,7 +1,7 @@
-"""Which MTA takes a recipient's mail: Gateway or Routes, with the values in force for the recipient's domain.
+"""Which upstream takes a recipient's mail: Gateway or Routes, with the option values for the recipient's domain.
 
-An `Upstream` is the whole answer: hosts in their order of preference, how to speak, and the limits. Domains with equal
-answers have one upstream, the same object, so their recipients share a transaction and its connections are pooled.
+An `Upstream` holds the whole answer: hosts in order of preference, how to talk to them, and the limits. Domains with
+equal answers share one object, so their recipients share a transaction, and its connections are pooled.
 """
 
 from __future__ import annotations
@@ -24,35 +24,35 @@ log = get_logger()
 
 _DOMAINS_REMEMBERED = 4096
 _DETOURS_REMEMBERED = 256
-"""Gateways that scripts named; a script may take the name out of a message, so they are bounded."""
+"""Gateways that scripts named; a script may take the name from a message, so their number is limited."""
 
 _GATEWAY = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[^\[\]:]+))(?::(?P<port>\d{1,5}))?")
 
 
 class Router:
-    """Finds the upstream of a domain. What it found is remembered; equal answers are one object."""
+    """Finds the upstream of a domain, and caches it; equal answers are one object."""
 
     def __init__(self, settings: Settings) -> None:
-        """Take the configuration's scopes."""
+        """Read the configuration's scopes."""
         self._scopes = settings.scopes
         self._core = cast(CoreOptions, settings.core)
         self._known: dict[tuple[object, ...], Upstream] = {}
         self._detours: LRUCache[tuple[str, Upstream], Upstream] = LRUCache(_DETOURS_REMEMBERED)
         self.default = self._upstream(None)
-        """The upstream of a domain for which nothing of its own is set."""
+        """The upstream of domains without settings of their own."""
         self._of_domain = lru_cache(maxsize=_DOMAINS_REMEMBERED)(self._upstream)
 
     def of_domain(self, domain: str) -> Upstream:
-        """Return the upstream of a recipient's domain; empty for a recipient without one."""
+        """Return the upstream of a recipient's domain; `domain` is empty for a recipient without one."""
         return self._of_domain(domain) if self._scopes.places else self.default
 
     def _is_nearer(self, name: str, other: str, domain: str | None) -> bool:
-        """Whether an option is set in a scope of the domain's own while another comes from the top of the file."""
+        """Whether the domain's own scope sets one option while the other comes from the top level of the file."""
         place = self._scopes.eval(name, domain=domain or None).place
         return bool(place) and not self._scopes.eval(other, domain=domain or None).place
 
     def by_way_of(self, gateway: str, upstream: Upstream) -> Upstream:
-        """Return the same with another host in the place of its own: `host`, `host:port`, `[::1]:port`."""
+        """Return the upstream with its host replaced by a gateway: `host`, `host:port`, `[::1]:port`."""
         key = (gateway, upstream)
         found = self._detours.get(key)
         if found is None:
@@ -63,7 +63,7 @@ class Router:
         return found
 
     def named(self) -> list[Upstream]:
-        """Return the upstreams that the configuration names outright; those of regular expressions are found in use."""
+        """Return the upstreams that the configuration names; those for regular expressions are found in use."""
         for place in self._scopes.places:
             if place[-1].kind == "domain" and not place[-1].name.startswith("/"):
                 self.of_domain(place[-1].name)

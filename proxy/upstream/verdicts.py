@@ -1,8 +1,8 @@
-"""Which of the upstream's replies are about the mail, and what a client hears of everything else: 451.
+"""Which upstream replies are about the mail; for everything else, the client gets 451.
 
-A 5xx that speaks of our conversation with the upstream says nothing of the client's mail, and trouble on the way says
-nothing at all: the sender keeps the message and tries again. Which is which follows from the code, the enhanced code,
-what the command said, and whom the text names. The rows of `tests/spec/relay/faults.txt` say it case by case.
+A 5xx about our own session with the upstream says nothing about the client's mail, and neither does trouble on the way:
+the sender keeps the message and retries. The distinction uses the code, the enhanced status code, the command, and whom
+the text names. `tests/spec/relay/faults.txt` lists it case by case.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ from proxy.upstream.failures import Lost, PoolFull, RefusedUs, Unreachable
 log = get_logger()
 
 _ABOUT_US = frozenset({421, 500, 502, 503, *range(530, 539)})
-"""Replies that speak of our conversation (order, authentication, the server's own state), never of the mail."""
+"""Replies about our session (command order, authentication, server state), never about the mail."""
 
 _SYNTAX = frozenset({501, 504, 555})
-"""Replies to an argument or a parameter: the client's own, or one of our making (RFC 5321 section 4.2.2)."""
+"""Replies to an argument or a parameter, which may be the client's or ours (RFC 5321 section 4.2.2)."""
 
 _PARAMETERS = 555
-"""Of parameters to MAIL and RCPT (RFC 5321 section 4.1.1.11); elsewhere a refusal of the message like any other."""
+"""About parameters of MAIL and RCPT (RFC 5321 section 4.1.1.11); elsewhere an ordinary refusal of the message."""
 
 _TAKES_NO_MAIL = 521
-"""A host that takes no mail at all (RFC 7504), but some servers refuse a recipient by it."""
+"""The host accepts no mail at all (RFC 7504), but some servers refuse a recipient with it."""
 
 _MAIL_SUBJECTS = frozenset({1, 2, 6, 7})
-"""Addressing, mailbox, content and policy (RFC 3463 section 3), the subjects that speak of mail."""
+"""Addressing, mailbox, content and policy (RFC 3463 section 3): the subjects about mail."""
 
 _ENHANCED = re.compile(r"[245]\.(\d{1,3})\.(\d{1,3})\b")
 _UNQUALIFIED = re.compile(r"\bneed fully[ -]qualified (?:e-?mail )?address\b", re.IGNORECASE)
@@ -50,29 +50,29 @@ _HEARD: dict[type[Exception], Reply] = {
 }
 
 TROUBLE = tuple(_HEARD)
-"""What may go wrong on the way that is not about the mail."""
+"""Failures on the way, which are not about the mail."""
 
 
 def heard_of(trouble: Exception) -> Reply:
-    """Return what the client hears of trouble on the way: always 451."""
+    """Return the client's reply for trouble on the way: always 451."""
     return _HEARD[type(trouble)]
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a reply answers: the command as we said it, whose octets it had, and who we are to the upstream."""
+    """What a reply answers: the command as we sent it, whose bytes it had, and who we are to the upstream."""
 
     standing: Standing
     paths: tuple[Path, ...]
-    """Every path of the transaction, the client's and those that policy put in their place."""
+    """Every path of the transaction: the client's, and those that policy replaced them with."""
     command: bytes = b""
-    """MAIL or RCPT as it was said, with the first of the paths; empty for anything else."""
+    """MAIL or RCPT as we sent it, with the first of the paths; empty for any other command."""
     client: str = ""
     """The client's address."""
 
     @property
     def is_the_clients(self) -> bool:
-        """Whether path and every parameter of the command are the client's octets."""
+        """Whether the path and all parameters of the command are the client's bytes."""
         if not self.command:
             return False
         path = b"<%b>" % self.paths[0].raw
@@ -104,7 +104,7 @@ def paths_of(transaction: Transaction) -> list[Path]:
 
 
 def is_about_mail(refusal: Reply, asked: Asked) -> bool:
-    """Whether a refusal speaks of the mail, so that the client shall hear it word for word."""
+    """Whether a refusal is about the mail, so that the client gets it word for word."""
     if refusal.code < 400 or refusal.code in _ABOUT_US:  # RFC 5321 section 4.2.1, first digit
         return False
     if not refusal.permanent:
@@ -114,14 +114,14 @@ def is_about_mail(refusal: Reply, asked: Asked) -> bool:
     standing = asked.standing
     if not standing.announced and names_us(text, standing, (each.domain for each in asked.paths)):
         return False
-    # A scanner behind that reads our Received field speaks of the client itself.
+    # A scanner behind the next hop that reads our Received field refers to the real client.
     if is_of_client(text, enhanced) and (standing.announced or not has_address(text, asked.client)):
         return standing.announced
     return _is_about_mail_by_code(refusal, enhanced, asked)
 
 
 def _is_about_mail_by_code(refusal: Reply, enhanced: tuple[int, int] | None, asked: Asked) -> bool:
-    """Judge a permanent refusal that is not of the client."""
+    """Judge a permanent refusal that is not about the client."""
     subject = enhanced[0] if enhanced is not None else None
     if refusal.code in _SYNTAX and (asked.command or refusal.code != _PARAMETERS):
         return subject == 1 or _UNQUALIFIED.search(refusal.text) is not None or asked.is_the_clients
@@ -129,7 +129,7 @@ def _is_about_mail_by_code(refusal: Reply, enhanced: tuple[int, int] | None, ask
 
 
 def _enhanced(reply: Reply) -> tuple[int, int] | None:
-    """Return subject and detail of the first line that has an enhanced code (RFC 3463), None without any."""
+    """Return subject and detail of the first enhanced status code (RFC 3463), or None."""
     for line in reply.lines:
         if (found := _ENHANCED.match(line.decode("ascii", "replace"))) is not None:
             return int(found[1]), int(found[2])
@@ -137,9 +137,9 @@ def _enhanced(reply: Reply) -> tuple[int, int] | None:
 
 
 def note_refusals(session: Session, refused: Mapping[bytes, Reply]) -> None:
-    """Keep with each recipient what the upstream said of it where others have the message.
+    """If other recipients have the message, store the upstream's refusal with each refused recipient.
 
-    A copy that policy added was nobody's wish but the operator's, who finds it in the log.
+    A refused copy that policy added concerns only the operator, who finds it in the log.
     """
     recipients = session.transaction.recipients
     for recipient in recipients:
@@ -153,7 +153,7 @@ def note_refusals(session: Session, refused: Mapping[bytes, Reply]) -> None:
 def verdict_of(
     answer: Reply, connection: Spoken, session: Session, *, upstream: str, step: str, said: envelope.Said | None
 ) -> Reply:
-    """Return a refusal word for word if it speaks of the mail; 451, and an alarm, if it speaks of us."""
+    """Return a refusal word for word if it is about the mail; 451 and an alarm if it is about us."""
     if is_about_mail(answer, asked(connection, session, said)):
         return answer
     log.error(

@@ -1,1 +1,1 @@
-"""smtp_cbv: SMTP callback verification, passive for scripts, or active in a phase of its own."""
+"""smtp_cbv: SMTP callback verification; passive for scripts, or active in one phase."""

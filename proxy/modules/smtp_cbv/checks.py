@@ -1,4 +1,4 @@
-"""What can be wrong with an `smtp_cbv` stanza beyond the form of its options."""
+"""Checks of an `smtp_cbv` stanza beyond the syntax of its options."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SHORTEST_SECRET = 16
 
 
 def mistakes(loaded: ModuleSettings, options: SmtpCbvOptions) -> Iterator[Diagnostic]:
-    """Yield what is wrong, warnings included."""
+    """Yield errors and warnings."""
     yield from _senders(loaded, options)
     yield from _own_addresses(loaded, options)
     yield from _files(loaded, options)
@@ -32,9 +32,9 @@ def mistakes(loaded: ModuleSettings, options: SmtpCbvOptions) -> Iterator[Diagno
     yield from _store_on_this_machine(loaded, options)
     if options.wait > _LONGEST_WAIT:
         yield Diagnostic(
-            f"a client waits {options.wait:g} seconds for its answer, and may not",
+            f"Wait = {options.wait:g}s exceeds typical client patience",
             loaded.origin("wait") or loaded.span,
-            hint="the probe goes on behind a shorter Wait, and its verdict is remembered",
+            hint="use a shorter Wait: the probe goes on after it, and its verdict is cached",
             severity=Severity.WARNING,
         )
 
@@ -46,7 +46,7 @@ def _senders(loaded: ModuleSettings, options: SmtpCbvOptions) -> Iterator[Diagno
             yield Diagnostic(
                 f"not a mail address: {sender}",
                 loaded.origin(name) or loaded.span,
-                hint="write local-part@domain, or leave it out for the null sender",
+                hint="write local-part@domain, or omit the option for the null sender",
             )
 
 
@@ -61,7 +61,7 @@ def _own_addresses(loaded: ModuleSettings, options: SmtpCbvOptions) -> Iterator[
         else:
             families.append(family_of(plain_address(address)))
     if any(one == other for one, other in pairwise(sorted(families))):
-        yield Diagnostic("two addresses of one family", place, hint="Bind_Address takes one of IPv4 and one of IPv6")
+        yield Diagnostic("two addresses of the same family", place, hint="give one IPv4 and one IPv6 address at most")
 
 
 def _files(loaded: ModuleSettings, options: SmtpCbvOptions) -> Iterator[Diagnostic]:
@@ -88,7 +88,7 @@ def _files(loaded: ModuleSettings, options: SmtpCbvOptions) -> Iterator[Diagnost
 
 
 def _authorities(loaded: ModuleSettings, options: SmtpCbvOptions) -> Iterator[Diagnostic]:
-    """Find that the store could never be trusted."""
+    """Check that the store's CA file can be read."""
     if options.store is not None and options.store.authorities:
         try:
             ssl.create_default_context(cafile=options.store.authorities)

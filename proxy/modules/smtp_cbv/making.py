@@ -1,6 +1,6 @@
-"""From the stanza's options to what asks: one `CallbackService`, with a store and a resolver of its own.
+"""From the stanza's options to a `CallbackService` with its own store and resolver.
 
-The resolver is its own so that a stranger's slow name servers never hold up the search for the MTA behind.
+It has its own resolver so that a stranger's slow name servers never delay lookups of the next hop.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def callbacks_of(
     upstream_down: Callable[[], bool] = lambda: False,
     resolver: Resolver | None = None,
 ) -> CallbackService:
-    """Return what asks by the stanza's options, under the server's name; the caller closes it."""
+    """Build the service from the stanza's options and the server's name; the caller closes it."""
     resolver = resolver or Resolver([str(each) for each in core.nameservers])
     url = store_of(options, core.state_directory)
     store = open_store(url)
@@ -79,7 +79,7 @@ def callbacks_of(
 
 
 def cache_of(options: SmtpCbvOptions, url: StoreUrl, store: Store) -> CallbackCache:
-    """Return what remembers verdicts by the stanza's options, in front of the store that was opened at a URL."""
+    """Build the cache of verdicts on top of the store opened from a URL."""
     return CallbackCache(
         lives_of(options),
         store,
@@ -90,17 +90,17 @@ def cache_of(options: SmtpCbvOptions, url: StoreUrl, store: Store) -> CallbackCa
 
 
 def store_of(options: SmtpCbvOptions, folder: Path) -> StoreUrl:
-    """Return where verdicts are kept: as the stanza says, else in a file of the state folder, where there is one."""
+    """Return where verdicts are kept: as the stanza says, else a file in the state folder if that is writable."""
     if options.store is not None:
         return options.store
     if folder.is_dir() and os.access(folder, os.W_OK):
         return StoreUrl("sqlite", path=str(folder / STORE_FILE))
-    log.info("callbacks_in_memory", reason=f"{folder} is no folder that can be written")
+    log.info("callbacks_in_memory", reason=f"{folder} is not a writable folder")
     return MEMORY
 
 
 def lives_of(options: SmtpCbvOptions) -> Lives:
-    """Return how long verdicts are believed."""
+    """Return how long verdicts are valid."""
     return Lives(
         passed=options.cache_pass,
         failed=options.cache_fail,
@@ -137,7 +137,7 @@ def _manner(options: SmtpCbvOptions, helo: str) -> Manner:
 
 
 def _opportunistic() -> ssl.SSLContext:
-    """Return a context that takes any certificate: a question about an address is no secret (RFC 7435)."""
+    """Return a context that accepts any certificate: a question about an address is no secret (RFC 7435)."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -145,5 +145,5 @@ def _opportunistic() -> ssl.SSLContext:
 
 
 def _secret(path: Path | None) -> bytes:
-    """Return the key of the hashes; BLAKE2 takes 64 octets at most, so that longer secrets are cut."""
+    """Return the key of the hashes. BLAKE2 takes at most 64 bytes, so longer secrets are cut."""
     return b"" if path is None else read_regular(path).strip()[:64]

@@ -1,4 +1,4 @@
-"""The module: it offers callbacks to scripts, and where it is active, asks in its phase and sets smtp_cbv_result."""
+"""The module: offers callbacks to scripts and, if active, asks in its phase and sets smtp_cbv_result."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class SmtpCbvModule:
     """`smtp_callback_verify` ships with the language: the manual has it."""
 
     def prepare(self, loaded: ModuleSettings, present: frozenset[str]) -> PreparedSmtpCbv:  # noqa: ARG002 — needs none
-        """Take the stanza, and read the files that it names."""
+        """Read the stanza and the files that it names."""
         return PreparedSmtpCbv(loaded)
 
 
@@ -37,7 +37,7 @@ class PreparedSmtpCbv:
     """One stanza."""
 
     def __init__(self, loaded: ModuleSettings) -> None:
-        """Keep its options, and what is wrong with them."""
+        """Keep its options, and check them."""
         self._name, self._passive = loaded.name, loaded.passive
         self._options = cast(SmtpCbvOptions, loaded.options)
         self.diagnostics: Sequence[Diagnostic] = tuple(mistakes(loaded, self._options))
@@ -54,10 +54,10 @@ class PreparedSmtpCbv:
 
 
 class SmtpCbvValidator:
-    """Starts a probe in its phase; the answer is awaited when a script runs, or before the message is relayed."""
+    """Starts a probe in its phase. A script, or the relay of the message, later waits for the answer."""
 
     on_error = OnError.ACCEPT
-    """It never rejects, so its own trouble must not defer mail either."""
+    """It never rejects, so its own failure must not defer mail either."""
 
     def __init__(self, name: str, options: SmtpCbvOptions, callbacks: Callbacks) -> None:
         """Ask about the sender or about recipients, as `phase` says."""
@@ -69,11 +69,11 @@ class SmtpCbvValidator:
         self._owner = TaskOwner(name)
 
     def hooks(self) -> Mapping[Phase, Hook]:
-        """Speak in the configured phase only."""
+        """Run in the configured phase only."""
         return {self._phase: self._begin}
 
     def needs(self, phase: Phase) -> Need:  # noqa: ARG002 — the same in every phase
-        """Read nothing of the content."""
+        """Needs no content."""
         return Need.NOTHING
 
     async def _begin(self, session: Session) -> Verdict:

@@ -306,7 +306,7 @@ def test_the_shipped_table_has_a_rule_for_every_reason_and_none_for_others() -> 
 @pytest.mark.parametrize(
     ("text", "line", "column", "problem"),
     [
-        ("no_such_user x\n  nonsense x", 2, 2, "no such reason: nonsense; one of " + ", ".join(REASONS)),
+        ("no_such_user x\n  nonsense x", 2, 2, "unknown reason: nonsense; use one of " + ", ".join(REASONS)),
         ("# remark\n\npolicy", 3, 6, "the regular expression is missing"),
         ("policy  (x", 1, 8, "not a regular expression (RE2): missing ): (x"),
         ("policy x\x0cy\npolicy *", 2, 7, "not a regular expression (RE2): no argument for repetition operator: *"),

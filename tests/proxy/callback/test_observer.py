@@ -35,18 +35,18 @@ async def seen(names: Names, domain: str = "a.test", **options: Any) -> list[str
     [
         (
             Names(mx={"a.test": []}, hosts={"a.test": [PUBLIC[0]]}),
-            ["a.test: no MX, so it is its own exchanger", "a.test: 9.9.9.1"],
+            ["a.test: no MX; asking the domain itself (implicit MX)", "a.test: 9.9.9.1"],
         ),
-        (Names(mx={"a.test": [(0, "")]}), ["a.test: MX 0 .", "a.test: passed over: nobody is left"]),
+        (Names(mx={"a.test": [(0, "")]}), ["a.test: MX 0 .", "a.test: skipped: nobody is left"]),
         (
             Names(
                 mx={"a.test": [(5, "x.test"), (10, "y.test")]}, hosts={"x.test": unavailable("x.test"), "y.test": []}
             ),
             [
                 "a.test: MX 5 x.test, 10 y.test",
-                "x.test: passed over: x.test: SERVFAIL",
+                "x.test: skipped: x.test: SERVFAIL",
                 "y.test: no address",
-                "a.test: passed over: nobody is left",
+                "a.test: skipped: nobody is left",
             ],
         ),
         (
@@ -54,9 +54,9 @@ async def seen(names: Names, domain: str = "a.test", **options: Any) -> list[str
             [
                 "a.test: MX 5 x.test",
                 "x.test: 127.0.0.1, 10.1.1.1, ::1, 2001:db8::1",
-                "x.test [127.0.0.1]: passed over: not a public address",
-                "x.test [::1]: passed over: not a public address",
-                "x.test [2001:db8::1]: passed over: not a public address",
+                "x.test [127.0.0.1]: skipped: not a public address",
+                "x.test [::1]: skipped: not a public address",
+                "x.test [2001:db8::1]: skipped: not a public address",
             ],
         ),
         (
@@ -64,16 +64,16 @@ async def seen(names: Names, domain: str = "a.test", **options: Any) -> list[str
             [
                 "a.test: MX 5 x.test, 6 y.test",
                 "x.test: 9.9.9.1, 9.9.9.2, 9.9.9.3, 9.9.9.4, 9.9.9.5, 9.9.9.6",
-                "y.test: passed over: enough others are asked before",
-                "x.test [9.9.9.6]: passed over: enough others are asked before",
+                "y.test: skipped: enough other hosts come first",
+                "x.test [9.9.9.6]: skipped: enough other hosts come first",
             ],
         ),
         (
             Names(mx={"a.test": [(5, "\x1b[2J.test")]}, hosts={}),
             [
                 r"a.test: MX 5 \x1b[2J.test",
-                r"\x1b[2J.test: passed over: no such host",
-                "a.test: passed over: nobody is left",
+                r"\x1b[2J.test: skipped: no such host",
+                "a.test: skipped: nobody is left",
             ],
         ),
     ],
@@ -93,7 +93,7 @@ async def test_a_mapped_host_is_noted_as_such() -> None:
 async def test_an_address_of_ours_is_passed_over_as_such() -> None:
     names = Names(mx={"a.test": [(5, "x.test")]}, hosts={"x.test": PUBLIC[:2]})
     assert (await seen(names, is_us=lambda address: address == PUBLIC[1]))[2:] == [
-        "x.test [9.9.9.2]: passed over: it is this server"
+        "x.test [9.9.9.2]: skipped: it is this server"
     ]
 
 
@@ -109,7 +109,7 @@ async def test_an_exchanger_that_the_operator_spares_is_passed_over_as_such() ->
     await service.close()
     assert verdict.reason == "no_probe"
     assert [step_text(each).plain.partition(" ms  ")[2] for each in transcript.steps][2:] == [
-        "x.spared.test: passed over: the operator spares it"
+        "x.spared.test: skipped: exempted by the operator"
     ]
 
 

@@ -95,7 +95,7 @@ async def test_why_there_is_nobody_to_ask(names: Names, status: Status, reason: 
 
 async def test_the_verdict_says_in_words_what_was_found() -> None:
     assert (await none(Names())).text == "a.test: no such domain"
-    assert (await none(Names(mx={"a.test": [(0, "")]}))).text == "a.test: takes no mail (null MX)"
+    assert (await none(Names(mx={"a.test": [(0, "")]}))).text == "a.test: accepts no mail (null MX)"
     assert (await none(Names(mx={"a.test": unavailable("a.test")}))).text == "a.test: SERVFAIL"
 
 

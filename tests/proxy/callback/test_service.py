@@ -95,9 +95,9 @@ def forged_connection(subject: Session) -> None:
     ("known", "status", "reason", "text"),
     [
         (authenticated, Status.PASS, "authenticated", "not asked: the client is authenticated"),
-        (may_relay, Status.PASS, "relay_client", "not asked: the client may send anywhere"),
-        (forged_message, Status.ERROR, "forged", "not asked: by spf_status the sender is forged"),
-        (forged_connection, Status.ERROR, "forged", "not asked: by dmarc_status the sender is forged"),
+        (may_relay, Status.PASS, "relay_client", "not asked: the client may relay to any domain"),
+        (forged_message, Status.ERROR, "forged", "not asked: spf_status says that the sender is forged"),
+        (forged_connection, Status.ERROR, "forged", "not asked: dmarc_status says that the sender is forged"),
     ],
 )
 async def test_the_sender_of_a_session_that_is_known_is_not_asked_about(
@@ -165,7 +165,7 @@ async def test_mail_for_an_exempt_recipient_is_always_taken_and_the_script_can_s
     asks = service(verifier, exempt_recipients=frozenset({"postmaster", "abuse"}))
     verdict = await asks.ask_for_recipient(subject, ALICE)
     assert (verdict.status, verdict.reason, verifier.asked) == (Status.PASS, "exempt", [])
-    assert verdict.text == f"not asked: mail for {recipient.partition('@')[0].lower()} is always taken"
+    assert verdict.text == f"not asked: mail for {recipient.partition('@')[0].lower()} is always accepted"
     assert (variables(subject)["smtp_cbv_result"], variables(subject)["smtp_cbv_reason"]) == ("pass", "exempt")
     assert await asks.ask(subject, ALICE) is FOUND
 

@@ -81,7 +81,7 @@ async def test_what_is_kept_is_shown_counted_and_forgotten(tmp_path: Path, store
             "pass      accepted     alice@SENDER.test: 250 2.1.5 Ok",
         ],
     )
-    assert all(row.startswith("  found ") and " s ago, believed for " in row for row in rows[1::2])
+    assert all(row.startswith("  found ") and " s ago, valid for " in row for row in rows[1::2])
     assert await cache("lookup", "sender.test") == (0, "sender.test: catchall\n", "")
     assert (await cache("lookup", "gone.test"))[1].startswith(
         "fail      nxdomain     gone.test: gone.test: no such domain\n"
@@ -89,7 +89,7 @@ async def test_what_is_kept_is_shown_counted_and_forgotten(tmp_path: Path, store
     follow = "running servers follow within 60 seconds\n"
     assert await cache("purge", "list+bob@sender.test") == (0, f"2 records removed; {follow}", "")
     assert await cache("purge", "sender.test") == (0, f"2 records removed; {follow}", "")
-    nothing = "sender.test: nothing is remembered\n"
+    nothing = "sender.test: nothing is cached\n"
     assert await cache("lookup", "sender.test") == (1, "", nothing)
     assert await cache("lookup", "alice@sender.test") == (1, "", f"alice@{nothing}")
     assert (await cache("purge", "--all"))[0] == 0
@@ -100,14 +100,14 @@ async def test_the_memory_of_a_running_server_cannot_be_reached(tmp_path: Path) 
     assert await process("cache", "-c", written(tmp_path, "memory"), "count") == (
         69,
         "",
-        "verdicts are kept in memory, which nobody reaches from outside; a restart forgets them\n",
+        "verdicts are in the server's memory: no other process sees them, and a restart loses them\n",
     )
 
 
 async def test_a_file_that_no_server_has_made_is_not_made(tmp_path: Path) -> None:
     file = tmp_path / "callback.db"
     status, out, err = await process("cache", "-c", written(tmp_path, f"sqlite://{file}"), "purge", "--all")
-    assert (status, out, err) == (69, "", f"sqlite://{file}: nothing has been kept there so far\n")
+    assert (status, out, err) == (69, "", f"sqlite://{file}: nothing has been stored there yet\n")
     assert not file.exists()
 
 
@@ -128,7 +128,7 @@ async def test_what_is_neither_an_address_nor_a_domain_exits_64(tmp_path: Path, 
 async def test_to_forget_everything_is_said_in_so_many_words(tmp_path: Path, arguments: list[str]) -> None:
     status, _, err = await process("cache", "-c", written(tmp_path, "memory"), *arguments)
     assert status == 2
-    assert "Name an address or a domain, or say --all." in err
+    assert "Give an address or a domain, or --all." in err
 
 
 async def test_with_a_secret_the_same_questions_are_answered_and_no_address_is_kept() -> None:

@@ -105,13 +105,13 @@ async def test_it_shows_how_the_exchangers_were_found_what_was_said_and_the_verd
         "   N ms  sender.test: MX 10 one.test, 15 inside.test, 20 two.test, 30 gone.test\n"
         "   N ms  one.test: 127.0.0.2\n"
         "   N ms  inside.test: 10.1.2.3\n"
-        "   N ms  inside.test [10.1.2.3]: passed over: not a public address\n"
+        "   N ms  inside.test [10.1.2.3]: skipped: not a public address\n"
         "   N ms  two.test: 127.0.0.3\n"
-        "   N ms  gone.test: passed over: no such host\n"
+        "   N ms  gone.test: skipped: no such host\n"
         "   N ms  one.test: connecting to 127.0.0.2\n"
         "   N ms  one.test: connected to 127.0.0.2, port PORT\n"
         "   N ms  < 421 4.3.2 busy\n"
-        "   N ms  one.test [127.0.0.2]: passed over: 421 4.3.2 busy\n"
+        "   N ms  one.test [127.0.0.2]: skipped: 421 4.3.2 busy\n"
         "   N ms  two.test: connecting to 127.0.0.3\n"
         "   N ms  two.test: connected to 127.0.0.3, port PORT\n"
         "   N ms  < 220 exchanger.test ESMTP\n"
@@ -263,7 +263,7 @@ async def test_over_tls_the_dialogue_is_shown_as_it_was_meant() -> None:
         "< 250-8BITMIME",
         "< 250-AUTH LOGIN PLAIN",
         "< 250 HELP",
-        "in TLSv1.3 since STARTTLS",
+        "STARTTLS: TLSv1.3",
         "> MAIL FROM:<>",
         "< 250 OK",
         f"> RCPT TO:<{ALICE}>",
@@ -291,7 +291,7 @@ async def test_what_is_remembered_has_no_dialogue_and_says_how_old_it_is() -> No
         await ask_all(service, [ALICE, ALICE], Manner(), answers.append)
     assert [bool(each.transcript.steps) for each in answers] == [True, False]
     assert verdict_text(ALICE, answers[1].verdict).plain.splitlines()[-1] == (
-        "  rcpt at mx.test [127.0.0.1], remembered, 0 s old"
+        "  rcpt at mx.test [127.0.0.1], cached, 0 s old"
     )
 
 
@@ -304,7 +304,7 @@ async def test_what_the_limits_hold_back_is_shown_with_the_limit() -> None:
         (Status.TRANSIENT, "breaker"),
     ]
     assert step_text(answers[1].transcript.steps[-1]).plain.partition(" ms  ")[2] == (
-        "mx.test [127.0.0.1]: passed over: its exchanger turned us away lately"
+        "mx.test [127.0.0.1]: skipped: its exchanger rejected us recently"
     )
 
 

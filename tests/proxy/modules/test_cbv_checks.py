@@ -51,7 +51,7 @@ def test_a_sender_that_is_no_address(tmp_path: Path, name: str) -> None:
 @/r.conf:4:{len(name) + 6}: error: not a mail address: probe at home
     4 |   {line}
       | {" " * (len(name) + 5)}^{"~" * 14}
-  hint: write local-part@domain, or leave it out for the null sender"""
+  hint: write local-part@domain, or omit the option for the null sender"""
     )
 
 
@@ -69,10 +69,10 @@ def test_two_addresses_of_one_family_to_leave_from(tmp_path: Path) -> None:
     assert (
         complaints(tmp_path, 'bind_address = ( "192.0.2.1" "::1" "192.0.2.2" )')
         == """\
-@/r.conf:4:18: error: two addresses of one family
+@/r.conf:4:18: error: two addresses of the same family
     4 |   bind_address = ( "192.0.2.1" "::1" "192.0.2.2" )
       |                  ^~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~~
-  hint: Bind_Address takes one of IPv4 and one of IPv6"""
+  hint: give one IPv4 and one IPv6 address at most"""
     )
 
 
@@ -80,10 +80,10 @@ def test_a_wait_that_no_client_has_is_a_warning(tmp_path: Path) -> None:
     assert (
         complaints(tmp_path, "wait = 90")
         == """\
-@/r.conf:4:10: warning: a client waits 90 seconds for its answer, and may not
+@/r.conf:4:10: warning: Wait = 90s exceeds typical client patience
     4 |   wait = 90
       |          ^~
-  hint: the probe goes on behind a shorter Wait, and its verdict is remembered"""
+  hint: use a shorter Wait: the probe goes on after it, and its verdict is cached"""
     )
 
 
@@ -125,7 +125,7 @@ def test_a_table_that_cannot_be_read(tmp_path: Path) -> None:
         (
             "# ours\n\n  rude go away\n",
             [
-                f"@/table:3:3: error: no such reason: rude; one of {', '.join(REASONS)}",
+                f"@/table:3:3: error: unknown reason: rude; use one of {', '.join(REASONS)}",
                 "    3 |   rude go away",
                 "      |   ^~~~",
             ],

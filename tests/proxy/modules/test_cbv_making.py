@@ -56,7 +56,7 @@ def test_without_such_a_folder_in_memory_and_the_log_says_so(tmp_path: Path) -> 
         {
             "event": "callbacks_in_memory",
             "log_level": "info",
-            "reason": f"{tmp_path}/gone is no folder that can be written",
+            "reason": f"{tmp_path}/gone is not a writable folder",
         }
     ]
 

@@ -45,10 +45,10 @@ def test_replies_are_the_same_byte_by_byte() -> None:
     [
         (b"250-one\r\n550 two\r\n", "a reply mixes codes"),
         (b"550-one\r\n250 two\r\n", "a reply mixes codes"),
-        (b"250 ok\n", "a reply line holds a bare line break or NUL"),
-        (b"250 a\rb\r\n", "a reply line holds a bare line break or NUL"),
-        (b"250 ok\r\r\n", "a reply line holds a bare line break or NUL"),
-        (b"250 a\0b\r\n", "a reply line holds a bare line break or NUL"),
+        (b"250 ok\n", "a reply line contains a bare line break or NUL"),
+        (b"250 a\rb\r\n", "a reply line contains a bare line break or NUL"),
+        (b"250 ok\r\r\n", "a reply line contains a bare line break or NUL"),
+        (b"250 a\0b\r\n", "a reply line contains a bare line break or NUL"),
         (b"\r\n", "a line is not a reply"),
         (b"hello there\r\n", "a line is not a reply"),
         (b"25 ok\r\n", "a line is not a reply"),
@@ -164,8 +164,8 @@ async def test_a_reply_that_nobody_asked_for_breaks_the_wire() -> None:
     async with connected() as peer:
         peer.says(b"421 idle too long\r\n")
         assert await peer.reader.read() == b""
-        assert peer.wire.broken == "a reply that nobody asked for: 421"
-        with pytest.raises(WireBroken, match=r"^a reply that nobody asked for: 421$"):
+        assert peer.wire.broken == "an unexpected reply: 421"
+        with pytest.raises(WireBroken, match=r"^an unexpected reply: 421$"):
             await peer.wire.ask(b"NOOP\r\n", BOUND)
 
 
@@ -175,7 +175,7 @@ async def test_the_asked_for_reply_counts_and_the_stray_one_behind_it_breaks_the
         peer.says(b"354 go\r\n250 stray\r\n")
         assert await peer.wire.read(asked, BOUND) == Reply(354, (b"go",))
         assert await peer.reader.read() == b"DATA\r\n"
-        assert peer.wire.broken == "a reply that nobody asked for: 250"
+        assert peer.wire.broken == "an unexpected reply: 250"
 
 
 async def test_no_bytes_of_a_refusal_are_ever_read_as_the_next_reply() -> None:
@@ -414,7 +414,7 @@ async def test_no_server_at_all_breaks_the_wire() -> None:
 )
 async def test_a_reply_that_nobody_asked_for_is_noticed_before_the_first_command(script: dict[Step, Act]) -> None:
     async with Exchanger(script=script) as server:
-        with pytest.raises(WireBroken, match=r"^a reply that nobody asked for$"):
+        with pytest.raises(WireBroken, match=r"^an unexpected reply$"):
             await dial(target(server.port))
 
 
@@ -426,7 +426,7 @@ async def test_a_reply_that_nobody_asked_for_is_noticed_before_the_first_command
         (b"550-no\r\n250 yes\r\n", "a reply mixes codes"),
         (b"nonsense\r\n", "a line is not a reply"),
         (b"SSH-2.0-OpenSSH\r\n", "a line is not a reply"),
-        (b"220 bare\n", "a reply line holds a bare line break or NUL"),
+        (b"220 bare\n", "a reply line contains a bare line break or NUL"),
         (b"250 " + b"x" * 3000, "a reply line is too long"),
         (b"250-x\r\n" * 101, "a reply is too long"),
         (b"250-%b\r\n" % (b"x" * 1900) * 18, "a reply is too long"),

@@ -682,7 +682,7 @@ async def test_the_line_for_a_verification_is_bounded(monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("offers", ["AUTH LOGIN CRAM-MD5", "AUTH", "8BITMIME"])
 async def test_an_upstream_without_auth_plain_hears_no_password(offers: str) -> None:
     async with Judge(says("235 ok"), offers=offers) as judge:
-        assert await verdict_of(judge) == (Verification.UNKNOWN, ["the MTA behind does not offer AUTH PLAIN"])
+        assert await verdict_of(judge) == (Verification.UNKNOWN, ["the next hop does not offer AUTH PLAIN"])
         await judge.until(lambda: not judge.open_dialogues, "the connection is closed")
     assert judge.commands == ["EHLO ringback.test", "QUIT"]
 
@@ -745,7 +745,7 @@ async def test_in_the_clear_nothing_is_said_to_an_upstream_elsewhere(monkeypatch
         found, (reason,) = await verdict_of(judge)
         await judge.until(lambda: not judge.open_dialogues, "the connection is closed")
     assert found is Verification.UNKNOWN
-    assert reason == "no TLS: a password does not leave the machine in the clear; set TLS"
+    assert reason == "no TLS: passwords never leave the machine in clear text; set TLS"
     assert judge.commands == ["EHLO ringback.test", "QUIT"]
 
 

@@ -471,7 +471,7 @@ async def test_another_programs_database_is_never_touched(tmp_path: Path) -> Non
     with capture_logs() as log:
         async with opened(f"sqlite://{path}") as store:
             assert not await works(store)
-    assert [each["reason"] for each in log] == ["the file is another program's database"]
+    assert [each["reason"] for each in log] == ["the file belongs to another program"]
     assert path.read_bytes() == content
 
 
@@ -488,7 +488,7 @@ async def test_a_file_of_another_version_is_emptied_at_the_start_and_never_later
         await store.close()
     with raw(path) as connection:
         connection.execute("PRAGMA user_version = 99")
-    with pytest.raises(sqlite3.DatabaseError, match="of version 99 now, ours is 1"):
+    with pytest.raises(sqlite3.DatabaseError, match="has version 99 now; this release needs 1"):
         sqlite_file.open_for_writing(path, first=False)
     with raw(path) as connection:
         assert connection.execute("SELECT count(*) FROM entries").fetchone() == (1,)

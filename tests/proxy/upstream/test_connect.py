@@ -109,7 +109,7 @@ async def test_where_all_rest_one_caller_tries_and_the_others_are_turned_away_at
         trying = asyncio.get_running_loop().create_task(connector.connect())
         await upstream.until(lambda: bool(upstream.held), "one tries")
         for _ in range(3):
-            with pytest.raises(Unreachable, match=r"^every address failed lately$"):
+            with pytest.raises(Unreachable, match=r"^every address failed recently$"):
                 await connector.connect()
         gate.set()
         (await trying).abort("done")
@@ -258,5 +258,5 @@ async def test_an_address_that_lacks_a_required_xforward_is_followed_by_the_next
         (await connector.connect()).abort("done")
         assert (len(first.dialogues), len(second.dialogues)) == (1, 1)
         second.extensions = ()
-        with pytest.raises(RefusedUs, match=r"ehlo: 0 XFORWARD is required and not offered$"):
+        with pytest.raises(RefusedUs, match=r"ehlo: 0 XFORWARD is required but not offered$"):
             await connector.connect()

@@ -160,7 +160,7 @@ async def test_xclient_is_left_out_where_it_is_not_offered_and_a_refusal_where_i
     async with Exchanger() as server:
         wire = await dialled(server)
         await introduce_client(wire, upstream_at(server.port, XCLIENT="ifavailable"), session())
-        with pytest.raises(RefusedUs, match=r"^XCLIENT is required and not offered$"):
+        with pytest.raises(RefusedUs, match=r"^XCLIENT is required but not offered$"):
             await introduce_client(wire, upstream_at(server.port, XCLIENT="required"), session())
         assert server.commands == ["EHLO ringback.test"]
         wire.abort("done")
