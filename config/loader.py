@@ -18,7 +18,7 @@ from config.schema.binding import GLOBAL, Gathered
 from config.schema.declared import Declared, bind, declared, names_of
 from config.schema.modules import GatheredModule, gather_module
 from config.schema.options import Options
-from config.schema.readers import Reading
+from config.schema.readers import ReadContext
 from config.schema.specs import Schema
 from config.schema.stanzas import is_module_line, read_module_head, report_attributes, report_unknown_stanza
 from config.scopes import listeners  # noqa: F401 - importing it declares how listeners are read
@@ -80,7 +80,7 @@ class _Loading:
         first = stanza.head[0]
         core = self._core_stanza(stanza)
         if core is not None and core.reader.stanza is not None:
-            more = core.reader.stanza(stanza, Reading(first.text, self._findings, self._schema.core))
+            more = core.reader.stanza(stanza, ReadContext(first.text, self._findings, self._schema.core))
             self._added[core.name] = (*self._added.get(core.name, ()), *more)
             return
         if first.text.lower() in KINDS:

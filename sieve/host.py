@@ -78,7 +78,7 @@ class Host(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class ConnectionEnd:
     """One end of a connection: the address as text, and the port."""
 
     address: str
@@ -97,7 +97,7 @@ class DnsAnswer:
     records: tuple[str, ...] = ()
 
 
-class Content(MessageView, Protocol):
+class ContentView(MessageView, Protocol):
     """The whole message, including the edits of this and earlier scripts."""
 
     @property
@@ -119,16 +119,16 @@ class Content(MessageView, Protocol):
         ...
 
 
-class Connection(Protocol):
+class ConnectionView(Protocol):
     """Properties of the connection."""
 
     @property
-    def client(self) -> Endpoint:
+    def client(self) -> ConnectionEnd:
         """The client's address and port."""
         ...
 
     @property
-    def local(self) -> Endpoint:
+    def local(self) -> ConnectionEnd:
         """The local address and port."""
         ...
 
@@ -152,7 +152,7 @@ class Connection(Protocol):
         ...
 
 
-class Transaction(Protocol):
+class TransactionView(Protocol):
     """Properties of the message's transaction other than the envelope."""
 
     @property
@@ -250,21 +250,21 @@ class Control(Protocol):
         ...
 
 
-class World(Host, Protocol):
+class FullHost(Host, Protocol):
     """Everything that functions can access. `Host` is the part that every implementation has."""
 
     @property
-    def connection(self) -> Connection:
+    def connection(self) -> ConnectionView:
         """The connection."""
         ...
 
     @property
-    def transaction(self) -> Transaction:
+    def transaction(self) -> TransactionView:
         """The transaction."""
         ...
 
     @property
-    def content(self) -> Content | None:
+    def content(self) -> ContentView | None:
         """The whole message; None before the data phase."""
         ...
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from config.diagnostics import Source, Span
 from config.findings import Findings
 from config.language import errors
-from config.language.lexer import STRING, WORD, Lexer, Token
+from config.language.lexer import STRING, WORD, ConfigLexer, ConfigToken
 from config.language.nodes import Attributes, Dictionary, Entry, List, Scalar, String, Value, Word
 
 DEEPEST = 40
@@ -34,7 +34,7 @@ _CLOSERS = frozenset(")]>")
 class _Group:
     """A bracket that is open: what it holds so far, and in `[ ]` and `< >` the key that waits for its value."""
 
-    opener: Token
+    opener: ConfigToken
     values: list[Value] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     key: Scalar | None = None
@@ -45,7 +45,7 @@ class _Group:
 class Values:
     """Reads one value at a time from the lexer."""
 
-    def __init__(self, source: Source, lexer: Lexer, findings: Findings) -> None:
+    def __init__(self, source: Source, lexer: ConfigLexer, findings: Findings) -> None:
         """Read from `lexer`; mistakes go to `findings`."""
         self._source = source
         self._lexer = lexer
@@ -98,7 +98,7 @@ class Values:
                 return None
         return None if self._broken else done
 
-    def _note_line(self, token: Token) -> None:
+    def _note_line(self, token: ConfigToken) -> None:
         """Remember where lines begin, for going back when a bracket turns out never to be closed."""
         if not token.first or token.kind not in SCALARS:
             return
@@ -154,7 +154,7 @@ class Values:
 
     # ------------------------------------------------------------ ( … )
 
-    def _listed(self, token: Token) -> bool:
+    def _listed(self, token: ConfigToken) -> bool:
         """Take a list's next item; False when `token` cannot stand in a list."""
         group = self._open[-1]
         if token.kind in SCALARS:
@@ -191,7 +191,7 @@ class Values:
 
     # ------------------------------------------------------------ [ … ] and < … >
 
-    def _keyed(self, token: Token) -> bool:
+    def _keyed(self, token: ConfigToken) -> bool:
         """Take a key, a `=` or a value; False when `token` cannot stand in a dictionary."""
         group = self._open[-1]
         if token.kind == "=":
@@ -207,7 +207,7 @@ class Values:
             self._value_for(group.key, group, token)
         return True
 
-    def _value_for(self, key: Scalar, group: _Group, token: Token) -> None:
+    def _value_for(self, key: Scalar, group: _Group, token: ConfigToken) -> None:
         """Take the scalar behind a key, unless it is the next entry's key."""
         before_equals = self._lexer.peek(1).kind == "="
         if before_equals and (token.first or not group.assigned):
@@ -268,7 +268,7 @@ class Values:
 
     # ------------------------------------------------------------ brackets that do not match
 
-    def _close_wrongly(self, token: Token) -> Value | None:
+    def _close_wrongly(self, token: ConfigToken) -> Value | None:
         """A closing bracket of another kind: a slip, or the end of an outer bracket around one left open."""
         inner = self._open[-1].opener
         if any(CLOSER[group.opener.kind] == token.kind for group in self._open[:-1]):
@@ -280,7 +280,7 @@ class Values:
         )
         return self._close(self._lexer.take().end)
 
-    def _unclosed(self, token: Token) -> None:
+    def _unclosed(self, token: ConfigToken) -> None:
         """Report the innermost bracket, and go back to where the operator meant it to be closed."""
         opener = self._open[-1].opener
         self._findings.add(errors.never_closed(opener.kind, self._lexer.span(opener)))

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from config.diagnostics import Diagnostic, Source
 from config.findings import Findings
 from config.language.layout import INDENT, Comment, attributes_text, lay_out, scalar_text
-from config.language.lexer import END, Lexer
+from config.language.lexer import END, ConfigLexer
 from config.language.nodes import Include, Option, Stanza, Statement, Tree
 from config.language.parser import parse
 
@@ -59,7 +59,7 @@ def format_tree(tree: Tree) -> str:
 
 def comments_of(source: Source) -> Iterator[Comment]:
     """Return the comments of a text without mistakes, in their order."""
-    lexer = Lexer(source, Findings())
+    lexer = ConfigLexer(source, Findings())
     while lexer.take().kind != END:
         pass
     for start, end in lexer.comments:
@@ -81,7 +81,7 @@ class _Printer:
 
     def __init__(self, source: Source) -> None:
         self._text = source.text
-        self._lexer = Lexer(source, Findings())
+        self._lexer = ConfigLexer(source, Findings())
         self._comments = deque(comments_of(source))
         self._lines: list[str] = []
         self._blocks: list[_Block] = []

@@ -19,7 +19,7 @@ WIDEST = 100
 INDENT = "  "
 
 
-class Kind(Enum):
+class BreakKind(Enum):
     """What a piece of a value does to its line."""
 
     SCALAR = auto()
@@ -30,10 +30,10 @@ class Kind(Enum):
 
 
 @dataclass(slots=True)
-class Piece:
+class LayoutPiece:
     """One piece of a value at its offset; a bracket knows its width on one line, and whether it must not be on one."""
 
-    kind: Kind
+    kind: BreakKind
     text: str
     start: int
     width: int = 0
@@ -79,26 +79,26 @@ def lay_out(value: Value, head: str, indent: int, comments: deque[Comment]) -> l
     return writer.lines
 
 
-def _pieces(value: Value, comments: Sequence[int]) -> list[Piece]:
+def _pieces(value: Value, comments: Sequence[int]) -> list[LayoutPiece]:
     """Return a value as pieces in their order, with the widths and breaks of its brackets; `comments` are offsets."""
-    pieces: list[Piece] = []
-    opened: list[Piece] = []
+    pieces: list[LayoutPiece] = []
+    opened: list[LayoutPiece] = []
     total = 0
-    pending: list[Value | Entry | Piece] = [value]
+    pending: list[Value | Entry | LayoutPiece] = [value]
     while pending:
         node = pending.pop()
         inner: Sequence[Value | Entry] = ()
-        if isinstance(node, Piece):
+        if isinstance(node, LayoutPiece):
             piece = node
         else:
             piece, inner = _piece(node, comments)
-            if piece.kind is Kind.OPEN:
+            if piece.kind is BreakKind.OPEN:
                 piece.width = -total
                 opened.append(piece)
-                pending.append(Piece(Kind.CLOSE, ")" if piece.text == "(" else "]", node.span.end - 1))
+                pending.append(LayoutPiece(BreakKind.CLOSE, ")" if piece.text == "(" else "]", node.span.end - 1))
         pieces.append(piece)
         total += len(piece.text) + 1
-        if piece.kind is Kind.CLOSE:
+        if piece.kind is BreakKind.CLOSE:
             bracket = opened.pop()
             bracket.width += total - 1
             if bracket.broken and opened:
@@ -109,19 +109,19 @@ def _pieces(value: Value, comments: Sequence[int]) -> list[Piece]:
     return pieces
 
 
-def _piece(node: Value | Entry, comments: Sequence[int]) -> tuple[Piece, Sequence[Value | Entry]]:
+def _piece(node: Value | Entry, comments: Sequence[int]) -> tuple[LayoutPiece, Sequence[Value | Entry]]:
     start = node.span.start
     if isinstance(node, Entry):
-        return Piece(Kind.KEY, f"{scalar_text(node.key)} =", start), (node.value,)
+        return LayoutPiece(BreakKind.KEY, f"{scalar_text(node.key)} =", start), (node.value,)
     if isinstance(node, Attributes):
-        return Piece(Kind.ATTRIBUTES, attributes_text(node), start), ()
+        return LayoutPiece(BreakKind.ATTRIBUTES, attributes_text(node), start), ()
     if isinstance(node, Word | String):
-        return Piece(Kind.SCALAR, scalar_text(node), start), ()
+        return LayoutPiece(BreakKind.SCALAR, scalar_text(node), start), ()
     inner: Sequence[Value | Entry] = node.items if isinstance(node, List) else node.entries
     first = inner[0].span.start if inner else start
     commented = bisect_right(comments, node.span.end) > bisect_right(comments, start)
     broken = commented or "\n" in node.span.source.text[start:first]
-    return Piece(Kind.OPEN, "(" if isinstance(node, List) else "[", start, broken=broken), inner
+    return LayoutPiece(BreakKind.OPEN, "(" if isinstance(node, List) else "[", start, broken=broken), inner
 
 
 @dataclass(slots=True)
@@ -133,15 +133,15 @@ class _Writer:
     comments: deque[Comment]
     lines: list[str] = field(init=False)
     brackets: list[bool] = field(default_factory=list)
-    previous: Kind = Kind.KEY
+    previous: BreakKind = BreakKind.KEY
 
     def __post_init__(self) -> None:
         self.lines = [INDENT * self.indent + self.head]
 
-    def put(self, piece: Piece) -> None:
+    def put(self, piece: LayoutPiece) -> None:
         """Add a piece, on a line of its own where its bracket is broken."""
         commented = self._comments_before(piece.start)
-        if piece.kind is Kind.CLOSE:
+        if piece.kind is BreakKind.CLOSE:
             if self.brackets.pop():
                 self._new_line(piece.text)
             else:
@@ -152,18 +152,18 @@ class _Writer:
             self._new_line(INDENT + piece.text)
         else:
             self.lines[-1] += f" {piece.text}"
-        if piece.kind is Kind.OPEN:
+        if piece.kind is BreakKind.OPEN:
             fits = len(self.lines[-1]) - len(piece.text) + piece.width <= WIDEST
             inside_one_line = bool(self.brackets) and not self.brackets[-1]
             self.brackets.append(not inside_one_line and (piece.broken or not fits))
         self.previous = piece.kind
 
-    def _begins_line(self, kind: Kind) -> bool:
+    def _begins_line(self, kind: BreakKind) -> bool:
         if not self.brackets or not self.brackets[-1]:
             return False
-        if kind in (Kind.KEY, Kind.SCALAR):
-            return self.previous is not Kind.KEY
-        return self.previous not in (Kind.KEY, Kind.SCALAR, Kind.ATTRIBUTES)
+        if kind in (BreakKind.KEY, BreakKind.SCALAR):
+            return self.previous is not BreakKind.KEY
+        return self.previous not in (BreakKind.KEY, BreakKind.SCALAR, BreakKind.ATTRIBUTES)
 
     def _new_line(self, text: str) -> None:
         depth = self.indent + sum(self.brackets)

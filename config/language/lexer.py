@@ -48,7 +48,7 @@ _PUNCTUATION = frozenset("{}()[]<>=")
 _CURLIES = frozenset("“”„«»")
 
 
-class Token(NamedTuple):
+class ConfigToken(NamedTuple):
     """`kind` is WORD, STRING, END or the punctuation itself; `first` says that it is the first of its line."""
 
     kind: str
@@ -57,7 +57,7 @@ class Token(NamedTuple):
     first: bool
 
 
-class Lexer:
+class ConfigLexer:
     """The tokens of one source: look ahead, take, and go back to where a recovery starts again."""
 
     def __init__(self, source: Source, findings: Findings) -> None:
@@ -67,20 +67,20 @@ class Lexer:
         self._findings = findings
         self._position = 0
         self._first = True
-        self._ahead: deque[Token] = deque()
+        self._ahead: deque[ConfigToken] = deque()
         self._returns = len(source.text)
-        self.last = Token(END, 0, 0, first=True)
+        self.last = ConfigToken(END, 0, 0, first=True)
         self.comments: list[tuple[int, int]] = []
         self.stopped = False
         self._scanned = 0
 
-    def peek(self, distance: int = 0) -> Token:
+    def peek(self, distance: int = 0) -> ConfigToken:
         """Return a token that was not taken yet."""
         while len(self._ahead) <= distance:
             self._ahead.append(self._scan())
         return self._ahead[distance]
 
-    def take(self) -> Token:
+    def take(self) -> ConfigToken:
         """Return the next token and pass it."""
         self.last = self._ahead.popleft() if self._ahead else self._scan()
         return self.last
@@ -103,15 +103,15 @@ class Lexer:
         self._position = len(self._text)
         self._ahead.clear()
 
-    def span(self, token: Token) -> Span:
+    def span(self, token: ConfigToken) -> Span:
         """Return where a token stands."""
         return Span(self._source, token.start, token.end)
 
-    def text(self, token: Token) -> str:
+    def text(self, token: ConfigToken) -> str:
         """Return a token's characters as written."""
         return self._text[token.start : token.end]
 
-    def column(self, token: Token) -> int:
+    def column(self, token: ConfigToken) -> int:
         """Return a token's column, from 1."""
         return self._source.position(token.start)[1]
 
@@ -121,7 +121,7 @@ class Lexer:
         found = _INDENT.match(self._text, line_start)
         return (found.end() if found else line_start) - line_start + 1
 
-    def _scan(self) -> Token:
+    def _scan(self) -> ConfigToken:
         text = self._text
         start, first = self._skip(self._position)
         self._scanned += 1
@@ -131,17 +131,17 @@ class Lexer:
             start = len(text)
         if start >= len(text):
             self._position = start
-            return Token(END, start, start, first=True)
+            return ConfigToken(END, start, start, first=True)
         char = text[start]
         if char in _PUNCTUATION and not text.startswith("<>", start):
             six = _SIX.match(text, start) if char == "[" else None
             self._position = six.end() if six else start + 1
-            return Token(WORD if six else char, start, self._position, first)
+            return ConfigToken(WORD if six else char, start, self._position, first)
         if char not in _CURLIES and (found := _WORD.match(text, start)):
             self._position = found.end()
             if not found[0].isprintable():
                 self._report_unprintable(start, found[0])
-            return Token(WORD, start, found.end(), first)
+            return ConfigToken(WORD, start, found.end(), first)
         return self._unusual(char, start, first=first)
 
     def next_start(self, offset: int) -> int:
@@ -162,27 +162,27 @@ class Lexer:
         self._first = False
         return start, first
 
-    def _unusual(self, char: str, start: int, *, first: bool) -> Token:
+    def _unusual(self, char: str, start: int, *, first: bool) -> ConfigToken:
         if char == '"':
             return self._string(start, first=first)
         if char == "'":
             return self._quoted(_SINGLE, start, first=first)
         if char == "<":
             self._position = start + 2
-            return Token(WORD, start, start + 2, first)
+            return ConfigToken(WORD, start, start + 2, first)
         if char in _CURLIES:
             self._findings.add(errors.typographic_quote(Span(self._source, start, start + 1)))
             return self._quoted(_CURLY, start, first=first)
         self._findings.add(errors.comment_not_closed(Span(self._source, start, start + 2)))
         self.stop()
-        return Token(END, start, start, first=True)
+        return ConfigToken(END, start, start, first=True)
 
-    def _string(self, start: int, *, first: bool) -> Token:
+    def _string(self, start: int, *, first: bool) -> ConfigToken:
         found = _STRING.match(self._text, start, start + LONGEST_STRING)
         if found is None or self._swallows(start, found.end()):
             return self._not_closed(start, first=first)
         self._position = found.end()
-        return Token(STRING, start, found.end(), first)
+        return ConfigToken(STRING, start, found.end(), first)
 
     def _swallows(self, start: int, end: int) -> bool:
         """Tell whether a string over several lines shows that its closing quote is another value's opening one."""
@@ -194,16 +194,16 @@ class Lexer:
             _OPENS_A_VALUE.search(text, max(line, end - 200), end - 1)
         )
 
-    def _quoted(self, pattern: re.Pattern[str], start: int, *, first: bool) -> Token:
+    def _quoted(self, pattern: re.Pattern[str], start: int, *, first: bool) -> ConfigToken:
         found = pattern.match(self._text, start)
         if found is None:
             return self._not_closed(start, first=first)
         self._position = found.end()
-        return Token(STRING, start, found.end(), first)
+        return ConfigToken(STRING, start, found.end(), first)
 
-    def _not_closed(self, start: int, *, first: bool) -> Token:
+    def _not_closed(self, start: int, *, first: bool) -> ConfigToken:
         line_end = self._text.find("\n", start)
         end = line_end if line_end >= 0 else len(self._text)
         self._findings.add(errors.string_not_closed(Span(self._source, start, end)))
         self._position = end
-        return Token(STRING, start, end, first)
+        return ConfigToken(STRING, start, end, first)

@@ -20,7 +20,7 @@ from config.diagnostics import Source, Span
 from config.findings import Findings
 from config.language import errors
 from config.language.brackets import DEEPEST, SCALARS, Values
-from config.language.lexer import END, WORD, Lexer, Token
+from config.language.lexer import END, WORD, ConfigLexer, ConfigToken
 from config.language.nodes import Attributes, Include, Option, Scalar, Stanza, Statement, String, Tree, Word
 
 INCLUDES = {"include": False, "readonly_include": True}
@@ -50,7 +50,7 @@ def parse(source: Source, findings: Findings) -> Tree:
 
 
 @dataclass(slots=True)
-class _Open:
+class _OpenStanza:
     """A stanza that is open; `kept` is False when its head was wrong and it only serves to find its end."""
 
     head: tuple[Scalar, ...]
@@ -69,10 +69,10 @@ class _Parser:
         self.left_open = False
         self.stray = stray
         self._source = source
-        self._lexer = Lexer(source, self.findings)
+        self._lexer = ConfigLexer(source, self.findings)
         self._values = Values(source, self._lexer, self.findings)
         self._by_indentation = by_indentation
-        self._open: list[_Open] = []
+        self._open: list[_OpenStanza] = []
         self._body: list[Statement] = []
         self._statements = self._body
 
@@ -97,7 +97,7 @@ class _Parser:
 
     # ------------------------------------------------------------ stanzas
 
-    def _close(self, token: Token) -> None:
+    def _close(self, token: ConfigToken) -> None:
         self._lexer.take()
         if self._open and not self._is_extra(token):
             self._pop(token.end)
@@ -105,7 +105,7 @@ class _Parser:
             self.stray = True
             self.findings.add(errors.nothing_to_close("}", self._lexer.span(token)))
 
-    def _is_extra(self, token: Token) -> bool:
+    def _is_extra(self, token: ConfigToken) -> bool:
         """Tell whether a `}` is the one too many: it stands deeper than the stanza that it would close."""
         evidence = self._by_indentation and self.stray and token.first
         return evidence and self._lexer.column(token) > self._open[-1].column
@@ -119,7 +119,7 @@ class _Parser:
             span, head_span = Span(self._source, start, end), Span(self._source, start, head_end)
             self._body.append(Stanza(done.head, done.attributes, tuple(done.body), span, head_span))
 
-    def _close_by_indentation(self, token: Token) -> None:
+    def _close_by_indentation(self, token: ConfigToken) -> None:
         """Close the stanzas that a line shows to be over, because it stands no deeper than they do."""
         column = self._lexer.column(token)
         while self._open and column <= (innermost := self._open[-1]).column:
@@ -136,7 +136,7 @@ class _Parser:
             self._lexer.stop()
             return
         column = self._source.position(head[0].span.start)[1]
-        self._open.append(_Open(tuple(head), attributes, brace, column, kept))
+        self._open.append(_OpenStanza(tuple(head), attributes, brace, column, kept))
         self._body = self._open[-1].body
 
     # ------------------------------------------------------------ statements
@@ -170,7 +170,7 @@ class _Parser:
             self._body.append(Include(target, INCLUDES[keyword.text.lower()], span))
         self._after_value(keyword, target.span)
 
-    def _option(self, name: Word, following: Token) -> None:
+    def _option(self, name: Word, following: ConfigToken) -> None:
         if following.kind == "=":
             equals = self._lexer.take()
             while self._lexer.peek().kind == "=":
@@ -193,7 +193,7 @@ class _Parser:
         self._body.append(Option(name, value, name.span.to(value.span)))
         self._after_value(name, value.span, scalar=isinstance(value, Word | String))
 
-    def _value_is_missing(self, token: Token) -> bool:
+    def _value_is_missing(self, token: ConfigToken) -> bool:
         """Tell whether what follows `=` is no value: an end, or a next line that is a statement of its own."""
         if token.kind in (END, "}", ")", "]", ">"):
             return True
@@ -216,7 +216,7 @@ class _Parser:
             self._unexpected(token)
         self._skip_line()
 
-    def _extra(self, name: Word, value: Span, token: Token) -> None:
+    def _extra(self, name: Word, value: Span, token: ConfigToken) -> None:
         text, span = self._lexer.text(token), self._lexer.span(token)
         if text == ";":
             self.findings.add(errors.semicolon(span))
@@ -225,7 +225,7 @@ class _Parser:
         else:
             self.findings.add(errors.extra_word(text, name.text, value.to(span).text, span))
 
-    def _begins_statement(self, token: Token) -> bool:
+    def _begins_statement(self, token: ConfigToken) -> bool:
         """Tell whether the rest of a line is a statement: `name =`, `name [`, an include, or a head up to its `{`."""
         if token.kind != WORD:
             return False
@@ -257,7 +257,7 @@ class _Parser:
         else:
             self._head_without_brace(head, token)
 
-    def _head_without_brace(self, head: list[Scalar], token: Token) -> None:
+    def _head_without_brace(self, head: list[Scalar], token: ConfigToken) -> None:
         first = head[0]
         span = first.span.to(head[-1].span)
         if self._opens_body(first, token):
@@ -278,7 +278,7 @@ class _Parser:
             self.findings.add(errors.equals_is_missing(first.text, first.span, head[1].span.text))
             self._skip_line()
 
-    def _opens_body(self, first: Scalar, token: Token) -> bool:
+    def _opens_body(self, first: Scalar, token: ConfigToken) -> bool:
         """Tell whether the next line is indented under the head, so that only the `{` is missing."""
         if not token.first or token.kind not in SCALARS:
             return False
@@ -286,7 +286,7 @@ class _Parser:
 
     # ------------------------------------------------------------ recovery
 
-    def _unexpected(self, token: Token) -> None:
+    def _unexpected(self, token: ConfigToken) -> None:
         """Report a sign that begins nothing, and pass it and the rest of its line."""
         span = self._lexer.span(token)
         closing = token.kind in (")", "]", ">")

@@ -20,7 +20,7 @@ from config.diagnostics import Span
 from config.findings import Findings
 from config.language.nodes import Option, String, Word
 from config.schema.options import Options, Zero
-from config.schema.readers import Reader, Reading, Unreadable, reader_for
+from config.schema.readers import ReadContext, Unreadable, ValueReader, reader_for
 
 Bound = TypeVar("Bound", bound=Options)
 
@@ -31,7 +31,7 @@ class Declared:
 
     name: str
     aliases: tuple[str, ...]
-    reader: Reader
+    reader: ValueReader
     doc: str
     unit: str | None
     required: bool
@@ -136,7 +136,7 @@ def read_option(one: Declared, statement: Option, findings: Findings, model: typ
     Raises:
         Unreadable: the value is not of its type, or out of its bounds.
     """
-    value = one.reader.read(statement.value, Reading(statement.name.text, findings, model))
+    value = one.reader.read(statement.value, ReadContext(statement.name.text, findings, model))
     if isinstance(value, int | float) and not isinstance(value, bool):
         below, above = one.ge is not None and value < one.ge, one.le is not None and value > one.le
         forbidden = value == 0 and one.zero == "refused"

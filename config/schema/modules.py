@@ -10,7 +10,7 @@ from config.findings import Findings
 from config.language.nodes import Dictionary, Include, Option, Stanza, Statement, Word
 from config.schema.binding import Gathered
 from config.schema.declared import names_of
-from config.schema.readers import Reading, Unreadable, reader_for
+from config.schema.readers import ReadContext, Unreadable, reader_for
 from config.schema.specs import ModuleSpec
 from config.schema.stanzas import ModuleHead
 
@@ -51,7 +51,7 @@ def _take(statement: Statement, module: GatheredModule, findings: Findings) -> N
         return
     elif statement.name.text.lower() in _ENABLED and "enabled" not in names_of(module.spec.options):
         try:
-            module.passive = not reader_for(bool).read(statement.value, Reading(statement.name.text, findings))
+            module.passive = not reader_for(bool).read(statement.value, ReadContext(statement.name.text, findings))
         except Unreadable as wrong:
             wrong.report(findings)
     elif statement.name.text.lower().startswith("hook:") and isinstance(statement.value, Dictionary):

@@ -22,7 +22,7 @@ from config.base.ip import unmapped_network
 from config.diagnostics import Diagnostic
 from config.findings import Findings
 from config.language.nodes import Attributes, Dictionary, List, Scalar, Stanza, String, Value, Word
-from config.schema.values import DomainPatterns, Endpoint, Kind
+from config.schema.values import DomainPatterns, Endpoint, ValueKind
 
 PATH_WANTED = "a path"
 """What an option of a file's path is said to take."""
@@ -58,7 +58,7 @@ class Unreadable(Exception):  # it is the operator's mistake, not a failure
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ReadContext:
     """What a reader may know besides the value: the option's name, where warnings go, and the options it is one of."""
 
     name: str
@@ -67,21 +67,21 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
+class ValueReader:
     """Reads values of one type; `wanted` names the type in messages and in the reference.
 
     `stanza` reads the same from a stanza, where 4.x writes one: what stanzas give is added to what the option gives.
     `write` is its inverse, where it is not the
-    plain one. A type of another package carries its reader in its annotation: `Annotated[Thing, Reader(…)]`.
+    plain one. A type of another package carries its reader in its annotation: `Annotated[Thing, ValueReader(…)]`.
     """
 
-    read: Callable[[Value, Reading], object]
+    read: Callable[[Value, ReadContext], object]
     wanted: str
-    stanza: Callable[[Stanza, Reading], tuple[object, ...]] | None = None
+    stanza: Callable[[Stanza, ReadContext], tuple[object, ...]] | None = None
     write: Callable[[object], str] | None = None
 
 
-def reader_for(annotation: object) -> Reader:
+def reader_for(annotation: object) -> ValueReader:
     """Return the reader of an option's annotation.
 
     Raises:
@@ -92,9 +92,9 @@ def reader_for(annotation: object) -> Reader:
         return simple
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        marks = [each for each in arguments[1:] if isinstance(each, Kind | Reader)]
+        marks = [each for each in arguments[1:] if isinstance(each, ValueKind | ValueReader)]
         mark = marks[0] if marks else reader_for(arguments[0])
-        return _by_kind(mark) if isinstance(mark, Kind) else mark
+        return _by_kind(mark) if isinstance(mark, ValueKind) else mark
     if origin is Literal:
         return _choice([str(each) for each in arguments], dict(zip(map(str, arguments), arguments, strict=True)))
     if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:  # tuple[X, ...]
@@ -106,12 +106,12 @@ def reader_for(annotation: object) -> Reader:
     raise TypeError(f"no option can be declared as {annotation!r}")
 
 
-def declare(kind: Kind, reader: Reader) -> None:
+def declare(kind: ValueKind, reader: ValueReader) -> None:
     """Give a kind its reader: one whose values hold options themselves is defined above this module."""
     _BY_KIND[kind] = reader
 
 
-def _by_kind(kind: Kind) -> Reader:
+def _by_kind(kind: ValueKind) -> ValueReader:
     if kind not in _BY_KIND:
         raise TypeError(f"no module that declares the reader of {kind} was imported")
     return _BY_KIND[kind]
@@ -120,14 +120,14 @@ def _by_kind(kind: Kind) -> Reader:
 # ---------------------------------------------------------------- forms
 
 
-def _list(item: Reader) -> Reader:
-    def read(value: Value, reading: Reading) -> tuple[object, ...]:
+def _list(item: ValueReader) -> ValueReader:
+    def read(value: Value, reading: ReadContext) -> tuple[object, ...]:
         return tuple(read_items(item, value, reading))
 
-    return Reader(read, f"a list, each item {item.wanted}")
+    return ValueReader(read, f"a list, each item {item.wanted}")
 
 
-def read_items(item: Reader, value: Value, reading: Reading) -> list[object]:
+def read_items(item: ValueReader, value: Value, reading: ReadContext) -> list[object]:
     """Read every item of a list, reporting each that is wrong; one value without brackets is a list of one."""
     if isinstance(value, Dictionary | Attributes):
         raise Unreadable(errors.wrong_kind(reading.name, "a list ( … )", "a dictionary", value.span))
@@ -159,8 +159,8 @@ def _parted(items: Sequence[Value]) -> list[Value]:
     return parted
 
 
-def _mapping(item: Reader) -> Reader:
-    def read(value: Value, reading: Reading) -> dict[str, object]:
+def _mapping(item: ValueReader) -> ValueReader:
+    def read(value: Value, reading: ReadContext) -> dict[str, object]:
         if not isinstance(value, Dictionary):
             raise Unreadable(
                 errors.wrong_kind(reading.name, "a dictionary [ key = value ]", described(value), value.span)
@@ -175,14 +175,14 @@ def _mapping(item: Reader) -> Reader:
             found[key] = item.read(entry.value, reading)
         return found
 
-    return Reader(read, f"a dictionary, each value {item.wanted}")
+    return ValueReader(read, f"a dictionary, each value {item.wanted}")
 
 
-def _either(readers: Sequence[Reader]) -> Reader:
+def _either(readers: Sequence[ValueReader]) -> ValueReader:
     if len(readers) == 1:
         return readers[0]
 
-    def read(value: Value, reading: Reading) -> object:
+    def read(value: Value, reading: ReadContext) -> object:
         for reader in readers[:-1]:
             try:
                 return reader.read(value, reading)
@@ -190,22 +190,22 @@ def _either(readers: Sequence[Reader]) -> Reader:
                 continue
         return readers[-1].read(value, reading)
 
-    return Reader(read, " or ".join(reader.wanted for reader in readers))
+    return ValueReader(read, " or ".join(reader.wanted for reader in readers))
 
 
-def _choice(names: Sequence[str], values: Mapping[str, object]) -> Reader:
+def _choice(names: Sequence[str], values: Mapping[str, object]) -> ValueReader:
     by_name = {name.lower(): value for name, value in values.items()}
 
-    def read(value: Value, reading: Reading) -> object:
+    def read(value: Value, reading: ReadContext) -> object:
         text = scalar(value, reading, "one of its values").text
         if text.lower() not in by_name:
             raise Unreadable(errors.not_one_of(reading.name, text, names, value.span))
         return by_name[text.lower()]
 
-    return Reader(read, "one of " + ", ".join(names))
+    return ValueReader(read, "one of " + ", ".join(names))
 
 
-def scalar(value: Value, reading: Reading, wanted: str) -> Scalar:
+def scalar(value: Value, reading: ReadContext, wanted: str) -> Scalar:
     """Return the one word or string that a value is."""
     if isinstance(value, Word | String):
         return value
@@ -221,37 +221,37 @@ def described(value: Value) -> str:
 # ---------------------------------------------------------------- scalars
 
 
-def _scalar_reader(wanted: str, parse: Callable[[Scalar, Reading], object]) -> Reader:
-    def read(value: Value, reading: Reading) -> object:
+def _scalar_reader(wanted: str, parse: Callable[[Scalar, ReadContext], object]) -> ValueReader:
+    def read(value: Value, reading: ReadContext) -> object:
         return parse(scalar(value, reading, wanted), reading)
 
-    return Reader(read, wanted)
+    return ValueReader(read, wanted)
 
 
 def _refuse(wanted: str, node: Scalar, hint: str) -> Unreadable:
     return Unreadable(errors.not_a(wanted, node.text, node.span, hint))
 
 
-def _boolean(node: Scalar, _: Reading) -> bool:
+def _boolean(node: Scalar, _: ReadContext) -> bool:
     text = node.text.lower()
     if text in _ON or text in _OFF:
         return text in _ON
     raise _refuse("a switch", node, "write true or false (on/off, yes/no, enabled/disabled and 1/0 mean the same)")
 
 
-def _integer(node: Scalar, _: Reading) -> int:
+def _integer(node: Scalar, _: ReadContext) -> int:
     if _INTEGER.fullmatch(node.text) is None:
         raise _refuse("a whole number", node, "write digits only, such as 100")
     return int(node.text)
 
 
-def _number(node: Scalar, _: Reading) -> float:
+def _number(node: Scalar, _: ReadContext) -> float:
     if re.fullmatch(r"[+-]?\d{1,18}(?:\.\d{1,18})?", node.text) is None:
         raise _refuse("a number", node, "write digits, such as 0.5")
     return float(node.text)
 
 
-def _seconds(node: Scalar, _: Reading) -> float:
+def _seconds(node: Scalar, _: ReadContext) -> float:
     found = _DURATION.fullmatch(node.text)
     if found is None:
         raise _refuse("a duration", node, "write seconds, or a number with its unit: 500ms, 30s, 5m, 2h, 1d")
@@ -261,7 +261,7 @@ def _seconds(node: Scalar, _: Reading) -> float:
     return seconds
 
 
-def _bytes(node: Scalar, _: Reading) -> int:
+def _bytes(node: Scalar, _: ReadContext) -> int:
     found = _SIZE.fullmatch(node.text)
     if found is None:
         raise _refuse("a size", node, "write bytes, or a number with its unit: 10K, 25M, 1G")
@@ -271,13 +271,13 @@ def _bytes(node: Scalar, _: Reading) -> int:
     return octets
 
 
-def _file_mode(node: Scalar, _: Reading) -> int:
+def _file_mode(node: Scalar, _: ReadContext) -> int:
     if re.fullmatch(r"[0-7]{3,4}", node.text) is None:
         raise _refuse("a file mode", node, "write permissions in octal, such as 0660")
     return int(node.text, 8)
 
 
-def _network(node: Scalar, reading: Reading) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+def _network(node: Scalar, reading: ReadContext) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     text = node.text
     if text.startswith("["):
         raise _refuse("an address or a network", node, f"write {text.strip('[]')}: brackets serve to add a port")
@@ -293,7 +293,7 @@ def _network(node: Scalar, reading: Reading) -> ipaddress.IPv4Network | ipaddres
     return unmapped_network(network)
 
 
-def _endpoint(node: Scalar, _: Reading) -> Endpoint:
+def _endpoint(node: Scalar, _: ReadContext) -> Endpoint:
     text = node.text
     if text.count(":") > 1 and not text.startswith("["):
         try:
@@ -309,13 +309,13 @@ def _endpoint(node: Scalar, _: Reading) -> Endpoint:
     return Endpoint(found["six"] or found["host"], int(found["port"]) if found["port"] else None)
 
 
-def _path(node: Scalar, _: Reading) -> Path:
+def _path(node: Scalar, _: ReadContext) -> Path:
     if not node.text:
         raise _refuse("a path", node, "write a file's path")
     return Path(node.span.source.name).parent / node.text
 
 
-def _pattern(node: Scalar, reading: Reading) -> str:
+def _pattern(node: Scalar, reading: ReadContext) -> str:
     if not _is_pattern(node.text):
         raise _refuse(
             "a domain", node, "write example.com, *.example.com for all below it, or *example.com for its end"
@@ -336,23 +336,25 @@ def _is_pattern(text: str) -> bool:
     return _PATTERN.fullmatch(text) is not None
 
 
-def _patterns(value: Value, reading: Reading) -> DomainPatterns:
+def _patterns(value: Value, reading: ReadContext) -> DomainPatterns:
     return DomainPatterns(str(each) for each in read_items(_PATTERN_READER, value, reading))
 
 
 _PATTERN_READER = _scalar_reader("a domain", _pattern)
 _BY_KIND = {
-    Kind.SECONDS: _scalar_reader("a duration", _seconds),
-    Kind.BYTES: _scalar_reader("a size", _bytes),
-    Kind.FILE_MODE: Reader(_scalar_reader("a file mode", _file_mode).read, "a file mode", write="{:04o}".format),
-    Kind.NETWORK: _scalar_reader("an address or a network", _network),
-    Kind.PATH: _scalar_reader(PATH_WANTED, _path),
+    ValueKind.SECONDS: _scalar_reader("a duration", _seconds),
+    ValueKind.BYTES: _scalar_reader("a size", _bytes),
+    ValueKind.FILE_MODE: ValueReader(
+        _scalar_reader("a file mode", _file_mode).read, "a file mode", write="{:04o}".format
+    ),
+    ValueKind.NETWORK: _scalar_reader("an address or a network", _network),
+    ValueKind.PATH: _scalar_reader(PATH_WANTED, _path),
 }
-_SIMPLE: dict[type, Reader] = {
+_SIMPLE: dict[type, ValueReader] = {
     bool: _scalar_reader("a switch", _boolean),
     int: _scalar_reader("a whole number", _integer),
     float: _scalar_reader("a number", _number),
     str: _scalar_reader("a text", lambda node, _: node.text),
     Endpoint: _scalar_reader("a host", _endpoint),
-    DomainPatterns: Reader(_patterns, "a list of domains"),
+    DomainPatterns: ValueReader(_patterns, "a list of domains"),
 }

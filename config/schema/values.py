@@ -16,7 +16,7 @@ from typing import Annotated, TypeAlias
 from config.base.domains import normal_domain
 
 
-class Kind(Enum):
+class ValueKind(Enum):
     """Tells values apart that share a Python type."""
 
     SECONDS = auto()
@@ -27,19 +27,19 @@ class Kind(Enum):
     LISTENERS = auto()
 
 
-Seconds: TypeAlias = Annotated[float, Kind.SECONDS]
+Seconds: TypeAlias = Annotated[float, ValueKind.SECONDS]
 """A duration in seconds: `25`, `30s`, `5m`, `2h`, `1d`; a bare number is seconds, as in Momentum."""
 
-Bytes: TypeAlias = Annotated[int, Kind.BYTES]
+Bytes: TypeAlias = Annotated[int, ValueKind.BYTES]
 """A size in bytes: `1024`, `10K`, `25M`, `1G`, in steps of 1024."""
 
-FileMode: TypeAlias = Annotated[int, Kind.FILE_MODE]
+FileMode: TypeAlias = Annotated[int, ValueKind.FILE_MODE]
 """Permissions, written in octal: `0660`."""
 
-Network: TypeAlias = Annotated[IPv4Network | IPv6Network, Kind.NETWORK]
+Network: TypeAlias = Annotated[IPv4Network | IPv6Network, ValueKind.NETWORK]
 """An address or a CIDR block; a bare address is a block of one."""
 
-ConfigPath: TypeAlias = Annotated[Path, Kind.PATH]
+ConfigPath: TypeAlias = Annotated[Path, ValueKind.PATH]
 """A file's path; a relative one begins at the folder of the file in which it is written."""
 
 

@@ -13,7 +13,7 @@ from config.schema.momentum import catalogue
 from config.schema.options import Options
 from config.schema.readers import Unreadable
 from config.schema.stanzas import report_attributes
-from config.scopes.places import KINDS, Place, Setting, Step, normal_name, searcher
+from config.scopes.places import KINDS, Place, ScopeStep, Setting, normal_name, searcher
 
 
 class GatheredScopes:
@@ -59,7 +59,7 @@ class GatheredScopes:
         if len(stanza.head) != 2:  # kind and name
             self._findings.add(naming.name_is_missing(first.text, stanza.head_span))
             return None
-        return (*outer, Step(kind, self._checked_name(kind, stanza)))
+        return (*outer, ScopeStep(kind, self._checked_name(kind, stanza)))
 
     def _checked_name(self, kind: str, stanza: Stanza) -> str:
         node = stanza.head[1]

@@ -9,7 +9,7 @@ from typing import Annotated, TypeAlias
 
 from config.base.ip import unmapped
 from config.diagnostics import Span
-from config.schema.values import Kind
+from config.schema.values import ValueKind
 from config.scopes.places import Setting
 
 DEFAULT_PORT = 25
@@ -87,7 +87,7 @@ def shown(address: str, port: int) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
-Listeners: TypeAlias = Annotated[tuple[Listener, ...], Kind.LISTENERS]
+Listeners: TypeAlias = Annotated[tuple[Listener, ...], ValueKind.LISTENERS]
 """Addresses to listen on, in both forms. `config.scopes.listeners` reads them."""
 
 

@@ -17,12 +17,12 @@ from config.base import hosts
 from config.language.nodes import Attributes, Dictionary, List, Option, Scalar, Stanza, String, Value, Word
 from config.schema.binding import Gathered
 from config.schema.options import Options, Zero
-from config.schema.readers import Reader, Reading, Unreadable, declare, described, reader_for
-from config.schema.values import Kind, Network
+from config.schema.readers import ReadContext, Unreadable, ValueReader, declare, described, reader_for
+from config.schema.values import Network, ValueKind
 from config.scopes.acl import ListenerNode, ListenNode, PeerNode, from_list, from_stanza
 from config.scopes.gathering import read_setting
 from config.scopes.listener import DEFAULT_BACKLOG, DEFAULT_PORT, EVERY, PATHWAY, Listener, Listeners, Peer, shown
-from config.scopes.places import Place, Setting, Step
+from config.scopes.places import Place, ScopeStep, Setting
 
 _HIGHEST_PORT = 65535
 _MOST = (1 << 31) - 1
@@ -35,27 +35,27 @@ _OWN = {"listen_backlog": reader_for(int), "concurrency": reader_for(int), "enab
 _LISTENER = frozenset({"listener", "esmtp_listener"})
 _LISTEN = frozenset({"listen", "listener", "esmtp_listener"})
 _PEER = frozenset({"peer"})
-_OUTER = Step("esmtp_listener", "")
+_OUTER = ScopeStep("esmtp_listener", "")
 
 
 # ---------------------------------------------------------------- reading
 
 
-def _read_list(value: Value, reading: Reading) -> tuple[Listener, ...]:
+def _read_list(value: Value, reading: ReadContext) -> tuple[Listener, ...]:
     if isinstance(value, Dictionary | Attributes):
         raise Unreadable(errors.wrong_kind(reading.name, "a list of addresses", described(value), value.span))
     node = value if isinstance(value, List) else List((value,), value.span)
     return _Typing(reading).listeners(from_list(node, reading.findings))
 
 
-def _read_stanza(stanza: Stanza, reading: Reading) -> tuple[Listener, ...]:
+def _read_stanza(stanza: Stanza, reading: ReadContext) -> tuple[Listener, ...]:
     return _Typing(reading).listeners(from_stanza(stanza, reading.findings))
 
 
 class _Typing:
     """Turns listeners as written into typed ones."""
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: ReadContext) -> None:
         self._reading = reading
         model = reading.model
         self._model = model if model is not None and issubclass(model, Options) else Options
@@ -87,7 +87,7 @@ class _Typing:
         in_order: bool,
     ) -> Listener:
         address, port = _address(node.address)
-        place = (_OUTER, Step("listen", shown(address, port)))
+        place = (_OUTER, ScopeStep("listen", shown(address, port)))
         own, rest = self._own(node.options)
         own = {**inherited, **own}
         return Listener(
@@ -113,7 +113,7 @@ class _Typing:
                 rest.append(statement)
                 continue
             try:
-                value = reader.read(statement.value, Reading(statement.name.text, self._reading.findings))
+                value = reader.read(statement.value, ReadContext(statement.name.text, self._reading.findings))
                 own[statement.name.text.lower()] = _counted(value, statement)
             except Unreadable as wrong:
                 wrong.report(self._reading.findings)
@@ -124,11 +124,11 @@ class _Typing:
         read = _network_reader()
         for node in nodes:
             try:
-                network = read(node.network, Reading("Peer", self._reading.findings))
+                network = read(node.network, ReadContext("Peer", self._reading.findings))
             except Unreadable as wrong:
                 wrong.report(self._reading.findings)
                 continue
-            inner = (*place, Step("peer", str(network)))
+            inner = (*place, ScopeStep("peer", str(network)))
             if isinstance(network, IPv4Network | IPv6Network):
                 options = self._settings(list(node.options), inner, "peer", _PEER)
                 found.append(Peer(network, options, node.proceeds, node.span))
@@ -164,7 +164,7 @@ def _counted(value: object, statement: Option) -> int:
     raise Unreadable(errors.out_of_bounds(statement.name.text, bound, str(number), statement.value.span))
 
 
-def _network_reader() -> Callable[[Value, Reading], object]:
+def _network_reader() -> Callable[[Value, ReadContext], object]:
     return reader_for(Network).read
 
 
@@ -181,6 +181,6 @@ def _address(node: Scalar) -> tuple[str, int]:
     return address, port
 
 
-declare(Kind.LISTENERS, Reader(_read_list, "a list of addresses to listen on", _read_stanza))
+declare(ValueKind.LISTENERS, ValueReader(_read_list, "a list of addresses to listen on", _read_stanza))
 
 __all__ = ["Listeners"]

@@ -16,7 +16,7 @@ KINDS = ("binding_group", "binding", "pathway_group", "pathway", "domain", "host
 """The scopes that a stanza opens, beside those of listeners; `global` is the file itself."""
 
 
-class Step(NamedTuple):
+class ScopeStep(NamedTuple):
     """One scope on the way from the global one: its kind and its name."""
 
     kind: str
@@ -27,7 +27,7 @@ class Step(NamedTuple):
         return f'{self.kind} "{self.name}"' if self.name else self.kind
 
 
-Place = tuple[Step, ...]
+Place = tuple[ScopeStep, ...]
 """A scope, as the steps that lead to it; the global scope is the empty one."""
 
 

@@ -20,7 +20,7 @@ from config.base.domains import normal_domain
 from config.diagnostics import Span
 from config.schema.declared import names_of
 from config.schema.options import Options
-from config.scopes.places import Place, Setting, Step, normal_name, searcher
+from config.scopes.places import Place, ScopeStep, Setting, normal_name, searcher
 
 _GROUPED = ("binding", "pathway")
 
@@ -47,8 +47,8 @@ class Scopes:
         self._core = core
         self._origins = origins
         self._set_at = dict(set_at)
-        self._group_of: dict[Step, Step] = {}
-        self._patterns: dict[Place, list[tuple[Callable[[str], object], Step]]] = {}
+        self._group_of: dict[ScopeStep, ScopeStep] = {}
+        self._patterns: dict[Place, list[tuple[Callable[[str], object], ScopeStep]]] = {}
         for place in self._set_at:
             self._index(place)
 
@@ -101,14 +101,14 @@ class Scopes:
         """
         option = names_of(type(self._core))[name.lower()]
         if place:
-            return self.at(tuple(Step(kind, normal_name(kind, named)) for kind, named in place)).get(option)
+            return self.at(tuple(ScopeStep(kind, normal_name(kind, named)) for kind, named in place)).get(option)
         return Setting(getattr(self._core, option), self._origins[option]) if option in self._origins else None
 
     def _fallback(self, query: Query) -> Iterator[Place]:
         """Every scope that may set an option, the one that decides first."""
         both, binding, group = self._grouped("binding", query.binding, query.binding_group)
         if query.host:
-            host = Step("host", normal_domain(query.host))
+            host = ScopeStep("host", normal_domain(query.host))
             yield from ((*container, host) for container in (both, group, binding) if container)
             yield (host,)
         if query.domain:
@@ -122,8 +122,8 @@ class Scopes:
 
     def _grouped(self, kind: str, name: str | None, group_name: str | None) -> tuple[Place, Place, Place]:
         """Return a binding or pathway inside its group, by itself, and the group; empty where none is named."""
-        own: Place = (Step(kind, name),) if name else ()
-        group: Place = (Step(f"{kind}_group", group_name),) if group_name else ()
+        own: Place = (ScopeStep(kind, name),) if name else ()
+        group: Place = (ScopeStep(f"{kind}_group", group_name),) if group_name else ()
         if own and not group and own[0] in self._group_of:
             group = (self._group_of[own[0]],)
         return ((*group, *own) if group and own else ()), own, group
@@ -137,7 +137,7 @@ class Scopes:
         return any(place[-1] == (kind, name) for place in self._set_at)
 
     def _domains(self, container: Place, domain: str) -> Iterator[Place]:
-        yield (*container, Step("domain", domain))
+        yield (*container, ScopeStep("domain", domain))
         for search, step in self._patterns.get(container, ()):
             if search(domain):
                 yield (*container, step)

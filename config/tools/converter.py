@@ -20,10 +20,10 @@ from config.diagnostics import Diagnostic, Source
 from config.findings import Findings
 from config.language.formatter import comments_of, format_text, parsed
 from config.language.layout import flat_text, scalar_text
-from config.language.lexer import Lexer
+from config.language.lexer import ConfigLexer
 from config.language.nodes import List, Option, Scalar, Stanza, Statement, String, Tree, Value
 from config.schema.declared import declared, names_of
-from config.schema.readers import Reading, Unreadable, reader_for
+from config.schema.readers import ReadContext, Unreadable, reader_for
 from config.schema.specs import Schema
 from config.schema.stanzas import is_module_line, take_passive
 from config.schema.values import Network
@@ -76,7 +76,7 @@ class _Conversion:
         self.findings = Findings()
         self._tree = tree
         self._schema = schema
-        self._lexer = Lexer(tree.source, Findings())
+        self._lexer = ConfigLexer(tree.source, Findings())
         self._comments = list(comments_of(tree.source))
 
     def edits(self) -> Iterator[_Edit]:
@@ -225,7 +225,7 @@ def _string(node: Scalar) -> String:
 
 def _check_network(rule: PeerNode, findings: Findings) -> None:
     try:
-        reader_for(Network).read(rule.network, Reading("Peer", findings))
+        reader_for(Network).read(rule.network, ReadContext("Peer", findings))
     except Unreadable as wrong:
         wrong.report(findings)
 

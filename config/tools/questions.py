@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from config.schema.declared import names_of
 from config.schema.momentum import catalogue
-from config.scopes.places import KINDS, Place, Step, normal_name
+from config.scopes.places import KINDS, Place, ScopeStep, normal_name
 from config.settings import Settings
 from config.tools import errors
 from config.tools.show import describe
@@ -53,7 +53,7 @@ def _parse(settings: Settings, words: Sequence[str]) -> tuple[Place, str]:
 
 def _place(words: Sequence[str]) -> Place:
     """Return the scope that `binding_group g domain example.com` names."""
-    steps: list[Step] = []
+    steps: list[ScopeStep] = []
     rest = [word for word in words if word.lower() != "global"]
     for index in range(0, len(rest), 2):
         kind = rest[index].lower()
@@ -61,5 +61,5 @@ def _place(words: Sequence[str]) -> Place:
             raise Unanswerable(errors.no_scope(rest[index], KINDS))
         if index + 1 == len(rest):
             raise Unanswerable(errors.scope_without_name(kind))
-        steps.append(Step(kind, normal_name(kind, rest[index + 1])))
+        steps.append(ScopeStep(kind, normal_name(kind, rest[index + 1])))
     return tuple(sorted(steps, key=lambda step: KINDS.index(step.kind)))

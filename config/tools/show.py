@@ -8,7 +8,7 @@ from typing import Any
 from config.diagnostics import Span
 from config.schema.declared import declared
 from config.schema.options import Options
-from config.schema.readers import Reader
+from config.schema.readers import ValueReader
 from config.scopes.listener import DEFAULT_BACKLOG, Listener
 from config.scopes.places import Place, Setting
 from config.scopes.scopes import Scopes
@@ -139,7 +139,7 @@ class _Page:
         self._close()
 
 
-def _reader(model: type[Options], name: str) -> Reader | None:
+def _reader(model: type[Options], name: str) -> ValueReader | None:
     """Return what reads an option; a listener's pathway is none of the schema's."""
     return declared(model)[name].reader if name in declared(model) else None
 

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
-from config.schema.readers import Reader
+from config.schema.readers import ValueReader
 from config.schema.values import DomainPatterns
 from config.scopes.listener import Listener
 
 _BARE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:*-/")
 
 
-def written(value: object, reader: Reader | None = None) -> str:
+def written(value: object, reader: ValueReader | None = None) -> str:
     """Return a value as it would be written; `reader` is the one that reads it back."""
     if reader is not None and reader.write is not None and value is not None:
         return reader.write(value)

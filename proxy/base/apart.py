@@ -45,7 +45,7 @@ class Failed(Exception):
     """The work gave no answer; the text says why."""
 
 
-class Apart(Generic[T]):
+class ChildTask(Generic[T]):
     """One piece of work in its own child. Its state belongs to the caller who started it."""
 
     def __init__(self, work: Callable[[Tell], T], seconds: float, leave: Iterable[Closable] = ()) -> None:

@@ -16,7 +16,7 @@ from cachetools import LRUCache, TTLCache
 
 from proxy.callback.echo import Said, unsaid_text
 from proxy.callback.families import families_about, family_of
-from proxy.callback.lives import DOMAIN_REASONS, FACT_SECONDS, NEVER_KEPT, Lives, Record, successor
+from proxy.callback.lives import DOMAIN_REASONS, FACT_SECONDS, NEVER_KEPT, CachedVerdict, Lives, successor
 from proxy.callback.question import Question
 from proxy.callback.verdict import CallbackVerdict, Status, printable_text
 from proxy.store.base import AHEAD_SECONDS, Clock, Store, Stored, steady
@@ -54,7 +54,7 @@ class CallbackCache:
         self._local_seconds = LOCAL_SECONDS if shared else lives.longest
         self._secret = secret
         self._facts: TTLCache[str, bool] = TTLCache(most, FACT_LOCAL_SECONDS, timer=self._clock)
-        self._local: LRUCache[str, tuple[Record, float]] = LRUCache(most)
+        self._local: LRUCache[str, tuple[CachedVerdict, float]] = LRUCache(most)
 
     # ------------------------------------------------------------ verdicts
 
@@ -62,7 +62,7 @@ class CallbackCache:
         """Return the time by which verdicts age in memory. It is not a time of day."""
         return self._clock()
 
-    def at_hand(self, question: Question) -> Record | None:
+    def at_hand(self, question: Question) -> CachedVerdict | None:
         """Return the valid record that memory holds for the question, without waiting."""
         held = self._local.get(self._key(question))
         if held is None:
@@ -71,7 +71,7 @@ class CallbackCache:
         now = self._clock()
         return record if now < until and record.fresh(now) else None
 
-    async def find(self, question: Question) -> Record | None:
+    async def find(self, question: Question) -> CachedVerdict | None:
         """Return the valid record for the question, its family, or its domain; asks the store if necessary."""
         now = self._clock()
         for key in self._keys(question):
@@ -83,11 +83,11 @@ class CallbackCache:
             return record
         return None
 
-    async def keep(self, question: Question, verdict: CallbackVerdict) -> Record:
+    async def keep(self, question: Question, verdict: CallbackVerdict) -> CachedVerdict:
         """Store a verdict by the rules of `lives`; return the record that is valid now."""
         now = self._clock()
         if verdict.reason in NEVER_KEPT:
-            return Record(verdict, now, now)
+            return CachedVerdict(verdict, now, now)
         key = self._key(question)
         previous = await self._before(question, now)
         record = successor(previous, self._presentable(question, verdict), now, self.lives)
@@ -98,7 +98,7 @@ class CallbackCache:
             await self._save(self._domain_key(question.domain), record)
         return record
 
-    async def _before(self, question: Question, now: float) -> Record | None:
+    async def _before(self, question: Question, now: float) -> CachedVerdict | None:
         """Return the previous record: the question's own, unless its family has a valid `pass`."""
         own = await self._load(self._key(question))
         family = self._family_key(question)
@@ -144,7 +144,7 @@ class CallbackCache:
 
     # ------------------------------------------------------------ for people
 
-    async def held(self, domain: str, local_part: str = "") -> list[Record]:
+    async def held(self, domain: str, local_part: str = "") -> list[CachedVerdict]:
         """Return what the store holds on an address, with any sender, or on a domain itself, valid or expired.
 
         Raises:
@@ -155,7 +155,7 @@ class CallbackCache:
         else:
             own = self._domain_key(domain)
             found = [each for each in await self._store.scan(own) if each[0] == own]
-        records = (Record.decoded(stored.value) for _, stored in found)
+        records = (CachedVerdict.decoded(stored.value) for _, stored in found)
         return [each for each in records if each is not None]
 
     async def facts(self, domain: str) -> list[str]:
@@ -198,7 +198,7 @@ class CallbackCache:
 
     # ------------------------------------------------------------ keys, memory and store
 
-    async def _load(self, key: str) -> Record | None:
+    async def _load(self, key: str) -> CachedVerdict | None:
         """Return the record of a key, valid or expired: an expired one still tells its streak."""
         now = self._clock()
         held = self._local.get(key)
@@ -210,13 +210,13 @@ class CallbackCache:
             self._local[key] = (record, now + self._local_seconds)
         return record
 
-    def _read(self, stored: Stored | None) -> Record | None:
+    def _read(self, stored: Stored | None) -> CachedVerdict | None:
         """Return what a store held, with its times on memory's clock."""
-        wall, record = self._wall(), Record.decoded(stored.value) if stored is not None else None
+        wall, record = self._wall(), CachedVerdict.decoded(stored.value) if stored is not None else None
         believed = record.believable(wall, self.lives) if record is not None else None
         return believed.moved(self._clock() - wall) if believed is not None else None
 
-    async def _save(self, key: str, record: Record) -> None:
+    async def _save(self, key: str, record: CachedVerdict) -> None:
         now = self._clock()
         self._local[key] = (record, now + self._local_seconds)
         spare = self.lives.transient_most if record.verdict.status is Status.TRANSIENT else 0.0
@@ -261,6 +261,6 @@ class CallbackCache:
         return hashlib.blake2b(octets, key=self._secret, digest_size=16).hexdigest()
 
 
-def _answers_for_others(record: Record) -> bool:
+def _answers_for_others(record: CachedVerdict) -> bool:
     """Whether a record applies to other addresses too: a family's pass, or a fact about the domain."""
     return record.verdict.status is Status.PASS or record.verdict.reason in DOMAIN_REASONS

@@ -68,7 +68,7 @@ class Lives:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class CachedVerdict:
     """A remembered verdict.
 
     In a store, its times are seconds since the epoch, because machines share them. In memory, they come from a
@@ -101,11 +101,11 @@ class Record:
         """Return what to report if a probe found `verdict` and this record is valid: mostly the verdict itself."""
         return verdict if self.found >= now - 1.0 and not self.doubted else self.answer(now)
 
-    def moved(self, seconds: float) -> Record:
+    def moved(self, seconds: float) -> CachedVerdict:
         """Return it for a clock that is `seconds` ahead of the present one."""
         return replace(self, found=self.found + seconds, expires=self.expires + seconds)
 
-    def believable(self, now: float, lives: Lives) -> Record | None:
+    def believable(self, now: float, lives: Lives) -> CachedVerdict | None:
         """Return a record from the store, with the lifetime of its class at most; None if it comes from the future.
 
         A clock that was ahead, perhaps by years, wrote such a record, and it would be valid until then. The lifetime
@@ -122,7 +122,7 @@ class Record:
         return json.dumps(found, separators=(",", ":")).encode()
 
     @classmethod
-    def decoded(cls, stored: bytes) -> Record | None:
+    def decoded(cls, stored: bytes) -> CachedVerdict | None:
         """Parse what a store kept; None if the format is unknown, as from another version."""
         try:
             found = json.loads(stored)
@@ -134,7 +134,7 @@ class Record:
             return None
 
 
-def successor(previous: Record | None, verdict: CallbackVerdict, now: float, lives: Lives) -> Record:
+def successor(previous: CachedVerdict | None, verdict: CallbackVerdict, now: float, lives: Lives) -> CachedVerdict:
     """Return what to remember after a new verdict, given the previous record."""
     before = previous.verdict.status if previous is not None else None
     if previous is not None and before is Status.PASS and previous.fresh(now) and verdict.status is not Status.PASS:
@@ -145,7 +145,7 @@ def successor(previous: Record | None, verdict: CallbackVerdict, now: float, liv
     streak = 0
     if previous is not None and _is_exchangers(verdict) and _is_exchangers(previous.verdict):
         streak = previous.streak + 1
-    return Record(verdict, now, now + _life(verdict, streak, lives), streak)
+    return CachedVerdict(verdict, now, now + _life(verdict, streak, lives), streak)
 
 
 def _is_exchangers(verdict: CallbackVerdict) -> bool:

@@ -12,7 +12,7 @@ from proxy.callback.verdict import Status
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class ProbeSettings:
     """How everybody is asked."""
 
     helo: str

@@ -15,7 +15,7 @@ TICK_SECONDS = 0.001
 EACH_TICK = 2
 
 
-class Pace:
+class ProbePacer:
     """A queue of probes waiting to start. The event loop's thread owns it."""
 
     def __init__(self) -> None:

@@ -17,14 +17,14 @@ from proxy.callback.classify import Judgement, alike
 from proxy.callback.echo import Said
 from proxy.callback.hearing import words_of
 from proxy.callback.limits.budgets import network_of
-from proxy.callback.manner import Manner
+from proxy.callback.manner import ProbeSettings
 from proxy.callback.observer import NOBODY, Observer
 from proxy.callback.question import Question
-from proxy.callback.resolve import Host
+from proxy.callback.resolve import ExchangerHost
 from proxy.callback.verdict import CallbackVerdict, Status, printable_text
 from proxy.mail.replies import Reply
 from proxy.outgoing.dial import NotReached, family_of, reach
-from proxy.outgoing.handshake import IN_THE_CLEAR, Dial, Refused, Tls, TlsFailed, Unreached, dial
+from proxy.outgoing.handshake import IN_THE_CLEAR, Dial, GreetingRefused, Tls, TlsFailed, Unreached, dial
 from proxy.outgoing.wire import Garbled, Wire, WireBroken
 
 CONNECT_SECONDS = 5.0
@@ -60,7 +60,7 @@ class Gate(Protocol):
 
 
 async def ask(
-    question: Question, manner: Manner, hosts: Sequence[Host], gate: Gate, observer: Observer = NOBODY
+    question: Question, manner: ProbeSettings, hosts: Sequence[ExchangerHost], gate: Gate, observer: Observer = NOBODY
 ) -> CallbackVerdict:
     """Return the first decisive answer of the hosts, or what the last failure means.
 
@@ -82,7 +82,7 @@ async def ask(
 
 
 async def _ask_host(
-    question: Question, manner: Manner, host: Host, gate: Gate, observer: Observer
+    question: Question, manner: ProbeSettings, host: ExchangerHost, gate: Gate, observer: Observer
 ) -> tuple[CallbackVerdict, bool]:
     """Return one exchanger's verdict, and whether it is decisive."""
     async with gate.place(host.addresses[0]):  # after waiting, we may have become unwelcome
@@ -115,7 +115,9 @@ class _Turned(Exception):
 class _Visit:
     """One conversation with one exchanger."""
 
-    def __init__(self, question: Question, manner: Manner, exchanger: str, gate: Gate, observer: Observer) -> None:
+    def __init__(
+        self, question: Question, manner: ProbeSettings, exchanger: str, gate: Gate, observer: Observer
+    ) -> None:
         self._question, self._manner, self._gate, self._observer = question, manner, gate, observer
         self.admitted: list[str] = []
         self._refusal: str | None = None
@@ -231,7 +233,7 @@ class _Visit:
             return await self._dial(addresses, tls)
         except TlsFailed:
             raise
-        except Refused as refused:
+        except GreetingRefused as refused:
             judgement = manner.classifier.greeting(refused.code, refused.text)
             raise _Turned(self._found(judgement, refused.stage, refused.code, refused.text)) from None
         except Garbled as error:

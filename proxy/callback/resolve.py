@@ -30,7 +30,7 @@ FIND_SECONDS = 16.0
 
 
 @dataclass(frozen=True, slots=True)
-class Host:
+class ExchangerHost:
     """One mail exchanger, and its addresses that may be probed."""
 
     name: str
@@ -52,7 +52,7 @@ class _Search:
     observer: Observer
     ends: float
     """When its time is up, on the loop's clock."""
-    fit: list[Host] = field(default_factory=list)
+    fit: list[ExchangerHost] = field(default_factory=list)
     unfit: list[str] = field(default_factory=list)
     """Addresses that may not be probed."""
     unclear: DnsUnavailable | None = None
@@ -90,7 +90,7 @@ class ExchangerFinder:
         """Whether the operator named a host for the domain."""
         return domain in self._routes
 
-    async def find(self, domain: str, observer: Observer = NOBODY) -> list[Host]:
+    async def find(self, domain: str, observer: Observer = NOBODY) -> list[ExchangerHost]:
         """Return the hosts to ask, in order. `domain` is in A-labels. `observer` is told what is skipped, and why.
 
         Raises:
@@ -107,7 +107,7 @@ class ExchangerFinder:
         except DnsUnavailable as error:
             raise _none(Status.TRANSIENT, "dns", str(error)) from None
 
-    async def _by_route(self, host: str, observer: Observer) -> list[Host]:
+    async def _by_route(self, host: str, observer: Observer) -> list[ExchangerHost]:
         """Return the addresses of a mapped host. If it cannot be found, that says nothing about the sender's domain."""
         try:
             addresses = await self._resolver.host_addresses(host.strip("[]"))
@@ -116,13 +116,13 @@ class ExchangerFinder:
         except NoSuchDomain as error:
             raise _none(Status.ERROR, "route", f"the mapped host cannot be resolved: {error}") from None
         observer.note("addresses", host=host, addresses=tuple(addresses))
-        return [Host(host, tuple(addresses[:MOST_ADDRESSES]))]
+        return [ExchangerHost(host, tuple(addresses[:MOST_ADDRESSES]))]
 
-    async def _by_mail_exchange(self, name: str, observer: Observer) -> list[Host]:
+    async def _by_mail_exchange(self, name: str, observer: Observer) -> list[ExchangerHost]:
         if name.startswith("["):
             literal = _literal_address(name)
             if self._may_probe(literal):
-                return self._others(name, [Host(name, (literal,))], observer)
+                return self._others(name, [ExchangerHost(name, (literal,))], observer)
             raise self._nowhere([literal])
         ends = asyncio.get_running_loop().time() + FIND_SECONDS
         exchangers = await self._exchangers(name)
@@ -148,7 +148,7 @@ class ExchangerFinder:
             await self._resolver.addresses(name)  # cached: `_addresses` sends no query again
             return []
 
-    async def _addresses(self, name: str, hosts: list[str], search: _Search) -> list[Host]:
+    async def _addresses(self, name: str, hosts: list[str], search: _Search) -> list[ExchangerHost]:
         """Look up exchangers until there are enough to ask.
 
         The domain counts as having no exchanger only if every one was looked up, and every answer was clear.
@@ -191,7 +191,7 @@ class ExchangerFinder:
         search.questions += 1 if any("." in each for each in found) and has_ipv4_route() else 2
         search.observer.note("addresses", host=host, addresses=tuple(found))
         good = tuple(address for address in found if self._may_probe(address))
-        search.fit += [Host(host, good)] if good else []
+        search.fit += [ExchangerHost(host, good)] if good else []
         bad = [address for address in found if address not in good]
         _note_all(search.observer, host, bad, "not a public address")
         search.unfit += bad
@@ -202,14 +202,14 @@ class ExchangerFinder:
             return self._nowhere(unfit)
         return _none(Status.FAIL, "no_address", f"{name}: its mail exchangers have no address")
 
-    def _others(self, name: str, hosts: list[Host], observer: Observer) -> list[Host]:
+    def _others(self, name: str, hosts: list[ExchangerHost], observer: Observer) -> list[ExchangerHost]:
         """Leave out addresses that lead back to us: we would ask ourselves, and that would trigger another question."""
         others = []
         for each in hosts:
             ours = [address for address in each.addresses if self._is_us(address)]
             _note_all(observer, each.name, ours, "it is this server")
             if rest := tuple(address for address in each.addresses if address not in ours):
-                others.append(Host(each.name, rest))
+                others.append(ExchangerHost(each.name, rest))
         if not others:
             raise _none(Status.ERROR, "loop", f"{name}: its mail exchanger is this server")
         return others
@@ -258,17 +258,17 @@ def _is_address(host: str) -> bool:
     return True
 
 
-def _is_enough(hosts: list[Host]) -> bool:
+def _is_enough(hosts: list[ExchangerHost]) -> bool:
     return len(hosts) >= MOST_HOSTS or sum(len(each.addresses) for each in hosts) >= MOST_ADDRESSES
 
 
-def _at_most(hosts: list[Host], addresses: int, observer: Observer) -> list[Host]:
+def _at_most(hosts: list[ExchangerHost], addresses: int, observer: Observer) -> list[ExchangerHost]:
     """Keep the first `addresses` addresses."""
     kept, left = [], addresses
     for each in hosts:
         _note_all(observer, each.name, each.addresses[left:], _ENOUGH)
         if left:
-            kept.append(Host(each.name, each.addresses[:left]))
+            kept.append(ExchangerHost(each.name, each.addresses[:left]))
             left -= len(kept[-1].addresses)
     return kept
 

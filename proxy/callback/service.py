@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from config.schema.values import DomainPatterns
 from proxy.base.log import get_logger, printable
-from proxy.callback.tally import Tally
+from proxy.callback.tally import AnswerCounts
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.callback.verifier import CallbackVerifier
 from proxy.mail.session import Session, Transaction
@@ -57,7 +57,7 @@ class CallbackService:
         self.verifier = verifier
         self._closing = closing
         self._rules, self._upstream_down = rules, upstream_down
-        self._tally = Tally()
+        self._tally = AnswerCounts()
 
     @property
     def most_probes(self) -> int:

@@ -18,7 +18,7 @@ SECONDS = 60.0
 """From the first counted answer to the line that reports it."""
 
 
-class Tally:
+class AnswerCounts:
     """Counts answers. The worker's event loop owns it; no timer runs while nothing is asked."""
 
     def __init__(self) -> None:

@@ -21,14 +21,14 @@ from proxy.base.log import get_logger, printable
 from proxy.base.tasks import TaskOwner, spawn
 from proxy.callback.cache import CallbackCache
 from proxy.callback.limits.budgets import Breakers, Neighbour, Storms
-from proxy.callback.limits.gate import Doorkeeper, Visitor, turned_us_away
-from proxy.callback.lives import CATCHALL_SECONDS, NO_PROBE_SECONDS, NULL_REFUSED_SECONDS, Record
-from proxy.callback.manner import Manner
+from proxy.callback.limits.gate import ProbeLimiter, Visitor, turned_us_away
+from proxy.callback.lives import CATCHALL_SECONDS, NO_PROBE_SECONDS, NULL_REFUSED_SECONDS, CachedVerdict
+from proxy.callback.manner import ProbeSettings
 from proxy.callback.observer import NOBODY, Observer
-from proxy.callback.pace import Pace
+from proxy.callback.pace import ProbePacer
 from proxy.callback.probe import ask
 from proxy.callback.question import Question
-from proxy.callback.resolve import ExchangerFinder, Host, NoCandidate, ascii_domain
+from proxy.callback.resolve import ExchangerFinder, ExchangerHost, NoCandidate, ascii_domain
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.mail.address import BadParameter, BadPath, path_of
 from proxy.mail.session import Path
@@ -65,7 +65,7 @@ class Spared:
     exchangers: DomainPatterns = field(default_factory=DomainPatterns)
     networks: tuple[Network, ...] = ()
 
-    def holds(self, host: Host) -> bool:
+    def holds(self, host: ExchangerHost) -> bool:
         """Whether an exchanger is exempt."""
         return self.exchangers.matches(host.name) or any(
             any_holds(self.networks, address) for address in host.addresses
@@ -77,7 +77,7 @@ class Around:
     """What the verifier works with."""
 
     finder: ExchangerFinder
-    manner: Manner
+    manner: ProbeSettings
     cache: CallbackCache
     store: Store
     neighbour: Neighbour
@@ -141,14 +141,14 @@ class CallbackVerifier:
         )
         """Passes probed again recently. If that gave no result, the next hit must not probe again."""
         self._owner = TaskOwner("callback")
-        self._doorkeeper = Doorkeeper(
+        self._doorkeeper = ProbeLimiter(
             around.manner,
             around.neighbour,
             around.breakers,
             most=limits.most_probes,
             most_per_exchanger=limits.most_probes_per_exchanger,
         )
-        self._pace = Pace()
+        self._pace = ProbePacer()
 
     @property
     def most_probes(self) -> int:
@@ -216,7 +216,7 @@ class CallbackVerifier:
         self._in_flight[question] = _Asking(probe, client)
         return probe
 
-    def _refresh_where_due(self, question: Question, record: Record, client: str) -> None:
+    def _refresh_where_due(self, question: Question, record: CachedVerdict, client: str) -> None:
         """Probe an ageing pass again in the background; the caller already has the cached answer."""
         name = self._around.cache.family_name_of(question)
         if record.due(self._around.cache.now()) and name not in self._refreshed:
@@ -341,7 +341,7 @@ class CallbackVerifier:
         except TimeoutError:
             return _NOT_SERVED.get(visitor.waited_for, _TOO_SLOW)
 
-    def _not_spared(self, hosts: list[Host], observer: Observer) -> list[Host]:
+    def _not_spared(self, hosts: list[ExchangerHost], observer: Observer) -> list[ExchangerHost]:
         spared = [each for each in hosts if self._around.spared.holds(each)]
         for each in spared:
             observer.note("passed_over", host=each.name, address="", why="exempted by the operator")

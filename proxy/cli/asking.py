@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from proxy.base.tasks import TaskOwner, spawn
 from proxy.callback.service import CallbackService
 from proxy.callback.verdict import CallbackVerdict, Status
-from proxy.cli.transcript import Step, Transcript
+from proxy.cli.transcript import Transcript, TranscriptEntry
 
 FIRST_PAUSE = 2.0
 LONGEST_PAUSE = 15.0
@@ -21,7 +21,7 @@ LONGEST_PAUSE = 15.0
 
 
 @dataclass(frozen=True, slots=True)
-class Manner:
+class ProbeRequest:
     """How to ask."""
 
     sender: str | None = None
@@ -32,7 +32,7 @@ class Manner:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ProbeResult:
     """The answer about an address, and how it was found."""
 
     question: str
@@ -43,9 +43,9 @@ class Answer:
 async def ask_all(
     callbacks: CallbackService,
     addresses: Sequence[str],
-    manner: Manner,
-    tell: Callable[[Answer], None],
-    follow: Callable[[Step], None] = lambda step: None,  # noqa: ARG005 — ignores steps
+    manner: ProbeRequest,
+    tell: Callable[[ProbeResult], None],
+    follow: Callable[[TranscriptEntry], None] = lambda step: None,  # noqa: ARG005 — ignores steps
 ) -> Counter[Status]:
     """Ask about each address, and pass on each answer at once; return the number of addresses by status.
 
@@ -69,7 +69,9 @@ async def ask_all(
     return counted
 
 
-async def _ask(callbacks: CallbackService, address: str, manner: Manner, follow: Callable[[Step], None]) -> Answer:
+async def _ask(
+    callbacks: CallbackService, address: str, manner: ProbeRequest, follow: Callable[[TranscriptEntry], None]
+) -> ProbeResult:
     """Ask, and ask again while a budget is used up."""
     until, pause = asyncio.get_running_loop().time() + manner.patience, FIRST_PAUSE
     while True:
@@ -77,6 +79,6 @@ async def _ask(callbacks: CallbackService, address: str, manner: Manner, follow:
         verdict = await callbacks.verifier.verify(address, manner.sender, observer=transcript)
         transcript.finish()
         if verdict.reason != "throttled" or asyncio.get_running_loop().time() + pause > until:
-            return Answer(address, verdict, transcript)
+            return ProbeResult(address, verdict, transcript)
         await asyncio.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)

@@ -18,7 +18,7 @@ from rich.console import Console
 from proxy.app import load
 from proxy.base import log
 from proxy.callback.cache import LOCAL_SECONDS, CallbackCache
-from proxy.callback.lives import Record
+from proxy.callback.lives import CachedVerdict
 from proxy.callback.resolve import NoCandidate, ascii_domain
 from proxy.callback.verifier import mailbox_of
 from proxy.cli import exits
@@ -52,7 +52,7 @@ def lookup(context: typer.Context, subject: Subject) -> None:
     """Print what is cached about an address, or about a domain itself; exit 1 if that is nothing."""
     local_part, domain = _parts(subject)
 
-    async def look(cache: CallbackCache) -> tuple[list[Record], list[str]]:
+    async def look(cache: CallbackCache) -> tuple[list[CachedVerdict], list[str]]:
         return await cache.held(domain, local_part), [] if local_part else await cache.facts(domain)
 
     records, facts = _done(context, look)
@@ -92,7 +92,7 @@ def purge(
     )
 
 
-def _times(record: Record, now: float) -> str:
+def _times(record: CachedVerdict, now: float) -> str:
     """Return when it was found, and how long it is valid."""
     known = f"found {now - record.found:.0f} s ago"
     ends = f"valid for {record.expires - now:.0f} s more" if record.fresh(now) else "expired"

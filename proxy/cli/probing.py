@@ -24,7 +24,7 @@ from proxy.base import log
 from proxy.callback.verdict import Status
 from proxy.callback.verifier import mailbox_of
 from proxy.cli import exits
-from proxy.cli.asking import Answer, Manner, ask_all
+from proxy.cli.asking import ProbeRequest, ProbeResult, ask_all
 from proxy.cli.stanza import configured
 from proxy.cli.transcript import record, row_text, shown, step_text, verdict_text
 from proxy.modules.smtp_cbv.making import callbacks_of
@@ -35,7 +35,7 @@ from proxy.store.fallback import FallingBack
 STDIN = Path("-")
 PATIENCE = 600.0
 
-Tell = Callable[[Answer], None]
+Tell = Callable[[ProbeResult], None]
 
 
 def probe(
@@ -70,7 +70,7 @@ def probe(
     options, core = configured(config_file, load)
     many = file is not None
     waits = patience if patience is not None else PATIENCE if many else 0.0
-    manner = Manner(sender.strip("<>") if sender is not None else None, at_once if many else 1, waits)
+    manner = ProbeRequest(sender.strip("<>") if sender is not None else None, at_once if many else 1, waits)
     log.configure(level=50)
     began = time.monotonic()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
@@ -136,7 +136,13 @@ def _listed(file: Path) -> Iterator[tuple[str, str]]:
 
 
 async def _ask(
-    addresses: Sequence[str], manner: Manner, options: SmtpCbvOptions, core: CoreOptions, *, as_json: bool, many: bool
+    addresses: Sequence[str],
+    manner: ProbeRequest,
+    options: SmtpCbvOptions,
+    core: CoreOptions,
+    *,
+    as_json: bool,
+    many: bool,
 ) -> Counter[Status]:
     # With a manual probe, the operator wants the verdict, not `pending`.
     callbacks = callbacks_of(options.model_copy(update={"wait": options.timeout + 5.0}), core)
@@ -165,7 +171,7 @@ def _console(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, highlight=False, markup=False, soft_wrap=True)
 
 
-def _line(answer: Answer, *, as_json: bool) -> Text:
+def _line(answer: ProbeResult, *, as_json: bool) -> Text:
     if as_json:
         return Text(json.dumps(record(answer.question, answer.verdict, answer.transcript)))
     return row_text(answer.question, answer.verdict)
@@ -182,7 +188,7 @@ def _progress(total: int, screen: Console, *, as_json: bool) -> Iterator[Tell]:
         task = bar.add_task("asking", total=total)
         shared = console.is_terminal and sys.stdout.isatty()
 
-        def tell(answer: Answer) -> None:
+        def tell(answer: ProbeResult) -> None:
             (console if shared else screen).print(_line(answer, as_json=as_json))
             bar.advance(task)
 

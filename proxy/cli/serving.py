@@ -16,7 +16,7 @@ from config.diagnostics import Diagnostic, has_errors
 from config.tools.report import as_records
 from proxy.app import compiled, load_service, rehearsed
 from proxy.base import log
-from proxy.base.apart import Apart, Failed, Tell
+from proxy.base.apart import ChildTask, Failed, Tell
 from proxy.base.rejected import ConfigurationRejected
 from proxy.cli import exits
 from proxy.demo import run as run_demonstration
@@ -49,7 +49,7 @@ class ConfigurationIn:
     def tried(self) -> tuple[Diagnostic, ...]:
         """Rehearse in a child, and return all mistakes and warnings; that it hangs is one of them."""
         try:
-            return Apart(self.rehearsed, REHEARSAL_SECONDS).wait()
+            return ChildTask(self.rehearsed, REHEARSAL_SECONDS).wait()
         except Failed as failed:
             return (Diagnostic(f"{self.path} could not be tried: {failed}"),)
 

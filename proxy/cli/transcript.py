@@ -32,7 +32,7 @@ def shown(foreign: str | bytes) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TranscriptEntry:
     """Something that happened on the way to a verdict: an event of `callback.observer`, or `said`."""
 
     milliseconds: float
@@ -46,11 +46,11 @@ class Transcript(Observer):
 
     def __init__(
         self,
-        follow: Callable[[Step], None] = lambda step: None,  # noqa: ARG005 — ignores steps
+        follow: Callable[[TranscriptEntry], None] = lambda step: None,  # noqa: ARG005 — ignores steps
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Start the clock; `follow` gets each step at once."""
-        self.steps: list[Step] = []
+        self.steps: list[TranscriptEntry] = []
         self._follow, self._clock = follow, clock
         self._began = clock()
         self._unfinished: tuple[bool, bytes] = (False, b"")
@@ -81,7 +81,7 @@ class Transcript(Observer):
         self._add("said", {"by": "us" if ours else "them", "line": shown(line), **more})
 
     def _add(self, event: str, fields: Mapping[str, Any]) -> None:
-        step = Step(round((self._clock() - self._began) * 1000, 1), event, fields)
+        step = TranscriptEntry(round((self._clock() - self._began) * 1000, 1), event, fields)
         self.steps.append(step)
         self._follow(step)
 
@@ -89,7 +89,7 @@ class Transcript(Observer):
 # ---------------------------------------------------------------- for people
 
 
-def step_text(step: Step) -> Text:
+def step_text(step: TranscriptEntry) -> Text:
     """Return a step as one line: when, and what."""
     line = Text(f"{step.milliseconds:7.0f} ms  ", style="dim")
     fields = step.fields

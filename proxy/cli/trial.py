@@ -11,7 +11,7 @@ from config.base.ip import plain_address
 from config.scopes.scopes import Scopes
 from config.settings import Settings
 from proxy.dns.resolver import Resolver
-from proxy.mail.message import Content, HeaderSection, Message, stuffed, unstuffed
+from proxy.mail.message import HeaderSection, Message, StuffedBody, stuffed, unstuffed
 from proxy.mail.session import Recipient, Session
 from proxy.modules.services import NoCallbacks, Services
 from proxy.modules.sieve_policy.effects import SessionControl, path_of
@@ -59,7 +59,7 @@ def _message(content: bytes) -> Message:
     gathered = HeaderSection()
     gathered.feed(stuffed(content))
     head, rest = gathered.part()
-    kept = Content(None)
+    kept = StuffedBody(None)
     kept.write(rest)
     return Message(unstuffed(head), kept)
 

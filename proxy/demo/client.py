@@ -1,4 +1,4 @@
-"""A mail client that sends one message and notes the dialogue: Letter, Outcome, send.
+"""A mail client that sends one message and notes the dialogue: SampleMessage, ConversationResult, send.
 
 It speaks one command at a time, as telnet would, so that the timeline shows where Ringback makes it wait.
 """
@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 
 from proxy.demo.mailhost import ROUTINE, UNREADABLE, hang_up, one_line
-from proxy.demo.timeline import Role, Timeline
+from proxy.demo.timeline import PeerRole, Timeline
 
 PATIENCE = 60.0
 """Seconds for a whole conversation; the demonstration's probes end long before."""
@@ -22,7 +22,7 @@ HELO = "client.example"
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class SampleMessage:
     """One message to send: its envelope and what to put in it. An empty sender is the null sender."""
 
     sender: str
@@ -45,7 +45,7 @@ class Letter:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ConversationResult:
     """How a conversation ended: the stage and reply that decided, the content sent, and when (monotonic seconds)."""
 
     stage: str
@@ -60,7 +60,9 @@ class Outcome:
         return self.stage == "dot" and self.code == 250
 
 
-async def send(server: tuple[str, int], letter: Letter, timeline: Timeline, name: str = "client") -> Outcome:
+async def send(
+    server: tuple[str, int], letter: SampleMessage, timeline: Timeline, name: str = "client"
+) -> ConversationResult:
     """Send the letter and return the reply that decided; a lost or silent server is an outcome with code 0."""
     content = letter.content()
     conversation = _Conversation(timeline, name)
@@ -72,7 +74,7 @@ async def send(server: tuple[str, int], letter: Letter, timeline: Timeline, name
         conversation.code, conversation.text = 0, str(lost) or type(lost).__name__
     finally:
         await conversation.close()
-    return Outcome(conversation.stage, conversation.code, conversation.text, content, time.monotonic())
+    return ConversationResult(conversation.stage, conversation.code, conversation.text, content, time.monotonic())
 
 
 class _Conversation:
@@ -90,7 +92,7 @@ class _Conversation:
         self.stage = "greeting"
         await self._hear(routine=True)
 
-    async def offer(self, letter: Letter, content: bytes) -> None:
+    async def offer(self, letter: SampleMessage, content: bytes) -> None:
         """Speak until the message is taken or something is refused, then take leave."""
         for stage, command in (
             ("EHLO", f"EHLO {HELO}"),
@@ -104,7 +106,9 @@ class _Conversation:
             await self._ask(command)
         if self.code == 354:
             self.stage = "dot"
-            self._timeline.remark(Role.CLIENT, self._name, f"sends the message, {len(content)} bytes", to_peer=False)
+            self._timeline.remark(
+                PeerRole.CLIENT, self._name, f"sends the message, {len(content)} bytes", to_peer=False
+            )
             self._write(content.replace(b"\r\n.", b"\r\n..") + b".\r\n")
             await self._hear()
         decided = self.code, self.text
@@ -119,7 +123,7 @@ class _Conversation:
 
     async def _ask(self, command: str) -> None:
         routine = command[:4] in ROUTINE
-        self._timeline.line(Role.CLIENT, self._name, command, to_peer=False, routine=routine)
+        self._timeline.line(PeerRole.CLIENT, self._name, command, to_peer=False, routine=routine)
         self._write(f"{command}\r\n".encode())
         await self._hear(routine=routine)
 
@@ -134,6 +138,6 @@ class _Conversation:
             line = (await self._reader.readuntil(b"\r\n")).decode("utf-8", "backslashreplace").rstrip("\r\n")
             lines.append(line)
             more = line[3:4] == "-"
-        self._timeline.line(Role.CLIENT, self._name, one_line(lines), to_peer=True, routine=routine)
+        self._timeline.line(PeerRole.CLIENT, self._name, one_line(lines), to_peer=True, routine=routine)
         self.code = int(lines[-1][:3]) if lines[-1][:3].isdigit() else 0
         self.text = lines[-1][4:]

@@ -1,4 +1,4 @@
-"""The mail servers of the demonstration: MailHost, which exchangers and the upstream are made of, and Delivery.
+"""The mail servers of the demonstration: MailHost, which exchangers and the upstream are made of, and AcceptedMessage.
 
 They speak just enough SMTP for a probe and a relay, and note every line. This is stage scenery: it knows no TLS, no
 limits beyond a deadline and a line length, and it must never stand on a network.
@@ -12,7 +12,7 @@ import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from proxy.demo.timeline import Role, Timeline
+from proxy.demo.timeline import PeerRole, Timeline
 
 IDLE = 60.0
 """Seconds that a mail server of the demonstration waits for the next line."""
@@ -38,7 +38,7 @@ PLAIN_REPLIES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Delivery:
+class AcceptedMessage:
     """One message that a mail server accepted: its envelope, and the content with dots unstuffed."""
 
     sender: str
@@ -47,7 +47,7 @@ class Delivery:
 
 
 @dataclass(slots=True)
-class Transaction:
+class OpenEnvelope:
     """The envelope of the transaction that is open."""
 
     sender: str | None = None
@@ -61,15 +61,15 @@ class MailHost:
     """
 
     def __init__(
-        self, name: str, role: Role, timeline: Timeline, *, verdict: Callable[[str], str], silent: bool = False
+        self, name: str, role: PeerRole, timeline: Timeline, *, verdict: Callable[[str], str], silent: bool = False
     ) -> None:
         """Set the stage; `start` opens the door. `verdict` maps a recipient to the reply line it gets."""
         self.name = name
         self.asked: list[str] = []
-        self.deliveries: list[Delivery] = []
+        self.deliveries: list[AcceptedMessage] = []
         self.connections = 0
         self.connected = asyncio.Event()
-        self.on_delivery: Callable[[Delivery], None] | None = None
+        self.on_delivery: Callable[[AcceptedMessage], None] | None = None
         self._role, self._timeline, self._verdict, self._silent = role, timeline, verdict, silent
         self._numbers = itertools.count(1)
         self._server: asyncio.Server | None = None
@@ -127,7 +127,7 @@ class MailHost:
         self._timeline.remark(self._role, self.name, "has waited long enough, and hangs up")
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        transaction = Transaction()
+        transaction = OpenEnvelope()
         self._say(writer, f"220 {self.name} ESMTP", routine=True)
         while True:
             async with asyncio.timeout(IDLE):
@@ -137,14 +137,14 @@ class MailHost:
                 self._say(writer, "354 End data with <CR><LF>.<CR><LF>")
                 async with asyncio.timeout(IDLE):
                     self._say(writer, self._deliver(transaction, await _content(reader)))
-                transaction = Transaction()
+                transaction = OpenEnvelope()
             else:
                 self._say(writer, *self._reply(verb, line, transaction), routine=verb in ROUTINE)
             await writer.drain()
             if verb == "QUIT":
                 return
 
-    def _reply(self, verb: str, line: str, transaction: Transaction) -> tuple[str, ...]:
+    def _reply(self, verb: str, line: str, transaction: OpenEnvelope) -> tuple[str, ...]:
         """Return the reply lines to a command that needs no more input."""
         if verb == "EHLO":
             *lines, last = (self.name, *EXTENSIONS)
@@ -156,15 +156,15 @@ class MailHost:
             transaction.recipients.clear()
         return (PLAIN_REPLIES.get(verb, "502 5.5.1 Command not implemented"),)
 
-    def _recipient(self, address: str, transaction: Transaction) -> str:
+    def _recipient(self, address: str, transaction: OpenEnvelope) -> str:
         self.asked.append(address)
         reply = self._verdict(address)
         if reply.startswith("2"):
             transaction.recipients.append(address)
         return reply
 
-    def _deliver(self, transaction: Transaction, content: bytes) -> str:
-        delivery = Delivery(transaction.sender or "", tuple(transaction.recipients), content)
+    def _deliver(self, transaction: OpenEnvelope, content: bytes) -> str:
+        delivery = AcceptedMessage(transaction.sender or "", tuple(transaction.recipients), content)
         self._timeline.remark(self._role, self.name, f"sends the message, {len(content)} bytes, and the final dot")
         self.deliveries.append(delivery)
         if self.on_delivery is not None:

@@ -20,7 +20,7 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
-from proxy.demo.timeline import Role, Timeline
+from proxy.demo.timeline import PeerRole, Timeline
 
 TTL = 60
 NEGATIVE_TTL = 30
@@ -35,7 +35,7 @@ class MailDomain:
     address: str
 
 
-class Nameserver(asyncio.DatagramProtocol):
+class DemoNameserver(asyncio.DatagramProtocol):
     """Answers for the given mail domains; each is a zone of its own."""
 
     def __init__(self, domains: tuple[MailDomain, ...], timeline: Timeline) -> None:
@@ -88,7 +88,7 @@ class Nameserver(asyncio.DatagramProtocol):
         else:
             code = response.rcode()
             said = "no such record" if code == dns.rcode.NOERROR else dns.rcode.to_text(code)
-        self._timeline.line(Role.NAMESERVER, "DNS", f"{asked}: {said}", to_peer=True)
+        self._timeline.line(PeerRole.NAMESERVER, "DNS", f"{asked}: {said}", to_peer=True)
 
 
 def _records(each: MailDomain) -> list[tuple[tuple[dns.name.Name, dns.rdatatype.RdataType], dns.rrset.RRset]]:

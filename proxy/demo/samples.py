@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from proxy.demo.client import Letter, Outcome
-from proxy.demo.mailhost import Delivery
+from proxy.demo.client import ConversationResult, SampleMessage
+from proxy.demo.mailhost import AcceptedMessage
 
 STAFF = "staff.example"
 """Its exchanger knows its users."""
@@ -35,13 +35,13 @@ class Sample:
 
     title: str
     story: str
-    letter: Letter
+    letter: SampleMessage
     stage: str
     code: int
     text: str | None
     calls: tuple[str, ...] = ()
     asked: tuple[str, ...] = ()
-    companion: Letter | None = None
+    companion: SampleMessage | None = None
 
     @property
     def delivered(self) -> int:
@@ -61,11 +61,11 @@ class Check:
 class Observed:
     """What happened to a sample: the outcomes, which exchangers were called and asked, what the upstream took."""
 
-    outcome: Outcome
-    companion: Outcome | None
+    outcome: ConversationResult
+    companion: ConversationResult | None
     calls: tuple[str, ...]
     asked: tuple[str, ...]
-    deliveries: tuple[Delivery, ...]
+    deliveries: tuple[AcceptedMessage, ...]
 
 
 def judge(sample: Sample, seen: Observed) -> tuple[Check, ...]:
@@ -77,7 +77,7 @@ def judge(sample: Sample, seen: Observed) -> tuple[Check, ...]:
     return tuple(checks)
 
 
-def _reply_check(sample: Sample, outcome: Outcome) -> Check:
+def _reply_check(sample: Sample, outcome: ConversationResult) -> Check:
     held = (outcome.stage, outcome.code) == (sample.stage, sample.code)
     held = held and (sample.text is None or outcome.text.startswith(sample.text))
     if sample.stage == "dot":
@@ -85,7 +85,7 @@ def _reply_check(sample: Sample, outcome: Outcome) -> Check:
     return Check(f"refused at {outcome.stage}: {outcome.code} {outcome.text}" if held else _unexpected(outcome), held)
 
 
-def _unexpected(outcome: Outcome) -> str:
+def _unexpected(outcome: ConversationResult) -> str:
     return f"not as it should be: {outcome.code} {outcome.text} at {outcome.stage}"
 
 
@@ -113,8 +113,8 @@ def _delivery_check(sample: Sample, seen: Observed) -> Check:
     return Check(words if intact else "the upstream has a changed message", intact)
 
 
-def _letter(sender: str, subject: str, text: str, recipient: str = OURS) -> Letter:
-    return Letter(sender, recipient, subject, text)
+def _letter(sender: str, subject: str, text: str, recipient: str = OURS) -> SampleMessage:
+    return SampleMessage(sender, recipient, subject, text)
 
 
 ALL = (

@@ -18,17 +18,17 @@ from rich.table import Table
 from rich.text import Text
 
 from proxy.demo.client import HELO
-from proxy.demo.mailhost import Delivery
+from proxy.demo.mailhost import AcceptedMessage
 from proxy.demo.samples import CAUTIOUS, OURS, SILENT, STAFF, Check, Sample
-from proxy.demo.timeline import Event, Role
-from proxy.demo.world import DOMAINS, PROBE_PATIENCE, World
+from proxy.demo.timeline import Event, PeerRole
+from proxy.demo.world import DOMAINS, PROBE_PATIENCE, DemoWorld
 
 HUES = {
-    Role.CLIENT: "cyan",
-    Role.NAMESERVER: "magenta",
-    Role.EXCHANGER: "yellow",
-    Role.UPSTREAM: "green",
-    Role.RINGBACK: "bold",
+    PeerRole.CLIENT: "cyan",
+    PeerRole.NAMESERVER: "magenta",
+    PeerRole.EXCHANGER: "yellow",
+    PeerRole.UPSTREAM: "green",
+    PeerRole.RINGBACK: "bold",
 }
 
 ARROWS, PLAIN_ARROWS = ("─▸", "◂─"), ("->", "<-")
@@ -65,7 +65,7 @@ class Screen:
         self._console = console
         self._arrows = PLAIN_ARROWS if console.options.ascii_only else ARROWS
 
-    def world(self, world: World) -> None:
+    def world(self, world: DemoWorld) -> None:
         """Show who takes part and where each one listens."""
         cast = Table(box=box.SIMPLE_HEAD, padding=(0, 1))
         for heading in ("who", "listens on", "manners"):
@@ -78,11 +78,11 @@ class Screen:
         cast.add_row(Text("Ringback", "bold"), _endpoint(world.address), "runs the ecelerity.conf that ships")
         for domain, manner in zip(DOMAINS, manners, strict=True):
             where = _endpoint((domain.address, world.exchanger_port))
-            cast.add_row(Text(domain.exchanger, HUES[Role.EXCHANGER]), where, manner)
+            cast.add_row(Text(domain.exchanger, HUES[PeerRole.EXCHANGER]), where, manner)
         where = _endpoint(("127.0.0.1", world.upstream_port))
-        cast.add_row(Text("upstream", HUES[Role.UPSTREAM]), where, "the MTA behind Ringback: takes everything")
+        cast.add_row(Text("upstream", HUES[PeerRole.UPSTREAM]), where, "the MTA behind Ringback: takes everything")
         where = _endpoint(("127.0.0.1", world.nameserver_port))
-        cast.add_row(Text("DNS", HUES[Role.NAMESERVER]), where, "knows the three domains")
+        cast.add_row(Text("DNS", HUES[PeerRole.NAMESERVER]), where, "knows the three domains")
         self._console.print(Padding(Text("Ringback, a demonstration in a world of its own", "bold"), (1, 0, 0, 1)))
         self._console.print(cast)
 
@@ -95,13 +95,13 @@ class Screen:
         if number == 1:
             self._console.print(Padding(Text(COURTESIES, "dim italic"), (1, 0, 0, 2)))
 
-    def delivery(self, delivery: Delivery) -> None:
+    def delivery(self, delivery: AcceptedMessage) -> None:
         """Show a message as the upstream received it."""
         sender = delivery.sender or "<>"
         title = f"what the upstream received: {sender} to {', '.join(delivery.recipients)}"
         content = Text(_visible(_beginning(delivery.content)))
         panel = Panel(
-            content, title=Text(_visible(title)), title_align="left", border_style=HUES[Role.UPSTREAM], expand=False
+            content, title=Text(_visible(title)), title_align="left", border_style=HUES[PeerRole.UPSTREAM], expand=False
         )
         self._console.print(Padding(panel, (1, 0, 0, 2)))
 
@@ -125,7 +125,7 @@ class Screen:
         self._console.print(Rule(Text(" What came of it ", "bold"), align="left", style="dim"))
         self._console.print(table)
 
-    def by_hand(self, world: World) -> None:
+    def by_hand(self, world: DemoWorld) -> None:
         """Say how to send mail to the world that stays up."""
         host, port = world.address
         ways = Table(box=None, padding=(0, 2), show_header=False)
@@ -185,21 +185,21 @@ class Screen:
     def _parties(self, event: Event) -> Text:
         """Return who speaks to whom; whoever called stands left, so that a connection keeps its shape."""
         hue, (right, left) = HUES[event.role], self._arrows
-        if event.role is Role.RINGBACK:
+        if event.role is PeerRole.RINGBACK:
             return Text("  Ringback", hue)
-        if event.role is Role.CLIENT:
+        if event.role is PeerRole.CLIENT:
             return Text(f"{event.peer} {left if event.to_peer else right} Ringback", hue)
         return Text(f"  Ringback {right if event.to_peer else left} {event.peer}", hue)
 
 
 def _words(event: Event) -> Text:
     """Return what was said; replies are coloured by their class, remarks stand out from speech."""
-    if event.role is Role.RINGBACK:
+    if event.role is PeerRole.RINGBACK:
         return Text(event.text, HUES[event.role])
     if not event.spoken:
         return Text(f"({_visible(event.text)})", "italic dim")
-    is_reply = event.to_peer == (event.role is Role.CLIENT)
-    if event.role is Role.NAMESERVER or not is_reply:
+    is_reply = event.to_peer == (event.role is PeerRole.CLIENT)
+    if event.role is PeerRole.NAMESERVER or not is_reply:
         return Text(_visible(event.text))
     return Text(_visible(event.text), REPLY_STYLES.get(event.text[:1], ""))
 

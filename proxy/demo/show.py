@@ -23,8 +23,8 @@ from proxy.demo import samples
 from proxy.demo.client import PATIENCE, send
 from proxy.demo.samples import SILENT, Check, Observed, Sample, judge
 from proxy.demo.screen import Screen
-from proxy.demo.timeline import Role, Timeline
-from proxy.demo.world import Load, Unavailable, World, open_world
+from proxy.demo.timeline import PeerRole, Timeline
+from proxy.demo.world import DemoWorld, Load, Unavailable, open_world
 
 
 def show(load: Load, *, once: bool) -> int:
@@ -63,7 +63,7 @@ def _numbered() -> list[tuple[int, Sample]]:
     return list(enumerate(samples.ALL, start=1))
 
 
-async def _perform(number: int, sample: Sample, world: World, screen: Screen) -> Sequence[Check]:
+async def _perform(number: int, sample: Sample, world: DemoWorld, screen: Screen) -> Sequence[Check]:
     """Send one sample, show what happened and return how it compares."""
     world.forget()
     seen = await _observe(sample, world)
@@ -76,7 +76,7 @@ async def _perform(number: int, sample: Sample, world: World, screen: Screen) ->
     return checks
 
 
-async def _observe(sample: Sample, world: World) -> Observed:
+async def _observe(sample: Sample, world: DemoWorld) -> Observed:
     """Send the sample's letter, and its companion's while the first waits for the silent exchanger."""
     owner = TaskOwner("demo")
     name = "client" if sample.companion is None else "client 1"
@@ -89,7 +89,7 @@ async def _observe(sample: Sample, world: World) -> Observed:
     return Observed(await first, second, world.calls(), world.asked(), tuple(world.upstream.deliveries))
 
 
-async def _stay_up(world: World, screen: Screen) -> None:
+async def _stay_up(world: DemoWorld, screen: Screen) -> None:
     """Show what happens until SIGINT or SIGTERM."""
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -115,7 +115,7 @@ class LogTap(io.StringIO):
             event = json.loads(line)
             if event["event"] == "probe":
                 verdict = f"verdict: {event['status']}, {event['reason'].replace('_', ' ')}"
-                self._timeline.remark(Role.RINGBACK, "", verdict)
+                self._timeline.remark(PeerRole.RINGBACK, "", verdict)
             if event["level"] == "error":
                 self._trouble(line)
         return len(text)

@@ -1,4 +1,4 @@
-"""What happened, in order, across all conversations of the demonstration: Event, Role, Timeline.
+"""What happened, in order, across all conversations of the demonstration: Event, PeerRole, Timeline.
 
 All parties live in one process, so one list with one clock tells the whole story. Nothing here prints.
 """
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 
-class Role(StrEnum):
+class PeerRole(StrEnum):
     """What a peer of Ringback is to it; RINGBACK itself where it comes to a conclusion of its own."""
 
     CLIENT = "client"
@@ -29,7 +29,7 @@ class Event:
     """
 
     at: float
-    role: Role
+    role: PeerRole
     peer: str
     to_peer: bool
     text: str
@@ -45,11 +45,11 @@ class Timeline:
     events: list[Event] = field(default_factory=list)
     listener: Callable[[Event], None] | None = None
 
-    def line(self, role: Role, peer: str, text: str, *, to_peer: bool, routine: bool = False) -> None:
+    def line(self, role: PeerRole, peer: str, text: str, *, to_peer: bool, routine: bool = False) -> None:
         """Record a line that was spoken."""
         self._add(Event(time.monotonic(), role, peer, to_peer, text, routine=routine))
 
-    def remark(self, role: Role, peer: str, text: str, *, to_peer: bool = True) -> None:
+    def remark(self, role: PeerRole, peer: str, text: str, *, to_peer: bool = True) -> None:
         """Record something that no line says, such as a closed connection."""
         self._add(Event(time.monotonic(), role, peer, to_peer, text, spoken=False))
 

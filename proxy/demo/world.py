@@ -18,9 +18,9 @@ from typing import Protocol
 import proxy
 from proxy.demo import errors
 from proxy.demo.mailhost import MailHost
-from proxy.demo.nameserver import MailDomain, Nameserver
+from proxy.demo.nameserver import DemoNameserver, MailDomain
 from proxy.demo.samples import CAUTIOUS, KNOWN_USERS, SILENT, STAFF
-from proxy.demo.timeline import Role, Timeline
+from proxy.demo.timeline import PeerRole, Timeline
 
 PROBE_PATIENCE = 2
 """Seconds for a whole probe: short, so that the silent exchanger does not bore anybody."""
@@ -67,7 +67,7 @@ Load = Callable[[Path], Server]
 
 
 @dataclass(slots=True)
-class World:
+class DemoWorld:
     """Everything that runs, and where a client finds Ringback."""
 
     timeline: Timeline
@@ -107,7 +107,7 @@ def shipped_configuration() -> Path:
     raise Unavailable(errors.no_configuration(" and ".join(map(str, places))))
 
 
-def wrapper(world: World, shipped: Path) -> str:
+def wrapper(world: DemoWorld, shipped: Path) -> str:
     """Return a configuration that includes the shipped one and moves it to this world's addresses."""
     quoted = str(shipped).replace('"', '\\"')
     return f"""\
@@ -129,7 +129,7 @@ smtp_cbv "smtp_cbv" {{
 
 
 @asynccontextmanager
-async def open_world(timeline: Timeline, load: Load) -> AsyncIterator[World]:
+async def open_world(timeline: Timeline, load: Load) -> AsyncIterator[DemoWorld]:
     """Start everything, Ringback as `load` gives it, and end it in the opposite order.
 
     Raises:
@@ -137,7 +137,7 @@ async def open_world(timeline: Timeline, load: Load) -> AsyncIterator[World]:
         ConfigurationRejected: the shipped configuration does not load.
     """
     shipped = shipped_configuration()
-    world = World(timeline, _upstream(timeline), _exchangers(timeline))
+    world = DemoWorld(timeline, _upstream(timeline), _exchangers(timeline))
     async with AsyncExitStack() as stack:
         world.nameserver_port = await _start_nameserver(timeline, stack)
         world.exchanger_port = await _start_exchangers(world.exchangers, stack)
@@ -159,7 +159,7 @@ async def _bounded_stop(server: Server) -> None:
 
 
 def _upstream(timeline: Timeline) -> MailHost:
-    return MailHost("upstream", Role.UPSTREAM, timeline, verdict=lambda _: "250 2.1.5 Ok")
+    return MailHost("upstream", PeerRole.UPSTREAM, timeline, verdict=lambda _: "250 2.1.5 Ok")
 
 
 def _exchangers(timeline: Timeline) -> dict[str, MailHost]:
@@ -175,7 +175,7 @@ def _exchangers(timeline: Timeline) -> dict[str, MailHost]:
     return {
         each.domain: MailHost(
             each.exchanger,
-            Role.EXCHANGER,
+            PeerRole.EXCHANGER,
             timeline,
             verdict=manners[each.domain],
             silent=each.domain == SILENT,
@@ -186,7 +186,9 @@ def _exchangers(timeline: Timeline) -> dict[str, MailHost]:
 
 async def _start_nameserver(timeline: Timeline, stack: AsyncExitStack) -> int:
     loop = asyncio.get_running_loop()
-    transport, _ = await loop.create_datagram_endpoint(lambda: Nameserver(DOMAINS, timeline), local_addr=(LOOPBACK, 0))
+    transport, _ = await loop.create_datagram_endpoint(
+        lambda: DemoNameserver(DOMAINS, timeline), local_addr=(LOOPBACK, 0)
+    )
     stack.callback(transport.close)
     port: int = transport.get_extra_info("sockname")[1]
     return port

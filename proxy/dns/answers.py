@@ -44,7 +44,7 @@ class Malformed(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class ResourceRecord:
     """One record of class IN, with its data still in the message."""
 
     owner: Name
@@ -55,7 +55,7 @@ class Record:
 
 @dataclass(slots=True)
 class Response:
-    """A message by section, filled by `Reader`."""
+    """A message by section, filled by `ResponseReader`."""
 
     id: int
     flags: int
@@ -63,14 +63,14 @@ class Response:
     """With the upper bits from EDNS."""
     question: list[tuple[Name, int, int]] = field(default_factory=list)
     """Name, type and class."""
-    answer: list[Record] = field(default_factory=list)
-    authority: list[Record] = field(default_factory=list)
-    additional: list[Record] = field(default_factory=list)
+    answer: list[ResourceRecord] = field(default_factory=list)
+    authority: list[ResourceRecord] = field(default_factory=list)
+    additional: list[ResourceRecord] = field(default_factory=list)
     malformed: bool = False
     """Whether the message is cut off, or an answer record is unreadable, of another class, or beyond the limit."""
 
 
-class Reader:
+class ResponseReader:
     """One message and the names parsed from it."""
 
     def __init__(self, octets: bytes) -> None:
@@ -104,7 +104,7 @@ class Reader:
             response.malformed = True
         return response
 
-    def _record(self, response: Response, section: list[Record], at: int) -> int:
+    def _record(self, response: Response, section: list[ResourceRecord], at: int) -> int:
         """Read one record and return the offset of the next."""
         owner, at = self._name(at)
         size: int
@@ -115,12 +115,12 @@ class Reader:
         if kind == _OPT:
             response.rcode |= ttl >> 24 << 4
         elif group == _IN:
-            section.append(Record(owner, kind, start, end))
+            section.append(ResourceRecord(owner, kind, start, end))
         elif section is response.answer:
             response.malformed = True
         return end
 
-    def alias(self, record: Record) -> Name:
+    def alias(self, record: ResourceRecord) -> Name:
         """Return the target of a CNAME.
 
         Raises:
@@ -128,7 +128,7 @@ class Reader:
         """
         return self._name_of_data(record.start, record.end)
 
-    def values(self, records: list[Record]) -> list[Value]:
+    def values(self, records: list[ResourceRecord]) -> list[Value]:
         """Return the data of records. Unreadable ones are skipped and set `malformed`."""
         found: list[Value] = []
         self.response.malformed |= len(records) > MOST_RECORDS
@@ -139,7 +139,7 @@ class Reader:
                 self.response.malformed = True
         return found
 
-    def _value(self, record: Record) -> Value:
+    def _value(self, record: ResourceRecord) -> Value:
         octets = self._octets[record.start : record.end]
         if record.kind in {A, AAAA}:
             if len(octets) != (4 if record.kind == A else 16):

@@ -25,7 +25,7 @@ from config.base.domains import a_labels
 from config.base.ip import read_address
 from proxy.dns import stub
 from proxy.dns.answers import MOST_RECORDS, Value
-from proxy.dns.stub import PORT, Answer, Nameserver
+from proxy.dns.stub import PORT, Nameserver, StubAnswer
 from sieve.run.values import address_and_port
 
 MOST_AT_ONCE = 100
@@ -185,12 +185,12 @@ class Resolver:
         """Return the data of the records of one type."""
         return list((await self._answer(name, record_type, only)).records)
 
-    async def _answer(self, name: str, record_type: str, only: Nameserver | None = None) -> Answer:
+    async def _answer(self, name: str, record_type: str, only: Nameserver | None = None) -> StubAnswer:
         """Return a clear answer to one question; the name server follows CNAMEs."""
         wire_name = _query_name(name)
         ends = asyncio.get_running_loop().time() + QUERY_SECONDS
         if only is None and (found := await self._by_cares(wire_name, record_type, ends)):
-            return Answer("SUCCESS", tuple(found[:MOST_RECORDS]), partial=len(found) > MOST_RECORDS)
+            return StubAnswer("SUCCESS", tuple(found[:MOST_RECORDS]), partial=len(found) > MOST_RECORDS)
         answer = await self._second_opinion(wire_name, record_type, ends, (only,) if only else None)
         _raise_where_none(name, answer)
         return answer
@@ -206,13 +206,13 @@ class Resolver:
 
     async def _second_opinion(
         self, name: dns.name.Name, record_type: str, ends: float, servers: Sequence[Nameserver] | None = None
-    ) -> Answer:
+    ) -> StubAnswer:
         """Ask again with the stub, in the remaining time."""
         try:
             async with asyncio.timeout_at(ends):
                 await self._second_places.acquire()
         except TimeoutError:
-            return Answer("TIMEOUT", unclear="timeout")
+            return StubAnswer("TIMEOUT", unclear="timeout")
         try:
             asked = sorted(servers or self._servers or _system_servers(), key=lambda each: each != self._answered)
             answer = await stub.ask(name, record_type, asked, max(0.0, ends - asyncio.get_running_loop().time()))
@@ -331,7 +331,7 @@ def _text(value: Value) -> str:
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
 
 
-def _raise_where_none(name: str, answer: Answer) -> None:
+def _raise_where_none(name: str, answer: StubAnswer) -> None:
     """Raise the error that an answer without records means; do nothing for "no records"."""
     if answer.unclear:
         raise DnsUnavailable(f"{name}: {answer.unclear}", answer.status)

@@ -23,7 +23,7 @@ import dns.rcode
 import dns.rdatatype
 
 from proxy.base.tasks import TaskOwner, spawn
-from proxy.dns.answers import CNAME, NS, SOA, Malformed, Name, Reader, Response, Value, name_of
+from proxy.dns.answers import CNAME, NS, SOA, Malformed, Name, Response, ResponseReader, Value, name_of
 
 PORT = 53
 
@@ -58,7 +58,7 @@ class Nameserver:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class StubAnswer:
     """The result: records, a denial (`SUCCESS` or `NXDOMAIN` without records), or nothing clear."""
 
     status: str
@@ -75,21 +75,21 @@ class Answer:
 # ---------------------------------------------------------------- what an answer means
 
 
-def judge(reader: Reader, name: Name, kind: int) -> Answer:
+def judge(reader: ResponseReader, name: Name, kind: int) -> StubAnswer:
     """Return what a response to the question says."""
     response = reader.response
     status = _code(response.rcode)
     if response.rcode not in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}:
-        return Answer(status, unclear=status)
+        return StubAnswer(status, unclear=status)
     end = _end_of_chain(reader, name)
     found = [each for each in response.answer if each.owner == end and each.kind == kind]
     values = reader.values(found)
     if values and response.rcode == dns.rcode.NOERROR:
-        return Answer("SUCCESS", tuple(values), partial=response.malformed)
+        return StubAnswer("SUCCESS", tuple(values), partial=response.malformed)
     why = _why_unclear(response, end, kind)
     if why:
-        return Answer("SERVFAIL", unclear=why)
-    return Answer("NXDOMAIN" if response.rcode == dns.rcode.NXDOMAIN else "SUCCESS")
+        return StubAnswer("SERVFAIL", unclear=why)
+    return StubAnswer("NXDOMAIN" if response.rcode == dns.rcode.NXDOMAIN else "SUCCESS")
 
 
 def _code(rcode: int) -> str:
@@ -97,7 +97,7 @@ def _code(rcode: int) -> str:
     return f"RCODE{name}" if name.isdigit() else name
 
 
-def _end_of_chain(reader: Reader, name: Name) -> Name | None:
+def _end_of_chain(reader: ResponseReader, name: Name) -> Name | None:
     """Return the name at the end of the answer's CNAME chain; None if it loops, is too long or is malformed."""
     records = {each.owner: each for each in reader.response.answer if each.kind == CNAME}
     for _ in range(MOST_ALIASES):
@@ -135,7 +135,7 @@ def _why_unclear(response: Response, end: Name | None, kind: int) -> str:
 # ---------------------------------------------------------------- asking
 
 
-async def ask(name: dns.name.Name, record_type: str, servers: Sequence[Nameserver], seconds: float) -> Answer:
+async def ask(name: dns.name.Name, record_type: str, servers: Sequence[Nameserver], seconds: float) -> StubAnswer:
     """Return the first clear answer from any server; failing that, the last unclear one.
 
     Servers are asked in turn, and silent ones again. A server that answered unclearly is not asked again.
@@ -157,13 +157,13 @@ class _Inquiry:
         self._name, self._kind = name, kind
         self._question = [(name_of(name), int(kind), _IN)]
         self._owner = TaskOwner("dns")
-        self._heard: asyncio.Queue[tuple[Nameserver, Answer]] = asyncio.Queue()
+        self._heard: asyncio.Queue[tuple[Nameserver, StubAnswer]] = asyncio.Queue()
         self._tried: dict[Nameserver, set[int]] = {}
         """The query ids sent to each server; only an answer to one of them is read (RFC 5452 section 9)."""
         self._transports: dict[Nameserver, asyncio.DatagramTransport] = {}
         self._over: set[Nameserver] = set()
         """Servers that have answered, or cannot be reached."""
-        self.said = Answer("TIMEOUT", unclear="timeout")
+        self.said = StubAnswer("TIMEOUT", unclear="timeout")
         """The last answer that was not clear."""
 
     async def close(self) -> None:
@@ -172,7 +172,7 @@ class _Inquiry:
             transport.abort()
         await self._owner.cancel()
 
-    async def ask(self, servers: Sequence[Nameserver], pause: float) -> Answer:
+    async def ask(self, servers: Sequence[Nameserver], pause: float) -> StubAnswer:
         """Return the first clear answer; the caller sets the deadline."""
         for server in [each for _ in range(TRIES) for each in servers]:
             if server not in self._over:
@@ -237,18 +237,18 @@ class _Inquiry:
         else:
             self._heard.put_nowait((server, self._judged(reader)))
 
-    def _response(self, octets: bytes, ids: Container[int]) -> Reader | None:
+    def _response(self, octets: bytes, ids: Container[int]) -> ResponseReader | None:
         """Return the message if it is a response to our question, else None."""
         if int.from_bytes(octets[:2], "big") not in ids:
             return None
         try:
-            reader = Reader(octets)
+            reader = ResponseReader(octets)
         except Malformed:
             return None
         is_response = reader.response.flags & (dns.flags.QR | _OPCODE) == dns.flags.QR
         return reader if is_response and reader.response.question == self._question else None
 
-    def _judged(self, reader: Reader) -> Answer:
+    def _judged(self, reader: ResponseReader) -> StubAnswer:
         return judge(reader, self._question[0][0], self._question[0][1])
 
     async def _over_tcp(self, server: Nameserver) -> None:
@@ -256,10 +256,10 @@ class _Inquiry:
         try:
             answer = await self._by_tcp(server)
         except (OSError, asyncio.IncompleteReadError) as error:
-            answer = Answer("TIMEOUT", unclear=f"the answer is too long for UDP, and TCP fails: {error}")
+            answer = StubAnswer("TIMEOUT", unclear=f"the answer is too long for UDP, and TCP fails: {error}")
         self._heard.put_nowait((server, answer))
 
-    async def _by_tcp(self, server: Nameserver) -> Answer:
+    async def _by_tcp(self, server: Nameserver) -> StubAnswer:
         query = self._query()
         wire = query.to_wire()
         stream, writer = await asyncio.open_connection(server.address, server.port)
@@ -267,17 +267,17 @@ class _Inquiry:
             writer.write(len(wire).to_bytes(2, "big") + wire)
             size = int.from_bytes(await stream.readexactly(2), "big")
             if size > MOST_OCTETS_TCP:
-                return Answer("SERVFAIL", unclear=f"an answer of {size} octets is too long")
+                return StubAnswer("SERVFAIL", unclear=f"an answer of {size} octets is too long")
             reader = self._response(await stream.readexactly(size), {query.id})
         finally:
             writer.transport.abort()
         if reader is None or reader.response.flags & dns.flags.TC:
-            return Answer("SERVFAIL", unclear="no answer to the question")
+            return StubAnswer("SERVFAIL", unclear="no answer to the question")
         return self._judged(reader)
 
 
-def _unreachable(error: OSError) -> Answer:
-    return Answer("TIMEOUT", unclear=f"the name server cannot be reached: {error.strerror or error}")
+def _unreachable(error: OSError) -> StubAnswer:
+    return StubAnswer("TIMEOUT", unclear=f"the name server cannot be reached: {error.strerror or error}")
 
 
 class _Datagrams(asyncio.DatagramProtocol):

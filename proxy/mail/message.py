@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from proxy.mail.folding import LONGEST_LINE, PREFERRED_LINE, folded
-from sieve.run.threads import Pool, in_thread
+from sieve.run.threads import ThreadPool, in_thread
 
 IN_MEMORY = 1 << 20
 """Octets of a message that policy reads whole which are held in memory; the rest goes to a file."""
@@ -42,7 +42,7 @@ class Field:
 class Message:
     """A message as scripts see it: reads show what edits did. Owned by its transaction."""
 
-    def __init__(self, head: bytes, content: Content | None = None) -> None:
+    def __init__(self, head: bytes, content: StuffedBody | None = None) -> None:
         """Take the header section, unstuffed and without the empty line; and the content, where it was kept."""
         self._head = head
         self._content = content
@@ -83,7 +83,7 @@ class Message:
         """Return header section and body, with CRLF line ends and no dot-stuffing; the same object until an edit."""
         if self._raw is None:
             long = self._content is not None and self._content.octets > _INLINE
-            self._raw = await in_thread(Pool.CONTENT, self._in_one_piece) if long else self._in_one_piece()
+            self._raw = await in_thread(ThreadPool.CONTENT, self._in_one_piece) if long else self._in_one_piece()
         return self._raw
 
     def _in_one_piece(self) -> bytes:
@@ -118,7 +118,7 @@ class Message:
     async def take_apart(self) -> None:
         """Part a long header section into fields in a thread: it would hold up other sessions."""
         if self._fields is None and len(self._head) > _INLINE:
-            self._fields, self._by_name = await in_thread(Pool.CONTENT, lambda: _taken_apart(self._head))
+            self._fields, self._by_name = await in_thread(ThreadPool.CONTENT, lambda: _taken_apart(self._head))
 
     def _named(self, name: str) -> list[Field]:
         """Return the fields of that name (case-insensitive), top to bottom."""
@@ -282,7 +282,7 @@ def _with_mailbox_lines(head: bytes) -> bytes:
     return bytes(fields) + head[at:] if fields else head
 
 
-class Content:
+class StuffedBody:
     """What came over the wire behind the header section, its empty line included, still dot-stuffed.
 
     It is kept in memory up to IN_MEMORY octets, beyond that in a temporary file without a name. Owned by one reception.

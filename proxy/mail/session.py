@@ -176,7 +176,7 @@ class Transaction(AiosmtpdEnvelope):
 
 
 @dataclass(slots=True)
-class Tally:
+class SessionCounts:
     """What a session did, for its summary line."""
 
     transactions: int = 0
@@ -218,7 +218,7 @@ class Session(AiosmtpdSession):
         """Lines that policy added to the EHLO reply."""
         self.withdrawn: set[str] = set()
         """Keywords, in capitals, that policy took out of it."""
-        self.tally = Tally()
+        self.tally = SessionCounts()
         self.via = ""
         """The front that told who the client is; empty where the client connected itself."""
         self.introduced = False

@@ -14,7 +14,7 @@ from pydantic import AfterValidator, model_validator
 
 from config.language.nodes import String, Value, Word
 from config.schema.options import option
-from config.schema.readers import Reader, Reading, reader_for
+from config.schema.readers import ReadContext, ValueReader, reader_for
 from config.schema.values import Bytes, ConfigPath, Seconds
 from config.scopes.listener import Listeners
 from proxy.options.inbound import InboundOptions
@@ -22,13 +22,13 @@ from proxy.options.names import NameserverValue
 from proxy.options.outbound import OutboundOptions
 
 
-def _read_workers(value: Value, reading: Reading) -> object:
+def _read_workers(value: Value, reading: ReadContext) -> object:
     if isinstance(value, Word | String) and value.text.lower() == "auto":
         return 0
     return reader_for(int).read(value, reading)
 
 
-WorkerCount = Annotated[int, Reader(_read_workers, "an integer, or `auto`")]
+WorkerCount = Annotated[int, ValueReader(_read_workers, "an integer, or `auto`")]
 
 
 def _longer_than_a_beat(seconds: float) -> float:

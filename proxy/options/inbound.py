@@ -9,7 +9,7 @@ from typing import Literal
 
 from config.schema.options import option
 from config.schema.values import Bytes, ConfigPath, DomainPatterns, Network, Seconds
-from proxy.base.apart import Apart, Failed
+from proxy.base.apart import ChildTask, Failed
 from proxy.options.client_patience import LONGEST_AT_DOT
 from proxy.options.names import BannerValue, DomainValue, OtherNameValue, OwnNameValue
 from proxy.options.scopes import INBOUND, LISTENING
@@ -24,7 +24,7 @@ OWN_NAME_SECONDS = 5.0
 def own_name() -> str:
     """Return the machine's own full name, asked for once: in a child, since the system's resolver may hang."""
     try:
-        return Apart(lambda _tell: socket.getfqdn(), OWN_NAME_SECONDS).wait()
+        return ChildTask(lambda _tell: socket.getfqdn(), OWN_NAME_SECONDS).wait()
     except (Failed, OSError):
         return socket.gethostname()
 

@@ -10,7 +10,7 @@ from config.base.hosts import is_address, what_to_write
 from config.diagnostics import Diagnostic, Severity
 from config.errors import not_a
 from config.language.nodes import Value
-from config.schema.readers import Reader, Reading, Unreadable, reader_for, scalar
+from config.schema.readers import ReadContext, Unreadable, ValueReader, reader_for, scalar
 from config.schema.values import Endpoint
 
 _LITERAL = re.compile(r"\[(?:IPv6:)?(?P<address>[0-9A-Fa-f:.]+)\]")
@@ -43,7 +43,7 @@ def wrong_with_name(text: str) -> tuple[str, Severity] | None:
     return None
 
 
-def _read_own_name(value: Value, reading: Reading) -> str:
+def _read_own_name(value: Value, reading: ReadContext) -> str:
     text = scalar(value, reading, "a host name").text
     wrong = wrong_with_name(text)
     if wrong is None:
@@ -57,19 +57,19 @@ def _read_own_name(value: Value, reading: Reading) -> str:
     return text
 
 
-def _read_other_name(value: Value, reading: Reading) -> str:
+def _read_other_name(value: Value, reading: ReadContext) -> str:
     """Read a name in place of another, which holds if this one is empty."""
     return "" if not scalar(value, reading, "a host name").text else _read_own_name(value, reading)
 
 
-def _read_domain(value: Value, reading: Reading) -> str:
+def _read_domain(value: Value, reading: ReadContext) -> str:
     text = scalar(value, reading, "a domain").text
     if text and (hint := what_to_write(text)) is not None:
         raise Unreadable(not_a("a domain", text, value.span, hint))
     return text
 
 
-def _read_banner(value: Value, reading: Reading) -> str:
+def _read_banner(value: Value, reading: ReadContext) -> str:
     """Read a text of one line or several; a session cannot begin with none."""
     text = scalar(value, reading, "a text").text
     lines = banner_lines(text)
@@ -87,7 +87,7 @@ def banner_lines(text: str) -> list[str]:
     return [line.removeprefix("220").lstrip("- ") for line in lines]
 
 
-def _read_nameserver(value: Value, reading: Reading) -> Endpoint:
+def _read_nameserver(value: Value, reading: ReadContext) -> Endpoint:
     server = cast(Endpoint, reader_for(Endpoint).read(value, reading))
     if "%" in server.host:
         hint = "write an address without a zone: c-ares takes none beside a port"
@@ -98,14 +98,14 @@ def _read_nameserver(value: Value, reading: Reading) -> Endpoint:
     return server
 
 
-def _read_host_text(value: Value, reading: Reading) -> str:
+def _read_host_text(value: Value, reading: ReadContext) -> str:
     reader_for(Endpoint).read(value, reading)
     return scalar(value, reading, "a host").text
 
 
-HostText = Annotated[str, Reader(_read_host_text, "a host")]
-OwnNameValue = Annotated[str, Reader(_read_own_name, "a host name")]
-OtherNameValue = Annotated[str, Reader(_read_other_name, "a host name")]
-BannerValue = Annotated[str, Reader(_read_banner, "a text")]
-DomainValue = Annotated[str, Reader(_read_domain, "a domain")]
-NameserverValue = Annotated[Endpoint, Reader(_read_nameserver, "an IP address, with or without a port")]
+HostText = Annotated[str, ValueReader(_read_host_text, "a host")]
+OwnNameValue = Annotated[str, ValueReader(_read_own_name, "a host name")]
+OtherNameValue = Annotated[str, ValueReader(_read_other_name, "a host name")]
+BannerValue = Annotated[str, ValueReader(_read_banner, "a text")]
+DomainValue = Annotated[str, ValueReader(_read_domain, "a domain")]
+NameserverValue = Annotated[Endpoint, ValueReader(_read_nameserver, "an IP address, with or without a port")]

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl, urlsplit
 from config.base.hosts import what_to_write
 from config.errors import not_a
 from config.language.nodes import String, Value, Word
-from config.schema.readers import Reader, Reading, Unreadable, reader_for
+from config.schema.readers import ReadContext, Unreadable, ValueReader, reader_for
 from config.schema.values import Endpoint
 
 
@@ -43,7 +43,7 @@ _LONGEST_PATH = 107
 """Octets, by the size of sun_path (unix(7))."""
 
 
-def _read_route(value: Value, _reading: Reading) -> Route:
+def _read_route(value: Value, _reading: ReadContext) -> Route:
     """Read `host`, `host:port`, `smtp://host?pref=…&port=…&type=…` or `unix:/path?pref=…`; `ttl` has no effect here."""
     text = value.text if isinstance(value, Word | String) else ""
     route = _socket(text) if text.startswith("unix:") else _route(text)
@@ -52,7 +52,7 @@ def _read_route(value: Value, _reading: Reading) -> Route:
     return route
 
 
-def _read_gateway(value: Value, reading: Reading) -> Route:
+def _read_gateway(value: Value, reading: ReadContext) -> Route:
     """Read a host with or without a port, or `unix:/path`."""
     if isinstance(value, Word | String) and value.text.startswith("unix:"):
         route = _socket(value.text)
@@ -100,5 +100,5 @@ def _is_number(text: str | None) -> bool:
     return text is not None and _NUMBER.fullmatch(text) is not None
 
 
-RouteValue = Annotated[Route, Reader(_read_route, "a route")]
-GatewayValue = Annotated[Route, Reader(_read_gateway, "a host, or unix:/path")]
+RouteValue = Annotated[Route, ValueReader(_read_route, "a route")]
+GatewayValue = Annotated[Route, ValueReader(_read_gateway, "a host, or unix:/path")]

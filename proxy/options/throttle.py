@@ -12,7 +12,7 @@ from cachetools import LRUCache
 
 from config.errors import not_a
 from config.language.nodes import String, Value, Word
-from config.schema.readers import Reader, Reading, Unreadable
+from config.schema.readers import ReadContext, Unreadable, ValueReader
 
 _FORM = re.compile(r"(\d{1,9})(?:/(\d{1,9}))?")
 _KEYS_REMEMBERED = 65_536
@@ -33,7 +33,7 @@ class Throttle:
 NO_THROTTLE = Throttle()
 
 
-def _read(value: Value, _reading: Reading) -> Throttle:
+def _read(value: Value, _reading: ReadContext) -> Throttle:
     text = value.text if isinstance(value, Word | String) else ""
     found = _FORM.fullmatch(text)
     if found is None or found[2] == "0":
@@ -43,7 +43,7 @@ def _read(value: Value, _reading: Reading) -> Throttle:
     return Throttle(int(found[1]), int(found[2] or 1))
 
 
-ThrottleValue = Annotated[Throttle, Reader(_read, "a throttle, `count/seconds`", write=lambda value: f'"{value}"')]
+ThrottleValue = Annotated[Throttle, ValueReader(_read, "a throttle, `count/seconds`", write=lambda value: f'"{value}"')]
 
 
 class Buckets:

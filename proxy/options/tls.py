@@ -13,7 +13,7 @@ from typing import Annotated
 from config.errors import not_a
 from config.language.nodes import String, Value, Word
 from config.schema.options import Options, option
-from config.schema.readers import Reader, Reading, Unreadable
+from config.schema.readers import ReadContext, Unreadable, ValueReader
 from config.schema.values import ConfigPath
 from proxy.options.scopes import BOTH
 
@@ -48,7 +48,7 @@ class Protocols:
 ALL_PROTOCOLS = Protocols(_SPOKEN, "+ALL")
 
 
-def _read(value: Value, _reading: Reading) -> Protocols:
+def _read(value: Value, _reading: ReadContext) -> Protocols:
     text = value.text if isinstance(value, Word | String) else ""
     steps = [_STEP.fullmatch(each.strip()) for each in text.split(":")]
     # A list that begins by taking something away takes it from all, as in OpenSSL's configuration.
@@ -63,7 +63,7 @@ def _read(value: Value, _reading: Reading) -> Protocols:
     return Protocols(spoken, text)
 
 
-ProtocolsValue = Annotated[Protocols, Reader(_read, "protocols, `+ALL:-NAME`", write=lambda value: f'"{value}"')]
+ProtocolsValue = Annotated[Protocols, ValueReader(_read, "protocols, `+ALL:-NAME`", write=lambda value: f'"{value}"')]
 
 
 class TlsOptions(Options):

@@ -29,7 +29,7 @@ from proxy.outbox.reports import Failure, Occasion, report
 from proxy.outbox.store import LEASE_SECONDS, OutboxStore
 from proxy.outbox.transaction import deliver
 from proxy.smtp.ports import OutboxUnavailable
-from proxy.upstream.pool import Pool, Pools
+from proxy.upstream.pool import ConnectionPool, Pools
 from proxy.upstream.routes import Router
 from proxy.upstream.upstream import Upstream
 from proxy.upstream.verdicts import TROUBLE, Asked, heard_of, is_about_mail
@@ -152,7 +152,7 @@ class Deliverer:
         except OutboxUnavailable:  # already logged; the lease ends, and the letter is delivered again
             return
 
-    async def _attempt(self, pool: Pool, parcel: _Parcel) -> Reply:
+    async def _attempt(self, pool: ConnectionPool, parcel: _Parcel) -> Reply:
         """Deliver once; return the next hop's verdict, or 451 for any failure on the way."""
         try:
             async with asyncio.timeout(LEASE_SECONDS / 2):
@@ -162,7 +162,7 @@ class Deliverer:
         except TimeoutError:
             return _NO_ANSWER
 
-    async def _judge(self, parcel: _Parcel, answer: Reply, pool: Pool) -> None:
+    async def _judge(self, parcel: _Parcel, answer: Reply, pool: ConnectionPool) -> None:
         """Remove the delivery, postpone it, or fail it with a report."""
         delivery, age = parcel.delivery, self._store.clock() - parcel.delivery.created
         about = {

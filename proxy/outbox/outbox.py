@@ -22,7 +22,7 @@ from proxy.smtp.ports import LettersLoop, OutboxUnavailable
 log = get_logger()
 
 
-class Outbox:
+class SessionOutbox:
     """Implements `proxy.smtp.ports.Outbox` for the sessions of one worker."""
 
     def __init__(self, store: OutboxStore, on_commit: Callable[[], None]) -> None:

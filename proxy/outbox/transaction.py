@@ -10,12 +10,12 @@ from proxy.outgoing import envelope
 from proxy.outgoing.content import GO_AHEAD, Answered, Dotted, read
 from proxy.outgoing.wire import Wire, WireBroken
 from proxy.upstream.failures import Lost
-from proxy.upstream.pool import Connection, Pool
+from proxy.upstream.pool import ConnectionPool, PooledConnection
 
 BLOCK = 64 * 1024
 
 
-async def deliver(pool: Pool, sender: Path, recipient: Path, content: bytes) -> Reply:
+async def deliver(pool: ConnectionPool, sender: Path, recipient: Path, content: bytes) -> Reply:
     """Return the next hop's reply to the command that decided.
 
     Raises:
@@ -30,7 +30,9 @@ async def deliver(pool: Pool, sender: Path, recipient: Path, content: bytes) -> 
     return await _on(await pool.take(None, fresh=True), pool, sender, recipient, content)
 
 
-async def _on(connection: Connection, pool: Pool, sender: Path, recipient: Path, content: bytes) -> Reply:
+async def _on(
+    connection: PooledConnection, pool: ConnectionPool, sender: Path, recipient: Path, content: bytes
+) -> Reply:
     """Deliver over a connection. It is always given back, retired or dropped."""
     wire, repeatable = connection.wire, connection.used
     try:

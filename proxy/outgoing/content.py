@@ -40,7 +40,7 @@ async def read(wire: Wire, answer: asyncio.Future[Reply], seconds: float) -> Rep
     return found
 
 
-class Content(Protocol):
+class OutgoingContent(Protocol):
     """A message being sent over one connection. If that fails, the methods raise WireBroken or TimeoutError."""
 
     async def send(self, block: bytes, seconds: float) -> None:

@@ -20,7 +20,7 @@ from proxy.base import closing
 from proxy.outgoing.wire import Garbled, Listener, ReplyParser, Wire, WireBroken
 
 
-class Refused(Exception):
+class GreetingRefused(Exception):
     """The peer refused us in its greeting or its reply to EHLO. `code` and `text` are its own."""
 
     def __init__(self, stage: str, code: int, text: str) -> None:
@@ -174,7 +174,7 @@ async def dial(target: Dial, sock: socket.socket | None = None) -> Wire:
     If `sock` is given, it is used as the connection; on any failure it is closed.
 
     Raises:
-        Refused: the greeting, EHLO and HELO, or STARTTLS was refused.
+        GreetingRefused: the greeting, EHLO and HELO, or STARTTLS was refused.
         Unreached: no connection was made, if no socket is given.
         TlsFailed: the handshake failed.
         WireBroken: the peer closed or violated the syntax of replies.
@@ -184,8 +184,8 @@ async def dial(target: Dial, sock: socket.socket | None = None) -> Wire:
     try:
         return await _greeted(client, target)
     except aiosmtplib.SMTPConnectResponseError as error:
-        raise Refused("banner", error.code, error.message) from error
-    except Refused as refused:
+        raise GreetingRefused("banner", error.code, error.message) from error
+    except GreetingRefused as refused:
         client.take_leave(refused.code)
         raise
     except (aiosmtplib.SMTPException, OSError) as error:
@@ -218,31 +218,31 @@ async def _introduce(client: _Client, target: Dial) -> None:
     if target.lmtp:
         answer = await client.execute_command(b"LHLO", target.helo.encode("ascii", "replace"))
         if answer.code != 250:
-            raise Refused("lhlo", answer.code, answer.message)
+            raise GreetingRefused("lhlo", answer.code, answer.message)
         client.last_ehlo_response = answer
         return
     try:
         await client.ehlo()
     except aiosmtplib.SMTPHeloError as refused:
         if not 500 <= refused.code < 600:  # permanent: the command is unknown
-            raise Refused("ehlo", refused.code, refused.message) from refused
+            raise GreetingRefused("ehlo", refused.code, refused.message) from refused
         try:
             await client.helo()
         except aiosmtplib.SMTPHeloError as error:
-            raise Refused("helo", error.code, error.message) from error
+            raise GreetingRefused("helo", error.code, error.message) from error
 
 
 async def _encrypt(client: _Client, target: Dial) -> None:
     """Start TLS if it is offered, and introduce ourselves again (RFC 3207 section 4.2)."""
     if "starttls" not in client.esmtp_extensions:
         if target.tls.mode == "required":
-            raise Refused("starttls", 0, "TLS is required but not offered")
+            raise GreetingRefused("starttls", 0, "TLS is required but not offered")
         return
     try:
         await client.starttls(tls_context=target.tls.context, server_hostname=target.tls.name or None)
     except aiosmtplib.SMTPResponseException as error:
         if target.tls.needs_success:
-            raise Refused("starttls", error.code, error.message) from error
+            raise GreetingRefused("starttls", error.code, error.message) from error
         return
     except (aiosmtplib.SMTPException, OSError) as error:
         raise TlsFailed(f"TLS handshake failed: {error}") from error

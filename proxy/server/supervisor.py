@@ -21,7 +21,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from config.diagnostics import Diagnostic, has_errors, render
 from config.scopes.listener import Listener
-from proxy.base.apart import Apart, Failed, Tell
+from proxy.base.apart import ChildTask, Failed, Tell
 from proxy.base.log import get_logger
 from proxy.server.complaints import log_warnings
 from proxy.server.generation import A, Child, Generation
@@ -68,7 +68,7 @@ class Supervisor(Generic[A]):
             CannotListen: an address cannot be bound.
         """
         self._configuration, self._be_worker = configuration, be_worker
-        self._rehearsal: Apart[Sequence[Diagnostic]] | None = None
+        self._rehearsal: ChildTask[Sequence[Diagnostic]] | None = None
         self._current = _generation(assembly)
         self._successor: Generation[A] | None = None
         self._children: dict[int, Child] = {}
@@ -159,7 +159,7 @@ class Supervisor(Generic[A]):
             return
         notify(reloading())
         try:
-            self._rehearsal = Apart(self._configuration.rehearsed, REHEARSAL_SECONDS, leave=self._own_sockets())
+            self._rehearsal = ChildTask(self._configuration.rehearsed, REHEARSAL_SECONDS, leave=self._own_sockets())
         except OSError as error:
             self._reject(f"the system has no process to try the configuration in: {error.strerror}")
             return

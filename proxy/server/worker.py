@@ -20,7 +20,7 @@ from proxy.mail.validator import Validator
 from proxy.modules.services import Services
 from proxy.outbox.deliver import Deliverer
 from proxy.outbox.file import Bounds, exists
-from proxy.outbox.outbox import Outbox
+from proxy.outbox.outbox import SessionOutbox
 from proxy.outbox.store import OutboxStore
 from proxy.server.assembly import Assembly
 from proxy.server.sockets import bind
@@ -141,7 +141,7 @@ class Worker:
             core.state_directory, bounds=Bounds(core.outbox_size, core.outbox_letters), key_file=core.letter_key
         )
         self._deliverer = Deliverer(self._outbox_store, self._router, self._pools, core.hostname)
-        self._outbox = Outbox(self._outbox_store, self._deliverer.wake)
+        self._outbox = SessionOutbox(self._outbox_store, self._deliverer.wake)
 
     def _front(self, judges: Sequence[Validator | None]) -> Front:
         core, router, pools = self._core, self._router, self._pools

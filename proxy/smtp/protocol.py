@@ -35,7 +35,7 @@ from proxy.smtp.forwarded import XCLIENT_OFFER, introduction_of
 from proxy.smtp.front import Front
 from proxy.smtp.pace import Pace
 from proxy.smtp.ports import Relay
-from proxy.smtp.reception import MOST_DRAINED, Reader, Reception, log_message
+from proxy.smtp.reception import MOST_DRAINED, MessageReader, Reception, log_message
 from proxy.smtp.state import State
 from proxy.smtp.stream import LineTooLong
 from sieve.phases import Phase
@@ -342,7 +342,7 @@ class SmtpProtocol(Conversation):
                 raise Interrupted(b"", replies.BYE)
             self._say(replies.OK)
 
-    async def _receive(self, reader: Reader) -> Reply:
+    async def _receive(self, reader: MessageReader) -> Reply:
         """Take a message through policy to the upstream, and return its answer."""
         session, relay = self.session, self._relay or self.front.open_relay(self.session)
         session.tally.messages += 1

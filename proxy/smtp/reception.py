@@ -14,7 +14,7 @@ from typing import Protocol
 
 from proxy.base.log import get_logger, printable
 from proxy.mail import replies
-from proxy.mail.message import Content, HeaderSection, Message, stuffed, unstuffed
+from proxy.mail.message import HeaderSection, Message, StuffedBody, stuffed, unstuffed
 from proxy.mail.replies import Reply
 from proxy.mail.session import Session, protocol_of
 from proxy.smtp.arguments import counts_context
@@ -35,7 +35,7 @@ LEAST_DRAINED = 1024 * 1024
 """Octets of a refused message that are read before the client is cut off: four times the limit, within these."""
 
 
-class Reader(Protocol):
+class MessageReader(Protocol):
     """What brings the message: `DataReader` or `ChunkReader`."""
 
     finished: bool
@@ -51,7 +51,7 @@ class Reader(Protocol):
         ...
 
 
-class Refused(Exception):
+class MessageRefused(Exception):
     """The message is not taken; `reply` says why."""
 
     def __init__(self, reply: Reply) -> None:
@@ -68,12 +68,12 @@ class Reception:
     """Takes one message. `on_commit` is called right before our dot goes upstream."""
 
     def __init__(
-        self, front: Front, session: Session, reader: Reader, relay: Relay, on_commit: Callable[[], None]
+        self, front: Front, session: Session, reader: MessageReader, relay: Relay, on_commit: Callable[[], None]
     ) -> None:
         """Start before the first octet of the message."""
         self._front, self._session, self._relay, self._on_commit = front, session, relay, on_commit
         self._reader = reader
-        self._kept: Content | None = None
+        self._kept: StuffedBody | None = None
 
     async def run(self) -> Reply:
         """Return the answer to the dot; whatever is not accepted is aborted upstream.
@@ -85,7 +85,7 @@ class Reception:
         answer = replies.INTERNAL
         try:
             answer = await self._relayed()
-        except (Refused, RelayFailed) as ended:
+        except (MessageRefused, RelayFailed) as ended:
             answer = ended.reply
         except OutboxUnavailable as kept_not:
             answer = kept_not.reply
@@ -182,12 +182,12 @@ class Reception:
                 break
         head, rest = gathered.part()
         if limit and len(head) > limit:
-            raise Refused(replies.HEADERS_TOO_BIG)
+            raise MessageRefused(replies.HEADERS_TOO_BIG)
         return head, rest
 
-    async def _keep(self, content: bytes) -> Content:
+    async def _keep(self, content: bytes) -> StuffedBody:
         """Take in the rest of the message, for policy that reads the body."""
-        kept = self._kept = Content(self._front.settings.spool_directory)
+        kept = self._kept = StuffedBody(self._front.settings.spool_directory)
         kept.write(content)
         while not self._reader.finished:
             kept.write(await self._reader.block())
@@ -203,16 +203,16 @@ class Reception:
     def _check(self) -> None:
         """Refuse what must not go on, after each block and before it is sent."""
         if self._reader.bare_line_break:
-            raise Refused(replies.BARE_LINE_BREAK)
+            raise MessageRefused(replies.BARE_LINE_BREAK)
         limit = self._session.options.max_message_size
         if limit and self._reader.size > limit:
-            raise Refused(replies.TOO_BIG)
+            raise MessageRefused(replies.TOO_BIG)
 
     def _count_passed(self, head: bytes) -> None:
         """Refuse a message that has passed too many servers (RFC 5321 section 6.3)."""
         passed = (b"\n" + head).lower().count(b"\nreceived:")
         if passed > self._session.options.max_received_headers:
-            raise Refused(replies.LOOP)
+            raise MessageRefused(replies.LOOP)
 
     async def _judge(self) -> None:
         """Ask the validators of the content phases."""
@@ -228,7 +228,7 @@ class Reception:
             earlier = len(transaction.copies)
             verdict = await pipeline.run(phase, session)
             if verdict.reply is not None:
-                raise Refused(verdict.reply)
+                raise MessageRefused(verdict.reply)
             if verdict.discard:
                 transaction.discard(earlier)
         await transaction.settle()
@@ -251,7 +251,7 @@ class Reception:
         refusals = [each.refusal for each in recipients if each.refusal is not None]
         refusals.sort(key=lambda each: each.permanent)
         if refusals and (len(refusals) == len(recipients) or not (session.transaction.prdr or refusals[0].permanent)):
-            raise Refused(refusals[0])
+            raise MessageRefused(refusals[0])
 
     def _received_field(self) -> bytes:
         """Return our trace field (RFC 5321 section 4.4); `for` only where it tells one recipient nothing of another."""

@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
 from config.errors import not_a
 from config.language.nodes import String, Value, Word
 from config.masking import MASK, masked
-from config.schema.readers import Reader, Reading, Unreadable
+from config.schema.readers import ReadContext, Unreadable, ValueReader
 
 Scheme = Literal["memory", "sqlite", "redis", "rediss", "unix"]
 
@@ -95,7 +95,7 @@ def _database(text: str) -> int:
     return int(found[1] or 0)
 
 
-def _read(value: Value, _reading: Reading) -> StoreUrl:
+def _read(value: Value, _reading: ReadContext) -> StoreUrl:
     text = value.text if isinstance(value, Word | String) else ""
     try:
         return parse_store_url(text)
@@ -108,4 +108,4 @@ def _without_password(text: str) -> str:
     return masked(text) if "://" in text else MASK
 
 
-StoreValue = Annotated[StoreUrl, Reader(_read, "a store's URL", write=lambda value: f'"{value}"')]
+StoreValue = Annotated[StoreUrl, ValueReader(_read, "a store's URL", write=lambda value: f'"{value}"')]

@@ -17,7 +17,7 @@ from proxy.base.log import get_logger, printable
 from proxy.dns.resolver import DnsUnavailable, NoSuchDomain, Resolver
 from proxy.mail.session import Session
 from proxy.outgoing.dial import NotReached, reach
-from proxy.outgoing.handshake import IN_THE_CLEAR, Dial, Refused, Tls, TlsFailed, dial
+from proxy.outgoing.handshake import IN_THE_CLEAR, Dial, GreetingRefused, Tls, TlsFailed, dial
 from proxy.outgoing.wire import Wire, WireBroken
 from proxy.upstream.failures import XFORWARD_IS_MISSING, RefusedUs, Unreachable
 from proxy.upstream.proxy_protocol import proxy_header
@@ -114,7 +114,7 @@ class Connector:
             wire = self._fit(await self._dial(place, sock, attempt.header, ends - self._loop.time()))
         except (WireBroken, NotReached, TimeoutError) as error:
             problem: Exception = Unreachable(f"{place.address}: {str(error) or 'timeout'}")
-        except Refused as error:
+        except GreetingRefused as error:
             problem = RefusedUs(f"{place.address}: {error}")
         else:
             self._resting.pop(place[:2], None)
@@ -154,13 +154,13 @@ class Connector:
         except (OSError, ssl.SSLError) as error:
             if sock is not None:
                 sock.close()
-            raise Refused("tls", 0, f"our TLS files cannot be used: {error}") from error
+            raise GreetingRefused("tls", 0, f"our TLS files cannot be used: {error}") from error
         target = Dial(place.address, place.port, upstream.helo, seconds, policy.ehlo_timeout, tls, upstream.lmtp)
         try:
             return await dial(target, sock)
         except TlsFailed as failed:
             if tls.needs_success:
-                raise Refused("tls", 0, str(failed)) from failed
+                raise GreetingRefused("tls", 0, str(failed)) from failed
             told = printable(str(failed))
             log.warning("upstream_tls_failed", upstream=upstream.name, address=place.address, reason=told)
         sock, _, _ = await self._reach([place], header)
@@ -170,7 +170,7 @@ class Connector:
         """Return the connection if its EHLO offers what the options require."""
         if self._upstream.policy.xforward == "required" and "xforward" not in wire.extensions:
             wire.abort(XFORWARD_IS_MISSING)
-            raise Refused("ehlo", 0, XFORWARD_IS_MISSING)
+            raise GreetingRefused("ehlo", 0, XFORWARD_IS_MISSING)
         return wire
 
     def _tls(self, place: Place) -> Tls:

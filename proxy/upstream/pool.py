@@ -35,10 +35,10 @@ QUIT_SECONDS = 2.0
 
 
 @dataclass(slots=True, eq=False)
-class Connection:
+class PooledConnection:
     """A connection to the upstream. It belongs to the pool, or to the one transaction that took it."""
 
-    pool: Pool
+    pool: ConnectionPool
     """The pool that it came from and returns to."""
     wire: Wire
     identity: str = ""
@@ -54,12 +54,12 @@ class Connection:
 class Places:
     """How many connections all pools of the worker may still make, and the pools waiting for one."""
 
-    def __init__(self, most: int, pools: Mapping[Upstream, Pool]) -> None:
+    def __init__(self, most: int, pools: Mapping[Upstream, ConnectionPool]) -> None:
         """`pools` share the places."""
         self._free, self._pools = most, pools
-        self._hungry: deque[Pool] = deque()
+        self._hungry: deque[ConnectionPool] = deque()
 
-    def take(self, pool: Pool) -> bool:
+    def take(self, pool: ConnectionPool) -> bool:
         """Take a place. If all are taken, end an idle connection of any pool; its place goes to `pool`."""
         if self._take_free():
             return True
@@ -83,7 +83,7 @@ class Places:
                 return
 
 
-class Pool:
+class ConnectionPool:
     """The connections of one worker to one upstream."""
 
     def __init__(self, upstream: Upstream, resolver: Resolver, places: Places) -> None:
@@ -92,9 +92,9 @@ class Pool:
         self.policy = upstream.policy
         self.name = upstream.name
         self._connector = Connector(upstream, resolver)
-        self._idle: list[Connection] = []
+        self._idle: list[PooledConnection] = []
         self._places_taken = 0
-        self._waiting: deque[asyncio.Future[Connection | None]] = deque()
+        self._waiting: deque[asyncio.Future[PooledConnection | None]] = deque()
         self._owner = TaskOwner(f"pool {self.name}")
         self._reaper: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
@@ -115,7 +115,7 @@ class Pool:
 
     # ------------------------------------------------------------ taking
 
-    async def take(self, session: Session | None, *, fresh: bool = False) -> Connection:
+    async def take(self, session: Session | None, *, fresh: bool = False) -> PooledConnection:
         """Return a connection for a session; `fresh` asks for a new one.
 
         Raises:
@@ -136,7 +136,7 @@ class Pool:
                 own = wire.transport.get_extra_info("sockname")  # a Unix socket has no address
                 address = own[0] if isinstance(own, tuple) else ""
                 self.standing = Standing(address, self.upstream.helo, wire.peer_name)
-                connection = Connection(self, wire, standing=self.standing)
+                connection = PooledConnection(self, wire, standing=self.standing)
                 self.capabilities = frozenset(name.upper() for name in connection.wire.extensions)
             if identity and session is not None:
                 await self._speak_for(connection, session)
@@ -147,7 +147,7 @@ class Pool:
             raise
         return connection
 
-    async def _speak_for(self, connection: Connection, session: Session) -> None:
+    async def _speak_for(self, connection: PooledConnection, session: Session) -> None:
         try:
             told = await introduce_client(connection.wire, self.upstream, session)
         except (WireBroken, TimeoutError) as error:
@@ -156,7 +156,7 @@ class Pool:
         announced = told or self.policy.upstream_proxy_protocol != "no"
         connection.standing = replace(connection.standing, announced=announced)
 
-    def _pop_idle(self, identity: str) -> Connection | None:
+    def _pop_idle(self, identity: str) -> PooledConnection | None:
         """Return the last used live connection for the same client; dead ones give their places back."""
         for connection in reversed(self._idle):
             if connection.wire.broken is None and connection.identity == identity:
@@ -167,7 +167,7 @@ class Pool:
             self._free_place()
         return None
 
-    async def _take_place(self) -> Connection | None:
+    async def _take_place(self) -> PooledConnection | None:
         """Count one more connection, or wait for a place; it comes with a connection if that one can be shared."""
         most = self.policy.max_outbound_connections
         if self._places_taken >= most and self._idle:
@@ -175,7 +175,7 @@ class Pool:
         if self._places_taken < most and self._places.take(self):
             self._places_taken += 1
             return None
-        place: asyncio.Future[Connection | None] = self._loop.create_future()
+        place: asyncio.Future[PooledConnection | None] = self._loop.create_future()
         self._waiting.append(place)
         try:
             async with asyncio.timeout(PLACE_SECONDS):
@@ -189,13 +189,13 @@ class Pool:
                 raise PoolFull from None
             raise
 
-    def _hand_back(self, connection: Connection | None) -> None:
+    def _hand_back(self, connection: PooledConnection | None) -> None:
         if connection is None:
             self._free_place()
         else:
             self.give_back(connection)
 
-    def _hand_over(self, connection: Connection | None) -> bool:
+    def _hand_over(self, connection: PooledConnection | None) -> bool:
         """Give a place, with or without its connection, to the longest waiter; return whether there was a waiter."""
         while self._waiting:
             place = self._waiting.popleft()
@@ -226,7 +226,7 @@ class Pool:
 
     # ------------------------------------------------------------ giving back
 
-    def give_back(self, connection: Connection) -> None:
+    def give_back(self, connection: PooledConnection) -> None:
         """Keep an error-free connection that is between transactions."""
         connection.used = True
         most = self.policy.max_deliveries_per_connection
@@ -242,26 +242,26 @@ class Pool:
             if self._reaper is None:
                 self._reaper = self._loop.call_later(self.policy.idle_timeout, self._reap)
 
-    def drop(self, connection: Connection, why: str) -> None:
+    def drop(self, connection: PooledConnection, why: str) -> None:
         """Abort a connection in any state: nothing half-sent on it will be delivered."""
         connection.wire.abort(why)
         self._free_place()
 
-    def retire(self, connection: Connection) -> None:
+    def retire(self, connection: PooledConnection) -> None:
         """End a working connection that must not be shared further, politely and in the background."""
         spawn(self._quit(connection), name=f"quit {self.name}", owner=self._owner)
 
-    async def _quit(self, connection: Connection) -> None:
+    async def _quit(self, connection: PooledConnection) -> None:
         try:
             await connection.wire.quit(QUIT_SECONDS)
         finally:
             self._free_place()
 
-    def reset(self, connection: Connection) -> None:
+    def reset(self, connection: PooledConnection) -> None:
         """End an open transaction before its DATA with RSET, in the background, and keep the connection."""
         spawn(self._reset(connection), name=f"rset {self.name}", owner=self._owner)
 
-    async def _reset(self, connection: Connection) -> None:
+    async def _reset(self, connection: PooledConnection) -> None:
         with suppress(WireBroken, TimeoutError):
             answer = await connection.wire.ask(b"RSET\r\n", self.policy.rset_timeout)
             if answer.accepted:
@@ -320,17 +320,17 @@ class Pools:
     def __init__(self, resolver: Resolver, most_connections: int = MOST_CONNECTIONS) -> None:
         """All pools together make at most `most_connections`."""
         self._resolver = resolver
-        self._pools: dict[Upstream, Pool] = {}
+        self._pools: dict[Upstream, ConnectionPool] = {}
         self._places = Places(most_connections, self._pools)
         self._named: tuple[Upstream, ...] = ()
 
-    def of(self, upstream: Upstream) -> Pool:
+    def of(self, upstream: Upstream) -> ConnectionPool:
         """Return the pool of an upstream, creating it if new; unused ones that scripts named are dropped."""
         pool = self._pools.get(upstream)
         if pool is None:
             if len(self._pools) >= MOST_POOLS:
                 self._let_go_of_unused()
-            pool = self._pools[upstream] = Pool(upstream, self._resolver, self._places)
+            pool = self._pools[upstream] = ConnectionPool(upstream, self._resolver, self._places)
         return pool
 
     def _let_go_of_unused(self) -> None:

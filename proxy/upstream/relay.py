@@ -18,12 +18,12 @@ from proxy.mail import replies
 from proxy.mail.replies import Reply
 from proxy.mail.session import Path, Session, Transaction
 from proxy.outgoing import envelope
-from proxy.outgoing.content import GO_AHEAD, Answered, Chunked, Content, Dotted, read
+from proxy.outgoing.content import GO_AHEAD, Answered, Chunked, Dotted, OutgoingContent, read
 from proxy.outgoing.wire import Wire, WireBroken
 from proxy.smtp.ports import RelayFailed
 from proxy.upstream.failures import Lost
 from proxy.upstream.identity import forward_client
-from proxy.upstream.pool import Connection, Pool, Pools
+from proxy.upstream.pool import ConnectionPool, PooledConnection, Pools
 from proxy.upstream.routes import Router
 from proxy.upstream.verdicts import TROUBLE, heard_of, note_refusals, verdict_of
 
@@ -43,14 +43,14 @@ class UpstreamRelay:
     def __init__(self, router: Router, pools: Pools, session: Session) -> None:
         """Start without an upstream: the first recipient decides which one."""
         self._router, self._pools, self._session, self._transaction = router, pools, session, session.transaction
-        self._pool: Pool | None = None
-        self._connection: Connection | None = None
-        self._last: Connection | None = None  # its replies are judged, even if it is lost by now
+        self._pool: ConnectionPool | None = None
+        self._connection: PooledConnection | None = None
+        self._last: PooledConnection | None = None  # its replies are judged, even if it is lost by now
         self._accepted: list[Path] = []
         self._promised: dict[bytes, Reply] = {}
         """The accepted recipients that the client was told about, with the reply that it got."""
         self._said_sender: Path | None = None
-        self._content: Content | None = None
+        self._content: OutgoingContent | None = None
         self._tainted = False
         self._sender_refused: Reply | None = None
         self._hold: asyncio.TimerHandle | None = None
@@ -92,13 +92,13 @@ class UpstreamRelay:
             self._hold = asyncio.get_running_loop().call_later(self._pool.policy.upstream_hold, self._let_go)
         return [heard[path.raw] for path in paths]
 
-    def _turn_to(self, pool: Pool) -> None:
+    def _turn_to(self, pool: ConnectionPool) -> None:
         """Switch to another upstream if the one before accepted no recipient; its replies no longer matter then."""
         if not self._accepted and pool is not self._pool:
             self.abort()
             self._pool, self._sender_refused = pool, None
 
-    def _known(self, pool: Pool, path: Path) -> Reply | None:
+    def _known(self, pool: ConnectionPool, path: Path) -> Reply | None:
         """Return the verdict on a recipient if the upstream need not be asked."""
         if self._sender_refused is not None:
             return self._sender_refused
@@ -117,7 +117,7 @@ class UpstreamRelay:
         self._accepted.append(path)
         return replies.RECIPIENT_OK
 
-    async def _take(self, pool: Pool, paths: Sequence[Path]) -> list[Reply]:
+    async def _take(self, pool: ConnectionPool, paths: Sequence[Path]) -> list[Reply]:
         """Offer recipients of one upstream; return the verdicts on the first of them, at least one."""
         try:
             answers = await self._offer(pool, paths)
@@ -131,7 +131,7 @@ class UpstreamRelay:
                 self._promised[path.raw] = answer
         return answers
 
-    async def _offer(self, pool: Pool, paths: Sequence[Path]) -> list[Reply]:
+    async def _offer(self, pool: ConnectionPool, paths: Sequence[Path]) -> list[Reply]:
         """Offer recipients in the open transaction, or open one; a lost connection is replaced once."""
         if self._connection is not None:
             try:
@@ -147,7 +147,7 @@ class UpstreamRelay:
                 raise
         return await self._open(pool, paths, fresh=True)
 
-    async def _open(self, pool: Pool, paths: Sequence[Path], *, fresh: bool = False) -> list[Reply]:
+    async def _open(self, pool: ConnectionPool, paths: Sequence[Path], *, fresh: bool = False) -> list[Reply]:
         """Send the envelope: MAIL, the recipients accepted before, and new ones; return the verdicts on the new ones.
 
         Raises:
@@ -229,7 +229,7 @@ class UpstreamRelay:
         except TROUBLE as trouble:
             raise RelayFailed(heard_of(trouble)) from None
 
-    async def _ready_for_content(self, pool: Pool) -> Content:
+    async def _ready_for_content(self, pool: ConnectionPool) -> OutgoingContent:
         """Make the upstream wait for the message: by DATA, or for one that DATA cannot carry, by nothing at all."""
         if self._transaction.is_binary:
             return Chunked(await self._wire(pool), self._answers_due(pool))
@@ -245,7 +245,7 @@ class UpstreamRelay:
             raise Lost(used=False)
         raise RelayFailed(self._verdict(answer, "DATA"))
 
-    def _answers_due(self, pool: Pool) -> int:
+    def _answers_due(self, pool: ConnectionPool) -> int:
         """Return how many replies the message will get: LMTP sends one per recipient (RFC 2033 section 4.2)."""
         return len(self._accepted) if pool.upstream.lmtp else 1
 
@@ -267,18 +267,18 @@ class UpstreamRelay:
         self._accepted = wanted
         (self._pool,) = pools
 
-    def _pool_for(self, path: Path) -> Pool:
+    def _pool_for(self, path: Path) -> ConnectionPool:
         upstream = self._router.of_domain(path.domain)
         if path.gateway:
             upstream = self._router.by_way_of(path.gateway, upstream)
         return self._pools.of(upstream)
 
-    async def _ask_data(self, pool: Pool) -> tuple[Wire, Reply]:
+    async def _ask_data(self, pool: ConnectionPool) -> tuple[Wire, Reply]:
         wire = await self._wire(pool)
         (to_data,) = wire.send(b"DATA\r\n")
         return wire, await self._heard(wire, read(wire, to_data, pool.policy.rcptto_timeout))
 
-    async def _wire(self, pool: Pool) -> Wire:
+    async def _wire(self, pool: ConnectionPool) -> Wire:
         """Return the wire with the open transaction; open one if there is no transaction or it broke."""
         if self._connection is not None and self._connection.wire.broken is not None:
             self._lose(self._connection.wire.broken)
@@ -331,7 +331,7 @@ class UpstreamRelay:
         self._release()
         return taken[0]
 
-    def _sending(self) -> Content:
+    def _sending(self) -> OutgoingContent:
         if self._content is None:
             raise RelayFailed(replies.UPSTREAM_LOST)
         return self._content

@@ -24,7 +24,7 @@ from sieve.syntax import macros, nodes
 _LITERAL = str | macros.Unknown
 
 
-class Role(Enum):
+class CallRole(Enum):
     """How a script uses a call."""
 
     STATEMENT = auto()
@@ -86,7 +86,7 @@ class Binder:
         self._limits = settings.limits
         self._diagnostics = diagnostics
 
-    def bind(self, call: nodes.Call, function: SieveFunction, role: Role) -> Bound | None:
+    def bind(self, call: nodes.Call, function: SieveFunction, role: CallRole) -> Bound | None:
         """Return the bound call; None, with a diagnostic, if it is invalid."""
         before = len(self._diagnostics)
         if not self._fits_role(call, function, role):
@@ -110,20 +110,20 @@ class Binder:
         part = AddressPart(tags.part.name) if tags.part else AddressPart.ALL
         return Bound(function, tuple(positional), tags.own, part, comparison, key)
 
-    def _fits_role(self, call: nodes.Call, function: SieveFunction, role: Role) -> bool:
-        if function.result is Result.NOTHING and role is not Role.STATEMENT:
-            wording = errors.not_a_test if role is Role.TEST else errors.not_a_value
+    def _fits_role(self, call: nodes.Call, function: SieveFunction, role: CallRole) -> bool:
+        if function.result is Result.NOTHING and role is not CallRole.STATEMENT:
+            wording = errors.not_a_test if role is CallRole.TEST else errors.not_a_value
             self._diagnostics.append(wording(call.name, call.name_span))
             return False
-        if function.result is Result.TEST and role is Role.STATEMENT:
+        if function.result is Result.TEST and role is CallRole.STATEMENT:
             self._diagnostics.append(errors.test_as_statement(call.name, call.name_span))
             return False
         return True
 
     @staticmethod
-    def _compares(function: SieveFunction, role: Role, tags: _Tags, given: int) -> bool:
+    def _compares(function: SieveFunction, role: CallRole, tags: _Tags, given: int) -> bool:
         """Tell whether the last argument is a key: if a value is tested, or if a test has one argument too many."""
-        if role is not Role.TEST:
+        if role is not CallRole.TEST:
             return False
         if function.result is Result.VALUE or tags.match or tags.comparator:
             return True
@@ -131,7 +131,9 @@ class Binder:
 
     # ------------------------------------------------------------ tags
 
-    def _take_tags(self, call: nodes.Call, function: SieveFunction, role: Role, tags: _Tags) -> list[nodes.Expression]:
+    def _take_tags(
+        self, call: nodes.Call, function: SieveFunction, role: CallRole, tags: _Tags
+    ) -> list[nodes.Expression]:
         """Put the tags and their values into `tags` and return the other arguments."""
         positional: list[nodes.Expression] = []
         rest = list(reversed(call.arguments))
@@ -144,9 +146,9 @@ class Binder:
             elif argument.name in ADDRESS_PARTS and function.address_part:
                 self._only_one(argument, tags.part)
                 tags.part = argument
-            elif role is Role.TEST and argument.name in MATCH_TYPES:
+            elif role is CallRole.TEST and argument.name in MATCH_TYPES:
                 self._match_type(argument, rest, tags)
-            elif role is Role.TEST and argument.name == "comparator":
+            elif role is CallRole.TEST and argument.name == "comparator":
                 self._comparator(argument, rest, tags)
             else:
                 self._unknown_tag(argument, function, role)
@@ -191,9 +193,9 @@ class Binder:
         if first is not None:
             self._diagnostics.append(errors.second_tag(tag.name, tag.span, first.name))
 
-    def _unknown_tag(self, tag: nodes.Tag, function: SieveFunction, role: Role) -> None:
+    def _unknown_tag(self, tag: nodes.Tag, function: SieveFunction, role: CallRole) -> None:
         known = set(function.tags) | (ADDRESS_PARTS if function.address_part else frozenset())
-        if role is Role.TEST:
+        if role is CallRole.TEST:
             known |= {*MATCH_TYPES, "comparator"}
         self._diagnostics.append(errors.unknown_tag(function.name, tag.name, tag.span, known))
 

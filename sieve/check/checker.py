@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from config.diagnostics import Diagnostic, Span
 from sieve import errors, manual
-from sieve.check.binding import Binder, Bound, Role
+from sieve.check.binding import Binder, Bound, CallRole
 from sieve.check.reach import dead_branches, ends_phase, keeping_calls
 from sieve.library import Library, SieveFunction
 from sieve.message.spelling import in_a_labels
@@ -130,16 +130,16 @@ class Checker:
             ends = [self._branch(branch) for branch in statement.branches]
             return all(ends) and statement.branches[-1].test is None
         if isinstance(statement, nodes.Call):
-            self._call(statement, Role.STATEMENT)
+            self._call(statement, CallRole.STATEMENT)
         elif isinstance(statement, nodes.Assign):
             if isinstance(statement.value, nodes.Call):
-                self._call(statement.value, Role.VALUE)
+                self._call(statement.value, CallRole.VALUE)
             else:
                 self._expression(statement.value)
                 self._u_labels(statement.value)
             self._assign(statement.target, warn=True)
         else:
-            self._call(statement.value, Role.VALUE)
+            self._call(statement.value, CallRole.VALUE)
             for target in statement.targets:
                 self._assign(target, warn=len(statement.targets) == 1)
         return False
@@ -151,7 +151,7 @@ class Checker:
 
     def _test(self, test: nodes.Test) -> None:
         if isinstance(test, nodes.Call):
-            self._call(test, Role.TEST)
+            self._call(test, CallRole.TEST)
         elif isinstance(test, nodes.Not):
             self._test(test.test)
         elif isinstance(test, nodes.Junction):
@@ -160,7 +160,7 @@ class Checker:
 
     # ------------------------------------------------------------ calls
 
-    def _call(self, call: nodes.Call, role: Role) -> None:
+    def _call(self, call: nodes.Call, role: CallRole) -> None:
         function = self._function(call)
         bound = self._binder.bind(call, function, role) if function is not None else None
         places = function is not None and function.name == "isset"

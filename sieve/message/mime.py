@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from sieve.message import charsets, transfer
-from sieve.message.mime_parts import DEEPEST, MOST_PARTS, Part, Reader, Reading
+from sieve.message.mime_parts import DEEPEST, MOST_PARTS, MimeReading, Part, PartReader
 
 MOST_DECODED = 4
 """Maximum octets decoded to find parts inside encoded messages, as a multiple of the message's size. Three levels of
@@ -137,13 +137,13 @@ class _Opener:
         return new
 
     def _other_readings(self, raw: bytes, depth: int) -> list[Part]:
-        return [part for reading in (Reading.LAST, Reading.ANY) for part in self._read(raw, depth, reading)[0]]
+        return [part for reading in (MimeReading.LAST, MimeReading.ANY) for part in self._read(raw, depth, reading)[0]]
 
-    def _read(self, raw: bytes, depth: int, reading: Reading) -> tuple[list[Part], bool]:
+    def _read(self, raw: bytes, depth: int, reading: MimeReading) -> tuple[list[Part], bool]:
         if self._most <= 0:
             self.is_whole = False
             return [], False
-        reader = Reader(raw, reading, depth, min(self._most, MOST_PARTS))
+        reader = PartReader(raw, reading, depth, min(self._most, MOST_PARTS))
         new = self._note(reader.read())
         self._most -= len(reader.parts)
         self.is_whole = self.is_whole and reader.is_whole
@@ -165,7 +165,7 @@ class _Opener:
                 return found
             raw = transfer.decoded(part.source[part.body : end], encoding)
             head = b"" if part.holds_message else b"Content-Type: " + part.first_type + b"\r\n\r\n"
-            new, is_ambiguous = self._read(head + raw, part.depth + 1, Reading.FIRST)
+            new, is_ambiguous = self._read(head + raw, part.depth + 1, MimeReading.FIRST)
             found += new
             if is_ambiguous and new:
                 found += self._other_readings(new[0].source, new[0].depth)
@@ -174,7 +174,7 @@ class _Opener:
 
 def structure(raw: bytes) -> Structure:
     """Parse a message: header section and body."""
-    reader = Reader(raw, Reading.FIRST)
+    reader = PartReader(raw, MimeReading.FIRST)
     parts = reader.read()
     opener = _Opener(len(raw))
     opener.open(parts, is_ambiguous=reader.is_ambiguous)

@@ -47,7 +47,7 @@ _REPORTS = frozenset(
 """`message/` types that contain fields instead of a message."""
 
 
-class Reading(enum.Enum):
+class MimeReading(enum.Enum):
     """Which type and boundary counts if a part has more than one."""
 
     FIRST = enum.auto()
@@ -88,7 +88,7 @@ class Part:
         self.types = tuple(map(parameters, self.fields.get("content-type", ())))
         declared = [_SPACE.sub("", each.value) for each in self.types]
         named = dict.fromkeys(each if each.count("/") == 1 else _type_in(each) for each in declared)
-        if any(each.startswith("multipart/") for each in named) and not self.boundaries(Reading.ANY):
+        if any(each.startswith("multipart/") for each in named) and not self.boundaries(MimeReading.ANY):
             named["text/plain"] = None  # shown by a program that finds no parts
         self.content_types = tuple(named) or (default,)
         self.encodings = encodings(self.fields.get("content-transfer-encoding", ()))
@@ -150,9 +150,11 @@ class Part:
         """Whether its body may be encoded."""
         return not _IDENTITY.issuperset(self.encodings)
 
-    def boundaries(self, reading: Reading) -> tuple[bytes, ...]:
+    def boundaries(self, reading: MimeReading) -> tuple[bytes, ...]:
         """Return the boundaries that a program may use if it treats the part as a multipart."""
-        which = {Reading.FIRST: self.types[:1], Reading.LAST: self.types[-1:], Reading.ANY: self.types}[reading]
+        which = {MimeReading.FIRST: self.types[:1], MimeReading.LAST: self.types[-1:], MimeReading.ANY: self.types}[
+            reading
+        ]
         found = tuple(
             dict.fromkeys(
                 value.rstrip().encode("utf-8", "surrogateescape")
@@ -161,13 +163,13 @@ class Part:
                 for value in each.all("boundary")
             )
         )
-        return {Reading.FIRST: found[:1], Reading.LAST: found[-1:], Reading.ANY: found}[reading]
+        return {MimeReading.FIRST: found[:1], MimeReading.LAST: found[-1:], MimeReading.ANY: found}[reading]
 
     @property
     def is_ambiguous(self) -> bool:
         """Whether programs may find different content: it has two types or boundaries, or no boundary."""
         if self.holds_parts:
-            return len(self.types) > 1 or len(self.boundaries(Reading.ANY)) != 1
+            return len(self.types) > 1 or len(self.boundaries(MimeReading.ANY)) != 1
         return self.holds_message and self.is_encoded
 
 
@@ -176,10 +178,10 @@ def _type_in(value: str) -> str:
     return "multipart/mixed" if value.startswith("multipart") else "text/plain"
 
 
-class Reader:
+class PartReader:
     """Finds the parts of one message in one reading."""
 
-    def __init__(self, raw: bytes, reading: Reading, depth: int = 0, most: int = MOST_PARTS) -> None:
+    def __init__(self, raw: bytes, reading: MimeReading, depth: int = 0, most: int = MOST_PARTS) -> None:
         """Read at most `most` parts. `depth` is the message's depth in other messages, 0 for the outer one."""
         self._raw = raw
         self._reading = reading
@@ -227,7 +229,7 @@ class Reader:
 
     def _holds_message_here(self, part: Part) -> bool:
         """Tell whether a message begins in the part. Some programs read it as is even if it is declared as encoded."""
-        is_plain = "" in part.encodings or self._reading is Reading.ANY
+        is_plain = "" in part.encodings or self._reading is MimeReading.ANY
         return part.holds_message and not part.is_multipart and is_plain
 
     def _body(self, start: int, end: int) -> int:
@@ -237,7 +239,7 @@ class Reader:
         if stop >= end or not self._raw[stop:end].strip():
             return end
         self.is_ambiguous = True
-        return stop if self._reading is Reading.ANY else end
+        return stop if self._reading is MimeReading.ANY else end
 
     def _part(self, start: int, depth: int, around: Part | None) -> Part:
         end = self._header_end(start, len(self._raw) if depth == 0 else start + LONGEST_HEADER)
@@ -273,7 +275,7 @@ class Reader:
 
     def _guessed(self, part: Part) -> tuple[bytes, ...]:
         """Guess a missing boundary like some programs: the multipart's first line that begins with two dashes."""
-        if self._reading is not Reading.ANY or not part.content_type.startswith("multipart/"):
+        if self._reading is not MimeReading.ANY or not part.content_type.startswith("multipart/"):
             return ()
         at = part.body if self._raw.startswith(b"--", part.body) else self._raw.find(b"\n--", part.body) + 1
         line = self._raw[at + 2 : min(self._line_end(at), at + 1000)].rstrip()
@@ -286,7 +288,7 @@ class Reader:
         if self._raw.startswith(b"--", start) and self._is_delimiter(start):
             self.is_ambiguous = True  # for some programs, fields after it belong to this part
             found = _EMPTY_LINE.search(self._raw, start, start + _FIELDS_BEHIND_A_DELIMITER)
-            return found.end() if found is not None and self._reading is Reading.ANY else start
+            return found.end() if found is not None and self._reading is MimeReading.ANY else start
         end = min(most, len(self._raw))
         for found in _HEADER_BREAK.finditer(self._raw, max(start - 1, 0), end):
             if not found[0].endswith(b"--"):
@@ -318,7 +320,7 @@ class Reader:
 
     def _end_multipart(self, number: int, end: int) -> int:
         boundaries, part = self._open[number]
-        if self._reading is not Reading.ANY:
+        if self._reading is not MimeReading.ANY:
             self._ended.update(boundaries)
             self._leave(number)
             part.is_open, part.end = False, end
@@ -341,7 +343,7 @@ class Reader:
                 break
             longer = max(longer, self._place(text[:length]))
         self.is_ambiguous = self.is_ambiguous or longer >= 0 or text in self._ended
-        return (longer if self._reading is Reading.ANY else -1), -1
+        return (longer if self._reading is MimeReading.ANY else -1), -1
 
     def _place(self, boundary: bytes) -> int:
         """Return the position of the innermost open multipart with this boundary; -1 if there is none."""

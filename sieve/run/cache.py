@@ -14,11 +14,11 @@ from config.diagnostics import Diagnostic, Source
 from sieve.phases import Phase
 from sieve.run import reasons
 from sieve.run.runtime import Script
-from sieve.run.threads import Pool, in_thread
+from sieve.run.threads import ThreadPool, in_thread
 from sieve.run.values import ScriptError
 
 
-class Compiled(Protocol):
+class Compilation(Protocol):
     """The result of compiling: a script, or diagnostics with errors."""
 
     @property
@@ -48,7 +48,7 @@ async def read_file(uri: str, _arguments: tuple[str, ...]) -> str:
     if uri.startswith(":"):
         raise ScriptError(reasons.no_such_storage(uri))
     return (
-        (await in_thread(Pool.FILES, lambda: _read(Path(uri))))
+        (await in_thread(ThreadPool.FILES, lambda: _read(Path(uri))))
         .decode("utf-8", "backslashreplace")
         .removeprefix("\ufeff")
     )
@@ -75,7 +75,7 @@ class ScriptCache:
         self._scripts: TTLCache[tuple[str, tuple[str, ...], Phase], Script] = TTLCache(size, life, clock)
 
     async def get(
-        self, uri: str, arguments: tuple[str, ...], phase: Phase, compile_source: Callable[[Source], Compiled]
+        self, uri: str, arguments: tuple[str, ...], phase: Phase, compile_source: Callable[[Source], Compilation]
     ) -> Script:
         """Return the script from the cache, or read and compile it now.
 

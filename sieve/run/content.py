@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from sieve.message import mime
 from sieve.run.runtime import Frame
-from sieve.run.threads import Pool, in_thread
+from sieve.run.threads import ThreadPool, in_thread
 from sieve.run.values import Value
 
 _T = TypeVar("_T")
@@ -18,7 +18,7 @@ _INLINE = 1 << 15
 
 async def beside_the_loop(size: int, work: Callable[[], _T]) -> _T:
     """Run `work` on a message of `size` bytes without blocking other sessions, and return its result."""
-    return work() if size <= _INLINE else await in_thread(Pool.CONTENT, work)
+    return work() if size <= _INLINE else await in_thread(ThreadPool.CONTENT, work)
 
 
 async def judged(value: Value, judge: Callable[[Any], _T]) -> _T:

@@ -13,7 +13,7 @@ from sieve.run.values import ScriptError, Value, as_text
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class OriginSpan:
     """A piece of a text."""
 
     text: str
@@ -21,18 +21,18 @@ class Piece:
     """Whether the operator wrote it."""
 
 
-Woven = tuple[Piece, ...]
+Woven = tuple[OriginSpan, ...]
 """A text as pieces."""
 
 
 def ours(value: Value) -> Woven:
     """Return a value as text that the operator wrote."""
-    return (Piece(as_text(value), is_ours=True),)
+    return (OriginSpan(as_text(value), is_ours=True),)
 
 
 def foreign(value: Value) -> Woven:
     """Return a value as text from the session or the message."""
-    return (Piece(as_text(value), is_ours=False),)
+    return (OriginSpan(as_text(value), is_ours=False),)
 
 
 def text_of(pieces: Woven) -> str:

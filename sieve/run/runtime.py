@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import Any, NoReturn, Protocol, TypeAlias, cast
 
 from config.diagnostics import Source, Span
-from sieve.host import Host, World
+from sieve.host import FullHost, Host
 from sieve.phases import Effect, Need, Phase
 from sieve.run import reasons
 from sieve.run.origins import Woven
@@ -106,7 +106,7 @@ class Frame:
     def __init__(self, host: Host, script: Script) -> None:
         """Begin a run of `script` with `host`."""
         settings = script.settings
-        self.host = cast(World, host)
+        self.host = cast(FullHost, host)
         self.script = script
         self.depth = 0
         self.dialect_state: Any = None

@@ -17,7 +17,7 @@ from typing import TypeVar
 _T = TypeVar("_T")
 
 
-class Pool(Enum):
+class ThreadPool(Enum):
     """A pool and its number of threads."""
 
     CONTENT = 2
@@ -27,11 +27,11 @@ class Pool(Enum):
 
 
 @cache
-def _threads(pool: Pool) -> ThreadPoolExecutor:
+def _threads(pool: ThreadPool) -> ThreadPoolExecutor:
     """Return the pool's executor, created on first use: after the process has forked."""
     return ThreadPoolExecutor(pool.value, f"script-{pool.name.lower()}")
 
 
-async def in_thread(pool: Pool, work: Callable[[], _T]) -> _T:
+async def in_thread(pool: ThreadPool, work: Callable[[], _T]) -> _T:
     """Run `work` in a thread of the pool. Return its result or raise its exception."""
     return await asyncio.get_running_loop().run_in_executor(_threads(pool), work)

@@ -7,9 +7,9 @@ from typing import NoReturn
 
 from config.diagnostics import Diagnostic, Source, Span
 from sieve import errors
-from sieve.syntax.lexer import Kind, Token, Tokens
+from sieve.syntax.lexer import ScriptToken, TokenKind, Tokens
 
-_NOTHING = Token(Kind.END, 0, 0, "", leads=True)
+_NOTHING = ScriptToken(TokenKind.END, 0, 0, "", leads=True)
 
 
 class MistakeError(Exception):
@@ -25,7 +25,7 @@ class Cursor:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._tokens: list[Token] = []
+        self._tokens: list[ScriptToken] = []
         self._at = 0
         self._last = self._token = _NOTHING
         self._cut = False
@@ -50,39 +50,43 @@ class Cursor:
 
     def _recover(self) -> None:
         """Skip to a safe end or start of a statement: after `;`, before `}`, or at a line that begins like one."""
-        while self._token.kind is not Kind.END:
+        while self._token.kind is not TokenKind.END:
             if self._accept(";"):
                 return
             if self._is("}") or (self._is("{") and self._skip_block()):
                 return
             token = self._advance()
-            if self._token.leads and self._token.kind in {Kind.WORD, Kind.VARIABLE} and token.value not in {",", "["}:
+            if (
+                self._token.leads
+                and self._token.kind in {TokenKind.WORD, TokenKind.VARIABLE}
+                and token.value not in {",", "["}
+            ):
                 return
 
     def _skip_block(self) -> bool:
         """Skip a block that belongs to no `if`; errors in it would only be consequences."""
         depth = 0
-        while self._token.kind is not Kind.END:
+        while self._token.kind is not TokenKind.END:
             depth += 1 if self._is("{") else -1 if self._is("}") else 0
             self._advance()
             if depth == 0:
                 break
         return True
 
-    def _advance(self) -> Token:
+    def _advance(self) -> ScriptToken:
         self._last = self._token
-        if self._token.kind is not Kind.END:
+        if self._token.kind is not TokenKind.END:
             self._at += 1
             self._token = self._tokens[self._at]
         return self._last
 
     def _is(self, mark: str) -> bool:
-        return self._token.kind is Kind.MARK and self._token.value == mark
+        return self._token.kind is TokenKind.MARK and self._token.value == mark
 
     def _follows(self, mark: str) -> bool:
         """Tell whether the token after the next one is this mark."""
         token = self._tokens[min(self._at + 1, len(self._tokens) - 1)]
-        return token.kind is Kind.MARK and token.value == mark
+        return token.kind is TokenKind.MARK and token.value == mark
 
     def _accept(self, mark: str) -> bool:
         if self._is(mark):
@@ -94,10 +98,10 @@ class Cursor:
         if not self._accept(mark):
             self._fail(errors.expected(what, self._span(self._token)))
 
-    def _span(self, token: Token) -> Span:
+    def _span(self, token: ScriptToken) -> Span:
         return Span(self._source, token.start, token.end)
 
-    def _between(self, first: Token, last: Token) -> Span:
+    def _between(self, first: ScriptToken, last: ScriptToken) -> Span:
         return Span(self._source, first.start, max(first.end, last.end))
 
     def _fail(self, diagnostic: Diagnostic) -> NoReturn:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from config.diagnostics import Diagnostic, Source, has_errors
-from sieve.syntax.lexer import Kind, Lexer
+from sieve.syntax.lexer import ScriptLexer, TokenKind
 from sieve.syntax.parser import parse
 
 _INDENT = "  "
@@ -21,7 +21,7 @@ class _Piece:
     """A token or comment as written in the source."""
 
     text: str
-    kind: Kind | None
+    kind: TokenKind | None
     breaks: int
     """The number of line breaks before it in the source."""
 
@@ -32,7 +32,7 @@ class _Piece:
     @property
     def is_block(self) -> bool:
         """Whether it is a `text:` block, whose end takes a whole line."""
-        return self.kind is Kind.TEXT and not self.text.startswith('"')
+        return self.kind is TokenKind.TEXT and not self.text.startswith('"')
 
 
 def format_text(source: Source) -> tuple[str | None, tuple[Diagnostic, ...]]:
@@ -44,16 +44,16 @@ def format_text(source: Source) -> tuple[str | None, tuple[Diagnostic, ...]]:
 
 
 def _pieces(source: Source) -> list[_Piece]:
-    found = Lexer(source).run()
-    places = [(token.start, token.end, token.kind) for token in found.tokens if token.kind is not Kind.END]
-    every: list[tuple[int, int, Kind | None]] = [*places, *((start, end, None) for start, end in found.comments)]
+    found = ScriptLexer(source).run()
+    places = [(token.start, token.end, token.kind) for token in found.tokens if token.kind is not TokenKind.END]
+    every: list[tuple[int, int, TokenKind | None]] = [*places, *((start, end, None) for start, end in found.comments)]
     pieces: list[_Piece] = []
     at = 0
     for start, end, kind in sorted(every, key=lambda each: each[0]):
         ended = 1 if pieces and pieces[-1].is_block else 0
         text = source.text[start:end].replace("\r\n", "\n")
         breaks = source.text.count("\n", at, start) + ended
-        pieces.append(_Piece(text.rstrip("\n") if kind is Kind.TEXT else text.rstrip(), kind, breaks))
+        pieces.append(_Piece(text.rstrip("\n") if kind is TokenKind.TEXT else text.rstrip(), kind, breaks))
         at = end
     return pieces
 
@@ -100,7 +100,7 @@ class _Layout:
                 self._lines.append("")
 
     def _write(self, piece: _Piece, last: _Piece | None) -> None:
-        if piece.text == "}" and piece.kind is Kind.MARK:
+        if piece.text == "}" and piece.kind is TokenKind.MARK:
             self._depth = max(0, self._depth - 1)
         if not self._line:
             alone = piece.text in {";", ","} and last is not None and last.is_block
@@ -116,8 +116,8 @@ class _Layout:
 
     def _after(self, piece: _Piece) -> None:
         """Record whether the piece ends its statement or opens a block."""
-        self._inside = not (piece.kind is Kind.MARK and piece.text in {"{", "}", ";"})
-        if piece.kind is Kind.MARK and piece.text == "{":
+        self._inside = not (piece.kind is TokenKind.MARK and piece.text in {"{", "}", ";"})
+        if piece.kind is TokenKind.MARK and piece.text == "{":
             self._depth += 1
 
 
@@ -125,8 +125,8 @@ def _spaced(last: _Piece | None, piece: _Piece) -> bool:
     """Tell whether two pieces on the same line need a space between them."""
     if last is None or piece.is_comment or last.is_comment:
         return last is not None
-    if piece.kind is Kind.MARK and piece.text in {";", ",", ")", "]"}:
+    if piece.kind is TokenKind.MARK and piece.text in {";", ",", ")", "]"}:
         return False
-    if last.kind is Kind.MARK and last.text in {"(", "["}:
+    if last.kind is TokenKind.MARK and last.text in {"(", "["}:
         return False
-    return not (piece.text == "[" and (last.kind is Kind.VARIABLE or last.text == "]"))
+    return not (piece.text == "[" and (last.kind is TokenKind.VARIABLE or last.text == "]"))

@@ -31,7 +31,7 @@ _LONGEST_NUMBER = 40
 """Maximum digits; a longer number is always out of range."""
 
 
-class Kind(Enum):
+class TokenKind(Enum):
     """The kind of a token."""
 
     WORD = auto()
@@ -43,10 +43,10 @@ class Kind(Enum):
     END = auto()
 
 
-class Token(NamedTuple):
+class ScriptToken(NamedTuple):
     """A token. `value` is the name, the number, the string's text, or the mark."""
 
-    kind: Kind
+    kind: TokenKind
     start: int
     end: int
     value: str | int | float
@@ -58,7 +58,7 @@ class Token(NamedTuple):
 class Tokens:
     """The lexer's result: tokens with a final END, comments for the formatter, and diagnostics."""
 
-    tokens: list[Token] = field(default_factory=list)
+    tokens: list[ScriptToken] = field(default_factory=list)
     comments: list[tuple[int, int]] = field(default_factory=list)
     diagnostics: list[Diagnostic] = field(default_factory=list)
     cut: bool = False
@@ -87,11 +87,11 @@ _TOKEN = re.compile(
 )
 _BLOCK_END = re.compile(r"^\.[ \t]*\r?(?:\n|\Z)", re.MULTILINE)
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
-_WORDLIKE = {"word": Kind.WORD, "tag": Kind.TAG, "variable": Kind.VARIABLE}
-_SKIP = {Kind.WORD: 0, Kind.TAG: 1, Kind.VARIABLE: 1}
+_WORDLIKE = {"word": TokenKind.WORD, "tag": TokenKind.TAG, "variable": TokenKind.VARIABLE}
+_SKIP = {TokenKind.WORD: 0, TokenKind.TAG: 1, TokenKind.VARIABLE: 1}
 
 
-class Lexer:
+class ScriptLexer:
     """Splits one source into tokens, which `run` returns."""
 
     def __init__(self, source: Source) -> None:
@@ -108,7 +108,7 @@ class Lexer:
             if found is None:  # pragma: no cover - `rest` takes any character
                 raise AssertionError(at)
             at = self._take(found.lastgroup or "", found.start(), found.end())
-        self._found.tokens.append(Token(Kind.END, len(text), len(text), "", leads=True))
+        self._found.tokens.append(ScriptToken(TokenKind.END, len(text), len(text), "", leads=True))
         return self._found
 
     def _take(self, group: str, start: int, end: int) -> int:
@@ -121,7 +121,7 @@ class Lexer:
             name = self._source.text[start + _SKIP[kind] : end].lower()
             return self._add(kind, start, end, name)
         if group == "mark":
-            return self._add(Kind.MARK, start, end, self._source.text[start:end])
+            return self._add(TokenKind.MARK, start, end, self._source.text[start:end])
         reader = {"string": self._string, "number": self._number, "block": self._block, "comment": self._comment}
         return reader[group](start, end) if group in reader else self._mistake(group, start, end)
 
@@ -129,8 +129,8 @@ class Lexer:
         self._found.comments.append((start, end))
         return end
 
-    def _add(self, kind: Kind, start: int, end: int, value: str | float) -> int:
-        self._found.tokens.append(Token(kind, start, end, value, self._leads))
+    def _add(self, kind: TokenKind, start: int, end: int, value: str | float) -> int:
+        self._found.tokens.append(ScriptToken(kind, start, end, value, self._leads))
         self._leads = False
         return end
 
@@ -138,20 +138,20 @@ class Lexer:
         text = self._source.text[start + 1 : end - 1].replace("\r\n", "\n")
         if "\\" in text:
             text = _ESCAPE.sub(r"\1", text)
-        return self._add(Kind.TEXT, start, end, text)
+        return self._add(TokenKind.TEXT, start, end, text)
 
     def _number(self, start: int, end: int) -> int:
         text = self._source.text[start:end]
         digits, unit = (text[:-1], text[-1].upper()) if text[-1].isalpha() else (text, "")
         if len(digits) > _LONGEST_NUMBER:
             self._report(errors.number_too_large(self._span(start, end)))
-            return self._add(Kind.NUMBER, start, end, 0)
+            return self._add(TokenKind.NUMBER, start, end, 0)
         value: int | float = float(digits) if "." in digits else int(digits)
         value *= _FACTOR[unit]
         if abs(value) > LARGEST_NUMBER:
             self._report(errors.number_too_large(self._span(start, end)))
             value = 0
-        return self._add(Kind.NUMBER, start, end, value)
+        return self._add(TokenKind.NUMBER, start, end, value)
 
     def _block(self, start: int, end: int) -> int:
         last = _BLOCK_END.search(self._source.text, end)
@@ -159,7 +159,7 @@ class Lexer:
             return self._cut(errors.unclosed_text_block(self._span(start, start + len("text:"))))
         lines = self._source.text[end : last.start()].replace("\r\n", "\n").split("\n")
         unstuffed = [line[1:] if line.startswith("..") else line for line in lines]
-        self._add(Kind.TEXT, start, last.end(), "\n".join(unstuffed))
+        self._add(TokenKind.TEXT, start, last.end(), "\n".join(unstuffed))
         self._leads = True
         return last.end()
 
@@ -171,10 +171,10 @@ class Lexer:
             return self._cut(errors.unclosed_string(self._unclosed_string(start)))
         if group == "bad_number":
             self._report(errors.not_a_number(self._span(start, end)))
-            return self._add(Kind.NUMBER, start, end, 0)
+            return self._add(TokenKind.NUMBER, start, end, 0)
         if group == "curly":
             self._report(errors.wrong_quotes(self._span(start, end)))
-            return self._add(Kind.TEXT, start, end, "")
+            return self._add(TokenKind.TEXT, start, end, "")
         self._report(errors.stray_characters(self._span(start, end)))
         return end
 
@@ -184,7 +184,7 @@ class Lexer:
         After a missing quote, strings and code are swapped, so errors after it are not worth reporting.
         """
         for number, token in enumerate(self._found.tokens):
-            if token.kind is Kind.TEXT and self._swallowed_a_statement(token):
+            if token.kind is TokenKind.TEXT and self._swallowed_a_statement(token):
                 start = token.start
                 del self._found.tokens[number:]
                 self._found.diagnostics = [
@@ -194,7 +194,7 @@ class Lexer:
         line_end = self._source.text.find("\n", start)
         return self._span(start, line_end if line_end > start else len(self._source.text))
 
-    def _swallowed_a_statement(self, token: Token) -> bool:
+    def _swallowed_a_statement(self, token: ScriptToken) -> bool:
         first_line = self._source.text[token.start : token.end].partition("\n")
         return bool(first_line[1]) and first_line[0].rstrip().endswith((";", "{"))
 

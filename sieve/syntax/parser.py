@@ -22,7 +22,7 @@ from config.diagnostics import Diagnostic, Source, Span
 from sieve import errors
 from sieve.syntax import macros, nodes
 from sieve.syntax.cursor import Cursor, MistakeError
-from sieve.syntax.lexer import Kind, Lexer, Token
+from sieve.syntax.lexer import ScriptLexer, ScriptToken, TokenKind
 
 DEEPEST = 64
 """Maximum nesting of blocks or tests. Later stages recurse once per level, so this also limits their stack."""
@@ -39,18 +39,18 @@ _BRANCH_WORDS = frozenset({"elsif", "else"})
 class _Chain:
     """An `if` under construction: its finished branches, and whether it has an `else`."""
 
-    start: Token
+    start: ScriptToken
     branches: list[nodes.Branch] = field(default_factory=list)
     has_else: bool = False
 
 
 @dataclass(slots=True)
-class _Open:
+class _OpenBlock:
     """A block under construction and its branch."""
 
-    brace: Token
+    brace: ScriptToken
     chain: _Chain
-    keyword: Token
+    keyword: ScriptToken
     test: nodes.Test | None
     statements: list[nodes.Statement] = field(default_factory=list)
 
@@ -59,7 +59,7 @@ class _Open:
 class _OpenTest:
     """A `not`, `anyof` or `allof` under construction."""
 
-    token: Token
+    token: ScriptToken
     tests: list[nodes.Test] = field(default_factory=list)
 
 
@@ -70,7 +70,7 @@ class Parser(Cursor):
         """Prepare to read `source`; `resolve` finds the macros in its strings."""
         super().__init__(source)
         self._resolve = resolve
-        self._open: list[_Open] = []
+        self._open: list[_OpenBlock] = []
         self._statements: list[nodes.Statement] = []
         self._chain: _Chain | None = None
 
@@ -80,13 +80,13 @@ class Parser(Cursor):
         if len(text) > LONGEST_SCRIPT:
             span = Span(self._source, LONGEST_SCRIPT, LONGEST_SCRIPT + 1)
             return nodes.Block(span, ()), [errors.script_too_long(span, LONGEST_SCRIPT)]
-        self._load(Lexer(self._source).run())
+        self._load(ScriptLexer(self._source).run())
         self._script()
         return nodes.Block(Span(self._source, 0, len(text)), tuple(self._statements)), self._diagnostics
 
     def _script(self) -> None:
         gave_up = False
-        while self._token.kind is not Kind.END and not gave_up:
+        while self._token.kind is not TokenKind.END and not gave_up:
             try:
                 self._item()
             except MistakeError as mistake:
@@ -99,7 +99,7 @@ class Parser(Cursor):
 
     def _go_on(self, mistake: Diagnostic) -> bool:
         """Report an error and find a place to continue; tell whether there is one."""
-        if self._cut and self._token.kind is Kind.END:
+        if self._cut and self._token.kind is TokenKind.END:
             return False
         self._report(mistake)
         if len(self._diagnostics) >= MOST_MISTAKES:
@@ -113,11 +113,11 @@ class Parser(Cursor):
     def _item(self) -> None:
         """Parse one statement, or the start or end of a block."""
         token = self._token
-        if token.kind is Kind.WORD and token.value in _BRANCH_WORDS:
+        if token.kind is TokenKind.WORD and token.value in _BRANCH_WORDS:
             self._next_branch(self._advance())
             return
         self._finish_chain()
-        if token.kind is Kind.WORD and token.value == "if":
+        if token.kind is TokenKind.WORD and token.value == "if":
             self._branch(_Chain(token), self._advance())
         elif self._is("}"):
             self._end_block()
@@ -129,10 +129,10 @@ class Parser(Cursor):
     def _simple(self) -> nodes.Statement:
         """Parse a statement that ends in a semicolon."""
         statement: nodes.Statement
-        if self._token.kind is Kind.WORD:
+        if self._token.kind is TokenKind.WORD:
             statement = self._call()
             after = statement.name
-        elif self._token.kind is Kind.VARIABLE:
+        elif self._token.kind is TokenKind.VARIABLE:
             statement = self._assignment()
             after = "the assignment"
         elif self._is("("):
@@ -152,7 +152,7 @@ class Parser(Cursor):
             self._fail(errors.expected("; here: only if, elsif and else take a block", self._span(self._token)))
         end = Span(self._source, self._last.end - 1, self._last.end)
         mistake = errors.missing_semicolon(end, after)
-        if self._cut and self._token.kind is Kind.END:
+        if self._cut and self._token.kind is TokenKind.END:
             return
         if self._token.leads or self._is("}"):
             self._report(mistake)
@@ -165,7 +165,7 @@ class Parser(Cursor):
         if self._is("["):
             self._fail(errors.expected("= here: an element cannot be assigned, use hash_set", self._span(self._token)))
         self._expect("=", "= after the variable")
-        value = self._call() if self._token.kind is Kind.WORD else self._argument("a value")
+        value = self._call() if self._token.kind is TokenKind.WORD else self._argument("a value")
         return nodes.Assign(target.span.to(value.span), target, value)
 
     def _destructuring(self) -> nodes.Destructure:
@@ -175,19 +175,19 @@ class Parser(Cursor):
             targets.append(self._target())
         self._expect(")", ") or ,")
         self._expect("=", "= after the variables")
-        if self._token.kind is not Kind.WORD:
+        if self._token.kind is not TokenKind.WORD:
             self._fail(errors.expected("a function that returns the values", self._span(self._token)))
         value = self._call()
         return nodes.Destructure(self._span(start).to(value.span), tuple(targets), value)
 
     def _target(self) -> nodes.Variable:
-        if self._token.kind is not Kind.VARIABLE:
+        if self._token.kind is not TokenKind.VARIABLE:
             self._fail(errors.expected("a $variable", self._span(self._token)))
         return self._variable_name()
 
     # ------------------------------------------------------------ if and its blocks
 
-    def _next_branch(self, keyword: Token) -> None:
+    def _next_branch(self, keyword: ScriptToken) -> None:
         """Parse the head of an `elsif` or `else`. A misplaced one is parsed too, so that its block is checked."""
         chain, self._chain = self._chain, None
         if chain is None:
@@ -197,11 +197,11 @@ class Parser(Cursor):
             self._report(errors.after_else(self._span(keyword)))
         self._branch(chain, keyword)
 
-    def _branch(self, chain: _Chain, keyword: Token) -> None:
+    def _branch(self, chain: _Chain, keyword: ScriptToken) -> None:
         test: nodes.Test | None = None
         if keyword.value == "else":
             chain.has_else = True
-            if self._token.kind is Kind.WORD and self._token.value == "if":
+            if self._token.kind is TokenKind.WORD and self._token.value == "if":
                 self._report(errors.else_if(self._span(self._token)))
                 self._advance()
                 test = self._head()
@@ -211,7 +211,7 @@ class Parser(Cursor):
             self._chain = chain if chain.branches else None
             self._fail(errors.expected("{", self._span(self._token)))
         brace = self._advance()
-        self._open.append(_Open(brace, chain, keyword, test))
+        self._open.append(_OpenBlock(brace, chain, keyword, test))
         if len(self._open) > DEEPEST:
             self._token = self._tokens[-1]
             self._cut = True
@@ -225,7 +225,7 @@ class Parser(Cursor):
             return nodes.Broken(test.span) if self._is_damaged(test.span.start, self._token.start) else test
         except MistakeError as mistake:
             at = self._at
-            while not (self._is("{") or self._is(";") or self._is("}") or self._token.kind is Kind.END):
+            while not (self._is("{") or self._is(";") or self._is("}") or self._token.kind is TokenKind.END):
                 self._advance()
             if not self._is("{"):
                 self._at, self._token = at, self._tokens[at]
@@ -297,10 +297,10 @@ class Parser(Cursor):
             stack.pop()
         return node
 
-    def _test_word(self) -> Token:
-        if self._token.kind is Kind.VARIABLE:
+    def _test_word(self) -> ScriptToken:
+        if self._token.kind is TokenKind.VARIABLE:
             self._fail(errors.variable_is_not_a_test(self._span(self._token)))
-        if self._token.kind is not Kind.WORD:
+        if self._token.kind is not TokenKind.WORD:
             self._fail(errors.expected("a test", self._span(self._token)))
         return self._token
 
@@ -311,14 +311,14 @@ class Parser(Cursor):
         arguments: list[nodes.Argument] = []
         while True:
             token = self._token
-            if token.kind is Kind.TAG:
+            if token.kind is TokenKind.TAG:
                 self._advance()
                 arguments.append(nodes.Tag(self._span(token), str(token.value)))
-            elif token.kind is Kind.VARIABLE and token.leads and self._follows("="):
+            elif token.kind is TokenKind.VARIABLE and token.leads and self._follows("="):
                 break  # an assignment on the next line: only a semicolon is missing
-            elif token.kind in {Kind.TEXT, Kind.NUMBER, Kind.VARIABLE} or self._is("["):
+            elif token.kind in {TokenKind.TEXT, TokenKind.NUMBER, TokenKind.VARIABLE} or self._is("["):
                 arguments.append(self._argument("an argument"))
-            elif token.kind is Kind.WORD and not token.leads:
+            elif token.kind is TokenKind.WORD and not token.leads:
                 self._fail(errors.call_as_argument(self._span(token)))
             else:
                 break
@@ -341,13 +341,13 @@ class Parser(Cursor):
 
     def _item_of_list(self, what: str) -> nodes.Text | nodes.Number | nodes.Variable | nodes.Index:
         token = self._token
-        if token.kind is Kind.TEXT:
+        if token.kind is TokenKind.TEXT:
             self._advance()
             return nodes.Text(self._span(token), str(token.value), self._parts(str(token.value)))
-        if token.kind is Kind.NUMBER:
+        if token.kind is TokenKind.NUMBER:
             self._advance()
             return nodes.Number(self._span(token), token.value)  # type: ignore[arg-type] # a NUMBER has a number
-        if token.kind is Kind.VARIABLE:
+        if token.kind is TokenKind.VARIABLE:
             return self._variable()
         return self._fail(errors.expected(what, self._span(token)))
 

@@ -10,7 +10,7 @@ import tracemalloc
 
 from proxy.mail.address import BadParameter, BadPath, parse_argument
 from proxy.mail.folding import folded
-from proxy.mail.message import Content, HeaderSection, Message, stuffed, unstuffed
+from proxy.mail.message import HeaderSection, Message, StuffedBody, stuffed, unstuffed
 from sieve.message import file_names, mime
 from sieve.message.addresses import AddressPart, address_in, is_plausible, mailboxes, part_of
 from sieve.message.disclaimer import with_text
@@ -177,7 +177,7 @@ def judge_edits(chance: random.Random) -> None:
         wire += b"\r\n"
     head, rest = section([wire])
     assert section(cut(chance, wire)) == (head, rest)
-    content = Content(None)
+    content = StuffedBody(None)
     content.write(rest)
     with contextlib.closing(Message(unstuffed(head), content)) as read:
         judge_message(chance, read, unstuffed(head), rest)

@@ -19,14 +19,14 @@ from proxy.callback.echo import Said
 from proxy.callback.families import families_about, mailbox_of
 from proxy.callback.hearing import same_mailbox
 from proxy.callback.verdict import Status
-from proxy.dns.answers import MOST_RECORDS, Malformed, Reader, name_of, text_of
+from proxy.dns.answers import MOST_RECORDS, Malformed, ResponseReader, name_of, text_of
 from proxy.dns.resolver import NoSuchDomain, _query_name
 from proxy.dns.stub import judge
 from proxy.mail import replies
 from proxy.mail.address import BadPath, path_of
 from proxy.mail.replies import LONGEST_TEXT, Reply
 from proxy.mail.session import Path
-from proxy.outgoing.handshake import Dial, Refused, dial
+from proxy.outgoing.handshake import Dial, GreetingRefused, dial
 from proxy.outgoing.wire import Garbled, ReplyParser, Wire, WireBroken, extensions_of
 from proxy.upstream.client_words import Standing
 from proxy.upstream.verdicts import Asked, is_about_mail
@@ -209,7 +209,7 @@ async def greeted(said: bytes, pieces: list[bytes]) -> None:
         spoken = asyncio.ensure_future(_spoken(theirs, [said, *pieces]))  # noqa: TID251 - awaited below
         try:
             wire = await dial(Dial("192.0.2.1", 25, "mx.ringback.test", 5, 5), ours)
-        except (Refused, WireBroken):
+        except (GreetingRefused, WireBroken):
             pass
         else:
             wire.abort("done")
@@ -274,7 +274,7 @@ def response(chance: random.Random) -> bytes:
 def judge_response(chance: random.Random) -> None:
     wire = response(chance) if chance.random() < 0.9 else octets(chance, 200)
     with contextlib.suppress(Malformed):
-        reader = Reader(wire)
+        reader = ResponseReader(wire)
         kind = int(dns.rdatatype.from_text(chance.choice(KINDS)))
         answer = judge(reader, name_of(dns.name.from_text(chance.choice(("a.test", "A.test", "b.test")))), kind)
         assert len(answer.records) <= MOST_RECORDS

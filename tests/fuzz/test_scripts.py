@@ -15,7 +15,7 @@ from proxy.dns.resolver import Resolver
 from proxy.mail.message import Message, stuffed, unstuffed
 from sieve.compile.compiler import compile_script
 from sieve.dialects import DialectName
-from sieve.host import Endpoint
+from sieve.host import ConnectionEnd
 from sieve.library import Parameter, Result, SieveFunction
 from sieve.phases import Phase
 from sieve.rfc5228.extensions import SUPPORTED
@@ -193,7 +193,7 @@ def host(chance: random.Random) -> PlainHost:
         zone={"user@example.com A": "192.0.2.1 192.0.2.2", "a MX": "mx.test"},
         options={"a": "b,c"},
     )
-    made.connection.client = Endpoint(chance.choice(("192.0.2.3", "2001:db8::1", "::ffff:192.0.2.3")), 40025)
+    made.connection.client = ConnectionEnd(chance.choice(("192.0.2.3", "2001:db8::1", "::ffff:192.0.2.3")), 40025)
     return made
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sieve.host import CallbackAnswer, DnsAnswer, Endpoint
+from sieve.host import CallbackAnswer, ConnectionEnd, DnsAnswer
 
 
 @dataclass
@@ -53,8 +53,8 @@ class PlainMessage:
 class PlainConnection:
     """A connection from an address of the documentation networks."""
 
-    client: Endpoint = field(default_factory=lambda: Endpoint("192.0.2.3", 40025))
-    local: Endpoint = field(default_factory=lambda: Endpoint("198.51.100.1", 25))
+    client: ConnectionEnd = field(default_factory=lambda: ConnectionEnd("192.0.2.3", 40025))
+    local: ConnectionEnd = field(default_factory=lambda: ConnectionEnd("198.51.100.1", 25))
     ehlo: str = "client.example.org"
     protocol: str = "ESMTP"
     hostname: str = "mx.example.com"

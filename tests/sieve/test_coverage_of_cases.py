@@ -7,7 +7,7 @@ import pytest
 from config.diagnostics import Source
 from sieve.rfc5228.library import standard_sieve
 from sieve.standard import standard_library
-from sieve.syntax.lexer import Kind, Lexer
+from sieve.syntax.lexer import ScriptLexer, TokenKind
 from tests.spec.sieve.cases import read_cases
 
 CASES = read_cases()
@@ -18,8 +18,8 @@ WORDS = {
         if "outcome" in case.parts and case.session.get("dialect", "sieve++") == dialect
         for part, text in case.parts.items()
         if part.startswith(("script", "file"))
-        for token in Lexer(Source(part, text)).run().tokens
-        if token.kind is Kind.WORD
+        for token in ScriptLexer(Source(part, text)).run().tokens
+        if token.kind is TokenKind.WORD
     }
     for dialect in ("sieve++", "rfc5228")
 }

@@ -22,7 +22,7 @@ from proxy.callback.cache import CallbackCache
 from proxy.callback.classify import Classifier
 from proxy.callback.limits.budgets import Breakers, Budgets, Neighbour, Storms
 from proxy.callback.lives import Lives
-from proxy.callback.manner import Manner
+from proxy.callback.manner import ProbeSettings
 from proxy.callback.question import Question
 from proxy.callback.resolve import ExchangerFinder
 from proxy.callback.service import CallbackService
@@ -166,9 +166,9 @@ class Callbacks:
             spared=self.spared,
         )
 
-    def manner(self) -> Manner:
+    def manner(self) -> ProbeSettings:
         """Return how everybody is asked."""
-        return Manner(
+        return ProbeSettings(
             helo=self.helo,
             port=self.port,
             classifier=self.classifier,

@@ -26,7 +26,7 @@ from proxy.modules.services import Services
 from proxy.options.core import CoreOptions
 from proxy.server.assembly import Assembly
 from proxy.server.worker import Worker
-from proxy.upstream.pool import Pool
+from proxy.upstream.pool import ConnectionPool
 from sieve.phases import Need, Phase
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Exchanger as Upstream
@@ -162,12 +162,12 @@ class WorkerStage:
     clients: list[Conversation] = field(default_factory=list)
 
     @property
-    def pool(self) -> Pool:
+    def pool(self) -> ConnectionPool:
         (pool,) = self.pools
         return pool
 
     @property
-    def pools(self) -> list[Pool]:
+    def pools(self) -> list[ConnectionPool]:
         """Return the pools, that of the default upstream first."""
         return list(self.worker._pools._pools.values())
 
@@ -216,7 +216,7 @@ async def serving(
         await worker.stop(now=True)
 
 
-async def settled(*pools: Pool) -> None:
+async def settled(*pools: ConnectionPool) -> None:
     """Wait until what the pools do in the background has ended."""
     for pool in pools:
         assert await pool._owner.wait(10)

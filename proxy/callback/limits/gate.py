@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 
 from proxy.callback.limits.budgets import Breakers, Neighbour, network_of, operator_of
-from proxy.callback.manner import Manner
+from proxy.callback.manner import ProbeSettings
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.dns.resolver import MOST_AT_ONCE
 
@@ -25,11 +25,11 @@ def turned_us_away(verdict: CallbackVerdict) -> bool:
     return verdict.status is not Status.PASS and (verdict.reason in _TURNED_AWAY or verdict.listed)
 
 
-class Doorkeeper:
+class ProbeLimiter:
     """What all probes of a worker share. Its state, who stands in line, the event loop's thread owns."""
 
     def __init__(
-        self, manner: Manner, neighbour: Neighbour, breakers: Breakers, *, most: int, most_per_exchanger: int
+        self, manner: ProbeSettings, neighbour: Neighbour, breakers: Breakers, *, most: int, most_per_exchanger: int
     ) -> None:
         """Begin with nobody in line; `most` conversations at once, so many of them with one exchanger."""
         self._manner, self._neighbour, self._breakers = manner, neighbour, breakers
@@ -112,7 +112,7 @@ class Doorkeeper:
 class Visitor:
     """Implements `probe.Gate` for one question, and remembers whether its turn ever came."""
 
-    def __init__(self, doorkeeper: Doorkeeper, client: str = "") -> None:
+    def __init__(self, doorkeeper: ProbeLimiter, client: str = "") -> None:
         """Stand before the gate, on behalf of a client's network."""
         self._doorkeeper, self._client = doorkeeper, client
         self._waits_for = ""
@@ -124,25 +124,25 @@ class Visitor:
         return "" if self._served else self._waits_for
 
     async def admits(self, address: str, *, paid: bool) -> str | None:
-        """As `Doorkeeper.admits`."""
+        """As `ProbeLimiter.admits`."""
         refusal = await self._doorkeeper.admits(address, paid=paid, client=self._client)
         self._served = self._served or refusal is None  # a place that comes with the deadline asks nobody
         return refusal
 
     async def heard(self, verdict: CallbackVerdict | None, admitted: Sequence[str], unknown: int) -> None:
-        """As `Doorkeeper.heard`."""
+        """As `ProbeLimiter.heard`."""
         await self._doorkeeper.heard(verdict, admitted, unknown, self._client)
 
     @asynccontextmanager
     async def look_up(self) -> AsyncIterator[None]:
-        """As `Doorkeeper.look_up`: a domain whose name servers are silent takes a question's place for seconds."""
+        """As `ProbeLimiter.look_up`: a domain whose name servers are silent takes a question's place for seconds."""
         self._waits_for = "client_throttled"
         async with self._doorkeeper.look_up(self._client):
             self._waits_for = ""
             yield
 
     def place(self, address: str) -> AbstractAsyncContextManager[None]:
-        """As `Doorkeeper.place`."""
+        """As `ProbeLimiter.place`."""
         return self._place(address)
 
     @asynccontextmanager

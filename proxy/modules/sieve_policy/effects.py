@@ -21,7 +21,7 @@ from proxy.outbox import composing
 from proxy.smtp.ports import Outbox, OutboxUnavailable
 from sieve.phases import Phase
 from sieve.run import reasons
-from sieve.run.threads import Pool, in_thread
+from sieve.run.threads import ThreadPool, in_thread
 from sieve.run.values import ScriptError
 
 ONE_RECIPIENT = frozenset({Phase.RCPTTO, Phase.EACH_RCPT})
@@ -170,7 +170,7 @@ class SessionControl:
             OSError: the file cannot be written.
         """
         content = f"{line}\n".encode("utf-8", "backslashreplace")
-        await in_thread(Pool.FILES, lambda: append_regular(FilePath(path), content))
+        await in_thread(ThreadPool.FILES, lambda: append_regular(FilePath(path), content))
 
 
 def path_of(address: str) -> Path:

@@ -11,7 +11,7 @@ from proxy.mail.message import Message
 from proxy.mail.session import Letter, Session, protocol_of
 from proxy.modules.services import Services
 from proxy.modules.sieve_policy.effects import ONE_RECIPIENT, SessionControl, SessionEnvelope, SessionMail
-from sieve.host import CallbackAnswer, DnsAnswer, Endpoint
+from sieve.host import CallbackAnswer, ConnectionEnd, DnsAnswer
 from sieve.phases import Phase
 
 log = get_logger()
@@ -145,14 +145,14 @@ class SessionConnection:
         self._session, self._services = session, services
 
     @property
-    def client(self) -> Endpoint:
+    def client(self) -> ConnectionEnd:
         """The client's end."""
-        return Endpoint(*self._session.peer_address)
+        return ConnectionEnd(*self._session.peer_address)
 
     @property
-    def local(self) -> Endpoint:
+    def local(self) -> ConnectionEnd:
         """Our end."""
-        return Endpoint(*self._session.local)
+        return ConnectionEnd(*self._session.local)
 
     @property
     def ehlo(self) -> str:

@@ -20,7 +20,7 @@ from proxy.callback.cache import CallbackCache
 from proxy.callback.classify import Classifier, Words
 from proxy.callback.limits.budgets import Breakers, Budgets, Neighbour, Storms
 from proxy.callback.lives import Lives
-from proxy.callback.manner import Manner
+from proxy.callback.manner import ProbeSettings
 from proxy.callback.resolve import ExchangerFinder
 from proxy.callback.service import CallbackService, Rules
 from proxy.callback.verdict import Status
@@ -121,10 +121,10 @@ def _budgets(options: SmtpCbvOptions) -> Budgets:
     )
 
 
-def _manner(options: SmtpCbvOptions, helo: str) -> Manner:
+def _manner(options: SmtpCbvOptions, helo: str) -> ProbeSettings:
     # read as it was when it was checked: a file that is not UTF-8, or begins with its mark, is a table all the same
     own = Words(read_source(options.reply_texts).text) if options.reply_texts is not None else None
-    return Manner(
+    return ProbeSettings(
         helo=helo,
         port=options.port,
         classifier=Classifier(own),

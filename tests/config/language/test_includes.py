@@ -37,7 +37,7 @@ def test_a_main_file_that_may_not_be_read_is_a_diagnostic(tmp_path: Path, monkey
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
 
     path = write(tmp_path, main="")
-    monkeypatch.setattr("config.diagnostics.read_regular", refused)  # root, as in a container, could read it
+    monkeypatch.setattr("config.base.sources.read_regular", refused)  # root, as in a container, could read it
     assert printed(load(path, SCHEMA), tmp_path) == "error: cannot read main.conf: Permission denied\n"
 
 

@@ -12,7 +12,7 @@ from config.diagnostics import Source, Span, render
 from config.findings import MOST_ERRORS, Findings
 from config.language import lexer
 from config.language.formatter import Unformattable, comments_of, format_text, format_tree
-from config.language.lexer import MOST_TOKENS, Lexer
+from config.language.lexer import MOST_TOKENS, ConfigLexer
 from config.language.nodes import Attributes, Dictionary, Entry, Include, List, Option, Stanza, String, Tree, Word
 from config.language.parser import parse
 from config.loader import load
@@ -161,14 +161,14 @@ def test_a_hostile_mebibyte_gives_an_error_and_is_read_no_further_than_its_cap(
     piece: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scanned = 0
-    scan = Lexer._scan
+    scan = ConfigLexer._scan
 
-    def counted(self: Lexer) -> object:
+    def counted(self: ConfigLexer) -> object:
         nonlocal scanned
         scanned += 1
         return scan(self)
 
-    monkeypatch.setattr(Lexer, "_scan", counted)
+    monkeypatch.setattr(ConfigLexer, "_scan", counted)
     path = tmp_path / "hostile.conf"
     path.write_text(piece * (1_048_576 // len(piece)), encoding="utf-8")
     loaded = load(path, SCHEMA)
@@ -207,14 +207,14 @@ def test_after_the_last_error_that_is_kept_nothing_more_is_looked_up(
 
 def test_a_bracket_that_is_left_open_costs_no_second_reading_at_each_level(monkeypatch: pytest.MonkeyPatch) -> None:
     scanned = 0
-    scan = Lexer._scan
+    scan = ConfigLexer._scan
 
-    def counted(self: Lexer) -> object:
+    def counted(self: ConfigLexer) -> object:
         nonlocal scanned
         scanned += 1
         return scan(self)
 
-    monkeypatch.setattr(Lexer, "_scan", counted)
+    monkeypatch.setattr(ConfigLexer, "_scan", counted)
     text = "a = [ k = v\n" * 30 + "c = d\n" * 3000
     findings = Findings()
     parse(Source("deep", text), findings)

@@ -12,7 +12,7 @@ from config.language.nodes import Value
 from config.loader import load
 from config.schema.declared import declared
 from config.schema.options import Options, option
-from config.schema.readers import Reader, Reading, Unreadable, scalar
+from config.schema.readers import ReadContext, Unreadable, ValueReader, scalar
 from config.schema.specs import ModuleSpec, Schema
 from config.schema.values import Seconds
 
@@ -74,7 +74,7 @@ def test_two_modules_of_one_type_are_a_programmers_mistake() -> None:
 
 
 def test_a_type_of_another_package_brings_its_reader(tmp_path: Path) -> None:
-    def read(value: Value, reading: Reading) -> complex:
+    def read(value: Value, reading: ReadContext) -> complex:
         node = scalar(value, reading, "a complex number")
         try:
             return complex(node.text)
@@ -82,7 +82,7 @@ def test_a_type_of_another_package_brings_its_reader(tmp_path: Path) -> None:
             raise Unreadable(not_a("a complex number", node.text, node.span, "write 1+2j")) from None
 
     class Core(Options):
-        raw: Annotated[complex, Reader(read, "a complex number", write=str)] = option(0j, doc="A number.")
+        raw: Annotated[complex, ValueReader(read, "a complex number", write=str)] = option(0j, doc="A number.")
 
     core, _ = loaded_from(tmp_path, Core, "Raw = 1+2j")
     assert core is not None

@@ -4,13 +4,13 @@ import re
 
 import pytest
 
-from config.scopes.places import Setting, Step, searcher
+from config.scopes.places import ScopeStep, Setting, searcher
 from config.scopes.scopes import Scopes
 from tests.config.sample_schema import Core
 
 
-def domain(name: str) -> tuple[Step, ...]:
-    return (Step("domain", name),)
+def domain(name: str) -> tuple[ScopeStep, ...]:
+    return (ScopeStep("domain", name),)
 
 
 def test_without_any_scope_the_global_value_is_in_force() -> None:
@@ -64,8 +64,8 @@ def test_an_expression_that_no_engine_takes_is_an_error() -> None:
 
 
 def test_a_scope_is_printed_as_the_console_names_it() -> None:
-    assert str(Step("domain", "a.example")) == 'domain "a.example"'
-    assert str(Step("esmtp_listener", "")) == "esmtp_listener"
+    assert str(ScopeStep("domain", "a.example")) == 'domain "a.example"'
+    assert str(ScopeStep("esmtp_listener", "")) == "esmtp_listener"
 
 
 def test_domains_are_asked_in_any_case_and_with_a_final_dot() -> None:

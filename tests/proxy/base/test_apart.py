@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from proxy.base.apart import Apart, Failed, Tell
+from proxy.base.apart import ChildTask, Failed, Tell
 from proxy.options import inbound
 
 LONG = 60.0
@@ -16,12 +16,12 @@ LONG = 60.0
 
 
 def test_an_answer_comes_back_whole_however_long_it_is() -> None:
-    assert Apart(lambda _tell: "x" * 1_000_000, LONG).wait() == "x" * 1_000_000
+    assert ChildTask(lambda _tell: "x" * 1_000_000, LONG).wait() == "x" * 1_000_000
 
 
 def test_nothing_that_the_child_does_is_seen_here() -> None:
     seen: list[int] = []
-    assert Apart(lambda _tell: seen.append(1), LONG).wait() is None
+    assert ChildTask(lambda _tell: seen.append(1), LONG).wait() is None
     assert seen == []
 
 
@@ -30,7 +30,7 @@ def test_an_exception_is_a_failure_that_names_it() -> None:
         raise ValueError("no such thing")
 
     with pytest.raises(Failed, match=r"^ValueError: no such thing$"):
-        Apart(work, LONG).wait()
+        ChildTask(work, LONG).wait()
 
 
 def test_a_child_that_dies_is_a_failure_that_names_where_it_was() -> None:
@@ -40,7 +40,7 @@ def test_a_child_that_dies_is_a_failure_that_names_where_it_was() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     with pytest.raises(Failed, match=r"^the process ended at: the second thing$"):
-        Apart(work, LONG).wait()
+        ChildTask(work, LONG).wait()
 
 
 @pytest.mark.parametrize("kind", ["stopped", "waiting"])
@@ -51,7 +51,7 @@ def test_a_child_that_hangs_is_killed_and_the_failure_names_where_it_was(kind: s
             os.kill(os.getpid(), signal.SIGSTOP)
         signal.pause()
 
-    apart = Apart(work, 0.5)
+    apart = ChildTask(work, 0.5)
     with pytest.raises(Failed, match=r"^not done within 0\.5 seconds; it hangs at: "):
         apart.wait()
 

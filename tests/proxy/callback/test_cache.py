@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from proxy.callback.cache import LOCAL_SECONDS, CallbackCache
-from proxy.callback.lives import NEVER_KEPT, Lives, Record
+from proxy.callback.lives import NEVER_KEPT, CachedVerdict, Lives
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.store.memory import MemoryStore
 from tests.support.callbacks import Clock, question
@@ -269,7 +269,7 @@ async def test_a_stored_verdict_is_believed_if_it_is_at_most_five_minutes_ahead(
 )
 async def test_what_was_stored_has_no_more_life_left_than_its_class(verdict: CallbackVerdict, life: float) -> None:
     here = Set()
-    record = Record(verdict, here.wall(), here.wall() + 100 * 86400.0)
+    record = CachedVerdict(verdict, here.wall(), here.wall() + 100 * 86400.0)
     await here.store.put(here.cache().name_of(BOB), record.encoded(), 100 * 86400.0)
     cache = here.cache()
     assert (found := await cache.find(BOB)) is not None
@@ -281,7 +281,7 @@ async def test_what_was_stored_has_no_more_life_left_than_its_class(verdict: Cal
 )
 async def test_a_stored_verdict_does_not_live_on_by_being_read(verdict: CallbackVerdict, life: float) -> None:
     here = Set()
-    record = Record(verdict, here.wall(), here.wall() + 100 * 86400.0)
+    record = CachedVerdict(verdict, here.wall(), here.wall() + 100 * 86400.0)
     await here.store.put(here.cache().name_of(BOB), record.encoded(), 100 * 86400.0)
     cache = here.cache()
     here.pass_by(life / 2)

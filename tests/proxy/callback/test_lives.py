@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.callback.lives import DOMAIN_REASONS, REFRESH_AT, Lives, Record, successor
+from proxy.callback.lives import DOMAIN_REASONS, REFRESH_AT, CachedVerdict, Lives, successor
 from proxy.callback.verdict import CallbackVerdict, Status
 
 LIVES = Lives()
@@ -18,7 +18,7 @@ LATER = CallbackVerdict(Status.TRANSIENT, "greylist", "later", "rcpt", 450)
 REFUSED = CallbackVerdict(Status.ERROR, "policy", "5.7.1 no", "rcpt", 550)
 
 
-def found(verdict: CallbackVerdict, previous: Record | None = None, now: float = NOW) -> Record:
+def found(verdict: CallbackVerdict, previous: CachedVerdict | None = None, now: float = NOW) -> CachedVerdict:
     return successor(previous, verdict, now, LIVES)
 
 
@@ -35,7 +35,7 @@ def found(verdict: CallbackVerdict, previous: Record | None = None, now: float =
 )
 def test_a_verdict_is_believed_as_long_as_its_kind(verdict: CallbackVerdict, seconds: float) -> None:
     record = found(verdict)
-    assert record == Record(verdict, NOW, NOW + seconds)
+    assert record == CachedVerdict(verdict, NOW, NOW + seconds)
     assert record.fresh(NOW + seconds - 1)
     assert not record.fresh(NOW + seconds)
 
@@ -70,7 +70,7 @@ def test_any_other_verdict_between_begins_the_row_anew(between: CallbackVerdict)
 
 
 def test_a_row_of_any_length_can_be_counted() -> None:
-    record = Record(LATER, NOW, NOW, streak=100_000)
+    record = CachedVerdict(LATER, NOW, NOW, streak=100_000)
     assert found(LATER, record).expires == NOW + LIVES.transient_most
 
 
@@ -83,9 +83,9 @@ def test_what_finds_out_nothing_never_hides_a_pass_that_is_believed(verdict: Cal
 
 def test_one_refusal_shortens_a_pass_and_the_second_decides() -> None:
     doubted = found(FAIL, found(PASS), NOW + 100)
-    assert doubted == Record(PASS, NOW, NOW + 400, doubted=True)
+    assert doubted == CachedVerdict(PASS, NOW, NOW + 400, doubted=True)
     assert found(LATER, doubted, NOW + 200) is doubted
-    assert found(FAIL, doubted, NOW + 200) == Record(FAIL, NOW + 200, NOW + 7400)
+    assert found(FAIL, doubted, NOW + 200) == CachedVerdict(FAIL, NOW + 200, NOW + 7400)
 
 
 def test_a_refusal_at_the_end_of_a_passs_life_does_not_prolong_it() -> None:
@@ -94,12 +94,12 @@ def test_a_refusal_at_the_end_of_a_passs_life_does_not_prolong_it() -> None:
 
 def test_a_pass_ends_the_doubt() -> None:
     doubted = found(FAIL, found(PASS), NOW + 100)
-    assert found(PASS, doubted, NOW + 200) == Record(PASS, NOW + 200, NOW + 86_600)
+    assert found(PASS, doubted, NOW + 200) == CachedVerdict(PASS, NOW + 200, NOW + 86_600)
 
 
 @pytest.mark.parametrize("before", [FAIL, LATER, REFUSED])
 def test_a_pass_is_believed_at_once_whatever_was_before(before: CallbackVerdict) -> None:
-    assert found(PASS, found(before), NOW + 1) == Record(PASS, NOW + 1, NOW + 86_401)
+    assert found(PASS, found(before), NOW + 1) == CachedVerdict(PASS, NOW + 1, NOW + 86_401)
 
 
 def test_only_a_pass_is_due_for_another_look_in_its_last_quarter() -> None:
@@ -132,8 +132,8 @@ def test_what_is_said_after_a_probe_is_its_verdict_unless_something_better_is_be
         found(replace(PASS, catchall=True, null_refused=True)),
     ],
 )
-def test_a_record_is_read_as_it_was_kept(record: Record) -> None:
-    assert Record.decoded(record.encoded()) == record
+def test_a_record_is_read_as_it_was_kept(record: CachedVerdict) -> None:
+    assert CachedVerdict.decoded(record.encoded()) == record
 
 
 @pytest.mark.parametrize(
@@ -153,4 +153,4 @@ def test_a_record_is_read_as_it_was_kept(record: Record) -> None:
     ],
 )
 def test_what_another_version_kept_is_no_record(stored: bytes) -> None:
-    assert Record.decoded(stored) is None
+    assert CachedVerdict.decoded(stored) is None

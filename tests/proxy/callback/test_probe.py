@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from proxy.callback import probe
-from proxy.callback.manner import Manner
+from proxy.callback.manner import ProbeSettings
 from proxy.callback.probe import ask
-from proxy.callback.resolve import Host
+from proxy.callback.resolve import ExchangerHost
 from proxy.callback.verdict import CallbackVerdict, Status
 from tests.support.callbacks import HELO, OpenGate, question
 from tests.support.exchanger import Act, Exchanger, Step, closes, is_silent, resets, says, sends
@@ -39,8 +39,8 @@ async def judged(
             port = exchangers[0].port if exchangers else 0
             one = Exchanger(f"127.0.0.{number}", port, script=script, extensions=extensions)
             exchangers.append(await stack.enter_async_context(one))
-        hosts = [Host(f"mx{number}.test", (each.address,)) for number, each in enumerate(exchangers, 1)]
-        asking = Manner(HELO, exchangers[0].port, **manner)
+        hosts = [ExchangerHost(f"mx{number}.test", (each.address,)) for number, each in enumerate(exchangers, 1)]
+        asking = ProbeSettings(HELO, exchangers[0].port, **manner)
         verdict = await ask(question(address, sender), asking, hosts, OpenGate())
         for each in exchangers:
             if each.dialogues:
@@ -139,7 +139,7 @@ async def test_all_must_refuse_us_for_an_error_that_is_about_us() -> None:
 
 
 async def test_without_a_candidate_nothing_is_known() -> None:
-    verdict = await ask(question(), Manner(HELO), [], OpenGate())
+    verdict = await ask(question(), ProbeSettings(HELO), [], OpenGate())
     assert (verdict.status, verdict.reason) == (Status.TRANSIENT, "connect")
 
 
@@ -155,7 +155,9 @@ async def test_a_place_in_line_is_held_as_long_as_the_conversation() -> None:
             taken.append(f"out {address} {exchanger.commands[-1]}")
 
     async with Exchanger() as exchanger:
-        await ask(question(), Manner(HELO, exchanger.port), [Host("mx.test", ("127.0.0.1",))], Waiting())
+        await ask(
+            question(), ProbeSettings(HELO, exchanger.port), [ExchangerHost("mx.test", ("127.0.0.1",))], Waiting()
+        )
     assert taken == ["in 127.0.0.1", "out 127.0.0.1 QUIT"]
 
 

@@ -14,9 +14,9 @@ import pytest
 import trustme
 
 from proxy.callback import probe
-from proxy.callback.manner import Manner
+from proxy.callback.manner import ProbeSettings
 from proxy.callback.probe import ask
-from proxy.callback.resolve import Host
+from proxy.callback.resolve import ExchangerHost
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.outgoing.wire import LONGEST_LINE, LONGEST_REPLY
 from tests.support.callbacks import ALICE, HELO, OpenGate, question
@@ -36,8 +36,10 @@ async def asked(
     exchanger: Exchanger, address: str = ALICE, *, sender: str = "", gate: OpenGate | None = None, **manner: Any
 ) -> CallbackVerdict:
     """Ask one exchanger, and wait until the conversation has ended."""
-    host = Host("mx.test", (exchanger.address,))
-    verdict = await ask(question(address, sender), Manner(HELO, exchanger.port, **manner), [host], gate or OpenGate())
+    host = ExchangerHost("mx.test", (exchanger.address,))
+    verdict = await ask(
+        question(address, sender), ProbeSettings(HELO, exchanger.port, **manner), [host], gate or OpenGate()
+    )
     await exchanger.until(lambda: not exchanger.open_dialogues, "the connection is closed")
     return verdict
 
@@ -339,8 +341,8 @@ async def test_who_may_not_be_asked_is_sent_no_packet() -> None:
 async def test_the_next_exchanger_is_asked_where_the_first_may_not_be() -> None:
     gate = OpenGate({"127.0.0.9": "throttled"})
     async with Exchanger() as exchanger:
-        hosts = [Host("one.test", ("127.0.0.9",)), Host("two.test", ("127.0.0.1",))]
-        verdict = await ask(question(), Manner(HELO, exchanger.port), hosts, gate)
+        hosts = [ExchangerHost("one.test", ("127.0.0.9",)), ExchangerHost("two.test", ("127.0.0.1",))]
+        verdict = await ask(question(), ProbeSettings(HELO, exchanger.port), hosts, gate)
     assert (verdict.status, verdict.exchanger) == (Status.PASS, "two.test")
     assert [each.reason for each in gate.verdicts] == ["throttled", "accepted"]
     assert gate.taken == ["127.0.0.9", "done", "127.0.0.1", "done"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.callback.resolve import ExchangerFinder, Host
+from proxy.callback.resolve import ExchangerFinder, ExchangerHost
 from tests.support.worker import Names, resolver
 
 
@@ -23,4 +23,4 @@ from tests.support.worker import Names, resolver
 )
 async def test_a_public_address_may_be_probed(address: str) -> None:
     names = Names(mx={"sender.test": [(10, "mx.test")]}, hosts={"mx.test": [address]})
-    assert await ExchangerFinder(resolver(names), {}, ()).find("sender.test") == [Host("mx.test", (address,))]
+    assert await ExchangerFinder(resolver(names), {}, ()).find("sender.test") == [ExchangerHost("mx.test", (address,))]

@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from proxy.base.tasks import TaskOwner, spawn
-from proxy.callback.pace import Pace
+from proxy.callback.pace import ProbePacer
 from proxy.callback.recent import SECONDS, RecentNames
 from proxy.dns.resolver import Exchanger, NoSuchDomain, Resolver
 
@@ -78,7 +78,7 @@ async def test_where_the_first_is_cancelled_another_asks_again() -> None:
 
 
 async def test_probes_begin_in_the_order_of_coming_and_one_that_leaves_holds_up_nobody() -> None:
-    pace, begun = Pace(), list[int]()
+    pace, begun = ProbePacer(), list[int]()
 
     async def begin(number: int) -> None:
         await pace.turn()

@@ -7,7 +7,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from proxy.callback.resolve import MOST_ADDRESSES, ExchangerFinder, Host, NoCandidate, ascii_domain
+from proxy.callback.resolve import MOST_ADDRESSES, ExchangerFinder, ExchangerHost, NoCandidate, ascii_domain
 from proxy.callback.verdict import CallbackVerdict, Status
 from tests.support.worker import LOOPBACK, Names, resolver, unavailable
 
@@ -32,9 +32,9 @@ async def test_the_exchangers_are_asked_in_the_order_of_preference() -> None:
         hosts={"one.test": ["9.9.9.1"], "two.test": ["9.9.9.2", "9.9.9.22"], "three.test": ["9.9.9.3"]},
     )
     assert await finder(names).find("a.test") == [
-        Host("one.test", ("9.9.9.1",)),
-        Host("two.test", ("9.9.9.2", "9.9.9.22")),
-        Host("three.test", ("9.9.9.3",)),
+        ExchangerHost("one.test", ("9.9.9.1",)),
+        ExchangerHost("two.test", ("9.9.9.2", "9.9.9.22")),
+        ExchangerHost("three.test", ("9.9.9.3",)),
     ]
 
 
@@ -48,7 +48,7 @@ async def test_exchangers_of_equal_preference_share_the_load() -> None:
 
 async def test_a_domain_without_mx_is_its_own_exchanger() -> None:
     names = Names(mx={"a.test": []}, hosts={"a.test": [PUBLIC]})
-    assert await finder(names).find("a.test") == [Host("a.test", (PUBLIC,))]
+    assert await finder(names).find("a.test") == [ExchangerHost("a.test", (PUBLIC,))]
 
 
 @pytest.mark.parametrize(
@@ -110,13 +110,13 @@ async def test_a_private_exchanger_beside_one_that_nobody_could_look_up_condemns
 
 async def test_exchangers_beyond_the_first_are_looked_up_before_a_domain_is_condemned() -> None:
     names = Names(mx={"a.test": [(each, f"mx{each}.test") for each in range(1, 6)]}, hosts={"mx5.test": [PUBLIC]})
-    assert await finder(names).find("a.test") == [Host("mx5.test", (PUBLIC,))]
+    assert await finder(names).find("a.test") == [ExchangerHost("mx5.test", (PUBLIC,))]
 
 
 async def test_many_private_addresses_do_not_hide_a_public_one() -> None:
     hidden = [f"10.0.0.{each}" for each in range(1, 7)]
     names = Names(mx={"a.test": [(1, "one.test"), (2, "two.test")]}, hosts={"one.test": hidden, "two.test": [PUBLIC]})
-    assert await finder(names).find("a.test") == [Host("two.test", (PUBLIC,))]
+    assert await finder(names).find("a.test") == [ExchangerHost("two.test", (PUBLIC,))]
 
 
 class Silent(Names):
@@ -135,7 +135,7 @@ async def test_the_search_ends_in_time_with_what_was_found(
     monkeypatch.setattr("proxy.callback.resolve.FIND_SECONDS", 0.02)
     names = Silent(mx={"a.test": [(1, "one.test"), (2, "two.test")]}, hosts=hosts)
     if hosts:
-        assert await finder(names).find("a.test") == [Host("one.test", (PUBLIC,))]
+        assert await finder(names).find("a.test") == [ExchangerHost("one.test", (PUBLIC,))]
     else:
         assert (await none(names)).reason == "dns"
 
@@ -152,18 +152,18 @@ async def test_nxdomain_for_mx_is_believed_if_the_address_does_not_exist_either(
     hosts: dict[str, list[str] | Exception], reason: str
 ) -> None:
     assert (await none(Names(hosts=hosts))).reason == reason
-    assert await finder(Names(hosts={"a.test": [PUBLIC]})).find("a.test") == [Host("a.test", (PUBLIC,))]
+    assert await finder(Names(hosts={"a.test": [PUBLIC]})).find("a.test") == [ExchangerHost("a.test", (PUBLIC,))]
 
 
 async def test_a_null_mx_beside_others_is_not_one() -> None:
     # RFC 7505 section 3: a null MX is one single record.
     names = Names(mx={"a.test": [(0, ""), (10, "one.test")]}, hosts={"one.test": [PUBLIC]})
-    assert await finder(names).find("a.test") == [Host("one.test", (PUBLIC,))]
+    assert await finder(names).find("a.test") == [ExchangerHost("one.test", (PUBLIC,))]
 
 
 async def test_an_exchanger_that_does_not_exist_is_passed_over() -> None:
     names = Names(mx={"a.test": [(1, "gone.test"), (2, "one.test")]}, hosts={"one.test": [PUBLIC]})
-    assert await finder(names).find("a.test") == [Host("one.test", (PUBLIC,))]
+    assert await finder(names).find("a.test") == [ExchangerHost("one.test", (PUBLIC,))]
 
 
 async def test_no_more_addresses_are_asked_than_is_decent() -> None:
@@ -207,7 +207,7 @@ async def test_an_address_that_is_not_global_is_never_asked(address: str) -> Non
 @pytest.mark.parametrize("address", ["127.0.0.1", "::ffff:127.0.0.1"])
 async def test_an_address_that_the_operator_allows_is_asked(address: str) -> None:
     names = Names(mx={"a.test": [(1, "one.test")]}, hosts={"one.test": [address]})
-    assert await finder(names, allowed=(str(LOOPBACK),)).find("a.test") == [Host("one.test", (address,))]
+    assert await finder(names, allowed=(str(LOOPBACK),)).find("a.test") == [ExchangerHost("one.test", (address,))]
 
 
 @pytest.mark.parametrize("literal", ["[127.0.0.1]", "[ipv6:::1]", "[ipv6:::ffff:10.0.0.1]", "[169.254.169.254]"])
@@ -234,7 +234,7 @@ async def test_what_is_no_address_literal_is_our_error(literal: str) -> None:
 async def test_a_mapped_domain_is_asked_at_its_host_wherever_that_is() -> None:
     names = Names(hosts={"inside.test": [PRIVATE]})
     found = finder(names, routes={"A.test": "inside.test", "b.test": "[10.9.9.9]"})
-    assert await found.find("a.test") == [Host("inside.test", (PRIVATE,))]
+    assert await found.find("a.test") == [ExchangerHost("inside.test", (PRIVATE,))]
     assert [each.addresses for each in await found.find("b.test")] == [("10.9.9.9",)]
     assert names.asked == []
 

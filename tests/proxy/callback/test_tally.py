@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from proxy.callback import tally
 from proxy.callback.service import CallbackService, Rules
-from proxy.callback.tally import Tally
+from proxy.callback.tally import AnswerCounts
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.callback.verifier import CallbackVerifier
 from proxy.mail.session import Recipient, Session
@@ -28,7 +28,7 @@ def lines(logs: list[Any]) -> list[dict[str, Any]]:
 
 
 async def test_answers_are_counted_by_status_reason_and_whether_they_were_remembered() -> None:
-    counted = Tally()
+    counted = AnswerCounts()
     with capture_logs() as logs:
         for verdict in (ACCEPTED, CACHED, CACHED, UNKNOWN):
             counted.count(verdict)
@@ -48,7 +48,7 @@ async def test_a_line_tells_what_came_since_the_line_before_and_no_line_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(tally, "SECONDS", 0.01)
-    counted = Tally()
+    counted = AnswerCounts()
     with capture_logs() as logs:
         counted.count(ACCEPTED)
         await eventually(lambda: len(lines(logs)) == 1, "the first line")

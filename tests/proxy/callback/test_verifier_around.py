@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from proxy.callback import verifier as verifier_module
 from proxy.callback.classify import Classifier, Words
-from proxy.callback.limits.gate import Doorkeeper, Visitor
+from proxy.callback.limits.gate import ProbeLimiter, Visitor
 from proxy.callback.lives import CATCHALL_SECONDS, NO_PROBE_SECONDS, NULL_REFUSED_SECONDS
 from proxy.callback.observer import Observer
 from proxy.callback.question import Question
@@ -521,7 +521,7 @@ async def test_one_network_holds_its_share_of_an_exchangers_places_and_the_other
 async def test_one_network_holds_its_share_of_the_questions_to_dns_and_the_others_keep_theirs() -> None:
     callbacks = Callbacks(budgets=budgets(share=25))
     around = callbacks.around()
-    doors = Doorkeeper(around.manner, around.neighbour, around.breakers, most=100, most_per_exchanger=3)
+    doors = ProbeLimiter(around.manner, around.neighbour, around.breakers, most=100, most_per_exchanger=3)
     spam = [Visitor(doors, f"2001:db8:1:{number:x}::/64") for number in range(MOST_AT_ONCE)]
     other, ours = Visitor(doors, CLIENT), Visitor(doors)
     async with AsyncExitStack() as stack:
@@ -539,7 +539,7 @@ async def test_one_network_holds_its_share_of_the_questions_to_dns_and_the_other
 async def test_who_waits_for_its_networks_places_is_throttled_and_who_waits_for_all_is_not() -> None:
     callbacks = Callbacks(budgets=budgets(share=25))
     around = callbacks.around()
-    doors = Doorkeeper(around.manner, around.neighbour, around.breakers, most=100, most_per_exchanger=3)
+    doors = ProbeLimiter(around.manner, around.neighbour, around.breakers, most=100, most_per_exchanger=3)
     spam = [Visitor(doors, f"203.0.113.{number}") for number in range(3)]
     others = [Visitor(doors, f"198.51.{number}.7") for number in range(2)]
     async with AsyncExitStack() as stack:

@@ -22,7 +22,7 @@ from proxy.callback.observer import NOBODY, Observer
 from proxy.callback.service import CallbackService
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.cli import asking
-from proxy.cli.asking import Answer, Manner, ask_all
+from proxy.cli.asking import ProbeRequest, ProbeResult, ask_all
 from proxy.cli.transcript import Transcript, row_text, shown, step_text, verdict_text
 from proxy.modules.smtp_cbv.making import callbacks_of
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
@@ -190,15 +190,15 @@ class _Closable:
         """Have nothing to close."""
 
 
-async def asked(exchanger: Any, **options: Any) -> Answer:
-    answers: list[Answer] = []
+async def asked(exchanger: Any, **options: Any) -> ProbeResult:
+    answers: list[ProbeResult] = []
     async with callbacks(exchanger, **options) as service:
-        await ask_all(service, [ALICE], Manner(), answers.append)
+        await ask_all(service, [ALICE], ProbeRequest(), answers.append)
     (answer,) = answers
     return answer
 
 
-def said(answer: Answer) -> list[str]:
+def said(answer: ProbeResult) -> list[str]:
     """Return the dialogue, without times."""
     lines = [step_text(step).plain for step in answer.transcript.steps if step.event == "said"]
     return [line.partition(" ms  ")[2] for line in lines]
@@ -286,9 +286,9 @@ class _Place:
 
 
 async def test_what_is_remembered_has_no_dialogue_and_says_how_old_it_is() -> None:
-    answers: list[Answer] = []
+    answers: list[ProbeResult] = []
     async with Exchanger() as exchanger, callbacks(exchanger) as service:
-        await ask_all(service, [ALICE, ALICE], Manner(), answers.append)
+        await ask_all(service, [ALICE, ALICE], ProbeRequest(), answers.append)
     assert [bool(each.transcript.steps) for each in answers] == [True, False]
     assert verdict_text(ALICE, answers[1].verdict).plain.splitlines()[-1] == (
         "  rcpt at mx.test [127.0.0.1], cached, 0 s old"
@@ -297,8 +297,8 @@ async def test_what_is_remembered_has_no_dialogue_and_says_how_old_it_is() -> No
 
 async def test_what_the_limits_hold_back_is_shown_with_the_limit() -> None:
     async with Exchanger(script={Step.BANNER: says("554 5.7.1 not you")}) as exchanger, callbacks(exchanger) as service:
-        answers: list[Answer] = []
-        await ask_all(service, [ALICE, "bob@sender.test"], Manner(), answers.append)
+        answers: list[ProbeResult] = []
+        await ask_all(service, [ALICE, "bob@sender.test"], ProbeRequest(), answers.append)
     assert [(each.verdict.status, each.verdict.reason) for each in answers] == [
         (Status.ERROR, "refused_us"),
         (Status.TRANSIENT, "breaker"),
@@ -360,23 +360,25 @@ FOUND = CallbackVerdict(Status.FAIL, "no_such_user", "5.1.1 no", code=550)
 
 async def test_where_a_budget_is_used_up_it_waits_and_asks_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "FIRST_PAUSE", 0.001)
-    answers: list[Answer] = []
+    answers: list[ProbeResult] = []
     verifier = Verifier(THROTTLED, THROTTLED, FOUND)
-    counted = await ask_all(cast(CallbackService, Service(verifier)), [ALICE], Manner(patience=600.0), answers.append)
+    counted = await ask_all(
+        cast(CallbackService, Service(verifier)), [ALICE], ProbeRequest(patience=600.0), answers.append
+    )
     assert (verifier.asked, counted) == ([ALICE] * 3, {Status.FAIL: 1})
     assert len(answers[0].transcript.steps) == 1  # that of the last time
 
 
 async def test_without_patience_it_tells_that_it_was_held_back() -> None:
     verifier = Verifier(THROTTLED)
-    counted = await ask_all(cast(CallbackService, Service(verifier)), [ALICE], Manner(), [].append)
+    counted = await ask_all(cast(CallbackService, Service(verifier)), [ALICE], ProbeRequest(), [].append)
     assert (verifier.asked, counted) == ([ALICE], {Status.TRANSIENT: 1})
 
 
 @pytest.mark.parametrize("at_once", [1, 3])
 async def test_no_more_are_asked_at_once_than_is_said(at_once: int) -> None:
     verifier, addresses = Verifier(), [f"a{number}@sender.test" for number in range(10)]
-    await ask_all(cast(CallbackService, Service(verifier)), addresses, Manner(at_once=at_once), [].append)
+    await ask_all(cast(CallbackService, Service(verifier)), addresses, ProbeRequest(at_once=at_once), [].append)
     assert (sorted(verifier.asked), verifier.most_at_once) == (addresses, at_once)
 
 

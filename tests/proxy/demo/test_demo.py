@@ -22,13 +22,13 @@ import pytest
 from rich.console import Console
 
 from proxy.demo import samples
-from proxy.demo.client import Letter, Outcome, send
-from proxy.demo.mailhost import Delivery, MailHost, hang_up
-from proxy.demo.nameserver import MailDomain, Nameserver
+from proxy.demo.client import ConversationResult, SampleMessage, send
+from proxy.demo.mailhost import AcceptedMessage, MailHost, hang_up
+from proxy.demo.nameserver import DemoNameserver, MailDomain
 from proxy.demo.samples import Check, Observed, judge
 from proxy.demo.screen import Screen
-from proxy.demo.timeline import Role, Timeline
-from proxy.demo.world import World
+from proxy.demo.timeline import PeerRole, Timeline
+from proxy.demo.world import DemoWorld
 
 ROOT = Path(__file__).parents[3]
 PATIENCE = 60.0
@@ -38,8 +38,8 @@ PATIENCE = 60.0
 
 
 @pytest.fixture
-def nameserver() -> Nameserver:
-    return Nameserver((MailDomain("staff.example", "mx.staff.example", "127.0.0.2"),), Timeline())
+def nameserver() -> DemoNameserver:
+    return DemoNameserver((MailDomain("staff.example", "mx.staff.example", "127.0.0.2"),), Timeline())
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def nameserver() -> Nameserver:
     ],
 )
 def test_the_name_server_answers_for_its_zones_alone(
-    nameserver: Nameserver, question: str, code: str, answer: list[str], authority: int
+    nameserver: DemoNameserver, question: str, code: str, answer: list[str], authority: int
 ) -> None:
     query = dns.message.make_query(*question.split())
     # Over the wire format and back: what a resolver gets to see.
@@ -66,7 +66,7 @@ def test_the_name_server_answers_for_its_zones_alone(
     assert query.is_response(response)
 
 
-def test_names_are_matched_whatever_their_case(nameserver: Nameserver) -> None:
+def test_names_are_matched_whatever_their_case(nameserver: DemoNameserver) -> None:
     response = nameserver.answer(dns.message.make_query("STAFF.Example", "MX"))
     assert len(response.answer) == 1
 
@@ -74,11 +74,11 @@ def test_names_are_matched_whatever_their_case(nameserver: Nameserver) -> None:
 # ---------------------------------------------------------------- the mail servers
 
 
-def _letter(recipient: str = "anna@example.com") -> Letter:
-    return Letter("alice@staff.example", recipient, "Dots", ".starts with a dot\r\n..and with two")
+def _letter(recipient: str = "anna@example.com") -> SampleMessage:
+    return SampleMessage("alice@staff.example", recipient, "Dots", ".starts with a dot\r\n..and with two")
 
 
-async def _deliver(host: MailHost, letter: Letter, timeline: Timeline) -> Outcome:
+async def _deliver(host: MailHost, letter: SampleMessage, timeline: Timeline) -> ConversationResult:
     port = await host.start("127.0.0.1")
     try:
         return await send(("127.0.0.1", port), letter, timeline)
@@ -87,15 +87,15 @@ async def _deliver(host: MailHost, letter: Letter, timeline: Timeline) -> Outcom
 
 
 async def test_a_mail_server_takes_a_message_byte_for_byte_dots_included() -> None:
-    host = MailHost("upstream", Role.UPSTREAM, Timeline(), verdict=lambda _: "250 2.1.5 Ok")
+    host = MailHost("upstream", PeerRole.UPSTREAM, Timeline(), verdict=lambda _: "250 2.1.5 Ok")
     outcome = await _deliver(host, _letter(), Timeline())
     assert (outcome.stage, outcome.code, outcome.text) == ("dot", 250, "2.0.0 Ok: queued as DEMO0001")
-    assert host.deliveries == [Delivery("alice@staff.example", ("anna@example.com",), outcome.content)]
+    assert host.deliveries == [AcceptedMessage("alice@staff.example", ("anna@example.com",), outcome.content)]
     assert b"\r\n.starts with a dot\r\n..and with two\r\n" in outcome.content
 
 
 async def test_a_refused_recipient_ends_the_conversation_there() -> None:
-    host = MailHost("mx", Role.EXCHANGER, Timeline(), verdict=lambda address: f"550 5.1.1 <{address}>: unknown")
+    host = MailHost("mx", PeerRole.EXCHANGER, Timeline(), verdict=lambda address: f"550 5.1.1 <{address}>: unknown")
     outcome = await _deliver(host, _letter("ghost@example.com"), Timeline())
     assert (outcome.stage, outcome.code, outcome.text) == ("RCPT", 550, "5.1.1 <ghost@example.com>: unknown")
     assert (host.asked, host.deliveries) == (["ghost@example.com"], [])
@@ -103,7 +103,7 @@ async def test_a_refused_recipient_ends_the_conversation_there() -> None:
 
 async def test_both_ends_note_the_same_dialogue_in_the_same_order() -> None:
     there, here = Timeline(), Timeline()
-    host = MailHost("mx", Role.EXCHANGER, there, verdict=lambda _: "451 4.7.1 Later")
+    host = MailHost("mx", PeerRole.EXCHANGER, there, verdict=lambda _: "451 4.7.1 Later")
     await _deliver(host, _letter(), here)
     heard = [event.text for event in there.take()]
     assert heard == [event.text for event in here.take()]
@@ -122,7 +122,7 @@ async def test_both_ends_note_the_same_dialogue_in_the_same_order() -> None:
 
 async def test_stopping_a_silent_mail_server_ends_its_conversations() -> None:
     timeline = Timeline()
-    host = MailHost("mx", Role.EXCHANGER, timeline, verdict=lambda _: "250 Ok", silent=True)
+    host = MailHost("mx", PeerRole.EXCHANGER, timeline, verdict=lambda _: "250 Ok", silent=True)
     port = await host.start("127.0.0.1")
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     async with asyncio.timeout(PATIENCE):
@@ -134,7 +134,7 @@ async def test_stopping_a_silent_mail_server_ends_its_conversations() -> None:
 
 
 async def test_a_line_that_never_ends_costs_the_client_its_connection() -> None:
-    host = MailHost("mx", Role.EXCHANGER, Timeline(), verdict=lambda _: "250 Ok")
+    host = MailHost("mx", PeerRole.EXCHANGER, Timeline(), verdict=lambda _: "250 Ok")
     port = await host.start("127.0.0.1")
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(b"x" * 1_000_000)
@@ -147,7 +147,7 @@ async def test_a_line_that_never_ends_costs_the_client_its_connection() -> None:
 
 
 async def test_a_server_that_is_not_there_is_an_outcome_not_an_exception() -> None:
-    host = MailHost("mx", Role.EXCHANGER, Timeline(), verdict=lambda _: "250 Ok")
+    host = MailHost("mx", PeerRole.EXCHANGER, Timeline(), verdict=lambda _: "250 Ok")
     port = await host.start("127.0.0.1")
     await host.stop()
     outcome = await send(("127.0.0.1", port), _letter(), Timeline())
@@ -157,15 +157,15 @@ async def test_a_server_that_is_not_there_is_an_outcome_not_an_exception() -> No
 # ---------------------------------------------------------------- the judge
 
 _SENT = b"Subject: x\r\n\r\nHello\r\n"
-_DELIVERED = Outcome("dot", 250, "2.0.0 Ok", _SENT, 1.0)
-_REFUSED = Outcome("MAIL", 550, "from address not reachable", _SENT, 1.0)
+_DELIVERED = ConversationResult("dot", 250, "2.0.0 Ok", _SENT, 1.0)
+_REFUSED = ConversationResult("MAIL", 550, "from address not reachable", _SENT, 1.0)
 _SAMPLE = samples.ALL[0]
 _FORGED = samples.ALL[1]
 _PROBED = ("mx.staff.example",)
 
 
-def _seen(outcome: Outcome, asked: tuple[str, ...], *contents: bytes) -> Observed:
-    deliveries = tuple(Delivery("alice@staff.example", ("anna@example.com",), content) for content in contents)
+def _seen(outcome: ConversationResult, asked: tuple[str, ...], *contents: bytes) -> Observed:
+    deliveries = tuple(AcceptedMessage("alice@staff.example", ("anna@example.com",), content) for content in contents)
     return Observed(outcome, None, _PROBED, asked, deliveries)
 
 
@@ -224,7 +224,7 @@ def test_a_message_that_was_changed_on_the_way_is_noticed() -> None:
 def test_a_second_client_that_had_to_wait_is_noticed() -> None:
     sample = samples.ALL[-1]
     late = replace(_DELIVERED, finished=2.0)
-    deliveries = tuple(Delivery("", (), _SENT) for _ in range(2))
+    deliveries = tuple(AcceptedMessage("", (), _SENT) for _ in range(2))
     seen = Observed(_DELIVERED, late, ("mx.silent.example",), (), deliveries)
     assert [check.sentence for check in judge(sample, seen) if not check.held] == [
         "the second client was served while the first one waited"
@@ -241,7 +241,7 @@ def _shown(show: Callable[[Screen], None]) -> str:
 
 
 def test_a_message_cannot_drive_the_terminal() -> None:
-    delivery = Delivery(
+    delivery = AcceptedMessage(
         "a\x1b[2J@staff.example", ("anna@example.com",), b"Subject: \x1b]0;gotcha\x07\r\n\r\n[bold]\xff\r\n"
     )
     shown = _shown(lambda screen: screen.delivery(delivery))
@@ -252,7 +252,7 @@ def test_a_message_cannot_drive_the_terminal() -> None:
 
 
 def test_a_long_message_is_shown_from_its_beginning() -> None:
-    delivery = Delivery("", ("anna@example.com",), b"x" * 5000)
+    delivery = AcceptedMessage("", ("anna@example.com",), b"x" * 5000)
     shown = _shown(lambda screen: screen.delivery(delivery))
     assert shown.count("x") == 4096 + 1  # the x of example.com
     assert "... and 904 bytes more" in shown
@@ -261,7 +261,7 @@ def test_a_long_message_is_shown_from_its_beginning() -> None:
 def test_commands_to_copy_are_whole_however_narrow_the_terminal() -> None:
     paper = io.StringIO()
     screen = Screen(Console(file=paper, width=40))
-    world = World(Timeline(), MailHost("upstream", Role.UPSTREAM, Timeline(), verdict=str), {})
+    world = DemoWorld(Timeline(), MailHost("upstream", PeerRole.UPSTREAM, Timeline(), verdict=str), {})
     world.address, world.configuration = ("127.0.0.1", 12345), Path("/tmp/ringback-demo-12345678/ecelerity.conf")
     screen.by_hand(world)
     lines = [line.strip() for line in paper.getvalue().splitlines()]

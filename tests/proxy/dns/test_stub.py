@@ -21,15 +21,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.dns import stub
-from proxy.dns.answers import Reader, name_of
-from proxy.dns.stub import Answer, Nameserver, judge
+from proxy.dns.answers import ResponseReader, name_of
+from proxy.dns.stub import Nameserver, StubAnswer, judge
 from tests.support.nameserver import ScriptedNameserver
 
 NAME = dns.name.from_text("a.test")
-GOOD = Answer("SUCCESS", ((10, "mx.test"),))
+GOOD = StubAnswer("SUCCESS", ((10, "mx.test"),))
 
 
-async def ask(*given: Any) -> Answer:
+async def ask(*given: Any) -> StubAnswer:
     """Ask; who answered does not matter."""
     return replace(await stub.ask(*given), server=None)
 
@@ -45,8 +45,8 @@ def response(flags: str, *, rcode: str = "NOERROR", **sections: str) -> dns.mess
     return dns.message.from_text("\n".join(lines) + "\n")
 
 
-def judged(message: dns.message.Message) -> Answer:
-    return judge(Reader(message.to_wire()), name_of(NAME), dns.rdatatype.MX)
+def judged(message: dns.message.Message) -> StubAnswer:
+    return judge(ResponseReader(message.to_wire()), name_of(NAME), dns.rdatatype.MX)
 
 
 NS, A_MX = "test. 60 IN NS ns.test.", "a.test. 60 IN MX 10 mx.test."
@@ -218,7 +218,7 @@ async def test_where_every_server_fails_the_last_code_is_told_without_waiting() 
 
 async def test_silence_is_a_timeout_after_a_few_tries() -> None:
     async with serving(silent) as (server, address):
-        assert await ask(NAME, "MX", [address], 0.3) == Answer("TIMEOUT", unclear="timeout")
+        assert await ask(NAME, "MX", [address], 0.3) == StubAnswer("TIMEOUT", unclear="timeout")
     assert len(server.heard) == stub.TRIES
 
 
@@ -275,7 +275,7 @@ def test_reading_takes_no_more_than_its_length() -> None:
         message, times = in_circles(octets), []
         for _ in range(5):
             began = time.thread_time()
-            judge(Reader(message), name_of(NAME), dns.rdatatype.MX)
+            judge(ResponseReader(message), name_of(NAME), dns.rdatatype.MX)
             times.append(time.thread_time() - began)
         return min(times)
 

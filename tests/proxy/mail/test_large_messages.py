@@ -52,7 +52,7 @@ CASES: dict[str, tuple[str, bytes, object, str]] = {
     "disclaimer": (
         '$h = hash_create; hash_set $h "plain" "x"; disclaimer_add $h;', TEXT, disclaimer, "_extended",
     ),
-    "content_in_one_piece": ('if body :contains "zz" { discard; }', TEXT, message.Content, "body"),
+    "content_in_one_piece": ('if body :contains "zz" { discard; }', TEXT, message.StuffedBody, "body"),
     "fields": ('if header :is "subject" "x" { discard; }', FIELDS, message, "_parse"),
     "addresses": ('if address :domain :is "to" "x" { discard; }', TO, headers, "mailboxes"),
     "standard_addresses": ('if address :domain :is "to" "x" { discard; }', TO, headers, "mailboxes"),

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.mail.folding import LONGEST_LINE
-from proxy.mail.message import IN_MEMORY, Content, Message, stuffed, unstuffed
+from proxy.mail.message import IN_MEMORY, Message, StuffedBody, stuffed, unstuffed
 
 HEAD = (
     b"Received: one\r\nSubject: a\r\n\tfolded\r\n  twice\r\nno colon here\r\n continued\r\n"
@@ -22,9 +22,9 @@ ENDED = HEAD + b"\r\n"
 
 
 @contextmanager
-def kept(*blocks: bytes) -> Iterator[Content]:
+def kept(*blocks: bytes) -> Iterator[StuffedBody]:
     """Hold content that came in these blocks, still stuffed, its empty line first."""
-    content = Content(None)
+    content = StuffedBody(None)
     for block in blocks:
         content.write(block)
     yield content

@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from proxy.app import load
 from proxy.callback.lives import Lives
-from proxy.callback.manner import Manner
+from proxy.callback.manner import ProbeSettings
 from proxy.callback.service import CallbackService
 from proxy.callback.verdict import Status
 from proxy.callback.verifier import Around
@@ -33,7 +33,7 @@ def around(service: CallbackService) -> Around:
     return service.verifier._around
 
 
-def manner(**given: object) -> Manner:
+def manner(**given: object) -> ProbeSettings:
     return around(made(options(**given))).manner
 
 

@@ -20,7 +20,7 @@ from proxy.modules.services import NoCallbacks, Services
 from proxy.modules.sieve_policy.effects import path_of
 from proxy.modules.sieve_policy.host import LONGEST_LOG, SessionHost
 from proxy.options.core import CoreOptions
-from sieve.host import CallbackAnswer, DnsAnswer, Endpoint
+from sieve.host import CallbackAnswer, ConnectionEnd, DnsAnswer
 from sieve.phases import Phase
 from sieve.run.values import ScriptError
 
@@ -91,7 +91,7 @@ def host(subject: Session, phase: Phase = Phase.DATA, *, callbacks: Callbacks | 
 
 async def test_the_connection_is_both_ends_the_clients_name_and_ours() -> None:
     seen = host(session()).connection
-    assert (seen.client, seen.local) == (Endpoint("192.0.2.77", 40025), Endpoint("192.0.2.2", 25))
+    assert (seen.client, seen.local) == (ConnectionEnd("192.0.2.77", 40025), ConnectionEnd("192.0.2.2", 25))
     assert (seen.ehlo, seen.protocol, seen.hostname) == ("client.test", "ESMTP", "ringback.test")
 
 

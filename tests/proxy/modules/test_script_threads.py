@@ -12,7 +12,7 @@ import pytest
 
 from proxy.modules.sieve_policy.effects import SessionControl
 from sieve.run.cache import read_file
-from sieve.run.threads import Pool, in_thread
+from sieve.run.threads import ThreadPool, in_thread
 
 
 def control() -> SessionControl:
@@ -21,11 +21,11 @@ def control() -> SessionControl:
 
 async def test_scripts_whose_files_wait_hold_up_neither_other_threads_nor_the_reading_of_messages() -> None:
     released = threading.Event()
-    waiting = [asyncio.ensure_future(in_thread(Pool.FILES, released.wait)) for _ in range(8)]  # noqa: TID251 — ended below
+    waiting = [asyncio.ensure_future(in_thread(ThreadPool.FILES, released.wait)) for _ in range(8)]  # noqa: TID251 — ended below
     try:
         async with asyncio.timeout(60):  # AUTH, reload and shutdown go by the common pool or their own
             assert await asyncio.to_thread(lambda: "common") == "common"
-            assert await in_thread(Pool.CONTENT, lambda: "content") == "content"
+            assert await in_thread(ThreadPool.CONTENT, lambda: "content") == "content"
         assert not any(each.done() for each in waiting)
     finally:
         released.set()

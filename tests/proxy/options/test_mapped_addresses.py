@@ -10,7 +10,7 @@ from config.base.ip import any_holds
 from proxy.app import load
 from proxy.base.listening import comes_to_us
 from proxy.callback.limits.budgets import network_of
-from proxy.callback.resolve import Host
+from proxy.callback.resolve import ExchangerHost
 from proxy.callback.verifier import Spared
 from proxy.dns.resolver import _reversed
 from proxy.smtp.entrance import Entrance
@@ -39,7 +39,7 @@ def test_the_networks_of_callbacks_match(option: str, tmp_path: Path) -> None:
     (module,) = load(path)[0].settings.modules
     networks = getattr(module.options, option)
     assert any_holds(networks, "10.1.2.3")
-    assert Spared(networks=networks).holds(Host("mx.test", ("::ffff:10.1.2.3",)))
+    assert Spared(networks=networks).holds(ExchangerHost("mx.test", ("::ffff:10.1.2.3",)))
 
 
 def test_a_peer_of_a_listener_matches(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from config.diagnostics import Severity, Source, Span
 from config.findings import Findings
 from config.language.nodes import Word
 from config.schema.declared import Declared, declared
-from config.schema.readers import Reading, Unreadable
+from config.schema.readers import ReadContext, Unreadable
 from config.scopes.listener import SOCKET_OPTIONS
 from config.scopes.listeners import SOCKET_ZEROS
 from proxy.app import MODULES, load, load_service
@@ -31,7 +31,7 @@ WHERE = Span(Source("test", "0"), 0, 1)
 def takes_a_number(one: Declared) -> bool:
     """Tell whether an option reads 0 as a number, whatever its type is called."""
     try:
-        value = one.reader.read(Word("0", WHERE), Reading(one.name, Findings()))
+        value = one.reader.read(Word("0", WHERE), ReadContext(one.name, Findings()))
     except Unreadable:
         return False
     counts = isinstance(getattr(value, "count", None), int)  # a throttle; a text's `count` is a method

@@ -13,7 +13,7 @@ import pytest
 
 from proxy.outgoing import dial as dialing
 from proxy.outgoing.dial import Address, NotReached, reach
-from proxy.outgoing.handshake import Dial, Refused, dial
+from proxy.outgoing.handshake import Dial, GreetingRefused, dial
 from proxy.outgoing.wire import WireBroken
 from tests.support.exchanger import Act, Exchanger, Step, closes, is_silent, says, sends
 from tests.support.mute import mute
@@ -145,7 +145,7 @@ async def test_small_writes_are_not_held_back(*, raced: bool) -> None:
 async def test_a_socket_that_was_handed_over_is_closed_whatever_goes_wrong(act: Act) -> None:
     async with Exchanger(script={Step.BANNER: act}) as server:
         sock = (await reach([("127.0.0.1", server.port)], BOUND)).sock
-        with pytest.raises((Refused, WireBroken, TimeoutError)):
+        with pytest.raises((GreetingRefused, WireBroken, TimeoutError)):
             await dial(Dial("127.0.0.1", server.port, "ringback.test", 0.2, BOUND), sock)
         await eventually(lambda: sock.fileno() < 0, "it is closed")
         await server.until(lambda: not server.open_dialogues, "the server sees that")

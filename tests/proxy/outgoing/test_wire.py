@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from proxy.mail.replies import Reply
-from proxy.outgoing.handshake import Dial, Refused, dial
+from proxy.outgoing.handshake import Dial, GreetingRefused, dial
 from proxy.outgoing.wire import LONGEST_LINE, MOST_LINES, ReplyParser, Wire, WireBroken
 from tests.support.conversation import reset
 from tests.support.exchanger import Act, After, Exchanger, Step, closes, is_silent, says, sends
@@ -363,7 +363,7 @@ async def test_a_refusal_before_the_first_command_tells_stage_code_and_text(
     script: dict[Step, Act], stage: str, code: int, text: str
 ) -> None:
     async with Exchanger(script=script) as server:
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(GreetingRefused) as refused:
             await dial(target(server.port))
         assert (refused.value.stage, refused.value.code, refused.value.text) == (stage, code, text)
         await server.until(lambda: not server.open_dialogues, "the connection is closed")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.outgoing.handshake import IN_THE_CLEAR, Dial, Refused, Tls, dial
+from proxy.outgoing.handshake import IN_THE_CLEAR, Dial, GreetingRefused, Tls, dial
 from proxy.upstream.connect import Connector
 from proxy.upstream.failures import RefusedUs, Unreachable
 from tests.proxy.outbox.test_outbox_delivery import scene
@@ -91,7 +91,7 @@ async def test_without_an_offer_mail_goes_in_the_clear() -> None:
 async def test_a_dial_that_may_not_fall_back_tells_the_servers_refusal(mode: str) -> None:
     async with offering(says("454 4.7.0 not now")) as upstream:
         tls = Tls(mode, ssl.create_default_context(), "exchanger.test", may_fall_back=False)
-        with pytest.raises(Refused, match="starttls: 454") as refused:
+        with pytest.raises(GreetingRefused, match="starttls: 454") as refused:
             await dial(Dial("127.0.0.1", upstream.port, "ringback.test", 5.0, 5.0, tls))
         assert refused.value.code == 454
     assert not IN_THE_CLEAR.needs_success

@@ -14,7 +14,7 @@ from proxy.mail.session import Session
 from proxy.smtp.forwarded import proxy_header
 from proxy.upstream import pool as subject
 from proxy.upstream.failures import PoolFull, RefusedUs, Unreachable
-from proxy.upstream.pool import Pool, Pools
+from proxy.upstream.pool import ConnectionPool, Pools
 from proxy.upstream.routes import Router
 from tests.support.exchanger import Dialogue, Exchanger, Step, is_silent, says
 from tests.support.inbox import Inbox
@@ -24,7 +24,7 @@ BOUND = 10.0
 
 
 @contextlib.asynccontextmanager
-async def pooling(upstream: Exchanger, **options: Any) -> AsyncIterator[Pool]:
+async def pooling(upstream: Exchanger, **options: Any) -> AsyncIterator[ConnectionPool]:
     pools = Pools(resolver())
     try:
         yield pools.of(Router(assembly(upstream.port, **options).settings).default)
@@ -258,7 +258,7 @@ async def test_who_was_told_that_the_pool_is_full_stands_in_line_no_longer(monke
 
 
 @contextlib.asynccontextmanager
-async def two_pools(one: Exchanger, two: Exchanger, most: int) -> AsyncIterator[tuple[Pool, Pool]]:
+async def two_pools(one: Exchanger, two: Exchanger, most: int) -> AsyncIterator[tuple[ConnectionPool, ConnectionPool]]:
     pools = Pools(resolver(), most)
     try:
         yield (

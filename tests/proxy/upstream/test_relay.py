@@ -13,7 +13,7 @@ from proxy.mail import replies
 from proxy.mail.replies import Reply
 from proxy.mail.session import Path, Recipient, Session, Transaction
 from proxy.smtp.ports import RelayFailed
-from proxy.upstream.pool import Pool, Pools
+from proxy.upstream.pool import ConnectionPool, Pools
 from proxy.upstream.relay import UpstreamRelay
 from proxy.upstream.routes import Router
 from tests.support.conversation import Conversation
@@ -573,7 +573,7 @@ async def test_paths_go_on_as_they_came(sender: str) -> None:
 
 
 @contextlib.asynccontextmanager
-async def relaying(upstream: Exchanger) -> AsyncIterator[tuple[UpstreamRelay, Transaction, Pool]]:
+async def relaying(upstream: Exchanger) -> AsyncIterator[tuple[UpstreamRelay, Transaction, ConnectionPool]]:
     settings = assembly(upstream.port).settings
     pools, router = Pools(resolver()), Router(settings)
     session = Session(asyncio.get_running_loop(), ("127.0.0.1", 1), ("127.0.0.1", 25), core())

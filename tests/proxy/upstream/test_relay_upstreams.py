@@ -11,7 +11,7 @@ import pytest
 
 from proxy.mail import replies
 from proxy.mail.session import Path, Recipient, Session
-from proxy.upstream.pool import Pool, Pools
+from proxy.upstream.pool import ConnectionPool, Pools
 from proxy.upstream.relay import UpstreamRelay
 from proxy.upstream.routes import Router
 from tests.support.exchanger import Act, Exchanger, Step, says
@@ -38,8 +38,8 @@ class Both:
 
     relay: UpstreamRelay
     session: Session
-    one: Pool
-    two: Pool
+    one: ConnectionPool
+    two: ConnectionPool
 
     async def offer(self, *addresses: str) -> list[int]:
         """Offer recipients together; return the codes that the client hears."""

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from config.diagnostics import Source, render
 from sieve.compile.compiler import compile_script
-from sieve.host import Endpoint
+from sieve.host import ConnectionEnd
 from sieve.phases import Phase
 from sieve.run.cache import Read, ScriptCache
 from sieve.run.runtime import Outcome, Script
@@ -111,7 +111,7 @@ def host_of(case: Case) -> PlainHost:
         verdict=session.get("callback", "pass"),
     )
     if "client" in session:
-        host.connection.client = Endpoint(session["client"], 40025)
+        host.connection.client = ConnectionEnd(session["client"], 40025)
     for key, value in session.items():
         for prefix, dictionary in (
             ("conn ", host.vctx_conn),
