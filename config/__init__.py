@@ -1,10 +1,10 @@
-"""The ecelerity.conf language: text → tree → typed settings. It knows nothing of SMTP or Sieve.
+"""The ecelerity.conf language: text → tree → typed settings. Independent of SMTP and Sieve.
 
-Its nouns: a `Source` is one text, a `Span` a place in it, a `Diagnostic` a mistake there. The parser makes a `Tree` of
-options, stanzas and values. A `Schema` says which options and modules there are: the program hands it in, declared with
-`Options`, `option` and `ModuleSpec`. `load` gives `Settings` (global options, and `ModuleSettings` for each module), or
-everything that is wrong, in one run. A value knows where it was written (its origin). `Scopes` and `Listener` answer
-which value of an option is in force for a domain or a client: a `Setting`, the value with its origin.
+A `Source` is one text, a `Span` a place in it, a `Diagnostic` a mistake there. The parser builds a `Tree` of options,
+stanzas and values. The program passes in a `Schema`, which declares the options and modules with `Options`, `option`
+and `ModuleSpec`. `load` returns `Settings` (global options, and `ModuleSettings` for each module), or all mistakes in
+one run. Each value knows where it was written (its origin). `Scopes` and `Listener` find the value of an option in
+force for a domain or a client. It is a `Setting`: the value with its origin.
 
 For tools: `config.language.formatter`, `config.tools.converter`, `config.tools.show`, `config.tools.questions`,
 `config.tools.changes`, `config.tools.report` and `config.tools.reference`.
@@ -26,7 +26,7 @@ _NAMES = {
     "scopes.scopes": ("Scopes",),
     "settings": ("ModuleSettings", "Settings"),
 }
-"""The public names by the module that defines them. None is imported until it is used."""
+"""The public names by defining module. Each is imported at first use."""
 
 __all__ = [name for defined in _NAMES.values() for name in defined]
 __getattr__ = lazily(__name__, _NAMES)

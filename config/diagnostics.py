@@ -1,7 +1,7 @@
-"""Where an operator's mistake stands and how it is shown: Source, Span, Diagnostic, rendering.
+"""Diagnostics: where a mistake is, and how to print it.
 
-Both languages of Ringback report through this module. It knows neither language: the wording of a message belongs to
-the package that found the mistake. What is quoted is quoted without its passwords.
+Both languages, ecelerity.conf and Sieve, report through this module. It depends on neither: each message is worded by
+the package that found the mistake. Passwords in quoted lines are masked.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from enum import StrEnum
 from config.masking import MASK, hidden_in, masked, merged, without
 
 LONGEST_LINE_SHOWN = 120
-"""Characters of a source line that are printed; a longer line is cut around the caret."""
+"""Maximum characters printed of a source line; a longer line is cut around the caret."""
 
 MOST_SHOWN = 50
-"""Diagnostics printed in one run; what is left out is counted in a last line."""
+"""Maximum diagnostics printed in one run; a last line counts the rest."""
 
 
 class Severity(StrEnum):
@@ -29,7 +29,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Source:
-    """One text that an operator wrote: the name to print and the text itself."""
+    """A text that an operator wrote, and the name to print for it."""
 
     name: str
     text: str
@@ -37,7 +37,7 @@ class Source:
     _secrets: list[tuple[int, int]] = field(init=False, repr=False, default_factory=list)
 
     def __post_init__(self) -> None:
-        """Index the line starts, so that a position costs one bisection."""
+        """Index the line starts, so that finding a position is one bisection."""
         starts = [0]
         find = self.text.find
         at = find("\n")
@@ -58,11 +58,11 @@ class Source:
         return self.text[start:end].removesuffix("\r")
 
     def hide(self, start: int, end: int) -> None:
-        """Never show these characters: they are a secret."""
+        """Never show these characters: they are secret."""
         self._secrets.append((start, end))
 
     def hidden(self, number: int) -> list[tuple[int, int]]:
-        """Return which stretches of line `number` are not shown, in order, counted from the line's first character."""
+        """Return the hidden ranges of line `number`, in order, relative to the line's start."""
         first, text = self._line_starts[number - 1], self.line(number)
         declared = [(max(0, start - first), min(len(text), end - first)) for start, end in self._secrets]
         return merged([*hidden_in(text), *declared])
@@ -70,7 +70,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Span:
-    """A stretch of a source: `start` inclusive, `end` exclusive, in characters."""
+    """A range of a source: `start` inclusive, `end` exclusive, in characters."""
 
     source: Source
     start: int
@@ -83,12 +83,12 @@ class Span:
 
     @property
     def line(self) -> int:
-        """The line of its first character, from 1."""
+        """The line of the first character, from 1."""
         return self.source.position(self.start)[0]
 
     @property
     def column(self) -> int:
-        """The column of its first character, from 1."""
+        """The column of the first character, from 1."""
         return self.source.position(self.start)[1]
 
     def __str__(self) -> str:
@@ -121,17 +121,17 @@ class Diagnostic:
 
     @property
     def is_error(self) -> bool:
-        """Whether it keeps Ringback from starting."""
+        """Whether Ringback cannot start with it."""
         return self.severity is Severity.ERROR
 
 
 def has_errors(diagnostics: Iterable[Diagnostic]) -> bool:
-    """Tell whether any of them is an error."""
+    """Return whether any of them is an error."""
     return any(found.is_error for found in diagnostics)
 
 
 def in_order(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
-    """Sort by place, keeping the sources in the order of their first diagnostic; those without a place come first."""
+    """Sort by place, with sources in the order of their first diagnostic. Diagnostics without a place come first."""
     found = list(diagnostics)
     order: dict[int, int] = {}
     for each in found:
@@ -145,7 +145,7 @@ def in_order(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
 
 
 def render(diagnostics: Sequence[Diagnostic], limit: int = MOST_SHOWN) -> str:
-    """Return all diagnostics as text, sorted by place and capped at `limit`; it ends with a line break unless empty."""
+    """Return the diagnostics as text, sorted by place, at most `limit`. It ends with a line break unless empty."""
     ordered = in_order(diagnostics)
     blocks = [render_one(each) for each in ordered[:limit]]
     if len(ordered) > limit:
@@ -168,7 +168,7 @@ def render_one(diagnostic: Diagnostic) -> str:
 
 
 def quoted_line(span: Span) -> str:
-    """Return the line in which a span begins, as it may be shown."""
+    """Return the line where a span begins, with secrets masked."""
     number = span.source.position(span.start)[0]
     return without(span.source.line(number), span.source.hidden(number))
 
@@ -193,7 +193,7 @@ def _excerpt(span: Span) -> list[str]:
 
 
 def _moved(column: int, hidden: Sequence[tuple[int, int]]) -> int:
-    """Return where a column comes to stand once what is hidden is masked; one within it moves to the mask's edge."""
+    """Return the new position of a column after masking; a column inside a hidden range moves to the mask's edge."""
     by = 0
     for start, end in hidden:
         if column <= start:
@@ -203,7 +203,7 @@ def _moved(column: int, hidden: Sequence[tuple[int, int]]) -> int:
 
 
 def _printable(text: str) -> str:
-    """Keep a terminal safe and the caret in its column: tabs become one blank, other unprintables an escape."""
+    """Make text safe for a terminal and keep the caret's column: tabs become one blank, other unprintables escapes."""
     return "".join(
         char if char.isprintable() else " " if char == "\t" else char.encode("unicode_escape").decode() for char in text
     )

@@ -1,4 +1,4 @@
-"""Where the mistakes of one load are gathered: in order, each once, and no more than anyone would read."""
+"""Collect the mistakes of one load: in order, each once, up to a limit."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from config.diagnostics import Diagnostic
 
 MOST_ERRORS = 100
-"""Errors after which a file is read no further: what comes then is noise, or an attack on whoever reads it."""
+"""Stop reading a file after this many errors: the rest is noise or an attack."""
 
 
 class Findings:
@@ -20,11 +20,11 @@ class Findings:
         self._ended = False
 
     def end(self) -> None:
-        """Take no more: what follows the last mistake cannot be understood, so it would only be blamed for it."""
+        """Accept no more: what follows the last mistake is not understood, so more errors would be wrong."""
         self._ended = True
 
     def add(self, diagnostic: Diagnostic) -> None:
-        """Keep a diagnostic, unless the same was found at the same place before."""
+        """Keep a diagnostic, unless it was already found at the same place."""
         span = diagnostic.span
         key = (diagnostic.message, -1 if span is None else id(span.source), -1 if span is None else span.start)
         if self._ended or key in self._found or (diagnostic.is_error and self.full):
@@ -34,7 +34,7 @@ class Findings:
 
     @property
     def full(self) -> bool:
-        """Whether there are as many errors as are kept."""
+        """Whether the limit of errors is reached."""
         return self.errors >= MOST_ERRORS
 
     def __iter__(self) -> Iterator[Diagnostic]:

@@ -1,6 +1,6 @@
-"""`load(path, schema)`: a file and what it includes, as typed settings, or as everything that is wrong with it.
+"""`load(path, schema)` reads a file and its includes, and returns typed settings or all mistakes.
 
-Nothing is bound, opened or started by loading: a file with errors has no effect.
+Loading binds, opens and starts nothing: a file with errors has no effect.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from config.scopes.scopes import Scopes
 from config.settings import ModuleSettings, Settings
 
 _FLATTENED = frozenset({"rfc2822"})
-"""Stanzas of 2.2 whose options 4.x writes without a stanza, the stanza's name before theirs."""
+"""Stanzas of 2.2 that 4.x writes as options, with the stanza's name as prefix."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What loading gave: settings unless there are errors, all diagnostics in their order, the files that were read."""
+    """The result of loading: settings unless there are errors, all diagnostics in order, and the files read."""
 
     settings: Settings | None
     diagnostics: tuple[Diagnostic, ...]
@@ -44,8 +44,8 @@ class Loaded:
 def load(path: Path, schema: Schema, search: Sequence[Path] = ()) -> Loaded:
     """Load a configuration file.
 
-    Relative includes are looked for beside the including file, then in the folders of `search`. A file that is not
-    there is a diagnostic like any other.
+    Relative includes are searched in the including file's folder, then in `search`. A missing file is reported as a
+    diagnostic.
     """
     findings = Findings()
     files = Files(findings, search)
@@ -54,12 +54,12 @@ def load(path: Path, schema: Schema, search: Sequence[Path] = ()) -> Loaded:
         if findings.full:
             break
         loading.take(statement)
-    settings = loading.finish() if files.sources else None  # of a file that was not read, nothing is known
+    settings = loading.finish() if files.sources else None  # nothing is known of a file that was not read
     return Loaded(settings, tuple(in_order(findings)), tuple(files.sources))
 
 
 class _Loading:
-    """The statements of one configuration on their way to settings."""
+    """Collects the statements of one configuration and turns them into settings."""
 
     def __init__(self, schema: Schema, findings: Findings) -> None:
         self._schema = schema
@@ -109,12 +109,12 @@ class _Loading:
                 self._findings.add(naming.unknown("stanza", head.text, (), head.span, f" in {prefix}"))
 
     def _core_stanza(self, stanza: Stanza) -> Declared | None:
-        """Return the global option that a stanza writes, such as `ESMTP_Listener { … }`."""
+        """Return the global option that a stanza sets, such as `ESMTP_Listener { … }`."""
         name = names_of(self._schema.core).get(stanza.head[0].text.lower())
         return declared(self._schema.core)[name] if name is not None else None
 
     def finish(self) -> Settings | None:
-        """Bind everything; None when anything is wrong."""
+        """Bind everything; None if anything is wrong."""
         core = bind(
             self._schema.core, self._core.written, where="", head=None, findings=self._findings, added=self._added
         )
@@ -139,7 +139,7 @@ class _Loading:
         return None if self._findings.errors else Settings(core, tuple(modules), scopes, origins)
 
     def _check_pathways(self, core: Options, scopes: Scopes) -> None:
-        """Report each listener, address or network that joins a pathway which the file does not open."""
+        """Report each listener, address or network that names an undefined pathway."""
         known = [place[-1].name for place in scopes.places if place[-1].kind == PATHWAY]
         for name in declared(type(core)):
             value = getattr(core, name)

@@ -1,7 +1,7 @@
-"""What of an operator's text is never shown: passwords, in whatever else is quoted.
+"""Mask passwords in quoted text.
 
-A diagnostic is pasted into tickets, and the log is read by more people than the configuration. Where an option as a
-whole is a secret its declaration says so (`config.schema.options`); here is what a text shows by itself.
+Diagnostics are pasted into tickets, and more people read the log than the configuration. This module finds passwords
+inside a text. If a whole option is secret, its declaration says so (`config.schema.options`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def hidden_in(text: str) -> list[tuple[int, int]]:
-    """Return where a text shows a password, in order: `user:password@` behind `://`, and `?password=…`."""
+    """Return where a text contains passwords, in order: `user:password@` after `://`, and `?password=…`."""
     found = []
     for scheme in _SCHEME.finditer(text):
         end = _end_of_url(text, scheme.start(), scheme.end())
@@ -38,12 +38,12 @@ def hidden_in(text: str) -> list[tuple[int, int]]:
 
 
 def masked(text: str) -> str:
-    """Return a text without the passwords that it shows."""
+    """Return a text with its passwords masked."""
     return without(text, hidden_in(text))
 
 
 def without(text: str, hidden: Iterable[tuple[int, int]]) -> str:
-    """Return a text with MASK for each of its hidden stretches, which are in order."""
+    """Return a text with MASK in place of each hidden range; ranges are in order."""
     shown, at = [], 0
     for start, end in hidden:
         shown += [text[at:start], MASK]
@@ -52,7 +52,7 @@ def without(text: str, hidden: Iterable[tuple[int, int]]) -> str:
 
 
 def merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """Return stretches in order, those that touch as one; empty ones are left out."""
+    """Return ranges in order, with adjacent ones merged and empty ones removed."""
     found: list[tuple[int, int]] = []
     for start, end in sorted(each for each in spans if each[0] < each[1]):
         if found and start <= found[-1][1]:
@@ -67,11 +67,11 @@ def _spans(found: re.Match[str] | None, groups: Iterable[str]) -> list[tuple[int
 
 
 def _end_of_url(text: str, scheme: int, start: int) -> int:
-    """Return where a URL ends: at the quote that closes it, else at a blank; but a login is never cut in two."""
+    """Return where a URL ends: at its closing quote, else at a blank, but never inside a login."""
     line = text.find("\n", start)
     last = len(text) if line < 0 else line
     quote = text[scheme - 1] if scheme and text[scheme - 1] in "\"'" else ""
     closing = re.compile(rf"{quote}(?=[\s,;)\]>}}]|$)" if quote else r"\s").search(text, start, last)
     end = closing.start() if closing else last
     at = text.rfind("@", start, last)
-    return end if quote and closing else max(end, at + 1)  # a blank or a quote in a password is a mistake
+    return end if quote and closing else max(end, at + 1)  # a blank or quote in a password is a mistake

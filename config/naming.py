@@ -1,6 +1,6 @@
-"""The wording of messages about names: of options, stanzas, modules, scopes, and of what the console is asked.
+"""Error messages about names of options, stanzas, modules and scopes.
 
-As in `config.errors`, a message says what is wrong at the caret, and a hint says what to write.
+As in `config.errors`, the message says what is wrong at the caret, and the hint says what to write.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from config.spelling import as_in_the_manual
 def unknown_option(
     name: str, where: str, known: Sequence[str], span: Span, owners: Sequence[str] = (), *, outside: bool = False
 ) -> Diagnostic:
-    """An option that neither Momentum nor Ringback has at this place."""
+    """An option that neither Momentum nor Ringback has here."""
     guess = closest(name, known)
     hint = f"did you mean {guess}?" if guess else None
     if outside:
-        hint = "it is an option of the whole file: write it outside these braces"
+        hint = "this is a global option: write it outside these braces"
     elif owners:
-        hint = f"it is an option of {' and '.join(owners)}: write it between the braces there"
+        hint = f"it is an option of {' and '.join(owners)}: write it inside those braces"
     return Diagnostic(f"unknown option `{name}`{where}", span, hint)
 
 
@@ -32,14 +32,14 @@ def unknown(what: str, name: str, known: Iterable[str], span: Span | None, where
 
 
 def unknown_module(name: str, lines: Sequence[str], span: Span) -> Diagnostic:
-    """A 2.2 line that loads a module which neither Momentum nor Ringback has; `lines` are those that load one."""
+    """A 2.2 line for a module that neither Momentum nor Ringback has; `lines` load the known modules."""
     guess = closest(name, [line.partition(" ")[2] for line in lines])
     meant = f"did you mean {guess}? The" if guess else "the"
     return Diagnostic(f"unknown module `{name}`", span, f"{meant} modules are: {', '.join(lines)}")
 
 
 def unknown_stanza(name: str, known: Iterable[str], modules: Sequence[str], span: Span) -> Diagnostic:
-    """A stanza at the top of the file: neither a module nor a scope."""
+    """A stanza at the top of the file that is neither a module nor a scope."""
     guess = closest(name, known)
     hint = f"did you mean {guess}?" if guess else f"the modules are: {', '.join(modules)}"
     return Diagnostic(f"unknown stanza `{name}`", span, hint)
@@ -51,22 +51,22 @@ def name_is_missing(name: str, span: Span) -> Diagnostic:
 
 
 def not_in_this_scope(name: str, where: str, legal: Sequence[str], span: Span) -> Diagnostic:
-    """An option or a stanza in a scope that cannot hold it."""
-    return Diagnostic(f"`{name}` cannot stand{where}", span, f"it can stand in: {', '.join(legal)}")
+    """An option or stanza in a scope that does not allow it."""
+    return Diagnostic(f"`{name}` is not allowed{where}", span, f"it is allowed in: {', '.join(legal)}")
 
 
 def star_in_domain_scope(name: str, span: Span) -> Diagnostic:
-    """`Domain "*.example.com"`: a scope's name is exact or an expression."""
+    """`Domain "*.example.com"`: a scope is named by an exact name or a regular expression."""
     expression = name.replace(".", "\\.").replace("*", ".*")
     hint = f'write Domain "/^{expression}$/" to match like a pattern'
-    return Diagnostic(f"{shown(name)} matches only itself here: `*` is no wildcard", span, hint, Severity.WARNING)
+    return Diagnostic(f"{shown(name)} matches only itself here: `*` is not a wildcard", span, hint, Severity.WARNING)
 
 
 def u_label_in_expression(name: str, span: Span) -> Diagnostic:
     """`Domain "/münchen/"`: the expression is compared with A-labels."""
     hint = "write the A-label, as in xn--mnchen-3ya for münchen"
     return Diagnostic(
-        f"{shown(name)} is compared with A-labels, so its letters beyond ASCII match nothing",
+        f"{shown(name)} is compared with A-labels, so its non-ASCII letters match nothing",
         span,
         hint,
         Severity.WARNING,
@@ -75,58 +75,60 @@ def u_label_in_expression(name: str, span: Span) -> Diagnostic:
 
 def address_twice(address: str, span: Span, first: Span) -> Diagnostic:
     """Two listeners on one address."""
-    return Diagnostic(f"{address} is listened on twice", span, "remove one", notes=(Note("already set here", first),))
+    return Diagnostic(f"{address} has two listeners", span, "remove one", notes=(Note("already set here", first),))
 
 
 def bad_expression(name: str, reason: str, span: Span) -> Diagnostic:
-    """A regular expression that cannot be used."""
+    """An invalid regular expression."""
     return Diagnostic(f"{shown(name)} is not a regular expression: {reason}", span)
 
 
 def wrong_class(written: str, right: str, span: Span) -> Diagnostic:
-    """`Module validate/sieve`: the path is known, its class is another."""
-    return Diagnostic(f"this module is not loaded by `{written}`", span, f"write {right}")
+    """`Module validate/sieve`: the path is known, but has another class."""
+    return Diagnostic(f"`{written}` does not load this module", span, f"write {right}")
 
 
 def not_acted_on(what: str, name: str, span: Span) -> Diagnostic:
-    """Something of Momentum's that has no effect here."""
+    """A name of Momentum that has no effect here."""
     return Diagnostic(f"{what} `{name}` is accepted, not acted on", span, None, Severity.WARNING)
 
 
 def option_written_as_stanza(name: str, span: Span) -> Diagnostic:
-    """`map { … }` where `map = [ … ]` is meant."""
-    return Diagnostic(f"`{name}` is an option, not a stanza", span, f"write {name} = … (a dictionary stands in [ … ])")
+    """`map { … }` instead of `map = [ … ]`."""
+    return Diagnostic(
+        f"`{name}` is an option, not a stanza", span, f"write {name} = … (a dictionary is written in [ … ])"
+    )
 
 
 def stanza_written_as_option(name: str, span: Span) -> Diagnostic:
-    """`smtp_cbv = …` where a stanza is meant."""
+    """`smtp_cbv = …` instead of a stanza."""
     return Diagnostic(f"`{name}` is a stanza, not an option", span, f"write {name} {{ … }}")
 
 
 def already_set(name: str, span: Span, first: Span) -> Diagnostic:
-    """An option that the same file sets twice at the same place, with different values."""
+    """An option that one file sets twice in one scope, with different values."""
     note = Note("already set here", first)
     return Diagnostic(f"`{name}` is set twice; this one wins", span, "remove one of them", Severity.WARNING, (note,))
 
 
 def extra_in_head(text: str, span: Span, hint: str) -> Diagnostic:
-    """A word too many before `{`."""
+    """An extra word before `{`."""
     return Diagnostic(f"unexpected {shown(text)} before `{{`", span, hint)
 
 
 def source_is_missing(what: str, span: Span) -> Diagnostic:
     """`script x { }` without a source."""
-    return Diagnostic(f"`{what}` names no script", span, 'write source = "path/to/script.siv" between its braces')
+    return Diagnostic(f"`{what}` names no script", span, 'write source = "path/to/script.siv" inside its braces')
 
 
 def option_is_required(name: str, where: str, span: Span | None) -> Diagnostic:
-    """An option without a default that is not set."""
+    """A required option that is not set."""
     name = name if where else as_in_the_manual(name)
     return Diagnostic(f"`{name}` must be set{where}", span, f"write {name} = …")
 
 
 def refused(name: str, reason: str, span: Span | None) -> Diagnostic:
-    """A value, or values together, that the option's own check refuses."""
+    """A value, or a combination of values, that the options' own check rejects."""
     return Diagnostic(f"`{name}`: {reason}" if name else reason, span)
 
 

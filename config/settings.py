@@ -14,7 +14,7 @@ from config.scopes.scopes import Scopes
 
 @dataclass(frozen=True, slots=True)
 class ModuleSettings:
-    """One loaded module: its options, and where its stanza begins."""
+    """One loaded module: its options, and the start of its stanza."""
 
     type: str
     name: str
@@ -24,7 +24,7 @@ class ModuleSettings:
     _origins: Mapping[str, Span] = field(repr=False, compare=False)
 
     def origin(self, name: str) -> Span | None:
-        """Return where an option's value stands; None when it has its default."""
+        """Return an option's origin; None if it has its default."""
         return self._origins.get(name)
 
 
@@ -46,7 +46,7 @@ class Settings:
         return ClientOptions(layers, self.core, self._origins)
 
     def core_origin(self, name: str) -> Span | None:
-        """Return where a global option's value stands; None when it has its default."""
+        """Return a global option's origin; None if it has its default."""
         return self._origins.get(name)
 
 
@@ -59,7 +59,7 @@ class ClientOptions:
     origins: Mapping[str, Span]
 
     def setting(self, name: str) -> Setting:
-        """Return an option with where it was set.
+        """Return an option's value and origin.
 
         Raises:
             AttributeError: there is no option of this name.

@@ -1,4 +1,4 @@
-"""How the manual writes the names of options and stanzas: `Relay_Domains`, `ESMTP_Listener`. Files have any case."""
+"""The manual's spelling of names: `Relay_Domains`, `ESMTP_Listener`. Files may use any case."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ _OF_TWO = {"ifavailable": "IfAvailable"}
 
 
 def as_in_the_manual(name: str) -> str:
-    """Return a name of an option of the whole file, a listener or a scope as the manual writes it."""
+    """Return the manual's spelling of a global, listener or scope option."""
     return "_".join(
         word.upper() if word in _CAPITALS else _OF_TWO.get(word, word[:1].upper() + word[1:])
         for word in name.lower().split("_")

@@ -1,7 +1,7 @@
 """The composition root: the only place that joins config, sieve and the server.
 
-`load` turns a file into an assembly or into diagnostics, `rehearsed` into diagnostics alone, after building all that
-would serve; nothing is bound before that succeeded.
+`load` turns a file into an assembly or diagnostics. `rehearsed` builds everything that would serve and returns only
+diagnostics. Nothing is bound before that succeeds.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from sieve.standard import standard_library
 
 
 def library() -> Library:
-    """Return all functions that scripts can call: those that ship with the language, and those of the modules."""
+    """Return all functions that scripts can call: the language's own and the modules'."""
     return standard_library().extended(function for module in MODULES for function in module.functions)
 
 
 MODULES: tuple[Module, ...] = (CONNTROL, MAIL_LOOP, SmtpCbvModule(), SieveModule(library))
-"""Every module that a configuration can load. A new one is a folder in proxy/modules and a name here."""
+"""Every module that a configuration can load. To add one, add a folder to proxy/modules and a name here."""
 
 SCHEMA = Schema(core=CoreOptions, modules=tuple(module.spec for module in MODULES))
 
@@ -46,22 +46,22 @@ def load(path: Path) -> tuple[Assembly, tuple[Diagnostic, ...]]:
     Raises:
         ConfigurationRejected: with every mistake found in the files and the scripts.
     """
-    return _assembled(path, _told_nobody, look_around=True)
+    return _assembled(path, _no_progress, look_around=True)
 
 
 def compiled(path: Path) -> tuple[Assembly, tuple[Diagnostic, ...]]:
-    """Parse a configuration and compile its scripts, and no more: what the supervisor does, after a rehearsal.
+    """Parse a configuration and compile its scripts, without checking other files. Called after a rehearsal.
 
     Raises:
         ConfigurationRejected: with the mistakes of its text.
     """
-    return _assembled(path, _told_nobody, look_around=False)
+    return _assembled(path, _no_progress, look_around=False)
 
 
 def rehearsed(path: Path, tell: Tell) -> tuple[Diagnostic, ...]:
     """Load a configuration and build everything that serves; return all mistakes and warnings.
 
-    This is what `check`, the start and a reload do in a child: whatever the configuration names may hang.
+    `check`, the start and a reload do this in a child, because files that the configuration names may hang.
     """
     try:
         assembly, warnings = _assembled(path, tell, look_around=True)
@@ -86,8 +86,8 @@ def _assembled(path: Path, tell: Tell, *, look_around: bool) -> tuple[Assembly, 
     raise ConfigurationRejected(diagnostics)
 
 
-def _told_nobody(_stage: str) -> None:
-    """Say nothing: this process does not wait for a child."""
+def _no_progress(_stage: str) -> None:
+    """Report no progress: no supervisor waits for this process."""
 
 
 def prepare(settings: Settings) -> list[Prepared]:

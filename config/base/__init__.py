@@ -1,5 +1,5 @@
-"""What all three packages need of the language's values: domains, IP addresses and files in one form.
+"""Value helpers that all three packages share: normalized domains and IP addresses, and safe file access.
 
-`domains` gives the one form in which domains are compared, `ip` that of addresses and networks, `regular_files`
-opens files that an operator names, and `sources` reads one as text. `facade` is how packages show their public names.
+`domains` normalizes domains for comparison, and `ip` addresses and networks. `regular_files` opens files that an
+operator names, `sources` reads a file as text, and `facade` exports a package's public names.
 """

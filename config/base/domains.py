@@ -1,6 +1,6 @@
-"""The one form in which domains are compared: lower-case A-labels without a trailing dot (UTS 46, non-transitional).
+"""Normalize domains for comparison: lower-case A-labels without a trailing dot (UTS 46, non-transitional).
 
-Address literals have one form, too. What a name means to DNS, and whether it exists, is not judged here.
+Address literals are normalized, too. DNS is not asked.
 """
 
 from __future__ import annotations
@@ -8,18 +8,18 @@ from __future__ import annotations
 import ipaddress
 
 LONGEST_DOMAIN = 255
-"""Characters (RFC 5321 section 4.5.3.1.2); also a bound for the encoder, whose time grows with the square."""
+"""Characters (RFC 5321 section 4.5.3.1.2). Also limits the encoder, whose time is quadratic."""
 
 _LONGEST_U_LABEL = 59
-"""An A-label has four characters more than its U-label at least, and 63 at most (RFC 5890 section 2.3.2.1)."""
+"""An A-label is at least four characters longer than its U-label, and has at most 63 (RFC 5890 section 2.3.2.1)."""
 
 
 def normal_domain(domain: str) -> str:
-    """Return a domain as it is compared; one that has no A-labels is only put in lower case."""
+    """Return a domain normalized for comparison; if it has no A-labels, only lower-cased."""
     if domain.startswith("["):
         return _normal_literal(domain)
     lowered = domain.lower()
-    for form in (domain, lowered):  # a capital letter may have no place in UTS 46 while its small one has
+    for form in (domain, lowered):  # UTS 46 may allow a lower-case letter but not its capital
         try:
             return a_labels(form)
         except UnicodeError:
@@ -30,10 +30,10 @@ def normal_domain(domain: str) -> str:
 def a_labels(domain: str) -> str:
     """Return a domain in lower-case A-labels, without its trailing dot.
 
-    By UTS 46 without the transitional mappings: ß stays a letter of its own, as it is for registries.
+    UTS 46 without the transitional mappings: ß is kept as its own letter, as registries do.
 
     Raises:
-        UnicodeError: it has no such form.
+        UnicodeError: the domain has no such form.
     """
     if domain.isascii():
         return domain.lower().rstrip(".")

@@ -1,4 +1,4 @@
-"""A package's public names, each imported from its module when it is first used (PEP 562)."""
+"""Import a package's public names lazily, at first use (PEP 562)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 def lazily(package: str, names: Mapping[str, tuple[str, ...]]) -> Callable[[str], Any]:
-    """Return the `__getattr__` of a package; `names` are its public names by the module that defines them."""
+    """Return the `__getattr__` of a package; `names` lists its public names by defining module."""
     homes = {name: f"{package}.{module}" for module, defined in names.items() for name in defined}
 
     def get(name: str) -> Any:

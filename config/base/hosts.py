@@ -1,4 +1,4 @@
-"""Which texts name a host: an IP address, or a name that DNS can hold. Nothing is looked up."""
+"""Check that a text names a host: an IP address or a valid DNS name. No lookups."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _NUMBER = re.compile(r"[0-9]+|0[xX][0-9A-Fa-f]*")
 
 
 def what_to_write(text: str) -> str | None:
-    """Return what to write in place of a text that names no host; None if it names one.
+    """Return a hint if a text does not name a host; None if it does.
 
-    Libraries read `0127.0.0.1`, `127.1` and `0x7f.1` each in its own way, or not at all, so only the plain form of an
-    address passes (RFC 6943 section 3.1.1).
+    Libraries disagree on `0127.0.0.1`, `127.1` and `0x7f.1`, so only the plain form of an address is valid (RFC 6943
+    section 3.1.1).
     """
     if ":" in text:
         return None if is_address(text.partition("%")[0]) else "write the whole address, such as 2001:db8::25"
@@ -28,11 +28,11 @@ def what_to_write(text: str) -> str | None:
         return "write a name that DNS can hold, such as mx.example.com"
     if len(name) < LONGEST_DOMAIN - 1 and all(_LABEL.fullmatch(label) for label in name.split(".")):
         return None
-    return "a name has letters, digits and hyphens, parted by single dots, such as mx.example.com"
+    return "a name has letters, digits and hyphens, separated by single dots, such as mx.example.com"
 
 
 def is_address(text: str) -> bool:
-    """Tell whether a text is an IP address, without a zone."""
+    """Return whether a text is an IP address without a zone."""
     try:
         return not getattr(ipaddress.ip_address(text), "scope_id", None)
     except ValueError:
@@ -40,7 +40,7 @@ def is_address(text: str) -> bool:
 
 
 def _plain_form(labels: list[str]) -> str:
-    """Return how to write an address of four numbers."""
+    """Return a hint for an address of four numbers."""
     if len(labels) == 4 and all(each.isdecimal() for each in labels):  # of IPv4
         plain = ".".join(str(int(each)) for each in labels)
         if is_address(plain):

@@ -1,6 +1,6 @@
-"""IP addresses and networks in one form: an IPv4 address that is written as IPv6 (`::ffff:192.0.2.1`) is IPv4.
+"""Normalize IP addresses and networks: an IPv4-mapped IPv6 address (`::ffff:192.0.2.1`) becomes IPv4.
 
-Everything that compares addresses reads them here: else a list of networks would be passed by in the other form.
+All code that compares addresses parses them here. Otherwise a mapped address would bypass a list of networks.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ _MAPPED = IPv6Network("::ffff:0:0/96")
 
 
 def read_address(text: str) -> IPv4Address | IPv6Address:
-    """Read an address; its zone is dropped, which means nothing on another link.
+    """Parse an address. Its zone is dropped, because it means nothing on another link.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the text is not an address.
     """
     return unmapped(ip_address(text.partition("%")[0]))
 
 
 def plain_address(text: str) -> str:
-    """Return an address's text, as IPv4 if it is IPv4 written as IPv6; every other text unchanged."""
-    if ":ffff:" not in text.lower():  # nearly all: no need to read it
+    """Return an address's text, IPv4-mapped as IPv4; any other text unchanged."""
+    if ":ffff:" not in text.lower():  # nearly all: no need to parse
         return text
     try:
         address = ip_address(text.partition("%")[0])
@@ -33,13 +33,13 @@ def plain_address(text: str) -> str:
 
 
 def unmapped(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """Return an IPv4 address that is written as IPv6 as what it is (RFC 4291 section 2.5.5.2)."""
+    """Return an IPv4-mapped address as IPv4 (RFC 4291 section 2.5.5.2)."""
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return mapped or address
 
 
 def unmapped_network(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Network:
-    """Return a network of such addresses as a network of IPv4."""
+    """Return a network of IPv4-mapped addresses as an IPv4 network."""
     if not isinstance(network, IPv6Network) or not network.subnet_of(_MAPPED):
         return network
     inner = network.network_address.packed[-4:]
@@ -47,7 +47,7 @@ def unmapped_network(network: IPv4Network | IPv6Network) -> IPv4Network | IPv6Ne
 
 
 def any_holds(networks: tuple[IPv4Network | IPv6Network, ...], client_ip: str) -> bool:
-    """Whether one of the networks holds the address; IPv4 written as IPv6 is IPv4."""
+    """Whether one of the networks contains the address; IPv4-mapped counts as IPv4."""
     if not networks:
         return False
     ip = read_address(client_ip)

@@ -1,4 +1,4 @@
-"""Files that an operator names, opened so that nothing hangs: to open a FIFO waits until somebody writes to it."""
+"""Open files that an operator names, without hanging: opening a FIFO blocks until another process writes to it."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import BinaryIO
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file to be read.
+    """Open a regular file for reading.
 
     Raises:
-        OSError: it cannot be opened, or is a FIFO, a device, a socket or a folder.
+        OSError: it cannot be opened, or is not a regular file.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # O_NONBLOCK: a FIFO is not waited for
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # O_NONBLOCK: do not wait on a FIFO
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISREG(mode):
         return os.fdopen(descriptor, "rb")
@@ -24,16 +24,16 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def read_regular(path: Path) -> bytes:
-    """Return what is in a regular file. Raises OSError, as `open_regular`."""
+    """Return the content of a regular file. Raises OSError like `open_regular`."""
     with open_regular(path) as file:
         return file.read()
 
 
 def append_regular(path: Path, content: bytes) -> None:
-    """Append to a regular file, which is made if there is none.
+    """Append to a regular file; create it if needed.
 
     Raises:
-        OSError: it cannot be written, or is a FIFO, a device, a socket or a folder.
+        OSError: it cannot be written, or is not a regular file.
     """
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
     descriptor = os.open(path, flags, 0o666)
@@ -45,10 +45,10 @@ def append_regular(path: Path, content: bytes) -> None:
 
 
 def require_regular(*paths: Path | None) -> None:
-    """Let only regular files pass to a library that opens by name, such as OpenSSL.
+    """Check that paths are regular files before a library such as OpenSSL opens them.
 
     Raises:
-        OSError: one of the paths is something else, or is not there.
+        OSError: a path is missing or not a regular file.
     """
     for path in paths:
         if path is not None and not stat.S_ISREG(mode := path.stat().st_mode):

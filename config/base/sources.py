@@ -1,4 +1,4 @@
-"""Reading what an operator wrote: a file as a `Source`. The errors of a file that cannot be read are the caller's."""
+"""Read a file as a `Source`. The caller reports files that cannot be read."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from config.diagnostics import Source
 
 
 def read_source(path: Path) -> Source:
-    """Read a file as UTF-8; bytes that are not UTF-8 stay visible as escapes.
+    """Read a file as UTF-8; invalid bytes become visible escapes.
 
     Raises:
         OSError: the file cannot be read.

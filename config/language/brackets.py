@@ -1,4 +1,4 @@
-"""Values: scalars, and what stands between brackets, read without recursion.
+"""Read values: scalars and bracketed groups, without recursion.
 
     value      = WORD | STRING | list | dictionary
     list       = "(" { value | attributes | "," } ")"
@@ -6,8 +6,8 @@
     attributes = "<" { key "=" ( WORD | STRING ) } ">"
     key        = WORD | STRING
 
-`=` may be left out before a bracket. Where brackets do not match, line breaks and indentation tell what the operator
-meant: a bracket that is never closed is reported where it opens, and reading goes on with the first line that stands no
+`=` is optional before a bracket. If brackets do not match, line breaks and indentation show what the operator meant: a
+bracket that is never closed is reported where it opens. Reading then continues with the first line that is not indented
 deeper than the line that opened it.
 """
 
@@ -22,7 +22,7 @@ from config.language.lexer import STRING, WORD, ConfigLexer, ConfigToken
 from config.language.nodes import Attributes, Dictionary, Entry, List, Scalar, String, Value, Word
 
 DEEPEST = 40
-"""Brackets and stanzas inside each other; a configuration that people wrote needs six."""
+"""Maximum nesting of brackets and stanzas; real configurations need six."""
 
 SCALARS = (WORD, STRING)
 CLOSER = {"(": ")", "[": "]", "<": ">", "{": "}"}
@@ -32,7 +32,7 @@ _CLOSERS = frozenset(")]>")
 
 @dataclass(slots=True)
 class _Group:
-    """A bracket that is open: what it holds so far, and in `[ ]` and `< >` the key that waits for its value."""
+    """An open bracket: its items so far, and in `[ ]` and `< >` the key that still needs a value."""
 
     opener: ConfigToken
     values: list[Value] = field(default_factory=list)
@@ -70,7 +70,7 @@ class Values:
         return String(text[token.start + 1 : end], quote, span)
 
     def read(self, depth: int) -> Value | None:
-        """Take one value at `depth` open stanzas; None when it was broken, which is reported."""
+        """Take one value at `depth` open stanzas; None if it is malformed, which is reported."""
         opener = self._lexer.peek()
         if opener.kind in SCALARS:
             return self.scalar()
@@ -99,13 +99,13 @@ class Values:
         return None if self._broken else done
 
     def _note_line(self, token: ConfigToken) -> None:
-        """Remember where lines begin, for going back when a bracket turns out never to be closed."""
+        """Remember line starts, to go back if a bracket is never closed."""
         if not token.first or token.kind not in SCALARS:
             return
         self._line_start = token.start
         if self._escape is None and self._open and self._lexer.column(token) <= self._base:
             if self._lexer.last.kind in _OPENERS:
-                self._unindented = True  # whoever wrote this does not indent, so indentation tells nothing
+                self._unindented = True  # the author does not indent, so indentation is no evidence
             elif not self._unindented:
                 self._escape = token.start
 
@@ -124,7 +124,7 @@ class Values:
         self._open.append(inner)
 
     def _close(self, end: int) -> Value | None:
-        """Close the innermost group; return its value when it was the outermost."""
+        """Close the innermost group; return its value if it was also the outermost."""
         group = self._open.pop()
         span = Span(self._source, group.opener.start, end)
         if group.key is not None and not group.assigned and group.entries and not self._begins_its_line(group.key):
@@ -155,7 +155,7 @@ class Values:
     # ------------------------------------------------------------ ( … )
 
     def _listed(self, token: ConfigToken) -> bool:
-        """Take a list's next item; False when `token` cannot stand in a list."""
+        """Take a list's next item; False if `token` is not allowed in a list."""
         group = self._open[-1]
         if token.kind in SCALARS:
             item = self._without_commas(self.scalar())
@@ -171,7 +171,7 @@ class Values:
         return True
 
     def _ends_here(self, group: _Group) -> bool:
-        """Tell whether the word before `=` begins a line no deeper than the list: then the list was left open."""
+        """Return whether the word before `=` begins a line no deeper than the list: then the list was left open."""
         if not group.values or group.values[-1].span.start != self._line_start:
             return False
         if self._source.position(self._line_start)[1] > self._base:
@@ -180,7 +180,7 @@ class Values:
         return True
 
     def _without_commas(self, scalar: Scalar) -> Scalar | None:
-        """Drop the commas that some write between the items of a list."""
+        """Drop optional commas between the items of a list."""
         if isinstance(scalar, String) or "," not in scalar.text:
             return scalar
         text = scalar.text.strip(",")
@@ -192,7 +192,7 @@ class Values:
     # ------------------------------------------------------------ [ … ] and < … >
 
     def _keyed(self, token: ConfigToken) -> bool:
-        """Take a key, a `=` or a value; False when `token` cannot stand in a dictionary."""
+        """Take a key, a `=` or a value; False if `token` is not allowed in a dictionary."""
         group = self._open[-1]
         if token.kind == "=":
             self._equals(group)
@@ -208,7 +208,7 @@ class Values:
         return True
 
     def _value_for(self, key: Scalar, group: _Group, token: ConfigToken) -> None:
-        """Take the scalar behind a key, unless it is the next entry's key."""
+        """Take the scalar after a key, unless it is the next entry's key."""
         before_equals = self._lexer.peek(1).kind == "="
         if before_equals and (token.first or not group.assigned):
             self._report_key_without_value(group)
@@ -251,7 +251,7 @@ class Values:
             group.assigned = True
 
     def _report_extra(self, group: _Group, word: Scalar) -> None:
-        """Report a word that is left over behind an entry's value on the same line."""
+        """Report an extra word after an entry's value on the same line."""
         entry = group.entries[-1]
         whole = entry.value.span.to(word.span).text
         self._findings.add(errors.extra_word(word.text, entry.key.text, whole, word.span))
@@ -269,7 +269,7 @@ class Values:
     # ------------------------------------------------------------ brackets that do not match
 
     def _close_wrongly(self, token: ConfigToken) -> Value | None:
-        """A closing bracket of another kind: a slip, or the end of an outer bracket around one left open."""
+        """Handle a closing bracket of another kind: a typo, or the end of an outer bracket."""
         inner = self._open[-1].opener
         if any(CLOSER[group.opener.kind] == token.kind for group in self._open[:-1]):
             self._findings.add(errors.never_closed(inner.kind, self._lexer.span(inner)))
@@ -281,7 +281,7 @@ class Values:
         return self._close(self._lexer.take().end)
 
     def _unclosed(self, token: ConfigToken) -> None:
-        """Report the innermost bracket, and go back to where the operator meant it to be closed."""
+        """Report the innermost bracket, and go back to where the operator meant to close it."""
         opener = self._open[-1].opener
         self._findings.add(errors.never_closed(opener.kind, self._lexer.span(opener)))
         resume = self._escape

@@ -1,4 +1,4 @@
-"""The wording of what is wrong with the form of a text, or with a file that cannot be read."""
+"""Error messages for syntax errors and unreadable files."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ _OPENERS = {close: opening for opening, close in _CLOSERS.items()}
 
 
 def string_not_closed(span: Span) -> Diagnostic:
-    """A quote without its closing quote on the same line, where the text shows that none was meant later."""
+    """A quote that is not closed on its line, in a text that shows it was not meant to close later."""
     return Diagnostic("this quoted string is not closed", span, f"end it with {span.text[0]}")
 
 
 def comment_not_closed(span: Span) -> Diagnostic:
     """A `/*` without `*/`."""
-    return Diagnostic("this comment is not closed", span, "end it with */, or begin each of its lines with #")
+    return Diagnostic("this comment is not closed", span, "end it with */, or begin each line with #")
 
 
 def slashes_are_no_comment(span: Span) -> Diagnostic:
     """`// …` at the beginning of a statement."""
-    return Diagnostic("`//` does not begin a comment", span, "comments begin with #, or stand between /* and */")
+    return Diagnostic("`//` does not begin a comment", span, "begin a comment with #, or write it between /* and */")
 
 
 def semicolon(span: Span) -> Diagnostic:
-    """A `;` behind a value, as other languages want it."""
-    hint = "remove it; a value that really holds ; is written in quotes"
+    """A `;` after a value, as in other languages."""
+    hint = "remove it; quote a value that contains ;"
     return Diagnostic("a statement does not end in `;`", span, hint)
 
 
 def typographic_quote(span: Span) -> Diagnostic:
     """A quotation mark from a word processor."""
-    return Diagnostic("this quotation mark is not the plain one", span, 'write " on both sides')
+    return Diagnostic("this is a typographic quotation mark", span, 'write " on both sides')
 
 
 def unprintable(char: str, span: Span) -> Diagnostic:
@@ -48,17 +48,17 @@ def unprintable(char: str, span: Span) -> Diagnostic:
 
 
 def nested_too_deep(deepest: int, span: Span) -> Diagnostic:
-    """More brackets inside each other than anyone means."""
+    """Brackets nested too deep."""
     return Diagnostic(f"nested deeper than {deepest} levels; the rest of this file is not read", span)
 
 
 def too_many_words(most: int, span: Span) -> Diagnostic:
-    """A file that is longer than anyone can have meant."""
-    return Diagnostic(f"this file has more than {most} words and signs; the rest of it is not read", span)
+    """A file with too many words."""
+    return Diagnostic(f"this file has more than {most} words and signs; the rest is not read", span)
 
 
 def never_closed(opener: str, span: Span) -> Diagnostic:
-    """A bracket without its counterpart, reported where it opens."""
+    """An opening bracket that is never closed."""
     article = "these" if opener == "<" else "this"
     verb = "are" if opener == "<" else "is"
     return Diagnostic(f"{article} {_NAMES[opener]} {verb} never closed", span, f"add {_CLOSERS[opener]} where it ends")
@@ -71,29 +71,29 @@ def wrong_closer(closer: str, opener: str, span: Span, opened: Span) -> Diagnost
 
 
 def nothing_to_close(closer: str, span: Span) -> Diagnostic:
-    """A closing bracket too many."""
+    """An extra closing bracket."""
     hint = f"remove it, or add the `{_OPENERS[closer]}` that it should close"
     return Diagnostic(f"`{closer}` closes nothing", span, hint)
 
 
 def unexpected(sign: str, span: Span) -> Diagnostic:
-    """A sign where a statement should begin or end."""
-    return Diagnostic(f"`{sign}` cannot stand here", span, "a statement is `name = value` or `name { … }`")
+    """A sign instead of the start or end of a statement."""
+    return Diagnostic(f"`{sign}` is not allowed here", span, "a statement is `name = value` or `name { … }`")
 
 
 def value_is_missing(name: str, span: Span) -> Diagnostic:
-    """`name =` and nothing behind it on its line."""
+    """`name =` with nothing after it on the line."""
     return Diagnostic(f"`{name}` has no value", span, f'write {name} = value, or {name} = "" for the empty value')
 
 
 def key_without_value(name: str, span: Span) -> Diagnostic:
     """A key alone in a dictionary."""
-    return Diagnostic(f"`{name}` has no value", span, f'a dictionary holds `key = value`: write {name} = "…"')
+    return Diagnostic(f"`{name}` has no value", span, f'a dictionary has `key = value`: write {name} = "…"')
 
 
 def key_is_missing(span: Span) -> Diagnostic:
-    """A value in a dictionary that no key precedes."""
-    return Diagnostic("a key is missing here", span, "a dictionary holds `key = value`")
+    """A value without a key in a dictionary."""
+    return Diagnostic("a key is missing here", span, "a dictionary has `key = value`")
 
 
 def equals_is_missing(name: str, span: Span, value: str) -> Diagnostic:
@@ -103,34 +103,34 @@ def equals_is_missing(name: str, span: Span, value: str) -> Diagnostic:
 
 def equals_twice(name: str, span: Span) -> Diagnostic:
     """`name = = value`."""
-    return Diagnostic(f"`=` stands twice after `{name}`", span, "remove one")
+    return Diagnostic(f"`=` appears twice after `{name}`", span, "remove one")
 
 
 def equals_in_list(span: Span) -> Diagnostic:
     """`( a = b )`."""
-    return Diagnostic("`=` cannot stand in a list", span, "a list holds values only; `key = value` stands in [ … ]")
+    return Diagnostic("`=` is not allowed in a list", span, "a list has only values; write `key = value` inside [ … ]")
 
 
 def equals_before_brace(name: str, span: Span) -> Diagnostic:
     """`name = { … }`."""
     return Diagnostic(
-        "`=` cannot stand before `{`", span, f"write {name} {{ … }} for a stanza, or {name} = [ … ] for a dictionary"
+        "`=` is not allowed before `{`", span, f"write {name} {{ … }} for a stanza, or {name} = [ … ] for a dictionary"
     )
 
 
 def value_holds_equals(name: str, whole: str, span: Span) -> Diagnostic:
-    """`name = a = b`; `whole` is everything from the value to what follows the second sign."""
-    hint = f'a value that holds = is quoted: {name} = "{_one_line(whole)}"'
+    """`name = a = b`; `whole` is the text from the value to the end of what follows the second sign."""
+    hint = f'quote a value that contains =: {name} = "{_one_line(whole)}"'
     return Diagnostic(f"the value of `{name}` is followed by another `=`", span, hint)
 
 
 def extra_word(word: str, name: str, whole: str, span: Span) -> Diagnostic:
-    """`name = a b`; `whole` is everything from the value to this word."""
+    """`name = a b`; `whole` is the text from the value to this word."""
     meant = _one_line(whole)
     number, _, unit = meant.partition(" ")
-    hint = f'a value with blanks is quoted: {name} = "{meant}"; a list stands in ( … )'
+    hint = f'quote a value with blanks: {name} = "{meant}"; write a list in ( … )'
     if number.isdecimal() and unit.lower() in _UNITS:
-        hint = f"a number and its unit are one word: {name} = {number}{_UNITS[unit.lower()]}"
+        hint = f"write a number and its unit as one word: {name} = {number}{_UNITS[unit.lower()]}"
     return Diagnostic(f"unexpected {shown(word)} after the value of `{name}`", span, hint)
 
 
@@ -156,7 +156,7 @@ def neither_value_nor_brace(name: str, span: Span) -> Diagnostic:
 
 
 def _one_line(text: str) -> str:
-    """Return an operator's words as they would stand between quotes."""
+    """Return an operator's words as one quotable line."""
     return " ".join(text.replace('"', "").split())
 
 
@@ -164,19 +164,19 @@ def _one_line(text: str) -> str:
 
 
 def too_large(name: str, size: int, largest: int, span: Span | None) -> Diagnostic:
-    """A file above the size that is read."""
-    return Diagnostic(f"{name} has {size} bytes; no more than {largest} are read", span)
+    """A file over the size limit."""
+    return Diagnostic(f"{name} has {size} bytes; the limit is {largest}", span)
 
 
 def cannot_read(path: str, reason: str, span: Span | None, tried: Sequence[str] = ()) -> Diagnostic:
-    """A configuration file that is not there or not readable."""
+    """A configuration file that is missing or unreadable."""
     hint = f"looked for {', '.join(tried)}" if len(tried) > 1 else None
     return Diagnostic(f"cannot read {cut(path, 200)}: {reason}", span, hint)
 
 
 def include_from_elsewhere(target: str, span: Span) -> Diagnostic:
     """An include by URI."""
-    return Diagnostic(f"{shown(target)} is not fetched", span, "copy what it names to a file and include that")
+    return Diagnostic(f"{shown(target)} is not fetched", span, "copy its content to a file and include that")
 
 
 def include_cycle(chain: Sequence[str], span: Span, notes: tuple[Note, ...]) -> Diagnostic:
@@ -186,5 +186,5 @@ def include_cycle(chain: Sequence[str], span: Span, notes: tuple[Note, ...]) -> 
 
 
 def too_many_files(most: int, span: Span) -> Diagnostic:
-    """More included files than are read."""
+    """Too many included files."""
     return Diagnostic(f"more than {most} files are included; this one and what follows are not read", span)

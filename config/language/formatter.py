@@ -1,7 +1,7 @@
-"""One canonical layout for a file, every comment kept; what is formatted once is not changed by formatting it again.
+"""Format a file in one canonical layout. Every comment is kept, and formatting twice changes nothing.
 
-A statement a line, two blanks a level, `name = value`, `head {`; blank lines between statements are kept, at most one.
-A comment stays before the statement, or behind it on its line, where it was written.
+One statement per line, two blanks per level, `name = value`, `head {`. At most one blank line is kept between
+statements. A comment stays before its statement, or after it on the same line.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from config.language.parser import parse
 _BLANK_LINE = re.compile(r"\n[ \t\r\f\v]*\n")
 
 
-class Unformattable(Exception):  # the text is wrong, not the program
-    """A text with mistakes: `diagnostics` tells them."""
+class Unformattable(Exception):  # the text is at fault, not the program
+    """A text with mistakes, which are in `diagnostics`."""
 
     def __init__(self, diagnostics: tuple[Diagnostic, ...]) -> None:
         """Carry the diagnostics."""
@@ -34,7 +34,7 @@ def format_text(text: str, name: str = "<text>") -> str:
     """Return a text in the canonical layout.
 
     Raises:
-        Unformattable: the text has mistakes; nothing is changed then.
+        Unformattable: the text has mistakes.
     """
     return format_tree(parsed(Source(name, text)))
 
@@ -58,7 +58,7 @@ def format_tree(tree: Tree) -> str:
 
 
 def comments_of(source: Source) -> Iterator[Comment]:
-    """Return the comments of a text without mistakes, in their order."""
+    """Return the comments of a text without mistakes, in order."""
     lexer = ConfigLexer(source, Findings())
     while lexer.take().kind != END:
         pass
@@ -105,7 +105,7 @@ class _Printer:
         return len(self._blocks) - 1
 
     def _put(self, text: str, start: int, end: int) -> None:
-        """Add a line for what stands between two offsets, after a blank line where one was."""
+        """Add the text between two offsets as a line, keeping a blank line before it."""
         block = self._blocks[-1]
         if not block.empty and _BLANK_LINE.search(self._text, self._at, start):
             self._lines.append("")
@@ -118,7 +118,7 @@ class _Printer:
             self._put(comment.text, comment.start, comment.end)
 
     def _comments_behind(self, limit: int) -> None:
-        """Add the comments that stand behind what was printed, on its line."""
+        """Add the comments that follow the printed text on its line."""
         while self._comments:
             comment = self._comments[0]
             if comment.start >= limit or "\n" in self._text[self._at : comment.start]:

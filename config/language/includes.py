@@ -1,7 +1,7 @@
-"""Files: reading them, and putting what is included in the place of each `include`.
+"""Read files, and replace each `include` with the included statements.
 
-A relative path is looked for beside the including file first, then in the folders handed in. A folder stands for its
-files whose names do not begin with a dot, in lexical order, without its subfolders. Nothing is fetched over a network.
+A relative path is searched in the including file's folder first, then in the search folders. Including a folder
+includes its files in lexical order, without dot files and subfolders. Nothing is fetched over a network.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from config.language.nodes import Include, Stanza, Statement
 from config.language.parser import parse
 
 LARGEST_FILE = 4 << 20
-"""Bytes of one file; the largest configuration we have seen has some 10,000 lines, about 400 KiB."""
+"""Maximum bytes of one file; the largest configuration we have seen has about 10,000 lines, 400 KiB."""
 
 LARGEST_IN_ALL = 16 << 20
-"""Bytes of all files together."""
+"""Maximum bytes of all files together."""
 
 MOST_FILES = 1000
-"""Files of one configuration, counted each time they are included: includes can double at every level."""
+"""Maximum files of one configuration, counting each inclusion: includes can double at every level."""
 
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
@@ -53,10 +53,10 @@ class _Level:
 
 
 class Files:
-    """Reads a configuration and everything that it includes."""
+    """Reads a configuration and its includes."""
 
     def __init__(self, findings: Findings, search: Sequence[Path] = ()) -> None:
-        """Report to `findings`; look for relative includes in `search` after the including file's folder."""
+        """Report to `findings`; search relative includes in `search` after the including file's folder."""
         self.sources: list[Source] = []
         self._findings = findings
         self._search = tuple(search)
@@ -64,7 +64,7 @@ class Files:
         self._bytes = 0
 
     def read(self, path: Path) -> tuple[Statement, ...]:
-        """Return the statements of a file with its includes replaced by what they include."""
+        """Return the statements of a file with all includes expanded."""
         self._enter(path, None, (str(path),))
         done: list[Statement] = []
         while self._levels:
@@ -115,7 +115,7 @@ class Files:
         self._levels.append(_Level(iter([_File(path, span) for path in paths])))
 
     def _enter(self, path: Path, span: Span | None, tried: Sequence[str]) -> None:
-        """Parse a file and begin copying it, unless it cannot be read or is being read already."""
+        """Parse a file and start copying it, unless it is unreadable or already being read."""
         real = os.path.realpath(path)
         if span is not None and self._is_open(path, real, span):
             return
@@ -133,7 +133,7 @@ class Files:
             self._levels.append(_Level(iter(parse(source, self._findings).statements), file=real, included_at=span))
 
     def _open(self, path: Path, span: Span | None) -> Source | None:
-        """Read a file of a permitted size; None when it is larger, which is reported."""
+        """Read a file; None if it is too large, which is reported."""
         status = path.stat()
         if stat.S_ISDIR(status.st_mode):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
@@ -160,7 +160,7 @@ class Files:
 
 
 def _includes(stanza: Stanza) -> bool:
-    """Tell whether anything is included inside a stanza, at any depth."""
+    """Return whether a stanza contains an include, at any depth."""
     pending = [stanza]
     while pending:
         for statement in pending.pop().body:

@@ -1,6 +1,6 @@
-"""The layout of one value: on one line where it fits, else an item a line; comments inside keep their places.
+"""Lay out one value: on one line if it fits, else one item per line. Comments inside keep their places.
 
-A bracket that its author opened over several lines stays so. Nesting is walked with a stack, never by recursion.
+A bracket that was written over several lines stays so. Nesting uses a stack, never recursion.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from enum import Enum, auto
 from config.language.nodes import Attributes, Entry, List, Scalar, String, Value, Word
 
 WIDEST = 100
-"""Columns of a line; a single word or string may be longer."""
+"""Maximum columns of a line; a single word or string may be longer."""
 
 INDENT = "  "
 
 
 class BreakKind(Enum):
-    """What a piece of a value does to its line."""
+    """What a piece of a value does to the line."""
 
     SCALAR = auto()
     ATTRIBUTES = auto()
@@ -31,7 +31,7 @@ class BreakKind(Enum):
 
 @dataclass(slots=True)
 class LayoutPiece:
-    """One piece of a value at its offset; a bracket knows its width on one line, and whether it must not be on one."""
+    """A piece of a value and its offset. A bracket has its one-line width, and whether it must be broken."""
 
     kind: BreakKind
     text: str
@@ -42,7 +42,7 @@ class LayoutPiece:
 
 @dataclass(frozen=True, slots=True)
 class Comment:
-    """A comment; `own_line` says that nothing precedes it on its line."""
+    """A comment; `own_line` if nothing precedes it on its line."""
 
     text: str
     start: int
@@ -51,12 +51,12 @@ class Comment:
 
 
 def scalar_text(node: Scalar) -> str:
-    """Return a word or a string as it is written."""
+    """Return a word or string as written."""
     return f"{node.quote}{node.raw}{node.quote}" if isinstance(node, String) else node.text
 
 
 def attributes_text(node: Attributes) -> str:
-    """Return attributes as they are written: `<proto=ipv4 status="disabled">`."""
+    """Return attributes as written: `<proto=ipv4 status="disabled">`."""
     pairs = (f"{scalar_text(entry.key)}={_attribute_value(entry.value)}" for entry in node.entries)
     return f"<{' '.join(pairs)}>"
 
@@ -71,7 +71,7 @@ def flat_text(value: Value) -> str:
 
 
 def lay_out(value: Value, head: str, indent: int, comments: deque[Comment]) -> list[str]:
-    """Return the lines of `head value`, taking the comments that stand before the value's end."""
+    """Return the lines of `head value`, consuming the comments before the value's end."""
     inside = [comment.start for comment in comments if comment.start < value.span.end] if comments else []
     writer = _Writer(head, indent, comments)
     for piece in _pieces(value, inside):
@@ -80,7 +80,7 @@ def lay_out(value: Value, head: str, indent: int, comments: deque[Comment]) -> l
 
 
 def _pieces(value: Value, comments: Sequence[int]) -> list[LayoutPiece]:
-    """Return a value as pieces in their order, with the widths and breaks of its brackets; `comments` are offsets."""
+    """Return a value as ordered pieces, with the widths and breaks of its brackets; `comments` are offsets."""
     pieces: list[LayoutPiece] = []
     opened: list[LayoutPiece] = []
     total = 0
@@ -126,7 +126,7 @@ def _piece(node: Value | Entry, comments: Sequence[int]) -> tuple[LayoutPiece, S
 
 @dataclass(slots=True)
 class _Writer:
-    """The lines of one value as they grow; `brackets` says of each open one whether it is broken over lines."""
+    """Builds the lines of one value; `brackets` records whether each open bracket is broken over lines."""
 
     head: str
     indent: int
@@ -139,7 +139,7 @@ class _Writer:
         self.lines = [INDENT * self.indent + self.head]
 
     def put(self, piece: LayoutPiece) -> None:
-        """Add a piece, on a line of its own where its bracket is broken."""
+        """Add a piece, on its own line if its bracket is broken."""
         commented = self._comments_before(piece.start)
         if piece.kind is BreakKind.CLOSE:
             if self.brackets.pop():

@@ -1,16 +1,16 @@
-r"""Text to tokens, on demand, with the evidence that recovery needs: which token begins its line.
+r"""Text to tokens, on demand. Each token records whether it begins its line, which error recovery needs.
 
 Lexical rules:
 
-- blanks and line breaks separate; `#` begins a comment up to the line's end, `/* */` encloses one and does not nest;
+- blanks and line breaks separate tokens; `#` begins a comment to the line's end; `/* */` comments do not nest;
 - `{ } ( ) [ ] < > =` stand for themselves;
-- `"…"` is a string; it may span lines; a backslash keeps its meaning for whoever reads the value, so that only `\"` is
-  special; `'…'` is a string on one line;
-- anything else up to a blank, quote or bracket is a bare word, `/` included; so is `<>`, the null sender, and an IPv6
-  address in brackets, `[::1]:25`, which the manual would have in quotes.
+- `"…"` is a string, which may span lines; only `\"` is special, other backslashes are left to the reader of the
+  value; `'…'` is a string on one line;
+- anything else up to a blank, quote or bracket is a bare word, `/` included; so are `<>`, the null sender, and an IPv6
+  address in brackets, `[::1]:25`, which the manual requires in quotes.
 
-A quote that is never closed would swallow the rest of the file. The lexer takes it as ending with its line when the
-text says so: the quote that seems to close it opens another value (`… = "`), or is glued to a word.
+An unclosed quote would swallow the rest of the file. The lexer ends it at its line if the quote that seems to close it
+opens another value (`… = "`) or touches a word.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ STRING = "string"
 END = "end of file"
 
 LONGEST_STRING = 65_536
-"""Characters of a quoted string; the bound keeps the search for a closing quote linear."""
+"""Maximum characters of a quoted string; the limit keeps the search for a closing quote linear."""
 
 MOST_TOKENS = 200_000
-"""Words and signs of one file. One MiB of ordinary configuration has 105,000; what has more was not written by people,
-and would take longer to refuse than the two seconds that anyone waits."""
+"""Maximum words and signs of one file. One MiB of ordinary configuration has 105,000. A file with more was not
+written by hand, and checking it would take more than two seconds."""
 
 _SKIP = re.compile(r"(?:[\s]++|\#[^\n]*+|/\*(?:[^*]++|\*(?!/))*+\*/)*+")
 _COMMENT = re.compile(r"\#[^\n]*+|/\*(?:[^*]++|\*(?!/))*+\*/")
@@ -49,7 +49,7 @@ _CURLIES = frozenset("“”„«»")
 
 
 class ConfigToken(NamedTuple):
-    """`kind` is WORD, STRING, END or the punctuation itself; `first` says that it is the first of its line."""
+    """`kind` is WORD, STRING, END or the punctuation itself; `first` if it is the first on its line."""
 
     kind: str
     start: int
@@ -58,7 +58,7 @@ class ConfigToken(NamedTuple):
 
 
 class ConfigLexer:
-    """The tokens of one source: look ahead, take, and go back to where a recovery starts again."""
+    """The tokens of one source: look ahead, take, and go back for recovery."""
 
     def __init__(self, source: Source, findings: Findings) -> None:
         """Start at the beginning; mistakes go to `findings`."""
@@ -75,18 +75,18 @@ class ConfigLexer:
         self._scanned = 0
 
     def peek(self, distance: int = 0) -> ConfigToken:
-        """Return a token that was not taken yet."""
+        """Look ahead at a token without taking it."""
         while len(self._ahead) <= distance:
             self._ahead.append(self._scan())
         return self._ahead[distance]
 
     def take(self) -> ConfigToken:
-        """Return the next token and pass it."""
+        """Take and return the next token."""
         self.last = self._ahead.popleft() if self._ahead else self._scan()
         return self.last
 
     def back_to(self, start: int) -> bool:
-        """Go back to a token that is the first of its line; refuse when the text has been read twice already."""
+        """Go back to a token that begins its line; fail if the text has already been read twice."""
         behind = self.last.end - start
         if behind > self._returns:
             return False
@@ -97,14 +97,14 @@ class ConfigLexer:
         return True
 
     def stop(self) -> None:
-        """Read no further: what follows cannot be understood, or is too much."""
+        """Stop reading: the rest is not understood or too long."""
         self.stopped = True
         self._findings.end()
         self._position = len(self._text)
         self._ahead.clear()
 
     def span(self, token: ConfigToken) -> Span:
-        """Return where a token stands."""
+        """Return a token's span."""
         return Span(self._source, token.start, token.end)
 
     def text(self, token: ConfigToken) -> str:
@@ -116,7 +116,7 @@ class ConfigLexer:
         return self._source.position(token.start)[1]
 
     def indentation(self, offset: int) -> int:
-        """Return the column at which the line of an offset begins to say something."""
+        """Return the column of the first token on the line of an offset."""
         line_start = offset + 1 - self._source.position(offset)[1]
         found = _INDENT.match(self._text, line_start)
         return (found.end() if found else line_start) - line_start + 1
@@ -145,7 +145,7 @@ class ConfigLexer:
         return self._unusual(char, start, first=first)
 
     def next_start(self, offset: int) -> int:
-        """Return the offset of what follows blanks and comments."""
+        """Return the offset after blanks and comments."""
         found = _SKIP.match(self._text, offset)
         return found.end() if found else offset
 
@@ -154,7 +154,7 @@ class ConfigLexer:
         self._findings.add(errors.unprintable(word[at], Span(self._source, start + at, start + at + 1)))
 
     def _skip(self, before: int) -> tuple[int, bool]:
-        """Pass blanks and comments; tell whether a line ended among them."""
+        """Skip blanks and comments; return whether a line ended among them."""
         start = self.next_start(before)
         if start - before > 1:
             self.comments += [found.span() for found in _COMMENT.finditer(self._text, before, start)]
@@ -185,7 +185,7 @@ class ConfigLexer:
         return ConfigToken(STRING, start, found.end(), first)
 
     def _swallows(self, start: int, end: int) -> bool:
-        """Tell whether a string over several lines shows that its closing quote is another value's opening one."""
+        """Return whether the closing quote of a multi-line string seems to open another value."""
         text = self._text
         line = text.rfind("\n", start, end) + 1
         if line == 0:

@@ -1,7 +1,7 @@
-"""What the parser makes of a text: a tree of options, stanzas and values, each with its span.
+"""The syntax tree: options, stanzas and values, each with its span.
 
-The nodes say what was written, not what it means: whether a stanza is a module or a scope is decided by the schema.
-Spans do not take part in comparison, so two trees are equal when they say the same.
+Nodes say what was written, not what it means: the schema decides whether a stanza is a module or a scope. Comparison
+ignores spans, so two trees with the same content are equal.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Word:
 
 @dataclass(frozen=True, slots=True)
 class String:
-    r"""A quoted string; `raw` is what stands between the quotes, `text` the same with `\"` read as a quote."""
+    r"""A quoted string; `raw` is the text between the quotes; in `text`, `\"` is a quote."""
 
     raw: str
     quote: str
@@ -36,7 +36,7 @@ class String:
 
 @dataclass(frozen=True, slots=True)
 class List:
-    """`( a "b" c )`: values in written order; what belongs together is decided by the option that reads it."""
+    """`( a "b" c )`: values in written order; the option that reads them decides how to group them."""
 
     items: tuple[Value, ...]
     span: Span = field(compare=False, repr=False)
@@ -61,7 +61,7 @@ class Dictionary:
 
 @dataclass(frozen=True, slots=True)
 class Attributes:
-    """`<key=value …>` behind a listener's address or a stanza's name."""
+    """`<key=value …>` after a listener's address or a stanza's name."""
 
     entries: tuple[Entry, ...]
     span: Span = field(compare=False, repr=False)
@@ -87,7 +87,7 @@ class Include:
 
 @dataclass(frozen=True, slots=True)
 class Stanza:
-    """`words… <attributes> { … }`: the head as written (its first word names the stanza's type) and what it holds."""
+    """`words… <attributes> { … }`: the head as written (its first word is the stanza's type) and the statements."""
 
     head: tuple[Scalar, ...]
     attributes: Attributes | None

@@ -1,4 +1,4 @@
-"""Text to tree: statements and stanzas, by hand, without recursion, all mistakes in one run.
+"""Text to tree: a hand-written parser without recursion that reports all mistakes in one run.
 
     file      = { statement }
     statement = option | include | stanza
@@ -6,10 +6,9 @@
     include   = ( "include" | "readonly_include" ) ( WORD | STRING )
     stanza    = WORD { WORD | STRING } [ attributes ] "{" { statement } "}"
 
-(values: `config.language.brackets`; words, strings and comments: `config.language.lexer`). White space and line breaks
-mean the same to a file without mistakes. In one with mistakes a line break is the best evidence of what was meant: a
-value that is missing is not looked for in the next line's `name = …`, and a word too many does not reach beyond its own
-line.
+(values: `config.language.brackets`; words, strings and comments: `config.language.lexer`). In a correct
+file, line breaks are white space. In a file with mistakes, line breaks are the best evidence of what was meant: a
+missing value is not searched in the next line's `name = …`, and an extra word affects only its own line.
 """
 
 from __future__ import annotations
@@ -31,10 +30,10 @@ _LONGEST_HEAD = 8
 
 
 def parse(source: Source, findings: Findings) -> Tree:
-    """Return what a text says; its mistakes go to `findings`.
+    """Parse a text; report mistakes to `findings`.
 
-    When braces do not match the text is read once more with indentation as evidence, which tells which brace is missing
-    or too many and keeps the statements after it in their places.
+    If braces do not match, the text is read again with indentation as evidence. This finds the missing or extra brace
+    and keeps the following statements in the right scope.
     """
     first = _Parser(source, by_indentation=False)
     tree = first.run()
@@ -51,7 +50,7 @@ def parse(source: Source, findings: Findings) -> Tree:
 
 @dataclass(slots=True)
 class _OpenStanza:
-    """A stanza that is open; `kept` is False when its head was wrong and it only serves to find its end."""
+    """An open stanza; `kept` is False if its head was wrong and it is only read to find its end."""
 
     head: tuple[Scalar, ...]
     attributes: Attributes | None
@@ -106,7 +105,7 @@ class _Parser:
             self.findings.add(errors.nothing_to_close("}", self._lexer.span(token)))
 
     def _is_extra(self, token: ConfigToken) -> bool:
-        """Tell whether a `}` is the one too many: it stands deeper than the stanza that it would close."""
+        """Return whether a `}` is extra: it is indented deeper than the stanza that it would close."""
         evidence = self._by_indentation and self.stray and token.first
         return evidence and self._lexer.column(token) > self._open[-1].column
 
@@ -120,7 +119,7 @@ class _Parser:
             self._body.append(Stanza(done.head, done.attributes, tuple(done.body), span, head_span))
 
     def _close_by_indentation(self, token: ConfigToken) -> None:
-        """Close the stanzas that a line shows to be over, because it stands no deeper than they do."""
+        """Close the stanzas that a line is not indented deeper than."""
         column = self._lexer.column(token)
         while self._open and column <= (innermost := self._open[-1]).column:
             if token.kind == "}" and (
@@ -194,7 +193,7 @@ class _Parser:
         self._after_value(name, value.span, scalar=isinstance(value, Word | String))
 
     def _value_is_missing(self, token: ConfigToken) -> bool:
-        """Tell whether what follows `=` is no value: an end, or a next line that is a statement of its own."""
+        """Return whether no value follows `=`: the text ends, or the next line is a new statement."""
         if token.kind in (END, "}", ")", "]", ">"):
             return True
         if not token.first or token.kind != WORD:
@@ -226,7 +225,7 @@ class _Parser:
             self.findings.add(errors.extra_word(text, name.text, value.to(span).text, span))
 
     def _begins_statement(self, token: ConfigToken) -> bool:
-        """Tell whether the rest of a line is a statement: `name =`, `name [`, an include, or a head up to its `{`."""
+        """Return whether the rest of a line is a statement: `name =`, `name [`, an include, or a head up to its `{`."""
         if token.kind != WORD:
             return False
         following = self._lexer.peek(1)
@@ -243,7 +242,7 @@ class _Parser:
         return False
 
     def _head(self, first: Word) -> None:
-        """Read the words before `{`, or find out which sign between them is missing."""
+        """Read the words before `{`, or find the missing sign."""
         head: list[Scalar] = [first]
         while (token := self._lexer.peek()).kind in SCALARS and not token.first and len(head) < _LONGEST_HEAD:
             head.append(self._values.scalar())
@@ -279,7 +278,7 @@ class _Parser:
             self._skip_line()
 
     def _opens_body(self, first: Scalar, token: ConfigToken) -> bool:
-        """Tell whether the next line is indented under the head, so that only the `{` is missing."""
+        """Return whether the next line is indented under the head, so that only the `{` is missing."""
         if not token.first or token.kind not in SCALARS:
             return False
         return self._lexer.column(token) > self._source.position(first.span.start)[1]
@@ -287,7 +286,7 @@ class _Parser:
     # ------------------------------------------------------------ recovery
 
     def _unexpected(self, token: ConfigToken) -> None:
-        """Report a sign that begins nothing, and pass it and the rest of its line."""
+        """Report a sign that cannot begin a statement, and skip the rest of its line."""
         span = self._lexer.span(token)
         closing = token.kind in (")", "]", ">")
         self.findings.add(errors.nothing_to_close(token.kind, span) if closing else errors.unexpected(token.kind, span))
@@ -298,7 +297,7 @@ class _Parser:
             self._skip_line(depth=1 if token.kind in ("(", "[", "<") else 0)
 
     def _skip_line(self, depth: int = 0) -> None:
-        """Pass what is left of the line, with the brackets that it opens; braces stay, they hold the structure."""
+        """Skip the rest of the line and the brackets that it opens, but not braces, which carry the structure."""
         while (token := self._lexer.peek()).kind not in ("{", "}", END):
             if token.first and (depth == 0 or self._begins_statement(token)):
                 return

@@ -1,6 +1,6 @@
-"""What may be written: options and modules as the program declares them, and how values are read.
+"""The schema: the options and modules that the program declares, and how values are read.
 
-`Options` and `option` declare a stanza's options, `specs` a module and the whole schema, `values` the types and
-`readers` how text becomes them. `declared` knows what was declared and binds it, `binding` gathers what stanzas set,
-`momentum` knows the names that Momentum has.
+`Options` and `option` declare a stanza's options, `specs` a module and the whole schema. `values` defines the types,
+and `readers` parses them from text. `binding` collects what stanzas set, `declared` binds it to the declared options,
+and `momentum` knows Momentum's names.
 """

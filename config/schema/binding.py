@@ -1,7 +1,7 @@
-"""From statements to options: gathering what each stanza sets, the global scope included.
+"""Collect the options that each stanza sets, including the global scope.
 
-A stanza that is opened again adds to what it set before; a later option wins. Nothing is read from values here (that is
-`config.schema.options`), so that an option set twice is read once.
+A stanza that is opened again adds to its earlier options; a later option wins. Values are read later, in
+`config.schema.declared`, so an option that is set twice is read once.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ _SECRET_NAME = re.compile(r"passw(?:or)?d|passphrase|(?:^|_)(?:pass|pw|secret)$"
 
 @dataclass(slots=True)
 class Gathered:
-    """What one stanza, or the global scope, sets so far.
+    """The options that one stanza, or the global scope, has set so far.
 
-    `where` is how messages name the stanza, " in smtp_cbv", empty for the global scope. `kinds` are the scopes that the
-    stanza counts as, None for a module, whose options are all its own. `modules` serve hints only.
+    `where` names the stanza in messages, such as " in smtp_cbv", and is empty for the global scope. `kinds` are the
+    scopes that the stanza counts as, None for a module, which has only options of its own. `modules` is for hints.
     """
 
     model: type[Options]
@@ -40,7 +40,7 @@ class Gathered:
     written: dict[str, Option] = field(default_factory=dict)
 
     def add(self, statement: Option, findings: Findings) -> None:
-        """Keep an option that may stand here; report any other. What is a secret is never shown from here on."""
+        """Keep an option that is allowed here; report any other. Mask secrets from here on."""
         name = names_of(self.model).get(statement.name.text.lower())
         if _is_secret(statement.name.text, declared(self.model)[name] if name is not None else None):
             statement.value.span.source.hide(statement.value.span.start, statement.value.span.end)
@@ -56,7 +56,7 @@ class Gathered:
         return self.kinds is None or self.kinds == GLOBAL or bool(self.kinds & scopes_of(one))
 
     def _known(self) -> list[str]:
-        """Return every name that can be meant here, Momentum's included."""
+        """Return every name that may be meant here, including Momentum's."""
         options = declared(self.model)
         ours = [name for name, each in names_of(self.model).items() if self._may_stand_here(options[each])]
         if self.kinds is None:
@@ -65,21 +65,21 @@ class Gathered:
         return [as_in_the_manual(each) for each in (*ours, *theirs)]
 
     def _set(self, name: str, statement: Option, findings: Findings) -> None:
-        """Set an option; warn when one stanza of one file sets it twice to different values."""
+        """Set an option; warn if one stanza of one file sets it twice to different values."""
         before = self.written.get(name)
         if before is not None and before.value != statement.value and self._side_by_side(before, statement):
             findings.add(naming.already_set(statement.name.text, statement.name.span, before.name.span))
         self.written[name] = statement
 
     def _side_by_side(self, before: Option, statement: Option) -> bool:
-        """Tell whether two statements stand between the same braces: a stanza opened again means to override."""
+        """Return whether two statements are inside the same braces. A stanza opened again overrides on purpose."""
         source = statement.span.source
         if before.span.source is not source:
             return False
         return not self.where or "}" not in source.text[before.span.end : statement.span.start]
 
     def _is_momentums(self, lower: str, value: Value) -> bool:
-        """Tell whether Momentum has an option of this name here, or a stanza that 2.2 writes with brackets."""
+        """Return whether Momentum has an option of this name here, or a stanza that 2.2 writes with brackets."""
         if lower in self.ignored or lower.startswith(_HOOK):
             return True
         bracketed = isinstance(value, List | Dictionary)
@@ -101,16 +101,16 @@ class Gathered:
 
 
 def _is_secret(name: str, one: Declared | None) -> bool:
-    """Tell whether a value is a secret: as declared, unless it is a file's path; of others' options, by their names."""
+    """Return whether a value is secret: if declared so and not a path; for undeclared options, by name."""
     if one is None:
         return _SECRET_NAME.search(name) is not None
     return one.secret and not one.reader.wanted.startswith(PATH_WANTED)
 
 
 def scopes_of(one: Declared) -> frozenset[str]:
-    """Return the scopes besides the global one where an option may stand: as declared, else as Momentum has it.
+    """Return the scopes, besides the global one, that allow an option: as declared, else as in Momentum.
 
-    What is declared for an address may be set in the pathway that the address joins.
+    An option of an address may also be set in the pathway that the address names.
     """
     if one.scopes is not None:
         return one.scopes | {"pathway", "pathway_group"} if "listen" in one.scopes else one.scopes

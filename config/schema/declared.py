@@ -1,7 +1,6 @@
-"""What declared options are without a file, and how what was written is bound to them.
+"""Inspect declared options, and bind the written values to them.
 
-Rules over several options are pydantic validators of their class; what they raise becomes a diagnostic at the stanza's
-head.
+Rules over several options are pydantic validators of their class. Their errors become diagnostics at the stanza's head.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ Bound = TypeVar("Bound", bound=Options)
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """One option as declared: everything that is known about it without a file."""
+    """One declared option: everything known about it without a file."""
 
     name: str
     aliases: tuple[str, ...]
@@ -46,10 +45,10 @@ class Declared:
 
 @cache
 def declared(model: type[Options]) -> Mapping[str, Declared]:
-    """Return the options of a stanza by name, in the order of their declaration.
+    """Return the options of a stanza by name, in order of declaration.
 
     Raises:
-        TypeError: an option is declared with a type that no reader knows.
+        TypeError: an option's type has no reader.
         ValueError: two options share a name.
     """
     hints = get_type_hints(model, include_extras=True)
@@ -82,7 +81,7 @@ def _declared(name: str, annotation: object, field: FieldInfo) -> Declared:
 
 
 def _default(field: FieldInfo) -> object:
-    """Return a default; one that is computed (a host's name, say) only where that costs nothing, else None."""
+    """Return a default; None if computing it costs something, such as the host's name."""
     if field.is_required():
         return None
     if field.default_factory is not None:
@@ -92,7 +91,7 @@ def _default(field: FieldInfo) -> object:
 
 @cache
 def names_of(model: type[Options]) -> Mapping[str, str]:
-    """Return every name and alias, in lower case, with the attribute it stands for."""
+    """Return every name and alias, in lower case, with its attribute."""
     return {name: each.name for each in declared(model).values() for name in (each.name, *each.aliases)}
 
 
@@ -105,10 +104,10 @@ def bind(
     findings: Findings,
     added: Mapping[str, tuple[object, ...]] | None = None,
 ) -> Bound | None:
-    """Read every option that was written and make the stanza's options; None when any is wrong, which is reported.
+    """Read every written option and create the stanza's options; None if any is wrong, which is reported.
 
-    `where` is how messages name the stanza, such as " in smtp_cbv"; `head` is where it begins; `added` is what stanzas
-    add to options that can be written as stanzas.
+    `where` names the stanza in messages, such as " in smtp_cbv"; `head` is where it begins; `added` is what stanzas add
+    to options that can be written as stanzas.
     """
     values: dict[str, Any] = {}
     for name, statement in written.items():
@@ -131,10 +130,10 @@ def bind(
 
 
 def read_option(one: Declared, statement: Option, findings: Findings, model: type[Options] | None = None) -> object:
-    """Read one option's value; `model` is the stanza's options, for values that hold options themselves.
+    """Read one option's value; `model` is the stanza's options, for values that contain options themselves.
 
     Raises:
-        Unreadable: the value is not of its type, or out of its bounds.
+        Unreadable: the value has the wrong type or is out of bounds.
     """
     value = one.reader.read(statement.value, ReadContext(statement.name.text, findings, model))
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -150,16 +149,16 @@ def read_option(one: Declared, statement: Option, findings: Findings, model: typ
 
 
 def _may_follow(found: ErrorDetails) -> bool:
-    """Tell whether a refusal may only follow from another mistake: what is not set may stand where that one is."""
+    """Return whether an error may only follow from another mistake, because an unset option may be the one misread."""
     return found["type"] == "missing" or not found["loc"]
 
 
 def _report(
     found: ErrorDetails, written: Mapping[str, Option], where: str, head: Span | None, findings: Findings
 ) -> None:
-    """Turn what pydantic refused into a diagnostic: at the option's value, else at the stanza's head.
+    """Turn a pydantic error into a diagnostic at the option's value, else at the stanza's head.
 
-    The global scope has no head: there it stands at the last option that the reason names.
+    The global scope has no head: its errors go to the last option that the message names.
     """
     name = str(found["loc"][0]) if found["loc"] else ""
     if found["type"] == "missing":
@@ -178,5 +177,5 @@ def _report(
 
 
 def all_names(models: Sequence[type[Options]]) -> list[str]:
-    """Return every name by which an option of these stanzas can be written."""
+    """Return every name and alias of the options of these stanzas."""
     return [name for model in models for name in names_of(model)]

@@ -1,4 +1,4 @@
-"""Modules: what their stanzas set, in both dialects, scripts and hooks included."""
+"""Collect what modules' stanzas set, in both dialects, including scripts and hooks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _ENABLED = ("enabled", "enable")
 
 @dataclass(slots=True)
 class GatheredModule:
-    """A module's stanza, with everything that later stanzas of the same type and name added."""
+    """A module's stanza, merged with later stanzas of the same type and name."""
 
     spec: ModuleSpec
     name: str
@@ -32,7 +32,7 @@ class GatheredModule:
 def gather_module(
     stanza: Stanza, head: ModuleHead, before: GatheredModule | None, findings: Findings
 ) -> GatheredModule:
-    """Gather a module's stanza, adding to what an earlier one of the same type and name set."""
+    """Collect a module's stanza, merging it into an earlier one of the same type and name."""
     spec = head.spec
     ignored = frozenset(each.lower() for each in spec.ignored)
     options = Gathered(spec.options, f" in {spec.type}", ignored=ignored)
@@ -47,7 +47,7 @@ def gather_module(
 def _take(statement: Statement, module: GatheredModule, findings: Findings) -> None:
     if isinstance(statement, Stanza):
         _script(statement, module.options, findings)
-    elif isinstance(statement, Include):  # replaced by its contents before anything is gathered
+    elif isinstance(statement, Include):  # already replaced by its content
         return
     elif statement.name.text.lower() in _ENABLED and "enabled" not in names_of(module.spec.options):
         try:
@@ -67,7 +67,7 @@ def _hook(name: Word, value: Dictionary, into: Gathered, findings: Findings) -> 
 
 
 def _script(stanza: Stanza, into: Gathered, findings: Findings) -> None:
-    """Bind `script mailfrom_phase1 { source = "…" }` and `hook "name" { source = "…" }` to the option they name."""
+    """Bind `script mailfrom_phase1 { source = "…" }` and `hook "name" { source = "…" }` to its option."""
     form, *rest = stanza.head
     kind = form.text.lower()
     if kind not in _SCRIPT_FORMS or not rest:
@@ -81,7 +81,7 @@ def _script(stanza: Stanza, into: Gathered, findings: Findings) -> None:
 
 
 def _source_of(name: Word, body: tuple[Statement, ...], head: Span, into: Gathered, findings: Findings) -> None:
-    """Set the option `name` to the source that a script's or a hook's body gives."""
+    """Set the option `name` to the source in a script's or hook's body."""
     source = None
     for statement in body:
         if isinstance(statement, Option) and statement.name.text.lower() == "source":

@@ -1,7 +1,7 @@
-"""What Momentum has: the names by which a file that ran there is recognised, with both lines' defaults.
+"""Momentum's option, stanza and module names, with the defaults of 2.2 and 4.x.
 
-The names stand in `momentum.tsv` beside this module (its first lines say how to read it). Having a name here does not
-mean that Ringback acts on it: that is what the schema says.
+The names are in `momentum.tsv` (its first lines explain the format). A name here does not mean that Ringback supports
+it: the schema decides that.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ABSENT = "-"
 
 @dataclass(frozen=True, slots=True)
 class MomentumOption:
-    """One option: the scopes it may stand in, and its default in either line; None where a line has no such option."""
+    """One option: its scopes, and its default in 2.2 and 4.x; None if that version does not have the option."""
 
     name: str
     scopes: frozenset[str]
@@ -38,7 +38,7 @@ class MomentumOption:
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """All names, in lower case; `stanzas` are the scopes and whatever else options are said to stand in."""
+    """All names, in lower case; `stanzas` are the scopes and other stanzas that contain options."""
 
     options: dict[str, MomentumOption]
     scopes: dict[str, frozenset[str]]

@@ -1,11 +1,11 @@
-"""How the options of a stanza are declared, once.
+"""Declare the options of a stanza, once.
 
-A stanza's options are a subclass of `Options`; each attribute is one option, its name the option's in lower case:
+A stanza's options are a subclass of `Options`. Each attribute is one option, named in lower case:
 
     class CallbackOptions(Options):
         timeout: Seconds = option(25, ge=1, le=300, zero="refused", doc="How long a whole probe may take.")
 
-The declaration serves binding, the checks, the console and the generated reference: `config.schema.declared`.
+Binding, checks, console and generated reference use the declaration through `config.schema.declared`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from typing import Any, Literal, TypeAlias
 from pydantic import BaseModel, ConfigDict, Field
 
 Zero: TypeAlias = Literal["no limit", "off", "automatic", "refused"]
-"""What 0 means for a number. `automatic`: Ringback chooses as `doc` says; for a time that is a warning, too."""
+"""What 0 means for a number. `automatic`: Ringback chooses as `doc` says; for a duration this is also a warning."""
 
 
 class Options(BaseModel):
-    """The options of one stanza: immutable, and nothing but what is declared."""
+    """The options of one stanza: immutable, and only what is declared."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
@@ -42,17 +42,17 @@ def option(  # a factory of pydantic fields, which are typed Any by design
     """Declare one option.
 
     Args:
-        default: its value when it is not set; none means that it must be set.
+        default: its value if it is not set; without a default, it must be set.
         doc: one line for the operator.
-        aliases: other names it is written by, such as its name in another line of Momentum.
-        unit: what the number counts, where the type does not say it.
+        aliases: other names, such as its name in another version of Momentum.
+        unit: what the number counts, if the type does not say it.
         ge: the least value.
         le: the greatest value.
-        zero: what 0 means; every number must say so.
+        zero: what 0 means; required for every number.
         reloadable: whether it can change without a restart.
-        secret: it holds a secret, which is never shown; or it names a file with one, which others must not read.
-        scopes: the scopes besides the global one where it may stand; None takes those that Momentum gives it.
-        default_factory: makes the default, instead of `default`.
+        secret: its value is never shown; or, for a path, other users must not be able to read the file.
+        scopes: the scopes, besides the global one, that allow it; None means the same as in Momentum.
+        default_factory: computes the default, instead of `default`.
     """
     extra: dict[str, Any] = {
         "aliases": list(aliases),

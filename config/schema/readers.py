@@ -1,6 +1,6 @@
-"""From what an operator wrote to a Python value: one reader a type, found by an option's annotation.
+"""Read Python values from what an operator wrote: one reader per type, found by an option's annotation.
 
-A reader raises `Unreadable`, which carries the diagnostic; the binding reports it and goes on with the next option.
+A reader raises `Unreadable` with a diagnostic. The binding reports it and continues with the next option.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0
 _BYTES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _LONGEST_SECONDS = 36_500 * 86_400.0
 _LARGEST_BYTES = 1 << 50
-"""What timers and files can count to is more; a number beyond is a slip."""
+"""Timers and files can count further, but a larger number is a mistake."""
 _ON = frozenset({"on", "true", "enabled", "1", "yes"})
 _OFF = frozenset({"off", "false", "disabled", "0", "no"})
 _DURATION = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)(ms|s|m|h|d|)", re.IGNORECASE)
@@ -43,8 +43,8 @@ _PATTERN = re.compile(r"\*|\*?\.?(?:[\w-]+\.)*[\w-]+\.?")
 _LOOKS_LIKE_NAME = re.compile(r"[A-Za-z0-9_*-]*[A-Za-z_*][\w.*-]*")
 
 
-class Unreadable(Exception):  # it is the operator's mistake, not a failure
-    """A value that cannot be read; without a diagnostic when its parts were reported already."""
+class Unreadable(Exception):  # the operator's mistake, not a failure
+    """An unreadable value; without a diagnostic if its parts were already reported."""
 
     def __init__(self, diagnostic: Diagnostic | None = None) -> None:
         """Carry the diagnostic."""
@@ -59,7 +59,7 @@ class Unreadable(Exception):  # it is the operator's mistake, not a failure
 
 @dataclass(frozen=True, slots=True)
 class ReadContext:
-    """What a reader may know besides the value: the option's name, where warnings go, and the options it is one of."""
+    """Context for a reader: the option's name, where warnings go, and the options that it belongs to."""
 
     name: str
     findings: Findings
@@ -68,11 +68,11 @@ class ReadContext:
 
 @dataclass(frozen=True, slots=True)
 class ValueReader:
-    """Reads values of one type; `wanted` names the type in messages and in the reference.
+    """Reads values of one type; `wanted` names the type in messages and the reference.
 
-    `stanza` reads the same from a stanza, where 4.x writes one: what stanzas give is added to what the option gives.
-    `write` is its inverse, where it is not the
-    plain one. A type of another package carries its reader in its annotation: `Annotated[Thing, ValueReader(…)]`.
+    `stanza` reads the same from a stanza, if 4.x writes one; its values are added to the option's. `write` is the
+    inverse, if it is not the plain one. A type of another package has its reader in its annotation:
+    `Annotated[Thing, ValueReader(…)]`.
     """
 
     read: Callable[[Value, ReadContext], object]
@@ -107,7 +107,7 @@ def reader_for(annotation: object) -> ValueReader:
 
 
 def declare(kind: ValueKind, reader: ValueReader) -> None:
-    """Give a kind its reader: one whose values hold options themselves is defined above this module."""
+    """Register the reader of a kind whose values contain options and which is defined above this module."""
     _BY_KIND[kind] = reader
 
 
@@ -128,7 +128,7 @@ def _list(item: ValueReader) -> ValueReader:
 
 
 def read_items(item: ValueReader, value: Value, reading: ReadContext) -> list[object]:
-    """Read every item of a list, reporting each that is wrong; one value without brackets is a list of one."""
+    """Read every item of a list, reporting each mistake; one value without brackets is a list of one."""
     if isinstance(value, Dictionary | Attributes):
         raise Unreadable(errors.wrong_kind(reading.name, "a list ( … )", "a dictionary", value.span))
     items: Sequence[Value] = value.items if isinstance(value, List) else (value,)
@@ -145,7 +145,7 @@ def read_items(item: ValueReader, value: Value, reading: ReadContext) -> list[ob
 
 
 def _parted(items: Sequence[Value]) -> list[Value]:
-    """Part `a,b` into two items; the manual's lists have blanks, some files have commas."""
+    """Split `a,b` into two items: the manual's lists have blanks, but some files have commas."""
     parted: list[Value] = []
     for item in items:
         if not isinstance(item, Word) or "," not in item.text:
@@ -206,7 +206,7 @@ def _choice(names: Sequence[str], values: Mapping[str, object]) -> ValueReader:
 
 
 def scalar(value: Value, reading: ReadContext, wanted: str) -> Scalar:
-    """Return the one word or string that a value is."""
+    """Return the single word or string of a value."""
     if isinstance(value, Word | String):
         return value
     raise Unreadable(errors.wrong_kind(reading.name, wanted, described(value), value.span))
@@ -280,7 +280,9 @@ def _file_mode(node: Scalar, _: ReadContext) -> int:
 def _network(node: Scalar, reading: ReadContext) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     text = node.text
     if text.startswith("["):
-        raise _refuse("an address or a network", node, f"write {text.strip('[]')}: brackets serve to add a port")
+        raise _refuse(
+            "an address or a network", node, f"write {text.strip('[]')}: brackets are only for an address with a port"
+        )
     try:
         network = ipaddress.ip_network(text, strict=False)
     except ValueError:
@@ -326,7 +328,7 @@ def _pattern(node: Scalar, reading: ReadContext) -> str:
 
 
 def _is_pattern(text: str) -> bool:
-    """Whether a text is a pattern of domains; U-labels may hold vowel signs and full stops of other scripts."""
+    """Whether a text is a domain pattern; U-labels may contain vowel signs and full stops of other scripts."""
     domain = text.lstrip("*.")
     if not domain.isascii():
         try:

@@ -1,4 +1,4 @@
-"""What may stand where: the global options, and the modules with theirs. The program hands it in.
+"""The whole schema: the global options, and the modules with their options. The program passes it in.
 
 A module is loaded in either dialect: by a 2.2 line, `Validate validate/smtp_cbv smtp_cbv passive { … }`, or by a stanza
 of 3.x and 4.x, `smtp_cbv "smtp_cbv1" { … }`.
@@ -20,8 +20,8 @@ OptionsClass: TypeAlias = type[Options]
 class ModuleSpec:
     """A module that can be loaded.
 
-    `lines` are the beginnings of its 2.2 lines; without any it is `Validate validate/<type>`. `ignored` are options
-    that Momentum's module has and that have no effect here: they are accepted with a warning.
+    `lines` are the beginnings of its 2.2 lines; the default is `Validate validate/<type>`. `ignored` are options of
+    Momentum's module that have no effect here: they are accepted with a warning.
     """
 
     type: str
@@ -34,14 +34,14 @@ class ModuleSpec:
         """Check the declaration.
 
         Raises:
-            TypeError: an option's type cannot be read from a file.
+            TypeError: an option's type has no reader.
             ValueError: two options share a name.
         """
         declared(self.options)
 
     @property
     def class_lines(self) -> tuple[tuple[str, str], ...]:
-        """(class, path) of each 2.2 line that loads it."""
+        """(class, path) of each 2.2 line that loads the module."""
         lines = self.lines or (f"Validate validate/{self.type}",)
         return tuple((first, second) for first, second in (line.split() for line in lines))
 
@@ -57,7 +57,7 @@ class Schema:
         """Check the declarations.
 
         Raises:
-            TypeError: an option's type cannot be read from a file.
+            TypeError: an option's type has no reader.
             ValueError: two options or two modules share a name.
         """
         declared(self.core)
@@ -66,7 +66,7 @@ class Schema:
 
     @cached_property
     def by_type(self) -> dict[str, ModuleSpec]:
-        """The modules by the name of their stanza, in lower case."""
+        """The modules by stanza name, in lower case."""
         return {spec.type.lower(): spec for spec in self.modules}
 
     @cached_property

@@ -1,6 +1,6 @@
-"""What a stanza's head says, in either dialect: which type of stanza, which instance, and whether it is passive.
+"""Interpret a stanza's head, in either dialect: its type, its instance, and whether it is passive.
 
-Validate validate/smtp_cbv smtp_cbv passive { … }     2.2: class, path, instance, and perhaps `passive`
+Validate validate/smtp_cbv smtp_cbv passive { … }     2.2: class, path, instance, optional `passive`
 smtp_cbv "smtp_cbv1" { enabled = false }              3.x and 4.x: type and instance
 """
 
@@ -21,7 +21,7 @@ from config.spelling import as_in_the_manual
 
 @dataclass(frozen=True, slots=True)
 class ModuleHead:
-    """A module's stanza: what it loads, its name, and whether its head says that it is passive."""
+    """A module's stanza: what it loads, its name, and whether its head makes it passive."""
 
     spec: ModuleSpec
     name: str
@@ -30,12 +30,12 @@ class ModuleHead:
 
 
 def is_module_line(stanza: Stanza) -> bool:
-    """Tell whether a head is a 2.2 module line."""
+    """Return whether a head is a 2.2 module line."""
     return stanza.head[0].text.lower() in MODULE_CLASSES and len(stanza.head) > 1
 
 
 def read_module_head(stanza: Stanza, schema: Schema, findings: Findings) -> ModuleHead | None:
-    """Return which module a stanza loads; None when it loads none of ours, which is reported if nobody has it."""
+    """Return the module that a stanza loads; None if it is not ours. Unknown modules are reported."""
     if is_module_line(stanza):
         return _from_line(stanza, schema, findings)
     spec = schema.by_type.get(stanza.head[0].text.lower())
@@ -68,13 +68,13 @@ def _from_line(stanza: Stanza, schema: Schema, findings: Findings) -> ModuleHead
 
 
 def report_attributes(stanza: Stanza, findings: Findings) -> None:
-    """Say that the attributes of a head have no effect."""
+    """Warn that a head's attributes have no effect."""
     for entry in stanza.attributes.entries if stanza.attributes is not None else ():
         findings.add(naming.not_acted_on("attribute", entry.key.text, entry.key.span))
 
 
 def take_passive(words: list[Scalar]) -> bool:
-    """Take the bare word `passive` from the end of a head."""
+    """Remove the bare word `passive` from the end of a head."""
     if words and isinstance(words[-1], Word) and words[-1].text.lower() == "passive":
         words.pop()
         return True
@@ -90,7 +90,7 @@ def _report_unknown_path(path: Scalar, schema: Schema, findings: Findings) -> No
 
 
 def report_unknown_stanza(stanza: Stanza, schema: Schema, findings: Findings) -> None:
-    """Report a stanza at the top of the file that is none of ours: Momentum's by a warning, else an error."""
+    """Report an unsupported stanza at the top of the file: a warning if Momentum has it, else an error."""
     first = stanza.head[0]
     momentum, name = catalogue(), first.text.lower()
     if name in momentum.modules:

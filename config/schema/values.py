@@ -1,7 +1,7 @@
-"""The types that options are declared with, and what they can be asked; `config.schema.readers` reads them from text.
+"""The value types of options; `config.schema.readers` reads them from text.
 
-An annotation names the type; the value that the program sees is a plain `float`, `int`, `Path` or one of the small
-frozen classes below.
+An annotation names the type. The program gets a plain `float`, `int`, `Path` or one of the small frozen classes
+below.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from config.base.domains import normal_domain
 
 
 class ValueKind(Enum):
-    """Tells values apart that share a Python type."""
+    """Distinguishes value types that share a Python type."""
 
     SECONDS = auto()
     BYTES = auto()
@@ -40,12 +40,12 @@ Network: TypeAlias = Annotated[IPv4Network | IPv6Network, ValueKind.NETWORK]
 """An address or a CIDR block; a bare address is a block of one."""
 
 ConfigPath: TypeAlias = Annotated[Path, ValueKind.PATH]
-"""A file's path; a relative one begins at the folder of the file in which it is written."""
+"""A path; a relative one starts at the folder of the file that contains it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A host, and a port where one is written: `127.0.0.1:5353`, `[::1]:53`, `mx.example.com`."""
+    """A host with an optional port: `127.0.0.1:5353`, `[::1]:53`, `mx.example.com`."""
 
     host: str
     port: int | None = None
@@ -59,14 +59,14 @@ class Endpoint:
 class DomainPatterns:
     """Domains as `Relay_Domains` lists them: `example.com`, `*.example.com` (only below it), `*example.com` (its end).
 
-    Letter case, a final dot, and U-labels or A-labels do not matter. Exact names and `*.` patterns cost a look-up a
-    label, however many there are; other patterns are compared one by one.
+    Letter case, a final dot, and U-labels or A-labels do not matter. Exact names and `*.` patterns cost one lookup per
+    label, however many patterns there are; other patterns are compared one by one.
     """
 
     __slots__ = ("_endings", "_exact", "_parents", "patterns")
 
     def __init__(self, patterns: Iterable[str] = ()) -> None:
-        """Sort patterns by how they are looked up."""
+        """Sort patterns by lookup method."""
         self.patterns = tuple(patterns)
         exact, parents, endings = set(), set(), []
         for pattern in self.patterns:
@@ -81,7 +81,7 @@ class DomainPatterns:
         self._endings = tuple(endings)
 
     def matches(self, domain: str) -> bool:
-        """Tell whether a domain is one of these."""
+        """Return whether a domain matches."""
         name = normal_domain(domain)
         if name in self._exact or (self._endings and name.endswith(self._endings)):
             return True

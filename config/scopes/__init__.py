@@ -1,5 +1,5 @@
-"""Which value of an option is in force, for whom, and where it was set.
+"""Find the value of an option in force for a client, domain or binding, and its origin.
 
-A `Place` is a scope, a `Setting` a value with its place. `Scopes` answers for bindings and domains, a `Listener` for
-clients. `acl` reads the forms of 2.2 and 4.x alike.
+A `Place` is a scope, a `Setting` a value with its place. `Scopes` handles bindings and domains, `Listener` handles
+clients. `acl` reads the forms of 2.2 and 4.x.
 """

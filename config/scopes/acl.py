@@ -1,12 +1,12 @@
-"""Listeners as written, brought into one form: the nested lists of 2.2, and the stanzas of 3.x and 4.x.
+"""Bring listeners as written into one form: the nested lists of 2.2, and the stanzas of 3.x and 4.x.
 
 In 2.2 a listener is a list; each address may carry backlog, concurrency, attributes and rules:
 
     Esmtp_Listener = ( *:25,200~20 <status="disabled"> [ 10.0.0.0/8 = ( ALWAYS-ALLOW personality [ idle_time = 60 ]
                                                                        relay_hosts ( 10.1.0.0/16 ) continue ) ] )
 
-Every property of a rule becomes the option that 4.x has for it, so that what follows (typing in
-`config.scopes.listeners`, the converter) knows options only. The rules of 2.2 apply in written order, up to the first
+Every property of a rule becomes its 4.x option, so the later steps (typing in `config.scopes.listeners`, the converter)
+handle only options. The rules of 2.2 apply in written order, up to the first
 that matches and does not end in `continue`; the `Peer` stanzas of 4.x apply by specificity.
 """
 
@@ -34,7 +34,7 @@ EXTENSIONS = {
     "cram-md5": "AUTH CRAM-MD5",
     "digest-md5": "AUTH DIGEST-MD5",
 }
-"""The SMTP extensions that a 2.2 rule switches on, as `SMTP_Extensions` of 4.x names them."""
+"""The SMTP extensions that a 2.2 rule enables, by their names in `SMTP_Extensions` of 4.x."""
 
 _SWITCHES = {"always-allow": "always_allow", "always-deny": "always_deny"}
 _GROUPS = frozenset({"personality", "limits"})
@@ -65,7 +65,7 @@ class ListenNode:
 
 @dataclass(frozen=True, slots=True)
 class ListenerNode:
-    """A listener: what holds for all its addresses, and the addresses; `in_order` is the 2.2 way of choosing rules."""
+    """A listener: its addresses and their shared options; `in_order` selects the rule order of 2.2."""
 
     options: tuple[Option, ...]
     listens: tuple[ListenNode, ...]
@@ -89,7 +89,7 @@ def from_stanza(stanza: Stanza, findings: Findings) -> ListenerNode:
 
 
 def _stanzas(stanza: Stanza, kinds: tuple[str, ...], findings: Findings) -> Iterator[Stanza]:
-    """The stanzas inside one that may stand there and have a name."""
+    """The nested stanzas that are allowed and have a name."""
     for statement in stanza.body:
         if not isinstance(statement, Stanza):
             continue
@@ -133,7 +133,7 @@ def from_list(value: List, findings: Findings) -> ListenerNode:
 
 
 def _grouped(items: tuple[Value, ...], findings: Findings) -> Iterator[tuple[Scalar, list[Value]]]:
-    """Each scalar of a list with the brackets that follow it."""
+    """Yield each scalar of a list with the brackets after it."""
     scalar: Scalar | None = None
     followers: list[Value] = []
     for item in items:
@@ -150,7 +150,7 @@ def _grouped(items: tuple[Value, ...], findings: Findings) -> Iterator[tuple[Sca
 
 
 def _part(node: Scalar, start: int, end: int) -> Word:
-    """Return a stretch of a scalar as a word of its own."""
+    """Return a part of a scalar as its own word."""
     offset = node.span.start + (1 if isinstance(node, String) else 0)
     return Word(node.text[start:end], Span(node.span.source, offset + start, offset + end))
 
@@ -163,7 +163,7 @@ def _bare_address(node: Scalar) -> Scalar:
 
 
 def _suffixes(node: Scalar) -> Iterator[Option]:
-    """The options that `,backlog` and `~concurrency` stand for."""
+    """Return the options for `,backlog` and `~concurrency`."""
     found = _SUFFIXES.fullmatch(node.text)
     if found is not None:
         for group, name in (("backlog", "listen_backlog"), ("concurrency", "concurrency")):
@@ -199,7 +199,7 @@ def _rule(entry: Entry, findings: Findings) -> PeerNode:
 
 
 def _property(word: Scalar, followers: list[Value], findings: Findings) -> Iterator[Option]:
-    """The options that one property of a rule stands for."""
+    """Return the options for one property of a rule."""
     name = word.text.lower()
     if name in _SWITCHES:
         yield Option(Word(_SWITCHES[name], word.span), Word("true", word.span), word.span)

@@ -1,4 +1,4 @@
-"""Stanzas of outbound scopes on their way to `Scopes`."""
+"""Collects the stanzas of outbound scopes for `Scopes`."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ class GatheredScopes:
     """The stanzas of outbound scopes on their way to `Scopes`."""
 
     def __init__(self, model: type[Options], findings: Findings) -> None:
-        """Take options that `model` declares; report to `findings`."""
+        """Accept the options of `model`; report to `findings`."""
         self._model = model
         self._findings = findings
         self._gathered: dict[Place, Gathered] = {}
 
     def take(self, stanza: Stanza) -> None:
-        """Gather a scope's stanza and those inside it."""
+        """Collect a scope's stanza and the stanzas inside it."""
         pending: list[tuple[Stanza, Place]] = [(stanza, ())]
         while pending:
             current, outer = pending.pop()
@@ -46,7 +46,7 @@ class GatheredScopes:
             pending.extend(reversed(inner))
 
     def _place(self, stanza: Stanza, outer: Place) -> Place | None:
-        """Return where a stanza stands, None when it cannot stand there or has no name."""
+        """Return a stanza's place; None if it is not allowed there or has no name."""
         first = stanza.head[0]
         kind, above = first.text.lower(), outer[-1].kind if outer else "global"
         if kind not in KINDS:
@@ -82,7 +82,7 @@ class GatheredScopes:
             self._findings.add(naming.unknown("stanza", name.text, KINDS, name.span, f" in {above}"))
 
     def read(self) -> dict[Place, dict[str, Setting]]:
-        """Read every value, reporting those that are wrong."""
+        """Read every value and report mistakes."""
         found: dict[Place, dict[str, Setting]] = {}
         for place, gathered in self._gathered.items():
             settings = found.setdefault(place, {})
@@ -96,7 +96,7 @@ class GatheredScopes:
 def read_setting(
     model: type[Options], name: str, statement: Option, place: Place, findings: Findings
 ) -> Setting | None:
-    """Read one option of a scope; None when its value is wrong, which is reported."""
+    """Read one option of a scope; None if its value is wrong, which is reported."""
     try:
         return Setting(read_option(declared(model)[name], statement, findings), statement.value.span, place)
     except Unreadable as wrong:

@@ -1,4 +1,4 @@
-"""A listener as a value: where to listen, and which options hold for which client."""
+"""A listener: where to listen, and which options apply to which client."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ DEFAULT_PORT = 25
 
 
 DEFAULT_BACKLOG = 500
-"""As in 4.x; 2.2 had 5, which a burst of connections overflows."""
+"""As in 4.x. The 5 of 2.2 overflows on a burst of connections."""
 
 
 Client: TypeAlias = IPv4Address | IPv6Address
 
 
 SOCKET_OPTIONS: Mapping[str, int] = {"listen_backlog": DEFAULT_BACKLOG, "concurrency": 0, "enable": True}
-"""What makes the socket rather than holding for its sessions, with the defaults."""
+"""Options of the socket rather than of its sessions, with their defaults."""
 
 
 PATHWAY = "pathway"
@@ -31,7 +31,7 @@ PATHWAY = "pathway"
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The options of one network's clients; `proceeds` says that later rules of 2.2 are looked at too."""
+    """The options of one network's clients; `proceeds` if later 2.2 rules apply, too."""
 
     network: IPv4Network | IPv6Network
     options: Mapping[str, Setting]
@@ -43,9 +43,9 @@ class Peer:
 class Listener:
     """One address to listen on.
 
-    `address` is an IP address, a host name, or `*` for every address; `concurrency` 0 is no limit. `options` are those
-    of the address, `shared` those of the whole listener, `peers` those of both for certain clients, chosen in written
-    order when `in_order`, else by specificity.
+    `address` is an IP address, a host name, or `*` for every address; `concurrency` 0 is no limit. `options` belong to
+    the address and `shared` to the whole listener. `peers` are options for client networks, chosen in written order if
+    `in_order`, else by specificity.
     """
 
     address: str
@@ -60,11 +60,11 @@ class Listener:
     span: Span | None = field(default=None, compare=False, repr=False)
 
     def layers(self, client: Client | None) -> tuple[Mapping[str, Setting], ...]:
-        """Return what is set for a client, the layer that decides first."""
+        """Return the layers of options for a client, highest precedence first."""
         return (*self._matching(client), self.options, self.shared)
 
     def every_layer(self) -> tuple[Mapping[str, Setting], ...]:
-        """Return everything that is set for any client."""
+        """Return every layer of options."""
         return (self.shared, self.options, *(peer.options for peer in self.peers))
 
     def _matching(self, client: Client | None) -> list[Mapping[str, Setting]]:
@@ -78,12 +78,12 @@ class Listener:
         return [peer.options for peer in reversed(matching[: last + 1])]
 
     def __str__(self) -> str:
-        """Return the address as it would be written."""
+        """Return the address as written."""
         return shown(self.address, self.port)
 
 
 def shown(address: str, port: int) -> str:
-    """Return an address and a port as they are written."""
+    """Return an address and a port as written."""
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
@@ -92,4 +92,4 @@ Listeners: TypeAlias = Annotated[tuple[Listener, ...], ValueKind.LISTENERS]
 
 
 EVERY = "*"
-"""A listener's address that stands for every IPv4 and IPv6 address."""
+"""The listener address for every IPv4 and IPv6 address."""

@@ -1,9 +1,9 @@
-"""Listeners, typed: where to listen, and which option is in force for which client.
+"""Typed listeners: where to listen, and which option is in force for which client.
 
-Inbound options fall back from the client's network (`Peer`, or a rule of 2.2) to the address (`Listen`), to the
-listener, to the pathway that one of them names and its group, and to the global scope, each option by itself. Of
-several networks that hold the client the most specific that sets the option decides; in the 2.2 form the rules apply
-one after the other, a later one over an earlier one, up to the first that does not end in `continue`.
+Each inbound option falls back from the client's network (`Peer`, or a 2.2 rule) to the address (`Listen`), the
+listener, the pathway that one of them names, its group, and the global scope. If several networks contain the client,
+the most specific one that sets the option decides. 2.2 rules apply in order, later over earlier, up to the first that
+does not end in `continue`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _MOST = (1 << 31) - 1
 _ADDRESS = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^\s:\[\],~/]*))(?::(?P<port>\d{1,5}))?")
 
 SOCKET_ZEROS: Mapping[str, Zero] = {"listen_backlog": "automatic", "concurrency": "no limit"}
-"""What 0 means for the numbers among them; a backlog of 0 is the default."""
+"""What 0 means for the numeric ones; a backlog of 0 is the default."""
 
 _OWN = {"listen_backlog": reader_for(int), "concurrency": reader_for(int), "enable": reader_for(bool)}
 _LISTENER = frozenset({"listener", "esmtp_listener"})
@@ -61,7 +61,7 @@ class _Typing:
         self._model = model if model is not None and issubclass(model, Options) else Options
 
     def listeners(self, node: ListenerNode) -> tuple[Listener, ...]:
-        """Type every address; those that are wrong are reported and left out."""
+        """Type every address; report and omit wrong ones."""
         own, rest = self._own(node.options)
         shared = self._settings(rest, (_OUTER,), "listener", _LISTENER)
         peers = self._peers(node.peers, (_OUTER,))
@@ -104,7 +104,7 @@ class _Typing:
         )
 
     def _own(self, options: tuple[Option, ...]) -> tuple[dict[str, int], list[Option]]:
-        """Part the options that make the socket from those that hold for its sessions."""
+        """Separate the options of the socket from the options of its sessions."""
         own: dict[str, int] = {}
         rest = []
         for statement in options:
@@ -156,7 +156,7 @@ class _Typing:
 
 
 def _counted(value: object, statement: Option) -> int:
-    """Return a number as the system takes one for a socket."""
+    """Return a number that the system accepts for a socket."""
     number = value if isinstance(value, int) else 0
     if 0 <= number <= _MOST:
         return number

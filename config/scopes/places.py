@@ -13,27 +13,27 @@ from config.base.domains import normal_domain
 from config.diagnostics import Span
 
 KINDS = ("binding_group", "binding", "pathway_group", "pathway", "domain", "host")
-"""The scopes that a stanza opens, beside those of listeners; `global` is the file itself."""
+"""The scopes that a stanza opens, except those of listeners; `global` is the file itself."""
 
 
 class ScopeStep(NamedTuple):
-    """One scope on the way from the global one: its kind and its name."""
+    """One step from the global scope: the scope's kind and name."""
 
     kind: str
     name: str
 
     def __str__(self) -> str:
-        """Return the scope as the console names it."""
+        """Return the scope's name at the console."""
         return f'{self.kind} "{self.name}"' if self.name else self.kind
 
 
 Place = tuple[ScopeStep, ...]
-"""A scope, as the steps that lead to it; the global scope is the empty one."""
+"""A scope, as the steps that lead to it; empty for the global scope."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """A value in force: where its text stands (None: it is the default) and the scope that sets it."""
+    """A value in force: its origin (None for a default) and the scope that sets it."""
 
     value: object
     origin: Span | None = field(default=None, compare=False)
@@ -41,13 +41,13 @@ class Setting:
 
 
 def searcher(pattern: str) -> Callable[[str], object] | None:
-    """Return the search of a domain that is written as `/regular expression/`; None for a plain name.
+    """Return the search function of a domain written as `/regular expression/`; None for a plain name.
 
-    RE2 first: a stranger chooses the domain, and a backtracking engine can be made to take exponential time. What only
-    such an engine understands is left to it.
+    Try RE2 first: strangers choose the domain, and a backtracking engine can be made to take exponential time. Only
+    what RE2 does not support goes to such an engine.
 
     Raises:
-        re.error: neither engine understands it.
+        re.error: neither engine supports it.
     """
     if len(pattern) < 2 or not (pattern.startswith("/") and pattern.endswith("/")):  # the two slashes
         return None
@@ -62,7 +62,7 @@ def searcher(pattern: str) -> Callable[[str], object] | None:
 
 
 def normal_name(kind: str, name: str) -> str:
-    """Return a scope's name as it is compared: bindings keep their case, domains and hosts have none."""
+    """Return a scope's name normalized for comparison: bindings are case-sensitive, domains and hosts are not."""
     if kind == "host" or (kind == "domain" and not name.startswith("/")):
         return normal_domain(name)
     return name

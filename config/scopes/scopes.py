@@ -1,14 +1,14 @@
-"""Scopes and fallback: which value of an option is in force for a binding, a domain or a host, and where it was set.
+"""Scopes and fallback: find the value of an option in force for a binding, a domain or a host, and its origin.
 
-An outbound option that is set in several places is taken from the first of
+If an outbound option is set in several places, the first of these decides:
 
     binding_group :: binding :: domain        binding :: domain        binding_group :: domain
     binding                                   its binding_group        domain                     global
 
-so that a binding's value beats that of a domain at the top of the file. In one container a domain that is named exactly
-comes before those that are regular expressions (`Domain "/[.]example[.]com$/"`, unanchored), tried in written order.
-A host's options are looked for in the same containers before everything else. Inbound, a pathway's value comes before
-its pathway_group's and that before the global one; what comes before the pathway: `config.scopes.listeners`.
+So a binding's value takes precedence over a domain at the top of the file. In one container an exact domain name comes
+before regular expressions (`Domain "/[.]example[.]com$/"`, unanchored), which are tried in written order. A host's
+options are looked up first, in the same containers. Inbound, the order is pathway, pathway_group, global; for what
+comes before the pathway, see `config.scopes.listeners`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _GROUPED = ("binding", "pathway")
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What an option is asked for."""
+    """What an option is looked up for."""
 
     binding_group: str | None = None
     binding: str | None = None
@@ -38,12 +38,12 @@ class Query:
 
 
 class Scopes:
-    """The scopes of one configuration beside those of its listeners; immutable once loaded."""
+    """The scopes of one configuration, except those of its listeners; immutable once loaded."""
 
     def __init__(
         self, core: Options, origins: Mapping[str, Span], set_at: Mapping[Place, Mapping[str, Setting]]
     ) -> None:
-        """Take the global options, where they were set, and what every scope sets."""
+        """Take the global options, their origins, and what every scope sets."""
         self._core = core
         self._origins = origins
         self._set_at = dict(set_at)
@@ -94,7 +94,7 @@ class Scopes:
         return Setting(getattr(self._core, option), self._origins.get(option))
 
     def get(self, name: str, place: Place = ()) -> Setting | None:
-        """Return what one scope sets itself, without fallback; None when it does not.
+        """Return what one scope sets itself, without fallback; None if it does not.
 
         Raises:
             KeyError: there is no option of this name.
@@ -105,7 +105,7 @@ class Scopes:
         return Setting(getattr(self._core, option), self._origins[option]) if option in self._origins else None
 
     def _fallback(self, query: Query) -> Iterator[Place]:
-        """Every scope that may set an option, the one that decides first."""
+        """Every scope that may set an option, highest precedence first."""
         both, binding, group = self._grouped("binding", query.binding, query.binding_group)
         if query.host:
             host = ScopeStep("host", normal_domain(query.host))
@@ -121,7 +121,7 @@ class Scopes:
         yield from (each for each in self._grouped("pathway", query.pathway, query.pathway_group) if each)
 
     def _grouped(self, kind: str, name: str | None, group_name: str | None) -> tuple[Place, Place, Place]:
-        """Return a binding or pathway inside its group, by itself, and the group; empty where none is named."""
+        """Return a binding or pathway inside its group, on its own, and the group; empty if none is named."""
         own: Place = (ScopeStep(kind, name),) if name else ()
         group: Place = (ScopeStep(f"{kind}_group", group_name),) if group_name else ()
         if own and not group and own[0] in self._group_of:
@@ -129,11 +129,11 @@ class Scopes:
         return ((*group, *own) if group and own else ()), own, group
 
     def pathway_layers(self, name: str) -> tuple[Mapping[str, Setting], ...]:
-        """Return what a pathway and its group set, the pathway first."""
+        """Return the options of a pathway and of its group, in this order."""
         return tuple(self.at(place) for place in self._grouped("pathway", name, None) if place)
 
     def has(self, kind: str, name: str) -> bool:
-        """Tell whether the file opens a scope of this kind and name anywhere."""
+        """Return whether the file defines a scope of this kind and name."""
         return any(place[-1] == (kind, name) for place in self._set_at)
 
     def _domains(self, container: Place, domain: str) -> Iterator[Place]:

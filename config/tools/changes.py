@@ -1,4 +1,4 @@
-"""What differs between two loaded configurations: what a reload can bring into force, and what needs a restart."""
+"""Differences between two loaded configurations: which a reload can apply, and which need a restart."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from config.settings import ModuleSettings, Settings
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One option whose value differs; `where` names its module, and is empty in the global scope."""
+    """One option whose value differs; `where` names its module, empty for the global scope."""
 
     where: str
     name: str
@@ -22,7 +22,7 @@ class Change:
 
 
 def changes(old: Settings, new: Settings) -> tuple[Change, ...]:
-    """Return the options that differ, those of modules that both have included; modules that come or go can reload."""
+    """Return the options that differ, global or of modules in both. A reload can add and remove modules."""
     found = list(_differing("", old.core, new.core, new))
     before = {(module.type, module.name): module for module in old.modules}
     for module in new.modules:

@@ -1,9 +1,9 @@
-"""From the 2.2 dialect to that of 3.x and 4.x: module lines and listeners become stanzas, everything else stays.
+"""Convert 2.2 files to 3.x and 4.x: module lines and listeners become stanzas, everything else stays.
 
-The text is edited where it must change and then formatted, so comments and order are kept. What is loaded from the
-result is what was loaded before. One thing has no exact counterpart: rules that apply in written order become `Peer`
-stanzas, of which the most specific applies, option by option. Where the two differ, an option is written out or left
-out so that they do not; where that cannot be done without knowing a default, a warning says which client it concerns.
+The text is edited only where it must change and then formatted, so comments and order are kept. The result loads as the
+same settings. One thing has no exact counterpart: rules, which apply in written order, become `Peer` stanzas, of which
+the most specific applies, option by option. The converter adds or omits options to get the same effect. If that depends
+on an unknown default, a warning names the clients.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _RFC2822 = "rfc2822"
 
 @dataclass(frozen=True, slots=True)
 class Converted:
-    """The new text, and warnings about what could not be brought over exactly."""
+    """The new text, and warnings about what has no exact equivalent."""
 
     text: str
     diagnostics: tuple[Diagnostic, ...]
@@ -54,11 +54,11 @@ class _Edit:
 
 
 def convert(text: str, to: str = "4x", *, name: str = "<text>", schema: Schema | None = None) -> Converted:
-    """Convert a text, with warnings; `schema` gives the types of modules and the defaults that it knows.
+    """Convert a text, with warnings; `schema` provides the modules' types and known defaults.
 
     Raises:
         Unformattable: the text has mistakes.
-        ValueError: `to` is no dialect that can be converted to.
+        ValueError: `to` is not a supported dialect.
     """
     if to not in DIALECTS:
         raise ValueError(errors.no_dialect(to, DIALECTS))
@@ -80,7 +80,7 @@ class _Conversion:
         self._comments = list(comments_of(tree.source))
 
     def edits(self) -> Iterator[_Edit]:
-        """Return what must change."""
+        """Return the edits."""
         for statement in self._tree.statements:
             if isinstance(statement, Stanza) and is_module_line(statement):
                 yield from self._module(statement)
@@ -109,7 +109,7 @@ class _Conversion:
             yield _Edit(behind, behind, "".join(f"\n{line}" for line in body) + ("\n" if line_goes_on else ""))
 
     def _behind(self, offset: int) -> int:
-        """Return the offset behind the comments that stand on the line of an offset."""
+        """Return the offset after the comments on the line of an offset."""
         for comment in self._comments[bisect_left(self._comments, offset, key=attrgetter("start")) :]:
             if self._tree.source.text[offset : comment.start].strip(" \t"):
                 break
@@ -152,7 +152,7 @@ class _Conversion:
         yield _Edit(span.start, span.end, "\n".join(lines))
 
     def _unordered(self, listen: ListenNode) -> Iterator[tuple[str, dict[str, Option]]]:
-        """Return the options of each network that mean by specificity what the rules meant in written order.
+        """Return options for each network so that specificity gives the same result as the rules in order.
 
         Networks that overlap lie inside each other. So a client in one, and in none inside it, meets the rules of those
         around it; what they come to is compared with what the `Peer` stanzas around it would give.
@@ -175,14 +175,14 @@ class _Conversion:
                 yield texts[network], needed[network]
 
     def _fallback(self, name: str, option: Option, listen: ListenNode, network: str) -> Option | None:
-        """Return what holds for an address without rules; warn when only a default does, and it is not known here."""
+        """Return an option for an address without rules; warn if it has only an unknown default."""
         found = self._in_force(name, option, listen)
         if found is None:
             self.findings.add(errors.wider_rule_applies(option.name.text, network, option.span))
         return found
 
     def _in_force(self, name: str, option: Option, listen: ListenNode) -> Option | None:
-        """Return the option that holds for an address without rules; None when only its default does, unknown here."""
+        """Return an option for an address without rules; None if it has only an unknown default."""
         for statement in (*reversed(listen.options), *reversed(_options(self._tree.statements))):
             if statement.name.text.lower() == name:
                 return replace(statement, name=option.name)

@@ -1,4 +1,4 @@
-"""The wording of what is wrong with a question or a conversion."""
+"""Error messages for console questions and conversions."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from config.errors import closest
 
 
 def no_scope(word: str, kinds: Sequence[str]) -> str:
-    """A word where a scope's kind is expected; the console has them in lower case."""
+    """A word that is not a kind of scope. The console shows these in lower case."""
     guess = closest(word, kinds)
-    return f"{word} is no scope" + (f"; did you mean {guess}?" if guess else f"; scopes are: {', '.join(kinds)}")
+    return f"{word} is not a scope" + (f"; did you mean {guess}?" if guess else f"; scopes are: {', '.join(kinds)}")
 
 
 def no_question() -> str:
@@ -25,14 +25,14 @@ def scope_without_name(kind: str) -> str:
 
 
 def no_option(name: str, known: Sequence[str]) -> str:
-    """An option that nobody has, asked for at the console, which prints names in lower case."""
+    """An unknown option in a question. The console shows names in lower case."""
     guess = closest(name, known)
     return f"unknown option {name}" + (f"; did you mean {guess}?" if guess else "")
 
 
 def option_without_effect(name: str) -> str:
-    """An option that Momentum has and that has no effect here."""
-    return f"{name} is an option of Momentum's that is accepted, not acted on"
+    """An option of Momentum that has no effect here."""
+    return f"{name} is a Momentum option that is accepted, not acted on"
 
 
 def no_dialect(word: str, known: Sequence[str]) -> str:
@@ -41,6 +41,6 @@ def no_dialect(word: str, known: Sequence[str]) -> str:
 
 
 def wider_rule_applies(name: str, network: str, span: Span) -> Diagnostic:
-    """A rule of 2.2 that, as a Peer, reaches clients that an earlier rule kept from it."""
-    message = f"as a Peer this sets `{name}` for {network} too, which an earlier rule kept from it"
+    """A 2.2 rule that, converted to a Peer, applies to clients that an earlier rule excluded."""
+    message = f"as a Peer this sets `{name}` for {network} too, although an earlier rule excluded it"
     return Diagnostic(message, span, f"set {name} in the Peer of {network}", Severity.WARNING)

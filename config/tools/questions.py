@@ -1,4 +1,4 @@
-"""Questions to loaded settings, as words on a command line: `binding_group g domain example.com gateway`."""
+"""Queries of loaded settings, as words on a command line: `binding_group g domain example.com gateway`."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from config.tools import errors
 from config.tools.show import describe
 
 
-class Unanswerable(Exception):  # the question is wrong, not the program
-    """A question that names no scope or no option; its text says what to ask instead."""
+class Unanswerable(Exception):  # the question is at fault, not the program
+    """A question without a valid scope or option; the text says what to ask instead."""
 
 
 def evaluate(settings: Settings, words: Sequence[str]) -> str:
-    """Return the value in force, with fallback, and where it was set.
+    """Return the value in force, with fallback, and its origin.
 
     Raises:
         Unanswerable: a word names neither a scope nor an option.
@@ -28,7 +28,7 @@ def evaluate(settings: Settings, words: Sequence[str]) -> str:
 
 
 def look_up(settings: Settings, words: Sequence[str]) -> str | None:
-    """Return the value that the named scope sets itself, None when it does not.
+    """Return the value that the named scope sets itself; None if it does not.
 
     Raises:
         Unanswerable: a word names neither a scope nor an option.

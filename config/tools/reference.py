@@ -15,7 +15,7 @@ from config.tools.writing import written
 
 
 def reference(schema: Schema) -> str:
-    """Return every table: the global options, each module's, and where the lines of Momentum differ."""
+    """Return all tables: global options, each module's options, and differences between Momentum's versions."""
     parts = ["## Global options\n", options_table(schema.core, scopes=True)]
     socket = "".join(
         f"| `{name}` | `{written(default)}` | {SOCKET_ZEROS.get(name, '')} |\n"
@@ -40,7 +40,7 @@ def reference(schema: Schema) -> str:
 
 
 def options_table(model: type[Options], *, scopes: bool = False) -> str:
-    """Return one stanza's options: name, what it takes, default, whether it can change while running, and meaning."""
+    """Return the table of one stanza's options."""
     heads = ["Option", "Takes", "Default", *(["Also set in"] if scopes else []), "Reload", "Meaning"]
     return _table(heads, (_row(one, scopes=scopes) for one in declared(model).values()))
 

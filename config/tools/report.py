@@ -10,7 +10,7 @@ from config.masking import masked
 
 
 def as_records(diagnostics: Iterable[Diagnostic]) -> list[dict[str, Any]]:
-    """Return each diagnostic as JSON holds it, sorted by place; lines and columns count from 1, ends are exclusive."""
+    """Return each diagnostic as a JSON value, sorted by place; lines and columns count from 1, ends are exclusive."""
     return [
         {
             "severity": str(found.severity),

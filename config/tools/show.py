@@ -1,4 +1,4 @@
-"""Settings as a listing: as text that loads again and gives the same settings, and as JSON."""
+"""Print settings as text that loads as the same settings, and as JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _DEEPER = "  "
 
 
 def show(settings: Settings, *, origins: bool = False, defaults: bool = False) -> str:
-    """Return the settings in the 4.x dialect: what is set, or with `defaults` everything that is in force."""
+    """Return the settings in the 4.x dialect: only what is set, or with `defaults` everything in force."""
     page = _Page(origins=origins, defaults=defaults)
     page.options(settings.core, settings.core_origin)
     page.scopes(settings.scopes, type(settings.core))
@@ -77,7 +77,7 @@ class _Page:
         self._close()
 
     def scopes(self, scopes: Scopes, model: type[Options]) -> None:
-        """Add the stanzas of outbound scopes, each inside those that hold it."""
+        """Add the stanzas of outbound scopes, nested."""
         inside: dict[Place, list[Place]] = {}
         for each in scopes.places:
             inside.setdefault(each[:-1], []).append(each)
@@ -92,7 +92,7 @@ class _Page:
             pending += [(), *reversed(inside.get(place, []))]  # the empty place closes the brace
 
     def _listeners(self, name: str, listeners: list[Listener], model: type[Options]) -> None:
-        """Add listeners: as stanzas, but those whose rules apply in written order as a list, which can say that."""
+        """Add listeners as stanzas; those with rules in written order as a 2.2 list, since stanzas have no order."""
         ordered = [each for each in listeners if each.in_order and each.peers]
         if ordered:
             self._put(f"{name} = (")
@@ -140,12 +140,12 @@ class _Page:
 
 
 def _reader(model: type[Options], name: str) -> ValueReader | None:
-    """Return what reads an option; a listener's pathway is none of the schema's."""
+    """Return an option's reader; a listener's pathway is not in the schema."""
     return declared(model)[name].reader if name in declared(model) else None
 
 
 def show_json(settings: Settings, *, origins: bool = False, defaults: bool = False) -> dict[str, Any]:
-    """Return the settings as JSON holds them; with `origins` an option is {"value", "origin"}."""
+    """Return the settings as JSON values; with `origins` an option is {"value", "origin"}."""
 
     def options(of: Options, origin_of: Callable[[str], Span | None]) -> dict[str, Any]:
         shown: dict[str, Any] = {}
@@ -186,7 +186,7 @@ def show_json(settings: Settings, *, origins: bool = False, defaults: bool = Fal
 
 
 def describe(name: str, setting: Setting, model: type[Options]) -> str:
-    """Return `name = value`, and where it was set: what `config eval` and `config get` print."""
+    """Return `name = value` and its origin, as `config eval` and `config get` print it."""
     place = ", ".join(str(step) for step in setting.place) or "global"
     where = f"set at {setting.origin} in {place}" if setting.origin is not None else "default"
     return f"{name} = {written(setting.value, _reader(model, name))}  # {where}"

@@ -1,4 +1,4 @@
-"""Values as text in the language of the file, and as what JSON can hold."""
+"""Write values as configuration text and as JSON values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BARE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345678
 
 
 def written(value: object, reader: ValueReader | None = None) -> str:
-    """Return a value as it would be written; `reader` is the one that reads it back."""
+    """Return a value as configuration text; `reader` reads it back."""
     if reader is not None and reader.write is not None and value is not None:
         return reader.write(value)
     if isinstance(value, bool):
@@ -38,14 +38,14 @@ def _bracketed(opening: str, items: Any, closing: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """Return a text in quotes, or bare where the language takes it as one word."""
+    """Return a text in quotes, or bare if it is one word."""
     if text and all(char in _BARE for char in text) and "/*" not in text and not text.startswith("//"):
         return text
     return '"' + text.replace('"', '\\"') + '"'
 
 
 def as_json(value: object) -> Any:
-    """Return a value as JSON holds it."""
+    """Return a value as a JSON value."""
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Mapping):

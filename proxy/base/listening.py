@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from config.base.ip import plain_address
 from config.scopes.listener import EVERY, Listener
 
-_UNSPECIFIED = frozenset({"0.0.0.0", "::"})  # noqa: S104 — what is compared with
+_UNSPECIFIED = frozenset({"0.0.0.0", "::"})  # noqa: S104 — for comparison only
 
 
 def comes_to_us(address: str, port: int, listeners: Sequence[Listener]) -> Listener | None:

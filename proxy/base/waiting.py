@@ -75,4 +75,4 @@ class WritePause:
         """The transport will take no more: end the wait for it with an error."""
         if self.resumed is not None and not self.resumed.done():
             self.resumed.set_exception(error)
-            self.resumed.exception()  # read once: nobody may be waiting
+            self.resumed.exception()  # read once: there may be no waiter

@@ -31,9 +31,9 @@ _SHORTEST_CUT, _SHORTEST_LOOSE = 3, 8
 """Characters by which a cut-off local part is recognised: with a mark of the cut, and without one."""
 
 _PLAIN = re.compile(
-    r"an?|account|address|an[dy]|at|box|be|been|by|can|cannot|does|e?mail|exists?|for|found|has|here|in|invalid|is|it"
-    r"|known|local|mailbox|name|no|not|of|on|or|person|recipient|such|that|the|there|this|to|unknown|user|valid|was"
-    r"|with|you|your"
+    r"an?|account|address|an[dy]|at|box|be|been|by|can|cannot|disabled|does|e?mail|exceeded|exists?|for|found"
+    r"|full|has|here|in|inactive|invalid|is|it|known|local|mailbox|name|no|not|of|on|or|over|person|quota"
+    r"|recipient|such|that|the|there|this|to|unknown|user|valid|was|with|you|your"
 )
 """Local parts that are ordinary words of a refusal. Outside brackets and quotes, such a word is the exchanger's own:
 `user unknown` means the same for user@example.com as for anybody. None of these words says anything about us.

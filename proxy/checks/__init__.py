@@ -1,7 +1,7 @@
-"""What is wrong with a configuration beyond its own text, each finding a diagnostic at its option. Part of loading.
+"""Checks of a configuration against this machine, run when it is loaded. Each problem is a diagnostic at its option.
 
-Files that it names and that cannot be used, folders, addresses of this machine, and what opens a door wider than anyone
-means to. One module a subject. Nothing is asked of the network here, bound or written.
+The checks cover unusable files and folders, this machine's addresses, and settings that grant too much access, in one
+module per subject. They make no network requests, bind no listeners and write no files.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ __all__ = ["outbox", "outbox_wanted", "outside"]
 
 
 def outside(settings: Settings, prepared: Iterable[Diagnosed]) -> Iterator[Diagnostic]:
-    """Yield what the world outside the text makes impossible, and what is possible and hardly meant."""
+    """Yield settings that cannot work on this machine, and settings that were probably not intended."""
     prepared = tuple(prepared)
     found = [*tls(settings), *endless(settings), *logins(settings), *letter_key(settings)]
     yield from found
     known = (*found, *(each for stanza in prepared for each in stanza.diagnostics))
     wrong = [each.span for each in known if each.is_error]
-    yield from (each for each in exposed(settings) if each.span not in wrong)  # a file that is wrong is told of once
+    yield from (each for each in exposed(settings) if each.span not in wrong)  # report a bad file only once
     yield from doors(settings)
     yield from addresses(settings)
     yield from spool(settings, prepared)

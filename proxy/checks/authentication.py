@@ -1,4 +1,4 @@
-"""AUTH that nobody could use."""
+"""Checks that clients can use AUTH."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from proxy.smtp.passwords import BadPasswordFile, PasswordFile
 
 
 def offers_authentication(options: InboundOptions) -> bool:
-    """Whether clients can log in at all: AUTH waits for TLS unless it is allowed in the clear."""
+    """Whether AUTH is ever offered. It needs TLS unless it is allowed without."""
     reachable = options.tls_certificate is not None or options.authentication_without_tls
     return options.authentication != "no" and reachable
 
 
 def logins(settings: Settings) -> Iterator[Diagnostic]:
-    """Yield what keeps AUTH from being offered, or everybody from passing it."""
+    """Yield what prevents AUTH from being offered, or every login from succeeding."""
     seen: set[tuple[object, ...]] = set()
     for options in in_force(settings):
         named = (options.authentication, options.authentication_file, offers_authentication(options))
@@ -29,9 +29,9 @@ def logins(settings: Settings) -> Iterator[Diagnostic]:
         origin = origin_of(settings, "authentication", options.authentication)
         if not offers_authentication(options):
             yield Diagnostic(
-                "AUTH is never offered: there is no TLS",
+                "AUTH is never offered without TLS",
                 origin,
-                hint="set TLS_Certificate; Authentication_Without_TLS shows the passwords to anybody on the way",
+                hint="set TLS_Certificate; with Authentication_Without_TLS, passwords can be read on the network",
                 severity=Severity.WARNING,
             )
         if options.authentication == "file":
@@ -42,7 +42,7 @@ def logins(settings: Settings) -> Iterator[Diagnostic]:
 def _password_file(path: Path | None, asked_at: Span | None, named_at: Span | None) -> Iterator[Diagnostic]:
     if path is None:
         yield Diagnostic(
-            "Authentication is `file`, and no file is named", asked_at, hint="set Authentication_File as well"
+            "Authentication is `file`, but Authentication_File is not set", asked_at, hint="set Authentication_File"
         )
         return
     try:
@@ -52,5 +52,5 @@ def _password_file(path: Path | None, asked_at: Span | None, named_at: Span | No
         yield Diagnostic(
             f"the password file cannot be used: {reason}",
             named_at,
-            hint="a line is `user:hash`, as `ringback password USER` prints it",
+            hint="write lines of `user:hash`, as `ringback password USER` prints them",
         )

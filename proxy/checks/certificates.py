@@ -1,6 +1,6 @@
-"""TLS that could not be spoken, each mistake at the option and the file that is wrong; certificates that run out.
+"""TLS checks: unusable certificates, keys, authorities, ciphers and versions, and certificates that expire soon.
 
-Both sides are looked at: what clients are shown, and what the MTA behind is shown and must show.
+They cover TLS with clients and with next hops. Each problem is reported at its option.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from proxy.smtp.tls import terms_of
 from proxy.upstream.routes import Router
 
 SOON_SECONDS = 14 * 86400.0
-"""Before a certificate's end it should have been renewed by then; one of a few days, by the last third of its life."""
+"""Warn this long before a certificate expires; for short-lived ones, in the last third of their lifetime."""
 
 _BEGIN_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
 _PROTECTED = (b"BEGIN ENCRYPTED PRIVATE KEY", b"Proc-Type: 4,ENCRYPTED")
@@ -35,7 +35,7 @@ _TOO_WEAK = frozenset({"EE_KEY_TOO_SMALL", "CA_KEY_TOO_SMALL", "CA_MD_TOO_WEAK"}
 
 
 class _Pair(NamedTuple):
-    """A certificate and its key, with where each is named."""
+    """A certificate and its key, and where each is configured."""
 
     certificate: Path
     key: Path
@@ -45,7 +45,7 @@ class _Pair(NamedTuple):
 
 
 def tls(settings: Settings) -> Iterator[Diagnostic]:
-    """Yield what is wrong with TLS, each thing once."""
+    """Yield each TLS problem once."""
     yield from once((*_inbound(settings), *_outbound(settings)))
 
 
@@ -53,14 +53,14 @@ def _inbound(settings: Settings) -> Iterator[Diagnostic]:
     for options in in_force(settings):
         if options.implicit_tls and options.tls_certificate is None:
             yield Diagnostic(
-                "Implicit_TLS has no certificate to speak TLS with",
+                "Implicit_TLS needs a certificate",
                 origin_of(settings, "implicit_tls", True),
                 hint="set TLS_Certificate and TLS_Key",
             )
         terms = terms_of(options)
         if terms.minimum > max(terms.protocols.spoken):
             yield Diagnostic(
-                "TLS_Minimum_Version and TLS_Protocols leave no version to speak",
+                "TLS_Minimum_Version and TLS_Protocols together disable every TLS version",
                 origin_of(settings, "tls_protocols", options.tls_protocols),
             )
         if terms.asks != "nobody":
@@ -83,19 +83,19 @@ def _outbound(settings: Settings) -> Iterator[Diagnostic]:
 
 
 def _own(options: TlsOptions, settings: Settings) -> Iterator[Diagnostic]:
-    """Find ciphers, a certificate or a key that cannot be used."""
+    """Yield unusable ciphers, certificates and keys."""
     if options.tls_ciphers and _failure(partial(_fresh().set_ciphers, options.tls_ciphers)) is not None:
         yield Diagnostic(
             f"TLS_Ciphers leaves no cipher: {options.tls_ciphers}",
             origin_of(settings, "tls_ciphers", options.tls_ciphers),
-            hint="write what `openssl ciphers` takes, such as HIGH:!aNULL; it is about TLS up to 1.2 only",
+            hint="write a list that `openssl ciphers` accepts, such as HIGH:!aNULL; it applies to TLS 1.2 and older",
         )
     if options.tls_certificate is None:
         if options.tls_key is not None:
             yield Diagnostic(
-                "TLS_Key is of no use without TLS_Certificate",
+                "TLS_Key has no effect without TLS_Certificate",
                 origin_of(settings, "tls_key", options.tls_key),
-                hint="set TLS_Certificate, too",
+                hint="set TLS_Certificate",
                 severity=Severity.WARNING,
             )
         return
@@ -137,13 +137,13 @@ def _unusable(pair: _Pair, failure: OSError) -> Diagnostic:
         return Diagnostic(
             f"the key {pair.key} does not belong to the certificate {pair.certificate}",
             pair.at_key,
-            hint="write the key with which this certificate was asked for",
+            hint="use the key that this certificate was requested with",
         )
     if reason in _TOO_WEAK:
         return Diagnostic(
             f"the certificate {pair.certificate} is too weak for OpenSSL: {reason}",
             pair.at_certificate,
-            hint="ask for one with a longer key or a better signature",
+            hint="request one with a longer key or a stronger signature",
         )
     return Diagnostic(f"the key {pair.key} cannot be read: {_said(failure)}", pair.at_key, hint=_key_hint(""))
 
@@ -159,28 +159,28 @@ def _read(path: Path, problem: str, origin: Span | None) -> Generator[Diagnostic
 
 
 def _not_a_certificate(path: Path, octets: bytes) -> str:
-    """Return what is wrong with a file of certificates; empty if they can be read."""
+    """Return what is wrong with a file of certificates; empty if it is readable."""
     if _BEGIN_CERTIFICATE not in octets:
-        return "holds no certificate in PEM"
+        return "contains no PEM certificate"
     try:
         _decoded(path)
         ssl.create_default_context(cafile=path)  # reads the whole chain
     except OSError as error:  # ssl.SSLError is one
-        return f"holds a certificate that cannot be read: {_said(error)}"
+        return f"contains an unreadable certificate: {_said(error)}"
     return ""
 
 
 def _not_a_key(octets: bytes) -> str:
     if PRIVATE_KEY not in octets:
-        return "holds no private key in PEM"
+        return "contains no PEM private key"
     if any(each in octets for each in _PROTECTED):
-        return "holds a key that is protected by a passphrase, which nobody is there to type"
+        return "contains a key with a passphrase, which Ringback cannot enter"
     return ""
 
 
 def _key_hint(problem: str) -> str:
     if "passphrase" in problem:
-        return "write the key without it: openssl pkey -in key.pem -out plain.pem"
+        return "remove the passphrase: openssl pkey -in key.pem -out plain.pem"
     return "a key is a PEM file that begins with -----BEGIN PRIVATE KEY-----"
 
 
@@ -199,7 +199,7 @@ def _client_authorities(options: InboundOptions, settings: Settings) -> Iterator
 
 
 def _authorities(path: Path, option: str, origin: Span | None, problem: str = "") -> Iterator[Diagnostic]:
-    """Find that a file of authorities cannot be used, or that none of them is valid any longer."""
+    """Yield that a file of authorities is unusable, or that all of them have expired."""
 
     def load() -> list[Mapping[str, Any]]:
         require_regular(path)
@@ -213,7 +213,7 @@ def _authorities(path: Path, option: str, origin: Span | None, problem: str = ""
         yield Diagnostic(
             f"{problem or f'the authorities {path} cannot be read'}: {_said(error)}",
             origin,
-            hint=f"{option} names a PEM file of the authorities that issue certificates; {path} is none",
+            hint=f"{option} must name a PEM file of certificate authorities; {path} is not one",
         )
         return
     if found and all(_seconds_left(each) <= 0 for each in found):
@@ -221,7 +221,7 @@ def _authorities(path: Path, option: str, origin: Span | None, problem: str = ""
 
 
 def _running_out(path: Path, origin: Span | None) -> Iterator[Diagnostic]:
-    """Find a certificate that is not valid now, or soon will not be, in what is shown with its chain."""
+    """Warn if the certificate or its chain is expired, expires soon, or is not valid yet."""
     context = _fresh()
     with suppress(OSError):
         context.load_verify_locations(cafile=path)
@@ -229,11 +229,11 @@ def _running_out(path: Path, origin: Span | None) -> Iterator[Diagnostic]:
     left, certificate = min(((_seconds_left(each), each) for each in chain), key=lambda each: each[0])
     began = ssl.cert_time_to_seconds(str(certificate["notBefore"]))
     ends = ssl.cert_time_to_seconds(str(certificate["notAfter"]))
-    hint = "renew it; a renewed file is in force without a restart"
+    hint = "renew it; Ringback uses the new file without a restart"
     if left <= 0:
         problem = f"expired on {certificate['notAfter']}"
     elif began > time.time():
-        problem, hint = f"is not valid before {certificate['notBefore']}", "see to this machine's clock"
+        problem, hint = f"is not valid before {certificate['notBefore']}", "check this machine's clock"
     elif left < min(SOON_SECONDS, (ends - began) / 3):
         problem = f"expires on {certificate['notAfter']}"
     else:
@@ -246,7 +246,7 @@ def _seconds_left(certificate: Mapping[str, Any]) -> float:
 
 
 def _decoded(path: Path) -> Mapping[str, Any]:
-    """Return the first certificate of a file, as ssl shows one: it has no public name for this."""
+    """Return the first certificate of a file, decoded. The ssl module has no public function for this."""
     decoded: Mapping[str, Any] = cast(Any, _ssl)._test_decode_cert(str(path))  # noqa: SLF001 — see above
     return decoded
 

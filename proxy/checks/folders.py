@@ -1,4 +1,4 @@
-"""Folders that cannot be written: for state, for the outbox, for messages that are held on disk."""
+"""Checks that the folders for state, the outbox and spooled messages are writable."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from proxy.options.core import CoreOptions
 
 
 def spool(settings: Settings, prepared: Iterable[Diagnosed]) -> Iterator[Diagnostic]:
-    """Yield that a message which a script reads whole could not be held beyond 1 MiB: an error if a script does."""
+    """Yield that messages over 1 MiB cannot be spooled: an error if a script reads whole messages."""
     named = cast(CoreOptions, settings.core).spool_directory
     folder = named or Path(tempfile.gettempdir())
     problem = _unusable(folder)
@@ -26,37 +26,37 @@ def spool(settings: Settings, prepared: Iterable[Diagnosed]) -> Iterator[Diagnos
     yield Diagnostic(
         f"Spool_Directory: {folder} {problem}",
         settings.core_origin("spool_directory"),
-        hint="name a folder of the user that runs Ringback; without the option it is the system's temporary folder",
+        hint="name a folder that the user running Ringback can write; the default is the system's temporary folder",
         severity=Severity.ERROR if needed else Severity.WARNING,
     )
 
 
 def outbox(settings: Settings, prepared: Iterable[Diagnosed]) -> Iterator[Diagnostic]:
-    """Yield that state has nowhere to be kept: an error if messages of Ringback's own would have nowhere to wait."""
+    """Yield that State_Directory is unusable: an error if Ringback needs it for an outbox."""
     core = cast(CoreOptions, settings.core)
     problem = _unusable(core.state_directory)
     if not problem:
         return
     for origin in outbox_wanted(settings, prepared):
         yield Diagnostic(
-            f"messages of Ringback's own need an outbox, and {core.state_directory} {problem}",
+            f"Ringback's own messages need an outbox, but {core.state_directory} {problem}",
             origin,
-            hint="State_Directory names a folder of the user that runs Ringback",
+            hint="set State_Directory to a folder that the user running Ringback can write",
         )
         return
     named = settings.core_origin("state_directory")
-    # Without the option a folder that nobody made means: keep nothing. The log says so, too (callbacks_in_memory).
+    # If the default folder does not exist, Ringback keeps nothing and logs that (callbacks_in_memory).
     if named is not None or core.state_directory.exists():
         yield Diagnostic(
-            f"State_Directory: {core.state_directory} {problem}: nothing outlives a restart",
+            f"State_Directory: {core.state_directory} {problem}: nothing survives a restart",
             named,
-            hint="make it a folder of the user that runs Ringback",
+            hint="make it a folder that the user running Ringback can write",
             severity=Severity.WARNING,
         )
 
 
 def outbox_wanted(settings: Settings, prepared: Iterable[Diagnosed]) -> Iterator[Span | None]:
-    """Yield the places that call for an outbox."""
+    """Yield the settings that need an outbox."""
     for each in prepared:
         if isinstance(each, MailCreator) and each.creates_mail is not None:
             yield each.creates_mail
@@ -64,7 +64,7 @@ def outbox_wanted(settings: Settings, prepared: Iterable[Diagnosed]) -> Iterator
 
 
 def _unusable(folder: Path) -> str:
-    """Return why nothing can be kept in a folder; empty if it can."""
+    """Return why a folder is unusable; empty if it is writable."""
     if folder.is_dir() and os.access(folder, os.W_OK | os.X_OK, effective_ids=os.access in os.supports_effective_ids):
         return ""
-    return "is no folder that can be written"
+    return "is not a writable folder"

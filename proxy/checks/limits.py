@@ -1,4 +1,4 @@
-"""Sessions and messages that nothing would end: clients of a listener whose limits of time are all 0."""
+"""Checks that every session and message ends: the time limits of a listener must not all be 0."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _TIMES = ("idle_time", "session_time", "data_timeout", "min_data_rate")
 
 
 def endless(settings: Settings) -> Iterator[Diagnostic]:
-    """Find clients whose sessions or messages nothing would end: the global scope's are refused when they are bound."""
+    """Yield scopes whose sessions or messages may never end. Binding has already checked the global scope."""
     for reason in sorted({options.endless for options in in_force(settings)} - {""}):
         zeros = [each.origin for name in _TIMES for each in everywhere(settings, name) if not each.value]
         yield Diagnostic(reason, zeros[-1] if zeros else None)

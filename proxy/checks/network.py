@@ -1,4 +1,4 @@
-"""Addresses and sockets of this machine: listeners that cannot be bound, and an MTA behind that is ourselves."""
+"""Checks of listeners and next hops: unusable addresses and sockets, and next hops that loop back to us."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from proxy.options.names import wrong_with_name
 from proxy.options.route import Route
 from proxy.upstream.routes import Router
 
-_ALL_OF = {EVERY: (4, 6), "0.0.0.0": (4,), "::": (6,)}  # noqa: S104 — what is compared with
+_ALL_OF = {EVERY: (4, 6), "0.0.0.0": (4,), "::": (6,)}  # noqa: S104 — for comparison only
 
 
 class Way(NamedTuple):
-    """One way to an MTA behind, with its port and where it is set."""
+    """A route to a next hop, with its port and where it is set."""
 
     route: Route
     port: int
@@ -33,7 +33,7 @@ class Way(NamedTuple):
 
 
 def addresses(settings: Settings) -> Iterator[Diagnostic]:
-    """Yield what is wrong with addresses and sockets, as far as this machine knows by itself."""
+    """Yield problems with addresses and sockets that show without asking the network."""
     core = cast(CoreOptions, settings.core)
     yield from _own_name(core, settings)
     yield from _listeners(core.esmtp_listener, settings.core_origin("esmtp_listener"))
@@ -44,7 +44,7 @@ def addresses(settings: Settings) -> Iterator[Diagnostic]:
 
 
 def ways(settings: Settings) -> Iterator[Way]:
-    """Yield every way to an MTA behind, those of domains that are written as expressions included."""
+    """Yield every route to a next hop, including those of domains written as regular expressions."""
     seen: set[tuple[Route, int]] = set()
     for upstream in Router(settings).named():
         for route in upstream.routes:
@@ -64,7 +64,7 @@ def ways(settings: Settings) -> Iterator[Way]:
 
 
 def loops(way: Way, addresses: Sequence[str], listeners: Sequence[Listener]) -> Iterator[Diagnostic]:
-    """Yield that a way leads to one of our own listeners: each session would make another, without end."""
+    """Yield that a route leads to one of our own listeners: each session would open another, endlessly."""
     for address in addresses:
         listener = comes_to_us(address, way.port, listeners)
         if listener is not None:
@@ -72,9 +72,9 @@ def loops(way: Way, addresses: Sequence[str], listeners: Sequence[Listener]) -> 
             resolved = "" if address == way.route.host else f" ({address})"
             notes = (Note("this listener", listener.span),) if listener.span is not None else ()
             yield Diagnostic(
-                f"the MTA behind, {way.route.host}:{way.port}{resolved}, is our own listener",
+                f"the next hop {way.route.host}:{way.port}{resolved} is our own listener",
                 within(way.origin, said),
-                hint="name the address and port where the MTA behind listens; Remote_SMTP_Port is its port",
+                hint="write the address and port of the next hop; Remote_SMTP_Port sets the port",
                 notes=notes,
             )
             return
@@ -92,10 +92,10 @@ def _routes(value: object) -> tuple[Route, ...]:
 
 
 def _own_name(core: CoreOptions, settings: Settings) -> Iterator[Diagnostic]:
-    """Find that the machine's own name, taken where none is set, is none that SMTP can say."""
+    """Yield that Hostname is not set and the machine's own name is not usable in SMTP."""
     if settings.core_origin("hostname") is None and (wrong := wrong_with_name(core.hostname)) is not None:
         yield Diagnostic(
-            f"this machine's own name, `{core.hostname}`, is none that every MTA takes",
+            f"this machine's own name, `{core.hostname}`, is not accepted by all MTAs",
             None,
             hint='set Hostname, such as Hostname = "mx.example.com"',
             severity=wrong[1],
@@ -106,20 +106,18 @@ def _listeners(listeners: Sequence[Listener], origin: Span | None) -> Iterator[D
     enabled = [each for each in listeners if each.enabled]
     if not enabled:
         span = listeners[0].span if listeners else origin
-        yield Diagnostic("no address is listened on", span, hint="write ESMTP_Listener = ( *:25 )")
+        yield Diagnostic("no listener is enabled", span, hint="write ESMTP_Listener = ( *:25 )")
     taken: dict[tuple[int, str, int], Listener] = {}
     for listener in enabled:
         for version, address in _means(listener):
             first = taken.setdefault((version, address, listener.port), listener)
             if first is not listener and listener.port:
-                notes = (Note("already listened on here", first.span),) if first.span is not None else ()
-                yield Diagnostic(
-                    f"{listener} is listened on by {first} already", listener.span, "remove one", notes=notes
-                )
+                notes = (Note("first listener is here", first.span),) if first.span is not None else ()
+                yield Diagnostic(f"{first} already listens on {listener}", listener.span, "remove one", notes=notes)
                 break
         if is_address(listener.address) and not _is_here(listener.address):
             yield Diagnostic(
-                f"{listener.address} is no address of this machine now: it cannot be listened on",
+                f"cannot listen on {listener.address}: this machine does not have this address",
                 listener.span,
                 hint="write one that `ip address` lists, or * for all",
                 severity=Severity.WARNING,
@@ -127,7 +125,7 @@ def _listeners(listeners: Sequence[Listener], origin: Span | None) -> Iterator[D
 
 
 def _means(listener: Listener) -> Iterator[tuple[int, str]]:
-    """Yield the addresses that a listener binds, in one spelling, with their version."""
+    """Yield the addresses that a listener binds, normalized, with their IP version."""
     for version in _ALL_OF.get(listener.address, ()):
         yield version, EVERY
     if listener.address not in _ALL_OF and is_address(listener.address):
@@ -136,7 +134,7 @@ def _means(listener: Listener) -> Iterator[tuple[int, str]]:
 
 
 def _is_here(address: str) -> bool:
-    """Whether an address could be bound: a datagram socket at no port of its own says so, and nothing is sent."""
+    """Whether an address can be bound. Binding a datagram socket to port 0 shows it and sends nothing."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as sock:
@@ -147,7 +145,7 @@ def _is_here(address: str) -> bool:
 
 
 def _sockets(settings: Settings) -> Iterator[Diagnostic]:
-    """Find Unix sockets that are not there: a warning, since the server behind may start later."""
+    """Warn about missing Unix sockets. No error, because the next hop may start later."""
     seen: set[str] = set()
     for option in ("gateway", "routes"):
         for setting in everywhere(settings, option):
@@ -157,14 +155,14 @@ def _sockets(settings: Settings) -> Iterator[Diagnostic]:
                     yield Diagnostic(
                         f"{route.host} {missing}: mail for it is deferred",
                         setting.origin,
-                        hint="start the server behind; this user must be able to enter the folder",
+                        hint="start the next-hop server; this user needs access to the folder",
                         severity=Severity.WARNING,
                     )
 
 
 def _missing(path: Path) -> str:
-    """Return why no socket can be found there; empty if one is."""
+    """Return why there is no usable socket at a path; empty if there is one."""
     try:
-        return "" if stat.S_ISSOCK(path.stat().st_mode) else "is no socket"
+        return "" if stat.S_ISSOCK(path.stat().st_mode) else "is not a socket"
     except OSError as error:
         return f"cannot be used ({error.strerror})"

@@ -1,4 +1,4 @@
-"""What a PEM file holds."""
+"""The contents of PEM files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ PRIVATE_KEY = b"PRIVATE KEY-----"
 
 
 def holds_a_key(path: Path) -> bool:
-    """Whether a file holds a private key, as far as it can be read."""
+    """Whether a file is readable and contains a private key."""
     try:
         return PRIVATE_KEY in read_regular(path)
     except OSError:

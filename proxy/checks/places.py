@@ -1,4 +1,4 @@
-"""Where an option is set, and what is in force for whom: what every check goes through."""
+"""Where options are set, and which options apply to which clients. All checks use this."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from proxy.smtp.entrance import Entrance
 
 
 def in_force(settings: Settings) -> Iterator[InboundOptions]:
-    """Yield the options that are in force for anybody: for all, at each listener, for each network of its clients."""
+    """Yield every set of options in force: the global one, each listener's, and each client network's."""
     core = cast(CoreOptions, settings.core)
     yield core
     for listener in core.esmtp_listener:
@@ -22,7 +22,7 @@ def in_force(settings: Settings) -> Iterator[InboundOptions]:
 
 
 def everywhere(settings: Settings, option: str) -> Iterator[Setting]:
-    """Yield each setting of an option: at the top of the file, in each scope, at each listener and for its clients."""
+    """Yield each setting of an option: at the top of the file, in each scope, listener and client network."""
     for place in ((), *settings.scopes.places):
         setting = settings.scopes.get(option, place)
         if setting is not None:
@@ -32,12 +32,12 @@ def everywhere(settings: Settings, option: str) -> Iterator[Setting]:
 
 
 def origin_of(settings: Settings, option: str, value: object) -> Span | None:
-    """Return where an option is given this value; None if that is its default."""
+    """Return where an option is set to this value; None if it is the default."""
     return next((each.origin for each in everywhere(settings, option) if each.value == value), None)
 
 
 def once(found: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
-    """Yield what is said of each place once, though it is in force for many."""
+    """Yield each message once per place, even if many clients share the setting."""
     said: set[tuple[str, int, int]] = set()
     for each in found:
         span = each.span
@@ -48,7 +48,7 @@ def once(found: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
 
 
 def within(origin: Span | None, text: str) -> Span | None:
-    """Return the part of a value that says `text`, as one item of a list does; the whole if it is not found."""
+    """Return the part of a value that reads `text`, such as one item of a list; the whole if not found."""
     at = -1 if origin is None else origin.text.find(text)
     if origin is None or at < 0:
         return origin

@@ -1,4 +1,4 @@
-"""Files with secrets that other users of the machine can read: options declare them (`option(secret=True)`)."""
+"""Warns about secret files that other users can access. Options declare them with `option(secret=True)`."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from proxy.options.core import CoreOptions
 from proxy.outbox.marks import read_key
 
 _IN_STATE_DIRECTORY = ("letter.key",)
-"""Secrets that this server makes itself."""
+"""Secrets that this server creates itself."""
 
 _READ_BY_OTHERS, _WRITTEN_BY_OTHERS = stat.S_IROTH, stat.S_IWOTH | stat.S_IWGRP
 
 
 def exposed(settings: Settings) -> Iterator[Diagnostic]:
-    """Yield each secret that others can read, or change."""
+    """Yield each secret that other users can read or change."""
     seen: set[Path] = set()
     for path, origin in _files(settings):
         if path not in seen:
@@ -32,7 +32,7 @@ def exposed(settings: Settings) -> Iterator[Diagnostic]:
 
 
 def _files(settings: Settings) -> Iterator[tuple[Path, Span | None]]:
-    """Yield the files that hold secrets."""
+    """Yield the files with secrets."""
     yield from _declared(settings)
     yield from _with_their_keys(settings)
     folder = cast(CoreOptions, settings.core).state_directory
@@ -41,7 +41,7 @@ def _files(settings: Settings) -> Iterator[tuple[Path, Span | None]]:
 
 
 def _declared(settings: Settings) -> Iterator[tuple[Path, Span | None]]:
-    """Yield the files of options that are declared as secret, in the whole file and in the modules."""
+    """Yield the files of secret options, global and of modules."""
     for name in _secret_options(CoreOptions):
         for setting in everywhere(settings, name):
             if isinstance(setting.value, Path):
@@ -58,7 +58,7 @@ def _secret_options(model: type[Options]) -> list[str]:
 
 
 def _with_their_keys(settings: Settings) -> Iterator[tuple[Path, Span | None]]:
-    """Yield the certificates whose files hold their keys, too."""
+    """Yield the certificate files that also contain their keys."""
     for setting in everywhere(settings, "tls_certificate"):
         if isinstance(setting.value, Path) and holds_a_key(setting.value):
             yield setting.value, setting.origin
@@ -71,7 +71,7 @@ def _of_file(path: Path, origin: Span | None) -> Iterator[Diagnostic]:
     try:
         mode = path.stat().st_mode
     except OSError:
-        return  # that it cannot be read is said where it is read
+        return  # its reader reports this
     if not stat.S_ISREG(mode):
         return
     may = [word for bits, word in ((_READ_BY_OTHERS, "read"), (_WRITTEN_BY_OTHERS, "change")) if mode & bits]
@@ -79,13 +79,13 @@ def _of_file(path: Path, origin: Span | None) -> Iterator[Diagnostic]:
         yield Diagnostic(
             f"other users of this machine can {' and '.join(may)} {path}",
             origin,
-            hint=f"it holds a secret: chmod o-rwx,g-w {path}",
+            hint=f"it contains a secret: chmod o-rwx,g-w {path}",
             severity=Severity.WARNING,
         )
 
 
 def letter_key(settings: Settings) -> Iterator[Diagnostic]:
-    """Find a key of a site that cannot be read; unless one is named, a server makes its own."""
+    """Yield that Letter_Key is unreadable. If it is not set, the server creates its own key."""
     path = cast(CoreOptions, settings.core).letter_key
     if path is None:
         return
@@ -94,7 +94,7 @@ def letter_key(settings: Settings) -> Iterator[Diagnostic]:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         yield Diagnostic(
-            f"the key of Ringback's own messages cannot be used: {reason}",
+            f"Letter_Key is unusable: {reason}",
             settings.core_origin("letter_key"),
-            hint="`openssl rand -hex 32` prints one; the same file belongs on every server of the site",
+            hint="`openssl rand -hex 32` prints a key; use the same file on every server of the site",
         )

@@ -1,7 +1,6 @@
 """The command line: `ringback serve`, `check`, `probe`, `cache`, `demo`, `password`, `config` and `sieve`.
 
-Commands parse, call, print and choose the exit code; what they do is done elsewhere. Exit codes are those of
-sysexits(3).
+Commands parse, call, print and choose the exit code; other packages do the work. Exit codes follow sysexits(3).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Many callbacks for `ringback probe`: several at once, and with patience if a budget is used up.
+"""Runs the callbacks of `ringback probe`: several at once, with retries while a budget is used up.
 
-They use the server's own verifier, so its cache, budgets and breakers apply to them as to mail.
+They use the server's verifier, so the same cache, budgets and breakers apply as for mail.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from proxy.cli.transcript import Transcript, TranscriptEntry
 
 FIRST_PAUSE = 2.0
 LONGEST_PAUSE = 15.0
-"""Seconds before an address is tried again that a budget held back; each pause is twice the one before."""
+"""Seconds before a throttled address is tried again. The pause doubles each time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class ProbeRequest:
     """Sender in MAIL FROM; None means the configured one."""
     at_once: int = 1
     patience: float = 0.0
-    """Seconds that an address waits if a budget holds it back; after that, it is `throttled`."""
+    """How many seconds to retry an address while a budget is used up; after that, it is `throttled`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,7 @@ async def ask_all(
 async def _ask(
     callbacks: CallbackService, address: str, manner: ProbeRequest, follow: Callable[[TranscriptEntry], None]
 ) -> ProbeResult:
-    """Ask, and ask again while a budget is used up."""
+    """Ask, and retry while a budget is used up."""
     until, pause = asyncio.get_running_loop().time() + manner.patience, FIRST_PAUSE
     while True:
         transcript = Transcript(follow)

@@ -1,6 +1,6 @@
 """`ringback cache`: look up or delete the cached verdicts on an address or a domain.
 
-Cached addresses are personal data. These commands serve people who ask what is stored about them, or want it deleted.
+Cached addresses are personal data. Use these commands if a person asks what is stored, or wants it deleted.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def configuration(
 
 @application.command("lookup")
 def lookup(context: typer.Context, subject: Subject) -> None:
-    """Print what is cached about an address, or about a domain itself; exit 1 if that is nothing."""
+    """Print what is cached about an address, or about a domain itself. Exit 1 if nothing is cached."""
     local_part, domain = _parts(subject)
 
     async def look(cache: CallbackCache) -> tuple[list[CachedVerdict], list[str]]:
@@ -100,7 +100,7 @@ def _times(record: CachedVerdict, now: float) -> str:
 
 
 def _parts(subject: str) -> tuple[str, str]:
-    """Return local part and domain in the cache's form, or print the mistake and exit 64."""
+    """Return local part and domain in the cache's form; on a mistake, print it and exit 64."""
     address = subject if "@" in subject else f"postmaster@{subject}"
     try:
         if (path := mailbox_of(address)) is not None:
@@ -112,13 +112,15 @@ def _parts(subject: str) -> tuple[str, str]:
 
 
 def _done(context: typer.Context, work: Callable[[CallbackCache], Awaitable[T]]) -> T:
-    """Do something with the server's cache, or say why it cannot be done and exit 69."""
+    """Run `work` on the server's cache; if that is impossible, say why and exit 69."""
     options, core = configured(context.obj, load)
     log.configure(level=50)
     url = store_of(options, core.state_directory)
     if url.scheme == "memory":
-        kept = "" if options.store is not None else f" ({core.state_directory} is not writable for you)"
-        _unavailable(f"verdicts are in the server's memory{kept}: no other process sees them, and a restart loses them")
+        kept = "" if options.store is not None else f" (you cannot write to {core.state_directory})"
+        _unavailable(
+            f"verdicts are only in the server's memory{kept}: other processes cannot see them, and a restart loses them"
+        )
     if url.scheme == "sqlite" and not Path(url.path).exists():
         _unavailable(f"{url}: nothing has been stored there yet")  # opening would create it, with another owner
 

@@ -20,20 +20,20 @@ UNAVAILABLE = 69
 CANNOT_WRITE = 74
 CONFIGURATION = 78
 READER_GONE = 128 + signal.SIGPIPE
-"""As the shell tells of a program that SIGPIPE ends."""
+"""The shell's exit status for a program killed by SIGPIPE."""
 
 
 def show(diagnostics: Sequence[Diagnostic]) -> None:
-    """Print diagnostics on standard error; if that cannot be written, as on a full disk, they are lost."""
+    """Print diagnostics on standard error. They are lost if that fails, for example on a full disk."""
     try:
         sys.stderr.write(render(diagnostics))
         sys.stderr.flush()
     except OSError:
-        sys.stderr = _on_descriptor(2)  # the old one keeps what it could not write, and fails for ever
+        sys.stderr = _on_descriptor(2)  # the old one keeps its unwritten text and fails on every write
 
 
 def open_streams() -> None:
-    """Open /dev/null in place of closed standard streams: otherwise a socket gets their number, and the log's lines."""
+    """Replace closed standard streams by /dev/null; otherwise a socket gets the number, and the log goes there."""
     for number in (0, 1, 2):
         try:
             os.fstat(number)
@@ -44,13 +44,13 @@ def open_streams() -> None:
 
 
 class _Output(FileIO):
-    """Standard output that ends the process if it cannot be written, without a traceback, as other programs end.
+    """Standard output that ends the process without a traceback if a write fails.
 
-    It is the layer at which every library that prints arrives, also when the interpreter ends.
+    Every library that prints uses this layer, and so does the interpreter at exit.
     """
 
     def write(self, octets: Any, /) -> int:
-        """Write, or end at once: what is under way has nobody to be shown to."""
+        """Write, or exit at once: no further output can be shown."""
         try:
             return super().write(octets)
         except BrokenPipeError:
@@ -62,7 +62,7 @@ class _Output(FileIO):
 
 
 def end_with_output() -> None:
-    """Let a reader that goes, as `head` does, end this process quietly."""
+    """End this process quietly if the reader of its output exits, as `head` does."""
     if sys.stdout is None:
         return
     text = cast(TextIOWrapper, sys.stdout)
@@ -72,7 +72,7 @@ def end_with_output() -> None:
 
 
 def user() -> str:
-    """Return the user of this process, whose permissions decide what it can read."""
+    """Return the user whose permissions decide which files this process can read."""
     uid = os.geteuid()
     try:
         return f"{pwd.getpwuid(uid).pw_name} (uid {uid})"

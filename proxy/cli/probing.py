@@ -47,22 +47,23 @@ def probe(
         Path | None, typer.Option("--file", help="Also ask about the addresses in a file, one per line; `-`: stdin.")
     ] = None,
     sender: Annotated[
-        str | None, typer.Option("--from", help="Sender in MAIL FROM; default: as configured, else the null sender.")
+        str | None,
+        typer.Option("--from", help="Sender in MAIL FROM. Default: the configured sender, else the null sender."),
     ] = None,
     config_file: Annotated[
-        Path | None, typer.Option("--config", "-c", help="Ask as this server does, with its limits and its store.")
+        Path | None, typer.Option("--config", "-c", help="Use this server's options, limits and store.")
     ] = None,
     at_once: Annotated[int, typer.Option("--concurrency", min=1, max=100, help="Concurrent probes for --file.")] = 8,
     patience: Annotated[
-        float | None, typer.Option("--patience", min=0, help="Seconds to wait if a limit holds an address back.")
+        float | None, typer.Option("--patience", min=0, help="Seconds to retry an address while a limit is used up.")
     ] = None,
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per address, one per line.")] = False,
 ) -> None:
     """Ask the mail exchangers of addresses whether they exist.
 
-    Exit 0: all pass; 65: one fails, or more; 69: none fails, but some are transient or error; 64: not an address. Lines
-    of a file that are none are told and passed over.
+    Exit 0: all pass; 65: at least one fails; 69: none fails, but some are transient or error; 64: not an address.
+    Lines of a file that are not addresses are reported and skipped.
     """
     if not addresses and file is None:
         context.fail("Missing argument 'ADDRESS...', or --file.")
@@ -83,7 +84,7 @@ def probe(
 def _summary(counted: Counter[Status], seconds: float, passed_over: int) -> str:
     found = [f"{counted[status]} {status.value}" for status in Status if counted[status]]
     if passed_over:
-        found.append(f"{passed_over} passed over")
+        found.append(f"{passed_over} skipped")
     return f"{counted.total()} asked in {seconds:.1f} s: {', '.join(found)}"
 
 
@@ -97,9 +98,9 @@ def _exit_code(counted: Counter[Status]) -> int:
 
 
 def _addresses(given: Sequence[str], file: Path | None, sender: str | None) -> tuple[list[str], int]:
-    """Return what to ask about, and how many lines of the file are no addresses, each of which is told.
+    """Return the addresses to ask about, and how many lines of the file were not addresses.
 
-    What is wrong on the command line ends it before anybody is asked; a line of a file is passed over.
+    A bad address on the command line ends the command before any probe. A bad line in a file is reported and skipped.
     """
     wrong = [each for each in given if mailbox_of(each) is None]
     if sender is not None and sender.strip("<>") and mailbox_of(sender.strip("<>")) is None:
@@ -119,7 +120,7 @@ def _tell_wrong(places: Sequence[str]) -> None:
 
 
 def _listed(file: Path) -> Iterator[tuple[str, str]]:
-    """Yield the addresses of a file, each with its place; a line that begins with `#` is a comment."""
+    """Yield the addresses in a file, each with its place. A line that begins with `#` is a comment."""
     name = "standard input" if file == STDIN else str(file)
     try:
         octets = sys.stdin.buffer.read() if file == STDIN else read_regular(file)
@@ -163,7 +164,7 @@ async def _ask(
     finally:
         store = callbacks.verifier.store
         if isinstance(store, FallingBack) and not store.available:
-            typer.echo("the server's store cannot be used: budgets and verdicts were kept in memory", err=True)
+            typer.echo("cannot use the server's store: budgets and verdicts were kept in memory", err=True)
         await callbacks.close()
 
 

@@ -1,4 +1,4 @@
-"""`ringback sieve`: check, run, lay out and explain scripts, without a server."""
+"""`ringback sieve`: check, run, format and explain scripts without a server."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from sieve.run.runtime import Outcome, Script
 from sieve.run.values import ScriptError
 from sieve.syntax.formatting import format_text
 
-application = typer.Typer(help="Check, try, lay out and explain Sieve++ scripts.", no_args_is_help=True)
+application = typer.Typer(help="Check, run, format and explain Sieve++ scripts.", no_args_is_help=True)
 
 PhaseOption = Annotated[Phase, typer.Option("--phase", help="The phase that the script is hooked into.")]
 ScriptArgument = Annotated[Path, typer.Argument(help="The script.", show_default=False)]
 
 _PRESENT = frozenset(module.spec.type for module in MODULES)
-"""Modules taken as loaded: a script alone cannot know its configuration."""
+"""Modules assumed to be loaded, because there is no configuration here."""
 
 
 def _source(path: Path) -> Source:
@@ -76,7 +76,7 @@ def check(script: ScriptArgument, phase: PhaseOption = Phase.MAILFROM) -> None:
 
 @application.command("format")
 def format_script(script: ScriptArgument) -> None:
-    """Print a script in one canonical layout, every comment kept."""
+    """Print a script in the canonical layout, with all comments."""
     text, diagnostics = format_text(_source(script))
     exits.show(diagnostics)
     if text is None:
@@ -89,7 +89,7 @@ def explain_function(name: Annotated[str, typer.Argument(help="A function.", sho
     """Print the manual entry of a function."""
     entry = explain(name, library())
     if entry is None:
-        typer.echo(f"{name}: neither Ringback nor the manual has a function of this name", err=True)
+        typer.echo(f"{name}: no such function in Ringback or the manual", err=True)
         raise typer.Exit(exits.USAGE)
     sys.stdout.write(entry)
 
@@ -113,9 +113,9 @@ def run(
     ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
 ) -> None:
-    """Run a script on a session made of the options and print what it decides.
+    """Run a script on a session built from the options, and print its decision.
 
-    No mail is sent, no file written, and no exchanger asked but by `--callback real`; DNS look-ups are real.
+    No mail is sent and no file is written. Only `--callback real` contacts an exchanger. DNS lookups are real.
     """
     _check_address(sender, may_be_empty=True)
     for recipient in recipients or ():
@@ -124,7 +124,7 @@ def run(
     compiled = _compiled(script, phase, traced=trace)
     content = _content(message)
     if content is None and phase in CONTENT_PHASES:
-        content = b""  # there is always a message in these
+        content = b""  # these phases always have a message
     outcome, host = asyncio.run(
         _run(compiled, phase, (sender, recipients or [], client_ip), content, callback, trace=trace)
     )
@@ -136,7 +136,7 @@ def run(
 
 
 def _check_address(address: str, *, may_be_empty: bool = False) -> None:
-    """Exit 64 where a text is no path."""
+    """Exit 64 if the text is not a path."""
     try:
         known = path_of(address) is not NULL_PATH or may_be_empty
     except ScriptError:
@@ -147,7 +147,7 @@ def _check_address(address: str, *, may_be_empty: bool = False) -> None:
 
 
 def _check_ip(address: str) -> None:
-    """Exit 64 where a text is no IP address."""
+    """Exit 64 if the text is not an IP address."""
     try:
         ipaddress.ip_address(address)
     except ValueError:
@@ -185,7 +185,7 @@ async def _run(
 
 
 def _print_event(event: TraceEvent) -> None:
-    """Print one thing that the script did: statements at the margin, what they do below them."""
+    """Print one event of the run: statements at the margin, their effects indented below."""
     place = f"{event.place.line:>4}"
     if event.seen is Seen.STATEMENT:
         line = f"{place}  {event.text}"
@@ -225,14 +225,14 @@ def _as_dictionary(outcome: Outcome, host: TrialHost) -> Mapping[str, object]:
 
 
 def _changed_headers(message: Message | None) -> list[str]:
-    """Return the header section where the script changed it."""
+    """Return the header section if the script changed it."""
     if message is None or not message.head_changed:
         return []
     return [f"{name}: {body}" for name, body in message.fields()]
 
 
 def _plain(value: object) -> object:
-    """Return a script's value as JSON has it."""
+    """Return a script's value in JSON types."""
     if isinstance(value, str | int | float | bool) or value is None:
         return value
     if isinstance(value, Mapping):
@@ -243,7 +243,7 @@ def _plain(value: object) -> object:
 
 
 def _harmless(text: str) -> Text:
-    """Return a text that may hold a message's octets as a terminal can show it: no markup, no control codes."""
+    """Make text from a message safe for a terminal: no markup, no control codes."""
     shown = (char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode() for char in text)
     return Text("".join(shown))
 

@@ -34,7 +34,7 @@ ConfigurationFile = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class ConfigurationIn:
-    """A configuration file: what the supervisor loads at the start and at each SIGHUP."""
+    """The configuration file, which the supervisor loads at the start and at each SIGHUP."""
 
     path: Path
 
@@ -47,7 +47,7 @@ class ConfigurationIn:
         return compiled(self.path)
 
     def tried(self) -> tuple[Diagnostic, ...]:
-        """Rehearse in a child, and return all mistakes and warnings; that it hangs is one of them."""
+        """Rehearse in a child, and return all mistakes and warnings. A child that hangs is a mistake."""
         try:
             return ChildTask(self.rehearsed, REHEARSAL_SECONDS).wait()
         except Failed as failed:
@@ -55,7 +55,7 @@ class ConfigurationIn:
 
 
 def serve(config_file: ConfigurationFile) -> None:
-    """Serve a configuration until SIGTERM or SIGINT; SIGHUP loads it again."""
+    """Serve until SIGTERM or SIGINT. SIGHUP reloads the configuration."""
     exits.open_streams()
     for each in RESERVED_SIGNALS:
         signal.signal(each, signal.SIG_IGN)
@@ -82,7 +82,7 @@ def check(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print the diagnostics as JSON, for editors.")] = False,
 ) -> None:
-    """Build everything that `serve` would, print every mistake, and exit 78 if there is one; nothing is written."""
+    """Build everything that `serve` would, print every mistake, and exit 78 if there is one. Writes nothing."""
     found = ConfigurationIn(config_file).tried()
     if as_json:
         typer.echo(json.dumps(as_records(found), indent=2))
@@ -98,7 +98,10 @@ def check(
 
 
 def demo(
-    *, once: Annotated[bool, typer.Option("--once", help="Exit after the samples; status 0 if they went well.")] = False
+    *,
+    once: Annotated[
+        bool, typer.Option("--once", help="Exit after the samples, with status 0 if all went as expected.")
+    ] = False,
 ) -> None:
-    """Show Ringback at work in a small world of its own on loopback."""
+    """Show Ringback at work with demo servers on loopback."""
     raise typer.Exit(run_demonstration(load_service, once=once))

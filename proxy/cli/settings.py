@@ -1,4 +1,4 @@
-"""`ringback config`: what is in force and where it was set, the canonical layout, and the other dialect."""
+"""`ringback config`: query, format and convert a configuration."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from config.tools.show import show_json
 from proxy.app import SCHEMA
 from proxy.cli import exits
 
-application = typer.Typer(help="Ask, lay out and convert an ecelerity.conf.", no_args_is_help=True)
+application = typer.Typer(help="Query, format and convert an ecelerity.conf.", no_args_is_help=True)
 
 DEFAULT_FILE = Path("/etc/ringback/ecelerity.conf")
 
-ConfigurationFile = Annotated[Path, typer.Option("--config", "-c", help="The ecelerity.conf to ask.")]
+ConfigurationFile = Annotated[Path, typer.Option("--config", "-c", help="The ecelerity.conf to query.")]
 FileArgument = Annotated[Path, typer.Argument(help="The file; it is only read.", show_default=False)]
 Words = Annotated[
     list[str], typer.Argument(help="A scope and an option: `domain example.com gateway`.", show_default=False)
@@ -43,7 +43,7 @@ def _settings(path: Path) -> Settings:
 
 @application.command("eval")
 def evaluate_option(words: Words, config_file: ConfigurationFile = DEFAULT_FILE) -> None:
-    """Print the value in force, with fallback between scopes, and where it was set."""
+    """Print the effective value, after fallback between scopes, and its origin."""
     settings = _settings(config_file)
     try:
         typer.echo(evaluate(settings, words))
@@ -54,7 +54,7 @@ def evaluate_option(words: Words, config_file: ConfigurationFile = DEFAULT_FILE)
 
 @application.command("get")
 def get_option(words: Words, config_file: ConfigurationFile = DEFAULT_FILE) -> None:
-    """Print the value that the named scope sets itself; exit 1 where it sets none."""
+    """Print the value that the named scope sets itself. Exit 1 if it sets none."""
     settings = _settings(config_file)
     try:
         found = look_up(settings, words)
@@ -71,11 +71,11 @@ def get_option(words: Words, config_file: ConfigurationFile = DEFAULT_FILE) -> N
 def show(
     config_file: ConfigurationFile = DEFAULT_FILE,
     *,
-    origin: Annotated[bool, typer.Option("--origin", help="Say where each value was set.")] = False,
-    defaults: Annotated[bool, typer.Option("--defaults", help="Show what is in force by default, too.")] = False,
+    origin: Annotated[bool, typer.Option("--origin", help="Show where each value was set.")] = False,
+    defaults: Annotated[bool, typer.Option("--defaults", help="Also show default values.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Print the configuration as it was understood."""
+    """Print the configuration as Ringback reads it."""
     settings = _settings(config_file)
     if as_json:
         typer.echo(json.dumps(show_json(settings, origins=origin, defaults=defaults), indent=2))
@@ -93,7 +93,7 @@ def _text(path: Path) -> str:
 
 @application.command("format")
 def format_file(path: FileArgument) -> None:
-    """Print a file in one canonical layout, every comment kept."""
+    """Print a file in the canonical layout, with all comments."""
     try:
         sys.stdout.write(format_text(_text(path), str(path)))
     except Unformattable as wrong:
@@ -105,7 +105,7 @@ def format_file(path: FileArgument) -> None:
 def convert_file(
     path: FileArgument, to: Annotated[str, typer.Option("--to", help="The dialect to write: 4x.")] = "4x"
 ) -> None:
-    """Print a 2.2 file with its module lines and listeners as stanzas of 3.x and 4.x; the settings stay the same."""
+    """Convert a 2.2 file: write its module lines and listeners as 3.x/4.x stanzas. The settings stay the same."""
     try:
         converted = convert(_text(path), to, name=str(path), schema=SCHEMA)
         exits.show(converted.diagnostics)

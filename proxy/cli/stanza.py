@@ -1,4 +1,4 @@
-"""The options of smtp_cbv, of a server's configuration or by default, as the commands that ask or look up need them."""
+"""The options of smtp_cbv for `ringback probe` and `ringback cache`: from a configuration, or the defaults."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Load = Callable[[Path], tuple[Assembly, Sequence[Diagnostic]]]
 
 
 def configured(config_file: Path | None, load: Load) -> tuple[SmtpCbvOptions, CoreOptions]:
-    """Return smtp_cbv's options and the server's, from a configuration or by default; print mistakes and exit 78."""
+    """Return smtp_cbv's options and the server's: configured, or the defaults. Print mistakes and exit 78."""
     if config_file is None:
         return SmtpCbvOptions(store=MEMORY), CoreOptions.model_construct(esmtp_listener=())
     try:

@@ -1,6 +1,6 @@
-"""Shows how a callback's verdict came about, with times, for people and as JSON. It asks no server.
+"""Shows how a callback reached its verdict, with times, as text or JSON. It contacts no server.
 
-A stranger's text is plain text, never markup, in printable ASCII; everything else is escaped.
+Text from a remote server is shown as printable ASCII, never as markup; other octets are escaped.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LONGEST_LINE = 500
 
 
 def shown(foreign: str | bytes) -> str:
-    """Return a stranger's text in a form that is harmless to a terminal."""
+    """Escape remote text so that it is safe for a terminal."""
     octets = foreign.encode("utf-8", "surrogateescape") if isinstance(foreign, str) else foreign
     text = "".join(chr(each) if 0x20 <= each < 0x7F else f"\\x{each:02x}" for each in octets[: _LONGEST_LINE + 1])
     return text if len(text) <= _LONGEST_LINE else text[:_LONGEST_LINE] + "..."
@@ -33,7 +33,7 @@ def shown(foreign: str | bytes) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TranscriptEntry:
-    """Something that happened on the way to a verdict: an event of `callback.observer`, or `said`."""
+    """One step towards a verdict: an event of `callback.observer`, or `said`."""
 
     milliseconds: float
     """Since the question was asked."""
@@ -42,7 +42,7 @@ class TranscriptEntry:
 
 
 class Transcript(Observer):
-    """Records what happens. Dialogue is recorded by line, each with the time of its last byte."""
+    """Records the steps of a callback. Dialogue is recorded by line, each with the time of its last byte."""
 
     def __init__(
         self,
@@ -71,7 +71,7 @@ class Transcript(Observer):
         self._unfinished = ours, rest
 
     def finish(self) -> None:
-        """Record a line that has no end yet."""
+        """Record a line that has not ended yet."""
         ours, rest = self._unfinished
         self._unfinished = ours, b""
         if rest:
@@ -124,7 +124,7 @@ _SENTENCES: Mapping[str, Callable[[Mapping[str, Any]], str]] = {
 
 
 def verdict_text(question: str, verdict: CallbackVerdict) -> Text:
-    """Return the verdict on an address, its reason, and where it was found: a few lines."""
+    """Return the verdict on an address, its reason, and its source, in a few lines."""
     lines = [
         Text.assemble(
             shown(question), ": ", (verdict.status.value, f"bold {COLOURS[verdict.status]}"), f" ({verdict.reason})"
@@ -137,7 +137,7 @@ def verdict_text(question: str, verdict: CallbackVerdict) -> Text:
 
 
 def row_text(question: str, verdict: CallbackVerdict) -> Text:
-    """Return the same on one line, for one of many."""
+    """Return a verdict on one line, for lists."""
     return Text.assemble(
         (f"{verdict.status.value:9}", f"bold {COLOURS[verdict.status]}"),
         f" {verdict.reason:12} {shown(question)}: {shown(verdict.message)}",
@@ -151,7 +151,7 @@ def why(verdict: CallbackVerdict) -> str:
 
 
 def _found(verdict: CallbackVerdict) -> str:
-    """Return where and when it was found."""
+    """Return the stage, exchanger and age of a verdict."""
     parts = []
     if verdict.exchanger:
         address = f" [{verdict.address}]" if verdict.address else ""
@@ -169,7 +169,7 @@ def _found(verdict: CallbackVerdict) -> str:
 
 
 def record(question: str, verdict: CallbackVerdict, transcript: Transcript) -> dict[str, Any]:
-    """Return everything as one JSON object; a stranger's text is printable ASCII."""
+    """Return everything as one JSON object. Remote text is printable ASCII."""
     steps = [{"ms": each.milliseconds, "event": each.event, **each.fields} for each in transcript.steps]
     found = {name: shown(value) if isinstance(value, str) else value for name, value in asdict(verdict).items()}
     return {

@@ -1,4 +1,4 @@
-"""A session that is none: what `ringback sieve run` lets a script see, made of command-line options."""
+"""A fake session for `ringback sieve run`, built from command-line options."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Callback(StrEnum):
 
 
 def trial_session(sender: str, recipients: list[str], client_ip: str, content: bytes | None) -> Session:
-    """Return a session as it would stand with this envelope and message; the client is at `client_ip`."""
+    """Return a session with this envelope and message, from a client at `client_ip`."""
     options = CoreOptions(esmtp_listener=(), gateway=Route("192.0.2.25"), hostname="mx.example.com")
     session = Session(asyncio.get_running_loop(), (plain_address(client_ip), 40025), ("192.0.2.2", 25), options)
     session.host_name, session.extended_smtp = "client.example.org", True
@@ -70,17 +70,17 @@ class TrialControl(SessionControl):
     __slots__ = ("_lines",)
 
     def __init__(self, session: Session, configuration: Settings, lines: list[str]) -> None:
-        """Keep what would be written in `lines`."""
+        """Record in `lines` what would be written."""
         super().__init__(session, configuration)
         self._lines = lines
 
     async def write_line(self, path: str, line: str) -> None:
-        """Say so, and do not write."""
+        """Record the line instead of writing it."""
         self._lines.append(f"(would write to {path}: {line})")
 
 
 class TrialHost(SessionHost):
-    """A view of a trial session: what a script would do to the world is kept as lines."""
+    """A script's view of a trial session. Side effects are recorded as lines instead of done."""
 
     __slots__ = ("_answer", "_resolver", "lines", "session")
 
@@ -95,7 +95,7 @@ class TrialHost(SessionHost):
         self.lines: list[str] = []
 
     async def close(self) -> None:
-        """End what a real callback began, and let the message go."""
+        """Close the callback service, the resolver and the message."""
         if self.session.transaction.message is not None:
             self.session.transaction.message.close()
         await self._services.callbacks.close()
@@ -111,22 +111,22 @@ class TrialHost(SessionHost):
         return await super().callback(address, sender)
 
     async def tarpit(self, seconds: float) -> None:
-        """Say so, and do not wait."""
+        """Record the wait instead of waiting."""
         self.lines.append(f"(would hold the session for {seconds:g} s)")
 
     def log(self, text: str) -> None:
-        """Keep a line of ec_log."""
+        """Record a line of ec_log."""
         self.lines.append(text)
 
     def count(self, counter: str, code: int) -> None:
-        """Keep an increase of a counter."""
+        """Record an increase of a counter."""
         self.lines.append(f"(counter {counter}, code {code})")
 
     @property
     def control(self) -> TrialControl:
-        """The session and the server, but for files."""
+        """The session and the server, without file writes."""
         return TrialControl(self.session, self._services.configuration, self.lines)
 
     def script_failed(self, script: str, line: int, reason: str) -> None:
-        """Keep a run-time error."""
+        """Record a run-time error."""
         self.lines.append(f"{script}:{line}: run-time error: {reason}")

@@ -1,10 +1,10 @@
-"""The wording of everything that keeps the demonstration from running."""
+"""Messages for everything that keeps the demo from running."""
 
 from __future__ import annotations
 
 
 def no_loopback_addresses(address: str, reason: str) -> str:
-    """Linux answers for the whole of 127.0.0.0/8; other systems only for 127.0.0.1 until told otherwise."""
+    """Linux accepts all of 127.0.0.0/8; other systems need each address except 127.0.0.1 added."""
     return (
         f"cannot listen on {address}: {reason}. The demo's exchangers need 127.0.0.2 to 127.0.0.4; "
         "Linux has them, on macOS and the BSDs add them first: ifconfig lo0 alias 127.0.0.2 (and .3, .4)"
@@ -12,10 +12,10 @@ def no_loopback_addresses(address: str, reason: str) -> str:
 
 
 def no_configuration(looked_in: str) -> str:
-    """Neither an installed package nor a checkout holds the shipped configuration."""
+    """Neither an installed package nor a checkout has the shipped configuration."""
     return f"the configuration that ships with Ringback is not there: looked in {looked_in}"
 
 
 def no_common_port(attempts: int) -> str:
-    """Each port that was free on one exchanger's address was taken on another's."""
+    """Every port that was free on one exchanger's address was in use on another's."""
     return f"no port is free on 127.0.0.2 to 127.0.0.4 together; tried {attempts} times"

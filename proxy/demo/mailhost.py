@@ -1,7 +1,7 @@
-"""The mail servers of the demonstration: MailHost, which exchangers and the upstream are made of, and AcceptedMessage.
+"""The demo's mail servers: MailHost, used for the exchangers and the next hop, and AcceptedMessage.
 
-They speak just enough SMTP for a probe and a relay, and note every line. This is stage scenery: it knows no TLS, no
-limits beyond a deadline and a line length, and it must never stand on a network.
+They support just enough SMTP for a probe and a relay, and record every line. They have no TLS and no limits except a
+deadline and a line length. Never expose them to a network.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ EXTENSIONS = ("PIPELINING", "8BITMIME", "SMTPUTF8", "SIZE 10485760")
 
 
 UNREADABLE = (asyncio.IncompleteReadError, asyncio.LimitOverrunError)
-"""What reading a line raises when the peer has gone, or never ends the line."""
+"""Raised by reading a line if the peer is gone or never ends the line."""
 
 ROUTINE = frozenset({"EHLO", "HELO", "QUIT"})
 """Commands that look alike in every conversation."""
@@ -55,15 +55,15 @@ class OpenEnvelope:
 
 
 class MailHost:
-    """A mail server with a name, a verdict on recipients, and a memory of what it was asked.
+    """A mail server with a name and a verdict on recipients. It remembers what it was asked.
 
-    A `silent` one takes connections and never says a word.
+    A `silent` one accepts connections and never sends anything.
     """
 
     def __init__(
         self, name: str, role: PeerRole, timeline: Timeline, *, verdict: Callable[[str], str], silent: bool = False
     ) -> None:
-        """Set the stage; `start` opens the door. `verdict` maps a recipient to the reply line it gets."""
+        """`verdict` maps a recipient to its reply line. Call `start` to listen."""
         self.name = name
         self.asked: list[str] = []
         self.deliveries: list[AcceptedMessage] = []
@@ -79,14 +79,14 @@ class MailHost:
         """Listen, and return the port.
 
         Raises:
-            OSError: the address or port cannot be had.
+            OSError: the address or port is not available.
         """
         self._server = await asyncio.start_server(self._serve, address, port)
         bound: int = self._server.sockets[0].getsockname()[1]
         return bound
 
     async def stop(self) -> None:
-        """Stop listening and end the conversations that are under way."""
+        """Stop listening and end the running sessions."""
         if self._server is None:
             return
         self._server.close()
@@ -103,7 +103,7 @@ class MailHost:
         self.connected.clear()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Hold one conversation; a peer that leaves or dawdles ends it."""
+        """Serve one session. It ends if the peer leaves or is too slow."""
         task = asyncio.current_task()
         if task is not None:
             self._conversations.add(task)
@@ -111,7 +111,7 @@ class MailHost:
         self.connections += 1
         self.connected.set()
         try:
-            # A cancelled conversation is the demonstration closing down: asyncio.streams would report it as an error.
+            # The demo is closing: asyncio.streams would report the cancelled session as an error.
             with contextlib.suppress(OSError, *UNREADABLE, asyncio.CancelledError):
                 if self._silent:
                     await self._say_nothing(reader)

@@ -1,4 +1,4 @@
-"""The sample mail of the demonstration: what is sent, what should become of it, and the comparison: Sample, Check, ALL.
+"""The demo's sample mail: what is sent, the expected result, and the comparison: Sample, Check, ALL.
 
 A sample names the domains of `world`; it knows nothing of sockets and prints nothing.
 """
@@ -131,7 +131,7 @@ ALL = (
     ),
     Sample(
         "A sender who does not",
-        f"Nobody called ghost works at {STAFF}. The script refuses with its own words, before a recipient is named.",
+        f"{STAFF} has no user ghost. The script refuses with its own words, before a recipient is named.",
         _letter(f"ghost@{STAFF}", "Your invoice", "See attachment."),
         "MAIL",
         550,
@@ -149,7 +149,7 @@ ALL = (
     ),
     Sample(
         "An exchanger that puts us off",
-        f"{CAUTIOUS} greylists: it answers 451 to whom it has not met. That says nothing about bob, so the script, "
+        f"{CAUTIOUS} greylists: it answers 451 to unknown servers. That says nothing about bob, so the script, "
         "which refuses only what failed, lets his mail through.",
         _letter(f"bob@{CAUTIOUS}", "Minutes", "Attached, as promised."),
         "dot",
@@ -160,7 +160,7 @@ ALL = (
     ),
     Sample(
         "A bounce",
-        "The null sender names nobody who could be asked about. Bounces must go through.",
+        "The null sender has no address to ask about. Bounces must go through.",
         _letter("", "Undelivered mail", "Your message could not be delivered."),
         "dot",
         250,

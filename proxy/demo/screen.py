@@ -1,6 +1,6 @@
-"""What a person sees of the demonstration: Screen, which draws the world, each sample, the summary and the way on.
+"""The demo's output: Screen draws the world, each sample, the summary and the next steps.
 
-It prints what it is given and decides nothing. Every foreign line is plain text to it, never markup.
+It prints what it is given and decides nothing. Remote lines are printed as plain text, never as markup.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ WAYS = (
     (STRANGER, "does not: 550 from address not reachable"),
     (f"rita@{CAUTIOUS}", "greylisted: delivered"),
     (f"erin@{SILENT}", f"silence: delivered after {PROBE_PATIENCE} seconds"),
-    ("", "a bounce: delivered, nobody is asked"),
+    ("", "a bounce: delivered without a probe"),
 )
-"""Senders that no sample has used, so that nothing is remembered of them, and what becomes of their mail."""
+"""Senders that no sample has used, so nothing about them is cached, and the result of their mail."""
 
 
 COURTESIES = "From here on greetings, EHLO and QUIT are left out."
@@ -72,7 +72,7 @@ class Screen:
             cast.add_column(heading)
         manners = (
             "knows its users, refuses others",
-            "greylists whom it has not met",
+            "greylists unknown servers",
             "takes connections, says nothing",
         )
         cast.add_row(Text("Ringback", "bold"), _endpoint(world.address), "runs the ecelerity.conf that ships")
@@ -80,7 +80,7 @@ class Screen:
             where = _endpoint((domain.address, world.exchanger_port))
             cast.add_row(Text(domain.exchanger, HUES[PeerRole.EXCHANGER]), where, manner)
         where = _endpoint(("127.0.0.1", world.upstream_port))
-        cast.add_row(Text("upstream", HUES[PeerRole.UPSTREAM]), where, "the MTA behind Ringback: takes everything")
+        cast.add_row(Text("upstream", HUES[PeerRole.UPSTREAM]), where, "the next hop: accepts everything")
         where = _endpoint(("127.0.0.1", world.nameserver_port))
         cast.add_row(Text("DNS", HUES[PeerRole.NAMESERVER]), where, "knows the three domains")
         self._console.print(Padding(Text("Ringback, a demonstration in a world of its own", "bold"), (1, 0, 0, 1)))
@@ -173,7 +173,7 @@ class Screen:
         self._console.print(text, soft_wrap=True)
 
     def _dialogue(self, events: Sequence[Event], since: float) -> RenderableType:
-        """Return the events as lines: when, who speaks to whom, and what."""
+        """Return the events as lines: time, direction, text."""
         grid = Table.grid(padding=(0, 2))
         grid.add_column(justify="right", style="dim", no_wrap=True)
         grid.add_column(no_wrap=True)
@@ -183,7 +183,7 @@ class Screen:
         return grid
 
     def _parties(self, event: Event) -> Text:
-        """Return who speaks to whom; whoever called stands left, so that a connection keeps its shape."""
+        """Return the direction of an event. The side that connected is always on the left."""
         hue, (right, left) = HUES[event.role], self._arrows
         if event.role is PeerRole.RINGBACK:
             return Text("  Ringback", hue)

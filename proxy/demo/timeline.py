@@ -12,7 +12,7 @@ from enum import StrEnum
 
 
 class PeerRole(StrEnum):
-    """What a peer of Ringback is to it; RINGBACK itself where it comes to a conclusion of its own."""
+    """A peer's role. RINGBACK is for its own conclusions."""
 
     CLIENT = "client"
     NAMESERVER = "nameserver"

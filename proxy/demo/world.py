@@ -1,4 +1,4 @@
-"""The embedded world of the demonstration: name server, exchangers, upstream, and Ringback between them.
+"""The demo's world: name server, exchangers, next hop, and Ringback between them.
 
 Everything listens on loopback on ports of the system's choosing. Ringback runs the configuration that ships; a small
 file in a temporary folder includes it and changes only addresses and the probe's patience.
@@ -23,7 +23,7 @@ from proxy.demo.samples import CAUTIOUS, KNOWN_USERS, SILENT, STAFF
 from proxy.demo.timeline import PeerRole, Timeline
 
 PROBE_PATIENCE = 2
-"""Seconds for a whole probe: short, so that the silent exchanger does not bore anybody."""
+"""Seconds for a whole probe: short, so that the sample with the silent exchanger does not take long."""
 
 SHUTDOWN = 10.0
 """Seconds for Ringback to end its sessions when the demonstration closes."""

@@ -1,11 +1,11 @@
-"""MAIL and RCPT arguments, read on bytes by the grammar of RFC 5321 section 4.1.2 (RFC 6531 for UTF-8).
+"""Parse MAIL and RCPT arguments as bytes by the grammar of RFC 5321 section 4.1.2 (RFC 6531 for UTF-8).
 
-Nearly every address has the plain form local-part@domain: one compiled expression takes it (measured: 1 µs, the email
-package's parser needs 50). What it does not take goes to the full grammar: quoted local parts, address literals, UTF-8,
-source routes (stripped: the final domain is the one that is judged).
+Nearly every address has the plain form local-part@domain, which one compiled expression matches (measured: 1 µs; the
+email package's parser needs 50). The full grammar parses the rest: quoted local parts, address literals, UTF-8, and
+source routes (stripped: only the final domain counts).
 
-Clients that break the grammar in ways that leave no doubt about the address are understood, and what goes upstream is
-repaired: `Path.raw` is always RFC 5321. Where this is not wanted, `strict` refuses it.
+If a client breaks the grammar but the address is clear, it is repaired: `Path.raw` always conforms to RFC 5321.
+`strict` rejects such addresses instead.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _ASCII_LABEL = re.compile(r"\w(?:[\w-]*\w)?", re.ASCII)
 _STRICT_LABEL = re.compile(r"[^\W_](?:[^\W_]|-+(?=[^\W_]))*", re.ASCII)
 _PARAMETER = re.compile(r"([A-Za-z0-9][A-Za-z0-9-]*)(?:=([!-<>-~\x80-\U0010ffff]+))?")
 _XTEXT_PARAMETER = re.compile(r"(ENVID|ORCPT)=([!-~\x80-\U0010ffff]+)", re.IGNORECASE)
-"""Their values are encoded, and some clients forget to encode a `=` (RFC 3461 section 4)."""
+"""Parameters with encoded values, in which some clients forget to encode `=` (RFC 3461 section 4)."""
 
 LONGEST_PATH = 512
 """Octets of a path; RFC 5321 section 4.5.3.1.3 asks for 256, UTF-8 addresses may be longer."""
@@ -59,10 +59,10 @@ def parse_argument(
 ) -> tuple[Path, dict[str, str | None]]:
     """Read `FROM:<path> parameters` (or `TO:`); the keyword is given in capitals.
 
-    A local part alone is read as one of `default_domain` where that is set. `strict` takes RFC 5321 alone.
+    A bare local part gets `default_domain` if that is set. `strict` accepts only RFC 5321 syntax.
 
     Raises:
-        BadPath: the path is malformed, or the keyword is not there; BadUtf8 where it is no text.
+        BadPath: the path is malformed, or the keyword is missing; BadUtf8 if it is not UTF-8.
         BadParameter: a parameter is malformed or given twice.
     """
     if argument[: len(keyword)].upper() != keyword:
@@ -87,10 +87,10 @@ def parse_argument(
 
 
 def path_of(address: str) -> Path:
-    """Return an address that did not come as a command's argument as a path.
+    """Return the path for an address that is not a command's argument.
 
     Raises:
-        BadPath: it is none.
+        BadPath: it is not an address.
     """
     if len(address) > LONGEST_PATH:
         raise BadPath
@@ -108,7 +108,7 @@ def _check_utf8(argument: bytes) -> None:
 
 
 def _is_plain(local_part: bytes, domain: bytes) -> bool:
-    """Leave the doubtful to the grammar: a dot at the end or twice in a row, a hyphen at a label's end."""
+    """Leave doubtful domains to the grammar: a trailing or double dot, a hyphen at a label's end."""
     return (
         local_part[-1:] != b"."
         and b".." not in local_part
@@ -119,7 +119,7 @@ def _is_plain(local_part: bytes, domain: bytes) -> bool:
 
 
 def _parted(rest: bytes, *, strict: bool) -> tuple[bytes, bytes]:
-    """Return what stands between the brackets, and the parameters."""
+    """Return the text between the brackets, and the parameters."""
     match = _PATH.fullmatch(rest)
     if match is None and not strict:
         match = _WITHOUT_BRACKETS.fullmatch(rest)
@@ -157,10 +157,10 @@ def _mailbox(inner: bytes, *, strict: bool) -> Path:
 
 
 def _spoken_domain(domain: str, *, strict: bool) -> str:
-    """Return a domain as it may go upstream: as it came, or in A-labels if its U-labels are none by RFC 5890.
+    """Return a domain to send upstream: as received, or in A-labels if its U-labels are invalid by RFC 5890.
 
     Raises:
-        BadPath: it is no domain.
+        BadPath: it is not a domain.
     """
     label = _LABEL if not domain.isascii() else _STRICT_LABEL if strict else _ASCII_LABEL
     if len(domain) > LONGEST_DOMAIN:  # RFC 5321 section 4.5.3.1.2
@@ -181,14 +181,14 @@ def _spoken_domain(domain: str, *, strict: bool) -> str:
 
 
 def _is_made_of_letters(domain: str) -> bool:
-    """Whether a domain holds nothing but what U-labels are made of: many scripts write vowels as combining marks."""
+    """Whether a domain has only characters of U-labels: many scripts write vowels as combining marks."""
     return unicodedata.is_normalized("NFC", domain) and all(
         char in ".-" or char.isalnum() or unicodedata.category(char).startswith("M") for char in domain
     )
 
 
 def _is_literal(text: str) -> bool:
-    """Judge an address literal, `[192.0.2.1]` or `[IPv6:2001:db8::1]` (RFC 5321 section 4.1.3)."""
+    """Check an address literal, `[192.0.2.1]` or `[IPv6:2001:db8::1]` (RFC 5321 section 4.1.3)."""
     inner = text[1:-1]
     if "%" in inner:  # ipaddress takes a zone, which names an interface of some machine
         return False
@@ -203,7 +203,7 @@ def _is_literal(text: str) -> bool:
 
 
 def _parameters(raw: bytes, *, strict: bool) -> dict[str, str | None]:
-    """Read `KEYWORD[=value] …`; keywords in capitals, values as they came (ENVID is case-sensitive)."""
+    """Read `KEYWORD[=value] …`; keywords in capitals, values as received (ENVID is case-sensitive)."""
     found: dict[str, str | None] = {}
     try:
         words = [word for word in raw.decode().replace("\t", " ").split(" ") if word]

@@ -1,4 +1,4 @@
-"""Folding of header fields that we write (RFC 5322 sections 2.1.1 and 2.2.3): only line breaks are added."""
+"""Fold the header fields that we write (RFC 5322 sections 2.1.1 and 2.2.3) by adding line breaks only."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ LONGEST_LINE = 900
 """Octets after which a field that we write is folded; RFC 5322 section 2.1.1 allows 998."""
 
 PREFERRED_LINE = 78
-"""Octets of a line of a field that is folded, if its words allow it."""
+"""Maximum octets per line of a folded field, if its words allow it."""
 
 _MOST = 998
 _BLANKS = re.compile(rb"[ \t]++")
@@ -18,9 +18,9 @@ _BLANKS = re.compile(rb"[ \t]++")
 def folded(field: bytes, most: int = LONGEST_LINE) -> bytes:
     """Return a field, given as one line without its end, in lines of 78 octets if it is longer than `most`.
 
-    A line ends before blanks that a word follows, so that none is of blanks alone: such a line is obsolete syntax
-    (RFC 5322 section 3.2.2), and some servers take it for the empty line. A word that is longer than a line has one of
-    its own: to cut it would change it. Blanks at the field's end are left out.
+    A line breaks only before blanks followed by a word, so no line is blank: blank lines are obsolete syntax (RFC 5322
+    section 3.2.2), and some servers mistake them for the empty line. A word longer than a line gets its own line,
+    because cutting would change it. Trailing blanks are removed.
     """
     if len(field) <= most:
         return field

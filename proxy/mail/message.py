@@ -1,7 +1,7 @@
-"""The message of a transaction: its header section field by field, and its body where policy asked for it.
+"""The message of a transaction: its header fields, and its body if policy needs it.
 
-A field that nobody edits goes on byte for byte, so that signatures over it stay valid (RFC 6376). Nothing here knows
-SMTP but dot-stuffing: bytes are held as they came over the wire and given out unstuffed.
+Unedited fields are relayed byte for byte, so that signatures stay valid (RFC 6376). The only SMTP here is dot-stuffing:
+bytes are stored as received and returned unstuffed.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from proxy.mail.folding import LONGEST_LINE, PREFERRED_LINE, folded
 from sieve.run.threads import ThreadPool, in_thread
 
 IN_MEMORY = 1 << 20
-"""Octets of a message that policy reads whole which are held in memory; the rest goes to a file."""
+"""Octets kept in memory of a message that policy reads whole; the rest goes to a file."""
 
 BLOCK = 64 * 1024
 
 _INLINE = 32 * 1024
-"""Octets of a header section that are parted into fields at once; for a longer one a thread does it."""
+"""Header sections up to this size are split into fields at once; longer ones in a thread."""
 
 
 @dataclass(slots=True)
 class Field:
-    """One header field, or a line that is none (`name` empty): the octets as they came, line breaks included."""
+    """One header field, or a line that is not a field (`name` empty): the octets as received, with line breaks."""
 
     name: str
     raw: bytes
@@ -40,7 +40,7 @@ class Field:
 
 
 class Message:
-    """A message as scripts see it: reads show what edits did. Owned by its transaction."""
+    """A message as scripts see it: reads include earlier edits. Owned by its transaction."""
 
     def __init__(self, head: bytes, content: StuffedBody | None = None) -> None:
         """Take the header section, unstuffed and without the empty line; and the content, where it was kept."""
@@ -92,11 +92,11 @@ class Message:
         return head + b"\r\n" + body
 
     def head_bytes(self) -> bytes:
-        """Return the header section as it is now, every line ended, without the empty line."""
+        """Return the current header section, every line ended, without the empty line."""
         return b"".join(field.raw for field in self._parsed())
 
     def close(self) -> None:
-        """Let the message and what was kept of it go; nothing more can be read."""
+        """Release the message and its stored content; nothing can be read afterwards."""
         self._raw = None
         if self._content is not None:
             self._content.close()
@@ -112,11 +112,11 @@ class Message:
 
     @property
     def new_body(self) -> bytes | None:
-        """The body that replaces the one that came, unstuffed; None where none does."""
+        """The replacement body, unstuffed; None if the body is not replaced."""
         return self._new_body
 
     async def take_apart(self) -> None:
-        """Part a long header section into fields in a thread: it would hold up other sessions."""
+        """Split a long header section into fields in a thread, so that other sessions are not delayed."""
         if self._fields is None and len(self._head) > _INLINE:
             self._fields, self._by_name = await in_thread(ThreadPool.CONTENT, lambda: _taken_apart(self._head))
 
@@ -136,7 +136,7 @@ class Message:
     def add_header(self, name: str, body: str) -> None:
         """Add a field above the others."""
         fields = self._parsed()
-        # Lines that begin with a blank would be taken for the rest of a field that stands above them.
+        # A line that begins with a blank would continue a field above it.
         at = next((at for at, each in enumerate(fields) if each.raw[:1] not in {b" ", b"\t"}), len(fields))
         fields.insert(at, Field(name, _written(name, body)))
         self._edited()
@@ -148,7 +148,7 @@ class Message:
         self._edited()
 
     def change_header(self, name: str, number: int, body: str) -> None:
-        """Give the field of that name with this number, from 0 at the top, another body."""
+        """Replace the body of the field with this name and number, from 0 at the top."""
         same = self._named(name)
         if number < len(same):
             changed = same[number]
@@ -157,9 +157,9 @@ class Message:
             self._edited()
 
     def replace_body(self, body: bytes) -> None:
-        """Replace everything behind the header section's empty line.
+        """Replace everything after the header section's empty line.
 
-        Every line break becomes CRLF, and the last line has one: a bare CR or LF that a script brought in could end the
+        Every line break becomes CRLF, and the last line gets one: a bare CR or LF from a script could end the
         message for another server (SMTP smuggling).
         """
         body = body.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", b"\r\n")
@@ -192,11 +192,11 @@ _BLANK_BEGINS = re.compile(rb"%b[ \t]" % _ON_THE_WIRE)
 
 
 class HeaderSection:
-    """Finds where a header section ends, while it comes: at the empty line, or at the first line that is no field.
+    """Finds the end of an arriving header section: the empty line, or the first line that is not a field.
 
-    It takes octets as they come over the wire and looks at each once. Lines of a mailbox file (`From `, `>From `)
-    before the first field become fields, as in Postfix. A blank before the first field is no continuation: there is
-    nothing of the message that it could continue, only our own Received field.
+    It reads octets from the wire and looks at each once. Mailbox lines (`From `, `>From `) before the first field
+    become fields, as in Postfix. A line with a leading blank before the first field is not a continuation:
+    it could only continue our own Received field.
     """
 
     __slots__ = ("_begun", "_octets", "_passed", "_searched", "ended")
@@ -306,7 +306,7 @@ class StuffedBody:
         self._file.write(block)
 
     def blocks(self) -> Iterator[bytes]:
-        """Return everything again, from the start, block by block."""
+        """Yield everything from the start, block by block."""
         self._file.seek(0)
         while block := self._file.read(BLOCK):
             yield block
@@ -316,7 +316,7 @@ class StuffedBody:
         return unstuffed(b"".join(self.blocks()).removeprefix(b"\r\n"))
 
     def close(self) -> None:
-        """Let the memory, or the file, go."""
+        """Release the memory or the file."""
         self._file.close()
 
 
@@ -336,7 +336,7 @@ _FIELD = re.compile(rb"(?:(%b)|)%b(?:[ \t]%b)*+" % (_NAME, _REST, _REST))
 
 
 def _parse(head: bytes) -> list[Field]:
-    """Part a header section into fields; a line that is none stays where it is, nameless."""
+    """Split a header section into fields; a line that is not a field keeps its place, without a name."""
     return [Field(_name(found[1]), found[0]) for found in _FIELD.finditer(_ended(head))]
 
 
@@ -368,5 +368,5 @@ def _written(name: str, body: str, most: int = LONGEST_LINE) -> bytes:
 
 
 def is_binary(parameters: Mapping[str, str | None]) -> bool:
-    """Whether a message may hold any octets, so that only BDAT can carry it (RFC 3030 section 3)."""
+    """Whether a message may contain any octets, so that it needs BDAT (RFC 3030 section 3)."""
     return (parameters.get("BODY") or "").upper() == "BINARYMIME"

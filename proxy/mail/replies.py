@@ -1,7 +1,7 @@
-"""Every reply that Ringback makes itself, each with its enhanced code, and the form in which any reply is held.
+"""`Reply`, and every reply that Ringback generates, with its enhanced status code.
 
-A reply of the upstream is a `Reply` too, with the upstream's own lines. What Ringback says stands here and nowhere
-else. Codes and texts: RFC 5321 section 4.2, RFC 3463, RFC 7505; where the peers agree on a code, theirs.
+A reply from the next hop is a `Reply` too, with the next hop's lines. Codes and texts follow RFC 5321 section 4.2,
+RFC 3463 and RFC 7505; if other mail servers agree on a code, we use it.
 """
 
 from __future__ import annotations
@@ -9,21 +9,21 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 LONGEST_TEXT = 506
-"""Octets of a reply line between code and line break (RFC 5321 section 4.5.3.1.5)."""
+"""Octets in a reply line between the code and the line break (RFC 5321 section 4.5.3.1.5)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """An SMTP reply: the code, its lines without code and line break, and whether the session ends with it."""
+    """An SMTP reply: the code, the lines without code and line break, and whether to close the session after it."""
 
     code: int
     lines: tuple[bytes, ...]
     close: bool = False
     wire: bytes = field(init=False, compare=False, repr=False)
-    """The reply as it is sent, every line with its code (RFC 5321 section 4.2.1)."""
+    """The reply as sent, with the code on every line (RFC 5321 section 4.2.1)."""
 
     def __post_init__(self) -> None:
-        """Form the wire once: most replies are constants."""
+        """Build `wire` once: most replies are constants."""
         code = b"%d" % self.code
         *first, last = self.lines
         head = b"".join(b"%s-%s\r\n" % (code, line) for line in first)
@@ -31,30 +31,30 @@ class Reply:
 
     @property
     def accepted(self) -> bool:
-        """Whether it is positive (2xx)."""
+        """Whether the reply is positive (2xx)."""
         return 200 <= self.code < 300  # RFC 5321 section 4.2.1, first digit
 
     @property
     def permanent(self) -> bool:
-        """Whether it is a permanent refusal (5xx)."""
+        """Whether the reply is a permanent failure (5xx)."""
         return self.code >= 500  # RFC 5321 section 4.2.1, first digit
 
     @property
     def text(self) -> str:
-        """The lines as one text for the log, bytes beyond ASCII escaped."""
+        """The lines as one text for the log, with non-ASCII bytes escaped."""
         return " / ".join(line.decode("ascii", "backslashreplace") for line in self.lines)
 
 
 def reply(code: int, enhanced: str, text: str, *, close: bool = False) -> Reply:
-    """Return a one-line reply of Ringback's own, with its enhanced status code (RFC 2034)."""
+    """Return a one-line reply with an enhanced status code (RFC 2034)."""
     return Reply(code, (f"{enhanced} {text}".encode("ascii"),), close=close)
 
 
 def from_policy(code: int, text: str, *, close: bool = False) -> Reply:
-    """Return what a script said, as it said it: each line of `text` a line of the reply, no enhanced code added.
+    """Return a script's reply: one reply line for each line of `text`, without an added enhanced status code.
 
-    What is not printable ASCII becomes `?`: a value that came out of a message cannot form a second reply. A line that
-    is too long for a reply goes on in the next.
+    Octets that are not printable ASCII become `?`, so a value taken from a message cannot inject a second reply. A line
+    that is too long continues on the next.
     """
     lines = []
     for line in text.split("\n"):
@@ -69,7 +69,7 @@ def from_policy(code: int, text: str, *, close: bool = False) -> Reply:
 
 
 def default_policy_text(code: int) -> str:
-    """Return what a script's action says that gave a code and no text."""
+    """Return the text for a script action that gave a code but no text."""
     return "5.7.1 Refused by policy" if code >= 500 else "4.7.1 Deferred by policy"  # first digit
 
 
@@ -81,7 +81,7 @@ RECIPIENT_OK = reply(250, "2.1.5", "Recipient OK")
 DISCARDED = reply(250, "2.0.0", "Message accepted")
 READY_FOR_TLS = reply(220, "2.0.0", "Ready to start TLS")
 AUTHENTICATED = reply(235, "2.7.0", "Authentication successful")
-EACH_RECIPIENT = Reply(353, (b"An answer for each recipient follows",))
+EACH_RECIPIENT = Reply(353, (b"A reply for each recipient follows",))
 START_DATA = Reply(354, (b"End data with <CR><LF>.<CR><LF>",))
 NO_CHALLENGE = Reply(334, (b"",))
 ASK_USER = Reply(334, (b"VXNlcm5hbWU6",))
@@ -91,7 +91,7 @@ HELP = reply(214, "2.0.0", "See RFC 5321")
 BYE = reply(221, "2.0.0", "Bye", close=True)
 NOT_HTTP = reply(221, "2.7.0", "This is a mail server", close=True)
 
-# ---------------------------------------------------------------- try again
+# ---------------------------------------------------------------- temporary failures
 
 SHUTTING_DOWN = reply(421, "4.3.2", "Service shutting down, try again", close=True)
 IDLE_TOO_LONG = reply(421, "4.4.2", "Timeout exceeded, closing", close=True)
@@ -102,21 +102,21 @@ TOO_MUCH_TLS = reply(454, "4.7.0", "Too many TLS sessions, try again later")
 TOO_MANY_MESSAGES = reply(421, "4.7.0", "Too many messages in one session", close=True)
 TOO_MANY_ERRORS = reply(421, "4.7.0", "Too many errors, closing", close=True)
 TOO_MANY_PASSWORDS = reply(421, "4.7.0", "Too many failed authentications, closing", close=True)
-NO_PROXY_HEADER = reply(421, "4.5.2", "A PROXY header is expected here, closing", close=True)
-PROXY_NOT_ALLOWED = reply(421, "4.7.0", "PROXY is not taken from here, closing", close=True)
+NO_PROXY_HEADER = reply(421, "4.5.2", "PROXY header expected, closing", close=True)
+PROXY_NOT_ALLOWED = reply(421, "4.7.0", "PROXY header not allowed from this address, closing", close=True)
 INTERNAL_CLOSING = reply(421, "4.3.0", "Temporary failure, try again later", close=True)
 INTERNAL = reply(451, "4.3.0", "Temporary failure, try again later")
 CANNOT_AUTHENTICATE = reply(454, "4.7.0", "Temporary authentication failure, try again later")
-UPSTREAM_UNREACHABLE = reply(451, "4.4.1", "The mail server behind cannot be reached, try again later")
-UPSTREAM_LOST = reply(451, "4.4.2", "The mail server behind did not answer, try again later")
-UPSTREAM_BUSY = reply(451, "4.4.5", "The mail server behind is busy, try again later")
-UPSTREAM_REFUSED_US = reply(451, "4.3.5", "The mail server behind does not take this session, try again later")
-ONE_UPSTREAM_AT_A_TIME = reply(452, "4.5.3", "Too many recipients of different servers; send this one separately")
-ONE_RECIPIENT_AT_A_TIME = reply(452, "4.5.3", "One recipient a message here; send this one separately")
+UPSTREAM_UNREACHABLE = reply(451, "4.4.1", "Next-hop server is unreachable, try again later")
+UPSTREAM_LOST = reply(451, "4.4.2", "Next-hop server did not answer, try again later")
+UPSTREAM_BUSY = reply(451, "4.4.5", "Next-hop server is busy, try again later")
+UPSTREAM_REFUSED_US = reply(451, "4.3.5", "Next-hop server rejected our session, try again later")
+ONE_UPSTREAM_AT_A_TIME = reply(452, "4.5.3", "Recipients are on different servers; send this one separately")
+ONE_RECIPIENT_AT_A_TIME = reply(452, "4.5.3", "Only one recipient per message here; send this one separately")
 TOO_MANY_RECIPIENTS = reply(452, "4.5.3", "Too many recipients")
 OUTBOX_FULL = reply(452, "4.3.1", "Insufficient system storage, try again later")
 
-# ---------------------------------------------------------------- refusals
+# ---------------------------------------------------------------- permanent failures
 
 BAD_SYNTAX = reply(500, "5.5.2", "Syntax error")
 NOT_UTF8 = reply(500, "5.5.2", "Bad UTF-8 syntax")
@@ -135,20 +135,20 @@ AUTH_SYNTAX = reply(501, "5.5.4", "Syntax: AUTH mechanism [initial-response]")
 UNKNOWN_MECHANISM = reply(504, "5.5.4", "Unrecognized authentication type")
 AUTHENTICATED_ALREADY = reply(503, "5.5.1", "Already authenticated")
 AUTH_CANCELLED = reply(501, "5.7.0", "Authentication cancelled")
-AUTH_LINE_TOO_LONG = reply(500, "5.5.6", "Authentication exchange line is too long")
+AUTH_LINE_TOO_LONG = reply(500, "5.5.6", "Authentication exchange line too long")
 BAD_BASE64 = reply(501, "5.5.2", "Cannot decode base64")
 BAD_RESPONSE = reply(501, "5.5.2", "Malformed authentication response")
 NOT_AUTHENTICATED = reply(535, "5.7.8", "Authentication credentials invalid")
 NO_AUTHORIZATION = reply(550, "5.7.0", "Insufficient authorization")
 XCLIENT_SYNTAX = reply(501, "5.5.4", "Syntax: XCLIENT attribute=value ...")
-IN_TRANSACTION = reply(503, "5.5.1", "Not within a mail transaction")
+IN_TRANSACTION = reply(503, "5.5.1", "Not allowed within a mail transaction")
 EHLO_FIRST = reply(503, "5.5.1", "Send EHLO first")
 NESTED_MAIL = reply(503, "5.5.1", "Nested MAIL command")
 NO_RECIPIENTS_YET = reply(503, "5.5.1", "Need RCPT command")
 NO_VALID_RECIPIENTS = reply(554, "5.5.1", "No valid recipients")
 SYNCHRONIZATION = reply(554, "5.5.0", "SMTP protocol synchronization error", close=True)
 BARE_LINE_BREAK = reply(550, "5.5.2", "Bare <CR> or <LF> received; lines end with <CR><LF>")
-NO_NULL_SENDER = reply(550, "5.7.1", "Mail from the null sender is not taken here")
+NO_NULL_SENDER = reply(550, "5.7.1", "Null sender not accepted here")
 RELAYING_DENIED = reply(550, "5.7.1", "Relaying denied")
 TOO_BIG = reply(552, "5.3.4", "Message too big")
 HEADERS_TOO_BIG = reply(552, "5.3.4", "Header section too big")
@@ -157,13 +157,13 @@ LETTERS_LOOP = reply(554, "5.4.6", "Forwarded too often: mail loop")
 LOOP_TO_ITSELF = reply(554, "5.4.6", "This server delivers to itself: mail loop")
 BAD_PARAMETER = reply(555, "5.5.4", "Unsupported option")
 PARAMETER_SYNTAX = reply(501, "5.5.4", "Bad encoding in a parameter: a + must be followed by two hex digits")
-NEEDS_SMTPUTF8 = reply(553, "5.6.7", "The address is not ASCII and SMTPUTF8 was not asked for")
-NO_SMTPUTF8_BEHIND = reply(550, "5.6.7", "The mail server behind does not take SMTPUTF8")
-NO_BINARYMIME_BEHIND = reply(550, "5.6.3", "The mail server behind does not take BINARYMIME")
-BINARYMIME_BY_BDAT = reply(503, "5.5.1", "BINARYMIME calls for BDAT")
-NO_8BITMIME_BEHIND = reply(550, "5.6.3", "The mail server behind does not take 8BITMIME")
+NEEDS_SMTPUTF8 = reply(553, "5.6.7", "Non-ASCII address requires SMTPUTF8")
+NO_SMTPUTF8_BEHIND = reply(550, "5.6.7", "Next-hop server does not support SMTPUTF8")
+NO_BINARYMIME_BEHIND = reply(550, "5.6.3", "Next-hop server does not support BINARYMIME")
+BINARYMIME_BY_BDAT = reply(503, "5.5.1", "BINARYMIME requires BDAT")
+NO_8BITMIME_BEHIND = reply(550, "5.6.3", "Next-hop server does not support 8BITMIME")
 
 SYNTAX_ERRORS = frozenset(
     each for each in vars().values() if isinstance(each, Reply) and each.code in {500, 501, 555}
 ) - {UNKNOWN_COMMAND, AUTH_CANCELLED}
-"""What a command hears that we know and that was written wrong."""
+"""Replies to a known command with wrong syntax."""

@@ -1,7 +1,7 @@
-"""What a conversation with a client is made of: Session, Transaction, Path. No sockets and no replies here.
+"""The state of an SMTP session: Session, Transaction, Path. No sockets and no replies.
 
-`Session` and `Transaction` extend aiosmtpd's Session and Envelope, so that anything written for aiosmtpd finds the
-attributes it knows.
+`Session` and `Transaction` extend aiosmtpd's Session and Envelope, so code written for aiosmtpd finds the attributes
+that it expects.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ _numbers = itertools.count()
 class Path:
     """A reverse-path or forward-path (RFC 5321 section 4.1.2) without brackets and source route.
 
-    `raw` is what the upstream gets. Everything else is the one form that policy, cache, routing and log compare: the
-    local part without needless quotes, the domain in lower-case A-labels.
+    `raw` goes to the next hop. The other fields are normalized for policy, cache, routing and log: the local part
+    without needless quotes, the domain in lower-case A-labels.
     """
 
     raw: bytes
@@ -41,13 +41,13 @@ class Path:
     parameters: dict[str, str | None] = field(default_factory=dict, compare=False, repr=False)
     """Those of RCPT that go upstream with it."""
     gateway: str = field(default="", compare=False, repr=False)
-    """Another upstream that policy chose for it."""
+    """The next hop that policy chose for it."""
     given: bytes = field(default=b"", compare=False, repr=False)
-    """What the client wrote behind MAIL or RCPT; empty for a path that is not the client's."""
+    """The client's argument of MAIL or RCPT; empty for a path that is not the client's."""
 
     @property
     def text(self) -> str:
-        """The address in its one form, empty for the null sender."""
+        """The normalized address, empty for the null sender."""
         return f"{self.local_part}@{self.domain}" if self.domain else self.local_part
 
     @property
@@ -61,7 +61,7 @@ NULL_PATH = Path(b"", "", "")
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A message that Ringback makes itself, each recipient of which gets a copy in a transaction of its own."""
+    """A message that Ringback creates. Each recipient gets a copy in its own transaction."""
 
     sender: Path
     recipients: tuple[Path, ...]
@@ -73,7 +73,7 @@ class Letter:
 
 @dataclass(slots=True)
 class Recipient:
-    """A forward-path that the client was told is accepted, and where its mail really goes."""
+    """A forward-path that was accepted from the client, and where its mail really goes."""
 
     path: Path
     parameters: dict[str, str | None] = field(default_factory=dict)
@@ -101,7 +101,7 @@ class Recipient:
 
 
 class Transaction(AiosmtpdEnvelope):
-    """One mail transaction: from MAIL FROM to the answer to the dot, or to whatever ends it sooner."""
+    """One mail transaction: from MAIL FROM to the reply to the dot, or until it ends early."""
 
     def __init__(self) -> None:
         """Start an empty transaction, before MAIL FROM."""
@@ -159,7 +159,7 @@ class Transaction(AiosmtpdEnvelope):
 
     @property
     def prdr(self) -> bool:
-        """Whether the client takes an answer for each recipient after the dot (draft-hall-prdr)."""
+        """Whether the client accepts a reply for each recipient after the dot (draft-hall-prdr)."""
         return "PRDR" in self.parameters
 
     @property
@@ -177,7 +177,7 @@ class Transaction(AiosmtpdEnvelope):
 
 @dataclass(slots=True)
 class SessionCounts:
-    """What a session did, for its summary line."""
+    """Counters of a session, for its summary line."""
 
     transactions: int = 0
     messages: int = 0
@@ -189,7 +189,7 @@ class SessionCounts:
 
 
 class Session(AiosmtpdSession):
-    """One client connection: who the client is, what it said so far, and its context dictionary."""
+    """One client connection: the client's identity, its state so far, and its context dictionary."""
 
     def __init__(
         self,
@@ -206,7 +206,7 @@ class Session(AiosmtpdSession):
         self.options = options
         self.can_relay = False
         self.auth_user = ""
-        """Who the client is, once AUTH succeeded."""
+        """The authenticated user, after AUTH."""
         self.failed_authentications = 0
         self.context: dict[str, str] = {}
         self.encryption: dict[str, str] = {}
@@ -224,9 +224,9 @@ class Session(AiosmtpdSession):
         self.introduced = False
         """XCLIENT told the client's address: whoever speaks from there may not say it again."""
         self.speaks_within: Callable[[float], Awaitable[bool]] = silent
-        """Waits so many seconds for the client to speak before its turn, and tells whether it did."""
+        """Waits up to the given seconds for an early talker; returns whether the client talked early."""
         self.may_talk_early = False
-        """Policy lets the client speak before the greeting."""
+        """Policy lets the client talk before the greeting."""
 
         self.client_name: str | None = None
         """The client's validated host name, once it was looked up."""
@@ -243,7 +243,7 @@ class Session(AiosmtpdSession):
 
     @property
     def tells_of_each(self) -> bool:
-        """Whether the fate of one recipient may differ from another's after the dot: somebody will be told."""
+        """Whether recipients may have different results after the dot, because these can be reported."""
         return self.transaction.prdr or self.may_report
 
     @property
@@ -253,7 +253,7 @@ class Session(AiosmtpdSession):
 
     @cached_property
     def client_network(self) -> str:
-        """What counts as one client: an IPv4 address, or an IPv6 /64, which one customer usually has whole."""
+        """What counts as one client: an IPv4 address, or an IPv6 /64, which is usually one customer."""
         address = read_address(self.client_ip)
         if isinstance(address, ipaddress.IPv4Address):
             return str(address)
@@ -306,7 +306,7 @@ def protocol_of(session: Session) -> str:
     return name + ("S" if session.ssl is not None else "") + ("A" if session.auth_user else "")
 
 
-async def silent(seconds: float) -> bool:  # noqa: ARG001 — nobody listens
+async def silent(seconds: float) -> bool:  # noqa: ARG001 — no one is waiting
     """Tell that nothing was said, at once: there is no client to wait for, or a front speaks in its place."""
     return False
 

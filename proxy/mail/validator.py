@@ -1,4 +1,4 @@
-"""What policy is: a validator hooks into phases, and its verdict says what becomes of the command.
+"""The policy interface: a validator hooks into phases, and its verdict decides about the command.
 
 A validator never writes to a client. It returns a verdict; the front turns it into the reply.
 """
@@ -14,18 +14,18 @@ from proxy.mail.verdict import Verdict
 from sieve.phases import Need, Phase
 
 Hook = Callable[[Session], Coroutine[Any, Any, Verdict]]
-"""Judges the session at one phase."""
+"""Checks the session at one phase."""
 
 
 class OnError(StrEnum):
-    """What becomes of a command when a validator passes its deadline or fails."""
+    """What happens to a command if a validator times out or fails."""
 
     DEFER = "defer"
     ACCEPT = "accept"
 
 
 class Validator(Protocol):
-    """One loaded module, ready to judge."""
+    """One loaded module, ready to check sessions."""
 
     name: str
     on_error: OnError
@@ -33,9 +33,9 @@ class Validator(Protocol):
     """Seconds for one hook."""
 
     def hooks(self) -> Mapping[Phase, Hook]:
-        """Return the phases that it speaks in. A passive module returns none."""
+        """Return the phases that it hooks into. A passive module returns none."""
         ...
 
     def needs(self, phase: Phase) -> Need:
-        """Return what of the content its hook in `phase` reads."""
+        """Return which part of the content its hook in `phase` reads."""
         ...

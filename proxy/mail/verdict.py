@@ -1,4 +1,4 @@
-"""What policy finds at one phase, for the front to turn into a reply."""
+"""The result of policy at one phase, which the front turns into a reply."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from proxy.mail.replies import Reply
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a validator found. `reply` None lets the command pass; `discard` accepts it and relays nothing."""
+    """A validator's result. `reply` None lets the command pass; `discard` accepts it and relays nothing."""
 
     reply: Reply | None = None
     discard: bool = False

@@ -1,6 +1,6 @@
-"""The modules that a configuration can load, one folder each: its options, and the validator it becomes.
+"""The modules that a configuration can load. Each folder has a module's options and its validator.
 
-A module is prepared when the configuration is loaded (scripts are compiled then, and mistakes found), and started in
-each worker with its `Services`. Modules never import each other: one that asks exchangers makes `Callbacks`, which the
-worker gives to all.
+A module is prepared when the configuration is loaded: scripts are compiled and mistakes reported. Each worker then
+starts it with its `Services`. Modules never import each other. A module that asks exchangers makes `Callbacks`, which
+the worker gives to all.
 """

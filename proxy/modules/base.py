@@ -1,6 +1,6 @@
-"""What a module is to the composition root: a `Module` prepares stanzas; a `Prepared` one serves every worker.
+"""The interface of modules: a `Module` prepares stanzas, and each `Prepared` stanza serves every worker.
 
-`PlainModule` is all that most modules need: options, a validator, script functions.
+Most modules need only a `PlainModule`: options, a validator, script functions.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Prepared(Protocol):
         ...
 
     def validator(self, services: Services) -> Validator | None:
-        """Return what judges the phases; None where the module speaks in none, as a passive one does."""
+        """Return the validator, or None if it has no hooks, as in a passive module."""
         ...
 
 
@@ -35,12 +35,12 @@ class CallbackMaker(Protocol):
     """A prepared stanza that asks mail exchangers, for itself and for scripts."""
 
     def callbacks(self, settings: CoreOptions, upstream_down: Callable[[], bool]) -> Callbacks:
-        """Make what asks in one worker; `upstream_down` tells whether every MTA behind is known to be down."""
+        """Make one worker's callback service. `upstream_down` returns whether every next hop is known to be down."""
         ...
 
 
 class Module(Protocol):
-    """A kind of module: what its stanza may hold, and how a stanza is prepared."""
+    """A type of module: its options, and how its stanzas are prepared."""
 
     @property
     def spec(self) -> ModuleSpec:
@@ -58,7 +58,7 @@ class Module(Protocol):
 
 
 class PlainModule:
-    """A module that needs nothing at load but its options, which are checked already."""
+    """A module that needs only its options when the configuration is loaded. They are checked already."""
 
     def __init__(
         self,
@@ -67,7 +67,7 @@ class PlainModule:
         functions: Sequence[SieveFunction] = (),
         mistakes: Callable[[ModuleSettings], Iterable[Diagnostic]] = lambda _loaded: (),
     ) -> None:
-        """Take its declaration, what makes a validator of a stanza's name and options, and what finds its mistakes."""
+        """Take the declaration, the validator's constructor (from a stanza's name and options), and the checks."""
         self.spec = spec
         self.functions = functions
         self._mistakes = mistakes

@@ -1,6 +1,6 @@
-"""What a module may use of the worker that it is built for: the `Services`, each a protocol that the worker fulfils.
+"""The `Services` that a worker gives its modules, each a protocol.
 
-Nothing here is missing: where nobody asks about addresses, or nothing is kept, an object stands that says so.
+No service is ever None. If no module makes callbacks, or there is no outbox, an object reports that.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Names(Protocol):
 
 
 class Callbacks(Protocol):
-    """Asks mail exchangers whether addresses exist. Never raises: trouble is a verdict."""
+    """Asks mail exchangers whether addresses exist. Never raises: a failure is a verdict."""
 
     @property
     def most_probes(self) -> int:
@@ -37,13 +37,13 @@ class Callbacks(Protocol):
         ...
 
     def ask(self, session: Session, address: str, sender: str | None = None) -> Awaitable[CallbackVerdict]:
-        """Return the verdict for a session, and set the context variables of the transaction that runs now."""
+        """Return the verdict for a session, and set the context variables of its current transaction."""
         ...
 
     def ask_for_recipient(
         self, session: Session, address: str, sender: str | None = None
     ) -> Awaitable[CallbackVerdict]:
-        """The same for the recipient that is judged now."""
+        """Do the same for the current recipient."""
         ...
 
     async def close(self) -> None:
@@ -52,12 +52,12 @@ class Callbacks(Protocol):
 
 
 class NoCallbacks:
-    """What is asked when no loaded module asks exchangers."""
+    """The callbacks if no loaded module asks exchangers."""
 
     most_probes = 0
 
     async def ask(self, *_asked: object) -> CallbackVerdict:
-        """Say that nobody asks."""
+        """Return an error: callbacks are not available."""
         return CallbackVerdict(Status.ERROR, "not_loaded", "smtp_cbv is not loaded")
 
     ask_for_recipient = ask
@@ -67,7 +67,7 @@ class NoCallbacks:
 
 
 class NoOutbox:
-    """Keeps nothing: there is no server that could deliver it."""
+    """Stores nothing: there is no server to deliver it."""
 
     async def commit(self, *_kept: object) -> None:
         """Refuse. Raises OutboxUnavailable."""

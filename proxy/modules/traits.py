@@ -1,4 +1,4 @@
-"""What a prepared stanza may say of itself that the checks ask: whether it makes mail, whether it reads bodies."""
+"""What a prepared stanza tells the checks: whether it makes mail, and whether it reads bodies."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from config.diagnostics import Diagnostic, Span
 
 @runtime_checkable
 class MailCreator(Protocol):
-    """A prepared stanza that may make messages of its own, which the outbox keeps."""
+    """A prepared stanza that may make messages, which the outbox stores."""
 
     @property
     def creates_mail(self) -> Span | None:
-        """Where that is asked for; None where it is not."""
+        """The place that asks for it, or None."""
         ...
 
 
 @runtime_checkable
 class BodyReader(Protocol):
-    """A prepared stanza that may read messages whole, which are held on disk beyond 1 MiB."""
+    """A prepared stanza that may read whole messages, which are kept on disk above 1 MiB."""
 
     @property
     def reads_body(self) -> bool:

@@ -1,4 +1,4 @@
-"""The options that Ringback acts on, and the types of their values. Each is declared once, here or in its module.
+"""The options that Ringback supports, and their value types. Each is declared once, here or in its module.
 
-`core` is the global scope: the options of `inbound`, of `outbound`, and its own; `tls` holds for both sides.
+`core` is the global scope: it adds its own options to `inbound` and `outbound`. `tls` applies to both sides.
 """

@@ -1,7 +1,7 @@
-"""How long a client waits for an answer, which bounds our own waiting for the MTA behind (RFC 5321 4.5.3.2)."""
+"""How long clients wait for a reply, which limits how long we wait for the next hop (RFC 5321 4.5.3.2)."""
 
 from __future__ import annotations
 
 LONGEST_UP_TO_RCPT = 270.0
 LONGEST_AT_DOT = 540.0
-"""Seconds until a client hears of a recipient, and of its message: less than its patience."""
+"""Seconds until the client gets the reply to RCPT, and to the message: just under the client timeouts."""

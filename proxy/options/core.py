@@ -1,7 +1,7 @@
-"""The options of ecelerity.conf that Ringback acts on: the global scope, which holds those of both sides and its own.
+"""The options of the global scope of ecelerity.conf: inbound, outbound, and the server's own.
 
-Each is declared once: name, type, unit, default, meaning. Binding, checking, fallback between scopes and the generated
-reference page follow from these declarations. Modules declare theirs in `proxy.modules`.
+Each option is declared once: name, type, unit, default, meaning. Binding, checking, fallback between scopes and the
+generated reference page follow from the declaration. Modules declare their options in `proxy.modules`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ WorkerCount = Annotated[int, ValueReader(_read_workers, "an integer, or `auto`")
 
 def _longer_than_a_beat(seconds: float) -> float:
     if 0 < seconds < 1:
-        raise ValueError("a worker that is well would be killed; write at least 1s, or 0 for never")
+        raise ValueError("healthy workers would be killed; write at least 1s, or 0 to disable")
     return seconds
 
 
@@ -43,7 +43,7 @@ class CoreOptions(InboundOptions, OutboundOptions):
     workers: WorkerCount = option(
         1,
         zero="automatic",
-        doc="Processes that serve, each on a core with limits and caches of its own; 0 or `auto`: one a core.",
+        doc="Worker processes, each with its own limits and caches. 0 or `auto`: one per core.",
         ge=0,
         le=256,
     )
@@ -51,58 +51,59 @@ class CoreOptions(InboundOptions, OutboundOptions):
     worker_timeout: Annotated[Seconds, AfterValidator(_longer_than_a_beat)] = option(
         30.0,
         zero="off",
-        doc="A worker that hangs so long is killed and replaced, its stack in the log.",
+        doc="Kill and replace a worker that hangs for this long. Its stack goes to the log.",
         unit="seconds",
         scopes=(),
     )
 
     server_max_outbound_connections: int = option(
-        20_000, zero="refused", doc="Connections to all MTAs behind together, a worker.", ge=1, scopes=()
+        20_000, zero="refused", doc="Maximum connections to all next hops together, per worker.", ge=1, scopes=()
     )
 
-    esmtp_listener: Listeners = option(doc="Addresses and ports on which SMTP is spoken.")
+    esmtp_listener: Listeners = option(doc="Addresses and ports to listen on for SMTP.")
     spool_directory: ConfigPath | None = option(
         None,
-        doc="Where a message that policy reads whole is kept beyond 1 MiB; the system's temporary folder unless set.",
+        doc="Folder for messages over 1 MiB that policy reads whole. Default: the system's temporary folder.",
     )
     state_directory: ConfigPath = option(
         Path("/var/lib/ringback"),
-        doc="Where is kept what outlives a restart: verdicts, which memory holds instead, and the outbox.",
+        doc="Folder for data that survives a restart: callout verdicts (otherwise kept in memory) and the outbox.",
     )
     outbox_size: Bytes = option(
         1 << 30,
         zero="no limit",
-        doc="Octets of messages of Ringback's own that wait; mail that would make another hears 452.",
+        doc="Maximum total size of Ringback's own messages in the outbox. Mail that would create more gets 452.",
         unit="octets",
         scopes=(),
     )
     outbox_letters: int = option(
         10_000,
         zero="no limit",
-        doc="Such messages that wait; mail that would make another hears 452.",
+        doc="Maximum number of Ringback's own messages in the outbox. Mail that would create more gets 452.",
         ge=0,
         scopes=(),
     )
     letter_key: ConfigPath | None = option(
         None,
         secret=True,
-        doc="A file with a secret of 16 octets or more, by which Ringback's own messages are known when they come "
-        "back; the same on all servers of a site. Unless set, each makes its own in State_Directory.",
+        doc="File with a secret of at least 16 octets that marks Ringback's own messages, so that they are recognized "
+        "if they return. Use the same secret on all servers of a site. Default: each server creates its own in "
+        "State_Directory.",
         scopes=(),
     )
     nameservers: tuple[NameserverValue, ...] = option(
-        (), doc="DNS servers, `address` or `address:port`; the system's unless set."
+        (), doc="DNS servers, `address` or `address:port`. Default: the system's."
     )
 
     @property
     def processes(self) -> int:
-        """How many workers serve: as many as were asked for, or one for each core that this process may use."""
+        """Number of workers: as configured, or one for each core that this process may use."""
         return self.workers or len(os.sched_getaffinity(0))
 
     @model_validator(mode="after")
     def _has_somewhere_to_relay_to(self) -> CoreOptions:
         if self.gateway is None and not self.routes:
-            raise ValueError("neither Gateway nor Routes is set: say where the MTA behind is")
+            raise ValueError("neither Gateway nor Routes is set: set one of them to the next hop")
         return self
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""The options for clients: listening, TLS with them, relaying, times, limits, AUTH, and what is taken."""
+"""The options for clients: listening, TLS, relaying, timeouts, limits, AUTH, and what mail is accepted."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from proxy.options.throttle import NO_THROTTLE, Throttle, ThrottleValue
 from proxy.options.tls import TlsOptions
 
 OWN_NAME_SECONDS = 5.0
-"""For the system's resolver to say the machine's full name; its short name is taken then."""
+"""How long the system's resolver may take to find the machine's full name. After that we use the short name."""
 
 
 @cache
 def own_name() -> str:
-    """Return the machine's own full name, asked for once: in a child, since the system's resolver may hang."""
+    """Return the machine's full name. A child process asks, once, because the system's resolver may hang."""
     try:
         return ChildTask(lambda _tell: socket.getfqdn(), OWN_NAME_SECONDS).wait()
     except (Failed, OSError):
@@ -30,15 +30,15 @@ def own_name() -> str:
 
 
 class InboundOptions(TlsOptions):
-    """What holds for clients: the global scope, a listener, an address, or a network of clients."""
+    """Options of the global scope, a listener, a listening address, or a network of clients."""
 
     proxy_protocol_networks: tuple[Network, ...] = option(
         (),
-        doc="Load balancers: each of their connections must begin with a PROXY header, which names the client.",
+        doc="Load balancers. Each of their connections must begin with a PROXY header that names the client.",
         scopes=LISTENING,
     )
     xclient_hosts: tuple[Network, ...] = option(
-        (), doc="Networks that may say who their client is, by XCLIENT.", scopes=LISTENING
+        (), doc="Networks that may use XCLIENT to name their client.", scopes=LISTENING
     )
     implicit_tls: bool = option(
         False, doc="Speak TLS from the first byte, as on port 465 (RFC 8314).", scopes=LISTENING
@@ -46,195 +46,210 @@ class InboundOptions(TlsOptions):
 
     starttls_injection_policy: Literal["reject", "ignore", "allow"] = option(
         "reject",
-        doc="What was sent behind STARTTLS before TLS: refuse and close, or drop it; `allow` is not done, it rejects.",
+        doc="Action on data that follows STARTTLS before the handshake: reject and close, or ignore the data. `allow` "
+        "is not supported and rejects.",
         scopes=INBOUND,
     )
     reconfig_message: str = option(
         "4.3.2 Reconfiguration in progress",
-        doc="What a client between two commands hears with 421 on a reload.",
+        doc="Text of the 421 reply that a client between two commands gets on a reload.",
         scopes=LISTENING,
     )
 
     hostname: OwnNameValue = option(
-        default_factory=own_name, doc="Name in the banner, in Received and in our EHLO; the machine's unless set."
+        default_factory=own_name, doc="Our name in the banner, Received and EHLO. Default: the machine's name."
     )
     tls_server_names: Mapping[str, ConfigPath] = option(
         default_factory=dict,
-        doc="Other certificates by the name that a client asks for, each a PEM file with its key.",
+        doc="More certificates, by the server name that the client requests (SNI). Each is a PEM file with its key.",
         scopes=INBOUND,
     )
     tls_minimum_version: Literal["TLSv1.2", "TLSv1.3"] = option(
-        "TLSv1.2", doc="Oldest TLS that is spoken with clients.", scopes=INBOUND
+        "TLSv1.2", doc="Oldest TLS version accepted from clients.", scopes=INBOUND
     )
     tls_client_ca: ConfigPath | None = option(
         None,
-        doc="Authorities that clients' certificates may come from, a PEM file; set, clients are asked for one.",
+        doc="PEM file of the authorities that issue client certificates. If set, clients are asked for a certificate.",
         scopes=INBOUND,
     )
     tls_verify_mode: Literal["optional", "require", "none"] = option(
         "optional",
-        doc="Whether the handshake fails without a certificate, or none is asked for; one that is not valid is for "
-        "scripts to judge.",
+        doc="`require`: the handshake fails without a client certificate. `none`: do not ask for one. Scripts decide "
+        "about an invalid certificate.",
         scopes=INBOUND,
     )
     tls_verified_peer_can_relay: bool = option(
-        False, doc="A client whose certificate is valid may send to any domain.", scopes=INBOUND
+        False, doc="Let clients with a valid certificate send to any domain.", scopes=INBOUND
     )
-    banner_hostname: OtherNameValue = option("", doc="Name in the banner instead of Hostname.", scopes=INBOUND)
-    static_banner: BannerValue = option("", doc="The whole text of the banner, after the code.", scopes=INBOUND)
-    received_hostname: OtherNameValue = option("", doc="Name in Received instead of Hostname.", scopes=INBOUND)
+    banner_hostname: OtherNameValue = option("", doc="Name in the banner, instead of Hostname.", scopes=INBOUND)
+    static_banner: BannerValue = option("", doc="Full text of the banner after the code.", scopes=INBOUND)
+    received_hostname: OtherNameValue = option("", doc="Name in Received, instead of Hostname.", scopes=INBOUND)
     relay_domains: DomainPatterns = option(
-        DomainPatterns(()), doc="Recipient domains that mail is taken for, from anybody; `*.x` takes subdomains."
+        DomainPatterns(()), doc="Recipient domains for which any client may send mail. `*.x` matches subdomains."
     )
     relay_hosts: tuple[Network, ...] = option((), doc="Client networks that may send to any domain.", scopes=INBOUND)
     relay_for_sending_domains: DomainPatterns = option(
         DomainPatterns(()),
-        doc="Sender domains that may send to any domain; a sender is easily forged.",
+        doc="Sender domains that may send to any domain. Senders are easily forged.",
         scopes=INBOUND,
     )
-    open_relay: bool = option(False, doc="Take mail from anybody to anybody.", scopes=INBOUND)
+    open_relay: bool = option(False, doc="Accept mail from any client to any domain.", scopes=INBOUND)
 
     idle_time: Seconds = option(
         300.0,
         zero="no limit",
-        doc="For the client's next command (RFC 5321 section 4.5.3.2.7); with 0 only Session_Time ends the session.",
+        doc="How long to wait for the client's next command (RFC 5321 section 4.5.3.2.7). With 0 only Session_Time "
+        "ends an idle session.",
         unit="seconds",
         scopes=INBOUND,
     )
     data_timeout: Seconds = option(
         120.0,
         zero="no limit",
-        doc="For the client's next bytes within a message; Min_Data_Rate, else Session_Time, ends one with 0.",
+        doc="How long to wait for more of a message. With 0, Min_Data_Rate or else Session_Time ends it.",
         unit="seconds",
         scopes=INBOUND,
     )
     min_data_rate: int = option(
         100,
         zero="off",
-        doc="Slowest within a message, after half a minute's waiting.",
+        doc="Minimum rate within a message, enforced after 30 seconds of waiting.",
         unit="octets a second",
         ge=0,
         scopes=INBOUND,
     )
     session_time: Seconds = option(
-        7200.0, zero="no limit", doc="A session ends between commands after so long.", unit="seconds", scopes=INBOUND
+        7200.0,
+        zero="no limit",
+        doc="Maximum length of a session. It ends between two commands.",
+        unit="seconds",
+        scopes=INBOUND,
     )
     stress_sessions: int = option(
         0,
         zero="off",
-        doc="Sessions on all addresses, a worker, beyond which clients have Stress_Idle_Time only.",
+        doc="Sessions per worker, on all addresses, above which Stress_Idle_Time replaces Idle_Time.",
         ge=0,
         scopes=INBOUND,
     )
     stress_idle_time: Seconds = option(
-        10.0, zero="off", doc="Idle_Time under stress; 0: no shorter one.", unit="seconds", scopes=INBOUND
+        10.0,
+        zero="off",
+        doc="Idle_Time under stress (see Stress_Sessions). 0: do not shorten it.",
+        unit="seconds",
+        scopes=INBOUND,
     )
     max_connections_per_client: int = option(
         0,
         zero="no limit",
-        doc="Sessions at once of one client, an IPv6 /64 being one; relay hosts are exempt.",
+        doc="Concurrent sessions per client; an IPv6 /64 is one client. Relay hosts are exempt.",
         ge=0,
         scopes=INBOUND,
     )
     connection_rate_per_client: ThrottleValue = option(
-        NO_THROTTLE, zero="no limit", doc="Sessions that one client may begin; relay hosts are exempt.", scopes=INBOUND
+        NO_THROTTLE, zero="no limit", doc="Rate of new sessions per client. Relay hosts are exempt.", scopes=INBOUND
     )
     message_rate_per_client: ThrottleValue = option(
-        NO_THROTTLE, zero="no limit", doc="MAIL commands of one client; relay hosts are exempt.", scopes=INBOUND
+        NO_THROTTLE, zero="no limit", doc="Rate of MAIL commands per client. Relay hosts are exempt.", scopes=INBOUND
     )
     recipient_rate_per_client: ThrottleValue = option(
-        NO_THROTTLE, zero="no limit", doc="RCPT commands of one client; relay hosts are exempt.", scopes=INBOUND
+        NO_THROTTLE, zero="no limit", doc="Rate of RCPT commands per client. Relay hosts are exempt.", scopes=INBOUND
     )
     tls_rate_per_client: ThrottleValue = option(
-        NO_THROTTLE, zero="no limit", doc="STARTTLS commands of one client; relay hosts are exempt.", scopes=INBOUND
+        NO_THROTTLE,
+        zero="no limit",
+        doc="Rate of STARTTLS commands per client. Relay hosts are exempt.",
+        scopes=INBOUND,
     )
     listener_sessions: int = option(
-        0, zero="no limit", doc="Sessions at once on the address, a worker.", ge=0, scopes=INBOUND
+        0, zero="no limit", doc="Concurrent sessions on this address, per worker.", ge=0, scopes=INBOUND
     )
     service_sessions: int = option(
-        0, zero="no limit", doc="Sessions at once on all addresses, a worker.", ge=0, scopes=INBOUND
+        0, zero="no limit", doc="Concurrent sessions on all addresses, per worker.", ge=0, scopes=INBOUND
     )
     max_message_size: Bytes = option(
-        0, zero="no limit", doc="Octets of a message.", unit="octets", aliases=("message_size",), scopes=INBOUND
+        0, zero="no limit", doc="Maximum size of a message.", unit="octets", aliases=("message_size",), scopes=INBOUND
     )
     max_header_size: Bytes = option(
         1_048_576,
         zero="no limit",
-        doc="Octets of a message's header section, which is held in memory.",
+        doc="Maximum size of a message's header section, which is held in memory.",
         unit="octets",
         scopes=INBOUND,
     )
     max_recipients_per_message: int = option(
-        1000, zero="no limit", doc="Recipients of one transaction.", ge=0, scopes=INBOUND
+        1000, zero="no limit", doc="Maximum recipients per transaction.", ge=0, scopes=INBOUND
     )
     max_recipients_per_connection: int = option(
-        0, zero="no limit", doc="Recipients of one session.", ge=0, scopes=INBOUND
+        0, zero="no limit", doc="Maximum recipients per session.", ge=0, scopes=INBOUND
     )
     max_receptions_per_connection: int = option(
-        0, zero="no limit", doc="Messages of one session.", ge=0, scopes=INBOUND
+        0, zero="no limit", doc="Maximum messages per session.", ge=0, scopes=INBOUND
     )
-    max_received_headers: int = option(50, zero="refused", doc="Received fields beyond which a message loops.", ge=1)
+    max_received_headers: int = option(
+        50, zero="refused", doc="Received fields above which a message is rejected as a mail loop.", ge=1
+    )
 
     authentication: Literal["no", "upstream", "file"] = option(
         "no",
-        doc="Offer AUTH, which opens relaying; passwords are judged by the MTA behind, or by Authentication_File.",
+        doc="Offer AUTH. The next hop or Authentication_File checks passwords. Authenticated clients may relay.",
         scopes=INBOUND,
     )
     authentication_file: ConfigPath | None = option(
-        None, doc="Users with their passwords' hashes, made by `ringback password`.", secret=True, scopes=INBOUND
+        None, doc="File of users and password hashes, made with `ringback password`.", secret=True, scopes=INBOUND
     )
     authentication_without_tls: bool = option(
-        False, doc="Offer AUTH in the clear, too: anybody on the way can read the passwords.", scopes=INBOUND
+        False, doc="Offer AUTH without TLS, too. Passwords can then be read on the network.", scopes=INBOUND
     )
 
     authentication_failure_rate: ThrottleValue = option(
         Throttle(10, 600),
         zero="no limit",
-        doc="Wrong passwords of one client network, or of one user from there, beyond which AUTH is 454 4.7.0; "
-        "a network that logged in within a day is exempt; 0: no limit.",
+        doc="Rate of failed logins, per client network and per user from that network, above which AUTH gets "
+        "454 4.7.0. Networks with a successful login within the last day are exempt.",
         scopes=INBOUND,
     )
 
     multi_recipient: Literal["one_at_a_time", "dsn"] = option(
         "one_at_a_time",
-        doc="Where a verdict on one recipient comes after the dot: take one recipient a message, or several, "
-        "and report refusals to the sender.",
+        doc="If recipients may get different verdicts after the dot: accept one recipient per message, or accept "
+        "several and report rejections to the sender in a DSN.",
         scopes=INBOUND,
     )
 
-    require_ehlo: bool = option(False, doc="Refuse MAIL FROM before EHLO or HELO.", scopes=INBOUND)
-    allow_null_envelope_sender: bool = option(True, doc="Take bounces: MAIL FROM:<>.", scopes=INBOUND)
-    allow_ip_literal: bool = option(True, doc="Take addresses such as user@[192.0.2.1].", scopes=INBOUND)
+    require_ehlo: bool = option(False, doc="Reject MAIL FROM before EHLO or HELO.", scopes=INBOUND)
+    allow_null_envelope_sender: bool = option(True, doc="Accept bounces: MAIL FROM:<>.", scopes=INBOUND)
+    allow_ip_literal: bool = option(True, doc="Accept addresses such as user@[192.0.2.1].", scopes=INBOUND)
     allow_trailing_whitespace_in_commands: bool = option(
-        True, doc="Take commands that end in blanks, as some old clients send them.", scopes=INBOUND
+        True, doc="Accept commands with trailing blanks, which some old clients send.", scopes=INBOUND
     )
     domain_for_unqualified_recipient_addresses: DomainValue = option(
         "",
-        doc="Domain added to a recipient without one; such recipients are refused unless it is set.",
+        doc="Domain to add to recipients without one. If not set, such recipients are rejected.",
         scopes=INBOUND,
     )
     domain_for_unqualified_sender_address: DomainValue = option(
         "",
-        doc="Domain added to a sender without one; such senders are refused unless it is set.",
+        doc="Domain to add to senders without one. If not set, such senders are rejected.",
         scopes=INBOUND,
     )
     strict_addresses: bool = option(
         False,
-        doc="Refuse what RFC 5321 does not allow in MAIL and RCPT, in place of repairing it: addresses without "
-        "brackets or domain, with blanks around them, with dots out of place.",
+        doc="Reject syntax in MAIL and RCPT that RFC 5321 forbids instead of repairing it: addresses without brackets "
+        "or domain, with blanks around them, or with misplaced dots.",
         scopes=INBOUND,
     )
 
     @property
     def relaying_timeout(self) -> float:
-        """For the MTA behind to take octets of a message: it has a deadline whatever its client has."""
+        """How long the next hop may stall while we send a message. Never unlimited, unlike Data_Timeout."""
         return self.data_timeout or LONGEST_AT_DOT
 
     @property
     def endless(self) -> str:
-        """Why a session, or a message, might never end; empty if each does."""
+        """Why a session or a message might never end; empty if all of them end."""
         if not self.session_time and not self.idle_time:
-            return "Idle_Time and Session_Time are both 0, so a silent client would never be sent away: set one of them"
+            return "Idle_Time and Session_Time are both 0, so an idle session would never end: set one of them"
         if not (self.session_time or self.data_timeout or self.min_data_rate):
             return (
                 "Data_Timeout, Min_Data_Rate and Session_Time are all 0, so a message might never end: set one of them"

@@ -1,4 +1,4 @@
-"""Names as values of the configuration: our own, a domain that is added to addresses, a DNS server's address."""
+"""Names as option values: our own name, a domain to add to addresses, a DNS server's address."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from config.schema.values import Endpoint
 
 _LITERAL = re.compile(r"\[(?:IPv6:)?(?P<address>[0-9A-Fa-f:.]+)\]")
 _LONGEST_BANNER = 506
-"""Octets of a reply's line beside code and line break."""
+"""Octets in a reply line between the code and the line break."""
 _STRICT_LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?")
 
 
 def wrong_with_name(text: str) -> tuple[str, Severity] | None:
-    """Return what to write in place of a name that we say in EHLO, and how bad it is; None for a good one.
+    """Return a hint and a severity for a bad EHLO name; None for a good one.
 
-    The client and the MTA behind hear it (RFC 5321 section 4.1.2): an error is what no MTA takes, a warning what some
-    refuse, as Exim refuses `_`.
+    Clients and next hops see the name (RFC 5321 section 4.1.2). ERROR: no MTA accepts it. WARNING: some reject it, as
+    Exim rejects `_`.
     """
     literal = _LITERAL.fullmatch(text)
     if literal is not None and is_address(literal["address"]):
@@ -37,9 +37,9 @@ def wrong_with_name(text: str) -> tuple[str, Severity] | None:
     if hint is not None:
         return hint, Severity.ERROR
     if text.endswith("."):
-        return f"write {text[:-1]}: no dot ends the name that SMTP says", Severity.WARNING
+        return f"write {text[:-1]}: names in SMTP have no trailing dot", Severity.WARNING
     if not all(_STRICT_LABEL.fullmatch(label) for label in text.split(".")):
-        return "letters, digits and inner hyphens are what every MTA takes", Severity.WARNING
+        return "every MTA accepts letters, digits and inner hyphens", Severity.WARNING
     return None
 
 
@@ -50,15 +50,15 @@ def _read_own_name(value: Value, reading: ReadContext) -> str:
         return text
     hint, severity = wrong
     if not text:
-        hint = "write this machine's name, such as mx.example.com, or leave the option out"
+        hint = "write this machine's name, such as mx.example.com, or omit the option"
     if severity is Severity.ERROR:
         raise Unreadable(not_a("a host name", text, value.span, hint))
-    reading.findings.add(Diagnostic(f"some MTAs refuse the name `{text}`", value.span, hint, Severity.WARNING))
+    reading.findings.add(Diagnostic(f"some MTAs reject the name `{text}`", value.span, hint, Severity.WARNING))
     return text
 
 
 def _read_other_name(value: Value, reading: ReadContext) -> str:
-    """Read a name in place of another, which holds if this one is empty."""
+    """Read a name that overrides another; empty keeps the other."""
     return "" if not scalar(value, reading, "a host name").text else _read_own_name(value, reading)
 
 
@@ -70,19 +70,19 @@ def _read_domain(value: Value, reading: ReadContext) -> str:
 
 
 def _read_banner(value: Value, reading: ReadContext) -> str:
-    """Read a text of one line or several; a session cannot begin with none."""
+    """Read a banner of one or more lines; all of them empty is an error."""
     text = scalar(value, reading, "a text").text
     lines = banner_lines(text)
     if text and not any(lines):
-        raise Unreadable(not_a("a banner", text.strip() or "this", value.span, "write words, or leave the option out"))
+        raise Unreadable(not_a("a banner", text.strip() or "this", value.span, "write words, or omit the option"))
     if any(len(line) > _LONGEST_BANNER for line in lines):
-        hint = f"a line of a reply has {_LONGEST_BANNER} characters at most (RFC 5321 section 4.5.3.1.5)"
+        hint = f"a reply line has at most {_LONGEST_BANNER} characters (RFC 5321 section 4.5.3.1.5)"
         raise Unreadable(not_a("a banner", text, value.span, hint))
     return text
 
 
 def banner_lines(text: str) -> list[str]:
-    """Return the lines of a banner, which may be written as a whole reply with its codes and line breaks."""
+    """Return the lines of a banner, which may be written as a full reply with codes and line breaks."""
     lines = text.replace("\\r", "").replace("\\n", "\n").strip("\r\n").splitlines()
     return [line.removeprefix("220").lstrip("- ") for line in lines]
 
@@ -90,10 +90,10 @@ def banner_lines(text: str) -> list[str]:
 def _read_nameserver(value: Value, reading: ReadContext) -> Endpoint:
     server = cast(Endpoint, reader_for(Endpoint).read(value, reading))
     if "%" in server.host:
-        hint = "write an address without a zone: c-ares takes none beside a port"
+        hint = "write an address without a zone: c-ares does not allow one with a port"
         raise Unreadable(not_a("an address", str(server), value.span, hint))
     if not is_address(server.host):
-        hint = "write the IP address of a DNS server: nothing could look its name up"
+        hint = "write the IP address of a DNS server: its name cannot be looked up"
         raise Unreadable(not_a("an address", str(server), value.span, hint))
     return server
 

@@ -1,6 +1,6 @@
-"""The options towards the MTA behind: which it is, how it is spoken to, times and limits.
+"""The options for next hops: which to use, the protocol, timeouts and limits.
 
-Times are shorter than Momentum's: a live relay must answer before its own client gives up.
+Timeouts are shorter than Momentum's: a live relay must reply before its client gives up.
 """
 
 from __future__ import annotations
@@ -16,103 +16,116 @@ from proxy.options.tls import TlsOptions
 
 
 class OutboundOptions(TlsOptions):
-    """What holds towards the MTA behind: the global scope, a binding or a recipient's domain."""
+    """Options of the global scope, a binding, or a recipient's domain."""
 
     gateway: GatewayValue | None = option(
         None,
-        doc="The MTA behind: a host name, an address or a Unix socket. It goes before Routes of the same scope.",
+        doc="The next hop: a host name, an address or a Unix socket. Takes precedence over Routes in the same scope.",
     )
     routes: tuple[RouteValue, ...] = option(
         (),
-        doc="MTAs behind, preferred first: `host`, `smtp://host?pref=N&port=N&type=a|mx` or `unix:/path?pref=N`.",
+        doc="Next hops, in order of preference: `host`, `smtp://host?pref=N&port=N&type=a|mx` or `unix:/path?pref=N`.",
     )
     remote_smtp_port: int = option(
-        25, zero="refused", doc="Port of the MTA behind, where its name carries none.", ge=1, le=65535
+        25, zero="refused", doc="Port of the next hop, if its address has none.", ge=1, le=65535
     )
-    lmtp_port: int = option(2003, zero="refused", doc="The same where LMTP is spoken.", ge=1, le=65535)
-    delivery_method: Literal["ESMTP", "SMTP", "LMTP"] = option("ESMTP", doc="What the MTA behind is spoken to.")
-    ehlo_hostname: OtherNameValue = option("", doc="Our name in EHLO to the MTA behind; Hostname unless set.")
+    lmtp_port: int = option(
+        2003, zero="refused", doc="Port of the next hop for LMTP, if its address has none.", ge=1, le=65535
+    )
+    delivery_method: Literal["ESMTP", "SMTP", "LMTP"] = option("ESMTP", doc="Protocol to use with the next hop.")
+    ehlo_hostname: OtherNameValue = option("", doc="Our name in EHLO to the next hop. Default: Hostname.")
     xclient: Literal["no", "ifavailable", "required"] = option(
-        "no", doc="Tell the MTA behind who the client is, by XCLIENT."
+        "no", doc="Pass the client's identity to the next hop with XCLIENT."
     )
     xforward: Literal["no", "ifavailable", "required"] = option(
-        "no", doc="Tell the MTA behind, for its log, whose message it gets, by XFORWARD.", scopes=OUTBOUND
+        "no", doc="Pass the client's identity to the next hop, for its log, with XFORWARD.", scopes=OUTBOUND
     )
     upstream_proxy_protocol: Literal["no", "v2"] = option(
         "no",
-        doc="Begin each connection to the MTA behind with a PROXY header that names the client.",
+        doc="Begin each connection to the next hop with a PROXY header that names the client.",
         scopes=OUTBOUND,
     )
 
-    tls: Literal["no", "ifavailable", "required"] = option("no", doc="Speak TLS to the MTA behind, by STARTTLS.")
+    tls: Literal["no", "ifavailable", "required"] = option("no", doc="Use STARTTLS with the next hop.")
     tls_ifavailable_fallback: bool = option(
         True,
-        doc="With `ifavailable`: go on in the clear if STARTTLS is refused or the handshake fails. An MTA that does "
-        "not offer STARTTLS gets mail in the clear either way; `TLS = required` forbids that.",
+        doc="With `TLS = ifavailable`: continue without TLS if STARTTLS is rejected or the handshake fails. A next hop "
+        "that does not offer STARTTLS gets mail without TLS either way; `TLS = required` forbids that.",
     )
     tls_verify: Literal["no", "ca", "host"] = option(
-        "no", doc="Ask the MTA behind for a certificate that is valid, and in its own name."
+        "no", doc="Verify the next hop's certificate: not at all, its issuer, or its issuer and host name."
     )
-    tls_ca: ConfigPath | None = option(None, doc="Authorities that such a certificate may come from, a PEM file.")
+    tls_ca: ConfigPath | None = option(None, doc="PEM file of the authorities that issue next hops' certificates.")
 
     connect_timeout: Seconds = option(
         30.0,
         zero="automatic",
-        doc="To connect to the MTA behind and read its greeting; 0: what the others up to RCPT leave of 270.",
+        doc="Time to connect to the next hop and read its greeting. 0: what the other timeouts up to RCPT leave of 270 "
+        "seconds.",
         unit="seconds",
     )
     ehlo_timeout: Seconds = option(
         30.0,
         zero="automatic",
-        doc="For the answer to EHLO from the MTA behind; 0: what the others up to RCPT leave of 270.",
+        doc="Time for the next hop's reply to EHLO. 0: what the other timeouts up to RCPT leave of 270 seconds.",
         unit="seconds",
     )
     mailfrom_timeout: Seconds = option(
         60.0,
         zero="automatic",
-        doc="For the answer to MAIL FROM from the MTA behind; 0: what the others up to RCPT leave of 270.",
+        doc="Time for the next hop's reply to MAIL FROM. 0: what the other timeouts up to RCPT leave of 270 seconds.",
         unit="seconds",
     )
     rcptto_timeout: Seconds = option(
         60.0,
         zero="automatic",
-        doc="For the answer to RCPT TO from the MTA behind; 0: what the others up to RCPT leave of 270.",
+        doc="Time for the next hop's reply to RCPT TO. 0: what the other timeouts up to RCPT leave of 270 seconds.",
         unit="seconds",
     )
     body_timeout: Seconds = option(
-        540.0, zero="automatic", doc="For the answer to the message from the MTA behind; 0: 540.", unit="seconds"
+        540.0, zero="automatic", doc="Time for the next hop's reply to the message. 0: 540 seconds.", unit="seconds"
     )
     rset_timeout: Seconds = option(
-        10.0, zero="automatic", doc="For the answer to RSET from the MTA behind; 0: 270.", unit="seconds"
+        10.0, zero="automatic", doc="Time for the next hop's reply to RSET. 0: 270 seconds.", unit="seconds"
     )
     idle_timeout: Seconds = option(
-        30.0, zero="off", doc="An unused connection to the MTA behind is kept so long; 0: it is ended.", unit="seconds"
+        30.0,
+        zero="off",
+        doc="How long to keep an unused connection to the next hop. 0: close it at once.",
+        unit="seconds",
     )
     recipient_verdicts: Literal["live", "deferred"] = option(
-        "live", doc="Ask the MTA behind about a recipient at its RCPT, or only when the message is there."
+        "live", doc="When to ask the next hop about a recipient: at its RCPT, or only once the message has arrived."
     )
     upstream_hold: Seconds = option(
         5.0,
         zero="off",
-        doc="A client that idles within a transaction holds a connection no longer; 0: none while it idles.",
+        doc="How long a client that idles within a transaction keeps its connection to the next hop. 0: not at all.",
         unit="seconds",
         scopes=OUTBOUND,
     )
     host_failure_retry: Seconds = option(
-        120.0, zero="off", doc="An address of the MTA behind that failed is tried last for so long.", unit="seconds"
+        120.0, zero="off", doc="How long a next-hop address that failed is tried last.", unit="seconds"
     )
     retry_interval: Seconds = option(
         300.0,
         zero="refused",
-        doc="First pause before a message of Ringback's own is tried again; it doubles each time.",
+        doc="Wait before the first retry of one of Ringback's own messages. It doubles with each retry.",
         unit="seconds",
     )
-    max_retry_interval: Seconds = option(7200.0, zero="refused", doc="The longest such pause.", unit="seconds")
+    max_retry_interval: Seconds = option(
+        7200.0,
+        zero="refused",
+        doc="Longest wait between two retries of one of Ringback's own messages.",
+        unit="seconds",
+    )
     message_expiration: Seconds = option(
         432_000.0,
         zero="off",
-        doc="After so long such a message is given up and its sender told; 0: after one try.",
+        doc="Age at which one of Ringback's own messages expires and its sender is notified. 0: after one try.",
         unit="seconds",
     )
-    max_deliveries_per_connection: int = option(0, zero="no limit", doc="Messages over one connection.", ge=0)
-    max_outbound_connections: int = option(100, zero="refused", doc="Connections to one MTA behind, a worker.", ge=1)
+    max_deliveries_per_connection: int = option(0, zero="no limit", doc="Maximum messages per connection.", ge=0)
+    max_outbound_connections: int = option(
+        100, zero="refused", doc="Maximum connections to one next hop, per worker.", ge=1
+    )

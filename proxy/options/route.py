@@ -1,4 +1,4 @@
-"""The ways to an MTA behind as values of the configuration: Gateway, and one entry of Routes."""
+"""Routes to a next hop as option values: Gateway, and the entries of Routes."""
 
 from __future__ import annotations
 
@@ -16,17 +16,16 @@ from config.schema.values import Endpoint
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One way to an MTA behind: a host and its preference, lower first; `by_mx` asks for the exchangers of the name."""
+    """A route to a next hop: host and preference (lower first). `by_mx` looks up the MX records of the host."""
 
     host: str
     port: int | None = None
     preference: int = 0
     by_mx: bool = False
     is_socket: bool = False
-    """A Unix socket, whose path stands in the host's place. Scripts name hosts, and must not reach one."""
+    """`host` is the path of a Unix socket. Scripts name hosts and must not reach a socket."""
 
     def __str__(self) -> str:
-        """Return the route as it would be written."""
         asked = [f"pref={self.preference}"] if self.preference else []
         asked += ["type=mx"] if self.by_mx else []
         scheme = "unix:" if self.is_socket else "smtp://" if asked else ""
@@ -53,7 +52,7 @@ def _read_route(value: Value, _reading: ReadContext) -> Route:
 
 
 def _read_gateway(value: Value, reading: ReadContext) -> Route:
-    """Read a host with or without a port, or `unix:/path`."""
+    """Read a host, optionally with a port, or `unix:/path`."""
     if isinstance(value, Word | String) and value.text.startswith("unix:"):
         route = _socket(value.text)
         if route is None or route.preference:
@@ -71,7 +70,7 @@ def _socket(text: str) -> Route | None:
 
 
 def _route(text: str) -> Route | None:
-    """Return the route that a text means, None where it means none."""
+    """Return the route in `text`, or None if it is not a route."""
     scheme, _, rest = text.rpartition("://")
     try:
         parts = urlsplit(f"smtp://{rest}")

@@ -1,9 +1,9 @@
-"""The scopes beside the global one where options may stand, as their declarations name them."""
+"""The scopes, besides the global one, that option declarations name."""
 
 from __future__ import annotations
 
 LISTENING = ("esmtp_listener", "listener", "listen")
-"""What holds for an address, whoever its client is."""
+"""Options of a listening address, for all clients."""
 
 INBOUND = (*LISTENING, "peer")
 OUTBOUND = ("binding_group", "binding", "domain")

@@ -1,4 +1,4 @@
-"""Momentum's throttle form, `count/seconds`, as a value of the configuration, and token buckets that keep to it."""
+"""Momentum's throttle, `count/seconds`, as an option value, and the token buckets that enforce it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,12 @@ _KEYS_REMEMBERED = 65_536
 
 @dataclass(frozen=True, slots=True)
 class Throttle:
-    """So many in so many seconds; a count of 0 is no limit."""
+    """At most `count` events in `seconds`; a count of 0 means no limit."""
 
     count: int = 0
     seconds: int = 1
 
     def __str__(self) -> str:
-        """Return it as it is written."""
         return f"{self.count}/{self.seconds}" if self.count else "0"
 
 
@@ -47,19 +46,19 @@ ThrottleValue = Annotated[Throttle, ValueReader(_read, "a throttle, `count/secon
 
 
 class Buckets:
-    """Token buckets by key, as many as are remembered. The event loop's thread owns them.
+    """Token buckets by key, at most `most` of them. Only the event loop's thread uses them.
 
-    A bucket holds `count` tokens and fills at `count/seconds`: a burst of `count` passes at once, and over time no more
-    than the rate. Of keys that were not seen for longest the state is forgotten, which is in their favour.
+    A bucket holds `count` tokens and refills at `count/seconds`: a burst of `count` passes at once, and the rate limits
+    the rest. The least recently used keys are forgotten, so their buckets are full again.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic, most: int = _KEYS_REMEMBERED) -> None:
-        """Begin with every bucket full; `most` keys are remembered."""
+        """Start with every bucket full; remember at most `most` keys."""
         self._clock = clock
         self._state: LRUCache[tuple[str, Throttle], tuple[float, float]] = LRUCache(most)
 
     def take(self, key: str, throttle: Throttle, wanted: int = 1) -> bool:
-        """Take a token, or as many as are wanted, all or none; tell whether they were there."""
+        """Take `wanted` tokens, all or none, and return whether they were available."""
         if not throttle.count:
             return True
         now = self._clock()
@@ -69,14 +68,14 @@ class Buckets:
         return allowed
 
     def has(self, key: str, throttle: Throttle) -> bool:
-        """Tell whether a token is there, and leave it."""
+        """Return whether a token is available, without taking it."""
         return not throttle.count or self._tokens(key, throttle, self._clock()) >= 1
 
     def left(self, key: str, throttle: Throttle) -> float:
-        """Return how many tokens are there, 0 without a limit."""
+        """Return how many tokens are available, or 0 if there is no limit."""
         return self._tokens(key, throttle, self._clock()) if throttle.count else 0.0
 
     def _tokens(self, key: str, throttle: Throttle, now: float) -> float:
         tokens, since = self._state.get((key, throttle), (float(throttle.count), now))
-        waited = max(0.0, now - since)  # a clock that shows the time of day may be set back
+        waited = max(0.0, now - since)  # a wall clock may be set back
         return min(float(throttle.count), tokens + waited * throttle.count / throttle.seconds)

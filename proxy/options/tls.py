@@ -1,6 +1,6 @@
-"""The options of TLS on both sides, and `TLS_Protocols` as a value: which of TLS 1.2 and 1.3 may be spoken.
+"""The TLS options of both sides, and the value type of `TLS_Protocols`: which of TLS 1.2 and 1.3 to use.
 
-`TLS_Protocols` names SSL 2 to TLS 1.1 too, as Momentum does; they are read, and never spoken (RFC 8996).
+Like Momentum, `TLS_Protocols` accepts the names SSL 2 to TLS 1.1, but these versions are never used (RFC 8996).
 """
 
 from __future__ import annotations
@@ -25,22 +25,21 @@ _NAMES = {
     **dict.fromkeys(("sslv2", "sslv3", "tlsv1", "tlsv1.0", "tlsv1.1"), frozenset[ssl.TLSVersion]()),
 }
 _STEP = re.compile(r"([+-]?)([A-Za-z0-9.]+)")
-_HINT = 'write names with + or - before them, such as "+ALL:-TLSv1.2"; of all names TLSv1.2 and TLSv1.3 are spoken'
+_HINT = 'write names with + or - before them, such as "+ALL:-TLSv1.2"; only TLSv1.2 and TLSv1.3 are used'
 
 
 @dataclass(frozen=True, slots=True)
 class Protocols:
-    """The versions in force, at least one, and the text that said so."""
+    """The enabled versions, at least one, and the text that they came from."""
 
     spoken: frozenset[ssl.TLSVersion]
     text: str
 
     def __str__(self) -> str:
-        """Return it as it is written."""
         return self.text
 
     def apply_to(self, context: ssl.SSLContext) -> None:
-        """Forbid a context the versions that are not named, beyond those that it forbids already."""
+        """Restrict a context to these versions. Versions that it already forbids stay forbidden."""
         context.minimum_version = max(context.minimum_version, min(self.spoken))
         context.maximum_version = max(self.spoken)
 
@@ -51,7 +50,7 @@ ALL_PROTOCOLS = Protocols(_SPOKEN, "+ALL")
 def _read(value: Value, _reading: ReadContext) -> Protocols:
     text = value.text if isinstance(value, Word | String) else ""
     steps = [_STEP.fullmatch(each.strip()) for each in text.split(":")]
-    # A list that begins by taking something away takes it from all, as in OpenSSL's configuration.
+    # A list that begins with `-` subtracts from all versions, as in OpenSSL's configuration.
     spoken = _SPOKEN if text.lstrip().startswith("-") else frozenset[ssl.TLSVersion]()
     for step in steps:
         if step is None or step[2].lower() not in _NAMES:
@@ -59,7 +58,7 @@ def _read(value: Value, _reading: ReadContext) -> Protocols:
         named = _NAMES[step[2].lower()]
         spoken = spoken - named if step[1] == "-" else spoken | named
     if not spoken:
-        raise Unreadable(not_a("a list of protocols that leaves one to speak", text, value.span, _HINT))
+        raise Unreadable(not_a("a list of protocols that leaves one enabled", text, value.span, _HINT))
     return Protocols(spoken, text)
 
 
@@ -67,19 +66,19 @@ ProtocolsValue = Annotated[Protocols, ValueReader(_read, "protocols, `+ALL:-NAME
 
 
 class TlsOptions(Options):
-    """What TLS is spoken with, towards clients and towards the MTA behind."""
+    """TLS options for clients and for next hops."""
 
     tls_certificate: ConfigPath | None = option(
-        None, doc="Our certificate, with its chain, a PEM file; set, STARTTLS is offered to clients.", scopes=BOTH
+        None, doc="PEM file with our certificate and its chain. If set, clients are offered STARTTLS.", scopes=BOTH
     )
     tls_key: ConfigPath | None = option(
-        None, doc="Its key, a PEM file; TLS_Certificate's own file unless set.", secret=True, scopes=BOTH
+        None, doc="PEM file with the key of TLS_Certificate. Default: the same file.", secret=True, scopes=BOTH
     )
     tls_ciphers: str = option(
-        "", doc="Ciphers up to TLS 1.2, as OpenSSL names them; its choice unless set.", scopes=BOTH
+        "", doc="Ciphers up to TLS 1.2, in OpenSSL's syntax. Default: OpenSSL's choice.", scopes=BOTH
     )
     tls_protocols: ProtocolsValue = option(
         ALL_PROTOCOLS,
-        doc="Versions that may be spoken, `+` or `-` before each; of those named TLSv1.2 and TLSv1.3 are.",
+        doc="TLS versions to enable (`+`) or disable (`-`). Only TLSv1.2 and TLSv1.3 are ever used.",
         scopes=BOTH,
     )

@@ -131,4 +131,4 @@ def _check_mark(connection: sqlite3.Connection) -> None:
     """Leave alone what is not ours; what it holds may be mail."""
     found = [connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("application_id", "user_version")]
     if found != [APPLICATION_ID, VERSION]:
-        raise sqlite3.DatabaseError("the file is another program's, or of another version")
+        raise sqlite3.DatabaseError("the file belongs to another program or version")

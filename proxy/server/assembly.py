@@ -1,4 +1,4 @@
-"""A configuration as the server starts from it."""
+"""A loaded configuration, ready for a worker."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from proxy.options.core import CoreOptions
 
 @dataclass(frozen=True, slots=True)
 class Assembly:
-    """A configuration that was loaded, checked and compiled: all that a worker starts from."""
+    """A configuration that was loaded, checked and compiled. A worker needs nothing else to start."""
 
     core: CoreOptions
     settings: Settings
     prepared: Sequence[Prepared]
 
     def callbacks(self, upstream_down: Callable[[], bool]) -> Callbacks:
-        """Make what asks exchangers, as the last stanza that does says."""
+        """Make the callback service of the last stanza that has one."""
         makers = [each for each in self.prepared if isinstance(each, CallbackMaker)]
         return makers[-1].callbacks(self.core, upstream_down) if makers else NoCallbacks()

@@ -1,4 +1,4 @@
-"""Diagnostics in the log, each an event of its own: what a start or a reload goes on with all the same."""
+"""Logs the warnings of a start or reload, one event each."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ log = get_logger()
 
 
 def log_warnings(found: Sequence[Diagnostic]) -> None:
-    """Log each warning with its place, and how many more there are than are worth reading."""
+    """Log the first warnings with their places, then the number of the others."""
     for each in found[:MOST_SHOWN]:
         (record,) = as_records([each])
         place = {name: record[name] for name in ("file", "line", "column")} if each.span is not None else {}

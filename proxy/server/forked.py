@@ -1,12 +1,12 @@
-"""A worker in a process of its own: it is told what to do by its supervisor, over one socket, and by nobody else.
+"""A worker in its own process. It takes orders only from its supervisor, over one socket.
 
-The orders are in `proxy.server.orders`. The socket's end is the supervisor's end: the
-worker then finishes what is under way and ends, too. Signals are not heeded: a terminal and a service manager send
-theirs to every process of the service, which would then hear each of them twice.
+The orders are in `proxy.server.orders`. If the socket closes, the supervisor is gone: the worker finishes its sessions
+and exits. It ignores signals, because terminals and service managers signal every process of a service, and the worker
+would get each one twice.
 
-Nothing of the supervisor's stack runs on in the new process: signals are blocked over the fork, everything that is not
-the worker's own is closed, and it ends by `os._exit` with its loop open, since closing it would wait for its threads.
-What has threads or sockets is made after the fork, so no module may make such things as it is imported.
+No code on the supervisor's stack runs in the new process: signals are blocked during the fork, inherited descriptors
+are closed, and the worker exits with `os._exit`. Its loop stays open, because closing it would wait for its threads.
+Threads and sockets are made after the fork, so no module may make them at import.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ def be_worker(
 ) -> int:
     """Serve in a process that was just forked, and return its exit status.
 
-    The supervisor's signals come blocked, so that none runs a handler of the supervisor's in here. The loop is left
-    open: to close it is to wait for its threads, and one may hang in a file for ever.
+    Signals are still blocked, so that no handler of the supervisor runs here. The loop is left open: closing it waits
+    for its threads, and one may hang forever on a file.
     """
     signal.set_wakeup_fd(-1)
     for each in SUPERVISORS_SIGNALS:
@@ -74,7 +74,7 @@ async def _serve(worker: Worker, bound: Sequence[tuple[socket.socket, Listener]]
 
 
 async def _order(orders: socket.socket) -> bytes:
-    """Return the supervisor's next order; without a supervisor it is to drain."""
+    """Return the supervisor's next order, or the order to drain if the supervisor is gone."""
     try:
         return await asyncio.get_running_loop().sock_recv(orders, 1) or DRAIN
     except OSError:
@@ -82,6 +82,6 @@ async def _order(orders: socket.socket) -> bytes:
 
 
 async def _cut(orders: socket.socket) -> None:
-    """Return when the supervisor orders a cut; one that has gone never will."""
+    """Return when the supervisor orders a cut; never if the supervisor is gone."""
     if await _order(orders) != CUT:
         await asyncio.get_running_loop().create_future()

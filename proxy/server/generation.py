@@ -1,4 +1,4 @@
-"""What the supervisor knows of its workers: a generation of one configuration, and each worker's process."""
+"""The supervisor's records of its workers: a generation for each configuration, and each worker's process."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from proxy.server.pulse import Pulse
 from proxy.server.sockets import WorkerSockets
 
 STEADY_SECONDS = 60.0
-"""A worker that served so long is replaced at once when it dies; so is the first that did not."""
+"""If a worker dies after this many seconds, it is replaced at once. The first early death is replaced at once, too."""
 
 LONGEST_PAUSE = 30.0
-"""Seconds before a replacement, where each dies soon; clients wait 300 for a greeting (RFC 5321 section 4.5.3.2.1)."""
+"""Longest pause if workers keep dying early. Clients wait 300 s for a greeting (RFC 5321 section 4.5.3.2.1)."""
 
 
 class Configured(Protocol):
-    """What workers start from, as the supervisor knows it."""
+    """What the supervisor needs to know of an assembly."""
 
     @property
     def core(self) -> CoreOptions:
@@ -40,12 +40,12 @@ class Generation(Generic[A]):
     sockets: WorkerSockets
     warnings: int = 0
     due: dict[int, float] = field(default_factory=dict)
-    """The number of a worker that died → when it is started again."""
+    """Number of a dead worker → when to restart it."""
     failures: dict[int, int] = field(default_factory=dict)
-    """A worker's number → how many in a row died soon."""
+    """Worker number → early deaths in a row."""
 
     def schedule(self, number: int, lived: float) -> float:
-        """Say when a worker is started again that died after so many seconds; return the pause in seconds."""
+        """Schedule the restart of a worker that died after `lived` seconds; return the pause in seconds."""
         failures = 0 if lived >= STEADY_SECONDS else self.failures.get(number, 0)
         pause = min(2.0 ** (failures - 1), LONGEST_PAUSE) if failures else 0.0
         self.failures[number] = failures + 1
@@ -66,11 +66,11 @@ class Child:
     serves: bool = False
     leaving: bool = False
     asked: float | None = None
-    """When it was asked for its stack, since it hangs."""
+    """When it was asked for its stack because it hung."""
     killed: bool = False
 
     def order(self, order: bytes) -> None:
-        """Send an order; it is to leave once only."""
+        """Send an order, once only."""
         if order != CUT and self.leaving:
             return
         self.leaving = True

@@ -1,4 +1,4 @@
-"""Telling the service manager how far we are, by systemd's protocol (sd_notify(3)); without one nothing happens."""
+"""Tells the service manager our state by systemd's protocol (sd_notify(3)). Does nothing if there is none."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ STOPPING = "STOPPING=1"
 
 
 def reloading() -> str:
-    """Return the state in which a configuration is loaded again; READY ends it."""
+    """Return the state for a reload; READY ends it."""
     return f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}"
 
 
 def notify(state: str) -> None:
-    """Tell a state to the service manager that started us, if it asked for that."""
+    """Send a state to the service manager if it asked for states."""
     path = os.environ.get("NOTIFY_SOCKET", "")
     if not path:
         return

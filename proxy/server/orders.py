@@ -1,14 +1,14 @@
-"""What a supervisor and its workers tell each other, single bytes over one socket, and the signals they share."""
+"""What a supervisor and its workers send each other (single bytes over one socket), and the signals they share."""
 
 from __future__ import annotations
 
 import signal
 
 LISTENING = b"l"
-"""Told by the worker: it serves."""
+"""Sent by the worker when it serves."""
 
 DRAIN, SUCCEEDED, CUT = b"d", b"s", b"c"
-"""Orders: take no more clients and finish; the same, since a new configuration is in force; cut what still finishes."""
+"""Orders: take no more clients and finish; the same after a reload; cut the remaining sessions."""
 
 EX_SOFTWARE = 70
 """The exit status of a worker that failed (sysexits(3))."""
@@ -16,4 +16,4 @@ EX_SOFTWARE = 70
 SUPERVISORS_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 RESERVED_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2)
-"""Ignored by every process. SIGUSR1 is kept for opening logs anew, SIGUSR2 asks a worker for its stack."""
+"""Ignored by every process. SIGUSR1 is reserved for reopening logs; SIGUSR2 asks a worker for its stack."""

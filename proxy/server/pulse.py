@@ -1,7 +1,7 @@
-"""The sign of life of a worker: one integer of memory that it shares with its supervisor, the time of its last beat.
+"""A worker's heartbeat: the time of its last beat, one integer in memory shared with its supervisor.
 
-The time is CLOCK_MONOTONIC's, which all processes of the machine read alike and nobody sets. A worker that hangs does
-not beat, whatever it hangs in. Where its stack goes when it is asked for it belongs here, too.
+The time is CLOCK_MONOTONIC's, which is the same in all processes of a machine and is never set. A worker that hangs
+stops beating, whatever the cause. The file for its stack dump is here, too.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ import time
 from pathlib import Path
 
 BEAT_SECONDS = 1.0
-"""Between two beats, or a quarter of what the supervisor waits for, if that is less."""
+"""Seconds between two beats, or a quarter of the supervisor's wait if that is less."""
 
 STACK_SIGNAL = signal.SIGUSR2
-"""Asks a worker for its stack. SIGABRT stays what it is: the end, with a core file."""
+"""Asks a worker for its stack. SIGABRT keeps its meaning: exit with a core file."""
 
 LONGEST_STACK = 8000
 """Characters of a stack that are logged."""
@@ -29,7 +29,7 @@ _STATES = {"R": "running", "S": "sleeping", "D": "waiting for a disk", "T": "sto
 
 
 class Pulse:
-    """Made before the fork. The worker beats and dumps its stack, the supervisor reads."""
+    """Made before the fork. The worker beats and dumps its stack; the supervisor reads both."""
 
     def __init__(self) -> None:
         """Begin with a beat: the worker starts now."""
@@ -44,32 +44,32 @@ class Pulse:
         return self._beats[0] / 1e9
 
     def beat(self) -> None:
-        """Say that the worker runs: one aligned store of eight octets, which nobody sees half done."""
+        """Record that the worker runs, with one aligned store of eight octets, which is atomic."""
         self._beats[0] = time.monotonic_ns()
 
     def beat_along(self, loop: asyncio.AbstractEventLoop, interval: float) -> None:
-        """Beat as long as the loop turns."""
+        """Beat while the loop runs."""
         self.beat()
         loop.call_later(interval, self.beat_along, loop, interval)
 
     def give_stack_when_asked(self) -> None:
-        """Have the signal write the stack of every thread; it needs no turn of Python's interpreter."""
+        """Let the signal write the stack of every thread. That works even if Python's interpreter is blocked."""
         faulthandler.register(STACK_SIGNAL, file=self._stack, all_threads=True, chain=False)
 
     @property
     def stack(self) -> str:
-        """What the worker wrote of its stack; empty if it never did."""
+        """The stack that the worker wrote; empty if it wrote none."""
         return os.pread(self._stack, LONGEST_STACK, 0).decode("ascii", "backslashreplace").strip()
 
     def close(self) -> None:
-        """Give memory and file back."""
+        """Release the memory and the file."""
         self._beats.release()
         self._memory.close()
         os.close(self._stack)
 
 
 def state_of(pid: int) -> str:
-    """Return what the system says a process does: a word of `_STATES`."""
+    """Return a process's state according to the kernel, in a word of `_STATES`."""
     try:
         letter = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except (OSError, IndexError):

@@ -1,7 +1,7 @@
-"""The rehearsal of a configuration: everything that `serve` builds is built once, and what cannot be is a diagnostic.
+"""The rehearsal of a configuration: builds once everything that `serve` builds, and reports what fails as diagnostics.
 
-It runs in a child, since what it reads may hang. Nothing is bound or written. What a text or a file says by itself is
-told before (`checks`); here belongs what only making the thing shows.
+It runs in a child, because what it reads may hang. It binds and writes nothing. `checks` has reported mistakes in the
+text and in single files before; the rehearsal finds those that only show when things are built.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ from proxy.upstream.tls import context_of
 T = TypeVar("T")
 
 NETWORK_SECONDS = 5.0
-"""For everything that is asked of the network together."""
+"""Time limit for all network lookups together."""
 
 _MOST_EXCHANGERS = 3
-"""Of a host that is asked for by its MX, so many are looked up."""
+"""How many exchangers to look up for a host that is routed by its MX."""
 
 
 def rehearse(assembly: Assembly, tell: Tell, build: Callable[[], None]) -> tuple[Diagnostic, ...]:
-    """Build what serves, the whole by `build`, and look whether the network knows what it names.
+    """Build everything that serves (`build` makes the whole), and look up the hosts that the configuration names.
 
-    The latter gives warnings only.
+    A host that cannot be looked up is only a warning.
     """
     rehearsal = _Rehearsal(assembly, tell, build)
     runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)  # never closed: the process ends
@@ -49,7 +49,7 @@ def rehearse(assembly: Assembly, tell: Tell, build: Callable[[], None]) -> tuple
 
 
 class _Rehearsal:
-    """One configuration's rehearsal. What it found grows."""
+    """One configuration's rehearsal. It collects diagnostics."""
 
     def __init__(self, assembly: Assembly, tell: Tell, build: Callable[[], None]) -> None:
         self._assembly, self._tell, self._build = assembly, tell, build
@@ -66,16 +66,16 @@ class _Rehearsal:
                 hint="write the IP address of a DNS server, `192.0.2.53` or `[2001:db8::53]:53`",
             )
         if self.found:
-            return  # all that follows would fail by it
+            return  # everything after it would fail, too
         resolver = Resolver([str(each) for each in core.nameservers])
-        self._tell("TLS towards the MTA behind")
+        self._tell("TLS towards the next hop")
         self._outbound_tls()
         self._tell("the modules")
         self._modules(resolver)
         if self.found:
             return
         self._tell("the server")
-        self._made("the server cannot be built", None, self._build)
+        self._made("cannot build the server", None, self._build)
         if not self.found:
             self._tell("the network")
             self.found += await _network(settings, resolver)
@@ -84,18 +84,18 @@ class _Rehearsal:
         """Return what `make` makes; None if it fails, which is an error at `origin`."""
         try:
             return make()
-        except Exception as error:  # noqa: BLE001 — whatever it is, the worker would end by it
+        except Exception as error:  # noqa: BLE001 — any exception would end the worker
             reason = str(error.args[-1]) if error.args else type(error).__name__  # (number, text), as in OSError
             self.found.append(Diagnostic(f"{problem}: {reason}", origin, hint))
             return None
 
     def _outbound_tls(self) -> None:
-        """Make each context whole: what is wrong with one of its options alone was found before."""
+        """Build each complete context. Mistakes in single options were found before."""
         settings = self._assembly.settings
         for upstream in Router(settings).named():
             if upstream.policy.tls != "no":
                 origin = origin_of(settings, "tls", upstream.policy.tls)
-                problem = f"TLS cannot be spoken with {upstream.name}"
+                problem = f"cannot use TLS with {upstream.name}"
                 self._made(problem, origin, partial(context_of, upstream.policy))
 
     def _modules(self, resolver: Resolver) -> None:
@@ -112,13 +112,13 @@ class _Rehearsal:
 
 
 def _unbuilt(loaded: ModuleSettings) -> str:
-    return f"the module {loaded.type} cannot be built"
+    return f"cannot build the module {loaded.type}"
 
 
 async def _network(settings: Settings, resolver: Resolver) -> list[Diagnostic]:
-    """Look up the hosts behind, all together, and say which have no address, none in time, or one of ours.
+    """Look up all next hops at once; report those without an address, without an answer in time, or that are us.
 
-    That a host cannot be looked up is a warning: it may be tomorrow. That it is ourselves is a mistake.
+    A failed lookup is a warning, because it may work later. A next hop that is ourselves is an error.
     """
     owner = TaskOwner("rehearsal")
     named = [each for each in ways(settings) if not each.route.is_socket]
@@ -136,19 +136,19 @@ async def _network(settings: Settings, resolver: Resolver) -> list[Diagnostic]:
         if problem:
             found.append(
                 Diagnostic(
-                    f"{way.route.host} cannot be looked up now: {problem}",
+                    f"cannot look up {way.route.host}: {problem}",
                     way.origin or settings.core_origin("routes"),
-                    hint="mail for it is deferred until it can be; see that Nameservers know it",
+                    hint="mail for it is deferred until the lookup works; check Nameservers",
                     severity=Severity.WARNING,
                 )
             )
-        if not is_address(way.route.host):  # or it was said before
+        if not is_address(way.route.host):  # otherwise it was reported before
             found += loops(way, addresses, cast(CoreOptions, settings.core).esmtp_listener)
     return list(once(found))
 
 
 async def _looked_up(host: str, resolver: Resolver, *, by_mx: bool) -> tuple[list[str], str]:
-    """Return the addresses of a host behind, and what is wrong with it; the latter is empty if it has some."""
+    """Return the addresses of a next hop, and the problem; the problem is empty if there are addresses."""
     try:
         hosts = [host]
         if by_mx:

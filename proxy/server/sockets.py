@@ -1,7 +1,7 @@
-"""Listening sockets: bound once, before anything else, so that a port in use is told before mail is taken.
+"""Listening sockets. They are bound first, so that a port in use is reported before mail is accepted.
 
-A worker by itself, as in the demonstration, has one socket for each address (`bind`); a server has a socket for each
-worker (`WorkerSockets`). Who serves them, and when, is not known here.
+A worker without a supervisor, as in the demo, has one socket for each address (`bind`). A server has one for each
+address and worker (`WorkerSockets`).
 """
 
 from __future__ import annotations
@@ -47,33 +47,33 @@ def bind(listener: Listener) -> list[socket.socket]:
 
 
 def raise_descriptor_limit() -> int:
-    """Raise the limit of open files as far as the system lets us, and return it: each client and upstream needs one."""
+    """Raise the limit of open files as far as allowed, and return it. Each client and next-hop connection needs one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        except (OSError, ValueError):  # a hard limit that the kernel's own maximum does not allow
+        except (OSError, ValueError):  # the hard limit is above the kernel's maximum
             return soft
     return hard
 
 
 class WorkerSockets:
-    """A SO_REUSEPORT socket for each address and worker, among which the system distributes new connections.
+    """A SO_REUSEPORT socket for each address and worker. The kernel distributes new connections among them.
 
-    They are bound here and listened on by the workers: a socket takes its share of the connections from then on. A
-    socket that is closed loses those that nobody has accepted yet, so it is kept open for as long as its address is
-    configured, whatever becomes of the worker. With fewer workers than sockets some serve several.
+    They are bound here; the workers listen on them, and from then on each socket gets its share of the connections.
+    Closing a socket loses the connections waiting to be accepted, so a socket stays open while its address is
+    configured, even if its worker dies. If there are fewer workers than sockets, some workers serve several.
     """
 
     def __init__(self, workers: int) -> None:
-        """Begin without addresses; `bind` fills it."""
+        """Start without addresses; `bind` adds them."""
         self.workers = workers
         self._held: dict[Address, list[socket.socket]] = {}
         self._listeners: dict[Address, Listener] = {}
 
     @classmethod
     def bind(cls, listeners: Sequence[Listener], workers: int, predecessor: WorkerSockets | None = None) -> Self:
-        """Bind what the enabled listeners ask for, with the sockets that `predecessor` holds for the same addresses.
+        """Bind the addresses of the enabled listeners. Sockets that `predecessor` has for them are reused.
 
         Raises:
             CannotListen: an address is in use, not ours, or not allowed.
@@ -104,7 +104,7 @@ class WorkerSockets:
         return [(each, listener) for sockets, listener in shares for each in sockets]
 
     def close(self, keep: WorkerSockets | None = None) -> None:
-        """Close every socket but those that `keep` holds, too."""
+        """Close every socket that `keep` does not hold, too."""
         kept = set() if keep is None else set(keep)
         for each in self:
             if each not in kept:
@@ -120,10 +120,10 @@ class WorkerSockets:
             self._held[key], self._listeners[key] = sockets, listener
             try:
                 if not sockets:
-                    # With SO_REUSEPORT alone a second server would bind in silence and take half of the clients.
+                    # With SO_REUSEPORT alone, a second server would bind without an error and get half of the clients.
                     _bind_one(family, address, None).close()
                 while len(sockets) < self.workers:
-                    # where the system chose the port, all take the same
+                    # if the system chose the port, all sockets use it
                     at = sockets[0].getsockname() if sockets else address
                     sockets.append(_bind_one(family, at, None, reuse_port=True))
             except OSError as error:
@@ -139,7 +139,7 @@ def _addresses(listener: Listener) -> list[tuple[socket.AddressFamily, Any]]:
 
 
 def _is_missing(listener: Listener, error: OSError) -> bool:
-    """Tell whether the machine lacks one of the families that `*` stands for, such as IPv6."""
+    """Return whether the machine lacks an address family that `*` includes, such as IPv6."""
     return listener.address == EVERY and error.errno in _NO_SUCH_FAMILY
 
 
@@ -150,7 +150,7 @@ def _cannot(listener: Listener, error: OSError) -> CannotListen:
 def _bind_one(
     family: socket.AddressFamily, address: Any, backlog: int | None, *, reuse_port: bool = False
 ) -> socket.socket:
-    """Return a bound socket, which listens where a backlog is given."""
+    """Return a bound socket, which listens if a backlog is given."""
     each = socket.socket(family, socket.SOCK_STREAM)
     try:
         each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

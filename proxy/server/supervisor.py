@@ -1,8 +1,8 @@
-"""The supervisor of the workers, be it one or many: it holds the listening sockets, starts and replaces the workers.
+"""The supervisor: it holds the listening sockets, and starts and replaces the workers.
 
-It runs no event loop and no thread, serves no client, and loads what its workers run: each is a fork of it, so all of
-them, and whoever replaces one later, run the configuration that was checked, whatever its file holds by then. It only
-parses and compiles; what a configuration names is tried in a child, since it may hang.
+It runs no event loop and no thread, and serves no client. It loads the configuration, and each worker is a fork of it.
+So all workers and their replacements run the configuration that was checked, even if the file changes later. The
+supervisor only parses and compiles; files and hosts in the configuration are tried in a child, because they may hang.
 """
 
 from __future__ import annotations
@@ -34,35 +34,35 @@ from proxy.server.watch import Watch
 log = get_logger()
 
 START_SECONDS = 30.0
-"""For a worker to serve after its start; it is killed then."""
+"""A worker that does not serve this long after its start is killed."""
 
 REHEARSAL_SECONDS = 15.0
-"""For a configuration to be loaded and everything in it built; a child that needs more is killed."""
+"""Time limit to load a configuration and build everything in it; a child that needs more is killed."""
 
 
 Loaded_co = TypeVar("Loaded_co", covariant=True)
 
 BeWorker = Callable[[int, A, Sequence[tuple[socket.socket, Listener]], socket.socket, Pulse], int]
-"""Serves as the worker of a number in a process that was just forked, and returns its exit status."""
+"""Serves as a numbered worker in a process that was just forked, and returns its exit status."""
 
 
 class Configuration(Protocol[Loaded_co]):
-    """Where a configuration comes from: the same file, again and again."""
+    """A configuration file that can be loaded repeatedly."""
 
     def rehearsed(self, tell: Tell) -> Sequence[Diagnostic]:
-        """Build everything that serves, in a child, and return what is wrong, warnings included."""
+        """Build everything that serves in a child, and return the diagnostics, including warnings."""
         ...
 
     def compiled(self) -> tuple[Loaded_co, Sequence[Diagnostic]]:
-        """Parse and compile, here; return the assembly and the warnings. Raises an exception for mistakes."""
+        """Parse and compile in this process; return the assembly and the warnings. Raises an exception for mistakes."""
         ...
 
 
 class Supervisor(Generic[A]):
-    """Starts, replaces and ends workers. Its state is its own: there is no second thread and no loop."""
+    """Starts, replaces and ends workers. It has no second thread and no event loop, so its state needs no lock."""
 
     def __init__(self, assembly: A, configuration: Configuration[A], be_worker: BeWorker[A]) -> None:
-        """Take the first assembly, bind its addresses, and take where to load it again and what a worker does.
+        """Bind the addresses of the first assembly.
 
         Raises:
             CannotListen: an address cannot be bound.
@@ -104,7 +104,7 @@ class Supervisor(Generic[A]):
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
-        """Let signals wake the loop: what one means is done between two turns, never inside a handler."""
+        """Let signals wake the loop. They are handled between two turns, never inside a signal handler."""
         heard, woken = socket.socketpair()
         heard.setblocking(False)
         woken.setblocking(False)
@@ -119,7 +119,7 @@ class Supervisor(Generic[A]):
             yield
         finally:
             signal.set_wakeup_fd(-1)
-            for each in SUPERVISORS_SIGNALS:  # one that comes now does not spoil the exit status
+            for each in SUPERVISORS_SIGNALS:  # a signal that arrives now must not change the exit status
                 signal.signal(each, signal.SIG_IGN)
             self._selector.close()
             heard.close()
@@ -134,7 +134,7 @@ class Supervisor(Generic[A]):
                     self._hang_up()
 
     def _stop(self) -> None:
-        """Let everybody finish; at the second time, cut."""
+        """Let all workers finish; on the second call, cut."""
         self._stops += 1
         log.info("supervisor_stopping", workers=len(self._children), now=self._stops > 1)
         notify(STOPPING)
@@ -151,7 +151,7 @@ class Supervisor(Generic[A]):
     # ---- a new configuration
 
     def _hang_up(self) -> None:
-        """Try the configuration in a child; when that went well, start its workers, which replace those in force."""
+        """Try the configuration in a child. If that succeeds, its workers will replace the current ones."""
         if self._stops:
             return
         if self._rehearsal is not None or self._successor is not None or not self._ready:
@@ -161,7 +161,7 @@ class Supervisor(Generic[A]):
         try:
             self._rehearsal = ChildTask(self._configuration.rehearsed, REHEARSAL_SECONDS, leave=self._own_sockets())
         except OSError as error:
-            self._reject(f"the system has no process to try the configuration in: {error.strerror}")
+            self._reject(f"cannot fork a process to try the configuration: {error.strerror}")
             return
         self._selector.register(self._rehearsal, selectors.EVENT_READ, self._hear_the_rehearsal)
 
@@ -191,19 +191,19 @@ class Supervisor(Generic[A]):
             self._reject(f"the configuration could not be tried: {rehearsal.overdue()}")
 
     def _succeed(self, warnings: int) -> None:
-        """Load what was tried, and start its workers."""
+        """Load the configuration that was tried, and start its workers."""
         try:
             assembly, _ = self._configuration.compiled()
             self._successor = _generation(assembly, warnings, predecessor=self._current.sockets)
         except CannotListen as error:
             self._reject(str(error))
-        except Exception as error:  # noqa: BLE001 — the file has changed since, or a fault of ours; the server goes on
+        except Exception as error:  # noqa: BLE001 — the file has changed, or we have a bug; the server keeps running
             self._reject(str(error), error)
         else:
             self._start_all(self._successor)
 
     def _reject(self, reason: str, error: Exception | None = None) -> None:
-        """Say why the configuration in force stays."""
+        """Log why the current configuration stays."""
         cause = {} if error is None else {"exc_info": error}
         log.error("reload_rejected", diagnostics=reason, **cause)
         self._settled()
@@ -224,7 +224,7 @@ class Supervisor(Generic[A]):
         self._reject(reason)
 
     def _settled(self) -> None:
-        """Every worker of the configuration in force serves."""
+        """Act when every worker of the current configuration serves."""
         self._ready = True
         notify(READY)
         if self._reload_again:
@@ -235,7 +235,7 @@ class Supervisor(Generic[A]):
 
     def _start_all(self, generation: Generation[A]) -> None:
         gc.collect()
-        gc.freeze()  # what all workers share stays shared: their collectors do not write to it
+        gc.freeze()  # keeps shared memory shared: the workers' collectors do not write to it
         for number in range(1, generation.sockets.workers + 1):
             self._start(generation, number)
         gc.unfreeze()
@@ -267,7 +267,7 @@ class Supervisor(Generic[A]):
         log.info("worker_started", worker=number, pid=pid)
 
     def _become(self, generation: Generation[A], number: int, orders: socket.socket, pulse: Pulse) -> None:
-        """Be the worker, in the new process, and never return: nothing of the supervisor's stack may run in it."""
+        """Run the worker in the new process. Never returns, because no code on the supervisor's stack may run there."""
         status = EX_SOFTWARE
         try:
             pulse.give_stack_when_asked()
@@ -281,16 +281,16 @@ class Supervisor(Generic[A]):
             os._exit(status)
 
     def _own_sockets(self) -> list[Any]:
-        """Return what a child must not hold open.
+        """Return the descriptors that a child must close.
 
-        What another process's end must close is open nowhere else: its orders, and the sockets of an address that is no
-        longer configured.
+        These close when another process ends, so no child may keep them open: the other workers' order sockets, and
+        the sockets of addresses that are no longer configured.
         """
         held = [each for generation in (self._current, self._successor) if generation for each in generation.sockets]
         return [*(child.orders for child in self._children.values()), *held, self._selector, *self._wakers]
 
     def _heard(self, child: Child) -> None:
-        """Take what a worker tells: that it serves; or that it has ended, whose status comes with SIGCHLD."""
+        """Handle a worker's message that it serves, or the end of its socket. Its status comes with SIGCHLD."""
         try:
             told = child.orders.recv(64)
         except OSError:
@@ -319,7 +319,7 @@ class Supervisor(Generic[A]):
         return sum(child.serves for child in self._of(generation)) == generation.sockets.workers
 
     def _reap(self) -> None:
-        """Learn who has ended. A supervisor that is process 1 of a container has strangers among them."""
+        """Reap ended processes. If the supervisor is process 1 of a container, some are not its workers."""
         with suppress(ChildProcessError):
             while True:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -342,7 +342,7 @@ class Supervisor(Generic[A]):
         self._lost(child.generation, child.number, lived)
 
     def _lost(self, generation: Generation[A], number: int, lived: float) -> None:
-        """Replace a worker that is gone; before all of its generation served the whole generation has failed."""
+        """Replace a worker that died. If its generation did not fully serve yet, the whole generation fails."""
         if self._stops:
             return
         if generation is self._successor:
@@ -363,7 +363,7 @@ class Supervisor(Generic[A]):
             self._start(self._current, number)
 
     def _patience(self) -> float | None:
-        """Return the seconds until something is due: a start, a sign of life, a rehearsal's end; None if nothing is."""
+        """Return the seconds until the next deadline (a start, a beat, a rehearsal's end), or None if there is none."""
         times = [] if self._stops else [*self._current.due.values()]
         if self._rehearsal is not None:
             times.append(self._rehearsal.deadline)

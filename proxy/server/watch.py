@@ -1,4 +1,4 @@
-"""Finds the workers that hang, has them dump their stacks, and kills them. Who replaces them is not known here."""
+"""Finds workers that hang, makes them dump their stacks, and kills them. The supervisor replaces them."""
 
 from __future__ import annotations
 
@@ -16,28 +16,28 @@ from proxy.server.pulse import STACK_SIGNAL, state_of
 log = get_logger()
 
 STACK_SECONDS = 1.0
-"""For a worker that hangs to write its stack, before it is killed."""
+"""Seconds for a hung worker to write its stack before it is killed."""
 
 LATE_SECONDS = 2.0
-"""If the supervisor wakes so much later than it meant to, the machine stood still, and its workers with it."""
+"""If the supervisor wakes this many seconds late, the whole machine was suspended, including the workers."""
 
 
 class Watch:
-    """Watches the workers. Its state is until when it lets them be."""
+    """Watches the workers. Its state is the time until which it does not judge them."""
 
     def __init__(self, start_seconds: float) -> None:
-        """Give a worker so many seconds to serve after its start."""
+        """`start_seconds`: how long a worker may take to serve after its start."""
         self._start_seconds = start_seconds
         self._lenient_until = 0.0
 
     def due(self, children: Iterable[Child]) -> float:
-        """Return when to look next, as `time.monotonic` gives it; infinite if nothing is awaited from anybody."""
+        """Return when to look next, on the clock of `time.monotonic`; infinite if nothing is expected."""
         return max(self._lenient_until, min(map(self._due_of, children), default=math.inf))
 
     def look(self, children: Iterable[Child], late: float) -> None:
-        """Ask those that hang for their stacks, then kill them.
+        """Ask hung workers for their stacks, then kill them.
 
-        A supervisor that is `late` itself knows nothing of them: they have until the next look to beat.
+        If the supervisor itself is `late`, it cannot judge them: they have until the next look to beat.
         """
         now = time.monotonic()
         if late >= LATE_SECONDS:
@@ -50,7 +50,7 @@ class Watch:
                 self._act(child, now)
 
     def _due_of(self, child: Child) -> float:
-        """Return when something must have come: that it serves, then a beat, then its stack."""
+        """Return the worker's next deadline: to serve, then to beat, then to write its stack."""
         if child.killed:
             return math.inf
         if child.asked is not None:

@@ -1,7 +1,7 @@
-"""One worker: one event loop that serves the listeners, with a resolver, a pool of upstream connections, the modules.
+"""One worker: an event loop that serves the listeners, with a resolver, a pool of next-hop connections and the modules.
 
-Starting binds first and serves last; stopping is the way back: no new clients, 421 to those between commands, the
-others finish, then what is left is cut.
+Starting binds first and serves last. Stopping goes in reverse: no new clients, 421 to those between commands, the
+others finish, then the rest is cut.
 """
 
 from __future__ import annotations
@@ -37,16 +37,16 @@ from proxy.upstream.routes import Router
 log = get_logger()
 
 WARM_SECONDS = 2.0
-"""Clients are let in when the upstreams have answered our EHLO, or after so long: ours offers what they carry."""
+"""Longest wait for the next hops' EHLO replies before clients are accepted; our EHLO offers what theirs do."""
 
 OWN_FILES = 64
 """Listening sockets, the log, DNS, files that are read."""
 
 DRAIN_SECONDS = 20.0
-"""For sessions to finish what is under way when Ringback stops; who stalls in a message is not waited for."""
+"""Seconds for sessions to finish their command when Ringback stops. Clients that stall in a message are cut."""
 
 DRAIN_GRACE = 5.0
-"""Seconds beyond the longest wait for the upstream before a session that does not end is cut."""
+"""Seconds after the longest wait for the next hop until a session that has not ended is cut."""
 
 
 class Worker:
@@ -63,12 +63,12 @@ class Worker:
 
     @property
     def addresses(self) -> list[tuple[str, int]]:
-        """The addresses that are listened on, with the ports that the system chose where 0 was asked for."""
+        """The addresses listened on, with the real port if 0 was configured."""
         return [each.getsockname()[:2] for each, _ in self._bound]
 
     @property
     def descriptors_wanted(self) -> int:
-        """Open files that the limits of the configuration allow for; clients without a limit are not counted."""
+        """Open files that the configured limits allow. Clients without a limit are not counted."""
         core = self._core
         upstream = core.max_outbound_connections * len(self._router.named())
         return (
@@ -79,7 +79,7 @@ class Worker:
         )
 
     async def start(self, bound: Sequence[tuple[socket.socket, Listener]] | None = None) -> None:
-        """Bind, build, and serve. With `bound`, these sockets are served, and none is bound.
+        """Bind, build, and serve. If `bound` is given, serve these sockets and bind none.
 
         Raises:
             CannotListen: an address cannot be bound.
@@ -95,10 +95,10 @@ class Worker:
         for entrance in entrances.values():
             entrance.load_certificates()
         for each, listener in self._bound:
-            # create_server listens, maybe once more, so the backlog is given here
+            # create_server listens (maybe again), so it needs the backlog
             make = partial(SmtpProtocol, self.front, entrances[id(listener)])
             self._servers.append(await loop.create_server(make, sock=each, backlog=listener.backlog))
-        if exists(self._core.state_directory):  # what was left behind is delivered, whatever the configuration says now
+        if exists(self._core.state_directory):  # deliver what an earlier run left, even if the configuration changed
             self._deliverer.start()
         log.info(
             "listening",
@@ -107,7 +107,7 @@ class Worker:
         )
 
     def build(self) -> None:
-        """Make everything that serves, on the running loop; nothing is bound, connected or written."""
+        """Build everything that serves, on the running loop. Binds, connects and writes nothing."""
         core = self._core
         self._resolver = Resolver([str(each) for each in core.nameservers])
         self._router = Router(self._assembly.settings)
@@ -127,7 +127,7 @@ class Worker:
             raise
 
     def compare_open_files(self, most: int) -> None:
-        """Log how many files the process may open and how many the limits of the configuration allow for."""
+        """Log how many files the process may open, and how many the configured limits need."""
         wanted = self.descriptors_wanted
         if wanted > most:
             log.warning("open_files", limit=most, wanted=wanted)
@@ -135,7 +135,7 @@ class Worker:
             log.info("open_files", limit=most, wanted=wanted)
 
     def _open_outbox(self) -> None:
-        """Make the outbox; its file is opened, or made, when something is to be kept."""
+        """Make the outbox. Its file is opened or created with the first message."""
         core = self._core
         self._outbox_store = OutboxStore(
             core.state_directory, bounds=Bounds(core.outbox_size, core.outbox_letters), key_file=core.letter_key
@@ -158,10 +158,10 @@ class Worker:
         )
 
     async def stop(self, *, now: bool = False, reloaded: bool = False) -> None:
-        """Take no more clients and end the sessions: those between commands at once, the others when they are done.
+        """Accept no more clients and end the sessions: those between commands at once, the others when they are done.
 
-        `now` cuts them instead. A message whose dot has gone upstream is waited for in either case, unless `stop` is
-        called a second time. `reloaded` says that another worker has taken over, and clients hear it.
+        With `now`, cut them. In both cases, wait for a message whose final dot was sent to the next hop, unless `stop`
+        is called a second time. `reloaded`: another worker has taken over, and clients are told so.
         """
         for server in self._servers:
             server.close()
@@ -172,7 +172,7 @@ class Worker:
         for conversation in tuple(self.front.live):
             conversation.drain()
         if not again and not await self._sessions.wait(0.0 if now else DRAIN_SECONDS):
-            # Those that have not come to our dot by now are cut: their clients keep the message.
+            # Sessions that have not sent our dot by now are cut: their clients keep the message.
             for conversation in tuple(self.front.live):
                 conversation.cut()
             await self._sessions.wait(self._core.body_timeout + DRAIN_GRACE)
@@ -190,7 +190,7 @@ class Worker:
         log.info("stopped")
 
     async def finish(self, cut: Coroutine[Any, Any, object], *, reloaded: bool = False) -> None:
-        """Stop and wait for the sessions that still finish; when `cut` returns, they are cut."""
+        """Stop, and wait for the remaining sessions. When `cut` returns, cut them."""
         owner = TaskOwner("finish")
         draining = spawn(self.stop(reloaded=reloaded), name="drain", owner=owner)
         cutting = spawn(cut, name="cut", owner=owner)

@@ -1,6 +1,6 @@
-"""The SMTP front: what the client says, in which order it may say it, and what it is answered.
+"""The server side of SMTP: commands, their order, and replies.
 
-`stream` reads and writes bytes under deadlines, `state` is the table of legal commands, `address` reads paths and
-parameters, `data` finds the end of the message, `pipeline` asks the validators, `reception` takes one message through
-policy to the upstream, and `protocol` is the conversation itself. `ports` names what all of them ask of others.
+`stream` reads and writes bytes under deadlines. `state` is the table of legal commands. `data` finds the end of the
+message. `pipeline` asks the validators. `reception` takes one message through policy to the next hop. `protocol` has
+the commands, and `conversation` runs a session. `ports` declares the interfaces to other packages.
 """

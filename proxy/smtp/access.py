@@ -1,4 +1,4 @@
-"""Who may send where: mail is taken for the relay domains, and from the relay hosts. By default nothing is taken.
+"""Relay access: mail is accepted for the relay domains and from the relay hosts. By default, none is accepted.
 
 Source: RFC 5321 section 7.7, and the options Relay_Domains, Relay_Hosts, Relay_For_Sending_Domains, Open_Relay.
 """
@@ -11,24 +11,24 @@ from proxy.options.inbound import InboundOptions
 
 
 def may_send_anywhere(options: InboundOptions, client_ip: str) -> bool:
-    """Whether the client's address is among the relay hosts, or the relay is open to all."""
+    """Whether the client is a relay host, or the relay is open to all."""
     if options.open_relay:
         return True
     return any_holds(options.relay_hosts, client_ip)
 
 
 def is_trusted(session: Session) -> bool:
-    """Whether a client may send to any domain before it has authenticated: by its address, or by its certificate."""
+    """Whether a client may send to any domain without AUTH, because of its address or certificate."""
     options = session.options
     vouched_for = options.tls_verified_peer_can_relay and session.certificate_verified
     return vouched_for or may_send_anywhere(options, session.client_ip)
 
 
 def admits(options: InboundOptions, session: Session, recipient: Path) -> bool:
-    """Whether mail for the recipient is taken from this client.
+    """Whether mail for the recipient is accepted from this client.
 
-    A stranger's local part may not carry a second address (`a%b@here`, `b!a@here`, `"a@b"@here`): the MTA behind could
-    take it for a route.
+    A local part with a second address (`a%b@here`, `b!a@here`, `"a@b"@here`) is not accepted from untrusted clients:
+    the next hop could take it for a route.
     """
     if session.can_relay or not recipient.domain:
         return True

@@ -1,7 +1,7 @@
-"""One connection among those that are counted: of its client, of its listener, of the service.
+"""Counts connections: per client, per listener, and for the whole service.
 
-It counts from the moment it was made until its socket is gone, which may be later than the end of its session: a client
-that does not read holds a descriptor all the same.
+A connection counts until its socket is closed. That may be after its session ends, because a client that does not read
+still uses a descriptor.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from proxy.smtp.entrance import Entrance
 
 
 class Counts(Protocol):
-    """What is counted for all clients of a worker."""
+    """The counters for all clients of a worker."""
 
     clients: Counter[str]
     connections: int
@@ -25,7 +25,7 @@ class Counts(Protocol):
 
 
 class Admission:
-    """Counts one connection. Its state is which client it counts for."""
+    """Counts one connection. Its state is the client that it counts for."""
 
     __slots__ = ("_entrance", "_front", "_network")
 
@@ -38,14 +38,14 @@ class Admission:
         entrance.connections += 1
 
     def turn_to(self, network: str) -> None:
-        """Count for another client, whom a front speaks for."""
+        """Count for another client, announced by a proxy in front of us."""
         if self._network is not None:
             self._front.client_left(self._network)
             self._front.clients[network] += 1
             self._network = network
 
     def end(self) -> None:
-        """Count it no more: its socket is gone."""
+        """Stop counting it: its socket is closed."""
         if self._network is None:
             return
         self._front.client_left(self._network)
@@ -54,7 +54,7 @@ class Admission:
         self._entrance.connections -= 1
 
     def is_one_too_many(self, session: Session) -> bool:
-        """Whether the address, the service, or the client has one more connection than it shall have."""
+        """Whether the address, the service, or the client has exceeded its connection limit."""
         options, front = session.options, self._front
         most = options.max_connections_per_client
         return (

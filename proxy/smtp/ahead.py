@@ -1,7 +1,7 @@
-"""Recipients whose commands the client has pipelined, so that they go upstream in one write, too (RFC 2920).
+"""Finds pipelined RCPT commands, so that they go to the next hop in one write, too (RFC 2920).
 
-Only what would be offered to the upstream anyway is foreseen: the first line that is anything else ends it, and is
-judged when its turn comes.
+It collects only recipients that would be sent to the next hop anyway. The first other line ends the search and is
+handled when its turn comes.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ from proxy.smtp.arguments import recipient_of
 from proxy.smtp.front import Front
 
 MOST_AHEAD = 50
-"""Recipients that are offered to the upstream in one write."""
+"""Most recipients sent to the next hop in one write."""
 
 _RCPT = b"RCPT "
 
 
 def recipients_ahead(front: Front, session: Session, buffer: bytearray) -> list[Path]:
-    """Return the paths of the RCPT commands at the head of the buffer that nobody but the upstream judges.
+    """Return the paths of the RCPT commands at the head of the buffer that only the next hop judges.
 
-    Where policy or a rate has a say, one is asked for after the other: what the upstream accepts, the client must hear.
+    If policy or a rate limit applies, recipients are sent one by one, because a recipient that the next hop accepted
+    must also be accepted towards the client.
     """
     if front.pipeline.judges_recipients or session.options.recipient_rate_per_client.count:
         return []
@@ -37,7 +38,7 @@ def recipients_ahead(front: Front, session: Session, buffer: bytearray) -> list[
 
 
 def _room(session: Session) -> int:
-    """Return how many recipients the limits leave room for behind the one at hand."""
+    """Return how many recipients the limits allow after the current one."""
     options = session.options
     limits = (
         (options.max_recipients_per_message, len(session.transaction.recipients)),
@@ -47,7 +48,7 @@ def _room(session: Session) -> int:
 
 
 def _wanted(line: bytes, session: Session, carried: frozenset[str]) -> Path | None:
-    """Return the recipient of a command line that the upstream would be asked about."""
+    """Return the recipient of a command line if the next hop would be asked about it."""
     if line[: len(_RCPT)].upper() != _RCPT or not line.isascii() or b"\0" in line or b"\n" in line or b"\r" in line:
         return None
     if line.endswith((b" ", b"\t")):

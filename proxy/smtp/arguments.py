@@ -1,8 +1,8 @@
-"""What MAIL and RCPT may carry, and what is answered to commands that are not offered.
+"""The arguments of MAIL and RCPT, and the replies to commands that are not offered.
 
-The grammar is `address`'s; here stands which parameters this server takes, with the form of their values, and what the
-operator allows. A parameter goes upstream as it came (ENVID and ORCPT are case-sensitive), its encoding repaired if the
-client left out some of it.
+`address` has the grammar. This module says which parameters we accept, the form of their values, and what the operator
+allows. A parameter goes to the next hop unchanged (ENVID and ORCPT are case-sensitive), but incomplete xtext encoding
+is repaired.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from proxy.options.names import banner_lines
 
 @dataclass(frozen=True, slots=True)
 class _Parameter:
-    """A parameter: the form of its value (None: it has none), and the extension that the upstream must carry."""
+    """A parameter: the form of its value (None: no value), and the extension that the next hop must offer."""
 
     form: re.Pattern[str] | None
     extension: str = ""
@@ -46,20 +46,20 @@ _OF_RCPT: dict[str, _Parameter] = {
     "ORCPT": _Parameter(re.compile(f"{_ADDRESS_TYPE};{_UTF8_XTEXT}{{0,500}}"), "DSN"),  # RFC 3461 4.2, RFC 6533
 }
 _ENCODED = frozenset({"ENVID", "ORCPT"})
-"""Parameters whose xtext (RFC 3461 section 4) is repaired; AUTH names a user, and no guess is made at that."""
+"""Parameters whose xtext (RFC 3461 section 4) is repaired. AUTH is not, because it names a user."""
 _HEX_PAIR = re.compile(r"\+([0-9A-Fa-f]{2})?")
 _KNOWN_ELSEWHERE = frozenset({"AUTH", "EXPN", "ETRN", "TURN", "SEND", "SOML", "SAML"})
 _HTTP = frozenset({"GET", "POST", "CONNECT", "HEAD", "PUT", "OPTIONS"})
 Parameters = dict[str, str | None]
 
 BINARY = frozenset({"BINARYMIME", "CHUNKING"})
-"""What every upstream must offer for BINARYMIME to be offered: there is no other way to hand such a message on."""
+"""BINARYMIME is offered only if every next hop offers these, because such a message cannot be relayed otherwise."""
 
 
 def sender_of(argument: bytes, options: InboundOptions, carried: frozenset[str]) -> tuple[Path, Parameters] | Reply:
-    """Read MAIL's argument: the reverse-path and the parameters, or why it is refused.
+    """Parse MAIL's argument into the reverse-path and the parameters, or return why it is rejected.
 
-    `carried` are the EHLO keywords of the upstreams: a parameter that they cannot take is not taken here either.
+    `carried` are the EHLO keywords of the next hops. A parameter that they do not support is not accepted here.
     """
     strict = options.strict_addresses
     try:
@@ -71,13 +71,13 @@ def sender_of(argument: bytes, options: InboundOptions, carried: frozenset[str])
     except BadParameter:
         return replies.BAD_PARAMETER
     repaired = parameters if strict else _repaired(parameters)
-    taken = carried if strict else carried | {"AUTH"}  # said to whoever offers it, and to nobody else
+    taken = carried if strict else carried | {"AUTH"}  # only clients that offer it get this reply
     refused = _unwanted(path, repaired, options, taken)
     return (replace(path, given=argument), repaired) if refused is None else refused
 
 
 def _repaired(parameters: Parameters) -> Parameters:
-    """Return parameters whose values are xtext: a raw `=` is encoded, and hex digits are capitals."""
+    """Return the parameters with repaired xtext: a raw `=` is encoded, and hex digits are upper case."""
     if not _ENCODED & parameters.keys():
         return parameters
     return {name: _as_xtext(value) if value and name in _ENCODED else value for name, value in parameters.items()}
@@ -88,7 +88,7 @@ def _as_xtext(value: str) -> str:
 
 
 def _refusal_of(known: Mapping[str, _Parameter], carried: frozenset[str], parameters: Parameters) -> Reply | None:
-    """Return why a parameter is not taken: it is unknown or has no such value, or its encoding is broken."""
+    """Return why a parameter is rejected: unknown, invalid value, or broken encoding."""
     for name, value in parameters.items():
         if not _fits(known, carried, name, value):
             broken = name in known and name in _ENCODED and any(not each for each in _HEX_PAIR.findall(value or ""))
@@ -97,12 +97,12 @@ def _refusal_of(known: Mapping[str, _Parameter], carried: frozenset[str], parame
 
 
 def _unwanted(path: Path, parameters: Parameters, options: InboundOptions, carried: frozenset[str]) -> Reply | None:
-    """Return why a reverse-path, or a parameter, that is well formed is not taken here."""
+    """Return why a well-formed reverse-path or parameter is rejected."""
     if not path.raw.isascii() and "SMTPUTF8" not in parameters:
         return replies.NEEDS_SMTPUTF8
     if not path.raw and not options.allow_null_envelope_sender:
         return replies.NO_NULL_SENDER
-    bare = path.raw and not path.domain  # postmaster without a domain is granted to RCPT alone (RFC 5321 4.1.1.3)
+    bare = path.raw and not path.domain  # only RCPT allows postmaster without a domain (RFC 5321 4.1.1.3)
     if bare or (path.domain.startswith("[") and not options.allow_ip_literal):
         return replies.SENDER_SYNTAX
     if (refused := _refusal_of(_OF_MAIL, carried, parameters)) is not None:
@@ -115,7 +115,7 @@ def _unwanted(path: Path, parameters: Parameters, options: InboundOptions, carri
 
 
 def _fits(known: Mapping[str, _Parameter], carried: frozenset[str], name: str, value: str | None) -> bool:
-    """Whether a parameter is one that we know, that the upstreams take, and with a value that it can have."""
+    """Whether we know the parameter, the next hops support it, and its value is valid."""
     parameter = known.get(name)
     if parameter is None or (parameter.extension and parameter.extension not in carried):
         return False
@@ -127,7 +127,7 @@ def _fits(known: Mapping[str, _Parameter], carried: frozenset[str], name: str, v
 def recipient_of(
     argument: bytes, options: InboundOptions, carried: frozenset[str], *, utf8: bool
 ) -> tuple[Path, Parameters] | Reply:
-    """Read RCPT's argument: the forward-path and the parameters, or why it is refused."""
+    """Parse RCPT's argument into the forward-path and the parameters, or return why it is rejected."""
     try:
         path, parameters = parse_argument(
             argument,
@@ -150,9 +150,9 @@ def recipient_of(
 
 
 def submitter_for(value: str, user: str) -> str:
-    """Return MAIL's AUTH parameter as it goes on: `<>` unless it names the user that the client authenticated as.
+    """Return MAIL's AUTH parameter for the next hop: `<>` unless it names the client's authenticated user.
 
-    A client that is not trusted to speak for others is passed on as if it had named nobody (RFC 4954 section 5).
+    A client that is not trusted to speak for others is relayed as if it had given `AUTH=<>` (RFC 4954 section 5).
     """
     named = re.sub(r"\+([0-9A-F]{2})", lambda found: chr(int(found[1], 16)), value).encode("latin-1", "replace")
     return value if user and named == user.encode() else "<>"
@@ -168,7 +168,7 @@ def path_context(prefix: str, path: Path) -> dict[str, str]:
 
 
 def helo_context(name: str) -> dict[str, str]:
-    """Return the context variables of the name that a client gives itself."""
+    """Return the context variables of the client's EHLO name."""
     return {"ehlo_string": name, "ehlo_domain": name.strip("[]")}
 
 
@@ -191,7 +191,7 @@ def counts_context(session: Session) -> dict[str, str]:
 
 
 def limits_of(options: InboundOptions) -> list[bytes]:
-    """Return the EHLO line that tells a client our limits (RFC 9422), where there are any."""
+    """Return the EHLO line with our limits (RFC 9422), if there are any."""
     limits = {
         "MAILMAX": options.max_receptions_per_connection,
         "RCPTMAX": options.max_recipients_per_message,
@@ -201,9 +201,9 @@ def limits_of(options: InboundOptions) -> list[bytes]:
 
 
 def banner(options: InboundOptions) -> Reply:
-    """Return the greeting (RFC 5321 section 4.2): the operator's own text, or our name and what we speak.
+    """Return the greeting (RFC 5321 section 4.2): the operator's text, or our name and `ESMTP`.
 
-    A static banner may be written as a whole reply of several lines; its codes and line breaks are taken as such.
+    A static banner may be a complete multiline reply, with its own codes and line breaks.
     """
     lines = banner_lines(options.static_banner)
     if not lines:
@@ -212,7 +212,7 @@ def banner(options: InboundOptions) -> Reply:
 
 
 def unknown(command: str) -> Reply:
-    """Return the reply to a command that is not offered; a web browser is sent away."""
+    """Return the reply to a command that is not offered. A web browser is disconnected."""
     if command in _HTTP:
         return replies.NOT_HTTP
     if command == "PROXY":

@@ -1,7 +1,7 @@
 """The AUTH exchange (RFC 4954): PLAIN (RFC 4616) and LOGIN, from the command's argument to a user and a password.
 
-Whether AUTH is legal now is `state`'s, whether it is offered the protocol's; whether the password is right is asked of
-an `Authenticator`, which stands above. No exception, log line or representation carries a password.
+`state` says whether AUTH is legal now, and `protocol` whether it is offered. An `Authenticator`, which is passed in,
+checks the password. No exception, log line or representation contains a password.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from proxy.smtp.ports import Authenticator, Credentials, Verification
 log = get_logger()
 
 MOST_FAILED_AUTHENTICATIONS = 3
-"""Refused passwords with which a session ends."""
+"""Rejected passwords after which the session ends."""
 
 MECHANISMS = ("PLAIN", "LOGIN")
-"""As EHLO lists them. Both send the password itself, which a proxy needs so that it can ask the MTA behind."""
+"""As EHLO lists them. Both send the password itself, which a proxy needs to ask the next hop."""
 
 Ask = Callable[[Reply], Awaitable[bytes]]
-"""Says a challenge and returns the client's next line with its line break."""
+"""Sends a challenge and returns the client's next line with its line break."""
 
 
 class ExchangeFailed(Exception):
-    """The exchange came to no credentials; `reply` is what the client hears."""
+    """The exchange gave no credentials. `reply` goes to the client."""
 
     def __init__(self, reply: Reply) -> None:
         """Keep the reply."""
@@ -37,7 +37,7 @@ class ExchangeFailed(Exception):
 
 
 async def authenticate(argument: bytes, session: Session, authenticator: Authenticator, ask: Ask) -> Reply:
-    """Run the exchange, have the credentials judged, and record in the session what came of it."""
+    """Run the exchange, verify the credentials, and record the result in the session."""
     try:
         credentials = await credentials_of(argument, ask)
     except ExchangeFailed as failed:
@@ -61,7 +61,7 @@ async def authenticate(argument: bytes, session: Session, authenticator: Authent
 
 
 async def credentials_of(argument: bytes, ask: Ask) -> Credentials:
-    """Run the exchange that AUTH's argument begins: `mechanism [initial-response]`.
+    """Run the exchange. AUTH's argument is `mechanism [initial-response]`.
 
     Raises:
         ExchangeFailed: syntax, an unknown mechanism, or the client gave up.
@@ -79,7 +79,7 @@ async def credentials_of(argument: bytes, ask: Ask) -> Credentials:
 
 
 async def _response(initial: bytes, challenge: Reply, ask: Ask) -> bytes:
-    """Return the initial response where there is one, else what the client answers to the challenge."""
+    """Return the initial response, or the client's answer to the challenge if there is none."""
     if initial:
         return b"" if initial == b"=" else _decoded(initial)  # RFC 4954 section 4: `=` is an empty response
     line = await ask(challenge)
@@ -99,7 +99,7 @@ def _decoded(encoded: bytes) -> bytes:
 
 
 def _plain(message: bytes) -> Credentials:
-    """Read `[authzid] NUL authcid NUL passwd` (RFC 4616 section 2). Nobody acts for somebody else here."""
+    """Parse `[authzid] NUL authcid NUL passwd` (RFC 4616 section 2). Acting for another user is not allowed."""
     parts = message.split(b"\0")
     if len(parts) != 3:
         raise ExchangeFailed(replies.BAD_RESPONSE)
@@ -110,7 +110,7 @@ def _plain(message: bytes) -> Credentials:
 
 
 def _credentials(mechanism: str, user: bytes, password: bytes) -> Credentials:
-    """Return credentials of UTF-8 text without NUL, neither of them empty (RFC 4616 section 2)."""
+    """Return credentials. Both must be non-empty UTF-8 without NUL (RFC 4616 section 2)."""
     if not user or not password or b"\0" in user + password:
         raise ExchangeFailed(replies.BAD_RESPONSE)
     try:

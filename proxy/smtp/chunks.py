@@ -1,8 +1,8 @@
-"""The message as chunks (BDAT, RFC 3030), with the same face as `data.DataReader`: what is behind knows no difference.
+"""Reads a message in chunks (BDAT, RFC 3030), with the same interface as `data.DataReader`.
 
-Octets are counted, not searched, so no sequence in them ends the message. They are dot-stuffed on the way, since the
-upstream hears DATA. Of BINARYMIME, which goes upstream as chunks too, line breaks may be anything, and dot-stuffing is
-undone there; that way there is one form of a message between here and there.
+Octets are counted, not searched, so no sequence ends the message. They are dot-stuffed here, because we send DATA to
+the next hop. A BINARYMIME message may have any line breaks and goes to the next hop in chunks, too; the dot-stuffing is
+undone there. So a message has only one form in between.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Chunk:
 
 
 class Interrupted(Exception):
-    """Another command came in the middle of the message: `line` is it, or `answer` what to say to what was none."""
+    """Another command came within the message: it is in `line`. If it was not a command, `answer` is the reply."""
 
     def __init__(self, line: bytes, answer: Reply | None = None) -> None:
         """Keep the command."""
@@ -37,7 +37,7 @@ class Interrupted(Exception):
 
 
 def chunk_of(argument: bytes) -> Chunk | None:
-    """Read BDAT's argument; None where it is none."""
+    """Parse BDAT's argument; None if it is invalid."""
     found = _ARGUMENT.fullmatch(argument)
     return Chunk(int(found[1]), found[2] is not None) if found else None
 
@@ -54,9 +54,9 @@ class ChunkReader:
         *,
         binary: bool = False,
     ) -> None:
-        """Start behind the first BDAT; `following` acknowledges a chunk and returns the next one.
+        """Start after the first BDAT. `following` acknowledges a chunk and returns the next one.
 
-        `binary` takes line breaks as they are, and the end of the last line.
+        `binary`: leave all line breaks and the end of the last line as they are.
         """
         self._stream, self._chunk, self._following = stream, first, following
         self._left = first.octets
@@ -79,7 +79,7 @@ class ChunkReader:
             if not self._left:
                 if self._chunk.last:
                     self.finished = True
-                    held, self._held = self._held, b""  # a CR whose LF never came
+                    held, self._held = self._held, b""  # a CR without its LF
                     return self._form(held)
                 self._chunk = await self._following(self._chunk)
                 self._left = self._chunk.octets
@@ -96,11 +96,11 @@ class ChunkReader:
         self._left -= octets
         self.size += octets
         self.finished = self._chunk.last and not self._left
-        self._held = b"\r" if raw.endswith(b"\r") and not self.finished else b""  # never part a CR from its LF
+        self._held = b"\r" if raw.endswith(b"\r") and not self.finished else b""  # never split CR LF
         return self._form(raw.removesuffix(b"\r") if self._held else raw)
 
     def _form(self, raw: bytes) -> bytes:
-        """Check line breaks, dot-stuff, and end the last line, since DATA cannot carry one without its CRLF."""
+        """Check line breaks, dot-stuff, and end the last line, because DATA cannot carry it without CRLF."""
         if not self._binary:
             pairs = raw.count(b"\r\n")
             self.bare_line_break |= raw.count(b"\n") != pairs or raw.count(b"\r") != pairs
@@ -113,9 +113,9 @@ class ChunkReader:
         return b"" if self._line_begins or self._binary else b"\r\n"
 
     async def drain(self, most: int) -> bool:
-        """Read what is left of the chunk at hand: a refusal is heard at once, not at the last chunk.
+        """Read the rest of the current chunk, because a rejection is sent at once, not after the last chunk.
 
-        Returns False, having read nothing, where more than `most` octets are left.
+        Returns False without reading if more than `most` octets are left.
 
         Raises:
             ClientGone, ClientIdle: as `block`.

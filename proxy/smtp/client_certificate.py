@@ -1,8 +1,8 @@
-"""Clients' certificates: asking for one, judging it without ending the handshake, and what scripts learn of it.
+"""Client certificates: requests one, verifies it without ending the handshake, and tells scripts the result.
 
-Momentum's manual lets a client go on whose certificate is not valid, and policy decides. OpenSSL provides for that by a
-callback that overrides its verdict; Python's ssl has no way to set one, and ends the handshake. So this module sets it,
-by ctypes, in the library that ssl itself uses. Nothing of it is loaded unless a listener asks for certificates.
+By Momentum's manual, a client with an invalid certificate may continue, and policy decides. OpenSSL supports this with
+a callback that overrides its verdict, but Python's ssl cannot set one and ends the handshake. So this module sets the
+callback with ctypes in the library that ssl uses. Nothing of this is loaded unless a listener asks for certificates.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from proxy.base.log import printable
 
 _VERIFY_PEER, _FAIL_WITHOUT = 1, 2
 _SET_SESSION_CACHE_MODE, _NO_SESSION_CACHE = 44, 0
-"""Of OpenSSL's ssl.h; they have not changed since there are man pages of them."""
+"""From OpenSSL's ssl.h. They have not changed since they are documented."""
 
 _LONGEST_NAME = 500
-"""Characters of a subject or issuer that scripts see."""
+"""Most characters of a subject or issuer that scripts see."""
 
 _SHORT_NAMES = {
     "commonName": "CN",
@@ -37,33 +37,33 @@ _SHORT_NAMES = {
 }
 
 _said = threading.local()
-"""OpenSSL's verdicts within the step of a handshake that this thread does; the callback is called in that thread."""
+"""OpenSSL's verdicts during this thread's current handshake step. The callback runs in the same thread."""
 
 
 class CannotAsk(ssl.SSLError):
-    """The ssl module's OpenSSL cannot be reached from here: it is linked into the interpreter, or not as we know it."""
+    """The ssl module's OpenSSL cannot be reached: it is linked into the interpreter, or has an unknown layout."""
 
 
 _Verdict = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p)
 
 
 def _note(valid: int, _store: int) -> int:
-    """Note what OpenSSL found of one certificate in the chain, and let the handshake go on."""
+    """Record OpenSSL's verdict on one certificate in the chain, and let the handshake continue."""
     _said.verdicts.append(valid)
     return 1
 
 
 _go_on = _Verdict(_note)
-"""Kept for ever: OpenSSL calls it as long as there are contexts."""
+"""Never freed: OpenSSL calls it while contexts exist."""
 
 
 class AskingTls(ssl.SSLObject):
-    """A connection on which the client was asked. `verified` is False until a valid certificate has been seen."""
+    """A connection that requested a certificate. `verified` is False until a valid certificate has been seen."""
 
     verified = False
 
     def do_handshake(self) -> None:
-        """Do a step, and keep the verdict that came in it."""
+        """Do a handshake step, and keep its verdict."""
         _said.verdicts = []
         try:
             super().do_handshake()
@@ -74,7 +74,7 @@ class AskingTls(ssl.SSLObject):
 
 @cache
 def _openssl() -> Any:
-    """Return the OpenSSL that the ssl module uses, with the types of what we call there."""
+    """Return the OpenSSL that the ssl module uses, with the types of the functions that we call."""
     try:
         library = ctypes.CDLL(_ssl.__file__)
         library.SSL_CTX_set_verify.argtypes = (ctypes.c_void_p, ctypes.c_int, _Verdict)
@@ -87,10 +87,10 @@ def _openssl() -> Any:
 
 
 def ask(context: ssl.SSLContext, authorities: Path | None, *, required: bool) -> None:
-    """Have a server's context ask each client for a certificate; without one, `required` ends the handshake.
+    """Make a server context ask each client for a certificate. With `required`, a client without one fails.
 
-    A certificate that the authorities did not issue, or that is out of date, does not end it: see `AskingTls`. Without
-    authorities no certificate is valid.
+    A certificate from another authority, or an expired one, does not end the handshake: see `AskingTls`. Without
+    authorities, no certificate is valid.
 
     Raises:
         OSError, ssl.SSLError: the authorities cannot be read, or (CannotAsk) this Python cannot do it.
@@ -100,13 +100,13 @@ def ask(context: ssl.SSLContext, authorities: Path | None, *, required: bool) ->
         require_regular(authorities)
         context.load_verify_locations(authorities)
     context.verify_mode = ssl.CERT_REQUIRED if required else ssl.CERT_OPTIONAL
-    # CPython keeps OpenSSL's context right behind an object's own head; what is found there must know the mode.
+    # CPython keeps OpenSSL's context right after the object header. Check the pointer by reading the mode.
     found = ctypes.c_void_p.from_address(id(context) + object.__basicsize__)
     mode = _VERIFY_PEER | (_FAIL_WITHOUT if required else 0)
     if library.SSL_CTX_get_verify_mode(found) != mode:
         raise CannotAsk("this Python keeps OpenSSL's context elsewhere: clients cannot be asked for certificates")
     library.SSL_CTX_set_verify(found, mode, _go_on)
-    # A session that is resumed brings its certificate along, but no verdict.
+    # A resumed session has its certificate, but no verdict.
     context.num_tickets = 0
     context.options |= ssl.OP_NO_TICKET
     library.SSL_CTX_ctrl(found, _SET_SESSION_CACHE_MODE, _NO_SESSION_CACHE, None)
@@ -114,12 +114,12 @@ def ask(context: ssl.SSLContext, authorities: Path | None, *, required: bool) ->
 
 
 def certificate_context(tls: ssl.SSLObject) -> dict[str, str]:
-    """Return the context variables of a client's certificate; none where it showed none."""
+    """Return the context variables of a client's certificate; none if it sent none."""
     if not isinstance(tls, AskingTls):
         return {}
     try:
         certificate: Any = tls.getpeercert()
-    except (ValueError, ssl.SSLError):  # a name in it that cannot be decoded
+    except (ValueError, ssl.SSLError):  # it contains a name that cannot be decoded
         return {}
     if not certificate:
         return {}
@@ -133,5 +133,5 @@ def certificate_context(tls: ssl.SSLObject) -> dict[str, str]:
 
 
 def _one_line(parts: list[tuple[str, str]]) -> str:
-    """Return a name as OpenSSL shows it in one line, `/O=example/CN=mx`; a slash within a value is escaped."""
+    """Return a name in OpenSSL's one-line form, `/O=example/CN=mx`. A slash within a value is escaped."""
     return "".join(f"/{_SHORT_NAMES.get(name, name)}=" + value.replace("/", "\\/") for name, value in parts)

@@ -1,9 +1,9 @@
-"""A conversation's mechanics: aiosmtpd's SMTP class and its `smtp_*` dispatch, over our own reading and order.
+"""Runs a session: aiosmtpd's SMTP class and its `smtp_*` dispatch, with our own reader and command order.
 
-A session is one task that reads a command, does it, and queues the reply. aiosmtpd's constructor, reader, timer, DATA,
-STARTTLS and replies to exceptions are not used: they cost 95 µs a connection and 287 KiB for TLS, read line by line,
-cancel a relay when the client half-closes, and turn an internal error into a permanent 500. The commands themselves are
-in `protocol`.
+A session is one task that reads a command, executes it, and queues the reply. aiosmtpd's constructor, reader, timer,
+DATA, STARTTLS and replies to exceptions are not used: they cost 95 µs a connection and 287 KiB for TLS, read line by
+line, cancel a relay when the client half-closes, and turn an internal error into a permanent 500. `protocol` has the
+commands.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ from sieve.phases import Phase
 log = get_logger()
 
 LINGER_SECONDS = 2.0
-"""For a client that we cut off while it sends to read why."""
+"""Seconds for a client that we cut off while it sends to read the reason."""
 
 MOST_ERRORS = 20
-"""Refused commands without a delivered message in between after which the session ends, as in Postfix."""
+"""Rejected commands, without a delivered message in between, after which the session ends, as in Postfix."""
 
 MOST_JUNK = 100
-"""Commands without purpose (RSET, NOOP, VRFY, HELP, EHLO again) after which each counts as an error, as in Postfix."""
+"""Junk commands (RSET, NOOP, VRFY, HELP, repeated EHLO) after which each counts as an error, as in Postfix."""
 
 _SETS_ITS_STATE = frozenset({"DATA", "BDAT"})
 _JUNK = frozenset({"RSET", "NOOP", "VRFY", "HELP", "EHLO", "HELO"})
@@ -55,22 +55,22 @@ _SYNCHRONISING = frozenset({"EHLO", "HELO", "DATA", "VRFY", "NOOP", "STARTTLS", 
 """Commands that must be the last of a pipelined group (RFC 2920 section 3.1)."""
 
 _HEADER = re.compile(rb"[!-9;-~]+[ \t]*:")
-"""The beginning of a header field: no client of ours says one in place of a command, a web browser does."""
+"""The start of a header field: a web browser sends one instead of a command, a mail client never does."""
 
 _COMMAND = re.compile(rb"([A-Za-z]{1,16})(?:([ \t]+)(.*))?", re.DOTALL)
 
 
 _MAY_HAVE_TAB = frozenset({"MAIL", "RCPT"})
-"""Commands that some clients part from their argument by a TAB."""
+"""Commands that some clients separate from their argument by a TAB."""
 
 Command = Callable[[Any, bytes], Awaitable[Reply | None]]
 
 
 class Conversation(SMTP):
-    """One client's conversation. Its state is its own task's; the transport's callbacks only feed the stream."""
+    """One client's session. Its state belongs to its own task; the transport's callbacks only feed the stream."""
 
     commands: ClassVar[Mapping[str, Command]] = {}
-    """aiosmtpd's dispatch, made once for the class. Only what a subclass defines: aiosmtpd's own are not offered."""
+    """aiosmtpd's dispatch, built once per class. It has only the subclass's commands, not aiosmtpd's own."""
 
     def __init_subclass__(cls) -> None:
         """Collect the `smtp_*` methods of a subclass."""
@@ -79,7 +79,7 @@ class Conversation(SMTP):
         }
 
     def __init__(self, front: Front, entrance: Entrance) -> None:
-        """Wait for the connection. aiosmtpd's constructor is left out: it costs more than a short session."""
+        """Wait for the connection. aiosmtpd's constructor is not called: it costs more than a short session."""
         self.front = front
         self.entrance = entrance
         self.loop = asyncio.get_running_loop()
@@ -94,8 +94,8 @@ class Conversation(SMTP):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin the session."""
         self.transport = cast(asyncio.Transport, transport)
-        peer = transport.get_extra_info("peername") or ("0.0.0.0", 0)  # noqa: S104 — a client that has gone already
-        local = transport.get_extra_info("sockname") or ("0.0.0.0", 0)  # noqa: S104 — likewise
+        peer = transport.get_extra_info("peername") or ("0.0.0.0", 0)  # noqa: S104 — the client is already gone
+        local = transport.get_extra_info("sockname") or ("0.0.0.0", 0)  # noqa: S104 — as above
         client, here = (plain_address(peer[0]), peer[1]), (plain_address(local[0]), local[1])
         self.session: Session = Session(self.loop, client, here, self.entrance.options(client[0]))
         self.stream = ClientStream(self.loop, self.transport)
@@ -107,12 +107,12 @@ class Conversation(SMTP):
         self.stream.received(data)
 
     def eof_received(self) -> bool:
-        """Keep our side open: a client that half-closed still gets its answers. Within TLS that is `SmallTls`'s."""
+        """Keep our side open: a client that half-closed still gets its replies. Within TLS, `SmallTls` does this."""
         self.stream.end()
         return self.session.ssl is None
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 — the transport's signature
-        """End the session, unless the message may already be the upstream's: then its verdict is awaited and logged."""
+        """End the session. If the next hop may already have accepted the message, await and log its verdict first."""
         self.stream.lose()
         self._admission.end()
         self.cut()
@@ -126,16 +126,16 @@ class Conversation(SMTP):
         self.stream.resume_writing()
 
     async def secure(self, context: ssl.SSLContext) -> None:
-        """Shake hands and forget all that was said in the clear (RFC 3207 section 4.2).
+        """Shake hands and forget everything received in the clear (RFC 3207 section 4.2).
 
         Raises:
-            ClientGone: the handshake failed; there is nobody to answer to.
+            ClientGone: the handshake failed, so no reply can be sent.
         """
         stream = self.stream
         stream.flush()
         try:
             async with asyncio.timeout(HANDSHAKE_SECONDS):
-                # What is in the buffer began before we did; what came behind STARTTLS has ended the session already.
+                # The buffer holds the start of the handshake. Commands after STARTTLS have already ended the session.
                 transport = await shake_hands(self, stream.transport, context, stream.buffer)
         except (OSError, ssl.SSLError) as error:
             log.info("tls_failed", session=self.session.id, client=self.session.client_ip, reason=printable(str(error)))
@@ -149,11 +149,11 @@ class Conversation(SMTP):
         session.forget_authentication(can_relay=is_trusted(session))
 
     def drain(self) -> None:
-        """Ringback shuts down: say 421 at the next command, which may be now."""
+        """Ringback is shutting down: answer 421 at the next command, which may be now."""
         self.stream.drain()
 
     def cut(self) -> None:
-        """End the session at once; where the message may already be the upstream's, after its answer."""
+        """End the session at once, or after the next hop's reply if it may already have accepted the message."""
         if self._committed:
             self.stream.drain()
         elif self._task is not None:
@@ -163,7 +163,7 @@ class Conversation(SMTP):
 
     async def _handle_client(self) -> None:
         session, reason, began = self.session, "failed", self.loop.time()
-        # Here and not when the connection was made: a task that is cancelled before its first step has no end.
+        # Not in connection_made: a task that is cancelled before its first step would never end the session.
         self.front.live.add(self)
         try:
             if await self._open() and await self._greet():
@@ -202,9 +202,9 @@ class Conversation(SMTP):
             )
 
     async def _open(self) -> bool:
-        """Do what comes before the greeting: a load balancer's header, and TLS where the listener speaks nothing else.
+        """Do what comes before the greeting: a load balancer's header, and TLS if the listener requires it.
 
-        Who must send a header is judged by the connection's own address, before a byte is read.
+        The connection's own address decides who must send a header, before a byte is read.
         """
         session, options = self.session, self.entrance.own_options
         session.speaks_within = self.stream.speaks_within
@@ -226,21 +226,21 @@ class Conversation(SMTP):
         return True
 
     def _become(self, client: Address, local: Address) -> None:
-        """Speak with another client from here on, as a front told us; its limits and options are its own."""
+        """Continue as a session of the client that a proxy named, under that client's limits and options."""
         session = self.session
         self._end_transaction()
-        self.front.session_ended(session)  # connections that speak upstream for the client before
+        self.front.session_ended(session)  # next-hop connections of the previous client
         session.become(client, local, self.entrance.options(client[0]))
         self._admission.turn_to(session.client_network)
 
     async def _greet(self) -> bool:
-        """Say the greeting; tell whether the conversation begins."""
+        """Send the greeting; return whether the session continues."""
         answer = await self._greeting()
         self._say(answer)
         return answer.accepted
 
     async def _greeting(self) -> Reply:
-        """Run the accept and connect phases; return the banner, or why the client is turned away."""
+        """Run the accept and connect phases; return the banner, or the rejection."""
         session, pipeline = self.session, self.front.pipeline
         if self.front.stopping:
             return self._farewell()
@@ -252,7 +252,7 @@ class Conversation(SMTP):
             return replies.TOO_MANY_CONNECTIONS
         for phase in (Phase.ACCEPT, Phase.CONNECT):
             if pipeline.active(phase) and (verdict := await pipeline.run(phase, session)).reply is not None:
-                # A greeting is 220, 421 or 554 (RFC 5321 section 4.3.2): our own failure is no 451 here.
+                # A greeting is 220, 421 or 554 (RFC 5321 section 4.3.2), so our own failure must not be 451 here.
                 return replies.INTERNAL_CLOSING if verdict.reply is replies.INTERNAL else verdict.reply
         if self.stream.draining:  # since the phases began
             return self._farewell()
@@ -263,13 +263,13 @@ class Conversation(SMTP):
         return banner(session.options)
 
     def _farewell(self) -> Reply:
-        """Return what a client hears whose session ends because ours does."""
+        """Return the reply to a client whose session ends because we stop."""
         if self.front.reloaded:
             return replies.from_policy(421, self.session.options.reconfig_message, close=True)
         return replies.SHUTTING_DOWN
 
     async def _converse(self) -> None:
-        """Read and do commands until one ends the session."""
+        """Read and execute commands until one ends the session."""
         while True:
             answer: Reply | None
             try:
@@ -290,15 +290,15 @@ class Conversation(SMTP):
                 return
 
     def _within(self, what: str, throttle: Throttle) -> bool:
-        """Whether the client keeps to a rate; relay hosts need not."""
+        """Whether the client is within a rate limit. Relay hosts are exempt."""
         session = self.session
         return session.can_relay or self.front.rates.take(f"{what} {session.client_network}", throttle)
 
     def _patience(self) -> float:
-        """Return how long the client has for its next command: less under stress, and while its session grows old.
+        """Return how long the client has for its next command: less under stress and near the end of its session time.
 
         Raises:
-            ClientIdle: the session is as old as it may be.
+            ClientIdle: the session has reached its maximum age.
         """
         options = self.session.options
         stressed = options.stress_sessions and len(self.front.live) > options.stress_sessions
@@ -320,7 +320,7 @@ class Conversation(SMTP):
         return False
 
     async def _do(self, line: bytes) -> Reply | None:
-        """Do one command line and return its reply, None where it was given; nothing that goes wrong leaves here."""
+        """Execute one command line and return its reply, or None if it was sent already. Failures never propagate."""
         found = self._parse(line)
         if isinstance(found, Reply):
             note_line(self.session, line, self.commands)
@@ -342,7 +342,7 @@ class Conversation(SMTP):
         return answer
 
     def _parse(self, line: bytes) -> tuple[str, bytes] | Reply:
-        """Part a line into the command, in capitals, and its argument; or say why it is none."""
+        """Split a line into the upper-case command and its argument, or return why it is not a command."""
         body = line[:-2]
         if line[-2:] != b"\r\n" or b"\r" in body:
             return replies.BARE_LINE_BREAK
@@ -359,15 +359,15 @@ class Conversation(SMTP):
         return command, argument
 
     def _refuse(self, command: str) -> Reply | None:
-        """Return why a command cannot be done now, or None."""
+        """Return why a command is not allowed now, or None."""
         if command not in self.commands or (command == "AUTH" and self.session.options.authentication == "no"):
             note_unknown(self.session)
             return unknown(command)
         if (refused := out_of_order(self.state, command)) is not None:
             none_left = refused is replies.NO_RECIPIENTS_YET and self.session.transaction.refused_recipients
             return replies.NO_VALID_RECIPIENTS if none_left else refused
-        # Who has not said EHLO was never told that commands may be pipelined (RFC 2920 section 3.1). BDAT's octets are
-        # no commands, and it takes them whatever comes of it.
+        # Without EHLO, the client was never offered PIPELINING (RFC 2920 section 3.1). BDAT's octets are not commands,
+        # and BDAT always reads them.
         may_go_on = command == "BDAT" or (self.session.extended_smtp and command not in _SYNCHRONISING)
         if may_go_on or not self.stream.buffer:
             return None
@@ -380,7 +380,7 @@ class Conversation(SMTP):
         self.stream.send(answer.wire)
 
     def _end_transaction(self) -> None:
-        """Drop the transaction, here and upstream."""
+        """Drop the transaction, here and at the next hop."""
         if self._relay is not None:
             self._relay.abort()
             self._relay = None

@@ -1,8 +1,7 @@
-"""The message as it comes: blocks of bytes up to CRLF.CRLF, checked while they pass, never taken apart into lines.
+"""Reads DATA in blocks up to CRLF.CRLF. Blocks are checked as they pass and never split into lines.
 
-Only CRLF.CRLF ends a message, and a bare CR or LF in it is remembered, since another server might read one as the end
-of the message (SMTP smuggling). The bytes stay dot-stuffed: upstream they go as they came. Source: RFC 5321 section
-4.5.2.
+Only CRLF.CRLF ends a message. A bare CR or LF is remembered, because another server might read it as the end of the
+message (SMTP smuggling). The bytes stay dot-stuffed and go to the next hop unchanged. Source: RFC 5321 section 4.5.2.
 """
 
 from __future__ import annotations
@@ -12,10 +11,10 @@ from proxy.smtp.stream import ClientStream
 
 _END = b"\r\n.\r\n"
 _SMALLEST_BLOCK = 4 * 1024
-"""Octets that are waited for before a block goes on: many small blocks cost more than one."""
+"""Octets to collect before a block is passed on: many small blocks cost more than one."""
 
 _LARGEST_BLOCK = 64 * 1024
-"""Octets of a block, so that many large messages at once cost little memory."""
+"""Most octets of a block, so that many large messages at once need little memory."""
 
 _CR = 0x0D
 
@@ -30,7 +29,7 @@ class DataReader:
         self._at_start = True
         self.finished = False
         self.size = 0
-        """Octets so far, the end of data left out, dot-stuffing included."""
+        """Octets so far, including dot-stuffing, without the end of data."""
         self.bare_line_break = False
 
     async def block(self) -> bytes:
@@ -48,9 +47,9 @@ class DataReader:
             await self._pace.more()
 
     async def drain(self, most: int) -> bool:
-        """Read to the end and keep nothing: the client hears a refusal only after its dot.
+        """Read to the end and keep nothing, because a rejection is sent only after the client's dot.
 
-        Returns False where the end did not come within `most` octets more.
+        Returns False if the end did not come within `most` more octets.
 
         Raises:
             ClientGone, ClientIdle: as `block`.
@@ -63,7 +62,7 @@ class DataReader:
         return True
 
     def _take(self) -> bytes:
-        """Return what of the buffer is surely content; the rest may belong to the end of data or to a CRLF."""
+        """Return the part of the buffer that is certainly content. The rest may belong to a CRLF or the end of data."""
         buffer = self._stream.buffer
         if self._at_start and not self._past_start(buffer):
             return b""
@@ -72,13 +71,13 @@ class DataReader:
             return self._finish(at + 2, at + len(_END))
         safe = min(len(buffer) - (len(_END) - 1), _LARGEST_BLOCK)
         if safe > 0 and buffer[safe - 1] == _CR:
-            safe -= 1  # never part a CR from its LF
+            safe -= 1  # never split CR LF
         if safe <= 0 or (safe < _SMALLEST_BLOCK and not self._stream.ended):
             return b""
         return self._emit(safe, safe)
 
     def _past_start(self, buffer: bytearray) -> bool:
-        """Look for the end of an empty message, whose CRLF is the DATA command's own."""
+        """Look for the end of an empty message. Its first CRLF is that of the DATA command."""
         if len(buffer) < 3 and b".\r\n".startswith(buffer):  # the three octets of ".CRLF"
             return False
         self._at_start = False

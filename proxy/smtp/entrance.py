@@ -1,7 +1,7 @@
-"""One listener's door: which options are in force for which client, and how many connections are in.
+"""One listener's entrance: which options apply to which client, and how many connections are open.
 
-Options fall back from the client's network to the address, the listener, a pathway that one of them names, and the
-global scope, each by itself; sessions of the same network share one frozen result.
+Each option falls back from the client's network to the address, the listener, a pathway that one of them names, and the
+global scope. Sessions from the same network share one frozen result.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _CLIENTS_REMEMBERED = 4096
 
 
 class Entrance:
-    """A listener of one worker. `connections` and what it remembers are the event loop's thread's."""
+    """A listener of one worker. Its state is owned by the event loop's thread."""
 
     def __init__(self, listener: Listener, settings: Settings) -> None:
-        """Take the listener and the configuration it stands in."""
+        """Take the listener and its configuration."""
         self._listener = listener
         self._settings = settings
         self._core = cast(InboundOptions, settings.core)
@@ -37,35 +37,35 @@ class Entrance:
         self._certificates: dict[int, ServerCertificate | None] = {}
         self.connections = 0
         self.own_options = self._in_force(None)
-        """The options of the listener itself, whoever the client."""
+        """The listener's own options, for any client."""
 
     def certificate(self, options: InboundOptions) -> ServerCertificate | None:
-        """Return what TLS is offered with, by options of ours; None where it is not.
+        """Return the certificate for TLS under these options; None if TLS is not offered.
 
-        Loading the configuration has seen to it that it can be used; where it cannot any more, mail goes without.
+        It could be used when the configuration was loaded. If it cannot be used now, mail goes without TLS.
         """
-        key = id(options)  # ours are never dropped, so no other's come by the same id
+        key = id(options)  # these options live as long as we do, so no others get the same id
         if key not in self._certificates:
             try:
                 self._certificates[key] = certificate_of(options)
-            except (OSError, ssl.SSLError) as error:  # and is tried again for the next client
+            except (OSError, ssl.SSLError) as error:  # and try again for the next client
                 log.error("certificate_unusable", certificate=str(options.tls_certificate), reason=str(error))
                 return None
         return self._certificates[key]
 
     def every_options(self) -> Iterator[InboundOptions]:
-        """Yield the options in force at this listener: for anybody, and for each network that has its own."""
+        """Yield this listener's effective options: the general ones, then those of each network with its own."""
         yield self.own_options
         for peer in self._listener.peers:
             yield self.options(str(peer.network.network_address))
 
     def load_certificates(self) -> None:
-        """Load every certificate now, so that no session waits for its files."""
+        """Load every certificate now, so that no session waits for files."""
         for options in self.every_options():
             self.certificate(options)
 
     def options(self, client_ip: str) -> InboundOptions:
-        """Return the options in force for a client."""
+        """Return the options that apply to a client."""
         return self._of_client(client_ip)
 
     def _merge(self, client_ip: str) -> InboundOptions:
@@ -82,6 +82,6 @@ class Entrance:
         return found
 
     def _values(self, layers: list[Mapping[str, Setting]]) -> dict[str, object]:
-        """Return the values that the layers set; the first layer decides."""
+        """Return the values that the layers set. The first layer wins."""
         known = type(self._core).model_fields
         return {name: each.value for layer in reversed(layers) for name, each in layer.items() if name in known}

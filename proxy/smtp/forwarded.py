@@ -1,7 +1,7 @@
-"""Clients that come by way of a front: what a PROXY header, and what the XCLIENT command, say of who they are.
+"""Parses the PROXY header and the XCLIENT command, with which a proxy in front of us names its client.
 
-Only reading and judging the form stands here. Whether a front may say such things is judged by its address before a
-byte of it is read. Sources: the PROXY protocol's specification (versions 1 and 2), and Postfix's XCLIENT_README.
+This module only checks syntax. Whether a proxy is trusted is decided by its address before a byte is read. Sources: the
+PROXY protocol's specification (versions 1 and 2), and Postfix's XCLIENT_README.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from proxy.mail.replies import Reply
 from proxy.smtp.stream import ClientIdle, ClientStream
 
 HEADER_SECONDS = 5.0
-"""For the whole header; a load balancer sends it with the connection."""
+"""Time limit for the whole header. A load balancer sends it right after connecting."""
 
 LONGEST_V1 = 107
-"""Octets of a version 1 header, its line break included."""
+"""Most octets of a version 1 header, including its line break."""
 
 _V2_SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 _V2_FIXED = 16
 _V2_LOCAL, _V2_PROXY = 0x20, 0x21
 _V2_ADDRESSES = {0x11: struct.Struct("!4s4sHH"), 0x21: struct.Struct("!16s16sHH")}
-"""How the addresses of TCP over IPv4 and over IPv6 are packed; nothing else speaks SMTP to us."""
+"""Packed address formats of TCP over IPv4 and IPv6. Other transports are not used for SMTP."""
 
 _V1_WORD = b"PROXY "
 _V1 = re.compile(rb"PROXY TCP([46]) ([0-9A-Fa-f.:]+) ([0-9A-Fa-f.:]+) (0|[1-9][0-9]{0,4}) (0|[1-9][0-9]{0,4})\r\n")
@@ -37,12 +37,12 @@ Address = tuple[str, int]
 
 
 class BadProxyHeader(Exception):
-    """What a trusted front sent is no header that names a client; the reason is for the log."""
+    """A trusted proxy sent an invalid header. The reason is for the log."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProxyHeader:
-    """A header and its length. `client` and `local` are None where the front speaks for itself."""
+    """A header and its length. `client` and `local` are None if the proxy connects for itself."""
 
     octets: int
     client: Address | None = None
@@ -50,7 +50,7 @@ class ProxyHeader:
 
 
 async def read_proxy_header(stream: ClientStream) -> ProxyHeader:
-    """Take the header off the stream; what came with it behind it stays there.
+    """Remove the header from the stream. Octets after it stay there.
 
     Raises:
         BadProxyHeader: it is malformed, names no TCP client, or did not come in HEADER_SECONDS.
@@ -67,7 +67,7 @@ async def read_proxy_header(stream: ClientStream) -> ProxyHeader:
 
 
 def proxy_header(received: bytes | bytearray) -> ProxyHeader | None:
-    """Return the header at the head of what was received, or None where it is not complete yet.
+    """Return the header at the start of the octets, or None if it is not complete yet.
 
     Raises:
         BadProxyHeader: it is malformed, or names no TCP client.
@@ -80,7 +80,7 @@ def proxy_header(received: bytes | bytearray) -> ProxyHeader | None:
 
 
 def _begins(received: bytes | bytearray, signature: bytes) -> bool:
-    """Whether the bytes begin with the signature, as far as they go."""
+    """Whether the bytes are, or may become, the start of a header with the signature."""
     return received[: len(signature)] == signature[: len(received)]
 
 
@@ -128,14 +128,14 @@ def _ip(text: str, version: str) -> str | None:
         found = ipaddress.ip_address(text)
     except ValueError:
         return None
-    # A zone belongs to the machine that wrote it; here it would mean another link, or nothing.
+    # A zone is only valid on the machine that wrote it; here it would mean another link, or nothing.
     return str(unmapped(found)) if str(found.version) == version and "%" not in text else None
 
 
 # ---------------------------------------------------------------- XCLIENT
 
 XCLIENT_OFFER = b"XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT"
-"""What EHLO tells those who may say it."""
+"""The EHLO line for clients that may use XCLIENT."""
 
 _KNOWN = frozenset(XCLIENT_OFFER.decode().split()[1:])
 _LONGEST_VALUE = 255
@@ -147,7 +147,7 @@ _NUMBER = re.compile(r"[0-9]{1,5}")
 
 @dataclass(frozen=True, slots=True)
 class Introduction:
-    """What one XCLIENT says, None where it says nothing; a name that the front does not know is "unknown"."""
+    """The attributes of one XCLIENT; None if not given. A name that the proxy does not know is "unknown"."""
 
     address: str | None = None
     port: int | None = None
@@ -159,7 +159,7 @@ class Introduction:
     local_port: int | None = None
 
     def client(self, before: Address) -> Address:
-        """Return the client's address and port; a port of the client before says nothing of another."""
+        """Return the client's address and port. An earlier client's port is not kept for a new address."""
         if self.address is None:
             return before[0], before[1] if self.port is None else self.port
         return self.address, self.port or 0
@@ -170,7 +170,7 @@ class Introduction:
 
 
 def introduction_of(argument: bytes) -> Introduction | Reply:
-    """Read XCLIENT's argument, or return why it is refused."""
+    """Parse XCLIENT's argument, or return why it is rejected."""
     words = argument.split()
     if not words:
         return replies.XCLIENT_SYNTAX
@@ -191,7 +191,7 @@ def introduction_of(argument: bytes) -> Introduction | Reply:
 
 
 def _decoded(value: bytes) -> str | None:
-    """Return an attribute's value out of xtext (RFC 3461 section 4), None where it is too long or not printable."""
+    """Decode an attribute's value from xtext (RFC 3461 section 4); None if it is too long or not printable."""
     if _XTEXT.fullmatch(value) is None:
         return None
     octets = _HEX.sub(lambda found: bytes((int(found[1], 16),)), value)
@@ -205,10 +205,10 @@ def _decoded(value: bytes) -> str | None:
 
 
 def _introduction(told: dict[str, str]) -> Introduction:
-    """Type the attributes. Raises ValueError for a value that an attribute cannot have."""
+    """Convert the attributes to their types. Raises ValueError for an invalid value."""
     known = {name: value for name, value in told.items() if value.upper() not in _UNKNOWN}
     if "ADDR" in told and "ADDR" not in known:
-        # Nobody can be judged without an address, and the front's own would be trusted in its place.
+        # Without an address we would trust the client as if it were the proxy.
         raise ValueError
     protocol = known.get("PROTO", "").upper()
     if protocol not in {"", "SMTP", "ESMTP"}:

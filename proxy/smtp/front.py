@@ -1,4 +1,4 @@
-"""What all sessions of a worker share: one `Front`, built with what `proxy.smtp.ports` asks for."""
+"""What all sessions of a worker share: one `Front`, built from the interfaces in `proxy.smtp.ports`."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from proxy.smtp.ports import Authenticator, Live, Outbox, Policy, Relay
 
 @dataclass(slots=True)
 class Front:
-    """Everything that a session needs. The event loop's thread owns what of it changes."""
+    """Everything that a session needs. Its mutable parts are owned by the event loop's thread."""
 
     settings: CoreOptions
     pipeline: Policy
     open_relay: Callable[[Session], Relay]
     capabilities: Callable[[], frozenset[str]]
-    """EHLO keywords that every upstream carries, as far as is known."""
+    """EHLO keywords that every next hop is known to offer."""
     session_ended: Callable[[Session], None]
-    """Told when a session is over, so that what speaks for its client upstream ends, too."""
+    """Called when a session ends, so that its client's own next-hop connections end, too."""
     authenticator: Authenticator
-    """Judges the credentials of clients that say AUTH."""
+    """Verifies the credentials of clients that use AUTH."""
     sessions: TaskOwner
     outbox: Outbox
     stopping: bool = False
-    """No more clients are taken: one that slipped in is sent away."""
+    """No more clients are accepted. A connection that still arrives is turned away."""
     reloaded: bool = False
     """Another worker has taken over, with another configuration."""
     live: set[Live] = field(default_factory=set)
@@ -37,7 +37,7 @@ class Front:
     clients: Counter[str] = field(default_factory=Counter)
     """Connections of each client that has any."""
     connections: int = 0
-    """All of them, as long as their sockets are open."""
+    """All connections with an open socket."""
 
     def client_left(self, network: str) -> None:
         """Count one connection of a client less."""

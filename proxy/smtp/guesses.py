@@ -1,9 +1,9 @@
-"""How often a client may guess a password: failures are counted before anybody hashes or asks the MTA behind.
+"""Limits password guessing: failures are counted before a password is hashed or the next hop is asked.
 
-They are counted by the client's network, and by user and network together; never by the user alone, since then any
-stranger could lock him out. One network is judged one login at a time, so that a hundred sessions at once learn no more
-than one, and the logins of others do not wait for them. A network from which somebody logged in within a day is exempt:
-an office behind one address has users who mistype.
+They are counted by client network, and by user and network together. They are never counted by user alone, because then
+anyone could lock a user out. Each network gets one login check at a time, so a hundred parallel sessions learn no more
+than one, and other networks do not wait for them. A network with a successful login within a day is exempt, because an
+office behind one address has users who mistype.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ from proxy.smtp.ports import Authenticator, Credentials, Verification
 log = get_logger()
 
 EXEMPT_SECONDS = 86_400.0
-"""After a login; another one begins the time anew."""
+"""How long a network is exempt after a login. Each login restarts the time."""
 
 MOST_REMEMBERED = 65_536
-"""Counts, and exempt networks, of a worker; those not seen for longest are forgotten."""
+"""Most counters, and most exempt networks, per worker. Those not seen for longest are forgotten."""
 
 TURN_SECONDS = 60.0
-"""For a login to have its turn among those of its network."""
+"""Longest wait for a login's turn among the logins of its network."""
 
 MOST_AT_ONCE = {"file": 2, "upstream": 20}
-"""Logins that are judged at once, by who judges: a password file's hash takes a core and 32 MiB."""
+"""Logins checked at once, by method: a hash from a password file takes a core and 32 MiB."""
 
 
 class Guesses:
-    """An `Authenticator` before another one. Its state is the event loop's thread's."""
+    """An `Authenticator` that wraps another one. Its state is owned by the event loop's thread."""
 
     def __init__(self, authenticator: Authenticator, clock: Callable[[], float] = time.monotonic) -> None:
-        """Stand before `authenticator`; nobody has failed yet."""
+        """Wrap `authenticator`, without failures so far."""
         self._authenticator, self._clock = authenticator, clock
         self._failures = Buckets(clock, MOST_REMEMBERED)
         self._logged_in: LRUCache[str, float] = LRUCache(MOST_REMEMBERED)
@@ -54,7 +54,7 @@ class Guesses:
         self._numbers = count()
 
     async def verify(self, session: Session, credentials: Credentials) -> Verification:
-        """Judge credentials, unless the client has failed too often: then nobody looks at them."""
+        """Verify credentials, unless the client has failed too often."""
         rate, network = session.options.authentication_failure_rate, session.client_network
         keys = (network, _pair(credentials.user, network))
         try:
@@ -70,7 +70,7 @@ class Guesses:
             return _limited(session, credentials)
 
     async def _counted(self, session: Session, credentials: Credentials, keys: tuple[str, str]) -> Verification:
-        """Judge credentials and count a failure. A client that leaves before it hears has cost as much."""
+        """Verify credentials and count a failure, even if the client leaves before the reply."""
         found = Verification.REFUSED
         try:
             found = await self._judged(session, credentials)
@@ -84,12 +84,12 @@ class Guesses:
         return found
 
     async def _judged(self, session: Session, credentials: Credentials) -> Verification:
-        """Judge credentials when it is their turn.
+        """Verify credentials when it is their turn.
 
-        A network's second login stands behind the first of every other; then those come first from which somebody
-        logged in, and last those that failed most. Of networks that nobody knows, the newest comes first: it hears
-        soon, and a crowd of guessers waits. Neither a hundred guesses of one network nor a hundred networks of guessers
-        hold up the others.
+        A network's second login waits behind the first login of every other network. Then exempt networks come first,
+        and networks with the most failures last. Among unknown networks, the newest comes first, so that it gets its
+        reply soon while a crowd of guessers waits. So neither many guesses from one network nor guesses from many
+        networks delay the others.
         """
         network, rate = session.client_network, session.options.authentication_failure_rate
         is_known, number = self._is_exempt(network), next(self._numbers)
@@ -117,7 +117,7 @@ class Guesses:
 
     @asynccontextmanager
     async def _turn(self, network: str) -> AsyncIterator[None]:
-        """Wait until no other login of the network is judged.
+        """Wait until no other login of the network is being checked.
 
         Raises:
             TimeoutError: the turn did not come within TURN_SECONDS.
@@ -138,7 +138,7 @@ class Guesses:
 
 
 def _limited(session: Session, credentials: Credentials) -> Verification:
-    session.failed_authentications += 1  # the session ends as it does with wrong passwords
+    session.failed_authentications += 1  # end the session as after wrong passwords
     log.info(
         "authentication_limited",
         session=session.id,
@@ -150,5 +150,5 @@ def _limited(session: Session, credentials: Credentials) -> Verification:
 
 
 def _pair(user: str, network: str) -> str:
-    """Return a key of one size, whatever name a stranger gives."""
+    """Return a key of fixed size, however long the user name is."""
     return blake2b(f"{network} {user}".encode(), digest_size=16).hexdigest()

@@ -1,4 +1,4 @@
-"""A line for a few places in which the better rank goes first: who waits longest only among equals."""
+"""A queue for a few places. The lowest rank goes first; among equal ranks, the longest wait."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any
 
 
 class Line:
-    """Places, and those who wait for one. The event loop's thread owns it."""
+    """Places and the tasks that wait for one. Owned by the event loop's thread."""
 
     def __init__(self, places: int) -> None:
-        """Begin with every place free."""
+        """Start with every place free."""
         self._free = places
         self._waiting: list[tuple[Any, int, asyncio.Future[None]]] = []
         self._numbers = count()
 
     @asynccontextmanager
     async def place(self, rank: Any) -> AsyncIterator[None]:
-        """Wait for a place and hold it; the lowest rank is the next."""
+        """Wait for a place and hold it. The lowest rank is next."""
         if self._free:
             self._free -= 1
         else:
@@ -37,14 +37,14 @@ class Line:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # it got the place in the same moment
+            if turn.done() and not turn.cancelled():  # it got the place at the same moment
                 self._leave()
             raise
 
     def _leave(self) -> None:
         while self._waiting:
             _, _, turn = heappop(self._waiting)
-            if not turn.done():  # whoever left the line has cancelled it
+            if not turn.done():  # a task that left the queue has cancelled its future
                 turn.set_result(None)
                 return
         self._free += 1

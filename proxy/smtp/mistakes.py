@@ -1,6 +1,6 @@
-"""A client's mistakes, counted for scripts by the names of Momentum's conntrol: unknown commands, and bad ones.
+"""Counts a client's mistakes for scripts, under the names of Momentum's conntrol: unknown commands and bad commands.
 
-A bad command is one that we know, with bad syntax; one in the wrong order is neither.
+A bad command is a known command with bad syntax. A command in the wrong order is neither.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _WORD = re.compile(rb"[A-Za-z]{1,16}(?![A-Za-z0-9])")
 
 
 def note_line(session: Session, line: bytes, known: Container[str]) -> None:
-    """Count a line that is no command and an argument; `known` are the commands that there are."""
+    """Count a line that is not a command with an argument. `known` are the existing commands."""
     word = _WORD.match(line)
     _note(session, _BAD if word is not None and word[0].decode().upper() in known else _UNKNOWN)
 
@@ -28,7 +28,7 @@ def note_unknown(session: Session) -> None:
 
 
 def note_answer(session: Session, answer: Reply | None) -> None:
-    """Count a command that we know, where the answer says that it was written wrong."""
+    """Count a known command if the reply reports a syntax error."""
     if answer in replies.SYNTAX_ERRORS:
         _note(session, _BAD)
 

@@ -1,7 +1,7 @@
-"""How slow a client may be within a message: time that was waited for it, against octets that came.
+"""Limits how slowly a client may send a message: octets received, against time spent waiting for it.
 
-A deadline for each block alone lets a client that sends a byte a minute stay for ever. Only time in which we wait for
-the client counts; a slow upstream is not its fault.
+With a deadline for each block alone, a client that sends a byte a minute could stay forever. Only time in which we wait
+for the client counts, because a slow next hop is not its fault.
 """
 
 from __future__ import annotations
@@ -12,16 +12,16 @@ import math
 from proxy.smtp.stream import ClientIdle, ClientStream
 
 GRACE_SECONDS = 30.0
-"""Waited for a client before its rate is judged: a link may stall once."""
+"""Seconds of waiting before a client's rate is judged, because a link may stall once."""
 
 
 class Pace:
-    """Waits for a client's next octets and keeps account of them. Owned by the reader of one message."""
+    """Waits for a client's next octets and counts them. Owned by the reader of one message."""
 
     def __init__(
         self, stream: ClientStream, block_timeout: float, octets_a_second: int, session_left: float = math.inf
     ) -> None:
-        """Start the account. A timeout or rate of 0 is none; without both the message ends with the session's time."""
+        """Start counting. A timeout or rate of 0 is no limit; if both are 0, only the session's time limit applies."""
         self._stream, self._timeout, self._rate = stream, block_timeout, octets_a_second
         self._loop = asyncio.get_running_loop()
         self._ends = self._loop.time() + session_left
@@ -33,11 +33,11 @@ class Pace:
 
         Raises:
             ClientGone: the connection ended.
-            ClientIdle: nothing came in time, or what came was too little for the time.
+            ClientIdle: nothing came in time, or the client is too slow.
         """
         began, held = self._loop.time(), len(self._stream.buffer)
         deadline = self._deadline(began)
-        if deadline <= began:  # octets that come without a pause would be read for ever
+        if deadline <= began:  # a client that never pauses would be read forever
             raise ClientIdle
         await self._stream.more(deadline)
         self._waited += self._loop.time() - began
@@ -48,6 +48,6 @@ class Pace:
     def _deadline(self, now: float) -> float:
         if self._timeout:
             return now + self._timeout
-        if self._rate:  # when a client that sends nothing more is too slow, and a second beside it
+        if self._rate:  # one second after a client that sends nothing more becomes too slow
             return now + max(GRACE_SECONDS, self._came / self._rate) - self._waited + 1.0
         return self._ends

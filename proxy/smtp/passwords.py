@@ -1,7 +1,7 @@
 """A file of users and the scrypt hashes of their passwords (RFC 7914), read at start and again when it changes.
 
-A line is `user:$scrypt$ln=15,r=8,p=3$salt$key`: cost as powers and factors, salt and key in base64 without padding, the
-form that passlib and its successors read and write, too. Empty lines and those that begin with `#` are passed over.
+A line is `user:$scrypt$ln=15,r=8,p=3$salt$key`: cost parameters, then salt and key in base64 without padding. passlib
+and its successors use the same form. Empty lines and lines that begin with `#` are ignored.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ log = get_logger()
 _SALT_OCTETS = 16
 _KEY_OCTETS = 32
 _LOG_COST, _BLOCK, _PARALLEL = 15, 8, 3
-"""32 MiB and 0.2 s of one core a password when measured; no cheaper than OWASP's least for scrypt."""
+"""Measured: 32 MiB and 0.2 s of one core per password. Not below OWASP's minimum for scrypt."""
 
 _MOST_MEMORY = 256 << 20
-"""Octets that one hash may need: a file with a slip in it must not take the machine down."""
+"""Most octets that one hash may need: a typo in the file must not exhaust the machine's memory."""
 
 _HASH = re.compile(
     r"\$scrypt\$ln=(?P<ln>\d{1,2}),r=(?P<r>\d{1,2}),p=(?P<p>\d{1,2})\$(?P<salt>[A-Za-z0-9+/]+)\$(?P<key>[A-Za-z0-9+/]+)"
@@ -35,7 +35,7 @@ _HASH = re.compile(
 
 
 class BadPasswordFile(Exception):
-    """A line is not one of ours. Its text is not told: it may hold a password."""
+    """A line is malformed. The message does not quote it, because it may hold a password."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +57,12 @@ class PasswordHash:
 
     @classmethod
     def decoy(cls) -> Self:
-        """Return the hash of no password, for a user who does not exist: judging him takes as long."""
+        """Return a hash that no password matches. Unknown users are checked against it, so that timing is the same."""
         return cls(_LOG_COST, _BLOCK, _PARALLEL, secrets.token_bytes(_SALT_OCTETS), secrets.token_bytes(_KEY_OCTETS))
 
     @classmethod
     def read(cls, text: str) -> Self | None:
-        """Read the written form; None where it is none, or its cost is out of bounds."""
+        """Parse the written form; None if it is malformed or its cost is out of bounds."""
         found = _HASH.fullmatch(text)
         if found is None:
             return None
@@ -76,11 +76,11 @@ class PasswordHash:
 
     @property
     def memory(self) -> int:
-        """Octets that hashing takes (RFC 7914 section 2), with OpenSSL's own on top."""
+        """Octets that hashing takes (RFC 7914 section 2), plus OpenSSL's overhead."""
         return 128 * self.block * ((1 << self.log_cost) + self.parallel + 2)
 
     def derived(self, password: str) -> bytes:
-        """Return the key that a password gives. It takes long: not for the event loop's thread."""
+        """Return the key derived from a password. It is slow: do not call it in the event loop's thread."""
         return hashlib.scrypt(
             password.encode(),
             salt=self.salt,
@@ -92,7 +92,7 @@ class PasswordHash:
         )
 
     def matches(self, password: str) -> bool:
-        """Whether it is the hash of this password, compared in constant time."""
+        """Whether this is the hash of `password`, compared in constant time."""
         return hmac.compare_digest(self.derived(password), self.key)
 
     def __str__(self) -> str:
@@ -107,7 +107,7 @@ def _bare_base64(text: str) -> bytes:
 
 
 class PasswordFile:
-    """One file. Its state is what was read last and the file's age then; threads may share it."""
+    """One password file. Its state is the last content and the file's age then. Threads may share it."""
 
     def __init__(self, path: Path) -> None:
         """Read the file.
@@ -122,9 +122,9 @@ class PasswordFile:
         self._decoy = PasswordHash.decoy()
 
     def hash_of(self, user: str) -> PasswordHash:
-        """Return a user's hash, reading a changed file first; that of no password where nobody has the name.
+        """Return a user's hash, or a hash that no password matches if there is no such user. Rereads a changed file.
 
-        A changed file that cannot be used is logged, and what was read before stays in force.
+        If a changed file cannot be used, that is logged, and the old content stays in force.
         """
         try:
             age = self._age()
@@ -147,7 +147,7 @@ def _read(path: Path) -> dict[str, PasswordHash]:
         line = octets.decode("utf-8", "replace").strip()
         if not line or line.startswith("#"):
             continue
-        user, _, written = line.rpartition(":")  # a hash holds no colon, a user's name may
+        user, _, written = line.rpartition(":")  # a user name may contain a colon, a hash never does
         hashed = PasswordHash.read(written)
         if not user or hashed is None:
             raise BadPasswordFile(f"line {number} is not `user:hash` with an scrypt hash")

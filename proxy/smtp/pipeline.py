@@ -1,7 +1,7 @@
-"""The phases of a session and who speaks in them: validators in the configuration's order, each under its deadline.
+"""Runs the validators of each phase in the configuration's order, each under its deadline.
 
-The first verdict that is not a plain pass wins. Whatever goes wrong inside a validator is 451 4.3.0 and a log line, or
-a pass where its `on_error` says so; the stranger learns nothing of it.
+The first verdict that is not a plain pass wins. A failure inside a validator is logged and answered with 451 4.3.0, or
+is a pass if its `on_error` says so. The client learns no details.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ log = get_logger()
 _FAILED = Verdict(replies.INTERNAL)
 
 CONTENT_PHASES = (Phase.DATA, Phase.SPOOL, Phase.EACH_RCPT, Phase.SET_BINDING)
-"""The phases that run once the message, or its head, is there, in this order."""
+"""The phases that run after the message, or its header section, has arrived, in this order."""
 
 
 class PhasePipeline:
@@ -44,31 +44,31 @@ class PhasePipeline:
         return wanted
 
     def active(self, phase: Phase) -> bool:
-        """Whether anybody speaks in the phase."""
+        """Whether any validator has a hook in the phase."""
         return bool(self._hooks[phase])
 
     def needs(self, phase: Phase) -> Need:
-        """Return what of the content the hooks of the phase read."""
+        """Return which parts of the content the hooks of the phase read."""
         return self._needs[phase]
 
     @property
     def judges_recipients_by_content(self) -> bool:
-        """Whether an each_rcpt hook reads the message, so that its verdict cannot stand at RCPT."""
+        """Whether an each_rcpt hook reads the message, so that RCPT cannot be decided at once."""
         return bool(self._needs[Phase.EACH_RCPT] & (Need.HEADERS | Need.BODY))
 
     @property
     def judges_recipients(self) -> bool:
-        """Whether anybody speaks at RCPT."""
+        """Whether any validator has a hook at RCPT."""
         return self.active(Phase.RCPTTO) or self.active(Phase.EACH_RCPT)
 
     @property
     def judges_content(self) -> bool:
-        """Whether anybody speaks once the message is there."""
+        """Whether any validator has a hook after the message arrives."""
         return any(self._hooks[phase] for phase in CONTENT_PHASES)
 
     @property
     def reads_body(self) -> bool:
-        """Whether a hook of a content phase reads the body, so that the message is kept until it was judged."""
+        """Whether a hook of a content phase reads the body, so that the message is kept until policy has decided."""
         return any(Need.BODY in self._needs[phase] for phase in CONTENT_PHASES)
 
     async def run(self, phase: Phase, session: Session) -> Verdict:

@@ -1,4 +1,4 @@
-"""What the front asks of others: policy, the relay, the outbox, who judges passwords, a session that runs."""
+"""The interfaces that the SMTP server uses: policy, relay, outbox, authenticator, running session."""
 
 from __future__ import annotations
 
@@ -15,92 +15,92 @@ from sieve.phases import Phase
 
 
 class RelayFailed(Exception):
-    """The upstream cannot take the message now, or refused it; `reply` is what the client hears."""
+    """The next hop cannot accept the message now, or rejected it. `reply` goes to the client."""
 
     def __init__(self, reply: Reply) -> None:
         """Keep the reply."""
         super().__init__(reply.text)
-        # The last line of defence: a failure never tells a client that its message was taken.
+        # Last line of defence: a failure must never tell a client that its message was accepted.
         self.reply = reply if reply.code >= 400 else replies.INTERNAL
 
 
 class OutboxUnavailable(Exception):
-    """What Ringback makes itself cannot be kept durably now; logged where it was found."""
+    """The outbox cannot store a message durably now. The cause has been logged."""
 
     reply: ClassVar[Reply] = replies.INTERNAL
-    """What the client of the message hears that goes with it."""
+    """The reply to the client whose message depends on it."""
 
 
 class OutboxFull(OutboxUnavailable):
-    """The outbox holds as much as it may."""
+    """The outbox is full."""
 
     reply = replies.OUTBOX_FULL
 
 
 class LettersLoop(OutboxUnavailable):
-    """The message was made of a message that was made of a message, and so on: it goes in circles."""
+    """The message was made from a message that was made from a message, and so on: a loop."""
 
     reply = replies.LETTERS_LOOP
 
 
 class Outbox(Protocol):
-    """Where messages that Ringback makes itself wait for their delivery; what was committed survives a crash."""
+    """The queue of messages that Ringback makes itself. Committed messages survive a crash."""
 
     async def commit(self, session: Session, letters: Sequence[Letter]) -> None:
-        """Keep letters and deliver them. Raises OutboxUnavailable."""
+        """Store letters and deliver them. Raises OutboxUnavailable."""
         ...
 
     async def hold(self, session: Session) -> None:
-        """Keep what goes with the session's message: what policy made, and the report of who is refused.
+        """Store what goes with the session's message: letters made by policy, and the DSN for rejected recipients.
 
-        It waits for `release`, and is dropped if that never comes. Raises OutboxUnavailable.
+        They wait for `release`, and are dropped if it never comes. Raises OutboxUnavailable.
         """
         ...
 
     async def release(self, session: Session) -> None:
-        """Deliver what was held, and a report of who was refused since. Raises OutboxUnavailable."""
+        """Deliver what was held, and a DSN for recipients rejected since then. Raises OutboxUnavailable."""
         ...
 
     def drop(self, session: Session) -> None:
-        """Forget what was held: the message is not accepted. Harmless when nothing is held."""
+        """Drop what was held, because the message was not accepted. Does nothing if nothing is held."""
         ...
 
 
 class Relay(Protocol):
-    """One transaction's way to the upstream. Nothing here raises for trouble upstream but `RelayFailed`."""
+    """Relays one transaction to the next hop. Trouble there raises only `RelayFailed`."""
 
     @property
     def upstream(self) -> str:
-        """Which upstream took the transaction, for the log; empty before."""
+        """The next hop that accepted the transaction, for the log; empty before."""
         ...
 
     async def recipients(self, transaction: Transaction, paths: Sequence[Path]) -> list[Reply]:
-        """Offer recipients, and MAIL FROM before the first; return the upstream's verdict on each."""
+        """Send recipients, with MAIL FROM before the first. Return the next hop's verdict on each."""
         ...
 
     async def begin(self) -> None:
-        """Say DATA, after the envelope again where policy changed it since. Raises RelayFailed unless it is wanted."""
+        """Send DATA, after a new envelope if policy changed it. Raises RelayFailed unless the next hop answers 354."""
         ...
 
     async def content(self, block: bytes) -> None:
-        """Send dot-stuffed content, waiting where the upstream does not keep up. Raises RelayFailed."""
+        """Send dot-stuffed content, and wait if the next hop does not keep up. Raises RelayFailed."""
         ...
 
     async def finish(self, block: bytes) -> Reply:
-        """Send the last content and the dot in one write: from then on the message may be the upstream's.
+        """Send the last content and the dot in one write. After that, the next hop may have accepted the message.
 
-        Raises RelayFailed where no verdict came.
+        Raises RelayFailed if no verdict came.
         """
         ...
 
     def abort(self) -> None:
-        """End the transaction wherever it stands, so that nothing of it is delivered. Harmless when it has ended."""
+        """Abort the transaction in any state, so that nothing is delivered. Does nothing if it has ended."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a client says it is. The password is kept out of every representation."""
+    """A client's user name and password. No representation contains the password."""
 
     mechanism: str
     user: str
@@ -108,47 +108,47 @@ class Credentials:
 
 
 class Verification(Enum):
-    """What an authenticator found."""
+    """An authenticator's result."""
 
     ACCEPTED = auto()
     REFUSED = auto()
     UNKNOWN = auto()
-    """It could not be found out now: the client shall try again."""
+    """Could not be determined now; the client should try again."""
 
 
 class Authenticator(Protocol):
-    """Tells whether a client is who it says. Never raises for trouble of its own: that is UNKNOWN, and logged."""
+    """Verifies credentials. Never raises for its own failures: it logs them and returns UNKNOWN."""
 
     async def verify(self, session: Session, credentials: Credentials) -> Verification:
-        """Judge credentials by the options in force for the session."""
+        """Verify credentials under the session's options."""
         ...
 
 
 class Policy(Protocol):
-    """The modules' verdicts, phase by phase. Never raises: a module that fails has a verdict, too."""
+    """The modules' verdicts in each phase. Never raises: a failing module also gives a verdict."""
 
     @property
     def judges_recipients_by_content(self) -> bool:
-        """Whether a verdict on one recipient needs the message, so that it cannot stand at RCPT."""
+        """Whether a verdict on one recipient needs the message, so that RCPT cannot be decided at once."""
         ...
 
     @property
     def judges_recipients(self) -> bool:
-        """Whether any module speaks at RCPT."""
+        """Whether any module has a hook at RCPT."""
         ...
 
     @property
     def judges_content(self) -> bool:
-        """Whether any module speaks once the message is there."""
+        """Whether any module has a hook after the message arrives."""
         ...
 
     @property
     def reads_body(self) -> bool:
-        """Whether the message must be kept until it was judged."""
+        """Whether the message must be kept until policy has decided."""
         ...
 
     def active(self, phase: Phase) -> bool:
-        """Whether any module speaks in the phase."""
+        """Whether any module has a hook in the phase."""
         ...
 
     async def run(self, phase: Phase, session: Session) -> Verdict:
@@ -157,12 +157,12 @@ class Policy(Protocol):
 
 
 class Live(Protocol):
-    """A session that runs, as whoever stops the server knows it."""
+    """A running session, as the code that stops the server sees it."""
 
     def drain(self) -> None:
-        """Say 421 at the next command, which may be now."""
+        """Answer 421 at the next command, which may be now."""
         ...
 
     def cut(self) -> None:
-        """End the session at once; where the message may already be the upstream's, after its answer."""
+        """End the session at once, or after the next hop's reply if it may already have accepted the message."""
         ...

@@ -1,6 +1,6 @@
-"""The commands of SMTP, each a method that aiosmtpd's dispatch finds by its name and that returns the reply.
+"""The SMTP commands. aiosmtpd's dispatch finds each method by name; the method returns the reply.
 
-Which command is legal when is `state`'s table; how a session reads, waits and ends is `conversation`'s.
+`state` has the table of legal commands. `conversation` reads, waits and ends the session.
 """
 
 from __future__ import annotations
@@ -44,13 +44,13 @@ log = get_logger()
 
 
 class SmtpProtocol(Conversation):
-    """What Ringback does for a client. Its state is its own task's."""
+    """Executes a client's commands. Its state belongs to its own task."""
 
     def __init__(self, front: Front, entrance: Entrance) -> None:
         """Wait for the connection."""
         super().__init__(front, entrance)
         self._foreseen: dict[bytes, Reply] = {}
-        """The upstream's verdicts on recipients whose commands are next in the buffer."""
+        """The next hop's verdicts on recipients whose commands are next in the buffer."""
 
     async def smtp_EHLO(self, argument: bytes) -> Reply:
         """EHLO (RFC 5321 section 4.1.1.1)."""
@@ -72,7 +72,7 @@ class SmtpProtocol(Conversation):
         return Reply(250, (options.hostname.encode(), *self._chosen(offered)))
 
     def _chosen(self, offered: list[bytes]) -> list[bytes]:
-        """Return the EHLO lines after what policy added and took out."""
+        """Return the EHLO lines after policy's additions and removals."""
         session = self.session
         if session.withdrawn:
             offered = [line for line in offered if line.split()[0].decode().upper() not in session.withdrawn]
@@ -101,7 +101,7 @@ class SmtpProtocol(Conversation):
         return replies.OK
 
     async def smtp_STARTTLS(self, argument: bytes) -> Reply | None:
-        """STARTTLS (RFC 3207). What was pipelined behind it has ended the session already."""
+        """STARTTLS (RFC 3207). Commands pipelined after it have already ended the session."""
         certificate = self.entrance.certificate(self.session.options)
         if certificate is None:
             return replies.NOT_IMPLEMENTED
@@ -118,7 +118,7 @@ class SmtpProtocol(Conversation):
         return None
 
     def _may_authenticate(self) -> bool:
-        """Whether AUTH is offered: the operator wants it, and nobody on the way can read the password."""
+        """Whether AUTH is offered: it is configured, and the connection protects the password."""
         options = self.session.options
         if options.authentication == "no":
             return False
@@ -141,7 +141,7 @@ class SmtpProtocol(Conversation):
         return replies.TOO_MANY_PASSWORDS
 
     async def _challenge(self, challenge: Reply) -> bytes:
-        """Say a challenge and return the client's line."""
+        """Send a challenge and return the client's line."""
         self._say(challenge)
         try:
             return await self.stream.line(self._patience())
@@ -149,12 +149,12 @@ class SmtpProtocol(Conversation):
             raise ExchangeFailed(replace(replies.AUTH_LINE_TOO_LONG, close=error.endless)) from None
 
     def _carried(self) -> frozenset[str]:
-        """Return the extensions whose parameters are taken: the upstreams', and AUTH where we offer it ourselves."""
+        """Return the extensions whose parameters we accept: the next hops', and AUTH if we offer it."""
         offered = {"AUTH"} if self._may_authenticate() else set[str]()
         return self.front.capabilities() - {"AUTH"} | offered
 
     async def smtp_XCLIENT(self, argument: bytes) -> Reply:
-        """XCLIENT (Postfix): a trusted front says who its client is, and the session begins anew for that client."""
+        """XCLIENT (Postfix): a trusted proxy names its client, and the session restarts for that client."""
         session = self.session
         if not self._may_introduce():
             return replies.NO_AUTHORIZATION
@@ -163,7 +163,7 @@ class SmtpProtocol(Conversation):
             return told
         self._become(told.client(session.peer_address), told.local(session.local))
         session.introduced = told.address is not None
-        session.speaks_within = silent  # the front stands between, and it waits
+        session.speaks_within = silent  # the proxy is in between, and it waits
         session.client_name = told.name
         session.extended_smtp = bool(told.extended)
         if told.helo is not None:
@@ -175,7 +175,7 @@ class SmtpProtocol(Conversation):
         return answer if answer.accepted else replace(answer, close=True)
 
     def _may_introduce(self) -> bool:
-        """Whether the client may say XCLIENT: by its own address, not by one that XCLIENT told."""
+        """Whether the client may use XCLIENT: judged by the connection's address, not by one from XCLIENT."""
         session = self.session
         return not session.introduced and any_holds(session.options.xclient_hosts, session.client_ip)
 
@@ -244,7 +244,7 @@ class SmtpProtocol(Conversation):
         return answer
 
     def _full(self, transaction: Transaction) -> bool:
-        """Whether one more recipient is too many: by the limits, or since the content will be judged for one."""
+        """Whether another recipient is too many: by the limits, or because policy judges the content for each one."""
         options, taken = self.session.options, len(transaction.recipients)
         one_alone = self.front.pipeline.judges_recipients_by_content and not self.session.tells_of_each
         most, most_in_all = options.max_recipients_per_message, options.max_recipients_per_connection
@@ -255,7 +255,7 @@ class SmtpProtocol(Conversation):
         )
 
     async def _judge_recipient(self, recipient: Recipient) -> Reply:
-        """Ask policy, then the upstream."""
+        """Ask policy, then the next hop."""
         session, pipeline = self.session, self.front.pipeline
         phases = (Phase.RCPTTO,) if pipeline.judges_recipients_by_content else (Phase.RCPTTO, Phase.EACH_RCPT)
         for phase in phases:
@@ -272,7 +272,7 @@ class SmtpProtocol(Conversation):
         return await self._ask_upstream(self._relay, recipient.destination)
 
     async def _ask_upstream(self, relay: Relay, path: Path) -> Reply:
-        """Return the upstream's verdict on a recipient; those that the client has sent with it are offered with it."""
+        """Return the next hop's verdict on a recipient. Recipients pipelined after it are sent with it."""
         if (foreseen := self._foreseen.pop(path.raw, None)) is not None:
             return foreseen
         ahead = recipients_ahead(self.front, self.session, self.stream.buffer)
@@ -290,10 +290,10 @@ class SmtpProtocol(Conversation):
         return await self._receive(DataReader(self.stream, self._pace()))
 
     async def smtp_BDAT(self, argument: bytes) -> Reply | None:
-        """BDAT (RFC 3030). Its octets are read in any case: they must not be taken for commands."""
+        """BDAT (RFC 3030). Its octets are always read, so that they are not taken for commands."""
         chunk = chunk_of(argument)
         if chunk is None:
-            return replies.BDAT_SYNTAX  # how much follows is not known, so the session ends
+            return replies.BDAT_SYNTAX  # the length is unknown, so the session ends
         session = self.session
         binary = session.transaction.is_binary
         reader = ChunkReader(self.stream, chunk, self._next_chunk, self._pace(), binary=binary)
@@ -320,7 +320,7 @@ class SmtpProtocol(Conversation):
         return Pace(self.stream, options.data_timeout, options.min_data_rate, left)
 
     async def _next_chunk(self, chunk: Chunk) -> Chunk:
-        """Acknowledge a chunk and return the next; anything but BDAT and NOOP gives the message up."""
+        """Acknowledge a chunk and return the next. Any command except BDAT and NOOP abandons the message."""
         self._say(reply(250, "2.0.0", f"{chunk.octets} octets received"))
         while True:
             try:
@@ -343,7 +343,7 @@ class SmtpProtocol(Conversation):
             self._say(replies.OK)
 
     async def _receive(self, reader: MessageReader) -> Reply:
-        """Take a message through policy to the upstream, and return its answer."""
+        """Take a message through policy to the next hop, and return the reply."""
         session, relay = self.session, self._relay or self.front.open_relay(self.session)
         session.tally.messages += 1
         try:
@@ -360,13 +360,13 @@ class SmtpProtocol(Conversation):
         return answer
 
     def _say_of_each(self, answer: Reply) -> None:
-        """Say of each recipient what became of its message, before the answer to the whole (draft-hall-prdr)."""
+        """Send a reply for each recipient before the final reply (draft-hall-prdr)."""
         self._say(replies.EACH_RECIPIENT)
         for recipient in self.session.transaction.recipients:
             self._say(recipient.refusal or answer)
 
     def _commit(self) -> None:
-        """From here on the message may be the upstream's: a lost client no longer ends the session's task."""
+        """From here on, the next hop may accept the message, so a lost client no longer ends the session's task."""
         self._committed = True
 
     async def smtp_RSET(self, argument: bytes) -> Reply:

@@ -1,7 +1,7 @@
-"""One message from 354 to its answer: gathered, judged, relayed while it still comes, answered in the upstream's words.
+"""One message from 354 to its reply: gathered, judged, relayed while it arrives, answered with the next hop's reply.
 
-The client hears its answer only after its dot, whatever was decided before. Up to the commit point, our own dot
-upstream, every way out aborts the upstream's transaction; after it, nothing does.
+The client gets its reply only after its dot, even if the decision was made before. The commit point is our own dot to
+the next hop. Before it, every exit aborts the transaction there; after it, none does.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from sieve.phases import Phase
 log = get_logger()
 
 GATHERED = 64 * 1024
-"""Octets taken in before the upstream hears DATA, so that most mail goes there in one burst."""
+"""Octets gathered before we send DATA to the next hop, so that most mail goes there in one burst."""
 
 MOST_DRAINED = 64 * 1024 * 1024
 LEAST_DRAINED = 1024 * 1024
-"""Octets of a refused message that are read before the client is cut off: four times the limit, within these."""
+"""Bounds for the octets of a rejected message that are read before the client is cut off: four times the limit."""
 
 
 class MessageReader(Protocol):
-    """What brings the message: `DataReader` or `ChunkReader`."""
+    """Reads the message: `DataReader` or `ChunkReader`."""
 
     finished: bool
     size: int
@@ -47,12 +47,12 @@ class MessageReader(Protocol):
         ...
 
     async def drain(self, most: int) -> bool:
-        """Read on and keep nothing, as far as a refusal must wait for; False where that is more than `most` octets."""
+        """Read and discard what must arrive before a rejection; False if that is more than `most` octets."""
         ...
 
 
 class MessageRefused(Exception):
-    """The message is not taken; `reply` says why."""
+    """The message is not accepted; `reply` says why."""
 
     def __init__(self, reply: Reply) -> None:
         """Keep the reply."""
@@ -61,11 +61,11 @@ class MessageRefused(Exception):
 
 
 class Discarded(Exception):
-    """Policy accepts the message and throws it away."""
+    """Policy accepts the message and discards it."""
 
 
 class Reception:
-    """Takes one message. `on_commit` is called right before our dot goes upstream."""
+    """Receives one message. `on_commit` is called right before we send our dot to the next hop."""
 
     def __init__(
         self, front: Front, session: Session, reader: MessageReader, relay: Relay, on_commit: Callable[[], None]
@@ -76,11 +76,11 @@ class Reception:
         self._kept: StuffedBody | None = None
 
     async def run(self) -> Reply:
-        """Return the answer to the dot; whatever is not accepted is aborted upstream.
+        """Return the reply to the dot. If the message is not accepted, abort the transaction at the next hop.
 
         Raises:
-            ClientGone, ClientIdle, Draining, Interrupted: the client left, stalled or turned to something else before
-                the end, or Ringback shuts down; the upstream's transaction is aborted.
+            ClientGone, ClientIdle, Draining, Interrupted: the client left, stalled or sent another command before the
+                end, or Ringback is shutting down. The transaction at the next hop is aborted.
         """
         answer = replies.INTERNAL
         try:
@@ -93,7 +93,7 @@ class Reception:
             answer = await self._discarded()
         except (ClientGone, ClientIdle, Draining, Interrupted):
             raise
-        except Exception as error:  # whatever goes wrong inside is 451, never 5xx, never 250
+        except Exception as error:  # an internal failure is always 451, never 5xx or 250
             log.error("reception_failed", session=self._session.id, exc_info=error)
         finally:
             if not answer.accepted:
@@ -121,15 +121,15 @@ class Reception:
         if message.head_changed:
             head = stuffed(message.head_bytes())
         await self._relay.begin()
-        # What was gathered is handed on and not held: 200 large messages at once would hold 50 MiB of it.
+        # Pass the gathered octets on without keeping them: 200 large messages at once would use 50 MiB.
         first = [self._received_field() + head]
         del head
         return await self._send(first, self._blocks(rest, message))
 
     async def _discarded(self) -> Reply:
-        """Accept what goes no further; what policy made of it leaves all the same."""
+        """Accept a discarded message. Letters that policy made are still delivered."""
         self._relay.abort()
-        while not self._reader.finished:  # it is accepted, so all of it is taken, chunk by chunk
+        while not self._reader.finished:  # it is accepted, so all of its chunks are read
             await self._reader.block()
         try:
             await self._front.outbox.hold(self._session)
@@ -139,7 +139,7 @@ class Reception:
         return replies.DISCARDED
 
     async def _send(self, first: list[bytes], blocks: AsyncIterator[bytes]) -> Reply:
-        """Send the header section with the first block, then the others as they come; the last one with the dot."""
+        """Send the header section with the first block, then the other blocks as they arrive, the last with the dot."""
         pending, octets = [first.pop()], 0
         async for block in blocks:
             if octets + len(pending[0]) > GATHERED:
@@ -155,7 +155,7 @@ class Reception:
         return answer
 
     async def _blocks(self, rest: list[bytes], message: Message) -> AsyncIterator[bytes]:
-        """Yield what is behind the header section, its empty line first: as it came, or as policy made it."""
+        """Yield the empty line and the body, as received or as changed by policy."""
         if message.new_body is not None:
             self._check()
             yield b"\r\n" + stuffed(message.new_body)
@@ -170,9 +170,9 @@ class Reception:
                 yield block
 
     async def _gather(self) -> tuple[bytes, bytes]:
-        """Take in the message, or its first GATHERED octets, or as much as its header section needs.
+        """Read the message, or its first GATHERED octets, or as much as its header section needs.
 
-        Returns the header section, and what of the rest is there.
+        Returns the header section, and the part of the rest that has arrived.
         """
         gathered, reader, limit = HeaderSection(), self._reader, self._session.options.max_header_size
         while not reader.finished and (len(gathered) < GATHERED or not gathered.ended):
@@ -186,7 +186,7 @@ class Reception:
         return head, rest
 
     async def _keep(self, content: bytes) -> StuffedBody:
-        """Take in the rest of the message, for policy that reads the body."""
+        """Read the rest of the message, for policy that reads the body."""
         kept = self._kept = StuffedBody(self._front.settings.spool_directory)
         kept.write(content)
         while not self._reader.finished:
@@ -195,13 +195,13 @@ class Reception:
         return kept
 
     def _may_go_back(self) -> bool:
-        """Whether a report may have to hold the whole message: the sender asked for it (RFC 3461 section 4.3)."""
+        """Whether a DSN may have to return the whole message: the sender asked for it (RFC 3461 section 4.3)."""
         transaction = self._session.transaction
         wants_all = (transaction.parameters.get("RET") or "").upper() == "FULL"
         return wants_all and self._session.may_report and len(transaction.recipients) > 1
 
     def _check(self) -> None:
-        """Refuse what must not go on, after each block and before it is sent."""
+        """Check each block before it is sent, and reject the message if it must not go on."""
         if self._reader.bare_line_break:
             raise MessageRefused(replies.BARE_LINE_BREAK)
         limit = self._session.options.max_message_size
@@ -209,7 +209,7 @@ class Reception:
             raise MessageRefused(replies.TOO_BIG)
 
     def _count_passed(self, head: bytes) -> None:
-        """Refuse a message that has passed too many servers (RFC 5321 section 6.3)."""
+        """Reject a message that has passed too many servers (RFC 5321 section 6.3)."""
         passed = (b"\n" + head).lower().count(b"\nreceived:")
         if passed > self._session.options.max_received_headers:
             raise MessageRefused(replies.LOOP)
@@ -236,9 +236,10 @@ class Reception:
             raise Discarded
 
     async def _judge_each(self) -> None:
-        """Ask about every recipient. There is one, or each is told: by PRDR, or by a report to the sender.
+        """Ask about every recipient. If there are several, the results go out by PRDR or in a DSN to the sender.
 
-        No report tells of a temporary refusal while the client can hear it: it keeps the message for everybody.
+        A temporary rejection is not put in a DSN if the client can get it as the reply: then the client keeps the
+        message for all recipients.
         """
         session = self._session
         recipients = session.transaction.recipients
@@ -254,7 +255,7 @@ class Reception:
             raise MessageRefused(refusals[0])
 
     def _received_field(self) -> bytes:
-        """Return our trace field (RFC 5321 section 4.4); `for` only where it tells one recipient nothing of another."""
+        """Return our trace field (RFC 5321 section 4.4), with `for` only if there is one recipient."""
         session = self._session
         transaction = session.transaction
         only = f"\r\n\tfor <{transaction.recipients[0].path.spoken}>" if len(transaction.recipients) == 1 else ""
@@ -268,7 +269,7 @@ class Reception:
 
 
 def log_message(session: Session, answer: Reply, upstream: str) -> None:
-    """Write the one line of a message: who, to whom, how large, and what the upstream said, its queue id included."""
+    """Log the message's line: sender, recipients, size, and the next hop's reply, which includes its queue id."""
     transaction = session.transaction
     log.info(
         "message",
@@ -284,12 +285,12 @@ def log_message(session: Session, answer: Reply, upstream: str) -> None:
 
 
 def _literal(address: str) -> str:
-    """Return an address as an address literal has it, without its brackets (RFC 5321 section 4.1.3)."""
+    """Return an address in the form of an address literal, without brackets (RFC 5321 section 4.1.3)."""
     return f"IPv6:{address}" if ":" in address else address
 
 
 def _name_for_trace(helo: str | None) -> str:
-    """Return the client's name, harmless in a field body."""
+    """Return the client's name in a form that is safe in a field body."""
     if not helo:
         return "unknown"
     return "".join(char if char.isascii() and (char.isalnum() or char in ".-_:[]") else "?" for char in helo)
@@ -299,7 +300,7 @@ _date_of_second: tuple[int, str] = (0, "")
 
 
 def _date() -> str:
-    """Return the date for a trace field; formed once a second: it costs more than the rest."""
+    """Return the date for a trace field, formatted once a second because it costs more than the rest."""
     global _date_of_second  # noqa: PLW0603 — a cache of one
     now = int(time.time())
     if _date_of_second[0] != now:

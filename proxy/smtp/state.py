@@ -1,7 +1,7 @@
-"""Which command is legal in which state, and where it leads: one table, two rules.
+"""Which command is legal in which state, and the next state: one table, two rules.
 
-Rule one: a command that the table does not list for a state is answered with the state's reply for it and changes
-nothing. Rule two: a command that was refused changes nothing either. Source: RFC 5321 section 4.1.4.
+Rule one: a command that the table does not list for a state gets the state's reply for it and changes nothing. Rule
+two: a rejected command changes nothing. Source: RFC 5321 section 4.1.4.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from proxy.mail.replies import Reply
 
 
 class State(Enum):
-    """Where the conversation stands."""
+    """The state of the conversation."""
 
     CONNECTED = auto()
-    """Greeted by us; the client has not introduced itself. MAIL is taken all the same, as Momentum does."""
+    """We sent the greeting; the client has not sent EHLO or HELO. MAIL is accepted anyway, as in Momentum."""
     SECURED = auto()
-    """TLS has begun: what the client said before is forgotten, and it must introduce itself again (RFC 3207)."""
+    """TLS has started: earlier state is forgotten, and the client must send EHLO or HELO again (RFC 3207)."""
     READY = auto()
-    """After EHLO or HELO, no transaction begun."""
+    """After EHLO or HELO, without a transaction."""
     SENDER = auto()
     """MAIL FROM was accepted, no recipient yet."""
     RECIPIENTS = auto()
@@ -28,7 +28,7 @@ class State(Enum):
 
 
 _ALWAYS = ("NOOP", "QUIT", "HELP", "VRFY", "BDAT")
-"""BDAT judges its state itself, since its octets follow it whatever the answer."""
+"""BDAT checks its state itself, because its octets follow whatever the reply is."""
 
 NEXT: dict[State, dict[str, State]] = {
     State.CONNECTED: {
@@ -83,7 +83,7 @@ _OUT_OF_ORDER: dict[str, Reply] = {
 
 
 def out_of_order(state: State, command: str) -> Reply | None:
-    """Return the reply to a command that `state` does not allow, or None where it is legal."""
+    """Return the reply to a command that `state` does not allow, or None if it is legal."""
     if command in NEXT[state]:
         return None
     if state is State.SECURED or (command == "AUTH" and state is State.CONNECTED):

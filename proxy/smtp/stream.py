@@ -1,7 +1,7 @@
-"""The bytes from and to one client: a bounded buffer, lines and blocks under deadlines, replies in one write a batch.
+"""The bytes from and to one client: a bounded buffer, lines and blocks under deadlines, one write per batch of replies.
 
-The one owner of the session's timer. A deadline runs only while we wait for the client, never while the client waits
-for us.
+It owns the session's only timer. A deadline runs only while we wait for the client, never while the client waits for
+us.
 """
 
 from __future__ import annotations
@@ -13,40 +13,40 @@ from proxy.base import closing
 from proxy.base.waiting import LazyTimer, WritePause
 
 LONGEST_COMMAND = 2048
-"""Octets of a command line; RFC 5321 section 4.5.3.1.4 asks for 512, parameters add to it."""
+"""Octets of a command line. RFC 5321 section 4.5.3.1.4 requires 512; parameters need more."""
 
 MOST_DISCARDED = 64 * 1024
-"""Octets of an endless command that are passed over before the session is closed."""
+"""Octets of an endless command that are skipped before the session is closed."""
 
 LINES_IN_A_TURN = 50
-"""Pipelined commands that are done before other sessions have their turn."""
+"""Pipelined commands that are executed before other sessions get a turn."""
 
 HIGH_WATER = 64 * 1024
 LOW_WATER = 32 * 1024
 
 
 class ClientGone(Exception):
-    """The client closed or lost the connection; nothing more can be read."""
+    """The connection is closed or lost; nothing more can be read."""
 
 
 class ClientIdle(Exception):
-    """The client let a deadline pass."""
+    """The client missed a deadline."""
 
 
 class Draining(Exception):
-    """Ringback shuts down and this session is between commands."""
+    """Ringback is shutting down, and this session is between commands."""
 
 
 class LineTooLong(Exception):
-    """A command line passed the limit; it was read to its end. `endless` where there was none in sight."""
+    """A command line exceeded the limit. It was read to its end, unless it is `endless`."""
 
     def __init__(self, *, endless: bool) -> None:
-        """Tell whether the session can go on."""
+        """`endless`: no line end was found, so the session cannot go on."""
         self.endless = endless
 
 
 class ClientStream:
-    """Reads and writes for one session; a single task reads."""
+    """Reads and writes for one session. Only one task may read."""
 
     __slots__ = (
         "_closing", "_flush_scheduled", "_interruptible", "_lines_in_turn", "_loop", "_outgoing", "_pause",
@@ -80,14 +80,14 @@ class ClientStream:
         Raises:
             ClientGone: the connection ended first.
             ClientIdle: the deadline passed.
-            Draining: Ringback shuts down.
-            LineTooLong: the line passed LONGEST_COMMAND.
+            Draining: Ringback is shutting down.
+            LineTooLong: the line exceeded LONGEST_COMMAND.
         """
         buffer, searched = self.buffer, 0
         deadline = self._loop.time() + seconds
         self._lines_in_turn += 1
         if self._lines_in_turn >= LINES_IN_A_TURN:
-            # A full buffer of commands that need no I/O held the whole worker for half a second when measured.
+            # Measured: a full buffer of commands without I/O blocked the whole worker for half a second.
             self._lines_in_turn = 0
             await self._let_others(deadline)
         while (at := buffer.find(b"\n", searched)) < 0:
@@ -102,7 +102,7 @@ class ClientStream:
         return line
 
     async def _discard_line(self, deadline: float) -> None:
-        """Pass over the rest of an overlong line, then raise LineTooLong."""
+        """Skip the rest of an overlong line, then raise LineTooLong."""
         discarded = 0
         while (at := self.buffer.find(b"\n")) < 0:
             discarded += len(self.buffer)
@@ -114,24 +114,24 @@ class ClientStream:
         raise LineTooLong(endless=False)
 
     async def _let_others(self, deadline: float) -> None:
-        """Give the loop a turn, and the client time to read what it was answered."""
+        """Give the loop a turn, and the client time to read its replies."""
         self.flush()
         await asyncio.sleep(0)
         if self._pause.resumed is not None:
             await self._wait(self._pause.resumed, deadline)
 
     async def more(self, deadline: float, *, interruptible: bool = False) -> None:
-        """Wait for bytes beyond those in the buffer, until `deadline` by the loop's clock; our replies go out first.
+        """Send our replies, then wait for bytes beyond those in the buffer until `deadline` by the loop's clock.
 
         Raises:
-            ClientGone, ClientIdle, and Draining where `interruptible`.
+            ClientGone, ClientIdle, and Draining if `interruptible`.
         """
         self._lines_in_turn = 0
         self.flush()
         if self._pause.resumed is not None:
             before = len(self.buffer)
             await self._wait(self._pause.resumed, deadline)
-            if len(self.buffer) != before:  # it came while we waited for room, and nobody was told
+            if len(self.buffer) != before:  # shutdown came while we waited for room to write
                 return
         if self.ended or self.lost:
             raise ClientGone
@@ -145,14 +145,14 @@ class ClientStream:
             self._waiter = None
 
     async def speaks_within(self, seconds: float) -> bool:
-        """Tell whether the client sends anything in so long, unasked. Its leaving, and our shutdown, end the wait."""
+        """Return whether the client sends anything within `seconds`. If it leaves or we shut down, the wait ends."""
         if not self.buffer:
             with suppress(ClientIdle, ClientGone, Draining):
                 await self.more(self._loop.time() + seconds, interruptible=True)
         return bool(self.buffer)
 
     async def _wait(self, event: asyncio.Future[None], deadline: float) -> None:
-        """Wait under the session's one timer."""
+        """Wait under the session's only timer."""
         self._timer.until(deadline)
         try:
             await event
@@ -163,7 +163,7 @@ class ClientStream:
         self._wake(ClientIdle())
 
     def consume(self, octets: int) -> None:
-        """Drop what was read from the head of the buffer and read on where it had grown too large."""
+        """Drop what was read from the buffer's head, and resume reading if the buffer was too large."""
         del self.buffer[:octets]
         if self._reading_paused and len(self.buffer) < LOW_WATER:
             self._reading_paused = False
@@ -173,10 +173,10 @@ class ClientStream:
     # ------------------------------------------------------------ writing
 
     def send_and_read(self, wire: bytes) -> None:
-        """Queue a reply; the session's next step is to read.
+        """Queue a reply if the session's next step is to read.
 
-        Where the client has sent nothing further, that is to wait, which flushes: most replies need no turn of the loop
-        of their own.
+        If the client has sent nothing more, reading waits, and waiting flushes. So most replies need no extra turn of
+        the loop.
         """
         if self.buffer:
             self.send(wire)
@@ -184,24 +184,24 @@ class ClientStream:
             self._outgoing.append(wire)
 
     def send(self, wire: bytes) -> None:
-        """Queue a reply; replies of one turn of the loop leave in one write."""
+        """Queue a reply. Replies from one turn of the loop are sent in one write."""
         self._outgoing.append(wire)
         if not self._flush_scheduled:
             self._flush_scheduled = True
             self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
-        """Write what is queued."""
+        """Write the queued replies."""
         self._flush_scheduled = False
-        # A connection that was lost while it began TLS is not told to us, and uvloop raises on writing to it.
+        # uvloop does not report a connection lost during the TLS handshake, and raises if we write to it.
         if self._outgoing and not self.lost and not self.transport.is_closing():
             self.transport.write(b"".join(self._outgoing))
         self._outgoing.clear()
 
     async def linger(self, seconds: float) -> None:
-        """Send what is queued and our FIN, and read on for a while: closing on unread octets resets the connection.
+        """Send the queued replies and our FIN, and keep reading for a while.
 
-        A reset would take our last reply from a client that still sends.
+        Closing with unread octets resets the connection, and a client that still sends would lose our last reply.
         """
         self.flush()
         with suppress(OSError, RuntimeError, NotImplementedError):  # TLS cannot half-close
@@ -214,7 +214,7 @@ class ClientStream:
                 await self.more(deadline)
 
     def close(self) -> None:
-        """Write what is queued, then close; a client that does not read is cut off in the end."""
+        """Write the queued replies, then close. A client that does not read is cut off after a while."""
         self.flush()
         self._timer.cancel()
         if not self.lost:
@@ -223,7 +223,7 @@ class ClientStream:
     # ------------------------------------------------------------ from the transport
 
     def received(self, data: bytes) -> None:
-        """Take bytes in; stop reading where the session does not keep up."""
+        """Buffer bytes from the client; pause reading if the session does not keep up."""
         self.buffer += data
         if len(self.buffer) > HIGH_WATER and not self._reading_paused:
             self._reading_paused = True
@@ -231,7 +231,7 @@ class ClientStream:
         self._wake(None)
 
     def end(self) -> None:
-        """The client half-closed; a wait for it to read our replies goes on."""
+        """The client half-closed. If we wait for it to read our replies, that wait goes on."""
         self.ended = True
         if self._waiter is not None:
             self._wake(ClientGone())
@@ -247,13 +247,13 @@ class ClientStream:
         self._wake(ClientGone())
 
     def drain(self) -> None:
-        """Ringback shuts down: end the wait for the next command, now or when it begins."""
+        """Ringback is shutting down: end the wait for the next command, now or when it begins."""
         self.draining = True
         if self._interruptible and self._waiter is not None:
             self._wake(Draining())
 
     def pause_writing(self) -> None:
-        """The client does not read its replies as fast as we write them."""
+        """The client reads its replies too slowly."""
         self._pause.begin()
 
     def resume_writing(self) -> None:
@@ -261,7 +261,7 @@ class ClientStream:
         self._pause.end()
 
     def _wake(self, error: Exception | None) -> None:
-        """End the wait of the session's task, if it waits; a failure ends a wait for writing, too."""
+        """End the session task's wait, if it waits. A failure also ends a wait for writing."""
         waiter = self._waiter
         if waiter is None:
             if error is not None:

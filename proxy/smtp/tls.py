@@ -1,7 +1,7 @@
 """TLS towards clients: the certificate, loaded at start and again when its files change (RFC 3207).
 
-A certificate that is renewed on disk is in force for the next handshake; one that is broken there is logged, and the
-old one stays. Nothing older than TLS 1.2 is spoken (RFC 8996).
+A certificate that is renewed on disk is used from the next handshake on. If it is broken, that is logged, and the old
+one stays in use. TLS 1.2 is the oldest version (RFC 8996).
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ _Stamp = tuple[int, int]
 
 
 class SmallTls(sslproto.SSLProtocol):
-    """asyncio's TLS with buffers that fit mail, and with sides that end apart in TLS 1.3.
+    """asyncio's TLS with small buffers, and with half-close in TLS 1.3.
 
-    A session that had sent 1 MiB held 692 KiB with uvloop's own TLS, and holds 81 with this. A close_notify of TLS 1.3
-    ends what the client sends and nothing else (RFC 8446 section 6.1), so that a client that has said all it has to say
-    gets its answers, as in the clear. In TLS 1.2 it ends both sides (RFC 5246 section 7.2.1), as asyncio does.
+    A session that had sent 1 MiB used 692 KiB with uvloop's TLS, and uses 81 with this. In TLS 1.3, close_notify ends
+    only the client's side (RFC 8446 section 6.1), so a client that has finished sending still gets its replies, as
+    without TLS. In TLS 1.2 it ends both sides (RFC 5246 section 7.2.1), as asyncio does.
     """
 
     max_size = 16 * 1024
     """Octets of the receive buffer: one TLS record (RFC 8446 section 5.1)."""
 
     _half_closed = False
-    """The client has ended its side, and may still read."""
+    """The client has ended its side but may still read."""
     _fin_is_early = False
-    """The client's FIN is here before what it sent was read."""
+    """The client's FIN arrived before its data was read."""
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Tell the session in any case; asyncio does not tell of a connection that was lost during the handshake."""
+        """Always tell the session. asyncio does not if the connection was lost during the handshake."""
         untold = self._now is sslproto.SSLProtocolState.DO_HANDSHAKE
         protocol: Any = self._app_protocol
         super().connection_lost(exc)
@@ -55,7 +55,7 @@ class SmallTls(sslproto.SSLProtocol):
             self._loop.call_soon(protocol.connection_lost, exc)
 
     def eof_received(self) -> bool | None:  # type: ignore[override]  # typeshed: None, but it returns True in one case
-        """Keep the connection where the client ended its side within TLS first; end it where TLS was cut short."""
+        """Keep the connection if the client ended its side within TLS first; end it if TLS was truncated."""
         if self._is_1_3 and self._now is sslproto.SSLProtocolState.WRAPPED:
             if self._half_closed:
                 return True
@@ -67,7 +67,7 @@ class SmallTls(sslproto.SSLProtocol):
 
     def _do_read(self) -> None:
         asyncios: Any = super()
-        asyncios._do_read()  # noqa: SLF001 — the method that this one stands before
+        asyncios._do_read()  # noqa: SLF001 — the method that this one overrides
         if not self._fin_is_early or vars(self)["_app_reading_paused"]:
             return
         self._fin_is_early = False
@@ -80,7 +80,7 @@ class SmallTls(sslproto.SSLProtocol):
         self._half_closed = self._is_1_3
 
     def _start_shutdown(self) -> None:
-        """Begin to close, which asyncio does as soon as the client has ended its side."""
+        """Start to close, but not just because the client has ended its side, as asyncio would."""
         transport: Any = self._app_transport
         if not self._half_closed or transport is None or transport.is_closing():
             super()._start_shutdown()
@@ -92,17 +92,17 @@ class SmallTls(sslproto.SSLProtocol):
 
     @property
     def _now(self) -> sslproto.SSLProtocolState:
-        state: sslproto.SSLProtocolState = vars(self)["_state"]  # typeshed does not know it
+        state: sslproto.SSLProtocolState = vars(self)["_state"]  # missing in typeshed
         return state
 
 
 async def shake_hands(
     protocol: asyncio.Protocol, transport: asyncio.Transport, context: ssl.SSLContext, received: bytearray
 ) -> asyncio.Transport:
-    """Put TLS between a transport and its protocol, and return the transport that encrypts.
+    """Put TLS between a transport and its protocol, and return the encrypting transport.
 
-    It is what `loop.start_tls` does, but for the buffers, and for what was `received` before: a client of a TLS
-    listener may have begun before we did.
+    It does what `loop.start_tls` does, with other buffers, and with the octets `received` before: a client of a TLS
+    listener may start the handshake before we do.
 
     Raises:
         OSError, ssl.SSLError: the handshake failed; the connection is closed.
@@ -137,25 +137,25 @@ def _feed(tls: SmallTls, received: bytearray) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """On what terms TLS is spoken, whichever certificate is shown."""
+    """TLS settings that apply whichever certificate is shown."""
 
     ciphers: str = ""
     minimum: ssl.TLSVersion = ssl.TLSVersion.TLSv1_2
     protocols: Protocols = ALL_PROTOCOLS
     asks: Literal["nobody", "optional", "require"] = "nobody"
-    """Whether clients are asked for a certificate, and must have one."""
+    """Whether clients are asked for a certificate, and whether they must have one."""
     authorities: Path | None = None
-    """Who may have issued it."""
+    """The authorities that may issue client certificates."""
 
     def new_context(self) -> ssl.SSLContext:
         """Return a context without a certificate of ours.
 
         Raises:
-            OSError, ssl.SSLError: the authorities cannot be read, or the ciphers are none.
+            OSError, ssl.SSLError: the authorities cannot be read, or the ciphers are invalid.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = self.minimum
-        # A client that pauses to renegotiate costs us; SMTP has no use for it.
+        # Renegotiation costs us CPU, and SMTP does not need it.
         context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
         self.protocols.apply_to(context)
         if self.ciphers:
@@ -166,17 +166,17 @@ class Terms:
 
 
 LOOK_SECONDS = 1.0
-"""How long a handshake waits for the look at the certificate's files."""
+"""How long a handshake waits for the check of the certificate's files."""
 
 
 @cache
 def _threads() -> ThreadPoolExecutor:
-    """Return the threads that look at certificates: they share none with what else may wait."""
+    """Return the threads that check certificate files, and do nothing else, so that no other work can block them."""
     return ThreadPoolExecutor(2, "certificates")
 
 
 class ServerCertificate:
-    """One certificate with its key. Its state is the context in force and the files' age."""
+    """One certificate with its key. Its state is the current context and the files' age."""
 
     def __init__(
         self, certificate: Path, key: Path, terms: Terms, others: Mapping[str, ServerCertificate] = {}
@@ -192,10 +192,10 @@ class ServerCertificate:
         self._look: asyncio.Future[None] | None = None
 
     async def context(self) -> ssl.SSLContext:
-        """Return the context for a handshake; files that were renewed are loaded first.
+        """Return the context for a handshake. Renewed files are loaded first.
 
-        A thread looks: a folder on a dead mount answers never. Who waited a second gets the context at hand, and so do
-        all others until that look has ended.
+        A thread checks the files, because a dead mount may hang. After a second, the handshake uses the current
+        context, as do all others until that check ends.
         """
         if self._look is None or self._look.done():
             self._look = asyncio.get_running_loop().run_in_executor(_threads(), self._load_renewed)
@@ -221,13 +221,13 @@ class ServerCertificate:
     def _load(self) -> ssl.SSLContext:
         require_regular(self._certificate, self._key)
         context = self._terms.new_context()
-        context.load_cert_chain(self._certificate, self._key, password="")  # or OpenSSL asks the terminal
+        context.load_cert_chain(self._certificate, self._key, password="")  # otherwise OpenSSL asks on the terminal
         if self._others:
             context.sni_callback = self._by_name
         return context
 
     def _by_name(self, connection: ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> None:
-        """Show the certificate of the name that the client asks for; ours where that is nobody's."""
+        """Show the certificate for the name that the client asks for, or our default certificate."""
         other = self._others.get(normal_domain(name or ""))
         if other is not None:
             connection.context = other._context  # noqa: SLF001 — of its own kind
@@ -241,14 +241,14 @@ def _stamp(path: Path) -> _Stamp:
 def terms_of(options: InboundOptions) -> Terms:
     """Return the terms that the options set."""
     mode, authorities = options.tls_verify_mode, options.tls_client_ca
-    # Where nobody could have issued what clients show there is no use in asking, unless the operator says so.
+    # Without authorities no client certificate is valid, so we do not ask, unless the operator wants it.
     asks = "nobody" if mode == "none" or (mode == "optional" and authorities is None) else mode
     minimum = ssl.TLSVersion[options.tls_minimum_version.replace(".", "_")]
     return Terms(options.tls_ciphers, minimum, options.tls_protocols, asks, authorities)
 
 
 def certificate_of(options: InboundOptions) -> ServerCertificate | None:
-    """Return the certificate that the options name; None where TLS is not offered.
+    """Return the certificate that the options name; None if TLS is not offered.
 
     Raises:
         OSError, ssl.SSLError: it cannot be used.
@@ -263,7 +263,7 @@ def certificate_of(options: InboundOptions) -> ServerCertificate | None:
 
 
 def tls_context(transport: asyncio.Transport) -> dict[str, str]:
-    """Return the context variables of a connection that is encrypted."""
+    """Return the context variables of an encrypted connection."""
     name, _, used = transport.get_extra_info("cipher") or ("", "", 0)
     bits = {"tls_cipher_algbits": str(_algorithm_bits().get(name, used)), "tls_cipher_usebits": str(used)}
     return {"tls": "on", "tls_cipher": name, **bits, **certificate_context(transport.get_extra_info("ssl_object"))}
@@ -271,7 +271,7 @@ def tls_context(transport: asyncio.Transport) -> dict[str, str]:
 
 @cache
 def _algorithm_bits() -> Mapping[str, int]:
-    """Return the bits that each cipher's algorithm is made for, where a session may use fewer."""
+    """Return the key bits of each cipher's algorithm; a session may use fewer."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.set_ciphers("ALL:COMPLEMENTOFALL")
     return {each["name"]: each["alg_bits"] for each in context.get_ciphers()}

@@ -7,7 +7,7 @@ class Unreachable(Exception):
     """No address of the upstream takes a connection."""
 
 
-XFORWARD_IS_MISSING = "XFORWARD is required and not offered"
+XFORWARD_IS_MISSING = "XFORWARD is required but not offered"
 
 
 class RefusedUs(Exception):

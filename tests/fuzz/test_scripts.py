@@ -6,6 +6,7 @@ import asyncio
 import random
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -239,7 +240,7 @@ async def in_a_session(compiled: Script, phase: Phase, chance: random.Random) ->
     subject = trial_session(chance.choice(("a@b.test", "", "ü@ö.test")), ["c@d.test", "e@f.test"], "192.0.2.1", wire)
     world = TrialHost(subject, phase, chance.choice((Callback.PASS, Callback.FAIL)))
     await world._services.resolver.close()
-    world._services.resolver = cast(Resolver, _NoNames())
+    world._services = replace(world._services, resolver=cast(Resolver, _NoNames()))
     try:
         outcome = await compiled.run(world)
         edited = subject.transaction.message

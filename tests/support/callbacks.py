@@ -229,6 +229,7 @@ async def asking(
         f"ESMTP_Listener = ( {listener} )",
         'Hostname = "ringback.test"',
         'Gateway = "127.0.0.1"',
+        "Relay_Domains = ( recipient.test )",
         f'Nameservers = ( "{nameserver}" )',
         'smtp_cbv "smtp_cbv" {',
         f"  port = {port}",

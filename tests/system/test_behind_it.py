@@ -23,8 +23,8 @@ from tests.support.world import Stage
 PAGE = (ROOT / "docs" / "behind-it.md").read_text()
 BLOCKS = dict(re.findall(r"^<!-- tried: ([^\n]+) -->\n```\n(.+?)^```$", PAGE, re.MULTILINE | re.DOTALL))
 
-REFUSED_US = "451 4.3.5 The mail server behind does not take this session, try again later"
-UNREACHABLE = "451 4.4.1 The mail server behind cannot be reached, try again later"
+REFUSED_US = "451 4.3.5 Next-hop server rejected our session, try again later"
+UNREACHABLE = "451 4.4.1 Next-hop server is unreachable, try again later"
 TAKEN = "250 2.1.5 Ok"
 
 HOLDS = "Upstream_Hold = 60"

@@ -95,11 +95,11 @@ def test_get_of_what_the_scope_does_not_set_exits_1(path: str, words: str) -> No
         ("domain special.test gatewya", "unknown option gatewya; did you mean gateway?"),
         (
             "max_resident_active_queue",
-            "max_resident_active_queue is an option of Momentum's that is accepted, not acted on",
+            "max_resident_active_queue is a Momentum option that is accepted, not acted on",
         ),
         (
             "planet x gateway",
-            "planet is no scope; scopes are: binding_group, binding, pathway_group, pathway, domain, host",
+            "planet is not a scope; scopes are: binding_group, binding, pathway_group, pathway, domain, host",
         ),
     ],
 )
@@ -231,7 +231,7 @@ def test_format_prints_the_canonical_layout_and_leaves_the_file_alone(path: str)
 
 
 BROKEN = """\
-bad.conf:1:9: error: `=` cannot stand before `{`
+bad.conf:1:9: error: `=` is not allowed before `{`
     1 | Gateway =
       |         ^
   hint: write Gateway { … } for a stanza, or Gateway = [ … ] for a dictionary
@@ -467,5 +467,5 @@ def test_explain_says_that_a_function_of_the_manual_is_not_there_yet() -> None:
 
 
 def test_explain_of_what_nobody_knows_is_a_usage_error() -> None:
-    told = "nothing_such: neither Ringback nor the manual has a function of this name\n"
+    told = "nothing_such: no such function in Ringback or the manual\n"
     assert ringback("sieve", "explain", "nothing_such") == (64, "", told)

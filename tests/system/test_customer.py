@@ -96,7 +96,8 @@ async def test_the_client_hears_postfix_queue_id_and_the_log_tells_it_once(stage
         await client.quit()
     found = QUEUED.fullmatch(answer)
     assert found, answer
-    assert f"{found[1]}: from=<a@ok.test>" in await eventually(lambda: postfix.log, "Postfix logs")
+    queued = f"{found[1]}: from=<a@ok.test>"
+    await eventually(lambda: queued in postfix.log, "Postfix logs")
     lines = await eventually(
         lambda: [event for event in ringback.log if found[1] in str(event)], "the session's summary is logged"
     )

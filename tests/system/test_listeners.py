@@ -139,7 +139,7 @@ async def test_a_network_that_must_say_ehlo_first_is_503_and_others_need_not(rin
 @pytest.mark.parametrize(
     ("command", "ordinary", "strict"),
     [
-        ("MAIL FROM:<>", "250 2.1.0 Sender OK", "550 5.7.1 Mail from the null sender is not taken here"),
+        ("MAIL FROM:<>", "250 2.1.0 Sender OK", "550 5.7.1 Null sender not accepted here"),
         ("MAIL FROM:<a@[192.0.2.1]>", "250 2.1.0 Sender OK", "501 5.1.7 Bad sender address syntax"),
         ("NOOP ", "250 2.0.0 OK", "500 5.5.2 Syntax error"),
         ("MAIL FROM:<a@sender.test> ", "250 2.1.0 Sender OK", "500 5.5.2 Syntax error"),

@@ -240,9 +240,7 @@ async def test_check_says_what_needs_a_folder_and_serve_does_not_start(stage: St
     (tmp_path / "state").rmdir()
     status, printed = await asyncio.to_thread(run, "check", str(ringback.configuration), folder=tmp_path, name="check")
     assert status == 78
-    assert (
-        f"messages of Ringback's own need an outbox, and {tmp_path}/state is no folder that can be written" in printed
-    )
+    assert f"Ringback's own messages need an outbox, but {tmp_path}/state is not a writable folder" in printed
 
 
 async def test_a_folder_that_vanishes_is_451_and_a_line_in_the_log(stage: Stage, tmp_path: Path) -> None:

@@ -213,7 +213,7 @@ async def test_after_tls_began_nothing_is_known_of_the_client_and_tls_cannot_beg
     client = await greeted(ringback, source=ORDINARY)
     async with client:
         assert await client.ask("MAIL FROM:<>") == SENDER_OK
-        assert await client.ask("STARTTLS") == "503 5.5.1 Not within a mail transaction"
+        assert await client.ask("STARTTLS") == "503 5.5.1 Not allowed within a mail transaction"
         assert await client.ask("RSET") == "250 2.0.0 OK"
         assert await client.ask("STARTTLS") == "220 2.0.0 Ready to start TLS"
         await client._writer.start_tls(context, server_hostname="ringback.test")
@@ -284,7 +284,7 @@ async def test_data_after_none_but_refused_recipients_is_refused(stage: Stage, r
         (b"MAIL FROM:<b\xc3@example.com> SMTPUTF8\r\n", [BAD_UTF8]),
         (
             "MAIL FROM:<jürgen@example.com>\r\n".encode(),
-            ["553 5.6.7 The address is not ASCII and SMTPUTF8 was not asked for"],
+            ["553 5.6.7 Non-ASCII address requires SMTPUTF8"],
         ),
         (b"FROB\r\n", ["500 5.5.2 Command not recognized"]),
         (b"AUTH\xff\r\n", [BAD_SYNTAX]),
@@ -422,11 +422,19 @@ async def test_what_ends_here_is_taken_without_its_route(
     [
         (ORDINARY, b"XCLIENT ADDR=192.0.2.1\r\n", ["550 5.7.0 Insufficient authorization"]),
         (ORDINARY, b"XFORWARD ADDR=192.0.2.1\r\n", ["500 5.5.2 Command not recognized"]),
-        (ORDINARY, b"PROXY TCP4 192.0.2.1 192.0.2.2 1 25\r\n", ["421 4.7.0 PROXY is not taken from here, closing"]),
+        (
+            ORDINARY,
+            b"PROXY TCP4 192.0.2.1 192.0.2.2 1 25\r\n",
+            ["421 4.7.0 PROXY header not allowed from this address, closing"],
+        ),
         (FRONT, b"XCLIENT ADDR=nowhere\r\n", ["501 5.5.4 Syntax: XCLIENT attribute=value ..."]),
         (FRONT, b"XCLIENT NAME=a+0Ab\r\n", ["501 5.5.4 Syntax: XCLIENT attribute=value ..."]),
         (FRONT, b"XCLIENT NAME=" + b"n" * 256 + b"\r\n", ["501 5.5.4 Syntax: XCLIENT attribute=value ..."]),
-        (FRONT, b"MAIL FROM:<>\r\nXCLIENT ADDR=192.0.2.1\r\n", [SENDER_OK, "503 5.5.1 Not within a mail transaction"]),
+        (
+            FRONT,
+            b"MAIL FROM:<>\r\nXCLIENT ADDR=192.0.2.1\r\n",
+            [SENDER_OK, "503 5.5.1 Not allowed within a mail transaction"],
+        ),
         (FRONT, b"XCLIENT ADDR=192.0.2.1\r\n", ["220 ringback.test ESMTP Ringback"]),
     ],
 )
@@ -663,7 +671,7 @@ async def test_an_upstreams_reply_of_many_lines_stays_one_reply(stage: Stage, ri
 )
 async def test_a_reply_of_the_upstream_that_is_none_is_451(stage: Stage, ringback: Ringback, reply: bytes) -> None:
     upstream = await stage.upstream(behind=ringback, script={Step.RCPT: sends(reply)})
-    lost = "451 4.4.2 The mail server behind did not answer, try again later"
+    lost = "451 4.4.2 Next-hop server did not answer, try again later"
     assert await answers(ringback, ENVELOPE) == [SENDER_OK, lost]
     assert upstream.messages == []
 
@@ -687,7 +695,7 @@ async def test_a_reply_of_the_upstream_that_nobody_asked_for_is_never_a_verdict(
     stray = b"354 Go\r\n250 2.0.0 stray\r\n"
     upstream = await stage.upstream(behind=ringback, script={Step.DATA: sends(stray), Step.DOT: says("554 5.7.1 no")})
     heard = await _verdict(upstream, ringback)
-    assert heard[-1] == "451 4.4.2 The mail server behind did not answer, try again later"
+    assert heard[-1] == "451 4.4.2 Next-hop server did not answer, try again later"
 
 
 async def test_a_stray_reply_in_the_envelope_delivers_nothing(stage: Stage, ringback: Ringback) -> None:

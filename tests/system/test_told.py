@@ -42,7 +42,7 @@ async def test_warnings_of_a_start_and_of_a_reload_are_lines_of_the_log(upstream
         assert told["level"] == "warning"
         assert told["file"] == str(ringback.configuration)
         assert (told["message"], told["text"]) == (
-            "Relay_Hosts: everybody in 0.0.0.0/0 may send to any domain",
+            "Relay_Hosts: every host in 0.0.0.0/0 may send to any domain",
             "Relay_Hosts = ( 0.0.0.0/0 )",
         )
         assert isinstance(told["line"], int)

@@ -15,7 +15,7 @@ from tests.support.world import Stage
 pytestmark = pytest.mark.real("dnsmasq")
 
 LETTER = b"Subject: by socket\r\n\r\nbody\r\n"
-UNREACHABLE = "451 4.4.1 The mail server behind cannot be reached, try again later"
+UNREACHABLE = "451 4.4.1 Next-hop server is unreachable, try again later"
 
 
 class Lmtp(Exchanger):

@@ -25,10 +25,10 @@ from tests.support.world import Stage
 pytestmark = pytest.mark.real("dnsmasq")
 
 LETTER = b"Subject: to whom it concerns\r\n\r\nbody\r\n"
-UNREACHABLE = "451 4.4.1 The mail server behind cannot be reached, try again later"
-LOST = "451 4.4.2 The mail server behind did not answer, try again later"
-REFUSED_US = "451 4.3.5 The mail server behind does not take this session, try again later"
-SEPARATELY = "452 4.5.3 Too many recipients of different servers; send this one separately"
+UNREACHABLE = "451 4.4.1 Next-hop server is unreachable, try again later"
+LOST = "451 4.4.2 Next-hop server did not answer, try again later"
+REFUSED_US = "451 4.3.5 Next-hop server rejected our session, try again later"
+SEPARATELY = "452 4.5.3 Recipients are on different servers; send this one separately"
 
 
 async def sent(ringback: Ringback, *recipients: str, source: str | None = None) -> str:

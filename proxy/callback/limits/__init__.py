@@ -1,1 +1,1 @@
-"""What stands before a probe: budgets, breakers, storms, places in line."""
+"""The limits on probes: budgets, breakers, forgery storms, and the queue for places."""

@@ -1,11 +1,11 @@
-"""What keeps callbacks from becoming a nuisance: budgets for each target, breakers, and an eye for forgery storms.
+"""Keeps callbacks from becoming a nuisance: budgets for each target, breakers, and forgery-storm detection.
 
-An exchanger that is asked too often, or about too many who do not exist, is right to block us. Each limit refuses
-before a packet is sent, and the refusal has a reason of its own. Budgets stand in the store, so that all who share it
-keep them together; breakers and storms are what one worker has seen itself.
+An exchanger that is probed too often, or about too many unknown users, is right to block us. Each limit applies before
+a packet is sent, and has its own reason word. Budgets are in the store, so all workers and machines that share it keep
+them together. Breakers and storms belong to one worker.
 
-Each budget of a domain or an exchanger is charged first to the network of the client that caused the question, which
-has a share of it alone: a spammer uses up his share, and the others' mail is verified on.
+A probe is first charged to the share that its client's network has of the budget of the domain or exchanger. So a
+spammer uses up only its own share, and other clients' mail is still verified.
 """
 
 from __future__ import annotations
@@ -27,62 +27,62 @@ log = get_logger()
 
 _MOST_REMEMBERED = 16_384
 _PREFIX = {4: 24, 6: 48}
-"""Bits of a network that one operator has, by IP version."""
+"""Prefix lengths of one operator's network, by IP version."""
 
 _HALF_OPEN_PATIENCE = 60.0
-"""A trial that has not come back after so many seconds is given to somebody else."""
+"""If a trial probe has not returned after this many seconds, another probe may try."""
 
 
 @dataclass(frozen=True, slots=True)
 class Budgets:
-    """How often strangers are asked; each in Momentum's throttle form, none where its count is 0."""
+    """Limits on probes, in Momentum's throttle form. A count of 0 means no limit."""
 
     per_domain: Throttle
     per_exchanger: Throttle
-    """For the network of an exchanger, and so for each address in it."""
+    """For an exchanger's network, so for all addresses in it together."""
     unknown_users: Throttle
-    """Answers of an exchanger that there is no such user: too many look like harvesting."""
+    """Unknown users reported by an exchanger. Too many look like address harvesting."""
     per_client: Throttle
     share: int = 25
     """Per cent of the other budgets that one client network may use; 100 is no limit."""
 
 
 _Charge = tuple[str, Throttle, int]
-"""A bucket's key, its limit, and how many tokens are taken."""
+"""A bucket's key, its limit, and the tokens to take."""
 
 
 class Neighbour:
     """Keeps the budgets."""
 
     def __init__(self, budgets: Budgets, store: Store) -> None:
-        """Take the limits, and the store that counts."""
+        """Take the limits and the store of the counters."""
         self._budgets, self._store = budgets, store
 
     @property
     def share(self) -> int:
-        """Per cent of what one client network may use of anything."""
+        """Per cent of each limit that one client network may use."""
         return self._budgets.share
 
     async def may_ask(self, client: str, domain: str) -> str | None:
-        """Take one probe from a client's and a domain's budget; return the reason if there was none."""
+        """Take one probe from the client's and the domain's budgets; return the reason if one is used up."""
         budgets = self._budgets
         if client and not await self._store.take(f"cbv client {client}", budgets.per_client):
             return "client_throttled"
         return await self._charged(client, [(f"cbv domain {organisational(domain)}", budgets.per_domain, 1)])
 
     async def may_connect(self, address: str, unknown: int = 1, client: str = "") -> str | None:
-        """Take one conversation from the budget of an exchanger's network, which holds for each address in it, too.
+        """Take one conversation from the budget of the exchanger's network; return the reason if it is used up.
 
-        As many unknown users as it may hear of are set aside, so that those under way together keep the budget;
-        `give_back` returns what is left of them. Return the reason if there was none.
+        This also reserves `unknown` unknown users, so that parallel conversations together stay within that budget.
+        `give_back` returns the unused ones.
         """
         conversation = (f"cbv mx {network_of(address)}", self._budgets.per_exchanger, 1)
         return await self._charged(client, [conversation, self._unknown(address, unknown)])
 
     async def give_back(self, address: str, unknown: int, client: str = "", *, of: int | None = None) -> None:
-        """Return so many of the unknown users that `may_connect` set aside, or of `of`: they were none.
+        """Return `unknown` of the reserved unknown users that were not used; `of` is the number reserved, if greater.
 
-        A budget or share that is smaller than what was set aside gives back what it had only if none of it was used.
+        A budget or share smaller than the reservation gets its tokens back only if none was used.
         """
         aside = unknown if of is None else of
         taken, used = ([self._unknown(address, each)] for each in (aside, aside - unknown))
@@ -94,7 +94,7 @@ class Neighbour:
         return f"cbv unknown {network_of(address)}", limit, min(unknown, limit.count)
 
     async def _charged(self, client: str, charges: list[_Charge]) -> str | None:
-        """Take what a question costs from the client's shares, then from the whole: all of it, or nothing."""
+        """Take a question's cost from the client's shares, then from the whole budgets: all of it, or nothing."""
         taken: list[_Charge] = []
         if not await self._taken(self._shares(client, charges), taken):
             return "client_throttled"
@@ -103,7 +103,7 @@ class Neighbour:
         return None
 
     def _shares(self, client: str, charges: list[_Charge]) -> list[_Charge]:
-        """Return what the client's network pays of its own shares; nothing if it is asked on nobody's behalf."""
+        """Return the charges to the shares of the client's network; none if there is no client."""
         percent = self._budgets.share
         if not client or percent >= 100:
             return []
@@ -115,7 +115,7 @@ class Neighbour:
         return shares
 
     async def _taken(self, charges: list[_Charge], taken: list[_Charge]) -> bool:
-        """Take charges one after the other and add them to `taken`; if one is refused, give back all that is there."""
+        """Take charges one by one and add them to `taken`. If one fails, return all of `taken`."""
         for charge in charges:
             if not charge[1].count:
                 continue
@@ -133,19 +133,19 @@ class Neighbour:
 
 @lru_cache(_MOST_REMEMBERED)
 def network_of(address: str) -> str:
-    """Return the network that one operator's exchangers share: the /24, or the /48 of IPv6."""
+    """Return the network that one operator's exchangers share: the IPv4 /24 or IPv6 /48."""
     ip = read_address(address)
     return str(ipaddress.ip_network((ip, _PREFIX[ip.version]), strict=False))
 
 
 def operator_of(client: str) -> str:
-    """Return the network that one operator's clients share: a spammer has thousands of IPv6 /64s."""
+    """Return the network that one operator's clients share. A /64 is too small: a spammer has thousands of them."""
     return network_of(client.partition("/")[0])
 
 
 @cache
 def _suffixes() -> Callable[[str], str]:
-    """Return what finds a registered domain. The list is the library's own; nothing is fetched, no file written."""
+    """Return the extractor of registered domains. It uses the library's own list, fetches nothing, writes no file."""
     import tldextract  # noqa: PLC0415 — 30 ms, and only callbacks need it
 
     extract = tldextract.TLDExtract(cache_dir=None, suffix_list_urls=())
@@ -153,7 +153,7 @@ def _suffixes() -> Callable[[str], str]:
 
 
 def organisational(domain: str) -> str:
-    """Return the domain that somebody registered: example.co.uk of mail.example.co.uk."""
+    """Return the registered domain: example.co.uk for mail.example.co.uk."""
     return _suffixes()(domain)
 
 
@@ -162,20 +162,20 @@ def organisational(domain: str) -> str:
 
 @dataclass(slots=True)
 class _Breaker:
-    """What is known of one exchanger that dislikes us."""
+    """The state of one exchanger that rejects us."""
 
     opened: int = 0
-    """How often in a row."""
+    """Rejections in a row."""
     until: float = 0.0
     trial: float = 0.0
-    """Until when somebody tries whether it is well again."""
+    """The deadline of the current trial probe."""
 
 
 class Breakers:
-    """Exchangers that said they are busy or do not want us: left alone for a while, then tried by one probe."""
+    """Exchangers that are busy or reject us. They are left alone for a while, then tried by one probe."""
 
     def __init__(self, seconds: float, clock: Callable[[], float]) -> None:
-        """`seconds` is how long one is left alone; 0 opens none."""
+        """`seconds`: how long to leave an exchanger alone; 0 disables breakers."""
         self._seconds, self._clock = seconds, clock
         self._known: LRUCache[str, _Breaker] = LRUCache(_MOST_REMEMBERED)
 
@@ -185,7 +185,7 @@ class Breakers:
         return breaker is not None and bool(breaker.opened) and self._clock() < max(breaker.until, breaker.trial)
 
     def lets(self, address: str) -> bool:
-        """Whether an exchanger may be asked now; where its rest is over, by one probe at a time: whoever hears True."""
+        """Whether an exchanger may be asked now. After its rest, only one probe at a time gets True."""
         breaker = self._known.get(address)
         if breaker is None or not breaker.opened:
             return True
@@ -196,7 +196,7 @@ class Breakers:
         return True
 
     def times(self, address: str) -> int:
-        """Return how often in a row an exchanger turned us away."""
+        """Return how often in a row an exchanger rejected us."""
         breaker = self._known.get(address)
         return breaker.opened if breaker is not None else 0
 
@@ -205,12 +205,12 @@ class Breakers:
         self._known.pop(address, None)
 
     def bad(self, address: str) -> int:
-        """Record that an exchanger turned us away; return how often it did in a row."""
+        """Record that an exchanger rejected us; return how often it did in a row."""
         if not self._seconds:
             return 0
         breaker = self._known.get(address) or self._known.setdefault(address, _Breaker())
         now = self._clock()
-        if now >= breaker.until:  # those that were under way when it opened count once
+        if now >= breaker.until:  # probes that were running when the breaker opened count once
             breaker.opened += 1
             breaker.until, breaker.trial = now + self._seconds, 0.0
             log.warning("breaker_opened", address=address, times=breaker.opened, seconds=self._seconds)
@@ -222,21 +222,21 @@ class Breakers:
 
 @dataclass(slots=True)
 class _Watch:
-    """Who was found not to exist lately in one domain, and by how many client networks."""
+    """Recent unknown users of one domain, and the client networks that brought them."""
 
     seen: deque[tuple[float, int, str]] = field(default_factory=deque)
     until: float = 0.0
 
 
 class Storms:
-    """Domains that are being forged: many unknown users at once, from networks that have nothing to do with each other.
+    """Domains that are being forged: many unknown users at once, from unrelated networks.
 
-    A sender who exists is no evidence of forgery, nor is one of whom nothing was found out. A network counts once,
-    however many of its clients bring such mail: nobody makes a storm alone.
+    A sender that exists, or that could not be checked, is no evidence of forgery. Each network counts once, however
+    many of its clients bring such mail, so one network alone cannot make a storm.
     """
 
     def __init__(self, limit: Throttle, clock: Callable[[], float]) -> None:
-        """`limit` is as many unknown users from as many networks in so many seconds; a count of 0 sees none."""
+        """`limit`: how many unknown users, from as many networks, within how many seconds. A count of 0 disables it."""
         self._limit, self._clock = limit, clock
         self._watched: LRUCache[str, _Watch] = LRUCache(_MOST_REMEMBERED)
 

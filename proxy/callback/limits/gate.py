@@ -1,4 +1,4 @@
-"""The gate before strangers: breakers and budgets before a packet is sent, a place in line, and what comes of it."""
+"""The gate before each probe: checks breakers and budgets, waits for a place, and records the result."""
 
 from __future__ import annotations
 
@@ -13,39 +13,39 @@ from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.dns.resolver import MOST_AT_ONCE
 
 _TURNED_AWAY = frozenset({"busy", "refused_us"})
-"""Reasons for leaving an exchanger alone, whatever its words. They come of codes, which no stranger chooses."""
+"""Reasons to leave an exchanger alone, whatever its reply text."""
 
 
 _LEAST_PLACES = 2
-"""Of a client's network at one exchanger: one slow answer must not hold up its next mail."""
+"""Least places of a client's network at one exchanger: one slow answer must not delay its next mail."""
 
 
 def turned_us_away(verdict: CallbackVerdict) -> bool:
-    """Whether an exchanger does not want us now: it is busy, it refuses us, or it says that we stand on a list."""
+    """Whether an exchanger rejects us now: it is busy, it rejects our connection, or it says that we are on a list."""
     return verdict.status is not Status.PASS and (verdict.reason in _TURNED_AWAY or verdict.listed)
 
 
 class ProbeLimiter:
-    """What all probes of a worker share. Its state, who stands in line, the event loop's thread owns."""
+    """Shared by all probes of a worker. Its state is the queue, owned by the event loop's thread."""
 
     def __init__(
         self, manner: ProbeSettings, neighbour: Neighbour, breakers: Breakers, *, most: int, most_per_exchanger: int
     ) -> None:
-        """Begin with nobody in line; `most` conversations at once, so many of them with one exchanger."""
+        """Start with an empty queue. `most` limits the conversations at once."""
         self._manner, self._neighbour, self._breakers = manner, neighbour, breakers
         self._most, self._probes = most, asyncio.Semaphore(most)
         self._most_per_exchanger = most_per_exchanger
         self._lines: dict[str, _Line] = {}
 
     async def admits(self, address: str, *, paid: bool, client: str) -> str | None:
-        """Return why an exchanger is not asked now on behalf of a client, None where it may be."""
+        """Return why an exchanger may not be asked now for a client, or None if it may."""
         if self._breakers.rests(address):
             return "breaker"
         refusal = None if paid else await self._neighbour.may_connect(address, self._may_be_unknown, client)
         return refusal or (None if self._breakers.lets(address) else "breaker")
 
     async def heard(self, verdict: CallbackVerdict | None, admitted: Sequence[str], unknown: int, client: str) -> None:
-        """Take note of what an exchanger thinks of us, and give back what was set aside for users it does not know."""
+        """Record whether an exchanger rejects us, and return the unused reservation of unknown users."""
         here = verdict.address if verdict is not None else ""
         for address in admitted:
             used = min(unknown, self._may_be_unknown) if here and network_of(address) == network_of(here) else 0
@@ -56,7 +56,7 @@ class ProbeLimiter:
 
     @property
     def _may_be_unknown(self) -> int:
-        """Users that one conversation may ask for in vain."""
+        """Unknown users that one conversation may ask about."""
         return 2 if self._manner.catchall else 1
 
     def _judge(self, verdict: CallbackVerdict) -> None:
@@ -67,7 +67,7 @@ class ProbeLimiter:
 
     @asynccontextmanager
     async def look_up(self, client: str) -> AsyncIterator[None]:
-        """Wait until the client's network has less than its share of the questions that DNS is asked at once."""
+        """Wait until the client's network is below its share of the concurrent DNS queries."""
         percent = self._neighbour.share
         if not client or percent >= 100:
             yield
@@ -77,7 +77,7 @@ class ProbeLimiter:
 
     @asynccontextmanager
     async def share(self, address: str, client: str) -> AsyncIterator[None]:
-        """Wait until the client's network has less than its share of the places at one address, and of all places."""
+        """Wait until the client's network is below its share of the places at one address, and of all places."""
         percent = self._neighbour.share
         if not client or percent >= 100:
             yield
@@ -90,7 +90,7 @@ class ProbeLimiter:
 
     @asynccontextmanager
     async def place(self, address: str) -> AsyncIterator[None]:
-        """Wait in line at one address, and only then for a place among all: a slow exchanger blocks no other."""
+        """Wait for a place at one address, then for one of all places, so that a slow exchanger blocks no other."""
         async with self._line(address, self._most_per_exchanger), self._probes:
             yield
 
@@ -110,23 +110,23 @@ class ProbeLimiter:
 
 
 class Visitor:
-    """Implements `probe.Gate` for one question, and remembers whether its turn ever came."""
+    """Implements `probe.Gate` for one question, and remembers whether it got a place."""
 
     def __init__(self, doorkeeper: ProbeLimiter, client: str = "") -> None:
-        """Stand before the gate, on behalf of a client's network."""
+        """Prepare a question for a client's network."""
         self._doorkeeper, self._client = doorkeeper, client
         self._waits_for = ""
         self._served = False
 
     @property
     def waited_for(self) -> str:
-        """Return the reason if it stood in line and nobody was asked: that says nothing of the exchanger."""
+        """Return the reason if it waited and no exchanger was asked. That says nothing about the exchanger."""
         return "" if self._served else self._waits_for
 
     async def admits(self, address: str, *, paid: bool) -> str | None:
         """As `ProbeLimiter.admits`."""
         refusal = await self._doorkeeper.admits(address, paid=paid, client=self._client)
-        self._served = self._served or refusal is None  # a place that comes with the deadline asks nobody
+        self._served = self._served or refusal is None  # if the place comes at the deadline, nothing is asked
         return refusal
 
     async def heard(self, verdict: CallbackVerdict | None, admitted: Sequence[str], unknown: int) -> None:
@@ -135,7 +135,7 @@ class Visitor:
 
     @asynccontextmanager
     async def look_up(self) -> AsyncIterator[None]:
-        """As `ProbeLimiter.look_up`: a domain whose name servers are silent takes a question's place for seconds."""
+        """As `ProbeLimiter.look_up`: a domain whose name servers do not answer holds a place for seconds."""
         self._waits_for = "client_throttled"
         async with self._doorkeeper.look_up(self._client):
             self._waits_for = ""
@@ -156,7 +156,7 @@ class Visitor:
 
 @dataclass(slots=True)
 class _Line:
-    """Who is at one address, or waits for it."""
+    """The probes at one address, and those that wait for it."""
 
     places: asyncio.Semaphore
     users: int = 0

@@ -1,4 +1,4 @@
-"""The module: it waits in the connect phase and notes who spoke. The refusal itself is the front's, as without it."""
+"""The module: it waits in the connect phase and notes early talkers. The SMTP server itself rejects them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _mistakes(loaded: ModuleSettings) -> Iterator[Diagnostic]:
     pause = cast(ConntrolOptions, loaded.options).pause_time
     if pause >= _PATIENCE_SECONDS:
         yield Diagnostic(
-            f"no client waits {pause:g} seconds for the greeting",
+            f"pause_time = {pause:g}s exceeds typical client patience",
             loaded.origin("pause_time") or loaded.span,
             hint="write a few seconds; clients give up after five minutes (RFC 5321 section 4.5.3.2.1)",
             severity=Severity.WARNING,
@@ -30,10 +30,10 @@ def _mistakes(loaded: ModuleSettings) -> Iterator[Diagnostic]:
 
 
 class ConntrolValidator:
-    """Waits before the greeting. Scripts of the connect phase that come after it can read early_talker."""
+    """Waits before the greeting. Later scripts of the connect phase can read early_talker."""
 
     on_error = OnError.ACCEPT
-    """A pause that fails is no reason to turn anybody away."""
+    """A failed pause must not reject clients."""
 
     def __init__(self, name: str, options: ConntrolOptions) -> None:
         """Take the options."""

@@ -10,22 +10,22 @@ from config.schema.values import Seconds
 
 
 class ConntrolOptions(Options):
-    """Who speaks before the greeting is seldom a mail server (RFC 5321 section 3.1); those who send spam often do."""
+    """Early talkers: spam senders often talk before the greeting, mail servers rarely (RFC 5321 section 3.1)."""
 
     pause_time: Seconds = option(
         5.0,
         zero="off",
-        doc="Pause before the greeting, in which a client must be silent; relay hosts do not wait.",
+        doc="Pause before the greeting; a client must be silent until then. Relay hosts do not wait.",
         unit="seconds",
     )
     early_talker: Literal["reject", "accept"] = option(
         "reject",
-        doc="A client that is not: answer 554 and close, or go on; scripts see the context variable early_talker.",
+        doc="Action when a client talks early: reject with 554, or accept. Scripts see the variable early_talker.",
     )
 
 
 SPEC = ModuleSpec(
     type="conntrol",
     options=ConntrolOptions,
-    summary="Connection control: a pause before the greeting, and what becomes of clients that speak in it.",
+    summary="Connection control: pauses before the greeting, and rejects clients that talk early.",
 )

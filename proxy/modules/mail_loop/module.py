@@ -1,4 +1,4 @@
-"""The module: it looks at the client's address and counts Received fields. Scripts that come after it see both."""
+"""The module: it checks the client's address and counts Received fields. Later scripts see both results."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DEADLINE_SECONDS = 5.0
 
 
 class MailLoopValidator:
-    """Notes loops in the connection's context, and refuses them unless scripts shall."""
+    """Notes loops in the connection's context, and rejects them unless scripts should decide."""
 
     on_error = OnError.DEFER
     deadline = _DEADLINE_SECONDS
@@ -29,7 +29,7 @@ class MailLoopValidator:
         self._options = options
 
     def hooks(self) -> Mapping[Phase, Hook]:
-        """Speak where the client is known, where it can be refused, and where the header section is there."""
+        """Run when the client is known, when it can be rejected, and when the header section has arrived."""
         by_address: Mapping[Phase, Hook] = {Phase.CONNECT: self._look, Phase.MAILFROM: self._refuse}
         return {**(by_address if self._options.use_ip else {}), Phase.DATA: self._count}
 
@@ -49,7 +49,7 @@ class MailLoopValidator:
     async def _count(self, session: Session) -> Verdict:
         message = session.transaction.message
         found = len(message.header("received")) if message is not None else 0
-        session.context.pop("mail_loop_header_count", None)  # of the message before
+        session.context.pop("mail_loop_header_count", None)  # from the previous message
         most = self._options.max_received_headers
         if not most or found <= most:
             return PASS

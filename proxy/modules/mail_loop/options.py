@@ -10,36 +10,35 @@ from config.schema.options import Options, option
 from config.schema.specs import ModuleSpec
 
 PASSES = 250
-"""The code with which nothing is refused."""
+"""The code that rejects nothing."""
 
 
 def _refuses_or_passes(code: int) -> int:
     if code != PASSES and not 400 <= code <= 599:  # the codes of a refusal
-        raise ValueError("a code from 400 to 599 refuses, and 250 only tells scripts")
+        raise ValueError("write a code from 400 to 599 to reject, or 250 to leave the decision to scripts")
     return code
 
 
 class MailLoopOptions(Options):
-    """What goes in circles is stopped here, or by scripts (RFC 5321 section 6.3)."""
+    """Loop detection (RFC 5321 section 6.3)."""
 
     max_received_headers: int = option(
         20,
         zero="no limit",
-        doc="Received fields beyond which a message loops; its scripts see mail_loop_header_count.",
+        doc="A message with more Received fields than this is looping. Scripts see mail_loop_header_count.",
         ge=0,
     )
     use_ip: bool = option(
         False,
-        doc="A client that comes from the address that it connects to, so from this machine, loops, too; scripts see "
-        "mail_loop_ip.",
+        doc="Also treat a connection from the listener's own address as a loop. Scripts see mail_loop_ip.",
     )
     code: Annotated[int, AfterValidator(_refuses_or_passes)] = option(
-        554, zero="refused", doc="Code of the refusal; with 250 nothing is refused, and scripts decide."
+        554, zero="refused", doc="Reply code for loops. 250: reject nothing; scripts decide."
     )
 
 
 SPEC = ModuleSpec(
     type="mail_loop",
     options=MailLoopOptions,
-    summary="Mail loops: messages that have passed too many servers, and a machine that delivers to itself.",
+    summary="Mail loops: rejects messages that passed too many servers, and a machine that delivers to itself.",
 )

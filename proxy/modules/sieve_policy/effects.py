@@ -1,4 +1,4 @@
-"""What a script does beside its reply: to the envelope, to the session, and what it asks of the server."""
+"""A script's effects besides its reply: on the envelope, the session and the server."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ from sieve.run.threads import ThreadPool, in_thread
 from sieve.run.values import ScriptError
 
 ONE_RECIPIENT = frozenset({Phase.RCPTTO, Phase.EACH_RCPT})
-"""Where the recipient in question is meant, not all of them."""
+"""Phases whose effects apply to the current recipient, not to all of them."""
 
 _BEFORE_MAIL = frozenset({Phase.ACCEPT, Phase.CONNECT, Phase.EHLO})
 
 _SIOCGIFADDR = 0x8915
 _ADDRESS_AT = 20
-"""Where an IPv4 address stands in the kernel's answer (netdevice(7))."""
+"""Offset of the IPv4 address in the kernel's answer (netdevice(7))."""
 
 
 class SessionEnvelope:
-    """Changes to the envelope; the relay says it anew where the upstream had heard another."""
+    """Changes to the envelope. The relay sends a new envelope if the next hop has already received another."""
 
     __slots__ = ("_one", "_session")
 
     def __init__(self, session: Session, *, one: bool) -> None:
-        """`one`: the recipient in question is meant, not all of them."""
+        """`one`: change only the current recipient, not all of them."""
         self._session, self._one = session, one
 
     def set_sender(self, address: str) -> None:
-        """Relay in the name of another sender; empty is the null sender."""
+        """Relay with another reverse-path; empty is the null sender."""
         self._session.transaction.reverse_path = path_of(address)
 
     def redirect(self, address: str) -> None:
-        """Put `address` in the place of the recipient in question, or of all of them."""
+        """Replace the current recipient, or all of them, by `address`."""
         path, session = path_of(address), self._session
         if self._one and session.current_recipient is not None:
             session.current_recipient.target = path
@@ -57,12 +57,12 @@ class SessionEnvelope:
             recipient.target = path
 
     def copy(self, address: str) -> None:
-        """Add a recipient beside the others."""
+        """Add a recipient."""
         self._session.transaction.copies.append(path_of(address))
 
 
 class SessionMail:
-    """Messages that a script makes: kept with the run, until it is known what the script decides."""
+    """Messages that a script makes. They are held until the script's decision is known."""
 
     __slots__ = ("_letters", "_session")
 
@@ -71,7 +71,7 @@ class SessionMail:
         self._session, self._letters = session, letters
 
     def forward(self, sender: str, recipients: Sequence[str], text: str, subject: str, original: bytes) -> None:
-        """Send each recipient the message, attached to one of this text."""
+        """Send each recipient a message with this text and the original attached."""
         hostname, now = self._session.options.hostname, time.time()
         by = path_of(sender)
         for recipient in recipients:
@@ -87,10 +87,10 @@ class SessionMail:
 
 
 async def settle_letters(session: Session, letters: list[Letter], outbox: Outbox | None, phase: Phase) -> None:
-    """Let what a script made go with the recipient or the message that it judged; send at once what goes with neither.
+    """Attach letters to the recipient or the message that the script judged; before MAIL, send them at once.
 
     Raises:
-        OutboxUnavailable: it cannot be kept now.
+        OutboxUnavailable: they cannot be stored now.
     """
     if session.current_recipient is not None and phase in ONE_RECIPIENT:
         session.current_recipient.letters += letters
@@ -101,14 +101,14 @@ async def settle_letters(session: Session, letters: list[Letter], outbox: Outbox
 
 
 async def send_letters(session: Session, letters: list[Letter], outbox: Outbox | None) -> None:
-    """Send letters whatever becomes of the message. Raises OutboxUnavailable."""
+    """Send letters regardless of the message. Raises OutboxUnavailable."""
     if outbox is None:
         raise OutboxUnavailable("there is no outbox")
     await outbox.commit(session, letters)
 
 
 class SessionControl:
-    """The session's EHLO reply and upstream, and the server's settings, addresses, memory and log files."""
+    """The session's EHLO reply and next hop, and the server's settings, addresses, memory and log files."""
 
     __slots__ = ("_configuration", "_session")
 
@@ -121,11 +121,11 @@ class SessionControl:
         self._session.advertised.append(capability)
 
     def withdraw(self, capability: str) -> None:
-        """Take a line out of the EHLO reply, by its keyword."""
+        """Remove a line from the EHLO reply, by its keyword."""
         self._session.withdrawn.add(capability.upper().partition(" ")[0])
 
     def route(self, gateway: str) -> None:
-        """Relay to another upstream for the recipient in question; for all of them where none is."""
+        """Relay the current recipient to another next hop, or all of them if there is no current one."""
         current = self._session.current_recipient
         for recipient in (current,) if current is not None else self._session.transaction.recipients:
             recipient.gateway = gateway
@@ -144,7 +144,7 @@ class SessionControl:
         return "" if value is None else written(value).strip('"')
 
     def interfaces(self) -> Sequence[str]:
-        """Return the IPv4 addresses of this machine but for loopback."""
+        """Return the IPv4 addresses of this machine, without loopback."""
         found = []
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
             for _, name in socket.if_nameindex():
@@ -159,12 +159,12 @@ class SessionControl:
         """Return the memory that the server uses, in MiB."""
         try:
             pages = int(FilePath("/proc/self/statm").read_text(encoding="ascii").split()[1])
-        except OSError:  # no such file elsewhere than on Linux: the most it ever used
+        except OSError:  # only Linux has this file; elsewhere return the peak
             return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
         return pages * resource.getpagesize() >> 20
 
     async def write_line(self, path: str, line: str) -> None:
-        """Append a line to a log file of the operator's.
+        """Append a line to an operator's log file.
 
         Raises:
             OSError: the file cannot be written.
@@ -174,10 +174,10 @@ class SessionControl:
 
 
 def path_of(address: str) -> Path:
-    """Return an address that a script wrote as a path, read by the same grammar as a client's.
+    """Parse a script's address into a path, with the same grammar as a client's.
 
     Raises:
-        ScriptError: it is none. It may have come out of a message, so nothing else may reach a command.
+        ScriptError: it is not an address. It may come from a message, so invalid text must not reach a command.
     """
     try:
         return parsed(address.strip().removeprefix("<").removesuffix(">"))

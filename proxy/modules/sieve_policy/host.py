@@ -21,7 +21,7 @@ LONGEST_LOG = 1972
 
 
 class SessionHost:
-    """One phase of one session. It keeps the letters that a run makes, and nothing else: the session does."""
+    """One phase of one session. Its only state is the letters of a run; the session has the rest."""
 
     __slots__ = ("_phase", "_services", "_session", "letters")
 
@@ -39,7 +39,7 @@ class SessionHost:
 
     @property
     def recipients(self) -> Sequence[str]:
-        """The recipient in question, or all accepted so far."""
+        """The current recipient, or all accepted so far."""
         current = self._session.current_recipient
         if self._phase in ONE_RECIPIENT and current is not None:
             return (current.destination.text,)
@@ -52,12 +52,12 @@ class SessionHost:
 
     @property
     def content(self) -> Message | None:
-        """The whole message, where a script declares that it reads it."""
+        """The whole message, if a script declares that it reads it."""
         return self._session.transaction.message
 
     @property
     def edits(self) -> Message:
-        """Changes to the message; a script that makes them runs only where there is one."""
+        """Changes to the message. Scripts that make them run only when there is one."""
         message = self._session.transaction.message
         if message is None:
             raise RuntimeError("no message yet: the phases of this function forbid it")
@@ -96,7 +96,7 @@ class SessionHost:
 
     @property
     def mail(self) -> SessionMail:
-        """Messages of the script's own making."""
+        """Messages that the script makes."""
         return SessionMail(self._session, self.letters)
 
     @property
@@ -105,7 +105,7 @@ class SessionHost:
         return SessionControl(self._session, self._services.configuration)
 
     async def callback(self, address: str, sender: str | None) -> CallbackAnswer:
-        """Ask; the loader has seen to it that there is somebody to ask."""
+        """Ask about an address. The loader has checked that smtp_cbv is loaded."""
         callbacks = self._services.callbacks
         asking = callbacks.ask_for_recipient if self._phase in ONE_RECIPIENT else callbacks.ask
         verdict = await asking(self._session, address, sender)
@@ -117,7 +117,7 @@ class SessionHost:
         return DnsAnswer(status, tuple(records))
 
     async def tarpit(self, seconds: float) -> None:
-        """Hold the session; a client that leaves ends it."""
+        """Delay the session. It ends if the client leaves."""
         await asyncio.sleep(seconds)
 
     def log(self, text: str) -> None:
@@ -136,7 +136,7 @@ class SessionHost:
 
 
 class SessionConnection:
-    """Both ends of the connection, and what the client said of itself."""
+    """Both ends of the connection, and the client's EHLO name."""
 
     __slots__ = ("_services", "_session")
 
@@ -170,7 +170,7 @@ class SessionConnection:
         return self._session.options.hostname
 
     async def client_name(self) -> str:
-        """Return the client's validated host name, or `unknown`; looked up once a session."""
+        """Return the client's validated host name, or `unknown`. Looked up once per session."""
         session = self._session
         if session.client_name is None:
             session.client_name = await self._services.resolver.name_of(session.client_ip) or "unknown"

@@ -32,7 +32,7 @@ from sieve.standard import standard_library
 log = get_logger()
 
 GRACE_SECONDS = 5.0
-"""The script's own deadline rings first, so that its line stands in the log; the validator's is behind it."""
+"""Extra time of the validator's deadline, so that the script's own ends first and its line gets into the log."""
 
 
 _CREATE_MAIL = frozenset({"ec_forward", "generate_mail_raw"})
@@ -45,7 +45,7 @@ class SieveModule:
     functions: Sequence[SieveFunction] = ()
 
     def __init__(self, library: Callable[[], Library] = standard_library) -> None:
-        """Take the functions that scripts can call, asked for when the first script is compiled."""
+        """Take the library of script functions, which is called when the first script is compiled."""
         self._library = library
 
     def prepare(self, loaded: ModuleSettings, present: frozenset[str]) -> PreparedSieve:
@@ -99,7 +99,7 @@ class PreparedSieve:
 
     @property
     def creates_mail(self) -> Span | None:
-        """Where a script is named that makes messages of its own; None where none does."""
+        """The place that names a script which makes messages, or None."""
         if self.loaded.passive:
             return None
         for phase, scripts in self.scripts.items():
@@ -110,7 +110,7 @@ class PreparedSieve:
 
     @property
     def reads_body(self) -> bool:
-        """Whether a script reads messages whole."""
+        """Whether a script reads whole messages."""
         scripts = () if self.loaded.passive else tuple(self.scripts.values())
         return any(Need.BODY in script.needs for each in scripts for script in each)
 
@@ -163,10 +163,10 @@ class SieveValidator:
     async def _with_letters(
         self, host: SessionHost, phase: Phase, outcome: Outcome, verdict: Verdict, session: Session
     ) -> Verdict:
-        """Let the letters of a run go where its verdict sends them; 451 or 452 if they cannot be kept."""
+        """Send or attach a run's letters according to its verdict; 451 or 452 if they cannot be stored."""
         letters, host.letters = host.letters, []
         if outcome.failed and verdict.reply is not None:
-            return verdict  # the client tries again, and the script with it
+            return verdict  # the client tries again, and the script runs again
         try:
             if verdict.reply is None:
                 await settle_letters(session, letters, self._services.outbox, phase)
@@ -177,7 +177,7 @@ class SieveValidator:
         return verdict
 
     def _verdict(self, outcome: Outcome, script: Script, session: Session) -> Verdict:
-        """Turn what a script did into a verdict; a code that is no refusal lets the command pass."""
+        """Turn a script's outcome into a verdict. A code that does not reject lets the command pass."""
         if outcome.failed:
             return PASS if self.on_error is OnError.ACCEPT else Verdict(replies.INTERNAL)
         if outcome.code < 400 and not outcome.close:  # RFC 5321 section 4.2.1, first digit
@@ -190,10 +190,10 @@ class SieveValidator:
 
 
 def never_reached(before: Sequence[Script], script: Script, option: str) -> list[Diagnostic]:
-    """Warn of the actions of a phase's second script that keep mail, if its first always ends the phase."""
+    """Warn about actions of a phase's second script that keep mail, if the first script always ends the phase."""
     if not any(each.ends_phase for each in before):
         return []
-    hint = f"let the script of {option} end with stop, or with no action, for mail that this one shall judge"
+    hint = f"end the script of {option} with stop, or with no action, for mail that this script should judge"
     return [
         Diagnostic(f"{name} never runs: the script of {option} always ends the phase", span, hint, Severity.WARNING)
         for name, span in script.keeping
@@ -201,5 +201,5 @@ def never_reached(before: Sequence[Script], script: Script, option: str) -> list
 
 
 def cannot_read(error: OSError, origin: Span) -> Diagnostic:
-    """Say that a script is not there, at the place that names it."""
+    """Report a script that cannot be read, at the place that names it."""
     return Diagnostic(f"cannot read the script: {error.strerror}", origin, hint="a relative path starts from this file")

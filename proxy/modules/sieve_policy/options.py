@@ -1,4 +1,4 @@
-"""The options of `sieve`: two scripts for each phase, the site's and the vendor's, and how scripts run."""
+"""The options of `sieve`: two scripts for each phase (the site's and the vendor's), and how scripts run."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from sieve.phases import Phase
 
 
 def _script(phase: Phase, number: int) -> ConfigPath | None:
-    whose = "site's" if number == 1 else "vendor's; it runs where the site's script ended no phase"
+    whose = "site's" if number == 1 else "vendor's; it runs if the site's script did not end the phase"
     script: ConfigPath | None = option(None, doc=f"Script of the {phase.value} phase, the {whose}.")
     return script
 
 
 class SieveOptions(Options):
-    """Sieve++ scripts, each named by its phase. A relative path starts from the file in which it is written."""
+    """Sieve++ scripts by phase. A relative path starts from the folder of the configuration file that names it."""
 
     accept_phase1: ConfigPath | None = _script(Phase.ACCEPT, 1)
     accept_phase2: ConfigPath | None = _script(Phase.ACCEPT, 2)
@@ -39,16 +39,16 @@ class SieveOptions(Options):
     set_binding_phase2: ConfigPath | None = _script(Phase.SET_BINDING, 2)
 
     default_comparator: Literal["i;octet", "i;ascii-casemap"] = option(
-        "i;octet", doc="Comparator of tests that name none."
+        "i;octet", doc="Comparator for tests that do not name one."
     )
     runtime_error: Literal["fail", "continue"] = option(
-        "fail", doc="A script that fails: answer 451, or log it and go on with the next statement."
+        "fail", doc="Action on a run-time error: answer 451, or log it and continue with the next statement."
     )
     script_timeout: Seconds = option(
-        60.0, zero="refused", doc="For one script, its callbacks included.", unit="seconds"
+        60.0, zero="refused", doc="Time limit for one script, including its callbacks.", unit="seconds"
     )
     on_error: Literal["defer", "accept"] = option(
-        "defer", doc="A script that passes its timeout or breaks down: answer 451, or let the mail pass."
+        "defer", doc="Action if a script exceeds its timeout or crashes: answer 451, or let the mail pass."
     )
 
     def script(self, phase: Phase, number: int) -> ConfigPath | None:
@@ -65,5 +65,5 @@ def option_name(phase: Phase, number: int) -> str:
 SPEC = ModuleSpec(
     type="sieve",
     options=SieveOptions,
-    summary="Sieve++ scripts that judge a session in its phases.",
+    summary="Sieve++ scripts that decide in each phase of a session.",
 )

@@ -1,4 +1,4 @@
-"""The module: it looks at the name in EHLO, tells scripts, and refuses."""
+"""The module: it checks the EHLO name, tells scripts, and rejects."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class SkeletonValidator:
     """Judges the name once per EHLO. A worker has one validator for each stanza; it may keep state between sessions."""
 
     on_error = OnError.ACCEPT
-    """If the hook fails or passes its deadline, the command passes."""
+    """If the hook fails or exceeds its deadline, the command passes."""
 
     deadline = 5.0
     """Seconds for one hook."""

@@ -10,16 +10,16 @@ from config.schema.values import DomainPatterns
 
 
 class SkeletonOptions(Options):
-    """Names that no client may have."""
+    """Host names that are not allowed."""
 
-    names: DomainPatterns = option(DomainPatterns(), doc="Names in EHLO that are refused; `*.example.com` works too.")
+    names: DomainPatterns = option(DomainPatterns(), doc="EHLO names to reject; `*.example.com` works too.")
     action: Literal["reject", "accept"] = option(
-        "reject", doc="Refuse such a client with 550, or accept it and let scripts decide."
+        "reject", doc="Action on such a client: reject with 550, or accept and let scripts decide."
     )
 
 
 SPEC = ModuleSpec(
     type="skeleton",
     options=SkeletonOptions,
-    summary="Skeleton: clients are refused by the name that they give in EHLO.",
+    summary="Skeleton: rejects clients by their EHLO name.",
 )

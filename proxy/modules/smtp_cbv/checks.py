@@ -97,13 +97,13 @@ def _authorities(loaded: ModuleSettings, options: SmtpCbvOptions) -> Iterator[Di
 
 
 def _store_on_this_machine(loaded: ModuleSettings, options: SmtpCbvOptions) -> Iterator[Diagnostic]:
-    """Find that verdicts would be kept in memory only: a store's file or socket is out of reach."""
+    """Warn if verdicts would be kept only in memory, because the store's file or socket is not accessible."""
     store = options.store
     if store is None or store.scheme not in {"sqlite", "unix"}:
         return
     path = Path(store.path)
     if store.scheme == "sqlite" and not os.access(path.parent, os.W_OK | os.X_OK):
-        problem = f"{path.parent} is no folder that can be written"
+        problem = f"{path.parent} is not a writable folder"
     elif store.scheme == "unix" and not path.is_socket():
         problem = f"{path} is no socket now"
     else:

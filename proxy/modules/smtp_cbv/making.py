@@ -1,6 +1,6 @@
-"""From the stanza's options to a `CallbackService` with its own store and resolver.
+"""Builds a `CallbackService` with its own store and resolver from a stanza's options.
 
-It has its own resolver so that a stranger's slow name servers never delay lookups of the next hop.
+It has its own resolver, so that slow name servers of remote domains never delay lookups of the next hop.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def cache_of(options: SmtpCbvOptions, url: StoreUrl, store: Store) -> CallbackCa
 
 
 def store_of(options: SmtpCbvOptions, folder: Path) -> StoreUrl:
-    """Return where verdicts are kept: as the stanza says, else a file in the state folder if that is writable."""
+    """Return the store's URL: as configured, else a file in the state folder if that is writable, else memory."""
     if options.store is not None:
         return options.store
     if folder.is_dir() and os.access(folder, os.W_OK):
@@ -122,7 +122,7 @@ def _budgets(options: SmtpCbvOptions) -> Budgets:
 
 
 def _manner(options: SmtpCbvOptions, helo: str) -> ProbeSettings:
-    # read as it was when it was checked: a file that is not UTF-8, or begins with its mark, is a table all the same
+    # read exactly as when it was checked: a file that is not UTF-8, or starts with a BOM, is accepted
     own = Words(read_source(options.reply_texts).text) if options.reply_texts is not None else None
     return ProbeSettings(
         helo=helo,
@@ -137,7 +137,7 @@ def _manner(options: SmtpCbvOptions, helo: str) -> ProbeSettings:
 
 
 def _opportunistic() -> ssl.SSLContext:
-    """Return a context that accepts any certificate: a question about an address is no secret (RFC 7435)."""
+    """Return a context that accepts any certificate: a question about an address is not secret (RFC 7435)."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE

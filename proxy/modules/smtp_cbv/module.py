@@ -26,7 +26,7 @@ class SmtpCbvModule:
 
     spec: ModuleSpec = SPEC
     functions: Sequence[SieveFunction] = ()
-    """`smtp_callback_verify` ships with the language: the manual has it."""
+    """`smtp_callback_verify` is in the language's own library, because it is in Momentum's manual."""
 
     def prepare(self, loaded: ModuleSettings, present: frozenset[str]) -> PreparedSmtpCbv:  # noqa: ARG002 — needs none
         """Read the stanza and the files that it names."""
@@ -43,7 +43,7 @@ class PreparedSmtpCbv:
         self.diagnostics: Sequence[Diagnostic] = tuple(mistakes(loaded, self._options))
 
     def callbacks(self, settings: CoreOptions, upstream_down: Callable[[], bool]) -> Callbacks:
-        """Make what asks."""
+        """Make the callback service."""
         return callbacks_of(self._options, settings, upstream_down=upstream_down)
 
     def validator(self, services: Services) -> Validator | None:

@@ -26,60 +26,58 @@ class SmtpCbvOptions(Options):
     )
     mailfrom: str = option("", doc="Sender that probes use in MAIL FROM; empty is the null sender.")
     mailfrom_fallback: str = option(
-        "", doc="Sender to use if the null sender is refused; an address that accepts mail. Empty: no second attempt."
+        "", doc="Sender to use if the null sender is rejected; it must accept mail. Empty: no second attempt."
     )
     map: Mapping[str, HostText] = option(
         default_factory=dict, doc='Hosts asked instead of a domain\'s MX, as `[ example.com = "host" ]`.'
     )
-    enforce: bool = option(True, doc="Apply verdicts; if false, they are only logged, and every answer is pass.")
+    enforce: bool = option(True, doc="Apply verdicts. If false, verdicts are only logged, and every answer is pass.")
 
     exempt_recipients: tuple[str, ...] = option(
         ("postmaster", "abuse"), doc="Local parts of recipients that always pass callbacks at RCPT."
     )
     skip_variables: Mapping[str, str] = option(
         default_factory=lambda: dict(_FORGED),
-        doc="Context variables, each with the value that marks a sender as forged; a forged sender is not probed.",
+        doc="Context variables, each with the value that marks a sender as forged. Forged senders are not probed.",
     )
     no_probe_domains: DomainPatterns = option(DomainPatterns(()), doc="Domains that are never probed.")
     no_probe_exchangers: DomainPatterns = option(
         DomainPatterns(("*.olc.protection.outlook.com",)),
-        doc="Exchangers, by name, that are never probed; Microsoft's consumer service forbids it.",
+        doc="Names of exchangers that are never probed. Microsoft's consumer service forbids probes.",
     )
     no_probe_networks: tuple[Network, ...] = option((), doc="Networks whose exchangers are never probed.")
 
-    port: int = option(25, zero="refused", doc="Port of the exchangers.", ge=1, le=65535)
+    port: int = option(25, zero="refused", doc="Port to probe on the exchangers.", ge=1, le=65535)
     bind_address: tuple[str, ...] = option(
         (),
-        doc="Our source addresses for probes: at most one IPv4 and one IPv6; unset: the system chooses.",
+        doc="Our source addresses for probes: at most one IPv4 and one IPv6. Unset: the system chooses.",
     )
     tls: Literal["ifavailable", "no"] = option(
         "ifavailable",
         doc="ifavailable: use STARTTLS if it is offered; if the handshake fails, ask again without TLS.",
     )
-    allow_networks: tuple[Network, ...] = option(
-        (), doc="Networks that may be probed although their addresses are not global."
-    )
+    allow_networks: tuple[Network, ...] = option((), doc="Networks to probe although their addresses are not global.")
     unroutable: Literal["fail", "error"] = option(
         "fail", doc="Verdict on a domain whose exchangers have no global address."
     )
     null_refused: Literal["error", "fail"] = option(
-        "error", doc="Verdict on a domain whose exchanger refuses the null sender, which RFC 5321 forbids."
+        "error", doc="Verdict if a domain's exchanger rejects the null sender, which RFC 5321 forbids."
     )
     catchall: bool = option(
         False,
-        doc="Also ask about an address that cannot exist, to detect catch-all domains; these are cached for a week.",
+        doc="Also ask about an address that cannot exist, to detect catch-all domains. They are cached for a week.",
     )
     reply_texts: ConfigPath | None = option(
-        None, doc="Your own table of reply texts and their meanings; it comes before the built-in table."
+        None, doc="Your own table of reply texts and their meanings, used before the built-in table."
     )
 
     timeout: Seconds = option(
-        25.0, zero="refused", doc="Time limit of a whole probe, with DNS and all hosts.", unit="seconds"
+        25.0, zero="refused", doc="Time limit for a whole probe, including DNS and all hosts.", unit="seconds"
     )
     wait: Seconds = option(
         10.0,
         zero="off",
-        doc="How long the caller waits; then the answer is transient, and the probe goes on. 0: no wait.",
+        doc="How long the caller waits. After that, the answer is transient, and the probe continues. 0: no wait.",
         unit="seconds",
     )
     max_probes: int = option(
@@ -90,63 +88,68 @@ class SmtpCbvOptions(Options):
     )
 
     probes_per_domain: ThrottleValue = option(
-        Throttle(30, 60), zero="no limit", doc="Probes of one organisational domain; beyond that, transient."
+        Throttle(30, 60),
+        zero="no limit",
+        doc="Probes per organisational domain. Above this limit, the answer is transient.",
     )
     probes_per_mx: ThrottleValue = option(
-        Throttle(60, 60), zero="no limit", doc="Conversations with the exchangers of one network, a /24 or a /48."
+        Throttle(60, 60), zero="no limit", doc="Connections to the exchangers of one network (/24 or /48)."
     )
     unknown_users_per_mx: ThrottleValue = option(
         Throttle(20, 3600),
         zero="no limit",
-        doc="Unknown users that one such network may report before it is left alone.",
+        doc="Unknown users that one such network may report before probes to it stop.",
     )
     probes_per_client: ThrottleValue = option(
-        Throttle(30, 60), zero="no limit", doc="Probes for one client; an IPv6 /64 counts as one client."
+        Throttle(30, 60), zero="no limit", doc="Probes per client. An IPv6 /64 counts as one client."
     )
     client_share: int = option(
         25,
         zero="refused",
-        doc="Per cent of each domain's and each exchanger's budget that one client network, a /24 or a /48, may use;"
-        " beyond it, the answer for that client is transient (client_throttled). 100: no limit.",
+        doc="Per cent of each domain's and each exchanger's budget that one client network (/24 or /48) may use."
+        " Above it, the answer for that client is transient (client_throttled). 100: no limit.",
         ge=1,
         le=100,
     )
     breaker_time: Seconds = option(
-        3600.0, zero="off", doc="How long an exchanger is left alone after it rejects us.", unit="seconds"
+        3600.0, zero="off", doc="How long to stop probing an exchanger that rejects us.", unit="seconds"
     )
     forgery_storm: ThrottleValue = option(
         Throttle(10, 300),
         zero="off",
-        doc="After this many unknown users of one domain, from as many client networks, within the period, the domain"
+        doc="If this many unknown users of one domain arrive from as many client networks within the period, the domain"
         " is not probed for one period.",
     )
 
     store: StoreValue | None = option(
         None,
-        doc="Where verdicts and budgets are kept: memory, sqlite:///file, redis://host. Beside State_Directory.",
+        doc="Where to keep verdicts and budgets: memory, sqlite:///file, redis://host. Default: in State_Directory.",
         secret=True,
     )
     store_secret: ConfigPath | None = option(
-        None, doc="A file with a secret: only keyed hashes of addresses are kept then.", secret=True
+        None, doc="A file with a secret. If set, only keyed hashes of addresses are stored.", secret=True
     )
-    cache_pass: Seconds = option(86400.0, zero="off", doc="How long an address that exists is cached.", unit="seconds")
+    cache_pass: Seconds = option(86400.0, zero="off", doc="How long to cache an address that exists.", unit="seconds")
     cache_fail: Seconds = option(
-        7200.0, zero="off", doc="How long an address that does not exist is cached.", unit="seconds"
+        7200.0, zero="off", doc="How long to cache an address that does not exist.", unit="seconds"
     )
     cache_transient: Seconds = option(
         300.0,
         zero="off",
-        doc="How long a temporary failure is cached; each further one twice as long.",
+        doc="How long to cache a temporary failure. The time doubles with each further failure.",
         unit="seconds",
     )
     cache_transient_most: Seconds = option(
         3600.0, zero="off", doc="Upper limit for that doubling; 0: no doubling.", unit="seconds"
     )
     cache_error: Seconds = option(
-        3600.0, zero="off", doc="How long an error is cached: a refusal that is about us.", unit="seconds"
+        3600.0,
+        zero="off",
+        doc="How long to cache an error: a rejection that concerns us, not the address.",
+        unit="seconds",
     )
     cache_domain: Seconds = option(
-        3600.0, zero="off", doc="How long a domain that does not exist or accepts no mail is cached.", unit="seconds"
+        3600.0, zero="off", doc="How long to cache a domain that does not exist or accepts no mail.", unit="seconds"
     )
     cache_size: int = option(100000, zero="refused", doc="Verdicts cached in memory per worker.", ge=1)
 

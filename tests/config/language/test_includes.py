@@ -110,7 +110,7 @@ def test_a_chain_of_many_files_costs_no_recursion(tmp_path: Path) -> None:
 def test_a_file_that_is_too_large_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files, "LARGEST_FILE", 10)
     path = write(tmp_path, main="Hostname = a.example.com\n")
-    assert printed(load(path, SCHEMA), tmp_path) == "error: main.conf has 25 bytes; no more than 10 are read\n"
+    assert printed(load(path, SCHEMA), tmp_path) == "error: main.conf has 25 bytes; the limit is 10\n"
 
 
 def test_all_files_together_have_a_bound_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,8 +118,8 @@ def test_all_files_together_have_a_bound_too(tmp_path: Path, monkeypatch: pytest
     path = write(tmp_path, main='include "a.conf"\ninclude "a.conf"\n', a="Alias_Schemes = ( )\n")
     loaded = load(path, SCHEMA)
     assert [found.message.replace(f"{tmp_path}/", "") for found in loaded.diagnostics] == [
-        "a.conf has 20 bytes; no more than 6 are read",
-        "a.conf has 20 bytes; no more than 6 are read",
+        "a.conf has 20 bytes; the limit is 6",
+        "a.conf has 20 bytes; the limit is 6",
     ]
 
 

@@ -183,7 +183,7 @@ def test_a_text_of_too_many_words_is_read_up_to_the_cap(monkeypatch: pytest.Monk
     tree = parse(Source("long", "a = b\nc = d\ne = f\n"), findings)
     assert len(tree.statements) == 1
     assert render(list(findings)) == (
-        "long:2:5: error: this file has more than 5 words and signs; the rest of it is not read\n"
+        "long:2:5: error: this file has more than 5 words and signs; the rest is not read\n"
         "    2 | c = d\n"
         "      |     ^\n"
     )

@@ -228,7 +228,9 @@ def test_a_rule_for_no_network_leaves_the_listener_as_it_is() -> None:
     text = "ESMTP_Listener = ( *:25 [ example.com = ( ALWAYS-ALLOW ) ] )\n"
     after = convert(text)
     assert after.text == text
-    assert [found.message for found in after.diagnostics] == ["`example.com` is a name; only addresses can stand here"]
+    assert [found.message for found in after.diagnostics] == [
+        "`example.com` is a name; only addresses are allowed here"
+    ]
 
 
 def test_a_rule_that_cannot_be_kept_apart_without_a_default_is_warned_of() -> None:
@@ -240,7 +242,7 @@ def test_a_rule_that_cannot_be_kept_apart_without_a_default_is_warned_of() -> No
     )
     assert render(convert(text, name="old.conf").diagnostics) == (
         "old.conf:3:32: warning: as a Peer this sets `idle_time` for 10.1.0.0/16 too, "
-        "which an earlier rule kept from it\n"
+        "although an earlier rule excluded it\n"
         "    3 |   10.0.0.0/8 = ( personality [ idle_time = 1 ] )\n"
         "      |                                ^~~~~~~~~~~~~\n"
         "  hint: set idle_time in the Peer of 10.1.0.0/16\n"

@@ -14,7 +14,7 @@ async def test_an_upstream_that_was_not_reached_is_known_to_be_down_until_it_is_
         await upstream.until(lambda: not upstream.open_dialogues, "the upstream is gone")
         client = await stage.greeted()
         asked = await client.pipeline(f"MAIL FROM:<{ALICE}>", f"RCPT TO:<{BOB}>")
-        assert asked[1] == "451 4.4.1 The mail server behind cannot be reached, try again later"
+        assert asked[1] == "451 4.4.1 Next-hop server is unreachable, try again later"
         assert pools.all_down()
         back = Exchanger(port=upstream.port)
         async with back:

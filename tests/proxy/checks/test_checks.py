@@ -37,7 +37,7 @@ def test_a_unix_socket_that_is_not_there_is_a_warning_at_its_place_and_only_once
 def test_a_file_is_no_socket(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     assert complaints(tmp_path, f'Routes = ( "unix:{tmp_path}/file" )') == [
-        (Severity.WARNING, f"{tmp_path}/file is no socket: mail for it is deferred", 3)
+        (Severity.WARNING, f"{tmp_path}/file is not a socket: mail for it is deferred", 3)
     ]
 
 
@@ -69,9 +69,7 @@ def test_what_needs_an_outbox_needs_a_folder_that_can_be_written(
     with pytest.raises(ConfigurationRejected) as rejected:
         complaints(tmp_path, *house, gateway)
     (found,) = rejected.value.diagnostics
-    assert found.message == (
-        f"messages of Ringback's own need an outbox, and {tmp_path}/state is no folder that can be written"
-    )
+    assert found.message == (f"Ringback's own messages need an outbox, but {tmp_path}/state is not a writable folder")
     assert found.span is not None
     assert found.span.line == place
     (tmp_path / "state").mkdir()
@@ -85,7 +83,7 @@ def test_what_makes_no_mail_does_without_a_folder_and_says_so(tmp_path: Path) ->
     assert complaints(tmp_path, f'State_Directory = "{tmp_path}/state"', *lines) == [
         (
             Severity.WARNING,
-            f"State_Directory: {tmp_path}/state is no folder that can be written: nothing outlives a restart",
+            f"State_Directory: {tmp_path}/state is not a writable folder: nothing survives a restart",
             3,
         )
     ]

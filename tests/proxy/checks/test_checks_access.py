@@ -33,8 +33,8 @@ WIDE = {
 }
 OPTIONS = {
     "relay_hosts": ("Relay_Hosts", "may send to any domain"),
-    "proxy": ("Proxy_Protocol_Networks", "may say in a PROXY header who its client is"),
-    "xclient": ("Xclient_Hosts", "may say by XCLIENT who its client is"),
+    "proxy": ("Proxy_Protocol_Networks", "may name its client in a PROXY header"),
+    "xclient": ("Xclient_Hosts", "may name its client with XCLIENT"),
 }
 
 
@@ -45,7 +45,7 @@ def test_trust_in_everybody_is_a_warning(
 ) -> None:
     (found,) = found_in(tmp_path, f"{option} = ( {networks} )")
     assert not found.is_error
-    assert f"{option}: everybody in {whole} {may}" in found.message
+    assert f"{option}: every host in {whole} {may}" in found.message
     assert found.hint
     assert found.span is not None
     assert place is None or found.span.text == place
@@ -67,13 +67,13 @@ OPEN = {
 @pytest.mark.parametrize(("line", "number"), OPEN.values(), ids=OPEN.keys())
 def test_an_open_relay_is_a_warning_at_its_place(tmp_path: Path, line: str, number: int) -> None:
     (found,) = found_in(tmp_path, line)
-    assert (found.is_error, found.message) == (False, "Open_Relay takes mail from anybody to anybody")
+    assert (found.is_error, found.message) == (False, "Open_Relay accepts mail from any client to any domain")
     assert found.span is not None
     assert found.span.line == number
 
 
 def test_every_sender_domain_is_everybody(tmp_path: Path) -> None:
-    assert "Relay_For_Sending_Domains takes mail from anybody" in render(
+    assert "Relay_For_Sending_Domains accepts mail from any client" in render(
         found_in(tmp_path, "Relay_For_Sending_Domains = ( * )")
     )
 
@@ -85,7 +85,7 @@ def test_every_sender_domain_is_everybody(tmp_path: Path) -> None:
 )
 def test_a_server_that_admits_no_mail_is_a_warning(tmp_path: Path, line: str) -> None:
     said = [each.message for each in found_in(tmp_path, line, domains="")]
-    assert "no mail is admitted: every recipient is refused with 550 5.7.1" in said
+    assert "no mail is accepted: every recipient is rejected with 550 5.7.1" in said
 
 
 @pytest.mark.parametrize(
@@ -165,5 +165,5 @@ def test_what_is_shipped_opens_nothing(tmp_path: Path, name: str) -> None:
     copy = tmp_path / "etc" / name
     said = [each.message for each in load(copy)[1]]
     assert all(
-        each.startswith("Spool_Directory: /var/spool/ringback is no folder") for each in said
+        each.startswith("Spool_Directory: /var/spool/ringback is not a writable folder") for each in said
     )  # the image has it

@@ -58,7 +58,7 @@ VALUES = {
     "banner_hostname": ("", 'Banner_Hostname = "a b"', "`a b` is not a host name"),
     "received_hostname": ("", 'Received_Hostname = "a (b"', "`a (b` is not a host name"),
     "banner_of_no_line": ("", 'Static_Banner = "\\n"', "is not a banner"),
-    "banner_too_long": ("", f'Static_Banner = "{"x" * 600}"', "a line of a reply has 506 characters at most"),
+    "banner_too_long": ("", f'Static_Banner = "{"x" * 600}"', "a reply line has at most 506 characters"),
     "default_domain": ("", 'Domain_For_Unqualified_Sender_Address = "a b"', "`a b` is not a domain"),
     "default_domain_to": ("", 'Domain_For_Unqualified_Recipient_Addresses = "@b.test"', "`@b.test` is not a domain"),
     "nameserver_name": ("", "Nameservers = ( 192.0.2.53 ns.example.com )", "`ns.example.com` is not an address"),
@@ -76,21 +76,21 @@ VALUES = {
         'ESMTP_Listener { Listen "010.0.0.1:25" { } }',
         "write 10.0.0.1: a number has no leading zero",
     ),
-    "listener_none": ("ESMTP_Listener", "ESMTP_Listener = ( )", "no address is listened on"),
+    "listener_none": ("ESMTP_Listener", "ESMTP_Listener = ( )", "no listener is enabled"),
     "listener_all_switched_off": (
         "ESMTP_Listener",
         'ESMTP_Listener { Listen "127.0.0.1:25" { Enable = false } }',
-        "no address is listened on",
+        "no listener is enabled",
     ),
     "listener_twice_as_all": (
         "ESMTP_Listener",
         "ESMTP_Listener = ( *:2525 0.0.0.0:2525 )",
-        "0.0.0.0:2525 is listened on by *:2525 already",
+        "*:2525 already listens on 0.0.0.0:2525",
     ),
     "listener_twice_in_two_spellings": (
         "ESMTP_Listener",
         "ESMTP_Listener = ( [::1]:2525 [0:0:0:0:0:0:0:1]:2525 )",
-        "is listened on by [::1]:2525 already",
+        "[::1]:2525 already listens on",
     ),
     "listener_backlog": (
         "ESMTP_Listener",
@@ -105,7 +105,7 @@ VALUES = {
     "mapped_host": ("", 'smtp_cbv { map = [ a.test = "mx..test" ] }', "`mx..test` is not a host"),
     "endless_time": ("", "Idle_Timeout = 999999999999d", "is not a duration that ends"),
     "endless_size": ("", "Max_Message_Size = 999999999999G", "is not a size that anything has"),
-    "worker_timeout": ("", "Worker_Timeout = 10ms", "a worker that is well would be killed"),
+    "worker_timeout": ("", "Worker_Timeout = 10ms", "healthy workers would be killed"),
 }
 
 
@@ -190,17 +190,17 @@ def pem(tmp_path: Path) -> Path:
 
 TLS = {
     "certificate_missing": ("gone.pem", "own.key", "gone.pem", "the TLS certificate cannot be used: No such file"),
-    "certificate_text": ("text.pem", "own.key", "text.pem", "text.pem holds no certificate in PEM"),
-    "certificate_empty": ("empty.pem", "own.key", "empty.pem", "empty.pem holds no certificate in PEM"),
-    "certificate_broken": ("broken.pem", "own.key", "broken.pem", "broken.pem holds a certificate that cannot be read"),
+    "certificate_text": ("text.pem", "own.key", "text.pem", "text.pem contains no PEM certificate"),
+    "certificate_empty": ("empty.pem", "own.key", "empty.pem", "empty.pem contains no PEM certificate"),
+    "certificate_broken": ("broken.pem", "own.key", "broken.pem", "broken.pem contains an unreadable certificate"),
     "certificate_pipe": ("pipe.pem", "own.key", "pipe.pem", "the TLS certificate cannot be used: Not a regular"),
     "key_missing": ("own.pem", "gone.key", "gone.key", "the key gone.key cannot be read: No such file"),
     "key_folder": ("own.pem", ".", ".", "cannot be read: Is a directory"),
-    "key_is_the_certificate": ("own.pem", "other.pem", "other.pem", "other.pem holds no private key in PEM"),
+    "key_is_the_certificate": ("own.pem", "other.pem", "other.pem", "other.pem contains no PEM private key"),
     "key_broken": ("own.pem", "broken.key", "broken.key", "the key broken.key cannot be read"),
     "key_of_another": ("own.pem", "other.key", "other.key", "other.key does not belong to the certificate own.pem"),
-    "key_protected": ("own.pem", "protected.key", "protected.key", "protected by a passphrase"),
-    "key_in_the_certificate": ("own.pem", "", "own.pem", "own.pem holds no private key in PEM"),
+    "key_protected": ("own.pem", "protected.key", "protected.key", "contains a key with a passphrase"),
+    "key_in_the_certificate": ("own.pem", "", "own.pem", "own.pem contains no PEM private key"),
 }
 
 
@@ -290,17 +290,17 @@ WARNED = {
     "address_of_another_machine": (
         "ESMTP_Listener",
         "ESMTP_Listener = ( 203.0.113.9:2525 )",
-        "203.0.113.9 is no address of this machine now",
+        "cannot listen on 203.0.113.9",
     ),
-    "hostname_with_underscore": ("Hostname", 'Hostname = "mx_1.test"', "some MTAs refuse the name `mx_1.test`"),
-    "hostname_with_a_dot_at_its_end": ("Hostname", 'Hostname = "mx.test."', "some MTAs refuse the name `mx.test.`"),
-    "spool_directory": ("", 'Spool_Directory = "/nonexistent/x"', "/nonexistent/x is no folder that can be written"),
-    "state_directory": ("", 'State_Directory = "/nonexistent"', "nothing outlives a restart"),
-    "state_directory_is_a_file": ("", 'State_Directory = "/etc/passwd"', "is no folder that can be written"),
+    "hostname_with_underscore": ("Hostname", 'Hostname = "mx_1.test"', "some MTAs reject the name `mx_1.test`"),
+    "hostname_with_a_dot_at_its_end": ("Hostname", 'Hostname = "mx.test."', "some MTAs reject the name `mx.test.`"),
+    "spool_directory": ("", 'Spool_Directory = "/nonexistent/x"', "/nonexistent/x is not a writable folder"),
+    "state_directory": ("", 'State_Directory = "/nonexistent"', "nothing survives a restart"),
+    "state_directory_is_a_file": ("", 'State_Directory = "/etc/passwd"', "is not a writable folder"),
     "store_folder": ("", 'smtp_cbv { store = "sqlite:///nonexistent/x.db" }', "verdicts are kept in memory"),
     "store_socket": ("", 'smtp_cbv { store = "unix:///nonexistent/x" }', "is no socket now"),
-    "pause_time": ("", "conntrol { pause_time = 10m }", "no client waits 600 seconds for the greeting"),
-    "key_alone": ("", 'TLS_Key = "r.conf"', "TLS_Key is of no use without TLS_Certificate"),
+    "pause_time": ("", "conntrol { pause_time = 10m }", "pause_time = 600s exceeds typical client patience"),
+    "key_alone": ("", 'TLS_Key = "r.conf"', "TLS_Key has no effect without TLS_Certificate"),
 }
 
 
@@ -318,7 +318,7 @@ def test_a_spool_that_a_script_needs_is_a_mistake(tmp_path: Path) -> None:
     (found,) = found_in(tmp_path, *lines)
     assert (found.is_error, found.message) == (
         True,
-        f"Spool_Directory: {tmp_path}/gone is no folder that can be written",
+        f"Spool_Directory: {tmp_path}/gone is not a writable folder",
     )
     (tmp_path / "gone").mkdir()
     assert found_in(tmp_path, *lines) == []

@@ -100,7 +100,7 @@ async def test_the_memory_of_a_running_server_cannot_be_reached(tmp_path: Path) 
     assert await process("cache", "-c", written(tmp_path, "memory"), "count") == (
         69,
         "",
-        "verdicts are in the server's memory: no other process sees them, and a restart loses them\n",
+        "verdicts are only in the server's memory: other processes cannot see them, and a restart loses them\n",
     )
 
 

@@ -125,12 +125,12 @@ def test_a_program_can_give_the_password(tmp_path: Path, given: bytes, password:
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (b"", "standard input holds no password"),
-        (b"\n", "standard input holds no password"),
-        (b"one\ntwo\n", "standard input holds no password: write it as one line"),
-        (b"a\0b\n", "standard input holds no password"),
+        (b"", "no password on standard input"),
+        (b"\n", "no password on standard input"),
+        (b"one\ntwo\n", "no password on standard input: write it as one line"),
+        (b"a\0b\n", "no password on standard input"),
         (b"\xff\n", "is not UTF-8"),
-        (b"x" * 5000, "standard input holds no password"),
+        (b"x" * 5000, "no password on standard input"),
     ],
     ids=["nothing", "empty", "two_lines", "zero", "not_utf_8", "too_long"],
 )

@@ -112,4 +112,5 @@ def test_a_code_that_accepts_and_is_not_250_is_a_diagnostic(tmp_path: Path) -> N
     path.write_text(CORE + 'mail_loop "m" {\n  code = 221\n}\n')
     with pytest.raises(ConfigurationRejected) as rejected:
         load(path)
-    assert "a code from 400 to 599 refuses, and 250 only tells scripts" in rejected.value.diagnostics[0].message
+    told = "write a code from 400 to 599 to reject, or 250 to leave the decision to scripts"
+    assert told in rejected.value.diagnostics[0].message

@@ -34,7 +34,7 @@ def fifo(tmp_path: Path) -> Path:
 
 def test_check_of_a_configuration_that_is_a_fifo_ends(fifo: Path) -> None:
     done = ringback("check", fifo)
-    assert (done.returncode, "Not a regular file" in done.stderr) == (78, True), done.stderr
+    assert (done.returncode, "neither a file nor a folder" in done.stderr) == (78, True), done.stderr
 
 
 @pytest.mark.parametrize(

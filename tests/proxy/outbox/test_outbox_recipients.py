@@ -191,7 +191,7 @@ async def test_a_report_goes_to_the_clients_own_sender_whatever_policy_put_in_it
 async def test_a_client_that_offers_prdr_hears_it_instead_of_a_report(tmp_path: Path) -> None:
     async with Exchanger() as upstream, serving(upstream, judged(carol=CAROL_REFUSED), **dsn(tmp_path)) as stage:
         client, _ = await offered(stage, f"<{ALICE}> PRDR", *bracketed(BOB, CAROL))
-        assert await sent(client) == "353 An answer for each recipient follows"
+        assert await sent(client) == "353 A reply for each recipient follows"
         assert [(await client.reply())[:3] for _ in range(3)] == ["250", "550", "250"]
         await nothing_more_comes(stage)
         assert len(upstream.messages) == 1
@@ -348,7 +348,7 @@ async def test_an_lmtp_server_that_ends_amid_its_answers_leaves_the_message_with
     upstream.ends_after = 1
     async with upstream, serving(upstream, **lmtp(tmp_path), **behind(upstream)) as stage:
         client, _ = await offered(stage, f"<{ALICE}>", *bracketed(BOB, CAROL))
-        assert await sent(client) == "451 4.4.2 The mail server behind did not answer, try again later"
+        assert await sent(client) == "451 4.4.2 Next-hop server did not answer, try again later"
         await nothing_more_comes(stage)
 
 
@@ -356,7 +356,7 @@ async def test_an_lmtp_server_that_answers_too_often_is_not_believed(tmp_path: P
     upstream = Mailboxes(carol=b"250 2.0.0 Delivered\r\n250 2.0.0 Delivered")
     async with upstream, serving(upstream, **lmtp(tmp_path), **behind(upstream)) as stage:
         client, _ = await offered(stage, f"<{ALICE}>", *bracketed(BOB, CAROL))
-        assert await sent(client) == "451 4.4.2 The mail server behind did not answer, try again later"
+        assert await sent(client) == "451 4.4.2 Next-hop server did not answer, try again later"
 
 
 async def test_without_dsn_lmtp_takes_one_recipient(tmp_path: Path) -> None:
@@ -364,7 +364,7 @@ async def test_without_dsn_lmtp_takes_one_recipient(tmp_path: Path) -> None:
     options = {"Delivery_Method": "LMTP", "State_Directory": f'"{tmp_path}"'}
     async with upstream, serving(upstream, **options, **behind(upstream)) as stage:
         client, answers = await offered(stage, f"<{ALICE}>", *bracketed(BOB, CAROL))
-        assert answers[1] == "452 4.5.3 One recipient a message here; send this one separately"
+        assert answers[1] == "452 4.5.3 Only one recipient per message here; send this one separately"
         assert await sent(client) == "250 2.0.0 Delivered"
 
 
@@ -372,7 +372,7 @@ async def test_a_client_that_offers_prdr_hears_each_lmtp_answer() -> None:
     upstream = Mailboxes(carol=b"452 4.2.2 Mailbox full")
     async with upstream, serving(upstream, Delivery_Method="LMTP", **behind(upstream)) as stage:
         client, _ = await offered(stage, "<> PRDR", *bracketed(BOB, CAROL))
-        assert await sent(client) == "353 An answer for each recipient follows"
+        assert await sent(client) == "353 A reply for each recipient follows"
         assert [await client.reply() for _ in range(3)] == [
             "250 2.0.0 Delivered",
             "452 4.2.2 Mailbox full",

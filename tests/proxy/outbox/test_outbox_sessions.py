@@ -92,7 +92,7 @@ async def test_it_is_on_disk_and_held_when_our_dot_goes_upstream(tmp_path: Path)
     [
         (Step.DOT, says("554 5.6.0 no"), "554 5.6.0 no"),
         (Step.DOT, says("451 4.3.0 later"), "451 4.3.0 later"),
-        (Step.DOT, closes(), "451 4.4.2 The mail server behind did not answer, try again later"),
+        (Step.DOT, closes(), "451 4.4.2 Next-hop server did not answer, try again later"),
         (Step.DATA, says("554 5.6.0 no"), "554 5.6.0 no"),
     ],
 )

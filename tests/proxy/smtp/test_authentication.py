@@ -178,8 +178,11 @@ async def test_the_operator_may_offer_it_in_the_clear(password_file: Path) -> No
     [
         ([], EHLO_FIRST),
         (["HELO client.test"], EHLO_FIRST),
-        (["EHLO client.test", "MAIL FROM:<a@b.test>"], "503 5.5.1 Not within a mail transaction"),
-        (["EHLO client.test", f"MAIL FROM:<{ALICE}>", f"RCPT TO:<{BOB}>"], "503 5.5.1 Not within a mail transaction"),
+        (["EHLO client.test", "MAIL FROM:<a@b.test>"], "503 5.5.1 Not allowed within a mail transaction"),
+        (
+            ["EHLO client.test", f"MAIL FROM:<{ALICE}>", f"RCPT TO:<{BOB}>"],
+            "503 5.5.1 Not allowed within a mail transaction",
+        ),
         (["EHLO client.test", f"AUTH PLAIN {plain()}"], "503 5.5.1 Already authenticated"),
         (["EHLO client.test", f"AUTH PLAIN {plain()}", "EHLO client.test"], "503 5.5.1 Already authenticated"),
         (["EHLO client.test", f"MAIL FROM:<{ALICE}>", "RSET"], ACCEPTED),
@@ -257,7 +260,7 @@ async def test_a_response_that_is_too_long_ends_the_exchange_and_not_the_session
     async with in_the_clear(password_file) as stage:
         client = await stage.greeted()
         assert await client.ask("AUTH PLAIN") == "334 "
-        too_long = "500 5.5.6 Authentication exchange line is too long"
+        too_long = "500 5.5.6 Authentication exchange line too long"
         assert await client.ask("A" * (LONGEST_COMMAND + 1)) == too_long
         assert await client.ask(f"AUTH PLAIN {plain()}") == ACCEPTED
 
@@ -267,7 +270,7 @@ async def test_an_endless_response_ends_the_session(password_file: Path) -> None
         client = await stage.greeted()
         assert await client.ask("AUTH LOGIN") == ASKS_USER
         await client.send_raw(b"A" * (MOST_DISCARDED + LONGEST_COMMAND + 2))
-        assert await client.reply() == "500 5.5.6 Authentication exchange line is too long"
+        assert await client.reply() == "500 5.5.6 Authentication exchange line too long"
         assert await client.rest() == b""
 
 
@@ -553,12 +556,12 @@ def test_a_password_file_with_a_mistake_is_a_diagnostic(tmp_path: Path, content:
 def test_what_cannot_work_is_said_when_the_configuration_is_loaded(tmp_path: Path) -> None:
     clear = "Authentication_Without_TLS = on"
     assert diagnostics_of(tmp_path, "Authentication = file", clear) == [
-        "error: Authentication is `file`, and no file is named"
+        "error: Authentication is `file`, but Authentication_File is not set"
     ]
     assert diagnostics_of(tmp_path, "Authentication = file", "Authentication_File = users", clear) == [
         "error: the password file cannot be used: No such file or directory"
     ]
-    assert diagnostics_of(tmp_path, "Authentication = upstream") == ["warning: AUTH is never offered: there is no TLS"]
+    assert diagnostics_of(tmp_path, "Authentication = upstream") == ["warning: AUTH is never offered without TLS"]
     assert diagnostics_of(tmp_path, "Authentication = upstream", clear) == []
 
 

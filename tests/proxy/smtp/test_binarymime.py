@@ -94,7 +94,7 @@ async def test_policy_that_reads_the_body_changes_nothing_of_it() -> None:
 async def test_data_cannot_carry_it() -> None:
     async with Exchanger(extensions=BINARY) as upstream, serving(upstream) as stage:
         client = await begun(stage)
-        assert await client.ask("DATA") == "503 5.5.1 BINARYMIME calls for BDAT"
+        assert await client.ask("DATA") == "503 5.5.1 BINARYMIME requires BDAT"
         assert await sent(client, NASTY, 1000) == ACCEPTED
 
 
@@ -106,12 +106,12 @@ async def test_an_upstream_that_has_lost_the_extension_is_a_refusal_and_no_downg
             each.close()
         await upstream.until(lambda: not upstream.open_dialogues, "the kept connection is gone")
         answers = await client.pipeline(f"MAIL FROM:<{ALICE}> BODY=BINARYMIME", f"RCPT TO:<{BOB}>")
-        assert answers[1] == "550 5.6.3 The mail server behind does not take BINARYMIME"
+        assert answers[1] == "550 5.6.3 Next-hop server does not support BINARYMIME"
         assert upstream.messages == []
 
 
-REFUSED_US = "451 4.3.5 The mail server behind does not take this session, try again later"
-LOST = "451 4.4.2 The mail server behind did not answer, try again later"
+REFUSED_US = "451 4.3.5 Next-hop server rejected our session, try again later"
+LOST = "451 4.4.2 Next-hop server did not answer, try again later"
 
 
 @pytest.mark.parametrize(

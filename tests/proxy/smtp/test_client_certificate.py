@@ -360,7 +360,7 @@ async def test_only_the_protocols_that_are_named_are_spoken(
 @pytest.mark.parametrize(
     ("protocols", "message"),
     [
-        ("+TLSv1.0:+TLSv1.1", "`+TLSv1.0:+TLSv1.1` is not a list of protocols that leaves one to speak"),
+        ("+TLSv1.0:+TLSv1.1", "`+TLSv1.0:+TLSv1.1` is not a list of protocols that leaves one enabled"),
         ("+ALL:-TLSv9", "`+ALL:-TLSv9` is not a list of protocols"),
         ("", "the empty value is not a list of protocols"),
     ],
@@ -375,5 +375,5 @@ def test_protocols_and_an_oldest_version_that_leave_nothing_are_a_diagnostic(cer
     with pytest.raises(ConfigurationRejected) as rejected:
         assembly(TLS_Protocols="+TLSv1.2", TLS_Minimum_Version="TLSv1.3", **certificates.options)
     assert [each.message for each in rejected.value.diagnostics if each.is_error] == [
-        "TLS_Minimum_Version and TLS_Protocols leave no version to speak"
+        "TLS_Minimum_Version and TLS_Protocols together disable every TLS version"
     ]

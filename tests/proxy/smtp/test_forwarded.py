@@ -205,7 +205,7 @@ async def test_a_balancer_that_names_no_client_is_sent_away(header: bytes) -> No
     async with serving(**BEHIND_BALANCER) as stage:
         with capture_logs() as log:
             client = await behind(stage, header)
-            assert await client.rest() == b"421 4.5.2 A PROXY header is expected here, closing\r\n"
+            assert await client.rest() == b"421 4.5.2 PROXY header expected, closing\r\n"
             await stage.ended()
         (refused,) = (each for each in log if each["event"] == "proxy_header_refused")
         assert refused["client"] == BALANCER
@@ -215,7 +215,7 @@ async def test_a_header_that_does_not_come_in_time_ends_the_session(monkeypatch:
     monkeypatch.setattr(forwarded, "HEADER_SECONDS", 0.05)
     async with serving(**BEHIND_BALANCER) as stage:
         client = await behind(stage, V1[:-1])
-        assert await client.rest() == b"421 4.5.2 A PROXY header is expected here, closing\r\n"
+        assert await client.rest() == b"421 4.5.2 PROXY header expected, closing\r\n"
 
 
 async def test_a_stranger_cannot_say_who_it_is() -> None:
@@ -224,7 +224,7 @@ async def test_a_stranger_cannot_say_who_it_is() -> None:
             client = await behind(stage, b"", source=STRANGER)
             assert await client.reply() == "220 ringback.test ESMTP Ringback"
             await client.send_raw(V1)
-            assert await client.rest() == b"421 4.7.0 PROXY is not taken from here, closing\r\n"
+            assert await client.rest() == b"421 4.7.0 PROXY header not allowed from this address, closing\r\n"
             await stage.ended()
         assert [each["client"] for each in log if each["event"] == "session"] == [STRANGER]
 
@@ -356,7 +356,7 @@ async def test_xclient_within_a_transaction_is_out_of_order() -> None:
         client = await front_of(stage)
         await client.ehlo()
         await client.ask("MAIL FROM:<>")
-        assert await client.ask("XCLIENT ADDR=198.51.100.7") == "503 5.5.1 Not within a mail transaction"
+        assert await client.ask("XCLIENT ADDR=198.51.100.7") == "503 5.5.1 Not allowed within a mail transaction"
 
 
 async def test_what_is_pipelined_behind_xclient_ends_the_session() -> None:

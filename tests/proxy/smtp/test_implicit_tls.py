@@ -137,7 +137,7 @@ def test_a_listener_without_a_certificate_is_a_mistake() -> None:
     with pytest.raises(ConfigurationRejected) as rejected:
         assembly(Implicit_TLS="true")
     (found,) = rejected.value.diagnostics
-    assert found.message == "Implicit_TLS has no certificate to speak TLS with"
+    assert found.message == "Implicit_TLS needs a certificate"
     assert found.span is not None
 
 

@@ -38,7 +38,7 @@ async def test_each_recipient_gets_its_own_answer_and_the_others_the_mail() -> N
         assert [each[:3] for each in taken] == ["250", "250", "250"]
         assert (await client.ask("DATA")).startswith("354 ")
         await client.send_raw(LETTER + b".\r\n")
-        assert await client.reply() == "353 An answer for each recipient follows"
+        assert await client.reply() == "353 A reply for each recipient follows"
         answers = [await client.reply() for _ in range(4)]
         assert answers[0].startswith("250 ")
         assert answers[1] == "550 5.7.1 not for carol"

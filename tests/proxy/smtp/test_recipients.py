@@ -140,7 +140,7 @@ async def test_deferred_a_transaction_takes_one_recipient_since_one_answer_canno
         client = await stage.greeted()
         assert (await client.pipeline(f"MAIL FROM:<{ALICE}>", *rcpts(BOB, CAROL)))[1:] == [
             "250 2.1.5 Recipient OK",
-            "452 4.5.3 One recipient a message here; send this one separately",
+            "452 4.5.3 Only one recipient per message here; send this one separately",
         ]
         await client.ask("DATA")
         assert await client.content(LETTER) == ACCEPTED
@@ -156,4 +156,4 @@ async def test_deferred_an_upstream_that_is_down_is_451_at_the_dot(*, gone: bool
         if gone:
             await upstream.stop()
         answer = await client.content(LETTER)
-        assert answer == ("451 4.4.1 The mail server behind cannot be reached, try again later" if gone else ACCEPTED)
+        assert answer == ("451 4.4.1 Next-hop server is unreachable, try again later" if gone else ACCEPTED)

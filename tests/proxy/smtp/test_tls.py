@@ -135,7 +135,7 @@ async def test_to_allow_what_is_behind_starttls_is_a_warning_and_rejects(authori
     path = write_configuration(tmp_path, 2525)
     path.write_text(path.read_text() + "Starttls_Injection_Policy = allow\n")
     assembly, (warning,) = load(path)
-    assert warning.message == "Starttls_Injection_Policy = allow is never done: it rejects"
+    assert warning.message == "Starttls_Injection_Policy = allow is not supported and rejects"
     service = Worker(assembly)
     await service.start()
     try:

@@ -27,7 +27,7 @@ REFUSALS = [
     pytest.param(says("220 go ahead"), id="handshake_fails"),
     pytest.param(closes(), id="closes"),
 ]
-REFUSED_US = "451 4.3.5 The mail server behind does not take this session, try again later"
+REFUSED_US = "451 4.3.5 Next-hop server rejected our session, try again later"
 
 
 def offering(refusal: Act) -> Exchanger:

@@ -32,9 +32,9 @@ from tests.support.worker import (
     settled,
 )
 
-UNREACHABLE = "451 4.4.1 The mail server behind cannot be reached, try again later"
-LOST = "451 4.4.2 The mail server behind did not answer, try again later"
-REFUSED_US = "451 4.3.5 The mail server behind does not take this session, try again later"
+UNREACHABLE = "451 4.4.1 Next-hop server is unreachable, try again later"
+LOST = "451 4.4.2 Next-hop server did not answer, try again later"
+REFUSED_US = "451 4.3.5 Next-hop server rejected our session, try again later"
 ACCEPTED = "250 2.0.0 Ok: queued as 000001"
 BIG = b"Subject: big\r\n\r\n" + (b"x" * 998 + b"\r\n") * 3000
 
@@ -545,9 +545,9 @@ async def test_parameters_go_on_where_the_upstream_knows_them(
 @pytest.mark.parametrize(
     ("parameters", "reply"),
     [
-        (" BODY=8BITMIME", "550 5.6.3 The mail server behind does not take 8BITMIME"),
-        (" SMTPUTF8", "550 5.6.7 The mail server behind does not take SMTPUTF8"),
-        (" SMTPUTF8 BODY=8BITMIME", "550 5.6.7 The mail server behind does not take SMTPUTF8"),
+        (" BODY=8BITMIME", "550 5.6.3 Next-hop server does not support 8BITMIME"),
+        (" SMTPUTF8", "550 5.6.7 Next-hop server does not support SMTPUTF8"),
+        (" SMTPUTF8 BODY=8BITMIME", "550 5.6.7 Next-hop server does not support SMTPUTF8"),
     ],
 )
 async def test_what_the_upstream_cannot_carry_is_refused_and_never_downgraded(parameters: str, reply: str) -> None:

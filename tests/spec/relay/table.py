@@ -27,9 +27,9 @@ from tests.support.worker import ALICE, BOB, DAVE, LETTER, Rule, WorkerStage, se
 PAGE = Path(__file__).with_name("faults.txt")
 
 HEARD = {
-    "unreachable": "451 4.4.1 The mail server behind cannot be reached, try again later",
-    "lost": "451 4.4.2 The mail server behind did not answer, try again later",
-    "refused-us": "451 4.3.5 The mail server behind does not take this session, try again later",
+    "unreachable": "451 4.4.1 Next-hop server is unreachable, try again later",
+    "lost": "451 4.4.2 Next-hop server did not answer, try again later",
+    "refused-us": "451 4.3.5 Next-hop server rejected our session, try again later",
 }
 ALARMS = {"unreachable": "upstream_unreachable", "lost": "upstream_lost", "refused-us": "upstream_refused_us"}
 

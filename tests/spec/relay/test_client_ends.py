@@ -18,7 +18,7 @@ from tests.support.conversation import Conversation
 from tests.support.exchanger import Act, After, Exchanger, Step, closes, resets, says
 from tests.support.worker import ALICE, BOB, LETTER, WorkerStage, serving
 
-LOST = "451 4.4.2 The mail server behind did not answer, try again later"
+LOST = "451 4.4.2 Next-hop server did not answer, try again later"
 PART = b"Subject: big\r\n\r\n" + (b"x" * 998 + b"\r\n") * 150
 """A beginning of a message that is enough for Ringback to begin to send."""
 
@@ -88,7 +88,7 @@ ANSWERS = {
     "defers": (says("452 4.3.1 full"), "452 4.3.1 full"),
     "refuses us": (
         says("503 5.5.1 what?"),
-        "451 4.3.5 The mail server behind does not take this session, try again later",
+        "451 4.3.5 Next-hop server rejected our session, try again later",
     ),
     "says goodbye": (says("421 4.3.2 bye", after=After.CLOSE), LOST),
     "closes": (closes(), LOST),

@@ -16,7 +16,7 @@ from tests.support.worker import ALICE, BOB, CAROL, DAVE, LETTER, WorkerStage, s
 
 NO_CAROL = says("550-5.1.1 Carol is", "550 5.1.1 not here")
 QUEUED = says("250-2.0.0 taken,", "250 2.0.0 queued as 1")
-LOST = "451 4.4.2 The mail server behind did not answer, try again later"
+LOST = "451 4.4.2 Next-hop server did not answer, try again later"
 
 HEARD = [
     "250 2.1.0 Sender OK",

@@ -610,8 +610,8 @@ def test_a_rule_may_use_a_name_that_stands_above() -> None:
 @pytest.mark.parametrize(
     ("text", "line", "column", "problem"),
     [
-        pytest.param("no_such_user x {who}", 1, 15, "no `let who` stands above", id="unknown"),
-        pytest.param("policy {who}\nlet who x", 1, 7, "no `let who` stands above", id="below"),
+        pytest.param("no_such_user x {who}", 1, 15, "no `let who` above this line", id="unknown"),
+        pytest.param("policy {who}\nlet who x", 1, 7, "no `let who` above this line", id="below"),
         pytest.param("let who (x", 1, 8, "not a regular expression (RE2): missing ): (x", id="expression"),
     ],
 )
