@@ -55,7 +55,7 @@ async def test_a_session_whose_sender_is_cached_finishes_before_300_that_wait(st
     gate, order = asyncio.Event(), list[str]()
     slow, upstream = await _gated(stage, gate), await stage.upstream()
     await stage.exchanger("ok.test")
-    ringback = stage.ringback(upstream.port, callback={"max_probes_per_mx": "1000"})
+    ringback = stage.ringback(upstream.port, callback={"max_probes_per_mx": "1000", "client_share": "100"})
     assert (await _said(ringback, "cached@ok.test")).startswith("250 ")
     async with asyncio.TaskGroup() as group:
         waiting = [group.create_task(_delivered(ringback, f"user{n}@slow.test", order)) for n in range(300)]
