@@ -13,6 +13,7 @@ import ssl
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
 import pytest
 import trustme
@@ -133,22 +134,22 @@ class _NameServer(asyncio.DatagramProtocol):
 
     def __init__(self) -> None:
         self.released = False
-        self._waiting: list[tuple[bytes, tuple[str, int]]] = []
+        self.waiting: list[tuple[bytes, tuple[str, int]]] = []
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.DatagramTransport)
-        self._transport = transport
+        # On Python 3.11, the transport of asyncio's own loop is not an instance of DatagramTransport.
+        self._transport = cast(asyncio.DatagramTransport, transport)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
-        self._waiting.append((data, addr))
+        self.waiting.append((data, addr))
         if self.released:
             self.release()
 
     def release(self) -> None:
         self.released = True
-        for question, asker in self._waiting:
+        for question, asker in self.waiting:
             self._transport.sendto(question[:2] + b"\x81\x83" + question[4:], asker)  # NXDOMAIN
-        self._waiting.clear()
+        self.waiting.clear()
 
 
 async def test_a_client_that_speaks_before_the_banner_is_sent_away(stage: Stage, tmp_path: Path) -> None:
@@ -163,6 +164,7 @@ async def test_a_client_that_speaks_before_the_banner_is_sent_away(stage: Stage,
     client = await Conversation.connect("127.0.0.1", ringback.port)
     async with client:
         await client.send("EHLO client.test")
+        await eventually(lambda: names.waiting, "the connect phase waits for its answer")
         names.release()
         assert await client.rest() == f"{SYNCHRONIZATION}\r\n".encode()
     transport.close()
