@@ -1,4 +1,4 @@
-"""Who the client is, told to the MTA behind by XCLIENT or XFORWARD. Each is an option of the upstream.
+"""Tells the next hop who the client is, by XCLIENT or XFORWARD. Each is an option of the upstream.
 
 XCLIENT is for a connection, which then belongs to the client's session, as with a PROXY header. XFORWARD is for one
 message: the MTA forgets it when the transaction ends, so connections stay shared. Sources: Postfix's XCLIENT_README and

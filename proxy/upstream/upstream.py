@@ -29,7 +29,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Upstream:
-    """One MTA behind, or several that stand for each other. `Router` makes one for each different answer."""
+    """A next hop, or several that are equivalent. `Router` makes one for each different answer."""
 
     routes: tuple[Route, ...]
     policy: OutboundOptions
