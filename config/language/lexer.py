@@ -34,11 +34,11 @@ MOST_TOKENS = 200_000
 """Maximum words and signs of one file. One MiB of ordinary configuration has 105,000. A file with more was not
 written by hand, and checking it would take more than two seconds."""
 
-_SKIP = re.compile(r"(?:[\s]++|\#[^\n]*+|/\*(?:[^*]++|\*(?!/))*+\*/)*+")
-_COMMENT = re.compile(r"\#[^\n]*+|/\*(?:[^*]++|\*(?!/))*+\*/")
-_WORD = re.compile(r"(?:[^\s\"'#={}()\[\]<>/]++|/(?!\*))++")
+_SKIP = re.compile(r"(?:[\s]++|\#[^\n]*+|/\*(?:[^*]++|\*(?!/))*\*/)*")
+_COMMENT = re.compile(r"\#[^\n]*+|/\*(?:[^*]++|\*(?!/))*\*/")
+_WORD = re.compile(r"(?:[^\s\"'#={}()\[\]<>/]++|/(?!\*))+")
 _SIX = re.compile(r"\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(?:%\w+)?\](?:[:,~][^\s\"'#={}()\[\]<>/]*)?")
-_STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
+_STRING = re.compile(r'"(?:[^"\\]++|\\.)*"', re.DOTALL)
 _SINGLE = re.compile(r"'[^'\n]*+'")
 _CURLY = re.compile('[“”„«»]([^“”„«»"\n]*+)[“”„«»]')
 _INDENT = re.compile(r"[ \t\r\f\v]*+")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 
+import regex
+
 from sieve.message.spelling import canonical_local_part, unquoted
 
 SEPARATOR = "+"
@@ -50,15 +52,15 @@ def address_in(text: str) -> str | None:
     return address if is_plausible(address) else None
 
 
-_PIECE = re.compile(
+_PIECE = regex.compile(
     r'"(?:[^"\\]|\\.)*+"'  # a quoted string
     r"|(?:(?<=@)|(?<=@ ))\[(?:[^\[\]\\]|\\.)*+\]"  # an address literal
     r'|[^"(),:;<>\\@]++|@ ?|\\.|["(),:;<>\\]',
-    re.DOTALL,
+    regex.DOTALL,
 )
 _COMMENT_PIECE = re.compile(r"[^()\\]++|\\.|[()\\]", re.DOTALL)
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
-_GAP = re.compile(r'("(?:[^"\\]|\\.)*+"|\\.)|(?<![ \t\r\n])[ \t\r\n]*+([@.])[ \t\r\n]*+', re.DOTALL)
+_GAP = regex.compile(r'("(?:[^"\\]|\\.)*+"|\\.)|(?<![ \t\r\n])[ \t\r\n]*+([@.])[ \t\r\n]*+', regex.DOTALL)
 _LONGEST_FIELD = 1 << 20
 
 

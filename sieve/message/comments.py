@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 
+import regex
+
 QUOTED = r'"(?:[^"\\]|\\.|\\\Z)*+"?'
 """A quoted string, which need not end."""
 
-_IN_FIELD = re.compile(rf'{QUOTED}|[^"()\\]++|\\.|\(++|\)++|\\', re.DOTALL)
+# `regex`, here and in the neighbours: before Python 3.11.5, possessive groups of `re` match wrongly (cpython 106052).
+_IN_FIELD = regex.compile(rf'{QUOTED}|[^"()\\]++|\\.|\(++|\)++|\\', regex.DOTALL)
 _IN_COMMENT = re.compile(r"[^()\\]++|\\.|\(++|\)++|\\", re.DOTALL)
 _BEFORE_A_COMMENT = ' \t\r\n;=,/")'
 

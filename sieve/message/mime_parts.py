@@ -11,6 +11,8 @@ import enum
 import re
 from dataclasses import dataclass, field
 
+import regex
+
 from sieve.message import file_names
 from sieve.message.mime_fields import content_fields, encodings
 from sieve.message.parameters import Parameters, parameters
@@ -29,7 +31,7 @@ LONGEST_BOUNDARY = 100
 _FIELDS_BEHIND_A_DELIMITER = 4096
 _EMPTY_LINE = re.compile(rb"\n\r?\n")
 _HEADER_BREAK = re.compile(rb"\n(?:\r?\n|--)")
-_FIELDS = re.compile(rb"(?:[!-9;-~]++[ \t]*+:[^\n]*+\n?|[ \t][^\n]*+\n?|>?From [^\n]*+\n?)*+")
+_FIELDS = regex.compile(rb"(?:[!-9;-~]++[ \t]*+:[^\n]*+\n?|[ \t][^\n]*+\n?|>?From [^\n]*+\n?)*+")
 """Lines that can be in a header section; `From ` comes from mailbox files."""
 
 _SPACE = re.compile(r"\s+")

@@ -12,13 +12,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
+import regex
+
 from sieve.message import charsets
 from sieve.message.comments import QUOTED, without_comments
 from sieve.message.encoded_words import joined_words
 
-_PIECES = re.compile(rf'{QUOTED}|[^";]++|;', re.DOTALL)
+_PIECES = regex.compile(rf'{QUOTED}|[^";]++|;', regex.DOTALL)
 _PIECES_WITHOUT_ESCAPES = re.compile(r'"[^"]*+"?|[^";]++|;')
-_CONTENT = re.compile(r'"((?:[^"\\]|\\.|\\\Z)*+)"?', re.DOTALL)
+_CONTENT = regex.compile(r'"((?:[^"\\]|\\.|\\\Z)*+)"?', regex.DOTALL)
 _CONTENT_WITHOUT_ESCAPES = re.compile(r'"([^"]*+)"?')
 _BLANK_OR_QUOTE = re.compile(r'[\s"]')
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
@@ -42,7 +44,7 @@ class _Given:
     raw: str
 
 
-def _segments(text: str, pieces: re.Pattern[str]) -> tuple[list[str], bool]:
+def _segments(text: str, pieces: re.Pattern[str] | regex.Pattern[str]) -> tuple[list[str], bool]:
     """Split at semicolons outside quotes; also tell whether all quotes are closed."""
     found: list[list[str]] = [[]]
     is_closed = True
