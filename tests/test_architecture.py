@@ -104,7 +104,7 @@ PLANTED = [
     ("proxy/newroom/__init__.py", "", "proxy: imports go down only"),
     ("sieve/stray.py", "", "sieve: imports go down only"),
     ("config/stray.py", "", "config: imports go down only"),
-    ("proxy/mail/folding.py", "from proxy.smtp.stream import ClientStream", "proxy: imports go down only"),
+    ("proxy/mail/folding.py", "from proxy.smtp.connection import Connection", "proxy: imports go down only"),
     ("config/base/ip.py", "from sieve import phases", "config imports neither"),
 ]
 

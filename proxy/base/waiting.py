@@ -13,39 +13,41 @@ class LazyTimer:
     timer made and cancelled for each of three replies cost 15 µs a message.
     """
 
-    __slots__ = ("_deadline", "_handle", "_loop", "_rings")
+    __slots__ = ("_handle", "_loop", "_rings", "_when", "deadline")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, rings: Callable[[], None]) -> None:
         """Call `rings` when a deadline has passed."""
         self._loop, self._rings = loop, rings
-        self._deadline: float | None = None
+        self.deadline: float | None = None
+        """When to ring, by the loop's clock. None, which may be set: do not ring."""
+        self._when = 0.0
         self._handle: asyncio.TimerHandle | None = None
 
     def until(self, deadline: float) -> None:
         """Ring at `deadline`, by the loop's clock, unless the wait ends first."""
-        self._deadline = deadline
-        if self._handle is None or self._handle.when() > deadline:
+        self.deadline = deadline
+        if self._handle is None or self._when > deadline:
             if self._handle is not None:
                 self._handle.cancel()
-            self._handle = self._loop.call_at(deadline, self._look)
+            self._when, self._handle = deadline, self._loop.call_at(deadline, self._look)
 
     def rest(self) -> None:
         """The wait has ended: do not ring."""
-        self._deadline = None
+        self.deadline = None
 
     def cancel(self) -> None:
         """The connection has ended: leave nothing in the loop."""
-        self._deadline = None
+        self.deadline = None
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
 
     def _look(self) -> None:
         self._handle = None
-        if self._deadline is None:
+        if self.deadline is None:
             return
-        if self._loop.time() < self._deadline:
-            self._handle = self._loop.call_at(self._deadline, self._look)
+        if self._loop.time() < self.deadline:
+            self._when, self._handle = self.deadline, self._loop.call_at(self.deadline, self._look)
         else:
             self._rings()
 

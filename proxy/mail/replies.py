@@ -6,43 +6,54 @@ RFC 3463 and RFC 7505; if other mail servers agree on a code, we use it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from typing import final
 
 LONGEST_TEXT = 506
 """Octets in a reply line between the code and the line break (RFC 5321 section 4.5.3.1.5)."""
 
 
-@dataclass(frozen=True, slots=True)
+@final
 class Reply:
-    """An SMTP reply: the code, the lines without code and line break, and whether to close the session after it."""
+    """An SMTP reply: the code, the lines without code and line break, and whether to close the session after it.
 
-    code: int
-    lines: tuple[bytes, ...]
-    close: bool = False
-    wire: bytes = field(init=False, compare=False, repr=False)
-    """The reply as sent, with the code on every line (RFC 5321 section 4.2.1)."""
+    It never changes. It is a plain class, because every reply of a next hop becomes one.
+    """
 
-    def __post_init__(self) -> None:
-        """Build `wire` once: most replies are constants."""
-        code = b"%d" % self.code
-        *first, last = self.lines
-        head = b"".join(b"%s-%s\r\n" % (code, line) for line in first)
-        object.__setattr__(self, "wire", b"%s%s %s\r\n" % (head, code, last))
+    __slots__ = ("accepted", "close", "code", "lines", "permanent", "wire")
 
-    @property
-    def accepted(self) -> bool:
+    def __init__(self, code: int, lines: tuple[bytes, ...], close: bool = False) -> None:  # noqa: FBT001, FBT002 — it is data
+        """Build the reply as sent, with the code on every line (RFC 5321 section 4.2.1)."""
+        self.code = code
+        self.lines = lines
+        self.close = close
+        self.accepted = 200 <= code < 300
         """Whether the reply is positive (2xx)."""
-        return 200 <= self.code < 300  # RFC 5321 section 4.2.1, first digit
-
-    @property
-    def permanent(self) -> bool:
+        self.permanent = code >= 500
         """Whether the reply is a permanent failure (5xx)."""
-        return self.code >= 500  # RFC 5321 section 4.2.1, first digit
+        head = b"".join([b"%d-%b\r\n" % (code, line) for line in lines[:-1]]) if lines[1:] else b""
+        self.wire = b"%b%d %b\r\n" % (head, code, lines[-1])
+
+    def __eq__(self, other: object) -> bool:
+        if other.__class__ is not Reply:
+            return NotImplemented
+        return (self.code, self.lines, self.close) == (other.code, other.lines, other.close)
+
+    def __hash__(self) -> int:
+        return hash((self.code, self.lines, self.close))
+
+    def __repr__(self) -> str:
+        return f"Reply({self.code}, {self.lines}, close={self.close})"
 
     @property
     def text(self) -> str:
         """The lines as one text for the log, with non-ASCII bytes escaped."""
-        return " / ".join(line.decode("ascii", "backslashreplace") for line in self.lines)
+        lines = self.lines
+        octets = b" / ".join(lines) if lines[1:] else lines[0]
+        return octets.decode("ascii", "backslashreplace")
+
+    def closing(self) -> Reply:
+        """Return the same reply, after which the session is closed."""
+        return Reply(self.code, self.lines, close=True)
 
 
 def reply(code: int, enhanced: str, text: str, *, close: bool = False) -> Reply:

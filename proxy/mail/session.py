@@ -12,7 +12,7 @@ import itertools
 import os
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from aiosmtpd.smtp import Envelope as AiosmtpdEnvelope
@@ -27,33 +27,56 @@ _DIGITS = "0123456789abcdefghijklmnopqrstuv"
 _numbers = itertools.count()
 
 
-@dataclass(frozen=True, slots=True)
 class Path:
-    """A reverse-path or forward-path (RFC 5321 section 4.1.2) without brackets and source route.
+    """A reverse-path or forward-path (RFC 5321 section 4.1.2) without brackets and source route. It never changes.
 
     `raw` goes to the next hop. The other fields are normalized for policy, cache, routing and log: the local part
     without needless quotes, the domain in lower-case A-labels.
     """
 
-    raw: bytes
-    local_part: str
-    domain: str
-    parameters: dict[str, str | None] = field(default_factory=dict, compare=False, repr=False)
-    """Those of RCPT that go upstream with it."""
-    gateway: str = field(default="", compare=False, repr=False)
-    """The next hop that policy chose for it."""
-    given: bytes = field(default=b"", compare=False, repr=False)
-    """The client's argument of MAIL or RCPT; empty for a path that is not the client's."""
+    __slots__ = ("domain", "gateway", "given", "local_part", "parameters", "raw", "text")
 
-    @property
-    def text(self) -> str:
+    def __init__(
+        self,
+        raw: bytes,
+        local_part: str,
+        domain: str,
+        parameters: dict[str, str | None] | None = None,
+        gateway: str = "",
+        given: bytes = b"",
+    ) -> None:
+        """Take a parsed path."""
+        self.raw = raw
+        self.local_part = local_part
+        self.domain = domain
+        self.parameters: dict[str, str | None] = {} if parameters is None else parameters
+        """Those of RCPT that go upstream with it."""
+        self.gateway = gateway
+        """The next hop that policy chose for it."""
+        self.given = given
+        """The client's argument of MAIL or RCPT; empty for a path that is not the client's."""
+        self.text = f"{local_part}@{domain}" if domain else local_part
         """The normalized address, empty for the null sender."""
-        return f"{self.local_part}@{self.domain}" if self.domain else self.local_part
+
+    def __eq__(self, other: object) -> bool:
+        if other.__class__ is not Path:
+            return NotImplemented
+        return (self.raw, self.local_part, self.domain) == (other.raw, other.local_part, other.domain)
+
+    def __hash__(self) -> int:
+        return hash((self.raw, self.local_part, self.domain))
+
+    def __repr__(self) -> str:
+        return f"Path({self.raw!r}, {self.local_part!r}, {self.domain!r})"
 
     @property
     def spoken(self) -> str:
         """The address as the upstream hears it, for header fields and reports."""
         return self.raw.decode("utf-8", "surrogateescape")
+
+    def given_as(self, argument: bytes) -> Path:
+        """Return the path as one that the client gave in this argument of MAIL or RCPT."""
+        return Path(self.raw, self.local_part, self.domain, given=argument)
 
 
 NULL_PATH = Path(b"", "", "")
@@ -96,7 +119,7 @@ class Recipient:
         """The forward-path that the upstream hears, with its parameters and its way."""
         path = self.target or self.path
         if self.parameters or self.gateway:
-            return replace(path, parameters=self.parameters, gateway=self.gateway)
+            return Path(path.raw, path.local_part, path.domain, self.parameters, self.gateway, path.given)
         return path
 
 
@@ -175,17 +198,17 @@ class Transaction(AiosmtpdEnvelope):
             self.pending.clear()
 
 
-@dataclass(slots=True)
 class SessionCounts:
     """Counters of a session, for its summary line."""
 
-    transactions: int = 0
-    messages: int = 0
-    recipients: int = 0
-    errors: int = 0
-    junk: int = 0
-    """Errors and commands without purpose since the last delivered message."""
-    started: float = field(default_factory=time.monotonic)
+    __slots__ = ("errors", "junk", "messages", "recipients", "started", "transactions")
+
+    def __init__(self) -> None:
+        """Start now."""
+        self.transactions = self.messages = self.recipients = self.errors = 0
+        self.junk = 0
+        """Errors and commands without purpose since the last delivered message."""
+        self.started = time.monotonic()
 
 
 class Session(AiosmtpdSession):
@@ -311,11 +334,29 @@ async def silent(seconds: float) -> bool:  # noqa: ARG001 — no one is waiting
     return False
 
 
+_PAIRS = tuple(first + second for first in _DIGITS for second in _DIGITS)
+"""Every ten bits as two digits."""
+
+
 def _next_id() -> str:
-    """Return a name for a session that sorts by time and is unique over processes: for the log and for Received."""
+    """Return a name for a session that sorts by time and is unique over processes: for the log and for Received.
+
+    Its digits are the milliseconds since 1970 and a counter of twelve bits, in base 32: 55 bits last until 2248.
+    """
     number = (time.time_ns() // 1_000_000 << 12) | (next(_numbers) & 0xFFF)
-    digits = []
-    while number:
-        number, rest = divmod(number, 32)
-        digits.append(_DIGITS[rest])
-    return "".join(reversed(digits)) + f"-{os.getpid():x}"
+    pairs = _PAIRS
+    return (
+        f"{pairs[number >> 45 & 1023]}{pairs[number >> 35 & 1023]}{pairs[number >> 25 & 1023]}"
+        f"{pairs[number >> 15 & 1023]}{pairs[number >> 5 & 1023]}{_DIGITS[number & 31]}-{_process}"
+    )
+
+
+_process = f"{os.getpid():x}"
+
+
+def _forked() -> None:
+    global _process  # noqa: PLW0603 — asking the kernel for each session costs a call
+    _process = f"{os.getpid():x}"
+
+
+os.register_at_fork(after_in_child=_forked)

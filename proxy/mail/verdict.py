@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import final
 
 from proxy.mail.replies import Reply
 
 
+@final
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """A validator's result. `reply` None lets the command pass; `discard` accepts it and relays nothing."""

@@ -11,7 +11,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from proxy.base.log import get_logger, printable
@@ -208,6 +208,7 @@ def _path(raw: bytes) -> Path:
     if not raw:
         return NULL_PATH
     try:
-        return replace(path_of(raw.decode("utf-8", "surrogateescape")), raw=raw)
+        path = path_of(raw.decode("utf-8", "surrogateescape"))
+        return Path(raw, path.local_part, path.domain)
     except (BadPath, BadParameter):  # stored by a release that accepted it
         return Path(raw, raw.decode("utf-8", "surrogateescape"), "")

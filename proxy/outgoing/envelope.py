@@ -9,6 +9,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from proxy.mail import replies
+from proxy.mail.extensions import carried_by
 from proxy.mail.message import is_binary
 from proxy.mail.replies import Reply
 from proxy.mail.session import Path
@@ -20,16 +21,7 @@ Parameters = Mapping[str, str | None]
 Said = tuple[Path, Parameters]
 """A path of MAIL or RCPT, with its parameters."""
 
-_CARRIED_BY = {
-    "SIZE": "size",
-    "BODY": "8bitmime",
-    "SMTPUTF8": "smtputf8",
-    "RET": "dsn",
-    "ENVID": "dsn",
-    "NOTIFY": "dsn",
-    "ORCPT": "dsn",
-    "AUTH": "auth",
-}
+_CARRIED_BY = carried_by()
 """The extension that the upstream needs for each parameter. A parameter not listed here is never passed on."""
 
 

@@ -25,7 +25,7 @@ from proxy.outbox.store import OutboxStore
 from proxy.server.assembly import Assembly
 from proxy.server.sockets import bind
 from proxy.smtp.entrance import Entrance
-from proxy.smtp.front import Front
+from proxy.smtp.front import Front, Sessions
 from proxy.smtp.guesses import Guesses
 from proxy.smtp.pipeline import PhasePipeline
 from proxy.smtp.protocol import SmtpProtocol
@@ -58,7 +58,7 @@ class Worker:
         self._core = assembly.core
         self._bound: list[tuple[socket.socket, Listener]] = []
         self._servers: list[asyncio.Server] = []
-        self._sessions = TaskOwner("sessions")
+        self._sessions = Sessions()
         self._stopping = False
 
     @property

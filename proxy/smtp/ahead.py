@@ -9,7 +9,7 @@ from __future__ import annotations
 from proxy.mail.replies import Reply
 from proxy.mail.session import Path, Recipient, Session
 from proxy.smtp.access import admits
-from proxy.smtp.arguments import recipient_of
+from proxy.smtp.arguments import Carried, recipient_of
 from proxy.smtp.front import Front
 
 MOST_AHEAD = 50
@@ -27,9 +27,9 @@ def recipients_ahead(front: Front, session: Session, buffer: bytearray) -> list[
     if front.pipeline.judges_recipients or session.options.recipient_rate_per_client.count:
         return []
     found: list[Path] = []
-    at, most, carried = 0, _room(session), front.capabilities()
+    at, most = 0, _room(session)
     while len(found) < most and (end := buffer.find(b"\r\n", at)) >= 0:
-        path = _wanted(bytes(buffer[at:end]), session, carried)
+        path = _wanted(bytes(buffer[at:end]), session, front.capabilities)
         if path is None:
             break
         found.append(path)
@@ -47,7 +47,7 @@ def _room(session: Session) -> int:
     return min([MOST_AHEAD, *(limit - taken - 1 for limit, taken in limits if limit)])
 
 
-def _wanted(line: bytes, session: Session, carried: frozenset[str]) -> Path | None:
+def _wanted(line: bytes, session: Session, carried: Carried) -> Path | None:
     """Return the recipient of a command line if the next hop would be asked about it."""
     if line[: len(_RCPT)].upper() != _RCPT or not line.isascii() or b"\0" in line or b"\n" in line or b"\r" in line:
         return None

@@ -1,6 +1,6 @@
 """The arguments of MAIL and RCPT, and the replies to commands that are not offered.
 
-`address` has the grammar. This module says which parameters we accept, the form of their values, and what the operator
+`address` has the grammar of addresses, `extensions` the parameters and their form. This module says what the operator
 allows. A parameter goes to the next hop unchanged (ENVID and ORCPT are case-sensitive), but incomplete xtext encoding
 is repaired.
 """
@@ -8,58 +8,34 @@ is repaired.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
 
 from proxy.mail import replies
 from proxy.mail.address import BadParameter, BadPath, BadUtf8, parse_argument
+from proxy.mail.extensions import BY_KEYWORD, Command, Parameter, parameters_of
 from proxy.mail.message import is_binary
 from proxy.mail.replies import Reply
 from proxy.mail.session import Path, Session
 from proxy.options.inbound import InboundOptions
-from proxy.options.names import banner_lines
 
-
-@dataclass(frozen=True, slots=True)
-class _Parameter:
-    """A parameter: the form of its value (None: no value), and the extension that the next hop must offer."""
-
-    form: re.Pattern[str] | None
-    extension: str = ""
-
-
-_XTEXT = r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})"
-_UTF8_XTEXT = r"(?:[!-*,-<>-~\x80-\U0010ffff]|\+[0-9A-F]{2})"
-_ADDRESS_TYPE = r"[A-Za-z0-9!#$%&'*/?^_`{|}~-]{1,60}"
-_OF_MAIL: dict[str, _Parameter] = {
-    "SIZE": _Parameter(re.compile(r"[0-9]{1,20}")),  # RFC 1870
-    "BODY": _Parameter(re.compile(r"7BIT|8BITMIME|BINARYMIME", re.IGNORECASE)),  # RFC 6152, RFC 3030
-    "SMTPUTF8": _Parameter(None),  # RFC 6531
-    "PRDR": _Parameter(None),  # draft-hall-prdr
-    "RET": _Parameter(re.compile(r"FULL|HDRS", re.IGNORECASE), "DSN"),  # RFC 3461 section 4.3
-    "ENVID": _Parameter(re.compile(f"{_XTEXT}{{1,100}}"), "DSN"),  # RFC 3461 section 4.4
-    "AUTH": _Parameter(re.compile(f"<>|{_XTEXT}{{1,500}}"), "AUTH"),  # RFC 4954 section 5
-}
-_NOTIFY = r"NEVER|(?:SUCCESS|FAILURE|DELAY)(?:,(?:SUCCESS|FAILURE|DELAY)){0,2}"
-_OF_RCPT: dict[str, _Parameter] = {
-    "NOTIFY": _Parameter(re.compile(_NOTIFY, re.IGNORECASE), "DSN"),  # RFC 3461 section 4.1
-    "ORCPT": _Parameter(re.compile(f"{_ADDRESS_TYPE};{_UTF8_XTEXT}{{0,500}}"), "DSN"),  # RFC 3461 4.2, RFC 6533
-}
-_ENCODED = frozenset({"ENVID", "ORCPT"})
-"""Parameters whose xtext (RFC 3461 section 4) is repaired. AUTH is not, because it names a user."""
+_OF_MAIL = parameters_of(Command.MAIL)
+_OF_RCPT = parameters_of(Command.RCPT)
+_ENCODED = frozenset(each.name for each in (*_OF_MAIL.values(), *_OF_RCPT.values()) if each.encoded)
 _HEX_PAIR = re.compile(r"\+([0-9A-Fa-f]{2})?")
 _KNOWN_ELSEWHERE = frozenset({"AUTH", "EXPN", "ETRN", "TURN", "SEND", "SOML", "SAML"})
 _HTTP = frozenset({"GET", "POST", "CONNECT", "HEAD", "PUT", "OPTIONS"})
 Parameters = dict[str, str | None]
 
-BINARY = frozenset({"BINARYMIME", "CHUNKING"})
-"""BINARYMIME is offered only if every next hop offers these, because such a message cannot be relayed otherwise."""
+Carried = Callable[[], frozenset[str]]
+"""Returns the EHLO keywords of the next hops. It is called only if a command has parameters."""
+
+_BINARY = BY_KEYWORD["BINARYMIME"].needs
 
 
-def sender_of(argument: bytes, options: InboundOptions, carried: frozenset[str]) -> tuple[Path, Parameters] | Reply:
+def sender_of(argument: bytes, options: InboundOptions, carried: Carried) -> tuple[Path, Parameters] | Reply:
     """Parse MAIL's argument into the reverse-path and the parameters, or return why it is rejected.
 
-    `carried` are the EHLO keywords of the next hops. A parameter that they do not support is not accepted here.
+    A parameter that the next hops do not support, by what `carried` returns, is not accepted here.
     """
     strict = options.strict_addresses
     try:
@@ -70,10 +46,15 @@ def sender_of(argument: bytes, options: InboundOptions, carried: frozenset[str])
         return replies.NOT_UTF8 if isinstance(bad, BadUtf8) else replies.SENDER_SYNTAX
     except BadParameter:
         return replies.BAD_PARAMETER
-    repaired = parameters if strict else _repaired(parameters)
-    taken = carried if strict else carried | {"AUTH"}  # only clients that offer it get this reply
-    refused = _unwanted(path, repaired, options, taken)
-    return (replace(path, given=argument), repaired) if refused is None else refused
+    if (refused := _unwanted_sender(path, parameters, options)) is not None:
+        return refused
+    if parameters:
+        parameters = parameters if strict else _repaired(parameters)
+        offered = carried()
+        taken = offered if strict else offered | {"AUTH"}  # only clients that offer it get this reply
+        if (refused := _unwanted(parameters, options, taken)) is not None:
+            return refused
+    return path.given_as(argument), parameters
 
 
 def _repaired(parameters: Parameters) -> Parameters:
@@ -87,7 +68,7 @@ def _as_xtext(value: str) -> str:
     return _HEX_PAIR.sub(lambda found: found[0].upper(), value).replace("=", "+3D")
 
 
-def _refusal_of(known: Mapping[str, _Parameter], carried: frozenset[str], parameters: Parameters) -> Reply | None:
+def _refusal_of(known: Mapping[str, Parameter], carried: frozenset[str], parameters: Parameters) -> Reply | None:
     """Return why a parameter is rejected: unknown, invalid value, or broken encoding."""
     for name, value in parameters.items():
         if not _fits(known, carried, name, value):
@@ -96,8 +77,8 @@ def _refusal_of(known: Mapping[str, _Parameter], carried: frozenset[str], parame
     return None
 
 
-def _unwanted(path: Path, parameters: Parameters, options: InboundOptions, carried: frozenset[str]) -> Reply | None:
-    """Return why a well-formed reverse-path or parameter is rejected."""
+def _unwanted_sender(path: Path, parameters: Parameters, options: InboundOptions) -> Reply | None:
+    """Return why a well-formed reverse-path is rejected."""
     if not path.raw.isascii() and "SMTPUTF8" not in parameters:
         return replies.NEEDS_SMTPUTF8
     if not path.raw and not options.allow_null_envelope_sender:
@@ -105,19 +86,24 @@ def _unwanted(path: Path, parameters: Parameters, options: InboundOptions, carri
     bare = path.raw and not path.domain  # only RCPT allows postmaster without a domain (RFC 5321 4.1.1.3)
     if bare or (path.domain.startswith("[") and not options.allow_ip_literal):
         return replies.SENDER_SYNTAX
+    return None
+
+
+def _unwanted(parameters: Parameters, options: InboundOptions, carried: frozenset[str]) -> Reply | None:
+    """Return why a parameter of MAIL is rejected."""
     if (refused := _refusal_of(_OF_MAIL, carried, parameters)) is not None:
         return refused
-    if is_binary(parameters) and not carried >= BINARY:
+    if is_binary(parameters) and not carried >= _BINARY:
         return replies.BAD_PARAMETER
     if options.max_message_size and int(parameters.get("SIZE") or 0) > options.max_message_size:
         return replies.TOO_BIG
     return None
 
 
-def _fits(known: Mapping[str, _Parameter], carried: frozenset[str], name: str, value: str | None) -> bool:
+def _fits(known: Mapping[str, Parameter], carried: frozenset[str], name: str, value: str | None) -> bool:
     """Whether we know the parameter, the next hops support it, and its value is valid."""
     parameter = known.get(name)
-    if parameter is None or (parameter.extension and parameter.extension not in carried):
+    if parameter is None or (parameter.requires and parameter.requires not in carried):
         return False
     if parameter.form is None:
         return value is None
@@ -125,7 +111,7 @@ def _fits(known: Mapping[str, _Parameter], carried: frozenset[str], name: str, v
 
 
 def recipient_of(
-    argument: bytes, options: InboundOptions, carried: frozenset[str], *, utf8: bool
+    argument: bytes, options: InboundOptions, carried: Carried, *, utf8: bool
 ) -> tuple[Path, Parameters] | Reply:
     """Parse RCPT's argument into the forward-path and the parameters, or return why it is rejected."""
     try:
@@ -141,12 +127,14 @@ def recipient_of(
         return replies.BAD_PARAMETER
     if not path.raw or (path.domain.startswith("[") and not options.allow_ip_literal):
         return replies.RECIPIENT_SYNTAX
-    repaired = parameters if options.strict_addresses else _repaired(parameters)
-    if (refused := _refusal_of(_OF_RCPT, carried, repaired)) is not None:
-        return refused
+    repaired = parameters
+    if parameters:
+        repaired = parameters if options.strict_addresses else _repaired(parameters)
+        if (refused := _refusal_of(_OF_RCPT, carried(), repaired)) is not None:
+            return refused
     if not utf8 and not (path.raw.isascii() and (parameters.get("ORCPT") or "").isascii()):
         return replies.NEEDS_SMTPUTF8
-    return replace(path, given=argument), repaired
+    return path.given_as(argument), repaired
 
 
 def submitter_for(value: str, user: str) -> str:
@@ -188,27 +176,6 @@ def counts_context(session: Session) -> dict[str, str]:
         "connection_rcpt_count": str(tally.recipients),
         "message_rcpt_count": str(len(session.transaction.recipients)),
     }
-
-
-def limits_of(options: InboundOptions) -> list[bytes]:
-    """Return the EHLO line with our limits (RFC 9422), if there are any."""
-    limits = {
-        "MAILMAX": options.max_receptions_per_connection,
-        "RCPTMAX": options.max_recipients_per_message,
-    }
-    words = [f"{name}={most}" for name, most in limits.items() if most]
-    return [f"LIMITS {' '.join(words)}".encode()] if words else []
-
-
-def banner(options: InboundOptions) -> Reply:
-    """Return the greeting (RFC 5321 section 4.2): the operator's text, or our name and `ESMTP`.
-
-    A static banner may be a complete multiline reply, with its own codes and line breaks.
-    """
-    lines = banner_lines(options.static_banner)
-    if not lines:
-        return Reply(220, (f"{options.banner_hostname or options.hostname} ESMTP Ringback".encode(),))
-    return Reply(220, tuple(line.encode("ascii", "replace") for line in lines))
 
 
 def unknown(command: str) -> Reply:

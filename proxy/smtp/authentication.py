@@ -20,9 +20,6 @@ log = get_logger()
 MOST_FAILED_AUTHENTICATIONS = 3
 """Rejected passwords after which the session ends."""
 
-MECHANISMS = ("PLAIN", "LOGIN")
-"""As EHLO lists them. Both send the password itself, which a proxy needs to ask the next hop."""
-
 Ask = Callable[[Reply], Awaitable[bytes]]
 """Sends a challenge and returns the client's next line with its line break."""
 

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from proxy.mail.message import stuffed
 from proxy.mail.replies import Reply
+from proxy.smtp.connection import Connection
 from proxy.smtp.pace import Pace
-from proxy.smtp.stream import ClientStream
 
 _ARGUMENT = re.compile(rb"([0-9]{1,12})(?: +(LAST))?", re.IGNORECASE)
 
@@ -47,7 +47,7 @@ class ChunkReader:
 
     def __init__(
         self,
-        stream: ClientStream,
+        connection: Connection,
         first: Chunk,
         following: Callable[[Chunk], Awaitable[Chunk]],
         pace: Pace,
@@ -58,7 +58,7 @@ class ChunkReader:
 
         `binary`: leave all line breaks and the end of the last line as they are.
         """
-        self._stream, self._chunk, self._following = stream, first, following
+        self._connection, self._chunk, self._following = connection, first, following
         self._left = first.octets
         self._pace = pace
         self._binary = binary
@@ -84,15 +84,15 @@ class ChunkReader:
                 self._chunk = await self._following(self._chunk)
                 self._left = self._chunk.octets
                 continue
-            if not self._stream.buffer:
+            if not self._connection.buffer:
                 await self._pace.more()
             if (block := self._take()) or self.finished:
                 return block
 
     def _take(self) -> bytes:
-        octets = min(len(self._stream.buffer), self._left)
-        raw = self._held + bytes(self._stream.buffer[:octets])
-        self._stream.consume(octets)
+        octets = min(len(self._connection.buffer), self._left)
+        raw = self._held + bytes(self._connection.buffer[:octets])
+        self._connection.consume(octets)
         self._left -= octets
         self.size += octets
         self.finished = self._chunk.last and not self._left
@@ -123,9 +123,9 @@ class ChunkReader:
         if self._left > most:
             return False
         while self._left:
-            if not self._stream.buffer:
+            if not self._connection.buffer:
                 await self._pace.more()
-            octets = min(len(self._stream.buffer), self._left)
-            self._stream.consume(octets)
+            octets = min(len(self._connection.buffer), self._left)
+            self._connection.consume(octets)
             self._left -= octets
         return True

@@ -6,10 +6,13 @@ message (SMTP smuggling). The bytes stay dot-stuffed and go to the next hop unch
 
 from __future__ import annotations
 
+from proxy.smtp.connection import Connection
 from proxy.smtp.pace import Pace
-from proxy.smtp.stream import ClientStream
 
 _END = b"\r\n.\r\n"
+GATHERED = 64 * 1024
+"""Octets gathered before we send DATA to the next hop, so that most mail goes there in one burst."""
+
 _SMALLEST_BLOCK = 4 * 1024
 """Octets to collect before a block is passed on: many small blocks cost more than one."""
 
@@ -22,15 +25,25 @@ _CR = 0x0D
 class DataReader:
     """Reads one message from a session's stream, block by block."""
 
-    def __init__(self, stream: ClientStream, pace: Pace) -> None:
+    def __init__(self, connection: Connection, pace: Pace) -> None:
         """Start right after the 354; `pace` says how slow the client may be."""
-        self._stream = stream
-        self._pace = pace
+        self._connection = connection
+        self.pace = pace
         self._at_start = True
+        self._searched = 0
         self.finished = False
         self.size = 0
         """Octets so far, including dot-stuffing, without the end of data."""
         self.bare_line_break = False
+
+    def has_arrived(self) -> bool:
+        """Whether the whole message is in the buffer, or as much as is gathered before it is passed on."""
+        buffer = self._connection.buffer
+        octets = len(buffer)
+        if octets >= GATHERED or buffer[:3] == b".\r\n":
+            return True
+        self._searched, begin = octets, max(self._searched - len(_END) + 1, 0)
+        return buffer.find(_END, begin) >= 0
 
     async def block(self) -> bytes:
         """Return the next bytes of the message; with the last of them `finished` is set.
@@ -44,7 +57,7 @@ class DataReader:
             if found or self.finished:
                 self.size += len(found)
                 return found
-            await self._pace.more()
+            await self.pace.more()
 
     async def drain(self, most: int) -> bool:
         """Read to the end and keep nothing, because a rejection is sent only after the client's dot.
@@ -63,7 +76,7 @@ class DataReader:
 
     def _take(self) -> bytes:
         """Return the part of the buffer that is certainly content. The rest may belong to a CRLF or the end of data."""
-        buffer = self._stream.buffer
+        buffer = self._connection.buffer
         if self._at_start and not self._past_start(buffer):
             return b""
         at = buffer.find(_END)
@@ -72,7 +85,7 @@ class DataReader:
         safe = min(len(buffer) - (len(_END) - 1), _LARGEST_BLOCK)
         if safe > 0 and buffer[safe - 1] == _CR:
             safe -= 1  # never split CR LF
-        if safe <= 0 or (safe < _SMALLEST_BLOCK and not self._stream.ended):
+        if safe <= 0 or (safe < _SMALLEST_BLOCK and not self._connection.ended):
             return b""
         return self._emit(safe, safe)
 
@@ -91,8 +104,8 @@ class DataReader:
         return self._emit(content, consumed)
 
     def _emit(self, content: int, consumed: int) -> bytes:
-        block = bytes(self._stream.buffer[:content])
-        self._stream.consume(consumed)
+        block = bytes(self._connection.buffer[:content])
+        self._connection.consume(consumed)
         pairs = block.count(b"\r\n")
         if block.count(b"\n") != pairs or block.count(b"\r") != pairs:
             self.bare_line_break = True

@@ -17,6 +17,8 @@ from config.scopes.places import Setting
 from config.settings import Settings
 from proxy.base.log import get_logger
 from proxy.options.inbound import InboundOptions
+from proxy.smtp.plan import Plan
+from proxy.smtp.ports import Policy
 from proxy.smtp.tls import ServerCertificate, certificate_of
 
 log = get_logger()
@@ -34,6 +36,7 @@ class Entrance:
         self._core = cast(InboundOptions, settings.core)
         self._merged: dict[tuple[int, ...], InboundOptions] = {}
         self._of_client = lru_cache(maxsize=_CLIENTS_REMEMBERED)(self._merge)
+        self._plans: dict[int, Plan] = {}
         self._certificates: dict[int, ServerCertificate | None] = {}
         self.connections = 0
         self.own_options = self._in_force(None)
@@ -52,6 +55,13 @@ class Entrance:
                 log.error("certificate_unusable", certificate=str(options.tls_certificate), reason=str(error))
                 return None
         return self._certificates[key]
+
+    def plan(self, options: InboundOptions, policy: Policy) -> Plan:
+        """Return the plan for clients with these options."""
+        plan = self._plans.get(id(options))  # as for certificates
+        if plan is None:
+            plan = self._plans[id(options)] = Plan(options, policy)
+        return plan
 
     def every_options(self) -> Iterator[InboundOptions]:
         """Yield this listener's effective options: the general ones, then those of each network with its own."""

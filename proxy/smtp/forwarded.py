@@ -14,8 +14,9 @@ from dataclasses import dataclass
 
 from config.base.ip import unmapped
 from proxy.mail import replies
+from proxy.mail.extensions import BY_KEYWORD
 from proxy.mail.replies import Reply
-from proxy.smtp.stream import ClientIdle, ClientStream
+from proxy.smtp.connection import ClientIdle, Connection
 
 HEADER_SECONDS = 5.0
 """Time limit for the whole header. A load balancer sends it right after connecting."""
@@ -49,20 +50,20 @@ class ProxyHeader:
     local: Address | None = None
 
 
-async def read_proxy_header(stream: ClientStream) -> ProxyHeader:
-    """Remove the header from the stream. Octets after it stay there.
+async def read_proxy_header(connection: Connection) -> ProxyHeader:
+    """Remove the header from the connection. Octets after it stay there.
 
     Raises:
         BadProxyHeader: it is malformed, names no TCP client, or did not come in HEADER_SECONDS.
-        ClientGone, Draining: as `ClientStream.more`.
+        ClientGone, Draining: as `Connection.more`.
     """
     deadline = asyncio.get_running_loop().time() + HEADER_SECONDS
-    while (header := proxy_header(stream.buffer)) is None:
+    while (header := proxy_header(connection.buffer)) is None:
         try:
-            await stream.more(deadline, interruptible=True)
+            await connection.more(deadline, interruptible=True)
         except ClientIdle:
             raise BadProxyHeader("timeout") from None
-    stream.consume(header.octets)
+    connection.consume(header.octets)
     return header
 
 
@@ -134,10 +135,7 @@ def _ip(text: str, version: str) -> str | None:
 
 # ---------------------------------------------------------------- XCLIENT
 
-XCLIENT_OFFER = b"XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT"
-"""The EHLO line for clients that may use XCLIENT."""
-
-_KNOWN = frozenset(XCLIENT_OFFER.decode().split()[1:])
+_KNOWN = frozenset(BY_KEYWORD["XCLIENT"].words)
 _LONGEST_VALUE = 255
 _UNKNOWN = frozenset({"[UNAVAILABLE]", "[TEMPUNAVAIL]"})
 _XTEXT = re.compile(rb"(?:[!-*,-<>-~]|\+[0-9A-Fa-f]{2})+")

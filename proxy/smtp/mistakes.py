@@ -16,10 +16,10 @@ _BAD, _UNKNOWN = "conntrol_bad_commands", "conntrol_unrecognized_commands"
 _WORD = re.compile(rb"[A-Za-z]{1,16}(?![A-Za-z0-9])")
 
 
-def note_line(session: Session, line: bytes, known: Container[str]) -> None:
+def note_line(session: Session, line: bytes, known: Container[bytes]) -> None:
     """Count a line that is not a command with an argument. `known` are the existing commands."""
     word = _WORD.match(line)
-    _note(session, _BAD if word is not None and word[0].decode().upper() in known else _UNKNOWN)
+    _note(session, _BAD if word is not None and word[0].upper() in known else _UNKNOWN)
 
 
 def note_unknown(session: Session) -> None:

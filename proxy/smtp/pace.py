@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import math
 
-from proxy.smtp.stream import ClientIdle, ClientStream
+from proxy.smtp.connection import ClientIdle, Connection
 
 GRACE_SECONDS = 30.0
 """Seconds of waiting before a client's rate is judged, because a link may stall once."""
@@ -19,13 +19,14 @@ class Pace:
     """Waits for a client's next octets and counts them. Owned by the reader of one message."""
 
     def __init__(
-        self, stream: ClientStream, block_timeout: float, octets_a_second: int, session_left: float = math.inf
+        self, connection: Connection, block_timeout: float, octets_a_second: int, session_left: float = math.inf
     ) -> None:
         """Start counting. A timeout or rate of 0 is no limit; if both are 0, only the session's time limit applies."""
-        self._stream, self._timeout, self._rate = stream, block_timeout, octets_a_second
+        self._connection, self._timeout, self._rate = connection, block_timeout, octets_a_second
         self._loop = asyncio.get_running_loop()
         self._ends = self._loop.time() + session_left
-        self._waited = 0.0
+        self._waited = self._began = 0.0
+        self._held = 0
         self._came = 0
 
     async def more(self) -> None:
@@ -35,13 +36,29 @@ class Pace:
             ClientGone: the connection ended.
             ClientIdle: nothing came in time, or the client is too slow.
         """
-        began, held = self._loop.time(), len(self._stream.buffer)
-        deadline = self._deadline(began)
-        if deadline <= began:  # a client that never pauses would be read forever
+        await self._connection.more(self.begin())
+        self.end()
+
+    def begin(self) -> float:
+        """Begin to wait; return until when, by the loop's clock.
+
+        Raises:
+            ClientIdle: there is no time left.
+        """
+        self._began, self._held = self._loop.time(), len(self._connection.buffer)
+        deadline = self._deadline(self._began)
+        if deadline <= self._began:  # a client that never pauses would be read forever
             raise ClientIdle
-        await self._stream.more(deadline)
-        self._waited += self._loop.time() - began
-        self._came += len(self._stream.buffer) - held
+        return deadline
+
+    def end(self) -> None:
+        """Octets have come: end the wait and count them.
+
+        Raises:
+            ClientIdle: the client is too slow.
+        """
+        self._waited += self._loop.time() - self._began
+        self._came += len(self._connection.buffer) - self._held
         if self._rate and self._waited > GRACE_SECONDS and self._came < self._waited * self._rate:
             raise ClientIdle
 

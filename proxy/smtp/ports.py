@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import ClassVar, Protocol
@@ -151,8 +151,8 @@ class Policy(Protocol):
         """Whether any module has a hook in the phase."""
         ...
 
-    async def run(self, phase: Phase, session: Session) -> Verdict:
-        """Return the first verdict that is not a pass."""
+    def run(self, phase: Phase, session: Session) -> Verdict | Awaitable[Verdict]:
+        """Return the first verdict that is not a pass; it is awaited if a module must wait."""
         ...
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from email.utils import formatdate
 from typing import Protocol
 
@@ -17,18 +16,17 @@ from proxy.mail import replies
 from proxy.mail.message import HeaderSection, Message, StuffedBody, stuffed, unstuffed
 from proxy.mail.replies import Reply
 from proxy.mail.session import Session, protocol_of
+from proxy.mail.verdict import Verdict
 from proxy.smtp.arguments import counts_context
 from proxy.smtp.chunks import Interrupted
+from proxy.smtp.connection import ClientGone, ClientIdle, Draining
+from proxy.smtp.data import GATHERED
 from proxy.smtp.front import Front
 from proxy.smtp.pipeline import CONTENT_PHASES
 from proxy.smtp.ports import OutboxUnavailable, Relay, RelayFailed
-from proxy.smtp.stream import ClientGone, ClientIdle, Draining
 from sieve.phases import Phase
 
 log = get_logger()
-
-GATHERED = 64 * 1024
-"""Octets gathered before we send DATA to the next hop, so that most mail goes there in one burst."""
 
 MOST_DRAINED = 64 * 1024 * 1024
 LEAST_DRAINED = 1024 * 1024
@@ -104,7 +102,7 @@ class Reception:
         limit = self._session.options.max_message_size
         whole = await self._reader.drain(max(LEAST_DRAINED, 4 * limit) if limit else MOST_DRAINED)
         self._session.transaction.size = self._reader.size
-        return answer if whole else replace(answer, close=True)
+        return answer if whole else answer.closing()
 
     async def _relayed(self) -> Reply:
         head, *rest = await self._gather()
@@ -226,7 +224,9 @@ class Reception:
                 continue
             session.current_recipient = None
             earlier = len(transaction.copies)
-            verdict = await pipeline.run(phase, session)
+            verdict = pipeline.run(phase, session)
+            if type(verdict) is not Verdict:
+                verdict = await verdict
             if verdict.reply is not None:
                 raise MessageRefused(verdict.reply)
             if verdict.discard:
@@ -245,7 +245,9 @@ class Reception:
         recipients = session.transaction.recipients
         for recipient in recipients:
             session.current_recipient = recipient
-            verdict = await self._front.pipeline.run(Phase.EACH_RCPT, session)
+            verdict = self._front.pipeline.run(Phase.EACH_RCPT, session)
+            if type(verdict) is not Verdict:
+                verdict = await verdict
             recipient.refusal = verdict.reply
             recipient.relayed &= verdict.reply is None and not verdict.discard
         session.current_recipient = None

@@ -1,19 +1,22 @@
-"""Which command is legal in which state, and the next state: one table, two rules.
+"""The state of a session's dialogue: one table, and the only place that changes the state.
 
-Rule one: a command that the table does not list for a state gets the state's reply for it and changes nothing. Rule
-two: a rejected command changes nothing. Source: RFC 5321 section 4.1.4.
+A row is a command, a column a state, a cell what happens. There are three rules. A cell that is a reply refuses the
+command. A cell that is a state is where the command leads if it is accepted; a command that is rejected changes nothing.
+`SAME` allows a command that leads nowhere. Source: RFC 5321 section 4.1.4.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import Enum, auto
+from typing import Final
 
 from proxy.mail import replies
 from proxy.mail.replies import Reply
 
 
 class State(Enum):
-    """The state of the conversation."""
+    """The state of the dialogue."""
 
     CONNECTED = auto()
     """We sent the greeting; the client has not sent EHLO or HELO. MAIL is accepted anyway, as in Momentum."""
@@ -27,67 +30,69 @@ class State(Enum):
     """At least one RCPT TO was accepted."""
 
 
-_ALWAYS = ("NOOP", "QUIT", "HELP", "VRFY", "BDAT")
-"""BDAT checks its state itself, because its octets follow whatever the reply is."""
+class Same(Enum):
+    """The type of `SAME`."""
 
-NEXT: dict[State, dict[str, State]] = {
-    State.CONNECTED: {
-        "EHLO": State.READY,
-        "HELO": State.READY,
-        "RSET": State.CONNECTED,
-        "MAIL": State.SENDER,
-        "STARTTLS": State.SECURED,
-        "XCLIENT": State.CONNECTED,
-    },
-    State.SECURED: {
-        "EHLO": State.READY,
-        "HELO": State.READY,
-        "RSET": State.SECURED,
-        "STARTTLS": State.SECURED,
-        "XCLIENT": State.CONNECTED,
-    },
-    State.READY: {
-        "EHLO": State.READY,
-        "HELO": State.READY,
-        "RSET": State.READY,
-        "MAIL": State.SENDER,
-        "STARTTLS": State.SECURED,
-        "XCLIENT": State.CONNECTED,
-        "AUTH": State.READY,
-    },
-    State.SENDER: {
-        "EHLO": State.READY,
-        "HELO": State.READY,
-        "RSET": State.READY,
-        "RCPT": State.RECIPIENTS,
-    },
-    State.RECIPIENTS: {
-        "EHLO": State.READY,
-        "HELO": State.READY,
-        "RSET": State.READY,
-        "RCPT": State.RECIPIENTS,
-        "DATA": State.READY,
-    },
-}
-for _state, _moves in NEXT.items():
-    _moves.update(dict.fromkeys(_ALWAYS, _state))
-
-_OUT_OF_ORDER: dict[str, Reply] = {
-    "STARTTLS": replies.IN_TRANSACTION,
-    "XCLIENT": replies.IN_TRANSACTION,
-    "AUTH": replies.IN_TRANSACTION,
-    "MAIL": replies.NESTED_MAIL,
-    "RCPT": replies.NO_MAIL_YET,
-    "DATA": replies.NO_MAIL_YET,
-}
+    SAME = auto()
 
 
-def out_of_order(state: State, command: str) -> Reply | None:
-    """Return the reply to a command that `state` does not allow, or None if it is legal."""
-    if command in NEXT[state]:
-        return None
-    if state is State.SECURED or (command == "AUTH" and state is State.CONNECTED):
-        return replies.EHLO_FIRST
-    if command == "DATA" and state is State.SENDER:
-        return replies.NO_RECIPIENTS_YET
-    return _OUT_OF_ORDER[command]
+SAME: Final = Same.SAME
+"""The command is legal, and the state stays as it is."""
+
+Cell = State | Reply | Same
+
+END_OF_MESSAGE = "."
+"""A row of the table that is not a command: a message has ended, or its octets were thrown away."""
+
+_C, _T, _R, _S, _N = State.CONNECTED, State.SECURED, State.READY, State.SENDER, State.RECIPIENTS
+_EHLO_FIRST, _NESTED = replies.EHLO_FIRST, replies.NESTED_MAIL
+_NO_MAIL, _NO_RCPT, _NO_VALID, _BUSY = (
+    replies.NO_MAIL_YET,
+    replies.NO_RECIPIENTS_YET,
+    replies.NO_VALID_RECIPIENTS,
+    replies.IN_TRANSACTION,
+)
+
+_ROWS: Mapping[str, tuple[Cell, Cell, Cell, Cell, Cell]] = {
+    #                CONNECTED    SECURED      READY     SENDER    RECIPIENTS
+    "EHLO":         (_R,          _R,          _R,       _R,       _R),
+    "HELO":         (_R,          _R,          _R,       _R,       _R),
+    "STARTTLS":     (_T,          SAME,        _T,       _BUSY,    _BUSY),  # SAME: it is rejected by its command
+    "AUTH":         (_EHLO_FIRST, _EHLO_FIRST, SAME,     _BUSY,    _BUSY),
+    "XCLIENT":      (SAME,        _C,          _C,       _BUSY,    _BUSY),
+    "MAIL":         (_S,          _EHLO_FIRST, _S,       _NESTED,  _NESTED),
+    "RCPT":         (_NO_MAIL,    _EHLO_FIRST, _NO_MAIL, _N,       SAME),
+    "DATA":         (_NO_MAIL,    _EHLO_FIRST, _NO_MAIL, _NO_RCPT, SAME),  # its end leads on
+    "BDAT":         (_NO_MAIL,    _NO_MAIL,    _NO_MAIL, _NO_VALID, SAME),  # likewise
+    END_OF_MESSAGE: (SAME,        SAME,        SAME,     _R,       _R),
+    "RSET":         (SAME,        SAME,        SAME,     _R,       _R),
+    "NOOP":         (SAME,        SAME,        SAME,     SAME,     SAME),
+    "HELP":         (SAME,        SAME,        SAME,     SAME,     SAME),
+    "VRFY":         (SAME,        SAME,        SAME,     SAME,     SAME),
+    "QUIT":         (SAME,        SAME,        SAME,     SAME,     SAME),
+}  # fmt: skip
+
+TABLE: Mapping[str, dict[State, Cell]] = {verb: dict(zip(State, cells, strict=True)) for verb, cells in _ROWS.items()}
+
+
+class Progress:
+    """How far one session's dialogue has come."""
+
+    __slots__ = ("state",)
+
+    def __init__(self) -> None:
+        """Start before the greeting."""
+        self.state = State.CONNECTED
+
+    def refusal(self, verb: str) -> Reply | None:
+        """Return the reply to a command that is not legal now, or None."""
+        cell = TABLE[verb][self.state]
+        return cell if type(cell) is Reply else None
+
+    def accepted(self, verb: str) -> None:
+        """Go where an accepted command, or the end of a message, leads."""
+        cell = TABLE[verb][self.state]
+        if type(cell) is State:
+            self.state = cell
+        elif cell is not SAME:
+            raise RuntimeError(f"{verb} is not legal in the state {self.state.name}")

@@ -13,9 +13,10 @@ from dataclasses import replace
 from proxy.mail.replies import Reply
 from proxy.options.core import CoreOptions
 from proxy.options.route import Route
-from proxy.smtp.arguments import banner, recipient_of, sender_of, submitter_for
+from proxy.smtp.arguments import recipient_of, sender_of, submitter_for
 from proxy.smtp.authentication import ExchangeFailed, credentials_of
 from proxy.smtp.forwarded import BadProxyHeader, introduction_of, proxy_header
+from proxy.smtp.plan import banner
 from tests.fuzz.fuzzing import fuzz, joined, mutated, octets
 
 CARRIED = frozenset({"SIZE", "8BITMIME", "SMTPUTF8", "DSN", "BINARYMIME", "CHUNKING", "AUTH"})
@@ -48,8 +49,8 @@ def judge_arguments(chance: random.Random) -> None:
     options, carried = chance.choice(KINDS), chance.choice((CARRIED, frozenset[str]()))
     words = joined(chance, WORDS, 10)
     for keyword, read in (
-        (b"FROM:", lambda given: sender_of(given, options, carried)),
-        (b"TO:", lambda given: recipient_of(given, options, carried, utf8=chance.random() < 0.5)),
+        (b"FROM:", lambda given: sender_of(given, options, lambda: carried)),
+        (b"TO:", lambda given: recipient_of(given, options, lambda: carried, utf8=chance.random() < 0.5)),
     ):
         found = read(keyword + (b"<a@b.test> " if chance.random() < 0.5 else b"") + words)
         if isinstance(found, Reply):

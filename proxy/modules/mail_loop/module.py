@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from proxy.mail import replies
 from proxy.mail.replies import Reply
@@ -61,7 +60,7 @@ class MailLoopValidator:
         if code == PASSES:
             return PASS
         enhanced = b"%d%s" % (code // 100, refusal.lines[0][1:])
-        return Verdict(replace(refusal, code=code, lines=(enhanced,)))
+        return Verdict(Reply(code, (enhanced,), close=refusal.close))
 
 
 MAIL_LOOP = PlainModule(SPEC, MailLoopValidator)

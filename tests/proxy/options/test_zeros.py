@@ -18,8 +18,8 @@ from proxy.app import MODULES, load, load_service
 from proxy.base.rejected import ConfigurationRejected
 from proxy.options.core import CoreOptions
 from proxy.options.outbound import OutboundOptions
+from proxy.smtp.connection import ClientIdle
 from proxy.smtp.pace import GRACE_SECONDS, Pace
-from proxy.smtp.stream import ClientIdle
 from proxy.upstream.patience import patient
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Exchanger

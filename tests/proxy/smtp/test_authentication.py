@@ -26,9 +26,9 @@ from proxy.mail.session import Session
 from proxy.mail.verdict import PASS, Verdict
 from proxy.outgoing.wire import Wire
 from proxy.smtp.authentication import MOST_FAILED_AUTHENTICATIONS, ExchangeFailed, credentials_of
+from proxy.smtp.connection import LONGEST_COMMAND, MOST_DISCARDED
 from proxy.smtp.passwords import PasswordHash
 from proxy.smtp.ports import Credentials, Verification
-from proxy.smtp.stream import LONGEST_COMMAND, MOST_DISCARDED
 from proxy.upstream import credentials as subject
 from proxy.upstream.credentials import LONGEST_COMMAND as LONGEST_WITH_RESPONSE
 from proxy.upstream.credentials import CredentialChecker

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from proxy.smtp.connection import ClientGone, ClientIdle, Connection
 from proxy.smtp.data import DataReader
 from proxy.smtp.pace import Pace
-from proxy.smtp.stream import ClientGone, ClientIdle, ClientStream
 
 BOUND = 10.0
 
@@ -36,11 +36,11 @@ class _Transport(asyncio.Transport):
         self.written += bytes(data)
 
 
-class _Fed(ClientStream):
+class _Fed(Connection):
     """A stream that gets its next piece when the reader has nothing more to say of the last."""
 
     def __init__(self, pieces: Sequence[bytes]) -> None:
-        super().__init__(asyncio.get_running_loop(), _Transport())
+        super().__init__(asyncio.get_running_loop(), _Transport(), lambda: None)
         self.coming = iter(pieces)
 
     async def more(self, deadline: float, *, interruptible: bool = False) -> None:
@@ -226,7 +226,7 @@ async def test_a_client_that_leaves_before_the_end_has_sent_no_message(sent: byt
 
 async def test_a_client_that_sends_nothing_for_the_deadline_is_idle() -> None:
     loop = asyncio.get_running_loop()
-    stream = ClientStream(loop, _Transport())
+    stream = Connection(loop, _Transport(), lambda: None)
     stream.received(b"text\r\n")
     reader = DataReader(stream, Pace(stream, 0.01, 0))
     with pytest.raises(ClientIdle):
@@ -235,7 +235,7 @@ async def test_a_client_that_sends_nothing_for_the_deadline_is_idle() -> None:
 
 
 async def test_draining_reads_to_the_end_and_keeps_nothing() -> None:
-    stream = ClientStream(asyncio.get_running_loop(), _Transport())
+    stream = Connection(asyncio.get_running_loop(), _Transport(), lambda: None)
     stream.received(b"text\r\n" * 1000 + b".\r\nQUIT\r\n")
     reader = DataReader(stream, Pace(stream, BOUND, 0))
     assert await reader.drain(1_000_000)
@@ -243,6 +243,6 @@ async def test_draining_reads_to_the_end_and_keeps_nothing() -> None:
 
 
 async def test_draining_ends_where_the_end_does_not_come() -> None:
-    stream = ClientStream(asyncio.get_running_loop(), _Transport())
+    stream = Connection(asyncio.get_running_loop(), _Transport(), lambda: None)
     stream.received(b"text\r\n" * 1000)
     assert not await DataReader(stream, Pace(stream, BOUND, 0)).drain(100)

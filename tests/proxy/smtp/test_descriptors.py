@@ -16,8 +16,8 @@ import trustme
 from proxy.base import closing
 from proxy.outgoing.handshake import Dial, Tls, dial
 from proxy.outgoing.wire import Wire, WireBroken
-from proxy.smtp import conversation as subject
-from proxy.smtp.stream import ClientStream
+from proxy.smtp import connection as subject
+from proxy.smtp.connection import Connection
 from tests.support.exchanger import Exchanger
 from tests.support.waiting import BOUND, eventually
 from tests.support.worker import WorkerStage, serving
@@ -57,7 +57,7 @@ class Deaf:
         for line in (b"", b"EHLO client.test\r\n", b"MAIL FROM:<>\r\n", b"RCPT TO:<bob@example.com>\r\n"):
             await loop.sock_sendall(self.sock, line)
             assert (await loop.sock_recv(self.sock, 1024))[:1] == b"2"
-        while session.stream._pause.resumed is None:
+        while session.connection._pause.resumed is None:
             with contextlib.suppress(BlockingIOError):
                 self.sock.send(command * 2000)
             await asyncio.sleep(0)
@@ -91,7 +91,7 @@ async def test_a_client_that_does_not_read_is_cut_off_after_its_session() -> Non
         (session,) = stage.worker.front.live
         session.cut()
         await eventually(lambda: not sockets_of(stage), "its socket is closed though it reads nothing")
-        assert session.stream.lost
+        assert session.connection.lost
         deaf.close()
 
 
@@ -180,7 +180,7 @@ def test_what_is_closed_has_ten_seconds() -> None:
 @pytest.mark.usefixtures("soon")
 async def test_a_client_that_is_not_gone_in_time_is_aborted() -> None:
     transport = Held()
-    stream = ClientStream(asyncio.get_running_loop(), transport)
+    stream = Connection(asyncio.get_running_loop(), transport, lambda: None)
     stream.send(b"221 2.0.0 Bye\r\n")
     stream.close()
     await eventually(lambda: "abort" in transport.said, "it is dropped")
@@ -188,7 +188,7 @@ async def test_a_client_that_is_not_gone_in_time_is_aborted() -> None:
 
 
 async def test_a_client_that_goes_in_time_is_not_aborted(timers: list[asyncio.TimerHandle]) -> None:
-    stream = ClientStream(asyncio.get_running_loop(), Held())
+    stream = Connection(asyncio.get_running_loop(), Held(), lambda: None)
     stream.close()
     stream.lose()
     (timer,) = timers

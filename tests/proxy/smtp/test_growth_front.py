@@ -11,22 +11,21 @@ from typing import Any, cast
 import pytest
 
 from proxy.base.log import printable
-from proxy.base.tasks import TaskOwner
 from proxy.mail.message import Message, stuffed, unstuffed
 from proxy.mail.replies import Reply, reply
 from proxy.mail.session import Path, Recipient, Session
 from proxy.smtp.arguments import recipient_of, sender_of
 from proxy.smtp.authentication import ExchangeFailed, credentials_of
 from proxy.smtp.chunks import Chunk, ChunkReader, chunk_of
-from proxy.smtp.conversation import Conversation
+from proxy.smtp.connection import LONGEST_COMMAND, ClientGone, Connection, LineTooLong
 from proxy.smtp.data import DataReader
 from proxy.smtp.forwarded import BadProxyHeader, introduction_of, proxy_header
-from proxy.smtp.front import Front
+from proxy.smtp.front import Front, Sessions
 from proxy.smtp.pace import Pace
 from proxy.smtp.pipeline import PhasePipeline
 from proxy.smtp.ports import Outbox, Relay
 from proxy.smtp.reception import Reception
-from proxy.smtp.stream import LONGEST_COMMAND, ClientGone, ClientStream, LineTooLong
+from proxy.smtp.syntax import parse
 from tests.support.growth import MOST_GROWTH, assert_linear, seconds
 from tests.support.worker import core
 
@@ -113,7 +112,7 @@ def front() -> Front:
         capabilities=frozenset,
         session_ended=lambda _session: None,
         authenticator=cast(Any, None),
-        sessions=TaskOwner("sessions"),
+        sessions=Sessions(),
         outbox=cast(Outbox, Swallowing()),
     )
 
@@ -130,11 +129,11 @@ def received(message: bytes, octets: int) -> Timed:
     return lambda: asyncio.run(receive())
 
 
-def streamed(read: Callable[[ClientStream], Any], wire: bytes, octets: int) -> Timed:
+def streamed(read: Callable[[Connection], Any], wire: bytes, octets: int) -> Timed:
     """Return a reading of what a client sends in segments of so many octets."""
 
     async def both() -> None:
-        stream = ClientStream(asyncio.get_running_loop(), Nowhere())
+        stream = Connection(asyncio.get_running_loop(), Nowhere(), lambda: None)
 
         async def feed() -> None:
             for at in range(0, len(wire), octets):
@@ -149,13 +148,13 @@ def streamed(read: Callable[[ClientStream], Any], wire: bytes, octets: int) -> T
     return lambda: asyncio.run(both())
 
 
-async def read_data(stream: ClientStream) -> None:
+async def read_data(stream: Connection) -> None:
     reader = DataReader(stream, Pace(stream, 10.0, 0))
     while not reader.finished:
         await reader.block()
 
 
-async def read_chunks(stream: ClientStream) -> None:
+async def read_chunks(stream: Connection) -> None:
     async def following(_chunk: Chunk) -> Chunk:
         line = await stream.line(10.0)
         found = chunk_of(line[5:-2])
@@ -168,7 +167,7 @@ async def read_chunks(stream: ClientStream) -> None:
         await reader.block()
 
 
-async def read_line(stream: ClientStream) -> None:
+async def read_line(stream: Connection) -> None:
     with contextlib.suppress(LineTooLong, ClientGone):
         await stream.line(10.0)
 
@@ -191,9 +190,8 @@ def logged_in(argument: bytes) -> Timed:
 
 
 def parsed(line: bytes) -> Timed:
-    session = type("Asked", (), {"options": core()})
-    conversation = cast(Conversation, type("Alone", (), {"session": session}))
-    return lambda: Conversation._parse(conversation, line)
+    options = core()
+    return lambda: parse(line, options)
 
 
 def growing(pieces: bytes) -> Timed:
@@ -212,7 +210,11 @@ def growing(pieces: bytes) -> Timed:
 
 
 V2 = b"\r\n\r\n\0\r\nQUIT\n\x21\x11"
-EXTENSIONS = frozenset({"DSN", "AUTH", "SIZE", "SMTPUTF8"})
+
+
+def offered() -> frozenset[str]:
+    return frozenset({"DSN", "AUTH", "SIZE", "SMTPUTF8"})
+
 
 Case = tuple[int, Callable[[int], Timed]]
 
@@ -273,23 +275,23 @@ def command_cases() -> Iterator[tuple[str, Case]]:
             return (octets * n)[:n]
 
         yield f"mail-local-part-{name}", (
-            most, lambda n, of=of: lambda: sender_of(b"FROM:<" + of(n) + b"@s.test>", options, EXTENSIONS),
+            most, lambda n, of=of: lambda: sender_of(b"FROM:<" + of(n) + b"@s.test>", options, offered),
         )  # fmt: skip
         yield f"mail-quoted-{name}", (
-            most, lambda n, of=of: lambda: sender_of(b'FROM:<"' + of(n) + b'"@s.test>', options, EXTENSIONS),
+            most, lambda n, of=of: lambda: sender_of(b'FROM:<"' + of(n) + b'"@s.test>', options, offered),
         )  # fmt: skip
         yield f"mail-domain-{name}", (
-            most, lambda n, of=of: lambda: sender_of(b"FROM:<a@" + of(n) + b"> SMTPUTF8", options, EXTENSIONS),
+            most, lambda n, of=of: lambda: sender_of(b"FROM:<a@" + of(n) + b"> SMTPUTF8", options, offered),
         )  # fmt: skip
         yield f"mail-parameters-{name}", (
-            most, lambda n, of=of: lambda: sender_of(b"FROM:<a@s.test> " + of(n), options, EXTENSIONS),
+            most, lambda n, of=of: lambda: sender_of(b"FROM:<a@s.test> " + of(n), options, offered),
         )  # fmt: skip
         yield f"rcpt-{name}", (
-            most, lambda n, of=of: lambda: recipient_of(b"TO:" + of(n), options, EXTENSIONS, utf8=True),
+            most, lambda n, of=of: lambda: recipient_of(b"TO:" + of(n), options, offered, utf8=True),
         )  # fmt: skip
         yield f"rcpt-orcpt-{name}", (
             most,
-            lambda n, of=of: lambda: recipient_of(b"TO:<> ORCPT=rfc822;" + of(n), options, EXTENSIONS, utf8=True),
+            lambda n, of=of: lambda: recipient_of(b"TO:<> ORCPT=rfc822;" + of(n), options, offered, utf8=True),
         )  # fmt: skip
         yield f"line-{name}", (most, lambda n, of=of: parsed(of(n) + b"\r\n"))
         yield f"command-{name}", (most, lambda n, of=of: parsed(b"NOOP " + of(n) + b"x\r\n"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from proxy.smtp import pace
+from proxy.smtp.connection import ClientIdle
 from proxy.smtp.pace import Pace
-from proxy.smtp.stream import ClientIdle
 from tests.support.exchanger import Exchanger
 from tests.support.waiting import eventually
 from tests.support.worker import BOB, LETTER, serving

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.smtp.protocol import SmtpProtocol
-from proxy.smtp.state import NEXT, State, out_of_order
+from proxy.mail.replies import Reply
+from proxy.smtp.protocol import VERBS
+from proxy.smtp.state import END_OF_MESSAGE, TABLE, Progress, State
 
 COMMANDS = ("EHLO", "HELO", "MAIL", "RCPT", "DATA", "RSET", "NOOP", "QUIT", "HELP", "VRFY")
+
+
+def at(state: State) -> Progress:
+    progress = Progress()
+    progress.state = state
+    return progress
+
+
+def out_of_order(state: State, command: str) -> Reply | None:
+    return at(state).refusal(command)
 
 
 @pytest.mark.parametrize("state", State)
@@ -47,26 +58,33 @@ def test_what_is_out_of_order_is_503_and_says_what_is_missing(state: State, comm
         (State.SENDER, "EHLO", State.READY),
         (State.SENDER, "RSET", State.READY),
         (State.RECIPIENTS, "RCPT", State.RECIPIENTS),
-        (State.RECIPIENTS, "DATA", State.READY),
+        (State.RECIPIENTS, END_OF_MESSAGE, State.READY),
         (State.RECIPIENTS, "HELO", State.READY),
         (State.RECIPIENTS, "RSET", State.READY),
         *((state, command, state) for state in State for command in ("NOOP", "QUIT", "HELP", "VRFY")),
     ],
 )
 def test_an_accepted_command_leads_on(state: State, command: str, after: State) -> None:
-    assert NEXT[state][command] is after
+    progress = at(state)
+    progress.accepted(command)
+    assert progress.state is after
 
 
-def test_every_command_that_is_offered_is_legal_or_answered_in_every_state() -> None:
-    assert set(SmtpProtocol.commands) >= set(COMMANDS)
-    for state in State:
-        for command in SmtpProtocol.commands:
-            refused = out_of_order(state, command)
-            assert (refused is None) == (command in NEXT[state])
-            assert refused is None or refused.code == 503
+def test_a_command_that_is_not_legal_cannot_have_been_accepted() -> None:
+    progress = at(State.READY)
+    with pytest.raises(RuntimeError, match="RCPT is not legal in the state READY"):
+        progress.accepted("RCPT")
+    assert progress.state is State.READY
 
 
-def test_only_the_commands_of_the_table_are_offered() -> None:
+def test_the_table_has_every_command_and_no_other_row_but_the_end_of_a_message() -> None:
+    verbs = {verb.decode() for verb in VERBS}
+    assert verbs >= set(COMMANDS)
+    assert verbs == set(TABLE) - {END_OF_MESSAGE}
     # aiosmtpd's own commands are not among them.
-    assert not set(SmtpProtocol.commands) & {"EXPN", "TURN"}
-    assert set(SmtpProtocol.commands) <= {command for moves in NEXT.values() for command in moves}
+    assert not verbs & {"EXPN", "TURN"}
+
+
+def test_every_refusal_of_the_table_is_503_or_554() -> None:
+    cells = [cell for row in TABLE.values() for cell in row.values() if isinstance(cell, Reply)]
+    assert {cell.code for cell in cells} == {503, 554}

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from proxy.smtp.stream import HIGH_WATER, ClientGone, ClientIdle, ClientStream, Draining, LineTooLong
+from proxy.smtp.connection import HIGH_WATER, ClientGone, ClientIdle, Connection, Draining, LineTooLong
 
 BOUND = 10.0
 
@@ -40,11 +40,11 @@ async def transport() -> _Transport:
 
 
 @pytest.fixture
-async def stream(transport: _Transport) -> ClientStream:
-    return ClientStream(asyncio.get_running_loop(), transport)
+async def stream(transport: _Transport) -> Connection:
+    return Connection(asyncio.get_running_loop(), transport, lambda: None)
 
 
-async def test_a_line_comes_with_its_line_break_however_it_is_cut(stream: ClientStream) -> None:
+async def test_a_line_comes_with_its_line_break_however_it_is_cut(stream: Connection) -> None:
     reading = asyncio.get_running_loop().create_task(stream.line(BOUND))
     for octet in b"NOOP\r\nQU":
         await asyncio.sleep(0)
@@ -53,7 +53,7 @@ async def test_a_line_comes_with_its_line_break_however_it_is_cut(stream: Client
     assert bytes(stream.buffer) == b"QU"
 
 
-async def test_replies_of_one_turn_leave_in_one_write(stream: ClientStream, transport: _Transport) -> None:
+async def test_replies_of_one_turn_leave_in_one_write(stream: Connection, transport: _Transport) -> None:
     stream.send(b"250 one\r\n")
     stream.send(b"250 two\r\n")
     assert transport.writes == []
@@ -61,7 +61,7 @@ async def test_replies_of_one_turn_leave_in_one_write(stream: ClientStream, tran
     assert transport.writes == [b"250 one\r\n250 two\r\n"]
 
 
-async def test_replies_leave_before_the_client_is_waited_for(stream: ClientStream, transport: _Transport) -> None:
+async def test_replies_leave_before_the_client_is_waited_for(stream: Connection, transport: _Transport) -> None:
     stream.send(b"250 one\r\n")
     with pytest.raises(ClientIdle):
         await stream.line(0.01)
@@ -69,31 +69,31 @@ async def test_replies_leave_before_the_client_is_waited_for(stream: ClientStrea
 
 
 async def test_a_reply_before_a_read_leaves_with_the_wait_for_the_client(
-    stream: ClientStream, transport: _Transport
+    stream: Connection, transport: _Transport
 ) -> None:
-    stream.send_and_read(b"250 one\r\n")
+    stream.queue(b"250 one\r\n")
     with pytest.raises(ClientIdle):
         await stream.line(0.01)
     assert transport.writes == [b"250 one\r\n"]
 
 
 async def test_a_reply_before_a_read_leaves_though_the_next_command_is_there_and_takes_long(
-    stream: ClientStream, transport: _Transport
+    stream: Connection, transport: _Transport
 ) -> None:
     stream.received(b"RCPT\r\n")
-    stream.send_and_read(b"250 one\r\n")
+    stream.send(b"250 one\r\n")
     assert await stream.line(BOUND) == b"RCPT\r\n"
     await asyncio.sleep(0)
     assert transport.writes == [b"250 one\r\n"]
 
 
-async def test_replies_leave_before_the_connection_is_closed(stream: ClientStream, transport: _Transport) -> None:
+async def test_replies_leave_before_the_connection_is_closed(stream: Connection, transport: _Transport) -> None:
     stream.send(b"221 bye\r\n")
     stream.close()
     assert (transport.writes, transport.closed) == ([b"221 bye\r\n"], True)
 
 
-async def test_a_whole_line_must_come_within_its_deadline_and_drops_do_not_extend_it(stream: ClientStream) -> None:
+async def test_a_whole_line_must_come_within_its_deadline_and_drops_do_not_extend_it(stream: Connection) -> None:
     loop = asyncio.get_running_loop()
     end = loop.time() + 5
 
@@ -108,7 +108,7 @@ async def test_a_whole_line_must_come_within_its_deadline_and_drops_do_not_exten
     dripping.cancel()
 
 
-async def test_lines_that_came_before_the_half_close_are_read(stream: ClientStream) -> None:
+async def test_lines_that_came_before_the_half_close_are_read(stream: Connection) -> None:
     stream.received(b"ONE\r\nTWO\r\nhalf")
     stream.end()
     assert [await stream.line(BOUND), await stream.line(BOUND)] == [b"ONE\r\n", b"TWO\r\n"]
@@ -116,7 +116,7 @@ async def test_lines_that_came_before_the_half_close_are_read(stream: ClientStre
         await stream.line(BOUND)
 
 
-async def test_a_lost_client_ends_the_wait_and_gets_no_more_bytes(stream: ClientStream, transport: _Transport) -> None:
+async def test_a_lost_client_ends_the_wait_and_gets_no_more_bytes(stream: Connection, transport: _Transport) -> None:
     reading = asyncio.get_running_loop().create_task(stream.line(BOUND))
     await asyncio.sleep(0)
     stream.lose()
@@ -127,7 +127,7 @@ async def test_a_lost_client_ends_the_wait_and_gets_no_more_bytes(stream: Client
     assert transport.writes == []
 
 
-async def test_reading_pauses_where_the_session_does_not_keep_up(stream: ClientStream, transport: _Transport) -> None:
+async def test_reading_pauses_where_the_session_does_not_keep_up(stream: Connection, transport: _Transport) -> None:
     stream.received(b"x" * HIGH_WATER)
     assert not transport.paused
     stream.received(b"x")
@@ -136,7 +136,7 @@ async def test_reading_pauses_where_the_session_does_not_keep_up(stream: ClientS
     assert not transport.paused
 
 
-async def test_a_client_that_does_not_read_its_replies_is_not_read_from(stream: ClientStream) -> None:
+async def test_a_client_that_does_not_read_its_replies_is_not_read_from(stream: Connection) -> None:
     stream.pause_writing()
     reading = asyncio.get_running_loop().create_task(stream.line(BOUND))
     await asyncio.sleep(0)
@@ -146,13 +146,13 @@ async def test_a_client_that_does_not_read_its_replies_is_not_read_from(stream: 
         assert await reading == b"NOOP\r\n"
 
 
-async def test_a_client_that_never_reads_its_replies_is_idle(stream: ClientStream) -> None:
+async def test_a_client_that_never_reads_its_replies_is_idle(stream: Connection) -> None:
     stream.pause_writing()
     with pytest.raises(ClientIdle):
         await stream.line(0.01)
 
 
-async def test_a_shutdown_ends_the_wait_for_a_command(stream: ClientStream) -> None:
+async def test_a_shutdown_ends_the_wait_for_a_command(stream: Connection) -> None:
     reading = asyncio.get_running_loop().create_task(stream.line(BOUND))
     await asyncio.sleep(0)
     stream.drain()
@@ -162,7 +162,7 @@ async def test_a_shutdown_ends_the_wait_for_a_command(stream: ClientStream) -> N
         await stream.line(BOUND)
 
 
-async def test_a_shutdown_does_not_end_the_wait_for_a_messages_bytes(stream: ClientStream) -> None:
+async def test_a_shutdown_does_not_end_the_wait_for_a_messages_bytes(stream: Connection) -> None:
     loop = asyncio.get_running_loop()
     waiting = loop.create_task(stream.more(loop.time() + BOUND))
     await asyncio.sleep(0)
@@ -174,7 +174,7 @@ async def test_a_shutdown_does_not_end_the_wait_for_a_messages_bytes(stream: Cli
 
 
 @pytest.mark.parametrize(("line", "endless"), [(b"x" * 5000 + b"\r\n", False), (b"x" * 100_000, True)])
-async def test_an_overlong_line_is_passed_over(stream: ClientStream, line: bytes, endless: bool) -> None:  # noqa: FBT001 - a case
+async def test_an_overlong_line_is_passed_over(stream: Connection, line: bytes, endless: bool) -> None:  # noqa: FBT001 - a case
     stream.received(line)
     with pytest.raises(LineTooLong) as error:
         await stream.line(0.05)
@@ -182,7 +182,7 @@ async def test_an_overlong_line_is_passed_over(stream: ClientStream, line: bytes
     assert len(stream.buffer) == 0
 
 
-async def test_an_endless_line_in_pieces_uses_no_memory(stream: ClientStream) -> None:
+async def test_an_endless_line_in_pieces_uses_no_memory(stream: Connection) -> None:
     reading = asyncio.get_running_loop().create_task(stream.line(BOUND))
     most = 0
     while not reading.done():

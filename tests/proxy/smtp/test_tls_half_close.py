@@ -204,7 +204,7 @@ async def test_a_verdict_after_our_dot_is_awaited_and_logged(
                 client.flush()
                 if version is ssl.TLSVersion.TLSv1_2:
                     (session,) = stage.worker.front.live
-                    await eventually(lambda: session.stream.lost, "the connection is over")
+                    await eventually(lambda: session.connection.lost, "the connection is over")
                 verdict.set()
                 await client.rest()
             await stage.ended()

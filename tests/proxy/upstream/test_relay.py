@@ -406,9 +406,9 @@ async def test_a_message_flows_on_while_the_upstream_reads_slowly_and_memory_doe
         await upstream.until(lambda: bool(upstream.held), "the upstream stops reading")
         (session,) = stage.worker.front.live
         async with asyncio.timeout(10):
-            while not session.stream._reading_paused:  # noqa: ASYNC110 - the transport tells nobody
+            while not session.connection._reading_paused:  # noqa: ASYNC110 - the transport tells nobody
                 await asyncio.sleep(0)
-        assert len(session.stream.buffer) < 1_000_000
+        assert len(session.connection.buffer) < 1_000_000
         gate.set()
         async with asyncio.timeout(15):
             assert await sending == ACCEPTED

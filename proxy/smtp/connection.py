@@ -1,16 +1,19 @@
-"""The bytes from and to one client: a bounded buffer, lines and blocks under deadlines, one write per batch of replies.
+"""The bytes from and to one client: a bounded buffer, lines, one write for the replies of a turn, the only timer, TLS.
 
-It owns the session's only timer. A deadline runs only while we wait for the client, never while the client waits for
-us.
+It has two sides. The session's turn uses the one that never waits: `take_line`, `queue`, `flush`. A command that must
+wait for the client uses the other: `line`, `more`. It owns no session and knows no command.
 """
 
 from __future__ import annotations
 
 import asyncio
+import ssl
+from collections.abc import Callable
 from contextlib import suppress
 
 from proxy.base import closing
 from proxy.base.waiting import LazyTimer, WritePause
+from proxy.smtp.tls import HANDSHAKE_SECONDS, shake_hands
 
 LONGEST_COMMAND = 2048
 """Octets of a command line. RFC 5321 section 4.5.3.1.4 requires 512; parameters need more."""
@@ -19,9 +22,11 @@ MOST_DISCARDED = 64 * 1024
 """Octets of an endless command that are skipped before the session is closed."""
 
 LINES_IN_A_TURN = 50
-"""Pipelined commands that are executed before other sessions get a turn."""
+"""Pipelined lines that are taken before other sessions get a turn: a full buffer of commands took half a second."""
 
 HIGH_WATER = 64 * 1024
+"""Octets in the buffer above which we stop reading from the client."""
+
 LOW_WATER = 32 * 1024
 
 
@@ -45,18 +50,21 @@ class LineTooLong(Exception):
         self.endless = endless
 
 
-class ClientStream:
-    """Reads and writes for one session. Only one task may read."""
+class Connection:
+    """One client's bytes. Its protocol's turn uses it, or the one task of a command that waits; never both at once."""
 
     __slots__ = (
-        "_closing", "_flush_scheduled", "_interruptible", "_lines_in_turn", "_loop", "_outgoing", "_pause",
-        "_reading_paused", "_timer", "_waiter", "buffer", "draining", "ended", "lost", "transport",
+        "_closing", "_discarded", "_flush_due", "_has_finished", "_interruptible", "_is_awaited", "_lines", "_loop", "_on_idle",
+        "_outgoing", "_pause", "_reading_paused", "_timer", "_waiter", "buffer", "draining", "ended", "lost", "transport",
     )  # fmt: skip
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport) -> None:
-        """Start on a connected transport."""
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, transport: asyncio.Transport, on_idle: Callable[[], None]
+    ) -> None:
+        """Start on a connected transport. `on_idle` is called if a deadline set by `expect` passes."""
         self._loop = loop
         self.transport = transport
+        self._on_idle = on_idle
         self.buffer = bytearray()
         self.ended = False
         """The client will send no more (it may still read)."""
@@ -64,15 +72,78 @@ class ClientStream:
         self.draining = False
         self._waiter: asyncio.Future[None] | None = None
         self._interruptible = False
-        self._lines_in_turn = 0
+        self._is_awaited = False
+        self._has_finished = False
+        """We have sent our FIN."""
+        self._discarded = 0
+        self._lines = 0
         self._timer = LazyTimer(loop, self._ring)
         self._closing: asyncio.TimerHandle | None = None
         self._outgoing: list[bytes] = []
-        self._flush_scheduled = False
+        self._flush_due = False
         self._reading_paused = False
         self._pause = WritePause(loop)
 
-    # ------------------------------------------------------------ reading
+    # ------------------------------------------------------------ a turn reads
+
+    def take_line(self) -> bytes | LineTooLong | None:
+        """Return the next line with its line break, or None if it has not arrived.
+
+        An overlong line is dropped, piece by piece, and LineTooLong is returned at its end, or if it has none.
+        """
+        buffer = self.buffer
+        end = buffer.find(b"\n") + 1
+        if not end:
+            return self._discard(len(buffer)) if len(buffer) > LONGEST_COMMAND or self._discarded else None
+        if end - 1 > LONGEST_COMMAND or self._discarded:
+            self._discarded = 0
+            self.consume(end)
+            return LineTooLong(endless=False)
+        line = bytes(buffer[:end])
+        del buffer[:end]
+        if self._reading_paused:
+            self._read_on()
+        return line
+
+    def _discard(self, octets: int) -> LineTooLong | None:
+        """Drop what came of an overlong line."""
+        self._discarded += octets
+        self.consume(octets)
+        if self._discarded <= MOST_DISCARDED:
+            return None
+        self._discarded = 0
+        return LineTooLong(endless=True)
+
+    def put_back(self, line: bytes) -> None:
+        """Put a line back in front of the others."""
+        self.buffer[:0] = line
+
+    def consume(self, octets: int) -> None:
+        """Drop what was read from the buffer's head, and resume reading if the buffer was too large."""
+        del self.buffer[:octets]
+        if self._reading_paused:
+            self._read_on()
+
+    def _read_on(self) -> None:
+        if len(self.buffer) < LOW_WATER:
+            self._reading_paused = False
+            with suppress(RuntimeError):  # a closing transport does not read
+                self.transport.resume_reading()
+
+    def expect(self, deadline: float) -> None:
+        """Call `on_idle` at `deadline`, by the loop's clock, unless `rest` comes first."""
+        self._timer.until(deadline)
+
+    @property
+    def expects(self) -> bool:
+        """Whether a deadline is set."""
+        return self._timer.deadline is not None
+
+    def rest(self) -> None:
+        """Nobody waits for the client now."""
+        self._timer.deadline = None
+
+    # ------------------------------------------------------------ a command waits
 
     async def line(self, seconds: float) -> bytes:
         """Return the next line with its line break; the whole line must come within `seconds`.
@@ -83,42 +154,15 @@ class ClientStream:
             Draining: Ringback is shutting down.
             LineTooLong: the line exceeded LONGEST_COMMAND.
         """
-        buffer, searched = self.buffer, 0
         deadline = self._loop.time() + seconds
-        self._lines_in_turn += 1
-        if self._lines_in_turn >= LINES_IN_A_TURN:
-            # Measured: a full buffer of commands without I/O blocked the whole worker for half a second.
-            self._lines_in_turn = 0
+        self._lines += 1
+        if self._lines >= LINES_IN_A_TURN:
             await self._let_others(deadline)
-        while (at := buffer.find(b"\n", searched)) < 0:
-            searched = len(buffer)
-            if searched > LONGEST_COMMAND:
-                await self._discard_line(deadline)
+        while (line := self.take_line()) is None:
             await self.more(deadline, interruptible=True)
-        line = bytes(buffer[: at + 1])
-        self.consume(at + 1)
-        if at > LONGEST_COMMAND:
-            raise LineTooLong(endless=False)
+        if isinstance(line, LineTooLong):
+            raise line
         return line
-
-    async def _discard_line(self, deadline: float) -> None:
-        """Skip the rest of an overlong line, then raise LineTooLong."""
-        discarded = 0
-        while (at := self.buffer.find(b"\n")) < 0:
-            discarded += len(self.buffer)
-            self.consume(len(self.buffer))
-            if discarded > MOST_DISCARDED:
-                raise LineTooLong(endless=True)
-            await self.more(deadline)
-        self.consume(at + 1)
-        raise LineTooLong(endless=False)
-
-    async def _let_others(self, deadline: float) -> None:
-        """Give the loop a turn, and the client time to read its replies."""
-        self.flush()
-        await asyncio.sleep(0)
-        if self._pause.resumed is not None:
-            await self._wait(self._pause.resumed, deadline)
 
     async def more(self, deadline: float, *, interruptible: bool = False) -> None:
         """Send our replies, then wait for bytes beyond those in the buffer until `deadline` by the loop's clock.
@@ -126,7 +170,7 @@ class ClientStream:
         Raises:
             ClientGone, ClientIdle, and Draining if `interruptible`.
         """
-        self._lines_in_turn = 0
+        self._lines = 0
         self.flush()
         if self._pause.resumed is not None:
             before = len(self.buffer)
@@ -151,52 +195,59 @@ class ClientStream:
                 await self.more(self._loop.time() + seconds, interruptible=True)
         return bool(self.buffer)
 
+    async def _let_others(self, deadline: float) -> None:
+        """Give the loop a turn, and the client time to read its replies."""
+        self._lines = 0
+        self.flush()
+        await asyncio.sleep(0)
+        if self._pause.resumed is not None:
+            await self._wait(self._pause.resumed, deadline)
+
     async def _wait(self, event: asyncio.Future[None], deadline: float) -> None:
         """Wait under the session's only timer."""
+        self._is_awaited = True
         self._timer.until(deadline)
         try:
             await event
         finally:
-            self._timer.rest()
+            self._timer.deadline = None
+            self._is_awaited = False
 
     def _ring(self) -> None:
-        self._wake(ClientIdle())
-
-    def consume(self, octets: int) -> None:
-        """Drop what was read from the buffer's head, and resume reading if the buffer was too large."""
-        del self.buffer[:octets]
-        if self._reading_paused and len(self.buffer) < LOW_WATER:
-            self._reading_paused = False
-            with suppress(RuntimeError):  # a closing transport does not read
-                self.transport.resume_reading()
+        if self._is_awaited:
+            self._wake(ClientIdle())
+        else:
+            self._timer.deadline = None
+            self._on_idle()
 
     # ------------------------------------------------------------ writing
 
-    def send_and_read(self, wire: bytes) -> None:
-        """Queue a reply if the session's next step is to read.
-
-        If the client has sent nothing more, reading waits, and waiting flushes. So most replies need no extra turn of
-        the loop.
-        """
-        if self.buffer:
-            self.send(wire)
-        else:
-            self._outgoing.append(wire)
+    def queue(self, wire: bytes) -> None:
+        """Queue a reply for the write that ends the turn."""
+        self._outgoing.append(wire)
 
     def send(self, wire: bytes) -> None:
-        """Queue a reply. Replies from one turn of the loop are sent in one write."""
+        """Queue a reply from within a command that waits. Replies from one turn of the loop are sent in one write."""
         self._outgoing.append(wire)
-        if not self._flush_scheduled:
-            self._flush_scheduled = True
+        if not self._flush_due:
+            self._flush_due = True
             self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
         """Write the queued replies."""
-        self._flush_scheduled = False
+        self._flush_due = False
+        outgoing = self._outgoing
+        if not outgoing:
+            return
         # uvloop does not report a connection lost during the TLS handshake, and raises if we write to it.
-        if self._outgoing and not self.lost and not self.transport.is_closing():
-            self.transport.write(b"".join(self._outgoing))
-        self._outgoing.clear()
+        if not self.lost and not self._has_finished and not self.transport.is_closing():
+            self.transport.write(outgoing[0] if len(outgoing) == 1 else b"".join(outgoing))
+        outgoing.clear()
+
+    @property
+    def is_stuck(self) -> bool:
+        """Whether the client does not read its replies."""
+        return self._pause.resumed is not None
 
     async def linger(self, seconds: float) -> None:
         """Send the queued replies and our FIN, and keep reading for a while.
@@ -206,6 +257,7 @@ class ClientStream:
         self.flush()
         with suppress(OSError, RuntimeError, NotImplementedError):  # TLS cannot half-close
             if not self.lost and self.transport.can_write_eof():
+                self._has_finished = True
                 self.transport.write_eof()
         deadline = self._loop.time() + seconds
         with suppress(ClientGone, ClientIdle):
@@ -220,6 +272,19 @@ class ClientStream:
         if not self.lost:
             self._closing = closing.close(self.transport)
 
+    # ------------------------------------------------------------ TLS
+
+    async def secure(self, protocol: asyncio.Protocol, context: ssl.SSLContext) -> None:
+        """Shake hands; all that was received in the clear is forgotten (RFC 3207 section 4.2).
+
+        Raises:
+            OSError, ssl.SSLError: the handshake failed, so no reply can be sent.
+        """
+        self.flush()
+        async with asyncio.timeout(HANDSHAKE_SECONDS):
+            # The buffer holds the start of the handshake. Commands after STARTTLS have already ended the session.
+            self.transport = await shake_hands(protocol, self.transport, context, self.buffer)
+
     # ------------------------------------------------------------ from the transport
 
     def received(self, data: bytes) -> None:
@@ -228,7 +293,8 @@ class ClientStream:
         if len(self.buffer) > HIGH_WATER and not self._reading_paused:
             self._reading_paused = True
             self.transport.pause_reading()
-        self._wake(None)
+        if self._waiter is not None:
+            self._wake(None)
 
     def end(self) -> None:
         """The client half-closed. If we wait for it to read our replies, that wait goes on."""
@@ -261,7 +327,7 @@ class ClientStream:
         self._pause.end()
 
     def _wake(self, error: Exception | None) -> None:
-        """End the session task's wait, if it waits. A failure also ends a wait for writing."""
+        """End a command's wait for the client, if it waits. A failure also ends a wait for writing."""
         waiter = self._waiter
         if waiter is None:
             if error is not None:

@@ -1,0 +1,40 @@
+"""AUTH (RFC 4954): whether it is allowed now, and its challenges. `authentication` has the mechanisms."""
+
+from __future__ import annotations
+
+from proxy.mail import replies
+from proxy.mail.replies import Reply
+from proxy.smtp.authentication import MOST_FAILED_AUTHENTICATIONS, ExchangeFailed, authenticate
+from proxy.smtp.connection import LineTooLong
+from proxy.smtp.dialogue import Dialogue
+from proxy.smtp.pending import Answer, Pending
+
+
+def auth(dialogue: Dialogue, argument: bytes) -> Answer:
+    """AUTH: the client logs in."""
+    session = dialogue.session
+    if session.auth_user:
+        return replies.AUTHENTICATED_ALREADY
+    if not session.extended_smtp:
+        return replies.EHLO_FIRST
+    if not dialogue.may_authenticate:
+        return replies.TLS_BEFORE_AUTH
+    return Pending(_authenticated(dialogue, argument))
+
+
+async def _authenticated(dialogue: Dialogue, argument: bytes) -> Reply:
+    async def challenge(reply: Reply) -> bytes:
+        dialogue.say(reply)
+        try:
+            return await dialogue.next_line()
+        except LineTooLong as error:
+            too_long = replies.AUTH_LINE_TOO_LONG
+            raise ExchangeFailed(too_long.closing() if error.endless else too_long) from None
+
+    session = dialogue.session
+    answer = await authenticate(argument, session, dialogue.front.authenticator, challenge)
+    if session.failed_authentications < MOST_FAILED_AUTHENTICATIONS:
+        return answer
+    dialogue.say(answer)
+    session.tally.errors += 1
+    return replies.TOO_MANY_PASSWORDS

@@ -1,0 +1,32 @@
+"""STARTTLS (RFC 3207). Commands pipelined after it have already ended the session."""
+
+from __future__ import annotations
+
+from proxy.mail import replies
+from proxy.smtp.dialogue import Dialogue
+from proxy.smtp.limits import within
+from proxy.smtp.pending import Answer, Pending
+from proxy.smtp.tls import ServerCertificate
+
+
+def starttls(dialogue: Dialogue, argument: bytes) -> Answer:
+    """STARTTLS: shake hands, and begin anew."""
+    session = dialogue.session
+    certificate = dialogue.entrance.certificate(session.options)
+    if certificate is None:
+        return replies.NOT_IMPLEMENTED
+    if argument:
+        return replies.NO_ARGUMENT_WANTED
+    if session.ssl is not None:
+        return replies.TLS_ACTIVE
+    rate = session.options.tls_rate_per_client
+    if rate.count and not within(dialogue.front, session, "tls", rate):
+        return replies.TOO_MUCH_TLS
+    dialogue.end_transaction()
+    return Pending(_secured(dialogue, certificate))
+
+
+async def _secured(dialogue: Dialogue, certificate: ServerCertificate) -> None:
+    dialogue.say(replies.READY_FOR_TLS)
+    await dialogue.secure(certificate)
+    dialogue.progress.accepted("STARTTLS")

@@ -1,0 +1,175 @@
+"""`Dialogue`: one client as the commands see it. What it is in the middle of, and what ends with it.
+
+It reads nothing and executes nothing: `protocol` does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import ssl
+
+from proxy.base.log import get_logger, printable
+from proxy.mail import replies
+from proxy.mail.replies import Reply
+from proxy.mail.session import Session, Transaction
+from proxy.smtp.access import is_trusted
+from proxy.smtp.admission import Admission
+from proxy.smtp.connection import ClientGone, ClientIdle, Connection
+from proxy.smtp.data import DataReader
+from proxy.smtp.entrance import Entrance
+from proxy.smtp.forwarded import Address
+from proxy.smtp.front import Front
+from proxy.smtp.ports import Relay
+from proxy.smtp.state import END_OF_MESSAGE, Progress
+from proxy.smtp.tls import ServerCertificate, tls_context
+
+log = get_logger()
+
+MOST_ERRORS = 20
+"""Rejected commands, without a delivered message in between, after which the session ends, as in Postfix."""
+
+MOST_JUNK = 100
+"""Junk commands (RSET, NOOP, VRFY, HELP, repeated EHLO) after which each counts as an error, as in Postfix."""
+
+
+class Dialogue:
+    """One client's session, and its transaction at the next hop. Its protocol owns it."""
+
+    __slots__ = (
+        "_protocol", "admission", "committed", "connection", "content", "entrance", "foreseen", "front", "loop", "plan",
+        "progress", "relay", "session",
+    )  # fmt: skip
+
+    def __init__(
+        self, front: Front, entrance: Entrance, session: Session, connection: Connection, protocol: asyncio.Protocol
+    ) -> None:
+        """Start before the greeting."""
+        self.front, self.entrance, self.session, self.connection = front, entrance, session, connection
+        self.loop = session.loop
+        self._protocol = protocol
+        self.plan = entrance.plan(session.options, front.pipeline)
+        self.progress = Progress()
+        self.admission = Admission(front, entrance, session.client_network)
+        self.relay: Relay | None = None
+        self.foreseen: dict[bytes, Reply] = {}
+        """The next hop's verdicts on recipients whose commands are next in the buffer."""
+        self.content: DataReader | None = None
+        """Between 354 and the task that takes the message: what the client sends is content."""
+        self.committed = False
+        """The next hop may already have accepted the message, so a lost client does not end the session."""
+
+    # ------------------------------------------------------------ the transaction
+
+    def open_relay(self) -> Relay:
+        """Return the transaction's way to the next hop."""
+        if self.relay is None:
+            self.relay = self.front.open_relay(self.session)
+        return self.relay
+
+    def commit(self) -> None:
+        """From here on, the next hop may accept the message."""
+        self.committed = True
+
+    def end_message(self) -> None:
+        """A message has ended, whatever the reply is, and the transaction with it."""
+        self.committed = False
+        self.end_transaction()
+        self.progress.accepted(END_OF_MESSAGE)
+
+    def end_transaction(self) -> None:
+        """Drop the transaction, here and at the next hop."""
+        if self.relay is not None:
+            self.relay.abort()
+            self.relay = None
+        self.session.transaction = Transaction()
+        self.session.current_recipient = None
+
+    # ------------------------------------------------------------ the client
+
+    def say(self, reply: Reply) -> None:
+        """Send a reply from within a command that waits."""
+        self.connection.send(reply.wire)
+
+    def become(self, client: Address, local: Address) -> None:
+        """Continue as a session of the client that a proxy named, under that client's limits and options."""
+        session = self.session
+        self.end_transaction()
+        self.front.session_ended(session)  # next-hop connections of the previous client
+        session.become(client, local, self.entrance.options(client[0]))
+        self.plan = self.entrance.plan(session.options, self.front.pipeline)
+        self.admission.turn_to(session.client_network)
+
+    async def secure(self, certificate: ServerCertificate) -> None:
+        """Start TLS, and forget everything received in the clear (RFC 3207 section 4.2).
+
+        Raises:
+            ClientGone: the handshake failed, so no reply can be sent.
+        """
+        session, connection = self.session, self.connection
+        try:
+            await connection.secure(self._protocol, await certificate.context())
+        except (OSError, ssl.SSLError) as error:
+            log.info("tls_failed", session=session.id, client=session.client_ip, reason=printable(str(error)))
+            raise ClientGone from error
+        session.ssl = {"cipher": connection.transport.get_extra_info("cipher")}
+        session.host_name, session.extended_smtp = None, False
+        session.encryption = tls_context(connection.transport)
+        session.context |= session.encryption
+        session.forget_authentication(can_relay=is_trusted(session))
+
+    def patience(self) -> float:
+        """Return until when the client may send its next command, by the loop's clock: 0 if its time is over.
+
+        It has less time under stress, and near the end of its session time.
+        """
+        plan, now = self.plan, self.loop.time()
+        seconds = plan.idle
+        stress = plan.options.stress_sessions
+        if stress and len(self.front.live) > stress:
+            seconds = plan.options.stress_idle_time or seconds
+        if plan.lifetime == math.inf:
+            return now + seconds
+        ends = self.session.tally.started + plan.lifetime
+        return min(now + seconds, ends) if ends > now else 0.0
+
+    async def next_line(self) -> bytes:
+        """Return the client's next line, for a command that takes more than one.
+
+        Raises:
+            ClientGone, ClientIdle, Draining, LineTooLong: as `Connection.line`.
+        """
+        deadline = self.patience()
+        if not deadline:
+            raise ClientIdle
+        return await self.connection.line(deadline - self.loop.time())
+
+    def too_many_errors(self, reply: Reply) -> bool:
+        """Count a reply that rejects a command, or a junk command too many; tell the client if it has made too many."""
+        tally = self.session.tally
+        if not reply.permanent and tally.junk <= MOST_JUNK:
+            return False
+        tally.errors += 1
+        if tally.errors < MOST_ERRORS:
+            return False
+        self.connection.queue(replies.TOO_MANY_ERRORS.wire)
+        return True
+
+    @property
+    def may_authenticate(self) -> bool:
+        """Whether AUTH is offered: it is configured, and the connection protects the password."""
+        options = self.session.options
+        if options.authentication == "no":
+            return False
+        return self.session.ssl is not None or options.authentication_without_tls
+
+    def carried(self) -> frozenset[str]:
+        """Return the extensions whose parameters MAIL takes: the next hops', and AUTH if we offer it."""
+        offered = {"AUTH"} if self.may_authenticate else set[str]()
+        return self.front.capabilities() - {"AUTH"} | offered
+
+    def farewell(self) -> Reply:
+        """Return the reply to a client whose session ends because we stop."""
+        if self.front.reloaded:
+            return replies.from_policy(421, self.session.options.reconfig_message, close=True)
+        return replies.SHUTTING_DOWN

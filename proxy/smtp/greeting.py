@@ -1,0 +1,87 @@
+"""What comes before the first command: a proxy's header, implicit TLS, the accept and connect phases, the banner."""
+
+from __future__ import annotations
+
+from config.base.ip import any_holds
+from proxy.base.log import get_logger
+from proxy.mail import replies
+from proxy.mail.replies import Reply
+from proxy.mail.verdict import Verdict
+from proxy.smtp.access import is_trusted
+from proxy.smtp.dialogue import Dialogue
+from proxy.smtp.forwarded import BadProxyHeader, read_proxy_header
+from proxy.smtp.limits import within
+from proxy.smtp.pending import Answer, Over, Pending, ask
+
+log = get_logger()
+
+
+def opening(dialogue: Dialogue) -> Answer:
+    """Return the greeting of a new connection.
+
+    The connection's own address decides who must send a header, before a byte is read.
+    """
+    session, options = dialogue.session, dialogue.entrance.own_options
+    session.speaks_within = dialogue.connection.speaks_within
+    proxied = any_holds(options.proxy_protocol_networks, session.client_ip)
+    if proxied or options.implicit_tls:
+        return Pending(_behind_proxy_or_tls(dialogue, proxied=proxied))
+    return greeting(dialogue)
+
+
+async def _behind_proxy_or_tls(dialogue: Dialogue, *, proxied: bool) -> Reply | None:
+    options = dialogue.entrance.own_options
+    if proxied:
+        await _read_header(dialogue)
+    if options.implicit_tls:
+        certificate = dialogue.entrance.certificate(dialogue.session.options)
+        if certificate is None:
+            raise Over
+        await dialogue.secure(certificate)
+    answer = greeting(dialogue)
+    return await answer.work if type(answer) is Pending else answer
+
+
+async def _read_header(dialogue: Dialogue) -> None:
+    """Read the PROXY header, and continue as its client's session."""
+    session, options = dialogue.session, dialogue.entrance.own_options
+    try:
+        header = await read_proxy_header(dialogue.connection)
+    except BadProxyHeader as error:
+        log.warning("proxy_header_refused", session=session.id, client=session.client_ip, reason=str(error))
+        if not options.implicit_tls:
+            dialogue.say(replies.NO_PROXY_HEADER)
+        raise Over from None
+    if header.client is not None and header.local is not None:
+        dialogue.become(header.client, header.local)
+
+
+def greeting(dialogue: Dialogue) -> Answer:
+    """Run the accept and connect phases; return the banner, or the rejection."""
+    session, front = dialogue.session, dialogue.front
+    if front.stopping:
+        return dialogue.farewell()
+    session.can_relay = is_trusted(session)
+    session.context["can_relay"] = "true" if session.can_relay else "false"
+    if dialogue.admission.is_one_too_many(session):
+        return replies.TOO_MANY_SESSIONS
+    rate = session.options.connection_rate_per_client
+    if rate.count and not within(front, session, "connection", rate):
+        return replies.TOO_MANY_CONNECTIONS
+    return ask(front.pipeline, dialogue.plan.at_connect, session, _rejection, lambda: _banner(dialogue))
+
+
+def _rejection(verdict: Verdict) -> Reply | None:
+    # A greeting is 220, 421 or 554 (RFC 5321 section 4.3.2), so our own failure must not be 451 here.
+    return replies.INTERNAL_CLOSING if verdict.reply is replies.INTERNAL else verdict.reply
+
+
+def _banner(dialogue: Dialogue) -> Reply:
+    session, connection = dialogue.session, dialogue.connection
+    if connection.draining:  # since the phases began
+        return dialogue.farewell()
+    if connection.buffer and not session.may_talk_early:
+        session.context["early_talker"] = "yes"
+        log.info("early_talker", session=session.id, client=session.client_ip)
+        return replies.SYNCHRONIZATION
+    return dialogue.plan.banner

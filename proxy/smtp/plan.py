@@ -1,0 +1,111 @@
+"""The plan for clients with the same options, made once: the limits that are set, the phases with hooks, fixed replies.
+
+So a limit that is off, a phase without a hook, and an extension that is not offered cost nothing for each message.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from proxy.mail.extensions import EXTENSIONS, Extension, Offer
+from proxy.mail.replies import Reply
+from proxy.options.inbound import InboundOptions
+from proxy.options.names import banner_lines
+from proxy.smtp.limits import limits_on_mail, limits_on_rcpt
+from proxy.smtp.ports import Policy
+from sieve.phases import Phase
+
+_TRANSACTION = (Phase.MAILFROM, Phase.RCPTTO, Phase.DATA, Phase.SPOOL, Phase.EACH_RCPT, Phase.SET_BINDING)
+
+Terms = tuple[frozenset[str], frozenset[Offer]]
+"""What decides about our EHLO reply: what every next hop offers, and which offers hold for the client now."""
+
+_MOST_HELLOS = 64
+"""EHLO replies that a plan keeps. A configuration has a few."""
+
+
+class Plan:
+    """What a listener does for clients with the same options. Only the cache of EHLO replies changes."""
+
+    __slots__ = (
+        "_hellos",
+        "at_connect",
+        "at_ehlo",
+        "at_mail",
+        "at_rcpt",
+        "banner",
+        "helo",
+        "idle",
+        "lifetime",
+        "limits_on_mail",
+        "limits_on_rcpt",
+        "options",
+        "policy_looks",
+    )  # fmt: skip
+
+    def __init__(self, options: InboundOptions, policy: Policy) -> None:
+        """Compile the options."""
+        self.options = options
+        self.at_connect = _active(policy, Phase.ACCEPT, Phase.CONNECT)
+        self.at_ehlo = _active(policy, Phase.EHLO)
+        self.at_mail = _active(policy, Phase.MAILFROM)
+        by_content = policy.judges_recipients_by_content
+        self.at_rcpt = _active(policy, Phase.RCPTTO, *(() if by_content else (Phase.EACH_RCPT,)))
+        self.policy_looks = any(policy.active(phase) for phase in _TRANSACTION)
+        """Whether any module may read the context variables of a transaction."""
+        self.limits_on_mail = limits_on_mail(options)
+        self.limits_on_rcpt = limits_on_rcpt(options, policy)
+        self.idle = options.idle_time or math.inf
+        """Seconds for the client's next command."""
+        self.lifetime = options.session_time or math.inf
+        """Seconds for the whole session."""
+        self.banner = banner(options)
+        self.helo = Reply(250, (options.hostname.encode(),))
+        self._hellos: dict[Terms, Reply] = {}
+
+    def hello(self, terms: Terms) -> Reply:
+        """Return the reply to EHLO."""
+        reply = self._hellos.get(terms)
+        if reply is None:
+            if len(self._hellos) >= _MOST_HELLOS:
+                self._hellos.clear()
+            reply = Reply(250, (self.options.hostname.encode(), *_offered(self.options, terms)))
+            self._hellos[terms] = reply
+        return reply
+
+
+def _active(policy: Policy, *phases: Phase) -> tuple[Phase, ...]:
+    return tuple(phase for phase in phases if policy.active(phase))
+
+
+def _offered(options: InboundOptions, terms: Terms) -> Iterator[bytes]:
+    """Yield the EHLO lines of the extensions that are offered, in the table's order."""
+    carried, offers = terms
+    for extension in EXTENSIONS:
+        held = extension.offer in offers or extension.offer in {Offer.ALWAYS, Offer.LIMITED}
+        if extension.offer is Offer.CARRIED:
+            held = carried >= extension.needs
+        line = _line(extension, options) if held else ""
+        if line:
+            yield line.encode()
+
+
+def _line(extension: Extension, options: InboundOptions) -> str:
+    """Return an extension's line. A limit that is off is left out, and so are limits if all are off."""
+    limited = extension.offer is Offer.LIMITED
+    values = {name: getattr(options, name) for name in type(options).model_fields} if extension.words else {}
+    words = [word.format_map(values) for word in extension.words]
+    said = [word for word in words if not (limited and word.endswith("=0"))]
+    return "" if limited and not said else " ".join([extension.keyword, *said])
+
+
+def banner(options: InboundOptions) -> Reply:
+    """Return the greeting (RFC 5321 section 4.2): the operator's text, or our name and `ESMTP`.
+
+    A static banner may be a complete multiline reply, with its own codes and line breaks.
+    """
+    lines = banner_lines(options.static_banner)
+    if not lines:
+        return Reply(220, (f"{options.banner_hostname or options.hostname} ESMTP Ringback".encode(),))
+    return Reply(220, tuple(line.encode("ascii", "replace") for line in lines))

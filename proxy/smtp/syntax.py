@@ -1,0 +1,39 @@
+"""A command line: from its octets to the verb and the argument, or why it is none (RFC 5321 section 4.1.1)."""
+
+from __future__ import annotations
+
+import re
+
+from proxy.mail import replies
+from proxy.mail.replies import Reply
+from proxy.options.inbound import InboundOptions
+
+_HEADER = re.compile(rb"[!-9;-~]+[ \t]*:")
+"""The start of a header field: a web browser sends one instead of a command, a mail client never does."""
+
+_COMMAND = re.compile(rb"([A-Za-z]{1,16})(?:([ \t]+)(.*))?", re.DOTALL)
+
+_MAY_HAVE_TAB = frozenset({b"MAIL", b"RCPT"})
+"""Commands that some clients separate from their argument by a TAB."""
+
+
+def parse(line: bytes, options: InboundOptions) -> tuple[bytes, bytes] | Reply:
+    """Split a line into the upper-case verb and its argument, or return why it is not a command."""
+    body = line[:-2]
+    if line[-2:] != b"\r\n" or b"\r" in body:
+        return replies.BARE_LINE_BREAK
+    if b"\0" in body:
+        return replies.BAD_SYNTAX
+    if body[-1:] in {b" ", b"\t"} and not options.allow_trailing_whitespace_in_commands:
+        return replies.BAD_SYNTAX
+    match = _COMMAND.fullmatch(body)
+    if match is None:
+        return replies.NOT_HTTP if _HEADER.match(body) else replies.BAD_SYNTAX
+    word, gap, argument = match.groups()
+    verb = word.upper()
+    if not argument:
+        return verb, b""
+    argument = argument.rstrip(b" \t")
+    if argument and b"\t" in gap and (verb not in _MAY_HAVE_TAB or options.strict_addresses):
+        return replies.BAD_SYNTAX
+    return verb, argument
