@@ -6,6 +6,7 @@ Address literals are normalized, too. DNS is not asked.
 from __future__ import annotations
 
 import ipaddress
+from functools import lru_cache
 
 LONGEST_DOMAIN = 255
 """Characters (RFC 5321 section 4.5.3.1.2). Also limits the encoder, whose time is quadratic."""
@@ -14,6 +15,7 @@ _LONGEST_U_LABEL = 59
 """An A-label is at least four characters longer than its U-label, and has at most 63 (RFC 5890 section 2.3.2.1)."""
 
 
+@lru_cache(maxsize=1024)
 def normal_domain(domain: str) -> str:
     """Return a domain normalized for comparison; if it has no A-labels, only lower-cased."""
     if domain.startswith("["):

@@ -20,37 +20,33 @@ log = get_logger()
 class TaskOwner:
     """A set of running tasks that end together. The event loop's thread owns the set."""
 
-    __slots__ = ("_tasks", "name")
+    __slots__ = ("name", "tasks")
 
     def __init__(self, name: str) -> None:
         """`name` appears in the log when one of the tasks fails."""
         self.name = name
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self.tasks: set[asyncio.Task[Any]] = set()
 
     def __len__(self) -> int:
-        return len(self._tasks)
+        return len(self.tasks)
 
     async def wait(self, seconds: float) -> bool:
         """Wait up to `seconds` for all tasks to end; return whether they did."""
-        if not self._tasks:
+        if not self.tasks:
             return True
-        _, running = await asyncio.wait(self._tasks, timeout=seconds)
+        _, running = await asyncio.wait(self.tasks, timeout=seconds)
         return not running
 
     async def cancel(self) -> None:
         """Cancel every task and wait until each has unwound."""
-        for task in self._tasks:
+        for task in self.tasks:
             task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        if self.tasks:
+            await asyncio.wait(self.tasks)
 
-    def adopt(self, task: asyncio.Task[Any]) -> None:
-        """Own a task until it ends."""
-        self._tasks.add(task)
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._tasks.discard(task)
+    def ended(self, task: asyncio.Task[Any]) -> None:
+        """Forget a task that has ended, and log its failure."""
+        self.tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("task_failed", task=task.get_name(), owner=self.name, exc_info=error)
 
@@ -58,5 +54,6 @@ class TaskOwner:
 def spawn(work: Coroutine[Any, Any, T], *, name: str, owner: TaskOwner) -> asyncio.Task[T]:
     """Start `work` as a task that belongs to `owner`."""
     task = asyncio.get_running_loop().create_task(work, name=name)
-    owner.adopt(task)
+    owner.tasks.add(task)
+    task.add_done_callback(owner.ended)
     return task

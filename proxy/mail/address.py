@@ -65,13 +65,15 @@ def parse_argument(
         BadPath: the path is malformed, or the keyword is missing; BadUtf8 if it is not UTF-8.
         BadParameter: a parameter is malformed or given twice.
     """
-    if argument[: len(keyword)].upper() != keyword:
+    word, colon, rest = argument.partition(b":")
+    if word + colon != keyword and (word + colon).upper() != keyword:
         raise BadPath
-    rest = argument[len(keyword) :].lstrip(b" " if strict else b" \t")
+    if rest[:1] != b"<":
+        rest = rest.lstrip(b" " if strict else b" \t")
     if (plain := _PLAIN.fullmatch(rest)) is not None and _is_plain(plain[1], plain[2]):
         local_part, domain = plain[1], plain[2]
         parameters = plain[3]
-        path = Path(b"%b@%b" % (local_part, domain), local_part.decode(), domain.decode().lower())
+        path = Path(b"%b@%b" % (local_part, domain), str(local_part, "ascii"), str(domain, "ascii").lower())
     else:
         _check_utf8(rest)
         inner, parameters = _parted(rest, strict=strict)

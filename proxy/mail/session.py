@@ -74,10 +74,6 @@ class Path:
         """The address as the upstream hears it, for header fields and reports."""
         return self.raw.decode("utf-8", "surrogateescape")
 
-    def given_as(self, argument: bytes) -> Path:
-        """Return the path as one that the client gave in this argument of MAIL or RCPT."""
-        return Path(self.raw, self.local_part, self.domain, given=argument)
-
 
 NULL_PATH = Path(b"", "", "")
 
@@ -134,6 +130,10 @@ class Transaction(AiosmtpdEnvelope):
         """The client's own, whatever policy put in its place: reports go there."""
         self.parameters: dict[str, str | None] = {}
         self.recipients: list[Recipient] = []
+        self.prdr = False
+        """The client accepts a reply for each recipient after the dot (draft-hall-prdr)."""
+        self.is_binary = False
+        """The message may hold any octets, as MAIL said."""
         self.refused_recipients = 0
         self.message: Message | None = None
         self.created = time.time()
@@ -149,18 +149,16 @@ class Transaction(AiosmtpdEnvelope):
         self.when_wanted: list[Callable[[], None]] = []
         """What waits for the first recipient that the upstream accepts."""
 
-    @property
-    def is_binary(self) -> bool:
-        """Whether the message may hold any octets, as MAIL said."""
-        return is_binary(self.parameters)
-
     def begin(self, path: Path, parameters: dict[str, str | None]) -> None:
         """Record an accepted MAIL FROM, in our fields and in aiosmtpd's."""
         self.reverse_path = self.given_reverse_path = path
         self.parameters = parameters
         self.mail_from = path.text
         self.mail_options = list(parameters)
-        self.smtp_utf8 = "SMTPUTF8" in parameters
+        if parameters:
+            self.smtp_utf8 = "SMTPUTF8" in parameters
+            self.prdr = "PRDR" in parameters
+            self.is_binary = is_binary(parameters)
 
     def add(self, recipient: Recipient) -> None:
         """Record an accepted RCPT TO."""
@@ -179,11 +177,6 @@ class Transaction(AiosmtpdEnvelope):
         waiting, self.when_wanted = self.when_wanted, []
         for begin in waiting:
             begin()
-
-    @property
-    def prdr(self) -> bool:
-        """Whether the client accepts a reply for each recipient after the dot (draft-hall-prdr)."""
-        return "PRDR" in self.parameters
 
     @property
     def destinations(self) -> list[Path]:

@@ -36,6 +36,7 @@ def admits(options: InboundOptions, session: Session, recipient: Path) -> bool:
         session.transaction.reverse_path.domain
     ):
         return True
-    if any(sign in recipient.local_part for sign in "%!@"):
+    local_part = recipient.local_part
+    if "%" in local_part or "!" in local_part or "@" in local_part:
         return False
     return options.relay_domains.matches(recipient.domain)

@@ -15,7 +15,7 @@ from proxy.mail.address import BadParameter, BadPath, BadUtf8, parse_argument
 from proxy.mail.extensions import BY_KEYWORD, Command, Parameter, parameters_of
 from proxy.mail.message import is_binary
 from proxy.mail.replies import Reply
-from proxy.mail.session import Path, Session
+from proxy.mail.session import NULL_PATH, Path, Session
 from proxy.options.inbound import InboundOptions
 
 _OF_MAIL = parameters_of(Command.MAIL)
@@ -54,7 +54,15 @@ def sender_of(argument: bytes, options: InboundOptions, carried: Carried) -> tup
         taken = offered if strict else offered | {"AUTH"}  # only clients that offer it get this reply
         if (refused := _unwanted(parameters, options, taken)) is not None:
             return refused
-    return path.given_as(argument), parameters
+    return _given(path, argument), parameters
+
+
+def _given(path: Path, argument: bytes) -> Path:
+    """Return a path that was just parsed as the client's own."""
+    if path is NULL_PATH:
+        return Path(b"", "", "", given=argument)
+    path.given = argument
+    return path
 
 
 def _repaired(parameters: Parameters) -> Parameters:
@@ -134,7 +142,7 @@ def recipient_of(
             return refused
     if not utf8 and not (path.raw.isascii() and (parameters.get("ORCPT") or "").isascii()):
         return replies.NEEDS_SMTPUTF8
-    return path.given_as(argument), repaired
+    return _given(path, argument), repaired
 
 
 def submitter_for(value: str, user: str) -> str:
@@ -148,11 +156,7 @@ def submitter_for(value: str, user: str) -> str:
 
 def path_context(prefix: str, path: Path) -> dict[str, str]:
     """Return the context variables of a path: `<prefix>_string`, `_localpart`, `_domain`."""
-    return {
-        f"{prefix}_string": path.text,
-        f"{prefix}_localpart": path.local_part,
-        f"{prefix}_domain": path.domain,
-    }
+    return {f"{prefix}_string": path.text, f"{prefix}_localpart": path.local_part, f"{prefix}_domain": path.domain}
 
 
 def helo_context(name: str) -> dict[str, str]:
@@ -163,7 +167,7 @@ def helo_context(name: str) -> dict[str, str]:
 def mail_context(path: Path, parameters: Parameters) -> dict[str, str]:
     """Return the message's context variables that MAIL sets."""
     found = path_context("mailfrom", path)
-    if (parameters.get("BODY") or "").upper() == "8BITMIME":
+    if parameters and (parameters.get("BODY") or "").upper() == "8BITMIME":
         found["#8bitmime"] = "true"
     return found
 

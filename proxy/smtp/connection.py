@@ -1,6 +1,6 @@
 """The bytes from and to one client: a bounded buffer, lines, one write for the replies of a turn, the only timer, TLS.
 
-It has two sides. The session's turn uses the one that never waits: `take_line`, `queue`, `flush`. A command that must
+It has two sides. The session's turn uses the one that never waits: `take_line`, `outgoing`, `flush`. A command that must
 wait for the client uses the other: `line`, `more`. It owns no session and knows no command.
 """
 
@@ -55,7 +55,8 @@ class Connection:
 
     __slots__ = (
         "_closing", "_discarded", "_flush_due", "_has_finished", "_interruptible", "_is_awaited", "_lines", "_loop", "_on_idle",
-        "_outgoing", "_pause", "_reading_paused", "_timer", "_waiter", "buffer", "draining", "ended", "lost", "transport",
+        "_pause", "_reading_paused", "_waiter", "buffer", "draining", "ended", "is_stuck", "lost", "outgoing", "timer",
+        "transport",
     )  # fmt: skip
 
     def __init__(
@@ -77,9 +78,13 @@ class Connection:
         """We have sent our FIN."""
         self._discarded = 0
         self._lines = 0
-        self._timer = LazyTimer(loop, self._ring)
+        self.timer = LazyTimer(loop, self._ring)
+        """Rings if the client misses its deadline. A turn sets it when it ends, and a command that waits while it does."""
+        self.outgoing = b""
+        """The replies of this turn, to which the turn adds its own."""
+        self.is_stuck = False
+        """The client does not read its replies."""
         self._closing: asyncio.TimerHandle | None = None
-        self._outgoing: list[bytes] = []
         self._flush_due = False
         self._reading_paused = False
         self._pause = WritePause(loop)
@@ -129,19 +134,6 @@ class Connection:
             self._reading_paused = False
             with suppress(RuntimeError):  # a closing transport does not read
                 self.transport.resume_reading()
-
-    def expect(self, deadline: float) -> None:
-        """Call `on_idle` at `deadline`, by the loop's clock, unless `rest` comes first."""
-        self._timer.until(deadline)
-
-    @property
-    def expects(self) -> bool:
-        """Whether a deadline is set."""
-        return self._timer.deadline is not None
-
-    def rest(self) -> None:
-        """Nobody waits for the client now."""
-        self._timer.deadline = None
 
     # ------------------------------------------------------------ a command waits
 
@@ -206,29 +198,25 @@ class Connection:
     async def _wait(self, event: asyncio.Future[None], deadline: float) -> None:
         """Wait under the session's only timer."""
         self._is_awaited = True
-        self._timer.until(deadline)
+        self.timer.until(deadline)
         try:
             await event
         finally:
-            self._timer.deadline = None
+            self.timer.deadline = None
             self._is_awaited = False
 
     def _ring(self) -> None:
         if self._is_awaited:
             self._wake(ClientIdle())
         else:
-            self._timer.deadline = None
+            self.timer.deadline = None
             self._on_idle()
 
     # ------------------------------------------------------------ writing
 
-    def queue(self, wire: bytes) -> None:
-        """Queue a reply for the write that ends the turn."""
-        self._outgoing.append(wire)
-
     def send(self, wire: bytes) -> None:
         """Queue a reply from within a command that waits. Replies from one turn of the loop are sent in one write."""
-        self._outgoing.append(wire)
+        self.outgoing += wire
         if not self._flush_due:
             self._flush_due = True
             self._loop.call_soon(self.flush)
@@ -236,18 +224,10 @@ class Connection:
     def flush(self) -> None:
         """Write the queued replies."""
         self._flush_due = False
-        outgoing = self._outgoing
-        if not outgoing:
-            return
+        outgoing, self.outgoing = self.outgoing, b""
         # uvloop does not report a connection lost during the TLS handshake, and raises if we write to it.
-        if not self.lost and not self._has_finished and not self.transport.is_closing():
-            self.transport.write(outgoing[0] if len(outgoing) == 1 else b"".join(outgoing))
-        outgoing.clear()
-
-    @property
-    def is_stuck(self) -> bool:
-        """Whether the client does not read its replies."""
-        return self._pause.resumed is not None
+        if outgoing and not self.lost and not self._has_finished and not self.transport.is_closing():
+            self.transport.write(outgoing)
 
     async def linger(self, seconds: float) -> None:
         """Send the queued replies and our FIN, and keep reading for a while.
@@ -268,7 +248,7 @@ class Connection:
     def close(self) -> None:
         """Write the queued replies, then close. A client that does not read is cut off after a while."""
         self.flush()
-        self._timer.cancel()
+        self.timer.cancel()
         if not self.lost:
             self._closing = closing.close(self.transport)
 
@@ -305,8 +285,8 @@ class Connection:
     def lose(self) -> None:
         """The connection is gone."""
         self.ended = self.lost = True
-        self._outgoing.clear()
-        self._timer.cancel()
+        self.outgoing = b""
+        self.timer.cancel()
         if self._closing is not None:
             self._closing.cancel()
             self._closing = None
@@ -320,10 +300,12 @@ class Connection:
 
     def pause_writing(self) -> None:
         """The client reads its replies too slowly."""
+        self.is_stuck = True
         self._pause.begin()
 
     def resume_writing(self) -> None:
         """The client reads again."""
+        self.is_stuck = False
         self._pause.end()
 
     def _wake(self, error: Exception | None) -> None:

@@ -130,8 +130,10 @@ class Dialogue:
             seconds = plan.options.stress_idle_time or seconds
         if plan.lifetime == math.inf:
             return now + seconds
-        ends = self.session.tally.started + plan.lifetime
-        return min(now + seconds, ends) if ends > now else 0.0
+        ends, deadline = self.session.tally.started + plan.lifetime, now + seconds
+        if ends > deadline:
+            return deadline
+        return ends if ends > now else 0.0
 
     async def next_line(self) -> bytes:
         """Return the client's next line, for a command that takes more than one.
@@ -152,7 +154,7 @@ class Dialogue:
         tally.errors += 1
         if tally.errors < MOST_ERRORS:
             return False
-        self.connection.queue(replies.TOO_MANY_ERRORS.wire)
+        self.connection.outgoing += replies.TOO_MANY_ERRORS.wire
         return True
 
     @property

@@ -28,7 +28,7 @@ class Sessions(TaskOwner):
     def __len__(self) -> int:
         return len(self.live)
 
-    def end(self, session: Live) -> None:
+    def forget(self, session: Live) -> None:
         """Forget a session that has ended."""
         self.live.discard(session)
         if self._waiters and not self.live:

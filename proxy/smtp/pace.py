@@ -18,13 +18,20 @@ GRACE_SECONDS = 30.0
 class Pace:
     """Waits for a client's next octets and counts them. Owned by the reader of one message."""
 
+    __slots__ = ("_began", "_came", "_connection", "_ends", "_held", "_loop", "_rate", "_timeout", "_waited")
+
     def __init__(
-        self, connection: Connection, block_timeout: float, octets_a_second: int, session_left: float = math.inf
+        self,
+        connection: Connection,
+        block_timeout: float,
+        octets_a_second: int,
+        session_ends: float = math.inf,
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        """Start counting. A timeout or rate of 0 is no limit; if both are 0, only the session's time limit applies."""
+        """Start counting. A timeout or rate of 0 is no limit; if both are 0, only the session's end applies."""
         self._connection, self._timeout, self._rate = connection, block_timeout, octets_a_second
-        self._loop = asyncio.get_running_loop()
-        self._ends = self._loop.time() + session_left
+        self._loop = loop or asyncio.get_running_loop()
+        self._ends = session_ends
         self._waited = self._began = 0.0
         self._held = 0
         self._came = 0
@@ -46,7 +53,7 @@ class Pace:
             ClientIdle: there is no time left.
         """
         self._began, self._held = self._loop.time(), len(self._connection.buffer)
-        deadline = self._deadline(self._began)
+        deadline = self._began + self._timeout if self._timeout else self._without_timeout(self._began)
         if deadline <= self._began:  # a client that never pauses would be read forever
             raise ClientIdle
         return deadline
@@ -62,9 +69,7 @@ class Pace:
         if self._rate and self._waited > GRACE_SECONDS and self._came < self._waited * self._rate:
             raise ClientIdle
 
-    def _deadline(self, now: float) -> float:
-        if self._timeout:
-            return now + self._timeout
+    def _without_timeout(self, now: float) -> float:
         if self._rate:  # one second after a client that sends nothing more becomes too slow
             return now + max(GRACE_SECONDS, self._came / self._rate) - self._waited + 1.0
         return self._ends

@@ -16,7 +16,7 @@ from proxy.smtp.limits import limits_on_mail, limits_on_rcpt
 from proxy.smtp.ports import Policy
 from sieve.phases import Phase
 
-_TRANSACTION = (Phase.MAILFROM, Phase.RCPTTO, Phase.DATA, Phase.SPOOL, Phase.EACH_RCPT, Phase.SET_BINDING)
+_FROM_RCPT = (Phase.RCPTTO, Phase.DATA, Phase.SPOOL, Phase.EACH_RCPT, Phase.SET_BINDING)
 
 Terms = tuple[frozenset[str], frozenset[Offer]]
 """What decides about our EHLO reply: what every next hop offers, and which offers hold for the client now."""
@@ -39,9 +39,9 @@ class Plan:
         "idle",
         "lifetime",
         "limits_on_mail",
-        "limits_on_rcpt",
+        "limits_on_rcpt", "looks_from_rcpt",
         "options",
-        "policy_looks",
+        "looks_from_mail",
     )  # fmt: skip
 
     def __init__(self, options: InboundOptions, policy: Policy) -> None:
@@ -52,8 +52,10 @@ class Plan:
         self.at_mail = _active(policy, Phase.MAILFROM)
         by_content = policy.judges_recipients_by_content
         self.at_rcpt = _active(policy, Phase.RCPTTO, *(() if by_content else (Phase.EACH_RCPT,)))
-        self.policy_looks = any(policy.active(phase) for phase in _TRANSACTION)
-        """Whether any module may read the context variables of a transaction."""
+        self.looks_from_rcpt = bool(self.at_ehlo) or any(policy.active(phase) for phase in _FROM_RCPT)
+        """Whether a module may read the context variables that RCPT sets."""
+        self.looks_from_mail = bool(self.at_mail) or self.looks_from_rcpt
+        """Whether a module may read the context variables that MAIL sets."""
         self.limits_on_mail = limits_on_mail(options)
         self.limits_on_rcpt = limits_on_rcpt(options, policy)
         self.idle = options.idle_time or math.inf

@@ -34,6 +34,7 @@ from proxy.smtp.connection import (
     Draining,
     LineTooLong,
 )
+from proxy.smtp.data import DataReader
 from proxy.smtp.dialogue import Dialogue
 from proxy.smtp.entrance import Entrance
 from proxy.smtp.front import Front
@@ -169,7 +170,7 @@ class SmtpProtocol(SMTP):
             if self.dialogue.content is None:
                 self._execute_lines()
             if self.dialogue.content is not None and not self.busy:
-                self._gather()
+                self._gather(self.dialogue.content)
             self._rest()
         except ClientIdle:
             self.idle()
@@ -178,10 +179,7 @@ class SmtpProtocol(SMTP):
 
     def _execute_lines(self) -> None:
         connection, lines, began = self.connection, 0, 0.0
-        while not self.busy and not connection.is_stuck:
-            line = connection.take_line()
-            if line is None:
-                return
+        while not self.busy and not connection.is_stuck and (line := connection.take_line()) is not None:
             self._execute(line)
             if not connection.buffer or self.dialogue.content is not None:
                 return
@@ -196,19 +194,19 @@ class SmtpProtocol(SMTP):
 
     def _execute(self, line: bytes | LineTooLong) -> None:
         """Execute one command line. A failure in it is 451, and the session goes on."""
-        if isinstance(line, LineTooLong):
+        if type(line) is LineTooLong:
             self._answer(None, replies.LINE_TOO_LONG.closing() if line.endless else replies.LINE_TOO_LONG)
             return
-        parsed = parse(line, self.session.options)
+        parsed = parse(cast(bytes, line), self.session.options)
         if type(parsed) is Reply:
-            note_line(self.session, line, VERBS)
+            note_line(self.session, cast(bytes, line), VERBS)
             self._answer(None, parsed)
             return
         verb, argument = parsed
-        command = VERBS.get(verb)
-        if command is None or (verb == b"AUTH" and self.session.options.authentication == "no"):
+        command = VERBS.get(verb) or VERBS.get(verb.upper())
+        if command is None or (command.verb == "AUTH" and self.session.options.authentication == "no"):
             note_unknown(self.session)
-            self._answer(None, unknown(verb.decode()))
+            self._answer(None, unknown(verb.upper().decode()))
             return
         if (refusal := self._refusal(command)) is not None:
             self._answer(None, refusal)
@@ -217,7 +215,7 @@ class SmtpProtocol(SMTP):
             self.session.tally.junk += 1
         try:
             answer = command.run(self.dialogue, argument)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 — whatever it is, the client keeps its mail
             answer = self._internal(command, error)
         self._act(command, answer)
 
@@ -240,26 +238,27 @@ class SmtpProtocol(SMTP):
         """Answer a command, or begin to wait for its reply."""
         if type(answer) is Pending:
             self.busy = True
-            self.connection.rest()
+            self.connection.timer.deadline = None
             self._pending = answer
             self._task = spawn(
                 self._wait(command, answer), name=f"session {self.session.id}", owner=self.front.sessions
             )
-        elif not self._has_greeted:
-            self._greet(answer)
-        else:
+        elif self._has_greeted:
             self._answer(command, answer)
+        else:
+            self._greet(answer)
 
     def _answer(self, command: Command | None, reply: Reply) -> None:
         """Queue the reply to a command, go to the next state, and end the session if the reply does."""
-        self.connection.rest()
-        self.connection.queue(reply.wire)
-        if reply.permanent:
-            if command is not None:
+        connection = self.connection
+        connection.timer.deadline = None
+        connection.outgoing += reply.wire
+        if command is not None:
+            if reply.permanent:
                 note_answer(self.session, reply)
-        elif reply.accepted and command is not None and command.is_ordered:
-            self.dialogue.progress.accepted(command.verb)
-        if not reply.close and not (reply.permanent or self.session.tally.junk):
+            elif reply.accepted and command.is_ordered:
+                self.dialogue.progress.accepted(command.verb)
+        if not (reply.close or reply.permanent or self.session.tally.junk):
             return
         if reply.close or self.dialogue.too_many_errors(reply):
             if reply.permanent:
@@ -269,7 +268,7 @@ class SmtpProtocol(SMTP):
 
     def _greet(self, reply: Reply) -> None:
         self._has_greeted = True
-        self.connection.queue(reply.wire)
+        self.connection.outgoing += reply.wire
         if not reply.accepted:
             self.end("quit")
 
@@ -277,22 +276,21 @@ class SmtpProtocol(SMTP):
         await self.connection.linger(LINGER_SECONDS)
         raise Over
 
-    def _gather(self) -> None:
+    def _gather(self, reader: DataReader) -> None:
         """Collect a message until it is complete, or large. Only then a task takes it."""
-        reader = self.dialogue.content
-        if reader is None:
-            return
-        if self.connection.expects:
+        timer = self.connection.timer
+        if timer.deadline is not None:
             reader.pace.end()
         if reader.has_arrived():
             self._act(_MESSAGE, data.message_arrived(self.dialogue, reader))
         else:
-            self.connection.expect(reader.pace.begin())
+            timer.until(reader.pace.begin())
 
     def _rest(self) -> None:
         """End a turn: write the replies, and wait for the client unless a command waits for something else."""
         connection = self.connection
-        connection.flush()
+        if connection.outgoing:
+            connection.flush()
         if self.busy or self._turn_is_due:
             return
         if connection.ended and not connection.is_stuck:
@@ -301,10 +299,10 @@ class SmtpProtocol(SMTP):
             return
         elif connection.draining and not connection.is_stuck:
             self.end("shutdown", self.dialogue.farewell())
-        elif not connection.expects:
+        elif connection.timer.deadline is None:
             deadline = self.dialogue.patience()
             if deadline:
-                connection.expect(deadline)
+                connection.timer.until(deadline)
             else:
                 self.idle()
 
@@ -387,12 +385,12 @@ class SmtpProtocol(SMTP):
         self.over = self.busy = True
         try:
             if last is not None:
-                self.connection.queue(last.wire)
+                self.connection.outgoing += last.wire
             self.dialogue.end_transaction()
             self.front.session_ended(self.session)
             self.connection.close()
         finally:
-            self.front.sessions.end(self)
+            self.front.sessions.forget(self)
             self._log(reason)
 
     def _log(self, reason: str) -> None:

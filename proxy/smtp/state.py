@@ -1,8 +1,7 @@
 """The state of a session's dialogue: one table, and the only place that changes the state.
 
 A row is a command, a column a state, a cell what happens. There are three rules. A cell that is a reply refuses the
-command. A cell that is a state is where the command leads if it is accepted; a command that is rejected changes nothing.
-`SAME` allows a command that leads nowhere. Source: RFC 5321 section 4.1.4.
+command. A cell that is a state is where the command leads if it is accepted; a rejected command changes nothing. `SAME` allows a command that leads nowhere. Source: RFC 5321 section 4.1.4.
 """
 
 from __future__ import annotations
@@ -28,6 +27,8 @@ class State(Enum):
     """MAIL FROM was accepted, no recipient yet."""
     RECIPIENTS = auto()
     """At least one RCPT TO was accepted."""
+
+    __hash__ = object.__hash__  # members are unique; Enum's own is a Python function, which each command would call
 
 
 class Same(Enum):

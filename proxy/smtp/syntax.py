@@ -18,7 +18,7 @@ _MAY_HAVE_TAB = frozenset({b"MAIL", b"RCPT"})
 
 
 def parse(line: bytes, options: InboundOptions) -> tuple[bytes, bytes] | Reply:
-    """Split a line into the upper-case verb and its argument, or return why it is not a command."""
+    """Split a line into the verb, as it was written, and its argument, or return why it is not a command."""
     body = line[:-2]
     if line[-2:] != b"\r\n" or b"\r" in body:
         return replies.BARE_LINE_BREAK
@@ -29,11 +29,11 @@ def parse(line: bytes, options: InboundOptions) -> tuple[bytes, bytes] | Reply:
     match = _COMMAND.fullmatch(body)
     if match is None:
         return replies.NOT_HTTP if _HEADER.match(body) else replies.BAD_SYNTAX
-    word, gap, argument = match.groups()
-    verb = word.upper()
+    verb, gap, argument = match.groups()
     if not argument:
         return verb, b""
-    argument = argument.rstrip(b" \t")
-    if argument and b"\t" in gap and (verb not in _MAY_HAVE_TAB or options.strict_addresses):
+    if argument[-1:] in {b" ", b"\t"}:
+        argument = argument.rstrip(b" \t")
+    if argument and b"\t" in gap and (verb.upper() not in _MAY_HAVE_TAB or options.strict_addresses):
         return replies.BAD_SYNTAX
     return verb, argument

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 from proxy.mail import replies
 from proxy.mail.replies import Reply, reply
 from proxy.smtp.chunks import Chunk, ChunkReader, Interrupted, chunk_of
@@ -68,9 +66,9 @@ async def _receive_chunks(dialogue: Dialogue, chunk: Chunk) -> Reply | None:
 
 
 def _pace(dialogue: Dialogue) -> Pace:
-    options, tally = dialogue.session.options, dialogue.session.tally
-    left = options.session_time - (time.monotonic() - tally.started)
-    return Pace(dialogue.connection, options.data_timeout, options.min_data_rate, left)
+    options = dialogue.session.options
+    ends = dialogue.session.tally.started + options.session_time
+    return Pace(dialogue.connection, options.data_timeout, options.min_data_rate, ends, dialogue.loop)
 
 
 async def _next_chunk(dialogue: Dialogue, chunk: Chunk) -> Chunk:
@@ -83,7 +81,8 @@ async def _next_chunk(dialogue: Dialogue, chunk: Chunk) -> Chunk:
             too_long = replies.LINE_TOO_LONG
             raise Interrupted(b"", too_long.closing() if error.endless else too_long) from None
         parsed = parse(line, dialogue.session.options)
-        verb, argument = (b"", b"") if isinstance(parsed, Reply) else parsed
+        word, argument = (b"", b"") if isinstance(parsed, Reply) else parsed
+        verb = word.upper()
         if verb == b"BDAT" and (following := chunk_of(argument)) is not None:
             return following
         if verb != b"NOOP" or dialogue.connection.buffer:  # NOOP must be the last of its group, here as elsewhere
@@ -111,6 +110,5 @@ async def _receive(dialogue: Dialogue, reader: MessageReader) -> Reply:
 
 def _say_of_each(dialogue: Dialogue, answer: Reply) -> None:
     """Send a reply for each recipient before the final reply (draft-hall-prdr)."""
-    dialogue.connection.queue(replies.EACH_RECIPIENT.wire)
-    for recipient in dialogue.session.transaction.recipients:
-        dialogue.connection.queue((recipient.refusal or answer).wire)
+    said = [replies.EACH_RECIPIENT, *[each.refusal or answer for each in dialogue.session.transaction.recipients]]
+    dialogue.connection.outgoing += b"".join([each.wire for each in said])

@@ -30,7 +30,7 @@ def mail(dialogue: Dialogue, argument: bytes) -> Answer:
     transaction = session.transaction = Transaction()
     transaction.begin(path, parameters)
     session.tally.transactions += 1
-    if plan.policy_looks:
+    if plan.looks_from_mail:
         session.context |= counts_context(session)
         transaction.context |= mail_context(path, parameters)
     if not plan.at_mail:

@@ -27,7 +27,7 @@ def rcpt(dialogue: Dialogue, argument: bytes) -> Answer:
     if not admits(session.options, session, path):
         return replies.RELAYING_DENIED
     recipient = session.current_recipient = Recipient(path, parameters)
-    if plan.policy_looks:
+    if plan.looks_from_rcpt:
         session.context |= counts_context(session)
         transaction.context |= path_context("rcptto", path)
     if not plan.at_rcpt:

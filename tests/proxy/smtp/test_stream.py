@@ -71,7 +71,7 @@ async def test_replies_leave_before_the_client_is_waited_for(stream: Connection,
 async def test_a_reply_before_a_read_leaves_with_the_wait_for_the_client(
     stream: Connection, transport: _Transport
 ) -> None:
-    stream.queue(b"250 one\r\n")
+    stream.outgoing += b"250 one\r\n"
     with pytest.raises(ClientIdle):
         await stream.line(0.01)
     assert transport.writes == [b"250 one\r\n"]
