@@ -371,7 +371,7 @@ async def _stuck(stage: WorkerStage) -> None:
     still, before = 0, -1
     async with asyncio.timeout(10):
         while still < 1000:
-            connection = session._relay._connection  # type: ignore[union-attr]
+            connection = session.dialogue.relay._connection  # type: ignore[union-attr]
             wire = connection and connection.wire
             waits = wire is not None and wire._pause.resumed is not None
             now = wire.transport.get_write_buffer_size() if waits else -1
