@@ -184,6 +184,14 @@ class Transaction(AiosmtpdEnvelope):
         paths = [each.destination for each in self.recipients if each.relayed] + self.copies
         return list({path.raw: path for path in paths}.values())
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether anybody gets the message."""
+        for recipient in self.recipients:
+            if recipient.relayed:
+                return True
+        return bool(self.copies)
+
     async def settle(self) -> None:
         """Wait for what active validators began; what failed there was logged and does not touch the mail."""
         if self.pending:

@@ -31,6 +31,8 @@ class DataReader:
         self.pace = pace
         self._at_start = True
         self._searched = 0
+        self._end = -1
+        """Where the end of data begins in the buffer, once it was found."""
         self.finished = False
         self.size = 0
         """Octets so far, including dot-stuffing, without the end of data."""
@@ -42,8 +44,9 @@ class DataReader:
         octets = len(buffer)
         if octets >= GATHERED or buffer[:3] == b".\r\n":
             return True
-        self._searched, begin = octets, max(self._searched - len(_END) + 1, 0)
-        return buffer.find(_END, begin) >= 0
+        begin, self._searched = self._searched, max(octets - len(_END) + 1, 0)
+        self._end = buffer.find(_END, begin)
+        return self._end >= 0
 
     async def block(self) -> bytes:
         """Return the next bytes of the message; with the last of them `finished` is set.
@@ -77,33 +80,25 @@ class DataReader:
     def _take(self) -> bytes:
         """Return the part of the buffer that is certainly content. The rest may belong to a CRLF or the end of data."""
         buffer = self._connection.buffer
-        if self._at_start and not self._past_start(buffer):
-            return b""
-        at = buffer.find(_END)
+        if self._at_start:
+            if len(buffer) < 3 and b".\r\n".startswith(buffer):  # the three octets of ".CRLF"
+                return b""
+            self._at_start = False
+            if buffer[:3] == b".\r\n":  # an empty message: its first CRLF is that of the DATA command
+                return self._emit(0, 3, finished=True)
+        at = self._end if self._end >= 0 else buffer.find(_END)
         if at >= 0:
-            return self._finish(at + 2, at + len(_END))
+            return self._emit(at + 2, at + 5, finished=True)  # the content's last CRLF; with ".CRLF"
         safe = min(len(buffer) - (len(_END) - 1), _LARGEST_BLOCK)
         if safe > 0 and buffer[safe - 1] == _CR:
             safe -= 1  # never split CR LF
         if safe <= 0 or (safe < _SMALLEST_BLOCK and not self._connection.ended):
             return b""
-        return self._emit(safe, safe)
+        return self._emit(safe, safe, finished=False)
 
-    def _past_start(self, buffer: bytearray) -> bool:
-        """Look for the end of an empty message. Its first CRLF is that of the DATA command."""
-        if len(buffer) < 3 and b".\r\n".startswith(buffer):  # the three octets of ".CRLF"
-            return False
-        self._at_start = False
-        if buffer.startswith(b".\r\n"):
-            self._finish(0, 3)
-            return False
-        return True
-
-    def _finish(self, content: int, consumed: int) -> bytes:
-        self.finished = True
-        return self._emit(content, consumed)
-
-    def _emit(self, content: int, consumed: int) -> bytes:
+    def _emit(self, content: int, consumed: int, *, finished: bool) -> bytes:
+        self.finished = finished
+        self._end = -1
         block = bytes(self._connection.buffer[:content])
         self._connection.consume(consumed)
         pairs = block.count(b"\r\n")

@@ -13,10 +13,11 @@ from proxy.mail.replies import Reply
 from proxy.options.inbound import InboundOptions
 from proxy.options.names import banner_lines
 from proxy.smtp.limits import limits_on_mail, limits_on_rcpt
+from proxy.smtp.pipeline import CONTENT_PHASES
 from proxy.smtp.ports import Policy
 from sieve.phases import Phase
 
-_FROM_RCPT = (Phase.RCPTTO, Phase.DATA, Phase.SPOOL, Phase.EACH_RCPT, Phase.SET_BINDING)
+_FROM_RCPT = (Phase.RCPTTO, *CONTENT_PHASES)
 
 Terms = tuple[frozenset[str], frozenset[Offer]]
 """What decides about our EHLO reply: what every next hop offers, and which offers hold for the client now."""
@@ -31,6 +32,8 @@ class Plan:
     __slots__ = (
         "_hellos",
         "at_connect",
+        "at_content",
+        "at_content_judged",
         "at_ehlo",
         "at_mail",
         "at_rcpt",
@@ -41,6 +44,7 @@ class Plan:
         "limits_on_mail",
         "limits_on_rcpt", "looks_from_rcpt",
         "options",
+        "reads_body",
         "looks_from_mail",
     )  # fmt: skip
 
@@ -56,6 +60,11 @@ class Plan:
         """Whether a module may read the context variables that RCPT sets."""
         self.looks_from_mail = bool(self.at_mail) or self.looks_from_rcpt
         """Whether a module may read the context variables that MAIL sets."""
+        self.at_content = _active(policy, *CONTENT_PHASES)
+        """The content phases with hooks."""
+        self.at_content_judged = tuple(each for each in self.at_content if by_content or each is not Phase.EACH_RCPT)
+        """Those of them that run when the message has arrived."""
+        self.reads_body = policy.reads_body
         self.limits_on_mail = limits_on_mail(options)
         self.limits_on_rcpt = limits_on_rcpt(options, policy)
         self.idle = options.idle_time or math.inf

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 from email.utils import formatdate
+from functools import lru_cache
 from typing import Protocol
 
 from proxy.base.log import get_logger, printable
@@ -22,7 +23,7 @@ from proxy.smtp.chunks import Interrupted
 from proxy.smtp.connection import ClientGone, ClientIdle, Draining
 from proxy.smtp.data import GATHERED
 from proxy.smtp.front import Front
-from proxy.smtp.pipeline import CONTENT_PHASES
+from proxy.smtp.plan import Plan
 from proxy.smtp.ports import OutboxUnavailable, Relay, RelayFailed
 from sieve.phases import Phase
 
@@ -66,11 +67,17 @@ class Reception:
     """Receives one message. `on_commit` is called right before we send our dot to the next hop."""
 
     def __init__(
-        self, front: Front, session: Session, reader: MessageReader, relay: Relay, on_commit: Callable[[], None]
+        self,
+        front: Front,
+        plan: Plan,
+        session: Session,
+        reader: MessageReader,
+        relay: Relay,
+        on_commit: Callable[[], None],
     ) -> None:
         """Start before the first octet of the message."""
-        self._front, self._session, self._relay, self._on_commit = front, session, relay, on_commit
-        self._reader = reader
+        self._front, self._plan, self._session, self._reader = front, plan, session, reader
+        self._relay, self._on_commit = relay, on_commit
         self._kept: StuffedBody | None = None
 
     async def run(self) -> Reply:
@@ -99,22 +106,26 @@ class Reception:
                 self._front.outbox.drop(self._session)
             if self._kept is not None:
                 self._kept.close()
-        limit = self._session.options.max_message_size
-        whole = await self._reader.drain(max(LEAST_DRAINED, 4 * limit) if limit else MOST_DRAINED)
+        whole = self._reader.finished or await self._reader.drain(self._most_drained())
         self._session.transaction.size = self._reader.size
         return answer if whole else answer.closing()
+
+    def _most_drained(self) -> int:
+        limit = self._session.options.max_message_size
+        return max(LEAST_DRAINED, 4 * limit) if limit else MOST_DRAINED
 
     async def _relayed(self) -> Reply:
         head, *rest = await self._gather()
         self._count_passed(head)
-        kept = await self._keep(rest.pop()) if self._front.pipeline.reads_body or self._may_go_back() else None
+        kept = await self._keep(rest.pop()) if self._plan.reads_body or self._may_go_back() else None
         message = self._session.transaction.message = Message(unstuffed(head), kept)
-        if self._front.pipeline.judges_content:
+        if self._plan.at_content:
             await message.take_apart()
             self._session.context |= counts_context(self._session)
             if not message.header("date"):
                 self._session.transaction.context["rfc2822_date_missing"] = "true"
         await self._judge()
+        await self._settle()
         message.forget()
         if message.head_changed:
             head = stuffed(message.head_bytes())
@@ -122,7 +133,9 @@ class Reception:
         # Pass the gathered octets on without keeping them: 200 large messages at once would use 50 MiB.
         first = [self._received_field() + head]
         del head
-        return await self._send(first, self._blocks(rest, message))
+        if kept is not None or message.new_body is not None or not self._reader.finished:
+            return await self._stream(first, self._blocks(rest, message))
+        return await self._finish(first.pop() + rest.pop())
 
     async def _discarded(self) -> Reply:
         """Accept a discarded message. Letters that policy made are still delivered."""
@@ -136,7 +149,7 @@ class Reception:
             return kept_not.reply
         return replies.DISCARDED
 
-    async def _send(self, first: list[bytes], blocks: AsyncIterator[bytes]) -> Reply:
+    async def _stream(self, first: list[bytes], blocks: AsyncIterator[bytes]) -> Reply:
         """Send the header section with the first block, then the other blocks as they arrive, the last with the dot."""
         pending, octets = [first.pop()], 0
         async for block in blocks:
@@ -146,9 +159,13 @@ class Reception:
             else:
                 pending.append(block)
                 octets += len(block)
+        return await self._finish(b"".join(pending))
+
+    async def _finish(self, last: bytes) -> Reply:
+        """Send the last block with the dot, and return the next hop's reply."""
         await self._front.outbox.hold(self._session)
         self._on_commit()
-        answer = await self._relay.finish(b"".join(pending))
+        answer = await self._relay.finish(last)
         await self._front.outbox.release(self._session)
         return answer
 
@@ -195,6 +212,8 @@ class Reception:
     def _may_go_back(self) -> bool:
         """Whether a DSN may have to return the whole message: the sender asked for it (RFC 3461 section 4.3)."""
         transaction = self._session.transaction
+        if not transaction.parameters:
+            return False
         wants_all = (transaction.parameters.get("RET") or "").upper() == "FULL"
         return wants_all and self._session.may_report and len(transaction.recipients) > 1
 
@@ -216,9 +235,7 @@ class Reception:
         """Ask the validators of the content phases."""
         session, pipeline = self._session, self._front.pipeline
         transaction = session.transaction
-        for phase in CONTENT_PHASES:
-            if not pipeline.active(phase) or (phase is Phase.EACH_RCPT and not pipeline.judges_recipients_by_content):
-                continue
+        for phase in self._plan.at_content_judged:
             if phase is Phase.EACH_RCPT:
                 await self._judge_each()
                 continue
@@ -231,8 +248,13 @@ class Reception:
                 raise MessageRefused(verdict.reply)
             if verdict.discard:
                 transaction.discard(earlier)
-        await transaction.settle()
-        if transaction.discarded or not transaction.destinations:
+
+    async def _settle(self) -> None:
+        """Wait for what active validators began. Raises Discarded if nobody gets the message."""
+        transaction = self._session.transaction
+        if transaction.pending:
+            await transaction.settle()
+        if transaction.discarded or not transaction.is_wanted:
             raise Discarded
 
     async def _judge_each(self) -> None:
@@ -260,10 +282,11 @@ class Reception:
         """Return our trace field (RFC 5321 section 4.4), with `for` only if there is one recipient."""
         session = self._session
         transaction = session.transaction
-        only = f"\r\n\tfor <{transaction.recipients[0].path.spoken}>" if len(transaction.recipients) == 1 else ""
-        own_name = session.options.received_hostname or session.options.hostname
+        recipients, options = transaction.recipients, session.options
+        only = "" if recipients[1:] else f"\r\n\tfor <{recipients[0].path.spoken}>"
+        own_name = options.received_hostname or options.hostname
         field = (
-            f"Received: from {_name_for_trace(session.host_name)} ([{_literal(session.client_ip)}])\r\n"
+            f"{_first_line(session.host_name, session.peer_address[0])}"
             f"\tby {own_name} (Ringback) with {protocol_of(session)} id {session.transaction_id}{only};\r\n"
             f"\t{_date()}\r\n"
         )
@@ -273,17 +296,24 @@ class Reception:
 def log_message(session: Session, answer: Reply, upstream: str) -> None:
     """Log the message's line: sender, recipients, size, and the next hop's reply, which includes its queue id."""
     transaction = session.transaction
+    recipients = transaction.recipients
     log.info(
         "message",
         session=session.id,
-        client=session.client_ip,
+        client=session.peer_address[0],
         sender=printable(transaction.reverse_path.text),
-        recipients=[printable(each.path.text) for each in transaction.recipients[:10]],
-        recipient_count=len(transaction.recipients),
+        recipients=[printable(each.path.text) for each in recipients[:10]],
+        recipient_count=len(recipients),
         size=transaction.size,
         upstream=upstream,
         reply=printable(f"{answer.code} {answer.text}"),
     )
+
+
+@lru_cache(maxsize=1024)
+def _first_line(host_name: str | None, client_ip: str) -> str:
+    """Return the first line of a client's trace fields."""
+    return f"Received: from {_name_for_trace(host_name)} ([{_literal(client_ip)}])\r\n"
 
 
 def _literal(address: str) -> str:

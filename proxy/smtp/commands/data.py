@@ -97,7 +97,7 @@ async def _receive(dialogue: Dialogue, reader: MessageReader) -> Reply:
     """Take a message through policy to the next hop, and return the reply."""
     session, relay = dialogue.session, dialogue.relay or dialogue.front.open_relay(dialogue.session)
     try:
-        answer = await Reception(dialogue.front, session, reader, relay, dialogue.commit).run()
+        answer = await Reception(dialogue.front, dialogue.plan, session, reader, relay, dialogue.commit).run()
         log_message(session, answer, relay.upstream)
         if session.transaction.prdr and reader.finished and len(session.transaction.recipients) > 1:
             _say_of_each(dialogue, answer)

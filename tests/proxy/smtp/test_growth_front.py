@@ -23,6 +23,7 @@ from proxy.smtp.forwarded import BadProxyHeader, introduction_of, proxy_header
 from proxy.smtp.front import Front, Sessions
 from proxy.smtp.pace import Pace
 from proxy.smtp.pipeline import PhasePipeline
+from proxy.smtp.plan import Plan
 from proxy.smtp.ports import Outbox, Relay
 from proxy.smtp.reception import Reception
 from proxy.smtp.syntax import parse
@@ -124,7 +125,9 @@ def received(message: bytes, octets: int) -> Timed:
         session = Session(asyncio.get_running_loop(), ("192.0.2.1", 1), ("192.0.2.2", 25), core())
         session.transaction.add(Recipient(Path(b"bob@example.com", "bob", "example.com")))
         relay = cast(Relay, Swallowing())
-        return await Reception(front(), session, cast(Any, Given(message, octets)), relay, lambda: None).run()
+        shared = front()
+        plan = Plan(session.options, shared.pipeline)
+        return await Reception(shared, plan, session, cast(Any, Given(message, octets)), relay, lambda: None).run()
 
     return lambda: asyncio.run(receive())
 
