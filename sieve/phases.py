@@ -23,6 +23,10 @@ class Phase(StrEnum):
     SET_BINDING = "set_binding"
 
 
+CONTENT_PHASES = (Phase.DATA, Phase.SPOOL, Phase.EACH_RCPT, Phase.SET_BINDING)
+"""The phases that run after the message, or its header section, has arrived, in this order."""
+
+
 class Need(Flag):
     """What a function needs from its phase."""
 

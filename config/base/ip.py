@@ -5,12 +5,14 @@ All code that compares addresses parses them here. Otherwise a mapped address wo
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 _MAPPED_BITS = 96
 _MAPPED = IPv6Network("::ffff:0:0/96")
 
 
+@lru_cache(maxsize=1024)
 def read_address(text: str) -> IPv4Address | IPv6Address:
     """Parse an address. Its zone is dropped, because it means nothing on another link.
 

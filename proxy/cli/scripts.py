@@ -24,10 +24,9 @@ from proxy.cli.trial import Callback, TrialHost, trial_session
 from proxy.mail.message import Message
 from proxy.mail.session import NULL_PATH
 from proxy.modules.sieve_policy.effects import path_of
-from proxy.smtp.pipeline import CONTENT_PHASES
 from sieve.compile.compiler import compile_script
 from sieve.compile.tracing import Seen, TraceEvent
-from sieve.phases import Phase
+from sieve.phases import CONTENT_PHASES, Phase
 from sieve.reference import explain
 from sieve.run.cache import ScriptCache
 from sieve.run.runtime import Outcome, Script

@@ -20,7 +20,7 @@ from proxy.modules.smtp_cbv.making import callbacks_of
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
 from proxy.options.core import CoreOptions
 from proxy.options.route import Route
-from proxy.smtp.arguments import path_context
+from proxy.smtp.context import path_context
 from proxy.store.url import MEMORY
 from sieve.host import CallbackAnswer
 from sieve.phases import Phase

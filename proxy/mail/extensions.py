@@ -1,8 +1,8 @@
 """The service extensions of SMTP that Ringback knows: one row for each, in the order of our EHLO reply.
 
-A row has the keyword, when we offer it, the words after the keyword, the parameters that it brings to MAIL and RCPT, and
-what the next hops must offer. The parser of commands, our EHLO reply, XCLIENT, AUTH, and the commands sent upstream all
-read this table.
+A row has the keyword, when we offer it, the words after the keyword, the parameters of MAIL and RCPT that it brings,
+and what the next hops must offer. The parser of commands, our EHLO reply, XCLIENT, and the commands sent upstream read
+this table.
 """
 
 from __future__ import annotations

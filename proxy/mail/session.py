@@ -13,7 +13,7 @@ import os
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from aiosmtpd.smtp import Envelope as AiosmtpdEnvelope
 from aiosmtpd.smtp import Session as AiosmtpdSession
@@ -278,10 +278,7 @@ class Session(AiosmtpdSession):
     @cached_property
     def client_network(self) -> str:
         """What counts as one client: an IPv4 address, or an IPv6 /64, which is usually one customer."""
-        address = read_address(self.client_ip)
-        if isinstance(address, ipaddress.IPv4Address):
-            return str(address)
-        return str(ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))
+        return _network_of(self.client_ip)
 
     def authenticate(self, user: str) -> None:
         """Record a successful AUTH: the client may send to anybody."""
@@ -320,6 +317,14 @@ class Session(AiosmtpdSession):
     def client_ip(self) -> str:
         """The client's address."""
         return self.peer_address[0]
+
+
+@lru_cache(maxsize=1024)
+def _network_of(client_ip: str) -> str:
+    address = read_address(client_ip)
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    return str(ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))
 
 
 def protocol_of(session: Session) -> str:

@@ -25,9 +25,9 @@ from proxy.outbox.store import OutboxStore
 from proxy.server.assembly import Assembly
 from proxy.server.sockets import bind
 from proxy.smtp.entrance import Entrance
-from proxy.smtp.front import Front, Sessions
 from proxy.smtp.guesses import Guesses
 from proxy.smtp.pipeline import PhasePipeline
+from proxy.smtp.ports import Front, Sessions
 from proxy.smtp.protocol import SmtpProtocol
 from proxy.upstream.credentials import CredentialChecker
 from proxy.upstream.pool import Pools

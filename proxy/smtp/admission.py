@@ -10,7 +10,12 @@ from collections import Counter
 from typing import Protocol
 
 from proxy.mail.session import Session
-from proxy.smtp.entrance import Entrance
+
+
+class Listening(Protocol):
+    """The counter of a listener."""
+
+    connections: int
 
 
 class Counts(Protocol):
@@ -29,7 +34,7 @@ class Admission:
 
     __slots__ = ("_entrance", "_front", "_network")
 
-    def __init__(self, front: Counts, entrance: Entrance, network: str) -> None:
+    def __init__(self, front: Counts, entrance: Listening, network: str) -> None:
         """Count it."""
         self._front, self._entrance = front, entrance
         self._network: str | None = network

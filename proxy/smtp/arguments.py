@@ -15,7 +15,7 @@ from proxy.mail.address import BadParameter, BadPath, BadUtf8, parse_argument
 from proxy.mail.extensions import BY_KEYWORD, Command, Parameter, parameters_of
 from proxy.mail.message import is_binary
 from proxy.mail.replies import Reply
-from proxy.mail.session import NULL_PATH, Path, Session
+from proxy.mail.session import NULL_PATH, Path
 from proxy.options.inbound import InboundOptions
 
 _OF_MAIL = parameters_of(Command.MAIL)
@@ -54,15 +54,10 @@ def sender_of(argument: bytes, options: InboundOptions, carried: Carried) -> tup
         taken = offered if strict else offered | {"AUTH"}  # only clients that offer it get this reply
         if (refused := _unwanted(parameters, options, taken)) is not None:
             return refused
-    return _given(path, argument), parameters
-
-
-def _given(path: Path, argument: bytes) -> Path:
-    """Return a path that was just parsed as the client's own."""
     if path is NULL_PATH:
-        return Path(b"", "", "", given=argument)
+        return Path(b"", "", "", given=argument), parameters
     path.given = argument
-    return path
+    return path, parameters
 
 
 def _repaired(parameters: Parameters) -> Parameters:
@@ -92,7 +87,7 @@ def _unwanted_sender(path: Path, parameters: Parameters, options: InboundOptions
     if not path.raw and not options.allow_null_envelope_sender:
         return replies.NO_NULL_SENDER
     bare = path.raw and not path.domain  # only RCPT allows postmaster without a domain (RFC 5321 4.1.1.3)
-    if bare or (path.domain.startswith("[") and not options.allow_ip_literal):
+    if bare or (path.domain[:1] == "[" and not options.allow_ip_literal):
         return replies.SENDER_SYNTAX
     return None
 
@@ -133,16 +128,17 @@ def recipient_of(
         return replies.NOT_UTF8 if isinstance(bad, BadUtf8) else replies.RECIPIENT_SYNTAX
     except BadParameter:
         return replies.BAD_PARAMETER
-    if not path.raw or (path.domain.startswith("[") and not options.allow_ip_literal):
+    if not path.raw or (path.domain[:1] == "[" and not options.allow_ip_literal):
         return replies.RECIPIENT_SYNTAX
     repaired = parameters
     if parameters:
         repaired = parameters if options.strict_addresses else _repaired(parameters)
         if (refused := _refusal_of(_OF_RCPT, carried(), repaired)) is not None:
             return refused
-    if not utf8 and not (path.raw.isascii() and (parameters.get("ORCPT") or "").isascii()):
+    if not utf8 and not (path.raw.isascii() and (not parameters or (parameters.get("ORCPT") or "").isascii())):
         return replies.NEEDS_SMTPUTF8
-    return _given(path, argument), repaired
+    path.given = argument
+    return path, repaired
 
 
 def submitter_for(value: str, user: str) -> str:
@@ -152,34 +148,6 @@ def submitter_for(value: str, user: str) -> str:
     """
     named = re.sub(r"\+([0-9A-F]{2})", lambda found: chr(int(found[1], 16)), value).encode("latin-1", "replace")
     return value if user and named == user.encode() else "<>"
-
-
-def path_context(prefix: str, path: Path) -> dict[str, str]:
-    """Return the context variables of a path: `<prefix>_string`, `_localpart`, `_domain`."""
-    return {f"{prefix}_string": path.text, f"{prefix}_localpart": path.local_part, f"{prefix}_domain": path.domain}
-
-
-def helo_context(name: str) -> dict[str, str]:
-    """Return the context variables of the client's EHLO name."""
-    return {"ehlo_string": name, "ehlo_domain": name.strip("[]")}
-
-
-def mail_context(path: Path, parameters: Parameters) -> dict[str, str]:
-    """Return the message's context variables that MAIL sets."""
-    found = path_context("mailfrom", path)
-    if parameters and (parameters.get("BODY") or "").upper() == "8BITMIME":
-        found["#8bitmime"] = "true"
-    return found
-
-
-def counts_context(session: Session) -> dict[str, str]:
-    """Return the connection's context variables that count messages and recipients."""
-    tally = session.tally
-    return {
-        "connection_message_count": str(tally.messages),
-        "connection_rcpt_count": str(tally.recipients),
-        "message_rcpt_count": str(len(session.transaction.recipients)),
-    }
 
 
 def unknown(command: str) -> Reply:

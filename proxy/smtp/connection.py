@@ -1,19 +1,18 @@
-"""The bytes from and to one client: a bounded buffer, lines, one write for the replies of a turn, the only timer, TLS.
+"""The bytes from and to one client: a bounded buffer, lines, one write for the replies of a turn, the only timer.
 
-It has two sides. The session's turn uses the one that never waits: `take_line`, `outgoing`, `flush`. A command that must
-wait for the client uses the other: `line`, `more`. It owns no session and knows no command.
+It has two sides. A turn uses the one that never waits: `take_line`, `outgoing`, `flush`. A command that must wait for
+the client uses the other: `line`, `more`. It owns no session and knows no command.
 """
 
 from __future__ import annotations
 
 import asyncio
-import ssl
 from collections.abc import Callable
 from contextlib import suppress
+from typing import final
 
 from proxy.base import closing
 from proxy.base.waiting import LazyTimer, WritePause
-from proxy.smtp.tls import HANDSHAKE_SECONDS, shake_hands
 
 LONGEST_COMMAND = 2048
 """Octets of a command line. RFC 5321 section 4.5.3.1.4 requires 512; parameters need more."""
@@ -42,6 +41,7 @@ class Draining(Exception):
     """Ringback is shutting down, and this session is between commands."""
 
 
+@final
 class LineTooLong(Exception):
     """A command line exceeded the limit. It was read to its end, unless it is `endless`."""
 
@@ -54,9 +54,9 @@ class Connection:
     """One client's bytes. Its protocol's turn uses it, or the one task of a command that waits; never both at once."""
 
     __slots__ = (
-        "_closing", "_discarded", "_flush_due", "_has_finished", "_interruptible", "_is_awaited", "_lines", "_loop", "_on_idle",
-        "_pause", "_reading_paused", "_waiter", "buffer", "draining", "ended", "is_stuck", "lost", "outgoing", "timer",
-        "transport",
+        "_closing", "_discarded", "_flush_due", "_has_finished", "_interruptible", "_is_awaited", "_lines", "_loop",
+        "_on_idle", "_pause", "_reading_paused", "_waiter", "buffer", "draining", "ended", "is_stuck", "lost", "outgoing",
+        "timer", "transport",
     )  # fmt: skip
 
     def __init__(
@@ -79,7 +79,7 @@ class Connection:
         self._discarded = 0
         self._lines = 0
         self.timer = LazyTimer(loop, self._ring)
-        """Rings if the client misses its deadline. A turn sets it when it ends, and a command that waits while it does."""
+        """Rings if the client misses its deadline: set when a turn ends, and while a command waits for the client."""
         self.outgoing = b""
         """The replies of this turn, to which the turn adds its own."""
         self.is_stuck = False
@@ -97,6 +97,8 @@ class Connection:
         An overlong line is dropped, piece by piece, and LineTooLong is returned at its end, or if it has none.
         """
         buffer = self.buffer
+        if not buffer:
+            return None
         end = buffer.find(b"\n") + 1
         if not end:
             return self._discard(len(buffer)) if len(buffer) > LONGEST_COMMAND or self._discarded else None
@@ -251,19 +253,6 @@ class Connection:
         self.timer.cancel()
         if not self.lost:
             self._closing = closing.close(self.transport)
-
-    # ------------------------------------------------------------ TLS
-
-    async def secure(self, protocol: asyncio.Protocol, context: ssl.SSLContext) -> None:
-        """Shake hands; all that was received in the clear is forgotten (RFC 3207 section 4.2).
-
-        Raises:
-            OSError, ssl.SSLError: the handshake failed, so no reply can be sent.
-        """
-        self.flush()
-        async with asyncio.timeout(HANDSHAKE_SECONDS):
-            # The buffer holds the start of the handshake. Commands after STARTTLS have already ended the session.
-            self.transport = await shake_hands(protocol, self.transport, context, self.buffer)
 
     # ------------------------------------------------------------ from the transport
 

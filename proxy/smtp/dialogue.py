@@ -8,21 +8,23 @@ from __future__ import annotations
 import asyncio
 import math
 import ssl
+from typing import Protocol
 
+from config.base.ip import any_holds
 from proxy.base.log import get_logger, printable
 from proxy.mail import replies
 from proxy.mail.replies import Reply
 from proxy.mail.session import Session, Transaction
+from proxy.options.inbound import InboundOptions
 from proxy.smtp.access import is_trusted
 from proxy.smtp.admission import Admission
 from proxy.smtp.connection import ClientGone, ClientIdle, Connection
 from proxy.smtp.data import DataReader
-from proxy.smtp.entrance import Entrance
 from proxy.smtp.forwarded import Address
-from proxy.smtp.front import Front
-from proxy.smtp.ports import Relay
+from proxy.smtp.plan import Looks, Plan
+from proxy.smtp.ports import Front, Relay
 from proxy.smtp.state import END_OF_MESSAGE, Progress
-from proxy.smtp.tls import ServerCertificate, tls_context
+from proxy.smtp.tls import HANDSHAKE_SECONDS, ServerCertificate, shake_hands, tls_context
 
 log = get_logger()
 
@@ -31,6 +33,25 @@ MOST_ERRORS = 20
 
 MOST_JUNK = 100
 """Junk commands (RSET, NOOP, VRFY, HELP, repeated EHLO) after which each counts as an error, as in Postfix."""
+
+
+class Entrance(Protocol):
+    """The client's way in: `proxy.smtp.entrance.Entrance`."""
+
+    own_options: InboundOptions
+    connections: int
+
+    def options(self, client_ip: str) -> InboundOptions:
+        """Return the options that apply to a client."""
+        ...
+
+    def plan(self, options: InboundOptions, policy: Looks) -> Plan:
+        """Return the plan for clients with these options."""
+        ...
+
+    def certificate(self, options: InboundOptions) -> ServerCertificate | None:
+        """Return the certificate for TLS under these options; None if TLS is not offered."""
+        ...
 
 
 class Dialogue:
@@ -108,10 +129,15 @@ class Dialogue:
         """
         session, connection = self.session, self.connection
         try:
-            await connection.secure(self._protocol, await certificate.context())
+            context = await certificate.context()
+            connection.flush()
+            async with asyncio.timeout(HANDSHAKE_SECONDS):
+                # The buffer holds the start of the handshake. Commands after STARTTLS have already ended the session.
+                transport = await shake_hands(self._protocol, connection.transport, context, connection.buffer)
         except (OSError, ssl.SSLError) as error:
             log.info("tls_failed", session=session.id, client=session.client_ip, reason=printable(str(error)))
             raise ClientGone from error
+        connection.transport = transport
         session.ssl = {"cipher": connection.transport.get_extra_info("cipher")}
         session.host_name, session.extended_smtp = None, False
         session.encryption = tls_context(connection.transport)
@@ -156,6 +182,12 @@ class Dialogue:
             return False
         self.connection.outgoing += replies.TOO_MANY_ERRORS.wire
         return True
+
+    @property
+    def may_introduce(self) -> bool:
+        """Whether the client may use XCLIENT: judged by the connection's address, not by one from XCLIENT."""
+        session = self.session
+        return not session.introduced and any_holds(session.options.xclient_hosts, session.client_ip)
 
     @property
     def may_authenticate(self) -> bool:

@@ -17,8 +17,7 @@ from config.scopes.places import Setting
 from config.settings import Settings
 from proxy.base.log import get_logger
 from proxy.options.inbound import InboundOptions
-from proxy.smtp.plan import Plan
-from proxy.smtp.ports import Policy
+from proxy.smtp.plan import Looks, Plan
 from proxy.smtp.tls import ServerCertificate, certificate_of
 
 log = get_logger()
@@ -56,7 +55,7 @@ class Entrance:
                 return None
         return self._certificates[key]
 
-    def plan(self, options: InboundOptions, policy: Policy) -> Plan:
+    def plan(self, options: InboundOptions, policy: Looks) -> Plan:
         """Return the plan for clients with these options."""
         plan = self._plans.get(id(options))  # as for certificates
         if plan is None:

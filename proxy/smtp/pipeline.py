@@ -13,15 +13,12 @@ from proxy.mail import replies
 from proxy.mail.session import Session
 from proxy.mail.validator import Hook, OnError, Validator
 from proxy.mail.verdict import PASS, Verdict
-from sieve.phases import Need, Phase
+from sieve.phases import CONTENT_PHASES, Need, Phase
 from sieve.run.patience import within
 
 log = get_logger()
 
 _FAILED = Verdict(replies.INTERNAL)
-
-CONTENT_PHASES = (Phase.DATA, Phase.SPOOL, Phase.EACH_RCPT, Phase.SET_BINDING)
-"""The phases that run after the message, or its header section, has arrived, in this order."""
 
 
 class PhasePipeline:

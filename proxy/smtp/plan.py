@@ -6,16 +6,18 @@ So a limit that is off, a phase without a hook, and an extension that is not off
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Protocol
 
+from proxy.mail import replies
 from proxy.mail.extensions import EXTENSIONS, Extension, Offer
 from proxy.mail.replies import Reply
+from proxy.mail.session import Session
 from proxy.options.inbound import InboundOptions
 from proxy.options.names import banner_lines
-from proxy.smtp.limits import limits_on_mail, limits_on_rcpt
-from proxy.smtp.pipeline import CONTENT_PHASES
-from proxy.smtp.ports import Policy
-from sieve.phases import Phase
+from proxy.options.throttle import Buckets, Throttle
+from proxy.smtp.state import Progress, State
+from sieve.phases import CONTENT_PHASES, Phase
 
 _FROM_RCPT = (Phase.RCPTTO, *CONTENT_PHASES)
 
@@ -24,6 +26,38 @@ Terms = tuple[frozenset[str], frozenset[Offer]]
 
 _MOST_HELLOS = 64
 """EHLO replies that a plan keeps. A configuration has a few."""
+
+
+class Looks(Protocol):
+    """What a plan wants to know of policy."""
+
+    @property
+    def judges_recipients_by_content(self) -> bool: ...
+
+    @property
+    def reads_body(self) -> bool: ...
+
+    def active(self, phase: Phase) -> bool: ...
+
+
+class Shared(Protocol):
+    """What a limit wants to know of the worker."""
+
+    rates: Buckets
+
+
+class Limited(Protocol):
+    """What a limit looks at: the dialogue with one client."""
+
+    @property
+    def front(self) -> Shared: ...
+
+    session: Session
+    progress: Progress
+
+
+Limit = Callable[[Limited], Reply | None]
+"""Returns the reply to a client that has reached the limit."""
 
 
 class Plan:
@@ -42,13 +76,14 @@ class Plan:
         "idle",
         "lifetime",
         "limits_on_mail",
-        "limits_on_rcpt", "looks_from_rcpt",
+        "limits_on_rcpt",
+        "looks_from_mail",
+        "looks_from_rcpt",
         "options",
         "reads_body",
-        "looks_from_mail",
     )  # fmt: skip
 
-    def __init__(self, options: InboundOptions, policy: Policy) -> None:
+    def __init__(self, options: InboundOptions, policy: Looks) -> None:
         """Compile the options."""
         self.options = options
         self.at_connect = _active(policy, Phase.ACCEPT, Phase.CONNECT)
@@ -65,8 +100,8 @@ class Plan:
         self.at_content_judged = tuple(each for each in self.at_content if by_content or each is not Phase.EACH_RCPT)
         """Those of them that run when the message has arrived."""
         self.reads_body = policy.reads_body
-        self.limits_on_mail = limits_on_mail(options)
-        self.limits_on_rcpt = limits_on_rcpt(options, policy)
+        self.limits_on_mail = _limits_on_mail(options)
+        self.limits_on_rcpt = _limits_on_rcpt(options, policy)
         self.idle = options.idle_time or math.inf
         """Seconds for the client's next command."""
         self.lifetime = options.session_time or math.inf
@@ -86,7 +121,7 @@ class Plan:
         return reply
 
 
-def _active(policy: Policy, *phases: Phase) -> tuple[Phase, ...]:
+def _active(policy: Looks, *phases: Phase) -> tuple[Phase, ...]:
     return tuple(phase for phase in phases if policy.active(phase))
 
 
@@ -120,3 +155,72 @@ def banner(options: InboundOptions) -> Reply:
     if not lines:
         return Reply(220, (f"{options.banner_hostname or options.hostname} ESMTP Ringback".encode(),))
     return Reply(220, tuple(line.encode("ascii", "replace") for line in lines))
+
+
+def within(front: Shared, session: Session, what: str, throttle: Throttle) -> bool:
+    """Whether the client is within a rate limit. Relay hosts are exempt."""
+    return session.can_relay or front.rates.take(f"{what} {session.client_network}", throttle)
+
+
+def _limits_on_mail(options: InboundOptions) -> tuple[Limit, ...]:
+    """Return the limits on MAIL."""
+    limits: list[Limit] = []
+    if options.max_receptions_per_connection:
+        limits.append(_messages)
+    if options.require_ehlo:
+        limits.append(_ehlo_first)
+    if options.message_rate_per_client.count:
+        limits.append(_message_rate)
+    return tuple(limits)
+
+
+def _limits_on_rcpt(options: InboundOptions, policy: Looks) -> tuple[Limit, ...]:
+    """Return the limits on RCPT."""
+    limits: list[Limit] = []
+    if options.max_recipients_per_message:
+        limits.append(_recipients)
+    if options.max_recipients_per_connection:
+        limits.append(_recipients_in_all)
+    if policy.judges_recipients_by_content:
+        limits.append(_one_alone)
+    if options.recipient_rate_per_client.count:
+        limits.append(_recipient_rate)
+    return tuple(limits)
+
+
+def _messages(asking: Limited) -> Reply | None:
+    most = asking.session.options.max_receptions_per_connection
+    return replies.TOO_MANY_MESSAGES if asking.session.tally.messages >= most else None
+
+
+def _ehlo_first(asking: Limited) -> Reply | None:
+    return replies.EHLO_FIRST if asking.progress.state is State.CONNECTED else None
+
+
+def _message_rate(asking: Limited) -> Reply | None:
+    rate = asking.session.options.message_rate_per_client
+    return None if within(asking.front, asking.session, "message", rate) else replies.TOO_MUCH_MAIL
+
+
+def _recipients(asking: Limited) -> Reply | None:
+    most = asking.session.options.max_recipients_per_message
+    return replies.TOO_MANY_RECIPIENTS if len(asking.session.transaction.recipients) >= most else None
+
+
+def _recipients_in_all(asking: Limited) -> Reply | None:
+    most = asking.session.options.max_recipients_per_connection
+    return replies.TOO_MANY_RECIPIENTS if asking.session.tally.recipients >= most else None
+
+
+def _one_alone(asking: Limited) -> Reply | None:
+    """Allow one recipient if policy judges the content for each one, and the results cannot be reported."""
+    return (
+        replies.TOO_MANY_RECIPIENTS
+        if asking.session.transaction.recipients and not asking.session.tells_of_each
+        else None
+    )
+
+
+def _recipient_rate(asking: Limited) -> Reply | None:
+    rate = asking.session.options.recipient_rate_per_client
+    return None if within(asking.front, asking.session, "recipient", rate) else replies.TOO_MUCH_MAIL

@@ -25,7 +25,7 @@ from proxy.mail import replies
 from proxy.mail.replies import Reply
 from proxy.mail.session import Session
 from proxy.smtp.arguments import unknown
-from proxy.smtp.commands import auth, data, hello, mail, rcpt, simple, tls, xclient
+from proxy.smtp.commands import auth, data, hello, mail, opening, rcpt, simple, tls
 from proxy.smtp.connection import (
     LINES_IN_A_TURN,
     ClientGone,
@@ -37,10 +37,9 @@ from proxy.smtp.connection import (
 from proxy.smtp.data import DataReader
 from proxy.smtp.dialogue import Dialogue
 from proxy.smtp.entrance import Entrance
-from proxy.smtp.front import Front
-from proxy.smtp.greeting import opening
 from proxy.smtp.mistakes import note_answer, note_line, note_unknown
 from proxy.smtp.pending import Answer, Over, Pending
+from proxy.smtp.ports import Front
 from proxy.smtp.syntax import parse
 
 log = get_logger()
@@ -85,7 +84,7 @@ VERBS: Mapping[bytes, Command] = {
         Command("QUIT", simple.quit_),
         Command("STARTTLS", tls.starttls, goes_last=True),
         Command("AUTH", auth.auth),
-        Command("XCLIENT", xclient.xclient, goes_last=True),
+        Command("XCLIENT", opening.xclient, goes_last=True),
     )
 }
 
@@ -120,7 +119,7 @@ class SmtpProtocol(SMTP):
         self.dialogue = Dialogue(self.front, self.entrance, self.session, self.connection, self)
         self.front.live.add(self)
         try:
-            self._act(None, opening(self.dialogue))
+            self._act(None, opening.opening(self.dialogue))
             self._rest()
         except Exception as error:  # noqa: BLE001 — uvloop would close the connection without a word
             self._failed(error)
@@ -180,7 +179,10 @@ class SmtpProtocol(SMTP):
     def _execute_lines(self) -> None:
         connection, lines, began = self.connection, 0, 0.0
         while not self.busy and not connection.is_stuck and (line := connection.take_line()) is not None:
-            self._execute(line)
+            if type(line) is LineTooLong:
+                self._answer(None, replies.LINE_TOO_LONG.closing() if line.endless else replies.LINE_TOO_LONG)
+            else:
+                self._execute(line)
             if not connection.buffer or self.dialogue.content is not None:
                 return
             lines += 1
@@ -192,14 +194,11 @@ class SmtpProtocol(SMTP):
                     self.loop.call_soon(self.turn)
                 return
 
-    def _execute(self, line: bytes | LineTooLong) -> None:
+    def _execute(self, line: bytes) -> None:
         """Execute one command line. A failure in it is 451, and the session goes on."""
-        if type(line) is LineTooLong:
-            self._answer(None, replies.LINE_TOO_LONG.closing() if line.endless else replies.LINE_TOO_LONG)
-            return
-        parsed = parse(cast(bytes, line), self.session.options)
+        parsed = parse(line, self.session.options)
         if type(parsed) is Reply:
-            note_line(self.session, cast(bytes, line), VERBS)
+            note_line(self.session, line, VERBS)
             self._answer(None, parsed)
             return
         verb, argument = parsed
@@ -208,7 +207,10 @@ class SmtpProtocol(SMTP):
             note_unknown(self.session)
             self._answer(None, unknown(verb.upper().decode()))
             return
-        if (refusal := self._refusal(command)) is not None:
+        refusal = self.dialogue.progress.refusal(command.verb) if command.is_ordered else None
+        if refusal is not None or self.connection.buffer:
+            refusal = self._refusal(command, refusal)
+        if refusal is not None:
             self._answer(None, refusal)
             return
         if command.is_junk:
@@ -217,12 +219,15 @@ class SmtpProtocol(SMTP):
             answer = command.run(self.dialogue, argument)
         except Exception as error:  # noqa: BLE001 — whatever it is, the client keeps its mail
             answer = self._internal(command, error)
-        self._act(command, answer)
+        if type(answer) is Reply:
+            self._answer(command, answer)
+        else:
+            self._act(command, answer)
 
-    def _refusal(self, command: Command) -> Reply | None:
-        """Return why a command is not allowed now, or None."""
+    def _refusal(self, command: Command, refusal: Reply | None) -> Reply | None:
+        """Return why a command is not allowed now, or None. `refusal` is what its order says."""
         connection, session = self.connection, self.session
-        if command.is_ordered and (refusal := self.dialogue.progress.refusal(command.verb)) is not None:
+        if refusal is not None:
             none_left = refusal is replies.NO_RECIPIENTS_YET and session.transaction.refused_recipients
             return replies.NO_VALID_RECIPIENTS if none_left else refusal
         # Without EHLO, the client was never offered PIPELINING (RFC 2920 section 3.1). BDAT's octets are not commands,
@@ -281,7 +286,7 @@ class SmtpProtocol(SMTP):
         timer = self.connection.timer
         if timer.deadline is not None:
             reader.pace.end()
-        if reader.has_arrived():
+        if self.connection.buffer and reader.has_arrived():
             self._act(_MESSAGE, data.message_arrived(self.dialogue, reader))
         else:
             timer.until(reader.pace.begin())
@@ -318,7 +323,7 @@ class SmtpProtocol(SMTP):
         except (Over, ClientGone, ClientIdle, Draining) as reason:
             self._ended_by(reason)
             return
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 — as in _execute
             reply = self._internal(command, error)
         self._pending = self._task = None
         self.busy = False
@@ -327,10 +332,10 @@ class SmtpProtocol(SMTP):
                 self._act(command, reply)
         except Exception as error:  # noqa: BLE001 — the session must end, whatever happens
             self._failed(error)
-        if not self.busy:
-            self.turn()
-        else:
+        if self.busy or not self.connection.buffer:
             self._rest()
+        else:
+            self.turn()
 
     def _cancelled(self) -> None:
         if self.connection.lost:

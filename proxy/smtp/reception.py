@@ -18,13 +18,12 @@ from proxy.mail.message import HeaderSection, Message, StuffedBody, stuffed, uns
 from proxy.mail.replies import Reply
 from proxy.mail.session import Session, protocol_of
 from proxy.mail.verdict import Verdict
-from proxy.smtp.arguments import counts_context
 from proxy.smtp.chunks import Interrupted
 from proxy.smtp.connection import ClientGone, ClientIdle, Draining
+from proxy.smtp.context import counts_context
 from proxy.smtp.data import GATHERED
-from proxy.smtp.front import Front
 from proxy.smtp.plan import Plan
-from proxy.smtp.ports import OutboxUnavailable, Relay, RelayFailed
+from proxy.smtp.ports import Front, OutboxUnavailable, Relay, RelayFailed
 from sieve.phases import Phase
 
 log = get_logger()

@@ -1,7 +1,8 @@
 """The state of a session's dialogue: one table, and the only place that changes the state.
 
 A row is a command, a column a state, a cell what happens. There are three rules. A cell that is a reply refuses the
-command. A cell that is a state is where the command leads if it is accepted; a rejected command changes nothing. `SAME` allows a command that leads nowhere. Source: RFC 5321 section 4.1.4.
+command. A cell that is a state is where the command leads if it is accepted; a rejected command changes nothing. `SAME`
+allows a command that leads nowhere. Source: RFC 5321 section 4.1.4.
 """
 
 from __future__ import annotations

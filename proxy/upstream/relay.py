@@ -33,7 +33,7 @@ T = TypeVar("T")
 
 
 class UpstreamRelay:
-    """Implements `proxy.smtp.front.Relay` over the pools. One session's task owns it."""
+    """Implements `proxy.smtp.ports.Relay` over the pools. One session's task owns it."""
 
     __slots__ = (
         "_accepted", "_connection", "_content", "_hold", "_last", "_pool", "_pools", "_promised", "_router",

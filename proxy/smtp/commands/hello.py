@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from config.base.ip import any_holds
 from proxy.base.log import printable
 from proxy.mail import replies
 from proxy.mail.extensions import Offer
 from proxy.mail.replies import Reply
-from proxy.smtp.arguments import helo_context
+from proxy.smtp.context import helo_context
 from proxy.smtp.dialogue import Dialogue
 from proxy.smtp.pending import Answer, ask
 
@@ -61,12 +60,6 @@ def _offers(dialogue: Dialogue) -> frozenset[Offer]:
         found.append(Offer.BEFORE_TLS)
     if dialogue.may_authenticate:
         found.append(Offer.LOGIN)
-    if session.options.xclient_hosts and may_introduce(dialogue):
+    if dialogue.may_introduce:
         found.append(Offer.PROXY)
     return frozenset(found)
-
-
-def may_introduce(dialogue: Dialogue) -> bool:
-    """Whether the client may use XCLIENT: judged by the connection's address, not by one from XCLIENT."""
-    session = dialogue.session
-    return not session.introduced and any_holds(session.options.xclient_hosts, session.client_ip)

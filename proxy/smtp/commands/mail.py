@@ -7,7 +7,8 @@ from proxy.mail import replies
 from proxy.mail.replies import Reply
 from proxy.mail.session import Transaction
 from proxy.mail.verdict import Verdict
-from proxy.smtp.arguments import counts_context, mail_context, sender_of, submitter_for
+from proxy.smtp.arguments import sender_of, submitter_for
+from proxy.smtp.context import counts_context, mail_context
 from proxy.smtp.dialogue import Dialogue
 from proxy.smtp.pending import Answer, ask
 
@@ -24,9 +25,9 @@ def mail(dialogue: Dialogue, argument: bytes) -> Answer:
     if type(parsed) is Reply:
         return parsed
     path, parameters = parsed
-    if (submitter := parameters.get("AUTH")) is not None:
+    if parameters and (submitter := parameters.get("AUTH")) is not None:
         parameters["AUTH"] = submitter_for(submitter, session.auth_user)
-    dialogue.foreseen.clear()
+    dialogue.foreseen = {}
     transaction = session.transaction = Transaction()
     transaction.begin(path, parameters)
     session.tally.transactions += 1
@@ -35,21 +36,17 @@ def mail(dialogue: Dialogue, argument: bytes) -> Answer:
         transaction.context |= mail_context(path, parameters)
     if not plan.at_mail:
         return replies.SENDER_OK
-    return ask(
-        dialogue.front.pipeline,
-        plan.at_mail,
-        session,
-        lambda verdict: _refusal(dialogue, verdict),
-        lambda: replies.SENDER_OK,
-    )
+
+    def refusal_by(verdict: Verdict) -> Reply | None:
+        transaction.discarded = verdict.discard
+        return verdict.reply if verdict.reply is None else _refused(dialogue, verdict.reply)
+
+    return ask(dialogue.front.pipeline, plan.at_mail, session, refusal_by, lambda: replies.SENDER_OK)
 
 
-def _refusal(dialogue: Dialogue, verdict: Verdict) -> Reply | None:
-    """Return policy's refusal, after ending the transaction, or None."""
-    session, reply = dialogue.session, verdict.reply
-    if reply is None:
-        session.transaction.discarded = verdict.discard
-        return None
+def _refused(dialogue: Dialogue, reply: Reply) -> Reply:
+    """End the transaction that policy refused, and return its reply."""
+    session = dialogue.session
     log.info(
         "sender_refused",
         session=session.id,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from proxy.mail import replies
 from proxy.smtp.dialogue import Dialogue
-from proxy.smtp.limits import within
 from proxy.smtp.pending import Answer, Pending
+from proxy.smtp.plan import within
 from proxy.smtp.tls import ServerCertificate
 
 

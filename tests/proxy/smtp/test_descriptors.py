@@ -16,7 +16,7 @@ import trustme
 from proxy.base import closing
 from proxy.outgoing.handshake import Dial, Tls, dial
 from proxy.outgoing.wire import Wire, WireBroken
-from proxy.smtp import connection as subject
+from proxy.smtp import dialogue as subject
 from proxy.smtp.connection import Connection
 from tests.support.exchanger import Exchanger
 from tests.support.waiting import BOUND, eventually

@@ -13,7 +13,7 @@ import trustme
 from structlog.testing import capture_logs
 
 from proxy.base.rejected import ConfigurationRejected
-from proxy.smtp import connection
+from proxy.smtp import dialogue
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Exchanger
 from tests.support.waiting import BOUND, eventually
@@ -114,7 +114,7 @@ async def test_a_client_that_leaves_before_its_handshake_costs_one_line(options:
 
 
 async def test_a_handshake_has_a_deadline(options: dict[str, object], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "HANDSHAKE_SECONDS", 0.05)
+    monkeypatch.setattr(dialogue, "HANDSHAKE_SECONDS", 0.05)
     async with serving(**options) as stage:
         assert await (await stage.connection()).rest() == b""
 

@@ -1,4 +1,7 @@
-"""What comes before the first command: a proxy's header, implicit TLS, the accept and connect phases, the banner."""
+"""What a session opens with: a proxy's header, implicit TLS, the accept and connect phases, the banner; and XCLIENT.
+
+XCLIENT (Postfix) names the client of a trusted proxy, and the session opens again for that client.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,14 @@ from config.base.ip import any_holds
 from proxy.base.log import get_logger
 from proxy.mail import replies
 from proxy.mail.replies import Reply
+from proxy.mail.session import silent
 from proxy.mail.verdict import Verdict
 from proxy.smtp.access import is_trusted
+from proxy.smtp.context import helo_context
 from proxy.smtp.dialogue import Dialogue
-from proxy.smtp.forwarded import BadProxyHeader, read_proxy_header
-from proxy.smtp.limits import within
+from proxy.smtp.forwarded import BadProxyHeader, Introduction, introduction_of, read_proxy_header
 from proxy.smtp.pending import Answer, Over, Pending, ask
+from proxy.smtp.plan import within
 
 log = get_logger()
 
@@ -85,3 +90,43 @@ def _banner(dialogue: Dialogue) -> Reply:
         log.info("early_talker", session=session.id, client=session.client_ip)
         return replies.SYNCHRONIZATION
     return dialogue.plan.banner
+
+
+# ---------------------------------------------------------------- XCLIENT
+
+
+def xclient(dialogue: Dialogue, argument: bytes) -> Answer:
+    """XCLIENT: become the session of another client, and greet it."""
+    if not dialogue.may_introduce:
+        return replies.NO_AUTHORIZATION
+    told = introduction_of(argument)
+    if isinstance(told, Reply):
+        return told
+    _become(dialogue, told)
+    answer = greeting(dialogue)
+    if type(answer) is Pending:
+        return Pending(_greeted_later(dialogue, told, answer))
+    return _greeted(dialogue, told, answer)
+
+
+def _become(dialogue: Dialogue, told: Introduction) -> None:
+    session = dialogue.session
+    dialogue.become(told.client(session.peer_address), told.local(session.local))
+    session.introduced = told.address is not None
+    session.speaks_within = silent  # the proxy is in between, and it waits
+    session.client_name = told.name
+    session.extended_smtp = bool(told.extended)
+    if told.helo is not None:
+        session.host_name = told.helo
+        session.context |= helo_context(told.helo)
+
+
+async def _greeted_later(dialogue: Dialogue, told: Introduction, answer: Pending) -> Reply | None:
+    reply = await answer.work
+    return None if reply is None else _greeted(dialogue, told, reply)
+
+
+def _greeted(dialogue: Dialogue, told: Introduction, reply: Reply) -> Reply:
+    if told.login is not None:
+        dialogue.session.authenticate(told.login)
+    return reply if reply.accepted else reply.closing()

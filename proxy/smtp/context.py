@@ -1,0 +1,35 @@
+"""The context variables that the session sets for modules and scripts, by Momentum's names."""
+
+from __future__ import annotations
+
+from proxy.mail.session import Path, Session
+
+Parameters = dict[str, str | None]
+
+
+def path_context(prefix: str, path: Path) -> dict[str, str]:
+    """Return the context variables of a path: `<prefix>_string`, `_localpart`, `_domain`."""
+    return {f"{prefix}_string": path.text, f"{prefix}_localpart": path.local_part, f"{prefix}_domain": path.domain}
+
+
+def helo_context(name: str) -> dict[str, str]:
+    """Return the context variables of the client's EHLO name."""
+    return {"ehlo_string": name, "ehlo_domain": name.strip("[]")}
+
+
+def mail_context(path: Path, parameters: Parameters) -> dict[str, str]:
+    """Return the message's context variables that MAIL sets."""
+    found = path_context("mailfrom", path)
+    if parameters and (parameters.get("BODY") or "").upper() == "8BITMIME":
+        found["#8bitmime"] = "true"
+    return found
+
+
+def counts_context(session: Session) -> dict[str, str]:
+    """Return the connection's context variables that count messages and recipients."""
+    tally = session.tally
+    return {
+        "connection_message_count": str(tally.messages),
+        "connection_rcpt_count": str(tally.recipients),
+        "message_rcpt_count": str(len(session.transaction.recipients)),
+    }
