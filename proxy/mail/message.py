@@ -17,17 +17,17 @@ from proxy.mail.folding import LONGEST_LINE, PREFERRED_LINE, folded
 from sieve.run.threads import ThreadPool, in_thread
 
 IN_MEMORY = 1 << 20
-"""Octets kept in memory of a message that policy reads whole; the rest goes to a file."""
+"""How many octets of a stored message stay in memory. A larger message goes to a temporary file."""
 
 BLOCK = 64 * 1024
 
 _INLINE = 32 * 1024
-"""Header sections up to this size are split into fields at once; longer ones in a thread."""
+"""Largest header section, in octets, to parse on the event loop. Longer ones are parsed in a thread."""
 
 
 @dataclass(slots=True)
 class Field:
-    """One header field, or a line that is not a field (`name` empty): the octets as received, with line breaks."""
+    """One header field as received, with line breaks. `name` is empty if the line is not a field."""
 
     name: str
     raw: bytes
@@ -40,10 +40,10 @@ class Field:
 
 
 class Message:
-    """A message as scripts see it: reads include earlier edits. Owned by its transaction."""
+    """A message as scripts see it, including their edits. Owned by its transaction."""
 
     def __init__(self, head: bytes, content: StuffedBody | None = None) -> None:
-        """Take the header section, unstuffed and without the empty line; and the content, where it was kept."""
+        """Take the header section, unstuffed and without the empty line, and the rest if it was stored."""
         self._head = head
         self._content = content
         self._fields: list[Field] | None = None
@@ -55,7 +55,7 @@ class Message:
     # ------------------------------------------------------------ reading
 
     def header(self, name: str) -> Sequence[str]:
-        """Return the unfolded bodies of every field of that name (case-insensitive), top to bottom."""
+        """Return the unfolded body of each field with this name (case-insensitive), top to bottom."""
         return [field.body for field in self._named(name)]
 
     def fields(self) -> Sequence[tuple[str, str]]:
@@ -64,7 +64,7 @@ class Message:
 
     @property
     def size(self) -> int:
-        """Octets with CRLF line ends, before dot-stuffing."""
+        """Size in octets, with CRLF line endings and without dot-stuffing."""
         head = sum(len(field.raw) for field in self._parsed())
         if self._new_body is not None:
             return head + 2 + len(self._new_body)
@@ -73,14 +73,14 @@ class Message:
 
     @property
     def stuffed_lines(self) -> int:
-        """Lines that begin with a dot: each has one octet more on the wire (RFC 5321 section 4.5.2)."""
+        """Number of lines that start with a dot. Each is one octet longer on the wire (RFC 5321 section 4.5.2)."""
         head = sum(field.raw.startswith(b".") for field in self._parsed())
         if self._new_body is not None:
             return head + self._new_body.count(b"\n.") + self._new_body.startswith(b".")
         return head if self._content is None else head + self._content.stuffed_lines
 
     async def raw(self) -> bytes:
-        """Return header section and body, with CRLF line ends and no dot-stuffing; the same object until an edit."""
+        """Return the whole message, with CRLF line endings and without dot-stuffing. Cached until the next edit."""
         if self._raw is None:
             long = self._content is not None and self._content.octets > _INLINE
             self._raw = await in_thread(ThreadPool.CONTENT, self._in_one_piece) if long else self._in_one_piece()
@@ -92,22 +92,22 @@ class Message:
         return head + b"\r\n" + body
 
     def head_bytes(self) -> bytes:
-        """Return the current header section, every line ended, without the empty line."""
+        """Return the header section with all edits, without the empty line. The last line ends with CRLF."""
         return b"".join(field.raw for field in self._parsed())
 
     def close(self) -> None:
-        """Release the message and its stored content; nothing can be read afterwards."""
+        """Release the stored content. The message cannot be read afterwards."""
         self._raw = None
         if self._content is not None:
             self._content.close()
 
     @property
     def is_whole(self) -> bool:
-        """Whether the body is there, too."""
+        """Whether the message has a body, not only a header section."""
         return self._content is not None or self._new_body is not None
 
     def forget(self) -> None:
-        """Let the message in one piece go, after policy has read it."""
+        """Drop the cached copy of the whole message after policy has read it."""
         self._raw = None
 
     @property
@@ -116,12 +116,12 @@ class Message:
         return self._new_body
 
     async def take_apart(self) -> None:
-        """Split a long header section into fields in a thread, so that other sessions are not delayed."""
+        """Parse a long header section in a thread, so that it does not block the event loop."""
         if self._fields is None and len(self._head) > _INLINE:
             self._fields, self._by_name = await in_thread(ThreadPool.CONTENT, lambda: _taken_apart(self._head))
 
     def _named(self, name: str) -> list[Field]:
-        """Return the fields of that name (case-insensitive), top to bottom."""
+        """Return the fields with this name (case-insensitive), top to bottom."""
         if self._by_name is None:
             self._by_name = _named(self._parsed())
         return self._by_name.get(name.lower(), [])
@@ -142,13 +142,13 @@ class Message:
         self._edited()
 
     def delete_header(self, name: str) -> None:
-        """Remove every field of that name (case-insensitive)."""
+        """Remove every field with this name (case-insensitive)."""
         wanted = name.lower()
         self._fields = [field for field in self._parsed() if field.name.lower() != wanted]
         self._edited()
 
     def change_header(self, name: str, number: int, body: str) -> None:
-        """Replace the body of the field with this name and number, from 0 at the top."""
+        """Replace the body of the `number`th field with this name, counted from 0 at the top."""
         same = self._named(name)
         if number < len(same):
             changed = same[number]
@@ -173,14 +173,14 @@ class Message:
 
 
 _REST = rb"[^\r]*+(?:\r(?!\n)[^\r]*+)*+\r\n"
-"""The rest of a line. Only CRLF ends it: BINARYMIME may hold a bare CR or LF. No pattern here can backtrack."""
+"""The rest of a line. Only CRLF ends it: BINARYMIME may contain a bare CR or LF. No pattern here backtracks."""
 
 _LONGEST_NAME = 998
-"""Octets of a field's name, and of blanks behind it: a line has no more (RFC 5322 section 2.1.1)."""
+"""Maximum length of a field name, and of the blanks after it: the line limit of RFC 5322 section 2.1.1."""
 
 _NAME = rb"[!-9;-~]{1,%d}+[ \t]{0,%d}+:" % (_LONGEST_NAME, _LONGEST_NAME)
 _ON_THE_WIRE = rb"\.?+"
-"""Dot-stuffing, or the dot that unstuffing takes from a line that was not stuffed."""
+"""A stuffed dot. Unstuffing also removes a leading dot from a line that was not stuffed."""
 
 _NAME_BEGINS = re.compile(rb"%b%b" % (_ON_THE_WIRE, _NAME))
 _NAME_OR_BLANK_BEGINS = re.compile(rb"%b(?:%b|[ \t])" % (_ON_THE_WIRE, _NAME))
@@ -194,38 +194,36 @@ _BLANK_BEGINS = re.compile(rb"%b[ \t]" % _ON_THE_WIRE)
 class HeaderSection:
     """Finds the end of an arriving header section: the empty line, or the first line that is not a field.
 
-    It reads octets from the wire and looks at each once. Mailbox lines (`From `, `>From `) before the first field
-    become fields, as in Postfix. A line with a leading blank before the first field is not a continuation:
-    it could only continue our own Received field.
+    It takes octets from the wire and scans each once. Mailbox lines (`From `, `>From `) before the first field
+    become fields, as in Postfix. A line with a leading blank before the first field ends the header section:
+    otherwise it would continue the Received field that Ringback adds.
     """
 
     __slots__ = ("_begun", "_octets", "_passed", "_searched", "ended")
 
     def __init__(self) -> None:
-        """Start before the first octet."""
         self._octets = bytearray()
         self._passed = 0
-        """Octets of whole lines that belong to the header section."""
+        """Length of the complete lines known to belong to the header section."""
         self._searched = 0
         self._begun = False
-        """Whether a field was seen, so that a line that begins with a blank continues it."""
+        """Whether a field was seen, so that a line with a leading blank continues it."""
         self.ended = False
 
     def __len__(self) -> int:
-        """Return how many octets have come."""
         return len(self._octets)
 
     @property
     def octets(self) -> int:
-        """Octets of the header section, its empty line left out; all that has come, until its end is known."""
+        """Length of the header section without the empty line; until its end is known, all octets received."""
         return self._passed if self.ended else len(self._octets)
 
     def feed(self, block: bytes) -> None:
-        """Take what came."""
+        """Add a block of octets from the wire."""
         self._octets += block
         if self.ended:
             return
-        # A CR may have been the last octet of the block before.
+        # The previous block may have ended with a CR.
         whole = self._octets.rfind(b"\r\n", max(self._searched - 1, 0)) + 2
         self._searched = len(self._octets)
         ended = whole > 1 and self._pass_lines(whole)
@@ -233,7 +231,7 @@ class HeaderSection:
         self.ended = ended or (long and not self._goes_on() and (self._begun or not self._is_mailbox_line()))
 
     def _pass_lines(self, whole: int) -> bool:
-        """Pass over the lines of the header section among those that end before `whole`; tell whether others follow."""
+        """Skip header lines that end before `whole`. Return whether another line follows them."""
         if not self._begun:
             self._begin(whole)
         at = self._passed
@@ -243,26 +241,26 @@ class HeaderSection:
         return at < whole
 
     def _begin(self, whole: int) -> None:
-        """Pass over mailbox lines and the first field."""
+        """Skip mailbox lines and the first field."""
         while (found := _MAILBOX_LINE.match(self._octets, self._passed, whole)) is not None:
             self._passed = found.end()
         if (found := _FIRST_FIELD.match(self._octets, self._passed, whole)) is not None:
             self._begun, self._passed = True, found.end()
 
     def _goes_on(self) -> bool:
-        """Whether the line that is not whole yet begins like a line of the header section."""
+        """Whether the incomplete last line looks like part of the header section."""
         begins = _NAME_OR_BLANK_BEGINS if self._begun else _NAME_BEGINS
         return begins.match(self._octets, self._passed) is not None
 
     def _is_mailbox_line(self) -> bool:
-        """Whether the line that is not whole yet begins like one of a mailbox file."""
+        """Whether the incomplete last line looks like a mailbox `From ` line."""
         return _MAILBOX_BEGINS.match(self._octets, self._passed) is not None
 
     def part(self) -> tuple[bytes, bytes]:
-        """Return the header section, and what follows it; nothing is left here.
+        """Return the header section and the octets after it, and clear the buffer.
 
-        What follows begins with the empty line, unless the sender left it out. Where the first line of the content
-        would continue a field of ours, the empty line is added.
+        The second part starts with the empty line, unless the sender omitted it. The empty line is added if the first
+        line of the body starts with a blank, because that line would continue a field that Ringback adds.
         """
         end = self._passed if self.ended or not self._goes_on() else len(self._octets)
         with memoryview(self._octets) as octets:
@@ -274,7 +272,7 @@ class HeaderSection:
 
 
 def _with_mailbox_lines(head: bytes) -> bytes:
-    """Make a field of each mailbox line at the beginning, in Postfix's words."""
+    """Turn the leading mailbox lines into X-Mailbox-Line fields, as Postfix does."""
     fields, at = bytearray(), 0
     while (found := _MAILBOX_LINE.match(head, at)) is not None:
         fields += b"X-Mailbox-Line: " + found[2]
@@ -283,36 +281,36 @@ def _with_mailbox_lines(head: bytes) -> bytes:
 
 
 class StuffedBody:
-    """What came over the wire behind the header section, its empty line included, still dot-stuffed.
+    """The octets after the header section as received: the empty line and the body, still dot-stuffed.
 
-    It is kept in memory up to IN_MEMORY octets, beyond that in a temporary file without a name. Owned by one reception.
+    Up to IN_MEMORY octets stay in memory; more go to an unnamed temporary file. Owned by the task that receives it.
     """
 
     def __init__(self, folder: Path | None) -> None:
-        """Begin empty; `folder` is where a file would be made, the system's choice unless given."""
+        """Create an empty body. `folder` is for the temporary file; None means the system default."""
         where = None if folder is None else str(folder)
         self._file: IO[bytes] = tempfile.SpooledTemporaryFile(IN_MEMORY, dir=where)  # noqa: SIM115 — close() is ours
         self.octets = 0
         self.stuffed_lines = 0
         self._end = b"\r\n"
-        """The last two octets: it begins behind a line."""
+        """The last two octets written. It starts as CRLF because the body follows a header line."""
 
     def write(self, block: bytes) -> None:
-        """Add what came."""
+        """Append a block of octets from the wire."""
         self.octets += len(block)
-        # Only behind CRLF: BINARYMIME may hold a bare LF, behind which no dot is stuffed.
+        # Only after CRLF: BINARYMIME may contain a bare LF, and a dot after it is not stuffed.
         self.stuffed_lines += block.count(b"\r\n.") + (self._end + block[:2]).count(b"\r\n.")
         self._end = (self._end + block[-2:])[-2:]
         self._file.write(block)
 
     def blocks(self) -> Iterator[bytes]:
-        """Yield everything from the start, block by block."""
+        """Yield the content from the start, in blocks."""
         self._file.seek(0)
         while block := self._file.read(BLOCK):
             yield block
 
     def body(self) -> bytes:
-        """Return the body in one piece, unstuffed, without the empty line."""
+        """Return the whole body, unstuffed and without the empty line."""
         return unstuffed(b"".join(self.blocks()).removeprefix(b"\r\n"))
 
     def close(self) -> None:
@@ -321,12 +319,12 @@ class StuffedBody:
 
 
 def unstuffed(block: bytes) -> bytes:
-    """Undo dot-stuffing (RFC 5321 section 4.5.2)."""
+    """Remove dot-stuffing (RFC 5321 section 4.5.2)."""
     return block.removeprefix(b".").replace(b"\r\n.", b"\r\n") if b"\n." in block or block[:1] == b"." else block
 
 
 def stuffed(block: bytes) -> bytes:
-    """Do dot-stuffing, for a block that begins a line."""
+    """Add dot-stuffing to a block that starts at the beginning of a line."""
     if block[:1] != b"." and b"\n." not in block:
         return block
     return (b"." if block[:1] == b"." else b"") + block.replace(b"\r\n.", b"\r\n..")
@@ -336,7 +334,7 @@ _FIELD = re.compile(rb"(?:(%b)|)%b(?:[ \t]%b)*+" % (_NAME, _REST, _REST))
 
 
 def _parse(head: bytes) -> list[Field]:
-    """Split a header section into fields; a line that is not a field keeps its place, without a name."""
+    """Split a header section into fields. A line that is not a field becomes a Field without a name."""
     return [Field(_name(found[1]), found[0]) for found in _FIELD.finditer(_ended(head))]
 
 
@@ -346,7 +344,7 @@ def _taken_apart(head: bytes) -> tuple[list[Field], dict[str, list[Field]]]:
 
 
 def _named(fields: Iterable[Field]) -> dict[str, list[Field]]:
-    """Return the fields by their names in lower case."""
+    """Group fields by lower-case name."""
     found: dict[str, list[Field]] = {}
     for each in fields:
         found.setdefault(each.name.lower(), []).append(each)
@@ -354,7 +352,7 @@ def _named(fields: Iterable[Field]) -> dict[str, list[Field]]:
 
 
 def _name(octets: bytes | None) -> str:
-    """Return a field's name, out of the octets up to its colon (RFC 5322 section 3.6.8)."""
+    """Return a field name from the octets up to its colon (RFC 5322 section 3.6.8)."""
     return octets[:-1].rstrip(b" \t").decode() if octets else ""
 
 
@@ -363,7 +361,7 @@ def _ended(head: bytes) -> bytes:
 
 
 def _written(name: str, body: str, most: int = LONGEST_LINE) -> bytes:
-    """Return a field as octets, folded if its line would be longer than `most`."""
+    """Return a field as octets, folded if the line would be longer than `most`."""
     return folded(f"{name}: {body}".encode("utf-8", "surrogateescape"), most) + b"\r\n"
 
 

@@ -50,11 +50,11 @@ class Path:
         self.local_part = local_part
         self.domain = domain
         self.parameters: dict[str, str | None] = {} if parameters is None else parameters
-        """Those of RCPT that go upstream with it."""
+        """RCPT parameters to send to the next hop with this path."""
         self.gateway = gateway
-        """The next hop that policy chose for it."""
+        """The next hop chosen by policy; empty for the configured route."""
         self.given = given
-        """The client's argument of MAIL or RCPT; empty for a path that is not the client's."""
+        """The argument of MAIL or RCPT as the client sent it; empty if the path did not come from the client."""
         self.text = f"{local_part}@{domain}" if domain else local_part
         """The normalized address, empty for the null sender."""
 
@@ -71,7 +71,7 @@ class Path:
 
     @property
     def spoken(self) -> str:
-        """The address as the upstream hears it, for header fields and reports."""
+        """The address as sent to the next hop, for header fields and reports."""
         return self.raw.decode("utf-8", "surrogateescape")
 
 
@@ -80,39 +80,39 @@ NULL_PATH = Path(b"", "", "")
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A message that Ringback creates. Each recipient gets a copy in its own transaction."""
+    """A message created by Ringback. Each recipient gets a copy in a separate transaction."""
 
     sender: Path
     recipients: tuple[Path, ...]
     content: bytes
-    """Header section and body, with CRLF line ends and no dot-stuffing."""
+    """Header section and body, with CRLF line endings and without dot-stuffing."""
     purpose: str
-    """What it is, for the log: forward, generated, report."""
+    """The kind of message, for the log: forward, generated or report."""
 
 
 @dataclass(slots=True)
 class Recipient:
-    """A forward-path that was accepted from the client, and where its mail really goes."""
+    """An accepted RCPT TO, and where the mail for it actually goes."""
 
     path: Path
     parameters: dict[str, str | None] = field(default_factory=dict)
-    """Of RCPT, as they came (RFC 3461)."""
+    """RCPT parameters as received, such as NOTIFY and ORCPT (RFC 3461)."""
     relayed: bool = True
-    """False where policy discarded it."""
+    """False if policy discarded this recipient."""
     target: Path | None = None
-    """Another forward-path in its place, where policy redirected it."""
+    """The forward-path to use instead, if policy redirected this recipient."""
     gateway: str = ""
-    """Another upstream, where policy chose one."""
+    """The next hop chosen by policy; empty for the configured route."""
     refusal: Reply | None = None
-    """Why this recipient does not get the message that was accepted for others: said by PRDR, or by a report."""
+    """Why this recipient is refused when others accept the message. Sent as a PRDR reply or in a report."""
     letters: list[Letter] = field(default_factory=list)
-    """What policy made for it; it leaves when the message is accepted."""
+    """Messages created by policy for this recipient, sent when the message is accepted."""
     reported: bool = False
-    """Whether its refusal stands in a report."""
+    """Whether a report to the sender includes the refusal."""
 
     @property
     def destination(self) -> Path:
-        """The forward-path that the upstream hears, with its parameters and its way."""
+        """The forward-path to send to the next hop, with its RCPT parameters and gateway."""
         path = self.target or self.path
         if self.parameters or self.gateway:
             return Path(path.raw, path.local_part, path.domain, self.parameters, self.gateway, path.given)
@@ -120,14 +120,14 @@ class Recipient:
 
 
 class Transaction(AiosmtpdEnvelope):
-    """One mail transaction: from MAIL FROM to the reply to the dot, or until it ends early."""
+    """One mail transaction, from MAIL FROM to the reply after the final dot, or until it is reset."""
 
     def __init__(self) -> None:
         """Start an empty transaction, before MAIL FROM."""
         super().__init__()
         self.reverse_path: Path = NULL_PATH
         self.given_reverse_path: Path = NULL_PATH
-        """The client's own, whatever policy put in its place: reports go there."""
+        """The reverse-path sent by the client, even if policy replaced it. Reports go to this address."""
         self.parameters: dict[str, str | None] = {}
         self.recipients: list[Recipient] = []
         self.prdr = False
@@ -138,19 +138,19 @@ class Transaction(AiosmtpdEnvelope):
         self.message: Message | None = None
         self.created = time.time()
         self.copies: list[Path] = []
-        """Forward-paths that policy added."""
+        """Forward-paths added by policy."""
         self.letters: list[Letter] = []
-        """What policy made; it leaves when the message is accepted."""
+        """Messages created by policy, sent when the message is accepted."""
         self.size = 0
         self.context: dict[str, str] = {}
         self.discarded = False
         self.pending: list[asyncio.Task[None]] = []
-        """Work that an active validator began and that a later reader of its context variable waits for."""
+        """Tasks of active validators. Reading the context variable that a task will set waits for the task."""
         self.when_wanted: list[Callable[[], None]] = []
-        """What waits for the first recipient that the upstream accepts."""
+        """Callbacks to run when the next hop accepts the first recipient."""
 
     def begin(self, path: Path, parameters: dict[str, str | None]) -> None:
-        """Record an accepted MAIL FROM, in our fields and in aiosmtpd's."""
+        """Record an accepted MAIL FROM in the fields of Ringback and of aiosmtpd."""
         self.reverse_path = self.given_reverse_path = path
         self.parameters = parameters
         self.mail_from = path.text
@@ -166,21 +166,21 @@ class Transaction(AiosmtpdEnvelope):
         self.rcpt_tos.append(recipient.path.text)
 
     def discard(self, earlier: int) -> None:
-        """Relay the message only to copies that the discarding phase added; `earlier` of them were there before it."""
+        """Discard the message, except for copies that this phase added after the first `earlier` ones."""
         del self.copies[:earlier]
         self.discarded = not self.copies
         for recipient in self.recipients:
             recipient.relayed = False
 
     def somebody_wants_it(self) -> None:
-        """Begin what waited for the first recipient that the upstream accepts."""
+        """Run the callbacks that wait for the first accepted recipient, once."""
         waiting, self.when_wanted = self.when_wanted, []
         for begin in waiting:
             begin()
 
     @property
     def destinations(self) -> list[Path]:
-        """The forward-paths that the upstream hears, each once, in the order of RCPT TO."""
+        """The forward-paths to send to the next hop, without duplicates, in RCPT TO order."""
         paths = [each.destination for each in self.recipients if each.relayed] + self.copies
         return list({path.raw: path for path in paths}.values())
 
@@ -193,14 +193,14 @@ class Transaction(AiosmtpdEnvelope):
         return bool(self.copies)
 
     async def settle(self) -> None:
-        """Wait for what active validators began; what failed there was logged and does not touch the mail."""
+        """Wait for the tasks of active validators. Their failures are already logged and do not affect the mail."""
         if self.pending:
             await asyncio.wait(self.pending)
             self.pending.clear()
 
 
 class SessionCounts:
-    """Counters of a session, for its summary line."""
+    """Counters for the summary line that is logged at the end of a session."""
 
     __slots__ = ("errors", "junk", "messages", "recipients", "started", "transactions")
 
@@ -208,12 +208,12 @@ class SessionCounts:
         """Start now."""
         self.transactions = self.messages = self.recipients = self.errors = 0
         self.junk = 0
-        """Errors and commands without purpose since the last delivered message."""
+        """Errors and junk commands (RSET, NOOP, VRFY …) since the last delivered message."""
         self.started = time.monotonic()
 
 
 class Session(AiosmtpdSession):
-    """One client connection: the client's identity, its state so far, and its context dictionary."""
+    """One client connection: who the client is, the state of the SMTP dialogue, and the context variables."""
 
     def __init__(
         self,
@@ -222,7 +222,7 @@ class Session(AiosmtpdSession):
         local: tuple[str, int],
         options: InboundOptions,
     ) -> None:
-        """Start a session with the addresses of both ends and the options in force for this client."""
+        """Start a session between two addresses, with the options that apply to this client."""
         super().__init__(loop)
         self.id = _next_id()
         self.peer_address = peer
@@ -234,65 +234,65 @@ class Session(AiosmtpdSession):
         self.failed_authentications = 0
         self.context: dict[str, str] = {}
         self.encryption: dict[str, str] = {}
-        """The context variables that TLS brought."""
+        """Context variables set by the TLS handshake."""
         self.transaction = Transaction()
         self.current_recipient: Recipient | None = None
-        """The recipient in question while the rcptto and each_rcpt phases run."""
+        """The recipient that the rcptto or each_rcpt phase is running for."""
         self.advertised: list[str] = []
-        """Lines that policy added to the EHLO reply."""
+        """Lines added to the EHLO reply by policy."""
         self.withdrawn: set[str] = set()
-        """Keywords, in capitals, that policy took out of it."""
+        """Keywords removed from the EHLO reply by policy, in upper case."""
         self.tally = SessionCounts()
         self.via = ""
-        """The front that told who the client is; empty where the client connected itself."""
+        """Address of the proxy that sent the client's identity; empty if the client connected directly."""
         self.introduced = False
-        """XCLIENT told the client's address: whoever speaks from there may not say it again."""
+        """Whether XCLIENT set the client address. A second XCLIENT is then refused."""
         self.speaks_within: Callable[[float], Awaitable[bool]] = silent
-        """Waits up to the given seconds for an early talker; returns whether the client talked early."""
+        """Waits up to this many seconds and returns whether the client sent anything before its turn."""
         self.may_talk_early = False
-        """Policy lets the client talk before the greeting."""
+        """Whether policy allows the client to talk before the greeting."""
 
         self.client_name: str | None = None
-        """The client's validated host name, once it was looked up."""
+        """The client's validated host name; None until the lookup is done."""
 
     @property
     def transaction_id(self) -> str:
-        """The id of the transaction, in Received and in the log."""
+        """The transaction ID in the Received field and in the log."""
         return f"{self.id}.{self.tally.transactions}"
 
     @property
     def may_report(self) -> bool:
-        """Whether a late refusal of one recipient may be reported: the operator wants it, and there is whom to tell."""
+        """Whether a recipient refused after DATA gets a report: Multi_Recipient is "dsn", the sender is not null."""
         return self.options.multi_recipient == "dsn" and bool(self.transaction.given_reverse_path.raw)
 
     @property
     def tells_of_each(self) -> bool:
-        """Whether recipients may have different results after the dot, because these can be reported."""
+        """Whether recipients may get different results after the final dot, by PRDR or by a report."""
         return self.transaction.prdr or self.may_report
 
     @property
     def identity(self) -> str:
-        """Whom a connection upstream speaks for that was told about this client: another one after AUTH."""
+        """Identifies the client on next-hop connections that forward its identity. It changes with AUTH."""
         return f"{self.id} {self.auth_user}" if self.auth_user else self.id
 
     @cached_property
     def client_network(self) -> str:
-        """What counts as one client: an IPv4 address, or an IPv6 /64, which is usually one customer."""
+        """The network that counts as one client: an IPv4 address, or an IPv6 /64 (usually one customer)."""
         return _network_of(self.client_ip)
 
     def authenticate(self, user: str) -> None:
-        """Record a successful AUTH: the client may send to anybody."""
+        """Record a successful AUTH. The client may now relay."""
         self.auth_user, self.authenticated, self.can_relay = user, True, True
         self.context |= {"auth_user": user, "can_relay": "true"}
 
     def forget_authentication(self, *, can_relay: bool) -> None:
-        """Drop what AUTH brought; `can_relay` is what the client may without it."""
+        """Undo a successful AUTH. `can_relay` says whether the client may relay without it."""
         self.auth_user, self.authenticated, self.can_relay = "", None, can_relay
         self.context.pop("auth_user", None)
         self.context["can_relay"] = "true" if can_relay else "false"
 
     def become(self, client: tuple[str, int], local: tuple[str, int], options: InboundOptions) -> None:
-        """Stand for the client that a front speaks for; what was known of the one before is forgotten."""
+        """Switch to the client named by a proxy, and forget the previous client."""
         if client[0] != self.client_ip:
             self.via = self.client_ip
         vars(self).pop("client_network", None)
@@ -301,7 +301,7 @@ class Session(AiosmtpdSession):
         self.advertised.clear()
         self.withdrawn.clear()
         self.context.clear()
-        # The certificate was the front's and says nothing of its client.
+        # The certificate belongs to the proxy, not to its client.
         self.encryption = {name: value for name, value in self.encryption.items() if "_client_" not in name}
         self.context |= self.encryption
         self.forget_authentication(can_relay=False)
@@ -310,7 +310,7 @@ class Session(AiosmtpdSession):
 
     @property
     def certificate_verified(self) -> bool:
-        """Whether the client showed a certificate that TLS_Client_CA vouches for."""
+        """Whether the client sent a certificate issued by TLS_Client_CA."""
         return "tls_client_verified" in self.encryption
 
     @property
@@ -328,7 +328,7 @@ def _network_of(client_ip: str) -> str:
 
 
 def protocol_of(session: Session) -> str:
-    """Return the protocol by the names of RFC 3848 and RFC 6531 section 4.3."""
+    """Return the protocol name for the Received field (RFC 3848, RFC 6531 section 4.3)."""
     name = "UTF8SMTP" if session.transaction.smtp_utf8 else "ESMTP" if session.extended_smtp else "SMTP"
     if not session.extended_smtp:
         return name
@@ -336,7 +336,7 @@ def protocol_of(session: Session) -> str:
 
 
 async def silent(seconds: float) -> bool:  # noqa: ARG001 — no one is waiting
-    """Tell that nothing was said, at once: there is no client to wait for, or a front speaks in its place."""
+    """Return False at once, if there is no client or a proxy talks for it."""
     return False
 
 
