@@ -1,4 +1,4 @@
-"""Real Exims that receive, as daemons on loopback: one stands behind Ringback, one is a sender's exchanger."""
+"""Real Exims that receive, as daemons on loopback: one is Ringback's next hop, one is the MX of a sender domain."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ class EximServer(Exim):
 
 
 class EximUpstream(EximServer):
-    """An Exim behind Ringback that delivers all mail for `MAIL_DOMAIN` into one folder."""
+    """An Exim as the next hop. It delivers all mail for `MAIL_DOMAIN` into one folder."""
 
     def __init__(self, settings: Sequence[str] = ()) -> None:
         """Describe it by lines of its main section; one that names `relay_from_hosts` is heeded at RCPT."""

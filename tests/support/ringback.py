@@ -143,7 +143,7 @@ class Ringback:
 
     @property
     def upstream_port(self) -> int:
-        """The port where it expects the MTA behind."""
+        """The port of its next hop."""
         return self.setup.upstream_port
 
     @property

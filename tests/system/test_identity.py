@@ -1,4 +1,4 @@
-"""Who the client is, as the MTA behind sees it: by a PROXY header, and in its log by XFORWARD."""
+"""The client's identity as the next hop sees it: from a PROXY header, and in its log from XFORWARD."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def rcpt(client: Conversation) -> str:
 
 @pytest.fixture(scope="module")
 def balanced() -> Iterator[Postfix]:
-    """A Postfix that believes itself behind a load balancer."""
+    """A Postfix that expects a PROXY header from a load balancer."""
     with Postfix(service=("smtpd_upstream_proxy_protocol=haproxy",)) as server:
         yield server
 
@@ -72,7 +72,7 @@ async def test_postfix_takes_the_client_of_the_proxy_header_for_its_own(
 
 
 class Balanced(Exchanger):
-    """An upstream that reads a PROXY header before its greeting, and notes whom each names."""
+    """An upstream that reads a PROXY header before its greeting, and records the client that each names."""
 
     def __init__(self, **parts: object) -> None:
         super().__init__(**parts)  # type: ignore[arg-type]
@@ -88,7 +88,7 @@ class Balanced(Exchanger):
         await super()._before_banner(dialogue, inbox)
 
     def clients(self) -> list[str]:
-        """Return whom the headers named, in their order; empty for nobody."""
+        """Return the clients that the headers named, in order; an empty string for a header without one."""
         return [each.client[0] if each.client else "" for each in self.headers]
 
 

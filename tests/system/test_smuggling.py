@@ -1,7 +1,7 @@
 """SMTP smuggling: one message in is one message out, or a refusal, wherever the network cuts the bytes.
 
-Each of the fourteen sequences was taken by some server for the end of a message. Behind it stands a second
-transaction, which the upstream must never see as one.
+Some server takes each of the fourteen sequences for the end of a message. A second transaction follows the
+sequence, and the next hop must never see it as a transaction.
 """
 
 from __future__ import annotations
@@ -249,7 +249,7 @@ def judged_chunks(name: str, heard: list[str], upstream: Exchanger, content: byt
     assert upstream.count("RCPT TO:<smuggled") == 0, where
 
 
-# ---- a real server behind
+# ---- a real next hop
 
 
 @pytest.mark.real("postfix", "dnsmasq")

@@ -1,4 +1,4 @@
-"""Mail for a server behind that listens on a Unix socket, as Dovecot does for LMTP."""
+"""Mail for a next hop that listens on a Unix socket, as Dovecot does for LMTP."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ async def test_the_null_sender_has_no_mailbox() -> None:
 
 
 @pytest.mark.parametrize("address", ["bob@example.com", "bob@EXAMPLE.com", "bob@mail.example.org"])
-async def test_a_domain_that_the_mta_behind_serves_is_not_asked(address: str) -> None:
+async def test_a_domain_that_the_next_hop_serves_is_not_asked(address: str) -> None:
     verifier = Verifier()
     local = DomainPatterns(("example.com", "*.example.org"))
     verdict = await service(verifier, local_domains=local).ask(session(), address)

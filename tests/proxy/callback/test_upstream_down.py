@@ -1,4 +1,4 @@
-"""Nobody is asked about a sender while no MTA behind takes mail: the client hears 451 anyway."""
+"""No callback verification while all next hops are down: the client gets 451 in any case."""
 
 from __future__ import annotations
 

@@ -144,7 +144,7 @@ LOOPS = {
 
 @pytest.mark.parametrize(("lines", "place"), LOOPS.values(), ids=LOOPS.keys())
 @pytest.mark.parametrize("listening", ["127.0.0.1:2525", "*:2525", "0.0.0.0:2525"])
-def test_an_mta_behind_that_is_our_own_listener_is_a_mistake(
+def test_a_next_hop_that_is_our_own_listener_is_an_error(
     tmp_path: Path, lines: str, place: str, listening: str
 ) -> None:
     listener = f"ESMTP_Listener = ( {listening} )"
@@ -162,7 +162,7 @@ def test_an_mta_behind_that_is_our_own_listener_is_a_mistake(
 
 
 @pytest.mark.parametrize("gateway", ["127.0.0.1:2526", "127.0.0.2:2525", "192.0.2.1:2525"])
-def test_an_mta_behind_on_the_same_machine_is_none(tmp_path: Path, gateway: str) -> None:
+def test_a_next_hop_on_the_same_machine_is_no_error(tmp_path: Path, gateway: str) -> None:
     assert shown(tmp_path, f'Gateway = "{gateway}"', without=("Gateway",)) == ""
 
 
@@ -205,12 +205,12 @@ TLS = {
 
 
 @pytest.mark.parametrize(("certificate", "key", "place", "said"), TLS.values(), ids=TLS.keys())
-@pytest.mark.parametrize("side", ["clients", "mta_behind"])
+@pytest.mark.parametrize("side", ["clients", "next_hop"])
 def test_tls_names_the_option_and_the_file_that_is_wrong(
     pem: Path, side: str, certificate: str, key: str, place: str, said: str
 ) -> None:
     lines = [f'TLS_Certificate = "{certificate}"', *([f'TLS_Key = "{key}"'] if key else [])]
-    if side == "mta_behind":
+    if side == "next_hop":
         lines = ['Domain "b.test" {', "TLS = required", *lines, "}"]
     found = [each for each in found_in(pem, *lines) if each.is_error]
     assert len(found) == 1, render(found)

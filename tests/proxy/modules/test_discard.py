@@ -1,4 +1,4 @@
-"""What `discard` throws away, seen from the MTA behind, and what beside it keeps the mail."""
+"""What `discard` throws away, seen from the next hop, and which actions beside it keep the mail."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ DISCARDED = "250 2.0.0 Message accepted"
 
 @pytest.fixture
 async def upstream() -> AsyncIterator[Exchanger]:
-    """The MTA behind."""
+    """The next hop."""
     async with Exchanger() as server:
         yield server
 

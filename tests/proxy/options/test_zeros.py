@@ -141,7 +141,7 @@ def test_the_outbound_times_are_among_them() -> None:
     assert {name for _, name in CHOSEN} >= {f"{each}_timeout" for each in names}
 
 
-# ---------------------------------------------------------------- times towards the MTA behind
+# ---------------------------------------------------------------- timeouts for the next hop
 
 
 STEPS = ("connect_timeout", "ehlo_timeout", "mailfrom_timeout", "rcptto_timeout")
@@ -170,7 +170,7 @@ def test_the_answer_to_the_dot_has_540_s_and_the_one_to_rset_270() -> None:
     assert (found.body_timeout, found.rset_timeout) == (540, 270)
 
 
-def test_without_a_data_timeout_the_mta_behind_still_has_a_deadline() -> None:
+def test_without_a_data_timeout_the_next_hop_still_has_a_deadline() -> None:
     assert CoreOptions.model_construct(data_timeout=0.0).relaying_timeout == 540
 
 

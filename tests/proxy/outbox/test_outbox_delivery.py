@@ -74,7 +74,7 @@ async def delivered(upstream: Exchanger, count: int = 1) -> None:
     await upstream.until(lambda: len(upstream.messages) == count, f"{count} messages")
 
 
-async def test_a_letter_goes_to_the_mta_behind_as_it_is(tmp_path: Path) -> None:
+async def test_a_letter_goes_to_the_next_hop_unchanged(tmp_path: Path) -> None:
     async with Exchanger() as upstream, scene(upstream.port, tmp_path) as on:
         await on.put()
         await delivered(upstream)

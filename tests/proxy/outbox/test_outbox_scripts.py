@@ -1,4 +1,4 @@
-"""Messages that scripts make, from the script to the MTA behind: what is sent, and what a verdict makes of it."""
+"""Messages created by scripts, from the script to the next hop: what is sent, and the effect of each verdict."""
 
 from __future__ import annotations
 

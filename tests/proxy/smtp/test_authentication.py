@@ -581,7 +581,7 @@ def test_a_name_that_the_file_cannot_hold_is_wrong_usage(user: str) -> None:
     assert CliRunner().invoke(application, ["password", user]).exit_code == 64
 
 
-# ---------------------------------------------------------------- the MTA behind
+# ---------------------------------------------------------------- the next hop
 
 
 class Judge(Exchanger):

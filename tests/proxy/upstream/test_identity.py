@@ -1,4 +1,4 @@
-"""Who the client is, as the MTA behind is told: a PROXY header, XCLIENT, XFORWARD."""
+"""The client's identity as sent to the next hop: PROXY header, XCLIENT, XFORWARD."""
 
 from __future__ import annotations
 

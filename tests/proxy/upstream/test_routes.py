@@ -228,6 +228,6 @@ def test_our_certificate_and_authority_are_loaded_and_a_missing_file_is_an_error
         context_of(gone)
 
 
-def test_only_the_protocols_that_are_named_are_spoken_to_the_mta_behind() -> None:
+def test_only_the_protocols_that_are_named_are_spoken_to_the_next_hop() -> None:
     context = context_of(router(GATEWAY, "TLS = required", 'TLS_Protocols = "+ALL:-TLSv1.3"').default.policy)
     assert (context.minimum_version, context.maximum_version) == (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_2)
