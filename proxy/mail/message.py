@@ -172,22 +172,34 @@ class Message:
         self._raw = None
 
 
-_REST = rb"[^\r]*+(?:\r(?!\n)[^\r]*+)*+\r\n"
-"""The rest of a line. Only CRLF ends it: BINARYMIME may contain a bare CR or LF. No pattern here backtracks."""
+# No possessive quantifier here: before Python 3.11.5 they match wrongly (cpython issue 106052). Instead, nothing after
+# _REST may fail, or it would match beyond its line; and no group repeats without a bound, because `re` keeps a note of
+# every turn.
+
+_REST = rb"[^\r]*(?:\r\n|\r[\x00-\xff]*?\r\n)"
+"""The rest of a line. Only CRLF ends it: BINARYMIME may hold a bare CR or LF."""
 
 _LONGEST_NAME = 998
 """Maximum length of a field name, and of the blanks after it: the line limit of RFC 5322 section 2.1.1."""
 
-_NAME = rb"[!-9;-~]{1,%d}+[ \t]{0,%d}+:" % (_LONGEST_NAME, _LONGEST_NAME)
-_ON_THE_WIRE = rb"\.?+"
-"""A stuffed dot. Unstuffing also removes a leading dot from a line that was not stuffed."""
+_LINES_AT_ONCE = 256
+"""Lines of one match, which keeps a note of each until it ends."""
+
+_NAME = rb"[!-9;-~]{1,%d}[ \t]{0,%d}:" % (_LONGEST_NAME, _LONGEST_NAME)
+_ON_THE_WIRE = rb"(?:\.|(?!\.))"
+"""Dot-stuffing, or the dot that unstuffing takes from a line that was not stuffed."""
 
 _NAME_BEGINS = re.compile(rb"%b%b" % (_ON_THE_WIRE, _NAME))
 _NAME_OR_BLANK_BEGINS = re.compile(rb"%b(?:%b|[ \t])" % (_ON_THE_WIRE, _NAME))
 _FIRST_FIELD = re.compile(rb"%b%b%b" % (_ON_THE_WIRE, _NAME, _REST))
-_FURTHER_LINES = re.compile(rb"(?:%b(?:%b|[ \t])%b)*+" % (_ON_THE_WIRE, _NAME, _REST))
-_MAILBOX_LINE = re.compile(rb"(%b)(>{0,%d}+From %b)" % (_ON_THE_WIRE, _LONGEST_NAME, _REST))
-_MAILBOX_BEGINS = re.compile(rb"%b>{0,%d}+From " % (_ON_THE_WIRE, _LONGEST_NAME))
+_FURTHER_LINES = re.compile(rb"(?:%b(?:%b|[ \t])%b){1,%d}" % (_ON_THE_WIRE, _NAME, _REST, _LINES_AT_ONCE))
+_WHOLE_SECTION = re.compile(
+    rb"(?!%b>{0,%d}From )%b%b[^\r]*\r\n(?:%b(?:%b|[ \t])[^\r]*\r\n){0,%d}(?=\r\n)"
+    % (_ON_THE_WIRE, _LONGEST_NAME, _ON_THE_WIRE, _NAME, _ON_THE_WIRE, _NAME, _LINES_AT_ONCE)
+)
+"""A header section of fields up to its empty line, which came in one piece, as almost all do."""
+_MAILBOX_LINE = re.compile(rb"(%b)(>{0,%d}From %b)" % (_ON_THE_WIRE, _LONGEST_NAME, _REST))
+_MAILBOX_BEGINS = re.compile(rb"%b>{0,%d}From " % (_ON_THE_WIRE, _LONGEST_NAME))
 _BLANK_BEGINS = re.compile(rb"%b[ \t]" % _ON_THE_WIRE)
 
 
@@ -202,7 +214,8 @@ class HeaderSection:
     __slots__ = ("_begun", "_octets", "_passed", "_searched", "ended")
 
     def __init__(self) -> None:
-        self._octets = bytearray()
+        """Start before the first octet."""
+        self._octets: bytes | bytearray = b""
         self._passed = 0
         """Length of the complete lines known to belong to the header section."""
         self._searched = 0
@@ -219,7 +232,12 @@ class HeaderSection:
         return self._passed if self.ended else len(self._octets)
 
     def feed(self, block: bytes) -> None:
-        """Add a block of octets from the wire."""
+        """Take what came."""
+        if not self._octets and (found := _WHOLE_SECTION.match(block)) is not None:
+            self._octets, self._passed, self._begun, self.ended = block, found.end(), True, True
+            return
+        if not isinstance(self._octets, bytearray):
+            self._octets = bytearray(self._octets)
         self._octets += block
         if self.ended:
             return
@@ -234,11 +252,10 @@ class HeaderSection:
         """Skip header lines that end before `whole`. Return whether another line follows them."""
         if not self._begun:
             self._begin(whole)
-        at = self._passed
-        if self._begun and (found := _FURTHER_LINES.match(self._octets, at, whole)) is not None:
-            at = found.end()
-        self._passed = at
-        return at < whole
+        if self._begun:
+            while (found := _FURTHER_LINES.match(self._octets, self._passed, whole)) is not None:
+                self._passed = found.end()
+        return self._passed < whole
 
     def _begin(self, whole: int) -> None:
         """Skip mailbox lines and the first field."""
@@ -262,10 +279,13 @@ class HeaderSection:
         The second part starts with the empty line, unless the sender omitted it. The empty line is added if the first
         line of the body starts with a blank, because that line would continue a field that Ringback adds.
         """
+        if isinstance(self._octets, bytes):  # nothing came after the block that ended it
+            whole, self._octets = self._octets, b""
+            return whole[: self._passed], whole[self._passed :]
         end = self._passed if self.ended or not self._goes_on() else len(self._octets)
         with memoryview(self._octets) as octets:
             head, rest = bytes(octets[:end]), bytes(octets[end:])
-        self._octets = bytearray()
+        self._octets = b""
         if _BLANK_BEGINS.match(rest) is not None:
             rest = b"\r\n" + rest
         return _with_mailbox_lines(head), rest
@@ -330,12 +350,18 @@ def stuffed(block: bytes) -> bytes:
     return (b"." if block[:1] == b"." else b"") + block.replace(b"\r\n.", b"\r\n..")
 
 
-_FIELD = re.compile(rb"(?:(%b)|)%b(?:[ \t]%b)*+" % (_NAME, _REST, _REST))
+_END_OF_FIELD = re.compile(rb"\r\n(?![ \t])")
+_FIELD_NAME = re.compile(_NAME)
 
 
 def _parse(head: bytes) -> list[Field]:
-    """Split a header section into fields. A line that is not a field becomes a Field without a name."""
-    return [Field(_name(found[1]), found[0]) for found in _FIELD.finditer(_ended(head))]
+    """Split a header section into fields; a line that is not a field keeps its place, without a name."""
+    fields, at, head = [], 0, _ended(head)
+    for end in _END_OF_FIELD.finditer(head):
+        name = _FIELD_NAME.match(head, at)
+        fields.append(Field(_name(name[0] if name is not None else None), head[at : end.end()]))
+        at = end.end()
+    return fields
 
 
 def _taken_apart(head: bytes) -> tuple[list[Field], dict[str, list[Field]]]:

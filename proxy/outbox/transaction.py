@@ -7,7 +7,7 @@ from proxy.mail.replies import Reply
 from proxy.mail.session import Path
 from proxy.options.outbound import OutboundOptions
 from proxy.outgoing import envelope
-from proxy.outgoing.content import GO_AHEAD, Answered, Dotted, read
+from proxy.outgoing.content import GO_AHEAD, Answered, Dotted
 from proxy.outgoing.wire import Wire, WireBroken
 from proxy.upstream.failures import Lost
 from proxy.upstream.pool import ConnectionPool, PooledConnection
@@ -64,8 +64,7 @@ async def _asked(wire: Wire, policy: OutboundOptions, sender: Path, recipient: P
     for answer in (to_mail, *answers):
         if not answer.accepted:
             return answer
-    (to_data,) = wire.send(b"DATA\r\n")
-    answer = await read(wire, to_data, policy.rcptto_timeout)
+    (answer,) = await wire.read(wire.send(b"DATA\r\n"), policy.rcptto_timeout)
     if answer.code < 400 and answer.code != GO_AHEAD:  # unclear whether it waits for content
         raise WireBroken(f"answered DATA with {answer.code}")
     return answer
@@ -77,13 +76,13 @@ async def _sent(dotted: Dotted, wire: Wire, content: bytes, seconds: float) -> R
     try:
         for block in blocks:
             await dotted.send(block, seconds)
-        (to_dot,) = dotted.end(last)
+        answers = dotted.end(last)
     except Answered as answered:
         wire.abort("answered before the end of the message")
         if answered.reply.accepted:  # it cannot be true
             raise WireBroken(wire.broken) from None
         return answered.reply
-    answer = await read(wire, to_dot, seconds)
+    (answer,) = await wire.read(answers, seconds)
     if wire.garbled:  # two replies instead of one
         raise WireBroken("two answers to one message")
     return answer

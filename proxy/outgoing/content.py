@@ -6,16 +6,13 @@ and sends the bytes unchanged. BDAT is used only for BINARYMIME, where only a co
 
 from __future__ import annotations
 
-import asyncio
 from typing import Protocol
 
 from proxy.mail.replies import Reply
-from proxy.outgoing.wire import Wire, WireBroken
+from proxy.outgoing.wire import Answers, Wire, WireBroken
 
 GO_AHEAD = 354
 """The reply to DATA that asks for the message."""
-
-_CLOSING = 421
 
 
 class Answered(Exception):
@@ -26,20 +23,6 @@ class Answered(Exception):
         self.reply = reply
 
 
-async def read(wire: Wire, answer: asyncio.Future[Reply], seconds: float) -> Reply:
-    """Wait for one reply. A 421 is not a verdict: the upstream is closing the connection.
-
-    Raises:
-        WireBroken: the conversation ended first, or ends with this reply.
-        TimeoutError: no reply within `seconds`.
-    """
-    found = await wire.read(answer, seconds)
-    if found.code == _CLOSING:
-        wire.abort(found.text)
-        raise WireBroken(found.text)
-    return found
-
-
 class OutgoingContent(Protocol):
     """A message being sent over one connection. If that fails, the methods raise WireBroken or TimeoutError."""
 
@@ -47,8 +30,8 @@ class OutgoingContent(Protocol):
         """Send a dot-stuffed block. Wait up to `seconds` if the upstream does not keep up. Raises Answered."""
         ...
 
-    def end(self, block: bytes) -> list[asyncio.Future[Reply]]:
-        """Send the last block and the end in one write; return futures of the replies. Raises Answered."""
+    def end(self, block: bytes) -> Answers:
+        """Send the last block and the end in one write; return the replies to come. Raises Answered."""
         ...
 
 
@@ -62,23 +45,26 @@ class Dotted:
         """
         self._wire = wire
         self._answers = wire.send(b"", answers)
-        self._answer = self._answers[0]
 
     async def send(self, block: bytes, seconds: float) -> None:
         self._check()
         self._wire.write(block)
-        await self._wire.drain(seconds, unless=self._answer)
+        await self._wire.drain(seconds, unless=self._answers)
 
-    def end(self, block: bytes) -> list[asyncio.Future[Reply]]:
+    def end(self, block: bytes) -> Answers:
         """Send the last block and the dot."""
-        self._check()
+        wire = self._wire
+        if self._answers.replies or wire.broken is not None:
+            self._check()
         # If the last line had no line end, the dot would become part of it, and the message would never end.
-        self._wire.write(block + (b".\r\n" if block.endswith(b"\r\n") or not block else b"\r\n.\r\n"))
+        wire.transport.write(block + (b".\r\n" if block[-2:] == b"\r\n" or not block else b"\r\n.\r\n"))
         return self._answers
 
     def _check(self) -> None:
-        if self._answer.done():
-            raise Answered(self._answer.result())
+        if self._answers.replies:
+            raise Answered(self._answers.replies[0])
+        if self._wire.broken is not None:
+            raise WireBroken(self._wire.broken)
 
 
 class Chunked:
@@ -91,15 +77,14 @@ class Chunked:
 
     async def send(self, block: bytes, seconds: float) -> None:
         """Send a block and wait until the upstream has accepted it, which is all the back-pressure needed."""
-        (taken,) = self._chunk(block, b"")
-        answer = await read(self._wire, taken, seconds)
+        (answer,) = await self._wire.read(self._chunk(block, b""), seconds)
         if not answer.accepted:
             raise Answered(answer)
 
-    def end(self, block: bytes) -> list[asyncio.Future[Reply]]:
+    def end(self, block: bytes) -> Answers:
         return self._chunk(block, b" LAST", self._answers)
 
-    def _chunk(self, block: bytes, last: bytes, answers: int = 1) -> list[asyncio.Future[Reply]]:
+    def _chunk(self, block: bytes, last: bytes, answers: int = 1) -> Answers:
         octets = self._unstuffed(block)
         return self._wire.send(b"BDAT %d%b\r\n%b" % (len(octets), last, octets), answers)
 

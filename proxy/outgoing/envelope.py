@@ -5,7 +5,6 @@ If the upstream offers its extension, a parameter is passed on as the client gav
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 
 from proxy.mail import replies
@@ -14,10 +13,12 @@ from proxy.mail.message import is_binary
 from proxy.mail.replies import Reply
 from proxy.mail.session import Path
 from proxy.options.outbound import OutboundOptions
-from proxy.outgoing.content import read
 from proxy.outgoing.wire import Wire, WireBroken
 
 Parameters = Mapping[str, str | None]
+NOT_ACCEPTED = 300
+"""Replies with a code below this are positive (RFC 5321 section 4.2.1): the parser lets none below 200 through."""
+
 Said = tuple[Path, Parameters]
 """A path of MAIL or RCPT, with its parameters."""
 
@@ -27,11 +28,16 @@ _CARRIED_BY = carried_by()
 
 def with_utf8(parameters: Parameters, paths: Sequence[Path]) -> Parameters:
     """Return the parameters, with SMTPUTF8 if a path needs it: a script may have added such an address."""
-    return parameters if all(each.raw.isascii() for each in paths) else {**parameters, "SMTPUTF8": None}
+    for path in paths:
+        if not path.raw.isascii():
+            return {**parameters, "SMTPUTF8": None}
+    return parameters
 
 
 def unfit(wire: Wire, parameters: Parameters) -> Reply | None:
     """Return why the upstream cannot carry a message with these parameters; None if it can."""
+    if not parameters:
+        return None
     offered = wire.extensions
     if "SMTPUTF8" in parameters and "smtputf8" not in offered:
         return replies.NO_SMTPUTF8_BEHIND
@@ -46,11 +52,10 @@ def command(wire: Wire, verb: bytes, path: Path, parameters: Parameters) -> byte
     """Return MAIL or RCPT with the client's parameters, without those that the upstream does not know."""
     if not parameters:
         return b"%b:<%b>\r\n" % (verb, path.raw)
-    words = "".join(
-        f" {name}" if value is None else f" {name}={value}"
-        for name, value in parameters.items()
-        if _CARRIED_BY.get(name) in wire.extensions or (name == "BODY" and is_binary(parameters))
-    )
+    words = ""
+    for name, value in parameters.items():
+        if _CARRIED_BY.get(name) in wire.extensions or (name == "BODY" and is_binary(parameters)):
+            words += f" {name}" if value is None else f" {name}={value}"
     return b"%b:<%b>%b\r\n" % (verb, path.raw, words.encode())
 
 
@@ -65,20 +70,27 @@ async def say(
         WireBroken, TimeoutError: it broke earlier, or the upstream stopped replying.
     """
     mail = command(wire, b"MAIL FROM", sender, parameters)
-    rcpts = [command(wire, b"RCPT TO", path, path.parameters) for path in paths]
-    together = "pipelining" in wire.extensions
-    to_mail, *to_rcpts = wire.send(mail + b"".join(rcpts), 1 + len(rcpts)) if together else wire.send(mail)
-    answer = await read(wire, to_mail, policy.mailfrom_timeout)
-    if not answer.accepted:
-        try:
-            for each in to_rcpts:
-                await read(wire, each, policy.rcptto_timeout)
-        except WireBroken:
-            if wire.garbled:
-                raise
-            # It closed after refusing the sender. The refusal stands: its missing replies to RCPT would say the same.
-        return answer, []
-    return answer, await _answers(wire, policy, rcpts, to_rcpts, least)
+    if "pipelining" not in wire.extensions:
+        answer = (await wire.read(wire.send(mail), policy.mailfrom_timeout))[0]
+        return answer, await _one_by_one(wire, policy, paths, least) if answer.code < NOT_ACCEPTED else []
+    for path in paths:
+        mail += command(wire, b"RCPT TO", path, path.parameters)
+    answers = wire.send(mail, 1 + len(paths))
+    try:
+        await wire.read(answers, policy.mailfrom_timeout, policy.rcptto_timeout)
+    except (WireBroken, TimeoutError) as error:
+        closed = not wire.garbled and not isinstance(error, TimeoutError)
+        if not _suffice(answers.replies, least, closed=closed):
+            raise
+    answer, *verdicts = answers.replies
+    return answer, verdicts if answer.code < NOT_ACCEPTED else []
+
+
+def _suffice(replies: Sequence[Reply], least: int, *, closed: bool) -> bool:
+    """Whether the replies before a connection broke count without the missing ones."""
+    if not replies or replies[0].accepted:
+        return len(replies) > least
+    return closed  # after refusing the sender: its missing replies to RCPT would say the same
 
 
 async def say_recipients(wire: Wire, policy: OutboundOptions, paths: Sequence[Path]) -> list[Reply]:
@@ -87,22 +99,27 @@ async def say_recipients(wire: Wire, policy: OutboundOptions, paths: Sequence[Pa
     Raises:
         WireBroken, TimeoutError: the connection broke before that, or the upstream stopped replying.
     """
+    if "pipelining" not in wire.extensions:
+        return await _one_by_one(wire, policy, paths, 1)
     rcpts = [command(wire, b"RCPT TO", path, path.parameters) for path in paths]
-    together = "pipelining" in wire.extensions
-    return await _answers(wire, policy, rcpts, wire.send(b"".join(rcpts), len(rcpts)) if together else [], least=1)
+    answers = wire.send(b"".join(rcpts), len(rcpts))
+    try:
+        await wire.read(answers, policy.rcptto_timeout)
+    except (WireBroken, TimeoutError):
+        if not answers.replies:
+            raise
+    return answers.replies
 
 
-async def _answers(
-    wire: Wire, policy: OutboundOptions, rcpts: Sequence[bytes], awaited: Sequence[asyncio.Future[Reply]], least: int
-) -> list[Reply]:
-    """Return the replies to RCPT commands; send those that were not pipelined one by one."""
-    answers: list[Reply] = []
-    for number, rcpt in enumerate(rcpts):
-        (answer,) = (awaited[number],) if awaited else wire.send(rcpt)
+async def _one_by_one(wire: Wire, policy: OutboundOptions, paths: Sequence[Path], least: int) -> list[Reply]:
+    """Send RCPT commands, each after the reply to the one before; return the replies, at least so many."""
+    replies: list[Reply] = []
+    for path in paths:
+        answers = wire.send(command(wire, b"RCPT TO", path, path.parameters))
         try:
-            answers.append(await read(wire, answer, policy.rcptto_timeout))
+            replies += await wire.read(answers, policy.rcptto_timeout)
         except (WireBroken, TimeoutError):
-            if len(answers) < least:
+            if len(replies) < least:
                 raise
             break
-    return answers
+    return replies

@@ -9,12 +9,13 @@ turn a refusal into a 250.
 from __future__ import annotations
 
 import asyncio
+import re
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 
 from proxy.base import closing
-from proxy.base.waiting import LazyTimer, WritePause
+from proxy.base.waiting import LazyTimer
 from proxy.mail.replies import Reply
 
 LONGEST_LINE = 2048
@@ -24,6 +25,17 @@ MOST_LINES = 100
 LONGEST_REPLY = 32 * 1024
 
 _CODE_LENGTH = 3
+_CLOSING = 421
+
+_MOST_KNOWN = 256
+_LONGEST_KNOWN = 256
+
+_PLAIN_LINE = re.compile(rb"([2-5]\d\d)(?: ([^\r\n\0]{0,%d}))?\r\n" % _LONGEST_KNOWN)
+_PLAIN_REPLIES = re.compile(rb"(?:%b)+" % _PLAIN_LINE.pattern)
+"""Whole replies of one line each, as almost all are. The parser reads them with the same result, in more steps."""
+
+_known: dict[bytes, tuple[Reply, ...]] = {}
+"""Plain replies by their octets: servers say the same thing to most commands. The event loop's thread owns it."""
 
 
 class WireBroken(Exception):
@@ -49,12 +61,19 @@ class ReplyParser:
         self._code = b""
         self._size = 0
 
-    def feed(self, received: bytes) -> Iterator[Reply]:
-        """Yield the replies that these bytes complete. Replies before the first error are yielded first.
+    def feed(self, received: bytes) -> Iterable[Reply]:
+        """Return the replies that these bytes complete. Replies before the first error come first.
 
-        Raises:
+        Raises, while the result is read:
             Garbled: the bytes are not a reply.
         """
+        if not self._buffer and not self._lines:
+            plain = _known.get(received) or _read_plain(received)
+            if plain:
+                return plain
+        return self._read(received)
+
+    def _read(self, received: bytes) -> Iterator[Reply]:
         *lines, rest = (self._buffer + received).split(b"\n")
         for line in lines:
             finished = self._line(line)
@@ -86,6 +105,20 @@ class ReplyParser:
         return finished
 
 
+def _read_plain(received: bytes) -> tuple[Reply, ...]:
+    """Return the replies if all of them are plain and whole; otherwise nothing."""
+    if (line := _PLAIN_LINE.fullmatch(received)) is not None:
+        replies: tuple[Reply, ...] = (Reply(int(line[1]), (line[2] or b"",)),)
+    elif len(received) <= _LONGEST_KNOWN and _PLAIN_REPLIES.fullmatch(received) is not None:
+        replies = tuple([Reply(int(code), (text,)) for code, text in _PLAIN_LINE.findall(received)])
+    else:
+        return ()
+    if len(_known) >= _MOST_KNOWN:
+        _known.clear()  # replies to messages fill it, because each has its own queue id; the others are soon back
+    _known[received] = replies
+    return replies
+
+
 def _check_line(line: bytes, code: bytes, separator: bytes) -> None:
     """Check one line without its LF by RFC 5321 section 4.2: `2yz text CR`, code 200 to 599."""
     if len(line) > LONGEST_LINE:
@@ -96,8 +129,20 @@ def _check_line(line: bytes, code: bytes, separator: bytes) -> None:
         raise Garbled("a line is not a reply")
 
 
+class Answers:
+    """The replies to commands that were sent together, as they arrive. The wire fills them in."""
+
+    __slots__ = ("closing", "missing", "replies")
+
+    def __init__(self, expected: int) -> None:
+        self.missing = expected
+        self.replies: list[Reply] = []
+        self.closing = False
+        """One of them is a 421: the peer closes the connection."""
+
+
 class Wire(asyncio.Protocol):
-    """One connection as a client. Its holder owns it; it is not shared."""
+    """One connection as a client. Its holder owns it and is the only one who waits on it."""
 
     def __init__(self, transport: asyncio.Transport, extensions: dict[str, str]) -> None:
         """Take over a connected transport; `extensions` are the peer's EHLO keywords in lower case."""
@@ -111,91 +156,129 @@ class Wire(asyncio.Protocol):
         self.garbled = False
         """The peer violated the syntax, or sent an unexpected reply: its last reply may belong to another command."""
         self._parser = ReplyParser()
-        self._awaited: deque[asyncio.Future[Reply]] = deque()
+        self._next: Answers | None = None
+        """Whose reply comes next."""
+        self._later: deque[Answers] = deque()
+        """What was sent after that, and has replies to come too."""
         self._loop = asyncio.get_running_loop()
-        self._waited_for: asyncio.Future[Reply] | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        """The holder's wait: for `_read`, or for room in the transport."""
+        self._read: Answers | None = None
+        self._seconds = 0.0
+        """Time for each reply of `_read` after the first."""
+        self._unused: Callable[[], None] | None = None
         self._timer = LazyTimer(self._loop, self._ring)
-        self._pause = WritePause(self._loop)
+        self._paused = False
+        """The transport's buffer is full."""
         self._closing: asyncio.TimerHandle | None = None
         self._lost: asyncio.Future[None] = self._loop.create_future()
 
     # ------------------------------------------------------------ for the holder
 
-    def send(self, commands: bytes, replies: int = 1) -> list[asyncio.Future[Reply]]:
-        """Write commands in one piece and return a future for each expected reply.
-
-        If the conversation ends before its reply, a future fails with WireBroken.
-        """
-        awaited = [self._loop.create_future() for _ in range(replies)]
-        if self.broken is not None:
-            for future in awaited:
-                future.set_exception(WireBroken(self.broken))
-                future.exception()
-            return awaited
-        self._awaited.extend(awaited)
-        if commands:
-            self.transport.write(commands)
-            if self.listener is not None:
-                self.listener(True, commands)
-        return awaited
+    def send(self, commands: bytes, replies: int = 1) -> Answers:
+        """Write commands in one piece; `read` returns the replies."""
+        answers = Answers(replies)
+        self._unused = None
+        if self.broken is None:
+            if self._next is None and replies:
+                self._next = answers
+            elif replies:
+                self._later.append(answers)
+            if commands:
+                self.transport.write(commands)
+                if self.listener is not None:
+                    self.listener(True, commands)
+        return answers
 
     async def ask(self, command: bytes, seconds: float) -> Reply:
-        """Send one command and return its reply.
+        """Send one command and return its reply, a 421 too.
 
         Raises:
             WireBroken: the conversation ended first.
             TimeoutError: no reply within `seconds`; the wire is unusable then.
         """
-        (answer,) = self.send(command)
-        return await self.read(answer, seconds)
+        return (await self.read(self.send(command), seconds, closing_is_a_reply=True))[0]
 
-    async def read(self, answer: asyncio.Future[Reply], seconds: float) -> Reply:
-        """Wait for one reply. A timeout breaks the wire, because a late reply would be matched to another command.
+    async def read(
+        self, answers: Answers, seconds: float, further: float | None = None, *, closing_is_a_reply: bool = False
+    ) -> list[Reply]:
+        """Wait for all of the replies: `seconds` for the first, then `further` for each.
+
+        A 421 is not a verdict on a command: the wire is aborted, unless `closing_is_a_reply`. A timeout breaks the wire
+        too, because a late reply would be matched to another command. `answers.replies` keeps the replies before that.
 
         Raises:
-            WireBroken: the conversation ended first.
-            TimeoutError: no reply within `seconds`.
+            WireBroken: the conversation ended first, or ends with one of the replies.
+            TimeoutError: no reply in time.
         """
-        if answer.done():
-            return answer.result()
-        self._waited_for = answer
+        while answers.missing and (closing_is_a_reply or not answers.closing):
+            if self.broken is not None:
+                raise WireBroken(self.broken)
+            self._read = answers
+            self._seconds = seconds if further is None else further
+            waiter = self._waiter = self._loop.create_future()
+            self._timer.until(self._loop.time() + (self._seconds if answers.replies else seconds))
+            try:
+                await waiter
+            except (TimeoutError, asyncio.CancelledError) as ended:
+                self.abort("no reply in time" if isinstance(ended, TimeoutError) else "given up")
+                raise
+            finally:
+                self._read = self._waiter = None
+        if answers.closing and not closing_is_a_reply:
+            self._end_at_421(answers)
+        return answers.replies
+
+    def _end_at_421(self, answers: Answers) -> None:
+        at = [reply.code for reply in answers.replies].index(_CLOSING)
+        text = answers.replies[at].text
+        del answers.replies[at:]
+        answers.closing = False
+        self.abort(text)
+        raise WireBroken(text)
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether the holder waits on it."""
+        return self._waiter is not None
+
+    def when_unused(self, seconds: float, then: Callable[[], None]) -> None:
+        """Call `then` once, unless something is sent within `seconds`."""
+        self._unused = then
         self._timer.until(self._loop.time() + seconds)
-        try:
-            return await answer
-        except TimeoutError:
-            self.abort("no reply in time")
-            raise
-        except asyncio.CancelledError:
-            self.abort("given up")
-            raise
-        finally:
-            self._timer.rest()
-            self._waited_for = None
 
     def _ring(self) -> None:
-        """End the wait for a reply whose time is up."""
-        if self._waited_for is not None and not self._waited_for.done():
-            self._waited_for.set_exception(TimeoutError())
+        """A time is up: end the wait, or the time in which nothing was sent."""
+        if self._waiter is not None:
+            if not self._waiter.done():
+                self._waiter.set_exception(TimeoutError())
+        elif self._unused is not None:
+            then, self._unused = self._unused, None
+            then()
 
     def write(self, block: bytes) -> None:
         """Write message content, which expects no reply."""
         if self.broken is None:
             self.transport.write(block)
 
-    async def drain(self, seconds: float, unless: asyncio.Future[Reply]) -> None:
-        """Wait until the transport accepts more, or `unless` is done: a peer that has refused may stop reading.
+    async def drain(self, seconds: float, unless: Answers) -> None:
+        """Wait until the transport accepts more, or `unless` has a reply: a peer that has refused may stop reading.
 
         Raises:
             WireBroken: the conversation ended.
             TimeoutError: the peer did not read for `seconds`; the wire is unusable then.
         """
-        resumed = self._pause.resumed
-        if resumed is not None and self.broken is None:
-            done, _ = await asyncio.wait((resumed, unless), timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-            if not done:
+        while self._paused and self.broken is None and not unless.replies:
+            waiter = self._waiter = self._loop.create_future()
+            self._timer.until(self._loop.time() + seconds)
+            try:
+                await waiter
+            except TimeoutError:
                 self.abort("the peer does not read")
-                raise TimeoutError
-        if self.broken is not None and not unless.done():
+                raise
+            finally:
+                self._waiter = None
+        if self.broken is not None and not unless.replies:
             raise WireBroken(self.broken)
 
     def abort(self, why: str) -> None:
@@ -233,18 +316,33 @@ class Wire(asyncio.Protocol):
         if self.listener is not None:
             self.listener(False, data)
         try:
-            for each in self._parser.feed(data):
-                self._pair(each)
+            self._pair(self._parser.feed(data))
         except Garbled as error:
             self.garbled = True
             self.abort(str(error))
+        waiter, read = self._waiter, self._read
+        if waiter is None or waiter.done():
+            return
+        if read is None or not read.missing or read.closing:
+            waiter.set_result(None)
+        elif read.replies:
+            self._timer.until(self._loop.time() + self._seconds)
 
-    def _pair(self, each: Reply) -> None:
-        if not self._awaited:
-            raise Garbled(f"an unexpected reply: {each.code}")
-        future = self._awaited.popleft()
-        if not future.done():
-            future.set_result(each)
+    def _pair(self, replies: Iterable[Reply]) -> None:
+        for reply in replies:
+            answers = self._next
+            if answers is None:
+                raise Garbled(f"an unexpected reply: {reply.code}")
+            answers.replies.append(reply)
+            answers.missing -= 1
+            if not answers.missing:
+                self._next = self._later.popleft() if self._later else None
+            if reply.code == _CLOSING:
+                answers.closing = True
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
 
     def eof_received(self) -> bool:
         """The peer closed; a half-open connection is useless here."""
@@ -262,22 +360,22 @@ class Wire(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         """The transport's buffer is full."""
-        self._pause.begin()
+        self._paused = True
 
     def resume_writing(self) -> None:
         """The transport takes more."""
-        self._pause.end()
+        self._paused = False
+        if self._read is None:
+            self._wake()
 
     def _break(self, why: str) -> None:
         if self.broken is None:
             self.broken = why
         self._timer.cancel()
-        while self._awaited:
-            future = self._awaited.popleft()
-            if not future.done():
-                future.set_exception(WireBroken(self.broken))
-                future.exception()  # read once: a wire may break with nobody waiting
-        self._pause.fail(WireBroken(self.broken))
+        self._unused = None
+        self._next = None
+        self._later.clear()
+        self._wake()
 
 
 def extensions_of(answer: Reply) -> dict[str, str]:

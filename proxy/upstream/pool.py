@@ -91,6 +91,8 @@ class ConnectionPool:
         self.upstream = upstream
         self.policy = upstream.policy
         self.name = upstream.name
+        self.lmtp = upstream.lmtp
+        self._tells_clients = upstream.tells_clients
         self._connector = Connector(upstream, resolver)
         self._idle: list[PooledConnection] = []
         self._places_taken = 0
@@ -123,9 +125,9 @@ class ConnectionPool:
             RefusedUs: the upstream refuses to talk to us.
             PoolFull: all places were taken for PLACE_SECONDS.
         """
-        identity = session.identity if session is not None and self.upstream.tells_clients else ""
-        if not fresh and (found := self._pop_idle(identity)) is not None:
+        if not fresh and (found := self.take_idle(session)) is not None:
             return found
+        identity = self._identity(session)
         connection = await self._take_place()
         if fresh and connection is not None:
             connection.wire.abort("replaced by a new one")  # its place is ours
@@ -156,8 +158,17 @@ class ConnectionPool:
         announced = told or self.policy.upstream_proxy_protocol != "no"
         connection.standing = replace(connection.standing, announced=announced)
 
-    def _pop_idle(self, identity: str) -> PooledConnection | None:
+    def _identity(self, session: Session | None) -> str:
+        return session.identity if session is not None and self._tells_clients else ""
+
+    def take_idle(self, session: Session | None) -> PooledConnection | None:
         """Return the last used live connection for the same client; dead ones give their places back."""
+        if not self._idle:
+            return None
+        identity = self._identity(session) if self._tells_clients else ""
+        last = self._idle[-1]
+        if last.wire.broken is None and last.identity == identity:
+            return self._idle.pop()
         for connection in reversed(self._idle):
             if connection.wire.broken is None and connection.identity == identity:
                 self._idle.remove(connection)
@@ -236,7 +247,7 @@ class ConnectionPool:
             self.retire(connection)
         elif self._waiting and (connection.identity or self.policy.upstream_proxy_protocol != "no"):
             self.retire(connection)  # it is tied to one client, or to LOCAL, and a transaction of another is waiting
-        elif not self._hand_over(connection):
+        elif not self._waiting or not self._hand_over(connection):
             connection.idle_since = self._loop.time()
             self._idle.append(connection)
             if self._reaper is None:

@@ -5,60 +5,49 @@ Upstream replies about the mail go to the client word for word. Replies about ou
 
 A connection lost before DATA, or given back because the client idles, is replaced: the envelope is sent again. The
 transaction goes on only if every recipient is accepted again.
+
+`state` has what the upstream knows of the transaction, `promises` what the client was told of its recipients.
 """
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Awaitable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 from proxy.base.log import get_logger, printable
 from proxy.mail import replies
 from proxy.mail.replies import Reply
 from proxy.mail.session import Path, Session, Transaction
 from proxy.outgoing import envelope
-from proxy.outgoing.content import GO_AHEAD, Answered, Chunked, Dotted, OutgoingContent, read
-from proxy.outgoing.wire import Wire, WireBroken
+from proxy.outgoing.content import GO_AHEAD, Answered, Chunked, Dotted, OutgoingContent
+from proxy.outgoing.envelope import NOT_ACCEPTED
+from proxy.outgoing.wire import WireBroken
 from proxy.smtp.ports import RelayFailed
 from proxy.upstream.failures import Lost
 from proxy.upstream.identity import forward_client
 from proxy.upstream.pool import ConnectionPool, PooledConnection, Pools
+from proxy.upstream.promises import Promises
 from proxy.upstream.routes import Router
+from proxy.upstream.state import COMMITTED, CONTENT, ENVELOPE, HOLDING, NO_ENVELOPE, Passage
 from proxy.upstream.verdicts import TROUBLE, heard_of, note_refusals, verdict_of
 
 log = get_logger()
-
-T = TypeVar("T")
 
 
 class UpstreamRelay:
     """Implements `proxy.smtp.ports.Relay` over the pools. One session's task owns it."""
 
-    __slots__ = (
-        "_accepted", "_connection", "_content", "_hold", "_last", "_pool", "_pools", "_promised", "_router",
-        "_said_sender", "_sender_refused", "_session", "_tainted", "_transaction",
-    )  # fmt: skip
+    __slots__ = ("_passage", "_pools", "_promises", "_router", "_session", "_transaction")
 
     def __init__(self, router: Router, pools: Pools, session: Session) -> None:
         """Start without an upstream: the first recipient decides which one."""
         self._router, self._pools, self._session, self._transaction = router, pools, session, session.transaction
-        self._pool: ConnectionPool | None = None
-        self._connection: PooledConnection | None = None
-        self._last: PooledConnection | None = None  # its replies are judged, even if it is lost by now
-        self._accepted: list[Path] = []
-        self._promised: dict[bytes, Reply] = {}
-        """The accepted recipients that the client was told about, with the reply that it got."""
-        self._said_sender: Path | None = None
-        self._content: OutgoingContent | None = None
-        self._tainted = False
-        self._sender_refused: Reply | None = None
-        self._hold: asyncio.TimerHandle | None = None
+        self._promises = Promises()
+        self._passage = Passage()
 
     @property
     def upstream(self) -> str:
         """The upstream's name for the log; empty before the first recipient."""
-        return self._pool.name if self._pool is not None else ""
+        return self._promises.pool.name if self._promises.pool is not None else ""
 
     # ------------------------------------------------------------ envelope
 
@@ -68,204 +57,248 @@ class UpstreamRelay:
         Recipients that the client pipelined are pipelined upstream too, if they have the same upstream.
         """
         self._transaction = transaction
-        self._hold_on()
+        promises, passage = self._promises, self._passage
         heard: dict[bytes, Reply] = {}
-        waiting = list({path.raw: path for path in paths}.values())
+        alone = len(paths) == 1
+        waiting = list(paths) if alone else list({path.raw: path for path in paths}.values())
         while waiting:
             first = waiting[0]
             pool = self._pool_for(first)
-            self._turn_to(pool)
-            own = self._known(pool, first)
-            if own is not None:
-                heard[first.raw] = own
+            if not promises.accepted and pool is not promises.pool:
+                if passage.stage is ENVELOPE:
+                    passage.withdraw()
+                promises.turn_to(pool)
+            known = promises.known(pool, first, self._session)
+            if known is not None:
+                heard[first.raw] = known
                 del waiting[0]
                 continue
-            together = [first]
-            for path in waiting[1:] if self._session.tells_of_each or not pool.upstream.lmtp else []:
-                if self._pool_for(path) is not pool or path.raw in self._promised:
-                    break
-                together.append(path)
-            answers = await self._take(pool, together)
-            heard |= {path.raw: answer for path, answer in zip(together, answers, strict=False)}
+            together = waiting if alone else self._together(pool, waiting)
+            answers = await self._ask(pool, together)
+            for path, answer in zip(together, answers, strict=False):
+                heard[path.raw] = answer
+            if alone:
+                break
             del waiting[: len(answers)]
-        if self._connection is not None and self._pool is not None:
-            self._hold = asyncio.get_running_loop().call_later(self._pool.policy.upstream_hold, self._let_go)
-        return [heard[path.raw] for path in paths]
+        if passage.stage is ENVELOPE:  # many idle clients must not occupy the upstream's places
+            passage.connection.wire.when_unused(passage.connection.pool.policy.upstream_hold, self.abort)
+        return [heard[paths[0].raw]] if alone else [heard[path.raw] for path in paths]
 
-    def _turn_to(self, pool: ConnectionPool) -> None:
-        """Switch to another upstream if the one before accepted no recipient; its replies no longer matter then."""
-        if not self._accepted and pool is not self._pool:
-            self.abort()
-            self._pool, self._sender_refused = pool, None
+    def _together(self, pool: ConnectionPool, waiting: Sequence[Path]) -> list[Path]:
+        """Return the first recipients that go upstream in one piece."""
+        together = [waiting[0]]
+        if pool.lmtp and not self._session.tells_of_each:
+            return together
+        for path in waiting[1:]:
+            if self._pool_for(path) is not pool or path.raw in self._promises.told:
+                break
+            together.append(path)
+        return together
 
-    def _known(self, pool: ConnectionPool, path: Path) -> Reply | None:
-        """Return the verdict on a recipient if the upstream need not be asked."""
-        if self._sender_refused is not None:
-            return self._sender_refused
-        if (known := self._promised.get(path.raw)) is not None:
-            return known  # a repeated recipient, or two redirected to one: the upstream gets it once
-        deferred = pool.policy.recipient_verdicts == "deferred"
-        if deferred and any(path.raw == each.raw for each in self._accepted):
-            return replies.RECIPIENT_OK
-        if self._accepted and pool is not self._pool:
-            return replies.ONE_UPSTREAM_AT_A_TIME
-        if self._accepted and (pool.upstream.lmtp or deferred) and not self._session.tells_of_each:
-            # One reply to the dot cannot report several verdicts, which LMTP and deferred verdicts may bring.
-            return replies.ONE_RECIPIENT_AT_A_TIME
-        if not deferred:
-            return None
-        self._accepted.append(path)
-        return replies.RECIPIENT_OK
+    async def _ask(self, pool: ConnectionPool, paths: Sequence[Path]) -> list[Reply]:
+        """Offer recipients in the open transaction, or open one; return the verdicts on the first, at least one.
 
-    async def _take(self, pool: ConnectionPool, paths: Sequence[Path]) -> list[Reply]:
-        """Offer recipients of one upstream; return the verdicts on the first of them, at least one."""
+        A lost connection is replaced once.
+        """
+        passage = self._passage
+        added = passage.stage is ENVELOPE
         try:
-            answers = await self._offer(pool, paths)
+            try:
+                answers = await (self._add(passage.connection, paths) if added else self._open(pool, paths))
+            except Lost as lost:
+                if not added and not lost.used:  # it was new: another would do no better
+                    raise
+                answers = await self._open(pool, paths[:1] if added else paths, fresh=True)
         except RelayFailed as refused:
             return [refused.reply] * len(paths)
         except TROUBLE as trouble:
             return [heard_of(trouble)] * (1 if isinstance(trouble, Lost) else len(paths))
-        for path, answer in zip(paths, answers, strict=False):
-            if answer.accepted:
-                self._accepted.append(path)
-                self._promised[path.raw] = answer
+        for number, (path, answer) in enumerate(zip(paths, answers, strict=False)):
+            if answer.code < NOT_ACCEPTED:
+                self._promises.keep(path, answer)
+            else:
+                answers[number] = self._verdict(answer, "RCPT", (path, path.parameters))
         return answers
 
-    async def _offer(self, pool: ConnectionPool, paths: Sequence[Path]) -> list[Reply]:
-        """Offer recipients in the open transaction, or open one; a lost connection is replaced once."""
-        if self._connection is not None:
-            try:
-                wire = self._connection.wire
-                answers = await self._heard(wire, envelope.say_recipients(wire, pool.policy, paths))
-                return self._verdicts(paths, answers)
-            except Lost:
-                return await self._open(pool, paths[:1], fresh=True)
+    async def _add(self, connection: PooledConnection, paths: Sequence[Path]) -> list[Reply]:
+        """Send RCPT in the open transaction; return the upstream's replies. Raises Lost."""
         try:
-            return await self._open(pool, paths)
-        except Lost as lost:
-            if not lost.used:  # it was new: another would do no better
-                raise
-        return await self._open(pool, paths, fresh=True)
+            answers = await envelope.say_recipients(connection.wire, connection.pool.policy, paths)
+        except (WireBroken, TimeoutError) as error:
+            raise self._lost(error) from error
+        if connection.wire.broken is not None:
+            self._broke(connection)
+        return answers
 
     async def _open(self, pool: ConnectionPool, paths: Sequence[Path], *, fresh: bool = False) -> list[Reply]:
-        """Send the envelope: MAIL, the recipients accepted before, and new ones; return the verdicts on the new ones.
+        """Send the envelope: MAIL, the recipients accepted before, and new ones; return its replies to the new ones.
 
         Raises:
             Lost: the connection broke before the first verdict, or a recipient accepted before is now refused.
             RelayFailed: the sender is refused, or a recipient whose verdict was deferred.
         """
-        connection = self._connection = self._last = await pool.take(self._session, fresh=fresh)
-        wire, transaction = connection.wire, self._transaction
-        everybody = (*self._accepted, *paths)
-        parameters = envelope.with_utf8(transaction.parameters, (transaction.reverse_path, *everybody))
-        if (unfit := envelope.unfit(wire, parameters)) is not None:
-            self._release()
+        session, transaction, promises = self._session, self._transaction, self._promises
+        connection = None if fresh else pool.take_idle(session)
+        if connection is None:
+            connection = await pool.take(session, fresh=fresh)
+        sender, wire = transaction.reverse_path, connection.wire
+        self._passage.open(connection, sender)
+        everybody = (*promises.accepted, *paths)
+        parameters = envelope.with_utf8(transaction.parameters, (sender, *everybody))
+        if parameters and (unfit := envelope.unfit(wire, parameters)) is not None:
+            self._passage.give_back()
             raise RelayFailed(unfit)
-        await self._heard(wire, forward_client(wire, pool.policy, self._session))
-        said = envelope.say(
-            wire, pool.policy, transaction.reverse_path, parameters, everybody, least=len(self._accepted) + bool(paths)
-        )
-        mail_answer, answers = await self._heard(wire, said)
-        if not mail_answer.accepted:
-            refused = self._verdict(mail_answer, "MAIL", (transaction.reverse_path, parameters))
-            if not self._accepted:
-                self._sender_refused = refused
-            self._release()
-            raise RelayFailed(refused)
-        self._said_sender = transaction.reverse_path
-        verdicts = self._verdicts(everybody, answers)
-        offered = len(self._accepted)
-        self._settle(verdicts[:offered])
-        return verdicts[offered:]
+        if pool.policy.xforward != "no":
+            await self._forward(connection)
+        offered = len(promises.accepted) if promises.accepted else 0
+        least = offered + bool(paths)
+        try:
+            to_mail, answers = await envelope.say(wire, pool.policy, sender, parameters, everybody, least=least)
+        except (WireBroken, TimeoutError) as error:
+            raise self._lost(error) from error
+        if connection.wire.broken is not None:
+            self._broke(connection)
+        if to_mail.code >= NOT_ACCEPTED:
+            raise self._sender_refused(to_mail, (sender, parameters))
+        if not offered:
+            return answers
+        self._settle(answers[:offered])
+        return answers[offered:]
 
-    def _settle(self, verdicts: Sequence[Reply]) -> None:
-        """Apply verdicts on recipients accepted before, or deferred: all must be accepted, or each must be reportable.
+    async def _forward(self, connection: PooledConnection) -> None:
+        """Tell the upstream whose message comes next. Raises Lost."""
+        try:
+            await forward_client(connection.wire, connection.pool.policy, self._session)
+        except (WireBroken, TimeoutError) as error:
+            raise self._lost(error) from error
+        if connection.wire.broken is not None:
+            self._broke(connection)
+
+    def _sender_refused(self, answer: Reply, said: envelope.Said) -> RelayFailed:
+        """Return the refusal of MAIL, after which nothing is open upstream."""
+        refused = self._verdict(answer, "MAIL", said)
+        if not self._promises.accepted:
+            self._promises.sender_refused = refused
+        if self._passage.stage is ENVELOPE:
+            self._passage.give_back()
+        return RelayFailed(refused)
+
+    def _settle(self, answers: Sequence[Reply]) -> None:
+        """Judge recipients accepted before, or deferred: all must be accepted again, or each must be reportable.
 
         Raises:
             Lost: a recipient accepted before is now refused.
             RelayFailed: the client gets the refusal, and keeps the message for all recipients.
         """
-        refused = {path.raw: each for path, each in zip(self._accepted, verdicts, strict=True) if not each.accepted}
+        promises = self._promises
+        refused = {
+            path.raw: self._verdict(answer, "RCPT", (path, path.parameters))
+            for path, answer in zip(promises.accepted, answers, strict=True)
+            if not answer.accepted
+        }
         if not refused:
             return
         worst = min(refused.values(), key=lambda each: each.permanent)  # the client can retry a temporary refusal
-        kept = [path for path in self._accepted if path.raw not in refused]
-        if kept and worst.permanent and not refused.keys() & self._promised and self._session.tells_of_each:
-            self._accepted = kept
+        kept = [path for path in promises.accepted if path.raw not in refused]
+        if kept and worst.permanent and not refused.keys() & promises.told and self._session.tells_of_each:
+            promises.accepted = kept
             note_refusals(self._session, refused)
             return
-        self._lose(f"a recipient is refused: {worst.code}")
-        if refused.keys() & self._promised:
+        self._cut(f"a recipient is refused: {worst.code}")
+        if refused.keys() & promises.told:
             raise Lost(used=False)  # the client was told that it is accepted
         raise RelayFailed(worst)
 
-    async def _heard(self, wire: Wire, said: Awaitable[T]) -> T:
-        """Wait for the upstream's replies.
+    def _broke(self, connection: PooledConnection) -> None:
+        """Drop a connection that broke after the replies that just came: they count.
 
-        Raises:
-            Lost: the connection broke, stopped replying, or is being closed; it is dropped.
+        Raises Lost if the transaction was aborted meanwhile: then nothing counts.
         """
-        try:
-            found = await said
-        except (WireBroken, TimeoutError) as error:
-            raise self._lost(str(error) or "timeout") from error
-        if self._connection is None or self._connection.wire is not wire:
-            raise Lost(used=False)  # it was taken away meanwhile: the reply may belong to another transaction
-        if wire.broken is not None:  # it broke meanwhile; the replies before that count
-            self._lose(wire.broken)
-        return found
+        passage = self._passage
+        if passage.connection is not connection or passage.stage not in HOLDING:
+            raise Lost(used=False)
+        self._cut(connection.wire.broken or "")
 
     # ------------------------------------------------------------ content
 
     async def begin(self) -> None:
         """Send DATA, preceded by the envelope if policy changed it. Raises RelayFailed unless the message is wanted."""
-        self._hold_on()
-        self._follow_edits()
-        pool = self._pool
-        if pool is None or not self._accepted:
-            raise RelayFailed(self._sender_refused or replies.UPSTREAM_LOST)
+        promises, passage, transaction = self._promises, self._passage, self._transaction
+        same_sender = passage.stage is ENVELOPE and transaction.reverse_path is passage.sender
+        if not same_sender or not promises.are_those_of(transaction):
+            self._follow_edits()
+        pool = promises.pool
+        if pool is None or not promises.accepted or passage.stage not in {NO_ENVELOPE, ENVELOPE}:
+            raise RelayFailed(promises.sender_refused or replies.UPSTREAM_LOST)
         try:
-            self._content = await self._ready_for_content(pool)
+            if transaction.parameters and transaction.is_binary:
+                wire = (await self._opened(pool)).wire
+                content: OutgoingContent = Chunked(wire, len(promises.accepted) if pool.lmtp else 1)
+            else:
+                content = await self._dotted(pool)
         except TROUBLE as trouble:
             raise RelayFailed(heard_of(trouble)) from None
+        passage.go_ahead(content)
 
-    async def _ready_for_content(self, pool: ConnectionPool) -> OutgoingContent:
-        """Make the upstream wait for the message: by DATA, or for one that DATA cannot carry, by nothing at all."""
-        if self._transaction.is_binary:
-            return Chunked(await self._wire(pool), self._answers_due(pool))
+    async def _dotted(self, pool: ConnectionPool, *, again: bool = False) -> Dotted:
+        """Send DATA; a lost connection is replaced once, since no part of the message was sent yet.
+
+        Raises:
+            RelayFailed: the upstream does not want the message.
+            Lost: the new connection was lost too, or the reply to DATA makes no sense.
+        """
+        passage = self._passage
         try:
-            wire, answer = await self._ask_data(pool)
-        except Lost:  # no part of the message was sent yet
+            connection = passage.connection if passage.stage is ENVELOPE else None
+            if connection is None or connection.wire.broken is not None:
+                connection = await self._opened(pool)
+            wire = connection.wire
+            answer = (await wire.read(wire.send(b"DATA\r\n"), pool.policy.rcptto_timeout))[0]
+            if wire.broken is not None:
+                self._broke(connection)
+        except (WireBroken, TimeoutError, Lost) as error:
+            lost = error if isinstance(error, Lost) else self._lost(error)
+            if again:
+                raise lost from error
             await self._open(pool, (), fresh=True)
-            wire, answer = await self._ask_data(pool)
-        if answer.code == GO_AHEAD:
-            return Dotted(wire, self._answers_due(pool))
-        if answer.code < 400:  # neither a refusal nor 354: unclear whether it waits for content
-            self._lose(f"answered DATA with {answer.code}")
+            return await self._dotted(pool, again=True)
+        if answer.code >= 400:
+            raise RelayFailed(self._verdict(answer, "DATA"))
+        if answer.code != GO_AHEAD:  # neither a refusal nor 354: unclear whether it waits for content
+            self._cut(f"answered DATA with {answer.code}")
+        if passage.stage is not ENVELOPE:  # or it broke right after its answer
             raise Lost(used=False)
-        raise RelayFailed(self._verdict(answer, "DATA"))
+        # LMTP replies to the message once per recipient (RFC 2033 section 4.2).
+        return Dotted(wire, len(self._promises.accepted) if pool.lmtp else 1)
 
-    def _answers_due(self, pool: ConnectionPool) -> int:
-        """Return how many replies the message will get: LMTP sends one per recipient (RFC 2033 section 4.2)."""
-        return len(self._accepted) if pool.upstream.lmtp else 1
+    async def _opened(self, pool: ConnectionPool) -> PooledConnection:
+        """Return the connection with the open transaction; open one if there is none or it broke. Raises Lost."""
+        passage = self._passage
+        if passage.stage is ENVELOPE and passage.connection.wire.broken is not None:
+            self._cut(passage.connection.wire.broken)
+        if passage.stage is NO_ENVELOPE:
+            await self._open(pool, ())
+        if passage.stage is not ENVELOPE:
+            raise Lost(used=False)
+        return passage.connection
 
     def _follow_edits(self) -> None:
         """Drop the open transaction if policy has changed sender, recipients or upstream: it will be opened again."""
-        wanted, transaction = self._transaction.destinations, self._transaction
+        transaction, promises = self._transaction, self._promises
+        wanted = transaction.destinations
         pools = {self._pool_for(path) for path in wanted}
         if not pools:
-            raise RelayFailed(self._sender_refused or replies.UPSTREAM_LOST)
-        each_answers = len(wanted) > 1 and any(pool.upstream.lmtp for pool in pools)
+            raise RelayFailed(promises.sender_refused or replies.UPSTREAM_LOST)
+        each_answers = len(wanted) > 1 and any(pool.lmtp for pool in pools)
         if len(pools) > 1 or (each_answers and not self._session.tells_of_each):
             # A transaction goes to one upstream, and LMTP replies to the dot once per recipient.
             log.error("recipients_of_different_upstreams", session=self._session.id)
             raise RelayFailed(replies.UPSTREAM_REFUSED_US)
-        unchanged = pools == {self._pool} and transaction.reverse_path is self._said_sender
-        if unchanged and [path.raw for path in wanted] == [path.raw for path in self._accepted]:
+        unchanged = pools == {promises.pool} and transaction.reverse_path is self._passage.sender
+        if unchanged and [path.raw for path in wanted] == [path.raw for path in promises.accepted]:
             return
         self.abort()
-        self._accepted = wanted
-        (self._pool,) = pools
+        promises.replace(pools.pop(), wanted)
 
     def _pool_for(self, path: Path) -> ConnectionPool:
         upstream = self._router.of_domain(path.domain)
@@ -273,128 +306,96 @@ class UpstreamRelay:
             upstream = self._router.by_way_of(path.gateway, upstream)
         return self._pools.of(upstream)
 
-    async def _ask_data(self, pool: ConnectionPool) -> tuple[Wire, Reply]:
-        wire = await self._wire(pool)
-        (to_data,) = wire.send(b"DATA\r\n")
-        return wire, await self._heard(wire, read(wire, to_data, pool.policy.rcptto_timeout))
-
-    async def _wire(self, pool: ConnectionPool) -> Wire:
-        """Return the wire with the open transaction; open one if there is no transaction or it broke."""
-        if self._connection is not None and self._connection.wire.broken is not None:
-            self._lose(self._connection.wire.broken)
-        if self._connection is None:
-            await self._open(pool, ())
-        if self._connection is None:
-            raise Lost(used=False)
-        return self._connection.wire
-
     async def content(self, block: bytes) -> None:
         """Send dot-stuffed content; wait if the upstream does not keep up. Raises RelayFailed."""
+        if self._passage.stage is not CONTENT:
+            raise RelayFailed(replies.UPSTREAM_LOST)
         try:
-            await self._sending().send(block, self._session.options.relaying_timeout)
+            await self._passage.content.send(block, self._session.options.relaying_timeout)
         except Answered as answered:
             raise self._answered_early(answered.reply) from None
         except (WireBroken, TimeoutError) as error:
-            self._lose(str(error) or "timeout")
-            raise RelayFailed(replies.UPSTREAM_LOST) from None
+            raise self._unanswered(error) from None
 
     async def finish(self, block: bytes) -> Reply:
         """Send the last content and the dot in one write, and return the upstream's reply.
 
-        Raises:
-            RelayFailed: no verdict came; the upstream may or may not have the message.
+        Raises RelayFailed if no verdict came; the upstream may or may not have the message.
         """
-        content, connection, pool = self._sending(), self._connection, self._pool
-        if connection is None or pool is None:
+        passage = self._passage
+        if passage.stage is not CONTENT:
             raise RelayFailed(replies.UPSTREAM_LOST)
+        connection = passage.connection
         try:
-            answers = content.end(block)
-            seconds = pool.policy.body_timeout
-            heard = [await self._heard(connection.wire, read(connection.wire, each, seconds)) for each in answers]
+            answers = passage.content.end(block)
+            passage.dot()
+            await connection.wire.read(answers, connection.pool.policy.body_timeout)
+            if connection.wire.broken is not None:
+                self._broke(connection)
         except Answered as answered:
             raise self._answered_early(answered.reply) from None
-        except (Lost, WireBroken) as error:
-            if isinstance(error, WireBroken):
-                self._lose(str(error))
-            raise RelayFailed(replies.UPSTREAM_LOST) from None
+        except (WireBroken, TimeoutError, Lost) as error:
+            raise self._unanswered(error) from None
         if connection.wire.garbled:  # two replies instead of one: unclear which is about the message
             raise RelayFailed(replies.UPSTREAM_LOST)
-        self._content = None
-        verdicts = [self._verdict(answer, "the message") for answer in heard]
+        try:
+            first = answers.replies[0]
+            taken = first if first.code < NOT_ACCEPTED and not connection.pool.lmtp else self._taken(answers.replies)
+            connection.deliveries += 1
+        finally:
+            if passage.stage is COMMITTED:
+                passage.give_back()
+        return taken
+
+    def _taken(self, answers: Sequence[Reply]) -> Reply:
+        """Return the reply of the first recipient that has the message. Raises RelayFailed if none has it."""
+        verdicts = [self._verdict(answer, "the message") for answer in answers]
         taken = [each for each in verdicts if each.accepted]
         if not taken:
             raise RelayFailed(min(verdicts, key=lambda each: each.permanent))
         # Some recipients have it, so the client gets 250; the sender gets a report on the others, even if temporary.
-        of_each = zip(self._accepted, verdicts, strict=False)
+        of_each = zip(self._promises.accepted, verdicts, strict=False)
         note_refusals(self._session, {path.raw: each for path, each in of_each if not each.accepted})
-        connection.deliveries += 1
-        self._release()
         return taken[0]
-
-    def _sending(self) -> OutgoingContent:
-        if self._content is None:
-            raise RelayFailed(replies.UPSTREAM_LOST)
-        return self._content
 
     def _answered_early(self, answer: Reply) -> RelayFailed:
         """Return the meaning of a reply before our dot: a refusal, or a failure, since an acceptance cannot be true."""
         about_mail = not answer.accepted and answer.code != 421
         verdict = self._verdict(answer, "the message") if about_mail else replies.UPSTREAM_LOST
-        self._lose("answered before the end of the message")
+        self._cut("answered before the end of the message")
         return RelayFailed(verdict)
+
+    def _unanswered(self, error: Exception) -> RelayFailed:
+        """Return the meaning of a message without a verdict."""
+        self._cut(str(error) or "timeout")
+        return RelayFailed(replies.UPSTREAM_LOST)
 
     # ------------------------------------------------------------ ends
 
     def abort(self) -> None:
         """End the transaction in any state, so that nothing of it is delivered."""
-        self._hold_on()
-        connection = self._connection
-        if connection is None:
-            return
-        if self._content is not None:
-            self._lose("aborted")
-        elif self._tainted:
-            self._release()
+        passage = self._passage
+        if passage.stage is ENVELOPE and not passage.connection.wire.is_awaited:
+            passage.withdraw()
         else:
-            self._connection = None
-            connection.pool.reset(connection)
+            self._cut("aborted")
 
-    def _let_go(self) -> None:
-        """Give the connection back while the client idles: many idle clients must not occupy the upstream's places."""
-        self._hold = None
-        if self._content is None:
-            self.abort()
-
-    def _hold_on(self) -> None:
-        if self._hold is not None:
-            self._hold.cancel()
-            self._hold = None
-
-    def _release(self) -> None:
-        """Give the connection back, or end it if the upstream counted an error on it."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            (connection.pool.retire if self._tainted else connection.pool.give_back)(connection)
-        self._tainted = False
-
-    def _lost(self, why: str) -> Lost:
+    def _lost(self, error: Exception) -> Lost:
         """Drop the connection; the exception tells whether another transaction had it before."""
-        used_before = self._connection is not None and self._connection.used
-        self._lose(why)
-        return Lost(used=used_before)
+        used = self._passage.stage in HOLDING and self._passage.connection.used
+        self._cut(str(error) or "timeout")
+        return Lost(used=used)
 
-    def _lose(self, why: str) -> None:
-        connection, self._connection, self._content, self._tainted = self._connection, None, None, False
-        if connection is not None:
+    def _cut(self, why: str) -> None:
+        """Drop the connection, if one is ours."""
+        if self._passage.stage in HOLDING:
             log.warning("upstream_lost", session=self._session.id, upstream=self.upstream, reason=printable(why))
-            connection.pool.drop(connection, why)
-
-    def _verdicts(self, paths: Sequence[Path], answers: Sequence[Reply]) -> list[Reply]:
-        return [self._verdict(each, "RCPT", (path, path.parameters)) for path, each in zip(paths, answers)]  # noqa: B905
+            self._passage.cut(why)
 
     def _verdict(self, answer: Reply, step: str, said: envelope.Said | None = None) -> Reply:
         """Return what the client hears; a refusal taints the connection, because the upstream counts errors."""
-        if answer.accepted or self._last is None:
+        if answer.accepted:
             return answer
-        self._tainted = True
-        return verdict_of(answer, self._last, self._session, upstream=self.upstream, step=step, said=said)
+        self._passage.refused()
+        connection = self._passage.connection
+        return verdict_of(answer, connection, self._session, upstream=self.upstream, step=step, said=said)

@@ -35,6 +35,7 @@ class Router:
     def __init__(self, settings: Settings) -> None:
         """Read the configuration's scopes."""
         self._scopes = settings.scopes
+        self._has_scopes = bool(settings.scopes.places)
         self._core = cast(CoreOptions, settings.core)
         self._known: dict[tuple[object, ...], Upstream] = {}
         self._detours: LRUCache[tuple[str, Upstream], Upstream] = LRUCache(_DETOURS_REMEMBERED)
@@ -44,7 +45,7 @@ class Router:
 
     def of_domain(self, domain: str) -> Upstream:
         """Return the upstream of a recipient's domain; `domain` is empty for a recipient without one."""
-        return self._of_domain(domain) if self._scopes.places else self.default
+        return self._of_domain(domain) if self._has_scopes else self.default
 
     def _is_nearer(self, name: str, other: str, domain: str | None) -> bool:
         """Whether the domain's own scope sets one option while the other comes from the top level of the file."""

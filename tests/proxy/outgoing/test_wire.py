@@ -11,7 +11,7 @@ import pytest
 
 from proxy.mail.replies import Reply
 from proxy.outgoing.handshake import Dial, GreetingRefused, dial
-from proxy.outgoing.wire import LONGEST_LINE, MOST_LINES, ReplyParser, Wire, WireBroken
+from proxy.outgoing.wire import LONGEST_LINE, MOST_LINES, Answers, ReplyParser, Wire, WireBroken
 from tests.support.conversation import reset
 from tests.support.exchanger import Act, After, Exchanger, Step, closes, is_silent, says, sends
 
@@ -151,12 +151,12 @@ class _Adopted(Wire):
 
 async def test_replies_that_come_together_are_paired_with_the_commands_in_order() -> None:
     async with connected() as peer:
-        first, second, third = peer.wire.send(b"MAIL\r\nRCPT\r\nDATA\r\n", replies=3)
+        first = peer.wire.send(b"MAIL\r\nRCPT\r\n", replies=2)
+        second = peer.wire.send(b"DATA\r\n")
         assert await peer.hears(18) == b"MAIL\r\nRCPT\r\nDATA\r\n"
         peer.says(b"250 one\r\n550 two\r\n354 three\r\n")
-        assert await peer.wire.read(first, BOUND) == Reply(250, (b"one",))
-        assert await peer.wire.read(second, BOUND) == Reply(550, (b"two",))
-        assert await peer.wire.read(third, BOUND) == Reply(354, (b"three",))
+        assert await peer.wire.read(first, BOUND) == [Reply(250, (b"one",)), Reply(550, (b"two",))]
+        assert await peer.wire.read(second, BOUND) == [Reply(354, (b"three",))]
         assert peer.wire.broken is None
 
 
@@ -171,16 +171,16 @@ async def test_a_reply_that_nobody_asked_for_breaks_the_wire() -> None:
 
 async def test_the_asked_for_reply_counts_and_the_stray_one_behind_it_breaks_the_wire() -> None:
     async with connected() as peer:
-        (asked,) = peer.wire.send(b"DATA\r\n")
+        asked = peer.wire.send(b"DATA\r\n")
         peer.says(b"354 go\r\n250 stray\r\n")
-        assert await peer.wire.read(asked, BOUND) == Reply(354, (b"go",))
+        assert await peer.wire.read(asked, BOUND) == [Reply(354, (b"go",))]
         assert await peer.reader.read() == b"DATA\r\n"
         assert peer.wire.broken == "an unexpected reply: 250"
 
 
 async def test_no_bytes_of_a_refusal_are_ever_read_as_the_next_reply() -> None:
     async with connected() as peer:
-        (asked,) = peer.wire.send(b"RCPT\r\n")
+        asked = peer.wire.send(b"RCPT\r\n")
         peer.says(b"550-no\r\n250 yes\r\n")
         with pytest.raises(WireBroken, match=r"^a reply mixes codes$"):
             await peer.wire.read(asked, BOUND)
@@ -197,21 +197,22 @@ async def test_no_bytes_of_a_refusal_are_ever_read_as_the_next_reply() -> None:
 )
 async def test_a_peer_that_goes_fails_every_reply_that_is_awaited(end: Callable[[Peer], None], why: str) -> None:
     async with connected() as peer:
-        first, second = peer.wire.send(b"A\r\nB\r\n", replies=2)
-        await peer.hears(6)
-        peer.says(b"250 one\r\n")
-        assert (await peer.wire.read(first, BOUND)).code == 250
+        first, second = peer.wire.send(b"A\r\n"), peer.wire.send(b"B\r\nC\r\n", replies=2)
+        await peer.hears(9)
+        peer.says(b"250 one\r\n250 two\r\n")
+        assert await peer.wire.read(first, BOUND) == [Reply(250, (b"one",))]
         end(peer)
         with pytest.raises(WireBroken, match=rf"^{why}$"):
             await peer.wire.read(second, BOUND)
-        (third,) = peer.wire.send(b"C\r\n")
+        assert second.replies == [Reply(250, (b"two",))]
+        third = peer.wire.send(b"D\r\n")
         with pytest.raises(WireBroken, match=rf"^{why}$"):
             await peer.wire.read(third, BOUND)
 
 
 async def test_half_a_reply_at_the_end_is_no_reply() -> None:
     async with connected() as peer:
-        (asked,) = peer.wire.send(b"DOT\r\n")
+        asked = peer.wire.send(b"DOT\r\n")
         peer.says(b"250 queued as")
         peer.writer.write_eof()
         with pytest.raises(WireBroken, match=r"^closed by the peer$"):
@@ -226,20 +227,64 @@ async def test_a_timeout_breaks_the_wire_so_that_the_late_reply_meets_no_other_c
         assert await peer.reader.read() == b"RCPT\r\n"
 
 
+async def test_a_reply_that_is_missing_from_a_group_has_its_own_time_and_those_before_it_are_kept() -> None:
+    async with connected() as peer:
+        answers = peer.wire.send(b"MAIL\r\nRCPT\r\n", replies=2)
+        peer.says(b"250 one\r\n")
+        with pytest.raises(TimeoutError):
+            await peer.wire.read(answers, BOUND, 0.01)
+        assert answers.replies == [Reply(250, (b"one",))]
+        assert peer.wire.broken == "no reply in time"
+
+
+async def test_a_group_ends_with_a_reply_that_closes_the_connection_and_keeps_those_before_it() -> None:
+    async with connected() as peer:
+        answers = peer.wire.send(b"MAIL\r\nRCPT\r\nRCPT\r\n", replies=3)
+        peer.says(b"250 one\r\n421 bye\r\n")
+        with pytest.raises(WireBroken, match=r"^bye$"):
+            await peer.wire.read(answers, BOUND)
+        assert answers.replies == [Reply(250, (b"one",))]
+        assert peer.wire.broken == "bye"
+        with pytest.raises(WireBroken, match=r"^bye$"):
+            await peer.wire.read(answers, BOUND)
+
+
+async def test_who_asks_one_thing_gets_a_reply_that_closes_the_connection_too() -> None:
+    async with connected() as peer:
+        asking = asyncio.get_running_loop().create_task(peer.wire.ask(b"RCPT\r\n", BOUND))
+        await peer.hears(6)
+        peer.says(b"421 bye\r\n")
+        assert await asking == Reply(421, (b"bye",))
+
+
+async def test_a_wire_on_which_nothing_is_sent_in_time_tells_its_holder_once() -> None:
+    told: list[str] = []
+    unused = asyncio.Event()
+    async with connected() as peer:
+        peer.wire.when_unused(0.01, lambda: told.append("too early"))
+        answers = peer.wire.send(b"A\r\n")
+        peer.says(b"250 a\r\n")
+        assert await peer.wire.read(answers, BOUND) == [Reply(250, (b"a",))]
+        peer.wire.when_unused(0.02, lambda: (told.append("unused"), unused.set()))
+        async with asyncio.timeout(BOUND):
+            await unused.wait()
+        assert told == ["unused"]
+
+
 async def test_a_shorter_time_counts_though_the_reply_before_had_a_longer_one() -> None:
     async with connected() as peer:
-        (first,) = peer.wire.send(b"A\r\n")
+        first = peer.wire.send(b"A\r\n")
         peer.says(b"250 a\r\n")
-        assert await peer.wire.read(first, 600) == Reply(250, (b"a",))
+        assert await peer.wire.read(first, 600) == [Reply(250, (b"a",))]
         with pytest.raises(TimeoutError):
             await peer.wire.ask(b"B\r\n", 0.01)
 
 
 async def test_a_longer_time_counts_though_the_time_of_the_reply_before_passes_meanwhile() -> None:
     async with connected() as peer:
-        (first,) = peer.wire.send(b"A\r\n")
+        first = peer.wire.send(b"A\r\n")
         peer.says(b"250 a\r\n")
-        assert await peer.wire.read(first, 0.5) == Reply(250, (b"a",))
+        assert await peer.wire.read(first, 0.5) == [Reply(250, (b"a",))]
         asyncio.get_running_loop().call_later(0.7, peer.says, b"250 b\r\n")
         assert await peer.wire.ask(b"B\r\n", BOUND) == Reply(250, (b"b",))
 
@@ -252,18 +297,18 @@ async def test_giving_up_a_reply_breaks_the_wire() -> None:
         assert peer.wire.broken == "given up"
 
 
-def never() -> asyncio.Future[Reply]:
+def never() -> Answers:
     """Return a reply that does not come."""
-    return asyncio.get_running_loop().create_future()
+    return Answers(1)
 
 
 async def test_the_wait_for_room_ends_with_a_reply_that_came_first() -> None:
     async with connected() as peer:
         peer.wire.transport.set_write_buffer_limits(high=1024)
-        (early,) = peer.wire.send(b"x" * 20_000_000)
+        early = peer.wire.send(b"x" * 20_000_000)
         peer.says(b"552 enough\r\n")
         await peer.wire.drain(BOUND, early)
-        assert early.result() == Reply(552, (b"enough",))
+        assert early.replies == [Reply(552, (b"enough",))]
 
 
 async def test_drain_waits_until_the_peer_reads() -> None:
@@ -465,8 +510,8 @@ async def test_what_comes_right_after_ehlo_meets_the_adopted_wire() -> None:
     gate = asyncio.Event()
     async with Exchanger(script={Step.MAIL: says("250 late", until=gate)}) as server:
         wire = await dial(target(server.port))
-        (asked,) = wire.send(b"MAIL FROM:<>\r\n")
+        asked = wire.send(b"MAIL FROM:<>\r\n")
         await server.until(lambda: bool(server.held), "MAIL came")
         gate.set()
-        assert await wire.read(asked, BOUND) == Reply(250, (b"late",))
+        assert await wire.read(asked, BOUND) == [Reply(250, (b"late",))]
         wire.abort("done")

@@ -16,6 +16,7 @@ from proxy.smtp.ports import RelayFailed
 from proxy.upstream.pool import ConnectionPool, Pools
 from proxy.upstream.relay import UpstreamRelay
 from proxy.upstream.routes import Router
+from proxy.upstream.state import CONTENT
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Act, After, Exchanger, Step, closes, is_silent, resets, says, sends
 from tests.support.worker import (
@@ -371,9 +372,9 @@ async def _stuck(stage: WorkerStage) -> None:
     still, before = 0, -1
     async with asyncio.timeout(10):
         while still < 1000:
-            connection = session.dialogue.relay._connection  # type: ignore[union-attr]
-            wire = connection and connection.wire
-            waits = wire is not None and wire._pause.resumed is not None
+            passage = session.dialogue.relay._passage  # type: ignore[union-attr]
+            wire = passage.connection.wire if passage.stage is CONTENT else None
+            waits = wire is not None and wire._paused
             now = wire.transport.get_write_buffer_size() if waits else -1
             still, before = (still + 1 if waits and now == before else 0), now
             await asyncio.sleep(0)
