@@ -82,7 +82,10 @@ class DomainPatterns:
 
     def matches(self, domain: str) -> bool:
         """Return whether a domain matches."""
-        name = normal_domain(domain)
+        return self.holds(normal_domain(domain))
+
+    def holds(self, name: str) -> bool:
+        """Return whether a domain that is already normalized matches."""
         if name in self._exact or (self._endings and name.endswith(self._endings)):
             return True
         if self._parents:

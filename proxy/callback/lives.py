@@ -95,7 +95,8 @@ class CachedVerdict:
 
     def answer(self, now: float) -> CallbackVerdict:
         """Return the verdict as a cached one, with its age."""
-        return replace(self.verdict, cached=True, age=round(max(0.0, now - self.found), 1))
+        age = now - self.found
+        return self.verdict.recalled(round(age, 1) if age > 0 else 0.0)
 
     def said(self, verdict: CallbackVerdict, now: float) -> CallbackVerdict:
         """Return what to report if a probe found `verdict` and this record is valid: mostly the verdict itself."""

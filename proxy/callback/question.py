@@ -17,13 +17,14 @@ class Question:
     """As DNS knows it: lower case A-labels, or an address literal."""
     sender: str
     """Empty for the null sender."""
-    said: str = field(default="", compare=False)
-    """The local part with its original quotes, if it had any."""
+    raw: bytes = field(default=b"", compare=False)
+    """The address as it was given, with the quotes of its local part; empty if it was not given to us."""
 
     @property
     def address(self) -> str:
         """The address as sent to the exchanger."""
-        return f"{self.said or spoken_local_part(self.local_part)}@{self.domain}"
+        said = self.raw.decode("utf-8", "surrogateescape").rpartition("@")[0]
+        return f"{said or spoken_local_part(self.local_part)}@{self.domain}"
 
     @property
     def needs_utf8(self) -> bool:

@@ -13,7 +13,7 @@ from config.schema.values import DomainPatterns
 from proxy.base.log import get_logger, printable
 from proxy.callback.tally import AnswerCounts
 from proxy.callback.verdict import CallbackVerdict, Status
-from proxy.callback.verifier import CallbackVerifier
+from proxy.callback.verifier import CallbackVerifier, mailbox_of
 from proxy.mail.session import Session, Transaction
 from sieve.message.spelling import canonical
 
@@ -25,6 +25,7 @@ _RESULT = {
     Status.TRANSIENT: "transient",
     Status.ERROR: "transient",  # the exchanger objects to us: no script shall reject mail for that
 }
+_STATUS = {status: status.value for status in Status}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ class CallbackService:
         self.verifier = verifier
         self._closing = closing
         self._rules, self._upstream_down = rules, upstream_down
+        self._marks = tuple([(name, value.lower()) for name, value in rules.skip_variables.items()])
         self._tally = AnswerCounts()
 
     @property
@@ -64,37 +66,48 @@ class CallbackService:
         """Conversations at once."""
         return self.verifier.most_probes
 
-    def ask(self, session: Session, address: str, sender: str | None = None) -> Awaitable[CallbackVerdict]:
-        """Return the verdict for a session, and set the context variables of the current transaction.
+    def ask(
+        self, session: Session, address: str, sender: str | None = None
+    ) -> CallbackVerdict | Awaitable[CallbackVerdict]:
+        """Return the verdict for a session, at once if it is at hand; set the current transaction's context variables.
 
-        By the time it is awaited, the client may have begun another transaction; that one is not touched.
+        If it has to be awaited, the client may have begun another transaction by then; that one is not touched.
         """
-        return self._ask(session, session.transaction, address, sender)
+        transaction = session.transaction
+        path = transaction.reverse_path
+        is_sender = address == path.text
+        verdict = self._skipped(session, transaction, address, is_sender=is_sender)
+        if verdict is None:
+            client = "" if session.can_relay else session.client_network
+            mailbox = path if is_sender else mailbox_of(address)
+            verdict = self.verifier.known(mailbox, sender, client=client)
+            if verdict is None:
+                asked = path.spoken if is_sender else address  # the exchanger hears the sender as it was given
+                found = self.verifier.verify(asked, sender, client=client)
+                return self._awaited(found, session, transaction, address)
+        return self._told(verdict, session, transaction, address)
 
     def ask_for_recipient(
         self, session: Session, address: str, sender: str | None = None
-    ) -> Awaitable[CallbackVerdict]:
+    ) -> CallbackVerdict | Awaitable[CallbackVerdict]:
         """The same for the current recipient: mail for postmaster and other role addresses is always accepted."""
         current = session.current_recipient
-        if current is not None and current.path.local_part.lower() in self._rules.exempt_recipients:
-            return self._exempt(session.transaction, current.path.local_part.lower())
-        return self._ask(session, session.transaction, address, sender)
-
-    async def _exempt(self, transaction: Transaction, local_part: str) -> CallbackVerdict:
+        if current is None or (local_part := current.path.local_part.lower()) not in self._rules.exempt_recipients:
+            return self.ask(session, address, sender)
         verdict = _skip("exempt", f"mail for {local_part} is always accepted")
         self._tally.count(verdict)
-        record(transaction, verdict)
+        record(session.transaction, verdict)
         return verdict
 
-    async def _ask(
-        self, session: Session, transaction: Transaction, address: str, sender: str | None
+    async def _awaited(
+        self, found: Awaitable[CallbackVerdict], session: Session, transaction: Transaction, address: str
     ) -> CallbackVerdict:
-        verdict = self._skipped(session, transaction, address)
-        if verdict is None:
-            client = "" if session.can_relay else session.client_network
-            path = transaction.reverse_path
-            asked = path.spoken if address == path.text else address  # the exchanger hears the sender as it was given
-            verdict = await self.verifier.verify(asked, sender, client=client)
+        return self._told(await found, session, transaction, address)
+
+    def _told(
+        self, verdict: CallbackVerdict, session: Session, transaction: Transaction, address: str
+    ) -> CallbackVerdict:
+        """Count and record a verdict, and return what the session is told."""
         self._tally.count(verdict)
         if not self._rules.enforce:
             verdict = self._shadow(session, address, verdict)
@@ -108,16 +121,22 @@ class CallbackService:
         for close in self._closing:
             await close()
 
-    def _skipped(self, session: Session, transaction: Transaction, address: str) -> CallbackVerdict | None:
+    def _skipped(
+        self, session: Session, transaction: Transaction, address: str, *, is_sender: bool
+    ) -> CallbackVerdict | None:
         """Return the verdict if the address is not asked about, else None."""
         if not address:
-            return CallbackVerdict(Status.ERROR, "null_sender", "the null sender has no mailbox")
-        rules, asked = self._rules, canonical(address)
-        domain = asked.rpartition("@")[2]
-        known = self._known_of_sender(session, transaction) if asked == transaction.reverse_path.text else None
-        if known is not None:
+            return _NULL_SENDER
+        if is_sender:
+            domain = transaction.reverse_path.domain
+        else:
+            address = canonical(address)
+            domain = address.rpartition("@")[2]
+            is_sender = address == transaction.reverse_path.text
+        if is_sender and (known := self._known_of_sender(session, transaction)) is not None:
             return known
-        if rules.local_domains.matches(domain) and not rules.is_routed(domain):
+        rules = self._rules
+        if rules.local_domains.holds(domain) and not rules.is_routed(domain):
             return _skip("local_domain", "the next hop serves the domain itself")
         if self._upstream_down():
             return _skip("upstream_down", "no next hop accepts mail now", Status.TRANSIENT)
@@ -129,10 +148,12 @@ class CallbackService:
             return _skip("authenticated", "the client is authenticated")
         if session.can_relay:
             return _skip("relay_client", "the client may relay to any domain")
-        for name, value in self._rules.skip_variables.items():
-            found = transaction.context.get(name) or session.context.get(name, "")
-            if found.lower() == value.lower():
-                return _skip("forged", f"{name} says that the sender is forged", Status.ERROR)
+        of_message, of_connection = transaction.context, session.context
+        for name, mark in self._marks:
+            if name in of_message or name in of_connection or not mark:
+                found = of_message.get(name) or of_connection.get(name, "")
+                if found.lower() == mark:
+                    return _skip("forged", f"{name} says that the sender is forged", Status.ERROR)
         return None
 
     def _shadow(self, session: Session, address: str, verdict: CallbackVerdict) -> CallbackVerdict:
@@ -154,11 +175,14 @@ def _skip(reason: str, why: str, status: Status = Status.PASS) -> CallbackVerdic
     return CallbackVerdict(status, reason, f"not asked: {why}")
 
 
+_NULL_SENDER = CallbackVerdict(Status.ERROR, "null_sender", "the null sender has no mailbox")
+
+
 def record(transaction: Transaction, verdict: CallbackVerdict) -> None:
     """Set the message's context variables: Momentum's smtp_cbv_result, and our own."""
     transaction.context |= {
         "smtp_cbv_result": _RESULT[verdict.status],
-        "smtp_cbv_status": verdict.status.value,
+        "smtp_cbv_status": _STATUS[verdict.status],
         "smtp_cbv_reason": verdict.reason,
         "smtp_cbv_code": str(verdict.code) if verdict.code else "",
         "smtp_cbv_mx": verdict.exchanger,

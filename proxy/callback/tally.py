@@ -27,7 +27,7 @@ class AnswerCounts:
 
     def count(self, verdict: CallbackVerdict) -> None:
         """Count an answer by status, reason, and whether it was cached."""
-        self._answers[f"{verdict.status.value} {verdict.reason}{' cached' if verdict.cached else ''}"] += 1
+        self._answers[f"{verdict.status} {verdict.reason}{' cached' if verdict.cached else ''}"] += 1
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(SECONDS, self.report)
 

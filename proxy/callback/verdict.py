@@ -47,6 +47,25 @@ class CallbackVerdict:
     age: float = 0.0
     """For a cached verdict: seconds since it was found."""
 
+    def recalled(self, age: float) -> CallbackVerdict:
+        """Return it as a cached verdict that was found `age` seconds ago. `dataclasses.replace` costs 30 calls."""
+        return CallbackVerdict(
+            self.status,
+            self.reason,
+            self.text,
+            self.stage,
+            self.code,
+            self.exchanger,
+            self.address,
+            self.seconds,
+            self.tls,
+            self.catchall,
+            self.null_refused,
+            self.listed,
+            True,
+            age,
+        )
+
     @property
     def message(self) -> str:
         """The full DSN text, one line: the reply with its code, or our own finding."""

@@ -125,8 +125,12 @@ def mailbox_of(text: str) -> Path | None:
     return path if path.domain and not text.startswith("@") else None
 
 
-def _said(sender: Path | None) -> str:
-    return f"{sender.spoken.rpartition('@')[0]}@{sender.domain}" if sender is not None else ""
+def _said(sender: str) -> str | None:
+    """Return a sender as a probe says it, empty for the null sender; None if it is no address."""
+    if not sender:
+        return ""
+    path = mailbox_of(sender)
+    return None if path is None else f"{path.spoken.rpartition('@')[0]}@{path.domain}"
 
 
 class CallbackVerifier:
@@ -134,7 +138,7 @@ class CallbackVerifier:
 
     def __init__(self, around: Around, limits: CallbackLimits, *, sender: str = "") -> None:
         """`sender` is used in MAIL FROM unless a call names another; empty means the null sender."""
-        self._around, self._limits, self._sender = around, limits, sender
+        self._around, self._limits, self._sender = around, limits, _said(sender)
         self._in_flight: dict[Question, _Asking] = {}
         self._refreshed: TTLCache[str, None] = TTLCache(
             _MOST_REFRESHED, around.cache.lives.transient, timer=around.cache.now
@@ -165,6 +169,14 @@ class CallbackVerifier:
         """The cache of verdicts."""
         return self._around.cache
 
+    def known(self, mailbox: Path | None, sender: str | None = None, *, client: str = "") -> CallbackVerdict | None:
+        """Return the verdict that is at hand without waiting; None if `verify` has to find it.
+
+        At hand is what memory holds, and that there is nothing to ask: no mailbox, or a domain that cannot exist.
+        """
+        question = self._question(mailbox, sender)
+        return question if isinstance(question, CallbackVerdict) else self._remembered(question, client)
+
     async def verify(
         self, address: str, sender: str | None = None, *, client: str = "", observer: Observer = NOBODY
     ) -> CallbackVerdict:
@@ -173,16 +185,12 @@ class CallbackVerifier:
         Concurrent equal questions share one probe, and it goes on if a caller leaves. `client` is the network whose
         budget pays. `observer` sees how the answer is found, if this call looks for it.
         """
-        try:
-            question = self._question(address, sender)
-        except NoCandidate as none:
-            return none.verdict
-        if question is None:
-            return _NO_ADDRESS
-        record = self._around.cache.at_hand(question)
-        if record is not None:
-            self._refresh_where_due(question, record, client)
-            return record.answer(self._around.cache.now())
+        question = self._question(mailbox_of(address), sender)
+        if isinstance(question, CallbackVerdict):
+            return question
+        verdict = self._remembered(question, client)
+        if verdict is not None:
+            return verdict
         try:
             async with asyncio.timeout(self._limits.wait):
                 return await self._joined(question, client, observer)
@@ -202,13 +210,27 @@ class CallbackVerifier:
         await asyncio.wait((probe,))
         return probe.result() if not probe.cancelled() else _PENDING
 
-    def _question(self, address: str, sender: str | None) -> Question | None:
-        asked, by = mailbox_of(address), self._sender if sender is None else sender
-        asker = mailbox_of(by) if by else None
-        if asked is None or (by and asker is None):
+    def _question(self, mailbox: Path | None, sender: str | None) -> Question | CallbackVerdict:
+        """Return what to ask, or the verdict if there is nothing to ask."""
+        said = self._sender if sender is None else _said(sender)
+        if mailbox is None or said is None or not mailbox.domain:
+            return _NO_ADDRESS
+        domain = mailbox.domain
+        if not domain.isascii():  # a path has its domain in A-labels, if there are any
+            try:
+                domain = ascii_domain(domain)
+            except NoCandidate as none:
+                return none.verdict
+        return Question(mailbox.local_part, domain, said, mailbox.raw)
+
+    def _remembered(self, question: Question, client: str) -> CallbackVerdict | None:
+        """Return what memory holds; a pass that is due is probed again in the background."""
+        cache = self._around.cache
+        record = cache.at_hand(question)
+        if record is None:
             return None
-        domain = ascii_domain(asked.domain)
-        return Question(asked.local_part, domain, _said(asker), asked.spoken.rpartition("@")[0])
+        self._refresh_where_due(question, record, client)
+        return record.answer(cache.now())
 
     def _begin(self, question: Question, client: str, observer: Observer) -> asyncio.Task[CallbackVerdict]:
         work = self._answer(question, client, observer)
@@ -218,8 +240,10 @@ class CallbackVerifier:
 
     def _refresh_where_due(self, question: Question, record: CachedVerdict, client: str) -> None:
         """Probe an ageing pass again in the background; the caller already has the cached answer."""
+        if not record.due(self._around.cache.now()):
+            return
         name = self._around.cache.family_name_of(question)
-        if record.due(self._around.cache.now()) and name not in self._refreshed:
+        if name not in self._refreshed:
             self._refreshed[name] = None
             work = self._guarded(question, self._refresh(question, client))
             spawn(work, name=f"refresh {printable(question.address, 64)}", owner=self._owner)

@@ -5,16 +5,16 @@ A validator never writes to a client. It returns a verdict; the front turns it i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from enum import StrEnum
-from typing import Any, Protocol
+from typing import Protocol
 
 from proxy.mail.session import Session
 from proxy.mail.verdict import Verdict
 from sieve.phases import Need, Phase
 
-Hook = Callable[[Session], Coroutine[Any, Any, Verdict]]
-"""Checks the session at one phase."""
+Hook = Callable[[Session], Verdict | Awaitable[Verdict]]
+"""Checks the session at one phase. A plain function answers at once; a coroutine function costs a task each time."""
 
 
 class OnError(StrEnum):
@@ -30,7 +30,7 @@ class Validator(Protocol):
     name: str
     on_error: OnError
     deadline: float
-    """Seconds for one hook."""
+    """Seconds that one hook may wait."""
 
     def hooks(self) -> Mapping[Phase, Hook]:
         """Return the phases that it hooks into. A passive module returns none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import final
 
@@ -18,3 +19,8 @@ class Verdict:
 
 
 PASS = Verdict()
+
+
+async def decided(answer: Verdict | Awaitable[Verdict]) -> Verdict:
+    """Return policy's verdict, waiting for it if policy has to wait."""
+    return answer if isinstance(answer, Verdict) else await answer

@@ -36,13 +36,15 @@ class Callbacks(Protocol):
         """Conversations at once, each of which holds a socket."""
         ...
 
-    def ask(self, session: Session, address: str, sender: str | None = None) -> Awaitable[CallbackVerdict]:
-        """Return the verdict for a session, and set the context variables of its current transaction."""
+    def ask(
+        self, session: Session, address: str, sender: str | None = None
+    ) -> CallbackVerdict | Awaitable[CallbackVerdict]:
+        """Return the verdict for a session, at once if it is at hand; set its transaction's context variables."""
         ...
 
     def ask_for_recipient(
         self, session: Session, address: str, sender: str | None = None
-    ) -> Awaitable[CallbackVerdict]:
+    ) -> CallbackVerdict | Awaitable[CallbackVerdict]:
         """Do the same for the current recipient."""
         ...
 
@@ -56,7 +58,7 @@ class NoCallbacks:
 
     most_probes = 0
 
-    async def ask(self, *_asked: object) -> CallbackVerdict:
+    def ask(self, *_asked: object) -> CallbackVerdict:
         """Return an error: callbacks are not available."""
         return CallbackVerdict(Status.ERROR, "not_loaded", "smtp_cbv is not loaded")
 

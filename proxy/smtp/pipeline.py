@@ -1,12 +1,14 @@
-"""Runs the validators of each phase in the configuration's order, each under its deadline.
+"""Asks the validators of each phase in the configuration's order; the first verdict that is not a plain pass wins.
 
-The first verdict that is not a plain pass wins. A failure inside a validator is logged and answered with 451 4.3.0, or
-is a pass if its `on_error` says so. The client learns no details.
+A validator that answers at once costs one call. One that has to wait gets its deadline, and the phase becomes a
+coroutine. A failure inside a validator is logged and answered with 451 4.3.0, or is a pass if its `on_error` says so.
+The client learns no details.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Coroutine, Sequence
+from typing import Any, TypeAlias
 
 from proxy.base.log import get_logger
 from proxy.mail import replies
@@ -20,73 +22,100 @@ log = get_logger()
 
 _FAILED = Verdict(replies.INTERNAL)
 
+Step: TypeAlias = tuple[Validator, Hook]
+"""A validator and its hook in one phase."""
+
 
 class PhasePipeline:
-    """The enabled validators of one configuration. Immutable; shared by all sessions of a worker."""
+    """The enabled validators of one configuration, arranged by phase. Immutable; shared by all sessions of a worker."""
 
-    __slots__ = ("_hooks", "_needs")
+    __slots__ = (
+        "_needs",
+        "_steps",
+        "content_phases",
+        "judges_content",
+        "judges_recipients",
+        "judges_recipients_by_content",
+        "reads_body",
+    )
 
     def __init__(self, validators: Sequence[Validator]) -> None:
         """Arrange the validators' hooks by phase."""
-        self._hooks: dict[Phase, tuple[tuple[Validator, Hook], ...]] = {
-            phase: tuple((each, hooks[phase]) for each in validators if phase in (hooks := each.hooks()))
-            for phase in Phase
+        hooks = [(validator, validator.hooks()) for validator in validators]
+        self._steps: dict[Phase, tuple[Step, ...]] = {
+            phase: tuple([(validator, own[phase]) for validator, own in hooks if phase in own]) for phase in Phase
         }
         self._needs = {phase: self._union(phase) for phase in Phase}
+        self.content_phases = tuple([phase for phase in CONTENT_PHASES if self._steps[phase]])
+        """The phases after the message arrives that have hooks, in their order."""
+        self.judges_content = bool(self.content_phases)
+        """Whether any validator has a hook after the message arrives."""
+        self.judges_recipients_by_content = bool(self._needs[Phase.EACH_RCPT] & (Need.HEADERS | Need.BODY))
+        """Whether an each_rcpt hook reads the message, so that RCPT cannot be decided at once."""
+        self.judges_recipients = self.active(Phase.RCPTTO) or self.active(Phase.EACH_RCPT)
+        """Whether any validator has a hook at RCPT."""
+        self.reads_body = any(Need.BODY in self._needs[phase] for phase in CONTENT_PHASES)
+        """Whether a hook of a content phase reads the body, so that the message is kept until policy has decided."""
 
     def _union(self, phase: Phase) -> Need:
         wanted = Need.NOTHING
-        for validator, _ in self._hooks[phase]:
+        for validator, _ in self._steps[phase]:
             wanted |= validator.needs(phase)
         return wanted
 
     def active(self, phase: Phase) -> bool:
         """Whether any validator has a hook in the phase."""
-        return bool(self._hooks[phase])
+        return bool(self._steps[phase])
 
     def needs(self, phase: Phase) -> Need:
         """Return which parts of the content the hooks of the phase read."""
         return self._needs[phase]
 
-    @property
-    def judges_recipients_by_content(self) -> bool:
-        """Whether an each_rcpt hook reads the message, so that RCPT cannot be decided at once."""
-        return bool(self._needs[Phase.EACH_RCPT] & (Need.HEADERS | Need.BODY))
+    def run(self, phase: Phase, session: Session) -> Verdict | Awaitable[Verdict]:
+        """Ask the validators of a phase in order; return the first verdict that is not a pass, or await it."""
+        return _asked(self._steps[phase], phase, session)
 
-    @property
-    def judges_recipients(self) -> bool:
-        """Whether any validator has a hook at RCPT."""
-        return self.active(Phase.RCPTTO) or self.active(Phase.EACH_RCPT)
 
-    @property
-    def judges_content(self) -> bool:
-        """Whether any validator has a hook after the message arrives."""
-        return any(self._hooks[phase] for phase in CONTENT_PHASES)
-
-    @property
-    def reads_body(self) -> bool:
-        """Whether a hook of a content phase reads the body, so that the message is kept until policy has decided."""
-        return any(Need.BODY in self._needs[phase] for phase in CONTENT_PHASES)
-
-    async def run(self, phase: Phase, session: Session) -> Verdict:
-        """Ask the validators of a phase in order; return the first verdict that is not a pass."""
-        for validator, hook in self._hooks[phase]:
-            verdict = await self._judge(phase, validator, hook, session)
-            if verdict is not PASS and (verdict.reply is not None or verdict.discard):
-                return verdict
-        return PASS
-
-    async def _judge(self, phase: Phase, validator: Validator, hook: Hook, session: Session) -> Verdict:
+def _asked(steps: tuple[Step, ...], phase: Phase, session: Session) -> Verdict | Coroutine[Any, Any, Verdict]:
+    for number, (validator, hook) in enumerate(steps, 1):
         try:
-            return await within(validator.deadline, hook(session))
-        except Exception as error:
-            reason = "deadline passed" if isinstance(error, TimeoutError) else "failed"
-            log.error(
-                "validator_failed",
-                session=session.id,
-                validator=validator.name,
-                phase=phase.value,
-                reason=reason,
-                exc_info=error,
-            )
-            return _FAILED if validator.on_error is OnError.DEFER else PASS
+            verdict = hook(session)
+        except Exception as error:  # noqa: BLE001 - no failure of a validator may end the session
+            verdict = _failure(validator, phase, session, error)
+        if not isinstance(verdict, Verdict):
+            return _waited(verdict, validator, steps[number:], phase, session)
+        if verdict is not PASS and (verdict.reply is not None or verdict.discard):
+            return verdict
+    return PASS
+
+
+async def _waited(
+    answer: Awaitable[Verdict], validator: Validator, rest: tuple[Step, ...], phase: Phase, session: Session
+) -> Verdict:
+    """Wait for a validator's verdict within its deadline; if it is a pass, ask the others."""
+    waiting: Coroutine[Any, Any, Verdict] = answer if isinstance(answer, Coroutine) else _awaited(answer)
+    try:
+        verdict = await within(validator.deadline, waiting)
+    except Exception as error:  # noqa: BLE001 - as above
+        verdict = _failure(validator, phase, session, error)
+    if verdict is PASS or (verdict.reply is None and not verdict.discard):
+        following = _asked(rest, phase, session)
+        return following if isinstance(following, Verdict) else await following
+    return verdict
+
+
+async def _awaited(answer: Awaitable[Verdict]) -> Verdict:
+    return await answer
+
+
+def _failure(validator: Validator, phase: Phase, session: Session, error: Exception) -> Verdict:
+    """Log a validator's failure, and return the verdict that its `on_error` gives."""
+    log.error(
+        "validator_failed",
+        session=session.id,
+        validator=validator.name,
+        phase=phase.value,
+        reason="deadline passed" if isinstance(error, TimeoutError) else "failed",
+        exc_info=error,
+    )
+    return _FAILED if validator.on_error is OnError.DEFER else PASS

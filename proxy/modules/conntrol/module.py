@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Iterator, Mapping
 from typing import cast
 
 from config.diagnostics import Diagnostic, Severity
@@ -44,17 +44,19 @@ class ConntrolValidator:
 
     def hooks(self) -> Mapping[Phase, Hook]:
         """Speak in the connect phase."""
-        return {Phase.CONNECT: self._wait}
+        return {Phase.CONNECT: self._judge}
 
     def needs(self, phase: Phase) -> Need:  # noqa: ARG002 — there is no content yet
         """Read nothing of the content."""
         return Need.NOTHING
 
+    def _judge(self, session: Session) -> Verdict | Awaitable[Verdict]:
+        return PASS if session.can_relay else self._wait(session)
+
     async def _wait(self, session: Session) -> Verdict:
-        if not session.can_relay:
-            session.may_talk_early = self._lets_talk
-            if await session.speaks_within(self._pause):
-                session.context["early_talker"] = "yes"
+        session.may_talk_early = self._lets_talk
+        if await session.speaks_within(self._pause):
+            session.context["early_talker"] = "yes"
         return PASS
 
 

@@ -36,16 +36,16 @@ class MailLoopValidator:
         """Read the header section at DATA."""
         return Need.HEADERS if phase is Phase.DATA else Need.NOTHING
 
-    async def _look(self, session: Session) -> Verdict:
+    def _look(self, session: Session) -> Verdict:
         # A machine that connects to one of its own addresses comes from that address.
         if session.client_ip == session.local[0]:
             session.context["mail_loop_ip"] = "match"
         return PASS
 
-    async def _refuse(self, session: Session) -> Verdict:
+    def _refuse(self, session: Session) -> Verdict:
         return self._verdict(replies.LOOP_TO_ITSELF) if "mail_loop_ip" in session.context else PASS
 
-    async def _count(self, session: Session) -> Verdict:
+    def _count(self, session: Session) -> Verdict:
         message = session.transaction.message
         found = len(message.header("received")) if message is not None else 0
         session.context.pop("mail_loop_header_count", None)  # from the previous message

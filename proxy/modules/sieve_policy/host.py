@@ -7,6 +7,7 @@ import time
 from collections.abc import MutableMapping, Sequence
 
 from proxy.base.log import get_logger, printable
+from proxy.callback.verdict import CallbackVerdict
 from proxy.mail.message import Message
 from proxy.mail.session import Letter, Session, protocol_of
 from proxy.modules.services import Services
@@ -108,7 +109,9 @@ class SessionHost:
         """Ask about an address. The loader has checked that smtp_cbv is loaded."""
         callbacks = self._services.callbacks
         asking = callbacks.ask_for_recipient if self._phase in ONE_RECIPIENT else callbacks.ask
-        verdict = await asking(self._session, address, sender)
+        verdict = asking(self._session, address, sender)
+        if not isinstance(verdict, CallbackVerdict):
+            verdict = await verdict
         return CallbackAnswer(verdict.status.value, verdict.message)
 
     async def resolve(self, name: str, record: str, server: str | None) -> DnsAnswer:

@@ -36,7 +36,7 @@ class SkeletonValidator:
         """Read nothing of the message."""
         return Need.NOTHING
 
-    async def _judge(self, session: Session) -> Verdict:
+    def _judge(self, session: Session) -> Verdict:
         name = session.host_name or ""
         session.context.pop("skeleton_name", None)  # a client may say EHLO again
         if not self._options.names.matches(name):

@@ -9,6 +9,7 @@ from config.diagnostics import Diagnostic
 from config.schema.specs import ModuleSpec
 from config.settings import ModuleSettings
 from proxy.base.tasks import TaskOwner, spawn
+from proxy.callback.verdict import CallbackVerdict
 from proxy.mail.session import Session
 from proxy.mail.validator import Hook, OnError, Validator
 from proxy.mail.verdict import PASS, Verdict
@@ -76,7 +77,7 @@ class SmtpCbvValidator:
         """Needs no content."""
         return Need.NOTHING
 
-    async def _begin(self, session: Session) -> Verdict:
+    def _begin(self, session: Session) -> Verdict:
         transaction = session.transaction
         if self._phase is Phase.RCPTTO and session.current_recipient is not None:
             self._ask(session, session.current_recipient.path.text)
@@ -91,8 +92,10 @@ class SmtpCbvValidator:
     def _ask(self, session: Session, address: str) -> None:
         callbacks = self._callbacks
         asking = callbacks.ask_for_recipient if self._phase is Phase.RCPTTO else callbacks.ask
-        work = spawn(_finished(asking(session, address)), name=f"smtp_cbv {session.id}", owner=self._owner)
-        session.transaction.pending.append(work)
+        verdict = asking(session, address)
+        if not isinstance(verdict, CallbackVerdict):
+            work = spawn(_finished(verdict), name=f"smtp_cbv {session.id}", owner=self._owner)
+            session.transaction.pending.append(work)
 
 
 async def _finished(work: Awaitable[object]) -> None:

@@ -17,10 +17,11 @@ from proxy.modules.services import Services
 from proxy.modules.sieve_policy.effects import path_of
 from proxy.modules.sieve_policy.host import SessionHost
 from sieve.phases import Phase
+from tests.support.answers import RemembersNothing, settled
 from tests.support.worker import core
 
 
-class Refusing:
+class Refusing(RemembersNothing):
     """A verifier to whom nobody exists; it counts its questions."""
 
     asked = 0
@@ -45,7 +46,7 @@ def host(phase: Phase, recipient: str, verifier: Refusing) -> SessionHost:
 @pytest.mark.parametrize("phase", [Phase.RCPTTO, Phase.EACH_RCPT])
 async def test_no_callback_judges_mail_for_postmaster_and_abuse(phase: Phase, recipient: str) -> None:
     verifier = Refusing()
-    answer = await host(phase, recipient, verifier).callback("alice@sender.test", None)
+    answer = await settled(host(phase, recipient, verifier).callback("alice@sender.test", None))
     assert (answer.status, verifier.asked) == ("pass", 0)
 
 
@@ -54,5 +55,5 @@ async def test_no_callback_judges_mail_for_postmaster_and_abuse(phase: Phase, re
 )
 async def test_other_recipients_and_the_mailfrom_phase_are_judged(phase: Phase, recipient: str) -> None:
     verifier = Refusing()
-    answer = await host(phase, recipient, verifier).callback("alice@sender.test", None)
+    answer = await settled(host(phase, recipient, verifier).callback("alice@sender.test", None))
     assert (answer.status, verifier.asked) == ("fail", 1)

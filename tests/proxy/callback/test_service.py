@@ -12,15 +12,16 @@ from config.schema.values import DomainPatterns
 from proxy.callback.service import CallbackService, Rules
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.callback.verifier import CallbackVerifier
-from proxy.mail.session import Recipient, Session
+from proxy.mail.session import Path, Recipient, Session
 from proxy.modules.sieve_policy.effects import path_of
+from tests.support.answers import RemembersNothing, settled
 from tests.support.worker import ALICE, core
 
 FOUND = CallbackVerdict(Status.FAIL, "no_such_user", "5.1.1 no", "rcpt", 550, "mx.test", "192.0.2.25")
 FORGED = {"spf_status": "fail", "dmarc_status": "fail"}
 
 
-class Verifier:
+class Verifier(RemembersNothing):
     """One that always finds the same, and remembers what it was asked."""
 
     def __init__(self, verdict: CallbackVerdict = FOUND) -> None:
@@ -63,7 +64,7 @@ def variables(subject: Session) -> dict[str, str]:
 )
 async def test_a_stranger_is_asked_about_on_behalf_of_the_clients_network(address: str, client: str) -> None:
     verifier = Verifier()
-    verdict = await service(verifier).ask(session(address=address), ALICE, "probe@ringback.test")
+    verdict = await settled(service(verifier).ask(session(address=address), ALICE, "probe@ringback.test"))
     assert verdict is FOUND
     assert verifier.asked == [(ALICE, "probe@ringback.test", client)]
 
@@ -71,8 +72,36 @@ async def test_a_stranger_is_asked_about_on_behalf_of_the_clients_network(addres
 async def test_a_client_that_may_relay_has_no_budget_for_others_addresses() -> None:
     verifier, subject = Verifier(), session()
     subject.can_relay = True
-    assert await service(verifier).ask(subject, "bob@other.test") is FOUND
+    assert await settled(service(verifier).ask(subject, "bob@other.test")) is FOUND
     assert verifier.asked == [("bob@other.test", None, "")]
+
+
+class Remembering(Verifier):
+    """One that has the verdict at hand; to ask it is a mistake."""
+
+    def known(self, mailbox: Path | None, sender: str | None, *, client: str) -> CallbackVerdict:
+        self.asked.append((mailbox.spoken if mailbox is not None else "", sender, client))
+        return self.verdict
+
+    async def verify(self, address: str, sender: str | None, *, client: str) -> CallbackVerdict:
+        raise AssertionError(address, sender, client)
+
+
+async def test_a_verdict_at_hand_comes_at_once_with_all_that_belongs_to_it() -> None:
+    verifier, subject = Remembering(), session()
+    asks = service(verifier)
+    assert asks.ask(subject, ALICE) is FOUND
+    assert asks.ask_for_recipient(subject, "Bob <bob@other.test>", "") is FOUND
+    assert asks.ask(subject, "bob@Other.test", "") is FOUND
+    assert verifier.asked == [(ALICE, None, "192.0.2.1"), ("", "", "192.0.2.1"), ("bob@Other.test", "", "192.0.2.1")]
+    assert variables(subject)["smtp_cbv_reason"] == "no_such_user"
+    with capture_logs() as logs:
+        verdict = service(verifier, enforce=False).ask(subject, ALICE)
+        await asks.close()
+    assert isinstance(verdict, CallbackVerdict)
+    assert (verdict.status, verdict.reason) == (Status.PASS, "shadow")
+    assert [each["event"] for each in logs] == ["shadow", "callbacks"]
+    assert logs[1]["asked"] == 3
 
 
 def authenticated(subject: Session) -> None:
@@ -106,29 +135,29 @@ async def test_the_sender_of_a_session_that_is_known_is_not_asked_about(
     verifier, subject = Verifier(), session()
     known(subject)
     asks = service(verifier, skip_variables=FORGED)
-    assert await asks.ask(subject, ALICE) == CallbackVerdict(status, reason, text)
+    assert await settled(asks.ask(subject, ALICE)) == CallbackVerdict(status, reason, text)
     assert verifier.asked == []
     assert variables(subject)["smtp_cbv_reason"] == reason
-    assert await asks.ask(subject, "bob@other.test") is FOUND
+    assert await settled(asks.ask(subject, "bob@other.test")) is FOUND
 
 
 @pytest.mark.parametrize("value", ["pass", "softfail", "none", ""])
 async def test_a_variable_with_another_value_says_nothing(value: str) -> None:
     verifier, subject = Verifier(), session()
     subject.transaction.context["spf_status"] = value
-    assert await service(verifier, skip_variables=FORGED).ask(subject, ALICE) is FOUND
+    assert await settled(service(verifier, skip_variables=FORGED).ask(subject, ALICE)) is FOUND
 
 
 async def test_a_variable_of_the_message_comes_before_the_connections() -> None:
     verifier, subject = Verifier(), session()
     subject.context["spf_status"] = "fail"
     subject.transaction.context["spf_status"] = "pass"
-    assert await service(verifier, skip_variables=FORGED).ask(subject, ALICE) is FOUND
+    assert await settled(service(verifier, skip_variables=FORGED).ask(subject, ALICE)) is FOUND
 
 
 async def test_the_null_sender_has_no_mailbox() -> None:
     verifier, subject = Verifier(), session("")
-    verdict = await service(verifier).ask(subject, "")
+    verdict = await settled(service(verifier).ask(subject, ""))
     assert (verdict.status, verdict.reason, verifier.asked) == (Status.ERROR, "null_sender", [])
 
 
@@ -136,7 +165,7 @@ async def test_the_null_sender_has_no_mailbox() -> None:
 async def test_a_domain_that_the_next_hop_serves_is_not_asked(address: str) -> None:
     verifier = Verifier()
     local = DomainPatterns(("example.com", "*.example.org"))
-    verdict = await service(verifier, local_domains=local).ask(session(), address)
+    verdict = await settled(service(verifier, local_domains=local).ask(session(), address))
     assert (verdict.status, verdict.reason, verifier.asked) == (Status.PASS, "local_domain", [])
 
 
@@ -145,12 +174,12 @@ async def test_a_domain_of_ours_is_asked_where_the_operator_named_a_host_for_it(
     asks = service(
         verifier, local_domains=DomainPatterns(("example.com",)), is_routed=lambda domain: domain == "example.com"
     )
-    assert await asks.ask(session(), "bob@Example.com") is FOUND
+    assert await settled(asks.ask(session(), "bob@Example.com")) is FOUND
 
 
 async def test_while_no_mta_takes_mail_nobody_is_asked() -> None:
     verifier, subject = Verifier(), session()
-    verdict = await service(verifier, down=True).ask(subject, ALICE)
+    verdict = await settled(service(verifier, down=True).ask(subject, ALICE))
     assert (verdict.status, verdict.reason, verifier.asked) == (Status.TRANSIENT, "upstream_down", [])
     assert variables(subject)["smtp_cbv_result"] == "transient"
 
@@ -163,18 +192,18 @@ async def test_mail_for_an_exempt_recipient_is_always_taken_and_the_script_can_s
     verifier, subject = Verifier(), session()
     subject.current_recipient = Recipient(path_of(recipient))
     asks = service(verifier, exempt_recipients=frozenset({"postmaster", "abuse"}))
-    verdict = await asks.ask_for_recipient(subject, ALICE)
+    verdict = await settled(asks.ask_for_recipient(subject, ALICE))
     assert (verdict.status, verdict.reason, verifier.asked) == (Status.PASS, "exempt", [])
     assert verdict.text == f"not asked: mail for {recipient.partition('@')[0].lower()} is always accepted"
     assert (variables(subject)["smtp_cbv_result"], variables(subject)["smtp_cbv_reason"]) == ("pass", "exempt")
-    assert await asks.ask(subject, ALICE) is FOUND
+    assert await settled(asks.ask(subject, ALICE)) is FOUND
 
 
 async def test_mail_for_others_is_judged() -> None:
     verifier, subject = Verifier(), session()
     subject.current_recipient = Recipient(path_of("bob@example.com"))
     asks = service(verifier, exempt_recipients=frozenset({"postmaster"}))
-    assert await asks.ask_for_recipient(subject, ALICE, "") is FOUND
+    assert await settled(asks.ask_for_recipient(subject, ALICE, "")) is FOUND
     assert verifier.asked == [(ALICE, "", "192.0.2.1")]
 
 
@@ -202,7 +231,7 @@ async def test_mail_for_others_is_judged() -> None:
 )
 async def test_six_variables_say_what_was_found(verdict: CallbackVerdict, expected: tuple[str, ...]) -> None:
     subject = session()
-    await service(Verifier(verdict)).ask(subject, ALICE)
+    await settled(service(Verifier(verdict)).ask(subject, ALICE))
     names = ("result", "status", "reason", "code", "mx", "cached")
     assert variables(subject) == dict(zip((f"smtp_cbv_{each}" for each in names), expected, strict=True))
 
@@ -210,8 +239,8 @@ async def test_six_variables_say_what_was_found(verdict: CallbackVerdict, expect
 async def test_a_later_answer_replaces_all_of_them() -> None:
     verifier, subject = Verifier(), session()
     asks = service(verifier, local_domains=DomainPatterns(("example.com",)))
-    await asks.ask(subject, ALICE)
-    await asks.ask(subject, "bob@example.com")
+    await settled(asks.ask(subject, ALICE))
+    await settled(asks.ask(subject, "bob@example.com"))
     assert variables(subject) == {
         "smtp_cbv_result": "pass",
         "smtp_cbv_status": "pass",
@@ -232,7 +261,7 @@ async def test_where_nothing_is_enforced_every_answer_is_pass_and_the_log_says_w
     verifier = Verifier(CallbackVerdict(status, "a_reason", "5.1.1 no\x1b", "rcpt", 550, "mx.test"))
     subject = session()
     with capture_logs() as log:
-        verdict = await service(verifier, enforce=False).ask(subject, ALICE)
+        verdict = await settled(service(verifier, enforce=False).ask(subject, ALICE))
     assert verdict == CallbackVerdict(Status.PASS, "shadow", f"not enforced: {status.value} (a_reason)")
     assert verifier.asked == [(ALICE, None, "192.0.2.1")]
     assert (variables(subject)["smtp_cbv_result"], variables(subject)["smtp_cbv_reason"]) == ("pass", "shadow")
@@ -249,7 +278,7 @@ async def test_where_nothing_is_enforced_every_answer_is_pass_and_the_log_says_w
 
 async def test_a_pass_is_itself_in_shadow_mode() -> None:
     accepted = CallbackVerdict(Status.PASS, "accepted", "ok", "rcpt", 250)
-    assert await service(Verifier(accepted), enforce=False).ask(session(), ALICE) is accepted
+    assert await settled(service(Verifier(accepted), enforce=False).ask(session(), ALICE)) is accepted
 
 
 # ---------------------------------------------------------------- the end

@@ -15,6 +15,7 @@ from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.callback.verifier import CallbackVerifier
 from proxy.mail.session import Recipient, Session
 from proxy.modules.sieve_policy.effects import path_of
+from tests.support.answers import RemembersNothing, settled
 from tests.support.waiting import eventually
 from tests.support.worker import ALICE, core
 
@@ -58,7 +59,7 @@ async def test_a_line_tells_what_came_since_the_line_before_and_no_line_nothing(
     assert [each["answers"] for each in lines(logs)] == [{"pass accepted": 1}, {"fail no_such_user": 1}]
 
 
-class Knowing:
+class Knowing(RemembersNothing):
     """A verifier to whom nobody exists."""
 
     async def verify(self, _address: str, _sender: str | None, *, client: str) -> CallbackVerdict:
@@ -75,10 +76,10 @@ async def test_skips_are_counted_and_what_is_found_out_counts_though_it_is_not_e
     service = CallbackService(cast(CallbackVerifier, Knowing()), rules, lambda: False)
     session = Session(asyncio.get_running_loop(), ("192.0.2.1", 1), ("192.0.2.2", 25), core())
     with capture_logs() as logs:
-        await service.ask(session, "")
-        await service.ask(session, ALICE)
+        await settled(service.ask(session, ""))
+        await settled(service.ask(session, ALICE))
         session.current_recipient = Recipient(path_of("postmaster@example.com"))
-        await service.ask_for_recipient(session, ALICE)
+        await settled(service.ask_for_recipient(session, ALICE))
         assert session.transaction.context["smtp_cbv_reason"] == "exempt"
         await service.close()
     assert [each["answers"] for each in lines(logs)] == [

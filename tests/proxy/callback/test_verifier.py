@@ -8,12 +8,39 @@ import pytest
 from structlog.testing import capture_logs
 
 from proxy.callback.verdict import Status
+from proxy.mail.address import path_of
 from tests.support.callbacks import ALICE, Callbacks, Clock, question, running, verifying
 from tests.support.exchanger import Act, Exchanger, Step, is_silent, says
 from tests.support.waiting import eventually
 from tests.support.worker import Names, unavailable
 
 LIVES = {Status.PASS: 86400.0, Status.FAIL: 7200.0, Status.TRANSIENT: 300.0, Status.ERROR: 3600.0}
+
+
+# ---------------------------------------------------------------- at hand
+
+
+@pytest.mark.parametrize("reply", ["250 ok", "550 5.1.1 no"])
+async def test_what_memory_holds_is_at_hand_without_waiting(reply: str) -> None:
+    async with (
+        Exchanger(script={Step.RCPT: says(reply)}) as exchanger,
+        verifying(exchanger) as verifier,
+    ):
+        mailbox = path_of(ALICE)
+        assert verifier.known(mailbox) is None
+        found = await verifier.verify(ALICE)
+        assert verifier.known(mailbox) == found.recalled(0.0)
+        assert verifier.known(mailbox, "probe@ringback.test") is None  # another question
+        assert exchanger.count("RCPT") == 1
+
+
+async def test_that_there_is_nothing_to_ask_is_at_hand() -> None:
+    async with Exchanger() as exchanger, verifying(exchanger) as verifier:
+        for mailbox, sender in ((None, None), (path_of("postmaster"), None), (path_of(ALICE), "no address")):
+            verdict = verifier.known(mailbox, sender)
+            assert verdict is not None
+            assert (verdict.status, verdict.reason) == (Status.ERROR, "syntax")
+        assert exchanger.count("RCPT") == 0
 
 
 # ---------------------------------------------------------------- one probe for many
