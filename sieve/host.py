@@ -6,7 +6,7 @@ module does not use SMTP, DNS or sockets.
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Awaitable, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -56,8 +56,11 @@ class Host(Protocol):
         """The message's context variables; cleared for each message."""
         ...
 
-    async def callback(self, address: str, sender: str | None) -> CallbackAnswer:
-        """Ask the exchanger of `address` whether the address exists; `sender` replaces the configured probe sender."""
+    def callback(self, address: str, sender: str | None) -> CallbackAnswer | Awaitable[CallbackAnswer]:
+        """Ask the exchanger of `address` whether the address exists; `sender` replaces the configured probe sender.
+
+        An answer that is at hand is returned at once.
+        """
         ...
 
     async def tarpit(self, seconds: float) -> None:

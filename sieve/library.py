@@ -2,8 +2,9 @@
 
 `@sieve_function(…)` declares a Python function, whose signature is also the signature in scripts. A positional
 parameter is an argument, optional if it has a default; a keyword-only parameter is a tag. The return type makes it an
-action (`None`), a test (`bool`) or a function with a value. The docstring is the entry in the reference. If the first
-parameter is called `frame`, it gets the run's `Frame`; a function without it cannot see or change the session.
+action (`None`), a test (`bool`) or a function with a value. A plain function whose return type is `Soon[…]` returns a
+coroutine if it has to wait. The docstring is the entry in the reference. If the first parameter is called `frame`, it
+gets the run's `Frame`; a function without it cannot see or change the session.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any, Literal, NewType
 from sieve import manual
 from sieve.message.addresses import ADDRESS_PARTS, AddressPart
 from sieve.phases import Effect, Need, phases_providing
+from sieve.run.patience import Soon
 from sieve.run.values import FilePath, Hash, Lines, Nameserver, Pattern, Place, ReplyCode, Type, Value, VariableName
 
 
@@ -34,6 +36,10 @@ class Result(Enum):
 Ended = NewType("Ended", bool)
 """The return type of actions that may end the phase: whether this call ended it."""
 
+
+_SOON = "Soon["
+_RESULTS = {"None": Result.NOTHING, "Ended": Result.NOTHING, "bool": Result.TEST}
+"""Results by annotation text; any other is a value."""
 
 _TYPES: dict[str, Type] = {
     "str": Type.TEXT,
@@ -75,7 +81,7 @@ class SieveFunction:
     name: str
     run: Callable[..., Any]
     waits: bool
-    """Whether `run` is a coroutine function."""
+    """Whether `run` returns a coroutine, or may return one."""
     takes_frame: bool
     result: Result
     parameters: tuple[Parameter, ...]
@@ -138,6 +144,9 @@ def sieve_function(
     def declare(run: Callable[..., Any]) -> SieveFunction:
         own_name = name or run.__name__
         signature = inspect.signature(run)
+        annotation = str(signature.return_annotation)
+        may_wait = annotation.startswith(_SOON)
+        returned = annotation[len(_SOON) : -1] if may_wait else annotation
         named = [each for each in signature.parameters.values() if each.name != "frame"]
         keywords = [each for each in named if each.kind is inspect.Parameter.KEYWORD_ONLY]
         tags = {
@@ -149,9 +158,9 @@ def sieve_function(
         return SieveFunction(
             name=own_name,
             run=run,
-            waits=inspect.iscoroutinefunction(run),
+            waits=inspect.iscoroutinefunction(run) or may_wait,
             takes_frame="frame" in signature.parameters,
-            result=_result(signature.return_annotation),
+            result=_RESULTS.get(returned, Result.VALUE),
             parameters=positional,
             tags=MappingProxyType(tags),
             address_part=len(tags) != len(keywords),
@@ -159,7 +168,7 @@ def sieve_function(
             needs=needs,
             effect=effect,
             terminal=terminal,
-            may_end=signature.return_annotation == "Ended",
+            may_end=returned == "Ended",
             first=first,
             one_of=one_of,
             module=module,
@@ -173,10 +182,6 @@ def sieve_function(
 def _phases(needs: Need) -> tuple[str, ...]:
     legal = phases_providing(needs)
     return tuple(phase.value for phase in type(next(iter(legal))) if phase in legal)
-
-
-def _result(annotation: str) -> Result:
-    return {"None": Result.NOTHING, "Ended": Result.NOTHING, "bool": Result.TEST}.get(annotation, Result.VALUE)
 
 
 def _parameter(function: str, parameter: inspect.Parameter, choices: Mapping[str, tuple[str, ...]]) -> Parameter:
@@ -259,6 +264,7 @@ __all__ = [
     "ReplyCode",
     "Result",
     "SieveFunction",
+    "Soon",
     "Value",
     "VariableName",
     "collect",

@@ -22,7 +22,7 @@ from proxy.base.tasks import TaskOwner, spawn
 from proxy.callback.cache import CallbackCache
 from proxy.callback.limits.budgets import Breakers, Neighbour, Storms
 from proxy.callback.limits.gate import ProbeLimiter, Visitor, turned_us_away
-from proxy.callback.lives import CATCHALL_SECONDS, NO_PROBE_SECONDS, NULL_REFUSED_SECONDS, CachedVerdict
+from proxy.callback.lives import CATCHALL_SECONDS, NO_PROBE_SECONDS, NULL_REFUSED_SECONDS
 from proxy.callback.manner import ProbeSettings
 from proxy.callback.observer import NOBODY, Observer
 from proxy.callback.pace import ProbePacer
@@ -229,8 +229,10 @@ class CallbackVerifier:
         record = cache.at_hand(question)
         if record is None:
             return None
-        self._refresh_where_due(question, record, client)
-        return record.answer(cache.now())
+        now = cache.now()
+        if record.due(now):
+            self._refresh(question, client)
+        return record.answer(now)
 
     def _begin(self, question: Question, client: str, observer: Observer) -> asyncio.Task[CallbackVerdict]:
         work = self._answer(question, client, observer)
@@ -238,14 +240,12 @@ class CallbackVerifier:
         self._in_flight[question] = _Asking(probe, client)
         return probe
 
-    def _refresh_where_due(self, question: Question, record: CachedVerdict, client: str) -> None:
+    def _refresh(self, question: Question, client: str) -> None:
         """Probe an ageing pass again in the background; the caller already has the cached answer."""
-        if not record.due(self._around.cache.now()):
-            return
         name = self._around.cache.family_name_of(question)
         if name not in self._refreshed:
             self._refreshed[name] = None
-            work = self._guarded(question, self._refresh(question, client))
+            work = self._guarded(question, self._found_again(question, client))
             spawn(work, name=f"refresh {printable(question.address, 64)}", owner=self._owner)
 
     # ------------------------------------------------------------ one question
@@ -272,12 +272,13 @@ class CallbackVerifier:
         cache = self._around.cache
         record = await cache.find(question)
         if record is not None:
-            self._refresh_where_due(question, record, client)
+            if record.due(cache.now()):
+                self._refresh(question, client)
             return record.answer(cache.now())
         await self._pace.turn()
         return await self._withheld(question, client) or await self._found(question, client, observer)
 
-    async def _refresh(self, question: Question, client: str) -> CallbackVerdict:
+    async def _found_again(self, question: Question, client: str) -> CallbackVerdict:
         verdict = await self._withheld(question, client) or await self._found(question, client, NOBODY, refreshing=True)
         if verdict.reason == "client_throttled":  # the next hit, for another client, may probe
             self._refreshed.pop(self._around.cache.family_name_of(question), None)

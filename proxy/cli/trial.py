@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable
 from dataclasses import replace
 from enum import StrEnum
 from typing import cast
@@ -101,14 +102,14 @@ class TrialHost(SessionHost):
         await self._services.callbacks.close()
         await self._resolver.close()
 
-    async def callback(self, address: str, sender: str | None) -> CallbackAnswer:
+    def callback(self, address: str, sender: str | None) -> CallbackAnswer | Awaitable[CallbackAnswer]:
         """Answer as the command line says."""
         if self._answer is not Callback.REAL:
             return CallbackAnswer(self._answer.value, f"answered by --callback {self._answer.value}")
         if isinstance(self._services.callbacks, NoCallbacks):
             callbacks = callbacks_of(SmtpCbvOptions(store=MEMORY), self._services.settings)
             self._services = replace(self._services, callbacks=callbacks)
-        return await super().callback(address, sender)
+        return super().callback(address, sender)
 
     async def tarpit(self, seconds: float) -> None:
         """Record the wait instead of waiting."""

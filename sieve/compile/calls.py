@@ -9,10 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 from sieve.check.binding import Bound
-from sieve.compile.codes import Code, known, settled
+from sieve.compile.codes import Code, evaluated, known
 from sieve.compile.expressions import expression
 from sieve.compile.tracing import watched_function
 from sieve.library import SieveFunction
+from sieve.run.patience import settled
 from sieve.run.runtime import Frame
 
 Run = Callable[[Frame], Any]
@@ -25,9 +26,9 @@ def call(bound: Bound, *, traced: bool = False) -> Code:
     given = [*arguments, *keywords.values()]
     run = _framed(function)
     if traced:
-        run = watched_function(run, function.name, waits=function.waits)
+        run = watched_function(run, function.name)
     if any(code.waits for code in given):
-        return Code(_waiting(function, run, arguments, keywords), waits=True)
+        return Code(_waiting(run, arguments, keywords), waits=True)
     if all(code.is_constant for code in given):
         return Code(_fixed(run, arguments, keywords), waits=function.waits)
     if keywords:
@@ -60,7 +61,7 @@ def _framed(function: SieveFunction) -> Callable[..., Any]:
     return run if function.takes_frame else lambda _frame, *rest, **tags: run(*rest, **tags)
 
 
-# The closures below return the function's result, which is a coroutine if the function is one.
+# The closures below return the function's result, which is a coroutine if the function has to wait.
 
 
 def _fixed(run: Callable[..., Any], arguments: list[Code], keywords: dict[str, Code]) -> Run:
@@ -87,11 +88,10 @@ def _tagged(run: Callable[..., Any], arguments: list[Code], keywords: dict[str, 
     )
 
 
-def _waiting(function: SieveFunction, run: Callable[..., Any], arguments: list[Code], keywords: dict[str, Code]) -> Run:
+def _waiting(run: Callable[..., Any], arguments: list[Code], keywords: dict[str, Code]) -> Run:
     async def waiting(frame: Frame) -> Any:
-        values = [await settled(code, frame) for code in arguments]
-        tags = {name: await settled(code, frame) for name, code in keywords.items()}
-        result = run(frame, *values, **tags)
-        return await result if function.waits else result
+        values = [await evaluated(code, frame) for code in arguments]
+        tags = {name: await evaluated(code, frame) for name, code in keywords.items()}
+        return await settled(run(frame, *values, **tags))
 
     return waiting

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sieve.compile.codes import Code, settled
+from sieve.compile.codes import Code, evaluated
 from sieve.run import reasons
 from sieve.run.backtracking import SlowPattern, any_pattern
 from sieve.run.content import judged
 from sieve.run.matching import CASEMAP, Comparison, MatchType
+from sieve.run.patience import settled
 from sieve.run.patterns import Pattern, PatternRefusedError, glob_pattern
 from sieve.run.runtime import Frame
 from sieve.run.values import ScriptError, as_list
@@ -21,11 +22,11 @@ def capturing(value: Code, keys: Code, comparison: Comparison) -> Code:
     """Compile `:matches` or `:regex` so that the first match sets the match variables."""
 
     async def waiting(frame: Frame) -> bool:
-        texts, wanted = as_list(await settled(value, frame)), await settled(keys, frame)
+        texts, wanted = as_list(await evaluated(value, frame)), await evaluated(keys, frame)
         patterns = _patterns(frame, comparison, wanted)
         for text in texts:
             for pattern in patterns:
-                found = await (
+                found = await settled(
                     pattern.groups(text) if isinstance(pattern, SlowPattern) else judged(text, pattern.groups)
                 )
                 if found is not None:

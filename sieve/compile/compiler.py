@@ -1,20 +1,22 @@
 """Compile statements to closures, and a source to a script.
 
 A block is a tuple of steps; a step tells whether the phase ended. Consecutive terminal actions form a group: all of
-them run, and the last one ends the phase. A block is a coroutine only if something in it waits.
+them run, and the last one ends the phase. A block becomes a coroutine only if something in it really has to wait.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
+from types import CoroutineType
 from typing import Any
 
 from config.diagnostics import Diagnostic, Source, has_errors
 from sieve.check.binding import Bound, constant
 from sieve.compile import calls
-from sieve.compile.codes import Code, followed, known, mapped, preceded, settled
+from sieve.compile.codes import Code, followed, known, mapped, preceded
 from sieve.compile.conditions import Conditions, truth
 from sieve.compile.expressions import element_origin, expression, origin_of, woven
 from sieve.compile.tracing import watched_assignment, watched_statement
@@ -22,8 +24,9 @@ from sieve.dialects import DIALECTS, DialectName
 from sieve.library import Library, Result
 from sieve.phases import PROVIDES, Need, Phase
 from sieve.run.origins import Woven, ours, text_of
-from sieve.run.runtime import Frame, Includes, Script, Step, async_block, sync_block
-from sieve.run.values import Value, as_list, as_text
+from sieve.run.patience import settled
+from sieve.run.runtime import Frame, Includes, Script, Step, run_of
+from sieve.run.values import UNSET, Place, Value, as_list, as_text
 from sieve.settings import ScriptSettings
 from sieve.syntax import nodes
 
@@ -123,14 +126,14 @@ class Compiler:
     def block(self, block: nodes.Block) -> Code:
         """Return code that runs a block and tells whether the phase ended."""
         steps: list[Step] = []
+        waits = False
         statements = [each for each in block.statements if not (isinstance(each, nodes.Call) and each.name in _INERT)]
         for number, statement in enumerate(statements):
             follower = statements[number + 1] if number + 1 < len(statements) else None
             code = self._watched(statement, self._statement(statement, follower))
-            steps.append((code.run, code.waits, statement.span))
-        if any(waits for _, waits, _ in steps):
-            return Code(async_block(tuple(steps)), waits=True)
-        return Code(sync_block(tuple(steps)))
+            steps.append((code.run, statement.span))
+            waits |= code.waits
+        return Code(run_of(tuple(steps)), waits=waits)
 
     def _statement(self, statement: nodes.Statement, follower: nodes.Statement | None) -> Code:
         if isinstance(statement, nodes.Call):
@@ -220,7 +223,10 @@ class Compiler:
         bound = self._bound.get(statement.value)
         if bound is None:
             return known(False)
-        return followed(calls.call(bound, traced=self._traced), lambda frame, result: _spread(frame, names, result))
+        code = calls.call(bound, traced=self._traced)
+        if bound.function.result is Result.TEST:
+            code = mapped(code, truth)
+        return followed(code, functools.partial(_spread, names, (UNSET,) * len(names)))
 
     # ------------------------------------------------------------ if
 
@@ -229,20 +235,8 @@ class Compiler:
             (known(True) if each.test is None else self._conditions.compile(each.test), self.block(each.block))
             for each in statement.branches
         ]
-        if any(test.waits or block.waits for test, block in branches):
-            return Code(_waiting_if(branches), waits=True)
-        if len(branches) == 1:
-            holds, only = branches[0][0].run, branches[0][1].run
-            return Code(lambda frame: only(frame) if holds(frame) else False)
-        pairs = [(test.run, block.run) for test, block in branches]
-
-        def choose(frame: Frame) -> bool:
-            for holds, run in pairs:
-                if holds(frame):
-                    return bool(run(frame))
-            return False
-
-        return Code(choose)
+        waits = any(test.waits or block.waits for test, block in branches)
+        return Code(_chosen([(test.run, block.run) for test, block in branches]), waits=waits)
 
 
 def _copied(source: str, name: str) -> Code:
@@ -266,20 +260,33 @@ def _picked(node: nodes.Index, holder: str, name: str) -> Code:
     return followed(expression(node), pick)
 
 
-def _waiting_if(branches: list[tuple[Code, Code]]) -> Any:
-    async def choose(frame: Frame) -> bool:
-        for test, block in branches:
-            if await settled(test, frame):
-                return bool(await settled(block, frame))
+def _chosen(branches: list[tuple[Callable[[Frame], Any], Callable[[Frame], Any]]]) -> Callable[[Frame], Any]:
+    """Return a callable that runs the block of the first test that holds; it tells whether the phase ended."""
+
+    def choose(frame: Frame) -> Any:
+        for number, (test, run) in enumerate(branches):
+            holds = test(frame)
+            if holds.__class__ is CoroutineType:
+                return rest(frame, holds, number)
+            if holds:
+                return run(frame)
+        return False
+
+    async def rest(frame: Frame, holds: Any, number: int) -> bool:
+        for test, run in branches[number:]:
+            if await settled(test(frame) if holds is None else holds):
+                return bool(await settled(run(frame)))
+            holds = None
         return False
 
     return choose
 
 
-def _spread(frame: Frame, names: tuple[str, ...], result: Any) -> bool:
-    values: tuple[Value, ...] = as_list(truth(result) if isinstance(result, bool) else result)
-    for name, value in zip(names, values, strict=False):
-        frame.variables[name] = value
-    for name in names[len(values) :]:
-        frame.variables.pop(name, None)
+def _spread(names: tuple[str, ...], missing: tuple[Place, ...], frame: Frame, result: Value) -> bool:
+    variables = frame.variables
+    for name, value in zip(names, (*as_list(result), *missing), strict=False):
+        if value is UNSET:
+            variables.pop(name, None)
+        else:
+            variables[name] = value
     return False

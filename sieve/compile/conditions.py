@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import CoroutineType
 from typing import Any
 
 from config.diagnostics import Diagnostic, Span
@@ -11,7 +12,7 @@ from sieve import errors
 from sieve.check.binding import Bound
 from sieve.compile import calls
 from sieve.compile.captures import capturing
-from sieve.compile.codes import Code, known, mapped, settled
+from sieve.compile.codes import Code, evaluated, known, mapped
 from sieve.compile.expressions import expression
 from sieve.compile.tracing import watched_test
 from sieve.library import Result
@@ -19,6 +20,7 @@ from sieve.run import reasons
 from sieve.run.backtracking import SlowPattern, any_pattern
 from sieve.run.content import judged
 from sieve.run.matching import CASEMAP, Comparison, MatchType, counted, predicate
+from sieve.run.patience import settled
 from sieve.run.patterns import Pattern, PatternRefusedError
 from sieve.run.runtime import Frame, located
 from sieve.run.values import ScriptError, Type, Value, as_list
@@ -94,7 +96,7 @@ class Conditions:
         self._diagnostics.append(errors.slow_pattern(span, slow[0].reason))
 
         async def waiting(frame: Frame) -> bool:
-            return await found_any(as_list(await settled(value, frame)), patterns)
+            return await found_any(as_list(await evaluated(value, frame)), patterns)
 
         return Code(waiting, waits=True)
 
@@ -105,10 +107,14 @@ def _applied(value: Code, apply: Apply) -> Code:
         return mapped(value, apply)
     run = value.run
 
-    async def waiting(frame: Frame) -> bool:
-        return await judged(await run(frame), apply)
+    def may_wait(frame: Frame) -> Any:
+        found = run(frame)
+        return later(found) if found.__class__ is CoroutineType else judged(found, apply)
 
-    return Code(waiting, waits=True)
+    async def later(found: Awaitable[Value]) -> bool:
+        return await settled(judged(await found, apply))
+
+    return Code(may_wait, waits=True)
 
 
 def _any_of(predicates: list[Callable[[str], bool]]) -> Callable[[str], bool]:
@@ -119,7 +125,7 @@ def _any_of(predicates: list[Callable[[str], bool]]) -> Callable[[str], bool]:
 
 def _regex_at_run(value: Code, keys: Code, *, ignore_case: bool) -> Code:
     async def waiting(frame: Frame) -> bool:
-        texts, wanted = as_list(await settled(value, frame)), await settled(keys, frame)
+        texts, wanted = as_list(await evaluated(value, frame)), await evaluated(keys, frame)
         try:
             patterns = [any_pattern(key, frame.settings.limits, ignore_case=ignore_case) for key in wanted]
         except PatternRefusedError as refused:
@@ -133,7 +139,7 @@ async def found_any(texts: Sequence[str], patterns: Sequence[Pattern | SlowPatte
     """Tell whether any pattern matches any text."""
     for text in texts:
         for pattern in patterns:
-            if await (pattern.found(text) if isinstance(pattern, SlowPattern) else judged(text, pattern.found)):
+            if await settled(pattern.found(text) if isinstance(pattern, SlowPattern) else judged(text, pattern.found)):
                 return True
     return False
 
@@ -141,23 +147,21 @@ async def found_any(texts: Sequence[str], patterns: Sequence[Pattern | SlowPatte
 def _guarded(code: Code, span: Span) -> Code:
     """Give a failure the position of its test, because an `if` can have many lines."""
     run = code.run
-    if code.waits:
-
-        async def waiting(frame: Frame) -> Any:
-            try:
-                return await run(frame)
-            except Exception as error:
-                raise located(error, span) from error
-
-        return Code(waiting, waits=True)
 
     def guarded(frame: Frame) -> Any:
         try:
-            return run(frame)
+            result = run(frame)
+        except Exception as error:
+            raise located(error, span) from error
+        return later(result) if result.__class__ is CoroutineType else result
+
+    async def later(result: Awaitable[Any]) -> Any:
+        try:
+            return await result
         except Exception as error:
             raise located(error, span) from error
 
-    return Code(guarded)
+    return Code(guarded, waits=code.waits)
 
 
 def matcher(comparison: Comparison, keys: Sequence[str]) -> Apply:
@@ -170,7 +174,7 @@ def matcher(comparison: Comparison, keys: Sequence[str]) -> Apply:
 
 def _each(holds: Callable[[str], bool]) -> Apply:
     def apply(value: Value) -> bool:
-        if isinstance(value, str):
+        if value.__class__ is str:
             return holds(value)
         return any(map(holds, as_list(value)))
 
@@ -182,8 +186,8 @@ def _dynamic(value: Code, comparison: Comparison, keys: Code) -> Code:
     if value.waits or keys.waits:
 
         async def waiting(frame: Frame) -> bool:
-            found, wanted = await settled(value, frame), await settled(keys, frame)
-            return await judged(found, matcher(comparison, wanted))
+            found, wanted = await evaluated(value, frame), await evaluated(keys, frame)
+            return await settled(judged(found, matcher(comparison, wanted)))
 
         return Code(waiting, waits=True)
     run, wanted = value.run, keys.run
@@ -197,21 +201,22 @@ def truth(holds: Any) -> str:
 
 def _joined(codes: list[Code], *, every: bool) -> Code:
     """Compile allof or anyof, with short-circuit evaluation."""
-    if any(code.waits for code in codes):
-
-        async def waiting(frame: Frame) -> bool:
-            for code in codes:
-                if bool(await settled(code, frame)) is not every:
-                    return not every
-            return every
-
-        return Code(waiting, waits=True)
     runs = [code.run for code in codes]
 
-    def joined(frame: Frame) -> bool:
-        for run in runs:
-            if bool(run(frame)) is not every:
+    def joined(frame: Frame) -> Any:
+        for number, run in enumerate(runs, 1):
+            result = run(frame)
+            if result.__class__ is CoroutineType:
+                return rest(frame, result, number)
+            if bool(result) is not every:
                 return not every
         return every
 
-    return Code(joined)
+    async def rest(frame: Frame, result: Any, number: int) -> bool:
+        for run in runs[number:]:
+            if bool(await settled(result)) is not every:
+                return not every
+            result = run(frame)
+        return bool(await settled(result))
+
+    return Code(joined, waits=any(code.waits for code in codes))

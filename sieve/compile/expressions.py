@@ -6,8 +6,10 @@ argument.
 
 from __future__ import annotations
 
+from functools import partial
+
 from sieve.check.binding import constant
-from sieve.compile.codes import Code, followed, known, mapped, settled
+from sieve.compile.codes import Code, evaluated, followed, known, mapped
 from sieve.run import origins, reasons
 from sieve.run.origins import Woven, path_of
 from sieve.run.runtime import Frame
@@ -45,7 +47,14 @@ def _variable(name: str, wanted: Type) -> Code:
     if wanted is Type.ANY:
         return Code(lambda frame: frame.variables.get(name, ""))
     coerce = COERCE[wanted]
+    if coerce is as_text:
+        return Code(partial(_text_in, name))
     return Code(lambda frame: coerce(frame.variables.get(name, "")))
+
+
+def _text_in(name: str, frame: Frame) -> str:
+    value = frame.variables.get(name, "")
+    return value if value.__class__ is str else as_text(value)
 
 
 # ---------------------------------------------------------------- elements
@@ -68,7 +77,7 @@ def _list(node: nodes.ListOf) -> Code:
     if any(code.waits for code in codes):
 
         async def waiting(frame: Frame) -> tuple[str, ...]:
-            return tuple([await settled(code, frame) for code in codes])
+            return tuple([await evaluated(code, frame) for code in codes])
 
         return Code(waiting, waits=True)
     runs = [code.run for code in codes]
@@ -86,7 +95,7 @@ def _text(node: nodes.Text, *, flatten: bool) -> Code:
     if any(piece.waits for piece in pieces):
 
         async def waiting(frame: Frame) -> str:
-            return _joined(frame, [await settled(piece, frame) for piece in pieces])
+            return _joined(frame, [await evaluated(piece, frame) for piece in pieces])
 
         return Code(waiting, waits=True)
     runs = [piece.run for piece in pieces]
@@ -106,8 +115,7 @@ def _piece(part: macros.Part, *, flatten: bool) -> Code:
     if isinstance(part, macros.Unknown):
         return known(part.text)
     if isinstance(part, macros.VariablePart):
-        name = part.name
-        code = Code(lambda frame: as_text(frame.variables.get(name, "")))
+        code = _variable(part.name, Type.TEXT)
     else:
         code = Code(part.macro.run, part.macro.waits)
     return mapped(code, flat) if flatten else code
@@ -150,7 +158,7 @@ def _woven_text(node: nodes.Text) -> Code:
     if any(code.waits for code in codes):
 
         async def waiting(frame: Frame) -> Woven:
-            return _within_limit(frame, [await settled(code, frame) for code in codes])
+            return _within_limit(frame, [await evaluated(code, frame) for code in codes])
 
         return Code(waiting, waits=True)
     runs = [code.run for code in codes]

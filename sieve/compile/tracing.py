@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from enum import StrEnum
+from types import CoroutineType
 from typing import Any
 
 from config.diagnostics import Span
@@ -62,21 +63,19 @@ def watched_test(code: Code, span: Span) -> Code:
     return followed(code, told)
 
 
-def watched_function(run: Callable[..., Any], name: str, *, waits: bool) -> Callable[..., Any]:
+def watched_function(run: Callable[..., Any], name: str) -> Callable[..., Any]:
     """Return a function's code that reports its arguments and its result."""
-    if waits:
 
-        async def waiting(frame: Frame, *values: Any, **tags: Any) -> Any:
-            result = await run(frame, *values, **tags)
-            _tell(frame, TraceEvent(Seen.CALL, frame.at, name, (*values, *tags.items()), result))
-            return result
+    def told(frame: Frame, arguments: tuple[Any, ...], result: Any) -> Any:
+        _tell(frame, TraceEvent(Seen.CALL, frame.at, name, arguments, result))
+        return result
 
-        return waiting
+    async def later(frame: Frame, arguments: tuple[Any, ...], result: Awaitable[Any]) -> Any:
+        return told(frame, arguments, await result)
 
     def watched(frame: Frame, *values: Any, **tags: Any) -> Any:
-        result = run(frame, *values, **tags)
-        _tell(frame, TraceEvent(Seen.CALL, frame.at, name, (*values, *tags.items()), result))
-        return result
+        result, arguments = run(frame, *values, **tags), (*values, *tags.items())
+        return (later if isinstance(result, CoroutineType) else told)(frame, arguments, result)
 
     return watched
 

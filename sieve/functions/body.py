@@ -8,6 +8,7 @@ from sieve.message.mime_parts import Part
 from sieve.phases import Effect, Need
 from sieve.run import reasons
 from sieve.run.content import beside_the_loop, message_structure
+from sieve.run.patience import settled
 from sieve.run.runtime import Frame
 from sieve.run.values import ScriptError, as_text
 
@@ -55,7 +56,7 @@ async def body(
             return tuple(_shown(list(message.read(parts, message.contents)), offset or 0, binary=True))
         return message.read(parts, message.texts)
 
-    return await beside_the_loop(len(message.raw), compared)
+    return await settled(beside_the_loop(len(message.raw), compared))
 
 
 def _shown(found: list[bytes], start: int, *, binary: bool) -> list[str]:
@@ -88,7 +89,8 @@ async def ec_mime_parts(frame: Frame, metadata: str) -> tuple[str, ...]:
     parts = message.every_part()
     if wanted == "content-type":
         return tuple(each for part in parts for each in part.content_types)
-    return await beside_the_loop(len(message.raw), lambda: tuple(each for part in parts for each in part.file_names))
+    names = beside_the_loop(len(message.raw), lambda: tuple(each for part in parts for each in part.file_names))
+    return await settled(names)
 
 
 @sieve_function(needs=Need.BODY)
@@ -111,7 +113,7 @@ async def disclaimer_add(frame: Frame, hash_: Hash) -> None:
     """
     plain, html = as_text(hash_.get("plain", "")), as_text(hash_.get("html", ""))
     message = await message_structure(frame)
-    changed = await beside_the_loop(len(message.raw), lambda: with_text(message, plain, html))
+    changed = await settled(beside_the_loop(len(message.raw), lambda: with_text(message, plain, html)))
     if changed.body == message.body:
         return
     edits, head = frame.host.edits, frame.host.message

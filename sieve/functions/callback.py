@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
+
+from sieve.host import CallbackAnswer
 from sieve.library import sieve_function
 from sieve.message.addresses import address_in
+from sieve.run.patience import Soon
 from sieve.run.runtime import Frame
 
 
 @sieve_function(module="smtp_cbv")
-async def smtp_callback_verify(frame: Frame, email_address: str, sender_address: str | None = None) -> tuple[str, ...]:
+def smtp_callback_verify(frame: Frame, email_address: str, sender_address: str | None = None) -> Soon[tuple[str, ...]]:
     """Ask the mail exchanger of an address whether it accepts mail for the address.
 
     Returns `[status, message]`. The status is `pass`, `fail`, `transient` or `error`; the message is the exchanger's
@@ -18,5 +22,10 @@ async def smtp_callback_verify(frame: Frame, email_address: str, sender_address:
     address, sender = address_in(email_address), sender_address and address_in(sender_address)
     if address is None or (sender_address and sender is None):
         return ("error", "not a mail address")
-    answer = await frame.host.callback(address, sender)
-    return (answer.status, answer.message)
+    answer = frame.host.callback(address, sender)
+    return (answer.status, answer.message) if isinstance(answer, CallbackAnswer) else _awaited(answer)
+
+
+async def _awaited(answer: Awaitable[CallbackAnswer]) -> tuple[str, ...]:
+    found = await answer
+    return (found.status, found.message)

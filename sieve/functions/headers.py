@@ -11,6 +11,7 @@ from sieve.message.spelling import canonical_in_field
 from sieve.phases import Effect, Need
 from sieve.run import reasons
 from sieve.run.content import judged
+from sieve.run.patience import Soon
 from sieve.run.runtime import Frame
 from sieve.run.values import ScriptError, flat
 
@@ -38,15 +39,15 @@ def exists(frame: Frame, header_names: tuple[str, ...]) -> bool:
 
 
 @sieve_function(needs=Need.HEADERS, first=True)
-async def address(
+def address(
     frame: Frame, header_element: tuple[str, ...], *, part: AddressPart = AddressPart.ALL
-) -> tuple[str, ...]:
+) -> Soon[tuple[str, ...]]:
     """Compare the addresses in these fields: `address :domain "from" "example.com"`.
 
     An assignment takes the first address, a test compares all. Display names, comments, group names and unnecessary
     quotes are dropped. A non-ASCII domain is compared as A-labels.
     """
-    return await judged(_bodies(frame, header_element), lambda bodies: addresses_in(bodies, part))
+    return judged(_bodies(frame, header_element), lambda bodies: addresses_in(bodies, part))
 
 
 def addresses_in(bodies: Sequence[str], part: AddressPart) -> tuple[str, ...]:

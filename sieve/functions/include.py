@@ -5,6 +5,7 @@ from __future__ import annotations
 from sieve.library import Ended, FilePath, sieve_function
 from sieve.phases import Effect, Need
 from sieve.run import reasons
+from sieve.run.patience import settled
 from sieve.run.runtime import Frame
 from sieve.run.values import ScriptError
 
@@ -26,7 +27,7 @@ async def ec_include(frame: Frame, uri: FilePath, arguments: tuple[str, ...] = (
     frame.depth += 1
     here = frame.at
     try:
-        return Ended(bool(await script.body(frame) if script.is_async else script.body(frame)))
+        return Ended(bool(await settled(script.body(frame))))
     finally:
         frame.depth -= 1
         frame.at = here

@@ -6,6 +6,7 @@ from sieve.library import Pattern, Value, sieve_function
 from sieve.run import reasons
 from sieve.run.backtracking import SlowPattern, any_pattern
 from sieve.run.content import judged
+from sieve.run.patience import Soon
 from sieve.run.patterns import PatternRefusedError
 from sieve.run.runtime import Frame
 from sieve.run.values import ScriptError, as_text
@@ -60,7 +61,7 @@ def ec_tolower(string: str) -> str:
 
 
 @sieve_function()
-async def ec_pcre_match(frame: Frame, string: str, pattern: Pattern) -> tuple[str, ...]:
+def ec_pcre_match(frame: Frame, string: str, pattern: Pattern) -> Soon[tuple[str, ...]]:
     r"""Match a regular expression and return the whole match and its groups: `[whole, group, ...]`.
 
     The list is empty if the pattern does not match: `($all, $user) = ec_pcre_match $address "(.*)@";`.
@@ -70,6 +71,9 @@ async def ec_pcre_match(frame: Frame, string: str, pattern: Pattern) -> tuple[st
     except PatternRefusedError as refused:
         raise ScriptError(reasons.not_a_pattern(str(refused))) from None
     if isinstance(compiled, SlowPattern):
-        return await compiled.groups(string) or ()
-    found = await judged(string, compiled.groups)
-    return found or ()
+        return _matched(compiled, string)
+    return judged(string, lambda text: compiled.groups(text) or ())
+
+
+async def _matched(pattern: SlowPattern, text: str) -> tuple[str, ...]:
+    return await pattern.groups(text) or ()

@@ -16,6 +16,9 @@ _IMPOSSIBLE = re.compile(r"[\x00-\x20\x7f\x85\xa0\u2028\u2029\udc80-\udcff]")
 
 _BREAKS = re.compile(r"[\x00-\x08\x0a-\x1f\x7f\x85\u2028\u2029]")
 
+_PLAIN = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]{1,256}@[A-Za-z0-9.-]{1,255}")
+"""Nearly every address: nothing in it means anything to the parser of address fields."""
+
 
 def part_of(address: str, part: AddressPart) -> str | None:
     """Return a part of an address; None if it has no detail and the detail is requested (RFC 5233, 4)."""
@@ -47,6 +50,8 @@ def address_in(text: str) -> str | None:
 
     RFC 5228, 2.4.2.3.
     """
+    if _PLAIN.fullmatch(text) is not None:
+        return text
     found = mailboxes(text) if _BREAKS.search(text) is None else []
     address = found[0][1] if len(found) == 1 else text
     return address if is_plausible(address) else None

@@ -9,6 +9,7 @@ from sieve.phases import Effect, Need
 from sieve.rfc5228.state import GLOBAL, state_of
 from sieve.run import reasons
 from sieve.run.addresses import address_of
+from sieve.run.patience import settled
 from sieve.run.runtime import Frame, Script
 from sieve.run.values import ScriptError, as_text
 
@@ -158,7 +159,7 @@ async def _in_own_scope(frame: Frame, included: Script) -> bool:
     state.globals = type(state.globals)()
     frame.depth += 1
     try:
-        ended = bool(await included.body(frame) if included.is_async else included.body(frame))
+        ended = bool(await settled(included.body(frame)))
     finally:
         shared = {name: value for name, value in frame.variables.items() if name.startswith(GLOBAL)}
         frame.variables, state.globals, frame.at = outer, outer_globals, here

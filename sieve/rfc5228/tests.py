@@ -8,6 +8,7 @@ from sieve.message.addresses import AddressPart, part_of
 from sieve.message.encoded_words import decoded_words
 from sieve.phases import Need
 from sieve.run.content import judged
+from sieve.run.patience import Soon
 from sieve.run.runtime import Frame
 
 
@@ -25,26 +26,26 @@ def bodies(frame: Frame, names: tuple[str, ...], index: int | None, *, last: boo
 
 
 @sieve_function(dialect="rfc5228", needs=Need.HEADERS)
-async def header(
+def header(
     frame: Frame, header_names: tuple[str, ...], *, index: int | None = None, last: bool = False
-) -> tuple[str, ...]:
+) -> Soon[tuple[str, ...]]:
     """Compare the bodies of fields, with encoded words decoded (RFC 5228, 5.7)."""
     found = tuple(bodies(frame, header_names, index, last=last))
-    return await judged(found, lambda texts: tuple(decoded_words(text).strip(" \t") for text in texts))
+    return judged(found, lambda texts: tuple(decoded_words(text).strip(" \t") for text in texts))
 
 
 @sieve_function(dialect="rfc5228", needs=Need.HEADERS)
-async def address(
+def address(
     frame: Frame,
     header_list: tuple[str, ...],
     *,
     index: int | None = None,
     last: bool = False,
     part: AddressPart = AddressPart.ALL,
-) -> tuple[str, ...]:
+) -> Soon[tuple[str, ...]]:
     """Compare the addresses in fields (RFC 5228, 5.1)."""
     found = tuple(bodies(frame, header_list, index, last=last))
-    return await judged(found, lambda texts: addresses_in(texts, part))
+    return judged(found, lambda texts: addresses_in(texts, part))
 
 
 @sieve_function(dialect="rfc5228", needs=Need.HEADERS)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from sieve.message import mime
+from sieve.run.patience import Soon, settled
 from sieve.run.runtime import Frame
 from sieve.run.threads import ThreadPool, in_thread
 from sieve.run.values import Value
@@ -16,15 +17,15 @@ _INLINE = 1 << 15
 """Maximum bytes of a message that are processed in the event loop; a thread processes longer ones."""
 
 
-async def beside_the_loop(size: int, work: Callable[[], _T]) -> _T:
+def beside_the_loop(size: int, work: Callable[[], _T]) -> Soon[_T]:
     """Run `work` on a message of `size` bytes without blocking other sessions, and return its result."""
-    return work() if size <= _INLINE else await in_thread(ThreadPool.CONTENT, work)
+    return work() if size <= _INLINE else in_thread(ThreadPool.CONTENT, work)
 
 
-async def judged(value: Value, judge: Callable[[Any], _T]) -> _T:
+def judged(value: Value, judge: Callable[[Any], _T]) -> Soon[_T]:
     """Apply `judge` to a value from a message without blocking other sessions, and return its result."""
     texts = (value,) if isinstance(value, str) else value if isinstance(value, tuple) else ()
-    return await beside_the_loop(sum(map(len, texts)), lambda: judge(value))
+    return beside_the_loop(sum(map(len, texts)), lambda: judge(value))
 
 
 async def raw_message(frame: Frame) -> bytes:
@@ -39,6 +40,6 @@ async def message_structure(frame: Frame) -> mime.Structure:
     known = frame.structure
     if isinstance(known, mime.Structure) and known.raw is raw:
         return known
-    found = await beside_the_loop(len(raw), lambda: mime.structure(raw))
+    found = await settled(beside_the_loop(len(raw), lambda: mime.structure(raw)))
     frame.structure = found
     return found

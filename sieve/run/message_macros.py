@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from sieve.message.mime import Structure
 from sieve.message.mime_parts import Part
 from sieve.run.content import beside_the_loop, message_structure
+from sieve.run.patience import settled
 from sieve.run.runtime import Frame
 
 Reader = Callable[[Frame], Awaitable[str]]
@@ -52,7 +53,7 @@ def _shown(raw: bytes) -> str:
 
 async def _beside(message: Structure, work: Callable[[], str]) -> str:
     """Run `work` without blocking other sessions: in a thread if the message is long."""
-    return await beside_the_loop(len(message.raw), work)
+    return await settled(beside_the_loop(len(message.raw), work))
 
 
 def _end_of_lines(text: bytes | str, count: int) -> int:

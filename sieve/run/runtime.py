@@ -6,18 +6,18 @@ functions get it if their first parameter is `frame`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from time import monotonic
-from types import MappingProxyType
-from typing import Any, NoReturn, Protocol, TypeAlias, cast
+from types import CoroutineType, MappingProxyType
+from typing import Any, NoReturn, Protocol, TypeAlias
 
 from config.diagnostics import Source, Span
 from sieve.host import FullHost, Host
 from sieve.phases import Effect, Need, Phase
 from sieve.run import reasons
 from sieve.run.origins import Woven
-from sieve.run.patience import within
+from sieve.run.patience import Soon, settled, within
 from sieve.run.values import ScriptError, Value, flat
 from sieve.settings import ErrorMode, ScriptSettings
 
@@ -49,8 +49,8 @@ def located(error: Exception, span: Span) -> Fault:
     return Fault(span, f"{type(error).__name__}: {error}")
 
 
-Step: TypeAlias = tuple[Callable[[Any], Any], bool, Span]
-"""A compiled statement: a callable that tells whether the phase ended, whether it waits, and its position."""
+Step: TypeAlias = tuple[Callable[[Any], Any], Span]
+"""A compiled statement: a callable that tells whether the phase ended, or returns a coroutine for it; its position."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class Frame:
     def __init__(self, host: Host, script: Script) -> None:
         """Begin a run of `script` with `host`."""
         settings = script.settings
-        self.host = cast(FullHost, host)
+        self.host: FullHost = host  # type: ignore[assignment] # what a function needs, the loader has checked
         self.script = script
         self.depth = 0
         self.dialect_state: Any = None
@@ -149,6 +149,12 @@ class Frame:
             raise fault from (None if fault is error else error)
         self.host.script_failed(fault.span.source.name, fault.span.line, fault.reason)
 
+    def failed(self, error: Exception) -> Outcome:
+        """Log the error that ended the run, and return its result."""
+        fault = located(error, self.at)
+        self.host.script_failed(fault.span.source.name, fault.span.line, fault.reason)
+        return Outcome(FAILED_CODE, ended=True, failed=True, variables=self.variables, actions=tuple(self.actions))
+
     def outcome(self) -> Outcome:
         """Return the result of the run."""
         code = CLOSING_CODE if self.close and not self.replied else self.code
@@ -164,44 +170,48 @@ class Frame:
         )
 
 
-def sync_block(steps: tuple[Step, ...]) -> Callable[[Frame], bool]:
-    """Return a callable that runs statements that do not wait; it tells whether the phase ended."""
+def run_of(steps: tuple[Step, ...]) -> Callable[[Frame], Any]:
+    """Return a callable that runs a block's statements and tells whether the phase ended.
+
+    If a statement has to wait, it returns a coroutine that waits, runs the statements after that one, and tells.
+    """
     count = len(steps)
 
-    def run(frame: Frame) -> bool:
+    def run(frame: Frame) -> Any:
         frame.steps -= count
-        for step, _, span in steps:
+        for number, (step, span) in enumerate(steps):
             try:
                 frame.at = span
                 if frame.steps < 0 or monotonic() > frame.deadline:
                     give_up(frame)
-                if step(frame):
-                    return True
+                ended = step(frame)
             except Exception as error:  # noqa: BLE001 - any failure of a function is a run-time error of the script
                 frame.survive(error, span)
+                continue
+            if ended.__class__ is CoroutineType:
+                return _rest(frame, steps[number:], ended)
+            if ended:
+                return True
         return False
 
     return run
 
 
-def async_block(steps: tuple[Step, ...]) -> Callable[[Frame], Any]:
-    """Return a coroutine function that runs statements; it tells whether the phase ended."""
-    count = len(steps)
-
-    async def run(frame: Frame) -> bool:
-        frame.steps -= count
-        for step, waits, span in steps:
-            try:
+async def _rest(frame: Frame, steps: tuple[Step, ...], begun: Any) -> bool:
+    """Wait for the first of these statements, which has begun, and run the others."""
+    for step, span in steps:
+        try:
+            if begun is None:
                 frame.at = span
                 if frame.steps < 0 or monotonic() > frame.deadline:
                     give_up(frame)
-                if await step(frame) if waits else step(frame):
-                    return True
-            except Exception as error:  # noqa: BLE001 - any failure of a function is a run-time error of the script
-                frame.survive(error, span)
-        return False
-
-    return run
+                begun = step(frame)
+            if await settled(begun):
+                return True
+        except Exception as error:  # noqa: BLE001 - as above
+            frame.survive(error, span)
+        begun = None
+    return False
 
 
 def give_up(frame: Frame) -> NoReturn:
@@ -251,32 +261,38 @@ class Script:
     includes: Includes | None = None
     compile_included: Callable[[Source], Any] | None = None
 
-    async def run(self, host: Host, trace: Callable[[Any], None] | None = None) -> Outcome:
-        """Run the script with `host`. A traced script calls `trace` with each `TraceEvent`.
+    def start(self, host: Host, trace: Callable[[Any], None] | None = None) -> Soon[Outcome]:
+        """Run the script with `host`. If it has to wait, return a coroutine for the rest of the run.
 
-        An error in the script or in a function is not raised; the outcome then has `failed`. Cancellation is raised.
+        A traced script calls `trace` with each `TraceEvent`. An error in the script or in a function is not raised; the
+        outcome then has `failed`. Cancellation is raised.
         """
         frame = Frame(host, self)
         frame.trace = trace
         try:
             if self.begin is not None:
                 self.begin(frame)
-            if self.is_async:
-                await self._bounded(frame)
-            else:
-                self.body(frame)
+            ended = self.body(frame)
+            if ended.__class__ is CoroutineType:
+                return self._rest(frame, ended)
             if self.finish is not None:
                 self.finish(frame)
         except Exception as error:  # noqa: BLE001 - no failure here may end the session
-            fault = located(error, frame.at)
-            host.script_failed(fault.span.source.name, fault.span.line, fault.reason)
-            return Outcome(
-                FAILED_CODE, ended=True, failed=True, variables=frame.variables, actions=tuple(frame.actions)
-            )
+            return frame.failed(error)
         return frame.outcome()
 
-    async def _bounded(self, frame: Frame) -> None:
+    async def run(self, host: Host, trace: Callable[[Any], None] | None = None) -> Outcome:
+        """Run the script like `start`, to its end."""
+        return await settled(self.start(host, trace))
+
+    async def _rest(self, frame: Frame, body: Coroutine[Any, Any, bool]) -> Outcome:
         try:
-            await within(self.settings.limits.seconds, self.body(frame))
-        except TimeoutError:
-            give_up(frame)
+            try:
+                await within(self.settings.limits.seconds, body)
+            except TimeoutError:
+                give_up(frame)
+            if self.finish is not None:
+                self.finish(frame)
+        except Exception as error:  # noqa: BLE001 - no failure here may end the session
+            return frame.failed(error)
+        return frame.outcome()

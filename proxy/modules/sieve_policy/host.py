@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Awaitable, MutableMapping, Sequence
 
 from proxy.base.log import get_logger, printable
 from proxy.callback.verdict import CallbackVerdict
@@ -105,14 +105,12 @@ class SessionHost:
         """The session and the server."""
         return SessionControl(self._session, self._services.configuration)
 
-    async def callback(self, address: str, sender: str | None) -> CallbackAnswer:
+    def callback(self, address: str, sender: str | None) -> CallbackAnswer | Awaitable[CallbackAnswer]:
         """Ask about an address. The loader has checked that smtp_cbv is loaded."""
         callbacks = self._services.callbacks
         asking = callbacks.ask_for_recipient if self._phase in ONE_RECIPIENT else callbacks.ask
         verdict = asking(self._session, address, sender)
-        if not isinstance(verdict, CallbackVerdict):
-            verdict = await verdict
-        return CallbackAnswer(verdict.status.value, verdict.message)
+        return _answer(verdict) if isinstance(verdict, CallbackVerdict) else _awaited(verdict)
 
     async def resolve(self, name: str, record: str, server: str | None) -> DnsAnswer:
         """Look records up."""
@@ -136,6 +134,14 @@ class SessionHost:
         log.error(
             "script_failed", session=self._session.id, script=printable(script), line=line, reason=printable(reason)
         )
+
+
+def _answer(verdict: CallbackVerdict) -> CallbackAnswer:
+    return CallbackAnswer(str(verdict.status), verdict.message)
+
+
+async def _awaited(verdict: Awaitable[CallbackVerdict]) -> CallbackAnswer:
+    return _answer(await verdict)
 
 
 class SessionConnection:

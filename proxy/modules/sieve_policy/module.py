@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
+from typing import Any, cast
 
 from config.base.sources import read_source
 from config.diagnostics import Diagnostic, Severity, Span
@@ -15,7 +15,7 @@ from proxy.base.log import get_logger
 from proxy.mail import replies
 from proxy.mail.session import Session
 from proxy.mail.validator import Hook, OnError, Validator
-from proxy.mail.verdict import PASS, Verdict
+from proxy.mail.verdict import PASS, Verdict, decided
 from proxy.modules.services import Services
 from proxy.modules.sieve_policy.effects import send_letters, settle_letters
 from proxy.modules.sieve_policy.host import SessionHost
@@ -25,6 +25,7 @@ from sieve.compile.compiler import compile_script
 from sieve.library import Library, SieveFunction
 from sieve.phases import Need, Phase
 from sieve.run.cache import ScriptCache
+from sieve.run.patience import Soon, settled
 from sieve.run.runtime import Outcome, Script
 from sieve.settings import Limits, ScriptSettings
 from sieve.standard import standard_library
@@ -143,22 +144,43 @@ class SieveValidator:
             wanted |= script.needs
         return wanted
 
-    async def _judge(self, phase: Phase, scripts: tuple[Script, ...], session: Session) -> Verdict:
+    def _judge(
+        self, phase: Phase, scripts: tuple[Script, ...], session: Session
+    ) -> Verdict | Coroutine[Any, Any, Verdict]:
+        """Run scripts until one ends the phase. If one has to wait, return a coroutine that goes on from there."""
         if session.transaction.pending:
-            await session.transaction.settle()
+            return self._after_others(phase, scripts, session)
         host = SessionHost(session, self._services, phase)
-        discard = False
-        for script in scripts:
-            outcome = await script.run(host)
+        for number, script in enumerate(scripts, 1):
+            outcome = script.start(host)
+            if not isinstance(outcome, Outcome) or host.letters:
+                return self._rest(outcome, script, host, (phase, scripts[number:], session))
             verdict = self._verdict(outcome, script, session)
-            if host.letters:
-                verdict = await self._with_letters(host, phase, outcome, verdict, session)
-            if verdict.reply is not None:
+            if verdict is not PASS or outcome.ended:
                 return verdict
-            discard |= verdict.discard
-            if outcome.ended:
-                break
-        return Verdict(discard=True) if discard else PASS
+        return PASS
+
+    async def _after_others(self, phase: Phase, scripts: tuple[Script, ...], session: Session) -> Verdict:
+        """Wait for what active validators began: the scripts read its results."""
+        await session.transaction.settle()
+        return await decided(self._judge(phase, scripts, session))
+
+    async def _rest(
+        self,
+        begun: Soon[Outcome],
+        script: Script,
+        host: SessionHost,
+        following: tuple[Phase, tuple[Script, ...], Session],
+    ) -> Verdict:
+        """Finish a script that has to wait, or whose letters have to be stored; then run those that follow."""
+        phase, _, session = following
+        outcome = await settled(begun)
+        verdict = self._verdict(outcome, script, session)
+        if host.letters:
+            verdict = await self._with_letters(host, phase, outcome, verdict, session)
+        if verdict is not PASS or outcome.ended:
+            return verdict
+        return await decided(self._judge(*following))
 
     async def _with_letters(
         self, host: SessionHost, phase: Phase, outcome: Outcome, verdict: Verdict, session: Session

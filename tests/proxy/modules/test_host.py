@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 from structlog.testing import capture_logs
 
 from proxy.app import load
+from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.dns.resolver import Resolver
 from proxy.mail.message import Message
 from proxy.mail.session import Path as MailPath
@@ -23,6 +23,7 @@ from proxy.options.core import CoreOptions
 from sieve.host import CallbackAnswer, ConnectionEnd, DnsAnswer
 from sieve.phases import Phase
 from sieve.run.values import ScriptError
+from tests.support.answers import settled
 
 LINES = """\
 ESMTP_Listener = ( 127.0.0.1:2525 )
@@ -54,7 +55,7 @@ class Callbacks:
     """A service that finds everybody; for a recipient it says so."""
 
     async def ask(self, _session: Session, address: str, sender: str | None) -> Any:
-        return SimpleNamespace(status=SimpleNamespace(value="pass"), message=f"{address} by {sender}")
+        return CallbackVerdict(Status.PASS, "accepted", f"{address} by {sender}")
 
     async def ask_for_recipient(self, session: Session, address: str, sender: str | None) -> Any:
         return await self.ask(session, f"{address} for a recipient", sender)
@@ -277,11 +278,11 @@ async def test_a_line_is_appended_to_a_log_file_and_a_file_that_cannot_be_writte
 )
 async def test_a_callback_is_the_services_answer_for_the_phase(phase: Phase, text: str) -> None:
     world = host(session(), phase, callbacks=Callbacks())
-    assert await world.callback("x@y.test", "me@z.test") == CallbackAnswer("pass", text)
+    assert await settled(world.callback("x@y.test", "me@z.test")) == CallbackAnswer("pass", text)
 
 
 async def test_a_callback_is_an_error_where_nobody_asks() -> None:
-    assert await host(session()).callback("x@y.test", None) == CallbackAnswer("error", "smtp_cbv is not loaded")
+    assert host(session()).callback("x@y.test", None) == CallbackAnswer("error", "smtp_cbv is not loaded")
 
 
 async def test_records_are_looked_up_by_type_at_the_server_that_was_named() -> None:

@@ -257,12 +257,12 @@ async def test_a_script_that_fails_is_451_with_nothing_of_it_on_the_wire_and_its
 async def test_a_validator_that_breaks_down_defers_or_accepts_as_it_is_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_error: str, reply: str
 ) -> None:
-    async def fail(*_arguments: object) -> None:
+    def fail(*_arguments: object) -> None:
         raise RuntimeError("secret /path")
 
     house = Configuration(tmp_path, 1).scripts(f'on_error = "{on_error}"', mailfrom_phase1='$x = "y";\n')
     async with client_of(house) as client:
-        monkeypatch.setattr("sieve.Script.run", fail)
+        monkeypatch.setattr("sieve.run.runtime.Script.start", fail)
         with capture_logs() as log:
             assert await client.ask(f"MAIL FROM:<{ALICE}>") == reply
     (line,) = (each for each in log if each["event"] == "validator_failed")
