@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class CallbackAnswer:
-    """The result of `smtp_callback_verify`: pass, fail, transient or error, and the full DSN text in one line."""
+    """The result of `smtp_callback_verify`: pass, fail, transient or error, and the full DSN text in one line.
+
+    Not frozen, because each message makes one.
+    """
 
     status: str
     message: str

@@ -52,7 +52,7 @@ class Connector:
     @property
     def is_down(self) -> bool:
         """Whether the last attempt, which was recent, failed for every address."""
-        return self._loop.time() < self._down_until
+        return bool(self._down_until) and self._loop.time() < self._down_until
 
     async def connect(self, session: Session | None = None) -> Wire:
         """Return a new connection. A PROXY header, if configured, names the session's client, or is LOCAL without one.

@@ -360,7 +360,10 @@ class Pools:
 
     def all_down(self) -> bool:
         """Whether every upstream that the configuration names is known to be down."""
-        return bool(self._named) and all(self.of(upstream).is_down for upstream in self._named)
+        for upstream in self._named:  # asked for each message: no generator
+            if not self.of(upstream).is_down:
+                return False
+        return bool(self._named)
 
     def forget(self, session: Session) -> None:
         """End the connections tied to a session that has ended."""

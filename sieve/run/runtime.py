@@ -53,9 +53,9 @@ Step: TypeAlias = tuple[Callable[[Any], Any], Span]
 """A compiled statement: a callable that tells whether the phase ended, or returns a coroutine for it; its position."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome:
-    """The result of a run."""
+    """The result of a run. Not frozen, because each run makes one."""
 
     code: int = NO_REPLY
     """The reply code; 250 unless an action changed it."""

@@ -69,7 +69,7 @@ def as_text(value: Value) -> str:
     """Return a value as text: the first element of a list, an empty string for a hash."""
     if value.__class__ is str:  # most values are, and to compare the class is no call
         return value
-    if isinstance(value, tuple):
+    if value.__class__ is tuple:
         return value[0] if value else ""
     if isinstance(value, float):
         return repr(value) if abs(value) < 1e15 else f"{value:f}"
@@ -90,7 +90,7 @@ def flat(text: str) -> str:
 
 def as_list(value: Value) -> tuple[str, ...]:
     """Return a value as a list: the values of a hash, or a list of one for anything else."""
-    if isinstance(value, tuple):
+    if value.__class__ is tuple:
         return value
     if isinstance(value, dict):
         return tuple(as_text(each) for each in value.values())
