@@ -55,8 +55,8 @@ class Connection:
 
     __slots__ = (
         "_closing", "_discarded", "_flush_due", "_has_finished", "_interruptible", "_is_awaited", "_lines", "_loop",
-        "_on_idle", "_pause", "_reading_paused", "_waiter", "buffer", "draining", "ended", "is_stuck", "lost", "outgoing",
-        "timer", "transport",
+        "_on_idle", "_pause", "_reading_paused", "_waiter", "buffer", "draining", "ended", "is_stuck", "lost",
+        "outgoing", "timer", "transport",
     )  # fmt: skip
 
     def __init__(
