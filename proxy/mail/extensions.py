@@ -14,11 +14,9 @@ from enum import Enum, auto
 
 
 class Offer(Enum):
-    """When our EHLO reply lists an extension."""
+    """To which clients our EHLO reply lists an extension, if the next hops offer what the row needs."""
 
     ALWAYS = auto()
-    CARRIED = auto()
-    """If every next hop offers what the row's `needs` names."""
     BEFORE_TLS = auto()
     """If there is a certificate, and TLS has not started."""
     LOGIN = auto()
@@ -62,6 +60,7 @@ class Extension:
     """The words after the keyword. `{option}` is an option's value."""
     parameters: tuple[Parameter, ...] = ()
     needs: frozenset[str] = frozenset()
+    """It is offered only if every next hop offers all of these."""
 
 
 _XTEXT = r"(?:[!-*,-<>-~]|\+[0-9A-F]{2})"
@@ -89,14 +88,14 @@ EXTENSIONS: tuple[Extension, ...] = (
         "SIZE", Offer.ALWAYS, ("{max_message_size}",), (Parameter("SIZE", MAIL, _form(r"[0-9]{1,20}"), "size"),)
     ),
     Extension(  # RFC 6152; RFC 3030 for BINARYMIME
-        "8BITMIME", Offer.CARRIED, (),
+        "8BITMIME", Offer.ALWAYS, (),
         (Parameter("BODY", MAIL, _words(r"7BIT|8BITMIME|BINARYMIME"), "8bitmime"),), frozenset({"8BITMIME"}),
     ),
     Extension(  # RFC 6531
-        "SMTPUTF8", Offer.CARRIED, (), (Parameter("SMTPUTF8", MAIL, None, "smtputf8"),), frozenset({"SMTPUTF8"})
+        "SMTPUTF8", Offer.ALWAYS, (), (Parameter("SMTPUTF8", MAIL, None, "smtputf8"),), frozenset({"SMTPUTF8"})
     ),
     Extension(  # RFC 3461 sections 4.1 to 4.4; RFC 6533 for ORCPT
-        "DSN", Offer.CARRIED, (),
+        "DSN", Offer.ALWAYS, (),
         (
             Parameter("RET", MAIL, _words(r"FULL|HDRS"), "dsn", "DSN"),
             Parameter("ENVID", MAIL, _form(f"{_XTEXT}{{1,100}}"), "dsn", "DSN", encoded=True),
@@ -105,7 +104,7 @@ EXTENSIONS: tuple[Extension, ...] = (
         ),
         frozenset({"DSN"}),
     ),
-    Extension("BINARYMIME", Offer.CARRIED, needs=frozenset({"BINARYMIME", "CHUNKING"})),  # RFC 3030
+    Extension("BINARYMIME", Offer.ALWAYS, needs=frozenset({"BINARYMIME", "CHUNKING"})),  # RFC 3030
     Extension("STARTTLS", Offer.BEFORE_TLS),  # RFC 3207
     Extension(  # RFC 4954; both mechanisms send the password itself, which a proxy needs to ask the next hop
         "AUTH", Offer.LOGIN, ("PLAIN", "LOGIN"),

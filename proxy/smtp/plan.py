@@ -130,10 +130,7 @@ def _offered(options: InboundOptions, terms: Terms) -> Iterator[bytes]:
     carried, offers = terms
     for extension in EXTENSIONS:
         held = extension.offer in offers or extension.offer in {Offer.ALWAYS, Offer.LIMITED}
-        if extension.offer is Offer.CARRIED:
-            held = carried >= extension.needs
-        line = _line(extension, options) if held else ""
-        if line:
+        if held and carried >= extension.needs and (line := _line(extension, options)):
             yield line.encode()
 
 
@@ -142,7 +139,7 @@ def _line(extension: Extension, options: InboundOptions) -> str:
     limited = extension.offer is Offer.LIMITED
     values = {name: getattr(options, name) for name in type(options).model_fields} if extension.words else {}
     words = [word.format_map(values) for word in extension.words]
-    said = [word for word in words if not (limited and word.endswith("=0"))]
+    said = [word for word in words if not (limited and word.rpartition("=")[2] == "0")]
     return "" if limited and not said else " ".join([extension.keyword, *said])
 
 
