@@ -24,9 +24,10 @@ LINES_IN_A_TURN = 50
 """Pipelined lines that are taken before other sessions get a turn: a full buffer of commands took half a second."""
 
 HIGH_WATER = 64 * 1024
-"""Octets in the buffer above which we stop reading from the client."""
+"""Octets of a message in the buffer above which we stop reading from the client."""
 
-LOW_WATER = 32 * 1024
+BACKLOG = 4 * 1024
+"""Octets of unread commands, and of unsent replies, above which we stop reading. One read brings up to 256,000 more."""
 
 
 class ClientGone(Exception):
@@ -55,8 +56,8 @@ class Connection:
 
     __slots__ = (
         "_closing", "_discarded", "_flush_due", "_has_finished", "_interruptible", "_is_awaited", "_lines", "_loop",
-        "_on_idle", "_pause", "_reading_paused", "_waiter", "buffer", "draining", "ended", "is_stuck", "lost",
-        "outgoing", "timer", "transport",
+        "_on_idle", "_pause", "_reading_paused", "_waiter", "buffer", "draining", "ended", "high_water", "is_stuck",
+        "lost", "outgoing", "timer", "transport",
     )  # fmt: skip
 
     def __init__(
@@ -82,6 +83,8 @@ class Connection:
         """Rings if the client misses its deadline: set when a turn ends, and while a command waits for the client."""
         self.outgoing = b""
         """The replies of this turn, to which the turn adds its own."""
+        self.high_water = HIGH_WATER
+        """Octets in the buffer above which we stop reading."""
         self.is_stuck = False
         """The client does not read its replies."""
         self._closing: asyncio.TimerHandle | None = None
@@ -132,7 +135,7 @@ class Connection:
             self._read_on()
 
     def _read_on(self) -> None:
-        if len(self.buffer) < LOW_WATER:
+        if len(self.buffer) <= self.high_water // 2:
             self._reading_paused = False
             with suppress(RuntimeError):  # a closing transport does not read
                 self.transport.resume_reading()
@@ -259,7 +262,7 @@ class Connection:
     def received(self, data: bytes) -> None:
         """Buffer bytes from the client; pause reading if the session does not keep up."""
         self.buffer += data
-        if len(self.buffer) > HIGH_WATER and not self._reading_paused:
+        if len(self.buffer) > self.high_water and not self._reading_paused:
             self._reading_paused = True
             self.transport.pause_reading()
         if self._waiter is not None:

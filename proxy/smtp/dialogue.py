@@ -18,7 +18,7 @@ from proxy.mail.session import Session, Transaction
 from proxy.options.inbound import InboundOptions
 from proxy.smtp.access import is_trusted
 from proxy.smtp.admission import Admission
-from proxy.smtp.connection import ClientGone, ClientIdle, Connection
+from proxy.smtp.connection import BACKLOG, ClientGone, ClientIdle, Connection
 from proxy.smtp.data import DataReader
 from proxy.smtp.forwarded import Address
 from proxy.smtp.plan import Looks, Plan
@@ -95,6 +95,7 @@ class Dialogue:
     def end_message(self) -> None:
         """A message has ended, whatever the reply is, and the transaction with it."""
         self.committed = False
+        self.connection.high_water = BACKLOG
         self.end_transaction()
         self.progress.accepted(END_OF_MESSAGE)
 
@@ -138,6 +139,7 @@ class Dialogue:
             log.info("tls_failed", session=session.id, client=session.client_ip, reason=printable(str(error)))
             raise ClientGone from error
         connection.transport = transport
+        transport.set_write_buffer_limits(high=BACKLOG)
         session.ssl = {"cipher": connection.transport.get_extra_info("cipher")}
         session.host_name, session.extended_smtp = None, False
         session.encryption = tls_context(connection.transport)

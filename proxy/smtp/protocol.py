@@ -27,6 +27,7 @@ from proxy.mail.session import Session
 from proxy.smtp.arguments import unknown
 from proxy.smtp.commands import auth, data, hello, mail, opening, rcpt, simple, tls
 from proxy.smtp.connection import (
+    BACKLOG,
     LINES_IN_A_TURN,
     ClientGone,
     ClientIdle,
@@ -115,7 +116,9 @@ class SmtpProtocol(SMTP):
         local = transport.get_extra_info("sockname") or ("0.0.0.0", 0)  # noqa: S104 — as above
         client, here = (plain_address(peer[0]), peer[1]), (plain_address(local[0]), local[1])
         self.session: Session = Session(loop, client, here, self.entrance.options(client[0]))
-        self.connection = Connection(loop, cast(asyncio.Transport, transport), self.idle)
+        stream = cast(asyncio.Transport, transport)
+        stream.set_write_buffer_limits(high=BACKLOG)  # a client that reads its replies leaves nothing in it
+        self.connection = Connection(loop, stream, self.idle)
         self.dialogue = Dialogue(self.front, self.entrance, self.session, self.connection, self)
         self.front.live.add(self)
         try:
@@ -273,6 +276,7 @@ class SmtpProtocol(SMTP):
 
     def _greet(self, reply: Reply) -> None:
         self._has_greeted = True
+        self.connection.high_water = BACKLOG
         self.connection.outgoing += reply.wire
         if not reply.accepted:
             self.end("quit")

@@ -14,7 +14,9 @@ _ON_BOTH = frozenset(
         "test_forwarded.py", "test_implicit_tls.py", "test_tls_half_close.py", "test_descriptors.py",
     }
 )  # fmt: skip
-_ON_THE_SERVERS = frozenset({"test_relay.py", "test_pool.py", "test_reception.py", "test_worker.py"})
+_ON_THE_SERVERS = frozenset(
+    {"test_fairness.py", "test_relay.py", "test_pool.py", "test_reception.py", "test_worker.py"}
+)
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from proxy.mail import replies
 from proxy.mail.replies import Reply, reply
 from proxy.smtp.chunks import Chunk, ChunkReader, Interrupted, chunk_of
-from proxy.smtp.connection import LineTooLong
+from proxy.smtp.connection import BACKLOG, HIGH_WATER, LineTooLong
 from proxy.smtp.data import DataReader
 from proxy.smtp.dialogue import Dialogue
 from proxy.smtp.pace import Pace
@@ -22,6 +22,7 @@ def data(dialogue: Dialogue, argument: bytes) -> Answer:
     if session.transaction.is_binary:
         return replies.BINARYMIME_BY_BDAT
     session.tally.messages += 1
+    dialogue.connection.high_water = HIGH_WATER
     dialogue.content = DataReader(dialogue.connection, _pace(dialogue))
     return replies.START_DATA
 
@@ -41,6 +42,14 @@ def bdat(dialogue: Dialogue, argument: bytes) -> Answer:
 
 
 async def _receive_chunks(dialogue: Dialogue, chunk: Chunk) -> Reply | None:
+    dialogue.connection.high_water = HIGH_WATER
+    try:
+        return await _chunks(dialogue, chunk)
+    finally:
+        dialogue.connection.high_water = BACKLOG
+
+
+async def _chunks(dialogue: Dialogue, chunk: Chunk) -> Reply | None:
     session = dialogue.session
 
     async def following(before: Chunk) -> Chunk:
