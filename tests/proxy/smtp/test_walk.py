@@ -1,0 +1,58 @@
+"""The walk of one MAIL FROM line, from the socket to policy and back: it can be followed in ten minutes.
+
+The policy is the customer's script, and the sender's verdict is remembered.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+import pytest
+
+from tests.support.exchanger import Exchanger
+from tests.support.ringback import PRINTED_SCRIPT
+from tests.support.worker import ALICE, Configuration, client_of
+
+ROOT = Path(__file__).parents[3]
+PACKAGES = tuple(f"{ROOT}/{package}/" for package in ("config", "sieve", "proxy"))
+MOST_FILES, MOST_FUNCTIONS = 20, 60
+
+
+@contextmanager
+def walked(codes: set[CodeType]) -> Iterator[None]:
+    """Note which functions of the project run."""
+
+    def note(frame: FrameType, event: str, _argument: Any) -> None:
+        if event == "call" and frame.f_code.co_filename.startswith(PACKAGES):
+            codes.add(frame.f_code)
+
+    sys.setprofile(note)
+    try:
+        yield
+    finally:
+        sys.setprofile(None)
+
+
+async def test_one_mail_line_touches_few_files_and_functions(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    codes: set[CodeType] = set()
+    async with Exchanger() as upstream, Exchanger("127.0.0.1") as exchanger:
+        settings = Configuration(tmp_path, upstream.port, exchanger.port)
+        settings.callback("allow_networks = ( 127.0.0.0/8 )").scripts(mailfrom_phase1=PRINTED_SCRIPT)
+        async with client_of(settings) as client:
+            assert await client.ask(f"MAIL FROM:<{ALICE}>") == "250 2.1.0 Sender OK"
+            assert await client.ask("RSET") == "250 2.0.0 OK"
+            with walked(codes):
+                assert await client.ask(f"MAIL FROM:<{ALICE}>") == "250 2.1.0 Sender OK"
+            assert exchanger.count("RCPT") == 1, "the verdict was remembered"
+    files = {code.co_filename for code in codes}
+    with capsys.disabled():
+        sys.stdout.write(f"\nthe walk of one MAIL line: {len(files)} files, {len(codes)} functions\n")
+    assert len(files) <= MOST_FILES, sorted(files)
+    assert len(codes) <= MOST_FUNCTIONS, sorted(f"{code.co_filename}:{code.co_qualname}" for code in codes)
