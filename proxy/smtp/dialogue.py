@@ -8,23 +8,27 @@ from __future__ import annotations
 import asyncio
 import math
 import ssl
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from config.base.ip import any_holds
 from proxy.base.log import get_logger, printable
 from proxy.mail import replies
 from proxy.mail.replies import Reply
 from proxy.mail.session import Session, Transaction
+from proxy.mail.verdict import Verdict
 from proxy.options.inbound import InboundOptions
 from proxy.smtp.access import is_trusted
 from proxy.smtp.admission import Admission
 from proxy.smtp.connection import BACKLOG, ClientGone, ClientIdle, Connection
 from proxy.smtp.data import DataReader
 from proxy.smtp.forwarded import Address
+from proxy.smtp.pending import Answer, Pending
 from proxy.smtp.plan import Looks, Plan
 from proxy.smtp.ports import Front, Relay
 from proxy.smtp.state import END_OF_MESSAGE, Progress
 from proxy.smtp.tls import HANDSHAKE_SECONDS, ServerCertificate, shake_hands, tls_context
+from sieve.phases import Phase
 
 log = get_logger()
 
@@ -107,6 +111,35 @@ class Dialogue:
         self.session.transaction = Transaction()
         self.session.current_recipient = None
 
+    # ------------------------------------------------------------ policy
+
+    def ask(
+        self, phases: tuple[Phase, ...], heed: Callable[[Verdict], Reply | None], go_on: Callable[[], Answer]
+    ) -> Answer:
+        """Ask policy in each phase; the first reply that `heed` makes of a verdict ends it, otherwise `go_on` follows.
+
+        It is Pending only if a verdict is not there yet.
+        """
+        for number, phase in enumerate(phases, 1):
+            verdict = self.front.pipeline.run(phase, self.session)
+            if type(verdict) is not Verdict:
+                return Pending(self._asked(verdict, phases[number:], heed, go_on))
+            if (reply := heed(verdict)) is not None:
+                return reply
+        return go_on()
+
+    async def _asked(
+        self,
+        verdict: Any,
+        phases: tuple[Phase, ...],
+        heed: Callable[[Verdict], Reply | None],
+        go_on: Callable[[], Answer],
+    ) -> Reply | None:
+        """Wait for a verdict, then ask in the other phases."""
+        reply = heed(await verdict)
+        answer = reply if reply is not None else self.ask(phases, heed, go_on)
+        return await answer.work if type(answer) is Pending else answer
+
     # ------------------------------------------------------------ the client
 
     def say(self, reply: Reply) -> None:
@@ -175,7 +208,7 @@ class Dialogue:
         return await self.connection.line(deadline - self.loop.time())
 
     def too_many_errors(self, reply: Reply) -> bool:
-        """Count a reply that rejects a command, or a junk command too many; tell the client if it has made too many."""
+        """Count a rejected command, or a junk command too many; tell the client if it has made too many."""
         tally = self.session.tally
         if not reply.permanent and tally.junk <= MOST_JUNK:
             return False

@@ -1,15 +1,11 @@
-"""`Pending`: a command's reply that has to wait. And `ask`, which waits for policy only if policy waits."""
+"""What a command returns: the reply, or a `Pending` if the reply has to wait."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, final
 
 from proxy.mail.replies import Reply
-from proxy.mail.session import Session
-from proxy.mail.verdict import Verdict
-from proxy.smtp.ports import Policy
-from sieve.phases import Phase
 
 
 @final
@@ -33,37 +29,3 @@ Answer = Reply | Pending
 
 class Over(Exception):
     """The session ends, and nothing more is said."""
-
-
-def ask(
-    policy: Policy,
-    phases: tuple[Phase, ...],
-    session: Session,
-    heed: Callable[[Verdict], Reply | None],
-    go_on: Callable[[], Answer],
-) -> Answer:
-    """Ask policy in each phase; the first reply that `heed` makes of a verdict ends it, otherwise `go_on` follows.
-
-    Only a verdict that is not there yet makes it Pending.
-    """
-    for number, phase in enumerate(phases, 1):
-        verdict = policy.run(phase, session)
-        if type(verdict) is not Verdict:
-            return Pending(_asked(policy, phases[number:], session, heed, go_on, verdict))
-        if (reply := heed(verdict)) is not None:
-            return reply
-    return go_on()
-
-
-async def _asked(
-    policy: Policy,
-    phases: tuple[Phase, ...],
-    session: Session,
-    heed: Callable[[Verdict], Reply | None],
-    go_on: Callable[[], Answer],
-    verdict: Any,
-) -> Reply | None:
-    """Wait for a verdict, then ask in the other phases."""
-    reply = heed(await verdict)
-    answer = reply if reply is not None else ask(policy, phases, session, heed, go_on)
-    return await answer.work if type(answer) is Pending else answer

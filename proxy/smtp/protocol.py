@@ -14,7 +14,7 @@ import inspect
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import ClassVar, cast
+from typing import cast
 
 from aiosmtpd.smtp import SMTP
 
@@ -26,17 +26,9 @@ from proxy.mail.replies import Reply
 from proxy.mail.session import Session
 from proxy.smtp.arguments import unknown
 from proxy.smtp.commands import auth, data, hello, mail, opening, rcpt, simple, tls
-from proxy.smtp.connection import (
-    BACKLOG,
-    LINES_IN_A_TURN,
-    ClientGone,
-    ClientIdle,
-    Connection,
-    Draining,
-    LineTooLong,
-)
+from proxy.smtp.connection import BACKLOG, LINES_IN_A_TURN, ClientGone, ClientIdle, Connection, Draining, LineTooLong
 from proxy.smtp.data import DataReader
-from proxy.smtp.dialogue import Dialogue
+from proxy.smtp.dialogue import MOST_JUNK, Dialogue
 from proxy.smtp.entrance import Entrance
 from proxy.smtp.mistakes import note_answer, note_line, note_unknown
 from proxy.smtp.pending import Answer, Over, Pending
@@ -92,8 +84,6 @@ VERBS: Mapping[bytes, Command] = {
 
 class SmtpProtocol(SMTP):
     """One client's session. The transport's callbacks and its one task change it, never both at once."""
-
-    commands: ClassVar[Mapping[bytes, Command]] = VERBS
 
     def __init__(self, front: Front, entrance: Entrance) -> None:
         """Wait for the connection. aiosmtpd's constructor is not called: it costs more than a short session."""
@@ -266,7 +256,7 @@ class SmtpProtocol(SMTP):
                 note_answer(self.session, reply)
             elif reply.accepted and command.is_ordered:
                 self.dialogue.progress.accepted(command.verb)
-        if not (reply.close or reply.permanent or self.session.tally.junk):
+        if not (reply.close or reply.permanent or self.session.tally.junk > MOST_JUNK):
             return
         if reply.close or self.dialogue.too_many_errors(reply):
             if reply.permanent:
@@ -321,11 +311,11 @@ class SmtpProtocol(SMTP):
         """Do the rest of a command, then go on with those that have arrived. This is the session's only task."""
         try:
             reply = await pending.work
-        except asyncio.CancelledError:
-            self._cancelled()
+        except asyncio.CancelledError as cancelled:
+            self._end_by(cancelled)
             raise
         except (Over, ClientGone, ClientIdle, Draining) as reason:
-            self._ended_by(reason)
+            self._end_by(reason)
             return
         except Exception as error:  # noqa: BLE001 — as in _execute
             reply = self._internal(command, error)
@@ -334,32 +324,26 @@ class SmtpProtocol(SMTP):
         try:
             if reply is not None:
                 self._act(command, reply)
+            if self.busy or not self.connection.buffer:
+                self._rest()
+            else:
+                self.turn()
         except Exception as error:  # noqa: BLE001 — the session must end, whatever happens
             self._failed(error)
-        if self.busy or not self.connection.buffer:
-            self._rest()
-        else:
-            self.turn()
 
-    def _cancelled(self) -> None:
-        if self.connection.lost:
-            self.end("client gone")
-        else:
-            self.end("shutdown", self.dialogue.farewell())
-
-    def _ended_by(self, reason: Exception) -> None:
+    def _end_by(self, reason: BaseException) -> None:
+        """End the session for an exception of a command that waited."""
         if isinstance(reason, Over):
             self.end("quit")
-        elif isinstance(reason, ClientGone):
+        elif isinstance(reason, ClientGone) or self.connection.lost:
             self.end("client gone")
         elif isinstance(reason, ClientIdle):
             self.idle()
-        else:
+        else:  # Draining, or the task was cancelled
             self.end("shutdown", self.dialogue.farewell())
 
     def _internal(self, command: Command | None, error: Exception) -> Reply:
-        verb = "" if command is None else command.verb
-        log.error("command_failed", session=self.session.id, command=verb, exc_info=error)
+        log.error("command_failed", session=self.session.id, command=command and command.verb, exc_info=error)
         return replies.INTERNAL if self._has_greeted else replies.INTERNAL_CLOSING
 
     # ------------------------------------------------------------ the end
@@ -375,12 +359,12 @@ class SmtpProtocol(SMTP):
         if self.dialogue.committed:
             self.connection.drain()
         elif self._task is None:
-            self._cancelled()
+            self._end_by(Draining())
         else:
             self._task.cancel()
             if self._pending and inspect.getcoroutinestate(self._pending.work) == inspect.CORO_CREATED:
                 self._pending.work.close()  # a task that is cancelled before its first step does nothing
-                self._cancelled()
+                self._end_by(Draining())
 
     def _failed(self, error: Exception) -> None:
         """End a session that failed outside a command, which is our mistake."""

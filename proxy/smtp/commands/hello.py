@@ -8,7 +8,7 @@ from proxy.mail.extensions import Offer
 from proxy.mail.replies import Reply
 from proxy.smtp.context import helo_context
 from proxy.smtp.dialogue import Dialogue
-from proxy.smtp.pending import Answer, ask
+from proxy.smtp.pending import Answer
 
 
 def ehlo(dialogue: Dialogue, argument: bytes) -> Answer:
@@ -38,7 +38,7 @@ def _introduced(dialogue: Dialogue, argument: bytes, *, extended: bool) -> Answe
     if not plan.at_ehlo:
         return accepted()
     session.host_name = name
-    return ask(dialogue.front.pipeline, plan.at_ehlo, session, lambda verdict: verdict.reply, accepted)
+    return dialogue.ask(plan.at_ehlo, lambda verdict: verdict.reply, accepted)
 
 
 def _offer(dialogue: Dialogue) -> Reply:

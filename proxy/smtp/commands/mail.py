@@ -10,7 +10,7 @@ from proxy.mail.verdict import Verdict
 from proxy.smtp.arguments import sender_of, submitter_for
 from proxy.smtp.context import counts_context, mail_context
 from proxy.smtp.dialogue import Dialogue
-from proxy.smtp.pending import Answer, ask
+from proxy.smtp.pending import Answer
 
 log = get_logger()
 
@@ -41,7 +41,7 @@ def mail(dialogue: Dialogue, argument: bytes) -> Answer:
         transaction.discarded = verdict.discard
         return verdict.reply if verdict.reply is None else _refused(dialogue, verdict.reply)
 
-    return ask(dialogue.front.pipeline, plan.at_mail, session, refusal_by, lambda: replies.SENDER_OK)
+    return dialogue.ask(plan.at_mail, refusal_by, lambda: replies.SENDER_OK)
 
 
 def _refused(dialogue: Dialogue, reply: Reply) -> Reply:

@@ -15,7 +15,7 @@ from proxy.smtp.access import is_trusted
 from proxy.smtp.context import helo_context
 from proxy.smtp.dialogue import Dialogue
 from proxy.smtp.forwarded import BadProxyHeader, Introduction, introduction_of, read_proxy_header
-from proxy.smtp.pending import Answer, Over, Pending, ask
+from proxy.smtp.pending import Answer, Over, Pending
 from proxy.smtp.plan import within
 
 log = get_logger()
@@ -73,7 +73,7 @@ def greeting(dialogue: Dialogue) -> Answer:
     rate = session.options.connection_rate_per_client
     if rate.count and not within(front, session, "connection", rate):
         return replies.TOO_MANY_CONNECTIONS
-    return ask(front.pipeline, dialogue.plan.at_connect, session, _rejection, lambda: _banner(dialogue))
+    return dialogue.ask(dialogue.plan.at_connect, _rejection, lambda: _banner(dialogue))
 
 
 def _rejection(verdict: Verdict) -> Reply | None:

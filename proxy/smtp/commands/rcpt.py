@@ -14,7 +14,7 @@ from proxy.smtp.access import admits
 from proxy.smtp.arguments import Carried, recipient_of
 from proxy.smtp.context import counts_context, path_context
 from proxy.smtp.dialogue import Dialogue
-from proxy.smtp.pending import Answer, Pending, ask
+from proxy.smtp.pending import Answer, Pending
 from proxy.smtp.ports import Front
 
 MOST_AHEAD = 50
@@ -47,7 +47,7 @@ def rcpt(dialogue: Dialogue, argument: bytes) -> Answer:
         recipient.relayed &= not verdict.discard
         return verdict.reply if verdict.reply is None else _taken(dialogue, recipient, verdict.reply)
 
-    return ask(dialogue.front.pipeline, plan.at_rcpt, session, refusal_by, lambda: _offered(dialogue, recipient))
+    return dialogue.ask(plan.at_rcpt, refusal_by, lambda: _offered(dialogue, recipient))
 
 
 def _offered(dialogue: Dialogue, recipient: Recipient) -> Answer:
