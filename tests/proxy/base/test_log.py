@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import cProfile
 import io
 import json
 import os
+import pstats
 import select
+import subprocess
+import sys
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
 
 import pytest
 import structlog
@@ -170,3 +177,164 @@ def test_a_process_without_a_thread_drops_lines_that_nobody_takes(monkeypatch: p
     os.close(reader)
     writer.write("nobody reads\n")
     os.close(end)
+
+
+VALUES = st.one_of(st.text(), st.integers(), st.booleans(), st.none(), st.integers(1, 10**9).map(lambda ms: ms / 1000))
+
+
+@given(
+    st.dictionaries(st.text("abc", min_size=1), st.one_of(VALUES, st.lists(VALUES), st.dictionaries(st.text(), VALUES)))
+)
+def test_a_line_is_what_json_dumps_would_write(fields: dict[str, Any]) -> None:
+    stream = io.StringIO()
+    configure(stream)
+    try:
+        get_logger().info("x", **fields)
+        line = written(stream)
+    finally:
+        structlog.reset_defaults()
+    event = json.loads(line)
+    assert line == json.dumps(event) + "\n"
+    assert list(event) == [*fields, "event", "timestamp", "level"]
+    assert fields.items() <= event.items()
+
+
+def test_a_line_costs_its_caller_at_most_ten_calls(lines: io.StringIO) -> None:
+    logger, profile = get_logger(), cProfile.Profile()
+    logger.info("message", session="1", recipients=["a@b.example"], seconds=0.5, reply=None)
+    profile.enable()
+    for _ in range(100):
+        logger.info("message", session="1", recipients=["a@b.example"], seconds=0.5, reply=None)
+    profile.disable()
+    assert pstats.Stats(profile).total_calls <= 10 * 100 + 10  # type: ignore[attr-defined]
+    assert written(lines).count("\n") == 101
+
+
+class CountedQueue(SimpleQueue[None]):
+    """Counts how often the log's thread was woken from a sleep without deadline."""
+
+    woken = 0
+
+    def put(self, item: None, block: bool = True, timeout: float | None = None) -> None:  # noqa: FBT001, FBT002 — as in queue
+        type(self).woken += 1
+        super().put(item, block, timeout)
+
+
+def test_a_burst_wakes_the_thread_once_and_the_thread_looks_once_in_its_interval(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sleeps, go_on = SimpleQueue[float](), SimpleQueue[None]()
+
+    def sleep(seconds: float) -> None:
+        sleeps.put(seconds)
+        go_on.get()
+
+    monkeypatch.setattr(log.time, "sleep", sleep)
+    monkeypatch.setattr(log, "SimpleQueue", CountedQueue)
+    monkeypatch.setattr(CountedQueue, "woken", 0)
+    stream = Pieces()
+    writer = LogWriter(stream)
+    writer.write("the first is written at once\n")
+    for burst in range(10):
+        assert sleeps.get() == log.BATCH_SECONDS == 1 / 50
+        for number in range(100):
+            writer.write(f"{burst} {number}\n")
+        go_on.put(None)
+    sleeps.get()
+    assert CountedQueue.woken == 1
+    assert stream.pieces == [
+        "the first is written at once\n",
+        *("".join(f"{burst} {number}\n" for number in range(100)) for burst in range(10)),
+    ]
+    go_on.put(None)
+    writer.close()
+
+
+def test_lines_of_many_threads_keep_their_order_and_none_is_lost_at_exit() -> None:
+    stream = Pieces()
+    writer = LogWriter(stream)
+
+    def speak(name: str) -> None:
+        for number in range(1000):
+            writer.write(f"{name} {number}\n")
+
+    threads = [threading.Thread(target=speak, args=(name,)) for name in "abcd"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    writer.close()
+    lines = "".join(stream.pieces).splitlines()
+    for name in "abcd":
+        assert [line for line in lines if line[0] == name] == [f"{name} {number}" for number in range(1000)]
+    assert writer.dropped == 0
+
+
+def test_a_process_that_ends_has_written_all_its_lines() -> None:
+    program = """
+from proxy.base.log import configure, get_logger
+configure()
+for number in range(500):
+    get_logger().info("x", number=number)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], stderr=subprocess.PIPE, check=True)
+    assert [json.loads(line)["number"] for line in ended.stderr.splitlines()] == list(range(500))
+
+
+class Stuck(Pieces):
+    """A stream whose reader takes nothing until it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.reads, self.waits = threading.Event(), threading.Event()
+
+    def write(self, text: str) -> int:
+        self.waits.set()
+        self.reads.wait()
+        return super().write(text)
+
+
+def test_a_stuck_reader_costs_lines_and_the_last_line_says_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "MOST_WAITING", 10)
+    stream = Stuck()
+    configure(stream, worker=2)
+    try:
+        get_logger().info("first")
+        stream.waits.wait()
+        for number in range(15):
+            get_logger().info("x", number=number)
+        stream.reads.set()
+        log.close()
+    finally:
+        structlog.reset_defaults()
+    events = [json.loads(line) for line in "".join(stream.pieces).splitlines()]
+    assert [event.get("number") for event in events] == [None, *range(10), None]
+    assert events[-1] == {
+        "count": 5,
+        "event": "log_dropped",
+        "timestamp": events[-1]["timestamp"],
+        "worker": 2,
+        "level": "warning",
+    }
+
+
+def test_a_process_without_a_thread_says_at_its_end_how_many_lines_it_dropped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(log, "STUCK_SECONDS", 0.01)
+    reader, end = os.pipe()
+    with os.fdopen(reader, "rb", 0) as pipe, os.fdopen(end, "w") as stream:
+        configure(stream, threaded=False)
+        try:
+            for _ in range(100):
+                get_logger().info("x", text="x" * 4000)
+            dropped = structlog.get_config()["logger_factory"]._file.dropped
+            taken = pipe.read(1 << 20)
+            log.close()
+            log.close()
+            last = pipe.read(1 << 20)
+        finally:
+            structlog.reset_defaults()
+    assert taken.count(b"\n") == 100 - dropped < 100
+    (line,) = last.splitlines()
+    assert (json.loads(line)["event"], json.loads(line)["count"]) == ("log_dropped", dropped)
