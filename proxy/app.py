@@ -19,6 +19,7 @@ from proxy.base.rejected import ConfigurationRejected
 from proxy.modules.base import Module, Prepared
 from proxy.modules.conntrol.module import CONNTROL
 from proxy.modules.mail_loop.module import MAIL_LOOP
+from proxy.modules.python.module import PythonModule
 from proxy.modules.sieve_policy.module import SieveModule
 from proxy.modules.smtp_cbv.module import SmtpCbvModule
 from proxy.options.core import CoreOptions
@@ -34,7 +35,13 @@ def library() -> Library:
     return standard_library().extended(function for module in MODULES for function in module.functions)
 
 
-MODULES: tuple[Module, ...] = (CONNTROL, MAIL_LOOP, SmtpCbvModule(), SieveModule(library))
+MODULES: tuple[Module, ...] = (
+    CONNTROL,
+    MAIL_LOOP,
+    SmtpCbvModule(),
+    SieveModule(library),
+    PythonModule(),
+)
 """Every module that a configuration can load. To add one, add a folder to proxy/modules and a name here."""
 
 SCHEMA = Schema(core=CoreOptions, modules=tuple(module.spec for module in MODULES))

@@ -17,7 +17,7 @@ from proxy.checks.folders import outbox, outbox_wanted, spool
 from proxy.checks.limits import endless
 from proxy.checks.network import addresses
 from proxy.checks.secrets import exposed, letter_key
-from proxy.modules.traits import Diagnosed
+from proxy.modules.traits import Diagnosed, LooksOutside
 
 __all__ = ["outbox", "outbox_wanted", "outside"]
 
@@ -32,5 +32,8 @@ def outside(settings: Settings, prepared: Iterable[Diagnosed]) -> Iterator[Diagn
     yield from (each for each in exposed(settings) if each.span not in wrong)  # report a bad file only once
     yield from doors(settings)
     yield from addresses(settings)
+    for stanza in prepared:
+        if isinstance(stanza, LooksOutside):
+            yield from stanza.outside()
     yield from spool(settings, prepared)
     yield from outbox(settings, prepared)

@@ -1,8 +1,8 @@
-"""What a prepared stanza tells the checks: whether it makes mail, and whether it reads bodies."""
+"""What a prepared stanza tells the checks: whether it makes mail, reads bodies, or depends on files of this machine."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
 from config.diagnostics import Diagnostic, Span
@@ -25,6 +25,15 @@ class BodyReader(Protocol):
     @property
     def reads_body(self) -> bool:
         """Whether it does, in any content phase."""
+        ...
+
+
+@runtime_checkable
+class LooksOutside(Protocol):
+    """A prepared stanza that depends on this machine, so that only checks can find what is wrong."""
+
+    def outside(self) -> Iterable[Diagnostic]:
+        """Try what a worker would do with it, and yield what fails."""
         ...
 
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from proxy.base.tasks import TaskOwner
 from proxy.mail import replies
@@ -161,6 +161,81 @@ class Policy(Protocol):
 
     def run(self, phase: Phase, session: Session) -> Verdict | Awaitable[Verdict]:
         """Return the first verdict that is not a pass; it is awaited if a module must wait."""
+        ...
+
+
+class Client(Protocol):
+    """The client of a session, for hooks that talk to it."""
+
+    @property
+    def transport(self) -> asyncio.BaseTransport | None:
+        """The connection."""
+        ...
+
+    def send(self, octets: bytes) -> None:
+        """Send a line from within a command that waits. Raises what ends the session."""
+        ...
+
+    async def next_line(self) -> bytes:
+        """Return the client's next line, for a command that takes more than one. Raises what ends the session."""
+        ...
+
+
+class Proxied(Protocol):
+    """A PROXY header. `client` and `local` are None if the proxy connects for itself."""
+
+    @property
+    def version(self) -> int:
+        """The header's version, 1 or 2."""
+        ...
+
+    @property
+    def client(self) -> tuple[str, int] | None:
+        """The client's address and port."""
+        ...
+
+    @property
+    def local(self) -> tuple[str, int] | None:
+        """The address and port that it connected to."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class SessionHooks:
+    """What modules hook into besides the phases. A hook that is None costs nothing.
+
+    A hook that returns a reply has decided; None lets the command go on. It never raises for a failure of its own.
+    """
+
+    begin: Callable[[Session, Client], None] | None = None
+    """A connection has been made."""
+    end: Callable[[Session], None] | None = None
+    """The session has ended."""
+    helo: Callable[[Session, str], Awaitable[Reply | None]] | None = None
+    """After policy has accepted the name."""
+    ehlo: Callable[[Session, str, Sequence[str]], Awaitable[Reply | Sequence[str]]] | None = None
+    """As `helo`; it gets the lines of our reply, without codes, and returns those to send."""
+    rset: Callable[[Session], Awaitable[Reply | None]] | None = None
+    noop: Callable[[Session, str], Awaitable[Reply | None]] | None = None
+    vrfy: Callable[[Session, str], Awaitable[Reply | None]] | None = None
+    auth: Callable[[Session, list[str]], Awaitable[Reply | None]] | None = None
+    """The words after AUTH. The hook records a login or a rejected password in the session itself."""
+    mechanisms: Mapping[str, Callable[[Session, list[str]], Awaitable[Reply | None]]] = field(default_factory=dict)
+    """Mechanisms of AUTH, which come before our own; otherwise as `auth`."""
+    started_tls: Callable[[Session], Awaitable[bool]] | None = None
+    """The handshake after STARTTLS was done. False: the session gets 554."""
+    proxied: Callable[[Session, Proxied], Awaitable[bool]] | None = None
+    """A PROXY header was read. False: the connection is closed."""
+    failed: Callable[[Session, Exception], Awaitable[Reply]] | None = None
+    """A command failed by our own mistake."""
+
+
+@runtime_checkable
+class HooksIntoSession(Protocol):
+    """A validator that also hooks into what is no phase."""
+
+    def session_hooks(self) -> SessionHooks:
+        """Return its hooks."""
         ...
 
 
