@@ -26,6 +26,7 @@ from proxy.server.assembly import Assembly
 from proxy.server.sockets import bind
 from proxy.smtp.entrance import Entrance
 from proxy.smtp.guesses import Guesses
+from proxy.smtp.hooks import hooks_of
 from proxy.smtp.pipeline import PhasePipeline
 from proxy.smtp.ports import Front, Sessions
 from proxy.smtp.protocol import SmtpProtocol
@@ -146,9 +147,11 @@ class Worker:
     def _front(self, judges: Sequence[Validator | None]) -> Front:
         core, router, pools = self._core, self._router, self._pools
         self._credentials = CredentialChecker(router, self._resolver)
+        validators = [each for each in judges if each is not None]
         return Front(
             settings=core,
-            pipeline=PhasePipeline([each for each in judges if each is not None]),
+            pipeline=PhasePipeline(validators),
+            hooks=hooks_of(validators),
             open_relay=lambda session: UpstreamRelay(router, pools, session),
             capabilities=pools.capabilities,
             session_ended=pools.forget,

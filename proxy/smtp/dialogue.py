@@ -62,8 +62,8 @@ class Dialogue:
     """One client's session, and its transaction at the next hop. Its protocol owns it."""
 
     __slots__ = (
-        "_protocol", "admission", "committed", "connection", "content", "entrance", "foreseen", "front", "loop", "plan",
-        "progress", "relay", "session",
+        "_protocol", "admission", "barred", "committed", "connection", "content", "entrance", "foreseen", "front", "loop",
+        "plan", "progress", "relay", "session",
     )  # fmt: skip
 
     def __init__(
@@ -81,6 +81,8 @@ class Dialogue:
         """The next hop's verdicts on recipients whose commands are next in the buffer."""
         self.content: DataReader | None = None
         """Between 354 and the task that takes the message: what the client sends is content."""
+        self.barred = False
+        """A module does not accept the client's TLS: only QUIT is left."""
         self.committed = False
         """The next hop may already have accepted the message, so a lost client does not end the session."""
 
@@ -145,6 +147,15 @@ class Dialogue:
     def say(self, reply: Reply) -> None:
         """Send a reply from within a command that waits."""
         self.connection.send(reply.wire)
+
+    def send(self, octets: bytes) -> None:
+        """Send a line from within a command that waits, for a module's hook."""
+        self.connection.send(octets)
+
+    @property
+    def transport(self) -> asyncio.BaseTransport | None:
+        """The connection, for a module's hook; None after its end."""
+        return None if self.connection.lost else self.connection.transport
 
     def become(self, client: Address, local: Address) -> None:
         """Continue as a session of the client that a proxy named, under that client's limits and options."""
@@ -225,10 +236,16 @@ class Dialogue:
         return not session.introduced and any_holds(session.options.xclient_hosts, session.client_ip)
 
     @property
+    def knows_auth(self) -> bool:
+        """Whether AUTH is a command here: it is configured, or a module has mechanisms."""
+        hooks = self.front.hooks
+        return self.session.options.authentication != "no" or hooks.auth is not None or bool(hooks.mechanisms)
+
+    @property
     def may_authenticate(self) -> bool:
         """Whether AUTH is offered: it is configured, and the connection protects the password."""
         options = self.session.options
-        if options.authentication == "no":
+        if not self.knows_auth:
             return False
         return self.session.ssl is not None or options.authentication_without_tls
 

@@ -10,7 +10,7 @@ import asyncio
 import ipaddress
 import re
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from config.base.ip import unmapped
 from proxy.mail import replies
@@ -48,6 +48,7 @@ class ProxyHeader:
     octets: int
     client: Address | None = None
     local: Address | None = None
+    version: int = field(default=1, compare=False)
 
 
 async def read_proxy_header(connection: Connection) -> ProxyHeader:
@@ -114,12 +115,13 @@ def _version_2(received: bytes | bytearray) -> ProxyHeader | None:
     if len(received) < _V2_FIXED + length:
         return None
     if command == _V2_LOCAL or packed is None:
-        return ProxyHeader(_V2_FIXED + length)
+        return ProxyHeader(_V2_FIXED + length, version=2)
     source, destination, source_port, destination_port = packed.unpack_from(received, _V2_FIXED)
     return ProxyHeader(
         _V2_FIXED + length,
         (str(unmapped(ipaddress.ip_address(source))), source_port),
         (str(unmapped(ipaddress.ip_address(destination))), destination_port),
+        version=2,
     )
 
 

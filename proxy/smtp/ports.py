@@ -304,6 +304,8 @@ class Front:
     """Verifies the credentials of clients that use AUTH."""
     sessions: Sessions
     outbox: Outbox
+    hooks: SessionHooks = field(default_factory=SessionHooks)
+    """What modules do besides judging in the phases."""
     stopping: bool = False
     """No more clients are accepted. A connection that still arrives is turned away."""
     reloaded: bool = False

@@ -112,6 +112,8 @@ class SmtpProtocol(SMTP):
         self.dialogue = Dialogue(self.front, self.entrance, self.session, self.connection, self)
         self.front.live.add(self)
         try:
+            if self.front.hooks.begin is not None:
+                self.front.hooks.begin(self.session, self.dialogue)
             self._act(None, opening.opening(self.dialogue))
             self._rest()
         except Exception as error:  # noqa: BLE001 — uvloop would close the connection without a word
@@ -196,12 +198,12 @@ class SmtpProtocol(SMTP):
             return
         verb, argument = parsed
         command = VERBS.get(verb) or VERBS.get(verb.upper())
-        if command is None or (command.verb == "AUTH" and self.session.options.authentication == "no"):
+        if command is None or (command.verb == "AUTH" and not self.dialogue.knows_auth):
             note_unknown(self.session)
             self._answer(None, unknown(verb.upper().decode()))
             return
         refusal = self.dialogue.progress.refusal(command.verb) if command.is_ordered else None
-        if refusal is not None or self.connection.buffer:
+        if refusal is not None or self.connection.buffer or self.dialogue.barred:
             refusal = self._refusal(command, refusal)
         if refusal is not None:
             self._answer(None, refusal)
@@ -220,6 +222,8 @@ class SmtpProtocol(SMTP):
     def _refusal(self, command: Command, refusal: Reply | None) -> Reply | None:
         """Return why a command is not allowed now, or None. `refusal` is what its order says."""
         connection, session = self.connection, self.session
+        if self.dialogue.barred and command.verb != "QUIT":
+            return replies.TLS_NOT_ACCEPTED
         if refusal is not None:
             none_left = refusal is replies.NO_RECIPIENTS_YET and session.transaction.refused_recipients
             return replies.NO_VALID_RECIPIENTS if none_left else refusal
@@ -309,8 +313,9 @@ class SmtpProtocol(SMTP):
 
     async def _wait(self, command: Command | None, pending: Pending) -> None:
         """Do the rest of a command, then go on with those that have arrived. This is the session's only task."""
+        answer: Answer | None
         try:
-            reply = await pending.work
+            answer = await pending.work
         except asyncio.CancelledError as cancelled:
             self._end_by(cancelled)
             raise
@@ -318,12 +323,12 @@ class SmtpProtocol(SMTP):
             self._end_by(reason)
             return
         except Exception as error:  # noqa: BLE001 — as in _execute
-            reply = self._internal(command, error)
+            answer = self._internal(command, error)
         self._pending = self._task = None
         self.busy = False
         try:
-            if reply is not None:
-                self._act(command, reply)
+            if answer is not None:
+                self._act(command, answer)
             if self.busy or not self.connection.buffer:
                 self._rest()
             else:
@@ -342,9 +347,20 @@ class SmtpProtocol(SMTP):
         else:  # Draining, or the task was cancelled
             self.end("shutdown", self.dialogue.farewell())
 
-    def _internal(self, command: Command | None, error: Exception) -> Reply:
+    def _internal(self, command: Command | None, error: Exception) -> Answer:
         log.error("command_failed", session=self.session.id, command=command and command.verb, exc_info=error)
-        return replies.INTERNAL if self._has_greeted else replies.INTERNAL_CLOSING
+        if not self._has_greeted:
+            return replies.INTERNAL_CLOSING
+        return replies.INTERNAL if self.front.hooks.failed is None else Pending(self._worded(error))
+
+    async def _worded(self, error: Exception) -> Reply:
+        """Return the reply to our own failure from a module's hook."""
+        hook = self.front.hooks.failed
+        try:
+            return replies.INTERNAL if hook is None else await hook(self.session, error)
+        except Exception as another:  # the hook is not asked about its own failure
+            log.error("command_failed", session=self.session.id, command="", exc_info=another)
+            return replies.INTERNAL
 
     # ------------------------------------------------------------ the end
 
@@ -381,6 +397,8 @@ class SmtpProtocol(SMTP):
                 self.connection.outgoing += last.wire
             self.dialogue.end_transaction()
             self.front.session_ended(self.session)
+            if self.front.hooks.end is not None:
+                self.front.hooks.end(self.session)
             self.connection.close()
         finally:
             self.front.sessions.forget(self)

@@ -19,11 +19,11 @@ class Malformed(Exception):
     """A hook returned what is not a reply."""
 
 
-def reply_of(status: object, *, confirms: bool = False) -> Reply | None:
+def reply_of(status: object, *, confirms: bool = False, passes: str = "250") -> Reply | None:
     """Return the reply that a hook wants, or None if the command passes.
 
     `confirms`: another code of 2xx may go to the client, because the command does not carry mail. Otherwise only the
-    next hop says that something was accepted.
+    next hop says that something was accepted. `passes` is the code that lets the command pass.
 
     Raises:
         Malformed: it is no reply, or one that the client must not hear here.
@@ -34,7 +34,7 @@ def reply_of(status: object, *, confirms: bool = False) -> Reply | None:
         status = status.decode("ascii", "backslashreplace")
     if not isinstance(status, str):
         raise Malformed(f"a hook returns a reply as text, not {status!r:.100}")
-    if status.startswith("250"):
+    if passes and status.startswith(passes):
         return None
     reply = parsed(status)
     if reply.code < 400 and not (confirms and reply.accepted):

@@ -93,7 +93,13 @@ class _Commands:
         return await self._reply("NOOP", session, argument, confirms=True)
 
     async def vrfy(self, session: Session, address: str) -> Reply | None:
-        return await self._reply("VRFY", session, address, confirms=True)
+        try:
+            status = await within(self._seconds, self._caller.status("VRFY", session, address))
+            return reply_of(status, confirms=True, passes="")  # no next hop is asked, so a 250 is the hook's, too
+        except TimeoutError as error:
+            return await self._late("VRFY", session, error)
+        except Exception as error:  # noqa: BLE001 — `failed` raises what ends the session
+            return await self._caller.failed("VRFY", session, error)
 
     async def auth(self, session: Session, words: list[str]) -> Reply | None:
         return await self._authenticated("AUTH", session, words)
@@ -148,8 +154,10 @@ class _Commands:
 
     async def failed(self, session: Session, error: Exception) -> Reply:
         """Return handle_exception's reply to a failure of Ringback's own; it has been logged."""
-        async with asyncio.timeout(self._seconds):
-            return await self._caller.told(session, error)
+        try:
+            return await within(self._seconds, self._caller.told(session, error))
+        except TimeoutError as late:
+            return await self._late("exception", session, late)
 
 
 def kept(lines: Sequence[str], returned: object) -> Reply | list[str]:

@@ -32,9 +32,27 @@ async def _authenticated(dialogue: Dialogue, argument: bytes) -> Reply:
             raise ExchangeFailed(too_long.closing() if error.endless else too_long) from None
 
     session = dialogue.session
-    answer = await authenticate(argument, session, dialogue.front.authenticator, challenge)
+    answer = await _answer_of_hooks(dialogue, argument)
+    if answer is None and session.options.authentication == "no":
+        return replies.UNKNOWN_MECHANISM
+    if answer is None:
+        answer = await authenticate(argument, session, dialogue.front.authenticator, challenge)
     if session.failed_authentications < MOST_FAILED_AUTHENTICATIONS:
         return answer
     dialogue.say(answer)
     session.tally.errors += 1
     return replies.TOO_MANY_PASSWORDS
+
+
+async def _answer_of_hooks(dialogue: Dialogue, argument: bytes) -> Reply | None:
+    """Return what the modules' hooks answer; None leaves it to our own mechanisms."""
+    hooks, session = dialogue.front.hooks, dialogue.session
+    if hooks.auth is None and not hooks.mechanisms:
+        return None
+    words = argument.decode("ascii", "backslashreplace").split()
+    if len(words) not in {1, 2}:
+        return replies.AUTH_SYNTAX
+    words[0] = words[0].upper()  # not case-sensitive (RFC 4954 section 4)
+    answer = None if hooks.auth is None else await hooks.auth(session, words)
+    mechanism = hooks.mechanisms.get(words[0])
+    return answer if answer is not None or mechanism is None else await mechanism(session, words)

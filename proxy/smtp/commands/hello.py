@@ -6,9 +6,11 @@ from proxy.base.log import printable
 from proxy.mail import replies
 from proxy.mail.extensions import Offer
 from proxy.mail.replies import Reply
+from proxy.mail.session import Session
 from proxy.smtp.context import helo_context
 from proxy.smtp.dialogue import Dialogue
-from proxy.smtp.pending import Answer
+from proxy.smtp.pending import Answer, Pending
+from proxy.smtp.ports import SessionHooks
 
 
 def ehlo(dialogue: Dialogue, argument: bytes) -> Answer:
@@ -30,10 +32,14 @@ def _introduced(dialogue: Dialogue, argument: bytes, *, extended: bool) -> Answe
     session.withdrawn.clear()
     session.context |= helo_context(name)
 
-    def accepted() -> Reply:
+    def accepted() -> Answer:
         dialogue.end_transaction()
         session.host_name, session.extended_smtp = name, extended
-        return _offer(dialogue) if extended else plan.helo
+        reply = _offer(dialogue) if extended else plan.helo
+        hooks = dialogue.front.hooks
+        if (hooks.ehlo if extended else hooks.helo) is None:
+            return reply
+        return Pending(_heard(hooks, session, name, reply))
 
     if not plan.at_ehlo:
         return accepted()
@@ -41,15 +47,40 @@ def _introduced(dialogue: Dialogue, argument: bytes, *, extended: bool) -> Answe
     return dialogue.ask(plan.at_ehlo, lambda verdict: verdict.reply, accepted)
 
 
+async def _heard(hooks: SessionHooks, session: Session, name: str, reply: Reply) -> Reply:
+    """Return the reply after a module's hook, which may reject the client or keep fewer lines."""
+    if not session.extended_smtp:
+        return (None if hooks.helo is None else await hooks.helo(session, name)) or reply
+    if hooks.ehlo is None:
+        return reply
+    answer = await hooks.ehlo(session, name, [line.decode() for line in reply.lines])
+    return answer if isinstance(answer, Reply) else Reply(250, tuple([line.encode() for line in answer]))
+
+
 def _offer(dialogue: Dialogue) -> Reply:
     """Return the reply to EHLO, after policy's additions and removals."""
     session = dialogue.session
     reply = dialogue.plan.hello((dialogue.front.capabilities(), _offers(dialogue)))
+    if dialogue.front.hooks.mechanisms:
+        reply = _with_mechanisms(reply, dialogue.front.hooks, session)
     if not session.withdrawn and not session.advertised:
         return reply
     name, *offered = reply.lines
     kept = [line for line in offered if line.split()[0].decode().upper() not in session.withdrawn]
     return Reply(250, (name, *kept, *[printable(line).encode() for line in session.advertised]))
+
+
+def _with_mechanisms(reply: Reply, hooks: SessionHooks, session: Session) -> Reply:
+    """Return the reply with the modules' mechanisms of AUTH, and without ours if AUTH is not configured."""
+    lines = []
+    for line in reply.lines:
+        keyword, *ours = line.decode().split(" ")
+        if keyword == "AUTH":
+            kept = ours if hooks.auth is not None or session.options.authentication != "no" else []
+            lines.append(" ".join([keyword, *dict.fromkeys([*kept, *sorted(hooks.mechanisms)])]).encode())
+        else:
+            lines.append(line)
+    return Reply(250, tuple(lines))
 
 
 def _offers(dialogue: Dialogue) -> frozenset[Offer]:

@@ -59,6 +59,9 @@ async def _read_header(dialogue: Dialogue) -> None:
         raise Over from None
     if header.client is not None and header.local is not None:
         dialogue.become(header.client, header.local)
+    hook = dialogue.front.hooks.proxied
+    if hook is not None and not await hook(session, header):
+        raise Over
 
 
 def greeting(dialogue: Dialogue) -> Answer:

@@ -30,3 +30,5 @@ async def _secured(dialogue: Dialogue, certificate: ServerCertificate) -> None:
     dialogue.say(replies.READY_FOR_TLS)
     await dialogue.secure(certificate)
     dialogue.progress.accepted("STARTTLS")
+    hook = dialogue.front.hooks.started_tls
+    dialogue.barred = hook is not None and not await hook(dialogue.session)
