@@ -62,8 +62,8 @@ class Dialogue:
     """One client's session, and its transaction at the next hop. Its protocol owns it."""
 
     __slots__ = (
-        "_protocol", "admission", "barred", "committed", "connection", "content", "entrance", "foreseen", "front", "loop",
-        "plan", "progress", "relay", "session",
+        "_protocol", "admission", "barred", "committed", "connection", "content", "entrance", "foreseen", "front",
+        "loop", "plan", "progress", "relay", "session",
     )  # fmt: skip
 
     def __init__(

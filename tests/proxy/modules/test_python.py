@@ -308,3 +308,21 @@ async def test_push_fails_if_no_command_waits(tmp_path: Path) -> None:
         (server,) = __import__(named.partition(":")[0]).servers
         with pytest.raises(ConnectionResetError):
             await server.push("250 late")
+
+
+# ---------------------------------------------------------------- the page
+
+
+async def test_the_handler_of_the_page_does_what_the_page_says(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[3] / "docs" / "python.md").read_text()
+    place = tmp_path / "python"
+    place.mkdir(mode=0o755)
+    (place / "office.py").write_text(page.split("```python\n")[1].partition("```")[0])
+    (place / "office.py").chmod(0o644)
+    async with Exchanger() as upstream, client_of(loading(tmp_path, upstream.port, "office:Office")) as client:
+        assert await transaction(client) == [SENDER_OK, RECIPIENT_OK, ACCEPTED]
+        replies = await transaction(client, BOB, "press@example.com", sender="a@news.example.com")
+        assert replies[1:3] == ["550 5.7.1 Newsletters go to the press office", RECIPIENT_OK]
+        await client.envelope("a@sender.test", [BOB])
+        reply = await client.content(b"Subject: x\r\nX-Confidential: yes\r\n\r\nx\r\n")
+        assert reply == "554 5.7.1 Confidential mail does not come from outside"
