@@ -65,8 +65,9 @@ def shown(found: calls.Counted, mode: str, top: int, callers: str | None) -> Non
         print(f"{count / each:8.1f} {rooms['own'][name] / each:7.1f} {rooms['builtin'][name] / each:8.1f}  {name}")
     for title, key in (("by own time", 2), ("by calls", 1)):
         print(f"\n{'calls':>8} {'own us':>7} {'all us':>7}  {title}")
-        for name, entry in sorted(entries.items(), key=lambda item: -item[1][key])[:top]:
-            print(f"{entry[1] / each:8.1f} {entry[2] / each * 1e6:7.1f} {entry[3] / each * 1e6:7.1f}  {_named(name)}")
+        for function, entry in sorted(entries.items(), key=lambda item: -item[1][key])[:top]:
+            own, everything = entry[2] / each * 1e6, entry[3] / each * 1e6
+            print(f"{entry[1] / each:8.1f} {own:7.1f} {everything:7.1f}  {_named(function)}")
     if callers:
         found.stats.print_callers(callers)
 

@@ -18,7 +18,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-from bench.legs import Leg, Load
+from bench.loads import Leg, Load
 from tests.support.house import House
 from tests.support.programs import Folder, Program, accepts_connections, free_port
 from tests.support.ringback import Ringback, environment

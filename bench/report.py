@@ -11,7 +11,7 @@ from html import escape
 from importlib.metadata import version
 from pathlib import Path
 
-from bench import haraka
+from bench import haraka, interpreter
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGE, CHART = DOCS / "benchmarks.md", DOCS / "benchmarks.svg"
@@ -27,7 +27,6 @@ def machine() -> str:
     load = os.getloadavg()[0]
     postfix = subprocess.run(["postconf", "-dh", "mail_version"], capture_output=True, text=True, check=False).stdout
     versions = {
-        "Python": platform.python_version(),
         "uvloop": version("uvloop"),
         "Postfix": postfix.strip(),
         "Haraka": haraka.version(),
@@ -36,7 +35,10 @@ def machine() -> str:
     }
     known = ", ".join(f"{name} {number}" for name, number in versions.items() if number)
     day = time.strftime("%Y-%m-%d")
-    return f"Measured {day} on {os.cpu_count()} cores, load {load:.1f} before it began, {platform.system()}; {known}."
+    return (
+        f"Measured {day} on {os.cpu_count()} cores, load {load:.1f} before it began, {platform.system()};"
+        f" Python {interpreter.named()}, {known}."
+    )
 
 
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

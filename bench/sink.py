@@ -1,7 +1,7 @@
 """A sink that answers XCLIENT as Postfix does, with 220, where smtp-sink says 250: `python -m bench.sink PORT`.
 
-It is for the comparison of XCLIENT off and on alone, as it is slower than smtp-sink. Each message is counted on
-standard output when its dot has come.
+It also takes XFORWARD, which Postfix's filter sends, and refuses recipients named `nobody…` or elsewhere. It is
+slower than smtp-sink: compare only legs that have it. Each message is counted on standard output when its dot has come.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from tests.support.servers import Server
 
 END = b"\r\n.\r\n"
 GREETING = b"220 sink.test ESMTP\r\n"
-OFFER = b"250-sink.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250 XCLIENT NAME ADDR PORT PROTO HELO\r\n"
+OFFER = b"250-sink.test\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-XFORWARD NAME ADDR PORT PROTO HELO SOURCE\r\n"
+OFFER += b"250 XCLIENT NAME ADDR PORT PROTO HELO LOGIN DESTADDR DESTPORT\r\n"
 ANSWERS = {b"EHLO": OFFER, b"XCLI": GREETING, b"DATA": b"354 go ahead\r\n", b"QUIT": b"221 2.0.0 Bye\r\n"}
 OK = b"250 2.0.0 Ok\r\n"
+UNKNOWN, ELSEWHERE, UNKNOWN_REPLY = b"RCPT TO:<nobody", b"@elsewhere.invalid>", b"550 5.1.1 User unknown\r\n"
 
 
 class Sink(asyncio.Protocol):
@@ -50,7 +52,8 @@ class Sink(asyncio.Protocol):
                 answers.append(OK)
             elif taken:
                 verb = taken[:4].upper()
-                answers.append(ANSWERS.get(verb, OK))
+                refused = verb == b"RCPT" and (taken.startswith(UNKNOWN) or ELSEWHERE in taken)
+                answers.append(UNKNOWN_REPLY if refused else ANSWERS.get(verb, OK))
                 if verb == b"DATA":
                     self.in_message, self.buffer = True, b"\r\n" + rest
         self.transport.write(b"".join(answers))

@@ -12,7 +12,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import cast
 
-from bench.legs import RECIPIENT, SENDER, FailedRunError, Leg
+from bench.loads import RECIPIENT, SENDER, FailedRunError, Leg
 
 LINE = b"X" * 62 + b"\r\n"
 SETTLE_SECONDS = 0.5

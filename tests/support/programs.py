@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -61,7 +62,48 @@ PORTS = _share(os.environ.get("PYTEST_XDIST_WORKER", ""))
 _PR_SET_PDEATHSIG = 1
 
 _STAT_GROUP, _STAT_TIMES = 2, slice(11, 15)
-"""Fields of /proc/PID/stat after the program's name (proc(5)): group; time of the process and of its ended children."""
+"""Fields of /proc/PID/stat after the program's name (proc(5)): group; user and system time of the process, and of its
+ended children."""
+
+_LOOKS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Times:
+    """Processor time in seconds."""
+
+    user: float
+    system: float
+
+    @property
+    def total(self) -> float:
+        """Both."""
+        return self.user + self.system
+
+    def __add__(self, other: Times) -> Times:
+        """Return the sum."""
+        return Times(self.user + other.user, self.system + other.system)
+
+    def __sub__(self, other: Times) -> Times:
+        """Return what was used since `other`."""
+        return Times(self.user - other.user, self.system - other.system)
+
+
+def _times(process: Path) -> Times:
+    """Return what a process, its threads and its ended children used.
+
+    /proc/PID/stat counts in ticks of 10 ms, which is coarse for a hundred processes; the threads' schedstat has
+    nanoseconds, but forgets threads that ended. The split into user and system time is the ticks'.
+    """
+    tick = 1 / os.sysconf("SC_CLK_TCK")
+    try:
+        user, system, ended_user, ended_system = (int(each) * tick for each in _fields(process / "stat")[_STAT_TIMES])
+        threads = process.glob("task/*/schedstat")
+        exact = max(user + system, sum(int(each.read_text().split()[0]) for each in threads) / 1e9)
+    except (FileNotFoundError, ProcessLookupError, ValueError):
+        return Times(0, 0)
+    share = user / (user + system) if user + system else 1.0
+    return Times(exact * share + ended_user, exact * (1 - share) + ended_system)
 
 
 class MissingProgramError(LookupError):
@@ -197,17 +239,26 @@ class Program:
         """Return what it wrote on its standard streams so far."""
         return self.stdout.read_text(errors="backslashreplace") + self.stderr.read_text(errors="backslashreplace")
 
-    def processor_seconds(self) -> float:
-        """Return the processor time, user and system, that it and its children have used so far."""
-        ticks = 0
+    def processor_times(self) -> Times:
+        """Return the processor time of its process group so far: every process and thread, and those that ended.
+
+        A process that ends while this looks is in its parent's time only afterwards, so it looks again until the same
+        processes were there before and after.
+        """
+        for _ in range(_LOOKS):
+            before = self._members()
+            found = sum((_times(each) for each in before), Times(0, 0))
+            if self._members() == before:
+                break
+        return found
+
+    def _members(self) -> list[Path]:
+        found = []
         for stat in Path("/proc").glob("[0-9]*/stat"):
-            try:
-                fields = stat.read_text().rpartition(")")[2].split()
-            except (FileNotFoundError, ProcessLookupError):
-                continue  # it ended meanwhile: its time is in its parent's fields
-            if int(fields[_STAT_GROUP]) == self.process.pid:
-                ticks += sum(int(each) for each in fields[_STAT_TIMES])
-        return ticks / os.sysconf("SC_CLK_TCK")
+            with suppress(FileNotFoundError, ProcessLookupError):
+                if int(_fields(stat)[_STAT_GROUP]) == self.process.pid:
+                    found.append(stat.parent)
+        return sorted(found)
 
     def group(self) -> dict[int, str]:
         """Return the processes of its group that have not ended, and the state of each (proc(5): R, S, T, …).

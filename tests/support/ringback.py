@@ -104,14 +104,25 @@ class Setup:
         return lines
 
 
+@dataclass(frozen=True, slots=True)
+class Checkout:
+    """A Ringback's source, and the Python that runs it."""
+
+    root: Path = ROOT
+    python: str = sys.executable
+
+
+HERE = Checkout()
+
+
 def command(*arguments: str) -> list[str]:
     """Return the command line of `ringback` in this environment; run it with `environment()`."""
     return [sys.executable, "-m", "proxy.cli", *arguments]
 
 
-def environment() -> dict[str, str]:
+def environment(root: Path = ROOT) -> dict[str, str]:
     """Return the variables under which the project's own modules are found, and none of the folder's."""
-    return {"PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1", "NO_COLOR": "1", "COLUMNS": "200"}
+    return {"PYTHONPATH": str(root), "PYTHONSAFEPATH": "1", "NO_COLOR": "1", "COLUMNS": "200"}
 
 
 def run(*arguments: str, folder: Path, name: str = "ringback", within: float = 30) -> tuple[int, str]:
@@ -129,9 +140,10 @@ def run(*arguments: str, folder: Path, name: str = "ringback", within: float = 3
 class Ringback:
     """One `ringback serve` process."""
 
-    def __init__(self, setup: Setup, folder: Path) -> None:
-        """Write its configuration; it runs from `start` on."""
+    def __init__(self, setup: Setup, folder: Path, *, checkout: Checkout = HERE) -> None:
+        """Write its configuration; it runs from `start` on. A comparison may run another checkout."""
         self.setup = setup
+        self._checkout = checkout
         self.folder = folder
         self.configuration = setup.write(folder)
         self._program: Program | None = None
@@ -154,8 +166,9 @@ class Ringback:
 
     def start(self) -> Self:
         """Start it and wait until it accepts connections."""
-        arguments = command("serve", "-c", str(self.configuration))
-        self._program = program = Program(arguments, folder=self.folder, name="serve", environment=environment())
+        arguments = [self._checkout.python, "-m", "proxy.cli", "serve", "-c", str(self.configuration)]
+        surroundings = environment(self._checkout.root)
+        self._program = program = Program(arguments, folder=self.folder, name="serve", environment=surroundings)
         try:
             program.wait_ready(lambda: accepts_connections("127.0.0.1", self.port))
         except BaseException:

@@ -1,0 +1,46 @@
+"""Which Python the benchmarks run on, and whether its build was optimised with a profile (PGO).
+
+A Python without it is 20 to 60 % slower, and so is every ratio to Postfix. `python bench/interpreter.py` says what it
+is; the exit status is 0 if it is optimised and new enough. `make bench` asks /usr/bin/python3 before it asks others.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+import sysconfig
+
+OLDEST = (3, 11)
+
+DEBIAN = ("--prefix=/usr'", "-Wdate-time", "--with-wheel-pkg-dir=/usr/share/python-wheels/")
+"""Debian and Ubuntu build their python3 with a profile, but record the configuration of the shared library's build."""
+
+
+def optimised() -> bool:
+    """Tell whether this Python was built with a profile, as far as its own record says."""
+    arguments = str(sysconfig.get_config_var("CONFIG_ARGS") or "")
+    return (
+        "--enable-optimizations" in arguments
+        or "-fprofile-use" in str(sysconfig.get_config_var("PY_CORE_CFLAGS") or "")
+        or all(each in arguments for each in DEBIAN)
+    )
+
+
+def named() -> str:
+    """Return its version and where it comes from."""
+    kind = "optimised" if optimised() else "NOT OPTIMISED: its figures are too low, compare none of them"
+    return f"{platform.python_version()} ({getattr(sys, 'base_prefix', sys.prefix)}, {kind})"
+
+
+def warn() -> None:
+    """Say on standard error that the figures are too low, if they are."""
+    if not optimised():
+        sys.stderr.write(
+            f"warning: {sys.executable} was built without --enable-optimizations. Its figures mean little:\n"
+            "use the system's python3, or build one so, and run make bench BENCH_PYTHON=/path/to/python3\n"
+        )
+
+
+if __name__ == "__main__":
+    sys.stdout.write(f"{named()}\n")
+    sys.exit(0 if optimised() and sys.version_info >= OLDEST else 1)
