@@ -1,8 +1,8 @@
-"""The processes of the callback benchmark: exchangers, a worker that many ask at once, and one that asks afresh.
+"""The processes of the callback benchmark: exchangers, and one that asks afresh.
 
 `python -m bench.asking farm PORT NAMESERVER DELAY` serves every loopback address: exchangers that answer RCPT after so
 many seconds, and a name server in whose world every name exists. `dN.test` has an exchanger in a network of its own.
-`worker` and `fresh` do the asking and print what it took as JSON.
+`fresh` does the asking and prints what it took as JSON.
 """
 
 from __future__ import annotations
@@ -12,23 +12,17 @@ import json
 import os
 import re
 import resource
-import signal
 import sys
 import time
 from collections import Counter
-from pathlib import Path
 
 import uvloop
 
 from config.schema.values import Network
-from proxy.app import load_service
 from proxy.base import log
-from proxy.base.tasks import TaskOwner, spawn
-from proxy.callback.service import CallbackService
 from proxy.modules.smtp_cbv.making import callbacks_of
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
 from proxy.options.core import CoreOptions
-from proxy.server.gc import collect_seldom
 from proxy.store.url import parse_store_url
 from tests.support.farm import Farm, Habit
 from tests.support.names import Known
@@ -55,32 +49,6 @@ def known(name: str) -> Known:
 async def farm(port: str, nameserver: str, delay: str) -> None:
     """Serve for ever."""
     await Farm(known, {}, others=Habit(rcpt_delay=float(delay))).start(int(port), ("127.0.0.1", int(nameserver)))
-    await asyncio.Event().wait()
-
-
-async def worker(configuration: str, count: str) -> None:
-    """Serve a configuration; at SIGUSR1 ask about so many addresses at once, and print how that went."""
-    served, begin = load_service(Path(configuration)), asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, begin.set)
-    await served.start()
-    collect_seldom(asyncio.get_running_loop())
-    await begin.wait()
-    callbacks = served._callbacks  # noqa: SLF001 - what its sessions ask
-    assert isinstance(callbacks, CallbackService)
-    verifier = callbacks.verifier
-    began, owner = time.perf_counter(), TaskOwner("asked")
-    for number in range(int(count)):
-        spawn(verifier.verify(f"u@d{number}.test"), name="asked", owner=owner)
-        if number % AT_ONCE == 0:
-            await asyncio.sleep(0)  # as sessions come: some in each turn of the loop
-    most = 0
-    while in_flight := len(verifier._in_flight):  # noqa: SLF001 - nobody else tells
-        most = max(most, in_flight)
-        await asyncio.sleep(0.01)
-    seconds = time.perf_counter() - began
-    remembered = await asyncio.gather(*(verifier.verify(f"u@d{number}.test") for number in range(int(count))))
-    verdicts = Counter(f"{each.status.value} {each.reason}" for each in remembered)
-    print(json.dumps({"seconds": seconds, "most": most, "verdicts": verdicts}), flush=True)
     await asyncio.Event().wait()
 
 
@@ -124,7 +92,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     log.configure()
     name, *arguments = sys.argv[1:]
-    uvloop.run({"farm": farm, "worker": worker, "fresh": fresh}[name](*arguments))
+    uvloop.run({"farm": farm, "fresh": fresh}[name](*arguments))
 
 
 if __name__ == "__main__":

@@ -39,9 +39,17 @@ class Entry:
     figures: Mapping[str, float]
 
 
-def record(figures: Mapping[str, float | None], file: Path = FILE) -> None:
-    """Write the figures of this commit on this machine: into its line of this run, or a new one."""
-    known = {name: round(value, 4) for name, value in figures.items() if value is not None}
+_noted: dict[str, float] = {}
+
+
+def note(figures: Mapping[str, float | None]) -> None:
+    """Keep figures for `record`."""
+    _noted.update((name, round(value, 4)) for name, value in figures.items() if value is not None)
+
+
+def record(file: Path = FILE) -> None:
+    """Write what was noted of this commit on this machine: into its line of this run, or a new one."""
+    known = dict(_noted)
     entries = read(file)
     commit, now, here = commit_of(file.parent), int(time.time()), machine()
     if entries and (entries[-1].commit, entries[-1].machine) == (commit, here):

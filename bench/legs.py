@@ -11,10 +11,10 @@ from pathlib import Path
 
 import trustme
 
-from bench.callback import farmed
 from bench.haraka import Haraka
 from bench.loads import FailedRunError, Journal, Leg
 from bench.sink import XclientSink
+from bench.world import farmed
 from proxy.app import SCHEMA
 from tests.support.programs import Folder, Program, accepts_connections, free_port
 from tests.support.ringback import HERE, Checkout, Ringback, Setup, environment

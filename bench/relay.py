@@ -177,7 +177,8 @@ def _told(found: Found, *, whole: bool) -> int:
     print(section)
     if whole:
         report.write(f"{section}\n![Messages a second, by relay]({report.CHART.name})", tables.drawn(found))
-        history.record({bar.name: bar.value for bar in judged})
+        history.note({bar.name: bar.value for bar in judged})
+        history.record()
     missed = [bar.name for bar in judged if not bar.met and not bar.is_goal]
     print(f"load now {os.getloadavg()[0]:.1f}; bars missed: {len(missed)} of {len(judged)}")
     return EX_MISSED if missed else EX_OK
