@@ -1,7 +1,8 @@
 """The processes of the callback benchmark: exchangers, and one that asks afresh.
 
-`python -m bench.asking farm PORT NAMESERVER DELAY` serves every loopback address: exchangers that answer RCPT after so
-many seconds, and a name server in whose world every name exists. `dN.test` has an exchanger in a network of its own.
+`python -m bench.asking farm PORT NAMESERVER RCPT EHLO` serves every loopback address: exchangers that answer these
+two after so many seconds, and a name server in whose world every name exists. `dN.test` has an
+exchanger in a network of its own.
 `fresh` does the asking and prints what it took as JSON.
 """
 
@@ -46,9 +47,10 @@ def known(name: str) -> Known:
     return Known(addresses=(f"127.{1 + number // 250}.{number % 250}.1",))
 
 
-async def farm(port: str, nameserver: str, delay: str) -> None:
+async def farm(port: str, nameserver: str, rcpt: str, ehlo: str) -> None:
     """Serve for ever."""
-    await Farm(known, {}, others=Habit(rcpt_delay=float(delay))).start(int(port), ("127.0.0.1", int(nameserver)))
+    habit = Habit(rcpt_delay=float(rcpt), ehlo_delay=float(ehlo))
+    await Farm(known, {}, others=habit).start(int(port), ("127.0.0.1", int(nameserver)))
     await asyncio.Event().wait()
 
 

@@ -9,20 +9,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import re
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 import uvloop
 
 from bench import history, interpreter
 from bench.outstanding import outstanding
 from bench.world import CROWD as CLIENTS
-from bench.world import Client, allow_open_files, farmed, memory, setup
+from bench.world import Client, allow_open_files, farmed, group_memory, memory, setup
 from tests.support.programs import Folder, Program
 from tests.support.ringback import Ringback, environment
 from tests.support.servers import Postfix, SmtpSink
@@ -148,17 +145,6 @@ async def postfix() -> bool:
             count, held = group_memory(server.running)
     print(f"Postfix, the same: {_told(outcome)}; {count} processes, {held:.0f} MiB (Pss)")
     return True
-
-
-def group_memory(program: Program) -> tuple[int, float]:
-    """Return how many processes a server has, and their memory in MiB: what they share is counted once."""
-    held = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            if int(stat.read_text().rpartition(")")[2].split()[2]) == program.process.pid:
-                rollup = (stat.parent / "smaps_rollup").read_text()
-                held.append(int(re.findall(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE)[0]) / 1024)
-    return len(held), sum(held)
 
 
 STORES = ("sqlite://{}/fresh.db", "memory")

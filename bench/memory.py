@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import re
-import resource
 import ssl
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -20,6 +19,8 @@ from pathlib import Path
 
 import trustme
 
+from bench import history
+from bench.world import allow_open_files
 from tests.support.conversation import Conversation
 from tests.support.house import House
 from tests.support.programs import Folder, free_port
@@ -28,7 +29,7 @@ from tests.support.servers import SmtpSink
 
 KIBI, MEBI = 1 << 10, 1 << 20
 
-PLAIN_TARGET, TLS_TARGET = 32 * KIBI, 96 * KIBI
+PLAIN_TARGET, TLS_TARGET = 6 * KIBI, 96 * KIBI
 """Octets an idle session may cost."""
 
 BULK_TARGET = 100 * MEBI
@@ -118,12 +119,6 @@ async def place(*lines: str) -> AsyncIterator[Place]:
         folder.remove()
 
 
-def allow_open_files() -> None:
-    """Raise this process's own limit of open files as far as it may."""
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-
-
 async def opened(here: Place, count: int, *, tls: bool) -> list[Conversation]:
     """Open so many sessions."""
     clients: list[Conversation] = []
@@ -200,6 +195,7 @@ async def measure(kinds: Sequence[str]) -> bool:
             print(f"{count} idle {name} sessions: {fresh / KIBI:.1f} KiB each; after 1 MiB each {used / KIBI:.1f} KiB")
             print(f"  target: at most {target // KIBI} KiB")
             met &= max(fresh, used) <= target
+            history.note({f"idle {name} session, KiB": fresh / KIBI, f"idle {name} session, after 1 MiB": used / KIBI})
     if "bulk" in kinds:
         grown = await bulk(BULK_SESSIONS, BULK_SIZE)
         print(f"{BULK_SESSIONS} messages of {BULK_SIZE // MEBI} MiB at once: {grown / MEBI:.1f} MiB more at the most")
@@ -215,8 +211,12 @@ def main() -> int:
     """Measure and print."""
     parser = argparse.ArgumentParser(prog="python -m bench.memory", description=__doc__.split("\n\n", 1)[0])
     parser.add_argument("--only", nargs="+", choices=KINDS, default=KINDS, help="only these (default: all)")
+    options = parser.parse_args()
     allow_open_files()
-    return 0 if asyncio.run(measure(parser.parse_args().only)) else 1
+    met = asyncio.run(measure(options.only))
+    if tuple(options.only) == KINDS:
+        history.record()
+    return 0 if met else 1
 
 
 if __name__ == "__main__":

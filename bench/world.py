@@ -9,7 +9,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -44,10 +44,19 @@ class World:
 
 
 @contextmanager
-def farmed(delay: float) -> Iterator[World]:
-    """Put up exchangers that answer RCPT after so many seconds."""
+def farmed(delay: float, *, ehlo: float = 0.0) -> Iterator[World]:
+    """Put up exchangers that answer RCPT after so many seconds, and EHLO."""
     world, folder = World(free_port(), free_port()), Folder("farm")
-    arguments = [sys.executable, "-m", "bench.asking", "farm", str(world.port), str(world.nameserver), str(delay)]
+    arguments = [
+        sys.executable,
+        "-m",
+        "bench.asking",
+        "farm",
+        str(world.port),
+        str(world.nameserver),
+        str(delay),
+        str(ehlo),
+    ]
     try:
         with Program(arguments, folder=folder.path, name="farm", environment=environment()) as program:
             program.wait_ready(
@@ -138,3 +147,14 @@ def memory(process: int, name: str = "VmHWM") -> float:
     found = re.search(rf"{name}:\s+(\d+) kB", status)
     assert found is not None
     return int(found[1]) / 1024
+
+
+def group_memory(program: Program) -> tuple[int, float]:
+    """Return how many processes a server has, and their memory in MiB: what they share is counted once."""
+    held = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            if int(stat.read_text().rpartition(")")[2].split()[2]) == program.process.pid:
+                rollup = (stat.parent / "smaps_rollup").read_text()
+                held.append(int(re.findall(r"^Pss:\s+(\d+) kB", rollup, re.MULTILINE)[0]) / 1024)
+    return len(held), sum(held)

@@ -28,6 +28,7 @@ class Habit:
     """How an exchanger behaves; delays in seconds."""
 
     rcpt_delay: float = 0.0
+    ehlo_delay: float = 0.0
     greylists: bool = False
     """The first question about an address is deferred."""
     tarpit: bool = False
@@ -123,6 +124,8 @@ class Talk(asyncio.Protocol):
             self._transport.close()
         elif verb == b"EHLO" and self._here.habit.broken_tls:
             self._say(b"250-mx.farm.test\r\n250 STARTTLS\r\n")
+        elif verb == b"EHLO" and self._here.habit.ehlo_delay:
+            self._loop.call_later(self._here.habit.ehlo_delay, self._say, b"250 mx.farm.test\r\n")
         else:
             self._say(b"250 mx.farm.test\r\n" if verb == b"EHLO" else b"250 2.0.0 Ok\r\n")
 

@@ -1,0 +1,159 @@
+"""What two greedy clients cost the others: `python -m bench.fairness` from the project's root.
+
+One pipelines 1 MiB of NOOP and RCPT again and again, as fast as the server takes it, and reads the replies. Another
+pipelines the same and never reads: what the server holds for it is bounded. Meanwhile a third sends mail with a
+remembered sender, and its p99 is measured. One worker; the greedy clients are a process of their own (`greedy`). Exit
+status 1: a bar was missed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import socket
+import statistics
+import sys
+import time
+from pathlib import Path
+
+import uvloop
+
+from bench import history, interpreter
+from bench.world import Client, farmed, latencies, p99, setup
+from tests.support.programs import Folder, Program
+from tests.support.ringback import Ringback, environment
+from tests.support.servers import SmtpSink
+from tests.support.waiting import eventually
+
+P99 = 5.0
+"""Milliseconds, of the others' mail."""
+
+HELD = 256
+"""KiB that the worker may grow by for each of the greedy."""
+
+MUTES = 20
+"""Clients that never read, in the second half: so many that what each of them costs can be seen."""
+
+SECONDS, PAUSE = 4.0, 0.003
+GREED = b"MAIL FROM:<ok@ok.test>\r\n" + b"NOOP\r\nRCPT TO:<u@example.com>\r\n" * ((1 << 20) // 34)
+
+
+async def greedy(port: str, kind: str, count: str) -> None:
+    """Be such clients for ever; one that is turned away comes again."""
+    sys.stdout.write("here\n")
+    sys.stdout.flush()
+    act = {"reads": _reads, "mute": _mute}[kind]
+    await asyncio.gather(*(act(int(port)) for _ in range(int(count))))
+
+
+async def _reads(port: int) -> None:
+    while True:
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(b"EHLO greedy.test\r\n" + GREED)
+            while await reader.read(1 << 16):
+                pass
+        except OSError:
+            pass
+        writer.close()
+
+
+async def _mute(port: int) -> None:
+    """Never read: the kernel's buffers are small, so that the server's own fill at once."""
+    loop = asyncio.get_running_loop()
+    while True:
+        client = socket.socket()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.setblocking(False)
+        try:
+            await loop.sock_connect(client, ("127.0.0.1", port))
+            await loop.sock_sendall(client, b"EHLO mute.test\r\n" + GREED)
+            await asyncio.sleep(3600)
+        except OSError:
+            pass
+        finally:
+            client.close()
+
+
+async def measure(seconds: float) -> bool:
+    """Measure and print; tell whether all bars were met."""
+    folder = Folder("fairness")
+    try:
+        with farmed(0.0) as world, SmtpSink() as sink:
+            server = Ringback(setup(world, sink, folder.path, {}), folder.path).start()
+            try:
+                return await _measured(server, folder.path, seconds)
+            finally:
+                await asyncio.to_thread(server.stop)
+    finally:
+        folder.remove()
+
+
+async def _measured(server: Ringback, folder: Path, seconds: float) -> bool:
+    met = True
+    async with Client(server.port) as client:
+        for _ in range(20):
+            await client.send("u@remembered.test")
+        idle = await _mail(client, seconds)
+        print(f"p99 of mail with a remembered sender, nobody else there: {idle:.1f} ms")
+        for kind, what, count in (("reads", "that pipelines 1 MiB", 1), ("mute", "that also never reads", 1)):
+            found, held = await _beside(server, client, folder, (kind, count), seconds)
+            print(f"  beside one {what}: {found:.1f} ms (target {P99:g}); the worker grew by {held:.0f} KiB")
+            history.note({f"fairness, p99 beside one {what}, ms": found})
+            met &= found <= P99
+        _, held = await _beside(server, client, folder, ("mute", MUTES), seconds)
+        print(f"  {MUTES} that never read: {held / MUTES:.0f} KiB each (target {HELD})")
+        history.note({"fairness, one that never reads, KiB": held / MUTES})
+        return met and held / MUTES <= HELD
+
+
+async def _beside(
+    server: Ringback, client: Client, folder: Path, greed: tuple[str, int], seconds: float
+) -> tuple[float, float]:
+    """Return the p99 of mail beside so many clients of a kind, in ms, and the KiB that the worker grew by."""
+    kind, count = greed
+    before = _resident(server)
+    arguments = [sys.executable, "-m", "bench.fairness", "--greedy", str(server.port), kind, str(count)]
+    with Program(arguments, folder=folder, name=kind, environment=environment()) as program:
+        await eventually(lambda: "here" in program.printed(), "the greedy are there")
+        found = await _mail(client, seconds)
+        held = _resident(server) - before
+        if not program.is_running:
+            raise RuntimeError(program.printed()[-3000:])
+    return found, max(0.0, held)
+
+
+async def _mail(client: Client, seconds: float) -> float:
+    end = time.perf_counter() + seconds
+    return p99([took for _, took in await latencies(client, lambda: time.perf_counter() > end, PAUSE)])
+
+
+def _resident(server: Ringback) -> float:
+    """Return the KiB that the worker holds now, the median of a few looks."""
+    (worker,) = server.workers
+    looks = []
+    for _ in range(5):
+        status = Path(f"/proc/{worker}/status").read_text()
+        looks.append(int(status.partition("VmRSS:")[2].split()[0]))
+        time.sleep(0.02)
+    return statistics.median(looks)
+
+
+def main() -> int:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="python -m bench.fairness", description=__doc__.split("\n\n", 1)[0])
+    parser.add_argument("--seconds", type=float, default=SECONDS, help=f"of each part (default {SECONDS:g})")
+    parser.add_argument("--greedy", nargs=3, metavar=("PORT", "KIND", "COUNT"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.greedy:
+        uvloop.run(greedy(*options.greedy))
+        return 0
+    interpreter.warn()
+    met = uvloop.run(measure(options.seconds))
+    if options.seconds >= SECONDS:
+        history.record()
+    return 0 if met else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
