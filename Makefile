@@ -25,7 +25,7 @@ BENCH_PYTHON ?= $(shell for each in /usr/bin/python3 $(PYTHON); do \
 	$$each bench/interpreter.py >/dev/null 2>&1 && echo $$each && exit; done; echo $(PYTHON))
 BENCH_VENV   := .venv-bench
 
-.PHONY: help demo test test-long test-busy coverage checks bench bench-quick measure-bench measure-bench-quick docs clean
+.PHONY: help demo test test-long test-busy coverage checks bench bench-quick bench-all bench-relay docs clean
 .DELETE_ON_ERROR:
 
 help:
@@ -68,11 +68,14 @@ checks: $(DEV)
 	$(BIN)/ringback docs --check
 	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
 
-bench bench-quick:
-	@$(MAKE) --no-print-directory VENV=$(BENCH_VENV) PYTHON=$(BENCH_PYTHON) measure-$@
+bench:
+	@$(MAKE) --no-print-directory VENV=$(BENCH_VENV) PYTHON=$(BENCH_PYTHON) bench-all
+
+bench-quick:
+	@$(MAKE) --no-print-directory VENV=$(BENCH_VENV) PYTHON=$(BENCH_PYTHON) bench-relay
 
 # A missed bar does not keep the others from running.
-measure-bench: $(DEV)
+bench-all: $(DEV)
 	-$(BIN)/python -m bench.relay $(ARGS)
 	-$(BIN)/python -m bench.front
 	-$(BIN)/python -m bench.memory
@@ -82,7 +85,7 @@ measure-bench: $(DEV)
 	-$(BIN)/python -m bench.fairness
 	$(BIN)/python -m bench.history
 
-measure-bench-quick: $(DEV)
+bench-relay: $(DEV)
 	$(BIN)/python -m bench.relay --quick $(ARGS)
 
 docs: $(DEV)

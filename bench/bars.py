@@ -23,11 +23,11 @@ from bench.figures import (
     Figures,
     Found,
 )
+from tests.support.calls import BARS as CALLS
 
 ONE, ALL, OLD = "ringback", "ringback-all", "against"
 """Keys of the legs: one worker, a worker for each core, and another commit."""
 
-CALLS = {"kept": 450.0, "new": 700.0}
 FLOOR_GOAL = 3.5
 
 Way = Literal["at most", "at least"]

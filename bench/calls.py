@@ -20,9 +20,6 @@ from typing import Any
 
 from tests.support import calls
 
-BARS = {"kept": 450, "new": 700}
-"""Calls a message: one of many on a connection, and one on a connection of its own, all of it counted."""
-
 ROOT = str(Path(__file__).resolve().parents[1])
 BUILTIN = "~"
 
@@ -56,7 +53,7 @@ def shown(found: calls.Counted, mode: str, top: int, callers: str | None) -> Non
     entries: dict[Function, Any] = found.stats.stats  # type: ignore[attr-defined]  # typeshed lacks it
     each = found.messages
     print(
-        f"\n{mode}: {found.per_message:,.0f} calls a message (bar {BARS[mode]}):"
+        f"\n{mode}: {found.per_message:,.0f} calls a message (bar {calls.BARS[mode]:.0f}):"
         f" loop {found.loop / each:,.1f}, other threads {found.threads / each:,.1f}"
     )
     rooms = by_room(entries)
@@ -87,12 +84,12 @@ def main() -> int:
     parser.add_argument("--save", metavar="FILE", help="write the last mode's profile")
     options = parser.parse_args()
     met = True
-    for mode in options.modes or BARS:
-        if mode not in BARS:
+    for mode in options.modes or calls.BARS:
+        if mode not in calls.BARS:
             parser.error(f"{mode} is no mode: write kept or new")
         found = calls.run(mode, options.messages)
         shown(found, mode, options.top, options.callers)
-        met &= found.per_message <= BARS[mode]
+        met &= found.per_message <= calls.BARS[mode]
         if options.save:
             found.stats.dump_stats(options.save)
     return 0 if met else 1

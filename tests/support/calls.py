@@ -41,6 +41,9 @@ from tests.support.servers import MAIL_DOMAIN
 MESSAGES, SESSIONS, SIZE = 2000, 20, 4096
 """Messages of so many octets over so many sessions; the second half is counted."""
 
+BARS = {"kept": 450.0, "new": 700.0}
+"""Calls a message at most: one of many on a connection, and one on a connection of its own, all of it counted."""
+
 EXCHANGER = "127.0.0.11"
 SENDER, RECIPIENT = b"ok@ok.test", f"u@{MAIL_DOMAIN}".encode()
 PATIENCE = 120.0

@@ -70,40 +70,54 @@ _LOOKS = 5
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """Processor time in seconds."""
+    """Processor time in seconds.
 
-    user: float
-    system: float
+    The sum is exact to the nanosecond; its parts are counted in ticks of 10 ms, so that only their ratio over some time
+    is of use.
+    """
+
+    total: float = 0.0
+    user_ticks: int = 0
+    system_ticks: int = 0
 
     @property
-    def total(self) -> float:
-        """Both."""
-        return self.user + self.system
+    def user(self) -> float:
+        """What was used outside the kernel."""
+        ticks = self.user_ticks + self.system_ticks
+        return self.total * self.user_ticks / ticks if ticks else self.total
+
+    @property
+    def system(self) -> float:
+        """What was used in the kernel."""
+        return self.total - self.user
 
     def __add__(self, other: Times) -> Times:
         """Return the sum."""
-        return Times(self.user + other.user, self.system + other.system)
+        return Times(
+            self.total + other.total, self.user_ticks + other.user_ticks, self.system_ticks + other.system_ticks
+        )
 
     def __sub__(self, other: Times) -> Times:
         """Return what was used since `other`."""
-        return Times(self.user - other.user, self.system - other.system)
+        return Times(
+            self.total - other.total, self.user_ticks - other.user_ticks, self.system_ticks - other.system_ticks
+        )
 
 
 def _times(process: Path) -> Times:
     """Return what a process, its threads and its ended children used.
 
-    /proc/PID/stat counts in ticks of 10 ms, which is coarse for a hundred processes; the threads' schedstat has
-    nanoseconds, but forgets threads that ended. The split into user and system time is the ticks'.
+    /proc/PID/stat counts in ticks, which is coarse for a hundred processes; the threads' schedstat has nanoseconds, but
+    forgets threads that ended.
     """
     tick = 1 / os.sysconf("SC_CLK_TCK")
     try:
-        user, system, ended_user, ended_system = (int(each) * tick for each in _fields(process / "stat")[_STAT_TIMES])
+        user, system, ended_user, ended_system = (int(each) for each in _fields(process / "stat")[_STAT_TIMES])
         threads = process.glob("task/*/schedstat")
-        exact = max(user + system, sum(int(each.read_text().split()[0]) for each in threads) / 1e9)
+        own = max((user + system) * tick, sum(int(each.read_text().split()[0]) for each in threads) / 1e9)
     except (FileNotFoundError, ProcessLookupError, ValueError):
-        return Times(0, 0)
-    share = user / (user + system) if user + system else 1.0
-    return Times(exact * share + ended_user, exact * (1 - share) + ended_system)
+        return Times()
+    return Times(own + (ended_user + ended_system) * tick, user + ended_user, system + ended_system)
 
 
 class MissingProgramError(LookupError):
@@ -247,7 +261,7 @@ class Program:
         """
         for _ in range(_LOOKS):
             before = self._members()
-            found = sum((_times(each) for each in before), Times(0, 0))
+            found = sum((_times(each) for each in before), Times())
             if self._members() == before:
                 break
         return found
