@@ -95,5 +95,5 @@ def test_the_page_shows_a_table_of_replies_and_names_every_reason_that_a_rule_ma
 
 def test_the_page_says_what_a_spammer_gains_by_each_limit() -> None:
     limits = {name for name, field in SmtpCbvOptions.model_fields.items() if isinstance(field.default, Throttle)}
-    table = PAGE.read_text().partition("### What a spammer gains by each limit")[2].partition("### ")[0]
+    table = PAGE.read_text().partition("### What a spammer gains from each limit")[2].partition("### ")[0]
     assert set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == limits | {"client_share"}

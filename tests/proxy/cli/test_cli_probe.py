@@ -131,7 +131,7 @@ async def test_it_shows_how_the_exchangers_were_found_what_was_said_and_the_verd
         "   N ms  < 221 2.0.0 Bye\n"
         "alice@sender.test: fail (no_such_user)\n"
         "  550 5.1.1 No such / 5.1.1 user\n"
-        "  the exchanger says that there is no such address\n"
+        "  the exchanger says that the address does not exist\n"
         "  rcpt at two.test [127.0.0.3], N s\n"
     )
 
