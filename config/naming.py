@@ -84,7 +84,7 @@ def bad_expression(name: str, reason: str, span: Span) -> Diagnostic:
 
 
 def wrong_class(written: str, right: str, span: Span) -> Diagnostic:
-    """`Module validate/sieve`: the path is known, but has another class."""
+    """The path is known, but belongs to another class, as in `Module validate/sieve`."""
     return Diagnostic(f"`{written}` does not load this module", span, f"write {right}")
 
 

@@ -175,7 +175,7 @@ def module_not_loaded(name: str, span: Span, module: str) -> Diagnostic:
     return _error(
         f"{name} needs the module {module}, which is not loaded",
         span,
-        f"load the module {module}, actively or passively",
+        f"load the module {module}; it may be passive",
     )
 
 

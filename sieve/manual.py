@@ -1,7 +1,6 @@
 """The function table of the Momentum manual: each name with the phases that allow it.
 
-It has every function of Momentum 2.2, including those that Ringback does not have, so that an error message can say
-that a function is missing.
+It lists every function of Momentum 2.2. If a script calls one that Ringback does not have, the error message can say so.
 """
 
 from __future__ import annotations

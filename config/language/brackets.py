@@ -6,9 +6,9 @@
     attributes = "<" { key "=" ( WORD | STRING ) } ">"
     key        = WORD | STRING
 
-`=` is optional before a bracket. If brackets do not match, line breaks and indentation show what the operator meant: a
-bracket that is never closed is reported where it opens. Reading then continues with the first line that is not indented
-deeper than the line that opened it.
+`=` is optional before a bracket. If brackets do not match, the parser guesses the operator's intent from line breaks and
+indentation. It reports an unclosed bracket where the bracket opens, and continues with the first line that is not
+indented deeper than that line.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ def extra_word(word: str, name: str, whole: str, span: Span) -> Diagnostic:
     """`name = a b`; `whole` is the text from the value to this word."""
     meant = _one_line(whole)
     number, _, unit = meant.partition(" ")
-    hint = f'quote a value with blanks: {name} = "{meant}"; write a list in ( … )'
+    hint = f'quote a value that contains spaces: {name} = "{meant}"; write a list in ( … )'
     if number.isdecimal() and unit.lower() in _UNITS:
         hint = f"write a number and its unit as one word: {name} = {number}{_UNITS[unit.lower()]}"
     return Diagnostic(f"unexpected {shown(word)} after the value of `{name}`", span, hint)

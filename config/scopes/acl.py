@@ -1,4 +1,4 @@
-"""Bring listeners as written into one form: the nested lists of 2.2, and the stanzas of 3.x and 4.x.
+"""Convert listeners to one form, whether written as nested lists (2.2) or as stanzas (3.x and 4.x).
 
 In 2.2 a listener is a list; each address may carry backlog, concurrency, attributes and rules:
 

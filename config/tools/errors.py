@@ -15,8 +15,8 @@ def no_scope(word: str, kinds: Sequence[str]) -> str:
 
 
 def no_question() -> str:
-    """No words at all."""
-    return "name an option, with its scope before it: domain example.com gateway"
+    """The command names no option."""
+    return "name an option after its scope, as in: domain example.com gateway"
 
 
 def scope_without_name(kind: str) -> str:

@@ -1,7 +1,7 @@
-"""How long a verdict is valid, and how a new one replaces the one before: the rules of the cache, without the cache.
+"""The rules of the cache: how long a verdict is valid, and how a new one replaces the previous one.
 
-A hit never prolongs anything. A transient verdict never replaces a valid `pass`. A first `fail` does not either: it
-shortens the `pass` to a few minutes, and the next refusal decides.
+A cache hit never extends a lifetime. A transient verdict never replaces a valid `pass`. Nor does a first `fail`: it
+shortens the `pass` to a few minutes, and the next rejection decides.
 """
 
 from __future__ import annotations

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 
 def no_loopback_addresses(address: str, reason: str) -> str:
-    """Linux accepts all of 127.0.0.0/8; other systems need each address except 127.0.0.1 added."""
+    """Linux accepts all of 127.0.0.0/8. On other systems, each address except 127.0.0.1 must be added."""
     return (
         f"cannot listen on {address}: {reason}. The demo's exchangers need 127.0.0.2 to 127.0.0.4; "
-        "Linux has them, on macOS and the BSDs add them first: ifconfig lo0 alias 127.0.0.2 (and .3, .4)"
+        "On macOS and the BSDs, add them first: ifconfig lo0 alias 127.0.0.2 (and .3, .4)"
     )
 
 

@@ -1,6 +1,6 @@
-"""The demo's sample mail: what is sent, the expected result, and the comparison: Sample, Check, ALL.
+"""The demo's sample messages, and the checks that compare each result with the expected one.
 
-A sample names the domains of `world`; it knows nothing of sockets and prints nothing.
+Samples use the domains of `world`. They open no sockets and print nothing.
 """
 
 from __future__ import annotations

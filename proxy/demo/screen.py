@@ -83,7 +83,7 @@ class Screen:
         cast.add_row(Text("upstream", HUES[PeerRole.UPSTREAM]), where, "the next hop: accepts everything")
         where = _endpoint(("127.0.0.1", world.nameserver_port))
         cast.add_row(Text("DNS", HUES[PeerRole.NAMESERVER]), where, "knows the three domains")
-        self._console.print(Padding(Text("Ringback, a demonstration in a world of its own", "bold"), (1, 0, 0, 1)))
+        self._console.print(Padding(Text("Ringback demo: all servers run on this machine", "bold"), (1, 0, 0, 1)))
         self._console.print(cast)
 
     def sample(self, number: int, sample: Sample, events: Sequence[Event]) -> None:
@@ -122,11 +122,11 @@ class Screen:
             wrong = [each.sentence for each in checks if not each.held]
             mark = Text("wrong", "bold red") if wrong else Text("ok", "bold green")
             table.add_row(mark, Text(sample.title), Text("; ".join(wrong) or checks[0].sentence))
-        self._console.print(Rule(Text(" What came of it ", "bold"), align="left", style="dim"))
+        self._console.print(Rule(Text(" Results ", "bold"), align="left", style="dim"))
         self._console.print(table)
 
     def by_hand(self, world: DemoWorld) -> None:
-        """Say how to send mail to the world that stays up."""
+        """Show how to send mail to the demo's servers, which keep running."""
         host, port = world.address
         ways = Table(box=None, padding=(0, 2), show_header=False)
         for sender, fate in WAYS:

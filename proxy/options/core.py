@@ -1,4 +1,4 @@
-"""The options of the global scope of ecelerity.conf: inbound, outbound, and the server's own.
+"""The options in the global scope of ecelerity.conf: for clients, for next hops, and for the process.
 
 Each option is declared once: name, type, unit, default, meaning. Binding, checking, fallback between scopes and the
 generated reference page follow from the declaration. Modules declare their options in `proxy.modules`.
@@ -63,11 +63,11 @@ class CoreOptions(InboundOptions, OutboundOptions):
     esmtp_listener: Listeners = option(doc="Addresses and ports to listen on for SMTP.")
     spool_directory: ConfigPath | None = option(
         None,
-        doc="Folder for messages over 1 MiB that policy reads whole. Default: the system's temporary folder.",
+        doc="Folder for messages over 1 MiB that scripts read in full. Default: the system's temporary folder.",
     )
     state_directory: ConfigPath = option(
         Path("/var/lib/ringback"),
-        doc="Folder for data that survives a restart: callout verdicts (otherwise kept in memory) and the outbox.",
+        doc="Folder for data that survives a restart: callback verdicts (otherwise kept in memory) and the outbox.",
     )
     outbox_size: Bytes = option(
         1 << 30,

@@ -114,7 +114,7 @@ class InboundOptions(TlsOptions):
         100,
         zero="off",
         doc="Minimum rate within a message, enforced after 30 seconds of waiting.",
-        unit="octets a second",
+        unit="octets per second",
         ge=0,
         scopes=INBOUND,
     )
@@ -199,7 +199,7 @@ class InboundOptions(TlsOptions):
         None, doc="File of users and password hashes, made with `ringback password`.", secret=True, scopes=INBOUND
     )
     authentication_without_tls: bool = option(
-        False, doc="Offer AUTH without TLS, too. Passwords can then be read on the network.", scopes=INBOUND
+        False, doc="Offer AUTH without TLS as well. Passwords can then be read on the network.", scopes=INBOUND
     )
 
     authentication_failure_rate: ThrottleValue = option(
@@ -221,7 +221,7 @@ class InboundOptions(TlsOptions):
     allow_null_envelope_sender: bool = option(True, doc="Accept bounces: MAIL FROM:<>.", scopes=INBOUND)
     allow_ip_literal: bool = option(True, doc="Accept addresses such as user@[192.0.2.1].", scopes=INBOUND)
     allow_trailing_whitespace_in_commands: bool = option(
-        True, doc="Accept commands with trailing blanks, which some old clients send.", scopes=INBOUND
+        True, doc="Accept commands with trailing spaces, which some old clients send.", scopes=INBOUND
     )
     domain_for_unqualified_recipient_addresses: DomainValue = option(
         "",
@@ -236,7 +236,7 @@ class InboundOptions(TlsOptions):
     strict_addresses: bool = option(
         False,
         doc="Reject syntax in MAIL and RCPT that RFC 5321 forbids instead of repairing it: addresses without brackets "
-        "or domain, with blanks around them, or with misplaced dots.",
+        "or domain, with spaces around them, or with misplaced dots.",
         scopes=INBOUND,
     )
 

@@ -1,9 +1,9 @@
 """Marks that identify our letters and count their hops: a header field with a token.
 
 Each letter carries a mark, above the marks of its source message. The token is an HMAC over the letter's id, time and
-recipients, with a key that only a site's own servers have. So a letter that returns is recognised, even if another
-server has created a letter from it meanwhile. A stranger who forges the field, or copies it from a letter that he
-received, is not believed: see `Key.knows`.
+recipients, with a key that only a site's own servers have. So Ringback recognizes a letter that returns, even if
+another server has created a letter from it in the meantime. It does not accept a field that a stranger forged or copied
+from a letter to someone else: see `Key.knows`.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ class Key:
     def knows(self, marks: Sequence[Mark], now: float, recipients: Sequence[frozenset[bytes]]) -> bool:
         """Whether we recently created a letter with one of these marks for one of these sets of recipients.
 
-        The token covers the recipients: a stranger cannot use the mark of a notice that he received to suppress
-        letters to others.
+        The token covers the recipients, so the mark of a notice cannot be reused to suppress letters to other
+        recipients.
         """
         return any(
             hmac.compare_digest(mark.token, self._digest(mark.id, mark.time, each))

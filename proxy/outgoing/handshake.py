@@ -1,8 +1,8 @@
 """From an address to a `Wire`: connection, greeting, EHLO and TLS, for relay and probes.
 
-`proxy.outgoing.dial` connects the socket and aiosmtplib speaks: it reads the greeting, says EHLO and begins TLS. Its
-reader is lenient (it takes the last code of a reply that mixes them, and drops what nobody asked for), so that its
-protocol is given a stricter ear here, and not more of a stranger's octets than one reply may have.
+`proxy.outgoing.dial` connects the socket. aiosmtplib then reads the greeting, sends EHLO and starts TLS. Its reader is
+lenient: it takes the last code of a reply with mixed codes, and drops unsolicited replies. So this module gives it only
+octets that a strict parser has accepted, and never more than one reply may have.
 """
 
 from __future__ import annotations

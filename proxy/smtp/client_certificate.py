@@ -1,8 +1,8 @@
-"""Client certificates: requests one, verifies it without ending the handshake, and tells scripts the result.
+"""Requests and verifies a client certificate without ending the handshake, and reports the result to scripts.
 
-By Momentum's manual, a client with an invalid certificate may continue, and policy decides. OpenSSL supports this with
-a callback that overrides its verdict, but Python's ssl cannot set one and ends the handshake. So this module sets the
-callback with ctypes in the library that ssl uses. Nothing of this is loaded unless a listener asks for certificates.
+According to Momentum's manual, a client with an invalid certificate may continue, and policy decides. OpenSSL supports
+this with a callback that overrides its verdict, but Python's ssl cannot set one, and ends the handshake. So this module
+uses ctypes to set the callback in the library that ssl uses. It is loaded only if a listener asks for certificates.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""From an upstream to a connection: addresses by rank, overlapping attempts within a rank, TLS as configured.
+"""Connects to an upstream: addresses by rank, overlapping attempts within a rank, and TLS as configured.
 
 An address that failed is tried last for `host_failure_retry` seconds. If all of them failed recently, only one
-transaction at a time tries, and the others fail at once: a dead upstream costs only one transaction a timeout.
+transaction at a time tries, and the others fail at once, so only one transaction waits for a dead upstream's timeout.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Check a script before it runs: names, phases, modules, arguments, and code that looks unintended.
 
-A script has no loops, so statements run in source order, and one pass sees every assignment before its reads.
+A script has no loops, so its statements run in source order, and one pass sees every assignment before the variable is
+read.
 """
 
 from __future__ import annotations

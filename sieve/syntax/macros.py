@@ -1,7 +1,7 @@
 """Substitution: `${name}` and `%{namespace:key}` in strings, split into parts once when a script is compiled.
 
-A value that is put in is never looked at again, so that a header holding `%{…}` arrives as it was. A macro without a
-namespace is of the namespace `default`. Which macros there are is not known here: `sieve.run.macros`.
+Inserted values are not expanded again, so a header field that contains `%{…}` stays as it is. A macro without a
+namespace belongs to the namespace `default`. `sieve.run.macros` defines which macros exist.
 """
 
 from __future__ import annotations

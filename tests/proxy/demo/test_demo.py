@@ -334,7 +334,7 @@ MailHost.start = start
     assert " ".join(complaints.split()) == (
         "cannot listen on 127.0.0.2: Cannot assign requested address. "
         "The demo's exchangers need 127.0.0.2 to 127.0.0.4; "
-        "Linux has them, on macOS and the BSDs add them first: ifconfig lo0 alias 127.0.0.2 (and .3, .4)"
+        "On macOS and the BSDs, add them first: ifconfig lo0 alias 127.0.0.2 (and .3, .4)"
     )
 
 
