@@ -1,8 +1,8 @@
 """The ecelerity.conf language: text → tree → typed settings. Independent of SMTP and Sieve.
 
-A `Source` is one text, a `Span` a place in it, a `Diagnostic` a mistake there. The parser builds a `Tree` of options,
+A `Source` is one text, a `Span` a place in it, a `Diagnostic` an error there. The parser builds a `Tree` of options,
 stanzas and values. The program passes in a `Schema`, which declares the options and modules with `Options`, `option`
-and `ModuleSpec`. `load` returns `Settings` (global options, and `ModuleSettings` for each module), or all mistakes in
+and `ModuleSpec`. `load` returns `Settings` (global options, and `ModuleSettings` for each module), or all errors in
 one run. Each value knows where it was written (its origin). `Scopes` and `Listener` find the value of an option in
 force for a domain or a client. It is a `Setting`: the value with its origin.
 

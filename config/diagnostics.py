@@ -1,7 +1,7 @@
-"""Diagnostics: where a mistake is, and how to print it.
+"""Diagnostics: where an error is, and how to print it.
 
 Both languages, ecelerity.conf and Sieve, report through this module. It depends on neither: each message is worded by
-the package that found the mistake. Passwords in quoted lines are masked.
+the package that found the error. Passwords in quoted lines are masked.
 """
 
 from __future__ import annotations
@@ -111,7 +111,7 @@ class Note:
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """One mistake: what is wrong, where, and what to write instead."""
+    """One error: what is wrong, where, and what to write instead."""
 
     message: str
     span: Span | None = None

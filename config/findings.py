@@ -1,4 +1,4 @@
-"""Collect the mistakes of one load: in order, each once, up to a limit."""
+"""Collect the errors of one load: in order, each once, up to a limit."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Findings:
         self._ended = False
 
     def end(self) -> None:
-        """Accept no more: what follows the last mistake is not understood, so more errors would be wrong."""
+        """Accept no more: what follows the last error is not understood, so more errors would be wrong."""
         self._ended = True
 
     def add(self, diagnostic: Diagnostic) -> None:

@@ -1,4 +1,4 @@
-"""`load(path, schema)` reads a file and its includes, and returns typed settings or all mistakes.
+"""`load(path, schema)` reads a file and its includes, and returns typed settings or all errors.
 
 Loading binds, opens and starts nothing: a file with errors has no effect.
 """

@@ -74,4 +74,4 @@ def _end_of_url(text: str, scheme: int, start: int) -> int:
     closing = re.compile(rf"{quote}(?=[\s,;)\]>}}]|$)" if quote else r"\s").search(text, start, last)
     end = closing.start() if closing else last
     at = text.rfind("@", start, last)
-    return end if quote and closing else max(end, at + 1)  # a blank or quote in a password is a mistake
+    return end if quote and closing else max(end, at + 1)  # a blank or quote in a password is an error

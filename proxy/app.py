@@ -51,7 +51,7 @@ def load(path: Path) -> tuple[Assembly, tuple[Diagnostic, ...]]:
     """Load a configuration, compile its scripts and look at the files it names; return the assembly and the warnings.
 
     Raises:
-        ConfigurationRejected: with every mistake found in the files and the scripts.
+        ConfigurationRejected: with every error found in the files and the scripts.
     """
     return _assembled(path, _no_progress, look_around=True)
 
@@ -60,13 +60,13 @@ def compiled(path: Path) -> tuple[Assembly, tuple[Diagnostic, ...]]:
     """Parse a configuration and compile its scripts, without checking other files. Called after a rehearsal.
 
     Raises:
-        ConfigurationRejected: with the mistakes of its text.
+        ConfigurationRejected: with the errors of its text.
     """
     return _assembled(path, _no_progress, look_around=False)
 
 
 def rehearsed(path: Path, tell: Tell) -> tuple[Diagnostic, ...]:
-    """Load a configuration and build everything that serves; return all mistakes and warnings.
+    """Load a configuration and build everything that serves; return all errors and warnings.
 
     `check`, the start and a reload do this in a child, because files that the configuration names may hang.
     """
@@ -108,7 +108,7 @@ def load_service(path: Path) -> Worker:
     """Load a configuration into a worker that is ready to start.
 
     Raises:
-        ConfigurationRejected: with every mistake found.
+        ConfigurationRejected: with every error found.
     """
     assembly, _ = load(path)
     return Worker(assembly)

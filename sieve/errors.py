@@ -142,7 +142,7 @@ def too_deep(span: Span, limit: int) -> Diagnostic:
 
 def too_many_mistakes(span: Span) -> Diagnostic:
     """The parser stops and does not read the rest."""
-    return _error("too many mistakes; the rest was not read", span)
+    return _error("too many errors; the rest was not read", span)
 
 
 def no_variables_in_rfc(span: Span) -> Diagnostic:

@@ -1,6 +1,6 @@
 """The function table of the Momentum manual: each name with the phases that allow it.
 
-It lists every function of Momentum 2.2. If a script calls one that Ringback does not have, the error message can say so.
+It lists every function of Momentum 2.2. If a script calls one that Ringback lacks, the error message can say so.
 """
 
 from __future__ import annotations

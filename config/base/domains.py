@@ -1,6 +1,6 @@
 """Normalize domains for comparison: lower-case A-labels without a trailing dot (UTS 46, non-transitional).
 
-Address literals are normalized, too. DNS is not asked.
+Address literals are normalized as well. There are no DNS lookups.
 """
 
 from __future__ import annotations

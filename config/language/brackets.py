@@ -6,8 +6,8 @@
     attributes = "<" { key "=" ( WORD | STRING ) } ">"
     key        = WORD | STRING
 
-`=` is optional before a bracket. If brackets do not match, the parser guesses the operator's intent from line breaks and
-indentation. It reports an unclosed bracket where the bracket opens, and continues with the first line that is not
+`=` is optional before a bracket. If brackets do not match, the parser guesses the operator's intent from line breaks
+and indentation. It reports an unclosed bracket where the bracket opens, and continues with the first line that is not
 indented deeper than that line.
 """
 
@@ -46,7 +46,7 @@ class Values:
     """Reads one value at a time from the lexer."""
 
     def __init__(self, source: Source, lexer: ConfigLexer, findings: Findings) -> None:
-        """Read from `lexer`; mistakes go to `findings`."""
+        """Read from `lexer`; errors go to `findings`."""
         self._source = source
         self._lexer = lexer
         self._findings = findings

@@ -22,7 +22,7 @@ _BLANK_LINE = re.compile(r"\n[ \t\r\f\v]*\n")
 
 
 class Unformattable(Exception):  # the text is at fault, not the program
-    """A text with mistakes, which are in `diagnostics`."""
+    """A text with errors, which are in `diagnostics`."""
 
     def __init__(self, diagnostics: tuple[Diagnostic, ...]) -> None:
         """Carry the diagnostics."""
@@ -34,16 +34,16 @@ def format_text(text: str, name: str = "<text>") -> str:
     """Return a text in the canonical layout.
 
     Raises:
-        Unformattable: the text has mistakes.
+        Unformattable: the text has errors.
     """
     return format_tree(parsed(Source(name, text)))
 
 
 def parsed(source: Source) -> Tree:
-    """Return the tree of a text without mistakes.
+    """Return the tree of a text without errors.
 
     Raises:
-        Unformattable: the text has mistakes.
+        Unformattable: the text has errors.
     """
     findings = Findings()
     tree = parse(source, findings)
@@ -58,7 +58,7 @@ def format_tree(tree: Tree) -> str:
 
 
 def comments_of(source: Source) -> Iterator[Comment]:
-    """Return the comments of a text without mistakes, in order."""
+    """Return the comments of a text without errors, in order."""
     lexer = ConfigLexer(source, Findings())
     while lexer.take().kind != END:
         pass

@@ -61,7 +61,7 @@ class ConfigLexer:
     """The tokens of one source: look ahead, take, and go back for recovery."""
 
     def __init__(self, source: Source, findings: Findings) -> None:
-        """Start at the beginning; mistakes go to `findings`."""
+        """Start at the beginning; errors go to `findings`."""
         self._source = source
         self._text = source.text
         self._findings = findings

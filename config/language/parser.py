@@ -1,4 +1,4 @@
-"""Text to tree: a hand-written parser without recursion that reports all mistakes in one run.
+"""Text to tree: a hand-written parser without recursion that reports all errors in one run.
 
     file      = { statement }
     statement = option | include | stanza
@@ -7,7 +7,7 @@
     stanza    = WORD { WORD | STRING } [ attributes ] "{" { statement } "}"
 
 (values: `config.language.brackets`; words, strings and comments: `config.language.lexer`). In a correct
-file, line breaks are white space. In a file with mistakes, line breaks are the best evidence of what was meant: a
+file, line breaks are white space. In a file with errors, line breaks are the best evidence of what was meant: a
 missing value is not searched in the next line's `name = …`, and an extra word affects only its own line.
 """
 
@@ -30,7 +30,7 @@ _LONGEST_HEAD = 8
 
 
 def parse(source: Source, findings: Findings) -> Tree:
-    """Parse a text; report mistakes to `findings`.
+    """Parse a text; report errors to `findings`.
 
     If braces do not match, the text is read again with indentation as evidence. This finds the missing or extra brace
     and keeps the following statements in the right scope.

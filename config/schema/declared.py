@@ -149,7 +149,7 @@ def read_option(one: Declared, statement: Option, findings: Findings, model: typ
 
 
 def _may_follow(found: ErrorDetails) -> bool:
-    """Return whether an error may only follow from another mistake, because an unset option may be the one misread."""
+    """Return whether an error may only follow from another error, because an unset option may be the one misread."""
     return found["type"] == "missing" or not found["loc"]
 
 

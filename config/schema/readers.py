@@ -32,7 +32,7 @@ _SECONDS = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0
 _BYTES = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 _LONGEST_SECONDS = 36_500 * 86_400.0
 _LARGEST_BYTES = 1 << 50
-"""Timers and files can count further, but a larger number is a mistake."""
+"""Timers and files can count further, but a larger number is an error."""
 _ON = frozenset({"on", "true", "enabled", "1", "yes"})
 _OFF = frozenset({"off", "false", "disabled", "0", "no"})
 _DURATION = re.compile(r"(\d{1,15}(?:\.\d{1,9})?)(ms|s|m|h|d|)", re.IGNORECASE)
@@ -43,7 +43,7 @@ _PATTERN = re.compile(r"\*|\*?\.?(?:[\w-]+\.)*[\w-]+\.?")
 _LOOKS_LIKE_NAME = re.compile(r"[A-Za-z0-9_*-]*[A-Za-z_*][\w.*-]*")
 
 
-class Unreadable(Exception):  # the operator's mistake, not a failure
+class Unreadable(Exception):  # the operator's error, not a failure
     """An unreadable value; without a diagnostic if its parts were already reported."""
 
     def __init__(self, diagnostic: Diagnostic | None = None) -> None:
@@ -128,7 +128,7 @@ def _list(item: ValueReader) -> ValueReader:
 
 
 def read_items(item: ValueReader, value: Value, reading: ReadContext) -> list[object]:
-    """Read every item of a list, reporting each mistake; one value without brackets is a list of one."""
+    """Read every item of a list, reporting each error; one value without brackets is a list of one."""
     if isinstance(value, Dictionary | Attributes):
         raise Unreadable(errors.wrong_kind(reading.name, "a list ( … )", "a dictionary", value.span))
     items: Sequence[Value] = value.items if isinstance(value, List) else (value,)

@@ -82,7 +82,7 @@ class GatheredScopes:
             self._findings.add(naming.unknown("stanza", name.text, KINDS, name.span, f" in {above}"))
 
     def read(self) -> dict[Place, dict[str, Setting]]:
-        """Read every value and report mistakes."""
+        """Read every value and report errors."""
         found: dict[Place, dict[str, Setting]] = {}
         for place, gathered in self._gathered.items():
             settings = found.setdefault(place, {})

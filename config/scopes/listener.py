@@ -31,7 +31,7 @@ PATHWAY = "pathway"
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The options of one network's clients; `proceeds` if later 2.2 rules apply, too."""
+    """The options of one network's clients; `proceeds` if later 2.2 rules also apply."""
 
     network: IPv4Network | IPv6Network
     options: Mapping[str, Setting]

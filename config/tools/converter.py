@@ -57,7 +57,7 @@ def convert(text: str, to: str = "4x", *, name: str = "<text>", schema: Schema |
     """Convert a text, with warnings; `schema` provides the modules' types and known defaults.
 
     Raises:
-        Unformattable: the text has mistakes.
+        Unformattable: the text has errors.
         ValueError: `to` is not a supported dialect.
     """
     if to not in DIALECTS:

@@ -10,7 +10,7 @@ class LazyTimer:
     """Rings when a deadline passes.
 
     A wait that ends in time leaves the timer as it is, and the next one sets it again only if it would ring too late: a
-    timer made and cancelled for each of three replies cost 15 µs a message.
+    timer made and cancelled for each of three replies cost 15 µs per message.
     """
 
     __slots__ = ("_handle", "_loop", "_rings", "_when", "deadline")

@@ -1,7 +1,7 @@
 """Counts callback answers in memory and logs them once a minute if there were any.
 
 Skips and refusals to ask count as well, so the log shows what the limits hold back. Each line covers the time since the
-line before; the sum of the lines is the total, over restarts and machines too.
+line before; the sum of the lines is the total, even over restarts and machines.
 """
 
 from __future__ import annotations

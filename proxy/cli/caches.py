@@ -100,7 +100,7 @@ def _times(record: CachedVerdict, now: float) -> str:
 
 
 def _parts(subject: str) -> tuple[str, str]:
-    """Return local part and domain in the cache's form; on a mistake, print it and exit 64."""
+    """Return local part and domain in the cache's form; on an error, print it and exit 64."""
     address = subject if "@" in subject else f"postmaster@{subject}"
     try:
         if (path := mailbox_of(address)) is not None:

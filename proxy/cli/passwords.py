@@ -23,7 +23,7 @@ def password(
 ) -> None:
     """Ask for a password and print the user's line for Authentication_File."""
     if user.startswith("#") or user != user.strip() or not user.isprintable():
-        _refuse("a user name must not start with `#`, start or end with a blank, or contain control characters")
+        _refuse("a user name must not start with `#`, start or end with a space, or contain control characters")
     # The questions go to standard error, so that the line can be appended to a file.
     secret = (
         _given()

@@ -51,7 +51,7 @@ def _source(path: Path) -> Source:
 
 
 def _compiled(path: Path, phase: Phase, *, traced: bool = False) -> Script:
-    """Compile a script and print its warnings, or print its mistakes and exit 65."""
+    """Compile a script and print its warnings, or print its errors and exit 65."""
     compiled = compile_script(
         _source(path),
         phase=phase,
@@ -68,7 +68,7 @@ def _compiled(path: Path, phase: Phase, *, traced: bool = False) -> Script:
 
 @application.command("check")
 def check(script: ScriptArgument, phase: PhaseOption = Phase.MAILFROM) -> None:
-    """Compile a script for a phase, print every mistake, and exit 65 if there is one."""
+    """Compile a script for a phase, print every error, and exit 65 if there is one."""
     _compiled(script, phase)
     typer.echo(f"{script}: no errors")
 

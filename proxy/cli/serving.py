@@ -47,7 +47,7 @@ class ConfigurationIn:
         return compiled(self.path)
 
     def tried(self) -> tuple[Diagnostic, ...]:
-        """Rehearse in a child, and return all mistakes and warnings. A child that hangs is a mistake."""
+        """Rehearse in a child, and return all errors and warnings. A child that hangs is an error."""
         try:
             return ChildTask(self.rehearsed, REHEARSAL_SECONDS).wait()
         except Failed as failed:
@@ -82,7 +82,7 @@ def check(
     *,
     as_json: Annotated[bool, typer.Option("--json", help="Print the diagnostics as JSON, for editors.")] = False,
 ) -> None:
-    """Build everything that `serve` would, print every mistake, and exit 78 if there is one. Writes nothing."""
+    """Build everything that `serve` would, print every error, and exit 78 if there is one. Writes nothing."""
     found = ConfigurationIn(config_file).tried()
     if as_json:
         typer.echo(json.dumps(as_records(found), indent=2))

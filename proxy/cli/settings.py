@@ -33,7 +33,7 @@ Words = Annotated[
 
 
 def _settings(path: Path) -> Settings:
-    """Load without compiling scripts, or print the mistakes and exit 78."""
+    """Load without compiling scripts, or print the errors and exit 78."""
     loaded = load_configuration(path, SCHEMA)
     if loaded.settings is None:
         exits.show(loaded.diagnostics)

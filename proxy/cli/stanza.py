@@ -21,7 +21,7 @@ Load = Callable[[Path], tuple[Assembly, Sequence[Diagnostic]]]
 
 
 def configured(config_file: Path | None, load: Load) -> tuple[SmtpCbvOptions, CoreOptions]:
-    """Return smtp_cbv's options and the server's: configured, or the defaults. Print mistakes and exit 78."""
+    """Return smtp_cbv's options and the server's: configured, or the defaults. Print errors and exit 78."""
     if config_file is None:
         return SmtpCbvOptions(store=MEMORY), CoreOptions.model_construct(esmtp_listener=())
     try:

@@ -68,7 +68,7 @@ def opened(path: Path) -> sqlite3.Connection:
 
 
 def _sync(folder: Path) -> None:
-    """Make a new file's name durable, too."""
+    """Make a new file's name durable as well."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -1,9 +1,9 @@
 """The client side of an SMTP conversation: a strict reply parser and a pipelined writer, for relay and probes.
 
 `proxy.outgoing.handshake` connects, sends EHLO, and puts a `Wire` on the connection. The wire pairs replies with
-commands by a queue, so several commands may be outstanding. Anything that violates the grammar of RFC 5321 section 4.2.1
-(mixed codes, a bare LF, an overlong line, an unsolicited reply) breaks the wire, because a mispaired reply could turn a
-rejection into a 250.
+commands by a queue, so several commands may be outstanding. Anything that violates the grammar of RFC 5321 section
+4.2.1 (mixed codes, a bare LF, an overlong line, an unsolicited reply) breaks the wire, because a mispaired reply could
+turn a rejection into a 250.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from proxy.server.pulse import Pulse
 from proxy.server.sockets import WorkerSockets
 
 STEADY_SECONDS = 60.0
-"""If a worker dies after this many seconds, it is replaced at once. The first early death is replaced at once, too."""
+"""If a worker dies after this many seconds, it is replaced at once, and so is the first that dies earlier."""
 
 LONGEST_PAUSE = 30.0
 """Longest pause if workers keep dying early. Clients wait 300 s for a greeting (RFC 5321 section 4.5.3.2.1)."""

@@ -1,7 +1,7 @@
 """A worker's heartbeat: the time of its last beat, one integer in memory shared with its supervisor.
 
 The time is CLOCK_MONOTONIC's, which is the same in all processes of a machine and is never set. A worker that hangs
-stops beating, whatever the cause. The file for its stack dump is here, too.
+stops beating, whatever the cause. This module also has the file for its stack dump.
 """
 
 from __future__ import annotations

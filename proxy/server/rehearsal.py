@@ -1,6 +1,6 @@
 """The rehearsal of a configuration: builds once everything that `serve` builds, and reports what fails as diagnostics.
 
-It runs in a child, because what it reads may hang. It binds and writes nothing. `checks` has reported mistakes in the
+It runs in a child, because what it reads may hang. It binds and writes nothing. `checks` has reported errors in the
 text and in single files before; the rehearsal finds those that only show when things are built.
 """
 
@@ -90,7 +90,7 @@ class _Rehearsal:
             return None
 
     def _outbound_tls(self) -> None:
-        """Build each complete context. Mistakes in single options were found before."""
+        """Build each complete context. Errors in single options were found before."""
         settings = self._assembly.settings
         for upstream in Router(settings).named():
             if upstream.policy.tls != "no":

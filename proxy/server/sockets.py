@@ -104,7 +104,7 @@ class WorkerSockets:
         return [(each, listener) for sockets, listener in shares for each in sockets]
 
     def close(self, keep: WorkerSockets | None = None) -> None:
-        """Close every socket that `keep` does not hold, too."""
+        """Close every socket that `keep` does not also hold."""
         kept = set() if keep is None else set(keep)
         for each in self:
             if each not in kept:

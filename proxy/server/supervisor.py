@@ -54,7 +54,7 @@ class Configuration(Protocol[Loaded_co]):
         ...
 
     def compiled(self) -> tuple[Loaded_co, Sequence[Diagnostic]]:
-        """Parse and compile in this process; return the assembly and the warnings. Raises an exception for mistakes."""
+        """Parse and compile in this process; return the assembly and the warnings. Raises an exception for errors."""
         ...
 
 

@@ -1,4 +1,4 @@
-"""Relay access: mail is accepted for the relay domains and from the relay hosts. By default, none is accepted.
+"""Relay access: which mail is accepted. By default there are no relay domains and no relay hosts, so none is.
 
 Source: RFC 5321 section 7.7, and the options Relay_Domains, Relay_Hosts, Relay_For_Sending_Domains, Open_Relay.
 """

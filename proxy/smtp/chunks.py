@@ -1,7 +1,7 @@
 """Reads a message in chunks (BDAT, RFC 3030), with the same interface as `data.DataReader`.
 
 Octets are counted, not searched, so no sequence ends the message. They are dot-stuffed here, because we send DATA to
-the next hop. A BINARYMIME message may have any line breaks and goes to the next hop in chunks, too; the dot-stuffing is
+the next hop. A BINARYMIME message may have any line breaks and also goes to the next hop in chunks; the dot-stuffing is
 undone there. So a message has only one form in between.
 """
 

@@ -1,7 +1,7 @@
 """Limits how slowly a client may send a message: octets received, against time spent waiting for it.
 
-With a deadline for each block alone, a client that sends a byte a minute could stay forever. Only time in which we wait
-for the client counts, because a slow next hop is not its fault.
+With a deadline for each block alone, a client that sends one byte per minute could stay forever. Only time in which we
+wait for the client counts, because a slow next hop is not its fault.
 """
 
 from __future__ import annotations

@@ -331,7 +331,7 @@ _date_of_second: tuple[int, str] = (0, "")
 
 
 def _date() -> str:
-    """Return the date for a trace field, formatted once a second because it costs more than the rest."""
+    """Return the date for a trace field, formatted once per second because it costs more than the rest."""
     global _date_of_second  # noqa: PLW0603 — a cache of one
     now = int(time.time())
     if _date_of_second[0] != now:

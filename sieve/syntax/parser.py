@@ -378,5 +378,5 @@ class Parser(Cursor):
 
 
 def parse(source: Source, resolve: macros.Resolve = macros.no_macro) -> tuple[nodes.Block, list[Diagnostic]]:
-    """Return the syntax tree of a script, as far as it could be read, and the mistakes of its form."""
+    """Return the syntax tree of a script, as far as it could be read, and the errors of its form."""
     return Parser(source, resolve).run()

@@ -220,7 +220,7 @@ def test_a_script_longer_than_the_limit_is_refused_unread() -> None:
 def test_reading_ends_after_a_hundred_mistakes() -> None:
     found = compile_script("; " * 200)
     assert len(found.diagnostics) == 101
-    assert found.diagnostics[-1].message == "too many mistakes; the rest was not read"
+    assert found.diagnostics[-1].message == "too many errors; the rest was not read"
 
 
 def test_the_largest_number_is_that_of_64_bits() -> None:

@@ -197,7 +197,7 @@ class SessionTransaction:
 
     @property
     def id(self) -> str:
-        """The id that our Received field carries, too."""
+        """The id, which is also in our Received field."""
         return self._session.transaction_id
 
     @property
