@@ -1,6 +1,7 @@
 """The server side of SMTP: commands, their order, and replies.
 
-`stream` reads and writes bytes under deadlines. `state` is the table of legal commands. `data` finds the end of the
-message. `pipeline` asks the validators. `reception` takes one message through policy to the next hop. `protocol` has
-the commands, and `conversation` runs a session. `ports` declares the interfaces to other packages.
+`protocol` runs a session and dispatches to `commands`. `connection` holds bytes, replies and the timer. `state` is the
+table of legal commands, and `plan` is what a listener's options leave to do. `data` finds the end of the message.
+`pipeline` asks the validators. `reception` takes one message through policy to the next hop. `ports` declares the
+interfaces to other packages.
 """
