@@ -270,11 +270,6 @@ class Session(AiosmtpdSession):
         """Whether recipients may get different results after the final dot, by PRDR or by a report."""
         return self.transaction.prdr or self.may_report
 
-    @property
-    def identity(self) -> str:
-        """Identifies the client on next-hop connections that forward its identity. It changes with AUTH."""
-        return f"{self.id} {self.auth_user}" if self.auth_user else self.id
-
     @cached_property
     def client_network(self) -> str:
         """The network that counts as one client: an IPv4 address, or an IPv6 /64 (usually one customer)."""

@@ -37,6 +37,13 @@ class OutboundOptions(TlsOptions):
     xclient: Literal["no", "ifavailable", "required"] = option(
         "no", doc="Pass the client's identity to the next hop with XCLIENT."
     )
+    xclient_port: bool = option(
+        True,
+        doc="Pass the client's port with XCLIENT, too. Each session then needs its own connection. Without the port, "
+        "sessions share connections if the next hop hears the same about them: address, name, HELO, protocol, login, "
+        "and the address and port that they connected to.",
+        scopes=OUTBOUND,
+    )
     xforward: Literal["no", "ifavailable", "required"] = option(
         "no", doc="Pass the client's identity to the next hop, for its log, with XFORWARD.", scopes=OUTBOUND
     )

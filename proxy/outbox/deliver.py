@@ -29,7 +29,8 @@ from proxy.outbox.reports import Failure, Occasion, report
 from proxy.outbox.store import LEASE_SECONDS, OutboxStore
 from proxy.outbox.transaction import deliver
 from proxy.smtp.ports import OutboxUnavailable
-from proxy.upstream.pool import ConnectionPool, Pools
+from proxy.upstream.pool import ConnectionPool
+from proxy.upstream.pools import Pools
 from proxy.upstream.routes import Router
 from proxy.upstream.upstream import Upstream
 from proxy.upstream.verdicts import TROUBLE, Asked, heard_of, is_about_mail

@@ -31,7 +31,7 @@ from proxy.smtp.pipeline import PhasePipeline
 from proxy.smtp.ports import Front, Sessions
 from proxy.smtp.protocol import SmtpProtocol
 from proxy.upstream.credentials import CredentialChecker
-from proxy.upstream.pool import Pools
+from proxy.upstream.pools import Pools
 from proxy.upstream.relay import UpstreamRelay
 from proxy.upstream.routes import Router
 

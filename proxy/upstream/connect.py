@@ -19,6 +19,7 @@ from proxy.mail.session import Session
 from proxy.outgoing.dial import NotReached, reach
 from proxy.outgoing.handshake import IN_THE_CLEAR, Dial, GreetingRefused, Tls, TlsFailed, dial
 from proxy.outgoing.wire import Wire, WireBroken
+from proxy.upstream.ahead import ReadySocket
 from proxy.upstream.failures import XFORWARD_IS_MISSING, RefusedUs, Unreachable
 from proxy.upstream.proxy_protocol import proxy_header
 from proxy.upstream.tls import context_of
@@ -54,8 +55,10 @@ class Connector:
         """Whether the last attempt, which was recent, failed for every address."""
         return bool(self._down_until) and self._loop.time() < self._down_until
 
-    async def connect(self, session: Session | None = None) -> Wire:
+    async def connect(self, session: Session | None = None, ready: ReadySocket | None = None) -> Wire:
         """Return a new connection. A PROXY header, if configured, names the session's client, or is LOCAL without one.
+
+        A `ready` socket is used, if it still works.
 
         Raises:
             Unreachable: no address accepts a connection, or the name cannot be resolved.
@@ -64,6 +67,8 @@ class Connector:
         attempt = _Attempt(proxy_header(session) if self._upstream.policy.upstream_proxy_protocol == "v2" else b"")
         try:
             async with asyncio.timeout(FAILOVER_SECONDS):
+                if ready is not None and (wire := await self._on_ready(ready, attempt.header)) is not None:
+                    return wire
                 places = await self._upstream.addresses(self._resolver)
                 return await self._first_of(places, attempt)
         except (DnsUnavailable, NoSuchDomain) as error:
@@ -71,6 +76,30 @@ class Connector:
         except TimeoutError:
             self._rest(attempt.under_way)
             raise self._logged(Unreachable("timeout")) from None
+
+    async def reach_ahead(self) -> ReadySocket | None:
+        """Connect a socket to one of the preferred addresses, or to none: what fails here fails for nobody."""
+        try:
+            async with asyncio.timeout(FAILOVER_SECONDS):
+                places = await self._upstream.addresses(self._resolver)
+                now = self._loop.time()
+                awake = [place for place in places if self._resting.get(place[:2], 0.0) <= now]
+                if not awake:
+                    return None
+                first = _ranks(awake)[0]
+                reached = await reach([place[:2] for place in first], self._upstream.policy.connect_timeout)
+        except (DnsUnavailable, NoSuchDomain, NotReached, TimeoutError):
+            return None
+        return ReadySocket(reached.sock, first[reached.winner])
+
+    async def _on_ready(self, ready: ReadySocket, header: bytes) -> Wire | None:
+        """Start the conversation on a socket that was connected ahead; None if it fails, which blames no address."""
+        with suppress(OSError):
+            ready.sock.send(header)
+        try:
+            return self._fit(await self._dial(ready.place, ready.sock, header, self._upstream.policy.connect_timeout))
+        except (WireBroken, NotReached, TimeoutError, GreetingRefused):
+            return None
 
     async def _first_of(self, places: list[Place], attempt: _Attempt) -> Wire:
         now = self._loop.time()

@@ -1,8 +1,8 @@
 """Tells the next hop who the client is, by XCLIENT or XFORWARD. Each is an option of the upstream.
 
-XCLIENT is for a connection, which then belongs to the client's session, as with a PROXY header. XFORWARD is for one
-message: the MTA forgets it when the transaction ends, so connections stay shared. Sources: Postfix's XCLIENT_README and
-XFORWARD_README.
+XCLIENT is for a connection, which then belongs to the client's session, as with a PROXY header; without the client's
+port, it also serves other sessions of which the next hop would hear the same. XFORWARD is for one message: the MTA
+forgets it when the transaction ends, so connections stay shared. Sources: Postfix's XCLIENT_README and XFORWARD_README.
 """
 
 from __future__ import annotations
@@ -23,6 +23,36 @@ _LONGEST_COMMAND = 512
 """Bytes of a command line (RFC 5321 section 4.5.3.1.4); XFORWARD's attributes may be split over several."""
 
 
+Identity = tuple[object, ...]
+"""Whom a connection speaks for: everything that the next hop was told. Equal identities may share connections."""
+
+NOBODY: Identity = ()
+"""The identity of a connection on which no client was announced."""
+
+
+def identity_of(session: Session, upstream: Upstream) -> Identity:
+    """Return the identity of a session's client at an upstream that is told who clients are.
+
+    The values are as the session has them: what is told may be cut, and one value may not be told at all.
+    """
+    policy = upstream.policy
+    own = policy.xclient_port or policy.upstream_proxy_protocol != "no"
+    return (
+        session.id if own else "",
+        session.peer_address if own else session.peer_address[0],
+        session.client_name,
+        session.host_name,
+        session.extended_smtp,
+        session.auth_user,
+        session.local,
+    )
+
+
+def belongs_to(identity: Identity, session: Session) -> bool:
+    """Whether an identity is that of one session, and of no other."""
+    return bool(identity) and identity[0] == session.id
+
+
 # ---------------------------------------------------------------- XCLIENT
 
 
@@ -35,15 +65,6 @@ async def introduce_client(wire: Wire, upstream: Upstream, session: Session) -> 
         RefusedUs: it refuses XCLIENT, or does not offer it although it is required.
         WireBroken, TimeoutError: the connection broke.
     """
-    try:
-        return await _introduce_client(wire, upstream, session)
-    except (RefusedUs, WireBroken, TimeoutError) as error:
-        reason = str(error) or "timeout at XCLIENT"
-        log.error("upstream_unreachable", upstream=upstream.name, session=session.id, reason=printable(reason))
-        raise
-
-
-async def _introduce_client(wire: Wire, upstream: Upstream, session: Session) -> bool:
     policy = upstream.policy
     if policy.xclient == "no":
         return False
@@ -52,11 +73,15 @@ async def _introduce_client(wire: Wire, upstream: Upstream, session: Session) ->
         if policy.xclient == "required":
             raise RefusedUs("XCLIENT is required but not offered")
         return False
-    answer = await wire.ask(_xclient(session, set(offered.upper().split())), policy.ehlo_timeout)
-    if answer.code != 220:
-        raise RefusedUs(f"XCLIENT: {answer.code} {answer.text}")
+    names = set(offered.upper().split())
+    if not policy.xclient_port:
+        names.discard("PORT")
+    # EHLO waits for the reply: Postfix takes what is pipelined after XCLIENT for a violation, and what is after EHLO.
     # The client's own name: Postfix takes the name in the EHLO after XCLIENT for the client's.
     name = (session.host_name or upstream.helo).encode("ascii", "replace")
+    answer = await wire.ask(_xclient(session, names), policy.ehlo_timeout)
+    if answer.code != 220:
+        raise RefusedUs(f"XCLIENT: {answer.code} {answer.text}")
     hello = await wire.ask(b"%b %b\r\n" % (b"LHLO" if upstream.lmtp else b"EHLO", name), policy.ehlo_timeout)
     if not hello.accepted:
         raise RefusedUs(f"EHLO after XCLIENT: {hello.code} {hello.text}")

@@ -8,28 +8,26 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from proxy.base.log import get_logger, printable
 from proxy.base.tasks import TaskOwner, spawn
 from proxy.dns.resolver import Resolver
 from proxy.mail.session import Session
 from proxy.outgoing.wire import Wire, WireBroken
+from proxy.upstream.ahead import Demand, ReadySocket, ReadySockets
 from proxy.upstream.client_words import Standing
 from proxy.upstream.connect import Connector
 from proxy.upstream.failures import PoolFull, RefusedUs, Unreachable
-from proxy.upstream.identity import introduce_client
+from proxy.upstream.identity import NOBODY, Identity, belongs_to, identity_of, introduce_client
+from proxy.upstream.places import Places
 from proxy.upstream.upstream import Upstream
+
+log = get_logger()
 
 PLACE_SECONDS = 20.0
 """How long a transaction waits for a place in a full pool before it gets 451 4.4.5."""
-
-MOST_POOLS = 512
-"""Beyond this many pools, those without a connection are dropped: scripts may name any number of gateways."""
-
-MOST_CONNECTIONS = 20_000
-"""Connections of all pools together, unless the option says otherwise."""
 
 QUIT_SECONDS = 2.0
 
@@ -41,46 +39,14 @@ class PooledConnection:
     pool: ConnectionPool
     """The pool that it came from and returns to."""
     wire: Wire
-    identity: str = ""
-    """The session whose client was announced with XCLIENT; empty before that."""
+    identity: Identity = NOBODY
+    """Whose client was announced with XCLIENT or a PROXY header."""
     standing: Standing = Standing()  # noqa: RUF009 - frozen
     """What the upstream knows about us, and whether a client was announced."""
     deliveries: int = 0
     used: bool = False
     """Whether another transaction had it before, so that the upstream may have closed it in the meantime."""
     idle_since: float = 0.0
-
-
-class Places:
-    """How many connections all pools of the worker may still make, and the pools waiting for one."""
-
-    def __init__(self, most: int, pools: Mapping[Upstream, ConnectionPool]) -> None:
-        """`pools` share the places."""
-        self._free, self._pools = most, pools
-        self._hungry: deque[ConnectionPool] = deque()
-
-    def take(self, pool: ConnectionPool) -> bool:
-        """Take a place. If all are taken, end an idle connection of any pool; its place goes to `pool`."""
-        if self._take_free():
-            return True
-        any(each.end_one_unused() for each in self._pools.values())
-        if self._take_free():  # one had died unnoticed, and its place was free at once
-            return True
-        self._hungry.append(pool)
-        return False
-
-    def _take_free(self) -> bool:
-        taken = self._free > 0
-        self._free -= taken
-        return taken
-
-    def free(self) -> None:
-        """Give a place back, to the pool that has waited longest."""
-        self._free += 1
-        while self._hungry:
-            if self._hungry.popleft().take_offered_place():
-                self._free -= 1
-                return
 
 
 class ConnectionPool:
@@ -96,10 +62,13 @@ class ConnectionPool:
         self._connector = Connector(upstream, resolver)
         self._idle: list[PooledConnection] = []
         self._places_taken = 0
-        self._waiting: deque[asyncio.Future[PooledConnection | None]] = deque()
+        self._waiting: deque[tuple[asyncio.Future[PooledConnection | None], Identity]] = deque()
         self._owner = TaskOwner(f"pool {self.name}")
+        self._makers = TaskOwner(f"ahead {self.name}")
         self._reaper: asyncio.TimerHandle | None = None
         self._loop = asyncio.get_running_loop()
+        self._demand = Demand(self._loop)
+        self._ready = ReadySockets(self._loop, self._ready_unused)
         self.capabilities: frozenset[str] = frozenset()
         """EHLO keywords of the last connection, in capitals; empty before the first, which is the cautious value."""
         self.standing = Standing(name=upstream.helo)
@@ -128,20 +97,17 @@ class ConnectionPool:
         if not fresh and (found := self.take_idle(session)) is not None:
             return found
         identity = self._identity(session)
-        connection = await self._take_place()
+        connection, ready = self._take_ahead() if identity and not fresh else (None, None)
+        if connection is None and ready is None:
+            connection = await self._take_place(identity)
         if fresh and connection is not None:
             connection.wire.abort("replaced by a new one")  # its place is ours
             connection = None
         try:
             if connection is None:
-                wire = await self._connector.connect(session)
-                own = wire.transport.get_extra_info("sockname")  # a Unix socket has no address
-                address = own[0] if isinstance(own, tuple) else ""
-                self.standing = Standing(address, self.upstream.helo, wire.peer_name)
-                connection = PooledConnection(self, wire, standing=self.standing)
-                self.capabilities = frozenset(name.upper() for name in connection.wire.extensions)
-            if identity and session is not None:
-                await self._speak_for(connection, session)
+                connection = await self._connect(session, ready)
+            if identity and session is not None and connection.identity != identity:
+                connection = await self._announced(connection, session)
         except BaseException:
             if connection is not None:
                 connection.wire.abort("not taken")
@@ -149,23 +115,41 @@ class ConnectionPool:
             raise
         return connection
 
-    async def _speak_for(self, connection: PooledConnection, session: Session) -> None:
+    async def _connect(self, session: Session | None, ready: ReadySocket | None = None) -> PooledConnection:
+        wire = await self._connector.connect(session, ready)
+        own = wire.transport.get_extra_info("sockname")  # a Unix socket has no address
+        address = own[0] if isinstance(own, tuple) else ""
+        self.standing = Standing(address, self.upstream.helo, wire.peer_name)
+        self.capabilities = frozenset(name.upper() for name in wire.extensions)
+        return PooledConnection(self, wire, standing=self.standing)
+
+    async def _announced(self, connection: PooledConnection, session: Session) -> PooledConnection:
+        """Return the connection, or a new one if it was unused and has broken, with the session's client announced."""
+        identity = self._identity(session)  # as it is told, whatever is found out about the client meanwhile
         try:
             told = await introduce_client(connection.wire, self.upstream, session)
-        except (WireBroken, TimeoutError) as error:
-            raise Unreachable(f"XCLIENT: {str(error) or 'timeout'}") from error
-        connection.identity = session.identity
-        announced = told or self.policy.upstream_proxy_protocol != "no"
+        except (RefusedUs, WireBroken, TimeoutError) as error:
+            connection.wire.abort("not taken")
+            if connection.used:  # the upstream may have closed it
+                return await self._announced(await self._connect(session), session)
+            reason = printable(str(error) or "timeout at XCLIENT")
+            log.error("upstream_unreachable", upstream=self.name, session=session.id, reason=reason)
+            if isinstance(error, RefusedUs):
+                raise
+            raise Unreachable(f"XCLIENT: {reason}") from error
+        connection.identity = identity
+        announced = told or self.upstream.sends_headers
         connection.standing = replace(connection.standing, announced=announced)
+        return connection
 
-    def _identity(self, session: Session | None) -> str:
-        return session.identity if session is not None and self._tells_clients else ""
+    def _identity(self, session: Session | None) -> Identity:
+        return identity_of(session, self.upstream) if session is not None and self._tells_clients else NOBODY
 
     def take_idle(self, session: Session | None) -> PooledConnection | None:
         """Return the last used live connection for the same client; dead ones give their places back."""
         if not self._idle:
             return None
-        identity = self._identity(session) if self._tells_clients else ""
+        identity = self._identity(session) if self._tells_clients else NOBODY
         last = self._idle[-1]
         if last.wire.broken is None and last.identity == identity:
             return self._idle.pop()
@@ -178,22 +162,23 @@ class ConnectionPool:
             self._free_place()
         return None
 
-    async def _take_place(self) -> PooledConnection | None:
+    async def _take_place(self, identity: Identity) -> PooledConnection | None:
         """Count one more connection, or wait for a place; it comes with a connection if that one can be shared."""
         most = self.policy.max_outbound_connections
-        if self._places_taken >= most and self._idle:
-            self._close_oldest_idle()
+        if self._places_taken >= most:
+            self.end_one_unused()
         if self._places_taken < most and self._places.take(self):
             self._places_taken += 1
             return None
         place: asyncio.Future[PooledConnection | None] = self._loop.create_future()
-        self._waiting.append(place)
+        waiter = (place, identity)
+        self._waiting.append(waiter)
         try:
             async with asyncio.timeout(PLACE_SECONDS):
                 return await place
         except BaseException as error:
             with suppress(ValueError):
-                self._waiting.remove(place)
+                self._waiting.remove(waiter)
             if place.done() and not place.cancelled():
                 self._hand_back(place.result())  # it was handed over just as we gave up
             if isinstance(error, TimeoutError):
@@ -209,7 +194,7 @@ class ConnectionPool:
     def _hand_over(self, connection: PooledConnection | None) -> bool:
         """Give a place, with or without its connection, to the longest waiter; return whether there was a waiter."""
         while self._waiting:
-            place = self._waiting.popleft()
+            place, _ = self._waiting.popleft()
             if not place.done():
                 place.set_result(connection)
                 return True
@@ -229,11 +214,68 @@ class ConnectionPool:
         return True
 
     def end_one_unused(self) -> bool:
-        """End the connection idle for longest, so that another pool gets its place; return whether there was one."""
-        if not self._idle:
+        """End what is unused for longest, so that others get its place; return whether there was anything."""
+        if self._ready:
+            self._ready.end_oldest()
+        elif self._idle:
+            self._close_oldest_idle()
+        else:
             return False
-        self._close_oldest_idle()
         return True
+
+    # ------------------------------------------------------------ connections made ahead
+
+    def _take_ahead(self) -> tuple[PooledConnection | None, ReadySocket | None]:
+        """Return what was made ahead for a client that has no connection yet, with its place; make more if needed."""
+        connection, ready = None, None
+        if self.upstream.sends_headers:
+            ready = self._ready.pop()
+        elif self.upstream.shares_announced:
+            connection = next((each for each in reversed(self._idle) if self._is_ahead(each)), None)
+            if connection is not None:
+                self._idle.remove(connection)
+        else:
+            return None, None
+        if connection is None and ready is None:
+            self._demand.missed()
+        self._make_ahead()
+        return connection, ready
+
+    @staticmethod
+    def _is_ahead(connection: PooledConnection) -> bool:
+        return not connection.identity and connection.wire.broken is None
+
+    def _make_ahead(self) -> None:
+        """Begin to make what is missing, in places that nobody else uses."""
+        demand = self._demand
+        at_hand = len(self._ready) if self.upstream.sends_headers else sum(map(self._is_ahead, self._idle))
+        for _ in range(demand.wanted - demand.making - at_hand):
+            if self._places_taken >= self.policy.max_outbound_connections or not self._places.take_free():
+                return
+            self._places_taken += 1
+            demand.making += 1
+            spawn(self._make_one_ahead(), name=f"ahead {self.name}", owner=self._makers)
+
+    async def _make_one_ahead(self) -> None:
+        try:
+            if self.upstream.sends_headers:
+                if (ready := await self._connector.reach_ahead()) is None:
+                    self._free_place()
+                else:
+                    self._ready.add(ready)
+            else:
+                self.give_back(await self._connect(None))
+        except BaseException as error:
+            self._free_place()
+            if not isinstance(error, Unreachable | RefusedUs):  # these are logged; the next session tries itself
+                raise
+        finally:
+            self._demand.making -= 1
+
+    def _ready_unused(self) -> None:
+        """A socket that was made ahead has expired."""
+        self._demand.unused()
+        self._free_place()
 
     # ------------------------------------------------------------ giving back
 
@@ -245,13 +287,18 @@ class ConnectionPool:
             self._free_place()
         elif most and connection.deliveries >= most:
             self.retire(connection)
-        elif self._waiting and (connection.identity or self.policy.upstream_proxy_protocol != "no"):
+        elif self._waiting and not self._suits_next(connection):
             self.retire(connection)  # it is tied to one client, or to LOCAL, and a transaction of another is waiting
         elif not self._waiting or not self._hand_over(connection):
             connection.idle_since = self._loop.time()
             self._idle.append(connection)
             if self._reaper is None:
                 self._reaper = self._loop.call_later(self.policy.idle_timeout, self._reap)
+
+    def _suits_next(self, connection: PooledConnection) -> bool:
+        if not connection.identity:
+            return not self.upstream.sends_headers
+        return connection.identity == self._waiting[0][1]
 
     def drop(self, connection: PooledConnection, why: str) -> None:
         """Abort a connection in any state: nothing half-sent on it will be delivered."""
@@ -282,9 +329,9 @@ class ConnectionPool:
 
     def forget(self, session: Session) -> None:
         """End the connections tied to a session that has ended."""
-        if not self.upstream.tells_clients:
+        if not self._tells_clients:
             return
-        for connection in [each for each in self._idle if each.identity.startswith(session.id)]:
+        for connection in [each for each in self._idle if belongs_to(each.identity, session)]:
             self._idle.remove(connection)
             self.retire(connection)
 
@@ -301,6 +348,8 @@ class ConnectionPool:
 
     def _close_oldest_idle(self) -> None:
         connection = self._idle.pop(0)
+        if not connection.identity:
+            self._demand.unused()
         if connection.wire.broken is None:
             self.retire(connection)
         else:
@@ -319,57 +368,9 @@ class ConnectionPool:
         if self._reaper is not None:
             self._reaper.cancel()
             self._reaper = None
-        while self._idle:
-            self._close_oldest_idle()
+        self._demand.wanted = 0
+        await self._makers.cancel()
+        while self.end_one_unused():
+            pass
         await self._owner.wait(QUIT_SECONDS + 1)
         await self._owner.cancel()
-
-
-class Pools:
-    """The pools of one worker, one for each upstream that was named or used."""
-
-    def __init__(self, resolver: Resolver, most_connections: int = MOST_CONNECTIONS) -> None:
-        """All pools together make at most `most_connections`."""
-        self._resolver = resolver
-        self._pools: dict[Upstream, ConnectionPool] = {}
-        self._places = Places(most_connections, self._pools)
-        self._named: tuple[Upstream, ...] = ()
-
-    def of(self, upstream: Upstream) -> ConnectionPool:
-        """Return the pool of an upstream, creating it if new; unused ones that scripts named are dropped."""
-        pool = self._pools.get(upstream)
-        if pool is None:
-            if len(self._pools) >= MOST_POOLS:
-                self._let_go_of_unused()
-            pool = self._pools[upstream] = ConnectionPool(upstream, self._resolver, self._places)
-        return pool
-
-    def _let_go_of_unused(self) -> None:
-        for upstream in [each for each, pool in self._pools.items() if not pool.in_use and each not in self._named]:
-            del self._pools[upstream]
-
-    async def warm(self, upstreams: Iterable[Upstream], seconds: float) -> None:
-        """Connect once to every upstream that the configuration names, concurrently; wait up to `seconds`."""
-        self._named = tuple(upstreams)
-        await asyncio.gather(*(self.of(upstream).warm(seconds) for upstream in self._named))
-
-    def capabilities(self) -> frozenset[str]:
-        """Return the EHLO keywords that every upstream of the configuration offers, as far as is known."""
-        known = [self.of(upstream).capabilities for upstream in self._named]
-        return frozenset.intersection(*known) if known else frozenset()
-
-    def all_down(self) -> bool:
-        """Whether every upstream that the configuration names is known to be down."""
-        for upstream in self._named:  # asked for each message: no generator
-            if not self.of(upstream).is_down:
-                return False
-        return bool(self._named)
-
-    def forget(self, session: Session) -> None:
-        """End the connections tied to a session that has ended."""
-        for pool in self._pools.values():
-            pool.forget(session)
-
-    async def close(self) -> None:
-        for pool in self._pools.values():
-            await pool.close()

@@ -24,7 +24,8 @@ from proxy.outgoing.wire import WireBroken
 from proxy.smtp.ports import RelayFailed
 from proxy.upstream.failures import Lost
 from proxy.upstream.identity import forward_client
-from proxy.upstream.pool import ConnectionPool, PooledConnection, Pools
+from proxy.upstream.pool import ConnectionPool, PooledConnection
+from proxy.upstream.pools import Pools
 from proxy.upstream.promises import Promises
 from proxy.upstream.routes import Router
 from proxy.upstream.state import COMMITTED, CONTENT, ENVELOPE, HOLDING, NO_ENVELOPE, Passage
@@ -243,9 +244,7 @@ class UpstreamRelay:
     async def _dotted(self, pool: ConnectionPool, *, again: bool = False) -> Dotted:
         """Send DATA; a lost connection is replaced once, since no part of the message was sent yet.
 
-        Raises:
-            RelayFailed: the upstream does not want the message.
-            Lost: the new connection was lost too, or the reply to DATA makes no sense.
+        Raises RelayFailed if the upstream refuses, and Lost if the new connection is lost, or the reply makes no sense.
         """
         passage = self._passage
         try:

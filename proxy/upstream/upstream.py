@@ -44,7 +44,17 @@ class Upstream:
     @property
     def tells_clients(self) -> bool:
         """Whether a connection is told who the client is, so that it belongs to the client's session."""
-        return self.policy.xclient != "no" or self.policy.upstream_proxy_protocol != "no"
+        return self.policy.xclient != "no" or self.sends_headers
+
+    @property
+    def shares_announced(self) -> bool:
+        """Whether sessions share connections on which a client was announced."""
+        return self.policy.xclient != "no" and not self.policy.xclient_port and not self.sends_headers
+
+    @property
+    def sends_headers(self) -> bool:
+        """Whether a connection begins with a PROXY header."""
+        return self.policy.upstream_proxy_protocol != "no"
 
     @property
     def name(self) -> str:

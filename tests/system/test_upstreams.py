@@ -730,6 +730,47 @@ async def test_postfix_hears_by_xclient_who_the_client_is(stage: Stage, tmp_path
 
 
 @pytest.mark.real("postfix")
+async def test_postfix_hears_the_right_client_of_every_message_where_sessions_share_connections(
+    stage: Stage, tmp_path: Path, trusting: Postfix
+) -> None:
+    """Without the port, by turns, with RSET, with another EHLO in the middle, and on connections made ahead."""
+    ringback = opened(stage, tmp_path, "XCLIENT = required", "XCLIENT_Port = false", upstream_port=trusting.port)
+    before = len(re.findall(r"smtpd\[\d+\]: connect from", trusting.log))
+    expected = set()
+    for turn in range(4):
+        for source in ("127.0.0.71", "127.0.0.72", "127.0.0.73"):
+            async with await greeted(ringback, source=source, name="one.test") as client:
+                for name in ("one.test", "two.test"):
+                    if name == "two.test":
+                        await client.ehlo(name)
+                    mark = f"{source}-{name}-{turn}"
+                    expected.add(mark)
+                    await client.ask("MAIL FROM:<other@sender.test>")
+                    assert (await client.ask("RCPT TO:<b@example.com>")).startswith("250 ")
+                    await client.ask("RSET")
+                    for command in ("MAIL FROM:<a@sender.test>", "RCPT TO:<b@example.com>"):
+                        assert (await client.ask(command)).startswith("250 "), command
+                    assert (await client.ask("DATA")).startswith("354 ")
+                    assert (await client.content(b"Subject: shared %b\r\n\r\nbody\r\n" % mark.encode())).startswith(
+                        "250 "
+                    )
+    texts = await eventually(
+        lambda: len(found := trusting.delivered(b"Subject: shared")) >= len(expected) and found, "Postfix delivers"
+    )
+    heard = set()
+    for text in texts:
+        told = re.search(rb"Received: from (\S+) \(unknown \[(\S+)\]\)\r\n\tby upstream\.test \(Postfix\)", text)
+        mark_in_text = re.search(rb"Subject: shared (\S+)-(\d)\r\n", text)
+        assert told is not None
+        assert mark_in_text is not None
+        assert told[2] + b"-" + told[1] == mark_in_text[1]
+        heard.add((mark_in_text[1] + b"-" + mark_in_text[2]).decode())
+    assert heard == expected
+    made = len(re.findall(r"smtpd\[\d+\]: connect from", trusting.log)) - before
+    assert made <= 1 + 6 + 8, "one before any client, one for each identity, and some ahead: not one for each session"
+
+
+@pytest.mark.real("postfix")
 @pytest.mark.parametrize("name", ["two words", "[127.0.0.1", "under_score", "x" * 200, "a=b+c"])
 async def test_a_client_with_an_odd_name_is_still_introduced_to_postfix(
     stage: Stage, tmp_path: Path, trusting: Postfix, name: str

@@ -16,7 +16,7 @@ from proxy.modules.sieve_policy.effects import path_of
 from proxy.options.outbound import OutboundOptions
 from proxy.outbox.deliver import Deliverer, pause
 from proxy.outbox.store import OutboxStore
-from proxy.upstream.pool import Pools
+from proxy.upstream.pools import Pools
 from proxy.upstream.routes import Router
 from tests.support.exchanger import Exchanger, Step, breaks_off, closes, is_silent, says
 from tests.support.waiting import eventually

@@ -12,7 +12,7 @@ import uvloop
 
 from proxy import outgoing, upstream
 from proxy.mail.session import Path, Recipient, Session
-from proxy.upstream.pool import Pools
+from proxy.upstream.pools import Pools
 from proxy.upstream.relay import UpstreamRelay
 from proxy.upstream.routes import Router
 from tests.support.worker import ALICE, BOB, LETTER, assembly, core, resolver

@@ -14,7 +14,8 @@ from proxy.mail.session import Session
 from proxy.smtp.forwarded import proxy_header
 from proxy.upstream import pool as subject
 from proxy.upstream.failures import PoolFull, RefusedUs, Unreachable
-from proxy.upstream.pool import ConnectionPool, Pools
+from proxy.upstream.pool import ConnectionPool
+from proxy.upstream.pools import Pools
 from proxy.upstream.routes import Router
 from tests.support.exchanger import Dialogue, Exchanger, Step, is_silent, says
 from tests.support.inbox import Inbox

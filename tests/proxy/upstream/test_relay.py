@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 
 import pytest
 from structlog.testing import capture_logs
@@ -13,7 +14,8 @@ from proxy.mail import replies
 from proxy.mail.replies import Reply
 from proxy.mail.session import Path, Recipient, Session, Transaction
 from proxy.smtp.ports import RelayFailed
-from proxy.upstream.pool import ConnectionPool, Pools
+from proxy.upstream.pool import ConnectionPool
+from proxy.upstream.pools import Pools
 from proxy.upstream.relay import UpstreamRelay
 from proxy.upstream.routes import Router
 from proxy.upstream.state import CONTENT
@@ -508,6 +510,52 @@ async def test_mail_and_rcpt_go_in_one_write_where_the_upstream_takes_that() -> 
         assert upstream.count("RCPT") == 0
         gate.set()
         assert [await client.reply(), await client.reply()] == ["250 2.1.0 Sender OK", "250 2.1.5 Ok"]
+
+
+async def test_the_last_block_and_the_dot_go_in_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[bytes] = []
+
+    async with Exchanger() as upstream, relaying(upstream) as (relay, envelope, pool):
+        await relay.recipients(envelope, [PATH])
+        envelope.add(Recipient(PATH))
+        wire = relay._passage.connection.wire
+        write = wire.transport.write
+        noted = SimpleNamespace(write=lambda octets: (written.append(octets), write(octets)))
+        monkeypatch.setattr(wire, "transport", noted)
+        await relay.begin()
+        await relay.content(b"Subject: x\r\n")
+        assert (await relay.finish(b"\r\nbody\r\n")).accepted
+        monkeypatch.undo()
+        assert written == [b"DATA\r\n", b"Subject: x\r\n", b"\r\nbody\r\n.\r\n"]
+        assert len(pool._idle) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "message", "refusal"),
+    [
+        ({"Max_Header_Size": 100}, b"Subject: %b\r\n\r\nx\r\n" % (b"x" * 200), "552 5.3.4 Header section too big"),
+        ({"Max_Message_Size": 100}, b"Subject: x\r\n\r\n%b\r\n" % (b"x" * 200), "552 5.3.4 Message too big"),
+        (
+            {"Max_Received_Headers": 1},
+            b"Received: x\r\n" * 2 + b"\r\nx\r\n",
+            "554 5.4.6 Too many Received fields: mail loop",
+        ),
+    ],
+    ids=["header section", "size", "loop"],
+)
+async def test_a_message_that_is_refused_by_its_content_costs_the_upstream_an_envelope_and_no_connection(
+    options: dict[str, object], message: bytes, refusal: str
+) -> None:
+    async with Exchanger() as upstream, serving(upstream, **options) as stage:
+        for _ in range(2):
+            client = await stage.greeted()
+            await client.pipeline(f"MAIL FROM:<{ALICE}>", f"RCPT TO:<{BOB}>", "DATA")
+            assert await client.content(message) == refusal
+            await client.quit()
+            await stage.ended()
+        (dialogue,) = upstream.dialogues
+        assert [line[:4] for line in dialogue.commands] == ["EHLO", *("MAIL", "RCPT", "RSET") * 2]
+        assert not dialogue.ended
 
 
 @pytest.mark.parametrize("extensions", [("PIPELINING",), ()], ids=["pipelining", "one-by-one"])

@@ -11,7 +11,8 @@ import pytest
 
 from proxy.mail import replies
 from proxy.mail.session import Path, Recipient, Session
-from proxy.upstream.pool import ConnectionPool, Pools
+from proxy.upstream.pool import ConnectionPool
+from proxy.upstream.pools import Pools
 from proxy.upstream.relay import UpstreamRelay
 from proxy.upstream.routes import Router
 from tests.support.exchanger import Act, Exchanger, Step, says

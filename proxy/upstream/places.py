@@ -1,0 +1,54 @@
+"""How many connections all pools of a worker may make together."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Protocol
+
+from proxy.upstream.upstream import Upstream
+
+
+class Holder(Protocol):
+    """A pool, as far as places are concerned."""
+
+    def end_one_unused(self) -> bool:
+        """End what is unused for longest; return whether there was anything."""
+        ...
+
+    def take_offered_place(self) -> bool:
+        """Give a place to the longest waiter; return whether a waiter may have it."""
+        ...
+
+
+class Places:
+    """How many connections all pools of the worker may still make, and the pools waiting for one."""
+
+    def __init__(self, most: int, pools: Mapping[Upstream, Holder]) -> None:
+        """`pools` share the places."""
+        self._free, self._pools = most, pools
+        self._hungry: deque[Holder] = deque()
+
+    def take(self, pool: Holder) -> bool:
+        """Take a place. If all are taken, end an idle connection of any pool; its place goes to `pool`."""
+        if self.take_free():
+            return True
+        any(each.end_one_unused() for each in self._pools.values())
+        if self.take_free():  # one had died unnoticed, and its place was free at once
+            return True
+        self._hungry.append(pool)
+        return False
+
+    def take_free(self) -> bool:
+        """Take a place if one is free."""
+        taken = self._free > 0
+        self._free -= taken
+        return taken
+
+    def free(self) -> None:
+        """Give a place back, to the pool that has waited longest."""
+        self._free += 1
+        while self._hungry:
+            if self._hungry.popleft().take_offered_place():
+                self._free -= 1
+                return

@@ -1,0 +1,68 @@
+"""The pools of one worker, one for each upstream."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+
+from proxy.dns.resolver import Resolver
+from proxy.mail.session import Session
+from proxy.upstream.places import Places
+from proxy.upstream.pool import ConnectionPool
+from proxy.upstream.upstream import Upstream
+
+MOST_POOLS = 512
+"""Beyond this many pools, those without a connection are dropped: scripts may name any number of gateways."""
+
+MOST_CONNECTIONS = 20_000
+"""Connections of all pools together, unless the option says otherwise."""
+
+
+class Pools:
+    """The pools of one worker, one for each upstream that was named or used."""
+
+    def __init__(self, resolver: Resolver, most_connections: int = MOST_CONNECTIONS) -> None:
+        """All pools together make at most `most_connections`."""
+        self._resolver = resolver
+        self._pools: dict[Upstream, ConnectionPool] = {}
+        self._places = Places(most_connections, self._pools)
+        self._named: tuple[Upstream, ...] = ()
+
+    def of(self, upstream: Upstream) -> ConnectionPool:
+        """Return the pool of an upstream, creating it if new; unused ones that scripts named are dropped."""
+        pool = self._pools.get(upstream)
+        if pool is None:
+            if len(self._pools) >= MOST_POOLS:
+                self._let_go_of_unused()
+            pool = self._pools[upstream] = ConnectionPool(upstream, self._resolver, self._places)
+        return pool
+
+    def _let_go_of_unused(self) -> None:
+        for upstream in [each for each, pool in self._pools.items() if not pool.in_use and each not in self._named]:
+            del self._pools[upstream]
+
+    async def warm(self, upstreams: Iterable[Upstream], seconds: float) -> None:
+        """Connect once to every upstream that the configuration names, concurrently; wait up to `seconds`."""
+        self._named = tuple(upstreams)
+        await asyncio.gather(*(self.of(upstream).warm(seconds) for upstream in self._named))
+
+    def capabilities(self) -> frozenset[str]:
+        """Return the EHLO keywords that every upstream of the configuration offers, as far as is known."""
+        known = [self.of(upstream).capabilities for upstream in self._named]
+        return frozenset.intersection(*known) if known else frozenset()
+
+    def all_down(self) -> bool:
+        """Whether every upstream that the configuration names is known to be down."""
+        for upstream in self._named:  # asked for each message: no generator
+            if not self.of(upstream).is_down:
+                return False
+        return bool(self._named)
+
+    def forget(self, session: Session) -> None:
+        """End the connections tied to a session that has ended."""
+        for pool in self._pools.values():
+            pool.forget(session)
+
+    async def close(self) -> None:
+        for pool in self._pools.values():
+            await pool.close()
