@@ -1,7 +1,7 @@
-"""The server side of SMTP: commands, their order, and replies.
+"""The server side of SMTP: from a client's bytes to replies, over interfaces to policy, relay and outbox.
 
-`protocol` runs a session and dispatches to `commands`. `connection` holds bytes, replies and the timer. `state` is the
-table of legal commands, and `plan` is what a listener's options leave to do. `data` finds the end of the message.
-`pipeline` asks the validators. `reception` takes one message through policy to the next hop. `ports` declares the
+`protocol` is a session: it reads, executes and ends. `connection` has its bytes under deadlines, `dialogue` what the
+commands need, `commands` a function for each. `state` is the table of legal commands; `plan` compiles a listener's
+options. `data` and `chunks` find the end of the message, and `reception` takes it to the next hop. `ports` declares the
 interfaces to other packages.
 """

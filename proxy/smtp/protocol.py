@@ -2,9 +2,9 @@
 
 `data_received` adds to the connection's buffer and calls `turn`, which executes the commands that have arrived. A
 command is a function in `VERBS` that returns a reply, or a `Pending`: then the session is `busy`, one task does the
-rest, and no command is read until it has ended. `state` says which command is legal. aiosmtpd's constructor, reader,
-timer, DATA, STARTTLS and replies to exceptions are not used: they cost 95 µs a connection and 287 KiB for TLS, read
-line by line, cancel a relay when the client half-closes, and turn an internal error into a permanent 500.
+rest, and no command is read until it has ended. aiosmtpd's constructor, reader, timer, DATA, STARTTLS and replies to
+exceptions are not used: they cost 95 µs a connection and 287 KiB for TLS, read line by line, cancel a relay when the
+client half-closes, and turn an internal error into a permanent 500.
 """
 
 from __future__ import annotations
@@ -143,13 +143,11 @@ class SmtpProtocol(SMTP):
         self.connection.pause_writing()
 
     def resume_writing(self) -> None:
-        """Go on."""
         self.connection.resume_writing()
         if not self.busy and not self._turn_is_due:
             self.turn()
 
     def idle(self) -> None:
-        """The client has missed its deadline."""
         self.end("timeout", replies.IDLE_TOO_LONG)
 
     # ------------------------------------------------------------ turns
@@ -337,7 +335,6 @@ class SmtpProtocol(SMTP):
             self._failed(error)
 
     def _end_by(self, reason: BaseException) -> None:
-        """End the session for an exception of a command that waited."""
         if isinstance(reason, Over):
             self.end("quit")
         elif isinstance(reason, ClientGone) or self.connection.lost:
