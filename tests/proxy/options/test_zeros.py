@@ -90,9 +90,11 @@ def written(folder: Path, port: int, case: tuple[str, str], value: object = 0, *
     (folder / "m.siv").write_text("keep;\n")
     for module in (each.spec.type for each in MODULES):
         own = f" {name} = {value}" if module == stanza else ""
-        script = ' mailfrom_phase1 = "m.siv"' if module == "sieve" else ""
+        needed = {"sieve": ' mailfrom_phase1 = "m.siv"', "python": ' handler = "aiosmtpd.handlers:Sink"'}.get(
+            module, ""
+        )
         quick = " pause_time = 10ms" if module == "conntrol" and not own else ""
-        lines.append(f'{module} "{module}1" {{{own}{script}{quick} }}')
+        lines.append(f'{module} "{module}1" {{{own}{needed}{quick} }}')
     (folder / "r.conf").write_text("\n".join(lines) + "\n")
     return folder / "r.conf"
 
