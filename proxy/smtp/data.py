@@ -41,12 +41,12 @@ class DataReader:
     def has_arrived(self) -> bool:
         """Whether the whole message is in the buffer, or as much as is gathered before it is passed on."""
         buffer = self._connection.buffer
-        octets = len(buffer)
-        if octets >= GATHERED or buffer[:3] == b".\r\n":
+        self._end = buffer.find(_END, self._searched)
+        if self._end >= 0 or buffer[:3] == b".\r\n":
             return True
-        begin, self._searched = self._searched, max(octets - len(_END) + 1, 0)
-        self._end = buffer.find(_END, begin)
-        return self._end >= 0
+        octets = len(buffer)
+        self._searched = max(octets - len(_END) + 1, 0)
+        return octets >= GATHERED
 
     async def block(self) -> bytes:
         """Return the next bytes of the message; with the last of them `finished` is set.

@@ -100,7 +100,6 @@ class SmtpProtocol(SMTP):
     # ------------------------------------------------------------ the transport's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin the session."""
         self.loop = loop = asyncio.get_running_loop()
         peer = transport.get_extra_info("peername") or ("0.0.0.0", 0)  # noqa: S104 — the client is already gone
         local = transport.get_extra_info("sockname") or ("0.0.0.0", 0)  # noqa: S104 — as above
@@ -139,7 +138,6 @@ class SmtpProtocol(SMTP):
         self.cut()
 
     def pause_writing(self) -> None:
-        """Stop reading commands until the client reads its replies."""
         self.connection.pause_writing()
 
     def resume_writing(self) -> None:
@@ -325,7 +323,9 @@ class SmtpProtocol(SMTP):
         self._pending = self._task = None
         self.busy = False
         try:
-            if answer is not None:
+            if type(answer) is Reply and self._has_greeted:
+                self._answer(command, answer)
+            elif answer is not None:
                 self._act(command, answer)
             if self.busy or not self.connection.buffer:
                 self._rest()

@@ -123,7 +123,8 @@ class Reception:
             self._session.context |= counts_context(self._session)
             if not message.header("date"):
                 self._session.transaction.context["rfc2822_date_missing"] = "true"
-        await self._judge()
+        if self._plan.at_content_judged:
+            await self._judge()
         await self._settle()
         message.forget()
         if message.head_changed:

@@ -29,7 +29,7 @@ def parse(line: bytes, options: InboundOptions) -> tuple[bytes, bytes] | Reply:
     match = _COMMAND.fullmatch(body)
     if match is None:
         return replies.NOT_HTTP if _HEADER.match(body) else replies.BAD_SYNTAX
-    verb, gap, argument = match.groups()
+    verb, gap, argument = match[1], match[2], match[3]
     if not argument:
         return verb, b""
     if argument[-1:] in {b" ", b"\t"}:
