@@ -11,9 +11,8 @@ import asyncio
 import socket
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from proxy.upstream.upstream import Place
+from proxy.upstream.upstream import ReadySocket
 
 SOCKET_SECONDS = 3.0
 MOST_AHEAD = 8
@@ -46,14 +45,6 @@ class Demand:
     def unused(self) -> None:
         """One was closed that no session had taken."""
         self.wanted = max(self.wanted - 1, 0)
-
-
-@dataclass(slots=True, eq=False)
-class ReadySocket:
-    """A connected socket on which nothing was sent. Its holder closes it."""
-
-    sock: socket.socket
-    place: Place
 
 
 class ReadySockets:

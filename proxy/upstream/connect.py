@@ -19,11 +19,10 @@ from proxy.mail.session import Session
 from proxy.outgoing.dial import NotReached, reach
 from proxy.outgoing.handshake import IN_THE_CLEAR, Dial, GreetingRefused, Tls, TlsFailed, dial
 from proxy.outgoing.wire import Wire, WireBroken
-from proxy.upstream.ahead import ReadySocket
 from proxy.upstream.failures import XFORWARD_IS_MISSING, RefusedUs, Unreachable
 from proxy.upstream.proxy_protocol import proxy_header
 from proxy.upstream.tls import context_of
-from proxy.upstream.upstream import Place, Upstream
+from proxy.upstream.upstream import Place, ReadySocket, Upstream
 
 log = get_logger()
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable
 from typing import Protocol
-
-from proxy.upstream.upstream import Upstream
 
 
 class Holder(Protocol):
@@ -24,8 +22,8 @@ class Holder(Protocol):
 class Places:
     """How many connections all pools of the worker may still make, and the pools waiting for one."""
 
-    def __init__(self, most: int, pools: Mapping[Upstream, Holder]) -> None:
-        """`pools` share the places."""
+    def __init__(self, most: int, pools: Callable[[], Iterable[Holder]]) -> None:
+        """`pools` returns those who share the places."""
         self._free, self._pools = most, pools
         self._hungry: deque[Holder] = deque()
 
@@ -33,7 +31,7 @@ class Places:
         """Take a place. If all are taken, end an idle connection of any pool; its place goes to `pool`."""
         if self.take_free():
             return True
-        any(each.end_one_unused() for each in self._pools.values())
+        any(each.end_one_unused() for each in self._pools())
         if self.take_free():  # one had died unnoticed, and its place was free at once
             return True
         self._hungry.append(pool)

@@ -16,13 +16,13 @@ from proxy.base.tasks import TaskOwner, spawn
 from proxy.dns.resolver import Resolver
 from proxy.mail.session import Session
 from proxy.outgoing.wire import Wire, WireBroken
-from proxy.upstream.ahead import Demand, ReadySocket, ReadySockets
+from proxy.upstream.ahead import Demand, ReadySockets
 from proxy.upstream.client_words import Standing
 from proxy.upstream.connect import Connector
 from proxy.upstream.failures import PoolFull, RefusedUs, Unreachable
 from proxy.upstream.identity import NOBODY, Identity, belongs_to, identity_of, introduce_client
 from proxy.upstream.places import Places
-from proxy.upstream.upstream import Upstream
+from proxy.upstream.upstream import ReadySocket, Upstream
 
 log = get_logger()
 

@@ -25,7 +25,7 @@ class Pools:
         """All pools together make at most `most_connections`."""
         self._resolver = resolver
         self._pools: dict[Upstream, ConnectionPool] = {}
-        self._places = Places(most_connections, self._pools)
+        self._places = Places(most_connections, self._pools.values)
         self._named: tuple[Upstream, ...] = ()
 
     def of(self, upstream: Upstream) -> ConnectionPool:

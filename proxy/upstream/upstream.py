@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
@@ -25,6 +26,14 @@ class Place(NamedTuple):
     """Whom the address belongs to; empty for a Unix socket."""
     rank: tuple[int, int] = (0, 0)
     """The preference of the route, and of the exchanger within it."""
+
+
+@dataclass(slots=True, eq=False)
+class ReadySocket:
+    """A connected socket on which nothing was sent. Its holder closes it."""
+
+    sock: socket.socket
+    place: Place
 
 
 @dataclass(frozen=True, slots=True, eq=False)
