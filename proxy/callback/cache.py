@@ -1,38 +1,38 @@
-"""Callback results: in the worker's memory, and behind it in a store that may be shared.
+"""Callback results: in memory, and behind it in a store that may be shared.
 
 A hit in memory awaits nothing. Memory trusts results from a shared store for `LOCAL_SECONDS` at most, so a purge or
-another worker's verdict soon takes effect. Addresses are personal data: nothing outlives its lifetime, and if a secret
-is set, only keyed hashes of addresses are kept.
+another machine's verdict soon takes effect. A store that is memory itself is not asked about verdicts: they are in
+memory once. Addresses are personal data: nothing outlives its lifetime, and if a secret is set, only keyed hashes of
+addresses are kept.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 
-from cachetools import LRUCache, TTLCache
+from cachetools import TTLCache
 
 from proxy.callback.echo import Said, unsaid_text
-from proxy.callback.families import families_about, family_of
+from proxy.callback.keys import PREFIX, CacheKeys
 from proxy.callback.lives import DOMAIN_REASONS, FACT_SECONDS, NEVER_KEPT, CachedVerdict, Lives, successor
+from proxy.callback.memory import VerdictMemory
+from proxy.callback.packed import Packed
 from proxy.callback.question import Question
 from proxy.callback.verdict import CallbackVerdict, Status, printable_text
 from proxy.store.base import AHEAD_SECONDS, Clock, Store, Stored, steady
 
 LOCAL_SECONDS = 60.0
-"""How long this worker may still believe what another one has corrected or purged."""
+"""How long memory may still believe what another process has corrected or purged."""
 
 FACT_LOCAL_SECONDS = 10.0
 """How long memory trusts a fact about a domain, or its absence: mail from one domain comes in bursts."""
 
-_PREFIX = "cbv"
-_FAMILY = "family:"
-
 
 class CallbackCache:
-    """Verdicts by question, and facts by domain. One worker owns it; the store behind it may be shared."""
+    """Verdicts by question, and facts by domain. One process owns it; the store behind it may be shared."""
 
     def __init__(
         self,
@@ -51,10 +51,11 @@ class CallbackCache:
         """
         self.lives, self._store = lives, store
         self._wall, self._clock = clock, ticking or steady(clock)
-        self._local_seconds = LOCAL_SECONDS if shared else lives.longest
-        self._secret = secret
+        self._alone = not shared
+        self._local_seconds = LOCAL_SECONDS if shared else max(lives.longest, LOCAL_SECONDS)
+        self.keys = CacheKeys(secret)
         self._facts: TTLCache[str, bool] = TTLCache(most, FACT_LOCAL_SECONDS, timer=self._clock)
-        self._local: LRUCache[str, tuple[CachedVerdict, float]] = LRUCache(most)
+        self._local = VerdictMemory(most)
 
     # ------------------------------------------------------------ verdicts
 
@@ -64,23 +65,27 @@ class CallbackCache:
 
     def at_hand(self, question: Question) -> CachedVerdict | None:
         """Return the valid record that memory holds for the question, without waiting."""
-        held = self._local.get(self._key(question))
+        held = self.held_of(question)
+        return held.record if held is not None else None
+
+    def held_of(self, question: Question) -> Packed | None:
+        """Return the same in the form of memory: what another process of the machine may remember, too."""
+        held = self._local.get(self.keys.of(question))
         if held is None:
             return None
-        record, until = held
         now = self._clock()
-        return record if now < until and record.fresh(now) else None
+        return held if now < held.until and now < held.expires else None
 
     async def find(self, question: Question) -> CachedVerdict | None:
         """Return the valid record for the question, its family, or its domain; asks the store if necessary."""
         now = self._clock()
-        for key in self._keys(question):
+        own = self.keys.of(question)
+        for key in self.keys.all_of(question):
             record = await self._load(key)
             if record is None or not record.fresh(now):
                 continue
-            if key != self._key(question) and not _answers_for_others(record):
-                continue
-            return record
+            if key == own or _answers_for_others(record):
+                return record
         return None
 
     async def keep(self, question: Question, verdict: CallbackVerdict) -> CachedVerdict:
@@ -88,20 +93,20 @@ class CallbackCache:
         now = self._clock()
         if verdict.reason in NEVER_KEPT:
             return CachedVerdict(verdict, now, now)
-        key = self._key(question)
+        key = self.keys.of(question)
         previous = await self._before(question, now)
         record = successor(previous, self._presentable(question, verdict), now, self.lives)
         await self._save(key, record)
-        if verdict.status is Status.PASS and (family := self._family_key(question)) is not None:
+        if verdict.status is Status.PASS and (family := self.keys.of_family(question)) is not None:
             await self._save(family, record)
         if record.verdict.reason in DOMAIN_REASONS:  # skipped if a doubted pass is still valid
-            await self._save(self._domain_key(question.domain), record)
+            await self._save(self.keys.of_domain(question.domain), record)
         return record
 
     async def _before(self, question: Question, now: float) -> CachedVerdict | None:
         """Return the previous record: the question's own, unless its family has a valid `pass`."""
-        own = await self._load(self._key(question))
-        family = self._family_key(question)
+        own = await self._load(self.keys.of(question))
+        family = self.keys.of_family(question)
         if family is None or (own is not None and own.fresh(now)):
             return own
         shared = await self._load(family)
@@ -109,7 +114,7 @@ class CallbackCache:
 
     def _presentable(self, question: Question, verdict: CallbackVerdict) -> CallbackVerdict:
         """Return a verdict whose text does not contain the address, if addresses are hashed."""
-        if not self._secret:
+        if not self.keys.hashed:
             return verdict
         text = verdict.text
         for part, name in ((question.address, "<address>"), (question.local_part, "<user>")):
@@ -123,13 +128,13 @@ class CallbackCache:
 
     async def mark(self, fact: str, domain: str, seconds: float) -> None:
         """Remember one fact about a domain for `seconds`: `catchall`, `null_refused` or `no_probe`."""
-        key = self._fact_key(fact, domain)
+        key = self.keys.of_fact(fact, domain)
         self._facts[key] = True
         await self._store.put(key, b"%.0f" % self._wall(), seconds)
 
     async def marked(self, fact: str, domain: str) -> bool:
         """Whether the fact is remembered about the domain."""
-        key = self._fact_key(fact, domain)
+        key = self.keys.of_fact(fact, domain)
         marked = self._facts.get(key)
         if marked is None:
             marked = self._facts[key] = self._believable(await self._store.get(key), FACT_SECONDS[fact])
@@ -145,18 +150,24 @@ class CallbackCache:
     # ------------------------------------------------------------ for people
 
     async def held(self, domain: str, local_part: str = "") -> list[CachedVerdict]:
-        """Return what the store holds on an address, with any sender, or on a domain itself, valid or expired.
+        """Return what is kept on an address, with any sender, or on a domain itself, valid or expired.
 
         Raises:
             StoreUnavailable: the store cannot be reached.
         """
         if local_part:
-            found = [each for prefix in self._prefixes(domain, local_part) for each in await self._store.scan(prefix)]
-        else:
-            own = self._domain_key(domain)
-            found = [each for each in await self._store.scan(own) if each[0] == own]
-        records = (CachedVerdict.decoded(stored.value) for _, stored in found)
-        return [each for each in records if each is not None]
+            return [
+                record for prefix in self.keys.prefixes(domain, local_part) for _, record in await self._kept(prefix)
+            ]
+        own = self.keys.of_domain(domain)
+        return [record for key, record in await self._kept(own) if key == own]
+
+    async def _kept(self, prefix: str) -> list[tuple[str, CachedVerdict]]:
+        if self._alone:
+            shift = self._wall() - self._clock()
+            return [(key, held.record.moved(shift)) for key, held in self._local if key.startswith(prefix)]
+        found = [(key, CachedVerdict.decoded(stored.value)) for key, stored in await self._store.scan(prefix)]
+        return [(key, record) for key, record in found if record is not None]
 
     async def facts(self, domain: str) -> list[str]:
         """Return the names of the facts that are remembered about a domain.
@@ -164,7 +175,7 @@ class CallbackCache:
         Raises:
             StoreUnavailable: the store cannot be reached.
         """
-        prefix = self._fact_key("", domain)
+        prefix = self.keys.of_fact("", domain)
         return sorted(key.removeprefix(prefix) for key, _ in await self._store.scan(prefix))
 
     async def purge(self, local_part: str = "", domain: str = "") -> int:
@@ -173,28 +184,41 @@ class CallbackCache:
         Raises:
             StoreUnavailable: the store still has them.
         """
-        self._local.clear()
+        prefixes = self._prefixes(local_part, domain)
+        went = self._forget(prefixes)
         self._facts.clear()
-        if not domain:
-            return await self._store.purge(f"{_PREFIX} ")
-        if not local_part:
-            await self._store.delete(self._domain_key(domain))
-            await self._store.purge(f"{_PREFIX} f {self._hashed(domain)} ")
-            return await self._store.purge(f"{_PREFIX} a {self._hashed(domain)} ")
-        return sum([await self._store.purge(prefix) for prefix in self._prefixes(domain, local_part)])
+        if domain and not local_part:
+            await self._store.delete(self.keys.of_domain(domain))
+            await self._store.purge(self.keys.prefix_of_domain("f", domain))
+            self._local.drop(self.keys.of_domain(domain))
+        return went + sum([await self._store.purge(prefix) for prefix in prefixes])
 
-    def _prefixes(self, domain: str, local_part: str) -> list[str]:
-        """Return the key prefixes of an address and its families, for any sender."""
-        names = [local_part, *(_FAMILY + each for each in families_about(local_part))]
-        return [f"{_PREFIX} a {self._hashed(domain)} {self._hashed(name)} " for name in names]
+    def _forget(self, prefixes: tuple[str, ...]) -> int:
+        """Forget what memory holds under these prefixes; return how many verdicts were nowhere else."""
+        if not self._alone:
+            self._local.clear()
+            return 0
+        keys = [key for key, _ in self._local if key.startswith(prefixes)]
+        for key in keys:
+            self._local.drop(key)
+        return len(keys)
+
+    def _prefixes(self, local_part: str, domain: str) -> tuple[str, ...]:
+        """Return what the keys begin with that a purge counts."""
+        if not domain:
+            return (f"{PREFIX} ",)
+        return (*self.keys.prefixes(domain, local_part),) if local_part else (self.keys.prefix_of_domain("a", domain),)
 
     async def count(self) -> int:
-        """Return how many verdicts on addresses the store holds, including those kept only for their streak.
+        """Return how many verdicts on addresses are kept, including those kept only for their streak.
 
         Raises:
             StoreUnavailable: the store cannot be reached.
         """
-        return await self._store.count(f"{_PREFIX} a ")
+        prefix = f"{PREFIX} a "
+        if self._alone:
+            return sum(key.startswith(prefix) for key, _ in self._local)
+        return await self._store.count(prefix)
 
     # ------------------------------------------------------------ keys, memory and store
 
@@ -202,12 +226,13 @@ class CallbackCache:
         """Return the record of a key, valid or expired: an expired one still tells its streak."""
         now = self._clock()
         held = self._local.get(key)
-        if held is not None and now < held[1] and held[0].fresh(now):  # else another worker may know more
-            return held[0]
-        stored = await self._store.get(key)
-        record = self._read(stored)
+        if self._alone:
+            return held.record if held is not None else None
+        if held is not None and now < held.until and now < held.expires:  # else another process may know more
+            return held.record
+        record = self._read(await self._store.get(key))
         if record is not None:
-            self._local[key] = (record, now + self._local_seconds)
+            self._hold(key, record)
         return record
 
     def _read(self, stored: Stored | None) -> CachedVerdict | None:
@@ -218,49 +243,43 @@ class CallbackCache:
 
     async def _save(self, key: str, record: CachedVerdict) -> None:
         now = self._clock()
-        self._local[key] = (record, now + self._local_seconds)
+        self._hold(key, record)
+        if self._alone:
+            return
         spare = self.lives.transient_most if record.verdict.status is Status.TRANSIENT else 0.0
         written = record.moved(self._wall() - now)
         await self._store.put(key, written.encoded(), max(1.0, record.expires - now + spare))
 
+    def _hold(self, key: str, record: CachedVerdict) -> None:
+        self._local.put(key, Packed.of(record, self._clock() + self._local_seconds))
+
     def family_name_of(self, question: Question) -> str:
         """Return a name shared by all members of the question's family, or its own if it has no family."""
-        return self._family_key(question) or self._key(question)
+        return self.keys.of_family(question) or self.keys.of(question)
 
     def name_of(self, question: Question) -> str:
         """Return a name of the question for a lock; all workers use the same one."""
-        return self._key(question)
+        return self.keys.of(question)
 
-    def _keys(self, question: Question) -> list[str]:
-        family = self._family_key(question)
-        own = [self._key(question), *([family] if family is not None else [])]
-        return [*own, self._domain_key(question.domain)]
+    # ------------------------------------------------------------ between two processes
 
-    def _key(self, question: Question) -> str:
-        if not self._secret:  # on every message's path
-            return f"{_PREFIX} a {question.domain} {question.local_part} {question.sender}"
-        hashed = self._hashed
-        return f"{_PREFIX} a {hashed(question.domain)} {hashed(question.local_part)} {hashed(question.sender)}"
+    def everything(self) -> Iterator[tuple[str, Packed]]:
+        """Yield what memory holds, for the process that takes over."""
+        return iter(self._local)
 
-    def _family_key(self, question: Question) -> str | None:
-        family = family_of(question.local_part)
-        if family is None:
-            return None
-        hashed = self._hashed
-        return f"{_PREFIX} a {hashed(question.domain)} {hashed(_FAMILY + family)} {hashed(question.sender)}"
-
-    def _domain_key(self, domain: str) -> str:
-        return f"{_PREFIX} d {self._hashed(domain)}"
-
-    def _fact_key(self, fact: str, domain: str) -> str:
-        return f"{_PREFIX} f {self._hashed(domain)} {fact}"
-
-    def _hashed(self, part: str) -> str:
-        """Return a part of a key: unchanged, or as a keyed hash if a secret is set."""
-        if not self._secret:
-            return part
-        octets = part.encode("utf-8", "surrogateescape")
-        return hashlib.blake2b(octets, key=self._secret, digest_size=16).hexdigest()
+    async def adopt(self, key: str, held: Packed, *, write: bool) -> None:
+        """Remember what another process of this machine found out, by our rules; `write` it to the store as well."""
+        now, shift = self._clock(), self._wall() - self._clock()
+        known = self._local.get(key)
+        if known is not None and known.found > held.found:
+            return
+        record = held.record.moved(shift).believable(self._wall(), self.lives)
+        if record is None:
+            return
+        if write:
+            await self._save(key, record.moved(-shift))
+        elif held.expires > now:
+            self._local.put(key, Packed.of(record.moved(-shift), min(held.until, now + self._local_seconds)))
 
 
 def _answers_for_others(record: CachedVerdict) -> bool:

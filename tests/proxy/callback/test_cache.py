@@ -55,7 +55,7 @@ async def test_a_correction_of_another_worker_is_seen_after_a_minute_at_most() -
     await there.keep(BOB, PASS)
     shelf.clock.now += LOCAL_SECONDS - 1
     assert (record := here.at_hand(BOB)) is not None
-    assert record.verdict is FAIL
+    assert record.verdict == FAIL
     shelf.clock.now += 1
     assert here.at_hand(BOB) is None
     assert (found := await here.find(BOB)) is not None
@@ -120,7 +120,7 @@ async def test_a_family_shares_a_pass() -> None:
     cache = Shelf().cache()
     await cache.keep(TAGGED, PASS)
     assert (found := await cache.find(OTHER_TAG)) is not None
-    assert found.verdict is PASS
+    assert found.verdict == PASS
     assert await cache.find(BOB) is None
     assert await cache.find(question("bob+two@other.test")) is None
 
@@ -137,15 +137,15 @@ async def test_a_members_own_verdict_comes_before_its_familys() -> None:
     await cache.keep(OTHER_TAG, FAIL)
     await cache.keep(TAGGED, PASS)
     assert (found := await cache.find(OTHER_TAG)) is not None
-    assert found.verdict is FAIL
+    assert found.verdict == FAIL
 
 
 async def test_what_finds_out_nothing_never_hides_a_familys_pass() -> None:
     cache = Shelf().cache()
     await cache.keep(TAGGED, PASS)
-    assert (await cache.keep(OTHER_TAG, LATER)).verdict is PASS
+    assert (await cache.keep(OTHER_TAG, LATER)).verdict == PASS
     assert (found := await cache.find(OTHER_TAG)) is not None
-    assert found.verdict is PASS
+    assert found.verdict == PASS
 
 
 @pytest.mark.parametrize("reason", ["nxdomain", "null_mx", "no_address", "unroutable"])
@@ -154,14 +154,14 @@ async def test_a_fact_about_the_domain_answers_for_its_other_addresses(reason: s
     verdict = replace(GONE, reason=reason)
     await cache.keep(BOB, verdict)
     assert (found := await cache.find(question("carol@sender.test", "probe@ringback.test"))) is not None
-    assert found.verdict is verdict
+    assert found.verdict == verdict
     assert await cache.find(question("carol@other.test")) is None
 
 
 async def test_a_pass_that_a_fact_about_the_domain_contradicts_answers_for_nobody_else() -> None:
     cache = Shelf().cache()
     await cache.keep(BOB, PASS)
-    assert (await cache.keep(BOB, GONE)).verdict is PASS
+    assert (await cache.keep(BOB, GONE)).verdict == PASS
     assert await cache.find(question("nobody@sender.test")) is None
 
 
@@ -217,7 +217,7 @@ async def test_what_another_version_kept_is_as_if_it_were_not_there() -> None:
     ((key, _),) = await shelf.store.scan()
     await shelf.store.put(key, b"{}", 60)
     assert await shelf.cache().find(BOB) is None
-    assert (await shelf.cache().keep(BOB, FAIL)).verdict is FAIL
+    assert (await shelf.cache().keep(BOB, FAIL)).verdict == FAIL
 
 
 # ---------------------------------------------------------------- a clock that is set
@@ -298,7 +298,7 @@ async def test_what_a_clock_ahead_has_stored_is_asked_anew_and_replaced() -> Non
     here.wall.now -= 86400.0 * 365
     cache = here.cache()
     assert await cache.find(BOB) is None
-    assert (await cache.keep(BOB, FAIL)).verdict is FAIL  # no pass from the future is doubted first
+    assert (await cache.keep(BOB, FAIL)).verdict == FAIL  # no pass from the future is doubted first
     assert (found := await here.cache().find(BOB)) is not None
     assert found.verdict == FAIL
 

@@ -64,7 +64,7 @@ def test_without_such_a_folder_in_memory_and_the_log_says_so(tmp_path: Path) -> 
 def test_a_secret_is_what_stands_in_its_file_up_to_what_the_hash_takes(tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(b"  " + b"0123456789" * 10 + b"\n")
     service = made(options(store_secret=tmp_path / "secret"))
-    assert around(service).cache._secret == b"0123456789" * 6 + b"0123"
+    assert around(service).cache.keys._secret == b"0123456789" * 6 + b"0123"
 
 
 # ---------------------------------------------------------------- how long, and how
