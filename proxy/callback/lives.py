@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import Protocol
 
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.store.base import AHEAD_SECONDS
@@ -88,10 +89,8 @@ class CachedVerdict:
         return now < self.expires
 
     def due(self, now: float) -> bool:
-        """Whether a pass is old enough for a background probe; a doubted one ends soon anyway."""
-        if self.doubted:
-            return False
-        return self.verdict.status is Status.PASS and now >= self.found + REFRESH_AT * (self.expires - self.found)
+        """Whether it is a pass that is old enough for a background probe."""
+        return self.verdict.status is Status.PASS and is_due(self, now)
 
     def answer(self, now: float) -> CallbackVerdict:
         """Return the verdict as a cached one, with its age."""
@@ -133,6 +132,22 @@ class CachedVerdict:
             )
         except (ValueError, KeyError, TypeError):
             return None
+
+
+class Aged(Protocol):
+    """A remembered verdict, in whatever form."""
+
+    @property
+    def found(self) -> float: ...
+    @property
+    def expires(self) -> float: ...
+    @property
+    def doubted(self) -> bool: ...
+
+
+def is_due(passed: Aged, now: float) -> bool:
+    """Whether a pass is old enough for a background probe; a doubted one ends soon anyway."""
+    return not passed.doubted and now >= passed.found + REFRESH_AT * (passed.expires - passed.found)
 
 
 def successor(previous: CachedVerdict | None, verdict: CallbackVerdict, now: float, lives: Lives) -> CachedVerdict:

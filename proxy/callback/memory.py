@@ -26,8 +26,8 @@ class VerdictMemory:
 
     There are three dictionaries. An entry that is used moves to the young one. When the old one is empty, the next
     younger one takes its place, so an entry is given up only if it was not used while others filled a third of the
-    memory. An exact order took more memory than the verdicts: `cachetools.LRUCache` needs 250 octets an entry. The event
-    loop's thread owns it.
+    memory. An exact order took more memory than the verdicts: `cachetools.LRUCache` needs 250 octets an entry. The
+    event loop's thread owns it.
     """
 
     __slots__ = ("_middle", "_most", "_octets", "_old", "_order", "_young")

@@ -10,7 +10,7 @@ from typing import Self
 
 import msgspec
 
-from proxy.callback.lives import CachedVerdict
+from proxy.callback.lives import CachedVerdict, is_due
 from proxy.callback.verdict import CallbackVerdict, Status
 
 
@@ -60,6 +60,11 @@ class Packed(msgspec.Struct, array_like=True, gc=False):
             v.listed,
         )
 
+    @classmethod
+    def of_verdict(cls, verdict: CallbackVerdict) -> Self:
+        """Take a verdict that is not to be remembered."""
+        return cls.of(CachedVerdict(verdict, 0.0, 0.0), 0.0)
+
     @property
     def record(self) -> CachedVerdict:
         """The record."""
@@ -84,9 +89,14 @@ class Packed(msgspec.Struct, array_like=True, gc=False):
             age,
         )
 
+    def due(self, now: float) -> bool:
+        """Whether it is a pass that is old enough for a background probe."""
+        return self.status is Status.PASS and is_due(self, now)
+
     def answer(self, now: float) -> CallbackVerdict:
         """Return the verdict as `CachedVerdict.answer` does."""
-        return self.verdict(cached=True, age=round(max(0.0, now - self.found), 1))
+        age = now - self.found
+        return self.verdict(cached=True, age=round(age, 1) if age > 0 else 0.0)
 
 
 _BUFFER = bytearray()

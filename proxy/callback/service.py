@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Generic, Protocol
+
+from typing_extensions import TypeVar
 
 from config.schema.values import DomainPatterns
 from proxy.base.log import get_logger, printable
+from proxy.callback.asked import mailbox_of
 from proxy.callback.tally import AnswerCounts
 from proxy.callback.verdict import CallbackVerdict, Status
-from proxy.callback.verifier import CallbackVerifier, mailbox_of
-from proxy.mail.session import Session, Transaction
+from proxy.callback.verifier import CallbackVerifier
+from proxy.mail.session import Path, Session, Transaction
 from sieve.message.spelling import canonical
 
 log = get_logger()
@@ -43,12 +47,38 @@ class Rules:
     """Whether the operator named a host to ask for a domain."""
 
 
-class CallbackService:
+class Verifier(Protocol):
+    """Finds verdicts: the `CallbackVerifier` itself, or a worker's way to the keeper that has one."""
+
+    @property
+    def most_probes(self) -> int:
+        """Conversations at once in this process."""
+        ...
+
+    def known(self, mailbox: Path | None, sender: str | None = None, *, client: str = "") -> CallbackVerdict | None:
+        """Return the verdict that is at hand without waiting; None if `verify` has to find it."""
+        ...
+
+    async def verify(
+        self, address: str, sender: str | None = None, *, client: str = "", session: str = ""
+    ) -> CallbackVerdict:
+        """Return the verdict on an address. Never raises."""
+        ...
+
+    async def close(self) -> None:
+        """Cancel what is running."""
+        ...
+
+
+V = TypeVar("V", bound=Verifier, default=CallbackVerifier)
+
+
+class CallbackService(Generic[V]):
     """What scripts and the active module ask. One per worker."""
 
     def __init__(
         self,
-        verifier: CallbackVerifier,
+        verifier: V,
         rules: Rules,
         upstream_down: Callable[[], bool],
         *,
@@ -83,7 +113,7 @@ class CallbackService:
             verdict = self.verifier.known(mailbox, sender, client=client)
             if verdict is None:
                 asked = path.spoken if is_sender else address  # the exchanger hears the sender as it was given
-                found = self.verifier.verify(asked, sender, client=client)
+                found = self.verifier.verify(asked, sender, client=client, session=session.id)
                 return self._awaited(found, session, transaction, address)
         return self._told(verdict, session, transaction, address)
 

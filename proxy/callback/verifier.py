@@ -9,28 +9,26 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from cachetools import TTLCache
 
-from config.base.ip import any_holds
-from config.schema.values import DomainPatterns, Network
 from proxy.base.log import get_logger, printable
 from proxy.base.tasks import TaskOwner, spawn
+from proxy.callback.around import Around, Asker, CallbackLimits
+from proxy.callback.asked import mailbox_of, question_of, said_by
 from proxy.callback.cache import CallbackCache
-from proxy.callback.limits.budgets import Breakers, Neighbour, Storms
 from proxy.callback.limits.gate import ProbeLimiter, Visitor, turned_us_away
 from proxy.callback.lives import CATCHALL_SECONDS, NO_PROBE_SECONDS, NULL_REFUSED_SECONDS
-from proxy.callback.manner import ProbeSettings
 from proxy.callback.observer import NOBODY, Observer
 from proxy.callback.pace import ProbePacer
+from proxy.callback.packed import Packed
 from proxy.callback.probe import ask
 from proxy.callback.question import Question
-from proxy.callback.resolve import ExchangerFinder, ExchangerHost, NoCandidate, ascii_domain
+from proxy.callback.resolve import ExchangerHost, NoCandidate
 from proxy.callback.verdict import CallbackVerdict, Status
-from proxy.mail.address import BadParameter, BadPath, path_of
 from proxy.mail.session import Path
 from proxy.store.base import Store
 
@@ -46,47 +44,6 @@ TURNED_AWAY_MOST = 3
 
 
 @dataclass(frozen=True, slots=True)
-class CallbackLimits:
-    """Waiting times in seconds, and how many probes may run."""
-
-    timeout: float
-    """For a whole probe."""
-    wait: float
-    """For the caller."""
-    most_probes: int
-    most_probes_per_exchanger: int
-
-
-@dataclass(frozen=True, slots=True)
-class Spared:
-    """Domains, exchangers and networks that the operator exempts from probes."""
-
-    domains: DomainPatterns = field(default_factory=DomainPatterns)
-    exchangers: DomainPatterns = field(default_factory=DomainPatterns)
-    networks: tuple[Network, ...] = ()
-
-    def holds(self, host: ExchangerHost) -> bool:
-        """Whether an exchanger is exempt."""
-        return self.exchangers.matches(host.name) or any(
-            any_holds(self.networks, address) for address in host.addresses
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Around:
-    """What the verifier works with."""
-
-    finder: ExchangerFinder
-    manner: ProbeSettings
-    cache: CallbackCache
-    store: Store
-    neighbour: Neighbour
-    breakers: Breakers
-    storms: Storms
-    spared: Spared = field(default_factory=Spared)
-
-
-@dataclass(frozen=True, slots=True)
 class _Asking:
     """A probe in flight, and the client network that it was started for."""
 
@@ -94,7 +51,8 @@ class _Asking:
     client: str
 
 
-_NO_ADDRESS = CallbackVerdict(Status.ERROR, "syntax", "not a mail address")
+Finding = Callable[[Question, str, CallbackVerdict], None]
+"""Is told the verdict of each probe that was in flight, and the client network that it was started for."""
 
 
 def _withheld(reason: str, text: str, status: Status = Status.TRANSIENT) -> CallbackVerdict:
@@ -116,29 +74,12 @@ _GIVEN_UP = _withheld("no_probe", "its exchangers rejected us three times in a r
 _CATCHALL = CallbackVerdict(Status.PASS, "catchall", "the domain accepts any recipient", catchall=True, cached=True)
 
 
-def mailbox_of(text: str) -> Path | None:
-    """Parse an address by SMTP's grammar; None if it is invalid, since nothing else may be sent to an exchanger."""
-    try:
-        path = path_of(text)
-    except (BadPath, BadParameter, UnicodeEncodeError):
-        return None
-    return path if path.domain and not text.startswith("@") else None
-
-
-def _said(sender: str) -> str | None:
-    """Return a sender as a probe says it, empty for the null sender; None if it is no address."""
-    if not sender:
-        return ""
-    path = mailbox_of(sender)
-    return None if path is None else f"{path.spoken.rpartition('@')[0]}@{path.domain}"
-
-
 class CallbackVerifier:
     """Answers whether an address exists. One per worker."""
 
     def __init__(self, around: Around, limits: CallbackLimits, *, sender: str = "") -> None:
         """`sender` is used in MAIL FROM unless a call names another; empty means the null sender."""
-        self._around, self._limits, self._sender = around, limits, _said(sender)
+        self._around, self._limits, self._sender = around, limits, said_by(sender)
         self._in_flight: dict[Question, _Asking] = {}
         self._refreshed: TTLCache[str, None] = TTLCache(
             _MOST_REFRESHED, around.cache.lives.transient, timer=around.cache.now
@@ -153,6 +94,7 @@ class CallbackVerifier:
             most_per_exchanger=limits.most_probes_per_exchanger,
         )
         self._pace = ProbePacer()
+        self.finding: Finding | None = None
 
     @property
     def most_probes(self) -> int:
@@ -175,68 +117,80 @@ class CallbackVerifier:
         At hand is what memory holds, and that there is nothing to ask: no mailbox, or a domain that cannot exist.
         """
         question = self._question(mailbox, sender)
-        return question if isinstance(question, CallbackVerdict) else self._remembered(question, client)
+        return question if isinstance(question, CallbackVerdict) else self.remembered(question, client)
+
+    @property
+    def around(self) -> Around:
+        """What it works with."""
+        return self._around
+
+    @property
+    def in_flight(self) -> Mapping[Question, str]:
+        """The questions whose probes are in flight, each with the client network that it was started for."""
+        return {question: asking.client for question, asking in self._in_flight.items()}
 
     async def verify(
-        self, address: str, sender: str | None = None, *, client: str = "", observer: Observer = NOBODY
+        self,
+        address: str,
+        sender: str | None = None,
+        *,
+        client: str = "",
+        session: str = "",
+        observer: Observer = NOBODY,
     ) -> CallbackVerdict:
         """Return the verdict on an address. It never raises because of an exchanger or DNS.
 
         Concurrent equal questions share one probe, and it goes on if a caller leaves. `client` is the network whose
-        budget pays. `observer` sees how the answer is found, if this call looks for it.
+        budget pays; `session` is named in the log. `observer` sees how the answer is found, if this call looks for it.
         """
         question = self._question(mailbox_of(address), sender)
         if isinstance(question, CallbackVerdict):
             return question
-        verdict = self._remembered(question, client)
-        if verdict is not None:
-            return verdict
+        return self.remembered(question, client) or await self.find(question, Asker(client, session, observer))
+
+    def remembered(self, question: Question, client: str) -> CallbackVerdict | None:
+        """Return what memory holds; a pass that is due is probed again in the background."""
+        cache = self._around.cache
+        held = cache.held_of(question)
+        if held is None:
+            return None
+        now = cache.now()
+        if held.due(now):
+            self._refresh(question, client)
+        return held.answer(now)
+
+    async def find(self, question: Question, asker: Asker) -> CallbackVerdict:
+        """Return the verdict on a question that memory does not answer, or `pending` after the longest wait."""
         try:
             async with asyncio.timeout(self._limits.wait):
-                return await self._joined(question, client, observer)
+                return await self._joined(question, asker)
         except TimeoutError:
             return _PENDING
 
-    async def _joined(self, question: Question, client: str, observer: Observer) -> CallbackVerdict:
+    async def _joined(self, question: Question, asker: Asker) -> CallbackVerdict:
         """Wait for the probe in flight, or start one. If another client was throttled, this one tries for itself."""
-        while (asking := self._in_flight.get(question)) is not None and asking.client != client:
+        while (asking := self._in_flight.get(question)) is not None and asking.client != asker.client:
             await asyncio.wait((asking.task,))
             if asking.task.cancelled():
                 return _PENDING
             verdict = asking.task.result()
             if verdict.reason != "client_throttled":
                 return verdict
-        probe = asking.task if asking is not None else self._begin(question, client, observer)
+        probe = asking.task if asking is not None else self._begin(question, asker)
         await asyncio.wait((probe,))
         return probe.result() if not probe.cancelled() else _PENDING
 
     def _question(self, mailbox: Path | None, sender: str | None) -> Question | CallbackVerdict:
-        """Return what to ask, or the verdict if there is nothing to ask."""
-        said = self._sender if sender is None else _said(sender)
-        if mailbox is None or said is None or not mailbox.domain:
-            return _NO_ADDRESS
-        domain = mailbox.domain
-        if not domain.isascii():  # a path has its domain in A-labels, if there are any
-            try:
-                domain = ascii_domain(domain)
-            except NoCandidate as none:
-                return none.verdict
-        return Question(mailbox.local_part, domain, said, mailbox.raw)
+        return question_of(mailbox, self._sender if sender is None else said_by(sender))
 
-    def _remembered(self, question: Question, client: str) -> CallbackVerdict | None:
-        """Return what memory holds; a pass that is due is probed again in the background."""
-        cache = self._around.cache
-        record = cache.at_hand(question)
-        if record is None:
-            return None
-        now = cache.now()
-        if record.due(now):
-            self._refresh(question, client)
-        return record.answer(now)
+    def _begin(self, question: Question, asker: Asker) -> asyncio.Task[CallbackVerdict]:
+        return self._fly(question, asker.client, self._remembered_or_found(question, asker))
 
-    def _begin(self, question: Question, client: str, observer: Observer) -> asyncio.Task[CallbackVerdict]:
-        work = self._answer(question, client, observer)
-        probe = spawn(work, name=f"probe {printable(question.address, 64)}", owner=self._owner)
+    def _fly(
+        self, question: Question, client: str, work: Coroutine[Any, Any, CallbackVerdict]
+    ) -> asyncio.Task[CallbackVerdict]:
+        answering = self._answer(question, client, work)
+        probe = spawn(answering, name=f"probe {printable(question.address, 64)}", owner=self._owner)
         self._in_flight[question] = _Asking(probe, client)
         return probe
 
@@ -250,10 +204,15 @@ class CallbackVerifier:
 
     # ------------------------------------------------------------ one question
 
-    async def _answer(self, question: Question, client: str, observer: Observer) -> CallbackVerdict:
+    async def _answer(
+        self, question: Question, client: str, work: Coroutine[Any, Any, CallbackVerdict]
+    ) -> CallbackVerdict:
         """Find the answer and cache it."""
         try:
-            return await self._guarded(question, self._remembered_or_found(question, client, observer))
+            verdict = await self._guarded(question, work)
+            if self.finding is not None:
+                self.finding(question, client, verdict)
+            return verdict
         finally:
             del self._in_flight[question]
 
@@ -268,25 +227,23 @@ class CallbackVerifier:
             log.error("probe_failed", address=printable(question.address), exc_info=error)
             return CallbackVerdict(Status.ERROR, "internal", "internal error")
 
-    async def _remembered_or_found(self, question: Question, client: str, observer: Observer) -> CallbackVerdict:
+    async def _remembered_or_found(self, question: Question, asker: Asker) -> CallbackVerdict:
         cache = self._around.cache
         record = await cache.find(question)
         if record is not None:
             if record.due(cache.now()):
-                self._refresh(question, client)
+                self._refresh(question, asker.client)
             return record.answer(cache.now())
         await self._pace.turn()
-        return await self._withheld(question, client) or await self._found(question, client, observer)
+        return await self._withheld(question, asker.client) or await self._found(question, asker)
 
     async def _found_again(self, question: Question, client: str) -> CallbackVerdict:
-        verdict = await self._withheld(question, client) or await self._found(question, client, NOBODY, refreshing=True)
+        verdict = await self._withheld(question, client) or await self._found(question, Asker(client), refreshing=True)
         if verdict.reason == "client_throttled":  # the next hit, for another client, may probe
             self._refreshed.pop(self._around.cache.family_name_of(question), None)
         return verdict
 
-    async def _found(
-        self, question: Question, client: str, observer: Observer, *, refreshing: bool = False
-    ) -> CallbackVerdict:
+    async def _found(self, question: Question, asker: Asker, *, refreshing: bool = False) -> CallbackVerdict:
         """Probe, unless another worker or machine is asking the same now: then wait for its verdict."""
         around = self._around
         key = f"cbv probe {around.cache.name_of(question)}"
@@ -304,7 +261,7 @@ class CallbackVerifier:
             record = await around.cache.find(question) if waited else None
             if record is not None:  # it arrived before we got the lock
                 return record.answer(around.cache.now())
-            verdict = await self._probe(question, client, observer)
+            verdict = await self._probe(question, asker)
             return (await around.cache.keep(question, verdict)).said(verdict, around.cache.now())
         finally:
             await around.store.release(key, token)
@@ -323,15 +280,16 @@ class CallbackVerifier:
         refusal = await around.neighbour.may_ask(client, domain)
         return None if refusal is None else _THROTTLED if refusal == "throttled" else _CLIENT_THROTTLED
 
-    async def _probe(self, question: Question, client: str, observer: Observer) -> CallbackVerdict:
+    async def _probe(self, question: Question, asker: Asker) -> CallbackVerdict:
         began = time.monotonic()
-        verdict = await self._within_deadline(question, client, observer)
+        verdict = await self._within_deadline(question, asker.client, asker.observer)
         verdict = replace(verdict, seconds=round(time.monotonic() - began, 3))
-        if verdict.status is Status.FAIL and verdict.stage == "rcpt":
-            self._around.storms.note(question.domain, question.local_part, client)
+        self._note(question, verdict, asker.client)
         await self._learn(question, verdict)
+        named = {"session": asker.session} if asker.session else {}
         log.info(
             "probe",
+            **named,
             address=printable(question.address),
             sender=printable(question.sender),
             status=verdict.status.value,
@@ -385,6 +343,36 @@ class CallbackVerifier:
         if self._around.breakers.times(verdict.address) >= TURNED_AWAY_MOST and turned_us_away(verdict):
             log.warning("domain_not_probed", domain=printable(domain), seconds=NO_PROBE_SECONDS)
             await cache.mark("no_probe", domain, NO_PROBE_SECONDS)
+
+    def _note(self, question: Question, verdict: CallbackVerdict, client: str) -> None:
+        if verdict.status is Status.FAIL and verdict.stage == "rcpt":
+            self._around.storms.note(question.domain, question.local_part, client)
+
+    # ------------------------------------------------------------ what another process is finding out
+
+    def expect(self, question: Question, client: str, outcome: asyncio.Future[CallbackVerdict | None]) -> None:
+        """Let those who ask wait for another process's probe; if it comes to nothing, find the answer here."""
+        if question not in self._in_flight:
+            self._fly(question, client, self._expected(question, client, outcome))
+
+    async def _expected(
+        self, question: Question, client: str, outcome: asyncio.Future[CallbackVerdict | None]
+    ) -> CallbackVerdict:
+        return await outcome or await self._remembered_or_found(question, Asker(client))
+
+    async def told(self, question: Question, client: str, verdict: CallbackVerdict, held: Packed | None) -> None:
+        """Learn from another process's probe as from one of our own."""
+        self._doorkeeper.judge(verdict)
+        self._note(question, verdict, client)
+        await self._learn(question, verdict)
+        if held is not None:
+            await self._around.cache.adopt(self._around.cache.keys.of(question), held, write=True)
+
+    async def landed(self) -> None:
+        """Return when the probes that are in flight now have ended."""
+        probes = [asking.task for asking in self._in_flight.values()]
+        if probes:
+            await asyncio.wait(probes, timeout=self._limits.timeout + 2.0)
 
     async def close(self) -> None:
         """Cancel the probes in flight: no caller waits for them any more."""

@@ -21,8 +21,8 @@ from rich.text import Text
 from config.base.regular_files import read_regular
 from proxy.app import load
 from proxy.base import log
+from proxy.callback.asked import mailbox_of
 from proxy.callback.verdict import Status
-from proxy.callback.verifier import mailbox_of
 from proxy.cli import exits
 from proxy.cli.asking import ProbeRequest, ProbeResult, ask_all
 from proxy.cli.stanza import configured

@@ -11,8 +11,9 @@ from typing import Any, Protocol, runtime_checkable
 from config.diagnostics import Diagnostic
 from config.schema.specs import ModuleSpec
 from config.settings import ModuleSettings
+from proxy.keeper.door import Calling
 from proxy.mail.validator import Validator
-from proxy.modules.services import Callbacks, Services
+from proxy.modules.services import Callbacks, Services, Verifying
 from proxy.options.core import CoreOptions
 from sieve.library import SieveFunction
 
@@ -34,8 +35,17 @@ class Prepared(Protocol):
 class CallbackMaker(Protocol):
     """A prepared stanza that asks mail exchangers, for itself and for scripts."""
 
-    def callbacks(self, settings: CoreOptions, upstream_down: Callable[[], bool]) -> Callbacks:
-        """Make one worker's callback service. `upstream_down` returns whether every next hop is known to be down."""
+    def callbacks(
+        self, settings: CoreOptions, upstream_down: Callable[[], bool], calling: Calling | None = None
+    ) -> Callbacks:
+        """Make one worker's callback service. `upstream_down` returns whether every next hop is known to be down.
+
+        With `calling`, the keeper that is reached so asks the exchangers, and not the worker.
+        """
+        ...
+
+    def verifying(self, settings: CoreOptions) -> Verifying:
+        """Make what the keeper answers with."""
         ...
 
 

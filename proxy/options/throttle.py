@@ -75,6 +75,14 @@ class Buckets:
         """Return how many tokens are available, or 0 if there is no limit."""
         return self._tokens(key, throttle, self._clock()) if throttle.count else 0.0
 
+    def states(self) -> list[tuple[str, Throttle, float, float]]:
+        """Return each bucket's key, limit, tokens, and when they were counted."""
+        return [(key, throttle, tokens, at) for (key, throttle), (tokens, at) in self._state.items()]
+
+    def adopt(self, key: str, throttle: Throttle, tokens: float, at: float) -> None:
+        """Set a bucket to the state that it had elsewhere, by the same clock."""
+        self._state[(key, throttle)] = (tokens, at)
+
     def _tokens(self, key: str, throttle: Throttle, now: float) -> float:
         tokens, since = self._state.get((key, throttle), (float(throttle.count), now))
         waited = max(0.0, now - since)  # a wall clock may be set back

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from config.settings import Settings
+from proxy.keeper.door import Calling
 from proxy.modules.base import CallbackMaker, Prepared
-from proxy.modules.services import Callbacks, NoCallbacks
+from proxy.modules.services import Callbacks, NoCallbacks, Verifying
 from proxy.options.core import CoreOptions
 
 
@@ -19,7 +20,20 @@ class Assembly:
     settings: Settings
     prepared: Sequence[Prepared]
 
-    def callbacks(self, upstream_down: Callable[[], bool]) -> Callbacks:
-        """Make the callback service of the last stanza that has one."""
-        makers = [each for each in self.prepared if isinstance(each, CallbackMaker)]
-        return makers[-1].callbacks(self.core, upstream_down) if makers else NoCallbacks()
+    @property
+    def keeps(self) -> bool:
+        """Whether several workers need a keeper."""
+        return self.core.processes > 1 and bool(self._makers)
+
+    def callbacks(self, upstream_down: Callable[[], bool], calling: Calling | None = None) -> Callbacks:
+        """Make the callback service of the last stanza that has one; with `calling`, the keeper asks the exchangers."""
+        makers = self._makers
+        return makers[-1].callbacks(self.core, upstream_down, calling) if makers else NoCallbacks()
+
+    def verifying(self) -> Verifying:
+        """Make what the keeper runs. There is a stanza for it: see `keeps`."""
+        return self._makers[-1].verifying(self.core)
+
+    @property
+    def _makers(self) -> list[CallbackMaker]:
+        return [each for each in self.prepared if isinstance(each, CallbackMaker)]

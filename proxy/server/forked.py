@@ -14,12 +14,14 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
 
 import uvloop
 
 from config.scopes.listener import Listener
 from proxy.base import log
+from proxy.keeper.door import Calling
 from proxy.server.assembly import Assembly
 from proxy.server.gc import collect_seldom
 from proxy.server.orders import CUT, DRAIN, EX_SOFTWARE, LISTENING, SUCCEEDED, SUPERVISORS_SIGNALS
@@ -34,8 +36,17 @@ def be_worker(
     bound: Sequence[tuple[socket.socket, Listener]],
     orders: socket.socket,
     pulse: Pulse,
+    calling: Calling | None = None,
 ) -> int:
-    """Serve in a process that was just forked, and return its exit status.
+    """Serve in a process that was just forked, and return its exit status."""
+    name = number if assembly.core.processes > 1 else None
+    return live(lambda: _serve(Worker(assembly, calling), bound, orders), assembly, pulse, worker=name)
+
+
+def live(
+    work: Callable[[], Coroutine[Any, Any, None]], assembly: Assembly, pulse: Pulse, *, worker: int | None = None
+) -> int:
+    """Run a process's work in an event loop, with its log and its heartbeat, and return the exit status.
 
     Signals are still blocked, so that no handler of the supervisor runs here. The loop is left open: closing it waits
     for its threads, and one may hang forever on a file.
@@ -44,11 +55,11 @@ def be_worker(
     for each in SUPERVISORS_SIGNALS:
         signal.signal(each, signal.SIG_DFL if each is signal.SIGCHLD else signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SUPERVISORS_SIGNALS)
-    log.configure(worker=number if assembly.core.processes > 1 else None)
+    log.configure(worker=worker)
     runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
     try:
         runner.get_loop().call_soon(pulse.beat_along, runner.get_loop(), _interval(assembly))
-        runner.run(_serve(Worker(assembly), bound, orders))
+        runner.run(work())
     except Exception as error:  # noqa: BLE001 — the process's outermost frame; the supervisor's stack is not ours to unwind
         log.get_logger().error("worker_failed", exc_info=error)
         return EX_SOFTWARE
@@ -69,19 +80,19 @@ async def _serve(worker: Worker, bound: Sequence[tuple[socket.socket, Listener]]
     worker.compare_open_files(raise_descriptor_limit())
     collect_seldom(loop)
     await loop.sock_sendall(orders, LISTENING)
-    order = await _order(orders)
+    order = await next_order(orders) or DRAIN
     await worker.finish(_cut(orders), reloaded=order == SUCCEEDED)
 
 
-async def _order(orders: socket.socket) -> bytes:
-    """Return the supervisor's next order, or the order to drain if the supervisor is gone."""
+async def next_order(orders: socket.socket) -> bytes:
+    """Return the supervisor's next order; empty if the supervisor is gone."""
     try:
-        return await asyncio.get_running_loop().sock_recv(orders, 1) or DRAIN
+        return await asyncio.get_running_loop().sock_recv(orders, 1)
     except OSError:
-        return DRAIN
+        return b""
 
 
 async def _cut(orders: socket.socket) -> None:
     """Return when the supervisor orders a cut; never if the supervisor is gone."""
-    if await _order(orders) != CUT:
+    if await next_order(orders) != CUT:
         await asyncio.get_running_loop().create_future()

@@ -1,4 +1,4 @@
-"""The supervisor's records of its workers: a generation for each configuration, and each worker's process."""
+"""The supervisor's records: a generation for each configuration, and each process of it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
+from proxy.keeper.door import Calling, Door
 from proxy.options.core import CoreOptions
 from proxy.server.orders import CUT
 from proxy.server.pulse import Pulse
@@ -20,8 +21,17 @@ LONGEST_PAUSE = 30.0
 """Longest pause if workers keep dying early. Clients wait 300 s for a greeting (RFC 5321 section 4.5.3.2.1)."""
 
 
+KEEPER = 0
+"""The keeper's number; workers count from 1."""
+
+
 class Configured(Protocol):
     """What the supervisor needs to know of an assembly."""
+
+    @property
+    def keeps(self) -> bool:
+        """Whether there is something for a keeper to do."""
+        ...
 
     @property
     def core(self) -> CoreOptions:
@@ -34,18 +44,48 @@ A = TypeVar("A", bound=Configured)
 
 @dataclass(slots=True, eq=False)
 class Generation(Generic[A]):
-    """One configuration, with the sockets of its workers."""
+    """One configuration, with the sockets of its workers and the way to its keeper."""
 
     assembly: A
     sockets: WorkerSockets
+    number: int = 1
+    door: Door | None = None
+    """How its workers reach the keeper; None if there is no keeper."""
     warnings: int = 0
     due: dict[int, float] = field(default_factory=dict)
-    """Number of a dead worker → when to restart it."""
+    """Number of a dead process → when to restart it."""
     failures: dict[int, int] = field(default_factory=dict)
-    """Worker number → early deaths in a row."""
+    """Its number → early deaths in a row."""
+
+    @classmethod
+    def of(cls, assembly: A, warnings: int = 0, predecessor: Generation[A] | None = None) -> Generation[A]:
+        """Bind what an assembly needs; sockets that the predecessor has are used again.
+
+        Raises:
+            CannotListen: an address cannot be bound.
+        """
+        core = assembly.core
+        before, number = (None, 1) if predecessor is None else (predecessor.sockets, predecessor.number + 1)
+        sockets = WorkerSockets.bind(core.esmtp_listener, core.processes, before)
+        return cls(assembly, sockets, number, Door() if assembly.keeps else None, warnings)
+
+    @property
+    def numbers(self) -> range:
+        """The numbers of its processes, in the order in which they start."""
+        return range(1 if self.door is None else KEEPER, self.sockets.workers + 1)
+
+    def calling(self, number: int) -> Calling | None:
+        """Return how a worker reaches the keeper."""
+        return Calling(self.door.outside, self.number, number) if self.door is not None else None
+
+    def close_door(self) -> None:
+        """Close the door, because nobody is behind it any more."""
+        door, self.door = self.door, None
+        if door is not None:
+            door.close()
 
     def schedule(self, number: int, lived: float) -> float:
-        """Schedule the restart of a worker that died after `lived` seconds; return the pause in seconds."""
+        """Schedule the restart of a process that died after `lived` seconds; return the pause in seconds."""
         failures = 0 if lived >= STEADY_SECONDS else self.failures.get(number, 0)
         pause = min(2.0 ** (failures - 1), LONGEST_PAUSE) if failures else 0.0
         self.failures[number] = failures + 1
@@ -55,7 +95,7 @@ class Generation(Generic[A]):
 
 @dataclass(slots=True, eq=False)
 class Child:
-    """A worker's process, as its supervisor knows it."""
+    """A process, as its supervisor knows it."""
 
     pid: int
     number: int

@@ -14,6 +14,12 @@ from contextlib import suppress
 from typing import Any, Self, TypeAlias
 
 from config.scopes.listener import EVERY, Listener
+from proxy.base.log import get_logger
+
+log = get_logger()
+
+OWN_FILES = 64
+"""Listening sockets, the log, DNS, files that are read."""
 
 Address: TypeAlias = tuple[socket.AddressFamily, Any]
 
@@ -55,6 +61,14 @@ def raise_descriptor_limit() -> int:
         except (OSError, ValueError):  # the hard limit is above the kernel's maximum
             return soft
     return hard
+
+
+def compare_open_files(wanted: int, most: int) -> None:
+    """Log how many files the process may open, and how many the configured limits need."""
+    if wanted > most:
+        log.warning("open_files", limit=most, wanted=wanted)
+    else:
+        log.info("open_files", limit=most, wanted=wanted)
 
 
 class WorkerSockets:

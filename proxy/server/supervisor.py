@@ -1,6 +1,6 @@
-"""The supervisor: it holds the listening sockets, and starts and replaces the workers.
+"""The supervisor: it holds the listening sockets, and starts and replaces the workers and their keeper.
 
-It runs no event loop and no thread, and serves no client. It loads the configuration, and each worker is a fork of it.
+It runs no event loop and no thread, and serves no client. It loads the configuration, and each process is a fork of it.
 So all workers and their replacements run the configuration that was checked, even if the file changes later. The
 supervisor only parses and compiles; files and hosts in the configuration are tried in a child, because they may hang.
 """
@@ -23,12 +23,15 @@ from config.diagnostics import Diagnostic, has_errors, render
 from config.scopes.listener import Listener
 from proxy.base.apart import ChildTask, Failed, Tell
 from proxy.base.log import get_logger
+from proxy.keeper.door import Calling, Doors
+from proxy.server import events
+from proxy.server.birth import fork
 from proxy.server.complaints import log_warnings
-from proxy.server.generation import A, Child, Generation
+from proxy.server.generation import KEEPER, A, Child, Generation
 from proxy.server.notify import READY, STOPPING, notify, reloading
 from proxy.server.orders import CUT, DRAIN, EX_SOFTWARE, RESERVED_SIGNALS, SUCCEEDED, SUPERVISORS_SIGNALS
 from proxy.server.pulse import Pulse
-from proxy.server.sockets import CannotListen, WorkerSockets, raise_descriptor_limit
+from proxy.server.sockets import CannotListen, raise_descriptor_limit
 from proxy.server.watch import Watch
 
 log = get_logger()
@@ -42,8 +45,11 @@ REHEARSAL_SECONDS = 15.0
 
 Loaded_co = TypeVar("Loaded_co", covariant=True)
 
-BeWorker = Callable[[int, A, Sequence[tuple[socket.socket, Listener]], socket.socket, Pulse], int]
+BeWorker = Callable[[int, A, Sequence[tuple[socket.socket, Listener]], socket.socket, Pulse, "Calling | None"], int]
 """Serves as a numbered worker in a process that was just forked, and returns its exit status."""
+
+BeKeeper = Callable[[A, Doors, socket.socket, Pulse], int]
+"""Is the keeper in a process that was just forked, and returns its exit status."""
 
 
 class Configuration(Protocol[Loaded_co]):
@@ -59,18 +65,22 @@ class Configuration(Protocol[Loaded_co]):
 
 
 class Supervisor(Generic[A]):
-    """Starts, replaces and ends workers. It has no second thread and no event loop, so its state needs no lock."""
+    """Starts, replaces and ends processes. It has no second thread and no event loop, so its state needs no lock."""
 
-    def __init__(self, assembly: A, configuration: Configuration[A], be_worker: BeWorker[A]) -> None:
+    def __init__(
+        self, assembly: A, configuration: Configuration[A], be_worker: BeWorker[A], be_keeper: BeKeeper[A]
+    ) -> None:
         """Bind the addresses of the first assembly.
 
         Raises:
             CannotListen: an address cannot be bound.
         """
-        self._configuration, self._be_worker = configuration, be_worker
+        self._configuration = configuration
+        self._be_worker, self._be_keeper = be_worker, be_keeper
         self._rehearsal: ChildTask[Sequence[Diagnostic]] | None = None
-        self._current = _generation(assembly)
+        self._current = Generation.of(assembly)
         self._successor: Generation[A] | None = None
+        self._retired: list[Generation[A]] = []
         self._children: dict[int, Child] = {}
         self._selector = selectors.DefaultSelector()
         self._ready = self._reload_again = False
@@ -96,6 +106,7 @@ class Supervisor(Generic[A]):
         for key, _ in ready:
             key.data()
         self._reap()
+        self._retire()
         self._end_the_rehearsal()
         self._watch.look(self._children.values(), late)
         self._replace()
@@ -136,9 +147,10 @@ class Supervisor(Generic[A]):
     def _stop(self) -> None:
         """Let all workers finish; on the second call, cut."""
         self._stops += 1
-        log.info("supervisor_stopping", workers=len(self._children), now=self._stops > 1)
+        workers = [child for child in self._children.values() if child.number != KEEPER]
+        log.info("supervisor_stopping", workers=len(workers), now=self._stops > 1)
         notify(STOPPING)
-        for child in self._children.values():
+        for child in workers:
             child.order(CUT if self._stops > 1 else DRAIN)
         self._current.sockets.close()
         if self._successor is not None:
@@ -194,7 +206,7 @@ class Supervisor(Generic[A]):
         """Load the configuration that was tried, and start its workers."""
         try:
             assembly, _ = self._configuration.compiled()
-            self._successor = _generation(assembly, warnings, predecessor=self._current.sockets)
+            self._successor = Generation.of(assembly, warnings, predecessor=self._current)
         except CannotListen as error:
             self._reject(str(error))
         except Exception as error:  # noqa: BLE001 — the file has changed, or we have a bug; the server keeps running
@@ -210,16 +222,22 @@ class Supervisor(Generic[A]):
 
     def _take_over(self, successor: Generation[A]) -> None:
         replaced, self._current, self._successor = self._current, successor, None
+        self._retired.append(replaced)
         for child in self._of(replaced):
-            child.order(SUCCEEDED)
+            if child.number != KEEPER:
+                child.order(SUCCEEDED)
+            elif successor.door is not None:  # that keeper has taken over
+                child.order(DRAIN)
         replaced.sockets.close(keep=successor.sockets)
         log.info("reloaded", warnings=successor.warnings, workers=successor.sockets.workers)
         self._settled()
 
     def _abandon(self, successor: Generation[A], reason: str) -> None:
         self._successor = None
+        self._retired.append(successor)
         for child in self._of(successor):
-            child.order(DRAIN)
+            if child.number != KEEPER:
+                child.order(DRAIN)
         successor.sockets.close(keep=self._current.sockets)
         self._reject(reason)
 
@@ -231,54 +249,60 @@ class Supervisor(Generic[A]):
             self._reload_again = False
             self._hang_up()
 
-    # ---- workers
+    def _retire(self) -> None:
+        """End the keepers that no worker asks any more, and forget generations without processes."""
+        asking = [child.generation for child in self._children.values() if child.number != KEEPER]
+        for keeper in [child for child in self._children.values() if child.number == KEEPER]:
+            replaced = keeper.generation in self._retired
+            if not asking if self._stops else replaced and keeper.generation not in asking:
+                keeper.order(DRAIN)
+        for generation in [each for each in self._retired if not self._of(each)]:
+            generation.close_door()
+            self._retired.remove(generation)
+
+    # ---- processes
 
     def _start_all(self, generation: Generation[A]) -> None:
         gc.collect()
         gc.freeze()  # keeps shared memory shared: the workers' collectors do not write to it
-        for number in range(1, generation.sockets.workers + 1):
+        for number in generation.numbers:
             self._start(generation, number)
         gc.unfreeze()
 
     def _start(self, generation: Generation[A], number: int) -> None:
         if self._stops or generation not in (self._current, self._successor):
             return  # one before it could not be started
-        ours, theirs = socket.socketpair()
-        ours.setblocking(False)
-        theirs.setblocking(False)
-        pulse = Pulse()
-        signal.pthread_sigmask(signal.SIG_BLOCK, SUPERVISORS_SIGNALS)
         try:
-            pid = os.fork()
-            if pid == 0:
-                ours.close()
-                self._become(generation, number, theirs, pulse)
+            born = fork(partial(self._become, generation, number))
         except OSError as error:
-            ours.close()
-            pulse.close()
-            log.error("worker_not_started", worker=number, reason=str(error))
+            events.not_started(number, str(error))
             self._lost(generation, number, 0.0)
             return
-        finally:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, SUPERVISORS_SIGNALS)
-            theirs.close()
-        child = self._children[pid] = Child(pid, number, generation, ours, pulse, time.monotonic())
-        self._selector.register(ours, selectors.EVENT_READ, partial(self._heard, child))
-        log.info("worker_started", worker=number, pid=pid)
+        child = Child(born.pid, number, generation, born.orders, born.pulse, time.monotonic())
+        self._children[born.pid] = child
+        self._selector.register(born.orders, selectors.EVENT_READ, partial(self._heard, child))
+        events.started(number, born.pid)
 
-    def _become(self, generation: Generation[A], number: int, orders: socket.socket, pulse: Pulse) -> None:
-        """Run the worker in the new process. Never returns, because no code on the supervisor's stack may run there."""
-        status = EX_SOFTWARE
-        try:
-            pulse.give_stack_when_asked()
-            bound = generation.sockets.of(number)
-            own = {each for each, _ in bound}
-            for each in self._own_sockets():
-                if each not in own:
-                    each.close()
-            status = self._be_worker(number, generation.assembly, bound, orders, pulse)
-        finally:
-            os._exit(status)
+    def _become(self, generation: Generation[A], number: int, orders: socket.socket, pulse: Pulse) -> int:
+        """Run the worker or the keeper in the new process, and return its exit status."""
+        bound = generation.sockets.of(number) if number != KEEPER else []
+        doors, calling = self._doors(generation), generation.calling(number)
+        own = {each for each, _ in bound} | {*(doors if number == KEEPER else calling or ())}
+        for each in self._own_sockets():
+            if each not in own:
+                each.close()
+        if number == KEEPER:
+            return self._be_keeper(generation.assembly, doors, orders, pulse)
+        return self._be_worker(number, generation.assembly, bound, orders, pulse, calling)
+
+    def _doors(self, generation: Generation[A]) -> Doors:
+        """Return where a keeper is asked: at its generation's door, and at those of earlier ones."""
+        doors = [each.door.inside for each in self._generations() if each.door and each.number <= generation.number]
+        before = self._current.door if generation is self._successor else None
+        return Doors(doors, before.outside if before is not None else None, generation.number)
+
+    def _generations(self) -> list[Generation[A]]:
+        return [*self._retired, self._current, *([self._successor] if self._successor is not None else [])]
 
     def _own_sockets(self) -> list[Any]:
         """Return the descriptors that a child must close.
@@ -286,7 +310,7 @@ class Supervisor(Generic[A]):
         These close when another process ends, so no child may keep them open: the other workers' order sockets, and
         the sockets of addresses that are no longer configured.
         """
-        held = [each for generation in (self._current, self._successor) if generation for each in generation.sockets]
+        held = [each for generation in self._generations() for each in (*generation.sockets, *(generation.door or ()))]
         return [*(child.orders for child in self._children.values()), *held, self._selector, *self._wakers]
 
     def _heard(self, child: Child) -> None:
@@ -316,7 +340,7 @@ class Supervisor(Generic[A]):
         return [child for child in self._children.values() if child.generation is generation]
 
     def _all_serve(self, generation: Generation[A]) -> bool:
-        return sum(child.serves for child in self._of(generation)) == generation.sockets.workers
+        return sum(child.serves for child in self._of(generation)) == len(generation.numbers)
 
     def _reap(self) -> None:
         """Reap ended processes. If the supervisor is process 1 of a container, some are not its workers."""
@@ -336,27 +360,27 @@ class Supervisor(Generic[A]):
         how = signal.Signals(-status).name if status < 0 else status
         seconds = round(lived, 3)
         if child.leaving and status == 0:
-            log.info("worker_ended", worker=child.number, pid=child.pid, seconds=seconds)
+            events.ended(child, seconds)
             return
-        log.error("worker_died", worker=child.number, pid=child.pid, status=how, seconds=seconds)
+        events.died(child, how, seconds)
         self._lost(child.generation, child.number, lived)
 
     def _lost(self, generation: Generation[A], number: int, lived: float) -> None:
-        """Replace a worker that died. If its generation did not fully serve yet, the whole generation fails."""
+        """Replace a process that died. If its generation did not fully serve yet, the whole generation fails."""
         if self._stops:
             return
         if generation is self._successor:
-            self._abandon(generation, f"worker {number} did not start")
+            self._abandon(generation, f"{f'worker {number}' if number else 'the keeper'} did not start")
         elif generation is self._current and not self._ready:
             self._status = EX_SOFTWARE
             self._stop()
         elif generation is self._current:
             pause = generation.schedule(number, lived)
             if pause:
-                log.warning("worker_waits", worker=number, seconds=pause)
+                events.waits(number, pause)
 
     def _replace(self) -> None:
-        """Start the workers that are due."""
+        """Start the processes that are due."""
         now, due = time.monotonic(), self._current.due
         for number in [number for number, when in due.items() if when <= now]:
             del due[number]
@@ -369,8 +393,3 @@ class Supervisor(Generic[A]):
             times.append(self._rehearsal.deadline)
         times.append(self._watch.due(self._children.values()))
         return None if min(times) == math.inf else max(0.0, min(times) - time.monotonic())
-
-
-def _generation(assembly: A, warnings: int = 0, predecessor: WorkerSockets | None = None) -> Generation[A]:
-    core = assembly.core
-    return Generation(assembly, WorkerSockets.bind(core.esmtp_listener, core.processes, predecessor), warnings)

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 
 from proxy.base.log import get_logger
+from proxy.server import events
 from proxy.server.generation import Child
 from proxy.server.pulse import STACK_SIGNAL, state_of
 
@@ -61,7 +62,7 @@ class Watch:
 
     def _act(self, child: Child, now: float) -> None:
         if child.asked is not None and child.serves and child.pulse.last > child.asked:
-            log.warning("worker_recovered", worker=child.number, pid=child.pid, stack=child.pulse.stack)
+            events.recovered(child, child.pulse.stack)
             child.asked = None
         elif child.asked is not None or state_of(child.pid) == "stopped":
             _kill(child, now)
@@ -73,11 +74,7 @@ class Watch:
 
 def _kill(child: Child, now: float) -> None:
     seconds = round(now - (child.pulse.last if child.serves else child.started), 3)
-    seen = {"state": state_of(child.pid), "seconds": seconds, "stack": child.pulse.stack}
-    if child.serves:
-        log.error("worker_hangs", worker=child.number, pid=child.pid, **seen)
-    else:
-        log.error("worker_stuck", worker=child.number, pid=child.pid, **seen)
+    events.hangs(child, state_of(child.pid), seconds, child.pulse.stack)
     child.killed = True
     with suppress(ProcessLookupError):
         os.kill(child.pid, signal.SIGKILL)

@@ -16,6 +16,7 @@ from config.scopes.listener import Listener
 from proxy.base.log import get_logger
 from proxy.base.tasks import TaskOwner, spawn
 from proxy.dns.resolver import Resolver
+from proxy.keeper.door import Calling
 from proxy.mail.validator import Validator
 from proxy.modules.services import Services
 from proxy.outbox.deliver import Deliverer
@@ -23,7 +24,7 @@ from proxy.outbox.file import Bounds, exists
 from proxy.outbox.outbox import SessionOutbox
 from proxy.outbox.store import OutboxStore
 from proxy.server.assembly import Assembly
-from proxy.server.sockets import bind
+from proxy.server.sockets import OWN_FILES, bind, compare_open_files
 from proxy.smtp.entrance import Entrance
 from proxy.smtp.guesses import Guesses
 from proxy.smtp.hooks import hooks_of
@@ -40,9 +41,6 @@ log = get_logger()
 WARM_SECONDS = 2.0
 """Longest wait for the next hops' EHLO replies before clients are accepted; our EHLO offers what theirs do."""
 
-OWN_FILES = 64
-"""Listening sockets, the log, DNS, files that are read."""
-
 DRAIN_SECONDS = 20.0
 """Seconds for sessions to finish their command when Ringback stops. Clients that stall in a message are cut."""
 
@@ -53,9 +51,9 @@ DRAIN_GRACE = 5.0
 class Worker:
     """Serves one assembly on the running event loop."""
 
-    def __init__(self, assembly: Assembly) -> None:
-        """Take the assembly; nothing is bound or connected yet."""
-        self._assembly = assembly
+    def __init__(self, assembly: Assembly, calling: Calling | None = None) -> None:
+        """Take the assembly, and the way to the keeper if there is one; nothing is bound or connected yet."""
+        self._assembly, self._calling = assembly, calling
         self._core = assembly.core
         self._bound: list[tuple[socket.socket, Listener]] = []
         self._servers: list[asyncio.Server] = []
@@ -114,7 +112,7 @@ class Worker:
         self._router = Router(self._assembly.settings)
         self._pools = Pools(self._resolver, core.server_max_outbound_connections)
         self._open_outbox()
-        self._callbacks = self._assembly.callbacks(self._pools.all_down)
+        self._callbacks = self._assembly.callbacks(self._pools.all_down, self._calling)
         services = Services(core, self._assembly.settings, self._resolver, self._callbacks, self._outbox)
         self.front = self._front([each.validator(services) for each in self._assembly.prepared])
 
@@ -129,11 +127,7 @@ class Worker:
 
     def compare_open_files(self, most: int) -> None:
         """Log how many files the process may open, and how many the configured limits need."""
-        wanted = self.descriptors_wanted
-        if wanted > most:
-            log.warning("open_files", limit=most, wanted=wanted)
-        else:
-            log.info("open_files", limit=most, wanted=wanted)
+        compare_open_files(self.descriptors_wanted, most)
 
     def _open_outbox(self) -> None:
         """Make the outbox. Its file is opened or created with the first message."""

@@ -7,15 +7,22 @@ from __future__ import annotations
 
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from cachetools import TLRUCache
 
 from proxy.options.throttle import Buckets, Throttle
-from proxy.store.base import MOST_SCANNED, Clock, Stored, steady
+from proxy.store.base import MOST_SCANNED, Clock, Stored, decoded, encoded, steady
 
 MOST_ENTRIES = 100_000
 """Most entries, and most locks; beyond that, the least recently used one is dropped."""
+
+
+EntryState = tuple[bytes, bytes, float]
+"""Key, value and expiry."""
+
+BucketState = tuple[bytes, int, int, float, float]
+"""Key, limit (count and seconds), tokens, and when they were counted."""
 
 
 class MemoryStore:
@@ -81,6 +88,22 @@ class MemoryStore:
             return False
         del self._locks[key]
         return True
+
+    def states(self) -> tuple[list[EntryState], list[BucketState]]:
+        """Return entries and buckets, for the process that takes over. Locks end with their holder."""
+        entries = [(encoded(key), value, expires) for key, (value, expires) in self._entries.items()]
+        buckets = [
+            (encoded(key), throttle.count, throttle.seconds, tokens, at)
+            for key, throttle, tokens, at in self._buckets.states()
+        ]
+        return entries, buckets
+
+    def adopt(self, entries: Iterable[EntryState], buckets: Iterable[BucketState]) -> None:
+        """Hold what another process of this machine held, by the same clock."""
+        for key, value, expires in entries:
+            self._entries[decoded(key)] = (value, expires)
+        for key, count, seconds, tokens, at in buckets:
+            self._buckets.adopt(decoded(key), Throttle(count, seconds), tokens, at)
 
     async def close(self) -> None:
         """Do nothing: there is nothing to close."""

@@ -18,6 +18,7 @@ from typing import cast
 
 from config.schema.values import DomainPatterns, Network
 from proxy.app import load
+from proxy.callback.around import Around, CallbackLimits, Spared
 from proxy.callback.cache import CallbackCache
 from proxy.callback.classify import Classifier
 from proxy.callback.limits.budgets import Breakers, Budgets, Neighbour, Storms
@@ -27,7 +28,7 @@ from proxy.callback.question import Question
 from proxy.callback.resolve import ExchangerFinder
 from proxy.callback.service import CallbackService
 from proxy.callback.verdict import CallbackVerdict, Status
-from proxy.callback.verifier import Around, CallbackLimits, CallbackVerifier, Spared
+from proxy.callback.verifier import CallbackVerifier
 from proxy.modules.smtp_cbv.making import callbacks_of
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
 from proxy.options.throttle import NO_THROTTLE, Throttle

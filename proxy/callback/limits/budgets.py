@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 
@@ -21,7 +21,7 @@ from cachetools import LRUCache
 from config.base.ip import read_address
 from proxy.base.log import get_logger, printable
 from proxy.options.throttle import Throttle
-from proxy.store.base import Store
+from proxy.store.base import Store, decoded, encoded
 
 log = get_logger()
 
@@ -171,6 +171,10 @@ class _Breaker:
     """The deadline of the current trial probe."""
 
 
+BreakerState = tuple[str, int, float, float]
+"""Address, rejections in a row, end of the rest, deadline of the trial probe."""
+
+
 class Breakers:
     """Exchangers that are busy or reject us. They are left alone for a while, then tried by one probe."""
 
@@ -204,6 +208,15 @@ class Breakers:
         """Record that an exchanger talked to us."""
         self._known.pop(address, None)
 
+    def states(self) -> list[BreakerState]:
+        """Return what is known, for the process that takes over."""
+        return [(address, each.opened, each.until, each.trial) for address, each in self._known.items()]
+
+    def adopt(self, states: Iterable[BreakerState]) -> None:
+        """Know what another process of this machine knew, by the same clock."""
+        for address, opened, until, trial in states:
+            self._known[address] = _Breaker(opened, until, trial)
+
     def bad(self, address: str) -> int:
         """Record that an exchanger rejected us; return how often it did in a row."""
         if not self._seconds:
@@ -226,6 +239,10 @@ class _Watch:
 
     seen: deque[tuple[float, int, str]] = field(default_factory=deque)
     until: float = 0.0
+
+
+StormState = tuple[bytes, float, list[tuple[float, int, str]]]
+"""Domain, end of the storm, and when which local part (a hash) came from which network."""
 
 
 class Storms:
@@ -257,6 +274,15 @@ class Storms:
         if now >= watch.until and self._is_storm(watch):
             watch.until = now + self._limit.seconds
             log.warning("forgery_storm", domain=printable(domain), seconds=self._limit.seconds)
+
+    def states(self) -> list[StormState]:
+        """Return what is known, for the process that takes over."""
+        return [(encoded(domain), watch.until, list(watch.seen)) for domain, watch in self._watched.items()]
+
+    def adopt(self, states: Iterable[StormState]) -> None:
+        """Know what another process of this machine knew, by the same clock."""
+        for domain, until, seen in states:
+            self._watched[decoded(domain)] = _Watch(deque(seen), until)
 
     def _is_storm(self, watch: _Watch) -> bool:
         most = self._limit.count

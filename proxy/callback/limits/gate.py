@@ -52,14 +52,15 @@ class ProbeLimiter:
             unknown -= used
             await self._neighbour.give_back(address, self._may_be_unknown - used, client, of=self._may_be_unknown)
         if verdict is not None and here:
-            self._judge(verdict)
+            self.judge(verdict)
 
     @property
     def _may_be_unknown(self) -> int:
         """Unknown users that one conversation may ask about."""
         return 2 if self._manner.catchall else 1
 
-    def _judge(self, verdict: CallbackVerdict) -> None:
+    def judge(self, verdict: CallbackVerdict) -> None:
+        """Record whether an exchanger rejects us."""
         if turned_us_away(verdict):
             self._breakers.bad(verdict.address)
         elif verdict.stage in {"mail", "rcpt"} and verdict.code:

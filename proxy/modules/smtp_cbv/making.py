@@ -1,6 +1,6 @@
-"""Builds a `CallbackService` with its own store and resolver from a stanza's options.
+"""Builds a `CallbackService` from a stanza's options: with a store and a resolver, or with the way to the keeper.
 
-It has its own resolver, so that slow name servers of remote domains never delay lookups of the next hop.
+Callbacks have their own resolver, so that slow name servers of remote domains never delay lookups of the next hop.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from config.base.domains import normal_domain
 from config.base.ip import plain_address
 from config.base.regular_files import read_regular
 from config.base.sources import read_source
 from proxy.base.listening import comes_to_us
 from proxy.base.log import get_logger
+from proxy.callback.around import Around, CallbackLimits, Spared
 from proxy.callback.cache import CallbackCache
 from proxy.callback.classify import Classifier, Words
 from proxy.callback.limits.budgets import Breakers, Budgets, Neighbour, Storms
@@ -24,8 +26,12 @@ from proxy.callback.manner import ProbeSettings
 from proxy.callback.resolve import ExchangerFinder
 from proxy.callback.service import CallbackService, Rules
 from proxy.callback.verdict import Status
-from proxy.callback.verifier import Around, CallbackLimits, CallbackVerifier, Spared
+from proxy.callback.verifier import CallbackVerifier
 from proxy.dns.resolver import Resolver
+from proxy.keeper.client import ClientOptions, KeeperClient
+from proxy.keeper.door import Calling
+from proxy.keeper.messages import Hello
+from proxy.modules.services import Verifying
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
 from proxy.options.core import CoreOptions
 from proxy.outgoing.dial import family_of
@@ -46,6 +52,24 @@ def callbacks_of(
     resolver: Resolver | None = None,
 ) -> CallbackService:
     """Build the service from the stanza's options and the server's name; the caller closes it."""
+    verifying = verifying_of(options, core, resolver)
+    rules = _rules(options, core)
+    return CallbackService(verifying.verifier, rules, upstream_down, closing=verifying.closing)
+
+
+def kept_callbacks_of(
+    options: SmtpCbvOptions, core: CoreOptions, calling: Calling, *, upstream_down: Callable[[], bool]
+) -> CallbackService[KeeperClient]:
+    """Build the service of a worker that asks the keeper."""
+    wanted = ClientOptions(
+        options.wait, options.mailfrom.strip("<>"), options.cache_size, _secret(options.store_secret)
+    )
+    client = KeeperClient(wanted, calling.outside, Hello(calling.generation, calling.worker))
+    return CallbackService(client, _rules(options, core), upstream_down)
+
+
+def verifying_of(options: SmtpCbvOptions, core: CoreOptions, resolver: Resolver | None = None) -> Verifying:
+    """Build what asks exchangers, in a worker or in the keeper."""
     resolver = resolver or Resolver([str(each) for each in core.nameservers])
     url = store_of(options, core.state_directory)
     store = open_store(url)
@@ -68,14 +92,17 @@ def callbacks_of(
     )
     limits = CallbackLimits(options.timeout, options.wait, options.max_probes, options.max_probes_per_mx)
     verifier = CallbackVerifier(around, limits, sender=options.mailfrom.strip("<>"))
-    rules = Rules(
+    return Verifying(verifier, (store.close, resolver.close))
+
+
+def _rules(options: SmtpCbvOptions, core: CoreOptions) -> Rules:
+    return Rules(
         enforce=options.enforce,
         exempt_recipients=frozenset(each.lower() for each in options.exempt_recipients),
         skip_variables=options.skip_variables,
         local_domains=core.relay_domains,
-        is_routed=finder.is_routed,
+        is_routed=frozenset(map(normal_domain, options.map)).__contains__,
     )
-    return CallbackService(verifier, rules, upstream_down, closing=(store.close, resolver.close))
 
 
 def cache_of(options: SmtpCbvOptions, url: StoreUrl, store: Store) -> CallbackCache:

@@ -10,12 +10,13 @@ from config.schema.specs import ModuleSpec
 from config.settings import ModuleSettings
 from proxy.base.tasks import TaskOwner, spawn
 from proxy.callback.verdict import CallbackVerdict
+from proxy.keeper.door import Calling
 from proxy.mail.session import Session
 from proxy.mail.validator import Hook, OnError, Validator
 from proxy.mail.verdict import PASS, Verdict
-from proxy.modules.services import Callbacks, Services
+from proxy.modules.services import Callbacks, Services, Verifying
 from proxy.modules.smtp_cbv.checks import mistakes
-from proxy.modules.smtp_cbv.making import callbacks_of
+from proxy.modules.smtp_cbv.making import callbacks_of, kept_callbacks_of, verifying_of
 from proxy.modules.smtp_cbv.options import SPEC, SmtpCbvOptions
 from proxy.options.core import CoreOptions
 from sieve.library import SieveFunction
@@ -43,9 +44,17 @@ class PreparedSmtpCbv:
         self._options = cast(SmtpCbvOptions, loaded.options)
         self.diagnostics: Sequence[Diagnostic] = tuple(mistakes(loaded, self._options))
 
-    def callbacks(self, settings: CoreOptions, upstream_down: Callable[[], bool]) -> Callbacks:
+    def callbacks(
+        self, settings: CoreOptions, upstream_down: Callable[[], bool], calling: Calling | None = None
+    ) -> Callbacks:
         """Make the callback service."""
+        if calling is not None:
+            return kept_callbacks_of(self._options, settings, calling, upstream_down=upstream_down)
         return callbacks_of(self._options, settings, upstream_down=upstream_down)
+
+    def verifying(self, settings: CoreOptions) -> Verifying:
+        """Make what the keeper answers with."""
+        return verifying_of(self._options, settings)
 
     def validator(self, services: Services) -> Validator | None:
         """Return the active module's hook."""

@@ -26,7 +26,7 @@ class Refusing(RemembersNothing):
 
     asked = 0
 
-    async def verify(self, _address: str, _sender: str | None, *, client: str) -> CallbackVerdict:
+    async def verify(self, _address: str, _sender: str | None, *, client: str, session: str = "") -> CallbackVerdict:  # noqa: ARG002 - as the verifier is called
         assert client == "192.0.2.1"
         self.asked += 1
         return CallbackVerdict(Status.FAIL, "no_such_user", "5.1.1 no", code=550)

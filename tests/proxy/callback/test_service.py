@@ -29,7 +29,7 @@ class Verifier(RemembersNothing):
         self.asked: list[tuple[str, str | None, str]] = []
         self.closed = False
 
-    async def verify(self, address: str, sender: str | None, *, client: str) -> CallbackVerdict:
+    async def verify(self, address: str, sender: str | None, *, client: str, session: str = "") -> CallbackVerdict:  # noqa: ARG002 - as the verifier is called
         self.asked.append((address, sender, client))
         return self.verdict
 
@@ -79,11 +79,11 @@ async def test_a_client_that_may_relay_has_no_budget_for_others_addresses() -> N
 class Remembering(Verifier):
     """One that has the verdict at hand; to ask it is a mistake."""
 
-    def known(self, mailbox: Path | None, sender: str | None, *, client: str) -> CallbackVerdict:
+    def known(self, mailbox: Path | None, sender: str | None, *, client: str, session: str = "") -> CallbackVerdict:  # noqa: ARG002 - as the verifier is called
         self.asked.append((mailbox.spoken if mailbox is not None else "", sender, client))
         return self.verdict
 
-    async def verify(self, address: str, sender: str | None, *, client: str) -> CallbackVerdict:
+    async def verify(self, address: str, sender: str | None, *, client: str, session: str = "") -> CallbackVerdict:  # noqa: ARG002 - as the verifier is called
         raise AssertionError(address, sender, client)
 
 

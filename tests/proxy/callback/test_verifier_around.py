@@ -9,13 +9,14 @@ import pytest
 from structlog.testing import capture_logs
 
 from proxy.callback import verifier as verifier_module
+from proxy.callback.around import Spared
 from proxy.callback.classify import Classifier, Words
 from proxy.callback.limits.gate import ProbeLimiter, Visitor
 from proxy.callback.lives import CATCHALL_SECONDS, NO_PROBE_SECONDS, NULL_REFUSED_SECONDS
 from proxy.callback.observer import Observer
 from proxy.callback.question import Question
 from proxy.callback.verdict import CallbackVerdict, Status
-from proxy.callback.verifier import CallbackVerifier, Spared
+from proxy.callback.verifier import CallbackVerifier
 from proxy.dns.resolver import MOST_AT_ONCE
 from proxy.options.throttle import Throttle
 from tests.support.callbacks import (

@@ -9,11 +9,11 @@ import pytest
 from structlog.testing import capture_logs
 
 from proxy.app import load
+from proxy.callback.around import Around
 from proxy.callback.lives import Lives
 from proxy.callback.manner import ProbeSettings
 from proxy.callback.service import CallbackService
 from proxy.callback.verdict import Status
-from proxy.callback.verifier import Around
 from proxy.modules.smtp_cbv.making import STORE_FILE, callbacks_of, lives_of, store_of
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
 from proxy.options.core import CoreOptions

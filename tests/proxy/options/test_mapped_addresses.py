@@ -9,9 +9,9 @@ import pytest
 from config.base.ip import any_holds
 from proxy.app import load
 from proxy.base.listening import comes_to_us
+from proxy.callback.around import Spared
 from proxy.callback.limits.budgets import network_of
 from proxy.callback.resolve import ExchangerHost
-from proxy.callback.verifier import Spared
 from proxy.dns.resolver import _reversed
 from proxy.smtp.entrance import Entrance
 from tests.support.exchanger import Exchanger

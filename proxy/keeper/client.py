@@ -1,0 +1,242 @@
+"""What a worker has in place of a verifier: a memory of verdicts in front, and the keeper behind.
+
+A worker never probes by itself. If the keeper does not answer, the verdict is `transient (keeper)` and is not
+remembered, unless memory has a verdict that is still valid. Questions that a dead keeper leaves are asked again of its
+replacement, so a short outage costs no mail, not even a 451.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from dataclasses import dataclass
+from itertools import count
+
+from proxy.base.log import get_logger
+from proxy.base.tasks import TaskOwner, spawn
+from proxy.callback.asked import mailbox_of, question_of, said_by
+from proxy.callback.keys import CacheKeys
+from proxy.callback.memory import VerdictMemory
+from proxy.callback.observer import NOBODY, Observer
+from proxy.callback.question import Question
+from proxy.callback.verdict import CallbackVerdict, Status
+from proxy.keeper.door import knock
+from proxy.keeper.link import Link
+from proxy.keeper.messages import Answer, Ask, Asked, Hello, Welcome, decode_answers, encode
+from proxy.mail.session import Path
+from proxy.store.base import Clock
+
+log = get_logger()
+
+GRACE_SECONDS = 2.0
+"""How much longer than the keeper's own limit a worker waits for its answer."""
+
+HEAL_SECONDS = 3.0
+"""If the keeper has been away for so long, no question waits for it any more. It is replaced in less."""
+
+MOST_WAITING = 20_000
+"""Questions that may wait for answers; further ones get `transient (keeper)`."""
+
+LOCAL_SECONDS = 60.0
+"""How long a worker believes a verdict without asking the keeper again."""
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
+"""Between two attempts to reach the keeper."""
+
+SILENT = CallbackVerdict(Status.TRANSIENT, "keeper", "not asked: the process that asks exchangers does not answer now")
+
+
+@dataclass(frozen=True, slots=True)
+class ClientOptions:
+    """What a worker needs to know of the module's options."""
+
+    wait: float
+    """How long the keeper lets a caller wait."""
+    sender: str = ""
+    """Who asks, unless a call names another."""
+    most: int = 100_000
+    """Verdicts in memory."""
+    secret: bytes = b""
+
+
+@dataclass(slots=True)
+class _Waiting:
+    ask: Ask
+    answer: asyncio.Future[CallbackVerdict | None]
+    key: str
+
+
+class KeeperClient:
+    """Answers whether an address exists, as a `CallbackVerifier` does. The event loop's thread owns its state."""
+
+    most_probes = 0
+    """No socket of this process goes to an exchanger."""
+
+    def __init__(
+        self, options: ClientOptions, outside: socket.socket, hello: Hello, *, clock: Clock = time.monotonic
+    ) -> None:
+        """Connect through a door; the loop must run."""
+        self._wait, self._clock = options.wait, clock
+        self._said = said_by(options.sender)
+        self._keys, self._memory = CacheKeys(options.secret), VerdictMemory(options.most)
+        self._outside, self._hello = outside, encode(hello)
+        self._owner = TaskOwner("keeper")
+        self._numbers = count(1)
+        self._waiting: dict[int, _Waiting] = {}
+        self._link: Link[Welcome | Answer] | None = None
+        self._welcome = False
+        self._given_up = False
+        self._silent = 0
+        self._pause = _FIRST_PAUSE
+        self._loop = asyncio.get_running_loop()
+        self._healing = self._knocking = self._loop.call_later(HEAL_SECONDS, self._give_up)
+        self._connect()
+
+    def known(self, mailbox: Path | None, sender: str | None = None, *, client: str = "") -> CallbackVerdict | None:  # noqa: ARG002 - the keeper pays for nothing here
+        """Return the verdict that is at hand without waiting; None if `verify` has to ask."""
+        question = self._question(mailbox, sender)
+        return question if isinstance(question, CallbackVerdict) else self._remembered(self._keys.of(question))
+
+    async def verify(
+        self,
+        address: str,
+        sender: str | None = None,
+        *,
+        client: str = "",
+        session: str = "",
+        observer: Observer = NOBODY,  # noqa: ARG002 - only the process that asks could tell it anything
+    ) -> CallbackVerdict:
+        """Return the verdict on an address, from memory or from the keeper. Never raises."""
+        question = self._question(mailbox_of(address), sender)
+        if isinstance(question, CallbackVerdict):
+            return question
+        key = self._keys.of(question)
+        known = self._remembered(key)
+        if known is not None:
+            return known
+        return await self._asked(key, Ask(next(self._numbers), Asked.of(question), client, session)) or self._last(key)
+
+    async def close(self) -> None:
+        """Answer nobody any more."""
+        self._healing.cancel()
+        self._knocking.cancel()
+        link, self._link = self._link, None
+        if link is not None:
+            link.abort()
+        await self._owner.cancel()
+        self._fail_all()
+
+    # ------------------------------------------------------------ questions
+
+    async def _asked(self, key: str, ask: Ask) -> CallbackVerdict | None:
+        """Return the keeper's answer; None if there is none in time."""
+        if self._given_up or len(self._waiting) >= MOST_WAITING:
+            self._note_silence()
+            return None
+        waiting = self._waiting[ask.number] = _Waiting(ask, self._loop.create_future(), key)
+        if self._welcome and self._link is not None:
+            self._link.send(ask)
+        try:
+            async with asyncio.timeout(self._wait + GRACE_SECONDS):
+                return await waiting.answer
+        except TimeoutError:
+            self._note_silence()
+            return None
+        finally:
+            del self._waiting[ask.number]
+
+    def _question(self, mailbox: Path | None, sender: str | None) -> Question | CallbackVerdict:
+        return question_of(mailbox, self._said if sender is None else said_by(sender))
+
+    def _remembered(self, key: str) -> CallbackVerdict | None:
+        held, now = self._memory.get(key), self._clock()
+        return held.answer(now) if held is not None and now < held.until and now < held.expires else None
+
+    def _last(self, key: str) -> CallbackVerdict:
+        """Return a verdict that is valid although nobody could confirm it, or that nobody answers."""
+        held, now = self._memory.get(key), self._clock()
+        return held.answer(now) if held is not None and now < held.expires else SILENT
+
+    def _heard(self, _link: Link[Welcome | Answer], messages: list[Welcome | Answer]) -> None:
+        for each in messages:
+            if isinstance(each, Answer):
+                self._answered(each)
+            else:
+                self._welcomed()
+
+    def _answered(self, answer: Answer) -> None:
+        if self._silent:
+            log.info("keeper_answers", unanswered=self._silent)
+            self._silent = 0
+        waiting = self._waiting.get(answer.number)
+        if waiting is None:
+            return  # the caller has left
+        now, held = self._clock(), answer.held
+        if held is not None:
+            held.until = min(held.until, now + LOCAL_SECONDS)
+            self._memory.put(waiting.key, held)
+        if not waiting.answer.done():
+            waiting.answer.set_result(_verdict(answer, now))
+
+    # ------------------------------------------------------------ the connection
+
+    def _connect(self) -> None:
+        """Send a connection through the door. The keeper, or its replacement, welcomes it sooner or later."""
+        try:
+            ours = knock(self._outside, self._hello)
+        except OSError:
+            self._connect_later()
+            return
+        link = self._link = Link(decode_answers, self._heard, self._lost)
+        spawn(self._begin(link, ours), name="connection to the keeper", owner=self._owner)
+
+    async def _begin(self, link: Link[Welcome | Answer], ours: socket.socket) -> None:
+        try:
+            await self._loop.create_unix_connection(lambda: link, sock=ours)
+        except OSError:
+            ours.close()
+            self._lost(link)
+
+    def _welcomed(self) -> None:
+        """Ask what waits for an answer, maybe again."""
+        self._welcome, self._given_up, self._pause = True, False, _FIRST_PAUSE
+        self._healing.cancel()
+        if self._link is not None:
+            for each in self._waiting.values():
+                self._link.send(each.ask)
+
+    def _lost(self, link: Link[Welcome | Answer]) -> None:
+        if link is not self._link:
+            return
+        self._link = None
+        if self._welcome:
+            self._welcome = False
+            self._healing = self._loop.call_later(HEAL_SECONDS, self._give_up)
+        self._connect_later()
+
+    def _connect_later(self) -> None:
+        self._knocking = self._loop.call_later(self._pause, self._connect)
+        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
+
+    def _give_up(self) -> None:
+        """Let nobody wait for a keeper that does not come."""
+        self._given_up = True
+        self._fail_all()
+
+    def _fail_all(self) -> None:
+        for each in self._waiting.values():
+            if not each.answer.done():
+                each.answer.set_result(None)
+                self._note_silence()
+
+    def _note_silence(self) -> None:
+        if not self._silent:
+            log.warning("keeper_silent", waiting=len(self._waiting))
+        self._silent += 1
+
+
+def _verdict(answer: Answer, now: float) -> CallbackVerdict | None:
+    if answer.told is not None:
+        return answer.told.as_it_was
+    return answer.held.answer(now) if answer.held is not None else None

@@ -1,0 +1,205 @@
+"""How the keeper of a new configuration takes over from the present one, both sides.
+
+The new keeper knocks at the old one's door. The old one takes no more questions, sends its workers away, and tells
+what it knows: verdicts in memory, the state of the limits, and which probes are in flight. It finishes those, because
+an SMTP conversation cannot be moved, and tells each verdict. From then on the new keeper reads all doors, so the
+workers of the old configuration find it there. If it ends before they do, the old keeper goes on with what it has.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import TypeVar
+
+from proxy.base.log import get_logger
+from proxy.base.tasks import TaskOwner, spawn
+from proxy.callback.packed import Packed
+from proxy.callback.question import Question
+from proxy.callback.verdict import CallbackVerdict
+from proxy.callback.verifier import CallbackVerifier
+from proxy.keeper.door import knock
+from proxy.keeper.link import Link
+from proxy.keeper.messages import (
+    Ask,
+    Asked,
+    Found,
+    HandedOver,
+    Hello,
+    InFlight,
+    Limits,
+    Remembered,
+    Told,
+    ToSuccessor,
+    decode_asks,
+    decode_handover,
+    encode,
+)
+from proxy.store.base import decoded, encoded
+from proxy.store.memory import MemoryStore
+
+log = get_logger()
+
+E = TypeVar("E")
+
+HANDOVER_SECONDS = 5.0
+"""How long a new keeper waits for the old one, which may hang. Then it begins with what the store has."""
+
+CHUNK = 500
+"""Entries of one message: some milliseconds of work between two turns of the loop."""
+
+
+class Predecessor:
+    """The old keeper, from the moment that its successor knocks."""
+
+    def __init__(self, verifier: CallbackVerifier, resume: Callable[[], None]) -> None:
+        """`resume` is called if the successor ends while this keeper is still there."""
+        self._verifier, self._resume = verifier, resume
+        self._owner = TaskOwner("handover")
+        self.link: Link[Ask] = Link(decode_asks, lambda link, _asks: link.abort(), self._lost)
+        self._verifier.finding = self._found
+        self._leaving = False
+        spawn(self._tell(), name="handover", owner=self._owner)
+
+    async def finished(self) -> None:
+        """Return when no probe is in flight any more, or nobody is there to be told."""
+        self._leaving = True
+        await self._verifier.landed()
+        await self._owner.wait(HANDOVER_SECONDS)
+
+    def close(self) -> None:
+        """Close the connection after everything was sent."""
+        self._leaving = True
+        self.link.close()
+
+    async def _tell(self) -> None:
+        verifier, link = self._verifier, self.link
+        for message in self._everything():
+            link.send(message)
+            await asyncio.sleep(0)  # it leaves, and others have their turn
+            await link.drained()
+        link.send(HandedOver())
+        log.info("keeper_handed_over", probes=len(verifier.in_flight))
+
+    def _everything(self) -> Iterator[ToSuccessor]:
+        around, cache = self._verifier.around, self._verifier.cache
+        for probes in _chunks(self._verifier.in_flight.items()):
+            yield InFlight([(Asked.of(question), client) for question, client in probes])
+        for breakers in _chunks(around.breakers.states()):
+            yield Limits(breakers=breakers)
+        for storms in _chunks(around.storms.states()):
+            yield Limits(storms=storms)
+        if isinstance(around.store, MemoryStore):  # otherwise they are in the store
+            all_entries, all_buckets = around.store.states()
+            for entries in _chunks(all_entries):
+                yield Limits(entries=entries)
+            for buckets in _chunks(all_buckets):
+                yield Limits(buckets=buckets)
+        for held in _chunks(cache.everything()):
+            yield Remembered(cache.keys.mark, [(encoded(key), each) for key, each in held])
+
+    def _found(self, question: Question, client: str, verdict: CallbackVerdict) -> None:
+        held = self._verifier.cache.held_of(question)
+        self.link.send(Found(Asked.of(question), client, Told.of(verdict), held))
+
+    def _lost(self, _link: Link[Ask]) -> None:
+        self._verifier.finding = None
+        if not self._leaving:
+            self._leaving = True
+            spawn(self._owner.cancel(), name="end of a handover", owner=TaskOwner("handover"))
+            self._resume()
+
+
+class Successor:
+    """The new keeper, while it takes over and until the old one's probes have ended."""
+
+    def __init__(self, verifier: CallbackVerifier) -> None:
+        self._verifier = verifier
+        self._owner = TaskOwner("handover")
+        self._expected: dict[Question, asyncio.Future[CallbackVerdict | None]] = {}
+        self._loop = asyncio.get_running_loop()
+        self._complete: asyncio.Future[bool] = self._loop.create_future()
+        self._in_order: asyncio.Queue[ToSuccessor | None] = asyncio.Queue()
+        self._verdicts = 0
+
+    async def take_over(self, outside: socket.socket, hello: Hello) -> None:
+        """Return when the old keeper has told everything, or after HANDOVER_SECONDS. Never raises."""
+        try:
+            ours = knock(outside, encode(hello))
+        except OSError as error:
+            log.warning("keeper_not_handed_over", reason=str(error))
+            return
+        link = Link(decode_handover, self._heard, self._lost)
+        spawn(self._take_all(), name="take over", owner=self._owner)
+        await self._loop.create_unix_connection(lambda: link, sock=ours)
+        try:
+            async with asyncio.timeout(HANDOVER_SECONDS):
+                complete = await asyncio.shield(self._complete)
+        except TimeoutError:
+            complete = False
+        if complete:
+            log.info("keeper_took_over", verdicts=self._verdicts, probes=len(self._expected))
+        else:
+            log.warning("keeper_not_handed_over", reason="the old keeper did not answer")
+
+    async def close(self) -> None:
+        """Learn nothing more from the old keeper."""
+        await self._owner.cancel()
+
+    def _heard(self, _link: Link[ToSuccessor], messages: list[ToSuccessor]) -> None:
+        for each in messages:
+            self._in_order.put_nowait(each)
+
+    def _lost(self, _link: Link[ToSuccessor]) -> None:
+        self._in_order.put_nowait(None)
+
+    async def _take_all(self) -> None:
+        """Take one message after the other: a verdict that is found replaces what memory held."""
+        while (message := await self._in_order.get()) is not None:
+            await self._take(message)
+        if not self._complete.done():
+            self._complete.set_result(False)
+        for outcome in self._expected.values():  # the old keeper has ended: whoever waits asks anew
+            if not outcome.done():
+                outcome.set_result(None)
+
+    async def _take(self, message: ToSuccessor) -> None:
+        match message:
+            case Remembered(mark, entries) if mark == self._verifier.cache.keys.mark:
+                for key, held in entries:
+                    await self._verifier.cache.adopt(decoded(key), held, write=False)
+                self._verdicts += len(entries)
+            case Limits():
+                self._adopt(message)
+            case InFlight(probes):
+                for asked, client in probes:
+                    self._expect(asked.question, client)
+            case HandedOver() if not self._complete.done():
+                self._complete.set_result(True)
+            case Found(asked, client, told, held):
+                await self._found(asked.question, client, told.as_it_was, held)
+
+    def _adopt(self, limits: Limits) -> None:
+        around = self._verifier.around
+        around.breakers.adopt(limits.breakers)
+        around.storms.adopt(limits.storms)
+        if isinstance(around.store, MemoryStore):
+            around.store.adopt(limits.entries, limits.buckets)
+
+    def _expect(self, question: Question, client: str) -> None:
+        outcome = self._expected[question] = self._loop.create_future()
+        self._verifier.expect(question, client, outcome)
+
+    async def _found(self, question: Question, client: str, verdict: CallbackVerdict, held: Packed | None) -> None:
+        await self._verifier.told(question, client, verdict, held)
+        outcome = self._expected.pop(question, None)
+        if outcome is not None and not outcome.done():
+            outcome.set_result(verdict)
+
+
+def _chunks(entries: Iterable[E]) -> Iterator[list[E]]:
+    rest = iter(entries)
+    while part := list(islice(rest, CHUNK)):
+        yield part

@@ -1,0 +1,142 @@
+"""What workers, the keeper and its successor say to each other. Each is an array in MessagePack, its type first.
+
+Times are on the monotonic clock, which all processes of a machine share. Text from strangers travels as octets, because
+it may not be valid UTF-8.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Self, TypeAlias
+
+import msgspec
+
+from proxy.callback.limits.budgets import BreakerState, StormState
+from proxy.callback.packed import Packed
+from proxy.callback.question import Question
+from proxy.callback.verdict import CallbackVerdict
+from proxy.store.base import decoded, encoded
+from proxy.store.memory import BucketState, EntryState
+
+
+class Hello(msgspec.Struct, array_like=True, frozen=True):
+    """Comes with a connection: who is at its other end."""
+
+    generation: int
+    slot: int
+    """The worker's number; 0 is the keeper of a new configuration, which takes over."""
+
+
+class Asked(msgspec.Struct, array_like=True, gc=False):
+    """A question, as it is sent."""
+
+    local_part: bytes
+    domain: bytes
+    sender: bytes
+    raw: bytes
+
+    @classmethod
+    def of(cls, question: Question) -> Self:
+        """Take a question."""
+        local_part, domain, sender = encoded(question.local_part), encoded(question.domain), encoded(question.sender)
+        return cls(local_part, domain, sender, question.raw)
+
+    @property
+    def question(self) -> Question:
+        """The question."""
+        return Question(decoded(self.local_part), decoded(self.domain), decoded(self.sender), self.raw)
+
+
+class Told(msgspec.Struct, array_like=True, gc=False):
+    """A verdict, as it is sent."""
+
+    verdict: Packed
+    cached: bool
+    age: float
+
+    @classmethod
+    def of(cls, verdict: CallbackVerdict) -> Self:
+        """Take a verdict."""
+        return cls(Packed.of_verdict(verdict), verdict.cached, verdict.age)
+
+    @property
+    def as_it_was(self) -> CallbackVerdict:
+        """The verdict."""
+        return self.verdict.verdict(cached=self.cached, age=self.age)
+
+
+# ---------------------------------------------------------------- worker and keeper
+
+
+class Ask(msgspec.Struct, array_like=True, tag=1, gc=False):
+    """A worker asks; `number` is its own for the question."""
+
+    number: int
+    asked: Asked
+    client: str
+    session: str
+
+
+class Welcome(msgspec.Struct, array_like=True, tag=2, gc=False):
+    """The keeper takes questions on this connection."""
+
+
+class Answer(msgspec.Struct, array_like=True, tag=3, gc=False):
+    """The keeper answers: what the worker may remember, or a verdict for this question only, or both."""
+
+    number: int
+    held: Packed | None
+    told: Told | None
+
+
+# ---------------------------------------------------------------- a keeper and its successor
+
+
+class Remembered(msgspec.Struct, array_like=True, tag=4):
+    """Some of the verdicts in memory. `mark` tells by which secret their keys were made."""
+
+    mark: str
+    entries: Sequence[tuple[bytes, Packed]]
+
+
+class Limits(msgspec.Struct, array_like=True, tag=5):
+    """Some of the state of the limits, each in the form of its owner's `states`."""
+
+    breakers: Sequence[BreakerState] = ()
+    storms: Sequence[StormState] = ()
+    entries: Sequence[EntryState] = ()
+    buckets: Sequence[BucketState] = ()
+
+
+class InFlight(msgspec.Struct, array_like=True, tag=6):
+    """Questions whose probes the old keeper finishes, each with the client network that pays."""
+
+    probes: Sequence[tuple[Asked, str]]
+
+
+class HandedOver(msgspec.Struct, array_like=True, tag=7):
+    """That was everything: the successor takes the questions now."""
+
+
+class Found(msgspec.Struct, array_like=True, tag=8):
+    """A probe of the old keeper has ended."""
+
+    asked: Asked
+    client: str
+    told: Told
+    held: Packed | None
+
+
+ToKeeper: TypeAlias = Ask
+ToWorker: TypeAlias = Welcome | Answer
+ToSuccessor: TypeAlias = Remembered | Limits | InFlight | HandedOver | Found
+Message: TypeAlias = ToKeeper | ToWorker | ToSuccessor
+
+encode = msgspec.msgpack.Encoder().encode
+decode_hello = msgspec.msgpack.Decoder(Hello).decode
+decode_asks = msgspec.msgpack.Decoder(list[Ask]).decode
+decode_answers = msgspec.msgpack.Decoder(list[Welcome | Answer]).decode
+decode_handover = msgspec.msgpack.Decoder(list[Remembered | Limits | InFlight | HandedOver | Found]).decode
+
+Malformed = (msgspec.DecodeError, UnicodeDecodeError)
+"""What the decoders raise: the octets are not ours. (`ValidationError` is a `DecodeError`.)"""

@@ -1,0 +1,67 @@
+"""What the supervisor logs about its processes. Workers have numbers; there is one keeper."""
+
+from __future__ import annotations
+
+from proxy.base.log import get_logger
+from proxy.server.generation import KEEPER, Child
+
+log = get_logger()
+
+
+def started(number: int, pid: int) -> None:
+    """A process was started."""
+    if number == KEEPER:
+        log.info("keeper_started", pid=pid)
+    else:
+        log.info("worker_started", worker=number, pid=pid)
+
+
+def not_started(number: int, reason: str) -> None:
+    """The system has no place for another process."""
+    if number == KEEPER:
+        log.error("keeper_not_started", reason=reason)
+    else:
+        log.error("worker_not_started", worker=number, reason=reason)
+
+
+def ended(child: Child, seconds: float) -> None:
+    """A process ended as told."""
+    if child.number == KEEPER:
+        log.info("keeper_ended", pid=child.pid, seconds=seconds)
+    else:
+        log.info("worker_ended", worker=child.number, pid=child.pid, seconds=seconds)
+
+
+def died(child: Child, status: str | int, seconds: float) -> None:
+    """A process ended otherwise."""
+    if child.number == KEEPER:
+        log.error("keeper_died", pid=child.pid, status=status, seconds=seconds)
+    else:
+        log.error("worker_died", worker=child.number, pid=child.pid, status=status, seconds=seconds)
+
+
+def waits(number: int, seconds: float) -> None:
+    """Processes die early, again and again, so the next one starts after a pause."""
+    if number == KEEPER:
+        log.warning("keeper_waits", seconds=seconds)
+    else:
+        log.warning("worker_waits", worker=number, seconds=seconds)
+
+
+def recovered(child: Child, stack: str) -> None:
+    """A process that seemed to hang went on."""
+    if child.number == KEEPER:
+        log.warning("keeper_recovered", pid=child.pid, stack=stack)
+    else:
+        log.warning("worker_recovered", worker=child.number, pid=child.pid, stack=stack)
+
+
+def hangs(child: Child, state: str, seconds: float, stack: str) -> None:
+    """A process does not beat, or did not begin to serve, and is killed."""
+    seen = {"pid": child.pid, "state": state, "seconds": seconds, "stack": stack}
+    if child.number == KEEPER:
+        log.error("keeper_hangs", serves=child.serves, **seen)
+    elif child.serves:
+        log.error("worker_hangs", worker=child.number, **seen)
+    else:
+        log.error("worker_stuck", worker=child.number, **seen)

@@ -1,0 +1,41 @@
+"""The keeper in its own process. Like a worker, it takes orders only from its supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+from proxy.keeper.door import Doors
+from proxy.keeper.handover import Successor
+from proxy.keeper.messages import Hello
+from proxy.keeper.service import SUCCESSOR, KeeperService
+from proxy.server.assembly import Assembly
+from proxy.server.forked import live, next_order
+from proxy.server.gc import collect_seldom
+from proxy.server.orders import LISTENING
+from proxy.server.pulse import Pulse
+from proxy.server.sockets import OWN_FILES, compare_open_files, raise_descriptor_limit
+
+
+def be_keeper(assembly: Assembly, doors: Doors, orders: socket.socket, pulse: Pulse) -> int:
+    """Keep in a process that was just forked, and return its exit status."""
+    return live(lambda: _keep(assembly, doors, orders), assembly, pulse)
+
+
+async def _keep(assembly: Assembly, doors: Doors, orders: socket.socket) -> None:
+    """Take over, answer until the supervisor has an order or all workers have ended, and close the store."""
+    loop = asyncio.get_running_loop()
+    verifying = assembly.verifying()
+    service = KeeperService(verifying.verifier, doors.insides, doors.generation)
+    successor = Successor(verifying.verifier)
+    if doors.predecessor is not None:
+        await successor.take_over(doors.predecessor, Hello(doors.generation, SUCCESSOR))
+    service.open()
+    compare_open_files(verifying.verifier.most_probes + OWN_FILES, raise_descriptor_limit())
+    collect_seldom(loop)
+    await loop.sock_sendall(orders, LISTENING)
+    if not await next_order(orders):  # the supervisor is gone, and its workers finish their sessions
+        await service.deserted.wait()
+    await service.leave()
+    await successor.close()
+    await verifying.close()
