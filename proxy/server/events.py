@@ -11,7 +11,7 @@ log = get_logger()
 def started(number: int, pid: int) -> None:
     """A process was started."""
     if number == KEEPER:
-        log.info("keeper_started", pid=pid)
+        log.info("keeper_started", worker=KEEPER, pid=pid)
     else:
         log.info("worker_started", worker=number, pid=pid)
 
@@ -19,7 +19,7 @@ def started(number: int, pid: int) -> None:
 def not_started(number: int, reason: str) -> None:
     """The system has no place for another process."""
     if number == KEEPER:
-        log.error("keeper_not_started", reason=reason)
+        log.error("keeper_not_started", worker=KEEPER, reason=reason)
     else:
         log.error("worker_not_started", worker=number, reason=reason)
 
@@ -27,7 +27,7 @@ def not_started(number: int, reason: str) -> None:
 def ended(child: Child, seconds: float) -> None:
     """A process ended as told."""
     if child.number == KEEPER:
-        log.info("keeper_ended", pid=child.pid, seconds=seconds)
+        log.info("keeper_ended", worker=KEEPER, pid=child.pid, seconds=seconds)
     else:
         log.info("worker_ended", worker=child.number, pid=child.pid, seconds=seconds)
 
@@ -35,7 +35,7 @@ def ended(child: Child, seconds: float) -> None:
 def died(child: Child, status: str | int, seconds: float) -> None:
     """A process ended otherwise."""
     if child.number == KEEPER:
-        log.error("keeper_died", pid=child.pid, status=status, seconds=seconds)
+        log.error("keeper_died", worker=KEEPER, pid=child.pid, status=status, seconds=seconds)
     else:
         log.error("worker_died", worker=child.number, pid=child.pid, status=status, seconds=seconds)
 
@@ -43,7 +43,7 @@ def died(child: Child, status: str | int, seconds: float) -> None:
 def waits(number: int, seconds: float) -> None:
     """Processes die early, again and again, so the next one starts after a pause."""
     if number == KEEPER:
-        log.warning("keeper_waits", seconds=seconds)
+        log.warning("keeper_waits", worker=KEEPER, seconds=seconds)
     else:
         log.warning("worker_waits", worker=number, seconds=seconds)
 
@@ -51,7 +51,7 @@ def waits(number: int, seconds: float) -> None:
 def recovered(child: Child, stack: str) -> None:
     """A process that seemed to hang went on."""
     if child.number == KEEPER:
-        log.warning("keeper_recovered", pid=child.pid, stack=stack)
+        log.warning("keeper_recovered", worker=KEEPER, pid=child.pid, stack=stack)
     else:
         log.warning("worker_recovered", worker=child.number, pid=child.pid, stack=stack)
 
@@ -60,7 +60,7 @@ def hangs(child: Child, state: str, seconds: float, stack: str) -> None:
     """A process does not beat, or did not begin to serve, and is killed."""
     seen = {"pid": child.pid, "state": state, "seconds": seconds, "stack": stack}
     if child.number == KEEPER:
-        log.error("keeper_hangs", serves=child.serves, **seen)
+        log.error("keeper_hangs", worker=KEEPER, serves=child.serves, **seen)
     elif child.serves:
         log.error("worker_hangs", worker=child.number, **seen)
     else:

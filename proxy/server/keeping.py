@@ -12,6 +12,7 @@ from proxy.keeper.service import SUCCESSOR, KeeperService
 from proxy.server.assembly import Assembly
 from proxy.server.forked import live, next_order
 from proxy.server.gc import collect_seldom
+from proxy.server.generation import KEEPER
 from proxy.server.orders import LISTENING
 from proxy.server.pulse import Pulse
 from proxy.server.sockets import OWN_FILES, compare_open_files, raise_descriptor_limit
@@ -19,7 +20,7 @@ from proxy.server.sockets import OWN_FILES, compare_open_files, raise_descriptor
 
 def be_keeper(assembly: Assembly, doors: Doors, orders: socket.socket, pulse: Pulse) -> int:
     """Keep in a process that was just forked, and return its exit status."""
-    return live(lambda: _keep(assembly, doors, orders), assembly, pulse)
+    return live(lambda: _keep(assembly, doors, orders), assembly, pulse, worker=KEEPER)
 
 
 async def _keep(assembly: Assembly, doors: Doors, orders: socket.socket) -> None:
