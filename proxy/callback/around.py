@@ -53,6 +53,9 @@ class Around:
     breakers: Breakers
     storms: Storms
     spared: Spared = field(default_factory=Spared)
+    leases: bool = True
+    """Whether other processes ask by the same store, so that each probe needs a lock there. If one of them dies, its
+    questions wait until its locks expire."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -197,7 +197,7 @@ class CallbackVerifier:
     def _refresh(self, question: Question, client: str) -> None:
         """Probe an ageing pass again in the background; the caller already has the cached answer."""
         name = self._around.cache.family_name_of(question)
-        if name not in self._refreshed:
+        if name not in self._refreshed and question not in self._in_flight:
             self._refreshed[name] = None
             work = self._guarded(question, self._found_again(question, client))
             spawn(work, name=f"refresh {printable(question.address, 64)}", owner=self._owner)
@@ -244,8 +244,10 @@ class CallbackVerifier:
         return verdict
 
     async def _found(self, question: Question, asker: Asker, *, refreshing: bool = False) -> CallbackVerdict:
-        """Probe, unless another worker or machine is asking the same now: then wait for its verdict."""
+        """Probe, unless another process or machine is asking the same now: then wait for its verdict."""
         around = self._around
+        if not around.leases:
+            return await self._probed(question, asker)
         key = f"cbv probe {around.cache.name_of(question)}"
         token = await around.store.acquire(key, self._limits.timeout)
         waited = token is None
@@ -261,10 +263,14 @@ class CallbackVerifier:
             record = await around.cache.find(question) if waited else None
             if record is not None:  # it arrived before we got the lock
                 return record.answer(around.cache.now())
-            verdict = await self._probe(question, asker)
-            return (await around.cache.keep(question, verdict)).said(verdict, around.cache.now())
+            return await self._probed(question, asker)
         finally:
             await around.store.release(key, token)
+
+    async def _probed(self, question: Question, asker: Asker) -> CallbackVerdict:
+        cache = self._around.cache
+        verdict = await self._probe(question, asker)
+        return (await cache.keep(question, verdict)).said(verdict, cache.now())
 
     async def _withheld(self, question: Question, client: str) -> CallbackVerdict | None:
         """Return why no exchanger may be asked, before any packet is sent; None if one may be."""

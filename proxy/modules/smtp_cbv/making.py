@@ -68,8 +68,10 @@ def kept_callbacks_of(
     return CallbackService(client, _rules(options, core), upstream_down)
 
 
-def verifying_of(options: SmtpCbvOptions, core: CoreOptions, resolver: Resolver | None = None) -> Verifying:
-    """Build what asks exchangers, in a worker or in the keeper."""
+def verifying_of(
+    options: SmtpCbvOptions, core: CoreOptions, resolver: Resolver | None = None, *, alone: bool = False
+) -> Verifying:
+    """Build what asks exchangers, in a worker or in the keeper, which is `alone` on its machine."""
     resolver = resolver or Resolver([str(each) for each in core.nameservers])
     url = store_of(options, core.state_directory)
     store = open_store(url)
@@ -89,6 +91,7 @@ def verifying_of(options: SmtpCbvOptions, core: CoreOptions, resolver: Resolver 
         breakers=Breakers(options.breaker_time, time.monotonic),
         storms=Storms(options.forgery_storm, time.monotonic),
         spared=Spared(options.no_probe_domains, options.no_probe_exchangers, options.no_probe_networks),
+        leases=not alone or url.scheme not in {"memory", "sqlite"},
     )
     limits = CallbackLimits(options.timeout, options.wait, options.max_probes, options.max_probes_per_mx)
     verifier = CallbackVerifier(around, limits, sender=options.mailfrom.strip("<>"))

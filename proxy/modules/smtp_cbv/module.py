@@ -54,7 +54,7 @@ class PreparedSmtpCbv:
 
     def verifying(self, settings: CoreOptions) -> Verifying:
         """Make what the keeper answers with."""
-        return verifying_of(self._options, settings)
+        return verifying_of(self._options, settings, alone=True)
 
     def validator(self, services: Services) -> Validator | None:
         """Return the active module's hook."""
