@@ -122,9 +122,9 @@ class KeeperClient:
         self._healing.cancel()
         self._knocking.cancel()
         link, self._link = self._link, None
+        await self._owner.cancel()
         if link is not None:
             link.abort()
-        await self._owner.cancel()
         self._fail_all()
 
     # ------------------------------------------------------------ questions
@@ -189,14 +189,7 @@ class KeeperClient:
             self._connect_later()
             return
         link = self._link = Link(decode_answers, self._heard, self._lost)
-        spawn(self._begin(link, ours), name="connection to the keeper", owner=self._owner)
-
-    async def _begin(self, link: Link[Welcome | Answer], ours: socket.socket) -> None:
-        try:
-            await self._loop.create_unix_connection(lambda: link, sock=ours)
-        except OSError:
-            ours.close()
-            self._lost(link)
+        spawn(link.begin(ours), name="connection to the keeper", owner=self._owner)
 
     def _welcomed(self) -> None:
         """Ask what waits for an answer, maybe again."""

@@ -133,7 +133,7 @@ class Successor:
             return
         link = Link(decode_handover, self._heard, self._lost)
         spawn(self._take_all(), name="take over", owner=self._owner)
-        await self._loop.create_unix_connection(lambda: link, sock=ours)
+        await link.begin(ours)
         try:
             async with asyncio.timeout(HANDOVER_SECONDS):
                 complete = await asyncio.shield(self._complete)

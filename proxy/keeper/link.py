@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import socket
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Generic, TypeVar
 
 from proxy.base.log import get_logger
@@ -35,6 +36,7 @@ class Link(asyncio.Protocol, Generic[M]):
     ) -> None:
         """`heard` gets the messages of a frame; `lost` is called once, at the end; `worker` is for the log."""
         self._worker = worker
+        self._unused: socket.socket | None = None
         self._closed = False
         self._decode, self._heard, self._lost = decode, heard, lost
         self._reader = FrameReader()
@@ -43,9 +45,24 @@ class Link(asyncio.Protocol, Generic[M]):
         self._loop = asyncio.get_running_loop()
         self._pause = WritePause(self._loop)
 
+    def begin(self, connection: socket.socket) -> Coroutine[Any, Any, None]:
+        """Use a connection; it is closed if the work never runs."""
+        self._unused = connection
+        return self._begin()
+
+    async def _begin(self) -> None:
+        connection = self._unused
+        if connection is None:
+            return
+        try:
+            await self._loop.create_unix_connection(lambda: self, sock=connection)
+        except OSError:  # the other side has gone
+            self.abort()
+            self._lost(self)
+
     def connection_made(self, transport: Any) -> None:
         """Take the transport, and send what waits."""
-        self._transport = transport
+        self._transport, self._unused = transport, None
         self._flush()
         if self._closed:
             transport.close()
@@ -102,6 +119,9 @@ class Link(asyncio.Protocol, Generic[M]):
         self._closed = True
         if self._transport is not None:
             self._transport.abort()
+        elif self._unused is not None:
+            self._unused.close()
+            self._unused = None
 
     def _flush(self) -> None:
         transport = self._transport

@@ -87,14 +87,7 @@ class KeeperService:
             self._links.add(link)
             self.deserted.clear()
             link.send(Welcome())
-        spawn(self._connected(link, connection), name="connection of a worker", owner=self._owner)
-
-    async def _connected(self, link: Link[Ask], connection: socket.socket) -> None:
-        try:
-            await self._loop.create_unix_connection(lambda: link, sock=connection)
-        except OSError:  # the other side has gone
-            connection.close()
-            link.connection_lost(None)
+        spawn(link.begin(connection), name="connection of a worker", owner=self._owner)
 
     def _gone(self, link: Link[Ask]) -> None:
         self._links.discard(link)
