@@ -1,35 +1,20 @@
-"""From an address and a sender, as a session or a script gives them, to the question that is asked of exchangers."""
+"""From a mailbox and a sender to the question that is asked of exchangers, or to an answer without one."""
 
 from __future__ import annotations
 
 from proxy.callback.question import Question
 from proxy.callback.resolve import NoCandidate, ascii_domain
 from proxy.callback.verdict import CallbackVerdict, Status
-from proxy.mail.address import BadParameter, BadPath, path_of
 from proxy.mail.session import Path
+
+SILENT = CallbackVerdict(Status.TRANSIENT, "keeper", "not asked: the process that asks does not answer now")
+"""What a worker says if the keeper does not answer."""
 
 _NO_ADDRESS = CallbackVerdict(Status.ERROR, "syntax", "not a mail address")
 
 
-def mailbox_of(text: str) -> Path | None:
-    """Parse an address by SMTP's grammar; None if it is invalid, since nothing else may be sent to an exchanger."""
-    try:
-        path = path_of(text)
-    except (BadPath, BadParameter, UnicodeEncodeError):
-        return None
-    return path if path.domain and not text.startswith("@") else None
-
-
-def said_by(sender: str) -> str | None:
-    """Return a sender as a probe says it, empty for the null sender; None if it is no address."""
-    if not sender:
-        return ""
-    path = mailbox_of(sender)
-    return None if path is None else f"{path.spoken.rpartition('@')[0]}@{path.domain}"
-
-
 def question_of(mailbox: Path | None, said: str | None) -> Question | CallbackVerdict:
-    """Return what to ask, or the verdict if there is nothing to ask. `said` is what `said_by` returns."""
+    """Return what to ask, or the verdict if there is nothing to ask. `said` is the sender, if it is an address."""
     if mailbox is None or said is None or not mailbox.domain:
         return _NO_ADDRESS
     domain = mailbox.domain

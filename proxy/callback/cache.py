@@ -22,7 +22,8 @@ from proxy.callback.memory import VerdictMemory
 from proxy.callback.packed import Packed
 from proxy.callback.question import Question
 from proxy.callback.verdict import CallbackVerdict, Status, printable_text
-from proxy.store.base import AHEAD_SECONDS, Clock, Store, Stored, steady
+from proxy.store.base import Store, Stored
+from proxy.store.clocks import AHEAD_SECONDS, Clock, steady
 
 LOCAL_SECONDS = 60.0
 """How long memory may still believe what another process has corrected or purged."""

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Protocol
 
 from proxy.callback.verdict import CallbackVerdict, Status
-from proxy.store.base import AHEAD_SECONDS
+from proxy.store.clocks import AHEAD_SECONDS
 
 REFRESH_AT = 0.75
 """The fraction of a pass's lifetime after which a background probe checks it again."""
@@ -31,6 +31,7 @@ NEVER_KEPT = frozenset(
         "storm",
         "breaker",
         "upstream_down",
+        "keeper",
         "no_probe",
     }
 )

@@ -53,6 +53,7 @@ REASONS: Mapping[str, Reason] = {
     "client_throttled": Reason(_TRANSIENT, "not asked: this client's network has used up its share of a budget"),
     "breaker": Reason(_TRANSIENT, "not asked: the exchanger rejected us recently"),
     "storm": Reason(_TRANSIENT, "not asked: many clients are forging this domain right now"),
+    "keeper": Reason(_TRANSIENT, "not asked: the process that asks for all workers did not answer in time"),
     "upstream_down": Reason(_TRANSIENT, "not asked: no next hop accepts mail now"),
     "refused_us": Reason(_ERROR, "the exchanger rejects our session: 5xx as its greeting, or to both EHLO and HELO"),
     "mail_refused": Reason((Status.ERROR, Status.FAIL), "the exchanger rejects our sender (`null_refused`)"),

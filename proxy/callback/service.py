@@ -14,10 +14,10 @@ from typing_extensions import TypeVar
 
 from config.schema.values import DomainPatterns
 from proxy.base.log import get_logger, printable
-from proxy.callback.asked import mailbox_of
 from proxy.callback.tally import AnswerCounts
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.callback.verifier import CallbackVerifier
+from proxy.mail.address import mailbox_of
 from proxy.mail.session import Path, Session, Transaction
 from sieve.message.spelling import canonical
 

@@ -18,7 +18,7 @@ from cachetools import TTLCache
 from proxy.base.log import get_logger, printable
 from proxy.base.tasks import TaskOwner, spawn
 from proxy.callback.around import Around, Asker, CallbackLimits
-from proxy.callback.asked import mailbox_of, question_of, said_by
+from proxy.callback.asked import question_of
 from proxy.callback.cache import CallbackCache
 from proxy.callback.limits.gate import ProbeLimiter, Visitor, turned_us_away
 from proxy.callback.lives import CATCHALL_SECONDS, NO_PROBE_SECONDS, NULL_REFUSED_SECONDS
@@ -29,6 +29,7 @@ from proxy.callback.probe import ask
 from proxy.callback.question import Question
 from proxy.callback.resolve import ExchangerHost, NoCandidate
 from proxy.callback.verdict import CallbackVerdict, Status
+from proxy.mail.address import mailbox_of, said_by
 from proxy.mail.session import Path
 from proxy.store.base import Store
 

@@ -17,13 +17,13 @@ from rich.console import Console
 
 from proxy.app import load
 from proxy.base import log
-from proxy.callback.asked import mailbox_of
 from proxy.callback.cache import LOCAL_SECONDS, CallbackCache
 from proxy.callback.lives import CachedVerdict
 from proxy.callback.resolve import NoCandidate, ascii_domain
 from proxy.cli import exits
 from proxy.cli.stanza import configured
 from proxy.cli.transcript import row_text, shown
+from proxy.mail.address import mailbox_of
 from proxy.modules.smtp_cbv.making import cache_of, store_of
 from proxy.store.base import StoreUnavailable
 from proxy.store.opening import open_store

@@ -21,12 +21,12 @@ from rich.text import Text
 from config.base.regular_files import read_regular
 from proxy.app import load
 from proxy.base import log
-from proxy.callback.asked import mailbox_of
 from proxy.callback.verdict import Status
 from proxy.cli import exits
 from proxy.cli.asking import ProbeRequest, ProbeResult, ask_all
 from proxy.cli.stanza import configured
 from proxy.cli.transcript import record, row_text, shown, step_text, verdict_text
+from proxy.mail.address import mailbox_of
 from proxy.modules.smtp_cbv.making import callbacks_of
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
 from proxy.options.core import CoreOptions

@@ -15,17 +15,18 @@ from itertools import count
 
 from proxy.base.log import get_logger
 from proxy.base.tasks import TaskOwner, spawn
-from proxy.callback.asked import mailbox_of, question_of, said_by
+from proxy.callback.asked import SILENT, question_of
 from proxy.callback.keys import CacheKeys
 from proxy.callback.memory import VerdictMemory
 from proxy.callback.observer import NOBODY, Observer
 from proxy.callback.question import Question
-from proxy.callback.verdict import CallbackVerdict, Status
+from proxy.callback.verdict import CallbackVerdict
 from proxy.keeper.door import knock
 from proxy.keeper.link import Link
 from proxy.keeper.messages import Answer, Ask, Asked, Hello, Welcome, decode_answers, encode
+from proxy.mail.address import mailbox_of, said_by
 from proxy.mail.session import Path
-from proxy.store.base import Clock
+from proxy.store.clocks import Clock
 
 log = get_logger()
 
@@ -43,8 +44,6 @@ LOCAL_SECONDS = 60.0
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
 """Between two attempts to reach the keeper."""
-
-SILENT = CallbackVerdict(Status.TRANSIENT, "keeper", "not asked: the process that asks exchangers does not answer now")
 
 
 @dataclass(frozen=True, slots=True)

@@ -217,3 +217,20 @@ def _parameters(raw: bytes, *, strict: bool) -> dict[str, str | None]:
             raise BadParameter
         found[match[1].upper()] = match[2]
     return found
+
+
+def mailbox_of(text: str) -> Path | None:
+    """Parse an address with a domain by SMTP's grammar; None if it is invalid: nothing else may be said to a server."""
+    try:
+        path = path_of(text)
+    except (BadPath, BadParameter, UnicodeEncodeError):
+        return None
+    return path if path.domain and not text.startswith("@") else None
+
+
+def said_by(sender: str) -> str | None:
+    """Return a sender as a probe says it, empty for the null sender; None if it is no address."""
+    if not sender:
+        return ""
+    path = mailbox_of(sender)
+    return None if path is None else f"{path.spoken.rpartition('@')[0]}@{path.domain}"

@@ -13,7 +13,7 @@ from config.schema.specs import ModuleSpec
 from config.settings import ModuleSettings
 from proxy.keeper.door import Calling
 from proxy.mail.validator import Validator
-from proxy.modules.services import Callbacks, Services, Verifying
+from proxy.modules.services import Callbacks, Services
 from proxy.options.core import CoreOptions
 from sieve.library import SieveFunction
 
@@ -42,10 +42,6 @@ class CallbackMaker(Protocol):
 
         With `calling`, the keeper that is reached so asks the exchangers, and not the worker.
         """
-        ...
-
-    def verifying(self, settings: CoreOptions) -> Verifying:
-        """Make what the keeper answers with."""
         ...
 
 

@@ -5,13 +5,12 @@ No service is ever None. If no module makes callbacks, or there is no outbox, an
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from config.settings import Settings
 from proxy.callback.verdict import CallbackVerdict, Status
-from proxy.callback.verifier import CallbackVerifier
 from proxy.mail.session import Session
 from proxy.options.core import CoreOptions
 from proxy.smtp.ports import Outbox, OutboxUnavailable
@@ -52,20 +51,6 @@ class Callbacks(Protocol):
     async def close(self) -> None:
         """End what is under way."""
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class Verifying:
-    """A verifier, and what to close after it."""
-
-    verifier: CallbackVerifier
-    closing: Sequence[Callable[[], Awaitable[None]]] = ()
-
-    async def close(self) -> None:
-        """Cancel what is running, and close store and resolver."""
-        await self.verifier.close()
-        for close in self.closing:
-            await close()
 
 
 class NoCallbacks:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from config.settings import Settings
 from proxy.keeper.door import Calling
 from proxy.modules.base import CallbackMaker, Prepared
-from proxy.modules.services import Callbacks, NoCallbacks, Verifying
+from proxy.modules.services import Callbacks, NoCallbacks
 from proxy.options.core import CoreOptions
 
 
@@ -29,10 +29,6 @@ class Assembly:
         """Make the callback service of the last stanza that has one; with `calling`, the keeper asks the exchangers."""
         makers = self._makers
         return makers[-1].callbacks(self.core, upstream_down, calling) if makers else NoCallbacks()
-
-    def verifying(self) -> Verifying:
-        """Make what the keeper runs. There is a stanza for it: see `keeps`."""
-        return self._makers[-1].verifying(self.core)
 
     @property
     def _makers(self) -> list[CallbackMaker]:

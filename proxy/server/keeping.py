@@ -9,24 +9,26 @@ from proxy.keeper.door import Doors
 from proxy.keeper.handover import Successor
 from proxy.keeper.messages import Hello
 from proxy.keeper.service import SUCCESSOR, KeeperService
+from proxy.keeper.verifying import VerifierMaker
 from proxy.server.assembly import Assembly
-from proxy.server.forked import live, next_order
 from proxy.server.gc import collect_seldom
 from proxy.server.generation import KEEPER
 from proxy.server.orders import LISTENING
+from proxy.server.process import live, next_order
 from proxy.server.pulse import Pulse
 from proxy.server.sockets import OWN_FILES, compare_open_files, raise_descriptor_limit
 
 
 def be_keeper(assembly: Assembly, doors: Doors, orders: socket.socket, pulse: Pulse) -> int:
     """Keep in a process that was just forked, and return its exit status."""
-    return live(lambda: _keep(assembly, doors, orders), assembly, pulse, worker=KEEPER)
+    return live(lambda: _keep(assembly, doors, orders), assembly.core, pulse, worker=KEEPER)
 
 
 async def _keep(assembly: Assembly, doors: Doors, orders: socket.socket) -> None:
     """Take over, answer until the supervisor has an order or all workers have ended, and close the store."""
     loop = asyncio.get_running_loop()
-    verifying = assembly.verifying()
+    maker = [each for each in assembly.prepared if isinstance(each, VerifierMaker)][-1]
+    verifying = maker.verifying(assembly.core)
     service = KeeperService(verifying.verifier, doors.insides, doors.generation)
     successor = Successor(verifying.verifier)
     if doors.predecessor is not None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,20 +9,6 @@ from proxy.options.throttle import Throttle
 
 MOST_SCANNED = 1000
 """Most entries that one `scan` returns, unless told otherwise."""
-
-
-AHEAD_SECONDS = 300.0
-"""How far in the future a stored time may be: machines' clocks differ, and clocks are set."""
-
-Clock = Callable[[], float]
-
-
-def steady(clock: Clock) -> Clock:
-    """Return the clock for waiting times in memory: the monotonic one, if `clock` is the time of day.
-
-    A test's own clock serves both purposes.
-    """
-    return time.monotonic if clock is time.time else clock
 
 
 class StoreUnavailable(Exception):

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Iterator
 from cachetools import TLRUCache
 
 from proxy.options.throttle import Buckets, Throttle
-from proxy.store.base import MOST_SCANNED, Clock, Stored, decoded, encoded, steady
+from proxy.store.base import MOST_SCANNED, Stored, decoded, encoded
+from proxy.store.clocks import Clock, steady
 
 MOST_ENTRIES = 100_000
 """Most entries, and most locks; beyond that, the least recently used one is dropped."""

@@ -19,8 +19,9 @@ from typing import TypeVar
 
 from proxy.base.tasks import TaskOwner, spawn
 from proxy.options.throttle import Throttle
-from proxy.store.base import AHEAD_SECONDS, MOST_SCANNED, Stored, StoreUnavailable, decoded, encoded
+from proxy.store.base import MOST_SCANNED, Stored, StoreUnavailable, decoded, encoded
 from proxy.store.batches import Batches
+from proxy.store.clocks import AHEAD_SECONDS
 from proxy.store.sqlite_file import open_for_reading, open_for_writing
 from proxy.store.sqlite_thread import Change, Parameters, Row, SqliteThread
 

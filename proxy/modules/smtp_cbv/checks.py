@@ -14,8 +14,8 @@ from config.base.regular_files import read_regular
 from config.base.sources import read_source
 from config.diagnostics import Diagnostic, Severity, Source, Span
 from config.settings import ModuleSettings
-from proxy.callback.asked import mailbox_of
 from proxy.callback.classify import BadTable, Words
+from proxy.mail.address import mailbox_of
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
 from proxy.outgoing.dial import family_of
 

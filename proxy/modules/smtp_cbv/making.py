@@ -31,7 +31,7 @@ from proxy.dns.resolver import Resolver
 from proxy.keeper.client import ClientOptions, KeeperClient
 from proxy.keeper.door import Calling
 from proxy.keeper.messages import Hello
-from proxy.modules.services import Verifying
+from proxy.keeper.verifying import Verifying
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
 from proxy.options.core import CoreOptions
 from proxy.outgoing.dial import family_of

@@ -11,10 +11,11 @@ from config.settings import ModuleSettings
 from proxy.base.tasks import TaskOwner, spawn
 from proxy.callback.verdict import CallbackVerdict
 from proxy.keeper.door import Calling
+from proxy.keeper.verifying import Verifying
 from proxy.mail.session import Session
 from proxy.mail.validator import Hook, OnError, Validator
 from proxy.mail.verdict import PASS, Verdict
-from proxy.modules.services import Callbacks, Services, Verifying
+from proxy.modules.services import Callbacks, Services
 from proxy.modules.smtp_cbv.checks import mistakes
 from proxy.modules.smtp_cbv.making import callbacks_of, kept_callbacks_of, verifying_of
 from proxy.modules.smtp_cbv.options import SPEC, SmtpCbvOptions

@@ -80,9 +80,7 @@ class SmtpCbvOptions(Options):
         doc="How long the caller waits. After that, the answer is transient, and the probe continues. 0: no wait.",
         unit="seconds",
     )
-    max_probes: int = option(
-        1000, zero="refused", doc="Concurrent probes per worker; others wait within Timeout.", ge=1
-    )
+    max_probes: int = option(1000, zero="refused", doc="Concurrent probes; others wait within Timeout.", ge=1)
     max_probes_per_mx: int = option(
         4, zero="refused", doc="Concurrent probes to one exchanger; others wait within Timeout.", ge=1
     )
@@ -151,7 +149,9 @@ class SmtpCbvOptions(Options):
     cache_domain: Seconds = option(
         3600.0, zero="off", doc="How long to cache a domain that does not exist or accepts no mail.", unit="seconds"
     )
-    cache_size: int = option(100000, zero="refused", doc="Verdicts cached in memory per worker.", ge=1)
+    cache_size: int = option(
+        100000, zero="refused", doc="Verdicts cached in the memory of each process, at most 400 bytes each.", ge=1
+    )
 
 
 SPEC = ModuleSpec(

@@ -12,15 +12,16 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from proxy.callback.asked import mailbox_of
+from proxy.callback.asked import SILENT
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.callback.verifier import CallbackVerifier
 from proxy.keeper import client as client_room
-from proxy.keeper.client import SILENT, ClientOptions, KeeperClient
+from proxy.keeper.client import ClientOptions, KeeperClient
 from proxy.keeper.door import Door, knock, knocked
 from proxy.keeper.handover import Successor
 from proxy.keeper.messages import Hello, decode_hello, encode
 from proxy.keeper.service import SUCCESSOR, KeeperService
+from proxy.mail.address import mailbox_of
 from proxy.options.throttle import Throttle
 from tests.support.callbacks import ALICE, Callbacks, Clock, budgets, names_of
 from tests.support.exchanger import Exchanger, Step, says

@@ -1,0 +1,64 @@
+"""A process of the service. It takes orders only from its supervisor, over one socket.
+
+The orders are in `proxy.server.orders`. If the socket closes, the supervisor is gone: the process finishes what it does
+and exits. It ignores signals, because terminals and service managers signal every process of a service, and it would
+get each one twice.
+
+No code on the supervisor's stack runs in the new process: signals are blocked during the fork, inherited descriptors
+are closed, and it exits with `os._exit`. Its loop stays open, because closing it would wait for its threads. Threads
+and sockets are made after the fork, so no module may make them at import.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import socket
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+import uvloop
+
+from proxy.base import log
+from proxy.options.core import CoreOptions
+from proxy.server.orders import EX_SOFTWARE, SUPERVISORS_SIGNALS
+from proxy.server.pulse import BEAT_SECONDS, Pulse
+
+
+def live(
+    work: Callable[[], Coroutine[Any, Any, None]], core: CoreOptions, pulse: Pulse, *, worker: int | None = None
+) -> int:
+    """Run a process's work in an event loop, with its log and its heartbeat, and return the exit status.
+
+    Signals are still blocked, so that no handler of the supervisor runs here. The loop is left open: closing it waits
+    for its threads, and one may hang forever on a file.
+    """
+    signal.set_wakeup_fd(-1)
+    for each in SUPERVISORS_SIGNALS:
+        signal.signal(each, signal.SIG_DFL if each is signal.SIGCHLD else signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SUPERVISORS_SIGNALS)
+    log.configure(worker=worker)
+    runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
+    try:
+        runner.get_loop().call_soon(pulse.beat_along, runner.get_loop(), _interval(core))
+        runner.run(work())
+    except Exception as error:  # noqa: BLE001 — the process's outermost frame; the supervisor's stack is not ours to unwind
+        log.get_logger().error("worker_failed", exc_info=error)
+        return EX_SOFTWARE
+    finally:
+        log.close()
+    return 0
+
+
+def _interval(core: CoreOptions) -> float:
+    """Return the seconds between two beats."""
+    patience = core.worker_timeout
+    return min(BEAT_SECONDS, patience / 4) if patience else BEAT_SECONDS
+
+
+async def next_order(orders: socket.socket) -> bytes:
+    """Return the supervisor's next order; empty if the supervisor is gone."""
+    try:
+        return await asyncio.get_running_loop().sock_recv(orders, 1)
+    except OSError:
+        return b""
