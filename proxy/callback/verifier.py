@@ -198,7 +198,7 @@ class CallbackVerifier:
     def _refresh(self, question: Question, client: str) -> None:
         """Probe an ageing pass again in the background; the caller already has the cached answer."""
         name = self._around.cache.family_name_of(question)
-        if name not in self._refreshed and question not in self._in_flight:
+        if name not in self._refreshed:
             self._refreshed[name] = None
             work = self._guarded(question, self._found_again(question, client))
             spawn(work, name=f"refresh {printable(question.address, 64)}", owner=self._owner)
