@@ -268,11 +268,19 @@ class CallbackCache:
         """Yield what memory holds, for the process that takes over."""
         return iter(self._local)
 
+    async def adopt_found(self, question: Question, held: Packed) -> None:
+        """Remember what a probe of another process of this machine found out, wherever `keep` would."""
+        await self.adopt(self.keys.of(question), held, write=True)
+        if held.status is Status.PASS and (family := self.keys.of_family(question)) is not None:
+            await self.adopt(family, held, write=True)
+        if held.reason in DOMAIN_REASONS:
+            await self.adopt(self.keys.of_domain(question.domain), held, write=True)
+
     async def adopt(self, key: str, held: Packed, *, write: bool) -> None:
         """Remember what another process of this machine found out, by our rules; `write` it to the store as well."""
         now, shift = self._clock(), self._wall() - self._clock()
         known = self._local.get(key)
-        if known is not None and known.found > held.found:
+        if known is not None and (known.found > held.found or (known.found == held.found and known.doubted)):
             return
         record = held.record.moved(shift).believable(self._wall(), self.lives)
         if record is None:

@@ -373,7 +373,7 @@ class CallbackVerifier:
         self._note(question, verdict, client)
         await self._learn(question, verdict)
         if held is not None:
-            await self._around.cache.adopt(self._around.cache.keys.of(question), held, write=True)
+            await self._around.cache.adopt_found(question, held)
 
     async def landed(self) -> None:
         """Return when the probes that are in flight now have ended."""

@@ -1,9 +1,10 @@
 """How the keeper of a new configuration takes over from the present one, both sides.
 
-The new keeper knocks at the old one's door. The old one takes no more questions, sends its workers away, and tells
-what it knows: verdicts in memory, the state of the limits, and which probes are in flight. It finishes those, because
-an SMTP conversation cannot be moved, and tells each verdict. From then on the new keeper reads all doors, so the
-workers of the old configuration find it there. If it ends before they do, the old keeper goes on with what it has.
+The new keeper knocks at the old one's door. The old one tells the verdicts in its memory while it goes on answering.
+Then it takes no more questions, sends its workers away, and tells the state of the limits and which probes are in
+flight. It finishes those, because an SMTP conversation cannot be moved, and tells each verdict. From then on the new
+keeper reads all doors, so the workers of the old configuration find it there. If it ends before they do, the old keeper
+goes on with what it has.
 """
 
 from __future__ import annotations
@@ -44,23 +45,24 @@ log = get_logger()
 
 E = TypeVar("E")
 
-HANDOVER_SECONDS = 5.0
-"""How long a new keeper waits for the old one, which may hang. Then it begins with what the store has."""
+HANDOVER_SECONDS = 10.0
+"""How long a new keeper waits for the old one, which may hang. Then it begins with what the store has. To tell 100,000
+verdicts takes a second."""
 
-CHUNK = 500
+CHUNK = 250
 """Entries of one message: some milliseconds of work between two turns of the loop."""
 
 
 class Predecessor:
     """The old keeper, from the moment that its successor knocks."""
 
-    def __init__(self, verifier: CallbackVerifier, resume: Callable[[], None]) -> None:
-        """`resume` is called if the successor ends while this keeper is still there."""
-        self._verifier, self._resume = verifier, resume
+    def __init__(self, verifier: CallbackVerifier, shut: Callable[[], None], lost: Callable[[], None]) -> None:
+        """`shut` stops the questions; `lost` is called if the successor ends while this keeper is still there."""
+        self._verifier, self._shut, self._on_loss = verifier, shut, lost
         self._owner = TaskOwner("handover")
         self.link: Link[Ask] = Link(decode_asks, lambda link, _asks: link.abort(), self._lost)
         self._verifier.finding = self._found
-        self._leaving = False
+        self._leaving = self._gone = False
         spawn(self._tell(), name="handover", owner=self._owner)
 
     async def finished(self) -> None:
@@ -75,16 +77,22 @@ class Predecessor:
         self.link.close()
 
     async def _tell(self) -> None:
-        verifier, link = self._verifier, self.link
-        for message in self._everything():
-            link.send(message)
+        """Tell the verdicts while questions are still answered, then the rest at one moment."""
+        cache, link = self._verifier.cache, self.link
+        for held in _chunks(cache.everything()):
+            if self._gone:
+                return
+            link.send(Remembered(cache.keys.mark, [(encoded(key), each) for key, each in held]))
             await asyncio.sleep(0)  # it leaves, and others have their turn
             await link.drained()
+        self._shut()
+        for message in self._state():
+            link.send(message)
         link.send(HandedOver())
-        log.info("keeper_handed_over", probes=len(verifier.in_flight))
+        log.info("keeper_handed_over", probes=len(self._verifier.in_flight))
 
-    def _everything(self) -> Iterator[ToSuccessor]:
-        around, cache = self._verifier.around, self._verifier.cache
+    def _state(self) -> Iterator[ToSuccessor]:
+        around = self._verifier.around
         for probes in _chunks(self._verifier.in_flight.items()):
             yield InFlight([(Asked.of(question), client) for question, client in probes])
         for breakers in _chunks(around.breakers.states()):
@@ -97,8 +105,6 @@ class Predecessor:
                 yield Limits(entries=entries)
             for buckets in _chunks(all_buckets):
                 yield Limits(buckets=buckets)
-        for held in _chunks(cache.everything()):
-            yield Remembered(cache.keys.mark, [(encoded(key), each) for key, each in held])
 
     def _found(self, question: Question, client: str, verdict: CallbackVerdict) -> None:
         held = self._verifier.cache.held_of(question)
@@ -106,10 +112,9 @@ class Predecessor:
 
     def _lost(self, _link: Link[Ask]) -> None:
         self._verifier.finding = None
+        self._gone = True
         if not self._leaving:
-            self._leaving = True
-            spawn(self._owner.cancel(), name="end of a handover", owner=TaskOwner("handover"))
-            self._resume()
+            self._on_loss()
 
 
 class Successor:

@@ -36,9 +36,11 @@ class KeeperService:
         self.deserted.set()
         self._predecessor: Predecessor | None = None
         self._loop = asyncio.get_running_loop()
+        self._open = False
 
     def open(self) -> None:
         """Take the connections that wait before the doors, and all that come."""
+        self._open = True
         for inside in self._doors:
             self._loop.add_reader(inside.fileno(), self._knocked, inside)
 
@@ -53,6 +55,7 @@ class KeeperService:
 
     def _shut(self) -> None:
         """Send the workers away: they come again, and the successor reads the doors then."""
+        self._open = False
         for inside in self._doors:
             self._loop.remove_reader(inside.fileno())
         for link in tuple(self._links):
@@ -62,7 +65,7 @@ class KeeperService:
 
     def _knocked(self, inside: socket.socket) -> None:
         try:
-            while self._predecessor is None and (found := knocked(inside)) is not None:
+            while self._open and (found := knocked(inside)) is not None:
                 self._let_in(*found)
         except OSError as error:  # the supervisor is gone, and so are the workers soon
             log.error("keeper_door_failed", reason=str(error))
@@ -79,8 +82,9 @@ class KeeperService:
             connection.close()  # our own, from when the keeper before us did not answer
             return
         if hello.slot == SUCCESSOR:
-            self._shut()
-            self._predecessor = Predecessor(self._verifier, self._resume)
+            if self._predecessor is not None:
+                self._predecessor.close()
+            self._predecessor = Predecessor(self._verifier, self._shut, self._resume)
             link = self._predecessor.link
         else:
             link = Link(decode_asks, self._heard, self._gone, worker=hello.slot)
@@ -96,9 +100,10 @@ class KeeperService:
 
     def _resume(self) -> None:
         """The successor has ended and nobody else has taken over."""
-        log.warning("keeper_resumed")
         self._predecessor = None
-        self.open()
+        if not self._open:
+            log.warning("keeper_resumed")
+            self.open()
 
     # ------------------------------------------------------------ questions
 

@@ -5,11 +5,20 @@ from __future__ import annotations
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
+from config.scopes.listener import Listener
+from proxy.keeper.door import Calling, Doors
+from proxy.server.generation import A
 from proxy.server.orders import EX_SOFTWARE, SUPERVISORS_SIGNALS
 from proxy.server.pulse import Pulse
+
+BeWorker = Callable[[int, A, Sequence[tuple[socket.socket, Listener]], socket.socket, Pulse, Calling | None], int]
+"""Serves as a numbered worker in a process that was just forked, and returns its exit status."""
+
+BeKeeper = Callable[[A, Doors, socket.socket, Pulse], int]
+"""Is the keeper in a process that was just forked, and returns its exit status."""
 
 
 class Born(NamedTuple):

@@ -52,6 +52,8 @@ class Generation(Generic[A]):
     door: Door | None = None
     """How its workers reach the keeper; None if there is no keeper."""
     warnings: int = 0
+    begun: bool = False
+    """Whether its workers were started; the keeper comes first, because they ask it at once."""
     due: dict[int, float] = field(default_factory=dict)
     """Number of a dead process → when to restart it."""
     failures: dict[int, int] = field(default_factory=dict)
@@ -70,9 +72,9 @@ class Generation(Generic[A]):
         return cls(assembly, sockets, number, Door() if assembly.keeps else None, warnings)
 
     @property
-    def numbers(self) -> range:
-        """The numbers of its processes, in the order in which they start."""
-        return range(1 if self.door is None else KEEPER, self.sockets.workers + 1)
+    def processes(self) -> int:
+        """How many it has."""
+        return self.sockets.workers + (self.door is not None)
 
     def calling(self, number: int) -> Calling | None:
         """Return how a worker reaches the keeper."""

@@ -14,18 +14,17 @@ import selectors
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from config.diagnostics import Diagnostic, has_errors, render
-from config.scopes.listener import Listener
 from proxy.base.apart import ChildTask, Failed, Tell
 from proxy.base.log import get_logger
-from proxy.keeper.door import Calling, Doors
+from proxy.keeper.door import Doors
 from proxy.server import events
-from proxy.server.birth import fork
+from proxy.server.birth import BeKeeper, BeWorker, fork
 from proxy.server.complaints import log_warnings
 from proxy.server.generation import KEEPER, A, Child, Generation
 from proxy.server.notify import READY, STOPPING, notify, reloading
@@ -44,12 +43,6 @@ REHEARSAL_SECONDS = 15.0
 
 
 Loaded_co = TypeVar("Loaded_co", covariant=True)
-
-BeWorker = Callable[[int, A, Sequence[tuple[socket.socket, Listener]], socket.socket, Pulse, "Calling | None"], int]
-"""Serves as a numbered worker in a process that was just forked, and returns its exit status."""
-
-BeKeeper = Callable[[A, Doors, socket.socket, Pulse], int]
-"""Is the keeper in a process that was just forked, and returns its exit status."""
 
 
 class Configuration(Protocol[Loaded_co]):
@@ -263,9 +256,16 @@ class Supervisor(Generic[A]):
     # ---- processes
 
     def _start_all(self, generation: Generation[A]) -> None:
+        if generation.door is not None:
+            self._start(generation, KEEPER)  # the workers follow when it serves
+        else:
+            self._start_workers(generation)
+
+    def _start_workers(self, generation: Generation[A]) -> None:
+        generation.begun = True
         gc.collect()
         gc.freeze()  # keeps shared memory shared: the workers' collectors do not write to it
-        for number in generation.numbers:
+        for number in range(1, generation.sockets.workers + 1):
             self._start(generation, number)
         gc.unfreeze()
 
@@ -323,6 +323,8 @@ class Supervisor(Generic[A]):
             self._deaf(child)
             return
         child.serves = True
+        if child.number == KEEPER and not child.generation.begun:
+            self._start_workers(child.generation)
         if self._stops or not self._all_serve(child.generation):
             return
         if child.generation is self._successor:
@@ -340,7 +342,7 @@ class Supervisor(Generic[A]):
         return [child for child in self._children.values() if child.generation is generation]
 
     def _all_serve(self, generation: Generation[A]) -> bool:
-        return sum(child.serves for child in self._of(generation)) == len(generation.numbers)
+        return sum(child.serves for child in self._of(generation)) == generation.processes
 
     def _reap(self) -> None:
         """Reap ended processes. If the supervisor is process 1 of a container, some are not its workers."""

@@ -154,12 +154,19 @@ class Load:
         while not self._stop.is_set():
             fresh += 1
             for sender in (f"f{number}-{fresh}@ok.test", "known@ok.test"):
-                async with await self._ringback.conversation() as client:
-                    reply = await client.deliver(sender, ["b@example.com"], MESSAGE)
-                    if reply.startswith("250 "):
-                        self.accepted += 1
-                    else:
-                        self.others.append(reply)
+                try:
+                    await self._deliver(sender)
+                except AssertionError as told:
+                    if "421 4.3.2 " not in str(told):  # between two commands, on a reload: its client comes again
+                        raise
+
+    async def _deliver(self, sender: str) -> None:
+        async with await self._ringback.conversation() as client:
+            reply = await client.deliver(sender, ["b@example.com"], MESSAGE)
+            if reply.startswith("250 "):
+                self.accepted += 1
+            else:
+                self.others.append(reply)
 
     async def goes_on(self) -> None:
         aim = self.accepted + 20
