@@ -138,10 +138,18 @@ class Reception:
         return await self._finish(first.pop() + rest.pop())
 
     async def _discarded(self) -> Reply:
-        """Accept a discarded message. Letters that policy made are still delivered."""
+        """Accept a discarded message. Letters that policy made are still delivered.
+
+        It is read to its end under the same rules as mail that is relayed: the reply must not depend on how much of the
+        message had arrived when policy decided.
+        """
         self._relay.abort()
-        while not self._reader.finished:  # it is accepted, so all of its chunks are read
-            await self._reader.block()
+        try:
+            while not self._reader.finished:
+                await self._reader.block()
+                self._check()
+        except MessageRefused as refused:
+            return refused.reply
         try:
             await self._front.outbox.hold(self._session)
             await self._front.outbox.release(self._session)

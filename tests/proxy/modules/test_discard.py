@@ -152,3 +152,14 @@ def test_a_second_script_behind_one_that_always_ends_the_phase_is_warned_of(
     told = warned(tmp_path, data_phase1=first, data_phase2=f'if header "x" "y" {{ redirect "{Z}"; }}')
     message = "redirect never runs: the script of data_phase1 always ends the phase"
     assert (message in told) is warns
+
+
+@pytest.mark.parametrize("octets", [1_000, 65_000, 65_536, 70_000, 300_000])
+async def test_a_discarded_message_of_any_size_is_refused_for_a_bare_line_feed_at_its_end(
+    tmp_path: Path, upstream: Exchanger, octets: int
+) -> None:
+    letter = LETTER + (b"x" * 70 + b"\r\n") * (octets // 72) + b"bare\nline feed\r\n"
+    async with client_of(tmp_path, upstream, data_phase1="discard;") as client:
+        await client.ehlo()
+        assert (await client.deliver(ALICE, (BOB,), letter)).startswith("550 5.5.2 Bare <CR> or <LF> received")
+    assert not upstream.messages
