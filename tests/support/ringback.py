@@ -166,7 +166,9 @@ class Ringback:
 
     def start(self) -> Self:
         """Start it and wait until it accepts connections."""
-        arguments = [self._checkout.python, "-m", "proxy.cli", "serve", "-c", str(self.configuration)]
+        arguments = command("serve", "-c", str(self.configuration))
+        if self._checkout is not HERE:
+            arguments = [self._checkout.python, *arguments[1:]]
         surroundings = environment(self._checkout.root)
         self._program = program = Program(arguments, folder=self.folder, name="serve", environment=surroundings)
         try:
