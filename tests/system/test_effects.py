@@ -5,6 +5,7 @@ One server runs all statements of a table; the sender's localpart says which of 
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 from collections.abc import Iterator, Mapping
