@@ -275,9 +275,11 @@ class Connection:
             self._wake(ClientGone())
 
     def lose(self) -> None:
-        """The connection is gone."""
+        """The connection is gone. What it still had to say is not executed, and its replies hold nothing up."""
         self.ended = self.lost = True
+        self.is_stuck = False
         self.outgoing = b""
+        self.buffer.clear()
         self.timer.cancel()
         if self._closing is not None:
             self._closing.cancel()

@@ -7,6 +7,7 @@ The client learns no details.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Coroutine, Sequence
 from typing import Any, TypeAlias
 
@@ -80,7 +81,7 @@ def _asked(steps: tuple[Step, ...], phase: Phase, session: Session) -> Verdict |
     for number, (validator, hook) in enumerate(steps, 1):
         try:
             verdict = hook(session)
-        except Exception as error:  # noqa: BLE001 - no failure of a validator may end the session
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - no failure of a validator may end the session
             verdict = _failure(validator, phase, session, error)
         if not isinstance(verdict, Verdict):
             return _waited(verdict, validator, steps[number:], phase, session)
@@ -96,6 +97,10 @@ async def _waited(
     waiting: Coroutine[Any, Any, Verdict] = answer if isinstance(answer, Coroutine) else _awaited(answer)
     try:
         verdict = await within(validator.deadline, waiting)
+    except asyncio.CancelledError as error:
+        if _is_ending():
+            raise
+        verdict = _failure(validator, phase, session, error)
     except Exception as error:  # noqa: BLE001 - as above
         verdict = _failure(validator, phase, session, error)
     if verdict is PASS or (verdict.reply is None and not verdict.discard):
@@ -104,11 +109,17 @@ async def _waited(
     return verdict
 
 
+def _is_ending() -> bool:
+    """Whether the session was cancelled. Otherwise, the validator awaited something that was."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0
+
+
 async def _awaited(answer: Awaitable[Verdict]) -> Verdict:
     return await answer
 
 
-def _failure(validator: Validator, phase: Phase, session: Session, error: Exception) -> Verdict:
+def _failure(validator: Validator, phase: Phase, session: Session, error: BaseException) -> Verdict:
     """Log a validator's failure, and return the verdict that its `on_error` gives."""
     log.error(
         "validator_failed",

@@ -181,9 +181,16 @@ class SmtpProtocol(SMTP):
             began = began or now
             if lines >= LINES_IN_A_TURN or now - began > TURN_SECONDS:
                 if not self.busy:
-                    self._turn_is_due = True
-                    self.loop.call_soon(self.turn)
+                    self._turn_is_due = self._has_time()
+                    if self._turn_is_due:
+                        self.loop.call_soon(self.turn)
                 return
+
+    def _has_time(self) -> bool:
+        """Whether the session's time is not over. If it is, end the session: its client may never pause."""
+        if not self.dialogue.patience():
+            self.idle()
+        return not self.over
 
     def _execute(self, line: bytes) -> None:
         """Execute one command line. A failure in it is 451, and the session goes on."""
@@ -313,8 +320,7 @@ class SmtpProtocol(SMTP):
         try:
             answer = await pending.work
         except asyncio.CancelledError as cancelled:
-            self._end_by(cancelled)
-            raise
+            answer = self._cancelled(command, cancelled)
         except (Over, ClientGone, ClientIdle, Draining) as reason:
             self._end_by(reason)
             return
@@ -329,7 +335,7 @@ class SmtpProtocol(SMTP):
                 self._act(command, answer)
             if self.busy or not self.connection.buffer:
                 self._rest()
-            else:
+            elif self._has_time():
                 self.turn()
         except Exception as error:  # noqa: BLE001 — the session must end, whatever happens
             self._failed(error)
@@ -343,6 +349,15 @@ class SmtpProtocol(SMTP):
             self.idle()
         else:  # Draining, or the task was cancelled
             self.end("shutdown", self.dialogue.farewell())
+
+    def _cancelled(self, command: Command | None, cancelled: asyncio.CancelledError) -> Answer:
+        """End the session if its task was cancelled. Otherwise a hook awaited what others cancelled, and has failed."""
+        if self._task is None or self._task.cancelling():
+            self._end_by(cancelled)
+            raise cancelled
+        failure = RuntimeError("a hook awaited something that was cancelled")
+        failure.__cause__ = cancelled
+        return self._internal(command, failure)
 
     def _internal(self, command: Command | None, error: Exception) -> Answer:
         log.error("command_failed", session=self.session.id, command=command and command.verb, exc_info=error)
