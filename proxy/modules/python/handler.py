@@ -175,14 +175,34 @@ class Caller:
     def _call_of(self, hook: Callable[..., Any]) -> Call:
         """Return how to call a hook: a coroutine function in the loop, a plain one in a thread."""
         if inspect.iscoroutinefunction(hook):
-            return hook
+            return _contained(hook)
 
         async def call(*arguments: object) -> object:
             loop = asyncio.get_running_loop()
-            result = await loop.run_in_executor(self._threads, lambda: hook(*arguments))
+            result = await loop.run_in_executor(self._threads, lambda: _run(hook, arguments))
             return await result if inspect.isawaitable(result) else result
 
-        return call
+        return _contained(call)
+
+
+def _run(hook: Callable[..., Any], arguments: tuple[object, ...]) -> object:
+    """Call a hook in a thread, whose future can carry an Exception only, and no StopIteration."""
+    try:
+        return hook(*arguments)
+    except StopIteration as stopped:
+        raise RuntimeError("a hook raised StopIteration") from stopped
+
+
+def _contained(call: Call) -> Call:
+    """Return a call that cannot end the worker: sys.exit() in a hook is a failure of this hook."""
+
+    async def contained(*arguments: object) -> object:
+        try:
+            return await call(*arguments)
+        except (SystemExit, KeyboardInterrupt) as ended:
+            raise RuntimeError(f"a hook raised {type(ended).__name__}") from ended
+
+    return contained
 
 
 def _joined(pushed: list[str], result: object) -> object:

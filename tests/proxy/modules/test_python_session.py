@@ -42,6 +42,14 @@ async def asked(folder: Path, methods: str, *commands: str, core: Sequence[str] 
 # ---------------------------------------------------------------- RSET, NOOP, VRFY
 
 
+@pytest.mark.parametrize("error", ["SystemExit(3)", "KeyboardInterrupt", "StopIteration", "asyncio.CancelledError"])
+@pytest.mark.parametrize("kind", ["def", "async def"])
+async def test_what_would_end_the_worker_is_a_failure_of_the_hook(kind: str, error: str, tmp_path: Path) -> None:
+    methods = f"{kind} handle_NOOP(self, server, session, envelope, argument):\n    raise {error}"
+    replies = await asked(tmp_path, methods, "NOOP", "MAIL FROM:<>", before="import asyncio")
+    assert replies == [INTERNAL, SENDER_OK]
+
+
 @pytest.mark.parametrize(
     ("hook", "command", "argument", "passed"),
     [
