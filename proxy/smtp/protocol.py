@@ -319,13 +319,11 @@ class SmtpProtocol(SMTP):
         answer: Answer | None
         try:
             answer = await pending.work
-        except asyncio.CancelledError as cancelled:
-            answer = self._cancelled(command, cancelled)
         except (Over, ClientGone, ClientIdle, Draining) as reason:
             self._end_by(reason)
             return
-        except Exception as error:  # noqa: BLE001 — as in _execute
-            answer = self._internal(command, error)
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 — as in _execute
+            answer = self._broken_off(command, error)
         self._pending = self._task = None
         self.busy = False
         try:
@@ -350,13 +348,15 @@ class SmtpProtocol(SMTP):
         else:  # Draining, or the task was cancelled
             self.end("shutdown", self.dialogue.farewell())
 
-    def _cancelled(self, command: Command | None, cancelled: asyncio.CancelledError) -> Answer:
-        """End the session if its task was cancelled. Otherwise a hook awaited what others cancelled, and has failed."""
+    def _broken_off(self, command: Command | None, error: Exception | asyncio.CancelledError) -> Answer:
+        """Return the answer to a command that failed. If the session's task was cancelled, end the session."""
+        if isinstance(error, Exception):
+            return self._internal(command, error)
         if self._task is None or self._task.cancelling():
-            self._end_by(cancelled)
-            raise cancelled
+            self._end_by(error)
+            raise error
         failure = RuntimeError("a hook awaited something that was cancelled")
-        failure.__cause__ = cancelled
+        failure.__cause__ = error
         return self._internal(command, failure)
 
     def _internal(self, command: Command | None, error: Exception) -> Answer:
