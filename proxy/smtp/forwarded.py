@@ -24,6 +24,9 @@ HEADER_SECONDS = 5.0
 LONGEST_V1 = 107
 """Most octets of a version 1 header, including its line break."""
 
+LONGEST_HEADER = 16 + 65_535
+"""Most octets of a version 2 header: a fixed part, and as much as its length can say."""
+
 _V2_SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 _V2_FIXED = 16
 _V2_LOCAL, _V2_PROXY = 0x20, 0x21
@@ -59,6 +62,7 @@ async def read_proxy_header(connection: Connection) -> ProxyHeader:
         ClientGone, Draining: as `Connection.more`.
     """
     deadline = asyncio.get_running_loop().time() + HEADER_SECONDS
+    connection.high_water = LONGEST_HEADER  # below it, reading would pause before the header is complete
     while (header := proxy_header(connection.buffer)) is None:
         try:
             await connection.more(deadline, interruptible=True)

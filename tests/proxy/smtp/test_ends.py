@@ -123,3 +123,30 @@ async def test_a_hook_of_a_command_that_was_cancelled_is_our_failure_and_the_ses
         assert await client.ask("NOOP") == INTERNAL
         stage.worker.front.hooks = SessionHooks()
         assert await client.ask("NOOP") == "250 2.0.0 OK"
+
+
+async def test_a_hook_that_raises_what_is_no_exception_ends_its_session_and_no_other() -> None:
+    async def broken(_session: Session) -> Verdict:
+        await asyncio.sleep(0)
+        raise GeneratorExit
+
+    async with serving(None, Rule(Phase.MAILFROM, broken)) as stage:
+        client, other = await stage.greeted(), await stage.greeted()
+        await client.send(f"MAIL FROM:<{ALICE}>")
+        assert (await client.rest()).decode().startswith("421 4.3.0 ")
+        assert await other.ask("NOOP") == "250 2.0.0 OK"
+        assert len(stage.worker.front.live) == 1
+
+
+async def test_the_longest_proxy_header_is_read_although_it_comes_in_pieces() -> None:
+    fixed = b"\r\n\r\n\0\r\nQUIT\n\x21\x11" + (65_535).to_bytes(2)
+    header = fixed + bytes((192, 0, 2, 7, 192, 0, 2, 25)) + (40_025).to_bytes(2) + (25).to_bytes(2) + bytes(65_535 - 12)
+    async with serving(None, proxy_protocol_networks="( 127.0.0.0/8 )") as stage:
+        client = await stage.connection()
+        await client.send_raw(header[:-8])
+        await eventually(
+            lambda: len(session_of(stage).connection.buffer) == len(header) - 8, "all but its end has come"
+        )
+        await client.send_raw(header[-8:])
+        assert (await client.reply()).startswith("220 ")
+        assert session_of(stage).session.client_ip == "192.0.2.7"
