@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from hashlib import blake2b
 from itertools import count
 
@@ -68,6 +68,27 @@ class Guesses:
             return await self._judged(session, credentials)
         except TimeoutError:
             return _limited(session, credentials)
+
+    @contextmanager
+    def guess(self, session: Session, mechanism: str) -> Iterator[bool]:
+        """Count a login that a module judges, by its network: it names no user before it is over.
+
+        The token is taken first and given back unless the login fails, so parallel sessions get no more guesses.
+        """
+        rate, network = session.options.authentication_failure_rate, session.client_network
+        before = session.failed_authentications
+        counts = bool(rate.count) and not self._is_exempt(network)
+        if counts and not self._failures.take(network, rate):
+            _note_limit(session, "", mechanism)
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            if counts and session.failed_authentications == before:
+                self._failures.take(network, rate, -1)
+            if session.auth_user:
+                self._noted(network, Verification.ACCEPTED)
 
     async def _counted(self, session: Session, credentials: Credentials, keys: tuple[str, str]) -> Verification:
         """Verify credentials and count a failure, even if the client leaves before the reply."""
@@ -138,15 +159,19 @@ class Guesses:
 
 
 def _limited(session: Session, credentials: Credentials) -> Verification:
+    _note_limit(session, credentials.user, credentials.mechanism)
+    return Verification.UNKNOWN
+
+
+def _note_limit(session: Session, user: str, mechanism: str) -> None:
     session.failed_authentications += 1  # end the session as after wrong passwords
     log.info(
         "authentication_limited",
         session=session.id,
         client=session.client_ip,
-        user=printable(credentials.user, 64),
-        mechanism=credentials.mechanism,
+        user=printable(user, 64),
+        mechanism=mechanism,
     )
-    return Verification.UNKNOWN
 
 
 def _pair(user: str, network: str) -> str:

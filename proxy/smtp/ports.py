@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import ClassVar, Protocol, runtime_checkable
@@ -129,6 +130,14 @@ class Authenticator(Protocol):
 
     async def verify(self, session: Session, credentials: Credentials) -> Verification:
         """Verify credentials under the session's options."""
+        ...
+
+
+class Logins(Authenticator, Protocol):
+    """An authenticator that also limits the logins that modules judge."""
+
+    def guess(self, session: Session, mechanism: str) -> AbstractContextManager[bool]:
+        """Enter a login that a module judges; False if the client has failed too often. Its failure is counted."""
         ...
 
 
@@ -300,7 +309,7 @@ class Front:
     """EHLO keywords that every next hop is known to offer."""
     session_ended: Callable[[Session], None]
     """Called when a session ends, so that its client's own next-hop connections end, too."""
-    authenticator: Authenticator
+    authenticator: Logins
     """Verifies the credentials of clients that use AUTH."""
     sessions: Sessions
     outbox: Outbox

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proxy.base.log import printable
 from proxy.mail import replies
 from proxy.mail.replies import Reply
 from proxy.smtp.authentication import MOST_FAILED_AUTHENTICATIONS, ExchangeFailed, authenticate
@@ -53,6 +54,9 @@ async def _answer_of_hooks(dialogue: Dialogue, argument: bytes) -> Reply | None:
     if len(words) not in {1, 2}:
         return replies.AUTH_SYNTAX
     words[0] = words[0].upper()  # not case-sensitive (RFC 4954 section 4)
-    answer = None if hooks.auth is None else await hooks.auth(session, words)
     mechanism = hooks.mechanisms.get(words[0])
-    return answer if answer is not None or mechanism is None else await mechanism(session, words)
+    with dialogue.front.authenticator.guess(session, printable(words[0], 64)) as allowed:
+        if not allowed:
+            return replies.CANNOT_AUTHENTICATE
+        answer = None if hooks.auth is None else await hooks.auth(session, words)
+        return answer if answer is not None or mechanism is None else await mechanism(session, words)

@@ -249,6 +249,36 @@ async def test_wrong_tokens_end_the_session(tmp_path: Path) -> None:
         assert (await client.reply()).startswith("421 4.7.0 Too many failed")
 
 
+async def test_wrong_tokens_count_as_wrong_passwords_of_the_network(tmp_path: Path) -> None:
+    made = with_handler(tmp_path, 1, MECHANISM, before=IMPORTS)
+    made.lines += [CLEAR, 'Authentication_Failure_Rate = "2/3600"']
+    with capture_logs() as log:
+        async with client_of(made) as client:
+            for _ in range(2):
+                assert (await client.ask("AUTH X-TOKEN bad")).startswith("535 ")
+            assert (await client.ask("AUTH X-TOKEN good")).startswith("454 "), "right or not, it is not asked any more"
+    assert [each["mechanism"] for each in log if each["event"] == "authentication_limited"] == ["X-TOKEN"]
+
+
+PATIENT = """
+async def auth_X__TOKEN(self, server, args):
+    if await server.challenge_auth("token?") is MISSING:
+        return AuthResult(success=False, handled=True)
+    return AuthResult(success=True, auth_data=LoginPassword(b"carol", b"secret"))
+"""
+
+
+async def test_a_cancelled_or_right_token_costs_no_guess(tmp_path: Path) -> None:
+    made = with_handler(tmp_path, 1, PATIENT, before=IMPORTS)
+    made.lines += [CLEAR, 'Authentication_Failure_Rate = "1/3600"']
+    async with client_of(made) as client:
+        for _ in range(3):
+            await client.ask("AUTH X-TOKEN")
+            assert (await client.ask("*")).startswith("501 ")
+        await client.ask("AUTH X-TOKEN")
+        assert (await client.ask(base64.b64encode(b"good").decode())).startswith("235 ")
+
+
 @pytest.mark.parametrize(
     ("answer", "reply"),
     [("*", "501 5.7.0 Authentication cancelled"), ("&&", "501 5.5.2 Cannot decode base64")],
