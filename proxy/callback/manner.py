@@ -19,7 +19,7 @@ class ProbeSettings:
     port: int = 25
     classifier: Classifier = field(default_factory=Classifier)
     tls: ssl.SSLContext | None = None
-    """What TLS is begun with where it is offered; None speaks in the clear."""
+    """The TLS context to use if the exchanger offers STARTTLS; None never uses TLS."""
     bind: Mapping[socket.AddressFamily, str] = field(default_factory=dict)
     """Addresses of ours that connections leave from."""
     fallback: str = ""

@@ -11,7 +11,7 @@ from typing import Self
 import msgspec
 
 from proxy.callback.lives import CachedVerdict, is_due
-from proxy.callback.verdict import CallbackVerdict, Status
+from proxy.callback.verdict import CallbackVerdict, Status, finding_of
 
 
 class Packed(msgspec.Struct, array_like=True, gc=False):
@@ -72,22 +72,7 @@ class Packed(msgspec.Struct, array_like=True, gc=False):
 
     def verdict(self, *, cached: bool = False, age: float = 0.0) -> CallbackVerdict:
         """Return the verdict, as found, or as a cached one of an age in seconds."""
-        return CallbackVerdict(
-            self.status,
-            self.reason,
-            self.text,
-            self.stage,
-            self.code,
-            self.exchanger,
-            self.address,
-            self.seconds,
-            self.tls,
-            self.catchall,
-            self.null_refused,
-            self.listed,
-            cached,
-            age,
-        )
+        return CallbackVerdict(*(*finding_of(self), cached, age))
 
     def due(self, now: float) -> bool:
         """Whether it is a pass that is old enough for a background probe."""

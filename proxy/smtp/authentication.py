@@ -76,7 +76,7 @@ async def credentials_of(argument: bytes, ask: Ask) -> Credentials:
 
 
 async def _response(initial: bytes, challenge: Reply, ask: Ask) -> bytes:
-    """Return the initial response, or the client's answer to the challenge if there is none."""
+    """Return the initial response, or, without one, the client's answer to the challenge."""
     if initial:
         return b"" if initial == b"=" else _decoded(initial)  # RFC 4954 section 4: `=` is an empty response
     line = await ask(challenge)

@@ -84,7 +84,7 @@ class DataReader:
             if len(buffer) < 3 and b".\r\n".startswith(buffer):  # the three octets of ".CRLF"
                 return b""
             self._at_start = False
-            if buffer[:3] == b".\r\n":  # an empty message: its first CRLF is that of the DATA command
+            if buffer[:3] == b".\r\n":  # an empty message: the CRLF before its dot ended the DATA command
                 return self._emit(0, 3, finished=True)
         at = self._end if self._end >= 0 else buffer.find(_END)
         if at >= 0:

@@ -63,7 +63,7 @@ class Entrance:
         return plan
 
     def every_options(self) -> Iterator[InboundOptions]:
-        """Yield this listener's effective options: the general ones, then those of each network with its own."""
+        """Yield this listener's effective options: the general ones, then each network's own."""
         yield self.own_options
         for peer in self._listener.peers:
             yield self.options(str(peer.network.network_address))

@@ -37,7 +37,7 @@ def _joined(found: Sequence[SessionHooks]) -> SessionHooks:
 
 
 def _first_of(hooks: Sequence[Asks | None]) -> Asks | None:
-    """Return a hook that asks each until one decides; None if there is none."""
+    """Return a hook that asks each until one decides; None without hooks."""
     asked = [hook for hook in hooks if hook is not None]
     if len(asked) < 2:
         return asked[0] if asked else None

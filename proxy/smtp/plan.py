@@ -135,7 +135,7 @@ def _offered(options: InboundOptions, terms: Terms) -> Iterator[bytes]:
 
 
 def _line(extension: Extension, options: InboundOptions) -> str:
-    """Return an extension's line. A limit that is off is left out, and so are limits if all are off."""
+    """Return an extension's line. Limits that are off are left out; if all are off, so is the line."""
     limited = extension.offer is Offer.LIMITED
     values = {name: getattr(options, name) for name in type(options).model_fields} if extension.words else {}
     words = [word.format_map(values) for word in extension.words]

@@ -12,8 +12,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import cast
 
 from aiosmtpd.smtp import SMTP
@@ -25,7 +23,8 @@ from proxy.mail import replies
 from proxy.mail.replies import Reply
 from proxy.mail.session import Session
 from proxy.smtp.arguments import unknown
-from proxy.smtp.commands import auth, data, hello, mail, opening, rcpt, simple, tls
+from proxy.smtp.commands import data, opening
+from proxy.smtp.commands.verbs import MESSAGE, VERBS, Command
 from proxy.smtp.connection import BACKLOG, LINES_IN_A_TURN, ClientGone, ClientIdle, Connection, Draining, LineTooLong
 from proxy.smtp.data import DataReader
 from proxy.smtp.dialogue import MOST_JUNK, Dialogue
@@ -42,44 +41,6 @@ LINGER_SECONDS = 2.0
 
 TURN_SECONDS = 0.001
 """Time after which a turn ends, although more commands have arrived, so that other sessions get theirs."""
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """A command's function, and what the session does before it is called."""
-
-    verb: str
-    run: Callable[[Dialogue, bytes], Answer]
-    goes_last: bool = False
-    """It must be the last of a pipelined group (RFC 2920 section 3.1)."""
-    is_junk: bool = False
-    """It has no purpose if it is repeated."""
-    is_ordered: bool = True
-    """The session checks the state before it, and changes it after it. The rest of DATA and BDAT does this itself."""
-
-
-_MESSAGE = Command("DATA", data.data, is_ordered=False)
-"""What follows DATA."""
-
-VERBS: Mapping[bytes, Command] = {
-    each.verb.encode(): each
-    for each in (
-        Command("EHLO", hello.ehlo, goes_last=True, is_junk=True),
-        Command("HELO", hello.helo, goes_last=True, is_junk=True),
-        Command("MAIL", mail.mail),
-        Command("RCPT", rcpt.rcpt),
-        Command("DATA", data.data, goes_last=True),
-        Command("BDAT", data.bdat, is_ordered=False),
-        Command("RSET", simple.rset, is_junk=True),
-        Command("VRFY", simple.vrfy, goes_last=True, is_junk=True),
-        Command("HELP", simple.help_, is_junk=True),
-        Command("NOOP", simple.noop, goes_last=True, is_junk=True),
-        Command("QUIT", simple.quit_),
-        Command("STARTTLS", tls.starttls, goes_last=True),
-        Command("AUTH", auth.auth),
-        Command("XCLIENT", opening.xclient, goes_last=True),
-    )
-}
 
 
 class SmtpProtocol(SMTP):
@@ -288,7 +249,7 @@ class SmtpProtocol(SMTP):
         if timer.deadline is not None:
             reader.pace.end()
         if self.connection.buffer and reader.has_arrived():
-            self._act(_MESSAGE, data.message_arrived(self.dialogue, reader))
+            self._act(MESSAGE, data.message_arrived(self.dialogue, reader))
         else:
             timer.until(reader.pace.begin())
 
@@ -322,7 +283,7 @@ class SmtpProtocol(SMTP):
         except (Over, ClientGone, ClientIdle, Draining) as reason:
             self._end_by(reason)
             return
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 — as in _execute
+        except BaseException as error:  # noqa: BLE001 — as in _execute
             answer = self._broken_off(command, error)
         self._pending = self._task = None
         self.busy = False
@@ -348,10 +309,13 @@ class SmtpProtocol(SMTP):
         else:  # Draining, or the task was cancelled
             self.end("shutdown", self.dialogue.farewell())
 
-    def _broken_off(self, command: Command | None, error: Exception | asyncio.CancelledError) -> Answer:
-        """Return the answer to a command that failed. If the session's task was cancelled, end the session."""
+    def _broken_off(self, command: Command | None, error: BaseException) -> Answer:
+        """Return the answer to a command that failed. If the session's task cannot go on, end the session and raise."""
         if isinstance(error, Exception):
             return self._internal(command, error)
+        if not isinstance(error, asyncio.CancelledError):  # such as GeneratorExit, from a site's hook
+            self._failed(error)
+            raise error
         if self._task is None or self._task.cancelling():
             self._end_by(error)
             raise error
@@ -394,7 +358,7 @@ class SmtpProtocol(SMTP):
                 self._pending.work.close()  # a task that is cancelled before its first step does nothing
                 self._end_by(Draining())
 
-    def _failed(self, error: Exception) -> None:
+    def _failed(self, error: BaseException) -> None:
         """End a session that failed outside a command, which is our mistake."""
         log.error("session_failed", session=self.session.id, exc_info=error)
         self.end("failed", replies.INTERNAL_CLOSING)
@@ -411,8 +375,8 @@ class SmtpProtocol(SMTP):
             self.front.session_ended(self.session)
             if self.front.hooks.end is not None:
                 self.front.hooks.end(self.session)
-            self.connection.close()
         finally:
+            self.connection.close()
             self.front.sessions.forget(self)
             self._log(reason)
 

@@ -258,7 +258,7 @@ class Reception:
                 transaction.discard(earlier)
 
     async def _settle(self) -> None:
-        """Wait for what active validators began. Raises Discarded if nobody gets the message."""
+        """Wait for what active validators began. Raises Discarded if no recipient gets the message."""
         transaction = self._session.transaction
         if transaction.pending:
             await transaction.settle()

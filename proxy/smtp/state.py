@@ -65,7 +65,7 @@ _ROWS: Mapping[str, tuple[Cell, Cell, Cell, Cell, Cell]] = {
     "MAIL":         (_S,          _EHLO_FIRST, _S,       _NESTED,  _NESTED),
     "RCPT":         (_NO_MAIL,    _EHLO_FIRST, _NO_MAIL, _N,       SAME),
     "DATA":         (_NO_MAIL,    _EHLO_FIRST, _NO_MAIL, _NO_RCPT, SAME),  # its end leads on
-    "BDAT":         (_NO_MAIL,    _NO_MAIL,    _NO_MAIL, _NO_VALID, SAME),  # likewise
+    "BDAT":         (_NO_MAIL,    _NO_MAIL,    _NO_MAIL, _NO_VALID, SAME),  # as for DATA
     END_OF_MESSAGE: (SAME,        SAME,        SAME,     _R,       _R),
     "RSET":         (SAME,        SAME,        SAME,     _R,       _R),
     "NOOP":         (SAME,        SAME,        SAME,     SAME,     SAME),

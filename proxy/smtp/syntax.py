@@ -1,4 +1,4 @@
-"""A command line: from its octets to the verb and the argument, or why it is none (RFC 5321 section 4.1.1)."""
+"""A command line: from its octets to the verb and the argument, or why it is not a command (RFC 5321 section 4.1.1)."""
 
 from __future__ import annotations
 

@@ -204,7 +204,8 @@ def growing(pieces: bytes) -> Timed:
         for octet in pieces:
             buffer.append(octet)
             try:
-                proxy_header(buffer)
+                if proxy_header(buffer) is not None:
+                    return  # as the server does; what follows is not read as a header again
             except BadProxyHeader:
                 return
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.mail.replies import Reply
-from proxy.smtp.protocol import VERBS
+from proxy.smtp.commands.verbs import VERBS
 from proxy.smtp.state import END_OF_MESSAGE, TABLE, Progress, State
 
 COMMANDS = ("EHLO", "HELO", "MAIL", "RCPT", "DATA", "RSET", "NOOP", "QUIT", "HELP", "VRFY")
