@@ -13,7 +13,7 @@ from config.base.domains import normal_domain
 from config.diagnostics import Span
 
 KINDS = ("binding_group", "binding", "pathway_group", "pathway", "domain", "host")
-"""The scopes that a stanza opens, except those of listeners; `global` is the file itself."""
+"""The scopes that a stanza opens, except listener scopes; `global` is the file itself."""
 
 
 class ScopeStep(NamedTuple):

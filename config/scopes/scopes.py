@@ -38,7 +38,7 @@ class Query:
 
 
 class Scopes:
-    """The scopes of one configuration, except those of its listeners; immutable once loaded."""
+    """The scopes of one configuration, except its listener scopes; immutable once loaded."""
 
     def __init__(
         self, core: Options, origins: Mapping[str, Span], set_at: Mapping[Place, Mapping[str, Setting]]

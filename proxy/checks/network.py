@@ -44,7 +44,7 @@ def addresses(settings: Settings) -> Iterator[Diagnostic]:
 
 
 def ways(settings: Settings) -> Iterator[Way]:
-    """Yield every route to a next hop, including those of domains written as regular expressions."""
+    """Yield every route to a next hop, including routes for domains given as regular expressions."""
     seen: set[tuple[Route, int]] = set()
     for upstream in Router(settings).named():
         for route in upstream.routes:

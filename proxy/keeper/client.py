@@ -34,7 +34,7 @@ GRACE_SECONDS = 2.0
 """How much longer than the keeper's own limit a worker waits for its answer."""
 
 HEAL_SECONDS = 3.0
-"""If the keeper has been away for so long, no question waits for it any more. It is replaced in less."""
+"""After this time without a keeper, questions no longer wait for it. A replacement usually takes less."""
 
 MOST_WAITING = 20_000
 """Questions that may wait for answers; further ones get `transient (keeper)`."""
@@ -117,7 +117,7 @@ class KeeperClient:
         return await self._asked(key, Ask(next(self._numbers), Asked.of(question), client, session)) or self._last(key)
 
     async def close(self) -> None:
-        """Answer nobody any more."""
+        """Disconnect. Open questions get no answer."""
         self._healing.cancel()
         self._knocking.cancel()
         link, self._link = self._link, None
@@ -129,7 +129,7 @@ class KeeperClient:
     # ------------------------------------------------------------ questions
 
     async def _asked(self, key: str, ask: Ask) -> CallbackVerdict | None:
-        """Return the keeper's answer; None if there is none in time."""
+        """Return the keeper's answer; None if it does not come in time."""
         if self._given_up or len(self._waiting) >= MOST_WAITING:
             self._note_silence()
             return None
@@ -153,7 +153,7 @@ class KeeperClient:
         return held.answer(now) if held is not None and now < held.until and now < held.expires else None
 
     def _last(self, key: str) -> CallbackVerdict:
-        """Return a verdict that is valid although nobody could confirm it, or that nobody answers."""
+        """Return the remembered verdict if it has not expired, otherwise `transient (keeper)`."""
         held, now = self._memory.get(key), self._clock()
         return held.answer(now) if held is not None and now < held.expires else SILENT
 
@@ -212,7 +212,7 @@ class KeeperClient:
         self._pause = min(2 * self._pause, _LONGEST_PAUSE)
 
     def _give_up(self) -> None:
-        """Let nobody wait for a keeper that does not come."""
+        """Stop waiting for a keeper that does not come."""
         self._given_up = True
         self._fail_all()
 

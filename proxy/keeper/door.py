@@ -81,7 +81,7 @@ def knock(outside: socket.socket, hello: bytes) -> socket.socket:
 
 
 def knocked(inside: socket.socket) -> tuple[bytes, socket.socket] | None:
-    """Return the next connection that waits before the door, and its hello; None if there is none.
+    """Return the next connection that waits before the door, and its hello; None if no connection waits.
 
     Raises:
         OSError: the door cannot be read.

@@ -1,4 +1,4 @@
-"""Frames: a length of four octets, then so many octets. What they mean is in `messages`."""
+"""Frames: a length of four octets, then the content. `messages` says what it means."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class Predecessor:
         spawn(self._tell(), name="handover", owner=self._owner)
 
     async def finished(self) -> None:
-        """Return when no probe is in flight any more, or nobody is there to be told."""
+        """Return when no probe is in flight any more, or the successor has gone."""
         self._leaving = True
         await self._verifier.landed()
         await self._owner.wait(HANDOVER_SECONDS)

@@ -67,7 +67,7 @@ class KeeperService:
         try:
             while self._open and (found := knocked(inside)) is not None:
                 self._let_in(*found)
-        except OSError as error:  # the supervisor is gone, and so are the workers soon
+        except OSError as error:  # the supervisor has died; the workers will end, too
             log.error("keeper_door_failed", reason=str(error))
             self._loop.remove_reader(inside.fileno())
 
@@ -99,7 +99,7 @@ class KeeperService:
             self.deserted.set()
 
     def _resume(self) -> None:
-        """The successor has ended and nobody else has taken over."""
+        """The successor has ended, and no other keeper has taken over."""
         self._predecessor = None
         if not self._open:
             log.warning("keeper_resumed")

@@ -49,7 +49,7 @@ _LARGEST_REWRITTEN = 16_384
 
 
 def opened(path: Path) -> sqlite3.Connection:
-    """Open the file, made if there is none.
+    """Open the file, or create it.
 
     Raises:
         sqlite3.Error: it cannot be used, or is not ours.

@@ -112,7 +112,7 @@ async def say_recipients(wire: Wire, policy: OutboundOptions, paths: Sequence[Pa
 
 
 async def _one_by_one(wire: Wire, policy: OutboundOptions, paths: Sequence[Path], least: int) -> list[Reply]:
-    """Send RCPT commands, each after the reply to the one before; return the replies, at least so many."""
+    """Send RCPT commands, each after the reply to the one before; return the replies, at least `least` of them."""
     replies: list[Reply] = []
     for path in paths:
         answers = wire.send(command(wire, b"RCPT TO", path, path.parameters))

@@ -15,7 +15,7 @@ from proxy.server.pulse import Pulse
 from proxy.server.sockets import WorkerSockets
 
 STEADY_SECONDS = 60.0
-"""If a worker dies after this many seconds, it is replaced at once, and so is the first that dies earlier."""
+"""If a worker dies after this many seconds, it is replaced at once. The first one that dies earlier is as well."""
 
 LONGEST_PAUSE = 30.0
 """Longest pause if workers keep dying early. Clients wait 300 s for a greeting (RFC 5321 section 4.5.3.2.1)."""
@@ -81,7 +81,7 @@ class Generation(Generic[A]):
         return Calling(self.door.outside, self.number, number) if self.door is not None else None
 
     def close_door(self) -> None:
-        """Close the door, because nobody is behind it any more."""
+        """Close the door, because no keeper reads it any more."""
         door, self.door = self.door, None
         if door is not None:
             door.close()

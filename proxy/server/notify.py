@@ -1,4 +1,4 @@
-"""Tells the service manager our state by systemd's protocol (sd_notify(3)). Does nothing if there is none."""
+"""Tells the service manager our state by systemd's protocol (sd_notify(3)). Without one, it does nothing."""
 
 from __future__ import annotations
 

@@ -296,7 +296,7 @@ class Supervisor(Generic[A]):
         return self._be_worker(number, generation.assembly, bound, orders, pulse, calling)
 
     def _doors(self, generation: Generation[A]) -> Doors:
-        """Return where a keeper is asked: at its generation's door, and at those of earlier ones."""
+        """Return where a keeper is asked: at the doors of its generation and of earlier ones."""
         doors = [each.door.inside for each in self._generations() if each.door and each.number <= generation.number]
         before = self._current.door if generation is self._successor else None
         return Doors(doors, before.outside if before is not None else None, generation.number)
@@ -389,7 +389,7 @@ class Supervisor(Generic[A]):
             self._start(self._current, number)
 
     def _patience(self) -> float | None:
-        """Return the seconds until the next deadline (a start, a beat, a rehearsal's end), or None if there is none."""
+        """Return the seconds until the next deadline (a start, a beat, a rehearsal's end), or None without one."""
         times = [] if self._stops else [*self._current.due.values()]
         if self._rehearsal is not None:
             times.append(self._rehearsal.deadline)

@@ -77,7 +77,7 @@ class Connector:
             raise self._logged(Unreachable("timeout")) from None
 
     async def reach_ahead(self) -> ReadySocket | None:
-        """Connect a socket to one of the preferred addresses, or to none: what fails here fails for nobody."""
+        """Connect a socket to one of the preferred addresses, or to none. A failure here affects no session."""
         try:
             async with asyncio.timeout(FAILOVER_SECONDS):
                 places = await self._upstream.addresses(self._resolver)

@@ -246,7 +246,7 @@ class ConnectionPool:
         return not connection.identity and connection.wire.broken is None
 
     def _make_ahead(self) -> None:
-        """Begin to make what is missing, in places that nobody else uses."""
+        """Begin to make what is missing, in free places only."""
         demand = self._demand
         at_hand = len(self._ready) if self.upstream.sends_headers else sum(map(self._is_ahead, self._idle))
         for _ in range(demand.wanted - demand.making - at_hand):

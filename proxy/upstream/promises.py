@@ -1,4 +1,4 @@
-"""What a client was told of its recipients, and thus what must hold for the message."""
+"""What a client was told about its recipients, which must hold for the message."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class Ends(Protocol):
 
 
 def proxy_header(session: Ends | None) -> bytes:
-    """Return a version 2 header that names the session's client; without a session, one that names nobody (LOCAL)."""
+    """Return a version 2 header that names the session's client; without a session, a LOCAL header."""
     if session is None:
         return _PROXY.pack(_SIGNATURE, _LOCAL_COMMAND, _UNSPECIFIED, 0)
     (client, client_port), (ours, our_port) = session.peer_address, session.local

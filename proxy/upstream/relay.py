@@ -271,7 +271,7 @@ class UpstreamRelay:
         return Dotted(wire, len(self._promises.accepted) if pool.lmtp else 1)
 
     async def _opened(self, pool: ConnectionPool) -> PooledConnection:
-        """Return the connection with the open transaction; open one if there is none or it broke. Raises Lost."""
+        """Return the connection with the open transaction; open one if it is missing or broke. Raises Lost."""
         passage = self._passage
         if passage.stage is ENVELOPE and passage.connection.wire.broken is not None:
             self._cut(passage.connection.wire.broken)

@@ -1,4 +1,4 @@
-"""One upstream: its hosts in their order of preference, how it is spoken to, and where it is found."""
+"""One upstream: its hosts in their order of preference, and how Ringback speaks to it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = get_logger()
 
 
 class Place(NamedTuple):
-    """Where a connection may go. Those of one rank stand for each other; lower ranks are preferred."""
+    """Where a connection may go. Places of one rank are equal; lower ranks are preferred."""
 
     address: str
     """An IP address, or the path of a Unix socket."""

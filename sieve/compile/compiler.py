@@ -58,8 +58,9 @@ def compile_script(
 ) -> Compiled:
     """Parse, check and compile one script for a phase. `modules` are the loaded validation modules.
 
-    All errors of the script are found in one run; a script is returned only if there are none. `ec_include` gets other
-    scripts from `includes`; without it, `ec_include` is a run-time error. Only a `traced` script reports trace events.
+    All errors of the script are found in one run; a script is returned only if it has no errors. `ec_include` gets
+    other scripts from `includes`; without it, `ec_include` is a run-time error. Only a `traced` script reports trace
+    events.
     The dialect `rfc5228` is standard Sieve, with its own library and default comparator.
     """
     source = Source("script", source) if isinstance(source, str) else source

@@ -91,7 +91,7 @@ def _own_parts(message: Structure) -> Iterator[Part]:
 
 
 def _declared(part: Part) -> str:
-    """Return the value of the part's Content-Type field; empty if there is none."""
+    """Return the value of the part's Content-Type field; empty if the part has no such field."""
     return part.fields.get("content-type", ("",))[0]
 
 

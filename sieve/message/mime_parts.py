@@ -334,7 +334,7 @@ class PartReader:
         return end
 
     def _at_line(self, line: int, end: int) -> tuple[int, int]:
-        """Return the open multipart in which a line begins a part, and the one that it ends; -1 if there is none."""
+        """Return the open multipart in which a line begins a part, and the one that it ends; -1 for neither."""
         text = self._raw[line + 2 : end].rstrip()
         opened, closed = self._place(text), self._place(text[:-2]) if text.endswith(b"--") else -1
         if max(opened, closed) >= 0:
@@ -348,7 +348,7 @@ class PartReader:
         return (longer if self._reading is MimeReading.ANY else -1), -1
 
     def _place(self, boundary: bytes) -> int:
-        """Return the position of the innermost open multipart with this boundary; -1 if there is none."""
+        """Return the position of the innermost open multipart with this boundary; -1 if no open one has it."""
         places = self._places.get(boundary)
         return places[-1] if places else -1
 

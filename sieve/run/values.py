@@ -254,7 +254,7 @@ WANTS: dict[Type, str] = {
 
 
 def element(container: Place, key: Place) -> Place:
-    """Return an element of a hash by key, or of a list by offset, negative from the end; UNSET if there is none."""
+    """Return an element of a hash by key, or of a list by offset, negative from the end; UNSET if it is missing."""
     if isinstance(container, dict):
         return container.get(as_text(key), UNSET) if key is not UNSET else UNSET
     if container is UNSET or key is UNSET:

@@ -154,7 +154,7 @@ class Caller:
         return await self.told(session, error)
 
     async def told(self, session: Session, error: Exception) -> Reply:
-        """Return handle_exception's reply to an exception; 451 if there is none, or if it fails itself."""
+        """Return handle_exception's reply to an exception; 451 without such a hook, or if it fails as well."""
         call = self.calls.get("exception")
         if call is None or isinstance(error, Malformed):
             return replies.INTERNAL

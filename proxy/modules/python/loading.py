@@ -63,7 +63,7 @@ def load(specification: str, folder: Path | None) -> object:
 
 
 def _imported(name: str, folder: Path | None) -> ModuleType:
-    """Import the module; the folder is the last place where it is looked for, so it hides no installed package."""
+    """Import the module; the folder comes last in the search path, so it hides no installed package."""
     if folder is not None and str(folder) not in sys.path:
         sys.path.append(str(folder))
         importlib.invalidate_caches()

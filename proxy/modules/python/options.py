@@ -1,4 +1,4 @@
-"""The options of `python`: the handler, where it is, and how long its hooks may take."""
+"""The options of `python`: the handler, its folder, and how long its hooks may take."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ class _Commands:
         return await self._reply("HELO", session, name)
 
     async def ehlo(self, session: Session, name: str, lines: Sequence[str]) -> Reply | Sequence[str]:
-        """Return a rejection, or those of the lines of the reply that the hook keeps."""
+        """Return a rejection, or the lines of the reply that the hook keeps."""
         caller = self._caller
         if not caller.hooks.ehlo_gets_lines:
             return await self._reply("EHLO", session, name) or lines
@@ -161,7 +161,7 @@ class _Commands:
 
 
 def kept(lines: Sequence[str], returned: object) -> Reply | list[str]:
-    """Return those of our lines that a hook kept, or its rejection. It may add mechanisms of AUTH, and nothing else.
+    """Return the lines of ours that a hook kept, or its rejection. It may add mechanisms of AUTH, and nothing else.
 
     Raises:
         Malformed: it returned something else.
