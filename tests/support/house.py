@@ -53,10 +53,10 @@ class House(Setup):
         return [f"{name} = {value}" for name, value in given.items() if name not in said]
 
 
-def opened(stage: Stage, folder: Path, *lines: str, **parts: Any) -> Ringback:
+async def opened(stage: Stage, folder: Path, *lines: str, **parts: Any) -> Ringback:
     """Start Ringback with these lines and parts of a `House`; it is stopped at the end of the test."""
     (folder / "house").mkdir()
-    ringback = Ringback(House(lines=lines, **parts), folder / "house").start()
+    ringback = await Ringback(House(lines=lines, **parts), folder / "house").started()
     stage._stack.push_async_callback(asyncio.to_thread, ringback.stop)
     return ringback
 

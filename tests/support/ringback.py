@@ -178,6 +178,10 @@ class Ringback:
             raise
         return self
 
+    async def started(self) -> Self:
+        """Start it, while servers of the test's own event loop answer it."""
+        return await asyncio.to_thread(self.start)
+
     @property
     def workers(self) -> list[int]:
         """The process ids of its workers that run, oldest first."""

@@ -105,7 +105,7 @@ class Stage:
         """Put up a scripted upstream, with the parts of an `Exchanger`; `behind` a Ringback, where that expects it."""
         return await self.put_up(Exchanger(port=0 if behind is None else behind.upstream_port, **parts))
 
-    def ringback(self, upstream_port: int, **parts: Any) -> Ringback:
+    async def ringback(self, upstream_port: int, **parts: Any) -> Ringback:
         """Start Ringback with the customer's configuration, changed by the given parts of a `Setup`."""
         setup = Setup(
             upstream_port=upstream_port,
@@ -113,7 +113,7 @@ class Stage:
             exchanger_port=self.exchanger_port,
             **parts,
         )
-        ringback = Ringback(setup, self._folder).start()
+        ringback = await Ringback(setup, self._folder).started()
         self._stack.push_async_callback(asyncio.to_thread, ringback.stop)  # our servers answer its goodbyes
         return ringback
 

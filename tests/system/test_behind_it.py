@@ -120,7 +120,7 @@ async def test_postfix_refuses_the_51st_connection_of_ringback_unless_it_is_exem
     stage: Stage, tmp_path: Path, options: dict[str, str], lines: tuple[str, ...], expected: dict[str, int]
 ) -> None:
     with Postfix(options={"smtpd_client_connection_count_limit": "50", **options}) as postfix:
-        ringback = opened(stage, tmp_path, HOLDS, *lines, upstream_port=postfix.port)
+        ringback = await opened(stage, tmp_path, HOLDS, *lines, upstream_port=postfix.port)
         assert await at_once(ringback, 55) == expected
 
 
@@ -137,7 +137,7 @@ async def test_a_rate_of_postfix_is_one_rate_for_all_clients_unless_ringback_is_
     stage: Stage, tmp_path: Path, options: dict[str, str], last: str
 ) -> None:
     with Postfix(options={**RATE, **options}) as postfix:
-        ringback = opened(stage, tmp_path, upstream_port=postfix.port)
+        ringback = await opened(stage, tmp_path, upstream_port=postfix.port)
         verdicts = [await recipient(ringback, source=f"127.0.0.{at}") for at in (95, 96, 97, 98)]
         assert verdicts == [TAKEN, TAKEN, TAKEN, last]
 
@@ -147,7 +147,7 @@ async def test_with_xclient_a_rate_of_postfix_is_that_of_the_client_that_was_nam
     stage: Stage, tmp_path: Path
 ) -> None:
     with Postfix(options=main_cf("main.cf", "main.cf xclient", **RATE)) as postfix:
-        ringback = opened(stage, tmp_path, *block("ecelerity.conf"), upstream_port=postfix.port)
+        ringback = await opened(stage, tmp_path, *block("ecelerity.conf"), upstream_port=postfix.port)
         verdicts = [await recipient(ringback, source=STRANGER) for _ in range(4)]
         assert verdicts == [TAKEN, TAKEN, TAKEN, f"450 4.7.1 Error: too much mail from {STRANGER}"]
         assert await recipient(ringback, source=SHUT_OUT) == TAKEN
@@ -162,7 +162,7 @@ async def test_postfix_delays_who_names_more_than_ten_unknown_recipients_unless_
 ) -> None:
     """A delay that is longer than Ringback's patience shows that there is one: another connection is taken."""
     with Postfix(options={"smtpd_error_sleep_time": "100s", **options}) as postfix:
-        ringback = opened(stage, tmp_path, "Rcptto_Timeout = 6", upstream_port=postfix.port)
+        ringback = await opened(stage, tmp_path, "Rcptto_Timeout = 6", upstream_port=postfix.port)
         verdicts = await of_one_transaction(ringback, *[REFUSED_RECIPIENT] * 11, "b@example.com")
         assert verdicts == [*[REFUSED_REPLY] * 11, TAKEN]
     await asyncio.to_thread(ringback.stop)  # its log is complete
@@ -172,7 +172,7 @@ async def test_postfix_delays_who_names_more_than_ten_unknown_recipients_unless_
 @pytest.mark.real("postfix")
 async def test_where_postfix_hangs_up_after_errors_no_recipient_hears_of_it(stage: Stage, tmp_path: Path) -> None:
     with Postfix(options={"smtpd_hard_error_limit": "3"}) as postfix:
-        ringback = opened(stage, tmp_path, upstream_port=postfix.port)
+        ringback = await opened(stage, tmp_path, upstream_port=postfix.port)
         named = ["b@example.com", *[REFUSED_RECIPIENT] * 3, "c@example.com", REFUSED_RECIPIENT, "d@example.com"]
         verdicts = await of_one_transaction(ringback, *named)
         assert verdicts == [TAKEN, *[REFUSED_REPLY] * 3, TAKEN, REFUSED_REPLY, TAKEN]
@@ -184,7 +184,7 @@ async def test_errors_of_one_client_are_no_other_clients_since_their_connections
     stage: Stage, tmp_path: Path
 ) -> None:
     with Postfix(options={"smtpd_hard_error_limit": "3"}) as postfix:
-        ringback = opened(stage, tmp_path, upstream_port=postfix.port)
+        ringback = await opened(stage, tmp_path, upstream_port=postfix.port)
         refused = [await recipient(ringback, REFUSED_RECIPIENT) for _ in range(10)]
         assert refused == [REFUSED_REPLY] * 10
         assert await recipient(ringback) == TAKEN
@@ -199,7 +199,7 @@ async def test_errors_of_one_client_are_no_other_clients_since_their_connections
 @pytest.mark.real("postfix")
 async def test_who_finds_no_process_of_postfix_hears_451(stage: Stage, tmp_path: Path) -> None:
     with Postfix(processes=3) as postfix:
-        ringback = opened(stage, tmp_path, HOLDS, "Connect_Timeout = 6", upstream_port=postfix.port)
+        ringback = await opened(stage, tmp_path, HOLDS, "Connect_Timeout = 6", upstream_port=postfix.port)
         assert await at_once(ringback, 4) == {TAKEN: 3, UNREACHABLE: 1}
 
 
@@ -225,7 +225,7 @@ async def test_postfix_relays_anywhere_for_all_the_world_where_ringback_is_in_my
     options = main_cf(*["main.cf xclient"] * xclient, mynetworks=networks, **TRUSTING)
     with Postfix(options=options) as postfix:
         lines = ["Relay_Domains = ( example.com elsewhere.test )", *["XCLIENT = required"] * xclient]
-        ringback = opened(stage, tmp_path, *lines, upstream_port=postfix.port)
+        ringback = await opened(stage, tmp_path, *lines, upstream_port=postfix.port)
         assert await recipient(ringback, "b@elsewhere.test", source=STRANGER) == expected
 
 
@@ -248,7 +248,7 @@ async def test_restrictions_of_postfix_see_the_client_by_xclient_and_refuse_him_
 ) -> None:
     with Postfix(options={**main_cf(*names), **SHUT, **options}) as postfix:
         lines = block("ecelerity.conf") if names else []
-        ringback = opened(stage, tmp_path, *lines, upstream_port=postfix.port)
+        ringback = await opened(stage, tmp_path, *lines, upstream_port=postfix.port)
         assert await recipient(ringback, source=SHUT_OUT) == expected
         assert await recipient(ringback, source=STRANGER) == TAKEN
 
@@ -259,7 +259,7 @@ async def test_helo_restrictions_of_postfix_see_the_clients_own_name_behind_xcli
 ) -> None:
     shut = {"smtpd_helo_restrictions": "check_helo_access inline:{bad.test=REJECT}"}
     with Postfix(options=main_cf("main.cf", "main.cf xclient", **shut)) as postfix:
-        ringback = opened(stage, tmp_path, *block("ecelerity.conf"), upstream_port=postfix.port)
+        ringback = await opened(stage, tmp_path, *block("ecelerity.conf"), upstream_port=postfix.port)
         for name, verdict in (
             ("bad.test", "554 5.7.1 <bad.test>: Helo command rejected: Access denied"),
             ("good.test", TAKEN),
@@ -274,7 +274,7 @@ async def test_where_postfix_gives_up_an_idle_connection_first_no_client_hears_o
     stage: Stage, tmp_path: Path
 ) -> None:
     with Postfix(options={"smtpd_timeout": "2s"}) as postfix:
-        ringback = opened(stage, tmp_path, upstream_port=postfix.port)
+        ringback = await opened(stage, tmp_path, upstream_port=postfix.port)
         assert await recipient(ringback) == TAKEN
         await eventually(lambda: re.search("timeout after R(?:SET|CPT)", postfix.log), "Postfix gives it up")
         assert await recipient(ringback) == TAKEN
@@ -283,7 +283,7 @@ async def test_where_postfix_gives_up_an_idle_connection_first_no_client_hears_o
 @pytest.mark.real("postfix")
 async def test_clients_that_give_up_do_not_use_up_postfixs_patience_with_ringback(stage: Stage, tmp_path: Path) -> None:
     with Postfix(options={"smtpd_junk_command_limit": "2", "smtpd_hard_error_limit": "2"}) as postfix:
-        ringback = opened(stage, tmp_path, upstream_port=postfix.port)
+        ringback = await opened(stage, tmp_path, upstream_port=postfix.port)
         assert [await recipient(ringback) for _ in range(9)] == [TAKEN] * 9
 
 
@@ -292,7 +292,7 @@ async def test_log_and_received_of_postfix_name_the_client_with_the_blocks_of_th
     stage: Stage, tmp_path: Path
 ) -> None:
     with Postfix(options=main_cf("main.cf", "main.cf xclient")) as postfix:
-        ringback = opened(stage, tmp_path, *block("ecelerity.conf"), upstream_port=postfix.port)
+        ringback = await opened(stage, tmp_path, *block("ecelerity.conf"), upstream_port=postfix.port)
         async with await greeted(ringback, source=STRANGER) as client:
             assert (await letter(client, b"told")).startswith("250 ")
         (text,) = await eventually(lambda: postfix.delivered(b"Subject: told"), "Postfix delivers")
@@ -311,7 +311,7 @@ async def test_postfix_writes_into_a_strangers_header_where_ringback_is_on_its_m
     stage: Stage, tmp_path: Path, *, options: dict[str, str], added: bool
 ) -> None:
     with Postfix(options=options) as postfix:
-        ringback = opened(stage, tmp_path, upstream_port=postfix.port)
+        ringback = await opened(stage, tmp_path, upstream_port=postfix.port)
         async with await greeted(ringback, source=STRANGER) as client:
             assert (await letter(client, b"bare", head=b"From: boss\r\n")).startswith("250 ")
         (text,) = await eventually(lambda: postfix.delivered(b"Subject: bare"), "Postfix delivers")
@@ -322,7 +322,7 @@ async def test_postfix_writes_into_a_strangers_header_where_ringback_is_on_its_m
 async def test_an_unknown_recipient_hears_postfixs_own_words(stage: Stage, tmp_path: Path) -> None:
     mailboxes = {"virtual_mailbox_maps": "inline:{b@example.com=inbox/}"}
     with Postfix(options=main_cf("main.cf", **mailboxes)) as postfix:
-        ringback = opened(stage, tmp_path, upstream_port=postfix.port)
+        ringback = await opened(stage, tmp_path, upstream_port=postfix.port)
         assert await recipient(ringback) == TAKEN
         assert await recipient(ringback, "c@example.com") == (
             "550 5.1.1 <c@example.com>: Recipient address rejected: User unknown in virtual mailbox table"
@@ -344,7 +344,7 @@ async def test_postscreen_turns_away_the_mail_that_comes_while_it_does_not_know_
     options = {"postscreen_pipelining_enable": "yes", "postscreen_access_list": "", "postscreen_greet_wait": "1s"}
     options |= main_cf("main.cf xclient")
     with Postfix(postscreen=True, options=options) as postfix:
-        ringback = opened(stage, tmp_path, *lines, upstream_port=postfix.port)
+        ringback = await opened(stage, tmp_path, *lines, upstream_port=postfix.port)
         assert [await recipient(ringback, source=STRANGER) for _ in range(2)] == verdicts
         assert "postscreen" in postfix.log
 
@@ -364,7 +364,7 @@ async def test_a_size_that_is_announced_is_refused_by_whoever_takes_less(
 ) -> None:
     options = main_cf("main.cf", "main.cf xclient", message_size_limit=limit)
     with Postfix(options=options) as postfix:
-        ringback = opened(stage, tmp_path, *block("ecelerity.conf"), upstream_port=postfix.port)
+        ringback = await opened(stage, tmp_path, *block("ecelerity.conf"), upstream_port=postfix.port)
         async with await ringback.conversation() as client:
             assert f"SIZE {50 << 20}" in await client.ehlo()
             heard = [await client.ask(f"MAIL FROM:<a@sender.test> SIZE={octets}")]
@@ -379,7 +379,7 @@ async def test_what_postfix_does_not_offer_is_not_offered_except_what_is_ringbac
 ) -> None:
     options = {"smtpd_discard_ehlo_keywords": "8bitmime, smtputf8, dsn, chunking"}
     with Postfix(options=options) as postfix:
-        ringback = opened(stage, tmp_path, upstream_port=postfix.port)
+        ringback = await opened(stage, tmp_path, upstream_port=postfix.port)
         async with await ringback.conversation() as client:
             offered = set(re.findall(r"250[- ](\S+)", await client.ehlo()))
     assert {"8BITMIME", "SMTPUTF8", "DSN"}.isdisjoint(offered)
@@ -405,7 +405,7 @@ async def test_exim_refuses_the_21st_connection_unless_it_takes_as_many_as_ringb
     stage: Stage, tmp_path: Path, settings: list[str], expected: dict[str, int]
 ) -> None:
     with EximUpstream(settings) as exim:
-        ringback = opened(stage, tmp_path, HOLDS, upstream_port=exim.port)
+        ringback = await opened(stage, tmp_path, HOLDS, upstream_port=exim.port)
         assert await at_once(ringback, 25) == expected
 
 
@@ -417,7 +417,7 @@ async def test_exim_only_queues_what_comes_behind_the_tenth_message_of_a_connect
     stage: Stage, tmp_path: Path, settings: list[str], queued: int
 ) -> None:
     with EximUpstream(settings) as exim:
-        ringback = opened(stage, tmp_path, upstream_port=exim.port)
+        ringback = await opened(stage, tmp_path, upstream_port=exim.port)
         for _ in range(13):
             async with await greeted(ringback) as client:
                 assert (await letter(client, b"thirteen")).startswith("250 ")
@@ -431,7 +431,7 @@ async def test_where_exim_ends_a_connection_of_many_messages_or_resets_no_client
     stage: Stage, tmp_path: Path
 ) -> None:
     with EximUpstream(["smtp_accept_max_per_connection = 3", "smtp_accept_max_nonmail = 3"]) as exim:
-        ringback = opened(stage, tmp_path, upstream_port=exim.port)
+        ringback = await opened(stage, tmp_path, upstream_port=exim.port)
         async with await greeted(ringback) as client:
             for _ in range(8):
                 assert (await letter(client)).startswith("250 ")
@@ -452,7 +452,7 @@ async def test_a_size_that_both_take_passes_exim(
     stage: Stage, tmp_path: Path, settings: list[str], expected: list[str]
 ) -> None:
     with EximUpstream(settings) as exim:
-        ringback = opened(stage, tmp_path, "Max_Message_Size = 50M", upstream_port=exim.port)
+        ringback = await opened(stage, tmp_path, "Max_Message_Size = 50M", upstream_port=exim.port)
         async with await greeted(ringback) as client:
             heard = [await client.ask(f"MAIL FROM:<a@sender.test> SIZE={50 << 20}")]
             heard.append(await client.ask("RCPT TO:<b@example.com>"))
@@ -462,7 +462,7 @@ async def test_a_size_that_both_take_passes_exim(
 @pytest.mark.real("exim4")
 async def test_exims_verdict_on_an_unknown_recipient_is_the_clients(stage: Stage, tmp_path: Path) -> None:
     with EximUpstream(block("exim4.conf")) as exim:
-        ringback = opened(stage, tmp_path, upstream_port=exim.port)
+        ringback = await opened(stage, tmp_path, upstream_port=exim.port)
         assert await recipient(ringback, REFUSED_RECIPIENT) == "550 No such person here"
 
 
@@ -476,14 +476,16 @@ async def test_exim_relays_anywhere_for_all_the_world_where_ringback_is_in_relay
     stage: Stage, tmp_path: Path, hosts: str, expected: str
 ) -> None:
     with EximUpstream([f"hostlist relay_from_hosts = {hosts}"]) as exim:
-        ringback = opened(stage, tmp_path, "Relay_Domains = ( example.com elsewhere.test )", upstream_port=exim.port)
+        ringback = await opened(
+            stage, tmp_path, "Relay_Domains = ( example.com elsewhere.test )", upstream_port=exim.port
+        )
         assert await recipient(ringback, "b@elsewhere.test", source=STRANGER) == expected
 
 
 @pytest.mark.real("exim4")
 async def test_what_exim_refuses_to_hosts_before_rcpt_is_refused_to_ringback(stage: Stage, tmp_path: Path) -> None:
     with EximUpstream(["host_reject_connection = 127.0.0.1"]) as exim:
-        ringback = opened(stage, tmp_path, upstream_port=exim.port)
+        ringback = await opened(stage, tmp_path, upstream_port=exim.port)
         assert await recipient(ringback, source=STRANGER) == REFUSED_US
 
 
@@ -496,7 +498,7 @@ async def test_exim_sees_the_client_by_a_proxy_header(stage: Stage, tmp_path: Pa
     hosts = "hostlist relay_from_hosts = 127.0.0.1"
     with EximUpstream([*block("exim4.conf"), *block("exim4.conf proxy"), hosts]) as exim:
         lines = [*block("ecelerity.conf proxy"), "Relay_Domains = ( example.com elsewhere.test )"]
-        ringback = opened(stage, tmp_path, *lines, upstream_port=exim.port)
+        ringback = await opened(stage, tmp_path, *lines, upstream_port=exim.port)
         async with await greeted(ringback, source=STRANGER) as client:
             assert (await letter(client, b"proxied")).startswith("250 ")
         assert await recipient(ringback, source=SHUT_OUT) == "550 this client is refused"

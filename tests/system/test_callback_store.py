@@ -58,7 +58,7 @@ async def _world(stage: Stage, store: str) -> _World:
     knowing = await stage.exchanger("ok.test")
     refusing = await stage.exchanger("refusing.test", script={Step.RCPT: NO_SUCH_USER})
     upstream = await stage.upstream()
-    ringback = stage.ringback(upstream.port, callback={"store": f'"{store}"', **UNBOUNDED})
+    ringback = await stage.ringback(upstream.port, callback={"store": f'"{store}"', **UNBOUNDED})
     return _World(ringback, knowing, refusing)
 
 
@@ -160,7 +160,7 @@ async def test_verdicts_outlive_a_kill(stage: Stage, tmp_path: Path) -> None:
 async def test_a_probe_that_died_with_its_process_is_held_anew(stage: Stage, tmp_path: Path) -> None:
     refusing = await stage.exchanger("refusing.test", script={Step.RCPT: is_silent()})
     store = {"store": f'"sqlite://{tmp_path}/callback.db"', "timeout": "4"}
-    ringback = stage.ringback((await stage.upstream()).port, callback=store)
+    ringback = await stage.ringback((await stage.upstream()).port, callback=store)
     async with await ringback.conversation() as client:
         await client.ehlo()
         await client.send_raw(b"MAIL FROM:<nobody@refusing.test>\r\n")

@@ -62,7 +62,7 @@ async def test_a_sender_whose_exchanger_refuses_it_is_refused_at_mail_with_the_s
     stage: Stage, postfix: Postfix
 ) -> None:
     await stage.exchanger("refusing.test", recipients={"nobody@refusing.test": NO_SUCH_USER})
-    ringback = stage.ringback(postfix.port)
+    ringback = await stage.ringback(postfix.port)
     assert await _mail(ringback, "nobody@refusing.test") == REFUSED
     assert (await _mail(ringback, "somebody@refusing.test")).startswith("250 ")
 
@@ -70,7 +70,7 @@ async def test_a_sender_whose_exchanger_refuses_it_is_refused_at_mail_with_the_s
 async def test_a_refused_sender_may_be_followed_by_another_in_the_same_session(stage: Stage, postfix: Postfix) -> None:
     await stage.exchanger("refusing.test", script={Step.RCPT: NO_SUCH_USER})
     await stage.exchanger("ok.test")
-    ringback = stage.ringback(postfix.port)
+    ringback = await stage.ringback(postfix.port)
     message = _marked("after-a-refusal")
     async with await ringback.conversation() as client:
         await client.ehlo()
@@ -84,13 +84,13 @@ async def test_a_refused_sender_may_be_followed_by_another_in_the_same_session(s
 
 async def test_a_sender_whose_exchanger_accepts_it_is_delivered_byte_for_byte(stage: Stage, postfix: Postfix) -> None:
     await stage.exchanger("ok.test")
-    ringback = stage.ringback(postfix.port)
+    ringback = await stage.ringback(postfix.port)
     await _goes_through(ringback, postfix, "a@ok.test", "accepted-sender")
 
 
 async def test_the_client_hears_postfix_queue_id_and_the_log_tells_it_once(stage: Stage, postfix: Postfix) -> None:
     await stage.exchanger("ok.test")
-    ringback = stage.ringback(postfix.port)
+    ringback = await stage.ringback(postfix.port)
     async with await ringback.conversation() as client:
         answer = await client.deliver("a@ok.test", [RECIPIENT], _marked("queue-id"))
         await client.quit()
@@ -137,34 +137,34 @@ async def test_mail_goes_through_where_the_callback_finds_nothing_against_the_se
 ) -> None:
     if script is not None:
         await stage.exchanger(domain, script=script)
-    ringback = stage.ringback(postfix.port, callback=SHORT)
+    ringback = await stage.ringback(postfix.port, callback=SHORT)
     mark = re.sub(r"\W+", "-", request.node.name)
     await _goes_through(ringback, postfix, f"a@{domain}", mark)
 
 
 async def test_the_null_sender_goes_through_and_nobody_is_asked(stage: Stage, postfix: Postfix) -> None:
     asked = [await stage.exchanger(domain) for domain in ("ok.test", "refusing.test")]
-    ringback = stage.ringback(postfix.port)
+    ringback = await stage.ringback(postfix.port)
     await _goes_through(ringback, postfix, "", "null-sender")
     assert [each.dialogues for each in asked] == [[], []]
 
 
 async def test_a_domain_that_cannot_get_mail_is_refused(stage: Stage, postfix: Postfix) -> None:
-    ringback = stage.ringback(postfix.port)
+    ringback = await stage.ringback(postfix.port)
     replies = {domain: await _mail(ringback, f"a@{domain}") for domain in (NOWHERE, DANGLING, NULL_MX)}
     assert replies == {NOWHERE: REFUSED, DANGLING: REFUSED, NULL_MX: REFUSED}
 
 
 async def test_an_exchanger_is_found_through_an_alias(stage: Stage, postfix: Postfix) -> None:
     exchanger = await stage.exchanger("refusing.test", script={Step.RCPT: NO_SUCH_USER})
-    ringback = stage.ringback(postfix.port)
+    ringback = await stage.ringback(postfix.port)
     assert await _mail(ringback, f"a@{ALIASED}") == REFUSED
     assert exchanger.count(f"RCPT TO:<a@{ALIASED}>") == 1
 
 
 async def test_an_international_domain_is_looked_up_by_its_a_label(stage: Stage, postfix: Postfix) -> None:
     exchanger = await stage.exchanger("ok.test")
-    ringback = stage.ringback(postfix.port)
+    ringback = await stage.ringback(postfix.port)
     async with await ringback.conversation() as client:
         await client.ehlo()
         assert (await client.ask(f"MAIL FROM:<a@{INTERNATIONAL}> SMTPUTF8")).startswith("250 ")
@@ -174,7 +174,7 @@ async def test_an_international_domain_is_looked_up_by_its_a_label(stage: Stage,
 async def test_the_exchanger_is_asked_about_the_local_part_as_it_was_given(stage: Stage, postfix: Postfix) -> None:
     given = ('"quoted"', '"two words"', '"a\\"b"', '"a@b"', "o'brien+tag=x", '"%{vctx:x}${from}"')
     exchanger = await stage.exchanger("refusing.test", script={Step.RCPT: NO_SUCH_USER})
-    ringback = stage.ringback(postfix.port)
+    ringback = await stage.ringback(postfix.port)
     replies = {each: await _mail(ringback, f"{each}@refusing.test") for each in given}
     assert replies == dict.fromkeys(given, REFUSED)
     asked = [command for command in exchanger.commands if command.startswith("RCPT")]
@@ -183,14 +183,14 @@ async def test_the_exchanger_is_asked_about_the_local_part_as_it_was_given(stage
 
 async def test_a_domain_without_mx_is_asked_at_its_address(stage: Stage, postfix: Postfix) -> None:
     exchanger = await stage.exchanger("refusing.test", script={Step.RCPT: NO_SUCH_USER})
-    ringback = stage.ringback(postfix.port)
+    ringback = await stage.ringback(postfix.port)
     assert await _mail(ringback, f"a@{WITHOUT_MX}") == REFUSED
     assert exchanger.count(f"RCPT TO:<a@{WITHOUT_MX}>") == 1
 
 
 async def test_the_second_exchanger_is_asked_when_the_first_is_down(stage: Stage, postfix: Postfix) -> None:
     exchanger = await stage.exchanger("refusing.test", script={Step.RCPT: NO_SUCH_USER})
-    ringback = stage.ringback(postfix.port)
+    ringback = await stage.ringback(postfix.port)
     assert await _mail(ringback, f"a@{BACKED_UP}") == REFUSED
     assert exchanger.count(f"RCPT TO:<a@{BACKED_UP}>") == 1
 
@@ -199,7 +199,7 @@ async def test_a_probe_asks_with_the_null_sender_gives_no_content_and_says_goodb
     stage: Stage, postfix: Postfix
 ) -> None:
     exchanger = await stage.exchanger("ok.test")
-    ringback = stage.ringback(postfix.port)
+    ringback = await stage.ringback(postfix.port)
     assert (await _mail(ringback, "a@ok.test")).startswith("250 ")
     await exchanger.until(lambda: bool(exchanger.dialogues) and exchanger.dialogues[0].ended, "the probe ends")
     (dialogue,) = exchanger.dialogues
@@ -214,7 +214,7 @@ async def test_an_exchanger_on_an_address_that_is_not_allowed_is_never_connected
     stage: Stage, postfix: Postfix
 ) -> None:
     exchanger = await stage.exchanger("ok.test")
-    ringback = stage.ringback(postfix.port, callback={"allow_networks": "( 192.0.2.0/24 )"})
+    ringback = await stage.ringback(postfix.port, callback={"allow_networks": "( 192.0.2.0/24 )"})
     assert await _mail(ringback, "a@ok.test") == REFUSED
     assert exchanger.dialogues == []
 
@@ -222,7 +222,7 @@ async def test_an_exchanger_on_an_address_that_is_not_allowed_is_never_connected
 async def test_smtplib_delivers_through_the_callback(stage: Stage, postfix: Postfix) -> None:
     await stage.exchanger("ok.test")
     await stage.exchanger("refusing.test", script={Step.RCPT: NO_SUCH_USER})
-    ringback = stage.ringback(postfix.port)
+    ringback = await stage.ringback(postfix.port)
     message = _marked("by-smtplib")
 
     def send(sender: str) -> None:
@@ -241,7 +241,7 @@ async def test_smtplib_delivers_through_the_callback(stage: Stage, postfix: Post
 async def test_swaks_sees_the_refusal_at_mail_and_the_delivery(stage: Stage, postfix: Postfix) -> None:
     await stage.exchanger("ok.test")
     await stage.exchanger("refusing.test", script={Step.RCPT: NO_SUCH_USER})
-    ringback = stage.ringback(postfix.port)
+    ringback = await stage.ringback(postfix.port)
     status, shown = await _swaks(ringback, "nobody@refusing.test", "by swaks, refused")
     assert (status, f"<** {REFUSED}" in shown.splitlines()) == (SWAKS_MAIL_REFUSED, True), shown
     status, shown = await _swaks(ringback, "a@ok.test", "by swaks, accepted")

@@ -379,7 +379,7 @@ async def test_a_message_that_cannot_be_kept_for_a_script_is_451_and_a_small_one
     upstream = await stage.upstream()
     spool = tmp_path / "gone"
     spool.mkdir()
-    ringback = opened(
+    ringback = await opened(
         stage, tmp_path, f'Spool_Directory = "{spool}"', upstream_port=upstream.port,
         scripts={"data_phase1": 'if size :over 10M { ec_log "large"; }\n'},
     )  # fmt: skip
@@ -697,7 +697,7 @@ async def test_each_recipient_judged_by_content_has_its_own_transaction_and_its_
     stage: Stage, tmp_path: Path
 ) -> None:
     upstream = await stage.upstream()
-    ringback = opened(
+    ringback = await opened(
         stage, tmp_path, upstream_port=upstream.port,
         scripts={
             "each_rcpt_phase1": dispatched(
@@ -752,7 +752,7 @@ async def test_each_recipient_judged_without_content_shares_the_transaction(stag
         {"two": 'redirect "elsewhere@other.test";', "three": "discard;", "four": 'ec_action 550 "5.7.1 not you";'},
         by="to",
     )
-    ringback = opened(stage, tmp_path, upstream_port=upstream.port, scripts={"each_rcpt_phase1": script})
+    ringback = await opened(stage, tmp_path, upstream_port=upstream.port, scripts={"each_rcpt_phase1": script})
     async with await greeted(ringback) as client:
         replies = await client.pipeline(
             "MAIL FROM:<a@sender.test>", *(f"RCPT TO:<{name}@example.com>" for name in ("one", "two", "three", "four"))
@@ -777,7 +777,7 @@ GATEWAYS = (
 async def test_a_gateway_set_for_a_recipient_takes_its_mail(stage: Stage, tmp_path: Path) -> None:
     first, second = await stage.upstream(), await stage.upstream()
     script = GATEWAYS.format(second.port, stage.nobody_listens())
-    ringback = opened(stage, tmp_path, upstream_port=first.port, scripts={"each_rcpt_phase1": script})
+    ringback = await opened(stage, tmp_path, upstream_port=first.port, scripts={"each_rcpt_phase1": script})
     assert (await sent(ringback, "a@sender.test", LETTER, "second@example.com")).startswith("250 ")
     assert (await sent(ringback, "a@sender.test", LETTER, "first@example.com")).startswith("250 ")
     assert (len(first.messages), len(second.messages)) == (1, 1)
@@ -794,7 +794,9 @@ async def test_a_gateway_set_for_one_recipient_leaves_the_mail_of_another_where_
 ) -> None:
     upstreams = {"first": await stage.upstream(), "second": await stage.upstream()}
     script = GATEWAYS.format(upstreams["second"].port, 1)
-    ringback = opened(stage, tmp_path, upstream_port=upstreams["first"].port, scripts={"each_rcpt_phase1": script})
+    ringback = await opened(
+        stage, tmp_path, upstream_port=upstreams["first"].port, scripts={"each_rcpt_phase1": script}
+    )
     taken, sent_later = (f"{name}@example.com" for name in order)
     async with await greeted(ringback) as client:
         await client.ask("MAIL FROM:<a@sender.test>")
@@ -810,7 +812,7 @@ async def test_a_gateway_set_for_one_recipient_leaves_the_mail_of_another_where_
 async def test_a_gateway_is_named_with_an_ipv6_address_and_a_port(stage: Stage, tmp_path: Path) -> None:
     first, second = await stage.upstream(), await stage.upstream(address="::1")
     script = f'ec_set_routing_gateway "[::1]:{second.port}";\n'
-    ringback = opened(stage, tmp_path, upstream_port=first.port, scripts={"each_rcpt_phase1": script})
+    ringback = await opened(stage, tmp_path, upstream_port=first.port, scripts={"each_rcpt_phase1": script})
     assert (await sent(ringback, "a@sender.test", LETTER)).startswith("250 ")
     assert (len(first.messages), len(second.messages)) == (0, 1)
 
@@ -825,7 +827,7 @@ async def test_capabilities_are_added_to_and_taken_out_of_the_reply_to_ehlo(stag
         'disable_esmtp_capability "pipelining";\n'
         'disable_esmtp_capability "SIZE";\n'
     )
-    ringback = opened(stage, tmp_path, upstream_port=upstream.port, scripts={"ehlo_phase1": script})
+    ringback = await opened(stage, tmp_path, upstream_port=upstream.port, scripts={"ehlo_phase1": script})
     for _ in range(40):  # the first connection to the next hop may still be on its way
         async with await ringback.conversation() as client:
             if "8BITMIME" in await client.ehlo():
@@ -844,7 +846,7 @@ async def test_capabilities_are_added_to_and_taken_out_of_the_reply_to_ehlo(stag
 async def test_a_capability_taken_out_for_one_client_is_there_for_the_next(stage: Stage, tmp_path: Path) -> None:
     upstream = await stage.upstream()
     script = 'if ec_test :is "%{vctx_conn:ehlo_domain}" "odd.test" { disable_esmtp_capability "8BITMIME"; }\n'
-    ringback = opened(stage, tmp_path, upstream_port=upstream.port, scripts={"ehlo_phase1": script})
+    ringback = await opened(stage, tmp_path, upstream_port=upstream.port, scripts={"ehlo_phase1": script})
     async with await ringback.conversation() as odd, await ringback.conversation() as even:
         assert "8BITMIME" not in await odd.ehlo("odd.test")
         assert "8BITMIME" in await even.ehlo("even.test")
@@ -861,7 +863,7 @@ async def test_postfix_delivers_what_the_script_made_of_the_message_to_whom_it_s
         'ec_header_delete "X-Secret";\nec_header_prefix "Subject" "[checked] ";\nec_header_add "X-Policy" "seen";\n'
         'ec_rewrite_mailfrom "rewritten@sender.test";\nadd_recipient "copy@example.com";\n'
     )
-    ringback = opened(stage, tmp_path, upstream_port=postfix.port, scripts={"data_phase1": script})
+    ringback = await opened(stage, tmp_path, upstream_port=postfix.port, scripts={"data_phase1": script})
     message = b"Subject: effects\r\nX-Secret: 1\r\nDKIM-Signature: v=1;\r\n\tb=x \r\n\r\n.dot\r\n..\r\n\xff\r\n"
     reply = await sent(ringback, "a@sender.test", message)
     assert re.fullmatch(r"250 2\.0\.0 Ok: queued as [0-9A-F]+", reply), reply
@@ -885,7 +887,7 @@ async def test_a_redirect_that_postfix_refuses_is_refused_in_its_words_at_the_do
     stage: Stage, tmp_path: Path, postfix: Postfix
 ) -> None:
     script = f'redirect "{REFUSED_RECIPIENT}";\n'
-    ringback = opened(stage, tmp_path, upstream_port=postfix.port, scripts={"data_phase1": script})
+    ringback = await opened(stage, tmp_path, upstream_port=postfix.port, scripts={"data_phase1": script})
     message = b"Subject: refused-redirect\r\n\r\nbody\r\n"
     assert await sent(ringback, "a@sender.test", message) == REFUSED_REPLY
     assert not postfix.queued(b"refused-redirect")

@@ -52,7 +52,7 @@ def balanced() -> Iterator[Postfix]:
 async def test_postfix_takes_the_client_of_the_proxy_header_for_its_own(
     stage: Stage, tmp_path: Path, balanced: Postfix
 ) -> None:
-    ringback = opened(stage, tmp_path, "Upstream_Proxy_Protocol = v2", upstream_port=balanced.port)
+    ringback = await opened(stage, tmp_path, "Upstream_Proxy_Protocol = v2", upstream_port=balanced.port)
     for source in ("127.0.0.81", "127.0.0.82"):
         async with await greeted(ringback, source=source) as client:
             for _ in range(2):
@@ -94,7 +94,7 @@ class Balanced(Exchanger):
 
 async def test_a_connection_made_for_nobody_names_nobody_and_carries_no_mail(stage: Stage, tmp_path: Path) -> None:
     upstream = await stage.put_up(Balanced())
-    ringback = opened(stage, tmp_path, "Upstream_Proxy_Protocol = v2", upstream_port=upstream.port)
+    ringback = await opened(stage, tmp_path, "Upstream_Proxy_Protocol = v2", upstream_port=upstream.port)
     await upstream.until(lambda: upstream.clients() == [""], "Ringback asks what the upstream carries")
     async with await greeted(ringback, source="127.0.0.83") as client:
         port = client.local_port
@@ -111,7 +111,7 @@ async def test_an_upstream_with_one_place_serves_one_client_after_another_by_pro
     stage: Stage, tmp_path: Path
 ) -> None:
     upstream = await stage.put_up(Balanced())
-    ringback = opened(
+    ringback = await opened(
         stage, tmp_path, "Upstream_Proxy_Protocol = v2", "Max_Outbound_Connections = 1", upstream_port=upstream.port
     )
     async with await greeted(ringback, source="127.0.0.83") as first:
@@ -127,7 +127,9 @@ async def test_the_header_comes_again_where_a_failed_handshake_is_followed_by_a_
 ) -> None:
     upstream = await stage.put_up(Balanced(extensions=(*EXTENSIONS, "STARTTLS")))
     upstream.script[Step.STARTTLS] = breaks_off(b"220 2.0.0 go\r\n")
-    ringback = opened(stage, tmp_path, "Upstream_Proxy_Protocol = v2", "TLS = ifavailable", upstream_port=upstream.port)
+    ringback = await opened(
+        stage, tmp_path, "Upstream_Proxy_Protocol = v2", "TLS = ifavailable", upstream_port=upstream.port
+    )
     async with await greeted(ringback, source="127.0.0.83") as client:
         assert await rcpt(client) == "250 2.1.5 Ok"
     await eventually(
@@ -149,7 +151,9 @@ def told() -> Iterator[Postfix]:
 async def test_postfix_logs_the_client_that_xforward_named_for_every_message_of_a_shared_connection(
     stage: Stage, tmp_path: Path, told: Postfix
 ) -> None:
-    ringback = opened(stage, tmp_path, "XFORWARD = required", "Max_Outbound_Connections = 1", upstream_port=told.port)
+    ringback = await opened(
+        stage, tmp_path, "XFORWARD = required", "Max_Outbound_Connections = 1", upstream_port=told.port
+    )
     sources = ("127.0.0.91", "127.0.0.92", "127.0.0.91", "127.0.0.93")
     for source in sources:
         async with await greeted(ringback, source=source, name="odd name+=") as client:
@@ -184,7 +188,7 @@ XFORWARD = "XFORWARD NAME ADDR PORT PROTO HELO IDENT SOURCE"
 
 async def test_xforward_comes_before_each_mail_and_connections_stay_shared(stage: Stage, tmp_path: Path) -> None:
     upstream = await stage.put_up(Told(extensions=(*EXTENSIONS, XFORWARD)))
-    ringback = opened(stage, tmp_path, "XFORWARD = ifavailable", upstream_port=upstream.port)
+    ringback = await opened(stage, tmp_path, "XFORWARD = ifavailable", upstream_port=upstream.port)
     ports = []
     for source in ("127.0.0.91", "127.0.0.92"):
         async with await greeted(ringback, source=source) as client:
@@ -216,6 +220,6 @@ async def test_an_upstream_that_does_not_take_xforward_is_used_unless_it_is_requ
     upstream = await stage.put_up(Told(extensions=(*EXTENSIONS, extension) if extension else EXTENSIONS))
     if answer:
         upstream.answer = says(answer)
-    ringback = opened(stage, tmp_path, f"XFORWARD = {mode}", upstream_port=upstream.port)
+    ringback = await opened(stage, tmp_path, f"XFORWARD = {mode}", upstream_port=upstream.port)
     async with await greeted(ringback) as client:
         assert await rcpt(client) == expected

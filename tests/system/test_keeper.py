@@ -37,10 +37,12 @@ if ec_test :is "${rv}" "transient" {
 """
 
 
-def kept(stage: Stage, upstream: Exchanger, *core: str, count: int = 2, script: str = "", **callback: str) -> Ringback:
+async def kept(
+    stage: Stage, upstream: Exchanger, *core: str, count: int = 2, script: str = "", **callback: str
+) -> Ringback:
     """Start Ringback with several workers."""
     parts: dict[str, Any] = {"script": script} if script else {}
-    return stage.ringback(upstream.port, core=[f"Workers = {count}", *core], callback=callback, **parts)
+    return await stage.ringback(upstream.port, core=[f"Workers = {count}", *core], callback=callback, **parts)
 
 
 async def logged(ringback: Ringback, event: str, times: int = 1) -> list[dict[str, Any]]:
@@ -90,7 +92,7 @@ async def ask_all(sessions: Sequence[Conversation], sender: str) -> None:
 async def test_workers_that_ask_about_one_sender_at_the_same_moment_cost_one_probe(stage: Stage, count: int) -> None:
     may = asyncio.Event()
     exchanger = await stage.exchanger("refusing.test", script={Step.RCPT: says("550 5.1.1 no", until=may)})
-    ringback = kept(stage, await stage.upstream(), count=count)
+    ringback = await kept(stage, await stage.upstream(), count=count)
     async with clients(ringback) as sessions:
         await ask_all(sessions, "nobody@refusing.test")
         await exchanger.until(lambda: exchanger.count("RCPT") == 1, "the probe is under way")
@@ -109,7 +111,7 @@ async def test_workers_that_ask_about_one_sender_at_the_same_moment_cost_one_pro
 async def test_a_budget_is_one_for_all_workers(stage: Stage) -> None:
     exchanger = await stage.exchanger("ok.test")
     options = {"probes_per_domain": '"5/3600"', "client_share": "100", "store": '"memory"'}
-    ringback = kept(stage, await stage.upstream(), count=3, script=SCRIPT_WITH_REASON, **options)
+    ringback = await kept(stage, await stage.upstream(), count=3, script=SCRIPT_WITH_REASON, **options)
     async with clients(ringback) as sessions:
         for number, each in enumerate(sessions):
             await each.send_raw(f"MAIL FROM:<u{number}@ok.test>\r\n".encode())
@@ -121,7 +123,7 @@ async def test_a_budget_is_one_for_all_workers(stage: Stage) -> None:
 async def test_a_breaker_is_one_for_all_workers(stage: Stage) -> None:
     exchanger = await stage.exchanger("busy.test", script={Step.BANNER: says("421 4.7.0 busy")})
     options = {"breaker_time": "3600", "max_probes_per_mx": "1"}
-    ringback = kept(stage, await stage.upstream(), count=3, **options)
+    ringback = await kept(stage, await stage.upstream(), count=3, **options)
     async with clients(ringback) as sessions:
         for number, each in enumerate(sessions):
             await each.send_raw(f"MAIL FROM:<u{number}@busy.test>\r\n".encode())
@@ -132,7 +134,7 @@ async def test_a_breaker_is_one_for_all_workers(stage: Stage) -> None:
 
 async def test_with_one_worker_there_is_no_keeper(stage: Stage) -> None:
     await stage.exchanger("refusing.test", script={Step.RCPT: NO_SUCH_USER})
-    ringback = kept(stage, await stage.upstream(), count=1)
+    ringback = await kept(stage, await stage.upstream(), count=1)
     assert await refused(ringback, "nobody@refusing.test")
     assert ringback.keepers == []
 
@@ -193,7 +195,7 @@ async def test_a_keeper_that_is_killed_under_load_costs_no_mail_and_its_successo
     exchanger = await stage.exchanger("ok.test")
     refusing = await stage.exchanger("refusing.test", script={Step.RCPT: NO_SUCH_USER})
     upstream = await stage.upstream()
-    ringback = kept(stage, upstream, store=f'"sqlite://{tmp_path}/callback.db"', script=SCRIPT_WITH_REASON)
+    ringback = await kept(stage, upstream, store=f'"sqlite://{tmp_path}/callback.db"', script=SCRIPT_WITH_REASON)
     assert await refused(ringback, "nobody@refusing.test")
     load = Load(ringback, upstream)
     async with load.under_way():
@@ -211,7 +213,7 @@ async def test_a_keeper_that_is_killed_under_load_costs_no_mail_and_its_successo
 async def test_a_question_that_a_dead_keeper_leaves_is_asked_again(stage: Stage) -> None:
     may = asyncio.Event()
     exchanger = await stage.exchanger("refusing.test", script={Step.RCPT: says("550 5.1.1 no", until=may)})
-    ringback = kept(stage, await stage.upstream(), store='"memory"')
+    ringback = await kept(stage, await stage.upstream(), store='"memory"')
     async with clients(ringback, 6) as sessions:
         await ask_all(sessions, "nobody@refusing.test")
         await exchanger.until(lambda: exchanger.count("RCPT") == 1, "the probe is under way")
@@ -227,7 +229,7 @@ async def test_a_keeper_that_hangs_defers_fresh_senders_and_is_replaced(stage: S
     await stage.exchanger("refusing.test", script={Step.RCPT: NO_SUCH_USER})
     upstream = await stage.upstream()
     script = SCRIPT_WITH_REASON.replace("not now", "%{vctx_mess:smtp_cbv_reason}")
-    ringback = kept(stage, upstream, "Worker_Timeout = 6", script=script, wait="1")
+    ringback = await kept(stage, upstream, "Worker_Timeout = 6", script=script, wait="1")
     async with clients(ringback) as sessions:
         await ask_all(sessions, "known@ok.test")
         assert {(await each.reply())[:3] for each in sessions} == {"250"}
@@ -247,7 +249,7 @@ async def test_a_keeper_that_hangs_defers_fresh_senders_and_is_replaced(stage: S
 async def test_a_keeper_that_dies_again_and_again_leaves_the_workers_alone(stage: Stage) -> None:
     await stage.exchanger("ok.test")
     upstream = await stage.upstream()
-    ringback = kept(stage, upstream)
+    ringback = await kept(stage, upstream)
     await logged(ringback, "serving")
     before = ringback.workers
     for times in (1, 2):
@@ -275,7 +277,7 @@ async def test_a_reload_under_load_keeps_what_was_found_out_and_the_probes_in_fl
     refusing = await stage.exchanger("refusing.test", script={Step.RCPT: says("550 5.1.1 no", until=may)})
     upstream = await stage.upstream()
     where = '"memory"' if store == "memory" else f'"sqlite://{tmp_path}/callback.db"'
-    ringback = kept(stage, upstream, store=where, script=SCRIPT_WITH_REASON)
+    ringback = await kept(stage, upstream, store=where, script=SCRIPT_WITH_REASON)
     load = Load(ringback, upstream)
     async with load.under_way(), clients(ringback, 6) as before:
         first = keeper(ringback)
@@ -301,7 +303,7 @@ async def test_a_reload_under_load_keeps_what_was_found_out_and_the_probes_in_fl
 async def test_a_budget_outlives_a_reload(stage: Stage) -> None:
     exchanger = await stage.exchanger("ok.test")
     options = {"probes_per_domain": '"3/3600"', "client_share": "100", "store": '"memory"'}
-    ringback = kept(stage, await stage.upstream(), script=SCRIPT_WITH_REASON, **options)
+    ringback = await kept(stage, await stage.upstream(), script=SCRIPT_WITH_REASON, **options)
 
     async def ask(number: int) -> str:
         async with await ringback.conversation() as client:
@@ -318,7 +320,7 @@ async def test_a_budget_outlives_a_reload(stage: Stage) -> None:
 
 async def test_a_successor_that_cannot_serve_gives_back_and_the_old_keeper_goes_on(stage: Stage) -> None:
     refusing = await stage.exchanger("refusing.test", script={Step.RCPT: NO_SUCH_USER})
-    ringback = kept(stage, await stage.upstream(), store='"memory"')
+    ringback = await kept(stage, await stage.upstream(), store='"memory"')
     assert await refused(ringback, "nobody@refusing.test")
     first = keeper(ringback)
     os.kill(first, signal.SIGSTOP)  # the successor waits for it, and is killed meanwhile
@@ -335,7 +337,7 @@ async def test_a_successor_that_cannot_serve_gives_back_and_the_old_keeper_goes_
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (2, 3)])
 async def test_a_reload_may_change_the_number_of_workers(stage: Stage, before: int, after: int) -> None:
     await stage.exchanger("refusing.test", script={Step.RCPT: NO_SUCH_USER})
-    ringback = kept(stage, await stage.upstream(), count=before)
+    ringback = await kept(stage, await stage.upstream(), count=before)
     assert await refused(ringback, "nobody@refusing.test")
     text = ringback.configuration.read_text()
     ringback.configuration.write_text(text.replace(f"Workers = {before}", f"Workers = {after}"))
@@ -352,7 +354,7 @@ async def test_a_reload_may_change_the_number_of_workers(stage: Stage, before: i
 async def test_sessions_that_finish_at_the_end_still_get_their_verdicts(stage: Stage) -> None:
     may = asyncio.Event()
     exchanger = await stage.exchanger("refusing.test", script={Step.RCPT: says("550 5.1.1 no", until=may)})
-    ringback = kept(stage, await stage.upstream())
+    ringback = await kept(stage, await stage.upstream())
     async with clients(ringback, 4) as sessions:
         await ask_all(sessions, "nobody@refusing.test")
         await exchanger.until(lambda: exchanger.count("RCPT") == 1, "the probe is under way")
@@ -368,7 +370,7 @@ async def test_sessions_that_finish_at_the_end_still_get_their_verdicts(stage: S
 
 async def test_a_supervisor_that_is_killed_takes_the_keeper_with_it(stage: Stage) -> None:
     await stage.exchanger("refusing.test", script={Step.RCPT: is_silent()})
-    ringback = kept(stage, await stage.upstream())
+    ringback = await kept(stage, await stage.upstream())
     await logged(ringback, "serving")
     os.kill(ringback.program.process.pid, signal.SIGKILL)
     ringback.program.process.wait()

@@ -33,7 +33,7 @@ async def test_spellings_that_postfix_delivers_to_one_mailbox_are_one_for_a_scri
     stage: Stage, postfix: Postfix
 ) -> None:
     spellings = ["secret@example.com", '"secret"@example.com', r'"sec\ret"@EXAMPLE.com', "secret@example.com."]
-    ringback = stage.ringback(
+    ringback = await stage.ringback(
         postfix.port,
         stanzas='Validate validate/sieve sieve {\n  rcptto_phase1 = "/path/to/myscript.siv"\n}\n',
         script='if envelope :is "to" "hidden@example.com" { ec_action 550 "no"; }\n',

@@ -226,7 +226,7 @@ async def test_a_session_beyond_the_limit_of_the_address_is_421_4_7_0_and_the_ot
 
 async def test_a_session_beyond_the_limit_of_the_service_is_421_4_7_0(stage: Stage, tmp_path: Path) -> None:
     upstream: Exchanger = await stage.upstream()
-    ringback = opened(stage, tmp_path, "Service_Sessions = 2", upstream_port=upstream.port)
+    ringback = await opened(stage, tmp_path, "Service_Sessions = 2", upstream_port=upstream.port)
     async with await greeted(ringback) as first, await greeted(ringback):
         async with await ringback.conversation() as third:
             assert third.banner == "421 4.7.0 Too many sessions, try again later"
@@ -239,7 +239,7 @@ async def test_a_session_beyond_the_limit_of_the_service_is_421_4_7_0(stage: Sta
 async def test_a_pathway_that_a_listener_or_a_network_names_brings_its_options(stage: Stage, tmp_path: Path) -> None:
     upstream: Exchanger = await stage.upstream()
     port = free_port()
-    ringback = opened(
+    ringback = await opened(
         stage, tmp_path,
         "ESMTP_Listener {", '  Pathway = "plain"', f'  Listen "127.0.0.1:{port}" {{',
         f'    Peer "{INSIDE}" {{ Pathway = "inside" }}', "  }", "}",
@@ -261,7 +261,7 @@ async def test_open_files_are_raised_to_what_the_system_allows_and_checked_again
     stage: Stage, tmp_path: Path, sessions: int, level: str
 ) -> None:
     upstream = await stage.upstream()
-    ringback = opened(stage, tmp_path, f"Service_Sessions = {sessions}", upstream_port=upstream.port)
+    ringback = await opened(stage, tmp_path, f"Service_Sessions = {sessions}", upstream_port=upstream.port)
     soft, hard = resource.prlimit(ringback.program.process.pid, resource.RLIMIT_NOFILE)
     assert soft == hard
     await eventually(lambda: any(each["event"] == "open_files" for each in ringback.log), "it has looked")

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.real("dnsmasq")
 
 
 async def test_the_log_has_only_events_and_escapes_what_strangers_say(stage: Stage) -> None:
-    ringback = stage.ringback(stage.nobody_listens())
+    ringback = await stage.ringback(stage.nobody_listens())
     async with await ringback.conversation() as client:
         await client.send_raw(b"EHLO \x1b[31mred\x07\r\n")
         await client.reply()
@@ -33,7 +33,7 @@ async def test_a_log_that_cannot_be_written_does_not_touch_the_mail(stage: Stage
     """As on a full disk. A message that the upstream took and whose client hears no 250 would come twice."""
     upstream = await stage.upstream()
     await stage.exchanger("ok.test")
-    ringback = stage.ringback(upstream.port)
+    ringback = await stage.ringback(upstream.port)
     for process in ringback.program.group():
         resource.prlimit(process, resource.RLIMIT_FSIZE, (0, 0))
     async with await ringback.conversation() as client:

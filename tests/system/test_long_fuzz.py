@@ -110,7 +110,7 @@ async def test_thousands_of_random_sessions_fail_nowhere_and_leave_nothing_in_me
     stage: Stage, tmp_path: Path
 ) -> None:
     upstream = await stage.upstream(recipients={"nobody@example.com": says("550 5.1.1 Nobody")})
-    ringback = opened(stage, tmp_path, "Max_Message_Size = 50000", upstream_port=upstream.port)
+    ringback = await opened(stage, tmp_path, "Max_Message_Size = 50000", upstream_port=upstream.port)
     chance, ended = random.Random(SEED), 0  # noqa: S311 — reproducible
 
     def over() -> int:

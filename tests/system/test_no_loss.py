@@ -156,7 +156,7 @@ def _compare(attempts: Mapping[str, Attempt], upstream: Exchanger) -> set[str]:
 async def test_every_accepted_message_is_upstream_once_and_no_other(stage: Stage, seed: int) -> None:
     upstream = FaultyUpstream(_chance(seed))
     await stage.put_up(upstream)
-    ringback = stage.ringback(upstream.port)
+    ringback = await stage.ringback(upstream.port)
     async with asyncio.TaskGroup() as group:
         clients = [group.create_task(_client(ringback, name, _chance(f"{seed} {name}"))) for name in range(CLIENTS)]
     attempts = {attempt.mark: attempt for client in clients for attempt in client.result()}
@@ -171,7 +171,7 @@ async def test_every_accepted_message_is_upstream_once_and_no_other(stage: Stage
 
 async def test_sigterm_in_the_middle_of_traffic_loses_and_doubles_nothing(stage: Stage) -> None:
     upstream = await stage.upstream()
-    ringback = stage.ringback(upstream.port)
+    ringback = await stage.ringback(upstream.port)
     async with asyncio.TaskGroup() as group:
         clients = [group.create_task(_client(ringback, name, _chance(name))) for name in range(CLIENTS)]
         await upstream.until(lambda: len(upstream.messages) >= CLIENTS, "traffic flows")

@@ -39,10 +39,12 @@ def letter(mark: str) -> bytes:
     return f"Subject: {mark}\r\n\r\nbody\r\n".encode()
 
 
-def house(stage: Stage, folder: Path, port: int, *lines: str, **scripts: str) -> Ringback:
+async def house(stage: Stage, folder: Path, port: int, *lines: str, **scripts: str) -> Ringback:
     """Start Ringback with a state folder and these scripts."""
     (folder / "state").mkdir(exist_ok=True)
-    return opened(stage, folder, f'State_Directory = "{folder}/state"', *lines, upstream_port=port, scripts=scripts)
+    return await opened(
+        stage, folder, f'State_Directory = "{folder}/state"', *lines, upstream_port=port, scripts=scripts
+    )
 
 
 async def sent(ringback: Ringback, mark: str, sender: str = "a@sender.test") -> str:
@@ -68,7 +70,7 @@ def forwards(upstream: Exchanger, mark: str) -> int:
 
 @pytest.mark.real("postfix")
 async def test_a_forward_arrives_with_the_message_in_it(stage: Stage, tmp_path: Path, postfix: Postfix) -> None:
-    ringback = house(stage, tmp_path, postfix.port, data_phase1=FORWARD)
+    ringback = await house(stage, tmp_path, postfix.port, data_phase1=FORWARD)
     assert (await sent(ringback, "to-forward")).startswith("250 ")
     (forward,) = await eventually(lambda: postfix.delivered(b"Subject: Fwd: to-forward\r\n"), "the forward")
     assert b"\r\nDelivered-To: team@example.com\r\n" in forward
@@ -92,7 +94,7 @@ async def transaction(client: Conversation, sender: str, recipients: Sequence[st
 async def test_a_refused_recipient_is_reported_by_the_letter_of_rfc_3464(
     stage: Stage, tmp_path: Path, postfix: Postfix
 ) -> None:
-    ringback = house(stage, tmp_path, postfix.port, 'Multi_Recipient = "dsn"', each_rcpt_phase1=CAROL_REFUSED)
+    ringback = await house(stage, tmp_path, postfix.port, 'Multi_Recipient = "dsn"', each_rcpt_phase1=CAROL_REFUSED)
     async with await greeted(ringback) as client:
         answers = await transaction(
             client,
@@ -126,7 +128,7 @@ async def test_a_refused_recipient_is_reported_by_the_letter_of_rfc_3464(
 async def test_neither_the_null_sender_nor_who_wants_none_ever_gets_a_report(
     stage: Stage, tmp_path: Path, postfix: Postfix
 ) -> None:
-    ringback = house(stage, tmp_path, postfix.port, 'Multi_Recipient = "dsn"', each_rcpt_phase1=CAROL_REFUSED)
+    ringback = await house(stage, tmp_path, postfix.port, 'Multi_Recipient = "dsn"', each_rcpt_phase1=CAROL_REFUSED)
     async with await greeted(ringback) as client:
         never = [f"<{BOB}>", f"<{CAROL}> NOTIFY=NEVER"]
         assert (await transaction(client, f"<{ALICE}>", never, "never"))[-1].startswith("250 ")
@@ -148,7 +150,7 @@ async def test_an_upstream_that_is_down_and_comes_back_gets_the_forward(stage: S
     later = free_port()
     script = 'ec_forward "" "team@later.test" "look";\n'
     upstream = await stage.upstream()
-    ringback = house(
+    ringback = await house(
         stage, tmp_path, upstream.port,
         f'Domain "later.test" {{ Remote_SMTP_Port = {later}\n Retry_Interval = 1\n Host_Failure_Retry = 1 }}',
         data_phase1=script,
@@ -163,7 +165,7 @@ async def test_an_upstream_that_is_down_and_comes_back_gets_the_forward(stage: S
 async def test_a_forward_outlives_a_kill_between_the_clients_250_and_its_delivery(stage: Stage, tmp_path: Path) -> None:
     let_go = asyncio.Event()
     upstream = await stage.upstream(recipients={TEAM: says("250 2.1.5 Ok", until=let_go)})
-    ringback = house(stage, tmp_path, upstream.port, data_phase1=FORWARD)
+    ringback = await house(stage, tmp_path, upstream.port, data_phase1=FORWARD)
     assert (await sent(ringback, "killed")).startswith("250 ")
     await upstream.until(lambda: upstream.count(f"RCPT TO:<{TEAM}") == 1, "a delivery under way")
     await killed(ringback)
@@ -178,7 +180,7 @@ async def test_a_forward_of_a_message_whose_fate_a_kill_left_open_leaves_with_th
 ) -> None:
     never = asyncio.Event()
     upstream = await stage.upstream(script={Step.DOT: Act(until=never)})
-    ringback = house(stage, tmp_path, upstream.port, data_phase1=FORWARD)
+    ringback = await house(stage, tmp_path, upstream.port, data_phase1=FORWARD)
     client = await greeted(ringback)
     await client.envelope("a@sender.test", [BOB])
     await client.send_raw(letter("open") + b".\r\n")
@@ -201,7 +203,7 @@ async def test_whatever_was_promised_arrives_though_the_process_is_killed_at_ran
 ) -> None:
     chance = random.Random(seed)  # noqa: S311 - repeatable, not secret
     upstream = await stage.upstream()
-    ringback = house(stage, tmp_path, upstream.port, data_phase1=FORWARD)
+    ringback = await house(stage, tmp_path, upstream.port, data_phase1=FORWARD)
     promised: list[str] = []
 
     async def send_on(life: int, number: int) -> None:
@@ -236,7 +238,7 @@ def forwards_of(upstream: Exchanger) -> Counter[str]:
 
 
 async def test_check_says_what_needs_a_folder_and_serve_does_not_start(stage: Stage, tmp_path: Path) -> None:
-    ringback = house(stage, tmp_path, 25, data_phase1=FORWARD)
+    ringback = await house(stage, tmp_path, 25, data_phase1=FORWARD)
     (tmp_path / "state").rmdir()
     status, printed = await asyncio.to_thread(run, "check", str(ringback.configuration), folder=tmp_path, name="check")
     assert status == 78
@@ -245,7 +247,7 @@ async def test_check_says_what_needs_a_folder_and_serve_does_not_start(stage: St
 
 async def test_a_folder_that_vanishes_is_451_and_a_line_in_the_log(stage: Stage, tmp_path: Path) -> None:
     upstream = await stage.upstream()
-    ringback = house(stage, tmp_path, upstream.port, data_phase1=FORWARD)
+    ringback = await house(stage, tmp_path, upstream.port, data_phase1=FORWARD)
     (tmp_path / "state").rmdir()
     assert await sent(ringback, "nowhere") == "451 4.3.0 Temporary failure, try again later"
     (tmp_path / "state").mkdir()

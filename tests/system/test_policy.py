@@ -56,7 +56,7 @@ async def test_a_route_hidden_in_the_local_part_is_refused(stage: Stage, ringbac
 
 async def test_a_relay_host_may_send_anywhere_and_a_stranger_still_may_not(stage: Stage) -> None:
     upstream = await stage.upstream()
-    ringback = stage.ringback(upstream.port, core=("Relay_Hosts = ( 127.0.0.77 )",))
+    ringback = await stage.ringback(upstream.port, core=("Relay_Hosts = ( 127.0.0.77 )",))
     for source, expected in (("127.0.0.77", "250 "), ("127.0.0.78", "550 ")):
         async with await ringback.conversation(source=source) as client:
             await client.ehlo()
@@ -66,7 +66,7 @@ async def test_a_relay_host_may_send_anywhere_and_a_stranger_still_may_not(stage
 
 async def test_a_domain_below_a_wildcard_is_ours(stage: Stage) -> None:
     upstream = await stage.upstream()
-    ringback = stage.ringback(upstream.port, core=("Relay_Domains = ( example.com *.example.com )",))
+    ringback = await stage.ringback(upstream.port, core=("Relay_Domains = ( example.com *.example.com )",))
     async with await ringback.conversation() as client:
         await client.ehlo()
         assert (await client.ask("MAIL FROM:<>")).startswith("250 ")
@@ -76,7 +76,7 @@ async def test_a_domain_below_a_wildcard_is_ours(stage: Stage) -> None:
 
 @pytest.mark.real("postfix")
 async def test_postmaster_without_a_domain_is_accepted_and_delivered(stage: Stage, postfix: Postfix) -> None:
-    ringback = stage.ringback(postfix.port)
+    ringback = await stage.ringback(postfix.port)
     for name in ("postmaster", "Postmaster", "POSTMASTER"):
         mark = f"X-Mark: to-{name}\r\n".encode()
         async with await ringback.conversation() as client:
@@ -95,7 +95,7 @@ async def test_postmaster_is_accepted_whatever_domains_are_ours(stage: Stage, tm
         "Domain_For_Unqualified_Recipient_Addresses = elsewhere.test",
         "Require_EHLO = true",
     )
-    ringback = opened(stage, tmp_path, *lines, upstream_port=upstream.port)
+    ringback = await opened(stage, tmp_path, *lines, upstream_port=upstream.port)
     async with await ringback.conversation() as client:
         await client.ehlo()
         assert (await client.ask("MAIL FROM:<>")).startswith("250 ")
@@ -130,7 +130,7 @@ if ec_test :contains "${from}" "*" {
 @pytest.mark.parametrize("script", [FAILING_REGEX, FAILING_TARPIT], ids=["regex", "tarpit"])
 async def test_a_failure_in_policy_is_451_4_3_0_shows_nothing_and_is_logged(stage: Stage, script: str) -> None:
     upstream = await stage.upstream()
-    ringback = stage.ringback(upstream.port, stanzas=SIEVE_ONLY, script=script)
+    ringback = await stage.ringback(upstream.port, stanzas=SIEVE_ONLY, script=script)
     async with await ringback.conversation() as client:
         await client.ehlo()
         reply = await client.ask("MAIL FROM:<*@ok.test>")

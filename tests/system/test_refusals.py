@@ -45,7 +45,7 @@ async def test_what_postfix_says_of_its_client_is_451(stage: Stage, tmp_path: Pa
     settings = dict(line.split(" = ", 1) for line in POSTFIX_OF_US[case].splitlines())
     name = NAMES.get(case, "ringback.test")
     with Postfix(options=settings) as postfix:
-        ringback = opened(stage, tmp_path, f'EHLO_Hostname = "{name}"', upstream_port=postfix.port)
+        ringback = await opened(stage, tmp_path, f'EHLO_Hostname = "{name}"', upstream_port=postfix.port)
         assert await verdict(ringback) == REFUSED_US
         await eventually(lambda: "NOQUEUE: reject: " in postfix.log, "Postfix logs that it refused")
 
@@ -57,7 +57,7 @@ async def test_a_client_that_postfix_knows_by_xclient_hears_it_word_for_word(
 ) -> None:
     settings = dict(line.split(" = ", 1) for line in POSTFIX_OF_US[case].splitlines())
     with Postfix(options={**settings, "smtpd_authorized_xclient_hosts": "127.0.0.1"}) as postfix:
-        ringback = opened(stage, tmp_path, "XCLIENT = required", upstream_port=postfix.port)
+        ringback = await opened(stage, tmp_path, "XCLIENT = required", upstream_port=postfix.port)
         heard = await verdict(ringback)
     assert heard.startswith("5")
     assert "rejected" in heard
@@ -93,7 +93,7 @@ async def test_what_postfix_says_of_the_mail_is_heard_word_for_word(stage: Stage
     written, sender, rcpt, expected = POSTFIX_OF_MAIL[case]
     settings = dict(line.split(" = ", 1) for line in written.splitlines())
     with Postfix(options=settings) as postfix:
-        ringback = opened(stage, tmp_path, upstream_port=postfix.port)
+        ringback = await opened(stage, tmp_path, upstream_port=postfix.port)
         assert await verdict(ringback, sender, rcpt) == expected
 
 
@@ -109,13 +109,13 @@ EXIM_OF_US = {
 @pytest.mark.parametrize("case", EXIM_OF_US)
 async def test_what_exim_says_of_its_client_is_451(stage: Stage, tmp_path: Path, case: str) -> None:
     with EximUpstream([f"acl_smtp_mail = deny message = {EXIM_OF_US[case]}"]) as exim:
-        ringback = opened(stage, tmp_path, upstream_port=exim.port)
+        ringback = await opened(stage, tmp_path, upstream_port=exim.port)
         assert await recipient(ringback) == REFUSED_US
 
 
 @pytest.mark.real("exim4")
 async def test_what_exim_says_of_the_mail_is_heard_word_for_word(stage: Stage, tmp_path: Path) -> None:
     with EximUpstream() as exim:
-        ringback = opened(stage, tmp_path, upstream_port=exim.port)
+        ringback = await opened(stage, tmp_path, upstream_port=exim.port)
         assert await recipient(ringback, REFUSED_RECIPIENT) == "550 No such person here"
         assert await recipient(ringback, "b@other.test") == "550 relay not permitted"

@@ -42,7 +42,7 @@ async def _ready(ringback: Ringback, recipients: tuple[str, ...] = (RECIPIENT,))
 async def test_one_recipient_of_three_refused_by_postfix_is_told_so_and_the_others_get_the_mail(
     stage: Stage, postfix: Postfix
 ) -> None:
-    ringback = stage.ringback(postfix.port)
+    ringback = await stage.ringback(postfix.port)
     message = AWKWARD_MESSAGE.replace(b"AWKWARD", b"two-of-three")
     async with await ringback.conversation() as client:
         await client.ehlo()
@@ -139,7 +139,7 @@ async def test_a_message_sent_in_many_small_pieces_arrives_as_one(stage: Stage, 
 
 
 async def test_an_upstream_that_is_down_is_451_4_4_1_at_the_recipient(stage: Stage) -> None:
-    ringback = stage.ringback(stage.nobody_listens())
+    ringback = await stage.ringback(stage.nobody_listens())
     async with await ringback.conversation() as client:
         await client.ehlo()
         assert (await client.ask("MAIL FROM:<>")).startswith("250 ")
@@ -258,7 +258,7 @@ async def test_a_client_gone_in_the_middle_of_data_leaves_nothing_in_postfix_que
     stage: Stage, postfix: Postfix, message: bytes
 ) -> None:
     size = str(len(message)).encode()
-    ringback = stage.ringback(postfix.port)
+    ringback = await stage.ringback(postfix.port)
     async with await _ready(ringback) as client:
         await client.send_raw(b"X-Gone: gone-" + size + b"\r\n" + message)
         client.abort()

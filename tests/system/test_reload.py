@@ -16,7 +16,7 @@ pytestmark = pytest.mark.real("dnsmasq")
 
 async def test_sighup_puts_a_changed_configuration_in_force(stage: Stage) -> None:
     upstream = await stage.upstream()
-    ringback = stage.ringback(upstream.port)
+    ringback = await stage.ringback(upstream.port)
     text = ringback.configuration.read_text()
     async with await ringback.conversation() as open_session:
         ringback.configuration.write_text(text + '\nStatic_Banner = "after the change"\n')
@@ -31,7 +31,7 @@ async def test_sighup_puts_a_changed_configuration_in_force(stage: Stage) -> Non
 async def test_the_operator_may_word_what_clients_hear_of_a_reload(stage: Stage, tmp_path: Path) -> None:
     upstream = await stage.upstream()
     lines = ('Reconfig_Message = "4.3.2 Back in a moment"',)
-    ringback = opened(stage, tmp_path, *lines, upstream_port=upstream.port)
+    ringback = await opened(stage, tmp_path, *lines, upstream_port=upstream.port)
     async with await ringback.conversation() as open_session:
         ringback.program.process.send_signal(signal.SIGHUP)
         assert await open_session.rest() == b"421 4.3.2 Back in a moment\r\n"
@@ -39,7 +39,7 @@ async def test_the_operator_may_word_what_clients_hear_of_a_reload(stage: Stage,
 
 async def test_sighup_with_a_mistake_leaves_everything_as_it_was(stage: Stage) -> None:
     upstream = await stage.upstream()
-    ringback = stage.ringback(upstream.port)
+    ringback = await stage.ringback(upstream.port)
     async with await ringback.conversation() as open_session:
         ringback.configuration.write_text("Relay_Domain = ( example.com )\n")
         ringback.program.process.send_signal(signal.SIGHUP)

@@ -160,7 +160,7 @@ async def test_a_client_that_speaks_before_the_banner_is_sent_away(stage: Stage,
     upstream = await stage.upstream()
     scripts = {"connect_phase1": script}
     parts = {"nameserver": f"127.0.0.1:{port}", "upstream_port": upstream.port, "scripts": scripts}
-    ringback = opened(stage, tmp_path, **parts)
+    ringback = await opened(stage, tmp_path, **parts)
     client = await Conversation.connect("127.0.0.1", ringback.port)
     async with client:
         await client.send("EHLO client.test")

@@ -21,7 +21,7 @@ MESSAGE = b"Subject: at the dot\r\n\r\nalmost there\r\n"
 async def test_a_session_at_the_dot_gets_its_answer_before_the_process_ends(stage: Stage, answer: str) -> None:
     gate = asyncio.Event()
     upstream = await stage.upstream(script={Step.DOT: says(answer, until=gate)})
-    ringback = stage.ringback(upstream.port)
+    ringback = await stage.ringback(upstream.port)
     async with await ringback.conversation() as client:
         await client.envelope("", ["b@example.com"])
         await client.send_raw(MESSAGE + b".\r\n")
@@ -38,7 +38,7 @@ async def test_a_session_at_the_dot_gets_its_answer_before_the_process_ends(stag
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
 async def test_an_idle_session_is_told_421_and_the_process_ends(stage: Stage, number: signal.Signals) -> None:
     upstream = await stage.upstream()
-    ringback = stage.ringback(upstream.port)
+    ringback = await stage.ringback(upstream.port)
     async with await ringback.conversation() as client:
         await client.ehlo()
         ringback.program.process.send_signal(number)
@@ -49,7 +49,7 @@ async def test_an_idle_session_is_told_421_and_the_process_ends(stage: Stage, nu
 
 async def test_a_session_that_waits_for_a_callback_does_not_keep_the_process_alive(stage: Stage) -> None:
     slow = await stage.exchanger("slow.test", script={Step.RCPT: is_silent()})
-    ringback = stage.ringback((await stage.upstream()).port, callback={"timeout": "1"})
+    ringback = await stage.ringback((await stage.upstream()).port, callback={"timeout": "1"})
     async with await ringback.conversation() as client:
         await client.ehlo()
         await client.send("MAIL FROM:<a@slow.test>")

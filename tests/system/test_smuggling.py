@@ -254,7 +254,7 @@ def judged_chunks(name: str, heard: list[str], upstream: Exchanger, content: byt
 
 @pytest.mark.real("postfix", "dnsmasq")
 async def test_postfix_never_sees_a_second_message(stage: Stage, postfix: Postfix, tmp_path: Path) -> None:
-    ringback = opened(stage, tmp_path, upstream_port=postfix.port)
+    ringback = await opened(stage, tmp_path, upstream_port=postfix.port)
     before = len(postfix.delivered())
     for name, sequence in SEQUENCES.items():
         content = content_of(sequence)

@@ -36,7 +36,7 @@ async def reloaded(ringback: Ringback, event: str, times: int = 1) -> list[dict[
 
 async def test_warnings_of_a_start_and_of_a_reload_are_lines_of_the_log(upstream: Exchanger, tmp_path: Path) -> None:
     lines = ("Relay_Hosts = ( 0.0.0.0/0 )",)
-    ringback = Ringback(House(upstream_port=upstream.port, lines=lines), tmp_path).start()
+    ringback = await Ringback(House(upstream_port=upstream.port, lines=lines), tmp_path).started()
     try:
         (told,) = events(ringback, "configuration_warning")
         assert told["level"] == "warning"
@@ -72,7 +72,7 @@ async def test_warnings_of_a_start_and_of_a_reload_are_lines_of_the_log(upstream
 async def test_a_mistake_in_the_stores_url_tells_nobody_its_password(
     upstream: Exchanger, tmp_path: Path, store: str
 ) -> None:
-    ringback = Ringback(House(upstream_port=upstream.port), tmp_path).start()
+    ringback = await Ringback(House(upstream_port=upstream.port), tmp_path).started()
     try:
         with ringback.configuration.open("a") as file:
             file.write(f'smtp_cbv passive {{\n  store = "{store}"\n}}\n')
@@ -84,7 +84,7 @@ async def test_a_mistake_in_the_stores_url_tells_nobody_its_password(
 
 
 async def test_a_line_that_cannot_be_read_tells_no_password_either(upstream: Exchanger, tmp_path: Path) -> None:
-    ringback = Ringback(House(upstream_port=upstream.port), tmp_path).start()
+    ringback = await Ringback(House(upstream_port=upstream.port), tmp_path).started()
     try:
         with ringback.configuration.open("a") as file:
             file.write('smtp_cbv passive {\n  store = "redis://:hunter2@store.test/0" extra\n}\n')

@@ -38,7 +38,7 @@ async def sent(ringback: Ringback) -> str:
 
 async def test_a_message_goes_by_lmtp_over_a_unix_socket_and_the_log_names_it(stage: Stage, tmp_path: Path) -> None:
     upstream = await stage.put_up(Lmtp(str(tmp_path / "lmtp")))
-    ringback = opened(stage, tmp_path, "Delivery_Method = LMTP", f'Gateway = "unix:{tmp_path}/lmtp"')
+    ringback = await opened(stage, tmp_path, "Delivery_Method = LMTP", f'Gateway = "unix:{tmp_path}/lmtp"')
     for _ in range(2):
         assert await sent(ringback) == "250 2.0.0 <b@example.com> saved"
     assert transactions(upstream) == [("MAIL FROM:<a@sender.test>", "RCPT TO:<b@example.com>")] * 2
@@ -52,7 +52,7 @@ async def test_a_message_goes_by_lmtp_over_a_unix_socket_and_the_log_names_it(st
 
 async def test_one_domain_may_have_a_unix_socket_while_the_others_go_by_smtp(stage: Stage, tmp_path: Path) -> None:
     here, elsewhere = await stage.put_up(Lmtp(str(tmp_path / "lmtp"))), await stage.upstream()
-    ringback = opened(
+    ringback = await opened(
         stage, tmp_path,
         f'Domain "example.com" {{ Gateway = "unix:{tmp_path}/lmtp"\n Delivery_Method = LMTP }}',
         upstream_port=elsewhere.port,
@@ -66,7 +66,7 @@ async def test_one_domain_may_have_a_unix_socket_while_the_others_go_by_smtp(sta
 async def test_a_socket_that_is_not_there_defers_the_mail_and_is_used_as_soon_as_it_is(
     stage: Stage, tmp_path: Path
 ) -> None:
-    ringback = opened(stage, tmp_path, "Delivery_Method = LMTP", f'Gateway = "unix:{tmp_path}/lmtp"')
+    ringback = await opened(stage, tmp_path, "Delivery_Method = LMTP", f'Gateway = "unix:{tmp_path}/lmtp"')
     assert "lmtp cannot be used (No such file or directory)" in ringback.program.printed()
     async with await greeted(ringback) as client:
         await client.ask("MAIL FROM:<a@sender.test>")
@@ -79,7 +79,7 @@ async def test_a_socket_that_is_not_there_defers_the_mail_and_is_used_as_soon_as
 async def test_a_socket_stands_in_for_another_route(stage: Stage, tmp_path: Path) -> None:
     upstream = await stage.put_up(Exchanger(str(tmp_path / "smtp")))
     down = await stage.upstream(script={Step.BANNER: closes()})
-    ringback = opened(
+    ringback = await opened(
         stage, tmp_path, f'Routes = ( "smtp://127.0.0.1:{down.port}?pref=10" "unix:{tmp_path}/smtp?pref=20" )'
     )
     assert (await sent(ringback)).startswith("250 ")

@@ -67,7 +67,7 @@ def users(upstream: Exchanger) -> list[Dialogue]:
 
 async def test_recipients_of_different_upstreams_go_in_transactions_of_their_own(stage: Stage, tmp_path: Path) -> None:
     first, second = await stage.upstream(), await stage.upstream()
-    ringback = opened(
+    ringback = await opened(
         stage, tmp_path, f'Domain "other.test" {{ Gateway = "127.0.0.1:{second.port}" }}', upstream_port=first.port
     )
     async with await begun(ringback, "one@example.com") as client:
@@ -83,7 +83,7 @@ async def test_recipients_of_different_upstreams_go_in_transactions_of_their_own
 async def test_domains_with_the_same_upstream_share_a_transaction(stage: Stage, tmp_path: Path) -> None:
     first, second = await stage.upstream(), await stage.upstream()
     gateway = f'Gateway = "127.0.0.1:{second.port}"'
-    ringback = opened(
+    ringback = await opened(
         stage, tmp_path,
         f'Domain "one.test" {{ {gateway} }}', f'Domain "two.test" {{ {gateway} }}',
         f'Domain "/[.]three[.]test$/" {{ {gateway} }}',
@@ -99,7 +99,7 @@ async def test_a_domain_named_exactly_comes_before_expressions_and_these_in_writ
     stage: Stage, tmp_path: Path
 ) -> None:
     named = {name: await stage.upstream() for name in ("default", "exact", "first", "second")}
-    ringback = opened(
+    ringback = await opened(
         stage, tmp_path,
         f'Domain "/^m.*[.]test$/" {{ Gateway = "127.0.0.1:{named["first"].port}" }}',
         f'Domain "/[.]test$/" {{ Gateway = "127.0.0.1:{named["second"].port}" }}',
@@ -115,7 +115,7 @@ async def test_a_domain_named_exactly_comes_before_expressions_and_these_in_writ
 
 async def test_an_option_of_a_domain_alone_makes_it_an_upstream_of_its_own(stage: Stage, tmp_path: Path) -> None:
     upstream = await stage.upstream()
-    ringback = opened(
+    ringback = await opened(
         stage, tmp_path, 'Domain "other.test" { EHLO_Hostname = "special.test" }', upstream_port=upstream.port
     )
     async with await begun(ringback, "one@example.com") as client:
@@ -130,7 +130,7 @@ async def test_a_capability_is_offered_only_where_the_upstreams_of_all_domains_c
 ) -> None:
     able = await stage.upstream()
     plain = await stage.upstream(extensions=("PIPELINING",))
-    ringback = opened(
+    ringback = await opened(
         stage, tmp_path, f'Domain "other.test" {{ Gateway = "127.0.0.1:{plain.port}" }}', upstream_port=able.port
     )
     async with await ringback.conversation() as client:
@@ -146,7 +146,7 @@ async def test_an_upstream_without_pipelining_hears_one_command_at_a_time(stage:
             await super()._command(dialogue, command, inbox)
 
     upstream = await stage.put_up(Strict(extensions=("8BITMIME",)))
-    ringback = opened(stage, tmp_path, upstream_port=upstream.port)
+    ringback = await opened(stage, tmp_path, upstream_port=upstream.port)
     assert (await sent(ringback, "one@example.com", "two@example.com")).startswith("250 ")
     assert recipients_of(upstream) == ["one@example.com", "two@example.com"]
 
@@ -155,7 +155,7 @@ async def test_a_redirect_to_a_domain_of_another_upstream_goes_there_and_the_fir
     stage: Stage, tmp_path: Path
 ) -> None:
     first, second = await stage.upstream(), await stage.upstream()
-    ringback = opened(
+    ringback = await opened(
         stage, tmp_path, f'Domain "other.test" {{ Gateway = "127.0.0.1:{second.port}" }}', upstream_port=first.port,
         scripts={"data_phase1": 'redirect "there@other.test";\n'},
     )  # fmt: skip
@@ -168,7 +168,7 @@ async def test_a_copy_for_a_domain_of_another_upstream_cannot_share_the_answer_a
     stage: Stage, tmp_path: Path
 ) -> None:
     first, second = await stage.upstream(), await stage.upstream()
-    ringback = opened(
+    ringback = await opened(
         stage, tmp_path, f'Domain "other.test" {{ Gateway = "127.0.0.1:{second.port}" }}', upstream_port=first.port,
         scripts={"data_phase1": 'add_recipient "copy@other.test";\n'},
     )  # fmt: skip
@@ -181,7 +181,7 @@ async def test_a_copy_for_a_domain_of_another_upstream_cannot_share_the_answer_a
 
 async def test_a_recipient_given_twice_is_one_recipient_of_the_message(stage: Stage, tmp_path: Path) -> None:
     upstream = await stage.upstream()
-    ringback = opened(stage, tmp_path, upstream_port=upstream.port)
+    ringback = await opened(stage, tmp_path, upstream_port=upstream.port)
     assert (await sent(ringback, "one@example.com", "one@example.com", "two@example.com")).startswith("250 ")
     assert set(recipients_of(upstream)) == {"one@example.com", "two@example.com"}
     assert upstream.count("RSET") == 0, "nothing was edited, so nothing is said again"
@@ -196,7 +196,7 @@ def routes(*hosts: str) -> str:
 
 async def test_the_route_of_lowest_preference_takes_the_mail(stage: Stage, tmp_path: Path) -> None:
     first, second = await stage.upstream(), await stage.upstream()
-    ringback = opened(
+    ringback = await opened(
         stage,
         tmp_path,
         routes(f"smtp://127.0.0.1:{second.port}?pref=20", f"smtp://127.0.0.1?pref=10&port={first.port}"),
@@ -216,7 +216,7 @@ async def test_where_the_first_route_takes_no_connection_the_second_takes_the_ma
 ) -> None:
     port = stage.nobody_listens() if script is None else (await stage.upstream(script=script)).port
     second = await stage.upstream()
-    ringback = opened(
+    ringback = await opened(
         stage, tmp_path, routes(f"smtp://127.0.0.1:{port}?pref=10", f"smtp://127.0.0.1:{second.port}?pref=20")
     )
     assert (await sent(ringback)).startswith("250 ")
@@ -229,7 +229,7 @@ async def test_a_first_route_that_falls_silent_does_not_keep_the_mail_from_the_s
     stage: Stage, tmp_path: Path, step: Step
 ) -> None:
     first, second = await stage.upstream(), await stage.upstream()
-    ringback = opened(
+    ringback = await opened(
         stage, tmp_path, "Connect_Timeout = 1", "EHLO_Timeout = 1.5",
         routes(f"smtp://127.0.0.1:{first.port}?pref=10", f"smtp://127.0.0.1:{second.port}?pref=20"),
     )  # fmt: skip
@@ -247,7 +247,7 @@ async def test_a_route_that_does_not_answer_costs_the_mail_nothing_where_another
     """Connect_Timeout is 30 seconds here, longer than this client waits."""
     upstream = await stage.upstream()
     with mute() as port:
-        ringback = opened(
+        ringback = await opened(
             stage, tmp_path, routes(f"127.0.0.1:{port}", f"127.0.0.1:{upstream.port}"),
             "Max_Deliveries_Per_Connection = 1", "Host_Failure_Retry = 0",
         )  # fmt: skip
@@ -258,7 +258,7 @@ async def test_a_route_that_does_not_answer_costs_the_mail_nothing_where_another
 
 async def test_equal_routes_share_the_mail(stage: Stage, tmp_path: Path) -> None:
     first, second = await stage.upstream(), await stage.upstream()
-    ringback = opened(
+    ringback = await opened(
         stage, tmp_path, routes(f"127.0.0.1:{first.port}", f"127.0.0.1:{second.port}"),
         "Max_Deliveries_Per_Connection = 1",
     )  # fmt: skip
@@ -275,7 +275,9 @@ async def test_a_gateway_whose_one_family_is_dead_is_reached_by_the_other(
     alive = {"::1": "127.0.0.23", "127.0.0.23": "::1"}[dead]
     upstream = await stage.put_up(Exchanger(alive, free_port("127.0.0.23")))
     with mute(dead, upstream.port):
-        ringback = opened(stage, tmp_path, f'Gateway = "dual.test:{upstream.port}"', nameserver=exchangers.address)
+        ringback = await opened(
+            stage, tmp_path, f'Gateway = "dual.test:{upstream.port}"', nameserver=exchangers.address
+        )
         assert (await sent(ringback)).startswith("250 ")
     assert len(upstream.messages) == 1
 
@@ -283,7 +285,7 @@ async def test_a_gateway_whose_one_family_is_dead_is_reached_by_the_other(
 async def test_a_route_that_failed_is_passed_over_until_it_has_rested(stage: Stage, tmp_path: Path) -> None:
     first = await stage.upstream(script={Step.BANNER: closes()})
     second = await stage.upstream()
-    ringback = opened(
+    ringback = await opened(
         stage, tmp_path, "Max_Deliveries_Per_Connection = 1",
         routes(f"smtp://127.0.0.1:{first.port}?pref=10", f"smtp://127.0.0.1:{second.port}?pref=20"),
     )  # fmt: skip
@@ -298,7 +300,7 @@ async def test_a_route_that_failed_is_passed_over_until_it_has_rested(stage: Sta
 async def test_a_route_that_has_rested_is_preferred_again(stage: Stage, tmp_path: Path) -> None:
     first = await stage.upstream(script={Step.BANNER: closes()})
     second = await stage.upstream()
-    ringback = opened(
+    ringback = await opened(
         stage, tmp_path, "Max_Deliveries_Per_Connection = 1", "Host_Failure_Retry = 0",
         routes(f"smtp://127.0.0.1:{first.port}?pref=10", f"smtp://127.0.0.1:{second.port}?pref=20"),
     )  # fmt: skip
@@ -314,7 +316,7 @@ async def test_where_every_route_failed_one_transaction_tries_and_the_others_hea
 ) -> None:
     gate = asyncio.Event()
     upstream = await stage.upstream(script={Step.BANNER: closes()})
-    ringback = opened(stage, tmp_path, upstream_port=upstream.port)
+    ringback = await opened(stage, tmp_path, upstream_port=upstream.port)
     async with await greeted(ringback) as first, await greeted(ringback) as second, await greeted(ringback) as third:
         for client in (first, second, third):
             await client.ask("MAIL FROM:<a@sender.test>")
@@ -335,7 +337,7 @@ async def test_the_upstreams_refusal_of_a_recipient_is_not_taken_to_the_next_rou
 ) -> None:
     first = await stage.upstream(recipients={"b@example.com": says("450 4.2.1 not now")})
     second = await stage.upstream()
-    ringback = opened(
+    ringback = await opened(
         stage, tmp_path, routes(f"smtp://127.0.0.1:{first.port}?pref=10", f"smtp://127.0.0.1:{second.port}?pref=20")
     )
     async with await greeted(ringback) as client:
@@ -387,7 +389,7 @@ async def test_a_route_by_mx_goes_to_the_exchanger_of_lowest_preference_and_then
     stage: Stage, tmp_path: Path, exchangers: Dnsmasq
 ) -> None:
     behind = await site(stage)
-    ringback = opened(
+    ringback = await opened(
         stage, tmp_path, routes(f"smtp://site.test?type=mx&port={behind.port}"), "Max_Deliveries_Per_Connection = 1",
         nameserver=exchangers.address,
     )  # fmt: skip
@@ -404,7 +406,7 @@ async def test_an_exchanger_without_an_address_is_passed_over_and_no_exchanger_m
 ) -> None:
     """RFC 5321 section 5.1: the exchangers are tried in order; without any, the name is its own."""
     behind = await site(stage)
-    ringback = opened(
+    ringback = await opened(
         stage, tmp_path, routes(f"smtp://{name}?type=mx&port={behind.port}"), nameserver=exchangers.address
     )
     assert (await sent(ringback)).startswith("250 ")
@@ -415,7 +417,7 @@ async def test_an_exchanger_without_an_address_is_passed_over_and_no_exchanger_m
 async def test_a_route_by_mx_that_leads_nowhere_is_451_4_4_1(
     stage: Stage, tmp_path: Path, exchangers: Dnsmasq, name: str
 ) -> None:
-    ringback = opened(stage, tmp_path, routes(f"smtp://{name}?type=mx"), nameserver=exchangers.address)
+    ringback = await opened(stage, tmp_path, routes(f"smtp://{name}?type=mx"), nameserver=exchangers.address)
     async with await greeted(ringback) as client:
         await client.ask("MAIL FROM:<a@sender.test>")
         assert await client.ask("RCPT TO:<b@example.com>") == UNREACHABLE
@@ -428,7 +430,7 @@ async def test_a_connection_is_given_back_while_the_client_idles_and_the_envelop
     stage: Stage, tmp_path: Path
 ) -> None:
     upstream = await stage.upstream()
-    ringback = opened(stage, tmp_path, "Upstream_Hold = 0.05", upstream_port=upstream.port)
+    ringback = await opened(stage, tmp_path, "Upstream_Hold = 0.05", upstream_port=upstream.port)
     async with await begun(ringback, "one@example.com", "two@example.com") as client:
         await upstream.until(lambda: upstream.commands[-1:] == ["RSET"], "the connection is given back")
         assert len(upstream.open_dialogues) >= 1
@@ -444,7 +446,7 @@ async def test_a_recipient_refused_when_the_envelope_is_said_again_is_451_and_no
     stage: Stage, tmp_path: Path
 ) -> None:
     upstream = await stage.upstream()
-    ringback = opened(stage, tmp_path, "Upstream_Hold = 0.05", upstream_port=upstream.port)
+    ringback = await opened(stage, tmp_path, "Upstream_Hold = 0.05", upstream_port=upstream.port)
     async with await begun(ringback, "one@example.com", "two@example.com") as client:
         await upstream.until(lambda: upstream.commands[-1:] == ["RSET"], "the connection is given back")
         upstream.recipients["two@example.com"] = says("550 5.1.1 gone since")
@@ -456,7 +458,7 @@ async def test_a_recipient_added_after_the_connection_was_given_back_joins_the_o
     stage: Stage, tmp_path: Path
 ) -> None:
     upstream = await stage.upstream()
-    ringback = opened(stage, tmp_path, "Upstream_Hold = 0.05", upstream_port=upstream.port)
+    ringback = await opened(stage, tmp_path, "Upstream_Hold = 0.05", upstream_port=upstream.port)
     async with await begun(ringback, "one@example.com") as client:
         await upstream.until(lambda: upstream.commands[-1:] == ["RSET"], "the connection is given back")
         assert (await client.ask("RCPT TO:<two@example.com>")).startswith("250 ")
@@ -471,7 +473,7 @@ async def test_a_connection_lost_between_rcpt_and_data_is_replaced_unseen(
     stage: Stage, tmp_path: Path, way: str
 ) -> None:
     upstream = await stage.upstream()
-    ringback = opened(stage, tmp_path, upstream_port=upstream.port)
+    ringback = await opened(stage, tmp_path, upstream_port=upstream.port)
     async with await begun(ringback, "one@example.com", "two@example.com") as client:
         (used,) = users(upstream)
         getattr(used, way)()
@@ -483,7 +485,7 @@ async def test_a_connection_lost_between_rcpt_and_data_is_replaced_unseen(
 
 async def test_a_connection_lost_between_two_recipients_is_replaced_unseen(stage: Stage, tmp_path: Path) -> None:
     upstream = await stage.upstream()
-    ringback = opened(stage, tmp_path, upstream_port=upstream.port)
+    ringback = await opened(stage, tmp_path, upstream_port=upstream.port)
     async with await begun(ringback, "one@example.com") as client:
         (used,) = users(upstream)
         used.reset()
@@ -494,7 +496,7 @@ async def test_a_connection_lost_between_two_recipients_is_replaced_unseen(stage
 
 async def test_a_connection_carries_so_many_deliveries_and_then_says_quit(stage: Stage, tmp_path: Path) -> None:
     upstream = await stage.upstream()
-    ringback = opened(stage, tmp_path, "Max_Deliveries_Per_Connection = 2", upstream_port=upstream.port)
+    ringback = await opened(stage, tmp_path, "Max_Deliveries_Per_Connection = 2", upstream_port=upstream.port)
     for _ in range(5):
         assert (await sent(ringback)).startswith("250 ")
     await upstream.until(lambda: upstream.count("QUIT") == 2, "two connections have ended")
@@ -507,7 +509,7 @@ async def test_a_transaction_that_waits_for_a_connection_gets_the_one_that_comes
     stage: Stage, tmp_path: Path
 ) -> None:
     upstream = await stage.upstream()
-    ringback = opened(stage, tmp_path, "Max_Outbound_Connections = 1", upstream_port=upstream.port)
+    ringback = await opened(stage, tmp_path, "Max_Outbound_Connections = 1", upstream_port=upstream.port)
     async with await begun(ringback, "one@example.com") as first, await greeted(ringback) as second:
         replies = await second.pipeline("MAIL FROM:<second@sender.test>", "NOOP")
         assert [each[:4] for each in replies] == ["250 ", "250 "]
@@ -521,7 +523,7 @@ async def test_a_transaction_that_waits_for_a_connection_gets_the_one_that_comes
 
 async def test_an_edit_that_opens_the_transaction_anew_needs_no_second_connection(stage: Stage, tmp_path: Path) -> None:
     upstream = await stage.upstream()
-    ringback = opened(
+    ringback = await opened(
         stage, tmp_path, "Max_Outbound_Connections = 1", upstream_port=upstream.port,
         scripts={"data_phase1": 'add_recipient "copy@example.com";\n'},
     )  # fmt: skip
@@ -531,7 +533,7 @@ async def test_an_edit_that_opens_the_transaction_anew_needs_no_second_connectio
 
 async def test_a_connection_on_which_the_upstream_refused_is_not_used_again(stage: Stage, tmp_path: Path) -> None:
     upstream = await stage.upstream(recipients={"no@example.com": says("550 5.1.1 no")})
-    ringback = opened(stage, tmp_path, upstream_port=upstream.port)
+    ringback = await opened(stage, tmp_path, upstream_port=upstream.port)
     async with await greeted(ringback) as client:
         await client.ask("MAIL FROM:<a@sender.test>")
         assert await client.ask("RCPT TO:<no@example.com>") == "550 5.1.1 no"
@@ -606,7 +608,7 @@ async def test_mail_goes_encrypted_to_an_upstream_whose_certificate_is_right(
     stage: Stage, tmp_path: Path, authority: Authority, mode: str, verify: str
 ) -> None:
     upstream = await stage.put_up(Secured(authority.right))
-    ringback = opened(
+    ringback = await opened(
         stage, tmp_path, f"TLS = {mode}", f"TLS_Verify = {verify}", f'TLS_CA = "{authority.path}"',
         upstream_port=upstream.port,
     )  # fmt: skip
@@ -625,7 +627,7 @@ async def test_a_certificate_in_another_name_is_refused_where_the_host_is_verifi
     taken: bool,  # noqa: FBT001
 ) -> None:
     upstream = await stage.put_up(Secured(authority.wrong))
-    ringback = opened(
+    ringback = await opened(
         stage, tmp_path, "TLS = required", f"TLS_Verify = {verify}", f'TLS_CA = "{authority.path}"',
         upstream_port=upstream.port,
     )  # fmt: skip
@@ -642,7 +644,7 @@ async def test_a_certificate_of_an_unknown_authority_is_refused_where_it_is_veri
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
     upstream = await stage.put_up(Secured(context))
-    ringback = opened(
+    ringback = await opened(
         stage, tmp_path, "TLS = required", "TLS_Verify = ca", f'TLS_CA = "{authority.path}"',
         upstream_port=upstream.port,
     )  # fmt: skip
@@ -660,7 +662,7 @@ async def test_where_the_handshake_fails_mail_goes_in_the_clear_only_if_that_is_
     stage: Stage, tmp_path: Path, authority: Authority, fault: str, fallback: str, expected: str
 ) -> None:
     upstream = await stage.put_up(Secured(authority.wrong, broken=fault == "no TLS"))
-    ringback = opened(
+    ringback = await opened(
         stage, tmp_path, "TLS = ifavailable", "TLS_Verify = host", f'TLS_CA = "{authority.path}"',
         f"TLS_Ifavailable_Fallback = {fallback}", upstream_port=upstream.port,
     )  # fmt: skip
@@ -677,7 +679,7 @@ async def test_an_upstream_without_tls_is_refused_where_tls_is_required(
     refuses: bool,  # noqa: FBT001
 ) -> None:
     upstream = await (stage.put_up(Secured(None)) if refuses else stage.upstream())
-    ringback = opened(stage, tmp_path, "TLS = required", upstream_port=upstream.port)
+    ringback = await opened(stage, tmp_path, "TLS = required", upstream_port=upstream.port)
     async with await greeted(ringback) as client:
         await client.ask("MAIL FROM:<a@sender.test>")
         assert await client.ask("RCPT TO:<b@example.com>") == REFUSED_US
@@ -688,7 +690,7 @@ async def test_an_upstream_that_stopped_offering_tls_gets_mail_in_the_clear_if_t
     stage: Stage, tmp_path: Path
 ) -> None:
     upstream = await stage.upstream()
-    ringback = opened(stage, tmp_path, "TLS = ifavailable", upstream_port=upstream.port)
+    ringback = await opened(stage, tmp_path, "TLS = ifavailable", upstream_port=upstream.port)
     assert (await sent(ringback)).startswith("250 ")
     assert upstream.count("STARTTLS") == 0
 
@@ -705,7 +707,7 @@ def trusting() -> Iterator[Postfix]:
 
 @pytest.mark.real("postfix")
 async def test_postfix_hears_by_xclient_who_the_client_is(stage: Stage, tmp_path: Path, trusting: Postfix) -> None:
-    ringback = opened(stage, tmp_path, "XCLIENT = required", upstream_port=trusting.port)
+    ringback = await opened(stage, tmp_path, "XCLIENT = required", upstream_port=trusting.port)
     for source, name in (("127.0.0.77", "one.test"), ("127.0.0.78", "two.test")):
         async with await greeted(ringback, source=source, name=name) as client:
             for number in (1, 2):
@@ -734,7 +736,7 @@ async def test_postfix_hears_the_right_client_of_every_message_where_sessions_sh
     stage: Stage, tmp_path: Path, trusting: Postfix
 ) -> None:
     """Without the port, by turns, with RSET, with another EHLO in the middle, and on connections made ahead."""
-    ringback = opened(stage, tmp_path, "XCLIENT = required", "XCLIENT_Port = false", upstream_port=trusting.port)
+    ringback = await opened(stage, tmp_path, "XCLIENT = required", "XCLIENT_Port = false", upstream_port=trusting.port)
     before = len(re.findall(r"smtpd\[\d+\]: connect from", trusting.log))
     expected = set()
     for turn in range(4):
@@ -776,7 +778,7 @@ async def test_a_client_with_an_odd_name_is_still_introduced_to_postfix(
     stage: Stage, tmp_path: Path, trusting: Postfix, name: str
 ) -> None:
     """What the client calls itself is its own affair: it must not keep its mail from the upstream."""
-    ringback = opened(stage, tmp_path, "XCLIENT = required", upstream_port=trusting.port)
+    ringback = await opened(stage, tmp_path, "XCLIENT = required", upstream_port=trusting.port)
     async with await greeted(ringback, source="127.0.0.79", name=name) as client:
         await client.ask("MAIL FROM:<a@sender.test>")
         assert await client.ask("RCPT TO:<b@example.com>") == "250 2.1.5 Ok"
@@ -800,7 +802,7 @@ class Informed(Exchanger):
 
 async def test_a_connection_that_speaks_for_one_client_serves_its_session_only(stage: Stage, tmp_path: Path) -> None:
     upstream = await stage.put_up(Informed())
-    ringback = opened(stage, tmp_path, "XCLIENT = ifavailable", upstream_port=upstream.port)
+    ringback = await opened(stage, tmp_path, "XCLIENT = ifavailable", upstream_port=upstream.port)
     async with await ringback.conversation(source="127.0.0.77") as first:
         for _ in range(2):
             assert (await first.deliver("a@sender.test", ["b@example.com"], LETTER)).startswith("250 ")
@@ -821,7 +823,7 @@ async def test_an_upstream_with_one_place_serves_one_client_after_another_by_xcl
     stage: Stage, tmp_path: Path
 ) -> None:
     upstream = await stage.put_up(Informed())
-    ringback = opened(
+    ringback = await opened(
         stage, tmp_path, "XCLIENT = required", "Max_Outbound_Connections = 1", upstream_port=upstream.port
     )
     async with await ringback.conversation(source="127.0.0.77") as first:
@@ -840,7 +842,7 @@ async def test_an_upstream_that_does_not_offer_xclient_is_used_unless_it_is_requ
     stage: Stage, tmp_path: Path, mode: str, expected: str
 ) -> None:
     upstream = await stage.upstream()
-    ringback = opened(stage, tmp_path, f"XCLIENT = {mode}", upstream_port=upstream.port)
+    ringback = await opened(stage, tmp_path, f"XCLIENT = {mode}", upstream_port=upstream.port)
     async with await greeted(ringback) as client:
         await client.ask("MAIL FROM:<a@sender.test>")
         assert await client.ask("RCPT TO:<b@example.com>") == expected
@@ -868,7 +870,7 @@ class Lmtp(Exchanger):
 
 async def test_lmtp_is_spoken_with_lhlo_and_one_recipient_a_transaction(stage: Stage, tmp_path: Path) -> None:
     upstream = await stage.put_up(Lmtp())
-    ringback = opened(
+    ringback = await opened(
         stage, tmp_path, "Delivery_Method = LMTP", f"LMTP_Port = {upstream.port}", 'Gateway = "127.0.0.1"'
     )
     async with await begun(ringback, "one@example.com") as client:
@@ -889,7 +891,7 @@ async def test_a_recipient_that_a_script_adds_over_lmtp_is_never_lost_behind_one
 ) -> None:
     """LMTP answers the dot for each recipient; the client's one 250 must not cover a recipient that was refused."""
     upstream = await stage.put_up(Lmtp())
-    ringback = opened(
+    ringback = await opened(
         stage, tmp_path, "Delivery_Method = LMTP", f"LMTP_Port = {upstream.port}", 'Gateway = "127.0.0.1"',
         scripts={"data_phase1": 'add_recipient "copy@example.com";\n'},
     )  # fmt: skip

@@ -55,7 +55,7 @@ async def test_a_session_whose_sender_is_cached_finishes_before_300_that_wait(st
     gate, order = asyncio.Event(), list[str]()
     slow, upstream = await _gated(stage, gate), await stage.upstream()
     await stage.exchanger("ok.test")
-    ringback = stage.ringback(upstream.port, callback={"max_probes_per_mx": "1000", "client_share": "100"})
+    ringback = await stage.ringback(upstream.port, callback={"max_probes_per_mx": "1000", "client_share": "100"})
     assert (await _said(ringback, "cached@ok.test")).startswith("250 ")
     async with asyncio.TaskGroup() as group:
         waiting = [group.create_task(_delivered(ringback, f"user{n}@slow.test", order)) for n in range(300)]
@@ -75,7 +75,7 @@ async def test_100_sessions_with_the_same_sender_make_one_probe(stage: Stage, *,
     slow = await _gated(stage, gate)
     if refused:
         slow.script[Step.RCPT] = says(NO_SUCH_USER.reply.decode().strip(), until=gate)
-    ringback = stage.ringback((await stage.upstream()).port, callback={"max_probes_per_mx": "1000"})
+    ringback = await stage.ringback((await stage.upstream()).port, callback={"max_probes_per_mx": "1000"})
     async with asyncio.TaskGroup() as group:
         waiting = [group.create_task(_said(ringback, "same@slow.test", order, asked)) for _ in range(100)]
         await slow.until(lambda: len(slow.held) == 1, "the probe waits at the exchanger")
@@ -91,7 +91,7 @@ async def test_100_sessions_with_the_same_sender_make_one_probe(stage: Stage, *,
 
 async def test_an_answer_is_remembered_for_the_next_session(stage: Stage) -> None:
     refusing = await stage.exchanger("refusing.test", script={Step.RCPT: NO_SUCH_USER})
-    ringback = stage.ringback((await stage.upstream()).port)
+    ringback = await stage.ringback((await stage.upstream()).port)
     for _ in range(3):
         assert await _said(ringback, "nobody@refusing.test") == "550 from address not reachable"
     assert (len(refusing.dialogues), refusing.count("RCPT")) == (1, 1)
@@ -100,7 +100,7 @@ async def test_an_answer_is_remembered_for_the_next_session(stage: Stage) -> Non
 async def test_more_probes_than_an_exchanger_may_get_at_once_wait_in_line(stage: Stage) -> None:
     gate, order = asyncio.Event(), list[str]()
     slow = await _gated(stage, gate)
-    ringback = stage.ringback((await stage.upstream()).port, callback={"max_probes_per_mx": "4"})
+    ringback = await stage.ringback((await stage.upstream()).port, callback={"max_probes_per_mx": "4"})
     async with asyncio.TaskGroup() as group:
         waiting = [group.create_task(_said(ringback, f"user{n}@slow.test", order)) for n in range(12)]
         await slow.until(lambda: len(slow.held) == 4, "four probes wait at the exchanger")
@@ -114,7 +114,7 @@ async def test_more_probes_than_an_exchanger_may_get_at_once_wait_in_line(stage:
 async def test_a_client_that_leaves_while_it_waits_disturbs_nobody_who_waits_for_the_same_probe(stage: Stage) -> None:
     gate = asyncio.Event()
     slow = await _gated(stage, gate)
-    ringback = stage.ringback((await stage.upstream()).port)
+    ringback = await stage.ringback((await stage.upstream()).port)
     async with AsyncExitStack() as stack:
         leaving, staying = [await stack.enter_async_context(await ringback.conversation()) for _ in range(2)]
         for client in (leaving, staying):

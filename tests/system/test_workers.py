@@ -35,7 +35,7 @@ async def upstream(stage: Stage) -> Exchanger:
 
 
 async def two_workers(stage: Stage, upstream: Exchanger, count: int = 2) -> Ringback:
-    ringback = stage.ringback(upstream.port, core=[f"Workers = {count}"])
+    ringback = await stage.ringback(upstream.port, core=[f"Workers = {count}"])
     await logged(ringback, "serving")
     return ringback
 
@@ -102,13 +102,13 @@ async def test_every_worker_serves_and_says_its_number_in_each_line(stage: Stage
 
 
 async def test_one_worker_has_a_supervisor_and_no_number_in_its_lines(stage: Stage, upstream: Exchanger) -> None:
-    ringback = await asyncio.to_thread(stage.ringback, upstream.port)
+    ringback = await stage.ringback(upstream.port)
     assert len(workers(ringback)) == 1
     assert all("worker" not in each for each in await logged(ringback, "listening"))
 
 
 async def test_one_worker_becomes_several_and_one_again_by_sighup(stage: Stage, upstream: Exchanger) -> None:
-    ringback = stage.ringback(upstream.port, core=["Workers = 1"])
+    ringback = await stage.ringback(upstream.port, core=["Workers = 1"])
     await logged(ringback, "serving")
     for times, (before, after) in enumerate(((1, 2), (2, 1)), 1):
         change(ringback, f"Workers = {before}", f"Workers = {after}")
@@ -118,7 +118,7 @@ async def test_one_worker_becomes_several_and_one_again_by_sighup(stage: Stage, 
 
 
 async def test_auto_is_a_worker_for_each_core(stage: Stage, upstream: Exchanger) -> None:
-    ringback = stage.ringback(upstream.port, core=["Workers = auto"])
+    ringback = await stage.ringback(upstream.port, core=["Workers = auto"])
     await logged(ringback, "listening")
     cores = len(os.sched_getaffinity(0))
     await eventually(lambda: len(workers(ringback)) == cores, "a worker for each core")
@@ -248,7 +248,9 @@ async def test_a_second_sigterm_cuts_those_that_still_finish(stage: Stage, upstr
 
 
 async def test_workers_end_when_their_supervisor_is_killed(upstream: Exchanger, tmp_path: Path) -> None:
-    ringback = Ringback(House(upstream_port=upstream.port, lines=("Workers = 2",)), tmp_path).start()
+    ringback = await asyncio.to_thread(
+        Ringback(House(upstream_port=upstream.port, lines=("Workers = 2",)), tmp_path).start
+    )
     try:
         await logged(ringback, "serving")
         orphans = workers(ringback)
@@ -277,7 +279,7 @@ async def test_the_service_manager_hears_ready_once_every_worker_serves(
         manager.bind("\0" + name)
         manager.setblocking(False)
         monkeypatch.setenv("NOTIFY_SOCKET", "@" + name)
-        ringback = stage.ringback(upstream.port, core=["Workers = 2"])
+        ringback = await stage.ringback(upstream.port, core=["Workers = 2"])
         loop = asyncio.get_running_loop()
 
         async def told() -> str:
