@@ -5,7 +5,6 @@ One server runs all statements of a table; the sender's localpart says which of 
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import re
 from collections.abc import Iterator, Mapping
@@ -828,11 +827,6 @@ async def test_capabilities_are_added_to_and_taken_out_of_the_reply_to_ehlo(stag
         'disable_esmtp_capability "SIZE";\n'
     )
     ringback = await opened(stage, tmp_path, upstream_port=upstream.port, scripts={"ehlo_phase1": script})
-    for _ in range(40):  # the first connection to the next hop may still be on its way
-        async with await ringback.conversation() as client:
-            if "8BITMIME" in await client.ehlo():
-                break
-        await asyncio.sleep(0.25)
     async with await ringback.conversation() as client:
         expected = [
             "250-ringback.test", "250-ENHANCEDSTATUSCODES", "250-CHUNKING", "250-PRDR", "250-8BITMIME", "250-SMTPUTF8",

@@ -120,8 +120,8 @@ OF_THE_PROCESS = 16 * KIBI
 @pytest.mark.parametrize(("tls", "target"), [(False, PLAIN_TARGET), (True, TLS_TARGET)], ids=["plain", "tls"])
 async def test_an_idle_session_costs_little_before_and_after_its_mail(tls: bool, target: int) -> None:  # noqa: FBT001
     allow_open_files()
-    # The bench holds 500 sessions to the target itself, and a unit test counts a session's own octets. Over 200 sessions
-    # the process weighs more: up to 17 KiB each were seen for 6, and 104 for 48.
+    # The bench holds 500 sessions to the target itself, and a unit test counts a session's own octets. Over 200 the
+    # process weighs more: up to 17 KiB each were seen for 6, and 104 for 48.
     fresh, used = await idle(200, tls=tls)
     most = 2 * target + OF_THE_PROCESS
     assert fresh <= most, f"{fresh / KIBI:.1f} KiB"
