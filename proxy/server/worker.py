@@ -25,6 +25,7 @@ from proxy.outbox.outbox import SessionOutbox
 from proxy.outbox.store import OutboxStore
 from proxy.server.assembly import Assembly
 from proxy.server.sockets import OWN_FILES, bind, compare_open_files
+from proxy.smtp.commands.verbs import VERBS
 from proxy.smtp.entrance import Entrance
 from proxy.smtp.guesses import Guesses
 from proxy.smtp.hooks import hooks_of
@@ -144,6 +145,7 @@ class Worker:
         validators = [each for each in judges if each is not None]
         return Front(
             settings=core,
+            verbs=VERBS,
             pipeline=PhasePipeline(validators),
             hooks=hooks_of(validators),
             open_relay=lambda session: UpstreamRelay(router, pools, session),

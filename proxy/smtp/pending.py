@@ -1,8 +1,9 @@
-"""What a command returns: the reply, or a `Pending` if the reply has to wait."""
+"""What a command is, and what it returns: the reply, or a `Pending` if the reply has to wait."""
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
 from typing import Any, final
 
 from proxy.mail.replies import Reply
@@ -25,6 +26,20 @@ class Pending:
 
 Answer = Reply | Pending
 """What a command returns: the reply, or that it takes longer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verb:
+    """A command's function, and what the session does before it is called."""
+
+    verb: str
+    run: Callable[[Any, bytes], Answer]
+    goes_last: bool = False
+    """It must be the last of a pipelined group (RFC 2920 section 3.1)."""
+    is_junk: bool = False
+    """It has no purpose if it is repeated."""
+    is_ordered: bool = True
+    """The session checks the state before it, and changes it after it. The rest of DATA and BDAT does this itself."""
 
 
 class Over(Exception):

@@ -20,6 +20,7 @@ from proxy.mail.session import Letter, Path, Session, Transaction
 from proxy.mail.verdict import Verdict
 from proxy.options.core import CoreOptions
 from proxy.options.throttle import Buckets
+from proxy.smtp.pending import Verb
 from sieve.phases import Phase
 
 
@@ -303,6 +304,8 @@ class Front:
     """Everything that a session needs. Its mutable parts are owned by the event loop's thread."""
 
     settings: CoreOptions
+    verbs: Mapping[bytes, Verb]
+    """The commands, by verb in capitals."""
     pipeline: Policy
     open_relay: Callable[[Session], Relay]
     capabilities: Callable[[], frozenset[str]]

@@ -1,10 +1,10 @@
 """The session: the one place that reads from a client, executes its commands in order, and ends.
 
 `data_received` adds to the connection's buffer and calls `turn`, which executes the commands that have arrived. A
-command is a function in `VERBS` that returns a reply, or a `Pending`: then the session is `busy`, one task does the
-rest, and no command is read until it has ended. aiosmtpd's constructor, reader, timer, DATA, STARTTLS and replies to
-exceptions are not used: they cost 95 µs a connection and 287 KiB for TLS, read line by line, cancel a relay when the
-client half-closes, and turn an internal error into a permanent 500.
+command is a function in `front.verbs`. It returns a reply, or a `Pending`: then the session is `busy`, one task does
+the rest, and no command is read until it has ended. aiosmtpd's constructor, reader, timer, DATA, STARTTLS and replies
+to exceptions are not used: they cost 95 µs a connection and 287 KiB for TLS, read line by line, cancel a relay when
+the client half-closes, and turn an internal error into a permanent 500.
 """
 
 from __future__ import annotations
@@ -24,13 +24,12 @@ from proxy.mail.replies import Reply
 from proxy.mail.session import Session
 from proxy.smtp.arguments import unknown
 from proxy.smtp.commands import data, opening
-from proxy.smtp.commands.verbs import MESSAGE, VERBS, Command
 from proxy.smtp.connection import BACKLOG, LINES_IN_A_TURN, ClientGone, ClientIdle, Connection, Draining, LineTooLong
 from proxy.smtp.data import DataReader
 from proxy.smtp.dialogue import MOST_JUNK, Dialogue
 from proxy.smtp.entrance import Entrance
 from proxy.smtp.mistakes import note_answer, note_line, note_unknown
-from proxy.smtp.pending import Answer, Over, Pending
+from proxy.smtp.pending import Answer, Over, Pending, Verb
 from proxy.smtp.ports import Front
 from proxy.smtp.syntax import parse
 
@@ -155,13 +154,13 @@ class SmtpProtocol(SMTP):
 
     def _execute(self, line: bytes) -> None:
         """Execute one command line. A failure in it is 451, and the session goes on."""
-        parsed = parse(line, self.session.options)
+        verbs, parsed = self.front.verbs, parse(line, self.session.options)
         if type(parsed) is Reply:
-            note_line(self.session, line, VERBS)
+            note_line(self.session, line, verbs)
             self._answer(None, parsed)
             return
         verb, argument = parsed
-        command = VERBS.get(verb) or VERBS.get(verb.upper())
+        command = verbs.get(verb) or verbs.get(verb.upper())
         if command is None or (command.verb == "AUTH" and not self.dialogue.knows_auth):
             note_unknown(self.session)
             self._answer(None, unknown(verb.upper().decode()))
@@ -183,7 +182,7 @@ class SmtpProtocol(SMTP):
         else:
             self._act(command, answer)
 
-    def _refusal(self, command: Command, refusal: Reply | None) -> Reply | None:
+    def _refusal(self, command: Verb, refusal: Reply | None) -> Reply | None:
         """Return why a command is not allowed now, or None. `refusal` is what its order says."""
         connection, session = self.connection, self.session
         if self.dialogue.barred and command.verb != "QUIT":
@@ -200,7 +199,7 @@ class SmtpProtocol(SMTP):
             return None
         return replies.SYNCHRONIZATION
 
-    def _act(self, command: Command | None, answer: Answer) -> None:
+    def _act(self, command: Verb | None, answer: Answer) -> None:
         """Answer a command, or begin to wait for its reply."""
         if type(answer) is Pending:
             self.busy = True
@@ -214,7 +213,7 @@ class SmtpProtocol(SMTP):
         else:
             self._greet(answer)
 
-    def _answer(self, command: Command | None, reply: Reply) -> None:
+    def _answer(self, command: Verb | None, reply: Reply) -> None:
         """Queue the reply to a command, go to the next state, and end the session if the reply does."""
         connection = self.connection
         connection.timer.deadline = None
@@ -249,7 +248,7 @@ class SmtpProtocol(SMTP):
         if timer.deadline is not None:
             reader.pace.end()
         if self.connection.buffer and reader.has_arrived():
-            self._act(MESSAGE, data.message_arrived(self.dialogue, reader))
+            self._act(data.MESSAGE, data.message_arrived(self.dialogue, reader))
         else:
             timer.until(reader.pace.begin())
 
@@ -275,7 +274,7 @@ class SmtpProtocol(SMTP):
 
     # ------------------------------------------------------------ a command that waits
 
-    async def _wait(self, command: Command | None, pending: Pending) -> None:
+    async def _wait(self, command: Verb | None, pending: Pending) -> None:
         """Do the rest of a command, then go on with those that have arrived. This is the session's only task."""
         answer: Answer | None
         try:
@@ -309,7 +308,7 @@ class SmtpProtocol(SMTP):
         else:  # Draining, or the task was cancelled
             self.end("shutdown", self.dialogue.farewell())
 
-    def _broken_off(self, command: Command | None, error: BaseException) -> Answer:
+    def _broken_off(self, command: Verb | None, error: BaseException) -> Answer:
         """Return the answer to a command that failed. If the session's task cannot go on, end the session and raise."""
         if isinstance(error, Exception):
             return self._internal(command, error)
@@ -323,7 +322,7 @@ class SmtpProtocol(SMTP):
         failure.__cause__ = error
         return self._internal(command, failure)
 
-    def _internal(self, command: Command | None, error: Exception) -> Answer:
+    def _internal(self, command: Verb | None, error: Exception) -> Answer:
         log.error("command_failed", session=self.session.id, command=command and command.verb, exc_info=error)
         if not self._has_greeted:
             return replies.INTERNAL_CLOSING

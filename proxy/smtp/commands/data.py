@@ -9,7 +9,7 @@ from proxy.smtp.connection import BACKLOG, HIGH_WATER, LineTooLong
 from proxy.smtp.data import DataReader
 from proxy.smtp.dialogue import Dialogue
 from proxy.smtp.pace import Pace
-from proxy.smtp.pending import Answer, Pending
+from proxy.smtp.pending import Answer, Pending, Verb
 from proxy.smtp.reception import MOST_DRAINED, MessageReader, Reception, log_message
 from proxy.smtp.syntax import parse
 
@@ -121,3 +121,7 @@ def _say_of_each(dialogue: Dialogue, answer: Reply) -> None:
     """Send a reply for each recipient before the final reply (draft-hall-prdr)."""
     said = [replies.EACH_RECIPIENT, *[each.refusal or answer for each in dialogue.session.transaction.recipients]]
     dialogue.connection.outgoing += b"".join([each.wire for each in said])
+
+
+MESSAGE = Verb("DATA", data, is_ordered=False)
+"""What follows DATA: the message, as one more command."""

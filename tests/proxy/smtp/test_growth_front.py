@@ -17,6 +17,7 @@ from proxy.mail.session import Path, Recipient, Session
 from proxy.smtp.arguments import recipient_of, sender_of
 from proxy.smtp.authentication import ExchangeFailed, credentials_of
 from proxy.smtp.chunks import Chunk, ChunkReader, chunk_of
+from proxy.smtp.commands.verbs import VERBS
 from proxy.smtp.connection import LONGEST_COMMAND, ClientGone, Connection, LineTooLong
 from proxy.smtp.data import DataReader
 from proxy.smtp.forwarded import BadProxyHeader, introduction_of, proxy_header
@@ -106,6 +107,7 @@ class Given:
 
 def front() -> Front:
     return Front(
+        verbs=VERBS,
         settings=core(),
         pipeline=PhasePipeline([]),
         open_relay=lambda _session: cast(Relay, Swallowing()),
