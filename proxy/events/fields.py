@@ -1,0 +1,157 @@
+"""What a field of an event means. A name has one type, one unit and one meaning in all events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A field's meaning; `personal` if its value can be about a person: an address, a name, a client, foreign words."""
+
+    doc: str
+    type: str = "string"
+    """A type of JSON Schema; `strings` is an array of strings, `status` an integer or a string."""
+    unit: str = ""
+    personal: bool = False
+
+
+SCHEMAS: dict[str, dict[str, Any]] = {
+    "string": {"type": "string"},
+    "integer": {"type": "integer"},
+    "number": {"type": "number"},
+    "boolean": {"type": "boolean"},
+    "object": {"type": "object"},
+    "strings": {"type": "array", "items": {"type": "string"}},
+    "status": {"type": ["integer", "string"]},
+}
+"""What JSON Schema says of each type."""
+
+
+def _text(doc: str, *, personal: bool = False) -> Field:
+    return Field(doc, personal=personal)
+
+
+def _count(doc: str, unit: str = "") -> Field:
+    return Field(doc, "integer", unit)
+
+
+def _stage(doc: str) -> Field:
+    return Field(doc, "number", "milliseconds")
+
+
+ALWAYS = {
+    "event": _text("the event's name"),
+    "level": _text("debug, info, warning or error"),
+    "timestamp": _text("UTC, RFC 3339"),
+}
+"""What every line has."""
+
+FIELDS: dict[str, Field] = {
+    # ---- a session
+    "session": _text("one client connection; all its events have the same, and Received has it too"),
+    "transaction": _text("one MAIL FROM and what follows; the id in Received"),
+    "client": _text("the client's address", personal=True),
+    "via": _text("the proxy that named the client; empty if the client connected itself"),
+    "helo": _text("the client's name in EHLO or HELO", personal=True),
+    "tls": _text("the TLS version; empty without TLS"),
+    "cipher": _text("the TLS cipher; empty without TLS"),
+    "user": _text("the authenticated user; empty without AUTH", personal=True),
+    "mechanism": _text("the mechanism of AUTH"),
+    "command": _text("the SMTP command; CONNECT is the greeting"),
+    "argument": _text("the command's argument as sent; empty for AUTH", personal=True),
+    "ended": _text("why the session ended: quit, timeout, client gone, shutdown or failed"),
+    "messages": _count("messages sent"),
+    "errors": _count("commands rejected since the last delivered message"),
+    "checks": _count("connections of health checks since the last such event"),
+    # ---- mail
+    "sender": _text("the reverse-path; empty for the null sender", personal=True),
+    "recipient": _text("a recipient", personal=True),
+    "recipients": Field("the first ten recipients", "strings", personal=True),
+    "recipient_count": _count("accepted recipients"),
+    "message_id": _text("the Message-ID field", personal=True),
+    "size": _count("the message as received", "octets"),
+    "phase": _text("where it was decided: connect, ehlo, auth, mailfrom, rcptto, data, …"),
+    "disposition": _text("relayed, refused (5xx), deferred (4xx), discarded, or lost (nobody heard a reply)"),
+    "decided_by": _text("`script FILE:LINE`, a module, the name of an option, `upstream HOST:PORT`, or `protocol`"),
+    "code": _count("the reply code; 0 without a reply"),
+    "enhanced": _text("the reply's enhanced status code; empty if it has none"),
+    "reply": _text("the reply as sent, lines joined by ` / `", personal=True),
+    "upstream": _text("the next hop in the configuration"),
+    "taken_by": _text("the next hop's address that took the message"),
+    "queue_id": _text("the queue id in the next hop's reply; empty if its form is unknown"),
+    "client_ms": _stage("time waiting for the client"),
+    "policy_ms": _stage("time in policy, without callbacks"),
+    "callback_ms": _stage("time waiting for callbacks"),
+    "upstream_ms": _stage("time waiting for the next hop"),
+    # ---- callbacks
+    "callback_status": _text("the callback's status, if one was asked and did not pass"),
+    "callback_reason": _text("its reason"),
+    "callback_text": _text("the exchanger's own words", personal=True),
+    "address": _text("the address in question: of mail, or of a machine", personal=True),
+    "status": Field("the verdict; of a process, its exit status or a signal's name", "status"),
+    "stage": _text("where the conversation ended: dns, connect, banner, ehlo, mail, rcpt"),
+    "text": _text("words: of a script, of an exchanger, of a line in a file", personal=True),
+    "exchanger": _text("the exchanger's name"),
+    "ip": _text("the exchanger's address"),
+    "probe_tls": Field("whether the exchanger was asked over TLS", "boolean"),
+    "domain": _text("a mail domain", personal=True),
+    "asked": _count("questions"),
+    "answers": Field("answers by status, reason and whether they were cached", "object"),
+    "times": _count("how often in a row"),
+    # ---- letters
+    "letter": _count("the number of a message that Ringback made"),
+    "purpose": _text("forward, generated or report"),
+    "origin": _text("the transaction that created it"),
+    "letters": _count("messages that Ringback made"),
+    "deliveries": _count("deliveries stored"),
+    "octets": _count("size", "octets"),
+    "hops": _count("X-Ringback-Letter fields"),
+    "reported": Field("whether the sender was told", "boolean"),
+    "folder": _text("a folder"),
+    # ---- scripts and modules
+    "script": _text("the script's file"),
+    "line": _count("a line's number"),
+    "column": _count("a column's number"),
+    "counter": _text("the counter's name"),
+    "validator": _text("the module's name"),
+    "hook": _text("the hook's name"),
+    # ---- the service
+    "reason": _text("why", personal=True),
+    "seconds": Field("duration", "number", "seconds"),
+    "exception": _text("a Python traceback"),
+    "worker": _count("the process's number; 0 is the keeper"),
+    "pid": _count("the process id"),
+    "state": _text("the process's state in the kernel"),
+    "stack": _text("the process's stack"),
+    "serves": Field("whether it had begun to serve", "boolean"),
+    "workers": _count("workers that serve"),
+    "sessions": _count("running sessions"),
+    "now": Field("whether sessions are cut at once", "boolean"),
+    "addresses": Field("addresses that are listened on", "strings"),
+    "warnings": _count("warnings of the configuration"),
+    "diagnostics": _text("what is wrong"),
+    "message": _text("the warning"),
+    "file": _text("the configuration file"),
+    "hint": _text("what to write instead"),
+    "count": _count("how many"),
+    "limit": _count("the limit of open files"),
+    "wanted": _count("open files that the configuration needs"),
+    "certificate": _text("the certificate's file"),
+    "path": _text("a file"),
+    "aside": _text("the file's new name"),
+    "users": _count("users in the file"),
+    "task": _text("the task's name"),
+    "owner": _text("the task's owner"),
+    "step": _text("the command that was answered"),
+    "host": _text("a host name"),
+    "store": _text("the store's name"),
+    "operations_in_memory": _count("operations done in memory meanwhile"),
+    "probes": _count("probes in progress"),
+    "verdicts": _count("verdicts taken over"),
+    "peer": Field("the worker at the other end", "status"),
+    "unanswered": _count("questions without an answer"),
+    "waiting": _count("questions that wait"),
+}
+"""The vocabulary."""
