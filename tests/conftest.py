@@ -1,10 +1,15 @@
-"""What all tests share: the skip, or the failure, where a real server is missing."""
+"""What all tests share: a real server that is missing skips or fails a test, and a wrong event fails it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
+from tests.support.events import Watch
 from tests.support.required import need
+
+_watch = Watch()
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -12,3 +17,11 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     for marker in item.iter_markers("real"):
         for name in marker.args:
             need(name)
+
+
+@pytest.fixture(autouse=True)
+def _events_are_declared() -> Iterator[None]:
+    """Compare every event that this test logs with its declaration."""
+    _watch.problems.clear()
+    yield
+    assert not _watch.problems

@@ -6,6 +6,7 @@ a reason that the script can see.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, Protocol
@@ -132,7 +133,10 @@ class CallbackService(Generic[V]):
     async def _awaited(
         self, found: Awaitable[CallbackVerdict], session: Session, transaction: Transaction, address: str
     ) -> CallbackVerdict:
-        return self._told(await found, session, transaction, address)
+        began = time.monotonic()
+        verdict = await found
+        transaction.callback_seconds += time.monotonic() - began
+        return self._told(verdict, session, transaction, address)
 
     def _told(
         self, verdict: CallbackVerdict, session: Session, transaction: Transaction, address: str
@@ -209,7 +213,8 @@ _NULL_SENDER = CallbackVerdict(Status.ERROR, "null_sender", "the null sender has
 
 
 def record(transaction: Transaction, verdict: CallbackVerdict) -> None:
-    """Set the message's context variables: Momentum's smtp_cbv_result, and our own."""
+    """Set the message's context variables, Momentum's smtp_cbv_result and our own, and what the log tells of it."""
+    transaction.callback = verdict
     transaction.context |= {
         "smtp_cbv_result": _RESULT[verdict.status],
         "smtp_cbv_status": _STATUS[verdict.status],

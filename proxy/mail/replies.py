@@ -19,13 +19,18 @@ class Reply:
     It never changes. It is a plain class, because every reply of a next hop becomes one.
     """
 
-    __slots__ = ("accepted", "close", "code", "lines", "permanent", "wire")
+    __slots__ = ("accepted", "by", "close", "code", "lines", "permanent", "wire")
 
-    def __init__(self, code: int, lines: tuple[bytes, ...], close: bool = False) -> None:  # noqa: FBT001, FBT002 — it is data
+    def __init__(self, code: int, lines: tuple[bytes, ...], close: bool = False, by: str = "") -> None:  # noqa: FBT001, FBT002 — it is data
         """Build the reply as sent, with the code on every line (RFC 5321 section 4.2.1)."""
         self.code = code
         self.lines = lines
         self.close = close
+        self.by = by
+        """Who decided, for the log: an option, a module, a script's line, `protocol`, `ringback`, or `upstream`.
+
+        It is empty in a reply that came from the next hop or from a module's hook.
+        """
         self.accepted = 200 <= code < 300
         """Whether the reply is positive (2xx)."""
         self.permanent = code >= 500
@@ -53,15 +58,21 @@ class Reply:
 
     def closing(self) -> Reply:
         """Return the same reply, after which the session is closed."""
-        return Reply(self.code, self.lines, close=True)
+        return Reply(self.code, self.lines, True, self.by)
+
+    def decided_by(self, by: str) -> Reply:
+        """Return the same reply, decided by someone else."""
+        same = Reply(self.code, self.lines, self.close, by)
+        same.wire = self.wire
+        return same
 
 
-def reply(code: int, enhanced: str, text: str, *, close: bool = False) -> Reply:
+def reply(code: int, enhanced: str, text: str, *, close: bool = False, by: str = "protocol") -> Reply:
     """Return a one-line reply with an enhanced status code (RFC 2034)."""
-    return Reply(code, (f"{enhanced} {text}".encode("ascii"),), close=close)
+    return Reply(code, (f"{enhanced} {text}".encode("ascii"),), close, by)
 
 
-def from_policy(code: int, text: str, *, close: bool = False) -> Reply:
+def from_policy(code: int, text: str, *, close: bool = False, by: str = "") -> Reply:
     """Return a script's reply: one reply line for each line of `text`, without an added enhanced status code.
 
     Octets that are not printable ASCII become `?`, so a value taken from a message cannot inject a second reply. A line
@@ -76,7 +87,7 @@ def from_policy(code: int, text: str, *, close: bool = False) -> Reply:
             lines.append(octets[:cut])
             octets = octets[cut:].lstrip(b" ")
         lines.append(octets)
-    return Reply(code, tuple(lines), close=close)
+    return Reply(code, tuple(lines), close, by)
 
 
 def default_policy_text(code: int) -> str:
@@ -104,28 +115,38 @@ NOT_HTTP = reply(221, "2.7.0", "This is a mail server", close=True)
 
 # ---------------------------------------------------------------- temporary failures
 
-SHUTTING_DOWN = reply(421, "4.3.2", "Service shutting down, try again", close=True)
-IDLE_TOO_LONG = reply(421, "4.4.2", "Timeout exceeded, closing", close=True)
+SHUTTING_DOWN = reply(421, "4.3.2", "Service shutting down, try again", close=True, by="shutdown")
+IDLE_TOO_LONG = reply(421, "4.4.2", "Timeout exceeded, closing", close=True, by="idle_time")
 TOO_MANY_SESSIONS = reply(421, "4.7.0", "Too many sessions, try again later", close=True)
-TOO_MANY_CONNECTIONS = reply(421, "4.7.0", "Too many connections, try again later", close=True)
-TOO_MUCH_MAIL = reply(450, "4.7.1", "Too much mail, try again later")
-TOO_MUCH_TLS = reply(454, "4.7.0", "Too many TLS sessions, try again later")
-TOO_MANY_MESSAGES = reply(421, "4.7.0", "Too many messages in one session", close=True)
+TOO_MANY_CONNECTIONS = reply(
+    421, "4.7.0", "Too many connections, try again later", close=True, by="connection_rate_per_client"
+)
+TOO_MUCH_MAIL = reply(450, "4.7.1", "Too much mail, try again later", by="message_rate_per_client")
+TOO_MUCH_TLS = reply(454, "4.7.0", "Too many TLS sessions, try again later", by="tls_rate_per_client")
+TOO_MANY_MESSAGES = reply(
+    421, "4.7.0", "Too many messages in one session", close=True, by="max_receptions_per_connection"
+)
 TOO_MANY_ERRORS = reply(421, "4.7.0", "Too many errors, closing", close=True)
 TOO_MANY_PASSWORDS = reply(421, "4.7.0", "Too many failed authentications, closing", close=True)
-NO_PROXY_HEADER = reply(421, "4.5.2", "PROXY header expected, closing", close=True)
-PROXY_NOT_ALLOWED = reply(421, "4.7.0", "PROXY header not allowed from this address, closing", close=True)
-INTERNAL_CLOSING = reply(421, "4.3.0", "Temporary failure, try again later", close=True)
-INTERNAL = reply(451, "4.3.0", "Temporary failure, try again later")
-CANNOT_AUTHENTICATE = reply(454, "4.7.0", "Temporary authentication failure, try again later")
-UPSTREAM_UNREACHABLE = reply(451, "4.4.1", "Next-hop server is unreachable, try again later")
-UPSTREAM_LOST = reply(451, "4.4.2", "Next-hop server did not answer, try again later")
-UPSTREAM_BUSY = reply(451, "4.4.5", "Next-hop server is busy, try again later")
-UPSTREAM_REFUSED_US = reply(451, "4.3.5", "Next-hop server rejected our session, try again later")
-ONE_UPSTREAM_AT_A_TIME = reply(452, "4.5.3", "Recipients are on different servers; send this one separately")
-ONE_RECIPIENT_AT_A_TIME = reply(452, "4.5.3", "Only one recipient per message here; send this one separately")
-TOO_MANY_RECIPIENTS = reply(452, "4.5.3", "Too many recipients")
-OUTBOX_FULL = reply(452, "4.3.1", "Insufficient system storage, try again later")
+NO_PROXY_HEADER = reply(421, "4.5.2", "PROXY header expected, closing", close=True, by="proxy_protocol_networks")
+PROXY_NOT_ALLOWED = reply(
+    421, "4.7.0", "PROXY header not allowed from this address, closing", close=True, by="proxy_protocol_networks"
+)
+INTERNAL_CLOSING = reply(421, "4.3.0", "Temporary failure, try again later", close=True, by="ringback")
+INTERNAL = reply(451, "4.3.0", "Temporary failure, try again later", by="ringback")
+CANNOT_AUTHENTICATE = reply(454, "4.7.0", "Temporary authentication failure, try again later", by="authentication")
+UPSTREAM_UNREACHABLE = reply(451, "4.4.1", "Next-hop server is unreachable, try again later", by="upstream")
+UPSTREAM_LOST = reply(451, "4.4.2", "Next-hop server did not answer, try again later", by="upstream")
+UPSTREAM_BUSY = reply(451, "4.4.5", "Next-hop server is busy, try again later", by="max_outbound_connections")
+UPSTREAM_REFUSED_US = reply(451, "4.3.5", "Next-hop server rejected our session, try again later", by="upstream")
+ONE_UPSTREAM_AT_A_TIME = reply(
+    452, "4.5.3", "Recipients are on different servers; send this one separately", by="routes"
+)
+ONE_RECIPIENT_AT_A_TIME = reply(
+    452, "4.5.3", "Only one recipient per message here; send this one separately", by="multi_recipient"
+)
+TOO_MANY_RECIPIENTS = reply(452, "4.5.3", "Too many recipients", by="max_recipients_per_message")
+OUTBOX_FULL = reply(452, "4.3.1", "Insufficient system storage, try again later", by="outbox_size")
 
 # ---------------------------------------------------------------- permanent failures
 
@@ -141,8 +162,10 @@ SENDER_SYNTAX = reply(501, "5.1.7", "Bad sender address syntax")
 RECIPIENT_SYNTAX = reply(501, "5.1.3", "Bad recipient address syntax")
 NO_MAIL_YET = reply(503, "5.5.1", "Need MAIL command")
 TLS_ACTIVE = reply(554, "5.5.1", "TLS already active")
-TLS_NOT_ACCEPTED = reply(554, "5.7.0", "Command refused due to lack of security", close=True)
-TLS_BEFORE_AUTH = reply(538, "5.7.11", "Encryption required for authentication; use STARTTLS first")
+TLS_NOT_ACCEPTED = reply(554, "5.7.0", "Command refused due to lack of security", close=True, by="handler")
+TLS_BEFORE_AUTH = reply(
+    538, "5.7.11", "Encryption required for authentication; use STARTTLS first", by="authentication_without_tls"
+)
 AUTH_SYNTAX = reply(501, "5.5.4", "Syntax: AUTH mechanism [initial-response]")
 UNKNOWN_MECHANISM = reply(504, "5.5.4", "Unrecognized authentication type")
 AUTHENTICATED_ALREADY = reply(503, "5.5.1", "Already authenticated")
@@ -150,8 +173,8 @@ AUTH_CANCELLED = reply(501, "5.7.0", "Authentication cancelled")
 AUTH_LINE_TOO_LONG = reply(500, "5.5.6", "Authentication exchange line too long")
 BAD_BASE64 = reply(501, "5.5.2", "Cannot decode base64")
 BAD_RESPONSE = reply(501, "5.5.2", "Malformed authentication response")
-NOT_AUTHENTICATED = reply(535, "5.7.8", "Authentication credentials invalid")
-NO_AUTHORIZATION = reply(550, "5.7.0", "Insufficient authorization")
+NOT_AUTHENTICATED = reply(535, "5.7.8", "Authentication credentials invalid", by="authentication")
+NO_AUTHORIZATION = reply(550, "5.7.0", "Insufficient authorization", by="xclient_hosts")
 XCLIENT_SYNTAX = reply(501, "5.5.4", "Syntax: XCLIENT attribute=value ...")
 IN_TRANSACTION = reply(503, "5.5.1", "Not allowed within a mail transaction")
 EHLO_FIRST = reply(503, "5.5.1", "Send EHLO first")
@@ -161,19 +184,19 @@ NO_VALID_RECIPIENTS = reply(554, "5.5.1", "No valid recipients")
 SYNCHRONIZATION = reply(554, "5.5.0", "SMTP protocol synchronization error", close=True)
 BARE_LINE_BREAK = reply(550, "5.5.2", "Bare <CR> or <LF> received; lines end with <CR><LF>")
 NO_NULL_SENDER = reply(550, "5.7.1", "Null sender not accepted here")
-RELAYING_DENIED = reply(550, "5.7.1", "Relaying denied")
-TOO_BIG = reply(552, "5.3.4", "Message too big")
-HEADERS_TOO_BIG = reply(552, "5.3.4", "Header section too big")
-LOOP = reply(554, "5.4.6", "Too many Received fields: mail loop")
-LETTERS_LOOP = reply(554, "5.4.6", "Forwarded too often: mail loop")
-LOOP_TO_ITSELF = reply(554, "5.4.6", "This server delivers to itself: mail loop")
+RELAYING_DENIED = reply(550, "5.7.1", "Relaying denied", by="relay_domains")
+TOO_BIG = reply(552, "5.3.4", "Message too big", by="max_message_size")
+HEADERS_TOO_BIG = reply(552, "5.3.4", "Header section too big", by="max_header_size")
+LOOP = reply(554, "5.4.6", "Too many Received fields: mail loop", by="max_received_headers")
+LETTERS_LOOP = reply(554, "5.4.6", "Forwarded too often: mail loop", by="outbox")
+LOOP_TO_ITSELF = reply(554, "5.4.6", "This server delivers to itself: mail loop", by="mail_loop")
 BAD_PARAMETER = reply(555, "5.5.4", "Unsupported option")
 PARAMETER_SYNTAX = reply(501, "5.5.4", "Bad encoding in a parameter: a + must be followed by two hex digits")
 NEEDS_SMTPUTF8 = reply(553, "5.6.7", "Non-ASCII address requires SMTPUTF8")
-NO_SMTPUTF8_BEHIND = reply(550, "5.6.7", "Next-hop server does not support SMTPUTF8")
-NO_BINARYMIME_BEHIND = reply(550, "5.6.3", "Next-hop server does not support BINARYMIME")
+NO_SMTPUTF8_BEHIND = reply(550, "5.6.7", "Next-hop server does not support SMTPUTF8", by="upstream")
+NO_BINARYMIME_BEHIND = reply(550, "5.6.3", "Next-hop server does not support BINARYMIME", by="upstream")
 BINARYMIME_BY_BDAT = reply(503, "5.5.1", "BINARYMIME requires BDAT")
-NO_8BITMIME_BEHIND = reply(550, "5.6.3", "Next-hop server does not support 8BITMIME")
+NO_8BITMIME_BEHIND = reply(550, "5.6.3", "Next-hop server does not support 8BITMIME", by="upstream")
 
 SYNTAX_ERRORS = frozenset(
     each for each in vars().values() if isinstance(each, Reply) and each.code in {500, 501, 555}

@@ -14,6 +14,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from typing import Any, Protocol
 
 from aiosmtpd.smtp import Envelope as AiosmtpdEnvelope
 from aiosmtpd.smtp import Session as AiosmtpdSession
@@ -78,6 +79,18 @@ class Path:
 NULL_PATH = Path(b"", "", "")
 
 
+class Finding(Protocol):
+    """What a callback found, for the log: `proxy.callback.verdict.CallbackVerdict`."""
+
+    status: Any
+    reason: str
+
+    @property
+    def message(self) -> str:
+        """The exchanger's words, or our own finding."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Letter:
     """A message created by Ringback. Each recipient gets a copy in a separate transaction."""
@@ -107,6 +120,8 @@ class Recipient:
     """Why this recipient is refused when others accept the message. Sent as a PRDR reply or in a report."""
     letters: list[Letter] = field(default_factory=list)
     """Messages created by policy for this recipient, sent when the message is accepted."""
+    discarded_by: str = ""
+    """Who discarded this recipient."""
     reported: bool = False
     """Whether a report to the sender includes the refusal."""
 
@@ -121,6 +136,18 @@ class Recipient:
 
 class Transaction(AiosmtpdEnvelope):
     """One mail transaction, from MAIL FROM to the reply after the final dot, or until it is reset."""
+
+    # What the log tells. These are the class's until they are set: an idle session has a transaction, too.
+    discarded_by = ""
+    """Who discarded the message."""
+    judged = ""
+    """The phase in which policy decided against the message."""
+    message_id = b""
+    callback: Finding | None = None
+    """What the last callback found."""
+    policy_seconds = callback_seconds = upstream_seconds = 0.0
+    recorded = False
+    """The log has what became of its recipients."""
 
     def __init__(self) -> None:
         """Start an empty transaction, before MAIL FROM."""
@@ -202,11 +229,13 @@ class Transaction(AiosmtpdEnvelope):
 class SessionCounts:
     """Counters for the summary line that is logged at the end of a session."""
 
-    __slots__ = ("errors", "junk", "messages", "recipients", "started", "transactions")
+    __slots__ = ("acted", "errors", "junk", "messages", "recipients", "started", "transactions")
 
     def __init__(self) -> None:
         """Start now."""
         self.transactions = self.messages = self.recipients = self.errors = 0
+        self.acted = False
+        """Whether the client did more than a health check does, or anything was refused."""
         self.junk = 0
         """Errors and junk commands (RSET, NOOP, VRFY …) since the last delivered message."""
         self.started = time.monotonic()
@@ -214,6 +243,9 @@ class SessionCounts:
 
 class Session(AiosmtpdSession):
     """One client connection: who the client is, the state of the SMTP dialogue, and the context variables."""
+
+    tls = cipher = ""
+    """The TLS version and cipher; empty without TLS."""
 
     def __init__(
         self,

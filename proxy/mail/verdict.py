@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
 from proxy.mail.replies import Reply
@@ -16,6 +16,14 @@ class Verdict:
 
     reply: Reply | None = None
     discard: bool = False
+    by: str = field(default="", compare=False)
+    """Who discards: a module, or a script's line."""
+
+    def signed(self, name: str) -> Verdict:
+        """Return the verdict with the name of the module that gave it, if it does not say who decided."""
+        if self.reply is not None:
+            return self if self.reply.by else Verdict(self.reply.decided_by(name), self.discard, self.by)
+        return self if self.by else Verdict(None, self.discard, name)
 
 
 PASS = Verdict()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 
-from proxy.base.log import get_logger, printable
+from proxy.base.log import get_logger
 from proxy.base.tasks import TaskOwner, spawn
 from proxy.mail.session import Letter, Recipient, Session
 from proxy.outbox.circles import traced, unanswered
@@ -131,12 +131,6 @@ class SessionOutbox:
         failures = [found for found in map(_failure, refused) if found is not None and found.is_wanted]
         for each in refused:
             each.reported = True
-            log.info(
-                "recipient_refused_late",
-                session=session.id,
-                recipient=printable(each.path.text),
-                reply=printable(each.refusal.text if each.refusal else ""),
-            )
         return [await self._report(session, failures)] if failures else []
 
     async def _report(self, session: Session, failures: Sequence[Failure]) -> Letter:

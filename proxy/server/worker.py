@@ -186,6 +186,7 @@ class Worker:
         await self._pools.close()
         await self._resolver.close()
         self._close_sockets()
+        self.front.checks.tell()
         log.info("stopped")
 
     async def finish(self, cut: Coroutine[Any, Any, object], *, reloaded: bool = False) -> None:

@@ -58,12 +58,14 @@ class Admission:
         self._front.connections -= 1
         self._entrance.connections -= 1
 
-    def is_one_too_many(self, session: Session) -> bool:
-        """Whether the address, the service, or the client has exceeded its connection limit."""
+    def limit_reached(self, session: Session) -> str:
+        """Return the option whose limit of connections is exceeded, or nothing."""
         options, front = session.options, self._front
         most = options.max_connections_per_client
-        return (
-            bool(options.listener_sessions and self._entrance.connections > options.listener_sessions)
-            or bool(options.service_sessions and front.connections > options.service_sessions)
-            or bool(most and not session.can_relay and front.clients[session.client_network] > most)
-        )
+        if options.listener_sessions and self._entrance.connections > options.listener_sessions:
+            return "listener_sessions"
+        if options.service_sessions and front.connections > options.service_sessions:
+            return "service_sessions"
+        if most and not session.can_relay and front.clients[session.client_network] > most:
+            return "max_connections_per_client"
+        return ""

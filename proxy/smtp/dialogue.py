@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 import ssl
+import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -26,6 +27,7 @@ from proxy.smtp.forwarded import Address
 from proxy.smtp.pending import Answer, Pending
 from proxy.smtp.plan import Looks, Plan
 from proxy.smtp.ports import Front, Relay
+from proxy.smtp.record import record_left
 from proxy.smtp.state import END_OF_MESSAGE, Progress
 from proxy.smtp.tls import HANDSHAKE_SECONDS, ServerCertificate, shake_hands, tls_context
 from sieve.phases import Phase
@@ -62,8 +64,8 @@ class Dialogue:
     """One client's session, and its transaction at the next hop. Its protocol owns it."""
 
     __slots__ = (
-        "_protocol", "admission", "barred", "committed", "connection", "content", "entrance", "foreseen", "front",
-        "loop", "plan", "progress", "relay", "session",
+        "_protocol", "admission", "argument", "barred", "committed", "connection", "content", "entrance", "foreseen",
+        "front", "loop", "plan", "progress", "recorded", "relay", "session",
     )  # fmt: skip
 
     def __init__(
@@ -83,6 +85,10 @@ class Dialogue:
         """Between 354 and the task that takes the message: what the client sends is content."""
         self.barred = False
         """A module does not accept the client's TLS: only QUIT is left."""
+        self.argument = b""
+        """The argument of the command that is executed."""
+        self.recorded: Reply | None = None
+        """The reply whose event is logged already."""
         self.committed = False
         """The next hop may already have accepted the message, so a lost client does not end the session."""
 
@@ -110,6 +116,9 @@ class Dialogue:
         if self.relay is not None:
             self.relay.abort()
             self.relay = None
+        transaction = self.session.transaction
+        if transaction.recipients and not transaction.recorded:
+            record_left(self.session)
         self.session.transaction = Transaction()
         self.session.current_recipient = None
 
@@ -122,23 +131,28 @@ class Dialogue:
 
         It is Pending only if a verdict is not there yet.
         """
+        transaction, began = self.session.transaction, time.monotonic()
         for number, phase in enumerate(phases, 1):
             verdict = self.front.pipeline.run(phase, self.session)
             if type(verdict) is not Verdict:
-                return Pending(self._asked(verdict, phases[number:], heed, go_on))
+                return Pending(self._asked((verdict, transaction, began), phases[number:], heed, go_on))
             if (reply := heed(verdict)) is not None:
+                transaction.judged = phase.value
                 return reply
+        transaction.policy_seconds += time.monotonic() - began
         return go_on()
 
     async def _asked(
         self,
-        verdict: Any,
+        waiting: tuple[Any, Transaction, float],
         phases: tuple[Phase, ...],
         heed: Callable[[Verdict], Reply | None],
         go_on: Callable[[], Answer],
     ) -> Reply | None:
         """Wait for a verdict, then ask in the other phases."""
+        verdict, transaction, began = waiting
         reply = heed(await verdict)
+        transaction.policy_seconds += time.monotonic() - began
         answer = reply if reply is not None else self.ask(phases, heed, go_on)
         return await answer.work if type(answer) is Pending else answer
 
@@ -173,6 +187,7 @@ class Dialogue:
             ClientGone: the handshake failed, so no reply can be sent.
         """
         session, connection = self.session, self.connection
+        session.tally.acted = True
         try:
             context = await certificate.context()
             connection.flush()
@@ -184,7 +199,9 @@ class Dialogue:
             raise ClientGone from error
         connection.transport = transport
         transport.set_write_buffer_limits(high=BACKLOG)
-        session.ssl = {"cipher": connection.transport.get_extra_info("cipher")}
+        cipher = connection.transport.get_extra_info("cipher")
+        session.ssl = {"cipher": cipher}
+        session.cipher, session.tls = cipher[:2] if cipher else ("", "")
         session.host_name, session.extended_smtp = None, False
         session.encryption = tls_context(connection.transport)
         session.context |= session.encryption
@@ -257,5 +274,5 @@ class Dialogue:
     def farewell(self) -> Reply:
         """Return the reply to a client whose session ends because we stop."""
         if self.front.reloaded:
-            return replies.from_policy(421, self.session.options.reconfig_message, close=True)
+            return replies.from_policy(421, self.session.options.reconfig_message, close=True, by="shutdown")
         return replies.SHUTTING_DOWN

@@ -21,8 +21,6 @@ from sieve.run.patience import within
 
 log = get_logger()
 
-_FAILED = Verdict(replies.INTERNAL)
-
 Step: TypeAlias = tuple[Validator, Hook]
 """A validator and its hook in one phase."""
 
@@ -86,7 +84,7 @@ def _asked(steps: tuple[Step, ...], phase: Phase, session: Session) -> Verdict |
         if not isinstance(verdict, Verdict):
             return _waited(verdict, validator, steps[number:], phase, session)
         if verdict is not PASS and (verdict.reply is not None or verdict.discard):
-            return verdict
+            return verdict.signed(validator.name)
     return PASS
 
 
@@ -106,7 +104,7 @@ async def _waited(
     if verdict is PASS or (verdict.reply is None and not verdict.discard):
         following = _asked(rest, phase, session)
         return following if isinstance(following, Verdict) else await following
-    return verdict
+    return verdict.signed(validator.name)
 
 
 def _is_ending() -> bool:
@@ -129,4 +127,4 @@ def _failure(validator: Validator, phase: Phase, session: Session, error: BaseEx
         reason="deadline passed" if isinstance(error, TimeoutError) else "failed",
         exc_info=error,
     )
-    return _FAILED if validator.on_error is OnError.DEFER else PASS
+    return Verdict(replies.INTERNAL.decided_by(validator.name)) if validator.on_error is OnError.DEFER else PASS

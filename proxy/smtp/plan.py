@@ -191,7 +191,7 @@ def _messages(asking: Limited) -> Reply | None:
 
 
 def _ehlo_first(asking: Limited) -> Reply | None:
-    return replies.EHLO_FIRST if asking.progress.state is State.CONNECTED else None
+    return replies.EHLO_FIRST.decided_by("require_ehlo") if asking.progress.state is State.CONNECTED else None
 
 
 def _message_rate(asking: Limited) -> Reply | None:
@@ -206,13 +206,15 @@ def _recipients(asking: Limited) -> Reply | None:
 
 def _recipients_in_all(asking: Limited) -> Reply | None:
     most = asking.session.options.max_recipients_per_connection
-    return replies.TOO_MANY_RECIPIENTS if asking.session.tally.recipients >= most else None
+    if asking.session.tally.recipients < most:
+        return None
+    return replies.TOO_MANY_RECIPIENTS.decided_by("max_recipients_per_connection")
 
 
 def _one_alone(asking: Limited) -> Reply | None:
     """Allow one recipient if policy judges the content for each one, and the results cannot be reported."""
     return (
-        replies.TOO_MANY_RECIPIENTS
+        replies.TOO_MANY_RECIPIENTS.decided_by("multi_recipient")
         if asking.session.transaction.recipients and not asking.session.tells_of_each
         else None
     )
@@ -220,4 +222,6 @@ def _one_alone(asking: Limited) -> Reply | None:
 
 def _recipient_rate(asking: Limited) -> Reply | None:
     rate = asking.session.options.recipient_rate_per_client
-    return None if within(asking.front, asking.session, "recipient", rate) else replies.TOO_MUCH_MAIL
+    if within(asking.front, asking.session, "recipient", rate):
+        return None
+    return replies.TOO_MUCH_MAIL.decided_by("recipient_rate_per_client")

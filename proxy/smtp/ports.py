@@ -20,6 +20,7 @@ from proxy.mail.session import Letter, Path, Session, Transaction
 from proxy.mail.verdict import Verdict
 from proxy.options.core import CoreOptions
 from proxy.options.throttle import Buckets
+from proxy.smtp.health import HealthChecks
 from proxy.smtp.pending import Verb
 from sieve.phases import Phase
 
@@ -81,7 +82,12 @@ class Relay(Protocol):
 
     @property
     def upstream(self) -> str:
-        """The next hop that accepted the transaction, for the log; empty before."""
+        """The next hop that has the transaction, for the log; empty before."""
+        ...
+
+    @property
+    def taken_by(self) -> str:
+        """The address that accepted the message; empty before."""
         ...
 
     async def recipients(self, transaction: Transaction, paths: Sequence[Path]) -> list[Reply]:
@@ -322,6 +328,8 @@ class Front:
     """No more clients are accepted. A connection that still arrives is turned away."""
     reloaded: bool = False
     """Another worker has taken over, with another configuration."""
+    checks: HealthChecks = field(default_factory=HealthChecks)
+    """Connections that are not logged one by one."""
     rates: Buckets = field(default_factory=Buckets)
     clients: Counter[str] = field(default_factory=Counter)
     """Connections of each client that has any."""

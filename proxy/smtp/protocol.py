@@ -28,9 +28,11 @@ from proxy.smtp.connection import BACKLOG, LINES_IN_A_TURN, ClientGone, ClientId
 from proxy.smtp.data import DataReader
 from proxy.smtp.dialogue import MOST_JUNK, Dialogue
 from proxy.smtp.entrance import Entrance
+from proxy.smtp.health import CHECKS_SAY, is_health_check
 from proxy.smtp.mistakes import note_answer, note_line, note_unknown
 from proxy.smtp.pending import Answer, Over, Pending, Verb
 from proxy.smtp.ports import Front
+from proxy.smtp.record import record_recipient, record_refused
 from proxy.smtp.syntax import parse
 
 log = get_logger()
@@ -40,6 +42,12 @@ LINGER_SECONDS = 2.0
 
 TURN_SECONDS = 0.001
 """Time after which a turn ends, although more commands have arrived, so that other sessions get theirs."""
+
+
+_HAVE_THEIR_OWN_EVENT = frozenset(
+    {replies.NOT_AUTHENTICATED, replies.CANNOT_AUTHENTICATE, replies.INTERNAL, replies.INTERNAL_CLOSING}
+)
+"""Refusals that another event tells of, with its reason."""
 
 
 class SmtpProtocol(SMTP):
@@ -61,8 +69,12 @@ class SmtpProtocol(SMTP):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.loop = loop = asyncio.get_running_loop()
-        peer = transport.get_extra_info("peername") or ("0.0.0.0", 0)  # noqa: S104 — the client is already gone
-        local = transport.get_extra_info("sockname") or ("0.0.0.0", 0)  # noqa: S104 — as above
+        peer, local = transport.get_extra_info("peername"), transport.get_extra_info("sockname")
+        if not peer or not local:  # the client left before it was accepted, so nothing is known of it
+            self.over = self.busy = True
+            self.front.checks.count()
+            cast(asyncio.Transport, transport).abort()
+            return
         client, here = (plain_address(peer[0]), peer[1]), (plain_address(local[0]), local[1])
         self.session: Session = Session(loop, client, here, self.entrance.options(client[0]))
         stream = cast(asyncio.Transport, transport)
@@ -93,6 +105,8 @@ class SmtpProtocol(SMTP):
 
     def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 — the transport's signature
         """End the session. If the next hop may already have accepted the message, await and log its verdict first."""
+        if not hasattr(self, "connection"):  # it was never accepted
+            return
         self.connection.lose()
         self.dialogue.admission.end()
         self.cut()
@@ -131,6 +145,7 @@ class SmtpProtocol(SMTP):
         connection, lines, began = self.connection, 0, 0.0
         while not self.busy and not connection.is_stuck and (line := connection.take_line()) is not None:
             if type(line) is LineTooLong:
+                self.dialogue.argument = b""
                 self._answer(None, replies.LINE_TOO_LONG.closing() if line.endless else replies.LINE_TOO_LONG)
             else:
                 self._execute(line)
@@ -157,22 +172,26 @@ class SmtpProtocol(SMTP):
         verbs, parsed = self.front.verbs, parse(line, self.session.options)
         if type(parsed) is Reply:
             note_line(self.session, line, verbs)
-            self._answer(None, parsed)
+            word, _, self.dialogue.argument = line.partition(b" ")
+            self._answer(None, parsed, word)
             return
         verb, argument = parsed
+        self.dialogue.argument = argument
         command = verbs.get(verb) or verbs.get(verb.upper())
         if command is None or (command.verb == "AUTH" and not self.dialogue.knows_auth):
             note_unknown(self.session)
-            self._answer(None, unknown(verb.upper().decode()))
+            self._answer(None, unknown(verb.upper().decode()), verb)
             return
         refusal = self.dialogue.progress.refusal(command.verb) if command.is_ordered else None
         if refusal is not None or self.connection.buffer or self.dialogue.barred:
             refusal = self._refusal(command, refusal)
         if refusal is not None:
-            self._answer(None, refusal)
+            self._answer(None, refusal, verb)
             return
+        tally = self.session.tally
         if command.is_junk:
-            self.session.tally.junk += 1
+            tally.junk += 1
+        tally.acted |= command.verb not in CHECKS_SAY
         try:
             answer = command.run(self.dialogue, argument)
         except Exception as error:  # noqa: BLE001 — whatever it is, the client keeps its mail
@@ -213,9 +232,14 @@ class SmtpProtocol(SMTP):
         else:
             self._greet(answer)
 
-    def _answer(self, command: Verb | None, reply: Reply) -> None:
-        """Queue the reply to a command, go to the next state, and end the session if the reply does."""
+    def _answer(self, command: Verb | None, reply: Reply, verb: bytes = b"") -> None:
+        """Queue the reply to a command, go to the next state, and end the session if the reply does.
+
+        `verb` is what a client sent that is not executed as a command.
+        """
         connection = self.connection
+        if reply.code >= 400:  # RFC 5321 section 4.2.1, first digit
+            self._record(command.verb if command is not None else verb.decode("ascii", "backslashreplace"), reply)
         connection.timer.deadline = None
         connection.outgoing += reply.wire
         if command is not None:
@@ -231,11 +255,24 @@ class SmtpProtocol(SMTP):
             else:
                 self.end("quit")
 
+    def _record(self, verb: str, reply: Reply) -> None:
+        """Log a refusal, unless it is logged already."""
+        dialogue = self.dialogue
+        self.session.tally.acted = True
+        if reply is dialogue.recorded or reply in _HAVE_THEIR_OWN_EVENT:
+            return
+        if verb.upper() == "RCPT":
+            relay = dialogue.relay
+            record_recipient(self.session, dialogue.argument, reply, relay.upstream if relay is not None else "")
+        else:
+            record_refused(self.session, verb.upper(), dialogue.argument, reply)
+
     def _greet(self, reply: Reply) -> None:
         self._has_greeted = True
         self.connection.high_water = BACKLOG
         self.connection.outgoing += reply.wire
         if not reply.accepted:
+            self._record("CONNECT", reply)
             self.end("quit")
 
     async def _last_words(self) -> None:
@@ -382,6 +419,9 @@ class SmtpProtocol(SMTP):
     def _log(self, reason: str) -> None:
         session = self.session
         tally = session.tally
+        if is_health_check(session, self.entrance.own_options, reason):
+            self.front.checks.count()
+            return
         log.info(
             "session",
             session=session.id,

@@ -12,7 +12,7 @@ from email.utils import formatdate
 from functools import lru_cache
 from typing import Protocol
 
-from proxy.base.log import get_logger, printable
+from proxy.base.log import get_logger
 from proxy.mail import replies
 from proxy.mail.message import HeaderSection, Message, StuffedBody, stuffed, unstuffed
 from proxy.mail.replies import Reply
@@ -24,6 +24,7 @@ from proxy.smtp.context import counts_context
 from proxy.smtp.data import GATHERED
 from proxy.smtp.plan import Plan
 from proxy.smtp.ports import Front, OutboxUnavailable, Relay, RelayFailed
+from proxy.smtp.record import message_id_of
 from sieve.phases import Phase
 
 log = get_logger()
@@ -117,25 +118,30 @@ class Reception:
         head, *rest = await self._gather()
         self._count_passed(head)
         kept = await self._keep(rest.pop()) if self._plan.reads_body or self._may_go_back() else None
-        message = self._session.transaction.message = Message(unstuffed(head), kept)
+        transaction = self._session.transaction
+        message = transaction.message = Message(unstuffed(head), kept)
+        transaction.message_id = message_id_of(head)
         if self._plan.at_content:
             await message.take_apart()
             self._session.context |= counts_context(self._session)
             if not message.header("date"):
-                self._session.transaction.context["rfc2822_date_missing"] = "true"
-        if self._plan.at_content_judged:
-            await self._judge()
-        await self._settle()
+                transaction.context["rfc2822_date_missing"] = "true"
+        if self._plan.at_content_judged or transaction.pending:
+            await self._decided()
+        elif transaction.discarded or not transaction.is_wanted:
+            raise Discarded
         message.forget()
         if message.head_changed:
             head = stuffed(message.head_bytes())
+        began = time.monotonic()
         await self._relay.begin()
         # Pass the gathered octets on without keeping them: 200 large messages at once would use 50 MiB.
         first = [self._received_field() + head]
         del head
         if kept is not None or message.new_body is not None or not self._reader.finished:
+            transaction.upstream_seconds += time.monotonic() - began
             return await self._stream(first, self._blocks(rest, message))
-        return await self._finish(first.pop() + rest.pop())
+        return await self._finish(first.pop() + rest.pop(), began)
 
     async def _discarded(self) -> Reply:
         """Accept a discarded message. Letters that policy made are still delivered.
@@ -167,13 +173,16 @@ class Reception:
             else:
                 pending.append(block)
                 octets += len(block)
-        return await self._finish(b"".join(pending))
+        return await self._finish(b"".join(pending), time.monotonic())
 
-    async def _finish(self, last: bytes) -> Reply:
-        """Send the last block with the dot, and return the next hop's reply."""
+    async def _finish(self, last: bytes, began: float) -> Reply:
+        """Send the last block with the dot, and return the next hop's reply. The wait for it `began` before."""
         await self._front.outbox.hold(self._session)
         self._on_commit()
-        answer = await self._relay.finish(last)
+        try:
+            answer = await self._relay.finish(last)
+        finally:
+            self._session.transaction.upstream_seconds += time.monotonic() - began
         await self._front.outbox.release(self._session)
         return answer
 
@@ -253,15 +262,21 @@ class Reception:
             if type(verdict) is not Verdict:
                 verdict = await verdict
             if verdict.reply is not None:
+                transaction.judged = phase.value
                 raise MessageRefused(verdict.reply)
             if verdict.discard:
+                transaction.judged, transaction.discarded_by = phase.value, verdict.by
                 transaction.discard(earlier)
 
-    async def _settle(self) -> None:
-        """Wait for what active validators began. Raises Discarded if no recipient gets the message."""
-        transaction = self._session.transaction
-        if transaction.pending:
-            await transaction.settle()
+    async def _decided(self) -> None:
+        """Ask the validators, and wait for active ones. Raises Discarded if no recipient gets the message."""
+        transaction, began = self._session.transaction, time.monotonic()
+        try:
+            await self._judge()
+            if transaction.pending:
+                await transaction.settle()
+        finally:
+            transaction.policy_seconds += time.monotonic() - began
         if transaction.discarded or not transaction.is_wanted:
             raise Discarded
 
@@ -280,10 +295,12 @@ class Reception:
                 verdict = await verdict
             recipient.refusal = verdict.reply
             recipient.relayed &= verdict.reply is None and not verdict.discard
+            recipient.discarded_by = verdict.by or recipient.discarded_by
         session.current_recipient = None
         refusals = [each.refusal for each in recipients if each.refusal is not None]
         refusals.sort(key=lambda each: each.permanent)
         if refusals and (len(refusals) == len(recipients) or not (session.transaction.prdr or refusals[0].permanent)):
+            session.transaction.judged = Phase.EACH_RCPT.value
             raise MessageRefused(refusals[0])
 
     def _received_field(self) -> bytes:
@@ -299,23 +316,6 @@ class Reception:
             f"\t{_date()}\r\n"
         )
         return field.encode("utf-8", "surrogateescape")
-
-
-def log_message(session: Session, answer: Reply, upstream: str) -> None:
-    """Log the message's line: sender, recipients, size, and the next hop's reply, which includes its queue id."""
-    transaction = session.transaction
-    recipients = transaction.recipients
-    log.info(
-        "message",
-        session=session.id,
-        client=session.peer_address[0],
-        sender=printable(transaction.reverse_path.text),
-        recipients=[printable(each.path.text) for each in recipients[:10]],
-        recipient_count=len(recipients),
-        size=transaction.size,
-        upstream=upstream,
-        reply=printable(f"{answer.code} {answer.text}"),
-    )
 
 
 @lru_cache(maxsize=1024)

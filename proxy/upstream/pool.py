@@ -43,6 +43,8 @@ class PooledConnection:
     """Whose client was announced with XCLIENT or a PROXY header."""
     standing: Standing = Standing()  # noqa: RUF009 - frozen
     """What the upstream knows about us, and whether a client was announced."""
+    address: str = ""
+    """The upstream's end, `address:port` or a socket's path."""
     deliveries: int = 0
     used: bool = False
     """Whether another transaction had it before, so that the upstream may have closed it in the meantime."""
@@ -121,7 +123,9 @@ class ConnectionPool:
         address = own[0] if isinstance(own, tuple) else ""
         self.standing = Standing(address, self.upstream.helo, wire.peer_name)
         self.capabilities = frozenset(name.upper() for name in wire.extensions)
-        return PooledConnection(self, wire, standing=self.standing)
+        end = wire.transport.get_extra_info("peername")
+        place = f"{end[0]}:{end[1]}" if isinstance(end, tuple) else str(end or "")
+        return PooledConnection(self, wire, standing=self.standing, address=place)
 
     async def _announced(self, connection: PooledConnection, session: Session) -> PooledConnection:
         """Return the connection, or a new one if it was unused and has broken, with the session's client announced."""

@@ -37,13 +37,14 @@ log = get_logger()
 class UpstreamRelay:
     """Implements `proxy.smtp.ports.Relay` over the pools. One session's task owns it."""
 
-    __slots__ = ("_passage", "_pools", "_promises", "_router", "_session", "_transaction")
+    __slots__ = ("_passage", "_pools", "_promises", "_router", "_session", "_transaction", "taken_by")
 
     def __init__(self, router: Router, pools: Pools, session: Session) -> None:
         """Start without an upstream: the first recipient decides which one."""
         self._router, self._pools, self._session, self._transaction = router, pools, session, session.transaction
         self._promises = Promises()
         self._passage = Passage()
+        self.taken_by = ""
 
     @property
     def upstream(self) -> str:
@@ -341,6 +342,7 @@ class UpstreamRelay:
             first = answers.replies[0]
             taken = first if first.code < NOT_ACCEPTED and not connection.pool.lmtp else self._taken(answers.replies)
             connection.deliveries += 1
+            self.taken_by = connection.address
         finally:
             if passage.stage is COMMITTED:
                 passage.give_back()

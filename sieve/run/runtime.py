@@ -73,6 +73,8 @@ class Outcome:
     """The variables at the end of the run."""
     actions: tuple[str, ...] = ()
     """The names of the actions that ran, in order."""
+    at: Span | None = None
+    """The statement that decided the reply or discarded the message, or the one that failed."""
 
 
 class Frame:
@@ -84,6 +86,7 @@ class Frame:
         "close",
         "code",
         "deadline",
+        "decided",
         "depth",
         "dialect_state",
         "discard",
@@ -120,6 +123,7 @@ class Frame:
         self.actions: list[str] = []
         self.code = NO_REPLY
         self.text = ""
+        self.decided: Span | None = None
         self.replied = self.close = self.discard = self.kept = self.ended = False
         self.structure: object = None
         """The message taken apart, kept by `sieve.run.content`."""
@@ -132,6 +136,7 @@ class Frame:
         self.code = code
         self.text = text.rstrip("\n")
         self.replied = True
+        self.decided = self.at
 
     def count(self, code: int, counter: str | None) -> None:
         """Increase a counter of this phase. The default name is the position of the statement."""
@@ -153,7 +158,14 @@ class Frame:
         """Log the error that ended the run, and return its result."""
         fault = located(error, self.at)
         self.host.script_failed(fault.span.source.name, fault.span.line, fault.reason)
-        return Outcome(FAILED_CODE, ended=True, failed=True, variables=self.variables, actions=tuple(self.actions))
+        return Outcome(
+            FAILED_CODE,
+            ended=True,
+            failed=True,
+            variables=self.variables,
+            actions=tuple(self.actions),
+            at=fault.span,
+        )
 
     def outcome(self) -> Outcome:
         """Return the result of the run."""
@@ -167,6 +179,7 @@ class Frame:
             ended=self.ended,
             variables=self.variables,
             actions=tuple(self.actions),
+            at=self.decided or self.at,
         )
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.support.conversation import Conversation
+from tests.support.events import undeclared
 from tests.support.programs import Program, accepts_connections, free_port, wait_until
 from tests.support.servers import MAIL_DOMAIN
 from tests.support.waiting import BOUND
@@ -214,6 +215,7 @@ class Ringback:
         """
         status = self.program.stop()
         assert status == 0, f"exit status {status} after SIGTERM:\n{self.program.printed()[-3000:]}"
+        assert undeclared(self.log) == []
 
     async def conversation(self, *, source: str | None = None) -> Conversation:
         """Connect as a client, from another loopback address if one is given, and read the banner."""

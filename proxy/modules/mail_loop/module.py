@@ -60,7 +60,7 @@ class MailLoopValidator:
         if code == PASSES:
             return PASS
         enhanced = b"%d%s" % (code // 100, refusal.lines[0][1:])
-        return Verdict(Reply(code, (enhanced,), close=refusal.close))
+        return Verdict(Reply(code, (enhanced,), close=refusal.close, by=refusal.by))
 
 
 MAIL_LOOP = PlainModule(SPEC, MailLoopValidator)

@@ -201,14 +201,21 @@ class SieveValidator:
     def _verdict(self, outcome: Outcome, script: Script, session: Session) -> Verdict:
         """Turn a script's outcome into a verdict. A code that does not reject lets the command pass."""
         if outcome.failed:
-            return PASS if self.on_error is OnError.ACCEPT else Verdict(replies.INTERNAL)
+            failed = replies.INTERNAL.decided_by(_place(outcome, script))
+            return PASS if self.on_error is OnError.ACCEPT else Verdict(failed)
         if outcome.code < 400 and not outcome.close:  # RFC 5321 section 4.2.1, first digit
-            return Verdict(discard=outcome.discard) if outcome.discard else PASS
+            return Verdict(discard=True, by=_place(outcome, script)) if outcome.discard else PASS
         if not 400 <= outcome.code < 600:
             log.error("script_failed", session=session.id, script=script.name, reason=f"reply code {outcome.code}")
-            return Verdict(replies.INTERNAL)
+            return Verdict(replies.INTERNAL.decided_by(_place(outcome, script)))
         text = outcome.text or replies.default_policy_text(outcome.code)
-        return Verdict(replies.from_policy(outcome.code, text, close=outcome.close))
+        by = _place(outcome, script)
+        return Verdict(replies.from_policy(outcome.code, text, close=outcome.close, by=by))
+
+
+def _place(outcome: Outcome, script: Script) -> str:
+    """Return the line that decided, for the log."""
+    return f"script {script.name}" if outcome.at is None else f"script {outcome.at.source.name}:{outcome.at.line}"
 
 
 def never_reached(before: Sequence[Script], script: Script, option: str) -> list[Diagnostic]:

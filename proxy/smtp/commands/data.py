@@ -10,7 +10,8 @@ from proxy.smtp.data import DataReader
 from proxy.smtp.dialogue import Dialogue
 from proxy.smtp.pace import Pace
 from proxy.smtp.pending import Answer, Pending, Verb
-from proxy.smtp.reception import MOST_DRAINED, MessageReader, Reception, log_message
+from proxy.smtp.reception import MOST_DRAINED, MessageReader, Reception
+from proxy.smtp.record import record_message
 from proxy.smtp.syntax import parse
 
 
@@ -106,8 +107,14 @@ async def _receive(dialogue: Dialogue, reader: MessageReader) -> Reply:
     """Take a message through policy to the next hop, and return the reply."""
     session, relay = dialogue.session, dialogue.relay or dialogue.front.open_relay(dialogue.session)
     try:
-        answer = await Reception(dialogue.front, dialogue.plan, session, reader, relay, dialogue.commit).run()
-        log_message(session, answer, relay.upstream)
+        try:
+            answer = await Reception(dialogue.front, dialogue.plan, session, reader, relay, dialogue.commit).run()
+        except BaseException:
+            session.transaction.size = reader.size
+            record_message(session, None, relay)
+            raise
+        record_message(session, answer, relay)
+        dialogue.recorded = answer
         if session.transaction.prdr and reader.finished and len(session.transaction.recipients) > 1:
             _say_of_each(dialogue, answer)
     finally:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from proxy.base.log import get_logger, printable
 from proxy.mail import replies
 from proxy.mail.replies import Reply
 from proxy.mail.session import Transaction
@@ -11,8 +10,7 @@ from proxy.smtp.arguments import sender_of, submitter_for
 from proxy.smtp.context import counts_context, mail_context
 from proxy.smtp.dialogue import Dialogue
 from proxy.smtp.pending import Answer
-
-log = get_logger()
+from proxy.smtp.record import record_refused
 
 
 def mail(dialogue: Dialogue, argument: bytes) -> Answer:
@@ -38,7 +36,7 @@ def mail(dialogue: Dialogue, argument: bytes) -> Answer:
         return replies.SENDER_OK
 
     def refusal_by(verdict: Verdict) -> Reply | None:
-        transaction.discarded = verdict.discard
+        transaction.discarded, transaction.discarded_by = verdict.discard, verdict.by
         return verdict.reply if verdict.reply is None else _refused(dialogue, verdict.reply)
 
     return dialogue.ask(plan.at_mail, refusal_by, lambda: replies.SENDER_OK)
@@ -46,13 +44,7 @@ def mail(dialogue: Dialogue, argument: bytes) -> Answer:
 
 def _refused(dialogue: Dialogue, reply: Reply) -> Reply:
     """End the transaction that policy refused, and return its reply."""
-    session = dialogue.session
-    log.info(
-        "sender_refused",
-        session=session.id,
-        client=session.client_ip,
-        sender=printable(session.transaction.reverse_path.text),
-        reply=printable(f"{reply.code} {reply.text}"),
-    )
+    record_refused(dialogue.session, "MAIL", dialogue.argument, reply)
+    dialogue.recorded = reply
     dialogue.end_transaction()
     return reply

@@ -71,8 +71,8 @@ def greeting(dialogue: Dialogue) -> Answer:
         return dialogue.farewell()
     session.can_relay = is_trusted(session)
     session.context["can_relay"] = "true" if session.can_relay else "false"
-    if dialogue.admission.is_one_too_many(session):
-        return replies.TOO_MANY_SESSIONS
+    if limit := dialogue.admission.limit_reached(session):
+        return replies.TOO_MANY_SESSIONS.decided_by(limit)
     rate = session.options.connection_rate_per_client
     if rate.count and not within(front, session, "connection", rate):
         return replies.TOO_MANY_CONNECTIONS
@@ -81,7 +81,9 @@ def greeting(dialogue: Dialogue) -> Answer:
 
 def _rejection(verdict: Verdict) -> Reply | None:
     # A greeting is 220, 421 or 554 (RFC 5321 section 4.3.2), so our own failure must not be 451 here.
-    return replies.INTERNAL_CLOSING if verdict.reply is replies.INTERNAL else verdict.reply
+    if verdict.reply == replies.INTERNAL:
+        return replies.INTERNAL_CLOSING.decided_by(verdict.reply.by)
+    return verdict.reply
 
 
 def _banner(dialogue: Dialogue) -> Reply:
@@ -90,8 +92,7 @@ def _banner(dialogue: Dialogue) -> Reply:
         return dialogue.farewell()
     if connection.buffer and not session.may_talk_early:
         session.context["early_talker"] = "yes"
-        log.info("early_talker", session=session.id, client=session.client_ip)
-        return replies.SYNCHRONIZATION
+        return replies.SYNCHRONIZATION.decided_by("early_talker")
     return dialogue.plan.banner
 
 

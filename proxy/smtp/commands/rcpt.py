@@ -6,6 +6,8 @@ hear of anyway. The first other line ends the search and is handled when its tur
 
 from __future__ import annotations
 
+import time
+
 from proxy.mail import replies
 from proxy.mail.replies import Reply
 from proxy.mail.session import Path, Recipient, Session
@@ -45,6 +47,7 @@ def rcpt(dialogue: Dialogue, argument: bytes) -> Answer:
 
     def refusal_by(verdict: Verdict) -> Reply | None:
         recipient.relayed &= not verdict.discard
+        recipient.discarded_by = verdict.by
         return verdict.reply if verdict.reply is None else _taken(dialogue, recipient, verdict.reply)
 
     return dialogue.ask(plan.at_rcpt, refusal_by, lambda: _offered(dialogue, recipient))
@@ -65,7 +68,9 @@ async def _ask_upstream(dialogue: Dialogue, recipient: Recipient) -> Reply:
     buffer = dialogue.connection.buffer
     ahead = _recipients_ahead(dialogue.front, dialogue.session, buffer) if buffer else []
     transaction = dialogue.session.transaction
+    began = time.monotonic()
     first, *others = await dialogue.open_relay().recipients(transaction, [recipient.destination, *ahead])
+    transaction.upstream_seconds += time.monotonic() - began
     if ahead:
         dialogue.foreseen = {each.raw: answer for each, answer in zip(ahead, others, strict=True)}
     return _taken(dialogue, recipient, first)

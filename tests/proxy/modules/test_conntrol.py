@@ -43,7 +43,7 @@ async def test_a_client_that_speaks_in_the_pause_is_refused_at_once() -> None:
             await client.send("EHLO client.test")
             assert await client.rest() == SYNCHRONIZATION
             await stage.ended()
-        assert [each["event"] for each in log] == ["early_talker", "session"]
+        assert [each["event"] for each in log] == ["refused", "session"]
 
 
 async def test_a_client_that_is_silent_is_greeted_after_the_pause() -> None:

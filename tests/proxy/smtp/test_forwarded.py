@@ -182,8 +182,8 @@ async def test_a_client_that_speaks_early_behind_the_header_is_an_early_talker()
             client = await behind(stage, V1 + b"EHLO client.test\r\n")
             assert await client.rest() == b"554 5.5.0 SMTP protocol synchronization error\r\n"
             await stage.ended()
-        (early,) = (each for each in log if each["event"] == "early_talker")
-        assert early["client"] == "198.51.100.7"
+        (early,) = (each for each in log if each["event"] == "refused")
+        assert (early["client"], early["decided_by"]) == ("198.51.100.7", "early_talker")
 
 
 async def test_a_health_check_speaks_for_the_balancer_itself() -> None:

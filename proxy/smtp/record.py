@@ -1,0 +1,195 @@
+"""The events of mail: what became of a message, of a recipient, and of a command that was refused.
+
+Each says who decided. A reply carries that: its `by` is empty if the next hop or a module's hook made it.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import Any
+
+from proxy.base.log import get_logger, printable
+from proxy.mail import replies
+from proxy.mail.queue_ids import queue_id_of
+from proxy.mail.replies import Reply
+from proxy.mail.session import Recipient, Session, Transaction
+from proxy.smtp.ports import Relay
+
+log = get_logger()
+
+LONGEST_FOREIGN = 1000
+"""Characters of foreign text in a message's event that are not looked at field by field."""
+
+MOST_RECIPIENTS = 10
+"""Recipients in a message's event; each has one of its own."""
+
+_ENHANCED = re.compile(rb"[245]\.\d{1,3}\.\d{1,3}(?= |$)")
+_MESSAGE_ID = re.compile(rb"^message-id:[ \t\r\n]*([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
+_PHASES = {
+    "CONNECT": "connect", "EHLO": "ehlo", "HELO": "ehlo", "STARTTLS": "starttls", "AUTH": "auth", "XCLIENT": "connect",
+    "MAIL": "mailfrom", "RCPT": "rcptto", "DATA": "data", "BDAT": "data",
+}  # fmt: skip
+_NOWHERE: dict[str, Any] = {"taken_by": "", "queue_id": ""}
+
+Fields = dict[str, Any]
+
+
+def message_id_of(head: bytes) -> bytes:
+    """Return a header section's Message-ID; empty without one."""
+    found = _MESSAGE_ID.search(head)
+    return found[1] if found else b""
+
+
+def record_message(session: Session, answer: Reply | None, relay: Relay) -> None:
+    """Log what became of a message and of its recipients. Without an answer, the client left before it."""
+    transaction = session.transaction
+    transaction.recorded = True
+    recipients, upstream, now = transaction.recipients, relay.upstream, time.time()
+    taken = answer is not None and answer.accepted and answer is not replies.DISCARDED
+    place = _place(upstream, relay.taken_by if taken else "", answer)
+    about = _about(session, transaction)
+    fate = _fate(transaction, answer, upstream)
+    policy, callback, waited = transaction.policy_seconds, transaction.callback_seconds, transaction.upstream_seconds
+    first = recipients[0].path.text if recipients else ""
+    message_id = transaction.message_id.decode("ascii", "backslashreplace")
+    foreign = f"{about['sender']}{about['helo']}{first}{message_id}{fate['reply']}"
+    if len(foreign) > LONGEST_FOREIGN or not (foreign.isascii() and foreign.isprintable()):
+        first, message_id, fate["reply"] = printable(first), printable(message_id), printable(fate["reply"])
+        about = _printable(about)
+    log.info(
+        "message",
+        **about,
+        recipients=_some(recipients) if recipients[1:] else [first],
+        recipient_count=len(recipients),
+        message_id=message_id,
+        size=transaction.size,
+        **fate,
+        **place,
+        client_ms=int(10_000 * (now - transaction.created - policy - waited)) / 10,
+        policy_ms=int(10_000 * (policy - callback)) / 10,
+        callback_ms=int(10_000 * callback) / 10,
+        upstream_ms=int(10_000 * waited) / 10,
+    )
+    for recipient in recipients:
+        if recipient.refusal is not None or not recipient.relayed:
+            _record_one(session, recipient, answer, about, upstream)
+        else:
+            text = first if recipient is recipients[0] else printable(recipient.path.text)
+            log.info("recipient", **about, recipient=text, **fate, **place)
+
+
+def _record_one(session: Session, recipient: Recipient, answer: Reply | None, about: Fields, upstream: str) -> None:
+    """Log the end of a recipient whose fate is not the message's."""
+    transaction = session.transaction
+    if recipient.refusal is not None:
+        fate = _fate(transaction, recipient.refusal, upstream)
+    else:
+        fate = _fate(transaction, answer, upstream)
+        if answer is not None and answer.accepted:
+            by = recipient.discarded_by or transaction.discarded_by or fate["decided_by"]
+            fate |= {"disposition": "discarded", "decided_by": by}
+    log.info("recipient", **about, recipient=printable(recipient.path.text), **fate, **_NOWHERE, upstream=upstream)
+
+
+def record_left(session: Session) -> None:
+    """Log the recipients of a transaction that ended without a message."""
+    transaction = session.transaction
+    transaction.recorded = True
+    about, fate = _printable(_about(session, transaction)), _fate(transaction, None, "")
+    for each in transaction.recipients:
+        log.info("recipient", **about, recipient=printable(each.path.text), **fate, **_NOWHERE, upstream="")
+
+
+def record_recipient(session: Session, argument: bytes, reply: Reply, upstream: str) -> None:
+    """Log a recipient that was refused at RCPT, for whatever reason."""
+    transaction, about = session.transaction, _printable(_about(session, session.transaction))
+    fate = _fate(transaction, reply, upstream, phase="rcptto")
+    current = session.current_recipient
+    known = current is not None and current.path.given == argument
+    text = printable(current.path.text if known and current is not None else _address(argument))
+    log.info("recipient", **about, recipient=text, **fate, **_NOWHERE, upstream=upstream)
+
+
+def record_refused(session: Session, command: str, argument: bytes, reply: Reply) -> None:
+    """Log a refused command that is neither RCPT nor a message."""
+    about = _printable(_about(session, session.transaction))
+    del about["sender"]
+    fate = _fate(session.transaction, reply, "", phase=_PHASES.get(command, command.lower()[:20]))
+    said = "" if command == "AUTH" else printable(argument)  # it may hold a password
+    fate["phase"] = printable(fate["phase"])
+    log.info("refused", **about, command=printable(command, 64), argument=said, **fate)
+
+
+def _about(session: Session, transaction: Transaction) -> Fields:
+    """Return what all events of a transaction have."""
+    return {
+        "session": session.id,
+        "transaction": session.transaction_id,
+        "client": session.peer_address[0],
+        "helo": session.host_name or "",
+        "tls": session.tls,
+        "cipher": session.cipher,
+        "user": session.auth_user,
+        "sender": transaction.reverse_path.text,
+    }
+
+
+def _printable(about: Fields) -> Fields:
+    foreign = {"sender": printable(about["sender"]), "helo": printable(about["helo"], 64)}
+    return about | foreign | {"user": printable(about["user"], 64)}
+
+
+def _fate(transaction: Transaction, answer: Reply | None, upstream: str, *, phase: str = "") -> Fields:
+    """Return how it ended, who decided, and the reply as sent."""
+    phase = transaction.judged or phase or "data"
+    if answer is None:
+        ended: Fields = {"phase": phase, "disposition": "lost", "decided_by": "client"}
+        return ended | {"code": 0, "enhanced": "", "reply": ""}
+    by = answer.by
+    if not by or by == "upstream":
+        by = f"upstream {upstream}" if upstream else "handler"
+    enhanced = _ENHANCED.match(answer.lines[0])
+    fate: Fields = {
+        "phase": phase,
+        "disposition": "relayed",
+        "decided_by": by,
+        "code": answer.code,
+        "enhanced": enhanced[0].decode() if enhanced else "",
+        "reply": f"{answer.code} {answer.text}",
+    }
+    if answer is replies.DISCARDED:
+        fate |= {"disposition": "discarded", "decided_by": transaction.discarded_by or "policy"}
+    elif not answer.accepted:
+        fate["disposition"] = "refused" if answer.permanent else "deferred"
+        fate["decided_by"], fate["reply"] = printable(by), printable(fate["reply"])
+        fate |= _callback(transaction, by)
+    return fate
+
+
+def _callback(transaction: Transaction, by: str) -> Fields:
+    """Return what a callback found, if a script or module may have decided by it."""
+    found = transaction.callback
+    if found is None or str(found.status) == "pass" or not by.startswith(("script ", "smtp_cbv")):
+        return {}
+    return {
+        "callback_status": str(found.status),
+        "callback_reason": found.reason,
+        "callback_text": printable(found.message),
+    }
+
+
+def _place(upstream: str, taken_by: str, answer: Reply | None) -> Fields:
+    """Return who has the message, and under which name."""
+    queue_id = queue_id_of(answer.lines[0]) if taken_by and answer is not None else ""
+    return {"upstream": upstream, "taken_by": taken_by, "queue_id": queue_id}
+
+
+def _some(recipients: list[Recipient]) -> list[str]:
+    return [printable(each.path.text) for each in recipients[:MOST_RECIPIENTS]]
+
+
+def _address(argument: bytes) -> bytes:
+    """Return the path in RCPT's argument, as far as it has the form of one."""
+    path = argument.partition(b":")[2].strip() or argument
+    return path.partition(b">")[0].removeprefix(b"<") if path.startswith(b"<") else path

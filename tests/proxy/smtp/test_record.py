@@ -1,0 +1,90 @@
+"""The events of mail: each refusal names who decided, each delivery who took the message."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from tests.support.exchanger import Exchanger
+from tests.support.worker import ALICE, BOB, serving
+
+Said = list[Mapping[str, Any]]
+
+
+def named(log: Said, name: str) -> Said:
+    return [each for each in log if each["event"] == name]
+
+
+async def test_a_message_and_its_recipient_say_who_took_it() -> None:
+    async with Exchanger() as upstream, serving(upstream) as stage:
+        with capture_logs() as log:
+            client = await stage.greeted()
+            await client.ask(f"MAIL FROM:<{ALICE}>")
+            await client.ask(f"RCPT TO:<{BOB}>")
+            await client.ask("DATA")
+            reply = await client.content(b"Message-ID: <1@here.test>\r\nSubject: x\r\n\r\nx\r\n")
+            await client.quit()
+        (message,), (recipient,) = named(log, "message"), named(log, "recipient")
+        place = f"127.0.0.1:{upstream.port}"
+        assert (message["disposition"], message["decided_by"], message["taken_by"]) == (
+            "relayed", f"upstream {place}", place,
+        )  # fmt: skip
+        assert (message["message_id"], message["recipients"]) == ("<1@here.test>", [BOB])
+        assert (recipient["recipient"], recipient["reply"]) == (BOB, message["reply"])
+        assert message["reply"] == reply
+
+
+REFUSED_RECIPIENTS = {
+    "relaying": ("RCPT TO:<bob@elsewhere.test>", {"relay_domains": ["example.com"]}, "relay_domains", "refused"),
+    "syntax": ("RCPT TO:bob@@x", {}, "protocol", "refused"),
+}
+
+
+@pytest.mark.parametrize(
+    ("command", "options", "by", "disposition"), REFUSED_RECIPIENTS.values(), ids=REFUSED_RECIPIENTS
+)
+async def test_a_refused_recipient_has_one_event(
+    command: str, options: dict[str, Any], by: str, disposition: str
+) -> None:
+    async with Exchanger() as upstream, serving(upstream, **options) as stage:
+        with capture_logs() as log:
+            client = await stage.greeted()
+            await client.ask(f"MAIL FROM:<{ALICE}>")
+            reply = await client.ask(command)
+        (event,) = named(log, "recipient")
+        assert (event["decided_by"], event["disposition"], event["reply"]) == (by, disposition, reply)
+
+
+async def test_recipients_of_a_transaction_without_a_message_are_lost() -> None:
+    async with Exchanger() as upstream, serving(upstream) as stage:
+        with capture_logs() as log:
+            client = await stage.greeted()
+            await client.ask(f"MAIL FROM:<{ALICE}>")
+            await client.ask(f"RCPT TO:<{BOB}>")
+            await client.ask("RSET")
+        assert [(each["recipient"], each["disposition"]) for each in named(log, "recipient")] == [(BOB, "lost")]
+
+
+async def test_other_refused_commands_have_one_event_each() -> None:
+    async with Exchanger() as upstream, serving(upstream) as stage:
+        with capture_logs() as log:
+            client = await stage.greeted()
+            await client.ask("XYZZY")
+            await client.ask("DATA")
+        assert [(each["command"], each["decided_by"]) for each in named(log, "refused")] == [
+            ("XYZZY", "protocol"), ("DATA", "protocol"),
+        ]  # fmt: skip
+
+
+async def test_a_check_from_this_machine_is_counted_and_not_logged() -> None:
+    async with Exchanger() as upstream, serving(upstream) as stage:
+        with capture_logs() as log:
+            client = await stage.connection()
+            await client.reply()
+            await client.ask("QUIT")
+            await stage.ended()
+            stage.worker.front.checks.tell()
+        assert [(each["event"], each.get("checks")) for each in log] == [("health_checks", 1)]
