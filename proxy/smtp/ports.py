@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import ClassVar, Protocol, runtime_checkable
 
+from proxy.base.health import HealthChecks
 from proxy.base.tasks import TaskOwner
 from proxy.mail import replies
 from proxy.mail.replies import Reply
@@ -20,7 +21,6 @@ from proxy.mail.session import Letter, Path, Session, Transaction
 from proxy.mail.verdict import Verdict
 from proxy.options.core import CoreOptions
 from proxy.options.throttle import Buckets
-from proxy.smtp.health import HealthChecks
 from proxy.smtp.pending import Verb
 from sieve.phases import Phase
 

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import re
 import time
-from typing import Any
+from typing import Any, Protocol
 
 from proxy.base.log import get_logger, printable
 from proxy.mail import replies
 from proxy.mail.queue_ids import queue_id_of
 from proxy.mail.replies import Reply
 from proxy.mail.session import Recipient, Session, Transaction
-from proxy.smtp.ports import Relay
 
 log = get_logger()
 
@@ -33,6 +32,16 @@ _PHASES = {
 _NOWHERE: dict[str, Any] = {"taken_by": "", "queue_id": ""}
 
 Fields = dict[str, Any]
+
+
+class Relay(Protocol):
+    """A message's way to the next hop: `proxy.smtp.ports.Relay`."""
+
+    @property
+    def upstream(self) -> str: ...
+
+    @property
+    def taken_by(self) -> str: ...
 
 
 def message_id_of(head: bytes) -> bytes:
