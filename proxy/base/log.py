@@ -1,5 +1,7 @@
-"""The log: structured events as JSON on standard error, one per line, with every foreign byte escaped.
+"""The log: structured events as JSON lines, with every foreign byte escaped.
 
+The thread that logs an event renders it once, as a line of JSON: the canonical line. The writer's thread hands the
+lines to a sink (`proxy.base.sinks`), which turns them into the log's format, and those of some events to an observer.
 JSON escaping keeps control characters, ESC and non-ASCII bytes away from the terminal. `printable` cuts foreign text to
 a readable length. This module does not know what an event means.
 """
@@ -9,30 +11,26 @@ from __future__ import annotations
 import atexit
 import json
 import logging
-import os
-import select
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
+from io import TextIOBase
 from queue import SimpleQueue
-from typing import Any, TextIO, TypeAlias, cast
+from typing import Any, ClassVar, TextIO, TypeAlias, cast
 
 import msgspec
 import structlog
 
+from proxy.base.sinks import DescriptorSink, Sink, StreamSink
+
 MOST_WAITING = 10_000
 """Lines that may wait for the writer thread; further lines are dropped and counted."""
 
-_METHODS = {
-    "debug": logging.DEBUG,
-    "info": logging.INFO,
-    "warning": logging.WARNING,
-    "error": logging.ERROR,
-    "exception": logging.ERROR,
-}
-"""The logger's methods, and the level below which each says nothing."""
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
+"""The levels, and the number below which each says nothing."""
 
 BATCH_SECONDS = 0.02
 """The thread writes at most once in this time: waking it for each line cost a tenth of the throughput."""
@@ -40,36 +38,64 @@ BATCH_SECONDS = 0.02
 LAST_SECONDS = 2.0
 """Time to write the waiting lines at exit."""
 
-STUCK_SECONDS = 1.0
-"""How long the supervisor, which writes without a thread, waits for the log's reader to take a line."""
-
 LONGEST_FIELD = 250
 """Characters of foreign text that reach the log."""
+
+NAME_AT = len('{"timestamp": "2026-11-28T12:00:00.000000Z", "event": "')
+"""Where the event's name stands in a line."""
 
 DroppedLine: TypeAlias = Callable[[int], bytes]
 """Makes the last line of a log that has lost lines."""
 
+Take: TypeAlias = Callable[[Sequence[bytes]], None]
+"""Takes canonical lines in the log's thread. It must not block."""
+
+
+@dataclass(frozen=True, slots=True)
+class Levels:
+    """The least level that is written, and other ones for some rooms of the code, such as `callback`."""
+
+    least: int = logging.INFO
+    rooms: Mapping[str, int] = field(default_factory=dict)
+
+    def of(self, module: str) -> int:
+        """Return the least level of a module, by the innermost of its rooms that has one."""
+        found = [self.rooms[room] for room in module.split(".") if room in self.rooms]
+        return found[-1] if found else self.least
+
+
+_logs: list[_LogOfModule] = []
+"""The logs that modules have taken."""
+
 
 def get_logger() -> Logger:
-    """Return the logger. Event names are snake_case words; everything else goes into fields."""
-    return cast(Logger, _LogOfModule())
+    """Return the caller's logger. Event names are snake_case words; everything else goes into fields."""
+    log = _LogOfModule(sys._getframe(1).f_globals.get("__name__", ""))  # noqa: SLF001 — inspect reads files for it
+    _logs.append(log)
+    return cast(Logger, log)
 
 
 def configure(
-    stream: TextIO | None = None, *, level: int = logging.INFO, worker: int | None = None, threaded: bool = True
+    to: Sink | TextIO | None = None,
+    *,
+    levels: Levels | None = None,
+    worker: int | None = None,
+    threaded: bool = True,
 ) -> None:
-    """Send the log to `stream` (default: standard error) as JSON lines, written by a separate thread.
+    """Send the log to a sink or, as JSON, to a stream (default: standard error), written by a separate thread.
 
     If `worker` is given, each line carries it. Without the thread, a process can fork safely and call `configure` again
     in the child. If lines were dropped, the last line at exit is `log_dropped` with their count.
     """
-    to = stream or sys.stderr
+    sink: Any = DescriptorSink(2, patient=threaded) if to is None else to
+    if isinstance(sink, TextIOBase):
+        sink = StreamSink(cast(TextIO, sink))
     render = _Renderer(worker)
-    writer: Writer = LogWriter(to, render.dropped) if threaded else DirectWriter(to.fileno(), render.dropped)
+    writer: Writer = LogWriter(sink, render.dropped) if threaded else DirectWriter(sink, render.dropped)
     atexit.register(writer.close)
     structlog.configure(
         processors=[render],
-        wrapper_class=_logger_class(level),
+        wrapper_class=type("LoggerOfLevels", (Logger,), {"levels": levels or Levels()}),
         logger_factory=structlog.WriteLoggerFactory(cast(TextIO, writer)),
         cache_logger_on_first_use=threaded,  # a cached logger would keep the old writer across a fork
     )
@@ -80,11 +106,35 @@ def silence() -> None:
     structlog.configure(processors=[_dropped])
 
 
+def observe(take: Take, names: frozenset[str]) -> None:
+    """From now on, hand the lines of the named events to an observer, in batches, in the log's thread.
+
+    It also gets events that the levels leave out. It must not block. Without the thread, nothing is observed.
+    """
+    writer = _writer()
+    if isinstance(writer, LogWriter):
+        writer.observe(take, frozenset(name.encode() for name in names))
+        structlog.get_config()["wrapper_class"].observed = names
+        for log in _logs:
+            log.forget()
+
+
+def reopen() -> None:
+    """Open the log's file again: its name may belong to another file now."""
+    writer = _writer()
+    if isinstance(writer, LogWriter | DirectWriter):
+        writer.reopen()
+
+
 def close() -> None:
     """Write the waiting lines, for a process that ends without running its exit handlers."""
-    writer = structlog.get_config()["logger_factory"]._file  # noqa: SLF001 — it has no public name
+    writer = _writer()
     if isinstance(writer, LogWriter | DirectWriter):
         writer.close()
+
+
+def _writer() -> object:
+    return structlog.get_config()["logger_factory"]._file  # noqa: SLF001 — it has no public name
 
 
 def printable(foreign: str | bytes, longest: int = LONGEST_FIELD) -> str:
@@ -102,12 +152,23 @@ class _LogOfModule:
     It keeps each method once the configuration allows it; structlog's own proxy looks it up again with three calls.
     """
 
+    def __init__(self, module: str) -> None:
+        self._module = module
+
     def __getattr__(self, name: str) -> Callable[..., None]:
         """Return the method of the logger that is configured now."""
-        method: Callable[..., None] = getattr(structlog.get_logger().bind(), name)
+        logger: Any = structlog.get_logger().bind()
+        method: Callable[..., None] = (
+            logger.method(name, self._module) if isinstance(logger, Logger) else getattr(logger, name)
+        )
         if structlog.get_config()["cache_logger_on_first_use"]:
             setattr(self, name, method)
         return method
+
+    def forget(self) -> None:
+        """Look the methods up again."""
+        for name in vars(self).keys() - {"_module"}:
+            delattr(self, name)
 
 
 class Logger(structlog.BoundLoggerBase):
@@ -116,37 +177,50 @@ class Logger(structlog.BoundLoggerBase):
     The chain has one processor: a `_Renderer`, or what `structlog.testing.capture_logs` puts in its place.
     """
 
+    levels: ClassVar[Levels] = Levels()
+    observed: ClassVar[frozenset[str]] = frozenset()
+
     def __init__(self, logger: Any, processors: list[Any], context: Any) -> None:
         """Take what structlog's proxy passes when the logger is first used."""
         super().__init__(logger, processors, context)
         self._chain = processors
-        self._put: Callable[[bytes], None] = logger._file.put  # noqa: SLF001 — it has no public name
+        self._put: Callable[[bytes | Unwritten], None] = logger._file.put  # noqa: SLF001 — it has no public name
+
+    def method(self, name: str, module: str) -> Callable[..., None]:
+        """Return what logs an event at a level for a module: it writes, only tells the observer, or does nothing."""
+        level = "error" if name == "exception" else name
+        chain, put, proxy, observed = self._chain, self._put, self._proxy_to_logger, self.observed
+
+        def write(event: str, **fields: Any) -> None:
+            if name == "exception":
+                fields.setdefault("exc_info", True)
+            render = chain[0]
+            if render.__class__ is _Renderer:
+                put(render(level, event, fields))
+            else:
+                proxy(name, event, **fields)
+
+        def tell(event: str, **fields: Any) -> None:
+            render = chain[0]
+            if event in observed and render.__class__ is _Renderer:
+                put((render(level, event, fields),))
+
+        if LEVELS[level] >= self.levels.of(module):
+            return write
+        return tell if observed else _nothing
 
     def debug(self, event: str, **fields: object) -> None:
-        """Do nothing: a logger of some level redefines the methods that write."""
+        """Declare the signature: `_LogOfModule` has the methods."""
 
     info = warning = error = exception = debug
 
 
-def _logger_class(least: int) -> type[Logger]:
-    """Return a logger whose methods below the level do nothing."""
-    return type("LoggerOfLevel", (Logger,), {name: _method(name) for name, at in _METHODS.items() if at >= least})
+def _nothing(event: str, **fields: object) -> None:
+    """Log an event below the level."""
 
 
-def _method(name: str) -> Callable[..., None]:
-    level = "error" if name == "exception" else name
-
-    def write(self: Logger, event: str, **fields: Any) -> None:
-        if name == "exception":
-            fields.setdefault("exc_info", True)
-        render = self._chain[0]
-        if render.__class__ is _Renderer:
-            fields["event"] = event
-            self._put(render(self, level, fields))
-        else:
-            self._proxy_to_logger(name, event, **fields)
-
-    return write
+Unwritten: TypeAlias = tuple[bytes]
+"""The line of an event that the levels leave out, for the observer."""
 
 
 class LogWriter:
@@ -159,19 +233,20 @@ class LogWriter:
     wake it, so a busy process logs without locks or system calls.
     """
 
-    def __init__(self, stream: TextIO, last_line: DroppedLine | None = None) -> None:
-        """Write to `stream`; at the end, `last_line` tells how many lines were dropped."""
-        self._stream = stream
+    def __init__(self, sink: Sink, last_line: DroppedLine | None = None) -> None:
+        """Write to `sink`; at the end, `last_line` tells how many lines were dropped."""
+        self._sink = sink
         self._last_line = last_line
-        self._lines: deque[bytes] = deque()
+        self._lines: deque[bytes | Unwritten] = deque()
         self._sleeps = False
-        self._closing = False
+        self._closing = self._reopens = False
         self._wake: SimpleQueue[None] = SimpleQueue()
+        self._observer: tuple[Take, frozenset[bytes]] | None = None
         self.dropped = 0
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
 
-    def put(self, line: bytes) -> None:
+    def put(self, line: bytes | Unwritten) -> None:
         """Queue an ASCII line; drop it if too many wait."""
         lines = self._lines
         if len(lines) >= MOST_WAITING:
@@ -190,6 +265,15 @@ class LogWriter:
     def flush(self) -> None:
         """Do nothing: the thread flushes."""
 
+    def observe(self, take: Take, names: frozenset[bytes]) -> None:
+        """Hand the lines of these events to `take`."""
+        self._observer = (take, names)
+
+    def reopen(self) -> None:
+        """Let the thread open the sink's file again."""
+        self._reopens = True
+        self._wake.put(None)
+
     def close(self) -> None:
         """Write what waits, and end the thread."""
         self._closing = True
@@ -198,6 +282,9 @@ class LogWriter:
 
     def _run(self) -> None:
         while True:
+            if self._reopens:
+                self._reopens = False
+                _open_again(self._sink)
             if self._write_waiting():
                 time.sleep(BATCH_SECONDS)
                 continue
@@ -208,59 +295,53 @@ class LogWriter:
                 self._wake.get()
             self._sleeps = False
         if self.dropped and self._last_line is not None:
-            self._write(self._last_line(self.dropped))
+            self._sink.write([self._last_line(self.dropped)])
 
     def _write_waiting(self) -> bool:
         """Write the lines that wait; return whether there were any."""
         lines = self._lines
-        taken = [lines.popleft() for _ in range(len(lines))]
-        for part in _whole_lines(taken):
-            self._write(part)
-        return bool(taken)
+        taken: list[Any] = [lines.popleft() for _ in range(len(lines))]
+        if not taken:
+            return False
+        written = taken if self._observer is None else self._observed(taken, *self._observer)
+        if written:
+            lost = self._sink.write(written)  # it may wait, and `put` counts meanwhile
+            self.dropped += lost
+        return True
 
-    def _write(self, octets: bytes) -> None:
-        try:
-            self._stream.write(octets.decode("ascii"))
-            self._stream.flush()
-        except (OSError, ValueError):  # ValueError: the stream was closed
-            self.dropped += octets.count(b"\n")
-
-
-def _whole_lines(lines: Sequence[bytes]) -> Iterator[bytes]:
-    """Yield the lines joined, in pieces of at most PIPE_BUF: other workers write to the same pipe (pipe(7))."""
-    part: list[bytes] = []
-    size = 0
-    for line in lines:
-        if part and size + len(line) > select.PIPE_BUF:
-            yield b"".join(part)
-            part, size = [], 0
-        part.append(line)
-        size += len(line)
-    if part:
-        yield b"".join(part)
+    def _observed(self, taken: Sequence[bytes | Unwritten], take: Take, names: frozenset[bytes]) -> list[bytes]:
+        """Give the observer what it wants, and return the lines to write."""
+        written: list[bytes] = []
+        wanted: list[bytes] = []
+        for line in taken:
+            if isinstance(line, tuple):
+                wanted.append(line[0])
+                continue
+            written.append(line)
+            if line[NAME_AT : line.find(b'"', NAME_AT)] in names:
+                wanted.append(line)
+        if wanted:
+            try:
+                take(wanted)
+            except Exception as error:  # noqa: BLE001 — an observer never costs a line of the log
+                self._observer = None
+                _log.error("log_observer_failed", exc_info=error)
+        return written
 
 
 class DirectWriter:
-    """Writes each line in the logging thread; drops a line that is not taken within a second."""
+    """Writes each line in the logging thread."""
 
-    def __init__(self, descriptor: int, last_line: DroppedLine | None = None) -> None:
-        """Take the descriptor; the caller still owns it."""
-        self._descriptor = descriptor
+    def __init__(self, sink: Sink, last_line: DroppedLine | None = None) -> None:
+        """Write to `sink`, which must not block for long."""
+        self._sink = sink
         self._last_line = last_line
-        self._poll = select.poll()
-        self._poll.register(descriptor, select.POLLOUT)
         self.dropped = 0
 
-    def put(self, line: bytes) -> None:
-        """Write a line in pieces that a pipe takes without blocking once it polls as writable."""
-        try:
-            while line:
-                if not self._poll.poll(STUCK_SECONDS * 1000):
-                    self.dropped += 1
-                    break
-                line = line[os.write(self._descriptor, line[: select.PIPE_BUF]) :]
-        except OSError:
-            self.dropped += 1
+    def put(self, line: bytes | Unwritten) -> None:
+        """Write a line."""
+        if not isinstance(line, tuple):
+            self.dropped += self._sink.write([line])
 
     def write(self, text: str) -> int:
         """Write a line as a stream does."""
@@ -269,6 +350,10 @@ class DirectWriter:
 
     def flush(self) -> None:
         """Do nothing: `put` has written everything."""
+
+    def reopen(self) -> None:
+        """Open the sink's file again."""
+        _open_again(self._sink)
 
     def close(self) -> None:
         """Tell how many lines were dropped, once."""
@@ -280,36 +365,47 @@ class DirectWriter:
 Writer: TypeAlias = LogWriter | DirectWriter
 
 
+def _open_again(sink: Sink) -> None:
+    try:
+        sink.reopen()
+    except OSError as error:
+        _log.error("log_file_unusable", path=str(error.filename), reason=error.strerror or str(error))
+
+
 def _dropped(_logger: object, _level: str, _event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     raise structlog.DropEvent
 
 
 class _Renderer:
-    """Makes the line of an event: its fields, then time, worker and level. The date is formatted once a second."""
+    """Makes the line of an event: time, name, level, its fields, worker. The date is formatted once a second."""
 
     def __init__(self, worker: int | None) -> None:
         self._worker = worker
         self._date = (-1, "")
 
-    def __call__(self, _logger: object, level: str, event: MutableMapping[str, Any]) -> bytes:
-        """Return the line; the event is the logger's own dictionary and gets the further fields."""
+    def __call__(self, level: str, event: str, fields: MutableMapping[str, Any]) -> bytes:
+        """Return the line. The time has a fixed length, so that the name stands at NAME_AT."""
         now = time.time_ns()
         second = now // 1_000_000_000
         known, date = self._date  # read and set as one, since any thread may log
         if second != known:
             date = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
             self._date = (second, date)
-        event["timestamp"] = f"{date}.{now % 1_000_000_000 // 1000:06d}Z"
+        line = {
+            "timestamp": f"{date}.{now % 1_000_000_000 // 1000:06d}Z",
+            "event": event,
+            "level": level,
+            **fields,
+        }
         if self._worker is not None:
-            event["worker"] = self._worker
-        event["level"] = level
-        if "exc_info" in event:
-            structlog.processors.format_exc_info(self, level, event)
-        return _as_json(event)
+            line["worker"] = self._worker
+        if "exc_info" in line:
+            structlog.processors.format_exc_info(self, level, line)
+        return _as_json(line)
 
     def dropped(self, count: int) -> bytes:
         """Return the last line of a log that has lost lines."""
-        return self(self, "warning", {"count": count, "event": "log_dropped"})
+        return self("warning", "log_dropped", {"count": count})
 
 
 def _odd(value: object) -> str:
@@ -320,7 +416,7 @@ _FAST = msgspec.json.Encoder(enc_hook=_odd)
 _ESCAPING = json.JSONEncoder(default=_odd, check_circular=False)
 
 
-def _as_json(event: MutableMapping[str, Any]) -> bytes:
+def _as_json(event: Mapping[str, Any]) -> bytes:
     """Return the event as a line of ASCII, as `json.dumps` would write it.
 
     msgspec takes a third of the time, but it leaves DEL and non-ASCII characters as they are and rejects lone
@@ -333,5 +429,9 @@ def _as_json(event: MutableMapping[str, Any]) -> bytes:
     return line + b"\n" if line.isascii() and b"\x7f" not in line else _escaped(event)
 
 
-def _escaped(event: MutableMapping[str, Any]) -> bytes:
+def _escaped(event: Mapping[str, Any]) -> bytes:
     return f"{_ESCAPING.encode(event)}\n".encode("ascii")
+
+
+_log = get_logger()
+"""This module's own log, for what its sink and its observer do."""

@@ -161,6 +161,10 @@ _SERVICE = (
     Event("certificate_loaded", "the TLS certificate files had changed and were reloaded at a STARTTLS", "certificate"),
     Event("certificate_unusable", "the changed certificate or key cannot be read; the previous one stays in use",
           "certificate reason", levels=_ERROR),
+    Event("log_file_unusable", "SIGUSR1: Log_File cannot be opened again; the log goes on in the old file",
+          "path reason", levels=_ERROR),
+    Event("log_observer_failed", "a fault in Ringback: the history gets no more of this process's events",
+          levels=_ERROR),
     Event("log_dropped", "the last line of a process: `count` lines were lost because the log's reader did not keep "
           "up, or its disk was full", "count", levels=_WARNING, metric="ringback_log_lines_dropped_total"),
 )  # fmt: skip

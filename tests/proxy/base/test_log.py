@@ -11,7 +11,8 @@ import select
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from queue import SimpleQueue
@@ -22,8 +23,9 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.base import log
+from proxy.base import log, sinks
 from proxy.base.log import DirectWriter, LogWriter, configure, get_logger, printable
+from proxy.base.sinks import DescriptorSink, StreamSink
 
 
 def written(stream: io.StringIO) -> str:
@@ -87,7 +89,7 @@ def test_an_exception_is_told_in_the_same_line(lines: io.StringIO) -> None:
 
 def test_what_is_below_the_level_is_not_written() -> None:
     stream = io.StringIO()
-    configure(stream, level=50)
+    configure(stream, levels=log.Levels(50))
     try:
         get_logger().error("quiet")
         assert written(stream) == ""
@@ -147,7 +149,7 @@ class Pieces(io.StringIO):
 
 def test_lines_are_written_whole_and_in_pieces_that_a_pipe_takes_at_once() -> None:
     stream = Pieces()
-    writer = LogWriter(stream)
+    writer = LogWriter(StreamSink(stream))
     lines = [f"{number:0999}\n" for number in range(20)] + ["x" * 5000 + "\n"]
     for line in lines:
         writer.write(line)
@@ -160,16 +162,16 @@ def test_lines_are_written_whole_and_in_pieces_that_a_pipe_takes_at_once() -> No
 def test_a_process_without_a_thread_logs_at_once(tmp_path: Path) -> None:
     path = tmp_path / "log"
     with path.open("w") as stream:
-        configure(stream, threaded=False)
+        configure(DescriptorSink(stream.fileno()), threaded=False)
         get_logger().info("serving", text="\u00e4" * 5000)
         assert json.loads(path.read_text())["text"] == "\u00e4" * 5000
     structlog.reset_defaults()
 
 
 def test_a_process_without_a_thread_drops_lines_that_nobody_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log, "STUCK_SECONDS", 0.01)
+    monkeypatch.setattr(sinks, "STUCK_SECONDS", 0.01)
     reader, end = os.pipe()
-    writer = DirectWriter(end)
+    writer = DirectWriter(DescriptorSink(end))
     lines = 100
     for _ in range(lines):
         writer.write("x" * 4000 + "\n")
@@ -195,7 +197,7 @@ def test_a_line_is_what_json_dumps_would_write(fields: dict[str, Any]) -> None:
         structlog.reset_defaults()
     event = json.loads(line)
     assert line == json.dumps(event) + "\n"
-    assert list(event) == [*fields, "event", "timestamp", "level"]
+    assert list(event) == ["timestamp", "event", "level", *fields]
     assert fields.items() <= event.items()
 
 
@@ -233,7 +235,7 @@ def test_a_burst_wakes_the_thread_once_and_the_thread_looks_once_in_its_interval
     monkeypatch.setattr(log, "SimpleQueue", CountedQueue)
     monkeypatch.setattr(CountedQueue, "woken", 0)
     stream = Pieces()
-    writer = LogWriter(stream)
+    writer = LogWriter(StreamSink(stream))
     writer.write("the first is written at once\n")
     for burst in range(10):
         assert sleeps.get() == log.BATCH_SECONDS == 1 / 50
@@ -252,7 +254,7 @@ def test_a_burst_wakes_the_thread_once_and_the_thread_looks_once_in_its_interval
 
 def test_lines_of_many_threads_keep_their_order_and_none_is_lost_at_exit() -> None:
     stream = Pieces()
-    writer = LogWriter(stream)
+    writer = LogWriter(StreamSink(stream))
 
     def speak(name: str) -> None:
         for number in range(1000):
@@ -321,10 +323,10 @@ def test_a_stuck_reader_costs_lines_and_the_last_line_says_how_many(monkeypatch:
 def test_a_process_without_a_thread_says_at_its_end_how_many_lines_it_dropped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(log, "STUCK_SECONDS", 0.01)
+    monkeypatch.setattr(sinks, "STUCK_SECONDS", 0.01)
     reader, end = os.pipe()
     with os.fdopen(reader, "rb", 0) as pipe, os.fdopen(end, "w") as stream:
-        configure(stream, threaded=False)
+        configure(DescriptorSink(stream.fileno()), threaded=False)
         try:
             for _ in range(100):
                 get_logger().info("x", text="x" * 4000)
@@ -338,3 +340,103 @@ def test_a_process_without_a_thread_says_at_its_end_how_many_lines_it_dropped(
     assert taken.count(b"\n") == 100 - dropped < 100
     (line,) = last.splitlines()
     assert (json.loads(line)["event"], json.loads(line)["count"]) == ("log_dropped", dropped)
+
+
+# ---------------------------------------------------------------- levels and the observer
+
+
+def test_a_room_has_a_level_of_its_own() -> None:
+    levels = log.Levels(30, {"callback": 10, "limits": 40})
+    assert [
+        levels.of(each) for each in ("proxy.smtp.record", "proxy.callback.probe", "proxy.callback.limits.storm")
+    ] == [
+        30,
+        10,
+        40,
+    ]
+
+
+class Heard:
+    """An observer."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[bytes]] = []
+
+    def __call__(self, lines: Sequence[bytes]) -> None:
+        self.batches.append(list(lines))
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for batch in self.batches for line in batch]
+
+
+def test_an_observer_gets_the_named_events_as_json_also_those_that_the_level_leaves_out() -> None:
+    stream, heard, logger = io.StringIO(), Heard(), get_logger()
+    configure(stream, levels=log.Levels(30))
+    try:
+        logger.info("message", number=0)  # before there is an observer
+        log.observe(heard, frozenset({"message", "script_failed"}))
+        logger.info("message", number=1)
+        logger.info("session", number=2)
+        logger.error("script_failed", number=3, text="\u202e")
+        logger.error("task_failed", number=4)
+        lines = written(stream).splitlines()
+    finally:
+        structlog.reset_defaults()
+    assert [each["number"] for each in heard.events] == [1, 3]
+    assert [json.loads(line)["number"] for line in lines] == [3, 4]
+    assert heard.batches[-1][-1].decode() == lines[0] + "\n"
+
+
+def test_an_observer_that_fails_costs_no_line() -> None:
+    def fails(lines: Sequence[bytes]) -> None:
+        raise RuntimeError(len(lines))
+
+    stream, logger = io.StringIO(), get_logger()
+    configure(stream)
+    try:
+        log.observe(fails, frozenset({"message"}))
+        for number in range(3):
+            logger.info("message", number=number)
+        names = [json.loads(line)["event"] for line in written(stream).splitlines()]
+    finally:
+        structlog.reset_defaults()
+    assert sorted(names) == ["log_observer_failed", "message", "message", "message"]
+
+
+def until(happened: Callable[[], bool]) -> None:
+    while not happened():
+        time.sleep(0.01)
+
+
+def test_a_file_that_was_renamed_is_opened_again(tmp_path: Path) -> None:
+    path, kept = tmp_path / "log", tmp_path / "log.1"
+    for threaded in (True, False):
+        logger = get_logger()
+        configure(sinks.FileSink(path), threaded=threaded)
+        try:
+            logger.info("one")
+            if threaded:
+                until(lambda: path.stat().st_size > 0)
+            path.rename(kept)
+            log.reopen()
+            until(path.exists)
+            logger.info("two")
+            log.close()
+        finally:
+            structlog.reset_defaults()
+        assert [json.loads(each.read_text())["event"] for each in (kept, path)] == ["one", "two"]
+        path.unlink()
+
+
+def test_a_file_that_cannot_be_opened_again_is_an_event_in_the_old_one(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    configure(sinks.FileSink(folder / "log"), threaded=False)
+    try:
+        folder.rename(tmp_path / "other")
+        log.reopen()
+    finally:
+        structlog.reset_defaults()
+    event = json.loads((tmp_path / "other" / "log").read_text())
+    assert (event["event"], event["reason"]) == ("log_file_unusable", "No such file or directory")
