@@ -22,6 +22,7 @@ from proxy.cli import exits
 from proxy.demo import run as run_demonstration
 from proxy.server.assembly import Assembly
 from proxy.server.complaints import log_warnings
+from proxy.server.controlling import be_control
 from proxy.server.forked import be_worker
 from proxy.server.keeping import be_keeper
 from proxy.server.orders import RESERVED_SIGNALS
@@ -69,7 +70,7 @@ def serve(config_file: ConfigurationFile) -> None:
     log_warnings(found)
     try:
         assembly, _ = configuration.compiled()
-        raise typer.Exit(Supervisor(assembly, configuration, be_worker, be_keeper).run())
+        raise typer.Exit(Supervisor(assembly, configuration, be_worker, be_keeper, be_control).run())
     except ConfigurationRejected as rejected:  # it has changed since
         exits.show(rejected.diagnostics)
         raise typer.Exit(exits.CONFIGURATION) from None

@@ -15,8 +15,8 @@ _HEAD = """\
 This page is generated from `proxy/events/`. [The log](operating.md#the-log) describes the log.
 `proxy/events/schema.json` is the JSON Schema of its lines.
 
-Every line has `event`, `level` and `timestamp`. It also has `worker` if there are several processes (0 is the keeper),
-and `exception` if Ringback failed. Fields in brackets are not always there.
+Every line has `event`, `level` and `timestamp`. It also has `worker` if several processes serve (0 is the keeper, -1
+the control process), and `exception` if Ringback failed. Fields in brackets are not always there.
 
 """
 

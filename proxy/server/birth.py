@@ -6,19 +6,34 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
 
 from config.scopes.listener import Listener
-from proxy.keeper.door import Calling, Doors
+from proxy.keeper.door import Calling, Door, Doors
 from proxy.server.generation import A
 from proxy.server.orders import EX_SOFTWARE, SUPERVISORS_SIGNALS
 from proxy.server.pulse import Pulse
 
-BeWorker = Callable[[int, A, Sequence[tuple[socket.socket, Listener]], socket.socket, Pulse, Calling | None], int]
+
+@dataclass(frozen=True, slots=True)
+class Post:
+    """What every new process gets: its end of the socket for orders, its heartbeat, the control process's door."""
+
+    orders: socket.socket
+    pulse: Pulse
+    rows: Door
+    """Observers' rows go to `outside`; only the control process has `inside`."""
+
+
+BeWorker: TypeAlias = Callable[[int, A, Sequence[tuple[socket.socket, Listener]], Post, Calling | None], int]
 """Serves as a numbered worker in a process that was just forked, and returns its exit status."""
 
-BeKeeper = Callable[[A, Doors, socket.socket, Pulse], int]
+BeKeeper: TypeAlias = Callable[[A, Doors, Post], int]
 """Is the keeper in a process that was just forked, and returns its exit status."""
+
+BeControl: TypeAlias = Callable[[A, Post], int]
+"""Is the control process, was just forked, and returns its exit status."""
 
 
 class Born(NamedTuple):
@@ -29,7 +44,7 @@ class Born(NamedTuple):
     pulse: Pulse
 
 
-def fork(be: Callable[[socket.socket, Pulse], int]) -> Born:
+def fork(be: Callable[[Post], int], rows: Door) -> Born:
     """Fork a process that runs `be` and exits with the status that it returns.
 
     Signals stay blocked in it until it has handlers of its own.
@@ -46,7 +61,7 @@ def fork(be: Callable[[socket.socket, Pulse], int]) -> Born:
         pid = os.fork()
         if pid == 0:
             ours.close()
-            _live(be, theirs, pulse)
+            _live(be, Post(theirs, pulse, rows))
     except OSError:
         ours.close()
         pulse.close()
@@ -57,11 +72,11 @@ def fork(be: Callable[[socket.socket, Pulse], int]) -> Born:
     return Born(pid, ours, pulse)
 
 
-def _live(be: Callable[[socket.socket, Pulse], int], orders: socket.socket, pulse: Pulse) -> None:
+def _live(be: Callable[[Post], int], post: Post) -> None:
     """Be the process. Never returns."""
     status = EX_SOFTWARE
     try:
-        pulse.give_stack_when_asked()
-        status = be(orders, pulse)
+        post.pulse.give_stack_when_asked()
+        status = be(post)
     finally:
         os._exit(status)

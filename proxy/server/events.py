@@ -1,9 +1,9 @@
-"""What the supervisor logs about its processes. Workers have numbers; there is one keeper."""
+"""What the supervisor logs about its processes. Workers have numbers; there is one keeper and one control process."""
 
 from __future__ import annotations
 
 from proxy.base.log import get_logger
-from proxy.server.generation import KEEPER, Child
+from proxy.server.generation import CONTROL, KEEPER, Child
 
 log = get_logger()
 
@@ -12,6 +12,8 @@ def started(number: int, pid: int) -> None:
     """A process was started."""
     if number == KEEPER:
         log.info("keeper_started", worker=KEEPER, pid=pid)
+    elif number == CONTROL:
+        log.info("control_started", worker=CONTROL, pid=pid)
     else:
         log.info("worker_started", worker=number, pid=pid)
 
@@ -20,6 +22,8 @@ def not_started(number: int, reason: str) -> None:
     """The system has no place for another process."""
     if number == KEEPER:
         log.error("keeper_not_started", worker=KEEPER, reason=reason)
+    elif number == CONTROL:
+        log.error("control_not_started", worker=CONTROL, reason=reason)
     else:
         log.error("worker_not_started", worker=number, reason=reason)
 
@@ -28,6 +32,8 @@ def ended(child: Child, seconds: float) -> None:
     """A process ended as told."""
     if child.number == KEEPER:
         log.info("keeper_ended", worker=KEEPER, pid=child.pid, seconds=seconds)
+    elif child.number == CONTROL:
+        log.info("control_ended", worker=CONTROL, pid=child.pid, seconds=seconds)
     else:
         log.info("worker_ended", worker=child.number, pid=child.pid, seconds=seconds)
 
@@ -36,6 +42,8 @@ def died(child: Child, status: str | int, seconds: float) -> None:
     """A process ended otherwise."""
     if child.number == KEEPER:
         log.error("keeper_died", worker=KEEPER, pid=child.pid, status=status, seconds=seconds)
+    elif child.number == CONTROL:
+        log.error("control_died", worker=CONTROL, pid=child.pid, status=status, seconds=seconds)
     else:
         log.error("worker_died", worker=child.number, pid=child.pid, status=status, seconds=seconds)
 
@@ -44,6 +52,8 @@ def waits(number: int, seconds: float) -> None:
     """Processes die early, again and again, so the next one starts after a pause."""
     if number == KEEPER:
         log.warning("keeper_waits", worker=KEEPER, seconds=seconds)
+    elif number == CONTROL:
+        log.warning("control_waits", worker=CONTROL, seconds=seconds)
     else:
         log.warning("worker_waits", worker=number, seconds=seconds)
 
@@ -52,6 +62,8 @@ def recovered(child: Child, stack: str) -> None:
     """A process that seemed to hang went on."""
     if child.number == KEEPER:
         log.warning("keeper_recovered", worker=KEEPER, pid=child.pid, stack=stack)
+    elif child.number == CONTROL:
+        log.warning("control_recovered", worker=CONTROL, pid=child.pid, stack=stack)
     else:
         log.warning("worker_recovered", worker=child.number, pid=child.pid, stack=stack)
 
@@ -61,6 +73,8 @@ def hangs(child: Child, state: str, seconds: float, stack: str) -> None:
     seen = {"pid": child.pid, "state": state, "seconds": seconds, "stack": stack}
     if child.number == KEEPER:
         log.error("keeper_hangs", worker=KEEPER, serves=child.serves, **seen)
+    elif child.number == CONTROL:
+        log.error("control_hangs", worker=CONTROL, serves=child.serves, **seen)
     elif child.serves:
         log.error("worker_hangs", worker=child.number, **seen)
     else:

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from config.scopes.listener import Listener
 from proxy.keeper.door import Calling
 from proxy.server.assembly import Assembly
+from proxy.server.birth import Post
 from proxy.server.gc import collect_seldom
 from proxy.server.orders import CUT, DRAIN, LISTENING, SUCCEEDED
 from proxy.server.process import live, next_order
-from proxy.server.pulse import Pulse
 from proxy.server.sockets import raise_descriptor_limit
 from proxy.server.worker import Worker
 
@@ -21,13 +21,12 @@ def be_worker(
     number: int,
     assembly: Assembly,
     bound: Sequence[tuple[socket.socket, Listener]],
-    orders: socket.socket,
-    pulse: Pulse,
+    post: Post,
     calling: Calling | None = None,
 ) -> int:
     """Serve in a process that was just forked, and return its exit status."""
     name = number if assembly.core.processes > 1 else None
-    return live(lambda: _serve(Worker(assembly, calling), bound, orders), assembly.core, pulse, worker=name)
+    return live(lambda: _serve(Worker(assembly, calling), bound, post.orders), assembly.core, post, worker=name)
 
 
 async def _serve(worker: Worker, bound: Sequence[tuple[socket.socket, Listener]], orders: socket.socket) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import socket
 import time
 from contextlib import suppress
@@ -23,6 +24,12 @@ LONGEST_PAUSE = 30.0
 
 KEEPER = 0
 """The keeper's number; workers count from 1."""
+
+CONTROL = -1
+"""The control process's number. No other process waits for it."""
+
+LEAVE_SECONDS = 20.0
+"""A control process that has not ended this long after its order is killed: a stop must not wait for an observer."""
 
 
 class Configured(Protocol):
@@ -110,11 +117,20 @@ class Child:
     asked: float | None = None
     """When it was asked for its stack because it hung."""
     killed: bool = False
+    leaves_until: float = math.inf
+    """When it is killed if it has not ended."""
+
+    @property
+    def is_worker(self) -> bool:
+        """Whether it serves clients."""
+        return self.number > KEEPER
 
     def order(self, order: bytes) -> None:
         """Send an order, once only."""
         if order != CUT and self.leaving:
             return
         self.leaving = True
+        if self.number == CONTROL:
+            self.leaves_until = time.monotonic() + LEAVE_SECONDS
         with suppress(OSError):  # it has just died
             self.orders.send(order)

@@ -11,17 +11,17 @@ from proxy.keeper.messages import Hello
 from proxy.keeper.service import SUCCESSOR, KeeperService
 from proxy.keeper.verifying import VerifierMaker
 from proxy.server.assembly import Assembly
+from proxy.server.birth import Post
 from proxy.server.gc import collect_seldom
 from proxy.server.generation import KEEPER
 from proxy.server.orders import LISTENING
 from proxy.server.process import live, next_order
-from proxy.server.pulse import Pulse
 from proxy.server.sockets import OWN_FILES, compare_open_files, raise_descriptor_limit
 
 
-def be_keeper(assembly: Assembly, doors: Doors, orders: socket.socket, pulse: Pulse) -> int:
+def be_keeper(assembly: Assembly, doors: Doors, post: Post) -> int:
     """Keep in a process that was just forked, and return its exit status."""
-    return live(lambda: _keep(assembly, doors, orders), assembly.core, pulse, worker=KEEPER)
+    return live(lambda: _keep(assembly, doors, post.orders), assembly.core, post, worker=KEEPER)
 
 
 async def _keep(assembly: Assembly, doors: Doors, orders: socket.socket) -> None:

@@ -21,12 +21,13 @@ import uvloop
 
 from proxy.base import log
 from proxy.options.core import CoreOptions
+from proxy.server.birth import Post
 from proxy.server.orders import EX_SOFTWARE, SUPERVISORS_SIGNALS
-from proxy.server.pulse import BEAT_SECONDS, Pulse
+from proxy.server.pulse import BEAT_SECONDS
 
 
 def live(
-    work: Callable[[], Coroutine[Any, Any, None]], core: CoreOptions, pulse: Pulse, *, worker: int | None = None
+    work: Callable[[], Coroutine[Any, Any, None]], core: CoreOptions, post: Post, *, worker: int | None = None
 ) -> int:
     """Run a process's work in an event loop, with its log and its heartbeat, and return the exit status.
 
@@ -40,7 +41,7 @@ def live(
     log.configure(worker=worker)
     runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
     try:
-        runner.get_loop().call_soon(pulse.beat_along, runner.get_loop(), _interval(core))
+        runner.get_loop().call_soon(post.pulse.beat_along, runner.get_loop(), _interval(core))
         runner.run(work())
     except Exception as error:  # noqa: BLE001 — the process's outermost frame; the supervisor's stack is not ours to unwind
         log.get_logger().error("worker_failed", exc_info=error)

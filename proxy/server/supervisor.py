@@ -1,4 +1,4 @@
-"""The supervisor: it holds the listening sockets, and starts and replaces the workers and their keeper.
+"""The supervisor: it holds the listening sockets, and starts and replaces the workers, their keeper, and control.
 
 It runs no event loop and no thread, and serves no client. It loads the configuration, and each process is a fork of it.
 So all workers and their replacements run the configuration that was checked, even if the file changes later. The
@@ -12,25 +12,24 @@ import math
 import os
 import selectors
 import signal
-import socket
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Generic, Protocol, TypeVar
 
 from config.diagnostics import Diagnostic, has_errors, render
 from proxy.base.apart import ChildTask, Failed, Tell
 from proxy.base.log import get_logger
-from proxy.keeper.door import Doors
+from proxy.keeper.door import Door, Doors
 from proxy.server import events
-from proxy.server.birth import BeKeeper, BeWorker, fork
+from proxy.server.birth import BeControl, BeKeeper, BeWorker, Post, fork
 from proxy.server.complaints import log_warnings
-from proxy.server.generation import KEEPER, A, Child, Generation
+from proxy.server.generation import CONTROL, KEEPER, A, Child, Generation
 from proxy.server.notify import READY, STOPPING, notify, reloading
-from proxy.server.orders import CUT, DRAIN, EX_SOFTWARE, RESERVED_SIGNALS, SUCCEEDED, SUPERVISORS_SIGNALS
-from proxy.server.pulse import Pulse
+from proxy.server.orders import CUT, DRAIN, EX_SOFTWARE, SUCCEEDED
 from proxy.server.sockets import CannotListen, raise_descriptor_limit
+from proxy.server.wakers import Wakers
 from proxy.server.watch import Watch
 
 log = get_logger()
@@ -61,7 +60,12 @@ class Supervisor(Generic[A]):
     """Starts, replaces and ends processes. It has no second thread and no event loop, so its state needs no lock."""
 
     def __init__(
-        self, assembly: A, configuration: Configuration[A], be_worker: BeWorker[A], be_keeper: BeKeeper[A]
+        self,
+        assembly: A,
+        configuration: Configuration[A],
+        be_worker: BeWorker[A],
+        be_keeper: BeKeeper[A],
+        be_control: BeControl[A],
     ) -> None:
         """Bind the addresses of the first assembly.
 
@@ -69,12 +73,14 @@ class Supervisor(Generic[A]):
             CannotListen: an address cannot be bound.
         """
         self._configuration = configuration
-        self._be_worker, self._be_keeper = be_worker, be_keeper
+        self._be_worker, self._be_keeper, self._be_control = be_worker, be_keeper, be_control
+        self._rows = Door()
         self._rehearsal: ChildTask[Sequence[Diagnostic]] | None = None
         self._current = Generation.of(assembly)
         self._successor: Generation[A] | None = None
         self._retired: list[Generation[A]] = []
         self._children: dict[int, Child] = {}
+        self._wakers = Wakers()
         self._selector = selectors.DefaultSelector()
         self._ready = self._reload_again = False
         self._stops = 0
@@ -84,7 +90,8 @@ class Supervisor(Generic[A]):
     def run(self) -> int:
         """Serve until a signal ends it; return the exit status."""
         raise_descriptor_limit()
-        with self._signals():
+        with self._wakers.heard_by(self._selector, self._take_signals):
+            self._replace()
             self._start_all(self._current)
             while self._children or not self._stops:
                 self._turn()
@@ -106,41 +113,17 @@ class Supervisor(Generic[A]):
 
     # ---- signals
 
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Let signals wake the loop. They are handled between two turns, never inside a signal handler."""
-        heard, woken = socket.socketpair()
-        heard.setblocking(False)
-        woken.setblocking(False)
-        self._wakers = (heard, woken)
-        signal.set_wakeup_fd(woken.fileno(), warn_on_full_buffer=False)
-        for each in RESERVED_SIGNALS:
-            signal.signal(each, signal.SIG_IGN)
-        for each in SUPERVISORS_SIGNALS:
-            signal.signal(each, lambda *_: None)
-        self._selector.register(heard, selectors.EVENT_READ, self._take_signals)
-        try:
-            yield
-        finally:
-            signal.set_wakeup_fd(-1)
-            for each in SUPERVISORS_SIGNALS:  # a signal that arrives now must not change the exit status
-                signal.signal(each, signal.SIG_IGN)
-            self._selector.close()
-            heard.close()
-            woken.close()
-
     def _take_signals(self) -> None:
-        with suppress(BlockingIOError):
-            for number in self._wakers[0].recv(4096):
-                if number in (signal.SIGTERM, signal.SIGINT):
-                    self._stop()
-                elif number == signal.SIGHUP:
-                    self._hang_up()
+        for number in self._wakers.taken():
+            if number in (signal.SIGTERM, signal.SIGINT):
+                self._stop()
+            elif number == signal.SIGHUP:
+                self._hang_up()
 
     def _stop(self) -> None:
         """Let all workers finish; on the second call, cut."""
         self._stops += 1
-        workers = [child for child in self._children.values() if child.number != KEEPER]
+        workers = [child for child in self._children.values() if child.is_worker]
         log.info("supervisor_stopping", workers=len(workers), now=self._stops > 1)
         notify(STOPPING)
         for child in workers:
@@ -217,9 +200,9 @@ class Supervisor(Generic[A]):
         replaced, self._current, self._successor = self._current, successor, None
         self._retired.append(replaced)
         for child in self._of(replaced):
-            if child.number != KEEPER:
+            if child.is_worker:
                 child.order(SUCCEEDED)
-            elif successor.door is not None:  # that keeper has taken over
+            elif child.number == CONTROL or successor.door is not None:  # that keeper has taken over
                 child.order(DRAIN)
         replaced.sockets.close(keep=successor.sockets)
         log.info("reloaded", warnings=successor.warnings, workers=successor.sockets.workers)
@@ -229,7 +212,7 @@ class Supervisor(Generic[A]):
         self._successor = None
         self._retired.append(successor)
         for child in self._of(successor):
-            if child.number != KEEPER:
+            if child.is_worker:
                 child.order(DRAIN)
         successor.sockets.close(keep=self._current.sockets)
         self._reject(reason)
@@ -244,11 +227,14 @@ class Supervisor(Generic[A]):
 
     def _retire(self) -> None:
         """End the keepers that no worker asks any more, and forget generations without processes."""
-        asking = [child.generation for child in self._children.values() if child.number != KEEPER]
+        asking = [child.generation for child in self._children.values() if child.is_worker]
         for keeper in [child for child in self._children.values() if child.number == KEEPER]:
             replaced = keeper.generation in self._retired
             if not asking if self._stops else replaced and keeper.generation not in asking:
                 keeper.order(DRAIN)
+        if self._stops and all(child.number == CONTROL for child in self._children.values()):
+            for control in self._children.values():  # last, because it takes what the others told
+                control.order(DRAIN)
         for generation in [each for each in self._retired if not self._of(each)]:
             generation.close_door()
             self._retired.remove(generation)
@@ -273,7 +259,7 @@ class Supervisor(Generic[A]):
         if self._stops or generation not in (self._current, self._successor):
             return  # one before it could not be started
         try:
-            born = fork(partial(self._become, generation, number))
+            born = fork(partial(self._become, generation, number), self._rows)
         except OSError as error:
             events.not_started(number, str(error))
             self._lost(generation, number, 0.0)
@@ -283,17 +269,23 @@ class Supervisor(Generic[A]):
         self._selector.register(born.orders, selectors.EVENT_READ, partial(self._heard, child))
         events.started(number, born.pid)
 
-    def _become(self, generation: Generation[A], number: int, orders: socket.socket, pulse: Pulse) -> int:
-        """Run the worker or the keeper in the new process, and return its exit status."""
-        bound = generation.sockets.of(number) if number != KEEPER else []
-        doors, calling = self._doors(generation), generation.calling(number)
-        own = {each for each, _ in bound} | {*(doors if number == KEEPER else calling or ())}
+    def _become(self, generation: Generation[A], number: int, post: Post) -> int:
+        """Run a process's work in the new process, and return its exit status."""
+        if number == CONTROL:
+            self._close_all_but({post.rows.inside})
+            return self._be_control(generation.assembly, post)
+        if number == KEEPER:
+            doors = self._doors(generation)
+            self._close_all_but({*doors, post.rows.outside})
+            return self._be_keeper(generation.assembly, doors, post)
+        bound, calling = generation.sockets.of(number), generation.calling(number)
+        self._close_all_but({*(each for each, _ in bound), *(calling or ()), post.rows.outside})
+        return self._be_worker(number, generation.assembly, bound, post, calling)
+
+    def _close_all_but(self, own: set[Any]) -> None:
         for each in self._own_sockets():
             if each not in own:
                 each.close()
-        if number == KEEPER:
-            return self._be_keeper(generation.assembly, doors, orders, pulse)
-        return self._be_worker(number, generation.assembly, bound, orders, pulse, calling)
 
     def _doors(self, generation: Generation[A]) -> Doors:
         """Return where a keeper is asked: at the doors of its generation and of earlier ones."""
@@ -311,7 +303,8 @@ class Supervisor(Generic[A]):
         the sockets of addresses that are no longer configured.
         """
         held = [each for generation in self._generations() for each in (*generation.sockets, *(generation.door or ()))]
-        return [*(child.orders for child in self._children.values()), *held, self._selector, *self._wakers]
+        orders = [child.orders for child in self._children.values()]
+        return [*orders, *held, *self._rows, self._selector, *self._wakers]
 
     def _heard(self, child: Child) -> None:
         """Handle a worker's message that it serves, or the end of its socket. Its status comes with SIGCHLD."""
@@ -342,7 +335,8 @@ class Supervisor(Generic[A]):
         return [child for child in self._children.values() if child.generation is generation]
 
     def _all_serve(self, generation: Generation[A]) -> bool:
-        return sum(child.serves for child in self._of(generation)) == generation.processes
+        waited_for = [child for child in self._of(generation) if child.number != CONTROL]
+        return sum(child.serves for child in waited_for) == generation.processes
 
     def _reap(self) -> None:
         """Reap ended processes. If the supervisor is process 1 of a container, some are not its workers."""
@@ -371,19 +365,25 @@ class Supervisor(Generic[A]):
         """Replace a process that died. If its generation did not fully serve yet, the whole generation fails."""
         if self._stops:
             return
-        if generation is self._successor:
+        if number == CONTROL:
+            generation = self._current
+        elif generation is self._successor:
             self._abandon(generation, f"{f'worker {number}' if number else 'the keeper'} did not start")
+            return
         elif generation is self._current and not self._ready:
             self._status = EX_SOFTWARE
             self._stop()
-        elif generation is self._current:
+            return
+        if generation is self._current:
             pause = generation.schedule(number, lived)
             if pause:
                 events.waits(number, pause)
 
     def _replace(self) -> None:
-        """Start the processes that are due."""
+        """Start the processes that are due, and control if it does not run: a reload ends it."""
         now, due = time.monotonic(), self._current.due
+        if CONTROL not in due and all(child.number != CONTROL for child in self._children.values()):
+            due[CONTROL] = now
         for number in [number for number, when in due.items() if when <= now]:
             del due[number]
             self._start(self._current, number)

@@ -56,6 +56,8 @@ class Watch:
             return math.inf
         if child.asked is not None:
             return child.asked + STACK_SECONDS
+        if child.leaves_until < math.inf:
+            return child.leaves_until
         if not child.serves:
             return child.started + self._start_seconds
         return child.pulse.last + (child.generation.assembly.core.worker_timeout or math.inf)

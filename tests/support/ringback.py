@@ -186,12 +186,17 @@ class Ringback:
     @property
     def workers(self) -> list[int]:
         """The process ids of its workers that run, oldest first."""
-        return sorted(self.program.group().keys() - {self.program.process.pid, *self.keepers})
+        return sorted(self.program.group().keys() - {self.program.process.pid, *self.keepers, *self.controls})
 
     @property
     def keepers(self) -> list[int]:
         """The process ids of the keepers that it started so far, oldest first."""
         return [each["pid"] for each in self.log if each["event"] == "keeper_started"]
+
+    @property
+    def controls(self) -> list[int]:
+        """The process ids of the control processes that it started so far, oldest first."""
+        return [each["pid"] for each in self.log if each["event"] == "control_started"]
 
     def kill(self) -> None:
         """End all its processes by SIGKILL; their connections are closed when this returns."""

@@ -228,7 +228,7 @@ async def test_a_server_that_stops_does_not_wait_for_a_reload_that_hangs(start: 
     ringback = start(program=HASTY, mailfrom_phase1='ec_log "here";\n')
     (tmp_path / "dead.siv").write_text("true;")
     amended(ringback, "mailfrom_phase1.siv", "dead.siv")
-    await eventually(lambda: len(ringback.program.group()) == 3, "the child that tries it runs")
+    await eventually(lambda: len(ringback.program.group()) == 4, "the child that tries it runs")
     ringback.terminate()
     assert await ringback.ended() == 0
     assert ringback.program.group() == {}

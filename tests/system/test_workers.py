@@ -54,7 +54,8 @@ def workers(ringback: Ringback) -> list[int]:
     """Return the process ids of its workers that run."""
     supervisor = ringback.program.process.pid
     children = Path(f"/proc/{supervisor}/task/{supervisor}/children").read_text().split()
-    return [int(each) for each in children if is_running(int(each)) and int(each) not in ringback.keepers]
+    others = {*ringback.keepers, *ringback.controls}
+    return [int(each) for each in children if is_running(int(each)) and int(each) not in others]
 
 
 def is_running(process: int) -> bool:

@@ -1,0 +1,101 @@
+"""`Observers`: takes the frames that other processes send through the control process's door.
+
+A process makes a connection with `proxy.keeper.door.knock`, says who it is, and writes frames (`proxy.keeper.frames`)
+without waiting. If this process ends in good order, it takes everything that was written before; a writer then gets
+EPIPE, and sends the frame that was cut again, over a new connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from contextlib import suppress
+
+from proxy.base.log import get_logger
+from proxy.keeper.door import knocked
+from proxy.keeper.frames import BadFrame, FrameReader
+from proxy.keeper.messages import Hello, Malformed, decode_hello
+
+log = get_logger()
+
+_AT_ONCE = 1 << 18
+"""Octets that are read from a connection before others get their turn."""
+
+Take = Callable[[Hello, bytes], None]
+"""Takes the content of one frame, and who sent it. It must not block."""
+
+
+class Observers:
+    """Reads the connections of all processes. The event loop's thread owns them."""
+
+    name = "observers"
+
+    def __init__(self, inside: socket.socket, take: Take) -> None:
+        """`inside` is the inner side of the door; nothing is read before `start`."""
+        self._inside, self._take = inside, take
+        self._loop = asyncio.get_running_loop()
+        self._connections: dict[socket.socket, tuple[Hello, FrameReader]] = {}
+        self.deserted = asyncio.Event()
+        """Set while no process is connected."""
+        self.deserted.set()
+
+    async def start(self) -> None:
+        """Take the connections that wait before the door, and all that come."""
+        self._loop.add_reader(self._inside.fileno(), self._knocked)
+
+    async def stop(self) -> None:
+        """Let no process write any more, and take all that was written."""
+        self._loop.remove_reader(self._inside.fileno())
+        with suppress(OSError):
+            self._let_in()
+        for connection in self._connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RD)  # what was written before can still be read
+        await self.deserted.wait()
+
+    # ------------------------------------------------------------ connections
+
+    def _knocked(self) -> None:
+        try:
+            self._let_in()
+        except OSError as error:  # the supervisor has died
+            log.error("control_door_failed", reason=str(error))
+            self._loop.remove_reader(self._inside.fileno())
+
+    def _let_in(self) -> None:
+        while (found := knocked(self._inside)) is not None:
+            octets, connection = found
+            try:
+                hello = decode_hello(octets)
+            except Malformed as error:
+                log.error("control_link_malformed", reason=str(error))
+                connection.close()
+                continue
+            self._connections[connection] = (hello, FrameReader())
+            self.deserted.clear()
+            self._loop.add_reader(connection.fileno(), self._read, connection)
+
+    def _read(self, connection: socket.socket) -> None:
+        try:
+            octets = connection.recv(_AT_ONCE)
+        except BlockingIOError:
+            return
+        except OSError:  # the other side was killed
+            octets = b""
+        hello, reader = self._connections[connection]
+        try:
+            for content in reader.feed(octets):
+                self._take(hello, content)
+        except BadFrame as error:
+            log.error("control_link_malformed", peer=hello.slot, reason=str(error))
+            octets = b""
+        if not octets:
+            self._forget(connection)
+
+    def _forget(self, connection: socket.socket) -> None:
+        self._loop.remove_reader(connection.fileno())
+        connection.close()
+        del self._connections[connection]
+        if not self._connections:
+            self.deserted.set()
