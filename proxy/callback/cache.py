@@ -1,9 +1,9 @@
 """Callback results: in memory, and behind it in a store that may be shared.
 
-A hit in memory awaits nothing. Memory trusts results from a shared store for `LOCAL_SECONDS` at most, so a purge or
-another machine's verdict soon takes effect. A store that is memory itself is not asked about verdicts: they are in
-memory once. Addresses are personal data: nothing outlives its lifetime, and if a secret is set, only keyed hashes of
-addresses are kept.
+A hit in memory awaits nothing. Memory trusts results from a shared store for `LOCAL_SECONDS`, and longer only while the
+store knows that nobody else has written to it, so a purge or another machine's verdict soon takes effect. A store that
+is memory itself is not asked about verdicts: they are in memory once. Addresses are personal data: nothing outlives its
+lifetime, and if a secret is set, only keyed hashes of addresses are kept.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ class CallbackCache:
         self.lives, self._store = lives, store
         self._wall, self._clock = clock, ticking or steady(clock)
         self._alone = not shared
+        self._untouched = store.untouched
         self._local_seconds = LOCAL_SECONDS if shared else max(lives.longest, LOCAL_SECONDS)
         self.keys = CacheKeys(secret)
         self._facts: TTLCache[str, bool] = TTLCache(most, FACT_LOCAL_SECONDS, timer=self._clock)
@@ -74,8 +75,16 @@ class CallbackCache:
         held = self._local.get(self.keys.of(question))
         if held is None:
             return None
-        now = self._clock()
-        return held if now < held.until and now < held.expires else None
+        return held if self._is_current(held, self._clock()) else None
+
+    def _is_current(self, held: Packed, now: float) -> bool:
+        """Whether memory may be believed. If only because nobody has written to the store, the record says so."""
+        if now >= held.until:
+            untouched = self._untouched
+            if now >= untouched.until or untouched.since > held.until - self._local_seconds:
+                return False
+            held.until = untouched.until
+        return now < held.expires
 
     async def find(self, question: Question) -> CachedVerdict | None:
         """Return the valid record for the question, its family, or its domain; asks the store if necessary."""
@@ -229,7 +238,7 @@ class CallbackCache:
         held = self._local.get(key)
         if self._alone:
             return held.record if held is not None else None
-        if held is not None and now < held.until and now < held.expires:  # else another process may know more
+        if held is not None and self._is_current(held, now):  # else another process may know more
             return held.record
         record = self._read(await self._store.get(key))
         if record is not None:

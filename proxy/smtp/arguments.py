@@ -15,7 +15,7 @@ from proxy.mail.address import BadParameter, BadPath, BadUtf8, parse_argument
 from proxy.mail.extensions import BY_KEYWORD, Command, Parameter, parameters_of
 from proxy.mail.message import is_binary
 from proxy.mail.replies import Reply
-from proxy.mail.session import NULL_PATH, Path
+from proxy.mail.session import NULL_PATH, Path, Recipient
 from proxy.options.inbound import InboundOptions
 
 _OF_MAIL = parameters_of(Command.MAIL)
@@ -113,10 +113,8 @@ def _fits(known: Mapping[str, Parameter], carried: frozenset[str], name: str, va
     return value is not None and parameter.form.fullmatch(value) is not None
 
 
-def recipient_of(
-    argument: bytes, options: InboundOptions, carried: Carried, *, utf8: bool
-) -> tuple[Path, Parameters] | Reply:
-    """Parse RCPT's argument into the forward-path and the parameters, or return why it is rejected."""
+def recipient_of(argument: bytes, options: InboundOptions, carried: Carried, *, utf8: bool) -> Recipient | Reply:
+    """Parse RCPT's argument into a recipient, or return why it is rejected."""
     try:
         path, parameters = parse_argument(
             argument,
@@ -138,7 +136,7 @@ def recipient_of(
     if not utf8 and not (path.raw.isascii() and (not parameters or (parameters.get("ORCPT") or "").isascii())):
         return replies.NEEDS_SMTPUTF8
     path.given = argument
-    return path, repaired
+    return Recipient(path, repaired)
 
 
 def submitter_for(value: str, user: str) -> str:

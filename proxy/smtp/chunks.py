@@ -15,6 +15,7 @@ from proxy.mail.message import stuffed
 from proxy.mail.replies import Reply
 from proxy.smtp.connection import Connection
 from proxy.smtp.pace import Pace
+from sieve.message.line_breaks import has_bare_line_break
 
 _ARGUMENT = re.compile(rb"([0-9]{1,12})(?: +(LAST))?", re.IGNORECASE)
 
@@ -102,8 +103,7 @@ class ChunkReader:
     def _form(self, raw: bytes) -> bytes:
         """Check line breaks, dot-stuff, and end the last line, because DATA cannot carry it without CRLF."""
         if not self._binary:
-            pairs = raw.count(b"\r\n")
-            self.bare_line_break |= raw.count(b"\n") != pairs or raw.count(b"\r") != pairs
+            self.bare_line_break |= has_bare_line_break(raw)
         block = stuffed(raw) if self._line_begins else stuffed(b"x" + raw)[1:]
         if raw:
             self._line_begins = raw.endswith(b"\r\n")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from proxy.smtp.connection import Connection
 from proxy.smtp.pace import Pace
+from sieve.message.line_breaks import has_bare_line_break
 
 _END = b"\r\n.\r\n"
 GATHERED = 64 * 1024
@@ -101,7 +102,6 @@ class DataReader:
         self._end = -1
         block = bytes(self._connection.buffer[:content])
         self._connection.consume(consumed)
-        pairs = block.count(b"\r\n")
-        if block.count(b"\n") != pairs or block.count(b"\r") != pairs:
+        if has_bare_line_break(block):
             self.bare_line_break = True
         return block

@@ -16,7 +16,7 @@ from config.base.ip import any_holds
 from proxy.base.log import get_logger, printable
 from proxy.mail import replies
 from proxy.mail.replies import Reply
-from proxy.mail.session import Session, Transaction
+from proxy.mail.session import Recipient, Session, Transaction
 from proxy.mail.verdict import Verdict
 from proxy.options.inbound import InboundOptions
 from proxy.smtp.access import is_trusted
@@ -79,8 +79,8 @@ class Dialogue:
         self.progress = Progress()
         self.admission = Admission(front, entrance, session.client_network)
         self.relay: Relay | None = None
-        self.foreseen: dict[bytes, Reply] = {}
-        """The next hop's verdicts on recipients whose commands are next in the buffer."""
+        self.foreseen: dict[bytes, tuple[Recipient, Reply]] = {}
+        """Recipients whose commands are next in the buffer, by argument, and the next hop's verdicts on them."""
         self.content: DataReader | None = None
         """Between 354 and the task that takes the message: what the client sends is content."""
         self.barred = False

@@ -183,7 +183,8 @@ class SmtpProtocol(SMTP):
             self._answer(None, unknown(verb.upper().decode()), verb)
             return
         refusal = self.dialogue.progress.refusal(command.verb) if command.is_ordered else None
-        if refusal is not None or self.connection.buffer or self.dialogue.barred:
+        is_followed = self.connection.buffer and (command.goes_last or not self.session.extended_smtp)
+        if refusal is not None or is_followed or self.dialogue.barred:
             refusal = self._refusal(command, refusal)
         if refusal is not None:
             self._answer(None, refusal, verb)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,11 +29,31 @@ class Stored:
     expires_at: float
 
 
+class Untouched:
+    """For how long nobody else has written to a store: what this process knows of it from that time still holds.
+
+    Times are of the clock for waiting. The store writes them; a store that cannot know leaves them as they are.
+    """
+
+    __slots__ = ("since", "until")
+
+    def __init__(self) -> None:
+        """Know nothing."""
+        self.since = math.inf
+        self.until = 0.0
+        """After this time, it may be otherwise."""
+
+
 class Store(Protocol):
     """Entries, buckets and locks, each with separate keys. Keys may contain undecodable text from strangers.
 
     If the store is unusable, every method raises `StoreUnavailable` after a bounded time.
     """
+
+    @property
+    def untouched(self) -> Untouched:
+        """For how long nobody else has written to it. Always the same object."""
+        ...
 
     async def get(self, key: str) -> Stored | None:
         """Return an entry that has not expired."""

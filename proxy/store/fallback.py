@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from proxy.base.log import get_logger
 from proxy.options.throttle import Throttle
-from proxy.store.base import MOST_SCANNED, Store, Stored, StoreUnavailable
+from proxy.store.base import MOST_SCANNED, Store, Stored, StoreUnavailable, Untouched
 from proxy.store.memory import MemoryStore
 
 log = get_logger()
@@ -57,6 +57,11 @@ class FallingBack:
     def available(self) -> bool:
         """Whether the store worked when last used."""
         return self._since is None
+
+    @property
+    def untouched(self) -> Untouched:
+        """For how long nobody else has written to the store."""
+        return self._store.untouched
 
     async def get(self, key: str) -> Stored | None:
         """Return an entry; what was put while the store was down overrides what the store has."""

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from cachetools import TLRUCache
 
 from proxy.options.throttle import Buckets, Throttle
-from proxy.store.base import MOST_SCANNED, Stored, decoded, encoded
+from proxy.store.base import MOST_SCANNED, Stored, Untouched, decoded, encoded
 from proxy.store.clocks import Clock, steady
 
 MOST_ENTRIES = 100_000
@@ -33,6 +33,7 @@ class MemoryStore:
         """`most` bounds entries and locks separately; `clock` gives the time of day, `ticking` times expiry."""
         self._clock, self._most = clock, most
         self._ticking = ticking or steady(clock)
+        self.untouched = Untouched()
         self.clear()
 
     def clear(self) -> None:

@@ -22,7 +22,7 @@ from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import RedisError
 
 from proxy.options.throttle import Throttle
-from proxy.store.base import MOST_SCANNED, Stored, StoreUnavailable, decoded, encoded
+from proxy.store.base import MOST_SCANNED, Stored, StoreUnavailable, Untouched, decoded, encoded
 from proxy.store.batches import Batches
 from proxy.store.url import StoreUrl
 
@@ -63,6 +63,7 @@ class RedisStore:
     def __init__(self, url: StoreUrl, clock: Callable[[], float] = time.time) -> None:
         """`clock` gives the time of day, for the expiry of entries."""
         self._clock = clock
+        self.untouched = Untouched()
         self._client = _client(url)
         self._commands: Batches[Command, Any] = Batches(
             self._send, name="redis commands", seconds=CONNECT_SECONDS + SECONDS

@@ -19,9 +19,9 @@ from typing import TypeVar
 
 from proxy.base.tasks import TaskOwner, spawn
 from proxy.options.throttle import Throttle
-from proxy.store.base import MOST_SCANNED, Stored, StoreUnavailable, decoded, encoded
+from proxy.store.base import MOST_SCANNED, Stored, StoreUnavailable, Untouched, decoded, encoded
 from proxy.store.batches import Batches
-from proxy.store.clocks import AHEAD_SECONDS
+from proxy.store.clocks import AHEAD_SECONDS, steady
 from proxy.store.sqlite_file import open_for_reading, open_for_writing
 from proxy.store.sqlite_thread import Change, Parameters, Row, SqliteThread
 
@@ -36,6 +36,12 @@ SWEEP_SECONDS = 60.0
 
 MOST_SWEPT = 2000
 """Rows that one statement of the sweep removes, so that others can write in between."""
+
+LOOK_SECONDS = 20.0
+"""How often to see whether another process has written to the file."""
+
+SEEN_SECONDS = 60.0
+"""How long the last look counts. An operator's purge is heeded after this time at most."""
 
 _CLOSE_SECONDS = 2.0
 
@@ -68,7 +74,7 @@ _BROKEN_FILE = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3
 """After these errors, the connection is closed and the file opened again: it may have been replaced."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class _Connections:
     reader: SqliteThread
     writer: SqliteThread
@@ -87,8 +93,13 @@ class SqliteStore:
         self._owner = TaskOwner("sqlite")
         self._connected: _Connections | None = None
         self._opening: asyncio.Task[_Connections | StoreUnavailable] | None = None
-        self._sweeper: asyncio.Task[None] | None = None
+        self._keeping: list[asyncio.Task[None]] = []
+        """The tasks that sweep and look now and then."""
         self._first = True
+        self.untouched = Untouched()
+        self._steady = steady(clock)
+        self._seen: tuple[_Connections, int] | None = None
+        """The connection and the version of its data at the last look."""
         self._reads = Batches(self._read, name="sqlite reads", seconds=SECONDS)
         self._writes = Batches(self._write, name="sqlite writes", seconds=SECONDS)
         self._changes: Batches[Change, list[Row]] = Batches(self._change_all, name="sqlite changes", seconds=SECONDS)
@@ -177,6 +188,17 @@ class SqliteStore:
         while len(await self._change(_TRIM, (MOST_SWEPT, self._most))) == MOST_SWEPT:
             pass
 
+    async def look(self) -> None:
+        """See whether another process has written to the file since the last look, or may have."""
+        before = self._steady()
+        self._note(await self._using(_version), before)
+
+    def _note(self, seen: tuple[_Connections, int], before: float) -> None:
+        """Note what a look that began `before` has seen."""
+        if seen != self._seen:
+            self._seen, self.untouched.since = seen, self._steady()
+        self.untouched.until = before + SEEN_SECONDS
+
     async def close(self) -> None:
         """Close the file, without waiting for a disk that hangs."""
         await self._reads.close()
@@ -248,6 +270,7 @@ class SqliteStore:
         try:
             await made.writer.open(partial(open_for_writing, self._path, first=self._first))
             await made.reader.open(partial(open_for_reading, self._path))
+            self._note(await _version(made), self._steady())
         except (sqlite3.Error, OSError) as error:
             made.let_go()
             return StoreUnavailable(str(error))
@@ -258,8 +281,11 @@ class SqliteStore:
             self._opening = None
         self._first = False
         self._connected = made
-        if self._sweeper is None:
-            self._sweeper = spawn(self._sweep_now_and_then(), name="sqlite sweep", owner=self._owner)
+        if not self._keeping:
+            self._keeping = [
+                spawn(self._now_and_then(self.sweep, SWEEP_SECONDS), name="sqlite sweep", owner=self._owner),
+                spawn(self._now_and_then(self.look, LOOK_SECONDS), name="sqlite look", owner=self._owner),
+            ]
         return self._connected
 
     def _give_up(self, broken: _Connections | None) -> None:
@@ -268,11 +294,17 @@ class SqliteStore:
             self._connected = None
             broken.let_go()
 
-    async def _sweep_now_and_then(self) -> None:
+    async def _now_and_then(self, work: Callable[[], Awaitable[None]], seconds: float) -> None:
         while True:
-            await asyncio.sleep(SWEEP_SECONDS)
+            await asyncio.sleep(seconds)
             with suppress(StoreUnavailable):  # users of the store notice it too, and log it
-                await self.sweep()
+                await work()
+
+
+async def _version(connected: _Connections) -> tuple[_Connections, int]:
+    """Return the version of the data, which only the writing of others changes (www.sqlite.org/pragma.html)."""
+    rows = await connected.writer.rows("PRAGMA data_version", ())
+    return connected, int(rows[0][0])
 
 
 async def _sound(changes: Awaitable[list[list[Row] | sqlite3.Error]]) -> list[list[Row] | sqlite3.Error]:

@@ -54,6 +54,9 @@ _NUMBERS = re.compile(
     r"([0-9a-f][0-9a-f.:]{1,44}|::[0-9a-f.:]{1,43})(?![\w-])",
     re.IGNORECASE,
 )
+_DOTS = 3
+"""In an IPv4 address."""
+
 _REVERSE_DNS_FAILED = (7, 25)
 """Subject and detail of an enhanced status code (RFC 7372 section 3.3)."""
 
@@ -65,9 +68,22 @@ def is_of_client(text: str, enhanced: tuple[int, int] | None) -> bool:
 
 def spoken(text: str, addresses: Iterable[str]) -> str:
     """Return a reply's text without addresses, and without statements about hosts that the upstream asked."""
-    for address in sorted({form for each in addresses for form in _forms(each)}, key=len, reverse=True):
-        text = re.sub(re.escape(address), " ", text, flags=re.IGNORECASE)
-    return _OTHER_HOST.sub(" ", _LIKE_AN_ADDRESS.sub(" ", text))
+    if "@" in text:
+        for address in sorted({form for each in addresses for form in _forms(each)}, key=len, reverse=True):
+            text = _without(text, address)
+        text = _LIKE_AN_ADDRESS.sub(" ", text)
+    return _OTHER_HOST.sub(" ", text)
+
+
+def _without(text: str, address: str) -> str:
+    """Return a text with a blank for each time that it has the address, in any case."""
+    if not (text.isascii() and address.isascii()):
+        return re.sub(re.escape(address), " ", text, flags=re.IGNORECASE)
+    kept, at = [], 0  # compiling an expression for each address would cost 0.1 ms
+    for part in text.lower().split(address.lower()):
+        kept.append(text[at : at + len(part)])
+        at += len(part) + len(address)
+    return " ".join(kept)
 
 
 def _forms(address: str) -> set[str]:
@@ -75,7 +91,9 @@ def _forms(address: str) -> set[str]:
     local_part, at, domain = address.rpartition("@")
     if not at:
         return set()  # `postmaster` alone is an ordinary word
-    plain = re.sub(r"\\(.)", r"\1", local_part.strip('"'))
+    plain = local_part.strip('"')
+    if "\\" in plain:
+        plain = re.sub(r"\\(.)", r"\1", plain)
     return {address, f"{plain}@{domain}", f'"{plain}"@{domain}'}
 
 
@@ -100,10 +118,13 @@ def has_address(text: str, address: str) -> bool:
     wanted = _ip(address)
     if wanted is None:
         return False
-    if any(_ip(found) == wanted for each in _NUMBERS.findall(text) for found in {each, each.rstrip(".:"), _host(each)}):
+    numbers = [each for each in _NUMBERS.findall(text) if ":" in each or each.count(".") >= _DOTS]  # not `5.1.1`
+    if any(_ip(found) == wanted for each in numbers for found in {each, each.rstrip(".:"), _host(each)}):
         return True
-    backwards = re.escape(wanted.reverse_pointer.removesuffix("in-addr.arpa").removesuffix("ip6.arpa"))
-    return re.search(rf"(?<![\w.]){backwards}[a-z]", text, re.IGNORECASE) is not None
+    backwards = wanted.reverse_pointer.removesuffix("in-addr.arpa").removesuffix("ip6.arpa")
+    if backwards not in text.lower():
+        return False
+    return re.search(rf"(?<![\w.]){re.escape(backwards)}[a-z]", text, re.IGNORECASE) is not None
 
 
 def _host(number: str) -> str:

@@ -31,6 +31,9 @@ PLACE_SECONDS = 20.0
 
 QUIT_SECONDS = 2.0
 
+MOST_ERRORS = 5
+"""With so many errors, a connection is ended. Postfix answers slowly after ten (smtpd_soft_error_limit)."""
+
 
 @dataclass(slots=True, eq=False)
 class PooledConnection:
@@ -46,6 +49,8 @@ class PooledConnection:
     address: str = ""
     """The upstream's end, `address:port` or a socket's path."""
     deliveries: int = 0
+    errors: int = 0
+    """What the upstream refused on it. With errors, it is not shared."""
     used: bool = False
     """Whether another transaction had it before, so that the upstream may have closed it in the meantime."""
     idle_since: float = 0.0
@@ -63,6 +68,8 @@ class ConnectionPool:
         self._tells_clients = upstream.tells_clients
         self._connector = Connector(upstream, resolver)
         self._idle: list[PooledConnection] = []
+        self._own: dict[Session, PooledConnection] = {}
+        """Idle connections with errors, each for the session that made them."""
         self._places_taken = 0
         self._waiting: deque[tuple[asyncio.Future[PooledConnection | None], Identity]] = deque()
         self._owner = TaskOwner(f"pool {self.name}")
@@ -151,6 +158,8 @@ class ConnectionPool:
 
     def take_idle(self, session: Session | None) -> PooledConnection | None:
         """Return the last used live connection for the same client; dead ones give their places back."""
+        if self._own and session is not None and (own := self._take_own(session)) is not None:
+            return own
         if not self._idle:
             return None
         identity = self._identity(session) if self._tells_clients else NOBODY
@@ -164,6 +173,19 @@ class ConnectionPool:
         for connection in [each for each in self._idle if each.wire.broken is not None]:
             self._idle.remove(connection)
             self._free_place()
+        return None
+
+    def _take_own(self, session: Session) -> PooledConnection | None:
+        """Return the session's own connection, if it has one that still serves."""
+        own = self._own.pop(session, None)
+        if own is None:
+            return None
+        if own.wire.broken is not None:
+            self._free_place()
+        elif own.identity != self._identity(session):
+            self.retire(own)
+        else:
+            return own
         return None
 
     async def _take_place(self, identity: Identity) -> PooledConnection | None:
@@ -221,6 +243,8 @@ class ConnectionPool:
         """End what is unused for longest, so that others get its place; return whether there was anything."""
         if self._ready:
             self._ready.end_oldest()
+        elif self._own:
+            self._end_own(next(iter(self._own)))
         elif self._idle:
             self._close_oldest_idle()
         else:
@@ -304,6 +328,22 @@ class ConnectionPool:
             return not self.upstream.sends_headers
         return connection.identity == self._waiting[0][1]
 
+    def keep_for(self, session: Session, connection: PooledConnection) -> None:
+        """Keep a connection with errors, between transactions, for the session that made them, for a short time."""
+        most = self.policy.max_deliveries_per_connection
+        spent = connection.errors >= MOST_ERRORS or (most and connection.deliveries >= most)
+        if spent or self._waiting or connection.wire.broken is not None or session in self._own:
+            self.retire(connection)
+            return
+        connection.used = True
+        self._own[session] = connection
+        connection.wire.when_unused(self.policy.upstream_hold, lambda: self._end_own(session))
+
+    def _end_own(self, session: Session) -> None:
+        own = self._own.pop(session, None)
+        if own is not None:
+            self.retire(own)
+
     def drop(self, connection: PooledConnection, why: str) -> None:
         """Abort a connection in any state: nothing half-sent on it will be delivered."""
         connection.wire.abort(why)
@@ -333,6 +373,8 @@ class ConnectionPool:
 
     def forget(self, session: Session) -> None:
         """End the connections tied to a session that has ended."""
+        if self._own:
+            self._end_own(session)
         if not self._tells_clients:
             return
         for connection in [each for each in self._idle if belongs_to(each.identity, session)]:

@@ -43,7 +43,7 @@ class UpstreamRelay:
         """Start without an upstream: the first recipient decides which one."""
         self._router, self._pools, self._session, self._transaction = router, pools, session, session.transaction
         self._promises = Promises()
-        self._passage = Passage()
+        self._passage = Passage(session)
         self.taken_by = ""
 
     @property
@@ -394,7 +394,7 @@ class UpstreamRelay:
             self._passage.cut(why)
 
     def _verdict(self, answer: Reply, step: str, said: envelope.Said | None = None) -> Reply:
-        """Return what the client hears; a refusal taints the connection, because the upstream counts errors."""
+        """Return what the client hears; a refusal is an error of the connection."""
         if answer.accepted:
             return answer
         self._passage.refused()

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
-from proxy.mail.session import Path
+from proxy.mail.session import Path, Session
 from proxy.outgoing.content import OutgoingContent
 from proxy.upstream.pool import PooledConnection
 
@@ -68,7 +68,7 @@ MOVES = {
 class Passage:
     """One transaction at the next hop, and the connection that it has there."""
 
-    __slots__ = ("connection", "content", "sender", "stage", "tainted")
+    __slots__ = ("_session", "connection", "content", "sender", "stage")
 
     connection: PooledConnection
     """Unset before the first envelope. In NO_ENVELOPE and ENDED it is the last one, and not ours: its replies are still
@@ -76,18 +76,17 @@ class Passage:
     content: OutgoingContent
     """The message being sent, in CONTENT and COMMITTED."""
 
-    def __init__(self) -> None:
-        """Start with nothing sent."""
+    def __init__(self, session: Session) -> None:
+        """Start with nothing sent. A connection with errors serves only this session from then on."""
+        self._session = session
         self.stage = NO_ENVELOPE
         self.sender: Path | None = None
         """The sender that the next hop was told."""
-        self.tainted = False
-        """The next hop refused something and counts it as an error of the connection, which must not be shared."""
 
     def open(self, connection: PooledConnection, sender: Path) -> None:
         """Take a connection, on which the envelope is about to be sent."""
         self.stage = MOVES[self.stage, _OPEN]
-        self.connection, self.sender, self.tainted = connection, sender, False
+        self.connection, self.sender = connection, sender
 
     def go_ahead(self, content: OutgoingContent) -> None:
         """The next hop waits for the message."""
@@ -99,22 +98,25 @@ class Passage:
         self.stage = MOVES[self.stage, _DOT]
 
     def refused(self) -> None:
-        """The next hop refused a command or the message."""
-        self.tainted = True
+        """The next hop refused a command or the message, and counts it as an error of the connection."""
+        self.connection.errors += 1
 
     # ------------------------------------------------------------ ways out
 
     def give_back(self) -> None:
-        """The next hop has nothing of the transaction open: let others have the connection."""
+        """The next hop has nothing of the transaction open: let others have the connection, if it is error-free."""
         self.stage = MOVES[self.stage, _GIVE_BACK]
-        pool = self.connection.pool
-        (pool.retire if self.tainted else pool.give_back)(self.connection)
+        connection = self.connection
+        if connection.errors:
+            connection.pool.keep_for(self._session, connection)
+        else:
+            connection.pool.give_back(connection)
 
     def withdraw(self) -> None:
-        """End the open envelope, and keep the connection unless it is tainted."""
+        """End the open envelope, and keep the connection if it is error-free."""
         self.stage = MOVES[self.stage, _WITHDRAW]
         pool = self.connection.pool
-        (pool.retire if self.tainted else pool.reset)(self.connection)
+        (pool.retire if self.connection.errors else pool.reset)(self.connection)
 
     def cut(self, why: str) -> None:
         """End the connection at once."""

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from sieve.message.charsets import codec_of, is_ascii_compatible
 from sieve.message.comments import without_comments
+from sieve.message.line_breaks import has_bare_line_break
 from sieve.message.mime import Structure
 from sieve.message.mime_parts import Part
 
@@ -64,7 +65,7 @@ def with_text(message: Structure, plain: str, html: str) -> Extended:
     pieces: list[bytes] = []
     at = message.parts[0].body
     fields: tuple[tuple[str, str], ...] = ()
-    for part in () if _has_other_line_breaks(message.raw) else _own_parts(message):
+    for part in () if has_bare_line_break(message.raw) else _own_parts(message):
         addition = {"text/plain": plain, "text/html": html}.get(part.content_type, "")
         extended = _extended(message, part, addition) if addition and not part.is_attachment else None
         if extended is None:
@@ -101,11 +102,6 @@ def _is_plainly_declared(part: Part) -> bool:
         return False
     encoding = without_comments(part.fields.get("content-transfer-encoding", ("",))[0]).strip().lower()
     return encoding in _ENCODINGS and len(part.content_types) == len(part.charsets) == 1
-
-
-def _has_other_line_breaks(raw: bytes) -> bool:
-    pairs = raw.count(b"\r\n")
-    return raw.count(b"\n") != pairs or raw.count(b"\r") != pairs
 
 
 # ---------------------------------------------------------------- one part

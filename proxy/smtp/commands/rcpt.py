@@ -1,7 +1,8 @@
 """RCPT TO (RFC 5321 section 4.1.1.3). The next hop's verdict is the client's.
 
 Pipelined RCPT commands go to the next hop in one write, too (RFC 2920): only those recipients that it would
-hear of anyway. The first other line ends the search and is handled when its turn comes.
+hear of anyway. The first other line ends the search and is handled when its turn comes; a recipient that we refuse
+ourselves is left out.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ import time
 
 from proxy.mail import replies
 from proxy.mail.replies import Reply
-from proxy.mail.session import Path, Recipient, Session
+from proxy.mail.session import Recipient, Session
 from proxy.mail.verdict import Verdict
 from proxy.smtp.access import admits
-from proxy.smtp.arguments import Carried, recipient_of
+from proxy.smtp.arguments import recipient_of
 from proxy.smtp.context import counts_context, path_context
 from proxy.smtp.dialogue import Dialogue
 from proxy.smtp.pending import Answer, Pending
@@ -28,29 +29,38 @@ _RCPT = b"RCPT "
 def rcpt(dialogue: Dialogue, argument: bytes) -> Answer:
     """RCPT TO: ask policy about the recipient, then the next hop."""
     session, plan = dialogue.session, dialogue.plan
-    transaction = session.transaction
-    parsed = recipient_of(argument, session.options, dialogue.front.capabilities, utf8=transaction.smtp_utf8)
-    if type(parsed) is Reply:
-        return parsed
-    path, parameters = parsed
+    foreseen = dialogue.foreseen.pop(argument, None) if dialogue.foreseen else None
+    recipient: Recipient | Reply
+    if foreseen is not None:
+        recipient = foreseen[0]
+    else:
+        utf8 = session.transaction.smtp_utf8
+        recipient = recipient_of(argument, session.options, dialogue.front.capabilities, utf8=utf8)
+    if type(recipient) is Reply:
+        return recipient
     for limit in plan.limits_on_rcpt:
         if (refusal := limit(dialogue)) is not None:
             return refusal
-    if not admits(session.options, session, path):
+    if foreseen is None and not admits(session.options, session, recipient.path):
         return replies.RELAYING_DENIED
-    recipient = session.current_recipient = Recipient(path, parameters)
+    session.current_recipient = recipient
     if plan.looks_from_rcpt:
         session.context |= counts_context(session)
-        transaction.context |= path_context("rcptto", path)
-    if not plan.at_rcpt:
-        return _offered(dialogue, recipient)
+        session.transaction.context |= path_context("rcptto", recipient.path)
+    if foreseen is not None:
+        return _taken(dialogue, recipient, foreseen[1])
+    return _judged(dialogue, recipient) if plan.at_rcpt else _offered(dialogue, recipient)
+
+
+def _judged(dialogue: Dialogue, recipient: Recipient) -> Answer:
+    """Ask policy about a recipient."""
 
     def refusal_by(verdict: Verdict) -> Reply | None:
         recipient.relayed &= not verdict.discard
         recipient.discarded_by = verdict.by
         return verdict.reply if verdict.reply is None else _taken(dialogue, recipient, verdict.reply)
 
-    return dialogue.ask(plan.at_rcpt, refusal_by, lambda: _offered(dialogue, recipient))
+    return dialogue.ask(dialogue.plan.at_rcpt, refusal_by, lambda: _offered(dialogue, recipient))
 
 
 def _offered(dialogue: Dialogue, recipient: Recipient) -> Answer:
@@ -58,21 +68,22 @@ def _offered(dialogue: Dialogue, recipient: Recipient) -> Answer:
     if dialogue.session.transaction.discarded or not recipient.relayed:
         recipient.relayed = False
         return _taken(dialogue, recipient, replies.RECIPIENT_OK)
-    if dialogue.foreseen and (foreseen := dialogue.foreseen.pop(recipient.destination.raw, None)) is not None:
-        return _taken(dialogue, recipient, foreseen)
     return Pending(_ask_upstream(dialogue, recipient))
 
 
 async def _ask_upstream(dialogue: Dialogue, recipient: Recipient) -> Reply:
     """Return the next hop's verdict on a recipient. Recipients pipelined after it are sent with it."""
     buffer = dialogue.connection.buffer
-    ahead = _recipients_ahead(dialogue.front, dialogue.session, buffer) if buffer else []
+    pipelined = buffer[: len(_RCPT)].upper() == _RCPT if buffer else False
+    ahead = _recipients_ahead(dialogue.front, dialogue.session, buffer) if pipelined else {}
     transaction = dialogue.session.transaction
     began = time.monotonic()
-    first, *others = await dialogue.open_relay().recipients(transaction, [recipient.destination, *ahead])
+    paths = [recipient.destination, *[each.destination for each in ahead.values()]]
+    first, *others = await dialogue.open_relay().recipients(transaction, paths)
     transaction.upstream_seconds += time.monotonic() - began
     if ahead:
-        dialogue.foreseen = {each.raw: answer for each, answer in zip(ahead, others, strict=True)}
+        answered = zip(ahead.items(), others, strict=True)
+        dialogue.foreseen = {argument: (each, answer) for (argument, each), answer in answered}
     return _taken(dialogue, recipient, first)
 
 
@@ -90,21 +101,25 @@ def _taken(dialogue: Dialogue, recipient: Recipient, reply: Reply) -> Reply:
     return reply
 
 
-def _recipients_ahead(front: Front, session: Session, buffer: bytearray) -> list[Path]:
-    """Return the paths of the RCPT commands at the head of the buffer that only the next hop judges.
+def _recipients_ahead(front: Front, session: Session, buffer: bytearray) -> dict[bytes, Recipient]:
+    """Return the recipients of the RCPT commands at the head of the buffer that only the next hop judges, by argument.
 
     If policy or a rate limit applies, recipients are sent one by one, because a recipient that the next hop accepted
     must also be accepted towards the client.
     """
     if front.pipeline.judges_recipients or session.options.recipient_rate_per_client.count:
-        return []
-    found: list[Path] = []
-    at, most = 0, _room(session)
-    while len(found) < most and (end := buffer.find(b"\r\n", at)) >= 0:
-        path = _wanted(bytes(buffer[at:end]), session, front.capabilities)
-        if path is None:
+        return {}
+    found: dict[bytes, Recipient] = {}
+    at, most, refused, utf8 = 0, _room(session), 0, session.transaction.smtp_utf8
+    while len(found) < most and refused < MOST_AHEAD and (end := buffer.find(b"\r\n", at)) >= 0:
+        argument = _argument(bytes(buffer[at:end]))
+        recipient = recipient_of(argument, session.options, front.capabilities, utf8=utf8) if argument else None
+        if type(recipient) is not Recipient:
             break
-        found.append(path)
+        if admits(session.options, session, recipient.path):
+            found[argument] = recipient
+        else:
+            refused += 1
         at = end + 2
     return found
 
@@ -119,14 +134,8 @@ def _room(session: Session) -> int:
     return min([MOST_AHEAD, *(limit - taken - 1 for limit, taken in limits if limit)])
 
 
-def _wanted(line: bytes, session: Session, carried: Carried) -> Path | None:
-    """Return the recipient of a command line if the next hop would be asked about it."""
+def _argument(line: bytes) -> bytes:
+    """Return the argument of a command line if it is plainly RCPT, otherwise nothing."""
     if line[: len(_RCPT)].upper() != _RCPT or not line.isascii() or b"\0" in line or b"\n" in line or b"\r" in line:
-        return None
-    if line.endswith((b" ", b"\t")):
-        return None
-    utf8 = session.transaction.smtp_utf8
-    parsed = recipient_of(line[len(_RCPT) :].lstrip(b" "), session.options, carried, utf8=utf8)
-    if isinstance(parsed, Reply) or not admits(session.options, session, parsed[0]):
-        return None
-    return Recipient(*parsed).destination
+        return b""
+    return b"" if line.endswith((b" ", b"\t")) else line[len(_RCPT) :].lstrip(b" ")

@@ -48,6 +48,26 @@ async def test_what_one_worker_keeps_another_finds() -> None:
     assert other.at_hand(BOB) == kept
 
 
+async def test_while_nobody_else_writes_memory_is_believed_for_longer() -> None:
+    shelf = Shelf()
+    here = shelf.cache()
+    await here.keep(BOB, FAIL)
+    untouched = shelf.store.untouched
+    untouched.since, untouched.until = shelf.clock.now, shelf.clock.now + 1000
+    shelf.clock.now += LOCAL_SECONDS + 1
+    assert here.at_hand(BOB) is not None
+    untouched.since = shelf.clock.now - LOCAL_SECONDS  # somebody wrote after it was remembered
+    assert here.at_hand(BOB) is None
+    untouched.since, untouched.until = 0.0, shelf.clock.now  # nobody has looked for a while
+    assert here.at_hand(BOB) is None
+    untouched.until = shelf.clock.now + 1
+    assert (held := here.held_of(BOB)) is not None
+    assert held.until == untouched.until, "the workers ask again when the keeper would"
+    shelf.clock.now += Lives().failed
+    untouched.until = shelf.clock.now + 1
+    assert here.at_hand(BOB) is None, "nothing outlives its lifetime"
+
+
 async def test_a_correction_of_another_worker_is_seen_after_a_minute_at_most() -> None:
     shelf = Shelf()
     here, there = shelf.cache(), shelf.cache()

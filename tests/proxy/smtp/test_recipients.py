@@ -60,6 +60,27 @@ async def test_each_hears_its_own_verdict_in_its_own_place() -> None:
         assert list(upstream.messages[0].recipients) == rcpts(BOB, DAVE)
 
 
+async def test_a_recipient_that_we_refuse_does_not_part_those_that_go_on_together() -> None:
+    async with Counting() as upstream, serving(upstream) as stage:
+        client = await stage.greeted()
+        asked = [BOB, CAROL, "x@elsewhere.test", DAVE, "y@elsewhere.test", MANY[0]]
+        answers = await client.pipeline(f"MAIL FROM:<{ALICE}>", *rcpts(*asked))
+        assert [each[:3] for each in answers] == ["250", "250", "250", "550", "250", "550", "250"]
+        assert upstream.waiting_at_most == 4
+        assert [each for each in upstream.commands if each.startswith("RCPT")] == rcpts(BOB, CAROL, DAVE, MANY[0])
+
+
+async def test_a_recipient_given_twice_goes_on_once_and_hears_the_same_twice() -> None:
+    refused = {CAROL: says("550 5.1.1 Carol")}
+    async with Exchanger(recipients=refused) as upstream, serving(upstream) as stage:
+        client = await stage.greeted()
+        answers = await client.pipeline(f"MAIL FROM:<{ALICE}>", *rcpts(BOB, DAVE, DAVE, CAROL, BOB))
+        assert answers[1:] == ["250 2.1.5 Ok"] * 3 + ["550 5.1.1 Carol", "250 2.1.5 Ok"]
+        await client.ask("DATA")
+        assert await client.content(LETTER) == ACCEPTED
+        assert list(upstream.messages[0].recipients) == rcpts(BOB, DAVE)
+
+
 async def test_a_limit_is_kept_though_more_come_together() -> None:
     async with Exchanger() as upstream, serving(upstream, max_recipients_per_message=3) as stage:
         client = await stage.greeted()

@@ -636,6 +636,42 @@ async def test_the_file_is_swept_now_and_then(tmp_path: Path, monkeypatch: pytes
         await store.close()
 
 
+async def test_the_writing_of_another_process_is_noticed_and_our_own_is_not(tmp_path: Path) -> None:
+    clock = Clock()
+    here, there = (SqliteStore(tmp_path / "state.db", clock) for _ in range(2))
+    try:
+        assert here.untouched.until == 0.0
+        await here.put("a", b"1", 1000)
+        since = clock.now
+        assert (here.untouched.since, here.untouched.until) == (since, since + sqlite.SEEN_SECONDS)
+        for work in (here.put("b", b"1", 1000), here.take("a", Throttle(5, 10)), here.sweep(), there.get("a")):
+            await work
+            clock.now += 10
+            await here.look()
+            assert (here.untouched.since, here.untouched.until) == (since, clock.now + sqlite.SEEN_SECONDS)
+        for work in (there.put("a", b"2", 1000), there.delete("a"), there.purge()):
+            await work
+            clock.now += 10
+            await here.look()
+            assert here.untouched.since == clock.now
+    finally:
+        await here.close()
+        await there.close()
+
+
+async def test_a_file_that_is_opened_again_may_have_been_written_to(tmp_path: Path) -> None:
+    clock = Clock()
+    store = SqliteStore(tmp_path / "state.db", clock)
+    try:
+        await store.look()
+        store._give_up(store._connected)
+        clock.now += 10
+        await store.look()
+        assert store.untouched.since == clock.now
+    finally:
+        await store.close()
+
+
 async def test_what_is_purged_is_nowhere_in_the_file(tmp_path: Path) -> None:
     path = tmp_path / "state.db"
     store = SqliteStore(path)

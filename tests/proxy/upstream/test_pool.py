@@ -179,6 +179,71 @@ async def test_a_connection_that_delivered_enough_is_closed() -> None:
         assert (upstream.commands[-1], pool._places_taken) == ("QUIT", 0)
 
 
+async def test_a_connection_with_errors_is_only_its_sessions_and_ends_with_it() -> None:
+    async with Exchanger() as upstream, pooling(upstream) as pool:
+        one, two = session("127.0.0.2"), session("127.0.0.3")
+        first = await pool.take(one)
+        first.errors = 1
+        pool.keep_for(one, first)
+        second = await pool.take(two)
+        assert second is not first
+        pool.give_back(second)
+        assert await pool.take(one) is first, "rather than one without errors"
+        pool.keep_for(one, first)
+        pool.forget(two)
+        assert len(upstream.open_dialogues) == 2
+        pool.forget(one)
+        await upstream.until(lambda: len(upstream.open_dialogues) == 1, "the one's ends")
+        assert await pool.take(one) is second
+        await settled(pool)
+        assert pool._places_taken == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "errors", "deliveries"),
+    [({}, subject.MOST_ERRORS, 0), ({"max_deliveries_per_connection": 1}, 1, 1), ({"upstream_hold": 0.01}, 1, 0)],
+    ids=["too many errors", "delivered enough", "its session idles"],
+)
+async def test_a_connection_with_errors_is_not_kept_for_long(
+    options: dict[str, Any], errors: int, deliveries: int
+) -> None:
+    async with Exchanger() as upstream, pooling(upstream, **options) as pool:
+        connection = await pool.take(None)
+        connection.errors, connection.deliveries = errors, deliveries
+        pool.keep_for(session("127.0.0.2"), connection)
+        await upstream.until(lambda: not upstream.open_dialogues, "it is closed")
+        await settled(pool)
+        assert (upstream.commands[-1], pool._places_taken) == ("QUIT", 0)
+
+
+async def test_a_connection_with_errors_makes_room_for_who_waits() -> None:
+    async with Exchanger() as upstream, pooling(upstream, max_outbound_connections=1) as pool:
+        one, two = session("127.0.0.2"), session("127.0.0.3")
+        first = await pool.take(one)
+        first.errors = 1
+        pool.keep_for(one, first)
+        second = await pool.take(two)
+        assert second is not first
+        second.errors = 1
+        waiting = asyncio.get_running_loop().create_task(pool.take(one))
+        await asyncio.sleep(0)
+        pool.keep_for(two, second)
+        async with asyncio.timeout(BOUND):
+            assert await waiting is not second
+        assert (len(upstream.open_dialogues), pool._places_taken) == (1, 1)
+
+
+async def test_a_connection_with_errors_that_the_upstream_closed_is_replaced() -> None:
+    async with Exchanger() as upstream, pooling(upstream) as pool:
+        one = session("127.0.0.2")
+        first = await pool.take(one)
+        first.errors = 1
+        pool.keep_for(one, first)
+        first.wire.abort("test")
+        assert await pool.take(one) is not first
+        assert pool._places_taken == 1
+
+
 async def test_closing_says_goodbye_on_every_unused_connection() -> None:
     async with Exchanger() as upstream, pooling(upstream) as pool:
         for each in [await pool.take(None) for _ in range(3)]:

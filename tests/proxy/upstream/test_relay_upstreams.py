@@ -60,7 +60,7 @@ class Both:
         """See that every place is that of an unused connection, and every connection in its own upstream's pool."""
         await settled(self.one, self.two)
         for pool, upstream in ((self.one, one), (self.two, two)):
-            ports = [each.wire.transport.get_extra_info("peername")[1] for each in pool._idle]
+            ports = [each.wire.transport.get_extra_info("peername")[1] for each in (*pool._idle, *pool._own.values())]
             assert ports == [upstream.port] * pool._places_taken
 
 

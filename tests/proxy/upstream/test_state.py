@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 
-from proxy.mail.session import NULL_PATH
+from proxy.mail.session import NULL_PATH, Session
 from proxy.outgoing.content import OutgoingContent
 from proxy.upstream.pool import PooledConnection
 from proxy.upstream.state import COMMITTED, CONTENT, ENDED, ENVELOPE, HOLDING, MOVES, NO_ENVELOPE, Passage, Stage
@@ -25,7 +25,7 @@ class Pool:
 
 
 def connection(pool: Pool) -> PooledConnection:
-    return cast(PooledConnection, SimpleNamespace(pool=pool))
+    return cast(PooledConnection, SimpleNamespace(pool=pool, errors=0))
 
 
 MOVE: dict[str, Callable[[Passage, Pool], None]] = {
@@ -49,7 +49,7 @@ ROWS = {
 
 def at(stage: Stage, pool: Pool) -> Passage:
     """Return a passage in a stage."""
-    passage = Passage()
+    passage = Passage(cast(Session, None))
     steps = {NO_ENVELOPE: [], ENVELOPE: ["OPEN"], CONTENT: ["OPEN", "GO_AHEAD"]}
     steps[COMMITTED] = [*steps[CONTENT], "DOT"]
     steps[ENDED] = [*steps[COMMITTED], "CUT"]
@@ -83,11 +83,11 @@ def test_the_table_has_no_other_moves() -> None:
 @pytest.mark.parametrize(
     ("stage", "move", "clean", "tainted"),
     [
-        (ENVELOPE, "GIVE_BACK", "give_back", "retire"),
+        (ENVELOPE, "GIVE_BACK", "give_back", "keep_for"),
         (ENVELOPE, "WITHDRAW", "reset", "retire"),
         (ENVELOPE, "CUT", "drop", "drop"),
         (CONTENT, "CUT", "drop", "drop"),
-        (COMMITTED, "GIVE_BACK", "give_back", "retire"),
+        (COMMITTED, "GIVE_BACK", "give_back", "keep_for"),
         (COMMITTED, "CUT", "drop", "drop"),
     ],
     ids=lambda value: getattr(value, "name", value),
