@@ -92,7 +92,6 @@ def configure(
         sink = StreamSink(cast(TextIO, sink))
     render = _Renderer(worker)
     writer: Writer = LogWriter(sink, render.dropped) if threaded else DirectWriter(sink, render.dropped)
-    atexit.register(writer.close)
     structlog.configure(
         processors=[render],
         wrapper_class=type("LoggerOfLevels", (Logger,), {"levels": levels or Levels()}),
@@ -131,6 +130,9 @@ def close() -> None:
     writer = _writer()
     if isinstance(writer, LogWriter | DirectWriter):
         writer.close()
+
+
+atexit.register(close)
 
 
 def _writer() -> object:
@@ -285,10 +287,11 @@ class LogWriter:
             if self._reopens:
                 self._reopens = False
                 _open_again(self._sink)
+            closing = self._closing  # read first: a line may come between the look for lines and this one
             if self._write_waiting():
                 time.sleep(BATCH_SECONDS)
                 continue
-            if self._closing:
+            if closing:
                 break
             self._sleeps = True
             if not self._lines:

@@ -90,6 +90,10 @@ class FileSink(DescriptorSink):
         self._path = path
         super().__init__(_appending(path), form, patient=True)
 
+    def close(self) -> None:
+        """Close the file."""
+        os.close(self._descriptor)
+
     def reopen(self) -> None:
         """Open the name again. Raises OSError: that is not possible; the old file stays in use."""
         opened = _appending(self._path)

@@ -13,7 +13,7 @@ from config.settings import Settings
 from proxy.checks.access import doors
 from proxy.checks.authentication import logins
 from proxy.checks.certificates import tls
-from proxy.checks.folders import outbox, outbox_wanted, spool
+from proxy.checks.folders import log, outbox, outbox_wanted, spool
 from proxy.checks.limits import endless
 from proxy.checks.network import addresses
 from proxy.checks.secrets import exposed, letter_key
@@ -37,3 +37,4 @@ def outside(settings: Settings, prepared: Iterable[Diagnosed]) -> Iterator[Diagn
             yield from stanza.outside()
     yield from spool(settings, prepared)
     yield from outbox(settings, prepared)
+    yield from log(settings)

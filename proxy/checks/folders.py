@@ -1,4 +1,4 @@
-"""Checks that the folders for state, the outbox and spooled messages are writable."""
+"""Checks that the folders for state, the outbox, spooled messages and the log are writable."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import cast
 
 from config.diagnostics import Diagnostic, Severity, Span
 from config.settings import Settings
+from proxy.base.journal import SOCKET as JOURNAL
 from proxy.checks.places import everywhere
 from proxy.modules.traits import BodyReader, Diagnosed, MailCreator
 from proxy.options.core import CoreOptions
@@ -55,12 +56,36 @@ def outbox(settings: Settings, prepared: Iterable[Diagnosed]) -> Iterator[Diagno
         )
 
 
+def log(settings: Settings) -> Iterator[Diagnostic]:
+    """Yield that the log cannot be written where the configuration wants it."""
+    core = cast(CoreOptions, settings.core)
+    path = core.log_file
+    if path is not None:
+        problem = "is not a writable file" if path.exists() and not _is_writable_file(path) else ""
+        if not problem and not path.exists() and _unusable(path.parent):
+            problem = f"cannot be created: {path.parent} is not a writable folder"
+        if problem:
+            hint = "name a file that the user running Ringback can write"
+            yield Diagnostic(f"Log_File: {path} {problem}", settings.core_origin("log_file"), hint=hint)
+    if core.log_format == "journald" and not Path(JOURNAL).exists():
+        yield Diagnostic(
+            f"Log_Format: the journal's socket {JOURNAL} does not exist here: the log is lost",
+            settings.core_origin("log_format"),
+            hint="remove Log_Format, or write json",
+            severity=Severity.WARNING,
+        )
+
+
 def outbox_wanted(settings: Settings, prepared: Iterable[Diagnosed]) -> Iterator[Span | None]:
     """Yield the settings that need an outbox."""
     for each in prepared:
         if isinstance(each, MailCreator) and each.creates_mail is not None:
             yield each.creates_mail
     yield from (each.origin for each in everywhere(settings, "multi_recipient") if each.value == "dsn")
+
+
+def _is_writable_file(path: Path) -> bool:
+    return path.is_file() and os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _unusable(folder: Path) -> str:

@@ -25,6 +25,7 @@ from proxy.server.complaints import log_warnings
 from proxy.server.controlling import be_control
 from proxy.server.forked import be_worker
 from proxy.server.keeping import be_keeper
+from proxy.server.logs import open_log
 from proxy.server.orders import RESERVED_SIGNALS
 from proxy.server.sockets import CannotListen
 from proxy.server.supervisor import REHEARSAL_SECONDS, Supervisor
@@ -66,10 +67,10 @@ def serve(config_file: ConfigurationFile) -> None:
     if has_errors(found):
         exits.show(found)
         raise typer.Exit(exits.CONFIGURATION)
-    log.configure(threaded=False)
-    log_warnings(found)
     try:
         assembly, _ = configuration.compiled()
+        open_log(assembly.core, threaded=False)
+        log_warnings(found)
         raise typer.Exit(Supervisor(assembly, configuration, be_worker, be_keeper, be_control).run())
     except ConfigurationRejected as rejected:  # it has changed since
         exits.show(rejected.diagnostics)

@@ -118,6 +118,7 @@ FIELDS: dict[str, Field] = {
     "validator": _text("the module's name"),
     "hook": _text("the hook's name"),
     # ---- the service
+    "library": _text("the library's logger"),
     "reason": _text("why", personal=True),
     "seconds": Field("duration", "number", "seconds"),
     "exception": _text("a Python traceback"),

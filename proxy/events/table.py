@@ -161,7 +161,9 @@ _SERVICE = (
     Event("certificate_loaded", "the TLS certificate files had changed and were reloaded at a STARTTLS", "certificate"),
     Event("certificate_unusable", "the changed certificate or key cannot be read; the previous one stays in use",
           "certificate reason", levels=_ERROR),
-    Event("log_file_unusable", "SIGUSR1: Log_File cannot be opened again; the log goes on in the old file",
+    Event("library_message", "a library that Ringback uses warns", "library text", levels=("warning", "error")),
+    Event("log_file_unusable", "Log_File cannot be opened: at SIGUSR1, the log goes on in the old file; otherwise on "
+          "standard error",
           "path reason", levels=_ERROR),
     Event("log_observer_failed", "a fault in Ringback: the history gets no more of this process's events",
           levels=_ERROR),

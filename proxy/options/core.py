@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, model_validator
 
@@ -17,7 +17,9 @@ from config.schema.options import option
 from config.schema.readers import ReadContext, ValueReader, reader_for
 from config.schema.values import Bytes, ConfigPath, Seconds
 from config.scopes.listener import Listeners
+from proxy.base.log import Levels
 from proxy.options.inbound import InboundOptions
+from proxy.options.levels import LevelsValue
 from proxy.options.names import NameserverValue
 from proxy.options.outbound import OutboundOptions
 
@@ -95,6 +97,24 @@ class CoreOptions(InboundOptions, OutboundOptions):
         (), doc="DNS servers, `address` or `address:port`. Default: the system's."
     )
 
+    log_format: Literal["auto", "json", "logfmt", "console", "journald"] = option(
+        "auto",
+        doc="The log's format. `auto`: `journald` if standard error is the journal, `console` on a terminal, otherwise "
+        "`json`; in Log_File, `json`.",
+        scopes=(),
+    )
+    log_level: LevelsValue = option(
+        Levels(),
+        doc="The least level that is logged: debug, info, warning or error. A part of Ringback may have its own: "
+        '`"info, callback=debug, outbox=warning"`. The parts are the folders of `proxy` and the modules.',
+        scopes=(),
+    )
+    log_file: ConfigPath | None = option(
+        None,
+        doc="File for the log. SIGUSR1 opens it again, for logrotate. Default: standard error.",
+        scopes=(),
+    )
+
     @property
     def processes(self) -> int:
         """Number of workers: as configured, or one for each core that this process may use."""
@@ -104,6 +124,12 @@ class CoreOptions(InboundOptions, OutboundOptions):
     def _has_somewhere_to_relay_to(self) -> CoreOptions:
         if self.gateway is None and not self.routes:
             raise ValueError("neither Gateway nor Routes is set: set one of them to the next hop")
+        return self
+
+    @model_validator(mode="after")
+    def _logs_to_one_place(self) -> CoreOptions:
+        if self.log_file is not None and self.log_format == "journald":
+            raise ValueError("Log_Format = journald sends the log to the journal: remove Log_File, or name a format")
         return self
 
     @model_validator(mode="after")

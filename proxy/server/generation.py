@@ -125,12 +125,16 @@ class Child:
         """Whether it serves clients."""
         return self.number > KEEPER
 
+    def tell(self, order: bytes) -> None:
+        """Send an order that does not end it."""
+        with suppress(OSError):  # it has just died
+            self.orders.send(order)
+
     def order(self, order: bytes) -> None:
-        """Send an order, once only."""
+        """Send an order to end, once only."""
         if order != CUT and self.leaving:
             return
         self.leaving = True
         if self.number == CONTROL:
             self.leaves_until = time.monotonic() + LEAVE_SECONDS
-        with suppress(OSError):  # it has just died
-            self.orders.send(order)
+        self.tell(order)

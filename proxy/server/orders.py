@@ -10,10 +10,13 @@ LISTENING = b"l"
 DRAIN, SUCCEEDED, CUT = b"d", b"s", b"c"
 """Orders: take no more clients and finish; the same after a reload; cut the remaining sessions."""
 
+REOPEN = b"o"
+"""The order to open the log's file again. It may come at any time, and more than once."""
+
 EX_SOFTWARE = 70
 """The exit status of a worker that failed (sysexits(3))."""
 
-SUPERVISORS_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
+SUPERVISORS_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1)
 
 RESERVED_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2)
-"""Ignored by every process. SIGUSR1 is reserved for reopening logs; SIGUSR2 asks a worker for its stack."""
+"""Ignored until a process has its handlers. SIGUSR1 opens the log again; SIGUSR2 asks a worker for its stack."""

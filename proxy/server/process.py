@@ -22,7 +22,8 @@ import uvloop
 from proxy.base import log
 from proxy.options.core import CoreOptions
 from proxy.server.birth import Post
-from proxy.server.orders import EX_SOFTWARE, SUPERVISORS_SIGNALS
+from proxy.server.logs import open_log
+from proxy.server.orders import EX_SOFTWARE, REOPEN, SUPERVISORS_SIGNALS
 from proxy.server.pulse import BEAT_SECONDS
 
 
@@ -38,7 +39,7 @@ def live(
     for each in SUPERVISORS_SIGNALS:
         signal.signal(each, signal.SIG_DFL if each is signal.SIGCHLD else signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SUPERVISORS_SIGNALS)
-    log.configure(worker=worker)
+    open_log(core, worker=worker)
     runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
     try:
         runner.get_loop().call_soon(post.pulse.beat_along, runner.get_loop(), _interval(core))
@@ -58,8 +59,12 @@ def _interval(core: CoreOptions) -> float:
 
 
 async def next_order(orders: socket.socket) -> bytes:
-    """Return the supervisor's next order; empty if the supervisor is gone."""
-    try:
-        return await asyncio.get_running_loop().sock_recv(orders, 1)
-    except OSError:
-        return b""
+    """Return the supervisor's next order to end; empty if the supervisor is gone. Opens the log again if told to."""
+    while True:
+        try:
+            order = await asyncio.get_running_loop().sock_recv(orders, 1)
+        except OSError:
+            return b""
+        if order != REOPEN:
+            return order
+        log.reopen()

@@ -26,6 +26,7 @@ from proxy.server import events
 from proxy.server.birth import BeControl, BeKeeper, BeWorker, Post, fork
 from proxy.server.complaints import log_warnings
 from proxy.server.generation import CONTROL, KEEPER, A, Child, Generation
+from proxy.server.logs import open_log, reopen_logs
 from proxy.server.notify import READY, STOPPING, notify, reloading
 from proxy.server.orders import CUT, DRAIN, EX_SOFTWARE, SUCCEEDED
 from proxy.server.sockets import CannotListen, raise_descriptor_limit
@@ -39,7 +40,6 @@ START_SECONDS = 30.0
 
 REHEARSAL_SECONDS = 15.0
 """Time limit to load a configuration and build everything in it; a child that needs more is killed."""
-
 
 Loaded_co = TypeVar("Loaded_co", covariant=True)
 
@@ -119,6 +119,8 @@ class Supervisor(Generic[A]):
                 self._stop()
             elif number == signal.SIGHUP:
                 self._hang_up()
+            elif number == signal.SIGUSR1:
+                reopen_logs(self._children.values())
 
     def _stop(self) -> None:
         """Let all workers finish; on the second call, cut."""
@@ -205,6 +207,7 @@ class Supervisor(Generic[A]):
             elif child.number == CONTROL or successor.door is not None:  # that keeper has taken over
                 child.order(DRAIN)
         replaced.sockets.close(keep=successor.sockets)
+        open_log(successor.assembly.core, threaded=False)
         log.info("reloaded", warnings=successor.warnings, workers=successor.sockets.workers)
         self._settled()
 

@@ -1,0 +1,144 @@
+"""The sentence that a person reads for each event, on a console and in the journal.
+
+A name in braces is a field. If an event has a disposition, a sentence of its own may follow its name.
+"""
+
+from __future__ import annotations
+
+_MAIL = {
+    "session": "{client} disconnected after {messages} messages ({ended})",
+    "message relayed": 'Message from <{sender}> for {recipients} was relayed to {taken_by}, which said "{reply}"',
+    "message discarded": "Message from <{sender}> for {recipients} was discarded by {decided_by}",
+    "message lost": "{client} left before it got a reply to its message from <{sender}> for {recipients}",
+    "message": 'Message from <{sender}> for {recipients} was {disposition} by {decided_by}: "{reply}"',
+    "recipient relayed": "Mail from <{sender}> for <{recipient}> was relayed to {taken_by}",
+    "recipient discarded": "Mail from <{sender}> for <{recipient}> was discarded by {decided_by}",
+    "recipient lost": "No message came for <{recipient}> from <{sender}>",
+    "recipient": 'Recipient <{recipient}> of <{sender}> was {disposition} by {decided_by}: "{reply}"',
+    "refused": '{command} of {client} was {disposition} by {decided_by}: "{reply}"',
+    "health_checks": "{checks} health checks in a minute",
+    "tls_failed": "The TLS handshake with {client} failed: {reason}",
+    "proxy_header_refused": "The connection from {client} has no valid PROXY header: {reason}",
+    "authenticated": '{client} logged in as "{user}"',
+    "authentication_failed": '{client} sent a wrong password for "{user}"',
+    "authentication_limited": '{client} sent too many wrong passwords; the one for "{user}" was not checked',
+    "credentials_unverified": "A password could not be checked: {reason}",
+    "password_file_loaded": "Password file {path} was loaded; it has {users} users",
+    "password_file_unusable": "Password file {path} cannot be used: {reason}",
+}
+
+_CALLBACKS = {
+    "probe": 'Callback of <{address}>: {status} ({reason}) at stage {stage}; {exchanger} said "{text}"',
+    "shadow": "Callback of <{address}> would have decided {status} ({reason})",
+    "callbacks": "Callbacks in a minute: {asked} questions",
+    "callbacks_in_memory": "Callback verdicts are kept in memory only: {reason}",
+    "breaker_opened": "Exchanger {address} rejected us {times} times; it is not probed for {seconds} s",
+    "domain_not_probed": "Domain {domain} is not probed for {seconds} s",
+    "forgery_storm": "Forgery storm: {domain} is not probed for {seconds} s",
+    "probe_failed": "The probe of <{address}> failed because of a fault in Ringback",
+}
+
+_POLICY = {
+    "script": "Script says: {text}",
+    "counter": "Script counts {counter}",
+    "script_failed": "Script {script} failed: {reason}",
+    "handler_failed": "Hook {hook} of {validator} failed: {reason}",
+    "validator_failed": "Module {validator} failed in phase {phase}: {reason}",
+}
+
+_UPSTREAM = {
+    "upstream_unreachable": "Next hop {upstream} cannot be reached: {reason}",
+    "upstream_lost": "The connection to next hop {upstream} was lost: {reason}",
+    "upstream_refused_us": 'Next hop {upstream} rejected Ringback at {step}: "{reply}"',
+    "upstream_tls_failed": "The TLS handshake with next hop {upstream} failed: {reason}",
+    "upstream_unresolved": "Next hop {host} does not resolve: {reason}",
+    "recipients_of_different_upstreams": "A script gave one message to recipients with different next hops",
+    "xforward_refused": "The next hop rejected XFORWARD: {reason}",
+    "copy_refused": 'The next hop rejected added recipient <{recipient}>: "{reply}"',
+}
+
+_OUTBOX = {
+    "outbox_committed": "{deliveries} generated messages were stored",
+    "outbox_delivered": "Generated message {letter} for <{recipient}> was delivered",
+    "outbox_deferred": 'Generated message {letter} for <{recipient}> is retried in {seconds} s: "{reply}"',
+    "outbox_failed": 'Generated message {letter} for <{recipient}> was given up: "{reply}"',
+    "outbox_full": "The outbox in {folder} is full",
+    "outbox_unavailable": "The outbox in {folder} cannot be used: {reason}",
+    "letters_dropped": "{letters} generated messages were not sent, because they would answer automatic mail",
+    "letters_loop": "A message that was forwarded {hops} times was rejected as a loop",
+}
+
+_STORE = {
+    "store_unavailable": "Store {store} fails: {reason}",
+    "store_recovered": "Store {store} works again after {seconds} s",
+    "store_set_aside": "Store file {path} was broken and is now {aside}: {reason}",
+}
+
+_SERVICE = {
+    "listening": "Ringback listens on {addresses} and relays to {upstream}",
+    "serving": "All {workers} workers serve",
+    "stopping": "A worker stops; {sessions} sessions are running",
+    "stopped": "A worker has stopped",
+    "supervisor_stopping": "Ringback stops; {workers} workers are running",
+    "supervisor_stopped": "Ringback has stopped",
+    "supervisor_late": "The supervisor woke {seconds} s late",
+    "reloaded": "A new configuration took effect",
+    "reload_rejected": "The new configuration was rejected; the old one stays in use",
+    "configuration_warning": "Configuration warning: {message}",
+    "configuration_warnings_left_out": "{count} more configuration warnings were not logged",
+    "cannot_listen": "Ringback cannot listen: {reason}",
+    "open_files": "{limit} files may be open; the configuration needs {wanted}",
+    "certificate_loaded": "Certificate {certificate} was loaded again",
+    "certificate_unusable": "Certificate {certificate} cannot be used: {reason}",
+    "library_message": "{library} says: {text}",
+    "log_file_unusable": "Log file {path} cannot be opened: {reason}",
+    "log_observer_failed": "The history gets no more events of this process, because of a fault in Ringback",
+    "log_dropped": "{count} lines of the log were lost",
+}
+
+_PROCESSES = {
+    "worker_started": "Worker {worker} started with process id {pid}",
+    "worker_ended": "Worker {worker} ended as told",
+    "worker_died": "Worker {worker} died with status {status} after {seconds} s",
+    "worker_waits": "Worker {worker} is started again in {seconds} s",
+    "worker_hangs": "Worker {worker} has hung for {seconds} s and is killed",
+    "worker_stuck": "Worker {worker} did not serve within {seconds} s and is killed",
+    "worker_recovered": "Worker {worker} seemed to hang but continues",
+    "worker_not_started": "Worker {worker} cannot be started: {reason}",
+    "worker_failed": "A fault in Ringback ended a worker",
+    "keeper_started": "The keeper started with process id {pid}",
+    "keeper_ended": "The keeper ended as told",
+    "keeper_died": "The keeper died with status {status} after {seconds} s",
+    "keeper_waits": "The keeper is started again in {seconds} s",
+    "keeper_hangs": "The keeper has hung for {seconds} s and is killed",
+    "keeper_recovered": "The keeper seemed to hang but continues",
+    "keeper_not_started": "The keeper cannot be started: {reason}",
+    "keeper_handed_over": "The old keeper has handed over and finishes {probes} probes",
+    "keeper_took_over": "The new keeper took over {verdicts} verdicts",
+    "keeper_not_handed_over": "The old keeper did not hand over: {reason}",
+    "keeper_resumed": "The old keeper continues",
+    "keeper_silent": "The keeper does not answer; {waiting} questions wait",
+    "keeper_answers": "The keeper answers again after {unanswered} questions without an answer",
+    "keeper_link_malformed": "A connection between Ringback's processes failed: {reason}",
+    "keeper_link_unread": "A Ringback process does not read; the connection is opened again",
+    "control_started": "The control process started with process id {pid}",
+    "control_ended": "The control process ended as told",
+    "control_died": "The control process died with status {status} after {seconds} s",
+    "control_waits": "The control process is started again in {seconds} s",
+    "control_hangs": "The control process has hung for {seconds} s and is killed",
+    "control_recovered": "The control process seemed to hang but continues",
+    "control_not_started": "The control process cannot be started: {reason}",
+    "control_part_failed": "Part {part} of the control process failed at {step}",
+    "control_link_malformed": "The control process cannot read what a process sent: {reason}",
+    "control_door_failed": "The control process cannot take a connection: {reason}",
+    "keeper_door_failed": "The keeper cannot take a connection: {reason}",
+}
+
+_FAULTS = {
+    "command_failed": "A fault in Ringback: command {command} failed",
+    "reception_failed": "A fault in Ringback: the reception of a message failed",
+    "session_failed": "A fault in Ringback: a session failed",
+    "task_failed": "A fault in Ringback: task {task} of {owner} failed",
+}
+
+SENTENCES = _MAIL | _CALLBACKS | _POLICY | _UPSTREAM | _OUTBOX | _STORE | _SERVICE | _PROCESSES | _FAULTS
