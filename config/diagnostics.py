@@ -132,16 +132,16 @@ def has_errors(diagnostics: Iterable[Diagnostic]) -> bool:
 
 def in_order(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
     """Sort by place, with sources in the order of their first diagnostic. Diagnostics without a place come first."""
-    found = list(diagnostics)
+    listed = list(diagnostics)
     order: dict[int, int] = {}
-    for each in found:
-        if each.span is not None:
-            order.setdefault(id(each.span.source), len(order))
+    for diagnostic in listed:
+        if diagnostic.span is not None:
+            order.setdefault(id(diagnostic.span.source), len(order))
 
-    def place(each: Diagnostic) -> tuple[int, int]:
-        return (-1, 0) if each.span is None else (order[id(each.span.source)], each.span.start)
+    def place(diagnostic: Diagnostic) -> tuple[int, int]:
+        return (-1, 0) if diagnostic.span is None else (order[id(diagnostic.span.source)], diagnostic.span.start)
 
-    return sorted(found, key=place)
+    return sorted(listed, key=place)
 
 
 def render(diagnostics: Sequence[Diagnostic], limit: int = MOST_SHOWN) -> str:

@@ -28,13 +28,13 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 def hidden_in(text: str) -> list[tuple[int, int]]:
     """Return where a text contains passwords, in order: `user:password@` after `://`, and `?password=…`."""
-    found = []
+    spans = []
     for scheme in _SCHEME.finditer(text):
         end = _end_of_url(text, scheme.start(), scheme.end())
-        found += _spans(_LOGIN.match(text, scheme.end(), end), ("before_at", "alone", "no_port"))
+        spans += _spans(_LOGIN.match(text, scheme.end(), end), ("before_at", "alone", "no_port"))
     for asked in _QUERY.finditer(text):
-        found.append(asked.span("value"))
-    return merged(found)
+        spans.append(asked.span("value"))
+    return merged(spans)
 
 
 def masked(text: str) -> str:
@@ -53,13 +53,13 @@ def without(text: str, hidden: Iterable[tuple[int, int]]) -> str:
 
 def merged(spans: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
     """Return ranges in order, with adjacent ones merged and empty ones removed."""
-    found: list[tuple[int, int]] = []
-    for start, end in sorted(each for each in spans if each[0] < each[1]):
-        if found and start <= found[-1][1]:
-            found[-1] = (found[-1][0], max(found[-1][1], end))
+    joined: list[tuple[int, int]] = []
+    for start, end in sorted(span for span in spans if span[0] < span[1]):
+        if joined and start <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], end))
         else:
-            found.append((start, end))
-    return found
+            joined.append((start, end))
+    return joined
 
 
 def _spans(found: re.Match[str] | None, groups: Iterable[str]) -> list[tuple[int, int]]:

@@ -147,14 +147,14 @@ def sieve_function(
         annotation = str(signature.return_annotation)
         may_wait = annotation.startswith(_SOON)
         returned = annotation[len(_SOON) : -1] if may_wait else annotation
-        named = [each for each in signature.parameters.values() if each.name != "frame"]
-        keywords = [each for each in named if each.kind is inspect.Parameter.KEYWORD_ONLY]
+        named = [parameter for parameter in signature.parameters.values() if parameter.name != "frame"]
+        keywords = [parameter for parameter in named if parameter.kind is inspect.Parameter.KEYWORD_ONLY]
         tags = {
-            each.name.rstrip("_"): _parameter(own_name, each, choices)
-            for each in keywords
-            if each.annotation != "AddressPart"
+            parameter.name.rstrip("_"): _parameter(own_name, parameter, choices)
+            for parameter in keywords
+            if parameter.annotation != "AddressPart"
         }
-        positional = tuple(_parameter(own_name, each, choices) for each in named if each not in keywords)
+        positional = tuple(_parameter(own_name, parameter, choices) for parameter in named if parameter not in keywords)
         return SieveFunction(
             name=own_name,
             run=run,
@@ -186,14 +186,14 @@ def _phases(needs: Need) -> tuple[str, ...]:
 
 def _parameter(function: str, parameter: inspect.Parameter, choices: Mapping[str, tuple[str, ...]]) -> Parameter:
     """Return the declaration of one parameter."""
-    found = _TYPES.get(str(parameter.annotation).removesuffix(" | None"))
-    if found is None:
+    kind = _TYPES.get(str(parameter.annotation).removesuffix(" | None"))
+    if kind is None:
         message = f"{function}: no script can give {parameter.name}: {parameter.annotation}"
         raise TypeError(message)
     variadic = parameter.kind is inspect.Parameter.VAR_POSITIONAL
     required = parameter.default is inspect.Parameter.empty and not variadic
     return Parameter(
-        parameter.name.rstrip("_"), found, required, variadic, choices.get(parameter.name, ()), parameter.name
+        parameter.name.rstrip("_"), kind, required, variadic, choices.get(parameter.name, ()), parameter.name
     )
 
 
@@ -234,8 +234,8 @@ def collect(package: ModuleType) -> Library:
         TypeError: two functions have the same name.
     """
     functions: dict[str, SieveFunction] = {}
-    for found in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
-        module = importlib.import_module(found.name)
+    for entry in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        module = importlib.import_module(entry.name)
         for value in vars(module).values():
             if isinstance(value, SieveFunction):
                 _add(functions, value)

@@ -47,16 +47,16 @@ def legal_in(phases: tuple[str, ...]) -> str:
 
 def facts(function: SieveFunction) -> list[tuple[str, str]]:
     """Return the declared facts of a function, as pairs of label and text."""
-    found = [("Is", _RESULTS[function.result]), ("Legal in", legal_in(function.phases))]
+    rows = [("Is", _RESULTS[function.result]), ("Legal in", legal_in(function.phases))]
     if function.terminal:
-        found.append(("Ends", "the phase; a terminal action next to it still runs"))
+        rows.append(("Ends", "the phase; a terminal action next to it still runs"))
     if function.needs & (Need.HEADERS | Need.BODY):
-        found.append(("Needs", "the body" if Need.BODY in function.needs else "the header section"))
+        rows.append(("Needs", "the body" if Need.BODY in function.needs else "the header section"))
     if function.effect is not Effect.NONE:
-        found.append(("Changes", function.effect.value))
+        rows.append(("Changes", function.effect.value))
     if function.module is not None:
-        found.append(("Module", function.module))
-    return found
+        rows.append(("Module", function.module))
+    return rows
 
 
 def explain(name: str, library: Library) -> str | None:
@@ -82,7 +82,7 @@ def markdown(library: Library) -> str:
         families.setdefault(function.family, []).append(function)
     lines = [guide, "# Functions", "", "Every entry is generated from the function's declaration in the code.", ""]
     for family, members in sorted(families.items()):
-        links = ", ".join(f"[`{each.name}`](#{each.name})" for each in members)
+        links = ", ".join(f"[`{member.name}`](#{member.name})" for member in members)
         lines.append(f"- {family} {links}")
     for _, members in sorted(families.items()):
         for function in members:

@@ -103,14 +103,14 @@ class Files:
             self._findings.add(errors.include_from_elsewhere(target, span))
             return
         tried = [folder / target for folder in (Path(span.source.name).parent, *self._search)]
-        found = next((path for path in tried if os.path.exists(path)), tried[0])  # noqa: PTH110  # never raises
-        if not os.path.isdir(found):  # noqa: PTH112  # never raises
-            self._enter(found, span, [str(path) for path in tried])
+        chosen = next((path for path in tried if os.path.exists(path)), tried[0])  # noqa: PTH110  # never raises
+        if not os.path.isdir(chosen):  # noqa: PTH112  # never raises
+            self._enter(chosen, span, [str(path) for path in tried])
             return
         try:
-            paths = sorted(path for path in found.iterdir() if path.is_file() and not path.name.startswith("."))
+            paths = sorted(path for path in chosen.iterdir() if path.is_file() and not path.name.startswith("."))
         except OSError as failure:
-            self._findings.add(errors.cannot_read(str(found), failure.strerror or str(failure), span))
+            self._findings.add(errors.cannot_read(str(chosen), failure.strerror or str(failure), span))
             return
         self._levels.append(_Level(iter([_File(path, span) for path in paths])))
 

@@ -170,12 +170,12 @@ class _Writer:
         self.lines.append(INDENT * depth + text)
 
     def _comments_before(self, start: int) -> bool:
-        found = False
+        seen = False
         while self.comments and self.comments[0].start < start:
             comment = self.comments.popleft()
-            if comment.own_line or found:
+            if comment.own_line or seen:
                 self._new_line(comment.text)
             else:
                 self.lines[-1] += f"  {comment.text}"
-            found = True
-        return found
+            seen = True
+        return seen

@@ -137,11 +137,11 @@ class ConfigLexer:
             six = _SIX.match(text, start) if char == "[" else None
             self._position = six.end() if six else start + 1
             return ConfigToken(WORD if six else char, start, self._position, first)
-        if char not in _CURLIES and (found := _WORD.match(text, start)):
-            self._position = found.end()
-            if not found[0].isprintable():
-                self._report_unprintable(start, found[0])
-            return ConfigToken(WORD, start, found.end(), first)
+        if char not in _CURLIES and (word := _WORD.match(text, start)):
+            self._position = word.end()
+            if not word[0].isprintable():
+                self._report_unprintable(start, word[0])
+            return ConfigToken(WORD, start, word.end(), first)
         return self._unusual(char, start, first=first)
 
     def next_start(self, offset: int) -> int:
@@ -157,7 +157,7 @@ class ConfigLexer:
         """Skip blanks and comments; return whether a line ended among them."""
         start = self.next_start(before)
         if start - before > 1:
-            self.comments += [found.span() for found in _COMMENT.finditer(self._text, before, start)]
+            self.comments += [comment.span() for comment in _COMMENT.finditer(self._text, before, start)]
         first = self._first or self._text.find("\n", before, start) >= 0
         self._first = False
         return start, first

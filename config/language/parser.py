@@ -43,8 +43,8 @@ def parse(source: Source, findings: Findings) -> Tree:
         again = second.run()
         if second.findings.errors <= first.findings.errors:
             tree, chosen = again, second
-    for found in chosen.findings:
-        findings.add(found)
+    for diagnostic in chosen.findings:
+        findings.add(diagnostic)
     return tree
 
 
@@ -248,8 +248,8 @@ class _Parser:
             head.append(self._values.scalar())
         attributes = None
         if token.kind == "<":
-            found = self._values.read(len(self._open))
-            attributes = found if isinstance(found, Attributes) else None
+            value = self._values.read(len(self._open))
+            attributes = value if isinstance(value, Attributes) else None
             token = self._lexer.peek()
         if token.kind == "{":
             self._begin(head, attributes, self._lexer.span(self._lexer.take()))

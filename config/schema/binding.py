@@ -58,11 +58,11 @@ class Gathered:
     def _known(self) -> list[str]:
         """Return every name that may be meant here, including Momentum's."""
         options = declared(self.model)
-        ours = [name for name, each in names_of(self.model).items() if self._may_stand_here(options[each])]
+        ours = [name for name, own in names_of(self.model).items() if self._may_stand_here(options[own])]
         if self.kinds is None:
             return ours
         theirs = [option.name for option in catalogue().options.values() if option.scopes & self.kinds]
-        return [as_in_the_manual(each) for each in (*ours, *theirs)]
+        return [as_in_the_manual(name) for name in (*ours, *theirs)]
 
     def _set(self, name: str, statement: Option, findings: Findings) -> None:
         """Set an option; warn if one stanza of one file sets it twice to different values."""

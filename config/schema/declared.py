@@ -52,12 +52,12 @@ def declared(model: type[Options]) -> Mapping[str, Declared]:
         ValueError: two options share a name.
     """
     hints = get_type_hints(model, include_extras=True)
-    found = {name: _declared(name, hints[name], field) for name, field in model.model_fields.items()}
-    names = [each for one in found.values() for each in (one.name, *one.aliases)]
+    options = {name: _declared(name, hints[name], field) for name, field in model.model_fields.items()}
+    names = [name for one in options.values() for name in (one.name, *one.aliases)]
     twice = {name for name in names if names.count(name) > 1}
     if twice:
         raise ValueError(f"{model.__name__} declares {', '.join(sorted(twice))} twice")
-    return found
+    return options
 
 
 def _declared(name: str, annotation: object, field: FieldInfo) -> Declared:
@@ -71,8 +71,8 @@ def _declared(name: str, annotation: object, field: FieldInfo) -> Declared:
         unit=extra.get("unit"),
         required=field.is_required(),
         default=_default(field),
-        ge=next((each.ge for each in field.metadata if hasattr(each, "ge")), None),
-        le=next((each.le for each in field.metadata if hasattr(each, "le")), None),
+        ge=next((constraint.ge for constraint in field.metadata if hasattr(constraint, "ge")), None),
+        le=next((constraint.le for constraint in field.metadata if hasattr(constraint, "le")), None),
         zero=extra.get("zero"),
         reloadable=extra.get("reloadable", True),
         secret=extra.get("secret", False),
@@ -123,9 +123,9 @@ def bind(
     try:
         return model.model_validate(values)
     except ValidationError as refused:
-        for each in refused.errors(include_url=False):
-            if not (guessing and _may_follow(each)):
-                _report(each, written, where, head, findings)
+        for error in refused.errors(include_url=False):
+            if not (guessing and _may_follow(error)):
+                _report(error, written, where, head, findings)
         return None
 
 
@@ -154,21 +154,21 @@ def _may_follow(found: ErrorDetails) -> bool:
 
 
 def _report(
-    found: ErrorDetails, written: Mapping[str, Option], where: str, head: Span | None, findings: Findings
+    error: ErrorDetails, written: Mapping[str, Option], where: str, head: Span | None, findings: Findings
 ) -> None:
     """Turn a pydantic error into a diagnostic at the option's value, else at the stanza's head.
 
     The global scope has no head: its errors go to the last option that the message names.
     """
-    name = str(found["loc"][0]) if found["loc"] else ""
-    if found["type"] == "missing":
+    name = str(error["loc"][0]) if error["loc"] else ""
+    if error["type"] == "missing":
         findings.add(naming.option_is_required(name, where, head))
         return
-    reason = str(found["ctx"]["error"]) if found["type"] == "value_error" else found["msg"]
+    reason = str(error["ctx"]["error"]) if error["type"] == "value_error" else error["msg"]
     statement = written.get(name)
     if statement is None and head is None:
         head = next(
-            (each.value.span for option, each in reversed(list(written.items())) if option in reason.lower()), None
+            (other.value.span for option, other in reversed(list(written.items())) if option in reason.lower()), None
         )
     if statement is None:
         findings.add(naming.refused(name, reason, head))

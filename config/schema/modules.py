@@ -34,7 +34,7 @@ def gather_module(
 ) -> GatheredModule:
     """Collect a module's stanza, merging it into an earlier one of the same type and name."""
     spec = head.spec
-    ignored = frozenset(each.lower() for each in spec.ignored)
+    ignored = frozenset(name.lower() for name in spec.ignored)
     options = Gathered(spec.options, f" in {spec.type}", ignored=ignored)
     module = before or GatheredModule(spec, head.name, passive=False, span=head.span, options=options)
     if head.passive:

@@ -92,17 +92,17 @@ def reader_for(annotation: object) -> ValueReader:
         return simple
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
-        marks = [each for each in arguments[1:] if isinstance(each, ValueKind | ValueReader)]
+        marks = [mark for mark in arguments[1:] if isinstance(mark, ValueKind | ValueReader)]
         mark = marks[0] if marks else reader_for(arguments[0])
         return _by_kind(mark) if isinstance(mark, ValueKind) else mark
     if origin is Literal:
-        return _choice([str(each) for each in arguments], dict(zip(map(str, arguments), arguments, strict=True)))
+        return _choice([str(choice) for choice in arguments], dict(zip(map(str, arguments), arguments, strict=True)))
     if origin is tuple and len(arguments) == 2 and arguments[1] is Ellipsis:  # tuple[X, ...]
         return _list(reader_for(arguments[0]))
     if origin is Mapping and arguments[0] is str:
         return _mapping(reader_for(arguments[1]))
     if origin in (Union, types.UnionType):
-        return _either([reader_for(each) for each in arguments if each is not types.NoneType])
+        return _either([reader_for(member) for member in arguments if member is not types.NoneType])
     raise TypeError(f"no option can be declared as {annotation!r}")
 
 
@@ -132,16 +132,16 @@ def read_items(item: ValueReader, value: Value, reading: ReadContext) -> list[ob
     if isinstance(value, Dictionary | Attributes):
         raise Unreadable(errors.wrong_kind(reading.name, "a list ( … )", "a dictionary", value.span))
     items: Sequence[Value] = value.items if isinstance(value, List) else (value,)
-    found, failed = [], False
-    for each in _parted(items):
+    results, failed = [], False
+    for part in _parted(items):
         try:
-            found.append(item.read(each, reading))
+            results.append(item.read(part, reading))
         except Unreadable as wrong:
             failed = True
             wrong.report(reading.findings)
     if failed:
         raise Unreadable
-    return found
+    return results
 
 
 def _parted(items: Sequence[Value]) -> list[Value]:
@@ -165,15 +165,15 @@ def _mapping(item: ValueReader) -> ValueReader:
             raise Unreadable(
                 errors.wrong_kind(reading.name, "a dictionary [ key = value ]", described(value), value.span)
             )
-        found: dict[str, object] = {}
+        mapping: dict[str, object] = {}
         first: dict[str, Value] = {}
         for entry in value.entries:
             key = entry.key.text
             if key in first and first[key] != entry.value:
                 reading.findings.add(errors.repeated_key(key, entry.key.span, first[key].span))
             first[key] = entry.value
-            found[key] = item.read(entry.value, reading)
-        return found
+            mapping[key] = item.read(entry.value, reading)
+        return mapping
 
     return ValueReader(read, f"a dictionary, each value {item.wanted}")
 
@@ -252,20 +252,20 @@ def _number(node: Scalar, _: ReadContext) -> float:
 
 
 def _seconds(node: Scalar, _: ReadContext) -> float:
-    found = _DURATION.fullmatch(node.text)
-    if found is None:
+    match = _DURATION.fullmatch(node.text)
+    if match is None:
         raise _refuse("a duration", node, "write seconds, or a number with its unit: 500ms, 30s, 5m, 2h, 1d")
-    seconds = float(found[1]) * _SECONDS[found[2].lower()]
+    seconds = float(match[1]) * _SECONDS[match[2].lower()]
     if seconds > _LONGEST_SECONDS:
         raise _refuse("a duration that ends", node, "write 36500d at most")
     return seconds
 
 
 def _bytes(node: Scalar, _: ReadContext) -> int:
-    found = _SIZE.fullmatch(node.text)
-    if found is None:
+    match = _SIZE.fullmatch(node.text)
+    if match is None:
         raise _refuse("a size", node, "write bytes, or a number with its unit: 10K, 25M, 1G")
-    octets = int(found[1]) * _BYTES[found[2].lower()]
+    octets = int(match[1]) * _BYTES[match[2].lower()]
     if octets > _LARGEST_BYTES:
         raise _refuse("a size that anything has", node, "write 1048576G at most")
     return octets
@@ -302,13 +302,13 @@ def _endpoint(node: Scalar, _: ReadContext) -> Endpoint:
             return Endpoint(str(ipaddress.IPv6Address(text)))
         except ValueError:
             raise _refuse("a host", node, "write an IPv6 address with a port as [::1]:25") from None
-    found = _ENDPOINT.fullmatch(text)
-    if found is None or not 0 < int(found["port"] or 1) <= _HIGHEST_PORT:
+    match = _ENDPOINT.fullmatch(text)
+    if match is None or not 0 < int(match["port"] or 1) <= _HIGHEST_PORT:
         raise _refuse("a host", node, "write host or host:port, such as mx.example.com:25, 192.0.2.7 or [::1]:25")
-    hint = hosts.what_to_write(found["six"] or found["host"])
+    hint = hosts.what_to_write(match["six"] or match["host"])
     if hint is not None:
         raise _refuse("a host", node, hint)
-    return Endpoint(found["six"] or found["host"], int(found["port"]) if found["port"] else None)
+    return Endpoint(match["six"] or match["host"], int(match["port"]) if match["port"] else None)
 
 
 def _path(node: Scalar, _: ReadContext) -> Path:

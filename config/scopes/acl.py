@@ -83,7 +83,7 @@ def from_stanza(stanza: Stanza, findings: Findings) -> ListenerNode:
         if inner.head[0].text.lower() == "peer":
             peers.append(_peer(inner, findings))
         else:
-            own = tuple(_peer(each, findings) for each in _stanzas(inner, ("peer",), findings))
+            own = tuple(_peer(peer, findings) for peer in _stanzas(inner, ("peer",), findings))
             listens.append(ListenNode(inner.head[1], _options(inner), own, inner.head_span))
     return ListenerNode(_options(stanza), tuple(listens), tuple(peers), in_order=False)
 
@@ -164,11 +164,11 @@ def _bare_address(node: Scalar) -> Scalar:
 
 def _suffixes(node: Scalar) -> Iterator[Option]:
     """Return the options for `,backlog` and `~concurrency`."""
-    found = _SUFFIXES.fullmatch(node.text)
-    if found is not None:
+    match = _SUFFIXES.fullmatch(node.text)
+    if match is not None:
         for group, name in (("backlog", "listen_backlog"), ("concurrency", "concurrency")):
-            if found[group] is not None:
-                value = _part(node, *found.span(group))
+            if match[group] is not None:
+                value = _part(node, *match.span(group))
                 yield Option(Word(name, value.span), value, value.span)
 
 
@@ -189,7 +189,7 @@ def _rule(entry: Entry, findings: Findings) -> PeerNode:
         elif word.text.lower() in EXTENSIONS:
             extensions.append(String(EXTENSIONS[word.text.lower()], '"', word.span))
             name = f"auth{word.text.replace('-', '')}parameters"
-            options += (Option(Word(name, word.span), each, each.span) for each in followers)
+            options += (Option(Word(name, word.span), follower, follower.span) for follower in followers)
         else:
             options += _property(word, followers, findings)
     if extensions:

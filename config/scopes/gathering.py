@@ -83,14 +83,14 @@ class GatheredScopes:
 
     def read(self) -> dict[Place, dict[str, Setting]]:
         """Read every value and report errors."""
-        found: dict[Place, dict[str, Setting]] = {}
+        by_place: dict[Place, dict[str, Setting]] = {}
         for place, gathered in self._gathered.items():
-            settings = found.setdefault(place, {})
+            settings = by_place.setdefault(place, {})
             for name, statement in gathered.written.items():
                 setting = read_setting(self._model, name, statement, place, self._findings)
                 if setting is not None:
                     settings[name] = setting
-        return found
+        return by_place
 
 
 def read_setting(

@@ -65,17 +65,17 @@ class _Typing:
         own, rest = self._own(node.options)
         shared = self._settings(rest, (_OUTER,), "listener", _LISTENER)
         peers = self._peers(node.peers, (_OUTER,))
-        found: dict[str, Listener] = {}
-        for each in node.listens:
+        by_address: dict[str, Listener] = {}
+        for listen in node.listens:
             try:
-                listener = self._listen(each, own, shared, peers, in_order=node.in_order)
+                listener = self._listen(listen, own, shared, peers, in_order=node.in_order)
             except Unreadable as wrong:
                 wrong.report(self._reading.findings)
                 continue
-            before = found.setdefault(str(listener), listener)
+            before = by_address.setdefault(str(listener), listener)
             if before is not listener and before.span is not None:
-                self._reading.findings.add(naming.address_twice(str(listener), each.span, before.span))
-        return tuple(found.values())
+                self._reading.findings.add(naming.address_twice(str(listener), listen.span, before.span))
+        return tuple(by_address.values())
 
     def _listen(
         self,
@@ -120,7 +120,7 @@ class _Typing:
         return own, rest
 
     def _peers(self, nodes: tuple[PeerNode, ...], place: Place) -> tuple[Peer, ...]:
-        found = []
+        peers = []
         read = _network_reader()
         for node in nodes:
             try:
@@ -131,8 +131,8 @@ class _Typing:
             inner = (*place, ScopeStep("peer", str(network)))
             if isinstance(network, IPv4Network | IPv6Network):
                 options = self._settings(list(node.options), inner, "peer", _PEER)
-                found.append(Peer(network, options, node.proceeds, node.span))
-        return tuple(found)
+                peers.append(Peer(network, options, node.proceeds, node.span))
+        return tuple(peers)
 
     def _settings(
         self, options: list[Option] | tuple[Option, ...], place: Place, where: str, kinds: frozenset[str]
@@ -145,14 +145,14 @@ class _Typing:
                 pathway = Setting(statement.value.text, statement.value.span, place)
             else:
                 gathered.add(statement, findings)
-        found = {}
+        settings = {}
         if pathway is not None:
-            found[PATHWAY] = pathway
+            settings[PATHWAY] = pathway
         for name, statement in gathered.written.items():
             setting = read_setting(self._model, name, statement, place, findings)
             if setting is not None:
-                found[name] = setting
-        return found
+                settings[name] = setting
+        return settings
 
 
 def _counted(value: object, statement: Option) -> int:
@@ -169,12 +169,12 @@ def _network_reader() -> Callable[[Value, ReadContext], object]:
 
 
 def _address(node: Scalar) -> tuple[str, int]:
-    found = _ADDRESS.fullmatch(node.text)
-    port = int(found["port"] or DEFAULT_PORT) if found is not None else 0
-    if not node.text or found is None or port > _HIGHEST_PORT:
+    match = _ADDRESS.fullmatch(node.text)
+    port = int(match["port"] or DEFAULT_PORT) if match is not None else 0
+    if not node.text or match is None or port > _HIGHEST_PORT:
         hint = "write address:port, *:25 or [::1]:25"
         raise Unreadable(errors.not_a("an address to listen on", node.text, node.span, hint))
-    address = found["six"] or found["host"] or EVERY
+    address = match["six"] or match["host"] or EVERY
     wrong = None if address == EVERY else hosts.what_to_write(address)
     if wrong is not None:
         raise Unreadable(errors.not_a("an address to listen on", node.text, node.span, wrong))

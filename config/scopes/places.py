@@ -55,10 +55,10 @@ def searcher(pattern: str) -> Callable[[str], object] | None:
     quiet.log_errors = False
     quiet.case_sensitive = False
     try:
-        found: Callable[[str], object] = re2.compile(pattern[1:-1], quiet).search
+        search: Callable[[str], object] = re2.compile(pattern[1:-1], quiet).search
     except re2.error:
-        found = re.compile(pattern[1:-1], re.IGNORECASE).search
-    return found
+        search = re.compile(pattern[1:-1], re.IGNORECASE).search
+    return search
 
 
 def normal_name(kind: str, name: str) -> str:

@@ -118,7 +118,7 @@ class Scopes:
         yield from (container for container in (both, binding, group) if container)
         if query.domain:
             yield from self._domains((), normal_domain(query.domain))
-        yield from (each for each in self._grouped("pathway", query.pathway, query.pathway_group) if each)
+        yield from (place for place in self._grouped("pathway", query.pathway, query.pathway_group) if place)
 
     def _grouped(self, kind: str, name: str | None, group_name: str | None) -> tuple[Place, Place, Place]:
         """Return a binding or pathway inside its group, on its own, and the group; empty if none is named."""

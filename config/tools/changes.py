@@ -23,13 +23,13 @@ class Change:
 
 def changes(old: Settings, new: Settings) -> tuple[Change, ...]:
     """Return the options that differ, global or of modules in both. A reload can add and remove modules."""
-    found = list(_differing("", old.core, new.core, new))
+    differences = list(_differing("", old.core, new.core, new))
     before = {(module.type, module.name): module for module in old.modules}
     for module in new.modules:
         earlier = before.get((module.type, module.name))
         if earlier is not None:
-            found += _differing(f'{module.type} "{module.name}"', earlier.options, module.options, module)
-    return tuple(found)
+            differences += _differing(f'{module.type} "{module.name}"', earlier.options, module.options, module)
+    return tuple(differences)
 
 
 def _differing(where: str, old: Options, new: Options, settings: Settings | ModuleSettings) -> Iterator[Change]:

@@ -133,10 +133,10 @@ class _Conversion:
         value = option.value if isinstance(option.value, List) else List((option.value,), option.value.span)
         trouble = Findings()
         node = from_list(value, trouble)
-        for rule in (each for listen in node.listens for each in listen.peers):
+        for rule in (peer for listen in node.listens for peer in listen.peers):
             _check_network(rule, trouble)
-        for found in trouble:
-            self.findings.add(found)
+        for diagnostic in trouble:
+            self.findings.add(diagnostic)
         if trouble.errors:
             return
         span = option.span
@@ -144,7 +144,7 @@ class _Conversion:
         lines.append(f"{option.name.text} {{")
         for listen in node.listens:
             lines.append(f'Listen "{listen.address.text}" {{')
-            lines += [_assignment(each) for each in listen.options]
+            lines += [_assignment(setting) for setting in listen.options]
             for network, options in self._unordered(listen):
                 lines += [f'Peer "{network}" {{', *map(_assignment, options.values()), "}"]
             lines.append("}")
@@ -160,8 +160,8 @@ class _Conversion:
         texts = {_network(rule): rule.network.text for rule in reversed(listen.peers)}
         in_force: dict[Cidr, dict[str, Option]] = {}
         needed: dict[Cidr, dict[str, Option]] = {}
-        for network in sorted(texts, key=lambda each: each.prefixlen):
-            around = [each for each in in_force if _holds(each, network)]
+        for network in sorted(texts, key=lambda cidr: cidr.prefixlen):
+            around = [outer for outer in in_force if _holds(outer, network)]
             inherited = in_force[around[-1]] if around else {}
             meant = _meant(network, listen.peers)
             own = {name: option for name, option in meant.items() if inherited.get(name) != option}

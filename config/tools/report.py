@@ -13,13 +13,13 @@ def as_records(diagnostics: Iterable[Diagnostic]) -> list[dict[str, Any]]:
     """Return each diagnostic as a JSON value, sorted by place; lines and columns count from 1, ends are exclusive."""
     return [
         {
-            "severity": str(found.severity),
-            "message": masked(found.message),
-            "hint": None if found.hint is None else masked(found.hint),
-            **_place(found.span),
-            "notes": [{"message": masked(note.message), **_place(note.span)} for note in found.notes],
+            "severity": str(diagnostic.severity),
+            "message": masked(diagnostic.message),
+            "hint": None if diagnostic.hint is None else masked(diagnostic.hint),
+            **_place(diagnostic.span),
+            "notes": [{"message": masked(note.message), **_place(note.span)} for note in diagnostic.notes],
         }
-        for found in in_order(diagnostics)
+        for diagnostic in in_order(diagnostics)
     ]
 
 

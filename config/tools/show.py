@@ -58,7 +58,7 @@ class _Page:
             is_default = origin is None and value == one.default
             if value is None or (is_default and not self._defaults):
                 continue
-            listeners = [each for each in value if isinstance(each, Listener)] if isinstance(value, tuple) else []
+            listeners = [item for item in value if isinstance(item, Listener)] if isinstance(value, tuple) else []
             if listeners:
                 self._listeners(name, listeners, type(options))
             else:
@@ -79,8 +79,8 @@ class _Page:
     def scopes(self, scopes: Scopes, model: type[Options]) -> None:
         """Add the stanzas of outbound scopes, nested."""
         inside: dict[Place, list[Place]] = {}
-        for each in scopes.places:
-            inside.setdefault(each[:-1], []).append(each)
+        for place in scopes.places:
+            inside.setdefault(place[:-1], []).append(place)
         pending: list[Place] = [*reversed(inside.get((), []))]
         while pending:
             place = pending.pop()
@@ -93,7 +93,7 @@ class _Page:
 
     def _listeners(self, name: str, listeners: list[Listener], model: type[Options]) -> None:
         """Add listeners as stanzas; those with rules in written order as a 2.2 list, since stanzas have no order."""
-        ordered = [each for each in listeners if each.in_order and each.peers]
+        ordered = [listener for listener in listeners if listener.in_order and listener.peers]
         if ordered:
             self._put(f"{name} = (")
             for listener in ordered:
@@ -106,7 +106,7 @@ class _Page:
     def _rules(self, listener: Listener, model: type[Options]) -> None:
         def assigned(settings: Mapping[str, Setting], sign: str) -> str:
             return " ".join(
-                f"{name}{sign}{written(each.value, _reader(model, name))}" for name, each in settings.items()
+                f"{name}{sign}{written(setting.value, _reader(model, name))}" for name, setting in settings.items()
             )
 
         enabled = "" if listener.enabled else "enable=false "
@@ -157,15 +157,15 @@ def show_json(settings: Settings, *, origins: bool = False, defaults: bool = Fal
             shown[name] = {"value": plain, "origin": str(origin) if origin else None} if origins else plain
         return shown
 
-    def setting(each: Setting) -> Any:
-        return {"value": as_json(each.value), "origin": str(each.origin)} if origins else as_json(each.value)
+    def setting(entry: Setting) -> Any:
+        return {"value": as_json(entry.value), "origin": str(entry.origin)} if origins else as_json(entry.value)
 
     return {
         "options": options(settings.core, settings.core_origin),
         "scopes": [
             {
                 "scope": [list(step) for step in place],
-                "options": {name: setting(each) for name, each in settings.scopes.at(place).items()},
+                "options": {name: setting(entry) for name, entry in settings.scopes.at(place).items()},
             }
             for place in settings.scopes.places
         ],

@@ -22,9 +22,9 @@ def written(value: object, reader: ValueReader | None = None) -> str:
     if isinstance(value, int | float):
         return _number(value)
     if isinstance(value, Mapping):
-        return _bracketed("[", (f"{quoted(str(key))} = {written(each)}" for key, each in value.items()), "]")
+        return _bracketed("[", (f"{quoted(str(key))} = {written(entry)}" for key, entry in value.items()), "]")
     if isinstance(value, tuple | DomainPatterns):
-        return _bracketed("(", (written(each) for each in value), ")")
+        return _bracketed("(", (written(item) for item in value), ")")
     return quoted(str(value.value if isinstance(value, Enum) else value))
 
 
@@ -49,9 +49,9 @@ def as_json(value: object) -> Any:
     if value is None or isinstance(value, bool | int | float | str):
         return value
     if isinstance(value, Mapping):
-        return {str(key): as_json(each) for key, each in value.items()}
+        return {str(key): as_json(entry) for key, entry in value.items()}
     if isinstance(value, tuple | DomainPatterns):
-        return [as_json(each) for each in value]
+        return [as_json(item) for item in value]
     if isinstance(value, Listener):
         return _listener(value)
     return str(value)

@@ -25,11 +25,12 @@ __all__ = ["outbox", "outbox_wanted", "outside"]
 def outside(settings: Settings, prepared: Iterable[Diagnosed]) -> Iterator[Diagnostic]:
     """Yield settings that cannot work on this machine, and settings that were probably not intended."""
     prepared = tuple(prepared)
-    found = [*tls(settings), *endless(settings), *logins(settings), *letter_key(settings)]
-    yield from found
-    known = (*found, *(each for stanza in prepared for each in stanza.diagnostics))
-    wrong = [each.span for each in known if each.is_error]
-    yield from (each for each in exposed(settings) if each.span not in wrong)  # report a bad file only once
+    early = [*tls(settings), *endless(settings), *logins(settings), *letter_key(settings)]
+    yield from early
+    known = (*early, *(diagnostic for stanza in prepared for diagnostic in stanza.diagnostics))
+    wrong = [diagnostic.span for diagnostic in known if diagnostic.is_error]
+    # report a bad file only once
+    yield from (diagnostic for diagnostic in exposed(settings) if diagnostic.span not in wrong)
     yield from doors(settings)
     yield from addresses(settings)
     for stanza in prepared:

@@ -50,7 +50,7 @@ def doors(settings: Settings) -> Iterator[Diagnostic]:
     if not any(_admits_something(options) for options in in_force(settings)):
         yield Diagnostic(
             "no mail is accepted: every recipient is rejected with 550 5.7.1",
-            next((each.origin for each in everywhere(settings, "relay_domains")), None),
+            next((setting.origin for setting in everywhere(settings, "relay_domains")), None),
             hint="list your domains in Relay_Domains, or your clients in Relay_Hosts",
             severity=Severity.WARNING,
         )
@@ -89,14 +89,14 @@ def _open_relay(settings: Settings) -> Iterator[Diagnostic]:
 
 def _wide(networks: tuple[Network, ...]) -> Iterator[tuple[Network, tuple[Network, ...]]]:
     """Yield networks too wide to be the operator's own. Merge halves, and add the networks as written."""
-    four = [each for each in networks if isinstance(each, ipaddress.IPv4Network)]
-    six = [each for each in networks if isinstance(each, ipaddress.IPv6Network)]
+    four = [network for network in networks if isinstance(network, ipaddress.IPv4Network)]
+    six = [network for network in networks if isinstance(network, ipaddress.IPv6Network)]
     for whole in ipaddress.collapse_addresses(four):
         if whole.prefixlen < _SHORTEST_V4:
-            yield whole, tuple(each for each in four if each.subnet_of(whole))
+            yield whole, tuple(network for network in four if network.subnet_of(whole))
     for broad in ipaddress.collapse_addresses(six):
         if broad.prefixlen < _SHORTEST_V6 and broad.overlaps(_GLOBAL_V6):
-            yield broad, tuple(each for each in six if each.subnet_of(broad))
+            yield broad, tuple(network for network in six if network.subnet_of(broad))
 
 
 def _place(setting: Setting, said: tuple[Network, ...]) -> Span | None:

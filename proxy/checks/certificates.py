@@ -6,6 +6,7 @@ They cover TLS with clients and with next hops. Each problem is reported at its 
 from __future__ import annotations
 
 import _ssl
+import operator
 import ssl
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
@@ -188,9 +189,9 @@ def _client_authorities(options: InboundOptions, settings: Settings) -> Iterator
     path = options.tls_client_ca
     origin = origin_of(settings, "tls_client_ca", path)
     if path is not None:
-        found = tuple(_authorities(path, "TLS_Client_CA", origin, "clients cannot be asked for certificates"))
-        yield from found
-        if any(each.is_error for each in found):
+        diagnostics = tuple(_authorities(path, "TLS_Client_CA", origin, "clients cannot be asked for certificates"))
+        yield from diagnostics
+        if any(diagnostic.is_error for diagnostic in diagnostics):
             return
     failure = _failure(partial(ask, ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), path, required=False))
     if failure is not None:
@@ -208,7 +209,7 @@ def _authorities(path: Path, option: str, origin: Span | None, problem: str = ""
         return cast(list[Mapping[str, Any]], context.get_ca_certs())
 
     try:
-        found = load()
+        certificates = load()
     except OSError as error:
         yield Diagnostic(
             f"{problem or f'the authorities {path} cannot be read'}: {_said(error)}",
@@ -216,7 +217,7 @@ def _authorities(path: Path, option: str, origin: Span | None, problem: str = ""
             hint=f"{option} must name a PEM file of certificate authorities; {path} is not one",
         )
         return
-    if found and all(_seconds_left(each) <= 0 for each in found):
+    if certificates and all(_seconds_left(certificate) <= 0 for certificate in certificates):
         yield Diagnostic(f"the authorities {path} have all expired", origin, severity=Severity.WARNING)
 
 
@@ -226,7 +227,7 @@ def _running_out(path: Path, origin: Span | None) -> Iterator[Diagnostic]:
     with suppress(OSError):
         context.load_verify_locations(cafile=path)
     chain = [_decoded(path), *context.get_ca_certs()]
-    left, certificate = min(((_seconds_left(each), each) for each in chain), key=lambda each: each[0])
+    left, certificate = min(((_seconds_left(one), one) for one in chain), key=operator.itemgetter(0))
     began = ssl.cert_time_to_seconds(str(certificate["notBefore"]))
     ends = ssl.cert_time_to_seconds(str(certificate["notAfter"]))
     hint = "renew it; Ringback uses the new file without a restart"

@@ -21,7 +21,7 @@ def spool(settings: Settings, prepared: Iterable[Diagnosed]) -> Iterator[Diagnos
     named = cast(CoreOptions, settings.core).spool_directory
     folder = named or Path(tempfile.gettempdir())
     problem = _unusable(folder)
-    needed = any(isinstance(each, BodyReader) and each.reads_body for each in prepared)
+    needed = any(isinstance(stanza, BodyReader) and stanza.reads_body for stanza in prepared)
     if not problem or not (named or needed):
         return
     yield Diagnostic(

@@ -103,7 +103,7 @@ def _own_name(core: CoreOptions, settings: Settings) -> Iterator[Diagnostic]:
 
 
 def _listeners(listeners: Sequence[Listener], origin: Span | None) -> Iterator[Diagnostic]:
-    enabled = [each for each in listeners if each.enabled]
+    enabled = [listener for listener in listeners if listener.enabled]
     if not enabled:
         span = listeners[0].span if listeners else origin
         yield Diagnostic("no listener is enabled", span, hint="write ESMTP_Listener = ( *:25 )")

@@ -36,15 +36,15 @@ def origin_of(settings: Settings, option: str, value: object) -> Span | None:
     return next((each.origin for each in everywhere(settings, option) if each.value == value), None)
 
 
-def once(found: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
+def once(diagnostics: Iterable[Diagnostic]) -> Iterator[Diagnostic]:
     """Yield each message once per place, even if many clients share the setting."""
     said: set[tuple[str, int, int]] = set()
-    for each in found:
-        span = each.span
-        key = (each.message, *((-1, -1) if span is None else (id(span.source), span.start)))
+    for diagnostic in diagnostics:
+        span = diagnostic.span
+        key = (diagnostic.message, *((-1, -1) if span is None else (id(span.source), span.start)))
         if key not in said:
             said.add(key)
-            yield each
+            yield diagnostic
 
 
 def within(origin: Span | None, text: str) -> Span | None:

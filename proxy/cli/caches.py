@@ -57,9 +57,9 @@ def lookup(context: typer.Context, subject: Subject) -> None:
 
     records, facts = _done(context, look)
     now, screen = time.time(), Console(highlight=False, markup=False, soft_wrap=True)
-    for each in records:
-        screen.print(row_text(subject, each.answer(now)))
-        screen.print(f"  {_times(each, now)}")
+    for record in records:
+        screen.print(row_text(subject, record.answer(now)))
+        screen.print(f"  {_times(record, now)}")
     for fact in facts:
         screen.print(f"{shown(subject)}: {fact}")
     if not records and not facts:

@@ -102,7 +102,7 @@ def _addresses(given: Sequence[str], file: Path | None, sender: str | None) -> t
 
     A bad address on the command line ends the command before any probe. A bad line in a file is reported and skipped.
     """
-    wrong = [each for each in given if mailbox_of(each) is None]
+    wrong = [text for text in given if mailbox_of(text) is None]
     if sender is not None and sender.strip("<>") and mailbox_of(sender.strip("<>")) is None:
         wrong.append(sender)
     _tell_wrong(wrong)

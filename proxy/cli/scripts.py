@@ -189,7 +189,7 @@ def _print_event(event: TraceEvent) -> None:
     if event.seen is Seen.STATEMENT:
         line = f"{place}  {event.text}"
     elif event.seen is Seen.CALL:
-        arguments = " ".join(repr(_plain(each)) for each in event.arguments)
+        arguments = " ".join(repr(_plain(argument)) for argument in event.arguments)
         line = f"        {event.text} {arguments} → {_plain(event.value)!r}"
     elif event.seen is Seen.TEST:
         line = f"        {event.text} → {'true' if event.value else 'false'}"
@@ -235,9 +235,9 @@ def _plain(value: object) -> object:
     if isinstance(value, str | int | float | bool) or value is None:
         return value
     if isinstance(value, Mapping):
-        return {str(key): _plain(each) for key, each in value.items()}
+        return {str(key): _plain(entry) for key, entry in value.items()}
     if isinstance(value, Sequence):
-        return [_plain(each) for each in value]
+        return [_plain(item) for item in value]
     return str(value)
 
 

@@ -60,17 +60,17 @@ class ConfigurationIn:
 def serve(config_file: ConfigurationFile) -> None:
     """Serve until SIGTERM or SIGINT. SIGHUP reloads the configuration."""
     exits.open_streams()
-    for each in RESERVED_SIGNALS:
-        signal.signal(each, signal.SIG_IGN)
+    for number in RESERVED_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
     configuration = ConfigurationIn(config_file)
-    found = configuration.tried()
-    if has_errors(found):
-        exits.show(found)
+    diagnostics = configuration.tried()
+    if has_errors(diagnostics):
+        exits.show(diagnostics)
         raise typer.Exit(exits.CONFIGURATION)
     try:
         assembly, _ = configuration.compiled()
         open_log(assembly.core, threaded=False)
-        log_warnings(found)
+        log_warnings(diagnostics)
         raise typer.Exit(Supervisor(assembly, configuration, be_worker, be_keeper, be_control).run())
     except ConfigurationRejected as rejected:  # it has changed since
         exits.show(rejected.diagnostics)
@@ -86,15 +86,16 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print the diagnostics as JSON, for editors.")] = False,
 ) -> None:
     """Build everything that `serve` would, print every error, and exit 78 if there is one. Writes nothing."""
-    found = ConfigurationIn(config_file).tried()
+    diagnostics = ConfigurationIn(config_file).tried()
     if as_json:
-        typer.echo(json.dumps(as_records(found), indent=2))
+        typer.echo(json.dumps(as_records(diagnostics), indent=2))
     else:
-        exits.show(found)
-    wrong = has_errors(found)
+        exits.show(diagnostics)
+    wrong = has_errors(diagnostics)
     if not as_json and not wrong:
         typer.echo(f"{config_file}: no errors")
-    if not as_json and (not wrong or any(os.strerror(errno.EACCES) in each.message for each in found)):
+    denied = any(os.strerror(errno.EACCES) in diagnostic.message for diagnostic in diagnostics)
+    if not as_json and (denied or not wrong):
         typer.echo(f"checked as {exits.user()}", err=True)  # another user may be allowed less, or more
     if wrong:
         raise typer.Exit(exits.CONFIGURATION)

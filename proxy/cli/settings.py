@@ -57,14 +57,14 @@ def get_option(words: Words, config_file: ConfigurationFile = DEFAULT_FILE) -> N
     """Print the value that the named scope sets itself. Exit 1 if it sets none."""
     settings = _settings(config_file)
     try:
-        found = look_up(settings, words)
+        answer = look_up(settings, words)
     except Unanswerable as wrong:
         typer.echo(str(wrong), err=True)
         raise typer.Exit(exits.USAGE) from None
-    if found is None:
+    if answer is None:
         typer.echo("not set in this scope; `config eval` follows the fallback", err=True)
         raise typer.Exit(1)
-    typer.echo(found)
+    typer.echo(answer)
 
 
 @application.command("show")

@@ -30,6 +30,6 @@ def configured(config_file: Path | None, load: Load) -> tuple[SmtpCbvOptions, Co
         exits.show(rejected.diagnostics)
         raise typer.Exit(exits.CONFIGURATION) from None
     settings = assembly.settings
-    stanzas = [each.options for each in settings.modules if each.type == "smtp_cbv"]
+    stanzas = [module.options for module in settings.modules if module.type == "smtp_cbv"]
     options = cast(SmtpCbvOptions, stanzas[0]) if stanzas else SmtpCbvOptions()
     return options, assembly.core

@@ -133,7 +133,7 @@ def verdict_text(question: str, verdict: CallbackVerdict) -> Text:
         Text(f"  {why(verdict)}"),
         Text(f"  {_found(verdict)}", style="dim"),
     ]
-    return Text("\n").join(each for each in lines if each.plain.strip())
+    return Text("\n").join(line for line in lines if line.plain.strip())
 
 
 def row_text(question: str, verdict: CallbackVerdict) -> Text:
@@ -170,11 +170,11 @@ def _found(verdict: CallbackVerdict) -> str:
 
 def record(question: str, verdict: CallbackVerdict, transcript: Transcript) -> dict[str, Any]:
     """Return everything as one JSON object. Remote text is printable ASCII."""
-    steps = [{"ms": each.milliseconds, "event": each.event, **each.fields} for each in transcript.steps]
-    found = {name: shown(value) if isinstance(value, str) else value for name, value in asdict(verdict).items()}
+    steps = [{"ms": step.milliseconds, "event": step.event, **step.fields} for step in transcript.steps]
+    fields = {name: shown(value) if isinstance(value, str) else value for name, value in asdict(verdict).items()}
     return {
         "question": question,
-        **found,
+        **fields,
         "message": shown(verdict.message),
         "why": why(verdict),
         "dialogue": steps,

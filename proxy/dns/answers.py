@@ -130,14 +130,14 @@ class ResponseReader:
 
     def values(self, records: list[ResourceRecord]) -> list[Value]:
         """Return the data of records. Unreadable ones are skipped and set `malformed`."""
-        found: list[Value] = []
+        values: list[Value] = []
         self.response.malformed |= len(records) > MOST_RECORDS
-        for each in records[:MOST_RECORDS]:
+        for record in records[:MOST_RECORDS]:
             try:
-                found.append(self._value(each))
+                values.append(self._value(record))
             except (Malformed, struct.error, IndexError):
                 self.response.malformed = True
-        return found
+        return values
 
     def _value(self, record: ResourceRecord) -> Value:
         octets = self._octets[record.start : record.end]
@@ -208,14 +208,14 @@ class ResponseReader:
 
 def _strings(octets: bytes) -> bytes:
     """Return the strings of a TXT record joined (RFC 7208 section 3.3)."""
-    found, at = bytearray(), 0
+    joined, at = bytearray(), 0
     while at < len(octets):
         end = at + 1 + octets[at]
         if end > len(octets):
             raise Malformed
-        found += octets[at + 1 : end]
+        joined += octets[at + 1 : end]
         at = end
-    return bytes(found)
+    return bytes(joined)
 
 
 def name_of(name: dns.name.Name) -> Name:

@@ -75,7 +75,7 @@ class Resolver:
 
     def __init__(self, nameservers: Sequence[str] = ()) -> None:
         """Open the channel; `nameservers` are `address` or `address:port`."""
-        self._servers = tuple(_nameserver(each) for each in nameservers)
+        self._servers = tuple(_nameserver(server) for server in nameservers)
         self._answered: Nameserver | None = None
         """The server that gave the last clear answer. It is asked first, so a dead server before it costs no wait."""
         self._channel = aiodns.DNSResolver(
@@ -106,21 +106,21 @@ class Resolver:
             NoSuchDomain: the host does not exist.
             DnsUnavailable: one family had no clear answer, and the other has no address.
         """
-        found: list[Value] = []
+        values: list[Value] = []
         unclear: DnsUnavailable | None = None
         try:
-            found = await self._query(host, "A")
+            values = await self._query(host, "A")
         except DnsUnavailable as error:
             unclear = error
-        if not found or not has_ipv4_route():
+        if not values or not has_ipv4_route():
             try:
-                found = found + await self._query(host, "AAAA")
+                values = values + await self._query(host, "AAAA")
             except (DnsUnavailable, NoSuchDomain) as error:
                 # NXDOMAIN beside "no A records": old name servers say this for every type that they do not know
                 unclear = error if isinstance(error, DnsUnavailable) else unclear
-        if not found and unclear:
+        if not values and unclear:
             raise unclear
-        return [str(each) for each in found]
+        return [str(value) for value in values]
 
     async def host_addresses(self, host: str) -> list[str]:
         """Return the addresses of a host that the operator named. The hosts file and the search list apply.
@@ -177,8 +177,8 @@ class Resolver:
             async with asyncio.timeout(QUERY_SECONDS):
                 _, names = await self.lookup(address, "PTR")
                 for name in names[:_MOST_NAMES]:
-                    _, found = await self.lookup(name, family)
-                    if address in found:
+                    _, addresses = await self.lookup(name, family)
+                    if address in addresses:
                         return name
         except TimeoutError:
             pass
@@ -192,8 +192,8 @@ class Resolver:
         """Return a clear answer to one question; the name server follows CNAMEs."""
         wire_name = _query_name(name)
         ends = asyncio.get_running_loop().time() + QUERY_SECONDS
-        if only is None and (found := await self._by_cares(wire_name, record_type, ends)):
-            return StubAnswer("SUCCESS", tuple(found[:MOST_RECORDS]), partial=len(found) > MOST_RECORDS)
+        if only is None and (values := await self._by_cares(wire_name, record_type, ends)):
+            return StubAnswer("SUCCESS", tuple(values[:MOST_RECORDS]), partial=len(values) > MOST_RECORDS)
         answer = await self._second_opinion(wire_name, record_type, ends, (only,) if only else None)
         _raise_where_none(name, answer)
         return answer
@@ -217,7 +217,7 @@ class Resolver:
         except TimeoutError:
             return StubAnswer("TIMEOUT", unclear="timeout")
         try:
-            asked = sorted(servers or self._servers or _system_servers(), key=lambda each: each != self._answered)
+            asked = sorted(servers or self._servers or _system_servers(), key=lambda server: server != self._answered)
             answer = await stub.ask(name, record_type, asked, max(0.0, ends - asyncio.get_running_loop().time()))
         finally:
             self._second_places.release()
@@ -255,14 +255,14 @@ def _nameserver(text: str) -> Nameserver:
 
 def _system_servers() -> Sequence[Nameserver]:
     """Return the system's current name servers; libc's default if there are no others (resolv.conf(5))."""
-    found = []
+    servers = []
     with suppress(OSError):
         for line in _RESOLV_CONF.read_text("utf-8", "replace").splitlines():
             words = line.split()
             if len(words) > 1 and words[0] == "nameserver":
                 with suppress(ValueError):
-                    found.append(_nameserver(words[1]))
-    return found or [Nameserver("127.0.0.1")]
+                    servers.append(_nameserver(words[1]))
+    return servers or [Nameserver("127.0.0.1")]
 
 
 def has_ipv4_route() -> bool:
@@ -282,15 +282,17 @@ def _of_the_name(answer: Sequence[Any], name: dns.name.Name, wanted: int) -> lis
 
     c-ares trusts everything in the answer section.
     """
-    answer = [each for each in answer if each.record_class == pycares.QUERY_CLASS_IN]
-    aliases = {_owner(each): _owner_text(each.data.cname) for each in answer if each.type == pycares.QUERY_TYPE_CNAME}
+    answer = [record for record in answer if record.record_class == pycares.QUERY_CLASS_IN]
+    aliases = {
+        _owner(record): _owner_text(record.data.cname) for record in answer if record.type == pycares.QUERY_TYPE_CNAME
+    }
     asked = _owner_text(name.to_text())
     for _ in range(stub.MOST_ALIASES):
         if asked not in aliases:
             break
         asked = aliases[asked]
-    mine = [each for each in answer if each.type == wanted and _owner(each) == asked]
-    return [_value(each.data) for each in mine[: MOST_RECORDS + 1]]
+    mine = [record for record in answer if record.type == wanted and _owner(record) == asked]
+    return [_value(record.data) for record in mine[: MOST_RECORDS + 1]]
 
 
 def _owner(record: Any) -> str:
@@ -301,18 +303,18 @@ def _owner_text(name: str) -> str:
     return name.removesuffix(".").lower()
 
 
-def _value(found: Any) -> Value:
-    match found:
+def _value(record: Any) -> Value:
+    match record:
         case pycares.MXRecordData():
-            return found.priority, found.exchange.removesuffix(".")
+            return record.priority, record.exchange.removesuffix(".")
         case pycares.TXTRecordData():
-            return bytes(found.data)
+            return bytes(record.data)
         case pycares.PTRRecordData():
-            return str(found.dname).removesuffix(".")
+            return str(record.dname).removesuffix(".")
         case pycares.NSRecordData():
-            return str(found.nsdname).removesuffix(".")
+            return str(record.nsdname).removesuffix(".")
         case _:
-            return str(found.addr)
+            return str(record.addr)
 
 
 def _reversed(name: str) -> str:

@@ -82,8 +82,8 @@ def judge(reader: ResponseReader, name: Name, kind: int) -> StubAnswer:
     if response.rcode not in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}:
         return StubAnswer(status, unclear=status)
     end = _end_of_chain(reader, name)
-    found = [each for each in response.answer if each.owner == end and each.kind == kind]
-    values = reader.values(found)
+    records = [record for record in response.answer if record.owner == end and record.kind == kind]
+    values = reader.values(records)
     if values and response.rcode == dns.rcode.NOERROR:
         return StubAnswer("SUCCESS", tuple(values), partial=response.malformed)
     why = _why_unclear(response, end, kind)
@@ -99,7 +99,7 @@ def _code(rcode: int) -> str:
 
 def _end_of_chain(reader: ResponseReader, name: Name) -> Name | None:
     """Return the name at the end of the answer's CNAME chain; None if it loops, is too long or is malformed."""
-    records = {each.owner: each for each in reader.response.answer if each.kind == CNAME}
+    records = {record.owner: record for record in reader.response.answer if record.kind == CNAME}
     for _ in range(MOST_ALIASES):
         if name not in records:
             return name
@@ -112,7 +112,7 @@ def _end_of_chain(reader: ResponseReader, name: Name) -> Name | None:
 
 def _why_unclear(response: Response, end: Name | None, kind: int) -> str:
     """Return why an answer without records is not a denial; empty if it is one (RFC 2308 section 2)."""
-    authority = {each.kind for each in response.authority}
+    authority = {record.kind for record in response.authority}
     has_soa = SOA in authority
     elsewhere = [*response.authority, *response.additional]
     is_referral = NS in authority and not has_soa and response.rcode == dns.rcode.NOERROR
@@ -120,10 +120,10 @@ def _why_unclear(response: Response, end: Name | None, kind: int) -> str:
         (end is None, "a CNAME chain that leads nowhere"),
         (response.malformed, "a malformed record"),
         (not response.flags & (dns.flags.AA | dns.flags.RA), "from a server neither authoritative nor recursive"),
-        (any(each.kind not in _CHAIN_TYPES for each in response.answer), "an answer to another question"),
+        (any(record.kind not in _CHAIN_TYPES for record in response.answer), "an answer to another question"),
         (is_referral, "a referral to other name servers"),
         (not authority <= _NO_DATA_TYPES, "records in the wrong section"),
-        (any(each.owner == end and each.kind == kind for each in elsewhere), "records in the wrong section"),
+        (any(record.owner == end and record.kind == kind for record in elsewhere), "records in the wrong section"),
         (
             bool(response.answer) and not has_soa and not response.flags & dns.flags.RA,
             "a CNAME that the server did not follow",
@@ -174,7 +174,7 @@ class _Inquiry:
 
     async def ask(self, servers: Sequence[Nameserver], pause: float) -> StubAnswer:
         """Return the first clear answer; the caller sets the deadline."""
-        for server in [each for _ in range(TRIES) for each in servers]:
+        for server in [server for _ in range(TRIES) for server in servers]:
             if server not in self._over:
                 await self._send(server)
                 with suppress(TimeoutError):

@@ -37,10 +37,10 @@ def unanswered(letters: Sequence[Letter], session: Session) -> list[Letter]:
         return list(letters)
     senders = _senders(session, message)
     kept = []
-    for each in letters:
-        others = tuple(path for path in each.recipients if not names((path,)) <= senders)
-        if each.purpose == "forward" and others:
-            kept.append(replace(each, recipients=others))
+    for letter in letters:
+        others = tuple(path for path in letter.recipients if not names((path,)) <= senders)
+        if letter.purpose == "forward" and others:
+            kept.append(replace(letter, recipients=others))
     return kept
 
 

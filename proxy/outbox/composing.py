@@ -43,7 +43,7 @@ def generated(sender: str, text: str, *, hostname: str, now: float) -> bytes:
     message = b"\r\n".join(map(folded, head.split(b"\r\n"))) + empty + body
     lowered = b"" if message.startswith(b"\r\n") else b"\r\n" + message.partition(b"\r\n\r\n")[0].lower()
     wanted = (("From", mailbox(sender, hostname)), *stamp(hostname, now), _MADE_BY_US)
-    return _written([each for each in wanted if f"\r\n{each[0].lower()}:".encode() not in lowered]) + message
+    return _written([field for field in wanted if f"\r\n{field[0].lower()}:".encode() not in lowered]) + message
 
 
 def assembled(fields: Sequence[tuple[str, str]], kind: str, parts: Sequence[bytes]) -> bytes:

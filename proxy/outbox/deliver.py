@@ -125,10 +125,10 @@ class Deliverer:
         now = self._store.clock()
         places = _Places(self._router, self._under_way)
         claimed = await self._store.claim(MOST_CLAIMED, places.has_place)
-        for each in claimed:
-            route = self._route_of(each.recipient)
+        for delivery in claimed:
+            route = self._route_of(delivery.recipient)
             self._under_way[route] += 1
-            task = spawn(self._deliver(each), name=f"delivery {each.id}", owner=self._deliveries)
+            task = spawn(self._deliver(delivery), name=f"delivery {delivery.id}", owner=self._deliveries)
             task.add_done_callback(partial(self._ended, route))
         if len(claimed) == MOST_CLAIMED:
             return 0.0

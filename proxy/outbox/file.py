@@ -202,12 +202,12 @@ class OutboxFile:
 
     def next_due(self, after: float) -> float | None:
         """Return when the next delivery after a time is due, in seconds since the epoch; None if there is no other."""
-        found = self._connection.execute(
+        due = self._connection.execute(
             "SELECT min(at) FROM (SELECT CASE WHEN worker = '' THEN due ELSE max(due, leased_until) END AS at "
             "FROM deliveries) WHERE at > ?",
             (after,),
         ).fetchone()[0]
-        return None if found is None else float(found)
+        return None if due is None else float(due)
 
     def postpone(self, delivery: int, due: float) -> None:
         """Give a lease back, for another try."""
@@ -268,16 +268,16 @@ def _insert(
     connection: sqlite3.Connection, letters: Iterable[Letter], origin: str, now: float, *, held: str, due: float
 ) -> int:
     count = 0
-    for each in letters:
-        row = (each.sender.raw, each.content, each.purpose, origin, now)
+    for letter in letters:
+        row = (letter.sender.raw, letter.content, letter.purpose, origin, now)
         made = connection.execute(
             "INSERT INTO letters (sender, content, purpose, origin, created) VALUES (?, ?, ?, ?, ?)", row
         )
         connection.executemany(
             "INSERT INTO deliveries (letter, recipient, held, due) VALUES (?, ?, ?, ?)",
-            [(made.lastrowid, path.raw, held, due) for path in each.recipients],
+            [(made.lastrowid, path.raw, held, due) for path in letter.recipients],
         )
-        count += len(each.recipients)
+        count += len(letter.recipients)
     return count
 
 

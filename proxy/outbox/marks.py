@@ -74,10 +74,10 @@ class Key:
         recipients.
         """
         return any(
-            hmac.compare_digest(mark.token, self._digest(mark.id, mark.time, each))
+            hmac.compare_digest(mark.token, self._digest(mark.id, mark.time, recipient))
             for mark in marks
             if -AHEAD_SECONDS <= now - mark.time <= LIVES_SECONDS
-            for each in recipients
+            for recipient in recipients
         )
 
     def _token(self, origin: str, time: int, recipients: Iterable[Address]) -> str:

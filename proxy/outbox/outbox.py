@@ -41,8 +41,8 @@ class SessionOutbox:
     async def hold(self, session: Session) -> None:
         """Store the letters that go with the session's message, held until `release`."""
         transaction = session.transaction
-        taken = [each for each in transaction.recipients if each.refusal is None]
-        made = [*transaction.letters, *(letter for each in taken for letter in each.letters)]
+        taken = [recipient for recipient in transaction.recipients if recipient.refusal is None]
+        made = [*transaction.letters, *(letter for recipient in taken for letter in recipient.letters)]
         letters = await self._without_circles(session, made)
         letters += await self._reports(session)
         if not letters:
@@ -96,7 +96,7 @@ class SessionOutbox:
         key, before = await self._store.key(), marks_of(_fields(session, FIELD))
         hostname, origin = session.options.hostname, session.transaction_id
         return [
-            traced(each, key, before, hostname=hostname, origin=origin, now=self._store.clock()) for each in letters
+            traced(letter, key, before, hostname=hostname, origin=origin, now=self._store.clock()) for letter in letters
         ]
 
     async def _without_circles(self, session: Session, letters: Sequence[Letter]) -> list[Letter]:
@@ -127,10 +127,14 @@ class SessionOutbox:
         transaction = session.transaction
         if transaction.prdr or not session.may_report:
             return []
-        refused = [each for each in transaction.recipients if each.refusal is not None and not each.reported]
-        failures = [found for found in map(_failure, refused) if found is not None and found.is_wanted]
-        for each in refused:
-            each.reported = True
+        refused = [
+            recipient
+            for recipient in transaction.recipients
+            if recipient.refusal is not None and not recipient.reported
+        ]
+        failures = [failure for failure in map(_failure, refused) if failure is not None and failure.is_wanted]
+        for recipient in refused:
+            recipient.reported = True
         return [await self._report(session, failures)] if failures else []
 
     async def _report(self, session: Session, failures: Sequence[Failure]) -> Letter:

@@ -89,8 +89,8 @@ def _for_people(occasion: Occasion, failures: Sequence[Failure]) -> str:
         "Your message could not be delivered to the recipients below. Other recipients,",
         "if there were any, are not affected.",
     ]
-    for each in failures:
-        lines += ["", f"<{each.recipient.spoken}>", f"    {_diagnostic(each.reply)}"]
+    for failure in failures:
+        lines += ["", f"<{failure.recipient.spoken}>", f"    {_diagnostic(failure.reply)}"]
     return "\n".join([*lines, ""])
 
 
@@ -102,7 +102,7 @@ def _for_programs(occasion: Occasion, failures: Sequence[Failure]) -> bytes:
     if occasion.received_from:
         first.append(f"Received-From-MTA: dns; {printable(occasion.received_from)}")
     first.append(f"Arrival-Date: {formatdate(occasion.arrived, localtime=True)}")
-    groups = [first, *(_of_recipient(each, occasion.now) for each in failures)]
+    groups = [first, *(_of_recipient(failure, occasion.now) for failure in failures)]
     body = "\r\n".join("".join(f"{line}\r\n" for line in group) for group in groups)
     return b"Content-Type: message/delivery-status\r\nContent-Transfer-Encoding: 7bit\r\n\r\n" + body.encode("ascii")
 

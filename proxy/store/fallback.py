@@ -69,8 +69,8 @@ class FallingBack:
         if kept is not None and self._reading.retry_at is None:
             return kept
         # If a retry is due, ask the store even if memory has the entry: otherwise its recovery might never be noticed.
-        found = await self._do(self._reading, lambda: self._store.get(key), lambda: self._memory.get(key))
-        return kept if kept is not None else found
+        stored = await self._do(self._reading, lambda: self._store.get(key), lambda: self._memory.get(key))
+        return kept if kept is not None else stored
 
     async def put(self, key: str, value: bytes, lives: float) -> None:
         """Store an entry."""

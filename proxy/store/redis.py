@@ -100,15 +100,15 @@ class RedisStore:
 
     async def scan(self, prefix: str = "", most: int = MOST_SCANNED) -> list[tuple[str, Stored]]:
         """Return entries whose keys begin with `prefix`."""
-        found: dict[str, Stored] = {}
+        entries: dict[str, Stored] = {}
         async for keys in self._keys(prefix):
             for key, packed in zip(keys, await self._ask(("MGET", *keys), partial(_several, len(keys))), strict=True):
                 stored = self._unpacked(packed)
-                if stored is not None and len(found) < most:
-                    found[decoded(key.removeprefix(_ENTRY))] = stored
-            if len(found) >= most:
+                if stored is not None and len(entries) < most:
+                    entries[decoded(key.removeprefix(_ENTRY))] = stored
+            if len(entries) >= most:
                 break
-        return list(found.items())
+        return list(entries.items())
 
     async def _keys(self, prefix: str) -> AsyncIterator[list[bytes]]:
         pattern = _ENTRY + _literally(encoded(prefix)) + b"*"
@@ -168,13 +168,13 @@ class RedisStore:
     async def _send(self, commands: list[Command]) -> list[Any]:
         """Send a batch and return the replies; one refused command does not affect the others."""
         pipeline = self._client.pipeline(transaction=False)
-        for each in commands:
-            pipeline.execute_command(*each)
+        for command in commands:
+            pipeline.execute_command(*command)
         try:
             answers = await pipeline.execute(raise_on_error=False)
         except (RedisError, OSError, ValueError, RecursionError) as error:  # the latter two: it does not speak RESP
             raise StoreUnavailable(str(error) or type(error).__name__) from error
-        return [StoreUnavailable(str(each)) if isinstance(each, RedisError) else each for each in answers]
+        return [StoreUnavailable(str(answer)) if isinstance(answer, RedisError) else answer for answer in answers]
 
 
 def _client(url: StoreUrl) -> Redis:

@@ -104,18 +104,18 @@ def _make_private(path: Path) -> None:
 def _set_aside_if_broken(path: Path) -> None:
     try:
         with closing(_connect(path)) as connection:
-            found = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
+            result = str(connection.execute("PRAGMA quick_check(1)").fetchone()[0])
     except sqlite3.DatabaseError as error:
         if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}:
             raise
-        found = str(error)
-    if found == "ok" or not _has_our_mark(path):
+        result = str(error)
+    if result == "ok" or not _has_our_mark(path):
         return
     aside = f"{path}.corrupt-{time.time():.0f}"
     for suffix in ("", "-wal", "-shm"):
         with suppress(FileNotFoundError):
             Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
-    log.warning("store_set_aside", path=str(path), aside=aside, reason=found)
+    log.warning("store_set_aside", path=str(path), aside=aside, reason=result)
 
 
 def _has_our_mark(path: Path) -> bool:
@@ -142,8 +142,8 @@ def _prepare(connection: sqlite3.Connection, *, first: bool) -> None:
 
 
 def _make_tables(connection: sqlite3.Connection) -> None:
-    names = [each for (each,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-    drops = "".join(f"DROP TABLE {each};" for each in names)
+    names = [table for (table,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+    drops = "".join(f"DROP TABLE {table};" for table in names)
     marks = f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION};"
     try:
         connection.executescript(f"BEGIN IMMEDIATE; {drops} {_TABLES} {marks} COMMIT;")

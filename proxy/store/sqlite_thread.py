@@ -71,7 +71,7 @@ class SqliteThread:
     def _change(self, changes: Sequence[Change]) -> list[list[Row] | sqlite3.Error]:
         self._fetch("BEGIN IMMEDIATE", ())
         try:
-            done = [self._attempted(each) for each in changes]
+            done = [self._attempted(change) for change in changes]
             self._fetch("COMMIT", ())
         except BaseException:
             with suppress(sqlite3.Error):  # SQLite has already ended a transaction that failed badly

@@ -213,11 +213,11 @@ class Binder:
     def _arity(
         self, call: nodes.Call, function: SieveFunction, positional: list[nodes.Expression], *, key_missing: bool
     ) -> None:
-        missing = [each.name for each in function.parameters[len(positional) :] if each.required]
+        missing = [parameter.name for parameter in function.parameters[len(positional) :] if parameter.required]
         if key_missing:
             missing.append("a key to compare with")
         if missing:
-            spaced = next((each for each in positional if _is_spaced_index(each)), None)
+            spaced = next((argument for argument in positional if _is_spaced_index(argument)), None)
             taken = spaced.span.text.partition("[")[0].strip() if spaced is not None else ""
             self._diagnostics.append(errors.too_few_arguments(function.name, call.name_span, missing, taken))
         elif function.most is not None and len(positional) > function.most:
@@ -258,18 +258,20 @@ class Binder:
             return
         if parameter.type is Type.PATTERN:
             self._pattern(as_text(value), span)
-        wrong = [each for each in as_list(value) if parameter.choices and each.lower() not in parameter.choices]
-        for each in wrong:
-            self._diagnostics.append(errors.not_a_choice(function.name, parameter.name, each, span, parameter.choices))
+        wrong = [choice for choice in as_list(value) if parameter.choices and choice.lower() not in parameter.choices]
+        for choice in wrong:
+            self._diagnostics.append(
+                errors.not_a_choice(function.name, parameter.name, choice, span, parameter.choices)
+            )
 
     def _pattern(self, pattern: str, span: Span) -> None:
         try:
-            found = any_pattern(pattern, self._limits)
+            compiled = any_pattern(pattern, self._limits)
         except PatternRefusedError as refused:
             self._diagnostics.append(errors.bad_pattern(span, str(refused)))
         else:
-            if isinstance(found, SlowPattern):
-                self._diagnostics.append(errors.slow_pattern(span, found.reason))
+            if isinstance(compiled, SlowPattern):
+                self._diagnostics.append(errors.slow_pattern(span, compiled.reason))
 
     def _wrong_type(self, function: SieveFunction, parameter: Parameter, span: Span) -> None:
         self._diagnostics.append(errors.wrong_type(function.name, parameter.name, WANTS[parameter.type], span))

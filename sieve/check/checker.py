@@ -156,8 +156,8 @@ class Checker:
         elif isinstance(test, nodes.Not):
             self._test(test.test)
         elif isinstance(test, nodes.Junction):
-            for each in test.tests:
-                self._test(each)
+            for inner in test.tests:
+                self._test(inner)
 
     # ------------------------------------------------------------ calls
 

@@ -32,14 +32,14 @@ def constant(test: nodes.Test | None) -> bool | None:
     if isinstance(test, nodes.Call):
         return {"true": True, "false": False}.get(test.name)
     if isinstance(test, nodes.Not):
-        found = constant(test.test)
-        return None if found is None else not found
+        value = constant(test.test)
+        return None if value is None else not value
     if isinstance(test, nodes.Junction):
         decides = not test.every  # one true test decides anyof, one false test decides allof
-        found_all = [constant(each) for each in test.tests]
-        if decides in found_all:
+        values = [constant(inner) for inner in test.tests]
+        if decides in values:
             return decides
-        return None if None in found_all else not decides
+        return None if None in values else not decides
     return None
 
 
@@ -47,10 +47,10 @@ def dead_branches(statement: nodes.If) -> Iterator[nodes.Block]:
     """Return the blocks of an `if` that can never run."""
     decided = False
     for branch in statement.branches:
-        found = constant(branch.test)
-        if decided or found is False:
+        value = constant(branch.test)
+        if decided or value is False:
             yield branch.block
-        decided = decided or found is True
+        decided = decided or value is True
 
 
 def ends_phase(block: nodes.Block, ends: Callable[[nodes.Statement], bool]) -> bool:

@@ -44,15 +44,15 @@ def _arguments(bound: Bound) -> list[Code]:
 
 
 def _keywords(bound: Bound) -> dict[str, Code]:
-    found = {
+    keywords = {
         bound.function.tags[name].keyword: known(True)
         if node is None
         else expression(node, bound.function.tags[name].type)
         for name, node in bound.tags.items()
     }
     if bound.function.address_part:
-        found["part"] = known(bound.part)
-    return found
+        keywords["part"] = known(bound.part)
+    return keywords
 
 
 def _framed(function: SieveFunction) -> Callable[..., Any]:

@@ -26,11 +26,11 @@ def capturing(value: Code, keys: Code, comparison: Comparison) -> Code:
         patterns = _patterns(frame, comparison, wanted)
         for text in texts:
             for pattern in patterns:
-                found = await settled(
+                groups = await settled(
                     pattern.groups(text) if isinstance(pattern, SlowPattern) else judged(text, pattern.groups)
                 )
-                if found is not None:
-                    _keep(frame, found)
+                if groups is not None:
+                    _keep(frame, groups)
                     return True
         return False
 

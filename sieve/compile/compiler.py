@@ -70,7 +70,7 @@ def compile_script(
         settings = dataclasses.replace(settings, default_comparator=language.comparator)
     tree, diagnostics = language.parse(source)
     checked = language.checker(phase, functions, modules, settings).run(tree)
-    diagnostics += [each for each in checked.diagnostics if not _is_echo(each, diagnostics)]
+    diagnostics += [diagnostic for diagnostic in checked.diagnostics if not _is_echo(diagnostic, diagnostics)]
     body = Compiler(checked.calls, diagnostics, settings, traced=traced, captures=language.captures).block(tree)
     if has_errors(diagnostics):
         return Compiled(None, tuple(diagnostics))
@@ -79,7 +79,7 @@ def compile_script(
         phase=phase,
         needs=checked.needs & (PROVIDES[phase] | Need.ENVELOPE_FROM | Need.ENVELOPE_TO),
         effects=frozenset(checked.effects),
-        keeping=tuple((each.name, each.name_span) for each in checked.keeping),
+        keeping=tuple((call.name, call.name_span) for call in checked.keeping),
         ends_phase=checked.ends_phase,
         calls=frozenset(bound.function.name for bound in checked.calls.values()),
         is_async=body.waits,
@@ -128,7 +128,11 @@ class Compiler:
         """Return code that runs a block and tells whether the phase ended."""
         steps: list[Step] = []
         waits = False
-        statements = [each for each in block.statements if not (isinstance(each, nodes.Call) and each.name in _INERT)]
+        statements = [
+            statement
+            for statement in block.statements
+            if not (isinstance(statement, nodes.Call) and statement.name in _INERT)
+        ]
         for number, statement in enumerate(statements):
             follower = statements[number + 1] if number + 1 < len(statements) else None
             code = self._watched(statement, self._statement(statement, follower))
@@ -204,7 +208,7 @@ class Compiler:
         bound = self._bound.get(node)
         if bound is None:
             return False
-        pure = not bound.function.takes_frame and all(constant(each) is not None for each in bound.arguments)
+        pure = not bound.function.takes_frame and all(constant(argument) is not None for argument in bound.arguments)
         return pure or bound.function.name in _OF_CONFIGURATION
 
     def _value(self, node: nodes.Expression | nodes.Call) -> Code:
@@ -233,8 +237,8 @@ class Compiler:
 
     def _if(self, statement: nodes.If) -> Code:
         branches = [
-            (known(True) if each.test is None else self._conditions.compile(each.test), self.block(each.block))
-            for each in statement.branches
+            (known(True) if branch.test is None else self._conditions.compile(branch.test), self.block(branch.block))
+            for branch in statement.branches
         ]
         waits = any(test.waits or block.waits for test, block in branches)
         return Code(_chosen([(test.run, block.run) for test, block in branches]), waits=waits)

@@ -54,7 +54,7 @@ class Conditions:
         if isinstance(test, nodes.Not):
             return mapped(self.compile(test.test), operator.not_)
         if isinstance(test, nodes.Junction):
-            return _joined([self.compile(each) for each in test.tests], every=test.every)
+            return _joined([self.compile(inner) for inner in test.tests], every=test.every)
         bound = self._bound.get(test) if isinstance(test, nodes.Call) else None
         if bound is None:
             return known(False)  # its error is already reported, so this script will not run
@@ -91,7 +91,9 @@ class Conditions:
         if self._captures:
             return capturing(value, keys, comparison)
         if not slow:
-            linear: list[Callable[[str], bool]] = [each.found for each in patterns if isinstance(each, Pattern)]
+            linear: list[Callable[[str], bool]] = [
+                pattern.found for pattern in patterns if isinstance(pattern, Pattern)
+            ]
             return _applied(value, _each(_any_of(linear)))
         self._diagnostics.append(errors.slow_pattern(span, slow[0].reason))
 
@@ -108,11 +110,11 @@ def _applied(value: Code, apply: Apply) -> Code:
     run = value.run
 
     def may_wait(frame: Frame) -> Any:
-        found = run(frame)
-        return later(found) if found.__class__ is CoroutineType else judged(found, apply)
+        result = run(frame)
+        return later(result) if result.__class__ is CoroutineType else judged(result, apply)
 
-    async def later(found: Awaitable[Value]) -> bool:
-        return await settled(judged(await found, apply))
+    async def later(result: Awaitable[Value]) -> bool:
+        return await settled(judged(await result, apply))
 
     return Code(may_wait, waits=True)
 
@@ -186,8 +188,8 @@ def _dynamic(value: Code, comparison: Comparison, keys: Code) -> Code:
     if value.waits or keys.waits:
 
         async def waiting(frame: Frame) -> bool:
-            found, wanted = await evaluated(value, frame), await evaluated(keys, frame)
-            return await settled(judged(found, matcher(comparison, wanted)))
+            actual, wanted = await evaluated(value, frame), await evaluated(keys, frame)
+            return await settled(judged(actual, matcher(comparison, wanted)))
 
         return Code(waiting, waits=True)
     run, wanted = value.run, keys.run

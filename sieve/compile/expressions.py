@@ -66,8 +66,8 @@ def _index(node: nodes.Index, *, place: bool) -> Code:
     missing: Place = UNSET if place else ""
 
     def pick(holder: Place, chosen: Value) -> Place:
-        found = element(holder, chosen)
-        return missing if found is UNSET else found
+        item = element(holder, chosen)
+        return missing if item is UNSET else item
 
     return followed(key, lambda frame, chosen: pick(container(frame), chosen))
 
@@ -136,7 +136,7 @@ def woven(node: nodes.Expression) -> Code:
         return Code(lambda frame: origin_of(frame, name))
     if isinstance(node, nodes.Index) and isinstance(node.of, nodes.Variable):
         holder = node.of.name
-        return followed(expression(node), lambda frame, found: element_origin(frame, holder, found))
+        return followed(expression(node), lambda frame, item: element_origin(frame, holder, item))
     return mapped(expression(node), origins.foreign)
 
 

@@ -88,8 +88,8 @@ async def ec_mime_parts(frame: Frame, metadata: str) -> tuple[str, ...]:
     message = await message_structure(frame)
     parts = message.every_part()
     if wanted == "content-type":
-        return tuple(each for part in parts for each in part.content_types)
-    names = beside_the_loop(len(message.raw), lambda: tuple(each for part in parts for each in part.file_names))
+        return tuple(kind for part in parts for kind in part.content_types)
+    names = beside_the_loop(len(message.raw), lambda: tuple(name for part in parts for name in part.file_names))
     return await settled(names)
 
 

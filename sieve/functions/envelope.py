@@ -17,16 +17,16 @@ def envelope(frame: Frame, part_name: tuple[str, ...], *, part: AddressPart = Ad
     part of each address. The null sender is empty. Addresses are normalized: no unnecessary quotes in the local part,
     the domain in lower-case A-labels.
     """
-    found: list[str] = []
+    addresses: list[str] = []
     for name in part_name:
         lowered = name.lower()
         if lowered == "from":
-            found.append(frame.host.sender)
+            addresses.append(frame.host.sender)
         elif lowered == "to":
-            found.extend(frame.host.recipients)
+            addresses.extend(frame.host.recipients)
     if part is AddressPart.ALL:
-        return tuple(found)
-    return tuple(each for each in (part_of(address, part) for address in found) if each is not None)
+        return tuple(addresses)
+    return tuple(piece for piece in (part_of(address, part) for address in addresses) if piece is not None)
 
 
 @sieve_function(effect=Effect.MESSAGE)

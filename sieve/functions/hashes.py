@@ -57,6 +57,6 @@ def _dump(frame: Frame, hash_: Hash, prefix: str, depth: int) -> None:
             if depth < _DEEPEST_DUMP:
                 _dump(frame, value, f"{name}.", depth + 1)
         elif isinstance(value, tuple):
-            frame.host.log(f"{name} = [{', '.join(flat(each) for each in value)}]")
+            frame.host.log(f"{name} = [{', '.join(flat(item) for item in value)}]")
         else:
             frame.host.log(f"{name} = {flat(as_text(value))}")

@@ -24,8 +24,8 @@ def without_comments(text: str, *, only_between_words: bool = False) -> str:
         return text
     pieces, at, depth = [], 0, 0
     while at < len(text):
-        found = (_IN_COMMENT if depth else _IN_FIELD).match(text, at)
-        piece = found[0] if found else text[at]
+        match = (_IN_COMMENT if depth else _IN_FIELD).match(text, at)
+        piece = match[0] if match else text[at]
         is_literal = only_between_words and not depth and at > 0 and text[at - 1] not in _BEFORE_A_COMMENT
         at += len(piece)
         if piece[0] == "(" and not is_literal:

@@ -85,7 +85,7 @@ def _own_parts(message: Structure) -> Iterator[Part]:
     for part in message.parts:
         while around and around[-1].depth >= part.depth:
             around.pop()
-        is_ours = not any(each.content_type.startswith(_UNTOUCHED) for each in around)
+        is_ours = not any(outer.content_type.startswith(_UNTOUCHED) for outer in around)
         if is_ours and not part.is_multipart and _is_plainly_declared(part):
             yield part
         around.append(part)
@@ -151,7 +151,7 @@ def _from_whole_base64(raw: bytes) -> bytes | None:
         return None
     try:
         pieces = [digits[at : at + _PIECE] for at in range(0, len(digits), _PIECE)]
-        return b"".join([base64.b64decode(each, validate=True) for each in pieces])
+        return b"".join([base64.b64decode(piece, validate=True) for piece in pieces])
     except binascii.Error:
         return None
 
@@ -181,8 +181,8 @@ def _as_utf_8(part: Part, content: bytes, text: str, codec: str, *, ended: bool)
         whole = _read(content, codec).encode()
     except UnicodeError:
         return None
-    named, found = _CHARSET.subn(f"; charset={_UTF_8}", declared or part.content_type, 1)
-    fields = (("Content-Type", named if found else f"{named.rstrip('; ')}; charset={_UTF_8}"), _QUOTED)
+    named, replaced = _CHARSET.subn(f"; charset={_UTF_8}", declared or part.content_type, 1)
+    fields = (("Content-Type", named if replaced else f"{named.rstrip('; ')}; charset={_UTF_8}"), _QUOTED)
     return Extended(_end(_as_quoted(_below(whole, text.encode())), ended=ended), fields)
 
 

@@ -52,7 +52,7 @@ def _decoded(word: re.Match[str]) -> str:
             raw = base64.b64decode(payload + "=" * (-len(payload) % 4))
         else:
             text = payload.replace("_", " ")
-            raw = _QUOTED.sub(lambda found: chr(int(found[1], 16)), text).encode("latin-1")
+            raw = _QUOTED.sub(lambda pair: chr(int(pair[1], 16)), text).encode("latin-1")
         return decoded(raw, charset)
     except (ValueError, binascii.Error):
         return word[0]

@@ -21,13 +21,13 @@ _UNSEEN = frozenset({"Cc", "Cf"})
 
 def readings(values: Iterable[str], charset: str) -> tuple[str, ...]:
     """Return all readings of these values as names; `charset` is the part's, for 8-bit names."""
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     for value in values:
         for text in _characters(value, charset):
             for name in _decoded(text):
-                found.update(dict.fromkeys(_saved(name)))
-    found.pop("", None)
-    return tuple(found)
+                names.update(dict.fromkeys(_saved(name)))
+    names.pop("", None)
+    return tuple(names)
 
 
 def _characters(value: str, charset: str) -> Iterator[str]:
@@ -46,7 +46,7 @@ def _decoded(text: str) -> Iterator[str]:
     yield text
     if "%" in text:
         raw = text.encode("utf-8", "surrogateescape")
-        yield charsets.decoded(_PERCENT.sub(lambda each: bytes([int(each[1], 16)]), raw), "utf-8")
+        yield charsets.decoded(_PERCENT.sub(lambda pair: bytes([int(pair[1], 16)]), raw), "utf-8")
 
 
 def _saved(name: str) -> Iterator[str]:
@@ -55,8 +55,8 @@ def _saved(name: str) -> Iterator[str]:
     shown = name
     if not name.isprintable():
         shown = "".join(char for char in name if unicodedata.category(char) not in _UNSEEN)
-    for each in dict.fromkeys((name, shown, name.partition("\x00")[0])):
-        yield each
-        kept = each.rstrip(_DROPPED_AT_THE_END)
+    for spelling in dict.fromkeys((name, shown, name.partition("\x00")[0])):
+        yield spelling
+        kept = spelling.rstrip(_DROPPED_AT_THE_END)
         yield kept
         yield _SEPARATORS.split(kept)[-1].strip()

@@ -88,11 +88,11 @@ class Structure:
             others.append((part.end - part.body, ways))
         room = MOST_READ * len(self.raw)
         for _, ways in sorted(others, key=operator.itemgetter(0)):
-            for each in ways:
-                room -= len(each)
+            for result in ways:
+                room -= len(result)
                 if room < 0:
                     return tuple(own)
-                own.append(each)
+                own.append(result)
         return tuple(own)
 
 
@@ -156,20 +156,20 @@ class _Opener:
         """Return the parts of an encoded message, or of a multipart that is encoded as a whole."""
         if not part.is_encoded or not (part.holds_message or part.holds_parts):
             return []
-        found: list[Part] = []
+        parts: list[Part] = []
         end = part.end if part.start else len(part.source)  # the whole message, including text after its last boundary
         for encoding in filter(None, part.encodings):
             self._octets -= end - part.body
             if self._octets < 0 or part.depth >= DEEPEST:
                 self.is_whole = False
-                return found
+                return parts
             raw = transfer.decoded(part.source[part.body : end], encoding)
             head = b"" if part.holds_message else b"Content-Type: " + part.first_type + b"\r\n\r\n"
             new, is_ambiguous = self._read(head + raw, part.depth + 1, MimeReading.FIRST)
-            found += new
+            parts += new
             if is_ambiguous and new:
-                found += self._other_readings(new[0].source, new[0].depth)
-        return found
+                parts += self._other_readings(new[0].source, new[0].depth)
+        return parts
 
 
 def structure(raw: bytes) -> Structure:

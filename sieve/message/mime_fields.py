@@ -25,16 +25,16 @@ def content_fields(raw: bytes) -> dict[str, tuple[str, ...]]:
     text = b"\n" + raw.replace(b"\r\n", b"\n").replace(b"\r", b"\n").lstrip(b" \t")
     text = text.replace(b"\n ", b" ").replace(b"\n\t", b"\t")
     lowered = text.lower()
-    found: dict[str, list[str]] = {}
+    fields: dict[str, list[str]] = {}
     at = lowered.find(b"\ncontent-")
     while at >= 0:
         name = _FIELD.match(lowered, at)
         if name is not None:
             end = text.find(b"\n", name.end())
             value = text[name.end() : end if end >= 0 else len(text)].decode("utf-8", "surrogateescape").strip()
-            found.setdefault(name[1].decode("ascii"), []).append(value)
+            fields.setdefault(name[1].decode("ascii"), []).append(value)
         at = lowered.find(b"\ncontent-", at + 1)
-    return {name: tuple(values[:_MOST_ALIKE] + values[_MOST_ALIKE:][-_MOST_ALIKE:]) for name, values in found.items()}
+    return {name: tuple(values[:_MOST_ALIKE] + values[_MOST_ALIKE:][-_MOST_ALIKE:]) for name, values in fields.items()}
 
 
 def encodings(values: tuple[str, ...]) -> tuple[str, ...]:

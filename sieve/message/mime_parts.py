@@ -88,9 +88,9 @@ class Part:
         """Set the types. The default is text/plain, or a message in a digest (RFC 2045, 5.2; 2046, 5.1.5)."""
         default = "message/rfc822" if self.in_digest else "text/plain"
         self.types = tuple(map(parameters, self.fields.get("content-type", ())))
-        declared = [_SPACE.sub("", each.value) for each in self.types]
-        named = dict.fromkeys(each if each.count("/") == 1 else _type_in(each) for each in declared)
-        if any(each.startswith("multipart/") for each in named) and not self.boundaries(MimeReading.ANY):
+        declared = [_SPACE.sub("", kind.value) for kind in self.types]
+        named = dict.fromkeys(text if text.count("/") == 1 else _type_in(text) for text in declared)
+        if any(name.startswith("multipart/") for name in named) and not self.boundaries(MimeReading.ANY):
             named["text/plain"] = None  # shown by a program that finds no parts
         self.content_types = tuple(named) or (default,)
         self.encodings = encodings(self.fields.get("content-transfer-encoding", ()))
@@ -157,15 +157,16 @@ class Part:
         which = {MimeReading.FIRST: self.types[:1], MimeReading.LAST: self.types[-1:], MimeReading.ANY: self.types}[
             reading
         ]
-        found = tuple(
+        boundaries = tuple(
             dict.fromkeys(
                 value.rstrip().encode("utf-8", "surrogateescape")
-                for each in which
-                if _SPACE.sub("", each.value).startswith("multipart")
-                for value in each.all("boundary")
+                for declared in which
+                if _SPACE.sub("", declared.value).startswith("multipart")
+                for value in declared.all("boundary")
             )
         )
-        return {MimeReading.FIRST: found[:1], MimeReading.LAST: found[-1:], MimeReading.ANY: found}[reading]
+        chosen = {MimeReading.FIRST: boundaries[:1], MimeReading.LAST: boundaries[-1:], MimeReading.ANY: boundaries}
+        return chosen[reading]
 
     @property
     def is_ambiguous(self) -> bool:
@@ -289,14 +290,14 @@ class PartReader:
             return self._raw.index(b"\n", start) + 1
         if self._raw.startswith(b"--", start) and self._is_delimiter(start):
             self.is_ambiguous = True  # for some programs, fields after it belong to this part
-            found = _EMPTY_LINE.search(self._raw, start, start + _FIELDS_BEHIND_A_DELIMITER)
-            return found.end() if found is not None and self._reading is MimeReading.ANY else start
+            match = _EMPTY_LINE.search(self._raw, start, start + _FIELDS_BEHIND_A_DELIMITER)
+            return match.end() if match is not None and self._reading is MimeReading.ANY else start
         end = min(most, len(self._raw))
-        for found in _HEADER_BREAK.finditer(self._raw, max(start - 1, 0), end):
-            if not found[0].endswith(b"--"):
-                return found.end()
-            if self._is_delimiter(found.start() + 1):
-                return found.start() + 1
+        for match in _HEADER_BREAK.finditer(self._raw, max(start - 1, 0), end):
+            if not match[0].endswith(b"--"):
+                return match.end()
+            if self._is_delimiter(match.start() + 1):
+                return match.start() + 1
         return end
 
     def _is_delimiter(self, line: int) -> bool:
@@ -329,7 +330,7 @@ class PartReader:
             self._unclosed.pop()
         if not self._open:  # this reading ends here, but another may continue
             self.is_ambiguous = self.is_ambiguous or any(
-                self._raw.find(b"\n--" + each, end - 1) > 0 for each in boundaries
+                self._raw.find(b"\n--" + boundary, end - 1) > 0 for boundary in boundaries
             )
         return end
 

@@ -46,15 +46,15 @@ class _Given:
 
 def _segments(text: str, pieces: re.Pattern[str] | regex.Pattern[str]) -> tuple[list[str], bool]:
     """Split at semicolons outside quotes; also tell whether all quotes are closed."""
-    found: list[list[str]] = [[]]
+    segments: list[list[str]] = [[]]
     is_closed = True
     for piece in pieces.finditer(text):
         if piece[0] == ";":
-            found.append([])
+            segments.append([])
             continue
-        found[-1].append(piece[0])
+        segments[-1].append(piece[0])
         is_closed = is_closed and (not piece[0].startswith('"') or (len(piece[0]) > 1 and piece[0].endswith('"')))
-    return ["".join(each) for each in found], is_closed
+    return ["".join(segment) for segment in segments], is_closed
 
 
 def _given(segment: str) -> Iterator[_Given]:
@@ -70,30 +70,30 @@ def _given(segment: str) -> Iterator[_Given]:
 def _ways_to_cut(text: str) -> Iterator[list[str]]:
     """Yield the field split at semicolons: by the standard, then like programs with simpler handling of quotes."""
     ways = [without_comments(text, only_between_words=True), text, without_comments(text), joined_words(text)]
-    for each in dict.fromkeys(ways):
-        segments, is_closed = _segments(each, _PIECES)
+    for way in dict.fromkeys(ways):
+        segments, is_closed = _segments(way, _PIECES)
         yield segments
-        if "\\" in each:
-            segments, also_closed = _segments(each, _PIECES_WITHOUT_ESCAPES)
+        if "\\" in way:
+            segments, also_closed = _segments(way, _PIECES_WITHOUT_ESCAPES)
             is_closed = is_closed and also_closed
             yield segments
         if not is_closed:
-            yield each.split(";")
+            yield way.split(";")
 
 
 def forms(raw: str) -> dict[str, None]:
     """Return the readings of a value, in order: quoted, with or without escapes; unquoted, to a space or the end."""
-    found: list[str] = []
+    readings: list[str] = []
     if raw.startswith('"'):
         for pattern in (_CONTENT, _CONTENT_WITHOUT_ESCAPES):
             content = pattern.match(raw)
-            found.append(content[1] if content else "")
-        found.insert(0, _ESCAPE.sub(lambda each: each[1], found[0]))  # other threads can run between two calls
-        found.append(raw.replace('"', ""))
+            readings.append(content[1] if content else "")
+        readings.insert(0, _ESCAPE.sub(lambda pair: pair[1], readings[0]))  # other threads can run between two calls
+        readings.append(raw.replace('"', ""))
     else:
         word = _BLANK_OR_QUOTE.split(raw, maxsplit=1)[0]
-        found += [word, raw, raw.replace('"', ""), raw.strip("'"), raw.partition(",")[0].strip("'")]
-    return dict.fromkeys(found)
+        readings += [word, raw, raw.replace('"', ""), raw.strip("'"), raw.partition(",")[0].strip("'")]
+    return dict.fromkeys(readings)
 
 
 def _octets(text: str) -> bytes:
@@ -186,18 +186,18 @@ class Parameters:
         The plain form comes first: `filename`, then `filename*`, then `filename*0`.
         """
         given = self._found.get(name, [])
-        found: dict[str, None] = {}
-        for each in given:
-            if each.number is None and not each.is_extended:
-                found.update(forms(each.raw))
-        for each in given:
-            if each.number is None and each.is_extended:
-                found.update(dict.fromkeys(text for form in forms(each.raw) for text in _extended(form)))
-        pieces = [each for each in given if each.number is not None]
+        values: dict[str, None] = {}
+        for parameter in given:
+            if parameter.number is None and not parameter.is_extended:
+                values.update(forms(parameter.raw))
+        for parameter in given:
+            if parameter.number is None and parameter.is_extended:
+                values.update(dict.fromkeys(text for form in forms(parameter.raw) for text in _extended(form)))
+        pieces = [parameter for parameter in given if parameter.number is not None]
         if pieces:
-            found.update(dict.fromkeys(text for order in _orders(pieces) if order for text in _joined(order)))
-        found.pop("", None)
-        return tuple(found)
+            values.update(dict.fromkeys(text for order in _orders(pieces) if order for text in _joined(order)))
+        values.pop("", None)
+        return tuple(values)
 
 
 def parameters(text: str) -> Parameters:

@@ -65,11 +65,11 @@ def in_a_labels(text: str) -> str | None:
     """
     if text.isascii() or len(text) > LONGEST_ADDRESS:
         return None
-    found = _NAMES_A_DOMAIN.fullmatch(text)
-    if found is None or found["domain"].isascii():
+    match = _NAMES_A_DOMAIN.fullmatch(text)
+    if match is None or match["domain"].isascii():
         return None
     try:
-        return found["before"] + a_labels(found["domain"])
+        return match["before"] + a_labels(match["domain"])
     except UnicodeError:
         return None
 

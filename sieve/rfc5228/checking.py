@@ -59,7 +59,7 @@ class StandardChecker(Checker):
             self._found.diagnostics.append(errors.unknown_function(call.name, call.name_span, known))
             return None
         needed = {function.extension} if function.extension else set()
-        needed |= {OF_TAG[each.name] for each in call.arguments if isinstance(each, nodes.Tag) and each.name in OF_TAG}
+        needed |= {OF_TAG[tag.name] for tag in call.arguments if isinstance(tag, nodes.Tag) and tag.name in OF_TAG}
         for extension in sorted(needed - self._required):
             self._found.diagnostics.append(errors.not_required(extension, call.name_span))
         return super()._function(call)

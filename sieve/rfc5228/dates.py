@@ -45,10 +45,10 @@ def _shifted(moment: datetime, zone: str | None, *, original: bool) -> datetime:
         return moment
     if zone is None:
         return moment.astimezone(UTC)
-    found = _ZONE.match(zone)
-    if found is None:
+    match = _ZONE.match(zone)
+    if match is None:
         raise ScriptError(reasons.not_a_zone(zone))
-    minutes = (int(found[2]) * 60 + int(found[3])) * (-1 if found[1] == "-" else 1)
+    minutes = (int(match[2]) * 60 + int(match[3])) * (-1 if match[1] == "-" else 1)
     try:
         return moment.astimezone(timezone(timedelta(minutes=minutes)))
     except (ValueError, OverflowError):
@@ -74,9 +74,9 @@ def date(
     last: bool = False,
 ) -> tuple[str, ...]:
     """Compare a part of the date in a field. In `Received`, the date follows the last semicolon (RFC 5260, 4)."""
-    found = bodies(frame, (header_name,), index or 1, last=last)
+    texts = bodies(frame, (header_name,), index or 1, last=last)
     moments: list[datetime] = []
-    for body in found:
+    for body in texts:
         try:
             moment = email.utils.parsedate_to_datetime(body.rpartition(";")[2].strip()[:200])
         except (ValueError, TypeError, OverflowError, IndexError):

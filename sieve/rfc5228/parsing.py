@@ -40,13 +40,13 @@ class StandardParser(Parser):
             text = _ENCODED.sub(_decoded, text)
         if "variables" not in self._required:
             return (text,)
-        found: list[Part] = []
+        parts: list[Part] = []
         at = 0
         for place in _REFERENCE.finditer(text):
-            found += [text[at : place.start()], VariablePart(_name(place[1]), place.start(), place.end())]
+            parts += [text[at : place.start()], VariablePart(_name(place[1]), place.start(), place.end())]
             at = place.end()
-        found.append(text[at:])
-        return tuple(part for part in found if part != "") or ("",)
+        parts.append(text[at:])
+        return tuple(part for part in parts if part != "") or ("",)
 
 
 def _name(written: str) -> str:
@@ -54,13 +54,13 @@ def _name(written: str) -> str:
     return str(int(written)) if written.isdigit() else written.lower()
 
 
-def _decoded(found: re.Match[str]) -> str:
+def _decoded(match: re.Match[str]) -> str:
     """Return the characters of `${hex:…}` or `${unicode:…}`. Invalid scalar values are not decoded."""
-    if found[1] is not None:
-        return bytes(int(pair, 16) for pair in found[1].split()).decode("utf-8", "surrogateescape")
-    codes = [int(code, 16) for code in found[2].split()]
+    if match[1] is not None:
+        return bytes(int(pair, 16) for pair in match[1].split()).decode("utf-8", "surrogateescape")
+    codes = [int(code, 16) for code in match[2].split()]
     if any(code > _LAST_SCALAR or _FIRST_SURROGATE <= code <= _LAST_SURROGATE for code in codes):
-        return found[0]
+        return match[0]
     return "".join(map(chr, codes))
 
 

@@ -15,14 +15,14 @@ from sieve.run.runtime import Frame
 def bodies(frame: Frame, names: tuple[str, ...], index: int | None, *, last: bool) -> list[str]:
     """Return the bodies of the named fields: all of them, or the one with this number for each name (RFC 5260, 6)."""
     message = frame.host.message
-    found: list[str] = []
+    texts: list[str] = []
     for name in names:
         fields = [] if message is None else list(message.header(name))
         if index is not None:
             fields = fields[::-1] if last else fields
             fields = fields[index - 1 : index] if index > 0 else []
-        found += fields
-    return found
+        texts += fields
+    return texts
 
 
 @sieve_function(dialect="rfc5228", needs=Need.HEADERS)
@@ -57,12 +57,12 @@ def exists(frame: Frame, header_names: tuple[str, ...]) -> bool:
 @sieve_function(dialect="rfc5228", extension="envelope", choices={"envelope_part": ("from", "to")})
 def envelope(frame: Frame, envelope_part: tuple[str, ...], *, part: AddressPart = AddressPart.ALL) -> tuple[str, ...]:
     """Compare the sender (`from`) or the recipients (`to`) of the envelope (RFC 5228, 5.4)."""
-    found: list[str] = []
+    addresses: list[str] = []
     for name in envelope_part:
         known = {"from": (frame.host.sender,), "to": tuple(frame.host.recipients)}
-        found += known.get(name.lower(), ())
-    parts = [part_of(each, part) if each else "" for each in found]
-    return tuple(each for each in parts if each is not None)
+        addresses += known.get(name.lower(), ())
+    parts = [part_of(address, part) if address else "" for address in addresses]
+    return tuple(piece for piece in parts if piece is not None)
 
 
 @sieve_function(dialect="rfc5228", needs=Need.BODY, one_of=("over", "under"))

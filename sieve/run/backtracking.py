@@ -78,27 +78,27 @@ def rewritten(pattern: str) -> str:
     end = "$" if _MULTILINE.search(pattern) else r"\Z"
     pieces: list[str] = ["(?-f)"]  # RE2 maps one character to one character, never ß to ss
     inside = False
-    for found in _PIECE.finditer(normal(pattern)):
-        plain = _plain(found, inside=inside)
+    for piece in _PIECE.finditer(normal(pattern)):
+        plain = _plain(piece, inside=inside)
         if plain is not None:
             pieces.append(plain)
         elif inside:
-            inside = found[0] != "]"
-            pieces.append(_in_class(found))
+            inside = piece[0] != "]"
+            pieces.append(_in_class(piece))
         else:
-            inside = found["open"] is not None
-            pieces.append(end if found[0] == "$" else _opened(found))
+            inside = piece["open"] is not None
+            pieces.append(end if piece[0] == "$" else _opened(piece))
     return "".join(pieces)
 
 
-def _plain(found: re.Match[str], *, inside: bool) -> str | None:
+def _plain(piece: re.Match[str], *, inside: bool) -> str | None:
     """Return an escape in the other engine's syntax; None if it is not an escape."""
-    if found["quoted"] is not None:
-        return re.escape(found["quoted"])
-    if found["code"]:
-        return re.escape(chr(min(int(found["code"], 16), 0x10FFFF)))
-    if found["escaped"]:
-        return (_INSIDE if inside else _OUTSIDE).get(found["escaped"], found[0])
+    if piece["quoted"] is not None:
+        return re.escape(piece["quoted"])
+    if piece["code"]:
+        return re.escape(chr(min(int(piece["code"], 16), 0x10FFFF)))
+    if piece["escaped"]:
+        return (_INSIDE if inside else _OUTSIDE).get(piece["escaped"], piece[0])
     return None
 
 

@@ -92,7 +92,7 @@ class ScriptCache:
             raise ScriptError(reasons.cannot_include(uri, error.strerror or type(error).__name__)) from error
         compiled = compile_source(Source(uri, text))
         if compiled.script is None:
-            first = next(each for each in compiled.diagnostics if each.is_error)
+            first = next(diagnostic for diagnostic in compiled.diagnostics if diagnostic.is_error)
             raise ScriptError(reasons.cannot_include(str(first.span or uri), first.message))
         self._scripts[key] = compiled.script
         return compiled.script

@@ -40,6 +40,6 @@ async def message_structure(frame: Frame) -> mime.Structure:
     known = frame.structure
     if isinstance(known, mime.Structure) and known.raw is raw:
         return known
-    found = await settled(beside_the_loop(len(raw), lambda: mime.structure(raw)))
-    frame.structure = found
-    return found
+    structure = await settled(beside_the_loop(len(raw), lambda: mime.structure(raw)))
+    frame.structure = structure
+    return structure

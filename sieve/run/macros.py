@@ -53,8 +53,8 @@ def _default(key: str) -> Macro:
 
     def run(frame: Any) -> Any:
         host = frame.host
-        found = host.vctx_mess.get(key)
-        return host.vctx_conn.get(key, "") if found is None else found
+        value = host.vctx_mess.get(key)
+        return host.vctx_conn.get(key, "") if value is None else value
 
     return Macro(run)
 

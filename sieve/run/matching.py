@@ -136,8 +136,8 @@ def _matches(comparator: str, keys: Sequence[str]) -> Predicate:
     fold = casemapped if comparator == CASEMAP else _identity
     patterns: list[Pattern] = [glob_pattern(fold(key)) for key in keys]
     if len(patterns) == 1:
-        found = patterns[0].found
-        return lambda text: found(fold(text))
+        search = patterns[0].found
+        return lambda text: search(fold(text))
     return lambda text: any(pattern.found(fold(text)) for pattern in patterns)
 
 

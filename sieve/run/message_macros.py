@@ -97,8 +97,8 @@ async def _first_text(frame: Frame) -> str:
     message = await message_structure(frame)
 
     def first() -> str:
-        found = _texts(message)
-        return _shown(message.text(found[0]).encode("utf-8", "replace")) if found else ""
+        texts = _texts(message)
+        return _shown(message.text(texts[0]).encode("utf-8", "replace")) if texts else ""
 
     return await _beside(message, first)
 
@@ -106,10 +106,10 @@ async def _first_text(frame: Frame) -> str:
 def _part(number: int, *, only_text: bool) -> Reader:
     async def read(frame: Frame) -> str:
         message = await message_structure(frame)
-        found = _texts(message) if only_text else list(message.all_leaves())
-        if not 0 < number <= len(found):
+        parts = _texts(message) if only_text else list(message.all_leaves())
+        if not 0 < number <= len(parts):
             return ""
-        part = found[number - 1]
+        part = parts[number - 1]
         return await _beside(message, lambda: _shown(part.source[part.start : part.end]))
 
     return read
@@ -118,12 +118,12 @@ def _part(number: int, *, only_text: bool) -> Reader:
 def _text_lines(number: int, count: int) -> Reader:
     async def read(frame: Frame) -> str:
         message = await message_structure(frame)
-        found = _texts(message)
-        if not 0 < number <= len(found):
+        texts = _texts(message)
+        if not 0 < number <= len(texts):
             return ""
 
         def cut() -> str:
-            text = message.text(found[number - 1])
+            text = message.text(texts[number - 1])
             return _shown(text[: _end_of_lines(text, count)].encode("utf-8", "replace"))
 
         return await _beside(message, cut)

@@ -96,10 +96,10 @@ _GLOB = re.compile(r"\\(.)|([*?])", re.DOTALL)
 def glob_pattern(glob: str, *, ignore_case: bool = False) -> Pattern:
     r"""Compile a `:matches` pattern: `*`, `?`, and `\` before a literal character (RFC 5228, 2.7.1)."""
     parts, at = ["(?s)\\A"], 0
-    for found in _GLOB.finditer(glob):
-        parts.append(re2.escape(glob[at : found.start()].translate(_TO_PRIVATE)))
-        parts.append({"*": "(.*?)", "?": "(.)"}.get(found[2], "") or re2.escape(found[1].translate(_TO_PRIVATE)))
-        at = found.end()
+    for match in _GLOB.finditer(glob):
+        parts.append(re2.escape(glob[at : match.start()].translate(_TO_PRIVATE)))
+        parts.append({"*": "(.*?)", "?": "(.)"}.get(match[2], "") or re2.escape(match[1].translate(_TO_PRIVATE)))
+        at = match.end()
     parts += [re2.escape(glob[at:].translate(_TO_PRIVATE)), "\\z"]
     return Pattern(re2.compile("".join(parts).encode("utf-8", "replace"), _options(ignore_case=ignore_case)))
 

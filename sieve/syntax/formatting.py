@@ -44,12 +44,12 @@ def format_text(source: Source) -> tuple[str | None, tuple[Diagnostic, ...]]:
 
 
 def _pieces(source: Source) -> list[_Piece]:
-    found = ScriptLexer(source).run()
-    places = [(token.start, token.end, token.kind) for token in found.tokens if token.kind is not TokenKind.END]
-    every: list[tuple[int, int, TokenKind | None]] = [*places, *((start, end, None) for start, end in found.comments)]
+    lexed = ScriptLexer(source).run()
+    places = [(token.start, token.end, token.kind) for token in lexed.tokens if token.kind is not TokenKind.END]
+    every: list[tuple[int, int, TokenKind | None]] = [*places, *((start, end, None) for start, end in lexed.comments)]
     pieces: list[_Piece] = []
     at = 0
-    for start, end, kind in sorted(every, key=lambda each: each[0]):
+    for start, end, kind in sorted(every, key=lambda span: span[0]):
         ended = 1 if pieces and pieces[-1].is_block else 0
         text = source.text[start:end].replace("\r\n", "\n")
         breaks = source.text.count("\n", at, start) + ended

@@ -104,10 +104,10 @@ class ScriptLexer:
         text = self._source.text
         at, match = 0, _TOKEN.match
         while at < len(text):
-            found = match(text, at)
-            if found is None:  # pragma: no cover - `rest` takes any character
+            token = match(text, at)
+            if token is None:  # pragma: no cover - `rest` takes any character
                 raise AssertionError(at)
-            at = self._take(found.lastgroup or "", found.start(), found.end())
+            at = self._take(token.lastgroup or "", token.start(), token.end())
         self._found.tokens.append(ScriptToken(TokenKind.END, len(text), len(text), "", leads=True))
         return self._found
 
@@ -188,7 +188,9 @@ class ScriptLexer:
                 start = token.start
                 del self._found.tokens[number:]
                 self._found.diagnostics = [
-                    each for each in self._found.diagnostics if each.span is None or each.span.start < start
+                    diagnostic
+                    for diagnostic in self._found.diagnostics
+                    if diagnostic.span is None or diagnostic.span.start < start
                 ]
                 break
         line_end = self._source.text.find("\n", start)

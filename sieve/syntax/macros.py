@@ -68,16 +68,16 @@ def parts(text: str, resolve: Resolve) -> tuple[Part, ...]:
     """Cut a string into literal text and places to fill."""
     if "{" not in text:
         return (text,)
-    found: list[Part] = []
+    pieces: list[Part] = []
     at = 0
     for place in _PLACE.finditer(text):
         if place.start() > at:
-            found.append(text[at : place.start()])
-        found.append(_part(place, resolve))
+            pieces.append(text[at : place.start()])
+        pieces.append(_part(place, resolve))
         at = place.end()
-    if at < len(text) or not found:
-        found.append(text[at:])
-    return tuple(found)
+    if at < len(text) or not pieces:
+        pieces.append(text[at:])
+    return tuple(pieces)
 
 
 def bare_names(text: str) -> list[VariablePart]:
