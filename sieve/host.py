@@ -113,7 +113,7 @@ class ContentView(MessageView, Protocol):
 
     @property
     def stuffed_lines(self) -> int:
-        """The number of lines that begin with a dot. Each is one byte longer on the wire (RFC 5321, 4.5.2)."""
+        """The number of lines that begin with a dot. Dot-stuffing adds one byte to each (RFC 5321, 4.5.2)."""
         ...
 
     def fields(self) -> Sequence[tuple[str, str]]:

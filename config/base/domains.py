@@ -17,7 +17,7 @@ _LONGEST_U_LABEL = 59
 
 @lru_cache(maxsize=1024)
 def normal_domain(domain: str) -> str:
-    """Return a domain normalized for comparison; if it has no A-labels, only lower-cased."""
+    """Return a domain normalized for comparison. If it cannot be written as A-labels, it is only lower-cased."""
     if domain.startswith("["):
         return _normal_literal(domain)
     lowered = domain.lower()

@@ -20,7 +20,7 @@ Zero: TypeAlias = Literal["no limit", "off", "automatic", "refused"]
 
 
 class Options(BaseModel):
-    """The options of one stanza: immutable, and only what is declared."""
+    """The options of one stanza. They are immutable, and only declared ones are accepted."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True)
 

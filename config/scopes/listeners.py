@@ -104,7 +104,7 @@ class _Typing:
         )
 
     def _own(self, options: tuple[Option, ...]) -> tuple[dict[str, int], list[Option]]:
-        """Separate the options of the socket from the options of its sessions."""
+        """Separate the socket's options from those of its sessions."""
         own: dict[str, int] = {}
         rest = []
         for statement in options:

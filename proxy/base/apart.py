@@ -49,7 +49,7 @@ class ChildTask(Generic[T]):
     """One piece of work in its own child. Its state belongs to the caller who started it."""
 
     def __init__(self, work: Callable[[Tell], T], seconds: float, leave: Iterable[Closable] = ()) -> None:
-        """Fork the child. It closes everything in `leave` and has `seconds` to finish.
+        """Fork the child. It closes everything in `leave` and must finish within `seconds`.
 
         Raises:
             OSError: the system cannot start another process.

@@ -13,7 +13,7 @@ _UNSPECIFIED = frozenset({"0.0.0.0", "::"})  # noqa: S104 — for comparison onl
 
 
 def comes_to_us(address: str, port: int, listeners: Sequence[Listener]) -> Listener | None:
-    """Return our listener to which a connection to the address would come; None if it leads elsewhere."""
+    """Return our own listener that a connection to the address would reach, or None."""
     address = plain_address(address)
     for each in listeners:
         if not each.enabled or each.port != port:

@@ -81,7 +81,7 @@ class TrialControl(SessionControl):
 
 
 class TrialHost(SessionHost):
-    """A script's view of a trial session. Side effects are recorded as lines instead of done."""
+    """A script's view of a trial session. Side effects are recorded as lines and not carried out."""
 
     __slots__ = ("_answer", "_resolver", "lines", "session")
 

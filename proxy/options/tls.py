@@ -30,7 +30,7 @@ _HINT = 'write names with + or - before them, such as "+ALL:-TLSv1.2"; only TLSv
 
 @dataclass(frozen=True, slots=True)
 class Protocols:
-    """The enabled versions, at least one, and the text that they came from."""
+    """The enabled versions (at least one), and the text that they were read from."""
 
     spoken: frozenset[ssl.TLSVersion]
     text: str

@@ -47,7 +47,7 @@ def generated(sender: str, text: str, *, hostname: str, now: float) -> bytes:
 
 
 def assembled(fields: Sequence[tuple[str, str]], kind: str, parts: Sequence[bytes]) -> bytes:
-    """Return a multipart message; `kind` is the subtype with its parameters."""
+    """Return a multipart message. `kind` is its subtype, with parameters."""
     boundary = f"=_{secrets.token_hex(16)}"
     eight_bit = any(not part.isascii() for part in parts)
     mime = [("MIME-Version", "1.0"), ("Content-Type", f'multipart/{kind};\r\n\tboundary="{boundary}"')]

@@ -82,7 +82,7 @@ class _Places:
 
 
 class Deliverer:
-    """The task of one worker that empties the outbox. It owns the deliveries that it leased."""
+    """A worker's task that delivers what is in the outbox. It owns the deliveries that it leased."""
 
     def __init__(self, store: OutboxStore, router: Router, pools: Pools, hostname: str) -> None:
         """Deliver over the worker's pools; `hostname` appears in reports."""

@@ -71,7 +71,7 @@ class Chunked:
     """With BDAT: each block is a chunk, acknowledged before the next one is sent."""
 
     def __init__(self, wire: Wire, answers: int = 1) -> None:
-        """Start right after the envelope; the last chunk gets `answers` replies (RFC 2033 section 4.2)."""
+        """Start after the envelope. The last chunk gets `answers` replies (RFC 2033 section 4.2)."""
         self._wire, self._answers = wire, answers
         self._tail = b"\r\n"
 

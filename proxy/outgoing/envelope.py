@@ -87,7 +87,7 @@ async def say(
 
 
 def _suffice(replies: Sequence[Reply], least: int, *, closed: bool) -> bool:
-    """Whether the replies before a connection broke count without the missing ones."""
+    """Whether the replies that arrived before the connection broke are enough without the missing ones."""
     if not replies or replies[0].accepted:
         return len(replies) > least
     return closed  # after refusing the sender: its missing replies to RCPT would say the same

@@ -120,7 +120,7 @@ def _read_plain(received: bytes) -> tuple[Reply, ...]:
 
 
 def _check_line(line: bytes, code: bytes, separator: bytes) -> None:
-    """Check one line without its LF by RFC 5321 section 4.2: `2yz text CR`, code 200 to 599."""
+    """Check one line without its LF against RFC 5321 section 4.2: `2yz text CR`, code 200 to 599."""
     if len(line) > LONGEST_LINE:
         raise Garbled("a reply line is too long")
     if not line.endswith(b"\r") or line.find(b"\r") != len(line) - 1 or b"\0" in line:

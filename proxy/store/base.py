@@ -80,9 +80,9 @@ class Store(Protocol):
         ...
 
     async def take(self, key: str, throttle: Throttle, tokens: int = 1) -> bool:
-        """Take tokens from a bucket, all of them or none; return whether there were enough. See `throttle.Buckets`.
+        """Take tokens from a bucket if it has enough, and return whether it had. See `throttle.Buckets`.
 
-        All users of the store share the bucket. A negative number gives back tokens that were not used.
+        All users of the store share the bucket. A negative number returns unused tokens.
         """
         ...
 

@@ -58,7 +58,7 @@ Command = tuple[bytes | str | int, ...]
 
 
 class RedisStore:
-    """Entries, buckets and locks in Redis. It connects at the first use, in the event loop that uses it."""
+    """Entries, buckets and locks in Redis. It connects when it is first used, in the event loop of that call."""
 
     def __init__(self, url: StoreUrl, clock: Callable[[], float] = time.time) -> None:
         """`clock` gives the time of day, for the expiry of entries."""
@@ -92,7 +92,7 @@ class RedisStore:
         return removed
 
     async def count(self, prefix: str = "") -> int:
-        """Return how many entries have keys that begin with `prefix`; this scans the whole database."""
+        """Return the number of entries whose keys begin with `prefix`. This scans the whole database."""
         found: set[bytes] = set()  # SCAN may return a key twice
         async for keys in self._keys(prefix):
             found.update(keys)

@@ -307,7 +307,7 @@ class UpstreamRelay:
         return self._pools.of(upstream)
 
     async def content(self, block: bytes) -> None:
-        """Send dot-stuffed content; wait if the upstream does not keep up. Raises RelayFailed."""
+        """Send dot-stuffed content, and wait if the upstream is slow. Raises RelayFailed."""
         if self._passage.stage is not CONTENT:
             raise RelayFailed(replies.UPSTREAM_LOST)
         try:

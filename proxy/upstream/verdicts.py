@@ -153,7 +153,7 @@ def note_refusals(session: Session, refused: Mapping[bytes, Reply]) -> None:
 def verdict_of(
     answer: Reply, connection: Spoken, session: Session, *, upstream: str, step: str, said: envelope.Said | None
 ) -> Reply:
-    """Return a refusal word for word if it is about the mail; 451 and an alarm if it is about us."""
+    """Return a rejection unchanged if it is about the mail. If it is about us, return 451 and log an alarm."""
     if is_about_mail(answer, asked(connection, session, said)):
         return answer
     log.error(

@@ -43,7 +43,7 @@ def _from_base64(body: bytes) -> bytes:
 
 
 def _from_quoted_printable(body: bytes) -> bytes:
-    """Decode quoted-printable in pieces that end at a line end, unless the line is too long."""
+    """Decode quoted-printable in pieces. A piece ends at a line end, unless the line is too long."""
     pieces, at = [], 0
     while at < len(body):
         line = body.find(b"\n", at + _PIECE, at + _LONGEST_LINE) + 1

@@ -1,4 +1,4 @@
-"""What a hook returns: `250…` lets the command pass, any other reply is for the client, and the rest is a mistake."""
+"""What a hook returns: `250…` lets the command pass, other replies go to the client, anything else is a mistake."""
 
 from __future__ import annotations
 
