@@ -2,7 +2,7 @@
 #
 #   make demo                         with another Python:  make demo PYTHON=python3.13
 #   make test ARGS='-k relay'         make demo ARGS=--once          make bench ARGS=--quick
-#   make test PROCESSES=4             make test ROUNDS=8           make bench BENCH_PYTHON=/opt/python3.13/bin/python3
+#   make test PROCESSES=2             make test ROUNDS=8           make bench BENCH_PYTHON=/opt/python3.13/bin/python3
 
 PYTHON ?= python3
 VENV   := .venv
@@ -15,10 +15,12 @@ DEV := $(VENV)/installed-dev
 
 SOURCES := config sieve proxy tests bench
 
-# Processes that share the tests, and how often the oracle kills at each place; `make test-long` runs it whole.
-PROCESSES ?= 2
+# Processes that share the tests, and how often the oracle kills at each place; `make test-long` runs it whole. System
+# tests mostly wait for servers, so more processes than cores pay; each begins at another part of the suite, so that
+# those that wait run beside those that calculate.
+PROCESSES ?= 4
 ROUNDS    ?= 2
-PYTEST     = RINGBACK_ORACLE_ROUNDS=$(ROUNDS) $(BIN)/pytest --numprocesses $(PROCESSES) --dist loadgroup --durations 25
+PYTEST     = RINGBACK_ORACLE_ROUNDS=$(ROUNDS) $(BIN)/pytest --numprocesses $(PROCESSES) --dist worksteal --durations 25
 
 # Benchmarks want a Python that was built with a profile: the system's, if it is one, in an environment of its own.
 BENCH_PYTHON ?= $(shell for each in /usr/bin/python3 $(PYTHON); do \
@@ -46,9 +48,10 @@ demo: $(RUN)
 test: checks
 	$(PYTEST) $(ARGS)
 
+# Here each `ringback` is a new Python; `make test` forks most from one that has loaded it (tests/support/warm.py).
 test-long: ROUNDS = 8
 test-long: $(DEV)
-	$(PYTEST) $(ARGS)
+	RINGBACK_COLD_STARTS=1 $(PYTEST) $(ARGS)
 
 # No test may depend on a quiet machine.
 test-busy: $(DEV)

@@ -5,7 +5,6 @@ What the programs are for stands in `servers.py` and `ringback.py`.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import signal
@@ -18,7 +17,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import IO, Self
+
+from tests.support.warm import Streams, start
 
 SYSTEM_FOLDERS = ("/usr/sbin", "/sbin", "/usr/local/sbin")
 """Where Debian keeps server programs; an ordinary user's PATH lacks them."""
@@ -58,8 +59,6 @@ def _share(worker: str) -> range:
 
 PORTS = _share(os.environ.get("PYTEST_XDIST_WORKER", ""))
 """The ports that this process chooses from."""
-
-_PR_SET_PDEATHSIG = 1
 
 _STAT_GROUP, _STAT_TIMES = 2, slice(11, 15)
 """Fields of /proc/PID/stat after the program's name (proc(5)): group; user and system time of the process, and of its
@@ -221,21 +220,18 @@ class Program:
         folder: Path,
         name: str,
         environment: Mapping[str, str] | None = None,
+        given: bytes = b"",
     ) -> None:
-        """Start it; it dies with the process that started it, even if that is killed."""
+        """Start it with something to read; it dies with the process that started it, even if that is killed."""
         self.name = name
         self._stopped: int | None = None
         self.stdout, self.stderr = folder / f"{name}.stdout", folder / f"{name}.stderr"
-        with self.stdout.open("wb") as out, self.stderr.open("wb") as err:
-            self.process = subprocess.Popen(
+        with _source(given) as source, self.stdout.open("wb") as out, self.stderr.open("wb") as err:
+            self.process = start(
                 arguments,
-                cwd=folder,
-                env={**os.environ, **(environment or {})},
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                start_new_session=True,
-                preexec_fn=_die_with_parent,  # noqa: PLW1509 - one prctl call; no thread holds a lock that it needs
+                folder=folder,
+                variables={**os.environ, **(environment or {})},
+                streams=Streams(source.fileno(), out.fileno(), err.fileno()),
             )
 
     @property
@@ -331,5 +327,10 @@ class Program:
         self.stop()
 
 
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def _source(given: bytes) -> IO[bytes]:
+    if not given:
+        return Path(os.devnull).open("rb")
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+    file.write(given)
+    file.seek(0)
+    return file

@@ -12,6 +12,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,8 +23,7 @@ from tests.support.events import undeclared
 from tests.support.programs import Program, accepts_connections, free_port, wait_until
 from tests.support.servers import MAIL_DOMAIN
 from tests.support.waiting import BOUND
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.support.warm import ROOT, VARIABLES
 
 PRINTED_STANZAS = """\
 Validate validate/smtp_cbv smtp_cbv passive{
@@ -123,7 +123,24 @@ def command(*arguments: str) -> list[str]:
 
 def environment(root: Path = ROOT) -> dict[str, str]:
     """Return the variables under which the project's own modules are found, and none of the folder's."""
-    return {"PYTHONPATH": str(root), "PYTHONSAFEPATH": "1", "NO_COLOR": "1", "COLUMNS": "200"}
+    return VARIABLES | {"PYTHONPATH": str(root)}
+
+
+def ended(*arguments: str | Path, given: bytes = b"", within: float = 60, **variables: str) -> tuple[int, str, str]:
+    """Run a `ringback` command to its end; return its exit status, and what it wrote on its two streams."""
+    with tempfile.TemporaryDirectory() as folder:
+        program = Program(
+            command(*map(str, arguments)),
+            folder=Path(folder),
+            name="ringback",
+            environment=environment() | variables,
+            given=given,
+        )
+        try:
+            status = program.wait(within=within)
+        finally:
+            program.stop(within=0)
+        return status, program.stdout.read_text(), program.stderr.read_text()
 
 
 def run(*arguments: str, folder: Path, name: str = "ringback", within: float = 30) -> tuple[int, str]:

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import pytest
 
@@ -263,12 +264,27 @@ DAEMON_KILLS = max(6, 30 * ROUNDS // WHOLE)
 """Of one process of Postfix, smtpd or cleanup."""
 
 
+_IN_THE_MIDDLE = 2
+"""Messages without a verdict when a Ringback is killed; the reply to one of them may be on its way already."""
+
+
 class Traffic:
     """Clients that write letters until everything has died often enough, and do not rest before each is confirmed."""
 
     def __init__(self, world: World) -> None:
         self._world = world
+        self._places: WeakKeyDictionary[Conversation, Succession] = WeakKeyDictionary()
+        self._under_way: dict[Attempt, Succession] = {}
         self.ends = asyncio.Event()
+
+    async def in_the_middle(self, place: Succession) -> None:
+        """Wait until clients of a place have sent their dot and have no reply yet, however slow the machine is."""
+
+        def waiting() -> bool:
+            here = [attempt for attempt, where in self._under_way.items() if where is place]
+            return sum(attempt.outcome is Outcome.UNKNOWN for attempt in here) >= _IN_THE_MIDDLE
+
+        await eventually(waiting, "clients wait for their verdicts", within=PATIENCE)
 
     async def client(self, name: int) -> None:
         """Send letter after letter, several in a session."""
@@ -284,15 +300,19 @@ class Traffic:
             await client.close()
 
     async def _greeted(self, chance: random.Random) -> Conversation | None:
+        place = chance.choice(self._world.places)
         try:
-            return await chance.choice(self._world.places).conversation()
+            client = await place.conversation()
         except ConnectionError:
             await asyncio.sleep(chance.uniform(0, 0.1))  # another place, or its successor
             return None
+        self._places[client] = place
+        return client
 
     async def _tried(self, client: Conversation, letter: Letter, chance: random.Random) -> Conversation | None:
         """Make an attempt; return the session where it goes on."""
         attempt = self._world.books.attempt(letter)
+        self._under_way[attempt] = self._places[client]
         try:
             if chance.random() < 0.03:
                 await self._vanish(client, attempt, after_dot=chance.random() < 0.5)
@@ -301,6 +321,8 @@ class Traffic:
         except ConnectionError:
             client.abort()
             return None
+        finally:
+            del self._under_way[attempt]
         if attempt.outcome is Outcome.CONFIRMED and chance.random() < 0.8:
             return client
         await client.close()
@@ -317,9 +339,10 @@ class Traffic:
         client.abort()
 
 
-async def _kill_ringbacks(place: Succession, chance: random.Random, times: int) -> None:
+async def _kill_ringbacks(traffic: Traffic, place: Succession, chance: random.Random, times: int) -> None:
     for _ in range(times):
         await asyncio.sleep(chance.uniform(0, 1))
+        await traffic.in_the_middle(place)
         place.kill()
         await place.succeed()
 
@@ -347,7 +370,8 @@ async def test_whatever_dies_under_load_no_confirmed_message_is_lost_and_no_atte
             clients.create_task(traffic.client(name))
         async with asyncio.TaskGroup() as deaths:
             for number, place in enumerate(world.places):
-                deaths.create_task(_kill_ringbacks(place, _chance("place", number), RANDOM_KILLS // len(world.places)))
+                times = RANDOM_KILLS // len(world.places)
+                deaths.create_task(_kill_ringbacks(traffic, place, _chance("place", number), times))
             for upstream in world.upstreams:
                 deaths.create_task(_kill_upstream(upstream, _chance(upstream.program)))
             deaths.create_task(_kill_daemons(world.postfix, _chance("daemons")))

@@ -7,7 +7,6 @@ import json
 import os
 import pwd
 import socket
-import sys
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from typer.testing import CliRunner
 
 from proxy.cli import application
 from tests.support.exchanger import Act, Exchanger, Step, closes, says
+from tests.support.ringback import ended
 from tests.support.worker import ALICE
 
 ROOT = Path(__file__).parents[3]
@@ -65,23 +65,7 @@ def ringback(*arguments: str | Path) -> tuple[int, str, str]:
 
 async def process(*arguments: str | Path) -> tuple[int, str, str]:
     """Run a command in a process of its own."""
-    running = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "proxy.cli",
-        *map(str, arguments),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1", "NO_COLOR": "1", "COLUMNS": "200"},
-    )
-    try:
-        async with asyncio.timeout(30):
-            out, err = await running.communicate()
-    finally:
-        if running.returncode is None:
-            running.kill()
-    assert running.returncode is not None
-    return running.returncode, out.decode(), err.decode()
+    return await asyncio.to_thread(ended, *arguments)
 
 
 # ---------------------------------------------------------------- check

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
 from proxy.smtp.passwords import PasswordFile
+from tests.support.ringback import command, environment
+from tests.support.warm import Streams, start
 
 ROOT = Path(__file__).parents[3]
 CONFIGURATION = """\
@@ -44,17 +47,14 @@ def run(folder: Path, arguments: list[str], output: int, given: bytes = b"secret
     (folder / "r.conf").write_text(CONFIGURATION)
     (folder / "x.siv").write_text('ec_log "x";\n')
     (folder / "list").write_text("a@b.invalid\nc@d.invalid\n")
-    done = subprocess.run(
-        [sys.executable, "-m", "proxy.cli", *arguments],
-        cwd=folder,
-        input=given,
-        stdout=output,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        timeout=60,
-        check=False,
-    )
-    return done.returncode, done.stderr.decode()
+    with tempfile.TemporaryFile() as source, tempfile.TemporaryFile() as told:
+        source.write(given)
+        source.seek(0)
+        streams = Streams(source.fileno(), output, told.fileno())
+        process = start(command(*arguments), folder=folder, variables={**os.environ, **environment()}, streams=streams)
+        status = process.wait(60)
+        told.seek(0)
+        return status, told.read().decode()
 
 
 @pytest.mark.parametrize("arguments", COMMANDS.values(), ids=COMMANDS.keys())
@@ -82,9 +82,9 @@ def test_a_disk_that_is_full_ends_a_command_and_is_told(tmp_path: Path, name: st
 
 def test_a_command_whose_output_is_closed_does_its_work(tmp_path: Path) -> None:
     (tmp_path / "r.conf").write_text(CONFIGURATION)
-    command = f"{sys.executable} -m proxy.cli check r.conf >&-"
+    closed = f"{sys.executable} -m proxy.cli check r.conf >&-"
     done = subprocess.run(
-        ["sh", "-c", command],
+        ["sh", "-c", closed],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stderr=subprocess.PIPE,

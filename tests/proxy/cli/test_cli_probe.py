@@ -11,6 +11,7 @@ import ssl
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,6 +29,7 @@ from proxy.modules.smtp_cbv.making import callbacks_of
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
 from proxy.store.url import MEMORY
 from tests.support.exchanger import Act, Exchanger, Step, closes, says, sends
+from tests.support.ringback import ended
 from tests.support.servers import Dnsmasq, Zone
 from tests.support.worker import ALICE, LOOPBACK, Names, core, resolver
 
@@ -59,28 +61,10 @@ def written(folder: Path, *, port: int, nameserver: str = "127.0.0.1:9") -> Path
     return path
 
 
-async def probe(*arguments: str | Path, stdin: bytes = b"", **environment: str) -> tuple[int, str, str]:
+async def probe(*arguments: str | Path, given: bytes = b"", **variables: str) -> tuple[int, str, str]:
     """Run the command in a process of its own; return exit status, standard output and standard error."""
-    plain = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "FORCE_COLOR"}}
-    running = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-m",
-        "proxy.cli",
-        "probe",
-        *map(str, arguments),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**plain, "PYTHONPATH": str(ROOT), "PYTHONSAFEPATH": "1", **environment},
-    )
-    try:
-        async with asyncio.timeout(30):
-            out, err = await running.communicate(stdin)
-    finally:
-        if running.returncode is None:
-            running.kill()
-    assert running.returncode is not None
-    return running.returncode, out.decode(), err.decode()
+    variables = {"NO_COLOR": "", **variables}  # the command decides itself whether it colours
+    return await asyncio.to_thread(partial(ended, "probe", *arguments, given=given, **variables))
 
 
 def masked(text: str) -> str:
@@ -392,7 +376,7 @@ async def test_of_many_each_has_a_line_and_the_end_a_summary(tmp_path: Path) -> 
         with Dnsmasq(zone) as names:
             path = written(tmp_path, port=exchanger.port, nameserver=names.address)
             status, out, err = await probe("--file", listed, "-c", path)
-            piped = await probe("--file", "-", "-c", path, "--json", stdin=b"alice@sender.test\ncarol@sender.test")
+            piped = await probe("--file", "-", "-c", path, "--json", given=b"alice@sender.test\ncarol@sender.test")
     assert (status, sorted(out.splitlines()), masked(err)) == (
         65,
         [

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support.ringback import ended
 
 BOUND = 60
 """Seconds after which a command is taken for hung; none comes near it."""
@@ -20,11 +20,6 @@ Gateway = 192.0.2.25
 """
 
 
-def ringback(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "proxy.cli", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=BOUND, check=False)
-
-
 @pytest.fixture
 def fifo(tmp_path: Path) -> Path:
     path = tmp_path / "fifo"
@@ -33,8 +28,8 @@ def fifo(tmp_path: Path) -> Path:
 
 
 def test_check_of_a_configuration_that_is_a_fifo_ends(fifo: Path) -> None:
-    done = ringback("check", fifo)
-    assert (done.returncode, "neither a file nor a folder" in done.stderr) == (78, True), done.stderr
+    status, _, told = ended("check", fifo, within=BOUND)
+    assert (status, "neither a file nor a folder" in told) == (78, True), told
 
 
 @pytest.mark.parametrize(
@@ -53,9 +48,9 @@ def test_check_of_a_configuration_that_is_a_fifo_ends(fifo: Path) -> None:
 def test_check_of_a_file_that_is_a_fifo_names_it(fifo: Path, tmp_path: Path, lines: str, told: str) -> None:
     path = tmp_path / "r.conf"
     path.write_text(BASE + lines.format(fifo=fifo))
-    done = ringback("check", path)
-    assert done.returncode == 78, done.stderr
-    assert told in done.stderr
+    status, _, printed = ended("check", path, within=BOUND)
+    assert status == 78, printed
+    assert told in printed
 
 
 @pytest.mark.parametrize(
@@ -72,7 +67,8 @@ def test_check_of_a_file_that_is_a_fifo_names_it(fifo: Path, tmp_path: Path, lin
 )
 def test_a_command_on_a_fifo_ends_with_a_message(fifo: Path, tmp_path: Path, arguments: tuple[str, ...]) -> None:
     (tmp_path / "s.siv").write_text('ec_log "x";\n')
-    done = ringback(*(each.format(fifo=fifo, script=tmp_path / "s.siv") for each in arguments))
-    assert done.returncode not in {0, 64}, done.stdout
-    assert "fifo" in done.stderr
-    assert "Traceback" not in done.stderr
+    named = (each.format(fifo=fifo, script=tmp_path / "s.siv") for each in arguments)
+    status, out, told = ended(*named, within=BOUND)
+    assert status not in {0, 64}, out
+    assert "fifo" in told
+    assert "Traceback" not in told
