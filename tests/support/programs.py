@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import count, islice
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
@@ -59,6 +60,8 @@ def _share(worker: str) -> range:
 
 PORTS = _share(os.environ.get("PYTEST_XDIST_WORKER", ""))
 """The ports that this process chooses from."""
+
+_steps = count(int.from_bytes(os.urandom(4), "big"))
 
 _STAT_GROUP, _STAT_TIMES = 2, slice(11, 15)
 """Fields of /proc/PID/stat after the program's name (proc(5)): group; user and system time of the process, and of its
@@ -151,11 +154,13 @@ def unpacked_folder(name: str) -> Path | None:
 
 
 def free_port(*addresses: str) -> int:
-    """Return a port that is free, for TCP and UDP, on every one of the addresses (default: 127.0.0.1)."""
+    """Return a port that is free, for TCP and UDP, on every one of the addresses (default: 127.0.0.1).
+
+    A process goes through its ports in turn: two that are chosen before either is used are different.
+    """
     wanted = addresses or ("127.0.0.1",)
-    offset = int.from_bytes(os.urandom(4), "big")
-    for step in range(len(PORTS)):
-        port = PORTS[(offset + step) % len(PORTS)]
+    for step in islice(_steps, len(PORTS)):
+        port = PORTS[step % len(PORTS)]
         if all(_is_free(address, port) for address in wanted):
             return port
     raise OSError("no free port")
