@@ -51,19 +51,17 @@ class CallbackCache:
         `clock` gives the time of day used in the store; `ticking` is the clock by which records age in memory.
         """
         self.lives, self._store = lives, store
-        self._wall, self._clock = clock, ticking or steady(clock)
+        self._wall = clock
+        self.now = ticking or steady(clock)
+        """The clock by which verdicts age in memory. It is not the time of day."""
         self._alone = not shared
         self._untouched = store.untouched
         self._local_seconds = LOCAL_SECONDS if shared else max(lives.longest, LOCAL_SECONDS)
         self.keys = CacheKeys(secret)
-        self._facts: TTLCache[str, bool] = TTLCache(most, FACT_LOCAL_SECONDS, timer=self._clock)
+        self._facts: TTLCache[str, bool] = TTLCache(most, FACT_LOCAL_SECONDS, timer=self.now)
         self._local = VerdictMemory(most)
 
     # ------------------------------------------------------------ verdicts
-
-    def now(self) -> float:
-        """Return the time by which verdicts age in memory. It is not a time of day."""
-        return self._clock()
 
     def at_hand(self, question: Question) -> CachedVerdict | None:
         """Return the valid record that memory holds for the question, without waiting."""
@@ -75,20 +73,20 @@ class CallbackCache:
         held = self._local.get(self.keys.of(question))
         if held is None:
             return None
-        return held if self._is_current(held, self._clock()) else None
+        now = self.now()
+        return held if now < held.expires and (now < held.until or self._holds_on(held, now)) else None
 
-    def _is_current(self, held: Packed, now: float) -> bool:
-        """Whether memory may be believed. If only because nobody has written to the store, the record says so."""
-        if now >= held.until:
-            untouched = self._untouched
-            if now >= untouched.until or untouched.since > held.until - self._local_seconds:
-                return False
-            held.until = untouched.until
-        return now < held.expires
+    def _holds_on(self, held: Packed, now: float) -> bool:
+        """Whether a record may be believed for longer, because nobody else has written to the store since then."""
+        untouched = self._untouched
+        if now >= untouched.until or untouched.since > held.until - self._local_seconds:
+            return False
+        held.until = untouched.until
+        return True
 
     async def find(self, question: Question) -> CachedVerdict | None:
         """Return the valid record for the question, its family, or its domain; asks the store if necessary."""
-        now = self._clock()
+        now = self.now()
         own = self.keys.of(question)
         for key in self.keys.all_of(question):
             record = await self._load(key)
@@ -100,7 +98,7 @@ class CallbackCache:
 
     async def keep(self, question: Question, verdict: CallbackVerdict) -> CachedVerdict:
         """Store a verdict by the rules of `lives`; return the record that is valid now."""
-        now = self._clock()
+        now = self.now()
         if verdict.reason in NEVER_KEPT:
             return CachedVerdict(verdict, now, now)
         key = self.keys.of(question)
@@ -174,7 +172,7 @@ class CallbackCache:
 
     async def _kept(self, prefix: str) -> list[tuple[str, CachedVerdict]]:
         if self._alone:
-            shift = self._wall() - self._clock()
+            shift = self._wall() - self.now()
             return [(key, held.record.moved(shift)) for key, held in self._local if key.startswith(prefix)]
         found = [(key, CachedVerdict.decoded(stored.value)) for key, stored in await self._store.scan(prefix)]
         return [(key, record) for key, record in found if record is not None]
@@ -234,12 +232,12 @@ class CallbackCache:
 
     async def _load(self, key: str) -> CachedVerdict | None:
         """Return the record of a key, valid or expired: an expired one still tells its streak."""
-        now = self._clock()
+        now = self.now()
         held = self._local.get(key)
         if self._alone:
             return held.record if held is not None else None
-        if held is not None and self._is_current(held, now):  # else another process may know more
-            return held.record
+        if held is not None and now < held.expires and (now < held.until or self._holds_on(held, now)):
+            return held.record  # otherwise another process may know more
         record = self._read(await self._store.get(key))
         if record is not None:
             self._hold(key, record)
@@ -249,10 +247,10 @@ class CallbackCache:
         """Return what a store held, with its times on memory's clock."""
         wall, record = self._wall(), CachedVerdict.decoded(stored.value) if stored is not None else None
         believed = record.believable(wall, self.lives) if record is not None else None
-        return believed.moved(self._clock() - wall) if believed is not None else None
+        return believed.moved(self.now() - wall) if believed is not None else None
 
     async def _save(self, key: str, record: CachedVerdict) -> None:
-        now = self._clock()
+        now = self.now()
         self._hold(key, record)
         if self._alone:
             return
@@ -261,7 +259,7 @@ class CallbackCache:
         await self._store.put(key, written.encoded(), max(1.0, record.expires - now + spare))
 
     def _hold(self, key: str, record: CachedVerdict) -> None:
-        self._local.put(key, Packed.of(record, self._clock() + self._local_seconds))
+        self._local.put(key, Packed.of(record, self.now() + self._local_seconds))
 
     def family_name_of(self, question: Question) -> str:
         """Return a name shared by all members of the question's family, or its own if it has no family."""
@@ -287,7 +285,7 @@ class CallbackCache:
 
     async def adopt(self, key: str, held: Packed, *, write: bool) -> None:
         """Remember what another process of this machine found out, by our rules; `write` it to the store as well."""
-        now, shift = self._clock(), self._wall() - self._clock()
+        now, shift = self.now(), self._wall() - self.now()
         known = self._local.get(key)
         if known is not None and (known.found > held.found or (known.found == held.found and known.doubted)):
             return

@@ -10,7 +10,7 @@ from typing import Self
 
 import msgspec
 
-from proxy.callback.lives import CachedVerdict, is_due
+from proxy.callback.lives import CachedVerdict
 from proxy.callback.verdict import CallbackVerdict, Status, finding_of
 
 
@@ -73,10 +73,6 @@ class Packed(msgspec.Struct, array_like=True, gc=False):
     def verdict(self, *, cached: bool = False, age: float = 0.0) -> CallbackVerdict:
         """Return the verdict, as found, or as a cached one of an age in seconds."""
         return CallbackVerdict(*(*finding_of(self), cached, age))
-
-    def due(self, now: float) -> bool:
-        """Whether it is a pass that is old enough for a background probe."""
-        return self.status is Status.PASS and is_due(self, now)
 
     def answer(self, now: float) -> CallbackVerdict:
         """Return the verdict as `CachedVerdict.answer` does."""

@@ -21,7 +21,7 @@ from proxy.callback.around import Around, Asker, CallbackLimits
 from proxy.callback.asked import question_of
 from proxy.callback.cache import CallbackCache
 from proxy.callback.limits.gate import ProbeLimiter, Visitor, turned_us_away
-from proxy.callback.lives import CATCHALL_SECONDS, NO_PROBE_SECONDS, NULL_REFUSED_SECONDS
+from proxy.callback.lives import CATCHALL_SECONDS, NO_PROBE_SECONDS, NULL_REFUSED_SECONDS, is_due
 from proxy.callback.observer import NOBODY, Observer
 from proxy.callback.pace import ProbePacer
 from proxy.callback.packed import Packed
@@ -117,7 +117,7 @@ class CallbackVerifier:
 
         At hand is what memory holds, and that there is nothing to ask: no mailbox, or a domain that cannot exist.
         """
-        question = self._question(mailbox, sender)
+        question = question_of(mailbox, self._sender if sender is None else said_by(sender))
         return question if isinstance(question, CallbackVerdict) else self.remembered(question, client)
 
     @property
@@ -144,7 +144,7 @@ class CallbackVerifier:
         Concurrent equal questions share one probe, and it goes on if a caller leaves. `client` is the network whose
         budget pays; `session` is named in the log. `observer` sees how the answer is found, if this call looks for it.
         """
-        question = self._question(mailbox_of(address), sender)
+        question = question_of(mailbox_of(address), self._sender if sender is None else said_by(sender))
         if isinstance(question, CallbackVerdict):
             return question
         return self.remembered(question, client) or await self.find(question, Asker(client, session, observer))
@@ -156,7 +156,7 @@ class CallbackVerifier:
         if held is None:
             return None
         now = cache.now()
-        if held.due(now):
+        if held.status is Status.PASS and is_due(held, now):
             self._refresh(question, client)
         return held.answer(now)
 
@@ -180,9 +180,6 @@ class CallbackVerifier:
         probe = asking.task if asking is not None else self._begin(question, asker)
         await asyncio.wait((probe,))
         return probe.result() if not probe.cancelled() else _PENDING
-
-    def _question(self, mailbox: Path | None, sender: str | None) -> Question | CallbackVerdict:
-        return question_of(mailbox, self._sender if sender is None else said_by(sender))
 
     def _begin(self, question: Question, asker: Asker) -> asyncio.Task[CallbackVerdict]:
         return self._fly(question, asker.client, self._remembered_or_found(question, asker))

@@ -20,7 +20,9 @@ from sieve.message.spelling import canonical_local_part, spoken_local_part
 
 _ATEXT = rb"A-Za-z0-9!#$%&'*+/=?^_`{|}~\-"
 _PLAIN = re.compile(
-    rb"<([%b][%b.]{0,255})@([A-Za-z0-9](?:[A-Za-z0-9.-]{0,253}[A-Za-z0-9])?)>(?:[ \t]+(.*))?" % (_ATEXT, _ATEXT)
+    rb"(?=<[^@]{1,256}@[^>]{1,255}>)"
+    rb"<([%b]+(?:\.[%b]+)*)@([A-Za-z0-9]+(?:-+[A-Za-z0-9]+)*(?:\.[A-Za-z0-9]+(?:-+[A-Za-z0-9]+)*)*)>(?:[ \t]+(.*))?"
+    % (_ATEXT, _ATEXT)
 )
 _PATH = re.compile(rb'<((?:[^<>"\\]|"(?:[^"\\]|\\.)*")*)>(?:[ \t]+(.*))?')
 _WITHOUT_BRACKETS = re.compile(rb"([%b.]+@[A-Za-z0-9._-]+)(?:[ \t]+(.*))?" % _ATEXT)
@@ -70,7 +72,7 @@ def parse_argument(
         raise BadPath
     if rest[:1] != b"<":
         rest = rest.lstrip(b" " if strict else b" \t")
-    if (plain := _PLAIN.fullmatch(rest)) is not None and _is_plain(plain[1], plain[2]):
+    if (plain := _PLAIN.fullmatch(rest)) is not None:
         local_part, domain = plain[1], plain[2]
         parameters = plain[3]
         path = Path(b"%b@%b" % (local_part, domain), str(local_part, "ascii"), str(domain, "ascii").lower())
@@ -107,17 +109,6 @@ def _check_utf8(argument: bytes) -> None:
         argument.decode()
     except UnicodeDecodeError:
         raise BadUtf8 from None
-
-
-def _is_plain(local_part: bytes, domain: bytes) -> bool:
-    """Leave doubtful domains to the grammar: a trailing or double dot, a hyphen at a label's end."""
-    return (
-        local_part[-1:] != b"."
-        and b".." not in local_part
-        and b".." not in domain
-        and b".-" not in domain
-        and b"-." not in domain
-    )
 
 
 def _parted(rest: bytes, *, strict: bool) -> tuple[bytes, bytes]:

@@ -46,7 +46,8 @@ def sender_of(argument: bytes, options: InboundOptions, carried: Carried) -> tup
         return replies.NOT_UTF8 if isinstance(bad, BadUtf8) else replies.SENDER_SYNTAX
     except BadParameter:
         return replies.BAD_PARAMETER
-    if (refused := _unwanted_sender(path, parameters, options)) is not None:
+    is_plain = path.domain[:1] not in {"", "["} and path.raw.isascii()
+    if not is_plain and (refused := _unwanted_sender(path, parameters, options)) is not None:
         return refused
     if parameters:
         parameters = parameters if strict else _repaired(parameters)

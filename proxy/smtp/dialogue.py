@@ -17,7 +17,7 @@ from proxy.base.log import get_logger, printable
 from proxy.mail import replies
 from proxy.mail.replies import Reply
 from proxy.mail.session import Recipient, Session, Transaction
-from proxy.mail.verdict import Verdict
+from proxy.mail.verdict import PASS, Verdict
 from proxy.options.inbound import InboundOptions
 from proxy.smtp.access import is_trusted
 from proxy.smtp.admission import Admission
@@ -136,7 +136,7 @@ class Dialogue:
             verdict = self.front.pipeline.run(phase, self.session)
             if type(verdict) is not Verdict:
                 return Pending(self._asked((verdict, transaction, began), phases[number:], heed, go_on))
-            if (reply := heed(verdict)) is not None:
+            if verdict is not PASS and (reply := heed(verdict)) is not None:
                 transaction.judged = phase.value
                 return reply
         transaction.policy_seconds += time.monotonic() - began

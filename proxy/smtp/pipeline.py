@@ -70,41 +70,39 @@ class PhasePipeline:
         """Return which parts of the content the hooks of the phase read."""
         return self._needs[phase]
 
-    def run(self, phase: Phase, session: Session) -> Verdict | Awaitable[Verdict]:
-        """Ask the validators of a phase in order; return the first verdict that is not a pass, or await it."""
-        return _asked(self._steps[phase], phase, session)
+    def run(self, phase: Phase, session: Session, after: int = 0) -> Verdict | Coroutine[Any, Any, Verdict]:
+        """Ask the validators of a phase in order, without the first few; return the first verdict that is not a pass.
 
+        If a validator must wait, return a coroutine that goes on from there.
+        """
+        steps = self._steps[phase]
+        for number, (validator, hook) in enumerate(steps[after:] if after else steps, after + 1):
+            try:
+                verdict = hook(session)
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - no failure of a validator may end the session
+                verdict = _failure(validator, phase, session, error)
+            if not isinstance(verdict, Verdict):
+                return self._waited(verdict, number, phase, session)
+            if verdict is not PASS and (verdict.reply is not None or verdict.discard):
+                return verdict.signed(validator.name)
+        return PASS
 
-def _asked(steps: tuple[Step, ...], phase: Phase, session: Session) -> Verdict | Coroutine[Any, Any, Verdict]:
-    for number, (validator, hook) in enumerate(steps, 1):
+    async def _waited(self, answer: Awaitable[Verdict], number: int, phase: Phase, session: Session) -> Verdict:
+        """Wait for the verdict of the phase's validator of this number, within its deadline; then ask the others."""
+        validator, _ = self._steps[phase][number - 1]
+        waiting: Coroutine[Any, Any, Verdict] = answer if isinstance(answer, Coroutine) else _awaited(answer)
         try:
-            verdict = hook(session)
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - no failure of a validator may end the session
+            verdict = await within(validator.deadline, waiting)
+        except asyncio.CancelledError as error:
+            if _is_ending():
+                raise
             verdict = _failure(validator, phase, session, error)
-        if not isinstance(verdict, Verdict):
-            return _waited(verdict, validator, steps[number:], phase, session)
-        if verdict is not PASS and (verdict.reply is not None or verdict.discard):
-            return verdict.signed(validator.name)
-    return PASS
-
-
-async def _waited(
-    answer: Awaitable[Verdict], validator: Validator, rest: tuple[Step, ...], phase: Phase, session: Session
-) -> Verdict:
-    """Wait for a validator's verdict within its deadline; if it is a pass, ask the others."""
-    waiting: Coroutine[Any, Any, Verdict] = answer if isinstance(answer, Coroutine) else _awaited(answer)
-    try:
-        verdict = await within(validator.deadline, waiting)
-    except asyncio.CancelledError as error:
-        if _is_ending():
-            raise
-        verdict = _failure(validator, phase, session, error)
-    except Exception as error:  # noqa: BLE001 - as above
-        verdict = _failure(validator, phase, session, error)
-    if verdict is PASS or (verdict.reply is None and not verdict.discard):
-        following = _asked(rest, phase, session)
-        return following if isinstance(following, Verdict) else await following
-    return verdict.signed(validator.name)
+        except Exception as error:  # noqa: BLE001 - as above
+            verdict = _failure(validator, phase, session, error)
+        if verdict is PASS or (verdict.reply is None and not verdict.discard):
+            following = self.run(phase, session, number)
+            return following if isinstance(following, Verdict) else await following
+        return verdict.signed(validator.name)
 
 
 def _is_ending() -> bool:

@@ -26,7 +26,8 @@ class Pools:
         self._resolver = resolver
         self._pools: dict[Upstream, ConnectionPool] = {}
         self._places = Places(most_connections, self._pools.values)
-        self._named: tuple[Upstream, ...] = ()
+        self._named: dict[Upstream, ConnectionPool] = {}
+        """Those that the configuration names."""
 
     def of(self, upstream: Upstream) -> ConnectionPool:
         """Return the pool of an upstream, creating it if new; unused ones that scripts named are dropped."""
@@ -43,18 +44,18 @@ class Pools:
 
     async def warm(self, upstreams: Iterable[Upstream], seconds: float) -> None:
         """Connect once to every upstream that the configuration names, concurrently; wait up to `seconds`."""
-        self._named = tuple(upstreams)
-        await asyncio.gather(*(self.of(upstream).warm(seconds) for upstream in self._named))
+        self._named = {upstream: self.of(upstream) for upstream in upstreams}
+        await asyncio.gather(*(pool.warm(seconds) for pool in self._named.values()))
 
     def capabilities(self) -> frozenset[str]:
         """Return the EHLO keywords that every upstream of the configuration offers, as far as is known."""
-        known = [self.of(upstream).capabilities for upstream in self._named]
+        known = [pool.capabilities for pool in self._named.values()]
         return frozenset.intersection(*known) if known else frozenset()
 
     def all_down(self) -> bool:
         """Whether every upstream that the configuration names is known to be down."""
-        for upstream in self._named:  # asked for each message: no generator
-            if not self.of(upstream).is_down:
+        for pool in self._named.values():  # asked for each message: no generator
+            if not pool.is_down:
                 return False
         return bool(self._named)
 

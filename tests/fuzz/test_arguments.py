@@ -11,6 +11,7 @@ import struct
 from dataclasses import replace
 
 from proxy.mail.replies import Reply
+from proxy.mail.session import Recipient
 from proxy.options.core import CoreOptions
 from proxy.options.route import Route
 from proxy.smtp.arguments import recipient_of, sender_of, submitter_for
@@ -56,8 +57,9 @@ def judge_arguments(chance: random.Random) -> None:
         if isinstance(found, Reply):
             assert 500 <= found.code < 600
         else:
-            assert all(not set(value or "") & set("\r\n\0 ") for value in found[1].values())
-            submitter_for(found[1].get("AUTH") or "", chance.choice(("", "a@b.test", "ü")))
+            parameters = found.parameters if isinstance(found, Recipient) else found[1]
+            assert all(not set(value or "") & set("\r\n\0 ") for value in parameters.values())
+            submitter_for(parameters.get("AUTH") or "", chance.choice(("", "a@b.test", "ü")))
     introduction = introduction_of(words)
     if not isinstance(introduction, Reply):
         ipaddress.ip_address(introduction.client(("192.0.2.9", 1))[0])
