@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
 from proxy.callback.verdict import CallbackVerdict, Status
@@ -19,6 +19,9 @@ REFRESH_AT = 0.75
 
 DOMAIN_REASONS = frozenset({"nxdomain", "null_mx", "no_address", "unroutable"})
 """Reasons about the domain, which apply to each of its addresses."""
+
+_FIELDS = tuple([each.name for each in fields(CallbackVerdict)])
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 NEVER_KEPT = frozenset(
     {
@@ -118,18 +121,19 @@ class CachedVerdict:
 
     def encoded(self) -> bytes:
         """Return it in the store's format."""
-        fields = {name: value for name, value in asdict(self.verdict).items() if value or name == "text"}
-        found = {"v": fields, "f": self.found, "e": self.expires, "n": self.streak, "d": self.doubted}
-        return json.dumps(found, separators=(",", ":")).encode()
+        verdict = self.verdict
+        values = {name: value for name in _FIELDS if (value := getattr(verdict, name)) or name == "text"}
+        found = {"v": values, "f": self.found, "e": self.expires, "n": self.streak, "d": self.doubted}
+        return _ENCODER.encode(found).encode()
 
     @classmethod
     def decoded(cls, stored: bytes) -> CachedVerdict | None:
         """Parse what a store kept; None if the format is unknown, as from another version."""
         try:
             found = json.loads(stored)
-            fields = found["v"] | {"status": Status(found["v"]["status"])}
+            values = found["v"] | {"status": Status(found["v"]["status"])}
             return cls(
-                CallbackVerdict(**fields), float(found["f"]), float(found["e"]), int(found["n"]), bool(found["d"])
+                CallbackVerdict(**values), float(found["f"]), float(found["e"]), int(found["n"]), bool(found["d"])
             )
         except (ValueError, KeyError, TypeError):
             return None
