@@ -44,6 +44,11 @@ LONGEST_PATH = 512
 """Octets of a path; RFC 5321 section 4.5.3.1.3 asks for 256, UTF-8 addresses may be longer."""
 
 
+_MOST_KNOWN = 1024
+_known: dict[bytes, str] = {}
+"""Plain domains in lower case, as they were written."""
+
+
 class BadPath(Exception):
     """The argument is not a path."""
 
@@ -75,7 +80,7 @@ def parse_argument(
     if (plain := _PLAIN.fullmatch(rest)) is not None:
         local_part, domain = plain[1], plain[2]
         parameters = plain[3]
-        path = Path(b"%b@%b" % (local_part, domain), str(local_part, "ascii"), str(domain, "ascii").lower())
+        path = Path(b"%b@%b" % (local_part, domain), str(local_part, "ascii"), _known.get(domain) or _noted(domain))
     else:
         _check_utf8(rest)
         inner, parameters = _parted(rest, strict=strict)
@@ -88,6 +93,14 @@ def parse_argument(
         if rest.startswith(b"<"):
             raise
         raise BadPath from None  # a second address, or a blank within one
+
+
+def _noted(domain: bytes) -> str:
+    """Return a plain domain in lower case, and keep it: the recipients of a message have mostly the same."""
+    if len(_known) >= _MOST_KNOWN:
+        _known.clear()
+    found = _known[domain] = str(domain, "ascii").lower()
+    return found
 
 
 def path_of(address: str) -> Path:

@@ -28,6 +28,10 @@ _DIGITS = "0123456789abcdefghijklmnopqrstuv"
 _numbers = itertools.count()
 
 
+_NO_PARAMETERS: dict[str, str | None] = {}
+"""Shared by all paths without parameters, which never change: a client may have a thousand recipients."""
+
+
 class Path:
     """A reverse-path or forward-path (RFC 5321 section 4.1.2) without brackets and source route. It never changes.
 
@@ -50,7 +54,7 @@ class Path:
         self.raw = raw
         self.local_part = local_part
         self.domain = domain
-        self.parameters: dict[str, str | None] = {} if parameters is None else parameters
+        self.parameters: dict[str, str | None] = _NO_PARAMETERS if parameters is None else parameters
         """RCPT parameters to send to the next hop with this path."""
         self.gateway = gateway
         """The next hop chosen by policy; empty for the configured route."""

@@ -40,8 +40,9 @@ log = get_logger()
 LINGER_SECONDS = 2.0
 """Seconds for a client that we cut off while it sends to read the reason."""
 
-TURN_SECONDS = 0.001
-"""Time after which a turn ends, although more commands have arrived, so that other sessions get theirs."""
+TURN_SECONDS = 0.0005
+"""Time after which a turn ends, although more commands have arrived, so that other sessions get theirs. Each message of
+another session may wait for seven such turns: with 1 ms, the p99 of its latency was 5.5 ms."""
 
 
 _HAVE_THEIR_OWN_EVENT = frozenset(
