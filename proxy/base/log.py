@@ -2,14 +2,12 @@
 
 The thread that logs an event renders it once, as a line of JSON: the canonical line. The writer's thread hands the
 lines to a sink (`proxy.base.sinks`), which turns them into the log's format, and those of some events to an observer.
-JSON escaping keeps control characters, ESC and non-ASCII bytes away from the terminal. `printable` cuts foreign text to
-a readable length. This module does not know what an event means.
+`proxy.base.lines` makes the lines. This module does not know what an event means.
 """
 
 from __future__ import annotations
 
 import atexit
-import json
 import logging
 import sys
 import threading
@@ -21,9 +19,10 @@ from io import TextIOBase
 from queue import SimpleQueue
 from typing import Any, ClassVar, TextIO, TypeAlias, cast
 
-import msgspec
 import structlog
 
+from proxy.base.lines import NAME_AT, Renderer
+from proxy.base.lines import printable as printable
 from proxy.base.sinks import DescriptorSink, Sink, StreamSink
 
 MOST_WAITING = 10_000
@@ -37,12 +36,6 @@ BATCH_SECONDS = 0.02
 
 LAST_SECONDS = 2.0
 """Time to write the waiting lines at exit."""
-
-LONGEST_FIELD = 250
-"""Characters of foreign text that reach the log."""
-
-NAME_AT = len('{"timestamp": "2026-11-28T12:00:00.000000Z", "event": "')
-"""Where the event's name stands in a line."""
 
 DroppedLine: TypeAlias = Callable[[int], bytes]
 """Makes the last line of a log that has lost lines."""
@@ -90,7 +83,7 @@ def configure(
     sink: Any = DescriptorSink(2, patient=threaded) if to is None else to
     if isinstance(sink, TextIOBase):
         sink = StreamSink(cast(TextIO, sink))
-    render = _Renderer(worker)
+    render = Renderer(worker)
     writer: Writer = LogWriter(sink, render.dropped) if threaded else DirectWriter(sink, render.dropped)
     structlog.configure(
         processors=[render],
@@ -139,15 +132,6 @@ def _writer() -> object:
     return structlog.get_config()["logger_factory"]._file  # noqa: SLF001 — it has no public name
 
 
-def printable(foreign: str | bytes, longest: int = LONGEST_FIELD) -> str:
-    """Return foreign text as printable ASCII, cut at `longest` characters."""
-    text = foreign.decode("ascii", "backslashreplace") if isinstance(foreign, bytes) else foreign
-    text = text[: longest + 1]
-    if not (text.isascii() and text.isprintable()):
-        text = text.encode("unicode_escape", "backslashreplace").decode("ascii")
-    return text if len(text) <= longest else text[: longest - 3] + "..."
-
-
 class _LogOfModule:
     """The log that a module takes at import, before `configure`.
 
@@ -176,7 +160,7 @@ class _LogOfModule:
 class Logger(structlog.BoundLoggerBase):
     """Turns an event into a line with a third of the calls that structlog's own logger and processors make.
 
-    The chain has one processor: a `_Renderer`, or what `structlog.testing.capture_logs` puts in its place.
+    The chain has one processor: a `Renderer`, or what `structlog.testing.capture_logs` puts in its place.
     """
 
     levels: ClassVar[Levels] = Levels()
@@ -197,14 +181,14 @@ class Logger(structlog.BoundLoggerBase):
             if name == "exception":
                 fields.setdefault("exc_info", True)
             render = chain[0]
-            if render.__class__ is _Renderer:
+            if render.__class__ is Renderer:
                 put(render(level, event, fields))
             else:
                 proxy(name, event, **fields)
 
         def tell(event: str, **fields: Any) -> None:
             render = chain[0]
-            if event in observed and render.__class__ is _Renderer:
+            if event in observed and render.__class__ is Renderer:
                 put((render(level, event, fields),))
 
         if LEVELS[level] >= self.levels.of(module):
@@ -377,63 +361,6 @@ def _open_again(sink: Sink) -> None:
 
 def _dropped(_logger: object, _level: str, _event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     raise structlog.DropEvent
-
-
-class _Renderer:
-    """Makes the line of an event: time, name, level, its fields, worker. The date is formatted once a second."""
-
-    def __init__(self, worker: int | None) -> None:
-        self._worker = worker
-        self._date = (-1, "")
-
-    def __call__(self, level: str, event: str, fields: MutableMapping[str, Any]) -> bytes:
-        """Return the line. The time has a fixed length, so that the name stands at NAME_AT."""
-        now = time.time_ns()
-        second = now // 1_000_000_000
-        known, date = self._date  # read and set as one, since any thread may log
-        if second != known:
-            date = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
-            self._date = (second, date)
-        line = {
-            "timestamp": f"{date}.{now % 1_000_000_000 // 1000:06d}Z",
-            "event": event,
-            "level": level,
-            **fields,
-        }
-        if self._worker is not None:
-            line["worker"] = self._worker
-        if "exc_info" in line:
-            structlog.processors.format_exc_info(self, level, line)
-        return _as_json(line)
-
-    def dropped(self, count: int) -> bytes:
-        """Return the last line of a log that has lost lines."""
-        return self("warning", "log_dropped", {"count": count})
-
-
-def _odd(value: object) -> str:
-    return printable(repr(value))
-
-
-_FAST = msgspec.json.Encoder(enc_hook=_odd)
-_ESCAPING = json.JSONEncoder(default=_odd, check_circular=False)
-
-
-def _as_json(event: Mapping[str, Any]) -> bytes:
-    """Return the event as a line of ASCII, as `json.dumps` would write it.
-
-    msgspec takes a third of the time, but it leaves DEL and non-ASCII characters as they are and rejects lone
-    surrogates. `printable` has escaped most foreign text before, so this is rare.
-    """
-    try:
-        line = msgspec.json.format(_FAST.encode(event), indent=0)
-    except (ValueError, TypeError, OverflowError, RecursionError):
-        return _escaped(event)
-    return line + b"\n" if line.isascii() and b"\x7f" not in line else _escaped(event)
-
-
-def _escaped(event: Mapping[str, Any]) -> bytes:
-    return f"{_ESCAPING.encode(event)}\n".encode("ascii")
 
 
 _log = get_logger()

@@ -147,9 +147,10 @@ class CallbackVerifier:
         question = question_of(mailbox_of(address), self._sender if sender is None else said_by(sender))
         if isinstance(question, CallbackVerdict):
             return question
-        return self.remembered(question, client) or await self.find(question, Asker(client, session, observer))
+        asker = Asker(client, session, observer)
+        return self.remembered(question, client, session) or await self.find(question, asker)
 
-    def remembered(self, question: Question, client: str) -> CallbackVerdict | None:
+    def remembered(self, question: Question, client: str, session: str = "") -> CallbackVerdict | None:
         """Return what memory holds; a pass that is due is probed again in the background."""
         cache = self._around.cache
         held = cache.held_of(question)
@@ -157,7 +158,7 @@ class CallbackVerifier:
             return None
         now = cache.now()
         if held.status is Status.PASS and is_due(held, now):
-            self._refresh(question, client)
+            self._refresh(question, Asker(client, session))
         return held.answer(now)
 
     async def find(self, question: Question, asker: Asker) -> CallbackVerdict:
@@ -192,12 +193,12 @@ class CallbackVerifier:
         self._in_flight[question] = _Asking(probe, client)
         return probe
 
-    def _refresh(self, question: Question, client: str) -> None:
+    def _refresh(self, question: Question, asker: Asker) -> None:
         """Probe an ageing pass again in the background; the caller already has the cached answer."""
         name = self._around.cache.family_name_of(question)
         if name not in self._refreshed:
             self._refreshed[name] = None
-            work = self._guarded(question, self._found_again(question, client))
+            work = self._guarded(question, self._found_again(question, asker))
             spawn(work, name=f"refresh {printable(question.address, 64)}", owner=self._owner)
 
     # ------------------------------------------------------------ one question
@@ -230,13 +231,14 @@ class CallbackVerifier:
         record = await cache.find(question)
         if record is not None:
             if record.due(cache.now()):
-                self._refresh(question, asker.client)
+                self._refresh(question, asker)
             return record.answer(cache.now())
         await self._pace.turn()
         return await self._withheld(question, asker.client) or await self._found(question, asker)
 
-    async def _found_again(self, question: Question, client: str) -> CallbackVerdict:
-        verdict = await self._withheld(question, client) or await self._found(question, Asker(client), refreshing=True)
+    async def _found_again(self, question: Question, asker: Asker) -> CallbackVerdict:
+        own = Asker(asker.client, asker.session)  # nobody observes it
+        verdict = await self._withheld(question, own.client) or await self._found(question, own, refreshing=True)
         if verdict.reason == "client_throttled":  # the next hit, for another client, may probe
             self._refreshed.pop(self._around.cache.family_name_of(question), None)
         return verdict

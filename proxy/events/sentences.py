@@ -33,8 +33,10 @@ _CALLBACKS = {
     "callbacks": "Callbacks in a minute: {asked} questions",
     "callbacks_in_memory": "Callback verdicts are kept in memory only: {reason}",
     "breaker_opened": "Exchanger {address} rejected us {times} times; it is not probed for {seconds} s",
+    "breaker_closed": "Exchanger {address} may be probed again: {reason}",
     "domain_not_probed": "Domain {domain} is not probed for {seconds} s",
     "forgery_storm": "Forgery storm: {domain} is not probed for {seconds} s",
+    "forgery_storm_over": "The forgery storm against {domain} is over",
     "probe_failed": "The probe of <{address}> failed because of a fault in Ringback",
 }
 
@@ -48,6 +50,8 @@ _POLICY = {
 
 _UPSTREAM = {
     "upstream_unreachable": "Next hop {upstream} cannot be reached: {reason}",
+    "upstream_down": "Next hop {upstream} is down: {reason}",
+    "upstream_up": "Next hop {upstream} is up again",
     "upstream_lost": "The connection to next hop {upstream} was lost: {reason}",
     "upstream_refused_us": 'Next hop {upstream} rejected Ringback at {step}: "{reply}"',
     "upstream_tls_failed": "The TLS handshake with next hop {upstream} failed: {reason}",

@@ -31,7 +31,8 @@ _MAIL = (
         optional=_CALLBACK, metric="ringback_refusals_total", history=True,
     ),
     Event(
-        "refused", "a command that is neither RCPT nor a message was rejected; CONNECT is the greeting",
+        "refused", "a command that is neither RCPT nor a message was rejected; CONNECT is the greeting, "
+        "and without a command nothing had asked for the reply, as at a time-out",
         f"{_CLIENT} command argument {_DECISION}",
         optional=_CALLBACK, metric="ringback_refusals_total", history=True,
     ),
@@ -66,12 +67,16 @@ _CALLBACKS = (
           "reason"),
     Event("breaker_opened", "an exchanger rejected us, `times` in a row; it is not probed for `seconds`",
           "address times seconds", levels=_WARNING, metric="ringback_callback_breakers_open"),
+    Event("breaker_closed", "an exchanger that had rejected us `times` in a row talks to us again",
+          "address times reason", metric="ringback_callback_breakers_open"),
     Event("domain_not_probed",
           "a domain's exchanger rejected us three times in a row; the domain is not probed for a day",
           "domain seconds", levels=_WARNING),
     Event("forgery_storm",
           "many client networks bring unknown users of the domain; it is not probed for `seconds`", "domain seconds",
           levels=_WARNING),
+    Event("forgery_storm_over", "a storm is over; told when the domain is asked about for the first time after it",
+          "domain seconds"),
     Event("probe_failed", "a fault in Ringback; the answer is transient", "address", levels=_ERROR),
 )  # fmt: skip
 
@@ -91,16 +96,20 @@ _POLICY = (
 _UPSTREAM = (
     Event("upstream_unreachable", "the next hop is unreachable or rejects Ringback's connection; clients get 451",
           "upstream reason", optional="session", levels=_ERROR, metric="ringback_upstream_errors_total"),
+    Event("upstream_down", "no address of the next hop works: the first of a row of `upstream_unreachable`",
+          "upstream reason", optional="session", levels=_ERROR, metric="ringback_upstream_up", history=True),
+    Event("upstream_up", "a next hop that was down works again", "upstream address", optional="session",
+          metric="ringback_upstream_up", history=True),
     Event("upstream_lost", "the connection to the next hop was lost during a transaction; the client gets 451",
           "session upstream reason", levels=_WARNING, metric="ringback_upstream_errors_total"),
     Event("upstream_refused_us", "the next hop's reply is about Ringback and not about the mail; the client gets 451. "
           "If `reply` names Ringback as the client, it shows which restriction to lift for Ringback's address",
           "session upstream step reply", levels=_ERROR, metric="ringback_upstream_errors_total"),
     Event("upstream_tls_failed", "the TLS handshake with the next hop failed; the session continued without TLS, as "
-          "`tls_ifavailable_fallback` allows", "upstream address reason", levels=_WARNING,
+          "`tls_ifavailable_fallback` allows", "upstream address reason", optional="session", levels=_WARNING,
           metric="ringback_tls_handshakes_total"),
     Event("upstream_unresolved", "one of several next-hop names does not resolve now; the others are tried",
-          "host reason", levels=_WARNING),
+          "host reason", optional="session", levels=_WARNING),
     Event("recipients_of_different_upstreams", "a script gave one message to recipients with different next hops, or "
           "to several LMTP recipients; the client gets 451", "session", levels=_ERROR),
     Event("xforward_refused", "the next hop rejected XFORWARD; the message is still relayed, because XFORWARD is not "

@@ -110,7 +110,7 @@ class KeeperService:
     def _heard(self, link: Link[Ask], asks: list[Ask]) -> None:
         for ask in asks:
             question = ask.asked.question
-            verdict = self._verifier.remembered(question, ask.client)
+            verdict = self._verifier.remembered(question, ask.client, ask.session)
             if verdict is not None:
                 self._answer(link, ask, question, verdict)
             else:

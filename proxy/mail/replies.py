@@ -126,8 +126,10 @@ TOO_MUCH_TLS = reply(454, "4.7.0", "Too many TLS sessions, try again later", by=
 TOO_MANY_MESSAGES = reply(
     421, "4.7.0", "Too many messages in one session", close=True, by="max_receptions_per_connection"
 )
-TOO_MANY_ERRORS = reply(421, "4.7.0", "Too many errors, closing", close=True)
-TOO_MANY_PASSWORDS = reply(421, "4.7.0", "Too many failed authentications, closing", close=True)
+TOO_MANY_ERRORS = reply(421, "4.7.0", "Too many errors, closing", close=True, by="too_many_errors")
+TOO_MANY_PASSWORDS = reply(
+    421, "4.7.0", "Too many failed authentications, closing", close=True, by="too_many_passwords"
+)
 NO_PROXY_HEADER = reply(421, "4.5.2", "PROXY header expected, closing", close=True, by="proxy_protocol_networks")
 PROXY_NOT_ALLOWED = reply(
     421, "4.7.0", "PROXY header not allowed from this address, closing", close=True, by="proxy_protocol_networks"

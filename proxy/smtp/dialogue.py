@@ -27,7 +27,7 @@ from proxy.smtp.forwarded import Address
 from proxy.smtp.pending import Answer, Pending
 from proxy.smtp.plan import Looks, Plan
 from proxy.smtp.ports import Front, Relay
-from proxy.smtp.record import record_left
+from proxy.smtp.record import record_left, record_message, record_refused
 from proxy.smtp.state import END_OF_MESSAGE, Progress
 from proxy.smtp.tls import HANDSHAKE_SECONDS, ServerCertificate, shake_hands, tls_context
 from sieve.phases import Phase
@@ -113,12 +113,16 @@ class Dialogue:
 
     def end_transaction(self) -> None:
         """Drop the transaction, here and at the next hop."""
+        transaction = self.session.transaction
+        if transaction.recipients and not transaction.recorded:
+            if self.content is not None:  # the client left before its message had arrived
+                transaction.size = len(self.connection.buffer)
+                record_message(self.session, None, self.relay)
+            else:
+                record_left(self.session)
         if self.relay is not None:
             self.relay.abort()
             self.relay = None
-        transaction = self.session.transaction
-        if transaction.recipients and not transaction.recorded:
-            record_left(self.session)
         self.session.transaction = Transaction()
         self.session.current_recipient = None
 
@@ -244,6 +248,7 @@ class Dialogue:
         if tally.errors < MOST_ERRORS:
             return False
         self.connection.outgoing += replies.TOO_MANY_ERRORS.wire
+        record_refused(self.session, "", b"", replies.TOO_MANY_ERRORS)
         return True
 
     @property

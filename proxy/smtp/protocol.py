@@ -45,12 +45,6 @@ TURN_SECONDS = 0.0005
 another session may wait for seven such turns: with 1 ms, the p99 of its latency was 5.5 ms."""
 
 
-_HAVE_THEIR_OWN_EVENT = frozenset(
-    {replies.NOT_AUTHENTICATED, replies.CANNOT_AUTHENTICATE, replies.INTERNAL, replies.INTERNAL_CLOSING}
-)
-"""Refusals that another event tells of, with its reason."""
-
-
 class SmtpProtocol(SMTP):
     """One client's session. The transport's callbacks and its one task change it, never both at once."""
 
@@ -258,16 +252,16 @@ class SmtpProtocol(SMTP):
                 self.end("quit")
 
     def _record(self, verb: str, reply: Reply) -> None:
-        """Log a refusal, unless it is logged already."""
+        """Log a refusal, unless it is logged already. Without a verb, no command asked for it."""
         dialogue = self.dialogue
         self.session.tally.acted = True
-        if reply is dialogue.recorded or reply in _HAVE_THEIR_OWN_EVENT:
+        if reply is dialogue.recorded:
             return
         if verb.upper() == "RCPT":
             relay = dialogue.relay
             record_recipient(self.session, dialogue.argument, reply, relay.upstream if relay is not None else "")
         else:
-            record_refused(self.session, verb.upper(), dialogue.argument, reply)
+            record_refused(self.session, verb.upper(), dialogue.argument if verb else b"", reply)
 
     def _greet(self, reply: Reply) -> None:
         self._has_greeted = True
@@ -409,6 +403,7 @@ class SmtpProtocol(SMTP):
         try:
             if last is not None:
                 self.connection.outgoing += last.wire
+                self._record("", last)
             self.dialogue.end_transaction()
             self.front.session_ended(self.session)
             if self.front.hooks.end is not None:

@@ -168,7 +168,9 @@ class Reception:
         pending, octets = [first.pop()], 0
         async for block in blocks:
             if octets + len(pending[0]) > GATHERED:
+                began = time.monotonic()
                 await self._relay.content(b"".join(pending))
+                self._session.transaction.upstream_seconds += time.monotonic() - began
                 pending, octets = [block], 0
             else:
                 pending.append(block)

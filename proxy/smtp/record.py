@@ -23,11 +23,11 @@ LONGEST_FOREIGN = 1000
 MOST_RECIPIENTS = 10
 """Recipients in a message's event; each has one of its own."""
 
-_ENHANCED = re.compile(rb"[245]\.\d{1,3}\.\d{1,3}(?= |$)")
+_ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?= |$)")
 _MESSAGE_ID = re.compile(rb"^message-id:[ \t\r\n]*([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
 _PHASES = {
     "CONNECT": "connect", "EHLO": "ehlo", "HELO": "ehlo", "STARTTLS": "starttls", "AUTH": "auth", "XCLIENT": "connect",
-    "MAIL": "mailfrom", "RCPT": "rcptto", "DATA": "data", "BDAT": "data",
+    "MAIL": "mailfrom", "RCPT": "rcptto", "DATA": "data", "BDAT": "data", "": "session",
 }  # fmt: skip
 _NOWHERE: dict[str, Any] = {"taken_by": "", "queue_id": ""}
 
@@ -50,15 +50,18 @@ def message_id_of(head: bytes) -> bytes:
     return found[1] if found else b""
 
 
-def record_message(session: Session, answer: Reply | None, relay: Relay) -> None:
-    """Log what became of a message and of its recipients. Without an answer, the client left before it."""
+def record_message(session: Session, answer: Reply | None, relay: Relay | None, *, lost_by: str = "client") -> None:
+    """Log what became of a message and of its recipients. Without an answer, `lost_by` ended it before."""
     transaction = session.transaction
     transaction.recorded = True
-    recipients, upstream, now = transaction.recipients, relay.upstream, time.time()
-    taken = answer is not None and answer.accepted and answer is not replies.DISCARDED
-    place = _place(upstream, relay.taken_by if taken else "", answer)
+    recipients, now = transaction.recipients, time.time()
+    upstream = relay.upstream if relay is not None else ""
+    taken = relay is not None and answer is not None and answer.accepted and answer is not replies.DISCARDED
+    place = _place(upstream, relay.taken_by if taken and relay is not None else "", answer)
     about = _about(session, transaction)
     fate = _fate(transaction, answer, upstream)
+    if answer is None:
+        fate["decided_by"] = lost_by
     policy, callback, waited = transaction.policy_seconds, transaction.callback_seconds, transaction.upstream_seconds
     first = recipients[0].path.text if recipients else ""
     message_id = transaction.message_id.decode("ascii", "backslashreplace")
@@ -75,13 +78,13 @@ def record_message(session: Session, answer: Reply | None, relay: Relay) -> None
         size=transaction.size,
         **fate,
         **place,
-        client_ms=int(10_000 * (now - transaction.created - policy - waited)) / 10,
-        policy_ms=int(10_000 * (policy - callback)) / 10,
-        callback_ms=int(10_000 * callback) / 10,
-        upstream_ms=int(10_000 * waited) / 10,
+        client_ms=10_000 * (now - transaction.created - policy - waited) // 1 / 10,
+        policy_ms=10_000 * (policy - callback) // 1 / 10,
+        callback_ms=10_000 * callback // 1 / 10,
+        upstream_ms=10_000 * waited // 1 / 10,
     )
     for recipient in recipients:
-        if recipient.refusal is not None or not recipient.relayed:
+        if (recipient.refusal is not None and answer is not None) or not recipient.relayed:
             _record_one(session, recipient, answer, about, upstream)
         else:
             text = first if recipient is recipients[0] else printable(recipient.path.text)
@@ -158,14 +161,15 @@ def _fate(transaction: Transaction, answer: Reply | None, upstream: str, *, phas
     by = answer.by
     if not by or by == "upstream":
         by = f"upstream {upstream}" if upstream else "handler"
-    enhanced = _ENHANCED.match(answer.lines[0])
+    text = answer.text
+    enhanced = _ENHANCED.match(text)
     fate: Fields = {
         "phase": phase,
         "disposition": "relayed",
         "decided_by": by,
         "code": answer.code,
-        "enhanced": enhanced[0].decode() if enhanced else "",
-        "reply": f"{answer.code} {answer.text}",
+        "enhanced": enhanced[0] if enhanced else "",
+        "reply": f"{answer.code} {text}",
     }
     if answer is replies.DISCARDED:
         fate |= {"disposition": "discarded", "decided_by": transaction.discarded_by or "policy"}

@@ -35,6 +35,8 @@ class _Attempt:
     """One pass through the addresses, until one of them is connected."""
 
     header: bytes
+    session: dict[str, str]
+    """For the log: on whose behalf; empty without a session."""
     under_way: list[Place] = field(default_factory=list)
     """The addresses being tried now: they are to blame if time runs out."""
 
@@ -47,6 +49,7 @@ class Connector:
         self._resting: dict[tuple[str, int], float] = {}
         self._trying = False
         self._down_until = 0.0
+        self._told_down = False
         self._loop = asyncio.get_running_loop()
 
     @property
@@ -63,18 +66,19 @@ class Connector:
             Unreachable: no address accepts a connection, or the name cannot be resolved.
             RefusedUs: the upstream refuses to talk to us.
         """
-        attempt = _Attempt(proxy_header(session) if self._upstream.policy.upstream_proxy_protocol == "v2" else b"")
+        header = proxy_header(session) if self._upstream.policy.upstream_proxy_protocol == "v2" else b""
+        attempt = _Attempt(header, {"session": session.id} if session is not None else {})
         try:
             async with asyncio.timeout(FAILOVER_SECONDS):
-                if ready is not None and (wire := await self._on_ready(ready, attempt.header)) is not None:
+                if ready is not None and (wire := await self._on_ready(ready, attempt)) is not None:
                     return wire
-                places = await self._upstream.addresses(self._resolver)
+                places = await self._upstream.addresses(self._resolver, attempt.session)
                 return await self._first_of(places, attempt)
         except (DnsUnavailable, NoSuchDomain) as error:
-            raise self._logged(Unreachable(f"cannot be resolved: {error}")) from None
+            raise self._logged(Unreachable(f"cannot be resolved: {error}"), attempt) from None
         except TimeoutError:
             self._rest(attempt.under_way)
-            raise self._logged(Unreachable("timeout")) from None
+            raise self._logged(Unreachable("timeout"), attempt) from None
 
     async def reach_ahead(self) -> ReadySocket | None:
         """Connect a socket to one of the preferred addresses, or to none. A failure here affects no session."""
@@ -91,14 +95,17 @@ class Connector:
             return None
         return ReadySocket(reached.sock, first[reached.winner])
 
-    async def _on_ready(self, ready: ReadySocket, header: bytes) -> Wire | None:
+    async def _on_ready(self, ready: ReadySocket, attempt: _Attempt) -> Wire | None:
         """Start the conversation on a socket that was connected ahead; None if it fails, which blames no address."""
         with suppress(OSError):
-            ready.sock.send(header)
+            ready.sock.send(attempt.header)
         try:
-            return self._fit(await self._dial(ready.place, ready.sock, header, self._upstream.policy.connect_timeout))
+            wire = await self._dial(ready.place, ready.sock, attempt, self._upstream.policy.connect_timeout)
+            wire = self._fit(wire)
         except (WireBroken, NotReached, TimeoutError, GreetingRefused):
             return None
+        self._works(ready.place, attempt)
+        return wire
 
     async def _first_of(self, places: list[Place], attempt: _Attempt) -> Wire:
         now = self._loop.time()
@@ -123,7 +130,7 @@ class Connector:
                 if isinstance(found, Wire):
                     return found
                 problem, left = found
-        raise self._logged(problem)
+        raise self._logged(problem, attempt)
 
     async def _one_of(self, places: list[Place], attempt: _Attempt) -> Wire | tuple[Exception, list[Place]]:
         """Return a connection to one of the places, or the error and the places left to try."""
@@ -139,14 +146,13 @@ class Connector:
         place = places[winner]
         attempt.under_way = [place]
         try:
-            wire = self._fit(await self._dial(place, sock, attempt.header, ends - self._loop.time()))
+            wire = self._fit(await self._dial(place, sock, attempt, ends - self._loop.time()))
         except (WireBroken, NotReached, TimeoutError) as error:
             problem: Exception = Unreachable(f"{place.address}: {str(error) or 'timeout'}")
         except GreetingRefused as error:
             problem = RefusedUs(f"{place.address}: {error}")
         else:
-            self._resting.pop(place[:2], None)
-            self._down_until = 0.0
+            self._works(place, attempt)
             return wire
         self._rest([place])
         # The winner is of no use, so the slower ones get their turn.
@@ -169,12 +175,23 @@ class Connector:
         for place in places:
             self._resting[place[:2]] = self._loop.time() + self._upstream.policy.host_failure_retry
 
-    def _logged(self, problem: Exception) -> Exception:
+    def _works(self, place: Place, attempt: _Attempt) -> None:
+        self._resting.pop(place[:2], None)
+        self._down_until = 0.0
+        if self._told_down:
+            self._told_down = False
+            log.info("upstream_up", upstream=self._upstream.name, address=place.address, **attempt.session)
+
+    def _logged(self, problem: Exception, attempt: _Attempt) -> Exception:
+        upstream, reason = self._upstream.name, printable(str(problem))
         self._down_until = self._loop.time() + self._upstream.policy.host_failure_retry
-        log.error("upstream_unreachable", upstream=self._upstream.name, reason=printable(str(problem)))
+        log.error("upstream_unreachable", upstream=upstream, reason=reason, **attempt.session)
+        if not self._told_down:
+            self._told_down = True
+            log.error("upstream_down", upstream=upstream, reason=reason, **attempt.session)
         return problem
 
-    async def _dial(self, place: Place, sock: socket.socket | None, header: bytes, seconds: float) -> Wire:
+    async def _dial(self, place: Place, sock: socket.socket | None, attempt: _Attempt, seconds: float) -> Wire:
         """Start the conversation; if the TLS handshake fails and the options allow it, start again without TLS."""
         upstream, policy = self._upstream, self._upstream.policy
         try:
@@ -190,8 +207,9 @@ class Connector:
             if tls.needs_success:
                 raise GreetingRefused("tls", 0, str(failed)) from failed
             told = printable(str(failed))
-            log.warning("upstream_tls_failed", upstream=upstream.name, address=place.address, reason=told)
-        sock, _, _ = await self._reach([place], header)
+            where = {"upstream": upstream.name, "address": place.address, **attempt.session}
+            log.warning("upstream_tls_failed", reason=told, **where)
+        sock, _, _ = await self._reach([place], attempt.header)
         return await dial(replace(target, tls=IN_THE_CLEAR, connect_timeout=policy.connect_timeout), sock)
 
     def _fit(self, wire: Wire) -> Wire:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby
 from typing import NamedTuple
@@ -14,6 +15,9 @@ from proxy.options.outbound import OutboundOptions
 from proxy.options.route import Route
 
 log = get_logger()
+
+NOBODY: Mapping[str, str] = {}
+"""For the log: no session caused it."""
 
 
 class Place(NamedTuple):
@@ -76,7 +80,7 @@ class Upstream:
         """Return the port of a route: its own, or the option's."""
         return route.port or (self.policy.lmtp_port if self.lmtp else self.policy.remote_smtp_port)
 
-    async def addresses(self, resolver: Resolver) -> list[Place]:
+    async def addresses(self, resolver: Resolver, session: Mapping[str, str] = NOBODY) -> list[Place]:
         """Return where to connect to, those preferred first, the hosts of one preference in random order.
 
         Raises:
@@ -89,29 +93,29 @@ class Upstream:
             random.shuffle(routes)
             for route in routes:
                 try:
-                    found += await self._places(route, resolver)
+                    found += await self._places(route, resolver, session)
                 except (DnsUnavailable, NoSuchDomain) as error:
                     problem = error
         if not found and problem is not None:
             raise problem
         return found
 
-    async def _places(self, route: Route, resolver: Resolver) -> list[Place]:
+    async def _places(self, route: Route, resolver: Resolver, session: Mapping[str, str]) -> list[Place]:
         if route.is_socket:
             return [Place(route.host, 0, "", (route.preference, 0))]
         return [
             Place(address, self.port(route), host, (route.preference, preference))
             for preference, host in await _hosts(route, resolver)
-            for address in await _addresses(host, resolver)
+            for address in await _addresses(host, resolver, session)
         ]
 
 
-async def _addresses(host: str, resolver: Resolver) -> list[str]:
+async def _addresses(host: str, resolver: Resolver, session: Mapping[str, str]) -> list[str]:
     """Return a host's addresses; one that cannot be resolved now is passed over (RFC 5321 section 5.1)."""
     try:
         return await resolver.host_addresses(host)
     except (DnsUnavailable, NoSuchDomain) as error:
-        log.warning("upstream_unresolved", host=host, reason=str(error))
+        log.warning("upstream_unresolved", host=host, reason=str(error), **session)
         return []
 
 

@@ -206,7 +206,9 @@ class Breakers:
 
     def good(self, address: str) -> None:
         """Record that an exchanger talked to us."""
-        self._known.pop(address, None)
+        breaker = self._known.pop(address, None)
+        if breaker is not None and breaker.opened:
+            log.info("breaker_closed", address=address, times=breaker.opened, reason="it talks to us again")
 
     def states(self) -> list[BreakerState]:
         """Return what is known, for the process that takes over."""
@@ -260,7 +262,17 @@ class Storms:
     def rages(self, domain: str) -> bool:
         """Whether the domain is in a storm."""
         watch = self._watched.get(domain)
-        return watch is not None and self._clock() < watch.until
+        return watch is not None and self._goes_on(domain, watch)
+
+    def _goes_on(self, domain: str, watch: _Watch) -> bool:
+        """Whether a storm rages; its end is told when the domain is asked about for the first time after it."""
+        if not watch.until:
+            return False
+        if self._clock() < watch.until:
+            return True
+        watch.until = 0.0
+        log.info("forgery_storm_over", domain=printable(domain), seconds=self._limit.seconds)
+        return False
 
     def note(self, domain: str, local_part: str, client: str) -> None:
         """Note that a client's sender does not exist."""
@@ -271,7 +283,7 @@ class Storms:
         watch.seen.append((now, hash(local_part), operator_of(client)))
         while watch.seen and (watch.seen[0][0] <= now - self._limit.seconds or len(watch.seen) > 4 * self._limit.count):
             watch.seen.popleft()
-        if now >= watch.until and self._is_storm(watch):
+        if not self._goes_on(domain, watch) and self._is_storm(watch):
             watch.until = now + self._limit.seconds
             log.warning("forgery_storm", domain=printable(domain), seconds=self._limit.seconds)
 

@@ -9,6 +9,7 @@ from proxy.smtp.authentication import MOST_FAILED_AUTHENTICATIONS, ExchangeFaile
 from proxy.smtp.connection import LineTooLong
 from proxy.smtp.dialogue import Dialogue
 from proxy.smtp.pending import Answer, Pending
+from proxy.smtp.record import record_refused
 
 
 def auth(dialogue: Dialogue, argument: bytes) -> Answer:
@@ -41,6 +42,7 @@ async def _authenticated(dialogue: Dialogue, argument: bytes) -> Reply:
     if session.failed_authentications < MOST_FAILED_AUTHENTICATIONS:
         return answer
     dialogue.say(answer)
+    record_refused(session, "AUTH", b"", answer)
     session.tally.errors += 1
     return replies.TOO_MANY_PASSWORDS
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from proxy.mail import replies
 from proxy.mail.replies import Reply, reply
 from proxy.smtp.chunks import Chunk, ChunkReader, Interrupted, chunk_of
-from proxy.smtp.connection import BACKLOG, HIGH_WATER, LineTooLong
+from proxy.smtp.connection import BACKLOG, HIGH_WATER, ClientGone, ClientIdle, LineTooLong
 from proxy.smtp.data import DataReader
 from proxy.smtp.dialogue import Dialogue
 from proxy.smtp.pace import Pace
@@ -109,9 +109,9 @@ async def _receive(dialogue: Dialogue, reader: MessageReader) -> Reply:
     try:
         try:
             answer = await Reception(dialogue.front, dialogue.plan, session, reader, relay, dialogue.commit).run()
-        except BaseException:
+        except BaseException as ended:
             session.transaction.size = reader.size
-            record_message(session, None, relay)
+            record_message(session, None, relay, lost_by=_lost_by(ended))
             raise
         record_message(session, answer, relay)
         dialogue.recorded = answer
@@ -122,6 +122,13 @@ async def _receive(dialogue: Dialogue, reader: MessageReader) -> Reply:
     if answer.accepted:
         session.tally.errors = session.tally.junk = 0
     return answer
+
+
+def _lost_by(ended: BaseException) -> str:
+    """Return who ended a message without a reply."""
+    if isinstance(ended, ClientIdle):
+        return "data_timeout"
+    return "client" if isinstance(ended, ClientGone | Interrupted) else "shutdown"
 
 
 def _say_of_each(dialogue: Dialogue, answer: Reply) -> None:

@@ -17,6 +17,7 @@ from proxy.smtp.dialogue import Dialogue
 from proxy.smtp.forwarded import BadProxyHeader, Introduction, introduction_of, read_proxy_header
 from proxy.smtp.pending import Answer, Over, Pending
 from proxy.smtp.plan import within
+from proxy.smtp.record import record_refused
 
 log = get_logger()
 
@@ -56,6 +57,7 @@ async def _read_header(dialogue: Dialogue) -> None:
         log.warning("proxy_header_refused", session=session.id, client=session.client_ip, reason=str(error))
         if not options.implicit_tls:
             dialogue.say(replies.NO_PROXY_HEADER)
+            record_refused(session, "CONNECT", b"", replies.NO_PROXY_HEADER)
         raise Over from None
     if header.client is not None and header.local is not None:
         dialogue.become(header.client, header.local)

@@ -196,7 +196,7 @@ def test_a_line_is_what_json_dumps_would_write(fields: dict[str, Any]) -> None:
     finally:
         structlog.reset_defaults()
     event = json.loads(line)
-    assert line == json.dumps(event) + "\n"
+    assert line == json.dumps(event, separators=(",", ":")) + "\n"
     assert list(event) == ["timestamp", "event", "level", *fields]
     assert fields.items() <= event.items()
 

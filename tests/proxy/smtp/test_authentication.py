@@ -313,7 +313,7 @@ async def test_neither_password_nor_response_reaches_the_log(password_file: Path
             assert await client.ask(plain()) == ACCEPTED
             await client.quit()
             await stage.ended()
-    said = [{name: each[name] for name in ("event", "user", "mechanism")} for each in logs if "user" in each]
+    said = [{name: each[name] for name in ("event", "user", "mechanism")} for each in logs if "mechanism" in each]
     assert said == [
         {"event": "authentication_failed", "user": USER, "mechanism": "PLAIN"},
         {"event": "authenticated", "user": USER, "mechanism": "PLAIN"},
@@ -510,8 +510,9 @@ async def test_a_file_that_vanishes_before_it_was_read_is_no_refusal(password_fi
         client = await stage.greeted()
         with capture_logs() as logs:
             assert await client.ask(f"AUTH PLAIN {plain()}") == TRY_AGAIN
-        (told,) = logs
-        assert told["event"] == "credentials_unverified"
+        told, refused = logs
+        assert (told["event"], refused["event"]) == ("credentials_unverified", "refused")
+        assert (refused["decided_by"], refused["argument"]) == ("authentication", "")
         assert told["reason"].startswith("the password file cannot be used: [Errno 2] ")
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
 from structlog.testing import capture_logs
 
+from proxy.mail.session import Session
+from proxy.mail.verdict import PASS, Verdict
+from sieve.phases import Phase
 from tests.support.exchanger import Exchanger
-from tests.support.worker import ALICE, BOB, serving
+from tests.support.worker import ALICE, BOB, LETTER, Rule, serving
 
 Said = list[Mapping[str, Any]]
 
@@ -89,3 +93,56 @@ async def test_a_check_from_this_machine_is_counted_and_not_logged() -> None:
             await stage.ended()
             stage.worker.front.checks.tell()
         assert [(each["event"], each.get("checks")) for each in log] == [("health_checks", 1)]
+
+
+async def test_a_client_that_leaves_within_its_message_leaves_a_lost_message() -> None:
+    async with Exchanger() as upstream, serving(upstream) as stage:
+        with capture_logs() as log:
+            client = await stage.greeted()
+            await client.ask(f"MAIL FROM:<{ALICE}>")
+            await client.ask(f"RCPT TO:<{BOB}>")
+            await client.ask("DATA")
+            await client.send_raw(b"Subject: half\r\n\r\nof i")
+            client.abort()
+            await stage.ended()
+        (message,), (recipient,) = named(log, "message"), named(log, "recipient")
+        for event in (message, recipient):
+            assert (event["disposition"], event["decided_by"], event["code"], event["taken_by"]) == (
+                "lost", "client", 0, "",
+            )  # fmt: skip
+        assert (message["recipients"], recipient["recipient"]) == ([BOB], BOB)
+
+
+async def slow(_session: Session) -> Verdict:
+    await asyncio.sleep(0.2)
+    return PASS
+
+
+async def test_the_time_of_a_slow_step_is_that_of_its_stage() -> None:
+    stages = ("client_ms", "policy_ms", "callback_ms", "upstream_ms")
+    for late, phase in (("policy_ms", Phase.MAILFROM), ("policy_ms", Phase.DATA), ("client_ms", None)):
+        rules = [Rule(phase, slow)] if phase is not None else []
+        async with Exchanger() as upstream, serving(upstream, *rules) as stage:
+            with capture_logs() as log:
+                client = await stage.greeted()
+                await client.ask(f"MAIL FROM:<{ALICE}>")
+                await client.ask(f"RCPT TO:<{BOB}>")
+                if phase is None:
+                    await asyncio.sleep(0.2)
+                await client.ask("DATA")
+                await client.content(LETTER)
+            (message,) = named(log, "message")
+        assert message[late] >= 190
+        assert late == "client_ms" or message["client_ms"] >= 0
+        assert all(message[each] >= 0 for each in stages)
+
+
+async def test_a_state_that_changes_has_one_event_at_the_change() -> None:
+    async with serving() as stage:
+        with capture_logs() as log:
+            client = await stage.greeted()
+            await client.ask(f"MAIL FROM:<{ALICE}>")
+            for _ in range(3):
+                await client.ask(f"RCPT TO:<{BOB}>")
+        assert len(named(log, "upstream_down")) <= 1  # the pool's first attempt may have told it
+        assert all(each["session"] for each in named(log, "upstream_unreachable"))

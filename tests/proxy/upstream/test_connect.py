@@ -95,8 +95,24 @@ async def test_where_all_fail_the_last_trouble_is_told_once_in_the_log() -> None
         with capture_logs() as logs, pytest.raises(RefusedUs, match=r"^127\.0\.0\.1: banner: 554 5\.7\.1 go away$"):
             await Connector(routed(free_port(), upstream.port), resolver()).connect()
     assert [(each["event"], each["reason"]) for each in logs] == [
-        ("upstream_unreachable", "127.0.0.1: banner: 554 5.7.1 go away")
+        ("upstream_unreachable", "127.0.0.1: banner: 554 5.7.1 go away"),
+        ("upstream_down", "127.0.0.1: banner: 554 5.7.1 go away"),
     ]
+
+
+async def test_an_upstream_that_goes_down_and_comes_back_is_told_once_each() -> None:
+    async with Exchanger(script={Step.BANNER: closes()}) as upstream:
+        connector = Connector(upstream_at(upstream.port), resolver())
+        with capture_logs() as logs:
+            for _ in range(3):
+                with pytest.raises(Unreachable):
+                    await connector.connect()
+            del upstream.script[Step.BANNER]
+            for _ in range(2):
+                (await connector.connect()).abort("done")
+        told = [each["event"] for each in logs]
+        assert told == ["upstream_unreachable", "upstream_down", *["upstream_unreachable"] * 2, "upstream_up"]
+        assert logs[-1]["address"] == "127.0.0.1"
 
 
 async def test_where_all_rest_one_caller_tries_and_the_others_are_turned_away_at_once() -> None:
@@ -230,7 +246,7 @@ async def test_time_that_runs_out_puts_all_that_was_being_tried_to_rest(monkeypa
         with pytest.raises(Unreachable, match=r"^timeout$"):
             await connector.connect()
         assert set(connector._resting) == {("127.0.0.1", one), ("127.0.0.1", two)}
-    assert [each["event"] for each in logs] == ["upstream_unreachable"]
+    assert [each["event"] for each in logs] == ["upstream_unreachable", "upstream_down"]
 
 
 # ---------------------------------------------------------------- Unix sockets, and what is required

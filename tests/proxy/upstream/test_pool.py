@@ -151,7 +151,9 @@ async def test_an_upstream_that_cannot_be_reached_frees_the_place_and_is_an_alar
         with capture_logs() as log, pytest.raises(Unreachable):
             await pool.take(None)
         assert pool._places_taken == 0
-        assert [(each["event"], each["log_level"]) for each in log] == [("upstream_unreachable", "error")]
+        assert [(each["event"], each["log_level"]) for each in log] == [
+            ("upstream_unreachable", "error"), ("upstream_down", "error"),
+        ]  # fmt: skip
 
 
 async def test_an_upstream_that_refuses_us_frees_the_place() -> None:

@@ -1,0 +1,83 @@
+"""The canonical line of an event: JSON in ASCII, with every foreign byte escaped.
+
+JSON escaping keeps control characters, ESC and non-ASCII bytes away from the terminal. `printable` cuts foreign text to
+a readable length.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, MutableMapping
+from typing import Any
+
+import msgspec
+import structlog
+
+LONGEST_FIELD = 250
+"""Characters of foreign text that reach the log."""
+
+NAME_AT = len('{"timestamp":"2026-11-28T12:00:00.000000Z","event":"')
+"""Where the event's name stands in a line."""
+
+
+def printable(foreign: str | bytes, longest: int = LONGEST_FIELD) -> str:
+    """Return foreign text as printable ASCII, cut at `longest` characters."""
+    text = foreign.decode("ascii", "backslashreplace") if isinstance(foreign, bytes) else foreign
+    text = text[: longest + 1]
+    if not (text.isascii() and text.isprintable()):
+        text = text.encode("unicode_escape", "backslashreplace").decode("ascii")
+    return text if len(text) <= longest else text[: longest - 3] + "..."
+
+
+class Renderer:
+    """Makes the line of an event: time, name, level, its fields, worker. The date is formatted once a second."""
+
+    def __init__(self, worker: int | None) -> None:
+        self._worker = worker
+        self._date = (-1, "")
+
+    def __call__(self, level: str, event: str, fields: MutableMapping[str, Any]) -> bytes:
+        """Return the line. The time has a fixed length, so that the name stands at NAME_AT."""
+        now = time.time_ns()
+        second = now // 1_000_000_000
+        known, date = self._date  # read and set as one, since any thread may log
+        if second != known:
+            date = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+            self._date = (second, date)
+        line = {
+            "timestamp": f"{date}.{now % 1_000_000_000 // 1000:06d}Z",
+            "event": event,
+            "level": level,
+            **fields,
+        }
+        if self._worker is not None:
+            line["worker"] = self._worker
+        if "exc_info" in line:
+            structlog.processors.format_exc_info(self, level, line)
+        try:
+            octets = _FAST.encode(line)
+        except (ValueError, TypeError, OverflowError, RecursionError):
+            return _escaped(line)
+        return octets + b"\n" if octets.isascii() and b"\x7f" not in octets else _escaped(line)
+
+    def dropped(self, count: int) -> bytes:
+        """Return the last line of a log that has lost lines."""
+        return self("warning", "log_dropped", {"count": count})
+
+
+def _odd(value: object) -> str:
+    return printable(repr(value))
+
+
+_FAST = msgspec.json.Encoder(enc_hook=_odd)
+_ESCAPING = json.JSONEncoder(default=_odd, check_circular=False, separators=(",", ":"))
+
+
+def _escaped(event: Mapping[str, Any]) -> bytes:
+    """Return the event as a line of ASCII, as `json.dumps` would write it without spaces.
+
+    msgspec takes a third of the time, but it leaves DEL and non-ASCII characters as they are and rejects lone
+    surrogates. `printable` has escaped most foreign text before, so this is rare.
+    """
+    return f"{_ESCAPING.encode(event)}\n".encode("ascii")
