@@ -18,7 +18,7 @@ LONGEST_FIELD = 250
 """Characters of foreign text that reach the log."""
 
 NAME_AT = len('{"timestamp":"2026-11-28T12:00:00.000000Z","event":"')
-"""Where the event's name stands in a line."""
+"""The place of the event's name in a line."""
 
 
 def printable(foreign: str | bytes, longest: int = LONGEST_FIELD) -> str:
@@ -38,7 +38,7 @@ class Renderer:
         self._date = (-1, "")
 
     def __call__(self, level: str, event: str, fields: MutableMapping[str, Any]) -> bytes:
-        """Return the line. The time has a fixed length, so that the name stands at NAME_AT."""
+        """Return the line. The time has a fixed length, so that the name is at NAME_AT."""
         now = time.time_ns()
         second = now // 1_000_000_000
         known, date = self._date  # read and set as one, since any thread may log

@@ -21,9 +21,13 @@ from typing import Any, ClassVar, TextIO, TypeAlias, cast
 
 import structlog
 
-from proxy.base.lines import NAME_AT, Renderer
-from proxy.base.lines import printable as printable
+from proxy.base.lines import NAME_AT, Renderer, printable
 from proxy.base.sinks import DescriptorSink, Sink, StreamSink
+
+__all__ = [
+    "LEVELS", "DirectWriter", "Levels", "LogWriter", "Logger", "close", "configure", "get_logger", "observe",
+    "printable", "reopen", "silence",
+]  # fmt: skip
 
 MOST_WAITING = 10_000
 """Lines that may wait for the writer thread; further lines are dropped and counted."""

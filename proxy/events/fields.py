@@ -73,7 +73,9 @@ FIELDS: dict[str, Field] = {
     "message_id": _text("the Message-ID field", personal=True),
     "size": _count("the message as received", "octets"),
     "phase": _text("where it was decided: connect, ehlo, auth, mailfrom, rcptto, data, …"),
-    "disposition": _text("relayed, refused (5xx), deferred (4xx), discarded, or lost (nobody heard a reply)"),
+    "disposition": _text(
+        "relayed, refused (5xx), deferred (4xx), discarded, or lost (the transaction ended without a reply)"
+    ),
     "decided_by": _text("`script FILE:LINE`, a module, the name of an option, `upstream HOST:PORT`, or `protocol`"),
     "code": _count("the reply code; 0 without a reply"),
     "enhanced": _text("the reply's enhanced status code; empty if it has none"),

@@ -106,7 +106,7 @@ class CoreOptions(InboundOptions, OutboundOptions):
     log_level: LevelsValue = option(
         Levels(),
         doc="The least level that is logged: debug, info, warning or error. A part of Ringback may have its own: "
-        '`"info, callback=debug, outbox=warning"`. The parts are the folders of `proxy` and the modules.',
+        '`"info, callback=warning, outbox=error"`. The parts are the folders of `proxy` and the modules.',
         scopes=(),
     )
     log_file: ConfigPath | None = option(

@@ -1,4 +1,4 @@
-"""The value of Log_Level: a level, and other levels for some rooms of Ringback: `info, callback=debug`."""
+"""The value of Log_Level: a level, and other levels for some rooms of Ringback: `info, callback=warning`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _read(value: Value, _reading: ReadContext) -> Levels:
             raise Unreadable(not_a("a room's level", each, value.span, f"write room=level; rooms: {_rooms()}"))
         rooms[room] = LEVELS[level]
     if first not in LEVELS:
-        raise Unreadable(not_a("a level", first, value.span, 'write "info", or "info, callback=debug"'))
+        raise Unreadable(not_a("a level", first, value.span, 'write "info", or "info, callback=warning"'))
     return Levels(LEVELS[first], rooms)
 
 
@@ -40,4 +40,4 @@ def _write(value: Any) -> str:
     return f'"{", ".join([_NUMBERS[value.least], *rooms])}"'
 
 
-LevelsValue = Annotated[Levels, ValueReader(_read, "levels, `info, callback=debug`", write=_write)]
+LevelsValue = Annotated[Levels, ValueReader(_read, "levels, `info, callback=warning`", write=_write)]
