@@ -50,11 +50,11 @@ class Gate(Protocol):
         """
         ...
 
-    async def heard(self, verdict: CallbackVerdict | None, admitted: Sequence[str], unknown: int) -> None:
+    async def heard(self, verdict: CallbackVerdict | None, address: str, admitted: Sequence[str], unknown: int) -> None:
         """Record the outcome (None if the conversation was cut short), and give back what it did not cost.
 
-        `admitted` are the addresses that were paid for; `unknown` counts recipients that the verdict's address
-        rejected as unknown.
+        `address` was talked to (empty: none was), and `admitted` are the addresses that were paid for. `unknown` counts
+        the recipients that it rejected as unknown, and those that it was asked about without an answer that reached us.
         """
         ...
 
@@ -91,7 +91,7 @@ async def _ask_host(
         try:
             verdict, decisive = await visit.paid(host.addresses)
         finally:
-            await gate.heard(verdict, visit.admitted, visit.unknown)
+            await gate.heard(verdict, visit.address, visit.admitted, visit.unknown)
     if not decisive and visit.admitted:
         observer.note("passed_over", host=host.name, address=verdict.address, why=verdict.message)
     return verdict, decisive
@@ -122,7 +122,7 @@ class _Visit:
         self.admitted: list[str] = []
         self._refusal: str | None = None
         self.unknown = 0
-        """Recipients that it rejected as unknown in this conversation."""
+        """Recipients that it rejected as unknown in this conversation, or may have rejected: its answer is missing."""
         senders = tuple(dict.fromkeys(each for each in (question.sender, manner.fallback) if each))
         self._said = Said(question.address, manner.helo, senders)
         self._about = CallbackVerdict(Status.TRANSIENT, "connect", "", "connect", exchanger=exchanger)
@@ -139,6 +139,11 @@ class _Visit:
             self._about,
             status=status, reason=reason, text=printable_text(text), stage=stage, code=code, listed=listed,
         )  # fmt: skip
+
+    @property
+    def address(self) -> str:
+        """The exchanger's address that was talked to; empty if none was."""
+        return self._about.address
 
     # ------------------------------------------------------------ up to EHLO
 
@@ -288,7 +293,10 @@ class _Visit:
         return await wire.ask(f"MAIL FROM:<{sender}>{option}\r\n".encode(), REPLY_SECONDS)
 
     async def _rcpt(self, wire: Wire, address: str) -> Reply:
-        return await wire.ask(f"RCPT TO:<{address}>\r\n".encode(), REPLY_SECONDS)
+        self.unknown += 1  # if no answer reaches us, the exchanger may still have counted an unknown user
+        reply = await wire.ask(f"RCPT TO:<{address}>\r\n".encode(), REPLY_SECONDS)
+        self.unknown -= 1
+        return reply
 
     def _may_be_about_null_sender(self, rcpt: Reply) -> bool:
         if self._question.sender or not self._manner.fallback or self._about.null_refused:
@@ -312,10 +320,10 @@ class _Visit:
         wanted = rcpt.accepted or judgement[0] is Status.FAIL
         if not wanted:
             return judgement
-        self.unknown += 1
         address = self._question.address
         nobody = f"{secrets.token_hex(8)}@{self._question.domain}"
         random = await self._rcpt(wire, nobody)
+        self.unknown += 1
         if rcpt.accepted and random.accepted:
             self._about = replace(self._about, catchall=True)
             return Status.PASS, "catchall"

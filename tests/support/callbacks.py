@@ -106,9 +106,10 @@ class OpenGate:
         yield
         self.taken.append("done")
 
-    async def heard(self, verdict: CallbackVerdict | None, admitted: Sequence[str], unknown: int) -> None:
+    async def heard(self, verdict: CallbackVerdict | None, address: str, admitted: Sequence[str], unknown: int) -> None:
         assert set(admitted) <= set(self.asked)
         self.unknown += unknown
+        assert address or not unknown
         if verdict is not None:
             self.verdicts.append(verdict)
 

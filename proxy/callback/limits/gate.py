@@ -44,14 +44,15 @@ class ProbeLimiter:
         refusal = None if paid else await self._neighbour.may_connect(address, self._may_be_unknown, client)
         return refusal or (None if self._breakers.lets(address) else "breaker")
 
-    async def heard(self, verdict: CallbackVerdict | None, admitted: Sequence[str], unknown: int, client: str) -> None:
+    async def heard(
+        self, verdict: CallbackVerdict | None, asked: str, admitted: Sequence[str], unknown: int, client: str
+    ) -> None:
         """Record whether an exchanger rejects us, and return the unused reservation of unknown users."""
-        here = verdict.address if verdict is not None else ""
         for address in admitted:
-            used = min(unknown, self._may_be_unknown) if here and network_of(address) == network_of(here) else 0
+            used = min(unknown, self._may_be_unknown) if asked and network_of(address) == network_of(asked) else 0
             unknown -= used
             await self._neighbour.give_back(address, self._may_be_unknown - used, client, of=self._may_be_unknown)
-        if verdict is not None and here:
+        if verdict is not None and verdict.address:
             self.judge(verdict)
 
     @property
@@ -130,9 +131,9 @@ class Visitor:
         self._served = self._served or refusal is None  # if the place comes at the deadline, nothing is asked
         return refusal
 
-    async def heard(self, verdict: CallbackVerdict | None, admitted: Sequence[str], unknown: int) -> None:
+    async def heard(self, verdict: CallbackVerdict | None, address: str, admitted: Sequence[str], unknown: int) -> None:
         """As `ProbeLimiter.heard`."""
-        await self._doorkeeper.heard(verdict, admitted, unknown, self._client)
+        await self._doorkeeper.heard(verdict, address, admitted, unknown, self._client)
 
     @asynccontextmanager
     async def look_up(self) -> AsyncIterator[None]:

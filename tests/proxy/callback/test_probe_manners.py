@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import trustme
 
+from proxy.base.tasks import TaskOwner, spawn
 from proxy.callback import probe
 from proxy.callback.manner import ProbeSettings
 from proxy.callback.probe import ask
@@ -460,3 +461,40 @@ async def test_what_comes_after_quit_changes_nothing(script: Mapping[Step, Act])
     async with Exchanger(script=script) as exchanger:
         verdict = await asked(exchanger)
     assert verdict.status is Status.PASS
+
+
+# ---------------------------------------------------------------- what a conversation cost
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize(
+    ("script", "unknown"),
+    [
+        pytest.param({}, 0, id="accepted"),
+        pytest.param({Step.RCPT: says("550 5.1.1 No such user")}, 1, id="unknown"),
+        pytest.param({Step.RCPT: says("450 4.2.1 Later")}, 0, id="later"),
+        pytest.param({Step.MAIL: is_silent()}, 0, id="silent-at-MAIL"),
+        pytest.param({Step.RCPT: is_silent()}, 1, id="silent-at-RCPT"),
+        pytest.param({Step.RCPT: closes()}, 1, id="closes-at-RCPT"),
+    ],
+)
+async def test_a_recipient_without_an_answer_counts_as_an_unknown_user(
+    script: Mapping[Step, Act], unknown: int
+) -> None:
+    """The exchanger may have counted it: its answer comes after our time, or is lost on the way."""
+    gate = OpenGate()
+    async with Exchanger(script=script) as exchanger:
+        await asked(exchanger, gate=gate)
+    assert gate.unknown == unknown
+
+
+async def test_a_question_that_is_given_up_after_rcpt_counts_as_an_unknown_user() -> None:
+    gate, owner = OpenGate(), TaskOwner("test")
+    async with Exchanger(script={Step.RCPT: is_silent()}) as exchanger:
+        asking = spawn(asked(exchanger, gate=gate), name="asking", owner=owner)
+        await exchanger.until(lambda: f"RCPT TO:<{ALICE}>" in exchanger.commands, "it was asked")
+        asking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asking
+    assert gate.verdicts == []
+    assert gate.unknown == 1
