@@ -10,9 +10,9 @@ from structlog.testing import capture_logs
 
 from proxy.mail.session import Session
 from proxy.mail.verdict import PASS, Verdict
-from sieve.phases import Phase
-from tests.support.exchanger import Exchanger
-from tests.support.worker import ALICE, BOB, LETTER, Rule, serving
+from sieve.phases import Need, Phase
+from tests.support.exchanger import Exchanger, Step, says
+from tests.support.worker import ALICE, BOB, CAROL, DAVE, LETTER, Rule, refuses, serving, transaction
 
 Said = list[Mapping[str, Any]]
 
@@ -146,3 +146,73 @@ async def test_a_state_that_changes_has_one_event_at_the_change() -> None:
                 await client.ask(f"RCPT TO:<{BOB}>")
         assert len(named(log, "upstream_down")) <= 1  # the pool's first attempt may have told it
         assert all(each["session"] for each in named(log, "upstream_unreachable"))
+
+
+async def test_a_discarded_message_says_so_and_who_discarded_it() -> None:
+    for phase in (Phase.MAILFROM, Phase.DATA):
+        async with Exchanger() as upstream, serving(upstream, Rule(phase, Verdict(discard=True))) as stage:
+            with capture_logs() as log:
+                await transaction(await stage.greeted())
+        for event in (*named(log, "message"), *named(log, "recipient")):
+            assert (event["disposition"], event["decided_by"], event["taken_by"]) == ("discarded", "rule", "")
+        assert len(named(log, "message")) == len(named(log, "recipient")) == 1
+
+
+async def test_recipients_of_one_message_have_fates_of_their_own() -> None:
+    async def judge(session: Session) -> Verdict:
+        recipient = session.current_recipient
+        assert recipient is not None
+        if recipient.path.text == BOB:
+            return refuses(550, "5.7.1 not for bob")
+        return Verdict(discard=True) if recipient.path.text == DAVE else PASS
+
+    async with Exchanger() as upstream, serving(upstream, Rule(Phase.EACH_RCPT, judge, reads=Need.HEADERS)) as stage:
+        with capture_logs() as log:
+            client = await stage.greeted()
+            await client.ask(f"MAIL FROM:<{ALICE}> PRDR")
+            for each in (BOB, CAROL, DAVE):
+                await client.ask(f"RCPT TO:<{each}>")
+            await client.ask("DATA")
+            await client.content(LETTER)
+        (message,) = named(log, "message")
+        place = f"127.0.0.1:{upstream.port}"
+        assert (message["disposition"], message["taken_by"], message["recipient_count"]) == ("relayed", place, 3)
+        assert [
+            (each["recipient"], each["disposition"], each["decided_by"], each["taken_by"])
+            for each in named(log, "recipient")
+        ] == [
+            (BOB, "refused", "rule", ""), (CAROL, "relayed", f"upstream {place}", place),
+            (DAVE, "discarded", "rule", ""),
+        ]  # fmt: skip
+
+
+async def test_a_message_in_chunks_has_the_same_events_also_if_it_is_abandoned() -> None:
+    async with Exchanger() as upstream, serving(upstream) as stage:
+        with capture_logs() as log:
+            client = await stage.greeted()
+            for chunk in (b"BDAT %d LAST\r\n%b" % (len(LETTER), LETTER), b"BDAT 4\r\nSubj"):
+                await client.ask(f"MAIL FROM:<{ALICE}>")
+                await client.ask(f"RCPT TO:<{BOB}>")
+                await client.send_raw(chunk)
+                await client.reply()
+            await client.ask("RSET")
+        told = [(each["event"], each["disposition"]) for each in log if each["event"] in {"message", "recipient"}]
+        assert told == [(event, ended) for ended in ("relayed", "lost") for event in ("message", "recipient")]
+
+
+async def test_a_slow_next_hop_is_the_time_of_the_next_hop() -> None:
+    gate = asyncio.Event()
+    script = {Step.DOT: says("250 2.0.0 Ok: queued as 1", until=gate)}
+
+    async def open_late(upstream: Exchanger) -> None:
+        await upstream.until(lambda: upstream.count("DATA") == 1, "DATA arrives")
+        await asyncio.sleep(0.3)
+        gate.set()
+
+    async with Exchanger(script=script) as upstream, serving(upstream) as stage:
+        with capture_logs() as log:
+            client = await stage.greeted()
+            await asyncio.gather(transaction(client), open_late(upstream))
+        (message,) = named(log, "message")
+    assert message["upstream_ms"] >= 200
+    assert message["queue_id"] == "1"
