@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable
+from pathlib import Path
 
-from proxy.base.journal import JournalSink, is_journal
+from proxy.base.journal import SOCKET, JournalSink, is_journal
 from proxy.base.log import configure, get_logger, printable, reopen
 from proxy.base.sinks import DescriptorSink, FileSink, Sink
 from proxy.events.forms import FORMS, journal
@@ -46,7 +47,7 @@ def reopen_logs(children: Iterable[Child]) -> None:
 
 def usual_format() -> str:
     """Return the format that fits standard error: a terminal, the journal, or what a program reads."""
-    if is_journal(STDERR, os.environ.get("JOURNAL_STREAM")):
+    if is_journal(STDERR, os.environ.get("JOURNAL_STREAM")) and Path(SOCKET).exists():  # a container may lack it
         return "journald"
     return "console" if os.isatty(STDERR) else "json"
 
