@@ -301,3 +301,7 @@ class FullHost(Host, Protocol):
     def now(self) -> float:
         """Return the wall clock, in seconds since 1970."""
         ...
+
+    def random(self, below: int) -> int:
+        """Return a random whole number from 0 to one below this one, which is at least 1."""
+        ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from proxy.cli import caches, documents, exits, passwords, probing, scripts, serving, settings
+from proxy.cli import caches, documents, exits, history, passwords, probing, scripts, serving, settings
 
 application = typer.Typer(
     name="ringback",
@@ -17,9 +17,11 @@ application.command("serve")(serving.serve)
 application.command("check")(serving.check)
 application.command("demo")(serving.demo)
 application.command("probe")(probing.probe)
+application.command("why")(history.why)
 application.command("password")(passwords.password)
 application.command("docs", hidden=True)(documents.documents)
 application.add_typer(caches.application, name="cache")
+application.add_typer(history.application, name="history")
 application.add_typer(settings.application, name="config")
 application.add_typer(scripts.application, name="sieve")
 

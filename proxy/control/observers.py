@@ -1,8 +1,8 @@
 """`Observers`: takes the frames that other processes send through the control process's door.
 
 A process makes a connection with `proxy.keeper.door.knock`, says who it is, and writes frames (`proxy.keeper.frames`)
-without waiting. If this process ends in good order, it takes everything that was written before; a writer then gets
-EPIPE, and sends the frame that was cut again, over a new connection.
+without waiting. It may be told which of them are done with. If this process ends in good order, it takes everything
+that was written before; a writer then gets EPIPE, and sends what is not done with again, over a new connection.
 """
 
 from __future__ import annotations
@@ -22,7 +22,21 @@ log = get_logger()
 _AT_ONCE = 1 << 18
 """Octets that are read from a connection before others get their turn."""
 
-Take = Callable[[Hello, bytes], None]
+
+class Peer:
+    """A process that sends frames."""
+
+    def __init__(self, hello: Hello, connection: socket.socket) -> None:
+        self.hello, self.connection = hello, connection
+        self.reader = FrameReader()
+
+    def tell(self, octets: bytes) -> None:
+        """Write a few octets to it, if it is there and reads: nothing depends on one of them."""
+        with suppress(OSError):
+            self.connection.send(octets)
+
+
+Take = Callable[[Peer, bytes], None]
 """Takes the content of one frame, and who sent it. It must not block."""
 
 
@@ -35,7 +49,8 @@ class Observers:
         """`inside` is the inner side of the door; nothing is read before `start`."""
         self._inside, self._take = inside, take
         self._loop = asyncio.get_running_loop()
-        self._connections: dict[socket.socket, tuple[Hello, FrameReader]] = {}
+        self._connections: dict[socket.socket, Peer] = {}
+        self._paused = False
         self.deserted = asyncio.Event()
         """Set while no process is connected."""
         self.deserted.set()
@@ -46,6 +61,7 @@ class Observers:
 
     async def stop(self) -> None:
         """Let no process write any more, and take all that was written."""
+        self.resume()
         self._loop.remove_reader(self._inside.fileno())
         with suppress(OSError):
             self._let_in()
@@ -53,6 +69,20 @@ class Observers:
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RD)  # what was written before can still be read
         await self.deserted.wait()
+
+    def pause(self) -> None:
+        """Read nothing for a while. The writers notice, and decide what to drop."""
+        if not self._paused:
+            self._paused = True
+            for connection in self._connections:
+                self._loop.remove_reader(connection.fileno())
+
+    def resume(self) -> None:
+        """Read again."""
+        if self._paused:
+            self._paused = False
+            for connection in self._connections:
+                self._loop.add_reader(connection.fileno(), self._read, connection)
 
     # ------------------------------------------------------------ connections
 
@@ -72,9 +102,10 @@ class Observers:
                 log.error("control_link_malformed", reason=str(error))
                 connection.close()
                 continue
-            self._connections[connection] = (hello, FrameReader())
+            self._connections[connection] = Peer(hello, connection)
             self.deserted.clear()
-            self._loop.add_reader(connection.fileno(), self._read, connection)
+            if not self._paused:
+                self._loop.add_reader(connection.fileno(), self._read, connection)
 
     def _read(self, connection: socket.socket) -> None:
         try:
@@ -83,12 +114,12 @@ class Observers:
             return
         except OSError:  # the other side was killed
             octets = b""
-        hello, reader = self._connections[connection]
+        peer = self._connections[connection]
         try:
-            for content in reader.feed(octets):
-                self._take(hello, content)
+            for content in peer.reader.feed(octets):
+                self._take(peer, content)
         except BadFrame as error:
-            log.error("control_link_malformed", peer=hello.slot, reason=str(error))
+            log.error("control_link_malformed", peer=peer.hello.slot, reason=str(error))
             octets = b""
         if not octets:
             self._forget(connection)

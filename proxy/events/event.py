@@ -16,6 +16,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "object": (dict,),
     "strings": (list, tuple),
     "status": (int, str),
+    "arrays": (list, tuple),
 }
 
 

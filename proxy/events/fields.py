@@ -12,7 +12,8 @@ class Field:
 
     doc: str
     type: str = "string"
-    """A type of JSON Schema; `strings` is an array of strings, `status` an integer or a string."""
+    """A type of JSON Schema; `strings` is an array of strings, `status` an integer or a string,
+    `arrays` an array of arrays."""
     unit: str = ""
     personal: bool = False
 
@@ -25,6 +26,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "object": {"type": "object"},
     "strings": {"type": "array", "items": {"type": "string"}},
     "status": {"type": ["integer", "string"]},
+    "arrays": {"type": "array", "items": {"type": "array"}},
 }
 """What JSON Schema says of each type."""
 
@@ -87,6 +89,16 @@ FIELDS: dict[str, Field] = {
     "policy_ms": _stage("time in policy, without callbacks"),
     "callback_ms": _stage("time waiting for callbacks"),
     "upstream_ms": _stage("time waiting for the next hop"),
+    "lines": Field("lines of text", "strings", personal=True),
+    "asked_outside": Field('questions and answers: `["dns", "mx", "example.com", …]`', "arrays", personal=True),
+    "dropped": _count("how many were left out"),
+    # ---- the history
+    "first": _text("when it began, RFC 3339"),
+    "last": _text("when it ended, RFC 3339"),
+    "details": _count("missing recipients and sessions of accepted mail"),
+    "accepted": _count("missing messages that were accepted"),
+    "others": _count("other missing events"),
+    "refusals": _count("missing refusals"),
     # ---- callbacks
     "callback_status": _text("the callback's status, if one was asked and did not pass"),
     "callback_reason": _text("its reason"),

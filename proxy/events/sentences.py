@@ -16,6 +16,9 @@ _MAIL = {
     "recipient lost": "No message came for <{recipient}> from <{sender}>",
     "recipient": 'Recipient <{recipient}> of <{sender}> was {disposition} by {decided_by}: "{reply}"',
     "refused": '{command} of {client} was {disposition} by {decided_by}: "{reply}"',
+    "dialogue": "{client} was rejected after {lines}",
+    "headers": "Header section of {transaction}: {text}",
+    "answers": "Policy asked outside its scripts, in phase {phase}: {asked_outside}",
     "health_checks": "{checks} health checks in a minute",
     "tls_failed": "The TLS handshake with {client} failed: {reason}",
     "proxy_header_refused": "The connection from {client} has no valid PROXY header: {reason}",
@@ -59,6 +62,14 @@ _UPSTREAM = {
     "recipients_of_different_upstreams": "A script gave one message to recipients with different next hops",
     "xforward_refused": "The next hop rejected XFORWARD: {reason}",
     "copy_refused": 'The next hop rejected added recipient <{recipient}>: "{reply}"',
+}
+
+_HISTORY = {
+    "history_unavailable": "The history in {folder} cannot be written: {reason}",
+    "history_recovered": "The history in {folder} is written again",
+    "history_gap": "The history lacks {refusals} refusals, {accepted} accepted messages, {details} of their recipients "
+    "and sessions, and {others} other events from {first} to {last}: {reason}",
+    "history_line_malformed": "A fault in Ringback: an event did not fit into the history: {reason}",
 }
 
 _OUTBOX = {
@@ -145,4 +156,4 @@ _FAULTS = {
     "task_failed": "A fault in Ringback: task {task} of {owner} failed",
 }
 
-SENTENCES = _MAIL | _CALLBACKS | _POLICY | _UPSTREAM | _OUTBOX | _STORE | _SERVICE | _PROCESSES | _FAULTS
+SENTENCES = _MAIL | _CALLBACKS | _POLICY | _UPSTREAM | _HISTORY | _OUTBOX | _STORE | _SERVICE | _PROCESSES | _FAULTS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from proxy.events.event import Event
 
+_DEBUG = ("debug",)
 _WARNING = ("warning",)
 _ERROR = ("error",)
 _CLIENT = "session transaction client helo tls cipher user"
@@ -36,6 +37,12 @@ _MAIL = (
         f"{_CLIENT} command argument {_DECISION}",
         optional=_CALLBACK, metric="ringback_refusals_total", history=True,
     ),
+    Event("dialogue", "what was said until a command was rejected, without passwords and messages; at most four of a "
+          "session, and 300 a minute of a worker", "session client lines", levels=_DEBUG, history=True),
+    Event("headers", "a message's header section, with `History_Headers`", "session transaction text", levels=_DEBUG,
+          history=True),
+    Event("answers", "what policy asked outside its scripts, with `History_Answers`; `dropped` more were not kept",
+          "session transaction phase asked_outside dropped", levels=_DEBUG, history=True),
     Event("health_checks", "a minute's connections of health checks, which have no events of their own", "checks"),
     Event("tls_failed", "a client's TLS handshake failed", "session client reason",
           metric="ringback_tls_handshakes_total", history=True),
@@ -180,6 +187,16 @@ _SERVICE = (
           "up, or its disk was full", "count", levels=_WARNING, metric="ringback_log_lines_dropped_total"),
 )  # fmt: skip
 
+_HISTORY = (
+    Event("history_unavailable", "the history cannot be written; mail goes on, and what is missing is counted",
+          "folder reason", levels=_WARNING),
+    Event("history_recovered", "the history is written again", "folder", levels=_WARNING),
+    Event("history_gap", "events are missing in the history, from `first` to `last`",
+          "reason first last details accepted others refusals", levels=_WARNING),
+    Event("history_line_malformed", "a fault in Ringback: an event did not fit into the history", "reason",
+          levels=_ERROR),
+)  # fmt: skip
+
 _PROCESSES = (
     Event("worker_started", "the supervisor started a worker", "worker pid"),
     Event("worker_ended", "a worker ended because it was told to", "worker pid seconds"),
@@ -254,6 +271,7 @@ GROUPS = {
     "Ringback's own messages": _OUTBOX,
     "Stores": _STORE,
     "The service": _SERVICE,
+    "The history": _HISTORY,
     "Processes": _PROCESSES,
     "Faults": _FAULTS,
 }

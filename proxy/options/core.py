@@ -18,6 +18,7 @@ from config.schema.readers import ReadContext, ValueReader, reader_for
 from config.schema.values import Bytes, ConfigPath, Seconds
 from config.scopes.listener import Listeners
 from proxy.base.log import Levels
+from proxy.options.history import HistoryOptions
 from proxy.options.inbound import InboundOptions
 from proxy.options.levels import LevelsValue
 from proxy.options.names import NameserverValue
@@ -39,7 +40,7 @@ def _longer_than_a_beat(seconds: float) -> float:
     return seconds
 
 
-class CoreOptions(InboundOptions, OutboundOptions):
+class CoreOptions(InboundOptions, OutboundOptions, HistoryOptions):
     """Every option of the global scope."""
 
     workers: WorkerCount = option(

@@ -25,12 +25,13 @@ from proxy.server.birth import Post
 from proxy.server.logs import open_log
 from proxy.server.orders import EX_SOFTWARE, REOPEN, SUPERVISORS_SIGNALS
 from proxy.server.pulse import BEAT_SECONDS
+from proxy.server.telling import told_to_history
 
 
 def live(
     work: Callable[[], Coroutine[Any, Any, None]], core: CoreOptions, post: Post, *, worker: int | None = None
 ) -> int:
-    """Run a process's work in an event loop, with its log and its heartbeat, and return the exit status.
+    """Run a process's work in an event loop, with its log, its history and its heartbeat; return the exit status.
 
     Signals are still blocked, so that no handler of the supervisor runs here. The loop is left open: closing it waits
     for its threads, and one may hang forever on a file.
@@ -40,6 +41,7 @@ def live(
         signal.signal(each, signal.SIG_DFL if each is signal.SIGCHLD else signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SUPERVISORS_SIGNALS)
     open_log(core, worker=worker)
+    history = told_to_history(core, post.rows, worker)
     runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
     try:
         runner.get_loop().call_soon(post.pulse.beat_along, runner.get_loop(), _interval(core))
@@ -49,6 +51,8 @@ def live(
         return EX_SOFTWARE
     finally:
         log.close()
+        if history is not None:
+            history.close()
     return 0
 
 

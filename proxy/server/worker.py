@@ -16,6 +16,7 @@ from config.scopes.listener import Listener
 from proxy.base.log import get_logger
 from proxy.base.tasks import TaskOwner, spawn
 from proxy.dns.resolver import Resolver
+from proxy.history.settings import is_on
 from proxy.keeper.door import Calling
 from proxy.mail.validator import Validator
 from proxy.modules.services import Services
@@ -32,6 +33,7 @@ from proxy.smtp.hooks import hooks_of
 from proxy.smtp.pipeline import PhasePipeline
 from proxy.smtp.ports import Front, Sessions
 from proxy.smtp.protocol import SmtpProtocol
+from proxy.smtp.said import Allowance
 from proxy.upstream.credentials import CredentialChecker
 from proxy.upstream.pools import Pools
 from proxy.upstream.relay import UpstreamRelay
@@ -154,6 +156,7 @@ class Worker:
             authenticator=Guesses(self._credentials),
             sessions=self._sessions,
             outbox=self._outbox,
+            dialogues=Allowance() if is_on(core) else None,
         )
 
     async def stop(self, *, now: bool = False, reloaded: bool = False) -> None:

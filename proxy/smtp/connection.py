@@ -30,6 +30,13 @@ BACKLOG = 4 * 1024
 """Octets of unread commands, and of unsent replies, above which we stop reading. One read brings up to 256,000 more."""
 
 
+MOST_SAID = 2000
+"""Octets of the dialogue that a session keeps for the history."""
+
+CLIENT, SERVER = b"\1", b"\2"
+"""What begins a client's line and our reply in them."""
+
+
 class ClientGone(Exception):
     """The connection is closed or lost; nothing more can be read."""
 
@@ -56,8 +63,8 @@ class Connection:
 
     __slots__ = (
         "_closing", "_discarded", "_flush_due", "_has_finished", "_interruptible", "_is_awaited", "_lines", "_loop",
-        "_on_idle", "_pause", "_reading_paused", "_waiter", "buffer", "draining", "ended", "high_water", "is_stuck",
-        "lost", "outgoing", "timer", "transport",
+        "_on_idle", "_pause", "_reading_paused", "_waiter", "buffer", "dialogues", "draining", "ended", "high_water",
+        "is_stuck", "lost", "outgoing", "said", "timer", "transport",
     )  # fmt: skip
 
     def __init__(
@@ -83,6 +90,10 @@ class Connection:
         """Rings if the client misses its deadline: set when a turn ends, and while a command waits for the client."""
         self.outgoing = b""
         """The replies of this turn, to which the turn adds its own."""
+        self.said = b""
+        """The end of the dialogue since a refusal was last told (`proxy.smtp.said`)."""
+        self.dialogues = 0
+        """Refusals whose dialogue was told."""
         self.high_water = HIGH_WATER
         """Octets in the buffer above which we stop reading."""
         self.is_stuck = False

@@ -21,7 +21,7 @@ from proxy.mail.verdict import PASS, Verdict
 from proxy.options.inbound import InboundOptions
 from proxy.smtp.access import is_trusted
 from proxy.smtp.admission import Admission
-from proxy.smtp.connection import BACKLOG, ClientGone, ClientIdle, Connection
+from proxy.smtp.connection import BACKLOG, MOST_SAID, SERVER, ClientGone, ClientIdle, Connection
 from proxy.smtp.data import DataReader
 from proxy.smtp.forwarded import Address
 from proxy.smtp.pending import Answer, Pending
@@ -164,7 +164,9 @@ class Dialogue:
 
     def say(self, reply: Reply) -> None:
         """Send a reply from within a command that waits."""
-        self.connection.send(reply.wire)
+        connection = self.connection
+        connection.said = (connection.said + SERVER + reply.wire)[-MOST_SAID:]
+        connection.send(reply.wire)
 
     def send(self, octets: bytes) -> None:
         """Send a line from within a command that waits, for a module's hook."""

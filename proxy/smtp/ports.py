@@ -22,6 +22,7 @@ from proxy.mail.verdict import Verdict
 from proxy.options.core import CoreOptions
 from proxy.options.throttle import Buckets
 from proxy.smtp.pending import Verb
+from proxy.smtp.said import Allowance
 from sieve.phases import Phase
 
 
@@ -330,6 +331,8 @@ class Front:
     """Another worker has taken over, with another configuration."""
     checks: HealthChecks = field(default_factory=HealthChecks)
     """Connections that are not logged one by one."""
+    dialogues: Allowance | None = None
+    """How many refusals are told with their dialogue; None without a history."""
     rates: Buckets = field(default_factory=Buckets)
     clients: Counter[str] = field(default_factory=Counter)
     """Connections of each client that has any."""

@@ -24,7 +24,18 @@ from proxy.mail.replies import Reply
 from proxy.mail.session import Session
 from proxy.smtp.arguments import unknown
 from proxy.smtp.commands import data, opening
-from proxy.smtp.connection import BACKLOG, LINES_IN_A_TURN, ClientGone, ClientIdle, Connection, Draining, LineTooLong
+from proxy.smtp.connection import (
+    BACKLOG,
+    CLIENT,
+    LINES_IN_A_TURN,
+    MOST_SAID,
+    SERVER,
+    ClientGone,
+    ClientIdle,
+    Connection,
+    Draining,
+    LineTooLong,
+)
 from proxy.smtp.data import DataReader
 from proxy.smtp.dialogue import MOST_JUNK, Dialogue
 from proxy.smtp.entrance import Entrance
@@ -33,6 +44,7 @@ from proxy.smtp.mistakes import note_answer, note_line, note_unknown
 from proxy.smtp.pending import Answer, Over, Pending, Verb
 from proxy.smtp.ports import Front
 from proxy.smtp.record import record_recipient, record_refused
+from proxy.smtp.said import tell_dialogue
 from proxy.smtp.syntax import parse
 
 log = get_logger()
@@ -164,6 +176,8 @@ class SmtpProtocol(SMTP):
 
     def _execute(self, line: bytes) -> None:
         """Execute one command line. A failure in it is 451, and the session goes on."""
+        connection = self.connection
+        connection.said = (connection.said + CLIENT + line)[-MOST_SAID:]
         verbs, parsed = self.front.verbs, parse(line, self.session.options)
         if type(parsed) is Reply:
             note_line(self.session, line, verbs)
@@ -234,6 +248,7 @@ class SmtpProtocol(SMTP):
         `verb` is what a client sent that is not executed as a command.
         """
         connection = self.connection
+        connection.said = (connection.said + SERVER + reply.wire)[-MOST_SAID:]
         if reply.code >= 400:  # RFC 5321 section 4.2.1, first digit
             self._record(command.verb if command is not None else verb.decode("ascii", "backslashreplace"), reply)
         connection.timer.deadline = None
@@ -255,6 +270,8 @@ class SmtpProtocol(SMTP):
         """Log a refusal, unless it is logged already. Without a verb, no command asked for it."""
         dialogue = self.dialogue
         self.session.tally.acted = True
+        if self.front.dialogues is not None:
+            tell_dialogue(self.session.id, self.session.client_ip, self.connection, self.front.dialogues)
         if reply is dialogue.recorded:
             return
         if verb.upper() == "RCPT":
@@ -267,6 +284,7 @@ class SmtpProtocol(SMTP):
         self._has_greeted = True
         self.connection.high_water = BACKLOG
         self.connection.outgoing += reply.wire
+        self.connection.said = SERVER + reply.wire
         if not reply.accepted:
             self._record("CONNECT", reply)
             self.end("quit")

@@ -24,7 +24,7 @@ from proxy.smtp.context import counts_context
 from proxy.smtp.data import GATHERED
 from proxy.smtp.plan import Plan
 from proxy.smtp.ports import Front, OutboxUnavailable, Relay, RelayFailed
-from proxy.smtp.record import message_id_of
+from proxy.smtp.record import message_id_of, record_headers
 from sieve.phases import Phase
 
 log = get_logger()
@@ -121,6 +121,8 @@ class Reception:
         transaction = self._session.transaction
         message = transaction.message = Message(unstuffed(head), kept)
         transaction.message_id = message_id_of(head)
+        if self._front.settings.history_headers:
+            record_headers(self._session, head)
         if self._plan.at_content:
             await message.take_apart()
             self._session.context |= counts_context(self._session)

@@ -20,6 +20,9 @@ log = get_logger()
 LONGEST_FOREIGN = 1000
 """Characters of foreign text in a message's event that are not looked at field by field."""
 
+LONGEST_HEAD = 4096
+"""Characters of a header section that the history keeps."""
+
 MOST_RECIPIENTS = 10
 """Recipients in a message's event; each has one of its own."""
 
@@ -48,6 +51,12 @@ def message_id_of(head: bytes) -> bytes:
     """Return a header section's Message-ID; empty without one."""
     found = _MESSAGE_ID.search(head)
     return found[1] if found else b""
+
+
+def record_headers(session: Session, head: bytes) -> None:
+    """Log a header section, for the history."""
+    text = printable(head.decode("latin-1"), LONGEST_HEAD)
+    log.debug("headers", session=session.id, transaction=session.transaction_id, text=text)
 
 
 def record_message(session: Session, answer: Reply | None, relay: Relay | None, *, lost_by: str = "client") -> None:

@@ -52,7 +52,7 @@ def open_for_writing(path: Path, *, first: bool) -> sqlite3.Connection:
     with _alone(path.parent):
         if first and path.exists():
             _set_aside_if_broken(path)
-        _make_private(path)
+        make_private(path)
         connection = _connect(path)
         try:
             _prepare(connection, first=first)
@@ -88,7 +88,7 @@ def _alone(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _make_private(path: Path) -> None:
+def make_private(path: Path) -> None:
     """Restrict access to the owner: the file holds addresses.
 
     An existing file is not opened for this: closing any descriptor of it would drop the locks that SQLite holds on it
@@ -111,11 +111,20 @@ def _set_aside_if_broken(path: Path) -> None:
         result = str(error)
     if result == "ok" or not _has_our_mark(path):
         return
+    set_aside(path, result)
+
+
+def set_aside(path: Path, reason: str) -> None:
+    """Rename a broken file, with what SQLite keeps beside it, and log that.
+
+    Raises:
+        OSError: it cannot be renamed.
+    """
     aside = f"{path}.corrupt-{time.time():.0f}"
     for suffix in ("", "-wal", "-shm"):
         with suppress(FileNotFoundError):
             Path(f"{path}{suffix}").rename(f"{aside}{suffix}")
-    log.warning("store_set_aside", path=str(path), aside=aside, reason=result)
+    log.warning("store_set_aside", path=str(path), aside=aside, reason=reason)
 
 
 def _has_our_mark(path: Path) -> bool:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-import secrets
 from collections.abc import Callable
 
 from sieve.library import Value, sieve_function
 from sieve.run import reasons
+from sieve.run.runtime import Frame
 from sieve.run.values import ScriptError, as_whole, decimal
 
 
@@ -95,11 +95,11 @@ def ec_nearbyint(number: float) -> str:
 
 
 @sieve_function()
-def ec_rand(max_or_list: Value) -> Value:
+def ec_rand(frame: Frame, max_or_list: Value) -> Value:
     """Return a random whole number from 0 to one below the given number, or a random element of a list."""
     if isinstance(max_or_list, tuple):
-        return secrets.choice(max_or_list) if max_or_list else ""
+        return max_or_list[frame.host.random(len(max_or_list))] if max_or_list else ""
     bound = as_whole(max_or_list)
     if bound < 1:
         raise ScriptError(reasons.must_be_positive("ec_rand"))
-    return secrets.randbelow(bound)
+    return frame.host.random(bound)

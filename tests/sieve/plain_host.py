@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -116,6 +117,9 @@ class PlainHost:
 
     def now(self) -> float:
         return 1_750_000_100.0
+
+    def random(self, below: int) -> int:
+        return secrets.randbelow(below)
 
     async def callback(self, address: str, sender: str | None) -> CallbackAnswer:
         asked = "" if sender is None else f" as <{sender}>"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
 from collections.abc import Awaitable, MutableMapping, Sequence
 
@@ -87,6 +88,10 @@ class SessionHost:
     def now(self) -> float:
         """Return the wall clock, in seconds since 1970."""
         return time.time()
+
+    def random(self, below: int) -> int:
+        """Return a random whole number that nobody can foresee."""
+        return secrets.randbelow(below)
 
     # ------------------------------------------------------------ what is done
 

@@ -17,6 +17,7 @@ from proxy.mail.session import Session
 from proxy.mail.validator import Hook, OnError, Validator
 from proxy.mail.verdict import PASS, Verdict, decided
 from proxy.modules.services import Services
+from proxy.modules.sieve_policy.answers import RecordingHost
 from proxy.modules.sieve_policy.effects import send_letters, settle_letters
 from proxy.modules.sieve_policy.host import SessionHost
 from proxy.modules.sieve_policy.options import SPEC, SieveOptions, option_name
@@ -132,6 +133,7 @@ class SieveValidator:
         self.deadline = 2 * prepared.options.script_timeout + GRACE_SECONDS
         self._scripts = prepared.scripts
         self._services = services
+        self._host = RecordingHost if services.settings.history_answers else SessionHost
 
     def hooks(self) -> Mapping[Phase, Hook]:
         """Speak in every phase that has a script."""
@@ -150,11 +152,13 @@ class SieveValidator:
         """Run scripts until one ends the phase. If one has to wait, return a coroutine that goes on from there."""
         if session.transaction.pending:
             return self._after_others(phase, scripts, session)
-        host = SessionHost(session, self._services, phase)
+        host = self._host(session, self._services, phase)
         for number, script in enumerate(scripts, 1):
             outcome = script.start(host)
             if not isinstance(outcome, Outcome) or host.letters:
                 return self._rest(outcome, script, host, (phase, scripts[number:], session))
+            if host.__class__ is RecordingHost:
+                host.tell()
             verdict = self._verdict(outcome, script, session)
             if verdict is not PASS or outcome.ended:
                 return verdict
@@ -175,6 +179,8 @@ class SieveValidator:
         """Finish a script that has to wait, or whose letters have to be stored; then run those that follow."""
         phase, _, session = following
         outcome = await settled(begun)
+        if isinstance(host, RecordingHost):
+            host.tell()
         verdict = self._verdict(outcome, script, session)
         if host.letters:
             verdict = await self._with_letters(host, phase, outcome, verdict, session)

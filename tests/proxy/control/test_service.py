@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from proxy.control import service
-from proxy.control.observers import Observers
+from proxy.control.observers import Observers, Peer
 from proxy.control.service import ControlService
 from proxy.keeper.door import Door, knock
 from proxy.keeper.frames import framed
@@ -70,7 +70,7 @@ async def test_rows_that_were_written_before_the_end_are_taken_and_the_writer_is
     taken: list[tuple[int, bytes]] = []
     early = knock(door.outside, encode(Hello(1, 2)))
     early.sendall(framed(b"waits before the door"))
-    observers = Observers(door.inside, lambda hello, rows: taken.append((hello.slot, rows)))
+    observers = Observers(door.inside, lambda peer, rows: taken.append((peer.hello.slot, rows)))
     await observers.start()
     await eventually(lambda: taken, "the rows are there")
     early.sendall(framed(b"last") + framed(b"cut")[:-1])
@@ -86,7 +86,7 @@ async def test_rows_that_were_written_before_the_end_are_taken_and_the_writer_is
 
 async def test_a_connection_with_octets_that_are_no_frames_ends_and_the_others_go_on(door: Door) -> None:
     taken: list[bytes] = []
-    observers = Observers(door.inside, lambda _hello, rows: taken.append(rows))
+    observers = Observers(door.inside, lambda _peer, rows: taken.append(rows))
     await observers.start()
     door.outside.send(b"no hello")
     wrong, right = (knock(door.outside, encode(Hello(1, slot))) for slot in (1, 2))
@@ -102,10 +102,35 @@ async def test_a_connection_with_octets_that_are_no_frames_ends_and_the_others_g
 
 
 async def test_a_process_that_is_killed_is_forgotten(door: Door) -> None:
-    observers = Observers(door.inside, lambda _hello, _rows: None)
+    observers = Observers(door.inside, lambda _peer, _rows: None)
     await observers.start()
     connection: socket.socket = knock(door.outside, encode(Hello(1, 1)))
     await eventually(lambda: not observers.deserted.is_set(), "it is connected")
     connection.close()
     await eventually(observers.deserted.is_set, "it is forgotten")
     await observers.stop()
+
+
+async def test_a_pause_leaves_rows_where_they_are_and_a_peer_is_told_what_is_done_with(door: Door) -> None:
+    taken: list[bytes] = []
+
+    def take(peer: Peer, rows: bytes) -> None:
+        taken.append(rows)
+        peer.tell(b"done")
+
+    observers = Observers(door.inside, take)
+    await observers.start()
+    early = knock(door.outside, encode(Hello(1, 1)))
+    await eventually(lambda: not observers.deserted.is_set(), "it is connected")
+    observers.pause()
+    early.sendall(framed(b"rows"))
+    late = knock(door.outside, encode(Hello(1, 2)))
+    late.sendall(framed(b"more"))
+    await eventually(lambda: len(observers._connections) == 2, "both are connected")
+    assert taken == []
+    observers.resume()
+    await eventually(lambda: len(taken) == 2, "the rows are there")
+    assert early.recv(16) == b"done"
+    await observers.stop()
+    early.close()
+    late.close()

@@ -1,0 +1,79 @@
+"""Addresses as the history keeps them: as they are, or as keyed hashes."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import zlib
+
+_ADDRESS = re.compile(
+    r"""(?:"(?:[^"\\]|\\.){1,64}"|[^\s<>()\[\],;:"@]{1,128})"""
+    r"""@(?:\[[0-9A-Fa-f.:IPVipv]{2,64}\]|[^\s<>()\[\],;:"@/']{1,255})"""
+)
+_WORD = re.compile(r"[^\s<>()\[\],;:\"@'/=]+")
+_SHORTEST_NAME = 3
+"""Characters of a local part that is replaced where it stands alone: replies say `anna: unknown user`."""
+
+_EVERYBODY = frozenset({"postmaster", "abuse", "mailbox", "user", "recipient", "sender", "address", "mail", "unknown"})
+"""Local parts that are ordinary words of replies."""
+
+MARK = "~"
+"""The first character of a hash."""
+
+
+def canonical(text: str) -> str:
+    """Return an address, Message-ID, queue id, session or client in the form in which it is looked for."""
+    return text.strip(" \t<>").lower()
+
+
+def key_of(text: str) -> int:
+    """Return the number under which a subject's sessions are found. Different subjects may have the same one."""
+    return zlib.crc32(canonical(text).encode("utf-8", "surrogateescape"))
+
+
+def addresses_in(text: str) -> list[str]:
+    """Return what looks like an address in foreign text."""
+    return _ADDRESS.findall(text)
+
+
+class Addresses:
+    """Replaces addresses by keyed hashes, or leaves everything as it is without a key."""
+
+    def __init__(self, key: bytes = b"") -> None:
+        self._key = key
+
+    @property
+    def hashed(self) -> bool:
+        """Whether there is a key."""
+        return bool(self._key)
+
+    @property
+    def mark(self) -> str:
+        """Tell one key from another, without telling it; empty without a key."""
+        return self._hash("mark") if self._key else ""
+
+    def of(self, address: str) -> str:
+        """Return an address, or a name that a client logged in with."""
+        return self._hash(address) if self._key and address and not address.startswith(MARK) else address
+
+    def within(self, text: str, *known: str) -> str:
+        """Return foreign text with its addresses replaced, and the local parts of the known ones."""
+        if not self._key or not text:
+            return text
+        text = _ADDRESS.sub(lambda found: self._hash(found[0]), text)
+        names = {each.rpartition("@")[0].lower() for each in known if "@" in each}
+        names = {each for each in names if len(each) >= _SHORTEST_NAME} - _EVERYBODY
+        if not names:
+            return text
+        return _WORD.sub(lambda found: self._hash(found[0]) if found[0].lower() in names else found[0], text)
+
+    def _hash(self, text: str) -> str:
+        octets = canonical(text).encode("utf-8", "surrogateescape")
+        digest = hashlib.blake2b(octets, key=self._key, digest_size=10).digest()
+        return MARK + base64.b32encode(digest).decode("ascii").lower()
+
+
+def key_from(secret: bytes) -> bytes:
+    """Return the key of the history's hashes; other files with the same secret have other hashes."""
+    return hashlib.blake2b(b"ringback history", key=secret[:64], digest_size=32).digest()

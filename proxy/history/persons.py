@@ -1,0 +1,106 @@
+"""What the history has about a person: handed out, or removed."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+
+from proxy.history.addresses import Addresses, canonical, key_of
+from proxy.history.files import DayFile, OtherFile, files_in, open_for_changes, open_for_reading
+from proxy.history.search import Item, Reader
+
+FORGOTTEN = "(forgotten)"
+"""Replaces an address that was removed from a row about another person."""
+
+_TEXTS = (
+    ("transactions", "message_id"),
+    ("transactions", "reply"),
+    ("transactions", "callback_text"),
+    ("recipients", "reply"),
+    ("recipients", "callback_text"),
+    ("probes", "text"),
+    ("notes", "fields"),
+    ("answers", "answers"),
+)
+_SESSIONS = "session IN (SELECT session FROM keys WHERE key = :key)"
+_REMOVALS = (
+    f"DELETE FROM dialogues WHERE {_SESSIONS}",  # noqa: S608 - our own names
+    f"DELETE FROM recipients WHERE same(address) AND {_SESSIONS}",  # noqa: S608 - our own names
+    "DELETE FROM probes WHERE key = :key AND same(address)",
+    "DELETE FROM notes WHERE session = 0 AND row IN (SELECT -session FROM keys WHERE key = :key)",
+    "UPDATE words SET text = :forgotten WHERE same(text)",
+)
+_UPDATES = (
+    *(
+        f"UPDATE {table} SET sender = :forgotten WHERE same(sender)"  # noqa: S608 - our own names
+        for table in ("transactions", "recipients", "probes")
+    ),
+    *(
+        f"UPDATE {table} SET {column} = without({column}) WHERE {_SESSIONS} AND instr(lower({column}), :name)"  # noqa: S608 - our own names
+        for table, column in _TEXTS
+    ),
+)
+_LAST = "DELETE FROM keys WHERE key = :key"
+
+
+def rows_about(folder: Path, address: str, addresses: Addresses) -> Iterator[Item]:
+    """Yield every row about an address, oldest file first.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    for file in files_in(folder):
+        with suppress(sqlite3.Error, OtherFile), closing(open_for_reading(file.path)) as connection:
+            reader = Reader(file, connection, addresses)
+            for story in reader.stories(address):
+                yield {"file": file.path.name, "session": story.session, "events": list(story.items)}
+            for name in reader.names(address):
+                for probe in reader.items("probes", "key = ? AND session = 0", key_of(name)):
+                    yield {"file": file.path.name, "session": {}, "events": [probe]}
+
+
+def forget(folder: Path, address: str, addresses: Addresses) -> int:
+    """Remove an address from all files; return how many rows were removed or changed.
+
+    Raises:
+        OSError: the folder cannot be read.
+        sqlite3.Error: a file cannot be changed.
+    """
+    return sum(_forgotten(file, address, addresses) for file in files_in(folder) if not file.is_broken)
+
+
+def _forgotten(file: DayFile, address: str, addresses: Addresses) -> int:
+    try:
+        with closing(open_for_changes(file.path)) as connection:
+            names = Reader(file, connection, addresses).names(address)
+            connection.row_factory = None
+            connection.create_function("same", 1, lambda text: canonical(str(text or "")) in names)
+            connection.execute("BEGIN IMMEDIATE")
+            changed = sum(_removed(connection, name) for name in names)
+            connection.execute("COMMIT")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            return changed
+    except OtherFile:
+        return 0
+
+
+def _removed(connection: sqlite3.Connection, name: str) -> int:
+    """Remove what has one name, whole or within other text."""
+    key, before = key_of(name), connection.total_changes
+    connection.create_function("without", 1, lambda text: _without(text, name))
+    for statement in (*_REMOVALS, *_UPDATES, _LAST):
+        connection.execute(statement, {"key": key, "name": name, "forgotten": FORGOTTEN})
+    return connection.total_changes - before
+
+
+def _without(text: str | None, name: str) -> str | None:
+    """Return text without an address, in whatever case it is written."""
+    if text is None:
+        return None
+    at = text.lower().find(name)
+    while at >= 0:
+        text = text[:at] + FORGOTTEN + text[at + len(name) :]
+        at = text.lower().find(name, at + len(FORGOTTEN))
+    return text

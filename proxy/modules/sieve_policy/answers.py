@@ -1,0 +1,112 @@
+"""With History_Answers: what a script asks outside itself, and what it is told, in order.
+
+With these answers and the session, a script can be run again later with the same result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from typing import Any
+
+from proxy.base.log import get_logger, printable
+from proxy.mail.session import Session
+from proxy.modules.services import Services
+from proxy.modules.sieve_policy.host import SessionConnection, SessionHost
+from sieve.host import CallbackAnswer, DnsAnswer
+from sieve.phases import Phase
+
+log = get_logger()
+
+MOST_ANSWERS = 100
+"""Answers of one phase that are kept."""
+
+LONGEST_ANSWER = 1000
+"""Characters of each text in them."""
+
+
+class RecordingHost(SessionHost):
+    """A host that notes its answers. Each is the kind of question, its arguments, and the answer's parts."""
+
+    __slots__ = ("_answers", "_dropped")
+
+    def __init__(self, session: Session, services: Services, phase: Phase) -> None:
+        """Begin with no answers."""
+        super().__init__(session, services, phase)
+        self._answers: list[list[Any]] = []
+        self._dropped = 0
+
+    def note(self, *answer: str | float | None) -> None:
+        """Keep an answer, or count it."""
+        if len(self._answers) >= MOST_ANSWERS:
+            self._dropped += 1
+        else:
+            self._answers.append(
+                [printable(each, LONGEST_ANSWER) if isinstance(each, str) else each for each in answer]
+            )
+
+    def tell(self) -> None:
+        """Log the answers since the last time."""
+        answers, self._answers = self._answers, []
+        if answers:
+            log.debug(
+                "answers",
+                session=self._session.id,
+                transaction=self._session.transaction_id,
+                phase=self._phase.value,
+                asked_outside=answers,
+                dropped=self._dropped,
+            )
+            self._dropped = 0
+
+    def now(self) -> float:
+        """Note the clock."""
+        found = super().now()
+        self.note("clock", found)
+        return found
+
+    def random(self, below: int) -> int:
+        """Note a random number."""
+        found = super().random(below)
+        self.note("random", below, found)
+        return found
+
+    def callback(self, address: str, sender: str | None) -> CallbackAnswer | Awaitable[CallbackAnswer]:
+        """Note a callback's answer, in the order in which answers come."""
+        found = super().callback(address, sender)
+        if isinstance(found, CallbackAnswer):
+            self.note("callback", address, sender, found.status, found.message)
+            return found
+        return self._called(address, sender, found)
+
+    async def _called(self, address: str, sender: str | None, awaited: Awaitable[CallbackAnswer]) -> CallbackAnswer:
+        found = await awaited
+        self.note("callback", address, sender, found.status, found.message)
+        return found
+
+    async def resolve(self, name: str, record: str, server: str | None) -> DnsAnswer:
+        """Note a look-up's answer."""
+        found = await super().resolve(name, record, server)
+        self.note("dns", record, name, server, found.status, *found.records)
+        return found
+
+    @property
+    def connection(self) -> SessionConnection:
+        """Note the client's name, which DNS tells."""
+        return _RecordedConnection(self._session, self._services, self)
+
+
+def _bounded(part: str | float | None) -> str | float | None:
+    return printable(part, LONGEST_ANSWER) if isinstance(part, str) else part
+
+
+class _RecordedConnection(SessionConnection):
+    __slots__ = ("_host",)
+
+    def __init__(self, session: Session, services: Services, host: RecordingHost) -> None:
+        super().__init__(session, services)
+        self._host = host
+
+    async def client_name(self) -> str:
+        found = await super().client_name()
+        self._host.note("client_name", found)
+        return found

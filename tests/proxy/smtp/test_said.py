@@ -1,0 +1,101 @@
+"""The dialogue until a refusal: what it shows, and what it never does."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from structlog.testing import capture_logs
+
+from proxy.smtp import said
+from proxy.smtp.connection import MOST_SAID
+from tests.support.exchanger import Exchanger
+from tests.support.worker import ALICE, BOB, serving
+
+
+def dialogues(log: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    return [each["lines"] for each in log if each["event"] == "dialogue"]
+
+
+async def test_a_refusal_has_the_dialogue_that_led_to_it() -> None:
+    async with Exchanger() as upstream, serving(upstream, history=True) as stage:
+        with capture_logs() as log:
+            client = await stage.greeted()
+            await client.ask(f"MAIL FROM:<{ALICE}>")
+            await client.ask("RCPT TO:bob@@x")
+            await client.ask(f"RCPT TO:<{BOB}>")
+            await client.ask("RCPT TO:<>")
+    first, second = dialogues(log)
+    assert first[0].startswith("S: 220 ")
+    assert first[1] == "C: EHLO client.test"
+    assert first[-2:] == [
+        "C: RCPT TO:bob@@x",
+        "S: " + next(each["reply"] for each in log if each["event"] == "recipient"),
+    ]
+    assert [each[:3] for each in second] == ["C: ", "S: ", "C: ", "S: "]
+    assert second[0] == f"C: RCPT TO:<{BOB}>"
+
+
+async def test_a_session_without_refusals_tells_nothing() -> None:
+    async with Exchanger() as upstream, serving(upstream, history=True) as stage:
+        with capture_logs() as log:
+            client = await stage.greeted()
+            await client.deliver(ALICE, [BOB], b"Subject: x\r\n\r\nbody\r\n")
+            await client.quit()
+    assert dialogues(log) == []
+
+
+async def test_passwords_and_messages_are_never_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(said, "MOST_OF_SESSION", 100)
+    lines = (
+        "AUTH PLAIN c2VjcmV0", "AUTH c2VjcmV0", "c2VjcmV0", "AUTH LOGIN c2VjcmV0", "HELP c2VjcmV0", "VRFY c2VjcmV0",
+        "DATA", "Help me c2VjcmV0", "Mail me c2VjcmV0", "DATA c2VjcmV0", "Subject: c2VjcmV0",
+    )  # fmt: skip
+    async with Exchanger() as upstream, serving(upstream, history=True) as stage:
+        with capture_logs() as log:
+            client = await stage.greeted()
+            await client.deliver(ALICE, [BOB], b"Subject: c2VjcmV0\r\n\r\nc2VjcmV0\r\n")
+            for each in lines:
+                await client.ask(each)
+    told = [line for lines in dialogues(log) for line in lines]
+    assert told
+    assert [line for line in told if "c2VjcmV0" in line] == []
+
+
+@pytest.mark.parametrize(
+    ("octets", "shown"),
+    [
+        (
+            b"\x01MAIL FROM:<a@b> SIZE=1\r\n\x02" + b"250-a\r\n250 b\r\n",
+            ["C: MAIL FROM:<a@b> SIZE=1", "S: 250-a", "S: 250 b"],
+        ),
+        (b"PLAIN c2VjcmV0\r\n\x02" + b"235 yes\r\n", ["S: 235 yes"]),
+        (b"\1AUTH PLAIN abc\r\n", ["C: AUTH PLAIN (3 octets not shown)"]),
+        (b"\1auth abc\r\n", ["C: auth (3 octets not shown)"]),
+        (b"\1abcdefgh\r\n", ["C: (8 octets that are no command)"]),
+        (b"\1MAIL FROM:<\x1b[31m\xe2\x80\xae>\r\n", ["C: MAIL FROM:<\\x1b[31m\\xe2\\x80\\xae>"]),
+        (b"\1MAIL FROM:<\2S: 250 forged>\r\n", ["C: MAIL FROM:<\\x02S: 250 forged>"]),
+        (b"", []),
+    ],
+)
+def test_lines_are_shown_whole_and_escaped(octets: bytes, shown: list[str]) -> None:
+    assert list(said.lines_of(octets)) == shown
+
+
+async def test_what_is_kept_and_told_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(said, "MOST_A_MINUTE", 5)
+    async with Exchanger() as upstream, serving(upstream, history=True) as stage:
+        with capture_logs() as log:
+            for _ in range(2):
+                client = await stage.greeted()
+                for _ in range(30):
+                    await client.ask(f"MAIL FROM:<{'a' * 60}@example.com>")
+                    await client.ask("RSET")
+                (live,) = stage.worker.front.live
+                assert len(live.connection.said) <= MOST_SAID  # type: ignore[attr-defined]  # it is an SmtpProtocol
+                for _ in range(6):
+                    await client.ask("RCPT TO:<x@y.test>")
+                await client.quit()
+                await stage.ended()
+    assert len(dialogues(log)) == 5
