@@ -42,9 +42,9 @@ VOLUME ["/var/lib/ringback", "/var/spool/ringback"]
 # SIGTERM: accept no new clients, finish open transactions, exit.
 STOPSIGNAL SIGTERM
 
-# Healthy: 220 greeting and a reply to QUIT. The configuration must listen on 2525.
+# Healthy: the supervisor lives and workers serve. It asks at the socket in State_Directory.
 HEALTHCHECK --interval=30s --timeout=10s --start-period=15s --retries=3 \
-  CMD ["python", "-c", "import smtplib; smtplib.SMTP('127.0.0.1', 2525, 'healthcheck.invalid', 5).quit()"]
+  CMD ["ringback", "status"]
 
 ENTRYPOINT ["ringback"]
 CMD ["serve", "-c", "/etc/ringback/ecelerity.conf"]

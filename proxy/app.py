@@ -6,10 +6,12 @@ diagnostics. Nothing is bound before that succeeds.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import cast
 
-from config.diagnostics import Diagnostic, has_errors
+from config.diagnostics import Diagnostic, Source, has_errors
 from config.loader import load as load_configuration
 from config.schema.specs import Schema
 from config.settings import Settings
@@ -89,8 +91,14 @@ def _assembled(path: Path, tell: Tell, *, look_around: bool) -> tuple[Assembly, 
             diagnostics += checks.outside(loaded.settings, prepared)
         diagnostics += [found for each in prepared for found in each.diagnostics]
         if not has_errors(diagnostics):
-            return Assembly(cast(CoreOptions, loaded.settings.core), loaded.settings, prepared), tuple(diagnostics)
+            core = cast(CoreOptions, loaded.settings.core)
+            return Assembly(core, loaded.settings, prepared, _digest(loaded.sources)), tuple(diagnostics)
     raise ConfigurationRejected(diagnostics)
+
+
+def _digest(sources: Sequence[Source]) -> str:
+    """Return a short name of the files' content."""
+    return sha256("\0".join(each.text for each in sources).encode("utf-8", "surrogateescape")).hexdigest()[:16]
 
 
 def _no_progress(_stage: str) -> None:

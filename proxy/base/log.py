@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from io import TextIOBase
 from queue import SimpleQueue
-from typing import Any, ClassVar, TextIO, TypeAlias, cast
+from typing import Any, ClassVar, Protocol, TextIO, TypeAlias, cast
 
 import structlog
 
@@ -43,6 +43,16 @@ LAST_SECONDS = 2.0
 
 DroppedLine: TypeAlias = Callable[[int], bytes]
 """Makes the last line of a log that has lost lines."""
+
+
+class Counts(Protocol):
+    """Where events are counted: integers that another thread or process may read."""
+
+    counts: memoryview
+
+
+Counting: TypeAlias = tuple[Counts, Mapping[str, Mapping[str, int]]]
+"""The integers, and for each level the places of its events."""
 
 Take: TypeAlias = Callable[[Sequence[bytes]], None]
 """Takes canonical lines in the log's thread. It must not block."""
@@ -78,6 +88,7 @@ def configure(
     levels: Levels | None = None,
     worker: int | None = None,
     threaded: bool = True,
+    counting: Counting | None = None,
 ) -> None:
     """Send the log to a sink or, as JSON, to a stream (default: standard error), written by a separate thread.
 
@@ -91,7 +102,7 @@ def configure(
     writer: Writer = LogWriter(sink, render.dropped) if threaded else DirectWriter(sink, render.dropped)
     structlog.configure(
         processors=[render],
-        wrapper_class=type("LoggerOfLevels", (Logger,), {"levels": levels or Levels()}),
+        wrapper_class=type("LoggerOfLevels", (Logger,), {"levels": levels or Levels(), "counting": counting}),
         logger_factory=structlog.WriteLoggerFactory(cast(TextIO, writer)),
         cache_logger_on_first_use=threaded,  # a cached logger would keep the old writer across a fork
     )
@@ -120,6 +131,12 @@ def reopen() -> None:
     writer = _writer()
     if isinstance(writer, LogWriter | DirectWriter):
         writer.reopen()
+
+
+def dropped() -> int:
+    """Return how many lines were lost so far."""
+    writer = _writer()
+    return writer.dropped if isinstance(writer, LogWriter | DirectWriter) else 0
 
 
 def close() -> None:
@@ -169,6 +186,7 @@ class Logger(structlog.BoundLoggerBase):
 
     levels: ClassVar[Levels] = Levels()
     observed: ClassVar[frozenset[str]] = frozenset()
+    counting: ClassVar[Counting | None] = None
 
     def __init__(self, logger: Any, processors: list[Any], context: Any) -> None:
         """Take what structlog's proxy passes when the logger is first used."""
@@ -180,11 +198,15 @@ class Logger(structlog.BoundLoggerBase):
         """Return what logs an event at a level for a module: it writes, only tells the observer, or does nothing."""
         level = "error" if name == "exception" else name
         chain, put, proxy, observed = self._chain, self._put, self._proxy_to_logger, self.observed
+        counting: Any = self.counting or (None, {})
+        book, places = counting[0], counting[1].get(level, {})
 
         def write(event: str, **fields: Any) -> None:
             if name == "exception":
                 fields.setdefault("exc_info", True)
             render = chain[0]
+            if event in places:
+                book.counts[places[event]] += 1
             if render.__class__ is Renderer:
                 put(render(level, event, fields))
             else:

@@ -22,6 +22,8 @@ from proxy.callback.memory import VerdictMemory
 from proxy.callback.packed import Packed
 from proxy.callback.question import Question
 from proxy.callback.verdict import CallbackVerdict, Status, printable_text
+from proxy.metrics.book import BOOK
+from proxy.metrics.table import CACHE_HITS, CACHE_LOOKUPS
 from proxy.store.base import Store, Stored
 from proxy.store.clocks import AHEAD_SECONDS, Clock, steady
 
@@ -30,6 +32,8 @@ LOCAL_SECONDS = 60.0
 
 FACT_LOCAL_SECONDS = 10.0
 """How long memory trusts a fact about a domain, or its absence: mail from one domain comes in bursts."""
+
+_LOOKUPS, _HITS = CACHE_LOOKUPS.base, CACHE_HITS.base
 
 
 class CallbackCache:
@@ -70,11 +74,15 @@ class CallbackCache:
 
     def held_of(self, question: Question) -> Packed | None:
         """Return the same in the form of memory: what another process of the machine may remember, too."""
-        held = self._local.get(self.keys.of(question))
+        held, counts = self._local.get(self.keys.of(question)), BOOK.counts
+        counts[_LOOKUPS] += 1
         if held is None:
             return None
         now = self.now()
-        return held if now < held.expires and (now < held.until or self._holds_on(held, now)) else None
+        if now >= held.expires or (now >= held.until and not self._holds_on(held, now)):
+            return None
+        counts[_HITS] += 1
+        return held
 
     def _holds_on(self, held: Packed, now: float) -> bool:
         """Whether a record may be believed for longer, because nobody else has written to the store since then."""
@@ -83,6 +91,16 @@ class CallbackCache:
             return False
         held.until = untouched.until
         return True
+
+    @property
+    def entries(self) -> int:
+        """How many verdicts are in memory."""
+        return len(self._local)
+
+    def evicted(self) -> int:
+        """Return how many verdicts had to go because memory was full, since the last call."""
+        evicted, self._local.evicted = self._local.evicted, 0
+        return evicted
 
     async def find(self, question: Question) -> CachedVerdict | None:
         """Return the valid record for the question, its family, or its domain; asks the store if necessary."""

@@ -30,11 +30,13 @@ class VerdictMemory:
     event loop's thread owns it.
     """
 
-    __slots__ = ("_middle", "_most", "_octets", "_old", "_order", "_young")
+    __slots__ = ("_middle", "_most", "_octets", "_old", "_order", "_young", "evicted")
 
     def __init__(self, most: int) -> None:
         """`most` bounds the entries, and their memory to OCTETS_EACH times as many octets."""
         self._most = most
+        self.evicted = 0
+        """Entries that had to go; whoever reads it sets it back."""
         self.clear()
 
     def clear(self) -> None:
@@ -97,6 +99,7 @@ class VerdictMemory:
             key = self._order.pop()
             if key in self._old:
                 self.drop(key)
+                self.evicted += 1
                 return
 
 

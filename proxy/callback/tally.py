@@ -11,8 +11,13 @@ from collections import Counter
 
 from proxy.base.log import get_logger
 from proxy.callback.verdict import CallbackVerdict
+from proxy.metrics.book import BOOK
+from proxy.metrics.table import CALLBACKS, STATUS
 
 log = get_logger()
+
+_ANSWERS = [{status: CALLBACKS.at(status, remembered) for status in STATUS.values} for remembered in ("false", "true")]
+"""Where an answer is counted: by whether it was remembered, then by status."""
 
 SECONDS = 60.0
 """From the first counted answer to the line that reports it."""
@@ -28,6 +33,7 @@ class AnswerCounts:
     def count(self, verdict: CallbackVerdict) -> None:
         """Count an answer by status, reason, and whether it was cached."""
         self._answers[f"{verdict.status} {verdict.reason}{' cached' if verdict.cached else ''}"] += 1
+        BOOK.counts[_ANSWERS[verdict.cached][f"{verdict.status}"]] += 1
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(SECONDS, self.report)
 

@@ -31,6 +31,8 @@ from proxy.callback.resolve import ExchangerHost, NoCandidate
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.mail.address import mailbox_of, said_by
 from proxy.mail.session import Path
+from proxy.metrics.book import BOOK, observe
+from proxy.metrics.table import BREAKERS, CACHE_ENTRIES, CACHE_EVICTIONS, CALLBACK_TIME, IN_FLIGHT
 from proxy.store.base import Store
 
 log = get_logger()
@@ -96,6 +98,14 @@ class CallbackVerifier:
         )
         self._pace = ProbePacer()
         self.finding: Finding | None = None
+        BOOK.sample(self._look)
+
+    def _look(self) -> None:
+        counts, around = BOOK.counts, self._around
+        counts[IN_FLIGHT.base] = len(self._in_flight)
+        counts[BREAKERS.base] = around.breakers.open_now
+        counts[CACHE_ENTRIES.base] = around.cache.entries
+        counts[CACHE_EVICTIONS.base] += around.cache.evicted()
 
     @property
     def most_probes(self) -> int:
@@ -290,6 +300,7 @@ class CallbackVerifier:
         began = time.monotonic()
         verdict = await self._within_deadline(question, asker.client, asker.observer)
         verdict = replace(verdict, seconds=round(time.monotonic() - began, 3))
+        observe(CALLBACK_TIME, CALLBACK_TIME.at(verdict.status.value), verdict.seconds)
         self._note(question, verdict, asker.client)
         await self._learn(question, verdict)
         named = {"session": asker.session} if asker.session else {}

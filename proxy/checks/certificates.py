@@ -242,6 +242,15 @@ def _running_out(path: Path, origin: Span | None) -> Iterator[Diagnostic]:
     yield Diagnostic(f"the certificate {path} {problem}", origin, hint, Severity.WARNING)
 
 
+def expires(path: Path) -> float:
+    """Return when the first certificate of a file expires, in seconds since 1970.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    return ssl.cert_time_to_seconds(str(_decoded(path)["notAfter"]))
+
+
 def _seconds_left(certificate: Mapping[str, Any]) -> float:
     return ssl.cert_time_to_seconds(str(certificate["notAfter"])) - time.time()
 

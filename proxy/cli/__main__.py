@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from proxy.cli import caches, documents, exits, history, passwords, probing, scripts, serving, settings
+from proxy.cli import caches, documents, exits, history, passwords, probing, scripts, serving, settings, state
 
 application = typer.Typer(
     name="ringback",
@@ -16,6 +16,7 @@ application = typer.Typer(
 application.command("serve")(serving.serve)
 application.command("check")(serving.check)
 application.command("demo")(serving.demo)
+application.command("status")(state.status)
 application.command("probe")(probing.probe)
 application.command("why")(history.why)
 application.command("password")(passwords.password)

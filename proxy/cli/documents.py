@@ -11,6 +11,7 @@ import typer
 from config.tools.reference import reference
 from proxy.app import SCHEMA, library
 from proxy.events import pages as events
+from proxy.metrics import pages as metrics
 from sieve.reference import markdown
 
 _TABLES = "<!-- tables -->"
@@ -25,6 +26,7 @@ def pages() -> dict[str, str]:
     return {
         "configuration.md": head.replace(_TABLES, reference(SCHEMA)),
         "events.md": events.page(),
+        "metrics.md": metrics.page(),
         "sieve.md": markdown(library()),
     }
 

@@ -26,6 +26,9 @@ from config.base.ip import read_address
 from proxy.dns import stub
 from proxy.dns.answers import MOST_RECORDS, Value
 from proxy.dns.stub import PORT, Nameserver, StubAnswer
+from proxy.metrics.book import BOOK, observe
+from proxy.metrics.metric import OTHER
+from proxy.metrics.table import QUERIES, QUERY_TIME, RECORD
 from sieve.run.values import address_and_port
 
 MOST_AT_ONCE = 100
@@ -191,10 +194,13 @@ class Resolver:
     async def _answer(self, name: str, record_type: str, only: Nameserver | None = None) -> StubAnswer:
         """Return a clear answer to one question; the name server follows CNAMEs."""
         wire_name = _query_name(name)
-        ends = asyncio.get_running_loop().time() + QUERY_SECONDS
+        began = asyncio.get_running_loop().time()
+        ends = began + QUERY_SECONDS
         if only is None and (values := await self._by_cares(wire_name, record_type, ends)):
-            return StubAnswer("SUCCESS", tuple(values[:MOST_RECORDS]), partial=len(values) > MOST_RECORDS)
-        answer = await self._second_opinion(wire_name, record_type, ends, (only,) if only else None)
+            answer = StubAnswer("SUCCESS", tuple(values[:MOST_RECORDS]), partial=len(values) > MOST_RECORDS)
+        else:
+            answer = await self._second_opinion(wire_name, record_type, ends, (only,) if only else None)
+        _count(record_type, answer, asyncio.get_running_loop().time() - began)
         _raise_where_none(name, answer)
         return answer
 
@@ -334,6 +340,16 @@ def _text(value: Value) -> str:
     if isinstance(value, tuple):
         return value[1]
     return value.decode("utf-8", "backslashreplace") if isinstance(value, bytes) else value
+
+
+def _count(record_type: str, answer: StubAnswer, seconds: float) -> None:
+    kind = record_type if record_type in RECORD.values else OTHER
+    if answer.unclear:
+        result = "timeout" if answer.status == "TIMEOUT" else "servfail"
+    else:
+        result = "nxdomain" if answer.status == "NXDOMAIN" else "ok" if answer.records else "nodata"
+    BOOK.counts[QUERIES.at(kind, result)] += 1
+    observe(QUERY_TIME, QUERY_TIME.at(kind), seconds)
 
 
 def _raise_where_none(name: str, answer: StubAnswer) -> None:

@@ -63,7 +63,7 @@ FIELDS: dict[str, Field] = {
     "mechanism": _text("the mechanism of AUTH"),
     "command": _text("the SMTP command; CONNECT is the greeting"),
     "argument": _text("the command's argument as sent; empty for AUTH", personal=True),
-    "ended": _text("why the session ended: quit, timeout, client gone, shutdown or failed"),
+    "ended": _text("why the session ended: quit, timeout, client gone, shutdown, failed or refused (at its greeting)"),
     "messages": _count("messages sent"),
     "errors": _count("commands rejected since the last delivered message"),
     "checks": _count("connections of health checks since the last such event"),

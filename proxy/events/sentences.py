@@ -144,6 +144,7 @@ _PROCESSES = {
     "control_recovered": "The control process seemed to hang but continues",
     "control_not_started": "The control process cannot be started: {reason}",
     "control_part_failed": "Part {part} of the control process failed at {step}",
+    "status_unavailable": "ringback status cannot ask: {reason}",
     "control_link_malformed": "The control process cannot read what a process sent: {reason}",
     "control_door_failed": "The control process cannot take a connection: {reason}",
     "keeper_door_failed": "The keeper cannot take a connection: {reason}",

@@ -249,6 +249,7 @@ _PROCESSES = (
     Event("control_not_started", "as `worker_not_started`, for the control process", "worker reason", levels=_ERROR),
     Event("control_part_failed", "a part of the control process does not work; the others and mail go on", "part step",
           levels=_ERROR),
+    Event("status_unavailable", "`ringback status` cannot ask: no folder for its socket can be written", "reason"),
     Event("control_link_malformed", "a fault in Ringback: the control process cannot read what another one sent",
           "reason", optional="peer", levels=_ERROR),
     Event("control_door_failed", "a fault in Ringback: the control process cannot take a connection", "reason",

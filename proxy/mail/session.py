@@ -23,6 +23,7 @@ from config.base.ip import read_address
 from proxy.mail.message import Message, is_binary
 from proxy.mail.replies import Reply
 from proxy.options.inbound import InboundOptions
+from sieve.phases import Phase
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuv"
 _numbers = itertools.count()
@@ -149,7 +150,7 @@ class Transaction(AiosmtpdEnvelope):
     message_id = b""
     callback: Finding | None = None
     """What the last callback found."""
-    policy_seconds = callback_seconds = upstream_seconds = 0.0
+    policy_seconds = callback_seconds = upstream_seconds = dns_seconds = 0.0
     recorded = False
     """The log has what became of its recipients."""
 
@@ -174,6 +175,8 @@ class Transaction(AiosmtpdEnvelope):
         """Messages created by policy, sent when the message is accepted."""
         self.size = 0
         self.context: dict[str, str] = {}
+        self.phases: list[tuple[Phase, float, float, float]] = []
+        """Phases in which policy was asked: the seconds of each, and those of callbacks and of DNS until its end."""
         self.discarded = False
         self.pending: list[asyncio.Task[None]] = []
         """Tasks of active validators. Reading the context variable that a task will set waits for the task."""

@@ -45,6 +45,16 @@ class CallbackMaker(Protocol):
         ...
 
 
+@runtime_checkable
+class ScriptRunner(Protocol):
+    """A prepared stanza that runs scripts."""
+
+    @property
+    def script_names(self) -> Sequence[str]:
+        """The files, as the log names them."""
+        ...
+
+
 class Module(Protocol):
     """A type of module: its options, and how its stanzas are prepared."""
 

@@ -21,7 +21,7 @@ from proxy.base.log import Levels
 from proxy.options.history import HistoryOptions
 from proxy.options.inbound import InboundOptions
 from proxy.options.levels import LevelsValue
-from proxy.options.names import NameserverValue
+from proxy.options.names import HostText, NameserverValue, PageListenerValue
 from proxy.options.outbound import OutboundOptions
 
 
@@ -113,6 +113,18 @@ class CoreOptions(InboundOptions, OutboundOptions, HistoryOptions):
     log_file: ConfigPath | None = option(
         None,
         doc="File for the log. SIGUSR1 opens it again, for logrotate. Default: standard error.",
+        scopes=(),
+    )
+    metrics_listener: tuple[PageListenerValue, ...] = option(
+        (),
+        doc="Addresses, such as `127.0.0.1:9025`, at which /metrics, /healthz and /readyz are served over HTTP. They "
+        "ask for no password and contain no personal data. Default: none.",
+        scopes=(),
+    )
+    metrics_hosts: tuple[HostText, ...] = option(
+        (),
+        doc="Names by which clients reach Metrics_Listener, besides its addresses, `localhost`, Hostname and this "
+        "machine's name. A request with another Host is refused.",
         scopes=(),
     )
 

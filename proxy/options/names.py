@@ -98,6 +98,16 @@ def _read_nameserver(value: Value, reading: ReadContext) -> Endpoint:
     return server
 
 
+def _read_page_listener(value: Value, reading: ReadContext) -> Endpoint:
+    place = cast(Endpoint, reader_for(Endpoint).read(value, reading))
+    if place.port is None:
+        raise Unreadable(not_a("an address with a port", str(place), value.span, f"write {place}:9025"))
+    if "%" in place.host or not is_address(place.host):
+        hint = "write the address of an interface of this machine, such as 127.0.0.1:9025"
+        raise Unreadable(not_a("an address", str(place), value.span, hint))
+    return place
+
+
 def _read_host_text(value: Value, reading: ReadContext) -> str:
     reader_for(Endpoint).read(value, reading)
     return scalar(value, reading, "a host").text
@@ -108,4 +118,5 @@ OwnNameValue = Annotated[str, ValueReader(_read_own_name, "a host name")]
 OtherNameValue = Annotated[str, ValueReader(_read_other_name, "a host name")]
 BannerValue = Annotated[str, ValueReader(_read_banner, "a text")]
 DomainValue = Annotated[str, ValueReader(_read_domain, "a domain")]
+PageListenerValue = Annotated[Endpoint, ValueReader(_read_page_listener, "an IP address with a port")]
 NameserverValue = Annotated[Endpoint, ValueReader(_read_nameserver, "an IP address, with or without a port")]

@@ -57,6 +57,10 @@ class Buckets:
         self._clock = clock
         self._state: LRUCache[tuple[str, Throttle], tuple[float, float]] = LRUCache(most)
 
+    def __len__(self) -> int:
+        """Return how many buckets are remembered."""
+        return len(self._state)
+
     def take(self, key: str, throttle: Throttle, wanted: int = 1) -> bool:
         """Take `wanted` tokens, all or none, and return whether they were available."""
         if not throttle.count:

@@ -11,7 +11,7 @@ import math
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
@@ -46,6 +46,8 @@ class Totals:
 
     letters: int = 0
     octets: int = 0
+    oldest: float = field(default=0.0, compare=False)
+    """When the oldest letter was made, in seconds since 1970; 0 without one."""
 
     def exceed(self, bounds: Bounds) -> bool:
         """Whether that exceeds the limits."""
@@ -137,7 +139,9 @@ class OutboxFile:
 
     def totals(self) -> Totals:
         """Return what is stored, including letters held until their message is accepted."""
-        return Totals(*self._connection.execute("SELECT letters, octets FROM totals").fetchone())
+        letters, octets = self._connection.execute("SELECT letters, octets FROM totals").fetchone()
+        (oldest,) = self._connection.execute("SELECT created FROM letters ORDER BY id LIMIT 1").fetchone() or (0.0,)
+        return Totals(letters, octets, oldest)
 
     def release(self, held: str, count: int, letters: Sequence[Letter], now: float) -> None:
         """Make the deliveries held under a name due, which must be `count` of them, and add letters.

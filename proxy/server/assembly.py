@@ -6,10 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from config.settings import Settings
+from proxy.checks.places import in_force
 from proxy.keeper.door import Calling
-from proxy.modules.base import CallbackMaker, Prepared
+from proxy.metrics.book import Names
+from proxy.metrics.table import CERTIFICATE, LISTENER, SCRIPT, UPSTREAM
+from proxy.modules.base import CallbackMaker, Prepared, ScriptRunner
 from proxy.modules.services import Callbacks, NoCallbacks
 from proxy.options.core import CoreOptions
+from proxy.upstream.routes import Router
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +23,21 @@ class Assembly:
     core: CoreOptions
     settings: Settings
     prepared: Sequence[Prepared]
+    digest: str = ""
+    """Of the configuration's files, for people who compare machines."""
+
+    @property
+    def metric_names(self) -> Names:
+        """What has metrics of its own."""
+        listeners = [f"{each.address}:{each.port}" for each in self.core.esmtp_listener if each.enabled]
+        scripts = [name for each in self.prepared if isinstance(each, ScriptRunner) for name in each.script_names]
+        certificates = [str(each.tls_certificate) for each in in_force(self.settings) if each.tls_certificate]
+        return {
+            LISTENER.name: listeners,
+            UPSTREAM.name: list(dict.fromkeys(each.name for each in Router(self.settings).named())),
+            SCRIPT.name: list(dict.fromkeys(scripts)),
+            CERTIFICATE.name: list(dict.fromkeys(certificates)),
+        }
 
     @property
     def keeps(self) -> bool:

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 from config.scopes.listener import Listener
+from proxy.control.watched import Watched
 from proxy.keeper.door import Calling, Door, Doors
+from proxy.metrics.board import Block
 from proxy.server.generation import A
 from proxy.server.orders import EX_SOFTWARE, SUPERVISORS_SIGNALS
 from proxy.server.pulse import Pulse
@@ -24,6 +26,8 @@ class Post:
     pulse: Pulse
     rows: Door
     """Observers' rows go to `outside`; only the control process has `inside`."""
+    block: Block
+    """Where it counts."""
 
 
 BeWorker: TypeAlias = Callable[[int, A, Sequence[tuple[socket.socket, Listener]], Post, Calling | None], int]
@@ -32,7 +36,7 @@ BeWorker: TypeAlias = Callable[[int, A, Sequence[tuple[socket.socket, Listener]]
 BeKeeper: TypeAlias = Callable[[A, Doors, Post], int]
 """Is the keeper in a process that was just forked, and returns its exit status."""
 
-BeControl: TypeAlias = Callable[[A, Post], int]
+BeControl: TypeAlias = Callable[[A, Watched, Sequence[socket.socket], Post], int]
 """Is the control process, was just forked, and returns its exit status."""
 
 
@@ -44,7 +48,7 @@ class Born(NamedTuple):
     pulse: Pulse
 
 
-def fork(be: Callable[[Post], int], rows: Door) -> Born:
+def fork(be: Callable[[Post], int], rows: Door, block: Block) -> Born:
     """Fork a process that runs `be` and exits with the status that it returns.
 
     Signals stay blocked in it until it has handlers of its own.
@@ -61,7 +65,7 @@ def fork(be: Callable[[Post], int], rows: Door) -> Born:
         pid = os.fork()
         if pid == 0:
             ours.close()
-            _live(be, Post(theirs, pulse, rows))
+            _live(be, Post(theirs, pulse, rows, block))
     except OSError:
         ours.close()
         pulse.close()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from proxy.base.log import get_logger
+from proxy.metrics.book import BOOK
+from proxy.metrics.table import RESTARTS
 from proxy.server.generation import CONTROL, KEEPER, Child
 
 log = get_logger()
@@ -20,6 +22,7 @@ def started(number: int, pid: int) -> None:
 
 def not_started(number: int, reason: str) -> None:
     """The system has no place for another process."""
+    BOOK.counts[RESTARTS.at("not_started")] += 1
     if number == KEEPER:
         log.error("keeper_not_started", worker=KEEPER, reason=reason)
     elif number == CONTROL:
@@ -40,6 +43,8 @@ def ended(child: Child, seconds: float) -> None:
 
 def died(child: Child, status: str | int, seconds: float) -> None:
     """A process ended otherwise."""
+    if not child.killed:
+        BOOK.counts[RESTARTS.at("died")] += 1
     if child.number == KEEPER:
         log.error("keeper_died", worker=KEEPER, pid=child.pid, status=status, seconds=seconds)
     elif child.number == CONTROL:
@@ -70,6 +75,7 @@ def recovered(child: Child, stack: str) -> None:
 
 def hangs(child: Child, state: str, seconds: float, stack: str) -> None:
     """A process does not beat, or did not begin to serve, and is killed."""
+    BOOK.counts[RESTARTS.at("hung")] += 1
     seen = {"pid": child.pid, "state": state, "seconds": seconds, "stack": stack}
     if child.number == KEEPER:
         log.error("keeper_hangs", worker=KEEPER, serves=child.serves, **seen)

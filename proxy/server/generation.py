@@ -9,11 +9,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Generic, Protocol, TypeVar
 
+from config.scopes.listener import Listener
 from proxy.keeper.door import Calling, Door
+from proxy.metrics.board import Block, Board
+from proxy.metrics.book import Names
 from proxy.options.core import CoreOptions
 from proxy.server.orders import CUT
 from proxy.server.pulse import Pulse
-from proxy.server.sockets import WorkerSockets
+from proxy.server.sockets import CannotListen, WorkerSockets
 
 STEADY_SECONDS = 60.0
 """If a worker dies after this many seconds, it is replaced at once. The first one that dies earlier is as well."""
@@ -45,6 +48,11 @@ class Configured(Protocol):
         """The global options."""
         ...
 
+    @property
+    def metric_names(self) -> Names:
+        """What it names that has metrics of its own."""
+        ...
+
 
 A = TypeVar("A", bound=Configured)
 
@@ -55,12 +63,16 @@ class Generation(Generic[A]):
 
     assembly: A
     sockets: WorkerSockets
+    pages: WorkerSockets
+    """The addresses of the control process."""
     number: int = 1
     door: Door | None = None
     """How its workers reach the keeper; None if there is no keeper."""
     warnings: int = 0
     begun: bool = False
     """Whether its workers were started; the keeper comes first, because they ask it at once."""
+    board: Board = field(init=False)
+    """Where its processes count."""
     due: dict[int, float] = field(default_factory=dict)
     """Number of a dead process → when to restart it."""
     failures: dict[int, int] = field(default_factory=dict)
@@ -76,7 +88,21 @@ class Generation(Generic[A]):
         core = assembly.core
         before, number = (None, 1) if predecessor is None else (predecessor.sockets, predecessor.number + 1)
         sockets = WorkerSockets.bind(core.esmtp_listener, core.processes, before)
-        return cls(assembly, sockets, number, Door() if assembly.keeps else None, warnings)
+        served = [Listener(each.host, each.port or 0) for each in core.metrics_listener]
+        try:
+            pages = WorkerSockets.bind(served, 1, None if predecessor is None else predecessor.pages)
+        except CannotListen:
+            sockets.close(keep=before)
+            raise
+        return cls(assembly, sockets, pages, number, Door() if assembly.keeps else None, warnings)
+
+    def __post_init__(self) -> None:
+        """Make the board: a block for the keeper, for each worker, and for control."""
+        self.board = Board(self.sockets.workers + 2, self.assembly.metric_names, generation=self.number)
+
+    def block(self, number: int) -> Block:
+        """Return the block of a process; those that replace each other have the same."""
+        return self.board.blocks[number]
 
     @property
     def processes(self) -> int:

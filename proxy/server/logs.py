@@ -8,9 +8,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from proxy.base.journal import SOCKET, JournalSink, is_journal
-from proxy.base.log import configure, get_logger, printable, reopen
+from proxy.base.log import LEVELS, Counting, configure, get_logger, printable, reopen
 from proxy.base.sinks import DescriptorSink, FileSink, Sink
 from proxy.events.forms import FORMS, journal
+from proxy.metrics.book import BOOK
+from proxy.metrics.table import LOGGED
 from proxy.options.core import CoreOptions
 from proxy.server.generation import Child
 from proxy.server.orders import REOPEN
@@ -19,6 +21,15 @@ STDERR = 2
 
 
 log = get_logger()
+
+LOG_EVENTS: Counting = (
+    BOOK,
+    {
+        level: {each.split()[1]: at for each, at in LOGGED.table().items() if each.split()[0] == level}
+        for level in LEVELS
+    },
+)
+"""Where each event of the log is counted."""
 
 _opened: list[FileSink | JournalSink] = []
 """What this process, or the one that it is a fork of, logs to."""
@@ -32,7 +43,7 @@ def open_log(core: CoreOptions, *, worker: int | None = None, threaded: bool = T
     except OSError as error:
         sink, failure = DescriptorSink(STDERR, patient=threaded), error
     _forget_the_previous(sink)
-    configure(sink, levels=core.log_level, worker=worker, threaded=threaded)
+    configure(sink, levels=core.log_level, worker=worker, threaded=threaded, counting=LOG_EVENTS)
     _hear_libraries()
     if failure is not None:
         log.error("log_file_unusable", path=str(core.log_file), reason=failure.strerror or str(failure))

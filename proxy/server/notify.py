@@ -16,6 +16,14 @@ def reloading() -> str:
     return f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}"
 
 
+def watchdog_seconds() -> float:
+    """Return how often the service manager wants to hear WATCHDOG=1 (sd_watchdog_enabled(3)); 0 if not at all."""
+    wanted, process = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID", "")
+    if not wanted.isdigit() or process not in {"", str(os.getpid())}:
+        return 0.0
+    return int(wanted) / 2e6  # half of the time, as the manual page recommends
+
+
 def notify(state: str) -> None:
     """Send a state to the service manager if it asked for states."""
     path = os.environ.get("NOTIFY_SOCKET", "")

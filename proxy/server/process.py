@@ -14,18 +14,27 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
-from collections.abc import Callable, Coroutine
+import time
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 import uvloop
 
 from proxy.base import log
+from proxy.metrics.book import BOOK, observe
+from proxy.metrics.table import CPU, LAG, LINES_DROPPED
 from proxy.options.core import CoreOptions
 from proxy.server.birth import Post
+from proxy.server.generation import CONTROL, KEEPER
 from proxy.server.logs import open_log
 from proxy.server.orders import EX_SOFTWARE, REOPEN, SUPERVISORS_SIGNALS
 from proxy.server.pulse import BEAT_SECONDS
 from proxy.server.telling import told_to_history
+
+LOOK_SECONDS = 1.0
+"""How often gauges are written."""
+
+ROLE_OF: Mapping[int | None, str] = {KEEPER: "keeper", CONTROL: "control"}
 
 
 def live(
@@ -40,11 +49,13 @@ def live(
     for each in SUPERVISORS_SIGNALS:
         signal.signal(each, signal.SIG_DFL if each is signal.SIGCHLD else signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SUPERVISORS_SIGNALS)
+    post.block.begin(BOOK)
     open_log(core, worker=worker)
     history = told_to_history(core, post.rows, worker)
     runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
     try:
         runner.get_loop().call_soon(post.pulse.beat_along, runner.get_loop(), _interval(core))
+        runner.get_loop().call_soon(_look_along, runner.get_loop(), ROLE_OF.get(worker, "worker"))
         runner.run(work())
     except Exception as error:  # noqa: BLE001 — the process's outermost frame; the supervisor's stack is not ours to unwind
         log.get_logger().error("worker_failed", exc_info=error)
@@ -54,6 +65,26 @@ def live(
         if history is not None:
             history.close()
     return 0
+
+
+def _look_along(loop: asyncio.AbstractEventLoop, role: str) -> None:
+    """Each second, note how late the loop is, the processor time, and all gauges."""
+    processor, late, counts = CPU.at(role), LAG.base, BOOK.counts
+    used = lost = 0
+
+    def look(due: float) -> None:
+        nonlocal used, lost
+        observe(LAG, late, loop.time() - due)
+        now = time.process_time_ns() // 1000
+        counts[processor] += now - used
+        used = now
+        counts[LINES_DROPPED.base] += log.dropped() - lost
+        lost = log.dropped()
+        BOOK.look()
+        due = loop.time() + LOOK_SECONDS
+        loop.call_at(due, look, due)
+
+    look(loop.time())
 
 
 def _interval(core: CoreOptions) -> float:

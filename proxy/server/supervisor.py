@@ -8,7 +8,6 @@ supervisor only parses and compiles; files and hosts in the configuration are tr
 from __future__ import annotations
 
 import gc
-import math
 import os
 import selectors
 import signal
@@ -16,18 +15,20 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic
 
 from config.diagnostics import Diagnostic, has_errors, render
-from proxy.base.apart import ChildTask, Failed, Tell
+from proxy.base.apart import ChildTask, Failed
 from proxy.base.log import get_logger
 from proxy.keeper.door import Door, Doors
 from proxy.server import events
 from proxy.server.birth import BeControl, BeKeeper, BeWorker, Post, fork
 from proxy.server.complaints import log_warnings
 from proxy.server.generation import CONTROL, KEEPER, A, Child, Generation
+from proxy.server.loading import Configuration
 from proxy.server.logs import open_log, reopen_logs
 from proxy.server.notify import READY, STOPPING, notify, reloading
+from proxy.server.noting import Notes
 from proxy.server.orders import CUT, DRAIN, EX_SOFTWARE, SUCCEEDED
 from proxy.server.sockets import CannotListen, raise_descriptor_limit
 from proxy.server.wakers import Wakers
@@ -40,20 +41,6 @@ START_SECONDS = 30.0
 
 REHEARSAL_SECONDS = 15.0
 """Time limit to load a configuration and build everything in it; a child that needs more is killed."""
-
-Loaded_co = TypeVar("Loaded_co", covariant=True)
-
-
-class Configuration(Protocol[Loaded_co]):
-    """A configuration file that can be loaded repeatedly."""
-
-    def rehearsed(self, tell: Tell) -> Sequence[Diagnostic]:
-        """Build everything that serves in a child, and return the diagnostics, including warnings."""
-        ...
-
-    def compiled(self) -> tuple[Loaded_co, Sequence[Diagnostic]]:
-        """Parse and compile in this process; return the assembly and the warnings. Raises an exception for errors."""
-        ...
 
 
 class Supervisor(Generic[A]):
@@ -72,6 +59,7 @@ class Supervisor(Generic[A]):
         Raises:
             CannotListen: an address cannot be bound.
         """
+        self._notes = Notes()
         self._configuration = configuration
         self._be_worker, self._be_keeper, self._be_control = be_worker, be_keeper, be_control
         self._rows = Door()
@@ -100,7 +88,7 @@ class Supervisor(Generic[A]):
 
     def _turn(self) -> None:
         patience = self._patience()
-        meant = time.monotonic() + (math.inf if patience is None else patience)
+        meant = time.monotonic() + patience
         ready = self._selector.select(patience)
         late = time.monotonic() - meant
         for key, _ in ready:
@@ -110,6 +98,7 @@ class Supervisor(Generic[A]):
         self._end_the_rehearsal()
         self._watch.look(self._children.values(), late)
         self._replace()
+        self._notes.turn(self._children.values(), self._current, ready=self._ready, stops=self._stops)
 
     # ---- signals
 
@@ -196,6 +185,7 @@ class Supervisor(Generic[A]):
         """Log why the current configuration stays."""
         cause = {} if error is None else {"exc_info": error}
         log.error("reload_rejected", diagnostics=reason, **cause)
+        self._notes.rejected()
         self._settled()
 
     def _take_over(self, successor: Generation[A]) -> None:
@@ -207,6 +197,8 @@ class Supervisor(Generic[A]):
             elif child.number == CONTROL or successor.door is not None:  # that keeper has taken over
                 child.order(DRAIN)
         replaced.sockets.close(keep=successor.sockets)
+        replaced.pages.close(keep=successor.pages)
+        self._notes.reloaded()
         open_log(successor.assembly.core, threaded=False)
         log.info("reloaded", warnings=successor.warnings, workers=successor.sockets.workers)
         self._settled()
@@ -218,6 +210,7 @@ class Supervisor(Generic[A]):
             if child.is_worker:
                 child.order(DRAIN)
         successor.sockets.close(keep=self._current.sockets)
+        successor.pages.close(keep=self._current.pages)
         self._reject(reason)
 
     def _settled(self) -> None:
@@ -240,6 +233,7 @@ class Supervisor(Generic[A]):
                 control.order(DRAIN)
         for generation in [each for each in self._retired if not self._of(each)]:
             generation.close_door()
+            self._notes.forget(generation)
             self._retired.remove(generation)
 
     # ---- processes
@@ -262,7 +256,7 @@ class Supervisor(Generic[A]):
         if self._stops or generation not in (self._current, self._successor):
             return  # one before it could not be started
         try:
-            born = fork(partial(self._become, generation, number), self._rows)
+            born = fork(partial(self._become, generation, number), self._rows, generation.block(number))
         except OSError as error:
             events.not_started(number, str(error))
             self._lost(generation, number, 0.0)
@@ -275,8 +269,9 @@ class Supervisor(Generic[A]):
     def _become(self, generation: Generation[A], number: int, post: Post) -> int:
         """Run a process's work in the new process, and return its exit status."""
         if number == CONTROL:
-            self._close_all_but({post.rows.inside})
-            return self._be_control(generation.assembly, post)
+            watched, pages = self._notes.watched(self._generations(), generation), [*generation.pages]
+            self._close_all_but({post.rows.inside, *pages})
+            return self._be_control(generation.assembly, watched, pages, post)
         if number == KEEPER:
             doors = self._doors(generation)
             self._close_all_but({*doors, post.rows.outside})
@@ -305,7 +300,11 @@ class Supervisor(Generic[A]):
         These close when another process ends, so no child may keep them open: the other workers' order sockets, and
         the sockets of addresses that are no longer configured.
         """
-        held = [each for generation in self._generations() for each in (*generation.sockets, *(generation.door or ()))]
+        held = [
+            each
+            for generation in self._generations()
+            for each in (*generation.sockets, *generation.pages, *(generation.door or ()))
+        ]
         orders = [child.orders for child in self._children.values()]
         return [*orders, *held, *self._rows, self._selector, *self._wakers]
 
@@ -354,6 +353,7 @@ class Supervisor(Generic[A]):
 
     def _ended(self, child: Child, status: int) -> None:
         self._deaf(child)
+        self._notes.ended(child)
         child.pulse.close()
         lived = time.monotonic() - child.started
         how = signal.Signals(-status).name if status < 0 else status
@@ -391,10 +391,10 @@ class Supervisor(Generic[A]):
             del due[number]
             self._start(self._current, number)
 
-    def _patience(self) -> float | None:
-        """Return the seconds until the next deadline (a start, a beat, a rehearsal's end), or None without one."""
-        times = [] if self._stops else [*self._current.due.values()]
+    def _patience(self) -> float:
+        """Return the seconds until the next deadline: a start, a beat, a rehearsal's end."""
+        times = [self._notes.due()] if self._stops else [self._notes.due(), *self._current.due.values()]
         if self._rehearsal is not None:
             times.append(self._rehearsal.deadline)
         times.append(self._watch.due(self._children.values()))
-        return None if min(times) == math.inf else max(0.0, min(times) - time.monotonic())
+        return max(0.0, min(times) - time.monotonic())

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from array import array
 from collections.abc import Coroutine, Sequence
 from functools import partial
 from typing import Any
@@ -19,6 +20,8 @@ from proxy.dns.resolver import Resolver
 from proxy.history.settings import is_on
 from proxy.keeper.door import Calling
 from proxy.mail.validator import Validator
+from proxy.metrics.book import BOOK
+from proxy.metrics.table import CONNECTIONS, LETTERS, OLDEST, OPEN_SESSIONS, TRACKED
 from proxy.modules.services import Services
 from proxy.outbox.deliver import Deliverer
 from proxy.outbox.file import Bounds, exists
@@ -118,6 +121,19 @@ class Worker:
         self._callbacks = self._assembly.callbacks(self._pools.all_down, self._calling)
         services = Services(core, self._assembly.settings, self._resolver, self._callbacks, self._outbox)
         self.front = self._front([each.validator(services) for each in self._assembly.prepared])
+        BOOK.sample(self._look)
+
+    def _look(self) -> None:
+        """Write what is true now into the gauges."""
+        counts, front, totals = BOOK.counts, self.front, self._outbox_store.totals
+        counts[CONNECTIONS.base] = front.connections
+        counts[TRACKED.base] = len(front.rates)
+        counts[LETTERS.base], counts[OLDEST.base] = totals.letters, int(totals.oldest)
+        states = memoryview(bytes(8 * OPEN_SESSIONS.size)).cast("q").tolist()
+        for session in front.live:
+            states[session.place] += 1
+        counts[OPEN_SESSIONS.base : OPEN_SESSIONS.base + OPEN_SESSIONS.size] = memoryview(array("q", states))
+        self._pools.look()
 
     def _bind(self) -> None:
         try:

@@ -13,6 +13,9 @@ from proxy.base.log import get_logger, printable
 from proxy.mail import replies
 from proxy.mail.replies import Reply
 from proxy.mail.session import Session
+from proxy.metrics.book import BOOK
+from proxy.metrics.metric import OTHER
+from proxy.metrics.table import AUTHENTICATIONS, MECHANISM
 from proxy.smtp.ports import Authenticator, Credentials, Verification
 
 log = get_logger()
@@ -41,6 +44,7 @@ async def authenticate(argument: bytes, session: Session, authenticator: Authent
         return failed.reply
     found = await authenticator.verify(session, credentials)
     if found is Verification.UNKNOWN:
+        _count(credentials.mechanism, "unverified")
         return replies.CANNOT_AUTHENTICATE
     who = {
         "session": session.id,
@@ -50,11 +54,17 @@ async def authenticate(argument: bytes, session: Session, authenticator: Authent
     }
     if found is not Verification.ACCEPTED:
         session.failed_authentications += 1
+        _count(credentials.mechanism, "failed")
         log.info("authentication_failed", **who)
         return replies.NOT_AUTHENTICATED
     session.authenticate(credentials.user)
+    _count(credentials.mechanism, "ok")
     log.info("authenticated", **who)
     return replies.AUTHENTICATED
+
+
+def _count(mechanism: str, result: str) -> None:
+    BOOK.counts[AUTHENTICATIONS.at(mechanism if mechanism in MECHANISM.values else OTHER, result)] += 1
 
 
 async def credentials_of(argument: bytes, ask: Ask) -> Credentials:

@@ -18,6 +18,10 @@ from proxy.mail import replies
 from proxy.mail.replies import Reply
 from proxy.mail.session import Recipient, Session, Transaction
 from proxy.mail.verdict import PASS, Verdict
+from proxy.metrics.book import BOOK
+from proxy.metrics.handshakes import count_failure, count_handshake
+from proxy.metrics.metric import OTHER
+from proxy.metrics.table import PHASE, PHASES, SECONDS
 from proxy.options.inbound import InboundOptions
 from proxy.smtp.access import is_trusted
 from proxy.smtp.admission import Admission
@@ -33,6 +37,16 @@ from proxy.smtp.tls import HANDSHAKE_SECONDS, ServerCertificate, shake_hands, tl
 from sieve.phases import Phase
 
 log = get_logger()
+
+_SUM = len(SECONDS) + 1
+_PHASES = {
+    phase: tuple(
+        PHASES.at(phase.value if phase.value in PHASE.values else OTHER, part)
+        for part in ("total", "script", "callback", "dns")
+    )
+    for phase in Phase
+}
+"""Where the times of a phase are counted: all, its scripts, its callbacks, its lookups."""
 
 MOST_ERRORS = 20
 """Rejected commands, without a delivered message in between, after which the session ends, as in Postfix."""
@@ -123,6 +137,8 @@ class Dialogue:
         if self.relay is not None:
             self.relay.abort()
             self.relay = None
+        if transaction.phases:
+            count_phases(transaction)
         self.session.transaction = Transaction()
         self.session.current_recipient = None
 
@@ -139,11 +155,15 @@ class Dialogue:
         for number, phase in enumerate(phases, 1):
             verdict = self.front.pipeline.run(phase, self.session)
             if type(verdict) is not Verdict:
-                return Pending(self._asked((verdict, transaction, began), phases[number:], heed, go_on))
+                return Pending(self._asked((verdict, transaction, began), phases[number - 1 :], heed, go_on))
+            now = time.monotonic()
+            transaction.policy_seconds += now - began
+            asked = transaction.callback_seconds, transaction.dns_seconds
+            transaction.phases.append((phase, now - began, *asked))
+            began = now
             if verdict is not PASS and (reply := heed(verdict)) is not None:
                 transaction.judged = phase.value
                 return reply
-        transaction.policy_seconds += time.monotonic() - began
         return go_on()
 
     async def _asked(
@@ -153,11 +173,14 @@ class Dialogue:
         heed: Callable[[Verdict], Reply | None],
         go_on: Callable[[], Answer],
     ) -> Reply | None:
-        """Wait for a verdict, then ask in the other phases."""
+        """Wait for the verdict of the first phase, then ask in the others."""
         verdict, transaction, began = waiting
-        reply = heed(await verdict)
-        transaction.policy_seconds += time.monotonic() - began
-        answer = reply if reply is not None else self.ask(phases, heed, go_on)
+        found = await verdict
+        seconds = time.monotonic() - began
+        transaction.policy_seconds += seconds
+        transaction.phases.append((phases[0], seconds, transaction.callback_seconds, transaction.dns_seconds))
+        reply = heed(found)  # it may end the transaction
+        answer = reply if reply is not None else self.ask(phases[1:], heed, go_on)
         return await answer.work if type(answer) is Pending else answer
 
     # ------------------------------------------------------------ the client
@@ -201,8 +224,10 @@ class Dialogue:
                 # The buffer holds the start of the handshake. Commands after STARTTLS have already ended the session.
                 transport = await shake_hands(self._protocol, connection.transport, context, connection.buffer)
         except (OSError, ssl.SSLError) as error:
+            count_failure("client")
             log.info("tls_failed", session=session.id, client=session.client_ip, reason=printable(str(error)))
             raise ClientGone from error
+        count_handshake("client", transport)
         connection.transport = transport
         transport.set_write_buffer_limits(high=BACKLOG)
         cipher = connection.transport.get_extra_info("cipher")
@@ -283,3 +308,23 @@ class Dialogue:
         if self.front.reloaded:
             return replies.from_policy(421, self.session.options.reconfig_message, close=True, by="shutdown")
         return replies.SHUTTING_DOWN
+
+
+def count_phases(transaction: Transaction) -> None:
+    """Count the times of policy. What it waited for is known as sums over the phases so far."""
+    counts = BOOK.counts
+    callbacks = lookups = 0.0
+    for phase, seconds, callback, dns in transaction.phases:
+        script = seconds - (callback - callbacks) - (dns - lookups)
+        parts = (seconds, script, callback - callbacks, dns - lookups)
+        callbacks, lookups = callback, dns
+        for first, part in zip(_PHASES[phase], parts, strict=False):
+            if part <= 0.0:
+                continue
+            at = first
+            for border in SECONDS:
+                if part <= border:
+                    break
+                at += 1
+            counts[at] += 1
+            counts[first + _SUM] += int(part * 1_000_000)

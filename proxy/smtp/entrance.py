@@ -16,6 +16,8 @@ from config.scopes.listener import Client, Listener
 from config.scopes.places import Setting
 from config.settings import Settings
 from proxy.base.log import get_logger
+from proxy.metrics.book import BOOK
+from proxy.metrics.table import COMMANDS, LISTENER, SESSIONS
 from proxy.options.inbound import InboundOptions
 from proxy.smtp.plan import Looks, Plan
 from proxy.smtp.tls import ServerCertificate, certificate_of
@@ -38,6 +40,11 @@ class Entrance:
         self._plans: dict[int, Plan] = {}
         self._certificates: dict[int, ServerCertificate | None] = {}
         self.connections = 0
+        self.number = BOOK.number(LISTENER, f"{listener.address}:{listener.port}")
+        self.commands = COMMANDS.at(self.number, "connect", "2xx") - 2  # a code's first digit is added
+        """Where the replies to its clients are counted."""
+        self.ended = SESSIONS.table(self.number)
+        """Where the ends of its sessions are counted, by why."""
         self.own_options = self._in_force(None)
         """The listener's own options, for any client."""
 

@@ -20,6 +20,9 @@ from cachetools import LRUCache
 
 from proxy.base.log import get_logger, printable
 from proxy.mail.session import Session
+from proxy.metrics.book import BOOK
+from proxy.metrics.metric import OTHER
+from proxy.metrics.table import AUTHENTICATIONS, LIMIT_HITS, MECHANISM
 from proxy.options.throttle import Buckets
 from proxy.smtp.line import Line
 from proxy.smtp.ports import Authenticator, Credentials, Verification
@@ -165,6 +168,8 @@ def _limited(session: Session, credentials: Credentials) -> Verification:
 
 def _note_limit(session: Session, user: str, mechanism: str) -> None:
     session.failed_authentications += 1  # end the session as after wrong passwords
+    BOOK.counts[LIMIT_HITS.at("authentication_failure_rate")] += 1
+    BOOK.counts[AUTHENTICATIONS.at(mechanism if mechanism in MECHANISM.values else OTHER, "limited")] += 1
     log.info(
         "authentication_limited",
         session=session.id,

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, final
 
 from proxy.mail.replies import Reply
+from proxy.smtp.counting import place_of
 
 
 @final
@@ -40,6 +41,12 @@ class Verb:
     """It has no purpose if it is repeated."""
     is_ordered: bool = True
     """The session checks the state before it, and changes it after it. The rest of DATA and BDAT does this itself."""
+    place: int = field(init=False)
+    """Where its replies are counted."""
+
+    def __post_init__(self) -> None:
+        """Look its place up, once."""
+        object.__setattr__(self, "place", place_of(self.verb))
 
 
 class Over(Exception):

@@ -259,6 +259,11 @@ class HooksIntoSession(Protocol):
 class Live(Protocol):
     """A running session, as the code that stops the server sees it."""
 
+    @property
+    def place(self) -> int:
+        """Its place among the gauges of listeners and states."""
+        ...
+
     def drain(self) -> None:
         """Answer 421 at the next command, which may be now."""
         ...

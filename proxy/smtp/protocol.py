@@ -22,6 +22,7 @@ from proxy.base.tasks import spawn
 from proxy.mail import replies
 from proxy.mail.replies import Reply
 from proxy.mail.session import Session
+from proxy.metrics.book import BOOK
 from proxy.smtp.arguments import unknown
 from proxy.smtp.commands import data, opening
 from proxy.smtp.connection import (
@@ -36,6 +37,7 @@ from proxy.smtp.connection import (
     Draining,
     LineTooLong,
 )
+from proxy.smtp.counting import NO_COMMAND, count_refusal
 from proxy.smtp.data import DataReader
 from proxy.smtp.dialogue import MOST_JUNK, Dialogue
 from proxy.smtp.entrance import Entrance
@@ -129,6 +131,12 @@ class SmtpProtocol(SMTP):
     def idle(self) -> None:
         self.end("timeout", replies.IDLE_TOO_LONG)
 
+    @property
+    def place(self) -> int:
+        """Where it counts among the sessions: by listener, then idle, busy, or within a message."""
+        state = 2 if self.dialogue.content is not None else 1 if self.busy else 0
+        return self.entrance.number * 3 + state
+
     # ------------------------------------------------------------ turns
 
     def turn(self) -> None:
@@ -186,7 +194,7 @@ class SmtpProtocol(SMTP):
             return
         verb, argument = parsed
         self.dialogue.argument = argument
-        command = verbs.get(verb) or verbs.get(verb.upper())
+        command = verbs[verb] if verb in verbs else verbs.get(verb.upper())  # without a call if it is in capitals
         if command is None or (command.verb == "AUTH" and not self.dialogue.knows_auth):
             note_unknown(self.session)
             self._answer(None, unknown(verb.upper().decode()), verb)
@@ -251,6 +259,8 @@ class SmtpProtocol(SMTP):
         connection.said = (connection.said + SERVER + reply.wire)[-MOST_SAID:]
         if reply.code >= 400:  # RFC 5321 section 4.2.1, first digit
             self._record(command.verb if command is not None else verb.decode("ascii", "backslashreplace"), reply)
+        place = NO_COMMAND if command is None else command.place
+        BOOK.counts[self.entrance.commands + place + reply.code // 100] += 1
         connection.timer.deadline = None
         connection.outgoing += reply.wire
         if command is not None:
@@ -270,6 +280,7 @@ class SmtpProtocol(SMTP):
         """Log a refusal, unless it is logged already. Without a verb, no command asked for it."""
         dialogue = self.dialogue
         self.session.tally.acted = True
+        count_refusal(verb.upper(), reply)
         if self.front.dialogues is not None:
             tell_dialogue(self.session.id, self.session.client_ip, self.connection, self.front.dialogues)
         if reply is dialogue.recorded:
@@ -285,9 +296,10 @@ class SmtpProtocol(SMTP):
         self.connection.high_water = BACKLOG
         self.connection.outgoing += reply.wire
         self.connection.said = SERVER + reply.wire
+        BOOK.counts[self.entrance.commands + reply.code // 100] += 1
         if not reply.accepted:
             self._record("CONNECT", reply)
-            self.end("quit")
+            self.end("refused")
 
     async def _last_words(self) -> None:
         await self.connection.linger(LINGER_SECONDS)
@@ -436,7 +448,9 @@ class SmtpProtocol(SMTP):
         tally = session.tally
         if is_health_check(session, self.entrance.own_options, reason):
             self.front.checks.count()
+            BOOK.counts[self.entrance.ended["health_check"]] += 1
             return
+        BOOK.counts[self.entrance.ended["client_gone" if reason == "client gone" else reason]] += 1
         log.info(
             "session",
             session=session.id,

@@ -280,7 +280,10 @@ class Reception:
             if transaction.pending:
                 await transaction.settle()
         finally:
-            transaction.policy_seconds += time.monotonic() - began
+            seconds = time.monotonic() - began
+            transaction.policy_seconds += seconds
+            phase = self._plan.at_content_judged[-1] if self._plan.at_content_judged else Phase.DATA
+            transaction.phases.append((phase, seconds, transaction.callback_seconds, transaction.dns_seconds))
         if transaction.discarded or not transaction.is_wanted:
             raise Discarded
 

@@ -14,6 +14,8 @@ from proxy.mail import replies
 from proxy.mail.queue_ids import queue_id_of
 from proxy.mail.replies import Reply
 from proxy.mail.session import Recipient, Session, Transaction
+from proxy.metrics.book import BOOK
+from proxy.metrics.table import MESSAGE_SECONDS, MESSAGE_SIZE, MESSAGE_TIME, MESSAGES, PHASES, SECONDS, SIZES
 
 log = get_logger()
 
@@ -32,6 +34,10 @@ _PHASES = {
     "CONNECT": "connect", "EHLO": "ehlo", "HELO": "ehlo", "STARTTLS": "starttls", "AUTH": "auth", "XCLIENT": "connect",
     "MAIL": "mailfrom", "RCPT": "rcptto", "DATA": "data", "BDAT": "data", "": "session",
 }  # fmt: skip
+_OUTCOMES = MESSAGES.table()
+_SIZE_SUM, _TIME_SUM = MESSAGE_SIZE.base + len(SIZES) + 1, MESSAGE_TIME.base + len(MESSAGE_SECONDS) + 1
+_UPSTREAM = PHASES.at("data", "upstream")
+_UPSTREAM_SUM = _UPSTREAM + len(SECONDS) + 1
 _NOWHERE: dict[str, Any] = {"taken_by": "", "queue_id": ""}
 
 Fields = dict[str, Any]
@@ -71,6 +77,7 @@ def record_message(session: Session, answer: Reply | None, relay: Relay | None, 
     fate = _fate(transaction, answer, upstream)
     if answer is None:
         fate["decided_by"] = lost_by
+    _count(fate["disposition"], transaction.size, now - transaction.created, transaction.upstream_seconds)
     policy, callback, waited = transaction.policy_seconds, transaction.callback_seconds, transaction.upstream_seconds
     first = recipients[0].path.text if recipients else ""
     message_id = transaction.message_id.decode("ascii", "backslashreplace")
@@ -98,6 +105,33 @@ def record_message(session: Session, answer: Reply | None, relay: Relay | None, 
         else:
             text = first if recipient is recipients[0] else printable(recipient.path.text)
             log.info("recipient", **about, recipient=text, **fate, **place)
+
+
+def _count(outcome: str, size: int, seconds: float, upstream: float) -> None:
+    """Count a message. Nothing is called here: every message passes."""
+    counts = BOOK.counts
+    counts[_OUTCOMES[outcome]] += 1
+    at = MESSAGE_SIZE.base
+    for border in SIZES:
+        if size <= border:
+            break
+        at += 1
+    counts[at] += 1
+    counts[_SIZE_SUM] += size
+    at = MESSAGE_TIME.base
+    for limit in MESSAGE_SECONDS:
+        if seconds <= limit:
+            break
+        at += 1
+    counts[at] += 1
+    counts[_TIME_SUM] += int(seconds * 1_000_000)
+    at = _UPSTREAM
+    for limit in SECONDS:
+        if upstream <= limit:
+            break
+        at += 1
+    counts[at] += 1
+    counts[_UPSTREAM_SUM] += int(upstream * 1_000_000)
 
 
 def _record_one(session: Session, recipient: Recipient, answer: Reply | None, about: Fields, upstream: str) -> None:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from proxy.base.log import get_logger
+from proxy.metrics.book import BOOK, observe
+from proxy.metrics.metric import DOWN, UP
+from proxy.metrics.table import STORE_TIME, STORE_UP
 from proxy.options.throttle import Throttle
 from proxy.store.base import MOST_SCANNED, Store, Stored, StoreUnavailable, Untouched
 from proxy.store.memory import MemoryStore
@@ -52,6 +55,9 @@ class FallingBack:
         self._reading, self._writing = _Side(), _Side()
         self._since: float | None = None
         self._in_memory = 0
+        kind = {"sqlite": "sqlite", "redis": "redis", "rediss": "redis"}.get(name.partition(":")[0])
+        self._at = None if kind is None else STORE_TIME.table(kind)
+        self._up = 0 if kind is None else STORE_UP.at(kind)
 
     @property
     def available(self) -> bool:
@@ -140,11 +146,15 @@ class FallingBack:
         if not side.may_try(self._clock()):
             self._in_memory += 1
             return await instead()
+        began = self._clock()
         try:
             answer = await real()
         except StoreUnavailable as error:
             self._failed(side, error)
             return await instead()
+        if self._at is not None:
+            observe(STORE_TIME, self._at["read" if side is self._reading else "write"], self._clock() - began)
+            BOOK.counts[self._up] = UP if self._since is None else DOWN
         if side.retry_at is not None:
             self._succeeded(side)
         return answer
@@ -155,6 +165,8 @@ class FallingBack:
         self._in_memory += 1
         if self._since is None:
             self._since = now
+            if self._at is not None:
+                BOOK.counts[self._up] = DOWN
             log.warning("store_unavailable", store=self._name, reason=error.reason)
 
     def _succeeded(self, side: _Side) -> None:

@@ -16,6 +16,11 @@ from itertools import groupby
 from proxy.base.log import get_logger, printable
 from proxy.dns.resolver import DnsUnavailable, NoSuchDomain, Resolver
 from proxy.mail.session import Session
+from proxy.metrics.book import BOOK
+from proxy.metrics.handshakes import count_failure, count_handshake
+from proxy.metrics.metric import DOWN, UP
+from proxy.metrics.table import UP as UPSTREAM_UP
+from proxy.metrics.table import UPSTREAM, UPSTREAM_ERRORS
 from proxy.outgoing.dial import NotReached, reach
 from proxy.outgoing.handshake import IN_THE_CLEAR, Dial, GreetingRefused, Tls, TlsFailed, dial
 from proxy.outgoing.wire import Wire, WireBroken
@@ -51,6 +56,7 @@ class Connector:
         self._down_until = 0.0
         self._told_down = False
         self._loop = asyncio.get_running_loop()
+        self._number = BOOK.number(UPSTREAM, upstream.name)
 
     @property
     def is_down(self) -> bool:
@@ -153,6 +159,7 @@ class Connector:
             problem = RefusedUs(f"{place.address}: {error}")
         else:
             self._works(place, attempt)
+            count_handshake("upstream", wire.transport)
             return wire
         self._rest([place])
         # The winner is of no use, so the slower ones get their turn.
@@ -178,6 +185,7 @@ class Connector:
     def _works(self, place: Place, attempt: _Attempt) -> None:
         self._resting.pop(place[:2], None)
         self._down_until = 0.0
+        BOOK.counts[UPSTREAM_UP.at(self._number)] = UP
         if self._told_down:
             self._told_down = False
             log.info("upstream_up", upstream=self._upstream.name, address=place.address, **attempt.session)
@@ -185,6 +193,9 @@ class Connector:
     def _logged(self, problem: Exception, attempt: _Attempt) -> Exception:
         upstream, reason = self._upstream.name, printable(str(problem))
         self._down_until = self._loop.time() + self._upstream.policy.host_failure_retry
+        BOOK.counts[UPSTREAM_UP.at(self._number)] = DOWN
+        kind = "refused_us" if isinstance(problem, RefusedUs) else "unreachable"
+        BOOK.counts[UPSTREAM_ERRORS.at(self._number, kind)] += 1
         log.error("upstream_unreachable", upstream=upstream, reason=reason, **attempt.session)
         if not self._told_down:
             self._told_down = True
@@ -204,6 +215,8 @@ class Connector:
         try:
             return await dial(target, sock)
         except TlsFailed as failed:
+            count_failure("upstream")
+            BOOK.counts[UPSTREAM_ERRORS.at(self._number, "tls")] += 1
             if tls.needs_success:
                 raise GreetingRefused("tls", 0, str(failed)) from failed
             told = printable(str(failed))

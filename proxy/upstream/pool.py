@@ -15,6 +15,17 @@ from proxy.base.log import get_logger, printable
 from proxy.base.tasks import TaskOwner, spawn
 from proxy.dns.resolver import Resolver
 from proxy.mail.session import Session
+from proxy.metrics.book import BOOK, observe
+from proxy.metrics.table import (
+    CONNECT_TIME,
+    POOL_LIMIT,
+    POOL_WAITING,
+    POOLED,
+    POOLED_IDLE,
+    UPSTREAM,
+    UPSTREAM_ERRORS,
+    UPSTREAM_REPLIES,
+)
 from proxy.outgoing.wire import Wire, WireBroken
 from proxy.upstream.ahead import Demand, ReadySockets
 from proxy.upstream.client_words import Standing
@@ -80,6 +91,9 @@ class ConnectionPool:
         self._ready = ReadySockets(self._loop, self._ready_unused)
         self.capabilities: frozenset[str] = frozenset()
         """EHLO keywords of the last connection, in capitals; empty before the first, which is the cautious value."""
+        self.number = BOOK.number(UPSTREAM, upstream.name)
+        self.replies = UPSTREAM_REPLIES.at(self.number, "mailfrom", "2xx") - 2  # a code's first digit is added
+        """Where the next hop's replies are counted."""
         self.standing = Standing(name=upstream.helo)
         """What the last connection was known by, before any client was announced."""
 
@@ -87,6 +101,14 @@ class ConnectionPool:
     def in_use(self) -> bool:
         """Whether it has connections, waiters or background tasks."""
         return bool(self._places_taken or self._waiting or len(self._owner))
+
+    def look(self) -> None:
+        """Add what it has now to the gauges of its upstream."""
+        counts, number = BOOK.counts, self.number
+        counts[POOLED.base + number] += self._places_taken
+        counts[POOLED_IDLE.base + number] += len(self._idle)
+        counts[POOL_LIMIT.base + number] += self.policy.max_outbound_connections
+        counts[POOL_WAITING.base + number] += len(self._waiting)
 
     @property
     def is_down(self) -> bool:
@@ -125,7 +147,9 @@ class ConnectionPool:
         return connection
 
     async def _connect(self, session: Session | None, ready: ReadySocket | None = None) -> PooledConnection:
+        began = self._loop.time()
         wire = await self._connector.connect(session, ready)
+        observe(CONNECT_TIME, CONNECT_TIME.at(self.number), self._loop.time() - began)
         own = wire.transport.get_extra_info("sockname")  # a Unix socket has no address
         address = own[0] if isinstance(own, tuple) else ""
         self.standing = Standing(address, self.upstream.helo, wire.peer_name)
@@ -208,6 +232,7 @@ class ConnectionPool:
             if place.done() and not place.cancelled():
                 self._hand_back(place.result())  # it was handed over just as we gave up
             if isinstance(error, TimeoutError):
+                BOOK.counts[UPSTREAM_ERRORS.at(self.number, "busy")] += 1
                 raise PoolFull from None
             raise
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 from proxy.dns.resolver import Resolver
 from proxy.mail.session import Session
+from proxy.metrics.book import BOOK
+from proxy.metrics.table import POOL_LIMIT, POOL_WAITING, POOLED, POOLED_IDLE
 from proxy.upstream.places import Places
 from proxy.upstream.pool import ConnectionPool
 from proxy.upstream.upstream import Upstream
@@ -63,6 +65,13 @@ class Pools:
         """End the connections tied to a session that has ended."""
         for pool in self._pools.values():
             pool.forget(session)
+
+    def look(self) -> None:
+        """Write what all pools have now into the gauges."""
+        for metric in (POOLED, POOLED_IDLE, POOL_LIMIT, POOL_WAITING):
+            BOOK.counts[metric.base : metric.base + metric.size] = memoryview(bytes(8 * metric.size)).cast("q")
+        for pool in self._pools.values():
+            pool.look()
 
     async def close(self) -> None:
         for pool in self._pools.values():

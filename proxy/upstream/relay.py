@@ -17,6 +17,8 @@ from proxy.base.log import get_logger, printable
 from proxy.mail import replies
 from proxy.mail.replies import Reply
 from proxy.mail.session import Path, Session, Transaction
+from proxy.metrics.book import BOOK
+from proxy.metrics.table import STEP, UPSTREAM_ERRORS
 from proxy.outgoing import envelope
 from proxy.outgoing.content import GO_AHEAD, Answered, Chunked, Dotted, OutgoingContent
 from proxy.outgoing.envelope import NOT_ACCEPTED
@@ -32,6 +34,9 @@ from proxy.upstream.state import COMMITTED, CONTENT, ENVELOPE, HOLDING, NO_ENVEL
 from proxy.upstream.verdicts import TROUBLE, heard_of, note_refusals, verdict_of
 
 log = get_logger()
+
+_RCPT, _DATA, _DOT = (4 * STEP.values.index(step) for step in ("rcptto", "data", "dot"))
+"""How far the places of these replies are from those to MAIL."""
 
 
 class UpstreamRelay:
@@ -116,6 +121,7 @@ class UpstreamRelay:
         except TROUBLE as trouble:
             return [heard_of(trouble)] * (1 if isinstance(trouble, Lost) else len(paths))
         for number, (path, answer) in enumerate(zip(paths, answers, strict=False)):
+            BOOK.counts[pool.replies + _RCPT + answer.code // 100] += 1
             if answer.code < NOT_ACCEPTED:
                 self._promises.keep(path, answer)
             else:
@@ -160,6 +166,7 @@ class UpstreamRelay:
             raise self._lost(error) from error
         if connection.wire.broken is not None:
             self._broke(connection)
+        BOOK.counts[pool.replies + to_mail.code // 100] += 1
         if to_mail.code >= NOT_ACCEPTED:
             raise self._sender_refused(to_mail, (sender, parameters))
         if not offered:
@@ -262,6 +269,7 @@ class UpstreamRelay:
                 raise lost from error
             await self._open(pool, (), fresh=True)
             return await self._dotted(pool, again=True)
+        BOOK.counts[pool.replies + _DATA + answer.code // 100] += 1
         if answer.code >= 400:
             raise RelayFailed(self._verdict(answer, "DATA"))
         if answer.code != GO_AHEAD:  # neither a refusal nor 354: unclear whether it waits for content
@@ -340,6 +348,7 @@ class UpstreamRelay:
             raise RelayFailed(replies.UPSTREAM_LOST)
         try:
             first = answers.replies[0]
+            BOOK.counts[connection.pool.replies + _DOT + first.code // 100] += 1
             taken = first if first.code < NOT_ACCEPTED and not connection.pool.lmtp else self._taken(answers.replies)
             connection.deliveries += 1
             self.taken_by = connection.address
@@ -390,6 +399,7 @@ class UpstreamRelay:
     def _cut(self, why: str) -> None:
         """Drop the connection, if one is ours."""
         if self._passage.stage in HOLDING:
+            BOOK.counts[UPSTREAM_ERRORS.at(self._passage.connection.pool.number, "lost")] += 1
             log.warning("upstream_lost", session=self._session.id, upstream=self.upstream, reason=printable(why))
             self._passage.cut(why)
 

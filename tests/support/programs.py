@@ -25,13 +25,13 @@ from tests.support.warm import Streams, start
 SYSTEM_FOLDERS = ("/usr/sbin", "/sbin", "/usr/local/sbin")
 """Where Debian keeps server programs; an ordinary user's PATH lacks them."""
 
-UNPACKED = {"exim4": "RINGBACK_EXIM", "smtpd": "RINGBACK_OPENSMTPD"}
-"""Mail server → the environment variable that names the folder into which its package was unpacked, if it was.
+UNPACKED = {"promtool": "RINGBACK_PROMETHEUS", "exim4": "RINGBACK_EXIM", "smtpd": "RINGBACK_OPENSMTPD"}
+"""Program → the environment variable that names the folder into which its package was unpacked, if it was.
 
 Debian lets one mail server be installed at a time, and the tests want three.
 """
 
-RUN_AS_ROOT = frozenset({"postfix", *UNPACKED})
+RUN_AS_ROOT = frozenset({"postfix", "exim4", "smtpd"})
 
 START_BOUND = 20.0
 """Seconds within which a server must be ready; reached only when something is broken."""
@@ -137,7 +137,7 @@ def find_program(name: str) -> str:
         path = os.pathsep.join((os.environ.get("PATH", ""), *SYSTEM_FOLDERS))
         place = "installed"
     else:
-        path = str(folder / "usr/sbin")
+        path = os.pathsep.join((str(folder / "usr/sbin"), str(folder / "usr/bin")))
         place = f"in the folder that {UNPACKED[name]} names"
     found = shutil.which(name, path=path)
     if found is None:

@@ -188,6 +188,11 @@ class Breakers:
         breaker = self._known.get(address)
         return breaker is not None and bool(breaker.opened) and self._clock() < max(breaker.until, breaker.trial)
 
+    @property
+    def open_now(self) -> int:
+        """How many exchangers are left alone now."""
+        return sum(self.rests(address) for address in tuple(self._known))
+
     def lets(self, address: str) -> bool:
         """Whether an exchanger may be asked now. After its rest, only one probe at a time gets True."""
         breaker = self._known.get(address)

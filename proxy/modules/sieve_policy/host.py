@@ -11,6 +11,7 @@ from proxy.base.log import get_logger, printable
 from proxy.callback.verdict import CallbackVerdict
 from proxy.mail.message import Message
 from proxy.mail.session import Letter, Session, protocol_of
+from proxy.metrics.book import BOOK
 from proxy.modules.services import Services
 from proxy.modules.sieve_policy.effects import ONE_RECIPIENT, SessionControl, SessionEnvelope, SessionMail
 from sieve.host import CallbackAnswer, ConnectionEnd, DnsAnswer
@@ -119,7 +120,9 @@ class SessionHost:
 
     async def resolve(self, name: str, record: str, server: str | None) -> DnsAnswer:
         """Look records up."""
+        transaction, began = self._session.transaction, time.monotonic()
         status, records = await self._services.resolver.lookup(name, record.upper(), server)
+        transaction.dns_seconds += time.monotonic() - began
         return DnsAnswer(status, tuple(records))
 
     async def tarpit(self, seconds: float) -> None:
@@ -132,6 +135,7 @@ class SessionHost:
 
     def count(self, counter: str, code: int) -> None:
         """Record that a script's action counted."""
+        BOOK.count_for_script(printable(counter))
         log.info("counter", session=self._session.id, phase=self._phase.value, counter=printable(counter), code=code)
 
     def script_failed(self, script: str, line: int, reason: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +17,8 @@ from proxy.mail import replies
 from proxy.mail.session import Session
 from proxy.mail.validator import Hook, OnError, Validator
 from proxy.mail.verdict import PASS, Verdict, decided
+from proxy.metrics.book import BOOK
+from proxy.metrics.table import SCRIPT, SCRIPT_RUNS, SCRIPT_TIME, SECONDS
 from proxy.modules.services import Services
 from proxy.modules.sieve_policy.answers import RecordingHost
 from proxy.modules.sieve_policy.effects import send_letters, settle_letters
@@ -36,6 +39,9 @@ log = get_logger()
 GRACE_SECONDS = 5.0
 """Extra time of the validator's deadline, so that the script's own ends first and its line gets into the log."""
 
+
+_SUM = len(SECONDS) + 1
+"""Where the sum is, from the first bucket."""
 
 _CREATE_MAIL = frozenset({"ec_forward", "generate_mail_raw"})
 
@@ -111,6 +117,11 @@ class PreparedSieve:
         return None
 
     @property
+    def script_names(self) -> Sequence[str]:
+        """The scripts that run."""
+        return () if self.loaded.passive else [each.name for scripts in self.scripts.values() for each in scripts]
+
+    @property
     def reads_body(self) -> bool:
         """Whether a script reads whole messages."""
         scripts = () if self.loaded.passive else tuple(self.scripts.values())
@@ -132,6 +143,9 @@ class SieveValidator:
         self.on_error = OnError(prepared.options.on_error)
         self.deadline = 2 * prepared.options.script_timeout + GRACE_SECONDS
         self._scripts = prepared.scripts
+        numbers = {name: BOOK.number(SCRIPT, name) for name in prepared.script_names}
+        self._places = {name: (SCRIPT_RUNS.table(at), SCRIPT_TIME.at(at)) for name, at in numbers.items()}
+        """Where each script's runs and times are counted."""
         self._services = services
         self._host = RecordingHost if services.settings.history_answers else SessionHost
 
@@ -154,12 +168,13 @@ class SieveValidator:
             return self._after_others(phase, scripts, session)
         host = self._host(session, self._services, phase)
         for number, script in enumerate(scripts, 1):
+            began = time.monotonic()
             outcome = script.start(host)
             if not isinstance(outcome, Outcome) or host.letters:
-                return self._rest(outcome, script, host, (phase, scripts[number:], session))
+                return self._rest(outcome, began, script, host, (phase, scripts[number:], session))
             if host.__class__ is RecordingHost:
                 host.tell()
-            verdict = self._verdict(outcome, script, session)
+            verdict = self._verdict(outcome, script, session, time.monotonic() - began)
             if verdict is not PASS or outcome.ended:
                 return verdict
         return PASS
@@ -172,6 +187,7 @@ class SieveValidator:
     async def _rest(
         self,
         begun: Soon[Outcome],
+        began: float,
         script: Script,
         host: SessionHost,
         following: tuple[Phase, tuple[Script, ...], Session],
@@ -181,7 +197,7 @@ class SieveValidator:
         outcome = await settled(begun)
         if isinstance(host, RecordingHost):
             host.tell()
-        verdict = self._verdict(outcome, script, session)
+        verdict = self._verdict(outcome, script, session, time.monotonic() - began)
         if host.letters:
             verdict = await self._with_letters(host, phase, outcome, verdict, session)
         if verdict is not PASS or outcome.ended:
@@ -204,8 +220,23 @@ class SieveValidator:
             return Verdict(kept_not.reply)
         return verdict
 
-    def _verdict(self, outcome: Outcome, script: Script, session: Session) -> Verdict:
-        """Turn a script's outcome into a verdict. A code that does not reject lets the command pass."""
+    def _verdict(self, outcome: Outcome, script: Script, session: Session, seconds: float) -> Verdict:
+        """Turn a script's outcome into a verdict, and count it. A code that does not reject lets the command pass."""
+        runs, at = self._places[script.name]
+        refused = outcome.code >= 400 or outcome.close  # RFC 5321 section 4.2.1, first digit
+        result = "failed" if outcome.failed else "refused" if refused else "discarded" if outcome.discard else "pass"
+        counts = BOOK.counts
+        counts[runs[result]] += 1
+        counts[at + _SUM] += int(seconds * 1_000_000)
+        for border in SECONDS:
+            if seconds <= border:
+                break
+            at += 1
+        counts[at] += 1
+        return PASS if result == "pass" else self._judgement(outcome, script, session)
+
+    def _judgement(self, outcome: Outcome, script: Script, session: Session) -> Verdict:
+        """Return what a script decided that does not simply let the command pass."""
         if outcome.failed:
             failed = replies.INTERNAL.decided_by(_place(outcome, script))
             return PASS if self.on_error is OnError.ACCEPT else Verdict(failed)

@@ -8,12 +8,12 @@ from proxy.mail.session import Transaction
 from proxy.mail.verdict import Verdict
 from proxy.smtp.arguments import sender_of, submitter_for
 from proxy.smtp.context import counts_context, mail_context
-from proxy.smtp.dialogue import Dialogue
+from proxy.smtp.dialogue import Dialogue, count_phases
 from proxy.smtp.pending import Answer
 from proxy.smtp.record import record_refused
 
 
-def mail(dialogue: Dialogue, argument: bytes) -> Answer:
+def mail(dialogue: Dialogue, argument: bytes) -> Answer:  # noqa: C901 — a helper would be a call for each message
     """MAIL FROM: begin a transaction, and ask policy about the sender."""
     session, plan = dialogue.session, dialogue.plan
     for limit in plan.limits_on_mail:
@@ -26,6 +26,8 @@ def mail(dialogue: Dialogue, argument: bytes) -> Answer:
     if parameters and (submitter := parameters.get("AUTH")) is not None:
         parameters["AUTH"] = submitter_for(submitter, session.auth_user)
     dialogue.foreseen = {}
+    if session.transaction.phases:  # of the session so far
+        count_phases(session.transaction)
     transaction = session.transaction = Transaction()
     transaction.begin(path, parameters)
     session.tally.transactions += 1

@@ -1,0 +1,91 @@
+"""`ringback status`: asks the running server whether it is ready."""
+
+from __future__ import annotations
+
+import errno
+import json
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from proxy.app import compiled
+from proxy.base import log
+from proxy.base.rejected import ConfigurationRejected
+from proxy.cli import exits
+from proxy.control.desk import SOCKET, asked, places
+
+OK, WARNING, CRITICAL = 0, 1, 2
+"""As monitoring plugins have them."""
+
+PATIENCE_SECONDS = 3.0
+"""How long a control process may take to come back after its death."""
+
+
+def status(
+    config_file: Annotated[Path, typer.Option("--config", "-c", help="The server's ecelerity.conf.")] = Path(
+        "/etc/ringback/ecelerity.conf"
+    ),
+    *,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the answer of /readyz.")] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit 1 if a next hop or a store is down, or the last reload failed.")
+    ] = False,
+) -> None:
+    """Ask the running server whether it is ready. Exit 0 if it is, 2 if it is not or does not run."""
+    log.silence()
+    answer = _answer(places(_state_directory(config_file)))
+    if isinstance(answer, str):
+        if as_json:
+            typer.echo(json.dumps({"ready": False, "problems": [answer]}))
+        else:
+            typer.echo(answer, err=True)
+        raise typer.Exit(CRITICAL)
+    answer["ready"] = not answer["problems"] and not (strict and answer["doubts"])
+    typer.echo(json.dumps(answer, indent=2) if as_json else "\n".join(_lines(answer)))
+    if answer["problems"]:
+        raise typer.Exit(CRITICAL)
+    raise typer.Exit(OK if answer["ready"] else WARNING)
+
+
+def _state_directory(config_file: Path) -> Path:
+    """Return the folder that a configuration names."""
+    try:
+        return compiled(config_file)[0].core.state_directory
+    except ConfigurationRejected as rejected:
+        exits.show(rejected.diagnostics)
+        raise typer.Exit(exits.CONFIGURATION) from None
+
+
+def _answer(folders: list[Path]) -> dict[str, Any] | str:
+    """Return the server's answer, or why there is none. Wait for a control process that is being started again."""
+    ends = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        reasons: dict[int, str] = {}
+        for folder in folders:
+            try:
+                return asked(folder)
+            except OSError as error:
+                reasons.setdefault(error.errno or 0, f"{folder / SOCKET}: {error.strerror or 'no answer'}")
+            except ValueError:
+                reasons.setdefault(errno.ECONNREFUSED, f"{folder / SOCKET}: the answer was cut off")
+        if errno.ECONNREFUSED not in reasons or time.monotonic() >= ends:
+            break
+        time.sleep(0.1)
+    if errno.EACCES in reasons:
+        return f"cannot ask the server: {reasons[errno.EACCES]}; run this as root or as the service's user"
+    return f"Ringback does not run with this configuration: {next(iter(reasons.values()))}"
+
+
+def _lines(answer: dict[str, Any]) -> list[str]:
+    workers, loaded = answer["workers"], answer["configuration"]["loaded"]
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(loaded))
+    state = "ready" if answer["ready"] else "not ready"
+    processes = f"{workers['serving']} of {workers['configured']} workers"
+    sessions = f"{answer['connections']} connections, {answer['draining']} draining"
+    lines = [f"{state}: {processes}, {sessions}; configuration of {when}"]
+    lines += [f"problem: {each}" for each in answer["problems"]]
+    lines += [f"warning: {each}" for each in answer["doubts"]]
+    lines += [f"next hop {each['name']}: {'up' if each['up'] else 'down'}" for each in answer["upstreams"]]
+    return lines
