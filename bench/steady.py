@@ -32,6 +32,8 @@ class Latency:
 
     median: float
     p99: float
+    rare: float
+    """The slowest of a thousand messages."""
 
 
 class Client(asyncio.Protocol):
@@ -123,7 +125,8 @@ class Steady:
         if self._failed is not None:
             raise FailedRunError(self._failed)
         counted = sorted(took for due, took in self._taken if due >= start + SETTLE_SECONDS)
-        return Latency(counted[len(counted) // 2] * 1e3, counted[int(len(counted) * 0.99)] * 1e3)
+        median, p99, rare = (counted[int(len(counted) * share)] * 1e3 for share in (0.5, 0.99, 0.999))
+        return Latency(median, p99, rare)
 
     async def _connect(self, due: float) -> None:
         try:

@@ -21,8 +21,8 @@ import msgspec
 from proxy.history.gaps import ACCEPTED, DETAILS, OTHERS, REFUSALS, Gap, kind_of
 from proxy.keeper.frames import framed
 
-MOST_OCTETS = 8 << 20
-"""Lines that may wait, or wait to be confirmed: some seconds of a busy worker."""
+MOST_OCTETS = 48 << 20
+"""Lines that may wait, or wait to be confirmed: half a minute of a busy worker."""
 
 NUMBER = 8
 """Octets of a frame's source, then of its number; lines follow."""
@@ -33,7 +33,7 @@ FRAME_OCTETS = 128 << 10
 LAST_SECONDS = 2.0
 """Time for the last lines of a process."""
 
-_LEVELS = ((1.25, REFUSALS), (1.0, OTHERS), (0.75, ACCEPTED), (0.5, DETAILS))
+_LEVELS = ((1.25, REFUSALS), (1.1, OTHERS), (1.0, ACCEPTED), (0.8, DETAILS))
 """From which share of MOST_OCTETS on which kinds are dropped."""
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
@@ -174,7 +174,7 @@ class Writer:
         rows.write(numbers)
         self._numbers.update(numbers)
         for gap in told:
-            log.warning("history_gap", **_fields(gap))
+            _log_gap(gap.event())
             gap.clear()
         self._worked()
 
@@ -279,13 +279,18 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 def _add(rows: Rows, line: bytes) -> None:
     """Add a line's rows. A malformed line is a fault in Ringback, which must not cost the others."""
     try:
-        rows.add(_decode(line))
+        event = _decode(line)
+        rows.add(event)
+        if event["event"] == "history_gap":
+            _log_gap(event)
     except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         log.error("history_line_malformed", reason=repr(error)[:200])
 
 
-def _fields(gap: Gap) -> dict[str, Any]:
-    return {name: value for name, value in gap.event().items() if name not in {"timestamp", "event"}}
+def _log_gap(event: Mapping[str, Any]) -> None:
+    """Log what is missing. The field `worker` would be this process's own."""
+    left_out = {"timestamp", "event", "worker"}
+    log.warning("history_gap", **{name: value for name, value in event.items() if name not in left_out})
 
 
 def _is_broken(error: Exception) -> bool:

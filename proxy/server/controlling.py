@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -27,7 +28,12 @@ def be_control(assembly: Assembly, watched: Watched, pages: Sequence[socket.sock
     return live(lambda: _control(assembly, watched, pages, post), assembly.core, post, worker=CONTROL)
 
 
+NICENESS = 10
+"""The control process gets a tenth of a processor that a worker wants, too: after a restart it has much to write."""
+
+
 async def _control(assembly: Assembly, watched: Watched, pages: Sequence[socket.socket], post: Post) -> None:
+    os.nice(NICENESS)
     history = Receiver(HistorySettings.of(assembly.core, _secret(assembly)))
     history.reading = observers = Observers(post.rows.inside, history.take)
     health = Health(watched)
