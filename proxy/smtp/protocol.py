@@ -433,7 +433,8 @@ class SmtpProtocol(SMTP):
         try:
             if last is not None:
                 self.connection.outgoing += last.wire
-                self._record("", last)
+                if self.session.ssl is not None or not self.session.options.implicit_tls:  # it can be heard
+                    self._record("", last)
             self.dialogue.end_transaction()
             self.front.session_ended(self.session)
             if self.front.hooks.end is not None:

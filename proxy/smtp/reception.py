@@ -88,6 +88,7 @@ class Reception:
                 end, or Ringback is shutting down. The transaction at the next hop is aborted.
         """
         answer = replies.INTERNAL
+        self._session.transaction.judged = ""  # what a rejected RCPT left
         try:
             answer = await self._relayed()
         except (MessageRefused, RelayFailed) as ended:

@@ -197,7 +197,7 @@ def _printable(about: Fields) -> Fields:
 
 def _fate(transaction: Transaction, answer: Reply | None, upstream: str, *, phase: str = "") -> Fields:
     """Return how it ended, who decided, and the reply as sent."""
-    phase = transaction.judged or phase or "data"
+    phase = phase or transaction.judged or "data"
     if answer is None:
         ended: Fields = {"phase": phase, "disposition": "lost", "decided_by": "client"}
         return ended | {"code": 0, "enhanced": "", "reply": ""}

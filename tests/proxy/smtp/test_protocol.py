@@ -595,7 +595,7 @@ async def test_an_exception_in_a_command_is_451_and_the_session_goes_on(monkeypa
         monkeypatch.setattr(stage.worker.front, "capabilities", fail)
         with capture_logs() as log:
             assert await client.ask("EHLO again.test") == "451 4.3.0 Temporary failure, try again later"
-        assert [(each["event"], each["command"]) for each in log] == [("command_failed", "EHLO")]
+        assert [(each["event"], each["command"]) for each in log] == [("command_failed", "EHLO"), ("refused", "EHLO")]
         assert await client.ask("NOOP") == "250 2.0.0 OK"
 
 

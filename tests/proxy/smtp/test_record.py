@@ -216,3 +216,21 @@ async def test_a_slow_next_hop_is_the_time_of_the_next_hop() -> None:
         (message,) = named(log, "message")
     assert message["upstream_ms"] >= 200
     assert message["queue_id"] == "1"
+
+
+async def test_a_later_refusal_does_not_take_the_phase_of_an_earlier_one() -> None:
+    def judge(session: Session) -> Verdict:
+        recipient = session.current_recipient
+        return refuses(550, "5.7.1 not for bob") if recipient and recipient.path.text == BOB else PASS
+
+    script = {Step.DOT: says("550 5.7.1 Not this one")}
+    async with Exchanger(script=script) as upstream, serving(upstream, Rule(Phase.RCPTTO, judge)) as stage:
+        with capture_logs() as log:
+            client = await stage.greeted()
+            await client.ask(f"MAIL FROM:<{ALICE}>")
+            await client.ask(f"RCPT TO:<{BOB}>")
+            await client.ask(f"RCPT TO:<{CAROL}>")
+            await client.ask("DATA")
+            await client.content(b"Subject: x\r\n\r\nx\r\n")
+        (message,) = named(log, "message")
+        assert (message["phase"], message["decided_by"]) == ("data", f"upstream 127.0.0.1:{upstream.port}")
