@@ -219,7 +219,7 @@ async def test_a_slow_next_hop_is_the_time_of_the_next_hop() -> None:
 
 
 async def test_a_later_refusal_does_not_take_the_phase_of_an_earlier_one() -> None:
-    def judge(session: Session) -> Verdict:
+    async def judge(session: Session) -> Verdict:
         recipient = session.current_recipient
         return refuses(550, "5.7.1 not for bob") if recipient and recipient.path.text == BOB else PASS
 
