@@ -11,6 +11,8 @@ COPY config ./config
 COPY sieve ./sieve
 COPY proxy ./proxy
 COPY etc ./etc
+COPY docs/man ./docs/man
+COPY docs/completion ./docs/completion
 RUN /opt/ringback/bin/pip install --no-cache-dir --no-compile . \
  && /opt/ringback/bin/python -m compileall -q /opt/ringback/lib \
  && /opt/ringback/bin/pip uninstall --yes --quiet pip setuptools

@@ -1,4 +1,4 @@
-"""The command line: `ringback serve`, `check`, `probe`, `cache`, `demo`, `password`, `config` and `sieve`.
+"""The command line, `ringback`.
 
 Commands parse, call, print and choose the exit code; other packages do the work. Exit codes follow sysexits(3).
 """

@@ -63,14 +63,14 @@ def lookup(context: typer.Context, subject: Subject) -> None:
     for fact in facts:
         screen.print(f"{shown(subject)}: {fact}")
     if not records and not facts:
-        typer.echo(f"{shown(subject)}: nothing is cached", err=True)
+        exits.say(f"{shown(subject)}: nothing is cached", err=True)
         raise typer.Exit(1)
 
 
 @application.command("count")
 def count(context: typer.Context) -> None:
     """Print how many verdicts on addresses are cached."""
-    typer.echo(_done(context, lambda cache: cache.count()))
+    exits.say(_done(context, lambda cache: cache.count()))
 
 
 @application.command("purge")
@@ -87,7 +87,7 @@ def purge(
         context.fail("Give an address or a domain, or --all.")
     local_part, domain = _parts(subject) if subject is not None else ("", "")
     gone = _done(context, lambda cache: cache.purge(local_part, domain))
-    typer.echo(
+    exits.say(
         f"{gone} record{'' if gone == 1 else 's'} removed; running servers follow within {LOCAL_SECONDS:.0f} seconds"
     )
 
@@ -107,7 +107,7 @@ def _parts(subject: str) -> tuple[str, str]:
             return (path.local_part if "@" in subject else ""), ascii_domain(path.domain)
     except NoCandidate:
         pass
-    typer.echo(f"{shown(subject)}: neither an address nor a domain", err=True)
+    exits.say(f"{shown(subject)}: neither an address nor a domain", err=True)
     raise typer.Exit(exits.USAGE)
 
 
@@ -139,5 +139,5 @@ def _done(context: typer.Context, work: Callable[[CallbackCache], Awaitable[T]])
 
 
 def _unavailable(why: str) -> NoReturn:
-    typer.echo(why, err=True)
+    exits.say(why, err=True)
     raise typer.Exit(exits.UNAVAILABLE)

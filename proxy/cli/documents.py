@@ -10,9 +10,16 @@ import typer
 
 from config.tools.reference import reference
 from proxy.app import SCHEMA, library
+from proxy.cli import exits
+from proxy.cli.grammar import man, page, schema
+from proxy.cli.grammar.shells import SCRIPTS
+from proxy.cli.grammar.tree import PROGRAM, Command, described
 from proxy.events import pages as events
 from proxy.metrics import pages as metrics
 from sieve.reference import markdown
+
+_COMPLETION = {"bash": "ringback.bash", "zsh": "_ringback", "fish": "ringback.fish"}
+"""The file of each shell's script, below `docs/completion`."""
 
 _TABLES = "<!-- tables -->"
 
@@ -20,28 +27,35 @@ EVENT_SCHEMA = Path(events.__file__).with_name("schema.json")
 """The JSON Schema of a log line, which is shipped with the package."""
 
 
-def pages() -> dict[str, str]:
-    """Return each generated page's text by its file name."""
+def pages(root: Command) -> dict[str, str]:
+    """Return each generated file's text by its name below `docs`."""
     head = resources.files("proxy").joinpath("pages/configuration.md").read_text(encoding="utf-8")
     return {
         "configuration.md": head.replace(_TABLES, reference(SCHEMA)),
         "events.md": events.page(),
         "metrics.md": metrics.page(),
         "sieve.md": markdown(library()),
+        "commands.md": page.page(root),
+        **{f"man/{name}": text for name, text in man.pages(root).items()},
+        **{f"completion/{name}": SCRIPTS[shell](root) for shell, name in _COMPLETION.items()},
     }
 
 
 def documents(
+    context: typer.Context,
     folder: Annotated[Path, typer.Argument(help="The folder with the pages.")] = Path("docs"),
     *,
     check: Annotated[bool, typer.Option("--check", help="Write nothing; exit 1 if a page is stale.")] = False,
 ) -> None:
-    """Write the reference pages and the JSON Schema of the log from the declarations in the code."""
-    texts = {folder / name: text for name, text in pages().items()} | {EVENT_SCHEMA: events.schema_text()}
+    """Write reference pages, man pages, completion and the JSON Schemas from the declarations in the code."""
+    root = described(context.find_root().command, (PROGRAM,))
+    texts = {folder / name: text for name, text in pages(root).items()}
+    texts |= {EVENT_SCHEMA: events.schema_text(), schema.FILE: schema.schema_text(root)}
     stale = [path for path, text in texts.items() if not path.is_file() or path.read_text(encoding="utf-8") != text]
     for path in stale:
         if not check:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(texts[path], encoding="utf-8")
-        typer.echo(f"{path}: {'stale; run `make docs`' if check else 'written'}")
+        exits.say(f"{path}: {'stale; run `make docs`' if check else 'written'}")
     if check and stale:
         raise typer.Exit(1)

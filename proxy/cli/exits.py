@@ -11,16 +11,42 @@ from contextlib import suppress
 from io import BufferedWriter, FileIO, TextIOWrapper
 from typing import Any, TextIO, cast
 
+import typer
+
 from config.diagnostics import Diagnostic, render
 
+COMMAND_LINE = 2
+"""The shells' status for a command line that cannot be understood."""
 USAGE = 64
 SCRIPT = 65
 NO_INPUT = 66
 UNAVAILABLE = 69
+SOFTWARE = 70
 CANNOT_WRITE = 74
 CONFIGURATION = 78
+INTERRUPTED = 128 + signal.SIGINT
+"""The shell's exit status for a program killed by SIGINT."""
 READER_GONE = 128 + signal.SIGPIPE
 """The shell's exit status for a program killed by SIGPIPE."""
+
+
+def harmless(text: str) -> str:
+    """Return text that a terminal shows and does not obey: control characters, bidi marks and the like are escaped."""
+    if text.isascii() and text.replace("\n", "").replace("\t", "").isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() or char in "\n\t" else char.encode("unicode_escape").decode() for char in text
+    )
+
+
+def say(text: object, *, err: bool = False) -> None:
+    """Print a line that may contain foreign text: names, values, words of servers."""
+    typer.echo(harmless(str(text)), err=err)  # noqa: TID251 — the place that it means
+
+
+def pour(text: str) -> None:
+    """Print a file's text: as it is into another file or a pipe, harmless on a terminal."""
+    sys.stdout.write(harmless(text) if sys.stdout.isatty() else text)
 
 
 def show(diagnostics: Sequence[Diagnostic]) -> None:
@@ -68,7 +94,7 @@ def end_with_output() -> None:
     text = cast(TextIOWrapper, sys.stdout)
     text.flush()
     raw = BufferedWriter(_Output(1, "w", closefd=False))
-    sys.stdout = TextIOWrapper(raw, text.encoding, text.errors, None, text.line_buffering, text.write_through)
+    sys.stdout = TextIOWrapper(raw, text.encoding, "backslashreplace", None, text.line_buffering, text.write_through)
 
 
 def user() -> str:

@@ -18,6 +18,8 @@ from config.base.ip import plain_address
 from proxy.app import load
 from proxy.base import log
 from proxy.cli import exits
+from proxy.cli.grammar.tree import Prints
+from proxy.cli.outputs import WhyRecord
 from proxy.cli.stanza import configured
 from proxy.cli.transcript import shown
 from proxy.history import persons, story
@@ -27,7 +29,6 @@ from proxy.history.search import Found, search
 from proxy.history.settings import HistorySettings
 
 DEFAULT_FILE = Path("/etc/ringback/ecelerity.conf")
-_SUBJECTS = "ADDRESS|SESSION|MESSAGE-ID|QUEUE-ID|CLIENT"
 
 application = typer.Typer(help="Export or remove what the history has about an address.", no_args_is_help=True)
 
@@ -43,13 +44,13 @@ def why(
     subject: Annotated[
         str,
         typer.Argument(
-            metavar="ADDRESS|SESSION|MESSAGE-ID|QUEUE-ID|CLIENT", help="What to explain.", show_default=False
+            metavar="SUBJECT", help="An address, a session, a Message-ID, a queue id or a client.", show_default=False
         ),
     ],
     config_file: ConfigurationFile = DEFAULT_FILE,
     *,
     since: Annotated[str, typer.Option(help="Only what is not older, such as 30m, 2h or 3d.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object."), Prints(WhyRecord)] = False,
 ) -> None:
     """Tell what became of mail, and who decided. Exit 1 if the history has nothing about it.
 
@@ -59,7 +60,7 @@ def why(
     earliest = time.time() - _seconds(since) if since else 0.0
     found = _searched(settings, _canonical(subject), earliest)
     if as_json:
-        typer.echo(json.dumps(_as_json(subject, found)))
+        exits.say(json.dumps(_as_json(subject, found)))
     else:
         _print(subject, found, settings, since)
     if not found.stories:
@@ -73,7 +74,7 @@ def export(address: Address, config_file: ConfigurationFile = DEFAULT_FILE) -> N
     rows = 0
     try:
         for row in persons.rows_about(settings.folder, address, _addresses(settings)):
-            typer.echo(json.dumps(row))
+            exits.say(json.dumps(row))
             rows += 1
     except OSError as error:
         _unavailable(str(error))
@@ -89,7 +90,7 @@ def forget(address: Address, config_file: ConfigurationFile = DEFAULT_FILE) -> N
         rows = persons.forget(settings.folder, address, _addresses(settings))
     except (OSError, sqlite3.Error) as error:
         _unavailable(str(error))
-    typer.echo(f"{rows} row{'' if rows == 1 else 's'} removed or changed")
+    exits.say(f"{rows} row{'' if rows == 1 else 's'} removed or changed")
 
 
 # ---------------------------------------------------------------- the configuration
@@ -113,7 +114,7 @@ def _addresses(settings: HistorySettings) -> Addresses:
 def _seconds(text: str) -> float:
     number, unit = text[:-1], text[-1:]
     if unit not in _UNITS or not number.isascii() or not number.isdigit():
-        typer.echo(f"--since {shown(text)}: write a number and s, m, h or d, such as 2h", err=True)
+        exits.say(f"--since {shown(text)}: write a number and s, m, h or d, such as 2h", err=True)
         raise typer.Exit(exits.USAGE)
     return float(number) * _UNITS[unit]
 
@@ -134,7 +135,7 @@ def _searched(settings: HistorySettings, subject: str, earliest: float) -> Found
 
 
 def _unavailable(why: str) -> NoReturn:
-    typer.echo(shown(why), err=True)
+    exits.say(shown(why), err=True)
     raise typer.Exit(exits.UNAVAILABLE)
 
 
@@ -143,30 +144,31 @@ def _unavailable(why: str) -> NoReturn:
 
 def _print(subject: str, found: Found, settings: HistorySettings, since: str) -> None:
     if found.more:
-        typer.echo("There is more than is shown: older sessions are left out. Use --since, or ask about one session.\n")
+        exits.say("There is more than is shown: older sessions are left out. Use --since, or ask about one session.")
+        exits.say("")
     for each in found.stories:
         for line in story.told(each):
-            typer.echo(shown(line))
-        typer.echo()
+            exits.say(shown(line))
+        exits.say("")
     if not found.stories:
-        typer.echo(f"{shown(subject)}: nothing is known", err=True)
+        exits.say(f"{shown(subject)}: nothing is known", err=True)
         _print_where(found, settings, since)
     for line in story.gaps_told(found.gaps):
-        typer.echo(shown(line), err=True)
+        exits.say(shown(line), err=True)
     for path, reason in found.unreadable:
-        typer.echo(shown(f"{path} cannot be read: {reason}"), err=True)
+        exits.say(shown(f"{path} cannot be read: {reason}"), err=True)
 
 
 def _print_where(found: Found, settings: HistorySettings, since: str) -> None:
     """Say in which files it was looked for, and what the history can have."""
     for each in found.files:
-        typer.echo(shown(f"looked in {each.path} (until {moment(int(each.ends * 1000))} UTC)"), err=True)
+        exits.say(shown(f"looked in {each.path} (until {moment(int(each.ends * 1000))} UTC)"), err=True)
     for path in found.other_key:
-        typer.echo(shown(f"{path}: its addresses were hashed with another key, so none can be found"), err=True)
+        exits.say(shown(f"{path}: its addresses were hashed with another key, so none can be found"), err=True)
     if not found.files:
-        typer.echo(shown(f"{settings.folder} has no history{'' if settings.on else ': it is off'}"), err=True)
+        exits.say(shown(f"{settings.folder} has no history{'' if settings.on else ': it is off'}"), err=True)
     kept = f"{settings.retention / 86400:g} days" if settings.retention else "no limit"
-    typer.echo(f"History_Retention: {kept}{f'; --since {since}' if since else ''}", err=True)
+    exits.say(f"History_Retention: {kept}{f'; --since {since}' if since else ''}", err=True)
 
 
 def _as_json(subject: str, found: Found) -> dict[str, object]:

@@ -30,7 +30,7 @@ def password(
         if from_input
         else typer.prompt(f"Password of {user}", hide_input=True, confirmation_prompt=True, err=True)
     )
-    typer.echo(f"{user}:{PasswordHash.of(secret)}")
+    exits.say(f"{user}:{PasswordHash.of(secret)}")
 
 
 def _given() -> str:
@@ -46,5 +46,5 @@ def _given() -> str:
 
 
 def _refuse(why: str) -> NoReturn:
-    typer.echo(why, err=True)
+    exits.say(why, err=True)
     raise typer.Exit(exits.USAGE)

@@ -24,6 +24,8 @@ from proxy.base import log
 from proxy.callback.verdict import Status
 from proxy.cli import exits
 from proxy.cli.asking import ProbeRequest, ProbeResult, ask_all
+from proxy.cli.grammar.tree import Prints
+from proxy.cli.outputs import ProbeRecord
 from proxy.cli.stanza import configured
 from proxy.cli.transcript import record, row_text, shown, step_text, verdict_text
 from proxy.mail.address import mailbox_of
@@ -58,7 +60,11 @@ def probe(
         float | None, typer.Option("--patience", min=0, help="Seconds to retry an address while a limit is used up.")
     ] = None,
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per address, one per line.")] = False,
+    as_json: Annotated[
+        bool,
+        typer.Option("--json", help="Print one JSON object per address, one per line."),
+        Prints(ProbeRecord, lines=True),
+    ] = False,
 ) -> None:
     """Ask the mail exchangers of addresses whether they exist.
 
@@ -77,7 +83,7 @@ def probe(
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         counted = runner.run(_ask(asked, manner, options, core, as_json=as_json, many=many))
     if len(asked) > 1 or passed_over:
-        typer.echo(_summary(counted, time.monotonic() - began, passed_over), err=True)
+        exits.say(_summary(counted, time.monotonic() - began, passed_over), err=True)
     raise typer.Exit(exits.USAGE if passed_over else _exit_code(counted))
 
 
@@ -116,7 +122,7 @@ def _addresses(given: Sequence[str], file: Path | None, sender: str | None) -> t
 
 def _tell_wrong(places: Sequence[str]) -> None:
     for each in places:
-        typer.echo(f"{shown(each)}: not an address; write local-part@domain", err=True)
+        exits.say(f"{shown(each)}: not an address; write local-part@domain", err=True)
 
 
 def _listed(file: Path) -> Iterator[tuple[str, str]]:
@@ -125,7 +131,7 @@ def _listed(file: Path) -> Iterator[tuple[str, str]]:
     try:
         octets = sys.stdin.buffer.read() if file == STDIN else read_regular(file)
     except OSError as error:
-        typer.echo(f"{name}: {error.strerror}", err=True)
+        exits.say(f"{name}: {error.strerror}", err=True)
         raise typer.Exit(exits.NO_INPUT) from None
     for number, line in enumerate(octets.decode("utf-8", "surrogateescape").split("\n"), 1):
         address = line.strip()
@@ -164,7 +170,7 @@ async def _ask(
     finally:
         store = callbacks.verifier.store
         if isinstance(store, FallingBack) and not store.available:
-            typer.echo("cannot use the server's store: budgets and verdicts were kept in memory", err=True)
+            exits.say("cannot use the server's store: budgets and verdicts were kept in memory", err=True)
         await callbacks.close()
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import json
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -18,11 +18,15 @@ from rich.text import Text
 from config.base.regular_files import read_regular
 from config.base.sources import read_source
 from config.diagnostics import Source
-from proxy.app import MODULES, library
+from proxy.app import MODULES, library, load
 from proxy.cli import exits
+from proxy.cli.circumstances import HELO, Circumstances, Facts, configured, unconfigured
+from proxy.cli.grammar.tree import Prints
+from proxy.cli.outputs import SieveOutcome
+from proxy.cli.stanza import loaded
 from proxy.cli.trial import Callback, TrialHost, trial_session
 from proxy.mail.message import Message
-from proxy.mail.session import NULL_PATH
+from proxy.mail.session import NULL_PATH, Session
 from proxy.modules.sieve_policy.effects import path_of
 from sieve.compile.compiler import compile_script
 from sieve.compile.tracing import Seen, TraceEvent
@@ -39,24 +43,25 @@ PhaseOption = Annotated[Phase, typer.Option("--phase", help="The phase that the 
 ScriptArgument = Annotated[Path, typer.Argument(help="The script.", show_default=False)]
 
 _PRESENT = frozenset(module.spec.type for module in MODULES)
-"""Modules assumed to be loaded, because there is no configuration here."""
+"""Modules assumed to be loaded without a configuration."""
 
 
 def _source(path: Path) -> Source:
     try:
         return read_source(path)
     except OSError as error:
-        typer.echo(f"{path}: {error.strerror}", err=True)
+        exits.say(f"{path}: {error.strerror}", err=True)
         raise typer.Exit(exits.NO_INPUT) from None
 
 
-def _compiled(path: Path, phase: Phase, *, traced: bool = False) -> Script:
+def _compiled(path: Path, phase: Phase, around: Circumstances, *, traced: bool = False) -> Script:
     """Compile a script and print its warnings, or print its errors and exit 65."""
     compiled = compile_script(
         _source(path),
         phase=phase,
         library=library(),
-        modules=_PRESENT,
+        modules=around.present,
+        settings=around.script,
         includes=ScriptCache(),
         traced=traced,
     )
@@ -69,8 +74,8 @@ def _compiled(path: Path, phase: Phase, *, traced: bool = False) -> Script:
 @application.command("check")
 def check(script: ScriptArgument, phase: PhaseOption = Phase.MAILFROM) -> None:
     """Compile a script for a phase, print every error, and exit 65 if there is one."""
-    _compiled(script, phase)
-    typer.echo(f"{script}: no errors")
+    _compiled(script, phase, unconfigured(_PRESENT))
+    exits.say(f"{script}: no errors")
 
 
 @application.command("format")
@@ -80,7 +85,7 @@ def format_script(script: ScriptArgument) -> None:
     exits.show(diagnostics)
     if text is None:
         raise typer.Exit(exits.SCRIPT)
-    sys.stdout.write(text)
+    exits.pour(text)
 
 
 @application.command("explain")
@@ -88,9 +93,9 @@ def explain_function(name: Annotated[str, typer.Argument(help="A function.", sho
     """Print the manual entry of a function."""
     entry = explain(name, library())
     if entry is None:
-        typer.echo(f"{name}: no such function in Ringback or the manual", err=True)
+        exits.say(f"{name}: no such function in Ringback or the manual", err=True)
         raise typer.Exit(exits.USAGE)
-    sys.stdout.write(entry)
+    exits.pour(entry)
 
 
 @application.command("run")
@@ -98,21 +103,33 @@ def run(
     script: ScriptArgument,
     phase: PhaseOption = Phase.MAILFROM,
     sender: Annotated[str, typer.Option("--from", help="MAIL FROM; empty is the null sender.")] = "",
-    recipients: Annotated[
-        list[str] | None, typer.Option("--rcpt", help="RCPT TO; may be given more than once.")
-    ] = None,
+    recipients: Annotated[list[str] | None, typer.Option("--rcpt", help="RCPT TO.")] = None,
     client_ip: Annotated[str, typer.Option("--client-ip", help="The client's address.")] = "192.0.2.1",
+    helo: Annotated[str, typer.Option("--helo", help="The name that the client gives itself.")] = HELO,
+    user: Annotated[str, typer.Option("--auth", metavar="USER", help="The user who has logged in.")] = "",
+    config_file: Annotated[
+        Path | None,
+        typer.Option("--config", "-c", help="Use this configuration's options, as they apply to the client."),
+    ] = None,
+    listener: Annotated[
+        str | None,
+        typer.Option("--listener", metavar="ADDRESS:PORT", help="The listener with --config. Default: the first."),
+    ] = None,
     message: Annotated[Path | None, typer.Option("--message", help="A file with the message.")] = None,
     callback: Annotated[
         Callback, typer.Option("--callback", help="What smtp_callback_verify answers; `real` asks the exchanger.")
     ] = Callback.PASS,
     *,
+    tls: Annotated[bool, typer.Option("--tls", help="The session is encrypted.")] = False,
     trace: Annotated[
         bool, typer.Option("--trace", help="Print each statement with its line, values and verdict.")
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON."), Prints(SieveOutcome)] = False,
 ) -> None:
     """Run a script on a session built from the options, and print its decision.
+
+    With `--config`, the configuration decides which modules are loaded, how the script is compiled, and which options
+    hold for this client.
 
     No mail is sent and no file is written. Only `--callback real` contacts an exchanger. DNS lookups are real.
     """
@@ -120,18 +137,29 @@ def run(
     for recipient in recipients or ():
         _check_address(recipient)
     _check_ip(client_ip)
-    compiled = _compiled(script, phase, traced=trace)
+    around = _around(config_file, script, phase, client_ip, listener)
+    compiled = _compiled(script, phase, around, traced=trace)
     content = _content(message)
     if content is None and phase in CONTENT_PHASES:
         content = b""  # these phases always have a message
-    outcome, host = asyncio.run(
-        _run(compiled, phase, (sender, recipients or [], client_ip), content, callback, trace=trace)
-    )
+    facts = Facts(client_ip, sender, recipients or (), helo, tls, user)
+    session_of = partial(trial_session, facts, around, content)
+    host_of = partial(TrialHost, phase=phase, answer=callback, around=around)
+    outcome, host = asyncio.run(_run(compiled, session_of, host_of, trace=trace))
     if as_json:
-        typer.echo(json.dumps(_as_dictionary(outcome, host)))
+        exits.say(json.dumps(_as_dictionary(outcome, host)))
     else:
         _print(outcome, host)
     raise typer.Exit(exits.SCRIPT if outcome.failed else 0)
+
+
+def _around(
+    config_file: Path | None, script: Path, phase: Phase, client_ip: str, listener: str | None
+) -> Circumstances:
+    """Return what the script runs under: a configuration, or the defaults. Print errors and exit."""
+    if config_file is None:
+        return unconfigured(_PRESENT)
+    return configured(loaded(config_file, load).settings, script, phase, client_ip, listener)
 
 
 def _check_address(address: str, *, may_be_empty: bool = False) -> None:
@@ -141,7 +169,7 @@ def _check_address(address: str, *, may_be_empty: bool = False) -> None:
     except ScriptError:
         known = False
     if not known:
-        typer.echo(f"{address}: not an address; write local-part@domain", err=True)
+        exits.say(f"{address}: not an address; write local-part@domain", err=True)
         raise typer.Exit(exits.USAGE)
 
 
@@ -150,7 +178,7 @@ def _check_ip(address: str) -> None:
     try:
         ipaddress.ip_address(address)
     except ValueError:
-        typer.echo(f"{address}: not an IP address", err=True)
+        exits.say(f"{address}: not an IP address", err=True)
         raise typer.Exit(exits.USAGE) from None
 
 
@@ -161,22 +189,15 @@ def _content(message: Path | None) -> bytes | None:
     try:
         content = read_regular(message)
     except OSError as error:
-        typer.echo(f"{message}: {error.strerror}", err=True)
+        exits.say(f"{message}: {error.strerror}", err=True)
         raise typer.Exit(exits.NO_INPUT) from None
     return content.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
 
 
 async def _run(
-    script: Script,
-    phase: Phase,
-    envelope: tuple[str, list[str], str],
-    content: bytes | None,
-    callback: Callback,
-    *,
-    trace: bool,
+    script: Script, session_of: Callable[[], Session], host_of: Callable[[Session], TrialHost], *, trace: bool
 ) -> tuple[Outcome, TrialHost]:
-    session = trial_session(*envelope, content)
-    host = TrialHost(session, phase, callback)
+    host = host_of(session_of())
     try:
         return await script.run(host, trace=_print_event if trace else None), host
     finally:
@@ -243,8 +264,7 @@ def _plain(value: object) -> object:
 
 def _harmless(text: str) -> Text:
     """Make text from a message safe for a terminal: no markup, no control codes."""
-    shown = (char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode() for char in text)
-    return Text("".join(shown))
+    return Text(exits.harmless(text))
 
 
 def _print(outcome: Outcome, host: TrialHost) -> None:

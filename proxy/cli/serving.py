@@ -19,6 +19,8 @@ from proxy.base import log
 from proxy.base.apart import ChildTask, Failed, Tell
 from proxy.base.rejected import ConfigurationRejected
 from proxy.cli import exits
+from proxy.cli.grammar.tree import Prints
+from proxy.cli.outputs import DiagnosticRecord
 from proxy.demo import run as run_demonstration
 from proxy.server.assembly import Assembly
 from proxy.server.complaints import log_warnings
@@ -83,20 +85,22 @@ def serve(config_file: ConfigurationFile) -> None:
 def check(
     config_file: Annotated[Path, typer.Argument(help="The ecelerity.conf to check.", show_default=False)],
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the diagnostics as JSON, for editors.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the diagnostics as JSON, for editors."), Prints(list[DiagnosticRecord])
+    ] = False,
 ) -> None:
     """Build everything that `serve` would, print every error, and exit 78 if there is one. Writes nothing."""
     diagnostics = ConfigurationIn(config_file).tried()
     if as_json:
-        typer.echo(json.dumps(as_records(diagnostics), indent=2))
+        exits.say(json.dumps(as_records(diagnostics), indent=2))
     else:
         exits.show(diagnostics)
     wrong = has_errors(diagnostics)
     if not as_json and not wrong:
-        typer.echo(f"{config_file}: no errors")
+        exits.say(f"{config_file}: no errors")
     denied = any(os.strerror(errno.EACCES) in diagnostic.message for diagnostic in diagnostics)
     if not as_json and (denied or not wrong):
-        typer.echo(f"checked as {exits.user()}", err=True)  # another user may be allowed less, or more
+        exits.say(f"checked as {exits.user()}", err=True)  # another user may be allowed less, or more
     if wrong:
         raise typer.Exit(exits.CONFIGURATION)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -20,6 +19,8 @@ from config.tools.show import show as listing
 from config.tools.show import show_json
 from proxy.app import SCHEMA
 from proxy.cli import exits
+from proxy.cli.grammar.tree import Prints
+from proxy.cli.outputs import SettingsRecord
 
 application = typer.Typer(help="Query, format and convert an ecelerity.conf.", no_args_is_help=True)
 
@@ -46,9 +47,9 @@ def evaluate_option(words: Words, config_file: ConfigurationFile = DEFAULT_FILE)
     """Print the effective value, after fallback between scopes, and its origin."""
     settings = _settings(config_file)
     try:
-        typer.echo(evaluate(settings, words))
+        exits.say(evaluate(settings, words))
     except Unanswerable as wrong:
-        typer.echo(str(wrong), err=True)
+        exits.say(str(wrong), err=True)
         raise typer.Exit(exits.USAGE) from None
 
 
@@ -59,12 +60,12 @@ def get_option(words: Words, config_file: ConfigurationFile = DEFAULT_FILE) -> N
     try:
         answer = look_up(settings, words)
     except Unanswerable as wrong:
-        typer.echo(str(wrong), err=True)
+        exits.say(str(wrong), err=True)
         raise typer.Exit(exits.USAGE) from None
     if answer is None:
-        typer.echo("not set in this scope; `config eval` follows the fallback", err=True)
+        exits.say("not set in this scope; `config eval` follows the fallback", err=True)
         raise typer.Exit(1)
-    typer.echo(answer)
+    exits.say(answer)
 
 
 @application.command("show")
@@ -73,14 +74,14 @@ def show(
     *,
     origin: Annotated[bool, typer.Option("--origin", help="Show where each value was set.")] = False,
     defaults: Annotated[bool, typer.Option("--defaults", help="Also show default values.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON."), Prints(SettingsRecord)] = False,
 ) -> None:
     """Print the configuration as Ringback reads it."""
     settings = _settings(config_file)
     if as_json:
-        typer.echo(json.dumps(show_json(settings, origins=origin, defaults=defaults), indent=2))
+        exits.say(json.dumps(show_json(settings, origins=origin, defaults=defaults), indent=2))
     else:
-        sys.stdout.write(listing(settings, origins=origin, defaults=defaults))
+        exits.pour(listing(settings, origins=origin, defaults=defaults))
 
 
 def _text(path: Path) -> str:
@@ -95,7 +96,7 @@ def _text(path: Path) -> str:
 def format_file(path: FileArgument) -> None:
     """Print a file in the canonical layout, with all comments."""
     try:
-        sys.stdout.write(format_text(_text(path), str(path)))
+        exits.pour(format_text(_text(path), str(path)))
     except Unformattable as wrong:
         exits.show(wrong.diagnostics)
         raise typer.Exit(exits.CONFIGURATION) from None
@@ -109,10 +110,10 @@ def convert_file(
     try:
         converted = convert(_text(path), to, name=str(path), schema=SCHEMA)
         exits.show(converted.diagnostics)
-        sys.stdout.write(converted.text)
+        exits.pour(converted.text)
     except Unformattable as wrong:
         exits.show(wrong.diagnostics)
         raise typer.Exit(exits.CONFIGURATION) from None
     except ValueError as wrong:
-        typer.echo(str(wrong), err=True)
+        exits.say(str(wrong), err=True)
         raise typer.Exit(exits.USAGE) from None

@@ -20,15 +20,21 @@ Load = Callable[[Path], tuple[Assembly, Sequence[Diagnostic]]]
 """Loads a configuration. Raises ConfigurationRejected."""
 
 
-def configured(config_file: Path | None, load: Load) -> tuple[SmtpCbvOptions, CoreOptions]:
-    """Return smtp_cbv's options and the server's: configured, or the defaults. Print errors and exit 78."""
-    if config_file is None:
-        return SmtpCbvOptions(store=MEMORY), CoreOptions.model_construct(esmtp_listener=())
+def loaded(config_file: Path, load: Load) -> Assembly:
+    """Load a configuration, or print its errors and exit 78."""
     try:
         assembly, _ = load(config_file)
     except ConfigurationRejected as rejected:
         exits.show(rejected.diagnostics)
         raise typer.Exit(exits.CONFIGURATION) from None
+    return assembly
+
+
+def configured(config_file: Path | None, load: Load) -> tuple[SmtpCbvOptions, CoreOptions]:
+    """Return smtp_cbv's options and the server's: configured, or the defaults. Print errors and exit 78."""
+    if config_file is None:
+        return SmtpCbvOptions(store=MEMORY), CoreOptions.model_construct(esmtp_listener=())
+    assembly = loaded(config_file, load)
     settings = assembly.settings
     stanzas = [module.options for module in settings.modules if module.type == "smtp_cbv"]
     options = cast(SmtpCbvOptions, stanzas[0]) if stanzas else SmtpCbvOptions()

@@ -14,6 +14,8 @@ from proxy.app import compiled
 from proxy.base import log
 from proxy.base.rejected import ConfigurationRejected
 from proxy.cli import exits
+from proxy.cli.grammar.tree import Prints
+from proxy.cli.outputs import StatusRecord
 from proxy.control.desk import SOCKET, asked, places
 
 OK, WARNING, CRITICAL = 0, 1, 2
@@ -28,7 +30,7 @@ def status(
         "/etc/ringback/ecelerity.conf"
     ),
     *,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the answer of /readyz.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the answer of /readyz."), Prints(StatusRecord)] = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit 1 if a next hop or a store is down, or the last reload failed.")
     ] = False,
@@ -38,12 +40,13 @@ def status(
     answer = _answer(places(_state_directory(config_file)))
     if isinstance(answer, str):
         if as_json:
-            typer.echo(json.dumps({"ready": False, "problems": [answer]}))
+            exits.say(json.dumps({"ready": False, "problems": [answer]}))
         else:
-            typer.echo(answer, err=True)
+            exits.say(answer, err=True)
         raise typer.Exit(CRITICAL)
     answer["ready"] = not answer["problems"] and not (strict and answer["doubts"])
-    typer.echo(json.dumps(answer, indent=2) if as_json else "\n".join(_lines(answer)))
+    for line in [json.dumps(answer)] if as_json else _lines(answer):
+        exits.say(line)
     if answer["problems"]:
         raise typer.Exit(CRITICAL)
     raise typer.Exit(OK if answer["ready"] else WARNING)

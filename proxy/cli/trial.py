@@ -6,11 +6,10 @@ import asyncio
 from collections.abc import Awaitable
 from dataclasses import replace
 from enum import StrEnum
-from typing import cast
 
 from config.base.ip import plain_address
-from config.scopes.scopes import Scopes
 from config.settings import Settings
+from proxy.cli.circumstances import Circumstances, Facts
 from proxy.dns.resolver import Resolver
 from proxy.mail.message import HeaderSection, Message, StuffedBody, stuffed, unstuffed
 from proxy.mail.session import Recipient, Session
@@ -18,11 +17,8 @@ from proxy.modules.services import NoCallbacks, Services
 from proxy.modules.sieve_policy.effects import SessionControl, path_of
 from proxy.modules.sieve_policy.host import SessionHost
 from proxy.modules.smtp_cbv.making import callbacks_of
-from proxy.modules.smtp_cbv.options import SmtpCbvOptions
-from proxy.options.core import CoreOptions
-from proxy.options.route import Route
-from proxy.smtp.context import path_context
-from proxy.store.url import MEMORY
+from proxy.smtp.access import is_trusted
+from proxy.smtp.context import helo_context, path_context
 from sieve.host import CallbackAnswer
 from sieve.phases import Phase
 
@@ -37,16 +33,31 @@ class Callback(StrEnum):
     REAL = "real"
 
 
-def trial_session(sender: str, recipients: list[str], client_ip: str, content: bytes | None) -> Session:
-    """Return a session with this envelope and message, from a client at `client_ip`."""
-    options = CoreOptions(esmtp_listener=(), gateway=Route("192.0.2.25"), hostname="mx.example.com")
-    session = Session(asyncio.get_running_loop(), (plain_address(client_ip), 40025), ("192.0.2.2", 25), options)
-    session.host_name, session.extended_smtp = "client.example.org", True
-    session.context |= {"ehlo_string": session.host_name, "ehlo_domain": session.host_name, "can_relay": "false"}
+_ENCRYPTION = {
+    "tls": "on",
+    "tls_cipher": "TLS_AES_256_GCM_SHA384",
+    "tls_cipher_algbits": "256",
+    "tls_cipher_usebits": "256",
+}
+
+
+def trial_session(facts: Facts, around: Circumstances, content: bytes | None) -> Session:
+    """Return a session with these facts and this message."""
+    peer = (plain_address(facts.client_ip), 40025)
+    session = Session(asyncio.get_running_loop(), peer, around.local, around.options)
+    session.can_relay = is_trusted(session)
+    session.context["can_relay"] = "true" if session.can_relay else "false"
+    if facts.tls:
+        session.tls, session.cipher, session.encryption = "TLSv1.3", _ENCRYPTION["tls_cipher"], _ENCRYPTION
+        session.context |= _ENCRYPTION
+    session.host_name, session.extended_smtp = facts.helo, True
+    session.context |= helo_context(facts.helo)
+    if facts.user:
+        session.authenticate(facts.user)
     transaction = session.transaction
-    transaction.begin(path_of(sender), {})
+    transaction.begin(path_of(facts.sender), {})
     transaction.context |= path_context("mailfrom", transaction.reverse_path)
-    for recipient in recipients:
+    for recipient in facts.recipients:
         transaction.add(Recipient(path_of(recipient)))
         transaction.context |= path_context("rcptto", path_of(recipient))
     if transaction.recipients:
@@ -83,15 +94,13 @@ class TrialControl(SessionControl):
 class TrialHost(SessionHost):
     """A script's view of a trial session. Side effects are recorded as lines and not carried out."""
 
-    __slots__ = ("_answer", "_resolver", "lines", "session")
+    __slots__ = ("_answer", "_callbacks", "_resolver", "lines", "session")
 
-    def __init__(self, session: Session, phase: Phase, answer: Callback) -> None:
+    def __init__(self, session: Session, phase: Phase, answer: Callback, around: Circumstances) -> None:
         """Answer callbacks as `answer` says."""
-        self._resolver = Resolver()
-        core = cast(CoreOptions, session.options)
-        settings = Settings(core, (), Scopes(core, {}, {}), {})
-        super().__init__(session, Services(core, settings, self._resolver), phase)
-        self._answer = answer
+        self._resolver = Resolver([str(server) for server in around.options.nameservers])
+        super().__init__(session, Services(around.options, around.settings, self._resolver), phase)
+        self._answer, self._callbacks = answer, around.callbacks
         self.session = session
         self.lines: list[str] = []
 
@@ -107,7 +116,7 @@ class TrialHost(SessionHost):
         if self._answer is not Callback.REAL:
             return CallbackAnswer(self._answer.value, f"answered by --callback {self._answer.value}")
         if isinstance(self._services.callbacks, NoCallbacks):
-            callbacks = callbacks_of(SmtpCbvOptions(store=MEMORY), self._services.settings)
+            callbacks = callbacks_of(self._callbacks, self._services.settings)
             self._services = replace(self._services, callbacks=callbacks)
         return super().callback(address, sender)
 

@@ -128,7 +128,7 @@ async def test_what_is_neither_an_address_nor_a_domain_exits_64(tmp_path: Path, 
 async def test_to_forget_everything_is_said_in_so_many_words(tmp_path: Path, arguments: list[str]) -> None:
     status, _, err = await process("cache", "-c", written(tmp_path, "memory"), *arguments)
     assert status == 2
-    assert "Give an address or a domain, or --all." in err
+    assert "give an address or a domain, or --all" in err
 
 
 async def test_with_a_secret_the_same_questions_are_answered_and_no_address_is_kept() -> None:

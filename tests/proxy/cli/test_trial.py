@@ -162,3 +162,76 @@ def test_octets_that_are_no_text_are_shown_and_break_nothing(tmp_path: Path, arg
     assert result.exit_code == 0, result.exception
     assert "550" in result.stdout
     assert "\x1b" not in result.stdout + result.stderr
+
+
+# ---------------------------------------------------------------- under a configuration
+
+CONFIGURATION = """\
+ESMTP_Listener "inside" {
+  Listen "127.0.0.1:587" {
+    Peer "192.0.2.0/24" { Relay_Hosts = ( 192.0.2.0/24 ) }
+  }
+}
+ESMTP_Listener "outside" { Listen "127.0.0.1:25" { } }
+Hostname = "out.test"
+Gateway = "192.0.2.200"
+"""
+SEEN = 'ec_log "%{vctx_conn:can_relay} %{vctx_conn:ehlo_domain} %{vctx_conn:tls} %{vctx_conn:auth_user}";\n'
+
+
+@pytest.fixture
+def configured(tmp_path: Path) -> tuple[str, str]:
+    (tmp_path / "r.conf").write_text(CONFIGURATION)
+    return "-c", str(tmp_path / "r.conf")
+
+
+def test_the_session_has_its_name_encryption_and_login(tmp_path: Path) -> None:
+    assert logged(tmp_path, SEEN, "--helo", "[192.0.2.9]", "--tls", "--auth", "joe") == ["true 192.0.2.9 on joe"]
+    assert logged(tmp_path, SEEN) == ["false client.example.org  "]
+
+
+@pytest.mark.parametrize(
+    ("listener", "client", "seen"),
+    [
+        ("127.0.0.1:587", "192.0.2.1", "true"),
+        ("127.0.0.1:587", "198.51.100.1", "false"),
+        ("127.0.0.1:25", "192.0.2.1", "false"),
+    ],
+)
+def test_the_options_are_those_of_the_listener_and_the_client(
+    tmp_path: Path, configured: tuple[str, str], listener: str, client: str, seen: str
+) -> None:
+    script = 'ec_log "%{vctx_conn:can_relay}";\n'
+    assert logged(tmp_path, script, *configured, "--listener", listener, "--client-ip", client) == [seen]
+
+
+def test_a_listener_that_is_not_there_is_told_with_those_that_are(tmp_path: Path, configured: tuple[str, str]) -> None:
+    told = "`elsewhere` is not a listener of this configuration; the listeners are: 127.0.0.1:587, 127.0.0.1:25\n"
+    assert run(tmp_path, "keep;\n", *configured, "--listener", "elsewhere") == (64, None, told)
+
+
+def test_a_function_needs_its_module_in_the_configuration(tmp_path: Path, configured: tuple[str, str]) -> None:
+    script = '($rv) = smtp_callback_verify "a@b.test"; ec_log "${rv}";\n'
+    assert logged(tmp_path, script) == ["pass"]
+    status, outcome, err = run(tmp_path, script, *configured)
+    assert (status, outcome) == (65, None)
+    assert "smtp_cbv" in err
+    (tmp_path / "r.conf").write_text(CONFIGURATION + "smtp_cbv passive { }\n")
+    assert logged(tmp_path, script, *configured) == ["pass"]
+
+
+def test_the_stanza_decides_how_its_script_is_compiled(tmp_path: Path, configured: tuple[str, str]) -> None:
+    script = 'if envelope :is "from" "A@B.TEST" { ec_log "same"; } else { ec_log "other"; }\n'
+    (tmp_path / "r.conf").write_text(
+        CONFIGURATION + 'sieve "first" { default_comparator = "i;octet" }\n'
+        'sieve "second" { mailfrom_phase1 = "s.siv" default_comparator = "i;ascii-casemap" }\n'
+    )
+    assert logged(tmp_path, script, *configured, "--from", "a@b.test") == ["same"]
+    assert logged(tmp_path, script, "--from", "a@b.test") == ["other"]
+
+
+def test_a_configuration_with_errors_is_told(tmp_path: Path, configured: tuple[str, str]) -> None:
+    (tmp_path / "r.conf").write_text("Gatewy = 1\n")
+    status, outcome, err = run(tmp_path, "keep;\n", *configured)
+    assert (status, outcome) == (78, None)
+    assert "Gatewy" in err

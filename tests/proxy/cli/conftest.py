@@ -1,0 +1,26 @@
+"""The tree of commands, which the tests walk, so that a command that comes later is tested without being named."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.cli import application
+from proxy.cli.grammar.tree import Command, tree
+
+ROOT = tree(application)
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that asks for `command` with each command, and one that asks for `leaf` with each that is no group."""
+    every = list(ROOT.all())
+    own = [mark.args[0] for mark in metafunc.definition.iter_markers("parametrize")]
+    if "command" in metafunc.fixturenames and "command" not in own:
+        metafunc.parametrize("command", every, ids=[each.name for each in every])
+    if "leaf" in metafunc.fixturenames:
+        leaves = [each for each in every if not each.children]
+        metafunc.parametrize("leaf", leaves, ids=[each.name for each in leaves])
+
+
+@pytest.fixture
+def root() -> Command:
+    return ROOT
