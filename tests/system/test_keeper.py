@@ -104,7 +104,7 @@ async def test_workers_that_ask_about_one_sender_at_the_same_moment_cost_one_pro
     (probe,) = await logged(ringback, "probe")
     assert probe["worker"] == 0
     asked = await logged(ringback, "session", MANY)
-    assert {each["worker"] for each in asked} == set(range(1, count + 1))
+    assert {each["worker"] for each in asked} <= set(range(1, count + 1))
     assert probe["session"] in {each["session"] for each in asked}
 
 

@@ -239,7 +239,7 @@ def forwards_of(upstream: Exchanger) -> Counter[str]:
 
 async def test_check_says_what_needs_a_folder_and_serve_does_not_start(stage: Stage, tmp_path: Path) -> None:
     ringback = await house(stage, tmp_path, 25, data_phase1=FORWARD)
-    (tmp_path / "state").rmdir()
+    (tmp_path / "state").rename(tmp_path / "away")
     status, printed = await asyncio.to_thread(run, "check", str(ringback.configuration), folder=tmp_path, name="check")
     assert status == 78
     assert f"Ringback's own messages need an outbox, but {tmp_path}/state is not a writable folder" in printed
@@ -248,7 +248,7 @@ async def test_check_says_what_needs_a_folder_and_serve_does_not_start(stage: St
 async def test_a_folder_that_vanishes_is_451_and_a_line_in_the_log(stage: Stage, tmp_path: Path) -> None:
     upstream = await stage.upstream()
     ringback = await house(stage, tmp_path, upstream.port, data_phase1=FORWARD)
-    (tmp_path / "state").rmdir()
+    (tmp_path / "state").rename(tmp_path / "away")
     assert await sent(ringback, "nowhere") == "451 4.3.0 Temporary failure, try again later"
     (tmp_path / "state").mkdir()
     assert (await sent(ringback, "somewhere")).startswith("250 ")

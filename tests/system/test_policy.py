@@ -140,5 +140,6 @@ async def test_a_failure_in_policy_is_451_4_3_0_shows_nothing_and_is_logged(stag
         assert (await client.deliver("b@ok.test", ["b@example.com"], MESSAGE)).startswith("250 ")
     assert len(upstream.messages) == 1
     await eventually(lambda: "myscript.siv" in json.dumps(ringback.log), "the failure is in the log")
-    (event,) = [each for each in ringback.log if "myscript.siv" in json.dumps(each)]
+    event, _refused = [each for each in ringback.log if "myscript.siv" in json.dumps(each)]
+    assert event["event"] == "script_failed"
     assert "session" in event

@@ -331,7 +331,10 @@ class Incidents:
         assert self.loop == []
         assert [each for each in self.log if "exc_info" in each] == []
         events = {each["event"] for each in self.log}
-        assert {each["event"] for each in self.log if each["log_level"] == "error"} <= {*ALARMS.values()}
+        assert {each["event"] for each in self.log if each["log_level"] == "error"} <= {
+            *ALARMS.values(),
+            "upstream_down",
+        }
         if cell.word in ALARMS:
             assert events & {*ALARMS.values()}, "an operator is told"
 
