@@ -114,7 +114,7 @@ def _parts(subject: str) -> tuple[str, str]:
 def _done(context: typer.Context, work: Callable[[CallbackCache], Awaitable[T]]) -> T:
     """Run `work` on the server's cache; if that is impossible, say why and exit 69."""
     options, core = configured(context.obj, load)
-    log.configure(levels=log.Levels(50))
+    log.silence()
     url = store_of(options, core.state_directory)
     if url.scheme == "memory":
         kept = "" if options.store is not None else f" (you cannot write to {core.state_directory})"

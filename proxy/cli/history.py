@@ -98,7 +98,7 @@ def forget(address: Address, config_file: ConfigurationFile = DEFAULT_FILE) -> N
 
 def _settings(config_file: Path) -> HistorySettings:
     options, core = configured(config_file, load)
-    log.configure(levels=log.Levels(least=50))
+    log.silence()
     return HistorySettings.of(core, options.store_secret)
 
 

@@ -78,7 +78,7 @@ def probe(
     many = file is not None
     waits = patience if patience is not None else PATIENCE if many else 0.0
     manner = ProbeRequest(sender.strip("<>") if sender is not None else None, at_once if many else 1, waits)
-    log.configure(levels=log.Levels(50))
+    log.silence()
     began = time.monotonic()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         counted = runner.run(_ask(asked, manner, options, core, as_json=as_json, many=many))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import cast
 
 from config.diagnostics import Source, has_errors, render
+from proxy.cli.circumstances import Facts, unconfigured
 from proxy.cli.trial import Callback, TrialHost, trial_session
 from proxy.dns.resolver import Resolver
 from proxy.mail.message import Message, stuffed, unstuffed
@@ -237,8 +238,12 @@ class _NoNames:
 async def in_a_session(compiled: Script, phase: Phase, chance: random.Random) -> tuple[Outcome, list[str]]:
     """Run a script over a session of the server with a message; return what came of it, and what was said."""
     wire = unstuffed(stuffed(message(chance)))
-    subject = trial_session(chance.choice(("a@b.test", "", "ü@ö.test")), ["c@d.test", "e@f.test"], "192.0.2.1", wire)
-    world = TrialHost(subject, phase, chance.choice((Callback.PASS, Callback.FAIL)))
+    subject = trial_session(
+        Facts("192.0.2.1", chance.choice(("a@b.test", "", "ü@ö.test")), ["c@d.test", "e@f.test"]),
+        unconfigured(frozenset()),
+        wire,
+    )
+    world = TrialHost(subject, phase, chance.choice((Callback.PASS, Callback.FAIL)), around=unconfigured(frozenset()))
     await world._services.resolver.close()
     world._services = replace(world._services, resolver=cast(Resolver, _NoNames()))
     try:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from config.diagnostics import Source
+from proxy.cli.circumstances import Facts, unconfigured
 from proxy.cli.trial import Callback, TrialHost, trial_session
 from proxy.mail import message
 from sieve.compile.compiler import compile_script
@@ -82,8 +83,8 @@ async def test_a_large_message_is_read_beside_the_event_loop(name: str, monkeypa
         Source("test.siv", script), phase=Phase.DATA, library=standard_library(), dialect=dialect
     ).script
     assert compiled is not None
-    session = trial_session("a@sender.test", ["b@example.com"], "192.0.2.1", raw)
-    host = TrialHost(session, Phase.DATA, Callback.PASS)
+    session = trial_session(Facts("192.0.2.1", "a@sender.test", ["b@example.com"]), unconfigured(frozenset()), raw)
+    host = TrialHost(session, Phase.DATA, Callback.PASS, around=unconfigured(frozenset()))
     try:
         assert session.transaction.message is not None
         await session.transaction.message.take_apart()  # as a reception does

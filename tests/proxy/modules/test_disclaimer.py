@@ -9,6 +9,7 @@ from email.message import EmailMessage
 import pytest
 
 from config.diagnostics import Source
+from proxy.cli.circumstances import Facts, unconfigured
 from proxy.cli.trial import Callback, TrialHost, trial_session
 from sieve.compile.compiler import compile_script
 from sieve.phases import Phase
@@ -25,8 +26,8 @@ async def disclaimed(message: bytes, text: str = TEXT, html: str = "") -> bytes:
     )
     compiled = compile_script(Source("test.siv", script), phase=Phase.DATA, library=standard_library()).script
     assert compiled is not None
-    session = trial_session("a@sender.test", ["b@example.com"], "192.0.2.1", message)
-    host = TrialHost(session, Phase.DATA, Callback.PASS)
+    session = trial_session(Facts("192.0.2.1", "a@sender.test", ["b@example.com"]), unconfigured(frozenset()), message)
+    host = TrialHost(session, Phase.DATA, Callback.PASS, around=unconfigured(frozenset()))
     try:
         outcome = await compiled.run(host)
         assert not outcome.failed
