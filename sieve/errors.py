@@ -211,6 +211,26 @@ def second_tag(tag: str, span: Span, first: str) -> Diagnostic:
     return _error(f":{tag} and :{first} cannot be combined", span)
 
 
+def repeated_tag(tag: str, span: Span) -> Diagnostic:
+    """A tag that is given twice."""
+    return _error(f":{tag} is given twice", span)
+
+
+def late_tag(tag: str, span: Span) -> Diagnostic:
+    """A tag after an argument (RFC 5228, 2.6.2)."""
+    return _error(f":{_cut(tag)} must stand before the arguments without a tag", span)
+
+
+def lonely_tag(tag: str, span: Span, other: str) -> Diagnostic:
+    """A tag that needs another one."""
+    return _error(f":{tag} needs :{other}", span)
+
+
+def not_constant(name: str, argument: str, span: Span) -> Diagnostic:
+    """A string with variables where RFC 5229 wants a constant one."""
+    return _error(f"{name}: {argument} must be constant, without variables", span)
+
+
 def needs_one_tag(name: str, span: Span, tags: Iterable[str]) -> Diagnostic:
     """A call that does not have exactly one of these tags."""
     return _error(f"{name} needs one of {listed((f':{tag}' for tag in tags), 'or')}", span)
@@ -262,8 +282,59 @@ def bad_argument(name: str, argument: str, reason: str, span: Span) -> Diagnosti
 
 
 def late_require(span: Span) -> Diagnostic:
-    """`require` after another statement."""
+    """`require` after another statement, or in a block."""
     return _error("require must come before all other statements", span)
+
+
+def bad_require(span: Span) -> Diagnostic:
+    """`require` with something else than one string or list of strings."""
+    return _error("require takes the names of extensions, as one string or list", span, 'write require ["one", "two"]')
+
+
+def not_a_list_item(span: Span) -> Diagnostic:
+    """`["a",]` in standard Sieve."""
+    return _error("a string must follow the comma", span)
+
+
+def empty_list(span: Span) -> Diagnostic:
+    """`[]` in standard Sieve."""
+    return _error("a list has at least one string", span)
+
+
+def not_a_whole_number(span: Span) -> Diagnostic:
+    """`-1` or `1.5K` in standard Sieve."""
+    return _error(f"{_cut(span.text)} is not a number of standard Sieve", span, "a number is 10, 4K, 1M or 2G")
+
+
+def not_a_character(text: str, span: Span) -> Diagnostic:
+    """`${unicode:d800}` (RFC 5228, 2.4.2.4)."""
+    return _error(f"{_cut(text)} is not a Unicode character", span, "a character is 0 to D7FF or E000 to 10FFFF")
+
+
+def unknown_namespace(name: str, span: Span) -> Diagnostic:
+    """`${a.b}` with a namespace that no required extension defines (RFC 5229, 3)."""
+    return _error(f"{_cut(name)} names no variable", span, 'the only namespace is global, with require "include"')
+
+
+def global_after_set(name: str, span: Span) -> Diagnostic:
+    """`global` after `set` (RFC 6609, 3.4.1)."""
+    return _error(f"{_cut(name)} was set before it is declared global", span, "move global up")
+
+
+def not_an_address_field(name: str, span: Span) -> Diagnostic:
+    """`address` on a field without addresses (RFC 5228, 5.1)."""
+    return _error(f"address: {_cut(name)} is not a field with addresses", span, "use header for other fields")
+
+
+def no_mailboxes(names: Iterable[str], span: Span, *, files: bool) -> Diagnostic:
+    """Actions and tests that need a mailbox or a user."""
+    message = f"{listed(names)}: a proxy has no mailboxes: use redirect or addheader"
+    return _error(message, span, "or set fileinto_header, so that fileinto adds a field" if files else None)
+
+
+def of_no_use(extension: str, span: Span) -> Diagnostic:
+    """`require` of an extension that only makes sense where mail is stored."""
+    return _warning(f"the extension {_cut(extension)} has no use in a proxy", span, "remove it")
 
 
 def unknown_extension(name: str, span: Span, known: Iterable[str]) -> Diagnostic:

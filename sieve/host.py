@@ -6,7 +6,7 @@ module does not use SMTP, DNS or sockets.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, MutableMapping, Sequence
+from collections.abc import Awaitable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -112,6 +112,11 @@ class ContentView(MessageView, Protocol):
         ...
 
     @property
+    def has_body(self) -> bool:
+        """Whether an empty line follows the header section."""
+        ...
+
+    @property
     def stuffed_lines(self) -> int:
         """The number of lines that begin with a dot. Dot-stuffing adds one byte to each (RFC 5321, 4.5.2)."""
         ...
@@ -179,6 +184,14 @@ class MessageEdits(Protocol):
         """Add a field at the top. Name and body have no control characters and no line breaks."""
         ...
 
+    def append_header(self, name: str, body: str) -> None:
+        """Add a field below the others. Name and body are as for `add_header`."""
+        ...
+
+    def delete_one_header(self, name: str, number: int) -> None:
+        """Remove one field with this name. `number` counts from 0 at the top."""
+        ...
+
     def delete_header(self, name: str) -> None:
         """Remove every field with this name (case-insensitive)."""
         ...
@@ -189,6 +202,18 @@ class MessageEdits(Protocol):
 
     def replace_body(self, body: bytes) -> None:
         """Replace everything after the empty line of the header section. Lines end in CRLF."""
+        ...
+
+
+class Duplicates(Protocol):
+    """The messages that `duplicate` knows (RFC 7352)."""
+
+    async def is_known(self, digest: str) -> bool:
+        """Tell whether an ID was remembered and has not expired."""
+        ...
+
+    def remember(self, digests: Mapping[str, float]) -> None:
+        """Remember IDs for so many seconds, once the next hop has accepted the message."""
         ...
 
 
@@ -287,6 +312,11 @@ class FullHost(Host, Protocol):
     @property
     def mail(self) -> Mail:
         """Messages that the script creates."""
+        ...
+
+    @property
+    def duplicates(self) -> Duplicates:
+        """The messages that `duplicate` knows."""
         ...
 
     @property

@@ -33,6 +33,15 @@ class Result(Enum):
     VALUE = auto()
 
 
+class Counts(Enum):
+    """The values that `:count` counts."""
+
+    EVERY = auto()
+    NOT_EMPTY = auto()
+    KNOWN = auto()
+    """Those that are not empty; without any value the test fails, whatever the key is."""
+
+
 Ended = NewType("Ended", bool)
 """The return type of actions that may end the phase: whether this call ended it."""
 
@@ -98,6 +107,17 @@ class SieveFunction:
     """Whether an assignment takes only the first value, while a test compares all."""
     one_of: tuple[str, ...]
     """Tags; a call must have exactly one of them."""
+    exclusive: tuple[tuple[str, ...], ...]
+    """Groups of tags; a call may have one tag of each group."""
+    only_with: Mapping[str, str]
+    """Tags that need another tag."""
+    constants: frozenset[str]
+    """Parameters that must be constant in standard Sieve."""
+    checks: Mapping[str, Callable[[str], object]]
+    """What checks the constants of a parameter at load; it raises ScriptError."""
+    captures: bool
+    """Whether its `:matches` and `:regex` set match variables in standard Sieve."""
+    counts: Counts
     module: str | None
     """The validation module that it needs."""
     extension: str | None
@@ -128,6 +148,12 @@ def sieve_function(
     terminal: bool = False,
     first: bool = False,
     one_of: tuple[str, ...] = (),
+    exclusive: tuple[tuple[str, ...], ...] = (),
+    only_with: Mapping[str, str] = MappingProxyType({}),
+    constants: tuple[str, ...] = (),
+    checks: Mapping[str, Callable[[str], object]] = MappingProxyType({}),
+    captures: bool = True,
+    counts: Counts = Counts.EVERY,
     module: str | None = None,
     dialect: Literal["sieve++", "rfc5228"] = "sieve++",
     extension: str | None = None,
@@ -171,6 +197,12 @@ def sieve_function(
             may_end=returned == "Ended",
             first=first,
             one_of=one_of,
+            exclusive=exclusive,
+            only_with=only_with,
+            constants=frozenset(constants),
+            checks=checks,
+            captures=captures,
+            counts=counts,
             module=module,
             extension=extension,
             documentation=inspect.cleandoc(run.__doc__ or ""),
@@ -251,6 +283,7 @@ def _add(functions: dict[str, SieveFunction], function: SieveFunction) -> None:
 __all__ = [
     "ADDRESS_PARTS",
     "AddressPart",
+    "Counts",
     "Effect",
     "Ended",
     "FilePath",

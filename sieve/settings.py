@@ -20,6 +20,8 @@ class Limits:
     """Maximum characters per string."""
     list: int = 100_000
     """Maximum elements per list or hash."""
+    redirects: int = 32
+    """Maximum addresses that one standard script redirects a message to (RFC 5228, 4.2)."""
     include_depth: int = 10
     """Maximum depth of nested includes."""
     pattern: int = 4096
@@ -36,4 +38,6 @@ class ScriptSettings:
     """Momentum's default. The default of RFC 5228 is `i;ascii-casemap`."""
     runtime_error: ErrorMode = "fail"
     """After a run-time error: send a transient reply, or run the next statement."""
+    fileinto_header: str = ""
+    """The field that `fileinto` of standard Sieve adds; empty if `fileinto` is an error."""
     limits: Limits = field(default_factory=Limits)

@@ -72,6 +72,11 @@ class Message:
         return head + 2 if content is None else head + content.octets - content.stuffed_lines
 
     @property
+    def has_body(self) -> bool:
+        """Whether an empty line follows the header section."""
+        return self._new_body is not None or (self._content is not None and self._content.octets > 0)
+
+    @property
     def stuffed_lines(self) -> int:
         """Number of lines that start with a dot. Each is one octet longer on the wire (RFC 5321 section 4.5.2)."""
         head = sum(field.raw.startswith(b".") for field in self._parsed())
@@ -140,6 +145,18 @@ class Message:
         at = next((at for at, each in enumerate(fields) if each.raw[:1] not in {b" ", b"\t"}), len(fields))
         fields.insert(at, Field(name, _written(name, body)))
         self._edited()
+
+    def append_header(self, name: str, body: str) -> None:
+        """Add a field below the others."""
+        self._parsed().append(Field(name, _written(name, body)))
+        self._edited()
+
+    def delete_one_header(self, name: str, number: int) -> None:
+        """Remove the `number`th field with this name, counted from 0 at the top."""
+        same = self._named(name)
+        if number < len(same):
+            self._parsed().remove(same[number])
+            self._edited()
 
     def delete_header(self, name: str) -> None:
         """Remove every field with this name (case-insensitive)."""

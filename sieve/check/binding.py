@@ -78,10 +78,24 @@ class _Tags:
     own: dict[str, nodes.Expression | None] = field(default_factory=dict)
 
 
+_NUMBERS = frozenset({Type.WHOLE, Type.NUMBER, Type.REPLY_CODE})
+
+
+def _is_other_literal(parameter: Parameter, node: nodes.Argument) -> bool:
+    """Tell whether standard Sieve refuses a literal: a number is no string, and a string no number (RFC 5228, 2.6)."""
+    if isinstance(node, nodes.ListOf):
+        return parameter.type is not Type.LIST or any(isinstance(each, nodes.Number) for each in node.items)
+    if parameter.type in _NUMBERS:
+        return not isinstance(node, nodes.Number)
+    return isinstance(node, nodes.Number)
+
+
 class Binder:
     """Binds the calls of one script and collects diagnostics."""
 
-    def __init__(self, settings: ScriptSettings, diagnostics: list[Diagnostic]) -> None:
+    def __init__(self, settings: ScriptSettings, diagnostics: list[Diagnostic], *, strict: bool = False) -> None:
+        """Collect in `diagnostics`. Standard Sieve is `strict`: tags stand first, and a number is no string."""
+        self._strict = strict
         self._default_comparator = settings.default_comparator
         self._limits = settings.limits
         self._diagnostics = diagnostics
@@ -101,9 +115,11 @@ class Binder:
             self._arity(call, function, positional, key_missing=key is None)
         else:
             self._arity(call, function, positional, key_missing=False)
-        if function.one_of and sum(tag in tags.own for tag in function.one_of) != 1:
-            self._diagnostics.append(errors.needs_one_tag(function.name, call.name_span, function.one_of))
+        if not has_errors(self._diagnostics[before:]):
+            self._combinations(call, function, tags)
         self._types(function, positional, tags)
+        if self._strict and isinstance(key, nodes.Number | nodes.ListOf):
+            self._key(function, key)
         if has_errors(self._diagnostics[before:]):
             return None
         comparison = self._comparison(tags) if key is not None else None
@@ -115,16 +131,30 @@ class Binder:
             wording = errors.not_a_test if role is CallRole.TEST else errors.not_a_value
             self._diagnostics.append(wording(call.name, call.name_span))
             return False
-        if function.result is Result.TEST and role is CallRole.STATEMENT:
+        is_test = function.result is Result.TEST or (self._strict and function.result is Result.VALUE)
+        if is_test and role is CallRole.STATEMENT:
             self._diagnostics.append(errors.test_as_statement(call.name, call.name_span))
             return False
         return True
 
-    @staticmethod
-    def _compares(function: SieveFunction, role: CallRole, tags: _Tags, given: int) -> bool:
+    def _combinations(self, call: nodes.Call, function: SieveFunction, tags: _Tags) -> None:
+        """Check which tags stand together."""
+        if function.one_of and sum(tag in tags.own for tag in function.one_of) != 1:
+            self._diagnostics.append(errors.needs_one_tag(function.name, call.name_span, function.one_of))
+        for group in function.exclusive:
+            given = [tag for tag in tags.own if tag in group]
+            if len(given) > 1:
+                self._diagnostics.append(errors.second_tag(given[1], call.name_span, given[0]))
+        for tag, other in function.only_with.items():
+            if tag in tags.own and other not in tags.own:
+                self._diagnostics.append(errors.lonely_tag(tag, call.name_span, other))
+
+    def _compares(self, function: SieveFunction, role: CallRole, tags: _Tags, given: int) -> bool:
         """Tell whether the last argument is a key: if a value is tested, or if a test has one argument too many."""
         if role is not CallRole.TEST:
             return False
+        if self._strict:
+            return function.result is Result.VALUE
         if function.result is Result.VALUE or tags.match or tags.comparator:
             return True
         return function.most is not None and given == function.most + 1
@@ -137,29 +167,35 @@ class Binder:
         """Put the tags and their values into `tags` and return the other arguments."""
         positional: list[nodes.Expression] = []
         rest = list(reversed(call.arguments))
+        compared = role is CallRole.TEST and not (self._strict and function.result is Result.TEST)
         while rest:
             argument = rest.pop()
             if not isinstance(argument, nodes.Tag):
                 positional.append(argument)
-            elif argument.name in function.tags:
+                continue
+            if self._strict and positional:
+                self._diagnostics.append(errors.late_tag(argument.name, argument.span))
+            if argument.name in function.tags:
                 self._own_tag(argument, function.tags[argument.name], rest, tags)
             elif argument.name in ADDRESS_PARTS and function.address_part:
                 self._only_one(argument, tags.part)
                 tags.part = argument
-            elif role is CallRole.TEST and argument.name in MATCH_TYPES:
+            elif compared and argument.name in MATCH_TYPES:
                 self._match_type(argument, rest, tags)
-            elif role is CallRole.TEST and argument.name == "comparator":
+            elif compared and argument.name == "comparator":
                 self._comparator(argument, rest, tags)
             else:
-                self._unknown_tag(argument, function, role)
+                self._unknown_tag(argument, function, compared=compared)
         return positional
 
     def _own_tag(self, tag: nodes.Tag, parameter: Parameter, rest: list[nodes.Argument], tags: _Tags) -> None:
+        if self._strict and tag.name in tags.own:
+            self._diagnostics.append(errors.repeated_tag(tag.name, tag.span))
         if parameter.type is Type.FLAG:
             tags.own[tag.name] = None
             return
         value = rest[-1] if rest else None
-        if value is None or isinstance(value, nodes.Tag):
+        if value is None or isinstance(value, nodes.Tag) or (self._strict and _is_other_literal(parameter, value)):
             self._diagnostics.append(errors.tag_needs_value(tag.name, tag.span, WANTS[parameter.type]))
             return
         tags.own[tag.name] = value
@@ -193,9 +229,9 @@ class Binder:
         if first is not None:
             self._diagnostics.append(errors.second_tag(tag.name, tag.span, first.name))
 
-    def _unknown_tag(self, tag: nodes.Tag, function: SieveFunction, role: CallRole) -> None:
+    def _unknown_tag(self, tag: nodes.Tag, function: SieveFunction, *, compared: bool) -> None:
         known = set(function.tags) | (ADDRESS_PARTS if function.address_part else frozenset())
-        if role is CallRole.TEST:
+        if compared:
             known |= {*MATCH_TYPES, "comparator"}
         self._diagnostics.append(errors.unknown_tag(function.name, tag.name, tag.span, known))
 
@@ -242,12 +278,20 @@ class Binder:
         literal_list = isinstance(node, nodes.ListOf)
         wrong = literal_list and parameter.type not in {Type.LIST, Type.ANY}
         wrong = wrong or (parameter.type is Type.HASH and isinstance(node, nodes.Text | nodes.Number))
+        wrong = wrong or (self._strict and _is_other_literal(parameter, node))
         if wrong:
             self._wrong_type(function, parameter, node.span)
             return
         value = constant(node)
         if value is not None:
             self._constant(function, parameter, value, node.span)
+        elif self._strict and parameter.name in function.constants:
+            self._diagnostics.append(errors.not_constant(function.name, parameter.name, node.span))
+
+    def _key(self, function: SieveFunction, key: nodes.Number | nodes.ListOf) -> None:
+        """Check the key of a standard comparison, which is a string or a list of strings."""
+        if isinstance(key, nodes.Number) or any(isinstance(each, nodes.Number) for each in key.items):
+            self._diagnostics.append(errors.wrong_type(function.name, "the key", WANTS[Type.LIST], key.span))
 
     def _constant(self, function: SieveFunction, parameter: Parameter, value: Value, span: Span) -> None:
         """Convert a constant now, so that an error at run time becomes an error at load."""
@@ -258,11 +302,19 @@ class Binder:
             return
         if parameter.type is Type.PATTERN:
             self._pattern(as_text(value), span)
-        wrong = [choice for choice in as_list(value) if parameter.choices and choice.lower() not in parameter.choices]
-        for choice in wrong:
-            self._diagnostics.append(
-                errors.not_a_choice(function.name, parameter.name, choice, span, parameter.choices)
-            )
+        if parameter.name in function.checks:
+            self._checked(function, parameter, value, span)
+        wrong = [each for each in as_list(value) if parameter.choices and each.lower() not in parameter.choices]
+        for each in wrong:
+            self._diagnostics.append(errors.not_a_choice(function.name, parameter.name, each, span, parameter.choices))
+
+    def _checked(self, function: SieveFunction, parameter: Parameter, value: Value, span: Span) -> None:
+        """Check a constant as the function would check it at run time."""
+        for each in as_list(value):
+            try:
+                function.checks[parameter.name](each)
+            except ScriptError as error:
+                self._diagnostics.append(errors.bad_argument(function.name, parameter.name, error.reason, span))
 
     def _pattern(self, pattern: str, span: Span) -> None:
         try:

@@ -53,13 +53,17 @@ class _Flow:
 class Checker:
     """Checks one script."""
 
+    _strict = False
+    """Whether arguments have the types and the order of standard Sieve."""
+
     def __init__(self, phase: Phase, library: Library, modules: frozenset[str], settings: ScriptSettings) -> None:
         self._phase = phase
         self._library = library
         self._modules = modules
         self._found = Checked()
         self._flow = _Flow()
-        self._binder = Binder(settings, self._found.diagnostics)
+        self._settings = settings
+        self._binder = Binder(settings, self._found.diagnostics, strict=self._strict)
         self._dead: set[nodes.Call] = set()
         """Actions in `keeping` that already have a warning."""
 

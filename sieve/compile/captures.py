@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from sieve.compile.codes import Code, evaluated
 from sieve.run import reasons
 from sieve.run.backtracking import SlowPattern, any_pattern
 from sieve.run.content import judged
-from sieve.run.matching import CASEMAP, Comparison, MatchType
+from sieve.run.matching import FOLD_TEXT, FOLDING, Comparison, MatchType
 from sieve.run.patience import settled
 from sieve.run.patterns import Pattern, PatternRefusedError, glob_pattern
 from sieve.run.runtime import Frame
@@ -24,23 +25,33 @@ def capturing(value: Code, keys: Code, comparison: Comparison) -> Code:
     async def waiting(frame: Frame) -> bool:
         texts, wanted = as_list(await evaluated(value, frame)), await evaluated(keys, frame)
         patterns = _patterns(frame, comparison, wanted)
+        fold = FOLD_TEXT.get(comparison.comparator) if comparison.match is MatchType.MATCHES else None
         for text in texts:
             for pattern in patterns:
-                groups = await settled(
-                    pattern.groups(text) if isinstance(pattern, SlowPattern) else judged(text, pattern.groups)
-                )
-                if groups is not None:
-                    _keep(frame, groups)
+                if isinstance(pattern, SlowPattern):
+                    found = await pattern.groups(text)
+                else:
+                    found = await settled(judged(text, partial(_groups, pattern, fold)))
+                if found is not None:
+                    _keep(frame, found)
                     return True
         return False
 
     return Code(waiting, waits=True)
 
 
+def _groups(pattern: Pattern, fold: Callable[[str], str] | None, text: str) -> tuple[str, ...] | None:
+    """Return the groups of a match as they are written in the text, if folding keeps its length."""
+    if fold is None:
+        return pattern.groups(text)
+    return pattern.groups(fold(text), text)
+
+
 def _patterns(frame: Frame, comparison: Comparison, keys: Sequence[str]) -> list[Pattern | SlowPattern]:
-    folds = comparison.comparator == CASEMAP
+    folds = comparison.comparator in FOLDING
     if comparison.match is MatchType.MATCHES:
-        return [glob_pattern(key, ignore_case=folds) for key in keys]
+        fold = FOLD_TEXT.get(comparison.comparator)
+        return [glob_pattern(key if fold is None else fold(key)) for key in keys]
     try:
         return [any_pattern(key, frame.settings.limits, ignore_case=folds) for key in keys]
     except PatternRefusedError as refused:

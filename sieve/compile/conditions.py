@@ -15,11 +15,11 @@ from sieve.compile.captures import capturing
 from sieve.compile.codes import Code, evaluated, known, mapped
 from sieve.compile.expressions import expression
 from sieve.compile.tracing import watched_test
-from sieve.library import Result
+from sieve.library import Counts, Result, SieveFunction
 from sieve.run import reasons
 from sieve.run.backtracking import SlowPattern, any_pattern
 from sieve.run.content import judged
-from sieve.run.matching import CASEMAP, Comparison, MatchType, counted, predicate
+from sieve.run.matching import FOLDING, Comparison, MatchType, counted, predicate
 from sieve.run.patience import settled
 from sieve.run.patterns import Pattern, PatternRefusedError
 from sieve.run.runtime import Frame, located
@@ -62,33 +62,34 @@ class Conditions:
         if bound.comparison is not None and bound.key is not None:
             if bound.function.result is Result.TEST:
                 value = mapped(value, truth)
-            value = self._compared(value, bound.comparison, bound.key)
+            value = self._compared(value, bound.comparison, bound.key, bound.function)
         return watched_test(_guarded(value, test.span), test.span) if self._traced else _guarded(value, test.span)
 
-    def _compared(self, value: Code, comparison: Comparison, key: nodes.Expression) -> Code:
+    def _compared(self, value: Code, comparison: Comparison, key: nodes.Expression, function: SieveFunction) -> Code:
         keys = expression(key, Type.LIST)
+        captures = self._captures and function.captures
         if comparison.match is MatchType.REGEX:
-            return self._regex(value, comparison, keys, key.span)
-        if self._captures and comparison.match is MatchType.MATCHES:
+            return self._regex(value, comparison, keys, key.span, captures=captures)
+        if captures and comparison.match is MatchType.MATCHES:
             return capturing(value, keys, comparison)
+        if comparison.match is MatchType.COUNT and function.counts is not Counts.EVERY:
+            return _counted(value, comparison, keys, function.counts)
         if not keys.is_constant:
             return _dynamic(value, comparison, keys)
         return _applied(value, matcher(comparison, keys.value))
 
-    def _regex(self, value: Code, comparison: Comparison, keys: Code, span: Span) -> Code:
+    def _regex(self, value: Code, comparison: Comparison, keys: Code, span: Span, *, captures: bool) -> Code:
         """Compile `:regex`. It waits if RE2 rejects the pattern, or if the pattern is only known at run time."""
-        folds = comparison.comparator == CASEMAP
+        folds = comparison.comparator in FOLDING
         if not keys.is_constant:
-            return (
-                capturing(value, keys, comparison) if self._captures else _regex_at_run(value, keys, ignore_case=folds)
-            )
+            return capturing(value, keys, comparison) if captures else _regex_at_run(value, keys, ignore_case=folds)
         try:
             patterns = [any_pattern(key, self._limits, ignore_case=folds) for key in keys.value]
         except PatternRefusedError as refused:
             self._diagnostics.append(errors.bad_pattern(span, str(refused)))
             return known(False)  # see above
         slow = [pattern for pattern in patterns if isinstance(pattern, SlowPattern)]
-        if self._captures:
+        if captures:
             return capturing(value, keys, comparison)
         if not slow:
             linear: list[Callable[[str], bool]] = [
@@ -172,6 +173,18 @@ def matcher(comparison: Comparison, keys: Sequence[str]) -> Apply:
         count = counted(comparison, keys)
         return lambda value: count(len(as_list(value)))
     return _each(predicate(comparison, keys))
+
+
+def _counted(value: Code, comparison: Comparison, keys: Code, counts: Counts) -> Code:
+    """Compile `:count` of values of which the empty ones do not count (RFC 5229, 5; RFC 5183, 4)."""
+
+    async def waiting(frame: Frame) -> bool:
+        found, wanted = as_list(await evaluated(value, frame)), await evaluated(keys, frame)
+        if counts is Counts.KNOWN and not found:
+            return False
+        return counted(comparison, wanted)(sum(each != "" for each in found))
+
+    return Code(waiting, waits=True)
 
 
 def _each(holds: Callable[[str], bool]) -> Apply:

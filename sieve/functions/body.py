@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from sieve.library import Hash, sieve_function
 from sieve.message.disclaimer import with_text
-from sieve.message.mime_parts import Part
 from sieve.phases import Effect, Need
 from sieve.run import reasons
 from sieve.run.content import beside_the_loop, message_structure
@@ -51,7 +50,7 @@ async def body(
     def compared() -> tuple[str, ...]:
         if raw:
             return tuple(_shown([message.body], offset or 0, binary=binary))
-        parts = [part for part in message.all_leaves() if _is_of(part, kinds)]
+        parts = [part for part in message.all_leaves() if part.is_of(kinds)]
         if binary:
             return tuple(_shown(list(message.read(parts, message.contents)), offset or 0, binary=True))
         return message.read(parts, message.texts)
@@ -62,12 +61,6 @@ async def body(
 def _shown(found: list[bytes], start: int, *, binary: bool) -> list[str]:
     """Return the bytes from an offset on, as text or in hexadecimal."""
     return [each[start:].hex(" ") if binary else each[start:].decode("utf-8", "surrogateescape") for each in found]
-
-
-def _is_of(part: Part, kinds: tuple[str, ...]) -> bool:
-    """Tell whether a part has one of these types: `text/html`, `text` for all of its subtypes, or "" for any type."""
-    names = {name for each in part.content_types for name in ("", each.partition("/")[0], each)}
-    return not names.isdisjoint(kinds)
 
 
 @sieve_function(needs=Need.BODY, choices={"metadata": METADATA})

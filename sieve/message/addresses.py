@@ -57,6 +57,26 @@ def address_in(text: str) -> str | None:
     return address if is_plausible(address) else None
 
 
+_NAMED = regex.compile(r'(?:"(?:[^"\\]|\\.)*+"|[^"<>@,;:\\()]|\([^()]*+\))*+<([^<>]*+)>\s*(?:\([^()]*+\)\s*)?')
+_DOMAIN = re.compile(r"\[[^\s\[\]\\]{1,255}\]|[^\s\x00-,/:-@\[-`{-\x7f]{1,255}")
+_LOCAL_PART = regex.compile(r'"(?:[^"\\]|\\.)*+"|[^\s\x00-\x20"(),:;<>@\[\]\\\x7f]++')
+
+
+def outbound_address(text: str) -> str | None:
+    """Return the address that `addr-spec` or `phrase <addr-spec>` names; None if it is neither (RFC 5228, 2.4.2.3)."""
+    if _BREAKS.search(text) is not None:
+        return None
+    named = _NAMED.fullmatch(text.strip())
+    if named is None and "<" in text:
+        return None
+    found = mailboxes(text if named is None else named[1])
+    if len(found) != 1:
+        return None
+    local_part, _, domain = found[0][1].rpartition("@")
+    fits = _LOCAL_PART.fullmatch(local_part) is not None and _DOMAIN.fullmatch(domain) is not None
+    return found[0][1] if fits else None
+
+
 _PIECE = regex.compile(
     r'"(?:[^"\\]|\\.)*+"'  # a quoted string
     r"|(?:(?<=@)|(?<=@ ))\[(?:[^\[\]\\]|\\.)*+\]"  # an address literal

@@ -78,6 +78,30 @@ class Structure:
         contents = self.contents(part)
         yield from _different(charsets.decoded(each, name) for each in contents for name in part.charsets)
 
+    def around(self, part: Part) -> tuple[bytes, ...]:
+        """Return what stands before the first part of a multipart, and after its last (RFC 2046, 5.1.1)."""
+        at = self.parts.index(part)
+        inside = list(itertools.takewhile(lambda each: each.depth > part.depth, self.parts[at + 1 :]))
+        if not inside:
+            return (part.source[part.body : part.end],)
+        prologue = part.source[part.body : self._before_delimiter(inside[0].start)]
+        if part.is_open:
+            return (prologue,)
+        follower = self.parts[at + 1 + len(inside)] if at + 1 + len(inside) < len(self.parts) else None
+        holder = next((each for each in reversed(self.parts[:at]) if each.depth < part.depth), None)
+        if follower is not None:
+            end = self._before_delimiter(follower.start)
+        elif holder is None or holder.is_open:
+            end = len(part.source)
+        else:
+            end = self._before_delimiter(holder.end) if holder.is_multipart else holder.end
+        return prologue, part.source[part.end : end]
+
+    def _before_delimiter(self, after: int) -> int:
+        """Return the end of what a delimiter line ends, of which `after` is the end."""
+        line = self.raw.rfind(b"\n", 0, after - 1) + 1
+        return line - 2 if self.raw.startswith(b"\r\n", line - 2) else max(line - 1, 0)
+
     def read(self, parts: Iterable[Part], reading: Callable[[Part], Iterator[_Read]]) -> tuple[_Read, ...]:
         """Return one reading of each part, then other readings, shortest parts first, up to a total limit."""
         own, others = [], []

@@ -142,6 +142,11 @@ class Part:
         """Whether its type is multipart."""
         return any(each.startswith("multipart/") for each in self.content_types)
 
+    def is_of(self, kinds: tuple[str, ...]) -> bool:
+        """Tell whether it has one of these types: `text/html`, `text` for all its subtypes, or "" for any type."""
+        names = {name for each in self.content_types for name in ("", each.partition("/")[0], each)}
+        return not names.isdisjoint(kinds)
+
     @property
     def first_type(self) -> bytes:
         """Its first Content-Type as written."""

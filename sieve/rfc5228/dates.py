@@ -9,7 +9,8 @@ from datetime import UTC, datetime, timedelta, timezone
 
 from sieve.library import sieve_function
 from sieve.phases import Need
-from sieve.rfc5228.tests import bodies
+from sieve.rfc5228.state import state_of
+from sieve.rfc5228.tests import bodies, positive
 from sieve.run import reasons
 from sieve.run.runtime import Frame
 from sieve.run.values import ScriptError
@@ -32,7 +33,7 @@ _PARTS: dict[str, Callable[[datetime], str]] = {
     "minute": lambda moment: f"{moment.minute:02}",
     "second": lambda moment: f"{moment.second:02}",
     "time": lambda moment: f"{moment.hour:02}:{moment.minute:02}:{moment.second:02}",
-    "iso8601": lambda moment: moment.isoformat(timespec="seconds"),
+    "iso8601": lambda moment: moment.isoformat(timespec="seconds").replace("+00:00", "Z"),
     "std11": email.utils.format_datetime,
     "zone": _zone,
     "weekday": lambda moment: str(moment.isoweekday() % 7),
@@ -40,19 +41,26 @@ _PARTS: dict[str, Callable[[datetime], str]] = {
 
 
 def _shifted(moment: datetime, zone: str | None, *, original: bool) -> datetime:
-    """Convert to the given zone, keep the original zone, or use UTC, because there is no local zone."""
+    """Convert to the given zone, keep the original zone, or use the server's (RFC 5260, 4.1)."""
     if original:
         return moment
-    if zone is None:
-        return moment.astimezone(UTC)
-    match = _ZONE.match(zone)
-    if match is None:
-        raise ScriptError(reasons.not_a_zone(zone))
-    minutes = (int(match[2]) * 60 + int(match[3])) * (-1 if match[1] == "-" else 1)
+    return moment.astimezone(None if zone is None else zone_of(zone))
+
+
+def zone_of(text: str) -> timezone:
+    """Return a time zone.
+
+    Raises:
+        ScriptError: it is not an offset such as `+0100`.
+    """
+    found = _ZONE.match(text)
+    if found is None:
+        raise ScriptError(reasons.not_a_zone(text))
+    minutes = (int(found[2]) * 60 + int(found[3])) * (-1 if found[1] == "-" else 1)
     try:
-        return moment.astimezone(timezone(timedelta(minutes=minutes)))
-    except (ValueError, OverflowError):
-        raise ScriptError(reasons.not_a_zone(zone)) from None
+        return timezone(timedelta(minutes=minutes))
+    except ValueError:
+        raise ScriptError(reasons.not_a_zone(text)) from None
 
 
 def _part(moment: datetime, name: str) -> str:
@@ -62,7 +70,15 @@ def _part(moment: datetime, name: str) -> str:
     return made(moment)
 
 
-@sieve_function(dialect="rfc5228", extension="date", needs=Need.HEADERS, choices={"date_part": tuple(_PARTS)})
+@sieve_function(
+    dialect="rfc5228",
+    extension="date",
+    needs=Need.HEADERS,
+    choices={"date_part": tuple(_PARTS)},
+    checks={"zone": zone_of, "index": positive},
+    exclusive=(("zone", "originalzone"),),
+    only_with={"last": "index"},
+)
 def date(
     frame: Frame,
     header_name: str,
@@ -88,7 +104,10 @@ def date(
         return ()
 
 
-@sieve_function(dialect="rfc5228", extension="date", choices={"date_part": tuple(_PARTS)})
+@sieve_function(dialect="rfc5228", extension="date", choices={"date_part": tuple(_PARTS)}, checks={"zone": zone_of})
 def currentdate(frame: Frame, date_part: str, *, zone: str | None = None) -> str:
     """Compare a part of the current date (RFC 5260, 5)."""
-    return _part(_shifted(datetime.fromtimestamp(frame.host.now(), UTC), zone, original=False), date_part)
+    state = state_of(frame)
+    if state.now is None:
+        state.now = frame.host.now()
+    return _part(_shifted(datetime.fromtimestamp(state.now, UTC), zone, original=False), date_part)

@@ -1,19 +1,28 @@
-"""Strings of standard Sieve: the required extensions decide what is substituted (RFC 5228, 2.4.2.4; RFC 5229, 3)."""
+"""Strings, lists and numbers of standard Sieve.
+
+The required extensions decide what is substituted in a string (RFC 5228, 2.4.2.4; RFC 5229, 3). Its line breaks are
+CRLF, as in mail (RFC 5228, 8.1).
+"""
 
 from __future__ import annotations
 
 import re
 
 from config.diagnostics import Diagnostic, Source
+from sieve import errors
 from sieve.syntax import nodes
+from sieve.syntax.lexer import ScriptToken, TokenKind
 from sieve.syntax.macros import Part, VariablePart
 from sieve.syntax.parser import Parser
 
 _ENCODED = re.compile(
-    r"\$\{(?:hex:(\s*(?:[0-9a-f]{1,2}\s+)*[0-9a-f]{1,2}\s*)|unicode:(\s*(?:[0-9a-f]{1,6}\s+)*[0-9a-f]{1,6}\s*))\}",
+    r"\$\{(?:hex:(\s*(?:[0-9a-f]{1,2}\s+)*[0-9a-f]{1,2}\s*)|unicode:(\s*(?:[0-9a-f]+\s+)*[0-9a-f]+\s*))\}",
     re.IGNORECASE,
 )
-_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z0-9_]+)*|[0-9]{1,2})\}")
+_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+_REFERENCE = re.compile(rf"\$\{{((?:{_NAME}\.(?:(?:{_NAME}|[0-9]+)\.)*)?(?:{_NAME}|[0-9]+))\}}")
+_OF_NAMESPACE = re.compile(rf"global\.{_NAME}\Z", re.IGNORECASE)
+_LONGEST_CODE = 6
 _LAST_SCALAR, _FIRST_SURROGATE, _LAST_SURROGATE = 0x10FFFF, 0xD800, 0xDFFF
 
 
@@ -33,35 +42,73 @@ class StandardParser(Parser):
                 self._required |= {item.value for item in items if isinstance(item, nodes.Text)}
         return statement
 
-    def _parts(self, text: str) -> tuple[Part, ...]:
-        if "${" not in text:
-            return (text,)
-        if "encoded-character" in self._required:
+    def _list(self) -> nodes.ListOf:
+        """Read a list, which has strings between its commas (RFC 5228, 8.2)."""
+        found = super()._list()
+        if not found.items:
+            self._report(errors.empty_list(found.span))
+        elif found.span.text.removesuffix("]").rstrip().endswith(","):
+            self._report(errors.not_a_list_item(found.items[-1].span))
+        return found
+
+    def _item_of_list(self, what: str) -> nodes.Text | nodes.Number | nodes.Variable | nodes.Index:
+        token = self._token
+        if token.kind is TokenKind.TEXT:
+            self._advance()
+            return self._string(token)
+        found = super()._item_of_list(what)
+        if isinstance(found, nodes.Number) and not found.span.text.isalnum():
+            self._report(errors.not_a_whole_number(found.span))
+        return found
+
+    def _string(self, token: ScriptToken) -> nodes.Text:
+        span = self._span(token)
+        text = str(token.value).replace("\n", "\r\n")
+        if "${" in text and "encoded-character" in self._required:
+            for each in _ENCODED.finditer(text):
+                if each[2] is not None and _characters(each[2]) is None:
+                    self._report(errors.not_a_character(each[0], span))
             text = _ENCODED.sub(_decoded, text)
-        if "variables" not in self._required:
-            return (text,)
-        parts: list[Part] = []
+        if "${" not in text or "variables" not in self._required:
+            return nodes.Text(span, text, (text,))
+        found: list[Part] = []
         at = 0
         for place in _REFERENCE.finditer(text):
-            parts += [text[at : place.start()], VariablePart(_name(place[1]), place.start(), place.end())]
+            if not self._is_known(place[1]):
+                self._report(errors.unknown_namespace(place[1], span))
+            found += [text[at : place.start()], VariablePart(_name(place[1]), place.start(), place.end())]
             at = place.end()
-        parts.append(text[at:])
-        return tuple(part for part in parts if part != "") or ("",)
+        found.append(text[at:])
+        return nodes.Text(span, text, tuple(part for part in found if part != "") or ("",))
+
+    def _is_known(self, name: str) -> bool:
+        """Tell whether a variable has no namespace, or one that a required extension defines (RFC 6609, 3.4.2)."""
+        return "." not in name or ("include" in self._required and _OF_NAMESPACE.match(name) is not None)
 
 
 def _name(written: str) -> str:
-    """Return the name of the variable in a reference; match variable 01 is 1."""
-    return str(int(written)) if written.isdigit() else written.lower()
+    """Return the name of the variable in a reference; match variable 001 is 1 (RFC 5229, 3)."""
+    return written.lstrip("0") or "0" if written.isdigit() else written.lower()
 
 
-def _decoded(match: re.Match[str]) -> str:
-    """Return the characters of `${hex:…}` or `${unicode:…}`. Invalid scalar values are not decoded."""
-    if match[1] is not None:
-        return bytes(int(pair, 16) for pair in match[1].split()).decode("utf-8", "surrogateescape")
-    codes = [int(code, 16) for code in match[2].split()]
-    if any(code > _LAST_SCALAR or _FIRST_SURROGATE <= code <= _LAST_SURROGATE for code in codes):
-        return match[0]
-    return "".join(map(chr, codes))
+def _characters(codes: str) -> str | None:
+    """Return the characters with these hexadecimal codes; None if one is none (RFC 5228, 2.4.2.4)."""
+    found: list[str] = []
+    for written in codes.split():
+        digits = written.lstrip("0") or "0"
+        code = int(digits, 16) if len(digits) <= _LONGEST_CODE else _LAST_SCALAR + 1
+        if code > _LAST_SCALAR or _FIRST_SURROGATE <= code <= _LAST_SURROGATE:
+            return None
+        found.append(chr(code))
+    return "".join(found)
+
+
+def _decoded(found: re.Match[str]) -> str:
+    """Return the characters of `${hex:…}` or `${unicode:…}`."""
+    if found[1] is not None:
+        return bytes(int(pair, 16) for pair in found[1].split()).decode("utf-8", "surrogateescape")
+    characters = _characters(found[2])
+    return found[0] if characters is None else characters
 
 
 def parse_standard(source: Source) -> tuple[nodes.Block, list[Diagnostic]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import cast
 
+from sieve.message.encoded_words import encoded_words, is_plain
 from sieve.run.runtime import Frame
 
 GLOBAL = "global."
@@ -18,10 +19,19 @@ class StandardState:
     cancelled: bool = False
     """Whether an action cancelled the implicit keep."""
     kept: bool = False
+    refused: bool = False
     redirects: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+    """The mailboxes that `fileinto` named."""
+    seen: dict[str, float] = field(default_factory=dict)
+    """What `duplicate` remembers if the message is accepted: keys of the store, and seconds."""
+    now: float | None = None
+    """The time of all `currentdate` tests (RFC 5260, 5)."""
     returned: bool = False
     globals: set[str] = field(default_factory=set)
     once: set[str] = field(default_factory=set)
+    including: list[str] = field(default_factory=list)
+    """The script, and the scripts that are being included, the innermost last."""
 
 
 def begin(frame: Frame) -> None:
@@ -34,6 +44,11 @@ def state_of(frame: Frame) -> StandardState:
     return cast(StandardState, frame.dialect_state)
 
 
+def written(text: str) -> str:
+    """Return text as a field can hold it (RFC 5293, 4)."""
+    return text if is_plain(text) else encoded_words(text)
+
+
 def finish(frame: Frame) -> None:
     """Apply the decisions: change the envelope, and discard the message if nothing keeps it."""
     state = state_of(frame)
@@ -44,3 +59,16 @@ def finish(frame: Frame) -> None:
         else:
             frame.host.envelope.copy(address)
     frame.discard = not stays and not state.redirects and not frame.replied
+    if "fileinto" in frame.script.calls:
+        _tell_folders(frame, state.folders)
+    if state.seen and not frame.replied:
+        frame.host.duplicates.remember(state.seen)
+
+
+def _tell_folders(frame: Frame, folders: list[str]) -> None:
+    """Put the folders into fields, instead of those that the sender wrote."""
+    name, message = frame.settings.fileinto_header, frame.host.message
+    if message is not None and message.header(name):
+        frame.host.edits.delete_header(name)
+    for folder in dict.fromkeys(folders):
+        frame.host.edits.add_header(name, written(folder))

@@ -3,29 +3,44 @@
 from __future__ import annotations
 
 from sieve.functions.headers import addresses_in
-from sieve.library import sieve_function
+from sieve.library import Counts, sieve_function
 from sieve.message.addresses import AddressPart, part_of
 from sieve.message.encoded_words import decoded_words
 from sieve.phases import Need
+from sieve.rfc5228.checking import ADDRESS_FIELDS
+from sieve.run import reasons
 from sieve.run.content import judged
 from sieve.run.patience import Soon
 from sieve.run.runtime import Frame
+from sieve.run.values import ScriptError, as_whole
+
+
+def positive(number: str) -> int:
+    """Return the number of a field.
+
+    Raises:
+        ScriptError: it is 0.
+    """
+    found = as_whole(number)
+    if found < 1:
+        raise ScriptError(reasons.must_be_positive(":index"))
+    return found
 
 
 def bodies(frame: Frame, names: tuple[str, ...], index: int | None, *, last: bool) -> list[str]:
-    """Return the bodies of the named fields: all of them, or the one with this number for each name (RFC 5260, 6)."""
+    """Return the bodies of the named fields: all of them, or the one with this number.
+
+    Fields with several names are counted together, in the order of the names (RFC 5260, 6).
+    """
     message = frame.host.message
-    texts: list[str] = []
-    for name in names:
-        fields = [] if message is None else list(message.header(name))
-        if index is not None:
-            fields = fields[::-1] if last else fields
-            fields = fields[index - 1 : index] if index > 0 else []
-        texts += fields
-    return texts
+    found = [] if message is None else [body for name in names for body in message.header(name)]
+    if index is None:
+        return found
+    found = found[::-1] if last else found
+    return found[index - 1 : index] if index > 0 else []
 
 
-@sieve_function(dialect="rfc5228", needs=Need.HEADERS)
+@sieve_function(dialect="rfc5228", needs=Need.HEADERS, only_with={"last": "index"}, checks={"index": positive})
 def header(
     frame: Frame, header_names: tuple[str, ...], *, index: int | None = None, last: bool = False
 ) -> Soon[tuple[str, ...]]:
@@ -34,7 +49,7 @@ def header(
     return judged(found, lambda texts: tuple(decoded_words(text).strip(" \t") for text in texts))
 
 
-@sieve_function(dialect="rfc5228", needs=Need.HEADERS)
+@sieve_function(dialect="rfc5228", needs=Need.HEADERS, only_with={"last": "index"}, checks={"index": positive})
 def address(
     frame: Frame,
     header_list: tuple[str, ...],
@@ -43,8 +58,9 @@ def address(
     last: bool = False,
     part: AddressPart = AddressPart.ALL,
 ) -> Soon[tuple[str, ...]]:
-    """Compare the addresses in fields (RFC 5228, 5.1)."""
-    found = tuple(bodies(frame, header_list, index, last=last))
+    """Compare the addresses in fields (RFC 5228, 5.1). Other fields than those with addresses match nothing."""
+    names = tuple([name for name in header_list if name.lower() in ADDRESS_FIELDS])
+    found = tuple(bodies(frame, names, index, last=last))
     return judged(found, lambda texts: addresses_in(texts, part))
 
 
@@ -72,7 +88,7 @@ def size(frame: Frame, *, over: int | None = None, under: int | None = None) -> 
     return octets > over if over is not None else under is not None and octets < under
 
 
-@sieve_function(dialect="rfc5228", extension="variables")
+@sieve_function(dialect="rfc5228", extension="variables", counts=Counts.NOT_EMPTY)
 def string(source: tuple[str, ...]) -> tuple[str, ...]:
-    """Compare strings, usually with variables in them (RFC 5229, 5)."""
+    """Compare strings, usually with variables in them (RFC 5229, 5). The empty string counts 0."""
     return source

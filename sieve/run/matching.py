@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import operator
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -32,8 +33,10 @@ class MatchType(StrEnum):
 MATCH_TYPES = frozenset(MatchType)
 RELATIONAL = frozenset({MatchType.VALUE, MatchType.COUNT})
 
-OCTET, CASEMAP, NUMERIC = "i;octet", "i;ascii-casemap", "i;ascii-numeric"
-COMPARATORS = (OCTET, CASEMAP, NUMERIC)
+OCTET, CASEMAP, NUMERIC, UNICODE = "i;octet", "i;ascii-casemap", "i;ascii-numeric", "i;unicode-casemap"
+COMPARATORS = (OCTET, CASEMAP, NUMERIC, UNICODE)
+FOLDING = frozenset({CASEMAP, UNICODE})
+"""The comparators that ignore letter case."""
 
 RELATIONS: dict[str, Callable[[Any, Any], bool]] = {
     "gt": operator.gt,
@@ -75,6 +78,14 @@ def _casemapped(piece: str) -> str:
         return piece.translate(_UPPER)
 
 
+def unicode_casemapped(text: str) -> str:
+    """Fold `text` for i;unicode-casemap: title case, then the full decomposition (RFC 5051, 2)."""
+    if text.isascii():
+        return text.upper()
+    titled = [title if len(title := char.title()) == 1 else char for char in text]
+    return unicodedata.normalize("NFKD", "".join(titled))
+
+
 _INFINITY = float("inf")
 _LEADING_DIGITS = re.compile(r"[0-9]{1,300}(?![0-9])")
 """A number with more digits counts as infinity."""
@@ -95,7 +106,13 @@ def _identity(text: str) -> str:
     return text
 
 
-_FOLD: dict[str, Callable[[str], object]] = {OCTET: _identity, CASEMAP: casemapped, NUMERIC: numeric}
+_FOLD: dict[str, Callable[[str], object]] = {
+    OCTET: _identity,
+    CASEMAP: casemapped,
+    NUMERIC: numeric,
+    UNICODE: unicode_casemapped,
+}
+FOLD_TEXT: dict[str, Callable[[str], str]] = {CASEMAP: casemapped, UNICODE: unicode_casemapped}
 
 
 def predicate(comparison: Comparison, keys: Sequence[str]) -> Predicate:
@@ -123,17 +140,18 @@ def _contains(comparator: str, keys: Sequence[str]) -> Predicate:
             key = keys[0]
             return lambda text: key in text
         return lambda text: any(key in text for key in keys)
-    folded = [casemapped(key) for key in keys]
+    fold = FOLD_TEXT.get(comparator, casemapped)
+    folded = [fold(key) for key in keys]
 
     def contains(text: str) -> bool:
-        text = casemapped(text)
+        text = fold(text)
         return any(key in text for key in folded)
 
     return contains
 
 
 def _matches(comparator: str, keys: Sequence[str]) -> Predicate:
-    fold = casemapped if comparator == CASEMAP else _identity
+    fold = FOLD_TEXT.get(comparator, _identity)
     patterns: list[Pattern] = [glob_pattern(fold(key)) for key in keys]
     if len(patterns) == 1:
         search = patterns[0].found

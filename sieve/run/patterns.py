@@ -58,12 +58,19 @@ class Pattern:
         """Tell whether the pattern matches anywhere in `text`. A glob must match all of it."""
         return self.engine.search(encoded(text)) is not None
 
-    def groups(self, text: str) -> tuple[str, ...] | None:
-        """Return the whole match and its groups, unmatched groups as empty text; None if there is no match."""
-        match = self.engine.search(encoded(text))
+    def groups(self, text: str, written: str = "") -> tuple[str, ...] | None:
+        """Return the whole match and its groups, unmatched groups as empty text; None if there is no match.
+
+        `written` is the text before its letter case was folded; the groups are taken from it if it is as long.
+        """
+        raw = encoded(text)
+        match = self.engine.search(raw)
         if match is None:
             return None
-        return tuple(decoded(match[number] or b"") for number in range(match.re.groups + 1))
+        source = encoded(written) if written else raw
+        source = source if len(source) == len(raw) else raw
+        spans = [match.span(number) for number in range(match.re.groups + 1)]
+        return tuple(decoded(source[start:end]) if start >= 0 else "" for start, end in spans)
 
 
 def _options(*, ignore_case: bool) -> Any:

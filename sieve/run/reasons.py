@@ -162,6 +162,26 @@ def not_a_pattern(reason: str) -> str:
     return f"not a regular expression: {reason}"
 
 
+def second_refusal() -> str:
+    """A second `reject` in one run (RFC 5429, 2.4)."""
+    return "the message is rejected already"
+
+
+def not_a_script_name(name: str) -> str:
+    """A name that no script can have."""
+    return f"{name[:80]!r} is not the name of a script"
+
+
+def recursive_include(name: str) -> str:
+    """A script that includes itself (RFC 6609, 3.1)."""
+    return f"{name[:80]!r} includes itself"
+
+
+def not_a_field_body(text: str) -> str:
+    """Text with control characters."""
+    return f"{text[:80]!r} has control characters"
+
+
 def not_a_zone(text: str) -> str:
     """A time zone that is not like +0100."""
     return f"{text[:20]!r} is not a time zone such as +0100"

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sieve.host import CallbackAnswer, ConnectionEnd, DnsAnswer
@@ -36,6 +35,10 @@ class PlainMessage:
     @property
     def size(self) -> int:
         return len(self._raw())
+
+    @property
+    def has_body(self) -> bool:
+        return b"\r\n\r\n" in self._raw() or self._raw().startswith(b"\r\n")
 
     @property
     def stuffed_lines(self) -> int:
@@ -87,6 +90,7 @@ class PlainHost:
     connection: PlainConnection = field(default_factory=PlainConnection)
     transaction: PlainTransaction = field(default_factory=PlainTransaction)
     done: list[str] = field(default_factory=list)
+    seen: dict[str, float] = field(default_factory=dict)
 
     @property
     def content(self) -> PlainMessage | None:
@@ -103,6 +107,17 @@ class PlainHost:
     @property
     def control(self) -> PlainHost:
         return self
+
+    @property
+    def duplicates(self) -> PlainHost:
+        return self
+
+    async def is_known(self, digest: str) -> bool:
+        return digest in self.seen
+
+    def remember(self, digests: Mapping[str, float]) -> None:
+        self.seen |= digests
+        self.done.extend(f"remember: {seconds:g} s" for seconds in digests.values())
 
     @property
     def mail(self) -> PlainHost:
@@ -154,6 +169,19 @@ class PlainHost:
         self.done.append(f"add header: {name}: {body}")
         assert self.message is not None
         self.message.write([(name, body), *self.message.fields()])
+
+    def append_header(self, name: str, body: str) -> None:
+        self.done.append(f"append header: {name}: {body}")
+        assert self.message is not None
+        self.message.write([*self.message.fields(), (name, body)])
+
+    def delete_one_header(self, name: str, number: int) -> None:
+        self.done.append(f"delete header: {name} {number}")
+        assert self.message is not None
+        fields = self.message.fields()
+        places = [place for place, each in enumerate(fields) if each[0].lower() == name.lower()]
+        del fields[places[number]]
+        self.message.write(fields)
 
     def delete_header(self, name: str) -> None:
         self.done.append(f"delete header: {name}")
