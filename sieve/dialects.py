@@ -22,6 +22,16 @@ from sieve.syntax import nodes
 from sieve.syntax.parser import parse
 
 DialectName = Literal["sieve++", "rfc5228"]
+DialectChoice = Literal["sieve++", "rfc5228", "auto"]
+
+STANDARD_SUFFIX = ".sieve"
+
+
+def dialect_of(choice: DialectChoice, file: str) -> DialectName:
+    """Return the dialect of a script. With `auto`, files that end in `.sieve` are standard Sieve."""
+    if choice != "auto":
+        return choice
+    return "rfc5228" if file.lower().endswith(STANDARD_SUFFIX) else "sieve++"
 
 
 @dataclass(frozen=True, slots=True)

@@ -149,11 +149,6 @@ class ConnectionView(Protocol):
         ...
 
     @property
-    def protocol(self) -> str:
-        """`SMTP`, `ESMTP`, `ESMTPS`, `ESMTPA` or `ESMTPSA` (RFC 3848)."""
-        ...
-
-    @property
     def hostname(self) -> str:
         """The server's own host name."""
         ...
@@ -214,6 +209,10 @@ class Duplicates(Protocol):
 
     def remember(self, digests: Mapping[str, float]) -> None:
         """Remember IDs for so many seconds, once the next hop has accepted the message."""
+        ...
+
+    async def renew(self, digest: str, seconds: float) -> None:
+        """Let an ID that is known live for so many seconds from now."""
         ...
 
 

@@ -109,6 +109,8 @@ class SieveFunction:
     """Tags; a call must have exactly one of them."""
     exclusive: tuple[tuple[str, ...], ...]
     """Groups of tags; a call may have one tag of each group."""
+    bare: Mapping[str, tuple[str, ...]]
+    """Tags whose value may be missing, with the tags beside which it is missing."""
     only_with: Mapping[str, str]
     """Tags that need another tag."""
     constants: frozenset[str]
@@ -149,6 +151,7 @@ def sieve_function(
     first: bool = False,
     one_of: tuple[str, ...] = (),
     exclusive: tuple[tuple[str, ...], ...] = (),
+    bare: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
     only_with: Mapping[str, str] = MappingProxyType({}),
     constants: tuple[str, ...] = (),
     checks: Mapping[str, Callable[[str], object]] = MappingProxyType({}),
@@ -198,6 +201,7 @@ def sieve_function(
             first=first,
             one_of=one_of,
             exclusive=exclusive,
+            bare=bare,
             only_with=only_with,
             constants=frozenset(constants),
             checks=checks,

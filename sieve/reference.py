@@ -55,16 +55,18 @@ def facts(function: SieveFunction) -> list[tuple[str, str]]:
     if function.effect is not Effect.NONE:
         rows.append(("Changes", function.effect.value))
     if function.module is not None:
-        rows.append(("Module", function.module))
-    return rows
+        found.append(("Module", function.module))
+    if function.extension is not None:
+        found.append(("Requires", function.extension))
+    return found
 
 
-def explain(name: str, library: Library) -> str | None:
+def explain(name: str, library: Library, *, of_momentum: bool = True) -> str | None:
     """Return the entry of a function as plain text; None if neither Ringback nor the Momentum manual has it."""
     lowered = name.lower()
     function = library.get(lowered)
     if function is None:
-        phases = manual.FUNCTIONS.get(lowered)
+        phases = manual.FUNCTIONS.get(lowered) if of_momentum else None
         if phases is None:
             return None
         return f"{lowered}\n\nA Momentum function that Ringback does not have yet.\n\nLegal in  {legal_in(phases)}\n"

@@ -115,6 +115,7 @@ def _script_settings(options: SieveOptions) -> ScriptSettings:
     return ScriptSettings(
         default_comparator=options.default_comparator,
         runtime_error=options.runtime_error,
+        fileinto_header=options.fileinto_header,
         limits=Limits(seconds=options.script_timeout),
     )
 

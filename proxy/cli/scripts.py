@@ -6,6 +6,8 @@ import asyncio
 import ipaddress
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -30,16 +32,35 @@ from proxy.mail.session import NULL_PATH, Session
 from proxy.modules.sieve_policy.effects import path_of
 from sieve.compile.compiler import compile_script
 from sieve.compile.tracing import Seen, TraceEvent
+from sieve.dialects import DIALECTS, dialect_of
 from sieve.phases import CONTENT_PHASES, Phase
 from sieve.reference import explain
+from sieve.rfc5228.library import standard_sieve
 from sieve.run.cache import ScriptCache
 from sieve.run.runtime import Outcome, Script
 from sieve.run.values import ScriptError
+from sieve.settings import ScriptSettings
 from sieve.syntax.formatting import format_text
 
-application = typer.Typer(help="Check, run, format and explain Sieve++ scripts.", no_args_is_help=True)
+application = typer.Typer(help="Check, run, format and explain scripts.", no_args_is_help=True)
+
+
+class Dialect(StrEnum):
+    """The languages of scripts."""
+
+    SIEVE_PLUS_PLUS = "sieve++"
+    STANDARD = "rfc5228"
+    AUTO = "auto"
+
 
 PhaseOption = Annotated[Phase, typer.Option("--phase", help="The phase that the script is hooked into.")]
+DialectOption = Annotated[
+    Dialect,
+    typer.Option("--dialect", help="The script's language; with `auto`, files that end in .sieve are standard Sieve."),
+]
+HeaderOption = Annotated[
+    str, typer.Option("--fileinto-header", help="The field in which `fileinto` puts the mailbox, as in the stanza.")
+]
 ScriptArgument = Annotated[Path, typer.Argument(help="The script.", show_default=False)]
 
 _PRESENT = frozenset(module.spec.type for module in MODULES)
@@ -54,14 +75,17 @@ def _source(path: Path) -> Source:
         raise typer.Exit(exits.NO_INPUT) from None
 
 
-def _compiled(path: Path, phase: Phase, around: Circumstances, *, traced: bool = False) -> Script:
+def _compiled(
+    path: Path, phase: Phase, dialect: Dialect, around: Circumstances, *, traced: bool = False, fileinto_header: str = ""
+) -> Script:
     """Compile a script and print its warnings, or print its errors and exit 65."""
     compiled = compile_script(
         _source(path),
         phase=phase,
+        dialect=dialect_of(dialect.value, str(path)),
         library=library(),
         modules=around.present,
-        settings=around.script,
+        settings=replace(around.script, fileinto_header=fileinto_header) if fileinto_header else around.script,
         includes=ScriptCache(),
         traced=traced,
     )
@@ -72,16 +96,21 @@ def _compiled(path: Path, phase: Phase, around: Circumstances, *, traced: bool =
 
 
 @application.command("check")
-def check(script: ScriptArgument, phase: PhaseOption = Phase.MAILFROM) -> None:
+def check(
+    script: ScriptArgument,
+    phase: PhaseOption = Phase.MAILFROM,
+    dialect: DialectOption = Dialect.SIEVE_PLUS_PLUS,
+    fileinto_header: HeaderOption = "",
+) -> None:
     """Compile a script for a phase, print every error, and exit 65 if there is one."""
-    _compiled(script, phase, unconfigured(_PRESENT))
+    _compiled(script, phase, dialect, unconfigured(_PRESENT), fileinto_header=fileinto_header)
     exits.say(f"{script}: no errors")
 
 
 @application.command("format")
-def format_script(script: ScriptArgument) -> None:
+def format_script(script: ScriptArgument, dialect: DialectOption = Dialect.SIEVE_PLUS_PLUS) -> None:
     """Print a script in the canonical layout, with all comments."""
-    text, diagnostics = format_text(_source(script))
+    text, diagnostics = format_text(_source(script), DIALECTS[dialect_of(dialect.value, str(script))].parse)
     exits.show(diagnostics)
     if text is None:
         raise typer.Exit(exits.SCRIPT)
@@ -89,11 +118,17 @@ def format_script(script: ScriptArgument) -> None:
 
 
 @application.command("explain")
-def explain_function(name: Annotated[str, typer.Argument(help="A function.", show_default=False)]) -> None:
-    """Print the manual entry of a function."""
-    entry = explain(name, library())
+def explain_function(
+    name: Annotated[str, typer.Argument(help="A function.", show_default=False)],
+    dialect: DialectOption = Dialect.SIEVE_PLUS_PLUS,
+) -> None:
+    """Print the manual entry of a function. With `--dialect auto`, Sieve++ is asked first, then standard Sieve."""
+    entry = explain(name, library()) if dialect is not Dialect.STANDARD else None
+    if entry is None and dialect is not Dialect.SIEVE_PLUS_PLUS:
+        entry = explain(name, standard_sieve(), of_momentum=False)
     if entry is None:
-        exits.say(f"{name}: no such function in Ringback or the manual", err=True)
+        where = "standard Sieve" if dialect is Dialect.STANDARD else "Ringback or the manual"
+        exits.say(f"{name}: no such function in {where}", err=True)
         raise typer.Exit(exits.USAGE)
     exits.pour(entry)
 
@@ -119,6 +154,8 @@ def run(
     callback: Annotated[
         Callback, typer.Option("--callback", help="What smtp_callback_verify answers; `real` asks the exchanger.")
     ] = Callback.PASS,
+    dialect: DialectOption = Dialect.SIEVE_PLUS_PLUS,
+    fileinto_header: HeaderOption = "",
     *,
     tls: Annotated[bool, typer.Option("--tls", help="The session is encrypted.")] = False,
     trace: Annotated[
@@ -138,7 +175,7 @@ def run(
         _check_address(recipient)
     _check_ip(client_ip)
     around = _around(config_file, script, phase, client_ip, listener)
-    compiled = _compiled(script, phase, around, traced=trace)
+    compiled = _compiled(script, phase, dialect, around, traced=trace, fileinto_header=fileinto_header)
     content = _content(message)
     if content is None and phase in CONTENT_PHASES:
         content = b""  # these phases always have a message

@@ -51,7 +51,7 @@ def trial_session(facts: Facts, around: Circumstances, content: bytes | None) ->
         session.tls, session.cipher, session.encryption = "TLSv1.3", _ENCRYPTION["tls_cipher"], _ENCRYPTION
         session.context |= _ENCRYPTION
     session.host_name, session.extended_smtp = facts.helo, True
-    session.context |= helo_context(facts.helo)
+    session.context |= helo_context(facts.helo, extended=True)
     if facts.user:
         session.authenticate(facts.user)
     transaction = session.transaction

@@ -11,7 +11,7 @@ import ipaddress
 import itertools
 import os
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any, Protocol
@@ -153,6 +153,8 @@ class Transaction(AiosmtpdEnvelope):
     policy_seconds = callback_seconds = upstream_seconds = dns_seconds = 0.0
     recorded = False
     """The log has what became of its recipients."""
+    when_accepted: Sequence[Callable[[], Awaitable[None]]] = ()
+    """What to do once the next hop has accepted the message, before the client hears so. It never raises."""
 
     def __init__(self) -> None:
         """Start an empty transaction, before MAIL FROM."""
@@ -323,6 +325,7 @@ class Session(AiosmtpdSession):
         """Undo a successful AUTH. `can_relay` says whether the client may relay without it."""
         self.auth_user, self.authenticated, self.can_relay = "", None, can_relay
         self.context.pop("auth_user", None)
+        self.context.pop("auth_status", None)
         self.context["can_relay"] = "true" if can_relay else "false"
 
     def become(self, client: tuple[str, int], local: tuple[str, int], options: InboundOptions) -> None:

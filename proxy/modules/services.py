@@ -5,7 +5,7 @@ No service is ever None. If no module makes callbacks, or there is no outbox, an
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -95,3 +95,5 @@ class Services:
     resolver: Names
     callbacks: Callbacks = field(default_factory=NoCallbacks)
     outbox: Outbox = field(default_factory=NoOutbox)
+    closers: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    """What the worker calls when it has stopped, of the modules that keep something open."""

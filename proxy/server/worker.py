@@ -120,6 +120,7 @@ class Worker:
         self._open_outbox()
         self._callbacks = self._assembly.callbacks(self._pools.all_down, self._calling)
         services = Services(core, self._assembly.settings, self._resolver, self._callbacks, self._outbox)
+        self._closers = services.closers
         self.front = self._front([each.validator(services) for each in self._assembly.prepared])
         BOOK.sample(self._look)
 
@@ -198,6 +199,8 @@ class Worker:
         if again:
             return
         await self._callbacks.close()
+        for close in self._closers:
+            await close()
         await self._deliverer.stop()
         await self._outbox.close()
         await self._outbox_store.close()

@@ -27,6 +27,10 @@ Ask = Callable[[Reply], Awaitable[bytes]]
 """Sends a challenge and returns the client's next line with its line break."""
 
 
+_STATUS = {Verification.ACCEPTED: "pass", Verification.REFUSED: "fail", Verification.UNKNOWN: "error"}
+"""The context variable `auth_status`, by Momentum's names."""
+
+
 class ExchangeFailed(Exception):
     """The exchange gave no credentials. `reply` goes to the client."""
 
@@ -43,6 +47,7 @@ async def authenticate(argument: bytes, session: Session, authenticator: Authent
     except ExchangeFailed as failed:
         return failed.reply
     found = await authenticator.verify(session, credentials)
+    session.context["auth_status"] = _STATUS[found]
     if found is Verification.UNKNOWN:
         _count(credentials.mechanism, "unverified")
         return replies.CANNOT_AUTHENTICATE

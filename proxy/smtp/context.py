@@ -6,15 +6,21 @@ from proxy.mail.session import Path, Session
 
 Parameters = dict[str, str | None]
 
+_COMMANDS = {"mailfrom": "MAIL FROM", "rcptto": "RCPT TO"}
+
 
 def path_context(prefix: str, path: Path) -> dict[str, str]:
-    """Return the context variables of a path: `<prefix>_string`, `_localpart`, `_domain`."""
-    return {f"{prefix}_string": path.text, f"{prefix}_localpart": path.local_part, f"{prefix}_domain": path.domain}
+    """Return the context variables of a path: `<prefix>_string`, the whole command, `_localpart` and `_domain`."""
+    return {
+        f"{prefix}_string": f"{_COMMANDS[prefix]}:<{path.text}>",
+        f"{prefix}_localpart": path.local_part,
+        f"{prefix}_domain": path.domain,
+    }
 
 
-def helo_context(name: str) -> dict[str, str]:
-    """Return the context variables of the client's EHLO name."""
-    return {"ehlo_string": name, "ehlo_domain": name.strip("[]")}
+def helo_context(name: str, *, extended: bool) -> dict[str, str]:
+    """Return the context variables of the client's greeting: the whole command, and its name."""
+    return {"ehlo_string": f"{'EHLO' if extended else 'HELO'} {name}", "ehlo_domain": name.strip("[]")}
 
 
 def mail_context(path: Path, parameters: Parameters) -> dict[str, str]:

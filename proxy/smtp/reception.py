@@ -189,6 +189,9 @@ class Reception:
         finally:
             self._session.transaction.upstream_seconds += time.monotonic() - began
         await self._front.outbox.release(self._session)
+        if self._session.transaction.when_accepted and answer.accepted:
+            for remember in self._session.transaction.when_accepted:
+                await remember()
         return answer
 
     async def _blocks(self, rest: list[bytes], message: Message) -> AsyncIterator[bytes]:

@@ -90,6 +90,14 @@ def _is_other_literal(parameter: Parameter, node: nodes.Argument) -> bool:
     return isinstance(node, nodes.Number)
 
 
+def _is_bare(call: nodes.Call, rest: list[nodes.Argument], beside: tuple[str, ...]) -> bool:
+    """Tell whether a tag stands without its optional value: a key must be left for the test."""
+    if any(isinstance(each, nodes.Tag) and each.name in beside for each in call.arguments):
+        return True
+    left = [each for each in rest if not isinstance(each, nodes.Tag)]
+    return not rest or isinstance(rest[-1], nodes.Tag) or len(left) < 2
+
+
 class Binder:
     """Binds the calls of one script and collects diagnostics."""
 
@@ -175,18 +183,26 @@ class Binder:
                 continue
             if self._strict and positional:
                 self._diagnostics.append(errors.late_tag(argument.name, argument.span))
-            if argument.name in function.tags:
+            if argument.name in function.bare and _is_bare(call, rest, function.bare[argument.name]):
+                tags.own[argument.name] = None
+            elif argument.name in function.tags:
                 self._own_tag(argument, function.tags[argument.name], rest, tags)
             elif argument.name in ADDRESS_PARTS and function.address_part:
                 self._only_one(argument, tags.part)
                 tags.part = argument
-            elif compared and argument.name in MATCH_TYPES:
-                self._match_type(argument, rest, tags)
-            elif compared and argument.name == "comparator":
-                self._comparator(argument, rest, tags)
-            else:
+            elif not compared or not self._comparing(argument, rest, tags):
                 self._unknown_tag(argument, function, compared=compared)
         return positional
+
+    def _comparing(self, tag: nodes.Tag, rest: list[nodes.Argument], tags: _Tags) -> bool:
+        """Take a tag of a comparison; tell whether it is one."""
+        if tag.name in MATCH_TYPES:
+            self._match_type(tag, rest, tags)
+        elif tag.name == "comparator":
+            self._comparator(tag, rest, tags)
+        else:
+            return False
+        return True
 
     def _own_tag(self, tag: nodes.Tag, parameter: Parameter, rest: list[nodes.Argument], tags: _Tags) -> None:
         if self._strict and tag.name in tags.own:

@@ -194,10 +194,10 @@ class Checker:
         if legal is None:
             known = self._library.names() if len(self._found.diagnostics) < MOST_SUGGESTIONS else ()
             mistake = errors.unknown_function(call.name, call.name_span, known)
-        elif self._phase.value not in legal:
-            mistake = errors.wrong_phase(call.name, call.name_span, self._phase.value, legal)
         elif function is None:
             mistake = errors.not_yet_written(call.name, call.name_span)
+        elif self._phase.value not in legal:
+            mistake = errors.wrong_phase(call.name, call.name_span, self._phase.value, legal)
         elif function.module is not None and function.module not in self._modules:
             mistake = errors.module_not_loaded(call.name, call.name_span, function.module)
         if mistake is not None:

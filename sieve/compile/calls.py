@@ -44,8 +44,8 @@ def _arguments(bound: Bound) -> list[Code]:
 
 
 def _keywords(bound: Bound) -> dict[str, Code]:
-    keywords = {
-        bound.function.tags[name].keyword: known(True)
+    found = {
+        bound.function.tags[name].keyword: known(name not in bound.function.bare or ())
         if node is None
         else expression(node, bound.function.tags[name].type)
         for name, node in bound.tags.items()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from types import CoroutineType
 from typing import Any
 
@@ -19,15 +19,14 @@ from sieve.library import Counts, Result, SieveFunction
 from sieve.run import reasons
 from sieve.run.backtracking import SlowPattern, any_pattern
 from sieve.run.content import judged
-from sieve.run.matching import FOLDING, Comparison, MatchType, counted, predicate
+from sieve.run.lists import Apply, each_of, found_any, matcher
+from sieve.run.matching import FOLDING, Comparison, MatchType, counted
 from sieve.run.patience import settled
 from sieve.run.patterns import Pattern, PatternRefusedError
 from sieve.run.runtime import Frame, located
 from sieve.run.values import ScriptError, Type, Value, as_list
 from sieve.settings import Limits
 from sieve.syntax import nodes
-
-Apply = Callable[[Value], bool]
 
 
 class Conditions:
@@ -92,10 +91,8 @@ class Conditions:
         if captures:
             return capturing(value, keys, comparison)
         if not slow:
-            linear: list[Callable[[str], bool]] = [
-                pattern.found for pattern in patterns if isinstance(pattern, Pattern)
-            ]
-            return _applied(value, _each(_any_of(linear)))
+            linear: list[Callable[[str], bool]] = [each.found for each in patterns if isinstance(each, Pattern)]
+            return _applied(value, each_of(_any_of(linear)))
         self._diagnostics.append(errors.slow_pattern(span, slow[0].reason))
 
         async def waiting(frame: Frame) -> bool:
@@ -138,15 +135,6 @@ def _regex_at_run(value: Code, keys: Code, *, ignore_case: bool) -> Code:
     return Code(waiting, waits=True)
 
 
-async def found_any(texts: Sequence[str], patterns: Sequence[Pattern | SlowPattern]) -> bool:
-    """Tell whether any pattern matches any text."""
-    for text in texts:
-        for pattern in patterns:
-            if await settled(pattern.found(text) if isinstance(pattern, SlowPattern) else judged(text, pattern.found)):
-                return True
-    return False
-
-
 def _guarded(code: Code, span: Span) -> Code:
     """Give a failure the position of its test, because an `if` can have many lines."""
     run = code.run
@@ -167,14 +155,6 @@ def _guarded(code: Code, span: Span) -> Code:
     return Code(guarded, waits=code.waits)
 
 
-def matcher(comparison: Comparison, keys: Sequence[str]) -> Apply:
-    """Return a function that tells whether a value, or any element of a list, matches any key; not for `:regex`."""
-    if comparison.match is MatchType.COUNT:
-        count = counted(comparison, keys)
-        return lambda value: count(len(as_list(value)))
-    return _each(predicate(comparison, keys))
-
-
 def _counted(value: Code, comparison: Comparison, keys: Code, counts: Counts) -> Code:
     """Compile `:count` of values of which the empty ones do not count (RFC 5229, 5; RFC 5183, 4)."""
 
@@ -185,15 +165,6 @@ def _counted(value: Code, comparison: Comparison, keys: Code, counts: Counts) ->
         return counted(comparison, wanted)(sum(each != "" for each in found))
 
     return Code(waiting, waits=True)
-
-
-def _each(holds: Callable[[str], bool]) -> Apply:
-    def apply(value: Value) -> bool:
-        if value.__class__ is str:
-            return holds(value)
-        return any(map(holds, as_list(value)))
-
-    return apply
 
 
 def _dynamic(value: Code, comparison: Comparison, keys: Code) -> Code:

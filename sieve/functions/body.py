@@ -27,14 +27,14 @@ def size(frame: Frame, *, over: int | None = None, under: int | None = None) -> 
     return under is not None and octets < under
 
 
-@sieve_function(needs=Need.BODY)
+@sieve_function(needs=Need.BODY, bare={"binary": ("raw", "content")})
 async def body(
     frame: Frame,
     *,
     raw: bool = False,
     text: bool = False,  # noqa: ARG001 - the default, which may be written
     content: tuple[str, ...] | None = None,
-    binary: bool = False,
+    binary: tuple[str, ...] | None = None,
     offset: int | None = None,
 ) -> tuple[str, ...]:
     """Compare the body: `body :contains "offer"`, `body :content "text/html" :regex "..."` (RFC 5173).
@@ -42,16 +42,18 @@ async def body(
     `:text`, the default, compares every text part, decoded. `:raw` compares the body without decoding. `:content`
     compares the decoded parts of these types. Parts of attached messages are included. If mail programs may read a part
     in several ways (two types, encodings or character sets, ambiguous boundaries), each reading is compared. `:binary`
-    compares the bytes from `:offset` on, in lower-case hexadecimal with spaces between them: `"44 3c 00"`.
+    compares the decoded bytes of the parts of these types from `:offset` on, in lower-case hexadecimal with spaces
+    between them: `body :binary ["application"] :offset 1000 :matches "44 3c 00 01*"`. Next to `:content` or `:raw` it
+    has no types of its own.
     """
     message = await message_structure(frame)
-    kinds = ("text",) if content is None else tuple(kind.lower() for kind in content)
+    kinds = tuple(kind.lower() for kind in content or binary or ("text",))
 
     def compared() -> tuple[str, ...]:
         if raw:
-            return tuple(_shown([message.body], offset or 0, binary=binary))
+            return tuple(_shown([message.body], offset or 0, binary=binary is not None))
         parts = [part for part in message.all_leaves() if part.is_of(kinds)]
-        if binary:
+        if binary is not None:
             return tuple(_shown(list(message.read(parts, message.contents)), offset or 0, binary=True))
         return message.read(parts, message.texts)
 

@@ -44,9 +44,12 @@ def ec_get_message_num_retries() -> int:
 
 
 @sieve_function()
-def ec_get_message_protocol(frame: Frame) -> str:
-    """Return the protocol of the session: `SMTP`, `ESMTP`, `ESMTPS`, `ESMTPA` or `ESMTPSA` (RFC 3848)."""
-    return frame.host.connection.protocol
+def ec_get_message_protocol() -> str:
+    """Return the protocol that the message was received with: always `ESMTP`, as Momentum calls its SMTP listeners.
+
+    With TLS, after AUTH and after HELO it is `ESMTP` too. `vctx_conn "tls"` and `vctx_conn "auth_user"` tell more.
+    """
+    return "ESMTP"
 
 
 @sieve_function()
@@ -74,10 +77,10 @@ def ec_get_message_received_via_port(frame: Frame) -> int:
 
 
 @sieve_function()
-def ec_get_message_size(frame: Frame) -> int:
-    """Return the size of the message in bytes, or 0 before it has arrived."""
+def ec_get_message_size(frame: Frame) -> str:
+    """Return the size of the message in bytes, as a string; `0` before it has arrived."""
     content = frame.host.content
-    return 0 if content is None else content.size
+    return "0" if content is None else str(content.size)
 
 
 @sieve_function()

@@ -42,8 +42,10 @@ async def duplicate(
         return False
     digest = hashlib.sha256(f"{len(handle)}:{handle}{unique}".encode("utf-8", "surrogateescape")).hexdigest()
     found = await frame.host.duplicates.is_known(digest)
-    if not found or last:
+    if not found:
         state_of(frame).seen[digest] = lives
+    elif last:
+        await frame.host.duplicates.renew(digest, lives)
     return found
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 
-from sieve.compile.conditions import found_any, matcher
 from sieve.library import sieve_function
 from sieve.message.encoded_words import decoded_words
 from sieve.phases import Effect, Need
@@ -13,6 +12,7 @@ from sieve.rfc5228.tests import positive
 from sieve.run import reasons
 from sieve.run.backtracking import any_pattern
 from sieve.run.content import judged
+from sieve.run.lists import found_any, matcher
 from sieve.run.matching import CASEMAP, COMPARATORS, FOLDING, MATCH_TYPES, RELATIONS, Comparison, MatchType
 from sieve.run.patience import settled
 from sieve.run.patterns import PatternRefusedError

@@ -61,7 +61,20 @@ def address(
     """Compare the addresses in fields (RFC 5228, 5.1). Other fields than those with addresses match nothing."""
     names = tuple([name for name in header_list if name.lower() in ADDRESS_FIELDS])
     found = tuple(bodies(frame, names, index, last=last))
-    return judged(found, lambda texts: addresses_in(texts, part))
+    return judged(found, lambda texts: tuple([each for text in texts for each in _addresses(text, part)]))
+
+
+def _addresses(body: str, part: AddressPart) -> tuple[str, ...]:
+    """Return a part of each address. What is no address has no local part and no domain (RFC 5228, 2.7.4)."""
+    if part is AddressPart.ALL:
+        return addresses_in((body,), part) or ("",)
+    whole = [
+        each
+        for each in addresses_in((body,), AddressPart.ALL)
+        if each[:1] != "@" and 0 < each.find("@") < len(each) - 1
+    ]
+    found = [part_of(each, part) for each in whole]
+    return tuple([each for each in found if each is not None])
 
 
 @sieve_function(dialect="rfc5228", needs=Need.HEADERS)

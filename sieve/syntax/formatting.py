@@ -7,6 +7,7 @@ do not change. Formatting a formatted script changes nothing.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from config.diagnostics import Diagnostic, Source, has_errors
@@ -35,8 +36,13 @@ class _Piece:
         return self.kind is TokenKind.TEXT and not self.text.startswith('"')
 
 
-def format_text(source: Source) -> tuple[str | None, tuple[Diagnostic, ...]]:
-    """Return the formatted script and its diagnostics; None instead of the script if it has syntax errors."""
+def format_text(
+    source: Source, parse: Callable[[Source], tuple[object, list[Diagnostic]]] = parse
+) -> tuple[str | None, tuple[Diagnostic, ...]]:
+    """Return the formatted script and its diagnostics; None instead of the script if it has syntax errors.
+
+    `parse` is the dialect's.
+    """
     _, diagnostics = parse(source)
     if has_errors(diagnostics):
         return None, tuple(diagnostics)

@@ -60,7 +60,6 @@ class PlainConnection:
     client: ConnectionEnd = field(default_factory=lambda: ConnectionEnd("192.0.2.3", 40025))
     local: ConnectionEnd = field(default_factory=lambda: ConnectionEnd("198.51.100.1", 25))
     ehlo: str = "client.example.org"
-    protocol: str = "ESMTP"
     hostname: str = "mx.example.com"
 
     async def client_name(self) -> str:
@@ -118,6 +117,10 @@ class PlainHost:
     def remember(self, digests: Mapping[str, float]) -> None:
         self.seen |= digests
         self.done.extend(f"remember: {seconds:g} s" for seconds in digests.values())
+
+    async def renew(self, digest: str, seconds: float) -> None:
+        self.seen[digest] = seconds
+        self.done.append(f"renew: {seconds:g} s")
 
     @property
     def mail(self) -> PlainHost:

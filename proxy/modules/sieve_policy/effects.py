@@ -7,7 +7,7 @@ import resource
 import socket
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
 
 from config.base.regular_files import append_regular
@@ -105,6 +105,20 @@ async def send_letters(session: Session, letters: list[Letter], outbox: Outbox |
     if outbox is None:
         raise OutboxUnavailable("there is no outbox")
     await outbox.commit(session, letters)
+
+
+class NoDuplicates:
+    """Knows nothing: there is no server."""
+
+    async def is_known(self, digest: str) -> bool:  # noqa: ARG002 - see above
+        """Nothing came before."""
+        return False
+
+    def remember(self, digests: Mapping[str, float]) -> None:
+        """Nothing is kept."""
+
+    async def renew(self, digest: str, seconds: float) -> None:
+        """Nothing is known."""
 
 
 class SessionControl:

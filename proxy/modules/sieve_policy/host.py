@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 
 from proxy.base.log import get_logger, printable
 from proxy.callback.verdict import CallbackVerdict
 from proxy.mail.message import Message
-from proxy.mail.session import Letter, Session, protocol_of
+from proxy.mail.session import Letter, Session
 from proxy.metrics.book import BOOK
 from proxy.modules.services import Services
-from proxy.modules.sieve_policy.effects import ONE_RECIPIENT, SessionControl, SessionEnvelope, SessionMail
-from sieve.host import CallbackAnswer, ConnectionEnd, DnsAnswer
+from proxy.modules.sieve_policy.effects import ONE_RECIPIENT, NoDuplicates, SessionControl, SessionEnvelope, SessionMail
+from sieve.host import CallbackAnswer, ConnectionEnd, DnsAnswer, Duplicates
 from sieve.phases import Phase
 
 log = get_logger()
@@ -26,11 +26,17 @@ LONGEST_LOG = 1972
 class SessionHost:
     """One phase of one session. Its only state is the letters of a run; the session has the rest."""
 
-    __slots__ = ("_phase", "_services", "_session", "letters")
+    __slots__ = ("_duplicates", "_phase", "_services", "_session", "letters")
 
-    def __init__(self, session: Session, services: Services, phase: Phase) -> None:
-        """Look at the session in a phase."""
-        self._session, self._services, self._phase = session, services, phase
+    def __init__(
+        self,
+        session: Session,
+        services: Services,
+        phase: Phase,
+        duplicates: Callable[[Session], Duplicates] | None = None,
+    ) -> None:
+        """Look at the session in a phase. Without `duplicates` no message came before."""
+        self._session, self._services, self._phase, self._duplicates = session, services, phase, duplicates
         self.letters: list[Letter] = []
 
     # ------------------------------------------------------------ what is known
@@ -107,6 +113,11 @@ class SessionHost:
         return SessionMail(self._session, self.letters)
 
     @property
+    def duplicates(self) -> Duplicates:
+        """The messages that `duplicate` knows."""
+        return NoDuplicates() if self._duplicates is None else self._duplicates(self._session)
+
+    @property
     def control(self) -> SessionControl:
         """The session and the server."""
         return SessionControl(self._session, self._services.configuration)
@@ -176,11 +187,6 @@ class SessionConnection:
     def ehlo(self) -> str:
         """The client's argument to EHLO or HELO; empty before it."""
         return self._session.host_name or ""
-
-    @property
-    def protocol(self) -> str:
-        """The protocol by the names of RFC 3848."""
-        return protocol_of(self._session)
 
     @property
     def hostname(self) -> str:

@@ -20,7 +20,7 @@ from proxy.mail.verdict import PASS, Verdict, decided
 from proxy.metrics.book import BOOK
 from proxy.metrics.table import SCRIPT, SCRIPT_RUNS, SCRIPT_TIME, SECONDS
 from proxy.modules.services import Services
-from proxy.modules.sieve_policy.answers import RecordingHost
+from proxy.modules.sieve_policy.duplicates import Tracking
 from proxy.modules.sieve_policy.effects import send_letters, settle_letters
 from proxy.modules.sieve_policy.host import SessionHost
 from proxy.modules.sieve_policy.options import SPEC, SieveOptions, option_name
@@ -62,6 +62,7 @@ class SieveModule:
         settings = ScriptSettings(
             default_comparator=options.default_comparator,
             runtime_error=options.runtime_error,
+            fileinto_header=options.fileinto_header,
             limits=Limits(seconds=options.script_timeout),
         )
         includes = ScriptCache()
@@ -86,6 +87,7 @@ class SieveModule:
                     modules=present,
                     settings=settings,
                     includes=includes,
+                    dialect=options.language(phase, number, path),
                 )
                 diagnostics += found.diagnostics
                 if found.script is not None:
@@ -147,7 +149,7 @@ class SieveValidator:
         self._places = {name: (SCRIPT_RUNS.table(at), SCRIPT_TIME.at(at)) for name, at in numbers.items()}
         """Where each script's runs and times are counted."""
         self._services = services
-        self._host = RecordingHost if services.settings.history_answers else SessionHost
+        self._duplicates = Tracking(prepared.loaded.name, prepared.options, services).of
 
     def hooks(self) -> Mapping[Phase, Hook]:
         """Speak in every phase that has a script."""
@@ -166,7 +168,7 @@ class SieveValidator:
         """Run scripts until one ends the phase. If one has to wait, return a coroutine that goes on from there."""
         if session.transaction.pending:
             return self._after_others(phase, scripts, session)
-        host = self._host(session, self._services, phase)
+        host = SessionHost(session, self._services, phase, self._duplicates)
         for number, script in enumerate(scripts, 1):
             began = time.monotonic()
             outcome = script.start(host)

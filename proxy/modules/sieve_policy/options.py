@@ -7,6 +7,8 @@ from typing import Literal
 from config.schema.options import Options, option
 from config.schema.specs import ModuleSpec
 from config.schema.values import ConfigPath, Seconds
+from proxy.store.url import StoreValue
+from sieve.dialects import DialectChoice, DialectName, dialect_of
 from sieve.phases import Phase
 
 
@@ -16,8 +18,13 @@ def _script(phase: Phase, number: int) -> ConfigPath | None:
     return script
 
 
+def _dialect(phase: Phase, number: int) -> DialectChoice | None:
+    dialect: DialectChoice | None = option(None, doc=f"Dialect of `{phase.value}_phase{number}`, instead of `dialect`.")
+    return dialect
+
+
 class SieveOptions(Options):
-    """Sieve++ scripts by phase. A relative path starts from the folder of the configuration file that names it."""
+    """Scripts by phase. A relative path starts from the folder of the configuration file that names it."""
 
     accept_phase1: ConfigPath | None = _script(Phase.ACCEPT, 1)
     accept_phase2: ConfigPath | None = _script(Phase.ACCEPT, 2)
@@ -38,6 +45,36 @@ class SieveOptions(Options):
     set_binding_phase1: ConfigPath | None = _script(Phase.SET_BINDING, 1)
     set_binding_phase2: ConfigPath | None = _script(Phase.SET_BINDING, 2)
 
+    dialect: DialectChoice = option(
+        "sieve++",
+        doc="Language of the scripts: `sieve++`, `rfc5228` (standard Sieve), or `auto`: files that end in `.sieve` are "
+        "standard Sieve.",
+    )
+    accept_phase1_dialect: DialectChoice | None = _dialect(Phase.ACCEPT, 1)
+    accept_phase2_dialect: DialectChoice | None = _dialect(Phase.ACCEPT, 2)
+    connect_phase1_dialect: DialectChoice | None = _dialect(Phase.CONNECT, 1)
+    connect_phase2_dialect: DialectChoice | None = _dialect(Phase.CONNECT, 2)
+    ehlo_phase1_dialect: DialectChoice | None = _dialect(Phase.EHLO, 1)
+    ehlo_phase2_dialect: DialectChoice | None = _dialect(Phase.EHLO, 2)
+    mailfrom_phase1_dialect: DialectChoice | None = _dialect(Phase.MAILFROM, 1)
+    mailfrom_phase2_dialect: DialectChoice | None = _dialect(Phase.MAILFROM, 2)
+    rcptto_phase1_dialect: DialectChoice | None = _dialect(Phase.RCPTTO, 1)
+    rcptto_phase2_dialect: DialectChoice | None = _dialect(Phase.RCPTTO, 2)
+    data_phase1_dialect: DialectChoice | None = _dialect(Phase.DATA, 1)
+    data_phase2_dialect: DialectChoice | None = _dialect(Phase.DATA, 2)
+    spool_phase1_dialect: DialectChoice | None = _dialect(Phase.SPOOL, 1)
+    spool_phase2_dialect: DialectChoice | None = _dialect(Phase.SPOOL, 2)
+    each_rcpt_phase1_dialect: DialectChoice | None = _dialect(Phase.EACH_RCPT, 1)
+    each_rcpt_phase2_dialect: DialectChoice | None = _dialect(Phase.EACH_RCPT, 2)
+    set_binding_phase1_dialect: DialectChoice | None = _dialect(Phase.SET_BINDING, 1)
+    set_binding_phase2_dialect: DialectChoice | None = _dialect(Phase.SET_BINDING, 2)
+
+    fileinto_header: str = option(
+        "",
+        doc="Field in which `fileinto` of standard Sieve puts the mailbox, such as `X-Sieve-Fileinto`; empty: "
+        "`fileinto` is an error.",
+    )
+
     default_comparator: Literal["i;octet", "i;ascii-casemap"] = option(
         "i;octet", doc="Comparator for tests that do not name one."
     )
@@ -46,6 +83,12 @@ class SieveOptions(Options):
     )
     script_timeout: Seconds = option(
         60.0, zero="refused", doc="Time limit for one script, including its callbacks.", unit="seconds"
+    )
+    store: StoreValue | None = option(
+        None,
+        doc="Where to keep the IDs that `duplicate` knows: memory, sqlite:///file, redis://host. Default: in "
+        "State_Directory.",
+        secret=True,
     )
     on_error: Literal["defer", "accept"] = option(
         "defer", doc="Action if a script exceeds its timeout or crashes: answer 451, or let the mail pass."
@@ -56,6 +99,11 @@ class SieveOptions(Options):
         found: ConfigPath | None = getattr(self, option_name(phase, number))
         return found
 
+    def language(self, phase: Phase, number: int, path: ConfigPath) -> DialectName:
+        """Return the dialect of a phase's script."""
+        own: DialectChoice | None = getattr(self, f"{option_name(phase, number)}_dialect")
+        return dialect_of(own or self.dialect, str(path))
+
 
 def option_name(phase: Phase, number: int) -> str:
     """Return the option that names a phase's script."""
@@ -65,5 +113,5 @@ def option_name(phase: Phase, number: int) -> str:
 SPEC = ModuleSpec(
     type="sieve",
     options=SieveOptions,
-    summary="Sieve++ scripts that decide in each phase of a session.",
+    summary="Sieve++ and standard Sieve scripts that decide in each phase of a session.",
 )

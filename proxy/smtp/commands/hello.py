@@ -30,7 +30,7 @@ def _introduced(dialogue: Dialogue, argument: bytes, *, extended: bool) -> Answe
     name = printable(argument, 255)
     session.advertised.clear()
     session.withdrawn.clear()
-    session.context |= helo_context(name)
+    session.context |= helo_context(name, extended=extended)
 
     def accepted() -> Answer:
         dialogue.end_transaction()

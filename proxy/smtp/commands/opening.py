@@ -124,7 +124,7 @@ def _become(dialogue: Dialogue, told: Introduction) -> None:
     session.extended_smtp = bool(told.extended)
     if told.helo is not None:
         session.host_name = told.helo
-        session.context |= helo_context(told.helo)
+        session.context |= helo_context(told.helo, extended=session.extended_smtp)
 
 
 async def _greeted_later(dialogue: Dialogue, told: Introduction, answer: Pending) -> Reply | None:

@@ -72,7 +72,7 @@ async def test_a_script_its_macros_and_its_context_see_the_one_form(
                 assert await client.ask(f"MAIL FROM:<{spelling}>") == SENDER_OK
                 await client.ask(f"RCPT TO:<{BOB}>")
     domain = form.rpartition("@")[2]
-    assert [each["text"] for each in log if each["event"] == "script"] == [f"{form} {form} {form} {domain}"]
+    assert [each["text"] for each in log if each["event"] == "script"] == [f"{form} MAIL FROM:<{form}> {form} {domain}"]
 
 
 @pytest.mark.parametrize("spelling", ['"secret"@example.com', r'"sec\ret"@EXAMPLE.com.', "secret@example.com."])

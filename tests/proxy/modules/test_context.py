@@ -94,6 +94,8 @@ async def test_recipients_with_bad_syntax_are_counted() -> None:
 async def test_the_envelope_is_there_in_parts() -> None:
     (found,) = await seen_at(Phase.RCPTTO, "MAIL FROM:<alice@sender.test>", f"RCPT TO:<{BOB}>")
     assert (found["mailfrom_string"], found["mailfrom_localpart"], found["mailfrom_domain"]) == (
-        "alice@sender.test", "alice", "sender.test",
+        "MAIL FROM:<alice@sender.test>", "alice", "sender.test",
     )  # fmt: skip
-    assert (found["rcptto_string"], found["ehlo_domain"], found["can_relay"]) == (BOB, "client.test", "false")
+    assert (found["rcptto_string"], found["rcptto_domain"]) == (f"RCPT TO:<{BOB}>", "example.com")
+    assert (found["ehlo_string"], found["ehlo_domain"]) == ("EHLO client.test", "client.test")
+    assert found["can_relay"] == "false"

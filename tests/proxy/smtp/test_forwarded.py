@@ -346,7 +346,7 @@ async def test_policy_sees_what_the_front_told() -> None:
             "XCLIENT NAME=[TEMPUNAVAIL] ADDR=IPV6:2001:db8::7 PORT=40025 HELO=h+2Btest"
             " DESTADDR=192.0.2.1 DESTPORT=25 PROTO=SMTP"
         )
-        context = {"can_relay": "false", "ehlo_string": "h+test", "ehlo_domain": "h+test"}
+        context = {"can_relay": "false", "ehlo_string": "HELO h+test", "ehlo_domain": "h+test"}
         assert seen[1:] == [(("2001:db8::7", 40025), ("192.0.2.1", 25), "unknown", "h+test", context)]
         assert dict(stage.worker.front.clients) == {"2001:db8::/64": 1}
 

@@ -1,0 +1,117 @@
+"""Standard Sieve in a `sieve` stanza: which scripts are in it, and what only a whole transaction shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from proxy.app import load
+from proxy.base.rejected import ConfigurationRejected
+from tests.support.exchanger import Exchanger, Step, says
+from tests.support.worker import ACCEPTED, ALICE, BOB, Configuration, client_of
+
+STANDARD = 'require "reject";\nif header :contains "subject" "HELLO" { reject "not you"; }\n'
+PLUS_PLUS = 'if header :contains "subject" "hello" { ec_action 550 "not you"; }\n'
+REFUSED = "550 not you"
+DUPLICATES = 'require ["duplicate", "reject"];\nif duplicate { reject "seen"; }\n'
+
+
+def letter(*fields: str) -> bytes:
+    return "".join(f"{each}\r\n" for each in ("Subject: hello", *fields)).encode() + b"\r\nhello\r\n"
+
+
+async def sent(house: Configuration, *letters: bytes) -> list[str]:
+    """Return the replies to the dots of letters from one client."""
+    answers = []
+    async with client_of(house) as client:
+        for each in letters:
+            await client.ask(f"MAIL FROM:<{ALICE}>")
+            await client.ask(f"RCPT TO:<{BOB}>")
+            await client.ask("DATA")
+            answers.append(await client.content(each))
+    return answers
+
+
+def stanza(house: Configuration, file: str, text: str, *options: str) -> Configuration:
+    (house.folder / file).write_text(text)
+    house.lines += ["sieve {", f'  data_phase1 = "{file}"', *(f"  {each}" for each in options), "}"]
+    return house
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "options"),
+    [
+        ("a.siv", STANDARD, ["dialect = rfc5228"]),
+        ("a.siv", STANDARD, ["data_phase1_dialect = rfc5228"]),
+        ("a.sieve", STANDARD, ["dialect = auto"]),
+        ("a.siv", PLUS_PLUS, ["dialect = auto"]),
+        ("a.sieve", PLUS_PLUS, []),
+        ("a.sieve", PLUS_PLUS, ["dialect = rfc5228", 'data_phase1_dialect = "sieve++"']),
+    ],
+)
+async def test_a_script_has_the_dialect_of_its_option_its_stanza_or_its_name(
+    tmp_path: Path, file: str, text: str, options: list[str]
+) -> None:
+    async with Exchanger() as upstream:
+        house = stanza(Configuration(tmp_path, upstream.port), file, text, *options)
+        assert await sent(house, letter()) == [REFUSED]
+
+
+async def test_both_dialects_serve_in_one_phase(tmp_path: Path) -> None:
+    house = stanza(Configuration(tmp_path, 1), "a.sieve", STANDARD, "dialect = auto", 'data_phase2 = "b.siv"')
+    (tmp_path / "b.siv").write_text('ec_header_add "X-B" "b";\n')
+    assert not [each for each in load(house.write())[1] if each.is_error]
+
+
+@pytest.mark.parametrize(("dialect", "text"), [("rfc5228", PLUS_PLUS), ("sieve++", "set :lower 'a' 1;")])
+def test_a_script_in_the_other_dialect_is_a_load_error(tmp_path: Path, dialect: str, text: str) -> None:
+    with pytest.raises(ConfigurationRejected):
+        load(stanza(Configuration(tmp_path, 1), "a.siv", text, f"dialect = {dialect}").write())
+
+
+async def test_fileinto_becomes_a_field_and_a_stranger_cannot_write_it(tmp_path: Path) -> None:
+    script = 'require "fileinto";\nif header :contains "subject" "hello" { fileinto "Lists/Büro"; }\n'
+    async with Exchanger() as upstream:
+        options = ("dialect = rfc5228", 'fileinto_header = "X-Sieve-Fileinto"')
+        house = stanza(Configuration(tmp_path, upstream.port), "a.siv", script, *options)
+        assert await sent(house, letter("X-Sieve-Fileinto: Boss")) == [ACCEPTED]
+        relayed = upstream.messages[0].content
+    assert relayed.count(b"X-Sieve-Fileinto") == 1
+    assert b"X-Sieve-Fileinto: =?UTF-8?B?TGlzdHMvQsO8cm8=?=\r\n" in relayed
+
+
+async def test_an_id_is_known_once_the_next_hop_has_answered_250(tmp_path: Path) -> None:
+    async with Exchanger() as upstream:
+        house = stanza(
+            Configuration(tmp_path, upstream.port), "a.siv", DUPLICATES, "dialect = rfc5228", "store = memory"
+        )
+        answers = await sent(house, letter("Message-ID: <1>"), letter("Message-ID: <2>"), letter("Message-ID: <1>"))
+    assert answers[::2] == [ACCEPTED, "550 seen"]
+    assert answers[1].startswith("250")
+
+
+async def test_a_transaction_that_the_next_hop_refuses_leaves_no_id(tmp_path: Path) -> None:
+    async with Exchanger(script={Step.DOT: says("451 4.3.0 later")}) as upstream:
+        house = stanza(
+            Configuration(tmp_path, upstream.port), "a.siv", DUPLICATES, "dialect = rfc5228", "store = memory"
+        )
+        answers = await sent(house, letter("Message-ID: <1>"), letter("Message-ID: <1>"))
+    assert [each[:3] for each in answers] == ["451", "451"]
+
+
+async def test_ids_outlive_the_server_in_its_state_directory(tmp_path: Path) -> None:
+    async with Exchanger() as upstream:
+        house = stanza(Configuration(tmp_path, upstream.port), "a.siv", DUPLICATES, "dialect = rfc5228")
+        house.lines.append(f'State_Directory = "{tmp_path}"')
+        first = await sent(house, letter("Message-ID: <1>"))
+        second = await sent(house, letter("Message-ID: <1>"))
+    assert (first, second) == ([ACCEPTED], ["550 seen"])
+
+
+async def test_a_message_without_an_empty_line_has_no_body(tmp_path: Path) -> None:
+    script = 'require ["body", "reject"];\nif body :raw :contains "" { reject "a body"; }\n'
+    async with Exchanger() as upstream:
+        house = stanza(Configuration(tmp_path, upstream.port), "a.siv", script, "dialect = rfc5228")
+        answers = await sent(house, b"Subject: x\r\n", b"Subject: x\r\n\r\n")
+    assert answers == [ACCEPTED, "550 a body"]
