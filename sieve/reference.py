@@ -7,6 +7,7 @@ from importlib import resources
 from sieve import manual
 from sieve.library import Library, Parameter, Result, SieveFunction
 from sieve.phases import Effect, Need, Phase
+from sieve.rfc5228.library import standard_sieve
 from sieve.run.values import WANTS, Type
 
 _EVERY = tuple(phase.value for phase in Phase)
@@ -90,9 +91,12 @@ def markdown(library: Library) -> str:
         for function in members:
             lines += ["", f"## {function.name}", "", f"    {synopsis(function)}", "", function.documentation, ""]
             lines += [f"- {fact}: {words}" for fact, words in facts(function)]
+    lines += ["", "# Commands and tests of standard Sieve", ""]
+    for function in standard_sieve():
+        lines += [f"### {function.name}", "", f"    {synopsis(function)}", "", function.documentation, ""]
+        lines += [*(f"- {fact}: {words}" for fact, words in facts(function)), ""]
     missing = sorted(set(manual.FUNCTIONS) - set(library.functions))
     lines += [
-        "",
         "# Not yet in Ringback",
         "",
         "Ringback does not have these functions of the Momentum manual. Loading a script that uses one",

@@ -138,12 +138,12 @@ class Message:
 
     # ------------------------------------------------------------ edits
 
-    def add_header(self, name: str, body: str) -> None:
-        """Add a field above the others."""
+    def add_header(self, name: str, body: str, *, folded: bool = False) -> None:
+        """Add a field above the others; if `folded`, in lines of the preferred length."""
         fields = self._parsed()
         # A line that begins with a blank would continue a field above it.
         at = next((at for at, each in enumerate(fields) if each.raw[:1] not in {b" ", b"\t"}), len(fields))
-        fields.insert(at, Field(name, _written(name, body)))
+        fields.insert(at, Field(name, _written(name, body, PREFERRED_LINE if folded else LONGEST_LINE)))
         self._edited()
 
     def append_header(self, name: str, body: str) -> None:

@@ -42,9 +42,7 @@ def capturing(value: Code, keys: Code, comparison: Comparison) -> Code:
 
 def _groups(pattern: Pattern, fold: Callable[[str], str] | None, text: str) -> tuple[str, ...] | None:
     """Return the groups of a match as they are written in the text, if folding keeps its length."""
-    if fold is None:
-        return pattern.groups(text)
-    return pattern.groups(fold(text), text)
+    return pattern.groups(text) if fold is None else pattern.groups_as_written(text, fold)
 
 
 def _patterns(frame: Frame, comparison: Comparison, keys: Sequence[str]) -> list[Pattern | SlowPattern]:

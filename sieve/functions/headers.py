@@ -70,12 +70,12 @@ def _checked(name: str) -> str:
 
 
 @sieve_function(needs=Need.HEADERS, effect=Effect.MESSAGE)
-def ec_header_add(frame: Frame, field_name: str, field_body: Lines) -> None:
+def ec_header_add(frame: Frame, field_name: str, field_body: Lines, *, folded: bool = False) -> None:
     """Add a field at the top of the header section. The last field added comes first. Line breaks become spaces.
 
-    Ringback's own Received field stays above it.
+    With `:folded`, lines longer than 78 characters are folded at spaces. Ringback's own Received field stays above it.
     """
-    frame.host.edits.add_header(_checked(field_name), flat(field_body))
+    frame.host.edits.add_header(_checked(field_name), flat(field_body), folded=folded)
 
 
 @sieve_function(needs=Need.HEADERS, effect=Effect.MESSAGE)

@@ -58,6 +58,8 @@ def address_in(text: str) -> str | None:
 
 
 _NAMED = regex.compile(r'(?:"(?:[^"\\]|\\.)*+"|[^"<>@,;:\\()]|\([^()]*+\))*+<([^<>]*+)>\s*(?:\([^()]*+\)\s*)?')
+_NO_ROUTE = regex.compile(r'"(?:[^"\\]|\\.)*+"|\[[^\[\]]*+\]|\([^()]*+\)')
+"""Where an address may have colons."""
 _DOMAIN = re.compile(r"\[[^\s\[\]\\]{1,255}\]|[^\s\x00-,/:-@\[-`{-\x7f]{1,255}")
 _LOCAL_PART = regex.compile(r'"(?:[^"\\]|\\.)*+"|[^\s\x00-\x20"(),:;<>@\[\]\\\x7f]++')
 
@@ -69,8 +71,9 @@ def outbound_address(text: str) -> str | None:
     named = _NAMED.fullmatch(text.strip())
     if named is None and "<" in text:
         return None
-    found = mailboxes(text if named is None else named[1])
-    if len(found) != 1:
+    written = text if named is None else named[1]
+    found = mailboxes(written)
+    if len(found) != 1 or ":" in _NO_ROUTE.sub("", written):  # a route or a group
         return None
     local_part, _, domain = found[0][1].rpartition("@")
     fits = _LOCAL_PART.fullmatch(local_part) is not None and _DOMAIN.fullmatch(domain) is not None

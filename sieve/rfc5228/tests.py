@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from sieve.functions.headers import addresses_in
 from sieve.library import Counts, sieve_function
-from sieve.message.addresses import AddressPart, part_of
+from sieve.message.addresses import AddressPart, mailboxes, part_of
 from sieve.message.encoded_words import decoded_words
+from sieve.message.spelling import canonical_in_field
 from sieve.phases import Need
 from sieve.rfc5228.checking import ADDRESS_FIELDS
 from sieve.run import reasons
@@ -68,12 +69,8 @@ def _addresses(body: str, part: AddressPart) -> tuple[str, ...]:
     """Return a part of each address. What is no address has no local part and no domain (RFC 5228, 2.7.4)."""
     if part is AddressPart.ALL:
         return addresses_in((body,), part) or ("",)
-    whole = [
-        each
-        for each in addresses_in((body,), AddressPart.ALL)
-        if each[:1] != "@" and 0 < each.find("@") < len(each) - 1
-    ]
-    found = [part_of(each, part) for each in whole]
+    written = [(each, each.rpartition("@")) for _, each in mailboxes(body)]
+    found = [part_of(canonical_in_field(each), part) for each, (local, _, domain) in written if local and domain]
     return tuple([each for each in found if each is not None])
 
 

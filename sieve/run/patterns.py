@@ -6,8 +6,11 @@ character. RE2 does not support surrogates, so such bytes are mapped to a privat
 
 from __future__ import annotations
 
+import bisect
 import functools
+import itertools
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,19 +61,28 @@ class Pattern:
         """Tell whether the pattern matches anywhere in `text`. A glob must match all of it."""
         return self.engine.search(encoded(text)) is not None
 
-    def groups(self, text: str, written: str = "") -> tuple[str, ...] | None:
-        """Return the whole match and its groups, unmatched groups as empty text; None if there is no match.
-
-        `written` is the text before its letter case was folded; the groups are taken from it if it is as long.
-        """
-        raw = encoded(text)
-        match = self.engine.search(raw)
+    def groups(self, text: str) -> tuple[str, ...] | None:
+        """Return the whole match and its groups, unmatched groups as empty text; None if there is no match."""
+        match = self.engine.search(encoded(text))
         if match is None:
             return None
-        source = encoded(written) if written else raw
-        source = source if len(source) == len(raw) else raw
+        return tuple(decoded(match[number] or b"") for number in range(match.re.groups + 1))
+
+    def groups_as_written(self, text: str, fold: Callable[[str], str]) -> tuple[str, ...] | None:
+        """Match the folded text, and return the groups as they are written in `text`."""
+        folded = encoded(fold(text))
+        match = self.engine.search(folded)
+        if match is None:
+            return None
         spans = [match.span(number) for number in range(match.re.groups + 1)]
-        return tuple(decoded(source[start:end]) if start >= 0 else "" for start, end in spans)
+        raw = encoded(text)
+        if len(raw) == len(folded):
+            return tuple(decoded(raw[start:end]) if start >= 0 else "" for start, end in spans)
+        ends = list(itertools.accumulate(len(encoded(fold(char))) for char in text))  # of each folded character
+        return tuple(
+            text[bisect.bisect_right(ends, start) : bisect.bisect_left(ends, end) + 1] if end > start >= 0 else ""
+            for start, end in spans
+        )
 
 
 def _options(*, ignore_case: bool) -> Any:

@@ -116,7 +116,7 @@ class PlainHost:
 
     def remember(self, digests: Mapping[str, float]) -> None:
         self.seen |= digests
-        self.done.extend(f"remember: {seconds:g} s" for seconds in digests.values())
+        self.done.extend(f"remember: {seconds:.0f} s" for seconds in digests.values())
 
     async def renew(self, digest: str, seconds: float) -> None:
         self.seen[digest] = seconds
@@ -168,8 +168,8 @@ class PlainHost:
 
     # ------------------------------------------------------------ the message
 
-    def add_header(self, name: str, body: str) -> None:
-        self.done.append(f"add header: {name}: {body}")
+    def add_header(self, name: str, body: str, *, folded: bool = False) -> None:
+        self.done.append(f"add {'folded ' if folded else ''}header: {name}: {body}")
         assert self.message is not None
         self.message.write([(name, body), *self.message.fields()])
 

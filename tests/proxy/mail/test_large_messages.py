@@ -56,7 +56,7 @@ CASES: dict[str, tuple[str, bytes, object, str]] = {
     "content_in_one_piece": ('if body :contains "zz" { discard; }', TEXT, message.StuffedBody, "body"),
     "fields": ('if header :is "subject" "x" { discard; }', FIELDS, message, "_parse"),
     "addresses": ('if address :domain :is "to" "x" { discard; }', TO, headers, "mailboxes"),
-    "standard_addresses": ('if address :domain :is "to" "x" { discard; }', TO, headers, "mailboxes"),
+    "standard_addresses": ('if address :domain :is "to" "x" { discard; }', TO, rfc5228, "mailboxes"),
     "standard_encoded_words": ('if header :is "subject" "x" { discard; }', WORDS, rfc5228, "decoded_words"),
 }  # fmt: skip
 

@@ -217,3 +217,19 @@ def test_content_beyond_the_limit_goes_to_a_file_and_comes_back_whole() -> None:
         assert len(whole) == content.octets > IN_MEMORY
         assert content.body() == whole[2:]
         assert b"".join(content.blocks()) == whole, "it can be read again"
+
+
+def test_a_field_that_is_added_folded_has_short_lines() -> None:
+    message = Message(b"A: b\r\n")
+    message.add_header("X-Long", " ".join(["word"] * 30), folded=True)
+    lines = message.head_bytes().split(b"\r\n")
+    assert max(map(len, lines)) <= 78
+    assert message.header("x-long") == [" ".join(["word"] * 30)]
+
+
+def test_a_field_is_added_below_the_others_and_one_of_several_is_removed() -> None:
+    message = Message(b"A: 1\r\nB: 2\r\nA: 3\r\n")
+    message.append_header("C", "4")
+    message.delete_one_header("a", 1)
+    message.delete_one_header("a", 5)
+    assert message.head_bytes() == b"A: 1\r\nB: 2\r\nC: 4\r\n"
