@@ -47,6 +47,7 @@ class Dialect:
     """Whether `:matches` and `:regex` set the variables `${0}`, `${1}` and so on (RFC 5229, 3.2)."""
     begin: Callable[[Frame], None] | None = None
     finish: Callable[[Frame], None] | None = None
+    undo: Callable[[Frame], None] | None = None
 
 
 DIALECTS: dict[DialectName, Dialect] = {
@@ -59,5 +60,6 @@ DIALECTS: dict[DialectName, Dialect] = {
         captures=True,
         begin=state.begin,
         finish=state.finish,
+        undo=state.undo,
     ),
 }

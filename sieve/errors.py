@@ -332,13 +332,20 @@ def no_mailboxes(names: Iterable[str], span: Span, *, files: bool) -> Diagnostic
     return _error(message, span, "or set fileinto_header, so that fileinto adds a field" if files else None)
 
 
+def not_here(names: Iterable[str], span: Span) -> Diagnostic:
+    """Actions and tests of extensions that Ringback does not have."""
+    return _error(f"{listed(names)}: Ringback does not have this extension of Sieve", span)
+
+
 def of_no_use(extension: str, span: Span) -> Diagnostic:
     """`require` of an extension that only makes sense where mail is stored."""
     return _warning(f"the extension {_cut(extension)} has no use in a proxy", span, "remove it")
 
 
-def unknown_extension(name: str, span: Span, known: Iterable[str]) -> Diagnostic:
-    """`require` of an extension that Ringback does not have."""
+def unknown_extension(name: str, span: Span, known: Iterable[str], *, is_core: bool = False) -> Diagnostic:
+    """`require` of an extension that Ringback does not have, or of a command of the core (`is_core`)."""
+    if is_core:
+        return _error(f"{name} is no extension: it is always there", span, "remove it")
     return _error(f"the extension {_cut(name)} is not supported", span, _did_you_mean(name[:_LONGEST_QUOTE], known))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 
 @dataclass(slots=True)
@@ -196,6 +196,14 @@ class MessageEdits(Protocol):
 
     def change_header(self, name: str, number: int, body: str) -> None:
         """Replace the body of one field with this name. `number` counts from 0 at the top."""
+        ...
+
+    def mark(self) -> object:
+        """Return the present state of the header section, for `go_back`."""
+        ...
+
+    def go_back(self, mark: Any) -> None:
+        """Undo all changes to the header section since `mark`, except of bodies of fields that were there."""
         ...
 
     def replace_body(self, body: bytes) -> None:

@@ -173,6 +173,17 @@ class Message:
             changed.raw = _written(changed.name, body, PREFERRED_LINE if was_folded else LONGEST_LINE)
             self._edited()
 
+    def mark(self) -> tuple[list[Field], bool]:
+        """Return the present fields, for `go_back`."""
+        return list(self._parsed()), self.head_changed
+
+    def go_back(self, mark: tuple[list[Field], bool]) -> None:
+        """Undo all additions and removals of fields since `mark`."""
+        fields, changed = mark
+        self._fields = list(fields)
+        self._edited()
+        self.head_changed = changed
+
     def replace_body(self, body: bytes) -> None:
         """Replace everything after the header section's empty line.
 

@@ -88,6 +88,7 @@ def compile_script(
         body=body.run,
         begin=language.begin,
         finish=language.finish,
+        undo=language.undo,
         includes=includes,
         compile_included=functools.partial(
             compile_script,

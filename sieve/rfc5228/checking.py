@@ -17,6 +17,7 @@ from sieve.rfc5228.extensions import (
     SUPPORTED,
     TAGS_ELSEWHERE,
     WITH_FILEINTO,
+    WITHOUT_MAILBOX,
     is_elsewhere,
 )
 from sieve.run.values import as_list
@@ -82,14 +83,19 @@ class StandardChecker(Checker):
             elif is_elsewhere(item.value):
                 self._without_use.setdefault(item.value, item.span)
             else:
-                self._report(errors.unknown_extension(item.value, item.span, self._supported))
+                known = self._library.get(item.value)
+                is_core = known is not None and known.extension is None
+                self._report(errors.unknown_extension(item.value, item.span, self._supported, is_core=is_core))
 
     def _report_elsewhere(self) -> None:
         """Report what has no use here: one error if the script needs it, else a warning for each extension."""
         if self._used_elsewhere:
             first = next(iter(self._used_elsewhere.values()))
-            files = "fileinto" in self._used_elsewhere
-            self._report(errors.no_mailboxes(self._used_elsewhere, first, files=files))
+            if WITHOUT_MAILBOX.issuperset(self._used_elsewhere):
+                self._report(errors.not_here(self._used_elsewhere, first))
+            else:
+                files = "fileinto" in self._used_elsewhere
+                self._report(errors.no_mailboxes(self._used_elsewhere, first, files=files))
             return
         for extension, span in self._without_use.items():
             self._report(errors.of_no_use(extension, span))

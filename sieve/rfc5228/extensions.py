@@ -84,9 +84,17 @@ _ELSEWHERE = {
 """Registered extensions that need a mailbox, a user or a scanner, with their actions and tests."""
 
 _OF_VENDORS = "pipe filter execute report debug_log"
-_TAGS_ELSEWHERE = "flags list mime anychild create fcc mailboxid specialuse"
+_TAGS_ELSEWHERE = (
+    "flags list mime anychild create fcc mailboxid specialuse notify ret bytimerelative bytimeabsolute bymode bytrace"
+)
 
 COMMANDS_ELSEWHERE = frozenset(" ".join((*_ELSEWHERE.values(), _OF_VENDORS)).split())
+WITHOUT_MAILBOX = frozenset(
+    f"convert extracttext enclose foreverypart break replace spamtest virustest valid_ext_list :mime :anychild :list "
+    f":notify :ret :bytimerelative :bytimeabsolute :bymode :bytrace {_OF_VENDORS}".split()
+)
+"""Those of them that need no mailbox, but something else that Ringback does not have."""
+
 TAGS_ELSEWHERE = frozenset(_TAGS_ELSEWHERE.split())
 
 

@@ -42,6 +42,13 @@ class StandardParser(Parser):
                 self._required |= {item.value for item in items if isinstance(item, nodes.Text)}
         return statement
 
+    def _semicolon(self, after: str, statement: nodes.Statement) -> None:
+        """Read `;`, or the block of a loop (RFC 5703, 3), which is not checked: the loop itself is an error."""
+        if isinstance(statement, nodes.Call) and statement.name == "foreverypart" and self._is("{"):
+            self._skip_block()
+        else:
+            super()._semicolon(after, statement)
+
     def _list(self) -> nodes.ListOf:
         """Read a list, which has strings between its commas (RFC 5228, 8.2)."""
         found = super()._list()

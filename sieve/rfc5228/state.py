@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from sieve.message.encoded_words import encoded_words, is_plain
+from sieve.phases import Effect
 from sieve.run.runtime import Frame
 
 GLOBAL = "global."
@@ -25,6 +26,8 @@ class StandardState:
     """The mailboxes that `fileinto` named."""
     seen: dict[str, float] = field(default_factory=dict)
     """What `duplicate` remembers if the message is accepted: keys of the store, and seconds."""
+    before: object = None
+    """The header section before the run, if the script may change it."""
     now: float | None = None
     """The time of all `currentdate` tests (RFC 5260, 5)."""
     returned: bool = False
@@ -37,6 +40,15 @@ class StandardState:
 def begin(frame: Frame) -> None:
     """Create the state of a run."""
     frame.dialect_state = StandardState()
+    if Effect.MESSAGE in frame.script.effects and frame.host.message is not None:
+        state_of(frame).before = frame.host.edits.mark()
+
+
+def undo(frame: Frame) -> None:
+    """Take back the changes of a run that failed: what keeps the message then keeps the original (RFC 5293, 7)."""
+    state = frame.dialect_state
+    if isinstance(state, StandardState) and state.before is not None:
+        frame.host.edits.go_back(state.before)
 
 
 def state_of(frame: Frame) -> StandardState:

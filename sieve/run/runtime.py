@@ -157,6 +157,8 @@ class Frame:
     def failed(self, error: Exception) -> Outcome:
         """Log the error that ended the run, and return its result."""
         fault = located(error, self.at)
+        if self.script.undo is not None:
+            self.script.undo(self)
         self.host.script_failed(fault.span.source.name, fault.span.line, fault.reason)
         return Outcome(
             FAILED_CODE,
@@ -271,6 +273,8 @@ class Script:
     body: Callable[[Frame], Any]
     begin: Callable[[Frame], None] | None = None
     finish: Callable[[Frame], None] | None = None
+    undo: Callable[[Frame], None] | None = None
+    """What a run does that fails."""
     includes: Includes | None = None
     compile_included: Callable[[Source], Any] | None = None
 

@@ -199,6 +199,16 @@ class PlainHost:
         fields[places[number]] = (fields[places[number]][0], body)
         self.message.write(fields)
 
+    def mark(self) -> str:
+        assert self.message is not None
+        return self.message.text
+
+    def go_back(self, mark: str) -> None:
+        assert self.message is not None
+        if self.message.text != mark:
+            self.done.append("undo the edits")
+        self.message.text = mark
+
     def replace_body(self, body: bytes) -> None:
         self.done.append(f"body: {body.decode('utf-8', 'backslashreplace')!r}")
 

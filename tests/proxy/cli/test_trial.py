@@ -87,7 +87,7 @@ def test_an_option_that_is_no_address_is_a_usage_error(tmp_path: Path, option: s
 def test_the_body_is_the_files_own(tmp_path: Path, message: bytes, body: str, size: int) -> None:
     script = "$b = body :raw; $n = ec_get_message_size; if size :over 0 { keep; }\n"
     _, outcome, _ = run(tmp_path, script, "--phase", "data", message=message)
-    assert outcome["variables"] == {"b": [body], "n": size}
+    assert outcome["variables"] == {"b": [body], "n": str(size)}
 
 
 @pytest.mark.parametrize("message", [b"", b"A: 1\n", b"no field\n", b"\n", b"\xff\xfe\n\n\x80\n"])
