@@ -56,10 +56,10 @@ def facts(function: SieveFunction) -> list[tuple[str, str]]:
     if function.effect is not Effect.NONE:
         rows.append(("Changes", function.effect.value))
     if function.module is not None:
-        found.append(("Module", function.module))
+        rows.append(("Module", function.module))
     if function.extension is not None:
-        found.append(("Requires", function.extension))
-    return found
+        rows.append(("Requires", function.extension))
+    return rows
 
 
 def explain(name: str, library: Library, *, of_momentum: bool = True) -> str | None:

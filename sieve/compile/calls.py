@@ -44,7 +44,7 @@ def _arguments(bound: Bound) -> list[Code]:
 
 
 def _keywords(bound: Bound) -> dict[str, Code]:
-    found = {
+    keywords = {
         bound.function.tags[name].keyword: known(name not in bound.function.bare or ())
         if node is None
         else expression(node, bound.function.tags[name].type)

@@ -73,7 +73,7 @@ class Outcome:
     """The variables at the end of the run."""
     actions: tuple[str, ...] = ()
     """The names of the actions that ran, in order."""
-    at: Span | None = None
+    at: Span | None = field(default=None, compare=False)
     """The statement that decided the reply or discarded the message, or the one that failed."""
 
 
