@@ -65,7 +65,9 @@ class SieveModule:
             fileinto_header=options.fileinto_header,
             limits=Limits(seconds=options.script_timeout),
         )
-        includes = ScriptCache()
+        includes = {
+            dialect: ScriptCache(size=options.cache_size, life=options.cache_life) for dialect in ("sieve++", "rfc5228")
+        }
         scripts: dict[Phase, tuple[Script, ...]] = {}
         diagnostics: list[Diagnostic] = []
         for phase in Phase:
@@ -80,14 +82,15 @@ class SieveModule:
                     origin = loaded.origin(option_name(phase, number)) or loaded.span
                     diagnostics.append(cannot_read(error, origin))
                     continue
+                dialect = options.language(phase, number, path)
                 found = compile_script(
                     source,
                     phase=phase,
                     library=self._library(),
                     modules=present,
                     settings=settings,
-                    includes=includes,
-                    dialect=options.language(phase, number, path),
+                    includes=includes[dialect],
+                    dialect=dialect,
                 )
                 diagnostics += found.diagnostics
                 if found.script is not None:

@@ -81,6 +81,10 @@ class SieveOptions(Options):
     runtime_error: Literal["fail", "continue"] = option(
         "fail", doc="Action on a run-time error: answer 451, or log it and continue with the next statement."
     )
+    cache_size: int = option(1000, zero="refused", doc="Most included scripts to keep compiled.", ge=1, le=100_000)
+    cache_life: Seconds = option(
+        60.0, zero="off", doc="How long to keep an included script before its file is read again.", unit="seconds"
+    )
     script_timeout: Seconds = option(
         60.0, zero="refused", doc="Time limit for one script, including its callbacks.", unit="seconds"
     )

@@ -115,3 +115,39 @@ async def test_a_message_without_an_empty_line_has_no_body(tmp_path: Path) -> No
         house = stanza(Configuration(tmp_path, upstream.port), "a.siv", script, "dialect = rfc5228")
         answers = await sent(house, b"Subject: x\r\n", b"Subject: x\r\n\r\n")
     assert answers == [ACCEPTED, "550 a body"]
+
+
+async def test_a_script_that_both_languages_include_is_read_in_each(tmp_path: Path) -> None:
+    (tmp_path / "both.siv").write_text("keep;\n")
+    house = Configuration(tmp_path, 1)
+    async with Exchanger() as upstream:
+        house.upstream = upstream.port
+        stanza(
+            house,
+            "a.siv",
+            'require "include";\ninclude "both";\n',
+            "data_phase1_dialect = rfc5228",
+            'data_phase2 = "b.siv"',
+        )
+        (tmp_path / "b.siv").write_text(f'ec_include "{tmp_path}/both.siv";\n')
+        assert await sent(house, letter(), letter()) == [ACCEPTED, ACCEPTED[:-1] + "2"]
+
+
+@pytest.mark.parametrize(("life", "second"), [(60, "550 first"), (0, "550 second")])
+async def test_an_included_script_is_read_again_after_cache_life(tmp_path: Path, life: int, second: str) -> None:
+    included = tmp_path / "text.siv"
+    included.write_text('ec_action 550 "first";\n')
+    script = f'ec_include "{included}";\n'
+    async with Exchanger() as upstream:
+        house = stanza(
+            Configuration(tmp_path, upstream.port), "a.siv", script, f"cache_life = {life}", "cache_size = 1"
+        )
+        async with client_of(house) as client:
+            answers = []
+            for _ in range(2):
+                await client.ask(f"MAIL FROM:<{ALICE}>")
+                await client.ask(f"RCPT TO:<{BOB}>")
+                await client.ask("DATA")
+                answers.append(await client.content(letter()))
+                included.write_text('ec_action 550 "second";\n')
+    assert answers == ["550 first", second]
