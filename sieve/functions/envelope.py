@@ -36,13 +36,13 @@ def ec_rewrite_mailfrom(frame: Frame, address: str, counter: str | None = None) 
     frame.count(NO_REPLY, counter)
 
 
-@sieve_function(effect=Effect.RECIPIENT)
+@sieve_function(effect=Effect.RECIPIENT, checks={"address": address_of})
 def add_recipient(frame: Frame, address: str) -> None:
     """Add a recipient: a bare address, or one with a display name. The message itself does not change."""
     frame.host.envelope.copy(address_of(address))
 
 
-@sieve_function(terminal=True, effect=Effect.RECIPIENT)
+@sieve_function(terminal=True, effect=Effect.RECIPIENT, checks={"address": address_of})
 def redirect(frame: Frame, address: str) -> None:
     """Replace the recipient with another address, and end the phase.
 
@@ -53,7 +53,7 @@ def redirect(frame: Frame, address: str) -> None:
     frame.count(NO_REPLY, None)
 
 
-@sieve_function(terminal=True, effect=Effect.RECIPIENT)
+@sieve_function(terminal=True, effect=Effect.RECIPIENT, checks={"address": address_of})
 def ec_redirect(frame: Frame, address: str, counter: str | None = None) -> None:
     """Replace the recipient with another address, like `redirect`. Also increases the counter, if given."""
     _redirect(frame, address)

@@ -151,3 +151,23 @@ async def test_an_included_script_is_read_again_after_cache_life(tmp_path: Path,
                 answers.append(await client.content(letter()))
                 included.write_text('ec_action 550 "second";\n')
     assert answers == ["550 first", second]
+
+
+async def test_an_included_script_has_the_suffix_of_the_script_that_includes_it(tmp_path: Path) -> None:
+    (tmp_path / "spam.sieve").write_text('require "reject";\nreject "spam";\n')
+    async with Exchanger() as upstream:
+        house = Configuration(tmp_path, upstream.port)
+        stanza(house, "main.sieve", 'require "include";\ninclude :global "spam";\n', "dialect = auto")
+        assert await sent(house, letter()) == ["550 spam"]
+
+
+async def test_a_field_that_a_script_adds_is_gone_if_the_script_fails_and_the_mail_passes(tmp_path: Path) -> None:
+    script = 'require ["editheader", "ihave"];\naddheader "X-Seen" "yes";\ndeleteheader "Subject";\nerror "no";\n'
+    async with Exchanger() as upstream:
+        house = stanza(
+            Configuration(tmp_path, upstream.port), "a.siv", script, "dialect = rfc5228", "on_error = accept"
+        )
+        assert await sent(house, letter()) == [ACCEPTED]
+        content = upstream.messages[0].content
+    assert b"Subject: hello" in content
+    assert b"X-Seen" not in content
