@@ -320,15 +320,17 @@ class Binder:
             self._pattern(as_text(value), span)
         if parameter.name in function.checks:
             self._checked(function, parameter, value, span)
-        wrong = [each for each in as_list(value) if parameter.choices and each.lower() not in parameter.choices]
-        for each in wrong:
-            self._diagnostics.append(errors.not_a_choice(function.name, parameter.name, each, span, parameter.choices))
+        wrong = [choice for choice in as_list(value) if parameter.choices and choice.lower() not in parameter.choices]
+        for choice in wrong:
+            self._diagnostics.append(
+                errors.not_a_choice(function.name, parameter.name, choice, span, parameter.choices)
+            )
 
     def _checked(self, function: SieveFunction, parameter: Parameter, value: Value, span: Span) -> None:
         """Check a constant as the function would check it at run time."""
-        for each in as_list(value):
+        for text in as_list(value):
             try:
-                function.checks[parameter.name](each)
+                function.checks[parameter.name](text)
             except ScriptError as error:
                 self._diagnostics.append(errors.bad_argument(function.name, parameter.name, error.reason, span))
 

@@ -29,11 +29,11 @@ def capturing(value: Code, keys: Code, comparison: Comparison) -> Code:
         for text in texts:
             for pattern in patterns:
                 if isinstance(pattern, SlowPattern):
-                    found = await pattern.groups(text)
+                    groups = await pattern.groups(text)
                 else:
-                    found = await settled(judged(text, partial(_groups, pattern, fold)))
-                if found is not None:
-                    _keep(frame, found)
+                    groups = await settled(judged(text, partial(_groups, pattern, fold)))
+                if groups is not None:
+                    _keep(frame, groups)
                     return True
         return False
 

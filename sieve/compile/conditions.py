@@ -159,10 +159,10 @@ def _counted(value: Code, comparison: Comparison, keys: Code, counts: Counts) ->
     """Compile `:count` of values of which the empty ones do not count (RFC 5229, 5; RFC 5183, 4)."""
 
     async def waiting(frame: Frame) -> bool:
-        found, wanted = as_list(await evaluated(value, frame)), await evaluated(keys, frame)
-        if counts is Counts.KNOWN and not found:
+        values, wanted = as_list(await evaluated(value, frame)), await evaluated(keys, frame)
+        if counts is Counts.KNOWN and not values:
             return False
-        return counted(comparison, wanted)(sum(each != "" for each in found))
+        return counted(comparison, wanted)(sum(text != "" for text in values))
 
     return Code(waiting, waits=True)
 

@@ -72,12 +72,12 @@ def outbound_address(text: str) -> str | None:
     if named is None and "<" in text:
         return None
     written = text if named is None else named[1]
-    found = mailboxes(written)
-    if len(found) != 1 or ":" in _NO_ROUTE.sub("", written):  # a route or a group
+    addresses = mailboxes(written)
+    if len(addresses) != 1 or ":" in _NO_ROUTE.sub("", written):  # a route or a group
         return None
-    local_part, _, domain = found[0][1].rpartition("@")
+    local_part, _, domain = addresses[0][1].rpartition("@")
     fits = _LOCAL_PART.fullmatch(local_part) is not None and _DOMAIN.fullmatch(domain) is not None
-    return found[0][1] if fits else None
+    return addresses[0][1] if fits else None
 
 
 _PIECE = regex.compile(

@@ -36,10 +36,10 @@ def sieve_address(text: str) -> str:
     Raises:
         ScriptError: it names none, or more than one.
     """
-    found = outbound_address(text)
-    if found is None:
+    address = outbound_address(text)
+    if address is None:
         raise ScriptError(reasons.not_an_address(text))
-    return found
+    return address
 
 
 @sieve_function(dialect="rfc5228", effect=Effect.RECIPIENT, checks={"address": sieve_address})

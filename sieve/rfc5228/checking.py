@@ -56,9 +56,9 @@ class StandardChecker(Checker):
         self._first_calls: set[nodes.Call] = set()
         """The `require` statements at the beginning."""
         self._requirements(script)
-        found = super().run(script)
+        checked = super().run(script)
         self._report_elsewhere()
-        return found
+        return checked
 
     # ------------------------------------------------------------ require
 
@@ -132,15 +132,15 @@ class StandardChecker(Checker):
     def _is_available(self, test: nodes.Test) -> bool | None:
         """Return what a test says about extensions, and treat those that it finds as required; None if it depends."""
         if isinstance(test, nodes.Not):
-            found = self._is_available(test.test)
-            return None if found is None else not found
+            available_inside = self._is_available(test.test)
+            return None if available_inside is None else not available_inside
         if isinstance(test, nodes.Junction):
-            found_all: list[bool | None] = []
-            for each in test.tests:
-                found_all.append(self._is_available(each))
-                if found_all[-1] is not test.every and found_all[-1] is not None:
+            results: list[bool | None] = []
+            for inner in test.tests:
+                results.append(self._is_available(inner))
+                if results[-1] is not test.every and results[-1] is not None:
                     return not test.every
-            return None if None in found_all else test.every
+            return None if None in results else test.every
         if not isinstance(test, nodes.Call) or test.name != "ihave" or len(test.arguments) != 1:
             return None
         argument = test.arguments[0]
@@ -152,9 +152,9 @@ class StandardChecker(Checker):
     def _test(self, test: nodes.Test) -> None:
         """Check a test. After `ihave` fails, the rest of an `allof` does not run (RFC 5463, 4)."""
         if isinstance(test, nodes.Junction) and "ihave" in self._required:
-            for each in test.tests:
-                self._test(each)
-                if self._is_available(each) is (not test.every):
+            for inner in test.tests:
+                self._test(inner)
+                if self._is_available(inner) is (not test.every):
                     return
             return
         super()._test(test)
@@ -180,10 +180,10 @@ class StandardChecker(Checker):
         if known is None and call.name in COMMANDS_ELSEWHERE:
             self._used_elsewhere.setdefault(call.name, call.name_span)
             return True
-        tags = [each for each in call.arguments if isinstance(each, nodes.Tag) and each.name in TAGS_ELSEWHERE]
-        strange = [each for each in tags if known is not None and each.name not in known.tags]
-        for each in strange:
-            self._used_elsewhere.setdefault(f":{each.name}", each.span)
+        tags = [tag for tag in call.arguments if isinstance(tag, nodes.Tag) and tag.name in TAGS_ELSEWHERE]
+        strange = [tag for tag in tags if known is not None and tag.name not in known.tags]
+        for tag in strange:
+            self._used_elsewhere.setdefault(f":{tag.name}", tag.span)
         return bool(strange)
 
     def _function(self, call: nodes.Call) -> SieveFunction | None:
@@ -193,7 +193,7 @@ class StandardChecker(Checker):
             self._report(errors.unknown_function(call.name, call.name_span, self._library.functions))
             return None
         needed = {function.extension} if function.extension else set()
-        needed |= {OF_TAG[each.name] for each in call.arguments if isinstance(each, nodes.Tag) and each.name in OF_TAG}
+        needed |= {OF_TAG[tag.name] for tag in call.arguments if isinstance(tag, nodes.Tag) and tag.name in OF_TAG}
         if function.extension == "editheader":
             needed.discard("index")  # its tags are its own (RFC 5293, 5)
         if call.name == "global":

@@ -53,10 +53,10 @@ def zone_of(text: str) -> timezone:
     Raises:
         ScriptError: it is not an offset such as `+0100`.
     """
-    found = _ZONE.match(text)
-    if found is None:
+    offset = _ZONE.match(text)
+    if offset is None:
         raise ScriptError(reasons.not_a_zone(text))
-    minutes = (int(found[2]) * 60 + int(found[3])) * (-1 if found[1] == "-" else 1)
+    minutes = (int(offset[2]) * 60 + int(offset[3])) * (-1 if offset[1] == "-" else 1)
     try:
         return timezone(timedelta(minutes=minutes))
     except ValueError:

@@ -41,12 +41,12 @@ async def duplicate(
     if unique is None or lives <= 0:
         return False
     digest = hashlib.sha256(f"{len(handle)}:{handle}{unique}".encode("utf-8", "surrogateescape")).hexdigest()
-    found = await frame.host.duplicates.is_known(digest)
-    if not found:
+    is_known = await frame.host.duplicates.is_known(digest)
+    if not is_known:
         state_of(frame).seen[digest] = lives
     elif last:
         await frame.host.duplicates.renew(digest, lives)
-    return found
+    return is_known
 
 
 def _first(frame: Frame, name: str) -> str | None:

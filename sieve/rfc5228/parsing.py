@@ -51,42 +51,42 @@ class StandardParser(Parser):
 
     def _list(self) -> nodes.ListOf:
         """Read a list, which has strings between its commas (RFC 5228, 8.2)."""
-        found = super()._list()
-        if not found.items:
-            self._report(errors.empty_list(found.span))
-        elif found.span.text.removesuffix("]").rstrip().endswith(","):
-            self._report(errors.not_a_list_item(found.items[-1].span))
-        return found
+        strings = super()._list()
+        if not strings.items:
+            self._report(errors.empty_list(strings.span))
+        elif strings.span.text.removesuffix("]").rstrip().endswith(","):
+            self._report(errors.not_a_list_item(strings.items[-1].span))
+        return strings
 
     def _item_of_list(self, what: str) -> nodes.Text | nodes.Number | nodes.Variable | nodes.Index:
         token = self._token
         if token.kind is TokenKind.TEXT:
             self._advance()
             return self._string(token)
-        found = super()._item_of_list(what)
-        if isinstance(found, nodes.Number) and not found.span.text.isalnum():
-            self._report(errors.not_a_whole_number(found.span))
-        return found
+        item = super()._item_of_list(what)
+        if isinstance(item, nodes.Number) and not item.span.text.isalnum():
+            self._report(errors.not_a_whole_number(item.span))
+        return item
 
     def _string(self, token: ScriptToken) -> nodes.Text:
         span = self._span(token)
         text = str(token.value).replace("\n", "\r\n")
         if "${" in text and "encoded-character" in self._required:
-            for each in _ENCODED.finditer(text):
-                if each[2] is not None and _characters(each[2]) is None:
-                    self._report(errors.not_a_character(each[0], span))
+            for written in _ENCODED.finditer(text):
+                if written[2] is not None and _characters(written[2]) is None:
+                    self._report(errors.not_a_character(written[0], span))
             text = _ENCODED.sub(_decoded, text)
         if "${" not in text or "variables" not in self._required:
             return nodes.Text(span, text, (text,))
-        found: list[Part] = []
+        parts: list[Part] = []
         at = 0
         for place in _REFERENCE.finditer(text):
             if not self._is_known(place[1]):
                 self._report(errors.unknown_namespace(place[1], span))
-            found += [text[at : place.start()], VariablePart(_name(place[1]), place.start(), place.end())]
+            parts += [text[at : place.start()], VariablePart(_name(place[1]), place.start(), place.end())]
             at = place.end()
-        found.append(text[at:])
-        return nodes.Text(span, text, tuple(part for part in found if part != "") or ("",))
+        parts.append(text[at:])
+        return nodes.Text(span, text, tuple(part for part in parts if part != "") or ("",))
 
     def _is_known(self, name: str) -> bool:
         """Tell whether a variable has no namespace, or one that a required extension defines (RFC 6609, 3.4.2)."""
@@ -100,22 +100,22 @@ def _name(written: str) -> str:
 
 def _characters(codes: str) -> str | None:
     """Return the characters with these hexadecimal codes; None if one is none (RFC 5228, 2.4.2.4)."""
-    found: list[str] = []
+    characters: list[str] = []
     for written in codes.split():
         digits = written.lstrip("0") or "0"
         code = int(digits, 16) if len(digits) <= _LONGEST_CODE else _LAST_SCALAR + 1
         if code > _LAST_SCALAR or _FIRST_SURROGATE <= code <= _LAST_SURROGATE:
             return None
-        found.append(chr(code))
-    return "".join(found)
+        characters.append(chr(code))
+    return "".join(characters)
 
 
-def _decoded(found: re.Match[str]) -> str:
+def _decoded(escape: re.Match[str]) -> str:
     """Return the characters of `${hex:…}` or `${unicode:…}`."""
-    if found[1] is not None:
-        return bytes(int(pair, 16) for pair in found[1].split()).decode("utf-8", "surrogateescape")
-    characters = _characters(found[2])
-    return found[0] if characters is None else characters
+    if escape[1] is not None:
+        return bytes(int(pair, 16) for pair in escape[1].split()).decode("utf-8", "surrogateescape")
+    characters = _characters(escape[2])
+    return escape[0] if characters is None else characters
 
 
 def parse_standard(source: Source) -> tuple[nodes.Block, list[Diagnostic]]:

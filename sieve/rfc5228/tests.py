@@ -22,10 +22,10 @@ def positive(number: str) -> int:
     Raises:
         ScriptError: it is 0.
     """
-    found = as_whole(number)
-    if found < 1:
+    counted = as_whole(number)
+    if counted < 1:
         raise ScriptError(reasons.must_be_positive(":index"))
-    return found
+    return counted
 
 
 def bodies(frame: Frame, names: tuple[str, ...], index: int | None, *, last: bool) -> list[str]:
@@ -34,11 +34,11 @@ def bodies(frame: Frame, names: tuple[str, ...], index: int | None, *, last: boo
     Fields with several names are counted together, in the order of the names (RFC 5260, 6).
     """
     message = frame.host.message
-    found = [] if message is None else [body for name in names for body in message.header(name)]
+    fields = [] if message is None else [body for name in names for body in message.header(name)]
     if index is None:
-        return found
-    found = found[::-1] if last else found
-    return found[index - 1 : index] if index > 0 else []
+        return fields
+    fields = fields[::-1] if last else fields
+    return fields[index - 1 : index] if index > 0 else []
 
 
 @sieve_function(dialect="rfc5228", needs=Need.HEADERS, only_with={"last": "index"}, checks={"index": positive})
@@ -69,9 +69,9 @@ def _addresses(body: str, part: AddressPart) -> tuple[str, ...]:
     """Return a part of each address. What is no address has no local part and no domain (RFC 5228, 2.7.4)."""
     if part is AddressPart.ALL:
         return addresses_in((body,), part) or ("",)
-    written = [(each, each.rpartition("@")) for _, each in mailboxes(body)]
-    found = [part_of(canonical_in_field(each), part) for each, (local, _, domain) in written if local and domain]
-    return tuple([each for each in found if each is not None])
+    written = [(address, address.rpartition("@")) for _, address in mailboxes(body)]
+    parts = [part_of(canonical_in_field(address), part) for address, (local, _, domain) in written if local and domain]
+    return tuple([address for address in parts if address is not None])
 
 
 @sieve_function(dialect="rfc5228", needs=Need.HEADERS)

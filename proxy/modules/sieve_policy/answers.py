@@ -5,14 +5,14 @@ With these answers and the session, a script can be run again later with the sam
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from proxy.base.log import get_logger, printable
 from proxy.mail.session import Session
 from proxy.modules.services import Services
 from proxy.modules.sieve_policy.host import SessionConnection, SessionHost
-from sieve.host import CallbackAnswer, DnsAnswer
+from sieve.host import CallbackAnswer, DnsAnswer, Duplicates
 from sieve.phases import Phase
 
 log = get_logger()
@@ -29,9 +29,15 @@ class RecordingHost(SessionHost):
 
     __slots__ = ("_answers", "_dropped")
 
-    def __init__(self, session: Session, services: Services, phase: Phase) -> None:
+    def __init__(
+        self,
+        session: Session,
+        services: Services,
+        phase: Phase,
+        duplicates: Callable[[Session], Duplicates] | None = None,
+    ) -> None:
         """Begin with no answers."""
-        super().__init__(session, services, phase)
+        super().__init__(session, services, phase, duplicates)
         self._answers: list[list[Any]] = []
         self._dropped = 0
 
@@ -90,6 +96,11 @@ class RecordingHost(SessionHost):
         return found
 
     @property
+    def duplicates(self) -> Duplicates:
+        """Note whether a message came before."""
+        return _RecordedDuplicates(super().duplicates, self)
+
+    @property
     def connection(self) -> SessionConnection:
         """Note the client's name, which DNS tells."""
         return _RecordedConnection(self._session, self._services, self)
@@ -97,6 +108,24 @@ class RecordingHost(SessionHost):
 
 def _bounded(part: str | float | None) -> str | float | None:
     return printable(part, LONGEST_ANSWER) if isinstance(part, str) else part
+
+
+class _RecordedDuplicates:
+    __slots__ = ("_duplicates", "_host")
+
+    def __init__(self, duplicates: Duplicates, host: RecordingHost) -> None:
+        self._duplicates, self._host = duplicates, host
+
+    async def is_known(self, digest: str) -> bool:
+        known = await self._duplicates.is_known(digest)
+        self._host.note("duplicate", digest, known)
+        return known
+
+    def remember(self, digests: Mapping[str, float]) -> None:
+        self._duplicates.remember(digests)
+
+    async def renew(self, digest: str, seconds: float) -> None:
+        await self._duplicates.renew(digest, seconds)
 
 
 class _RecordedConnection(SessionConnection):

@@ -20,6 +20,7 @@ from proxy.mail.verdict import PASS, Verdict, decided
 from proxy.metrics.book import BOOK
 from proxy.metrics.table import SCRIPT, SCRIPT_RUNS, SCRIPT_TIME, SECONDS
 from proxy.modules.services import Services
+from proxy.modules.sieve_policy.answers import RecordingHost
 from proxy.modules.sieve_policy.duplicates import Tracking
 from proxy.modules.sieve_policy.effects import send_letters, settle_letters
 from proxy.modules.sieve_policy.host import SessionHost
@@ -152,6 +153,7 @@ class SieveValidator:
         self._places = {name: (SCRIPT_RUNS.table(at), SCRIPT_TIME.at(at)) for name, at in numbers.items()}
         """Where each script's runs and times are counted."""
         self._services = services
+        self._host = RecordingHost if services.settings.history_answers else SessionHost
         self._duplicates = Tracking(prepared.loaded.name, prepared.options, services).of
 
     def hooks(self) -> Mapping[Phase, Hook]:
@@ -171,7 +173,7 @@ class SieveValidator:
         """Run scripts until one ends the phase. If one has to wait, return a coroutine that goes on from there."""
         if session.transaction.pending:
             return self._after_others(phase, scripts, session)
-        host = SessionHost(session, self._services, phase, self._duplicates)
+        host = self._host(session, self._services, phase, self._duplicates)
         for number, script in enumerate(scripts, 1):
             began = time.monotonic()
             outcome = script.start(host)
