@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from proxy.mail.folding import LONGEST_LINE, PREFERRED_LINE, folded
+from proxy.mail.fields import LONGEST_NAME, NAME, Field, ended, named, parse, taken_apart, written
+from proxy.mail.folding import LONGEST_LINE, PREFERRED_LINE
 from sieve.run.threads import ThreadPool, in_thread
 
 IN_MEMORY = 1 << 20
@@ -23,20 +23,6 @@ BLOCK = 64 * 1024
 
 _INLINE = 32 * 1024
 """Largest header section, in octets, to parse on the event loop. Longer ones are parsed in a thread."""
-
-
-@dataclass(slots=True)
-class Field:
-    """One header field as received, with line breaks. `name` is empty if the line is not a field."""
-
-    name: str
-    raw: bytes
-
-    @property
-    def body(self) -> str:
-        """The unfolded body (RFC 5322 section 2.2.3)."""
-        text = self.raw.decode("utf-8", "surrogateescape").partition(":")[2]
-        return text.replace("\r\n", "").strip()
 
 
 class Message:
@@ -92,7 +78,7 @@ class Message:
         return self._raw
 
     def _in_one_piece(self) -> bytes:
-        head = self.head_bytes() if self.head_changed else _ended(self._head)
+        head = self.head_bytes() if self.head_changed else ended(self._head)
         body = self._new_body if self._new_body is not None else self._content.body() if self._content else b""
         return head + b"\r\n" + body
 
@@ -123,17 +109,17 @@ class Message:
     async def take_apart(self) -> None:
         """Parse a long header section in a thread, so that it does not block the event loop."""
         if self._fields is None and len(self._head) > _INLINE:
-            self._fields, self._by_name = await in_thread(ThreadPool.CONTENT, lambda: _taken_apart(self._head))
+            self._fields, self._by_name = await in_thread(ThreadPool.CONTENT, lambda: taken_apart(self._head))
 
     def _named(self, name: str) -> list[Field]:
         """Return the fields with this name (case-insensitive), top to bottom."""
         if self._by_name is None:
-            self._by_name = _named(self._parsed())
+            self._by_name = named(self._parsed())
         return self._by_name.get(name.lower(), [])
 
     def _parsed(self) -> list[Field]:
         if self._fields is None:
-            self._fields = _parse(self._head)
+            self._fields = parse(self._head)
         return self._fields
 
     # ------------------------------------------------------------ edits
@@ -143,12 +129,12 @@ class Message:
         fields = self._parsed()
         # A line that begins with a blank would continue a field above it.
         at = next((at for at, each in enumerate(fields) if each.raw[:1] not in {b" ", b"\t"}), len(fields))
-        fields.insert(at, Field(name, _written(name, body, PREFERRED_LINE if folded else LONGEST_LINE)))
+        fields.insert(at, Field(name, written(name, body, PREFERRED_LINE if folded else LONGEST_LINE)))
         self._edited()
 
     def append_header(self, name: str, body: str) -> None:
         """Add a field below the others."""
-        self._parsed().append(Field(name, _written(name, body)))
+        self._parsed().append(Field(name, written(name, body)))
         self._edited()
 
     def delete_one_header(self, name: str, number: int) -> None:
@@ -170,7 +156,7 @@ class Message:
         if number < len(same):
             changed = same[number]
             was_folded = changed.raw.count(b"\n") > 1  # then its lines are kept short, too
-            changed.raw = _written(changed.name, body, PREFERRED_LINE if was_folded else LONGEST_LINE)
+            changed.raw = written(changed.name, body, PREFERRED_LINE if was_folded else LONGEST_LINE)
             self._edited()
 
     def mark(self) -> tuple[list[Field], bool]:
@@ -207,27 +193,23 @@ class Message:
 _REST = rb"[^\r]*(?:\r\n|\r[\x00-\xff]*?\r\n)"
 """The rest of a line. Only CRLF ends it: BINARYMIME may hold a bare CR or LF."""
 
-_LONGEST_NAME = 998
-"""Maximum length of a field name, and of the blanks after it: the line limit of RFC 5322 section 2.1.1."""
-
 _LINES_AT_ONCE = 256
 """Lines of one match, which keeps a note of each until it ends."""
 
-_NAME = rb"[!-9;-~]{1,%d}[ \t]{0,%d}:" % (_LONGEST_NAME, _LONGEST_NAME)
 _ON_THE_WIRE = rb"(?:\.|(?!\.))"
 """Dot-stuffing, or the dot that unstuffing takes from a line that was not stuffed."""
 
-_NAME_BEGINS = re.compile(rb"%b%b" % (_ON_THE_WIRE, _NAME))
-_NAME_OR_BLANK_BEGINS = re.compile(rb"%b(?:%b|[ \t])" % (_ON_THE_WIRE, _NAME))
-_FIRST_FIELD = re.compile(rb"%b%b%b" % (_ON_THE_WIRE, _NAME, _REST))
-_FURTHER_LINES = re.compile(rb"(?:%b(?:%b|[ \t])%b){1,%d}" % (_ON_THE_WIRE, _NAME, _REST, _LINES_AT_ONCE))
+_NAME_BEGINS = re.compile(rb"%b%b" % (_ON_THE_WIRE, NAME))
+_NAME_OR_BLANK_BEGINS = re.compile(rb"%b(?:%b|[ \t])" % (_ON_THE_WIRE, NAME))
+_FIRST_FIELD = re.compile(rb"%b%b%b" % (_ON_THE_WIRE, NAME, _REST))
+_FURTHER_LINES = re.compile(rb"(?:%b(?:%b|[ \t])%b){1,%d}" % (_ON_THE_WIRE, NAME, _REST, _LINES_AT_ONCE))
 _WHOLE_SECTION = re.compile(
     rb"(?!%b>{0,%d}From )%b%b[^\r]*\r\n(?:%b(?:%b|[ \t])[^\r]*\r\n){0,%d}(?=\r\n)"
-    % (_ON_THE_WIRE, _LONGEST_NAME, _ON_THE_WIRE, _NAME, _ON_THE_WIRE, _NAME, _LINES_AT_ONCE)
+    % (_ON_THE_WIRE, LONGEST_NAME, _ON_THE_WIRE, NAME, _ON_THE_WIRE, NAME, _LINES_AT_ONCE)
 )
 """A header section of fields up to its empty line, which came in one piece, as almost all do."""
-_MAILBOX_LINE = re.compile(rb"(%b)(>{0,%d}From %b)" % (_ON_THE_WIRE, _LONGEST_NAME, _REST))
-_MAILBOX_BEGINS = re.compile(rb"%b>{0,%d}From " % (_ON_THE_WIRE, _LONGEST_NAME))
+_MAILBOX_LINE = re.compile(rb"(%b)(>{0,%d}From %b)" % (_ON_THE_WIRE, LONGEST_NAME, _REST))
+_MAILBOX_BEGINS = re.compile(rb"%b>{0,%d}From " % (_ON_THE_WIRE, LONGEST_NAME))
 _BLANK_BEGINS = re.compile(rb"%b[ \t]" % _ON_THE_WIRE)
 
 
@@ -273,7 +255,7 @@ class HeaderSection:
         whole = self._octets.rfind(b"\r\n", max(self._searched - 1, 0)) + 2
         self._searched = len(self._octets)
         ended = whole > 1 and self._pass_lines(whole)
-        long = len(self._octets) - self._passed > _LONGEST_NAME + 2
+        long = len(self._octets) - self._passed > LONGEST_NAME + 2
         self.ended = ended or (long and not self._goes_on() and (self._begun or not self._is_mailbox_line()))
 
     def _pass_lines(self, whole: int) -> bool:
@@ -376,47 +358,6 @@ def stuffed(block: bytes) -> bytes:
     if block[:1] != b"." and b"\n." not in block:
         return block
     return (b"." if block[:1] == b"." else b"") + block.replace(b"\r\n.", b"\r\n..")
-
-
-_END_OF_FIELD = re.compile(rb"\r\n(?![ \t])")
-_FIELD_NAME = re.compile(_NAME)
-
-
-def _parse(head: bytes) -> list[Field]:
-    """Split a header section into fields; a line that is not a field keeps its place, without a name."""
-    fields, at, head = [], 0, _ended(head)
-    for end in _END_OF_FIELD.finditer(head):
-        name = _FIELD_NAME.match(head, at)
-        fields.append(Field(_name(name[0] if name is not None else None), head[at : end.end()]))
-        at = end.end()
-    return fields
-
-
-def _taken_apart(head: bytes) -> tuple[list[Field], dict[str, list[Field]]]:
-    fields = _parse(head)
-    return fields, _named(fields)
-
-
-def _named(fields: Iterable[Field]) -> dict[str, list[Field]]:
-    """Group fields by lower-case name."""
-    found: dict[str, list[Field]] = {}
-    for each in fields:
-        found.setdefault(each.name.lower(), []).append(each)
-    return found
-
-
-def _name(octets: bytes | None) -> str:
-    """Return a field name from the octets up to its colon (RFC 5322 section 3.6.8)."""
-    return octets[:-1].rstrip(b" \t").decode() if octets else ""
-
-
-def _ended(head: bytes) -> bytes:
-    return head + b"\r\n" if head and not head.endswith(b"\r\n") else head
-
-
-def _written(name: str, body: str, most: int = LONGEST_LINE) -> bytes:
-    """Return a field as octets, folded if the line would be longer than `most`."""
-    return folded(f"{name}: {body}".encode("utf-8", "surrogateescape"), most) + b"\r\n"
 
 
 def is_binary(parameters: Mapping[str, str | None]) -> bool:

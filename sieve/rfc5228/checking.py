@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 
 from config.diagnostics import Diagnostic, Span
-from sieve import errors
 from sieve.check.binding import Bound, CallRole, constant
 from sieve.check.checker import Checked, Checker
+from sieve.errors import unknown_function
 from sieve.library import SieveFunction
+from sieve.rfc5228 import errors
 from sieve.rfc5228.extensions import (
     COMMANDS_ELSEWHERE,
     GRAMMAR,
@@ -190,7 +191,7 @@ class StandardChecker(Checker):
         """Return the command or test that a call names; report extensions that are not required."""
         function = self._library.get(call.name)
         if function is None:
-            self._report(errors.unknown_function(call.name, call.name_span, self._library.functions))
+            self._report(unknown_function(call.name, call.name_span, self._library.functions))
             return None
         needed = {function.extension} if function.extension else set()
         needed |= {OF_TAG[tag.name] for tag in call.arguments if isinstance(tag, nodes.Tag) and tag.name in OF_TAG}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from config.diagnostics import Diagnostic, Source
-from sieve import errors
+from sieve.rfc5228 import errors
 from sieve.syntax import nodes
 from sieve.syntax.lexer import ScriptToken, TokenKind
 from sieve.syntax.macros import Part, VariablePart

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ from sieve.standard import standard_library
 
 log = get_logger()
 
+_FIELD_NAME = re.compile(r"[!-9;-~]{1,70}")
+
 GRACE_SECONDS = 5.0
 """Extra time of the validator's deadline, so that the script's own ends first and its line gets into the log."""
 
@@ -71,6 +74,8 @@ class SieveModule:
         }
         scripts: dict[Phase, tuple[Script, ...]] = {}
         diagnostics: list[Diagnostic] = []
+        if options.fileinto_header and _FIELD_NAME.fullmatch(options.fileinto_header) is None:
+            diagnostics.append(no_field_name(options.fileinto_header, loaded.origin("fileinto_header") or loaded.span))
         for phase in Phase:
             compiled: list[Script] = []
             for number in (1, 2):
@@ -271,6 +276,11 @@ def never_reached(before: Sequence[Script], script: Script, option: str) -> list
         Diagnostic(f"{name} never runs: the script of {option} always ends the phase", span, hint, Severity.WARNING)
         for name, span in script.keeping
     ]
+
+
+def no_field_name(name: str, origin: Span) -> Diagnostic:
+    """Report a `fileinto_header` that no field can have."""
+    return Diagnostic(f"`{name}` is no name of a header field", origin, hint="write X-Sieve-Fileinto, for example")
 
 
 def cannot_read(error: OSError, origin: Span) -> Diagnostic:

@@ -11,7 +11,7 @@ import pytest
 from config.diagnostics import Source
 from proxy.cli.circumstances import Facts, unconfigured
 from proxy.cli.trial import Callback, TrialHost, trial_session
-from proxy.mail import message
+from proxy.mail import fields, message
 from sieve.compile.compiler import compile_script
 from sieve.dialects import DialectName
 from sieve.functions import headers
@@ -54,7 +54,7 @@ CASES: dict[str, tuple[str, bytes, object, str]] = {
         '$h = hash_create; hash_set $h "plain" "x"; disclaimer_add $h;', TEXT, disclaimer, "_extended",
     ),
     "content_in_one_piece": ('if body :contains "zz" { discard; }', TEXT, message.StuffedBody, "body"),
-    "fields": ('if header :is "subject" "x" { discard; }', FIELDS, message, "_parse"),
+    "fields": ('if header :is "subject" "x" { discard; }', FIELDS, fields, "parse"),
     "addresses": ('if address :domain :is "to" "x" { discard; }', TO, headers, "mailboxes"),
     "standard_addresses": ('if address :domain :is "to" "x" { discard; }', TO, rfc5228, "mailboxes"),
     "standard_encoded_words": ('if header :is "subject" "x" { discard; }', WORDS, rfc5228, "decoded_words"),

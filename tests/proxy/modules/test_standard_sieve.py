@@ -70,6 +70,14 @@ def test_a_script_in_the_other_dialect_is_a_load_error(tmp_path: Path, dialect: 
         load(stanza(Configuration(tmp_path, 1), "a.siv", text, f"dialect = {dialect}").write())
 
 
+@pytest.mark.parametrize("name", ["X Folder", "X-Folder:", "Ordner-ü"])
+def test_a_field_name_that_is_none_is_a_load_error(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ConfigurationRejected) as rejected:
+        load(stanza(Configuration(tmp_path, 1), "a.siv", PLUS_PLUS, f'fileinto_header = "{name}"').write())
+    (mistake,) = (each for each in rejected.value.diagnostics if each.is_error)
+    assert mistake.message == f"`{name}` is no name of a header field"
+
+
 async def test_fileinto_becomes_a_field_and_a_stranger_cannot_write_it(tmp_path: Path) -> None:
     script = 'require "fileinto";\nif header :contains "subject" "hello" { fileinto "Lists/Büro"; }\n'
     async with Exchanger() as upstream:

@@ -1,0 +1,89 @@
+"""The text of every diagnostic that only standard Sieve has, one function per message."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from config.diagnostics import Diagnostic, Span
+from sieve.errors import LONGEST_QUOTE, cut, did_you_mean, error, warning
+from sieve.words import listed
+
+
+def bad_require(span: Span) -> Diagnostic:
+    """`require` with something else than one string or list of strings."""
+    return error("require takes the names of extensions, as one string or list", span, 'write require ["one", "two"]')
+
+
+def not_a_list_item(span: Span) -> Diagnostic:
+    """`["a",]` in standard Sieve."""
+    return error("a string must follow the comma", span)
+
+
+def empty_list(span: Span) -> Diagnostic:
+    """`[]` in standard Sieve."""
+    return error("a list has at least one string", span)
+
+
+def not_a_whole_number(span: Span) -> Diagnostic:
+    """`-1` or `1.5K` in standard Sieve."""
+    return error(f"{cut(span.text)} is not a number of standard Sieve", span, "a number is 10, 4K, 1M or 2G")
+
+
+def not_a_character(text: str, span: Span) -> Diagnostic:
+    """`${unicode:d800}` (RFC 5228, 2.4.2.4)."""
+    return error(f"{cut(text)} is not a Unicode character", span, "a character is 0 to D7FF or E000 to 10FFFF")
+
+
+def unknown_namespace(name: str, span: Span) -> Diagnostic:
+    """`${a.b}` with a namespace that no required extension defines (RFC 5229, 3)."""
+    return error(f"{cut(name)} names no variable", span, 'the only namespace is global, with require "include"')
+
+
+def global_after_set(name: str, span: Span) -> Diagnostic:
+    """`global` after `set` (RFC 6609, 3.4.1)."""
+    return error(f"{cut(name)} was set before it is declared global", span, "move global up")
+
+
+def not_an_address_field(name: str, span: Span) -> Diagnostic:
+    """`address` on a field without addresses (RFC 5228, 5.1)."""
+    return error(f"address: {cut(name)} is not a field with addresses", span, "use header for other fields")
+
+
+def no_mailboxes(names: Iterable[str], span: Span, *, files: bool) -> Diagnostic:
+    """Actions and tests that need a mailbox or a user."""
+    message = f"{listed(names)}: a proxy has no mailboxes: use redirect or addheader"
+    return error(message, span, "or set fileinto_header, so that fileinto adds a field" if files else None)
+
+
+def not_here(names: Iterable[str], span: Span) -> Diagnostic:
+    """Actions and tests of extensions that Ringback does not have."""
+    return error(f"{listed(names)}: Ringback does not have this extension of Sieve", span)
+
+
+def of_no_use(extension: str, span: Span) -> Diagnostic:
+    """`require` of an extension that only makes sense where mail is stored."""
+    return warning(f"the extension {cut(extension)} has no use in a proxy", span, "remove it")
+
+
+def no_variables_in_rfc(span: Span) -> Diagnostic:
+    """`$x` in RFC 5228 mode."""
+    return error(
+        f"{cut(span.text)} is Sieve++; standard Sieve has no $ variables", span, 'require "variables" and use set'
+    )
+
+
+def not_required(extension: str, span: Span) -> Diagnostic:
+    """An extension is used without its `require`."""
+    return error(f"{cut(span.text)} as used here needs the extension {extension}", span, f'require "{extension}" first')
+
+
+def unknown_extension(name: str, span: Span, known: Iterable[str], *, is_core: bool = False) -> Diagnostic:
+    """`require` of an extension that Ringback does not have, or of a command of the core (`is_core`)."""
+    if is_core:
+        return error(f"{name} is no extension: it is always there", span, "remove it")
+    return error(f"the extension {cut(name)} is not supported", span, did_you_mean(name[:LONGEST_QUOTE], known))
+
+
+def late_require(span: Span) -> Diagnostic:
+    """`require` after another statement, or in a block."""
+    return error("require must come before all other statements", span)
