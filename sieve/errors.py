@@ -214,7 +214,7 @@ def repeated_tag(tag: str, span: Span) -> Diagnostic:
 
 def late_tag(tag: str, span: Span) -> Diagnostic:
     """A tag after an argument (RFC 5228, 2.6.2)."""
-    return error(f":{cut(tag)} must stand before the arguments without a tag", span)
+    return error(f":{cut(tag)} must come before the arguments without a tag", span)
 
 
 def lonely_tag(tag: str, span: Span, other: str) -> Diagnostic:

@@ -219,11 +219,11 @@ class Duplicates(Protocol):
         ...
 
     def remember(self, digests: Mapping[str, float]) -> None:
-        """Remember IDs for so many seconds, once the next hop has accepted the message."""
+        """Remember IDs for these seconds, once the next hop has accepted the message."""
         ...
 
     async def renew(self, digest: str, seconds: float) -> None:
-        """Let an ID that is known live for so many seconds from now."""
+        """Keep a known ID for this many seconds from now."""
         ...
 
 

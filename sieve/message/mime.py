@@ -79,7 +79,7 @@ class Structure:
         yield from _different(charsets.decoded(each, name) for each in contents for name in part.charsets)
 
     def around(self, part: Part) -> tuple[bytes, ...]:
-        """Return what stands before the first part of a multipart, and after its last (RFC 2046, 5.1.1)."""
+        """Return the text before the first part of a multipart, and after its last (RFC 2046, 5.1.1)."""
         at = self.parts.index(part)
         inside = list(itertools.takewhile(lambda each: each.depth > part.depth, self.parts[at + 1 :]))
         if not inside:

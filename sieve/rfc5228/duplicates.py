@@ -50,7 +50,7 @@ async def duplicate(
 
 
 def _first(frame: Frame, name: str) -> str | None:
-    """Return the first field with this name, as the `header` test reads it; None if there is none."""
+    """Return the first field with this name, as the `header` test reads it, or None."""
     message = frame.host.message
     body = next(iter(message.header(name)), None) if message is not None else None
     return None if body is None else decoded_words(body).strip(" \t")

@@ -30,7 +30,7 @@ def field_name(text: str) -> str:
     """Return a field name (RFC 5322, 2.2).
 
     Raises:
-        ScriptError: it is none.
+        ScriptError: it is not a field name.
     """
     if _FIELD_NAME.match(text) is None:
         raise ScriptError(reasons.not_a_field_name(text))

@@ -37,7 +37,7 @@ def environment(frame: Frame, name: str) -> Soon[tuple[str, ...]]:
 
 
 async def _remote_host(frame: Frame) -> tuple[str, ...]:
-    """Return the client's name, looked up; empty if there is none."""
+    """Return the client's name, looked up; empty if it has no name."""
     name = await frame.host.connection.client_name()
     return ("" if name == "unknown" else name,)
 

@@ -99,7 +99,7 @@ def _name(written: str) -> str:
 
 
 def _characters(codes: str) -> str | None:
-    """Return the characters with these hexadecimal codes; None if one is none (RFC 5228, 2.4.2.4)."""
+    """Return the characters with these hexadecimal codes; None if a code is invalid (RFC 5228, 2.4.2.4)."""
     characters: list[str] = []
     for written in codes.split():
         digits = written.lstrip("0") or "0"

@@ -37,7 +37,7 @@ class Tracking:
 
     @property
     def store(self) -> Store:
-        """The store, opened now if nobody needed it before."""
+        """The store, opened at its first use."""
         if self._store is None:
             self._store = open_store(self._url())
             self._services.closers.append(self._store.close)
@@ -75,5 +75,5 @@ class SessionDuplicates:
             await self._tracking.store.put(self._tracking.key(digest), b"", seconds)
 
     async def renew(self, digest: str, seconds: float) -> None:
-        """Let an ID that is known live for so many seconds from now."""
+        """Keep a known ID for this many seconds from now."""
         await self._tracking.store.put(self._tracking.key(digest), b"", seconds)
