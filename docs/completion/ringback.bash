@@ -4,7 +4,7 @@ _ringback() {
     COMPREPLY=()
     for ((i = 1; i < COMP_CWORD; i++)); do
         case "$at ${COMP_WORDS[i]}" in
-        'ringback serve -c'|'ringback serve --config'|'ringback status -c'|'ringback status --config'|'ringback probe --file'|'ringback probe --from'|'ringback probe -c'|'ringback probe --config'|'ringback probe --concurrency'|'ringback probe --patience'|'ringback why -c'|'ringback why --config'|'ringback why --since'|'ringback cache -c'|'ringback cache --config'|'ringback history export -c'|'ringback history export --config'|'ringback history forget -c'|'ringback history forget --config'|'ringback config eval -c'|'ringback config eval --config'|'ringback config get -c'|'ringback config get --config'|'ringback config show -c'|'ringback config show --config'|'ringback config convert --to'|'ringback sieve check --phase'|'ringback sieve run --phase'|'ringback sieve run --from'|'ringback sieve run --rcpt'|'ringback sieve run --client-ip'|'ringback sieve run --helo'|'ringback sieve run --auth'|'ringback sieve run -c'|'ringback sieve run --config'|'ringback sieve run --listener'|'ringback sieve run --message'|'ringback sieve run --callback') ((i++)) ;;
+        'ringback serve -c'|'ringback serve --config'|'ringback status -c'|'ringback status --config'|'ringback probe --file'|'ringback probe --from'|'ringback probe -c'|'ringback probe --config'|'ringback probe --concurrency'|'ringback probe --patience'|'ringback why -c'|'ringback why --config'|'ringback why --since'|'ringback cache -c'|'ringback cache --config'|'ringback history export -c'|'ringback history export --config'|'ringback history forget -c'|'ringback history forget --config'|'ringback config eval -c'|'ringback config eval --config'|'ringback config get -c'|'ringback config get --config'|'ringback config show -c'|'ringback config show --config'|'ringback config convert --to'|'ringback sieve check --phase'|'ringback sieve check --dialect'|'ringback sieve check --fileinto-header'|'ringback sieve format --dialect'|'ringback sieve explain --dialect'|'ringback sieve run --phase'|'ringback sieve run --from'|'ringback sieve run --rcpt'|'ringback sieve run --client-ip'|'ringback sieve run --helo'|'ringback sieve run --auth'|'ringback sieve run -c'|'ringback sieve run --config'|'ringback sieve run --listener'|'ringback sieve run --message'|'ringback sieve run --callback'|'ringback sieve run --dialect'|'ringback sieve run --fileinto-header') ((i++)) ;;
         'ringback serve'|'ringback check'|'ringback demo'|'ringback status'|'ringback probe'|'ringback why'|'ringback password'|'ringback completion'|'ringback cache'|'ringback cache lookup'|'ringback cache count'|'ringback cache purge'|'ringback history'|'ringback history export'|'ringback history forget'|'ringback config'|'ringback config eval'|'ringback config get'|'ringback config show'|'ringback config format'|'ringback config convert'|'ringback sieve'|'ringback sieve check'|'ringback sieve format'|'ringback sieve explain'|'ringback sieve run') at="$at ${COMP_WORDS[i]}" ;;
         esac
     done
@@ -31,6 +31,10 @@ _ringback() {
         'ringback config show -c'|'ringback config show --config') compopt -o default; return ;;
         'ringback config convert --to') return ;;
         'ringback sieve check --phase') COMPREPLY=($(compgen -W 'accept connect ehlo mailfrom rcptto data spool each_rcpt set_binding' -- "$word")); return ;;
+        'ringback sieve check --dialect') COMPREPLY=($(compgen -W 'sieve++ rfc5228 auto' -- "$word")); return ;;
+        'ringback sieve check --fileinto-header') return ;;
+        'ringback sieve format --dialect') COMPREPLY=($(compgen -W 'sieve++ rfc5228 auto' -- "$word")); return ;;
+        'ringback sieve explain --dialect') COMPREPLY=($(compgen -W 'sieve++ rfc5228 auto' -- "$word")); return ;;
         'ringback sieve run --phase') COMPREPLY=($(compgen -W 'accept connect ehlo mailfrom rcptto data spool each_rcpt set_binding' -- "$word")); return ;;
         'ringback sieve run --from') return ;;
         'ringback sieve run --rcpt') return ;;
@@ -41,6 +45,8 @@ _ringback() {
         'ringback sieve run --listener') return ;;
         'ringback sieve run --message') compopt -o default; return ;;
         'ringback sieve run --callback') COMPREPLY=($(compgen -W 'pass fail transient error real' -- "$word")); return ;;
+        'ringback sieve run --dialect') COMPREPLY=($(compgen -W 'sieve++ rfc5228 auto' -- "$word")); return ;;
+        'ringback sieve run --fileinto-header') return ;;
     esac
     case "$at" in
         'ringback') words='serve check demo status probe why password completion cache history config sieve --version -h --help' files=0 ;;
@@ -66,10 +72,10 @@ _ringback() {
         'ringback config format') words='-h --help' files=1 ;;
         'ringback config convert') words='--to -h --help' files=1 ;;
         'ringback sieve') words='check format explain run -h --help' files=0 ;;
-        'ringback sieve check') words='--phase -h --help' files=1 ;;
-        'ringback sieve format') words='-h --help' files=1 ;;
-        'ringback sieve explain') words='-h --help' files=0 ;;
-        'ringback sieve run') words='--phase --from --rcpt --client-ip --helo --auth -c --config --listener --message --callback --tls --trace --json -h --help' files=1 ;;
+        'ringback sieve check') words='--phase --dialect --fileinto-header -h --help' files=1 ;;
+        'ringback sieve format') words='--dialect -h --help' files=1 ;;
+        'ringback sieve explain') words='--dialect -h --help' files=0 ;;
+        'ringback sieve run') words='--phase --from --rcpt --client-ip --helo --auth -c --config --listener --message --callback --dialect --fileinto-header --tls --trace --json -h --help' files=1 ;;
     esac
     if ((files)) && [[ $word != -* ]]; then
         compopt -o default

@@ -9,7 +9,7 @@ function __ringback_at --argument-names wanted
             continue
         end
         switch "$at $word"
-            case 'ringback serve -c' 'ringback serve --config' 'ringback status -c' 'ringback status --config' 'ringback probe --file' 'ringback probe --from' 'ringback probe -c' 'ringback probe --config' 'ringback probe --concurrency' 'ringback probe --patience' 'ringback why -c' 'ringback why --config' 'ringback why --since' 'ringback cache -c' 'ringback cache --config' 'ringback history export -c' 'ringback history export --config' 'ringback history forget -c' 'ringback history forget --config' 'ringback config eval -c' 'ringback config eval --config' 'ringback config get -c' 'ringback config get --config' 'ringback config show -c' 'ringback config show --config' 'ringback config convert --to' 'ringback sieve check --phase' 'ringback sieve run --phase' 'ringback sieve run --from' 'ringback sieve run --rcpt' 'ringback sieve run --client-ip' 'ringback sieve run --helo' 'ringback sieve run --auth' 'ringback sieve run -c' 'ringback sieve run --config' 'ringback sieve run --listener' 'ringback sieve run --message' 'ringback sieve run --callback'
+            case 'ringback serve -c' 'ringback serve --config' 'ringback status -c' 'ringback status --config' 'ringback probe --file' 'ringback probe --from' 'ringback probe -c' 'ringback probe --config' 'ringback probe --concurrency' 'ringback probe --patience' 'ringback why -c' 'ringback why --config' 'ringback why --since' 'ringback cache -c' 'ringback cache --config' 'ringback history export -c' 'ringback history export --config' 'ringback history forget -c' 'ringback history forget --config' 'ringback config eval -c' 'ringback config eval --config' 'ringback config get -c' 'ringback config get --config' 'ringback config show -c' 'ringback config show --config' 'ringback config convert --to' 'ringback sieve check --phase' 'ringback sieve check --dialect' 'ringback sieve check --fileinto-header' 'ringback sieve format --dialect' 'ringback sieve explain --dialect' 'ringback sieve run --phase' 'ringback sieve run --from' 'ringback sieve run --rcpt' 'ringback sieve run --client-ip' 'ringback sieve run --helo' 'ringback sieve run --auth' 'ringback sieve run -c' 'ringback sieve run --config' 'ringback sieve run --listener' 'ringback sieve run --message' 'ringback sieve run --callback' 'ringback sieve run --dialect' 'ringback sieve run --fileinto-header'
                 set skip 1
             case 'ringback serve' 'ringback check' 'ringback demo' 'ringback status' 'ringback probe' 'ringback why' 'ringback password' 'ringback completion' 'ringback cache' 'ringback cache lookup' 'ringback cache count' 'ringback cache purge' 'ringback history' 'ringback history export' 'ringback history forget' 'ringback config' 'ringback config eval' 'ringback config get' 'ringback config show' 'ringback config format' 'ringback config convert' 'ringback sieve' 'ringback sieve check' 'ringback sieve format' 'ringback sieve explain' 'ringback sieve run'
                 set at "$at $word"
@@ -29,7 +29,7 @@ complete -c ringback -n '__ringback_at "ringback"' -a completion -d 'Print the c
 complete -c ringback -n '__ringback_at "ringback"' -a cache -d 'Look up, count or delete cached callback verdicts'
 complete -c ringback -n '__ringback_at "ringback"' -a history -d 'Export or remove what the history has about an address'
 complete -c ringback -n '__ringback_at "ringback"' -a config -d 'Query, format and convert an ecelerity.conf'
-complete -c ringback -n '__ringback_at "ringback"' -a sieve -d 'Check, run, format and explain Sieve++ scripts'
+complete -c ringback -n '__ringback_at "ringback"' -a sieve -d 'Check, run, format and explain scripts'
 complete -c ringback -n '__ringback_at "ringback"' -l version -d 'Print the version and exit.'
 complete -c ringback -n '__ringback_at "ringback"' -s h -l help -d 'Show this help and exit.'
 complete -c ringback -n '__ringback_at "ringback serve"' -s c -l config -r -F -d 'The ecelerity.conf to run.'
@@ -101,9 +101,13 @@ complete -c ringback -n '__ringback_at "ringback sieve"' -a run -d 'Run a script
 complete -c ringback -n '__ringback_at "ringback sieve"' -s h -l help -d 'Show this help and exit.'
 complete -c ringback -n '__ringback_at "ringback sieve check"' -F
 complete -c ringback -n '__ringback_at "ringback sieve check"' -l phase -x -a 'accept connect ehlo mailfrom rcptto data spool each_rcpt set_binding' -d 'The phase that the script is hooked into.'
+complete -c ringback -n '__ringback_at "ringback sieve check"' -l dialect -x -a 'sieve++ rfc5228 auto' -d 'The script\'s language; with `auto`, files that end in .sieve are standard Sieve.'
+complete -c ringback -n '__ringback_at "ringback sieve check"' -l fileinto-header -x -d 'The field in which `fileinto` puts the mailbox, as in the stanza.'
 complete -c ringback -n '__ringback_at "ringback sieve check"' -s h -l help -d 'Show this help and exit.'
 complete -c ringback -n '__ringback_at "ringback sieve format"' -F
+complete -c ringback -n '__ringback_at "ringback sieve format"' -l dialect -x -a 'sieve++ rfc5228 auto' -d 'The script\'s language; with `auto`, files that end in .sieve are standard Sieve.'
 complete -c ringback -n '__ringback_at "ringback sieve format"' -s h -l help -d 'Show this help and exit.'
+complete -c ringback -n '__ringback_at "ringback sieve explain"' -l dialect -x -a 'sieve++ rfc5228 auto' -d 'The script\'s language; with `auto`, files that end in .sieve are standard Sieve.'
 complete -c ringback -n '__ringback_at "ringback sieve explain"' -s h -l help -d 'Show this help and exit.'
 complete -c ringback -n '__ringback_at "ringback sieve run"' -F
 complete -c ringback -n '__ringback_at "ringback sieve run"' -l phase -x -a 'accept connect ehlo mailfrom rcptto data spool each_rcpt set_binding' -d 'The phase that the script is hooked into.'
@@ -116,6 +120,8 @@ complete -c ringback -n '__ringback_at "ringback sieve run"' -s c -l config -r -
 complete -c ringback -n '__ringback_at "ringback sieve run"' -l listener -x -d 'The listener with --config. Default: the first.'
 complete -c ringback -n '__ringback_at "ringback sieve run"' -l message -r -F -d 'A file with the message.'
 complete -c ringback -n '__ringback_at "ringback sieve run"' -l callback -x -a 'pass fail transient error real' -d 'What smtp_callback_verify answers; `real` asks the exchanger.'
+complete -c ringback -n '__ringback_at "ringback sieve run"' -l dialect -x -a 'sieve++ rfc5228 auto' -d 'The script\'s language; with `auto`, files that end in .sieve are standard Sieve.'
+complete -c ringback -n '__ringback_at "ringback sieve run"' -l fileinto-header -x -d 'The field in which `fileinto` puts the mailbox, as in the stanza.'
 complete -c ringback -n '__ringback_at "ringback sieve run"' -l tls -d 'The session is encrypted.'
 complete -c ringback -n '__ringback_at "ringback sieve run"' -l trace -d 'Print each statement with its line, values and verdict.'
 complete -c ringback -n '__ringback_at "ringback sieve run"' -l json -d 'Print the outcome as JSON.'

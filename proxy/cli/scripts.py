@@ -39,7 +39,6 @@ from sieve.rfc5228.library import standard_sieve
 from sieve.run.cache import ScriptCache
 from sieve.run.runtime import Outcome, Script
 from sieve.run.values import ScriptError
-from sieve.settings import ScriptSettings
 from sieve.syntax.formatting import format_text
 
 application = typer.Typer(help="Check, run, format and explain scripts.", no_args_is_help=True)
@@ -76,7 +75,13 @@ def _source(path: Path) -> Source:
 
 
 def _compiled(
-    path: Path, phase: Phase, dialect: Dialect, around: Circumstances, *, traced: bool = False, fileinto_header: str = ""
+    path: Path,
+    phase: Phase,
+    dialect: Dialect,
+    around: Circumstances,
+    *,
+    traced: bool = False,
+    fileinto_header: str = "",
 ) -> Script:
     """Compile a script and print its warnings, or print its errors and exit 65."""
     compiled = compile_script(
