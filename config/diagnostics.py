@@ -20,6 +20,10 @@ MOST_SHOWN = 50
 """Maximum diagnostics printed in one run; a last line counts the rest."""
 
 
+NOT_ENFORCED = "not_enforced"
+"""The code of a warning about what Momentum enforces and Ringback does not: `check --strict` fails on it."""
+
+
 class Severity(StrEnum):
     """An error keeps Ringback from starting; a warning does not."""
 
@@ -118,6 +122,8 @@ class Diagnostic:
     hint: str | None = None
     severity: Severity = Severity.ERROR
     notes: tuple[Note, ...] = ()
+    code: str = ""
+    """Names the kind of diagnostic for programs, such as `NOT_ENFORCED`; empty for most."""
 
     @property
     def is_error(self) -> bool:

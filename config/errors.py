@@ -69,6 +69,16 @@ def repeated_key(key: str, span: Span, first: Span) -> Diagnostic:
     return Diagnostic(f"`{key}` appears twice in this dictionary; this one wins", span, None, Severity.WARNING, (note,))
 
 
+def value_not_acted_on(name: str, value: str, span: Span) -> Diagnostic:
+    """A value that Momentum has and Ringback does not, such as a delivery method that is not SMTP."""
+    return Diagnostic(
+        f"`{name} = {value}` is accepted, not acted on",
+        span,
+        "mail goes to the next hop as if this option were not set",
+        Severity.WARNING,
+    )
+
+
 # ---------------------------------------------------------------- what all messages share
 
 

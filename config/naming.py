@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from config.diagnostics import Diagnostic, Note, Severity, Span
+from config.diagnostics import NOT_ENFORCED, Diagnostic, Note, Severity, Span
 from config.errors import closest, shown
 from config.spelling import as_in_the_manual
 
@@ -31,9 +31,12 @@ def unknown(what: str, name: str, known: Iterable[str], span: Span | None, where
     return Diagnostic(f"unknown {what} `{name}`{where}", span, f"did you mean {guess}?" if guess else None)
 
 
-def unknown_module(name: str, lines: Sequence[str], span: Span) -> Diagnostic:
-    """A 2.2 line for a module that neither Momentum nor Ringback has; `lines` load the known modules."""
-    guess = closest(name, [line.partition(" ")[2] for line in lines])
+def unknown_module(name: str, lines: Sequence[str], others: Iterable[str], span: Span) -> Diagnostic:
+    """A 2.2 line for a module that neither Momentum nor Ringback has.
+
+    `lines` load the modules of Ringback, `others` are the paths of Momentum's.
+    """
+    guess = closest(name, [*(line.partition(" ")[2] for line in lines), *others])
     meant = f"did you mean {guess}? The" if guess else "the"
     return Diagnostic(f"unknown module `{name}`", span, f"{meant} modules are: {', '.join(lines)}")
 
@@ -88,9 +91,26 @@ def wrong_class(written: str, right: str, span: Span) -> Diagnostic:
     return Diagnostic(f"`{written}` does not load this module", span, f"write {right}")
 
 
-def not_acted_on(what: str, name: str, span: Span) -> Diagnostic:
-    """A name of Momentum that has no effect here."""
-    return Diagnostic(f"{what} `{name}` is accepted, not acted on", span, None, Severity.WARNING)
+def not_acted_on(what: str, name: str, span: Span, effect: str = "") -> Diagnostic:
+    """A name of Momentum that has no effect here; `effect` is what it does there, such as `limits`."""
+    if not effect:
+        return Diagnostic(f"{what} `{name}` is accepted, not acted on", span, None, Severity.WARNING)
+    return Diagnostic(
+        f"{what} `{name}` is accepted, but not enforced: in Momentum it {_EFFECTS[effect]}",
+        span,
+        "make sure that something else does this, then remove it",
+        Severity.WARNING,
+        code=NOT_ENFORCED,
+    )
+
+
+_EFFECTS = {
+    "refuses": "refuses mail",
+    "limits": "limits mail",
+    "authenticates": "authenticates",
+    "encrypts": "encrypts",
+    "scripts": "runs a script of the site, which may refuse mail",
+}
 
 
 def option_written_as_stanza(name: str, span: Span) -> Diagnostic:

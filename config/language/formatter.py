@@ -67,6 +67,10 @@ def comments_of(source: Source) -> Iterator[Comment]:
         yield Comment(source.text[start:end].rstrip(), start, end, own_line)
 
 
+def _name(option: Option) -> str:
+    return option.name.span.text if option.quoted else option.name.text
+
+
 @dataclass(slots=True)
 class _Block:
     """A list of statements being printed, and the offset where it ends."""
@@ -137,7 +141,7 @@ class _Printer:
             value = statement.value
             self._comments_before(value.span.start)
             self._put("", statement.span.start, statement.span.end)
-            self._lines[-1:] = lay_out(value, f"{statement.name.text} =", self._indent(), self._comments)
+            self._lines[-1:] = lay_out(value, f"{_name(statement)} =", self._indent(), self._comments)
         self._comments_behind(self._lexer.next_start(statement.span.end))
 
     def _stanza(self, stanza: Stanza) -> None:

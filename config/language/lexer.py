@@ -6,6 +6,7 @@ Lexical rules:
 - `{ } ( ) [ ] < > =` stand for themselves;
 - `"…"` is a string, which may span lines; only `\"` is special, other backslashes are left to the reader of the
   value; `'…'` is a string on one line;
+- a regular expression in slashes, just before a `{`, is a bare word;
 - anything else up to a blank, quote or bracket is a bare word, `/` included; so are `<>`, the null sender, and an IPv6
   address in brackets, `[::1]:25`, which the manual requires in quotes.
 
@@ -38,6 +39,7 @@ _SKIP = re.compile(r"(?:[\s]++|\#[^\n]*+|/\*(?:[^*]++|\*(?!/))*\*/)*")
 _COMMENT = re.compile(r"\#[^\n]*+|/\*(?:[^*]++|\*(?!/))*\*/")
 _WORD = re.compile(r"(?:[^\s\"'#={}()\[\]<>/]++|/(?!\*))+")
 _SIX = re.compile(r"\[[0-9A-Fa-f.]*:[0-9A-Fa-f:.]*(?:%\w+)?\](?:[:,~][^\s\"'#={}()\[\]<>/]*)?")
+_EXPRESSION = re.compile(r"/[^\s\"'{}#]+/(?=[ \t]*\{)")
 _STRING = re.compile(r'"(?:[^"\\]++|\\.)*"', re.DOTALL)
 _SINGLE = re.compile(r"'[^'\n]*+'")
 _CURLY = re.compile('[“”„«»]([^“”„«»"\n]*+)[“”„«»]')
@@ -46,6 +48,12 @@ _GLUED = re.compile(r"[^\s)\]}>,#;]")
 _OPENS_A_VALUE = re.compile(r"[\w.:\-]+[ \t]*=[ \t]*\Z")
 _PUNCTUATION = frozenset("{}()[]<>=")
 _CURLIES = frozenset("“”„«»")
+
+
+def _word(text: str, start: int) -> re.Match[str] | None:
+    """Match a bare word. A regular expression that names a scope, `Domain /a(b|c)/ {`, may hold brackets."""
+    found = _EXPRESSION.match(text, start) if text[start] == "/" else None
+    return found or _WORD.match(text, start)
 
 
 class ConfigToken(NamedTuple):
@@ -137,7 +145,7 @@ class ConfigLexer:
             six = _SIX.match(text, start) if char == "[" else None
             self._position = six.end() if six else start + 1
             return ConfigToken(WORD if six else char, start, self._position, first)
-        if char not in _CURLIES and (word := _WORD.match(text, start)):
+        if char not in _CURLIES and (word := _word(text, start)):
             self._position = word.end()
             if not word[0].isprintable():
                 self._report_unprintable(start, word[0])

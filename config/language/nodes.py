@@ -69,11 +69,15 @@ class Attributes:
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """`name = value`, or `name [ … ]`, which means the same as `name = [ … ]`."""
+    """`name = value`, or `name [ … ]`, which means the same as `name = [ … ]`.
+
+    A few modules of Momentum have quoted names, such as `"0" = "250 ok"`; no option of ours has.
+    """
 
     name: Word
     value: Value
     span: Span = field(compare=False, repr=False)
+    quoted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
     file      = { statement }
     statement = option | include | stanza
-    option    = WORD "=" value | WORD dictionary
+    option    = ( WORD | STRING ) "=" value | WORD dictionary
     include   = ( "include" | "readonly_include" ) ( WORD | STRING )
     stanza    = WORD { WORD | STRING } [ attributes ] "{" { statement } "}"
 
@@ -143,8 +143,10 @@ class _Parser:
     def _statement(self) -> None:
         first = self._values.scalar()
         following = self._lexer.peek()
+        quoted = isinstance(first, String)
         if isinstance(first, String):
-            self.findings.add(errors.quoted_name(first.text, first.span))
+            if following.kind != "=":
+                self.findings.add(errors.quoted_name(first.text, first.span))
             first = Word(first.text, first.span)
         elif first.text.startswith("//"):
             self.findings.add(errors.slashes_are_no_comment(first.span))
@@ -154,7 +156,7 @@ class _Parser:
             self.findings.add(errors.semicolon(first.span))
             return
         if following.kind in ("=", "["):
-            self._option(first, following)
+            self._option(first, following, quoted=quoted)
         elif first.text.lower() in INCLUDES and following.kind in SCALARS and not following.first:
             self._include(first)
         else:
@@ -169,7 +171,7 @@ class _Parser:
             self._body.append(Include(target, INCLUDES[keyword.text.lower()], span))
         self._after_value(keyword, target.span)
 
-    def _option(self, name: Word, following: ConfigToken) -> None:
+    def _option(self, name: Word, following: ConfigToken, *, quoted: bool) -> None:
         if following.kind == "=":
             equals = self._lexer.take()
             while self._lexer.peek().kind == "=":
@@ -189,7 +191,7 @@ class _Parser:
             end = value.span.end
             self.findings.add(errors.semicolon(Span(self._source, end - 1, end)))
             value = Word(value.text[:-1], Span(self._source, value.span.start, end - 1))
-        self._body.append(Option(name, value, name.span.to(value.span)))
+        self._body.append(Option(name, value, name.span.to(value.span), quoted))
         self._after_value(name, value.span, scalar=isinstance(value, Word | String))
 
     def _value_is_missing(self, token: ConfigToken) -> bool:
@@ -225,12 +227,17 @@ class _Parser:
             self.findings.add(errors.extra_word(text, name.text, value.to(span).text, span))
 
     def _begins_statement(self, token: ConfigToken) -> bool:
-        """Return whether the rest of a line is a statement: `name =`, `name [`, an include, or a head up to its `{`."""
-        if token.kind != WORD:
+        """Return whether the rest of a line is a statement.
+
+        It is one if it begins with `name =`, `"name" =`, `name [`, an include, or a head up to its `{`.
+        """
+        if token.kind not in SCALARS:
             return False
         following = self._lexer.peek(1)
-        if following.kind in ("=", "[", "{"):
+        if following.kind == "=" or (token.kind == WORD and following.kind in ("[", "{")):
             return True
+        if token.kind != WORD:
+            return False
         if self._lexer.text(token).lower() in INCLUDES:
             return following.kind in SCALARS
         for distance in range(1, _LONGEST_HEAD):

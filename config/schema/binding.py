@@ -11,15 +11,19 @@ from dataclasses import dataclass, field
 
 from config import naming
 from config.findings import Findings
+from config.language.errors import quoted_name
 from config.language.nodes import Dictionary, List, Option, Value
 from config.schema.declared import Declared, declared, names_of
 from config.schema.momentum import catalogue
 from config.schema.options import Options
-from config.schema.readers import PATH_WANTED
+from config.schema.readers import PATH_WANTED, is_off
 from config.schema.specs import ModuleSpec
 from config.spelling import as_in_the_manual
 
 GLOBAL = frozenset({"global"})
+OF_EVERY_MODULE = frozenset({"debug_level"})
+"""Options that every module of Momentum has, besides the switch that enables it."""
+
 _HOOK = "hook:"
 _SECRET_NAME = re.compile(r"passw(?:or)?d|passphrase|(?:^|_)(?:pass|pw|secret)$", re.IGNORECASE)
 
@@ -41,11 +45,16 @@ class Gathered:
 
     def add(self, statement: Option, findings: Findings) -> None:
         """Keep an option that is allowed here; report any other. Mask secrets from here on."""
+        if statement.quoted:
+            findings.add(quoted_name(statement.name.text, statement.name.span))
         name = names_of(self.model).get(statement.name.text.lower())
         if _is_secret(statement.name.text, declared(self.model)[name] if name is not None else None):
             statement.value.span.source.hide(statement.value.span.start, statement.value.span.end)
         if name is None:
             self._report_unknown(statement, findings)
+        elif self._stands_here_in_momentum(name, statement):
+            effect = self._effect(statement.name.text.lower(), statement.value)
+            findings.add(naming.not_acted_on("option", statement.name.text, statement.name.span, effect))
         elif not self._may_stand_here(declared(self.model)[name]):
             legal = sorted(scopes_of(declared(self.model)[name]) | GLOBAL)
             findings.add(naming.not_in_this_scope(statement.name.text, self.where, legal, statement.name.span))
@@ -54,6 +63,13 @@ class Gathered:
 
     def _may_stand_here(self, one: Declared) -> bool:
         return self.kinds is None or self.kinds == GLOBAL or bool(self.kinds & scopes_of(one))
+
+    def _stands_here_in_momentum(self, name: str, statement: Option) -> bool:
+        """Return whether Momentum allows an option here, and we only elsewhere."""
+        if self.kinds is None or self._may_stand_here(declared(self.model)[name]):
+            return False
+        theirs = catalogue().options.get(statement.name.text.lower())
+        return theirs is not None and bool(self.kinds & theirs.scopes)
 
     def _known(self) -> list[str]:
         """Return every name that may be meant here, including Momentum's."""
@@ -82,14 +98,25 @@ class Gathered:
         """Return whether Momentum has an option of this name here, or a stanza that 2.2 writes with brackets."""
         if lower in self.ignored or lower.startswith(_HOOK):
             return True
+        if self.kinds is None:
+            return lower in OF_EVERY_MODULE
         bracketed = isinstance(value, List | Dictionary)
-        return bool(self.kinds) and (lower in catalogue().options or (bracketed and lower in catalogue().stanzas))
+        return lower in catalogue().options or (bracketed and lower in catalogue().stanzas)
+
+    def _effect(self, lower: str, value: Value) -> str:
+        """Return what a name of Momentum does there. A hook runs a script, which may refuse mail."""
+        if is_off(value):
+            return ""
+        if lower.startswith(_HOOK):
+            return "scripts"
+        option = catalogue().options.get(lower) if self.kinds is not None else None
+        return option.effect if option is not None else catalogue().scope_effects.get(lower, "")
 
     def _report_unknown(self, statement: Option, findings: Findings) -> None:
         name, lower = statement.name, statement.name.text.lower()
         known_stanzas = {*(spec.type.lower() for spec in self.modules), *catalogue().stanzas}
         if self._is_momentums(lower, statement.value):
-            findings.add(naming.not_acted_on("option", name.text, name.span))
+            findings.add(naming.not_acted_on("option", name.text, name.span, self._effect(lower, statement.value)))
         elif self.kinds == GLOBAL and lower in known_stanzas:
             findings.add(naming.stanza_written_as_option(name.text, name.span))
         else:

@@ -19,7 +19,7 @@ from config.diagnostics import Span
 from config.findings import Findings
 from config.language.nodes import Option, String, Word
 from config.schema.options import Options, Zero
-from config.schema.readers import ReadContext, Unreadable, ValueReader, reader_for
+from config.schema.readers import NotOurs, ReadContext, Unreadable, ValueReader, reader_for
 
 Bound = TypeVar("Bound", bound=Options)
 
@@ -110,12 +110,14 @@ def bind(
     to options that can be written as stanzas.
     """
     values: dict[str, Any] = {}
+    failed = False
     for name, statement in written.items():
         try:
             values[name] = read_option(declared(model)[name], statement, findings, model)
         except Unreadable as wrong:
             wrong.report(findings)
-    if len(values) < len(written):
+            failed = failed or not isinstance(wrong, NotOurs)
+    if failed:
         return None
     for name, more in (added or {}).items():
         values[name] = (*values.get(name, ()), *more)

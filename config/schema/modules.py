@@ -12,10 +12,11 @@ from config.schema.binding import Gathered
 from config.schema.declared import names_of
 from config.schema.readers import ReadContext, Unreadable, reader_for
 from config.schema.specs import ModuleSpec
-from config.schema.stanzas import ModuleHead
+from config.schema.stanzas import ENABLED, ModuleHead
 
 _SCRIPT_FORMS = ("script", "hook")
-_ENABLED = ("enabled", "enable")
+_SOURCES = ("source", "script")
+"""How 3.x and 2.2 call the file of a hook."""
 
 
 @dataclass(slots=True)
@@ -49,7 +50,7 @@ def _take(statement: Statement, module: GatheredModule, findings: Findings) -> N
         _script(statement, module.options, findings)
     elif isinstance(statement, Include):  # already replaced by its content
         return
-    elif statement.name.text.lower() in _ENABLED and "enabled" not in names_of(module.spec.options):
+    elif statement.name.text.lower() in ENABLED and "enabled" not in names_of(module.spec.options):
         try:
             module.passive = not reader_for(bool).read(statement.value, ReadContext(statement.name.text, findings))
         except Unreadable as wrong:
@@ -84,7 +85,7 @@ def _source_of(name: Word, body: tuple[Statement, ...], head: Span, into: Gather
     """Set the option `name` to the source in a script's or hook's body."""
     source = None
     for statement in body:
-        if isinstance(statement, Option) and statement.name.text.lower() == "source":
+        if isinstance(statement, Option) and statement.name.text.lower() in _SOURCES:
             source = statement
         elif isinstance(statement, Option):
             findings.add(naming.not_acted_on("option", statement.name.text, statement.name.span))

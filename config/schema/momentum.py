@@ -1,4 +1,4 @@
-"""Momentum's option, stanza and module names, with the defaults of 2.2 and 4.x.
+"""Momentum's names of options, stanzas and modules, with the defaults of 2.2 and 4.x.
 
 The names are in `momentum.tsv` (its first lines explain the format). A name here does not mean that Ringback supports
 it: the schema decides that.
@@ -6,6 +6,7 @@ it: the schema decides that.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib import resources
@@ -28,40 +29,74 @@ _ABSENT = "-"
 
 @dataclass(frozen=True, slots=True)
 class MomentumOption:
-    """One option: its scopes, and its default in 2.2 and 4.x; None if that version does not have the option."""
+    """One option: its scopes, and its default in 2.2 and 4.x; None if that version does not have the option.
+
+    `effect` is what is missing if Ringback does not act on it, such as `limits`; empty if nothing is.
+    """
 
     name: str
     scopes: frozenset[str]
     default_22: str | None
     default_4x: str | None
+    effect: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MomentumLine:
+    """How 2.2 loads a module: `kind path name { … }`."""
+
+    path: str
+    kind: str
+    module: str
 
 
 @dataclass(frozen=True, slots=True)
 class Catalogue:
-    """All names, in lower case; `stanzas` are the scopes and other stanzas that contain options."""
+    """All names, in lower case; `stanzas` are the scopes and other stanzas that contain options.
 
-    options: dict[str, MomentumOption]
-    scopes: dict[str, frozenset[str]]
-    modules: frozenset[str]
+    `modules` and `scope_effects` map a name to its effect (see `MomentumOption`). `values` are pairs of an option and
+    a value that Ringback does not have.
+    """
+
+    options: Mapping[str, MomentumOption]
+    scopes: Mapping[str, frozenset[str]]
+    scope_effects: Mapping[str, str]
+    modules: Mapping[str, str]
+    lines: Mapping[str, MomentumLine]
     stanzas: frozenset[str]
+    values: frozenset[tuple[str, str]]
+
+    def module_at(self, path: str) -> str | None:
+        """Return the module that a 2.2 path names; None if Momentum has none. `generic/x` may name any module `x`."""
+        if path.lower() in self.lines:
+            return self.lines[path.lower()].module
+        last = path.rpartition("/")[2].lower()
+        return last if last in self.modules else None
 
 
 @cache
 def catalogue() -> Catalogue:
     """Read the table once."""
-    options, scopes, modules = {}, {}, set()
+    rows: dict[str, list[list[str]]] = {kind: [] for kind in ("module", "line", "scope", "option", "value")}
     for line in resources.files("config").joinpath("momentum.tsv").read_text("utf-8").splitlines():
-        kind, _, rest = line.partition("\t")
-        fields = rest.split("\t")
-        if kind == "module":
-            modules.add(fields[0])
-        elif kind == "scope":
-            scopes[fields[0]] = _scopes(fields[1])
-        elif kind == "option":
-            name, where, old, new = fields
-            options[name] = MomentumOption(name, _scopes(where), _default(old), _default(new))
+        kind, *fields = line.split("\t")
+        if kind in rows:
+            rows[kind].append(fields)
+    options = {
+        name: MomentumOption(name, _scopes(where), _default(old), _default(new), _effect(effect))
+        for name, where, old, new, effect in rows["option"]
+    }
+    scopes = {name: _scopes(where) for name, where, _ in rows["scope"]}
     holders = frozenset[str]().union(*(option.scopes for option in options.values()))
-    return Catalogue(options, scopes, frozenset(modules), frozenset(scopes) | holders - {"global", "listener"})
+    return Catalogue(
+        options=options,
+        scopes=scopes,
+        scope_effects={name: _effect(effect) for name, _, effect in rows["scope"]},
+        modules={name: _effect(effect) for name, effect in rows["module"]},
+        lines={path: MomentumLine(path, kind, module) for path, kind, module in rows["line"]},
+        stanzas=frozenset(scopes) | holders - {"global", "listener"},
+        values=frozenset((name, value) for name, value in rows["value"]),
+    )
 
 
 def _scopes(text: str) -> frozenset[str]:
@@ -73,3 +108,7 @@ def _scopes(text: str) -> frozenset[str]:
 
 def _default(text: str) -> str | None:
     return None if text == _ABSENT else "" if text == '""' else text
+
+
+def _effect(text: str) -> str:
+    return "" if text == _ABSENT else text

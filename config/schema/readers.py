@@ -22,6 +22,7 @@ from config.base.ip import unmapped_network
 from config.diagnostics import Diagnostic
 from config.findings import Findings
 from config.language.nodes import Attributes, Dictionary, List, Scalar, Stanza, String, Value, Word
+from config.schema.momentum import catalogue
 from config.schema.values import DomainPatterns, Endpoint, ValueKind
 
 PATH_WANTED = "a path"
@@ -55,6 +56,10 @@ class Unreadable(Exception):  # the operator's error, not a failure
         """Add the diagnostic to what was found."""
         if self.diagnostic is not None:
             findings.add(self.diagnostic)
+
+
+class NotOurs(Unreadable):
+    """A value that Momentum has and Ringback does not, with a warning: the option is as if it were not set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,15 +137,18 @@ def read_items(item: ValueReader, value: Value, reading: ReadContext) -> list[ob
     if isinstance(value, Dictionary | Attributes):
         raise Unreadable(errors.wrong_kind(reading.name, "a list ( … )", "a dictionary", value.span))
     items: Sequence[Value] = value.items if isinstance(value, List) else (value,)
-    results, failed = [], False
+    results, failed, foreign = [], False, False
     for part in _parted(items):
         try:
             results.append(item.read(part, reading))
         except Unreadable as wrong:
-            failed = True
+            failed = failed or not isinstance(wrong, NotOurs)
+            foreign = foreign or isinstance(wrong, NotOurs)
             wrong.report(reading.findings)
     if failed:
         raise Unreadable
+    if foreign and not results:
+        raise NotOurs
     return results
 
 
@@ -198,11 +206,18 @@ def _choice(names: Sequence[str], values: Mapping[str, object]) -> ValueReader:
 
     def read(value: Value, reading: ReadContext) -> object:
         text = scalar(value, reading, "one of its values").text
+        if (reading.name.lower(), text.lower()) in catalogue().values and text.lower() not in by_name:
+            raise NotOurs(errors.value_not_acted_on(reading.name, text, value.span))
         if text.lower() not in by_name:
             raise Unreadable(errors.not_one_of(reading.name, text, names, value.span))
         return by_name[text.lower()]
 
     return ValueReader(read, "one of " + ", ".join(names))
+
+
+def is_off(value: Value) -> bool:
+    """Return whether a value switches something off, or ignores what it would look for."""
+    return isinstance(value, Word | String) and value.text.lower() in _OFF | {"ignore", "none"}
 
 
 def scalar(value: Value, reading: ReadContext, wanted: str) -> Scalar:

@@ -11,12 +11,16 @@ from dataclasses import dataclass
 from config import errors, naming
 from config.diagnostics import Span
 from config.findings import Findings
-from config.language.nodes import Scalar, Stanza, Word
+from config.language.nodes import Option, Scalar, Stanza, Word
 from config.language.parser import MODULE_CLASSES
 from config.schema.declared import all_names
 from config.schema.momentum import catalogue
+from config.schema.readers import is_off
 from config.schema.specs import ModuleSpec, Schema
 from config.spelling import as_in_the_manual
+
+ENABLED = ("enabled", "enable")
+"""The switch that every module has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +57,7 @@ def _from_line(stanza: Stanza, schema: Schema, findings: Findings) -> ModuleHead
     kind, path = stanza.head[:2]
     known = schema.by_path.get(path.text)
     if known is None:
-        _report_unknown_path(path, schema, findings)
+        _report_unknown_path(path, stanza, schema, findings)
         return None
     right, spec = known
     if kind.text.lower() != right.lower():
@@ -81,22 +85,22 @@ def take_passive(words: list[Scalar]) -> bool:
     return False
 
 
-def _report_unknown_path(path: Scalar, schema: Schema, findings: Findings) -> None:
-    if path.text.rpartition("/")[2].lower() in catalogue().modules:
-        findings.add(naming.not_acted_on("module", path.text, path.span))
+def _report_unknown_path(path: Scalar, stanza: Stanza, schema: Schema, findings: Findings) -> None:
+    module = catalogue().module_at(path.text)
+    if module is not None:
+        effect = catalogue().modules[module] if _is_active(stanza) else ""
+        findings.add(naming.not_acted_on("module", path.text, path.span, effect))
     else:
         lines = [f"{kind} {each}" for each, (kind, _) in schema.by_path.items()]
-        findings.add(naming.unknown_module(path.text, lines, path.span))
+        findings.add(naming.unknown_module(path.text, lines, catalogue().lines, path.span))
 
 
 def report_unknown_stanza(stanza: Stanza, schema: Schema, findings: Findings) -> None:
     """Report an unsupported stanza at the top of the file: a warning if Momentum has it, else an error."""
     first = stanza.head[0]
     momentum, name = catalogue(), first.text.lower()
-    if name in momentum.modules:
-        findings.add(naming.not_acted_on("module", first.text, stanza.head_span))
-    elif name in momentum.stanzas:
-        findings.add(naming.not_acted_on("stanza", first.text, stanza.head_span))
+    if name in momentum.modules or name in momentum.stanzas:
+        report_not_acted_on(stanza, findings)
     elif name in all_names([schema.core]) or name in momentum.options:
         findings.add(naming.option_written_as_stanza(first.text, first.span))
     elif len(stanza.head) > 1 and (kind := _class_meant(name)):
@@ -104,6 +108,24 @@ def report_unknown_stanza(stanza: Stanza, schema: Schema, findings: Findings) ->
     else:
         known = [*schema.by_type, *momentum.modules, *map(as_in_the_manual, momentum.stanzas)]
         findings.add(naming.unknown_stanza(first.text, known, list(schema.by_type), first.span))
+
+
+def report_not_acted_on(stanza: Stanza, findings: Findings) -> None:
+    """Warn about a stanza of Momentum that has no effect here."""
+    momentum, name = catalogue(), stanza.head[0].text
+    known = momentum.modules if name.lower() in momentum.modules else momentum.scope_effects
+    effect = known.get(name.lower(), "") if _is_active(stanza) else ""
+    what = "module" if known is momentum.modules else "stanza"
+    findings.add(naming.not_acted_on(what, name, stanza.head_span, effect))
+
+
+def _is_active(stanza: Stanza) -> bool:
+    """Return whether a stanza enforces anything in Momentum: a module that is switched off or passive does not."""
+    if take_passive(list(stanza.head)):
+        return False
+    return not any(
+        isinstance(each, Option) and each.name.text.lower() in ENABLED and is_off(each.value) for each in stanza.body
+    )
 
 
 def _class_meant(name: str) -> str | None:

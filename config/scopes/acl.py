@@ -21,6 +21,7 @@ from config.diagnostics import Span
 from config.findings import Findings
 from config.language.errors import unexpected
 from config.language.nodes import Attributes, Dictionary, Entry, List, Option, Scalar, Stanza, String, Value, Word
+from config.schema.readers import is_off
 
 CONTINUE = "continue"
 EXTENSIONS = {
@@ -36,10 +37,23 @@ EXTENSIONS = {
 }
 """The SMTP extensions that a 2.2 rule enables, by their names in `SMTP_Extensions` of 4.x."""
 
+_TLS = {
+    "certificate": "tls_certificate",
+    "key": "tls_key",
+    "clientca": "tls_client_ca",
+    "ciphers": "tls_ciphers",
+    "verify_mode": "tls_verify_mode",
+}
+"""The options of `TLS [ … ]` and `SSL [ … ]`, by their names in 4.x."""
+
+_NAMED = frozenset({"extension", "extension_argument"})
+"""They repeat the extension's name."""
+
 _SWITCHES = {"always-allow": "always_allow", "always-deny": "always_deny"}
 _GROUPS = frozenset({"personality", "limits"})
-_VALUED = frozenset({"context", "relay_hosts", "relay_for_sending_domains"})
-_ATTRIBUTE_NAMES = {"status": "enable", "backlog": "listen_backlog"}
+_VALUED = frozenset({"context", "relay_hosts"})
+_SENDERS = "relay_for_sending_domains"
+_ATTRIBUTE_NAMES = {"status": "enable", "backlog": "listen_backlog", "duravip": "enable_duravip"}
 _SUFFIXES = re.compile(r"(?P<address>[^,~]*)(?:,(?P<backlog>[^~]*))?(?:~(?P<concurrency>.*))?")
 
 
@@ -188,14 +202,33 @@ def _rule(entry: Entry, findings: Findings) -> PeerNode:
             proceeds = True
         elif word.text.lower() in EXTENSIONS:
             extensions.append(String(EXTENSIONS[word.text.lower()], '"', word.span))
-            name = f"auth{word.text.replace('-', '')}parameters"
-            options += (Option(Word(name, word.span), follower, follower.span) for follower in followers)
+            options += _parameters(word, followers, findings)
         else:
             options += _property(word, followers, findings)
     if extensions:
         span = extensions[0].span
         options.append(Option(Word("smtp_extensions", span), List(tuple(extensions), span), span))
     return PeerNode(entry.key, tuple(options), proceeds, entry.key.span)
+
+
+def _parameters(word: Scalar, followers: list[Value], findings: Findings) -> Iterator[Option]:
+    """Return the options in the brackets of an extension, or of `SSL`."""
+    keyword = EXTENSIONS.get(word.text.lower(), "")
+    for follower in followers:
+        entries = follower.entries if isinstance(follower, Dictionary) else ()
+        own = tuple(entry for entry in entries if entry.key.text.lower() not in _NAMED)
+        if keyword.startswith("AUTH "):
+            name = f"auth{word.text.replace('-', '')}parameters"
+            yield Option(Word(name, word.span), Dictionary(own, follower.span), follower.span)
+            continue
+        known = {} if keyword not in {"STARTTLS", ""} else _TLS
+        for entry in own:
+            name = known.get(entry.key.text.lower(), "")
+            if name:
+                yield Option(Word(name, entry.key.span), entry.value, entry.span)
+            else:
+                where = f" in {word.text}"
+                findings.add(naming.unknown("property", entry.key.text, [*known, *_NAMED], entry.key.span, where))
 
 
 def _property(word: Scalar, followers: list[Value], findings: Findings) -> Iterator[Option]:
@@ -207,9 +240,25 @@ def _property(word: Scalar, followers: list[Value], findings: Findings) -> Itera
         for follower in followers:
             for entry in follower.entries if isinstance(follower, Dictionary) else ():
                 yield Option(Word(entry.key.text, entry.key.span), entry.value, entry.span)
+    elif name == "ssl":
+        yield Option(Word("use_ssl", word.span), Word("true", word.span), word.span)
+        yield from _parameters(word, followers, findings)
+    elif name == _SENDERS:
+        yield _senders(word, followers)
     elif name in _VALUED:
         value = followers[0] if followers else Word("true", word.span)
         yield Option(Word(name, word.span), value, word.span)
     else:
-        known = [CONTINUE, *EXTENSIONS, *_SWITCHES, *_GROUPS, *_VALUED]
+        known = [CONTINUE, *EXTENSIONS, "ssl", *_SWITCHES, *_GROUPS, *_VALUED, _SENDERS]
         findings.add(naming.unknown("property", word.text, known, word.span, " in this rule"))
+
+
+def _senders(word: Scalar, followers: list[Value]) -> Option:
+    """Read `relay_for_sending_domains`: alone it relays for every sender, `[ x = true ]` for those that are true."""
+    if not followers:
+        return Option(Word("open_relay", word.span), Word("true", word.span), word.span)
+    value = followers[0]
+    if isinstance(value, Dictionary):
+        domains = tuple(entry.key for entry in value.entries if not is_off(entry.value))
+        value = List(domains, value.span)
+    return Option(Word(_SENDERS, word.span), value, word.span)

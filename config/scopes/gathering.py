@@ -6,14 +6,16 @@ import re
 
 from config import naming
 from config.findings import Findings
-from config.language.nodes import Option, Stanza
+from config.language.nodes import Option, Stanza, String, Word
 from config.schema.binding import Gathered
 from config.schema.declared import declared, read_option
 from config.schema.momentum import catalogue
 from config.schema.options import Options
 from config.schema.readers import Unreadable
-from config.schema.stanzas import report_attributes
+from config.schema.stanzas import report_attributes, report_not_acted_on
 from config.scopes.places import KINDS, Place, ScopeStep, Setting, normal_name, searcher
+
+_GROUP = "binding_group"
 
 
 class GatheredScopes:
@@ -39,6 +41,8 @@ class GatheredScopes:
             )
             inner = []
             for statement in current.body:
+                if isinstance(statement, Option) and place[-1].kind == "binding" and _is_group(statement):
+                    continue  # it is in the place
                 if isinstance(statement, Option):
                     gathered.add(statement, self._findings)
                 elif isinstance(statement, Stanza):
@@ -59,7 +63,9 @@ class GatheredScopes:
         if len(stanza.head) != 2:  # kind and name
             self._findings.add(naming.name_is_missing(first.text, stanza.head_span))
             return None
-        return (*outer, ScopeStep(kind, self._checked_name(kind, stanza)))
+        step = ScopeStep(kind, self._checked_name(kind, stanza))
+        group = _group_named(stanza) if kind == "binding" and not outer else None
+        return (*outer, step) if group is None else (ScopeStep(_GROUP, group), step)
 
     def _checked_name(self, kind: str, stanza: Stanza) -> str:
         node = stanza.head[1]
@@ -77,7 +83,7 @@ class GatheredScopes:
     def _report_other(self, stanza: Stanza, above: str) -> None:
         name = stanza.head[0]
         if name.text.lower() in catalogue().scopes or name.text.lower() in catalogue().modules:
-            self._findings.add(naming.not_acted_on("stanza", name.text, stanza.head_span))
+            report_not_acted_on(stanza, self._findings)
         else:
             self._findings.add(naming.unknown("stanza", name.text, KINDS, name.span, f" in {above}"))
 
@@ -91,6 +97,18 @@ class GatheredScopes:
                 if setting is not None:
                     settings[name] = setting
         return by_place
+
+
+def _is_group(statement: Option) -> bool:
+    return statement.name.text.lower() == _GROUP and isinstance(statement.value, Word | String)
+
+
+def _group_named(stanza: Stanza) -> str | None:
+    """Return the group that a binding names in its body: `Binding_Group = "g"` puts the binding into that group."""
+    for statement in stanza.body:
+        if isinstance(statement, Option) and _is_group(statement) and isinstance(statement.value, Word | String):
+            return statement.value.text
+    return None
 
 
 def read_setting(

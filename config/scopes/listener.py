@@ -22,7 +22,12 @@ DEFAULT_BACKLOG = 500
 Client: TypeAlias = IPv4Address | IPv6Address
 
 
-SOCKET_OPTIONS: Mapping[str, int] = {"listen_backlog": DEFAULT_BACKLOG, "concurrency": 0, "enable": True}
+SOCKET_OPTIONS: Mapping[str, int] = {
+    "listen_backlog": DEFAULT_BACKLOG,
+    "concurrency": 0,
+    "enable": True,
+    "enable_duravip": False,
+}
 """Options of the socket rather than of its sessions, with their defaults."""
 
 
@@ -53,6 +58,8 @@ class Listener:
     backlog: int = DEFAULT_BACKLOG
     concurrency: int = 0
     enabled: bool = True
+    floats: bool = False
+    """Whether the address may be on another machine now (a DuraVIP, VRRP): it is bound even while it is not here."""
     options: Mapping[str, Setting] = field(default_factory=dict)
     shared: Mapping[str, Setting] = field(default_factory=dict)
     peers: tuple[Peer, ...] = ()

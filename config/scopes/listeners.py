@@ -9,7 +9,7 @@ does not end in `continue`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from ipaddress import IPv4Network, IPv6Network
 
 from config import errors, naming
@@ -20,18 +20,30 @@ from config.schema.options import Options, Zero
 from config.schema.readers import ReadContext, Unreadable, ValueReader, declare, described, reader_for
 from config.schema.values import Network, ValueKind
 from config.scopes.acl import ListenerNode, ListenNode, PeerNode, from_list, from_stanza
+from config.scopes.extensions import EVERYONE, Translation
 from config.scopes.gathering import read_setting
 from config.scopes.listener import DEFAULT_BACKLOG, DEFAULT_PORT, EVERY, PATHWAY, Listener, Listeners, Peer, shown
 from config.scopes.places import Place, ScopeStep, Setting
 
 _HIGHEST_PORT = 65535
 _MOST = (1 << 31) - 1
-_ADDRESS = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^\s:\[\],~/]*))(?::(?P<port>\d{1,5}))?")
+_ADDRESS = re.compile(r"(?:\[(?P<six>\*|[0-9A-Fa-f:.%\w]+)\]|(?P<host>[^\s:\[\],~/]*))(?::(?P<port>\d{1,5}))?")
 
 SOCKET_ZEROS: Mapping[str, Zero] = {"listen_backlog": "automatic", "concurrency": "no limit"}
 """What 0 means for the numeric ones; a backlog of 0 is the default."""
 
-_OWN = {"listen_backlog": reader_for(int), "concurrency": reader_for(int), "enable": reader_for(bool)}
+_OWN = {
+    "listen_backlog": reader_for(int),
+    "concurrency": reader_for(int),
+    "enable": reader_for(bool),
+    "enable_duravip": reader_for(bool),
+}
+PROTO = "proto"
+"""The option that says which addresses `*` is."""
+
+_FAMILIES: Mapping[str, str] = {"both": EVERY, "ipv4": "0.0.0.0", "ipv6": "::"}  # noqa: S104 - the operator's choice
+"""What `*` means with each value of `proto`."""
+
 _LISTENER = frozenset({"listener", "esmtp_listener"})
 _LISTEN = frozenset({"listen", "listener", "esmtp_listener"})
 _PEER = frozenset({"peer"})
@@ -59,9 +71,12 @@ class _Typing:
         self._reading = reading
         model = reading.model
         self._model = model if model is not None and issubclass(model, Options) else Options
+        self._translation = Translation(self._model, reading.findings)
 
     def listeners(self, node: ListenerNode) -> tuple[Listener, ...]:
         """Type every address; report and omit wrong ones."""
+        written = (*node.options, *_all_options(node))
+        self._translation = Translation.of(self._model, self._reading.findings, written, in_order=node.in_order)
         own, rest = self._own(node.options)
         shared = self._settings(rest, (_OUTER,), "listener", _LISTENER)
         peers = self._peers(node.peers, (_OUTER,))
@@ -87,6 +102,8 @@ class _Typing:
         in_order: bool,
     ) -> Listener:
         address, port = _address(node.address)
+        if address == EVERY:
+            address = self._family(node.options)
         place = (_OUTER, ScopeStep("listen", shown(address, port)))
         own, rest = self._own(node.options)
         own = {**inherited, **own}
@@ -96,6 +113,7 @@ class _Typing:
             backlog=own.get("listen_backlog") or DEFAULT_BACKLOG,
             concurrency=own.get("concurrency", 0),
             enabled=bool(own.get("enable", True)),
+            floats=bool(own.get("enable_duravip", False)),
             options=self._settings(rest, place, "listen", _LISTEN),
             shared=shared,
             peers=(*self._peers(node.peers, place), *peers),
@@ -110,7 +128,8 @@ class _Typing:
         for statement in options:
             reader = _OWN.get(statement.name.text.lower())
             if reader is None:
-                rest.append(statement)
+                if statement.name.text.lower() != PROTO:
+                    rest.append(statement)
                 continue
             try:
                 value = reader.read(statement.value, ReadContext(statement.name.text, self._reading.findings))
@@ -118,6 +137,17 @@ class _Typing:
             except Unreadable as wrong:
                 wrong.report(self._reading.findings)
         return own, rest
+
+    def _family(self, options: tuple[Option, ...]) -> str:
+        """Return the address that `*` is, by the option `proto`."""
+        wanted = EVERY
+        for statement in options:
+            if statement.name.text.lower() == PROTO:
+                text = statement.value.text.lower() if isinstance(statement.value, Word | String) else ""
+                if text not in _FAMILIES:
+                    raise Unreadable(errors.not_one_of(PROTO, text, list(_FAMILIES), statement.value.span))
+                wanted = _FAMILIES[text]
+        return wanted
 
     def _peers(self, nodes: tuple[PeerNode, ...], place: Place) -> tuple[Peer, ...]:
         peers = []
@@ -130,17 +160,22 @@ class _Typing:
                 continue
             inner = (*place, ScopeStep("peer", str(network)))
             if isinstance(network, IPv4Network | IPv6Network):
-                options = self._settings(list(node.options), inner, "peer", _PEER)
+                options = self._settings(list(node.options), inner, "peer", _PEER, (str(network),))
                 peers.append(Peer(network, options, node.proceeds, node.span))
         return tuple(peers)
 
     def _settings(
-        self, options: list[Option] | tuple[Option, ...], place: Place, where: str, kinds: frozenset[str]
+        self,
+        options: list[Option],
+        place: Place,
+        where: str,
+        kinds: frozenset[str],
+        networks: tuple[str, ...] = EVERYONE,
     ) -> dict[str, Setting]:
         findings = self._reading.findings
         gathered = Gathered(self._model, f" in {where}", kinds)
         pathway = None
-        for statement in options:
+        for statement in self._translation.translated(options, networks):
             if statement.name.text.lower() == PATHWAY and isinstance(statement.value, Word | String):
                 pathway = Setting(statement.value.text, statement.value.span, place)
             else:
@@ -153,6 +188,14 @@ class _Typing:
             if setting is not None:
                 settings[name] = setting
         return settings
+
+
+def _all_options(node: ListenerNode) -> Iterator[Option]:
+    """Return the options of every address and network of a listener."""
+    for listen in node.listens:
+        yield from listen.options
+        for peer in (*listen.peers, *node.peers):
+            yield from peer.options
 
 
 def _counted(value: object, statement: Option) -> int:
@@ -174,7 +217,7 @@ def _address(node: Scalar) -> tuple[str, int]:
     if not node.text or match is None or port > _HIGHEST_PORT:
         hint = "write address:port, *:25 or [::1]:25"
         raise Unreadable(errors.not_a("an address to listen on", node.text, node.span, hint))
-    address = match["six"] or match["host"] or EVERY
+    address = _FAMILIES["ipv6"] if match["six"] == EVERY else match["six"] or match["host"] or EVERY
     wrong = None if address == EVERY else hosts.what_to_write(address)
     if wrong is not None:
         raise Unreadable(errors.not_a("an address to listen on", node.text, node.span, wrong))

@@ -21,13 +21,15 @@ from config.findings import Findings
 from config.language.formatter import comments_of, format_text, parsed
 from config.language.layout import flat_text, scalar_text
 from config.language.lexer import ConfigLexer
-from config.language.nodes import List, Option, Scalar, Stanza, Statement, String, Tree, Value
+from config.language.nodes import List, Option, Scalar, Stanza, Statement, String, Tree, Value, Word
 from config.schema.declared import declared, names_of
+from config.schema.momentum import catalogue
 from config.schema.readers import ReadContext, Unreadable, reader_for
 from config.schema.specs import Schema
 from config.schema.stanzas import is_module_line, take_passive
 from config.schema.values import Network
 from config.scopes.acl import ListenNode, PeerNode, from_list
+from config.scopes.extensions import EXTENSIONS
 from config.tools import errors
 from config.tools.writing import written
 
@@ -99,6 +101,8 @@ class _Conversion:
         kind = path.rpartition("/")[2]
         if self._schema is not None and path in self._schema.by_path:
             kind = self._schema.by_path[path][1].type
+        elif (known := catalogue().module_at(path)) is not None:
+            kind = known
         name = scalar_text(replace(_string(words[0]), quote='"') if words else String(kind, '"', stanza.span))
         body = ["enabled = false"] if passive else []
         yield _Edit(stanza.head[0].span.start, stanza.head[-1].span.end, f"{kind} {name}")
@@ -186,6 +190,8 @@ class _Conversion:
         for statement in (*reversed(listen.options), *reversed(_options(self._tree.statements))):
             if statement.name.text.lower() == name:
                 return replace(statement, name=option.name)
+        if name == EXTENSIONS:
+            return replace(option, value=List((), option.value.span))
         if self._schema is None or name not in names_of(self._schema.core):
             return None
         one = declared(self._schema.core)[names_of(self._schema.core)[name]]
@@ -209,10 +215,19 @@ def _meant(network: Cidr, rules: tuple[PeerNode, ...]) -> dict[str, Option]:
     options: dict[str, Option] = {}
     for rule in rules:
         if _holds(_network(rule), network):
-            options.update({option.name.text.lower(): option for option in rule.options})
+            for option in rule.options:
+                name = option.name.text.lower()
+                options[name] = _joined(options.get(name), option) if name == EXTENSIONS else option
             if not rule.proceeds:
                 break
     return options
+
+
+def _joined(before: Option | None, option: Option) -> Option:
+    """Return the extensions of two rules: the properties of rules add up."""
+    lists = [each.value.items for each in (before, option) if each is not None and isinstance(each.value, List)]
+    items = {item.text: item for each in lists for item in each if isinstance(item, Word | String)}
+    return replace(option, value=List(tuple(items.values()), option.value.span))
 
 
 def _assignment(option: Option) -> str:

@@ -42,7 +42,7 @@ def reference(schema: Schema) -> str:
 def options_table(model: type[Options], *, scopes: bool = False) -> str:
     """Return the table of one stanza's options."""
     heads = ["Option", "Takes", "Default", *(["Also set in"] if scopes else []), "Reload", "Meaning"]
-    return _table(heads, (_row(one, scopes=scopes) for one in declared(model).values()))
+    return table(heads, (_row(one, scopes=scopes) for one in declared(model).values()))
 
 
 def _row(one: Declared, *, scopes: bool) -> list[str]:
@@ -79,7 +79,7 @@ def _takes(one: Declared) -> str:
 def differences_table(schema: Schema) -> str:
     """Return every option whose default differs between 2.2 and 4.x, with the one in force here."""
     ours = {name: one for one in declared(schema.core).values() for name in (one.name, *one.aliases)}
-    return _table(["Option", "2.2", "4.x", "In force"], _differences(ours))
+    return table(["Option", "2.2", "4.x", "In force"], _differences(ours))
 
 
 def _differences(ours: dict[str, Declared]) -> Iterator[list[str]]:
@@ -103,7 +103,8 @@ def _default(text: str) -> str:
     return f"`{text}`" if text else "unset"
 
 
-def _table(heads: list[str], rows: Iterator[list[str]]) -> str:
+def table(heads: list[str], rows: Iterator[list[str]]) -> str:
+    """Return a Markdown table."""
     lines = [heads, ["---"] * len(heads), *rows]
     return "".join(f"| {' | '.join(_cell(cell) for cell in line)} |\n" for line in lines)
 

@@ -14,6 +14,7 @@ def as_records(diagnostics: Iterable[Diagnostic]) -> list[dict[str, Any]]:
     return [
         {
             "severity": str(diagnostic.severity),
+            "code": diagnostic.code or None,
             "message": masked(diagnostic.message),
             "hint": None if diagnostic.hint is None else masked(diagnostic.hint),
             **_place(diagnostic.span),

@@ -110,6 +110,7 @@ class _Page:
             )
 
         enabled = "" if listener.enabled else "enable=false "
+        enabled += "enable_duravip=true " if listener.floats else ""
         attributes = enabled + assigned(listener.options, "=")
         suffix = f",{listener.backlog}" + (f"~{listener.concurrency}" if listener.concurrency else "")
         head = f"{listener}{suffix}" + (f" <{attributes.strip()}>" if attributes else "")
@@ -128,6 +129,8 @@ class _Page:
             self._put(f"listen_backlog = {listener.backlog}")
         if listener.concurrency or self._defaults:
             self._put(f"concurrency = {listener.concurrency}")
+        if listener.floats or self._defaults:
+            self._put(f"enable_duravip = {written(listener.floats)}")
         if not listener.enabled or self._defaults:
             self._put(f"enable = {written(listener.enabled)}")
         self._settings(listener.options, model)

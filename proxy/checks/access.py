@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import cast
 
 from config.diagnostics import Diagnostic, Severity, Span
@@ -78,9 +78,9 @@ def _open_relay(settings: Settings) -> Iterator[Diagnostic]:
                 severity=Severity.WARNING,
             )
     for setting in everywhere(settings, "relay_for_sending_domains"):
-        if "*" in cast(Iterable[str], setting.value):
+        if setting.value:
             yield Diagnostic(
-                "Relay_For_Sending_Domains accepts mail from any client to any domain",
+                "Relay_For_Sending_Domains accepts mail to any domain from any client that names such a sender",
                 setting.origin,
                 hint="a sender is easily forged; list your clients in Relay_Hosts",
                 severity=Severity.WARNING,

@@ -11,6 +11,12 @@ from proxy.checks.places import in_force, origin_of
 from proxy.options.inbound import InboundOptions
 from proxy.smtp.passwords import BadPasswordFile, PasswordFile
 
+_HINTS = {
+    "hashes": "write lines of `user:hash`, as `ringback password USER` prints them",
+    "clear": "write lines of `user:password`; hashes are safer: see Authentication_File_Form",
+    "digest": "write lines of `user:realm:hash`, as htdigest does",
+}
+
 
 def offers_authentication(options: InboundOptions) -> bool:
     """Whether AUTH is ever offered. It needs TLS unless it is allowed without."""
@@ -36,21 +42,22 @@ def logins(settings: Settings) -> Iterator[Diagnostic]:
             )
         if options.authentication == "file":
             path = options.authentication_file
-            yield from _password_file(path, origin, origin_of(settings, "authentication_file", path))
+            named_at = origin_of(settings, "authentication_file", path)
+            yield from _password_file(path, options.authentication_file_form, origin, named_at)
 
 
-def _password_file(path: Path | None, asked_at: Span | None, named_at: Span | None) -> Iterator[Diagnostic]:
+def _password_file(path: Path | None, form: str, asked_at: Span | None, named_at: Span | None) -> Iterator[Diagnostic]:
     if path is None:
         yield Diagnostic(
             "Authentication is `file`, but Authentication_File is not set", asked_at, hint="set Authentication_File"
         )
         return
     try:
-        PasswordFile(path)
+        PasswordFile(path, form)
     except (OSError, BadPasswordFile) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         yield Diagnostic(
             f"the password file cannot be used: {reason}",
             named_at,
-            hint="write lines of `user:hash`, as `ringback password USER` prints them",
+            hint=_HINTS[form],
         )

@@ -115,7 +115,7 @@ def _listeners(listeners: Sequence[Listener], origin: Span | None) -> Iterator[D
                 notes = (Note("first listener is here", first.span),) if first.span is not None else ()
                 yield Diagnostic(f"{first} already listens on {listener}", listener.span, "remove one", notes=notes)
                 break
-        if is_address(listener.address) and not _is_here(listener.address):
+        if is_address(listener.address) and not listener.floats and not _is_here(listener.address):
             yield Diagnostic(
                 f"cannot listen on {listener.address}: this machine does not have this address",
                 listener.span,

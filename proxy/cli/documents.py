@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from config.tools.momentum import ACTS, momentum_tables
 from config.tools.reference import reference
 from proxy.app import SCHEMA, library
 from proxy.cli import exits
@@ -16,6 +17,7 @@ from proxy.cli.grammar.shells import SCRIPTS
 from proxy.cli.grammar.tree import PROGRAM, Command, described
 from proxy.events import pages as events
 from proxy.metrics import pages as metrics
+from sieve import manual
 from sieve.reference import markdown
 
 _COMPLETION = {"bash": "ringback.bash", "zsh": "_ringback", "fish": "ringback.fish"}
@@ -29,16 +31,21 @@ EVENT_SCHEMA = Path(events.__file__).with_name("schema.json")
 
 def pages(root: Command) -> dict[str, str]:
     """Return each generated file's text by its name below `docs`."""
-    head = resources.files("proxy").joinpath("pages/configuration.md").read_text(encoding="utf-8")
+    functions = {name: ACTS if name in library().functions else "an error in a script" for name in manual.FUNCTIONS}
     return {
-        "configuration.md": head.replace(_TABLES, reference(SCHEMA)),
+        "configuration.md": _head("configuration.md").replace(_TABLES, reference(SCHEMA)),
         "events.md": events.page(),
         "metrics.md": metrics.page(),
+        "momentum.md": _head("momentum.md").replace(_TABLES, momentum_tables(SCHEMA, functions)),
         "sieve.md": markdown(library()),
         "commands.md": page.page(root),
         **{f"man/{name}": text for name, text in man.pages(root).items()},
         **{f"completion/{name}": SCRIPTS[shell](root) for shell, name in _COMPLETION.items()},
     }
+
+
+def _head(name: str) -> str:
+    return resources.files("proxy").joinpath(f"pages/{name}").read_text(encoding="utf-8")
 
 
 def documents(

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from config.diagnostics import Diagnostic, has_errors
+from config.diagnostics import NOT_ENFORCED, Diagnostic, has_errors
 from config.tools.report import as_records
 from proxy.app import compiled, load_service, rehearsed
 from proxy.base import log
@@ -88,6 +88,9 @@ def check(
     as_json: Annotated[
         bool, typer.Option("--json", help="Print the diagnostics as JSON, for editors."), Prints(list[DiagnosticRecord])
     ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Also exit 78 if Momentum would enforce something that Ringback does not.")
+    ] = False,
 ) -> None:
     """Build everything that `serve` would, print every error, and exit 78 if there is one. Writes nothing."""
     diagnostics = ConfigurationIn(config_file).tried()
@@ -95,8 +98,9 @@ def check(
         exits.say(json.dumps(as_records(diagnostics), indent=2))
     else:
         exits.show(diagnostics)
-    wrong = has_errors(diagnostics)
-    if not as_json and not wrong:
+    erroneous = has_errors(diagnostics)
+    wrong = erroneous or (strict and any(diagnostic.code == NOT_ENFORCED for diagnostic in diagnostics))
+    if not as_json and not erroneous:
         exits.say(f"{config_file}: no errors")
     denied = any(os.strerror(errno.EACCES) in diagnostic.message for diagnostic in diagnostics)
     if not as_json and (denied or not wrong):

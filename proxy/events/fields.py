@@ -150,6 +150,7 @@ FIELDS: dict[str, Field] = {
     "message": _text("the warning"),
     "file": _text("the configuration file"),
     "hint": _text("what to write instead"),
+    "diagnostic": _text("the kind of a warning, such as `not_enforced`"),
     "count": _count("how many"),
     "limit": _count("the limit of open files"),
     "wanted": _count("open files that the configuration needs"),

@@ -168,7 +168,8 @@ _SERVICE = (
           "did not start; the old configuration stays in use", "diagnostics", levels=_ERROR,
           metric="ringback_config_last_reload_successful"),
     Event("configuration_warning", "at the start and at a reload: a warning that `ringback check` also prints, with "
-          "its place, the `text` of that line, and a `hint`", "message", optional="file line column text hint",
+          "its place, the `text` of that line, and a `hint`; the `diagnostic` `not_enforced` is about what Momentum "
+          "would enforce", "message", optional="file line column text hint diagnostic",
           levels=_WARNING),
     Event("configuration_warnings_left_out", "`count` more warnings were not logged", "count", levels=_WARNING),
     Event("cannot_listen", "an address cannot be bound; the server exits with status 69", "reason", levels=_ERROR),

@@ -38,10 +38,16 @@ class InboundOptions(TlsOptions):
         scopes=LISTENING,
     )
     xclient_hosts: tuple[Network, ...] = option(
-        (), doc="Networks that may use XCLIENT to name their client.", scopes=LISTENING
+        (), doc="Networks that may use XCLIENT to name their client.", scopes=INBOUND
     )
     implicit_tls: bool = option(
-        False, doc="Speak TLS from the first byte, as on port 465 (RFC 8314).", scopes=LISTENING
+        False,
+        doc="Speak TLS from the first byte, as on port 465 (RFC 8314).",
+        aliases=("use_ssl",),
+        scopes=INBOUND,
+    )
+    context: Mapping[str, str] = option(
+        default_factory=dict, doc="Context variables that the connection starts with, for scripts.", scopes=INBOUND
     )
 
     starttls_injection_policy: Literal["reject", "ignore", "allow"] = option(
@@ -197,6 +203,12 @@ class InboundOptions(TlsOptions):
     )
     authentication_file: ConfigPath | None = option(
         None, doc="File of users and password hashes, made with `ringback password`.", secret=True, scopes=INBOUND
+    )
+    authentication_file_form: Literal["hashes", "clear", "digest"] = option(
+        "hashes",
+        doc="What Authentication_File contains: hashes made with `ringback password`; `clear`, lines of user:password "
+        "(`file://` in Momentum); or `digest`, lines of user:realm:MD5 (`digest://`).",
+        scopes=INBOUND,
     )
     authentication_without_tls: bool = option(
         False, doc="Offer AUTH without TLS as well. Passwords can then be read on the network.", scopes=INBOUND

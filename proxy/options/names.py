@@ -87,6 +87,11 @@ def banner_lines(text: str) -> list[str]:
     return [line.removeprefix("220").lstrip("- ") for line in lines]
 
 
+def goes_on(text: str) -> bool:
+    """Return whether the last line of a banner is not the reply's last: `220-…`."""
+    return text.replace("\\r", "").replace("\\n", "\n").strip("\r\n").rpartition("\n")[2].startswith("220-")
+
+
 def _read_nameserver(value: Value, reading: ReadContext) -> Endpoint:
     server = cast(Endpoint, reader_for(Endpoint).read(value, reading))
     if "%" in server.host:

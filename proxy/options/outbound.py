@@ -59,8 +59,10 @@ class OutboundOptions(TlsOptions):
         doc="With `TLS = ifavailable`: continue without TLS if STARTTLS is rejected or the handshake fails. A next hop "
         "that does not offer STARTTLS gets mail without TLS either way; `TLS = required` forbids that.",
     )
-    tls_verify: Literal["no", "ca", "host"] = option(
-        "no", doc="Verify the next hop's certificate: not at all, its issuer, or its issuer and host name."
+    tls_verify: Literal["no", "ca", "host", "optional"] = option(
+        "no",
+        doc="Verify the next hop's certificate: not at all, its issuer, or its issuer and host name. `optional` "
+        "delivers whether or not that succeeds, so it is the same as `no`.",
     )
     tls_ca: ConfigPath | None = option(None, doc="PEM file of the authorities that issue next hops' certificates.")
 

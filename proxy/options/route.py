@@ -8,9 +8,9 @@ from typing import Annotated, cast
 from urllib.parse import parse_qsl, urlsplit
 
 from config.base.hosts import what_to_write
-from config.errors import not_a
+from config.errors import not_a, value_not_acted_on
 from config.language.nodes import String, Value, Word
-from config.schema.readers import ReadContext, Unreadable, ValueReader, reader_for
+from config.schema.readers import NotOurs, ReadContext, Unreadable, ValueReader, reader_for
 from config.schema.values import Endpoint
 
 
@@ -33,6 +33,12 @@ class Route:
         return f"{scheme}{where}{'?' if asked else ''}{'&'.join(asked)}"
 
 
+_FOREIGN = frozenset({"apn", "ecstream", "gcm", "mm7", "smpp", "xfer", "xmpp"})
+"""Schemes of Momentum's routes that are not SMTP."""
+
+_BY_RECIPIENT = "__mx__"
+"""Momentum's route to the exchangers of the recipient's domain; Ringback has a next hop instead."""
+
 _HINT = "write host, host:port, smtp://host?pref=10&port=25&type=mx, or unix:/path?pref=10"
 _SOCKET_HINT = "write the whole path, such as unix:/run/dovecot/lmtp"
 _HOST = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
@@ -42,9 +48,11 @@ _LONGEST_PATH = 107
 """Octets, by the size of sun_path (unix(7))."""
 
 
-def _read_route(value: Value, _reading: ReadContext) -> Route:
+def _read_route(value: Value, reading: ReadContext) -> Route:
     """Read `host`, `host:port`, `smtp://host?pref=…&port=…&type=…` or `unix:/path?pref=…`; `ttl` has no effect here."""
     text = value.text if isinstance(value, Word | String) else ""
+    if text == _BY_RECIPIENT or ("://" in text and text.partition("://")[0].lower() in _FOREIGN):
+        raise NotOurs(value_not_acted_on(reading.name, text, value.span))
     route = _socket(text) if text.startswith("unix:") else _route(text)
     if route is None:
         raise Unreadable(not_a("a route", text, value.span, _HINT))
@@ -88,7 +96,7 @@ def _route(text: str) -> Route | None:
         and (port is None or 1 <= port <= 65535)
         and "@" not in parts.netloc
         and not (parts.path or parts.fragment)
-        and host != "__mx__"
+        and host != _BY_RECIPIENT
         and _HOST.fullmatch(host) is not None
         and what_to_write(host) is None
     )

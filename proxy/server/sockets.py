@@ -27,6 +27,10 @@ Address: TypeAlias = tuple[socket.AddressFamily, Any]
 _NO_SUCH_FAMILY = frozenset({errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL})
 
 
+_FREEBIND = 15
+"""IP_FREEBIND of ip(7), which Python does not name: it also works for IPv6."""
+
+
 class CannotListen(Exception):
     """An address cannot be bound."""
 
@@ -41,7 +45,7 @@ def bind(listener: Listener) -> list[socket.socket]:
     try:
         for family, address in _addresses(listener):
             try:
-                bound.append(_bind_one(family, address, listener.backlog))
+                bound.append(_bind_one(family, address, listener.backlog, floats=listener.floats))
             except OSError as error:
                 if not _is_missing(listener, error):
                     raise
@@ -135,11 +139,11 @@ class WorkerSockets:
             try:
                 if not sockets:
                     # With SO_REUSEPORT alone, a second server would bind without an error and get half of the clients.
-                    _bind_one(family, address, None).close()
+                    _bind_one(family, address, None, floats=listener.floats).close()
                 while len(sockets) < self.workers:
                     # if the system chose the port, all sockets use it
                     at = sockets[0].getsockname() if sockets else address
-                    sockets.append(_bind_one(family, at, None, reuse_port=True))
+                    sockets.append(_bind_one(family, at, None, reuse_port=True, floats=listener.floats))
             except OSError as error:
                 if sockets or not _is_missing(listener, error):
                     raise
@@ -162,14 +166,16 @@ def _cannot(listener: Listener, error: OSError) -> CannotListen:
 
 
 def _bind_one(
-    family: socket.AddressFamily, address: Any, backlog: int | None, *, reuse_port: bool = False
+    family: socket.AddressFamily, address: Any, backlog: int | None, *, reuse_port: bool = False, floats: bool = False
 ) -> socket.socket:
-    """Return a bound socket, which listens if a backlog is given."""
+    """Return a bound socket, which listens if a backlog is given. An address that floats need not be here now."""
     each = socket.socket(family, socket.SOCK_STREAM)
     try:
         each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if reuse_port:
             each.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if floats:
+            each.setsockopt(socket.SOL_IP, _FREEBIND, 1)
         if each.family == socket.AF_INET6:
             with suppress(OSError):
                 each.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)

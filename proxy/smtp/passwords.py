@@ -1,7 +1,8 @@
-"""A file of users and the scrypt hashes of their passwords (RFC 7914), read at start and again when it changes.
+"""A file of users and their passwords, read at start and again when it changes.
 
-A line is `user:$scrypt$ln=15,r=8,p=3$salt$key`: cost parameters, then salt and key in base64 without padding. passlib
-and its successors use the same form. Empty lines and lines that begin with `#` are ignored.
+Passwords should be hashed with scrypt (RFC 7914). A line is then `user:$scrypt$ln=15,r=8,p=3$salt$key`: cost
+parameters, salt and key in base64 without padding. passlib and its successors use the same form. Momentum's files work
+too: `user:password`, and htdigest's `user:realm:hash`. Empty lines and lines that begin with `#` are ignored.
 """
 
 from __future__ import annotations
@@ -12,9 +13,10 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeAlias
 
 from config.base.regular_files import read_regular
 from proxy.base.log import get_logger
@@ -32,6 +34,9 @@ _MOST_MEMORY = 256 << 20
 _HASH = re.compile(
     r"\$scrypt\$ln=(?P<ln>\d{1,2}),r=(?P<r>\d{1,2}),p=(?P<p>\d{1,2})\$(?P<salt>[A-Za-z0-9+/]+)\$(?P<key>[A-Za-z0-9+/]+)"
 )
+
+
+_MD5 = re.compile(r"[0-9A-Fa-f]{32}")
 
 
 class BadPasswordFile(Exception):
@@ -102,6 +107,78 @@ class PasswordHash:
         return f"$scrypt${cost}${salt}${key}"
 
 
+@dataclass(frozen=True, slots=True)
+class ClearPassword:
+    """A password that the file holds as it is."""
+
+    secret: bytes = field(repr=False)
+
+    @classmethod
+    def decoy(cls) -> Self:
+        """Return one that no password matches."""
+        return cls(secrets.token_bytes(_KEY_OCTETS))
+
+    def matches(self, password: str) -> bool:
+        """Whether this is `password`. Both are hashed first, so that the time does not depend on their lengths."""
+        return hmac.compare_digest(hashlib.sha256(password.encode()).digest(), hashlib.sha256(self.secret).digest())
+
+
+@dataclass(frozen=True, slots=True)
+class DigestPassword:
+    """A line of htdigest: MD5 of `user:realm:password`."""
+
+    prefix: str = field(repr=False)
+    digest: str = field(repr=False)
+
+    @classmethod
+    def decoy(cls) -> Self:
+        """Return one that no password matches."""
+        return cls("::", secrets.token_hex(16))
+
+    def matches(self, password: str) -> bool:
+        """Whether the file's hash is that of `password`."""
+        found = hashlib.md5(f"{self.prefix}{password}".encode(), usedforsecurity=False).hexdigest()
+        return hmac.compare_digest(found, self.digest)
+
+
+Known: TypeAlias = PasswordHash | ClearPassword | DigestPassword
+
+
+def _hashed(line: str) -> tuple[str, Known] | None:
+    user, _, written = line.rpartition(":")  # a user name may contain a colon, a hash never does
+    hashed = PasswordHash.read(written)
+    return None if hashed is None else (user, hashed)
+
+
+def _clear(line: str) -> tuple[str, Known] | None:
+    user, colon, password = line.partition(":")
+    return (user, ClearPassword(password.encode())) if colon and password else None
+
+
+def _digest(line: str) -> tuple[str, Known] | None:
+    user, _, rest = line.partition(":")
+    realm, _, digest = rest.rpartition(":")
+    sound = _MD5.fullmatch(digest) is not None
+    return (user, DigestPassword(f"{user}:{realm}:", digest.lower())) if sound else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Form:
+    """How the lines of a file are written; `what` says it to the operator."""
+
+    read: Callable[[str], tuple[str, Known] | None]
+    decoy: Callable[[], Known]
+    what: str
+
+
+_FORMS = {
+    "hashes": _Form(_hashed, PasswordHash.decoy, "`user:hash` with an scrypt hash"),
+    "clear": _Form(_clear, ClearPassword.decoy, "`user:password`"),
+    "digest": _Form(_digest, DigestPassword.decoy, "`user:realm:hash` with an MD5 hash"),
+}
+"""By the values of Authentication_File_Form."""
+
+
 def _bare_base64(text: str) -> bytes:
     return binascii.a2b_base64(text + "=" * (-len(text) % 4), strict_mode=True)
 
@@ -109,19 +186,20 @@ def _bare_base64(text: str) -> bytes:
 class PasswordFile:
     """One password file. Its state is the last content and the file's age then. Threads may share it."""
 
-    def __init__(self, path: Path) -> None:
-        """Read the file.
+    def __init__(self, path: Path, form: str = "hashes") -> None:
+        """Read the file, whose lines have the given form (see `Authentication_File_Form`).
 
         Raises:
             OSError: it cannot be read.
-            BadPasswordFile: a line is not `user:hash`.
+            BadPasswordFile: a line has another form.
         """
         self._path = path
+        self._form = _FORMS[form]
         self._stamp = self._age()
-        self._hashes = _read(path)
-        self._decoy = PasswordHash.decoy()
+        self._hashes = _read(path, self._form)
+        self._decoy = self._form.decoy()
 
-    def hash_of(self, user: str) -> PasswordHash:
+    def hash_of(self, user: str) -> Known:
         """Return a user's hash, or a hash that no password matches if there is no such user. Rereads a changed file.
 
         If a changed file cannot be used, that is logged, and the old content stays in force.
@@ -130,7 +208,7 @@ class PasswordFile:
             age = self._age()
             if age != self._stamp:
                 self._stamp = age
-                self._hashes = _read(self._path)
+                self._hashes = _read(self._path, self._form)
                 log.info("password_file_loaded", path=str(self._path), users=len(self._hashes))
         except (OSError, BadPasswordFile) as error:
             log.error("password_file_unusable", path=str(self._path), reason=str(error))
@@ -141,17 +219,16 @@ class PasswordFile:
         return found.st_mtime_ns, found.st_ino, found.st_size
 
 
-def _read(path: Path) -> dict[str, PasswordHash]:
-    hashes: dict[str, PasswordHash] = {}
+def _read(path: Path, form: _Form) -> dict[str, Known]:
+    hashes: dict[str, Known] = {}
     for number, octets in enumerate(read_regular(path).splitlines(), 1):
         line = octets.decode("utf-8", "replace").strip()
         if not line or line.startswith("#"):
             continue
-        user, _, written = line.rpartition(":")  # a user name may contain a colon, a hash never does
-        hashed = PasswordHash.read(written)
-        if not user or hashed is None:
-            raise BadPasswordFile(f"line {number} is not `user:hash` with an scrypt hash")
-        if user in hashes:
+        found = form.read(line)
+        if found is None or not found[0]:
+            raise BadPasswordFile(f"line {number} is not {form.what}")
+        if found[0] in hashes:
             raise BadPasswordFile(f"line {number} names a user for the second time")
-        hashes[user] = hashed
+        hashes[found[0]] = found[1]
     return hashes

@@ -54,7 +54,7 @@ class CredentialChecker:
         self._asking = asyncio.Semaphore(MOST_ASKED)
         self._hashing = ThreadPoolExecutor(MOST_HASHED, thread_name_prefix="hashing")
         """Separate threads: work of scripts, files and logs in other threads never delays a login."""
-        self._files: dict[Path, PasswordFile] = {}
+        self._files: dict[tuple[Path, str], PasswordFile] = {}
 
     async def verify(self, session: Session, credentials: Credentials) -> Verification:
         """Check credentials by the session's current options."""
@@ -64,7 +64,8 @@ class CredentialChecker:
                 if options.authentication == "upstream":
                     return await self._ask_upstream(session, credentials)
                 if options.authentication_file is not None:
-                    return await self._look_up(options.authentication_file, credentials)
+                    named = options.authentication_file, options.authentication_file_form
+                    return await self._look_up(named, credentials)
         except (_Unknown, TimeoutError) as error:
             log.error("credentials_unverified", session=session.id, reason=printable(str(error) or "timeout"))
         return Verification.UNKNOWN
@@ -75,9 +76,9 @@ class CredentialChecker:
 
     # ------------------------------------------------------------ the file
 
-    async def _look_up(self, path: Path, credentials: Credentials) -> Verification:
+    async def _look_up(self, named: tuple[Path, str], credentials: Credentials) -> Verification:
         def is_right() -> bool:
-            file = self._files.get(path) or self._files.setdefault(path, PasswordFile(path))
+            file = self._files.get(named) or self._files.setdefault(named, PasswordFile(*named))
             return file.hash_of(credentials.user).matches(credentials.password)
 
         try:  # the file may be on a mount that hangs

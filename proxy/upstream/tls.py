@@ -21,7 +21,7 @@ def _context(
     protocols.apply_to(context)
     if verify != "host":
         context.check_hostname = False
-    if verify == "no":
+    if verify in ("no", "optional"):
         context.verify_mode = ssl.CERT_NONE
     if certificate is not None:
         context.load_cert_chain(certificate, key or certificate, password="")  # or OpenSSL asks the terminal

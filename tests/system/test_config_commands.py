@@ -324,12 +324,37 @@ def test_check_as_json_gives_warnings_and_errors_of_configuration_and_scripts_wi
     found = json.loads(out)
     assert (status, err) == (78, "")
     assert all(
-        each.keys() == {"severity", "message", "hint", "file", "line", "column", "end_line", "end_column", "notes"}
+        each.keys()
+        == {"severity", "code", "message", "hint", "file", "line", "column", "end_line", "end_column", "notes"}
         for each in found
     )
     places = [(each["severity"], each["file"], each["line"], each["column"], each["end_column"]) for each in found]
     assert ("warning", "e.conf", 13, 1, 26) in places
     assert ("error", "e.conf", 14, 1, 8) in places
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        ("Suspend_Delivery = true", 78),
+        ("Suspend_Delivery = false", 0),
+        ("Max_Resident_Active_Queue = 10", 0),
+        ('Domain "a.test" { Outbound_SMTP_AUTH_Pass = "x" }', 78),
+        ("Validate validate/av_clamav clamav { }", 78),
+        ("Validate validate/av_clamav clamav passive { }", 0),
+        ("Gatewya = 1", 78),
+    ],
+)
+def test_check_strict_fails_if_something_is_not_enforced(path: str, line: str, status: int) -> None:
+    Path(path).write_text(f"{CONFIGURATION}{line}\n")
+    assert ringback("check", "--strict", path)[0] == status
+    assert ringback("check", path)[0] == (78 if line == "Gatewya = 1" else 0)
+
+
+def test_check_as_json_names_what_is_not_enforced(path: str) -> None:
+    Path(path).write_text(f"{CONFIGURATION}Suspend_Delivery = true\nMax_Resident_Active_Queue = 10\n")
+    _, out, _ = ringback("check", "--json", path)
+    assert [each["code"] for each in json.loads(out)] == ["not_enforced", None]
 
 
 def test_check_as_json_exits_0_where_there_are_only_warnings(path: str) -> None:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import cast
 
 from config.diagnostics import Diagnostic, Severity
 from config.settings import ModuleSettings
+from proxy.mail import replies
+from proxy.mail.replies import Reply
 from proxy.mail.session import Session
 from proxy.mail.validator import Hook, OnError
 from proxy.mail.verdict import PASS, Verdict
 from proxy.modules.base import PlainModule
-from proxy.modules.conntrol.options import SPEC, ConntrolOptions
+from proxy.modules.conntrol.options import SPEC, ConntrolOptions, refusal_of
+from proxy.options.names import banner_lines, goes_on
 from sieve.phases import Need, Phase
 
 _GRACE_SECONDS = 5.0
@@ -41,6 +44,8 @@ class ConntrolValidator:
         self.deadline = options.pause_time + _GRACE_SECONDS
         self._pause = options.pause_time
         self._lets_talk = options.early_talker == "accept"
+        self._refusal = _refusal(options.disconnect_ratware)
+        self._greeting = _greeting(options.banner)
 
     def hooks(self) -> Mapping[Phase, Hook]:
         """Speak in the connect phase."""
@@ -51,13 +56,32 @@ class ConntrolValidator:
         return Need.NOTHING
 
     def _judge(self, session: Session) -> Verdict | Awaitable[Verdict]:
+        session.greeting = self._greeting
         return PASS if session.can_relay else self._wait(session)
 
     async def _wait(self, session: Session) -> Verdict:
         session.may_talk_early = self._lets_talk
         if await session.speaks_within(self._pause):
             session.context["early_talker"] = "yes"
+            return self._refusal
         return PASS
+
+
+def _refusal(text: str) -> Verdict:
+    """Return the verdict on an early talker: the reply that the operator wrote, or a pass."""
+    found = refusal_of(text)
+    return PASS if found is None else Verdict(replies.from_policy(*found, close=True))
+
+
+def _greeting(text: str) -> Callable[[Reply], Reply] | None:
+    """Return what makes the operator's greeting of the usual one; None if the operator wrote none."""
+    lines = tuple(line.encode("ascii", "replace") for line in banner_lines(text))
+    if not lines:
+        return None
+    own = Reply(220, lines)
+    if not goes_on(text):
+        return lambda _usual: own
+    return lambda usual: Reply(220, (*lines, *usual.lines))
 
 
 CONNTROL = PlainModule(SPEC, ConntrolValidator, mistakes=_mistakes)

@@ -30,16 +30,16 @@ def opening(dialogue: Dialogue) -> Answer:
     session, options = dialogue.session, dialogue.entrance.own_options
     session.speaks_within = dialogue.connection.speaks_within
     proxied = any_holds(options.proxy_protocol_networks, session.client_ip)
-    if proxied or options.implicit_tls:
+    if proxied or session.options.implicit_tls:
         return Pending(_behind_proxy_or_tls(dialogue, proxied=proxied))
     return greeting(dialogue)
 
 
 async def _behind_proxy_or_tls(dialogue: Dialogue, *, proxied: bool) -> Reply | None:
-    options = dialogue.entrance.own_options
+    implicit = dialogue.session.options.implicit_tls
     if proxied:
         await _read_header(dialogue)
-    if options.implicit_tls:
+    if implicit:
         certificate = dialogue.entrance.certificate(dialogue.session.options)
         if certificate is None:
             raise Over
@@ -50,12 +50,12 @@ async def _behind_proxy_or_tls(dialogue: Dialogue, *, proxied: bool) -> Reply | 
 
 async def _read_header(dialogue: Dialogue) -> None:
     """Read the PROXY header, and continue as its client's session."""
-    session, options = dialogue.session, dialogue.entrance.own_options
+    session = dialogue.session
     try:
         header = await read_proxy_header(dialogue.connection)
     except BadProxyHeader as error:
         log.warning("proxy_header_refused", session=session.id, client=session.client_ip, reason=str(error))
-        if not options.implicit_tls:
+        if not session.options.implicit_tls:
             dialogue.say(replies.NO_PROXY_HEADER)
             record_refused(session, "CONNECT", b"", replies.NO_PROXY_HEADER)
         raise Over from None
@@ -71,6 +71,8 @@ def greeting(dialogue: Dialogue) -> Answer:
     session, front = dialogue.session, dialogue.front
     if front.stopping:
         return dialogue.farewell()
+    if session.options.context:
+        session.context |= session.options.context
     session.can_relay = is_trusted(session)
     session.context["can_relay"] = "true" if session.can_relay else "false"
     if limit := dialogue.admission.limit_reached(session):
@@ -95,7 +97,8 @@ def _banner(dialogue: Dialogue) -> Reply:
     if connection.buffer and not session.may_talk_early:
         session.context["early_talker"] = "yes"
         return replies.SYNCHRONIZATION.decided_by("early_talker")
-    return dialogue.plan.banner
+    usual = dialogue.plan.banner
+    return usual if session.greeting is None else session.greeting(usual)
 
 
 # ---------------------------------------------------------------- XCLIENT

@@ -16,6 +16,7 @@ def test_each_diagnostic_is_a_record_with_its_place_and_notes() -> None:
     assert as_records([found, Diagnostic("no place")]) == [
         {
             "severity": "error",
+            "code": None,
             "message": "no place",
             "hint": None,
             "file": None,
@@ -27,6 +28,7 @@ def test_each_diagnostic_is_a_record_with_its_place_and_notes() -> None:
         },
         {
             "severity": "warning",
+            "code": None,
             "message": "wrong",
             "hint": "right",
             "file": "site.conf",

@@ -73,7 +73,7 @@ def test_an_open_relay_is_a_warning_at_its_place(tmp_path: Path, line: str, numb
 
 
 def test_every_sender_domain_is_everybody(tmp_path: Path) -> None:
-    assert "Relay_For_Sending_Domains accepts mail from any client" in render(
+    assert "Relay_For_Sending_Domains accepts mail to any domain from any client" in render(
         found_in(tmp_path, "Relay_For_Sending_Domains = ( * )")
     )
 
@@ -100,7 +100,8 @@ def test_a_server_that_admits_no_mail_is_a_warning(tmp_path: Path, line: str) ->
     ids=["hosts", "senders", "hosts_of_a_listener", "hosts_of_a_peer", "authentication"],
 )
 def test_whoever_is_admitted_by_something_ends_that_warning(tmp_path: Path, line: str) -> None:
-    assert found_in(tmp_path, line, domains="") == []
+    said = [each.message for each in found_in(tmp_path, line, domains="")]
+    assert not any(each.startswith("no mail is accepted") for each in said)
 
 
 # ---------------------------------------------------------------- secrets

@@ -8,6 +8,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from proxy.app import load, load_service
+from proxy.base.rejected import ConfigurationRejected
 from proxy.mail.session import Session
 from proxy.mail.verdict import PASS, Verdict
 from proxy.modules.conntrol.module import ConntrolValidator
@@ -30,9 +31,9 @@ Remote_SMTP_Port = 1
 """
 
 
-def pausing(pause: float = LONG, early_talker: str = "reject") -> ConntrolValidator:
+def pausing(pause: float = LONG, early_talker: str = "reject", **others: str) -> ConntrolValidator:
     return ConntrolValidator(
-        "conntrol", ConntrolOptions.model_validate({"pause_time": pause, "early_talker": early_talker})
+        "conntrol", ConntrolOptions.model_validate({"pause_time": pause, "early_talker": early_talker} | others)
     )
 
 
@@ -150,3 +151,47 @@ def test_a_passive_module_makes_no_pause(tmp_path: Path) -> None:
     assembly, _ = load(path)
     (prepared,) = assembly.prepared
     assert prepared.validator(None) is None  # type: ignore[arg-type]  # it asks nothing of the services
+
+
+@pytest.mark.parametrize(
+    ("banner", "greeting"),
+    [
+        ("220-Be patient\\r\\n", "220-Be patient\n220 ringback.test ESMTP Ringback"),
+        ("220-One\\r\\n220-Two", "220-One\n220-Two\n220 ringback.test ESMTP Ringback"),
+        ("220 All of it\\r\\n", "220 All of it"),
+        ("Only words", "220 Only words"),
+        ("", "220 ringback.test ESMTP Ringback"),
+    ],
+)
+async def test_the_banner_comes_after_the_pause_before_or_instead_of_the_listeners(banner: str, greeting: str) -> None:
+    async with serving(None, pausing(0.01, banner=banner)) as stage:
+        assert (await stage.conversation()).banner == greeting
+
+
+async def test_relay_hosts_have_the_banner_too() -> None:
+    async with serving(None, pausing(banner="220 hello"), Relay_Hosts="( 127.0.0.0/8 )") as stage:
+        assert (await stage.conversation()).banner == "220 hello"
+
+
+@pytest.mark.parametrize("early_talker", ["reject", "accept"])
+async def test_ratware_is_disconnected_at_once_with_the_operators_reply(early_talker: str) -> None:
+    text = "421 mx.test does not like haste\\r\\n"
+    async with serving(None, pausing(early_talker=early_talker, disconnect_ratware=text)) as stage:
+        client = await stage.connection()
+        await client.send("EHLO client.test")
+        assert await client.rest() == b"421 mx.test does not like haste\r\n"
+
+
+async def test_a_patient_client_is_not_taken_for_ratware() -> None:
+    async with serving(None, pausing(0.01, disconnect_ratware="421 no")) as stage:
+        assert (await stage.conversation()).banner == "220 ringback.test ESMTP Ringback"
+
+
+@pytest.mark.parametrize("text", ["go away", "250 welcome", "421", "42 no", "421 one\\n421 two\\r\\nthree"])
+def test_what_is_no_reply_that_refuses_is_an_error(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "e.conf"
+    path.write_text(f'{CORE}conntrol {{ disconnect_ratware = "{text}" }}\n')
+    with pytest.raises(ConfigurationRejected) as rejected:
+        load(path)
+    (found,) = rejected.value.diagnostics
+    assert "is not a reply that refuses" in found.message

@@ -50,7 +50,6 @@ def test_routes_stay_in_written_order(tmp_path: Path) -> None:
     "text",
     [
         "",
-        "__mx__",
         "http://mx.test",
         "smtp://",
         "smtp://?pref=1",
@@ -128,3 +127,8 @@ def test_what_is_no_gateway_is_an_error(tmp_path: Path, text: str, told: str) ->
 def test_a_route_is_shown_as_it_would_be_written(tmp_path: Path, text: str) -> None:
     (route,) = read(tmp_path, text)
     assert str(route) == text
+
+
+@pytest.mark.parametrize("text", ["__mx__", "apn://push.test?port=2195", "smpp://smsc.test", "xfer://192.0.2.9?port=1"])
+def test_a_route_of_momentum_that_is_not_smtp_is_left_out_with_a_warning(tmp_path: Path, text: str) -> None:
+    assert [str(each) for each in read(tmp_path, text, "a.test")] == ["a.test"]
