@@ -52,8 +52,8 @@ _CURLIES = frozenset("“”„«»")
 
 def _word(text: str, start: int) -> re.Match[str] | None:
     """Match a bare word. A regular expression that names a scope, `Domain /a(b|c)/ {`, may hold brackets."""
-    found = _EXPRESSION.match(text, start) if text[start] == "/" else None
-    return found or _WORD.match(text, start)
+    expression = _EXPRESSION.match(text, start) if text[start] == "/" else None
+    return expression or _WORD.match(text, start)
 
 
 class ConfigToken(NamedTuple):

@@ -124,7 +124,8 @@ def _is_active(stanza: Stanza) -> bool:
     if take_passive(list(stanza.head)):
         return False
     return not any(
-        isinstance(each, Option) and each.name.text.lower() in ENABLED and is_off(each.value) for each in stanza.body
+        isinstance(statement, Option) and statement.name.text.lower() in ENABLED and is_off(statement.value)
+        for statement in stanza.body
     )
 
 

@@ -76,14 +76,14 @@ class Translation:
         written = list(options)
         known = names_of(self.model)
         taken = {known[option.name.text.lower()] for option in written if option.name.text.lower() in known}
-        found: list[Option] = []
+        translated: list[Option] = []
         for option in written:
-            more = self._meaning(option, networks)
-            if more is None:
-                found.append(option)
+            meaning = self._meaning(option, networks)
+            if meaning is None:
+                translated.append(option)
             else:
-                found += [each for each in more if each.name.text not in taken]
-        return found
+                translated += [own for own in meaning if own.name.text not in taken]
+        return translated
 
     def _meaning(self, option: Option, networks: tuple[str, ...]) -> list[Option] | None:
         """Return what an option means here; None if it means itself."""
@@ -126,10 +126,10 @@ class Translation:
 
 def _password_file(option: Option) -> list[Option] | None:
     """Return the options for a password file; None if the parameters name another kind of source."""
-    found = _file(option.value)
-    if found is None:
+    file = _file(option.value)
+    if file is None:
         return None
-    uri, form, path = found
+    uri, form, path = file
     return [
         _option("authentication_file", option.name, String(path, '"', uri.span)),
         _option("authentication_file_form", option.name, Word(form, uri.span)),
@@ -158,4 +158,4 @@ def _option(name: str, at: Scalar, value: Value) -> Option:
 
 
 def _networks(networks: tuple[str, ...], at: Scalar) -> List:
-    return List(tuple(Word(each, at.span) for each in networks), at.span)
+    return List(tuple(Word(network, at.span) for network in networks), at.span)

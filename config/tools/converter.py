@@ -225,8 +225,9 @@ def _meant(network: Cidr, rules: tuple[PeerNode, ...]) -> dict[str, Option]:
 
 def _joined(before: Option | None, option: Option) -> Option:
     """Return the extensions of two rules: the properties of rules add up."""
-    lists = [each.value.items for each in (before, option) if each is not None and isinstance(each.value, List)]
-    items = {item.text: item for each in lists for item in each if isinstance(item, Word | String)}
+    values = [option.value] if before is None else [before.value, option.value]
+    lists = [value.items for value in values if isinstance(value, List)]
+    items = {item.text: item for extensions in lists for item in extensions if isinstance(item, Word | String)}
     return replace(option, value=List(tuple(items.values()), option.value.span))
 
 

@@ -16,8 +16,8 @@ def log_warnings(found: Sequence[Diagnostic]) -> None:
 
     What Momentum enforces and Ringback does not is always logged.
     """
-    grave = [each for each in found if each.code == NOT_ENFORCED]
-    others = [each for each in found if each.code != NOT_ENFORCED]
+    grave = [warning for warning in found if warning.code == NOT_ENFORCED]
+    others = [warning for warning in found if warning.code != NOT_ENFORCED]
     for each in (*grave, *others[:MOST_SHOWN]):
         (record,) = as_records([each])
         place = {name: record[name] for name in ("file", "line", "column")} if each.span is not None else {}

@@ -137,8 +137,8 @@ class DigestPassword:
 
     def matches(self, password: str) -> bool:
         """Whether the file's hash is that of `password`."""
-        found = hashlib.md5(f"{self.prefix}{password}".encode(), usedforsecurity=False).hexdigest()
-        return hmac.compare_digest(found, self.digest)
+        digest = hashlib.md5(f"{self.prefix}{password}".encode(), usedforsecurity=False).hexdigest()
+        return hmac.compare_digest(digest, self.digest)
 
 
 Known: TypeAlias = PasswordHash | ClearPassword | DigestPassword
@@ -225,10 +225,10 @@ def _read(path: Path, form: _Form) -> dict[str, Known]:
         line = octets.decode("utf-8", "replace").strip()
         if not line or line.startswith("#"):
             continue
-        found = form.read(line)
-        if found is None or not found[0]:
+        user, password = form.read(line) or ("", None)
+        if not user or password is None:
             raise BadPasswordFile(f"line {number} is not {form.what}")
-        if found[0] in hashes:
+        if user in hashes:
             raise BadPasswordFile(f"line {number} names a user for the second time")
-        hashes[found[0]] = found[1]
+        hashes[user] = password
     return hashes

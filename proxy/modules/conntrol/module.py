@@ -69,8 +69,8 @@ class ConntrolValidator:
 
 def _refusal(text: str) -> Verdict:
     """Return the verdict on an early talker: the reply that the operator wrote, or a pass."""
-    found = refusal_of(text)
-    return PASS if found is None else Verdict(replies.from_policy(*found, close=True))
+    refusal = refusal_of(text)
+    return PASS if refusal is None else Verdict(replies.from_policy(*refusal, close=True))
 
 
 def _greeting(text: str) -> Callable[[Reply], Reply] | None:

@@ -18,8 +18,8 @@ _REFUSAL = re.compile(r"(?P<code>[45][0-5][0-9])[ -]\s*(?P<text>\S.*)")
 
 def refusal_of(text: str) -> tuple[int, str] | None:
     """Return the code and text of a one-line SMTP reply; None if it is not one that refuses."""
-    found = _REFUSAL.fullmatch(text.replace("\\r", "").replace("\\n", "\n").strip())
-    return None if found is None else (int(found["code"]), found["text"])
+    match = _REFUSAL.fullmatch(text.replace("\\r", "").replace("\\n", "\n").strip())
+    return None if match is None else (int(match["code"]), match["text"])
 
 
 def _read_refusal(value: Value, reading: ReadContext) -> str:
