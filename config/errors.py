@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 
-from config.diagnostics import Diagnostic, Note, Severity, Span
+from config.diagnostics import NOT_ENFORCED, Diagnostic, Note, Severity, Span
 from config.masking import masked
 
 _LONGEST_SHOWN = 60
@@ -76,6 +76,17 @@ def value_not_acted_on(name: str, value: str, span: Span) -> Diagnostic:
         span,
         "mail goes to the next hop as if this option were not set",
         Severity.WARNING,
+    )
+
+
+def gnutls_priorities(text: str, span: Span) -> Diagnostic:
+    """Ciphers in the language of GnuTLS, which Momentum 4.1 also takes."""
+    return Diagnostic(
+        f"{shown(text)} is in the language of GnuTLS, so it is not enforced",
+        span,
+        "write OpenSSL's language, such as HIGH:!aNULL; TLS_Protocols chooses the versions",
+        Severity.WARNING,
+        code=NOT_ENFORCED,
     )
 
 

@@ -24,6 +24,9 @@ SCOPE_LETTERS = {
     "l": "listen",
     "p": "peer",
 }
+PLACEHOLDERS = frozenset({"module_name", "symbolname"})
+"""Names of no module, which stand for one in the manuals' examples."""
+
 _ABSENT = "-"
 
 

@@ -14,7 +14,7 @@ from config.findings import Findings
 from config.language.nodes import Option, Scalar, Stanza, Word
 from config.language.parser import MODULE_CLASSES
 from config.schema.declared import all_names
-from config.schema.momentum import catalogue
+from config.schema.momentum import PLACEHOLDERS, catalogue
 from config.schema.readers import is_off
 from config.schema.specs import ModuleSpec, Schema
 from config.spelling import as_in_the_manual
@@ -91,8 +91,9 @@ def _report_unknown_path(path: Scalar, stanza: Stanza, schema: Schema, findings:
         effect = catalogue().modules[module] if _is_active(stanza) else ""
         findings.add(naming.not_acted_on("module", path.text, path.span, effect))
     else:
+        others = [line.path for line in catalogue().lines.values() if line.module not in PLACEHOLDERS]
         lines = [f"{kind} {each}" for each, (kind, _) in schema.by_path.items()]
-        findings.add(naming.unknown_module(path.text, lines, catalogue().lines, path.span))
+        findings.add(naming.unknown_module(path.text, lines, others, path.span))
 
 
 def report_unknown_stanza(stanza: Stanza, schema: Schema, findings: Findings) -> None:

@@ -9,7 +9,8 @@ does not end in `continue`.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network
 
 from config import errors, naming
@@ -90,7 +91,7 @@ class _Typing:
             before = by_address.setdefault(str(listener), listener)
             if before is not listener and before.span is not None:
                 self._reading.findings.add(naming.address_twice(str(listener), listen.span, before.span))
-        return tuple(by_address.values())
+        return tuple(_apart(listener, by_address.values()) for listener in by_address.values())
 
     def _listen(
         self,
@@ -188,6 +189,12 @@ class _Typing:
             if setting is not None:
                 settings[name] = setting
         return settings
+
+
+def _apart(listener: Listener, others: Iterable[Listener]) -> Listener:
+    """Return a listener on `*` as one for IPv4 only, if another one has every IPv6 address of its port: `[*]:25`."""
+    six = any(other.address == _FAMILIES["ipv6"] and other.port == listener.port for other in others)
+    return replace(listener, address=_FAMILIES["ipv4"]) if six and listener.address == EVERY else listener
 
 
 def _all_options(node: ListenerNode) -> Iterator[Option]:

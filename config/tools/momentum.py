@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from config.schema.declared import names_of
-from config.schema.momentum import MomentumOption, catalogue
+from config.schema.momentum import PLACEHOLDERS, MomentumOption, catalogue
 from config.schema.specs import Schema
 from config.scopes.extensions import TRANSLATED
 from config.scopes.listener import SOCKET_OPTIONS
@@ -68,5 +68,7 @@ def _modules(schema: Schema) -> Iterator[list[str]]:
     for spec in schema.modules:
         lines[spec.type] = [f"`{kind} {path}`" for kind, path in spec.class_lines]
     for name, effect in sorted(catalogue().modules.items()):
+        if name in PLACEHOLDERS:
+            continue
         state = ACTS if name in schema.by_type else _state(effect)
         yield [f"`{name}`", ", ".join(sorted(lines.get(name, ()))), state]

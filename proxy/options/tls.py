@@ -10,10 +10,10 @@ import ssl
 from dataclasses import dataclass
 from typing import Annotated
 
-from config.errors import not_a
+from config.errors import gnutls_priorities, not_a
 from config.language.nodes import String, Value, Word
 from config.schema.options import Options, option
-from config.schema.readers import ReadContext, Unreadable, ValueReader
+from config.schema.readers import NotOurs, ReadContext, Unreadable, ValueReader, scalar
 from config.schema.values import ConfigPath
 from proxy.options.scopes import BOTH
 
@@ -25,6 +25,9 @@ _NAMES = {
     **dict.fromkeys(("sslv2", "sslv3", "tlsv1", "tlsv1.0", "tlsv1.1"), frozenset[ssl.TLSVersion]()),
 }
 _STEP = re.compile(r"([+-]?)([A-Za-z0-9.]+)")
+_GNUTLS = re.compile(r"(?:NORMAL|PERFORMANCE|PFS|LEGACY|SECURE\d*|SUITEB\d+)(?:$|:)")
+"""How GnuTLS's priorities begin; no name of OpenSSL's does."""
+
 _HINT = 'write names with + or - before them, such as "+ALL:-TLSv1.2"; only TLSv1.2 and TLSv1.3 are used'
 
 
@@ -65,6 +68,16 @@ def _read(value: Value, _reading: ReadContext) -> Protocols:
 ProtocolsValue = Annotated[Protocols, ValueReader(_read, "protocols, `+ALL:-NAME`", write=lambda value: f'"{value}"')]
 
 
+def _read_ciphers(value: Value, reading: ReadContext) -> str:
+    text = scalar(value, reading, "a text").text
+    if _GNUTLS.match(text):
+        raise NotOurs(gnutls_priorities(text, value.span))
+    return text
+
+
+CiphersValue = Annotated[str, ValueReader(_read_ciphers, "a text")]
+
+
 class TlsOptions(Options):
     """TLS options for clients and for next hops."""
 
@@ -74,7 +87,7 @@ class TlsOptions(Options):
     tls_key: ConfigPath | None = option(
         None, doc="PEM file with the key of TLS_Certificate. Default: the same file.", secret=True, scopes=BOTH
     )
-    tls_ciphers: str = option(
+    tls_ciphers: CiphersValue = option(
         "", doc="Ciphers up to TLS 1.2, in OpenSSL's syntax. Default: OpenSSL's choice.", scopes=BOTH
     )
     tls_protocols: ProtocolsValue = option(
