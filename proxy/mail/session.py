@@ -256,6 +256,9 @@ class Session(AiosmtpdSession):
     tls = cipher = ""
     """The TLS version and cipher; empty without TLS."""
 
+    greeting: Callable[[Reply], Reply] | None = None
+    """What a module makes of the usual greeting. It is in the class, because few sessions have their own."""
+
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
@@ -292,8 +295,6 @@ class Session(AiosmtpdSession):
         """Waits up to this many seconds and returns whether the client sent anything before its turn."""
         self.may_talk_early = False
         """Whether policy allows the client to talk before the greeting."""
-        self.greeting: Callable[[Reply], Reply] | None = None
-        """What a module makes of the usual greeting."""
 
         self.client_name: str | None = None
         """The client's validated host name; None until the lookup is done."""
