@@ -51,7 +51,7 @@ _ringback() {
     case "$at" in
         'ringback') words='serve check demo status probe why password completion cache history config sieve --version -h --help' files=0 ;;
         'ringback serve') words='-c --config -h --help' files=0 ;;
-        'ringback check') words='--json -h --help' files=1 ;;
+        'ringback check') words='--json --strict -h --help' files=1 ;;
         'ringback demo') words='--once -h --help' files=0 ;;
         'ringback status') words='-c --config --json --strict -h --help' files=0 ;;
         'ringback probe') words='--file --from -c --config --concurrency --patience --json -h --help' files=0 ;;

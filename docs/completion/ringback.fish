@@ -36,6 +36,7 @@ complete -c ringback -n '__ringback_at "ringback serve"' -s c -l config -r -F -d
 complete -c ringback -n '__ringback_at "ringback serve"' -s h -l help -d 'Show this help and exit.'
 complete -c ringback -n '__ringback_at "ringback check"' -F
 complete -c ringback -n '__ringback_at "ringback check"' -l json -d 'Print the diagnostics as JSON, for editors.'
+complete -c ringback -n '__ringback_at "ringback check"' -l strict -d 'Also exit 78 if Momentum would enforce something that Ringback does not.'
 complete -c ringback -n '__ringback_at "ringback check"' -s h -l help -d 'Show this help and exit.'
 complete -c ringback -n '__ringback_at "ringback demo"' -l once -d 'Exit after the samples, with status 0 if all went as expected.'
 complete -c ringback -n '__ringback_at "ringback demo"' -s h -l help -d 'Show this help and exit.'
