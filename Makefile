@@ -86,6 +86,7 @@ bench-all: $(DEV)
 	-$(BIN)/python -m bench.config_load
 	-$(BIN)/python -m bench.callback
 	-$(BIN)/python -m bench.fairness
+	-$(BIN)/python -m bench.observed
 	$(BIN)/python -m bench.history
 
 bench-relay: $(DEV)

@@ -176,7 +176,8 @@ def _told(found: Found, *, whole: bool) -> int:
     section, judged = tables.section(found), [bar for bar in bars(found) if bar.value is not None]
     print(section)
     if whole:
-        report.write(f"{section}\n![Messages a second, by relay]({report.CHART.name})", tables.drawn(found))
+        report.write("relay", f"{section}\n![Messages a second, by relay]({report.CHART.name})")
+        report.CHART.write_text(tables.drawn(found), encoding="utf-8")
         history.note({bar.name: bar.value for bar in judged})
         history.record()
     missed = [bar.name for bar in judged if not bar.met and not bar.is_goal]

@@ -1,4 +1,4 @@
-"""What the relay benchmark found, as Markdown and as a chart: docs/benchmarks.md between its marks, and its picture."""
+"""What benchmarks found, as Markdown and as a chart: docs/benchmarks.md between its marks, and the relay's picture."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from bench import haraka, interpreter
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PAGE, CHART = DOCS / "benchmarks.md", DOCS / "benchmarks.svg"
-BEGIN, END = "<!-- relay: begin -->", "<!-- relay: end -->"
 
 ROW, GAP, LEFT, WIDE = 18, 34, 210, 430
 COLOURS = {"Ringback": "#1f6f8b"}
@@ -73,11 +72,11 @@ def chart(groups: Mapping[str, Mapping[str, float]]) -> str:
     )
 
 
-def write(section: str, drawn: str) -> None:
-    """Put the section between the page's marks, and the chart beside the page."""
-    before, begin, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
-    _, end, after = rest.partition(END)
+def write(name: str, section: str) -> None:
+    """Put a section between the page's marks of this name."""
+    opens, closes = f"<!-- {name}: begin -->", f"<!-- {name}: end -->"
+    before, begin, rest = PAGE.read_text(encoding="utf-8").partition(opens)
+    _, end, after = rest.partition(closes)
     if not begin or not end:
-        raise ValueError(f"{PAGE.name} lacks {BEGIN} and {END}")
-    PAGE.write_text(f"{before}{BEGIN}\n\n{section.strip()}\n\n{END}{after}", encoding="utf-8")
-    CHART.write_text(drawn, encoding="utf-8")
+        raise ValueError(f"{PAGE.name} lacks {opens} and {closes}")
+    PAGE.write_text(f"{before}{opens}\n\n{section.strip()}\n\n{closes}{after}", encoding="utf-8")

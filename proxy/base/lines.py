@@ -21,6 +21,11 @@ NAME_AT = len('{"timestamp":"2026-11-28T12:00:00.000000Z","event":"')
 """The place of the event's name in a line."""
 
 
+def name_of(line: bytes) -> bytes:
+    """Return the name of a line's event."""
+    return line[NAME_AT : line.find(b'"', NAME_AT)]
+
+
 def printable(foreign: str | bytes, longest: int = LONGEST_FIELD) -> str:
     """Return foreign text as printable ASCII, cut at `longest` characters."""
     text = foreign.decode("ascii", "backslashreplace") if isinstance(foreign, bytes) else foreign

@@ -1,7 +1,7 @@
 """The log: structured events as JSON lines, with every foreign byte escaped.
 
 The thread that logs an event renders it once, as a line of JSON: the canonical line. The writer's thread hands the
-lines to a sink (`proxy.base.sinks`), which turns them into the log's format, and those of some events to an observer.
+lines to a sink (`proxy.base.sinks`), which turns them into the log's format, and all of them to an observer.
 `proxy.base.lines` makes the lines. This module does not know what an event means.
 """
 
@@ -21,7 +21,7 @@ from typing import Any, ClassVar, Protocol, TextIO, TypeAlias, cast
 
 import structlog
 
-from proxy.base.lines import NAME_AT, Renderer, printable
+from proxy.base.lines import Renderer, printable
 from proxy.base.sinks import DescriptorSink, Sink, StreamSink
 
 __all__ = [
@@ -35,7 +35,7 @@ MOST_WAITING = 10_000
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 """The levels, and the number below which each says nothing."""
 
-BATCH_SECONDS = 0.02
+BATCH_SECONDS = 0.05
 """The thread writes at most once in this time: waking it for each line cost a tenth of the throughput."""
 
 LAST_SECONDS = 2.0
@@ -54,8 +54,8 @@ class Counts(Protocol):
 Counting: TypeAlias = tuple[Counts, Mapping[str, Mapping[str, int]]]
 """The integers, and for each level the places of its events."""
 
-Take: TypeAlias = Callable[[Sequence[bytes]], None]
-"""Takes canonical lines in the log's thread. It must not block."""
+Take: TypeAlias = Callable[[bytes], None]
+"""Takes canonical lines in the log's thread, one after another. It must not block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,13 +114,15 @@ def silence() -> None:
 
 
 def observe(take: Take, names: frozenset[str]) -> None:
-    """From now on, hand the lines of the named events to an observer, in batches, in the log's thread.
+    """From now on, hand all lines to an observer, in batches, in the log's thread.
 
-    It also gets events that the levels leave out. It must not block. Without the thread, nothing is observed.
+    It also gets the named events if the levels leave them out; other events may be among what it gets, because looking
+    at each line here would keep the event loop from its work. It must not block. Without the thread, nothing is
+    observed.
     """
     writer = _writer()
     if isinstance(writer, LogWriter):
-        writer.observe(take, frozenset(name.encode() for name in names))
+        writer.observe(take)
         structlog.get_config()["wrapper_class"].observed = names
         for log in _logs:
             log.forget()
@@ -192,7 +194,7 @@ class Logger(structlog.BoundLoggerBase):
         """Take what structlog's proxy passes when the logger is first used."""
         super().__init__(logger, processors, context)
         self._chain = processors
-        self._put: Callable[[bytes | Unwritten], None] = logger._file.put  # noqa: SLF001 — it has no public name
+        self._put: Callable[..., None] = logger._file.put  # noqa: SLF001 — it has no public name
 
     def method(self, name: str, module: str) -> Callable[..., None]:
         """Return what logs an event at a level for a module: it writes, only tells the observer, or does nothing."""
@@ -215,7 +217,7 @@ class Logger(structlog.BoundLoggerBase):
         def tell(event: str, **fields: Any) -> None:
             render = chain[0]
             if event in observed and render.__class__ is Renderer:
-                put((render(level, event, fields),))
+                put(render(level, event, fields), written=False)
 
         if LEVELS[level] >= self.levels.of(module):
             return write
@@ -229,10 +231,6 @@ class Logger(structlog.BoundLoggerBase):
 
 def _nothing(event: str, **fields: object) -> None:
     """Log an event below the level."""
-
-
-Unwritten: TypeAlias = tuple[bytes]
-"""The line of an event that the levels leave out, for the observer."""
 
 
 class LogWriter:
@@ -249,18 +247,20 @@ class LogWriter:
         """Write to `sink`; at the end, `last_line` tells how many lines were dropped."""
         self._sink = sink
         self._last_line = last_line
-        self._lines: deque[bytes | Unwritten] = deque()
+        self._lines: deque[bytes] = deque()
+        self._told: deque[bytes] = deque()
+        """Lines that the levels leave out, for the observer."""
         self._sleeps = False
         self._closing = self._reopens = False
         self._wake: SimpleQueue[None] = SimpleQueue()
-        self._observer: tuple[Take, frozenset[bytes]] | None = None
+        self._observer: Take | None = None
         self.dropped = 0
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
 
-    def put(self, line: bytes | Unwritten) -> None:
-        """Queue an ASCII line; drop it if too many wait."""
-        lines = self._lines
+    def put(self, line: bytes, *, written: bool = True) -> None:
+        """Queue an ASCII line, for the observer only or for the sink, too; drop it if too many wait."""
+        lines = self._lines if written else self._told
         if len(lines) >= MOST_WAITING:
             self.dropped += 1
             return
@@ -277,9 +277,9 @@ class LogWriter:
     def flush(self) -> None:
         """Do nothing: the thread flushes."""
 
-    def observe(self, take: Take, names: frozenset[bytes]) -> None:
-        """Hand the lines of these events to `take`."""
-        self._observer = (take, names)
+    def observe(self, take: Take) -> None:
+        """Hand all lines to `take`."""
+        self._observer = take
 
     def reopen(self) -> None:
         """Let the thread open the sink's file again."""
@@ -304,7 +304,7 @@ class LogWriter:
             if closing:
                 break
             self._sleeps = True
-            if not self._lines:
+            if not (self._lines or self._told):
                 self._wake.get()
             self._sleeps = False
         if self.dropped and self._last_line is not None:
@@ -312,34 +312,25 @@ class LogWriter:
 
     def _write_waiting(self) -> bool:
         """Write the lines that wait; return whether there were any."""
-        lines = self._lines
-        taken: list[Any] = [lines.popleft() for _ in range(len(lines))]
-        if not taken:
-            return False
-        written = taken if self._observer is None else self._observed(taken, *self._observer)
-        if written:
-            lost = self._sink.write(written)  # it may wait, and `put` counts meanwhile
+        lines, told = self._lines, self._told
+        taken = [lines.popleft() for _ in range(len(lines))]
+        aside = [told.popleft() for _ in range(len(told))]  # after the others: what belongs to one of these is here
+        if taken or aside:
+            self._observe([*aside, *taken])
+        if taken:
+            lost = self._sink.write(taken)  # it may wait, and `put` counts meanwhile
             self.dropped += lost
-        return True
+        return bool(taken or aside)
 
-    def _observed(self, taken: Sequence[bytes | Unwritten], take: Take, names: frozenset[bytes]) -> list[bytes]:
-        """Give the observer what it wants, and return the lines to write."""
-        written: list[bytes] = []
-        wanted: list[bytes] = []
-        for line in taken:
-            if isinstance(line, tuple):
-                wanted.append(line[0])
-                continue
-            written.append(line)
-            if line[NAME_AT : line.find(b'"', NAME_AT)] in names:
-                wanted.append(line)
-        if wanted:
-            try:
-                take(wanted)
-            except Exception as error:  # noqa: BLE001 — an observer never costs a line of the log
-                self._observer = None
-                _log.error("log_observer_failed", exc_info=error)
-        return written
+    def _observe(self, lines: Sequence[bytes]) -> None:
+        take = self._observer
+        if take is None:
+            return
+        try:
+            take(b"".join(lines))
+        except Exception as error:  # noqa: BLE001 — an observer never costs a line of the log
+            self._observer = None
+            _log.error("log_observer_failed", exc_info=error)
 
 
 class DirectWriter:
@@ -351,9 +342,9 @@ class DirectWriter:
         self._last_line = last_line
         self.dropped = 0
 
-    def put(self, line: bytes | Unwritten) -> None:
-        """Write a line."""
-        if not isinstance(line, tuple):
+    def put(self, line: bytes, *, written: bool = True) -> None:
+        """Write a line; nobody observes."""
+        if written:
             self.dropped += self._sink.write([line])
 
     def write(self, text: str) -> int:

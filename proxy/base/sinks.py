@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import select
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, TextIO, TypeAlias
@@ -59,14 +60,31 @@ class DescriptorSink:
         self._descriptor, self._form, self._patient = descriptor, form, patient
 
     def write(self, lines: Sequence[bytes]) -> int:
-        lost = 0
-        for part in _whole_lines(_formed(lines, self._form)):
-            if not self._written(part):
-                lost += part.count(b"\n")
+        formed = _formed(lines, self._form)
+        if self._is_file():
+            lost = self._appended(b"".join(formed))
+        else:
+            lost = sum(0 if self._written(part) else part.count(b"\n") for part in _whole_lines(formed))
         return min(lost, len(lines))
 
     def reopen(self) -> None:
         """Do nothing: a descriptor has no name."""
+
+    def _is_file(self) -> bool:
+        """Whether it is a regular file, which takes any number of whole lines at once; SIGUSR1 may change that."""
+        try:
+            return stat.S_ISREG(os.fstat(self._descriptor).st_mode)
+        except OSError:
+            return False
+
+    def _appended(self, octets: bytes) -> int:
+        """Write to a file, and return how many lines it did not take."""
+        try:
+            while octets:
+                octets = octets[os.write(self._descriptor, octets) :]
+        except OSError:
+            return octets.count(b"\n")
+        return 0
 
     def _written(self, octets: bytes) -> bool:
         """Write in pieces that a pipe takes without blocking once it polls as writable."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from proxy.base.lines import NAME_AT
+from proxy.base.lines import name_of
 
 TELL_SECONDS = 1.0
 """A gap that goes on is a row a second."""
@@ -15,13 +15,13 @@ DETAILS, ACCEPTED, OTHERS, REFUSALS = range(4)
 
 _KINDS = {b"session": DETAILS, b"recipient": DETAILS, b"message": ACCEPTED, b"refused": REFUSALS, b"dialogue": REFUSALS}
 _OF_MAIL = frozenset({b"recipient", b"message"})
-_RELAYED = b'"disposition":"relayed"'
+RELAYED = b'"disposition":"relayed"'
 
 
 def kind_of(line: bytes) -> int:
     """Return a line's kind without reading it as JSON."""
-    name = line[NAME_AT : line.find(b'"', NAME_AT)]
-    if name in _OF_MAIL and _RELAYED not in line:
+    name = name_of(line)
+    if name in _OF_MAIL and RELAYED not in line:
         return REFUSALS
     return _KINDS.get(name, OTHERS)
 
@@ -63,4 +63,4 @@ class Gap:
 
 
 def _stamp(at: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at)) + f".{int(at % 1 * 1000):03d}Z"
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at)) + f".{int(at % 1 * 1_000_000):06d}Z"

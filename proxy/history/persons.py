@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
+from proxy.history import keys
 from proxy.history.addresses import Addresses, canonical, key_of
 from proxy.history.files import DayFile, OtherFile, files_in, open_for_changes, open_for_reading
+from proxy.history.keys import sessions_of
 from proxy.history.search import Item, Reader
 
 FORGOTTEN = "(forgotten)"
@@ -24,15 +26,16 @@ _TEXTS = (
     ("notes", "fields"),
     ("answers", "answers"),
 )
-_SESSIONS = "session IN (SELECT session FROM keys WHERE key = :key)"
+_SESSIONS = "session IN (SELECT session FROM found)"
 _REMOVALS = (
     f"DELETE FROM dialogues WHERE {_SESSIONS}",  # noqa: S608 - our own names
     f"DELETE FROM recipients WHERE same(address) AND {_SESSIONS}",  # noqa: S608 - our own names
     "DELETE FROM probes WHERE key = :key AND same(address)",
-    "DELETE FROM notes WHERE session = 0 AND row IN (SELECT -session FROM keys WHERE key = :key)",
+    "DELETE FROM notes WHERE session = 0 AND row IN (SELECT -session FROM found)",
     "UPDATE words SET text = :forgotten WHERE same(text)",
 )
 _UPDATES = (
+    f"UPDATE transactions SET address = NULL WHERE same(address) AND {_SESSIONS}",  # noqa: S608 - our own names
     *(
         f"UPDATE {table} SET sender = :forgotten WHERE same(sender)"  # noqa: S608 - our own names
         for table in ("transactions", "recipients", "probes")
@@ -42,7 +45,6 @@ _UPDATES = (
         for table, column in _TEXTS
     ),
 )
-_LAST = "DELETE FROM keys WHERE key = :key"
 
 
 def rows_about(folder: Path, address: str, addresses: Addresses) -> Iterator[Item]:
@@ -77,6 +79,7 @@ def _forgotten(file: DayFile, address: str, addresses: Addresses) -> int:
             names = Reader(file, connection, addresses).names(address)
             connection.row_factory = None
             connection.create_function("same", 1, lambda text: canonical(str(text or "")) in names)
+            connection.execute("CREATE TEMP TABLE found (session INTEGER PRIMARY KEY)")
             connection.execute("BEGIN IMMEDIATE")
             changed = sum(_removed(connection, name) for name in names)
             connection.execute("COMMIT")
@@ -88,11 +91,17 @@ def _forgotten(file: DayFile, address: str, addresses: Addresses) -> int:
 
 def _removed(connection: sqlite3.Connection, name: str) -> int:
     """Remove what has one name, whole or within other text."""
-    key, before = key_of(name), connection.total_changes
+    key = key_of(name)
     connection.create_function("without", 1, lambda text: _without(text, name))
-    for statement in (*_REMOVALS, *_UPDATES, _LAST):
+    sessions = [(session,) for session in sessions_of(connection, [key])]
+    connection.execute("DELETE FROM found")
+    connection.executemany("INSERT INTO found VALUES (?)", sessions)
+    before = connection.total_changes
+    for statement in (*_REMOVALS, *_UPDATES):
         connection.execute(statement, {"key": key, "name": name, "forgotten": FORGOTTEN})
-    return connection.total_changes - before
+    changed = connection.total_changes - before
+    keys.forget(connection, key)
+    return changed
 
 
 def _without(text: str | None, name: str) -> str | None:

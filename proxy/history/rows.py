@@ -11,11 +11,18 @@ from typing import Any
 
 import msgspec
 
+from proxy.base.lines import name_of
 from proxy.events.fields import FIELDS
+from proxy.events.table import EVENTS
 from proxy.history.addresses import Addresses, addresses_in, key_of
+from proxy.history.gaps import RELAYED
+from proxy.history.keys import Keys
 
 MOST_SESSIONS = 50_000
-"""Sessions whose rows are remembered until they end; others are found again in the file."""
+"""Sessions that are remembered until they end; another one of a name that was forgotten gets a second row."""
+
+MOST_ENDED = 1000
+"""Sessions that are remembered after their end, because a callback may end later."""
 
 MOST_WORDS = 50_000
 """Words remembered; one that was forgotten is written again."""
@@ -31,6 +38,8 @@ _FATE = ("phase", "disposition", "decided_by", "reply", "callback_status", "call
 _WHO = ("client", "helo", "tls", "cipher", "user")
 _LEFT_OUT = frozenset({"event", "timestamp", "level", "worker", "session", "transaction", *_WHO})
 _ADDRESS_FIELDS = frozenset({"sender", "recipient", "address", "user"})
+_KEPT = frozenset(event.name.encode() for event in EVENTS.values() if event.history) | {b"history_gap"}
+_BEGIN = b'{"timestamp":"'
 _PERSONAL = frozenset(name for name, field in FIELDS.items() if field.personal and field.type == "string")
 
 
@@ -40,9 +49,9 @@ def _insert(table: str, columns: int, row: str = "NULL,", how: str = "INSERT") -
 
 _INSERT = {
     "words": _insert("words", 2, row=""),
-    "keys": _insert("keys", 2, row="", how="INSERT OR IGNORE"),
+    "keys": _insert("keys", 2),
     "sessions": _insert("sessions", 14, row="", how="INSERT OR REPLACE"),
-    "transactions": _insert("transactions", 21),
+    "transactions": _insert("transactions", 22),
     "recipients": _insert("recipients", 15),
     "probes": _insert("probes", 14),
     "notes": _insert("notes", 6, row=""),
@@ -53,6 +62,58 @@ _INSERT = {
 }
 
 
+class Mail(msgspec.Struct, gc=False):
+    """A `message` or a `recipient`, as far as it becomes a row. Nearly all lines are of these two."""
+
+    timestamp: str
+    session: str
+    transaction: str
+    client: str
+    helo: str
+    tls: str
+    cipher: str
+    user: str
+    sender: str
+    phase: str
+    disposition: str
+    decided_by: str
+    reply: str
+    upstream: str
+    taken_by: str
+    queue_id: str
+    callback_status: str = ""
+    callback_reason: str = ""
+    callback_text: str = ""
+    recipient: str = ""
+    recipients: list[str] = []
+    recipient_count: int = 0
+    message_id: str = ""
+    size: int = 0
+    client_ms: float = 0.0
+    policy_ms: float = 0.0
+    callback_ms: float = 0.0
+    upstream_ms: float = 0.0
+
+
+_decode_mail = msgspec.json.Decoder(Mail).decode
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+class _Session:
+    """What is known of a session, and of its latest message."""
+
+    __slots__ = ("fate", "number", "only", "row", "sender", "who")
+
+    def __init__(self, row: Row) -> None:
+        self.row = row
+        self.who: tuple[str, ...] | None = None
+        """The client, as the latest event told of it."""
+        self.number, self.sender = -1, ""
+        self.fate: tuple[Any, ...] = ()
+        self.only = ""
+        """The message's recipient, if its row has it."""
+
+
 class Rows:
     """The rows that events become, gathered until `write`. A file has one; its thread owns it."""
 
@@ -61,36 +122,63 @@ class Rows:
         self._connection, self._addresses = connection, addresses
         self._of = addresses.of
         self._words: dict[str, int] = {}
-        self._sessions: OrderedDict[str, Row] = OrderedDict()
+        self._sessions: OrderedDict[str, _Session] = OrderedDict()
+        self._ended: OrderedDict[str, _Session] = OrderedDict()
         self._changed: dict[int, Row] = {}
-        self._messages: dict[int, tuple[int, str, tuple[Any, ...]]] = {}
-        """Session's row → its latest message: number, sender, fate."""
+        self._keys = Keys()
+        self._only = b"\n"
+        """The number of the latest transaction whose message's row has its recipient; it is in no other line."""
         self._pending: dict[str, list[tuple[Any, ...]]] = {name: [] for name in _INSERT}
         self._next_word = self._highest("words", "id") + 1
         self._next_session = self._highest("sessions", "row") + 1
         self._next_note = self._highest("notes", "row") + 1
         self._second = ("", 0)
-        self._takers: dict[str, Callable[[Event, int, Row], None]] = {
-            "message": self._message, "recipient": self._recipient, "session": self._session_ended,
-            "probe": self._probe, "dialogue": self._dialogue, "answers": self._answers,
+        self._takers: dict[str, Callable[[Event, int, _Session], None]] = {
+            "session": self._session_ended, "probe": self._probe, "dialogue": self._dialogue, "answers": self._answers,
         }  # fmt: skip
+        self._remember()
 
     def _highest(self, table: str, column: str) -> int:
         return int(self._connection.execute(f"SELECT coalesce(max({column}), 0) FROM {table}").fetchone()[0])  # noqa: S608 - our own names
 
+    def _remember(self) -> None:
+        """Find the sessions again that had not ended when another process wrote the file."""
+        since = self._next_session - 4 * MOST_SESSIONS
+        statement = "SELECT * FROM sessions WHERE row > ? AND ended IS NULL ORDER BY row DESC LIMIT ?"
+        found = self._connection.execute(statement, (since, MOST_SESSIONS)).fetchall()
+        self._sessions.update((row[1], _Session(list(row))) for row in reversed(found))
+
+    def take(self, line: bytes) -> None:
+        """Take an event's line.
+
+        Raises:
+            msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError: it is malformed.
+        """
+        name = name_of(line)
+        if name == b"message":
+            self._message(_decode_mail(line))
+        elif name == b"recipient":
+            if self._only in line and RELAYED in line:
+                self._only = b"\n"
+            else:
+                self._recipient(_decode_mail(line))
+        elif name in _KEPT:
+            self.add(_decode(line))
+        elif not line.startswith(_BEGIN):
+            raise ValueError("it is no line of the log")
+
     def add(self, event: Event) -> None:
-        """Take an event."""
+        """Take an event that is neither a message nor a recipient."""
         at = self._time(event["timestamp"])
         name = event["event"]
         if name == "history_gap":
             self._gap(event)
-            return
-        session = event.get("session")
-        row = self._session(session, at, event) if session else None
-        if row is None:
-            self._without_session(event, at)
+        elif session := event.get("session"):
+            known = self._session(session, at)
+            self._note_client_of(known, event)
+            self._takers.get(name, self._note)(event, at, known)
         else:
-            self._takers.get(name, self._note)(event, at, row)
+            (self._probe if name == "probe" else self._note)(event, at, None)
 
     def write(self, numbers: Mapping[int, int]) -> None:
         """Write everything in one transaction, with the last batch's number of each source.
@@ -101,6 +189,7 @@ class Rows:
         pending, connection = self._pending, self._connection
         pending["sessions"] = [tuple(row) for row in self._changed.values()]
         pending["sources"] = list(numbers.items())
+        pending["keys"] = [*self._keys.packed()]
         connection.execute("BEGIN IMMEDIATE")
         try:
             for name, rows in pending.items():
@@ -114,123 +203,139 @@ class Rows:
         for rows in pending.values():
             rows.clear()
         self._changed.clear()
+        self._keys.clear()
 
     # ------------------------------------------------------------ sessions
 
-    def _session(self, name: str, at: int, event: Event) -> Row:
-        """Return a session's row; note what the event tells of its client."""
-        row = self._sessions.get(name)
-        if row is None:
-            row = self._found_again(name) or self._new_session(name, at)
-            self._sessions[name] = row
+    def _session(self, name: str, at: int) -> _Session:
+        """Return what is known of a session."""
+        known = self._sessions.get(name) or self._ended.get(name)
+        if known is None:
+            known = self._sessions[name] = self._new_session(name, at)
             if len(self._sessions) > MOST_SESSIONS:
-                self._messages.pop(self._sessions.popitem(last=False)[1][0], None)
-        if "helo" in event:
-            self._note_client(row, event)
-        elif row[3] is None and "client" in event:
-            row[3] = self._word(event["client"])
-            self._key(event["client"], row[0])
-            self._changed[row[0]] = row
-        return row
+                self._sessions.popitem(last=False)
+        return known
 
-    def _note_client(self, row: Row, event: Event) -> None:
-        word, client, user = self._word, event["client"], self._of(event.get("user") or "")
-        told = (client, event["helo"], event.get("tls"), event.get("cipher"), user)
-        who = [word(new) or old for new, old in zip(told, row[3:8], strict=True)]
+    def _note_client_of(self, known: _Session, event: Event) -> None:
+        """Note what an event tells of its session's client."""
+        client = event.get("client")
+        if client is None:
+            return
+        if "helo" in event:
+            told = (client, event["helo"], event.get("tls") or "", event.get("cipher") or "", event.get("user") or "")
+            self._note_client(known, told)
+        elif known.row[3] is None:
+            self._note_client(known, (client, "", "", "", ""))
+
+    def _note_client(self, known: _Session, told: tuple[str, ...]) -> None:
+        """Note what is new of a client: its address, EHLO, TLS, cipher and user."""
+        if told == known.who:
+            return
+        known.who, row = told, known.row
+        user = self._of(told[4])
+        who = [self._word(new) or old for new, old in zip((*told[:4], user), row[3:8], strict=True)]
         if row[3:8] == who:
             return
         if row[3] != who[0]:
-            self._key(client, row[0])
+            self._key(told[0], row[0])
         if user:
             self._key(user, row[0])
         row[3:8] = who
         self._changed[row[0]] = row
 
-    def _new_session(self, name: str, at: int) -> Row:
+    def _new_session(self, name: str, at: int) -> _Session:
         row: Row = [self._next_session, name, at, *[None] * 11]
         self._next_session += 1
         self._key(name, row[0])
         self._changed[row[0]] = row
-        return row
+        return _Session(row)
 
-    def _found_again(self, name: str) -> Row | None:
-        """Look for a session that the file has from before a restart, or that was forgotten."""
-        statement = "SELECT s.* FROM keys JOIN sessions s ON s.row = keys.session WHERE keys.key = ? AND s.id = ?"
-        found = self._connection.execute(statement, (key_of(name), name)).fetchone()
-        return list(found) if found else None
-
-    def _session_ended(self, event: Event, at: int, row: Row) -> None:
+    def _session_ended(self, event: Event, at: int, known: _Session) -> None:
+        row = known.row
         row[8:] = [self._word(event["via"]), event["messages"], event["recipients"], event["errors"],
                    int(event["seconds"] * 1000), self._word(event["ended"])]  # fmt: skip
         row[2] = min(row[2], at - row[12])
         self._changed[row[0]] = row
         self._sessions.pop(event["session"], None)
-        self._messages.pop(row[0], None)
+        self._ended[event["session"]] = known
+        if len(self._ended) > MOST_ENDED:
+            self._ended.popitem(last=False)
 
     # ------------------------------------------------------------ mail
 
-    def _message(self, event: Event, at: int, row: Row) -> None:
-        number, sender = _number(event), event["sender"]
-        fate = self._fate(event, sender, *event["recipients"])
-        message_id = event["message_id"]
+    def _mail(self, mail: Mail, at: int) -> _Session:
+        known = self._session(mail.session, at)
+        self._note_client(known, (mail.client, mail.helo, mail.tls, mail.cipher, mail.user))
+        return known
+
+    def _message(self, mail: Mail) -> None:
+        at = self._time(mail.timestamp)
+        known, number, sender = self._mail(mail, at), _number(mail.transaction), mail.sender
+        fate, row = self._fate(mail, sender, *mail.recipients), known.row[0]
+        message_id, only, kept = mail.message_id, None, self._of(sender)
         if self._addresses.hashed:
             message_id = self._addresses.within(message_id, sender)
-        kept = self._of(sender)
-        self._messages[row[0]] = (number, sender, fate)
+        if mail.recipient_count == 1 and mail.disposition == "relayed":
+            only = self._of(mail.recipients[0])
+            self._only = f'"transaction":"{mail.transaction}"'.encode()
+            self._key(only, row)
+        known.number, known.sender, known.fate, known.only = number, sender, fate, only or ""
         self._pending["transactions"].append((
-            row[0], number, at, kept, message_id, event["recipient_count"], event["size"], *fate,
-            *[_whole(event[name]) for name in ("client_ms", "policy_ms", "callback_ms", "upstream_ms")],
+            row, number, at, kept, message_id, mail.recipient_count, mail.size, *fate, round(mail.client_ms) or None,
+            round(mail.policy_ms) or None, round(mail.callback_ms) or None, round(mail.upstream_ms) or None, only,
         ))  # fmt: skip
-        for each in (kept, message_id, event["queue_id"]):
+        for each in (kept, message_id, mail.queue_id):
             if each:
-                self._key(each, row[0])
+                self._key(each, row)
 
-    def _recipient(self, event: Event, at: int, row: Row) -> None:
-        number, sender, address = _number(event), event["sender"], event["recipient"]
-        fate = self._fate(event, sender, address)
-        kept = self._of(address)
-        if self._messages.get(row[0]) == (number, sender, fate):
-            self._pending["recipients"].append((row[0], number, None, None, kept, *_AS_THE_MESSAGE))
+    def _recipient(self, mail: Mail) -> None:
+        at = self._time(mail.timestamp)
+        known, number, sender, address = self._mail(mail, at), _number(mail.transaction), mail.sender, mail.recipient
+        fate, row, kept = self._fate(mail, sender, address), known.row[0], self._of(address)
+        if known.number == number and known.sender == sender and known.fate == fate:
+            if kept == known.only:
+                return
+            self._pending["recipients"].append((row, number, None, None, kept, *_AS_THE_MESSAGE))
         else:
-            known = self._of(sender)
-            self._pending["recipients"].append((row[0], number, at, known, kept, *fate))
-            if known:
-                self._key(known, row[0])
-        self._key(kept, row[0])
+            sent_by = self._of(sender)
+            self._pending["recipients"].append((row, number, at, sent_by, kept, *fate))
+            if sent_by:
+                self._key(sent_by, row)
+        self._key(kept, row)
 
-    def _fate(self, event: Event, *known: str) -> tuple[Any, ...]:
-        word, reply, said = self._word, event["reply"], event.get("callback_text") or None
+    def _fate(self, mail: Mail, *known: str) -> tuple[Any, ...]:
+        word, reply, said = self._word, mail.reply, mail.callback_text or None
         if self._addresses.hashed:
             reply = self._addresses.within(reply, *known)
             said = said and self._addresses.within(said, *known)
         return (
-            word(event["phase"]), word(event["disposition"]), word(event["decided_by"]), reply[:LONGEST_TEXT],
-            word(event.get("callback_status")), word(event.get("callback_reason")), said, word(event["upstream"]),
-            word(event["taken_by"]), event["queue_id"] or None,
+            word(mail.phase), word(mail.disposition), word(mail.decided_by), reply[:LONGEST_TEXT],
+            word(mail.callback_status), word(mail.callback_reason), said, word(mail.upstream), word(mail.taken_by),
+            mail.queue_id or None,
         )  # fmt: skip
 
     # ------------------------------------------------------------ the rest
 
-    def _probe(self, event: Event, at: int, row: Row | None) -> None:
+    def _probe(self, event: Event, at: int, known: _Session | None) -> None:
         within, word, address = self._addresses.within, self._word, event["address"]
         kept = self._of(address)
         self._pending["probes"].append((
-            row[0] if row else 0, key_of(kept), at, kept, self._of(event["sender"]), word(event["status"]),
+            known.row[0] if known else 0, key_of(kept), at, kept, self._of(event["sender"]), word(event["status"]),
             word(event["reason"]), word(event["stage"]), event["code"], within(event["text"], address),
             word(event["exchanger"]), word(event["ip"]), event["tls"], int(event["seconds"] * 1000),
         ))  # fmt: skip
 
-    def _dialogue(self, event: Event, at: int, row: Row) -> None:
+    def _dialogue(self, event: Event, at: int, known: _Session) -> None:
         lines = "\n".join(event["lines"])
-        self._pending["dialogues"].append((row[0], at, self._addresses.within(lines, *addresses_in(lines))))
+        self._pending["dialogues"].append((known.row[0], at, self._addresses.within(lines, *addresses_in(lines))))
 
-    def _answers(self, event: Event, at: int, row: Row) -> None:
+    def _answers(self, event: Event, at: int, known: _Session) -> None:
         text = msgspec.json.encode(event["asked_outside"]).decode()
         text = self._addresses.within(text, *addresses_in(text))
-        self._pending["answers"].append((row[0], _number(event), at, event["dropped"], text))
+        self._pending["answers"].append((known.row[0], _number(event["transaction"]), at, event["dropped"], text))
 
-    def _note(self, event: Event, at: int, row: Row | None) -> None:
-        session = row[0] if row else 0
+    def _note(self, event: Event, at: int, known: _Session | None) -> None:
+        session = known.row[0] if known else 0
         fields = {name: value for name, value in event.items() if name not in _LEFT_OUT}
         where = session or -self._next_note
         for name in fields.keys() & _PERSONAL:
@@ -243,19 +348,14 @@ class Rows:
         if self._addresses.hashed:
             fields = {name: self._hidden(name, value) for name, value in fields.items()}
         body = msgspec.json.encode(fields).decode()
-        self._pending["notes"].append((self._next_note, session, _number(event), at, self._word(event["event"]), body))
+        number = _number(event.get("transaction") or "")
+        self._pending["notes"].append((self._next_note, session, number, at, self._word(event["event"]), body))
         self._next_note += 1
 
     def _hidden(self, name: str, value: Any) -> Any:
         if not isinstance(value, str):
             return value
         return self._of(value) if name in _ADDRESS_FIELDS else self._addresses.within(value)
-
-    def _without_session(self, event: Event, at: int) -> None:
-        if event["event"] == "probe":
-            self._probe(event, at, None)
-        else:
-            self._note(event, at, None)
 
     def _gap(self, event: Event) -> None:
         first, last = self._time(event["first"]), self._time(event["last"])
@@ -265,7 +365,7 @@ class Rows:
     # ------------------------------------------------------------ small things
 
     def _key(self, text: str, session: int) -> None:
-        self._pending["keys"].append((key_of(text), session))
+        self._keys.add(key_of(text), session)
 
     def _word(self, text: str | None) -> int | None:
         if not text:
@@ -291,11 +391,7 @@ class Rows:
 _AS_THE_MESSAGE = (None,) * len(_FATE)
 
 
-def _number(event: Event) -> int:
+def _number(transaction: str) -> int:
     """Return a transaction's number within its session."""
-    number = str(event.get("transaction") or "").rpartition(".")[2]
+    number = transaction.rpartition(".")[2]
     return int(number) if number.isascii() and number.isdigit() else 0
-
-
-def _whole(milliseconds: float) -> int | None:
-    return round(milliseconds) or None

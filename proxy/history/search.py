@@ -12,6 +12,7 @@ from typing import Any
 
 from proxy.history.addresses import Addresses, canonical, key_of
 from proxy.history.files import DayFile, OtherFile, day_of, files_in, mark_of, open_for_reading
+from proxy.history.keys import sessions_of
 
 MOST_STORIES = 50
 """Sessions that are told; `Found.more` says if there were others."""
@@ -117,10 +118,7 @@ class Reader:
     def stories(self, subject: str) -> Iterator[Story]:
         """Yield what the file has about a subject, newest first."""
         names = self.names(subject)
-        keys = [key_of(name) for name in names]
-        marks = ",".join("?" * len(keys))
-        statement = f"SELECT DISTINCT session FROM keys WHERE key IN ({marks}) ORDER BY session DESC"  # noqa: S608 - question marks
-        for (row,) in self._connection.execute(statement, keys).fetchall():
+        for row in sessions_of(self._connection, map(key_of, names)):
             story = self._without_session(-row) if row < 0 else self._of_session(row, names)
             if story is not None:
                 yield story
@@ -195,6 +193,12 @@ class Reader:
 def _complete(tables: dict[str, list[Item]]) -> None:
     """Give recipients that have the fate of their message what the message has."""
     messages = {each["number"]: each for each in tables["transactions"]}
+    told = {(each["number"], each["address"]) for each in tables["recipients"]}
+    for each in tables["transactions"]:
+        number, address = each["number"], each.pop("address")
+        if address is not None and (number, address) not in told:
+            recipient = {"kind": "recipients", "row": 0, "session": each["session"], "number": number, "at": None}
+            tables["recipients"].append({**recipient, "address": address})
     for each in tables["recipients"]:
         message = messages.get(each["number"])
         each["as_the_message"] = each["at"] is None

@@ -13,7 +13,7 @@ import socket
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 
 import msgspec
@@ -28,7 +28,10 @@ NUMBER = 8
 """Octets of a frame's source, then of its number; lines follow."""
 
 FRAME_OCTETS = 128 << 10
-"""Octets of lines in a frame, or one line more."""
+"""Octets of lines in a frame; a longer line has one of its own."""
+
+GATHER_SECONDS = 0.1
+"""The thread sends at most once in this time: each time, it takes the interpreter's lock from the event loop."""
 
 LAST_SECONDS = 2.0
 """Time for the last lines of a process."""
@@ -53,6 +56,8 @@ class Sender:
         self._taken = self._done = 0
         """Octets that came, and that went: each is written by one thread only."""
         self._gap = Gap("the history did not keep up", worker)
+        self._sent = 0.0
+        """When it last sent something new."""
         self._gap_lock = threading.Lock()
         self._kept: deque[tuple[int, bytes]] = deque()
         """Frames that are not confirmed, by number."""
@@ -67,29 +72,29 @@ class Sender:
         self._thread = threading.Thread(target=self._run, name="history", daemon=True)
         self._thread.start()
 
-    def take(self, lines: Sequence[bytes]) -> None:
+    def take(self, lines: bytes) -> None:
         """Queue lines; drop what does not fit, beginning with the details of accepted mail."""
-        size = sum(map(len, lines))
+        size = len(lines)
         share = (self._taken - self._done + size) / MOST_OCTETS
         if share > _LEVELS[-1][0]:
             lines = self._without(lines, next(kind for least, kind in _LEVELS if share > least))
-            size = sum(map(len, lines))
+            size = len(lines)
         self._taken += size
-        self._waiting.extend(lines)
+        self._waiting.append(lines)
         if self._sleeps:
             self._sleeps = False
             self._wake_up()
 
-    def _without(self, lines: Sequence[bytes], last: int) -> list[bytes]:
+    def _without(self, lines: bytes, last: int) -> bytes:
         kept = []
-        for line in lines:
+        for line in lines.splitlines(keepends=True):
             kind = kind_of(line)
             if kind > last:
                 kept.append(line)
                 continue
             with self._gap_lock:
                 self._gap.add(kind, time.time())
-        return kept
+        return b"".join(kept)
 
     def close(self) -> None:
         """Send what waits, for a while, and end the thread. `take` is not called any more."""
@@ -133,16 +138,19 @@ class Sender:
     def _frame(self) -> None:
         """Make frames of the lines that wait."""
         waiting = self._waiting
-        while waiting:
-            lines, size = [], 0
-            while waiting and size < FRAME_OCTETS:
-                lines.append(line := waiting.popleft())
-                size += len(line)
-            frame = framed(self._source + self._next.to_bytes(NUMBER) + b"".join(lines))
+        if not waiting or self._gathers():
+            return
+        lines = b"".join([waiting.popleft() for _ in range(len(waiting))])
+        at = 0
+        while at < len(lines):
+            end = _end_of(lines, at)
+            frame = framed(self._source + self._next.to_bytes(NUMBER) + lines[at:end])
             self._kept.append((self._next, frame))
             self._next += 1
             if self._socket is not None:
                 self._unsent.append(memoryview(frame))
+            at = end
+        self._sent = time.monotonic()
 
     def _call(self) -> None:
         """Connect, and send again what is not confirmed."""
@@ -180,20 +188,28 @@ class Sender:
             self._hang_up()
 
     def _sleep(self) -> None:
-        """Wait until there is something to do."""
+        """Wait until there is something to do, and after new lines for a while: further ones wake nobody."""
         poll = select.poll()
         poll.register(self._wake, select.POLLIN)
         if self._socket is not None:
             poll.register(self._socket, select.POLLIN | (select.POLLOUT if self._unsent else 0))
-        self._sleeps = True
-        ready = poll.poll(0 if self._waiting else self._patience())
+        gathers = self._gathers()
+        self._sleeps = not gathers
+        patience = self._patience()
+        if gathers or self._waiting:
+            patience = gathers * 1000 if patience is None else min(patience, gathers * 1000)
+        ready = poll.poll(patience)
         self._sleeps = False
-        for descriptor, _ in ready:
+        for descriptor, event in ready:
             if descriptor == self._wake:
                 with suppress(BlockingIOError):
                     os.eventfd_read(self._wake)
-            else:
+            elif event != select.POLLOUT:
                 self._hear()
+
+    def _gathers(self) -> float:
+        """Return for how long lines are gathered before any is sent, in seconds."""
+        return 0.0 if self._closing else max(0.0, self._sent + GATHER_SECONDS - time.monotonic())
 
     def _patience(self) -> float | None:
         """Return the longest time to sleep, in milliseconds."""
@@ -223,3 +239,10 @@ class Sender:
         self._heard = self._heard[whole:]
         while self._kept and self._kept[0][0] <= confirmed:
             self._done += len(self._kept.popleft()[1]) - _OVERHEAD
+
+
+def _end_of(lines: bytes, at: int) -> int:
+    """Return where the frame ends that begins at a line: after a line."""
+    if len(lines) - at <= FRAME_OCTETS:
+        return len(lines)
+    return lines.rfind(b"\n", at, at + FRAME_OCTETS) + 1 or lines.find(b"\n", at) + 1 or len(lines)

@@ -1,11 +1,15 @@
-"""The tables of a day's file. NULL in a recipient means: as the message of its transaction."""
+"""The tables of a day's file.
+
+NULL in a recipient means: as the message of its transaction. A relayed message with one recipient has its address, and
+no row in `recipients` unless the two have different fates.
+"""
 
 from __future__ import annotations
 
 APPLICATION_ID = 0x52696E68
 """In the file's header, so that another program's database is never mistaken for ours."""
 
-VERSION = 1
+VERSION = 2
 """Version of the tables. A file of another version is left as it is; the day goes on in a new one."""
 
 PAGE_OCTETS = 4096
@@ -19,7 +23,7 @@ TABLES = f"""
 CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE words (id INTEGER PRIMARY KEY, text TEXT NOT NULL);
 CREATE TABLE sources (source INTEGER PRIMARY KEY, number INTEGER NOT NULL);
-CREATE TABLE keys (key INTEGER NOT NULL, session INTEGER NOT NULL, PRIMARY KEY (key, session)) WITHOUT ROWID;
+CREATE TABLE keys (row INTEGER PRIMARY KEY, keys BLOB NOT NULL, sessions BLOB NOT NULL);
 CREATE TABLE sessions (
   row INTEGER PRIMARY KEY, id TEXT NOT NULL, at INTEGER NOT NULL, client INTEGER, helo INTEGER, tls INTEGER,
   cipher INTEGER, user INTEGER, via INTEGER, messages INTEGER, recipients INTEGER, errors INTEGER, ms INTEGER,
@@ -28,7 +32,7 @@ CREATE TABLE sessions (
 CREATE TABLE transactions (
   row INTEGER PRIMARY KEY, session INTEGER NOT NULL, number INTEGER NOT NULL, at INTEGER NOT NULL, sender TEXT,
   message_id TEXT, recipients INTEGER, size INTEGER, {_FATE},
-  client_ms INTEGER, policy_ms INTEGER, callback_ms INTEGER, upstream_ms INTEGER
+  client_ms INTEGER, policy_ms INTEGER, callback_ms INTEGER, upstream_ms INTEGER, address TEXT
 );
 CREATE INDEX transactions_of_session ON transactions (session);
 CREATE TABLE recipients (

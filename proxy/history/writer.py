@@ -18,6 +18,7 @@ from typing import Any
 
 import msgspec
 
+from proxy.base.lines import name_of
 from proxy.base.log import get_logger
 from proxy.history import files
 from proxy.history.addresses import Addresses
@@ -279,10 +280,9 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 def _add(rows: Rows, line: bytes) -> None:
     """Add a line's rows. A malformed line is a fault in Ringback, which must not cost the others."""
     try:
-        event = _decode(line)
-        rows.add(event)
-        if event["event"] == "history_gap":
-            _log_gap(event)
+        rows.take(line)
+        if name_of(line) == b"history_gap":
+            _log_gap(_decode(line))
     except (msgspec.DecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
         log.error("history_line_malformed", reason=repr(error)[:200])
 

@@ -24,6 +24,9 @@ STEADY_SECONDS = 60.0
 LONGEST_PAUSE = 30.0
 """Longest pause if workers keep dying early. Clients wait 300 s for a greeting (RFC 5321 section 4.5.3.2.1)."""
 
+LONGEST_CONTROL_PAUSE = 5.0
+"""The same for the control process: meanwhile all others keep what the history has not got yet."""
+
 
 KEEPER = 0
 """The keeper's number; workers count from 1."""
@@ -122,7 +125,8 @@ class Generation(Generic[A]):
     def schedule(self, number: int, lived: float) -> float:
         """Schedule the restart of a process that died after `lived` seconds; return the pause in seconds."""
         failures = 0 if lived >= STEADY_SECONDS else self.failures.get(number, 0)
-        pause = min(2.0 ** (failures - 1), LONGEST_PAUSE) if failures else 0.0
+        longest = LONGEST_CONTROL_PAUSE if number == CONTROL else LONGEST_PAUSE
+        pause = min(2.0 ** (failures - 1), longest) if failures else 0.0
         self.failures[number] = failures + 1
         self.due[number] = time.monotonic() + pause
         return pause

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from queue import SimpleQueue
@@ -238,7 +238,7 @@ def test_a_burst_wakes_the_thread_once_and_the_thread_looks_once_in_its_interval
     writer = LogWriter(StreamSink(stream))
     writer.write("the first is written at once\n")
     for burst in range(10):
-        assert sleeps.get() == log.BATCH_SECONDS == 1 / 50
+        assert sleeps.get() == log.BATCH_SECONDS == 1 / 20
         for number in range(100):
             writer.write(f"{burst} {number}\n")
         go_on.put(None)
@@ -362,15 +362,15 @@ class Heard:
     def __init__(self) -> None:
         self.batches: list[list[bytes]] = []
 
-    def __call__(self, lines: Sequence[bytes]) -> None:
-        self.batches.append(list(lines))
+    def __call__(self, lines: bytes) -> None:
+        self.batches.append(lines.splitlines(keepends=True))
 
     @property
     def events(self) -> list[dict[str, Any]]:
         return [json.loads(line) for batch in self.batches for line in batch]
 
 
-def test_an_observer_gets_the_named_events_as_json_also_those_that_the_level_leaves_out() -> None:
+def test_an_observer_gets_every_line_as_json_and_the_named_events_that_the_level_leaves_out() -> None:
     stream, heard, logger = io.StringIO(), Heard(), get_logger()
     configure(stream, levels=log.Levels(30))
     try:
@@ -383,13 +383,13 @@ def test_an_observer_gets_the_named_events_as_json_also_those_that_the_level_lea
         lines = written(stream).splitlines()
     finally:
         structlog.reset_defaults()
-    assert [each["number"] for each in heard.events] == [1, 3]
+    assert [each["number"] for each in heard.events] == [1, 3, 4]
     assert [json.loads(line)["number"] for line in lines] == [3, 4]
-    assert heard.batches[-1][-1].decode() == lines[0] + "\n"
+    assert heard.batches[-1][-1].decode() == lines[-1] + "\n"
 
 
 def test_an_observer_that_fails_costs_no_line() -> None:
-    def fails(lines: Sequence[bytes]) -> None:
+    def fails(lines: bytes) -> None:
         raise RuntimeError(len(lines))
 
     stream, logger = io.StringIO(), get_logger()
@@ -440,3 +440,22 @@ def test_a_file_that_cannot_be_opened_again_is_an_event_in_the_old_one(tmp_path:
         structlog.reset_defaults()
     event = json.loads((tmp_path / "other" / "log").read_text())
     assert (event["event"], event["reason"]) == ("log_file_unusable", "No such file or directory")
+
+
+def test_a_file_gets_all_waiting_lines_at_once_and_a_full_disk_costs_the_rest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written, lines = [], [b"x" * 3000 + b"\n"] * 10
+    with (tmp_path / "log").open("wb") as file:
+        sink = DescriptorSink(file.fileno())
+
+        def write(_descriptor: int, octets: bytes) -> int:
+            if len(written) == 2:
+                raise OSError(28, "No space left on device")
+            written.append(len(octets))
+            return len(octets) if len(written) == 1 else 4500
+
+        monkeypatch.setattr("os.write", write)
+        assert sink.write(lines) == 0
+        assert sink.write(lines) == 9
+    assert written == [30010, 30010]

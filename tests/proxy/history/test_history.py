@@ -218,6 +218,61 @@ def test_hashed_files_have_no_address_in_any_place(tmp_path: Path) -> None:
         assert found(kept, address).stories, address
 
 
+def test_a_single_recipient_is_kept_with_its_message_and_told_apart_from_it(tmp_path: Path) -> None:
+    kept = settings(tmp_path)
+    write(kept, *mail_lines(A), session_line(A))
+    (told,) = found(kept, "b@example.com").stories
+    assert [(each["kind"], each.get("address")) for each in told.items] == [
+        ("transactions", None), ("recipients", "b@example.com"),
+    ]  # fmt: skip
+    assert "Recipient <b@example.com>: as the message." in text(kept, A)
+
+
+@pytest.mark.parametrize("apart", [False, True], ids=["with others between", "at once"])
+def test_a_single_recipient_with_another_fate_than_its_message_is_told_once(tmp_path: Path, *, apart: bool) -> None:
+    kept = settings(tmp_path)
+    message, recipient = mail_lines(A)
+    recipient = recipient.replace(b'"relayed"', b'"discarded"').replace(b"upstream 127.0.0.1:25", b"policy")
+    write(kept, message, *(mail_lines(B) if apart else ()), recipient)
+    told = text(kept, A)
+    assert "Mail from <a@sender.test> to <b@example.com> was discarded." in told
+    assert "as the message" not in told
+
+
+def test_a_recipient_that_comes_after_other_mail_is_told_once(tmp_path: Path) -> None:
+    kept = settings(tmp_path)
+    message, recipient = mail_lines(A)
+    write(kept, message, *mail_lines(B), recipient)
+    (told,) = found(kept, A).stories
+    assert [each["kind"] for each in told.items] == ["transactions", "recipients"]
+
+
+def test_a_session_goes_on_in_the_file_after_the_control_process_was_killed(tmp_path: Path) -> None:
+    kept = settings(tmp_path)
+    write(kept, *mail_lines(A), *mail_lines(B), session_line(B))
+    write(kept, *mail_lines(A, 2), session_line(A), first=1)
+    (told,) = found(kept, A).stories
+    assert [each["number"] for each in told.items if each["kind"] == "transactions"] == [1, 2]
+    assert told.session["ended"] == "quit"
+
+
+def test_a_callback_that_ends_after_its_session_belongs_to_it(tmp_path: Path) -> None:
+    kept = settings(tmp_path)
+    probe = {"address": "a@sender.test", "sender": "", "status": "pass", "reason": "", "stage": "rcpt", "code": 250,
+             "text": "ok", "exchanger": "mx.sender.test", "ip": "192.0.2.25", "tls": False, "seconds": 0.2}  # fmt: skip
+    write(kept, refusal_line(A, "c@example.com"), session_line(A), line("probe", session=A, **probe))
+    (told,) = found(kept, A).stories
+    assert "probes" in {each["kind"] for each in told.items}
+
+
+def test_events_that_the_history_does_not_keep_leave_nothing(tmp_path: Path) -> None:
+    kept = settings(tmp_path)
+    with structlog.testing.capture_logs() as logged:
+        write(kept, line("upstream_lost", session=A, upstream="u", reason="r"), line("stopping", sessions=1, now=True))
+    assert logged == []
+    assert found(kept, A).stories == []
+
+
 def test_a_change_from_plain_to_hashed_begins_a_file_of_its_own(tmp_path: Path) -> None:
     write(settings(tmp_path), refusal_line(A, "c@example.com"))
     write(hashed := settings(tmp_path, hashed=True), refusal_line(B, "c@example.com"), first=1)
@@ -242,6 +297,17 @@ def test_a_forgotten_address_is_nowhere(tmp_path: Path, *, hashed: bool) -> None
     octets = b"".join(each.read_bytes() for each in tmp_path.glob("history-*.db*"))
     assert kept_name not in octets
     assert "was relayed" in text(kept, "b@example.com")
+
+
+@pytest.mark.parametrize("hashed", [False, True], ids=["plain", "hashed"])
+def test_a_forgotten_single_recipient_is_nowhere_and_its_message_stays(tmp_path: Path, *, hashed: bool) -> None:
+    kept = settings(tmp_path, hashed=hashed)
+    write(kept, *mail_lines(A, recipients=["bert.secret@example.com"]))
+    name = kept.addresses().of("bert.secret@example.com").encode()
+    assert persons.forget(tmp_path, "bert.secret@example.com", kept.addresses()) > 0
+    assert name not in b"".join(each.read_bytes() for each in tmp_path.glob("history-*.db*"))
+    (told,) = found(kept, A).stories
+    assert [each["kind"] for each in told.items] == ["transactions"]
 
 
 # ---------------------------------------------------------------- time, size, faults

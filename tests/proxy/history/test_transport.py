@@ -15,8 +15,9 @@ from proxy.control.observers import Observers
 from proxy.history import sender as sending
 from proxy.history.receiver import Receiver
 from proxy.history.search import Found, search
-from proxy.history.sender import Sender
+from proxy.history.sender import NUMBER, Sender
 from proxy.keeper.door import Door, knock
+from proxy.keeper.frames import framed
 from proxy.keeper.messages import Hello, encode
 from tests.support.histories import mail_lines, refusal_line, session_id, session_line, settings
 from tests.support.waiting import eventually
@@ -65,7 +66,7 @@ def kinds(folder: Path, subject: str) -> list[str]:
 
 async def test_lines_arrive_in_a_file(tmp_path: Path, door: Door) -> None:
     control, sender = await Control(tmp_path, door).start(), calling(door)
-    sender.take([*mail_lines(A), session_line(A)])
+    sender.take(b"".join([*mail_lines(A), session_line(A)]))
     await eventually(lambda: found(tmp_path, A).stories, "the session in the file")
     await asyncio.to_thread(sender.close)
     await control.die()
@@ -74,7 +75,7 @@ async def test_lines_arrive_in_a_file(tmp_path: Path, door: Door) -> None:
 
 async def test_lines_from_before_the_control_process_arrive_when_it_is_there(tmp_path: Path, door: Door) -> None:
     sender = calling(door)
-    sender.take(mail_lines(A))
+    sender.take(b"".join(mail_lines(A)))
     control = await Control(tmp_path, door).start()
     await eventually(lambda: found(tmp_path, A).stories, "the session in the file")
     await asyncio.to_thread(sender.close)
@@ -86,7 +87,7 @@ async def test_control_processes_that_die_again_and_again_lose_and_double_nothin
     sender = calling(door)
     control = await Control(tmp_path, door).start()
     for number in range(messages):
-        sender.take(mail_lines(session_id(number)))
+        sender.take(b"".join(mail_lines(session_id(number))))
         if number % 50 == 20:
             await asyncio.sleep(0)
             await control.die()
@@ -104,15 +105,24 @@ async def test_a_confirmation_that_never_came_doubles_nothing(
     with monkeypatch.context() as deaf:
         deaf.setattr(Receiver, "_written", lambda *_: None)
         control, sender = await Control(tmp_path, door).start(), calling(door)
-        sender.take(mail_lines(A))
+        sender.take(b"".join(mail_lines(A)))
         await eventually(lambda: found(tmp_path, A).stories, "the session in the file")
         await control.die()
     control = await Control(tmp_path, door).start()
-    sender.take(mail_lines(session_id(2)))
+    sender.take(b"".join(mail_lines(session_id(2))))
     await eventually(lambda: not sender._kept, "everything is confirmed")
     await asyncio.to_thread(sender.close)
     await control.die()
     assert kinds(tmp_path, A) == ["transactions", "recipients"]
+
+
+def test_a_frame_ends_after_a_line_and_a_longer_line_has_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sending, "FRAME_OCTETS", 10)
+    sender = Sender(unreachable)
+    sender.take(b"one\ntwo\nthree\n" + b"x" * 30 + b"\nfour\n")
+    sender.close()
+    head = len(framed(bytes(2 * NUMBER)))
+    assert [frame[head:] for _, frame in sender._kept] == [b"one\ntwo\n", b"three\n", b"x" * 30 + b"\n", b"four\n"]
 
 
 def ended(sender: Sender) -> None:
@@ -130,8 +140,8 @@ def test_what_does_not_fit_is_dropped_by_kind_refusals_last(monkeypatch: pytest.
     monkeypatch.setattr(sending, "MOST_OCTETS", 40_000)
     sender = Sender(unreachable, worker=3)
     for _ in range(100):
-        sender.take([*mail_lines(A), session_line(A)])
-        sender.take([refusal_line(A, "c@example.com")])
+        sender.take(b"".join([*mail_lines(A), session_line(A)]))
+        sender.take(refusal_line(A, "c@example.com"))
     kept = b"".join(frame for _, frame in sender._kept) + b"".join(sender._waiting)
     counts = sender._gap._counts
     assert counts[0] > counts[1] > 0
@@ -147,7 +157,7 @@ async def test_a_gap_is_a_row_with_counts_and_times(
     monkeypatch.setattr(sending, "MOST_OCTETS", 20_000)
     sender = calling(door)
     for _ in range(60):
-        sender.take(mail_lines(A))
+        sender.take(b"".join(mail_lines(A)))
     dropped = list(sender._gap._counts)
     control = await Control(tmp_path, door).start()
     await asyncio.to_thread(sender.close)
@@ -170,7 +180,7 @@ def test_taking_lines_never_waits_for_a_process_that_does_not_read() -> None:
 
     def take() -> None:
         for number in range(20_000):
-            sender.take([refusal_line(session_id(number), "c@example.com")])
+            sender.take(refusal_line(session_id(number), "c@example.com"))
         done.set()
 
     threading.Thread(target=take).start()
