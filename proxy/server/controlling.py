@@ -25,6 +25,7 @@ from proxy.server.process import live, next_order
 
 def be_control(assembly: Assembly, watched: Watched, pages: Sequence[socket.socket], post: Post) -> int:
     """Observe in a process that was just forked, and return its exit status."""
+    os.nice(NICENESS)
     return live(lambda: _control(assembly, watched, pages, post), assembly.core, post, worker=CONTROL)
 
 
@@ -33,7 +34,6 @@ NICENESS = 10
 
 
 async def _control(assembly: Assembly, watched: Watched, pages: Sequence[socket.socket], post: Post) -> None:
-    os.nice(NICENESS)
     history = Receiver(HistorySettings.of(assembly.core, _secret(assembly)))
     history.reading = observers = Observers(post.rows.inside, history.take)
     health = Health(watched)
