@@ -29,7 +29,12 @@ def canonical(text: str) -> str:
 
 def key_of(text: str) -> int:
     """Return the number under which a subject's sessions are found. Different subjects may have the same one."""
-    return zlib.crc32(canonical(text).encode("utf-8", "surrogateescape"))
+    text = text.strip(" \t<>").lower()  # as in `canonical`: each line has four
+    try:
+        octets = text.encode()
+    except UnicodeEncodeError:
+        octets = text.encode("utf-8", "surrogateescape")
+    return zlib.crc32(octets)
 
 
 def addresses_in(text: str) -> list[str]:

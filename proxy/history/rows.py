@@ -17,6 +17,7 @@ from proxy.events.table import EVENTS
 from proxy.history.addresses import Addresses, addresses_in, key_of
 from proxy.history.gaps import RELAYED
 from proxy.history.keys import Keys
+from proxy.history.mails import Mail, decode_mail
 
 MOST_SESSIONS = 50_000
 """Sessions that are remembered until they end; another one of a name that was forgotten gets a second row."""
@@ -62,40 +63,6 @@ _INSERT = {
 }
 
 
-class Mail(msgspec.Struct, gc=False):
-    """A `message` or a `recipient`, as far as it becomes a row. Nearly all lines are of these two."""
-
-    timestamp: str
-    session: str
-    transaction: str
-    client: str
-    helo: str
-    tls: str
-    cipher: str
-    user: str
-    sender: str
-    phase: str
-    disposition: str
-    decided_by: str
-    reply: str
-    upstream: str
-    taken_by: str
-    queue_id: str
-    callback_status: str = ""
-    callback_reason: str = ""
-    callback_text: str = ""
-    recipient: str = ""
-    recipients: list[str] = []
-    recipient_count: int = 0
-    message_id: str = ""
-    size: int = 0
-    client_ms: float = 0.0
-    policy_ms: float = 0.0
-    callback_ms: float = 0.0
-    upstream_ms: float = 0.0
-
-
-_decode_mail = msgspec.json.Decoder(Mail).decode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -126,6 +93,8 @@ class Rows:
         self._ended: OrderedDict[str, _Session] = OrderedDict()
         self._changed: dict[int, Row] = {}
         self._keys = Keys()
+        self._known_words: dict[tuple[str, ...], tuple[int | None, ...]] = {}
+        """The words of a fate → their numbers: most mail has one of a few."""
         self._only = b"\n"
         """The number of the latest transaction whose message's row has its recipient; it is in no other line."""
         self._pending: dict[str, list[tuple[Any, ...]]] = {name: [] for name in _INSERT}
@@ -156,12 +125,12 @@ class Rows:
         """
         name = name_of(line)
         if name == b"message":
-            self._message(_decode_mail(line))
+            self._message(decode_mail(line))
         elif name == b"recipient":
             if self._only in line and RELAYED in line:
                 self._only = b"\n"
             else:
-                self._recipient(_decode_mail(line))
+                self._recipient(decode_mail(line))
         elif name in _KEPT:
             self.add(_decode(line))
         elif not line.startswith(_BEGIN):
@@ -305,14 +274,21 @@ class Rows:
 
     def _fate(self, mail: Mail, *known: str) -> tuple[Any, ...]:
         word, reply, said = self._word, mail.reply, mail.callback_text or None
+        told = (mail.phase, mail.disposition, mail.decided_by, mail.upstream, mail.taken_by)
+        words = self._known_words.get(told) or self._words_of(told)
         if self._addresses.hashed:
             reply = self._addresses.within(reply, *known)
             said = said and self._addresses.within(said, *known)
         return (
-            word(mail.phase), word(mail.disposition), word(mail.decided_by), reply[:LONGEST_TEXT],
-            word(mail.callback_status), word(mail.callback_reason), said, word(mail.upstream), word(mail.taken_by),
-            mail.queue_id or None,
+            words[0], words[1], words[2], reply[:LONGEST_TEXT], word(mail.callback_status), word(mail.callback_reason),
+            said, words[3], words[4], mail.queue_id or None,
         )  # fmt: skip
+
+    def _words_of(self, told: tuple[str, ...]) -> tuple[int | None, ...]:
+        if len(self._known_words) >= MOST_WORDS:
+            self._known_words.clear()
+        words = self._known_words[told] = tuple(map(self._word, told))
+        return words
 
     # ------------------------------------------------------------ the rest
 

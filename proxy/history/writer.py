@@ -29,7 +29,7 @@ from proxy.history.settings import HistorySettings
 
 log = get_logger()
 
-GATHER_SECONDS = 0.1
+GATHER_SECONDS = 0.2
 """How long lines are gathered for a transaction: each one costs a write of the file's pages."""
 
 MOST_LINES = 4000
