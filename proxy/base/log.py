@@ -296,6 +296,7 @@ class LogWriter:
         while True:
             if self._reopens:
                 self._reopens = False
+                self._write_waiting()  # what was logged before belongs into the old file
                 _open_again(self._sink)
             closing = self._closing  # read first: a line may come between the look for lines and this one
             if self._write_waiting():
