@@ -9,9 +9,9 @@ function __ringback_at --argument-names wanted
             continue
         end
         switch "$at $word"
-            case 'ringback serve -c' 'ringback serve --config' 'ringback status -c' 'ringback status --config' 'ringback probe --file' 'ringback probe --from' 'ringback probe -c' 'ringback probe --config' 'ringback probe --concurrency' 'ringback probe --patience' 'ringback why -c' 'ringback why --config' 'ringback why --since' 'ringback cache -c' 'ringback cache --config' 'ringback history export -c' 'ringback history export --config' 'ringback history forget -c' 'ringback history forget --config' 'ringback config eval -c' 'ringback config eval --config' 'ringback config get -c' 'ringback config get --config' 'ringback config show -c' 'ringback config show --config' 'ringback config convert --to' 'ringback sieve check --phase' 'ringback sieve check --dialect' 'ringback sieve check --fileinto-header' 'ringback sieve format --dialect' 'ringback sieve explain --dialect' 'ringback sieve run --phase' 'ringback sieve run --from' 'ringback sieve run --rcpt' 'ringback sieve run --client-ip' 'ringback sieve run --helo' 'ringback sieve run --auth' 'ringback sieve run -c' 'ringback sieve run --config' 'ringback sieve run --listener' 'ringback sieve run --message' 'ringback sieve run --callback' 'ringback sieve run --dialect' 'ringback sieve run --fileinto-header'
+            case 'ringback serve -c' 'ringback serve --config' 'ringback status -c' 'ringback status --config' 'ringback console -c' 'ringback console --config' 'ringback console -r' 'ringback console --reason' 'ringback tail -c' 'ringback tail --config' 'ringback probe --file' 'ringback probe --from' 'ringback probe -c' 'ringback probe --config' 'ringback probe --concurrency' 'ringback probe --patience' 'ringback why -c' 'ringback why --config' 'ringback why --since' 'ringback cache -c' 'ringback cache --config' 'ringback history export -c' 'ringback history export --config' 'ringback history forget -c' 'ringback history forget --config' 'ringback config eval -c' 'ringback config eval --config' 'ringback config get -c' 'ringback config get --config' 'ringback config show -c' 'ringback config show --config' 'ringback config convert --to' 'ringback sieve check --phase' 'ringback sieve check --dialect' 'ringback sieve check --fileinto-header' 'ringback sieve format --dialect' 'ringback sieve explain --dialect' 'ringback sieve run --phase' 'ringback sieve run --from' 'ringback sieve run --rcpt' 'ringback sieve run --client-ip' 'ringback sieve run --helo' 'ringback sieve run --auth' 'ringback sieve run -c' 'ringback sieve run --config' 'ringback sieve run --listener' 'ringback sieve run --message' 'ringback sieve run --callback' 'ringback sieve run --dialect' 'ringback sieve run --fileinto-header'
                 set skip 1
-            case 'ringback serve' 'ringback check' 'ringback demo' 'ringback status' 'ringback probe' 'ringback why' 'ringback password' 'ringback completion' 'ringback cache' 'ringback cache lookup' 'ringback cache count' 'ringback cache purge' 'ringback history' 'ringback history export' 'ringback history forget' 'ringback config' 'ringback config eval' 'ringback config get' 'ringback config show' 'ringback config format' 'ringback config convert' 'ringback sieve' 'ringback sieve check' 'ringback sieve format' 'ringback sieve explain' 'ringback sieve run'
+            case 'ringback serve' 'ringback check' 'ringback demo' 'ringback status' 'ringback console' 'ringback tail' 'ringback probe' 'ringback why' 'ringback password' 'ringback completion' 'ringback cache' 'ringback cache lookup' 'ringback cache count' 'ringback cache purge' 'ringback history' 'ringback history export' 'ringback history forget' 'ringback config' 'ringback config eval' 'ringback config get' 'ringback config show' 'ringback config format' 'ringback config convert' 'ringback sieve' 'ringback sieve check' 'ringback sieve format' 'ringback sieve explain' 'ringback sieve run'
                 set at "$at $word"
         end
     end
@@ -22,6 +22,8 @@ complete -c ringback -n '__ringback_at "ringback"' -a serve -d 'Serve until SIGT
 complete -c ringback -n '__ringback_at "ringback"' -a check -d 'Build everything that `serve` would, print every error, and exit 78 if there is one'
 complete -c ringback -n '__ringback_at "ringback"' -a demo -d 'Show Ringback at work with demo servers on loopback'
 complete -c ringback -n '__ringback_at "ringback"' -a status -d 'Ask the running server whether it is ready'
+complete -c ringback -n '__ringback_at "ringback"' -a console -d 'Give commands to the running server: one as arguments, several on standard input, or at a prompt'
+complete -c ringback -n '__ringback_at "ringback"' -a tail -d 'Follow the events of the running server'
 complete -c ringback -n '__ringback_at "ringback"' -a probe -d 'Ask the mail exchangers of addresses whether they exist'
 complete -c ringback -n '__ringback_at "ringback"' -a why -d 'Tell what became of mail, and who decided'
 complete -c ringback -n '__ringback_at "ringback"' -a password -d 'Ask for a password and print the user\'s line for Authentication_File'
@@ -44,6 +46,16 @@ complete -c ringback -n '__ringback_at "ringback status"' -s c -l config -r -F -
 complete -c ringback -n '__ringback_at "ringback status"' -l json -d 'Print the answer of /readyz.'
 complete -c ringback -n '__ringback_at "ringback status"' -l strict -d 'Exit 1 if a next hop or a store is down, or the last reload failed.'
 complete -c ringback -n '__ringback_at "ringback status"' -s h -l help -d 'Show this help and exit.'
+complete -c ringback -n '__ringback_at "ringback console"' -s c -l config -r -F -d 'The server\'s ecelerity.conf; it names State_Directory.'
+complete -c ringback -n '__ringback_at "ringback console"' -s r -l reason -x -d 'Why, for the log.'
+complete -c ringback -n '__ringback_at "ringback console"' -s h -l help -d 'Show this help and exit.'
+complete -c ringback -n '__ringback_at "ringback tail"' -s c -l config -r -F -d 'The server\'s ecelerity.conf; it names State_Directory.'
+complete -c ringback -n '__ringback_at "ringback tail"' -l only-new -d 'Only sessions that begin from now on.'
+complete -c ringback -n '__ringback_at "ringback tail"' -l only-one -d 'Only one session, the first that fits.'
+complete -c ringback -n '__ringback_at "ringback tail"' -l terse -d 'Only time, level and sentence.'
+complete -c ringback -n '__ringback_at "ringback tail"' -l json -d 'Print JSON, one event in a line.'
+complete -c ringback -n '__ringback_at "ringback tail"' -l trace -d 'Follow the sessions\' dialogue instead of events.'
+complete -c ringback -n '__ringback_at "ringback tail"' -s h -l help -d 'Show this help and exit.'
 complete -c ringback -n '__ringback_at "ringback probe"' -l file -r -F -d 'Also ask about the addresses in a file, one per line; `-`: stdin.'
 complete -c ringback -n '__ringback_at "ringback probe"' -l from -x -d 'Sender in MAIL FROM. Default: the configured sender, else the null sender.'
 complete -c ringback -n '__ringback_at "ringback probe"' -s c -l config -r -F -d 'Use this server\'s options, limits and store.'

@@ -54,6 +54,9 @@ class Counts(Protocol):
 Counting: TypeAlias = tuple[Counts, Mapping[str, Mapping[str, int]]]
 """The integers, and for each level the places of its events."""
 
+Tap: TypeAlias = Callable[[Sequence[bytes]], None]
+"""Sees lines, in the log's thread. It must not block."""
+
 Take: TypeAlias = Callable[[bytes], None]
 """Takes canonical lines in the log's thread, one after another. It must not block."""
 
@@ -128,6 +131,33 @@ def observe(take: Take, names: frozenset[str]) -> None:
             log.forget()
 
 
+def levels() -> Levels:
+    """Return the levels in force."""
+    found: Levels = structlog.get_config()["wrapper_class"].levels
+    return found
+
+
+def set_levels(new: Levels) -> None:
+    """Log at other levels from now on."""
+    structlog.get_config()["wrapper_class"].levels = new
+    for log in _logs:
+        log.forget()
+
+
+def tap(take: Tap | None) -> None:
+    """Hand every line that is written or observed to one more observer, in the log's thread, until called with None."""
+    writer = _writer()
+    if isinstance(writer, LogWriter):
+        writer.tap = take
+
+
+KEPT = 10
+"""Lines of each level that stay in memory."""
+
+kept: dict[str, deque[bytes]] = {level: deque(maxlen=KEPT) for level in ("error", "warning")}
+"""The last errors and warnings of this process."""
+
+
 def reopen() -> None:
     """Open the log's file again: its name may belong to another file now."""
     writer = _writer()
@@ -199,7 +229,7 @@ class Logger(structlog.BoundLoggerBase):
     def method(self, name: str, module: str) -> Callable[..., None]:
         """Return what logs an event at a level for a module: it writes, only tells the observer, or does nothing."""
         level = "error" if name == "exception" else name
-        chain, put, proxy, observed = self._chain, self._put, self._proxy_to_logger, self.observed
+        chain, put, proxy, observed = self._chain, self._putting(level), self._proxy_to_logger, self.observed
         counting: Any = self.counting or (None, {})
         book, places = counting[0], counting[1].get(level, {})
 
@@ -222,6 +252,19 @@ class Logger(structlog.BoundLoggerBase):
         if LEVELS[level] >= self.levels.of(module):
             return write
         return tell if observed else _nothing
+
+    def _putting(self, level: str) -> Callable[[bytes | Unwritten], None]:
+        """Return what takes a level's lines; the last errors and warnings stay in memory as well."""
+        put, remember = self._put, kept.get(level)
+        if remember is None:
+            return put
+
+        def put_and_remember(line: bytes | Unwritten) -> None:
+            put(line)
+            if isinstance(line, bytes):
+                remember.append(line)
+
+        return put_and_remember
 
     def debug(self, event: str, **fields: object) -> None:
         """Declare the signature: `_LogOfModule` has the methods."""
@@ -255,6 +298,7 @@ class LogWriter:
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._observer: Take | None = None
         self.dropped = 0
+        self.tap: Tap | None = None
         self._thread = threading.Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
 
@@ -317,6 +361,8 @@ class LogWriter:
         taken = [lines.popleft() for _ in range(len(lines))]
         aside = [told.popleft() for _ in range(len(told))]  # after the others: what belongs to one of these is here
         if taken or aside:
+            if (tap := self.tap) is not None:
+                tap([*aside, *taken])
             self._observe([*aside, *taken])
         if taken:
             lost = self._sink.write(taken)  # it may wait, and `put` counts meanwhile

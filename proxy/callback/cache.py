@@ -65,6 +65,11 @@ class CallbackCache:
         self._facts: TTLCache[str, bool] = TTLCache(most, FACT_LOCAL_SECONDS, timer=self.now)
         self._local = VerdictMemory(most)
 
+    @property
+    def octets(self) -> int:
+        """The octets that they take."""
+        return self._local.octets
+
     # ------------------------------------------------------------ verdicts
 
     def at_hand(self, question: Question) -> CachedVerdict | None:

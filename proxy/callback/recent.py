@@ -32,6 +32,21 @@ class RecentNames:
         self._known: TTLCache[tuple[str, str], Any] = TTLCache(MOST, SECONDS, timer=clock)
         self._asked: dict[tuple[str, str], asyncio.Future[Any]] = {}
 
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def known(self, kind: str, name: str) -> list[str] | None:
+        """Return a cached answer, for people; None if there is none. `kind` is MX or A."""
+        found = self._known.get((kind, name))
+        return None if found is None else [str(each) for each in found]
+
+    def forget(self, name: str = "") -> int:
+        """Forget the answers about a name, or all; return how many there were."""
+        gone = [key for key in self._known if not name or key[1] == name]
+        for key in gone:
+            self._known.pop(key, None)
+        return len(gone)
+
     async def exchangers(self, domain: str) -> list[Exchanger]:
         """Return what `Resolver.exchangers` does, or raise the same. Equal preferences keep one order while cached.
 

@@ -81,7 +81,8 @@ class ExchangerFinder:
 
         `unroutable` is the status of a domain whose exchangers have no public address; `is_us` knows our own addresses.
         """
-        self._resolver = RecentNames(resolver)
+        self.names = self._resolver = RecentNames(resolver)
+        """Recent answers of DNS about exchangers."""
         self._routes = {normal_domain(domain): host for domain, host in routes.items()}
         self._allowed = allowed
         self._unroutable, self._is_us = unroutable, is_us

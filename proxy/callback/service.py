@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Generic, Protocol
 
 from typing_extensions import TypeVar
@@ -147,6 +147,15 @@ class CallbackService(Generic[V]):
             verdict = self._shadow(session, address, verdict)
         record(transaction, verdict)
         return verdict
+
+    @property
+    def enforces(self) -> bool:
+        """Whether verdicts count. Otherwise they are only logged."""
+        return self._rules.enforce
+
+    def enforce(self, *, on: bool) -> None:
+        """Let verdicts count, or only log them, from the next question on."""
+        self._rules = replace(self._rules, enforce=on)
 
     async def close(self) -> None:
         """Cancel what is running, and close store and resolver."""

@@ -10,6 +10,7 @@ import typer
 from proxy.cli import (
     caches,
     completing,
+    consoles,
     documents,
     exits,
     history,
@@ -57,6 +58,8 @@ application.command("serve")(serving.serve)
 application.command("check")(serving.check)
 application.command("demo")(serving.demo)
 application.command("status")(state.status)
+application.command("console")(consoles.console)
+application.command("tail")(consoles.tail)
 application.command("probe")(probing.probe)
 application.command("why")(history.why)
 application.command("password")(passwords.password)

@@ -6,6 +6,7 @@ Cached addresses are personal data. Use these commands if a person asks what is 
 from __future__ import annotations
 
 import asyncio
+import shlex
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from proxy.callback.resolve import NoCandidate, ascii_domain
 from proxy.cli import exits
 from proxy.cli.stanza import configured
 from proxy.cli.transcript import row_text, shown
+from proxy.console.client import Client, Failed, NotAllowed
 from proxy.mail.address import mailbox_of
 from proxy.modules.smtp_cbv.making import cache_of, store_of
 from proxy.store.base import StoreUnavailable
@@ -86,10 +88,25 @@ def purge(
     if (subject is None) is not everything:
         context.fail("Give an address or a domain, or --all.")
     local_part, domain = _parts(subject) if subject is not None else ("", "")
+    if (told := _asked_of_server(context, subject or "--all")) is not None:
+        exits.say(told)
+        return
     gone = _done(context, lambda cache: cache.purge(local_part, domain))
     exits.say(
         f"{gone} record{'' if gone == 1 else 's'} removed; running servers follow within {LOCAL_SECONDS:.0f} seconds"
     )
+
+
+def _asked_of_server(context: typer.Context, subject: str) -> str | None:
+    """Let the running server forget, so that it does so at once; None if none answers, or we may not ask."""
+    _, core = configured(context.obj, load)
+    log.configure(levels=log.Levels(50))
+    try:
+        with Client([core.state_directory]) as client:
+            lines = [line for answer in client.ask(shlex.join(["smtp_cbv", "forget", subject])) for line in answer]
+    except (OSError, NotAllowed, Failed, ValueError):
+        return None
+    return "; ".join(lines)
 
 
 def _times(record: CachedVerdict, now: float) -> str:

@@ -114,6 +114,30 @@ class SieveOutcome(TypedDict):
     headers: list[str]
 
 
+class EventRecord(TypedDict):
+    """An event; its own fields are in docs/events.md."""
+
+    timestamp: str
+    event: str
+    level: str
+
+
+class SaidRecord(TypedDict):
+    """A line of a dialogue: `who` is C for the client, S for Ringback."""
+
+    session: str
+    client: str
+    sender: str
+    who: Literal["C", "S"]
+    line: str
+
+
+class LostRecord(TypedDict):
+    """How many rows were lost, because the view was read too slowly."""
+
+    lost: Annotated[int, Field(ge=1)]
+
+
 class UpstreamState(TypedDict):
     """A next hop."""
 

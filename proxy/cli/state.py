@@ -16,7 +16,9 @@ from proxy.base.rejected import ConfigurationRejected
 from proxy.cli import exits
 from proxy.cli.grammar.tree import Prints
 from proxy.cli.outputs import StatusRecord
-from proxy.control.desk import SOCKET, asked, places
+from proxy.console.client import Client, Failed, NotAllowed
+from proxy.console.commands.status import lines
+from proxy.console.places import NAME, places
 
 OK, WARNING, CRITICAL = 0, 1, 2
 """As monitoring plugins have them."""
@@ -45,7 +47,7 @@ def status(
             exits.say(answer, err=True)
         raise typer.Exit(CRITICAL)
     answer["ready"] = not answer["problems"] and not (strict and answer["doubts"])
-    for line in [json.dumps(answer)] if as_json else _lines(answer):
+    for line in [json.dumps(answer)] if as_json else lines(answer):
         exits.say(line)
     if answer["problems"]:
         raise typer.Exit(CRITICAL)
@@ -61,6 +63,13 @@ def _state_directory(config_file: Path) -> Path:
         raise typer.Exit(exits.CONFIGURATION) from None
 
 
+def _asked(folder: Path) -> dict[str, Any]:
+    with Client([folder]) as client:
+        (answer,) = client.ask("status", as_json=True)
+    found: dict[str, Any] = answer
+    return found
+
+
 def _answer(folders: list[Path]) -> dict[str, Any] | str:
     """Return the server's answer, or why there is none. Wait for a control process that is being started again."""
     ends = time.monotonic() + PATIENCE_SECONDS
@@ -68,27 +77,16 @@ def _answer(folders: list[Path]) -> dict[str, Any] | str:
         reasons: dict[int, str] = {}
         for folder in folders:
             try:
-                return asked(folder)
+                return _asked(folder)
+            except NotAllowed as refused:
+                reasons.setdefault(errno.EACCES, str(refused))
             except OSError as error:
-                reasons.setdefault(error.errno or 0, f"{folder / SOCKET}: {error.strerror or 'no answer'}")
-            except ValueError:
-                reasons.setdefault(errno.ECONNREFUSED, f"{folder / SOCKET}: the answer was cut off")
+                reasons.setdefault(error.errno or 0, f"{folder / NAME}: {error.strerror or 'no answer'}")
+            except (ValueError, Failed):
+                reasons.setdefault(errno.ECONNREFUSED, f"{folder / NAME}: the answer was cut off")
         if errno.ECONNREFUSED not in reasons or time.monotonic() >= ends:
             break
         time.sleep(0.1)
     if errno.EACCES in reasons:
         return f"cannot ask the server: {reasons[errno.EACCES]}; run this as root or as the service's user"
     return f"Ringback does not run with this configuration: {next(iter(reasons.values()))}"
-
-
-def _lines(answer: dict[str, Any]) -> list[str]:
-    workers, loaded = answer["workers"], answer["configuration"]["loaded"]
-    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(loaded))
-    state = "ready" if answer["ready"] else "not ready"
-    processes = f"{workers['serving']} of {workers['configured']} workers"
-    sessions = f"{answer['connections']} connections, {answer['draining']} draining"
-    lines = [f"{state}: {processes}, {sessions}; configuration of {when}"]
-    lines += [f"problem: {each}" for each in answer["problems"]]
-    lines += [f"warning: {each}" for each in answer["doubts"]]
-    lines += [f"next hop {each['name']}: {'up' if each['up'] else 'down'}" for each in answer["upstreams"]]
-    return lines

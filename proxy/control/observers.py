@@ -14,8 +14,8 @@ from contextlib import suppress
 
 from proxy.base.log import get_logger
 from proxy.keeper.door import knocked
-from proxy.keeper.frames import BadFrame, FrameReader
-from proxy.keeper.messages import Hello, Malformed, decode_hello
+from proxy.keeper.frames import BadFrame, FrameReader, Malformed
+from proxy.keeper.messages import Hello, decode_hello
 
 log = get_logger()
 
@@ -39,14 +39,23 @@ class Peer:
 Take = Callable[[Peer, bytes], None]
 """Takes the content of one frame, and who sent it. It must not block."""
 
+Meet = Callable[[Hello, socket.socket], None]
+"""Takes a connection on which a process answers questions."""
+
+
+def _refuse(_hello: Hello, connection: socket.socket) -> None:
+    """Ask nobody."""
+    connection.close()
+
 
 class Observers:
     """Reads the connections of all processes. The event loop's thread owns them."""
 
     name = "observers"
 
-    def __init__(self, inside: socket.socket, take: Take) -> None:
+    def __init__(self, inside: socket.socket, take: Take, meet: Meet = _refuse) -> None:
         """`inside` is the inner side of the door; nothing is read before `start`."""
+        self._meet = meet
         self._inside, self._take = inside, take
         self._loop = asyncio.get_running_loop()
         self._connections: dict[socket.socket, Peer] = {}
@@ -101,6 +110,9 @@ class Observers:
             except Malformed as error:
                 log.error("control_link_malformed", reason=str(error))
                 connection.close()
+                continue
+            if hello.answers:
+                self._meet(hello, connection)
                 continue
             self._connections[connection] = Peer(hello, connection)
             self.deserted.clear()

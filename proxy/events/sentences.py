@@ -47,6 +47,7 @@ _POLICY = {
     "script": "Script says: {text}",
     "counter": "Script counts {counter}",
     "script_failed": "Script {script} failed: {reason}",
+    "shadowed": '{validator} would have decided at {phase}: {disposition} "{reply}"',
     "handler_failed": "Hook {hook} of {validator} failed: {reason}",
     "validator_failed": "Module {validator} failed in phase {phase}: {reason}",
 }
@@ -144,8 +145,12 @@ _PROCESSES = {
     "control_recovered": "The control process seemed to hang but continues",
     "control_not_started": "The control process cannot be started: {reason}",
     "control_part_failed": "Part {part} of the control process failed at {step}",
-    "status_unavailable": "ringback status cannot ask: {reason}",
     "control_link_malformed": "The control process cannot read what a process sent: {reason}",
+    "console_command": '{user} at the console: "{command}" ({outcome})',
+    "console_refused": "{user} (process {pid}) may not use the console",
+    "console_unavailable": "The console cannot be used: {reason}",
+    "console_failed": 'Command "{command}" of the console failed',
+    "question_failed": 'A process could not answer "{question}"',
     "control_door_failed": "The control process cannot take a connection: {reason}",
     "keeper_door_failed": "The keeper cannot take a connection: {reason}",
 }

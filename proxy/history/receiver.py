@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
+from itertools import count
 from typing import Protocol
 
 from proxy.history.sender import NUMBER
@@ -35,6 +38,10 @@ class Reading(Protocol):
         ...
 
 
+def _nobody_waits(_number: int) -> None:
+    """This process does not send its lines again."""
+
+
 class Receiver:
     """A part of the control process. The event loop's thread owns its state."""
 
@@ -47,6 +54,12 @@ class Receiver:
         """What reads from the processes, once it is made: it needs `take`."""
         self._writer: Writer | None = None
         self._loop = asyncio.get_running_loop()
+        self._source, self._numbers = int.from_bytes(secrets.token_bytes(NUMBER - 1)), count(1)
+
+    @property
+    def writes(self) -> bool:
+        """Whether History is on."""
+        return self._settings.on
 
     async def start(self) -> None:
         """Begin to write; with History off, what comes is dropped."""
@@ -69,6 +82,12 @@ class Receiver:
         writer.put(Batch(source, number, content[2 * NUMBER :].splitlines(), partial(self._written, peer)))
         if writer.waiting > MOST_WAITING and self.reading is not None:
             self.reading.pause()
+
+    def take_own(self, lines: Sequence[bytes]) -> None:
+        """Hand lines of this process's own log to the writer, in the log's thread."""
+        writer = self._writer
+        if writer is not None and writer.waiting <= MOST_WAITING:
+            writer.put(Batch(self._source, next(self._numbers), lines, _nobody_waits))
 
     def _written(self, peer: Peer, number: int) -> None:
         """Note, in the writer's thread, that a frame is in a file."""

@@ -22,8 +22,9 @@ from proxy.callback.observer import NOBODY, Observer
 from proxy.callback.question import Question
 from proxy.callback.verdict import CallbackVerdict
 from proxy.keeper.door import knock
+from proxy.keeper.frames import encode
 from proxy.keeper.link import Link
-from proxy.keeper.messages import Answer, Ask, Asked, Hello, Welcome, decode_answers, encode
+from proxy.keeper.messages import Answer, Ask, Asked, Hello, Welcome, decode_answers
 from proxy.mail.address import mailbox_of, said_by
 from proxy.mail.session import Path
 from proxy.store.clocks import Clock
@@ -91,6 +92,15 @@ class KeeperClient:
         self._loop = asyncio.get_running_loop()
         self._healing = self._knocking = self._loop.call_later(HEAL_SECONDS, self._give_up)
         self._connect()
+
+    @property
+    def remembered(self) -> int:
+        """How many verdicts are in front of the keeper."""
+        return len(self._memory)
+
+    def forget(self) -> None:
+        """Ask the keeper about everything again."""
+        self._memory.clear()
 
     def known(self, mailbox: Path | None, sender: str | None = None, *, client: str = "") -> CallbackVerdict | None:  # noqa: ARG002 - the keeper pays for nothing here
         """Return the verdict that is at hand without waiting; None if `verify` has to ask."""

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import msgspec
+
 MOST_OCTETS = 1 << 20
 """Longest frame. A longer one is not from us."""
 
 _HEAD = 4
+
+
+Malformed = (msgspec.DecodeError, UnicodeDecodeError)
+"""What the decoders raise: the octets are not ours. (`ValidationError` is a `DecodeError`.)"""
+
+encode = msgspec.msgpack.Encoder().encode
+"""Turns what `messages` declares into a frame's content."""
 
 
 class BadFrame(Exception):

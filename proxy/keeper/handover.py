@@ -22,6 +22,7 @@ from proxy.callback.question import Question
 from proxy.callback.verdict import CallbackVerdict
 from proxy.callback.verifier import CallbackVerifier
 from proxy.keeper.door import knock
+from proxy.keeper.frames import encode
 from proxy.keeper.link import Link
 from proxy.keeper.messages import (
     Ask,
@@ -36,7 +37,6 @@ from proxy.keeper.messages import (
     ToSuccessor,
     decode_asks,
     decode_handover,
-    encode,
 )
 from proxy.store.base import decoded, encoded
 from proxy.store.memory import MemoryStore

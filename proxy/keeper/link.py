@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
+
+import msgspec
 
 from proxy.base.log import get_logger
 from proxy.base.waiting import WritePause
-from proxy.keeper.frames import BadFrame, FrameReader, framed
-from proxy.keeper.messages import Malformed, Message, encode
+from proxy.keeper.frames import BadFrame, FrameReader, Malformed, encode, framed
 
 log = get_logger()
 
@@ -21,6 +22,8 @@ MOST_UNREAD = 32 << 20
 """Octets that may wait for the other side to read them. It does not read, so it is given up."""
 
 M = TypeVar("M")
+
+Message: TypeAlias = msgspec.Struct
 
 
 class Link(asyncio.Protocol, Generic[M]):

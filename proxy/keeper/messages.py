@@ -25,6 +25,8 @@ class Hello(msgspec.Struct, array_like=True, frozen=True):
     generation: int
     slot: int
     """The worker's number; 0 is the keeper of a new configuration, which takes over."""
+    answers: bool = False
+    """At the control process's door: this connection answers questions. Otherwise it brings rows."""
 
 
 class Asked(msgspec.Struct, array_like=True, gc=False):
@@ -132,11 +134,7 @@ ToWorker: TypeAlias = Welcome | Answer
 ToSuccessor: TypeAlias = Remembered | Limits | InFlight | HandedOver | Found
 Message: TypeAlias = ToKeeper | ToWorker | ToSuccessor
 
-encode = msgspec.msgpack.Encoder().encode
 decode_hello = msgspec.msgpack.Decoder(Hello).decode
 decode_asks = msgspec.msgpack.Decoder(list[Ask]).decode
 decode_answers = msgspec.msgpack.Decoder(list[Welcome | Answer]).decode
 decode_handover = msgspec.msgpack.Decoder(list[Remembered | Limits | InFlight | HandedOver | Found]).decode
-
-Malformed = (msgspec.DecodeError, UnicodeDecodeError)
-"""What the decoders raise: the octets are not ours. (`ValidationError` is a `DecodeError`.)"""

@@ -13,9 +13,10 @@ from proxy.callback.question import Question
 from proxy.callback.verdict import CallbackVerdict
 from proxy.callback.verifier import CallbackVerifier
 from proxy.keeper.door import knocked
+from proxy.keeper.frames import Malformed
 from proxy.keeper.handover import Predecessor
 from proxy.keeper.link import Link
-from proxy.keeper.messages import Answer, Ask, Hello, Malformed, Told, Welcome, decode_asks, decode_hello
+from proxy.keeper.messages import Answer, Ask, Hello, Told, Welcome, decode_asks, decode_hello
 
 log = get_logger()
 

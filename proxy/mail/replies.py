@@ -116,6 +116,7 @@ NOT_HTTP = reply(221, "2.7.0", "This is a mail server", close=True)
 # ---------------------------------------------------------------- temporary failures
 
 SHUTTING_DOWN = reply(421, "4.3.2", "Service shutting down, try again", close=True, by="shutdown")
+ENDED_BY_OPERATOR = reply(421, "4.3.2", "Session ended by the operator, try again", close=True, by="operator")
 IDLE_TOO_LONG = reply(421, "4.4.2", "Timeout exceeded, closing", close=True, by="idle_time")
 TOO_MANY_SESSIONS = reply(421, "4.7.0", "Too many sessions, try again later", close=True)
 TOO_MANY_CONNECTIONS = reply(

@@ -317,7 +317,7 @@ class Session(AiosmtpdSession):
     @cached_property
     def client_network(self) -> str:
         """The network that counts as one client: an IPv4 address, or an IPv6 /64 (usually one customer)."""
-        return _network_of(self.client_ip)
+        return client_network_of(self.client_ip)
 
     def authenticate(self, user: str) -> None:
         """Record a successful AUTH. The client may now relay."""
@@ -360,7 +360,8 @@ class Session(AiosmtpdSession):
 
 
 @lru_cache(maxsize=1024)
-def _network_of(client_ip: str) -> str:
+def client_network_of(client_ip: str) -> str:
+    """Return the network that counts as one client: see `Session.client_network`."""
     address = read_address(client_ip)
     if isinstance(address, ipaddress.IPv4Address):
         return str(address)

@@ -18,6 +18,7 @@ from config.schema.readers import ReadContext, ValueReader, reader_for
 from config.schema.values import Bytes, ConfigPath, Seconds
 from config.scopes.listener import Listeners
 from proxy.base.log import Levels
+from proxy.options.console import ControlPlaces, Roles
 from proxy.options.history import HistoryOptions
 from proxy.options.inbound import InboundOptions
 from proxy.options.levels import LevelsValue
@@ -125,6 +126,19 @@ class CoreOptions(InboundOptions, OutboundOptions, HistoryOptions):
         (),
         doc="Names by which clients reach Metrics_Listener, besides its addresses, `localhost`, Hostname and this "
         "machine's name. A request with another Host is refused.",
+        scopes=(),
+    )
+
+    control_listener: ControlPlaces = option(
+        (),
+        doc="Where the console is. As in Momentum, but an address only switches it on or off: its Unix socket is "
+        "control.sock in the service's runtime folder or in State_Directory, and it is never on TCP. Default: on.",
+        scopes=(),
+    )
+    authorization: Roles = option(
+        (),
+        doc="Stanza of roles: which commands of the console the users of a role may use, as regular expressions. "
+        "Default: the service's user and root may do everything, and the socket's group may operate.",
         scopes=(),
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -78,6 +78,13 @@ class Buckets:
     def left(self, key: str, throttle: Throttle) -> float:
         """Return how many tokens are available, or 0 if there is no limit."""
         return self._tokens(key, throttle, self._clock()) if throttle.count else 0.0
+
+    def forget(self, keys: Collection[str]) -> int:
+        """Fill the buckets of these keys; return how many there were."""
+        gone = [each for each in self._state if each[0] in keys]
+        for each in gone:
+            del self._state[each]
+        return len(gone)
 
     def states(self) -> list[tuple[str, Throttle, float, float]]:
         """Return each bucket's key, limit, tokens, and when they were counted."""

@@ -53,6 +53,7 @@ LOOK_SECONDS = 60.0
 STOP_SECONDS = 5.0
 """For running deliveries when the worker ends; another worker repeats those that are cut off."""
 
+_GIVEN_UP = replies.reply(550, "5.7.0", "The operator removed the message from the queue")
 _NO_ANSWER = replies.reply(451, "4.4.7", "Delivery attempt timed out")
 
 
@@ -108,6 +109,27 @@ class Deliverer:
         await self._owner.cancel()
         await self._deliveries.wait(STOP_SECONDS)
         await self._deliveries.cancel()
+
+    async def fail(self, letter: int) -> int:
+        """Give a letter up as if the next hop had refused it, with a report to its sender; return for how many."""
+        taken = await self._store.take(letter)
+        for delivery in taken:
+            content = await self._store.content(delivery.letter)
+            parcel = _Parcel(delivery, _path(delivery.sender), _path(delivery.recipient), content)
+            await self._store.finish(delivery, await self._report(parcel, _GIVEN_UP))
+            log.warning(
+                "outbox_failed",
+                letter=delivery.letter,
+                purpose=delivery.purpose,
+                origin=delivery.origin,
+                recipient=printable(parcel.recipient.text),
+                upstream=self._router.of_domain(parcel.recipient.domain).name,
+                reply=f"{_GIVEN_UP.code} {_GIVEN_UP.text}",
+                reported=bool(parcel.sender.raw),
+            )
+        if taken:
+            self.wake()
+        return len(taken)
 
     async def _run(self) -> None:
         while True:

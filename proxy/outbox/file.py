@@ -213,6 +213,37 @@ class OutboxFile:
         ).fetchone()[0]
         return None if due is None else float(due)
 
+    def listed(self, most: int, letter: int = 0) -> list[tuple[Delivery, float, bool]]:
+        """Return deliveries, of one letter or of all, each with when it is due and whether it is under way."""
+        rows = self._connection.execute(
+            "SELECT deliveries.id, letter, sender, recipient, purpose, origin, created, attempts, due, worker <> '' "
+            "FROM deliveries JOIN letters ON letters.id = letter WHERE held = '' AND (? = 0 OR letter = ?) "
+            "ORDER BY due LIMIT ?",
+            (letter, letter, most),
+        ).fetchall()
+        return [(Delivery(*row[:8]), row[8], bool(row[9])) for row in rows]
+
+    def hasten(self, letters: Sequence[int], now: float) -> int:
+        """Make the waiting deliveries of these letters due; return how many."""
+        with self._change() as connection:
+            return sum(
+                connection.execute(
+                    "UPDATE deliveries SET due = ? WHERE letter = ? AND held = '' AND worker = ''", (now, letter)
+                ).rowcount
+                for letter in letters
+            )
+
+    def take(self, letter: int, now: float, seconds: float) -> list[Delivery]:
+        """Lease the waiting deliveries of a letter, whenever they are due."""
+        with self._change() as connection:
+            waiting = [each for each, _, is_taken in self.listed(1000, letter) if not is_taken]
+            for each in waiting:
+                connection.execute(
+                    "UPDATE deliveries SET worker = ?, leased_until = ? WHERE id = ?",
+                    (self._presence.name, now + seconds, each.id),
+                )
+        return waiting
+
     def postpone(self, delivery: int, due: float) -> None:
         """Give a lease back, for another try."""
         with self._change() as connection:

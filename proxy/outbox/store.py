@@ -88,6 +88,18 @@ class OutboxStore:
         """Return the next time after `after` when a delivery is due."""
         return await self._do(lambda file: file.next_due(after))
 
+    async def listed(self, most: int, letter: int = 0) -> list[tuple[Delivery, float, bool]]:
+        """Return deliveries, of one letter or of all, each with when it is due and whether it is under way."""
+        return await self._do(lambda file: file.listed(most, letter))
+
+    async def hasten(self, letters: Sequence[int]) -> int:
+        """Make the waiting deliveries of these letters due; return how many."""
+        return await self._do(lambda file: file.hasten(letters, self.clock()))
+
+    async def take(self, letter: int) -> list[Delivery]:
+        """Lease the waiting deliveries of a letter, whenever they are due."""
+        return await self._do(lambda file: file.take(letter, self.clock(), LEASE_SECONDS))
+
     async def postpone(self, delivery: Delivery, seconds: float) -> None:
         """Try again in `seconds`."""
         await self._do(lambda file: file.postpone(delivery.id, self.clock() + seconds))

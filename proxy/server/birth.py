@@ -28,6 +28,8 @@ class Post:
     """Observers' rows go to `outside`; only the control process has `inside`."""
     block: Block
     """Where it counts."""
+    generation: int = 0
+    """The number of its configuration."""
 
 
 BeWorker: TypeAlias = Callable[[int, A, Sequence[tuple[socket.socket, Listener]], Post, Calling | None], int]

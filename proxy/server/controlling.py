@@ -6,21 +6,32 @@ import asyncio
 import os
 import socket
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
+from proxy.base import log
+from proxy.console.commands import all_commands
+from proxy.console.desk import Desk
+from proxy.console.people import Doorman
+from proxy.console.places import places
+from proxy.console.served import Served, TriesScripts
+from proxy.control.asking import Processes
 from proxy.control.certificates import Certificates
-from proxy.control.desk import Desk, places
 from proxy.control.health import Health
 from proxy.control.observers import Observers
 from proxy.control.service import ControlService, Part
 from proxy.control.watched import Watched
 from proxy.history.receiver import Receiver
 from proxy.history.settings import HistorySettings
+from proxy.keeper.messages import Hello
+from proxy.server.answering import Answerer
 from proxy.server.assembly import Assembly
 from proxy.server.birth import Post
 from proxy.server.generation import CONTROL
 from proxy.server.orders import LISTENING
 from proxy.server.process import live, next_order
+from proxy.server.rooms import process
+from proxy.server.telling import KEPT
 
 
 def be_control(assembly: Assembly, watched: Watched, pages: Sequence[socket.socket], post: Post) -> int:
@@ -34,23 +45,39 @@ NICENESS = 10
 
 
 async def _control(assembly: Assembly, watched: Watched, pages: Sequence[socket.socket], post: Post) -> None:
+    processes, health = Processes(post.generation), Health(watched)
     history = Receiver(HistorySettings.of(assembly.core, _secret(assembly)))
-    history.reading = observers = Observers(post.rows.inside, history.take)
-    health = Health(watched)
+    history.reading = observers = Observers(post.rows.inside, history.take, processes.meet)
+    scripts = [each for each in assembly.prepared if isinstance(each, TriesScripts)]
     parts: list[Part] = [
         history,
         observers,
         Certificates(assembly.metric_names["certificate"]),
-        Desk(places(assembly.core.state_directory), health),
+        *_console(Served(processes, assembly.core, watched, health, scripts)),
     ]
     if pages:
         parts.append(_web(assembly, watched, pages, health))
     service = ControlService(parts)
     await service.start()
+    if history.writes:
+        log.observe(history.take_own, KEPT)
+    answerer = Answerer(partial(_to_ourselves, processes, post), process.questions(lambda: 0))
+    answerer.start()
     await asyncio.get_running_loop().sock_sendall(post.orders, LISTENING)
     if not await next_order(post.orders):  # the supervisor is gone, and its workers finish their sessions
         await observers.deserted.wait()
+    await answerer.close()
     await service.stop()
+    await processes.close()
+
+
+def _to_ourselves(processes: Processes, post: Post) -> socket.socket:
+    """Connect this process to itself, so that the console asks it as it asks the others."""
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+    theirs.setblocking(False)
+    processes.meet(Hello(post.generation, CONTROL, answers=True), theirs)
+    return ours
 
 
 def _secret(assembly: Assembly) -> Path | None:
@@ -67,3 +94,13 @@ def _web(assembly: Assembly, watched: Watched, pages: Sequence[socket.socket], h
     core = assembly.core
     hosts = {"localhost", core.hostname, socket.gethostname(), *core.metrics_hosts}
     return Web(pages, Exposition(watched, health, assembly.digest), health, frozenset(each.lower() for each in hosts))
+
+
+def _console(served: Served) -> list[Part]:
+    """Return the console, unless Control_Listener switches every socket off."""
+    core = served.core
+    sockets = [each for each in core.control_listener if each.is_socket]
+    if sockets and not any(each.enabled for each in sockets):
+        return []
+    doorman = Doorman.ours(core.authorization, [each.groups for each in core.control_listener if each.groups])
+    return [Desk(places(core.state_directory), doorman, all_commands(served))]

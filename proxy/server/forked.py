@@ -8,11 +8,14 @@ from collections.abc import Sequence
 
 from config.scopes.listener import Listener
 from proxy.keeper.door import Calling
+from proxy.keeper.messages import Hello
+from proxy.server.answering import Answerer, through
 from proxy.server.assembly import Assembly
 from proxy.server.birth import Post
 from proxy.server.gc import collect_seldom
 from proxy.server.orders import CUT, DRAIN, LISTENING, SUCCEEDED
 from proxy.server.process import live, next_order
+from proxy.server.rooms import of_worker
 from proxy.server.sockets import raise_descriptor_limit
 from proxy.server.worker import Worker
 
@@ -26,17 +29,21 @@ def be_worker(
 ) -> int:
     """Serve in a process that was just forked, and return its exit status."""
     name = number if assembly.core.processes > 1 else None
-    return live(lambda: _serve(Worker(assembly, calling), bound, post.orders), assembly.core, post, worker=name)
+    hello = Hello(post.generation, number, answers=True)
+    return live(lambda: _serve(Worker(assembly, calling), bound, post, hello), assembly.core, post, worker=name)
 
 
-async def _serve(worker: Worker, bound: Sequence[tuple[socket.socket, Listener]], orders: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
+async def _serve(worker: Worker, bound: Sequence[tuple[socket.socket, Listener]], post: Post, hello: Hello) -> None:
+    loop, orders = asyncio.get_running_loop(), post.orders
     await worker.start(bound=bound)
+    answerer = Answerer(through(post.rows.outside, hello), of_worker.questions(worker))
+    answerer.start()
     worker.compare_open_files(raise_descriptor_limit())
     collect_seldom(loop)
     await loop.sock_sendall(orders, LISTENING)
     order = await next_order(orders) or DRAIN
     await worker.finish(_cut(orders), reloaded=order == SUCCEEDED)
+    await answerer.close()
 
 
 async def _cut(orders: socket.socket) -> None:

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 
 from proxy.keeper.door import Doors
 from proxy.keeper.handover import Successor
 from proxy.keeper.messages import Hello
 from proxy.keeper.service import SUCCESSOR, KeeperService
 from proxy.keeper.verifying import VerifierMaker
+from proxy.server.answering import Answerer, through
 from proxy.server.assembly import Assembly
 from proxy.server.birth import Post
 from proxy.server.gc import collect_seldom
 from proxy.server.generation import KEEPER
 from proxy.server.orders import LISTENING
 from proxy.server.process import live, next_order
+from proxy.server.rooms import callbacks, process
 from proxy.server.sockets import OWN_FILES, compare_open_files, raise_descriptor_limit
 
 
 def be_keeper(assembly: Assembly, doors: Doors, post: Post) -> int:
     """Keep in a process that was just forked, and return its exit status."""
-    return live(lambda: _keep(assembly, doors, post.orders), assembly.core, post, worker=KEEPER)
+    return live(lambda: _keep(assembly, doors, post), assembly.core, post, worker=KEEPER)
 
 
-async def _keep(assembly: Assembly, doors: Doors, orders: socket.socket) -> None:
+async def _keep(assembly: Assembly, doors: Doors, post: Post) -> None:
     """Take over, answer until the supervisor has an order or all workers have ended, and close the store."""
-    loop = asyncio.get_running_loop()
+    loop, orders = asyncio.get_running_loop(), post.orders
     maker = [each for each in assembly.prepared if isinstance(each, VerifierMaker)][-1]
     verifying = maker.verifying(assembly.core)
     service = KeeperService(verifying.verifier, doors.insides, doors.generation)
@@ -34,11 +35,15 @@ async def _keep(assembly: Assembly, doors: Doors, orders: socket.socket) -> None
     if doors.predecessor is not None:
         await successor.take_over(doors.predecessor, Hello(doors.generation, SUCCESSOR))
     service.open()
+    answers = process.questions(lambda: 0) | callbacks.questions(verifying.verifier)
+    answerer = Answerer(through(post.rows.outside, Hello(post.generation, KEEPER, answers=True)), answers)
+    answerer.start()
     compare_open_files(verifying.verifier.most_probes + OWN_FILES, raise_descriptor_limit())
     collect_seldom(loop)
     await loop.sock_sendall(orders, LISTENING)
     if not await next_order(orders):  # the supervisor is gone, and its workers finish their sessions
         await service.deserted.wait()
     await service.leave()
+    await answerer.close()
     await successor.close()
     await verifying.close()

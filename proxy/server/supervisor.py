@@ -14,6 +14,7 @@ import signal
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any, Generic
 
@@ -268,6 +269,7 @@ class Supervisor(Generic[A]):
 
     def _become(self, generation: Generation[A], number: int, post: Post) -> int:
         """Run a process's work in the new process, and return its exit status."""
+        post = replace(post, generation=generation.number)
         if number == CONTROL:
             watched, pages = self._notes.watched(self._generations(), generation), [*generation.pages]
             self._close_all_but({post.rows.inside, *pages})

@@ -7,11 +7,12 @@ from proxy.events.table import EVENTS
 from proxy.history.sender import Sender
 from proxy.history.settings import is_on
 from proxy.keeper.door import Door, knock
-from proxy.keeper.messages import Hello, encode
+from proxy.keeper.frames import encode
+from proxy.keeper.messages import Hello
 from proxy.options.core import CoreOptions
 from proxy.server.generation import CONTROL
 
-_KEPT = frozenset(event.name for event in EVENTS.values() if event.history)
+KEPT = frozenset(event.name for event in EVENTS.values() if event.history)
 
 
 def told_to_history(core: CoreOptions, door: Door, worker: int | None) -> Sender | None:
@@ -23,5 +24,5 @@ def told_to_history(core: CoreOptions, door: Door, worker: int | None) -> Sender
         return None
     hello = encode(Hello(0, 1 if worker is None else worker))
     sender = Sender(lambda: knock(door.outside, hello), worker)
-    log.observe(sender.take, _KEPT)
+    log.observe(sender.take, KEPT)
     return sender

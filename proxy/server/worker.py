@@ -59,7 +59,7 @@ class Worker:
 
     def __init__(self, assembly: Assembly, calling: Calling | None = None) -> None:
         """Take the assembly, and the way to the keeper if there is one; nothing is bound or connected yet."""
-        self._assembly, self._calling = assembly, calling
+        self.assembly, self._calling = assembly, calling
         self._core = assembly.core
         self._bound: list[tuple[socket.socket, Listener]] = []
         self._servers: list[asyncio.Server] = []
@@ -79,7 +79,7 @@ class Worker:
         return (
             core.service_sessions
             + min(upstream, core.server_max_outbound_connections)
-            + self._callbacks.most_probes
+            + self.callbacks.most_probes
             + OWN_FILES
         )
 
@@ -94,9 +94,11 @@ class Worker:
         else:
             self._bound += bound
         self.build()
-        await self._pools.warm(self._router.named(), WARM_SECONDS)
+        await self.pools.warm(self._router.named(), WARM_SECONDS)
         loop = asyncio.get_running_loop()
-        entrances = {id(listener): Entrance(listener, self._assembly.settings) for _, listener in self._bound}
+        entrances = self.entrances = {
+            id(listener): Entrance(listener, self.assembly.settings) for _, listener in self._bound
+        }
         for entrance in entrances.values():
             entrance.load_certificates()
         for each, listener in self._bound:
@@ -104,7 +106,7 @@ class Worker:
             make = partial(SmtpProtocol, self.front, entrances[id(listener)])
             self._servers.append(await loop.create_server(make, sock=each, backlog=listener.backlog))
         if exists(self._core.state_directory):  # deliver what an earlier run left, even if the configuration changed
-            self._deliverer.start()
+            self.deliverer.start()
         log.info(
             "listening",
             addresses=[f"{host}:{port}" for host, port in self.addresses],
@@ -115,18 +117,18 @@ class Worker:
         """Build everything that serves, on the running loop. Binds, connects and writes nothing."""
         core = self._core
         self._resolver = Resolver([str(each) for each in core.nameservers])
-        self._router = Router(self._assembly.settings)
-        self._pools = Pools(self._resolver, core.server_max_outbound_connections)
+        self._router = Router(self.assembly.settings)
+        self.pools = Pools(self._resolver, core.server_max_outbound_connections)
         self._open_outbox()
-        self._callbacks = self._assembly.callbacks(self._pools.all_down, self._calling)
-        services = Services(core, self._assembly.settings, self._resolver, self._callbacks, self._outbox)
+        self.callbacks = self.assembly.callbacks(self.pools.all_down, self._calling)
+        services = Services(core, self.assembly.settings, self._resolver, self.callbacks, self._outbox)
         self._closers = services.closers
-        self.front = self._front([each.validator(services) for each in self._assembly.prepared])
+        self.front = self._front([each.validator(services) for each in self.assembly.prepared])
         BOOK.sample(self._look)
 
     def _look(self) -> None:
         """Write what is true now into the gauges."""
-        counts, front, totals = BOOK.counts, self.front, self._outbox_store.totals
+        counts, front, totals = BOOK.counts, self.front, self.outbox_store.totals
         counts[CONNECTIONS.base] = front.connections
         counts[TRACKED.base] = len(front.rates)
         counts[LETTERS.base], counts[OLDEST.base] = totals.letters, int(totals.oldest)
@@ -134,7 +136,7 @@ class Worker:
         for session in front.live:
             states[session.place] += 1
         counts[OPEN_SESSIONS.base : OPEN_SESSIONS.base + OPEN_SESSIONS.size] = memoryview(array("q", states))
-        self._pools.look()
+        self.pools.look()
 
     def _bind(self) -> None:
         try:
@@ -152,20 +154,21 @@ class Worker:
     def _open_outbox(self) -> None:
         """Make the outbox. Its file is opened or created with the first message."""
         core = self._core
-        self._outbox_store = OutboxStore(
+        self.outbox_store = OutboxStore(
             core.state_directory, bounds=Bounds(core.outbox_size, core.outbox_letters), key_file=core.letter_key
         )
-        self._deliverer = Deliverer(self._outbox_store, self._router, self._pools, core.hostname)
-        self._outbox = SessionOutbox(self._outbox_store, self._deliverer.wake)
+        self.deliverer = Deliverer(self.outbox_store, self._router, self.pools, core.hostname)
+        self._outbox = SessionOutbox(self.outbox_store, self.deliverer.wake)
 
     def _front(self, judges: Sequence[Validator | None]) -> Front:
-        core, router, pools = self._core, self._router, self._pools
+        core, router, pools = self._core, self._router, self.pools
         self._credentials = CredentialChecker(router, self._resolver)
         validators = [each for each in judges if each is not None]
+        self.pipeline = PhasePipeline(validators)
         return Front(
             settings=core,
             verbs=VERBS,
-            pipeline=PhasePipeline(validators),
+            pipeline=self.pipeline,
             hooks=hooks_of(validators),
             open_relay=lambda session: UpstreamRelay(router, pools, session),
             capabilities=pools.capabilities,
@@ -198,14 +201,14 @@ class Worker:
         await self._sessions.cancel()
         if again:
             return
-        await self._callbacks.close()
+        await self.callbacks.close()
         for close in self._closers:
             await close()
-        await self._deliverer.stop()
+        await self.deliverer.stop()
         await self._outbox.close()
-        await self._outbox_store.close()
+        await self.outbox_store.close()
         self._credentials.close()
-        await self._pools.close()
+        await self.pools.close()
         await self._resolver.close()
         self._close_sockets()
         self.front.checks.tell()

@@ -79,7 +79,7 @@ class Dialogue:
 
     __slots__ = (
         "_protocol", "admission", "argument", "barred", "committed", "connection", "content", "entrance", "foreseen",
-        "front", "loop", "plan", "progress", "recorded", "relay", "session",
+        "front", "killed", "loop", "plan", "progress", "recorded", "relay", "session",
     )  # fmt: skip
 
     def __init__(
@@ -105,6 +105,8 @@ class Dialogue:
         """The reply whose event is logged already."""
         self.committed = False
         """The next hop may already have accepted the message, so a lost client does not end the session."""
+        self.killed = False
+        """An operator ends the session."""
 
     # ------------------------------------------------------------ the transaction
 
@@ -189,6 +191,8 @@ class Dialogue:
         """Send a reply from within a command that waits."""
         connection = self.connection
         connection.said = (connection.said + SERVER + reply.wire)[-MOST_SAID:]
+        if self.front.trace is not None:
+            self.front.trace(self.session, SERVER, reply.wire)
         connection.send(reply.wire)
 
     def send(self, octets: bytes) -> None:
@@ -305,6 +309,8 @@ class Dialogue:
 
     def farewell(self) -> Reply:
         """Return the reply to a client whose session ends because we stop."""
+        if self.killed:
+            return replies.ENDED_BY_OPERATOR
         if self.front.reloaded:
             return replies.from_policy(421, self.session.options.reconfig_message, close=True, by="shutdown")
         return replies.SHUTTING_DOWN

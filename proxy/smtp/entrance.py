@@ -75,6 +75,17 @@ class Entrance:
         for peer in self._listener.peers:
             yield self.options(str(peer.network.network_address))
 
+    @property
+    def address(self) -> str:
+        """The listening address."""
+        return str(self._listener)
+
+    @property
+    def loaded(self) -> list[ServerCertificate]:
+        """The certificates that are loaded, each once."""
+        found = {id(each): each for each in self._certificates.values() if each is not None}
+        return list(found.values())
+
     def load_certificates(self) -> None:
         """Load every certificate now, so that no session waits for files."""
         for options in self.every_options():

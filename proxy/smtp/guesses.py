@@ -56,6 +56,11 @@ class Guesses:
         self._in_line: Counter[str] = Counter()
         self._numbers = count()
 
+    def forgive(self, network: str) -> int:
+        """Forget a network's failures; return how many buckets it had."""
+        keys = {key for key, *_ in self._failures.states() if key == network or key.startswith(f"{network} ")}
+        return self._failures.forget(keys)
+
     async def verify(self, session: Session, credentials: Credentials) -> Verification:
         """Verify credentials, unless the client has failed too often."""
         rate, network = session.options.authentication_failure_rate, session.client_network
@@ -181,4 +186,4 @@ def _note_limit(session: Session, user: str, mechanism: str) -> None:
 
 def _pair(user: str, network: str) -> str:
     """Return a key of fixed size, however long the user name is."""
-    return blake2b(f"{network} {user}".encode(), digest_size=16).hexdigest()
+    return f"{network} {blake2b(f'{network} {user}'.encode(), digest_size=16).hexdigest()}"

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Coroutine, Sequence
 from typing import Any, TypeAlias
 
-from proxy.base.log import get_logger
+from proxy.base.log import get_logger, printable
 from proxy.mail import replies
 from proxy.mail.session import Session
 from proxy.mail.validator import Hook, OnError, Validator
@@ -26,10 +26,16 @@ Step: TypeAlias = tuple[Validator, Hook]
 
 
 class PhasePipeline:
-    """The enabled validators of one configuration, arranged by phase. Immutable; shared by all sessions of a worker."""
+    """The enabled validators of one configuration, arranged by phase. Shared by all sessions of a worker.
+
+    Only an operator changes it.
+    """
 
     __slots__ = (
+        "_disabled",
+        "_hooks",
         "_needs",
+        "_shadowed",
         "_steps",
         "content_phases",
         "judges_content",
@@ -40,10 +46,10 @@ class PhasePipeline:
 
     def __init__(self, validators: Sequence[Validator]) -> None:
         """Arrange the validators' hooks by phase."""
-        hooks = [(validator, validator.hooks()) for validator in validators]
-        self._steps: dict[Phase, tuple[Step, ...]] = {
-            phase: tuple([(validator, own[phase]) for validator, own in hooks if phase in own]) for phase in Phase
-        }
+        self._hooks = [(validator, validator.hooks()) for validator in validators]
+        self._disabled: set[str] = set()
+        self._shadowed: set[str] = set()
+        self._steps = self._enabled_steps()
         self._needs = {phase: self._union(phase) for phase in Phase}
         self.content_phases = tuple([phase for phase in CONTENT_PHASES if self._steps[phase]])
         """The phases after the message arrives that have hooks, in their order."""
@@ -61,6 +67,38 @@ class PhasePipeline:
         for validator, _ in self._steps[phase]:
             wanted |= validator.needs(phase)
         return wanted
+
+    def _enabled_steps(self) -> dict[Phase, tuple[Step, ...]]:
+        """Return the steps by phase. A disabled one stays in its place, because sessions may be within the phase."""
+        return {
+            phase: tuple(
+                [
+                    (validator, _pass if validator.name in self._disabled else own[phase])
+                    for validator, own in self._hooks
+                    if phase in own
+                ]
+            )
+            for phase in Phase
+        }
+
+    # ------------------------------------------------------------ what an operator changes
+
+    @property
+    def modules(self) -> dict[str, tuple[bool, bool]]:
+        """The validators' names, each with whether it is enabled, and whether its verdicts are only logged."""
+        names = [validator.name for validator, _ in self._hooks]
+        return {name: (name not in self._disabled, name in self._shadowed) for name in names}
+
+    def enable(self, name: str, *, on: bool) -> None:
+        """Ask a validator, or no longer, from the next phase of any session on."""
+        (self._disabled.discard if on else self._disabled.add)(name)
+        self._steps = self._enabled_steps()
+
+    def shadow(self, name: str, *, on: bool) -> None:
+        """Only log a validator's verdicts, or apply them again."""
+        (self._shadowed.add if on else self._shadowed.discard)(name)
+
+    # ------------------------------------------------------------ asking
 
     def active(self, phase: Phase) -> bool:
         """Whether any validator has a hook in the phase."""
@@ -84,6 +122,9 @@ class PhasePipeline:
             if not isinstance(verdict, Verdict):
                 return self._waited(verdict, number, phase, session)
             if verdict is not PASS and (verdict.reply is not None or verdict.discard):
+                if validator.name in self._shadowed:
+                    _tell(validator, phase, session, verdict)
+                    continue
                 return verdict.signed(validator.name)
         return PASS
 
@@ -99,10 +140,31 @@ class PhasePipeline:
             verdict = _failure(validator, phase, session, error)
         except Exception as error:  # noqa: BLE001 - as above
             verdict = _failure(validator, phase, session, error)
-        if verdict is PASS or (verdict.reply is None and not verdict.discard):
+        decides = verdict is not PASS and (verdict.reply is not None or verdict.discard)
+        if decides and validator.name in self._shadowed:
+            _tell(validator, phase, session, verdict)
+            decides = False
+        if not decides:
             following = self.run(phase, session, number)
             return following if isinstance(following, Verdict) else await following
         return verdict.signed(validator.name)
+
+
+def _pass(_session: Session) -> Verdict:
+    return PASS
+
+
+def _tell(validator: Validator, phase: Phase, session: Session, verdict: Verdict) -> None:
+    """Log what a validator would have decided."""
+    reply = verdict.reply
+    log.info(
+        "shadowed",
+        session=session.id,
+        validator=validator.name,
+        phase=phase.value,
+        disposition="discarded" if reply is None else "refused" if reply.permanent else "deferred",
+        reply="" if reply is None else printable(f"{reply.code} {reply.text}"),
+    )
 
 
 def _is_ending() -> bool:

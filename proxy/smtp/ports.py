@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from proxy.base.health import HealthChecks
 from proxy.base.tasks import TaskOwner
@@ -144,6 +144,10 @@ class Authenticator(Protocol):
 class Logins(Authenticator, Protocol):
     """An authenticator that also limits the logins that modules judge."""
 
+    def forgive(self, network: str) -> int:
+        """Forget a client network's failures, because an operator says so; return how many counts it had."""
+        ...
+
     def guess(self, session: Session, mechanism: str) -> AbstractContextManager[bool]:
         """Enter a login that a module judges; False if the client has failed too often. Its failure is counted."""
         ...
@@ -257,7 +261,21 @@ class HooksIntoSession(Protocol):
 
 
 class Live(Protocol):
-    """A running session, as the code that stops the server sees it."""
+    """A running session, as the code that stops the server sees it, and the console."""
+
+    @property
+    def dialogue(self) -> Any:
+        """The client as the commands see it: a `Dialogue`."""
+        ...
+
+    @property
+    def waits_in(self) -> list[str]:
+        """The functions in which its command waits, the innermost last."""
+        ...
+
+    def kill(self) -> None:
+        """As `cut`, because an operator wants it."""
+        ...
 
     @property
     def place(self) -> int:
@@ -334,6 +352,10 @@ class Front:
     """No more clients are accepted. A connection that still arrives is turned away."""
     reloaded: bool = False
     """Another worker has taken over, with another configuration."""
+    closed: bool = False
+    """An operator lets no more clients in; those that come get 421."""
+    trace: Callable[[Session, bytes, bytes], None] | None = None
+    """Gets each line of each dialogue, with who said it, while an operator looks on."""
     checks: HealthChecks = field(default_factory=HealthChecks)
     """Connections that are not logged one by one."""
     dialogues: Allowance | None = None

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from typing import cast
+from typing import Any, cast
 
 from aiosmtpd.smtp import SMTP
 
@@ -53,6 +53,9 @@ log = get_logger()
 
 LINGER_SECONDS = 2.0
 """Seconds for a client that we cut off while it sends to read the reason."""
+
+MOST_DEEP = 50
+"""Functions that are named to an operator who asks where a command waits."""
 
 TURN_SECONDS = 0.0005
 """Time after which a turn ends, although more commands have arrived, so that other sessions get theirs. Each message of
@@ -186,6 +189,8 @@ class SmtpProtocol(SMTP):
         """Execute one command line. A failure in it is 451, and the session goes on."""
         connection = self.connection
         connection.said = (connection.said + CLIENT + line)[-MOST_SAID:]
+        if self.front.trace is not None:
+            self.front.trace(self.session, CLIENT, line)
         verbs, parsed = self.front.verbs, parse(line, self.session.options)
         if type(parsed) is Reply:
             note_line(self.session, line, verbs)
@@ -207,8 +212,7 @@ class SmtpProtocol(SMTP):
             self._answer(None, refusal, verb)
             return
         tally = self.session.tally
-        if command.is_junk:
-            tally.junk += 1
+        tally.junk += command.is_junk
         tally.acted |= command.verb not in CHECKS_SAY
         try:
             answer = command.run(self.dialogue, argument)
@@ -263,18 +267,24 @@ class SmtpProtocol(SMTP):
         BOOK.counts[self.entrance.commands + place + reply.code // 100] += 1
         connection.timer.deadline = None
         connection.outgoing += reply.wire
+        if self.front.trace is not None:
+            self.front.trace(self.session, SERVER, reply.wire)
         if command is not None:
             if reply.permanent:
                 note_answer(self.session, reply)
             elif reply.accepted and command.is_ordered:
                 self.dialogue.progress.accepted(command.verb)
-        if not (reply.close or reply.permanent or self.session.tally.junk > MOST_JUNK):
+        if reply.close or reply.permanent or self.session.tally.junk > MOST_JUNK:
+            self._close_after(reply)
+
+    def _close_after(self, reply: Reply) -> None:
+        """End the session if the reply does, or if the client has made too many errors."""
+        if not reply.close and not self.dialogue.too_many_errors(reply):
             return
-        if reply.close or self.dialogue.too_many_errors(reply):
-            if reply.permanent:
-                self._act(None, Pending(self._last_words()))
-            else:
-                self.end("quit")
+        if reply.permanent:
+            self._act(None, Pending(self._last_words()))
+        else:
+            self.end("quit")
 
     def _record(self, verb: str, reply: Reply) -> None:
         """Log a refusal, unless it is logged already. Without a verb, no command asked for it."""
@@ -297,6 +307,8 @@ class SmtpProtocol(SMTP):
         self.connection.outgoing += reply.wire
         self.connection.said = SERVER + reply.wire
         BOOK.counts[self.entrance.commands + reply.code // 100] += 1
+        if self.front.trace is not None:
+            self.front.trace(self.session, SERVER, reply.wire)
         if not reply.accepted:
             self._record("CONNECT", reply)
             self.end("refused")
@@ -420,6 +432,24 @@ class SmtpProtocol(SMTP):
                 self._pending.work.close()  # a task that is cancelled before its first step does nothing
                 self._end_by(Draining())
 
+    def kill(self) -> None:
+        """As `cut`, because an operator wants it."""
+        self.dialogue.killed = True
+        self.cut()
+
+    @property
+    def waits_in(self) -> list[str]:
+        """The functions in which its command waits, the innermost last."""
+        found: list[str] = []
+        waited: Any = self._pending.work if self._pending is not None else None
+        while waited is not None and len(found) < MOST_DEEP:
+            code = getattr(waited, "cr_code", None)
+            if code is None:
+                break
+            found.append(code.co_qualname)
+            waited = waited.cr_await
+        return found
+
     def _failed(self, error: BaseException) -> None:
         """End a session that failed outside a command, which is our mistake."""
         log.error("session_failed", session=self.session.id, exc_info=error)
@@ -435,6 +465,8 @@ class SmtpProtocol(SMTP):
                 self.connection.outgoing += last.wire
                 if self.session.ssl is not None or not self.session.options.implicit_tls:  # it can be heard
                     self._record("", last)
+                if self.front.trace is not None:
+                    self.front.trace(self.session, SERVER, last.wire)
             self.dialogue.end_transaction()
             self.front.session_ended(self.session)
             if self.front.hooks.end is not None:

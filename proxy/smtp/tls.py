@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from asyncio import sslproto
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -189,7 +190,28 @@ class ServerCertificate:
         self._certificate, self._key, self._terms, self._others = certificate, key, terms, dict(others)
         self._stamps = self._files_stamps()
         self._context = self._load()
+        self._loaded = time.monotonic()
         self._look: asyncio.Future[None] | None = None
+
+    @property
+    def certificate(self) -> Path:
+        """Its file."""
+        return self._certificate
+
+    @property
+    def age(self) -> float:
+        """How many seconds ago it was loaded."""
+        return time.monotonic() - self._loaded
+
+    @property
+    def authorities(self) -> Path | None:
+        """The file of those who issue clients' certificates."""
+        return self._terms.authorities
+
+    @property
+    def names(self) -> list[str]:
+        """The names for which clients get another certificate."""
+        return sorted(self._others)
 
     async def context(self) -> ssl.SSLContext:
         """Return the context for a handshake. Renewed files are loaded first.
@@ -210,6 +232,7 @@ class ServerCertificate:
             if stamps != self._stamps:
                 self._stamps = stamps
                 self._context = self._load()
+                self._loaded = time.monotonic()
                 log.info("certificate_loaded", certificate=str(self._certificate))
         except (OSError, ssl.SSLError) as error:
             log.error("certificate_unusable", certificate=str(self._certificate), reason=str(error))

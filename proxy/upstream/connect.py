@@ -24,6 +24,7 @@ from proxy.metrics.table import UPSTREAM, UPSTREAM_ERRORS
 from proxy.outgoing.dial import NotReached, reach
 from proxy.outgoing.handshake import IN_THE_CLEAR, Dial, GreetingRefused, Tls, TlsFailed, dial
 from proxy.outgoing.wire import Wire, WireBroken
+from proxy.upstream.drained import Drained
 from proxy.upstream.failures import XFORWARD_IS_MISSING, RefusedUs, Unreachable
 from proxy.upstream.proxy_protocol import proxy_header
 from proxy.upstream.tls import context_of
@@ -49,8 +50,9 @@ class _Attempt:
 class Connector:
     """Connects to one upstream. Its state: which addresses failed, and how long they rest."""
 
-    def __init__(self, upstream: Upstream, resolver: Resolver) -> None:
+    def __init__(self, upstream: Upstream, resolver: Resolver, drained: Drained | None = None) -> None:
         self._upstream, self._resolver = upstream, resolver
+        self.drained = drained or Drained()
         self._resting: dict[tuple[str, int], float] = {}
         self._trying = False
         self._down_until = 0.0
@@ -79,6 +81,8 @@ class Connector:
                 if ready is not None and (wire := await self._on_ready(ready, attempt)) is not None:
                     return wire
                 places = await self._upstream.addresses(self._resolver, attempt.session)
+                if self.drained.names:
+                    places = self._not_drained(places)
                 return await self._first_of(places, attempt)
         except (DnsUnavailable, NoSuchDomain) as error:
             raise self._logged(Unreachable(f"cannot be resolved: {error}"), attempt) from None
@@ -86,18 +90,34 @@ class Connector:
             self._rest(attempt.under_way)
             raise self._logged(Unreachable("timeout"), attempt) from None
 
+    def _not_drained(self, places: list[Place]) -> list[Place]:
+        """Return the places to which new transactions may go.
+
+        Raises:
+            Unreachable: an operator has drained all of them.
+        """
+        left = [place for place in places if not self.drained.holds(self._upstream.name, place)]
+        if places and not left:
+            raise Unreachable("the operator has drained it")
+        return left
+
+    async def look_for_drained(self) -> None:
+        """Find out which addresses are drained now."""
+        with suppress(DnsUnavailable, NoSuchDomain, Unreachable):
+            self._not_drained(await self._upstream.addresses(self._resolver))
+
     async def reach_ahead(self) -> ReadySocket | None:
         """Connect a socket to one of the preferred addresses, or to none. A failure here affects no session."""
         try:
             async with asyncio.timeout(FAILOVER_SECONDS):
-                places = await self._upstream.addresses(self._resolver)
+                places = self._not_drained(await self._upstream.addresses(self._resolver))
                 now = self._loop.time()
                 awake = [place for place in places if self._resting.get(place[:2], 0.0) <= now]
                 if not awake:
                     return None
                 first = _ranks(awake)[0]
                 reached = await reach([place[:2] for place in first], self._upstream.policy.connect_timeout)
-        except (DnsUnavailable, NoSuchDomain, NotReached, TimeoutError):
+        except (DnsUnavailable, NoSuchDomain, NotReached, TimeoutError, Unreachable):
             return None
         return ReadySocket(reached.sock, first[reached.winner])
 

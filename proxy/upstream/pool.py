@@ -30,6 +30,7 @@ from proxy.outgoing.wire import Wire, WireBroken
 from proxy.upstream.ahead import Demand, ReadySockets
 from proxy.upstream.client_words import Standing
 from proxy.upstream.connect import Connector
+from proxy.upstream.drained import Drained
 from proxy.upstream.failures import PoolFull, RefusedUs, Unreachable
 from proxy.upstream.identity import NOBODY, Identity, belongs_to, identity_of, introduce_client
 from proxy.upstream.places import Places
@@ -70,14 +71,15 @@ class PooledConnection:
 class ConnectionPool:
     """The connections of one worker to one upstream."""
 
-    def __init__(self, upstream: Upstream, resolver: Resolver, places: Places) -> None:
+    def __init__(self, upstream: Upstream, resolver: Resolver, places: Places, drained: Drained | None = None) -> None:
         self._places = places
+        self._drained = drained or Drained()
         self.upstream = upstream
         self.policy = upstream.policy
         self.name = upstream.name
         self.lmtp = upstream.lmtp
         self._tells_clients = upstream.tells_clients
-        self._connector = Connector(upstream, resolver)
+        self._connector = Connector(upstream, resolver, self._drained)
         self._idle: list[PooledConnection] = []
         self._own: dict[Session, PooledConnection] = {}
         """Idle connections with errors, each for the session that made them."""
@@ -338,7 +340,7 @@ class ConnectionPool:
         most = self.policy.max_deliveries_per_connection
         if connection.wire.broken is not None:
             self._free_place()
-        elif most and connection.deliveries >= most:
+        elif (most and connection.deliveries >= most) or connection.address in self._drained.addresses:
             self.retire(connection)
         elif self._waiting and not self._suits_next(connection):
             self.retire(connection)  # it is tied to one client, or to LOCAL, and a transaction of another is waiting
@@ -357,6 +359,7 @@ class ConnectionPool:
         """Keep a connection with errors, between transactions, for the session that made them, for a short time."""
         most = self.policy.max_deliveries_per_connection
         spent = connection.errors >= MOST_ERRORS or (most and connection.deliveries >= most)
+        spent = spent or connection.address in self._drained.addresses
         if spent or self._waiting or connection.wire.broken is not None or session in self._own:
             self.retire(connection)
             return
@@ -405,6 +408,30 @@ class ConnectionPool:
         for connection in [each for each in self._idle if belongs_to(each.identity, session)]:
             self._idle.remove(connection)
             self.retire(connection)
+
+    # ------------------------------------------------------------ what an operator sees and does
+
+    @property
+    def connections(self) -> list[tuple[str, float | None]]:
+        """The connections that are not in use: the other end, and how long each was idle; None if it is kept."""
+        now = self._loop.time()
+        idle: list[tuple[str, float | None]] = [(each.address, now - each.idle_since) for each in self._idle]
+        return idle + [(each.address, None) for each in self._own.values()]
+
+    @property
+    def state(self) -> dict[str, int]:
+        """How many connections there are, in which state, and how many transactions wait for one."""
+        unused = len(self._idle) + len(self._own) + len(self._ready)
+        return {"in_use": self._places_taken - unused, "idle": unused, "waiting": len(self._waiting)}
+
+    async def drain(self) -> None:
+        """End the unused connections to servers that are drained now."""
+        await self._connector.look_for_drained()
+        for connection in [each for each in self._idle if each.address in self._drained.addresses]:
+            self._idle.remove(connection)
+            self.retire(connection)
+        for session in [each for each, own in self._own.items() if own.address in self._drained.addresses]:
+            self._end_own(session)
 
     # ------------------------------------------------------------ the pool's own life
 

@@ -9,6 +9,7 @@ from proxy.dns.resolver import Resolver
 from proxy.mail.session import Session
 from proxy.metrics.book import BOOK
 from proxy.metrics.table import POOL_LIMIT, POOL_WAITING, POOLED, POOLED_IDLE
+from proxy.upstream.drained import Drained
 from proxy.upstream.places import Places
 from proxy.upstream.pool import ConnectionPool
 from proxy.upstream.upstream import Upstream
@@ -28,6 +29,8 @@ class Pools:
         self._resolver = resolver
         self._pools: dict[Upstream, ConnectionPool] = {}
         self._places = Places(most_connections, self._pools.values)
+        self.drained = Drained()
+        """Where an operator sends no new transactions."""
         self._named: dict[Upstream, ConnectionPool] = {}
         """Those that the configuration names."""
 
@@ -37,7 +40,7 @@ class Pools:
         if pool is None:
             if len(self._pools) >= MOST_POOLS:
                 self._let_go_of_unused()
-            pool = self._pools[upstream] = ConnectionPool(upstream, self._resolver, self._places)
+            pool = self._pools[upstream] = ConnectionPool(upstream, self._resolver, self._places, self.drained)
         return pool
 
     def _let_go_of_unused(self) -> None:
@@ -72,6 +75,17 @@ class Pools:
             BOOK.counts[metric.base : metric.base + metric.size] = memoryview(bytes(8 * metric.size)).cast("q")
         for pool in self._pools.values():
             pool.look()
+
+    @property
+    def all(self) -> list[ConnectionPool]:
+        """Every pool, those that the configuration names first."""
+        return sorted(self._pools.values(), key=lambda pool: (pool.upstream not in self._named, pool.name))
+
+    async def drain(self, name: str, *, on: bool) -> None:
+        """Send no new transactions to a server, or to an upstream, or do so again."""
+        (self.drained.names.add if on else self.drained.names.discard)(name)
+        self.drained.addresses.clear()
+        await asyncio.gather(*(pool.drain() for pool in self._pools.values()))
 
     async def close(self) -> None:
         for pool in self._pools.values():

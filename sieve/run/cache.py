@@ -74,6 +74,12 @@ class ScriptCache:
         self._read = read
         self._scripts: TTLCache[tuple[str, tuple[str, ...], Phase], Script] = TTLCache(size, life, clock)
 
+    def flush(self) -> int:
+        """Forget all scripts, so that they are read again; return how many there were."""
+        count = len(self._scripts)
+        self._scripts.clear()
+        return count
+
     async def get(
         self, uri: str, arguments: tuple[str, ...], phase: Phase, compile_source: Callable[[Source], Compilation]
     ) -> Script:

@@ -169,7 +169,7 @@ class WorkerStage:
     @property
     def pools(self) -> list[ConnectionPool]:
         """Return the pools, that of the default upstream first."""
-        return list(self.worker._pools._pools.values())
+        return list(self.worker.pools._pools.values())
 
     @property
     def sessions(self) -> int:
@@ -263,7 +263,7 @@ async def client_of(configuration: Configuration) -> AsyncIterator[Conversation]
     worker: Worker = load_service(configuration.write())
     await worker.start()
     try:
-        await settled(*worker._pools._pools.values())
+        await settled(*worker.pools._pools.values())
         client = await Conversation.connect(*worker.addresses[0])
         try:
             client.banner = await client.reply()

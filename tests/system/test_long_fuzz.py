@@ -13,8 +13,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-
 from proxy.control.desk import asked as status
+
 from tests.support.conversation import Conversation
 from tests.support.exchanger import says
 from tests.support.house import opened

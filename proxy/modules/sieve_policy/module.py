@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any, cast
 
 from config.base.sources import read_source
-from config.diagnostics import Diagnostic, Severity, Span
+from config.diagnostics import Diagnostic, Severity, Source, Span
 from config.schema.specs import ModuleSpec
 from config.settings import ModuleSettings
 from proxy.base.log import get_logger
@@ -27,7 +27,8 @@ from proxy.modules.sieve_policy.effects import send_letters, settle_letters
 from proxy.modules.sieve_policy.host import SessionHost
 from proxy.modules.sieve_policy.options import SPEC, SieveOptions, option_name
 from proxy.smtp.ports import OutboxUnavailable
-from sieve.compile.compiler import compile_script
+from sieve.compile.compiler import Compiled, compile_script
+from sieve.dialects import DialectName
 from sieve.library import Library, SieveFunction
 from sieve.phases import Need, Phase
 from sieve.run.cache import ScriptCache
@@ -89,22 +90,39 @@ class SieveModule:
                     diagnostics.append(cannot_read(error, origin))
                     continue
                 dialect = options.language(phase, number, path)
-                found = compile_script(
-                    source,
-                    phase=phase,
-                    library=self._library(),
-                    modules=present,
-                    settings=settings,
-                    includes=includes[dialect],
-                    dialect=dialect,
-                )
+                found = self._compiled(source, phase, present, settings, includes[dialect], dialect)
                 diagnostics += found.diagnostics
                 if found.script is not None:
                     diagnostics += never_reached(compiled, found.script, option_name(phase, 1))
                     compiled.append(found.script)
             if compiled:
                 scripts[phase] = tuple(compiled)
-        return PreparedSieve(loaded, options, scripts, diagnostics)
+        return PreparedSieve(
+            loaded, options, scripts, diagnostics, partial(self._tried, present, settings), tuple(includes.values())
+        )
+
+    def _compiled(
+        self,
+        source: Source,
+        phase: Phase,
+        present: frozenset[str],
+        settings: ScriptSettings,
+        includes: ScriptCache | None,
+        dialect: DialectName = "sieve++",
+    ) -> Compiled:
+        return compile_script(
+            source,
+            phase=phase,
+            library=self._library(),
+            modules=present,
+            settings=settings,
+            includes=includes,
+            dialect=dialect,
+        )
+
+    def _tried(self, present: frozenset[str], settings: ScriptSettings, phase: str, text: str) -> Sequence[Diagnostic]:
+        """Compile a script that nobody runs. It cannot include files."""
+        return self._compiled(Source("the console", text), Phase(phase), present, settings, None).diagnostics
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +133,14 @@ class PreparedSieve:
     options: SieveOptions
     scripts: Mapping[Phase, tuple[Script, ...]]
     diagnostics: Sequence[Diagnostic]
+    tried: Callable[[str, str], Sequence[Diagnostic]]
+    """Compiles a script for a phase, for the console; returns what is wrong with it."""
+    includes: Sequence[ScriptCache]
+    """The scripts that others have included."""
+
+    def flush_includes(self) -> int:
+        """Read included scripts again at their next use; return how many were known."""
+        return sum(each.flush() for each in self.includes)
 
     @property
     def creates_mail(self) -> Span | None:

@@ -100,7 +100,7 @@ def verifying_of(
 
 def _rules(options: SmtpCbvOptions, core: CoreOptions) -> Rules:
     return Rules(
-        enforce=options.enforce,
+        enforce=options.enforce and not options.shadow,
         exempt_recipients=frozenset(each.lower() for each in options.exempt_recipients),
         skip_variables=options.skip_variables,
         local_domains=core.relay_domains,

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Literal
 
+from pydantic import model_validator
+
 from config.schema.options import Options, option
 from config.schema.specs import ModuleSpec
 from config.schema.values import ConfigPath, DomainPatterns, Network, Seconds
@@ -32,6 +34,7 @@ class SmtpCbvOptions(Options):
         default_factory=dict, doc='Hosts asked instead of a domain\'s MX, as `[ example.com = "host" ]`.'
     )
     enforce: bool = option(True, doc="Apply verdicts. If false, verdicts are only logged, and every answer is pass.")
+    shadow: bool = option(False, doc="The reverse of `enforce`, in the console's word: `shadow = true` only logs.")
 
     exempt_recipients: tuple[str, ...] = option(
         ("postmaster", "abuse"), doc="Local parts of recipients that always pass callbacks at RCPT."
@@ -152,6 +155,12 @@ class SmtpCbvOptions(Options):
     cache_size: int = option(
         100000, zero="refused", doc="Verdicts cached in the memory of each process, at most 400 bytes each.", ge=1
     )
+
+    @model_validator(mode="after")
+    def _is_told_once(self) -> SmtpCbvOptions:
+        if {"enforce", "shadow"} <= self.model_fields_set:
+            raise ValueError("enforce and shadow are both set, and say the same: remove one of them")
+        return self
 
 
 SPEC = ModuleSpec(

@@ -69,7 +69,7 @@ async def _read_header(dialogue: Dialogue) -> None:
 def greeting(dialogue: Dialogue) -> Answer:
     """Run the accept and connect phases; return the banner, or the rejection."""
     session, front = dialogue.session, dialogue.front
-    if front.stopping:
+    if front.stopping or front.closed:
         return dialogue.farewell()
     if session.options.context:
         session.context |= session.options.context

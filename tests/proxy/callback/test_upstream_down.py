@@ -8,7 +8,7 @@ from tests.support.worker import ALICE, BOB, serving
 
 async def test_an_upstream_that_was_not_reached_is_known_to_be_down_until_it_is_back() -> None:
     async with Exchanger() as upstream, serving(upstream, host_failure_retry=60) as stage:
-        pools = stage.worker._pools
+        pools = stage.worker.pools
         assert not pools.all_down()
         await upstream.stop()
         await upstream.until(lambda: not upstream.open_dialogues, "the upstream is gone")

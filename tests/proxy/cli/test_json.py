@@ -43,6 +43,7 @@ SAMPLES: dict[str, list[str]] = {
         "sieve run failing.siv --phase data",
     ],
     "ringback status": ["status -c history.conf"],
+    "ringback tail": [],  # it needs a server: tests/system/test_console.py reads what it prints
     "ringback why": ["why a@b.test -c history.conf"],
 }
 """A command with --json needs at least one sample here."""

@@ -13,8 +13,8 @@ from proxy.control import service
 from proxy.control.observers import Observers, Peer
 from proxy.control.service import ControlService
 from proxy.keeper.door import Door, knock
-from proxy.keeper.frames import framed
-from proxy.keeper.messages import Hello, encode
+from proxy.keeper.frames import encode, framed
+from proxy.keeper.messages import Hello
 from tests.support.waiting import eventually
 
 

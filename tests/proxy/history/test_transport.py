@@ -17,8 +17,8 @@ from proxy.history.receiver import Receiver
 from proxy.history.search import Found, search
 from proxy.history.sender import NUMBER, Sender
 from proxy.keeper.door import Door, knock
-from proxy.keeper.frames import framed
-from proxy.keeper.messages import Hello, encode
+from proxy.keeper.frames import encode, framed
+from proxy.keeper.messages import Hello
 from tests.support.histories import mail_lines, refusal_line, session_id, session_line, settings
 from tests.support.waiting import eventually
 

@@ -12,9 +12,9 @@ from structlog.testing import capture_logs
 from proxy.callback.packed import Packed
 from proxy.callback.question import Question
 from proxy.callback.verdict import CallbackVerdict, Status
-from proxy.keeper.frames import MOST_OCTETS, BadFrame, FrameReader, framed
+from proxy.keeper.frames import MOST_OCTETS, BadFrame, FrameReader, encode, framed
 from proxy.keeper.link import Link
-from proxy.keeper.messages import Answer, Ask, Asked, Told, Welcome, decode_answers, decode_asks, encode
+from proxy.keeper.messages import Answer, Ask, Asked, Told, Welcome, decode_answers, decode_asks
 
 QUESTION = Question("j\udcf6rg", "sender.test", "probe@ringback.test", b'"j\xf6rg"@sender.test')
 ASK = Ask(7, Asked.of(QUESTION), "192.0.2.0/24", "abc")

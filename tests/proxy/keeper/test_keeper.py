@@ -18,8 +18,9 @@ from proxy.callback.verifier import CallbackVerifier
 from proxy.keeper import client as client_room
 from proxy.keeper.client import ClientOptions, KeeperClient
 from proxy.keeper.door import Door, knock, knocked
+from proxy.keeper.frames import encode
 from proxy.keeper.handover import Successor
-from proxy.keeper.messages import Hello, decode_hello, encode
+from proxy.keeper.messages import Hello, decode_hello
 from proxy.keeper.service import SUCCESSOR, KeeperService
 from proxy.mail.address import mailbox_of
 from proxy.options.throttle import Throttle

@@ -118,7 +118,7 @@ async def test_mail_passes_with_any_other_0(tmp_path: Path, case: tuple[str, str
         worker = load_service(path)
         await worker.start()
         try:
-            await settled(*worker._pools._pools.values())
+            await settled(*worker.pools._pools.values())
             for number in (1, 2):
                 client = await Conversation.connect(*worker.addresses[0])
                 assert (await client.reply()).startswith("220 ")

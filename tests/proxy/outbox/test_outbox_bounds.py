@@ -100,7 +100,7 @@ async def test_mail_that_would_make_a_letter_hears_452_and_is_not_relayed(
     async with one(tmp_path, notice, option, phase=phase) as (upstream, worker):
         upstream.recipients[TEAM] = says("451 4.3.0 not now")
         assert (await sent(worker)).startswith("250 ")
-        await eventually(lambda: not len(worker._deliverer._deliveries), "it is deferred")
+        await eventually(lambda: not len(worker.deliverer._deliveries), "it is deferred")
         assert await sent(worker) == FULL
         assert len(upstream.messages) == 1
 

@@ -47,7 +47,7 @@ async def running(*paths: Path) -> AsyncIterator[list[Worker]]:
         for path in paths:
             workers.append(load_service(path))
             await workers[-1].start()
-            await settled(*workers[-1]._pools._pools.values())
+            await settled(*workers[-1].pools._pools.values())
         yield workers
     finally:
         for worker in workers:
@@ -58,8 +58,8 @@ async def at_rest(*workers: Worker) -> None:
     """Wait until nothing is to be delivered, and nothing under way."""
 
     async def rests() -> bool:
-        waiting = [await each._outbox_store.next_due() for each in workers]
-        return not any(waiting) and not any(len(each._deliverer._deliveries) for each in workers)
+        waiting = [await each.outbox_store.next_due() for each in workers]
+        return not any(waiting) and not any(len(each.deliverer._deliveries) for each in workers)
 
     await eventually_answered(rests, "the outboxes are empty")
 

@@ -73,8 +73,8 @@ def recipients(message: Message) -> list[str]:
 
 async def nothing_more_comes(stage: WorkerStage) -> None:
     """See that the outbox is empty: all that was committed has left."""
-    await eventually(lambda: not len(stage.worker._deliverer._deliveries), "deliveries end")
-    assert await stage.worker._outbox_store.next_due() is None
+    await eventually(lambda: not len(stage.worker.deliverer._deliveries), "deliveries end")
+    assert await stage.worker.outbox_store.next_due() is None
 
 
 # ---------------------------------------------------------------- judged by content

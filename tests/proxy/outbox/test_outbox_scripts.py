@@ -39,14 +39,14 @@ async def client_of(folder: Path, upstream: Exchanger, **scripts: str) -> AsyncI
     worker = load_service(folder / "r.conf")
     await worker.start()
     try:
-        await settled(*worker._pools._pools.values())
+        await settled(*worker.pools._pools.values())
         client = await Conversation.connect(*worker.addresses[0])
         client.banner = await client.reply()
         try:
             yield client
-            await eventually(lambda: not len(worker._deliverer._deliveries), "deliveries end")
+            await eventually(lambda: not len(worker.deliverer._deliveries), "deliveries end")
             await eventually(lambda: not len(worker._outbox._owner), "what is dropped is dropped")
-            assert await worker._outbox_store.next_due() is None
+            assert await worker.outbox_store.next_due() is None
         finally:
             client.abort()
     finally:

@@ -158,7 +158,7 @@ async def test_a_release_that_fails_is_not_told_as_250(tmp_path: Path, monkeypat
         raise OutboxUnavailable("disk full")
 
     async with Exchanger() as upstream, serving(upstream, Rule(Phase.DATA, makes), **folder(tmp_path)) as stage:
-        monkeypatch.setattr(stage.worker._outbox_store, "release", fails)
+        monkeypatch.setattr(stage.worker.outbox_store, "release", fails)
         assert await sent(stage) == INTERNAL
         await eventually(lambda: not kept(tmp_path), "it is dropped")
         assert len(upstream.messages) == 1

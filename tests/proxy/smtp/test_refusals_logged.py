@@ -100,6 +100,7 @@ CASES = [
 
 ELSEWHERE = {
     "SHUTTING_DOWN": "test_a_client_that_is_asked_to_leave_is_logged",
+    "ENDED_BY_OPERATOR": "test_a_client_whose_session_an_operator_ends_is_logged",
     "INTERNAL": "test_our_own_failure_is_logged_wherever_it_happens",
     "INTERNAL_CLOSING": "test_our_own_failure_is_logged_wherever_it_happens",
     "UPSTREAM_BUSY": "test_a_full_pool_names_its_option",
@@ -167,6 +168,16 @@ async def test_a_client_that_is_asked_to_leave_is_logged() -> None:
         with capture_logs() as log:
             await stage.worker.stop()
     assert _of(log, "refused") == [("refused", "shutdown", "421 4.3.2")]
+
+
+async def test_a_client_whose_session_an_operator_ends_is_logged() -> None:
+    async with Exchanger() as upstream, serving(upstream) as stage:
+        client = await stage.greeted()
+        with capture_logs() as log:
+            for session in tuple(stage.worker.front.live):
+                session.kill()
+            assert await client.reply() == "421 4.3.2 Session ended by the operator, try again"
+    assert _of(log, "refused") == [("refused", "operator", "421 4.3.2")]
 
 
 async def test_a_next_hop_that_is_down_names_itself() -> None:

@@ -1,0 +1,142 @@
+"""tail and trace: what happens now, filtered here, in the control process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Mapping
+from typing import Any
+
+from proxy.console.filters import USAGE, Filter
+from proxy.console.registry import Call, Command
+from proxy.console.results import Result
+from proxy.console.served import Served
+from proxy.control.asking import Process
+from proxy.events.forms import console
+
+MOST_WAITING = 2000
+"""Rows that wait for a viewer who reads slowly; further ones are lost, and the viewer is told how many."""
+
+
+def commands(served: Served) -> list[Command]:
+    """Return the commands."""
+    about = _Live(served)
+    return [
+        Command("tail", "Follow the events. Any input ends it.", follow=about.tail, arguments=f"{USAGE} […]"),
+        Command(
+            "trace", "Follow the dialogue of sessions, without passwords and messages. Any input ends it.",
+            follow=about.trace, arguments=f"{USAGE} […]",
+        ),
+    ]  # fmt: skip
+
+
+class _Viewer:
+    """One person who looks on. Its memory is bounded."""
+
+    def __init__(self, wanted: Filter, show: Callable[[Mapping[str, Any]], str]) -> None:
+        self._wanted, self._show = wanted, show
+        self._rows: deque[Mapping[str, Any]] = deque()
+        self._lost = 0
+        self._woken = asyncio.Event()
+        self._began = time.time()
+        self._session = ""
+        self._seen_before: set[str] = set()
+
+    def take(self, rows: list[Mapping[str, Any]], lost: int) -> None:
+        """Take what fits."""
+        self._lost += lost
+        for row in rows:
+            if not self._wanted.wants(row) or not self._is_chosen(row):
+                continue
+            if len(self._rows) >= MOST_WAITING:
+                self._lost += 1
+            else:
+                self._rows.append(row)
+        self._woken.set()
+
+    def _is_chosen(self, row: Mapping[str, Any]) -> bool:
+        """Whether it is of a session that began after this view, and of the one session, if that is wanted."""
+        session = str(row.get("session", ""))
+        if self._wanted.only_new and not _is_younger(session, self._began):
+            return False
+        if self._wanted.only_one:
+            self._session = self._session or session
+            return bool(session) and session == self._session
+        return True
+
+    async def results(self) -> AsyncGenerator[Result, None]:
+        """Yield a result for each row, and one that tells of lost rows."""
+        while True:
+            await self._woken.wait()
+            self._woken.clear()
+            while self._rows or self._lost:
+                if self._lost:
+                    lost, self._lost = self._lost, 0
+                    told = f"... {lost} were lost, because this view was too slow"
+                    yield Result({"lost": lost}, _as_json({"lost": lost}) if self._wanted.as_json else told)
+                    continue
+                row = self._rows.popleft()
+                yield Result(row, self._show(row))
+                if self._wanted.only_one and row.get("event") == "session":
+                    return
+
+
+def _is_younger(session: str, began: float) -> bool:
+    """Whether a session began after a time, by its id (`proxy.mail.session`)."""
+    try:
+        return (int(session.partition("-")[0], 32) >> 12) / 1000 >= began
+    except ValueError:
+        return False
+
+
+class _Live:
+    def __init__(self, served: Served) -> None:
+        self._served = served
+
+    async def tail(self, call: Call) -> AsyncGenerator[Result, None]:
+        wanted = Filter.of(call.arguments)
+        show = _as_json if wanted.as_json else _terse if wanted.terse else _sentence
+        viewer = _Viewer(wanted, show)
+        async for result in self._followed("events", viewer, json.loads):
+            yield result
+
+    async def trace(self, call: Call) -> AsyncGenerator[Result, None]:
+        wanted = Filter.of(call.arguments)
+        viewer = _Viewer(wanted, _as_json if wanted.as_json else _said_tersely if wanted.terse else _said)
+        async for result in self._followed("dialogues", viewer, dict):
+            yield result
+
+    async def _followed(
+        self, question: str, viewer: _Viewer, read: Callable[[Any], Mapping[str, Any]]
+    ) -> AsyncGenerator[Result, None]:
+        def heard(_process: Process, answer: Mapping[str, Any]) -> None:
+            viewer.take([read(row) for row in answer["rows"]], int(answer["dropped"]))
+
+        subscription = self._served.processes.subscribe(question, {}, heard)
+        try:
+            async for result in viewer.results():
+                yield result
+        finally:
+            self._served.processes.unsubscribe(subscription)
+
+
+def _as_json(row: Mapping[str, Any]) -> str:
+    return json.dumps(row)
+
+
+def _sentence(row: Mapping[str, Any]) -> str:
+    return console(json.dumps(row).encode()).decode("ascii", "backslashreplace").rstrip("\n")
+
+
+def _terse(row: Mapping[str, Any]) -> str:
+    return _sentence(row).partition(f"  [{row['event']} ")[0]
+
+
+def _said(row: Mapping[str, Any]) -> str:
+    return f"{row['session']} {row['client']} {row['who']}: {row['line']}"
+
+
+def _said_tersely(row: Mapping[str, Any]) -> str:
+    return f"{row['who']}: {row['line']}"

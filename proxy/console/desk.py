@@ -1,0 +1,264 @@
+"""`Desk`: the Unix socket of the console. It takes command lines and answers with text or JSON.
+
+A line that begins with `{` is JSON: `{"command": …, "reason": …, "json": true, "texts": {…}}`. Its answer is one JSON
+object a line; the last one has `ok`. Any other line is a command as a person types it. Its answer is text that ends
+with a line that is only a dot, as SMTP does it, so that `socat` and a shell script are enough.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing, suppress
+from pathlib import Path
+from typing import Any
+
+from proxy.base.log import get_logger, printable
+from proxy.base.tasks import TaskOwner, spawn
+from proxy.console.errors import Refused, not_authorized
+from proxy.console.people import Doorman, Peer, Person
+from proxy.console.places import Taken, bound
+from proxy.console.registry import LONGEST_LINE, Call, Command, Commands, Found
+from proxy.console.results import Result
+from proxy.console.version import VERSION
+
+log = get_logger()
+
+MOST_CONNECTIONS = 64
+COMMAND_SECONDS = 60.0
+"""Longest run of a command that does not follow something."""
+
+READER_SECONDS = 600.0
+"""A client that reads nothing for so long is cut off. Its stream waits meanwhile, and loses answers."""
+
+IDLE_SECONDS = 3600.0
+_AGAIN_SECONDS = 5.0
+
+
+class Desk:
+    """A part of the control process. The event loop's thread owns its state."""
+
+    name = "desk"
+
+    def __init__(self, folders: Sequence[Path], doorman: Doorman, commands: Commands) -> None:
+        """Use the first folder that can be written."""
+        self._folders, self._doorman, self._commands = folders, doorman, commands
+        self._owner = TaskOwner("console")
+        self._listening: socket.socket | None = None
+        self._connections = 0
+
+    async def start(self) -> None:
+        """Bind and serve. If another server has the place, try again until it has gone."""
+        if not self._bind():
+            spawn(self._try_again(), name="console's socket", owner=self._owner)
+        else:
+            spawn(self._accept(), name="console", owner=self._owner)
+
+    async def stop(self) -> None:
+        """Answer nobody any more. The socket's file stays: the next process puts its own in its place."""
+        if self._listening is not None:
+            self._listening.close()
+        await self._owner.cancel()
+
+    def _bind(self, *, tells: bool = True) -> bool:
+        reason = ""
+        for folder in self._folders:
+            try:
+                self._listening = bound(folder)
+            except Taken as taken:
+                if tells:
+                    reason = f"another Ringback answers at {taken}: give each its own State_Directory"
+                    log.error("console_unavailable", reason=reason)
+                return False
+            except OSError as error:
+                reason = reason or f"{folder}: {error.strerror}"
+                continue
+            return True
+        if tells:
+            log.info("console_unavailable", reason=reason)
+        return False
+
+    async def _try_again(self) -> None:
+        while not self._bind(tells=False):  # noqa: ASYNC110 — another process frees the place, and tells nobody
+            await asyncio.sleep(_AGAIN_SECONDS)
+        spawn(self._accept(), name="console", owner=self._owner)
+
+    async def _accept(self) -> None:
+        loop, listening = asyncio.get_running_loop(), self._listening
+        while listening is not None:
+            try:
+                connection, _ = await loop.sock_accept(listening)
+            except OSError as error:  # no descriptor is left
+                log.error("console_unavailable", reason=str(error))
+                await asyncio.sleep(_AGAIN_SECONDS)
+                continue
+            if self._connections >= MOST_CONNECTIONS:
+                connection.close()
+                continue
+            spawn(self._serve(connection), name="console's client", owner=self._owner)
+
+    async def _serve(self, connection: socket.socket) -> None:
+        self._connections += 1
+        try:
+            peer = Peer.of(connection)
+            person = self._doorman.person(peer)
+            reader, writer = await asyncio.open_unix_connection(sock=connection, limit=LONGEST_LINE)
+        except OSError:
+            connection.close()
+            self._connections -= 1
+            return
+        try:
+            with suppress(OSError, ValueError):  # it has left, or sends a line without an end
+                if person is None:
+                    log.warning("console_refused", user=printable(peer.name), pid=peer.pid)
+                    writer.write(b"! You may not use this console: ask for membership in the group of the service.\n")
+                else:
+                    writer.write(f"# Ringback {VERSION}\n".encode())
+                    await Conversation(self._commands, person, reader, writer).run()
+        finally:
+            self._connections -= 1
+            writer.close()
+
+
+class Conversation:
+    """One connection."""
+
+    def __init__(
+        self, commands: Commands, person: Person, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Talk to a person."""
+        self._commands, self._person, self._reader, self._writer = commands, person, reader, writer
+
+    async def run(self) -> None:
+        """Answer until the client leaves."""
+        while True:
+            async with asyncio.timeout(IDLE_SECONDS):
+                line = await self._reader.readline()
+            if not line.endswith(b"\n"):
+                return
+            text = line.decode("utf-8", "backslashreplace").strip()
+            if text in {"quit", "exit"}:
+                return
+            if text.startswith("{"):
+                await self._answer_json(text)
+            elif text:
+                await self._answer_text(text)
+
+    async def _answer_text(self, line: str) -> None:
+        as_json = line.split(None, 1)[0] == "json"
+        try:
+            async with aclosing(self._answers(line.removeprefix("json ") if as_json else line, {}, "")) as answers:
+                async for result in answers:
+                    lines = [json.dumps(result.value)] if as_json else result.lines
+                    await self._send("".join(f"{'.' if each[:1] == '.' else ''}{each}\n" for each in lines))
+        except Refused as refused:
+            await self._send(
+                f"{json.dumps({'ok': False, 'error': str(refused)}) if as_json else printable(str(refused))}\n"
+            )
+        await self._send(".\n")
+
+    async def _answer_json(self, line: str) -> None:
+        last: dict[str, Any] = {"ok": True}
+        try:
+            asked = _asked(line)
+            texts = {str(name): str(text) for name, text in dict(asked.get("texts") or {}).items()}
+            line, reason = str(asked.get("command", "")), printable(str(asked.get("reason", "")))
+            async with aclosing(self._answers(line, texts, reason)) as answers:
+                async for result in answers:
+                    row = {"value": result.value} if asked.get("json") else {"lines": result.lines}
+                    await self._send(f"{json.dumps(row)}\n")
+        except Refused as refused:
+            last = {"ok": False, "error": str(refused)}
+        await self._send(f"{json.dumps(last)}\n")
+
+    async def _send(self, text: str) -> None:
+        if self._writer.is_closing():
+            raise ConnectionResetError
+        self._writer.write(text.encode("ascii", "backslashreplace"))
+        async with asyncio.timeout(READER_SECONDS):
+            await self._writer.drain()
+
+    async def _answers(self, line: str, texts: dict[str, str], reason: str) -> AsyncGenerator[Result, None]:
+        """Carry a command out, and tell the log if it changes something or was refused."""
+        found = self._commands.find(line)
+        command = found.command
+        if not self._person.may(found.line, command.role):
+            self._tell(found, reason, "not authorized")
+            raise not_authorized()
+        call = Call(found.arguments, self._person, texts=texts)
+        try:
+            if command.follow is not None:
+                async for result in self._followed(command, call):
+                    yield result
+                return
+            yield await self._run(command, call)
+        except Refused as refused:
+            if command.changes:
+                self._tell(found, reason, str(refused))
+            raise
+        if command.changes:
+            self._tell(found, reason, "done")
+
+    async def _run(self, command: Command, call: Call) -> Result:
+        assert command.run is not None  # noqa: S101 — a programmer's mistake
+        try:
+            async with asyncio.timeout(COMMAND_SECONDS):
+                return await command.run(call)
+        except TimeoutError:
+            raise Refused(f"{command.words} took more than {COMMAND_SECONDS:.0f} s") from None
+        except Refused:
+            raise
+        except Exception as error:
+            log.error("console_failed", command=command.words, exc_info=error)
+            raise Refused(f"{command.words} failed: {type(error).__name__}; the log says more") from error
+
+    async def _followed(self, command: Command, call: Call) -> AsyncGenerator[Result, None]:
+        """Yield a stream's answers until its client sends anything, or leaves."""
+        assert command.follow is not None  # noqa: S101 — a programmer's mistake
+        owner = TaskOwner("console's stream")
+        stopped = spawn(self._heard(), name="end of a stream", owner=owner)
+        answers = command.follow(call)
+        try:
+            while (result := await _first(answers, stopped, owner)) is not None:
+                yield result
+        finally:
+            await owner.cancel()
+            await answers.aclose()
+
+    async def _heard(self) -> bytes:
+        """Return the next line; empty if the client has left."""
+        with suppress(OSError, ValueError):
+            return await self._reader.readline()
+        return b""
+
+    def _tell(self, found: Found, reason: str, outcome: str) -> None:
+        command = found.command.words if found.command.secret else printable(found.line)
+        log.info(
+            "console_command", user=printable(self._person.name), command=command, reason=reason,
+            outcome=printable(outcome),
+        )  # fmt: skip
+
+
+def _asked(line: str) -> dict[str, Any]:
+    try:
+        found = json.loads(line)
+    except ValueError as error:
+        raise Refused(f"the question is not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise Refused("the question is no JSON object")
+    return found
+
+
+async def _first(
+    answers: AsyncGenerator[Result, None], stopped: asyncio.Task[bytes], owner: TaskOwner
+) -> Result | None:
+    """Return the next answer of a stream; None if it has ended, or the client wants no more."""
+    coming = spawn(_next(answers), name="next of a stream", owner=owner)
+    await asyncio.wait((coming, stopped), return_when=asyncio.FIRST_COMPLETED)
+    return coming.result() if coming.done() and not stopped.done() else None
+
+
+async def _next(answers: AsyncGenerator[Result, None]) -> Result | None:
+    return await anext(answers, None)

@@ -1,0 +1,46 @@
+"""What the console says if a command cannot be carried out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class Refused(Exception):
+    """The command cannot be carried out; the text says why and what to write instead."""
+
+
+def not_understood(line: str, close: Sequence[str]) -> Refused:
+    """As Momentum says it, with what may be meant."""
+    meant = f" Did you mean {' or '.join(close)}?" if close else " Type help for the commands."
+    return Refused(f"{line} command not understood.{meant}")
+
+
+def ambiguous(line: str, found: Sequence[str]) -> Refused:
+    """A prefix of several commands."""
+    return Refused(f"{line} may be {', '.join(found)}: write more of it")
+
+
+def wrong_arguments(usage: str) -> Refused:
+    """Arguments are missing, or too many."""
+    return Refused(f"usage: {usage}")
+
+
+def not_a(wanted: str, given: str, hint: str) -> Refused:
+    """An argument has the wrong form."""
+    return Refused(f'"{given}" is not {wanted}: {hint}')
+
+
+def nobody_answers(what: str) -> Refused:
+    """No process has what the command is about."""
+    return Refused(f"no process answers: {what}")
+
+
+def not_authorized() -> Refused:
+    """In Momentum's words, because scripts look for them."""
+    return Refused("Not Authorized for this command")
+
+
+def nothing_is_called(what: str, given: str, known: Sequence[str]) -> Refused:
+    """There is no such thing."""
+    there = f"there {'is' if len(known) == 1 else 'are'} {', '.join(known)}" if known else "there is none"
+    return Refused(f'no {what} is called "{given}": {there}')

@@ -1,0 +1,132 @@
+"""Questions that are answered with a stream: a process's events, and the dialogue lines of its sessions.
+
+Nothing is gathered while nobody looks on. What a viewer is too slow for is dropped and counted, in bounded memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Sequence
+from typing import Any
+
+from proxy.base import log
+from proxy.base.log import printable
+from proxy.mail.session import Session
+from proxy.server.answering import Question
+from proxy.smtp.ports import Front
+from proxy.smtp.said import lines_of
+
+MOST_WAITING = 5000
+"""Events, or lines, that wait for the control process."""
+
+MOST_TOGETHER = 500
+"""In one answer."""
+
+GATHER_SECONDS = 0.1
+"""How long events are gathered for one answer."""
+
+
+class _Gathered:
+    """What waits to be sent to one viewer. Any thread may put."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._waiting: deque[Any] = deque()
+        self._dropped = 0
+        self._woken = asyncio.Event()
+        self._wakes = False
+
+    def put(self, items: Iterable[Any]) -> None:
+        """Keep items, or count them if too many wait."""
+        for item in items:
+            if len(self._waiting) >= MOST_WAITING:
+                self._dropped += 1
+            else:
+                self._waiting.append(item)
+        if not self._wakes:
+            self._wakes = True
+            self._loop.call_soon_threadsafe(self._woken.set)
+
+    async def batches(self) -> AsyncIterator[dict[str, Any]]:
+        """Yield what has come, and how much was lost."""
+        while True:
+            await self._woken.wait()
+            self._woken.clear()
+            self._wakes = False
+            while self._waiting:
+                count = min(len(self._waiting), MOST_TOGETHER)
+                dropped, self._dropped = self._dropped, 0
+                yield {"rows": [self._waiting.popleft() for _ in range(count)], "dropped": dropped}
+            await asyncio.sleep(GATHER_SECONDS)
+
+
+class Events:
+    """The events of this process. Its viewers share one tap on the log."""
+
+    def __init__(self) -> None:
+        """Start without a viewer."""
+        self._viewers: set[_Gathered] = set()
+
+    def questions(self) -> dict[str, Question]:
+        """Return the stream's question."""
+        return {"events": lambda _given: self._stream()}
+
+    async def _stream(self) -> AsyncIterator[dict[str, Any]]:
+        gathered = _Gathered()
+        self._viewers.add(gathered)
+        log.tap(self._take)
+        try:
+            async for batch in gathered.batches():
+                yield batch
+        finally:
+            self._viewers.discard(gathered)
+            if not self._viewers:
+                log.tap(None)
+
+    def _take(self, lines: Sequence[bytes]) -> None:
+        """Take lines in the log's thread."""
+        texts = [line.decode("ascii", "backslashreplace") for line in lines]
+        for viewer in tuple(self._viewers):
+            viewer.put(texts)
+
+
+class Dialogues:
+    """The dialogue lines of a worker's sessions."""
+
+    def __init__(self, front: Front) -> None:
+        """Trace nothing."""
+        self._front = front
+        self._viewers: set[_Gathered] = set()
+
+    def questions(self) -> dict[str, Question]:
+        """Return the stream's question."""
+        return {"dialogues": lambda _given: self._stream()}
+
+    async def _stream(self) -> AsyncIterator[dict[str, Any]]:
+        gathered = _Gathered()
+        self._viewers.add(gathered)
+        self._front.trace = self._take
+        try:
+            async for batch in gathered.batches():
+                yield batch
+        finally:
+            self._viewers.discard(gathered)
+            if not self._viewers:
+                self._front.trace = None
+
+    def _take(self, session: Session, who: bytes, octets: bytes) -> None:
+        rows = [_row(session, line) for line in lines_of(who + octets)]
+        for viewer in self._viewers:
+            viewer.put(rows)
+
+
+def _row(session: Session, line: str) -> dict[str, str]:
+    """Return a line of a dialogue, which is safe to show (`proxy.smtp.said`)."""
+    return {
+        "session": session.id,
+        "client": session.client_ip,
+        "sender": printable(session.transaction.reverse_path.text),
+        "who": line[:1],
+        "line": line[3:],
+    }

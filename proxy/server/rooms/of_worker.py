@@ -1,0 +1,67 @@
+"""All that a worker answers."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+from proxy.callback.service import CallbackService
+from proxy.callback.verifier import CallbackVerifier
+from proxy.keeper.client import KeeperClient
+from proxy.modules.services import Callbacks
+from proxy.outbox.store import OutboxStore
+from proxy.server.answering import Question
+from proxy.server.assembly import Assembly
+from proxy.server.rooms import callbacks as of_callbacks
+from proxy.server.rooms import certificates, live, outbox, process, sessions, settings, upstreams
+from proxy.smtp.entrance import Entrance
+from proxy.smtp.pipeline import PhasePipeline
+from proxy.smtp.ports import Front
+from proxy.upstream.pools import Pools
+
+
+@runtime_checkable
+class Includes(Protocol):
+    """A module's stanza whose scripts include others."""
+
+    def flush_includes(self) -> int:
+        """Read included scripts again at their next use; return how many were known."""
+        ...
+
+
+class Working(Protocol):
+    """A worker that has started: `proxy.server.worker.Worker`."""
+
+    assembly: Assembly
+    front: Front
+    pools: Pools
+    pipeline: PhasePipeline
+    callbacks: Callbacks
+    outbox_store: OutboxStore
+    entrances: dict[int, Entrance]
+
+    @property
+    def deliverer(self) -> outbox.Delivering:
+        """What delivers letters."""
+        ...
+
+
+def questions(worker: Working) -> dict[str, Question]:
+    """Return the questions to a worker that has started."""
+    front = worker.front
+    scripts = [each for each in worker.assembly.prepared if isinstance(each, Includes)]
+    found = {
+        **process.questions(lambda: len(front.live)),
+        **sessions.questions(front),
+        **upstreams.questions(worker.pools, front),
+        **settings.questions(front, worker.pipeline, worker.callbacks),
+        **outbox.questions(worker.assembly.core.state_directory, worker.outbox_store, worker.deliverer),
+        **live.Dialogues(front).questions(),
+        "sieve_flush": lambda _given: sum(each.flush_includes() for each in scripts),
+        **certificates.questions(list(worker.entrances.values())),
+    }
+    verifier = worker.callbacks.verifier if isinstance(worker.callbacks, CallbackService) else None
+    if isinstance(verifier, CallbackVerifier):
+        found |= of_callbacks.questions(verifier)
+    elif isinstance(verifier, KeeperClient):
+        found |= of_callbacks.questions_in_front(verifier)
+    return found

@@ -1,0 +1,101 @@
+"""Questions that change how a worker works, until it ends: its modules, its limits, whether it takes clients."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from typing import Any
+
+from proxy.base.log import printable
+from proxy.callback.service import CallbackService
+from proxy.mail.session import client_network_of
+from proxy.modules.services import Callbacks
+from proxy.server.answering import Question, Unanswerable
+from proxy.smtp.pipeline import PhasePipeline
+from proxy.smtp.ports import Front
+
+_CALLBACKS = "smtp_cbv"
+
+
+def questions(front: Front, pipeline: PhasePipeline, callbacks: Callbacks) -> dict[str, Question]:
+    """Return the questions about what a worker does with clients."""
+
+    def close(given: Mapping[str, Any]) -> int:
+        front.closed = bool(given["on"])
+        return len(front.live)
+
+    return {
+        "modules": lambda _given: _modules(pipeline, callbacks),
+        "enable": lambda given: _enable(pipeline, given),
+        "shadow": lambda given: _shadow(pipeline, callbacks, given),
+        "close": close,
+        "limits": lambda given: _limits(front, _network(given)),
+        "clear_limits": lambda given: _clear_limits(front, _network(given)),
+        "memory": lambda _given: {
+            "sessions": len(front.live),
+            "clients": len(front.clients),
+            "limits": len(front.rates.states()),
+        },
+    }
+
+
+def _network(given: Mapping[str, Any]) -> str:
+    """Return what counts as one client: an IPv4 address, or a network of IPv6 or an address in it."""
+    text = str(given["network"])
+    try:
+        return client_network_of(str(ipaddress.ip_network(text, strict=False).network_address))
+    except ValueError:
+        raise Unanswerable(f'"{printable(text)}" is not an address: write that of a client') from None
+
+
+def _modules(pipeline: PhasePipeline, callbacks: Callbacks) -> list[dict[str, Any]]:
+    rows = [
+        {"name": name, "enabled": enabled, "shadow": shadowed} for name, (enabled, shadowed) in pipeline.modules.items()
+    ]
+    if isinstance(callbacks, CallbackService):
+        known = [each for each in rows if each["name"] == _CALLBACKS]
+        if not known:
+            rows.append({"name": _CALLBACKS, "enabled": True, "shadow": not callbacks.enforces})
+        else:
+            known[0]["shadow"] = not callbacks.enforces
+    return rows
+
+
+def _enable(pipeline: PhasePipeline, given: Mapping[str, Any]) -> bool:
+    _check(str(given["name"]), list(pipeline.modules))
+    pipeline.enable(str(given["name"]), on=bool(given["on"]))
+    return True
+
+
+def _shadow(pipeline: PhasePipeline, callbacks: Callbacks, given: Mapping[str, Any]) -> bool:
+    name, on = str(given["name"]), bool(given["on"])
+    _check(name, [each["name"] for each in _modules(pipeline, callbacks)])
+    if name == _CALLBACKS and isinstance(callbacks, CallbackService):
+        callbacks.enforce(on=not on)
+    else:
+        pipeline.shadow(name, on=on)
+    return True
+
+
+def _check(name: str, known: list[str]) -> None:
+    if name not in known:
+        there = f"there are {', '.join(sorted(known))}" if known else "there is none"
+        raise Unanswerable(f'no module is called "{printable(name)}": {there}')
+
+
+_RATES = ("connection_rate_per_client", "message_rate_per_client", "recipient_rate_per_client", "tls_rate_per_client")
+
+
+def _limits(front: Front, network: str) -> dict[str, Any]:
+    """Return what is counted for a client."""
+    buckets = [
+        {"limit": key.rpartition(" ")[0], "rate": str(rate), "left": round(front.rates.left(key, rate), 1)}
+        for key, rate, _, _ in front.rates.states()
+        if key.rpartition(" ")[2] == network
+    ]
+    return {"connections": front.clients.get(network, 0), "rates": buckets}
+
+
+def _clear_limits(front: Front, network: str) -> int:
+    keys = {key for key, *_ in front.rates.states() if key.rpartition(" ")[2] == network}
+    return front.rates.forget(keys) + front.authenticator.forgive(network)
