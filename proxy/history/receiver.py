@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import count
@@ -83,11 +82,11 @@ class Receiver:
         if writer.waiting > MOST_WAITING and self.reading is not None:
             self.reading.pause()
 
-    def take_own(self, lines: Sequence[bytes]) -> None:
+    def take_own(self, lines: bytes) -> None:
         """Hand lines of this process's own log to the writer, in the log's thread."""
         writer = self._writer
         if writer is not None and writer.waiting <= MOST_WAITING:
-            writer.put(Batch(self._source, next(self._numbers), lines, _nobody_waits))
+            writer.put(Batch(self._source, next(self._numbers), lines.splitlines(), _nobody_waits))
 
     def _written(self, peer: Peer, number: int) -> None:
         """Note, in the writer's thread, that a frame is in a file."""
