@@ -253,15 +253,15 @@ class Logger(structlog.BoundLoggerBase):
             return write
         return tell if observed else _nothing
 
-    def _putting(self, level: str) -> Callable[[bytes | Unwritten], None]:
+    def _putting(self, level: str) -> Callable[..., None]:
         """Return what takes a level's lines; the last errors and warnings stay in memory as well."""
         put, remember = self._put, kept.get(level)
         if remember is None:
             return put
 
-        def put_and_remember(line: bytes | Unwritten) -> None:
-            put(line)
-            if isinstance(line, bytes):
+        def put_and_remember(line: bytes, *, written: bool = True) -> None:
+            put(line, written=written)
+            if written:
                 remember.append(line)
 
         return put_and_remember
