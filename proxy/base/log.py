@@ -131,6 +131,11 @@ def observe(take: Take, names: frozenset[str]) -> None:
             log.forget()
 
 
+def is_observed(event: str) -> bool:
+    """Return whether an observer gets an event, so that what costs something is only then put together."""
+    return event in getattr(structlog.get_config()["wrapper_class"], "observed", ())
+
+
 def levels() -> Levels:
     """Return the levels in force."""
     found: Levels = structlog.get_config()["wrapper_class"].levels

@@ -202,7 +202,7 @@ class _Visit:
     async def _dial(self, addresses: Sequence[str], tls: Tls) -> Wire:
         manner = self._manner
         # An observer must see the connection first, so the socket is connected separately. One step costs less.
-        direct = len(addresses) == 1 and self._observer is NOBODY
+        direct = len(addresses) == 1 and not self._observer.sees_connecting
         address, sock = (addresses[0], None) if direct else await self._fastest(addresses)
         seconds = CONNECT_SECONDS + REPLY_SECONDS if direct else REPLY_SECONDS
         target = Dial(

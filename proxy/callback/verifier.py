@@ -15,14 +15,14 @@ from typing import Any
 
 from cachetools import TTLCache
 
-from proxy.base.log import get_logger, printable
+from proxy.base.log import get_logger, is_observed, printable
 from proxy.base.tasks import TaskOwner, spawn
 from proxy.callback.around import Around, Asker, CallbackLimits
 from proxy.callback.asked import question_of
 from proxy.callback.cache import CallbackCache
 from proxy.callback.limits.gate import ProbeLimiter, Visitor, turned_us_away
 from proxy.callback.lives import CATCHALL_SECONDS, NO_PROBE_SECONDS, NULL_REFUSED_SECONDS, is_due
-from proxy.callback.observer import NOBODY, Observer
+from proxy.callback.observer import NOBODY, Observer, Recorder
 from proxy.callback.pace import ProbePacer
 from proxy.callback.packed import Packed
 from proxy.callback.probe import ask
@@ -298,7 +298,8 @@ class CallbackVerifier:
 
     async def _probe(self, question: Question, asker: Asker) -> CallbackVerdict:
         began = time.monotonic()
-        verdict = await self._within_deadline(question, asker.client, asker.observer)
+        recorder = Recorder() if asker.observer is NOBODY and is_observed("probe_dialogue") else None
+        verdict = await self._within_deadline(question, asker.client, recorder or asker.observer)
         verdict = replace(verdict, seconds=round(time.monotonic() - began, 3))
         observe(CALLBACK_TIME, CALLBACK_TIME.at(verdict.status.value), verdict.seconds)
         self._note(question, verdict, asker.client)
@@ -319,6 +320,10 @@ class CallbackVerifier:
             tls=verdict.tls,
             seconds=verdict.seconds,
         )
+        if recorder is not None:
+            log.debug(
+                "probe_dialogue", **named, address=printable(question.address), conversation=recorder.conversation
+            )
         return verdict
 
     async def _within_deadline(self, question: Question, client: str, observer: Observer) -> CallbackVerdict:

@@ -1,13 +1,15 @@
-"""Checks that clients can use AUTH."""
+"""Checks that clients can use AUTH, and that people can log in to the page."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 from config.diagnostics import Diagnostic, Severity, Span
 from config.settings import Settings
 from proxy.checks.places import in_force, origin_of
+from proxy.options.core import CoreOptions
 from proxy.options.inbound import InboundOptions
 from proxy.smtp.passwords import BadPasswordFile, PasswordFile
 
@@ -25,7 +27,7 @@ def offers_authentication(options: InboundOptions) -> bool:
 
 
 def logins(settings: Settings) -> Iterator[Diagnostic]:
-    """Yield what prevents AUTH from being offered, or every login from succeeding."""
+    """Yield what prevents AUTH from being offered, or every login from succeeding, also at the page."""
     seen: set[tuple[object, ...]] = set()
     for options in in_force(settings):
         named = (options.authentication, options.authentication_file, offers_authentication(options))
@@ -44,6 +46,9 @@ def logins(settings: Settings) -> Iterator[Diagnostic]:
             path = options.authentication_file
             named_at = origin_of(settings, "authentication_file", path)
             yield from _password_file(path, options.authentication_file_form, origin, named_at)
+    page = cast(CoreOptions, settings.core).web_password_file
+    if page is not None:
+        yield from _password_file(page, "hashes", None, origin_of(settings, "web_password_file", page))
 
 
 def _password_file(path: Path | None, form: str, asked_at: Span | None, named_at: Span | None) -> Iterator[Diagnostic]:

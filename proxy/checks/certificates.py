@@ -20,6 +20,7 @@ from config.diagnostics import Diagnostic, Severity, Span
 from config.settings import Settings
 from proxy.checks.pem import PRIVATE_KEY
 from proxy.checks.places import in_force, once, origin_of, within
+from proxy.options.core import CoreOptions
 from proxy.options.inbound import InboundOptions
 from proxy.options.tls import TlsOptions
 from proxy.smtp.client_certificate import CannotAsk, ask
@@ -47,7 +48,7 @@ class _Pair(NamedTuple):
 
 def tls(settings: Settings) -> Iterator[Diagnostic]:
     """Yield each TLS problem once."""
-    yield from once((*_inbound(settings), *_outbound(settings)))
+    yield from once((*_inbound(settings), *_outbound(settings), *_page(settings)))
 
 
 def _inbound(settings: Settings) -> Iterator[Diagnostic]:
@@ -71,6 +72,15 @@ def _inbound(settings: Settings) -> Iterator[Diagnostic]:
             place = origin_of(settings, "tls_server_names", options.tls_server_names)
             at = within(within(place, name), name)
             yield from _pair(_Pair(path, path, at, at, "TLS_Server_Names"))
+
+
+def _page(settings: Settings) -> Iterator[Diagnostic]:
+    core = cast(CoreOptions, settings.core)
+    certificate, key = core.web_tls_certificate, core.web_tls_key
+    if certificate is not None:
+        at = origin_of(settings, "web_tls_certificate", certificate)
+        at_key = at if key is None else origin_of(settings, "web_tls_key", key)
+        yield from _pair(_Pair(certificate, key or certificate, at, at_key, "Web_TLS_Certificate"))
 
 
 def _outbound(settings: Settings) -> Iterator[Diagnostic]:

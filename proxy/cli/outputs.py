@@ -173,6 +173,12 @@ class StatusRecord(TypedDict):
     configuration: NotRequired[ConfigurationState]
 
 
+class PageRecord(TypedDict):
+    """A link to the page."""
+
+    link: str
+
+
 class StoryRecord(TypedDict):
     """What the history has about one session, as in its file."""
 

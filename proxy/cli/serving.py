@@ -14,7 +14,7 @@ import typer
 
 from config.diagnostics import NOT_ENFORCED, Diagnostic, has_errors
 from config.tools.report import as_records
-from proxy.app import compiled, load_service, rehearsed
+from proxy.app import compiled, load, rehearsed
 from proxy.base import log
 from proxy.base.apart import ChildTask, Failed, Tell
 from proxy.base.rejected import ConfigurationRejected
@@ -22,9 +22,10 @@ from proxy.cli import exits
 from proxy.cli.grammar.tree import Prints
 from proxy.cli.outputs import DiagnosticRecord
 from proxy.demo import run as run_demonstration
+from proxy.server.alone import Alone
 from proxy.server.assembly import Assembly
 from proxy.server.complaints import log_warnings
-from proxy.server.controlling import be_control
+from proxy.server.controlling import be_control, observing
 from proxy.server.forked import be_worker
 from proxy.server.keeping import be_keeper
 from proxy.server.logs import open_log
@@ -109,6 +110,15 @@ def check(
         raise typer.Exit(exits.CONFIGURATION)
 
 
+def alone(path: Path) -> Alone:
+    """Load a configuration into a worker that observes itself.
+
+    Raises:
+        ConfigurationRejected: with every error found.
+    """
+    return Alone(load(path)[0], observing)
+
+
 def demo(
     *,
     once: Annotated[
@@ -116,4 +126,4 @@ def demo(
     ] = False,
 ) -> None:
     """Show Ringback at work with demo servers on loopback."""
-    raise typer.Exit(run_demonstration(load_service, once=once))
+    raise typer.Exit(run_demonstration(alone, once=once))

@@ -1,4 +1,4 @@
-"""`ringback status`: asks the running server whether it is ready."""
+"""`ringback status` asks the running server whether it is ready, and `ringback page` for a link to its page."""
 
 from __future__ import annotations
 
@@ -15,10 +15,12 @@ from proxy.base import log
 from proxy.base.rejected import ConfigurationRejected
 from proxy.cli import exits
 from proxy.cli.grammar.tree import Prints
-from proxy.cli.outputs import StatusRecord
+from proxy.cli.outputs import PageRecord, StatusRecord
 from proxy.console.client import Client, Failed, NotAllowed
 from proxy.console.commands.status import lines
 from proxy.console.places import NAME, places
+from proxy.page.errors import no_role
+from proxy.page.passes import Role
 
 OK, WARNING, CRITICAL = 0, 1, 2
 """As monitoring plugins have them."""
@@ -39,7 +41,7 @@ def status(
 ) -> None:
     """Ask the running server whether it is ready. Exit 0 if it is, 2 if it is not or does not run."""
     log.silence()
-    answer = _answer(places(_state_directory(config_file)))
+    answer = _answered(places(_state_directory(config_file)), "status")
     if isinstance(answer, str):
         if as_json:
             exits.say(json.dumps({"ready": False, "problems": [answer]}))
@@ -54,6 +56,29 @@ def status(
     raise typer.Exit(OK if answer["ready"] else WARNING)
 
 
+def page(
+    config_file: Annotated[Path, typer.Option("--config", "-c", help="The server's ecelerity.conf.")] = Path(
+        "/etc/ringback/ecelerity.conf"
+    ),
+    *,
+    role: Annotated[
+        str,
+        typer.Option(help="What it shows: `read` (numbers), `read_mail` (also addresses and dialogues), `operate`."),
+    ] = Role.READ_MAIL.word,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object."), Prints(PageRecord)] = False,
+) -> None:
+    """Print a link to the page that shows what the server does. It works once, within ten minutes."""
+    log.silence()
+    if Role.called(role) is None:
+        exits.say(no_role(role), err=True)
+        raise typer.Exit(exits.USAGE)
+    answer = _answered(places(_state_directory(config_file)), f"page {role}")
+    if isinstance(answer, str):
+        exits.say(answer, err=True)
+        raise typer.Exit(exits.UNAVAILABLE)
+    exits.say(json.dumps(answer) if as_json else answer["link"])
+
+
 def _state_directory(config_file: Path) -> Path:
     """Return the folder that a configuration names."""
     try:
@@ -63,27 +88,37 @@ def _state_directory(config_file: Path) -> Path:
         raise typer.Exit(exits.CONFIGURATION) from None
 
 
-def _asked(folder: Path) -> dict[str, Any]:
+def _asked(folder: Path, command: str) -> dict[str, Any]:
     with Client([folder]) as client:
-        (answer,) = client.ask("status", as_json=True)
+        (answer,) = client.ask(command, as_json=True)
     found: dict[str, Any] = answer
     return found
 
 
-def _answer(folders: list[Path]) -> dict[str, Any] | str:
+def _tried(folder: Path, command: str, reasons: dict[int, str]) -> dict[str, Any] | str | None:
+    """Return the server's answer, or its reason for none; if none came, note why."""
+    try:
+        return _asked(folder, command)
+    except Failed as failed:
+        return str(failed)
+    except NotAllowed as refused:
+        reasons.setdefault(errno.EACCES, str(refused))
+    except OSError as error:
+        reasons.setdefault(error.errno or 0, f"{folder / NAME}: {error.strerror or 'no answer'}")
+    except ValueError:
+        reasons.setdefault(errno.ECONNREFUSED, f"{folder / NAME}: the answer was cut off")
+    return None
+
+
+def _answered(folders: list[Path], command: str) -> dict[str, Any] | str:
     """Return the server's answer, or why there is none. Wait for a control process that is being started again."""
     ends = time.monotonic() + PATIENCE_SECONDS
     while True:
         reasons: dict[int, str] = {}
         for folder in folders:
-            try:
-                return _asked(folder)
-            except NotAllowed as refused:
-                reasons.setdefault(errno.EACCES, str(refused))
-            except OSError as error:
-                reasons.setdefault(error.errno or 0, f"{folder / NAME}: {error.strerror or 'no answer'}")
-            except (ValueError, Failed):
-                reasons.setdefault(errno.ECONNREFUSED, f"{folder / NAME}: the answer was cut off")
+            answer = _tried(folder, command, reasons)
+            if answer is not None:
+                return answer
         if errno.ECONNREFUSED not in reasons or time.monotonic() >= ends:
             break
         time.sleep(0.1)

@@ -44,6 +44,8 @@ class TranscriptEntry:
 class Transcript(Observer):
     """Records the steps of a callback. Dialogue is recorded by line, each with the time of its last byte."""
 
+    sees_connecting = True
+
     def __init__(
         self,
         follow: Callable[[TranscriptEntry], None] = lambda step: None,  # noqa: ARG005 — ignores steps

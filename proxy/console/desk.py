@@ -17,19 +17,17 @@ from typing import Any
 
 from proxy.base.log import get_logger, printable
 from proxy.base.tasks import TaskOwner, spawn
-from proxy.console.errors import Refused, not_authorized
+from proxy.console.carrying import Carrying
+from proxy.console.errors import Refused
 from proxy.console.people import Doorman, Peer, Person
 from proxy.console.places import Taken, bound
-from proxy.console.registry import LONGEST_LINE, Call, Command, Commands, Found
+from proxy.console.registry import LONGEST_LINE, Call, Command, Commands
 from proxy.console.results import Result
 from proxy.console.version import VERSION
 
 log = get_logger()
 
 MOST_CONNECTIONS = 64
-COMMAND_SECONDS = 60.0
-"""Longest run of a command that does not follow something."""
-
 READER_SECONDS = 600.0
 """A client that reads nothing for so long is cut off. Its stream waits meanwhile, and loses answers."""
 
@@ -129,7 +127,7 @@ class Conversation:
         self, commands: Commands, person: Person, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         """Talk to a person."""
-        self._commands, self._person, self._reader, self._writer = commands, person, reader, writer
+        self._carrying, self._reader, self._writer = Carrying(commands, person), reader, writer
 
     async def run(self) -> None:
         """Answer until the client leaves."""
@@ -182,37 +180,13 @@ class Conversation:
 
     async def _answers(self, line: str, texts: dict[str, str], reason: str) -> AsyncGenerator[Result, None]:
         """Carry a command out, and tell the log if it changes something or was refused."""
-        found = self._commands.find(line)
-        command = found.command
-        if not self._person.may(found.line, command.role):
-            self._tell(found, reason, "not authorized")
-            raise not_authorized()
-        call = Call(found.arguments, self._person, texts=texts)
-        try:
-            if command.follow is not None:
-                async for result in self._followed(command, call):
-                    yield result
-                return
-            yield await self._run(command, call)
-        except Refused as refused:
-            if command.changes:
-                self._tell(found, reason, str(refused))
-            raise
-        if command.changes:
-            self._tell(found, reason, "done")
-
-    async def _run(self, command: Command, call: Call) -> Result:
-        assert command.run is not None  # noqa: S101 — a programmer's mistake
-        try:
-            async with asyncio.timeout(COMMAND_SECONDS):
-                return await command.run(call)
-        except TimeoutError:
-            raise Refused(f"{command.words} took more than {COMMAND_SECONDS:.0f} s") from None
-        except Refused:
-            raise
-        except Exception as error:
-            log.error("console_failed", command=command.words, exc_info=error)
-            raise Refused(f"{command.words} failed: {type(error).__name__}; the log says more") from error
+        found = self._carrying.found(line, reason)
+        call = Call(found.arguments, self._carrying.person, texts=texts)
+        if found.command.follow is None:
+            yield await self._carrying.once(found, call, reason)
+            return
+        async for result in self._followed(found.command, call):
+            yield result
 
     async def _followed(self, command: Command, call: Call) -> AsyncGenerator[Result, None]:
         """Yield a stream's answers until its client sends anything, or leaves."""
@@ -232,13 +206,6 @@ class Conversation:
         with suppress(OSError, ValueError):
             return await self._reader.readline()
         return b""
-
-    def _tell(self, found: Found, reason: str, outcome: str) -> None:
-        command = found.command.words if found.command.secret else printable(found.line)
-        log.info(
-            "console_command", user=printable(self._person.name), command=command, reason=reason,
-            outcome=printable(outcome),
-        )  # fmt: skip
 
 
 def _asked(line: str) -> dict[str, Any]:

@@ -31,12 +31,12 @@ class Health:
 
     def __init__(self, watched: Watched) -> None:
         """Take what is read."""
-        self._watched = watched
+        self.watched = watched
 
     @property
     def silent_seconds(self) -> float:
         """How long ago the supervisor made its last turn."""
-        return max(0.0, time.monotonic() - self._watched.own.counts[BEAT.base] / 1e9)
+        return max(0.0, time.monotonic() - self.watched.own.counts[BEAT.base] / 1e9)
 
     @property
     def lives(self) -> bool:
@@ -46,12 +46,12 @@ class Health:
     @property
     def draining(self) -> int:
         """Connections to workers of earlier configurations."""
-        old = [board for board in self._watched.boards if board is not self._watched.current]
+        old = [board for board in self.watched.boards if board is not self.watched.current]
         return sum(block.counts[CONNECTIONS.base] for board in old for block in board.blocks)
 
     def not_ready(self) -> list[str]:
         """Return why no new client should come here; nothing if it may. An upstream that is down is not a reason."""
-        counts = self._watched.own.counts
+        counts = self.watched.own.counts
         found = [] if self.lives else [f"the supervisor has not answered for {self.silent_seconds:.0f} s"]
         if counts[STOPS.base]:
             found.append("it stops, and finishes its sessions")
@@ -65,11 +65,11 @@ class Health:
         """Return what is wrong although it is ready; `strict` counts it."""
         found = [f"the next hop {name} is down" for name, up in self._upstreams() if not up]
         found += [f"the store {name} is down" for name, up in self._gauge(STORE_UP) if not up]
-        if not self._watched.own.counts[RELOAD_WORKED.base]:
+        if not self.watched.own.counts[RELOAD_WORKED.base]:
             found.append("the last reload was rejected; the log says why")
-        missing = self._watched.workers - self._watched.own.counts[WORKERS.base]
+        missing = self.watched.workers - self.watched.own.counts[WORKERS.base]
         if missing > 0:
-            found.append(f"{missing} of {self._watched.workers} workers do not serve")
+            found.append(f"{missing} of {self.watched.workers} workers do not serve")
         return found
 
     def _upstreams(self) -> Iterator[tuple[str, bool]]:
@@ -77,19 +77,19 @@ class Health:
 
     def _gauge(self, metric: Any) -> Iterator[tuple[str, bool]]:
         assert metric.merge is Merge.UP  # noqa: S101 — a programmer's mistake
-        for (name,), (cell,) in self._watched.totals().of(metric).items():
+        for (name,), (cell,) in self.watched.totals().of(metric).items():
             yield name, is_up(cell)
 
     def answer(self, *, strict: bool) -> dict[str, Any]:
         """Return the whole answer. It has no personal data."""
-        counts, current = self._watched.own.counts, self._watched.current
+        counts, current = self.watched.own.counts, self.watched.current
         problems, doubts = self.not_ready(), self.doubts()
         return {
             "ready": not problems and not (strict and doubts),
             "problems": problems,
             "doubts": doubts,
             "pid": counts[PID.base],
-            "workers": {"serving": counts[WORKERS.base], "configured": self._watched.workers},
+            "workers": {"serving": counts[WORKERS.base], "configured": self.watched.workers},
             "connections": sum(block.counts[CONNECTIONS.base] for block in current.blocks),
             "draining": self.draining,
             "upstreams": [{"name": name, "up": up} for name, up in self._upstreams()],

@@ -15,9 +15,9 @@ from typing import Any, TypeAlias
 from aiohttp import web
 from prometheus_client.exposition import choose_encoder
 
-from config.base.hosts import is_address
 from proxy.control.exposition import Exposition
 from proxy.control.health import Health
+from proxy.control.hosts import is_ours
 
 MOST_CONNECTIONS = 64
 """Further ones are closed at once."""
@@ -74,7 +74,7 @@ class Web:
     def _protocol(self) -> asyncio.BaseProtocol:
         server = self._runner.server if self._runner is not None else None
         if server is None or len(server.connections) >= MOST_CONNECTIONS:
-            return _Closed()
+            return Closed()
         made = server()
         asyncio.get_running_loop().call_later(LIFE_SECONDS, made.force_close)
         return made
@@ -84,17 +84,12 @@ class Web:
     @web.middleware
     async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Refuse a Host that is neither an address nor a name of ours, and let nobody keep an answer."""
-        if not self._is_ours(request.host):
+        if not is_ours(request.host, self._hosts):
             raise web.HTTPForbidden(text="This Host is not known here; add it to Metrics_Hosts.\n")
         response = await handler(request)
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Content-Type-Options"] = "nosniff"
         return response
-
-    def _is_ours(self, host: str) -> bool:
-        name = host.rpartition("]")[0].lstrip("[") if host.startswith("[") else host.partition(":")[0]
-        name = name.lower().removesuffix(".")
-        return is_address(name) or name in self._hosts
 
     async def _metrics(self, request: web.Request) -> web.Response:
         encode, content_type = choose_encoder(request.headers.get("Accept", ""))
@@ -120,7 +115,7 @@ def _answered(request: web.Request, body: bytes, content_type: str) -> web.Respo
     return web.Response(body=body, headers=headers)
 
 
-class _Closed(asyncio.Protocol):
+class Closed(asyncio.Protocol):
     """A connection too many."""
 
     def connection_made(self, transport: Any) -> None:

@@ -131,6 +131,11 @@ class Screen:
         ways = Table(box=None, padding=(0, 2), show_header=False)
         for sender, fate in WAYS:
             ways.add_row(Text(_angled(sender)), Text(fate))
+        self._say("See all of this in a browser, each session step by step:")
+        self._commands(world.link())
+        self._say("The link works once, within ten minutes. For another one:")
+        self._commands(f"{_own_command()} page -c {world.configuration}")
+        self._console.print()
         self._say("Now you. Ringback stays up on ", (f"{host}:{port}", "bold"), ". Try one of these senders:")
         self._console.print(Padding(ways, (1, 0, 1, 2)))
         self._say("The first mail of each makes a probe; then its answer is remembered.")

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -37,6 +38,8 @@ DOMAINS = (
 )
 """One address each, since a probe knows one port for all exchangers."""
 
+PAGE_PORT = 9026
+
 PORT_ATTEMPTS = 20
 """Ports that are tried until one is free on every exchanger's address."""
 
@@ -51,6 +54,10 @@ class Server(Protocol):
     @property
     def addresses(self) -> Sequence[tuple[str, int]]:
         """The addresses that it listens on."""
+        ...
+
+    def link(self) -> str:
+        """Return a link to its page, for a browser."""
         ...
 
     async def start(self) -> None:
@@ -78,6 +85,8 @@ class DemoWorld:
     upstream_port: int = 0
     address: tuple[str, int] = field(default=(LOOPBACK, 0))
     configuration: Path = field(default_factory=Path)
+    link: Callable[[], str] = str
+    """Makes a link to Ringback's page."""
 
     def calls(self) -> tuple[str, ...]:
         """Return the name of an exchanger for each connection that it took since `forget`."""
@@ -107,14 +116,16 @@ def shipped_configuration() -> Path:
     raise Unavailable(errors.no_configuration(" and ".join(map(str, places))))
 
 
-def wrapper(world: DemoWorld, shipped: Path) -> str:
-    """Return a configuration that includes the shipped one and moves it to this world's addresses."""
+def wrapper(world: DemoWorld, shipped: Path, state: Path) -> str:
+    """Return a configuration that includes the shipped one and moves it to this world's addresses and this folder."""
     quoted = str(shipped).replace('"', '\\"')
     return f"""\
 # The configuration that ships, moved to the addresses of this demonstration.
 include "{quoted}"
 
 ESMTP_Listener = ( {LOOPBACK}:0 )
+Web_Listener = ( {LOOPBACK}:{_free_port()} )
+State_Directory = "{state}"
 Nameservers = ( "{LOOPBACK}:{world.nameserver_port}" )
 Gateway = "{LOOPBACK}"
 Remote_SMTP_Port = {world.upstream_port}
@@ -126,6 +137,17 @@ smtp_cbv "smtp_cbv" {{
   allow_networks = ( 127.0.0.0/8 )
 }}
 """
+
+
+def _free_port() -> int:
+    """Return the page's usual port, or another one that is free now."""
+    for port in (PAGE_PORT, 0):
+        with socket.socket() as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with suppress(OSError):
+                trial.bind((LOOPBACK, port))
+                return int(trial.getsockname()[1])
+    return PAGE_PORT
 
 
 @asynccontextmanager
@@ -145,11 +167,13 @@ async def open_world(timeline: Timeline, load: Load) -> AsyncIterator[DemoWorld]
         world.upstream_port = await world.upstream.start(LOOPBACK)
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="ringback-demo-")))
         world.configuration = folder / "ecelerity.conf"
-        world.configuration.write_text(wrapper(world, shipped), encoding="utf-8")
+        state = folder / "state"
+        state.mkdir(mode=0o700)
+        world.configuration.write_text(wrapper(world, shipped, state), encoding="utf-8")
         server = load(world.configuration)
         await server.start()
         stack.push_async_callback(_bounded_stop, server)
-        world.address = server.addresses[0]
+        world.address, world.link = server.addresses[0], server.link
         yield world
 
 

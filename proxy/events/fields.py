@@ -91,6 +91,7 @@ FIELDS: dict[str, Field] = {
     "upstream_ms": _stage("time waiting for the next hop"),
     "lines": Field("lines of text", "strings", personal=True),
     "asked_outside": Field('questions and answers: `["dns", "mx", "example.com", …]`', "arrays", personal=True),
+    "conversation": _text("lines, each with its milliseconds, and C for Ringback or S for the server", personal=True),
     "dropped": _count("how many were left out"),
     # ---- the history
     "first": _text("when it began, RFC 3339"),

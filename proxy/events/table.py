@@ -66,6 +66,8 @@ _CALLBACKS = (
     Event("probe", "a probe produced a verdict; cached answers are not logged",
           "address sender status reason stage code text exchanger ip tls=probe_tls seconds", optional="session",
           metric="ringback_callbacks_total", history=True),
+    Event("probe_dialogue", "what Ringback and the exchanger said to each other, with the milliseconds since the probe "
+          "began", "address conversation", optional="session", levels=_DEBUG, history=True),
     Event("shadow", "with `enforce = false`: the callback's verdict, which was not applied",
           "session address status reason text", history=True),
     Event("callbacks", "a minute after a callback was asked, and at exit: the number of questions, and the answers "
@@ -240,6 +242,9 @@ _PROCESSES = (
     Event("keeper_link_unread", "a fault in Ringback: a process does not read; the connection is opened again",
           "peer octets", levels=_ERROR),
     Event("keeper_door_failed", "a fault in Ringback: the keeper cannot take a connection", "reason", levels=_ERROR),
+    Event("page_login", "somebody logged in to the page with a password", "client user"),
+    Event("page_login_failed", "somebody tried a wrong password at the page", "client user", levels=_WARNING),
+    Event("page_failed", "a fault in Ringback: the page could not answer a request", "path", levels=_ERROR),
     Event("control_started", "the control process was started; no mail waits for it", "worker pid"),
     Event("control_ended", "the control process exited when told to: at a stop, and at a reload, which starts another",
           "worker pid seconds"),

@@ -322,16 +322,17 @@ class Rows:
             self._key(event["client"], where)
             fields["client"] = event["client"]
         if self._addresses.hashed:
-            fields = {name: self._hidden(name, value) for name, value in fields.items()}
+            address = str(event.get("address") or "")
+            fields = {name: self._hidden(name, value, address) for name, value in fields.items()}
         body = msgspec.json.encode(fields).decode()
         number = _number(event.get("transaction") or "")
         self._pending["notes"].append((self._next_note, session, number, at, self._word(event["event"]), body))
         self._next_note += 1
 
-    def _hidden(self, name: str, value: Any) -> Any:
+    def _hidden(self, name: str, value: Any, address: str) -> Any:
         if not isinstance(value, str):
             return value
-        return self._of(value) if name in _ADDRESS_FIELDS else self._addresses.within(value)
+        return self._of(value) if name in _ADDRESS_FIELDS else self._addresses.within(value, address)
 
     def _gap(self, event: Event) -> None:
         first, last = self._time(event["first"]), self._time(event["last"])

@@ -143,6 +143,10 @@ def _note(item: Item) -> Iterator[str]:
         yield f"{command} {_VERBS.get(item['disposition'], item['disposition'])}."
         yield from _fate(item)
         return
+    if item["event"] == "probe_dialogue":
+        yield f"The dialogue of the callback about <{item['address']}>, with its milliseconds:"
+        yield from (f"  {line}" for line in item["conversation"].split("\n"))
+        return
     event = EVENTS.get(item["event"])
     yield f"{item['event']}" + (f": {event.when}" if event else "")
     fields = ", ".join(

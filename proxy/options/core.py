@@ -24,6 +24,7 @@ from proxy.options.inbound import InboundOptions
 from proxy.options.levels import LevelsValue
 from proxy.options.names import HostText, NameserverValue, PageListenerValue
 from proxy.options.outbound import OutboundOptions
+from proxy.options.page import PageOptions
 
 
 def _read_workers(value: Value, reading: ReadContext) -> object:
@@ -41,7 +42,7 @@ def _longer_than_a_beat(seconds: float) -> float:
     return seconds
 
 
-class CoreOptions(InboundOptions, OutboundOptions, HistoryOptions):
+class CoreOptions(InboundOptions, OutboundOptions, HistoryOptions, PageOptions):
     """Every option of the global scope."""
 
     workers: WorkerCount = option(

@@ -32,6 +32,8 @@ class Assembly:
         listeners = [f"{each.address}:{each.port}" for each in self.core.esmtp_listener if each.enabled]
         scripts = [name for each in self.prepared if isinstance(each, ScriptRunner) for name in each.script_names]
         certificates = [str(each.tls_certificate) for each in in_force(self.settings) if each.tls_certificate]
+        page = self.core.web_tls_certificate
+        certificates += [str(page)] if page else []
         return {
             LISTENER.name: listeners,
             UPSTREAM.name: list(dict.fromkeys(each.name for each in Router(self.settings).named())),

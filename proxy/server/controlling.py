@@ -6,14 +6,17 @@ import asyncio
 import os
 import socket
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from proxy.base import log
 from proxy.console.commands import all_commands
 from proxy.console.desk import Desk
 from proxy.console.people import Doorman
 from proxy.console.places import places
+from proxy.console.registry import Commands
 from proxy.console.served import Served, TriesScripts
 from proxy.control.asking import Processes
 from proxy.control.certificates import Certificates
@@ -23,7 +26,9 @@ from proxy.control.service import ControlService, Part
 from proxy.control.watched import Watched
 from proxy.history.receiver import Receiver
 from proxy.history.settings import HistorySettings
+from proxy.keeper.door import Door
 from proxy.keeper.messages import Hello
+from proxy.page.command import commands as page_commands
 from proxy.server.answering import Answerer
 from proxy.server.assembly import Assembly
 from proxy.server.birth import Post
@@ -32,6 +37,9 @@ from proxy.server.orders import LISTENING
 from proxy.server.process import live, next_order
 from proxy.server.rooms import process
 from proxy.server.telling import KEPT
+
+if TYPE_CHECKING:
+    from proxy.page.serving import Page
 
 
 def be_control(assembly: Assembly, watched: Watched, pages: Sequence[socket.socket], post: Post) -> int:
@@ -45,30 +53,64 @@ NICENESS = 10
 
 
 async def _control(assembly: Assembly, watched: Watched, pages: Sequence[socket.socket], post: Post) -> None:
-    processes, health = Processes(post.generation), Health(watched)
-    history = Receiver(HistorySettings.of(assembly.core, _secret(assembly)))
-    history.reading = observers = Observers(post.rows.inside, history.take, processes.meet)
+    made = observing(assembly, watched, pages, post.rows, post.generation)
+    service = ControlService(made.parts)
+    await service.start()
+    if made.history.writes:
+        log.observe(made.history.take_own, KEPT)
+    answerer = Answerer(partial(_to_ourselves, made.processes, post), process.questions(lambda: 0))
+    answerer.start()
+    await asyncio.get_running_loop().sock_sendall(post.orders, LISTENING)
+    if not await next_order(post.orders):  # the supervisor is gone, and its workers finish their sessions
+        await made.observers.deserted.wait()
+    await answerer.close()
+    await service.stop()
+    await made.processes.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Observing:
+    """What a control process runs, and its parts in the order in which they start."""
+
+    parts: Sequence[Part]
+    processes: Processes
+    history: Receiver
+    observers: Observers
+    page: Page | None
+
+
+def observing(
+    assembly: Assembly, watched: Watched, sockets: Sequence[socket.socket], rows: Door, generation: int
+) -> Observing:
+    """Make the parts of a control process. `sockets` are those of the metrics, then those of the page."""
+    processes, health = Processes(generation), Health(watched)
+    settings = HistorySettings.of(assembly.core, _secret(assembly))
+    count = len(assembly.core.metrics_listener)
     scripts = [each for each in assembly.prepared if isinstance(each, TriesScripts)]
+    served = Served(processes, assembly.core, watched, health, scripts)
+    commands = all_commands(served)
+    page = _page(served, commands, sockets[count:], settings) if sockets[count:] else None
+    commands.add(*page_commands(page.link if page is not None else None))
+    history = Receiver(settings)
+    take = history.take if page is None else page.beside(history.take)
+    history.reading = observers = Observers(rows.inside, take, processes.meet)
     parts: list[Part] = [
         history,
         observers,
         Certificates(assembly.metric_names["certificate"]),
-        *_console(Served(processes, assembly.core, watched, health, scripts)),
+        *_console(served, commands),
     ]
-    if pages:
-        parts.append(_web(assembly, watched, pages, health))
-    service = ControlService(parts)
-    await service.start()
-    if history.writes:
-        log.observe(history.take_own, KEPT)
-    answerer = Answerer(partial(_to_ourselves, processes, post), process.questions(lambda: 0))
-    answerer.start()
-    await asyncio.get_running_loop().sock_sendall(post.orders, LISTENING)
-    if not await next_order(post.orders):  # the supervisor is gone, and its workers finish their sessions
-        await observers.deserted.wait()
-    await answerer.close()
-    await service.stop()
-    await processes.close()
+    if sockets[:count]:
+        parts.append(_web(assembly, watched, sockets[:count], health))
+    if page is not None:
+        parts.append(page)
+    return Observing(parts, processes, history, observers, page)
+
+
+def _page(served: Served, commands: Commands, sockets: Sequence[socket.socket], history: HistorySettings) -> Page:
+    from proxy.page.serving import Page  # noqa: PLC0415 - as below
+
+    return Page(served.core, served.health, served.processes.ask, commands, sockets, history)
 
 
 def _to_ourselves(processes: Processes, post: Post) -> socket.socket:
@@ -96,11 +138,11 @@ def _web(assembly: Assembly, watched: Watched, pages: Sequence[socket.socket], h
     return Web(pages, Exposition(watched, health, assembly.digest), health, frozenset(each.lower() for each in hosts))
 
 
-def _console(served: Served) -> list[Part]:
+def _console(served: Served, commands: Commands) -> list[Part]:
     """Return the console, unless Control_Listener switches every socket off."""
     core = served.core
     sockets = [each for each in core.control_listener if each.is_socket]
     if sockets and not any(each.enabled for each in sockets):
         return []
     doorman = Doorman.ours(core.authorization, [each.groups for each in core.control_listener if each.groups])
-    return [Desk(places(core.state_directory), doorman, all_commands(served))]
+    return [Desk(places(core.state_directory), doorman, commands)]

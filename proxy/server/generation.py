@@ -67,7 +67,7 @@ class Generation(Generic[A]):
     assembly: A
     sockets: WorkerSockets
     pages: WorkerSockets
-    """The addresses of the control process."""
+    """The addresses of the control process: first those of the metrics, then those of the page."""
     number: int = 1
     door: Door | None = None
     """How its workers reach the keeper; None if there is no keeper."""
@@ -91,7 +91,7 @@ class Generation(Generic[A]):
         core = assembly.core
         before, number = (None, 1) if predecessor is None else (predecessor.sockets, predecessor.number + 1)
         sockets = WorkerSockets.bind(core.esmtp_listener, core.processes, before)
-        served = [Listener(each.host, each.port or 0) for each in core.metrics_listener]
+        served = [Listener(each.host, each.port or 0) for each in (*core.metrics_listener, *core.web_listener)]
         try:
             pages = WorkerSockets.bind(served, 1, None if predecessor is None else predecessor.pages)
         except CannotListen:

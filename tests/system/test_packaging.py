@@ -199,7 +199,8 @@ def test_one_port_runs_through_listener_image_and_compose() -> None:
     port = _only("EXPOSE")
     assert _option("ESMTP_Listener") == f"( 0.0.0.0:{port} )"
     assert _option("Metrics_Listener") == "( 0.0.0.0:9025 )"
-    assert _service()["ports"] == [f"25:{port}", "127.0.0.1:9025:9025"]
+    assert _option("Web_Listener") == "( 0.0.0.0:9026 )"
+    assert _service()["ports"] == [f"25:{port}", "127.0.0.1:9025:9025", "127.0.0.1:9026:9026"]
     assert _service()["healthcheck"]["test"] == ["CMD", "ringback", "status"]
     assert int(port) >= 1024, "a container without capabilities cannot bind it"
 

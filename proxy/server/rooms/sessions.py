@@ -37,8 +37,10 @@ def questions(front: Front) -> dict[str, Question]:
 
 
 def _listed(front: Front, given: Mapping[str, Any]) -> dict[str, Any]:
-    found = _chosen(front, str(given.get("network", "")))
-    return {"rows": [row(each) for each in found[:MOST_ROWS]], "left_out": max(0, len(found) - MOST_ROWS)}
+    """Return the oldest sessions or, with `latest`, so many of the newest ones."""
+    found, latest = _chosen(front, str(given.get("network", ""))), int(given.get("latest", 0))
+    chosen = found[-latest:] if latest else found[:MOST_ROWS]
+    return {"rows": [row(each) for each in chosen], "left_out": len(found) - len(chosen)}
 
 
 def _one(front: Front, given: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ import signal
 import smtplib
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -287,7 +288,7 @@ def _python(code: str) -> subprocess.Popen[str]:
 
 def test_once_sends_every_sample_and_ends_with_status_0() -> None:
     with _python(
-        "import sys, proxy.app, proxy.demo; sys.exit(proxy.demo.run(proxy.app.load_service, once=True))"
+        "import sys, proxy.cli.serving, proxy.demo; sys.exit(proxy.demo.run(proxy.cli.serving.alone, once=True))"
     ) as demo:
         shown, complaints = demo.communicate(timeout=PATIENCE)
     assert (demo.returncode, complaints) == (0, "")
@@ -302,8 +303,8 @@ def test_once_ends_with_status_1_and_names_the_sample_that_went_wrong() -> None:
         import sys
         import proxy.demo.samples
         proxy.demo.samples.KNOWN_USERS = frozenset()
-        import proxy.app, proxy.demo
-        sys.exit(proxy.demo.run(proxy.app.load_service, once=True))
+        import proxy.cli.serving, proxy.demo
+        sys.exit(proxy.demo.run(proxy.cli.serving.alone, once=True))
     """
     with _python(code) as demo:
         shown, _ = demo.communicate(timeout=PATIENCE)
@@ -314,7 +315,7 @@ def test_once_ends_with_status_1_and_names_the_sample_that_went_wrong() -> None:
 
 def _fails(preparation: str) -> tuple[int, str, str]:
     """Run the demonstration in a world that lacks something; return its status and what it printed."""
-    running = "import proxy.app, proxy.demo\nsys.exit(proxy.demo.run(proxy.app.load_service, once=True))"
+    running = "import proxy.cli.serving, proxy.demo\nsys.exit(proxy.demo.run(proxy.cli.serving.alone, once=True))"
     code = f"import sys\n{preparation}\n{running}"
     with _python(code) as demo:
         shown, complaints = demo.communicate(timeout=PATIENCE)
@@ -351,14 +352,28 @@ world.shipped_configuration = lambda: Path({str(broken)!r})
     assert complaints.startswith(f"{broken}:1:1: error: `Relay_Domains` stands alone\n")
 
 
+def _asked_in_a_browser(link: str, subject: str) -> tuple[str, str]:
+    """Return what the page shows of a sender's mail, and of the first session."""
+    browser = urllib.request.build_opener(urllib.request.HTTPCookieProcessor())
+    address = link.partition("/login/")[0]
+    browser.open(link, timeout=PATIENCE).close()
+    with browser.open(f"{address}/why?q={subject}", timeout=PATIENCE) as answer:
+        why = answer.read().decode()
+    last = re.findall(r'href="(/session/[^"]+)"', why)[-1]
+    with browser.open(f"{address}{last}", timeout=PATIENCE) as answer:
+        return why, answer.read().decode()
+
+
 @pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
 def test_without_once_it_stays_up_for_mail_by_hand_until_a_signal(ending: signal.Signals) -> None:
     with _python(
-        "import sys, proxy.app, proxy.demo; sys.exit(proxy.demo.run(proxy.app.load_service, once=False))"
+        "import sys, proxy.cli.serving, proxy.demo; sys.exit(proxy.demo.run(proxy.cli.serving.alone, once=False))"
     ) as demo:
         assert demo.stdout is not None
-        port = 0
+        port, link = 0, ""
         for line in demo.stdout:
+            if found := re.search(r"http://127\.0\.0\.1:\d+/login/\S+", line):
+                link = found[0]
             if found := re.search(r"swaks --server 127\.0\.0\.1:(\d+)", line):
                 port = int(found[1])
             if "Ctrl-C ends it all" in line:
@@ -366,6 +381,10 @@ def test_without_once_it_stays_up_for_mail_by_hand_until_a_signal(ending: signal
         with smtplib.SMTP("127.0.0.1", port, timeout=PATIENCE) as client:
             client.ehlo("client.example")
             assert client.mail("dave@staff.example") == (250, b"2.1.0 Sender OK")
+        why, session = _asked_in_a_browser(link, "ghost@staff.example")
+        assert "550 from address not reachable" in why
+        for words in ("Callback: fail (no such user)", "sender_callback.siv", "RCPT TO:&lt;ghost@staff.example&gt;"):
+            assert words in session
         demo.send_signal(ending)
         shown, complaints = demo.communicate(timeout=PATIENCE)
     assert (demo.returncode, complaints) == (0, "")
