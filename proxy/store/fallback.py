@@ -55,7 +55,7 @@ class FallingBack:
         self._reading, self._writing = _Side(), _Side()
         self._since: float | None = None
         self._in_memory = 0
-        kind = {"sqlite": "sqlite", "redis": "redis", "rediss": "redis"}.get(name.partition(":")[0])
+        kind = {"sqlite": "sqlite", "redis": "redis", "rediss": "redis", "unix": "redis"}.get(name.partition(":")[0])
         self._at = None if kind is None else STORE_TIME.table(kind)
         self._up = 0 if kind is None else STORE_UP.at(kind)
 
