@@ -188,6 +188,8 @@ def _groups(option: Option, reading: ReadContext) -> str:
 
 
 def _read_option(value: Value, reading: ReadContext) -> object:
+    if isinstance(value, List) and not value.items:
+        return ()
     raise Unreadable(not_a("a stanza", reading.name, value.span, 'write Authorization { Role "x" { allow = ( … ) } }'))
 
 

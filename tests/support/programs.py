@@ -322,6 +322,7 @@ class Program:
             pass
         finally:
             self.process.wait()
+        wait_until(lambda: not self.group(), f"{self.name} has ended")  # its sockets are open until then
 
     def __enter__(self) -> Self:
         """Nothing more to do: it runs since it was made."""

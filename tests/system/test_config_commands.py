@@ -466,11 +466,11 @@ def test_a_script_that_does_not_parse_is_not_formatted(path: str) -> None:
 
 
 ENTRY = """\
-ec_header_add { field-name } { field-body }
+ec_header_add [ :folded ] { field-name } { field-body }
 
 Add a field at the top of the header section. The last field added comes first. Line breaks become spaces.
 
-Ringback's own Received field stays above it.
+With `:folded`, lines longer than 78 characters are folded at spaces. Ringback's own Received field stays above it.
 
 Is        an action
 Legal in  data, spool, each_rcpt

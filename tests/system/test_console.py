@@ -433,6 +433,7 @@ async def test_the_sockets_group_may_operate_but_not_stop_the_service(stage: Sta
     assert "new clients are taken" in told
     _, told = await asyncio.to_thread(_as_user, at.folder, STRANGER.pw_uid, group, "shutdown")
     assert "Not Authorized for this command" in told
+    await eventually(lambda: len(of(at, "console_command")) == 2, "both are in the log")
     events = {each["command"]: each for each in of(at, "console_command")}
     assert events["drain off"]["user"] == STRANGER.pw_name
     assert events["shutdown"]["outcome"] == "not authorized"

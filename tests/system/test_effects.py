@@ -81,7 +81,7 @@ HOSTILE: Mapping[str, str] = {
     "redirects-decoded": '$s = ec_header_get "X-B64"; $d = ec_base64_decode "${s}"; redirect "${d}";',
     "names-decoded": '$s = ec_header_get "X-B64"; $d = ec_base64_decode "${s}"; ec_header_add "${d}" "x";',
     "sends-decoded": '$s = ec_header_get "X-B64"; $d = ec_base64_decode "${s}"; ec_rewrite_mailfrom "${d}";',
-    "routes-nowhere": 'redirect "no address";',
+    "routes-nowhere": '$to = "no address"; redirect "${to}";',
 }
 ENVELOPES: Mapping[str, str] = {
     "redirects": 'redirect "elsewhere@other.test";',
@@ -114,7 +114,7 @@ def ringback(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ringback]:
     house = House(
         upstream_port=free_port(),
         scripts={
-            "rcptto_phase1": dispatched(ENVELOPES, {"bad": 'redirect "no address";'}, by="to"),
+            "rcptto_phase1": dispatched(ENVELOPES, {"bad": '$to = "no address"; redirect "${to}";'}, by="to"),
             "data_phase1": dispatched(EDITS, HOSTILE, ENVELOPES),
             "spool_phase1": dispatched(in_spool(EDITS), in_spool(ENVELOPES)),
         },

@@ -97,6 +97,7 @@ async def test_what_happened_is_counted_where_it_belongs(stage: Stage, tmp_path:
         await client.ask("QUIT")
     await house.settled("ringback_sessions_total", 1, listener=listener, ended="quit")
     await house.settled("ringback_sessions_total", 1, listener=listener, ended="client_gone")
+    await house.settled("ringback_callback_cache_entries", 2)
     found = await scrape(house.page)
     wanted: list[tuple[str, dict[str, str], float]] = [
         ("ringback_commands_total", {"listener": listener, "phase": "mailfrom", "class": "2xx"}, 1),
