@@ -147,10 +147,10 @@ class _Conversion:
         lines = [comment.text for comment in self._comments if span.start <= comment.start < span.end]
         lines.append(f"{option.name.text} {{")
         for listen in node.listens:
-            lines.append(f'Listen "{listen.address.text}" {{')
+            lines.append(f"Listen {_quoted(listen.address.text)} {{")
             lines += [_assignment(setting) for setting in listen.options]
             for network, options in self._unordered(listen):
-                lines += [f'Peer "{network}" {{', *map(_assignment, options.values()), "}"]
+                lines += [f"Peer {_quoted(network)} {{", *map(_assignment, options.values()), "}"]
             lines.append("}")
         lines.append("}")
         yield _Edit(span.start, span.end, "\n".join(lines))
@@ -233,6 +233,11 @@ def _joined(before: Option | None, option: Option) -> Option:
 
 def _assignment(option: Option) -> str:
     return f"{option.name.text} = {flat_text(option.value)}"
+
+
+def _quoted(text: str) -> str:
+    escaped = text.replace('"', '\\"')
+    return f'"{escaped}"'
 
 
 def _string(node: Scalar) -> String:
