@@ -269,6 +269,7 @@ main()
     (tmp_path / "mark").unlink()
     reload(ringback)
     await logged(ringback, "reloaded")
+    await logged(ringback, "worker_ended")  # until then the old one may take a client, and tells it to come again
     await delivers(ringback)
 
 
