@@ -25,7 +25,7 @@ SCOPE_LETTERS = {
     "p": "peer",
 }
 PLACEHOLDERS = frozenset({"module_name", "symbolname"})
-"""Names of no module, which stand for one in the manuals' examples."""
+"""Placeholders for module names in the manuals' examples."""
 
 _ABSENT = "-"
 

@@ -123,7 +123,7 @@ class _Typing:
         )
 
     def _own(self, options: tuple[Option, ...]) -> tuple[dict[str, int], list[Option]]:
-        """Separate the socket's options from those of its sessions."""
+        """Separate the socket's options from its sessions' options."""
         own: dict[str, int] = {}
         rest = []
         for statement in options:

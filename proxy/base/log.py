@@ -395,7 +395,7 @@ class DirectWriter:
         self.dropped = 0
 
     def put(self, line: bytes, *, written: bool = True) -> None:
-        """Write a line; nobody observes."""
+        """Write a line. There is no observer."""
         if written:
             self.dropped += self._sink.write([line])
 

@@ -90,7 +90,7 @@ class CallbackCache:
         return held
 
     def _holds_on(self, held: Packed, now: float) -> bool:
-        """Whether a record may be believed for longer, because nobody else has written to the store since then."""
+        """Whether a record may be believed for longer, because no other process has written to the store since then."""
         untouched = self._untouched
         if now >= untouched.until or untouched.since > held.until - self._local_seconds:
             return False

@@ -1,4 +1,4 @@
-"""How exchangers are asked, whoever asks: a value, made of the module's options."""
+"""How exchangers are asked: a value made from the module's options."""
 
 from __future__ import annotations
 

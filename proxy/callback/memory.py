@@ -36,7 +36,7 @@ class VerdictMemory:
         """`most` bounds the entries, and their memory to OCTETS_EACH times as many octets."""
         self._most = most
         self.evicted = 0
-        """Entries that had to go; whoever reads it sets it back."""
+        """Evicted entries. The reader resets it."""
         self.clear()
 
     def clear(self) -> None:

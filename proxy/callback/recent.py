@@ -36,7 +36,7 @@ class RecentNames:
         return len(self._known)
 
     def known(self, kind: str, name: str) -> list[str] | None:
-        """Return a cached answer, for people; None if there is none. `kind` is MX or A."""
+        """Return a cached answer, for people, or None. `kind` is MX or A."""
         found = self._known.get((kind, name))
         return None if found is None else [str(each) for each in found]
 

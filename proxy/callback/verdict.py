@@ -22,7 +22,7 @@ class Status(StrEnum):
 
 @dataclass(slots=True)
 class CallbackVerdict:
-    """The answer to one question, with what led to it. Nobody changes it; freezing it costs each message 1 µs."""
+    """The answer to one question, with what led to it. It is never changed; freezing it would cost each message 1 µs."""
 
     status: Status
     reason: str
@@ -59,7 +59,7 @@ class CallbackVerdict:
 
 
 finding_of = attrgetter(*(each.name for each in fields(CallbackVerdict) if each.name not in {"cached", "age"}))
-"""Returns what the exchanger said: the fields in their order, without those of a cached verdict."""
+"""Returns what the exchanger said: the fields in order, except the ones only a cached verdict has."""
 
 
 def printable_text(text: str) -> str:

@@ -72,7 +72,7 @@ def open_streams() -> None:
 class _Output(FileIO):
     """Standard output that ends the process without a traceback if a write fails.
 
-    Every library that prints uses this layer, and so does the interpreter at exit.
+    Every library that prints uses this layer. The interpreter uses it at exit.
     """
 
     def write(self, octets: Any, /) -> int:

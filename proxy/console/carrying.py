@@ -28,7 +28,7 @@ class Carrying:
         """Return the command that a line means.
 
         Raises:
-            Refused: there is none, or the person may not use it.
+            Refused: there is no such command, or the person may not use it.
         """
         found = self.commands.find(line)
         if not self.person.may(found.line, found.command.role):

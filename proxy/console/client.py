@@ -30,7 +30,7 @@ class Client:
         """Connect to the server whose socket is in one of these folders.
 
         Raises:
-            OSError: nobody answers, or the file system does not let us.
+            OSError: no server answers, or the file system denies access.
             NotAllowed: the server does not.
         """
         self._connection = connected(folders, CONNECT_SECONDS)

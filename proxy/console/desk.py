@@ -29,7 +29,7 @@ log = get_logger()
 
 MOST_CONNECTIONS = 64
 READER_SECONDS = 600.0
-"""A client that reads nothing for so long is cut off. Its stream waits meanwhile, and loses answers."""
+"""A client that reads nothing for this long is cut off. Meanwhile its stream waits and loses answers."""
 
 IDLE_SECONDS = 3600.0
 _AGAIN_SECONDS = 5.0
@@ -55,7 +55,7 @@ class Desk:
             spawn(self._accept(), name="console", owner=self._owner)
 
     async def stop(self) -> None:
-        """Answer nobody any more. The socket's file stays: the next process puts its own in its place."""
+        """Stop answering. The socket's file stays: the next process replaces it."""
         if self._listening is not None:
             self._listening.close()
         await self._owner.cancel()
@@ -79,7 +79,7 @@ class Desk:
         return False
 
     async def _try_again(self) -> None:
-        while not self._bind(tells=False):  # noqa: ASYNC110 — another process frees the place, and tells nobody
+        while not self._bind(tells=False):  # noqa: ASYNC110 — another process frees the place without a signal
             await asyncio.sleep(_AGAIN_SECONDS)
         spawn(self._accept(), name="console", owner=self._owner)
 

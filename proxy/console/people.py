@@ -65,7 +65,7 @@ class Peer:
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Somebody who may use the console."""
+    """A person who may use the console."""
 
     name: str
     role: Role

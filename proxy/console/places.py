@@ -39,7 +39,7 @@ def bound(folder: Path) -> socket.socket:
             new = Path(within, f".{NAME}.{os.getpid()}")
             new.unlink(missing_ok=True)
             made.bind(str(new))
-            new.chmod(MODE)  # before it listens, so nobody can connect earlier
+            new.chmod(MODE)  # before it listens, so that no client connects earlier
             made.listen(64)
             new.rename(Path(within, NAME))
     except BaseException:
@@ -70,7 +70,7 @@ def connected(folders: Sequence[Path], seconds: float) -> socket.socket:
     """Return a connection to the server whose socket is in one of these folders.
 
     Raises:
-        OSError: there is no socket, nobody answers, or we may not ask. The one that says most is raised.
+        OSError: there is no socket, no answer, or no permission. The most informative one is raised.
     """
     problem: OSError | None = None
     for folder in folders:

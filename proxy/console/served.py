@@ -44,7 +44,7 @@ class Served:
         """Ask everybody.
 
         Raises:
-            Refused: nobody has an answer; the text is the first process's reason.
+            Refused: no process has an answer; the text is the first one's reason.
         """
         found = await self.processes.ask(question, arguments, **how)
         if not found:

@@ -35,7 +35,7 @@ ANSWER_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a process answered: an answer, or why there is none."""
+    """A process's answer, or the reason why there is no answer."""
 
     process: Process
     answer: Any = None
@@ -137,7 +137,7 @@ class Processes:
         return max((each.hello.generation for each in self._known), default=0)
 
     async def close(self) -> None:
-        """Ask nobody any more."""
+        """Stop asking."""
         for process in tuple(self._known):
             process.link.abort()
         await self._owner.cancel()
@@ -152,7 +152,7 @@ class Processes:
         to: int | None = None,
         seconds: float = ANSWER_SECONDS,
     ) -> list[Told]:
-        """Ask all processes, or those of one slot; return their answers. Those without the room asked for are left out.
+        """Ask all processes, or the ones in one slot; return their answers. A process without the room is left out.
 
         A process that does not answer in time has an error instead.
         """

@@ -41,7 +41,7 @@ class Exposition(Collector):
     """Makes all families, each time anew."""
 
     def __init__(self, watched: Watched, health: Health, digest: str, *, openmetrics: bool = False) -> None:
-        """Take what is read. `digest` is that of the configuration; `openmetrics` is the stricter format."""
+        """Take what is read. `digest` is the configuration's; `openmetrics` is the stricter format."""
         self._watched, self._health, self._digest, self._openmetrics = watched, health, digest, openmetrics
 
     def as_openmetrics(self) -> Exposition:

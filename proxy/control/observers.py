@@ -44,7 +44,7 @@ Meet = Callable[[Hello, socket.socket], None]
 
 
 def _refuse(_hello: Hello, connection: socket.socket) -> None:
-    """Ask nobody."""
+    """Ask no process."""
     connection.close()
 
 

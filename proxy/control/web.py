@@ -1,7 +1,7 @@
 """`Web`: /metrics, /healthz and /readyz over HTTP, on sockets that are bound already.
 
 A request costs little and has bounds: its head, the number of connections, and the life of each. A stranger's page in
-somebody's browser cannot read it by a name of its own that leads here (DNS rebinding): such a Host is refused.
+a visitor's browser cannot read it under another name (DNS rebinding): such a Host is refused.
 """
 
 from __future__ import annotations
@@ -83,7 +83,7 @@ class Web:
 
     @web.middleware
     async def _guarded(self, request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Refuse a Host that is neither an address nor a name of ours, and let nobody keep an answer."""
+        """Refuse a Host that is neither an address nor a name of ours, and forbid caching."""
         if not is_ours(request.host, self._hosts):
             raise web.HTTPForbidden(text="This Host is not known here; add it to Metrics_Hosts.\n")
         response = await handler(request)

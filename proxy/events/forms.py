@@ -1,6 +1,6 @@
 """The log's formats: each turns a canonical line of JSON into another one. `json` is the line itself.
 
-Whatever a stranger wrote leaves here as printable ASCII. Only Ringback's own texts of several lines, such as a stack,
+Foreign text leaves here as printable ASCII. Only Ringback's own texts of several lines, such as a stack,
 keep their line breaks, and only where the format can tell them from a new entry.
 """
 

@@ -58,7 +58,7 @@ def forget(connection: sqlite3.Connection, key: int) -> None:
 
 
 def _blobs_with(connection: sqlite3.Connection, key: int) -> list[tuple[int, array[int], array[int]]]:
-    """Return the blobs that have a key; now and then its octets are those of two neighbours."""
+    """Return the blobs that have a key; rarely, its octets belong to two neighbours."""
     found = connection.execute(
         "SELECT row, keys, sessions FROM keys WHERE instr(keys, ?)", (key.to_bytes(_OCTETS, "little"),)
     )

@@ -59,8 +59,12 @@ def _client(session: Item) -> str:
     return ", ".join(parts)
 
 
+def _many(number: int, thing: str) -> str:
+    return f"{number} {thing}{'' if number == 1 else 's'}"
+
+
 def _counts(session: Item) -> str:
-    return f"{session['messages']} messages, {session['recipients']} recipients, {session['errors']} errors."
+    return f"{_many(session['messages'], 'message')}, {_many(session['recipients'], 'recipient')}, {_many(session['errors'], 'error')}."
 
 
 # ---------------------------------------------------------------- mail

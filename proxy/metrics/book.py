@@ -24,7 +24,7 @@ class Book:
     __slots__ = ("_names", "_numbers", "_samplers", "_scripts", "counts")
 
     def __init__(self) -> None:
-        """Count for nobody."""
+        """Count into memory that no process reads."""
         self.use(memoryview(array("q", bytes(8 * MOST_INTEGERS))), memoryview(bytearray(SPARE * NAME_OCTETS)), {})
 
     def use(self, counts: memoryview, names: memoryview, configured: Names) -> None:

@@ -1,4 +1,4 @@
-"""The table: every metric of Ringback. The order is the layout of a block, and that of the reference page."""
+"""The table: every metric of Ringback. Its order is also the layout of a block and the order of the reference page."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ MESSAGE_SIZE = LAYOUT.histogram("ringback_message_size_bytes", "Size of messages
 MESSAGE_TIME = LAYOUT.histogram("ringback_message_seconds", "From MAIL to the reply to the message.", MESSAGE_SECONDS)
 PHASES = LAYOUT.histogram(
     "ringback_phase_seconds",
-    "Time in a phase (that of a message: in its last phase): all of policy (total), and of that callbacks, DNS for "
+    "Time in a phase (a message's time is in its last phase): all of policy (total), and within it callbacks, DNS for "
     "scripts, and the rest (script). The wait of a whole message for the next hop (upstream, in phase data) is not in "
     "total.",
     SECONDS,

@@ -1,4 +1,4 @@
-"""The console's command `page`: a one-time link, for whoever may use the console's socket."""
+"""The console's command `page`: a one-time link, for people who may use the console's socket."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """`Live`: the latest events of mail, for a table of sessions as they happen.
 
-It gets the lines that the history gets, and keeps the newest of them as they are. They are read only if somebody looks.
+It gets the lines that the history gets, and keeps the newest of them as they are. They are parsed only for a viewer.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`Operating`: the few commands that the page gives, carried out and logged as those of the console."""
+"""`Operating`: the few commands that the page gives, carried out and logged like console commands."""
 
 from __future__ import annotations
 

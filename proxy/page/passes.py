@@ -29,7 +29,7 @@ Clock = Callable[[], float]
 
 
 class Role(IntEnum):
-    """What somebody may see; each may see what those before it may."""
+    """What a visitor may see. Each role includes the ones before it."""
 
     READ = 1
     """Numbers, without anything about persons."""
@@ -73,7 +73,7 @@ class Passes:
 
 
 class Links:
-    """One-time links. Whoever may use the control process's Unix socket gets one."""
+    """One-time links, for people who may use the control process's Unix socket."""
 
     def __init__(self, clock: Clock = time.monotonic) -> None:
         self._clock = clock

@@ -1,4 +1,4 @@
-"""`Rendering`: the templates. Everything that a template prints is escaped, whoever wrote it."""
+"""`Rendering`: the templates. Everything that a template prints is escaped, whatever its source."""
 
 from __future__ import annotations
 

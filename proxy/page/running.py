@@ -1,6 +1,6 @@
 """`Running`: the sessions that run now, as the workers answer, and below them the latest that have ended.
 
-The workers are asked only while somebody looks, and only for the newest sessions.
+The workers are asked only while a page is open, and only for the newest sessions.
 """
 
 from __future__ import annotations

@@ -99,4 +99,4 @@ class Searching:
     def _ended(self, future: asyncio.Future[T]) -> None:
         self._open -= 1
         if not future.cancelled():
-            future.exception()  # it may have nobody else to tell
+            future.exception()  # otherwise asyncio would log it as never retrieved

@@ -137,7 +137,7 @@ class Views:
 
     @web.middleware
     async def explain(self, request: web.Request, handler: Any) -> web.StreamResponse:
-        """Say in a page why somebody may not see something, or that it is not there."""
+        """Return a page that says why access is denied, or that nothing is there."""
         try:
             response: web.StreamResponse = await handler(request)
         except web.HTTPConflict as refused:

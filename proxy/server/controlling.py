@@ -82,7 +82,7 @@ class Observing:
 def observing(
     assembly: Assembly, watched: Watched, sockets: Sequence[socket.socket], rows: Door, generation: int
 ) -> Observing:
-    """Make the parts of a control process. `sockets` are those of the metrics, then those of the page."""
+    """Make the parts of a control process. `sockets` are for metrics first, then for the page."""
     processes, health = Processes(generation), Health(watched)
     settings = HistorySettings.of(assembly.core, _secret(assembly))
     count = len(assembly.core.metrics_listener)
@@ -123,7 +123,7 @@ def _to_ourselves(processes: Processes, post: Post) -> socket.socket:
 
 
 def _secret(assembly: Assembly) -> Path | None:
-    """Return the secret that hashes addresses in the callbacks' store, and so in the history."""
+    """Return the secret that hashes addresses, in the callbacks' store and in the history."""
     named = [getattr(each.options, "store_secret", None) for each in assembly.settings.modules]
     return next((each for each in named if each is not None), None)
 

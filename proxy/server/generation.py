@@ -67,7 +67,7 @@ class Generation(Generic[A]):
     assembly: A
     sockets: WorkerSockets
     pages: WorkerSockets
-    """The addresses of the control process: first those of the metrics, then those of the page."""
+    """The control process's addresses: for metrics first, then for the page."""
     number: int = 1
     door: Door | None = None
     """How its workers reach the keeper; None if there is no keeper."""

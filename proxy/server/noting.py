@@ -34,7 +34,7 @@ STATUS_SECONDS = 5.0
 
 
 class Notes:
-    """Writes into the supervisor's block, which nobody else writes."""
+    """Writes into the supervisor's block. No other process does."""
 
     def __init__(self) -> None:
         """Begin to count in this process."""

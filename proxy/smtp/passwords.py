@@ -136,7 +136,7 @@ class DigestPassword:
         return cls("::", secrets.token_hex(16))
 
     def matches(self, password: str) -> bool:
-        """Whether the file's hash is that of `password`."""
+        """Whether the file's hash matches `password`."""
         digest = hashlib.md5(f"{self.prefix}{password}".encode(), usedforsecurity=False).hexdigest()
         return hmac.compare_digest(digest, self.digest)
 

@@ -30,7 +30,7 @@ class Stored:
 
 
 class Untouched:
-    """For how long nobody else has written to a store: what this process knows of it from that time still holds.
+    """For how long no other process has written to a store: what this process knows from that time still holds.
 
     Times are of the clock for waiting. The store writes them; a store that cannot know leaves them as they are.
     """
@@ -52,7 +52,7 @@ class Store(Protocol):
 
     @property
     def untouched(self) -> Untouched:
-        """For how long nobody else has written to it. Always the same object."""
+        """For how long no other process has written to it. Always the same object."""
         ...
 
     async def get(self, key: str) -> Stored | None:

@@ -66,7 +66,7 @@ class FallingBack:
 
     @property
     def untouched(self) -> Untouched:
-        """For how long nobody else has written to the store."""
+        """For how long no other process has written to the store."""
         return self._store.untouched
 
     async def get(self, key: str) -> Stored | None:

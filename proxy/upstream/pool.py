@@ -44,7 +44,7 @@ PLACE_SECONDS = 20.0
 QUIT_SECONDS = 2.0
 
 MOST_ERRORS = 5
-"""With so many errors, a connection is ended. Postfix answers slowly after ten (smtpd_soft_error_limit)."""
+"""A connection with this number of errors is ended. Postfix answers slowly after ten (smtpd_soft_error_limit)."""
 
 
 @dataclass(slots=True, eq=False)

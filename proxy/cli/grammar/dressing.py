@@ -1,4 +1,4 @@
-"""Gives every command of an application the house's help and errors, whoever registered it."""
+"""Gives every command of an application the house's help and errors."""
 
 from __future__ import annotations
 

@@ -16,11 +16,11 @@ def commands(served: Served) -> list[Command]:
     """Return the commands."""
     about = _Sessions(served)
     return [
-        Command("list sessions", "List the sessions, or those of a network.", about.listed, arguments="[CIDR]"),
+        Command("list sessions", "List the sessions, of one network if given.", about.listed, arguments="[CIDR]"),
         Command("session", "Print everything about a session: phase, variables, the dialogue so far.", about.one,
                 arguments="ID"),
         Command(
-            "kill session", "End a session, or those of a network, with 421. A message whose end was sent to the next "
+            "kill session", "End a session, or a network's sessions, with 421. A message whose end was sent to the next "
             "hop gets its reply first.", about.kill, arguments="ID|CIDR", role=Role.OPERATE, changes=True,
         ),
         Command("show inbound", "List the connections of clients, one in a line, as Momentum does.", about.inbound),

@@ -42,13 +42,13 @@ def commands(served: Served) -> list[Command]:
         ),
         Command("sieve stats", "Print what the scripts decided and counted.", about.sieve),
         Command("counter list", "List what scripts count by a name of theirs.", about.counters),
-        Command("counter add", "List a counter that nobody has counted with yet.", about.add, arguments="NAME",
+        Command("counter add", "List a counter before its first use.", about.add, arguments="NAME",
                 role=Role.OPERATE, changes=True),
         Command("counter increment", "Count by a name, as a script does.", about.increment, arguments="NAME [NUMBER]",
                 role=Role.OPERATE, changes=True),
         Command("counter reset", "Count a name from zero in counter list. /metrics does not change.",
                 about.reset_counter, arguments="NAME", role=Role.OPERATE, changes=True),
-        Command("counter unlink", "Do not list a counter until somebody counts with it again.", about.unlink,
+        Command("counter unlink", "Hide a counter until it is used again.", about.unlink,
                 arguments="NAME", role=Role.OPERATE, changes=True),
     ]  # fmt: skip
 

@@ -17,7 +17,7 @@ _REFUSAL = re.compile(r"(?P<code>[45][0-5][0-9])[ -]\s*(?P<text>\S.*)")
 
 
 def refusal_of(text: str) -> tuple[int, str] | None:
-    """Return the code and text of a one-line SMTP reply; None if it is not one that refuses."""
+    """Return the code and text of a one-line SMTP reply; None if it does not refuse."""
     match = _REFUSAL.fullmatch(text.replace("\\r", "").replace("\\n", "\n").strip())
     return None if match is None else (int(match["code"]), match["text"])
 

@@ -97,7 +97,7 @@ class SessionHost:
         return time.time()
 
     def random(self, below: int) -> int:
-        """Return a random whole number that nobody can foresee."""
+        """Return an unpredictable random integer."""
         return secrets.randbelow(below)
 
     # ------------------------------------------------------------ what is done

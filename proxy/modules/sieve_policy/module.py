@@ -121,7 +121,7 @@ class SieveModule:
         )
 
     def _tried(self, present: frozenset[str], settings: ScriptSettings, phase: str, text: str) -> Sequence[Diagnostic]:
-        """Compile a script that nobody runs. It cannot include files."""
+        """Compile a script without running it. It cannot include files."""
         return self._compiled(Source("the console", text), Phase(phase), present, settings, None).diagnostics
 
 

@@ -16,7 +16,7 @@ class LogLevels:
     """Sets levels, and sets them back. Each process has one."""
 
     def __init__(self) -> None:
-        """Know no other levels than those of the configuration."""
+        """Start with the configured levels."""
         self._configured: Levels | None = None
         self._back: asyncio.TimerHandle | None = None
 

@@ -1,6 +1,6 @@
 """Questions that are answered with a stream: a process's events, and the dialogue lines of its sessions.
 
-Nothing is gathered while nobody looks on. What a viewer is too slow for is dropped and counted, in bounded memory.
+Nothing is gathered without a viewer. What a viewer is too slow for is dropped and counted, in bounded memory.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ def questions(front: Front) -> dict[str, Question]:
 
 
 def _listed(front: Front, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the oldest sessions or, with `latest`, so many of the newest ones."""
+    """Return the oldest sessions or, with `latest`, that number of the newest ones."""
     found, latest = _chosen(front, str(given.get("network", ""))), int(given.get("latest", 0))
     chosen = found[-latest:] if latest else found[:MOST_ROWS]
     return {"rows": [row(each) for each in chosen], "left_out": len(found) - len(chosen)}

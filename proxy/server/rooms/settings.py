@@ -45,7 +45,7 @@ def _network(given: Mapping[str, Any]) -> str:
     try:
         return client_network_of(str(ipaddress.ip_network(text, strict=False).network_address))
     except ValueError:
-        raise Unanswerable(f'"{printable(text)}" is not an address: write that of a client') from None
+        raise Unanswerable(f'"{printable(text)}" is not an address: write a client address') from None
 
 
 def _modules(pipeline: PhasePipeline, callbacks: Callbacks) -> list[dict[str, Any]]:
