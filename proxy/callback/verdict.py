@@ -22,7 +22,7 @@ class Status(StrEnum):
 
 @dataclass(slots=True)
 class CallbackVerdict:
-    """The answer to one question, with what led to it. It is never changed; freezing it would cost each message 1 µs."""
+    """The answer to one question, with what led to it. It never changes; freezing it costs each message 1 µs."""
 
     status: Status
     reason: str

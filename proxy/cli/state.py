@@ -111,7 +111,7 @@ def _tried(folder: Path, command: str, reasons: dict[int, str]) -> dict[str, Any
 
 
 def _answered(folders: list[Path], command: str) -> dict[str, Any] | str:
-    """Return the server's answer, or the reason why it has none. Wait for a control process that is being started again."""
+    """Return the server's answer, or why it has none. Wait for a control process that is being started again."""
     ends = time.monotonic() + PATIENCE_SECONDS
     while True:
         reasons: dict[int, str] = {}

@@ -188,7 +188,7 @@ class Sender:
             self._hang_up()
 
     def _sleep(self) -> None:
-        """Wait until there is something to do, and after new lines a little longer, so that more lines cost no wake-up."""
+        """Wait until there is something to do, and a little longer after new lines: more of them cost no wake-up."""
         poll = select.poll()
         poll.register(self._wake, select.POLLIN)
         if self._socket is not None:

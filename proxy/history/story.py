@@ -64,7 +64,7 @@ def _many(number: int, thing: str) -> str:
 
 
 def _counts(session: Item) -> str:
-    return f"{_many(session['messages'], 'message')}, {_many(session['recipients'], 'recipient')}, {_many(session['errors'], 'error')}."
+    return ", ".join(_many(session[f"{thing}s"], thing) for thing in ("message", "recipient", "error")) + "."
 
 
 # ---------------------------------------------------------------- mail
