@@ -63,7 +63,8 @@ class Source:
 
     def hide(self, start: int, end: int) -> None:
         """Never show these characters: they are secret."""
-        self._secrets.append((start, end))
+        if (start, end) not in self._secrets:  # a configuration is bound again for each setting of the console
+            self._secrets.append((start, end))
 
     def hidden(self, number: int) -> list[tuple[int, int]]:
         """Return the hidden ranges of line `number`, in order, relative to the line's start."""

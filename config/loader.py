@@ -8,12 +8,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from config import naming
 from config.diagnostics import Diagnostic, Source, Span, in_order
 from config.findings import Findings
 from config.language.includes import Files
 from config.language.nodes import Option, Stanza, Statement, Word
+from config.language.parser import parse
+from config.overlay import CONSOLE, LISTENER, Change
 from config.schema.binding import GLOBAL, Gathered
 from config.schema.declared import Declared, bind, declared, names_of
 from config.schema.modules import GatheredModule, gather_module
@@ -22,9 +25,10 @@ from config.schema.readers import ReadContext
 from config.schema.specs import Schema
 from config.schema.stanzas import is_module_line, read_module_head, report_attributes, report_unknown_stanza
 from config.scopes import listeners  # noqa: F401 - importing it declares how listeners are read
+from config.scopes.changing import NoSuchScope, merged, without
 from config.scopes.gathering import GatheredScopes
 from config.scopes.listener import PATHWAY, Listener
-from config.scopes.places import KINDS
+from config.scopes.places import KINDS, ScopeStep
 from config.scopes.scopes import Scopes
 from config.settings import ModuleSettings, Settings
 
@@ -39,6 +43,8 @@ class Loaded:
     settings: Settings | None
     diagnostics: tuple[Diagnostic, ...]
     sources: tuple[Source, ...]
+    statements: tuple[Statement, ...] = ()
+    """What the files say, for `bound`."""
 
 
 def load(path: Path, schema: Schema, search: Sequence[Path] = ()) -> Loaded:
@@ -49,13 +55,36 @@ def load(path: Path, schema: Schema, search: Sequence[Path] = ()) -> Loaded:
     """
     findings = Findings()
     files = Files(findings, search)
+    statements = files.read(path)
+    # nothing is known of a file that was not read
+    settings = _bound(statements, schema, findings, ()) if files.sources else None
+    return Loaded(settings, tuple(in_order(findings)), tuple(files.sources), statements)
+
+
+def bound(
+    statements: Sequence[Statement], schema: Schema, changes: Sequence[Change]
+) -> tuple[Settings | None, tuple[Diagnostic, ...]]:
+    """Return the settings of files that were read before, with the console's changes; None if anything is wrong.
+
+    The diagnostics are those of the changes, and all errors.
+    """
+    findings = Findings()
+    settings = _bound(statements, schema, findings, changes)
+    told = [each for each in findings if each.is_error or (each.span is not None and each.span.source.name == CONSOLE)]
+    return settings, tuple(in_order(told))
+
+
+def _bound(
+    statements: Sequence[Statement], schema: Schema, findings: Findings, changes: Sequence[Change]
+) -> Settings | None:
     loading = _Loading(schema, findings)
-    for statement in files.read(path):
+    for statement in statements:
         if findings.full:
             break
         loading.take(statement)
-    settings = loading.finish() if files.sources else None  # nothing is known of a file that was not read
-    return Loaded(settings, tuple(in_order(findings)), tuple(files.sources))
+    for change in changes:
+        loading.change(change)
+    return loading.finish()
 
 
 class _Loading:
@@ -68,6 +97,7 @@ class _Loading:
         self._scopes = GatheredScopes(schema.core, findings)
         self._modules: dict[tuple[str, str], GatheredModule] = {}
         self._added: dict[str, tuple[object, ...]] = {}
+        self._listener_changes: list[Change] = []
 
     def take(self, statement: Statement) -> None:
         """Sort one statement of the global scope."""
@@ -113,10 +143,60 @@ class _Loading:
         name = names_of(self._schema.core).get(stanza.head[0].text.lower())
         return declared(self._schema.core)[name] if name is not None else None
 
+    # ------------------------------------------------------------ settings from the console
+
+    def change(self, change: Change) -> None:
+        """Apply one change; what is wrong with it is reported."""
+        if change.place and change.place[0][0] == LISTENER:
+            self._listener_changes.append(change)
+        elif change.sets:
+            for statement in parse(change.source, self._findings).statements:
+                self.take(statement)
+            if change.text is not None and (module := self._module_at(change)) is not None:
+                module.texts[change.option] = change.text
+        else:
+            self._unset(change)
+
+    def _module_at(self, change: Change) -> GatheredModule | None:
+        return self._modules.get(change.place[0]) if len(change.place) == 1 else None
+
+    def _unset(self, change: Change) -> None:
+        module = self._module_at(change)
+        place = tuple(ScopeStep(*step) for step in change.place)
+        gathered = module.options if module is not None else self._scopes.at(place) if place else self._core
+        names = [change.option] if change.option else list(gathered.written if gathered is not None else ())
+        if gathered is None or not names or not all(name in gathered.written for name in names):
+            self._findings.add(naming.not_set(change.option, str(place[-1]) if place else ""))
+            return
+        for name in names:
+            del gathered.written[name]
+            if module is not None:
+                module.texts.pop(name, None)
+
+    def _changed_listeners(self, known: Any) -> Any:
+        reader = declared(self._schema.core)[LISTENER].reader
+        for change in self._listener_changes:
+            stanzas = parse(change.source_for([str(each) for each in known]), self._findings).statements
+            if reader.stanza is None or len(stanzas) != 1 or not isinstance(stanzas[0], Stanza):
+                continue
+            more: Any = reader.stanza(stanzas[0], ReadContext(LISTENER, self._findings, self._schema.core))
+            try:
+                kind = change.place[-1][0]
+                known = merged(known, more) if change.sets else without(known, more, change.option, kind)
+            except NoSuchScope as missing:
+                self._findings.add(naming.no_such_scope(str(missing), change.option, kind))
+        return known
+
     def finish(self) -> Settings | None:
         """Bind everything; None if anything is wrong."""
         core = bind(
-            self._schema.core, self._core.written, where="", head=None, findings=self._findings, added=self._added
+            self._schema.core,
+            self._core.written,
+            where="",
+            head=None,
+            findings=self._findings,
+            added=self._added,
+            adjusted={LISTENER: self._changed_listeners} if self._listener_changes else {},
         )
         modules = []
         for module in self._modules.values():
@@ -127,7 +207,13 @@ class _Loading:
             if options is not None:
                 modules.append(
                     ModuleSettings(
-                        module.spec.type, module.name, module.passive, options, module.span, _origins(gathered)
+                        module.spec.type,
+                        module.name,
+                        module.passive,
+                        options,
+                        module.span,
+                        _origins(gathered),
+                        dict(module.texts),
                     )
                 )
         set_at = self._scopes.read()

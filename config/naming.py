@@ -152,4 +152,16 @@ def refused(name: str, reason: str, span: Span | None) -> Diagnostic:
     return Diagnostic(f"`{name}`: {reason}" if name else reason, span)
 
 
+def not_set(name: str, scope: str) -> Diagnostic:
+    """`config unset` of what is not set, in Momentum's words."""
+    if not name:
+        return Diagnostic(f"nothing is set in scope '{scope}'", None)
+    return Diagnostic(f"Option '{name}' is not set in scope '{scope}'.", None)
+
+
+def no_such_scope(what: str, name: str, kind: str) -> Diagnostic:
+    """A change at a listener's scope that does not exist, or of an option that is not set there."""
+    return Diagnostic(what, None) if what else not_set(name, kind)
+
+
 # ---------------------------------------------------------------- questions

@@ -22,6 +22,8 @@ class ModuleSettings:
     options: Options
     span: Span = field(compare=False)
     _origins: Mapping[str, Span] = field(repr=False, compare=False)
+    texts: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """Option that names a file → the text that the console gave in place of the file's."""
 
     def origin(self, name: str) -> Span | None:
         """Return an option's origin; None if it has its default."""

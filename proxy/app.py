@@ -7,25 +7,31 @@ diagnostics. Nothing is bound before that succeeds.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import cast
 
 from config.diagnostics import Diagnostic, Source, has_errors
+from config.language.nodes import Statement
+from config.loader import bound
 from config.loader import load as load_configuration
+from config.overlay import CONSOLE
 from config.schema.specs import Schema
 from config.settings import Settings
 from proxy import checks
 from proxy.base.apart import Tell
 from proxy.base.rejected import ConfigurationRejected
-from proxy.modules.base import Module, Prepared
+from proxy.modules.base import Module, Prepared, Reprepares
 from proxy.modules.conntrol.module import CONNTROL
 from proxy.modules.mail_loop.module import MAIL_LOOP
 from proxy.modules.python.module import PythonModule
 from proxy.modules.sieve_policy.module import SieveModule
 from proxy.modules.smtp_cbv.module import SmtpCbvModule
 from proxy.options.core import CoreOptions
-from proxy.server.assembly import Assembly
+from proxy.options.inbound import InboundOptions
+from proxy.options.outbound import OutboundOptions
+from proxy.server.assembly import Assembly, Changes, Origin
 from proxy.server.rehearsal import rehearse
 from proxy.server.worker import Worker
 from sieve.library import Library
@@ -46,7 +52,11 @@ MODULES: tuple[Module, ...] = (
 )
 """Every module that a configuration can load. To add one, add a folder to proxy/modules and a name here."""
 
-SCHEMA = Schema(core=CoreOptions, modules=tuple(module.spec for module in MODULES))
+SCHEMA = Schema(
+    core=CoreOptions,
+    modules=tuple(module.spec for module in MODULES),
+    live=frozenset((*InboundOptions.model_fields, *OutboundOptions.model_fields)),
+)
 
 
 def load(path: Path) -> tuple[Assembly, tuple[Diagnostic, ...]]:
@@ -65,6 +75,23 @@ def compiled(path: Path) -> tuple[Assembly, tuple[Diagnostic, ...]]:
         ConfigurationRejected: with the errors of its text.
     """
     return _assembled(path, _no_progress, look_around=False)
+
+
+def rehearsed_again(assembly: Assembly, changes: Changes, tell: Tell) -> tuple[Diagnostic, ...]:
+    """Build everything that would serve with settings of the console; return their diagnostics, and all errors."""
+    tell("the settings")
+    try:
+        changed_assembly, found = assembly.changed(changes)
+    except ConfigurationRejected as rejected:
+        return rejected.diagnostics
+    tell("the certificates and other files")
+    around = checks.outside(changed_assembly.settings, changed_assembly.prepared)
+    built = rehearse(changed_assembly, tell, lambda: Worker(changed_assembly).build())
+    return (*found, *(each for each in (*around, *built) if each.is_error or _is_of_console(each)))
+
+
+def _is_of_console(diagnostic: Diagnostic) -> bool:
+    return diagnostic.span is not None and diagnostic.span.source.name == CONSOLE
 
 
 def rehearsed(path: Path, tell: Tell) -> tuple[Diagnostic, ...]:
@@ -91,9 +118,51 @@ def _assembled(path: Path, tell: Tell, *, look_around: bool) -> tuple[Assembly, 
             diagnostics += checks.outside(loaded.settings, prepared)
         diagnostics += [found for each in prepared for found in each.diagnostics]
         if not has_errors(diagnostics):
+            origin = Origin(SCHEMA, partial(changed, loaded.statements), partial(compiled, path))
             core = cast(CoreOptions, loaded.settings.core)
-            return Assembly(core, loaded.settings, prepared, _digest(loaded.sources)), tuple(diagnostics)
+            return Assembly(core, loaded.settings, prepared, _digest(loaded.sources), origin), tuple(diagnostics)
     raise ConfigurationRejected(diagnostics)
+
+
+def changed(
+    statements: Sequence[Statement], before: Assembly, changes: Changes
+) -> tuple[Assembly, Sequence[Diagnostic]]:
+    """Make a configuration again with settings of the console; `statements` are those of its files.
+
+    No file is read again: a stanza that is the same stays as it was prepared.
+
+    Raises:
+        ConfigurationRejected: a setting is wrong.
+    """
+    settings, diagnostics = bound(statements, SCHEMA, changes)
+    if settings is None:
+        raise ConfigurationRejected(diagnostics)
+    prepared = _prepared_again(settings, before)
+    earlier = {id(each) for each in before.prepared}
+    found = [*diagnostics, *(each for one in prepared if id(one) not in earlier for each in one.diagnostics)]
+    if has_errors(found):
+        raise ConfigurationRejected(found)
+    return Assembly(cast(CoreOptions, settings.core), settings, prepared, before.digest, before.origin, changes), found
+
+
+def _prepared_again(settings: Settings, before: Assembly) -> list[Prepared]:
+    by_type = {module.spec.type: module for module in MODULES}
+    present = frozenset(each.type for each in settings.modules)
+    known = {
+        (each.type, each.name): (each, prepared)
+        for each, prepared in zip(before.settings.modules, before.prepared, strict=True)
+    }
+    found: list[Prepared] = []
+    for each in settings.modules:
+        loaded, prepared = known[each.type, each.name]
+        module = by_type[each.type]
+        if each == loaded:
+            found.append(prepared)
+        elif isinstance(module, Reprepares):
+            found.append(module.prepare_again(each, present, prepared))
+        else:
+            found.append(module.prepare(each, present))
+    return found
 
 
 def _digest(sources: Sequence[Source]) -> str:

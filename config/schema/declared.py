@@ -5,7 +5,7 @@ Rules over several options are pydantic validators of their class. Their errors 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, TypeVar, get_type_hints
@@ -40,6 +40,7 @@ class Declared:
     zero: Zero | None
     reloadable: bool
     secret: bool
+    live: bool
     scopes: frozenset[str] | None
 
 
@@ -76,6 +77,7 @@ def _declared(name: str, annotation: object, field: FieldInfo) -> Declared:
         zero=extra.get("zero"),
         reloadable=extra.get("reloadable", True),
         secret=extra.get("secret", False),
+        live=extra.get("live", True),
         scopes=None if scopes is None else frozenset(scopes),
     )
 
@@ -103,11 +105,12 @@ def bind(
     head: Span | None,
     findings: Findings,
     added: Mapping[str, tuple[object, ...]] | None = None,
+    adjusted: Mapping[str, Callable[[Any], Any]] | None = None,
 ) -> Bound | None:
     """Read every written option and create the stanza's options; None if any is wrong, which is reported.
 
     `where` names the stanza in messages, such as " in smtp_cbv"; `head` is where it begins; `added` is what stanzas add
-    to options that can be written as stanzas.
+    to options that can be written as stanzas; `adjusted` changes values that were read.
     """
     values: dict[str, Any] = {}
     failed = False
@@ -121,14 +124,16 @@ def bind(
         return None
     for name, more in (added or {}).items():
         values[name] = (*values.get(name, ()), *more)
+    for name, adjust in (adjusted or {}).items():
+        values[name] = adjust(values.get(name, ()))
     guessing = findings.errors > 0
     try:
         return model.model_validate(values)
     except ValidationError as refused:
-        for error in refused.errors(include_url=False):
-            if not (guessing and _may_follow(error)):
-                _report(error, written, where, head, findings)
-        return None
+        found = [each for each in refused.errors(include_url=False) if not (guessing and _may_follow(each))]
+    for error in found:
+        _report(error, written, where, head, findings)
+    return None
 
 
 def read_option(one: Declared, statement: Option, findings: Findings, model: type[Options] | None = None) -> object:

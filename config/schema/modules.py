@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from config import naming
 from config.diagnostics import Span
@@ -28,6 +28,8 @@ class GatheredModule:
     passive: bool
     span: Span
     options: Gathered
+    texts: dict[str, str] = field(default_factory=dict)
+    """Option → the text that is used in place of its file's."""
 
 
 def gather_module(

@@ -37,6 +37,7 @@ def option(  # a factory of pydantic fields, which are typed Any by design
     reloadable: bool = True,
     secret: bool = False,
     scopes: tuple[str, ...] | None = None,
+    live: bool = True,
     default_factory: Callable[[], Any] | None = None,
 ) -> Any:
     """Declare one option.
@@ -52,6 +53,7 @@ def option(  # a factory of pydantic fields, which are typed Any by design
         reloadable: whether it can change without a restart.
         secret: its value is never shown; or, for a path, other users must not be able to read the file.
         scopes: the scopes, besides the global one, that allow it; None means the same as in Momentum.
+        live: whether it can change without a reload, for new sessions; a path never can.
         default_factory: computes the default, instead of `default`.
     """
     extra: dict[str, Any] = {
@@ -61,6 +63,7 @@ def option(  # a factory of pydantic fields, which are typed Any by design
         "reloadable": reloadable,
         "secret": secret,
         "scopes": scopes and list(scopes),
+        "live": live,
     }
     if default_factory is not None:
         return Field(default_factory=default_factory, description=doc, ge=ge, le=le, json_schema_extra=extra)

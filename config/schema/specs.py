@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeAlias
 
-from config.schema.declared import declared
+from config.schema.declared import Declared, declared
 from config.schema.options import Options
+from config.schema.readers import PATH_WANTED
 
 OptionsClass: TypeAlias = type[Options]
 
@@ -21,7 +22,8 @@ class ModuleSpec:
     """A module that can be loaded.
 
     `lines` are the beginnings of its 2.2 lines; the default is `Validate validate/<type>`. `ignored` are options of
-    Momentum's module that have no effect here: they are accepted with a warning.
+    Momentum's module that have no effect here: they are accepted with a warning. `live` names the options that can
+    change without a reload; the default is every option that is no path.
     """
 
     type: str
@@ -29,6 +31,7 @@ class ModuleSpec:
     lines: tuple[str, ...] = ()
     summary: str = ""
     ignored: tuple[str, ...] = field(default=())
+    live: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         """Check the declaration.
@@ -52,6 +55,8 @@ class Schema:
 
     core: OptionsClass
     modules: tuple[ModuleSpec, ...] = ()
+    live: frozenset[str] = frozenset()
+    """The global options that can change without a reload, unless their declaration says otherwise."""
 
     def __post_init__(self) -> None:
         """Check the declarations.
@@ -73,3 +78,18 @@ class Schema:
     def by_path(self) -> dict[str, tuple[str, ModuleSpec]]:
         """(class, module) by the path of a 2.2 line."""
         return {path: (kind, spec) for spec in self.modules for kind, path in spec.class_lines}
+
+    def is_live(self, option: str, module: str = "") -> bool:
+        """Return whether an option can change without a reload. A path cannot: the console opens no file."""
+        if not module:
+            one, known = declared(self.core)[option], self.live
+        else:
+            spec = self.by_type[module]
+            one = declared(spec.options)[option]
+            known = frozenset(spec.live if spec.live is not None else declared(spec.options))
+        return one.live and one.name in known and not is_path(one)
+
+
+def is_path(one: Declared) -> bool:
+    """Return whether an option names files or folders."""
+    return PATH_WANTED.split()[-1] in one.reader.wanted.split()

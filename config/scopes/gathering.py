@@ -87,6 +87,10 @@ class GatheredScopes:
         else:
             self._findings.add(naming.unknown("stanza", name.text, KINDS, name.span, f" in {above}"))
 
+    def at(self, place: Place) -> Gathered | None:
+        """Return what a scope sets so far; None if no stanza opens it."""
+        return self._gathered.get(place)
+
     def read(self) -> dict[Place, dict[str, Setting]]:
         """Read every value and report errors."""
         by_place: dict[Place, dict[str, Setting]] = {}

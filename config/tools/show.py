@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from config.diagnostics import Span
-from config.schema.declared import declared
+from config.masking import MASK, masked
+from config.schema.declared import Declared, declared
 from config.schema.options import Options
 from config.schema.readers import ValueReader
+from config.schema.specs import is_path
 from config.scopes.listener import DEFAULT_BACKLOG, Listener
 from config.scopes.places import Place, Setting
 from config.scopes.scopes import Scopes
@@ -18,9 +20,12 @@ from config.tools.writing import as_json, quoted, written
 _DEEPER = "  "
 
 
-def show(settings: Settings, *, origins: bool = False, defaults: bool = False) -> str:
-    """Return the settings in the 4.x dialect: only what is set, or with `defaults` everything in force."""
-    page = _Page(origins=origins, defaults=defaults)
+def show(settings: Settings, *, origins: bool = False, defaults: bool = False, secrets: bool = True) -> str:
+    """Return the settings in the 4.x dialect: only what is set, or with `defaults` everything in force.
+
+    Without `secrets`, passwords are masked.
+    """
+    page = _Page(origins=origins, defaults=defaults, secrets=secrets)
     page.options(settings.core, settings.core_origin)
     page.scopes(settings.scopes, type(settings.core))
     for module in settings.modules:
@@ -31,8 +36,9 @@ def show(settings: Settings, *, origins: bool = False, defaults: bool = False) -
 class _Page:
     """The lines of one listing."""
 
-    def __init__(self, *, origins: bool, defaults: bool) -> None:
+    def __init__(self, *, origins: bool, defaults: bool, secrets: bool) -> None:
         self.lines: list[str] = []
+        self._secrets = secrets
         self._origins = origins
         self._defaults = defaults
         self._indent = ""
@@ -62,11 +68,16 @@ class _Page:
             if listeners:
                 self._listeners(name, listeners, type(options))
             else:
-                self._put(f"{name} = {written(value, one.reader)}", origin, is_default=is_default)
+                self._put(f"{name} = {self._written(value, one)}", origin, is_default=is_default)
+
+    def _written(self, value: object, one: Declared | None) -> str:
+        if not self._secrets:
+            return safely_written(value, one)
+        return written(value, one.reader if one is not None else None)
 
     def _settings(self, settings: Mapping[str, Setting], model: type[Options]) -> None:
         for name, setting in settings.items():
-            self._put(f"{name} = {written(setting.value, _reader(model, name))}", setting.origin)
+            self._put(f"{name} = {self._written(setting.value, declared(model).get(name))}", setting.origin)
 
     def module(self, module: ModuleSettings) -> None:
         """Add a module's stanza."""
@@ -186,6 +197,13 @@ def show_json(settings: Settings, *, origins: bool = False, defaults: bool = Fal
 
 
 # ---------------------------------------------------------------- one option, as the console asks for it
+
+
+def safely_written(value: object, one: Declared | None) -> str:
+    """Return a value as text in which passwords are masked."""
+    if one is not None and one.secret and not is_path(one):
+        return MASK
+    return masked(written(value, one.reader if one is not None else None))
 
 
 def describe(name: str, setting: Setting, model: type[Options]) -> str:

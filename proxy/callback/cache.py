@@ -77,6 +77,11 @@ class CallbackCache:
         held = self.held_of(question)
         return held.record if held is not None else None
 
+    def peek(self, question: Question) -> CallbackVerdict | None:
+        """Return what memory holds and is valid, and count nothing."""
+        held, now = self._local.peek(self.keys.of(question)), self.now()
+        return held.answer(now) if held is not None and now < held.expires and now < held.until else None
+
     def held_of(self, question: Question) -> Packed | None:
         """Return the same in the form of memory: what another process of the machine may remember, too."""
         held, counts = self._local.get(self.keys.of(question)), BOOK.counts

@@ -71,6 +71,11 @@ class VerdictMemory:
             self._young[key] = packed
         return unpack(packed)
 
+    def peek(self, key: str) -> Packed | None:
+        """Return the same, and leave the entry as recently used as it was."""
+        packed = self._young.get(key) or self._middle.get(key) or self._old.get(key)
+        return None if packed is None else unpack(packed)
+
     def put(self, key: str, held: Packed) -> None:
         """Remember a verdict, and forget others if that is too much."""
         self.drop(key)

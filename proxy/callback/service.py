@@ -60,6 +60,10 @@ class Verifier(Protocol):
         """Return the verdict that is at hand without waiting; None if `verify` has to find it."""
         ...
 
+    def peek(self, mailbox: Path | None, sender: str | None = None) -> CallbackVerdict | None:
+        """Return the same; count nothing, and begin nothing."""
+        ...
+
     async def verify(
         self, address: str, sender: str | None = None, *, client: str = "", session: str = ""
     ) -> CallbackVerdict:
@@ -88,9 +92,17 @@ class CallbackService(Generic[V]):
         """`upstream_down` tells whether every next hop is known to be down; `closing` runs at the end."""
         self.verifier = verifier
         self._closing = closing
-        self._rules, self._upstream_down = rules, upstream_down
-        self._marks = tuple([(name, value.lower()) for name, value in rules.skip_variables.items()])
+        self._rules = self._configured = rules
+        self._upstream_down = upstream_down
+        self._marks = _marks(rules)
         self._tally = AnswerCounts()
+
+    def turn_to(self, rules: Rules) -> None:
+        """Answer by other rules from the next question on. What `enforce` said last stays, unless they differ in it."""
+        as_before = rules.enforce == self._configured.enforce
+        self._configured = rules
+        self._rules = replace(rules, enforce=self._rules.enforce) if as_before else rules
+        self._marks = _marks(rules)
 
     @property
     def most_probes(self) -> int:
@@ -117,6 +129,23 @@ class CallbackService(Generic[V]):
                 found = self.verifier.verify(asked, sender, client=client, session=session.id)
                 return self._awaited(found, session, transaction, address)
         return self._told(verdict, session, transaction, address)
+
+    def foretell(
+        self, session: Session, address: str, sender: str | None = None, *, recipient: bool = False
+    ) -> CallbackVerdict | None:
+        """Return what a question would find at hand; None if it would have to be asked. Counts and logs nothing."""
+        transaction, current = session.transaction, session.current_recipient
+        if recipient and current is not None and current.path.local_part.lower() in self._rules.exempt_recipients:
+            return _skip("exempt", f"mail for {current.path.local_part.lower()} is always accepted")
+        is_sender = address == transaction.reverse_path.text
+        verdict = self._skipped(session, transaction, address, is_sender=is_sender)
+        if verdict is not None:
+            return verdict
+        return self.verifier.peek(transaction.reverse_path if is_sender else mailbox_of(address), sender)
+
+    def as_told(self, verdict: CallbackVerdict) -> CallbackVerdict:
+        """Return what a session is told of a verdict: a pass in shadow mode."""
+        return verdict if self._rules.enforce else _in_shadow(verdict)
 
     def ask_for_recipient(
         self, session: Session, address: str, sender: str | None = None
@@ -209,9 +238,17 @@ class CallbackService(Generic[V]):
             reason=verdict.reason,
             text=printable(verdict.text),
         )
-        if verdict.status is Status.PASS:
-            return verdict
-        return CallbackVerdict(Status.PASS, "shadow", f"not enforced: {verdict.status.value} ({verdict.reason})")
+        return _in_shadow(verdict)
+
+
+def _marks(rules: Rules) -> tuple[tuple[str, str], ...]:
+    return tuple([(name, value.lower()) for name, value in rules.skip_variables.items()])
+
+
+def _in_shadow(verdict: CallbackVerdict) -> CallbackVerdict:
+    if verdict.status is Status.PASS:
+        return verdict
+    return CallbackVerdict(Status.PASS, "shadow", f"not enforced: {verdict.status.value} ({verdict.reason})")
 
 
 def _skip(reason: str, why: str, status: Status = Status.PASS) -> CallbackVerdict:

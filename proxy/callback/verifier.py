@@ -130,6 +130,11 @@ class CallbackVerifier:
         question = question_of(mailbox, self._sender if sender is None else said_by(sender))
         return question if isinstance(question, CallbackVerdict) else self.remembered(question, client)
 
+    def peek(self, mailbox: Path | None, sender: str | None = None) -> CallbackVerdict | None:
+        """Return the same; count nothing, and start no probe."""
+        question = question_of(mailbox, self._sender if sender is None else said_by(sender))
+        return question if isinstance(question, CallbackVerdict) else self._around.cache.peek(question)
+
     @property
     def around(self) -> Around:
         """What it works with."""

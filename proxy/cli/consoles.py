@@ -17,6 +17,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from config.base.sources import read_source
 from config.loader import load as load_configuration
 from proxy.app import SCHEMA
 from proxy.cli import exits
@@ -31,6 +32,8 @@ DEFAULT_FILE = Path("/etc/ringback/ecelerity.conf")
 HISTORY = Path("~/.ringback_history")
 _MOST_HISTORY = 1000
 _ENDLESS = frozenset({"tail", "trace"})
+_FEWEST_WITH_SCRIPT = 5
+"""`config set sieve source FILE` is too short to name an option."""
 _REFUSED = 1
 """The exit status if the server did not carry a command out."""
 
@@ -86,6 +89,25 @@ def tail(
         raise typer.Exit(_carried_out(client, line, ""))
 
 
+def explain(
+    words: Annotated[list[str], typer.Argument(metavar="NAME=VALUE…", show_default=False)],
+    *,
+    config_file: ConfigurationFile = DEFAULT_FILE,
+    tls: Annotated[bool, typer.Option("--tls", help="The client has started TLS.")] = False,
+    auth: Annotated[str, typer.Option("--auth", help="The client has logged in as this user.")] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say what a client of the running server would hear, and who decides.
+
+    `client=IP helo=NAME from=ADDRESS rcpt=ADDRESS`, and `listener=ADDRESS:PORT` if there are several. Nothing is looked
+    up, probed or changed; what is not cached is printed as unknown.
+    """
+    given = [*words, *(["--tls"] if tls else []), *([f"auth={auth}"] if auth else [])]
+    line = _joined(["json", "explain", *given] if as_json else ["explain", *given])
+    with _client(config_file) as client:
+        raise typer.Exit(_carried_out(client, line, ""))
+
+
 def _client(path: Path) -> Client:
     folder = _state_directory(path)
     try:
@@ -126,8 +148,11 @@ def _carried_out(client: Client, line: str, reason: str) -> int:
     command = line.split(None, 1)[1] if as_json and " " in line else line
     follows = command.split(None, 1)[0] in _ENDLESS
     try:
-        for answer in client.ask(command, as_json=as_json, reason=reason, follows=follows):
+        for answer in client.ask(command, as_json=as_json, reason=reason, follows=follows, texts=_texts(command)):
             _print(answer, as_json=as_json, follows=follows)
+    except _Unreadable as unreadable:
+        exits.say(str(unreadable), err=True)
+        return exits.NO_INPUT
     except Failed as failed:
         exits.say(failed, err=True)
         return _REFUSED
@@ -139,6 +164,24 @@ def _carried_out(client: Client, line: str, reason: str) -> int:
         exits.say(f"the server does not answer any more: {error}", err=True)
         return exits.UNAVAILABLE
     return 0
+
+
+class _Unreadable(Exception):
+    """A file that the command names cannot be read by this user."""
+
+
+def _texts(command: str) -> dict[str, str]:
+    """Return the script that `config set … source FILE` names. We read it: the server opens no file for a command."""
+    try:
+        words = shlex.split(command)
+    except ValueError:  # the server says what is wrong
+        return {}
+    if not "config".startswith(words[0].lower()) or len(words) < _FEWEST_WITH_SCRIPT or words[-2].lower() != "source":
+        return {}
+    try:
+        return {words[-1]: read_source(Path(words[-1])).text}
+    except OSError as error:
+        raise _Unreadable(f"{words[-1]}: {error.strerror}") from None
 
 
 def _print(answer: Any, *, as_json: bool, follows: bool) -> None:

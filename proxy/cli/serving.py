@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import signal
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -13,8 +14,9 @@ from typing import Annotated
 import typer
 
 from config.diagnostics import NOT_ENFORCED, Diagnostic, has_errors
+from config.overlay import Change
 from config.tools.report import as_records
-from proxy.app import compiled, load, rehearsed
+from proxy.app import compiled, load, rehearsed, rehearsed_again
 from proxy.base import log
 from proxy.base.apart import ChildTask, Failed, Tell
 from proxy.base.rejected import ConfigurationRejected
@@ -30,8 +32,9 @@ from proxy.server.forked import be_worker
 from proxy.server.keeping import be_keeper
 from proxy.server.logs import open_log
 from proxy.server.orders import RESERVED_SIGNALS
+from proxy.server.rehearsing import REHEARSAL_SECONDS
 from proxy.server.sockets import CannotListen
-from proxy.server.supervisor import REHEARSAL_SECONDS, Supervisor
+from proxy.server.supervisor import Supervisor
 
 ConfigurationFile = Annotated[
     Path, typer.Option("--config", "-c", help="The ecelerity.conf to run.", show_default=False)
@@ -47,6 +50,10 @@ class ConfigurationIn:
     def rehearsed(self, tell: Tell) -> tuple[Diagnostic, ...]:
         """Build everything that serves, and return what is wrong."""
         return rehearsed(self.path, tell)
+
+    def rehearsed_again(self, assembly: Assembly, changes: Sequence[Change], tell: Tell) -> tuple[Diagnostic, ...]:
+        """Build everything that would serve with settings of the console, and return what is wrong."""
+        return rehearsed_again(assembly, tuple(changes), tell)
 
     def compiled(self) -> tuple[Assembly, tuple[Diagnostic, ...]]:
         """Parse and compile. Raises ConfigurationRejected."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -11,6 +12,10 @@ from typing import Any, Self
 from proxy.console.places import connected
 
 CONNECT_SECONDS = 5.0
+REPLACED_SECONDS = 5.0
+"""How long a control process that ends, as at a reload, may take to be replaced."""
+
+_PAUSE = 0.05
 ANSWER_SECONDS = 90.0
 """A command takes at most a minute."""
 
@@ -33,15 +38,33 @@ class Client:
             OSError: no server answers, or the file system denies access.
             NotAllowed: the server does not.
         """
-        self._connection = connected(folders, CONNECT_SECONDS)
-        self._stream = self._connection.makefile("rb")
-        greeting = self._stream.readline().decode("ascii", "backslashreplace").rstrip("\n")
+        until = time.monotonic() + REPLACED_SECONDS
+        while True:
+            try:
+                greeting = self._greeted(folders)
+                break
+            except ConnectionError:  # the control process is being replaced
+                if time.monotonic() >= until:
+                    raise
+                time.sleep(_PAUSE)
         if not greeting.startswith("# "):
             self.close()
-            if greeting:
-                raise NotAllowed(greeting.removeprefix("! "))
-            raise ConnectionRefusedError(errno.ECONNREFUSED, "it closed the connection; it may be just restarting")
+            raise NotAllowed(greeting.removeprefix("! "))
         self.version = greeting.removeprefix("# ")
+
+    def _greeted(self, folders: Sequence[Path]) -> str:
+        """Connect, and return the server's first line."""
+        self._connection = connected(folders, CONNECT_SECONDS)
+        self._stream = self._connection.makefile("rb")
+        try:
+            greeting = self._stream.readline().decode("ascii", "backslashreplace").rstrip("\n")
+        except BaseException:
+            self.close()
+            raise
+        if greeting:
+            return greeting
+        self.close()
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "it closed the connection; it may be just restarting")
 
     def ask(
         self, line: str, *, as_json: bool = False, reason: str = "", texts: Mapping[str, str] | None = None,

@@ -72,6 +72,11 @@ class Person:
     rules: tuple[RoleRules, ...] | None = None
     """Those that apply, if there is an Authorization stanza."""
 
+    @property
+    def may_administer(self) -> bool:
+        """Whether they may do what needs the rights of the service itself."""
+        return self.role >= Role.ADMIN
+
     def may(self, line: str, needed: Role) -> bool:
         """Whether they may use a command, which is written in full words."""
         if self.rules is not None:

@@ -171,6 +171,12 @@ _SERVICE = (
     Event("reload_rejected", "the configuration has errors or its build hangs, an address cannot be bound, or a worker "
           "did not start; the old configuration stays in use", "diagnostics", levels=_ERROR,
           metric="ringback_config_last_reload_successful"),
+    Event("config_differs", "settings of the console are in use, so the running configuration differs from its file; a "
+          "reload or a restart drops them", "settings=count", levels=_WARNING, metric="ringback_config_differs"),
+    Event("config_as_in_file", "the last setting of the console was taken back",
+          metric="ringback_config_differs"),
+    Event("steering_unanswered", "the control process ended before the supervisor could answer what it asked for the "
+          "console", "reason", levels=_WARNING),
     Event("configuration_warning", "at the start and at a reload: a warning that `ringback check` also prints, with "
           "its place, the `text` of that line, and a `hint`; the `diagnostic` `not_enforced` is about what Momentum "
           "would enforce", "message", optional="file line column text hint diagnostic",

@@ -107,6 +107,14 @@ class KeeperClient:
         question = self._question(mailbox, sender)
         return question if isinstance(question, CallbackVerdict) else self._remembered(self._keys.of(question))
 
+    def peek(self, mailbox: Path | None, sender: str | None = None) -> CallbackVerdict | None:
+        """Return the same, and leave it as recently used as it was."""
+        question = self._question(mailbox, sender)
+        if isinstance(question, CallbackVerdict):
+            return question
+        held, now = self._memory.peek(self._keys.of(question)), self._clock()
+        return held.answer(now) if held is not None and now < held.until and now < held.expires else None
+
     async def verify(
         self,
         address: str,

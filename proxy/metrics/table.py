@@ -174,6 +174,12 @@ RELOAD_WORKED = LAYOUT.gauge(
     "ringback_config_last_reload_successful", "Whether the last reload succeeded.", merge=Merge.MOST
 )
 
+DIFFERS = LAYOUT.gauge(
+    "ringback_config_differs",
+    "Settings of the console in use, which the configuration's file does not have.",
+    merge=Merge.MOST,
+)
+
 # ---- for ourselves
 
 PID = LAYOUT.gauge("pid", "The process.", hidden=True)

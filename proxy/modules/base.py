@@ -5,17 +5,45 @@ Most modules need only a `PlainModule`: options, a validator, script functions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from config.diagnostics import Diagnostic
 from config.schema.specs import ModuleSpec
 from config.settings import ModuleSettings
+from proxy.callback.verdict import CallbackVerdict
 from proxy.keeper.door import Calling
+from proxy.mail.session import Session
 from proxy.mail.validator import Validator
+from proxy.mail.verdict import PASS, Verdict
 from proxy.modules.services import Callbacks, Services
 from proxy.options.core import CoreOptions
 from sieve.library import SieveFunction
+from sieve.phases import Phase
+
+Verdicts: TypeAlias = Mapping[str, CallbackVerdict]
+"""Address → the callback's verdict that the keeper has cached."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """What a module would do in a phase, for `ringback explain`."""
+
+    says: str
+    """In a few words."""
+    verdict: Verdict = PASS
+    unknown: tuple[str, ...] = ()
+    """What it would have to ask first, so that the verdict is a guess."""
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """A validator that says what it would do, from what is at hand. It asks nobody, and no other session sees it."""
+
+    async def explain(self, phase: Phase, session: Session, verdicts: Verdicts) -> Explained:
+        """Say it for a session that does not exist."""
+        ...
 
 
 class Prepared(Protocol):
@@ -44,6 +72,10 @@ class CallbackMaker(Protocol):
         """
         ...
 
+    def govern(self, settings: CoreOptions, callbacks: Callbacks) -> None:
+        """Give a service in use the rules of options that the console changed. What it asks and knows stays."""
+        ...
+
 
 @runtime_checkable
 class ScriptRunner(Protocol):
@@ -70,6 +102,15 @@ class Module(Protocol):
 
     def prepare(self, loaded: ModuleSettings, present: frozenset[str]) -> Prepared:
         """Check one stanza; `present` names the types of all loaded modules, passive ones included."""
+        ...
+
+
+@runtime_checkable
+class Reprepares(Protocol):
+    """A module that prepares a stanza again whose options the console has changed, without reading files again."""
+
+    def prepare_again(self, loaded: ModuleSettings, present: frozenset[str], before: Any) -> Prepared:
+        """Check the changed stanza; `before` is what was prepared of it."""
         ...
 
 

@@ -63,7 +63,9 @@ class InboundOptions(TlsOptions):
     )
 
     hostname: OwnNameValue = option(
-        default_factory=own_name, doc="Our name in the banner, Received and EHLO. Default: the machine's name."
+        default_factory=own_name,
+        live=False,
+        doc="Our name in the banner, Received and EHLO. Default: the machine's name.",
     )
     tls_server_names: Mapping[str, ConfigPath] = option(
         default_factory=dict,

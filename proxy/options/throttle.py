@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Annotated
 
-from cachetools import LRUCache
+from cachetools import Cache, LRUCache
 
 from config.errors import not_a
 from config.language.nodes import String, Value, Word
@@ -75,6 +75,12 @@ class Buckets:
         """Return whether a token is available, without taking it."""
         return not throttle.count or self._tokens(key, throttle, self._clock()) >= 1
 
+    def peek(self, key: str, throttle: Throttle) -> float:
+        """Return how many tokens are available, and leave the bucket as recently used as it was."""
+        found = (key, throttle) in self._state
+        held = Cache.__getitem__(self._state, (key, throttle)) if found else (float(throttle.count), 0.0)
+        return _filled(held, throttle, self._clock())
+
     def left(self, key: str, throttle: Throttle) -> float:
         """Return how many tokens are available, or 0 if there is no limit."""
         return self._tokens(key, throttle, self._clock()) if throttle.count else 0.0
@@ -95,6 +101,10 @@ class Buckets:
         self._state[(key, throttle)] = (tokens, at)
 
     def _tokens(self, key: str, throttle: Throttle, now: float) -> float:
-        tokens, since = self._state.get((key, throttle), (float(throttle.count), now))
-        waited = max(0.0, now - since)  # a wall clock may be set back
-        return min(float(throttle.count), tokens + waited * throttle.count / throttle.seconds)
+        return _filled(self._state.get((key, throttle), (float(throttle.count), now)), throttle, now)
+
+
+def _filled(held: tuple[float, float], throttle: Throttle, now: float) -> float:
+    tokens, since = held
+    waited = max(0.0, now - since)  # a wall clock may be set back
+    return min(float(throttle.count), tokens + waited * throttle.count / throttle.seconds)

@@ -94,6 +94,10 @@ class Deliverer:
         """Running deliveries by route."""
         self._woken = asyncio.Event()
 
+    def turn_to(self, router: Router) -> None:
+        """Find routes by another configuration."""
+        self._router = router
+
     def start(self) -> None:
         """Start the task, unless it runs already."""
         if not len(self._owner):

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
+from config.diagnostics import Diagnostic
+from config.overlay import Change
+from config.schema.specs import Schema
 from config.settings import Settings
 from proxy.checks.places import in_force
 from proxy.keeper.door import Calling
@@ -14,6 +18,19 @@ from proxy.modules.base import CallbackMaker, Prepared, ScriptRunner
 from proxy.modules.services import Callbacks, NoCallbacks
 from proxy.options.core import CoreOptions
 from proxy.upstream.routes import Router
+
+Changes: TypeAlias = tuple[Change, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a configuration comes from."""
+
+    schema: Schema
+    change: Callable[[Assembly, Changes], tuple[Assembly, Sequence[Diagnostic]]]
+    """Makes the same configuration with settings of the console in place of the present ones."""
+    load: Callable[[], tuple[Assembly, Sequence[Diagnostic]]]
+    """Loads its file again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +42,11 @@ class Assembly:
     prepared: Sequence[Prepared]
     digest: str = ""
     """Of the configuration's files, for people who compare machines."""
+    origin: Origin | None = field(default=None, compare=False, repr=False)
+    changes: Changes = ()
+    """The settings of the console in it."""
+    serial: int = 0
+    """When they were made, on the monotonic clock in nanoseconds: what is told late must not undo newer ones."""
 
     @property
     def metric_names(self) -> Names:
@@ -41,6 +63,17 @@ class Assembly:
             CERTIFICATE.name: list(dict.fromkeys(certificates)),
         }
 
+    def changed(self, changes: Sequence[Change], serial: int = 0) -> tuple[Assembly, Sequence[Diagnostic]]:
+        """Return the file's configuration with these settings of the console, and the diagnostics of them.
+
+        Raises:
+            ConfigurationRejected: a setting is wrong.
+        """
+        if self.origin is None or tuple(changes) == self.changes:
+            return replace(self, serial=serial), ()
+        assembly, found = self.origin.change(self, tuple(changes))
+        return replace(assembly, serial=serial), found
+
     @property
     def keeps(self) -> bool:
         """Whether several workers need a keeper."""
@@ -50,6 +83,11 @@ class Assembly:
         """Make the callback service of the last stanza that has one; with `calling`, the keeper asks the exchangers."""
         makers = self._makers
         return makers[-1].callbacks(self.core, upstream_down, calling) if makers else NoCallbacks()
+
+    def govern(self, callbacks: Callbacks) -> None:
+        """Give a callback service in use the rules of these options."""
+        for each in self._makers[-1:]:
+            each.govern(self.core, callbacks)
 
     @property
     def _makers(self) -> list[CallbackMaker]:

@@ -28,6 +28,8 @@ class Post:
     """Observers' rows go to `outside`; only the control process has `inside`."""
     block: Block
     """Where it counts."""
+    steering: socket.socket | None = None
+    """Where the control process asks its supervisor."""
     generation: int = 0
     """The number of its configuration."""
 

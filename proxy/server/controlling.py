@@ -17,12 +17,14 @@ from proxy.console.desk import Desk
 from proxy.console.people import Doorman
 from proxy.console.places import places
 from proxy.console.registry import Commands
+from proxy.console.running import Running
 from proxy.console.served import Served, TriesScripts
 from proxy.control.asking import Processes
 from proxy.control.certificates import Certificates
 from proxy.control.health import Health
 from proxy.control.observers import Observers
 from proxy.control.service import ControlService, Part
+from proxy.control.steering import Steering
 from proxy.control.watched import Watched
 from proxy.history.receiver import Receiver
 from proxy.history.settings import HistorySettings
@@ -53,7 +55,7 @@ NICENESS = 10
 
 
 async def _control(assembly: Assembly, watched: Watched, pages: Sequence[socket.socket], post: Post) -> None:
-    made = observing(assembly, watched, pages, post.rows, post.generation)
+    made = observing(assembly, watched, pages, post.rows, post.generation, post.steering)
     service = ControlService(made.parts)
     await service.start()
     if made.history.writes:
@@ -80,15 +82,23 @@ class Observing:
 
 
 def observing(
-    assembly: Assembly, watched: Watched, sockets: Sequence[socket.socket], rows: Door, generation: int
+    assembly: Assembly,
+    watched: Watched,
+    sockets: Sequence[socket.socket],
+    rows: Door,
+    generation: int,
+    steering: socket.socket | None = None,
 ) -> Observing:
-    """Make the parts of a control process. `sockets` are for metrics first, then for the page."""
+    """Make the parts of a control process. `sockets` are for metrics first, then for the page.
+
+    `steering` leads to the supervisor; without one, no setting can be changed.
+    """
     processes, health = Processes(generation), Health(watched)
     settings = HistorySettings.of(assembly.core, _secret(assembly))
     count = len(assembly.core.metrics_listener)
     scripts = [each for each in assembly.prepared if isinstance(each, TriesScripts)]
     served = Served(processes, assembly.core, watched, health, scripts)
-    commands = all_commands(served)
+    commands = all_commands(served, _running(assembly, processes, generation, steering))
     page = _page(served, commands, sockets[count:], settings) if sockets[count:] else None
     commands.add(*page_commands(page.link if page is not None else None))
     history = Receiver(settings)
@@ -111,6 +121,15 @@ def _page(served: Served, commands: Commands, sockets: Sequence[socket.socket], 
     from proxy.page.serving import Page  # noqa: PLC0415 - as below
 
     return Page(served.core, served.health, served.processes.ask, commands, sockets, history)
+
+
+def _running(
+    assembly: Assembly, processes: Processes, generation: int, steering: socket.socket | None
+) -> Running | None:
+    origin = assembly.origin
+    if origin is None or steering is None:
+        return None
+    return Running(assembly, origin.schema, generation, Steering(steering), processes, origin.load)
 
 
 def _to_ourselves(processes: Processes, post: Post) -> socket.socket:

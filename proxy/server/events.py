@@ -73,6 +73,14 @@ def recovered(child: Child, stack: str) -> None:
         log.warning("worker_recovered", worker=child.number, pid=child.pid, stack=stack)
 
 
+def differs(settings: int) -> None:
+    """The console has changed the running configuration, or changed it back."""
+    if settings:
+        log.warning("config_differs", settings=settings)
+    else:
+        log.info("config_as_in_file")
+
+
 def hangs(child: Child, state: str, seconds: float, stack: str) -> None:
     """A process does not beat, or did not begin to serve, and is killed."""
     BOOK.counts[RESTARTS.at("hung")] += 1

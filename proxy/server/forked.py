@@ -30,7 +30,9 @@ def be_worker(
     """Serve in a process that was just forked, and return its exit status."""
     name = number if assembly.core.processes > 1 else None
     hello = Hello(post.generation, number, answers=True)
-    return live(lambda: _serve(Worker(assembly, calling), bound, post, hello), assembly.core, post, worker=name)
+    return live(
+        lambda: _serve(Worker(assembly, calling, post.generation), bound, post, hello), assembly.core, post, worker=name
+    )
 
 
 async def _serve(worker: Worker, bound: Sequence[tuple[socket.socket, Listener]], post: Post, hello: Hello) -> None:

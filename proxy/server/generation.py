@@ -5,10 +5,13 @@ from __future__ import annotations
 import math
 import socket
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, Self, TypeVar
 
+from config.diagnostics import Diagnostic
+from config.overlay import Change
 from config.scopes.listener import Listener
 from proxy.keeper.door import Calling, Door
 from proxy.metrics.board import Block, Board
@@ -46,6 +49,10 @@ class Configured(Protocol):
         """Whether there is something for a keeper to do."""
         ...
 
+    def changed(self, changes: Sequence[Change], serial: int = 0) -> tuple[Self, Sequence[Diagnostic]]:
+        """Return it with other settings of the console, and what is wrong with them."""
+        ...
+
     @property
     def core(self) -> CoreOptions:
         """The global options."""
@@ -71,7 +78,7 @@ class Generation(Generic[A]):
     number: int = 1
     door: Door | None = None
     """How its workers reach the keeper; None if there is no keeper."""
-    warnings: int = 0
+    warnings: tuple[Diagnostic, ...] = ()
     begun: bool = False
     """Whether its workers were started; the keeper comes first, because they ask it at once."""
     board: Board = field(init=False)
@@ -82,7 +89,9 @@ class Generation(Generic[A]):
     """Its number → early deaths in a row."""
 
     @classmethod
-    def of(cls, assembly: A, warnings: int = 0, predecessor: Generation[A] | None = None) -> Generation[A]:
+    def of(
+        cls, assembly: A, warnings: tuple[Diagnostic, ...] = (), predecessor: Generation[A] | None = None
+    ) -> Generation[A]:
         """Bind what an assembly needs; sockets that the predecessor has are used again.
 
         Raises:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from config.diagnostics import Diagnostic
+from config.overlay import Change
 from proxy.base.apart import Tell
 
 Loaded_co = TypeVar("Loaded_co", covariant=True)
@@ -16,6 +17,10 @@ class Configuration(Protocol[Loaded_co]):
 
     def rehearsed(self, tell: Tell) -> Sequence[Diagnostic]:
         """Build everything that serves in a child, and return the diagnostics, including warnings."""
+        ...
+
+    def rehearsed_again(self, assembly: Any, changes: Sequence[Change], tell: Tell) -> Sequence[Diagnostic]:
+        """Build everything that would serve with settings of the console, in a child; return the diagnostics."""
         ...
 
     def compiled(self) -> tuple[Loaded_co, Sequence[Diagnostic]]:

@@ -15,6 +15,7 @@ from proxy.metrics.table import (
     BEAT,
     CONNECTIONS,
     CPU,
+    DIFFERS,
     LISTENS,
     RELOAD_WORKED,
     RELOADED_AT,
@@ -24,6 +25,7 @@ from proxy.metrics.table import (
     WORKER_UP,
     WORKERS,
 )
+from proxy.server import events
 from proxy.server.generation import Child, Generation
 from proxy.server.notify import notify, watchdog_seconds
 
@@ -83,6 +85,7 @@ class Notes:
         """A configuration has taken effect."""
         BOOK.counts[RELOADED_AT.base] = int(time.time())
         BOOK.counts[RELOAD_WORKED.base] = 1
+        BOOK.counts[DIFFERS.base] = 0
 
     def rejected(self) -> None:
         """A configuration was rejected."""
@@ -110,3 +113,9 @@ def status(current: Generation[Any], serving: int) -> str:
         cells = {block.counts[UP.at(number)] for block in board.blocks}
         hops.append(f"{name} {'up' if WORKS in cells else 'down' if any(cells) else 'not tried'}")
     return f"{serving} of {current.sockets.workers} workers, {sessions} sessions; next hops: {', '.join(hops[:5])}"
+
+
+def differs(settings: int) -> None:
+    """So many settings of the console are in use from now on."""
+    events.differs(settings)
+    BOOK.counts[DIFFERS.base] = settings

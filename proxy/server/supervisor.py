@@ -19,18 +19,19 @@ from functools import partial
 from typing import Any, Generic
 
 from config.diagnostics import Diagnostic, has_errors, render
-from proxy.base.apart import ChildTask, Failed
 from proxy.base.log import get_logger
 from proxy.keeper.door import Door, Doors
 from proxy.server import events
 from proxy.server.birth import BeControl, BeKeeper, BeWorker, Post, fork
 from proxy.server.complaints import log_warnings
 from proxy.server.generation import CONTROL, KEEPER, A, Child, Generation
+from proxy.server.helm import BUSY, STOPPED, Helm
 from proxy.server.loading import Configuration
 from proxy.server.logs import open_log, reopen_logs
 from proxy.server.notify import READY, STOPPING, notify, reloading
 from proxy.server.noting import Notes
 from proxy.server.orders import CUT, DRAIN, EX_SOFTWARE, SUCCEEDED
+from proxy.server.rehearsing import Heed, Rehearsals, Work
 from proxy.server.sockets import CannotListen, raise_descriptor_limit
 from proxy.server.wakers import Wakers
 from proxy.server.watch import Watch
@@ -39,9 +40,6 @@ log = get_logger()
 
 START_SECONDS = 30.0
 """A worker that does not serve this long after its start is killed."""
-
-REHEARSAL_SECONDS = 15.0
-"""Time limit to load a configuration and build everything in it; a child that needs more is killed."""
 
 
 class Supervisor(Generic[A]):
@@ -64,13 +62,15 @@ class Supervisor(Generic[A]):
         self._configuration = configuration
         self._be_worker, self._be_keeper, self._be_control = be_worker, be_keeper, be_control
         self._rows = Door()
-        self._rehearsal: ChildTask[Sequence[Diagnostic]] | None = None
+        self._helm = Helm(configuration)
         self._current = Generation.of(assembly)
         self._successor: Generation[A] | None = None
         self._retired: list[Generation[A]] = []
         self._children: dict[int, Child] = {}
         self._wakers = Wakers()
         self._selector = selectors.DefaultSelector()
+        self._selector.register(self._helm.inside, selectors.EVENT_READ, partial(self._helm.steer, self))
+        self._rehearsals = Rehearsals(self._selector)
         self._ready = self._reload_again = False
         self._stops = 0
         self._status = 0
@@ -96,9 +96,12 @@ class Supervisor(Generic[A]):
             key.data()
         self._reap()
         self._retire()
-        self._end_the_rehearsal()
+        self._rehearsals.look()
         self._watch.look(self._children.values(), late)
         self._replace()
+        if self._reload_again and not self.hindrance:
+            self._reload_again = False
+            self.hang_up()
         self._notes.turn(self._children.values(), self._current, ready=self._ready, stops=self._stops)
 
     # ---- signals
@@ -108,7 +111,7 @@ class Supervisor(Generic[A]):
             if number in (signal.SIGTERM, signal.SIGINT):
                 self._stop()
             elif number == signal.SIGHUP:
-                self._hang_up()
+                self.hang_up()
             elif number == signal.SIGUSR1:
                 reopen_logs(self._children.values())
 
@@ -123,58 +126,36 @@ class Supervisor(Generic[A]):
         self._current.sockets.close()
         if self._successor is not None:
             self._successor.sockets.close()
-        if self._rehearsal is not None:
-            self._selector.unregister(self._rehearsal)
-            self._rehearsal.kill()
-            self._rehearsal = None
+        self._rehearsals.kill()
+        self._helm.reloaded(error=STOPPED)
 
     # ---- a new configuration
 
-    def _hang_up(self) -> None:
+    def hang_up(self) -> None:
         """Try the configuration in a child. If that succeeds, its workers will replace the current ones."""
         if self._stops:
             return
-        if self._rehearsal is not None or self._successor is not None or not self._ready:
+        if self.hindrance:
             self._reload_again = True
             return
         notify(reloading())
-        try:
-            self._rehearsal = ChildTask(self._configuration.rehearsed, REHEARSAL_SECONDS, leave=self._own_sockets())
-        except OSError as error:
-            self._reject(f"cannot fork a process to try the configuration: {error.strerror}")
-            return
-        self._selector.register(self._rehearsal, selectors.EVENT_READ, self._hear_the_rehearsal)
+        self.rehearse(self._configuration.rehearsed, self._rehearsed)
 
-    def _hear_the_rehearsal(self) -> None:
-        rehearsal = self._rehearsal
-        if rehearsal is None or not rehearsal.read():
-            return
-        self._selector.unregister(rehearsal)
-        self._rehearsal = None
-        try:
-            found = rehearsal.answer()
-        except Failed as failed:
-            self._reject(f"the configuration could not be tried: {failed}")
-            return
-        if has_errors(found):
+    def _rehearsed(self, found: Sequence[Diagnostic], problem: str) -> None:
+        """Start the workers of a configuration without errors."""
+        if problem:
+            self._reject(problem)
+        elif has_errors(found):
             self._reject(render(found))
         else:
             log_warnings(found)
-            self._succeed(len(found))
+            self._succeed(found)
 
-    def _end_the_rehearsal(self) -> None:
-        """Reject a configuration whose rehearsal takes too long."""
-        rehearsal = self._rehearsal
-        if rehearsal is not None and time.monotonic() >= rehearsal.deadline:
-            self._selector.unregister(rehearsal)
-            self._rehearsal = None
-            self._reject(f"the configuration could not be tried: {rehearsal.overdue()}")
-
-    def _succeed(self, warnings: int) -> None:
+    def _succeed(self, warnings: Sequence[Diagnostic]) -> None:
         """Load the configuration that was tried, and start its workers."""
         try:
             assembly, _ = self._configuration.compiled()
-            self._successor = Generation.of(assembly, warnings, predecessor=self._current)
+            self._successor = Generation.of(assembly, tuple(warnings), predecessor=self._current)
         except CannotListen as error:
             self._reject(str(error))
         except Exception as error:  # noqa: BLE001 — the file has changed, or we have a bug; the server keeps running
@@ -187,9 +168,11 @@ class Supervisor(Generic[A]):
         cause = {} if error is None else {"exc_info": error}
         log.error("reload_rejected", diagnostics=reason, **cause)
         self._notes.rejected()
+        self._helm.reloaded(error=reason)
         self._settled()
 
     def _take_over(self, successor: Generation[A]) -> None:
+        self._helm.reloaded(told=render(successor.warnings) if successor.warnings else "")
         replaced, self._current, self._successor = self._current, successor, None
         self._retired.append(replaced)
         for child in self._of(replaced):
@@ -201,7 +184,7 @@ class Supervisor(Generic[A]):
         replaced.pages.close(keep=successor.pages)
         self._notes.reloaded()
         open_log(successor.assembly.core, threaded=False)
-        log.info("reloaded", warnings=successor.warnings, workers=successor.sockets.workers)
+        log.info("reloaded", warnings=len(successor.warnings), workers=successor.sockets.workers)
         self._settled()
 
     def _abandon(self, successor: Generation[A], reason: str) -> None:
@@ -214,13 +197,28 @@ class Supervisor(Generic[A]):
         successor.pages.close(keep=self._current.pages)
         self._reject(reason)
 
+    # ---- what the console asks, for `Helm`
+
+    @property
+    def current(self) -> Generation[A]:
+        """The present configuration."""
+        return self._current
+
+    @property
+    def hindrance(self) -> str:
+        """Why nothing can be tried or loaded now; empty if it can."""
+        if self._stops:
+            return STOPPED
+        return BUSY if self._rehearsals.busy or self._successor is not None or not self._ready else ""
+
+    def rehearse(self, work: Work, heed: Heed) -> None:
+        """Try a configuration in a child."""
+        self._rehearsals.begin(work, heed, self._own_sockets())
+
     def _settled(self) -> None:
         """Act when every worker of the current configuration serves."""
         self._ready = True
         notify(READY)
-        if self._reload_again:
-            self._reload_again = False
-            self._hang_up()
 
     def _retire(self) -> None:
         """End the keepers that no worker asks any more, and forget generations without processes."""
@@ -272,7 +270,8 @@ class Supervisor(Generic[A]):
         post = replace(post, generation=generation.number)
         if number == CONTROL:
             watched, pages = self._notes.watched(self._generations(), generation), [*generation.pages]
-            self._close_all_but({post.rows.inside, *pages})
+            post = replace(post, steering=self._helm.outside)
+            self._close_all_but({post.rows.inside, self._helm.outside, *pages})
             return self._be_control(generation.assembly, watched, pages, post)
         if number == KEEPER:
             doors = self._doors(generation)
@@ -308,7 +307,7 @@ class Supervisor(Generic[A]):
             for each in (*generation.sockets, *generation.pages, *(generation.door or ()))
         ]
         orders = [child.orders for child in self._children.values()]
-        return [*orders, *held, *self._rows, self._selector, *self._wakers]
+        return [*orders, *held, *self._rows, *self._helm, self._selector, *self._wakers]
 
     def _heard(self, child: Child) -> None:
         """Handle a worker's message that it serves, or the end of its socket. Its status comes with SIGCHLD."""
@@ -396,7 +395,6 @@ class Supervisor(Generic[A]):
     def _patience(self) -> float:
         """Return the seconds until the next deadline: a start, a beat, a rehearsal's end."""
         times = [self._notes.due()] if self._stops else [self._notes.due(), *self._current.due.values()]
-        if self._rehearsal is not None:
-            times.append(self._rehearsal.deadline)
+        times.append(self._rehearsals.deadline)
         times.append(self._watch.due(self._children.values()))
         return max(0.0, min(times) - time.monotonic())

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import socket
 from array import array
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from config.scopes.listener import Listener
 from proxy.base.log import get_logger
@@ -19,7 +19,6 @@ from proxy.base.tasks import TaskOwner, spawn
 from proxy.dns.resolver import Resolver
 from proxy.history.settings import is_on
 from proxy.keeper.door import Calling
-from proxy.mail.validator import Validator
 from proxy.metrics.book import BOOK
 from proxy.metrics.table import CONNECTIONS, LETTERS, OLDEST, OPEN_SESSIONS, TRACKED
 from proxy.modules.services import Services
@@ -47,6 +46,9 @@ log = get_logger()
 WARM_SECONDS = 2.0
 """Longest wait for the next hops' EHLO replies before clients are accepted; our EHLO offers what theirs do."""
 
+CHANGE_SECONDS = 1.0
+"""The same before new sessions are served under a setting of the console that names another next hop."""
+
 DRAIN_SECONDS = 20.0
 """Seconds for sessions to finish their command when Ringback stops. Clients that stall in a message are cut."""
 
@@ -57,8 +59,12 @@ DRAIN_GRACE = 5.0
 class Worker:
     """Serves one assembly on the running event loop."""
 
-    def __init__(self, assembly: Assembly, calling: Calling | None = None) -> None:
-        """Take the assembly, and the way to the keeper if there is one; nothing is bound or connected yet."""
+    def __init__(self, assembly: Assembly, calling: Calling | None = None, generation: int = 0) -> None:
+        """Take the assembly, and the way to the keeper if there is one; nothing is bound or connected yet.
+
+        `generation` numbers the configuration's file as it was loaded.
+        """
+        self.generation = generation
         self.assembly, self._calling = assembly, calling
         self._core = assembly.core
         self._bound: list[tuple[socket.socket, Listener]] = []
@@ -75,7 +81,7 @@ class Worker:
     def descriptors_wanted(self) -> int:
         """Open files that the configured limits allow. Clients without a limit are not counted."""
         core = self._core
-        upstream = core.max_outbound_connections * len(self._router.named())
+        upstream = core.max_outbound_connections * len(self.router.named())
         return (
             core.service_sessions
             + min(upstream, core.server_max_outbound_connections)
@@ -94,36 +100,35 @@ class Worker:
         else:
             self._bound += bound
         self.build()
-        await self.pools.warm(self._router.named(), WARM_SECONDS)
+        await self.pools.warm(self.router.named(), WARM_SECONDS)
         loop = asyncio.get_running_loop()
-        entrances = self.entrances = {
-            id(listener): Entrance(listener, self.assembly.settings) for _, listener in self._bound
-        }
-        for entrance in entrances.values():
-            entrance.load_certificates()
+        self.entrances = self._make_entrances(self.assembly)
+        _load_certificates(self.entrances)
         for each, listener in self._bound:
             # create_server listens (maybe again), so it needs the backlog
-            make = partial(SmtpProtocol, self.front, entrances[id(listener)])
+            make = partial(SmtpProtocol, self.front, self.entrances[str(listener)])
             self._servers.append(await loop.create_server(make, sock=each, backlog=listener.backlog))
         if exists(self._core.state_directory):  # deliver what an earlier run left, even if the configuration changed
             self.deliverer.start()
         log.info(
             "listening",
             addresses=[f"{host}:{port}" for host, port in self.addresses],
-            upstream=self._router.default.name,
+            upstream=self.router.default.name,
         )
 
     def build(self) -> None:
         """Build everything that serves, on the running loop. Binds, connects and writes nothing."""
         core = self._core
         self._resolver = Resolver([str(each) for each in core.nameservers])
-        self._router = Router(self.assembly.settings)
+        self.router = Router(self.assembly.settings)
         self.pools = Pools(self._resolver, core.server_max_outbound_connections)
         self._open_outbox()
         self.callbacks = self.assembly.callbacks(self.pools.all_down, self._calling)
         services = Services(core, self.assembly.settings, self._resolver, self.callbacks, self._outbox)
-        self._closers = services.closers
-        self.front = self._front([each.validator(services) for each in self.assembly.prepared])
+        self._credentials = CredentialChecker(self.router, self._resolver)
+        self._authenticator = Guesses(self._credentials)
+        self.front = self._front_for(self.assembly, self.router, services)
+        self.pipeline = cast(PhasePipeline, self.front.pipeline)
         BOOK.sample(self._look)
 
     def _look(self) -> None:
@@ -137,6 +142,39 @@ class Worker:
             states[session.place] += 1
         counts[OPEN_SESSIONS.base : OPEN_SESSIONS.base + OPEN_SESSIONS.size] = memoryview(array("q", states))
         self.pools.look()
+
+    def _make_entrances(self, assembly: Assembly, before: Mapping[str, Entrance] | None = None) -> dict[str, Entrance]:
+        """Make the entrance of each address that is bound, by the address."""
+        listeners = {str(each): each for each in assembly.core.esmtp_listener}
+        names = dict.fromkeys(str(listener) for _, listener in self._bound)
+        return {name: Entrance(listeners[name], assembly.settings, (before or {}).get(name)) for name in names}
+
+    # ------------------------------------------------------------ settings from the console
+
+    async def prepare(self, assembly: Assembly) -> Callable[[], None]:
+        """Build what new sessions need under a changed configuration; return what turns to it, which cannot fail."""
+        router = Router(assembly.settings)
+        services = Services(assembly.core, assembly.settings, self._resolver, self.callbacks, self._outbox)
+        front = self._front_for(assembly, router, services)
+        entrances = self._make_entrances(assembly, self.entrances)
+        await asyncio.to_thread(_load_certificates, entrances)  # their files may be slow
+        await self.pools.warm_new(router.named(), CHANGE_SECONDS)
+        return partial(self._turn_to, assembly, router, front, entrances)
+
+    def _turn_to(self, assembly: Assembly, router: Router, front: Front, entrances: Mapping[str, Entrance]) -> None:
+        """Serve new sessions by a changed configuration. Running ones go on with what they began with."""
+        self.assembly, self._core, self.router = assembly, assembly.core, router
+        pipeline = cast(PhasePipeline, front.pipeline)
+        pipeline.operate_as(self.pipeline)
+        self.pipeline = pipeline
+        earlier = self.front.turn_to(front)
+        kept = {each: each.turn_to(entrances[name]) for name, each in self.entrances.items()}
+        for session in self.front.live:
+            session.keep(earlier, kept)
+        self.pools.name(router.named())
+        self._credentials.turn_to(router)
+        self.deliverer.turn_to(router)
+        assembly.govern(self.callbacks)
 
     def _bind(self) -> None:
         try:
@@ -157,23 +195,21 @@ class Worker:
         self.outbox_store = OutboxStore(
             core.state_directory, bounds=Bounds(core.outbox_size, core.outbox_letters), key_file=core.letter_key
         )
-        self.deliverer = Deliverer(self.outbox_store, self._router, self.pools, core.hostname)
+        self.deliverer = Deliverer(self.outbox_store, self.router, self.pools, core.hostname)
         self._outbox = SessionOutbox(self.outbox_store, self.deliverer.wake)
 
-    def _front(self, judges: Sequence[Validator | None]) -> Front:
-        core, router, pools = self._core, self._router, self.pools
-        self._credentials = CredentialChecker(router, self._resolver)
-        validators = [each for each in judges if each is not None]
-        self.pipeline = PhasePipeline(validators)
+    def _front_for(self, assembly: Assembly, router: Router, services: Services) -> Front:
+        core, pools = assembly.core, self.pools
+        validators = [each for one in assembly.prepared if (each := one.validator(services)) is not None]
         return Front(
             settings=core,
             verbs=VERBS,
-            pipeline=self.pipeline,
+            pipeline=PhasePipeline(validators),
             hooks=hooks_of(validators),
             open_relay=lambda session: UpstreamRelay(router, pools, session),
             capabilities=pools.capabilities,
             session_ended=pools.forget,
-            authenticator=Guesses(self._credentials),
+            authenticator=self._authenticator,
             sessions=self._sessions,
             outbox=self._outbox,
             dialogues=Allowance() if is_on(core) else None,
@@ -230,3 +266,8 @@ class Worker:
         for each, _ in self._bound:
             each.close()
         self._bound.clear()
+
+
+def _load_certificates(entrances: Mapping[str, Entrance]) -> None:
+    for each in entrances.values():
+        each.load_certificates()

@@ -6,10 +6,11 @@ global scope. Sessions from the same network share one frozen result.
 
 from __future__ import annotations
 
+import copy
 import ssl
 from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from typing import cast
+from typing import Self, cast
 
 from config.base.ip import read_address
 from config.scopes.listener import Client, Listener
@@ -26,17 +27,21 @@ log = get_logger()
 
 _CLIENTS_REMEMBERED = 4096
 
+_TERMS = tuple(name for name in InboundOptions.model_fields if name.startswith("tls_"))
+"""The options that a certificate and its context depend on."""
+
 
 class Entrance:
     """A listener of one worker. Its state is owned by the event loop's thread."""
 
-    def __init__(self, listener: Listener, settings: Settings) -> None:
-        """Take the listener and its configuration."""
+    def __init__(self, listener: Listener, settings: Settings, before: Entrance | None = None) -> None:
+        """Take the listener and its configuration; certificates that `before` has for the same options stay in use."""
+        self._by_terms: dict[str, ServerCertificate | None] = {} if before is None else dict(before._by_terms)  # noqa: SLF001 — of its own kind
         self._listener = listener
         self._settings = settings
         self._core = cast(InboundOptions, settings.core)
         self._merged: dict[tuple[int, ...], InboundOptions] = {}
-        self._of_client = lru_cache(maxsize=_CLIENTS_REMEMBERED)(self._merge)
+        self._remember_clients()
         self._plans: dict[int, Plan] = {}
         self._certificates: dict[int, ServerCertificate | None] = {}
         self.connections = 0
@@ -48,6 +53,16 @@ class Entrance:
         self.own_options = self._in_force(None)
         """The listener's own options, for any client."""
 
+    def _remember_clients(self) -> None:
+        self._of_client = lru_cache(maxsize=_CLIENTS_REMEMBERED)(self._merge)
+
+    def turn_to(self, other: Entrance) -> Self:
+        """Serve new sessions as `other` would; return what running ones go on with. The count of connections stays."""
+        earlier = copy.copy(self)
+        earlier._remember_clients()  # noqa: SLF001 — of its own kind
+        vars(self).update(vars(other) | {"connections": self.connections})
+        return earlier
+
     def certificate(self, options: InboundOptions) -> ServerCertificate | None:
         """Return the certificate for TLS under these options; None if TLS is not offered.
 
@@ -55,8 +70,11 @@ class Entrance:
         """
         key = id(options)  # these options live as long as we do, so no others get the same id
         if key not in self._certificates:
+            terms = repr([getattr(options, name) for name in _TERMS])
             try:
-                self._certificates[key] = certificate_of(options)
+                if terms not in self._by_terms:
+                    self._by_terms[terms] = certificate_of(options)
+                self._certificates[key] = self._by_terms[terms]
             except (OSError, ssl.SSLError) as error:  # and try again for the next client
                 log.error("certificate_unusable", certificate=str(options.tls_certificate), reason=str(error))
                 return None

@@ -98,6 +98,15 @@ class PhasePipeline:
         """Only log a validator's verdicts, or apply them again."""
         (self._shadowed.add if on else self._shadowed.discard)(name)
 
+    def operate_as(self, other: PhasePipeline) -> None:
+        """Do the same about modules of the same name."""
+        self._disabled, self._shadowed = other._disabled, other._shadowed
+        self._steps = self._enabled_steps()
+
+    def steps(self, phase: Phase) -> list[tuple[Validator, bool]]:
+        """Return the validators that are asked in a phase, each with whether its verdict is only logged."""
+        return [(validator, validator.name in self._shadowed) for validator, _ in self._steps[phase]]
+
     # ------------------------------------------------------------ asking
 
     def active(self, phase: Phase) -> bool:

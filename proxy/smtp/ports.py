@@ -6,6 +6,7 @@ A worker has one `Front`, which all its sessions share.
 from __future__ import annotations
 
 import asyncio
+import copy
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -286,6 +287,10 @@ class Live(Protocol):
         """Answer 421 at the next command, which may be now."""
         ...
 
+    def keep(self, earlier: Front, entrances: Mapping[Any, Any]) -> None:
+        """Go on with what there was before the configuration changed: `earlier` instead of the front."""
+        ...
+
     def cut(self) -> None:
         """End the session at once, or after the next hop's reply if it may already have accepted the message."""
         ...
@@ -370,6 +375,19 @@ class Front:
     def live(self) -> set[Live]:
         """The running sessions."""
         return self.sessions.live
+
+    def show_to(self, trace: Callable[[Session, bytes, bytes], None] | None) -> None:
+        """Show each line of each dialogue to `trace`, or to nobody; also of sessions under earlier settings."""
+        self.trace = trace
+        for each in self.live:
+            each.dialogue.front.trace = trace
+
+    def turn_to(self, other: Front) -> Front:
+        """Serve new sessions by the configuration of `other`; return what running ones go on with."""
+        earlier = copy.copy(self)
+        self.settings, self.pipeline, self.hooks = other.settings, other.pipeline, other.hooks
+        self.open_relay = other.open_relay
+        return earlier
 
     def client_left(self, network: str) -> None:
         """Count one connection of a client less."""

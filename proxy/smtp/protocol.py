@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
+from collections.abc import Mapping
 from typing import Any, cast
 
 from aiosmtpd.smtp import SMTP
@@ -449,6 +450,11 @@ class SmtpProtocol(SMTP):
             found.append(code.co_qualname)
             waited = waited.cr_await
         return found
+
+    def keep(self, earlier: Front, entrances: Mapping[Entrance, Entrance]) -> None:
+        """Go on with what there was before the configuration changed."""
+        self.front = self.dialogue.front = earlier
+        self.entrance = self.dialogue.entrance = entrances.get(self.entrance, self.entrance)
 
     def _failed(self, error: BaseException) -> None:
         """End a session that failed outside a command, which is our mistake."""

@@ -79,6 +79,8 @@ class Reception:
         self._front, self._plan, self._session, self._reader = front, plan, session, reader
         self._relay, self._on_commit = relay, on_commit
         self._kept: StuffedBody | None = None
+        self._pipeline = front.pipeline
+        """The session's own: the front's may be another one before the message has ended."""
 
     async def run(self) -> Reply:
         """Return the reply to the dot. If the message is not accepted, abort the transaction at the next hop.
@@ -258,7 +260,7 @@ class Reception:
 
     async def _judge(self) -> None:
         """Ask the validators of the content phases."""
-        session, pipeline = self._session, self._front.pipeline
+        session, pipeline = self._session, self._pipeline
         transaction = session.transaction
         for phase in self._plan.at_content_judged:
             if phase is Phase.EACH_RCPT:
@@ -301,7 +303,7 @@ class Reception:
         recipients = session.transaction.recipients
         for recipient in recipients:
             session.current_recipient = recipient
-            verdict = self._front.pipeline.run(Phase.EACH_RCPT, session)
+            verdict = self._pipeline.run(Phase.EACH_RCPT, session)
             if type(verdict) is not Verdict:
                 verdict = await verdict
             recipient.refusal = verdict.reply

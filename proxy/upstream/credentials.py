@@ -49,12 +49,17 @@ class CredentialChecker:
 
     def __init__(self, router: Router, resolver: Resolver) -> None:
         """Keep what finds the next hop; nothing is connected or read yet."""
-        self._upstream = router.default
-        self._connector = Connector(router.default, resolver)
+        self._resolver = resolver
+        self.turn_to(router)
         self._asking = asyncio.Semaphore(MOST_ASKED)
         self._hashing = ThreadPoolExecutor(MOST_HASHED, thread_name_prefix="hashing")
         """Separate threads: work of scripts, files and logs in other threads never delays a login."""
         self._files: dict[tuple[Path, str], PasswordFile] = {}
+
+    def turn_to(self, router: Router) -> None:
+        """Ask the next hop of a configuration."""
+        self._upstream = router.default
+        self._connector = Connector(router.default, self._resolver)
 
     async def verify(self, session: Session, credentials: Credentials) -> Verification:
         """Check credentials by the session's current options."""

@@ -52,6 +52,15 @@ class Pools:
         self._named = {upstream: self.of(upstream) for upstream in upstreams}
         await asyncio.gather(*(pool.warm(seconds) for pool in self._named.values()))
 
+    async def warm_new(self, upstreams: Iterable[Upstream], seconds: float) -> None:
+        """Connect once to those that have no pool yet, so that `name` does not lose what our EHLO offers."""
+        new = [self.of(upstream) for upstream in upstreams if upstream not in self._pools]
+        await asyncio.gather(*(pool.warm(seconds) for pool in new))
+
+    def name(self, upstreams: Iterable[Upstream]) -> None:
+        """These are now the ones that the configuration names."""
+        self._named = {upstream: self.of(upstream) for upstream in upstreams}
+
     def capabilities(self) -> frozenset[str]:
         """Return the EHLO keywords that every upstream of the configuration offers, as far as is known."""
         known = [pool.capabilities for pool in self._named.values()]

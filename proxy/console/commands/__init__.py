@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from proxy.console.commands import (
     callbacks,
+    configuration,
+    explaining,
     helping,
     live,
     log,
@@ -16,13 +18,16 @@ from proxy.console.commands import (
     upstreams,
 )
 from proxy.console.registry import Commands
+from proxy.console.running import Running
 from proxy.console.served import Served
 
 
-def all_commands(served: Served) -> Commands:
-    """Return the table of all commands."""
+def all_commands(served: Served, running: Running | None = None) -> Commands:
+    """Return the table of all commands. Without a supervisor to ask, there is no `running` configuration to change."""
     made = Commands([])
-    for room in (service, status, summary, sessions, upstreams, callbacks, scripts, outbox, log, live):
+    for room in (service, status, summary, sessions, upstreams, callbacks, scripts, outbox, log, live, explaining):
         made.add(*room.commands(served))
+    if running is not None:
+        made.add(*configuration.commands(running))
     made.add(*helping.commands(made))
     return made

@@ -12,7 +12,7 @@ from proxy.mail.replies import Reply
 from proxy.mail.session import Session
 from proxy.mail.validator import Hook, OnError
 from proxy.mail.verdict import PASS, Verdict
-from proxy.modules.base import PlainModule
+from proxy.modules.base import Explained, PlainModule, Verdicts
 from proxy.modules.conntrol.options import SPEC, ConntrolOptions, refusal_of
 from proxy.options.names import banner_lines, goes_on
 from sieve.phases import Need, Phase
@@ -54,6 +54,13 @@ class ConntrolValidator:
     def needs(self, phase: Phase) -> Need:  # noqa: ARG002 — there is no content yet
         """Read nothing of the content."""
         return Need.NOTHING
+
+    async def explain(self, phase: Phase, session: Session, verdicts: Verdicts) -> Explained:  # noqa: ARG002 — as always
+        """Say how long the client must be silent."""
+        session.greeting = self._greeting
+        if session.can_relay:
+            return Explained("a relay host does not wait")
+        return Explained(f"waits {self._pause:g} s before the greeting, in which the client must be silent")
 
     def _judge(self, session: Session) -> Verdict | Awaitable[Verdict]:
         session.greeting = self._greeting

@@ -9,7 +9,7 @@ from proxy.mail.replies import Reply
 from proxy.mail.session import Session
 from proxy.mail.validator import Hook, OnError
 from proxy.mail.verdict import PASS, Verdict
-from proxy.modules.base import PlainModule
+from proxy.modules.base import Explained, PlainModule, Verdicts
 from proxy.modules.mail_loop.options import PASSES, SPEC, MailLoopOptions
 from sieve.phases import Need, Phase
 
@@ -35,6 +35,11 @@ class MailLoopValidator:
     def needs(self, phase: Phase) -> Need:
         """Read the header section at DATA."""
         return Need.HEADERS if phase is Phase.DATA else Need.NOTHING
+
+    async def explain(self, phase: Phase, session: Session, verdicts: Verdicts) -> Explained:  # noqa: ARG002 — asks nobody
+        """Judge as for a client: it looks at nothing but the session."""
+        verdict = self._look(session) if phase is Phase.CONNECT else self._refuse(session)
+        return Explained("looks whether the client is this machine", verdict)
 
     def _look(self, session: Session) -> Verdict:
         # A machine that connects to one of its own addresses comes from that address.

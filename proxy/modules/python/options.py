@@ -27,5 +27,6 @@ class PythonOptions(Options):
 SPEC = ModuleSpec(
     type="python",
     options=PythonOptions,
+    live=(),
     summary="Python code of the site, written as a handler for aiosmtpd.",
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
 
@@ -20,8 +20,10 @@ from proxy.mail.validator import Hook, OnError, Validator
 from proxy.mail.verdict import PASS, Verdict, decided
 from proxy.metrics.book import BOOK
 from proxy.metrics.table import SCRIPT, SCRIPT_RUNS, SCRIPT_TIME, SECONDS
+from proxy.modules.base import Explained, Verdicts
 from proxy.modules.services import Services
 from proxy.modules.sieve_policy.answers import RecordingHost
+from proxy.modules.sieve_policy.dry import DryHost
 from proxy.modules.sieve_policy.duplicates import Tracking
 from proxy.modules.sieve_policy.effects import send_letters, settle_letters
 from proxy.modules.sieve_policy.host import SessionHost
@@ -48,6 +50,8 @@ GRACE_SECONDS = 5.0
 _SUM = len(SECONDS) + 1
 """Where the sum is, from the first bucket."""
 
+_INCLUDE = frozenset({"ec_include", "include"})
+
 _CREATE_MAIL = frozenset({"ec_forward", "generate_mail_raw"})
 
 
@@ -63,6 +67,18 @@ class SieveModule:
 
     def prepare(self, loaded: ModuleSettings, present: frozenset[str]) -> PreparedSieve:
         """Compile the scripts that the stanza names."""
+        return self._prepared(loaded, present, {})
+
+    def prepare_again(self, loaded: ModuleSettings, present: frozenset[str], before: Any) -> PreparedSieve:
+        """Compile the scripts again; those that are the same files are not read again."""
+        kept = {
+            name: source
+            for name, source in cast(PreparedSieve, before).sources.items()
+            if name not in before.loaded.texts and getattr(loaded.options, name) == getattr(before.options, name)
+        }
+        return self._prepared(loaded, present, kept)
+
+    def _prepared(self, loaded: ModuleSettings, present: frozenset[str], known: Mapping[str, Source]) -> PreparedSieve:
         options = cast(SieveOptions, loaded.options)
         settings = ScriptSettings(
             default_comparator=options.default_comparator,
@@ -75,30 +91,34 @@ class SieveModule:
         }
         scripts: dict[Phase, tuple[Script, ...]] = {}
         diagnostics: list[Diagnostic] = []
+        sources: dict[str, Source] = {}
         if options.fileinto_header and _FIELD_NAME.fullmatch(options.fileinto_header) is None:
             diagnostics.append(no_field_name(options.fileinto_header, loaded.origin("fileinto_header") or loaded.span))
         for phase in Phase:
             compiled: list[Script] = []
             for number in (1, 2):
-                path = options.script(phase, number)
-                if path is None:
+                name = option_name(phase, number)
+                source = _source(loaded, name, known, diagnostics)
+                if source is None:
                     continue
-                try:
-                    source = read_source(path)
-                except OSError as error:
-                    origin = loaded.origin(option_name(phase, number)) or loaded.span
-                    diagnostics.append(cannot_read(error, origin))
-                    continue
-                dialect = options.language(phase, number, path)
+                sources[name] = source
+                dialect = options.language(phase, number, getattr(options, name))
                 found = self._compiled(source, phase, present, settings, includes[dialect], dialect)
                 diagnostics += found.diagnostics
                 if found.script is not None:
                     diagnostics += never_reached(compiled, found.script, option_name(phase, 1))
+                    diagnostics += _includes_files(found.script, name in loaded.texts)
                     compiled.append(found.script)
             if compiled:
                 scripts[phase] = tuple(compiled)
         return PreparedSieve(
-            loaded, options, scripts, diagnostics, partial(self._tried, present, settings), tuple(includes.values())
+            loaded,
+            options,
+            scripts,
+            diagnostics,
+            partial(self._tried, present, settings),
+            tuple(includes.values()),
+            sources,
         )
 
     def _compiled(
@@ -137,6 +157,8 @@ class PreparedSieve:
     """Compiles a script for a phase, for the console; returns what is wrong with it."""
     includes: Sequence[ScriptCache]
     """The scripts that others have included."""
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    """The text of each script, by its option."""
 
     def flush_includes(self) -> int:
         """Read included scripts again at their next use; return how many were known."""
@@ -217,6 +239,17 @@ class SieveValidator:
                 return verdict
         return PASS
 
+    async def explain(self, phase: Phase, session: Session, verdicts: Verdicts) -> Explained:
+        """Run the phase's scripts on what is at hand. Nothing that they do is carried out, or counted."""
+        host, verdict = DryHost(session, self._services, phase, verdicts), PASS
+        for script in self._scripts[phase]:
+            outcome = await script.run(host)
+            verdict = self._judgement(outcome, script, session)
+            if host.unknown or verdict is not PASS or outcome.ended:
+                break
+        names = ", ".join(script.name for script in self._scripts[phase])
+        return Explained("; ".join([f"script {names}", *host.notes]), verdict, tuple(host.unknown))
+
     async def _after_others(self, phase: Phase, scripts: tuple[Script, ...], session: Session) -> Verdict:
         """Wait for what active validators began: the scripts read its results."""
         await session.transaction.settle()
@@ -291,6 +324,32 @@ class SieveValidator:
 def _place(outcome: Outcome, script: Script) -> str:
     """Return the line that decided, for the log."""
     return f"script {script.name}" if outcome.at is None else f"script {outcome.at.source.name}:{outcome.at.line}"
+
+
+def _source(
+    loaded: ModuleSettings, name: str, known: Mapping[str, Source], diagnostics: list[Diagnostic]
+) -> Source | None:
+    """Return the text of the script that an option names; None if there is none, or it cannot be read."""
+    path = getattr(loaded.options, name)
+    if path is None:
+        return None
+    if name in loaded.texts:
+        return Source(f"console:{path.name}", loaded.texts[name])
+    if name in known:
+        return known[name]
+    try:
+        return read_source(path)
+    except OSError as error:
+        diagnostics.append(cannot_read(error, loaded.origin(name) or loaded.span))
+        return None
+
+
+def _includes_files(script: Script, is_from_console: bool) -> list[Diagnostic]:  # noqa: FBT001 — a fact about it
+    """Refuse a script from the console that reads other files of the server."""
+    if not is_from_console or not script.calls & _INCLUDE:
+        return []
+    hint = "write the text into the script, or set it in the file and reload"
+    return [Diagnostic(f"{script.name} includes a file, and a script from the console may not", script.span, hint)]
 
 
 def never_reached(before: Sequence[Script], script: Script, option: str) -> list[Diagnostic]:

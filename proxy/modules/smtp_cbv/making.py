@@ -53,7 +53,7 @@ def callbacks_of(
 ) -> CallbackService:
     """Build the service from the stanza's options and the server's name; the caller closes it."""
     verifying = verifying_of(options, core, resolver)
-    rules = _rules(options, core)
+    rules = rules_of(options, core)
     return CallbackService(verifying.verifier, rules, upstream_down, closing=verifying.closing)
 
 
@@ -65,7 +65,7 @@ def kept_callbacks_of(
         options.wait, options.mailfrom.strip("<>"), options.cache_size, _secret(options.store_secret)
     )
     client = KeeperClient(wanted, calling.outside, Hello(calling.generation, calling.worker))
-    return CallbackService(client, _rules(options, core), upstream_down)
+    return CallbackService(client, rules_of(options, core), upstream_down)
 
 
 def verifying_of(
@@ -98,7 +98,8 @@ def verifying_of(
     return Verifying(verifier, (store.close, resolver.close))
 
 
-def _rules(options: SmtpCbvOptions, core: CoreOptions) -> Rules:
+def rules_of(options: SmtpCbvOptions, core: CoreOptions) -> Rules:
+    """Return which addresses are not asked about."""
     return Rules(
         enforce=options.enforce and not options.shadow,
         exempt_recipients=frozenset(each.lower() for each in options.exempt_recipients),

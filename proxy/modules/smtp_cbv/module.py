@@ -9,15 +9,17 @@ from config.diagnostics import Diagnostic
 from config.schema.specs import ModuleSpec
 from config.settings import ModuleSettings
 from proxy.base.tasks import TaskOwner, spawn
+from proxy.callback.service import CallbackService, record
 from proxy.callback.verdict import CallbackVerdict
 from proxy.keeper.door import Calling
 from proxy.keeper.verifying import Verifying
 from proxy.mail.session import Session
 from proxy.mail.validator import Hook, OnError, Validator
 from proxy.mail.verdict import PASS, Verdict
+from proxy.modules.base import Explained, Verdicts
 from proxy.modules.services import Callbacks, Services
 from proxy.modules.smtp_cbv.checks import mistakes
-from proxy.modules.smtp_cbv.making import callbacks_of, kept_callbacks_of, verifying_of
+from proxy.modules.smtp_cbv.making import callbacks_of, kept_callbacks_of, rules_of, verifying_of
 from proxy.modules.smtp_cbv.options import SPEC, SmtpCbvOptions
 from proxy.options.core import CoreOptions
 from sieve.library import SieveFunction
@@ -53,6 +55,11 @@ class PreparedSmtpCbv:
             return kept_callbacks_of(self._options, settings, calling, upstream_down=upstream_down)
         return callbacks_of(self._options, settings, upstream_down=upstream_down)
 
+    def govern(self, settings: CoreOptions, callbacks: Callbacks) -> None:
+        """Give a service in use the rules of these options. What it asks stays."""
+        if isinstance(callbacks, CallbackService):
+            callbacks.turn_to(rules_of(self._options, settings))
+
     def verifying(self, settings: CoreOptions) -> Verifying:
         """Make what the keeper answers with."""
         return verifying_of(self._options, settings, alone=True)
@@ -86,6 +93,19 @@ class SmtpCbvValidator:
     def needs(self, phase: Phase) -> Need:  # noqa: ARG002 — the same in every phase
         """Needs no content."""
         return Need.NOTHING
+
+    async def explain(self, phase: Phase, session: Session, verdicts: Verdicts) -> Explained:
+        """Say which verdict is at hand. It never rejects."""
+        current, path = session.current_recipient, session.transaction.reverse_path
+        address = current.path.text if phase is Phase.RCPTTO and current is not None else path.text
+        found = None
+        if isinstance(self._callbacks, CallbackService):
+            found = self._callbacks.foretell(session, address, recipient=phase is Phase.RCPTTO)
+            found = found or verdicts.get(address)
+        if found is None:
+            return Explained(f"asks about {address}", unknown=(f"the callback's verdict on {address}: not cached",))
+        record(session.transaction, found)
+        return Explained(f"callback {address}: {found.status.value} ({found.reason})")
 
     def _begin(self, session: Session) -> Verdict:
         transaction = session.transaction

@@ -166,5 +166,6 @@ class SmtpCbvOptions(Options):
 SPEC = ModuleSpec(
     type="smtp_cbv",
     options=SmtpCbvOptions,
+    live=("phase", "after_recipient", "enforce", "exempt_recipients", "skip_variables"),
     summary="SMTP callback verification: asks the sender's own mail exchanger whether the address exists.",
 )

@@ -106,14 +106,14 @@ class Dialogues:
     async def _stream(self) -> AsyncIterator[dict[str, Any]]:
         gathered = _Gathered()
         self._viewers.add(gathered)
-        self._front.trace = self._take
+        self._front.show_to(self._take)
         try:
             async for batch in gathered.batches():
                 yield batch
         finally:
             self._viewers.discard(gathered)
             if not self._viewers:
-                self._front.trace = None
+                self._front.show_to(None)
 
     def _take(self, session: Session, who: bytes, octets: bytes) -> None:
         rows = [_row(session, line) for line in lines_of(who + octets)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
 from proxy.callback.service import CallbackService
@@ -12,11 +13,12 @@ from proxy.outbox.store import OutboxStore
 from proxy.server.answering import Question
 from proxy.server.assembly import Assembly
 from proxy.server.rooms import callbacks as of_callbacks
-from proxy.server.rooms import certificates, live, outbox, process, sessions, settings, upstreams
+from proxy.server.rooms import certificates, explaining, live, outbox, overlay, process, sessions, settings, upstreams
 from proxy.smtp.entrance import Entrance
 from proxy.smtp.pipeline import PhasePipeline
 from proxy.smtp.ports import Front
 from proxy.upstream.pools import Pools
+from proxy.upstream.routes import Router
 
 
 @runtime_checkable
@@ -37,26 +39,33 @@ class Working(Protocol):
     pipeline: PhasePipeline
     callbacks: Callbacks
     outbox_store: OutboxStore
-    entrances: dict[int, Entrance]
+    entrances: dict[str, Entrance]
+    router: Router
+    generation: int
 
     @property
     def deliverer(self) -> outbox.Delivering:
         """What delivers letters."""
         ...
 
+    async def prepare(self, assembly: Assembly) -> Callable[[], None]:
+        """Build what a changed configuration needs; return what turns to it."""
+        ...
+
 
 def questions(worker: Working) -> dict[str, Question]:
     """Return the questions to a worker that has started."""
     front = worker.front
-    scripts = [each for each in worker.assembly.prepared if isinstance(each, Includes)]
     found = {
         **process.questions(lambda: len(front.live)),
         **sessions.questions(front),
         **upstreams.questions(worker.pools, front),
-        **settings.questions(front, worker.pipeline, worker.callbacks),
+        **settings.questions(front, lambda: worker.pipeline, worker.callbacks),
         **outbox.questions(worker.assembly.core.state_directory, worker.outbox_store, worker.deliverer),
         **live.Dialogues(front).questions(),
-        "sieve_flush": lambda _given: sum(each.flush_includes() for each in scripts),
+        **explaining.questions(lambda: explaining.Place(front, worker.entrances, worker.router, worker.pools)),
+        **overlay.questions(worker),
+        "sieve_flush": lambda _given: _flush(worker),
         **certificates.questions(list(worker.entrances.values())),
     }
     verifier = worker.callbacks.verifier if isinstance(worker.callbacks, CallbackService) else None
@@ -65,3 +74,8 @@ def questions(worker: Working) -> dict[str, Question]:
     elif isinstance(verifier, KeeperClient):
         found |= of_callbacks.questions_in_front(verifier)
     return found
+
+
+def _flush(worker: Working) -> int:
+    """Forget the included scripts of the configuration of new sessions."""
+    return sum(each.flush_includes() for each in worker.assembly.prepared if isinstance(each, Includes))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from proxy.base.log import printable
@@ -17,7 +17,7 @@ from proxy.smtp.ports import Front
 _CALLBACKS = "smtp_cbv"
 
 
-def questions(front: Front, pipeline: PhasePipeline, callbacks: Callbacks) -> dict[str, Question]:
+def questions(front: Front, pipeline: Callable[[], PhasePipeline], callbacks: Callbacks) -> dict[str, Question]:
     """Return the questions about what a worker does with clients."""
 
     def close(given: Mapping[str, Any]) -> int:
@@ -25,9 +25,9 @@ def questions(front: Front, pipeline: PhasePipeline, callbacks: Callbacks) -> di
         return len(front.live)
 
     return {
-        "modules": lambda _given: _modules(pipeline, callbacks),
-        "enable": lambda given: _enable(pipeline, given),
-        "shadow": lambda given: _shadow(pipeline, callbacks, given),
+        "modules": lambda _given: _modules(pipeline(), callbacks),
+        "enable": lambda given: _enable(pipeline(), given),
+        "shadow": lambda given: _shadow(pipeline(), callbacks, given),
         "close": close,
         "limits": lambda given: _limits(front, _network(given)),
         "clear_limits": lambda given: _clear_limits(front, _network(given)),

@@ -20,7 +20,8 @@ PAGE = Path(__file__).parents[3] / "docs" / "console.md"
 
 
 def table() -> Commands:
-    return all_commands(cast(Any, SimpleNamespace(began=time.time(), processes=None)))
+    served = SimpleNamespace(began=time.time(), processes=None)
+    return all_commands(cast(Any, served), running=cast(Any, SimpleNamespace()))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,97 @@
+"""A script's view of a session that there is not: it answers what is at hand, and carries nothing out."""
+
+from __future__ import annotations
+
+from proxy.callback.service import CallbackService, record
+from proxy.mail.session import Session
+from proxy.modules.base import Verdicts
+from proxy.modules.services import Services
+from proxy.modules.sieve_policy.effects import ONE_RECIPIENT, SessionControl
+from proxy.modules.sieve_policy.host import SessionConnection, SessionHost
+from sieve.host import CallbackAnswer, DnsAnswer
+from sieve.phases import Phase
+from sieve.run.values import ScriptError
+
+
+class DryControl(SessionControl):
+    """A session's control that writes no file."""
+
+    __slots__ = ()
+
+    async def write_line(self, path: str, line: str) -> None:
+        """Write nothing."""
+
+
+class DryConnection(SessionConnection):
+    """A connection whose client's name was not looked up."""
+
+    __slots__ = ("_unknown",)
+
+    def __init__(self, session: Session, services: Services, unknown: list[str]) -> None:
+        """Note in `unknown` what was asked for."""
+        super().__init__(session, services)
+        self._unknown = unknown
+
+    async def client_name(self) -> str:
+        """Say that it is not known. Raises ScriptError."""
+        raise _missing(self._unknown, "the client's host name: it is not looked up here")
+
+
+class DryHost(SessionHost):
+    """Answers a script from what is at hand. `unknown` gets what is not."""
+
+    __slots__ = ("_verdicts", "notes", "unknown")
+
+    def __init__(self, session: Session, services: Services, phase: Phase, verdicts: Verdicts) -> None:
+        """`verdicts` are those that the keeper has cached."""
+        super().__init__(session, services, phase)
+        self._verdicts = verdicts
+        self.unknown: list[str] = []
+        self.notes: list[str] = []
+
+    @property
+    def connection(self) -> DryConnection:
+        """The connection."""
+        return DryConnection(self._session, self._services, self.unknown)
+
+    @property
+    def control(self) -> DryControl:
+        """The session and the server."""
+        return DryControl(self._session, self._services.configuration)
+
+    def callback(self, address: str, sender: str | None) -> CallbackAnswer:
+        """Answer from the caches. Raises ScriptError if they have nothing."""
+        callbacks = self._services.callbacks
+        found = None
+        if isinstance(callbacks, CallbackService):
+            found = callbacks.foretell(self._session, address, sender, recipient=self._phase in ONE_RECIPIENT)
+            found = found or (self._verdicts.get(address) if sender is None else None)
+        if found is None:
+            raise _missing(self.unknown, f"the callback's verdict on {address}: not cached")
+        told = callbacks.as_told(found) if isinstance(callbacks, CallbackService) else found
+        record(self._session.transaction, told)
+        self.notes.append(f"callback {address}: {told.status.value} ({told.reason})")
+        return CallbackAnswer(str(told.status), told.message)
+
+    async def resolve(self, name: str, record: str, server: str | None) -> DnsAnswer:  # noqa: ARG002 — asks nobody
+        """Look nothing up. Raises ScriptError."""
+        raise _missing(self.unknown, f"DNS {record.upper()} {name}: not looked up here")
+
+    async def tarpit(self, seconds: float) -> None:
+        """Note the delay."""
+        self.notes.append(f"would wait {seconds:g} s")
+
+    def log(self, text: str) -> None:
+        """Write nothing."""
+
+    def count(self, counter: str, code: int) -> None:
+        """Count nothing."""
+
+    def script_failed(self, script: str, line: int, reason: str) -> None:
+        """Note where the script failed, which may be because something is unknown."""
+        self.notes.append(f"{script}:{line}: {reason}")
+
+
+def _missing(unknown: list[str], what: str) -> ScriptError:
+    unknown.append(what)
+    return ScriptError(what)
