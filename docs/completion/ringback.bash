@@ -4,8 +4,8 @@ _ringback() {
     COMPREPLY=()
     for ((i = 1; i < COMP_CWORD; i++)); do
         case "$at ${COMP_WORDS[i]}" in
-        'ringback serve -c'|'ringback serve --config'|'ringback status -c'|'ringback status --config'|'ringback console -c'|'ringback console --config'|'ringback console -r'|'ringback console --reason'|'ringback tail -c'|'ringback tail --config'|'ringback page -c'|'ringback page --config'|'ringback page --role'|'ringback probe --file'|'ringback probe --from'|'ringback probe -c'|'ringback probe --config'|'ringback probe --concurrency'|'ringback probe --patience'|'ringback why -c'|'ringback why --config'|'ringback why --since'|'ringback cache -c'|'ringback cache --config'|'ringback history export -c'|'ringback history export --config'|'ringback history forget -c'|'ringback history forget --config'|'ringback config eval -c'|'ringback config eval --config'|'ringback config get -c'|'ringback config get --config'|'ringback config show -c'|'ringback config show --config'|'ringback config convert --to'|'ringback sieve check --phase'|'ringback sieve check --dialect'|'ringback sieve check --fileinto-header'|'ringback sieve format --dialect'|'ringback sieve explain --dialect'|'ringback sieve run --phase'|'ringback sieve run --from'|'ringback sieve run --rcpt'|'ringback sieve run --client-ip'|'ringback sieve run --helo'|'ringback sieve run --auth'|'ringback sieve run -c'|'ringback sieve run --config'|'ringback sieve run --listener'|'ringback sieve run --message'|'ringback sieve run --callback'|'ringback sieve run --dialect'|'ringback sieve run --fileinto-header') ((i++)) ;;
-        'ringback serve'|'ringback check'|'ringback demo'|'ringback status'|'ringback console'|'ringback tail'|'ringback page'|'ringback probe'|'ringback why'|'ringback password'|'ringback completion'|'ringback cache'|'ringback cache lookup'|'ringback cache count'|'ringback cache purge'|'ringback history'|'ringback history export'|'ringback history forget'|'ringback config'|'ringback config eval'|'ringback config get'|'ringback config show'|'ringback config format'|'ringback config convert'|'ringback sieve'|'ringback sieve check'|'ringback sieve format'|'ringback sieve explain'|'ringback sieve run') at="$at ${COMP_WORDS[i]}" ;;
+        'ringback serve -c'|'ringback serve --config'|'ringback status -c'|'ringback status --config'|'ringback console -c'|'ringback console --config'|'ringback console -r'|'ringback console --reason'|'ringback tail -c'|'ringback tail --config'|'ringback page -c'|'ringback page --config'|'ringback page --role'|'ringback explain -c'|'ringback explain --config'|'ringback explain --auth'|'ringback probe --file'|'ringback probe --from'|'ringback probe -c'|'ringback probe --config'|'ringback probe --concurrency'|'ringback probe --patience'|'ringback why -c'|'ringback why --config'|'ringback why --since'|'ringback cache -c'|'ringback cache --config'|'ringback history export -c'|'ringback history export --config'|'ringback history forget -c'|'ringback history forget --config'|'ringback config eval -c'|'ringback config eval --config'|'ringback config get -c'|'ringback config get --config'|'ringback config show -c'|'ringback config show --config'|'ringback config convert --to'|'ringback sieve check --phase'|'ringback sieve check --dialect'|'ringback sieve check --fileinto-header'|'ringback sieve format --dialect'|'ringback sieve explain --dialect'|'ringback sieve run --phase'|'ringback sieve run --from'|'ringback sieve run --rcpt'|'ringback sieve run --client-ip'|'ringback sieve run --helo'|'ringback sieve run --auth'|'ringback sieve run -c'|'ringback sieve run --config'|'ringback sieve run --listener'|'ringback sieve run --message'|'ringback sieve run --callback'|'ringback sieve run --dialect'|'ringback sieve run --fileinto-header') ((i++)) ;;
+        'ringback serve'|'ringback check'|'ringback demo'|'ringback status'|'ringback console'|'ringback tail'|'ringback page'|'ringback explain'|'ringback probe'|'ringback why'|'ringback password'|'ringback completion'|'ringback cache'|'ringback cache lookup'|'ringback cache count'|'ringback cache purge'|'ringback history'|'ringback history export'|'ringback history forget'|'ringback config'|'ringback config eval'|'ringback config get'|'ringback config show'|'ringback config format'|'ringback config convert'|'ringback sieve'|'ringback sieve check'|'ringback sieve format'|'ringback sieve explain'|'ringback sieve run') at="$at ${COMP_WORDS[i]}" ;;
         esac
     done
     if [[ $word == = ]]; then
@@ -21,6 +21,8 @@ _ringback() {
         'ringback tail -c'|'ringback tail --config') compopt -o default; return ;;
         'ringback page -c'|'ringback page --config') compopt -o default; return ;;
         'ringback page --role') return ;;
+        'ringback explain -c'|'ringback explain --config') compopt -o default; return ;;
+        'ringback explain --auth') return ;;
         'ringback probe --file') compopt -o default; return ;;
         'ringback probe --from') return ;;
         'ringback probe -c'|'ringback probe --config') compopt -o default; return ;;
@@ -54,7 +56,7 @@ _ringback() {
         'ringback sieve run --fileinto-header') return ;;
     esac
     case "$at" in
-        'ringback') words='serve check demo status console tail page probe why password completion cache history config sieve --version -h --help' files=0 ;;
+        'ringback') words='serve check demo status console tail page explain probe why password completion cache history config sieve --version -h --help' files=0 ;;
         'ringback serve') words='-c --config -h --help' files=0 ;;
         'ringback check') words='--json --strict -h --help' files=1 ;;
         'ringback demo') words='--once -h --help' files=0 ;;
@@ -62,6 +64,7 @@ _ringback() {
         'ringback console') words='-c --config -r --reason -h --help' files=0 ;;
         'ringback tail') words='-c --config --only-new --only-one --terse --json --trace -h --help' files=0 ;;
         'ringback page') words='-c --config --role --json -h --help' files=0 ;;
+        'ringback explain') words='-c --config --tls --auth --json -h --help' files=0 ;;
         'ringback probe') words='--file --from -c --config --concurrency --patience --json -h --help' files=0 ;;
         'ringback why') words='-c --config --since --json -h --help' files=0 ;;
         'ringback password') words='--stdin -h --help' files=0 ;;
