@@ -202,10 +202,10 @@ def on_a_dead_mount(function):
 
 os.open, pathlib.Path.stat = on_a_dead_mount(os.open), on_a_dead_mount(pathlib.Path.stat)
 
-from proxy.server import supervisor
+from proxy.server import rehearsing
 from proxy.cli import main, serving
 
-supervisor.REHEARSAL_SECONDS = serving.REHEARSAL_SECONDS = 3.0
+rehearsing.REHEARSAL_SECONDS = serving.REHEARSAL_SECONDS = 3.0
 main()
 """
 """Ringback that gives a configuration less time, on a machine where every file called `dead.…` is on a dead mount."""
@@ -248,9 +248,9 @@ import os, signal, sys
 from pathlib import Path
 from proxy import app
 from proxy.cli import main, serving
-from proxy.server import supervisor
+from proxy.server import rehearsing
 
-supervisor.REHEARSAL_SECONDS = serving.REHEARSAL_SECONDS = 3.0
+rehearsing.REHEARSAL_SECONDS = serving.REHEARSAL_SECONDS = 3.0
 rehearse, mark = app.rehearse, Path(sys.argv[-1]).with_name("mark")
 
 def ill(*given):
