@@ -11,7 +11,7 @@ import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
@@ -76,7 +76,8 @@ class ValueReader:
     """Reads values of one type; `wanted` names the type in messages and the reference.
 
     `stanza` reads the same from a stanza, if 4.x writes one; its values are added to the option's. `write` is the
-    inverse, if it is not the plain one. A type of another package has its reader in its annotation:
+    inverse, if it is not the plain one; `body` writes the lines of the stanza if no value says the same. A type of
+    another package has its reader in its annotation:
     `Annotated[Thing, ValueReader(…)]`.
     """
 
@@ -84,6 +85,7 @@ class ValueReader:
     wanted: str
     stanza: Callable[[Stanza, ReadContext], tuple[object, ...]] | None = None
     write: Callable[[object], str] | None = None
+    body: Callable[[Any], Sequence[str]] | None = None
 
 
 def reader_for(annotation: object) -> ValueReader:

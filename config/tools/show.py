@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from config.diagnostics import Span
@@ -67,8 +67,17 @@ class _Page:
             listeners = [item for item in value if isinstance(item, Listener)] if isinstance(value, tuple) else []
             if listeners:
                 self._listeners(name, listeners, type(options))
+            elif value and one.reader.body is not None:
+                self._stanza(name, one.reader.body(value), origin)
             else:
                 self._put(f"{name} = {self._written(value, one)}", origin, is_default=is_default)
+
+    def _stanza(self, name: str, body: Sequence[str], origin: Span | None) -> None:
+        """Add an option that only a stanza can set."""
+        self._open(name, origin)
+        for line in body:
+            self._put(line)
+        self._close()
 
     def _written(self, value: object, one: Declared | None) -> str:
         if not self._secrets:

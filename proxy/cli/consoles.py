@@ -22,7 +22,7 @@ from config.loader import load as load_configuration
 from proxy.app import SCHEMA
 from proxy.cli import exits
 from proxy.cli.grammar.tree import Prints
-from proxy.cli.outputs import EventRecord, LostRecord, SaidRecord
+from proxy.cli.outputs import EventRecord, ExplainRecord, LostRecord, SaidRecord
 from proxy.console.client import Client, Failed, NotAllowed
 from proxy.console.places import places
 from proxy.options.core import CoreOptions
@@ -95,7 +95,7 @@ def explain(
     config_file: ConfigurationFile = DEFAULT_FILE,
     tls: Annotated[bool, typer.Option("--tls", help="The client has started TLS.")] = False,
     auth: Annotated[str, typer.Option("--auth", help="The client has logged in as this user.")] = "",
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON."), Prints(ExplainRecord)] = False,
 ) -> None:
     """Say what a client of the running server would hear, and who decides.
 

@@ -138,6 +138,34 @@ class LostRecord(TypedDict):
     lost: Annotated[int, Field(ge=1)]
 
 
+class ExplainStep(TypedDict):
+    """A step of a session: who was asked, what it says, and the reply that the client would hear."""
+
+    phase: str
+    who: str
+    says: str
+    reply: str
+
+
+class ExplainLimit(TypedDict):
+    """A limit that is set for the client."""
+
+    limit: str
+    most: str
+    now: str
+
+
+class ExplainRecord(TypedDict):
+    """What a client would hear, and who decides. `limits` are those of each worker."""
+
+    listener: str
+    steps: list[ExplainStep]
+    reply: str
+    decided_by: str
+    unknown: list[str]
+    limits: dict[str, list[ExplainLimit]]
+
+
 class UpstreamState(TypedDict):
     """A next hop."""
 

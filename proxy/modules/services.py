@@ -5,7 +5,7 @@ No service is ever None. If no module makes callbacks, or there is no outbox, an
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,6 +14,7 @@ from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.mail.session import Session
 from proxy.options.core import CoreOptions
 from proxy.smtp.ports import Outbox, OutboxUnavailable
+from proxy.store.opening import OpenStores
 
 
 class Names(Protocol):
@@ -95,5 +96,5 @@ class Services:
     resolver: Names
     callbacks: Callbacks = field(default_factory=NoCallbacks)
     outbox: Outbox = field(default_factory=NoOutbox)
-    closers: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
-    """What the worker calls when it has stopped, of the modules that keep something open."""
+    stores: OpenStores = field(default_factory=OpenStores)
+    """What the modules keep in stores. The worker closes them when it has stopped."""

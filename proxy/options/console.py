@@ -19,6 +19,7 @@ from config.errors import not_a
 from config.language.nodes import Attributes, Dictionary, Entry, List, Option, Scalar, Stanza, String, Value, Word
 from config.schema.momentum import catalogue
 from config.schema.readers import ReadContext, Unreadable, ValueReader
+from config.tools.writing import quoted, written
 
 _SAFE_MODES = frozenset({"0600", "0660", "600", "660"})
 _OFF = frozenset({"false", "no", "off", "0", "disabled"})
@@ -232,19 +233,29 @@ def _compiled(pattern: str) -> Any:
     return re2.compile(pattern, quiet)
 
 
-def _shown_places(places: Any) -> str:
-    return f"( {' '.join(each.address for each in places)} )" if places else "()"
+def _written_places(places: Any) -> str:
+    return f"( {' '.join(map(_written_place, places))} )" if places else "()"
 
 
-def _written_roles(roles: Any) -> str:
-    return f"( {' '.join(each.name for each in roles)} )" if roles else "()"
+def _written_place(place: ControlPlace) -> str:
+    enabled = "" if place.enabled else " <enable=false>"
+    groups = quoted(f"{_GROUPS}{place.groups}")
+    rules = f" [ 0.0.0.0/0 = ( Authorization [ uri = {groups} ] ) ]" if place.groups else ""
+    return f"{quoted(place.address)}{enabled}{rules}"
+
+
+def _role_lines(roles: Sequence[RoleRules]) -> list[str]:
+    """Return the stanza's lines. No list says the same."""
+    return [
+        line for role in roles for line in (f"role {quoted(role.name)} {{", f"  allow = {written(role.allow)}", "}")
+    ]
 
 
 ControlPlaces = Annotated[
     tuple[ControlPlace, ...],
-    ValueReader(_read_list, "a list of addresses", _read_stanza, write=_shown_places),
+    ValueReader(_read_list, "a list of addresses", _read_stanza, write=_written_places),
 ]
 Roles = Annotated[
     tuple[RoleRules, ...],
-    ValueReader(_read_option, "a stanza of roles", _read_roles, write=_written_roles),
+    ValueReader(_read_option, "a stanza of roles", _read_roles, body=_role_lines),
 ]

@@ -36,6 +36,7 @@ from proxy.smtp.pipeline import PhasePipeline
 from proxy.smtp.ports import Front, Sessions
 from proxy.smtp.protocol import SmtpProtocol
 from proxy.smtp.said import Allowance
+from proxy.store.opening import OpenStores
 from proxy.upstream.credentials import CredentialChecker
 from proxy.upstream.pools import Pools
 from proxy.upstream.relay import UpstreamRelay
@@ -70,6 +71,7 @@ class Worker:
         self._bound: list[tuple[socket.socket, Listener]] = []
         self._servers: list[asyncio.Server] = []
         self._sessions = Sessions()
+        self._stores = OpenStores()
         self._stopping = False
 
     @property
@@ -124,12 +126,16 @@ class Worker:
         self.pools = Pools(self._resolver, core.server_max_outbound_connections)
         self._open_outbox()
         self.callbacks = self.assembly.callbacks(self.pools.all_down, self._calling)
-        services = Services(core, self.assembly.settings, self._resolver, self.callbacks, self._outbox)
+        services = self._services(self.assembly)
         self._credentials = CredentialChecker(self.router, self._resolver)
         self._authenticator = Guesses(self._credentials)
         self.front = self._front_for(self.assembly, self.router, services)
         self.pipeline = cast(PhasePipeline, self.front.pipeline)
         BOOK.sample(self._look)
+
+    def _services(self, assembly: Assembly) -> Services:
+        """Return what the modules of a configuration are built with. All but the configuration is the worker's."""
+        return Services(assembly.core, assembly.settings, self._resolver, self.callbacks, self._outbox, self._stores)
 
     def _look(self) -> None:
         """Write what is true now into the gauges."""
@@ -154,8 +160,7 @@ class Worker:
     async def prepare(self, assembly: Assembly) -> Callable[[], None]:
         """Build what new sessions need under a changed configuration; return what turns to it, which cannot fail."""
         router = Router(assembly.settings)
-        services = Services(assembly.core, assembly.settings, self._resolver, self.callbacks, self._outbox)
-        front = self._front_for(assembly, router, services)
+        front = self._front_for(assembly, router, self._services(assembly))
         entrances = self._make_entrances(assembly, self.entrances)
         await asyncio.to_thread(_load_certificates, entrances)  # their files may be slow
         await self.pools.warm_new(router.named(), CHANGE_SECONDS)
@@ -167,10 +172,8 @@ class Worker:
         pipeline = cast(PhasePipeline, front.pipeline)
         pipeline.operate_as(self.pipeline)
         self.pipeline = pipeline
-        earlier = self.front.turn_to(front)
         kept = {each: each.turn_to(entrances[name]) for name, each in self.entrances.items()}
-        for session in self.front.live:
-            session.keep(earlier, kept)
+        self.front.turn_to(front, kept)
         self.pools.name(router.named())
         self._credentials.turn_to(router)
         self.deliverer.turn_to(router)
@@ -225,7 +228,8 @@ class Worker:
             server.close()
         self._servers.clear()
         again, self._stopping = self._stopping, True
-        self.front.stopping, self.front.reloaded = True, reloaded
+        for front in self.front.in_use:
+            front.stopping, front.reloaded = True, reloaded
         log.info("stopping", sessions=len(self._sessions), now=now)
         for conversation in tuple(self.front.live):
             conversation.drain()
@@ -238,8 +242,7 @@ class Worker:
         if again:
             return
         await self.callbacks.close()
-        for close in self._closers:
-            await close()
+        await self._stores.close()
         await self.deliverer.stop()
         await self._outbox.close()
         await self.outbox_store.close()

@@ -288,7 +288,7 @@ class Live(Protocol):
         ...
 
     def keep(self, earlier: Front, entrances: Mapping[Any, Any]) -> None:
-        """Go on with what there was before the configuration changed: `earlier` instead of the front."""
+        """Go on with what there was before the configuration changed: `earlier` in place of the front."""
         ...
 
     def cut(self) -> None:
@@ -376,18 +376,27 @@ class Front:
         """The running sessions."""
         return self.sessions.live
 
-    def show_to(self, trace: Callable[[Session, bytes, bytes], None] | None) -> None:
-        """Show each line of each dialogue to `trace`, or to nobody; also of sessions under earlier settings."""
-        self.trace = trace
-        for each in self.live:
-            each.dialogue.front.trace = trace
+    @property
+    def in_use(self) -> list[Front]:
+        """This front, and those that running sessions have kept from before the configuration changed."""
+        return list({id(each): each for each in (self, *(each.dialogue.front for each in self.live))}.values())
 
-    def turn_to(self, other: Front) -> Front:
-        """Serve new sessions by the configuration of `other`; return what running ones go on with."""
+    def show_to(self, trace: Callable[[Session, bytes, bytes], None] | None) -> None:
+        """Show each line of each dialogue to `trace`, or to nobody."""
+        for each in self.in_use:
+            each.trace = trace
+
+    def turn_to(self, other: Front, entrances: Mapping[Any, Any]) -> None:
+        """Serve new sessions by the configuration of `other`. Running ones keep what they began with.
+
+        `entrances` has, for each entrance, the one that they keep in its place.
+        """
         earlier = copy.copy(self)
         self.settings, self.pipeline, self.hooks = other.settings, other.pipeline, other.hooks
         self.open_relay = other.open_relay
-        return earlier
+        for session in self.live:
+            if session.dialogue.front is self:  # others began before an earlier change
+                session.keep(earlier, entrances)
 
     def client_left(self, network: str) -> None:
         """Count one connection of a client less."""

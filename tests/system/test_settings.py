@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -10,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
+from proxy.cli.grammar import schema
 from proxy.console.client import Client, Failed
 from proxy.console.places import places
 from tests.support.exchanger import Exchanger, says
@@ -268,6 +271,77 @@ async def test_a_script_is_read_by_the_client_and_may_include_nothing(
     assert "from the console" in await console("config diff")
 
 
+async def test_a_session_keeps_what_it_began_with_over_several_changes(start: Start, console: Console) -> None:
+    ringback = start(mailfrom_phase1='ec_log "file";', workers=1)
+    await logged(ringback, "serving")
+    await console.ready()
+    async with await ringback.conversation() as old:
+        await old.ehlo()
+        await console("config set sieve script mailfrom_phase1 source new.siv", **{"new.siv": SCRIPT})
+        await console("config set banner_hostname changed.test")
+        async with await ringback.conversation() as new:
+            await new.ehlo()
+            assert (await new.ask("MAIL FROM:<a@example.org>")).startswith("550 5.7.1 not today")
+            await console("module disable sieve")
+            assert (await new.ask("MAIL FROM:<a@example.org>")).startswith("250 ")
+            await console("module enable sieve")
+        assert (await old.ask("MAIL FROM:<a@example.org>")).startswith("250 ")
+
+
+async def test_a_reload_says_goodbye_to_sessions_from_before_a_setting(start: Start, console: Console) -> None:
+    ringback = start('Reconfig_Message = "4.3.2 come again"', workers=1)
+    await logged(ringback, "serving")
+    await console.ready()
+    async with await ringback.conversation() as old:
+        await old.ehlo()
+        await console("config set banner_hostname changed.test")
+        await console("config reload")
+        assert (await old.reply()).startswith("421 4.3.2 come again")
+
+
+@pytest.mark.parametrize("dialect", ["rfc5228", "auto"])
+async def test_a_script_from_the_console_has_the_dialect_of_its_stanza(
+    start: Start, console: Console, dialect: str, tmp_path: Path
+) -> None:
+    (tmp_path / "file.sieve").write_text("keep;\n")
+    stanza = f'sieve {{\n  dialect = {dialect}\n  mailfrom_phase1 = "file.sieve"\n}}'
+    ringback = start(stanza, workers=1)
+    await logged(ringback, "serving")
+    await console.ready()
+    standard = 'require "reject";\nif envelope "from" "a@example.org" { reject "standard"; }\n'
+    await console("config set sieve script mailfrom_phase1 source new.sieve", **{"new.sieve": standard})
+    async with await ringback.conversation() as client:
+        await client.ehlo()
+        assert (await client.ask("MAIL FROM:<a@example.org>")).startswith("550 ")
+    plus = 'ec_action 550 "Sieve++";\n'
+    refusal = await console.refuses("config set sieve script mailfrom_phase1 source new.sieve", **{"new.sieve": plus})
+    assert "ec_action" in refusal
+    including = 'require "include";\ninclude :global "other";\n'
+    refusal = await console.refuses(
+        "config set sieve script mailfrom_phase1 source new.sieve", **{"new.sieve": including}
+    )
+    assert "includes a file, and a script from the console may not" in refusal
+
+
+DUPLICATES = 'require ["duplicate", "reject"];\nif duplicate { reject "seen"; }\n'
+
+
+async def test_what_scripts_remember_outlives_a_setting(start: Start, console: Console, tmp_path: Path) -> None:
+    (tmp_path / "file.sieve").write_text(DUPLICATES)
+    stanza = 'sieve {\n  store = memory\n  data_phase1 = "file.sieve"\n}'
+    ringback = start(stanza, workers=1)
+    await logged(ringback, "serving")
+    await console.ready()
+    letter = b"Message-ID: <1@example.org>\r\n" + MESSAGE
+    async with await ringback.conversation() as client:
+        await client.ehlo()
+        assert (await client.deliver("a@example.org", ["b@example.com"], letter)).startswith("250 ")
+    await console("config set sieve script_timeout 9")
+    async with await ringback.conversation() as client:
+        await client.ehlo()
+        assert (await client.deliver("a@example.org", ["b@example.com"], letter)).startswith("550 ")
+
+
 # ---- explain
 
 
@@ -330,4 +404,6 @@ async def test_explain_follows_the_settings_of_the_console(start: Start, console
     )
     assert status == 0
     assert "as me; may relay to any domain" in printed
+    whole = json.loads(schema.FILE.read_text())
+    Draft202012Validator({**whole, "anyOf": [whole["$defs"]["ringback explain"]]}).validate(json.loads(printed))
     assert "is not an IP address" in await console.refuses(asked.replace("127.0.0.9", "nobody"))

@@ -6,7 +6,7 @@ from proxy.callback.service import CallbackService, record
 from proxy.mail.session import Session
 from proxy.modules.base import Verdicts
 from proxy.modules.services import Services
-from proxy.modules.sieve_policy.effects import ONE_RECIPIENT, SessionControl
+from proxy.modules.sieve_policy.effects import ONE_RECIPIENT, NoDuplicates, SessionControl
 from proxy.modules.sieve_policy.host import SessionConnection, SessionHost
 from sieve.host import CallbackAnswer, DnsAnswer
 from sieve.phases import Phase
@@ -37,6 +37,18 @@ class DryConnection(SessionConnection):
         raise _missing(self._unknown, "the client's host name: it is not looked up here")
 
 
+class DryDuplicates(NoDuplicates):
+    """The messages that `duplicate` knows, when nobody looks."""
+
+    def __init__(self, unknown: list[str]) -> None:
+        """Note in `unknown` what was asked for."""
+        self._unknown = unknown
+
+    async def is_known(self, digest: str) -> bool:  # noqa: ARG002 — as always
+        """Say that it is not known. Raises ScriptError."""
+        raise _missing(self._unknown, "whether `duplicate` knows the message: the store is not asked here")
+
+
 class DryHost(SessionHost):
     """Answers a script from what is at hand. `unknown` gets what is not."""
 
@@ -53,6 +65,11 @@ class DryHost(SessionHost):
     def connection(self) -> DryConnection:
         """The connection."""
         return DryConnection(self._session, self._services, self.unknown)
+
+    @property
+    def duplicates(self) -> DryDuplicates:
+        """The messages that `duplicate` knows."""
+        return DryDuplicates(self.unknown)
 
     @property
     def control(self) -> DryControl:

@@ -10,7 +10,6 @@ from proxy.mail.session import Session
 from proxy.modules.services import Services
 from proxy.modules.sieve_policy.options import SieveOptions
 from proxy.store.base import Store
-from proxy.store.opening import open_store
 from proxy.store.url import MEMORY, StoreUrl
 
 STORE_FILE = "sieve.db"
@@ -18,7 +17,7 @@ _PREFIX = "duplicate:"
 
 
 class Tracking:
-    """Opens the store when a script asks for it first."""
+    """Finds the store when a script asks for it first."""
 
     __slots__ = ("_name", "_options", "_services", "_store")
 
@@ -39,8 +38,7 @@ class Tracking:
     def store(self) -> Store:
         """The store, opened at its first use."""
         if self._store is None:
-            self._store = open_store(self._url())
-            self._services.closers.append(self._store.close)
+            self._store = self._services.stores.of(self._url())
         return self._store
 
     def _url(self) -> StoreUrl:

@@ -103,7 +103,8 @@ class SieveModule:
                     continue
                 sources[name] = source
                 dialect = options.language(phase, number, getattr(options, name))
-                found = self._compiled(source, phase, present, settings, includes[dialect], dialect)
+                cache = None if name in loaded.texts else includes[dialect]
+                found = self._compiled(source, phase, present, settings, cache, dialect)
                 diagnostics += found.diagnostics
                 if found.script is not None:
                     diagnostics += never_reached(compiled, found.script, option_name(phase, 1))

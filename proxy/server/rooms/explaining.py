@@ -142,6 +142,8 @@ class _Walk:
 
     async def _greeted(self) -> None:
         session = self._session
+        if session.options.context:
+            session.context |= session.options.context
         session.can_relay = is_trusted(session)
         session.context["can_relay"] = "true" if session.can_relay else "false"
         self._row("connect", "listener", f"{self._listener}, options for {session.client_ip}; "
@@ -154,7 +156,8 @@ class _Walk:
         if rate.count and not session.can_relay and not self._token("connection", rate):
             self._end("connect", "connection_rate_per_client", replies.TOO_MANY_CONNECTIONS)
         await self._ask(self._plan.at_connect)
-        self._row("connect", "banner", "", self._plan.banner)
+        usual = self._plan.banner
+        self._row("connect", "banner", "", usual if session.greeting is None else session.greeting(usual))
 
     def _admission(self) -> str:
         """Return the limit of connections that one more would exceed. It is counted out again at once."""
@@ -169,7 +172,7 @@ class _Walk:
 
     async def _introduced(self) -> None:
         session, name = self._session, printable(str(self._given.get("helo") or "unknown"), 255)
-        session.context |= helo_context(name)
+        session.context |= helo_context(name, extended=True)
         session.host_name, session.extended_smtp = name, True
         await self._ask(self._plan.at_ehlo)
         user = str(self._given.get("user") or "")

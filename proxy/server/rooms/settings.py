@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from proxy.base.log import printable
@@ -21,13 +21,19 @@ def questions(front: Front, pipeline: Callable[[], PhasePipeline], callbacks: Ca
     """Return the questions about what a worker does with clients."""
 
     def close(given: Mapping[str, Any]) -> int:
-        front.closed = bool(given["on"])
+        for each in front.in_use:
+            each.closed = bool(given["on"])
         return len(front.live)
+
+    def pipelines() -> list[PhasePipeline]:
+        """Return the one of new sessions, then those of sessions that began before a setting of the console."""
+        earlier = [each.pipeline for each in front.in_use if isinstance(each.pipeline, PhasePipeline)]
+        return [pipeline(), *(each for each in earlier if each is not pipeline())]
 
     return {
         "modules": lambda _given: _modules(pipeline(), callbacks),
-        "enable": lambda given: _enable(pipeline(), given),
-        "shadow": lambda given: _shadow(pipeline(), callbacks, given),
+        "enable": lambda given: _enable(pipelines(), given),
+        "shadow": lambda given: _shadow(pipelines(), callbacks, given),
         "close": close,
         "limits": lambda given: _limits(front, _network(given)),
         "clear_limits": lambda given: _clear_limits(front, _network(given)),
@@ -61,19 +67,21 @@ def _modules(pipeline: PhasePipeline, callbacks: Callbacks) -> list[dict[str, An
     return rows
 
 
-def _enable(pipeline: PhasePipeline, given: Mapping[str, Any]) -> bool:
-    _check(str(given["name"]), list(pipeline.modules))
-    pipeline.enable(str(given["name"]), on=bool(given["on"]))
+def _enable(pipelines: Sequence[PhasePipeline], given: Mapping[str, Any]) -> bool:
+    _check(str(given["name"]), list(pipelines[0].modules))
+    for pipeline in pipelines:
+        pipeline.enable(str(given["name"]), on=bool(given["on"]))
     return True
 
 
-def _shadow(pipeline: PhasePipeline, callbacks: Callbacks, given: Mapping[str, Any]) -> bool:
+def _shadow(pipelines: Sequence[PhasePipeline], callbacks: Callbacks, given: Mapping[str, Any]) -> bool:
     name, on = str(given["name"]), bool(given["on"])
-    _check(name, [each["name"] for each in _modules(pipeline, callbacks)])
+    _check(name, [each["name"] for each in _modules(pipelines[0], callbacks)])
     if name == _CALLBACKS and isinstance(callbacks, CallbackService):
         callbacks.enforce(on=not on)
     else:
-        pipeline.shadow(name, on=on)
+        for pipeline in pipelines:
+            pipeline.shadow(name, on=on)
     return True
 
 

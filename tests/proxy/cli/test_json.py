@@ -37,6 +37,7 @@ SAMPLES: dict[str, list[str]] = {
         "config show -c r.conf --origin --defaults",
         "config show -c r.conf --defaults",
     ],
+    "ringback explain": [],  # it needs a server: tests/system/test_settings.py reads what it prints
     "ringback page": [],  # it needs a server: tests/system/test_page_served.py reads what it prints
     "ringback probe": ["probe a@b.invalid -c r.conf", "probe --file list -c r.conf"],
     "ringback sieve run": [

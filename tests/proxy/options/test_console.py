@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from config.loader import load
+from config.tools.show import show
 from proxy.app import SCHEMA
 from proxy.options.console import ControlPlace, RoleRules
 from proxy.options.core import CoreOptions
@@ -94,3 +95,30 @@ def test_shadow_is_the_reverse_of_enforce(tmp_path: Path) -> None:
 def test_a_pattern_is_matched_in_linear_time_and_anywhere() -> None:
     assert RoleRules("x", ("(a+)+$",)).allows("a" * 5000 + "b") is False
     assert RoleRules("x", ("sess",)).allows("list sessions")
+
+
+RULES = r"""
+Control_Listener = (
+  /tmp/2025 <enable=false>
+  "/run/a b" [ 0.0.0.0/0 = ( Authorization [ uri = "groups:///etc/ro les" ] ) ] )
+Authorization {
+  Role "@sup port" { allow = ( "^config \"a\\.b\"$" "^list\s" ) }
+  Role admin { allow = "}" }
+  Role x { allow = () } }
+"""
+
+
+@pytest.mark.parametrize("text", [OLD, NEW, RULES, "Authorization {}", ""])
+@pytest.mark.parametrize("defaults", [False, True])
+def test_what_is_shown_loads_as_the_same(tmp_path: Path, text: str, *, defaults: bool) -> None:
+    (tmp_path / "e.conf").write_text(OTHERS + text)
+    first = load(tmp_path / "e.conf", SCHEMA)
+    assert first.settings is not None, first.diagnostics
+    (tmp_path / "shown.conf").write_text(show(first.settings, defaults=defaults))
+    again = load(tmp_path / "shown.conf", SCHEMA)
+    assert again.settings is not None, again.diagnostics
+    before, after = first.settings.core, again.settings.core
+    assert isinstance(before, CoreOptions)
+    assert isinstance(after, CoreOptions)
+    assert after.authorization == before.authorization
+    assert after.control_listener == before.control_listener
