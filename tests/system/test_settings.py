@@ -304,22 +304,20 @@ async def test_a_script_from_the_console_has_the_dialect_of_its_stanza(
     start: Start, console: Console, dialect: str, tmp_path: Path
 ) -> None:
     (tmp_path / "file.sieve").write_text("keep;\n")
-    stanza = f'sieve {{\n  dialect = {dialect}\n  mailfrom_phase1 = "file.sieve"\n}}'
+    stanza = f'sieve {{\n  dialect = {dialect}\n  data_phase1 = "file.sieve"\n}}'
     ringback = start(stanza, workers=1)
     await logged(ringback, "serving")
     await console.ready()
-    standard = 'require "reject";\nif envelope "from" "a@example.org" { reject "standard"; }\n'
-    await console("config set sieve script mailfrom_phase1 source new.sieve", **{"new.sieve": standard})
+    standard = 'require ["envelope", "reject"];\nif envelope "from" "a@example.org" { reject "standard"; }\n'
+    await console("config set sieve script data_phase1 source new.sieve", **{"new.sieve": standard})
     async with await ringback.conversation() as client:
         await client.ehlo()
-        assert (await client.ask("MAIL FROM:<a@example.org>")).startswith("550 ")
+        assert (await client.deliver("a@example.org", ["b@example.com"], MESSAGE)).startswith("550 standard")
     plus = 'ec_action 550 "Sieve++";\n'
-    refusal = await console.refuses("config set sieve script mailfrom_phase1 source new.sieve", **{"new.sieve": plus})
+    refusal = await console.refuses("config set sieve script data_phase1 source new.sieve", **{"new.sieve": plus})
     assert "ec_action" in refusal
-    including = 'require "include";\ninclude :global "other";\n'
-    refusal = await console.refuses(
-        "config set sieve script mailfrom_phase1 source new.sieve", **{"new.sieve": including}
-    )
+    including = 'require "include";\ninclude :personal "other";\n'
+    refusal = await console.refuses("config set sieve script data_phase1 source new.sieve", **{"new.sieve": including})
     assert "includes a file, and a script from the console may not" in refusal
 
 
@@ -328,7 +326,7 @@ DUPLICATES = 'require ["duplicate", "reject"];\nif duplicate { reject "seen"; }\
 
 async def test_what_scripts_remember_outlives_a_setting(start: Start, console: Console, tmp_path: Path) -> None:
     (tmp_path / "file.sieve").write_text(DUPLICATES)
-    stanza = 'sieve {\n  store = memory\n  data_phase1 = "file.sieve"\n}'
+    stanza = 'sieve {\n  dialect = rfc5228\n  store = memory\n  data_phase1 = "file.sieve"\n}'
     ringback = start(stanza, workers=1)
     await logged(ringback, "serving")
     await console.ready()
