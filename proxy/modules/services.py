@@ -5,7 +5,7 @@ No service is ever None. If no module makes callbacks, or there is no outbox, an
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -14,7 +14,8 @@ from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.mail.session import Session
 from proxy.options.core import CoreOptions
 from proxy.smtp.ports import Outbox, OutboxUnavailable
-from proxy.store.opening import OpenStores
+from proxy.store.base import Store
+from proxy.store.url import StoreUrl
 
 
 class Names(Protocol):
@@ -87,6 +88,31 @@ class NoOutbox:
         """Nothing was held."""
 
 
+class Stores:
+    """The stores of one worker's modules.
+
+    Each is opened once, at its first use, however often a setting of the console makes the modules anew.
+    """
+
+    __slots__ = ("_opened",)
+
+    def __init__(self) -> None:
+        """Open nothing yet."""
+        self._opened: dict[StoreUrl, Store] = {}
+
+    def of(self, url: StoreUrl, open_one: Callable[[StoreUrl], Store]) -> Store:
+        """Return the store of a URL, opened if it is not yet."""
+        if url not in self._opened:
+            self._opened[url] = open_one(url)
+        return self._opened[url]
+
+    async def close(self) -> None:
+        """Close them all."""
+        for each in self._opened.values():
+            await each.close()
+        self._opened.clear()
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """What the modules of one worker are built with."""
@@ -96,5 +122,5 @@ class Services:
     resolver: Names
     callbacks: Callbacks = field(default_factory=NoCallbacks)
     outbox: Outbox = field(default_factory=NoOutbox)
-    stores: OpenStores = field(default_factory=OpenStores)
+    stores: Stores = field(default_factory=Stores)
     """What the modules keep in stores. The worker closes them when it has stopped."""

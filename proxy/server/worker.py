@@ -21,7 +21,7 @@ from proxy.history.settings import is_on
 from proxy.keeper.door import Calling
 from proxy.metrics.book import BOOK
 from proxy.metrics.table import CONNECTIONS, LETTERS, OLDEST, OPEN_SESSIONS, TRACKED
-from proxy.modules.services import Services
+from proxy.modules.services import Services, Stores
 from proxy.outbox.deliver import Deliverer
 from proxy.outbox.file import Bounds, exists
 from proxy.outbox.outbox import SessionOutbox
@@ -36,7 +36,6 @@ from proxy.smtp.pipeline import PhasePipeline
 from proxy.smtp.ports import Front, Sessions
 from proxy.smtp.protocol import SmtpProtocol
 from proxy.smtp.said import Allowance
-from proxy.store.opening import OpenStores
 from proxy.upstream.credentials import CredentialChecker
 from proxy.upstream.pools import Pools
 from proxy.upstream.relay import UpstreamRelay
@@ -71,7 +70,7 @@ class Worker:
         self._bound: list[tuple[socket.socket, Listener]] = []
         self._servers: list[asyncio.Server] = []
         self._sessions = Sessions()
-        self._stores = OpenStores()
+        self._stores = Stores()
         self._stopping = False
 
     @property

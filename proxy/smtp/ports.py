@@ -381,16 +381,8 @@ class Front:
         """This front, and those that running sessions have kept from before the configuration changed."""
         return list({id(each): each for each in (self, *(each.dialogue.front for each in self.live))}.values())
 
-    def show_to(self, trace: Callable[[Session, bytes, bytes], None] | None) -> None:
-        """Show each line of each dialogue to `trace`, or to nobody."""
-        for each in self.in_use:
-            each.trace = trace
-
     def turn_to(self, other: Front, entrances: Mapping[Any, Any]) -> None:
-        """Serve new sessions by the configuration of `other`. Running ones keep what they began with.
-
-        `entrances` has, for each entrance, the one that they keep in its place.
-        """
+        """Serve new sessions by another configuration. Running ones keep theirs, and the copies of their entrances."""
         earlier = copy.copy(self)
         self.settings, self.pipeline, self.hooks = other.settings, other.pipeline, other.hooks
         self.open_relay = other.open_relay

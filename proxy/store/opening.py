@@ -12,31 +12,6 @@ from proxy.store.memory import MemoryStore
 from proxy.store.url import StoreUrl
 
 
-class OpenStores:
-    """The stores of one worker's modules.
-
-    Each is opened once, at its first use, however often a setting of the console makes the modules anew.
-    """
-
-    __slots__ = ("_opened",)
-
-    def __init__(self) -> None:
-        """Open nothing yet."""
-        self._opened: dict[StoreUrl, Store] = {}
-
-    def of(self, url: StoreUrl) -> Store:
-        """Return the store of a URL."""
-        if url not in self._opened:
-            self._opened[url] = open_store(url)
-        return self._opened[url]
-
-    async def close(self) -> None:
-        """Close them all."""
-        for each in self._opened.values():
-            await each.close()
-        self._opened.clear()
-
-
 def open_store(url: StoreUrl, clock: Callable[[], float] = time.time) -> Store:
     """Return the store. It connects, or opens its file, at the first use; failures are logged then.
 

@@ -10,6 +10,7 @@ from proxy.mail.session import Session
 from proxy.modules.services import Services
 from proxy.modules.sieve_policy.options import SieveOptions
 from proxy.store.base import Store
+from proxy.store.opening import open_store
 from proxy.store.url import MEMORY, StoreUrl
 
 STORE_FILE = "sieve.db"
@@ -38,7 +39,7 @@ class Tracking:
     def store(self) -> Store:
         """The store, opened at its first use."""
         if self._store is None:
-            self._store = self._services.stores.of(self._url())
+            self._store = self._services.stores.of(self._url(), open_store)
         return self._store
 
     def _url(self) -> StoreUrl:

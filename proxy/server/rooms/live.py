@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
 from proxy.base import log
@@ -106,14 +106,18 @@ class Dialogues:
     async def _stream(self) -> AsyncIterator[dict[str, Any]]:
         gathered = _Gathered()
         self._viewers.add(gathered)
-        self._front.show_to(self._take)
+        self._show_to(self._take)
         try:
             async for batch in gathered.batches():
                 yield batch
         finally:
             self._viewers.discard(gathered)
             if not self._viewers:
-                self._front.show_to(None)
+                self._show_to(None)
+
+    def _show_to(self, trace: Callable[[Session, bytes, bytes], None] | None) -> None:
+        for each in self._front.in_use:
+            each.trace = trace
 
     def _take(self, session: Session, who: bytes, octets: bytes) -> None:
         rows = [_row(session, line) for line in lines_of(who + octets)]
