@@ -89,7 +89,7 @@ def _state_directory(config_file: Path) -> Path:
 
 
 def _asked(folder: Path, command: str) -> dict[str, Any]:
-    with Client([folder]) as client:
+    with Client([folder], patience=0) as client:  # `_answered` has it
         (answer,) = client.ask(command, as_json=True)
     found: dict[str, Any] = answer
     return found

@@ -31,14 +31,14 @@ class Failed(Exception):
 class Client:
     """One connection."""
 
-    def __init__(self, folders: Sequence[Path]) -> None:
-        """Connect to the server whose socket is in one of these folders.
+    def __init__(self, folders: Sequence[Path], patience: float = REPLACED_SECONDS) -> None:
+        """Connect to the server whose socket is in one of these folders. Wait this long for one that is being replaced.
 
         Raises:
             OSError: no server answers, or the file system denies access.
             NotAllowed: the server does not.
         """
-        until = time.monotonic() + REPLACED_SECONDS
+        until = time.monotonic() + patience
         while True:
             try:
                 greeting = self._greeted(folders)

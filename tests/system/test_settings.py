@@ -388,11 +388,13 @@ async def test_explain_says_what_a_client_would_hear_and_changes_nothing(
 
 
 async def test_explain_follows_the_settings_of_the_console(start: Start, console: Console) -> None:
-    ringback = start(*LIMITS)
+    ringback = start(*LIMITS, 'conntrol {\n  pause_time = 0\n  banner = "be quiet"\n}')
     await logged(ringback, "serving")
     await console.ready()
     asked = "explain client=127.0.0.9 helo=client.test from=a@example.org rcpt=b@elsewhere.example"
-    assert "550 5.7.1 Relaying denied" in await console(asked)
+    told = await console(asked)
+    assert "connect    banner: 220 be quiet" in told
+    assert "550 5.7.1 Relaying denied" in told
     await console("config set relay_hosts ( 127.0.0.9 )")
     assert "b@elsewhere.example goes to" in await console(asked)
     assert "Relaying denied" in await console(asked.replace("127.0.0.9", "127.0.0.8"))
