@@ -13,6 +13,7 @@ from sieve.message.comments import without_comments
 from sieve.message.encoded_words import decoded_words, encoded_words, joined_words
 from sieve.message.file_names import readings
 from sieve.message.parameters import parameters
+from sieve.message.urls import links_in
 from sieve.run.matching import CASEMAP, NUMERIC, Comparison, MatchType, casemapped, numeric, predicate
 from sieve.run.patterns import glob_pattern, linear_pattern
 from sieve.run.values import ScriptError, as_number, flat
@@ -87,6 +88,11 @@ def _in_every_reading(given: object) -> object:
     assert isinstance(given, bytes)
     found = mime.structure(given)
     return [part.file_names for part in found.every_part()], found.read(found.all_leaves(), found.texts)
+
+
+def _linked(given: object) -> object:
+    assert isinstance(given, str)
+    return links_in([given])
 
 
 def _names(text: str) -> object:
@@ -204,6 +210,10 @@ CASES: dict[str, Made] = {
     "addresses": (_repeated("a <b@c>, "), _tried(mailboxes), FIELD),
     "addresses-of-open-comments": (_repeated("("), _tried(mailboxes), FIELD),
     "addresses-of-open-quotes": (_repeated('"\\'), _tried(mailboxes), FIELD),
+    "links": (_repeated("http://a.example/?b=http%3a//c "), _linked, FIELD),
+    "links-of-names": (_repeated("www.a."), _linked, FIELD),
+    "links-of-attributes": (_repeated('href="'), _linked, FIELD),
+    "links-of-references": (_repeated("&"), _linked, FIELD),
     "addresses-of-colons": (_repeated("a<b:"), _tried(mailboxes), FIELD),
     "an-address-of-signs": (_repeated("@"), _tried(lambda text: part_of(text, AddressPart.DOMAIN)), FIELD),
     "a-plausible-address": (_repeated("a@"), _tried(is_plausible), STRING),
