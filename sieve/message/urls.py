@@ -1,8 +1,8 @@
 r"""Find the links in a message: the URLs and names that mail programs make clickable, and what they hide.
 
 A URL is read as browsers read it (WHATWG URL Standard): `http:\\host`, user names before an @, octets as %41, addresses
-as one number, HTML's character references, line breaks inside an attribute. Cost is bounded, because a stranger writes
-the text: so many characters, candidates and links, and no regular expression looks back.
+as one number, HTML's character references, line breaks inside an attribute. A stranger writes the
+text, so the characters, candidates and links have limits, and every expression takes linear time.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def _attributes(text: str) -> Iterator[tuple[str, str]]:
 
 
 def host_of(rest: str) -> str:
-    """Return the host of a URL's part from the authority on, or of an address; empty if there is none."""
+    """Return the host of a URL's part from the authority on, or of an address; else empty."""
     authority = _END_OF_AUTHORITY.split(rest[:LONGEST_URL], maxsplit=1)[0].rpartition("@")[2]
     if authority.startswith("["):
         return _six(authority[1:].partition("]")[0])

@@ -33,7 +33,7 @@ from sieve.message.urls import address_domains, host_of, links_in, links_of
         ("http&#58;//evil.example", ("evil.example",)),
         ("http://ev&#x69;l.example/", ("evil.example",)),
         ('<a href="//evil.example/x">', ("evil.example",)),
-        ('<a href="ht\ntp:\n//ev\til.example/x">', ("evil.example",)),
+        ('<a href="ht\ntp:/\n/evil.exam\tple/x">', ("evil.example",)),
         ("<a href=http://evil.example>", ("evil.example",)),
         ("http://go.example/?u=http://evil.example/", ("go.example", "evil.example")),
         ("http://go.example/?u=http%3A%2F%2Fevil.example%2Fx", ("go.example", "evil.example")),
