@@ -20,7 +20,7 @@ from collections import Counter
 import uvloop
 
 from config.schema.values import Network
-from proxy.base import log
+from proxy.base import log_output
 from proxy.modules.smtp_cbv.making import callbacks_of
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
 from proxy.options.core import CoreOptions
@@ -92,7 +92,7 @@ def main() -> None:
     """Be one of them."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    log.configure()
+    log_output.configure()
     name, *arguments = sys.argv[1:]
     uvloop.run({"farm": farm, "fresh": fresh}[name](*arguments))
 

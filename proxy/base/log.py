@@ -1,48 +1,36 @@
-"""The log: structured events as JSON lines, with every foreign byte escaped.
+"""The log: structured events as JSON lines, with every foreign byte escaped. This is what the modules log with.
 
-The thread that logs an event renders it once, as a line of JSON: the canonical line. The writer's thread hands the
-lines to a sink (`proxy.base.sinks`), which turns them into the log's format, and all of them to an observer.
-`proxy.base.lines` makes the lines. This module does not know what an event means.
+The thread that logs an event counts it and renders it once, as a line of JSON: the canonical line. An event that its
+level leaves out costs one call that does nothing. `proxy.base.lines` makes the lines, and `proxy.base.log_output` sends
+them on. This module does not know what an event means.
 """
 
 from __future__ import annotations
 
-import atexit
 import logging
 import sys
-import threading
-import time
 from collections import deque
-from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from io import TextIOBase
-from queue import SimpleQueue
-from typing import Any, ClassVar, Protocol, TextIO, TypeAlias, cast
+from typing import Any, ClassVar, Protocol, TypeAlias, cast
 
 import structlog
 
 from proxy.base.lines import Renderer, printable
-from proxy.base.sinks import DescriptorSink, Sink, StreamSink
 
 __all__ = [
-    "LEVELS", "DirectWriter", "Levels", "LogWriter", "Logger", "close", "configure", "get_logger", "observe",
-    "printable", "reopen", "silence",
+    "KEPT", "LEVELS", "Counting", "Levels", "Logger", "get_logger", "is_observed", "kept", "levels", "look_up_again",
+    "printable", "set_levels",
 ]  # fmt: skip
-
-MOST_WAITING = 10_000
-"""Lines that may wait for the writer thread; further lines are dropped and counted."""
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 """The levels, and the number below which each says nothing."""
 
-BATCH_SECONDS = 0.05
-"""The thread writes at most once in this time: waking it for each line cost a tenth of the throughput."""
+KEPT = 10
+"""Lines of each level that stay in memory."""
 
-LAST_SECONDS = 2.0
-"""Time to write the waiting lines at exit."""
-
-DroppedLine: TypeAlias = Callable[[int], bytes]
-"""Makes the last line of a log that has lost lines."""
+kept: dict[str, deque[bytes]] = {level: deque(maxlen=KEPT) for level in ("error", "warning")}
+"""The last errors and warnings of this process."""
 
 
 class Counts(Protocol):
@@ -53,12 +41,6 @@ class Counts(Protocol):
 
 Counting: TypeAlias = tuple[Counts, Mapping[str, Mapping[str, int]]]
 """The integers, and for each level the places of its events."""
-
-Tap: TypeAlias = Callable[[Sequence[bytes]], None]
-"""Sees lines, in the log's thread. It must not block."""
-
-Take: TypeAlias = Callable[[bytes], None]
-"""Takes canonical lines in the log's thread, one after another. It must not block."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,50 +67,10 @@ def get_logger() -> Logger:
     return cast(Logger, log)
 
 
-def configure(
-    to: Sink | TextIO | None = None,
-    *,
-    levels: Levels | None = None,
-    worker: int | None = None,
-    threaded: bool = True,
-    counting: Counting | None = None,
-) -> None:
-    """Send the log to a sink or, as JSON, to a stream (default: standard error), written by a separate thread.
-
-    If `worker` is given, each line carries it. Without the thread, a process can fork safely and call `configure` again
-    in the child. If lines were dropped, the last line at exit is `log_dropped` with their count.
-    """
-    sink: Any = DescriptorSink(2, patient=threaded) if to is None else to
-    if isinstance(sink, TextIOBase):
-        sink = StreamSink(cast(TextIO, sink))
-    render = Renderer(worker)
-    writer: Writer = LogWriter(sink, render.dropped) if threaded else DirectWriter(sink, render.dropped)
-    structlog.configure(
-        processors=[render],
-        wrapper_class=type("LoggerOfLevels", (Logger,), {"levels": levels or Levels(), "counting": counting}),
-        logger_factory=structlog.WriteLoggerFactory(cast(TextIO, writer)),
-        cache_logger_on_first_use=threaded,  # a cached logger would keep the old writer across a fork
-    )
-
-
-def silence() -> None:
-    """Drop everything that is logged: this process reports its results in another way."""
-    structlog.configure(processors=[_dropped])
-
-
-def observe(take: Take, names: frozenset[str]) -> None:
-    """From now on, hand all lines to an observer, in batches, in the log's thread.
-
-    It also gets the named events if the levels leave them out; other events may be among what it gets, because looking
-    at each line here would keep the event loop from its work. It must not block. Without the thread, nothing is
-    observed.
-    """
-    writer = _writer()
-    if isinstance(writer, LogWriter):
-        writer.observe(take)
-        structlog.get_config()["wrapper_class"].observed = names
-        for log in _logs:
-            log.forget()
+def look_up_again() -> None:
+    """Let every log look its methods up again, because what they do has changed."""
+    for log in _logs:
+        log.forget()
 
 
 def is_observed(event: str) -> bool:
@@ -145,49 +87,7 @@ def levels() -> Levels:
 def set_levels(new: Levels) -> None:
     """Log at other levels from now on."""
     structlog.get_config()["wrapper_class"].levels = new
-    for log in _logs:
-        log.forget()
-
-
-def tap(take: Tap | None) -> None:
-    """Hand every line that is written or observed to one more observer, in the log's thread, until called with None."""
-    writer = _writer()
-    if isinstance(writer, LogWriter):
-        writer.tap = take
-
-
-KEPT = 10
-"""Lines of each level that stay in memory."""
-
-kept: dict[str, deque[bytes]] = {level: deque(maxlen=KEPT) for level in ("error", "warning")}
-"""The last errors and warnings of this process."""
-
-
-def reopen() -> None:
-    """Open the log's file again: its name may belong to another file now."""
-    writer = _writer()
-    if isinstance(writer, LogWriter | DirectWriter):
-        writer.reopen()
-
-
-def dropped() -> int:
-    """Return how many lines were lost so far."""
-    writer = _writer()
-    return writer.dropped if isinstance(writer, LogWriter | DirectWriter) else 0
-
-
-def close() -> None:
-    """Write the waiting lines, for a process that ends without running its exit handlers."""
-    writer = _writer()
-    if isinstance(writer, LogWriter | DirectWriter):
-        writer.close()
-
-
-atexit.register(close)
-
-
-def _writer() -> object:
-    return structlog.get_config()["logger_factory"]._file  # noqa: SLF001 — it has no public name
+    look_up_again()
 
 
 class _LogOfModule:
@@ -279,158 +179,3 @@ class Logger(structlog.BoundLoggerBase):
 
 def _nothing(event: str, **fields: object) -> None:
     """Log an event below the level."""
-
-
-class LogWriter:
-    """Takes lines and never fails or blocks: a thread writes them.
-
-    If the disk is full, or the log's reader is gone or stuck, lines are dropped and counted, and mail goes on. At exit,
-    waiting lines are written for up to LAST_SECONDS.
-
-    The thread sleeps without a deadline only if there was nothing to write for BATCH_SECONDS. Only then does a line
-    wake it, so a busy process logs without locks or system calls.
-    """
-
-    def __init__(self, sink: Sink, last_line: DroppedLine | None = None) -> None:
-        """Write to `sink`; at the end, `last_line` tells how many lines were dropped."""
-        self._sink = sink
-        self._last_line = last_line
-        self._lines: deque[bytes] = deque()
-        self._told: deque[bytes] = deque()
-        """Lines that the levels leave out, for the observer."""
-        self._sleeps = False
-        self._closing = self._reopens = False
-        self._wake: SimpleQueue[None] = SimpleQueue()
-        self._observer: Take | None = None
-        self.dropped = 0
-        self.tap: Tap | None = None
-        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
-        self._thread.start()
-
-    def put(self, line: bytes, *, written: bool = True) -> None:
-        """Queue an ASCII line, for the observer only or for the sink, too; drop it if too many wait."""
-        lines = self._lines if written else self._told
-        if len(lines) >= MOST_WAITING:
-            self.dropped += 1
-            return
-        lines.append(line)
-        if self._sleeps:  # the thread sets this before it looks for lines a last time, so none is left behind
-            self._sleeps = False
-            self._wake.put(None)
-
-    def write(self, text: str) -> int:
-        """Queue a line as a stream does."""
-        self.put(text.encode("ascii", "backslashreplace"))
-        return len(text)
-
-    def flush(self) -> None:
-        """Do nothing: the thread flushes."""
-
-    def observe(self, take: Take) -> None:
-        """Hand all lines to `take`."""
-        self._observer = take
-
-    def reopen(self) -> None:
-        """Let the thread open the sink's file again."""
-        self._reopens = True
-        self._wake.put(None)
-
-    def close(self) -> None:
-        """Write what waits, and end the thread."""
-        self._closing = True
-        self._wake.put(None)
-        self._thread.join(LAST_SECONDS)
-
-    def _run(self) -> None:
-        while True:
-            if self._reopens:
-                self._reopens = False
-                self._write_waiting()  # what was logged before belongs into the old file
-                _open_again(self._sink)
-            closing = self._closing  # read first: a line may come between the look for lines and this one
-            if self._write_waiting():
-                time.sleep(BATCH_SECONDS)
-                continue
-            if closing:
-                break
-            self._sleeps = True
-            if not (self._lines or self._told):
-                self._wake.get()
-            self._sleeps = False
-        if self.dropped and self._last_line is not None:
-            self._sink.write([self._last_line(self.dropped)])
-
-    def _write_waiting(self) -> bool:
-        """Write the lines that wait; return whether there were any."""
-        lines, told = self._lines, self._told
-        taken = [lines.popleft() for _ in range(len(lines))]
-        aside = [told.popleft() for _ in range(len(told))]  # after the others: what belongs to one of these is here
-        if taken or aside:
-            if (tap := self.tap) is not None:
-                tap([*aside, *taken])
-            self._observe([*aside, *taken])
-        if taken:
-            lost = self._sink.write(taken)  # it may wait, and `put` counts meanwhile
-            self.dropped += lost
-        return bool(taken or aside)
-
-    def _observe(self, lines: Sequence[bytes]) -> None:
-        take = self._observer
-        if take is None:
-            return
-        try:
-            take(b"".join(lines))
-        except Exception as error:  # noqa: BLE001 — an observer never costs a line of the log
-            self._observer = None
-            _log.error("log_observer_failed", exc_info=error)
-
-
-class DirectWriter:
-    """Writes each line in the logging thread."""
-
-    def __init__(self, sink: Sink, last_line: DroppedLine | None = None) -> None:
-        """Write to `sink`, which must not block for long."""
-        self._sink = sink
-        self._last_line = last_line
-        self.dropped = 0
-
-    def put(self, line: bytes, *, written: bool = True) -> None:
-        """Write a line. There is no observer."""
-        if written:
-            self.dropped += self._sink.write([line])
-
-    def write(self, text: str) -> int:
-        """Write a line as a stream does."""
-        self.put(text.encode("ascii", "backslashreplace"))
-        return len(text)
-
-    def flush(self) -> None:
-        """Do nothing: `put` has written everything."""
-
-    def reopen(self) -> None:
-        """Open the sink's file again."""
-        _open_again(self._sink)
-
-    def close(self) -> None:
-        """Tell how many lines were dropped, once."""
-        last_line, self._last_line = self._last_line, None
-        if self.dropped and last_line is not None:
-            self.put(last_line(self.dropped))
-
-
-Writer: TypeAlias = LogWriter | DirectWriter
-
-
-def _open_again(sink: Sink) -> None:
-    try:
-        sink.reopen()
-    except OSError as error:
-        _log.error("log_file_unusable", path=str(error.filename), reason=error.strerror or str(error))
-
-
-def _dropped(_logger: object, _level: str, _event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    raise structlog.DropEvent
-
-
-_log = get_logger()
-"""This module's own log, for what its sink and its observer do."""

@@ -17,7 +17,7 @@ import uvloop
 from rich.console import Console
 
 from proxy.app import load
-from proxy.base import log
+from proxy.base import log, log_output
 from proxy.callback.cache import LOCAL_SECONDS, CallbackCache
 from proxy.callback.lives import CachedVerdict
 from proxy.callback.resolve import NoCandidate, ascii_domain
@@ -100,7 +100,7 @@ def purge(
 def _asked_of_server(context: typer.Context, subject: str) -> str | None:
     """Let the running server forget, so that it does so at once; None if none answers, or we may not ask."""
     _, core = configured(context.obj, load)
-    log.configure(levels=log.Levels(50))
+    log_output.configure(levels=log.Levels(50))
     try:
         with Client([core.state_directory]) as client:
             lines = [line for answer in client.ask(shlex.join(["smtp_cbv", "forget", subject])) for line in answer]
@@ -131,7 +131,7 @@ def _parts(subject: str) -> tuple[str, str]:
 def _done(context: typer.Context, work: Callable[[CallbackCache], Awaitable[T]]) -> T:
     """Run `work` on the server's cache; if that is impossible, say why and exit 69."""
     options, core = configured(context.obj, load)
-    log.silence()
+    log_output.silence()
     url = store_of(options, core.state_directory)
     if url.scheme == "memory":
         kept = "" if options.store is not None else f" (you cannot write to {core.state_directory})"

@@ -16,7 +16,8 @@ import typer
 
 from config.base.ip import plain_address
 from proxy.app import load
-from proxy.base import log
+from proxy.base import log_output
+from proxy.base.log import printable
 from proxy.cli import exits
 from proxy.cli.grammar.tree import Prints
 from proxy.cli.outputs import WhyRecord
@@ -98,7 +99,7 @@ def forget(address: Address, config_file: ConfigurationFile = DEFAULT_FILE) -> N
 
 def _settings(config_file: Path) -> HistorySettings:
     options, core = configured(config_file, load)
-    log.silence()
+    log_output.silence()
     return HistorySettings.of(core, options.store_secret)
 
 
@@ -124,7 +125,7 @@ def _canonical(subject: str) -> str:
     try:
         return plain_address(subject.strip("[]"))
     except ValueError:
-        return log.printable(subject)
+        return printable(subject)
 
 
 def _searched(settings: HistorySettings, subject: str, earliest: float) -> Found:

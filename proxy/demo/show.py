@@ -16,7 +16,7 @@ import uvloop
 from rich.console import Console
 
 from config.diagnostics import render
-from proxy.base import log
+from proxy.base import log_output
 from proxy.base.rejected import ConfigurationRejected
 from proxy.base.tasks import TaskOwner, spawn
 from proxy.demo import samples
@@ -31,7 +31,7 @@ def show(load: Load, *, once: bool) -> int:
     """Run everything to its end and return the exit status; see `proxy.demo.run`."""
     console = Console(highlight=False)
     screen, timeline = Screen(console), Timeline()
-    log.configure(LogTap(timeline, screen.trouble))
+    log_output.configure(LogTap(timeline, screen.trouble))
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_course(screen, timeline, load, once=once))

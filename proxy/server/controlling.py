@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from proxy.base import log
+from proxy.base import log_output
 from proxy.console.commands import all_commands
 from proxy.console.desk import Desk
 from proxy.console.people import Doorman
@@ -59,7 +59,7 @@ async def _control(assembly: Assembly, watched: Watched, pages: Sequence[socket.
     service = ControlService(made.parts)
     await service.start()
     if made.history.writes:
-        log.observe(made.history.take_own, KEPT)
+        log_output.observe(made.history.take_own, KEPT)
     answerer = Answerer(partial(_to_ourselves, made.processes, post), process.questions(lambda: 0))
     answerer.start()
     await asyncio.get_running_loop().sock_sendall(post.orders, LISTENING)

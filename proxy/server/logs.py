@@ -8,7 +8,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from proxy.base.journal import SOCKET, JournalSink, is_journal
-from proxy.base.log import LEVELS, Counting, configure, get_logger, printable, reopen
+from proxy.base.log import LEVELS, Counting, get_logger, printable
+from proxy.base.log_output import configure, reopen
 from proxy.base.sinks import DescriptorSink, FileSink, Sink
 from proxy.events.forms import FORMS, journal
 from proxy.metrics.book import BOOK

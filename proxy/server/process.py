@@ -20,7 +20,7 @@ from typing import Any
 
 import uvloop
 
-from proxy.base import log
+from proxy.base import log, log_output
 from proxy.metrics.book import BOOK, observe
 from proxy.metrics.table import CPU, LAG, LINES_DROPPED
 from proxy.options.core import CoreOptions
@@ -61,7 +61,7 @@ def live(
         log.get_logger().error("worker_failed", exc_info=error)
         return EX_SOFTWARE
     finally:
-        log.close()
+        log_output.close()
         if history is not None:
             history.close()
     return 0
@@ -78,8 +78,8 @@ def _look_along(loop: asyncio.AbstractEventLoop, role: str) -> None:
         now = time.process_time_ns() // 1000
         counts[processor] += now - used
         used = now
-        counts[LINES_DROPPED.base] += log.dropped() - lost
-        lost = log.dropped()
+        counts[LINES_DROPPED.base] += log_output.dropped() - lost
+        lost = log_output.dropped()
         BOOK.look()
         due = loop.time() + LOOK_SECONDS
         loop.call_at(due, look, due)
@@ -102,4 +102,4 @@ async def next_order(orders: socket.socket) -> bytes:
             return b""
         if order != REOPEN:
             return order
-        log.reopen()
+        log_output.reopen()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.base import log
+from proxy.base import log_output
 from proxy.events.table import EVENTS
 from proxy.history.sender import Sender
 from proxy.history.settings import is_on
@@ -24,5 +24,5 @@ def told_to_history(core: CoreOptions, door: Door, worker: int | None) -> Sender
         return None
     hello = encode(Hello(0, 1 if worker is None else worker))
     sender = Sender(lambda: knock(door.outside, hello), worker)
-    log.observe(sender.take, KEPT)
+    log_output.observe(sender.take, KEPT)
     return sender

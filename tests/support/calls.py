@@ -29,7 +29,7 @@ from typing import ClassVar, cast
 import uvloop
 
 from proxy.app import load_service
-from proxy.base import log
+from proxy.base import log_output
 from proxy.base.tasks import TaskOwner, spawn
 from proxy.server.gc import collect_seldom
 from tests.support.farm import Farm, Habit
@@ -82,7 +82,7 @@ async def counted(folder: Path, *, keep_open: bool, messages: int = MESSAGES) ->
     """Serve with the log in a file, let the peer send the messages, and return the calls of the second half."""
     threads = _OtherThreads()
     threading.setprofile(threads)  # before the first of them starts
-    log.configure((folder / "log").open("w"))
+    log_output.configure((folder / "log").open("w"))
     sink, exchanger, nameserver = free_port(), free_port(EXCHANGER), free_port()
     setup = Setup(
         upstream_port=sink,
@@ -114,7 +114,7 @@ async def counted(folder: Path, *, keep_open: bool, messages: int = MESSAGES) ->
         peer.kill()
         await peer.wait()
         await worker.stop(now=True)
-        log.close()
+        log_output.close()
     stats = pstats.Stats(profile)
     return Counted(half, stats.total_calls, threads.calls, stats)  # type: ignore[attr-defined]  # typeshed lacks it
 

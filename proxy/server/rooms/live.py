@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from typing import Any
 
-from proxy.base import log
+from proxy.base import log_output
 from proxy.base.log import printable
 from proxy.mail.session import Session
 from proxy.server.answering import Question
@@ -75,14 +75,14 @@ class Events:
     async def _stream(self) -> AsyncIterator[dict[str, Any]]:
         gathered = _Gathered()
         self._viewers.add(gathered)
-        log.tap(self._take)
+        log_output.tap(self._take)
         try:
             async for batch in gathered.batches():
                 yield batch
         finally:
             self._viewers.discard(gathered)
             if not self._viewers:
-                log.tap(None)
+                log_output.tap(None)
 
     def _take(self, lines: Sequence[bytes]) -> None:
         """Take lines in the log's thread."""

@@ -23,8 +23,9 @@ import structlog
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.base import log, sinks
-from proxy.base.log import DirectWriter, LogWriter, configure, get_logger, printable
+from proxy.base import log, log_output, sinks, writers
+from proxy.base.log import get_logger, printable
+from proxy.base.log_output import configure
 from proxy.base.sinks import DescriptorSink, StreamSink
 
 
@@ -149,7 +150,7 @@ class Pieces(io.StringIO):
 
 def test_lines_are_written_whole_and_in_pieces_that_a_pipe_takes_at_once() -> None:
     stream = Pieces()
-    writer = LogWriter(StreamSink(stream))
+    writer = writers.LogWriter(StreamSink(stream))
     lines = [f"{number:0999}\n" for number in range(20)] + ["x" * 5000 + "\n"]
     for line in lines:
         writer.write(line)
@@ -171,7 +172,7 @@ def test_a_process_without_a_thread_logs_at_once(tmp_path: Path) -> None:
 def test_a_process_without_a_thread_drops_lines_that_nobody_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sinks, "STUCK_SECONDS", 0.01)
     reader, end = os.pipe()
-    writer = DirectWriter(DescriptorSink(end))
+    writer = writers.DirectWriter(DescriptorSink(end))
     lines = 100
     for _ in range(lines):
         writer.write("x" * 4000 + "\n")
@@ -231,14 +232,14 @@ def test_a_burst_wakes_the_thread_once_and_the_thread_looks_once_in_its_interval
         sleeps.put(seconds)
         go_on.get()
 
-    monkeypatch.setattr(log.time, "sleep", sleep)
-    monkeypatch.setattr(log, "SimpleQueue", CountedQueue)
+    monkeypatch.setattr(writers.time, "sleep", sleep)
+    monkeypatch.setattr(writers, "SimpleQueue", CountedQueue)
     monkeypatch.setattr(CountedQueue, "woken", 0)
     stream = Pieces()
-    writer = LogWriter(StreamSink(stream))
+    writer = writers.LogWriter(StreamSink(stream))
     writer.write("the first is written at once\n")
     for burst in range(10):
-        assert sleeps.get() == log.BATCH_SECONDS == 1 / 20
+        assert sleeps.get() == writers.BATCH_SECONDS == 1 / 20
         for number in range(100):
             writer.write(f"{burst} {number}\n")
         go_on.put(None)
@@ -254,7 +255,7 @@ def test_a_burst_wakes_the_thread_once_and_the_thread_looks_once_in_its_interval
 
 def test_lines_of_many_threads_keep_their_order_and_none_is_lost_at_exit() -> None:
     stream = Pieces()
-    writer = LogWriter(StreamSink(stream))
+    writer = writers.LogWriter(StreamSink(stream))
 
     def speak(name: str) -> None:
         for number in range(1000):
@@ -274,7 +275,8 @@ def test_lines_of_many_threads_keep_their_order_and_none_is_lost_at_exit() -> No
 
 def test_a_process_that_ends_has_written_all_its_lines() -> None:
     program = """
-from proxy.base.log import configure, get_logger
+from proxy.base.log import get_logger
+from proxy.base.log_output import configure
 configure()
 for number in range(500):
     get_logger().info("x", number=number)
@@ -297,7 +299,7 @@ class Stuck(Pieces):
 
 
 def test_a_stuck_reader_costs_lines_and_the_last_line_says_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log, "MOST_WAITING", 10)
+    monkeypatch.setattr(writers, "MOST_WAITING", 10)
     stream = Stuck()
     configure(stream, worker=2)
     try:
@@ -306,7 +308,7 @@ def test_a_stuck_reader_costs_lines_and_the_last_line_says_how_many(monkeypatch:
         for number in range(15):
             get_logger().info("x", number=number)
         stream.reads.set()
-        log.close()
+        log_output.close()
     finally:
         structlog.reset_defaults()
     events = [json.loads(line) for line in "".join(stream.pieces).splitlines()]
@@ -332,8 +334,8 @@ def test_a_process_without_a_thread_says_at_its_end_how_many_lines_it_dropped(
                 get_logger().info("x", text="x" * 4000)
             dropped = structlog.get_config()["logger_factory"]._file.dropped
             taken = pipe.read(1 << 20)
-            log.close()
-            log.close()
+            log_output.close()
+            log_output.close()
             last = pipe.read(1 << 20)
         finally:
             structlog.reset_defaults()
@@ -375,7 +377,7 @@ def test_an_observer_gets_every_line_as_json_and_the_named_events_that_the_level
     configure(stream, levels=log.Levels(30))
     try:
         logger.info("message", number=0)  # before there is an observer
-        log.observe(heard, frozenset({"message", "script_failed"}))
+        log_output.observe(heard, frozenset({"message", "script_failed"}))
         logger.info("message", number=1)
         logger.info("session", number=2)
         logger.error("script_failed", number=3, text="\u202e")
@@ -395,7 +397,7 @@ def test_an_observer_that_fails_costs_no_line() -> None:
     stream, logger = io.StringIO(), get_logger()
     configure(stream)
     try:
-        log.observe(fails, frozenset({"message"}))
+        log_output.observe(fails, frozenset({"message"}))
         for number in range(3):
             logger.info("message", number=number)
         names = [json.loads(line)["event"] for line in written(stream).splitlines()]
@@ -419,10 +421,10 @@ def test_a_file_that_was_renamed_is_opened_again(tmp_path: Path) -> None:
             if threaded:
                 until(lambda: path.stat().st_size > 0)
             path.rename(kept)
-            log.reopen()
+            log_output.reopen()
             until(path.exists)
             logger.info("two")
-            log.close()
+            log_output.close()
         finally:
             structlog.reset_defaults()
         assert [json.loads(each.read_text())["event"] for each in (kept, path)] == ["one", "two"]
@@ -435,7 +437,7 @@ def test_a_file_that_cannot_be_opened_again_is_an_event_in_the_old_one(tmp_path:
     configure(sinks.FileSink(folder / "log"), threaded=False)
     try:
         folder.rename(tmp_path / "other")
-        log.reopen()
+        log_output.reopen()
     finally:
         structlog.reset_defaults()
     event = json.loads((tmp_path / "other" / "log").read_text())

@@ -11,7 +11,7 @@ from string import Formatter
 import pytest
 import structlog
 
-from proxy.base import log
+from proxy.base import log, log_output
 from proxy.events.event import Event
 from proxy.events.forms import console, journal, logfmt, message_id, sentence
 from proxy.events.sentences import SENTENCES
@@ -32,10 +32,10 @@ FORMS: list[Callable[[bytes], bytes]] = [logfmt, console, journal, lambda line: 
 def line_of(event: str, **fields: object) -> bytes:
     """Return the canonical line of an event."""
     stream = io.StringIO()
-    log.configure(stream)
+    log_output.configure(stream)
     try:
         log.get_logger().info(event, **fields)
-        log.close()
+        log_output.close()
     finally:
         structlog.reset_defaults()
     return stream.getvalue().encode("ascii")
