@@ -10,13 +10,28 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol
 
+from proxy.base.tasks import TaskOwner, spawn
+from proxy.upstream.failures import RefusedUs, Unreachable
 from proxy.upstream.upstream import ReadySocket
 
 SOCKET_SECONDS = 3.0
 MOST_AHEAD = 8
 """Connections made ahead to one next hop, at most. They take places of the pool."""
+
+
+class Slots(Protocol):
+    """The pool's slots: `proxy.upstream.slots.Slots`."""
+
+    def take_free(self) -> bool:
+        """Take a slot if one is free now."""
+        ...
+
+    def free(self) -> None:
+        """Give a slot back."""
+        ...
 
 
 class Demand:
@@ -25,12 +40,12 @@ class Demand:
     A next hop with little mail never gets a connection that is not used.
     """
 
-    __slots__ = ("_loop", "_missed", "making", "wanted")
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Start with none."""
-        self._loop = loop
+    def __init__(self, name: str, slots: Slots, make: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Start with none. `make` makes one and keeps it, in a slot that was taken for it."""
+        self._name, self._slots, self._make = name, slots, make
+        self._loop = asyncio.get_running_loop()
         self._missed: float | None = None
+        self._makers = TaskOwner(f"ahead {name}")
         self.wanted = 0
         self.making = 0
         """Those being made."""
@@ -45,6 +60,29 @@ class Demand:
     def unused(self) -> None:
         """One was closed that no session had taken."""
         self.wanted = max(self.wanted - 1, 0)
+
+    def meet(self, at_hand: int) -> None:
+        """Begin to make what is missing, in free slots only."""
+        for _ in range(self.wanted - self.making - at_hand):
+            if not self._slots.take_free():
+                return
+            self.making += 1
+            spawn(self._made(), name=f"ahead {self._name}", owner=self._makers)
+
+    async def _made(self) -> None:
+        try:
+            await self._make()
+        except BaseException as error:
+            self._slots.free()
+            if not isinstance(error, Unreachable | RefusedUs):  # these are logged; the next session tries itself
+                raise
+        finally:
+            self.making -= 1
+
+    async def close(self) -> None:
+        """Make no more."""
+        self.wanted = 0
+        await self._makers.cancel()
 
 
 class ReadySockets:

@@ -8,11 +8,15 @@ from typing import Protocol
 
 
 class Holder(Protocol):
-    """A pool, as far as places are concerned."""
+    """A pool, which may end a connection for another pool."""
 
     def end_one_unused(self) -> bool:
         """End what is unused for longest; return whether there was anything."""
         ...
+
+
+class Claimant(Protocol):
+    """The slots of a pool, which may need another place."""
 
     def take_offered_place(self) -> bool:
         """Give a place to the longest waiter; return whether a waiter may have it."""
@@ -25,16 +29,16 @@ class Places:
     def __init__(self, most: int, pools: Callable[[], Iterable[Holder]]) -> None:
         """`pools` returns those who share the places."""
         self._free, self._pools = most, pools
-        self._hungry: deque[Holder] = deque()
+        self._hungry: deque[Claimant] = deque()
 
-    def take(self, pool: Holder) -> bool:
-        """Take a place. If all are taken, end an idle connection of any pool; its place goes to `pool`."""
+    def take(self, slots: Claimant) -> bool:
+        """Take a place. If all are taken, end an idle connection of any pool; its place goes to these slots."""
         if self.take_free():
             return True
         any(each.end_one_unused() for each in self._pools())
         if self.take_free():  # one had died unnoticed, and its place was free at once
             return True
-        self._hungry.append(pool)
+        self._hungry.append(slots)
         return False
 
     def take_free(self) -> bool:

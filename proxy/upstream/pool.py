@@ -7,7 +7,6 @@ event loop owns the mutable state.
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
@@ -23,7 +22,6 @@ from proxy.metrics.table import (
     POOLED,
     POOLED_IDLE,
     UPSTREAM,
-    UPSTREAM_ERRORS,
     UPSTREAM_REPLIES,
 )
 from proxy.outgoing.wire import Wire, WireBroken
@@ -34,12 +32,10 @@ from proxy.upstream.drained import Drained
 from proxy.upstream.failures import PoolFull, RefusedUs, Unreachable
 from proxy.upstream.identity import NOBODY, Identity, belongs_to, identity_of, introduce_client
 from proxy.upstream.places import Places
+from proxy.upstream.slots import Slots
 from proxy.upstream.upstream import ReadySocket, Upstream
 
 log = get_logger()
-
-PLACE_SECONDS = 20.0
-"""How long a transaction waits for a place in a full pool before it gets 451 4.4.5."""
 
 QUIT_SECONDS = 2.0
 
@@ -72,28 +68,25 @@ class ConnectionPool:
     """The connections of one worker to one upstream."""
 
     def __init__(self, upstream: Upstream, resolver: Resolver, places: Places, drained: Drained | None = None) -> None:
-        self._places = places
         self._drained = drained or Drained()
         self.upstream = upstream
         self.policy = upstream.policy
         self.name = upstream.name
         self.lmtp = upstream.lmtp
+        self.number = BOOK.number(UPSTREAM, upstream.name)
         self._tells_clients = upstream.tells_clients
         self._connector = Connector(upstream, resolver, self._drained)
         self._idle: list[PooledConnection] = []
         self._own: dict[Session, PooledConnection] = {}
         """Idle connections with errors, each for the session that made them."""
-        self._places_taken = 0
-        self._waiting: deque[tuple[asyncio.Future[PooledConnection | None], Identity]] = deque()
         self._owner = TaskOwner(f"pool {self.name}")
-        self._makers = TaskOwner(f"ahead {self.name}")
         self._reaper: asyncio.TimerHandle | None = None
+        self._slots = Slots[PooledConnection](self, self.policy.max_outbound_connections, places, self.number)
         self._loop = asyncio.get_running_loop()
-        self._demand = Demand(self._loop)
+        self._demand = Demand(self.name, self._slots, self._make_one_ahead)
         self._ready = ReadySockets(self._loop, self._ready_unused)
         self.capabilities: frozenset[str] = frozenset()
         """EHLO keywords of the last connection, in capitals; empty before the first, which is the cautious value."""
-        self.number = BOOK.number(UPSTREAM, upstream.name)
         self.replies = UPSTREAM_REPLIES.at(self.number, "mailfrom", "2xx") - 2  # a code's first digit is added
         """Where the next hop's replies are counted."""
         self.standing = Standing(name=upstream.helo)
@@ -102,20 +95,20 @@ class ConnectionPool:
     @property
     def in_use(self) -> bool:
         """Whether it has connections, waiters or background tasks."""
-        return bool(self._places_taken or self._waiting or len(self._owner))
+        return bool(self._slots.taken or self._slots.waiting or len(self._owner))
 
     def look(self) -> None:
         """Add what it has now to the gauges of its upstream."""
         counts, number = BOOK.counts, self.number
-        counts[POOLED.base + number] += self._places_taken
+        counts[POOLED.base + number] += self._slots.taken
         counts[POOLED_IDLE.base + number] += len(self._idle)
         counts[POOL_LIMIT.base + number] += self.policy.max_outbound_connections
-        counts[POOL_WAITING.base + number] += len(self._waiting)
+        counts[POOL_WAITING.base + number] += len(self._slots.waiting)
 
     @property
     def is_down(self) -> bool:
         """Whether the upstream is known to accept no connection, and no connection is left."""
-        return not self._places_taken and self._connector.is_down
+        return not self._slots.taken and self._connector.is_down
 
     # ------------------------------------------------------------ taking
 
@@ -125,16 +118,16 @@ class ConnectionPool:
         Raises:
             Unreachable: no address accepts a connection, or the name cannot be resolved.
             RefusedUs: the upstream refuses to talk to us.
-            PoolFull: all places were taken for PLACE_SECONDS.
+            PoolFull: all slots were taken for PLACE_SECONDS.
         """
         if not fresh and (found := self.take_idle(session)) is not None:
             return found
         identity = self._identity(session)
         connection, ready = self._take_ahead() if identity and not fresh else (None, None)
         if connection is None and ready is None:
-            connection = await self._take_place(identity)
+            connection = await self._slots.take(identity)
         if fresh and connection is not None:
-            connection.wire.abort("replaced by a new one")  # its place is ours
+            connection.wire.abort("replaced by a new one")  # its slot is ours
             connection = None
         try:
             if connection is None:
@@ -144,7 +137,7 @@ class ConnectionPool:
         except BaseException:
             if connection is not None:
                 connection.wire.abort("not taken")
-            self._free_place()
+            self._slots.free()
             raise
         return connection
 
@@ -198,7 +191,7 @@ class ConnectionPool:
                 return connection
         for connection in [each for each in self._idle if each.wire.broken is not None]:
             self._idle.remove(connection)
-            self._free_place()
+            self._slots.free()
         return None
 
     def _take_own(self, session: Session) -> PooledConnection | None:
@@ -207,64 +200,12 @@ class ConnectionPool:
         if own is None:
             return None
         if own.wire.broken is not None:
-            self._free_place()
+            self._slots.free()
         elif own.identity != self._identity(session):
             self.retire(own)
         else:
             return own
         return None
-
-    async def _take_place(self, identity: Identity) -> PooledConnection | None:
-        """Count one more connection, or wait for a place; it comes with a connection if that one can be shared."""
-        most = self.policy.max_outbound_connections
-        if self._places_taken >= most:
-            self.end_one_unused()
-        if self._places_taken < most and self._places.take(self):
-            self._places_taken += 1
-            return None
-        place: asyncio.Future[PooledConnection | None] = self._loop.create_future()
-        waiter = (place, identity)
-        self._waiting.append(waiter)
-        try:
-            async with asyncio.timeout(PLACE_SECONDS):
-                return await place
-        except BaseException as error:
-            with suppress(ValueError):
-                self._waiting.remove(waiter)
-            if place.done() and not place.cancelled():
-                self._hand_back(place.result())  # it was handed over just as we gave up
-            if isinstance(error, TimeoutError):
-                BOOK.counts[UPSTREAM_ERRORS.at(self.number, "busy")] += 1
-                raise PoolFull from None
-            raise
-
-    def _hand_back(self, connection: PooledConnection | None) -> None:
-        if connection is None:
-            self._free_place()
-        else:
-            self.give_back(connection)
-
-    def _hand_over(self, connection: PooledConnection | None) -> bool:
-        """Give a place, with or without its connection, to the longest waiter; return whether there was a waiter."""
-        while self._waiting:
-            place, _ = self._waiting.popleft()
-            if not place.done():
-                place.set_result(connection)
-                return True
-        return False
-
-    def _free_place(self) -> None:
-        """Hand over a place without a connection, or count one less."""
-        if not self._hand_over(None):
-            self._places_taken -= 1
-            self._places.free()
-
-    def take_offered_place(self) -> bool:
-        """Give a place of the worker's to the longest waiter here; return whether a waiter may have it."""
-        if self._places_taken >= self.policy.max_outbound_connections or not self._hand_over(None):
-            return False
-        self._places_taken += 1
-        return True
 
     def end_one_unused(self) -> bool:
         """End what is unused for longest, so that others get its place; return whether there was anything."""
@@ -293,44 +234,26 @@ class ConnectionPool:
             return None, None
         if connection is None and ready is None:
             self._demand.missed()
-        self._make_ahead()
+        at_hand = len(self._ready) if self.upstream.sends_headers else sum(map(self._is_ahead, self._idle))
+        self._demand.meet(at_hand)
         return connection, ready
 
     @staticmethod
     def _is_ahead(connection: PooledConnection) -> bool:
         return not connection.identity and connection.wire.broken is None
 
-    def _make_ahead(self) -> None:
-        """Begin to make what is missing, in free places only."""
-        demand = self._demand
-        at_hand = len(self._ready) if self.upstream.sends_headers else sum(map(self._is_ahead, self._idle))
-        for _ in range(demand.wanted - demand.making - at_hand):
-            if self._places_taken >= self.policy.max_outbound_connections or not self._places.take_free():
-                return
-            self._places_taken += 1
-            demand.making += 1
-            spawn(self._make_one_ahead(), name=f"ahead {self.name}", owner=self._makers)
-
     async def _make_one_ahead(self) -> None:
-        try:
-            if self.upstream.sends_headers:
-                if (ready := await self._connector.reach_ahead()) is None:
-                    self._free_place()
-                else:
-                    self._ready.add(ready)
-            else:
-                self.give_back(await self._connect(None))
-        except BaseException as error:
-            self._free_place()
-            if not isinstance(error, Unreachable | RefusedUs):  # these are logged; the next session tries itself
-                raise
-        finally:
-            self._demand.making -= 1
+        if not self.upstream.sends_headers:
+            self.give_back(await self._connect(None))
+        elif (ready := await self._connector.reach_ahead()) is not None:
+            self._ready.add(ready)
+        else:
+            self._slots.free()
 
     def _ready_unused(self) -> None:
         """A socket that was made ahead has expired."""
         self._demand.unused()
-        self._free_place()
+        self._slots.free()
 
     # ------------------------------------------------------------ giving back
 
@@ -339,12 +262,12 @@ class ConnectionPool:
         connection.used = True
         most = self.policy.max_deliveries_per_connection
         if connection.wire.broken is not None:
-            self._free_place()
+            self._slots.free()
         elif (most and connection.deliveries >= most) or connection.address in self._drained.addresses:
             self.retire(connection)
-        elif self._waiting and not self._suits_next(connection):
+        elif self._slots.waiting and not self._suits_next(connection):
             self.retire(connection)  # it is tied to one client, or to LOCAL, and a transaction of another is waiting
-        elif not self._waiting or not self._hand_over(connection):
+        elif not self._slots.waiting or not self._slots.hand_over(connection):
             connection.idle_since = self._loop.time()
             self._idle.append(connection)
             if self._reaper is None:
@@ -353,14 +276,14 @@ class ConnectionPool:
     def _suits_next(self, connection: PooledConnection) -> bool:
         if not connection.identity:
             return not self.upstream.sends_headers
-        return connection.identity == self._waiting[0][1]
+        return connection.identity == self._slots.waiting[0][1]
 
     def keep_for(self, session: Session, connection: PooledConnection) -> None:
         """Keep a connection with errors, between transactions, for the session that made them, for a short time."""
         most = self.policy.max_deliveries_per_connection
         spent = connection.errors >= MOST_ERRORS or (most and connection.deliveries >= most)
         spent = spent or connection.address in self._drained.addresses
-        if spent or self._waiting or connection.wire.broken is not None or session in self._own:
+        if spent or self._slots.waiting or connection.wire.broken is not None or session in self._own:
             self.retire(connection)
             return
         connection.used = True
@@ -375,7 +298,7 @@ class ConnectionPool:
     def drop(self, connection: PooledConnection, why: str) -> None:
         """Abort a connection in any state: nothing half-sent on it will be delivered."""
         connection.wire.abort(why)
-        self._free_place()
+        self._slots.free()
 
     def retire(self, connection: PooledConnection) -> None:
         """End a working connection that must not be shared further, politely and in the background."""
@@ -385,7 +308,7 @@ class ConnectionPool:
         try:
             await connection.wire.quit(QUIT_SECONDS)
         finally:
-            self._free_place()
+            self._slots.free()
 
     def reset(self, connection: PooledConnection) -> None:
         """End an open transaction before its DATA with RSET, in the background, and keep the connection."""
@@ -422,7 +345,7 @@ class ConnectionPool:
     def state(self) -> dict[str, int]:
         """How many connections there are, in which state, and how many transactions wait for one."""
         unused = len(self._idle) + len(self._own) + len(self._ready)
-        return {"in_use": self._places_taken - unused, "idle": unused, "waiting": len(self._waiting)}
+        return {"in_use": self._slots.taken - unused, "idle": unused, "waiting": len(self._slots.waiting)}
 
     async def drain(self) -> None:
         """End the unused connections to servers that are drained now."""
@@ -451,7 +374,7 @@ class ConnectionPool:
         if connection.wire.broken is None:
             self.retire(connection)
         else:
-            self._free_place()
+            self._slots.free()
 
     async def warm(self, seconds: float) -> None:
         """Connect once, so that the first client's EHLO reply knows the upstream's extensions; wait up to `seconds`."""
@@ -466,8 +389,7 @@ class ConnectionPool:
         if self._reaper is not None:
             self._reaper.cancel()
             self._reaper = None
-        self._demand.wanted = 0
-        await self._makers.cancel()
+        await self._demand.close()
         while self.end_one_unused():
             pass
         await self._owner.wait(QUIT_SECONDS + 1)

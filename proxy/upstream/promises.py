@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from proxy.mail import replies
 from proxy.mail.replies import Reply
 from proxy.mail.session import Path, Session, Transaction
@@ -55,6 +57,14 @@ class Promises:
         """The next hop accepted a recipient, and the client hears so."""
         self.accepted.append(path)
         self.told[path.raw] = answer
+
+    def go_on_without(self, refused: Container[bytes]) -> bool:
+        """Drop recipients that the next hop refuses now; return whether others are left, and no promise is broken."""
+        kept = [path for path in self.accepted if path.raw not in refused]
+        if not kept or any(raw in refused for raw in self.told):
+            return False
+        self.accepted = kept
+        return True
 
     def replace(self, pool: ConnectionPool, paths: list[Path]) -> None:
         """Policy changed the recipients."""

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from proxy.base.log import get_logger, printable
+from proxy.base.log import get_logger
 from proxy.mail import replies
 from proxy.mail.replies import Reply
 from proxy.mail.session import Path, Session, Transaction
 from proxy.metrics.book import BOOK
-from proxy.metrics.table import STEP, UPSTREAM_ERRORS
+from proxy.metrics.table import STEP
 from proxy.outgoing import envelope
 from proxy.outgoing.content import GO_AHEAD, Answered, Chunked, Dotted, OutgoingContent
 from proxy.outgoing.envelope import NOT_ACCEPTED
@@ -31,7 +31,7 @@ from proxy.upstream.pools import Pools
 from proxy.upstream.promises import Promises
 from proxy.upstream.routes import Router
 from proxy.upstream.state import COMMITTED, CONTENT, ENVELOPE, HOLDING, NO_ENVELOPE, Passage
-from proxy.upstream.verdicts import TROUBLE, heard_of, note_refusals, verdict_of
+from proxy.upstream.verdicts import TROUBLE, heard_of, note_refusals, taken_by_some, verdict_of, worst_of
 
 log = get_logger()
 
@@ -207,10 +207,8 @@ class UpstreamRelay:
         }
         if not refused:
             return
-        worst = min(refused.values(), key=lambda each: each.permanent)  # the client can retry a temporary refusal
-        kept = [path for path in promises.accepted if path.raw not in refused]
-        if kept and worst.permanent and not refused.keys() & promises.told and self._session.tells_of_each:
-            promises.accepted = kept
+        worst = worst_of(refused.values())
+        if worst.permanent and self._session.tells_of_each and promises.go_on_without(refused):
             note_refusals(self._session, refused)
             return
         self._cut(f"a recipient is refused: {worst.code}")
@@ -310,9 +308,7 @@ class UpstreamRelay:
 
     def _pool_for(self, path: Path) -> ConnectionPool:
         upstream = self._router.of_domain(path.domain)
-        if path.gateway:
-            upstream = self._router.by_way_of(path.gateway, upstream)
-        return self._pools.of(upstream)
+        return self._pools.of(self._router.by_way_of(path.gateway, upstream) if path.gateway else upstream)
 
     async def content(self, block: bytes) -> None:
         """Send dot-stuffed content, and wait if the upstream is slow. Raises RelayFailed."""
@@ -360,13 +356,7 @@ class UpstreamRelay:
     def _taken(self, answers: Sequence[Reply]) -> Reply:
         """Return the reply of the first recipient that has the message. Raises RelayFailed if none has it."""
         verdicts = [self._verdict(answer, "the message") for answer in answers]
-        taken = [each for each in verdicts if each.accepted]
-        if not taken:
-            raise RelayFailed(min(verdicts, key=lambda each: each.permanent))
-        # Some recipients have it, so the client gets 250; the sender gets a report on the others, even if temporary.
-        of_each = zip(self._promises.accepted, verdicts, strict=False)
-        note_refusals(self._session, {path.raw: each for path, each in of_each if not each.accepted})
-        return taken[0]
+        return taken_by_some(self._promises.accepted, verdicts, self._session)
 
     def _answered_early(self, answer: Reply) -> RelayFailed:
         """Return the meaning of a reply before our dot: a refusal, or a failure, since an acceptance cannot be true."""
@@ -399,8 +389,6 @@ class UpstreamRelay:
     def _cut(self, why: str) -> None:
         """Drop the connection, if one is ours."""
         if self._passage.stage in HOLDING:
-            BOOK.counts[UPSTREAM_ERRORS.at(self._passage.connection.pool.number, "lost")] += 1
-            log.warning("upstream_lost", session=self._session.id, upstream=self.upstream, reason=printable(why))
             self._passage.cut(why)
 
     def _verdict(self, answer: Reply, step: str, said: envelope.Said | None = None) -> Reply:

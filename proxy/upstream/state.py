@@ -10,9 +10,14 @@ from __future__ import annotations
 
 from enum import Enum, auto
 
+from proxy.base.log import get_logger, printable
 from proxy.mail.session import Path, Session
+from proxy.metrics.book import BOOK
+from proxy.metrics.table import UPSTREAM_ERRORS
 from proxy.outgoing.content import OutgoingContent
 from proxy.upstream.pool import PooledConnection
+
+log = get_logger()
 
 
 class Stage(Enum):
@@ -119,6 +124,9 @@ class Passage:
         (pool.retire if self.connection.errors else pool.reset)(self.connection)
 
     def cut(self, why: str) -> None:
-        """End the connection at once."""
+        """End the connection at once: it is lost, or must not be used."""
         self.stage = MOVES[self.stage, _CUT]
-        self.connection.pool.drop(self.connection, why)
+        pool = self.connection.pool
+        BOOK.counts[UPSTREAM_ERRORS.at(pool.number, "lost")] += 1
+        log.warning("upstream_lost", session=self._session.id, upstream=pool.name, reason=printable(why))
+        pool.drop(self.connection, why)

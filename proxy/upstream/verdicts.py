@@ -8,7 +8,7 @@ the text names. `tests/spec/relay/faults.txt` lists it case by case.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,6 +18,7 @@ from proxy.mail.replies import Reply
 from proxy.mail.session import Path, Session, Transaction
 from proxy.outgoing import envelope
 from proxy.outgoing.wire import Wire
+from proxy.smtp.ports import RelayFailed
 from proxy.upstream.client_words import Standing, has_address, is_of_client, names_us, spoken
 from proxy.upstream.failures import Lost, PoolFull, RefusedUs, Unreachable
 
@@ -134,6 +135,25 @@ def _enhanced(reply: Reply) -> tuple[int, int] | None:
         if (found := _ENHANCED.match(line.decode("ascii", "replace"))) is not None:
             return int(found[1]), int(found[2])
     return None
+
+
+def worst_of(refusals: Iterable[Reply]) -> Reply:
+    """Return the refusal of several recipients that the client hears: a temporary one if there is one, for a retry."""
+    return min(refusals, key=lambda each: each.permanent)
+
+
+def taken_by_some(paths: Sequence[Path], verdicts: Sequence[Reply], session: Session) -> Reply:
+    """Return the reply of the first recipient that has the message, and note the others'.
+
+    Raises RelayFailed if none has it.
+    """
+    taken = [each for each in verdicts if each.accepted]
+    if not taken:
+        raise RelayFailed(worst_of(verdicts))
+    # The client gets 250, so the sender gets a report on the others, even if they are only deferred.
+    of_each = zip(paths, verdicts, strict=False)
+    note_refusals(session, {path.raw: each for path, each in of_each if not each.accepted})
+    return taken[0]
 
 
 def note_refusals(session: Session, refused: Mapping[bytes, Reply]) -> None:

@@ -218,7 +218,7 @@ async def test_our_own_failure_is_logged_wherever_it_happens(verb: str | None) -
 
 
 async def test_a_full_pool_names_its_option(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("proxy.upstream.pool.PLACE_SECONDS", 0.05)
+    monkeypatch.setattr("proxy.upstream.slots.PLACE_SECONDS", 0.05)
     async with Exchanger() as upstream, serving(upstream, Max_Outbound_Connections=1) as stage:
         first, second = await stage.greeted(), await stage.greeted()
         for line in (MAIL, RCPT):

@@ -215,7 +215,7 @@ async def test_a_session_that_waits_for_a_place_gets_the_connection_of_its_own_i
         await first.pipeline("MAIL FROM:<a@sender.test>", f"RCPT TO:<{BOB}>")
         await second.send("MAIL FROM:<b@sender.test>", f"RCPT TO:<{BOB}>")
         async with asyncio.timeout(10):
-            while not on.stage.pool._waiting:  # noqa: ASYNC110 - nobody tells
+            while not on.stage.pool._slots.waiting:  # noqa: ASYNC110 - nobody tells
                 await asyncio.sleep(0)
         assert (await first.ask("DATA")).startswith("354 ")
         assert (await first.content(LETTER)).startswith("250 ")
@@ -291,7 +291,7 @@ async def test_no_mail_is_ever_said_under_another_clients_identity(port: str, pl
         if port == "false" and places == 100:
             assert len(on.upstream.used()) < len(on.upstream.announced) / 2, "they were shared"
         await on.stage.ended()
-        assert on.stage.pool._places_taken == len(on.stage.pool._idle) <= places
+        assert on.stage.pool._slots.taken == len(on.stage.pool._idle) <= places
     assert on.upstream.faults == []
 
 
@@ -374,7 +374,7 @@ async def test_before_proxy_headers_only_sockets_are_made_ahead_and_each_carries
         named = [each.client[0] for each in upstream.headers if each.client is not None]
         assert named == sources
         await upstream.until(lambda: len(upstream.waiting()) == stage.pool._demand.wanted > 0, "sockets are ready")
-        assert stage.pool._places_taken == len(stage.pool._idle) + len(stage.pool._ready)
+        assert stage.pool._slots.taken == len(stage.pool._idle) + len(stage.pool._ready)
 
 
 async def test_a_socket_made_ahead_is_closed_before_the_next_hop_loses_patience(
@@ -391,4 +391,4 @@ async def test_a_socket_made_ahead_is_closed_before_the_next_hop_loses_patience(
         await upstream.until(lambda: bool(upstream.without_header), "a socket was made ahead")
         await upstream.until(lambda: not upstream.waiting(), "it is closed")
         await settled(stage.pool)
-        assert stage.pool._places_taken == len(stage.pool._idle)
+        assert stage.pool._slots.taken == len(stage.pool._idle)

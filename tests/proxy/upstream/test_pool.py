@@ -13,6 +13,7 @@ from structlog.testing import capture_logs
 from proxy.mail.session import Session
 from proxy.smtp.forwarded import proxy_header
 from proxy.upstream import pool as subject
+from proxy.upstream import slots
 from proxy.upstream.failures import PoolFull, RefusedUs, Unreachable
 from proxy.upstream.pool import ConnectionPool
 from proxy.upstream.pools import Pools
@@ -82,11 +83,11 @@ async def test_who_finds_the_pool_full_gets_the_next_connection_that_comes_back(
         async with asyncio.timeout(BOUND):
             last = await waiting[1]
         assert last is not first
-        assert pool._places_taken == 1
+        assert pool._slots.taken == 1
 
 
 async def test_who_waits_too_long_for_a_place_is_told_that_the_pool_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(subject, "PLACE_SECONDS", 0.01)
+    monkeypatch.setattr(slots, "PLACE_SECONDS", 0.01)
     async with Exchanger() as upstream, pooling(upstream, max_outbound_connections=1) as pool:
         first = await pool.take(None)
         with pytest.raises(PoolFull):
@@ -106,7 +107,7 @@ async def test_who_asks_for_a_new_connection_and_waits_is_not_handed_a_used_one(
         assert taken is not first
         assert not taken.used
         await upstream.until(lambda: len(upstream.open_dialogues) == 1, "the used one is ended")
-        assert (len(upstream.dialogues), pool._places_taken) == (2, 1)
+        assert (len(upstream.dialogues), pool._slots.taken) == (2, 1)
 
 
 async def test_who_gives_up_waiting_leaves_the_place_to_the_next() -> None:
@@ -131,7 +132,7 @@ async def test_who_is_given_a_connection_in_the_moment_of_giving_up_hands_it_on(
         with pytest.raises(asyncio.CancelledError):
             await leaving
         assert await pool.take(None) is first
-        assert pool._places_taken == 1
+        assert pool._slots.taken == 1
 
 
 async def test_connecting_given_up_frees_the_place() -> None:
@@ -141,7 +142,7 @@ async def test_connecting_given_up_frees_the_place() -> None:
         connecting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await connecting
-        assert pool._places_taken == 0
+        assert pool._slots.taken == 0
 
 
 async def test_an_upstream_that_cannot_be_reached_frees_the_place_and_is_an_alarm() -> None:
@@ -150,7 +151,7 @@ async def test_an_upstream_that_cannot_be_reached_frees_the_place_and_is_an_alar
     async with pooling(upstream) as pool:
         with capture_logs() as log, pytest.raises(Unreachable):
             await pool.take(None)
-        assert pool._places_taken == 0
+        assert pool._slots.taken == 0
         assert [(each["event"], each["log_level"]) for each in log] == [
             ("upstream_unreachable", "error"), ("upstream_down", "error"),
         ]  # fmt: skip
@@ -160,7 +161,7 @@ async def test_an_upstream_that_refuses_us_frees_the_place() -> None:
     async with Exchanger(script={Step.BANNER: says("554 not you")}) as upstream, pooling(upstream) as pool:
         with pytest.raises(RefusedUs):
             await pool.take(None)
-        assert pool._places_taken == 0
+        assert pool._slots.taken == 0
 
 
 async def test_a_connection_that_nobody_used_for_a_while_is_closed_politely() -> None:
@@ -169,7 +170,7 @@ async def test_a_connection_that_nobody_used_for_a_while_is_closed_politely() ->
         await upstream.until(lambda: not upstream.open_dialogues, "it is closed")
         assert upstream.commands[-1] == "QUIT"
         await settled(pool)
-        assert pool._places_taken == 0
+        assert pool._slots.taken == 0
 
 
 async def test_a_connection_that_delivered_enough_is_closed() -> None:
@@ -178,7 +179,7 @@ async def test_a_connection_that_delivered_enough_is_closed() -> None:
         connection.deliveries = 2
         pool.give_back(connection)
         await settled(pool)
-        assert (upstream.commands[-1], pool._places_taken) == ("QUIT", 0)
+        assert (upstream.commands[-1], pool._slots.taken) == ("QUIT", 0)
 
 
 async def test_a_connection_with_errors_is_only_its_sessions_and_ends_with_it() -> None:
@@ -198,7 +199,7 @@ async def test_a_connection_with_errors_is_only_its_sessions_and_ends_with_it() 
         await upstream.until(lambda: len(upstream.open_dialogues) == 1, "the one's ends")
         assert await pool.take(one) is second
         await settled(pool)
-        assert pool._places_taken == 1
+        assert pool._slots.taken == 1
 
 
 @pytest.mark.parametrize(
@@ -215,7 +216,7 @@ async def test_a_connection_with_errors_is_not_kept_for_long(
         pool.keep_for(session("127.0.0.2"), connection)
         await upstream.until(lambda: not upstream.open_dialogues, "it is closed")
         await settled(pool)
-        assert (upstream.commands[-1], pool._places_taken) == ("QUIT", 0)
+        assert (upstream.commands[-1], pool._slots.taken) == ("QUIT", 0)
 
 
 async def test_a_connection_with_errors_makes_room_for_who_waits() -> None:
@@ -232,7 +233,7 @@ async def test_a_connection_with_errors_makes_room_for_who_waits() -> None:
         pool.keep_for(two, second)
         async with asyncio.timeout(BOUND):
             assert await waiting is not second
-        assert (len(upstream.open_dialogues), pool._places_taken) == (1, 1)
+        assert (len(upstream.open_dialogues), pool._slots.taken) == (1, 1)
 
 
 async def test_a_connection_with_errors_that_the_upstream_closed_is_replaced() -> None:
@@ -243,7 +244,7 @@ async def test_a_connection_with_errors_that_the_upstream_closed_is_replaced() -
         pool.keep_for(one, first)
         first.wire.abort("test")
         assert await pool.take(one) is not first
-        assert pool._places_taken == 1
+        assert pool._slots.taken == 1
 
 
 async def test_closing_says_goodbye_on_every_unused_connection() -> None:
@@ -252,7 +253,7 @@ async def test_closing_says_goodbye_on_every_unused_connection() -> None:
             pool.give_back(each)
         await pool.close()
         assert upstream.count("QUIT") == 3
-        assert pool._places_taken == 0
+        assert pool._slots.taken == 0
 
 
 # ---------------------------------------------------------------- whom a connection speaks for
@@ -315,7 +316,7 @@ async def test_who_was_told_that_the_pool_is_full_stands_in_line_no_longer(monke
     ):
         one = session("127.0.0.2")
         first = await pool.take(one)
-        monkeypatch.setattr(subject, "PLACE_SECONDS", 0.01)
+        monkeypatch.setattr(slots, "PLACE_SECONDS", 0.01)
         with pytest.raises(PoolFull):
             await pool.take(session("127.0.0.3"))
         pool.give_back(first)  # nobody waits, so that it need not be ended for another client's sake
@@ -346,7 +347,7 @@ async def test_an_unused_connection_of_another_pool_makes_room_where_all_togethe
         second.give_back(taken)
         async with asyncio.timeout(BOUND):
             await first.take(None)
-        assert (first._places_taken, second._places_taken, first._places._free) == (1, 0, 0)
+        assert (first._slots.taken, second._slots.taken, first._slots._places._free) == (1, 0, 0)
 
 
 async def test_an_unused_connection_of_another_pool_that_is_dead_makes_room_at_once() -> None:
@@ -356,7 +357,7 @@ async def test_an_unused_connection_of_another_pool_that_is_dead_makes_room_at_o
         dead.wire.abort("the upstream ended it")
         async with asyncio.timeout(BOUND):
             await second.take(None)
-        assert (first._places_taken, second._places_taken, first._places._free) == (0, 1, 0)
+        assert (first._slots.taken, second._slots.taken, first._slots._places._free) == (0, 1, 0)
 
 
 async def test_who_waits_for_a_place_of_all_pools_gets_it_in_turn() -> None:
@@ -369,7 +370,7 @@ async def test_who_waits_for_a_place_of_all_pools_gets_it_in_turn() -> None:
         for at, pool in ((1, first), (0, second), (2, second)):
             async with asyncio.timeout(BOUND):
                 pool.drop(await waiting[at], "test")
-        assert (first._places_taken, second._places_taken, first._places._free) == (0, 0, 1)
+        assert (first._slots.taken, second._slots.taken, first._slots._places._free) == (0, 0, 1)
 
 
 async def test_who_gives_up_waiting_for_a_place_of_all_pools_leaves_it_to_the_next() -> None:
@@ -381,5 +382,5 @@ async def test_who_gives_up_waiting_for_a_place_of_all_pools_leaves_it_to_the_ne
         with pytest.raises(asyncio.CancelledError):
             await waiting
         first.drop(held, "test")
-        assert first._places._free == 1
+        assert first._slots._places._free == 1
         await first.take(None)

@@ -92,7 +92,7 @@ async def no_place_is_lost(stage: WorkerStage) -> None:
     for client in stage.clients:
         await client.close()
     await stage.ended()
-    assert stage.pool._places_taken == len(stage.pool._idle)
+    assert stage.pool._slots.taken == len(stage.pool._idle)
 
 
 # ---------------------------------------------------------------- the fault table
@@ -653,7 +653,7 @@ async def test_aborting_leaves_nothing_delivered_in_any_state(state: str) -> Non
         if state in {"data", "content"}:
             await upstream.until(lambda: not upstream.open_dialogues, "the half message is cut off")
         assert upstream.messages == []
-        assert pool._places_taken == len(pool._idle) == (1 if state == "recipient" else 0)
+        assert pool._slots.taken == len(pool._idle) == (1 if state == "recipient" else 0)
 
 
 async def test_aborting_after_the_end_changes_nothing() -> None:
@@ -683,7 +683,7 @@ async def test_aborting_while_a_recipient_is_asked_for_cuts_the_connection() -> 
         await settled(pool)
         gate.set()
         await upstream.until(lambda: not upstream.open_dialogues, "it is cut")
-        assert pool._places_taken == 0
+        assert pool._slots.taken == 0
 
 
 async def test_without_a_recipient_nothing_can_be_begun_or_sent() -> None:
@@ -703,4 +703,4 @@ async def test_an_rset_that_the_upstream_refuses_ends_the_connection() -> None:
         await relay.recipients(envelope, [PATH])
         relay.abort()
         await settled(pool)
-        assert pool._places_taken == 0
+        assert pool._slots.taken == 0

@@ -61,7 +61,7 @@ class Both:
         await settled(self.one, self.two)
         for pool, upstream in ((self.one, one), (self.two, two)):
             ports = [each.wire.transport.get_extra_info("peername")[1] for each in (*pool._idle, *pool._own.values())]
-            assert ports == [upstream.port] * pool._places_taken
+            assert ports == [upstream.port] * pool._slots.taken
 
 
 @contextlib.asynccontextmanager
@@ -164,7 +164,7 @@ async def test_clients_whose_recipients_are_refused_by_turns_never_use_up_the_pl
             assert await client.content(LETTER) == f"250 2.0.0 Ok: queued as {number:06X}"
             await client.quit()
         await stage.ended()
-        assert [(pool._places_taken, len(pool._idle)) for pool in stage.pools] == [(0, 0), (1, 1)]
+        assert [(pool._slots.taken, len(pool._idle)) for pool in stage.pools] == [(0, 0), (1, 1)]
         assert (len(one.messages), len(two.messages)) == (0, 4)
         client = await stage.greeted()
         assert (await client.pipeline(f"MAIL FROM:<{ALICE}>", f"RCPT TO:<{DAVE}>"))[1] == "250 2.1.5 Ok"

@@ -17,6 +17,8 @@ from proxy.upstream.state import COMMITTED, CONTENT, ENDED, ENVELOPE, HOLDING, M
 class Pool:
     """Notes how a connection comes back."""
 
+    name, number = "upstream.test", 0
+
     def __init__(self) -> None:
         self.came_back: list[str] = []
 
@@ -49,7 +51,7 @@ ROWS = {
 
 def at(stage: Stage, pool: Pool) -> Passage:
     """Return a passage in a stage."""
-    passage = Passage(cast(Session, None))
+    passage = Passage(cast(Session, SimpleNamespace(id="s")))
     steps = {NO_ENVELOPE: [], ENVELOPE: ["OPEN"], CONTENT: ["OPEN", "GO_AHEAD"]}
     steps[COMMITTED] = [*steps[CONTENT], "DOT"]
     steps[ENDED] = [*steps[COMMITTED], "CUT"]

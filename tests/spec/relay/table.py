@@ -226,8 +226,8 @@ async def staged(cell: Cell) -> AsyncIterator[tuple[Faulty, WorkerStage]]:
             else:
                 upstream.misbehaves(cell.event, STEPS[cell.step], only=only if cell.table == "kept" else None)
             yield upstream, stage
-        assert pool._places_taken == 0
-        assert not pool._waiting
+        assert pool._slots.taken == 0
+        assert not pool._slots.waiting
         await upstream.until(lambda: not upstream.open_dialogues, "every connection is closed")
 
 
@@ -305,7 +305,7 @@ async def the_next_session_is_fine(stage: WorkerStage, upstream: Faulty) -> None
     for client in stage.clients:
         await client.close()
     await stage.ended()
-    assert stage.pool._places_taken == len(stage.pool._idle)
+    assert stage.pool._slots.taken == len(stage.pool._idle)
     upstream.behaves()
     before = len(upstream.messages)
     client = await stage.greeted()
@@ -314,7 +314,7 @@ async def the_next_session_is_fine(stage: WorkerStage, upstream: Faulty) -> None
     assert len(upstream.messages) == before + 1
     await client.quit()
     await stage.ended()
-    assert stage.pool._places_taken == len(stage.pool._idle)
+    assert stage.pool._slots.taken == len(stage.pool._idle)
 
 
 class Incidents:

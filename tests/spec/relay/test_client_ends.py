@@ -58,14 +58,14 @@ async def scene(step: Step, act: Callable[[asyncio.Event], Act]) -> AsyncIterato
             go_on.set()
             await client.close()
             await stage.ended()
-            assert stage.pool._places_taken == len(stage.pool._idle)
+            assert stage.pool._slots.taken == len(stage.pool._idle)
             upstream.script.clear()
             before = len(upstream.messages)
             other = await stage.greeted()
             assert (await other.deliver(ALICE, [BOB], LETTER)).startswith("250 2.0.0 Ok: queued")
             assert len(upstream.messages) == before + 1
     assert [each for each in log if "exc_info" in each] == []
-    assert stage.pool._places_taken == 0
+    assert stage.pool._slots.taken == 0
 
 
 def leave(client: Conversation, how: str) -> None:

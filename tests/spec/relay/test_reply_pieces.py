@@ -112,7 +112,7 @@ async def test_replies_mean_the_same_wherever_the_whole_dialogue_is_cut(
             (message,) = upstream.messages
             assert message.recipients == (f"RCPT TO:<{BOB}>", f"RCPT TO:<{DAVE}>")
         assert await said(client, stage, upstream, range(whole)) == HEARD
-    assert stage.pool._places_taken == 0
+    assert stage.pool._slots.taken == 0
 
 
 @pipelining
