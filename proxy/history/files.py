@@ -154,14 +154,8 @@ def _prepare(connection: sqlite3.Connection, mark: str) -> None:
         _make_tables(connection, mark)
     elif _identity(connection) != (APPLICATION_ID, VERSION) or mark_of(connection) != mark:
         raise OtherFile
-    for setting in (
-        "journal_mode = WAL",
-        "synchronous = NORMAL",
-        "secure_delete = ON",
-        f"journal_size_limit = {8 << 20}",
-    ):
+    for setting in _SETTINGS:
         connection.execute(f"PRAGMA {setting}")
-    connection.execute("PRAGMA wal_autocheckpoint = 2000")
 
 
 def _make_tables(connection: sqlite3.Connection, mark: str) -> None:

@@ -31,7 +31,6 @@ _NOT_WORDS = {"probes": frozenset({"tls"})}
 _FATE = ("phase", "disposition", "decided_by", "reply", "callback_status", "callback_reason", "callback_text",
          "upstream", "taken_by", "queue_id")  # fmt: skip
 _OF_SESSIONS = ("transactions", "recipients", "notes", "probes", "dialogues", "answers")
-_NOT_SUBJECTS = frozenset({"kind", "reply", "decided_by"})
 _REJECTED = frozenset({"refused", "deferred"})
 _MAIL = frozenset({"transactions", "recipients"})
 

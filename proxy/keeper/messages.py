@@ -129,10 +129,7 @@ class Found(msgspec.Struct, array_like=True, tag=8):
     held: Packed | None
 
 
-ToKeeper: TypeAlias = Ask
-ToWorker: TypeAlias = Welcome | Answer
 ToSuccessor: TypeAlias = Remembered | Limits | InFlight | HandedOver | Found
-Message: TypeAlias = ToKeeper | ToWorker | ToSuccessor
 
 decode_hello = msgspec.msgpack.Decoder(Hello).decode
 decode_asks = msgspec.msgpack.Decoder(list[Ask]).decode

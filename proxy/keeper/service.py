@@ -16,7 +16,7 @@ from proxy.keeper.door import knocked
 from proxy.keeper.frames import Malformed
 from proxy.keeper.handover import Predecessor
 from proxy.keeper.link import Link
-from proxy.keeper.messages import Answer, Ask, Hello, Told, Welcome, decode_asks, decode_hello
+from proxy.keeper.messages import Answer, Ask, Told, Welcome, decode_asks, decode_hello
 
 log = get_logger()
 
@@ -124,8 +124,3 @@ class KeeperService:
     def _answer(self, link: Link[Ask], ask: Ask, question: Question, verdict: CallbackVerdict) -> None:
         held = self._verifier.cache.held_of(question)
         link.send(Answer(ask.number, held, None if held is not None and verdict.cached else Told.of(verdict)))
-
-
-def hello_of_successor(generation: int) -> Hello:
-    """Return what the keeper of a new configuration says at the door of the present one."""
-    return Hello(generation, SUCCESSOR)

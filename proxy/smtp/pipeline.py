@@ -38,7 +38,6 @@ class PhasePipeline:
         "_shadowed",
         "_steps",
         "content_phases",
-        "judges_content",
         "judges_recipients",
         "judges_recipients_by_content",
         "reads_body",
@@ -53,8 +52,6 @@ class PhasePipeline:
         self._needs = {phase: self._union(phase) for phase in Phase}
         self.content_phases = tuple([phase for phase in CONTENT_PHASES if self._steps[phase]])
         """The phases after the message arrives that have hooks, in their order."""
-        self.judges_content = bool(self.content_phases)
-        """Whether any validator has a hook after the message arrives."""
         self.judges_recipients_by_content = bool(self._needs[Phase.EACH_RCPT] & (Need.HEADERS | Need.BODY))
         """Whether an each_rcpt hook reads the message, so that RCPT cannot be decided at once."""
         self.judges_recipients = self.active(Phase.RCPTTO) or self.active(Phase.EACH_RCPT)

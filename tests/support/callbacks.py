@@ -91,13 +91,11 @@ class OpenGate:
     taken: list[str] = field(default_factory=list)
     """Places that were taken, by address, and `done` behind each that was given back."""
     verdicts: list[CallbackVerdict] = field(default_factory=list)
-    paid_already: int = 0
     unknown: int = 0
     """Users of whom it was said that an exchanger does not know them."""
 
-    async def admits(self, address: str, *, paid: bool) -> str | None:
+    async def admits(self, address: str, *, paid: bool) -> str | None:  # noqa: ARG002 — the gate's signature
         self.asked.append(address)
-        self.paid_already += paid
         return self.refusals.get(address)
 
     @contextlib.asynccontextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import Self, cast
@@ -68,9 +68,6 @@ class Neighbourhood:
 def most(limit: Throttle, elapsed: float) -> float:
     """Return what a bucket that was full has given after so many seconds."""
     return limit.count + elapsed * limit.count / limit.seconds
-
-
-HabitOf = Callable[[str], Habit]
 
 
 class Talk(asyncio.Protocol):

@@ -42,7 +42,6 @@ class _Viewer:
         self._woken = asyncio.Event()
         self._began = time.time()
         self._session = ""
-        self._seen_before: set[str] = set()
 
     def take(self, rows: list[Mapping[str, Any]], lost: int) -> None:
         """Take what fits."""

@@ -106,10 +106,6 @@ class RecordingHost(SessionHost):
         return _RecordedConnection(self._session, self._services, self)
 
 
-def _bounded(part: str | float | None) -> str | float | None:
-    return printable(part, LONGEST_ANSWER) if isinstance(part, str) else part
-
-
 class _RecordedDuplicates:
     __slots__ = ("_duplicates", "_host")
 

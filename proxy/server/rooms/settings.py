@@ -91,9 +91,6 @@ def _check(name: str, known: list[str]) -> None:
         raise Unanswerable(f'no module is called "{printable(name)}": {there}')
 
 
-_RATES = ("connection_rate_per_client", "message_rate_per_client", "recipient_rate_per_client", "tls_rate_per_client")
-
-
 def _limits(front: Front, network: str) -> dict[str, Any]:
     """Return what is counted for a client."""
     buckets = [

@@ -16,7 +16,6 @@ from sieve.phases import Phase
 from sieve.standard import standard_library
 
 TEXT = "-- geprüft é €"
-SIMPLE = "-- scanned"
 
 
 async def disclaimed(message: bytes, text: str = TEXT, html: str = "") -> bytes:
