@@ -172,32 +172,14 @@ def sieve_function(
 
     def declare(run: Callable[..., Any]) -> SieveFunction:
         own_name = name or run.__name__
-        signature = inspect.signature(run)
-        annotation = str(signature.return_annotation)
-        may_wait = annotation.startswith(_SOON)
-        returned = annotation[len(_SOON) : -1] if may_wait else annotation
-        named = [parameter for parameter in signature.parameters.values() if parameter.name != "frame"]
-        keywords = [parameter for parameter in named if parameter.kind is inspect.Parameter.KEYWORD_ONLY]
-        tags = {
-            parameter.name.rstrip("_"): _parameter(own_name, parameter, choices)
-            for parameter in keywords
-            if parameter.annotation != "AddressPart"
-        }
-        positional = tuple(_parameter(own_name, parameter, choices) for parameter in named if parameter not in keywords)
         return SieveFunction(
             name=own_name,
             run=run,
-            waits=inspect.iscoroutinefunction(run) or may_wait,
-            takes_frame="frame" in signature.parameters,
-            result=_RESULTS.get(returned, Result.VALUE),
-            parameters=positional,
-            tags=MappingProxyType(tags),
-            address_part=len(tags) != len(keywords),
+            **_of_signature(own_name, run, choices),
             phases=(manual.FUNCTIONS.get(own_name) if dialect == "sieve++" else None) or _phases(needs),
             needs=needs,
             effect=effect,
             terminal=terminal,
-            may_end=returned == "Ended",
             first=first,
             one_of=one_of,
             exclusive=exclusive,
@@ -213,6 +195,30 @@ def sieve_function(
         )
 
     return declare
+
+
+def _of_signature(name: str, run: Callable[..., Any], choices: Mapping[str, tuple[str, ...]]) -> dict[str, Any]:
+    """Return the fields of a `SieveFunction` that the Python function's signature tells."""
+    signature = inspect.signature(run)
+    annotation = str(signature.return_annotation)
+    may_wait = annotation.startswith(_SOON)
+    returned = annotation[len(_SOON) : -1] if may_wait else annotation
+    named = [parameter for parameter in signature.parameters.values() if parameter.name != "frame"]
+    keywords = [parameter for parameter in named if parameter.kind is inspect.Parameter.KEYWORD_ONLY]
+    tags = {
+        parameter.name.rstrip("_"): _parameter(name, parameter, choices)
+        for parameter in keywords
+        if parameter.annotation != "AddressPart"
+    }
+    return {
+        "waits": inspect.iscoroutinefunction(run) or may_wait,
+        "takes_frame": "frame" in signature.parameters,
+        "result": _RESULTS.get(returned, Result.VALUE),
+        "may_end": returned == "Ended",
+        "parameters": tuple(_parameter(name, parameter, choices) for parameter in named if parameter not in keywords),
+        "tags": MappingProxyType(tags),
+        "address_part": len(tags) != len(keywords),
+    }
 
 
 def _phases(needs: Need) -> tuple[str, ...]:

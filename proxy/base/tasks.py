@@ -17,6 +17,10 @@ T = TypeVar("T")
 log = get_logger()
 
 
+MOST_DEEP = 50
+"""Functions that are named to an operator who asks where a coroutine waits."""
+
+
 class TaskOwner:
     """A set of running tasks that end together. The event loop's thread owns the set."""
 
@@ -49,6 +53,18 @@ class TaskOwner:
         self.tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("task_failed", task=task.get_name(), owner=self.name, exc_info=error)
+
+
+def waits_in(work: Any) -> list[str]:
+    """Return the functions in which a coroutine waits, the innermost last."""
+    found: list[str] = []
+    while work is not None and len(found) < MOST_DEEP:
+        code = getattr(work, "cr_code", None)
+        if code is None:
+            break
+        found.append(code.co_qualname)
+        work = work.cr_await
+    return found
 
 
 def spawn(work: Coroutine[Any, Any, T], *, name: str, owner: TaskOwner) -> asyncio.Task[T]:

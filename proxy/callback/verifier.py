@@ -29,6 +29,17 @@ from proxy.callback.probe import ask
 from proxy.callback.question import Question
 from proxy.callback.resolve import ExchangerHost, NoCandidate
 from proxy.callback.verdict import CallbackVerdict, Status
+from proxy.callback.withheld import (
+    CATCHALL,
+    CLIENT_THROTTLED,
+    GIVEN_UP,
+    NOT_SERVED,
+    PENDING,
+    SPARED,
+    STORM,
+    THROTTLED,
+    TOO_SLOW,
+)
 from proxy.mail.address import mailbox_of, said_by
 from proxy.mail.session import Path
 from proxy.metrics.book import BOOK, observe
@@ -56,25 +67,6 @@ class _Asking:
 
 Finding = Callable[[Question, str, CallbackVerdict], None]
 """Is told the verdict of each probe that was in flight, and the client network that it was started for."""
-
-
-def _withheld(reason: str, text: str, status: Status = Status.TRANSIENT) -> CallbackVerdict:
-    """Return the verdict if no exchanger was asked."""
-    return CallbackVerdict(status, reason, f"not asked: {text}")
-
-
-_PENDING = CallbackVerdict(Status.TRANSIENT, "pending", "the mail exchanger has not answered yet")
-_THROTTLED = _withheld("throttled", "the domain's probe budget is used up for now")
-_CLIENT_THROTTLED = _withheld("client_throttled", "this client's network has used up its probe budget for now")
-_STORM = _withheld("storm", "the domain is being forged by many clients")
-_SPARED = _withheld("no_probe", "the operator exempts this domain", Status.ERROR)
-_BUSY_HERE = _withheld("busy_here", "too many other probes were running")
-_TOO_SLOW = CallbackVerdict(Status.TRANSIENT, "timeout", "the mail exchangers did not answer in time")
-_NOT_SERVED = {"busy_here": _BUSY_HERE, "client_throttled": _CLIENT_THROTTLED}
-_GIVEN_UP = _withheld("no_probe", "its exchangers rejected us three times in a row", Status.ERROR)
-
-
-_CATCHALL = CallbackVerdict(Status.PASS, "catchall", "the domain accepts any recipient", catchall=True, cached=True)
 
 
 class CallbackVerifier:
@@ -182,20 +174,20 @@ class CallbackVerifier:
             async with asyncio.timeout(self._limits.wait):
                 return await self._joined(question, asker)
         except TimeoutError:
-            return _PENDING
+            return PENDING
 
     async def _joined(self, question: Question, asker: Asker) -> CallbackVerdict:
         """Wait for the probe in flight, or start one. If another client was throttled, this one tries for itself."""
         while (asking := self._in_flight.get(question)) is not None and asking.client != asker.client:
             await asyncio.wait((asking.task,))
             if asking.task.cancelled():
-                return _PENDING
+                return PENDING
             verdict = asking.task.result()
             if verdict.reason != "client_throttled":
                 return verdict
         probe = asking.task if asking is not None else self._begin(question, asker)
         await asyncio.wait((probe,))
-        return probe.result() if not probe.cancelled() else _PENDING
+        return probe.result() if not probe.cancelled() else PENDING
 
     def _begin(self, question: Question, asker: Asker) -> asyncio.Task[CallbackVerdict]:
         return self._fly(question, asker.client, self._remembered_or_found(question, asker))
@@ -236,7 +228,7 @@ class CallbackVerifier:
             async with asyncio.timeout(self._limits.timeout + 1.0):
                 return await work
         except TimeoutError:
-            return _PENDING
+            return PENDING
         except Exception as error:
             log.error("probe_failed", address=printable(question.address), exc_info=error)
             return CallbackVerdict(Status.ERROR, "internal", "internal error")
@@ -268,7 +260,7 @@ class CallbackVerifier:
         waited = token is None
         while token is None:
             if refreshing:
-                return _PENDING
+                return PENDING
             await asyncio.sleep(POLL_SECONDS)
             record = await around.cache.find(question)
             if record is not None:
@@ -291,15 +283,15 @@ class CallbackVerifier:
         """Return why no exchanger may be asked, before any packet is sent; None if one may be."""
         around, domain = self._around, question.domain
         if around.spared.domains.matches(domain):
-            return _SPARED
+            return SPARED
         if await around.cache.marked("no_probe", domain):
-            return _GIVEN_UP
+            return GIVEN_UP
         if await around.cache.marked("catchall", domain):
-            return _CATCHALL
+            return CATCHALL
         if around.storms.rages(domain):
-            return _STORM
+            return STORM
         refusal = await around.neighbour.may_ask(client, domain)
-        return None if refusal is None else _THROTTLED if refusal == "throttled" else _CLIENT_THROTTLED
+        return None if refusal is None else THROTTLED if refusal == "throttled" else CLIENT_THROTTLED
 
     async def _probe(self, question: Question, asker: Asker) -> CallbackVerdict:
         began = time.monotonic()
@@ -341,7 +333,7 @@ class CallbackVerifier:
                 if not around.finder.is_routed(question.domain):
                     hosts = self._not_spared(hosts, observer)
                 if not hosts:
-                    return _SPARED
+                    return SPARED
                 manner = around.manner
                 if not question.sender and manner.fallback and await self._refuses_null_sender(question.domain):
                     question = replace(question, sender=manner.fallback)
@@ -349,7 +341,7 @@ class CallbackVerifier:
         except NoCandidate as none:
             return none.verdict
         except TimeoutError:
-            return _NOT_SERVED.get(visitor.waited_for, _TOO_SLOW)
+            return NOT_SERVED.get(visitor.waited_for, TOO_SLOW)
 
     def _not_spared(self, hosts: list[ExchangerHost], observer: Observer) -> list[ExchangerHost]:
         spared = [each for each in hosts if self._around.spared.holds(each)]

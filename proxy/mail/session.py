@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-import itertools
-import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,12 +20,9 @@ from aiosmtpd.smtp import Session as AiosmtpdSession
 from config.base.ip import read_address
 from proxy.mail.message import Message, is_binary
 from proxy.mail.replies import Reply
+from proxy.mail.session_ids import next_session_id
 from proxy.options.inbound import InboundOptions
 from sieve.phases import Phase
-
-_DIGITS = "0123456789abcdefghijklmnopqrstuv"
-_numbers = itertools.count()
-
 
 _NO_PARAMETERS: dict[str, str | None] = {}
 """Shared by all paths without parameters, which never change: a client may have a thousand recipients."""
@@ -268,7 +263,7 @@ class Session(AiosmtpdSession):
     ) -> None:
         """Start a session between two addresses, with the options that apply to this client."""
         super().__init__(loop)
-        self.id = _next_id()
+        self.id = next_session_id()
         self.peer_address = peer
         self.local = local
         self.options = options
@@ -379,31 +374,3 @@ def protocol_of(session: Session) -> str:
 async def silent(seconds: float) -> bool:  # noqa: ARG001 — no one is waiting
     """Return False at once, if there is no client or a proxy talks for it."""
     return False
-
-
-_PAIRS = tuple(first + second for first in _DIGITS for second in _DIGITS)
-"""Every ten bits as two digits."""
-
-
-def _next_id() -> str:
-    """Return a name for a session that sorts by time and is unique over processes: for the log and for Received.
-
-    Its digits are the milliseconds since 1970 and a counter of twelve bits, in base 32: 55 bits last until 2248.
-    """
-    number = (time.time_ns() // 1_000_000 << 12) | (next(_numbers) & 0xFFF)
-    pairs = _PAIRS
-    return (
-        f"{pairs[number >> 45 & 1023]}{pairs[number >> 35 & 1023]}{pairs[number >> 25 & 1023]}"
-        f"{pairs[number >> 15 & 1023]}{pairs[number >> 5 & 1023]}{_DIGITS[number & 31]}-{_process}"
-    )
-
-
-_process = f"{os.getpid():x}"
-
-
-def _forked() -> None:
-    global _process  # noqa: PLW0603 — asking the kernel for each session costs a call
-    _process = f"{os.getpid():x}"
-
-
-os.register_at_fork(after_in_child=_forked)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 from proxy.base.log import get_logger
 from proxy.metrics.book import BOOK
 from proxy.metrics.table import RESTARTS
@@ -31,8 +33,9 @@ def not_started(number: int, reason: str) -> None:
         log.error("worker_not_started", worker=number, reason=reason)
 
 
-def ended(child: Child, seconds: float) -> None:
+def ended(child: Child, lived: float) -> None:
     """A process ended as told."""
+    seconds = round(lived, 3)
     if child.number == KEEPER:
         log.info("keeper_ended", worker=KEEPER, pid=child.pid, seconds=seconds)
     elif child.number == CONTROL:
@@ -41,8 +44,9 @@ def ended(child: Child, seconds: float) -> None:
         log.info("worker_ended", worker=child.number, pid=child.pid, seconds=seconds)
 
 
-def died(child: Child, status: str | int, seconds: float) -> None:
-    """A process ended otherwise."""
+def died(child: Child, code: int, lived: float) -> None:
+    """A process ended otherwise: with an exit status, or by a signal (negative)."""
+    status, seconds = signal.Signals(-code).name if code < 0 else code, round(lived, 3)
     if not child.killed:
         BOOK.counts[RESTARTS.at("died")] += 1
     if child.number == KEEPER:

@@ -357,13 +357,11 @@ class Supervisor(Generic[A]):
         self._notes.ended(child)
         child.pulse.close()
         lived = time.monotonic() - child.started
-        how = signal.Signals(-status).name if status < 0 else status
-        seconds = round(lived, 3)
         if child.leaving and status == 0:
-            events.ended(child, seconds)
-            return
-        events.died(child, how, seconds)
-        self._lost(child.generation, child.number, lived)
+            events.ended(child, lived)
+        else:
+            events.died(child, status, lived)
+            self._lost(child.generation, child.number, lived)
 
     def _lost(self, generation: Generation[A], number: int, lived: float) -> None:
         """Replace a process that died. If its generation did not fully serve yet, the whole generation fails."""

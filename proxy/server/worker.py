@@ -143,8 +143,10 @@ class Worker:
         counts[TRACKED.base] = len(front.rates)
         counts[LETTERS.base], counts[OLDEST.base] = totals.letters, int(totals.oldest)
         states = memoryview(bytes(8 * OPEN_SESSIONS.size)).cast("q").tolist()
-        for session in front.live:
-            states[session.place] += 1
+        for live in front.live:
+            dialogue = live.dialogue
+            state = 2 if dialogue.content is not None else 1 if live.pending is not None else 0
+            states[dialogue.entrance.number * 3 + state] += 1  # idle, busy, within a message
         counts[OPEN_SESSIONS.base : OPEN_SESSIONS.base + OPEN_SESSIONS.size] = memoryview(array("q", states))
         self.pools.look()
 

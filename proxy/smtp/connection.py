@@ -29,12 +29,8 @@ HIGH_WATER = 64 * 1024
 BACKLOG = 4 * 1024
 """Octets of unread commands, and of unsent replies, above which we stop reading. One read brings up to 256,000 more."""
 
-
-MOST_SAID = 2000
-"""Octets of the dialogue that a session keeps for the history."""
-
-CLIENT, SERVER = b"\1", b"\2"
-"""What begins a client's line and our reply in them."""
+LINGER_SECONDS = 2.0
+"""Seconds for a client that we cut off while it sends to read the reason."""
 
 
 class ClientGone(Exception):
@@ -245,7 +241,7 @@ class Connection:
         if outgoing and not self.lost and not self._has_finished and not self.transport.is_closing():
             self.transport.write(outgoing)
 
-    async def linger(self, seconds: float) -> None:
+    async def linger(self) -> None:
         """Send the queued replies and our FIN, and keep reading for a while.
 
         Closing with unread octets resets the connection, and a client that still sends would lose our last reply.
@@ -255,7 +251,7 @@ class Connection:
             if not self.lost and self.transport.can_write_eof():
                 self._has_finished = True
                 self.transport.write_eof()
-        deadline = self._loop.time() + seconds
+        deadline = self._loop.time() + LINGER_SECONDS
         with suppress(ClientGone, ClientIdle):
             while True:
                 self.consume(len(self.buffer))

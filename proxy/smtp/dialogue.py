@@ -25,13 +25,14 @@ from proxy.metrics.table import PHASE, PHASES, SECONDS
 from proxy.options.inbound import InboundOptions
 from proxy.smtp.access import is_trusted
 from proxy.smtp.admission import Admission
-from proxy.smtp.connection import BACKLOG, MOST_SAID, SERVER, ClientGone, ClientIdle, Connection
+from proxy.smtp.connection import BACKLOG, ClientGone, ClientIdle, Connection
 from proxy.smtp.data import DataReader
 from proxy.smtp.forwarded import Address
-from proxy.smtp.pending import Answer, Pending
+from proxy.smtp.pending import Answer, Over, Pending, Verb
 from proxy.smtp.plan import Looks, Plan
 from proxy.smtp.ports import Front, Relay
 from proxy.smtp.record import record_left, record_message, record_refused
+from proxy.smtp.said import MOST_SAID, SERVER
 from proxy.smtp.state import END_OF_MESSAGE, Progress
 from proxy.smtp.tls import HANDSHAKE_SECONDS, ServerCertificate, shake_hands, tls_context
 from sieve.phases import Phase
@@ -187,6 +188,23 @@ class Dialogue:
 
     # ------------------------------------------------------------ the client
 
+    def refusal(self, command: Verb, by_order: Reply | None) -> Reply | None:
+        """Return why a command is not allowed now, or None. `by_order` is what its order says."""
+        connection, session = self.connection, self.session
+        if self.barred and command.verb != "QUIT":
+            return replies.TLS_NOT_ACCEPTED
+        if by_order is not None:
+            none_left = by_order is replies.NO_RECIPIENTS_YET and session.transaction.refused_recipients
+            return replies.NO_VALID_RECIPIENTS if none_left else by_order
+        # Without EHLO, the client was never offered PIPELINING (RFC 2920 section 3.1). BDAT's octets are not commands,
+        # and BDAT always reads them.
+        if not connection.buffer or not command.is_ordered or (session.extended_smtp and not command.goes_last):
+            return None
+        if command.verb == "STARTTLS" and session.options.starttls_injection_policy == "ignore":
+            connection.consume(len(connection.buffer))
+            return None
+        return replies.SYNCHRONIZATION
+
     def say(self, reply: Reply) -> None:
         """Send a reply from within a command that waits."""
         connection = self.connection
@@ -306,6 +324,16 @@ class Dialogue:
         """Return the extensions whose parameters MAIL takes: the next hops', and AUTH if we offer it."""
         offered = {"AUTH"} if self.may_authenticate else set[str]()
         return self.front.capabilities() - {"AUTH"} | offered
+
+    def ending(self, reason: BaseException) -> tuple[str, Reply | None]:
+        """Return what the end of a session is called, and its last reply, by what ended it."""
+        if isinstance(reason, Over):
+            return "quit", None
+        if isinstance(reason, ClientGone) or self.connection.lost:
+            return "client gone", None
+        if isinstance(reason, ClientIdle):
+            return "timeout", replies.IDLE_TOO_LONG
+        return "shutdown", self.farewell()  # Draining, or the task was cancelled
 
     def farewell(self) -> Reply:
         """Return the reply to a client whose session ends because we stop."""

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 
+from proxy.base.log import get_logger
+from proxy.mail import replies
 from proxy.mail.replies import Reply
 from proxy.mail.session import Session
 from proxy.mail.validator import Validator
 from proxy.smtp.ports import Client, HooksIntoSession, Proxied, SessionHooks
+
+log = get_logger()
 
 Asks = Callable[..., Awaitable[Reply | None]]
 
@@ -49,6 +53,15 @@ def _first_of(hooks: Sequence[Asks | None]) -> Asks | None:
         return None
 
     return ask
+
+
+async def reply_to_failure(hooks: SessionHooks, session: Session, error: Exception) -> Reply:
+    """Return the reply to our own failure, from a module's hook if there is one."""
+    try:
+        return replies.INTERNAL if hooks.failed is None else await hooks.failed(session, error)
+    except Exception as another:  # the hook is not asked about its own failure
+        log.error("command_failed", session=session.id, command="", exc_info=another)
+        return replies.INTERNAL
 
 
 class _Joined:

@@ -168,11 +168,6 @@ class Policy(Protocol):
         ...
 
     @property
-    def judges_content(self) -> bool:
-        """Whether any module has a hook after the message arrives."""
-        ...
-
-    @property
     def reads_body(self) -> bool:
         """Whether the message must be kept until policy has decided."""
         ...
@@ -270,17 +265,12 @@ class Live(Protocol):
         ...
 
     @property
-    def waits_in(self) -> list[str]:
-        """The functions in which its command waits, the innermost last."""
+    def pending(self) -> Any:
+        """The command that waits, a `Pending`; None if none does."""
         ...
 
     def kill(self) -> None:
         """As `cut`, because an operator wants it."""
-        ...
-
-    @property
-    def place(self) -> int:
-        """Its place among the gauges of listeners and states."""
         ...
 
     def drain(self) -> None:

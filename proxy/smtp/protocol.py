@@ -13,50 +13,34 @@ import asyncio
 import inspect
 import time
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import cast
 
 from aiosmtpd.smtp import SMTP
 
 from config.base.ip import plain_address
-from proxy.base.log import get_logger, printable
+from proxy.base.log import get_logger
 from proxy.base.tasks import spawn
 from proxy.mail import replies
 from proxy.mail.replies import Reply
 from proxy.mail.session import Session
 from proxy.metrics.book import BOOK
+from proxy.smtp.account import tell_end, tell_refusal
 from proxy.smtp.arguments import unknown
 from proxy.smtp.commands import data, opening
-from proxy.smtp.connection import (
-    BACKLOG,
-    CLIENT,
-    LINES_IN_A_TURN,
-    MOST_SAID,
-    SERVER,
-    ClientGone,
-    ClientIdle,
-    Connection,
-    Draining,
-    LineTooLong,
-)
-from proxy.smtp.counting import NO_COMMAND, count_refusal
+from proxy.smtp.connection import BACKLOG, LINES_IN_A_TURN, ClientGone, ClientIdle, Connection, Draining, LineTooLong
+from proxy.smtp.counting import NO_COMMAND
 from proxy.smtp.data import DataReader
 from proxy.smtp.dialogue import MOST_JUNK, Dialogue
 from proxy.smtp.entrance import Entrance
-from proxy.smtp.health import CHECKS_SAY, is_health_check
+from proxy.smtp.health import CHECKS_SAY
+from proxy.smtp.hooks import reply_to_failure
 from proxy.smtp.mistakes import note_answer, note_line, note_unknown
 from proxy.smtp.pending import Answer, Over, Pending, Verb
 from proxy.smtp.ports import Front
-from proxy.smtp.record import record_recipient, record_refused
-from proxy.smtp.said import tell_dialogue
+from proxy.smtp.said import CLIENT, MOST_SAID, SERVER
 from proxy.smtp.syntax import parse
 
 log = get_logger()
-
-LINGER_SECONDS = 2.0
-"""Seconds for a client that we cut off while it sends to read the reason."""
-
-MOST_DEEP = 50
-"""Functions that are named to an operator who asks where a command waits."""
 
 TURN_SECONDS = 0.0005
 """Time after which a turn ends, although more commands have arrived, so that other sessions get theirs. Each message of
@@ -76,7 +60,8 @@ class SmtpProtocol(SMTP):
         self._has_greeted = False
         self._turn_is_due = False
         self._task: asyncio.Task[None] | None = None
-        self._pending: Pending | None = None
+        self.pending: Pending | None = None
+        """The command that waits."""
 
     # ------------------------------------------------------------ the transport's side
 
@@ -134,12 +119,6 @@ class SmtpProtocol(SMTP):
 
     def idle(self) -> None:
         self.end("timeout", replies.IDLE_TOO_LONG)
-
-    @property
-    def place(self) -> int:
-        """Where it counts among the sessions: by listener, then idle, busy, or within a message."""
-        state = 2 if self.dialogue.content is not None else 1 if self.busy else 0
-        return self.entrance.number * 3 + state
 
     # ------------------------------------------------------------ turns
 
@@ -208,7 +187,7 @@ class SmtpProtocol(SMTP):
         refusal = self.dialogue.progress.refusal(command.verb) if command.is_ordered else None
         is_followed = self.connection.buffer and (command.goes_last or not self.session.extended_smtp)
         if refusal is not None or is_followed or self.dialogue.barred:
-            refusal = self._refusal(command, refusal)
+            refusal = self.dialogue.refusal(command, refusal)
         if refusal is not None:
             self._answer(None, refusal, verb)
             return
@@ -224,29 +203,12 @@ class SmtpProtocol(SMTP):
         else:
             self._act(command, answer)
 
-    def _refusal(self, command: Verb, refusal: Reply | None) -> Reply | None:
-        """Return why a command is not allowed now, or None. `refusal` is what its order says."""
-        connection, session = self.connection, self.session
-        if self.dialogue.barred and command.verb != "QUIT":
-            return replies.TLS_NOT_ACCEPTED
-        if refusal is not None:
-            none_left = refusal is replies.NO_RECIPIENTS_YET and session.transaction.refused_recipients
-            return replies.NO_VALID_RECIPIENTS if none_left else refusal
-        # Without EHLO, the client was never offered PIPELINING (RFC 2920 section 3.1). BDAT's octets are not commands,
-        # and BDAT always reads them.
-        if not connection.buffer or not command.is_ordered or (session.extended_smtp and not command.goes_last):
-            return None
-        if command.verb == "STARTTLS" and session.options.starttls_injection_policy == "ignore":
-            connection.consume(len(connection.buffer))
-            return None
-        return replies.SYNCHRONIZATION
-
     def _act(self, command: Verb | None, answer: Answer) -> None:
         """Answer a command, or begin to wait for its reply."""
         if type(answer) is Pending:
             self.busy = True
             self.connection.timer.deadline = None
-            self._pending = answer
+            self.pending = answer
             self._task = spawn(
                 self._wait(command, answer), name=f"session {self.session.id}", owner=self.front.sessions
             )
@@ -263,7 +225,7 @@ class SmtpProtocol(SMTP):
         connection = self.connection
         connection.said = (connection.said + SERVER + reply.wire)[-MOST_SAID:]
         if reply.code >= 400:  # RFC 5321 section 4.2.1, first digit
-            self._record(command.verb if command is not None else verb.decode("ascii", "backslashreplace"), reply)
+            tell_refusal(self.dialogue, verb if command is None else command.verb, reply)
         place = NO_COMMAND if command is None else command.place
         BOOK.counts[self.entrance.commands + place + reply.code // 100] += 1
         connection.timer.deadline = None
@@ -287,21 +249,6 @@ class SmtpProtocol(SMTP):
         else:
             self.end("quit")
 
-    def _record(self, verb: str, reply: Reply) -> None:
-        """Log a refusal, unless it is logged already. Without a verb, no command asked for it."""
-        dialogue = self.dialogue
-        self.session.tally.acted = True
-        count_refusal(verb.upper(), reply)
-        if self.front.dialogues is not None:
-            tell_dialogue(self.session.id, self.session.client_ip, self.connection, self.front.dialogues)
-        if reply is dialogue.recorded:
-            return
-        if verb.upper() == "RCPT":
-            relay = dialogue.relay
-            record_recipient(self.session, dialogue.argument, reply, relay.upstream if relay is not None else "")
-        else:
-            record_refused(self.session, verb.upper(), dialogue.argument if verb else b"", reply)
-
     def _greet(self, reply: Reply) -> None:
         self._has_greeted = True
         self.connection.high_water = BACKLOG
@@ -311,11 +258,11 @@ class SmtpProtocol(SMTP):
         if self.front.trace is not None:
             self.front.trace(self.session, SERVER, reply.wire)
         if not reply.accepted:
-            self._record("CONNECT", reply)
+            tell_refusal(self.dialogue, "CONNECT", reply)
             self.end("refused")
 
     async def _last_words(self) -> None:
-        await self.connection.linger(LINGER_SECONDS)
+        await self.connection.linger()
         raise Over
 
     def _gather(self, reader: DataReader) -> None:
@@ -356,11 +303,11 @@ class SmtpProtocol(SMTP):
         try:
             answer = await pending.work
         except (Over, ClientGone, ClientIdle, Draining) as reason:
-            self._end_by(reason)
+            self.end(*self.dialogue.ending(reason))
             return
         except BaseException as error:  # noqa: BLE001 — as in _execute
             answer = self._broken_off(command, error)
-        self._pending = self._task = None
+        self.pending = self._task = None
         self.busy = False
         try:
             if type(answer) is Reply and self._has_greeted:
@@ -374,16 +321,6 @@ class SmtpProtocol(SMTP):
         except Exception as error:  # noqa: BLE001 — the session must end, whatever happens
             self._failed(error)
 
-    def _end_by(self, reason: BaseException) -> None:
-        if isinstance(reason, Over):
-            self.end("quit")
-        elif isinstance(reason, ClientGone) or self.connection.lost:
-            self.end("client gone")
-        elif isinstance(reason, ClientIdle):
-            self.idle()
-        else:  # Draining, or the task was cancelled
-            self.end("shutdown", self.dialogue.farewell())
-
     def _broken_off(self, command: Verb | None, error: BaseException) -> Answer:
         """Return the answer to a command that failed. If the session's task cannot go on, end the session and raise."""
         if isinstance(error, Exception):
@@ -392,7 +329,7 @@ class SmtpProtocol(SMTP):
             self._failed(error)
             raise error
         if self._task is None or self._task.cancelling():
-            self._end_by(error)
+            self.end(*self.dialogue.ending(error))
             raise error
         failure = RuntimeError("a hook awaited something that was cancelled")
         failure.__cause__ = error
@@ -402,16 +339,11 @@ class SmtpProtocol(SMTP):
         log.error("command_failed", session=self.session.id, command=command and command.verb, exc_info=error)
         if not self._has_greeted:
             return replies.INTERNAL_CLOSING
-        return replies.INTERNAL if self.front.hooks.failed is None else Pending(self._worded(error))
-
-    async def _worded(self, error: Exception) -> Reply:
-        """Return the reply to our own failure from a module's hook."""
-        hook = self.front.hooks.failed
-        try:
-            return replies.INTERNAL if hook is None else await hook(self.session, error)
-        except Exception as another:  # the hook is not asked about its own failure
-            log.error("command_failed", session=self.session.id, command="", exc_info=another)
-            return replies.INTERNAL
+        return (
+            replies.INTERNAL
+            if self.front.hooks.failed is None
+            else Pending(reply_to_failure(self.front.hooks, self.session, error))
+        )
 
     # ------------------------------------------------------------ the end
 
@@ -426,30 +358,17 @@ class SmtpProtocol(SMTP):
         if self.dialogue.committed:
             self.connection.drain()
         elif self._task is None:
-            self._end_by(Draining())
+            self.end(*self.dialogue.ending(Draining()))
         else:
             self._task.cancel()
-            if self._pending and inspect.getcoroutinestate(self._pending.work) == inspect.CORO_CREATED:
-                self._pending.work.close()  # a task that is cancelled before its first step does nothing
-                self._end_by(Draining())
+            if self.pending and inspect.getcoroutinestate(self.pending.work) == inspect.CORO_CREATED:
+                self.pending.work.close()  # a task that is cancelled before its first step does nothing
+                self.end(*self.dialogue.ending(Draining()))
 
     def kill(self) -> None:
         """As `cut`, because an operator wants it."""
         self.dialogue.killed = True
         self.cut()
-
-    @property
-    def waits_in(self) -> list[str]:
-        """The functions in which its command waits, the innermost last."""
-        found: list[str] = []
-        waited: Any = self._pending.work if self._pending is not None else None
-        while waited is not None and len(found) < MOST_DEEP:
-            code = getattr(waited, "cr_code", None)
-            if code is None:
-                break
-            found.append(code.co_qualname)
-            waited = waited.cr_await
-        return found
 
     def keep(self, earlier: Front, entrances: Mapping[Entrance, Entrance]) -> None:
         """Go on with what there was before the configuration changed."""
@@ -470,7 +389,7 @@ class SmtpProtocol(SMTP):
             if last is not None:
                 self.connection.outgoing += last.wire
                 if self.session.ssl is not None or not self.session.options.implicit_tls:  # it can be heard
-                    self._record("", last)
+                    tell_refusal(self.dialogue, "", last)
                 if self.front.trace is not None:
                     self.front.trace(self.session, SERVER, last.wire)
             self.dialogue.end_transaction()
@@ -480,25 +399,4 @@ class SmtpProtocol(SMTP):
         finally:
             self.connection.close()
             self.front.sessions.forget(self)
-            self._log(reason)
-
-    def _log(self, reason: str) -> None:
-        session = self.session
-        tally = session.tally
-        if is_health_check(session, self.entrance.own_options, reason):
-            self.front.checks.count()
-            BOOK.counts[self.entrance.ended["health_check"]] += 1
-            return
-        BOOK.counts[self.entrance.ended["client_gone" if reason == "client gone" else reason]] += 1
-        log.info(
-            "session",
-            session=session.id,
-            client=session.client_ip,
-            via=session.via,
-            helo=printable(session.host_name or "", 64),
-            messages=tally.messages,
-            recipients=tally.recipients,
-            errors=tally.errors,
-            seconds=round(time.monotonic() - tally.started, 3),
-            ended=reason,
-        )
+            tell_end(self.dialogue, self.entrance, reason)

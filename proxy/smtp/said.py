@@ -11,9 +11,15 @@ import time
 from collections.abc import Iterator
 
 from proxy.base.log import get_logger, printable
-from proxy.smtp.connection import CLIENT, SERVER, Connection
+from proxy.smtp.connection import Connection
 
 log = get_logger()
+
+CLIENT, SERVER = b"\1", b"\2"
+"""What begins a client's line and our reply in what was said."""
+
+MOST_SAID = 2000
+"""Octets of the dialogue that a session keeps for the history."""
 
 MOST_OF_SESSION = 4
 """Refusals of a session whose dialogue is told; what was said since the one before is told with each."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from config.base.ip import read_address
 from proxy.base.log import printable
+from proxy.base.tasks import waits_in
 from proxy.server.answering import Question, Unanswerable
 from proxy.smtp.ports import Front, Live
 from proxy.smtp.said import lines_of
@@ -99,8 +100,8 @@ def _phase(live: Live) -> str:
         return "sending body response"
     if dialogue.content is not None:
         return "reading body"
-    if live.waits_in:
-        return _waiting(live.waits_in)
+    if live.pending is not None:
+        return _waiting(waits_in(live.pending.work))
     return _PHASES[dialogue.progress.state]
 
 
@@ -130,7 +131,7 @@ def _details(live: Live) -> dict[str, Any]:
         "user": printable(session.auth_user),
         "can_relay": session.can_relay,
         "errors": session.tally.errors,
-        "waits_in": live.waits_in,
+        "waits_in": waits_in(live.pending.work) if live.pending is not None else [],
         "recipient_addresses": [printable(each.path.text) for each in transaction.recipients[:100]],
         "variables": _variables(session.context),
         "message_variables": _variables(transaction.context),

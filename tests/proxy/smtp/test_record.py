@@ -11,8 +11,20 @@ from structlog.testing import capture_logs
 from proxy.mail.session import Session
 from proxy.mail.verdict import PASS, Verdict
 from sieve.phases import Need, Phase
+from tests.support.conversation import Conversation
 from tests.support.exchanger import Exchanger, Step, says
-from tests.support.worker import ALICE, BOB, CAROL, DAVE, LETTER, Rule, refuses, serving, transaction
+from tests.support.worker import (
+    ALICE,
+    BOB,
+    CAROL,
+    DAVE,
+    LETTER,
+    Rule,
+    WorkerStage,
+    refuses,
+    serving,
+    transaction,
+)
 
 Said = list[Mapping[str, Any]]
 
@@ -21,12 +33,18 @@ def named(log: Said, name: str) -> Said:
     return [each for each in log if each["event"] == name]
 
 
+async def with_recipients(stage: WorkerStage, *recipients: str) -> Conversation:
+    """Return a client within a transaction that has these recipients."""
+    client = await stage.greeted()
+    for line in (f"MAIL FROM:<{ALICE}>", *(f"RCPT TO:<{each}>" for each in recipients)):
+        await client.ask(line)
+    return client
+
+
 async def test_a_message_and_its_recipient_say_who_took_it() -> None:
     async with Exchanger() as upstream, serving(upstream) as stage:
         with capture_logs() as log:
-            client = await stage.greeted()
-            await client.ask(f"MAIL FROM:<{ALICE}>")
-            await client.ask(f"RCPT TO:<{BOB}>")
+            client = await with_recipients(stage, BOB)
             await client.ask("DATA")
             reply = await client.content(b"Message-ID: <1@here.test>\r\nSubject: x\r\n\r\nx\r\n")
             await client.quit()
@@ -53,10 +71,7 @@ async def test_a_refused_recipient_has_one_event() -> None:
 async def test_a_limit_is_named_by_its_option() -> None:
     async with Exchanger() as upstream, serving(upstream, max_recipients_per_message=1) as stage:
         with capture_logs() as log:
-            client = await stage.greeted()
-            await client.ask(f"MAIL FROM:<{ALICE}>")
-            await client.ask(f"RCPT TO:<{BOB}>")
-            await client.ask(f"RCPT TO:<{ALICE}>")
+            await with_recipients(stage, BOB, ALICE)
         (event,) = named(log, "recipient")
         assert (event["recipient"], event["decided_by"], event["disposition"]) == (
             ALICE, "max_recipients_per_message", "deferred",
@@ -66,9 +81,7 @@ async def test_a_limit_is_named_by_its_option() -> None:
 async def test_recipients_of_a_transaction_without_a_message_are_lost() -> None:
     async with Exchanger() as upstream, serving(upstream) as stage:
         with capture_logs() as log:
-            client = await stage.greeted()
-            await client.ask(f"MAIL FROM:<{ALICE}>")
-            await client.ask(f"RCPT TO:<{BOB}>")
+            client = await with_recipients(stage, BOB)
             await client.ask("RSET")
         assert [(each["recipient"], each["disposition"]) for each in named(log, "recipient")] == [(BOB, "lost")]
 
@@ -98,9 +111,7 @@ async def test_a_check_from_this_machine_is_counted_and_not_logged() -> None:
 async def test_a_client_that_leaves_within_its_message_leaves_a_lost_message() -> None:
     async with Exchanger() as upstream, serving(upstream) as stage:
         with capture_logs() as log:
-            client = await stage.greeted()
-            await client.ask(f"MAIL FROM:<{ALICE}>")
-            await client.ask(f"RCPT TO:<{BOB}>")
+            client = await with_recipients(stage, BOB)
             await client.ask("DATA")
             await client.send_raw(b"Subject: half\r\n\r\nof i")
             client.abort()
@@ -124,9 +135,7 @@ async def test_the_time_of_a_slow_step_is_that_of_its_stage() -> None:
         rules = [Rule(phase, slow)] if phase is not None else []
         async with Exchanger() as upstream, serving(upstream, *rules) as stage:
             with capture_logs() as log:
-                client = await stage.greeted()
-                await client.ask(f"MAIL FROM:<{ALICE}>")
-                await client.ask(f"RCPT TO:<{BOB}>")
+                client = await with_recipients(stage, BOB)
                 if phase is None:
                     await asyncio.sleep(0.2)
                 await client.ask("DATA")
@@ -226,10 +235,7 @@ async def test_a_later_refusal_does_not_take_the_phase_of_an_earlier_one() -> No
     script = {Step.DOT: says("550 5.7.1 Not this one")}
     async with Exchanger(script=script) as upstream, serving(upstream, Rule(Phase.RCPTTO, judge)) as stage:
         with capture_logs() as log:
-            client = await stage.greeted()
-            await client.ask(f"MAIL FROM:<{ALICE}>")
-            await client.ask(f"RCPT TO:<{BOB}>")
-            await client.ask(f"RCPT TO:<{CAROL}>")
+            client = await with_recipients(stage, BOB, CAROL)
             await client.ask("DATA")
             await client.content(b"Subject: x\r\n\r\nx\r\n")
         (message,) = named(log, "message")
