@@ -120,13 +120,22 @@ class LogWriter:
         taken = [lines.popleft() for _ in range(len(lines))]
         aside = [told.popleft() for _ in range(len(told))]  # after the others: what belongs to one of these is here
         if taken or aside:
-            if (tap := self.tap) is not None:
-                tap([*aside, *taken])
+            self._show([*aside, *taken])
             self._observe([*aside, *taken])
         if taken:
             lost = self._sink.write(taken)  # it may wait, and `put` counts meanwhile
             self.dropped += lost
         return bool(taken or aside)
+
+    def _show(self, lines: Sequence[bytes]) -> None:
+        tap = self.tap
+        if tap is None:
+            return
+        try:
+            tap(lines)
+        except Exception as error:  # noqa: BLE001 — as below; at the end of a process, its loop is closed
+            self.tap = None
+            _log.error("log_observer_failed", exc_info=error)
 
     def _observe(self, lines: Sequence[bytes]) -> None:
         take = self._observer

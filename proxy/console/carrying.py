@@ -74,5 +74,10 @@ async def _run(command: Command, call: Call) -> Result:
     except Refused:
         raise
     except Exception as error:
-        log.error("console_failed", command=command.words, exc_info=error)
-        raise Refused(f"{command.words} failed: {type(error).__name__}; the log says more") from error
+        raise failed(command, error) from error
+
+
+def failed(command: Command, error: Exception) -> Refused:
+    """Log a fault of ours, and return what its person is told."""
+    log.error("console_failed", command=command.words, exc_info=error)
+    return Refused(f"{command.words} failed: {type(error).__name__}; the log says more")

@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any
 
 from proxy.base.log import get_logger, printable
 from proxy.base.tasks import TaskOwner, spawn
-from proxy.console.carrying import Carrying
+from proxy.console.carrying import Carrying, failed
 from proxy.console.errors import Refused
 from proxy.console.people import Doorman, Peer, Person
 from proxy.console.places import Taken, bound
@@ -161,7 +161,7 @@ class Conversation:
         last: dict[str, Any] = {"ok": True}
         try:
             asked = _asked(line)
-            texts = {str(name): str(text) for name, text in dict(asked.get("texts") or {}).items()}
+            texts = {str(name): str(text) for name, text in asked.get("texts", {}).items()}
             line, reason = str(asked.get("command", "")), printable(str(asked.get("reason", "")))
             async with aclosing(self._answers(line, texts, reason)) as answers:
                 async for result in answers:
@@ -195,7 +195,9 @@ class Conversation:
         stopped = spawn(self._heard(), name="end of a stream", owner=owner)
         answers = command.follow(call)
         try:
-            while (result := await _first(answers, stopped, owner)) is not None:
+            while (result := await _first(_next(answers, command), stopped, owner)) is not None:
+                if isinstance(result, Refused):
+                    raise result
                 yield result
         finally:
             await owner.cancel()
@@ -211,21 +213,29 @@ class Conversation:
 def _asked(line: str) -> dict[str, Any]:
     try:
         found = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise Refused(f"the question is not JSON: {error}") from None
     if not isinstance(found, dict):
         raise Refused("the question is no JSON object")
+    if not isinstance(found.get("texts", {}), dict):
+        raise Refused("texts is no JSON object: write names and their texts")
     return found
 
 
 async def _first(
-    answers: AsyncGenerator[Result, None], stopped: asyncio.Task[bytes], owner: TaskOwner
-) -> Result | None:
+    answer: Coroutine[Any, Any, Result | Refused | None], stopped: asyncio.Task[bytes], owner: TaskOwner
+) -> Result | Refused | None:
     """Return the next answer of a stream; None if it has ended, or the client wants no more."""
-    coming = spawn(_next(answers), name="next of a stream", owner=owner)
+    coming = spawn(answer, name="next of a stream", owner=owner)
     await asyncio.wait((coming, stopped), return_when=asyncio.FIRST_COMPLETED)
     return coming.result() if coming.done() and not stopped.done() else None
 
 
-async def _next(answers: AsyncGenerator[Result, None]) -> Result | None:
-    return await anext(answers, None)
+async def _next(answers: AsyncGenerator[Result, None], command: Command) -> Result | Refused | None:
+    """Return the next answer, or why there is none: a task that raised it would log it as a fault of ours."""
+    try:
+        return await anext(answers, None)
+    except Refused as refused:
+        return refused
+    except Exception as error:  # noqa: BLE001 - a command never costs its connection
+        return failed(command, error)

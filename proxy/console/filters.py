@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import translate
 from typing import Any, TypeAlias
 
 import re2
@@ -93,19 +93,27 @@ def _network(text: str) -> Network:
         raise not_a("a network", text, "write an address or a block, such as 192.0.2.0/24") from None
 
 
+_WILDCARDS = {"*": ".*", "?": "."}
+
+_LONGEST_PATTERN = 1000
+"""Characters; RE2's memory grows with them."""
+
+
 def _glob(text: str | None) -> Any:
-    """Compile a pattern with * and ?, for RE2."""
+    """Compile a pattern with * and ?, for RE2. What `fnmatch.translate` writes is for `re` only."""
     if text is None:
         return None
-    pattern = translate(text).replace("(?s:", "(?is:").replace(r"\Z", r"\z")
-    return re2.compile(pattern)
+    if len(text) > _LONGEST_PATTERN:
+        raise Refused(f"the pattern has {len(text)} characters: write at most {_LONGEST_PATTERN}")
+    parts = [_WILDCARDS.get(each) or re2.escape(each) for each in re.sub(r"\*+", "*", text)]
+    return re2.compile(f"(?is){''.join(parts)}")
 
 
 def _fits(pattern: Any, *values: object) -> bool:
     if pattern is None:
         return True
     texts = [each for value in values for each in (value if isinstance(value, list) else [value]) if each is not None]
-    return any(pattern.match(str(each)) is not None for each in texts)
+    return any(pattern.fullmatch(str(each)) is not None for each in texts)
 
 
 def _known(what: str, text: str, known: Sequence[str]) -> frozenset[str]:

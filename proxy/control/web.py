@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import logging
 import socket
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeAlias
@@ -15,6 +16,7 @@ from typing import Any, TypeAlias
 from aiohttp import web
 from prometheus_client.exposition import choose_encoder
 
+from proxy.base.log import get_logger, printable
 from proxy.control.exposition import Exposition
 from proxy.control.health import Health
 from proxy.control.hosts import is_ours
@@ -29,6 +31,12 @@ LONGEST_LINE = 4096
 """Octets of a request's line, and of each field."""
 
 _LEAST_PACKED = 1024
+
+SILENT = logging.getLogger("proxy.control.aiohttp")
+SILENT.disabled = True
+"""aiohttp would log what strangers send; we log our own failures."""
+
+log = get_logger()
 
 Handler: TypeAlias = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -55,6 +63,7 @@ class Web:
         self._runner = web.AppRunner(
             application,
             access_log=None,
+            logger=SILENT,
             keepalive_timeout=LIFE_SECONDS,
             max_line_size=LONGEST_LINE,
             max_field_size=LONGEST_LINE,
@@ -86,13 +95,19 @@ class Web:
         """Refuse a Host that is neither an address nor a name of ours, and forbid caching."""
         if not is_ours(request.host, self._hosts):
             raise web.HTTPForbidden(text="This Host is not known here; add it to Metrics_Hosts.\n")
-        response = await handler(request)
+        try:
+            response = await handler(request)
+        except web.HTTPException:
+            raise
+        except Exception as error:
+            log.error("page_failed", path=printable(request.path), exc_info=error)
+            raise web.HTTPInternalServerError(text="It failed; the log says why.\n") from None
         response.headers["Cache-Control"] = "no-store"
         response.headers["X-Content-Type-Options"] = "nosniff"
         return response
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        encode, content_type = choose_encoder(request.headers.get("Accept", ""))
+        encode, content_type = _encoder(request.headers.get("Accept", ""))
         strict = content_type.startswith("application/openmetrics-text")
         return _answered(
             request, encode(self._exposition.as_openmetrics() if strict else self._exposition), content_type
@@ -106,6 +121,14 @@ class Web:
     async def _readyz(self, request: web.Request) -> web.Response:
         answer = self._health.answer(strict=request.query.get("strict", "0") not in {"", "0"})
         return web.json_response(answer, status=200 if answer["ready"] else 503)
+
+
+def _encoder(accepted: str) -> tuple[Callable[..., bytes], str]:
+    """Return the format that a client prefers; the usual one if it writes a version that is no number."""
+    try:
+        return choose_encoder(accepted)
+    except (TypeError, ValueError):
+        return choose_encoder("")
 
 
 def _answered(request: web.Request, body: bytes, content_type: str) -> web.Response:

@@ -8,9 +8,19 @@ import re
 import zlib
 
 _ADDRESS = re.compile(
-    r"""(?:"(?:[^"\\]|\\.){1,64}"|[^\s<>()\[\],;:"@]{1,128})"""
+    r"""(?:"(?:[^"\\]|\\.){1,320}"|(?<![^\s<>()\[\],;:"@])[^\s<>()\[\],;:"@]+)"""
     r"""@(?:\[[0-9A-Fa-f.:IPVipv]{2,64}\]|[^\s<>()\[\],;:"@/']{1,255})"""
 )
+"""A local part has 64 octets, but each may be an escape of five characters. A word is tried at its beginning only, or
+a long text would take the square of its length."""
+
+_PATH = re.compile(
+    r"""(\b(?:(?:MAIL|RCPT)\s+(?:FROM|TO)\s*:\s?|(?:VRFY|EXPN)\s+)<?)(?![~<>\s])([^\s<>]+(?:\s[^\s<>=]+(?=>))?)""",
+    re.IGNORECASE,
+)
+_ARGUMENT = re.compile(r"""(^(?:(?:FROM|TO)\s*:\s?)?<?)(?![~<>\s])([^\s<>]+(?:\s[^\s<>=]+(?=>))?)""", re.IGNORECASE)
+"""What a command names, also if it is no address, has no domain, or was cut before it."""
+
 _WORD = re.compile(r"[^\s<>()\[\],;:\"@'/=]+")
 _SHORTEST_NAME = 3
 """Characters of a local part that is replaced where it stands alone: replies say `anna: unknown user`."""
@@ -72,6 +82,17 @@ class Addresses:
         if not names:
             return text
         return _WORD.sub(lambda found: self._hash(found[0]) if found[0].lower() in names else found[0], text)
+
+    def in_commands(self, dialogue: str, *known: str) -> str:
+        """Return a dialogue's words as `within`, also with what its commands name in place of an address replaced."""
+        return self._named(_PATH, self.within(dialogue, *known))
+
+    def in_argument(self, argument: str) -> str:
+        """Return the argument of a MAIL, RCPT, VRFY or EXPN command in the same way."""
+        return self._named(_ARGUMENT, self.within(argument))
+
+    def _named(self, pattern: re.Pattern[str], text: str) -> str:
+        return pattern.sub(lambda found: found[1] + self._hash(found[2]), text) if self._key else text
 
     def _hash(self, text: str) -> str:
         octets = canonical(text).encode("utf-8", "surrogateescape")

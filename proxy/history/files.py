@@ -93,7 +93,7 @@ def files_in(folder: Path) -> list[DayFile]:
 def _found(folder: Path) -> Iterator[DayFile]:
     for each in folder.iterdir():
         found = _NAME.fullmatch(each.name)
-        if found is not None:
+        if found is not None and each.is_file():
             with suppress(ValueError):
                 yield DayFile(date.fromisoformat(found[1]), int(found[2] or 1), each)
 
@@ -219,11 +219,17 @@ def clean(folder: Path, retention: float, now: float) -> None:
     """Remove files whose day ended longer ago than `retention`; 0 keeps all.
 
     Raises:
-        OSError: the folder cannot be read, or a file not be removed.
+        OSError: the folder cannot be read, or a file not be removed; the others are.
     """
+    problem: OSError | None = None
     for each in files_in(folder):
         if retention and now - each.ends > retention:
-            each.remove()
+            try:
+                each.remove()
+            except OSError as error:
+                problem = error
+    if problem is not None:
+        raise problem
 
 
 def mark_of(connection: sqlite3.Connection) -> str:

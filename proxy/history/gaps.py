@@ -56,6 +56,10 @@ class Gap:
         }  # fmt: skip
         return event if self._worker is None else {**event, "worker": self._worker}
 
+    def fields(self) -> dict[str, Any]:
+        """Return it as the log's fields: the log adds the time and its own process."""
+        return {name: value for name, value in self.event().items() if name not in {"timestamp", "event", "worker"}}
+
     def clear(self) -> None:
         """Begin anew: it was told."""
         self._counts = [0, 0, 0, 0]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, suppress
 from pathlib import Path
 
@@ -41,7 +43,7 @@ _UPDATES = (
         for table in ("transactions", "recipients", "probes")
     ),
     *(
-        f"UPDATE {table} SET {column} = without({column}) WHERE {_SESSIONS} AND instr(lower({column}), :name)"  # noqa: S608 - our own names
+        f"UPDATE {table} SET {column} = without({column}) WHERE {_SESSIONS} AND has({column})"  # noqa: S608 - our own names
         for table, column in _TEXTS
     ),
 )
@@ -92,24 +94,22 @@ def _forgotten(file: DayFile, address: str, addresses: Addresses) -> int:
 def _removed(connection: sqlite3.Connection, name: str) -> int:
     """Remove what has one name, whole or within other text."""
     key = key_of(name)
-    connection.create_function("without", 1, lambda text: _without(text, name))
+    written = tuple(dict.fromkeys((name, json.dumps(name)[1:-1])))
+    connection.create_function("has", 1, lambda text: any(each in (text or "").lower() for each in written))
+    connection.create_function("without", 1, lambda text: _without(text, written))
     sessions = [(session,) for session in sessions_of(connection, [key])]
     connection.execute("DELETE FROM found")
     connection.executemany("INSERT INTO found VALUES (?)", sessions)
     before = connection.total_changes
     for statement in (*_REMOVALS, *_UPDATES):
-        connection.execute(statement, {"key": key, "name": name, "forgotten": FORGOTTEN})
+        connection.execute(statement, {"key": key, "forgotten": FORGOTTEN})
     changed = connection.total_changes - before
     keys.forget(connection, key)
     return changed
 
 
-def _without(text: str | None, name: str) -> str | None:
-    """Return text without an address, in whatever case it is written."""
+def _without(text: str | None, names: Sequence[str]) -> str | None:
+    """Return text without an address, in whatever case it is written, also as JSON writes it."""
     if text is None:
         return None
-    at = text.lower().find(name)
-    while at >= 0:
-        text = text[:at] + FORGOTTEN + text[at + len(name) :]
-        at = text.lower().find(name, at + len(FORGOTTEN))
-    return text
+    return re.sub("|".join(map(re.escape, names)), FORGOTTEN, text, flags=re.IGNORECASE)

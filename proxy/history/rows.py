@@ -39,6 +39,7 @@ _FATE = ("phase", "disposition", "decided_by", "reply", "callback_status", "call
 _WHO = ("client", "helo", "tls", "cipher", "user")
 _LEFT_OUT = frozenset({"event", "timestamp", "level", "worker", "session", "transaction", *_WHO})
 _ADDRESS_FIELDS = frozenset({"sender", "recipient", "address", "user"})
+_NAMING = frozenset({"MAIL", "RCPT", "VRFY", "EXPN"})
 _KEPT = frozenset(event.name.encode() for event in EVENTS.values() if event.history) | {b"history_gap"}
 _BEGIN = b'{"timestamp":"'
 _PERSONAL = frozenset(name for name, field in FIELDS.items() if field.personal and field.type == "string")
@@ -303,7 +304,7 @@ class Rows:
 
     def _dialogue(self, event: Event, at: int, known: _Session) -> None:
         lines = "\n".join(event["lines"])
-        self._pending["dialogues"].append((known.row[0], at, self._addresses.within(lines, *addresses_in(lines))))
+        self._pending["dialogues"].append((known.row[0], at, self._addresses.in_commands(lines, *addresses_in(lines))))
 
     def _answers(self, event: Event, at: int, known: _Session) -> None:
         text = msgspec.json.encode(event["asked_outside"]).decode()
@@ -324,6 +325,8 @@ class Rows:
         if self._addresses.hashed:
             address = str(event.get("address") or "")
             fields = {name: self._hidden(name, value, address) for name, value in fields.items()}
+            if fields.get("command") in _NAMING:
+                fields["argument"] = self._addresses.in_argument(event["argument"])
         body = msgspec.json.encode(fields).decode()
         number = _number(event.get("transaction") or "")
         self._pending["notes"].append((self._next_note, session, number, at, self._word(event["event"]), body))
@@ -332,7 +335,11 @@ class Rows:
     def _hidden(self, name: str, value: Any, address: str) -> Any:
         if not isinstance(value, str):
             return value
-        return self._of(value) if name in _ADDRESS_FIELDS else self._addresses.within(value, address)
+        if name in _ADDRESS_FIELDS:
+            return self._of(value)
+        if name == "conversation":
+            return self._addresses.in_commands(value, address)
+        return self._addresses.within(value, address)
 
     def _gap(self, event: Event) -> None:
         first, last = self._time(event["first"]), self._time(event["last"])

@@ -33,8 +33,8 @@ FRAME_OCTETS = 128 << 10
 GATHER_SECONDS = 0.1
 """The thread sends at most once in this time: each time, it takes the interpreter's lock from the event loop."""
 
-LAST_SECONDS = 2.0
-"""Time for the last lines of a process."""
+LAST_SECONDS = 5.0
+"""Time for the last lines of a process. The control process may just be replaced: a reload takes a second or two."""
 
 _LEVELS = ((1.25, REFUSALS), (1.1, OTHERS), (1.0, ACCEPTED), (0.8, DETAILS))
 """From which share of MOST_OCTETS on which kinds are dropped."""
@@ -96,11 +96,19 @@ class Sender:
                 self._gap.add(kind, time.time())
         return b"".join(kept)
 
-    def close(self) -> None:
-        """Send what waits, for a while, and end the thread. `take` is not called any more."""
+    def close(self) -> Gap:
+        """Send what waits, for a while, and end the thread; return what nobody confirmed.
+
+        `take` is not called any more.
+        """
         self._closing = time.monotonic() + LAST_SECONDS
         self._wake_up()
         self._thread.join(LAST_SECONDS + 1.0)
+        gap = Gap("the process ended before the history had taken its last events", self._worker)
+        for lines in [*(frame[_OVERHEAD:] for _, frame in self._kept), *self._waiting]:
+            for line in lines.splitlines():
+                gap.add(kind_of(line), time.time())
+        return gap
 
     def _wake_up(self) -> None:
         with suppress(BlockingIOError):  # it was told often enough

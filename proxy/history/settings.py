@@ -13,6 +13,7 @@ from proxy.history.addresses import Addresses, key_from
 from proxy.options.core import CoreOptions
 
 _KEY_FILE = "history.key"
+_KEY_OCTETS = 32
 _PRIVATE = 0o600
 
 
@@ -51,9 +52,30 @@ class HistorySettings:
         if self.secret is not None:
             return Addresses(key_from(read_regular(self.secret).strip()))
         file = self.folder / _KEY_FILE
-        if create:
-            with suppress(FileExistsError):
-                descriptor = os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _PRIVATE)
-                with os.fdopen(descriptor, "wb") as made:
-                    made.write(secrets.token_bytes(32))
-        return Addresses(key_from(read_regular(file)))
+        if create and not file.exists():
+            _make_key(file)
+        key = read_regular(file)
+        if len(key) < _KEY_OCTETS:
+            raise OSError(f"{file} has {len(key)} octets, not {_KEY_OCTETS}: remove it, and a new key is made")
+        return Addresses(key_from(key))
+
+
+def _make_key(file: Path) -> None:
+    """Make a key. It gets its name when it is whole: a full disk would leave one that everybody knows.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    new = file.with_name(f".{file.name}.{os.getpid()}")
+    new.unlink(missing_ok=True)
+    descriptor = os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY, _PRIVATE)
+    try:
+        try:
+            os.write(descriptor, secrets.token_bytes(_KEY_OCTETS))
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        with suppress(FileExistsError):  # another process was first
+            os.link(new, file)
+    finally:
+        new.unlink(missing_ok=True)

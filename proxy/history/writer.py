@@ -135,7 +135,7 @@ class Writer:
     def _take(self, batches: Sequence[Batch]) -> None:
         try:
             self._write(batches)
-        except (sqlite3.Error, OSError, OtherFile) as error:
+        except (sqlite3.Error, OSError, OtherFile, OverflowError, UnicodeError) as error:
             self._let_go()
             if not (_is_broken(error) and self._begun_anew(batches, str(error))):
                 self._failed(str(error))

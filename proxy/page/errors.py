@@ -5,6 +5,7 @@ from __future__ import annotations
 UNKNOWN_HOST = "This Host is not known here; add it to Web_Hosts.\n"
 FAILED = "The page failed; the log says more.\n"
 OTHER_ORIGIN = "Another site's page may not ask this.\n"
+BAD_FORM = "The form cannot be read.\n"
 TOO_MANY_VIEWERS = "Too many pages are open; close one.\n"
 LINK_OVER = "This link was used, or is older than ten minutes. Make a new one with: ringback page"
 ELSEWHERE = "From another machine, log in with a password."

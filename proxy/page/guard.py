@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from typing import TypeAlias
 
 from aiohttp import web
+from aiohttp.http_exceptions import BadHttpMessage
 
 from proxy.base.log import get_logger, printable
 from proxy.control.hosts import is_ours
@@ -34,8 +35,25 @@ HEADERS = {
 ROLE = web.RequestKey("role", Role)
 """What the request's login allows; handlers find it in the request."""
 
-PUBLIC = frozenset({"/login", "/static", "/logout"})
+PUBLIC = frozenset({"login", "static", "logout"})
 """The first parts of paths that need no login."""
+
+
+def view_of(request: web.Request) -> str:
+    """Return the first part of a path; `OPTIONS *` has no slash."""
+    return request.path.removeprefix("/").partition("/")[0]
+
+
+async def form_of(request: web.Request) -> Mapping[str, object]:
+    """Return the fields of a form.
+
+    Raises:
+        web.HTTPBadRequest: it cannot be read. That is the client's fault, and no failure for the log.
+    """
+    try:
+        return await request.post()
+    except (ValueError, LookupError, AssertionError, RuntimeError, BadHttpMessage):
+        raise web.HTTPBadRequest(text=errors.BAD_FORM) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +100,8 @@ class Guard:
         role = self.passes.role_of(request.cookies.get(cookie_name(request), ""))
         if role is not None:
             request[ROLE] = role
-        elif f"/{request.path.split('/')[1]}" not in PUBLIC:
-            if request.path.startswith("/stream"):
+        elif view_of(request) not in PUBLIC:
+            if view_of(request) == "stream":
                 return web.Response(status=401)
             return web.Response(status=303, headers={"Location": "/login"})
         return None
@@ -106,9 +124,10 @@ def cookie_name(request: web.Request) -> str:
 def _is_same_origin(request: web.Request) -> bool:
     """Return whether a page of ours asks, or a person who typed the address or followed a link."""
     origin = request.headers.get("Origin")
+    site = request.headers.get("Sec-Fetch-Site", "none")
     if origin is not None:
-        return origin == f"{request.scheme}://{request.host}"
+        same = origin.partition("://")[2] == request.host and site == "same-origin"  # a proxy before us speaks TLS
+        return same or origin == f"{request.scheme}://{request.host}"
     if request.method not in {"GET", "HEAD"}:
         return False
-    site = request.headers.get("Sec-Fetch-Site", "none")
     return site in {"none", "same-origin"} or request.headers.get("Sec-Fetch-Mode") == "navigate"

@@ -10,7 +10,7 @@ from aiohttp import web
 
 from proxy.base.log import get_logger, printable
 from proxy.page import errors
-from proxy.page.guard import Guard, cookie_name
+from proxy.page.guard import Guard, cookie_name, form_of
 from proxy.page.passes import Guesses, Links, Role
 from proxy.page.rendering import Rendering
 from proxy.smtp.passwords import PasswordFile
@@ -65,7 +65,7 @@ class Logins:
             return self._page(errors.NO_PASSWORDS, 403)
         if not self._guesses.may(client):
             return self._page(errors.TOO_MANY_GUESSES, 429)
-        form = await request.post()
+        form = await form_of(request)
         user, password = str(form.get("user", ""))[:LONGEST_FIELD], str(form.get("password", ""))[:LONGEST_FIELD]
         async with self._hashing:
             known = self._guesses.may(client) and await asyncio.to_thread(self._matches, user, password)

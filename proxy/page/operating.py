@@ -11,7 +11,7 @@ from proxy.console.errors import Refused
 from proxy.console.people import Person
 from proxy.console.people import Role as ConsoleRole
 from proxy.console.registry import Call, Commands
-from proxy.page.guard import ROLE
+from proxy.page.guard import ROLE, form_of
 from proxy.page.passes import Role
 
 COMMANDS = frozenset({"kill session", "upstreams drain", "upstreams enable"})
@@ -29,7 +29,7 @@ class Operating:
         """Carry out a command, and lead back to where it came from."""
         if request[ROLE] < Role.OPERATE:
             raise web.HTTPForbidden
-        form = await request.post()
+        form = await form_of(request)
         words, about = str(form.get("command", "")), str(form.get("about", ""))
         if words not in COMMANDS:
             raise web.HTTPForbidden

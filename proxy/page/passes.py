@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 
+from proxy.mail.session import client_network_of
+
 KEY = secrets.token_bytes(32)
 """Signs cookies. It is made before the control process is forked, so a login outlives a reload, but not a restart."""
 
@@ -100,7 +102,7 @@ class _Guesser:
 
 
 class Guesses:
-    """Counts wrong passwords by client. The ones that guessed longest ago are forgotten first."""
+    """Counts wrong passwords by client; an IPv6 /64 is one client. The oldest guesses are forgotten first."""
 
     def __init__(self, clock: Clock = time.monotonic) -> None:
         self._clock = clock
@@ -108,11 +110,12 @@ class Guesses:
 
     def may(self, client: str) -> bool:
         """Return whether a client may try a password now."""
-        known = self._known.get(client)
+        known = self._known.get(_network(client))
         return known is None or known.waits_until <= self._clock()
 
     def wrong(self, client: str) -> None:
         """Note a wrong password."""
+        client = _network(client)
         known = self._known.setdefault(client, _Guesser())
         self._known.move_to_end(client)
         known.wrong += 1
@@ -123,4 +126,11 @@ class Guesses:
 
     def right(self, client: str) -> None:
         """Forget a client that knew a password."""
-        self._known.pop(client, None)
+        self._known.pop(_network(client), None)
+
+
+def _network(client: str) -> str:
+    try:
+        return client_network_of(client)
+    except ValueError:
+        return client

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import socket
 import ssl
 from collections.abc import Sequence
+from functools import partial
 from ipaddress import ip_address
 from typing import Any
 
@@ -15,12 +15,13 @@ from aiohttp import web
 from proxy.console.registry import Commands
 from proxy.control.health import Health
 from proxy.control.observers import Peer, Take
-from proxy.control.web import Closed
+from proxy.control.web import SILENT, Closed
 from proxy.history.sender import NUMBER
 from proxy.history.settings import HistorySettings
 from proxy.options.core import CoreOptions
 from proxy.page.figures import Sampler
-from proxy.page.guard import Guard
+from proxy.page.guard import ROLE, Guard
+from proxy.page.handshakes import Handshakes
 from proxy.page.live import Live
 from proxy.page.logins import Logins
 from proxy.page.operating import Operating
@@ -40,11 +41,6 @@ LIFE_SECONDS = 60.0
 
 LONGEST_LINE = 4096
 """Octets of a request's line, of each field, and of a form."""
-
-
-_SILENT = logging.getLogger("proxy.page.aiohttp")
-_SILENT.disabled = True
-"""aiohttp would print what strangers send; `Guard` logs our own failures."""
 
 
 class Page:
@@ -68,6 +64,7 @@ class Page:
         self._servers: list[asyncio.Server] = []
         self._runner: web.AppRunner | None = None
         self._files = static_files()
+        self._handshakes: list[Handshakes] = []
         self._lives: dict[Any, asyncio.TimerHandle] = {}
 
     async def start(self) -> None:
@@ -76,7 +73,7 @@ class Page:
         self._runner = web.AppRunner(
             self._application(),
             access_log=None,
-            logger=_SILENT,
+            logger=SILENT,
             keepalive_timeout=LIFE_SECONDS,
             max_line_size=LONGEST_LINE,
             max_field_size=LONGEST_LINE,
@@ -86,8 +83,8 @@ class Page:
         loop = asyncio.get_running_loop()
         for each in self._sockets:
             secure = None if _is_loopback(each) else context
-            made = await loop.create_server(self._protocol, sock=each, backlog=MOST_CONNECTIONS, ssl=secure)
-            self._servers.append(made)
+            take = partial(self._protocol, None if secure is None else self._shaking(secure))
+            self._servers.append(await loop.create_server(take, sock=each, backlog=MOST_CONNECTIONS))
 
     async def stop(self) -> None:
         """Serve nothing more."""
@@ -95,6 +92,8 @@ class Page:
             server.close()
         self._streams.close()
         self._searching.close()
+        for each in self._handshakes:
+            await each.close()
         await self._sampler.stop()
         if self._runner is not None:
             await self._runner.cleanup()
@@ -135,13 +134,28 @@ class Page:
         context.set_alpn_protocols(["http/1.1"])
         return context
 
-    def _protocol(self) -> asyncio.BaseProtocol:
-        server = self._runner.server if self._runner is not None else None
-        if server is None or len(server.connections) >= MOST_CONNECTIONS:
-            return Closed()
-        made = server()
-        self._lives[made] = asyncio.get_running_loop().call_later(LIFE_SECONDS, self._end, made)
+    def _shaking(self, context: ssl.SSLContext) -> Handshakes:
+        made = Handshakes(context, self._handler)
+        self._handshakes.append(made)
         return made
+
+    def _protocol(self, handshakes: Handshakes | None) -> asyncio.BaseProtocol:
+        server = self._runner.server if self._runner is not None else None
+        open_ = sum(each.open for each in self._handshakes)
+        if server is None or len(server.connections) + open_ >= MOST_CONNECTIONS:
+            return Closed()
+        return self._handler() if handshakes is None else handshakes.protocol()
+
+    def _handler(self) -> Any:
+        """Return what speaks HTTP with a connection, for as long as one may live."""
+        assert self._runner is not None  # noqa: S101 — a programmer's mistake
+        assert self._runner.server is not None  # noqa: S101 — as above
+        made = self._runner.server()
+        self._limit(made)
+        return made
+
+    def _limit(self, protocol: Any) -> None:
+        self._lives[protocol] = asyncio.get_running_loop().call_later(LIFE_SECONDS, self._end, protocol)
 
     def _end(self, protocol: Any) -> None:
         self._lives.pop(protocol, None)
@@ -149,16 +163,27 @@ class Page:
 
     @web.middleware
     async def _connection(self, request: web.Request, handler: Any) -> web.StreamResponse:
-        """Refuse clients elsewhere if there is no TLS, and let streams outlive the others."""
+        """Refuse clients elsewhere if there is no TLS."""
         if not request.secure and not self._guard.is_near(request.remote):
             if request.transport is not None:
                 request.transport.abort()
             return web.Response(status=403)
-        if request.path.startswith("/stream/"):
-            timer = self._lives.pop(request.protocol, None)
-            if timer is not None:
-                timer.cancel()
         response: web.StreamResponse = await handler(request)
+        return response
+
+    @web.middleware
+    async def _outliving(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        """Let the streams of those who are logged in outlive other connections, while they last."""
+        timer = (
+            self._lives.pop(request.protocol, None) if request.path.startswith("/stream/") and ROLE in request else None
+        )
+        if timer is not None:
+            timer.cancel()
+        try:
+            response: web.StreamResponse = await handler(request)
+        finally:
+            if timer is not None:
+                self._limit(request.protocol)
         return response
 
     # ------------------------------------------------------------ requests
@@ -169,7 +194,7 @@ class Page:
         views = Views(overview, Running(self._ask, self.live), self._searching, rendering, self._streams)
         operating = Operating(self._commands)
         logins = Logins.of(self._guard, self._links, rendering, core.web_password_file, core.web_role)
-        middlewares = [self._connection, self._guard.watch, views.explain]
+        middlewares = [self._connection, self._guard.watch, self._outliving, views.explain]
         application = web.Application(middlewares=middlewares, client_max_size=LONGEST_LINE)
         routes = application.router
         for path, handler in (

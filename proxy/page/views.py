@@ -14,7 +14,7 @@ from proxy.history.story import gaps_told
 from proxy.page import errors
 from proxy.page.charts import bar
 from proxy.page.drawing import ladder_of_running, sender_in
-from proxy.page.guard import ROLE
+from proxy.page.guard import ROLE, view_of
 from proxy.page.ladder import TONES, Ladder
 from proxy.page.overview import Overview
 from proxy.page.passes import Role
@@ -125,10 +125,9 @@ class Views:
         return self._page(request, "problem.html", status, problem=problem)
 
     def _page(self, request: web.Request, template: str, status: int = 200, **values: Any) -> web.Response:
-        view = request.path.split("/")[1]
         text = self._rendering.page(
             template,
-            view=view,
+            view=view_of(request),
             sees_mail=request[ROLE] >= Role.READ_MAIL,
             operates=request[ROLE] >= Role.OPERATE,
             **values,

@@ -21,6 +21,7 @@ from typing import Any
 import uvloop
 
 from proxy.base import log, log_output
+from proxy.history.gaps import Gap
 from proxy.metrics.book import BOOK, observe
 from proxy.metrics.table import CPU, LAG, LINES_DROPPED
 from proxy.options.core import CoreOptions
@@ -63,8 +64,17 @@ def live(
     finally:
         log_output.close()
         if history is not None:
-            history.close()
+            _tell_gap(history.close(), core, worker)
     return 0
+
+
+def _tell_gap(gap: Gap, core: CoreOptions, worker: int | None) -> None:
+    """Log what the history did not get. The log is closed already, because the history gets its lines."""
+    if not gap:
+        return
+    open_log(core, worker=worker)
+    log.get_logger().warning("history_gap", **gap.fields())
+    log_output.close()
 
 
 def _look_along(loop: asyncio.AbstractEventLoop, role: str) -> None:

@@ -151,6 +151,8 @@ async def test_the_page_speaks_both_formats_and_bounds_its_clients(stage: Stage,
     text = gzip.decompress(body).decode()
     assert text.endswith("# EOF\n")
     assert {each.name for each in parsed(text, openmetrics=True).samples} == {each.name for each in plain.samples}
+    for odd in ("application/openmetrics-text; version=x", "application/openmetrics-text; version=1.x.0", ";;=,"):
+        assert (await asyncio.to_thread(get, house.page, "/metrics", Accept=odd))[0] == 200, odd
     status, header, body = await asyncio.to_thread(get, house.page, "/metrics", "HEAD")
     assert (status, body) == (200, b"")
     for host, wanted in (

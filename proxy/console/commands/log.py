@@ -61,7 +61,7 @@ def _minutes(words: list[str]) -> int:
         return 0
     at = words.index("for")
     number = words[at + 1 : at + 2]
-    if not number or not number[0].isdigit() or not 1 <= int(number[0]) <= _MOST_MINUTES:
+    if not number or not (number[0].isascii() and number[0].isdigit()) or not 1 <= int(number[0]) <= _MOST_MINUTES:
         raise Refused(f"write for 1 to {_MOST_MINUTES} minutes")
     if words[at + 2 :] not in ([], ["minutes"], ["minute"], ["min"]):
         raise wrong_arguments(_USAGE)

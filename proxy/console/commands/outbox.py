@@ -80,6 +80,6 @@ class _Outbox:
 
 
 def _letter(text: str) -> int:
-    if not text.isdigit():
+    if not (text.isascii() and text.isdigit()):
         raise Refused(f'"{text}" is not a letter: write its number, as outbox list does')
     return int(text)

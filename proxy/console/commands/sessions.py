@@ -55,6 +55,8 @@ class _Sessions:
 
     async def kill(self, call: Call) -> Result:
         wanted = call.arguments[0]
+        if not wanted:
+            raise not_a("a session or a network", wanted, "list sessions has those that run")
         network = _network(wanted) if _is_network(wanted) else ""
         told = await self._served.ask("kill", {"network": network} if network else {"id": wanted})
         gone = [row for each in answers(told) for row in each.answer]

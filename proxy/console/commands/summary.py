@@ -160,7 +160,7 @@ class _Summary:
 
     async def increment(self, call: Call) -> Result:
         name, number = call.arguments[0], (call.arguments[1] if len(call.arguments) > 1 else "1")
-        if not number.isdigit() or not 1 <= int(number) <= _MOST_AT_ONCE:
+        if not (number.isascii() and number.isdigit()) or not 1 <= int(number) <= _MOST_AT_ONCE:
             raise not_a("a number", number, f"write 1 to {_MOST_AT_ONCE}")
         for _ in range(int(number)):
             BOOK.count_for_script(name)

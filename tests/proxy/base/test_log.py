@@ -406,6 +406,23 @@ def test_an_observer_that_fails_costs_no_line() -> None:
     assert sorted(names) == ["log_observer_failed", "message", "message", "message"]
 
 
+def test_a_viewer_that_fails_costs_no_line_and_no_observer() -> None:
+    def fails(_lines: object) -> None:
+        raise RuntimeError("Event loop is closed")
+
+    stream, seen = io.StringIO(), list[bytes]()
+    writer = writers.LogWriter(StreamSink(stream))
+    writer.observe(seen.append)
+    writer.tap = fails
+    writer.put(b"one\n")
+    until(lambda: bool(seen))
+    writer.put(b"two\n")
+    writer.close()
+    assert stream.getvalue() == "one\ntwo\n"
+    assert b"".join(seen) == b"one\ntwo\n"
+    assert writer.tap is None
+
+
 def until(happened: Callable[[], bool]) -> None:
     while not happened():
         time.sleep(0.01)

@@ -29,6 +29,9 @@ MESSAGE: dict[str, Any] = {
         (),
         ("client=192.0.2.0/24",),
         ("sender=*@example.com",),
+        ("sender=b*b@*.com",),
+        ("sender=*o*@*e*",),
+        ("sender=**",),
         ("recipient=b@*",),
         ("event=message,probe",),
         ("verdict=refused,lost",),
@@ -54,6 +57,13 @@ def test_what_does_not_fit_is_not(word: str) -> None:
 def test_a_pattern_is_no_regular_expression() -> None:
     assert not Filter.of(("sender=.*",)).wants(MESSAGE)
     assert not Filter.of(("sender=[Bb]ob+@example.com",)).wants(MESSAGE)
+    assert not Filter.of(("sender=[Bb]ob@example.com",)).wants(MESSAGE)
+    assert Filter.of(("sender=[x]*",)).wants({"sender": "[x]@y.test\n"})
+
+
+def test_only_so_long_a_pattern_is_taken() -> None:
+    with pytest.raises(Refused, match="pattern"):
+        Filter.of((f"sender={'?' * 40_000}",))
 
 
 @pytest.mark.parametrize("word", ["client=x", "event=nothing", "verdict=odd", "colour=red", "loose", "--loud"])

@@ -12,12 +12,14 @@ from typing import Any
 import pytest
 import structlog
 
+from proxy.base.lines import printable
 from proxy.history import files, persons, story
 from proxy.history.addresses import Addresses
 from proxy.history.search import Found, search
 from proxy.history.settings import HistorySettings
 from proxy.history.writer import Batch, Writer
 from tests.support.histories import (
+    CLIENT,
     NOW,
     drawn,
     line,
@@ -218,6 +220,79 @@ def test_hashed_files_have_no_address_in_any_place(tmp_path: Path) -> None:
         assert found(kept, address).stories, address
 
 
+CYRILLIC = "\u0438\u0432\u0430\u043d\u0441\u0435\u043a\u0440\u0435\u0442\u043d\u044b\u0439" * 3
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        f"{CYRILLIC}@x.test",
+        f'"{CYRILLIC} y"@x.test',
+        "secret[anna]@x.test",
+        "secret@[x-tag:y]",
+        "secret",
+        "secret(a)b@x.test",
+        "secret" * 40,
+    ],
+    ids=["long in escapes", "quoted", "brackets", "odd literal", "without a domain", "comment", "cut"],
+)  # fmt: skip
+def test_hashed_files_have_no_part_of_an_odd_address_from_a_command(tmp_path: Path, address: str) -> None:
+    kept = settings(tmp_path, hashed=True)
+    escaped = printable(address.encode() if "\u0438" in address else address)
+    fate = {"phase": "mailfrom", "disposition": "refused", "decided_by": "protocol", "code": 501, "enhanced": "",
+            "reply": "501 no", "upstream": ""}  # fmt: skip
+    probe = {"address": "a@x.test", "conversation": f"3 C: MAIL FROM:<>\n5 C: RCPT TO:<{escaped}>\n9 S: 550 no"}
+    write(
+        kept,
+        line("refused", session=A, transaction="", **CLIENT, command="MAIL", argument=f"FROM:<{escaped}>", **fate),
+        line("refused", session=A, transaction="", **CLIENT, command="RCPT", argument=f"to: {escaped}", **fate),
+        line("refused", session=A, transaction="", **CLIENT, command="VRFY", argument=escaped, **fate),
+        line("dialogue", session=A, lines=[f"C: MAIL FROM:<{escaped}>", f"C: rcpt to: {escaped}", "S: 501 no"]),
+        line("dialogue", session=A, lines=[f"C: VRFY {escaped}", f"C: EXPN <{escaped}>"]),
+        line("probe_dialogue", **probe),
+        session_line(A),
+    )
+    octets = b"".join(each.read_bytes() for each in tmp_path.glob("history-*.db*"))
+    assert escaped[:6].encode() not in octets.replace(b"\\\\", b"\\")
+    assert b"501 no" in octets
+    assert b"RCPT TO:" in octets
+
+
+def test_an_address_with_another_alphabet_has_one_hash_everywhere() -> None:
+    addresses, address = Addresses(b"k" * 32), printable(f"{CYRILLIC}@x.test")
+    assert addresses.within(f"550 <{address}> unknown") == f"550 <{addresses.of(address)}> unknown"
+
+
+def test_a_key_that_was_not_written_whole_is_never_used(tmp_path: Path) -> None:
+    kept = settings(tmp_path, hashed=True)
+    (tmp_path / "history.key").touch(mode=0o600)  # the disk was full after the file was made
+    with structlog.testing.capture_logs():
+        write(kept, *mail_lines(A))
+    with pytest.raises(OSError, match="octets"):
+        kept.addresses()
+    assert found_files(tmp_path) == []
+
+
+def found_files(folder: Path) -> list[str]:
+    return [each.name for each in folder.glob("history-*.db")]
+
+
+def test_a_disk_that_is_full_while_the_key_is_made_leaves_no_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("proxy.history.settings.os.write", full)
+        with pytest.raises(OSError, match="No space"):
+            settings(tmp_path, hashed=True).addresses(create=True)
+    assert list(tmp_path.iterdir()) == []
+    made = settings(tmp_path, hashed=True).addresses(create=True)
+    assert made.mark == settings(tmp_path, hashed=True).addresses().mark
+    assert [stat.S_IMODE(each.stat().st_mode) for each in tmp_path.iterdir()] == [0o600]
+
+
 def test_a_single_recipient_is_kept_with_its_message_and_told_apart_from_it(tmp_path: Path) -> None:
     kept = settings(tmp_path)
     write(kept, *mail_lines(A), session_line(A))
@@ -299,6 +374,20 @@ def test_a_forgotten_address_is_nowhere(tmp_path: Path, *, hashed: bool) -> None
     assert "was relayed" in text(kept, "b@example.com")
 
 
+@pytest.mark.parametrize("address", [printable("\u00c9va.secret@x.test"), '"eva secret"@x.test', "eva.\\secret@x.test"])
+def test_a_forgotten_address_is_nowhere_in_events_however_it_is_written(tmp_path: Path, address: str) -> None:
+    kept = settings(tmp_path)
+    argument = {"command": "MAIL", "argument": f"FROM:<{address}> SIZE=1", "reply": f"550 {address}"}
+    fate = {"phase": "mailfrom", "disposition": "refused", "decided_by": "protocol", "code": 550, "enhanced": ""}
+    write(kept, line("refused", session=A, transaction="", **CLIENT, **argument, **fate, upstream=""),
+          line("script", session=A, phase="data", text=f"Seen {address}"),
+          line("answers", session=A, transaction=f"{A}.1", dropped=0, asked_outside=[["callback", address]]),
+          *mail_lines(A, sender=address, reply=f"250 <{address.upper()}> ok"), session_line(A))  # fmt: skip
+    assert persons.forget(tmp_path, address, kept.addresses()) > 0
+    assert b"secret" not in b"".join(each.read_bytes() for each in tmp_path.glob("history-*.db*")).lower()
+    assert "250 <(forgotten)> ok" in text(kept, "b@example.com")
+
+
 @pytest.mark.parametrize("hashed", [False, True], ids=["plain", "hashed"])
 def test_a_forgotten_single_recipient_is_nowhere_and_its_message_stays(tmp_path: Path, *, hashed: bool) -> None:
     kept = settings(tmp_path, hashed=hashed)
@@ -321,6 +410,28 @@ def test_files_are_removed_when_their_days_are_over_for_so_long(tmp_path: Path) 
     broken.write_bytes(b"x")
     write(kept, refusal_line(A, "c@x.test"), first=9)
     assert [(NOW - each.ends) // DAY for each in files.files_in(tmp_path)] == [0, -1]
+
+
+def test_what_cannot_be_removed_keeps_no_other_day(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = settings(tmp_path)
+    for day in (20, 19, 18):
+        write(kept, *mail_lines(A, at=NOW - day * DAY), now=NOW - day * DAY, source=day)
+    (tmp_path / "history-2026-01-01.db").mkdir()  # not ours
+    oldest, unlink = min(tmp_path.glob("history-2026-11-*.db")), Path.unlink
+
+    def removed(path: Path, **how: Any) -> None:
+        if path == oldest:
+            raise PermissionError(1, "Operation not permitted")
+        unlink(path, **how)
+
+    monkeypatch.setattr(Path, "unlink", removed)
+    with structlog.testing.capture_logs() as logged:
+        write(kept, *mail_lines(B), source=99)
+    assert [each.path for each in files.files_in(tmp_path) if each.path != oldest] == [
+        files.file_of(tmp_path, files.day_of(NOW)).path
+    ]
+    assert [each["event"] for each in logged] == ["history_unavailable"]
+    assert (tmp_path / "history-2026-01-01.db").is_dir()
 
 
 def test_the_oldest_files_go_if_there_is_too_much(tmp_path: Path) -> None:
@@ -422,6 +533,22 @@ def test_a_line_that_is_none_of_ours_costs_no_other(tmp_path: Path) -> None:
         write(kept, b"{", b"[]", line("message", session=A), refusal_line(A, "c@example.com"))
     assert [each["event"] for each in logged] == ["history_line_malformed"] * 3
     assert "550 5.1.1" in text(kept, "c@example.com")
+
+
+def test_a_line_that_no_file_takes_costs_its_batch_and_no_later_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("proxy.history.writer.PAUSE_SECONDS", 0.0)
+    kept = settings(tmp_path)
+    odd = mail_lines(A)[0].replace(b'"size":4096', b'"size":' + b"9" * 19)
+    with structlog.testing.capture_logs() as logged:
+        writer, confirmed = Writer(kept, lambda: NOW), _Confirmed()
+        for number, each in enumerate((odd, refusal_line(B, "c@example.com"))):
+            writer.put(Batch(1, number, [each.rstrip()], confirmed))
+            confirmed.wait(number)
+        writer.close()
+    assert logged[0]["event"] == "history_unavailable"
+    assert [each.session["id"] for each in found(kept, "c@example.com").stories] == [B]
 
 
 def test_another_programs_file_is_left_alone(tmp_path: Path) -> None:

@@ -187,3 +187,35 @@ def test_taking_lines_never_waits_for_a_process_that_does_not_read() -> None:
     assert done.wait(60)
     theirs.close()
     ended(sender)
+
+
+@pytest.mark.parametrize("sent", [False, True], ids=["nobody is there", "nobody confirms"])
+def test_what_nobody_took_at_the_end_of_a_process_is_told(monkeypatch: pytest.MonkeyPatch, *, sent: bool) -> None:
+    monkeypatch.setattr(sending, "LAST_SECONDS", 0.1)
+    ours, theirs = socket.socketpair()
+    ours.setblocking(False)
+
+    def connect() -> socket.socket:
+        if not sent:
+            raise ConnectionRefusedError
+        return ours
+
+    sender = Sender(connect, worker=1)
+    sender.take(b"".join([*mail_lines(A), refusal_line(A, "c@example.com"), session_line(A)]))
+    gap = sender.close()
+    theirs.close()
+    ours.close()
+    told = gap.fields()
+    assert {name: told[name] for name in ("details", "accepted", "others", "refusals")} == {
+        "details": 2, "accepted": 1, "others": 0, "refusals": 1,
+    }  # fmt: skip
+    assert "timestamp" not in told
+
+
+def test_a_process_that_said_nothing_lacks_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sending, "LAST_SECONDS", 0.1)
+
+    def connect() -> socket.socket:
+        raise ConnectionRefusedError
+
+    assert not Sender(connect, worker=1).close()

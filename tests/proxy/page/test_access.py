@@ -11,17 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 import trustme
+from aiohttp import ClientError
 
 from config.schema.values import Endpoint
 from proxy.options.core import CoreOptions
 from proxy.options.route import Route
-from proxy.page import streams
+from proxy.page import serving, streams
 from proxy.page.guard import HEADERS, Guard
 from proxy.page.passes import FREE_GUESSES, LINK_SECONDS, MOST_GUESSERS, MOST_LINKS, Guesses, Links, Passes, Role
 from proxy.smtp.passwords import PasswordHash
 from tests.support.pages import HOSTILE, browser, logged_in, opened, text
-from tests.support.waiting import eventually
+from tests.support.waiting import BOUND, eventually, eventually_answered
 
 PAGES = ("/", "/now", "/live", "/why", "/why?q=x", "/session/x", "/running/x", "/nothing")
 STREAMS = ("/stream/now", "/stream/live")
@@ -245,6 +247,68 @@ async def test_a_client_that_guesses_passwords_has_to_wait(tmp_path: Path, users
         assert seen == [403] * FREE_GUESSES + [429]
 
 
+def test_a_network_of_ipv6_guesses_as_one_client() -> None:
+    guesses = Guesses(lambda: 0.0)
+    for number in range(FREE_GUESSES):
+        guesses.wrong(f"2001:db8::{number}")
+    assert not guesses.may("2001:db8::ffff")
+    assert guesses.may("2001:db8:0:1::1")
+    assert guesses.may("192.0.2.1")
+    guesses.wrong("")
+    assert guesses.may("")
+
+
+@pytest.mark.parametrize(
+    ("kind", "form"),
+    [
+        ("application/x-www-form-urlencoded; charset=foo", b"user=a&password=b"),
+        ("application/x-www-form-urlencoded; charset=utf-16", b"user=a"),
+        ("application/x-www-form-urlencoded", b"user=%ed%a0%80&password=%ff%00"),
+        ("multipart/form-data", b"x"),
+        (
+            "multipart/form-data; boundary=b",
+            (
+                b"--b\r\nContent-Disposition: form-data; name=user\r\n"
+                b"Content-Transfer-Encoding: odd\r\n\r\nx\r\n--b--\r\n"
+            ),
+        ),
+        ("multipart/form-data; boundary=" + "b" * 100, b"x"),
+    ],
+)  # fmt: skip
+async def test_a_form_that_cannot_be_read_is_no_fault_of_ours(
+    tmp_path: Path, users: Path, kind: str, form: bytes
+) -> None:
+    with structlog.testing.capture_logs() as logged:
+        async with opened(tmp_path, web_password_file=users) as page, logged_in(page) as session:
+            for path in ("/login", "/operate"):
+                headers = {"Origin": page.address, "Content-Type": kind}
+                async with session.post(page.address + path, data=form, headers=headers) as answer:
+                    assert answer.status in {400, 403}, (path, answer.status)
+    assert "page_failed" not in [each["event"] for each in logged]
+
+
+async def test_forms_work_behind_a_proxy_that_speaks_tls(tmp_path: Path) -> None:
+    names = {"Host": "mx.example.com", "Origin": "https://mx.example.com", "Sec-Fetch-Site": "same-origin"}
+    async with opened(tmp_path) as page, logged_in(page) as session:
+        async with session.post(page.address + "/logout", headers=names, allow_redirects=False) as answer:
+            assert answer.status == 303
+        for site in ("same-site", "cross-site", "none"):
+            other = {**names, "Sec-Fetch-Site": site}
+            async with session.post(page.address + "/logout", headers=other, allow_redirects=False) as answer:
+                assert answer.status == 403, site
+
+
+async def test_a_path_without_a_slash_is_answered(tmp_path: Path) -> None:
+    async with opened(tmp_path) as page:
+        for request in (b"OPTIONS *", b"GET *", b"OPTIONS x"):
+            reader, writer = await asyncio.open_connection("127.0.0.1", page.port)
+            head = f" HTTP/1.1\r\nHost: {page.address[7:]}\r\nOrigin: {page.address}\r\nConnection: close\r\n\r\n"
+            writer.write(request + head.encode())
+            async with asyncio.timeout(BOUND):
+                assert (await reader.readline()).split()[1][:1] in {b"3", b"4"}, request
+            writer.close()
+
+
 async def test_without_tls_a_client_elsewhere_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     networks = (ip_network("172.16.0.0/12"),)
     guard = Guard(frozenset(), networks)
@@ -270,6 +334,46 @@ async def test_viewers_and_connections_are_bounded(tmp_path: Path, monkeypatch: 
         await text(session, page.address + "/stream/now", 503)
         first.close()
         second.close()
+
+
+async def test_a_stream_that_is_refused_lives_no_longer_than_a_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "LIFE_SECONDS", 0.2)
+    async with opened(tmp_path) as page:
+        reader, writer = await asyncio.open_connection("127.0.0.1", page.port)
+        writer.write(b"GET /stream/now HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        async with asyncio.timeout(BOUND):
+            assert b" 401 " in await reader.readline()
+            await reader.read()  # until it is closed
+        writer.close()
+
+
+async def test_connections_that_do_not_begin_tls_are_bounded(
+    tmp_path: Path, pem: Path, users: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "MOST_CONNECTIONS", 3)
+    async with opened(tmp_path, host="0.0.0.0", web_tls_certificate=pem, web_password_file=users) as page:
+        made = [await asyncio.open_connection("127.0.0.1", page.port) for _ in range(9)]
+
+        def closed() -> int:
+            return sum(reader.at_eof() or reader.exception() is not None for reader, _ in made)
+
+        await eventually(lambda: closed() >= 6, "those beyond the bound are closed")
+        assert closed() == 6
+        for _, writer in made:
+            writer.close()
+        trusted = ssl.create_default_context(cafile=str(tmp_path / "ca.pem"))
+
+        async def served() -> bool:
+            async with browser() as session:
+                try:
+                    await text(session, page.address + "/login", ssl=trusted)
+                except (OSError, ClientError):
+                    return False
+            return True
+
+        await eventually_answered(served, "a browser is served again")
 
 
 async def test_a_viewer_that_reads_nothing_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

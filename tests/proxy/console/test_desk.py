@@ -1,0 +1,93 @@
+"""The console's socket: whatever is asked, there is an answer, and a mistake of a person is no fault in the log."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+import structlog
+
+from proxy.console.desk import Desk
+from proxy.console.errors import Refused
+from proxy.console.people import Doorman
+from proxy.console.places import NAME
+from proxy.console.registry import Call, Command, Commands
+from proxy.console.results import Result
+from tests.support.waiting import BOUND
+
+
+async def _version(_call: Call) -> Result:
+    return Result(1, "one")
+
+
+async def _follow(_call: Call) -> AsyncGenerator[Result, None]:
+    raise Refused("this is no filter")
+    yield Result(1)
+
+
+async def _breaks(_call: Call) -> AsyncGenerator[Result, None]:
+    yield Result(1, "one")
+    raise RuntimeError("a fault of ours")
+
+
+COMMANDS = (
+    Command("version", "Say it.", _version),
+    Command("tail", "Follow.", follow=_follow, arguments="[FILTER] […]"),
+    Command("breaks", "Break.", follow=_breaks),
+)
+
+
+@asynccontextmanager
+async def asked(folder: Path, *lines: bytes) -> AsyncIterator[list[bytes]]:
+    """Yield the answer to each line, over one connection: a text up to its dot, or the last line of JSON."""
+    desk = Desk([folder], Doorman.ours((), ()), Commands(COMMANDS))
+    await desk.start()
+    reader, writer = await asyncio.open_unix_connection(folder / NAME)
+    await reader.readline()
+    answers = []
+    try:
+        async with asyncio.timeout(BOUND):
+            for line in lines:
+                writer.write(line + b"\n")
+                answer = [await reader.readline()]
+                while answer[-1] not in {b".\n", b""} and not answer[-1].startswith(b'{"ok"'):
+                    answer.append(await reader.readline())
+                answers.append(b"".join(answer))
+        yield answers
+    finally:
+        writer.close()
+        await desk.stop()
+
+
+@pytest.mark.parametrize(
+    "question",
+    [b'{"a":' * 10_000, b'{"command": "version", "texts": 5}', b'{"command": "version", "texts": "abc"}',
+     b'{"command": "version", "texts": [1]}', b"{", b'{"command": 5}', b'{"command": "' + b"9" * 6000 + b'"}'],
+    ids=["deep", "number", "text", "list", "open", "no text", "long"],
+)  # fmt: skip
+async def test_a_malformed_question_is_answered_and_the_connection_goes_on(tmp_path: Path, question: bytes) -> None:
+    with structlog.testing.capture_logs() as logged:
+        async with asked(tmp_path, question, b"version") as (refused, version):
+            assert json.loads(refused)["ok"] is False
+            assert version == b"one\n.\n"
+    assert logged == []
+
+
+async def test_a_wrong_filter_is_told_to_its_person_and_is_no_fault_in_the_log(tmp_path: Path) -> None:
+    with structlog.testing.capture_logs() as logged:
+        async with asked(tmp_path, b"tail x", b'{"command": "tail"}') as (text, value):
+            assert text == b"this is no filter\n.\n"
+            assert json.loads(value) == {"ok": False, "error": "this is no filter"}
+    assert logged == []
+
+
+async def test_a_stream_that_fails_is_logged_once_and_its_person_is_told(tmp_path: Path) -> None:
+    with structlog.testing.capture_logs() as logged:
+        async with asked(tmp_path, b"breaks", b"version") as (text, version):
+            assert text == b"one\nbreaks failed: RuntimeError; the log says more\n.\n"
+            assert version == b"one\n.\n"
+    assert [each["event"] for each in logged] == ["console_failed"]
