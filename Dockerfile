@@ -1,11 +1,24 @@
 # Two stages: the final image has no compiler, no pip and no root user.
 # It runs with a read-only root and writes only to /var/lib/ringback, /var/spool/ringback and /tmp.
 
+# This tag was last known in November 2026. Any image with Python 3.11 or newer will do: docker build --build-arg
+# PYTHON_IMAGE=...
 ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS build
+# pip reads these, so that the build may use another registry, or a folder of wheels, and no file names it.
+ARG PIP_INDEX_URL
+ARG PIP_EXTRA_INDEX_URL
+ARG PIP_FIND_LINKS
+ARG PIP_NO_INDEX
+ARG RINGBACK_VERSION
 WORKDIR /src
-RUN python -m venv /opt/ringback
+COPY packaging/release.py packaging/requirements.txt packaging/build-requirements.txt ./packaging/
+# What builds the wheel has an environment of its own. The versions are locked, each with the hash of its file.
+RUN python3 -m venv /opt/ringback \
+ && python3 -m venv /opt/build \
+ && /opt/ringback/bin/pip install --no-cache-dir --no-compile --require-hashes -r packaging/requirements.txt \
+ && /opt/build/bin/pip install --no-cache-dir --no-compile --require-hashes -r packaging/build-requirements.txt
 COPY pyproject.toml README.md LICENSE ./
 COPY config ./config
 COPY sieve ./sieve
@@ -13,7 +26,8 @@ COPY proxy ./proxy
 COPY etc ./etc
 COPY docs/man ./docs/man
 COPY docs/completion ./docs/completion
-RUN /opt/ringback/bin/pip install --no-cache-dir --no-compile . \
+RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /opt/wheel . \
+ && /opt/ringback/bin/pip install --no-deps --no-compile /opt/wheel/*.whl \
  && /opt/ringback/bin/python -m compileall -q /opt/ringback/lib \
  && /opt/ringback/bin/pip uninstall --yes --quiet pip setuptools
 

@@ -13,7 +13,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 RUN := $(VENV)/installed-demo
 DEV := $(VENV)/installed-dev
 
-SOURCES := config sieve proxy tests bench
+SOURCES := config sieve proxy tests bench packaging
 
 # Processes that share the tests, and how often the oracle kills at each place; `make test-long` runs it whole. System
 # tests mostly wait for servers, so more processes than cores pay; each begins at another part of the suite, so that
@@ -27,7 +27,7 @@ BENCH_PYTHON ?= $(shell for each in /usr/bin/python3 $(PYTHON); do \
 	$$each bench/interpreter.py >/dev/null 2>&1 && echo $$each && exit; done; echo $(PYTHON))
 BENCH_VENV   := .venv-bench
 
-.PHONY: help demo test test-long test-busy coverage checks bench bench-quick bench-all bench-relay docs clean
+.PHONY: help demo test test-long test-busy coverage checks bench bench-quick bench-all bench-relay docs lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -41,6 +41,7 @@ help:
 	@echo "make test-long   the tests with the whole oracle"
 	@echo "make test-busy   the tests beside two busy loops"
 	@echo "make coverage    the tests, then the lines that none of them ran"
+	@echo "make lock        choose the versions for the Debian package and the image again"
 
 demo: $(RUN)
 	@$(BIN)/ringback demo $(ARGS)
@@ -94,6 +95,17 @@ bench-relay: $(DEV)
 
 docs: $(DEV)
 	$(BIN)/ringback docs
+
+# What the Debian package and the image install, each file with its hash. uv asks the registry that its environment names
+# (UV_INDEX_URL), and the lock names none. Debian's Python is the oldest that we support.
+LOCK := $(VENV)/uv/bin/uv pip compile --quiet --upgrade --generate-hashes --no-annotate --no-header \
+	--python-version 3.11.2 --python-platform linux
+
+lock: $(DEV)
+	$(BIN)/python -m venv $(VENV)/uv
+	$(VENV)/uv/bin/pip --disable-pip-version-check --quiet install uv
+	$(LOCK) --output-file packaging/requirements.txt pyproject.toml
+	echo 'hatchling>=1.26' | $(LOCK) --output-file packaging/build-requirements.txt -
 
 clean:
 	rm -rf $(VENV) $(BENCH_VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage*

@@ -141,8 +141,9 @@ def test_what_the_wheel_is_built_from_is_copied_before_it_is_built() -> None:
         project = tomllib.load(file)
     wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]
     wanted = {*wheel["packages"], *wheel["force-include"], project["project"]["readme"], "pyproject.toml"}
+    wanted.add(project["tool"]["hatch"]["version"]["path"])
     wanted |= set(project["project"]["license-files"])
-    build = _recipe()[: next(at for at, (_, rest) in enumerate(_recipe()) if "pip install" in rest)]
+    build = _recipe()[: next(at for at, (_, rest) in enumerate(_recipe()) if "pip wheel" in rest)]
     copied = {
         word.removeprefix("./")
         for instruction, rest in build
@@ -153,7 +154,7 @@ def test_what_the_wheel_is_built_from_is_copied_before_it_is_built() -> None:
 
 
 def test_both_stages_start_from_one_pinned_image() -> None:
-    (argument,) = [rest for instruction, rest in _recipe() if instruction == "ARG"]
+    argument = next(rest for instruction, rest in _recipe() if instruction == "ARG")
     assert re.fullmatch(r"PYTHON_IMAGE=python:3\.\d+\.\d+-slim-\w+", argument)
     assert [rest for instruction, rest in _recipe() if instruction == "FROM"] == [
         "${PYTHON_IMAGE} AS build",
@@ -228,9 +229,19 @@ def test_the_gateway_of_the_container_is_the_service_beside_it() -> None:
     assert _option("Remote_SMTP_Port") == "1025"
 
 
-def test_images_of_others_are_pinned() -> None:
+def test_images_of_others_are_pinned_and_a_variable_replaces_each() -> None:
     image = _compose()["services"]["mailpit"]["image"]
-    assert re.fullmatch(r"axllent/mailpit:v\d+\.\d+\.\d+", image)
+    assert re.fullmatch(r"\$\{MAILPIT_IMAGE:-axllent/mailpit:v\d+\.\d+\.\d+\}", image)
+    declared = {rest.partition("=")[0] for instruction, rest in _recipe() if instruction == "ARG"}
+    assert "PYTHON_IMAGE" in _service()["build"]["args"]
+    assert set(_service()["build"]["args"]) <= declared
+
+
+def test_no_file_of_the_packaging_names_a_registry() -> None:
+    files = [ROOT / each for each in ("Dockerfile", "docker-compose.yml", "pyproject.toml", "Makefile", ".ci/run")]
+    files += [path for path in (ROOT / "packaging").rglob("*") if path.is_file()]
+    named = re.compile(r"pypi\.org|pythonhosted|deb\.debian\.org|docker\.io|index-url[ =]+http")
+    assert [str(path) for path in files if named.search(path.read_text(errors="replace"))] == []
 
 
 def test_a_container_trusts_no_client_by_its_address() -> None:
