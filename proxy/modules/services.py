@@ -11,6 +11,8 @@ from typing import Protocol
 
 from config.settings import Settings
 from proxy.callback.verdict import CallbackVerdict, Status
+from proxy.counting.base import Counting
+from proxy.counting.memory import MemoryCounting
 from proxy.mail.session import Session
 from proxy.options.core import CoreOptions
 from proxy.smtp.ports import Outbox, OutboxUnavailable
@@ -124,3 +126,4 @@ class Services:
     outbox: Outbox = field(default_factory=NoOutbox)
     stores: Stores = field(default_factory=Stores)
     """What the modules keep in stores. The worker closes them when it has stopped."""
+    counting: Counting = field(default_factory=MemoryCounting)

@@ -1,0 +1,49 @@
+"""What performs operations, and how to wait for its answers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from inspect import isawaitable
+from typing import Protocol, TypeVar, cast
+
+from proxy.counting.operations import Operation
+
+A = TypeVar("A")
+
+
+class CountingUnavailable(Exception):
+    """The shared counting does not answer, and `on_store_error = defer` forbids to count without it."""
+
+
+class Counting(Protocol):
+    """Performs operations, in the order in which one process asks for them.
+
+    What is asked or told in one turn of the loop travels together. If a shared counting does not answer in time, the
+    answer is this process's own count meanwhile, unless `on_store_error = defer`.
+    """
+
+    def ask(self, operation: Operation[A]) -> A | Awaitable[A]:
+        """Perform it, and return the answer: at once if it is at hand, otherwise something to wait for.
+
+        Raises:
+            CountingUnavailable: see there. It may come from the awaitable as well.
+        """
+        ...
+
+    def tell(self, operation: Operation[A]) -> None:
+        """Perform it. Nobody waits for the answer; later operations see its effect. Never raises."""
+        ...
+
+    async def close(self) -> None:
+        """Return all places, and write what outlives a restart. Never raises."""
+        ...
+
+
+async def answered(counting: Counting, operation: Operation[A]) -> A:
+    """Perform an operation and return its answer.
+
+    Raises:
+        CountingUnavailable: see `Counting`.
+    """
+    answer = counting.ask(operation)
+    return await cast(Awaitable[A], answer) if isawaitable(answer) else answer

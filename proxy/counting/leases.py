@@ -1,0 +1,100 @@
+"""Leases in memory: places that processes have, such as their open connections."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from proxy.counting.clock import Clock
+from proxy.counting.operations import Leased
+
+ALIVE_SECONDS = 5.0
+"""A process that has said nothing for so long has no places any more."""
+
+SAYS_SO_SECONDS = 1.0
+"""How often a process says that it lives."""
+
+ALONE = ""
+"""The owner in a process that counts for itself alone. It never has to say that it lives."""
+
+LeaseState = tuple[str, list[tuple[bytes, int]]]
+"""An owner, and each key with its places."""
+
+
+class Leases:
+    """Every lease. The event loop's thread owns them."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._held: dict[str, Counter[bytes]] = {}
+        self._heard: dict[str, float] = {}
+        self._totals: Counter[bytes] = Counter()
+
+    def lease(self, owner: str, places: Sequence[tuple[bytes, int]]) -> Leased:
+        """Lease one place of each key, or none."""
+        self._expire()
+        totals = self._totals
+        for at, (key, most) in enumerate(places):
+            if most and totals[key] >= most:
+                return Leased(at, [totals[each] for each, _ in places])
+        self._heard[owner] = self._clock()
+        held = self._held.setdefault(owner, Counter())
+        for key, _ in places:
+            held[key] += 1
+            totals[key] += 1
+        return Leased(-1, [totals[each] for each, _ in places])
+
+    def give_back(self, owner: str, keys: Sequence[bytes]) -> None:
+        """Return one place of each key. One that the owner does not have is not counted down."""
+        held = self._held.get(owner)
+        for key in keys:
+            if held is not None and held[key] > 0:
+                self._less(held, key, 1)
+
+    def hold(self, owner: str, held: Sequence[tuple[bytes, int]] | None = None) -> None:
+        """Hear that an owner lives, and maybe which places it has."""
+        if held is not None:
+            self.drop(owner)
+            self._held[owner] = Counter(dict(held))
+            self._totals.update(self._held[owner])
+        self._heard[owner] = self._clock()
+
+    def drop(self, owner: str) -> None:
+        """Free the places of an owner that has ended."""
+        self._heard.pop(owner, None)
+        held = self._held.pop(owner, Counter[bytes]())
+        for key, places in tuple(held.items()):
+            self._less(held, key, places)
+
+    def places(self, key: bytes) -> int:
+        """Return how many places of a key are leased."""
+        self._expire()
+        return self._totals[key]
+
+    def _less(self, held: Counter[bytes], key: bytes, places: int) -> None:
+        for counter in (held, self._totals):
+            counter[key] -= places
+            if counter[key] <= 0:
+                del counter[key]
+
+    def _expire(self) -> None:
+        ended = self._clock() - ALIVE_SECONDS
+        for owner, heard in tuple(self._heard.items()):
+            if heard < ended and owner != ALONE:
+                self.drop(owner)
+
+    def shown(self) -> Iterator[tuple[bytes, tuple[float, ...]]]:
+        """Yield each key with its leased places."""
+        self._expire()
+        for key, places in self._totals.items():
+            yield key, (places,)
+
+    def states(self) -> Iterator[LeaseState]:
+        """Yield each owner and its places."""
+        self._expire()
+        for owner, held in self._held.items():
+            yield owner, list(held.items())
+
+    def adopt(self, state: LeaseState) -> None:
+        """Take an owner's places as they were elsewhere. It has to say that it lives within ALIVE_SECONDS."""
+        self.hold(*state)

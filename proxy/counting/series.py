@@ -1,0 +1,170 @@
+"""Series in memory: for each of the last windows, how much was added to each address.
+
+The windows follow each other without gaps, from the epoch on. Sums of a network are not made by looking at every
+address: a mask that was asked for once has its own table from then on.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+
+from proxy.counting.clock import Clock
+from proxy.counting.operations import Add, Sum
+
+MOST_SERIES = 1000
+"""A script may compute their names. The one that was used longest ago is forgotten."""
+
+MOST_ADDRESSES = 1_000_000
+"""Addresses in all windows of a series. When there are more, its oldest window is dropped."""
+
+MOST_MASKS = 8
+"""Masks with tables of their own. Sums for others look at every address."""
+
+Name = tuple[str, int, int]
+"""Series, seconds of a window, and number of windows."""
+
+Part = tuple[Name, int, bytes]
+"""A series, a window's number since the epoch, and an address."""
+
+
+class _Series:
+    __slots__ = ("addresses", "kept", "masks", "windows")
+
+    def __init__(self) -> None:
+        self.kept = False
+        self.addresses = 0
+        self.masks: list[tuple[int, int]] = []
+        """Octets of an address, and mask, of the tables besides those of whole addresses."""
+        self.windows: dict[int, dict[bytes, int]] = {}
+        """By the window's number; see `_key`."""
+
+    def add(self, index: int, address: bytes, amount: int) -> None:
+        table = self.windows.setdefault(index, {})
+        if address not in table:
+            self.addresses += 1
+        table[address] = table.get(address, 0) + amount
+        for octets, mask in self.masks:
+            if octets == len(address):
+                key = _key(address, mask)
+                table[key] = table.get(key, 0) + amount
+
+    def total(self, index: int, address: bytes, mask: int) -> int:
+        table = self.windows.get(index)
+        if table is None:
+            return 0
+        if mask == 8 * len(address):
+            return table.get(address, 0)
+        key = _key(address, mask)
+        if (len(address), mask) in self.masks or self._begin(len(address), mask):
+            return table.get(key, 0)
+        return sum([amount for each, amount in table.items() if len(each) == len(address) and _key(each, mask) == key])
+
+    def _begin(self, octets: int, mask: int) -> bool:
+        """Make the tables of a mask, if there may be one more; return whether there are now."""
+        if len(self.masks) >= MOST_MASKS:
+            return False
+        self.masks.append((octets, mask))
+        for table in self.windows.values():
+            for address, amount in [each for each in table.items() if len(each[0]) == octets]:
+                key = _key(address, mask)
+                table[key] = table.get(key, 0) + amount
+        return True
+
+    def drop(self, index: int) -> None:
+        self.addresses -= len([each for each in self.windows.pop(index, {}) if len(each) in _WHOLE])
+
+
+_WHOLE = (4, 16)
+
+
+def _key(address: bytes, mask: int) -> bytes:
+    """Return a network's key. It is two octets longer than an address, so it is never taken for one."""
+    whole = int.from_bytes(address) >> (8 * len(address) - mask)
+    return b"%c%c" % (len(address), mask) + whole.to_bytes(len(address))
+
+
+class SeriesTable:
+    """Every series of this process. The event loop's thread owns them."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._series: OrderedDict[Name, _Series] = OrderedDict()
+
+    def add(self, operation: Add) -> Part | None:
+        """Perform the operation; return what outlives a restart, if it does."""
+        name = (operation.series, operation.interval, operation.number)
+        series = self._series.get(name)
+        if series is None:
+            if len(self._series) >= MOST_SERIES:
+                self._series.popitem(last=False)
+            series = self._series[name] = _Series()
+        self._series.move_to_end(name)
+        series.kept = series.kept or operation.keep
+        index = self._current(name, series)
+        series.add(index, operation.address, operation.amount)
+        while series.addresses > MOST_ADDRESSES and len(series.windows) > 1:
+            series.drop(min(series.windows))
+        return (name, index, operation.address) if series.kept else None
+
+    def sum(self, operation: Sum) -> int:
+        """Perform the operation."""
+        name = (operation.series, operation.interval, operation.number)
+        series = self._series.get(name)
+        if series is None:
+            return 0
+        index, address, mask = self._current(name, series), operation.address, operation.mask
+        if operation.smooth:
+            now, interval = self._clock(), operation.interval
+            passed = min(1.0, max(0.0, now - index * interval) / interval)
+            before = series.total(index - 1, address, mask) * (1 - passed)
+            return int(series.total(index, address, mask) + before)
+        total = 0
+        for each in range(operation.first, min(operation.last, operation.number - 1) + 1):
+            total += series.total(index - each, address, mask)
+        return total
+
+    def _current(self, name: Name, series: _Series) -> int:
+        """Return the number of the window that is running, and drop those that are over."""
+        index = int(self._clock() // name[1])
+        if len(series.windows) >= name[2]:
+            for each in [each for each in series.windows if each <= index - name[2]]:
+                series.drop(each)
+        return index
+
+    # ------------------------------------------------------------ for operators, and for other processes
+
+    def names(self) -> list[Name]:
+        """Return the series that there are."""
+        return list(self._series)
+
+    def parts(self, name: Name) -> Iterator[tuple[Part, int, bool]]:
+        """Yield what a series has added to each address, and whether it outlives a restart."""
+        series = self._series.get(name)
+        if series is not None:
+            self._current(name, series)
+            for index, table in series.windows.items():
+                for address, amount in table.items():
+                    if len(address) in _WHOLE:
+                        yield (name, index, address), amount, series.kept
+
+    def part(self, part: Part) -> int:
+        """Return what was added to an address in a window."""
+        name, index, address = part
+        series = self._series.get(name)
+        return series.windows.get(index, {}).get(address, 0) if series is not None else 0
+
+    def adopt(self, part: Part, amount: int, *, kept: bool) -> None:
+        """Take what was added elsewhere."""
+        name, index, address = part
+        series = self._series.setdefault(name, _Series())
+        series.kept = series.kept or kept
+        series.add(index, address, amount)
+
+    def forget(self, name: Name, address: bytes) -> None:
+        """Forget an address in all windows of a series."""
+        series = self._series.get(name)
+        for index in tuple(series.windows) if series is not None else ():
+            amount = self.part((name, index, address))
+            if series is not None and amount:
+                series.add(index, address, -amount)
