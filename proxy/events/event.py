@@ -17,6 +17,7 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "strings": (list, tuple),
     "status": (int, str),
     "arrays": (list, tuple),
+    "integers": (list, tuple),
 }
 
 

@@ -13,7 +13,7 @@ class Field:
     doc: str
     type: str = "string"
     """A type of JSON Schema; `strings` is an array of strings, `status` an integer or a string,
-    `arrays` an array of arrays."""
+    `arrays` an array of arrays, `integers` an array of integers."""
     unit: str = ""
     personal: bool = False
 
@@ -27,6 +27,7 @@ SCHEMAS: dict[str, dict[str, Any]] = {
     "strings": {"type": "array", "items": {"type": "string"}},
     "status": {"type": ["integer", "string"]},
     "arrays": {"type": "array", "items": {"type": "array"}},
+    "integers": {"type": "array", "items": {"type": "integer"}},
 }
 """What JSON Schema says of each type."""
 
@@ -90,6 +91,7 @@ FIELDS: dict[str, Field] = {
     "callback_ms": _stage("time waiting for callbacks"),
     "upstream_ms": _stage("time waiting for the next hop"),
     "lines": Field("lines of text", "strings", personal=True),
+    "milliseconds": Field("for each of the lines, the milliseconds since the connection", "integers"),
     "asked_outside": Field('questions and answers: `["dns", "mx", "example.com", …]`', "arrays", personal=True),
     "conversation": _text("lines, each with its milliseconds, and C for Ringback or S for the server", personal=True),
     "dropped": _count("how many were left out"),

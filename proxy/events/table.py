@@ -38,7 +38,8 @@ _MAIL = (
         optional=_CALLBACK, metric="ringback_refusals_total", history=True,
     ),
     Event("dialogue", "what was said until a command was rejected, without passwords and messages; at most four of a "
-          "session, and 300 a minute of a worker", "session client lines", levels=_DEBUG, history=True),
+          "session, and 300 a minute of a worker", "session client lines milliseconds", levels=_DEBUG,
+          history=True),
     Event("headers", "a message's header section, with `History_Headers`", "session transaction text", levels=_DEBUG,
           history=True),
     Event("answers", "what policy asked outside its scripts, with `History_Answers`; `dropped` more were not kept",

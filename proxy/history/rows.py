@@ -303,7 +303,9 @@ class Rows:
         ))  # fmt: skip
 
     def _dialogue(self, event: Event, at: int, known: _Session) -> None:
-        lines = "\n".join(event["lines"])
+        times = event.get("milliseconds") or []
+        told = event["lines"] if len(times) != len(event["lines"]) else map("{} {}".format, times, event["lines"])
+        lines = "\n".join(told)
         self._pending["dialogues"].append((known.row[0], at, self._addresses.in_commands(lines, *addresses_in(lines))))
 
     def _answers(self, event: Event, at: int, known: _Session) -> None:

@@ -178,6 +178,8 @@ class Reader:
             item |= json.loads(item.pop("fields"))
         elif table == "answers":
             item["answers"] = json.loads(item["answers"])
+        elif table == "dialogues":
+            item |= _timed(item["lines"])
         return item
 
     def _word(self, number: int | None) -> str:
@@ -225,6 +227,14 @@ def _about(items: Sequence[Item], names: set[str]) -> list[Item]:
 
     chosen: Callable[[Item], bool] = lambda each: each in own or belongs(each)  # noqa: E731
     return [each for each in items if chosen(each)]
+
+
+def _timed(written: str) -> Item:
+    """Return the lines of a dialogue and, unless an older release wrote them, the milliseconds of each."""
+    pairs = [line.partition(" ") for line in written.split("\n")]
+    if not all(at.isdigit() for at, _, _ in pairs):
+        return {"lines": written, "milliseconds": None}
+    return {"lines": "\n".join(line for _, _, line in pairs), "milliseconds": [int(at) for at, _, _ in pairs]}
 
 
 def _concerns(item: Item, names: set[str]) -> bool:

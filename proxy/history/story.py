@@ -174,8 +174,14 @@ def _probe(item: Item) -> Iterator[str]:
 
 
 def _dialogue(item: Item) -> Iterator[str]:
-    yield "The dialogue:"
-    yield from (f"  {line}" for line in item["lines"].split("\n"))
+    lines, times = item["lines"].split("\n"), item.get("milliseconds")
+    if times is None:
+        yield "The dialogue:"
+        yield from (f"  {line}" for line in lines)
+    else:
+        yield "The dialogue, with its milliseconds:"
+        width = len(str(max(times)))
+        yield from (f"  {at:>{width}} {line}" for at, line in zip(times, lines, strict=True))
 
 
 def _answers(item: Item) -> Iterator[str]:

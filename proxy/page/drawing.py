@@ -1,7 +1,7 @@
 """`ladder_of`: from what the history has about a session to the steps of its ladder.
 
 The history keeps the words of a dialogue only if a command was rejected. What was accepted is told from the result, and
-marked so. Of a dialogue, only the moment of its last reply is known.
+marked so.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ MOST_STEPS = 300
 
 LONG_GAP = 100
 """Milliseconds without a step that are shown."""
+
+CLOCKS = 2
+"""Milliseconds between the times of an event and of the reply that it led to: they are of different clocks."""
 
 MOST_RECIPIENTS = 8
 """Recipients of a message that have a step of their own."""
@@ -55,7 +58,8 @@ def ladder_of_running(details: Mapping[str, Any]) -> Ladder:
     about = {"id": details["id"], "at": at, "client": client, "helo": details["helo"], "ms": None}
     session = {**about, "ended": "", "via": details["via"], "tls": details["tls"], "cipher": details["cipher"]}
     session["user"] = details["user"]
-    lines = {"kind": "dialogues", "at": 0, "lines": "\n".join(details["dialogue"])}
+    lines = {"kind": "dialogues", "at": at, "lines": "\n".join(details["dialogue"])}
+    lines["milliseconds"] = details.get("dialogue_ms")  # a worker of an older release does not tell
     ladder = ladder_of([Story(Path(), session, [lines] if details["dialogue"] else [])])
     ladder.sender, ladder.recipients = details["sender"], list(details["recipient_addresses"])
     ladder.headline, ladder.upstream = f"Runs: {details['phase']}", details["upstream"]
@@ -121,19 +125,23 @@ class _Drawing:
 
     def _dialogue(self, dialogue: Item) -> None:
         """Tell the words, and before each reply what led to it."""
-        lines = list(_joined(line.partition(": ")[::2] for line in dialogue["lines"].split("\n")))
+        written = dialogue["lines"].split("\n")
+        times = dialogue.get("milliseconds") or [""] * (len(written) - 1) + [self._since(dialogue["at"])]
+        spoken = ((f"{at} {line[:1]}", line[3:]) for at, line in zip(times, written, strict=True))
         command = ""
-        for number, (who, text) in enumerate(lines, 1):
+        for mark, text in _joined(spoken):
+            at, _, who = mark.partition(" ")
+            ms = int(at) if at.isdigit() else None
             if who != "S":
                 command = text
-                self._add(Step(CLIENT, text, RINGBACK))
+                self._add(Step(CLIENT, text, RINGBACK, ms=ms))
                 continue
-            led = self._led_to(text, dialogue["at"])
+            until = dialogue["at"] if ms is None else self._ladder.began + ms + CLOCKS
+            led = self._led_to(text, until)
             if led is not None or command[:4].upper() == "RCPT":
-                self._probes(dialogue["at"])
+                self._probes(until)
             if led is not None:
-                self._decision(led)
-            ms = self._since(dialogue["at"]) if number == len(lines) else None
+                self._decision(led, ms)
             self._add(Step(RINGBACK, text, CLIENT, tone=_tone_of(text), ms=ms))
 
     def _led_to(self, reply: str, until: int) -> Item | None:
@@ -212,8 +220,8 @@ class _Drawing:
 
     # ------------------------------------------------------------ who decided
 
-    def _decision(self, item: Item) -> None:
-        """Tell who decided, and keep it for the headline."""
+    def _decision(self, item: Item, ms: int | None = None) -> None:
+        """Tell who decided, and keep it for the headline. `ms` is when, unless the event's own time is to be taken."""
         ladder, fate = self._ladder, item.get("disposition") or ""
         kind, _, name = (item.get("decided_by") or "").partition(" ")
         if item["kind"] == "transactions":
@@ -221,7 +229,7 @@ class _Drawing:
         if item.get("upstream") or kind == "upstream":
             self._relayed(item)
         elif fate != "lost":
-            self._add(_decided(item, kind, name))
+            self._add(replace(_decided(item, kind, name), ms=self._since(item["at"]) if ms is None else ms))
         if not ladder.fate or _rank(fate) > _rank(ladder.fate):
             place = _PLACES.get(item.get("phase") or "", f"at {item.get('phase')}")
             ladder.fate, ladder.reply, ladder.decided = fate, item.get("reply") or "", item.get("decided_by") or ""
@@ -246,7 +254,8 @@ class _Drawing:
         else:
             text, took = f"MAIL and RCPT TO:<{item['address']}>", None
         self._add(Step(RINGBACK, text, UPSTREAM, told=True))
-        self._add(Step(UPSTREAM, item["reply"], RINGBACK, tone=_tone_of(item["reply"]), took=took))
+        at = self._since(item["at"])
+        self._add(Step(UPSTREAM, item["reply"], RINGBACK, tone=_tone_of(item["reply"]), ms=at, took=took))
 
     # ------------------------------------------------------------ callbacks
 

@@ -208,7 +208,8 @@ class Dialogue:
     def say(self, reply: Reply) -> None:
         """Send a reply from within a command that waits."""
         connection = self.connection
-        connection.said = (connection.said + SERVER + reply.wire)[-MOST_SAID:]
+        at = int((time.monotonic() - self.session.tally.started) * 1000)
+        connection.said = (connection.said + b"\2%d\3" % at + reply.wire)[-MOST_SAID:]
         if self.front.trace is not None:
             self.front.trace(self.session, SERVER, reply.wire)
         connection.send(reply.wire)

@@ -168,7 +168,8 @@ class SmtpProtocol(SMTP):
     def _execute(self, line: bytes) -> None:
         """Execute one command line. A failure in it is 451, and the session goes on."""
         connection = self.connection
-        connection.said = (connection.said + CLIENT + line)[-MOST_SAID:]
+        at = int((time.monotonic() - self.session.tally.started) * 1000)
+        connection.said = (connection.said + b"\1%d\3" % at + line)[-MOST_SAID:]
         if self.front.trace is not None:
             self.front.trace(self.session, CLIENT, line)
         verbs, parsed = self.front.verbs, parse(line, self.session.options)
@@ -223,7 +224,8 @@ class SmtpProtocol(SMTP):
         `verb` is what a client sent that is not executed as a command.
         """
         connection = self.connection
-        connection.said = (connection.said + SERVER + reply.wire)[-MOST_SAID:]
+        at = int((time.monotonic() - self.session.tally.started) * 1000)
+        connection.said = (connection.said + b"\2%d\3" % at + reply.wire)[-MOST_SAID:]
         if reply.code >= 400:  # RFC 5321 section 4.2.1, first digit
             tell_refusal(self.dialogue, verb if command is None else command.verb, reply)
         place = NO_COMMAND if command is None else command.place
@@ -253,7 +255,7 @@ class SmtpProtocol(SMTP):
         self._has_greeted = True
         self.connection.high_water = BACKLOG
         self.connection.outgoing += reply.wire
-        self.connection.said = SERVER + reply.wire
+        self.connection.said = b"\2%d\3" % int((time.monotonic() - self.session.tally.started) * 1000) + reply.wire
         BOOK.counts[self.entrance.commands + reply.code // 100] += 1
         if self.front.trace is not None:
             self.front.trace(self.session, SERVER, reply.wire)

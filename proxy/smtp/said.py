@@ -1,7 +1,7 @@
 """The dialogue with a client until a refusal, for the history: without passwords, messages and unknown commands.
 
-A session keeps the end of what was said in one string of bytes: a client's line begins with C, our reply with S. It is
-read only if a command is rejected.
+A session keeps the end of what was said in one string of bytes: a client's line begins with CLIENT, our reply with
+SERVER, then the milliseconds since the connection. It is read only if a command is rejected.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ from proxy.smtp.connection import Connection
 log = get_logger()
 
 CLIENT, SERVER = b"\1", b"\2"
-"""What begins a client's line and our reply in what was said."""
+"""What begins a client's line and our reply in what was said, before the milliseconds and \\3."""
+
+_STAMP = re.compile(rb"([\1\2])(?:(\d+)\x03)?")
 
 MOST_SAID = 2000
 """Octets of the dialogue that a session keeps for the history."""
@@ -62,19 +64,33 @@ def tell_dialogue(session: str, client: str, connection: Connection, allowance: 
     said, connection.said = connection.said, b""
     connection.dialogues += 1
     if connection.dialogues <= MOST_OF_SESSION and allowance.take():
-        log.debug("dialogue", session=session, client=client, lines=list(lines_of(said)))
+        told = list(moments_of(said))
+        log.debug(
+            "dialogue",
+            session=session,
+            client=client,
+            lines=[line for _, line in told],
+            milliseconds=[at for at, _ in told],
+        )
+
+
+def moments_of(said: bytes) -> Iterator[tuple[int, str]]:
+    """Yield the lines, each with its milliseconds and who said it. The first may be cut off, and is then left out."""
+    if said[:1] not in {CLIENT, SERVER}:
+        said = said.partition(b"\n")[2]
+    who, at = SERVER, 0
+    for line in said.split(b"\n")[:-1]:
+        text = line.removesuffix(b"\r")
+        stamp = _STAMP.match(text)
+        if stamp is not None:
+            who, at, text = stamp[1], int(stamp[2] or at), text[stamp.end() :]
+        yield at, f"C: {_shown(text)}" if who == CLIENT else f"S: {_escaped(text)}"
 
 
 def lines_of(said: bytes) -> Iterator[str]:
-    """Yield the lines, each with who said it. The first may be cut off, and is then left out."""
-    if said[:1] not in {CLIENT, SERVER}:
-        said = said.partition(b"\n")[2]
-    for line in said.split(b"\n")[:-1]:
-        text = line.removesuffix(b"\r")
-        if text[:1] == CLIENT:
-            yield f"C: {_shown(text[1:])}"
-        else:
-            yield f"S: {_escaped(text.removeprefix(SERVER))}"
+    """Yield the lines as `moments_of`, without their milliseconds."""
+    for _, line in moments_of(said):
+        yield line
 
 
 def _shown(line: bytes) -> str:

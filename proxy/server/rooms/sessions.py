@@ -12,7 +12,7 @@ from proxy.base.log import printable
 from proxy.base.tasks import waits_in
 from proxy.server.answering import Question, Unanswerable
 from proxy.smtp.ports import Front, Live
-from proxy.smtp.said import lines_of
+from proxy.smtp.said import moments_of
 from proxy.smtp.state import State
 
 MOST_ROWS = 2000
@@ -121,7 +121,7 @@ def _waiting(where: list[str]) -> str:
 
 def _details(live: Live) -> dict[str, Any]:
     session = live.dialogue.session
-    transaction = session.transaction
+    transaction, said = session.transaction, list(moments_of(live.dialogue.connection.said))
     return {
         **row(live),
         "local": _end(session.local),
@@ -135,7 +135,8 @@ def _details(live: Live) -> dict[str, Any]:
         "recipient_addresses": [printable(each.path.text) for each in transaction.recipients[:100]],
         "variables": _variables(session.context),
         "message_variables": _variables(transaction.context),
-        "dialogue": list(lines_of(live.dialogue.connection.said)),
+        "dialogue": [line for _, line in said],
+        "dialogue_ms": [at for at, _ in said],
     }
 
 

@@ -63,6 +63,25 @@ def refused(by: str, said: str = "550 from address not reachable") -> list[bytes
     ]
 
 
+def test_each_step_of_a_dialogue_has_its_milliseconds(tmp_path: Path) -> None:
+    lines = ["S: 220 mx ESMTP", "C: EHLO client.test", "S: 250-mx", "S: 250 SIZE 0", "C: MAIL FROM:<a@sender.test>",
+             "S: 550 no"]  # fmt: skip
+    _, refusal = refused("protocol", "550 no")
+    told = line("dialogue", NOW + 0.5, session=SESSION, client=CLIENT["client"], lines=lines,
+                milliseconds=[1, 20, 21, 21, 400, 500])  # fmt: skip
+    ladder = drawn(tmp_path, told, refusal, session_line(SESSION, seconds=0.6))
+    assert [(each.text or each.title, each.ms, each.gap) for each in ladder.steps] == [
+        ("connects", 0, 0),
+        ("220 mx ESMTP", 1, 0),
+        ("EHLO client.test", 20, 0),
+        ("250 mx · SIZE 0", 21, 0),
+        ("MAIL FROM:<a@sender.test>", 400, 379),
+        (ladder.steps[5].text, 500, 100),
+        ("550 no", 500, 0),
+        ("QUIT", 600, 100),
+    ]
+
+
 def test_a_refusal_shows_the_dialogue_the_callback_and_the_line_that_decided(tmp_path: Path) -> None:
     script = tmp_path / "policy.siv"
     script.write_text(SCRIPT)

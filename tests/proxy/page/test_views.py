@@ -24,6 +24,7 @@ DETAILS = {
     **ROW, "local": "192.0.2.1:25", "via": "", "tls": "", "cipher": "", "user": "", "can_relay": False, "errors": 0,
     "waits_in": [], "recipient_addresses": [], "variables": {"name": HOSTILE[0]}, "message_variables": {},
     "dialogue": ["S: 220 mx", "C: EHLO client.test", "S: 250 mx", "C: MAIL FROM:<a@sender.test>", "S: 250 Ok"],
+    "dialogue_ms": [0, 10, 11, 20, 300],
 }  # fmt: skip
 
 

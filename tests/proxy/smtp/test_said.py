@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from structlog.testing import capture_logs
 
 from proxy.smtp import said
 from proxy.smtp.said import MOST_SAID
-from tests.support.exchanger import Exchanger
+from tests.support.exchanger import Exchanger, Step, says
 from tests.support.worker import ALICE, BOB, serving
 
 
@@ -35,6 +36,23 @@ async def test_a_refusal_has_the_dialogue_that_led_to_it() -> None:
     ]
     assert [each[:3] for each in second] == ["C: ", "S: ", "C: ", "S: "]
     assert second[0] == f"C: RCPT TO:<{BOB}>"
+
+
+async def test_each_line_has_the_milliseconds_since_the_connection() -> None:
+    heard = asyncio.Event()
+    script = {Step.RCPT: says("550 5.1.1 no", until=heard)}
+    async with Exchanger(script=script) as upstream, serving(upstream, history=True) as stage:
+        with capture_logs() as log:
+            client = await stage.greeted()
+            await client.ask(f"MAIL FROM:<{ALICE}>")
+            await client.send(f"RCPT TO:<{BOB}>")
+            await asyncio.sleep(0.2)
+            heard.set()
+            await client.reply()
+    (told,) = [each for each in log if each["event"] == "dialogue"]
+    times = dict(zip(told["lines"], told["milliseconds"], strict=True))
+    assert told["milliseconds"] == sorted(told["milliseconds"])
+    assert times["S: 550 5.1.1 no"] - times[f"C: RCPT TO:<{BOB}>"] >= 190
 
 
 async def test_a_session_without_refusals_tells_nothing() -> None:
@@ -81,6 +99,16 @@ async def test_passwords_and_messages_are_never_told(monkeypatch: pytest.MonkeyP
 )
 def test_lines_are_shown_whole_and_escaped(octets: bytes, shown: list[str]) -> None:
     assert list(said.lines_of(octets)) == shown
+
+
+def test_times_are_read_and_cannot_be_forged() -> None:
+    octets = b"\x013\x03MAIL FROM:<\x019\x03x>\r\n\x0212\x03250-a\r\n250 b\r\n\x0112\x03\x019999\x03NOOP\r\n"
+    assert list(said.moments_of(octets)) == [
+        (3, "C: MAIL FROM:<\\x019\\x03x>"),
+        (12, "S: 250-a"),
+        (12, "S: 250 b"),
+        (12, "C: (10 octets that are no command)"),
+    ]
 
 
 async def test_what_is_kept_and_told_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
