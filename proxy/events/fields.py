@@ -90,6 +90,8 @@ FIELDS: dict[str, Field] = {
     "policy_ms": _stage("time in policy, without callbacks"),
     "callback_ms": _stage("time waiting for callbacks"),
     "upstream_ms": _stage("time waiting for the next hop"),
+    "authentication": _text("what modules found about who sent it, such as `spf=pass dkim=fail/example.com`"),
+    "results": _text("the same with what each is about, as in `Authentication-Results`", personal=True),
     "lines": Field("lines of text", "strings", personal=True),
     "milliseconds": Field("for each of the lines, the milliseconds since the connection", "integers"),
     "asked_outside": Field('questions and answers: `["dns", "mx", "example.com", …]`', "arrays", personal=True),

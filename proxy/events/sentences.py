@@ -16,6 +16,7 @@ _MAIL = {
     "recipient lost": "No message came for <{recipient}> from <{sender}>",
     "recipient": 'Recipient <{recipient}> of <{sender}> was {disposition} by {decided_by}: "{reply}"',
     "refused": '{command} of {client} was {disposition} by {decided_by}: "{reply}"',
+    "authentication": "Who sent {transaction}: {results}",
     "dialogue": "{client} was rejected after {lines}",
     "probe_dialogue": "The callback about <{address}>: {conversation}",
     "headers": "Header section of {transaction}: {text}",

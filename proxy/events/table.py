@@ -24,7 +24,7 @@ _MAIL = (
         "message", "the client got the reply to a message, or left before it (`lost`)",
         f"{_CLIENT} sender recipients recipient_count message_id size {_DECISION}"
         " upstream taken_by queue_id client_ms policy_ms callback_ms upstream_ms",
-        optional=_CALLBACK, metric="ringback_messages_total", history=True,
+        optional=f"{_CALLBACK} authentication", metric="ringback_messages_total", history=True,
     ),
     Event(
         "recipient", "the fate of one RCPT TO: logged at once if it is rejected, otherwise when its transaction ends",
@@ -37,6 +37,9 @@ _MAIL = (
         f"{_CLIENT} command argument {_DECISION}",
         optional=_CALLBACK, metric="ringback_refusals_total", history=True,
     ),
+    Event("authentication", "what modules found about who sent a message, once for each message",
+          "session transaction results",
+          metric="ringback_authentication_results_total", history=True),
     Event("dialogue", "what was said until a command was rejected, without passwords and messages; at most four of a "
           "session, and 300 a minute of a worker", "session client lines milliseconds", levels=_DEBUG,
           history=True),

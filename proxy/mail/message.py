@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -149,6 +149,13 @@ class Message:
         wanted = name.lower()
         self._fields = [field for field in self._parsed() if field.name.lower() != wanted]
         self._edited()
+
+    def delete_where(self, name: str, unwanted: Callable[[str], bool]) -> None:
+        """Remove the fields with this name (case-insensitive) whose bodies are unwanted."""
+        gone = {id(field) for field in self._named(name) if unwanted(field.body)}
+        if gone:
+            self._fields = [field for field in self._parsed() if id(field) not in gone]
+            self._edited()
 
     def change_header(self, name: str, number: int, body: str) -> None:
         """Replace the body of the `number`th field with this name, counted from 0 at the top."""

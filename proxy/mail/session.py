@@ -18,6 +18,7 @@ from aiosmtpd.smtp import Envelope as AiosmtpdEnvelope
 from aiosmtpd.smtp import Session as AiosmtpdSession
 
 from config.base.ip import read_address
+from proxy.mail.evidence import NO_EVIDENCE, Evidence
 from proxy.mail.message import Message, is_binary
 from proxy.mail.replies import Reply
 from proxy.mail.session_ids import next_session_id
@@ -148,6 +149,10 @@ class Transaction(AiosmtpdEnvelope):
     policy_seconds = callback_seconds = upstream_seconds = dns_seconds = 0.0
     recorded = False
     """The log has what became of its recipients."""
+    evidence: Evidence = NO_EVIDENCE
+    """What modules found about who sent the message."""
+    evidence_told = False
+    """The log has it."""
     when_accepted: Sequence[Callable[[], Awaitable[None]]] = ()
     """What to do once the next hop has accepted the message, before the client hears so. It never raises."""
 
@@ -251,6 +256,9 @@ class Session(AiosmtpdSession):
     tls = cipher = ""
     """The TLS version and cipher; empty without TLS."""
 
+    evidence: Evidence = NO_EVIDENCE
+    """What modules found about the client."""
+
     greeting: Callable[[Reply], Reply] | None = None
     """What a module makes of the usual greeting. It is in the class, because few sessions have their own."""
 
@@ -332,7 +340,7 @@ class Session(AiosmtpdSession):
             self.via = self.client_ip
         vars(self).pop("client_network", None)
         self.peer_address, self.local, self.options, self.client_name = client, local, options, None
-        self.host_name, self.extended_smtp = None, False
+        self.host_name, self.extended_smtp, self.evidence = None, False, NO_EVIDENCE
         self.advertised.clear()
         self.withdrawn.clear()
         self.context.clear()

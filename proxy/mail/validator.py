@@ -6,8 +6,9 @@ A validator never writes to a client. It returns a verdict; the front turns it i
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from proxy.mail.session import Session
 from proxy.mail.verdict import Verdict
@@ -22,6 +23,37 @@ class OnError(StrEnum):
 
     DEFER = "defer"
     ACCEPT = "accept"
+
+
+@dataclass(frozen=True, slots=True)
+class Uses:
+    """What a validator's hooks read and set: names of context variables, of evidence, and of parts of the session.
+
+    Validators of a phase that do not depend on each other run at once.
+    """
+
+    reads: frozenset[str] = frozenset()
+    sets: frozenset[str] = frozenset()
+    asks_others: bool = False
+    """Whether it asks or tells third parties: then it starts only when all validators before it have passed."""
+
+    def depends_on(self, earlier: Uses) -> bool:
+        """Whether it must wait for a validator that stands before it."""
+        return self.asks_others or bool(earlier.sets & (self.reads | self.sets) or earlier.reads & self.sets)
+
+
+@runtime_checkable
+class DeclaresUses(Protocol):
+    """A validator that declares what it uses. Without it, a validator may read and set everything."""
+
+    uses: Uses
+
+
+@runtime_checkable
+class Authenticates(Protocol):
+    """A validator that writes `Authentication-Results`: then no field in a message may claim to be ours."""
+
+    authenticates: bool
 
 
 class Validator(Protocol):

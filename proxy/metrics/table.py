@@ -59,6 +59,8 @@ RESULT = Label("result", ("ok", "failed"))
 MECHANISM = Label("mechanism", ("PLAIN", "LOGIN", OTHER))
 LOGIN = Label("result", ("ok", "failed", "limited", "unverified"))
 RUN = Label("result", ("pass", "refused", "discarded", "failed"))
+METHOD = Label("method", ("auth", "iprev", "spf", "sender-id", "dkim", "dmarc", "arc", OTHER))
+FOUND = Label("result", ("pass", "fail", "softfail", "neutral", "none", "policy", "temperror", "permerror", OTHER))
 STORE = Label("store", ("sqlite", "redis"))
 OPERATION = Label("operation", ("read", "write"))
 REASON = Label("reason", ("died", "hung", "not_started"))
@@ -144,6 +146,13 @@ EXPIRY = LAYOUT.gauge(
     merge=Merge.MOST,
 )
 AUTHENTICATIONS = LAYOUT.counter("ringback_authentications_total", "Logins of clients.", MECHANISM, LOGIN)
+
+EVIDENCE = LAYOUT.counter(
+    "ringback_authentication_results_total",
+    "What modules found about senders, in the words of RFC 8601.",
+    METHOD,
+    FOUND,
+)
 
 SCRIPT_RUNS = LAYOUT.counter("ringback_script_runs_total", "Runs of a script, by what it decided.", SCRIPT, RUN)
 SCRIPT_TIME = LAYOUT.histogram("ringback_script_seconds", "Duration of a script's runs, with waits.", SECONDS, SCRIPT)

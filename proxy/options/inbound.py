@@ -92,6 +92,12 @@ class InboundOptions(TlsOptions):
     banner_hostname: OtherNameValue = option("", doc="Name in the banner, instead of Hostname.", scopes=INBOUND)
     static_banner: BannerValue = option("", doc="Full text of the banner after the code.", scopes=INBOUND)
     received_hostname: OtherNameValue = option("", doc="Name in Received, instead of Hostname.", scopes=INBOUND)
+    authserv_id: OtherNameValue = option(
+        "",
+        doc="Name in Authentication-Results, instead of the name in Received. Several machines may share one: the next "
+        "hop believes the fields that have it.",
+        scopes=INBOUND,
+    )
     relay_domains: DomainPatterns = option(
         DomainPatterns(()), doc="Recipient domains for which any client may send mail. `*.x` matches subdomains."
     )

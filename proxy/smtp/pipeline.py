@@ -1,8 +1,10 @@
 """Asks the validators of each phase in the configuration's order; the first verdict that is not a plain pass wins.
 
 A validator that answers at once costs one call. One that has to wait gets its deadline, and the phase becomes a
-coroutine. A failure inside a validator is logged and answered with 451 4.3.0, or is a pass if its `on_error` says so.
-The client learns no details.
+coroutine. Meanwhile, validators that do not depend on it are asked, too (`proxy.smtp.together`).
+
+A failure inside a validator is logged and answered with 451 4.3.0, or is a pass if its `on_error` says so. The client
+learns no details.
 """
 
 from __future__ import annotations
@@ -12,10 +14,12 @@ from collections.abc import Awaitable, Coroutine, Sequence
 from typing import Any, TypeAlias
 
 from proxy.base.log import get_logger, printable
+from proxy.base.tasks import TaskOwner
 from proxy.mail import replies
 from proxy.mail.session import Session
-from proxy.mail.validator import Hook, OnError, Validator
+from proxy.mail.validator import Authenticates, Hook, OnError, Validator
 from proxy.mail.verdict import PASS, Verdict
+from proxy.smtp.together import Order, Round, order_of
 from sieve.phases import CONTENT_PHASES, Need, Phase
 from sieve.run.patience import within
 
@@ -35,8 +39,11 @@ class PhasePipeline:
         "_disabled",
         "_hooks",
         "_needs",
+        "_orders",
+        "_owner",
         "_shadowed",
         "_steps",
+        "authenticates",
         "content_phases",
         "judges_recipients",
         "judges_recipients_by_content",
@@ -49,6 +56,9 @@ class PhasePipeline:
         self._disabled: set[str] = set()
         self._shadowed: set[str] = set()
         self._steps = self._enabled_steps()
+        self._owner = TaskOwner("policy")
+        self._orders = {phase: order_of([each for each, _ in steps]) for phase, steps in self._steps.items()}
+        """For the phases with validators that may run at once: which earlier ones each must wait for."""
         self._needs = {phase: self._union(phase) for phase in Phase}
         self.content_phases = tuple([phase for phase in CONTENT_PHASES if self._steps[phase]])
         """The phases after the message arrives that have hooks, in their order."""
@@ -58,6 +68,8 @@ class PhasePipeline:
         """Whether any validator has a hook at RCPT."""
         self.reads_body = any(Need.BODY in self._needs[phase] for phase in CONTENT_PHASES)
         """Whether a hook of a content phase reads the body, so that the message is kept until policy has decided."""
+        self.authenticates = any(isinstance(each, Authenticates) and each.authenticates for each in validators)
+        """Whether a validator writes `Authentication-Results`."""
 
     def _union(self, phase: Phase) -> Need:
         wanted = Need.NOTHING
@@ -135,25 +147,60 @@ class PhasePipeline:
         return PASS
 
     async def _waited(self, answer: Awaitable[Verdict], number: int, phase: Phase, session: Session) -> Verdict:
-        """Wait for the verdict of the phase's validator of this number, within its deadline; then ask the others."""
-        validator, _ = self._steps[phase][number - 1]
+        """Wait for the verdict of the phase's validator of this number, and ask the others."""
+        order = self._orders[phase]
+        if order is not None and number < len(order):
+            return await self._together(answer, number, phase, session, order)
+        decision = await self._decision(number - 1, answer, phase, session)
+        if decision is None:
+            following = self.run(phase, session, number)
+            return following if isinstance(following, Verdict) else await following
+        return decision
+
+    async def _together(
+        self, answer: Awaitable[Verdict], number: int, phase: Phase, session: Session, order: Order
+    ) -> Verdict:
+        """Wait for one verdict, and meanwhile ask those after it that do not depend on it."""
+        steps = self._steps[phase]
+
+        def ask(at: int) -> Verdict | Awaitable[Verdict]:
+            validator, hook = steps[at]
+            try:
+                return hook(session)
+            except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - no failure of a validator may end the session
+                return _failure(validator, phase, session, error)
+
+        def decide(at: int, said: Verdict | Awaitable[Verdict]) -> Coroutine[Any, Any, Verdict | None]:
+            return self._decision(at, said, phase, session)
+
+        return await Round(self._owner, order, ask, decide).result(number - 1, answer) or PASS
+
+    async def _decision(
+        self, at: int, said: Verdict | Awaitable[Verdict], phase: Phase, session: Session
+    ) -> Verdict | None:
+        """Return a validator's verdict, within its deadline; None if it does not decide."""
+        validator, _ = self._steps[phase][at]
+        verdict = said if isinstance(said, Verdict) else await self._in_time(validator, said, phase, session)
+        if verdict is PASS or (verdict.reply is None and not verdict.discard):
+            return None
+        if validator.name in self._shadowed:
+            _tell(validator, phase, session, verdict)
+            return None
+        return verdict.signed(validator.name)
+
+    async def _in_time(
+        self, validator: Validator, answer: Awaitable[Verdict], phase: Phase, session: Session
+    ) -> Verdict:
+        """Wait for a verdict within the validator's deadline."""
         waiting: Coroutine[Any, Any, Verdict] = answer if isinstance(answer, Coroutine) else _awaited(answer)
         try:
-            verdict = await within(validator.deadline, waiting)
+            return await within(validator.deadline, waiting)
         except asyncio.CancelledError as error:
             if _is_ending():
                 raise
-            verdict = _failure(validator, phase, session, error)
+            return _failure(validator, phase, session, error)
         except Exception as error:  # noqa: BLE001 - as above
-            verdict = _failure(validator, phase, session, error)
-        decides = verdict is not PASS and (verdict.reply is not None or verdict.discard)
-        if decides and validator.name in self._shadowed:
-            _tell(validator, phase, session, verdict)
-            decides = False
-        if not decides:
-            following = self.run(phase, session, number)
-            return following if isinstance(following, Verdict) else await following
-        return verdict.signed(validator.name)
+            return _failure(validator, phase, session, error)
 
 
 def _pass(_session: Session) -> Verdict:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from proxy.mail import replies
+from proxy.mail.authentication_results import authserv_id
 from proxy.mail.extensions import EXTENSIONS, Extension, Offer
 from proxy.mail.replies import Reply
 from proxy.mail.session import Session
@@ -36,6 +37,9 @@ class Looks(Protocol):
 
     @property
     def reads_body(self) -> bool: ...
+
+    @property
+    def authenticates(self) -> bool: ...
 
     def active(self, phase: Phase) -> bool: ...
 
@@ -71,6 +75,7 @@ class Plan:
         "at_ehlo",
         "at_mail",
         "at_rcpt",
+        "authserv_id",
         "banner",
         "helo",
         "idle",
@@ -100,6 +105,8 @@ class Plan:
         self.at_content_judged = tuple(each for each in self.at_content if by_content or each is not Phase.EACH_RCPT)
         """Those of them that run when the message has arrived."""
         self.reads_body = policy.reads_body
+        self.authserv_id = authserv_id(options) if policy.authenticates else ""
+        """The name that no field of a message may claim; empty if no module writes results of its own."""
         self.limits_on_mail = _limits_on_mail(options)
         self.limits_on_rcpt = _limits_on_rcpt(options, policy)
         self.idle = options.idle_time or math.inf

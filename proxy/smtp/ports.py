@@ -172,6 +172,11 @@ class Policy(Protocol):
         """Whether the message must be kept until policy has decided."""
         ...
 
+    @property
+    def authenticates(self) -> bool:
+        """Whether any module writes `Authentication-Results`."""
+        ...
+
     def active(self, phase: Phase) -> bool:
         """Whether any module has a hook in the phase."""
         ...

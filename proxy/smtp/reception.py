@@ -14,6 +14,7 @@ from typing import Protocol
 
 from proxy.base.log import get_logger
 from proxy.mail import replies
+from proxy.mail.authentication_results import remove_forged
 from proxy.mail.message import HeaderSection, Message, StuffedBody, stuffed, unstuffed
 from proxy.mail.replies import Reply
 from proxy.mail.session import Session, protocol_of
@@ -127,10 +128,7 @@ class Reception:
         if self._front.settings.history_headers:
             record_headers(self._session, head)
         if self._plan.at_content:
-            await message.take_apart()
-            self._session.context |= counts_context(self._session)
-            if not message.header("date"):
-                transaction.context["rfc2822_date_missing"] = "true"
+            await self._open(message)
         if self._plan.at_content_judged or transaction.pending:
             await self._decided()
         elif transaction.discarded or not transaction.is_wanted:
@@ -147,6 +145,16 @@ class Reception:
             transaction.upstream_seconds += time.monotonic() - began
             return await self._stream(first, self._blocks(rest, message))
         return await self._finish(first.pop() + rest.pop(), began)
+
+    async def _open(self, message: Message) -> None:
+        """Prepare the message for the content phases."""
+        session = self._session
+        await message.take_apart()
+        if self._plan.authserv_id:
+            remove_forged(message, self._plan.authserv_id)
+        session.context |= counts_context(session)
+        if not message.header("date"):
+            session.transaction.context["rfc2822_date_missing"] = "true"
 
     async def _discarded(self) -> Reply:
         """Accept a discarded message. Letters that policy made are still delivered.

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from proxy.base.log import get_logger, printable
 from proxy.mail import replies
+from proxy.mail.evidence import all_of, in_full, in_short
 from proxy.mail.queue_ids import queue_id_of
 from proxy.mail.replies import Reply
 from proxy.mail.session import Recipient, Session, Transaction
@@ -77,6 +78,9 @@ def record_message(session: Session, answer: Reply | None, relay: Relay | None, 
     fate = _fate(transaction, answer, upstream)
     if answer is None:
         fate["decided_by"] = lost_by
+    if transaction.evidence or session.evidence:
+        place["authentication"] = in_short(all_of(session, transaction))
+        record_evidence(session)
     _count(fate["disposition"], transaction.size, now - transaction.created, transaction.upstream_seconds)
     policy, callback, waited = transaction.policy_seconds, transaction.callback_seconds, transaction.upstream_seconds
     first = recipients[0].path.text if recipients else ""
@@ -99,12 +103,23 @@ def record_message(session: Session, answer: Reply | None, relay: Relay | None, 
         callback_ms=10_000 * callback // 1 / 10,
         upstream_ms=10_000 * waited // 1 / 10,
     )
+    place.pop("authentication", None)
     for recipient in recipients:
         if (recipient.refusal is not None and answer is not None) or not recipient.relayed:
             _record_one(session, recipient, answer, about, upstream)
         else:
             text = first if recipient is recipients[0] else printable(recipient.path.text)
             log.info("recipient", **about, recipient=text, **fate, **place)
+
+
+def record_evidence(session: Session) -> None:
+    """Log what modules found about who sent a message, once."""
+    transaction = session.transaction
+    if transaction.evidence_told:
+        return
+    transaction.evidence_told = True
+    results = in_full(all_of(session, transaction))
+    log.info("authentication", session=session.id, transaction=session.transaction_id, results=results)
 
 
 def _count(outcome: str, size: int, seconds: float, upstream: float) -> None:
@@ -159,6 +174,8 @@ def record_left(session: Session) -> None:
 def record_recipient(session: Session, argument: bytes, reply: Reply, upstream: str) -> None:
     """Log a recipient that was refused at RCPT, for whatever reason."""
     transaction, about = session.transaction, _printable(_about(session, session.transaction))
+    if transaction.evidence:
+        record_evidence(session)
     fate = _fate(transaction, reply, upstream, phase="rcptto")
     current = session.current_recipient
     known = current is not None and current.path.given == argument
@@ -170,6 +187,8 @@ def record_refused(session: Session, command: str, argument: bytes, reply: Reply
     """Log a refused command that is neither RCPT nor a message."""
     about = _printable(_about(session, session.transaction))
     del about["sender"]
+    if session.transaction.evidence:
+        record_evidence(session)
     fate = _fate(session.transaction, reply, "", phase=_PHASES.get(command, command.lower()[:20]))
     said = "" if command == "AUTH" else printable(argument)  # it may hold a password
     fate["phase"] = printable(fate["phase"])

@@ -10,7 +10,7 @@ from config.settings import ModuleSettings
 from proxy.mail import replies
 from proxy.mail.replies import Reply
 from proxy.mail.session import Session
-from proxy.mail.validator import Hook, OnError
+from proxy.mail.validator import Hook, OnError, Uses
 from proxy.mail.verdict import PASS, Verdict
 from proxy.modules.base import Explained, PlainModule, Verdicts
 from proxy.modules.conntrol.options import SPEC, ConntrolOptions, refusal_of
@@ -37,6 +37,8 @@ class ConntrolValidator:
 
     on_error = OnError.ACCEPT
     """A failed pause must not reject clients."""
+
+    uses = Uses(sets=frozenset({"early_talker", "greeting"}))
 
     def __init__(self, name: str, options: ConntrolOptions) -> None:
         """Take the options."""

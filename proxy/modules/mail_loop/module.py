@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from proxy.mail import replies
 from proxy.mail.replies import Reply
 from proxy.mail.session import Session
-from proxy.mail.validator import Hook, OnError
+from proxy.mail.validator import Hook, OnError, Uses
 from proxy.mail.verdict import PASS, Verdict
 from proxy.modules.base import Explained, PlainModule, Verdicts
 from proxy.modules.mail_loop.options import PASSES, SPEC, MailLoopOptions
@@ -21,6 +21,7 @@ class MailLoopValidator:
 
     on_error = OnError.DEFER
     deadline = _DEADLINE_SECONDS
+    uses = Uses(frozenset({"received"}), frozenset({"mail_loop_ip", "mail_loop_header_count"}))
 
     def __init__(self, name: str, options: MailLoopOptions) -> None:
         """Take the options."""

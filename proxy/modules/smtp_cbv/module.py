@@ -14,7 +14,7 @@ from proxy.callback.verdict import CallbackVerdict
 from proxy.keeper.door import Calling
 from proxy.keeper.verifying import Verifying
 from proxy.mail.session import Session
-from proxy.mail.validator import Hook, OnError, Validator
+from proxy.mail.validator import Hook, OnError, Uses, Validator
 from proxy.mail.verdict import PASS, Verdict
 from proxy.modules.base import Explained, Verdicts
 from proxy.modules.services import Callbacks, Services
@@ -81,6 +81,7 @@ class SmtpCbvValidator:
         """Ask about the sender or about recipients, as `phase` says."""
         self.name = name
         self.deadline = options.timeout + 5.0
+        self.uses = Uses(frozenset(options.skip_variables), frozenset({"smtp_cbv_result"}), asks_others=True)
         self._phase = Phase(options.phase)
         self._after_recipient = options.after_recipient
         self._callbacks = callbacks

@@ -26,7 +26,7 @@ RCPT = f"RCPT TO:<{BOB}>\r\n".encode()
 class Discarding:
     """A policy that answers at once: mail is discarded, so recipients are accepted without a next hop."""
 
-    judges_recipients_by_content = reads_body = False
+    judges_recipients_by_content = reads_body = authenticates = False
     judges_recipients = True
     content_phases = ()
 

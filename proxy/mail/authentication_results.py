@@ -1,0 +1,109 @@
+"""The field `Authentication-Results` (RFC 8601): one of ours for all evidence, and none that a stranger wrote as ours.
+
+authres writes the field. A stranger's field is only looked at for the name of its author, in a bounded time.
+"""
+
+from __future__ import annotations
+
+import authres
+
+from proxy.mail.evidence import Result, all_of, plain, plain_comment
+from proxy.mail.message import Message
+from proxy.mail.session import Session
+from proxy.options.inbound import InboundOptions
+
+FIELD = "Authentication-Results"
+
+_LONGEST_PREFIX = 1000
+"""Characters in which the name of a field's author has to be found: a line's limit in RFC 5322 section 2.1.1."""
+
+_ORDER = ("auth", "iprev", "spf", "sender-id", "dkim", "dmarc", "arc")
+"""The methods in the order of our field; others follow."""
+
+
+def authserv_id(options: InboundOptions) -> str:
+    """Return the name under which we write results."""
+    return options.authserv_id or options.received_hostname or options.hostname
+
+
+def remove_forged(message: Message, own: str) -> None:
+    """Remove the fields that claim to be ours, and those whose author cannot be read (RFC 8601 section 5)."""
+    own = own.lower().rstrip(".")
+    message.delete_where(FIELD, lambda body: author_of(body) in {own, None})
+
+
+def publish(session: Session) -> None:
+    """Write all evidence so far into our field at the top of the message, instead of the one that is there."""
+    message = session.transaction.message
+    if message is None:
+        return
+    own = authserv_id(session.options)
+    remove_forged(message, own)
+    found = all_of(session, session.transaction)
+    if session.auth_user:
+        found.append(Result("auth", "pass"))
+    if found:
+        found.sort(key=lambda each: _ORDER.index(each.method) if each.method in _ORDER else len(_ORDER))
+        message.add_header(FIELD, written(own, found), folded=True)
+
+
+def written(own: str, found: list[Result]) -> str:
+    """Return the body of the field."""
+    header = authres.AuthenticationResultsHeader(authserv_id=own, results=[_clause(each) for each in found])
+    return str(header.header_value())
+
+
+def _clause(result: Result) -> authres.AuthenticationResult:
+    """Return a result for authres, which writes values with an `@` as they are: nothing foreign may be in them."""
+    return authres.AuthenticationResult(
+        result.method,
+        result=result.value,
+        result_comment=plain_comment(result.comment) or None,
+        properties=[
+            authres.AuthenticationResultProperty(each.kind, each.name, plain(each.value))
+            for each in result.properties
+            if each.value
+        ],
+    )
+
+
+def author_of(body: str) -> str | None:
+    """Return the authserv-id of a field, in lower case; None if it cannot be read."""
+    prefix = body[:_LONGEST_PREFIX]
+    at, length = 0, len(prefix)
+    while True:
+        while at < length and prefix[at] in " \t\r\n":
+            at += 1
+        if at == length:
+            return None
+        if prefix[at] != "(":
+            return _name_at(prefix, at)
+        if not (at := _after_comment(prefix, at)):
+            return None
+
+
+def _name_at(prefix: str, start: int) -> str | None:
+    """Return the token or quoted string that begins here; None if it does not end."""
+    if prefix[start] == '"':
+        end, name = start + 1, ""
+        while end < len(prefix) and prefix[end] != '"':
+            end += prefix[end] == "\\"
+            name += prefix[end : end + 1]
+            end += 1
+        return name.lower().rstrip(".") if end < len(prefix) else None
+    end = start
+    while end < len(prefix) and prefix[end] not in " \t\r\n;(":
+        end += 1
+    return prefix[start:end].lower().rstrip(".") if end < _LONGEST_PREFIX else None
+
+
+def _after_comment(prefix: str, at: int) -> int:
+    """Return where a comment ends, with the comments in it; 0 if it does not end."""
+    depth = 0
+    while at < len(prefix):
+        char = prefix[at]
+        depth += (char == "(") - (char == ")")
+        at += 1 + (char == "\\")
+        if not depth:
+            return at
+    return 0
