@@ -20,7 +20,7 @@ from config.overlay import CONSOLE
 from config.schema.specs import Schema
 from config.settings import Settings
 from proxy import checks
-from proxy.base.apart import Tell
+from proxy.base.apart import ChildTask, Failed, Tell
 from proxy.base.rejected import ConfigurationRejected
 from proxy.modules.base import Module, Prepared, Reprepares
 from proxy.modules.conntrol.module import CONNTROL
@@ -33,6 +33,7 @@ from proxy.options.inbound import InboundOptions
 from proxy.options.outbound import OutboundOptions
 from proxy.server.assembly import Assembly, Changes, Origin
 from proxy.server.rehearsal import rehearse
+from proxy.server.rehearsing import REHEARSAL_SECONDS
 from proxy.server.worker import Worker
 from sieve.library import Library
 from sieve.standard import standard_library
@@ -104,6 +105,14 @@ def rehearsed(path: Path, tell: Tell) -> tuple[Diagnostic, ...]:
     except ConfigurationRejected as rejected:
         return rejected.diagnostics
     return (*warnings, *rehearse(assembly, tell, lambda: Worker(assembly).build()))
+
+
+def tried(path: Path) -> tuple[Diagnostic, ...]:
+    """Rehearse in a child, and return all errors and warnings. A child that hangs is an error."""
+    try:
+        return ChildTask(partial(rehearsed, path), REHEARSAL_SECONDS).wait()
+    except Failed as failed:
+        return (Diagnostic(f"{path} could not be tried: {failed}"),)
 
 
 def _assembled(path: Path, tell: Tell, *, look_around: bool) -> tuple[Assembly, tuple[Diagnostic, ...]]:

@@ -4,8 +4,8 @@ _ringback() {
     COMPREPLY=()
     for ((i = 1; i < COMP_CWORD; i++)); do
         case "$at ${COMP_WORDS[i]}" in
-        'ringback serve -c'|'ringback serve --config'|'ringback status -c'|'ringback status --config'|'ringback console -c'|'ringback console --config'|'ringback console -r'|'ringback console --reason'|'ringback tail -c'|'ringback tail --config'|'ringback page -c'|'ringback page --config'|'ringback page --role'|'ringback explain -c'|'ringback explain --config'|'ringback explain --auth'|'ringback probe --file'|'ringback probe --from'|'ringback probe -c'|'ringback probe --config'|'ringback probe --concurrency'|'ringback probe --patience'|'ringback why -c'|'ringback why --config'|'ringback why --since'|'ringback cache -c'|'ringback cache --config'|'ringback history export -c'|'ringback history export --config'|'ringback history forget -c'|'ringback history forget --config'|'ringback config eval -c'|'ringback config eval --config'|'ringback config get -c'|'ringback config get --config'|'ringback config show -c'|'ringback config show --config'|'ringback config convert --to'|'ringback sieve check --phase'|'ringback sieve check --dialect'|'ringback sieve check --fileinto-header'|'ringback sieve format --dialect'|'ringback sieve explain --dialect'|'ringback sieve run --phase'|'ringback sieve run --from'|'ringback sieve run --rcpt'|'ringback sieve run --client-ip'|'ringback sieve run --helo'|'ringback sieve run --auth'|'ringback sieve run -c'|'ringback sieve run --config'|'ringback sieve run --listener'|'ringback sieve run --message'|'ringback sieve run --callback'|'ringback sieve run --dialect'|'ringback sieve run --fileinto-header') ((i++)) ;;
-        'ringback serve'|'ringback check'|'ringback demo'|'ringback status'|'ringback console'|'ringback tail'|'ringback page'|'ringback explain'|'ringback probe'|'ringback why'|'ringback password'|'ringback completion'|'ringback cache'|'ringback cache lookup'|'ringback cache count'|'ringback cache purge'|'ringback history'|'ringback history export'|'ringback history forget'|'ringback config'|'ringback config eval'|'ringback config get'|'ringback config show'|'ringback config format'|'ringback config convert'|'ringback sieve'|'ringback sieve check'|'ringback sieve format'|'ringback sieve explain'|'ringback sieve run') at="$at ${COMP_WORDS[i]}" ;;
+        'ringback serve -c'|'ringback serve --config'|'ringback status -c'|'ringback status --config'|'ringback console -c'|'ringback console --config'|'ringback console -r'|'ringback console --reason'|'ringback tail -c'|'ringback tail --config'|'ringback page -c'|'ringback page --config'|'ringback page --role'|'ringback explain -c'|'ringback explain --config'|'ringback explain --auth'|'ringback probe --file'|'ringback probe --from'|'ringback probe -c'|'ringback probe --config'|'ringback probe --concurrency'|'ringback probe --patience'|'ringback why -c'|'ringback why --config'|'ringback why --since'|'ringback cache -c'|'ringback cache --config'|'ringback history export -c'|'ringback history export --config'|'ringback history forget -c'|'ringback history forget --config'|'ringback config eval -c'|'ringback config eval --config'|'ringback config get -c'|'ringback config get --config'|'ringback config show -c'|'ringback config show --config'|'ringback config convert --to'|'ringback config init --domains'|'ringback config init --next-hop'|'ringback config init --hostname'|'ringback config init --listen'|'ringback config init --networks'|'ringback config init --from'|'ringback sieve check --phase'|'ringback sieve check --dialect'|'ringback sieve check --fileinto-header'|'ringback sieve format --dialect'|'ringback sieve explain --dialect'|'ringback sieve run --phase'|'ringback sieve run --from'|'ringback sieve run --rcpt'|'ringback sieve run --client-ip'|'ringback sieve run --helo'|'ringback sieve run --auth'|'ringback sieve run -c'|'ringback sieve run --config'|'ringback sieve run --listener'|'ringback sieve run --message'|'ringback sieve run --callback'|'ringback sieve run --dialect'|'ringback sieve run --fileinto-header') ((i++)) ;;
+        'ringback serve'|'ringback check'|'ringback demo'|'ringback status'|'ringback console'|'ringback tail'|'ringback page'|'ringback explain'|'ringback probe'|'ringback why'|'ringback password'|'ringback completion'|'ringback cache'|'ringback cache lookup'|'ringback cache count'|'ringback cache purge'|'ringback history'|'ringback history export'|'ringback history forget'|'ringback config'|'ringback config eval'|'ringback config get'|'ringback config show'|'ringback config format'|'ringback config convert'|'ringback config init'|'ringback sieve'|'ringback sieve check'|'ringback sieve format'|'ringback sieve explain'|'ringback sieve run') at="$at ${COMP_WORDS[i]}" ;;
         esac
     done
     if [[ $word == = ]]; then
@@ -37,6 +37,12 @@ _ringback() {
         'ringback config get -c'|'ringback config get --config') compopt -o default; return ;;
         'ringback config show -c'|'ringback config show --config') compopt -o default; return ;;
         'ringback config convert --to') return ;;
+        'ringback config init --domains') return ;;
+        'ringback config init --next-hop') return ;;
+        'ringback config init --hostname') return ;;
+        'ringback config init --listen') return ;;
+        'ringback config init --networks') return ;;
+        'ringback config init --from') compopt -o default; return ;;
         'ringback sieve check --phase') COMPREPLY=($(compgen -W 'accept connect ehlo mailfrom rcptto data spool each_rcpt set_binding' -- "$word")); return ;;
         'ringback sieve check --dialect') COMPREPLY=($(compgen -W 'sieve++ rfc5228 auto' -- "$word")); return ;;
         'ringback sieve check --fileinto-header') return ;;
@@ -76,12 +82,13 @@ _ringback() {
         'ringback history') words='export forget -h --help' files=0 ;;
         'ringback history export') words='-c --config -h --help' files=0 ;;
         'ringback history forget') words='-c --config -h --help' files=0 ;;
-        'ringback config') words='eval get show format convert -h --help' files=0 ;;
+        'ringback config') words='eval get show format convert init -h --help' files=0 ;;
         'ringback config eval') words='-c --config -h --help' files=0 ;;
         'ringback config get') words='-c --config -h --help' files=0 ;;
         'ringback config show') words='-c --config --origin --defaults --json -h --help' files=0 ;;
         'ringback config format') words='-h --help' files=1 ;;
         'ringback config convert') words='--to -h --help' files=1 ;;
+        'ringback config init') words='--domains --next-hop --hostname --listen --networks --from --force -h --help' files=1 ;;
         'ringback sieve') words='check format explain run -h --help' files=0 ;;
         'ringback sieve check') words='--phase --dialect --fileinto-header -h --help' files=1 ;;
         'ringback sieve format') words='--dialect -h --help' files=1 ;;

@@ -9,9 +9,9 @@ function __ringback_at --argument-names wanted
             continue
         end
         switch "$at $word"
-            case 'ringback serve -c' 'ringback serve --config' 'ringback status -c' 'ringback status --config' 'ringback console -c' 'ringback console --config' 'ringback console -r' 'ringback console --reason' 'ringback tail -c' 'ringback tail --config' 'ringback page -c' 'ringback page --config' 'ringback page --role' 'ringback explain -c' 'ringback explain --config' 'ringback explain --auth' 'ringback probe --file' 'ringback probe --from' 'ringback probe -c' 'ringback probe --config' 'ringback probe --concurrency' 'ringback probe --patience' 'ringback why -c' 'ringback why --config' 'ringback why --since' 'ringback cache -c' 'ringback cache --config' 'ringback history export -c' 'ringback history export --config' 'ringback history forget -c' 'ringback history forget --config' 'ringback config eval -c' 'ringback config eval --config' 'ringback config get -c' 'ringback config get --config' 'ringback config show -c' 'ringback config show --config' 'ringback config convert --to' 'ringback sieve check --phase' 'ringback sieve check --dialect' 'ringback sieve check --fileinto-header' 'ringback sieve format --dialect' 'ringback sieve explain --dialect' 'ringback sieve run --phase' 'ringback sieve run --from' 'ringback sieve run --rcpt' 'ringback sieve run --client-ip' 'ringback sieve run --helo' 'ringback sieve run --auth' 'ringback sieve run -c' 'ringback sieve run --config' 'ringback sieve run --listener' 'ringback sieve run --message' 'ringback sieve run --callback' 'ringback sieve run --dialect' 'ringback sieve run --fileinto-header'
+            case 'ringback serve -c' 'ringback serve --config' 'ringback status -c' 'ringback status --config' 'ringback console -c' 'ringback console --config' 'ringback console -r' 'ringback console --reason' 'ringback tail -c' 'ringback tail --config' 'ringback page -c' 'ringback page --config' 'ringback page --role' 'ringback explain -c' 'ringback explain --config' 'ringback explain --auth' 'ringback probe --file' 'ringback probe --from' 'ringback probe -c' 'ringback probe --config' 'ringback probe --concurrency' 'ringback probe --patience' 'ringback why -c' 'ringback why --config' 'ringback why --since' 'ringback cache -c' 'ringback cache --config' 'ringback history export -c' 'ringback history export --config' 'ringback history forget -c' 'ringback history forget --config' 'ringback config eval -c' 'ringback config eval --config' 'ringback config get -c' 'ringback config get --config' 'ringback config show -c' 'ringback config show --config' 'ringback config convert --to' 'ringback config init --domains' 'ringback config init --next-hop' 'ringback config init --hostname' 'ringback config init --listen' 'ringback config init --networks' 'ringback config init --from' 'ringback sieve check --phase' 'ringback sieve check --dialect' 'ringback sieve check --fileinto-header' 'ringback sieve format --dialect' 'ringback sieve explain --dialect' 'ringback sieve run --phase' 'ringback sieve run --from' 'ringback sieve run --rcpt' 'ringback sieve run --client-ip' 'ringback sieve run --helo' 'ringback sieve run --auth' 'ringback sieve run -c' 'ringback sieve run --config' 'ringback sieve run --listener' 'ringback sieve run --message' 'ringback sieve run --callback' 'ringback sieve run --dialect' 'ringback sieve run --fileinto-header'
                 set skip 1
-            case 'ringback serve' 'ringback check' 'ringback demo' 'ringback status' 'ringback console' 'ringback tail' 'ringback page' 'ringback explain' 'ringback probe' 'ringback why' 'ringback password' 'ringback completion' 'ringback cache' 'ringback cache lookup' 'ringback cache count' 'ringback cache purge' 'ringback history' 'ringback history export' 'ringback history forget' 'ringback config' 'ringback config eval' 'ringback config get' 'ringback config show' 'ringback config format' 'ringback config convert' 'ringback sieve' 'ringback sieve check' 'ringback sieve format' 'ringback sieve explain' 'ringback sieve run'
+            case 'ringback serve' 'ringback check' 'ringback demo' 'ringback status' 'ringback console' 'ringback tail' 'ringback page' 'ringback explain' 'ringback probe' 'ringback why' 'ringback password' 'ringback completion' 'ringback cache' 'ringback cache lookup' 'ringback cache count' 'ringback cache purge' 'ringback history' 'ringback history export' 'ringback history forget' 'ringback config' 'ringback config eval' 'ringback config get' 'ringback config show' 'ringback config format' 'ringback config convert' 'ringback config init' 'ringback sieve' 'ringback sieve check' 'ringback sieve format' 'ringback sieve explain' 'ringback sieve run'
                 set at "$at $word"
         end
     end
@@ -32,7 +32,7 @@ complete -c ringback -n '__ringback_at "ringback"' -a password -d 'Ask for a pas
 complete -c ringback -n '__ringback_at "ringback"' -a completion -d 'Print the completion script for a shell'
 complete -c ringback -n '__ringback_at "ringback"' -a cache -d 'Look up, count or delete cached callback verdicts'
 complete -c ringback -n '__ringback_at "ringback"' -a history -d 'Export or remove what the history has about an address'
-complete -c ringback -n '__ringback_at "ringback"' -a config -d 'Query, format and convert an ecelerity.conf'
+complete -c ringback -n '__ringback_at "ringback"' -a config -d 'Write a first ecelerity.conf; query, format and convert one'
 complete -c ringback -n '__ringback_at "ringback"' -a sieve -d 'Check, run, format and explain scripts'
 complete -c ringback -n '__ringback_at "ringback"' -l version -d 'Print the version and exit.'
 complete -c ringback -n '__ringback_at "ringback"' -s h -l help -d 'Show this help and exit.'
@@ -103,6 +103,7 @@ complete -c ringback -n '__ringback_at "ringback config"' -a get -d 'Print the v
 complete -c ringback -n '__ringback_at "ringback config"' -a show -d 'Print the configuration as Ringback reads it'
 complete -c ringback -n '__ringback_at "ringback config"' -a format -d 'Print a file in the canonical layout, with all comments'
 complete -c ringback -n '__ringback_at "ringback config"' -a convert -d 'Convert a 2.2 file: write its module lines and listeners as 3.x/4.x stanzas'
+complete -c ringback -n '__ringback_at "ringback config"' -a init -d 'Ask five questions, and write a first configuration, in shadow mode: no sender is refused'
 complete -c ringback -n '__ringback_at "ringback config"' -s h -l help -d 'Show this help and exit.'
 complete -c ringback -n '__ringback_at "ringback config eval"' -s c -l config -r -F -d 'The ecelerity.conf to query.'
 complete -c ringback -n '__ringback_at "ringback config eval"' -s h -l help -d 'Show this help and exit.'
@@ -118,6 +119,15 @@ complete -c ringback -n '__ringback_at "ringback config format"' -s h -l help -d
 complete -c ringback -n '__ringback_at "ringback config convert"' -F
 complete -c ringback -n '__ringback_at "ringback config convert"' -l to -x -d 'The dialect to write: 4x.'
 complete -c ringback -n '__ringback_at "ringback config convert"' -s h -l help -d 'Show this help and exit.'
+complete -c ringback -n '__ringback_at "ringback config init"' -F
+complete -c ringback -n '__ringback_at "ringback config init"' -l domains -x -d 'Domains that you take mail for.'
+complete -c ringback -n '__ringback_at "ringback config init"' -l next-hop -x -d 'Your mail server: `host`, `host:port` or `unix:/path`.'
+complete -c ringback -n '__ringback_at "ringback config init"' -l hostname -x -d 'This machine\'s name.'
+complete -c ringback -n '__ringback_at "ringback config init"' -l listen -x -d 'Addresses and ports to listen on.'
+complete -c ringback -n '__ringback_at "ringback config init"' -l networks -x -d 'Networks of your own clients, which may send to any domain; or `none`.'
+complete -c ringback -n '__ringback_at "ringback config init"' -l from -r -F -d 'A Postfix main.cf or an Exim configuration that has some of the answers.'
+complete -c ringback -n '__ringback_at "ringback config init"' -l force -d 'Replace the file; the old one is kept as FILE.old.'
+complete -c ringback -n '__ringback_at "ringback config init"' -s h -l help -d 'Show this help and exit.'
 complete -c ringback -n '__ringback_at "ringback sieve"' -a check -d 'Compile a script for a phase, print every error, and exit 65 if there is one'
 complete -c ringback -n '__ringback_at "ringback sieve"' -a format -d 'Print a script in the canonical layout, with all comments'
 complete -c ringback -n '__ringback_at "ringback sieve"' -a explain -d 'Print the manual entry of a function'

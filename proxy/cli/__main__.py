@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from proxy.cli import (
+    beginning,
     caches,
     completing,
     consoles,
@@ -67,6 +68,7 @@ application.command("why")(history.why)
 application.command("password")(passwords.password)
 application.command("completion")(completing.completion)
 application.command("docs", hidden=True)(documents.documents)
+settings.application.command("init")(beginning.init)
 application.add_typer(caches.application, name="cache")
 application.add_typer(history.application, name="history")
 application.add_typer(settings.application, name="config")

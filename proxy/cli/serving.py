@@ -16,9 +16,9 @@ import typer
 from config.diagnostics import NOT_ENFORCED, Diagnostic, has_errors
 from config.overlay import Change
 from config.tools.report import as_records
-from proxy.app import compiled, load, rehearsed, rehearsed_again
+from proxy.app import compiled, load, rehearsed, rehearsed_again, tried
 from proxy.base import log
-from proxy.base.apart import ChildTask, Failed, Tell
+from proxy.base.apart import Tell
 from proxy.base.rejected import ConfigurationRejected
 from proxy.cli import exits
 from proxy.cli.grammar.tree import Prints
@@ -32,7 +32,6 @@ from proxy.server.forked import be_worker
 from proxy.server.keeping import be_keeper
 from proxy.server.logs import open_log
 from proxy.server.orders import RESERVED_SIGNALS
-from proxy.server.rehearsing import REHEARSAL_SECONDS
 from proxy.server.sockets import CannotListen
 from proxy.server.supervisor import Supervisor
 
@@ -61,10 +60,7 @@ class ConfigurationIn:
 
     def tried(self) -> tuple[Diagnostic, ...]:
         """Rehearse in a child, and return all errors and warnings. A child that hangs is an error."""
-        try:
-            return ChildTask(self.rehearsed, REHEARSAL_SECONDS).wait()
-        except Failed as failed:
-            return (Diagnostic(f"{self.path} could not be tried: {failed}"),)
+        return tried(self.path)
 
 
 def serve(config_file: ConfigurationFile) -> None:

@@ -1,4 +1,4 @@
-"""`ringback config`: query, format and convert a configuration."""
+"""`ringback config`: query, format and convert a configuration; `config init` is in `beginning`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from proxy.cli import exits
 from proxy.cli.grammar.tree import Prints
 from proxy.cli.outputs import SettingsRecord
 
-application = typer.Typer(help="Query, format and convert an ecelerity.conf.", no_args_is_help=True)
+application = typer.Typer(help="Write a first ecelerity.conf; query, format and convert one.", no_args_is_help=True)
 
 DEFAULT_FILE = Path("/etc/ringback/ecelerity.conf")
 

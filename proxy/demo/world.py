@@ -130,8 +130,10 @@ Nameservers = ( "{LOOPBACK}:{world.nameserver_port}" )
 Gateway = "{LOOPBACK}"
 Remote_SMTP_Port = {world.upstream_port}
 
-# The exchangers of this world live on loopback, where no real probe may go.
+# What ships begins in shadow mode; here senders are refused. The exchangers of this
+# world live on loopback, where no real probe may go.
 smtp_cbv "smtp_cbv" {{
+  enforce = true
   port = {world.exchanger_port}
   timeout = {PROBE_PATIENCE}
   allow_networks = ( 127.0.0.0/8 )

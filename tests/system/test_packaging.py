@@ -60,6 +60,18 @@ def test_a_configuration_that_ships_includes_the_stanzas_and_passes_the_check(na
     assert f"{path}: no errors\n" in printed
 
 
+@pytest.mark.parametrize("name", ["ecelerity.conf", "docker/ecelerity.conf"])
+def test_a_configuration_that_ships_begins_in_shadow_mode_by_one_line(name: str, tmp_path: Path) -> None:
+    text = (ROOT / "etc" / name).read_text()
+    line = "smtp_cbv { enforce = false }\n"
+    assert text.count(line) == 1
+    for written, enforces in ((text, "false"), (text.replace(line, ""), "true")):
+        path = tmp_path / "a.conf"
+        path.write_text(re.sub(r'include "(.+)"', lambda each: f'include "{ROOT}/etc/{Path(each[1]).name}"', written))
+        shown = run("config", "show", "--defaults", "-c", str(path), folder=tmp_path)[1]
+        assert re.findall(r"\benforce = (\w+)", shown) == [enforces]
+
+
 # ---------------------------------------------------------------- the image and compose
 
 

@@ -203,9 +203,10 @@ def on_a_dead_mount(function):
 os.open, pathlib.Path.stat = on_a_dead_mount(os.open), on_a_dead_mount(pathlib.Path.stat)
 
 from proxy.server import rehearsing
-from proxy.cli import main, serving
+from proxy import app
+from proxy.cli import main
 
-rehearsing.REHEARSAL_SECONDS = serving.REHEARSAL_SECONDS = 3.0
+rehearsing.REHEARSAL_SECONDS = app.REHEARSAL_SECONDS = 3.0
 main()
 """
 """Ringback that gives a configuration less time, on a machine where every file called `dead.…` is on a dead mount."""
@@ -247,10 +248,10 @@ async def test_a_child_that_tries_a_configuration_and_does_not_come_back_costs_t
 import os, signal, sys
 from pathlib import Path
 from proxy import app
-from proxy.cli import main, serving
+from proxy.cli import main
 from proxy.server import rehearsing
 
-rehearsing.REHEARSAL_SECONDS = serving.REHEARSAL_SECONDS = 3.0
+rehearsing.REHEARSAL_SECONDS = app.REHEARSAL_SECONDS = 3.0
 rehearse, mark = app.rehearse, Path(sys.argv[-1]).with_name("mark")
 
 def ill(*given):

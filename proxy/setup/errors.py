@@ -1,0 +1,74 @@
+"""What `ringback config init` says about answers, and about what it could not take from another server's file."""
+
+from __future__ import annotations
+
+
+def nothing_given(what: str, flag: str) -> str:
+    """Input ended before a question was answered that has no default."""
+    return f"no answer to `{what}`: write {flag}"
+
+
+def every_domain() -> str:
+    """`*` as a domain."""
+    return "`*` takes mail for every domain, which is an open relay: list your own domains"
+
+
+def every_client(network: str) -> str:
+    """`0.0.0.0/0` as a network."""
+    return f"{network} lets every client send to any domain, which is an open relay: list your own networks"
+
+
+def not_a_domain(text: str) -> str:
+    """An address, a URL or a leading dot instead of a domain."""
+    return f"{text} is not a domain: write it as example.com, and its subdomains as *.example.com"
+
+
+def not_printable(text: str) -> str:
+    """A line break or another control character within an answer."""
+    return f"{text!r} has a character that cannot be printed: leave it out"
+
+
+def unreadable(what: str, reason: str) -> str:
+    """A part of the other server's file that a plain file does not tell."""
+    return f"{what}: {reason}. Add its items by hand"
+
+
+def not_excluded(what: str, item: str) -> str:
+    """`!192.0.2.1` within a list of networks."""
+    return f"{what} leaves out {item}: Ringback's list cannot, so check whether the networks written are too wide"
+
+
+def looked_up(server: str, domains: str) -> str:
+    """The other server delivers the mail itself, so it is the next hop."""
+    return (
+        f"{server} delivers mail for {domains} itself, so it is the next hop: let it listen on the address of Gateway "
+        "instead of port 25 (docs/behind-it.md)"
+    )
+
+
+def smarthost(server: str, where: str) -> str:
+    """A smarthost is for mail that goes out, not for the mail of one's own domains."""
+    return f"{server} sends mail for other domains to {where}, which is not the next hop of your own mail"
+
+
+def by_exchangers(host: str) -> str:
+    """Postfix looks up the exchangers of a host without brackets."""
+    return (
+        f"Postfix looks up the exchangers (MX) of {host}. Ringback connects to the host; to look them up, write "
+        f'Routes = ( "smtp://{host}?type=mx" ) instead of Gateway'
+    )
+
+
+def exists(path: str) -> str:
+    """The file is there already."""
+    return f"{path} exists: name another file, or write --force, which keeps the old one as {path}.old"
+
+
+def cannot_write(path: str, reason: str) -> str:
+    """The file or its folder cannot be written."""
+    return f"cannot write {path}: {reason}. Name another file: ringback config init ecelerity.conf"
+
+
+def cannot_read(path: str, reason: str) -> str:
+    """The other server's file cannot be read."""
+    return f"cannot read {path}: {reason}"

@@ -1,0 +1,33 @@
+"""Tells a Postfix main.cf from an Exim configuration, and reads it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from proxy.setup.answers import Found
+from proxy.setup.exim import read_exim
+from proxy.setup.postfix import read_main_cf
+from proxy.setup.tables import Absent, read_text
+
+_EXIM = re.compile(
+    r"^\s*(?:begin\s+(?:acl|routers|transports|retry|rewrite|authenticators)|(?:domain|host)list\b|dc_\w+=)",
+    re.MULTILINE,
+)
+_POSTFIX = re.compile(r"^[a-z0-9_]+\s*=", re.MULTILINE)
+
+
+def read_found(path: Path, own_name: str) -> Found:
+    """Return what a server's file says. In a folder, main.cf is read.
+
+    Raises:
+        Absent: the file cannot be read, or is neither.
+    """
+    if path.is_dir():
+        path /= "main.cf"
+    text = read_text(path)
+    if _EXIM.search(text):
+        return read_exim(path, own_name)
+    if not _POSTFIX.search(text):
+        raise Absent("it is neither a Postfix main.cf nor an Exim configuration")
+    return read_main_cf(path, own_name)

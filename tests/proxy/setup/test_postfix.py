@@ -1,0 +1,128 @@
+"""What `config init --from` takes from a main.cf, as postconf(5) reads it."""
+
+# ruff: noqa: E501 — a configuration stands on one line beside what it means
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from proxy.setup.answers import OWN_ADDRESS, Found
+from proxy.setup.sources import read_found
+from proxy.setup.tables import Absent
+
+
+def found(folder: Path, text: str, **files: str) -> Found:
+    for name, content in files.items():
+        (folder / name).write_text(content)
+    path = folder / "main.cf"
+    path.write_text(text)
+    return read_found(path, "own.example.org")
+
+
+def test_a_gateway_takes_domains_next_hop_and_networks(tmp_path: Path) -> None:
+    it = found(
+        tmp_path,
+        "myhostname = mx.example.org\nmydestination = $myhostname, localhost.$mydomain, localhost\n"
+        "relay_domains = example.org, example.net\nrelayhost = [mail.example.org]:2525\n"
+        "mynetworks = 127.0.0.0/8 [::1]/128 192.0.2.0/24\nmessage_size_limit = 52428800\n",
+    )
+    assert it.domains == ("example.org", "*.example.org", "example.net", "*.example.net")
+    assert (it.next_hop, it.hostname, it.largest) == ("mail.example.org:2525", "mx.example.org", 52428800)
+    assert it.networks == ("127.0.0.0/8", "::1", "192.0.2.0/24")
+    assert it.notes == ()
+
+
+def test_a_postfix_that_delivers_a_domain_itself_is_the_next_hop_and_its_smarthost_is_not(tmp_path: Path) -> None:
+    it = found(
+        tmp_path,
+        "mydomain = example.org\nmydestination = $mydomain, $myhostname\nrelayhost = [out.example.org]:587\n"
+        "relay_domains = other.example\n",
+    )
+    assert it.domains == ("example.org", "other.example", "*.other.example", "own.example.org")
+    assert it.next_hop == OWN_ADDRESS
+    assert any("[out.example.org]:587, which is not the next hop" in note for note in it.notes)
+    assert any("Postfix delivers mail for example.org itself" in note for note in it.notes)
+
+
+@pytest.mark.parametrize(
+    ("written", "domains"),
+    [
+        ("virtual_mailbox_domains = a.example b.example", ("a.example", "b.example")),
+        ("virtual_alias_maps = hash:/etc/postfix/virtual", ("c.example",)),  # virtual_alias_domains is its default
+        ("virtual_alias_domains = texthash:virtual", ("c.example",)),
+        ("virtual_mailbox_domains = proxy:lmdb:$config_directory/virtual", ("c.example",)),
+        ("mydestination =\n  # not this one\n  a.example,\n\n  b.example", ("a.example", "b.example")),
+        ("mydestination = old.example\nmydestination = a.example", ("a.example",)),
+        ("mydestination = A.Example, !b.example, b.example, localhost", ("a.example",)),
+        ("mydestination = /list", ("a.example", "b.example")),
+        ("x = a.example\nmydestination = ${x} $(x) ${nothing?b.example} ${nothing:d.example}", ("a.example", "d.example")),
+        ("x = yes\nmydestination = ${x?{a.example}:{b.example}} ${y?{c.example}:{d.$x.example}}", ("a.example", "d.yes.example")),
+        ("mydestination = $mydestination a.example", ("a.example",)),
+        ("virtual_mailbox_domains = mysql:/etc/postfix/sql.cf a.example", ("a.example",)),
+        ("mydestination = [192.0.2.1] bad..example a.example *", ("a.example",)),
+        ("mydestination = münchen.example", ("münchen.example",)),
+    ],
+)  # fmt: skip
+def test_domains_are_read_as_postfix_reads_them(tmp_path: Path, written: str, domains: tuple[str, ...]) -> None:
+    tables = {
+        "virtual": "c.example  anything\n# no.example x\nuser@c.example someone\n",
+        "list": "a.example\nb.example\n",
+    }
+    taken = found(tmp_path, f"{written}\n", **tables).domains
+    assert tuple(each for each in taken if each != "own.example.org") == domains
+
+
+def test_what_only_postfix_can_read_is_a_note(tmp_path: Path) -> None:
+    it = found(
+        tmp_path,
+        "mydestination = a.example\nvirtual_mailbox_domains = mysql:/x.cf, hash:/gone\nmynetworks = 0.0.0.0/0 !10.0.0.1 pcre:/y\n",
+    )
+    for words in (
+        "mysql:/x.cf: only Postfix",
+        "gone is not there",
+        "0.0.0.0/0: it is no network that may",
+        "pcre:/y",
+        "leaves out",
+    ):
+        assert any(words in note for note in it.notes), (words, it.notes)
+    assert it.networks == ()
+
+
+@pytest.mark.parametrize(
+    ("written", "hop", "routes"),
+    [
+        ("relay_transport = smtp:[10.0.0.5]:26", "10.0.0.5:26", ()),
+        ("relayhost = [2001:db8::5]:smtp", "[2001:db8::5]:25", ()),
+        ("relayhost = [mail.internal]", "mail.internal", ()),
+        ("transport_maps = hash:/etc/postfix/transport", "10.0.0.7:2525", (("*.b.example", "b.internal"), ("b.example", "b.internal"))),
+        ("transport_maps = hash:transport\nrelayhost = [10.0.0.5]", "10.0.0.5", (("a.example", "10.0.0.7:2525"), ("*.b.example", "b.internal"), ("b.example", "b.internal"))),
+        ("", OWN_ADDRESS, ()),
+    ],
+)  # fmt: skip
+def test_the_next_hop_of_relayed_domains(tmp_path: Path, written: str, hop: str, routes: object) -> None:
+    table = "a.example smtp:[10.0.0.7]:2525\n.b.example  relay:[b.internal]\nb.example :[b.internal]\nc.example lmtp:unix:/x\nz.example smtp:[no]\n"
+    it = found(tmp_path, f"relay_domains = a.example b.example c.example\n{written}\n", transport=table)
+    assert (it.next_hop, it.routes) == (hop, routes)
+
+
+def test_a_host_without_brackets_is_noted_since_postfix_looks_up_its_exchangers(tmp_path: Path) -> None:
+    it = found(tmp_path, "relay_domains = a.example\nrelayhost = isp.example\n")
+    assert it.next_hop == "isp.example"
+    assert any('Routes = ( "smtp://isp.example?type=mx" )' in note for note in it.notes)
+
+
+def test_subdomains_of_relay_domains_follow_the_parameter(tmp_path: Path) -> None:
+    it = found(tmp_path, "relay_domains = a.example .b.example\nparent_domain_matches_subdomains =\nrelayhost = [x]\n")
+    assert it.domains == ("a.example", "*.b.example")
+
+
+def test_parameters_that_name_each_other_come_to_an_end(tmp_path: Path) -> None:
+    assert found(tmp_path, "a = $b\nb = $a ${a?{$b}}\nmydestination = $a x.example\n").domains == ("x.example",)
+
+
+@pytest.mark.parametrize("text", ["", "\0\1", "no equals sign"])
+def test_another_file_is_refused(tmp_path: Path, text: str) -> None:
+    with pytest.raises(Absent, match="neither a Postfix"):
+        found(tmp_path, text)
