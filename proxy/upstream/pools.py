@@ -10,6 +10,7 @@ from proxy.mail.session import Session
 from proxy.metrics.book import BOOK
 from proxy.metrics.table import POOL_LIMIT, POOL_WAITING, POOLED, POOLED_IDLE
 from proxy.upstream.drained import Drained
+from proxy.upstream.overheard import Tell
 from proxy.upstream.places import Places
 from proxy.upstream.pool import ConnectionPool
 from proxy.upstream.upstream import Upstream
@@ -31,6 +32,8 @@ class Pools:
         self._places = Places(most_connections, self._pools.values)
         self.drained = Drained()
         """Where an operator sends no new transactions."""
+        self.tell: Tell | None = None
+        """Gets what sessions and next hops say to each other, while an operator looks on."""
         self._named: dict[Upstream, ConnectionPool] = {}
         """Those that the configuration names."""
 

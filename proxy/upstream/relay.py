@@ -26,6 +26,7 @@ from proxy.outgoing.wire import WireBroken
 from proxy.smtp.ports import RelayFailed
 from proxy.upstream.failures import Lost
 from proxy.upstream.identity import forward_client
+from proxy.upstream.overheard import overhear
 from proxy.upstream.pool import ConnectionPool, PooledConnection
 from proxy.upstream.pools import Pools
 from proxy.upstream.promises import Promises
@@ -151,6 +152,7 @@ class UpstreamRelay:
             connection = await pool.take(session, fresh=fresh)
         sender, wire = transaction.reverse_path, connection.wire
         self._passage.open(connection, sender)
+        overhear(wire, session, self._pools.tell)
         everybody = (*promises.accepted, *paths)
         parameters = envelope.with_utf8(transaction.parameters, (sender, *everybody))
         if parameters and (unfit := envelope.unfit(wire, parameters)) is not None:

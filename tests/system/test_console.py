@@ -193,6 +193,26 @@ async def _is_committed(at: Desk, identity: str) -> bool:
     return bool((await at.of(f"session {identity}"))["phase"] == "sending body response")
 
 
+async def test_trace_shows_the_client_the_next_hop_and_the_callback(stage: Stage, tmp_path: Path) -> None:
+    await stage.exchanger("ok.test")
+    upstream = await stage.upstream()
+    ringback = await stage.ringback(upstream.port, core=[f'State_Directory = "{state(tmp_path)}"', "Workers = 2"])
+    at = Desk(ringback, upstream, state(tmp_path))
+    await eventually_answered(lambda: _answers(at), "the console answers")
+    async with following(at.folder, "trace client=127.0.0.2") as trace:
+        async with await greeted(at.ringback, source="127.0.0.2") as client:
+            assert (await client.deliver("good@ok.test", ["b@example.com"], MESSAGE)).startswith("250 ")
+            await client.ask("QUIT")
+        lines = [each.partition(" 127.0.0.2 ")[2] for each in await trace.until(" 127.0.0.2 S: 221")]
+        while not any(each.startswith("callback ") for each in lines):
+            lines.append((await trace.line()).partition(" 127.0.0.2 ")[2])
+    ours = [each.removeprefix("next hop ") for each in lines if each.startswith("next hop ")]
+    assert "C: RCPT TO:<b@example.com>" in ours
+    assert ours[-1].startswith("S: 250 ")
+    assert "subject" not in "".join(ours).lower()
+    assert "callback C: RCPT TO:<good@ok.test>" in lines
+
+
 async def test_what_a_client_says_is_escaped_wherever_it_is_shown(stage: Stage, tmp_path: Path) -> None:
     at = await desk(stage, tmp_path)
     async with following(at.folder, "trace") as trace, following(at.folder, "tail event=refused") as tail:

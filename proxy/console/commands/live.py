@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Mapping
-from typing import Any
+from collections import OrderedDict, deque
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 from proxy.console.filters import USAGE, Filter
 from proxy.console.registry import Call, Command
@@ -15,6 +15,11 @@ from proxy.console.results import Result
 from proxy.console.served import Served
 from proxy.control.asking import Process
 from proxy.events.forms import console
+
+_CALLBACK = '"probe_dialogue"'
+
+Read: TypeAlias = Callable[[Sequence[Any]], list[Mapping[str, Any]]]
+"""From what a process sends to rows for a viewer."""
 
 MOST_WAITING = 2000
 """Rows that wait for a viewer who reads slowly; further ones are lost, and the viewer is told how many."""
@@ -26,7 +31,9 @@ def commands(served: Served) -> list[Command]:
     return [
         Command("tail", "Follow the events. Any input ends it.", follow=about.tail, arguments=f"{USAGE} […]"),
         Command(
-            "trace", "Follow the dialogue of sessions, without passwords and messages. Any input ends it.",
+            "trace",
+            "Follow the dialogue of sessions, their next hops and callbacks, without passwords and messages. "
+            "Any input ends it.",
             follow=about.trace, arguments=f"{USAGE} […]",
         ),
     ]  # fmt: skip
@@ -98,27 +105,69 @@ class _Live:
         wanted = Filter.of(call.arguments)
         show = _as_json if wanted.as_json else _terse if wanted.terse else _sentence
         viewer = _Viewer(wanted, show)
-        async for result in self._followed("events", viewer, json.loads):
+        async for result in self._followed(viewer, events=_events):
             yield result
 
     async def trace(self, call: Call) -> AsyncGenerator[Result, None]:
         wanted = Filter.of(call.arguments)
         viewer = _Viewer(wanted, _as_json if wanted.as_json else _said_tersely if wanted.terse else _said)
-        async for result in self._followed("dialogues", viewer, dict):
+        known = _Known(wanted)
+        async for result in self._followed(viewer, dialogues=known.of_sessions, events=known.of_callbacks):
             yield result
 
-    async def _followed(
-        self, question: str, viewer: _Viewer, read: Callable[[Any], Mapping[str, Any]]
-    ) -> AsyncGenerator[Result, None]:
-        def heard(_process: Process, answer: Mapping[str, Any]) -> None:
-            viewer.take([read(row) for row in answer["rows"]], int(answer["dropped"]))
-
-        subscription = self._served.processes.subscribe(question, {}, heard)
+    async def _followed(self, viewer: _Viewer, **questions: Read) -> AsyncGenerator[Result, None]:
+        processes = self._served.processes
+        subscriptions = [processes.subscribe(name, {}, _taking(viewer, read)) for name, read in questions.items()]
         try:
             async for result in viewer.results():
                 yield result
         finally:
-            self._served.processes.unsubscribe(subscription)
+            for each in subscriptions:
+                processes.unsubscribe(each)
+
+
+def _taking(viewer: _Viewer, read: Read) -> Callable[[Process, Mapping[str, Any]], None]:
+    def heard(_process: Process, answer: Mapping[str, Any]) -> None:
+        viewer.take(read(answer["rows"]), int(answer["dropped"]))
+
+    return heard
+
+
+def _events(rows: Sequence[str]) -> list[Mapping[str, Any]]:
+    return [json.loads(row) for row in rows]
+
+
+class _Known:
+    """The sessions that a viewer of dialogues sees: what their callbacks said comes by another way, as events."""
+
+    def __init__(self, wanted: Filter) -> None:
+        self._wanted = wanted
+        self._sessions: OrderedDict[str, Mapping[str, Any]] = OrderedDict()
+
+    def of_sessions(self, rows: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+        """Note whose lines these are."""
+        for row in rows:
+            if self._wanted.wants(row):
+                self._sessions[row["session"]] = row
+                self._sessions.move_to_end(row["session"])
+        while len(self._sessions) > MOST_WAITING:
+            self._sessions.popitem(last=False)
+        return list(rows)
+
+    def of_callbacks(self, rows: Sequence[str]) -> list[Mapping[str, Any]]:
+        """Return the lines of these sessions' callbacks."""
+        found: list[Mapping[str, Any]] = []
+        for text in rows:
+            if _CALLBACK not in text:
+                continue
+            event = json.loads(text)
+            about = self._sessions.get(event.get("session", ""))
+            if about is None or event["event"] != "probe_dialogue":
+                continue
+            for line in str(event["conversation"]).split("\n"):
+                who, _, said = line.partition(" ")[2].partition(": ")
+                found.append({**about, "with": "callback", "who": who, "line": said})
+        return found
 
 
 def _as_json(row: Mapping[str, Any]) -> str:
@@ -134,8 +183,9 @@ def _terse(row: Mapping[str, Any]) -> str:
 
 
 def _said(row: Mapping[str, Any]) -> str:
-    return f"{row['session']} {row['client']} {row['who']}: {row['line']}"
+    return f"{row['session']} {row['client']} {_said_tersely(row)}"
 
 
 def _said_tersely(row: Mapping[str, Any]) -> str:
-    return f"{row['who']}: {row['line']}"
+    other = "" if row["with"] == "client" else f"{row['with']} "
+    return f"{other}{row['who']}: {row['line']}"

@@ -16,6 +16,7 @@ from proxy.mail.session import Session
 from proxy.server.answering import Question
 from proxy.smtp.ports import Front
 from proxy.smtp.said import lines_of
+from proxy.upstream.pools import Pools
 
 MOST_WAITING = 5000
 """Events, or lines, that wait for the control process."""
@@ -94,9 +95,9 @@ class Events:
 class Dialogues:
     """The dialogue lines of a worker's sessions."""
 
-    def __init__(self, front: Front) -> None:
+    def __init__(self, front: Front, pools: Pools) -> None:
         """Trace nothing."""
-        self._front = front
+        self._front, self._pools = front, pools
         self._viewers: set[_Gathered] = set()
 
     def questions(self) -> dict[str, Question]:
@@ -118,19 +119,28 @@ class Dialogues:
     def _show_to(self, trace: Callable[[Session, bytes, bytes], None] | None) -> None:
         for each in self._front.in_use:
             each.trace = trace
+        self._pools.tell = None if trace is None else self._take_upstream
 
     def _take(self, session: Session, who: bytes, octets: bytes) -> None:
-        rows = [_row(session, line) for line in lines_of(who + octets)]
+        rows = [_row(session, "client", line[:1], line[3:]) for line in lines_of(who + octets)]
         for viewer in self._viewers:
             viewer.put(rows)
 
+    def _take_upstream(self, session: Session, who: str, line: str) -> None:
+        for viewer in self._viewers:
+            viewer.put([_row(session, "next hop", who, line)])
 
-def _row(session: Session, line: str) -> dict[str, str]:
-    """Return a line of a dialogue, which is safe to show (`proxy.smtp.said`)."""
+
+def _row(session: Session, other: str, who: str, line: str) -> dict[str, str]:
+    """Return a line of the dialogue with the client or the next hop. It is safe to show already.
+
+    `who` is C for the client's side of the connection, S for the server's.
+    """
     return {
         "session": session.id,
         "client": session.client_ip,
         "sender": printable(session.transaction.reverse_path.text),
-        "who": line[:1],
-        "line": line[3:],
+        "with": other,
+        "who": who,
+        "line": line,
     }

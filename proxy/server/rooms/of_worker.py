@@ -62,7 +62,7 @@ def questions(worker: Working) -> dict[str, Question]:
         **upstreams.questions(worker.pools, front),
         **settings.questions(front, lambda: worker.pipeline, worker.callbacks),
         **outbox.questions(worker.assembly.core.state_directory, worker.outbox_store, worker.deliverer),
-        **live.Dialogues(front).questions(),
+        **live.Dialogues(front, worker.pools).questions(),
         **explaining.questions(lambda: explaining.Place(front, worker.entrances, worker.router, worker.pools)),
         **overlay.questions(worker),
         "sieve_flush": lambda _given: _flush(worker),
