@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 from cachetools import TTLCache
 
 from proxy.dns.resolver import DnsUnavailable, Exchanger, NoSuchDomain, Resolver
+from proxy.metrics.book import BOOK
+from proxy.metrics.table import CACHE_HITS, CACHE_LOOKUPS
 
 SECONDS = 10.0
 """Short enough to ignore the TTL."""
@@ -67,6 +69,8 @@ class RecentNames:
         return await self._shared(("host", host), self._resolver.host_addresses)
 
     async def _shared(self, key: tuple[str, str], ask: Callable[[str], Awaitable[list[T]]]) -> list[T]:
+        BOOK.counts[CACHE_LOOKUPS.base] += 1
+        BOOK.counts[CACHE_HITS.base] += key in self._known or key in self._asked
         while (known := self._known.get(key)) is None:
             asked = self._asked.get(key)
             if asked is None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from proxy.events.table import EVENTS
 from proxy.history.search import Item, Story
+from proxy.mail import replies
 
 _PLACES = {
     "connect": "at the connection", "ehlo": "at EHLO", "auth": "at AUTH", "mailfrom": "at MAIL FROM",
@@ -100,20 +101,34 @@ def _fate(item: Item) -> Iterator[str]:
         queued = f" Its queue id there is {item['queue_id']}." if item["queue_id"] else ""
         yield f"{item['taken_by']} took it (next hop {item['upstream']}).{queued}"
     elif item["disposition"] != "lost":
-        yield from decided(item["decided_by"], item["at"])
+        yield from decided(item["decided_by"], item["at"], item["reply"])
     if item.get("callback_status"):
         words = f': "{item["callback_text"]}"' if item["callback_text"] else ""
         yield f"The callback answered {item['callback_status']} ({item['callback_reason']}){words}"
 
 
-def decided(by: str, at: int) -> Iterator[str]:
-    """Yield who decided; of a script, also its line as the file has it now."""
+_TROUBLE = {
+    f"{reply.code} {reply.text}": told
+    for reply, told in (
+        (replies.UPSTREAM_UNREACHABLE, "The next hop could not be reached: {}"),
+        (replies.UPSTREAM_LOST, "The next hop did not answer, or the connection to it was lost: {}"),
+        (replies.UPSTREAM_REFUSED_US, "The next hop rejected our session, not this mail: {}"),
+    )
+}
+"""Our replies about the next hop, and what they mean."""
+
+
+def decided(by: str, at: int, reply: str | None) -> Iterator[str]:
+    """Yield who decided; of a script, also its line as the file has it now.
+
+    The next hop decides only if the reply is its own: three replies are ours, about our trouble with it.
+    """
     kind, _, name = by.partition(" ")
     if kind == "script":
         yield f"The script decided: {name}"
         yield from _line_of(name, at)
     elif kind == "upstream":
-        yield f"The next hop decided: {name}"
+        yield _TROUBLE.get(reply or "", "The next hop decided: {}").format(name)
     elif by == "protocol":
         yield "The rules of SMTP decided (protocol)."
     else:

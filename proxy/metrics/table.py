@@ -133,6 +133,8 @@ UPSTREAM_ERRORS = LAYOUT.counter(
 )
 
 QUERIES = LAYOUT.counter("ringback_dns_queries_total", "Questions to name servers.", RECORD, ANSWER)
+CACHE_LOOKUPS = LAYOUT.counter("ringback_dns_cache_lookups_total", "Looks for a DNS answer of the last seconds.")
+CACHE_HITS = LAYOUT.counter("ringback_dns_cache_hits_total", "Those that found one, or joined an open question.")
 QUERY_TIME = LAYOUT.histogram("ringback_dns_seconds", "Time to a clear answer, or to giving up.", SECONDS, RECORD)
 
 LIMIT_HITS = LAYOUT.counter("ringback_limit_hits_total", "Commands that a limit refused.", LIMIT)
@@ -171,6 +173,9 @@ LAG = LAYOUT.histogram(
 )
 LOGGED = LAYOUT.counter("ringback_log_events_total", "Events in the log.", EVENT)
 LINES_DROPPED = LAYOUT.counter("ringback_log_lines_dropped_total", "Lines that the log's reader did not take.")
+TRACE_DROPPED = LAYOUT.counter(
+    "ringback_trace_events_dropped_total", "Rows of `tail` and `trace` that a slow viewer did not get."
+)
 
 CPU = LAYOUT.counter(
     "ringback_process_cpu_seconds_total", "Processor time of the processes of a role.", ROLE, scale=1_000_000

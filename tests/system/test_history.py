@@ -169,7 +169,7 @@ async def test_rates_full_pools_and_next_hops_that_are_down_are_named(stage: Sta
     ringback = await opened(stage, tmp_path, line, rate, upstream_port=stage.nobody_listens())
     await mail(ringback, "down@example.com")
     await mail(ringback, "rate@example.com")
-    await told(ringback, "down@example.com", ("was deferred", '"451 4.4.'))
+    await told(ringback, "down@example.com", ("was deferred", '"451 4.4.1', "The next hop could not be reached: 127."))
     await told(ringback, "rate@example.com", ("was deferred", "Decided by recipient_rate_per_client."))
 
 

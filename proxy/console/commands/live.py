@@ -15,6 +15,8 @@ from proxy.console.results import Result
 from proxy.console.served import Served
 from proxy.control.asking import Process
 from proxy.events.forms import console
+from proxy.metrics.book import BOOK
+from proxy.metrics.table import TRACE_DROPPED
 
 _CALLBACK = '"probe_dialogue"'
 
@@ -58,6 +60,7 @@ class _Viewer:
                 continue
             if len(self._rows) >= MOST_WAITING:
                 self._lost += 1
+                BOOK.counts[TRACE_DROPPED.base] += 1
             else:
                 self._rows.append(row)
         self._woken.set()

@@ -13,6 +13,8 @@ from typing import Any
 from proxy.base import log_output
 from proxy.base.log import printable
 from proxy.mail.session import Session
+from proxy.metrics.book import BOOK
+from proxy.metrics.table import TRACE_DROPPED
 from proxy.server.answering import Question
 from proxy.smtp.ports import Front
 from proxy.smtp.said import lines_of
@@ -58,6 +60,7 @@ class _Gathered:
             while self._waiting:
                 count = min(len(self._waiting), MOST_TOGETHER)
                 dropped, self._dropped = self._dropped, 0
+                BOOK.counts[TRACE_DROPPED.base] += dropped  # here: one thread writes the counts
                 yield {"rows": [self._waiting.popleft() for _ in range(count)], "dropped": dropped}
             await asyncio.sleep(GATHER_SECONDS)
 

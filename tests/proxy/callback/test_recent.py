@@ -11,6 +11,8 @@ from proxy.base.tasks import TaskOwner, spawn
 from proxy.callback.pace import ProbePacer
 from proxy.callback.recent import SECONDS, RecentNames
 from proxy.dns.resolver import Exchanger, NoSuchDomain, Resolver
+from proxy.metrics.book import BOOK
+from proxy.metrics.table import CACHE_HITS, CACHE_LOOKUPS
 
 FOUND = [Exchanger(10, "mx.sender.test")]
 
@@ -39,15 +41,18 @@ class Clock:
 async def test_many_who_ask_at_once_share_one_query_and_later_ones_its_answer() -> None:
     resolver, clock = Gated(), Clock()
     names = RecentNames(cast(Resolver, resolver), clock)
+    looked, found = BOOK.counts[CACHE_LOOKUPS.base], BOOK.counts[CACHE_HITS.base]
     asking = [spawn(names.exchangers("sender.test"), name="ask", owner=TaskOwner("test")) for _ in range(5)]
     await asyncio.sleep(0)
     resolver.gate.set()
     assert await asyncio.gather(*asking) == [FOUND] * 5
     assert await names.exchangers("sender.test") == FOUND
     assert resolver.asked == 1
+    assert (BOOK.counts[CACHE_LOOKUPS.base] - looked, BOOK.counts[CACHE_HITS.base] - found) == (6, 5)
     clock.now += SECONDS
     await names.exchangers("sender.test")
     assert resolver.asked == 2
+    assert (BOOK.counts[CACHE_LOOKUPS.base] - looked, BOOK.counts[CACHE_HITS.base] - found) == (7, 5)
 
 
 async def test_a_failure_is_told_to_all_who_wait_and_not_remembered() -> None:

@@ -9,6 +9,8 @@ import pytest
 from proxy.console.commands.live import MOST_WAITING, _Viewer
 from proxy.console.errors import Refused
 from proxy.console.filters import Filter
+from proxy.metrics.book import BOOK
+from proxy.metrics.table import TRACE_DROPPED
 from proxy.server.rooms import live
 
 MESSAGE: dict[str, Any] = {
@@ -74,9 +76,11 @@ def test_a_wrong_filter_is_refused(word: str) -> None:
 
 async def test_a_viewer_who_does_not_read_costs_bounded_memory_and_is_told_what_was_lost() -> None:
     viewer = _Viewer(Filter.of(()), lambda row: str(row["number"]))
+    counted = BOOK.counts[TRACE_DROPPED.base]
     for number in range(0, 10 * MOST_WAITING, 100):
         viewer.take([{"number": number + each} for each in range(100)], 0)
     assert len(viewer._rows) == MOST_WAITING
+    assert BOOK.counts[TRACE_DROPPED.base] - counted == 9 * MOST_WAITING
     results = viewer.results()
     first = await anext(results)
     assert first.value == {"lost": 9 * MOST_WAITING}
