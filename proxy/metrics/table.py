@@ -40,7 +40,7 @@ LIMIT = Label(
      "authentication_failure_rate", "max_connections_per_client", "listener_sessions", "service_sessions",
      "max_receptions_per_connection", "max_recipients_per_message", "max_recipients_per_connection", "multi_recipient",
      "max_message_size", "max_header_size", "max_received_headers", "max_outbound_connections", "outbox_size",
-     "idle_time", OTHER),
+     "idle_time", "inbound_throttle_messages", OTHER),
 )  # fmt: skip
 ENDED = Label("ended", ("quit", "timeout", "client_gone", "shutdown", "failed", "refused", "health_check"))
 STATE = Label("state", ("idle", "busy", "content"))

@@ -175,6 +175,14 @@ class InboundOptions(TlsOptions):
         doc="Rate of STARTTLS commands per client. Relay hosts are exempt.",
         scopes=INBOUND,
     )
+    inbound_throttle_messages: ThrottleValue = option(
+        NO_THROTTLE,
+        zero="no limit",
+        doc="Rate of MAIL commands of all clients together, over a sliding window. A client beyond it waits up to 60 "
+        "seconds for its turn, and then gets 450. Set globally, it holds for all listeners together; set for a "
+        "listener, each of its addresses has its own.",
+        scopes=LISTENING,
+    )
     listener_sessions: int = option(
         0, zero="no limit", doc="Concurrent sessions on this address, per worker.", ge=0, scopes=INBOUND
     )

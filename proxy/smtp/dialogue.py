@@ -62,6 +62,11 @@ class Entrance(Protocol):
     own_options: InboundOptions
     connections: int
 
+    @property
+    def address(self) -> str:
+        """The listening address."""
+        ...
+
     def options(self, client_ip: str) -> InboundOptions:
         """Return the options that apply to a client."""
         ...

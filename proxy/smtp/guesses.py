@@ -4,6 +4,9 @@ They are counted by client network, and by user and network together. They are n
 anyone could lock a user out. Each network gets one login check at a time, so a hundred parallel sessions learn no more
 than one, and other networks do not wait for them. A network with a successful login within a day is exempt, because an
 office behind one address has users who mistype.
+
+If workers share limits, failures and logins count for all of them. A guess is counted before the password is judged and
+taken back unless it was wrong, so parallel sessions of several workers get no more guesses than one.
 """
 
 from __future__ import annotations
@@ -11,8 +14,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from hashlib import blake2b
 from itertools import count
 
@@ -26,6 +29,7 @@ from proxy.metrics.table import AUTHENTICATIONS, LIMIT_HITS, MECHANISM
 from proxy.options.throttle import Buckets
 from proxy.smtp.line import Line
 from proxy.smtp.ports import Authenticator, Credentials, Verification
+from proxy.smtp.shared import Rate, SharedLimits
 
 log = get_logger()
 
@@ -45,9 +49,14 @@ MOST_AT_ONCE = {"file": 2, "upstream": 20}
 class Guesses:
     """An `Authenticator` that wraps another one. Its state is owned by the event loop's thread."""
 
-    def __init__(self, authenticator: Authenticator, clock: Callable[[], float] = time.monotonic) -> None:
-        """Wrap `authenticator`, without failures so far."""
-        self._authenticator, self._clock = authenticator, clock
+    def __init__(
+        self,
+        authenticator: Authenticator,
+        clock: Callable[[], float] = time.monotonic,
+        shared: SharedLimits | None = None,
+    ) -> None:
+        """Wrap `authenticator`, without failures so far. With `shared`, they are counted there."""
+        self._authenticator, self._clock, self._shared = authenticator, clock, shared
         self._failures = Buckets(clock, MOST_REMEMBERED)
         self._logged_in: LRUCache[str, float] = LRUCache(MOST_REMEMBERED)
         self._turns: dict[str, asyncio.Lock] = {}
@@ -58,48 +67,74 @@ class Guesses:
 
     def forgive(self, network: str) -> int:
         """Forget a network's failures; return how many buckets it had."""
-        keys = {key for key, *_ in self._failures.states() if key == network or key.startswith(f"{network} ")}
+        keys = {key for key, *_ in self._failures.states() if key.startswith(f"{network} ")}
         return self._failures.forget(keys)
 
     async def verify(self, session: Session, credentials: Credentials) -> Verification:
         """Verify credentials, unless the client has failed too often."""
         rate, network = session.options.authentication_failure_rate, session.client_network
-        keys = (network, _pair(credentials.user, network))
+        rates = (Rate("login", network, rate), Rate(f"login {_of_user(credentials.user, network)}", network, rate))
         try:
             if not rate.count or self._is_exempt(network):
                 return await self._judged(session, credentials)
             async with self._turn(network):
                 if not self._is_exempt(network):
-                    if not all(self._failures.has(key, rate) for key in keys):
+                    counted = await self._counts(rates)
+                    if counted is False:
                         return _limited(session, credentials)
-                    return await self._counted(session, credentials, keys)
+                    if counted:
+                        return await self._counted(session, credentials, rates)
             return await self._judged(session, credentials)
         except TimeoutError:
             return _limited(session, credentials)
 
-    @contextmanager
-    def guess(self, session: Session, mechanism: str) -> Iterator[bool]:
+    @asynccontextmanager
+    async def guess(self, session: Session, mechanism: str) -> AsyncIterator[bool]:
         """Count a login that a module judges, by its network: it names no user before it is over.
 
         The token is taken first and given back unless the login fails, so parallel sessions get no more guesses.
         """
         rate, network = session.options.authentication_failure_rate, session.client_network
         before = session.failed_authentications
-        counts = bool(rate.count) and not self._is_exempt(network)
-        if counts and not self._failures.take(network, rate):
+        rates = (Rate("login", network, rate),)
+        counted = None if not rate.count or self._is_exempt(network) else await self._counts(rates)
+        if counted is False:
             _note_limit(session, "", mechanism)
             yield False
             return
         try:
             yield True
         finally:
-            if counts and session.failed_authentications == before:
-                self._failures.take(network, rate, -1)
+            if counted and session.failed_authentications == before:
+                self._take_back(rates)
             if session.auth_user:
                 self._noted(network, Verification.ACCEPTED)
 
-    async def _counted(self, session: Session, credentials: Credentials, keys: tuple[str, str]) -> Verification:
-        """Verify credentials and count a failure, even if the client leaves before the reply."""
+    async def _counts(self, rates: tuple[Rate, ...]) -> bool | None:
+        """Count a guess in advance: False if it is one too many, None if the network has logged in elsewhere."""
+        network, shared = rates[0].network, self._shared
+        if shared is None:
+            taken = [each for each in rates if self._failures.take(_local(each), each.throttle)]
+            if len(taken) < len(rates):
+                self._take_back(taken)
+            return len(taken) == len(rates)
+        logged_in, refused = await asyncio.gather(shared.has_logged_in(network), shared.enter(network, (), rates))
+        if not logged_in:
+            return not refused
+        if not refused:
+            shared.give_back(rates)
+        self._logged_in[network] = self._clock()
+        return None
+
+    def _take_back(self, rates: Sequence[Rate]) -> None:
+        if self._shared is not None:
+            self._shared.give_back(rates)
+        else:
+            for each in rates:
+                self._failures.take(_local(each), each.throttle, -1)
+
+    async def _counted(self, session: Session, credentials: Credentials, rates: tuple[Rate, ...]) -> Verification:
+        """Verify credentials. The guess stays counted if it is wrong, or if the client leaves before the reply."""
         found = Verification.REFUSED
         try:
             found = await self._judged(session, credentials)
@@ -107,9 +142,8 @@ class Guesses:
             found = Verification.UNKNOWN
             raise
         finally:
-            if found is Verification.REFUSED:
-                for key in keys:
-                    self._failures.take(key, session.options.authentication_failure_rate)
+            if found is not Verification.REFUSED:
+                self._take_back(rates)
         return found
 
     async def _judged(self, session: Session, credentials: Credentials) -> Verification:
@@ -122,7 +156,7 @@ class Guesses:
         """
         network, rate = session.client_network, session.options.authentication_failure_rate
         is_known, number = self._is_exempt(network), next(self._numbers)
-        left = self._failures.left(network, rate)
+        left = self._failures.left(f"{network} login", rate)
         rank = (self._in_line[network], not is_known, -left, number if is_known else -number)
         line = self._lines.get(session.options.authentication, self._lines["upstream"])
         self._in_line[network] += 1
@@ -142,6 +176,8 @@ class Guesses:
     def _noted(self, network: str, found: Verification) -> Verification:
         if found is Verification.ACCEPTED:
             self._logged_in[network] = self._clock()
+            if self._shared is not None:
+                self._shared.note_login(network, EXEMPT_SECONDS)
         return found
 
     @asynccontextmanager
@@ -184,6 +220,11 @@ def _note_limit(session: Session, user: str, mechanism: str) -> None:
     )
 
 
-def _pair(user: str, network: str) -> str:
-    """Return a key of fixed size, however long the user name is."""
-    return f"{network} {blake2b(f'{network} {user}'.encode(), digest_size=16).hexdigest()}"
+def _local(rate: Rate) -> str:
+    """Return the key of a bucket in this process."""
+    return f"{rate.network} {rate.what}"
+
+
+def _of_user(user: str, network: str) -> str:
+    """Return a user's name in a key: it has a fixed size, however long the name is."""
+    return blake2b(f"{network} {user}".encode(), digest_size=16).hexdigest()

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
+from proxy.counting.base import Counting
 from proxy.mail import replies
 from proxy.mail.authentication_results import authserv_id
 from proxy.mail.extensions import EXTENSIONS, Extension, Offer
@@ -17,13 +18,17 @@ from proxy.mail.session import Session
 from proxy.options.inbound import InboundOptions
 from proxy.options.names import banner_lines
 from proxy.options.throttle import Buckets, Throttle
+from proxy.smtp.shared import Rate, SharedLimits, SharedRate, Waits
 from proxy.smtp.state import Progress, State
+from proxy.smtp.turns import Turn
 from sieve.phases import CONTENT_PHASES, Phase
 
 _FROM_RCPT = (Phase.RCPTTO, *CONTENT_PHASES)
 
 Terms = tuple[frozenset[str], frozenset[Offer]]
 """What decides about our EHLO reply: what every next hop offers, and which offers hold for the client now."""
+
+_TOO_MANY_RECIPIENTS = replies.TOO_MUCH_MAIL.decided_by("recipient_rate_per_client")
 
 _MOST_HELLOS = 64
 """EHLO replies that a plan keeps. A configuration has a few."""
@@ -48,6 +53,18 @@ class Shared(Protocol):
     """What a limit wants to know of the worker."""
 
     rates: Buckets
+    shared: SharedLimits | None
+    counting: Counting
+
+    @property
+    def settings(self) -> InboundOptions: ...
+
+
+class Named(Protocol):
+    """What a limit wants to know of the listener."""
+
+    @property
+    def address(self) -> str: ...
 
 
 class Limited(Protocol):
@@ -56,12 +73,15 @@ class Limited(Protocol):
     @property
     def front(self) -> Shared: ...
 
+    @property
+    def entrance(self) -> Named: ...
+
     session: Session
     progress: Progress
 
 
-Limit = Callable[[Limited], Reply | None]
-"""Returns the reply to a client that has reached the limit."""
+Limit = Callable[[Limited], Reply | Waits | None]
+"""Returns the reply to a client that has reached the limit, or what must be waited for first."""
 
 
 class Plan:
@@ -77,6 +97,7 @@ class Plan:
         "at_rcpt",
         "authserv_id",
         "banner",
+        "counts_connections",
         "helo",
         "idle",
         "lifetime",
@@ -107,6 +128,12 @@ class Plan:
         self.reads_body = policy.reads_body
         self.authserv_id = authserv_id(options) if policy.authenticates else ""
         """The name that no field of a message may claim; empty if no module writes results of its own."""
+        self.counts_connections = bool(
+            options.listener_sessions
+            or options.service_sessions
+            or options.max_connections_per_client
+            or options.connection_rate_per_client.count
+        )
         self.limits_on_mail = _limits_on_mail(options)
         self.limits_on_rcpt = _limits_on_rcpt(options, policy)
         self.idle = options.idle_time or math.inf
@@ -166,6 +193,19 @@ def within(front: Shared, session: Session, what: str, throttle: Throttle) -> bo
     return session.can_relay or front.rates.take(f"{what} {session.client_network}", throttle)
 
 
+def rates_of(session: Session, what: str, throttle: Throttle) -> tuple[Rate, ...]:
+    """Return the rate limit, if it holds for the client."""
+    return () if session.can_relay else (Rate(what, session.client_network, throttle),)
+
+
+def rated(asking: Limited, what: str, throttle: Throttle, refusal: Reply) -> Reply | Waits | None:
+    """Count an event of the client; return the refusal if it is one too many."""
+    shared = asking.front.shared
+    if shared is None or asking.session.can_relay:
+        return None if within(asking.front, asking.session, what, throttle) else refusal
+    return SharedRate(shared, Rate(what, asking.session.client_network, throttle), refusal)
+
+
 def _limits_on_mail(options: InboundOptions) -> tuple[Limit, ...]:
     """Return the limits on MAIL."""
     limits: list[Limit] = []
@@ -175,6 +215,8 @@ def _limits_on_mail(options: InboundOptions) -> tuple[Limit, ...]:
         limits.append(_ehlo_first)
     if options.message_rate_per_client.count:
         limits.append(_message_rate)
+    if options.inbound_throttle_messages.count:
+        limits.append(_throttle)
     return tuple(limits)
 
 
@@ -201,9 +243,14 @@ def _ehlo_first(asking: Limited) -> Reply | None:
     return replies.EHLO_FIRST.decided_by("require_ehlo") if asking.progress.state is State.CONNECTED else None
 
 
-def _message_rate(asking: Limited) -> Reply | None:
-    rate = asking.session.options.message_rate_per_client
-    return None if within(asking.front, asking.session, "message", rate) else replies.TOO_MUCH_MAIL
+def _throttle(asking: Limited) -> Reply | Waits | None:
+    throttle = asking.session.options.inbound_throttle_messages
+    together = throttle is asking.front.settings.inbound_throttle_messages
+    return Turn(asking.front.counting, "" if together else asking.entrance.address, throttle)
+
+
+def _message_rate(asking: Limited) -> Reply | Waits | None:
+    return rated(asking, "message", asking.session.options.message_rate_per_client, replies.TOO_MUCH_MAIL)
 
 
 def _recipients(asking: Limited) -> Reply | None:
@@ -227,8 +274,5 @@ def _one_alone(asking: Limited) -> Reply | None:
     )
 
 
-def _recipient_rate(asking: Limited) -> Reply | None:
-    rate = asking.session.options.recipient_rate_per_client
-    if within(asking.front, asking.session, "recipient", rate):
-        return None
-    return replies.TOO_MUCH_MAIL.decided_by("recipient_rate_per_client")
+def _recipient_rate(asking: Limited) -> Reply | Waits | None:
+    return rated(asking, "recipient", asking.session.options.recipient_rate_per_client, _TOO_MANY_RECIPIENTS)

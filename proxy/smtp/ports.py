@@ -9,13 +9,15 @@ import asyncio
 import copy
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from proxy.base.health import HealthChecks
 from proxy.base.tasks import TaskOwner
+from proxy.counting.base import Counting
+from proxy.counting.memory import MemoryCounting
 from proxy.mail import replies
 from proxy.mail.replies import Reply
 from proxy.mail.session import Letter, Path, Session, Transaction
@@ -24,6 +26,7 @@ from proxy.options.core import CoreOptions
 from proxy.options.throttle import Buckets
 from proxy.smtp.pending import Verb
 from proxy.smtp.said import Allowance
+from proxy.smtp.shared import SharedLimits
 from sieve.phases import Phase
 
 
@@ -149,7 +152,7 @@ class Logins(Authenticator, Protocol):
         """Forget a client network's failures, because an operator says so; return how many counts it had."""
         ...
 
-    def guess(self, session: Session, mechanism: str) -> AbstractContextManager[bool]:
+    def guess(self, session: Session, mechanism: str) -> AbstractAsyncContextManager[bool]:
         """Enter a login that a module judges; False if the client has failed too often. Its failure is counted."""
         ...
 
@@ -360,6 +363,10 @@ class Front:
     """Connections that are not logged one by one."""
     dialogues: Allowance | None = None
     """How many refusals are told with their dialogue; None without a history."""
+    counting: Counting = field(default_factory=MemoryCounting)
+    """Counts what is no client's: the turns of all messages."""
+    shared: SharedLimits | None = None
+    """Counts clients' limits for all workers and machines; None if this worker counts alone."""
     rates: Buckets = field(default_factory=Buckets)
     clients: Counter[str] = field(default_factory=Counter)
     """Connections of each client that has any."""

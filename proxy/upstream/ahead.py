@@ -29,6 +29,10 @@ class Slots(Protocol):
         """Take a slot if one is free now."""
         ...
 
+    async def lease(self) -> bool:
+        """Return whether a slot that was just taken may be used."""
+        ...
+
     def free(self) -> None:
         """Give a slot back."""
         ...
@@ -71,13 +75,18 @@ class Demand:
 
     async def _made(self) -> None:
         try:
+            if await self._slots.lease():
+                await self._filled()
+        finally:
+            self.making -= 1
+
+    async def _filled(self) -> None:
+        try:
             await self._make()
         except BaseException as error:
             self._slots.free()
             if not isinstance(error, Unreachable | RefusedUs):  # these are logged; the next session tries itself
                 raise
-        finally:
-            self.making -= 1
 
     async def close(self) -> None:
         """Make no more."""

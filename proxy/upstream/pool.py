@@ -32,6 +32,7 @@ from proxy.upstream.drained import Drained
 from proxy.upstream.failures import PoolFull, RefusedUs, Unreachable
 from proxy.upstream.identity import NOBODY, Identity, belongs_to, identity_of, introduce_client
 from proxy.upstream.places import Places
+from proxy.upstream.sharing import SharedSlots, Sharing
 from proxy.upstream.slots import Slots
 from proxy.upstream.upstream import ReadySocket, Upstream
 
@@ -67,7 +68,15 @@ class PooledConnection:
 class ConnectionPool:
     """The connections of one worker to one upstream."""
 
-    def __init__(self, upstream: Upstream, resolver: Resolver, places: Places, drained: Drained | None = None) -> None:
+    def __init__(
+        self,
+        upstream: Upstream,
+        resolver: Resolver,
+        places: Places,
+        drained: Drained | None = None,
+        sharing: Sharing | None = None,
+    ) -> None:
+        """All pools of the worker share `places`; `sharing` is with other workers."""
         self._drained = drained or Drained()
         self.upstream = upstream
         self.policy = upstream.policy
@@ -81,7 +90,12 @@ class ConnectionPool:
         """Idle connections with errors, each for the session that made them."""
         self._owner = TaskOwner(f"pool {self.name}")
         self._reaper: asyncio.TimerHandle | None = None
-        self._slots = Slots[PooledConnection](self, self.policy.max_outbound_connections, places, self.number)
+        most = self.policy.max_outbound_connections
+        self._slots: Slots[PooledConnection] = (
+            Slots(self, most, places, self.number)
+            if sharing is None
+            else SharedSlots(self, most, places, self.number, sharing)
+        )
         self._loop = asyncio.get_running_loop()
         self._demand = Demand(self.name, self._slots, self._make_one_ahead)
         self._ready = ReadySockets(self._loop, self._ready_unused)
@@ -261,9 +275,10 @@ class ConnectionPool:
         """Keep an error-free connection that is between transactions."""
         connection.used = True
         most = self.policy.max_deliveries_per_connection
+        spent = (most and connection.deliveries >= most) or self._slots.owes
         if connection.wire.broken is not None:
             self._slots.free()
-        elif (most and connection.deliveries >= most) or connection.address in self._drained.addresses:
+        elif spent or connection.address in self._drained.addresses:
             self.retire(connection)
         elif self._slots.waiting and not self._suits_next(connection):
             self.retire(connection)  # it is tied to one client, or to LOCAL, and a transaction of another is waiting
@@ -390,6 +405,7 @@ class ConnectionPool:
             self._reaper.cancel()
             self._reaper = None
         await self._demand.close()
+        await self._slots.close()
         while self.end_one_unused():
             pass
         await self._owner.wait(QUIT_SECONDS + 1)

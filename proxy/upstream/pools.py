@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 
+from proxy.counting.base import Counting
 from proxy.dns.resolver import Resolver
 from proxy.mail.session import Session
 from proxy.metrics.book import BOOK
@@ -13,6 +14,7 @@ from proxy.upstream.drained import Drained
 from proxy.upstream.overheard import Tell
 from proxy.upstream.places import Places
 from proxy.upstream.pool import ConnectionPool
+from proxy.upstream.sharing import Sharing
 from proxy.upstream.upstream import Upstream
 
 MOST_POOLS = 512
@@ -25,9 +27,11 @@ MOST_CONNECTIONS = 20_000
 class Pools:
     """The pools of one worker, one for each upstream that was named or used."""
 
-    def __init__(self, resolver: Resolver, most_connections: int = MOST_CONNECTIONS) -> None:
-        """All pools together make at most `most_connections`."""
-        self._resolver = resolver
+    def __init__(
+        self, resolver: Resolver, most_connections: int = MOST_CONNECTIONS, counting: Counting | None = None
+    ) -> None:
+        """All pools together make at most `most_connections`. With `counting`, workers share each upstream's limit."""
+        self._resolver, self._counting = resolver, counting
         self._pools: dict[Upstream, ConnectionPool] = {}
         self._places = Places(most_connections, self._pools.values)
         self.drained = Drained()
@@ -43,8 +47,15 @@ class Pools:
         if pool is None:
             if len(self._pools) >= MOST_POOLS:
                 self._let_go_of_unused()
-            pool = self._pools[upstream] = ConnectionPool(upstream, self._resolver, self._places, self.drained)
+            pool = self._pools[upstream] = ConnectionPool(
+                upstream, self._resolver, self._places, self.drained, self._sharing(upstream)
+            )
         return pool
+
+    def _sharing(self, upstream: Upstream) -> Sharing | None:
+        if self._counting is None:
+            return None
+        return Sharing(self._counting, upstream.name, upstream.policy.max_outbound_connections)
 
     def _let_go_of_unused(self) -> None:
         for upstream in [each for each, pool in self._pools.items() if not pool.in_use and each not in self._named]:

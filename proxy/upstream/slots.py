@@ -34,13 +34,15 @@ class Pool(Protocol[C_contra]):
 class Slots(Generic[C]):
     """Counts the connections of one pool, within its limit and that of all pools of the worker. It makes none."""
 
-    __slots__ = ("_loop", "_number", "_places", "_pool", "most", "taken", "waiting")
+    __slots__ = ("_loop", "_number", "_places", "_pool", "most", "owes", "taken", "waiting")
 
     def __init__(self, pool: Pool[C], most: int, places: Places, number: int) -> None:
         """Allow `most` connections, each with one of the worker's places. `number` is the upstream's in the metrics."""
         self._pool, self.most, self._places, self._number = pool, most, places, number
         self._loop = asyncio.get_running_loop()
         self.taken = 0
+        self.owes = False
+        """Others want a slot: the next that comes back is theirs."""
         self.waiting: deque[tuple[asyncio.Future[C | None], tuple[object, ...]]] = deque()
         """The transactions that wait, with the client that each would announce."""
 
@@ -50,11 +52,24 @@ class Slots(Generic[C]):
         Raises:
             PoolFull: all slots were taken for PLACE_SECONDS.
         """
+        return None if self._take_now() else await self._wait(identity)
+
+    async def lease(self) -> bool:
+        """Return whether a slot that was just taken may be used: always, if no other worker has to be asked."""
+        return True
+
+    async def close(self) -> None:
+        """Nothing is under way."""
+
+    def _take_now(self) -> bool:
+        """Take a slot if there is one; end what is unused if there is none."""
         if self.taken >= self.most:
             self._pool.end_one_unused()
-        if self.taken < self.most and self._places.take(self):
-            self.taken += 1
-            return None
+        taken = self.taken < self.most and self._places.take(self)
+        self.taken += taken
+        return taken
+
+    async def _wait(self, identity: tuple[object, ...]) -> C | None:
         place: asyncio.Future[C | None] = self._loop.create_future()
         waiter = (place, identity)
         self.waiting.append(waiter)
@@ -88,8 +103,11 @@ class Slots(Generic[C]):
     def free(self) -> None:
         """Hand over a slot without a connection, or count one less."""
         if not self.hand_over(None):
-            self.taken -= 1
-            self._places.free()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self.taken -= 1
+        self._places.free()
 
     def hand_over(self, connection: C | None) -> bool:
         """Give a slot, with or without its connection, to the longest waiter; return whether there was a waiter."""

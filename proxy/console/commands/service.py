@@ -153,7 +153,10 @@ class _Service:
 
     async def limits(self, call: Call) -> Result:
         told = answers(await self._served.ask("limits", {"network": call.arguments[0]}))
-        rates = [{"process": each.process.name, **row} for each in told for row in each.answer["rates"]]
+        together = [each for each in told if each.answer["together"]][:1]  # each worker says the same
+        counted = [("all", row) for each in together for row in each.answer["rates"]]
+        counted += [(each.process.name, row) for each in told if not together for row in each.answer["rates"]]
+        rates = [{"process": name, **row} for name, row in counted]
         value = {"client": call.arguments[0], "connections": added(told).get("connections", 0), "rates": rates}
         return Result(value)
 

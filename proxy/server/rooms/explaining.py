@@ -7,18 +7,20 @@ DNS, no exchanger and no next hop; it takes no token, counts nothing, and logs n
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from config.base.ip import plain_address
 from proxy.base.log import printable
 from proxy.callback.verdict import CallbackVerdict, Status
+from proxy.counting.base import Counting
 from proxy.mail import replies
 from proxy.mail.replies import Reply
 from proxy.mail.session import Recipient, Session, Transaction
 from proxy.mail.verdict import Verdict
 from proxy.modules.base import Explains
+from proxy.options.core import CoreOptions
 from proxy.options.throttle import Throttle
 from proxy.server.answering import Question, Unanswerable
 from proxy.smtp.access import admits, is_trusted
@@ -27,8 +29,9 @@ from proxy.smtp.arguments import recipient_of, sender_of
 from proxy.smtp.context import counts_context, helo_context, mail_context, path_context
 from proxy.smtp.entrance import Entrance
 from proxy.smtp.pipeline import PhasePipeline
-from proxy.smtp.plan import Plan
+from proxy.smtp.plan import Limit, Plan
 from proxy.smtp.ports import Front
+from proxy.smtp.shared import Rate, SharedLimits, SharedRate
 from proxy.smtp.state import Progress
 from proxy.upstream.pools import Pools
 from proxy.upstream.routes import Router
@@ -76,6 +79,7 @@ class _Limited:
     """What a plan's limits look at."""
 
     front: Any
+    entrance: Entrance
     session: Session
     progress: Progress = field(default_factory=Progress)
 
@@ -83,6 +87,9 @@ class _Limited:
 @dataclass(slots=True)
 class _Peeking:
     rates: _Peeked
+    shared: SharedLimits | None
+    counting: Counting
+    settings: CoreOptions
 
 
 class _Walk:
@@ -98,7 +105,7 @@ class _Walk:
         self._listener, self._entrance = self._chosen(str(given.get("listener") or ""))
         self._session = self._made(str(given["client"]))
         self._plan: Plan = self._entrance.plan(self._session.options, self._front.pipeline)
-        self._limited = _Limited(_Peeking(_Peeked(self._front)), self._session)
+        self._limited = _Limited(self._peeking(), self._entrance, self._session)
 
     def _chosen(self, name: str) -> tuple[str, Entrance]:
         known = self._place.entrances
@@ -108,6 +115,10 @@ class _Walk:
             if each in known:
                 return each, known[each]
         raise Unanswerable(f"nothing listens on {printable(name)}: the addresses are {', '.join(known)}")
+
+    def _peeking(self) -> _Peeking:
+        front = self._front
+        return _Peeking(_Peeked(front), front.shared, front.counting, front.settings)
 
     def _made(self, client: str) -> Session:
         host, _, port = self._listener.rpartition(":")
@@ -137,7 +148,7 @@ class _Walk:
             "reply": _shown(reply) if reply is not None else "",
             "decided_by": reply.by if reply is not None else "",
             "unknown": list(dict.fromkeys(self._unknown)),
-            "limits": list(self._limits()),
+            "limits": [each async for each in self._limits()],
         }
 
     async def _greeted(self) -> None:
@@ -150,25 +161,40 @@ class _Walk:
                   f"{'may' if session.can_relay else 'may not'} relay to any domain")  # fmt: skip
         if self._front.stopping or self._front.closed:
             self._end("connect", "listener", replies.SHUTTING_DOWN)
-        if limit := self._admission():
+        if limit := await self._admission():
             self._end("connect", limit, replies.TOO_MANY_SESSIONS.decided_by(limit))
         rate = session.options.connection_rate_per_client
-        if rate.count and not session.can_relay and not self._token("connection", rate):
+        if rate.count and not session.can_relay and await self._left("connection", rate) < 1:
             self._end("connect", "connection_rate_per_client", replies.TOO_MANY_CONNECTIONS)
         await self._ask(self._plan.at_connect)
         usual = self._plan.banner
         self._row("connect", "banner", "", usual if session.greeting is None else session.greeting(usual))
 
-    def _admission(self) -> str:
+    async def _admission(self) -> str:
         """Return the limit of connections that one more would exceed. It is counted out again at once."""
         admission = Admission(self._front, self._entrance, self._session.client_network)
+        shared = self._front.shared
         try:
+            if shared is not None:
+                claims = Admission.claims(self._session, self._entrance.address)
+                full = [each.option for each in claims if await shared.places(each) >= each.most]
+                return full[0] if full else ""
             return admission.limit_reached(self._session)
         finally:
             admission.end()
 
-    def _token(self, what: str, rate: Throttle) -> bool:
-        return self._front.rates.peek(f"{what} {self._session.client_network}", rate) >= 1
+    async def _left(self, what: str, rate: Throttle) -> float:
+        network, shared = self._session.client_network, self._front.shared
+        if shared is not None:
+            return await shared.left(Rate(what, network, rate))
+        return self._front.rates.peek(f"{what} {network}", rate)
+
+    async def _limit(self, limit: Limit, phase: str) -> None:
+        refusal = limit(self._limited)
+        if isinstance(refusal, SharedRate):
+            refusal = refusal.refusal if await refusal.shared.left(refusal.rate) < 1 else None
+        if isinstance(refusal, Reply):  # nobody waits here
+            self._end(phase, refusal.by or "limit", refusal)
 
     async def _introduced(self) -> None:
         session, name = self._session, printable(str(self._given.get("helo") or "unknown"), 255)
@@ -183,8 +209,7 @@ class _Walk:
     async def _sender(self) -> None:
         session = self._session
         for limit in self._plan.limits_on_mail:
-            if (refusal := limit(self._limited)) is not None:
-                self._end("mailfrom", refusal.by or "limit", refusal)
+            await self._limit(limit, "mailfrom")
         parsed = sender_of(_path("FROM", self._given["from"]), session.options, self._front.capabilities)
         if type(parsed) is Reply:
             self._end("mailfrom", "syntax", parsed)
@@ -207,8 +232,7 @@ class _Walk:
             return
         assert isinstance(recipient, Recipient)  # noqa: S101 — it is no reply
         for limit in self._plan.limits_on_rcpt:
-            if (refusal := limit(self._limited)) is not None:
-                self._end("rcptto", refusal.by or "limit", refusal)
+            await self._limit(limit, "rcptto")
         if not admits(session.options, session, recipient.path):
             self._end("rcptto", "relay_domains", replies.RELAYING_DENIED)
         session.current_recipient = recipient
@@ -285,22 +309,21 @@ class _Walk:
         self._row(phase, who, "refuses", reply)
         raise _Seen
 
-    def _limits(self) -> Iterator[dict[str, Any]]:
-        """Yield the limits that are set for this client, as they stand in this worker."""
+    async def _limits(self) -> AsyncIterator[dict[str, Any]]:
+        """Yield the limits that are set for this client, as they stand for all who count them."""
         session, front = self._session, self._front
-        network = session.client_network
-        options = session.options
-        for name, now in (
-            ("max_connections_per_client", front.clients.get(network, 0)),
-            ("listener_sessions", self._entrance.connections),
-            ("service_sessions", front.connections),
-        ):
-            if most := getattr(options, name):
-                yield {"limit": name, "most": str(most), "now": str(now)}
+        here = {
+            "max_connections_per_client": front.clients.get(session.client_network, 0),
+            "listener_sessions": self._entrance.connections,
+            "service_sessions": front.connections,
+        }
+        for claim in Admission.claims(session, self._entrance.address):
+            now = here[claim.option] if front.shared is None else await front.shared.places(claim)
+            yield {"limit": claim.option, "most": str(claim.most), "now": str(now)}
         for name in _RATES:
-            rate = getattr(options, name)
+            rate = getattr(session.options, name)
             if rate.count:
-                left = front.rates.peek(f"{name.partition('_')[0]} {network}", rate)
+                left = await self._left(name.partition("_")[0], rate)
                 yield {"limit": name, "most": str(rate), "now": f"{left:.1f} left"}
 
 

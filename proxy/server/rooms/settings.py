@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from proxy.base.log import printable
 from proxy.callback.service import CallbackService
+from proxy.counting.base import CountingUnavailable
 from proxy.mail.session import client_network_of
 from proxy.modules.services import Callbacks
 from proxy.server.answering import Question, Unanswerable
@@ -15,6 +16,8 @@ from proxy.smtp.pipeline import PhasePipeline
 from proxy.smtp.ports import Front
 
 _CALLBACKS = "smtp_cbv"
+
+A = TypeVar("A")
 
 
 def questions(front: Front, pipeline: Callable[[], PhasePipeline], callbacks: Callbacks) -> dict[str, Question]:
@@ -91,16 +94,32 @@ def _check(name: str, known: list[str]) -> None:
         raise Unanswerable(f'no module is called "{printable(name)}": {there}')
 
 
-def _limits(front: Front, network: str) -> dict[str, Any]:
-    """Return what is counted for a client."""
+async def _limits(front: Front, network: str) -> dict[str, Any]:
+    """Return what is counted for a client: connections here, and rates here or, if they are shared, of all workers."""
+    if front.shared is not None:
+        rows = [
+            {"limit": what, "rate": str(rate), "left": round(left, 1)}
+            for what, rate, left in await _counted(front.shared.rates_of(network))
+        ]
+        return {"connections": front.clients.get(network, 0), "rates": rows, "together": True}
     buckets = [
         {"limit": key.rpartition(" ")[0], "rate": str(rate), "left": round(front.rates.left(key, rate), 1)}
         for key, rate, _, _ in front.rates.states()
         if key.rpartition(" ")[2] == network
     ]
-    return {"connections": front.clients.get(network, 0), "rates": buckets}
+    return {"connections": front.clients.get(network, 0), "rates": buckets, "together": False}
 
 
-def _clear_limits(front: Front, network: str) -> int:
+async def _clear_limits(front: Front, network: str) -> int:
+    """Forget what was counted for a client; return how many counts there were."""
+    if front.shared is not None:
+        return await _counted(front.shared.forgive(network))
     keys = {key for key, *_ in front.rates.states() if key.rpartition(" ")[2] == network}
     return front.rates.forget(keys) + front.authenticator.forgive(network)
+
+
+async def _counted(asked: Awaitable[A]) -> A:
+    try:
+        return await asked
+    except CountingUnavailable:
+        raise Unanswerable("nobody counts for all workers now: see counting_alone in the log") from None

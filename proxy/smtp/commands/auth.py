@@ -57,7 +57,7 @@ async def _answer_of_hooks(dialogue: Dialogue, argument: bytes) -> Reply | None:
         return replies.AUTH_SYNTAX
     words[0] = words[0].upper()  # not case-sensitive (RFC 4954 section 4)
     mechanism = hooks.mechanisms.get(words[0])
-    with dialogue.front.authenticator.guess(session, printable(words[0], 64)) as allowed:
+    async with dialogue.front.authenticator.guess(session, printable(words[0], 64)) as allowed:
         if not allowed:
             return replies.CANNOT_AUTHENTICATE
         answer = None if hooks.auth is None else await hooks.auth(session, words)

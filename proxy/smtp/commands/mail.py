@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 from proxy.mail import replies
 from proxy.mail.replies import Reply
 from proxy.mail.session import Transaction
@@ -10,15 +13,21 @@ from proxy.smtp.arguments import sender_of, submitter_for
 from proxy.smtp.context import counts_context, mail_context
 from proxy.smtp.dialogue import Dialogue, count_phases
 from proxy.smtp.pending import Answer
+from proxy.smtp.plan import Limit
 from proxy.smtp.record import record_refused
+from proxy.smtp.shared import waits_for
 
 
-def mail(dialogue: Dialogue, argument: bytes) -> Answer:  # noqa: C901 — a helper would be a call for each message
-    """MAIL FROM: begin a transaction, and ask policy about the sender."""
+def mail(  # noqa: C901 — a helper would be a call for each message
+    dialogue: Dialogue, argument: bytes, limits: Sequence[Limit] | None = None
+) -> Answer:
+    """MAIL FROM: begin a transaction, and ask policy about the sender. `limits`: those not looked at yet."""
     session, plan = dialogue.session, dialogue.plan
-    for limit in plan.limits_on_mail:
+    limits = plan.limits_on_mail if limits is None else limits
+    for limit in limits:
         if (refusal := limit(dialogue)) is not None:
-            return refusal
+            rest = limits[limits.index(limit) + 1 :]
+            return waits_for(refusal, partial(mail, dialogue, argument, rest))
     parsed = sender_of(argument, session.options, dialogue.carried)
     if type(parsed) is Reply:
         return parsed

@@ -16,8 +16,9 @@ from proxy.smtp.context import helo_context
 from proxy.smtp.dialogue import Dialogue
 from proxy.smtp.forwarded import BadProxyHeader, Introduction, introduction_of, read_proxy_header
 from proxy.smtp.pending import Answer, Over, Pending
-from proxy.smtp.plan import within
+from proxy.smtp.plan import rates_of, within
 from proxy.smtp.record import record_refused
+from proxy.smtp.shared import NOT_COUNTED, SharedLimits
 
 log = get_logger()
 
@@ -75,12 +76,37 @@ def greeting(dialogue: Dialogue) -> Answer:
         session.context |= session.options.context
     session.can_relay = is_trusted(session)
     session.context["can_relay"] = "true" if session.can_relay else "false"
-    if limit := dialogue.admission.limit_reached(session):
-        return replies.TOO_MANY_SESSIONS.decided_by(limit)
-    rate = session.options.connection_rate_per_client
-    if rate.count and not within(front, session, "connection", rate):
-        return replies.TOO_MANY_CONNECTIONS
+    if dialogue.plan.counts_connections:
+        if front.shared is not None:
+            return Pending(_counted(dialogue, front.shared))
+        if limit := dialogue.admission.limit_reached(session):
+            return replies.TOO_MANY_SESSIONS.decided_by(limit)
+        rate = session.options.connection_rate_per_client
+        if rate.count and not within(front, session, "connection", rate):
+            return replies.TOO_MANY_CONNECTIONS
+    return _judged(dialogue)
+
+
+def _judged(dialogue: Dialogue) -> Answer:
     return dialogue.ask(dialogue.plan.at_connect, _rejection, lambda: _banner(dialogue))
+
+
+async def _counted(dialogue: Dialogue, shared: SharedLimits) -> Reply | None:
+    """Greet a client whose limits are counted with those of other workers."""
+    session = dialogue.session
+    rate = session.options.connection_rate_per_client
+    rates = rates_of(session, "connection", rate) if rate.count else ()
+    refused = await dialogue.admission.claim(shared, session, rates)
+    if refused:
+        return _refusal(refused)
+    answer = _judged(dialogue)
+    return await answer.work if type(answer) is Pending else answer
+
+
+def _refusal(by: str) -> Reply:
+    if by == NOT_COUNTED:
+        return replies.INTERNAL_CLOSING.decided_by(by)
+    return replies.TOO_MANY_CONNECTIONS if by == "connection" else replies.TOO_MANY_SESSIONS.decided_by(by)
 
 
 def _rejection(verdict: Verdict) -> Reply | None:

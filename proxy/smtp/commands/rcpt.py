@@ -8,6 +8,8 @@ ourselves is left out.
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from functools import partial
 
 from proxy.mail import replies
 from proxy.mail.replies import Reply
@@ -18,7 +20,9 @@ from proxy.smtp.arguments import recipient_of
 from proxy.smtp.context import counts_context, path_context
 from proxy.smtp.dialogue import Dialogue
 from proxy.smtp.pending import Answer, Pending
+from proxy.smtp.plan import Limit
 from proxy.smtp.ports import Front
+from proxy.smtp.shared import waits_for
 
 MOST_AHEAD = 50
 """Most recipients sent to the next hop in one write."""
@@ -26,8 +30,8 @@ MOST_AHEAD = 50
 _RCPT = b"RCPT "
 
 
-def rcpt(dialogue: Dialogue, argument: bytes) -> Answer:
-    """RCPT TO: ask policy about the recipient, then the next hop."""
+def rcpt(dialogue: Dialogue, argument: bytes, limits: Sequence[Limit] | None = None) -> Answer:
+    """RCPT TO: ask policy about the recipient, then the next hop. `limits`: those not looked at yet."""
     session, plan = dialogue.session, dialogue.plan
     foreseen = dialogue.foreseen.pop(argument, None) if dialogue.foreseen else None
     recipient: Recipient | Reply
@@ -38,9 +42,11 @@ def rcpt(dialogue: Dialogue, argument: bytes) -> Answer:
         recipient = recipient_of(argument, session.options, dialogue.front.capabilities, utf8=utf8)
     if type(recipient) is Reply:
         return recipient
-    for limit in plan.limits_on_rcpt:
+    limits = plan.limits_on_rcpt if limits is None else limits
+    for limit in limits:
         if (refusal := limit(dialogue)) is not None:
-            return refusal
+            rest = limits[limits.index(limit) + 1 :]
+            return waits_for(refusal, partial(rcpt, dialogue, argument, rest))  # with a rate, no recipient is foreseen
     if foreseen is None and not admits(session.options, session, recipient.path):
         return replies.RELAYING_DENIED
     session.current_recipient = recipient

@@ -5,7 +5,8 @@ from __future__ import annotations
 from proxy.mail import replies
 from proxy.smtp.dialogue import Dialogue
 from proxy.smtp.pending import Answer, Pending
-from proxy.smtp.plan import within
+from proxy.smtp.plan import rated
+from proxy.smtp.shared import waits_for
 from proxy.smtp.tls import ServerCertificate
 
 
@@ -20,8 +21,13 @@ def starttls(dialogue: Dialogue, argument: bytes) -> Answer:
     if session.ssl is not None:
         return replies.TLS_ACTIVE
     rate = session.options.tls_rate_per_client
-    if rate.count and not within(dialogue.front, session, "tls", rate):
-        return replies.TOO_MUCH_TLS
+    refusal = rated(dialogue, "tls", rate, replies.TOO_MUCH_TLS) if rate.count else None
+    return (
+        _begun(dialogue, certificate) if refusal is None else waits_for(refusal, lambda: _begun(dialogue, certificate))
+    )
+
+
+def _begun(dialogue: Dialogue, certificate: ServerCertificate) -> Answer:
     dialogue.end_transaction()
     return Pending(_secured(dialogue, certificate))
 

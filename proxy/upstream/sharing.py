@@ -1,0 +1,143 @@
+"""The slots of a pool, if several workers or machines share the limit on connections to its next hop.
+
+Each slot is leased from those that all have: from before its connection is made until that is closed, also while nobody
+uses it. So who finds none says that one is wanted, and those who have some look for that: they end what they do not
+use, or give up the next slot that comes back. Otherwise one busy worker could keep every connection, and clients of the
+others would get 451.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import TypeVar
+
+from proxy.base.tasks import TaskOwner, spawn
+from proxy.counting.base import Counting, CountingUnavailable, answered
+from proxy.counting.operations import Get, Lease, Put, Return
+from proxy.upstream.places import Places
+from proxy.upstream.slots import Pool, Slots
+
+LOOK_SECONDS = 0.5
+"""How often those who have slots look whether others want one, and those who want one ask again."""
+
+WANTED_SECONDS = 2.0
+"""How long it is known that a slot is wanted, unless it is said again."""
+
+_ROOM = "wanted"
+
+C = TypeVar("C")
+
+
+class Sharing:
+    """How one pool shares its next hop. It has no state but its own mark."""
+
+    def __init__(self, counting: Counting, name: str, most: int) -> None:
+        """`name` is the next hop, `most` how many connections to it there may be."""
+        self._counting, self._most = counting, most
+        self._key = f"max_outbound_connections {name}".encode()
+        self._mark = secrets.token_bytes(8)
+
+    async def lease(self) -> bool:
+        """Lease a slot if there is one. If nobody can count, there is none."""
+        try:
+            return (await answered(self._counting, Lease([(self._key, self._most)]))).full < 0
+        except CountingUnavailable:
+            return False
+
+    def give_back(self) -> None:
+        """Return a slot."""
+        self._counting.tell(Return([self._key]))
+
+    def want(self) -> None:
+        """Say that a slot is wanted."""
+        self._counting.tell(Put(_ROOM, self._key, self._mark, WANTED_SECONDS))
+
+    async def is_wanted(self) -> bool:
+        """Whether somebody else wants a slot."""
+        try:
+            return await answered(self._counting, Get(_ROOM, self._key)) not in {None, self._mark}
+        except CountingUnavailable:
+            return False
+
+
+class SharedSlots(Slots[C]):
+    """`Slots`, each of which is leased from those of all workers."""
+
+    __slots__ = ("_looks", "_owner", "_sharing")
+
+    def __init__(self, pool: Pool[C], most: int, places: Places, number: int, sharing: Sharing) -> None:
+        """As `Slots`."""
+        super().__init__(pool, most, places, number)
+        self._sharing, self._looks = sharing, False
+        self._owner = TaskOwner("slots")
+
+    async def take(self, identity: tuple[object, ...]) -> C | None:
+        """Take a slot, or wait for one, as in `Slots`."""
+        if self._take_now():
+            if await self.lease():
+                return None
+            self._pool.end_one_unused()
+        return await self._wait(identity)
+
+    async def lease(self) -> bool:
+        """Lease a slot that was just taken here; if there is none, it is not taken any more."""
+        if not self._looks:
+            self._looks = True
+            spawn(self._look(), name="look who wants a connection", owner=self._owner)
+        asking = spawn(self._sharing.lease(), name="lease a connection", owner=self._owner)
+        try:
+            leased = await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            asking.add_done_callback(self._not_waited_for)
+            raise
+        if not leased:
+            self._sharing.want()
+            super()._let_go()
+        return leased
+
+    def take_offered_place(self) -> bool:
+        """Lease a slot for the longest waiter, because the worker has a place for it."""
+        if self.taken >= self.most or not self.waiting:
+            return False
+        self.taken += 1
+        spawn(self._lease_for_waiter(), name="lease an offered connection", owner=self._owner)
+        return True
+
+    def free(self) -> None:
+        """Hand over a slot, unless others want it, or count one less."""
+        if self.owes:
+            self.owes = False
+            self._let_go()
+        else:
+            super().free()
+
+    async def close(self) -> None:
+        """Look no more."""
+        await self._owner.cancel()
+
+    def _let_go(self) -> None:
+        super()._let_go()
+        self._sharing.give_back()
+
+    def _not_waited_for(self, asking: asyncio.Task[bool]) -> None:
+        if asking.cancelled() or not asking.result():
+            super()._let_go()
+        else:
+            self.free()
+
+    async def _lease_for_waiter(self) -> None:
+        if await self.lease():
+            self.free()  # which hands it over
+
+    async def _look(self) -> None:
+        """While there are slots or waiters here, take what others return, and return what they want."""
+        try:
+            while self.taken or self.waiting:
+                await asyncio.sleep(LOOK_SECONDS)
+                if self.waiting and self.take_free():
+                    await self._lease_for_waiter()
+                if self.taken and await self._sharing.is_wanted():
+                    self.owes = not self._pool.end_one_unused()
+        finally:
+            self._looks = False
