@@ -9,7 +9,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from shutil import get_terminal_size
@@ -25,6 +25,7 @@ from proxy.cli.grammar.tree import Prints
 from proxy.cli.outputs import EventRecord, ExplainRecord, LostRecord, SaidRecord
 from proxy.console.client import Client, Failed, NotAllowed
 from proxy.console.places import places
+from proxy.console.results import as_json, form_of
 from proxy.options.core import CoreOptions
 
 DEFAULT_FILE = Path("/etc/ringback/ecelerity.conf")
@@ -51,8 +52,8 @@ def console(
 ) -> None:
     """Give commands to the running server: one as arguments, several on standard input, or at a prompt.
 
-    `help` lists the commands, and `json COMMAND` prints JSON. Exit 1 if a command was not carried out, 69 if no server
-    answers.
+    `help` lists the commands, and `json COMMAND` prints JSON, `xml COMMAND` XML. Exit 1 if a command was not
+    carried out, 69 if no server answers.
     """
     with _client(config_file) as client:
         if words:
@@ -144,12 +145,15 @@ def _joined(words: Sequence[str]) -> str:
 
 def _carried_out(client: Client, line: str, reason: str) -> int:
     """Give one command, print its answer, and return the exit status."""
-    as_json = line.split(None, 1)[0] == "json"
-    command = line.split(None, 1)[1] if as_json and " " in line else line
+    form, command = form_of(line)
     follows = command.split(None, 1)[0] in _ENDLESS
+    asked = client.ask(command, as_json=form is not None, reason=reason, follows=follows, texts=_texts(command))
     try:
-        for answer in client.ask(command, as_json=as_json, reason=reason, follows=follows, texts=_texts(command)):
-            _print(answer, as_json=as_json, follows=follows)
+        for answer in asked:
+            if form is None:
+                _print(answer, follows=follows)
+            else:
+                _print_value(command, answer, form, follows=follows)
     except _Unreadable as unreadable:
         exits.say(str(unreadable), err=True)
         return exits.NO_INPUT
@@ -184,10 +188,16 @@ def _texts(command: str) -> dict[str, str]:
         raise _Unreadable(f"{words[-1]}: {error.strerror}") from None
 
 
-def _print(answer: Any, *, as_json: bool, follows: bool) -> None:
-    if as_json:
-        sys.stdout.write(json.dumps(answer, indent=None if follows else 2) + "\n")
-    elif not follows and sys.stdin.isatty() and sys.stdout.isatty() and len(answer) >= get_terminal_size().lines:
+def _print_value(command: str, value: Any, form: Callable[[str, Any], str], *, follows: bool) -> None:
+    """Print one value: JSON for people, unless one line of many."""
+    written = json.dumps(value, indent=2) if form is as_json and not follows else form(command, value)
+    sys.stdout.write(f"{written}\n")
+    if follows:
+        sys.stdout.flush()
+
+
+def _print(answer: Sequence[str], *, follows: bool) -> None:
+    if not follows and sys.stdin.isatty() and sys.stdout.isatty() and len(answer) >= get_terminal_size().lines:
         pydoc.pager("\n".join(map(_shown, answer)))
     else:
         sys.stdout.writelines(f"{_coloured(_shown(line))}\n" for line in answer)

@@ -123,11 +123,15 @@ class EventRecord(TypedDict):
 
 
 class SaidRecord(TypedDict):
-    """A line of a dialogue: `who` is C for the client, S for Ringback."""
+    """A line of a dialogue with the `party`: the client, the next hop, or an exchanger (callback).
+
+    `who` is C for the client's side of the connection, which is Ringback's with the others, and S for the server's.
+    """
 
     session: str
     client: str
     sender: str
+    party: Literal["client", "next hop", "callback"]
     who: Literal["C", "S"]
     line: str
 

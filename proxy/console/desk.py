@@ -22,7 +22,7 @@ from proxy.console.errors import Refused
 from proxy.console.people import Doorman, Peer, Person
 from proxy.console.places import Taken, bound
 from proxy.console.registry import LONGEST_LINE, Call, Command, Commands
-from proxy.console.results import Result
+from proxy.console.results import Result, form_of
 from proxy.console.version import VERSION
 
 log = get_logger()
@@ -145,16 +145,15 @@ class Conversation:
                 await self._answer_text(text)
 
     async def _answer_text(self, line: str) -> None:
-        as_json = line.split(None, 1)[0] == "json"
+        form, command = form_of(line)
         try:
-            async with aclosing(self._answers(line.removeprefix("json ") if as_json else line, {}, "")) as answers:
+            async with aclosing(self._answers(command, {}, "")) as answers:
                 async for result in answers:
-                    lines = [json.dumps(result.value)] if as_json else result.lines
+                    lines = result.lines if form is None else [form(command, result.value)]
                     await self._send("".join(f"{'.' if each[:1] == '.' else ''}{each}\n" for each in lines))
         except Refused as refused:
-            await self._send(
-                f"{json.dumps({'ok': False, 'error': str(refused)}) if as_json else printable(str(refused))}\n"
-            )
+            failed = {"ok": False, "error": str(refused)}
+            await self._send(f"{printable(str(refused)) if form is None else form(command, failed)}\n")
         await self._send(".\n")
 
     async def _answer_json(self, line: str) -> None:

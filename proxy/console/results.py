@@ -1,13 +1,16 @@
-"""`Result`: what a command found, as text for people and scripts, and as JSON.
+"""`Result`: what a command found, as text for people and scripts, as JSON, and as XML.
 
 Every text from outside is escaped: a line shows no control character, no ESC and no direction mark.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+from xml.etree.ElementTree import Element, SubElement, tostring
 
 from proxy.base.log import printable
 
@@ -26,6 +29,58 @@ class Result:
         """The text's lines, which are safe to show."""
         written = self.text if self.text is not None else "\n".join(_written(self.value))
         return [shown(line) for line in written.split("\n")] if written else []
+
+
+def as_json(_name: str, value: Any) -> str:
+    """Return a command's value in one line of JSON."""
+    return json.dumps(value)
+
+
+def as_xml(name: str, value: Any) -> str:
+    """Return a command's value as one element in ASCII: a member's name is an element, a list's member an `item`."""
+    made = Element(_tag(name))
+    _fill(made, value)
+    return tostring(made, encoding="unicode").encode("ascii", "xmlcharrefreplace").decode("ascii")
+
+
+def form_of(line: str) -> tuple[Callable[[str, Any], str] | None, str]:
+    """Return how a command line wants its values written, None for text, and the command without that word."""
+    word, _, command = line.partition(" ")
+    form = _FORMS.get(word) if command.strip() else None
+    return (None, line) if form is None else (form, command.strip())
+
+
+def _fill(element: Element, value: Any) -> None:
+    if isinstance(value, Mapping):
+        for name, each in value.items():
+            _fill(_member(element, str(name)), each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            _fill(SubElement(element, "item"), each)
+    elif isinstance(value, bool):
+        element.text = "true" if value else "false"
+    elif value is not None:
+        element.text = _NOT_XML.sub(lambda found: ascii(found[0])[1:-1], str(value))
+
+
+def _member(element: Element, name: str) -> Element:
+    """Add an element; a name that XML does not allow becomes the attribute of an `item`."""
+    if _NAME.fullmatch(name):
+        return SubElement(element, name)
+    return SubElement(element, "item", {"name": _NOT_XML.sub(lambda found: ascii(found[0])[1:-1], name)})
+
+
+_FORMS: Mapping[str, Callable[[str, Any], str]] = {"json": as_json, "xml": as_xml}
+
+
+def _tag(words: str) -> str:
+    tag = re.sub(r"[^A-Za-z0-9_]+", "_", words).strip("_")
+    return tag if _NAME.fullmatch(tag) else "answer"
+
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*", re.ASCII)
+_NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that XML 1.0 does not allow, not even as references."""
 
 
 def shown(line: str) -> str:

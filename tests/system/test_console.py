@@ -574,6 +574,10 @@ async def test_the_command_line_gives_one_command_or_many(stage: Stage, tmp_path
     assert await _run(at, "pid") == (0, f"{at.ringback.program.process.pid}\n", "")
     status, told, _ = await _run(at, "json", "list", "sessions")
     assert (status, json.loads(told)["sessions"]) == (0, [])
+    status, told, _ = await _run(at, "xml", "list", "sessions")
+    assert status == 0
+    assert told.startswith("<list_sessions>")
+    assert "<sessions />" in told
     status, told, problems = await _run(at, given=b"pid\nbogus\nvers\n")
     assert status == 1
     assert told.splitlines()[1].startswith("Ringback ")

@@ -169,7 +169,7 @@ class _Known:
                 continue
             for line in str(event["conversation"]).split("\n"):
                 who, _, said = line.partition(" ")[2].partition(": ")
-                found.append({**about, "with": "callback", "who": who, "line": said})
+                found.append({**about, "party": "callback", "who": who, "line": said})
         return found
 
 
@@ -190,5 +190,5 @@ def _said(row: Mapping[str, Any]) -> str:
 
 
 def _said_tersely(row: Mapping[str, Any]) -> str:
-    other = "" if row["with"] == "client" else f"{row['with']} "
+    other = "" if row["party"] == "client" else f"{row['party']} "
     return f"{other}{row['who']}: {row['line']}"

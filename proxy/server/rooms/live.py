@@ -143,7 +143,7 @@ def _row(session: Session, other: str, who: str, line: str) -> dict[str, str]:
         "session": session.id,
         "client": session.client_ip,
         "sender": printable(session.transaction.reverse_path.text),
-        "with": other,
+        "party": other,
         "who": who,
         "line": line,
     }

@@ -85,6 +85,12 @@ async def test_a_wrong_filter_is_told_to_its_person_and_is_no_fault_in_the_log(t
     assert logged == []
 
 
+async def test_a_form_is_asked_for_by_the_first_word(tmp_path: Path) -> None:
+    async with asked(tmp_path, b"xml version", b"json version", b"xml nothing") as answers:
+        assert [each.partition(b"\n")[0] for each in answers[:2]] == [b"<version>1</version>", b"1"]
+        assert answers[2].startswith(b"<nothing><ok>false</ok><error>")
+
+
 async def test_a_stream_that_fails_is_logged_once_and_its_person_is_told(tmp_path: Path) -> None:
     with structlog.testing.capture_logs() as logged:
         async with asked(tmp_path, b"breaks", b"version") as (text, version):
