@@ -24,7 +24,7 @@ from proxy.base import log_output
 from proxy.modules.smtp_cbv.making import callbacks_of
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
 from proxy.options.core import CoreOptions
-from proxy.store.url import parse_store_url
+from proxy.options.store import parse_store_url
 from tests.support.farm import Farm, Habit
 from tests.support.names import Known
 

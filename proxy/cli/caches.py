@@ -27,9 +27,9 @@ from proxy.cli.transcript import row_text, shown
 from proxy.console.client import Client, Failed, NotAllowed
 from proxy.mail.address import mailbox_of
 from proxy.modules.smtp_cbv.making import cache_of, store_of
+from proxy.options.store import StoreUrl
 from proxy.store.base import StoreUnavailable
 from proxy.store.opening import open_store
-from proxy.store.url import StoreUrl
 
 T = TypeVar("T")
 

@@ -19,8 +19,8 @@ from proxy.modules.sieve_policy.options import SieveOptions
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
 from proxy.options.core import CoreOptions
 from proxy.options.route import Route
+from proxy.options.store import MEMORY
 from proxy.smtp.entrance import Entrance
-from proxy.store.url import MEMORY
 from sieve.phases import Phase
 from sieve.settings import Limits, ScriptSettings
 

@@ -13,8 +13,8 @@ from proxy.base.rejected import ConfigurationRejected
 from proxy.cli import exits
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
 from proxy.options.core import CoreOptions
+from proxy.options.store import MEMORY
 from proxy.server.assembly import Assembly
-from proxy.store.url import MEMORY
 
 Load = Callable[[Path], tuple[Assembly, Sequence[Diagnostic]]]
 """Loads a configuration. Raises ConfigurationRejected."""

@@ -22,6 +22,10 @@ class Counting(Protocol):
     answer is this process's own count meanwhile, unless `on_store_error = defer`.
     """
 
+    async def start(self) -> None:
+        """Read what has outlived a restart. Never raises."""
+        ...
+
     def ask(self, operation: Operation[A]) -> A | Awaitable[A]:
         """Perform it, and return the answer: at once if it is at hand, otherwise something to wait for.
 

@@ -9,10 +9,7 @@ from proxy.counting.clock import Clock
 from proxy.counting.operations import Leased
 
 ALIVE_SECONDS = 5.0
-"""A process that has said nothing for so long has no places any more."""
-
-SAYS_SO_SECONDS = 1.0
-"""How often a process says that it lives."""
+"""A process that has said nothing for so long has no places any more, unless it is known to live otherwise."""
 
 ALONE = ""
 """The owner in a process that counts for itself alone. It never has to say that it lives."""
@@ -29,6 +26,16 @@ class Leases:
         self._held: dict[str, Counter[bytes]] = {}
         self._heard: dict[str, float] = {}
         self._totals: Counter[bytes] = Counter()
+        self._connected = {ALONE}
+
+    def connect(self, owner: str) -> None:
+        """Know from its connection that an owner lives, until `drop`."""
+        self._connected.add(owner)
+
+    def disconnect(self, owner: str) -> None:
+        """Know it no longer: it has to say so, within ALIVE_SECONDS."""
+        self._connected.discard(owner)
+        self._heard[owner] = self._clock()
 
     def lease(self, owner: str, places: Sequence[tuple[bytes, int]]) -> Leased:
         """Lease one place of each key, or none."""
@@ -51,17 +58,23 @@ class Leases:
             if held is not None and held[key] > 0:
                 self._less(held, key, 1)
 
-    def hold(self, owner: str, held: Sequence[tuple[bytes, int]] | None = None) -> None:
-        """Hear that an owner lives, and maybe which places it has."""
+    def hold(self, owner: str, held: Sequence[tuple[bytes, int]] | None = None) -> bool:
+        """Hear that an owner lives, and maybe which places it has; return whether it was known."""
+        known = owner in self._heard
         if held is not None:
-            self.drop(owner)
+            self._free(owner)
             self._held[owner] = Counter(dict(held))
             self._totals.update(self._held[owner])
         self._heard[owner] = self._clock()
+        return known
 
     def drop(self, owner: str) -> None:
         """Free the places of an owner that has ended."""
         self._heard.pop(owner, None)
+        self._connected.discard(owner)
+        self._free(owner)
+
+    def _free(self, owner: str) -> None:
         held = self._held.pop(owner, Counter[bytes]())
         for key, places in tuple(held.items()):
             self._less(held, key, places)
@@ -80,8 +93,12 @@ class Leases:
     def _expire(self) -> None:
         ended = self._clock() - ALIVE_SECONDS
         for owner, heard in tuple(self._heard.items()):
-            if heard < ended and owner != ALONE:
+            if heard < ended and owner not in self._connected:
                 self.drop(owner)
+
+    def held_by(self, owner: str) -> list[tuple[bytes, int]]:
+        """Return an owner's places."""
+        return list(self._held.get(owner, {}).items())
 
     def shown(self) -> Iterator[tuple[bytes, tuple[float, ...]]]:
         """Yield each key with its leased places."""

@@ -11,10 +11,10 @@ from typing import Any, TypeVar, cast
 from proxy.counting import operations as ops
 from proxy.counting.clock import Clock, steady_epoch
 from proxy.counting.gauges import Gauges
-from proxy.counting.greylist import Triplets
+from proxy.counting.greylist import Key, Known, Triplet, Triplets
 from proxy.counting.leases import Leases
 from proxy.counting.operations import Operation, Shown
-from proxy.counting.series import SeriesTable
+from proxy.counting.series import Part, SeriesTable
 from proxy.counting.values import Values
 from proxy.counting.windows import Windows
 from proxy.options.throttle import Buckets, Throttle
@@ -63,8 +63,34 @@ class MemoryCounting:
         """Perform it."""
         self._do[type(operation)](operation)
 
+    async def start(self) -> None:
+        """There is nothing to read."""
+
     async def close(self) -> None:
         """Everything goes with the process."""
+
+    def pause(self) -> None:
+        """Another process counts on. There is nothing that both would write."""
+
+    def resume(self) -> None:
+        """It has failed."""
+
+    @property
+    def local(self) -> MemoryCounting:
+        """The tables of this process."""
+        return self
+
+    def disconnect(self, owner: str) -> None:
+        """An owner is not known to live any more; it may say so."""
+        self.leases.disconnect(owner)
+
+    def connect(self, owner: str) -> None:
+        """An owner of places lives as long as it is not dropped."""
+        self.leases.connect(owner)
+
+    def drop(self, owner: str) -> None:
+        """An owner has ended."""
+        self.leases.drop(owner)
 
     # ------------------------------------------------------------ those that are more than one call
 
@@ -91,6 +117,25 @@ class MemoryCounting:
         if operation.change:
             self.dirty("client", (operation.room, operation.client))
         return messages
+
+    # ------------------------------------------------------------ what another process has counted
+
+    def adopt_part(self, entry: tuple[Part, int, bool]) -> None:
+        """Take a part of a series. What outlives a restart is to be written, here and below."""
+        part, amount, kept = entry
+        self.series.adopt(part, amount, kept=kept)
+        if kept:
+            self.dirty("series", part)
+
+    def adopt_triplet(self, entry: tuple[Key, Triplet]) -> None:
+        """Take a triplet."""
+        self.triplets.adopt(*entry)
+        self.dirty("greylist", entry[0])
+
+    def adopt_client(self, entry: tuple[Key, Known]) -> None:
+        """Take a client."""
+        self.triplets.adopt_client(*entry)
+        self.dirty("client", entry[0])
 
     # ------------------------------------------------------------ for operators
 

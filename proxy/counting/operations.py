@@ -209,11 +209,16 @@ class Return(Operation[None], tag=10):
     owner: str = ""
 
 
-class Hold(Operation[None], tag=11):
-    """A process says that it lives, and with `held`, all places that it has: after this, it has no others."""
+class Hold(Operation[bool], tag=11):
+    """A process says that it lives, and with `held`, all places that it has: after this, it has no others.
 
-    owner: str
+    The answer is whether it was known. If not, it has no places, whatever it believes.
+    """
+
+    owner: str = ""
     held: Sequence[tuple[bytes, int]] | None = None
+
+    answer: ClassVar[Any] = bool
 
 
 class Places(Operation[int], tag=12):

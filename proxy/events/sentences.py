@@ -89,6 +89,12 @@ _OUTBOX = {
 _STORE = {
     "store_unavailable": "Store {store} fails: {reason}",
     "store_recovered": "Store {store} works again after {seconds} s",
+    "counting_alone": "{store} does not count for this process: {reason}",
+    "counting_together": "{store} counts for this process again, after {operations} operations without it",
+    "counting_store_evicts": "Redis may forget what was counted: its maxmemory-policy is {policy}",
+    "counting_read": "Read {entries} entries of what was counted from {path}",
+    "counting_not_read": "Cannot read what was counted from {path}: {reason}",
+    "counting_not_written": "Cannot write what is counted to {path}: {reason}",
     "store_set_aside": "Store file {path} was broken and is now {aside}: {reason}",
 }
 

@@ -157,6 +157,16 @@ _STORE = (
     Event("store_unavailable", "a store fails; state is kept in the process's memory until `store_recovered`",
           "store reason", levels=_WARNING, metric="ringback_store_up"),
     Event("store_recovered", "a store works again", "store seconds operations_in_memory", metric="ringback_store_up"),
+    Event("counting_alone", "Script_Store, or the keeper, does not answer: until `counting_together`, this process "
+          "counts by itself, or refuses to count, as On_Store_Error says", "store reason", levels=_WARNING),
+    Event("counting_together", "it answers again; `operations` were counted here meanwhile", "store operations"),
+    Event("counting_store_evicts", "Redis may forget keys when its memory is full, and with them what was counted; set "
+          "its maxmemory-policy to noeviction", "policy", levels=_WARNING),
+    Event("counting_read", "what was counted before the restart is known", "path entries"),
+    Event("counting_not_read", "the file of what was counted before the restart cannot be read", "path reason",
+          levels=_WARNING),
+    Event("counting_not_written", "the file of what is counted cannot be written; it is tried again", "path reason",
+          levels=_WARNING),
     Event("store_set_aside", "a store's file was broken; Ringback renamed it and created a new one",
           "path aside reason", levels=_WARNING),
 )  # fmt: skip

@@ -14,17 +14,14 @@ from dataclasses import dataclass
 from itertools import count
 
 from proxy.base.log import get_logger
-from proxy.base.tasks import TaskOwner, spawn
 from proxy.callback.asked import SILENT, question_of
 from proxy.callback.keys import CacheKeys
 from proxy.callback.memory import VerdictMemory
 from proxy.callback.observer import NOBODY, Observer
 from proxy.callback.question import Question
 from proxy.callback.verdict import CallbackVerdict
-from proxy.keeper.door import knock
-from proxy.keeper.frames import encode
-from proxy.keeper.link import Link
-from proxy.keeper.messages import Answer, Ask, Asked, Hello, Welcome, decode_answers
+from proxy.keeper.messages import Answer, Ask, Asked, Hello, decode_answers
+from proxy.keeper.reaching import Reach
 from proxy.mail.address import mailbox_of, said_by
 from proxy.mail.session import Path
 from proxy.store.clocks import Clock
@@ -34,17 +31,11 @@ log = get_logger()
 GRACE_SECONDS = 2.0
 """How much longer than the keeper's own limit a worker waits for its answer."""
 
-HEAL_SECONDS = 3.0
-"""After this time without a keeper, questions no longer wait for it. A replacement usually takes less."""
-
 MOST_WAITING = 20_000
 """Questions that may wait for answers; further ones get `transient (keeper)`."""
 
 LOCAL_SECONDS = 60.0
 """How long a worker believes a verdict without asking the keeper again."""
-
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.02, 1.0
-"""Between two attempts to reach the keeper."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,18 +71,18 @@ class KeeperClient:
         self._wait, self._clock = options.wait, clock
         self._said = said_by(options.sender)
         self._keys, self._memory = CacheKeys(options.secret), VerdictMemory(options.most)
-        self._outside, self._hello = outside, encode(hello)
-        self._owner = TaskOwner("keeper")
         self._numbers = count(1)
         self._waiting: dict[int, _Waiting] = {}
-        self._link: Link[Welcome | Answer] | None = None
-        self._welcome = False
-        self._given_up = False
         self._silent = 0
-        self._pause = _FIRST_PAUSE
         self._loop = asyncio.get_running_loop()
-        self._healing = self._knocking = self._loop.call_later(HEAL_SECONDS, self._give_up)
-        self._connect()
+        self._reach: Reach[Answer] = Reach(
+            outside,
+            hello,
+            decode_answers,
+            heard=self._answered,
+            welcomed=self._welcomed,
+            gave_up=self._fail_all,
+        )
 
     @property
     def remembered(self) -> int:
@@ -136,24 +127,18 @@ class KeeperClient:
 
     async def close(self) -> None:
         """Disconnect. Open questions get no answer."""
-        self._healing.cancel()
-        self._knocking.cancel()
-        link, self._link = self._link, None
-        await self._owner.cancel()
-        if link is not None:
-            link.abort()
+        await self._reach.close()
         self._fail_all()
 
     # ------------------------------------------------------------ questions
 
     async def _asked(self, key: str, ask: Ask) -> CallbackVerdict | None:
         """Return the keeper's answer; None if it does not come in time."""
-        if self._given_up or len(self._waiting) >= MOST_WAITING:
+        if self._reach.given_up or len(self._waiting) >= MOST_WAITING:
             self._note_silence()
             return None
         waiting = self._waiting[ask.number] = _Waiting(ask, self._loop.create_future(), key)
-        if self._welcome and self._link is not None:
-            self._link.send(ask)
+        self._reach.send(ask)
         try:
             async with asyncio.timeout(self._wait + GRACE_SECONDS):
                 return await waiting.answer
@@ -175,13 +160,6 @@ class KeeperClient:
         held, now = self._memory.get(key), self._clock()
         return held.answer(now) if held is not None and now < held.expires else SILENT
 
-    def _heard(self, _link: Link[Welcome | Answer], messages: list[Welcome | Answer]) -> None:
-        for each in messages:
-            if isinstance(each, Answer):
-                self._answered(each)
-            else:
-                self._welcomed()
-
     def _answered(self, answer: Answer) -> None:
         if self._silent:
             log.info("keeper_answers", unanswered=self._silent)
@@ -198,41 +176,10 @@ class KeeperClient:
 
     # ------------------------------------------------------------ the connection
 
-    def _connect(self) -> None:
-        """Send a connection through the door. The keeper, or its replacement, welcomes it sooner or later."""
-        try:
-            ours = knock(self._outside, self._hello)
-        except OSError:
-            self._connect_later()
-            return
-        link = self._link = Link(decode_answers, self._heard, self._lost)
-        spawn(link.begin(ours), name="connection to the keeper", owner=self._owner)
-
     def _welcomed(self) -> None:
         """Ask what waits for an answer, maybe again."""
-        self._welcome, self._given_up, self._pause = True, False, _FIRST_PAUSE
-        self._healing.cancel()
-        if self._link is not None:
-            for each in self._waiting.values():
-                self._link.send(each.ask)
-
-    def _lost(self, link: Link[Welcome | Answer]) -> None:
-        if link is not self._link:
-            return
-        self._link = None
-        if self._welcome:
-            self._welcome = False
-            self._healing = self._loop.call_later(HEAL_SECONDS, self._give_up)
-        self._connect_later()
-
-    def _connect_later(self) -> None:
-        self._knocking = self._loop.call_later(self._pause, self._connect)
-        self._pause = min(2 * self._pause, _LONGEST_PAUSE)
-
-    def _give_up(self) -> None:
-        """Stop waiting for a keeper that does not come."""
-        self._given_up = True
-        self._fail_all()
+        for each in self._waiting.values():
+            self._reach.send(each.ask)
 
     def _fail_all(self) -> None:
         for each in self._waiting.values():

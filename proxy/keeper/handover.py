@@ -21,12 +21,15 @@ from proxy.callback.packed import Packed
 from proxy.callback.question import Question
 from proxy.callback.verdict import CallbackVerdict
 from proxy.callback.verifier import CallbackVerifier
+from proxy.counting.memory import MemoryCounting
+from proxy.counting.tables import adopt, tables_of
 from proxy.keeper.door import knock
 from proxy.keeper.frames import encode
 from proxy.keeper.link import Link
 from proxy.keeper.messages import (
     Ask,
     Asked,
+    Counts,
     Found,
     HandedOver,
     Hello,
@@ -56,19 +59,27 @@ CHUNK = 250
 class Predecessor:
     """The old keeper, from the moment that its successor knocks."""
 
-    def __init__(self, verifier: CallbackVerifier, shut: Callable[[], None], lost: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        verifier: CallbackVerifier | None,
+        counting: MemoryCounting,
+        shut: Callable[[], None],
+        lost: Callable[[], None],
+    ) -> None:
         """`shut` stops the questions; `lost` is called if the successor ends while this keeper is still there."""
-        self._verifier, self._shut, self._on_loss = verifier, shut, lost
+        self._verifier, self._counting, self._shut, self._on_loss = verifier, counting, shut, lost
         self._owner = TaskOwner("handover")
         self.link: Link[Ask] = Link(decode_asks, lambda link, _asks: link.abort(), self._lost)
-        self._verifier.finding = self._found
+        if verifier is not None:
+            verifier.finding = self._found
         self._leaving = self._gone = False
         spawn(self._tell(), name="handover", owner=self._owner)
 
     async def finished(self) -> None:
         """Return when no probe is in flight any more, or the successor has gone."""
         self._leaving = True
-        await self._verifier.landed()
+        if self._verifier is not None:
+            await self._verifier.landed()
         await self._owner.wait(HANDOVER_SECONDS)
 
     def close(self) -> None:
@@ -78,22 +89,32 @@ class Predecessor:
 
     async def _tell(self) -> None:
         """Tell the verdicts while questions are still answered, then the rest at one moment."""
-        cache, link = self._verifier.cache, self.link
-        for held in _chunks(cache.everything()):
+        link, verifier = self.link, self._verifier
+        for message in self._verdicts(verifier) if verifier is not None else ():
             if self._gone:
                 return
-            link.send(Remembered(cache.keys.mark, [(encoded(key), each) for key, each in held]))
+            link.send(message)
             await asyncio.sleep(0)  # it leaves, and others have their turn
             await link.drained()
         self._shut()
-        for message in self._state():
+        for message in self._state(verifier) if verifier is not None else ():
             link.send(message)
+        for tables in tables_of(self._counting):  # nothing is counted any more
+            link.send(Counts(tables))
+            await asyncio.sleep(0)
+            await link.drained()
         link.send(HandedOver())
-        log.info("keeper_handed_over", probes=len(self._verifier.in_flight))
+        log.info("keeper_handed_over", probes=len(verifier.in_flight) if verifier is not None else 0)
 
-    def _state(self) -> Iterator[ToSuccessor]:
-        around = self._verifier.around
-        for probes in _chunks(self._verifier.in_flight.items()):
+    @staticmethod
+    def _verdicts(verifier: CallbackVerifier) -> Iterator[ToSuccessor]:
+        for held in _chunks(verifier.cache.everything()):
+            yield Remembered(verifier.cache.keys.mark, [(encoded(key), each) for key, each in held])
+
+    @staticmethod
+    def _state(verifier: CallbackVerifier) -> Iterator[ToSuccessor]:
+        around = verifier.around
+        for probes in _chunks(verifier.in_flight.items()):
             yield InFlight([(Asked.of(question), client) for question, client in probes])
         for breakers in _chunks(around.breakers.states()):
             yield Limits(breakers=breakers)
@@ -107,11 +128,12 @@ class Predecessor:
                 yield Limits(buckets=buckets)
 
     def _found(self, question: Question, client: str, verdict: CallbackVerdict) -> None:
-        held = self._verifier.cache.held_of(question)
+        held = self._verifier.cache.held_of(question) if self._verifier is not None else None
         self.link.send(Found(Asked.of(question), client, Told.of(verdict), held))
 
     def _lost(self, _link: Link[Ask]) -> None:
-        self._verifier.finding = None
+        if self._verifier is not None:
+            self._verifier.finding = None
         self._gone = True
         if not self._leaving:
             self._on_loss()
@@ -120,8 +142,9 @@ class Predecessor:
 class Successor:
     """The new keeper, while it takes over and until the old one's probes have ended."""
 
-    def __init__(self, verifier: CallbackVerifier) -> None:
-        self._verifier = verifier
+    def __init__(self, verifier: CallbackVerifier | None, counting: MemoryCounting | None = None) -> None:
+        """Without callbacks, there is no verifier."""
+        self._verifier, self._counting = verifier, counting or MemoryCounting()
         self._owner = TaskOwner("handover")
         self._expected: dict[Question, asyncio.Future[CallbackVerdict | None]] = {}
         self._loop = asyncio.get_running_loop()
@@ -172,36 +195,44 @@ class Successor:
 
     async def _take(self, message: ToSuccessor) -> None:
         match message:
-            case Remembered(mark, entries) if mark == self._verifier.cache.keys.mark:
+            case Counts(tables):
+                adopt(self._counting, tables)
+            case HandedOver():
+                if not self._complete.done():
+                    self._complete.set_result(True)
+            case _ if self._verifier is not None:
+                await self._take_finding(self._verifier, message)
+
+    async def _take_finding(self, verifier: CallbackVerifier, message: ToSuccessor) -> None:
+        match message:
+            case Remembered(mark, entries) if mark == verifier.cache.keys.mark:
                 for key, held in entries:
-                    await self._verifier.cache.adopt(decoded(key), held, write=False)
+                    await verifier.cache.adopt(decoded(key), held, write=False)
                 self._verdicts += len(entries)
             case Limits():
-                self._adopt(message)
+                _adopt(verifier, message)
             case InFlight(probes):
                 for asked, client in probes:
-                    self._expect(asked.question, client)
-            case HandedOver() if not self._complete.done():
-                self._complete.set_result(True)
-            case Found(asked, client, told, held):
-                await self._found(asked.question, client, told.as_it_was, held)
+                    outcome = self._expected[asked.question] = self._loop.create_future()
+                    verifier.expect(asked.question, client, outcome)
+            case Found(asked, client, told, held_now):
+                await self._found(verifier, asked.question, client, told.as_it_was, held_now)
 
-    def _adopt(self, limits: Limits) -> None:
-        around = self._verifier.around
-        around.breakers.adopt(limits.breakers)
-        around.storms.adopt(limits.storms)
-        if isinstance(around.store, MemoryStore):
-            around.store.adopt(limits.entries, limits.buckets)
-
-    def _expect(self, question: Question, client: str) -> None:
-        outcome = self._expected[question] = self._loop.create_future()
-        self._verifier.expect(question, client, outcome)
-
-    async def _found(self, question: Question, client: str, verdict: CallbackVerdict, held: Packed | None) -> None:
-        await self._verifier.told(question, client, verdict, held)
+    async def _found(
+        self, verifier: CallbackVerifier, question: Question, client: str, verdict: CallbackVerdict, held: Packed | None
+    ) -> None:
+        await verifier.told(question, client, verdict, held)
         outcome = self._expected.pop(question, None)
         if outcome is not None and not outcome.done():
             outcome.set_result(verdict)
+
+
+def _adopt(verifier: CallbackVerifier, limits: Limits) -> None:
+    around = verifier.around
+    around.breakers.adopt(limits.breakers)
+    around.storms.adopt(limits.storms)
+    if isinstance(around.store, MemoryStore):
+        around.store.adopt(limits.entries, limits.buckets)
 
 
 def _chunks(entries: Iterable[E]) -> Iterator[list[E]]:

@@ -15,6 +15,8 @@ from proxy.callback.limits.budgets import BreakerState, StormState
 from proxy.callback.packed import Packed
 from proxy.callback.question import Question
 from proxy.callback.verdict import CallbackVerdict
+from proxy.counting.operations import AnyOperation
+from proxy.counting.tables import Tables
 from proxy.store.base import decoded, encoded
 from proxy.store.memory import BucketState, EntryState
 
@@ -27,6 +29,8 @@ class Hello(msgspec.Struct, array_like=True, frozen=True):
     """The worker's number; 0 is the keeper of a new configuration, which takes over."""
     answers: bool = False
     """At the control process's door: this connection answers questions. Otherwise it brings rows."""
+    counts: bool = False
+    """At the keeper's door: this connection brings operations of counting. Otherwise it asks for verdicts."""
 
 
 class Asked(msgspec.Struct, array_like=True, gc=False):
@@ -91,6 +95,25 @@ class Answer(msgspec.Struct, array_like=True, tag=3, gc=False):
     told: Told | None
 
 
+# ---------------------------------------------------------------- counting
+
+
+class Count(msgspec.Struct, array_like=True, tag=9, gc=False):
+    """A worker wants an operation performed; `number` is its own for it."""
+
+    number: int
+    operation: AnyOperation
+
+
+class Done(msgspec.Struct, array_like=True, tag=10, gc=False):
+    """The keeper has performed it. The answer is what its type declares."""
+
+    number: int
+    answer: msgspec.Raw
+    failed: bool = False
+    """The store that all machines share does not answer, and nobody may count without it."""
+
+
 # ---------------------------------------------------------------- a keeper and its successor
 
 
@@ -116,6 +139,12 @@ class InFlight(msgspec.Struct, array_like=True, tag=6):
     probes: Sequence[tuple[Asked, str]]
 
 
+class Counts(msgspec.Struct, array_like=True, tag=11):
+    """Some of what was counted."""
+
+    tables: Tables
+
+
 class HandedOver(msgspec.Struct, array_like=True, tag=7):
     """That was everything: the successor takes the questions now."""
 
@@ -129,9 +158,11 @@ class Found(msgspec.Struct, array_like=True, tag=8):
     held: Packed | None
 
 
-ToSuccessor: TypeAlias = Remembered | Limits | InFlight | HandedOver | Found
+ToSuccessor: TypeAlias = Remembered | Limits | InFlight | Counts | HandedOver | Found
 
 decode_hello = msgspec.msgpack.Decoder(Hello).decode
 decode_asks = msgspec.msgpack.Decoder(list[Ask]).decode
 decode_answers = msgspec.msgpack.Decoder(list[Welcome | Answer]).decode
-decode_handover = msgspec.msgpack.Decoder(list[Remembered | Limits | InFlight | HandedOver | Found]).decode
+decode_handover = msgspec.msgpack.Decoder(list[Remembered | Limits | InFlight | Counts | HandedOver | Found]).decode
+decode_counts = msgspec.msgpack.Decoder(list[Count]).decode
+decode_done = msgspec.msgpack.Decoder(list[Welcome | Done]).decode

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Sequence
+from typing import Any
 
 from proxy.base.log import get_logger
 from proxy.base.tasks import TaskOwner, spawn
 from proxy.callback.around import Asker
+from proxy.callback.asked import SILENT
 from proxy.callback.question import Question
 from proxy.callback.verdict import CallbackVerdict
 from proxy.callback.verifier import CallbackVerifier
+from proxy.counting.memory import MemoryCounting
+from proxy.keeper.counters import Counters, Owning
 from proxy.keeper.door import knocked
 from proxy.keeper.frames import Malformed
 from proxy.keeper.handover import Predecessor
 from proxy.keeper.link import Link
-from proxy.keeper.messages import Answer, Ask, Told, Welcome, decode_asks, decode_hello
+from proxy.keeper.messages import Answer, Ask, Hello, Told, Welcome, decode_asks, decode_hello
 
 log = get_logger()
 
@@ -27,11 +31,18 @@ SUCCESSOR = 0
 class KeeperService:
     """Answers at the doors of its own and of older configurations. The event loop's thread owns its state."""
 
-    def __init__(self, verifier: CallbackVerifier, doors: Sequence[socket.socket], generation: int = 1) -> None:
-        """`doors` are the inner sides; nothing is read before `open`."""
+    def __init__(
+        self,
+        verifier: CallbackVerifier | None,
+        doors: Sequence[socket.socket],
+        generation: int = 1,
+        counting: Owning | None = None,
+    ) -> None:
+        """`doors` are the inner sides; nothing is read before `open`. Without callbacks, there is no verifier."""
         self._verifier, self._doors, self._generation = verifier, doors, generation
+        self._counters = Counters(counting or MemoryCounting())
         self._owner = TaskOwner("keeper")
-        self._links: set[Link[Ask]] = set()
+        self._links: set[Link[Any]] = set()
         self.deserted = asyncio.Event()
         """Set while no worker is connected."""
         self.deserted.set()
@@ -51,6 +62,7 @@ class KeeperService:
         if self._predecessor is not None:
             await self._predecessor.finished()
         await self._owner.cancel()
+        await self._counters.close()
         if self._predecessor is not None:
             self._predecessor.close()
 
@@ -61,6 +73,7 @@ class KeeperService:
             self._loop.remove_reader(inside.fileno())
         for link in tuple(self._links):
             link.close()
+        self._counters.shut()
 
     # ------------------------------------------------------------ the doors
 
@@ -85,16 +98,22 @@ class KeeperService:
         if hello.slot == SUCCESSOR:
             if self._predecessor is not None:
                 self._predecessor.close()
-            self._predecessor = Predecessor(self._verifier, self._shut, self._resume)
-            link = self._predecessor.link
+            self._predecessor = Predecessor(self._verifier, self._counters.counting.local, self._shut, self._resume)
+            spawn(self._predecessor.link.begin(connection), name="connection of a successor", owner=self._owner)
         else:
-            link = Link(decode_asks, self._heard, self._gone, worker=hello.slot)
+            link = self._link_of(hello)
             self._links.add(link)
             self.deserted.clear()
-            link.send(Welcome())
-        spawn(link.begin(connection), name="connection of a worker", owner=self._owner)
+            spawn(link.begin(connection), name="connection of a worker", owner=self._owner)
 
-    def _gone(self, link: Link[Ask]) -> None:
+    def _link_of(self, hello: Hello) -> Link[Any]:
+        if hello.counts:
+            return self._counters.link(hello.generation, hello.slot, self._gone)
+        link = Link(decode_asks, self._heard, self._gone, worker=hello.slot)
+        link.send(Welcome())
+        return link
+
+    def _gone(self, link: Link[Any]) -> None:
         self._links.discard(link)
         if not self._links:
             self.deserted.set()
@@ -104,23 +123,31 @@ class KeeperService:
         self._predecessor = None
         if not self._open:
             log.warning("keeper_resumed")
+            self._counters.resume()
             self.open()
 
     # ------------------------------------------------------------ questions
 
     def _heard(self, link: Link[Ask], asks: list[Ask]) -> None:
+        verifier = self._verifier
         for ask in asks:
+            if verifier is None:  # a worker of an older configuration asks, and the present one has no callbacks
+                link.send(Answer(ask.number, None, Told.of(SILENT)))
+                continue
             question = ask.asked.question
-            verdict = self._verifier.remembered(question, ask.client, ask.session)
+            verdict = verifier.remembered(question, ask.client, ask.session)
             if verdict is not None:
-                self._answer(link, ask, question, verdict)
+                self._answer(verifier, link, ask, question, verdict)
             else:
-                spawn(self._find(link, ask, question), name=f"question {ask.number}", owner=self._owner)
+                spawn(self._find(verifier, link, ask, question), name=f"question {ask.number}", owner=self._owner)
 
-    async def _find(self, link: Link[Ask], ask: Ask, question: Question) -> None:
-        verdict = await self._verifier.find(question, Asker(ask.client, ask.session))
-        self._answer(link, ask, question, verdict)
+    async def _find(self, verifier: CallbackVerifier, link: Link[Ask], ask: Ask, question: Question) -> None:
+        verdict = await verifier.find(question, Asker(ask.client, ask.session))
+        self._answer(verifier, link, ask, question, verdict)
 
-    def _answer(self, link: Link[Ask], ask: Ask, question: Question, verdict: CallbackVerdict) -> None:
-        held = self._verifier.cache.held_of(question)
+    @staticmethod
+    def _answer(
+        verifier: CallbackVerifier, link: Link[Ask], ask: Ask, question: Question, verdict: CallbackVerdict
+    ) -> None:
+        held = verifier.cache.held_of(question)
         link.send(Answer(ask.number, held, None if held is not None and verdict.cached else Told.of(verdict)))

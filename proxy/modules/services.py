@@ -15,9 +15,9 @@ from proxy.counting.base import Counting
 from proxy.counting.memory import MemoryCounting
 from proxy.mail.session import Session
 from proxy.options.core import CoreOptions
+from proxy.options.store import StoreUrl
 from proxy.smtp.ports import Outbox, OutboxUnavailable
 from proxy.store.base import Store
-from proxy.store.url import StoreUrl
 
 
 class Names(Protocol):

@@ -19,6 +19,7 @@ from config.schema.values import Bytes, ConfigPath, Seconds
 from config.scopes.listener import Listeners
 from proxy.base.log import Levels
 from proxy.options.console import ControlPlaces, Roles
+from proxy.options.counting import CountingOptions
 from proxy.options.history import HistoryOptions
 from proxy.options.inbound import InboundOptions
 from proxy.options.levels import LevelsValue
@@ -42,7 +43,7 @@ def _longer_than_a_beat(seconds: float) -> float:
     return seconds
 
 
-class CoreOptions(InboundOptions, OutboundOptions, HistoryOptions, PageOptions):
+class CoreOptions(InboundOptions, OutboundOptions, HistoryOptions, PageOptions, CountingOptions):
     """Every option of the global scope."""
 
     workers: WorkerCount = option(

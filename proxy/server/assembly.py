@@ -11,7 +11,11 @@ from config.overlay import Change
 from config.schema.specs import Schema
 from config.settings import Settings
 from proxy.checks.places import in_force
+from proxy.counting.base import Counting
+from proxy.counting.opening import meanwhile_of, open_counting
+from proxy.keeper.counting import KeptCounting
 from proxy.keeper.door import Calling
+from proxy.keeper.messages import Hello
 from proxy.metrics.book import Names
 from proxy.metrics.table import CERTIFICATE, LISTENER, SCRIPT, UPSTREAM
 from proxy.modules.base import CallbackMaker, Prepared, ScriptRunner
@@ -77,7 +81,14 @@ class Assembly:
     @property
     def keeps(self) -> bool:
         """Whether several workers need a keeper."""
-        return self.core.processes > 1 and bool(self._makers)
+        return self.core.processes > 1
+
+    def counting(self, calling: Calling | None = None) -> Counting:
+        """Make what a process counts with; with `calling`, the keeper counts."""
+        if calling is None:
+            return open_counting(self.core)
+        hello = Hello(calling.generation, calling.worker, counts=True)
+        return KeptCounting(calling.outside, hello, meanwhile_of(self.core, "keeper"))
 
     def callbacks(self, upstream_down: Callable[[], bool], calling: Calling | None = None) -> Callbacks:
         """Make the callback service of the last stanza that has one; with `calling`, the keeper asks the exchangers."""

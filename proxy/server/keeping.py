@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from proxy.counting.opening import open_counting
 from proxy.keeper.door import Doors
 from proxy.keeper.handover import Successor
 from proxy.keeper.messages import Hello
@@ -28,17 +29,20 @@ def be_keeper(assembly: Assembly, doors: Doors, post: Post) -> int:
 async def _keep(assembly: Assembly, doors: Doors, post: Post) -> None:
     """Take over, answer until the supervisor has an order or all workers have ended, and close the store."""
     loop, orders = asyncio.get_running_loop(), post.orders
-    maker = [each for each in assembly.prepared if isinstance(each, VerifierMaker)][-1]
-    verifying = maker.verifying(assembly.core)
-    service = KeeperService(verifying.verifier, doors.insides, doors.generation)
-    successor = Successor(verifying.verifier)
+    makers = [each for each in assembly.prepared if isinstance(each, VerifierMaker)]
+    verifying = makers[-1].verifying(assembly.core) if makers else None
+    verifier = verifying.verifier if verifying is not None else None
+    counting = open_counting(assembly.core)
+    await counting.start()
+    service = KeeperService(verifier, doors.insides, doors.generation, counting)
+    successor = Successor(verifier, counting.local)
     if doors.predecessor is not None:
         await successor.take_over(doors.predecessor, Hello(doors.generation, SUCCESSOR))
     service.open()
-    answers = process.questions(lambda: 0) | callbacks.questions(verifying.verifier)
+    answers = process.questions(lambda: 0) | (callbacks.questions(verifier) if verifier is not None else {})
     answerer = Answerer(through(post.rows.outside, Hello(post.generation, KEEPER, answers=True)), answers)
     answerer.start()
-    compare_open_files(verifying.verifier.most_probes + OWN_FILES, raise_descriptor_limit())
+    compare_open_files((verifier.most_probes if verifier is not None else 0) + OWN_FILES, raise_descriptor_limit())
     collect_seldom(loop)
     await loop.sock_sendall(orders, LISTENING)
     if not await next_order(orders):  # the supervisor is gone, and its workers finish their sessions
@@ -46,4 +50,6 @@ async def _keep(assembly: Assembly, doors: Doors, post: Post) -> None:
     await service.leave()
     await answerer.close()
     await successor.close()
-    await verifying.close()
+    if verifying is not None:
+        await verifying.close()
+    await counting.close()

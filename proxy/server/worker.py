@@ -101,6 +101,7 @@ class Worker:
         else:
             self._bound += bound
         self.build()
+        await self.counting.start()
         await self.pools.warm(self.router.named(), WARM_SECONDS)
         loop = asyncio.get_running_loop()
         self.entrances = self._make_entrances(self.assembly)
@@ -125,6 +126,7 @@ class Worker:
         self.pools = Pools(self._resolver, core.server_max_outbound_connections)
         self._open_outbox()
         self.callbacks = self.assembly.callbacks(self.pools.all_down, self._calling)
+        self.counting = self.assembly.counting(self._calling)
         services = self._services(self.assembly)
         self._credentials = CredentialChecker(self.router, self._resolver)
         self._authenticator = Guesses(self._credentials)
@@ -134,7 +136,15 @@ class Worker:
 
     def _services(self, assembly: Assembly) -> Services:
         """Return what the modules of a configuration are built with. All but the configuration is the worker's."""
-        return Services(assembly.core, assembly.settings, self._resolver, self.callbacks, self._outbox, self._stores)
+        return Services(
+            assembly.core,
+            assembly.settings,
+            self._resolver,
+            self.callbacks,
+            self._outbox,
+            self._stores,
+            self.counting,
+        )
 
     def _look(self) -> None:
         """Write what is true now into the gauges."""
@@ -244,6 +254,7 @@ class Worker:
             return
         await self.callbacks.close()
         await self._stores.close()
+        await self.counting.close()
         await self.deliverer.stop()
         await self._outbox.close()
         await self.outbox_store.close()

@@ -44,6 +44,14 @@ class Batches(Generic[Q, A]):
         Raises:
             StoreUnavailable: the batch failed, or too many requests are waiting.
         """
+        return await self.submit(question)
+
+    def submit(self, question: Q) -> asyncio.Future[A]:
+        """Queue a request now, and return its answer to come.
+
+        Raises:
+            StoreUnavailable: too many requests are waiting. The answer raises it, too.
+        """
         if len(self._waiting) >= MOST_WAITING:
             raise StoreUnavailable("too many operations wait for the store")
         future: asyncio.Future[A] = asyncio.get_running_loop().create_future()
@@ -51,7 +59,7 @@ class Batches(Generic[Q, A]):
         if not self._busy:
             self._busy = True
             spawn(self._drain(), name=f"{self._owner.name} batches", owner=self._owner)
-        return await future
+        return future
 
     async def close(self) -> None:
         """Cancel the batch in flight and fail all waiting requests."""

@@ -24,18 +24,23 @@ T = TypeVar("T")
 
 
 @dataclass(slots=True)
-class _Side:
+class Retry:
     """Reading or writing: a full disk stops only one of them. `retry_at` is set while it is down."""
 
     retry_at: float | None = None
 
     def may_try(self, now: float) -> bool:
+        """Return whether this caller should try it."""
         if self.retry_at is None:
             return True
         if now < self.retry_at:
             return False
         self.retry_at = now + RETRY_SECONDS  # this caller tries; others meanwhile do not
         return True
+
+    def failed(self, now: float) -> None:
+        """It was tried in vain."""
+        self.retry_at = now + RETRY_SECONDS
 
 
 class FallingBack:
@@ -52,7 +57,7 @@ class FallingBack:
         """`name` is the store's name in the log; `clock` times the retries."""
         self._store, self._memory = store, memory
         self._name, self._clock = name, clock
-        self._reading, self._writing = _Side(), _Side()
+        self._reading, self._writing = Retry(), Retry()
         self._since: float | None = None
         self._in_memory = 0
         kind = {"sqlite": "sqlite", "redis": "redis", "rediss": "redis", "unix": "redis"}.get(name.partition(":")[0])
@@ -142,7 +147,7 @@ class FallingBack:
     async def close(self) -> None:
         await self._store.close()
 
-    async def _do(self, side: _Side, real: Callable[[], Awaitable[T]], instead: Callable[[], Awaitable[T]]) -> T:
+    async def _do(self, side: Retry, real: Callable[[], Awaitable[T]], instead: Callable[[], Awaitable[T]]) -> T:
         if not side.may_try(self._clock()):
             self._in_memory += 1
             return await instead()
@@ -159,9 +164,9 @@ class FallingBack:
             self._succeeded(side)
         return answer
 
-    def _failed(self, side: _Side, error: StoreUnavailable) -> None:
+    def _failed(self, side: Retry, error: StoreUnavailable) -> None:
         now = self._clock()
-        side.retry_at = now + RETRY_SECONDS
+        side.failed(now)
         self._in_memory += 1
         if self._since is None:
             self._since = now
@@ -169,7 +174,7 @@ class FallingBack:
                 BOOK.counts[self._up] = DOWN
             log.warning("store_unavailable", store=self._name, reason=error.reason)
 
-    def _succeeded(self, side: _Side) -> None:
+    def _succeeded(self, side: Retry) -> None:
         side.retry_at = None
         if self._since is None or self._reading.retry_at is not None or self._writing.retry_at is not None:
             return

@@ -6,10 +6,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from proxy.options.store import StoreUrl
 from proxy.store.base import Store
 from proxy.store.fallback import FallingBack
 from proxy.store.memory import MemoryStore
-from proxy.store.url import StoreUrl
 
 
 def open_store(url: StoreUrl, clock: Callable[[], float] = time.time) -> Store:

@@ -21,10 +21,10 @@ from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as ConnectionLost
 from redis.exceptions import RedisError
 
+from proxy.options.store import StoreUrl
 from proxy.options.throttle import Throttle
 from proxy.store.base import MOST_SCANNED, Stored, StoreUnavailable, Untouched, decoded, encoded
 from proxy.store.batches import Batches
-from proxy.store.url import StoreUrl
 
 SECONDS = 0.25
 """Time limit for the reply to a batch of commands."""
@@ -36,7 +36,7 @@ _ENTRY, _BUCKET, _LOCK = b"ringback:entry:", b"ringback:bucket:", b"ringback:loc
 _EXPIRY = struct.Struct("!d")
 _SCANNED_TOGETHER = 1000
 
-_TAKE = """
+TAKE = """
 local clock = redis.call('TIME')
 local now = clock[1] + clock[2] / 1000000
 local count, seconds, wanted = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
@@ -48,13 +48,15 @@ local allowed = tokens >= wanted
 if allowed then tokens = tokens - wanted end
 redis.call('HSET', KEYS[1], 'tokens', string.format('%.17g', tokens), 'at', string.format('%.17g', now))
 redis.call('PEXPIRE', KEYS[1], seconds * 1000)
-return allowed and 1 or 0
+return {allowed and 1 or 0, string.format('%.17g', tokens)}
 """
+"""Takes tokens from a bucket; the reply is whether it had them, and how many it has."""
+
 _RELEASE = "return redis.call('GET', KEYS[1]) == ARGV[1] and redis.call('DEL', KEYS[1]) or 0"
 
 T = TypeVar("T")
 
-Command = tuple[bytes | str | int, ...]
+Command = tuple[bytes | str | int | float, ...]
 
 
 class RedisStore:
@@ -64,7 +66,7 @@ class RedisStore:
         """`clock` gives the time of day, for the expiry of entries."""
         self._clock = clock
         self.untouched = Untouched()
-        self._client = _client(url)
+        self._client = client_of(url)
         self._commands: Batches[Command, Any] = Batches(
             self._send, name="redis commands", seconds=CONNECT_SECONDS + SECONDS
         )
@@ -111,7 +113,7 @@ class RedisStore:
         return list(entries.items())
 
     async def _keys(self, prefix: str) -> AsyncIterator[list[bytes]]:
-        pattern = _ENTRY + _literally(encoded(prefix)) + b"*"
+        pattern = _ENTRY + literally(encoded(prefix)) + b"*"
         cursor = 0
         while True:
             cursor, keys = await self._ask(("SCAN", cursor, "MATCH", pattern, "COUNT", _SCANNED_TOGETHER), _page)
@@ -133,8 +135,8 @@ class RedisStore:
         if not throttle.count or tokens > throttle.count:
             return not throttle.count
         bucket = _BUCKET + encoded(f"{throttle}:{key}")
-        command = ("EVAL", _TAKE, 1, bucket, throttle.count, throttle.seconds, tokens)
-        return bool(await self._ask(command, _whole))
+        command = ("EVAL", TAKE, 1, bucket, throttle.count, throttle.seconds, tokens)
+        return bool(await self._ask(command, _first_of_two))
 
     async def acquire(self, key: str, seconds: float) -> str | None:
         """Lock a key for all machines."""
@@ -166,18 +168,26 @@ class RedisStore:
             raise StoreUnavailable(reason) from error
 
     async def _send(self, commands: list[Command]) -> list[Any]:
-        """Send a batch and return the replies; one refused command does not affect the others."""
-        pipeline = self._client.pipeline(transaction=False)
-        for command in commands:
-            pipeline.execute_command(*command)
-        try:
-            answers = await pipeline.execute(raise_on_error=False)
-        except (RedisError, OSError, ValueError, RecursionError) as error:  # the latter two: it does not speak RESP
-            raise StoreUnavailable(str(error) or type(error).__name__) from error
-        return [StoreUnavailable(str(answer)) if isinstance(answer, RedisError) else answer for answer in answers]
+        return await sent(self._client, commands)
 
 
-def _client(url: StoreUrl) -> Redis:
+async def sent(client: Redis, commands: list[Command]) -> list[Any]:
+    """Send a batch and return the replies; one refused command does not affect the others.
+
+    Raises:
+        StoreUnavailable: Redis does not answer.
+    """
+    pipeline = client.pipeline(transaction=False)
+    for command in commands:
+        pipeline.execute_command(*command)
+    try:
+        answers = await pipeline.execute(raise_on_error=False)
+    except (RedisError, OSError, ValueError, RecursionError) as error:  # the latter two: it does not speak RESP
+        raise StoreUnavailable(str(error) or type(error).__name__) from error
+    return [StoreUnavailable(str(answer)) if isinstance(answer, RedisError) else answer for answer in answers]
+
+
+def client_of(url: StoreUrl) -> Redis:
     """Return a client that retries once, immediately, if an idle connection turns out to be lost."""
     place: dict[str, Any] = {"host": url.host, "port": url.port}
     if url.scheme == "unix":
@@ -211,6 +221,11 @@ def _several(count: int, answer: Any) -> list[bytes | None]:
     return [_octets(each) for each in answer]
 
 
+def _first_of_two(answer: Any) -> int:
+    first, _ = answer
+    return _whole(first)
+
+
 def _whole(answer: Any) -> int:
     if not isinstance(answer, int):
         raise TypeError
@@ -236,6 +251,6 @@ def _milliseconds(seconds: float) -> int:
     return max(1, round(seconds * 1000))
 
 
-def _literally(prefix: bytes) -> bytes:
+def literally(prefix: bytes) -> bytes:
     """Return a pattern that matches exactly these bytes."""
     return b"".join(b"\\" + bytes((each,)) if each in b"*?[]\\^-" else bytes((each,)) for each in prefix)

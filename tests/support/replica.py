@@ -24,8 +24,8 @@ from proxy.callback.verifier import CallbackVerifier
 from proxy.modules.smtp_cbv.making import callbacks_of
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
 from proxy.options.core import CoreOptions
+from proxy.options.store import parse_store_url
 from proxy.store import redis
-from proxy.store.url import parse_store_url
 
 AT_ONCE = 150
 """Messages under way at a time."""

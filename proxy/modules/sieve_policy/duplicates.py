@@ -9,9 +9,9 @@ from functools import partial
 from proxy.mail.session import Session
 from proxy.modules.services import Services
 from proxy.modules.sieve_policy.options import SieveOptions
+from proxy.options.store import MEMORY, StoreUrl
 from proxy.store.base import Store
 from proxy.store.opening import open_store
-from proxy.store.url import MEMORY, StoreUrl
 
 STORE_FILE = "sieve.db"
 _PREFIX = "duplicate:"

@@ -7,7 +7,7 @@ from typing import Literal
 from config.schema.options import Options, option
 from config.schema.specs import ModuleSpec
 from config.schema.values import ConfigPath, Seconds
-from proxy.store.url import StoreValue
+from proxy.options.store import StoreValue
 from sieve.dialects import DialectChoice, DialectName, dialect_of
 from sieve.phases import Phase
 

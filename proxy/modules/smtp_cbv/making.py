@@ -34,10 +34,10 @@ from proxy.keeper.messages import Hello
 from proxy.keeper.verifying import Verifying
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
 from proxy.options.core import CoreOptions
+from proxy.options.store import MEMORY, StoreUrl
 from proxy.outgoing.dial import family_of
 from proxy.store.base import Store
 from proxy.store.opening import open_store
-from proxy.store.url import MEMORY, StoreUrl
 
 log = get_logger()
 

@@ -11,8 +11,8 @@ from config.schema.options import Options, option
 from config.schema.specs import ModuleSpec
 from config.schema.values import ConfigPath, DomainPatterns, Network, Seconds
 from proxy.options.names import HostText
+from proxy.options.store import StoreValue
 from proxy.options.throttle import Throttle, ThrottleValue
-from proxy.store.url import StoreValue
 
 _FORGED = {"spf_status": "fail", "spfv1_status": "fail", "dmarc_status": "fail"}
 

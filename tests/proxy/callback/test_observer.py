@@ -13,7 +13,7 @@ from proxy.callback.resolve import ExchangerFinder, NoCandidate
 from proxy.cli.transcript import Transcript, step_text
 from proxy.modules.smtp_cbv.making import callbacks_of
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
-from proxy.store.url import MEMORY
+from proxy.options.store import MEMORY
 from tests.support.worker import Names, core, resolver, unavailable
 
 PUBLIC = [f"9.9.9.{number}" for number in range(1, 10)]

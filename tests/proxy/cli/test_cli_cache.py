@@ -14,9 +14,9 @@ from proxy.callback.question import Question
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.modules.smtp_cbv.making import cache_of
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
+from proxy.options.store import parse_store_url
 from proxy.store.memory import MemoryStore
 from proxy.store.opening import open_store
-from proxy.store.url import parse_store_url
 from tests.proxy.cli.test_cli import process
 from tests.support.servers import RedisServer
 

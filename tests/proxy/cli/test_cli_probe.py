@@ -27,7 +27,7 @@ from proxy.cli.asking import ProbeRequest, ProbeResult, ask_all
 from proxy.cli.transcript import Transcript, row_text, shown, step_text, verdict_text
 from proxy.modules.smtp_cbv.making import callbacks_of
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
-from proxy.store.url import MEMORY
+from proxy.options.store import MEMORY
 from tests.support.exchanger import Act, Exchanger, Step, closes, says, sends
 from tests.support.ringback import ended
 from tests.support.servers import Dnsmasq, Zone

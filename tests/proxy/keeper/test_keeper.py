@@ -16,6 +16,7 @@ from proxy.callback.asked import SILENT
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.callback.verifier import CallbackVerifier
 from proxy.keeper import client as client_room
+from proxy.keeper import reaching
 from proxy.keeper.client import ClientOptions, KeeperClient
 from proxy.keeper.door import Door, knock, knocked
 from proxy.keeper.frames import encode
@@ -152,7 +153,7 @@ async def test_what_is_no_question_is_never_sent(address: str, exchanger: Exchan
 async def test_without_a_keeper_fresh_senders_are_transient_and_what_is_valid_counts(
     exchanger: Exchanger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client_room, "HEAL_SECONDS", 0.05)
+    monkeypatch.setattr(reaching, "HEAL_SECONDS", 0.05)
     async with machine(exchanger) as the:
         service, _ = the.keeper()
         service.open()

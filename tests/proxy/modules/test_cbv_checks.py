@@ -13,7 +13,7 @@ from proxy.base.rejected import ConfigurationRejected
 from proxy.callback.classify import REASONS
 from proxy.modules.smtp_cbv.making import callbacks_of
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
-from proxy.store.url import MEMORY
+from proxy.options.store import MEMORY
 
 HEAD = 'ESMTP_Listener = ( 127.0.0.1:0 ) Relay_Domains = a.test\nHostname = "ringback.test"\nsmtp_cbv passive {\n'
 

@@ -17,7 +17,7 @@ from proxy.callback.verdict import Status
 from proxy.modules.smtp_cbv.making import STORE_FILE, callbacks_of, lives_of, store_of
 from proxy.modules.smtp_cbv.options import SmtpCbvOptions
 from proxy.options.core import CoreOptions
-from proxy.store.url import MEMORY, StoreUrl
+from proxy.options.store import MEMORY, StoreUrl
 from tests.support.worker import LOOPBACK, Names, core, resolver
 
 

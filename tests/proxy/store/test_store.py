@@ -16,13 +16,13 @@ from config.loader import load
 from config.schema.options import Options, option
 from config.schema.specs import Schema
 from proxy.callback.limits.budgets import Budgets, Neighbour
+from proxy.options.store import MEMORY, StoreUrl, StoreValue, parse_store_url
 from proxy.options.throttle import NO_THROTTLE, Throttle
 from proxy.store.base import Store, Stored, StoreUnavailable
 from proxy.store.memory import MemoryStore
 from proxy.store.opening import open_store
 from proxy.store.redis import RedisStore
 from proxy.store.sqlite import SqliteStore
-from proxy.store.url import MEMORY, StoreUrl, StoreValue, parse_store_url
 from tests.support.servers import RedisServer
 from tests.support.waiting import eventually_answered
 
@@ -310,7 +310,7 @@ async def test_of_many_who_want_a_lock_at_once_one_has_it(shared: Backing) -> No
 _OTHER = """
 import asyncio, sys
 from proxy.store.opening import open_store
-from proxy.store.url import parse_store_url
+from proxy.options.store import parse_store_url
 from proxy.options.throttle import Throttle
 
 async def work():

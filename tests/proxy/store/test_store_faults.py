@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from proxy.options.store import parse_store_url
 from proxy.options.throttle import Throttle
 from proxy.store import batches, fallback, sqlite, sqlite_file
 from proxy.store import redis as redis_store
@@ -25,7 +26,6 @@ from proxy.store.fallback import RETRY_SECONDS, FallingBack
 from proxy.store.memory import MemoryStore
 from proxy.store.opening import open_store
 from proxy.store.sqlite import SqliteStore
-from proxy.store.url import parse_store_url
 from tests.support.servers import RedisServer
 from tests.support.waiting import eventually, eventually_answered
 
@@ -543,7 +543,7 @@ import asyncio, sys
 from pathlib import Path
 from proxy.store import fallback
 from proxy.store.opening import open_store
-from proxy.store.url import parse_store_url
+from proxy.options.store import parse_store_url
 
 fallback.RETRY_SECONDS = 0.05
 

@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 
+from proxy.options.store import parse_store_url
 from proxy.options.throttle import Throttle
 from proxy.store.base import StoreUnavailable
 from proxy.store.fallback import FallingBack
 from proxy.store.memory import MemoryStore
 from proxy.store.redis import RedisStore
-from proxy.store.url import parse_store_url
 from tests.support.servers import RedisServer
 
 ANSWERS = {

@@ -1,0 +1,51 @@
+"""The options of what scripts, limits and greylisting count together."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator
+
+from config.schema.options import Options, option
+from proxy.options.store import StoreValue
+
+_SITE = re.compile(r"[A-Za-z0-9._-]{1,64}")
+
+
+def _plain_name(text: str) -> str:
+    if _SITE.fullmatch(text) is None:
+        raise ValueError("write 1 to 64 letters, digits, dots, hyphens or underscores")
+    return text
+
+
+class CountingOptions(Options):
+    """Options of the global scope."""
+
+    script_store: StoreValue | None = option(
+        None,
+        doc="Where throttles, gauges, series and caches of scripts, greylisting and limits of clients are counted. "
+        "`memory`: for this machine, until it restarts; `sqlite:///file`: greylisting and series that scripts "
+        "serialize also outlive a restart; Redis or Valkey: for all machines that name it. Default: `counting.db` in "
+        "State_Directory, if that is writable.",
+        scopes=(),
+    )
+    script_store_site: Annotated[str, AfterValidator(_plain_name)] = option(
+        "ringback",
+        doc="Begins all keys in Redis. Machines that name the same one count together.",
+        scopes=(),
+    )
+    on_store_error: Literal["accept", "defer"] = option(
+        "accept",
+        doc="What happens while Script_Store, or the process that counts for all workers, does not answer. `accept`: "
+        "each process counts alone; `defer`: what would count fails, and the client is told to come again.",
+        scopes=(),
+    )
+    siv_throttle_cache_size: int = option(
+        1000,
+        zero="refused",
+        doc="How many throttles of scripts are remembered; the one that was used longest ago is forgotten.",
+        ge=1,
+        le=1_000_000,
+        scopes=(),
+    )
