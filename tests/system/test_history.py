@@ -287,6 +287,29 @@ async def test_answers_and_headers_are_kept_if_asked_for(stage: Stage, tmp_path:
     await told(ringback, "answers@example.com", words)
 
 
+async def test_what_modules_ask_is_kept_too(stage: Stage, tmp_path: Path) -> None:
+    await stage.exchanger("ok.test")
+    upstream = await stage.upstream()
+    (tmp_path / "python").mkdir(mode=0o755)
+    (tmp_path / "python" / "checks.py").write_text(HANDLER)
+    modules = (
+        f'python "checks" {{\n  handler = "checks:Checks"\n  path = "{tmp_path}/python"\n}}',
+        f"smtp_cbv {{\n  phase = rcptto\n  port = {stage.exchanger_port}\n  allow_networks = ( 127.0.0.0/8 )\n}}",
+    )
+    parts = {"nameserver": stage._nameserver.address, "upstream_port": upstream.port}
+    ringback = await opened(stage, tmp_path, state(tmp_path), "History_Answers = true", *modules, **parts)
+    await mail(ringback, "known@ok.test", sender="")
+    words = ("handler checks 451 4.7.0 not on a Monday", "callback known@ok.test None pass")
+    await told(ringback, "known@ok.test", words)
+
+
+HANDLER = """\
+class Checks:
+    async def handle_DATA(self, server, session, envelope):
+        return "451 4.7.0 not on a Monday"
+"""
+
+
 async def test_without_a_folder_or_with_history_off_there_is_none(stage: Stage, tmp_path: Path) -> None:
     upstream = await stage.upstream()
     ringback = await opened(stage, tmp_path, state(tmp_path), "History = false", upstream_port=upstream.port)

@@ -8,6 +8,7 @@ from typing import TypeVar, cast
 from config.diagnostics import Diagnostic, Severity
 from config.schema.specs import ModuleSpec
 from config.settings import ModuleSettings
+from proxy.history.asked import answer_of, tell_answers
 from proxy.mail.replies import Reply
 from proxy.mail.session import Session
 from proxy.mail.validator import Hook, OnError, Validator
@@ -67,11 +68,12 @@ class PreparedPython:
         """Whether a hook may read whole messages."""
         return not self._loaded.passive and (self._hooks is None or "DATA" in self._hooks.named)
 
-    def validator(self, services: Services) -> Validator | None:  # noqa: ARG002 — it needs none
+    def validator(self, services: Services) -> Validator | None:
         """Return the hooks of a worker. Raises HandlerUnusable if the handler has changed since the rehearsal."""
         if self._loaded.passive:
             return None
-        return PythonValidator(self._loaded.name, self._options, self._found())
+        records = services.settings.history_answers
+        return PythonValidator(self._loaded.name, self._options, self._found(), records=records)
 
     def _found(self) -> Hooks:
         if self._hooks is None:
@@ -84,9 +86,9 @@ class PythonValidator:
 
     on_error = OnError.DEFER
 
-    def __init__(self, name: str, options: PythonOptions, hooks: Hooks) -> None:
-        """Take the handler's hooks."""
-        self.name, self.deadline = name, options.timeout
+    def __init__(self, name: str, options: PythonOptions, hooks: Hooks, *, records: bool = False) -> None:
+        """Take the handler's hooks. `records` is History_Answers: what a hook wants may differ each time."""
+        self.name, self.deadline, self._records = name, options.timeout, records
         self._caller = Caller(name, hooks, options.threads)
 
     def hooks(self) -> Mapping[Phase, Hook]:
@@ -110,14 +112,15 @@ class PythonValidator:
     async def _mail(self, session: Session) -> Verdict:
         transaction = session.transaction
         address, options = written(transaction.reverse_path), options_of(transaction.parameters)
-        return _verdict(await self._caller.reply("MAIL", session, address, options, sender=False))
+        reply = await self._caller.reply("MAIL", session, address, options, sender=False)
+        return self._verdict(session, Phase.MAILFROM, reply)
 
     async def _rcpt(self, session: Session) -> Verdict:
         recipient = session.current_recipient
         if recipient is None:
             return PASS
         address, options = written(recipient.path), options_of(recipient.parameters)
-        return _verdict(await self._caller.reply("RCPT", session, address, options))
+        return self._verdict(session, Phase.RCPTTO, await self._caller.reply("RCPT", session, address, options))
 
     async def _data(self, session: Session) -> Verdict:
         message = session.transaction.message
@@ -128,10 +131,12 @@ class PythonValidator:
         server.refresh(session)
         server.envelope.content = server.envelope.original_content = await message.raw()
         try:
-            return _verdict(await caller.reply("DATA", session))
+            return self._verdict(session, Phase.DATA, await caller.reply("DATA", session))
         finally:
             server.forget()
 
-
-def _verdict(reply: Reply | None) -> Verdict:
-    return PASS if reply is None else Verdict(reply)
+    def _verdict(self, session: Session, phase: Phase, reply: Reply | None) -> Verdict:
+        if self._records:
+            wanted = "" if reply is None else f"{reply.code} {reply.text}"
+            tell_answers(session, phase, [answer_of("handler", self.name, wanted)])
+        return PASS if reply is None else Verdict(reply)

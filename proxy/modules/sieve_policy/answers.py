@@ -8,20 +8,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from proxy.base.log import get_logger, printable
+from proxy.history.asked import answer_of, tell_answers
 from proxy.mail.session import Session
 from proxy.modules.services import Services
 from proxy.modules.sieve_policy.host import SessionConnection, SessionHost
 from sieve.host import CallbackAnswer, DnsAnswer, Duplicates
 from sieve.phases import Phase
 
-log = get_logger()
-
 MOST_ANSWERS = 100
 """Answers of one phase that are kept."""
-
-LONGEST_ANSWER = 1000
-"""Characters of each text in them."""
 
 
 class RecordingHost(SessionHost):
@@ -46,22 +41,13 @@ class RecordingHost(SessionHost):
         if len(self._answers) >= MOST_ANSWERS:
             self._dropped += 1
         else:
-            self._answers.append(
-                [printable(each, LONGEST_ANSWER) if isinstance(each, str) else each for each in answer]
-            )
+            self._answers.append(answer_of(*answer))
 
     def tell(self) -> None:
         """Log the answers since the last time."""
         answers, self._answers = self._answers, []
         if answers:
-            log.debug(
-                "answers",
-                session=self._session.id,
-                transaction=self._session.transaction_id,
-                phase=self._phase.value,
-                asked_outside=answers,
-                dropped=self._dropped,
-            )
+            tell_answers(self._session, self._phase, answers, self._dropped)
             self._dropped = 0
 
     def now(self) -> float:

@@ -11,6 +11,7 @@ from config.settings import ModuleSettings
 from proxy.base.tasks import TaskOwner, spawn
 from proxy.callback.service import CallbackService, record
 from proxy.callback.verdict import CallbackVerdict
+from proxy.history.asked import answer_of, tell_answers
 from proxy.keeper.door import Calling
 from proxy.keeper.verifying import Verifying
 from proxy.mail.session import Session
@@ -68,7 +69,8 @@ class PreparedSmtpCbv:
         """Return the active module's hook."""
         if self._passive:
             return None
-        return SmtpCbvValidator(self._name, self._options, services.callbacks)
+        records = services.settings.history_answers
+        return SmtpCbvValidator(self._name, self._options, services.callbacks, records=records)
 
 
 class SmtpCbvValidator:
@@ -77,14 +79,14 @@ class SmtpCbvValidator:
     on_error = OnError.ACCEPT
     """It never rejects, so its own failure must not defer mail either."""
 
-    def __init__(self, name: str, options: SmtpCbvOptions, callbacks: Callbacks) -> None:
-        """Ask about the sender or about recipients, as `phase` says."""
+    def __init__(self, name: str, options: SmtpCbvOptions, callbacks: Callbacks, *, records: bool = False) -> None:
+        """Ask about the sender or about recipients, as `phase` says; `records` is History_Answers."""
         self.name = name
         self.deadline = options.timeout + 5.0
         self.uses = Uses(frozenset(options.skip_variables), frozenset({"smtp_cbv_result"}), asks_others=True)
         self._phase = Phase(options.phase)
         self._after_recipient = options.after_recipient
-        self._callbacks = callbacks
+        self._callbacks, self._records = callbacks, records
         self._owner = TaskOwner(name)
 
     def hooks(self) -> Mapping[Phase, Hook]:
@@ -125,9 +127,16 @@ class SmtpCbvValidator:
         asking = callbacks.ask_for_recipient if self._phase is Phase.RCPTTO else callbacks.ask
         verdict = asking(session, address)
         if not isinstance(verdict, CallbackVerdict):
-            work = spawn(_finished(verdict), name=f"smtp_cbv {session.id}", owner=self._owner)
+            work = spawn(self._finished(session, address, verdict), name=f"smtp_cbv {session.id}", owner=self._owner)
             session.transaction.pending.append(work)
+        elif self._records:
+            self._tell(session, address, verdict)
 
+    async def _finished(self, session: Session, address: str, work: Awaitable[CallbackVerdict]) -> None:
+        verdict = await work
+        if self._records:
+            self._tell(session, address, verdict)
 
-async def _finished(work: Awaitable[object]) -> None:
-    await work
+    def _tell(self, session: Session, address: str, verdict: CallbackVerdict) -> None:
+        answer = answer_of("callback", address, None, verdict.status.value, verdict.message)
+        tell_answers(session, self._phase, [answer])
