@@ -28,6 +28,7 @@ from proxy.modules.mail_loop.module import MAIL_LOOP
 from proxy.modules.python.module import PythonModule
 from proxy.modules.sieve_policy.module import SieveModule
 from proxy.modules.smtp_cbv.module import SmtpCbvModule
+from proxy.modules.spf_v1.module import SpfModule
 from proxy.options.core import CoreOptions
 from proxy.options.inbound import InboundOptions
 from proxy.options.outbound import OutboundOptions
@@ -48,6 +49,7 @@ MODULES: tuple[Module, ...] = (
     CONNTROL,
     MAIL_LOOP,
     SmtpCbvModule(),
+    SpfModule(),
     SieveModule(library),
     PythonModule(),
 )

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from config import naming
-from config.diagnostics import Span
+from config.diagnostics import Source, Span
 from config.findings import Findings
 from config.language.nodes import Dictionary, Include, Option, Stanza, Statement, Word
+from config.language.parser import parse
 from config.schema.binding import Gathered
 from config.schema.declared import names_of
 from config.schema.readers import ReadContext, Unreadable, reader_for
@@ -40,6 +41,10 @@ def gather_module(
     ignored = frozenset(name.lower() for name in spec.ignored)
     options = Gathered(spec.options, f" in {spec.type}", ignored=ignored)
     module = before or GatheredModule(spec, head.name, passive=False, span=head.span, options=options)
+    if before is None and head.is_line:
+        for default in spec.line_defaults:
+            for option in parse(Source("<2.2>", default), findings).statements:
+                _take(option, module, findings)
     if head.passive:
         module.passive = True
     for statement in stanza.body:

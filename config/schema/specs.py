@@ -23,7 +23,8 @@ class ModuleSpec:
 
     `lines` are the beginnings of its 2.2 lines; the default is `Validate validate/<type>`. `ignored` are options of
     Momentum's module that have no effect here: they are accepted with a warning. `live` names the options that can
-    change without a reload; the default is every option that is no path.
+    change without a reload; the default is every option that is no path. `line_defaults` are options that a 2.2 line
+    sets, because their default was another one in 2.2.
     """
 
     type: str
@@ -32,6 +33,7 @@ class ModuleSpec:
     summary: str = ""
     ignored: tuple[str, ...] = field(default=())
     live: tuple[str, ...] | None = None
+    line_defaults: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check the declaration.

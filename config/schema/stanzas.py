@@ -31,6 +31,8 @@ class ModuleHead:
     name: str
     passive: bool
     span: Span
+    is_line: bool = False
+    """Whether it is a 2.2 line."""
 
 
 def is_module_line(stanza: Stanza) -> bool:
@@ -56,6 +58,9 @@ def read_module_head(stanza: Stanza, schema: Schema, findings: Findings) -> Modu
 def _from_line(stanza: Stanza, schema: Schema, findings: Findings) -> ModuleHead | None:
     kind, path = stanza.head[:2]
     known = schema.by_path.get(path.text)
+    if known is not None and (other := other_module(stanza, known[1])) is not None:
+        findings.add(naming.not_acted_on("module", other.text, other.span, _effect_of(other.text.lower(), stanza)))
+        return None
     if known is None:
         _report_unknown_path(path, stanza, schema, findings)
         return None
@@ -68,7 +73,20 @@ def _from_line(stanza: Stanza, schema: Schema, findings: Findings) -> ModuleHead
     for extra in words[:1]:
         hint = f"a module line is: {right} {path.text} {name} [passive] {{"
         findings.add(naming.extra_in_head(extra.text, extra.span, hint))
-    return ModuleHead(spec, name, passive, stanza.head_span)
+    return ModuleHead(spec, name, passive, stanza.head_span, is_line=True)
+
+
+def other_module(stanza: Stanza, spec: ModuleSpec) -> Scalar | None:
+    """Return the module that Momentum loads from a path with several: `Validate validate/spf senderid { … }`."""
+    path, *words = stanza.head[1:]
+    if not words or path.text.lower() not in catalogue().lines:
+        return None
+    name = words[0].text.lower()
+    return words[0] if name != spec.type and name in catalogue().modules else None
+
+
+def _effect_of(module: str, stanza: Stanza) -> str:
+    return catalogue().modules[module] if _is_active(stanza) else ""
 
 
 def report_attributes(stanza: Stanza, findings: Findings) -> None:
@@ -88,8 +106,7 @@ def take_passive(words: list[Scalar]) -> bool:
 def _report_unknown_path(path: Scalar, stanza: Stanza, schema: Schema, findings: Findings) -> None:
     module = catalogue().module_at(path.text)
     if module is not None:
-        effect = catalogue().modules[module] if _is_active(stanza) else ""
-        findings.add(naming.not_acted_on("module", path.text, path.span, effect))
+        findings.add(naming.not_acted_on("module", path.text, path.span, _effect_of(module, stanza)))
     else:
         others = [line.path for line in catalogue().lines.values() if line.module not in PLACEHOLDERS]
         lines = [f"{kind} {each}" for each, (kind, _) in schema.by_path.items()]

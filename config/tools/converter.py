@@ -26,7 +26,7 @@ from config.schema.declared import declared, names_of
 from config.schema.momentum import catalogue
 from config.schema.readers import ReadContext, Unreadable, reader_for
 from config.schema.specs import Schema
-from config.schema.stanzas import is_module_line, take_passive
+from config.schema.stanzas import is_module_line, other_module, take_passive
 from config.schema.values import Network
 from config.scopes.acl import ListenNode, PeerNode, from_list
 from config.scopes.extensions import EXTENSIONS
@@ -98,13 +98,17 @@ class _Conversion:
         path = stanza.head[1].text
         words = list(stanza.head[2:])
         passive = take_passive(words)
-        kind = path.rpartition("/")[2]
+        kind, defaults = path.rpartition("/")[2], tuple[str, ...]()
         if self._schema is not None and path in self._schema.by_path:
-            kind = self._schema.by_path[path][1].type
+            spec = self._schema.by_path[path][1]
+            other = other_module(stanza, spec)
+            kind, defaults = (spec.type, spec.line_defaults) if other is None else (other.text, ())
         elif (known := catalogue().module_at(path)) is not None:
             kind = known
         name = scalar_text(replace(_string(words[0]), quote='"') if words else String(kind, '"', stanza.span))
-        body = ["enabled = false"] if passive else []
+        given = {each.name.text.lower() for each in stanza.body if isinstance(each, Option)}
+        body = [each for each in defaults if each.partition(" ")[0] not in given]
+        body += ["enabled = false"] if passive else []
         yield _Edit(stanza.head[0].span.start, stanza.head[-1].span.end, f"{kind} {name}")
         if body:
             brace = self._lexer.next_start(stanza.head_span.end)

@@ -57,6 +57,10 @@ class DnsUnavailable(Exception):
         self.status = status
 
 
+class AliasesLeadNowhere(DnsUnavailable):
+    """The name's aliases are a loop, or too many: no record will ever be found."""
+
+
 class NoSuchDomain(Exception):
     """The domain does not exist: NXDOMAIN, or a name that DNS cannot express."""
 
@@ -169,6 +173,15 @@ class Resolver:
             return "NXDOMAIN", []
         except DnsUnavailable as error:
             return error.status, []
+
+    async def records(self, name: str, record_type: str) -> Sequence[Value]:
+        """Return the data of the records of one type, as they are: the strings of a TXT are joined octets.
+
+        Raises:
+            NoSuchDomain: the name does not exist.
+            DnsUnavailable: there was no clear answer.
+        """
+        return (await self._answer(name, record_type)).records
 
     async def name_of(self, address: str) -> str | None:
         """Return a host name of an address that resolves back to it (RFC 7208 section 5.5), or None.
@@ -354,6 +367,8 @@ def _count(record_type: str, answer: StubAnswer, seconds: float) -> None:
 
 def _raise_where_none(name: str, answer: StubAnswer) -> None:
     """Raise the error that an answer without records means; do nothing for "no records"."""
+    if answer.unclear == stub.NOWHERE:
+        raise AliasesLeadNowhere(f"{name}: {answer.unclear}", answer.status)
     if answer.unclear:
         raise DnsUnavailable(f"{name}: {answer.unclear}", answer.status)
     if answer.status == "NXDOMAIN":

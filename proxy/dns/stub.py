@@ -46,6 +46,9 @@ MOST_ALIASES = 16
 _NO_DATA_TYPES = frozenset(int(dns.rdatatype.from_text(each)) for each in ["SOA", "NS", "NSEC", "NSEC3", "RRSIG", "DS"])
 """Record types allowed in the authority section of an answer."""
 
+NOWHERE = "a CNAME chain that leads nowhere"
+"""Why an answer is unclear whose aliases are a loop, or too many."""
+
 _CHAIN_TYPES = frozenset(int(dns.rdatatype.from_text(each)) for each in ("CNAME", "DNAME", "RRSIG"))
 
 
@@ -117,7 +120,7 @@ def _why_unclear(response: Response, end: Name | None, kind: int) -> str:
     elsewhere = [*response.authority, *response.additional]
     is_referral = NS in authority and not has_soa and response.rcode == dns.rcode.NOERROR
     reasons = (
-        (end is None, "a CNAME chain that leads nowhere"),
+        (end is None, NOWHERE),
         (response.malformed, "a malformed record"),
         (not response.flags & (dns.flags.AA | dns.flags.RA), "from a server neither authoritative nor recursive"),
         (any(record.kind not in _CHAIN_TYPES for record in response.answer), "an answer to another question"),

@@ -180,6 +180,8 @@ class Transaction(AiosmtpdEnvelope):
         self.phases: list[tuple[Phase, float, float, float]] = []
         """Phases in which policy was asked: the seconds of each, and those of callbacks and of DNS until its end."""
         self.discarded = False
+        self.waiting_fields: dict[str, str] = {}
+        """Bodies of fields that modules made before the message came, by names of theirs."""
         self.pending: list[asyncio.Task[None]] = []
         """Tasks of active validators. Reading the context variable that a task will set waits for the task."""
         self.when_wanted: list[Callable[[], None]] = []

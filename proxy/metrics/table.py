@@ -31,8 +31,8 @@ CLASS = Label("class", ("2xx", "3xx", "4xx", "5xx"))
 REFUSED = Label("class", ("4xx", "5xx"))
 SOURCE = Label(
     "source",
-    ("script", "smtp_cbv", "limit", "access", "authentication", "tls", "conntrol", "mail_loop", "python", "upstream",
-     "protocol", "outbox", "shutdown", "ringback", OTHER),
+    ("script", "smtp_cbv", "limit", "access", "authentication", "tls", "conntrol", "mail_loop", "spf_v1", "python",
+     "upstream", "protocol", "outbox", "shutdown", "ringback", OTHER),
 )  # fmt: skip
 LIMIT = Label(
     "limit",

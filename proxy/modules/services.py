@@ -5,7 +5,7 @@ No service is ever None. If no module makes callbacks, or there is no outbox, an
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -13,6 +13,7 @@ from config.settings import Settings
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.counting.base import Counting
 from proxy.counting.memory import MemoryCounting
+from proxy.dns.answers import Value
 from proxy.mail.session import Session
 from proxy.options.core import CoreOptions
 from proxy.options.store import StoreUrl
@@ -25,6 +26,10 @@ class Names(Protocol):
 
     async def lookup(self, name: str, record_type: str, server: str | None = None) -> tuple[str, list[str]]:
         """Return the status (SUCCESS, the name of an RCODE, or TIMEOUT) and the records in text form."""
+        ...
+
+    async def records(self, name: str, record_type: str) -> Sequence[Value]:
+        """Return the data of the records of one type. Raises NoSuchDomain or DnsUnavailable."""
         ...
 
     async def name_of(self, address: str) -> str | None:

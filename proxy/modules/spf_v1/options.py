@@ -1,0 +1,80 @@
+"""The options of `spf_v1`: Momentum's, and the time limit."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator
+
+from config.schema.options import Options, option
+from config.schema.specs import ModuleSpec
+from config.schema.values import Seconds
+
+PASSES = 250
+"""The code that rejects nothing."""
+
+
+def _refuses_or_passes(code: int) -> int:
+    if code != PASSES and not 400 <= code <= 599:  # the codes of a refusal
+        raise ValueError("write a code from 400 to 599 to reject, or 250 to leave the decision to scripts")
+    return code
+
+
+def _rule(text: str) -> str:
+    if text and not all(each.isprintable() for each in text):
+        raise ValueError('write the terms of an SPF record, such as "?all"')
+    return text
+
+
+Code = Annotated[int, AfterValidator(_refuses_or_passes)]
+
+
+def _code(result: str) -> Code:
+    code: Code = option(PASSES, zero="refused", doc=f"Reply code if the result is {result}. 250: scripts decide.")
+    return code
+
+
+class SpfOptions(Options):
+    """Checks MAIL FROM, or the EHLO name if MAIL FROM is empty. By default it refuses nothing but unknown domains."""
+
+    default_rule: Annotated[str, AfterValidator(_rule)] = option(
+        "?all", doc="Terms for domains that have no SPF record. Empty: the result is `none`."
+    )
+    add_headers: bool = option(True, doc="Add a Received-SPF field.")
+    add_authentication_results: bool = option(True, doc="Write the result into Authentication-Results.")
+    context_variable: str = option("spf_status", doc="Context variable of the message that gets the result.")
+    pass_code: Code = _code("pass")
+    softfail_code: Code = _code("softfail")
+    fail_code: Code = _code("fail")
+    unknown_code: Code = _code("neutral or none")
+    permerror_code: Code = _code("permerror")
+    temperror_code: Code = _code("temperror")
+    nxdomain_code: Code = option(
+        PASSES,
+        zero="refused",
+        doc="Reply code if the sender's domain does not exist. In a 2.2 line, the default is 550.",
+    )
+    fail_fallback_string: str = option(
+        "SPF validation failure", doc="Text of the refusal for fail, if the domain explains nothing (`exp=`)."
+    )
+    softfail_fallback_string: str = option("SPF validation soft failure", doc="Text of the refusal for softfail.")
+    nxdomain_override_string: str = option(
+        "Could not resolve sender's domain", doc="Text of the refusal for a domain that does not exist."
+    )
+    temperror_override_string: str = option("Temporary SPF failure", doc="Text of the refusal for temperror.")
+    delay_check: bool = option(False, doc="Check at the first RCPT TO instead of MAIL FROM.")
+    timeout: Seconds = option(
+        10.0, zero="refused", doc="Time limit for one check; after it the result is temperror.", unit="seconds"
+    )
+    on_error: Literal["defer", "accept"] = option(
+        "accept", doc="Action if the module itself fails: answer 451, or let the mail pass."
+    )
+
+
+SPEC = ModuleSpec(
+    type="spf_v1",
+    options=SpfOptions,
+    lines=("Validate validate/spf",),
+    line_defaults=("nxdomain_code = 550",),
+    summary="SPF (RFC 7208): whether the sender's domain allows the client to send its mail.",
+)

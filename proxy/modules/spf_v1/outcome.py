@@ -1,0 +1,46 @@
+"""What an SPF evaluation takes and what it finds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from proxy.dns.answers import Value
+
+
+class Records(Protocol):
+    """Looks names up: `proxy.dns.resolver.Resolver`."""
+
+    async def records(self, name: str, record_type: str) -> Sequence[Value]:
+        """Return the data of the records. Raises NoSuchDomain or DnsUnavailable."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose mail is checked, and from where."""
+
+    client_ip: str
+    sender: str
+    """MAIL FROM; empty: the EHLO name is checked (RFC 7208 section 2.4)."""
+    helo: str
+    receiver: str
+
+    @property
+    def domain(self) -> str:
+        """The domain whose record decides."""
+        return self.sender.rpartition("@")[2] if self.sender else self.helo
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What an evaluation found."""
+
+    result: str
+    """pass, fail, softfail, neutral, none, permerror or temperror."""
+    explanation: str = ""
+    """The domain's own words on a fail (`exp=`)."""
+    mechanism: str = ""
+    problem: str = ""
+    unknown_domain: bool = False
