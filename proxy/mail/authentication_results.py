@@ -10,7 +10,6 @@ import authres
 from proxy.mail.evidence import Result, all_of, plain, plain_comment
 from proxy.mail.message import Message
 from proxy.mail.session import Session
-from proxy.options.inbound import InboundOptions
 
 FIELD = "Authentication-Results"
 
@@ -19,11 +18,6 @@ _LONGEST_PREFIX = 1000
 
 _ORDER = ("auth", "iprev", "spf", "sender-id", "dkim", "dmarc", "arc")
 """The methods in the order of our field; others follow."""
-
-
-def authserv_id(options: InboundOptions) -> str:
-    """Return the name under which we write results."""
-    return options.authserv_id or options.received_hostname or options.hostname
 
 
 def remove_forged(message: Message, own: str) -> None:
@@ -37,7 +31,7 @@ def publish(session: Session) -> None:
     message = session.transaction.message
     if message is None:
         return
-    own = authserv_id(session.options)
+    own = session.options.results_name
     remove_forged(message, own)
     found = all_of(session, session.transaction)
     if session.auth_user:

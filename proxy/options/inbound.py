@@ -274,6 +274,11 @@ class InboundOptions(TlsOptions):
         return self.data_timeout or LONGEST_AT_DOT
 
     @property
+    def results_name(self) -> str:
+        """The name in Authentication-Results."""
+        return self.authserv_id or self.received_hostname or self.hostname
+
+    @property
     def endless(self) -> str:
         """Why a session or a message might never end; empty if all of them end."""
         if not self.session_time and not self.idle_time:

@@ -11,7 +11,6 @@ from typing import Protocol
 
 from proxy.counting.base import Counting
 from proxy.mail import replies
-from proxy.mail.authentication_results import authserv_id
 from proxy.mail.extensions import EXTENSIONS, Extension, Offer
 from proxy.mail.replies import Reply
 from proxy.mail.session import Session
@@ -126,7 +125,7 @@ class Plan:
         self.at_content_judged = tuple(each for each in self.at_content if by_content or each is not Phase.EACH_RCPT)
         """Those of them that run when the message has arrived."""
         self.reads_body = policy.reads_body
-        self.authserv_id = authserv_id(options) if policy.authenticates else ""
+        self.authserv_id = options.results_name if policy.authenticates else ""
         """The name that no field of a message may claim; empty if no module writes results of its own."""
         self.counts_connections = bool(
             options.listener_sessions
