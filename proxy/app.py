@@ -24,6 +24,9 @@ from proxy.base.apart import ChildTask, Failed, Tell
 from proxy.base.rejected import ConfigurationRejected
 from proxy.modules.base import Module, Prepared, Reprepares
 from proxy.modules.conntrol.module import CONNTROL
+from proxy.modules.dnsbl.module import DNSBL
+from proxy.modules.dnsbl.momentum import DNS_RBL, URL_RIPPER
+from proxy.modules.iprev.module import IPREV
 from proxy.modules.mail_loop.module import MAIL_LOOP
 from proxy.modules.python.module import PythonModule
 from proxy.modules.sieve_policy.module import SieveModule
@@ -48,6 +51,10 @@ def library() -> Library:
 MODULES: tuple[Module, ...] = (
     CONNTROL,
     MAIL_LOOP,
+    IPREV,
+    DNSBL,
+    DNS_RBL,
+    URL_RIPPER,
     SmtpCbvModule(),
     SpfModule(),
     SieveModule(library),

@@ -136,6 +136,11 @@ FIELDS: dict[str, Field] = {
     "counter": _text("the counter's name"),
     "validator": _text("the module's name"),
     "hook": _text("the hook's name"),
+    "zone": _text("a blocklist's or allow list's zone"),
+    "listed": _text("the address or name that is listed", personal=True),
+    "answer": _text("the zone's answers, IPv4 addresses"),
+    "weight": _count("what it adds to the score"),
+    "allow": Field("whether the zone is an allow list", "boolean"),
     # ---- the service
     "library": _text("the library's logger"),
     "reason": _text("why", personal=True),

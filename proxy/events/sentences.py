@@ -50,6 +50,10 @@ _POLICY = {
     "counter": "Script counts {counter}",
     "script_failed": "Script {script} failed: {reason}",
     "shadowed": '{validator} would have decided at {phase}: {disposition} "{reply}"',
+    "dnsbl_listed": "{zone} lists {listed} ({answer}, weight {weight})",
+    "dnsbl_zone_off": "Zone {zone} is not used: {reason}",
+    "dnsbl_zone_on": "Zone {zone} is used again",
+    "dnsbl_zone_error": "Zone {zone} refuses to answer: {reason}",
     "handler_failed": "Hook {hook} of {validator} failed: {reason}",
     "validator_failed": "Module {validator} failed in phase {phase}: {reason}",
 }

@@ -101,6 +101,13 @@ _POLICY = (
           metric="ringback_script_runs_total", history=True),
     Event("shadowed", "with `shadow MODULE on` at the console: what the module decided, which was not applied",
           "session validator phase disposition reply", history=True),
+    Event("dnsbl_listed", "a zone has an address or a name of a client's mail; told once for each in a session",
+          "session zone listed answer weight allow", metric="ringback_dnsbl_answers_total", history=True),
+    Event("dnsbl_zone_off", "a zone's test entries are wrong, or it does not answer, so it is not used until they are "
+          "right; looked at each hour, and each minute while it does not answer", "zone reason", levels=_WARNING),
+    Event("dnsbl_zone_on", "a zone that was off works again", "zone"),
+    Event("dnsbl_zone_error", "a zone answered that it does not serve us (127.255.255.0/24); told once an hour",
+          "zone reason", levels=_WARNING),
     Event("handler_failed", "a hook of a Python handler raised an exception or returned something that is not a reply; "
           "the client gets 451, or the reply of `handle_exception`", "session validator hook reason", levels=_ERROR,
           history=True),

@@ -20,6 +20,7 @@ LISTENER = Label("listener", most=16)
 UPSTREAM = Label("upstream", most=32)
 SCRIPT = Label("script", most=32)
 CERTIFICATE = Label("certificate", most=16)
+ZONE = Label("zone", most=32)
 WORKER = Label("worker", most=257)
 
 COMMAND = Label(
@@ -31,8 +32,8 @@ CLASS = Label("class", ("2xx", "3xx", "4xx", "5xx"))
 REFUSED = Label("class", ("4xx", "5xx"))
 SOURCE = Label(
     "source",
-    ("script", "smtp_cbv", "limit", "access", "authentication", "tls", "conntrol", "mail_loop", "spf_v1", "python",
-     "upstream", "protocol", "outbox", "shutdown", "ringback", OTHER),
+    ("script", "smtp_cbv", "limit", "access", "authentication", "tls", "conntrol", "mail_loop", "spf_v1", "dnsbl",
+     "iprev", "dmarc", "arc", "python", "upstream", "protocol", "outbox", "shutdown", "ringback", OTHER),
 )  # fmt: skip
 LIMIT = Label(
     "limit",
@@ -52,6 +53,7 @@ REMEMBERED = Label("remembered", ("true", "false"))
 STEP = Label("phase", ("mailfrom", "rcptto", "data", "dot"))
 TROUBLE = Label("reason", ("unreachable", "refused_us", "lost", "busy", "tls"))
 RECORD = Label("type", ("A", "AAAA", "MX", "PTR", "TXT", "NS", OTHER))
+LISTING = Label("result", ("listed", "not_listed", "error", "unanswered", "off"))
 ANSWER = Label("result", ("ok", "nxdomain", "nodata", "servfail", "timeout"))
 SIDE = Label("side", ("client", "upstream"))
 VERSION = Label("version", ("TLSv1.2", "TLSv1.3", OTHER))
@@ -136,6 +138,13 @@ QUERIES = LAYOUT.counter("ringback_dns_queries_total", "Questions to name server
 CACHE_LOOKUPS = LAYOUT.counter("ringback_dns_cache_lookups_total", "Looks for a DNS answer of the last seconds.")
 CACHE_HITS = LAYOUT.counter("ringback_dns_cache_hits_total", "Those that found one, or joined an open question.")
 QUERY_TIME = LAYOUT.histogram("ringback_dns_seconds", "Time to a clear answer, or to giving up.", SECONDS, RECORD)
+
+DNSBL_ANSWERS = LAYOUT.counter(
+    "ringback_dnsbl_answers_total",
+    "What zones said of addresses and names, remembered answers included.",
+    ZONE,
+    LISTING,
+)
 
 LIMIT_HITS = LAYOUT.counter("ringback_limit_hits_total", "Commands that a limit refused.", LIMIT)
 TRACKED = LAYOUT.gauge("ringback_limit_tracked_clients", "Client networks that rate limits remember.")

@@ -87,6 +87,16 @@ class ScriptRunner(Protocol):
         ...
 
 
+@runtime_checkable
+class ZoneAsker(Protocol):
+    """A prepared stanza that asks blocklists."""
+
+    @property
+    def zone_names(self) -> Sequence[str]:
+        """The zones, which have metrics of their own."""
+        ...
+
+
 class Module(Protocol):
     """A type of module: its options, and how its stanzas are prepared."""
 

@@ -10,10 +10,15 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from config.settings import Settings
+from proxy.base.tasks import TaskOwner
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.counting.base import Counting
 from proxy.counting.memory import MemoryCounting
+<<<<<<< HEAD
 from proxy.dns.answers import Value
+=======
+from proxy.dns.remembered import Remembered
+>>>>>>> 0379d78 (dnsbl and iprev: blocklists, allow lists and reverse names, with Momentum's url_ripper and dns_rbl)
 from proxy.mail.session import Session
 from proxy.options.core import CoreOptions
 from proxy.options.store import StoreUrl
@@ -120,6 +125,46 @@ class Stores:
         self._opened.clear()
 
 
+class Background:
+    """What the modules of one worker do beside its sessions, however often a setting makes the modules anew."""
+
+    __slots__ = ("_is_serving", "_lookups", "_waiting", "owner")
+
+    def __init__(self) -> None:
+        """Nothing runs before the worker serves."""
+        self.owner = TaskOwner("modules")
+        """Of the modules' tasks."""
+        self._lookups: Remembered | None = None
+        self._waiting: list[Callable[[], None]] = []
+        self._is_serving = False
+
+    def lookups(self, resolver: Names) -> Remembered:
+        """Return the memory of look-ups."""
+        if self._lookups is None:
+            self._lookups = Remembered(resolver)
+        return self._lookups
+
+    def when_serving(self, begin: Callable[[], None]) -> None:
+        """Call `begin` when the worker serves: a rehearsal builds modules, too, and must not ask strangers."""
+        if self._is_serving:
+            begin()
+        else:
+            self._waiting.append(begin)
+
+    def start(self) -> None:
+        """The worker serves."""
+        self._is_serving = True
+        waiting, self._waiting = self._waiting, []
+        for begin in waiting:
+            begin()
+
+    async def close(self) -> None:
+        """Cancel all tasks."""
+        await self.owner.cancel()
+        if self._lookups is not None:
+            await self._lookups.close()
+
+
 @dataclass(frozen=True, slots=True)
 class Services:
     """What the modules of one worker are built with."""
@@ -132,3 +177,10 @@ class Services:
     stores: Stores = field(default_factory=Stores)
     """What the modules keep in stores. The worker closes them when it has stopped."""
     counting: Counting = field(default_factory=MemoryCounting)
+    background: Background = field(default_factory=Background)
+    """What the modules do beside the sessions. The worker starts and ends it."""
+
+    @property
+    def lookups(self) -> Remembered:
+        """The resolver with a memory, for checks of mail."""
+        return self.background.lookups(self.resolver)

@@ -17,8 +17,8 @@ from proxy.keeper.counting import KeptCounting
 from proxy.keeper.door import Calling
 from proxy.keeper.messages import Hello
 from proxy.metrics.book import Names
-from proxy.metrics.table import CERTIFICATE, LISTENER, SCRIPT, UPSTREAM
-from proxy.modules.base import CallbackMaker, Prepared, ScriptRunner
+from proxy.metrics.table import CERTIFICATE, LISTENER, SCRIPT, UPSTREAM, ZONE
+from proxy.modules.base import CallbackMaker, Prepared, ScriptRunner, ZoneAsker
 from proxy.modules.services import Callbacks, NoCallbacks
 from proxy.options.core import CoreOptions
 from proxy.upstream.routes import Router
@@ -57,6 +57,7 @@ class Assembly:
         """What has metrics of its own."""
         listeners = [f"{each.address}:{each.port}" for each in self.core.esmtp_listener if each.enabled]
         scripts = [name for each in self.prepared if isinstance(each, ScriptRunner) for name in each.script_names]
+        zones = [name for each in self.prepared if isinstance(each, ZoneAsker) for name in each.zone_names]
         certificates = [str(each.tls_certificate) for each in in_force(self.settings) if each.tls_certificate]
         page = self.core.web_tls_certificate
         certificates += [str(page)] if page else []
@@ -64,6 +65,7 @@ class Assembly:
             LISTENER.name: listeners,
             UPSTREAM.name: list(dict.fromkeys(each.name for each in Router(self.settings).named())),
             SCRIPT.name: list(dict.fromkeys(scripts)),
+            ZONE.name: list(dict.fromkeys(zones)),
             CERTIFICATE.name: list(dict.fromkeys(certificates)),
         }
 

@@ -21,7 +21,7 @@ from proxy.history.settings import is_on
 from proxy.keeper.door import Calling
 from proxy.metrics.book import BOOK
 from proxy.metrics.table import CONNECTIONS, LETTERS, OLDEST, OPEN_SESSIONS, TRACKED
-from proxy.modules.services import Services, Stores
+from proxy.modules.services import Background, Services, Stores
 from proxy.outbox.deliver import Deliverer
 from proxy.outbox.file import Bounds, exists
 from proxy.outbox.outbox import SessionOutbox
@@ -70,7 +70,7 @@ class Worker:
         self._bound: list[tuple[socket.socket, Listener]] = []
         self._servers: list[asyncio.Server] = []
         self._sessions = Sessions()
-        self._stores = Stores()
+        self._stores, self._background = Stores(), Background()
         self._stopping = False
 
     @property
@@ -102,6 +102,7 @@ class Worker:
             self._bound += bound
         self.build()
         await self.counting.start()
+        self._background.start()
         await self.pools.warm(self.router.named(), WARM_SECONDS)
         loop = asyncio.get_running_loop()
         self.entrances = self._make_entrances(self.assembly)
@@ -144,6 +145,7 @@ class Worker:
             self._outbox,
             self._stores,
             self.counting,
+            background=self._background,
         )
 
     def _look(self) -> None:
@@ -253,6 +255,7 @@ class Worker:
         if again:
             return
         await self.callbacks.close()
+        await self._background.close()
         await self._stores.close()
         await self.counting.close()
         await self.deliverer.stop()

@@ -54,7 +54,7 @@ class PhasePipeline:
         """Arrange the validators' hooks by phase."""
         self._hooks = [(validator, validator.hooks()) for validator in validators]
         self._disabled: set[str] = set()
-        self._shadowed: set[str] = set()
+        self._shadowed = {each.name for each in validators if getattr(each, "shadow", False)}
         self._steps = self._enabled_steps()
         self._owner = TaskOwner("policy")
         self._orders = {phase: order_of([each for each, _ in steps]) for phase, steps in self._steps.items()}

@@ -149,7 +149,14 @@ def _suffixes() -> Callable[[str], str]:
     import tldextract  # noqa: PLC0415 — 30 ms, and only callbacks need it
 
     extract = tldextract.TLDExtract(cache_dir=None, suffix_list_urls=())
-    return lambda domain: extract(domain).top_domain_under_public_suffix or domain
+
+    def registered(domain: str) -> str:
+        found = extract(domain)
+        if found.suffix or domain.startswith("["):
+            return found.top_domain_under_public_suffix or domain
+        return ".".join(domain.split(".")[-2:])  # the list's last rule is `*`
+
+    return registered
 
 
 def organisational(domain: str) -> str:

@@ -10,7 +10,8 @@ from proxy.mail.session import Session
 from proxy.mail.validator import Hook, OnError, Uses
 from proxy.mail.verdict import PASS, Verdict
 from proxy.modules.base import Explained, PlainModule, Verdicts
-from proxy.modules.mail_loop.options import PASSES, SPEC, MailLoopOptions
+from proxy.modules.mail_loop.options import SPEC, MailLoopOptions
+from proxy.options.codes import PASSES
 from sieve.phases import Need, Phase
 
 _DEADLINE_SECONDS = 5.0

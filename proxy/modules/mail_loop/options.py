@@ -2,21 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-from pydantic import AfterValidator
-
 from config.schema.options import Options, option
 from config.schema.specs import ModuleSpec
-
-PASSES = 250
-"""The code that rejects nothing."""
-
-
-def _refuses_or_passes(code: int) -> int:
-    if code != PASSES and not 400 <= code <= 599:  # the codes of a refusal
-        raise ValueError("write a code from 400 to 599 to reject, or 250 to leave the decision to scripts")
-    return code
+from proxy.options.codes import RefusalCode
 
 
 class MailLoopOptions(Options):
@@ -32,9 +20,7 @@ class MailLoopOptions(Options):
         False,
         doc="Also treat a connection from the listener's own address as a loop. Scripts see mail_loop_ip.",
     )
-    code: Annotated[int, AfterValidator(_refuses_or_passes)] = option(
-        554, zero="refused", doc="Reply code for loops. 250: reject nothing; scripts decide."
-    )
+    code: RefusalCode = option(554, zero="refused", doc="Reply code for loops. 250: reject nothing; scripts decide.")
 
 
 SPEC = ModuleSpec(

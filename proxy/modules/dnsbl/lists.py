@@ -1,0 +1,175 @@
+"""Asks all zones of a stanza at once, within one deadline, and adds up what they say."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from proxy.base.tasks import TaskOwner, spawn
+from proxy.dns.remembered import Remembered
+from proxy.metrics.book import BOOK
+from proxy.metrics.table import DNSBL_ANSWERS, ZONE
+from proxy.modules.dnsbl.codes import Octets, octets_of, says_error, says_listed, weight_of
+from proxy.modules.dnsbl.health import Health
+from proxy.modules.dnsbl.questions import LONGEST_NAME, is_address, of_address, of_domain
+from proxy.modules.dnsbl.zones import Zone
+
+MOST_FORWARD = 4
+"""Addresses of a name that are looked up, if a zone wants them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A listing."""
+
+    zone: Zone
+    what: str
+    """The address or name that is listed."""
+    question: str
+    """The name that was asked."""
+    answers: tuple[Octets, ...]
+    weight: int
+
+    @property
+    def keys(self) -> list[str]:
+        """The context variables that count it."""
+        options = self.zone.options
+        bits = [name for mask, name in options.bits if any(_shares(mask, each) for each in self.answers)]
+        return list(dict.fromkeys(bits + [name for octets, name in options.values if octets in self.answers]))
+
+    @property
+    def code(self) -> str:
+        """The answers, for the log."""
+        return " ".join([".".join(map(str, each)) for each in self.answers])
+
+
+def _shares(mask: Octets, octets: Octets) -> bool:
+    return any(one & other for one, other in zip(mask, octets, strict=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What all listings of a transaction come to."""
+
+    hits: tuple[Hit, ...] = ()
+    """The listings that count."""
+    allowed: tuple[Hit, ...] = ()
+    """Those of allow lists."""
+
+    @property
+    def total(self) -> int:
+        """The sum of the weights: of each zone, that of its heaviest listing."""
+        weights: dict[str, int] = {}
+        for each in self.hits:
+            known = weights.get(each.zone.name, 0)
+            weights[each.zone.name] = each.weight if abs(each.weight) > abs(known) else known
+        return sum(weights.values())
+
+    @property
+    def heaviest(self) -> Hit:
+        """The listing that the client is told of."""
+        return max(self.hits, key=lambda each: each.weight)
+
+    @property
+    def keys(self) -> Mapping[str, int]:
+        """How often each context variable was hit."""
+        counts: dict[str, int] = {}
+        for each in self.hits:
+            for name in each.keys:
+                counts[name] = counts.get(name, 0) + 1
+        return counts
+
+
+def scored(found: Iterable[Hit]) -> Score:
+    """Add up listings. If an allow list has the client, zones that honour it do not count."""
+    distinct = list({(each.zone.name, each.question): each for each in found}.values())
+    allowed = tuple([each for each in distinct if each.zone.options.allow])
+    rest = [each for each in distinct if not each.zone.options.allow]
+    if allowed:
+        rest = [each for each in rest if not each.zone.options.honor_whitelist]
+    return Score(tuple(rest), allowed)
+
+
+class Lists:
+    """The zones of one stanza, in one worker."""
+
+    def __init__(self, zones: Sequence[Zone], lookups: Remembered, timeout: float, owner: TaskOwner) -> None:
+        """`timeout` is for all zones and one subject; `owner` has the tasks."""
+        self.zones, self._lookups, self._timeout = zones, lookups, timeout
+        self.health = Health(zones, lookups, timeout, owner)
+        self.owner = owner
+        self._places = {zone.name: DNSBL_ANSWERS.table(BOOK.number(ZONE, zone.name)) for zone in zones}
+
+    def checks(self, kind: str) -> bool:
+        """Whether any zone is asked about this kind of subject."""
+        return any(kind in zone.options.checks for zone in self.zones)
+
+    async def look(self, kind: str, subjects: Sequence[str], most: int) -> list[Hit]:
+        """Ask every zone of the kind about all subjects; return what is heard in time. `most` limits the questions."""
+        wanted = [
+            (zone, what, question)
+            for zone in self.zones
+            if kind in zone.options.checks
+            for what in subjects
+            for question in _questions(zone, kind, what)
+        ]
+        hits: list[Hit] = []
+        tasks = [
+            spawn(self._ask(zone, what, question, hits), name=f"dnsbl {zone.name}", owner=self.owner)
+            for zone, what, question in wanted[:most]
+        ]
+        if tasks:
+            _, late = await asyncio.wait(tasks, timeout=self._timeout)
+            for task in late:
+                task.cancel()
+        return hits
+
+    async def _ask(self, zone: Zone, what: str, question: str, hits: list[Hit]) -> None:
+        """Ask one zone about one name; add what it lists."""
+        counted = "unanswered"
+        try:
+            if not await self.health.usable(zone):
+                counted = "off"
+                return
+            counted = await self._heard(zone, what, question, hits)
+            if zone.options.forward and not is_address(what):
+                for address in (await self._lookups.ask(what, "A")).records[:MOST_FORWARD]:
+                    await self._heard(zone, what, of_address(address), hits)
+        finally:
+            BOOK.counts[self._places[zone.name][counted]] += 1
+
+    async def _heard(self, zone: Zone, what: str, question: str, hits: list[Hit]) -> str:
+        """Ask, and add a listing; return what kind of answer it was."""
+        name = f"{question}.{zone.name}"
+        if not question or len(name) > LONGEST_NAME:
+            return "not_listed"
+        answer = await self._lookups.ask(name, "A", zone.server)
+        if not answer.clear:
+            return "unanswered"
+        answers = tuple([each for each in map(octets_of, answer.records) if each is not None])
+        if any(says_error(each) for each in answers):
+            self.health.complain(zone, answer)
+            return "error"
+        listed = tuple([each for each in answers if says_listed(each)])
+        weight = weight_of(listed, zone.options.codes, zone.options.weight) if listed else None
+        if weight is None:
+            return "not_listed"
+        hits.append(Hit(zone, what, name, listed, weight))
+        return "listed"
+
+    async def text_of(self, hit: Hit) -> str:
+        """Return the zone's own text about a listing (RFC 5782 section 2.1); empty without one."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                answer = await self._lookups.ask(hit.question, "TXT", hit.zone.server)
+        except TimeoutError:
+            return ""
+        return answer.records[0] if answer.records else ""
+
+
+def _questions(zone: Zone, kind: str, what: str) -> list[str]:
+    """Return what stands in front of the zone: an address backwards, or names."""
+    if is_address(what):
+        return [of_address(what)] if kind == "client" or zone.options.addresses else []
+    return of_domain(what, full=zone.options.names == "full")

@@ -1,0 +1,134 @@
+"""Momentum's `url_ripper` and `dns_rbl`: their options, read into zones of ours.
+
+`url_ripper` counts listings in context variables and refuses nothing. `dns_rbl` refuses listed clients.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Literal, cast
+
+from config.diagnostics import Diagnostic
+from config.language.nodes import List, Value
+from config.schema.options import Options, option
+from config.schema.readers import ReadContext, ValueReader, scalar
+from config.schema.specs import ModuleSpec
+from config.schema.values import Endpoint, Seconds
+from config.settings import ModuleSettings
+from proxy.modules.dnsbl.module import PreparedZones
+from proxy.modules.dnsbl.options import DnsblOptions
+from proxy.modules.dnsbl.zones import KeysValue, Zone, ZoneOptions, ZonesValue, zone_of
+from sieve.library import SieveFunction
+
+
+def _read_base(value: Value, reading: ReadContext) -> str:
+    return zone_of(scalar(value, reading, "a zone"), ZoneOptions()).name
+
+
+def _read_fields(value: Value, reading: ReadContext) -> tuple[str, ...]:
+    """Read an array, or names parted by colons."""
+    items = value.items if isinstance(value, List) else (value,)
+    texts = [scalar(each, reading, "the name of a field").text for each in items]
+    return tuple([name.strip().lower() for text in texts for name in text.split(":") if name.strip()])
+
+
+BaseValue = Annotated[str, ValueReader(_read_base, "a zone")]
+FieldsValue = Annotated[
+    tuple[str, ...],
+    ValueReader(
+        _read_fields, "names of header fields", write=lambda names: f'"{":".join(cast(tuple[str, ...], names))}"'
+    ),
+]
+
+
+class UrlRipperOptions(Options):
+    """Momentum's url_ripper: looks up clients, names, domains and links in one zone, and counts what is listed."""
+
+    base: BaseValue = option("", doc="The zone.")
+    bits: KeysValue = option((), doc="Bits of the answer, each with the context variable that counts listings with it.")
+    values: KeysValue = option((), doc="Answers, each with the context variable that counts listings with it.")
+    address_headers: FieldsValue = option(
+        ("from", "reply-to", "sender"), doc="Header fields whose addresses are looked up, as an array or `From:Sender`."
+    )
+    forward: bool = option(True, doc="Also look up the addresses of names.")
+    max_lookups: int = option(100, zero="refused", doc="Look-ups for one message.", ge=1, le=1000)
+    timeout: Seconds = option(5.0, zero="refused", doc="Time for the look-ups together.", unit="seconds", ge=0.1)
+    test: bool = option(False, doc="Use the zone only while its test entries are right (RFC 5782).")
+
+    def as_dnsbl(self) -> DnsblOptions:
+        """Return the same for `dnsbl`."""
+        zone = ZoneOptions(
+            checks=("client", "helo", "sender", "recipient", "header", "url"),
+            weight=0,
+            bits=self.bits,
+            values=self.values,
+            addresses=True,
+            forward=self.forward,
+            test=self.test,
+        )
+        return DnsblOptions(
+            zones=(Zone(self.base, zone),) if self.base else (),
+            reject_score=0,
+            address_headers=self.address_headers,
+            max_lookups=self.max_lookups,
+            timeout=self.timeout,
+            exempt_recipients=(),
+        )
+
+
+class DnsRblOptions(Options):
+    """Momentum's dns_rbl: refuses clients that a zone lists. `dnsbl` can do more."""
+
+    base: BaseValue = option("", doc="The zone.")
+    zones: ZonesValue = option((), doc="More zones, as in dnsbl.")
+    server: Endpoint | None = option(None, doc="Name server to ask, such as a local rbldnsd.")
+    record_type: Literal["a", "txt"] = option("a", doc="txt: refuse in the zone's own words.")
+    code: int = option(554, zero="refused", doc="Reply code of a refusal.", ge=400, le=599)
+    reason: str = option("", doc="Reply text; `%s` is the client's address.")
+    honor_whitelist: bool = option(True, doc="Ignore listings if an allow list lists the client.")
+    timeout: Seconds = option(5.0, zero="refused", doc="Time for the look-ups together.", unit="seconds", ge=0.1)
+
+    def as_dnsbl(self) -> DnsblOptions:
+        """Return the same for `dnsbl`."""
+        own = ZoneOptions(
+            server=self.server,
+            txt=self.record_type == "txt",
+            code=self.code,
+            reason=self.reason,
+            honor_whitelist=self.honor_whitelist,
+        )
+        base = (Zone(self.base, own),) if self.base else ()
+        return DnsblOptions(zones=(*base, *self.zones), timeout=self.timeout)
+
+
+class ForeignModule:
+    """Prepares the stanzas of one of the two."""
+
+    functions: Sequence[SieveFunction] = ()
+
+    def __init__(self, spec: ModuleSpec) -> None:
+        """Take the declaration."""
+        self.spec = spec
+
+    def prepare(self, loaded: ModuleSettings, present: frozenset[str]) -> PreparedZones:  # noqa: ARG002 - needs none
+        """Read the stanza as one of `dnsbl`."""
+        options = cast(UrlRipperOptions | DnsRblOptions, loaded.options)
+        diagnostics = [] if options.as_dnsbl().zones else [_no_base(loaded)]
+        return PreparedZones(loaded, options.as_dnsbl(), diagnostics)
+
+
+def _no_base(loaded: ModuleSettings) -> Diagnostic:
+    return Diagnostic(f"{loaded.type} has no zone", loaded.span, 'write base = "multi.example.org"')
+
+
+URL_RIPPER = ForeignModule(
+    ModuleSpec(
+        type="url_ripper",
+        options=UrlRipperOptions,
+        lines=("Validate validate/policy_tools", "Validate validate/url_ripper"),
+        summary="Momentum's url_ripper: counts what one zone lists of a client, its names and its links.",
+    )
+)
+DNS_RBL = ForeignModule(
+    ModuleSpec(type="dns_rbl", options=DnsRblOptions, summary="Momentum's dns_rbl: refuses clients that a zone lists.")
+)

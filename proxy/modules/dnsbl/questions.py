@@ -1,0 +1,38 @@
+"""The names that are asked: a client's address backwards, or a domain, in front of a zone (RFC 5782 section 2)."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+
+from config.base.ip import read_address
+from proxy.callback.limits.budgets import organisational
+
+LONGEST_NAME = 253
+
+_DOMAIN = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+
+
+def of_address(address: str) -> str:
+    """Return an address backwards: octets for IPv4, nibbles for IPv6. Empty if it is none."""
+    try:
+        ip = read_address(address)
+    except ValueError:
+        return ""
+    if isinstance(ip, ipaddress.IPv4Address):
+        return ".".join(reversed(str(ip).split(".")))
+    return ".".join(reversed(ip.exploded.replace(":", "")))
+
+
+def is_address(text: str) -> bool:
+    """Whether a host is an IP address."""
+    return bool(of_address(text))
+
+
+def of_domain(domain: str, *, full: bool) -> list[str]:
+    """Return the names of a domain to ask: the registered one, and the full one if wanted. A stranger writes them."""
+    name = domain.lower().rstrip(".")
+    if _DOMAIN.fullmatch(name) is None or len(name) > LONGEST_NAME:
+        return []
+    base = organisational(name)
+    return [base, name] if full and base != name else [base]

@@ -1,0 +1,135 @@
+"""The module: it begins to look when the client connects, and judges where `reject_at` says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import cast
+from weakref import WeakKeyDictionary
+
+from config.diagnostics import Diagnostic
+from config.schema.specs import ModuleSpec
+from config.settings import ModuleSettings
+from proxy.base.tasks import TaskOwner, spawn
+from proxy.dns.remembered import Remembered
+from proxy.dns.reverse import Reverse, reverse
+from proxy.mail import replies
+from proxy.mail.exemptions import recipient_is_exempt
+from proxy.mail.session import Session
+from proxy.mail.validator import Hook, OnError, Validator
+from proxy.mail.verdict import PASS, Verdict
+from proxy.modules.iprev.options import SPEC, IprevOptions
+from proxy.modules.services import Services
+from proxy.options.codes import PASSES
+from sieve.library import SieveFunction
+from sieve.phases import Need, Phase
+
+_GRACE_SECONDS = 5.0
+
+_TEXTS = {
+    "fail": "7.25 No name of your address leads back to it",
+    "permerror": "7.25 Your address has no name",
+    "temperror": "7.25 The name of your address cannot be looked up now",
+}
+"""Behind the first digit (RFC 7372 section 3.3)."""
+
+
+class IprevModule:
+    """Prepares `iprev` stanzas."""
+
+    spec: ModuleSpec = SPEC
+    functions: Sequence[SieveFunction] = ()
+
+    def prepare(self, loaded: ModuleSettings, present: frozenset[str]) -> PreparedIprev:  # noqa: ARG002 - needs none
+        """Take the stanza."""
+        return PreparedIprev(loaded)
+
+
+class PreparedIprev:
+    """One stanza."""
+
+    diagnostics: Sequence[Diagnostic] = ()
+
+    def __init__(self, loaded: ModuleSettings) -> None:
+        """Keep its options."""
+        self._loaded = loaded
+
+    def validator(self, services: Services) -> Validator | None:
+        """Return the hooks."""
+        if self._loaded.passive:
+            return None
+        options = cast(IprevOptions, self._loaded.options)
+        return IprevValidator(self._loaded.name, options, services.lookups, services.background.owner)
+
+
+class IprevValidator:
+    """Looks, and judges."""
+
+    on_error = OnError.ACCEPT
+    """A name server that fails must not stop mail, unless `temperror_code` says so."""
+
+    def __init__(self, name: str, options: IprevOptions, lookups: Remembered, owner: TaskOwner) -> None:
+        """Take the options; `owner` has the tasks."""
+        self.name, self.shadow = name, options.shadow
+        self.deadline = options.timeout + _GRACE_SECONDS
+        self._options, self._lookups = options, lookups
+        self._codes = {
+            "fail": options.fail_code,
+            "permerror": options.missing_code,
+            "temperror": options.temperror_code,
+        }
+        self._exempt = frozenset(each.lower() for each in options.exempt_recipients)
+        self._judges_at = Phase(options.reject_at)
+        self._looking: WeakKeyDictionary[Session, tuple[str, asyncio.Task[Reverse]]] = WeakKeyDictionary()
+        self._owner = owner
+
+    def hooks(self) -> Mapping[Phase, Hook]:
+        """Look at connect, and judge once."""
+        hooks: dict[Phase, Hook] = {Phase.CONNECT: self._connected}
+        if self._judges_at is not Phase.CONNECT:
+            hooks[self._judges_at] = self._judge
+        return hooks
+
+    def needs(self, phase: Phase) -> Need:  # noqa: ARG002 - the same in every phase
+        """Read no content."""
+        return Need.NOTHING
+
+    def _connected(self, session: Session) -> Verdict | Awaitable[Verdict]:
+        if session.can_relay:
+            return PASS
+        self._begin(session)
+        return self._judge(session) if self._judges_at is Phase.CONNECT else PASS
+
+    def _begin(self, session: Session) -> asyncio.Task[Reverse]:
+        """Look, unless that was done; a proxy may name another client later."""
+        address, task = self._looking.get(session, ("", None))
+        if task is None or address != session.client_ip:
+            task = spawn(self._found(session.client_ip), name=f"iprev {session.id}", owner=self._owner)
+            self._looking[session] = (session.client_ip, task)
+        return task
+
+    async def _found(self, address: str) -> Reverse:
+        try:
+            async with asyncio.timeout(self._options.timeout):
+                return await reverse(address, self._lookups)
+        except TimeoutError:
+            return Reverse("temperror")
+
+    def _judge(self, session: Session) -> Verdict | Awaitable[Verdict]:
+        if session.can_relay:
+            return PASS
+        task = self._begin(session)
+        return self._decided(session, task.result()) if task.done() else self._waited(session, task)
+
+    async def _waited(self, session: Session, task: asyncio.Task[Reverse]) -> Verdict:
+        return self._decided(session, await asyncio.shield(task))
+
+    def _decided(self, session: Session, found: Reverse) -> Verdict:
+        session.context["iprev_status"], session.context["iprev_name"] = found.status, found.name
+        code = self._codes.get(found.status, PASSES)
+        if code == PASSES or recipient_is_exempt(session, self._exempt):
+            return PASS
+        return Verdict(replies.from_policy(code, f"{code // 100}.{_TEXTS[found.status]}"))
+
+
+IPREV = IprevModule()

@@ -1,0 +1,43 @@
+"""The options of `iprev`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from config.schema.options import Options, option
+from config.schema.specs import ModuleSpec
+from config.schema.values import Seconds
+from proxy.options.codes import PASSES, RefusalCode
+
+
+class IprevOptions(Options):
+    """Reverse names of clients (FCrDNS). Scripts see iprev_status and iprev_name. Relay hosts are not judged."""
+
+    fail_code: RefusalCode = option(
+        PASSES,
+        zero="refused",
+        doc="Reply code for a client none of whose names leads back to its address. 250: none; scripts decide.",
+    )
+    missing_code: RefusalCode = option(
+        PASSES, zero="refused", doc="The same for a client whose address has no name (permerror)."
+    )
+    temperror_code: RefusalCode = option(
+        PASSES, zero="refused", doc="The same if DNS gives no clear answer. 451 makes the client try again."
+    )
+    reject_at: Literal["connect", "mailfrom", "rcptto"] = option(
+        "rcptto", doc="Where the client is judged. The look-ups begin when it connects."
+    )
+    exempt_recipients: tuple[str, ...] = option(
+        ("postmaster", "abuse"), doc="Local parts of recipients that get mail from such clients, too."
+    )
+    timeout: Seconds = option(
+        5.0, zero="refused", doc="Time for all look-ups together; then temperror.", unit="seconds", ge=0.1
+    )
+    shadow: bool = option(False, doc="Only log what would be refused.")
+
+
+SPEC = ModuleSpec(
+    type="iprev",
+    options=IprevOptions,
+    summary="Reverse names: whether a name of the client's address leads back to it.",
+)
