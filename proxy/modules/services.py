@@ -14,11 +14,8 @@ from proxy.base.tasks import TaskOwner
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.counting.base import Counting
 from proxy.counting.memory import MemoryCounting
-<<<<<<< HEAD
 from proxy.dns.answers import Value
-=======
 from proxy.dns.remembered import Remembered
->>>>>>> 0379d78 (dnsbl and iprev: blocklists, allow lists and reverse names, with Momentum's url_ripper and dns_rbl)
 from proxy.mail.session import Session
 from proxy.options.core import CoreOptions
 from proxy.options.store import StoreUrl

@@ -14,9 +14,11 @@ from proxy.base.log import get_logger, printable
 from proxy.base.tasks import spawn
 from proxy.dns.remembered import Remembered
 from proxy.dns.reverse import reverse
+from proxy.mail.authentication_results import publish
+from proxy.mail.evidence import Property, Result, report
 from proxy.mail.exemptions import all_are_exempt, recipient_is_exempt
 from proxy.mail.session import Session
-from proxy.mail.validator import Hook, OnError, Validator
+from proxy.mail.validator import Hook, OnError, Uses, Validator
 from proxy.mail.verdict import PASS, Verdict
 from proxy.modules.dnsbl.lists import Hit, Lists, Score, scored
 from proxy.modules.dnsbl.options import SPEC, DnsblOptions
@@ -119,6 +121,11 @@ class DnsblValidator:
         self._reads_message = any(lists.checks(kind) for kind in _OF_THE_MESSAGE)
         self._sessions: WeakKeyDictionary[Session, _Asked] = WeakKeyDictionary()
         self._owner = lists.owner
+        self.authenticates = any(zone.options.allow for zone in lists.zones)
+        keys = [name for zone in lists.zones for _, name in (*zone.options.bits, *zone.options.values)]
+        self.uses = Uses(
+            sets=frozenset({"dnsbl_status", "dnsbl_score", "dnsbl_zones", "dnswl", "authentication-results", *keys})
+        )
 
     def hooks(self) -> Mapping[Phase, Hook]:
         """Ask as soon as something is known, and judge once."""
@@ -129,7 +136,7 @@ class DnsblValidator:
             hooks[Phase.MAILFROM] = self._sent
         if self._judges_at is Phase.RCPTTO:
             hooks[Phase.RCPTTO] = self._judge_recipient
-        if self._reads_message or self._judges_at is Phase.DATA:
+        if self._reads_message or self._judges_at is Phase.DATA or self.authenticates:
             hooks[Phase.DATA] = self._judge_message
         return hooks
 
@@ -188,6 +195,10 @@ class DnsblValidator:
         return self._judged(session)
 
     def _judge_message(self, session: Session) -> Verdict | Awaitable[Verdict]:
+        if self.authenticates:
+            publish(session)
+        if not self._reads_message and self._judges_at is not Phase.DATA:
+            return PASS
         if session.can_relay or all_are_exempt(session, self._exempt):
             return PASS
         return self._judged(session, whole=True)
@@ -237,6 +248,8 @@ class DnsblValidator:
         context["dnsbl_zones"] = " ".join(dict.fromkeys([each.zone.name for each in score.hits]))
         for name, count in score.keys.items():
             context[name] = str(count)
+        if score.allowed:
+            report(session.transaction, "dnswl", *[_allowed(hit) for hit in score.allowed])
         for hit in (*score.allowed, *score.hits):
             if hit.question not in asked.told:
                 asked.told.add(hit.question)
@@ -259,6 +272,12 @@ class DnsblValidator:
         if options.defer_score and score.hits and score.total >= options.defer_score:
             return Verdict(defers(score.heaviest))
         return PASS
+
+
+def _allowed(hit: Hit) -> Result:
+    """Return a listing of an allow list as evidence (RFC 8904)."""
+    zone, address = Property("dns", "zone", hit.zone.name), Property("policy", "ip", hit.code)
+    return Result("dnswl", "pass", (zone, address))
 
 
 DNSBL = DnsblModule()

@@ -14,9 +14,11 @@ from proxy.base.tasks import TaskOwner, spawn
 from proxy.dns.remembered import Remembered
 from proxy.dns.reverse import Reverse, reverse
 from proxy.mail import replies
+from proxy.mail.authentication_results import publish
+from proxy.mail.evidence import Property, Result, report
 from proxy.mail.exemptions import recipient_is_exempt
 from proxy.mail.session import Session
-from proxy.mail.validator import Hook, OnError, Validator
+from proxy.mail.validator import Hook, OnError, Uses, Validator
 from proxy.mail.verdict import PASS, Verdict
 from proxy.modules.iprev.options import SPEC, IprevOptions
 from proxy.modules.services import Services
@@ -65,6 +67,8 @@ class PreparedIprev:
 class IprevValidator:
     """Looks, and judges."""
 
+    authenticates = True
+    uses = Uses(sets=frozenset({"iprev_status", "iprev_name", "iprev", "authentication-results"}))
     on_error = OnError.ACCEPT
     """A name server that fails must not stop mail, unless `temperror_code` says so."""
 
@@ -73,6 +77,7 @@ class IprevValidator:
         self.name, self.shadow = name, options.shadow
         self.deadline = options.timeout + _GRACE_SECONDS
         self._options, self._lookups = options, lookups
+        self._known: WeakKeyDictionary[Session, Reverse] = WeakKeyDictionary()
         self._codes = {
             "fail": options.fail_code,
             "permerror": options.missing_code,
@@ -88,11 +93,12 @@ class IprevValidator:
         hooks: dict[Phase, Hook] = {Phase.CONNECT: self._connected}
         if self._judges_at is not Phase.CONNECT:
             hooks[self._judges_at] = self._judge
+        hooks[Phase.DATA] = _publish
         return hooks
 
-    def needs(self, phase: Phase) -> Need:  # noqa: ARG002 - the same in every phase
-        """Read no content."""
-        return Need.NOTHING
+    def needs(self, phase: Phase) -> Need:
+        """Write the result into the header section."""
+        return Need.HEADERS if phase is Phase.DATA else Need.NOTHING
 
     def _connected(self, session: Session) -> Verdict | Awaitable[Verdict]:
         if session.can_relay:
@@ -125,11 +131,20 @@ class IprevValidator:
         return self._decided(session, await asyncio.shield(task))
 
     def _decided(self, session: Session, found: Reverse) -> Verdict:
-        session.context["iprev_status"], session.context["iprev_name"] = found.status, found.name
+        if self._known.get(session) is not found:
+            self._known[session] = found
+            session.context["iprev_status"], session.context["iprev_name"] = found.status, found.name
+            about = Property("policy", "iprev", session.client_ip)
+            report(session, "iprev", Result("iprev", found.status, (about,), found.name))
         code = self._codes.get(found.status, PASSES)
         if code == PASSES or recipient_is_exempt(session, self._exempt):
             return PASS
         return Verdict(replies.from_policy(code, f"{code // 100}.{_TEXTS[found.status]}"))
+
+
+def _publish(session: Session) -> Verdict:
+    publish(session)
+    return PASS
 
 
 IPREV = IprevModule()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from structlog.testing import capture_logs
 
+from proxy.base.tasks import TaskOwner
 from proxy.mail.session import Session
 from proxy.modules.dnsbl.codes import pattern
 from proxy.modules.dnsbl.lists import Lists
 from proxy.modules.dnsbl.module import DnsblValidator
 from proxy.modules.dnsbl.options import DnsblOptions
 from proxy.modules.dnsbl.zones import Zone, ZoneOptions
-from proxy.base.tasks import TaskOwner
 from sieve.phases import Phase
 from tests.support.lookups import Records, Zonefile, asked, has_message, stranger, working
 
@@ -51,7 +51,7 @@ class Stage:
 async def test_a_listed_client_is_refused_at_rcpt() -> None:
     stage = Stage(LISTED)
     session = stranger(TO_BOB)
-    assert await stage.reply(session, Phase.CONNECT, Phase.MAILFROM) == ""
+    assert (await asked(stage.validator, session, Phase.CONNECT, Phase.MAILFROM)).reply is None
     assert await stage.reply(session, Phase.RCPTTO) == "554 5.7.1 192.0.2.1 is listed by bad.test"
     context = session.transaction.context
     assert (context["dnsbl_status"], context["dnsbl_score"], context["dnsbl_zones"]) == ("listed", "1", BAD)
