@@ -1,4 +1,4 @@
-# Two stages: the final image has no compiler, no pip and no root user.
+# Two stages make Ringback's image, which has no compiler, no pip and no root user.
 # It runs with a read-only root and writes only to /var/lib/ringback, /var/spool/ringback and /tmp.
 
 # This tag was last known in November 2026. Any image with Python 3.11 or newer will do: docker build --build-arg
@@ -31,7 +31,7 @@ RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /opt/whe
  && /opt/ringback/bin/python -m compileall -q /opt/ringback/lib \
  && /opt/ringback/bin/pip uninstall --yes --quiet pip setuptools
 
-FROM ${PYTHON_IMAGE}
+FROM ${PYTHON_IMAGE} AS ringback
 LABEL org.opencontainers.image.title="Ringback" \
       org.opencontainers.image.description="SMTP front-end proxy with sender callback verification" \
       org.opencontainers.image.licenses="Apache-2.0"
@@ -64,3 +64,53 @@ HEALTHCHECK --interval=30s --timeout=10s --start-period=15s --retries=3 \
 
 ENTRYPOINT ["ringback"]
 CMD ["serve", "-c", "/etc/ringback/ecelerity.conf"]
+
+# ---- what docker-compose.yml runs beside Ringback in its profiles, from Debian's packages
+
+FROM ${PYTHON_IMAGE} AS debian
+ENV DEBIAN_FRONTEND=noninteractive
+
+FROM debian AS postfix
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends postfix \
+ && rm -rf /var/lib/apt/lists/*
+COPY etc/docker/postfix/main.cf etc/docker/postfix/master.cf /etc/postfix/
+EXPOSE 25
+VOLUME ["/var/spool/postfix"]
+CMD ["postfix", "start-fg"]
+
+FROM debian AS haproxy
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends haproxy \
+ && rm -rf /var/lib/apt/lists/*
+COPY etc/docker/haproxy.cfg /etc/haproxy/haproxy.cfg
+USER haproxy
+EXPOSE 2525
+# SIGUSR1: accept no new clients, and exit when the last one has gone.
+STOPSIGNAL SIGUSR1
+CMD ["haproxy", "-W", "-db", "-f", "/etc/haproxy/haproxy.cfg"]
+
+FROM debian AS redis
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends redis-server \
+ && rm -rf /var/lib/apt/lists/*
+COPY etc/docker/redis.conf /etc/redis/redis.conf
+USER redis
+EXPOSE 6379
+VOLUME ["/var/lib/redis"]
+CMD ["redis-server", "/etc/redis/redis.conf"]
+
+FROM debian AS prometheus
+RUN apt-get update \
+ && apt-get install --yes --no-install-recommends prometheus \
+ && rm -rf /var/lib/apt/lists/*
+COPY etc/docker/prometheus.yml share/prometheus/ringback.rules.yml /etc/prometheus/
+USER prometheus
+EXPOSE 9090
+VOLUME ["/var/lib/prometheus"]
+CMD ["prometheus", "--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/var/lib/prometheus"]
+
+# ---- without --target, the image is Ringback. A builder that builds stages which nobody needs (buildah before 1.30) is
+# quicker with --target ringback.
+
+FROM ringback

@@ -25,7 +25,12 @@ from tests.support.warm import Streams, start
 SYSTEM_FOLDERS = ("/usr/sbin", "/sbin", "/usr/local/sbin")
 """Where Debian keeps server programs; an ordinary user's PATH lacks them."""
 
-UNPACKED = {"promtool": "RINGBACK_PROMETHEUS", "exim4": "RINGBACK_EXIM", "smtpd": "RINGBACK_OPENSMTPD"}
+UNPACKED = {
+    "promtool": "RINGBACK_PROMETHEUS",
+    "prometheus": "RINGBACK_PROMETHEUS",
+    "exim4": "RINGBACK_EXIM",
+    "smtpd": "RINGBACK_OPENSMTPD",
+}
 """Program → the environment variable that names the folder into which its package was unpacked, if it was.
 
 Debian lets one mail server be installed at a time, and the tests want three.
