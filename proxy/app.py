@@ -23,6 +23,7 @@ from proxy import checks
 from proxy.base.apart import ChildTask, Failed, Tell
 from proxy.base.rejected import ConfigurationRejected
 from proxy.modules.base import Module, Prepared, Reprepares
+from proxy.modules.cidrdb.module import CIDRDB
 from proxy.modules.conntrol.module import CONNTROL
 from proxy.modules.dnsbl.module import DNSBL
 from proxy.modules.dnsbl.momentum import DNS_RBL, URL_RIPPER
@@ -49,6 +50,7 @@ def library() -> Library:
 
 
 MODULES: tuple[Module, ...] = (
+    CIDRDB,
     CONNTROL,
     MAIL_LOOP,
     IPREV,

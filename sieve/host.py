@@ -6,7 +6,7 @@ module does not use SMTP, DNS or sockets.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Mapping, MutableMapping, Sequence
+from collections.abc import Awaitable, Coroutine, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -255,6 +255,34 @@ class Mail(Protocol):
         ...
 
 
+class ListDefinition(dict[str, str]):
+    """What `define_cidr` says of a list, by its keys in lower case."""
+
+
+class Lists(Protocol):
+    """Lists of networks. An answer that is not possible is a ScriptError."""
+
+    def define(self, given: ListDefinition) -> Coroutine[Any, Any, None] | None:
+        """Define a list. What waits until it is loaded for the first time is returned if that takes time."""
+        ...
+
+    def holds(self, name: str, address: str) -> bool:
+        """Tell whether an address is in a list."""
+        ...
+
+    def value(self, name: str, address: str) -> str:
+        """Return the value of an address in a list."""
+        ...
+
+    def reason(self, name: str, address: str) -> str:
+        """Return why an operator has listed an address; empty if nobody has."""
+        ...
+
+    async def reload(self, name: str) -> None:
+        """Load a list again."""
+        ...
+
+
 class Control(Protocol):
     """Control of the session, and information about the server."""
 
@@ -327,6 +355,11 @@ class FullHost(Host, Protocol):
     @property
     def duplicates(self) -> Duplicates:
         """The messages that `duplicate` knows."""
+        ...
+
+    @property
+    def lists(self) -> Lists:
+        """Lists of networks."""
         ...
 
     @property

@@ -43,7 +43,12 @@ _TABLE: tuple[tuple[tuple[str, ...], str], ...] = (
     ),
     (
         ("each_rcpt",),
-        "define_cidr ec_maildir ec_set_routing_gateway",
+        "ec_maildir ec_set_routing_gateway",
+    ),
+    (
+        # The manual's table allows only each_rcpt; its examples use it in every phase, before check_cidr.
+        EVERY,
+        "define_cidr",
     ),
     (
         ("core_final_validation",),

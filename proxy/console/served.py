@@ -13,6 +13,7 @@ from proxy.console.errors import Refused, nobody_answers
 from proxy.control.asking import Processes, Told
 from proxy.control.health import Health
 from proxy.control.watched import Watched
+from proxy.lists.operators import OperatorLists
 from proxy.options.core import CoreOptions
 
 
@@ -36,6 +37,8 @@ class Served:
     health: Health
     scripts: Sequence[TriesScripts] = ()
     """The stanzas that compile scripts."""
+    operators: OperatorLists | None = None
+    """The lists that operators fill."""
     supervisor: int = field(default_factory=os.getppid)
     """Its process id."""
     began: float = field(default_factory=time.time)

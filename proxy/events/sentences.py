@@ -54,6 +54,12 @@ _POLICY = {
     "dnsbl_zone_off": "Zone {zone} is not used: {reason}",
     "dnsbl_zone_on": "Zone {zone} is used again",
     "dnsbl_zone_error": "Zone {zone} refuses to answer: {reason}",
+    "listed": "The client is in list {list} as {network}, added by {operator}: {reason}",
+    "list_changed": "Entry {network} of list {list} was {change} ({operator}: {reason})",
+    "list_loaded": "List {list} was loaded: {networks} networks",
+    "list_not_loaded": "List {list} cannot be loaded: {reason}",
+    "list_redefined": "List {list} is defined in another way than before",
+    "lists_not_read": "The operators' lists cannot be read from {path}: {reason}",
     "handler_failed": "Hook {hook} of {validator} failed: {reason}",
     "validator_failed": "Module {validator} failed in phase {phase}: {reason}",
 }

@@ -108,6 +108,17 @@ _POLICY = (
     Event("dnsbl_zone_on", "a zone that was off works again", "zone"),
     Event("dnsbl_zone_error", "a zone answered that it does not serve us (127.255.255.0/24); told once an hour",
           "zone reason", levels=_WARNING),
+    Event("listed", "a client is in a list: this entry, which `operator` added at the console, refused it, or a script "
+          "found it", "session list network reason operator", history=True),
+    Event("list_changed", "an entry of a list was added at the console, removed, or has ended (`change`)",
+          "list network change seconds reason operator", history=True),
+    Event("list_loaded", "a list that a script defines was built from its source", "list networks seconds skipped "
+          "first_skipped"),
+    Event("list_not_loaded", "a list cannot be loaded; it stays as it was", "list reason", levels=_ERROR),
+    Event("list_redefined", "a script defines a list in another way than before; the new one replaces it", "list",
+          levels=_WARNING),
+    Event("lists_not_read", "the file of the operators' entries cannot be read; the lists begin without entries",
+          "path reason", levels=_ERROR),
     Event("handler_failed", "a hook of a Python handler raised an exception or returned something that is not a reply; "
           "the client gets 451, or the reply of `handle_exception`", "session validator hook reason", levels=_ERROR,
           history=True),

@@ -177,6 +177,7 @@ AUTH_LINE_TOO_LONG = reply(500, "5.5.6", "Authentication exchange line too long"
 BAD_BASE64 = reply(501, "5.5.2", "Cannot decode base64")
 BAD_RESPONSE = reply(501, "5.5.2", "Malformed authentication response")
 NOT_AUTHENTICATED = reply(535, "5.7.8", "Authentication credentials invalid", by="authentication")
+LISTED = reply(554, "5.7.1", "Your address is not welcome here", close=True, by="refuse_lists")
 NO_AUTHORIZATION = reply(550, "5.7.0", "Insufficient authorization", by="xclient_hosts")
 XCLIENT_SYNTAX = reply(501, "5.5.4", "Syntax: XCLIENT attribute=value ...")
 IN_TRANSACTION = reply(503, "5.5.1", "Not allowed within a mail transaction")

@@ -33,7 +33,8 @@ REFUSED = Label("class", ("4xx", "5xx"))
 SOURCE = Label(
     "source",
     ("script", "smtp_cbv", "limit", "access", "authentication", "tls", "conntrol", "mail_loop", "spf_v1", "dnsbl",
-     "iprev", "dmarc", "arc", "python", "upstream", "protocol", "outbox", "shutdown", "ringback", OTHER),
+     "iprev", "dmarc", "arc", "python", "upstream", "protocol", "outbox", "list", "shutdown", "ringback",
+     OTHER),
 )  # fmt: skip
 LIMIT = Label(
     "limit",

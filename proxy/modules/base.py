@@ -130,11 +130,14 @@ class PlainModule:
     def __init__(
         self,
         spec: ModuleSpec,
-        validator: Callable[[str, Any], Validator],
+        validator: Callable[[str, Any], Validator] | None = None,
         functions: Sequence[SieveFunction] = (),
         mistakes: Callable[[ModuleSettings], Iterable[Diagnostic]] = lambda _loaded: (),
     ) -> None:
-        """Take the declaration, the validator's constructor (from a stanza's name and options), and the checks."""
+        """Take the declaration, the validator's constructor (from a stanza's name and options), and the checks.
+
+        Without a constructor the stanza judges nothing: only its options or its functions matter.
+        """
         self.spec = spec
         self.functions = functions
         self._mistakes = mistakes
@@ -149,7 +152,10 @@ class PreparedPlain:
     """One stanza of a `PlainModule`."""
 
     def __init__(
-        self, loaded: ModuleSettings, validator: Callable[[str, Any], Validator], diagnostics: Sequence[Diagnostic]
+        self,
+        loaded: ModuleSettings,
+        validator: Callable[[str, Any], Validator] | None,
+        diagnostics: Sequence[Diagnostic],
     ) -> None:
         """Keep its options."""
         self.diagnostics = diagnostics
@@ -157,4 +163,6 @@ class PreparedPlain:
 
     def validator(self, services: Services) -> Validator | None:  # noqa: ARG002 - it needs none
         """Return the validator; a passive module has none."""
-        return None if self._loaded.passive else self._validator(self._loaded.name, self._loaded.options)
+        if self._loaded.passive or self._validator is None:
+            return None
+        return self._validator(self._loaded.name, self._loaded.options)

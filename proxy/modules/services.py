@@ -16,6 +16,7 @@ from proxy.counting.base import Counting
 from proxy.counting.memory import MemoryCounting
 from proxy.dns.answers import Value
 from proxy.dns.remembered import Remembered
+from proxy.lists.listed import Lists
 from proxy.mail.session import Session
 from proxy.options.core import CoreOptions
 from proxy.options.store import StoreUrl
@@ -176,6 +177,8 @@ class Services:
     counting: Counting = field(default_factory=MemoryCounting)
     background: Background = field(default_factory=Background)
     """What the modules do beside the sessions. The worker starts and ends it."""
+    lists: Lists | None = None
+    """The lists of networks that scripts ask."""
 
     @property
     def lookups(self) -> Remembered:

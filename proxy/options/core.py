@@ -23,7 +23,7 @@ from proxy.options.counting import CountingOptions
 from proxy.options.history import HistoryOptions
 from proxy.options.inbound import InboundOptions
 from proxy.options.levels import LevelsValue
-from proxy.options.names import HostText, NameserverValue, PageListenerValue
+from proxy.options.names import HostText, ListNameValue, NameserverValue, PageListenerValue
 from proxy.options.outbound import OutboundOptions
 from proxy.options.page import PageOptions
 
@@ -95,6 +95,12 @@ class CoreOptions(InboundOptions, OutboundOptions, HistoryOptions, PageOptions, 
         doc="File with a secret of at least 16 octets that marks Ringback's own messages, so that they are recognized "
         "if they return. Use the same secret on all servers of a site. Default: each server creates its own in "
         "State_Directory.",
+        scopes=(),
+    )
+    client_lists: tuple[ListNameValue, ...] = option(
+        (),
+        doc="More lists to which operators may add networks at the console, for scripts that ask them with "
+        "`check_cidr`. Those of Refuse_Lists need not be named here.",
         scopes=(),
     )
     nameservers: tuple[NameserverValue, ...] = option(

@@ -11,7 +11,7 @@ from config.schema.options import option
 from config.schema.values import Bytes, ConfigPath, DomainPatterns, Network, Seconds
 from proxy.base.apart import ChildTask, Failed
 from proxy.options.client_patience import LONGEST_AT_DOT
-from proxy.options.names import BannerValue, DomainValue, OtherNameValue, OwnNameValue
+from proxy.options.names import BannerValue, DomainValue, ListNameValue, OtherNameValue, OwnNameValue
 from proxy.options.scopes import INBOUND, LISTENING
 from proxy.options.throttle import NO_THROTTLE, Throttle, ThrottleValue
 from proxy.options.tls import TlsOptions
@@ -88,6 +88,12 @@ class InboundOptions(TlsOptions):
     )
     tls_verified_peer_can_relay: bool = option(
         False, doc="Let clients with a valid certificate send to any domain.", scopes=INBOUND
+    )
+    refuse_lists: tuple[ListNameValue, ...] = option(
+        (),
+        doc="Refuse clients that are in one of these lists: networks that operators add at the console with "
+        "`list add`, or a list that a script defines. The reply is 554 with the reason, at the greeting and at MAIL.",
+        scopes=INBOUND,
     )
     banner_hostname: OtherNameValue = option("", doc="Name in the banner, instead of Hostname.", scopes=INBOUND)
     static_banner: BannerValue = option("", doc="Full text of the banner after the code.", scopes=INBOUND)

@@ -16,6 +16,7 @@ from config.schema.values import Endpoint
 _LITERAL = re.compile(r"\[(?:IPv6:)?(?P<address>[0-9A-Fa-f:.]+)\]")
 _LONGEST_BANNER = 506
 """Octets in a reply line between the code and the line break."""
+_LIST_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _STRICT_LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?")
 
 
@@ -118,7 +119,16 @@ def _read_host_text(value: Value, reading: ReadContext) -> str:
     return scalar(value, reading, "a host").text
 
 
+def _read_list_name(value: Value, reading: ReadContext) -> str:
+    text = scalar(value, reading, "a list's name").text
+    if _LIST_NAME.fullmatch(text) is None:
+        hint = "write at most 64 letters, digits, dots, hyphens and underscores"
+        raise Unreadable(not_a("a list's name", text, value.span, hint))
+    return text
+
+
 HostText = Annotated[str, ValueReader(_read_host_text, "a host")]
+ListNameValue = Annotated[str, ValueReader(_read_list_name, "the name of a list")]
 OwnNameValue = Annotated[str, ValueReader(_read_own_name, "a host name")]
 OtherNameValue = Annotated[str, ValueReader(_read_other_name, "a host name")]
 BannerValue = Annotated[str, ValueReader(_read_banner, "a text")]

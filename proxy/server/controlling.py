@@ -30,6 +30,8 @@ from proxy.history.receiver import Receiver
 from proxy.history.settings import HistorySettings
 from proxy.keeper.door import Door
 from proxy.keeper.messages import Hello
+from proxy.lists.operators import Ending, OperatorLists
+from proxy.lists.region import SHARED
 from proxy.page.command import commands as page_commands
 from proxy.server.answering import Answerer
 from proxy.server.assembly import Assembly
@@ -97,7 +99,8 @@ def observing(
     settings = HistorySettings.of(assembly.core, _secret(assembly))
     count = len(assembly.core.metrics_listener)
     scripts = [each for each in assembly.prepared if isinstance(each, TriesScripts)]
-    served = Served(processes, assembly.core, watched, health, scripts)
+    operators = OperatorLists(SHARED, assembly.core.state_directory)
+    served = Served(processes, assembly.core, watched, health, scripts, operators)
     commands = all_commands(served, _running(assembly, processes, generation, steering))
     page = _page(served, commands, sockets[count:], settings) if sockets[count:] else None
     commands.add(*page_commands(page.link if page is not None else None))
@@ -108,6 +111,7 @@ def observing(
         history,
         observers,
         Certificates(assembly.metric_names["certificate"]),
+        Ending(operators),
         *_console(served, commands),
     ]
     if sockets[:count]:

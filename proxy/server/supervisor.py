@@ -21,6 +21,7 @@ from typing import Any, Generic
 from config.diagnostics import Diagnostic, has_errors, render
 from proxy.base.log import get_logger
 from proxy.keeper.door import Door, Doors
+from proxy.lists.region import SHARED
 from proxy.server import events
 from proxy.server.birth import BeControl, BeKeeper, BeWorker, Post, fork
 from proxy.server.complaints import log_warnings
@@ -58,6 +59,7 @@ class Supervisor(Generic[A]):
         Raises:
             CannotListen: an address cannot be bound.
         """
+        SHARED.renew()
         self._notes = Notes()
         self._configuration = configuration
         self._be_worker, self._be_keeper, self._be_control = be_worker, be_keeper, be_control

@@ -19,6 +19,7 @@ from proxy.base.tasks import TaskOwner, spawn
 from proxy.dns.resolver import Resolver
 from proxy.history.settings import is_on
 from proxy.keeper.door import Calling
+from proxy.lists.listed import Lists
 from proxy.metrics.book import BOOK
 from proxy.metrics.table import CONNECTIONS, LETTERS, OLDEST, OPEN_SESSIONS, TRACKED
 from proxy.modules.services import Background, Services, Stores
@@ -71,6 +72,7 @@ class Worker:
         self._servers: list[asyncio.Server] = []
         self._sessions = Sessions()
         self._stores, self._background = Stores(), Background()
+        self.lists = Lists(assembly.core.state_directory)
         self._stopping = False
 
     @property
@@ -106,6 +108,7 @@ class Worker:
         await self.pools.warm(self.router.named(), WARM_SECONDS)
         loop = asyncio.get_running_loop()
         self.entrances = self._make_entrances(self.assembly)
+        self.lists.declared = _lists_of(self.assembly, self.entrances)
         _load_certificates(self.entrances)
         for each, listener in self._bound:
             # create_server listens (maybe again), so it needs the backlog
@@ -146,6 +149,7 @@ class Worker:
             self._stores,
             self.counting,
             background=self._background,
+            lists=self.lists,
         )
 
     def _look(self) -> None:
@@ -191,6 +195,7 @@ class Worker:
         self._credentials.turn_to(router)
         self.deliverer.turn_to(router)
         assembly.govern(self.callbacks)
+        self.lists.declared = _lists_of(assembly, entrances)
 
     def _bind(self) -> None:
         try:
@@ -228,6 +233,7 @@ class Worker:
             authenticator=self._authenticator,
             sessions=self._sessions,
             outbox=self._outbox,
+            lists=self.lists,
             dialogues=Allowance() if is_on(core) else None,
         )
 
@@ -258,6 +264,7 @@ class Worker:
         await self._background.close()
         await self._stores.close()
         await self.counting.close()
+        await self.lists.close()
         await self.deliverer.stop()
         await self._outbox.close()
         await self.outbox_store.close()
@@ -284,6 +291,12 @@ class Worker:
         for each, _ in self._bound:
             each.close()
         self._bound.clear()
+
+
+def _lists_of(assembly: Assembly, entrances: Mapping[str, Entrance]) -> frozenset[str]:
+    """Return the names of lists that the configuration has."""
+    every = [options.refuse_lists for entrance in entrances.values() for options in entrance.every_options()]
+    return frozenset([*assembly.core.client_lists, *(name for names in every for name in names)])
 
 
 def _load_certificates(entrances: Mapping[str, Entrance]) -> None:

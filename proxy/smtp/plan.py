@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from proxy.counting.base import Counting
+from proxy.lists.listed import Lists
 from proxy.mail import replies
 from proxy.mail.extensions import EXTENSIONS, Extension, Offer
 from proxy.mail.replies import Reply
@@ -18,6 +19,7 @@ from proxy.options.inbound import InboundOptions
 from proxy.options.names import banner_lines
 from proxy.options.throttle import Buckets, Throttle
 from proxy.smtp.shared import Rate, SharedLimits, SharedRate, Waits
+from proxy.smtp.listed import refusal
 from proxy.smtp.state import Progress, State
 from proxy.smtp.turns import Turn
 from sieve.phases import CONTENT_PHASES, Phase
@@ -64,6 +66,7 @@ class Named(Protocol):
 
     @property
     def address(self) -> str: ...
+    lists: Lists | None
 
 
 class Limited(Protocol):
@@ -208,6 +211,8 @@ def rated(asking: Limited, what: str, throttle: Throttle, refusal: Reply) -> Rep
 def _limits_on_mail(options: InboundOptions) -> tuple[Limit, ...]:
     """Return the limits on MAIL."""
     limits: list[Limit] = []
+    if options.refuse_lists:
+        limits.append(_listed)
     if options.max_receptions_per_connection:
         limits.append(_messages)
     if options.require_ehlo:
@@ -231,6 +236,11 @@ def _limits_on_rcpt(options: InboundOptions, policy: Looks) -> tuple[Limit, ...]
     if options.recipient_rate_per_client.count:
         limits.append(_recipient_rate)
     return tuple(limits)
+
+
+def _listed(asking: Limited) -> Reply | None:
+    """Refuse a client that was listed after its greeting."""
+    return refusal(asking.front, asking.session)
 
 
 def _messages(asking: Limited) -> Reply | None:

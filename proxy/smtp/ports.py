@@ -18,6 +18,7 @@ from proxy.base.health import HealthChecks
 from proxy.base.tasks import TaskOwner
 from proxy.counting.base import Counting
 from proxy.counting.memory import MemoryCounting
+from proxy.lists.listed import Lists
 from proxy.mail import replies
 from proxy.mail.replies import Reply
 from proxy.mail.session import Letter, Path, Session, Transaction
@@ -361,6 +362,8 @@ class Front:
     """Gets each line of each dialogue, with who said it, while an operator looks on."""
     checks: HealthChecks = field(default_factory=HealthChecks)
     """Connections that are not logged one by one."""
+    lists: Lists | None = None
+    """The lists that may refuse a client, and that scripts ask."""
     dialogues: Allowance | None = None
     """How many refusals are told with their dialogue; None without a history."""
     counting: Counting = field(default_factory=MemoryCounting)

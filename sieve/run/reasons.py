@@ -97,6 +97,21 @@ def not_a_nameserver(server: str) -> str:
     return f"{server[:80]!r} is not an IP address; write 192.0.2.1, 192.0.2.1:53 or [2001:db8::1]:53"
 
 
+def not_an_ip_address(text: str) -> str:
+    """Text that is not an IP address."""
+    return f"{text[:80]!r} is not an IP address; write 192.0.2.1 or 2001:db8::1"
+
+
+def unknown_list(name: str) -> str:
+    """A list that nobody has defined."""
+    return f"no list is called {name[:64]!r}; define it with define_cidr, or name it in Client_Lists"
+
+
+def too_many_lists(most: int) -> str:
+    """A definition beyond the limit."""
+    return f"more than {most} lists are defined"
+
+
 def not_a_capability(text: str) -> str:
     """Text that cannot be a line of an EHLO reply."""
     return f"{text[:80]!r} is not an EHLO capability"

@@ -5,7 +5,10 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from proxy.lists.listed import Lists
+from proxy.modules.sieve_policy.lists import SessionLists
 from sieve.host import CallbackAnswer, ConnectionEnd, DnsAnswer
 
 
@@ -91,6 +94,7 @@ class PlainHost:
     transaction: PlainTransaction = field(default_factory=PlainTransaction)
     done: list[str] = field(default_factory=list)
     seen: dict[str, float] = field(default_factory=dict)
+    all_lists: Lists = field(default_factory=lambda: Lists(Path("/nonexistent")))
 
     @property
     def content(self) -> PlainMessage | None:
@@ -103,6 +107,10 @@ class PlainHost:
     @property
     def envelope(self) -> PlainHost:
         return self
+
+    @property
+    def lists(self) -> SessionLists:
+        return SessionLists(self.all_lists, lambda entry: self.done.append(f"entry: {entry.list} {entry.network}"))
 
     @property
     def control(self) -> PlainHost:

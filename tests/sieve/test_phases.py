@@ -13,8 +13,8 @@ from sieve.phases import Phase
 from sieve.standard import standard_library
 
 _EVERY = [phase.value for phase in Phase]
-_DECIDED = {"add_recipient": {"each_rcpt"}}
-"""Phases that the manual's prose names and its table leaves out."""
+_DECIDED = {"add_recipient": {"each_rcpt"}, "define_cidr": set(_EVERY)}
+"""Phases that the manual's prose or examples have and its table leaves out."""
 
 
 def manual_table() -> dict[str, set[str]]:
@@ -65,6 +65,9 @@ BESIDE_THE_TABLE = {
 }
 """The base tests, which the manual describes in its syntax chapter."""
 
+OURS = {"ec_list_reason"}
+"""What Momentum does not have."""
+
 
 @pytest.mark.parametrize("phase", list(Phase))
 @pytest.mark.parametrize("name", sorted(BESIDE_THE_TABLE))
@@ -74,4 +77,4 @@ def test_a_base_test_is_refused_exactly_where_there_is_nothing_to_look_at(name: 
 
 
 def test_every_function_of_the_library_is_in_one_of_the_tables() -> None:
-    assert {function.name for function in standard_library()} - set(TABLE) - set(BESIDE_THE_TABLE) == set()
+    assert {function.name for function in standard_library()} - set(TABLE) - set(BESIDE_THE_TABLE) == OURS

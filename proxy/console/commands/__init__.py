@@ -7,6 +7,7 @@ from proxy.console.commands import (
     configuration,
     explaining,
     helping,
+    lists,
     live,
     log,
     outbox,
@@ -25,7 +26,20 @@ from proxy.console.served import Served
 def all_commands(served: Served, running: Running | None = None) -> Commands:
     """Return the table of all commands. Without a supervisor to ask, there is no `running` configuration to change."""
     made = Commands([])
-    for room in (service, status, summary, sessions, upstreams, callbacks, scripts, outbox, log, live, explaining):
+    for room in (
+        service,
+        status,
+        summary,
+        sessions,
+        upstreams,
+        callbacks,
+        lists,
+        scripts,
+        outbox,
+        log,
+        live,
+        explaining,
+    ):
         made.add(*room.commands(served))
     if running is not None:
         made.add(*configuration.commands(running))

@@ -12,6 +12,7 @@ from proxy.history.asked import answer_of, tell_answers
 from proxy.mail.session import Session
 from proxy.modules.services import Services
 from proxy.modules.sieve_policy.host import SessionConnection, SessionHost
+from proxy.modules.sieve_policy.lists import SessionLists
 from sieve.host import CallbackAnswer, DnsAnswer, Duplicates
 from sieve.phases import Phase
 
@@ -87,6 +88,11 @@ class RecordingHost(SessionHost):
         return _RecordedDuplicates(super().duplicates, self)
 
     @property
+    def lists(self) -> SessionLists:
+        """Note what lists answer."""
+        return _RecordedLists(super().lists, self)
+
+    @property
     def connection(self) -> SessionConnection:
         """Note the client's name, which DNS tells."""
         return _RecordedConnection(self._session, self._services, self)
@@ -108,6 +114,29 @@ class _RecordedDuplicates:
 
     async def renew(self, digest: str, seconds: float) -> None:
         await self._duplicates.renew(digest, seconds)
+
+
+class _RecordedLists(SessionLists):
+    __slots__ = ("_host",)
+
+    def __init__(self, lists: SessionLists, host: RecordingHost) -> None:
+        super().__init__(lists.all, lists.found)
+        self._host = host
+
+    def holds(self, name: str, address: str) -> bool:
+        found = super().holds(name, address)
+        self._host.note("list", name, address, found)
+        return found
+
+    def value(self, name: str, address: str) -> str:
+        found = super().value(name, address)
+        self._host.note("list", name, address, found)
+        return found
+
+    def reason(self, name: str, address: str) -> str:
+        found = super().reason(name, address)
+        self._host.note("list", name, address, found)
+        return found
 
 
 class _RecordedConnection(SessionConnection):

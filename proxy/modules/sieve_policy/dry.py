@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from proxy.callback.service import CallbackService, record
+from proxy.lists.entries import Entry
 from proxy.mail.session import Session
 from proxy.modules.base import Verdicts
 from proxy.modules.services import Services
@@ -97,6 +98,10 @@ class DryHost(SessionHost):
     async def tarpit(self, seconds: float) -> None:
         """Note the delay."""
         self.notes.append(f"would wait {seconds:g} s")
+
+    def _listed(self, entry: Entry) -> None:
+        """Note the entry."""
+        self.notes.append(f"{entry.network} is in list {entry.list}: {entry.reason}")
 
     def log(self, text: str) -> None:
         """Write nothing."""

@@ -9,13 +9,17 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 
 from proxy.base.log import get_logger, printable
 from proxy.callback.verdict import CallbackVerdict
+from proxy.lists.entries import Entry
 from proxy.mail.message import Message
 from proxy.mail.session import Letter, Session
 from proxy.metrics.book import BOOK
 from proxy.modules.services import Services
 from proxy.modules.sieve_policy.effects import ONE_RECIPIENT, NoDuplicates, SessionControl, SessionEnvelope, SessionMail
+from proxy.modules.sieve_policy.lists import SessionLists
+from proxy.smtp.listed import tell
 from sieve.host import CallbackAnswer, ConnectionEnd, DnsAnswer, Duplicates
 from sieve.phases import Phase
+from sieve.run.values import ScriptError
 
 log = get_logger()
 
@@ -116,6 +120,17 @@ class SessionHost:
     def duplicates(self) -> Duplicates:
         """The messages that `duplicate` knows."""
         return NoDuplicates() if self._duplicates is None else self._duplicates(self._session)
+
+    @property
+    def lists(self) -> SessionLists:
+        """Lists of networks."""
+        lists = self._services.lists
+        if lists is None:
+            raise ScriptError("there are no lists here")
+        return SessionLists(lists, self._listed)
+
+    def _listed(self, entry: Entry) -> None:
+        tell(self._session.id, entry)
 
     @property
     def control(self) -> SessionControl:

@@ -28,6 +28,7 @@ from proxy.smtp.admission import Admission
 from proxy.smtp.arguments import recipient_of, sender_of
 from proxy.smtp.context import counts_context, helo_context, mail_context, path_context
 from proxy.smtp.entrance import Entrance
+from proxy.smtp.listed import foreseen
 from proxy.smtp.pipeline import PhasePipeline
 from proxy.smtp.plan import Limit, Plan
 from proxy.smtp.ports import Front
@@ -90,6 +91,8 @@ class _Peeking:
     shared: SharedLimits | None
     counting: Counting
     settings: CoreOptions
+    lists: None = None
+    """A client that a list refuses was turned away at the greeting."""
 
 
 class _Walk:
@@ -161,6 +164,9 @@ class _Walk:
                   f"{'may' if session.can_relay else 'may not'} relay to any domain")  # fmt: skip
         if self._front.stopping or self._front.closed:
             self._end("connect", "listener", replies.SHUTTING_DOWN)
+        listed, _ = foreseen(self._front, session) if session.options.refuse_lists else (None, None)
+        if listed is not None:
+            self._end("connect", listed.by, listed)
         if limit := await self._admission():
             self._end("connect", limit, replies.TOO_MANY_SESSIONS.decided_by(limit))
         rate = session.options.connection_rate_per_client

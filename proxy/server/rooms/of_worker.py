@@ -8,12 +8,24 @@ from typing import Protocol, runtime_checkable
 from proxy.callback.service import CallbackService
 from proxy.callback.verifier import CallbackVerifier
 from proxy.keeper.client import KeeperClient
+from proxy.lists.listed import Lists
 from proxy.modules.services import Callbacks
 from proxy.outbox.store import OutboxStore
 from proxy.server.answering import Question
 from proxy.server.assembly import Assembly
 from proxy.server.rooms import callbacks as of_callbacks
-from proxy.server.rooms import certificates, explaining, live, outbox, overlay, process, sessions, settings, upstreams
+from proxy.server.rooms import (
+    certificates,
+    explaining,
+    lists,
+    live,
+    outbox,
+    overlay,
+    process,
+    sessions,
+    settings,
+    upstreams,
+)
 from proxy.smtp.entrance import Entrance
 from proxy.smtp.pipeline import PhasePipeline
 from proxy.smtp.ports import Front
@@ -41,6 +53,7 @@ class Working(Protocol):
     outbox_store: OutboxStore
     entrances: dict[str, Entrance]
     router: Router
+    lists: Lists
     generation: int
 
     @property
@@ -67,6 +80,7 @@ def questions(worker: Working) -> dict[str, Question]:
         **overlay.questions(worker),
         "sieve_flush": lambda _given: _flush(worker),
         **certificates.questions(list(worker.entrances.values())),
+        **lists.questions(worker.lists),
     }
     verifier = worker.callbacks.verifier if isinstance(worker.callbacks, CallbackService) else None
     if isinstance(verifier, CallbackVerifier):

@@ -15,6 +15,7 @@ from proxy.smtp.access import is_trusted
 from proxy.smtp.context import helo_context
 from proxy.smtp.dialogue import Dialogue
 from proxy.smtp.forwarded import BadProxyHeader, Introduction, introduction_of, read_proxy_header
+from proxy.smtp.listed import refusal
 from proxy.smtp.pending import Answer, Over, Pending
 from proxy.smtp.plan import rates_of, within
 from proxy.smtp.record import record_refused
@@ -76,6 +77,8 @@ def greeting(dialogue: Dialogue) -> Answer:
         session.context |= session.options.context
     session.can_relay = is_trusted(session)
     session.context["can_relay"] = "true" if session.can_relay else "false"
+    if session.options.refuse_lists and (listed := refusal(front, session)) is not None:
+        return listed
     if dialogue.plan.counts_connections:
         if front.shared is not None:
             return Pending(_counted(dialogue, front.shared))

@@ -19,11 +19,17 @@ A script that does not compile has `diagnostics` instead of `outcome`: the exact
 
 from __future__ import annotations
 
+import os
 import re
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from config.diagnostics import Source, render
+from proxy.lists.definition import NoRows, Rows
+from proxy.lists.entries import Entry
+from proxy.lists.listed import Lists
+from proxy.lists.region import Region
 from sieve.compile.compiler import compile_script
 from sieve.host import ConnectionEnd
 from sieve.phases import Phase
@@ -73,7 +79,7 @@ def compiled(case: Case) -> tuple[Script | None, str]:
         runtime_error="continue" if session.get("runtime_error") == "continue" else "fail",
     )
     result = compile_script(
-        Source("case.siv", case.parts["script"].rstrip("\n")),
+        Source("case.siv", case.parts["script"].rstrip("\n").replace("FOLDER", str(folder_of_lists(case)))),
         phase=Phase(session.get("phase", "data")),
         modules=frozenset(session.get("modules", "smtp_cbv").split()),
         settings=settings,
@@ -110,6 +116,11 @@ def host_of(case: Case) -> PlainHost:
         message=PlainMessage(_ended(message)) if message is not None else None,
         verdict=session.get("callback", "pass"),
     )
+    host.all_lists = Lists(folder_of_lists(case), rows=_rows(case), region=Region())
+    host.all_lists.declared = session.get("lists", "").split()
+    region = host.all_lists.region
+    entries = [(key.removeprefix("entry "), *value.split(" ", 1)) for key, value in session.items() if "entry " in key]
+    region.write([Entry(name, network, 0.0, reason, "somebody", 0.0) for name, network, reason in entries])
     if "client" in session:
         host.connection.client = ConnectionEnd(session["client"], 40025)
     for key, value in session.items():
@@ -122,6 +133,29 @@ def host_of(case: Case) -> PlainHost:
             if key.startswith(prefix):
                 dictionary[key.removeprefix(prefix)] = value
     return host
+
+
+def folder_of_lists(case: Case) -> Path:
+    """Return the folder where a case's lists are made, and into which its `list NAME` parts are written."""
+    folder = Path(tempfile.gettempdir()) / f"ringback-cases-{os.getpid()}"
+    folder.mkdir(exist_ok=True)
+    for name, text in case.parts.items():
+        if name.startswith("list "):
+            (folder / name.removeprefix("list ")).write_text(text)
+    return folder
+
+
+def _rows(case: Case) -> Rows:
+    """Return what answers a query with the case's `rows QUERY` part: the names of the columns, then a row each line."""
+
+    async def rows(_cache: str, query: str) -> list[dict[str, object]]:
+        text = case.parts.get(f"rows {query}")
+        if text is None:
+            raise NoRows("no such table")
+        names, *lines = [line.split() for line in text.strip().splitlines()]
+        return [dict(zip(names, line, strict=True)) for line in lines]
+
+    return rows
 
 
 def shown(outcome: Outcome, host: PlainHost, wanted: str) -> str:

@@ -14,5 +14,6 @@ async def test_a_script_does_what_its_case_says(case: Case) -> None:
     if script is not None and "outcome" in case.parts:
         host = host_of(case)
         outcome = await script.run(host)
+        await host.all_lists.close()
         wanted = case.parts["outcome"].rstrip("\n")
         assert shown(outcome, host, wanted) == wanted

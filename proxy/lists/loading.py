@@ -1,0 +1,179 @@
+"""`Loader`: has a list's table built, by one process of the machine at a time, and not twice for one reason."""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import json
+import os
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import proxy
+from proxy.base.log import get_logger, printable
+from proxy.lists.definition import Definition, NoRows, Rows, columns
+from proxy.lists.table import Broken, Table, is_current
+
+log = get_logger()
+
+BUILD_SECONDS = 120.0
+"""For a list, with the wait for another process that builds it."""
+
+_KILL_SECONDS = 2.0
+_POLL_SECONDS = 0.05
+_ROWS_TOGETHER = 500
+_MOST_ANSWER = 64 * 1024
+
+
+class NotLoaded(Exception):
+    """The list stays as it was; the text says why."""
+
+
+class Loader:
+    """A worker has one. Beside each table are a lock, and a file whose time says when somebody last tried."""
+
+    def __init__(self, folder: Callable[[], Path], rows: Rows | None) -> None:
+        """`folder` is made when a list needs it."""
+        self._folder, self._rows = folder, rows
+        self.problems: dict[str, str] = {}
+        """Tables' names → why the last attempt failed."""
+
+    def path_of(self, definition: Definition) -> Path:
+        """Return the file of a list's table; one that cannot be there if no folder can be used."""
+        try:
+            return self._folder() / f"{definition.key}.list"
+        except OSError:
+            return Path("/nonexistent") / f"{definition.key}.list"
+
+    async def load(self, definition: Definition, older_than: float, *, force: bool = False) -> None:
+        """Build the table, unless somebody has tried since `older_than`, in seconds since 1970.
+
+        Raises:
+            NotLoaded: it failed.
+        """
+        path = self.path_of(definition)
+        try:
+            self._folder()
+            async with asyncio.timeout(BUILD_SECONDS), _locked(path.with_suffix(".lock")):
+                tried = path.with_suffix(".tried")
+                if not force and _time_of(tried) > older_than:
+                    return
+                _touch(tried)
+                if force or not _is_current(path, definition):
+                    await self._build(definition, path)
+        except TimeoutError:
+            raise self._failed(path, f"it was not built within {BUILD_SECONDS:g} s") from None
+        except (NoRows, NotLoaded) as error:
+            raise self._failed(path, str(error)) from None
+        except OSError as error:
+            raise self._failed(path, f"{error.filename}: {error.strerror}") from None
+        self.problems.pop(path.name, None)
+
+    def _failed(self, path: Path, why: str) -> NotLoaded:
+        self.problems[path.name] = why
+        return NotLoaded(why)
+
+    async def _build(self, definition: Definition, path: Path) -> None:
+        asked: dict[str, Any] = {"target": str(path), "values": definition.has_values}
+        rows: Sequence[Mapping[str, object]] = ()
+        if definition.file:
+            asked |= {"file": definition.file, "want": definition.want}
+        elif self._rows is None:
+            raise NotLoaded(f'no datasource is called "{definition.cache}"')
+        else:
+            rows = await self._rows(definition.cache, definition.query)
+        told = await _built(asked, [columns(definition, row) for row in rows])
+        if "error" in told:
+            raise NotLoaded(str(told["error"]))
+        log.info(
+            "list_loaded",
+            list=printable(definition.name),
+            networks=told["networks"],
+            seconds=told["seconds"],
+            skipped=told["skipped"],
+            first_skipped=printable(str(told["first_skipped"])),
+        )
+
+
+def _is_current(path: Path, definition: Definition) -> bool:
+    """Whether there is nothing to do: the table was made of the file as it is."""
+    try:
+        return bool(definition.file) and is_current(Table.mapped(path), definition.file)
+    except (OSError, Broken):
+        return False
+
+
+def _touch(path: Path) -> None:
+    """Give a file the present time; the kernel's own may be some milliseconds old."""
+    path.touch()
+    now = time.time()
+    os.utime(path, (now, now))
+
+
+def _time_of(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
+@asynccontextmanager
+async def _locked(path: Path) -> AsyncIterator[None]:
+    """Hold a lock that only one process can have. The kernel releases it if the process dies."""
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        while True:
+            with suppress(BlockingIOError):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            await asyncio.sleep(_POLL_SECONDS)
+        yield
+    finally:
+        os.close(file)
+
+
+async def _built(asked: dict[str, Any], rows: Sequence[list[object]]) -> dict[str, Any]:
+    """Run the building process; return what it tells."""
+    place = Path(proxy.__file__).parent.parent
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-P",
+        "-m",
+        "proxy.lists.building",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(place)},
+        limit=_MOST_ANSWER,
+    )
+    try:
+        await _tell(process, asked, rows)
+        assert process.stdout is not None  # noqa: S101 — it is a pipe
+        answer = await process.stdout.read(_MOST_ANSWER)
+        status = await process.wait()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_KILL_SECONDS):
+                    await process.wait()
+    try:
+        found: dict[str, Any] = json.loads(answer)
+    except ValueError:
+        raise NotLoaded(f"the process that builds it ended with status {status}") from None
+    return found
+
+
+async def _tell(process: asyncio.subprocess.Process, asked: dict[str, Any], rows: Sequence[list[object]]) -> None:
+    assert process.stdin is not None  # noqa: S101 — it is a pipe
+    with suppress(ConnectionError):  # it has ended, and its status says more
+        process.stdin.write(json.dumps(asked).encode() + b"\n")
+        for at in range(0, len(rows), _ROWS_TOGETHER):
+            lines = [json.dumps(row, default=str).encode() + b"\n" for row in rows[at : at + _ROWS_TOGETHER]]
+            process.stdin.write(b"".join(lines))
+            await process.stdin.drain()
+        process.stdin.close()
