@@ -2,25 +2,68 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Protocol
 
 from proxy.base.log import get_logger, printable
-from proxy.lists.entries import Entry
-from proxy.lists.listed import Lists
 from proxy.mail import replies
 from proxy.mail.replies import Reply
-from proxy.mail.session import Session
 
 log = get_logger()
+
+
+class Entry(Protocol):
+    """What an operator listed: `proxy.lists.entries.Entry`."""
+
+    @property
+    def list(self) -> str: ...
+
+    @property
+    def network(self) -> str: ...
+
+    @property
+    def reason(self) -> str: ...
+
+    @property
+    def user(self) -> str: ...
+
+
+class Refusing(Protocol):
+    """The lists: `proxy.lists.listed.Lists`."""
+
+    def refusing(self, names: Collection[str], address: str) -> tuple[str, Entry | None] | None:
+        """Return the first of these lists that has an address, and the entry if an operator made it."""
+        ...
+
+
+class Options(Protocol):
+    """The options of a client."""
+
+    @property
+    def refuse_lists(self) -> tuple[str, ...]: ...
+
+
+class Listable(Protocol):
+    """A session, as far as a list sees it."""
+
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def client_ip(self) -> str: ...
+
+    @property
+    def options(self) -> Options: ...
 
 
 class Listing(Protocol):
     """Who has the lists: a worker's `Front`."""
 
-    lists: Lists | None
+    @property
+    def lists(self) -> Refusing | None: ...
 
 
-def refusal(front: Listing, session: Session) -> Reply | None:
+def refusal(front: Listing, session: Listable) -> Reply | None:
     """Return the reply to a client that a list refuses, and tell the log about the entry."""
     reply, found = foreseen(front, session)
     if found is not None:
@@ -28,7 +71,7 @@ def refusal(front: Listing, session: Session) -> Reply | None:
     return reply
 
 
-def foreseen(front: Listing, session: Session) -> tuple[Reply | None, Entry | None]:
+def foreseen(front: Listing, session: Listable) -> tuple[Reply | None, Entry | None]:
     """Return the reply that a client would hear, and the operators' entry if there is one."""
     found = None if front.lists is None else front.lists.refusing(session.options.refuse_lists, session.client_ip)
     if found is None:

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from proxy.counting.base import Counting
-from proxy.lists.listed import Lists
 from proxy.mail import replies
 from proxy.mail.extensions import EXTENSIONS, Extension, Offer
 from proxy.mail.replies import Reply
@@ -18,8 +17,8 @@ from proxy.mail.session import Session
 from proxy.options.inbound import InboundOptions
 from proxy.options.names import banner_lines
 from proxy.options.throttle import Buckets, Throttle
+from proxy.smtp.listed import Refusing, refusal
 from proxy.smtp.shared import Rate, SharedLimits, SharedRate, Waits
-from proxy.smtp.listed import refusal
 from proxy.smtp.state import Progress, State
 from proxy.smtp.turns import Turn
 from sieve.phases import CONTENT_PHASES, Phase
@@ -60,13 +59,15 @@ class Shared(Protocol):
     @property
     def settings(self) -> InboundOptions: ...
 
+    @property
+    def lists(self) -> Refusing | None: ...
+
 
 class Named(Protocol):
     """What a limit wants to know of the listener."""
 
     @property
     def address(self) -> str: ...
-    lists: Lists | None
 
 
 class Limited(Protocol):

@@ -18,13 +18,13 @@ from proxy.base.health import HealthChecks
 from proxy.base.tasks import TaskOwner
 from proxy.counting.base import Counting
 from proxy.counting.memory import MemoryCounting
-from proxy.lists.listed import Lists
 from proxy.mail import replies
 from proxy.mail.replies import Reply
 from proxy.mail.session import Letter, Path, Session, Transaction
 from proxy.mail.verdict import Verdict
 from proxy.options.core import CoreOptions
 from proxy.options.throttle import Buckets
+from proxy.smtp.listed import Refusing
 from proxy.smtp.pending import Verb
 from proxy.smtp.said import Allowance
 from proxy.smtp.shared import SharedLimits
@@ -362,7 +362,7 @@ class Front:
     """Gets each line of each dialogue, with who said it, while an operator looks on."""
     checks: HealthChecks = field(default_factory=HealthChecks)
     """Connections that are not logged one by one."""
-    lists: Lists | None = None
+    lists: Refusing | None = None
     """The lists that may refuse a client, and that scripts ask."""
     dialogues: Allowance | None = None
     """How many refusals are told with their dialogue; None without a history."""

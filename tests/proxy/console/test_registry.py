@@ -52,7 +52,7 @@ def test_a_line_means_a_command(line: str, words: str, arguments: tuple[str, ...
     [
         ("bogus", "bogus command not understood. Type help for the commands."),
         ("sumary", "sumary command not understood. Did you mean summary or summary reset?"),
-        ("c", "c may be cache stats, config diff"),
+        ("c", "c may be cache stats, cidrdb list"),
         ("session", "usage: session ID"),
         ("pid 7", "usage: pid"),
         ('session "a', "the quotes are not closed"),
