@@ -25,6 +25,7 @@ from proxy.base.rejected import ConfigurationRejected
 from proxy.modules.base import Module, Prepared, Reprepares
 from proxy.modules.cidrdb.module import CIDRDB
 from proxy.modules.conntrol.module import CONNTROL
+from proxy.modules.dmarc.module import DMARC
 from proxy.modules.dnsbl.module import DNSBL
 from proxy.modules.dnsbl.momentum import DNS_RBL, URL_RIPPER
 from proxy.modules.iprev.module import IPREV
@@ -56,6 +57,7 @@ MODULES: tuple[Module, ...] = (
     IPREV,
     DNSBL,
     DNS_RBL,
+    DMARC,
     URL_RIPPER,
     SmtpCbvModule(),
     SpfModule(),

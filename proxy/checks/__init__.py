@@ -16,6 +16,7 @@ from proxy.checks.certificates import tls
 from proxy.checks.folders import log, outbox, outbox_wanted, spool
 from proxy.checks.limits import endless
 from proxy.checks.network import addresses
+from proxy.checks.order import order
 from proxy.checks.secrets import exposed, letter_key
 from proxy.modules.traits import Diagnosed, LooksOutside
 
@@ -33,6 +34,7 @@ def outside(settings: Settings, prepared: Iterable[Diagnosed]) -> Iterator[Diagn
     yield from (diagnostic for diagnostic in exposed(settings) if diagnostic.span not in wrong)
     yield from doors(settings)
     yield from addresses(settings)
+    yield from order(settings)
     for stanza in prepared:
         if isinstance(stanza, LooksOutside):
             yield from stanza.outside()

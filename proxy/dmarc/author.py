@@ -50,8 +50,13 @@ def authors(fields: Sequence[str]) -> Authors:
     return Authors(tuple(found))
 
 
+def is_domain(name: str) -> bool:
+    """Whether DNS can have a normalized name."""
+    return _DOMAIN.fullmatch(name) is not None
+
+
 def _domain(text: str) -> str:
     """Return a domain in A-labels, or nothing."""
     text = text.strip().rstrip(".")
     name = normal_domain(text) if len(text) <= LONGEST_DOMAIN else ""
-    return name if _DOMAIN.fullmatch(name) is not None else ""
+    return name if is_domain(name) else ""

@@ -90,6 +90,11 @@ FIELDS: dict[str, Field] = {
     "policy_ms": _stage("time in policy, without callbacks"),
     "callback_ms": _stage("time waiting for callbacks"),
     "upstream_ms": _stage("time waiting for the next hop"),
+    "dmarc": Field(
+        "what a DMARC report tells of it: domains, results, the published policy, and what was done",
+        "object",
+        personal=True,
+    ),
     "authentication": _text("what modules found about who sent it, such as `spf=pass dkim=fail/example.com`"),
     "results": _text("the same with what each is about, as in `Authentication-Results`", personal=True),
     "lines": Field("lines of text", "strings", personal=True),

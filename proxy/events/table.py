@@ -24,7 +24,7 @@ _MAIL = (
         "message", "the client got the reply to a message, or left before it (`lost`)",
         f"{_CLIENT} sender recipients recipient_count message_id size {_DECISION}"
         " upstream taken_by queue_id client_ms policy_ms callback_ms upstream_ms",
-        optional=f"{_CALLBACK} authentication", metric="ringback_messages_total", history=True,
+        optional=f"{_CALLBACK} authentication dmarc", metric="ringback_messages_total", history=True,
     ),
     Event(
         "recipient", "the fate of one RCPT TO: logged at once if it is rejected, otherwise when its transaction ends",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import Any, Protocol
@@ -153,6 +153,8 @@ class Transaction(AiosmtpdEnvelope):
     """What modules found about who sent the message."""
     evidence_told = False
     """The log has it."""
+    dmarc: Mapping[str, Any] | None = None
+    """What an aggregate report tells of the message."""
     when_accepted: Sequence[Callable[[], Awaitable[None]]] = ()
     """What to do once the next hop has accepted the message, before the client hears so. It never raises."""
 

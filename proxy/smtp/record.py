@@ -78,8 +78,9 @@ def record_message(session: Session, answer: Reply | None, relay: Relay | None, 
     fate = _fate(transaction, answer, upstream)
     if answer is None:
         fate["decided_by"] = lost_by
+    told = place
     if transaction.evidence or session.evidence:
-        place["authentication"] = in_short(all_of(session, transaction))
+        told = place | _found(session)
         record_evidence(session)
     _count(fate["disposition"], transaction.size, now - transaction.created, transaction.upstream_seconds)
     policy, callback, waited = transaction.policy_seconds, transaction.callback_seconds, transaction.upstream_seconds
@@ -97,19 +98,25 @@ def record_message(session: Session, answer: Reply | None, relay: Relay | None, 
         message_id=message_id,
         size=transaction.size,
         **fate,
-        **place,
+        **told,
         client_ms=10_000 * (now - transaction.created - policy - waited) // 1 / 10,
         policy_ms=10_000 * (policy - callback) // 1 / 10,
         callback_ms=10_000 * callback // 1 / 10,
         upstream_ms=10_000 * waited // 1 / 10,
     )
-    place.pop("authentication", None)
     for recipient in recipients:
         if (recipient.refusal is not None and answer is not None) or not recipient.relayed:
             _record_one(session, recipient, answer, about, upstream)
         else:
             text = first if recipient is recipients[0] else printable(recipient.path.text)
             log.info("recipient", **about, recipient=text, **fate, **place)
+
+
+def _found(session: Session) -> Fields:
+    """Return what modules found about who sent the message, for its event."""
+    transaction = session.transaction
+    found: Fields = {"authentication": in_short(all_of(session, transaction))}
+    return found if transaction.dmarc is None else found | {"dmarc": transaction.dmarc}
 
 
 def record_evidence(session: Session) -> None:

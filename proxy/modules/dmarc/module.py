@@ -1,0 +1,183 @@
+"""The module: it evaluates a message when its header section is there, and does what `action` says."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from typing import cast
+
+from config.diagnostics import Diagnostic, Severity
+from config.schema.specs import ModuleSpec
+from config.settings import ModuleSettings
+from proxy.dmarc.author import authors
+from proxy.dmarc.evaluation import Evaluation, Status, evaluate
+from proxy.dmarc.policies import DomainPolicies
+from proxy.dmarc.record import Policy
+from proxy.dns.remembered import Remembered
+from proxy.mail import replies
+from proxy.mail.authentication_results import publish
+from proxy.mail.evidence import Property, Result, report
+from proxy.mail.session import Session, Transaction
+from proxy.mail.validator import Hook, OnError, Uses, Validator
+from proxy.mail.verdict import PASS, Verdict
+from proxy.modules.dmarc.findings import NEEDS, READS, agreeing, identifiers_of, is_forwarder
+from proxy.modules.dmarc.options import SPEC, DmarcOptions
+from proxy.modules.dmarc.reporting import Override, report_of
+from proxy.modules.services import Services
+from sieve.library import SieveFunction
+from sieve.phases import Need, Phase
+
+_GRACE_SECONDS = 5.0
+_CHECKERS = frozenset({"spf_v1", "dkim_validate", "opendkim"})
+
+
+class DmarcModule:
+    """Prepares `dmarc` stanzas."""
+
+    spec: ModuleSpec = SPEC
+    functions: Sequence[SieveFunction] = ()
+
+    def prepare(self, loaded: ModuleSettings, present: frozenset[str]) -> PreparedDmarc:
+        """Read the stanza."""
+        return PreparedDmarc(loaded, present)
+
+
+class PreparedDmarc:
+    """One stanza."""
+
+    def __init__(self, loaded: ModuleSettings, present: frozenset[str]) -> None:
+        """Keep its options, and check them."""
+        self._loaded, self._options = loaded, cast(DmarcOptions, loaded.options)
+        self.diagnostics: Sequence[Diagnostic] = tuple(_mistakes(loaded, self._options, present))
+
+    def validator(self, services: Services) -> Validator | None:
+        """Return the hooks."""
+        if self._loaded.passive:
+            return None
+        return DmarcValidator(self._loaded.name, self._options, services.lookups)
+
+
+def _mistakes(loaded: ModuleSettings, options: DmarcOptions, present: frozenset[str]) -> Iterator[Diagnostic]:
+    if not present & _CHECKERS:
+        yield Diagnostic(
+            "neither spf_v1 nor dkim_validate is loaded: every message of a domain with a policy fails",
+            loaded.span,
+            hint='load both before dmarc: spf_v1 "spf_v1" { }',
+            severity=Severity.WARNING,
+        )
+    if options.action != "enforce":
+        return
+    place = loaded.origin("enforce_with") or loaded.origin("action") or loaded.span
+    if not options.enforce_with:
+        yield Diagnostic(
+            "p=reject alone refuses mail, also of mailing lists: RFC 9989 section 7.4 says not to",
+            place,
+            hint="name what else must speak against a message: enforce_with = ( spf_fail dnsbl )",
+            severity=Severity.WARNING,
+        )
+    missing = [each for each in options.enforce_with if not present & NEEDS[each]]
+    if missing:
+        yield Diagnostic(
+            f"nothing finds {' or '.join(missing)}: no module that does is loaded",
+            place,
+            hint=f"load {' or '.join(sorted(NEEDS[missing[0]]))}, or remove it from enforce_with",
+            severity=Severity.WARNING,
+        )
+
+
+class DmarcValidator:
+    """Evaluates messages."""
+
+    def __init__(self, name: str, options: DmarcOptions, lookups: Remembered) -> None:
+        """Take the options."""
+        self.name, self.shadow = name, options.shadow
+        self.on_error = OnError(options.on_error)
+        self.deadline = options.timeout + _GRACE_SECONDS
+        self.authenticates = options.action != "none"
+        sets = {"dmarc", "dmarc_status", "dmarc_policy", "dmarc_domain", "dmarc_domain_policy"}
+        self.uses = Uses(READS, frozenset({*sets, "authentication-results"}))
+        self._options, self._lookups, self._policies = options, lookups, DomainPolicies(lookups)
+
+    def hooks(self) -> Mapping[Phase, Hook]:
+        """Look the sender's policy up at MAIL FROM, and evaluate the message."""
+        return {Phase.MAILFROM: self._sender, Phase.DATA: self._judge}
+
+    def needs(self, phase: Phase) -> Need:
+        """Read the From fields."""
+        return Need.HEADERS if phase is Phase.DATA else Need.NOTHING
+
+    def _sender(self, session: Session) -> Verdict | Awaitable[Verdict]:
+        domain = session.transaction.reverse_path.domain
+        return PASS if session.can_relay or not domain else self._policy_of(session.transaction, domain)
+
+    async def _policy_of(self, transaction: Transaction, domain: str) -> Verdict:
+        """Tell what the owner of the domain in MAIL FROM asks for: who asks others about it wants to know."""
+        began = time.monotonic()
+        found = await self._policies.of(domain, self._options.timeout)
+        transaction.dns_seconds += time.monotonic() - began
+        transaction.context["dmarc_domain_policy"] = "" if found is None else found.value
+        return PASS
+
+    def _judge(self, session: Session) -> Verdict | Awaitable[Verdict]:
+        return PASS if session.can_relay or session.transaction.message is None else self._judged(session)
+
+    async def _judged(self, session: Session) -> Verdict:
+        transaction = session.transaction
+        message = transaction.message
+        fields = message.header("from") if message is not None else []
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(self._options.timeout):
+                found = await evaluate(authors(fields), identifiers_of(session), self._lookups.ask)
+        except TimeoutError:
+            found = Evaluation(Status.TEMPERROR, reason="no answer in time")
+        transaction.dns_seconds += time.monotonic() - began
+        override = self._override(session, found)
+        self._note(transaction, found)
+        transaction.dmarc = report_of(session, found, override)
+        refuses = self._options.action == "enforce" and found.asked is Policy.REJECT and not override
+        if self._options.action != "none":
+            self._write(session, found)
+        if refuses:
+            return Verdict(replies.from_policy(550, f"5.7.1 Refused by the DMARC policy of {found.domain}"))
+        if found.status is Status.TEMPERROR and self._options.on_error == "defer":
+            return Verdict(replies.from_policy(451, "4.7.1 The DMARC policy cannot be looked up now, try again later"))
+        return PASS
+
+    def _override(self, session: Session, found: Evaluation) -> Override | None:
+        """Return why the owner's wish to reject is not followed; None if it is."""
+        options = self._options
+        if found.asked is not Policy.REJECT:
+            return None
+        if is_forwarder(session, options.trusted_forwarders):
+            return Override("trusted_forwarder", "the client is in trusted_forwarders")
+        if session.transaction.context.get("arc_trusted") == "yes":
+            return Override("trusted_forwarder", "arc=pass, and the sealer is in trusted_sealers")
+        if options.action != "enforce":
+            return Override("local_policy", f"action = {options.action}")
+        if options.enforce_with and agreeing(session, options.enforce_with) is None:
+            return Override("local_policy", "nothing else speaks against the message")
+        return None
+
+    def _note(self, transaction: Transaction, found: Evaluation) -> None:
+        """Tell scripts, the log and other modules."""
+        context = transaction.context
+        context["dmarc_status"], context["dmarc_policy"] = found.status.value, found.policy.value
+        context["dmarc_domain"] = found.domain
+        about = (Property("header", "from", found.domain), Property("policy", "dmarc", found.asked.value))
+        report(transaction, "dmarc", Result("dmarc", found.status.value, about, found.reason))
+
+    def _write(self, session: Session, found: Evaluation) -> None:
+        """Write the results into the message. A field of our name that is there is a stranger's."""
+        message, name = session.transaction.message, self._options.tag_header
+        if message is None:
+            return
+        if name:
+            message.delete_header(name)
+            if found.asked is not Policy.NONE:
+                message.add_header(name, f"{found.asked.value} {found.domain}")
+        publish(session)
+
+
+DMARC = DmarcModule()
