@@ -140,7 +140,10 @@ class _Loading:
 
     def _core_stanza(self, stanza: Stanza) -> Declared | None:
         """Return the global option that a stanza sets, such as `ESMTP_Listener { … }`."""
-        name = names_of(self._schema.core).get(stanza.head[0].text.lower())
+        kind = stanza.head[0]
+        if is_module_line(stanza):  # 2.2: `Module datasource/ds_core ds_core { … }`
+            kind = stanza.head[1]
+        name = names_of(self._schema.core).get(kind.text.rpartition("/")[2].lower())
         return declared(self._schema.core)[name] if name is not None else None
 
     # ------------------------------------------------------------ settings from the console

@@ -23,17 +23,19 @@ _LOGIN = re.compile(
     re.VERBOSE,
 )
 _QUERY = re.compile(r"(?<=[?&])(?:password|passwd|pwd|secret|token|key)=(?P<value>[^&\s\"']+)", re.IGNORECASE)
+_FIELD = re.compile(r"(?<=[:;,])\s*(?:password|passwd|pass|pwd)\s*=\s*(?P<value>[^;\"\n]+)", re.IGNORECASE)
+_EXTENSION = re.compile(r"x-bindpw=(?P<value>[^,\s\"]+)", re.IGNORECASE)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 
 def hidden_in(text: str) -> list[tuple[int, int]]:
-    """Return where a text contains passwords, in order: `user:password@` after `://`, and `?password=…`."""
+    """Return where a text contains passwords, in order: `user:password@` after `://`, and `password=…`."""
     spans = []
     for scheme in _SCHEME.finditer(text):
         end = _end_of_url(text, scheme.start(), scheme.end())
         spans += _spans(_LOGIN.match(text, scheme.end(), end), ("before_at", "alone", "no_port"))
-    for asked in _QUERY.finditer(text):
-        spans.append(asked.span("value"))
+    for pattern in (_QUERY, _FIELD, _EXTENSION):
+        spans += [found.span("value") for found in pattern.finditer(text)]
     return merged(spans)
 
 

@@ -227,6 +227,40 @@ class Duplicates(Protocol):
         ...
 
 
+@dataclass(slots=True)
+class Found:
+    """The result of a query: rows of text, NULL as an empty one; a column may have several values.
+
+    With an error, there are no rows. Not frozen, because each query makes one.
+    """
+
+    columns: tuple[str, ...] = ()
+    rows: Sequence[tuple[str | tuple[str, ...], ...]] = ()
+    error: str = ""
+
+
+class Datasources(Protocol):
+    """Databases and directories. A failed query is a result with an error; only a name that nobody declared raises."""
+
+    def fetch(
+        self, name: str, query: str, parameters: tuple[str, ...] | Mapping[str, str] | None
+    ) -> Found | Awaitable[Found]:
+        """Return what a query finds; a result that is at hand at once.
+
+        Raises:
+            ScriptError: there is no such datasource.
+        """
+        ...
+
+    async def execute(self, name: str, query: str, parameters: tuple[str, ...] | Mapping[str, str] | None) -> Found:
+        """Change something; the result has no rows.
+
+        Raises:
+            ScriptError: there is no such datasource.
+        """
+        ...
+
+
 class EnvelopeEdits(Protocol):
     """Changes to the envelope."""
 
@@ -355,6 +389,11 @@ class FullHost(Host, Protocol):
     @property
     def duplicates(self) -> Duplicates:
         """The messages that `duplicate` knows."""
+        ...
+
+    @property
+    def datasources(self) -> Datasources:
+        """Databases and directories."""
         ...
 
     @property

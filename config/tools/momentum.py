@@ -27,7 +27,7 @@ def momentum_tables(schema: Schema, functions: Mapping[str, str]) -> str:
             "## Options\n",
             table(["Option", "Scopes in Momentum", "Here"], _options(schema)),
             "## Stanzas\n",
-            table(["Stanza", "Here"], _stanzas()),
+            table(["Stanza", "Here"], _stanzas(schema)),
             "## Modules\n",
             table(["Module", "2.2", "Here"], _modules(schema)),
             "## Script functions\n",
@@ -56,9 +56,10 @@ def _state(effect: str) -> str:
     return f"not enforced: {_EFFECTS.get(effect, effect)}" if effect else _ACCEPTED
 
 
-def _stanzas() -> Iterator[list[str]]:
+def _stanzas(schema: Schema) -> Iterator[list[str]]:
     for name, effect in sorted(catalogue().scope_effects.items()):
-        yield [f"`{as_in_the_manual(name)}`", ACTS if name in (*KINDS, *_LISTENERS) else _state(effect)]
+        ours = name in (*KINDS, *_LISTENERS) or name in names_of(schema.core)
+        yield [f"`{as_in_the_manual(name)}`", ACTS if ours else _state(effect)]
 
 
 def _modules(schema: Schema) -> Iterator[list[str]]:
@@ -70,5 +71,5 @@ def _modules(schema: Schema) -> Iterator[list[str]]:
     for name, effect in sorted(catalogue().modules.items()):
         if name in PLACEHOLDERS:
             continue
-        state = ACTS if name in schema.by_type else _state(effect)
+        state = ACTS if name in schema.by_type or name in names_of(schema.core) else _state(effect)
         yield [f"`{name}`", ", ".join(sorted(lines.get(name, ()))), state]

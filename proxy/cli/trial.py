@@ -10,16 +10,19 @@ from enum import StrEnum
 from config.base.ip import plain_address
 from config.settings import Settings
 from proxy.cli.circumstances import Circumstances, Facts
+from proxy.datasource.parameters import Parameters
+from proxy.datasource.sources import Datasources as Sources
 from proxy.dns.resolver import Resolver
 from proxy.mail.message import HeaderSection, Message, StuffedBody, stuffed, unstuffed
 from proxy.mail.session import Recipient, Session
 from proxy.modules.services import NoCallbacks, Services
+from proxy.modules.sieve_policy.datasources import ScriptDatasources
 from proxy.modules.sieve_policy.effects import SessionControl, path_of
 from proxy.modules.sieve_policy.host import SessionHost
 from proxy.modules.smtp_cbv.making import callbacks_of
 from proxy.smtp.access import is_trusted
 from proxy.smtp.context import helo_context, path_context
-from sieve.host import CallbackAnswer
+from sieve.host import CallbackAnswer, Found
 from sieve.phases import Phase
 
 
@@ -91,6 +94,22 @@ class TrialControl(SessionControl):
         self._lines.append(f"(would write to {path}: {line})")
 
 
+class TrialDatasources(ScriptDatasources):
+    """Queries databases, and changes nothing."""
+
+    __slots__ = ("_lines",)
+
+    def __init__(self, sources: Sources, lines: list[str]) -> None:
+        """Record in `lines` what would be changed."""
+        super().__init__(sources)
+        self._lines = lines
+
+    async def execute(self, name: str, query: str, parameters: Parameters) -> Found:  # noqa: ARG002 - not done
+        """Record the statement instead of running it."""
+        self._lines.append(f"(would execute at {name}: {query})")
+        return Found()
+
+
 class TrialHost(SessionHost):
     """A script's view of a trial session. Side effects are recorded as lines and not carried out."""
 
@@ -99,7 +118,7 @@ class TrialHost(SessionHost):
     def __init__(self, session: Session, phase: Phase, answer: Callback, around: Circumstances) -> None:
         """Answer callbacks as `answer` says."""
         self._resolver = Resolver([str(server) for server in around.options.nameservers])
-        super().__init__(session, Services(around.options, around.settings, self._resolver), phase)
+        super().__init__(session, self._trial_services(around), phase)
         self._answer, self._callbacks = answer, around.callbacks
         self.session = session
         self.lines: list[str] = []
@@ -109,7 +128,16 @@ class TrialHost(SessionHost):
         if self.session.transaction.message is not None:
             self.session.transaction.message.close()
         await self._services.callbacks.close()
+        await self._services.datasources.close()
         await self._resolver.close()
+
+    def _trial_services(self, around: Circumstances) -> Services:
+        return Services(around.options, around.settings, self._resolver, datasources=Sources(around.options.datasource))
+
+    @property
+    def datasources(self) -> TrialDatasources:
+        """Databases and directories, which only answer."""
+        return TrialDatasources(self._services.datasources, self.lines)
 
     def callback(self, address: str, sender: str | None) -> CallbackAnswer | Awaitable[CallbackAnswer]:
         """Answer as the command line says."""

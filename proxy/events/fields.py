@@ -181,6 +181,8 @@ FIELDS: dict[str, Field] = {
     "wanted": _count("open files that the configuration needs"),
     "certificate": _text("the certificate's file"),
     "path": _text("a file"),
+    "datasource": _text("the name of a datasource"),
+    "server": _text("the URI of a datasource's server, without its password"),
     "aside": _text("the file's new name"),
     "users": _count("users in the file"),
     "task": _text("the task's name"),

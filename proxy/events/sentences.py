@@ -64,6 +64,12 @@ _POLICY = {
     "validator_failed": "Module {validator} failed in phase {phase}: {reason}",
 }
 
+_DATASOURCES = {
+    "datasource_down": "Datasource {datasource}: {server} is down: {reason}",
+    "datasource_up": "Datasource {datasource}: {server} answers again",
+    "datasource_failed": "A query of datasource {datasource} failed: {reason}",
+}
+
 _UPSTREAM = {
     "upstream_unreachable": "Next hop {upstream} cannot be reached: {reason}",
     "upstream_down": "Next hop {upstream} is down: {reason}",
@@ -186,4 +192,16 @@ _FAULTS = {
     "task_failed": "A fault in Ringback: task {task} of {owner} failed",
 }
 
-SENTENCES = _MAIL | _CALLBACKS | _POLICY | _UPSTREAM | _HISTORY | _OUTBOX | _STORE | _SERVICE | _PROCESSES | _FAULTS
+SENTENCES = (
+    _MAIL
+    | _CALLBACKS
+    | _POLICY
+    | _DATASOURCES
+    | _UPSTREAM
+    | _HISTORY
+    | _OUTBOX
+    | _STORE
+    | _SERVICE
+    | _PROCESSES
+    | _FAULTS
+)

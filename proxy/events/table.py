@@ -126,6 +126,14 @@ _POLICY = (
           "session validator phase reason", levels=_ERROR, history=True),
 )  # fmt: skip
 
+_DATASOURCES = (
+    Event("datasource_down", "a server of a datasource cannot be reached, or does not answer in time: it is not asked "
+          "for 1, 2 … 30 seconds", "datasource server reason", levels=_ERROR, history=True),
+    Event("datasource_up", "a server of a datasource that was down answers again", "datasource server", history=True),
+    Event("datasource_failed", "a query has no result; scripts find the reason in `datasource_error`. The same reason "
+          "is logged once a minute", "datasource reason", levels=_WARNING, history=True),
+)  # fmt: skip
+
 _UPSTREAM = (
     Event("upstream_unreachable", "the next hop is unreachable or rejects Ringback's connection; clients get 451",
           "upstream reason", optional="session", levels=_ERROR, metric="ringback_upstream_errors_total"),
@@ -323,6 +331,7 @@ GROUPS = {
     "Sessions and mail": _MAIL,
     "Callbacks": _CALLBACKS,
     "Policy": _POLICY,
+    "Datasources": _DATASOURCES,
     "Next hops": _UPSTREAM,
     "Ringback's own messages": _OUTBOX,
     "Stores": _STORE,

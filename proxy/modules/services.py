@@ -14,6 +14,7 @@ from proxy.base.tasks import TaskOwner
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.counting.base import Counting
 from proxy.counting.memory import MemoryCounting
+from proxy.datasource.sources import Datasources
 from proxy.dns.answers import Value
 from proxy.dns.remembered import Remembered
 from proxy.lists.listed import Lists
@@ -175,6 +176,7 @@ class Services:
     stores: Stores = field(default_factory=Stores)
     """What the modules keep in stores. The worker closes them when it has stopped."""
     counting: Counting = field(default_factory=MemoryCounting)
+    datasources: Datasources = field(default_factory=Datasources)
     background: Background = field(default_factory=Background)
     """What the modules do beside the sessions. The worker starts and ends it."""
     lists: Lists | None = None

@@ -20,6 +20,7 @@ from config.scopes.listener import Listeners
 from proxy.base.log import Levels
 from proxy.options.console import ControlPlaces, Roles
 from proxy.options.counting import CountingOptions
+from proxy.options.datasources import DRIVER_MODULES, Datasources
 from proxy.options.history import HistoryOptions
 from proxy.options.inbound import InboundOptions
 from proxy.options.levels import LevelsValue
@@ -137,6 +138,13 @@ class CoreOptions(InboundOptions, OutboundOptions, HistoryOptions, PageOptions, 
         scopes=(),
     )
 
+    datasource: Datasources = option(
+        (),
+        doc='Stanzas of databases and directories that scripts and logins query: `Datasource "NAME" { uri = … }`. '
+        "See datasources.md.",
+        aliases=("ds_core", *DRIVER_MODULES),
+        scopes=(),
+    )
     control_listener: ControlPlaces = option(
         (),
         doc="Where the console is. As in Momentum, but an address only switches it on or off: its Unix socket is "
@@ -159,6 +167,14 @@ class CoreOptions(InboundOptions, OutboundOptions, HistoryOptions, PageOptions, 
     def _has_somewhere_to_relay_to(self) -> CoreOptions:
         if self.gateway is None and not self.routes:
             raise ValueError("neither Gateway nor Routes is set: set one of them to the next hop")
+        return self
+
+    @model_validator(mode="after")
+    def _has_one_datasource_of_a_name(self) -> CoreOptions:
+        names = [each.name for each in self.datasource]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two datasources are called {twice[0]}: give one of them another name")
         return self
 
     @model_validator(mode="after")

@@ -16,6 +16,7 @@ from typing import Any, cast
 from config.scopes.listener import Listener
 from proxy.base.log import get_logger
 from proxy.base.tasks import TaskOwner, spawn
+from proxy.datasource.sources import Datasources
 from proxy.dns.resolver import Resolver
 from proxy.history.settings import is_on
 from proxy.keeper.door import Calling
@@ -131,6 +132,7 @@ class Worker:
         self._open_outbox()
         self.callbacks = self.assembly.callbacks(self.pools.all_down, self._calling)
         self.counting = self.assembly.counting(self._calling)
+        self.datasources = Datasources(core.datasource)
         services = self._services(self.assembly)
         self._credentials = CredentialChecker(self.router, self._resolver)
         self._authenticator = Guesses(self._credentials)
@@ -150,6 +152,7 @@ class Worker:
             self.counting,
             background=self._background,
             lists=self.lists,
+            datasources=self.datasources,
         )
 
     def _look(self) -> None:
@@ -193,6 +196,7 @@ class Worker:
         self.front.turn_to(front, kept)
         self.pools.name(router.named())
         self._credentials.turn_to(router)
+        self.datasources.turn_to(assembly.core.datasource)
         self.deliverer.turn_to(router)
         assembly.govern(self.callbacks)
         self.lists.declared = _lists_of(assembly, entrances)
@@ -265,6 +269,7 @@ class Worker:
         await self._stores.close()
         await self.counting.close()
         await self.lists.close()
+        await self.datasources.close()
         await self.deliverer.stop()
         await self._outbox.close()
         await self.outbox_store.close()

@@ -6,10 +6,12 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from proxy.lists.listed import Lists
 from proxy.modules.sieve_policy.lists import SessionLists
-from sieve.host import CallbackAnswer, ConnectionEnd, DnsAnswer
+from sieve.host import CallbackAnswer, ConnectionEnd, DnsAnswer, Found
+from sieve.run.values import ScriptError
 
 
 @dataclass
@@ -90,6 +92,7 @@ class PlainHost:
     verdict: str = "pass"
     zone: dict[str, str] = field(default_factory=dict)
     options: dict[str, str] = field(default_factory=dict)
+    tables: dict[str, str] = field(default_factory=dict)
     connection: PlainConnection = field(default_factory=PlainConnection)
     transaction: PlainTransaction = field(default_factory=PlainTransaction)
     done: list[str] = field(default_factory=list)
@@ -115,6 +118,26 @@ class PlainHost:
     @property
     def control(self) -> PlainHost:
         return self
+
+    @property
+    def datasources(self) -> PlainHost:
+        return self
+
+    def fetch(self, name: str, query: str, parameters: Any) -> Found:
+        """Answer from `tables`: `columns|row|row`, or `!error`. A value with a `+` is several."""
+        self.done.append(f"fetch: {name}: {query} {parameters!r}")
+        answer = self.tables.get(f"{name} {query}")
+        if answer is None:
+            raise ScriptError(f"there is no datasource `{name}`")
+        if answer.startswith("!"):
+            return Found(error=answer[1:])
+        columns, *rows = answer.split("|")
+        values = [tuple(tuple(each.split("+")) if "+" in each else each for each in row.split(",")) for row in rows]
+        return Found(tuple(columns.split(",")), values)
+
+    async def execute(self, name: str, query: str, parameters: Any) -> Found:
+        self.done.append(f"execute: {name}: {query} {parameters!r}")
+        return Found(error=self.tables.get(f"{name} {query}", "").removeprefix("!"))
 
     @property
     def duplicates(self) -> PlainHost:

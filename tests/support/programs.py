@@ -22,7 +22,9 @@ from typing import IO, Self
 
 from tests.support.warm import Streams, start
 
-SYSTEM_FOLDERS = ("/usr/sbin", "/sbin", "/usr/local/sbin")
+SYSTEM_FOLDERS = (
+    "/usr/sbin", "/sbin", "/usr/local/sbin", *sorted(map(str, Path("/usr/lib/postgresql").glob("*/bin")), reverse=True),
+)  # fmt: skip
 """Where Debian keeps server programs; an ordinary user's PATH lacks them."""
 
 UNPACKED = {

@@ -11,9 +11,10 @@ from typing import Any
 from proxy.history.asked import answer_of, tell_answers
 from proxy.mail.session import Session
 from proxy.modules.services import Services
+from proxy.modules.sieve_policy.datasources import RecordedDatasources, ScriptDatasources
 from proxy.modules.sieve_policy.host import SessionConnection, SessionHost
 from proxy.modules.sieve_policy.lists import SessionLists
-from sieve.host import CallbackAnswer, DnsAnswer, Duplicates
+from sieve.host import CallbackAnswer, Datasources, DnsAnswer, Duplicates
 from sieve.phases import Phase
 
 MOST_ANSWERS = 100
@@ -86,6 +87,11 @@ class RecordingHost(SessionHost):
     def duplicates(self) -> Duplicates:
         """Note whether a message came before."""
         return _RecordedDuplicates(super().duplicates, self)
+
+    @property
+    def datasources(self) -> Datasources:
+        """Note what queries find."""
+        return RecordedDatasources(ScriptDatasources(self._services.datasources), self.note)
 
     @property
     def lists(self) -> SessionLists:

@@ -14,10 +14,11 @@ from proxy.mail.message import Message
 from proxy.mail.session import Letter, Session
 from proxy.metrics.book import BOOK
 from proxy.modules.services import Services
+from proxy.modules.sieve_policy.datasources import ScriptDatasources
 from proxy.modules.sieve_policy.effects import ONE_RECIPIENT, NoDuplicates, SessionControl, SessionEnvelope, SessionMail
 from proxy.modules.sieve_policy.lists import SessionLists
 from proxy.smtp.listed import tell
-from sieve.host import CallbackAnswer, ConnectionEnd, DnsAnswer, Duplicates
+from sieve.host import CallbackAnswer, ConnectionEnd, Datasources, DnsAnswer, Duplicates
 from sieve.phases import Phase
 from sieve.run.values import ScriptError
 
@@ -120,6 +121,11 @@ class SessionHost:
     def duplicates(self) -> Duplicates:
         """The messages that `duplicate` knows."""
         return NoDuplicates() if self._duplicates is None else self._duplicates(self._session)
+
+    @property
+    def datasources(self) -> Datasources:
+        """The databases and directories."""
+        return ScriptDatasources(self._services.datasources)
 
     @property
     def lists(self) -> SessionLists:

@@ -129,6 +129,7 @@ def host_of(case: Case) -> PlainHost:
             ("mess ", host.vctx_mess),
             ("dns ", host.zone),
             ("option ", host.options),
+            ("ds ", host.tables),
         ):
             if key.startswith(prefix):
                 dictionary[key.removeprefix(prefix)] = value
