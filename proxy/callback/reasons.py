@@ -64,6 +64,10 @@ REASONS: Mapping[str, Reason] = {
     "loop": Reason(_ERROR, "the domain's exchanger is this server, or has its name"),
     "route": Reason(_ERROR, "a host that `map` names cannot be found"),
     "no_probe": Reason(_ERROR, "not asked: the operator exempted the domain or exchanger, or it rejected us 3 times"),
+    "dmarc_policy": Reason(
+        (Status.ERROR, Status.FAIL),
+        "not asked: SPF did not pass, and the sender's domain has the DMARC policy `reject` (`dmarc_reject_unprobed`)",
+    ),
     "forged": Reason(_ERROR, "not asked: a context variable says that the sender is forged (`skip_variables`)"),
     "null_sender": Reason(_ERROR, "not asked because the address is empty, or the exchanger rejects all bounces"),
     "syntax": Reason(_ERROR, "not asked: it is not a mail address"),

@@ -18,6 +18,7 @@ from proxy.base.log import get_logger, printable
 from proxy.callback.tally import AnswerCounts
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.callback.verifier import CallbackVerifier
+from proxy.dmarc.record import Policy
 from proxy.mail.address import mailbox_of
 from proxy.mail.session import Path, Session, Transaction
 from sieve.message.spelling import canonical
@@ -38,6 +39,8 @@ class Rules:
     """Which addresses are not asked about, and whether verdicts count."""
 
     enforce: bool = True
+    reject_unprobed: bool = False
+    """Whether a sender is refused that is not asked about because of its domain's DMARC policy."""
     exempt_recipients: frozenset[str] = frozenset()
     """Local parts, in lower case, that no callback may judge at RCPT (RFC 5321 section 4.5.1, RFC 2142)."""
     skip_variables: Mapping[str, str] = field(default_factory=dict)
@@ -75,6 +78,14 @@ class Verifier(Protocol):
         ...
 
 
+class Policies(Protocol):
+    """Knows DMARC policies: `proxy.dmarc.policies.DomainPolicies`."""
+
+    async def of(self, domain: str) -> Policy | None:
+        """Return what a domain's owner asks for, or None."""
+        ...
+
+
 V = TypeVar("V", bound=Verifier, default=CallbackVerifier)
 
 
@@ -96,6 +107,8 @@ class CallbackService(Generic[V]):
         self._upstream_down = upstream_down
         self._marks = _marks(rules)
         self._tally = AnswerCounts()
+        self.policies: Policies | None = None
+        """How DMARC policies are found out; None if nobody can."""
 
     def turn_to(self, rules: Rules) -> None:
         """Answer by other rules from the next question on. What `enforce` said last stays, unless they differ in it."""
@@ -117,6 +130,14 @@ class CallbackService(Generic[V]):
         If it has to be awaited, the client may have begun another transaction by then; that one is not touched.
         """
         transaction = session.transaction
+        checked = transaction.evidence or "spf_status" in transaction.context
+        if checked and address == transaction.reverse_path.text and self._wants_policy(transaction):
+            return self._after_policy(session, transaction, address, sender)
+        return self._ask(session, transaction, address, sender)
+
+    def _ask(
+        self, session: Session, transaction: Transaction, address: str, sender: str | None
+    ) -> CallbackVerdict | Awaitable[CallbackVerdict]:
         path = transaction.reverse_path
         is_sender = address == path.text
         verdict = self._skipped(session, transaction, address, is_sender=is_sender)
@@ -129,6 +150,36 @@ class CallbackService(Generic[V]):
                 found = self.verifier.verify(asked, sender, client=client, session=session.id)
                 return self._awaited(found, session, transaction, address)
         return self._told(verdict, session, transaction, address)
+
+    def _wants_policy(self, transaction: Transaction) -> bool:
+        """Whether the DMARC policy of the sender's domain decides whether it is asked, and nobody has looked it up."""
+        if self.policies is None or not transaction.reverse_path.domain or _POLICY in transaction.context:
+            return False
+        return _is_doubtful(transaction)
+
+    async def learn_policy(self, transaction: Transaction) -> None:
+        """Look the policy up, if it decides."""
+        if self.policies is not None and self._wants_policy(transaction):
+            began = time.monotonic()
+            found = await self.policies.of(transaction.reverse_path.domain)
+            transaction.dns_seconds += time.monotonic() - began
+            transaction.context[_POLICY] = "" if found is None else found.value
+
+    async def refuses_unconfirmed(self, session: Session) -> bool:
+        """Whether the sender is refused without a question, because of its domain's policy; record that it is."""
+        transaction = session.transaction
+        await self.learn_policy(transaction)
+        refused = self._known_of_sender(session, transaction) is _UNCONFIRMED_REFUSED and self._rules.enforce
+        if refused:
+            self._told(_UNCONFIRMED_REFUSED, session, transaction, transaction.reverse_path.text)
+        return refused
+
+    async def _after_policy(
+        self, session: Session, transaction: Transaction, address: str, sender: str | None
+    ) -> CallbackVerdict:
+        await self.learn_policy(transaction)
+        verdict = self._ask(session, transaction, address, sender)
+        return verdict if isinstance(verdict, CallbackVerdict) else await verdict
 
     def foretell(
         self, session: Session, address: str, sender: str | None = None, *, recipient: bool = False
@@ -226,6 +277,8 @@ class CallbackService(Generic[V]):
                 found = of_message.get(name) or of_connection.get(name, "")
                 if found.lower() == mark:
                     return _skip("forged", f"{name} says that the sender is forged", Status.ERROR)
+        if of_message.get(_POLICY) == _REJECT and _is_doubtful(transaction):
+            return _UNCONFIRMED_REFUSED if self._rules.reject_unprobed else _UNCONFIRMED
         return None
 
     def _shadow(self, session: Session, address: str, verdict: CallbackVerdict) -> CallbackVerdict:
@@ -255,6 +308,17 @@ def _skip(reason: str, why: str, status: Status = Status.PASS) -> CallbackVerdic
     return CallbackVerdict(status, reason, f"not asked: {why}")
 
 
+def _is_doubtful(transaction: Transaction) -> bool:
+    """Whether SPF was checked and did not pass."""
+    results = transaction.evidence.get("spf")
+    found = results[0].value if results else transaction.context.get("spf_status", "")
+    return bool(found) and found.lower() != "pass"
+
+
+_POLICY, _REJECT = "dmarc_domain_policy", Policy.REJECT.value
+_WHY = "SPF did not pass, and the DMARC policy of the sender's domain is reject"
+_UNCONFIRMED = _skip("dmarc_policy", _WHY, Status.ERROR)
+_UNCONFIRMED_REFUSED = _skip("dmarc_policy", _WHY, Status.FAIL)
 _NULL_SENDER = CallbackVerdict(Status.ERROR, "null_sender", "the null sender has no mailbox")
 
 

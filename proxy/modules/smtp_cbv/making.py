@@ -104,6 +104,7 @@ def rules_of(options: SmtpCbvOptions, core: CoreOptions) -> Rules:
         enforce=options.enforce and not options.shadow,
         exempt_recipients=frozenset(each.lower() for each in options.exempt_recipients),
         skip_variables=options.skip_variables,
+        reject_unprobed=options.dmarc_reject_unprobed,
         local_domains=core.relay_domains,
         is_routed=frozenset(map(normal_domain, options.map)).__contains__,
     )

@@ -11,10 +11,12 @@ from config.settings import ModuleSettings
 from proxy.base.tasks import TaskOwner, spawn
 from proxy.callback.service import CallbackService, record
 from proxy.callback.verdict import CallbackVerdict
+from proxy.dmarc.policies import DomainPolicies
 from proxy.history.asked import answer_of, tell_answers
 from proxy.keeper.door import Calling
 from proxy.keeper.verifying import Verifying
-from proxy.mail.session import Session
+from proxy.mail import replies
+from proxy.mail.session import Session, Transaction
 from proxy.mail.validator import Hook, OnError, Uses, Validator
 from proxy.mail.verdict import PASS, Verdict
 from proxy.modules.base import Explained, Verdicts
@@ -25,6 +27,8 @@ from proxy.modules.smtp_cbv.options import SPEC, SmtpCbvOptions
 from proxy.options.core import CoreOptions
 from sieve.library import SieveFunction
 from sieve.phases import Need, Phase
+
+UNCONFIRMED_TEXT = "5.7.1 SPF does not confirm the sender, and its domain wants such mail rejected"
 
 
 class SmtpCbvModule:
@@ -67,6 +71,8 @@ class PreparedSmtpCbv:
 
     def validator(self, services: Services) -> Validator | None:
         """Return the active module's hook."""
+        if isinstance(services.callbacks, CallbackService):
+            services.callbacks.policies = DomainPolicies(services.lookups)
         if self._passive:
             return None
         records = services.settings.history_answers
@@ -83,8 +89,10 @@ class SmtpCbvValidator:
         """Ask about the sender or about recipients, as `phase` says; `records` is History_Answers."""
         self.name = name
         self.deadline = options.timeout + 5.0
-        self.uses = Uses(frozenset(options.skip_variables), frozenset({"smtp_cbv_result"}), asks_others=True)
+        reads = frozenset({*options.skip_variables, "spf", "dmarc_domain_policy"})
+        self.uses = Uses(reads, frozenset({"smtp_cbv_result"}), asks_others=True)
         self._phase = Phase(options.phase)
+        self._refuses_unconfirmed = options.dmarc_reject_unprobed and self._phase is Phase.MAILFROM
         self._after_recipient = options.after_recipient
         self._callbacks, self._records = callbacks, records
         self._owner = TaskOwner(name)
@@ -110,8 +118,20 @@ class SmtpCbvValidator:
         record(session.transaction, found)
         return Explained(f"callback {address}: {found.status.value} ({found.reason})")
 
-    def _begin(self, session: Session) -> Verdict:
+    def _begin(self, session: Session) -> Verdict | Awaitable[Verdict]:
         transaction = session.transaction
+        if self._refuses_unconfirmed and transaction.reverse_path.domain:
+            return self._begin_confirmed(session, transaction)
+        return self._begin_asking(session, transaction)
+
+    async def _begin_confirmed(self, session: Session, transaction: Transaction) -> Verdict:
+        """Refuse a sender whose domain wants unconfirmed mail rejected; ask about the others."""
+        callbacks = self._callbacks
+        if isinstance(callbacks, CallbackService) and await callbacks.refuses_unconfirmed(session):
+            return Verdict(replies.from_policy(550, UNCONFIRMED_TEXT))
+        return self._begin_asking(session, transaction)
+
+    def _begin_asking(self, session: Session, transaction: Transaction) -> Verdict:
         if self._phase is Phase.RCPTTO and session.current_recipient is not None:
             self._ask(session, session.current_recipient.path.text)
         elif transaction.reverse_path.domain:

@@ -43,6 +43,11 @@ class SmtpCbvOptions(Options):
         default_factory=lambda: dict(_FORGED),
         doc="Context variables, each with the value that marks a sender as forged. Forged senders are not probed.",
     )
+    dmarc_reject_unprobed: bool = option(
+        False,
+        doc="A sender for which SPF did not pass, and whose domain's DMARC policy is reject, is not probed. yes: its "
+        "verdict is fail, and the active module refuses it with 550.",
+    )
     no_probe_domains: DomainPatterns = option(DomainPatterns(()), doc="Domains that are never probed.")
     no_probe_exchangers: DomainPatterns = option(
         DomainPatterns(("*.olc.protection.outlook.com",)),
