@@ -28,6 +28,7 @@ from proxy.modules.conntrol.module import CONNTROL
 from proxy.modules.dmarc.module import DMARC
 from proxy.modules.dnsbl.module import DNSBL
 from proxy.modules.dnsbl.momentum import DNS_RBL, URL_RIPPER
+from proxy.modules.greylist.module import GreylistModule
 from proxy.modules.iprev.module import IPREV
 from proxy.modules.mail_loop.module import MAIL_LOOP
 from proxy.modules.python.module import PythonModule
@@ -63,6 +64,7 @@ MODULES: tuple[Module, ...] = (
     SpfModule(),
     SieveModule(library),
     PythonModule(),
+    GreylistModule(),
 )
 """Every module that a configuration can load. To add one, add a folder to proxy/modules and a name here."""
 

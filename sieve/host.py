@@ -66,6 +66,10 @@ class Host(Protocol):
         """
         ...
 
+    async def greylisted(self, name: str) -> float:
+        """Count an attempt in a `greylist` stanza; return the seconds that the mail must wait. Raises ScriptError."""
+        ...
+
     async def tarpit(self, seconds: float) -> None:
         """Delay the session for this many seconds, or until it ends."""
         ...

@@ -148,6 +148,11 @@ class TrialHost(SessionHost):
             self._services = replace(self._services, callbacks=callbacks)
         return super().callback(address, sender)
 
+    async def greylisted(self, name: str) -> float:
+        """Let the mail pass: a trial is no attempt."""
+        self.lines.append(f"(would ask the greylist {name})")
+        return 0.0
+
     async def tarpit(self, seconds: float) -> None:
         """Record the wait instead of waiting."""
         self.lines.append(f"(would hold the session for {seconds:g} s)")

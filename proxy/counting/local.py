@@ -7,7 +7,7 @@ from typing import TypeVar
 from proxy.base.log import get_logger
 from proxy.counting.base import CountingUnavailable
 from proxy.counting.memory import MemoryCounting
-from proxy.counting.operations import Hold, Lease, Leased, Operation, Return
+from proxy.counting.operations import Greylist, Hold, Lease, Leased, Operation, Return
 
 log = get_logger()
 
@@ -27,12 +27,13 @@ class Meanwhile:
         """Perform an operation here.
 
         Raises:
-            CountingUnavailable: `on_store_error` forbids that, and the operation would permit something.
+            CountingUnavailable: `on_store_error` forbids that, and the operation would permit something. Or it is an
+                attempt for greylisting: what this process has not seen, others may have.
         """
         if not self._operations:
             log.warning("counting_alone", store=self._name, reason=reason)
         self._operations += 1
-        if self._defers and not isinstance(operation, Return | Hold):
+        if isinstance(operation, Greylist) or (self._defers and not isinstance(operation, Return | Hold)):
             raise CountingUnavailable
         return self.counting.ask(operation)
 

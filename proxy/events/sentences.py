@@ -49,6 +49,7 @@ _POLICY = {
     "script": "Script says: {text}",
     "counter": "Script counts {counter}",
     "script_failed": "Script {script} failed: {reason}",
+    "greylisted": "Greylisting deferred mail from <{sender}> to <{recipient}> for {wait} s",
     "shadowed": '{validator} would have decided at {phase}: {disposition} "{reply}"',
     "dnsbl_listed": "{zone} lists {listed} ({answer}, weight {weight})",
     "dnsbl_zone_off": "Zone {zone} is not used: {reason}",

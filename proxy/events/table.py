@@ -94,6 +94,9 @@ _CALLBACKS = (
 )  # fmt: skip
 
 _POLICY = (
+    Event("greylisted", "greylisting deferred a first or an early attempt",
+          "session transaction client sender recipient known_as first_attempt wait",
+          metric="ringback_greylist_total", history=True),
     Event("script", "a script called `ec_log`", "session phase text", history=True),
     Event("counter", "a script's action was counted", "session phase counter code",
           metric="ringback_script_counter_total"),

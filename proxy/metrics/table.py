@@ -63,6 +63,7 @@ MECHANISM = Label("mechanism", ("PLAIN", "LOGIN", OTHER))
 LOGIN = Label("result", ("ok", "failed", "limited", "unverified"))
 RUN = Label("result", ("pass", "refused", "discarded", "failed"))
 METHOD = Label("method", ("auth", "iprev", "spf", "sender-id", "dkim", "dmarc", "arc", "dnswl", OTHER))
+GREYLISTED = Label("result", ("new", "early", "passed", "known_client", "whitelisted", "unavailable"))
 FOUND = Label("result", ("pass", "fail", "softfail", "neutral", "none", "policy", "temperror", "permerror", OTHER))
 STORE = Label("store", ("sqlite", "redis"))
 OPERATION = Label("operation", ("read", "write"))
@@ -159,6 +160,7 @@ EXPIRY = LAYOUT.gauge(
 )
 AUTHENTICATIONS = LAYOUT.counter("ringback_authentications_total", "Logins of clients.", MECHANISM, LOGIN)
 
+GREYLIST = LAYOUT.counter("ringback_greylist_total", "Attempts that greylisting judged.", GREYLISTED)
 EVIDENCE = LAYOUT.counter(
     "ringback_authentication_results_total",
     "What modules found about senders, in the words of RFC 8601.",

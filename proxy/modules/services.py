@@ -18,7 +18,7 @@ from proxy.datasource.sources import Datasources
 from proxy.dns.answers import Value
 from proxy.dns.remembered import Remembered
 from proxy.lists.listed import Lists
-from proxy.mail.session import Session
+from proxy.mail.session import Path, Session
 from proxy.options.core import CoreOptions
 from proxy.options.store import StoreUrl
 from proxy.smtp.ports import Outbox, OutboxUnavailable
@@ -63,6 +63,18 @@ class Callbacks(Protocol):
 
     async def close(self) -> None:
         """End what is under way."""
+        ...
+
+
+class Greylisting(Protocol):
+    """Decides about first attempts."""
+
+    async def wait_for(self, session: Session, recipients: Sequence[Path]) -> float:
+        """Return for how many seconds mail for the recipients is deferred; 0 if it passes. Each counts as an attempt.
+
+        Raises:
+            CountingUnavailable: nobody answers, and `on_store_error = defer`.
+        """
         ...
 
 
@@ -181,6 +193,8 @@ class Services:
     """What the modules do beside the sessions. The worker starts and ends it."""
     lists: Lists | None = None
     """The lists of networks that scripts ask."""
+    greylists: dict[str, Greylisting] = field(default_factory=dict)
+    """The `greylist` stanzas by name, for scripts."""
 
     @property
     def lookups(self) -> Remembered:

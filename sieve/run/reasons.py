@@ -92,6 +92,15 @@ def unknown_record(record: str, known: Iterable[str]) -> str:
     return f"unsupported record type {record[:40]!r}; use {listed(known, 'or')}"
 
 
+STORE_IS_DOWN = "the store of counters does not answer"
+
+
+def unknown_greylist(name: str, known: Iterable[str]) -> str:
+    """A stanza that is not loaded."""
+    loaded = listed(sorted(known), "and") or "none"
+    return f"there is no greylist {name[:40]!r}; loaded: {loaded}"
+
+
 def not_a_nameserver(server: str) -> str:
     """Text that is not the address of a name server."""
     return f"{server[:80]!r} is not an IP address; write 192.0.2.1, 192.0.2.1:53 or [2001:db8::1]:53"

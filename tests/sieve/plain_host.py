@@ -179,6 +179,10 @@ class PlainHost:
             raise RuntimeError(message)
         return CallbackAnswer(self.verdict, "250 2.1.5 Ok" if self.verdict == "pass" else "550 5.1.1 No such user")
 
+    async def greylisted(self, name: str) -> float:
+        self.done.append(f"greylist: {name}")
+        return 42.5 if name == "main" else 0.0
+
     async def tarpit(self, seconds: float) -> None:
         self.done.append(f"tarpit: {seconds:g} s")
 

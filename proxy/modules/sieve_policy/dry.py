@@ -95,6 +95,10 @@ class DryHost(SessionHost):
         """Look nothing up. Raises ScriptError."""
         raise _missing(self.unknown, f"DNS {record.upper()} {name}: not looked up here")
 
+    async def greylisted(self, name: str) -> float:
+        """Ask nothing, because that would be an attempt. Raises ScriptError."""
+        raise _missing(self.unknown, f"the greylist {name}: a look would be an attempt")
+
     async def tarpit(self, seconds: float) -> None:
         """Note the delay."""
         self.notes.append(f"would wait {seconds:g} s")

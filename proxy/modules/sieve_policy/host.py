@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, MutableMapping, Sequence
 
 from proxy.base.log import get_logger, printable
 from proxy.callback.verdict import CallbackVerdict
+from proxy.counting.base import CountingUnavailable
 from proxy.lists.entries import Entry
 from proxy.mail.message import Message
 from proxy.mail.session import Letter, Session
@@ -20,6 +21,7 @@ from proxy.modules.sieve_policy.lists import SessionLists
 from proxy.smtp.listed import tell
 from sieve.host import CallbackAnswer, ConnectionEnd, Datasources, DnsAnswer, Duplicates
 from sieve.phases import Phase
+from sieve.run import reasons
 from sieve.run.values import ScriptError
 
 log = get_logger()
@@ -156,6 +158,18 @@ class SessionHost:
         status, records = await self._services.resolver.lookup(name, record.upper(), server)
         transaction.dns_seconds += time.monotonic() - began
         return DnsAnswer(status, tuple(records))
+
+    async def greylisted(self, name: str) -> float:
+        """Count an attempt in a `greylist` stanza; return the seconds that the mail must wait."""
+        session, known = self._session, self._services.greylists
+        if name not in known:
+            raise ScriptError(reasons.unknown_greylist(name, known))
+        current = session.current_recipient
+        paths = [each.path for each in session.transaction.recipients] if current is None else [current.path]
+        try:
+            return await known[name].wait_for(session, paths)
+        except CountingUnavailable:
+            raise ScriptError(reasons.STORE_IS_DOWN) from None
 
     async def tarpit(self, seconds: float) -> None:
         """Delay the session. It ends if the client leaves."""
