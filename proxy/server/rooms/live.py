@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from proxy.base import log_output
 from proxy.base.log import printable
@@ -18,7 +18,6 @@ from proxy.metrics.table import TRACE_DROPPED
 from proxy.server.answering import Question
 from proxy.smtp.ports import Front
 from proxy.smtp.said import lines_of
-from proxy.upstream.pools import Pools
 
 MOST_WAITING = 5000
 """Events, or lines, that wait for the control process."""
@@ -95,10 +94,16 @@ class Events:
             viewer.put(texts)
 
 
+class Overheard(Protocol):
+    """The pools: what sessions and next hops say to each other can be heard there."""
+
+    tell: Callable[[Session, str, str], None] | None
+
+
 class Dialogues:
     """The dialogue lines of a worker's sessions."""
 
-    def __init__(self, front: Front, pools: Pools) -> None:
+    def __init__(self, front: Front, pools: Overheard) -> None:
         """Trace nothing."""
         self._front, self._pools = front, pools
         self._viewers: set[_Gathered] = set()
