@@ -20,8 +20,8 @@ from config.scopes import listeners  # noqa: F401 — importing it declares how 
 from proxy.options.core import CoreOptions
 from proxy.setup import errors
 
-OWN_ADDRESS = "127.0.0.1:2526"
-"""Where an MTA on the same machine is told to listen once Ringback has port 25."""
+OWN_ADDRESS = "127.0.0.1:25"
+"""Where an MTA on the same machine listens before Ringback takes its port."""
 
 TRIAL_ADDRESS = "127.0.0.1:2525"
 """Where Ringback can be tried beside an MTA that still has port 25."""

@@ -41,8 +41,8 @@ def not_excluded(what: str, item: str) -> str:
 def looked_up(server: str, domains: str) -> str:
     """The other server delivers the mail itself, so it is the next hop."""
     return (
-        f"{server} delivers mail for {domains} itself, so it is the next hop: let it listen on the address of Gateway "
-        "instead of port 25 (docs/behind-it.md)"
+        f"{server} delivers mail for {domains} itself, so it is the next hop, at its present address. Before Ringback "
+        "takes port 25, let it listen elsewhere, such as 127.0.0.1:2526, and write that here (docs/behind-it.md)"
     )
 
 

@@ -100,7 +100,7 @@ def _policy(path: str) -> Iterator[str]:
     )
     yield "#"
     yield from _comment(
-        "`enforce = false` is shadow mode: no sender is refused, and the log (`probe`, `callbacks`) shows "
+        "`enforce = false` is shadow mode: no sender is refused, and `shadow` events in the log show "
         "what it was. Read that log for a week. Then remove the line, and reload:"
     )
     yield f"#   ringback check {path}  and SIGHUP"

@@ -70,7 +70,7 @@ def test_five_questions_are_asked_and_a_wrong_answer_is_asked_again(tmp_path: Pa
 
 def test_at_the_end_of_input_the_defaults_hold(tmp_path: Path) -> None:
     assert asked("a.conf", "--domains", "example.com", answers="", folder=tmp_path)[0] == 0
-    assert 'Gateway = "127.0.0.1:2526"' in (tmp_path / "a.conf").read_text()
+    assert 'Gateway = "127.0.0.1:25"' in (tmp_path / "a.conf").read_text()
     status, _, err = asked("b.conf", answers="", folder=tmp_path)
     assert (status, "write --domains" in err, (tmp_path / "b.conf").exists()) == (64, True, False)
 

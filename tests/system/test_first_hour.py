@@ -1,0 +1,184 @@
+"""The first hour as docs/first-hour.md has it, and the pages for those who come from other servers."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from config.schema.declared import declared
+from proxy.app import MODULES
+from proxy.options.core import CoreOptions
+from proxy.options.inbound import InboundOptions
+from proxy.options.outbound import OutboundOptions
+from tests.support.conversation import Conversation
+from tests.support.programs import Program, accepts_connections, find_program, free_port
+from tests.support.ringback import ROOT, command, ended, environment
+from tests.support.servers import Dnsmasq, Postfix, Zone
+from tests.support.waiting import eventually
+
+DOCS = ROOT / "docs"
+FROM = ("postfix", "exim", "haraka", "momentum")
+
+
+async def _said_to(port: int, *lines: str) -> list[str]:
+    async with await Conversation.open("127.0.0.1", port) as client:
+        await client.ehlo()
+        return [await client.ask(line) for line in lines]
+
+
+@pytest.mark.real("postfix")
+@pytest.mark.real("dnsmasq")
+async def test_from_a_main_cf_to_verified_mail_in_shadow_mode_and_then_to_a_refusal(tmp_path: Path) -> None:
+    path, port = tmp_path / "ecelerity.conf", free_port()
+    with Postfix() as postfix, Dnsmasq(Zone(addresses={}, exchangers={})) as dns:
+        enters = f"\n{postfix.address}\nmx.example.com\n127.0.0.1:{port}\nnone\n"
+        arguments = ("config", "init", "--from", postfix.folder / "main.cf", path)
+        status, out, err = await asyncio.to_thread(ended, *arguments, given=enters.encode())
+        assert (status, f"next:  ringback check {path}" in out) == (0, True), err
+        of_this_world = f'State_Directory = "{tmp_path}"\nNameservers = ( "{dns.address}" )\n'
+        path.write_text(path.read_text() + of_this_world)
+        assert (await asyncio.to_thread(ended, "check", path))[:2] == (0, f"{path}: no errors\n")
+        served = Program(command("serve", "-c", str(path)), folder=tmp_path, name="serve", environment=environment())
+        try:
+            await eventually(lambda: accepts_connections("127.0.0.1", port), "it serves", within=30)
+            sender = "MAIL FROM:<someone@no-such-domain.test>"
+            heard = await _said_to(port, sender, "RCPT TO:<anna@example.com>", "DATA", "Subject: x\r\n\r\nx\r\n.")
+            assert heard[-1].startswith("250 2.0.0 Ok: queued as "), heard
+            await eventually(lambda: '"event":"shadow"' in served.printed(), "the verdict is logged")
+            assert '"status":"fail","reason":"nxdomain"' in served.printed()
+            await eventually(
+                lambda: "no-such-domain.test" in ended("why", "someone@no-such-domain.test", "-c", path)[1], "why knows"
+            )
+            path.write_text(path.read_text().replace("  enforce = false\n", ""))
+            served.process.send_signal(signal.SIGHUP)
+            await eventually(lambda: '"event":"reloaded"' in served.printed(), "it has reloaded")
+            assert await _said_to(port, sender) == ["550 from address not reachable"]
+        finally:
+            assert served.stop() == 0
+
+
+# ---------------------------------------------------------------- the pages
+
+
+def _rows(page: str) -> Iterator[tuple[str, str]]:
+    """Yield (theirs, ours) of the table of options."""
+    text = (DOCS / page).read_text().partition("## Their options beside ours")[2].partition("\n## ")[0]
+    for row in re.findall(r"^\| (.+) \|$", text, re.MULTILINE):
+        theirs, ours, *_ = re.split(r" \| |\| ", row)
+        if not theirs.startswith(("---", "Postfix", "Exim", "Haraka", "Momentum")):
+            yield theirs, ours
+
+
+def _ours() -> set[str]:
+    names = {name.lower() for model in (CoreOptions, InboundOptions, OutboundOptions) for name in declared(model)}
+    for module in MODULES:
+        names |= {module.spec.type.lower(), *(name.lower() for name in declared(module.spec.options))}
+    return names | {"domain", "peer", "listen", "session", "ec_action", "smtp_callback_verify", "smtp_cbv_reason"}
+
+
+_PHRASES = {
+    "rcptto_phase1",
+    "mailfrom_phase1",
+    "spf_v1",
+    "nxdomain",
+    "null_mx",
+    "no_address",
+    "transient",
+    "error",
+    "auto",
+}
+
+
+@pytest.mark.parametrize("server", FROM)
+def test_each_option_of_ours_on_a_page_for_newcomers_is_there(server: str) -> None:
+    known, rows = _ours() | _PHRASES, list(_rows(f"from-{server}.md"))
+    assert len(rows) >= 12
+    words = [
+        word
+        for _, ours in rows
+        for code in re.findall(r"`([^`]+)`", ours)
+        for word in re.findall(r"^[A-Za-z_]\w+", code)
+    ]
+    files = {code for _, ours in rows for code in re.findall(r"`(etc/[^`]+)`", ours)}
+    assert [each for each in files if not (ROOT / each).exists()] == []
+    assert [each for each in words if each.lower() not in known and each not in {"etc", "Validate"}] == []
+
+
+@pytest.mark.real("postfix")
+def test_each_parameter_of_postfix_on_its_page_is_one() -> None:
+    names = {
+        line.partition(" ")[0]
+        for line in subprocess.run(
+            [find_program("postconf"), "-d"], capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+    }
+    restrictions = {
+        "reject_unverified_sender",
+        "reject_unverified_recipient",
+        "warn_if_reject",
+        "reject_rbl_client",
+        "reject_rhsbl_sender",
+        "check_policy_service",
+    }
+    theirs = [code for row, _ in _rows("from-postfix.md") for code in re.findall(r"`([^`]+)`", row)]
+    assert len(theirs) > 30
+    assert [each for each in theirs if each not in names | restrictions] == []
+
+
+def test_each_command_of_ours_on_the_pages_is_there() -> None:
+    commands = set(
+        re.findall(
+            r"^## `ringback ([a-z ]+)`|^#+ ringback ([a-z ]+)$", (DOCS / "commands.md").read_text(), re.MULTILINE
+        )
+    )
+    known = {each for pair in commands for each in pair if each} | {"help"}
+    firsts = {each.split()[0] for each in known}
+    for page in ("first-hour.md", *(f"from-{server}.md" for server in FROM)):
+        used = re.findall(r"`?\bringback ([a-z]+)", " ".join(re.findall(r"`[^`]+`", (DOCS / page).read_text())))
+        assert [each for each in used if each not in firsts] == [], page
+
+
+def test_every_link_between_the_pages_leads_to_a_heading() -> None:
+    wrong = []
+    pages = [
+        "first-hour",
+        "operating",
+        "support",
+        "behind-it",
+        "callback-verification",
+        *(f"from-{each}" for each in FROM),
+    ]
+    for page in [*(DOCS / f"{each}.md" for each in pages), ROOT / "README.md", ROOT / "SECURITY.md"]:
+        for link, anchor in re.findall(r"\]\(([^)#:\s]*)(#[^)]*)?\)", page.read_text()):
+            if link.startswith("http"):
+                continue
+            target = (page.parent / link).resolve() if link else page
+            if not target.exists() or (anchor and anchor[1:] not in _anchors(target)):
+                wrong.append(f"{page.name}: {link}{anchor}")
+    assert wrong == []
+
+
+def _anchors(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_each_server_that_ci_installs_is_in_the_matrix() -> None:
+    page, script = (DOCS / "support.md").read_text().lower(), (ROOT / ".ci/run").read_text()
+    arrays = " ".join(re.findall(r"^readonly \w+_SERVERS=\((.*)\)$", script, re.MULTILINE))
+    packages = {each.partition(":")[0] for each in arrays.split()}
+    no_servers = {"swaks", "groff-base", "man-db", "fonts-dejavu-core", "chromium-driver"}
+    assert no_servers <= packages
+    names = {re.sub(r"\d?-(?:server|base|daemon-heavy)$", "", each) for each in packages - no_servers}
+    assert [each for each in names if each not in page] == []
+
+
+def test_the_alerts_on_the_page_are_the_rules_that_ship() -> None:
+    rules = re.findall(r"alert: (\w+)", (ROOT / "share/prometheus/ringback.rules.yml").read_text())
+    assert re.findall(r"^\| `(Ringback\w+)` \|", (DOCS / "operating.md").read_text(), re.MULTILINE) == rules
