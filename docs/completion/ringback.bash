@@ -4,8 +4,8 @@ _ringback() {
     COMPREPLY=()
     for ((i = 1; i < COMP_CWORD; i++)); do
         case "$at ${COMP_WORDS[i]}" in
-        'ringback serve -c'|'ringback serve --config'|'ringback status -c'|'ringback status --config'|'ringback console -c'|'ringback console --config'|'ringback console -r'|'ringback console --reason'|'ringback tail -c'|'ringback tail --config'|'ringback page -c'|'ringback page --config'|'ringback page --role'|'ringback explain -c'|'ringback explain --config'|'ringback explain --auth'|'ringback probe --file'|'ringback probe --from'|'ringback probe -c'|'ringback probe --config'|'ringback probe --concurrency'|'ringback probe --patience'|'ringback why -c'|'ringback why --config'|'ringback why --since'|'ringback cache -c'|'ringback cache --config'|'ringback history export -c'|'ringback history export --config'|'ringback history forget -c'|'ringback history forget --config'|'ringback config eval -c'|'ringback config eval --config'|'ringback config get -c'|'ringback config get --config'|'ringback config show -c'|'ringback config show --config'|'ringback config convert --to'|'ringback config init --domains'|'ringback config init --next-hop'|'ringback config init --hostname'|'ringback config init --listen'|'ringback config init --networks'|'ringback config init --from'|'ringback sieve check --phase'|'ringback sieve check --dialect'|'ringback sieve check --fileinto-header'|'ringback sieve format --dialect'|'ringback sieve explain --dialect'|'ringback sieve run --phase'|'ringback sieve run --from'|'ringback sieve run --rcpt'|'ringback sieve run --client-ip'|'ringback sieve run --helo'|'ringback sieve run --auth'|'ringback sieve run -c'|'ringback sieve run --config'|'ringback sieve run --listener'|'ringback sieve run --message'|'ringback sieve run --callback'|'ringback sieve run --dialect'|'ringback sieve run --fileinto-header') ((i++)) ;;
-        'ringback serve'|'ringback check'|'ringback demo'|'ringback status'|'ringback console'|'ringback tail'|'ringback page'|'ringback explain'|'ringback probe'|'ringback why'|'ringback password'|'ringback completion'|'ringback cache'|'ringback cache lookup'|'ringback cache count'|'ringback cache purge'|'ringback history'|'ringback history export'|'ringback history forget'|'ringback config'|'ringback config eval'|'ringback config get'|'ringback config show'|'ringback config format'|'ringback config convert'|'ringback config init'|'ringback sieve'|'ringback sieve check'|'ringback sieve format'|'ringback sieve explain'|'ringback sieve run') at="$at ${COMP_WORDS[i]}" ;;
+        'ringback serve -c'|'ringback serve --config'|'ringback status -c'|'ringback status --config'|'ringback console -c'|'ringback console --config'|'ringback console -r'|'ringback console --reason'|'ringback tail -c'|'ringback tail --config'|'ringback page -c'|'ringback page --config'|'ringback page --role'|'ringback explain -c'|'ringback explain --config'|'ringback explain --auth'|'ringback probe --file'|'ringback probe --from'|'ringback probe -c'|'ringback probe --config'|'ringback probe --concurrency'|'ringback probe --patience'|'ringback check-mail --client-ip'|'ringback check-mail --helo'|'ringback check-mail --from'|'ringback check-mail --rcpt'|'ringback check-mail -c'|'ringback check-mail --config'|'ringback why -c'|'ringback why --config'|'ringback why --since'|'ringback cache -c'|'ringback cache --config'|'ringback history export -c'|'ringback history export --config'|'ringback history forget -c'|'ringback history forget --config'|'ringback config eval -c'|'ringback config eval --config'|'ringback config get -c'|'ringback config get --config'|'ringback config show -c'|'ringback config show --config'|'ringback config convert --to'|'ringback config init --domains'|'ringback config init --next-hop'|'ringback config init --hostname'|'ringback config init --listen'|'ringback config init --networks'|'ringback config init --from'|'ringback sieve check --phase'|'ringback sieve check --dialect'|'ringback sieve check --fileinto-header'|'ringback sieve format --dialect'|'ringback sieve explain --dialect'|'ringback sieve run --phase'|'ringback sieve run --from'|'ringback sieve run --rcpt'|'ringback sieve run --client-ip'|'ringback sieve run --helo'|'ringback sieve run --auth'|'ringback sieve run -c'|'ringback sieve run --config'|'ringback sieve run --listener'|'ringback sieve run --message'|'ringback sieve run --callback'|'ringback sieve run --dialect'|'ringback sieve run --fileinto-header') ((i++)) ;;
+        'ringback serve'|'ringback check'|'ringback demo'|'ringback status'|'ringback console'|'ringback tail'|'ringback page'|'ringback explain'|'ringback probe'|'ringback check-mail'|'ringback why'|'ringback password'|'ringback completion'|'ringback cache'|'ringback cache lookup'|'ringback cache count'|'ringback cache purge'|'ringback history'|'ringback history export'|'ringback history forget'|'ringback config'|'ringback config eval'|'ringback config get'|'ringback config show'|'ringback config format'|'ringback config convert'|'ringback config init'|'ringback sieve'|'ringback sieve check'|'ringback sieve format'|'ringback sieve explain'|'ringback sieve run') at="$at ${COMP_WORDS[i]}" ;;
         esac
     done
     if [[ $word == = ]]; then
@@ -28,6 +28,11 @@ _ringback() {
         'ringback probe -c'|'ringback probe --config') compopt -o default; return ;;
         'ringback probe --concurrency') return ;;
         'ringback probe --patience') return ;;
+        'ringback check-mail --client-ip') return ;;
+        'ringback check-mail --helo') return ;;
+        'ringback check-mail --from') return ;;
+        'ringback check-mail --rcpt') return ;;
+        'ringback check-mail -c'|'ringback check-mail --config') compopt -o default; return ;;
         'ringback why -c'|'ringback why --config') compopt -o default; return ;;
         'ringback why --since') return ;;
         'ringback cache -c'|'ringback cache --config') compopt -o default; return ;;
@@ -62,7 +67,7 @@ _ringback() {
         'ringback sieve run --fileinto-header') return ;;
     esac
     case "$at" in
-        'ringback') words='serve check demo status console tail page explain probe why password completion cache history config sieve --version -h --help' files=0 ;;
+        'ringback') words='serve check demo status console tail page explain probe check-mail why password completion cache history config sieve --version -h --help' files=0 ;;
         'ringback serve') words='-c --config -h --help' files=0 ;;
         'ringback check') words='--json --strict -h --help' files=1 ;;
         'ringback demo') words='--once -h --help' files=0 ;;
@@ -72,6 +77,7 @@ _ringback() {
         'ringback page') words='-c --config --role --json -h --help' files=0 ;;
         'ringback explain') words='-c --config --tls --auth --json -h --help' files=0 ;;
         'ringback probe') words='--file --from -c --config --concurrency --patience --json -h --help' files=0 ;;
+        'ringback check-mail') words='--client-ip --helo --from --rcpt -c --config --json -h --help' files=1 ;;
         'ringback why') words='-c --config --since --json -h --help' files=0 ;;
         'ringback password') words='--stdin -h --help' files=0 ;;
         'ringback completion') words='bash zsh fish -h --help' files=0 ;;

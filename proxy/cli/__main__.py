@@ -15,6 +15,7 @@ from proxy.cli import (
     documents,
     exits,
     history,
+    mail_checks,
     passwords,
     probing,
     scripts,
@@ -64,6 +65,7 @@ application.command("tail")(consoles.tail)
 application.command("page")(state.page)
 application.command("explain")(consoles.explain)
 application.command("probe")(probing.probe)
+application.command("check-mail")(mail_checks.check_mail)
 application.command("why")(history.why)
 application.command("password")(passwords.password)
 application.command("completion")(completing.completion)

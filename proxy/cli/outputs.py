@@ -114,6 +114,41 @@ class SieveOutcome(TypedDict):
     headers: list[str]
 
 
+class FindingRecord(TypedDict):
+    """A result of one method, in the words of RFC 8601."""
+
+    method: str
+    result: str
+    about: dict[str, str]
+    """Properties, such as `smtp.mailfrom`."""
+    comment: str
+
+
+class RefusalRecord(TypedDict):
+    """A module that refuses the message, or would if it were not in shadow mode."""
+
+    module: str
+    phase: str
+    reply: str
+    shadow: bool
+
+
+class MailRecord(TypedDict):
+    """What the modules that check senders find about a message."""
+
+    client: str
+    helo: str
+    sender: str
+    recipients: list[str]
+    checked: bool
+    """False if the client may relay, so that nothing is checked."""
+    findings: list[FindingRecord]
+    variables: dict[str, str]
+    verdicts: list[RefusalRecord]
+    fields: list[str]
+    """The fields that are written into the message, and those that were there."""
+
+
 class EventRecord(TypedDict):
     """An event; its own fields are in docs/events.md."""
 

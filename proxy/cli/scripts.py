@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -17,19 +16,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from config.base.regular_files import read_regular
 from config.base.sources import read_source
 from config.diagnostics import Source
 from proxy.app import MODULES, library, load
 from proxy.cli import exits
 from proxy.cli.circumstances import HELO, Circumstances, Facts, configured, unconfigured
+from proxy.cli.given import check_address, check_ip, content_of
 from proxy.cli.grammar.tree import Prints
 from proxy.cli.outputs import SieveOutcome
 from proxy.cli.stanza import loaded
 from proxy.cli.trial import Callback, TrialHost, trial_session
 from proxy.mail.message import Message
-from proxy.mail.session import NULL_PATH, Session
-from proxy.modules.sieve_policy.effects import path_of
+from proxy.mail.session import Session
 from sieve.compile.compiler import compile_script
 from sieve.compile.tracing import Seen, TraceEvent
 from sieve.dialects import DIALECTS, dialect_of
@@ -38,7 +36,6 @@ from sieve.reference import explain
 from sieve.rfc5228.library import standard_sieve
 from sieve.run.cache import ScriptCache
 from sieve.run.runtime import Outcome, Script
-from sieve.run.values import ScriptError
 from sieve.syntax.formatting import format_text
 
 application = typer.Typer(help="Check, run, format and explain scripts.", no_args_is_help=True)
@@ -175,13 +172,13 @@ def run(
 
     No mail is sent and no file is written. Only `--callback real` contacts an exchanger. DNS lookups are real.
     """
-    _check_address(sender, may_be_empty=True)
+    check_address(sender, may_be_empty=True)
     for recipient in recipients or ():
-        _check_address(recipient)
-    _check_ip(client_ip)
+        check_address(recipient)
+    check_ip(client_ip)
     around = _around(config_file, script, phase, client_ip, listener)
     compiled = _compiled(script, phase, dialect, around, traced=trace, fileinto_header=fileinto_header)
-    content = _content(message)
+    content = content_of(message)
     if content is None and phase in CONTENT_PHASES:
         content = b""  # these phases always have a message
     facts = Facts(client_ip, sender, recipients or (), helo, tls, user)
@@ -202,38 +199,6 @@ def _around(
     if config_file is None:
         return unconfigured(_PRESENT)
     return configured(loaded(config_file, load).settings, script, phase, client_ip, listener)
-
-
-def _check_address(address: str, *, may_be_empty: bool = False) -> None:
-    """Exit 64 if the text is not a path."""
-    try:
-        known = path_of(address) is not NULL_PATH or may_be_empty
-    except ScriptError:
-        known = False
-    if not known:
-        exits.say(f"{address}: not an address; write local-part@domain", err=True)
-        raise typer.Exit(exits.USAGE)
-
-
-def _check_ip(address: str) -> None:
-    """Exit 64 if the text is not an IP address."""
-    try:
-        ipaddress.ip_address(address)
-    except ValueError:
-        exits.say(f"{address}: not an IP address", err=True)
-        raise typer.Exit(exits.USAGE) from None
-
-
-def _content(message: Path | None) -> bytes | None:
-    """Return a message file with CRLF line ends."""
-    if message is None:
-        return None
-    try:
-        content = read_regular(message)
-    except OSError as error:
-        exits.say(f"{message}: {error.strerror}", err=True)
-        raise typer.Exit(exits.NO_INPUT) from None
-    return content.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
 
 
 async def _run(

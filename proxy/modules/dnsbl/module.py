@@ -208,10 +208,13 @@ class DnsblValidator:
         self._begin(session, "client", session.client_ip)  # unless connect did: authentication may have been undone
         asked = self._asked(session)
         looking = [task for (kind, subject), task in asked.looking.items() if self._is_current(session, kind, subject)]
-        hits = await self._of_the_message(session) if whole and self._reads_message else []
+        found = await self._of_the_message(session) if whole and self._reads_message else []
+        hits: list[Hit] = []
         if looking:
             done, _ = await asyncio.wait(looking, timeout=self._options.timeout + _GRACE_SECONDS)
-            hits += [hit for task in done if not task.cancelled() and not task.exception() for hit in task.result()]
+            ended = [task for task in looking if task in done and not task.cancelled() and not task.exception()]
+            hits = [hit for task in ended for hit in task.result()]
+        hits += found
         score = scored(hits)
         self._note(session, asked, score)
         return await self._decision(score)

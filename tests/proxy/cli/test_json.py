@@ -32,6 +32,7 @@ ec_action 550 "no";
 
 SAMPLES: dict[str, list[str]] = {
     "ringback check": ["check r.conf", "check broken.conf", "check nowhere.conf"],
+    "ringback check-mail": ["check-mail m.eml --client-ip 192.0.2.1 --from a@b.invalid -c r.conf"],
     "ringback config show": [
         "config show -c r.conf",
         "config show -c r.conf --origin --defaults",
@@ -61,6 +62,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "list").write_text("a@b.invalid\nc@b.invalid\n")
     (tmp_path / "x.siv").write_text(SCRIPT)
     (tmp_path / "failing.siv").write_text('ec_action "${a}" "x";\n')
+    (tmp_path / "m.eml").write_text("From: a@b.invalid\n\nhello\n")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
