@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 
 from proxy.callback.service import CallbackService
 from proxy.callback.verifier import CallbackVerifier
+from proxy.counting.base import Counting
 from proxy.keeper.client import KeeperClient
 from proxy.lists.listed import Lists
 from proxy.modules.services import Callbacks
@@ -17,6 +18,7 @@ from proxy.server.rooms import callbacks as of_callbacks
 from proxy.server.rooms import (
     certificates,
     explaining,
+    greylists,
     lists,
     live,
     outbox,
@@ -53,6 +55,7 @@ class Working(Protocol):
     outbox_store: OutboxStore
     entrances: dict[str, Entrance]
     router: Router
+    counting: Counting
     lists: Lists
     generation: int
 
@@ -81,6 +84,7 @@ def questions(worker: Working) -> dict[str, Question]:
         "sieve_flush": lambda _given: _flush(worker),
         **certificates.questions(list(worker.entrances.values())),
         **lists.questions(worker.lists),
+        **greylists.questions(lambda: worker.counting, lambda: _greylists(worker)),
     }
     verifier = worker.callbacks.verifier if isinstance(worker.callbacks, CallbackService) else None
     if isinstance(verifier, CallbackVerifier):
@@ -88,6 +92,10 @@ def questions(worker: Working) -> dict[str, Question]:
     elif isinstance(verifier, KeeperClient):
         found |= of_callbacks.questions_in_front(verifier)
     return found
+
+
+def _greylists(worker: Working) -> list[str]:
+    return [each.name for each in worker.assembly.settings.modules if each.type == "greylist"]
 
 
 def _flush(worker: Working) -> int:
