@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -48,12 +49,18 @@ if TYPE_CHECKING:
 
 def be_control(assembly: Assembly, watched: Watched, pages: Sequence[socket.socket], post: Post) -> int:
     """Observe in a process that was just forked, and return its exit status."""
-    os.nice(NICENESS)
+    be_less_important()
     return live(lambda: _control(assembly, watched, pages, post), assembly.core, post, worker=CONTROL)
 
 
 NICENESS = 10
 """The control process gets a tenth of a processor that a worker wants, too: after a restart it has much to write."""
+
+
+def be_less_important() -> None:
+    """Leave the processor to those that carry mail; a sandbox may forbid even that."""
+    with suppress(OSError):
+        os.nice(NICENESS)
 
 
 async def _control(assembly: Assembly, watched: Watched, pages: Sequence[socket.socket], post: Post) -> None:

@@ -38,7 +38,7 @@ UNPACKED = {
 Debian lets one mail server be installed at a time, and the tests want three.
 """
 
-RUN_AS_ROOT = frozenset({"postfix", "exim4", "smtpd"})
+RUN_AS_ROOT = frozenset({"postfix", "exim4", "smtpd", "debootstrap", "buildah"})
 
 START_BOUND = 20.0
 """Seconds within which a server must be ready; reached only when something is broken."""
