@@ -14,11 +14,13 @@ ARG PIP_NO_INDEX
 ARG RINGBACK_VERSION
 WORKDIR /src
 COPY packaging/release.py packaging/requirements.txt packaging/build-requirements.txt ./packaging/
-# What builds the wheel has an environment of its own. The versions are locked, each with the hash of its file.
-RUN python3 -m venv /opt/ringback \
- && python3 -m venv /opt/build \
- && /opt/ringback/bin/pip install --no-cache-dir --no-compile --require-hashes -r packaging/requirements.txt \
- && /opt/build/bin/pip install --no-cache-dir --no-compile --require-hashes -r packaging/build-requirements.txt
+# What builds wheels has an environment of its own. The versions are locked, each with the hash of its file.
+RUN python3 -m venv /opt/build \
+ && /opt/build/bin/pip install --no-cache-dir --no-compile --require-hashes -r packaging/build-requirements.txt \
+ && /opt/build/bin/pip wheel --no-cache-dir --no-deps --no-build-isolation --require-hashes --wheel-dir /opt/wheels \
+      -r packaging/requirements.txt \
+ && python3 -m venv /opt/ringback \
+ && /opt/ringback/bin/pip install --no-index --no-deps --no-compile /opt/wheels/*.whl
 COPY pyproject.toml README.md LICENSE ./
 COPY config ./config
 COPY sieve ./sieve

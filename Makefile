@@ -105,7 +105,7 @@ lock: $(DEV)
 	$(BIN)/python -m venv $(VENV)/uv
 	$(VENV)/uv/bin/pip --disable-pip-version-check --quiet install uv
 	$(LOCK) --output-file packaging/requirements.txt pyproject.toml
-	echo 'hatchling>=1.26' | $(LOCK) --output-file packaging/build-requirements.txt -
+	printf 'hatchling>=1.26\nsetuptools>=77\n' | $(LOCK) --output-file packaging/build-requirements.txt -
 
 clean:
 	rm -rf $(VENV) $(BENCH_VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis .coverage*
