@@ -9,7 +9,9 @@ import asyncio
 import random
 import re
 import shutil
+import smtplib
 import sqlite3
+import ssl
 import subprocess
 from collections.abc import Iterator
 from contextlib import closing, suppress
@@ -165,10 +167,12 @@ async def test_installed_upgraded_under_load_and_purged_it_loses_and_doubles_not
     assert [each for each in machine.asked if "invoke" in each] == ["deb-systemd-invoke start ringback.service"]
     _is_confined(machine)
     port = free_port()
-    _configure(machine, port, postfix.port, 'Log_File = "/var/log/ringback/ringback.log"')
+    lines = ('Log_File = "/var/log/ringback/ringback.log"', *_with_client_certificates(machine))
+    _configure(machine, port, postfix.port, *lines)
     kept = (machine.root / "etc/ringback/ecelerity.conf").read_text()
     await asyncio.to_thread(machine.run, "deb-systemd-invoke", "restart", "ringback.service")
     _is_ready(machine)
+    assert await asyncio.to_thread(_shows_certificate, machine, port) == 250
 
     load = Load(port)
     async with asyncio.TaskGroup() as clients:
@@ -201,6 +205,17 @@ def _is_confined(machine: Machine) -> None:
 def _is_ready(machine: Machine) -> None:
     ready = machine.run("runuser", "-u", "ringback", "--", "ringback", "status", "-c", "/etc/ringback/ecelerity.conf")
     assert ready.startswith("ready"), ready
+
+
+def _shows_certificate(machine: Machine, port: int) -> int:
+    """Show a certificate of a stranger; the verdict on it is ours, and ctypes calls it. Return the reply's code."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    folder = machine.root / "etc/ringback"
+    context.load_cert_chain(folder / "own.pem", folder / "own.key")
+    with smtplib.SMTP("127.0.0.1", port, local_hostname="client.test") as client:
+        client.starttls(context=context)
+        return client.noop()[0]
 
 
 def _rotates(machine: Machine) -> None:
