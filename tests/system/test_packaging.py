@@ -163,7 +163,7 @@ def test_what_the_wheel_is_built_from_is_copied_before_it_is_built() -> None:
     wanted = {*wheel["packages"], *wheel["force-include"], project["project"]["readme"], "pyproject.toml"}
     wanted.add(project["tool"]["hatch"]["version"]["path"])
     wanted |= set(project["project"]["license-files"])
-    build = _recipe()[: next(at for at, (_, rest) in enumerate(_recipe()) if "pip wheel" in rest)]
+    build = _recipe()[: next(at for at, (_, rest) in enumerate(_recipe()) if "pip wheel --no-deps" in rest)]
     copied = {
         word.removeprefix("./")
         for instruction, rest in build
