@@ -23,6 +23,7 @@ from proxy import checks
 from proxy.base.apart import ChildTask, Failed, Tell
 from proxy.base.rejected import ConfigurationRejected
 from proxy.modules.base import Module, Prepared, Reprepares
+from proxy.modules.bounce_classifier.module import BOUNCE_CLASSIFIER, BOUNCE_CLASSIFIER_OVERRIDE
 from proxy.modules.cidrdb.module import CIDRDB
 from proxy.modules.conntrol.module import CONNTROL
 from proxy.modules.dmarc.module import DMARC
@@ -53,6 +54,8 @@ def library() -> Library:
 
 MODULES: tuple[Module, ...] = (
     CIDRDB,
+    BOUNCE_CLASSIFIER,
+    BOUNCE_CLASSIFIER_OVERRIDE,
     CONNTROL,
     MAIL_LOOP,
     IPREV,

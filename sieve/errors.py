@@ -161,6 +161,11 @@ def not_yet_written(name: str, span: Span) -> Diagnostic:
     return error(f"Ringback does not have the Momentum function {name} yet", span)
 
 
+def refused_function(name: str, span: Span, why: str) -> Diagnostic:
+    """A function of the Momentum manual that Ringback will not have."""
+    return error(f"Ringback does not have the Momentum function {name}", span, why)
+
+
 def wrong_phase(name: str, span: Span, phase: str, legal: Iterable[str]) -> Diagnostic:
     """A function is used in a phase that does not allow it."""
     return error(f"{name} cannot be used in the {phase} phase", span, f"it is allowed in {listed(legal)}")

@@ -10,6 +10,8 @@ from collections.abc import Awaitable, Coroutine, Mapping, MutableMapping, Seque
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+from sieve.settings import BounceRules
+
 
 @dataclass(slots=True)
 class CallbackAnswer:
@@ -348,6 +350,10 @@ class Control(Protocol):
         """Return the server's memory usage in MiB."""
         ...
 
+    async def spool_space(self) -> tuple[int, int, int]:
+        """Return size and free space of the spool's partition in MB, and the percentage in use."""
+        ...
+
     async def write_line(self, path: str, line: str) -> None:
         """Append a line to one of the operator's log files.
 
@@ -408,6 +414,14 @@ class FullHost(Host, Protocol):
     @property
     def control(self) -> Control:
         """Control of the session and the server."""
+        ...
+
+    async def bounce_rules(self) -> BounceRules:
+        """Return the site's rules about bounces."""
+        ...
+
+    async def listed_links(self) -> Mapping[str, Sequence[str]]:
+        """Return what blocklists list of the message's links and addresses, by context variable."""
         ...
 
     async def resolve(self, name: str, record: str, server: str | None) -> DnsAnswer:

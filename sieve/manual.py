@@ -109,6 +109,24 @@ _TABLE: tuple[tuple[tuple[str, ...], str], ...] = (
     ),
 )
 
+REFUSED: MappingProxyType[str, str] = MappingProxyType(
+    {
+        "snmp_trap": "Ringback sends no SNMP traps; count with ec_inc_counter and let your monitoring read /metrics",
+        "thread_pool_stats": "Ringback has no pools of threads for mail; /metrics shows what its processes do",
+        "ec_host_fingerprint": "Ringback does not guess clients' operating systems; the program for it, p0f 2, is gone",
+        "ec_maildir": "Ringback stores no mail; relay to a server that does, with Delivery_Method = LMTP",
+        **dict.fromkeys(
+            ("beik_scan", "brightmail", "cloudmark_score", "commtouch_scan", "csapi_avscan", "eleven_scan",
+             "f_secure_avscan"),
+            "Ringback does not have this vendor's engine",
+        ),
+        **dict.fromkeys(
+            ("pe2_mark_bounced", "pe2_mark_unsubscribed"), "Ringback does not have the pe2 mailing-list product"
+        ),
+    }
+)  # fmt: skip
+"""Functions that Ringback will not have → why, and what to use."""
+
 FUNCTIONS: MappingProxyType[str, tuple[str, ...]] = MappingProxyType(
     {name: phases for phases, names in _TABLE for name in names.split()}
 )

@@ -70,7 +70,12 @@ def explain(name: str, library: Library, *, of_momentum: bool = True) -> str | N
         phases = manual.FUNCTIONS.get(lowered) if of_momentum else None
         if phases is None:
             return None
-        return f"{lowered}\n\nA Momentum function that Ringback does not have yet.\n\nLegal in  {legal_in(phases)}\n"
+        why = (
+            f"Ringback does not have this Momentum function: {manual.REFUSED[lowered]}."
+            if lowered in manual.REFUSED
+            else "A Momentum function that Ringback does not have yet."
+        )
+        return f"{lowered}\n\n{why}\n\nLegal in  {legal_in(phases)}\n"
     listed = facts(function)
     width = max(len(fact) for fact, _ in listed)
     lines = [f"{fact:<{width}}  {words}" for fact, words in listed]
@@ -95,7 +100,10 @@ def markdown(library: Library) -> str:
     for function in standard_sieve():
         lines += [f"### {function.name}", "", f"    {synopsis(function)}", "", function.documentation, ""]
         lines += [*(f"- {fact}: {words}" for fact, words in facts(function)), ""]
-    missing = sorted(set(manual.FUNCTIONS) - set(library.functions))
+    missing = sorted(set(manual.FUNCTIONS) - set(library.functions) - set(manual.REFUSED))
+    lines += ["# Not in Ringback", "", "Loading a script that uses one of these Momentum functions is an error.", ""]
+    lines += [f"- `{name}`: {manual.REFUSED[name]}." for name in sorted(set(manual.REFUSED) - set(library.functions))]
+    lines += [""]
     lines += [
         "# Not yet in Ringback",
         "",

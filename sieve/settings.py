@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -41,3 +42,37 @@ class ScriptSettings:
     fileinto_header: str = ""
     """The field that `fileinto` of standard Sieve adds; empty if `fileinto` is an error."""
     limits: Limits = field(default_factory=Limits)
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A text of the site, and its code. In a text with `|`, that stands for any characters."""
+
+    code: int
+    text: str
+    domain: str = ""
+    """The recipient's domain; empty for all."""
+
+    def matches(self, words: str, domain: str) -> bool:
+        """Tell whether the text is in `words`."""
+        if self.domain and self.domain.lower() != domain.lower():
+            return False
+        at = 0
+        for piece in self.text.lower().split("|"):
+            found = words.find(piece, at)
+            if found < 0:
+                return False
+            at = found + len(piece)
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class BounceRules:
+    """The rules of a site."""
+
+    answers: Sequence[Rule] = ()
+    """About the answers of hosts, and about reports."""
+    notes: Sequence[Rule] = ()
+    """About the text of other messages."""
+    classes: Mapping[int, str] = field(default_factory=dict)
+    """Codes of the site's own, with their texts."""

@@ -59,6 +59,7 @@ _POLICY = {
     "list_changed": "Entry {network} of list {list} was {change} ({operator}: {reason})",
     "list_loaded": "List {list} was loaded: {networks} networks",
     "list_not_loaded": "List {list} cannot be loaded: {reason}",
+    "bounce_rules_not_read": "The rules about bounces cannot be read again: {reason}",
     "list_redefined": "List {list} is defined in another way than before",
     "lists_not_read": "The operators' lists cannot be read from {path}: {reason}",
     "handler_failed": "Hook {hook} of {validator} failed: {reason}",

@@ -118,6 +118,8 @@ _POLICY = (
     Event("list_loaded", "a list that a script defines was built from its source", "list networks seconds skipped "
           "first_skipped"),
     Event("list_not_loaded", "a list cannot be loaded; it stays as it was", "list reason", levels=_ERROR),
+    Event("bounce_rules_not_read", "a changed file of bounce_classifier has errors; the rules before it stay in use",
+          "reason", levels=_ERROR),
     Event("list_redefined", "a script defines a list in another way than before; the new one replaces it", "list",
           levels=_WARNING),
     Event("lists_not_read", "the file of the operators' entries cannot be read; the lists begin without entries",

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 from config.settings import Settings
 from proxy.base.tasks import TaskOwner
@@ -195,6 +195,9 @@ class Services:
     """The lists of networks that scripts ask."""
     greylists: dict[str, Greylisting] = field(default_factory=dict)
     """The `greylist` stanzas by name, for scripts."""
+
+    given: dict[str, list[Any]] = field(default_factory=dict)
+    """What modules give to the functions of scripts: the name of a type of stanza → one object for each."""
 
     @property
     def lookups(self) -> Remembered:

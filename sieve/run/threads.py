@@ -32,6 +32,11 @@ def _threads(pool: ThreadPool) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(pool.value, f"script-{pool.name.lower()}")
 
 
+def queued(pool: ThreadPool) -> int:
+    """Return how many jobs wait for a thread of the pool."""
+    return _threads(pool)._work_queue.qsize()  # noqa: SLF001 — the executor does not tell
+
+
 async def in_thread(pool: ThreadPool, work: Callable[[], _T]) -> _T:
     """Run `work` in a thread of the pool. Return its result or raise its exception."""
     return await asyncio.get_running_loop().run_in_executor(_threads(pool), work)

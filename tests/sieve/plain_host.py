@@ -12,6 +12,7 @@ from proxy.lists.listed import Lists
 from proxy.modules.sieve_policy.lists import SessionLists
 from sieve.host import CallbackAnswer, ConnectionEnd, DnsAnswer, Found
 from sieve.run.values import ScriptError
+from sieve.settings import BounceRules
 
 
 @dataclass
@@ -97,6 +98,8 @@ class PlainHost:
     transaction: PlainTransaction = field(default_factory=PlainTransaction)
     done: list[str] = field(default_factory=list)
     seen: dict[str, float] = field(default_factory=dict)
+    rules: BounceRules = field(default_factory=BounceRules)
+    links: dict[str, list[str]] = field(default_factory=dict)
     all_lists: Lists = field(default_factory=lambda: Lists(Path("/nonexistent")))
 
     @property
@@ -272,6 +275,15 @@ class PlainHost:
     def option(self, scopes: Sequence[str], name: str) -> str | Sequence[str] | None:
         value = self.options.get(" ".join([*scopes, name]))
         return value.split(",") if value is not None and "," in value else value
+
+    async def spool_space(self) -> tuple[int, int, int]:
+        return 1000, 250, 75
+
+    async def bounce_rules(self) -> BounceRules:
+        return self.rules
+
+    async def listed_links(self) -> dict[str, list[str]]:
+        return self.links
 
     def interfaces(self) -> Sequence[str]:
         return ["198.51.100.1", "203.0.113.9"]

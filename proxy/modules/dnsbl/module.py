@@ -22,6 +22,7 @@ from proxy.mail.validator import Hook, OnError, Uses, Validator
 from proxy.mail.verdict import PASS, Verdict
 from proxy.modules.dnsbl.lists import Hit, Lists, Score, scored
 from proxy.modules.dnsbl.options import SPEC, DnsblOptions
+from proxy.modules.dnsbl.ripping import GIVEN_AS, Ripper
 from proxy.modules.dnsbl.subjects import subjects_of
 from proxy.modules.dnsbl.words import defers, refuses
 from proxy.modules.services import Services
@@ -71,11 +72,16 @@ class PreparedZones:
 
     def validator(self, services: Services) -> Validator | None:
         """Return the hooks."""
-        if self._loaded.passive or not self._options.zones:
+        serves_scripts = self._loaded.type == GIVEN_AS
+        if not self._options.zones or (self._loaded.passive and not serves_scripts):
             return None
         background, lookups = services.background, services.lookups
         lists = Lists(self._options.zones, lookups, self._options.timeout, background.owner)
         background.when_serving(lists.health.start)
+        if serves_scripts:
+            services.given.setdefault(GIVEN_AS, []).append(Ripper(lists, self._options))
+        if self._loaded.passive:
+            return None
         return DnsblValidator(self._loaded.name, self._options, lists, lookups)
 
 

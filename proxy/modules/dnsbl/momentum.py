@@ -15,6 +15,7 @@ from config.schema.readers import ReadContext, ValueReader, scalar
 from config.schema.specs import ModuleSpec
 from config.schema.values import Endpoint, Seconds
 from config.settings import ModuleSettings
+from proxy.modules.dnsbl.functions import ec_url_ripper
 from proxy.modules.dnsbl.module import PreparedZones
 from proxy.modules.dnsbl.options import DnsblOptions
 from proxy.modules.dnsbl.zones import KeysValue, Zone, ZoneOptions, ZonesValue, zone_of
@@ -104,11 +105,9 @@ class DnsRblOptions(Options):
 class ForeignModule:
     """Prepares the stanzas of one of the two."""
 
-    functions: Sequence[SieveFunction] = ()
-
-    def __init__(self, spec: ModuleSpec) -> None:
+    def __init__(self, spec: ModuleSpec, functions: Sequence[SieveFunction] = ()) -> None:
         """Take the declaration."""
-        self.spec = spec
+        self.spec, self.functions = spec, functions
 
     def prepare(self, loaded: ModuleSettings, present: frozenset[str]) -> PreparedZones:  # noqa: ARG002 - needs none
         """Read the stanza as one of `dnsbl`."""
@@ -127,7 +126,8 @@ URL_RIPPER = ForeignModule(
         options=UrlRipperOptions,
         lines=("Validate validate/policy_tools", "Validate validate/url_ripper"),
         summary="Momentum's url_ripper: counts what one zone lists of a client, its names and its links.",
-    )
+    ),
+    functions=(ec_url_ripper,),
 )
 DNS_RBL = ForeignModule(
     ModuleSpec(type="dns_rbl", options=DnsRblOptions, summary="Momentum's dns_rbl: refuses clients that a zone lists.")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import resource
+import shutil
 import socket
 import struct
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path as FilePath
+from typing import cast
 
 from config.base.regular_files import append_regular
 from config.schema.values import DomainPatterns
@@ -17,6 +20,7 @@ from config.tools.writing import written
 from proxy.mail.address import BadParameter, BadPath
 from proxy.mail.address import path_of as parsed
 from proxy.mail.session import Letter, Path, Session
+from proxy.options.core import CoreOptions
 from proxy.outbox import composing
 from proxy.smtp.ports import Outbox, OutboxUnavailable
 from sieve.phases import Phase
@@ -29,6 +33,7 @@ ONE_RECIPIENT = frozenset({Phase.RCPTTO, Phase.EACH_RCPT})
 
 _BEFORE_MAIL = frozenset({Phase.ACCEPT, Phase.CONNECT, Phase.EHLO})
 
+_MB = 1_000_000
 _SIOCGIFADDR = 0x8915
 _ADDRESS_AT = 20
 """Offset of the IPv4 address in the kernel's answer (netdevice(7))."""
@@ -176,6 +181,12 @@ class SessionControl:
         except OSError:  # only Linux has this file; elsewhere return the peak
             return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
         return pages * resource.getpagesize() >> 20
+
+    async def spool_space(self) -> tuple[int, int, int]:
+        """Return size and free space of the spool's partition in MB, and the percentage in use."""
+        folder = cast(CoreOptions, self._configuration.core).spool_directory or tempfile.gettempdir()
+        found = await in_thread(ThreadPool.FILES, lambda: shutil.disk_usage(folder))
+        return found.total // _MB, found.free // _MB, round(100 * (found.total - found.free) / found.total)
 
     async def write_line(self, path: str, line: str) -> None:
         """Append a line to an operator's log file.

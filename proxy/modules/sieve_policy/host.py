@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
 
 from proxy.base.log import get_logger, printable
 from proxy.callback.verdict import CallbackVerdict
@@ -20,9 +20,11 @@ from proxy.modules.sieve_policy.effects import ONE_RECIPIENT, NoDuplicates, Sess
 from proxy.modules.sieve_policy.lists import SessionLists
 from proxy.smtp.listed import tell
 from sieve.host import CallbackAnswer, ConnectionEnd, Datasources, DnsAnswer, Duplicates
+from sieve.message.bounces import joined
 from sieve.phases import Phase
 from sieve.run import reasons
 from sieve.run.values import ScriptError
+from sieve.settings import BounceRules
 
 log = get_logger()
 
@@ -136,6 +138,19 @@ class SessionHost:
         if lists is None:
             raise ScriptError("there are no lists here")
         return SessionLists(lists, self._listed)
+
+    async def bounce_rules(self) -> BounceRules:
+        """Return the rules of the stanzas of bounce_classifier, in their order."""
+        found = [await each() for each in self._services.given.get("bounce_classifier", ())]
+        return found[0] if len(found) == 1 else joined(found)
+
+    async def listed_links(self) -> Mapping[str, Sequence[str]]:
+        """Return what the stanzas of url_ripper find."""
+        found: dict[str, list[str]] = {}
+        for each in self._services.given.get("url_ripper", ()):
+            for key, names in (await each(self._session)).items():
+                found.setdefault(key, []).extend(names)
+        return found
 
     def _listed(self, entry: Entry) -> None:
         tell(self._session.id, entry)

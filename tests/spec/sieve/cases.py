@@ -22,6 +22,7 @@ from __future__ import annotations
 import os
 import re
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -35,7 +36,7 @@ from sieve.host import ConnectionEnd
 from sieve.phases import Phase
 from sieve.run.cache import Read, ScriptCache
 from sieve.run.runtime import Outcome, Script
-from sieve.settings import ScriptSettings
+from sieve.settings import BounceRules, Rule, ScriptSettings
 from tests.sieve.plain_host import PlainHost, PlainMessage
 
 FOLDER = Path(__file__).parent
@@ -118,6 +119,7 @@ def host_of(case: Case) -> PlainHost:
     )
     host.all_lists = Lists(folder_of_lists(case), rows=_rows(case), region=Region())
     host.all_lists.declared = session.get("lists", "").split()
+    host.rules = _rules(session)
     region = host.all_lists.region
     entries = [(key.removeprefix("entry "), *value.split(" ", 1)) for key, value in session.items() if "entry " in key]
     region.write([Entry(name, network, 0.0, reason, "somebody", 0.0) for name, network, reason in entries])
@@ -134,6 +136,21 @@ def host_of(case: Case) -> PlainHost:
             if key.startswith(prefix):
                 dictionary[key.removeprefix(prefix)] = value
     return host
+
+
+def _rules(session: Mapping[str, str]) -> BounceRules:
+    """Return the rules of `answer DOMAIN: CODE TEXT`, `note CODE: TEXT` and `class CODE: TEXT`."""
+    answers, notes, classes = [], [], {}
+    for key, value in session.items():
+        word, _, name = key.partition(" ")
+        if word == "answer":
+            code, text = value.split(" ", 1)
+            answers.append(Rule(int(code), text, name))
+        elif word == "note":
+            notes.append(Rule(int(name), value))
+        elif word == "class":
+            classes[int(name)] = value
+    return BounceRules(answers, notes, classes)
 
 
 def folder_of_lists(case: Case) -> Path:

@@ -1,0 +1,18 @@
+"""The script function of url_ripper."""
+
+from __future__ import annotations
+
+from sieve.library import Hash, sieve_function
+from sieve.phases import Need
+from sieve.run.runtime import Frame
+
+
+@sieve_function(module="url_ripper", needs=Need.BODY | Need.HEADERS)
+async def ec_url_ripper(frame: Frame) -> Hash:
+    """Look the message's links and addresses up in the zone of `url_ripper`, and return what is listed.
+
+    The keys of the hash are the context variables that the stanza names in `bits` and `values`; each has the list of
+    names and addresses that are listed with it. It is empty if nothing is listed. The variables of the message get the
+    number of listings as well. Load the module passive, or it asks about each message by itself.
+    """
+    return {key: tuple(names) for key, names in (await frame.host.listed_links()).items()}
