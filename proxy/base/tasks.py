@@ -51,7 +51,11 @@ class TaskOwner:
     def ended(self, task: asyncio.Task[Any]) -> None:
         """Forget a task that has ended, and log its failure."""
         self.tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        try:
+            error = task.exception()
+        except asyncio.CancelledError:
+            return
+        if error is not None:
             log.error("task_failed", task=task.get_name(), owner=self.name, exc_info=error)
 
 

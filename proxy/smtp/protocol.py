@@ -168,7 +168,7 @@ class SmtpProtocol(SMTP):
     def _execute(self, line: bytes) -> None:
         """Execute one command line. A failure in it is 451, and the session goes on."""
         connection = self.connection
-        at = int((time.monotonic() - self.session.tally.started) * 1000)
+        connection.at = at = int((time.monotonic() - self.session.tally.started) * 1000)
         connection.said = (connection.said + b"\1%d\3" % at + line)[-MOST_SAID:]
         if self.front.trace is not None:
             self.front.trace(self.session, CLIENT, line)
@@ -224,8 +224,7 @@ class SmtpProtocol(SMTP):
         `verb` is what a client sent that is not executed as a command.
         """
         connection = self.connection
-        at = int((time.monotonic() - self.session.tally.started) * 1000)
-        connection.said = (connection.said + b"\2%d\3" % at + reply.wire)[-MOST_SAID:]
+        connection.said = (connection.said + b"\2%d\3" % connection.at + reply.wire)[-MOST_SAID:]
         if reply.code >= 400:  # RFC 5321 section 4.2.1, first digit
             tell_refusal(self.dialogue, verb if command is None else command.verb, reply)
         place = NO_COMMAND if command is None else command.place
@@ -311,6 +310,7 @@ class SmtpProtocol(SMTP):
             answer = self._broken_off(command, error)
         self.pending = self._task = None
         self.busy = False
+        self.connection.at = int((time.monotonic() - self.session.tally.started) * 1000)
         try:
             if type(answer) is Reply and self._has_greeted:
                 self._answer(command, answer)
