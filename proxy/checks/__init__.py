@@ -14,9 +14,10 @@ from proxy.checks.access import doors
 from proxy.checks.authentication import logins
 from proxy.checks.certificates import tls
 from proxy.checks.folders import log, outbox, outbox_wanted, spool
-from proxy.checks.limits import endless
+from proxy.checks.limits import endless, shared
 from proxy.checks.network import addresses
 from proxy.checks.order import order
+from proxy.checks.places import once
 from proxy.checks.secrets import exposed, letter_key
 from proxy.modules.traits import Diagnosed, LooksOutside
 
@@ -35,6 +36,7 @@ def outside(settings: Settings, prepared: Iterable[Diagnosed]) -> Iterator[Diagn
     yield from doors(settings)
     yield from addresses(settings)
     yield from order(settings)
+    yield from once(shared(settings))
     for stanza in prepared:
         if isinstance(stanza, LooksOutside):
             yield from stanza.outside()

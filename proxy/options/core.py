@@ -50,7 +50,8 @@ class CoreOptions(InboundOptions, OutboundOptions, HistoryOptions, PageOptions, 
     workers: WorkerCount = option(
         1,
         zero="automatic",
-        doc="Worker processes, each with its own limits and caches. 0 or `auto`: one per core.",
+        doc="Worker processes. They share callbacks and the limits of clients and next hops. 0 or `auto`: one for each "
+        "core.",
         ge=0,
         le=256,
     )

@@ -190,10 +190,10 @@ class InboundOptions(TlsOptions):
         scopes=LISTENING,
     )
     listener_sessions: int = option(
-        0, zero="no limit", doc="Concurrent sessions on this address, per worker.", ge=0, scopes=INBOUND
+        0, zero="no limit", doc="Concurrent sessions on this address, of all workers.", ge=0, scopes=INBOUND
     )
     service_sessions: int = option(
-        0, zero="no limit", doc="Concurrent sessions on all addresses, per worker.", ge=0, scopes=INBOUND
+        0, zero="no limit", doc="Concurrent sessions on all addresses, of all workers.", ge=0, scopes=INBOUND
     )
     max_message_size: Bytes = option(
         0, zero="no limit", doc="Maximum size of a message.", unit="octets", aliases=("message_size",), scopes=INBOUND

@@ -136,5 +136,5 @@ class OutboundOptions(TlsOptions):
     )
     max_deliveries_per_connection: int = option(0, zero="no limit", doc="Maximum messages per connection.", ge=0)
     max_outbound_connections: int = option(
-        100, zero="refused", doc="Maximum connections to one next hop, per worker.", ge=1
+        100, zero="refused", doc="Maximum connections to one next hop, of all workers.", ge=1
     )

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
+from proxy.counting.memory import MemoryCounting
 from proxy.counting.opening import open_counting
 from proxy.keeper.door import Doors
 from proxy.keeper.handover import Successor
 from proxy.keeper.messages import Hello
 from proxy.keeper.service import SUCCESSOR, KeeperService
 from proxy.keeper.verifying import VerifierMaker
+from proxy.metrics.book import BOOK
+from proxy.metrics.table import TRACKED
 from proxy.server.answering import Answerer, through
 from proxy.server.assembly import Assembly
 from proxy.server.birth import Post
@@ -34,6 +38,7 @@ async def _keep(assembly: Assembly, doors: Doors, post: Post) -> None:
     verifier = verifying.verifier if verifying is not None else None
     counting = open_counting(assembly.core)
     await counting.start()
+    BOOK.sample(partial(_look, counting.local))
     service = KeeperService(verifier, doors.insides, doors.generation, counting)
     successor = Successor(verifier, counting.local)
     if doors.predecessor is not None:
@@ -53,3 +58,8 @@ async def _keep(assembly: Assembly, doors: Doors, post: Post) -> None:
     if verifying is not None:
         await verifying.close()
     await counting.close()
+
+
+def _look(counting: MemoryCounting) -> None:
+    """Write what is true now into the gauges."""
+    BOOK.counts[TRACKED.base] = len(counting.buckets)

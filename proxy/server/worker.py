@@ -16,6 +16,7 @@ from typing import Any, cast
 from config.scopes.listener import Listener
 from proxy.base.log import get_logger
 from proxy.base.tasks import TaskOwner, spawn
+from proxy.counting.memory import MemoryCounting
 from proxy.datasource.sources import Datasources
 from proxy.dns.resolver import Resolver
 from proxy.history.settings import is_on
@@ -38,6 +39,7 @@ from proxy.smtp.pipeline import PhasePipeline
 from proxy.smtp.ports import Front, Sessions
 from proxy.smtp.protocol import SmtpProtocol
 from proxy.smtp.said import Allowance
+from proxy.smtp.shared import SharedLimits
 from proxy.upstream.credentials import CredentialChecker
 from proxy.upstream.pools import Pools
 from proxy.upstream.relay import UpstreamRelay
@@ -128,14 +130,16 @@ class Worker:
         core = self._core
         self._resolver = Resolver([str(each) for each in core.nameservers])
         self.router = Router(self.assembly.settings)
-        self.pools = Pools(self._resolver, core.server_max_outbound_connections)
+        self.counting = self.assembly.counting(self._calling)
+        sharing = None if isinstance(self.counting, MemoryCounting) else self.counting
+        self._shared = None if sharing is None else SharedLimits(sharing)
+        self.pools = Pools(self._resolver, core.server_max_outbound_connections, sharing)
         self._open_outbox()
         self.callbacks = self.assembly.callbacks(self.pools.all_down, self._calling)
-        self.counting = self.assembly.counting(self._calling)
         self.datasources = Datasources(core.datasource)
         services = self._services(self.assembly)
         self._credentials = CredentialChecker(self.router, self._resolver)
-        self._authenticator = Guesses(self._credentials)
+        self._authenticator = Guesses(self._credentials, shared=self._shared)
         self.front = self._front_for(self.assembly, self.router, services)
         self.pipeline = cast(PhasePipeline, self.front.pipeline)
         BOOK.sample(self._look)
@@ -239,6 +243,8 @@ class Worker:
             outbox=self._outbox,
             lists=self.lists,
             dialogues=Allowance() if is_on(core) else None,
+            counting=self.counting,
+            shared=self._shared,
         )
 
     async def stop(self, *, now: bool = False, reloaded: bool = False) -> None:
@@ -267,7 +273,6 @@ class Worker:
         await self.callbacks.close()
         await self._background.close()
         await self._stores.close()
-        await self.counting.close()
         await self.lists.close()
         await self.datasources.close()
         await self.deliverer.stop()
@@ -275,6 +280,9 @@ class Worker:
         await self.outbox_store.close()
         self._credentials.close()
         await self.pools.close()
+        if self._shared is not None:
+            await self._shared.close()
+        await self.counting.close()
         await self._resolver.close()
         self._close_sockets()
         self.front.checks.tell()

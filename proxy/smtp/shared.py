@@ -102,9 +102,8 @@ class SharedLimits:
         Who stops waiting has taken nothing.
         """
         limits = [*[(each.option, each.key) for each in claims], *[(each.what, each.key) for each in rates]]
-        now = self._clock()
         for name, key in limits:
-            if self._refused.get((client, key), now) > now:
+            if self._is_refused(client, key):
                 return name
         asked = _Asked(claims, rates)
         entered = False
@@ -120,6 +119,24 @@ class SharedLimits:
         if at is None:
             return ""
         name, key = limits[at]
+        return self._refuse(client, key, name)
+
+    async def count(self, rate: Rate) -> str:
+        """Take one event. Return its name if there is none left, or nothing. Who stops waiting may have taken it."""
+        network, throttle, key = rate.network, rate.throttle, rate.key
+        if self._is_refused(network, key):
+            return rate.what
+        try:
+            taken = await answered(self._counting, Take(ROOM, key, throttle.count, throttle.seconds))
+        except CountingUnavailable:
+            return NOT_COUNTED
+        return "" if taken.allowed else self._refuse(network, key, rate.what)
+
+    def _is_refused(self, client: str, key: bytes) -> bool:
+        until = self._refused.get((client, key))
+        return until is not None and until > self._clock()
+
+    def _refuse(self, client: str, key: bytes, name: str) -> str:
         self._refused[(client, key)] = self._clock() + REFUSED_SECONDS
         return name
 
@@ -271,7 +288,7 @@ class SharedRate:
 
     async def before(self, go_on: Callable[[], Answer]) -> Reply | None:
         """Count the command. Go on with it, or return the reply if it is one too many."""
-        refused = await self.shared.enter(self.rate.network, (), (self.rate,))
+        refused = await self.shared.count(self.rate)
         if refused:
             return replies.INTERNAL.decided_by(refused) if refused == NOT_COUNTED else self.refusal
         answer = go_on()

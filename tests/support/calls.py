@@ -5,7 +5,10 @@ around it: clients, the sink, the sender's exchanger and the name server, all on
 messages is not counted: it fills caches and pools. cProfile watches the loop's thread; a plain counter watches the
 others (the log's, the store's), so that work moved into a thread is not lost. Nothing of this is in the server.
 
-`python -m tests.support.calls kept` (or `new`) prints the calls a message; `bench.calls` shows which they are.
+With limits that workers share, the second process is their keeper, too: each message asks it about MAIL and RCPT.
+
+`python -m tests.support.calls kept` (or `new`, `kept-shared`, `new-shared`) prints the calls a message; `bench.calls`
+shows which they are.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ import cProfile
 import json
 import os
 import pstats
+import socket
 import subprocess
 import sys
 import threading
@@ -28,10 +32,15 @@ from typing import ClassVar, cast
 
 import uvloop
 
-from proxy.app import load_service
+from proxy.app import load
 from proxy.base import log_output
 from proxy.base.tasks import TaskOwner, spawn
+from proxy.counting.memory import MemoryCounting
+from proxy.keeper.door import Calling, Door
+from proxy.keeper.service import KeeperService
+from proxy.keeper.verifying import VerifierMaker
 from proxy.server.gc import collect_seldom
+from proxy.server.worker import Worker
 from tests.support.farm import Farm, Habit
 from tests.support.names import Known
 from tests.support.programs import Folder, free_port
@@ -41,8 +50,16 @@ from tests.support.servers import MAIL_DOMAIN
 MESSAGES, SESSIONS, SIZE = 2000, 20, 4096
 """Messages of so many octets over so many sessions; the second half is counted."""
 
-BARS = {"kept": 450.0, "new": 700.0}
-"""Calls a message at most: one of many on a connection, and one on a connection of its own, all of it counted."""
+BARS = {"kept": 450.0, "new": 700.0, "kept-shared": 600.0, "new-shared": 1000.0}
+"""Calls a message at most: one of many on a connection, and one on a connection of its own, all of it counted. The same
+if the keeper counts connections, messages and recipients."""
+
+SHARED = (
+    "Max_Connections_Per_Client = 1000",
+    'Connection_Rate_Per_Client = "1000000/1"',
+    'Message_Rate_Per_Client = "1000000/1"',
+    'Recipient_Rate_Per_Client = "1000000/1"',
+)
 
 EXCHANGER = "127.0.0.11"
 SENDER, RECIPIENT = b"ok@ok.test", f"u@{MAIL_DOMAIN}".encode()
@@ -78,8 +95,9 @@ class Counted:
 # ---------------------------------------------------------------- the worker
 
 
-async def counted(folder: Path, *, keep_open: bool, messages: int = MESSAGES) -> Counted:
+async def counted(folder: Path, mode: str, messages: int = MESSAGES) -> Counted:
     """Serve with the log in a file, let the peer send the messages, and return the calls of the second half."""
+    way, _, shared = mode.partition("-")
     threads = _OtherThreads()
     threading.setprofile(threads)  # before the first of them starts
     log_output.configure((folder / "log").open("w"))
@@ -88,12 +106,15 @@ async def counted(folder: Path, *, keep_open: bool, messages: int = MESSAGES) ->
         upstream_port=sink,
         nameserver=f"127.0.0.1:{nameserver}",
         exchanger_port=exchanger,
-        core=(f'State_Directory = "{folder}"',),
+        core=(f'State_Directory = "{folder}"', *(SHARED if shared else ())),
     )
-    worker = load_service(setup.write(folder))
+    configuration, door = setup.write(folder), Door()
+    worker = Worker(load(configuration)[0], Calling(door.outside, 1, 1) if shared else None)
+    kept = (str(configuration), str(door.inside.fileno())) if shared else ()
     ports = (str(each) for each in (setup.listen_port, sink, exchanger, nameserver))
     peer = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "tests.support.calls", "peer", "kept" if keep_open else "new", *ports),
+        *(sys.executable, "-m", "tests.support.calls", "peer", way, *ports, *kept),
+        pass_fds=[door.inside.fileno()],
         stdin=PIPE,
         stdout=PIPE,
         env=environment(),
@@ -175,7 +196,7 @@ def run(mode: str, messages: int = MESSAGES) -> Counted:
 
 def count(mode: str, messages: str, folder: str) -> None:
     """Be that process."""
-    found = uvloop.run(counted(Path(folder), keep_open=mode == "kept", messages=int(messages)))
+    found = uvloop.run(counted(Path(folder), mode, int(messages)))
     found.stats.dump_stats(f"{folder}/profile")
     _say(json.dumps({"messages": found.messages, "loop": found.loop, "threads": found.threads}))
 
@@ -285,8 +306,19 @@ def _known(name: str) -> Known:
     return Known(addresses=(EXCHANGER,)) if name.startswith("mx.") else Known(exchangers=((10, f"mx.{name}"),))
 
 
-async def peer(mode: str, listener: str, sink: str, exchanger: str, nameserver: str) -> None:
+def keep(configuration: str, inside: str) -> None:
+    """Be the keeper as well."""
+    log_output.configure(sys.stderr)  # standard output is for answers
+    assembly, _ = load(Path(configuration))
+    maker = next(each for each in assembly.prepared if isinstance(each, VerifierMaker))
+    verifier = maker.verifying(assembly.core).verifier
+    KeeperService(verifier, [socket.socket(fileno=int(inside))], 1, MemoryCounting()).open()
+
+
+async def peer(mode: str, listener: str, sink: str, exchanger: str, nameserver: str, *kept: str) -> None:
     """Be everything around the worker; send as many messages as each line of standard input says."""
+    if kept:
+        keep(*kept)
     loop = asyncio.get_running_loop()
     await Farm(_known, {EXCHANGER: Habit()}).start(int(exchanger), ("127.0.0.1", int(nameserver)))
     await loop.create_server(Sink, "127.0.0.1", int(sink), backlog=1024)

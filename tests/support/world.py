@@ -85,7 +85,7 @@ class Stage:
     def __init__(self, stack: AsyncExitStack, folder: Path, nameserver: Dnsmasq) -> None:
         """Begin with an empty stage."""
         self._stack = stack
-        self._folder = folder
+        self.folder = folder
         self._nameserver = nameserver
         self.exchanger_port = free_port(*ADDRESSES.values())
         self.servers: list[Exchanger] = []
@@ -113,7 +113,7 @@ class Stage:
             exchanger_port=self.exchanger_port,
             **parts,
         )
-        ringback = await Ringback(setup, self._folder).started()
+        ringback = await Ringback(setup, self.folder).started()
         self._stack.push_async_callback(asyncio.to_thread, ringback.stop)  # our servers answer its goodbyes
         return ringback
 

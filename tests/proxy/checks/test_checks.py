@@ -87,3 +87,27 @@ def test_what_makes_no_mail_does_without_a_folder_and_says_so(tmp_path: Path) ->
             3,
         )
     ]
+
+
+LIMITS = (
+    'Connection_Rate_Per_Client = "60/60"',
+    "Max_Connections_Per_Client = 5",
+    'ESMTP_Listener { Listen "127.0.0.1:0" { Listener_Sessions = 7 } }',
+    'Domain "a.test" { Max_Outbound_Connections = 9 }',
+    'Authentication_Failure_Rate = "0"',
+)
+
+
+def test_limits_that_a_site_may_have_divided_by_its_workers_are_warned_about_once_each(tmp_path: Path) -> None:
+    found = complaints(tmp_path, 'Gateway = "192.0.2.9"', "Workers = 4", *LIMITS)
+    said = "holds for all 4 workers together; in older versions, each had its own"
+    assert found == [
+        (Severity.WARNING, f"Connection_Rate_Per_Client {said}", 5),
+        (Severity.WARNING, f"Max_Connections_Per_Client {said}", 6),
+        (Severity.WARNING, f"Listener_Sessions {said}", 7),
+        (Severity.WARNING, f"Max_Outbound_Connections {said}", 8),
+    ]
+
+
+def test_one_worker_shares_its_limits_with_nobody(tmp_path: Path) -> None:
+    assert complaints(tmp_path, 'Gateway = "192.0.2.9"', *LIMITS) == []
