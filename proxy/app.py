@@ -26,6 +26,7 @@ from proxy.modules.base import Module, Prepared, Reprepares
 from proxy.modules.bounce_classifier.module import BOUNCE_CLASSIFIER, BOUNCE_CLASSIFIER_OVERRIDE
 from proxy.modules.cidrdb.module import CIDRDB
 from proxy.modules.conntrol.module import CONNTROL
+from proxy.modules.dkim_validate.module import DKIM_VALIDATE, OPENDKIM
 from proxy.modules.dmarc.module import DMARC
 from proxy.modules.dnsbl.module import DNSBL
 from proxy.modules.dnsbl.momentum import DNS_RBL, URL_RIPPER
@@ -65,6 +66,8 @@ MODULES: tuple[Module, ...] = (
     URL_RIPPER,
     SmtpCbvModule(),
     SpfModule(),
+    DKIM_VALIDATE,
+    OPENDKIM,
     SieveModule(library),
     PythonModule(),
     GreylistModule(),

@@ -40,6 +40,19 @@ class Message:
 
     # ------------------------------------------------------------ reading
 
+    def keep(self, content: StuffedBody) -> None:
+        """Take the rest of the message, if it was stored after the header section was read."""
+        self._content = content
+
+    def raw_fields(self) -> Sequence[Field]:
+        """Return the fields as they are now. Edits change them."""
+        return tuple(self._parsed())
+
+    @property
+    def head_octets(self) -> int:
+        """Size of the header section as received."""
+        return len(self._head)
+
     def header(self, name: str) -> Sequence[str]:
         """Return the unfolded body of each field with this name (case-insensitive), top to bottom."""
         return [field.body for field in self._named(name)]

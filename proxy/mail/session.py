@@ -184,6 +184,8 @@ class Transaction(AiosmtpdEnvelope):
         self.discarded = False
         self.waiting_fields: dict[str, str] = {}
         """Bodies of fields that modules made before the message came, by names of theirs."""
+        self.heard: dict[str, object] = {}
+        """What modules heard of a body while it arrived, by their names."""
         self.pending: list[asyncio.Task[None]] = []
         """Tasks of active validators. Reading the context variable that a task will set waits for the task."""
         self.when_wanted: list[Callable[[], None]] = []

@@ -17,7 +17,7 @@ from proxy.base.log import get_logger, printable
 from proxy.base.tasks import TaskOwner
 from proxy.mail import replies
 from proxy.mail.session import Session
-from proxy.mail.validator import Authenticates, Hook, OnError, Validator
+from proxy.mail.validator import Authenticates, Hook, ListensToBodies, OnError, Validator
 from proxy.mail.verdict import PASS, Verdict
 from proxy.smtp.together import Order, Round, order_of
 from sieve.phases import CONTENT_PHASES, Need, Phase
@@ -47,6 +47,7 @@ class PhasePipeline:
         "content_phases",
         "judges_recipients",
         "judges_recipients_by_content",
+        "listeners",
         "reads_body",
     )
 
@@ -68,6 +69,8 @@ class PhasePipeline:
         """Whether any validator has a hook at RCPT."""
         self.reads_body = any(Need.BODY in self._needs[phase] for phase in CONTENT_PHASES)
         """Whether a hook of a content phase reads the body, so that the message is kept until policy has decided."""
+        self.listeners = tuple([each for each in validators if isinstance(each, ListensToBodies)])
+        """The validators that hear bodies while they arrive."""
         self.authenticates = any(isinstance(each, Authenticates) and each.authenticates for each in validators)
         """Whether a validator writes `Authentication-Results`."""
 

@@ -21,6 +21,7 @@ from proxy.counting.memory import MemoryCounting
 from proxy.mail import replies
 from proxy.mail.replies import Reply
 from proxy.mail.session import Letter, Path, Session, Transaction
+from proxy.mail.validator import ListensToBodies
 from proxy.mail.verdict import Verdict
 from proxy.options.core import CoreOptions
 from proxy.options.throttle import Buckets
@@ -174,6 +175,11 @@ class Policy(Protocol):
     @property
     def reads_body(self) -> bool:
         """Whether the message must be kept until policy has decided."""
+        ...
+
+    @property
+    def listeners(self) -> Sequence[ListensToBodies]:
+        """The modules that hear bodies while they arrive."""
         ...
 
     @property

@@ -7,7 +7,7 @@ the next hop. Before it, every exit aborts the transaction there; after it, none
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from email.utils import formatdate
 from functools import lru_cache
 from typing import Protocol
@@ -18,6 +18,7 @@ from proxy.mail.authentication_results import remove_forged
 from proxy.mail.message import HeaderSection, Message, StuffedBody, stuffed, unstuffed
 from proxy.mail.replies import Reply
 from proxy.mail.session import Session, protocol_of
+from proxy.mail.validator import BodyListener
 from proxy.mail.verdict import Verdict
 from proxy.smtp.chunks import Interrupted
 from proxy.smtp.connection import ClientGone, ClientIdle, Draining
@@ -121,9 +122,13 @@ class Reception:
     async def _relayed(self) -> Reply:
         head, *rest = await self._gather()
         self._count_passed(head)
-        kept = await self._keep(rest.pop()) if self._plan.reads_body or self._may_go_back() else None
-        transaction = self._session.transaction
-        message = transaction.message = Message(unstuffed(head), kept)
+        transaction, message = self._session.transaction, Message(unstuffed(head))
+        listening = await self._listening(message) if self._plan.listeners else ()
+        kept = None
+        if listening or self._plan.reads_body or self._may_go_back():
+            kept = await self._keep(rest.pop(), listening)
+            message.keep(kept)
+        transaction.message = message
         transaction.message_id = message_id_of(head)
         if self._front.settings.history_headers:
             record_headers(self._session, head)
@@ -235,14 +240,23 @@ class Reception:
             raise MessageRefused(replies.HEADERS_TOO_BIG)
         return head, rest
 
-    async def _keep(self, content: bytes) -> StuffedBody:
+    async def _listening(self, message: Message) -> Sequence[BodyListener]:
+        """Return those who want to hear this message's body."""
+        await message.take_apart()
+        found = [await each.listen(self._session, message) for each in self._plan.listeners]
+        return [each for each in found if each is not None]
+
+    async def _keep(self, content: bytes, listening: Sequence[BodyListener]) -> StuffedBody:
         """Read the rest of the message, for policy that reads the body."""
         kept = self._kept = StuffedBody(self._front.settings.spool_directory)
-        kept.write(content)
-        while not self._reader.finished:
-            kept.write(await self._reader.block())
+        while True:
+            kept.write(content)
+            for each in listening:
+                await each.feed(content)
+            if self._reader.finished:
+                return kept
+            content = await self._reader.block()
             self._check()
-        return kept
 
     def _may_go_back(self) -> bool:
         """Whether a DSN may have to return the whole message: the sender asked for it (RFC 3461 section 4.3)."""

@@ -28,7 +28,7 @@ class Discarding:
 
     judges_recipients_by_content = reads_body = authenticates = False
     judges_recipients = True
-    content_phases = ()
+    content_phases = listeners = ()
 
     def __init__(self) -> None:
         self.depths: set[int] = set()

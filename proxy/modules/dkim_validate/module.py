@@ -1,0 +1,164 @@
+"""The module: it hashes the body while it arrives, and judges the signatures in the data phase."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import TYPE_CHECKING, cast
+
+from config.diagnostics import Diagnostic
+from config.schema.specs import ModuleSpec
+from config.settings import ModuleSettings
+from proxy.dkim.bodies import BodyHashes
+from proxy.mail.authentication_results import publish
+from proxy.mail.evidence import Property, Result, report
+from proxy.mail.message import Message
+from proxy.mail.session import Session
+from proxy.mail.validator import BodyListener, Hook, OnError, Uses, Validator
+from proxy.mail.verdict import PASS, Verdict
+from proxy.modules.dkim_validate.functions import DOMAINS, ec_dkim_domains, ec_dkim_responsible_domain
+from proxy.modules.dkim_validate.options import OPENDKIM_SPEC, SPEC, DkimOptions
+from proxy.modules.services import Names, Services
+from sieve.library import SieveFunction
+from sieve.phases import Need, Phase
+from sieve.run.threads import ThreadPool, in_thread
+
+if TYPE_CHECKING:
+    from proxy.dkim.verifying import Claim, Judgement
+
+_GRACE_SECONDS = 5.0
+
+_INLINE = 32 * 1024
+"""Octets of a header section whose signed fields are put together on the event loop; longer ones in a thread."""
+
+
+class DkimModule:
+    """Prepares the stanzas of one of the module's names."""
+
+    def __init__(self, spec: ModuleSpec, functions: Sequence[SieveFunction] = ()) -> None:
+        """Take the name and its options."""
+        self.spec, self.functions = spec, functions
+
+    def prepare(self, loaded: ModuleSettings, present: frozenset[str]) -> PreparedDkim:  # noqa: ARG002 - needs none
+        """Take the stanza."""
+        return PreparedDkim(loaded)
+
+
+DKIM_VALIDATE = DkimModule(SPEC, (ec_dkim_domains, ec_dkim_responsible_domain))
+OPENDKIM = DkimModule(OPENDKIM_SPEC)
+
+
+class PreparedDkim:
+    """One stanza."""
+
+    diagnostics: Sequence[Diagnostic] = ()
+
+    def __init__(self, loaded: ModuleSettings) -> None:
+        """Keep its options."""
+        self._loaded, self.options = loaded, cast(DkimOptions, loaded.options)
+
+    def validator(self, services: Services) -> Validator | None:
+        """Return the validator; a passive module has none."""
+        return None if self._loaded.passive else DkimValidator(self._loaded.name, self.options, services.resolver)
+
+
+class _Heard:
+    """One message while it arrives: its signatures, and the hashes of its body."""
+
+    __slots__ = ("claims", "hashes")
+
+    def __init__(self, claims: Sequence[Claim]) -> None:
+        self.claims = claims
+        self.hashes = BodyHashes([wanted for each in claims if (wanted := each.wanted) is not None])
+
+    async def feed(self, block: bytes) -> None:
+        await self.hashes.feed(block)
+
+
+class DkimValidator:
+    """Judges the signatures of each message."""
+
+    def __init__(self, name: str, options: DkimOptions, resolver: Names) -> None:
+        """Take the options."""
+        from proxy.dkim import verifying  # noqa: PLC0415 - cryptography takes 50 ms, and few commands verify
+        from proxy.dkim.keys import KeyCache  # noqa: PLC0415 - as above
+
+        self._verifying = verifying
+        self.keys = KeyCache(
+            resolver,
+            size=options.keycache_size,
+            life=options.pos_keycache_ttl,
+            missing_life=options.neg_keycache_ttl,
+        )
+        self.name = name
+        self.on_error = OnError(options.on_error)
+        self.deadline = options.timeout + _GRACE_SECONDS
+        self.authenticates = options.add_authentication_results
+        self.uses = Uses(sets=frozenset({"dkim", DOMAINS, options.context_variable}))
+        self._options = options
+
+    def hooks(self) -> Mapping[Phase, Hook]:
+        """Judge when the message has arrived."""
+        return {Phase.DATA: self._judge}
+
+    def needs(self, phase: Phase) -> Need:  # noqa: ARG002 - there is one
+        """Read the header section. Of the body, only `listen` hears, and only if there is a signature."""
+        return Need.HEADERS
+
+    async def listen(self, session: Session, message: Message) -> BodyListener | None:
+        """Read the signatures, before any script changes what they cover."""
+        session.transaction.heard.pop(self.name, None)
+        if not message.header(self._verifying.FIELD):
+            return None
+        fields = message.raw_fields()
+        if message.head_octets > _INLINE:
+            claims = await in_thread(ThreadPool.CONTENT, lambda: self._verifying.claims_of(fields))
+        else:
+            claims = self._verifying.claims_of(fields)
+        heard = session.transaction.heard[self.name] = _Heard(claims)
+        return heard
+
+    def _judge(self, session: Session) -> Verdict | Awaitable[Verdict]:
+        heard = session.transaction.heard.pop(self.name, None)
+        if not isinstance(heard, _Heard):
+            session.transaction.context[self._options.context_variable] = "none"
+            return PASS
+        return self._judged(session, heard)
+
+    async def _judged(self, session: Session, heard: _Heard) -> Verdict:
+        transaction, began = session.transaction, time.monotonic()
+        judgements = await self._judgements(heard)
+        transaction.dns_seconds += time.monotonic() - began
+        transaction.context[self._options.context_variable] = self._verifying.best_of(judgements)
+        passed = [each.signature.identity_domain for each in judgements if each.value == "pass" and each.signature]
+        transaction.context[DOMAINS] = " ".join(dict.fromkeys(passed))
+        report(transaction, "dkim", *[_result(each) for each in judgements])
+        if self.authenticates:
+            publish(session)
+        return PASS
+
+    async def _judgements(self, heard: _Heard) -> list[Judgement]:
+        verifying = self._verifying
+        try:
+            async with asyncio.timeout(self._options.timeout):
+                found: list[Judgement] = await verifying.judged(heard.claims, heard.hashes.finish(), self.keys)
+        except TimeoutError:
+            reason = "no key in time"
+            return [verifying.Judgement("temperror", reason, each.signature) for each in heard.claims]
+        return found
+
+
+def _result(judgement: Judgement) -> Result:
+    found = judgement.signature
+    if found is None:
+        return Result("dkim", judgement.value, (), judgement.reason)
+    about = {
+        "d": found.domain,
+        "i": found.identity,
+        "s": found.selector,
+        "a": f"{found.key_type}-{found.hash_name}",
+        "b": found.short_value,
+    }
+    properties = tuple([Property("header", name, value) for name, value in about.items()])
+    return Result("dkim", judgement.value, properties, judgement.reason)
