@@ -6,7 +6,7 @@ So a limit that is off, a phase without a hook, and an extension that is not off
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
 from proxy.counting.base import Counting
@@ -14,7 +14,6 @@ from proxy.mail import replies
 from proxy.mail.extensions import EXTENSIONS, Extension, Offer
 from proxy.mail.replies import Reply
 from proxy.mail.session import Session
-from proxy.mail.validator import ListensToBodies
 from proxy.options.inbound import InboundOptions
 from proxy.options.names import banner_lines
 from proxy.options.throttle import Buckets, Throttle
@@ -46,9 +45,6 @@ class Looks(Protocol):
 
     @property
     def authenticates(self) -> bool: ...
-
-    @property
-    def listeners(self) -> Sequence[ListensToBodies]: ...
 
     def active(self, phase: Phase) -> bool: ...
 
@@ -110,7 +106,6 @@ class Plan:
         "lifetime",
         "limits_on_mail",
         "limits_on_rcpt",
-        "listeners",
         "looks_from_mail",
         "looks_from_rcpt",
         "options",
@@ -134,8 +129,6 @@ class Plan:
         self.at_content_judged = tuple(each for each in self.at_content if by_content or each is not Phase.EACH_RCPT)
         """Those of them that run when the message has arrived."""
         self.reads_body = policy.reads_body
-        self.listeners = policy.listeners
-        """Modules that hear bodies while they arrive."""
         self.authserv_id = options.results_name if policy.authenticates else ""
         """The name that no field of a message may claim; empty if no module writes results of its own."""
         self.counts_connections = bool(

@@ -123,7 +123,7 @@ class Reception:
         head, *rest = await self._gather()
         self._count_passed(head)
         transaction, message = self._session.transaction, Message(unstuffed(head))
-        listening = await self._listening(message) if self._plan.listeners else ()
+        listening = await self._listening(message) if self._front.pipeline.listeners else ()
         kept = None
         if listening or self._plan.reads_body or self._may_go_back():
             kept = await self._keep(rest.pop(), listening)
@@ -243,7 +243,7 @@ class Reception:
     async def _listening(self, message: Message) -> Sequence[BodyListener]:
         """Return those who want to hear this message's body."""
         await message.take_apart()
-        found = [await each.listen(self._session, message) for each in self._plan.listeners]
+        found = [await each.listen(self._session, message) for each in self._front.pipeline.listeners]
         return [each for each in found if each is not None]
 
     async def _keep(self, content: bytes, listening: Sequence[BodyListener]) -> StuffedBody:
