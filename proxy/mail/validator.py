@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
-from proxy.mail.message import Message
 from proxy.mail.session import Session
 from proxy.mail.verdict import Verdict
 from sieve.phases import Need, Phase
@@ -48,23 +47,6 @@ class DeclaresUses(Protocol):
     """A validator that declares what it uses. Without it, a validator may read and set everything."""
 
     uses: Uses
-
-
-class BodyListener(Protocol):
-    """Hears a body while it arrives."""
-
-    async def feed(self, block: bytes) -> None:
-        """Take the next octets after the header section as they are on the wire, dot-stuffed."""
-        ...
-
-
-@runtime_checkable
-class ListensToBodies(Protocol):
-    """A validator that hears bodies while they arrive. The message is then kept until policy has decided."""
-
-    async def listen(self, session: Session, message: Message) -> BodyListener | None:
-        """Return the listener for a message whose header section is there; None if the body does not matter."""
-        ...
 
 
 @runtime_checkable

@@ -17,8 +17,9 @@ from proxy.base.log import get_logger, printable
 from proxy.base.tasks import TaskOwner
 from proxy.mail import replies
 from proxy.mail.session import Session
-from proxy.mail.validator import Authenticates, Hook, ListensToBodies, OnError, Validator
+from proxy.mail.validator import Authenticates, Hook, OnError, Validator
 from proxy.mail.verdict import PASS, Verdict
+from proxy.smtp.ports import ListensToBodies
 from proxy.smtp.together import Order, Round, order_of
 from sieve.phases import CONTENT_PHASES, Need, Phase
 from sieve.run.patience import within

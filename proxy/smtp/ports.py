@@ -19,9 +19,9 @@ from proxy.base.tasks import TaskOwner
 from proxy.counting.base import Counting
 from proxy.counting.memory import MemoryCounting
 from proxy.mail import replies
+from proxy.mail.message import Message
 from proxy.mail.replies import Reply
 from proxy.mail.session import Letter, Path, Session, Transaction
-from proxy.mail.validator import ListensToBodies
 from proxy.mail.verdict import Verdict
 from proxy.options.core import CoreOptions
 from proxy.options.throttle import Buckets
@@ -156,6 +156,23 @@ class Logins(Authenticator, Protocol):
 
     def guess(self, session: Session, mechanism: str) -> AbstractAsyncContextManager[bool]:
         """Enter a login that a module judges; False if the client has failed too often. Its failure is counted."""
+        ...
+
+
+class BodyListener(Protocol):
+    """Hears a body while it arrives."""
+
+    async def feed(self, block: bytes) -> None:
+        """Take the next octets after the header section as they are on the wire, dot-stuffed."""
+        ...
+
+
+@runtime_checkable
+class ListensToBodies(Protocol):
+    """A validator that hears bodies while they arrive. The message is then kept until policy has decided."""
+
+    async def listen(self, session: Session, message: Message) -> BodyListener | None:
+        """Return the listener for a message whose header section is there; None if the body does not matter."""
         ...
 
 

@@ -18,14 +18,13 @@ from proxy.mail.authentication_results import remove_forged
 from proxy.mail.message import HeaderSection, Message, StuffedBody, stuffed, unstuffed
 from proxy.mail.replies import Reply
 from proxy.mail.session import Session, protocol_of
-from proxy.mail.validator import BodyListener
 from proxy.mail.verdict import Verdict
 from proxy.smtp.chunks import Interrupted
 from proxy.smtp.connection import ClientGone, ClientIdle, Draining
 from proxy.smtp.context import counts_context
 from proxy.smtp.data import GATHERED
 from proxy.smtp.plan import Plan
-from proxy.smtp.ports import Front, OutboxUnavailable, Relay, RelayFailed
+from proxy.smtp.ports import BodyListener, Front, OutboxUnavailable, Relay, RelayFailed
 from proxy.smtp.record import message_id_of, record_headers
 from sieve.phases import Phase
 

@@ -15,11 +15,12 @@ from proxy.mail.authentication_results import publish
 from proxy.mail.evidence import Property, Result, report
 from proxy.mail.message import Message
 from proxy.mail.session import Session
-from proxy.mail.validator import BodyListener, Hook, OnError, Uses, Validator
+from proxy.mail.validator import Hook, OnError, Uses, Validator
 from proxy.mail.verdict import PASS, Verdict
 from proxy.modules.dkim_validate.functions import DOMAINS, ec_dkim_domains, ec_dkim_responsible_domain
 from proxy.modules.dkim_validate.options import OPENDKIM_SPEC, SPEC, DkimOptions
 from proxy.modules.services import Names, Services
+from proxy.smtp.ports import BodyListener
 from sieve.library import SieveFunction
 from sieve.phases import Need, Phase
 from sieve.run.threads import ThreadPool, in_thread
