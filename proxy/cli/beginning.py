@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from textwrap import shorten
 from typing import Annotated, NoReturn
@@ -14,27 +16,28 @@ from config.diagnostics import has_errors
 from proxy.app import tried
 from proxy.cli import exits
 from proxy.demo.world import shipped_configuration
+from proxy.options.core import CoreOptions
 from proxy.options.inbound import own_name
 from proxy.setup import errors
 from proxy.setup.answers import NOBODY, OWN_ADDRESS, QUESTIONS, TRIAL_ADDRESS, Answers, Found, Question, Wrong
 from proxy.setup.sources import read_found
 from proxy.setup.tables import Absent
-from proxy.setup.writing import SCRIPT, text_of
+from proxy.setup.writing import SCRIPT, STATE, text_of
 
 
 def init(
     path: Annotated[Path, typer.Argument(help="The file to write.")] = Path("/etc/ringback/ecelerity.conf"),
     *,
-    domains: Annotated[list[str], typer.Option("--domains", help="Domains that you take mail for.")] = [],  # noqa: B006
+    domains: Annotated[list[str] | None, typer.Option("--domains", help="Domains that you take mail for.")] = None,
     next_hop: Annotated[
         str, typer.Option("--next-hop", help="Your mail server: `host`, `host:port` or `unix:/path`.")
     ] = "",
     hostname: Annotated[str, typer.Option("--hostname", help="This machine's name.")] = "",
-    listen: Annotated[list[str], typer.Option("--listen", help="Addresses and ports to listen on.")] = [],  # noqa: B006
+    listen: Annotated[list[str] | None, typer.Option("--listen", help="Addresses and ports to listen on.")] = None,
     networks: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option("--networks", help="Networks of your own clients, which may send to any domain; or `none`."),
-    ] = [],  # noqa: B006
+    ] = None,
     source: Annotated[
         Path | None,
         typer.Option("--from", help="A Postfix main.cf or an Exim configuration that has some of the answers."),
@@ -48,14 +51,16 @@ def init(
     if path.exists() and not force:
         _refuse(errors.exists(str(path)), exits.CANNOT_CREATE)
     given = {
-        "domains": " ".join(domains),
+        "domains": " ".join(domains or ()),
         "next_hop": next_hop,
         "hostname": hostname,
-        "listen": " ".join(listen),
-        "networks": " ".join(networks),
+        "listen": " ".join(listen or ()),
+        "networks": " ".join(networks or ()),
     }
     found = _read(source) if source else Found("")
     answers = _answered(given, found)
+    if not _serves_by_default():
+        answers = replace(answers, state=STATE)
     _write(path, answers)
     _tell(path, answers)
 
@@ -115,6 +120,11 @@ def _asked(question: Question, default: str) -> tuple[str, ...]:
             exits.say(f"  {wrong}", err=True)
 
 
+def _serves_by_default() -> bool:
+    """Tell whether a service of this user could keep its state where it usually is."""
+    return os.geteuid() == 0 or os.access(CoreOptions.model_fields["state_directory"].default, os.W_OK)
+
+
 def _write(path: Path, answers: Answers) -> None:
     """Write the file under another name, check it, and put it in its place. The script is left if it is there."""
     script, new = path.parent / SCRIPT, path.with_name(f"{path.name}.new")
@@ -122,6 +132,8 @@ def _write(path: Path, answers: Answers) -> None:
         script.parent.mkdir(parents=True, exist_ok=True)
         if not script.exists():
             script.write_bytes((shipped_configuration().parent / SCRIPT).read_bytes())
+        if answers.state:
+            (path.parent / answers.state).mkdir(mode=0o700, exist_ok=True)
         new.write_text(text_of(answers, str(path)), encoding="utf-8")
         found = tried(new)
         exits.show(found)

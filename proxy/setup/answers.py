@@ -60,6 +60,8 @@ class Answers:
     hostname: str
     listen: tuple[str, ...]
     networks: tuple[str, ...]
+    state: str = ""
+    """Where state is kept, if not where a service keeps it: an ordinary user tries Ringback."""
     found: Found = field(default_factory=lambda: Found(""))
 
 
@@ -163,6 +165,18 @@ def plain_networks(text: str) -> tuple[str, ...]:
     read_networks(text)
     found = [unmapped_network(ipaddress.ip_network(each, strict=False)) for each in text.split()]
     return tuple(str(each if each.prefixlen < each.max_prefixlen else each.network_address) for each in found)
+
+
+def without_loopback(what: str, networks: Iterable[str], notes: list[str]) -> tuple[str, ...]:
+    """Return networks without this machine's own, and note them.
+
+    Whoever tries Ringback sends from this machine, and the senders of clients that may relay are not verified.
+    """
+    found = tuple(dict.fromkeys(networks))
+    own = [each for each in found if ipaddress.ip_network(each).is_loopback]
+    if own:
+        notes.append(errors.loopback_left_out(what, " ".join(own)))
+    return tuple(each for each in found if each not in own)
 
 
 QUESTIONS = (

@@ -38,6 +38,15 @@ def not_excluded(what: str, item: str) -> str:
     return f"{what} leaves out {item}: Ringback's list cannot, so check whether the networks written are too wide"
 
 
+def loopback_left_out(what: str, networks: str) -> str:
+    """This machine's own addresses, which another server trusts."""
+    return (
+        f"{what} has this machine, {networks}. Relay_Hosts does not have it yet, so that mail with which you try "
+        "Ringback from here is verified. If programs here send mail to other domains through port 25, add it before "
+        "Ringback takes that port"
+    )
+
+
 def looked_up(server: str, domains: str) -> str:
     """The other server delivers the mail itself, so it is the next hop."""
     return (

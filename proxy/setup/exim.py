@@ -12,7 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from proxy.setup import errors
-from proxy.setup.answers import OWN_ADDRESS, Found, Wrong, plain_networks, read_next_hop, sound_domains
+from proxy.setup.answers import (
+    OWN_ADDRESS,
+    Found,
+    Wrong,
+    plain_networks,
+    read_next_hop,
+    sound_domains,
+    without_loopback,
+)
 from proxy.setup.tables import Absent, found_beside, read_text, rows
 
 _DEEPEST = 20
@@ -269,7 +277,7 @@ def _networks(exim: _Exim) -> tuple[str, ...]:
             found += plain_networks(item) if item not in {"@", "@[]"} else ()
         except (Wrong, ValueError):
             exim.notes.append(errors.unreadable(f"{_CLIENTS} has {item}", "it is no network that may be trusted"))
-    return tuple(dict.fromkeys(found))
+    return without_loopback(_CLIENTS, found, exim.notes)
 
 
 def _next_hop(exim: _Exim, local: tuple[str, ...], relayed: tuple[str, ...]) -> tuple[str, tuple[tuple[str, str], ...]]:

@@ -13,7 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from proxy.setup import errors
-from proxy.setup.answers import OWN_ADDRESS, Found, Wrong, plain_networks, read_networks, read_next_hop, sound_domains
+from proxy.setup.answers import (
+    OWN_ADDRESS,
+    Found,
+    Wrong,
+    plain_networks,
+    read_networks,
+    read_next_hop,
+    sound_domains,
+    without_loopback,
+)
 from proxy.setup.tables import Absent, found_beside, read_text, rows
 
 _TABLES = frozenset({"hash", "btree", "lmdb", "cdb", "dbm", "sdbm", "texthash", "cidr"})
@@ -245,7 +254,7 @@ def _networks(main: _MainCf) -> tuple[str, ...]:
             main.notes.append(errors.unreadable(f"mynetworks has {item}", "it is no network that may be trusted"))
     if any(item.startswith("!") for item in _ITEM.findall(main.value("mynetworks"))):
         main.notes.append(errors.not_excluded("mynetworks", "addresses with `!`"))
-    return tuple(dict.fromkeys(found))
+    return without_loopback("mynetworks", found, main.notes)
 
 
 def _next_hop(

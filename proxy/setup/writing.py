@@ -10,22 +10,34 @@ from proxy.setup.answers import Answers
 SCRIPT = "scripts/sender_callback.siv"
 """The script that the file names, beside it."""
 
+STATE = "state"
+"""The folder for state, beside the file, if the usual one cannot be used."""
+
 _WIDTH = 78
 
 
 def text_of(answers: Answers, path: str) -> str:
     """Return the file. `path` is where it will be: comments show how to check it."""
     path = "".join(char if char.isprintable() else "?" for char in path)
-    parts = (_head(path), _listener(answers), _recipients(answers), _next_hop(answers), _policy(path))
+    parts = (_head(path, answers), _listener(answers), _recipients(answers), _next_hop(answers), _policy(path))
     return "\n\n".join("\n".join(part) for part in parts) + "\n"
 
 
-def _head(path: str) -> Iterator[str]:
+def _head(path: str, answers: Answers) -> Iterator[str]:
     yield "# ecelerity.conf: Ringback in front of a mail server."
     yield "#"
     yield f"# Check every change:  ringback check {path}"
     yield f"# See every option:    ringback config show --defaults -c {path}"
     yield "# Relative paths start at the directory of this file."
+    for note in answers.found.notes:
+        yield "#"
+        yield from _comment(f"Note: {note}.")
+    if answers.state:
+        yield ""
+        yield from _comment(
+            "For a trial by an ordinary user. A service keeps its state in /var/lib/ringback: remove this line then."
+        )
+        yield f"State_Directory = {_quoted(answers.state)}"
     yield ""
 
 
@@ -72,9 +84,6 @@ def _recipients(answers: Answers) -> Iterator[str]:
 
 def _next_hop(answers: Answers) -> Iterator[str]:
     yield _title("next hop")
-    for note in answers.found.notes:
-        yield from _comment(note)
-        yield ""
     yield from _comment(
         "Your mail server. A client gets 250 only after this server has replied 250. Which of its settings to change "
         "first: docs/behind-it.md."

@@ -319,7 +319,8 @@ def test_ci_calls_the_test_command_of_readme_and_demands_the_real_servers() -> N
 def test_ci_installs_the_servers_that_tests_ask_for() -> None:
     script = (ROOT / ".ci/run").read_text()
     arrays = " ".join(re.findall(r"^readonly [A-Z_]+=\((.*)\)$", script, re.MULTILINE))
-    installed = set(re.findall(r":/usr/[a-z0-9/]*\bs?bin/([a-z0-9-]+)", arrays)) | set(re.findall(r"perl -M(\S+)", script))
+    installed = set(re.findall(r":/usr/[a-z0-9/]*\bs?bin/([a-z0-9-]+)", arrays))
+    installed |= set(re.findall(r"perl -M(\S+)", script))
     marked = {
         name
         for path in (ROOT / "tests").rglob("test_*.py")
