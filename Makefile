@@ -101,10 +101,13 @@ docs: $(DEV)
 LOCK := $(VENV)/uv/bin/uv pip compile --quiet --upgrade --generate-hashes --no-annotate --no-header \
 	--python-version 3.11.2 --python-platform linux
 
+# drivers that have wheels
+EXTRAS := pgsql mysql
+
 lock: $(DEV)
 	$(BIN)/python -m venv $(VENV)/uv
 	$(VENV)/uv/bin/pip --disable-pip-version-check --quiet install uv
-	$(LOCK) --output-file packaging/requirements.txt pyproject.toml
+	$(LOCK) $(EXTRAS:%=--extra %) --output-file packaging/requirements.txt pyproject.toml
 	printf 'hatchling>=1.26\nsetuptools>=77\n' | $(LOCK) --output-file packaging/build-requirements.txt -
 
 clean:
