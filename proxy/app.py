@@ -22,6 +22,7 @@ from config.settings import Settings
 from proxy import checks
 from proxy.base.apart import ChildTask, Failed, Tell
 from proxy.base.rejected import ConfigurationRejected
+from proxy.modules.arc.module import ARC
 from proxy.modules.base import Module, Prepared, Reprepares
 from proxy.modules.bounce_classifier.module import BOUNCE_CLASSIFIER, BOUNCE_CLASSIFIER_OVERRIDE
 from proxy.modules.cidrdb.module import CIDRDB
@@ -62,6 +63,7 @@ MODULES: tuple[Module, ...] = (
     IPREV,
     DNSBL,
     DNS_RBL,
+    ARC,
     DMARC,
     URL_RIPPER,
     SmtpCbvModule(),

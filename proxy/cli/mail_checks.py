@@ -25,11 +25,13 @@ from proxy.cli.stanza import loaded
 from proxy.cli.trial import trial_session
 from proxy.dns.resolver import Resolver
 from proxy.mail.evidence import all_of
+from proxy.mail.message import stuffed
 from proxy.mail.session import Session
 from proxy.mail.validator import Validator
 from proxy.mail.verdict import Verdict, decided
 from proxy.modules.base import Prepared
 from proxy.modules.services import Services
+from proxy.smtp.ports import ListensToBodies
 from sieve.phases import Phase
 
 _CHECKS = ("iprev", "spf_v1", "dkim_validate", "opendkim", "arc", "dnsbl", "dns_rbl", "url_ripper", "dmarc")
@@ -109,6 +111,8 @@ async def _checked(facts: Facts, around: Circumstances, content: bytes) -> Found
     try:
         validators = [each for one in _prepared(around) if (each := one.validator(services)) is not None]
         for phase in _PHASES:
+            if phase is Phase.DATA:
+                await _arrives(validators, found.session)
             for validator in validators:
                 await _ask(validator, phase, found)
     finally:
@@ -117,6 +121,16 @@ async def _checked(facts: Facts, around: Circumstances, content: bytes) -> Found
         if found.session.transaction.message is not None:
             found.session.transaction.message.close()
     return found
+
+
+async def _arrives(validators: Sequence[Validator], session: Session) -> None:
+    """Let those hear the body who do so while a message arrives."""
+    message = session.transaction.message
+    for each in validators:
+        if message is not None and isinstance(each, ListensToBodies):
+            listener = await each.listen(session, message)
+            if listener is not None:
+                await listener.feed(stuffed((await message.raw())[message.head_octets :]))
 
 
 async def _ask(validator: Validator, phase: Phase, found: Found) -> None:

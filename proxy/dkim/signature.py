@@ -69,12 +69,18 @@ def read(body: bytes) -> Signature:
     """
     try:
         found = tags.parse(body)
-        return _signature(found)
+        return of_tags(found)
     except BadTags as bad:
         raise Unusable(str(bad)) from None
 
 
-def _signature(found: dict[str, str]) -> Signature:
+def of_tags(found: dict[str, str]) -> Signature:
+    """Return what the tags of a field say. ARC has the same tags (RFC 8617 section 4.1.2).
+
+    Raises:
+        Unusable: they are of a kind that is not supported.
+        BadTags: a value is malformed.
+    """
     missing = [name for name in _REQUIRED if not found.get(name)]
     if missing:
         raise Unusable(f"tag {missing[0]}= is missing")

@@ -1,0 +1,149 @@
+"""The module: it hashes the body while it arrives, and judges the chain in the data phase."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Mapping, Sequence
+from typing import TYPE_CHECKING, cast
+
+from config.diagnostics import Diagnostic
+from config.schema.specs import ModuleSpec
+from config.settings import ModuleSettings
+from proxy.dkim.bodies import BodyHashes
+from proxy.mail.authentication_results import publish
+from proxy.mail.evidence import Property, Result, report
+from proxy.mail.message import Message
+from proxy.mail.session import Session
+from proxy.mail.validator import Hook, OnError, Uses, Validator
+from proxy.mail.verdict import PASS, Verdict
+from proxy.modules.arc.options import SPEC, ArcOptions
+from proxy.modules.services import Names, Services
+from proxy.smtp.ports import BodyListener
+from sieve.library import SieveFunction
+from sieve.phases import Need, Phase
+from sieve.run.threads import ThreadPool, in_thread
+
+if TYPE_CHECKING:
+    from proxy.arc.verifying import ChainClaim, ChainResult
+
+_GRACE_SECONDS = 5.0
+_FIELD = "arc-seal"
+
+_INLINE = 32 * 1024
+"""Octets of a header section that is read on the event loop; longer ones are read in a thread."""
+
+
+class ArcModule:
+    """Prepares `arc` stanzas."""
+
+    spec: ModuleSpec = SPEC
+    functions: Sequence[SieveFunction] = ()
+
+    def prepare(self, loaded: ModuleSettings, present: frozenset[str]) -> PreparedArc:  # noqa: ARG002 - needs none
+        """Take the stanza."""
+        return PreparedArc(loaded)
+
+
+class PreparedArc:
+    """One stanza."""
+
+    diagnostics: Sequence[Diagnostic] = ()
+
+    def __init__(self, loaded: ModuleSettings) -> None:
+        """Keep its options."""
+        self._loaded = loaded
+
+    def validator(self, services: Services) -> Validator | None:
+        """Return the hooks."""
+        if self._loaded.passive:
+            return None
+        return ArcValidator(self._loaded.name, cast(ArcOptions, self._loaded.options), services.resolver)
+
+
+class _Heard:
+    """One message while it arrives: its chain, and the hash of its body."""
+
+    __slots__ = ("claim", "hashes")
+
+    def __init__(self, claim: ChainClaim) -> None:
+        self.claim = claim
+        self.hashes = BodyHashes([] if claim.wanted is None else [claim.wanted])
+
+    async def feed(self, block: bytes) -> None:
+        await self.hashes.feed(block)
+
+
+class ArcValidator:
+    """Judges the chain of each message."""
+
+    authenticates = True
+    uses = Uses(sets=frozenset({"arc", "arc_status", "arc_sealer", "arc_trusted", "arc_cv", "authentication-results"}))
+
+    def __init__(self, name: str, options: ArcOptions, resolver: Names) -> None:
+        """Take the options."""
+        from proxy.arc import verifying  # noqa: PLC0415 - cryptography takes 50 ms, and few commands verify
+        from proxy.dkim.keys import KeyCache  # noqa: PLC0415 - as above
+
+        self._verifying = verifying
+        self.keys = KeyCache(
+            resolver,
+            size=options.keycache_size,
+            life=options.pos_keycache_ttl,
+            missing_life=options.neg_keycache_ttl,
+        )
+        self.name, self.shadow = name, options.shadow
+        self.on_error = OnError(options.on_error)
+        self.deadline = options.timeout + _GRACE_SECONDS
+        self._options = options
+
+    def hooks(self) -> Mapping[Phase, Hook]:
+        """Judge when the message has arrived."""
+        return {Phase.DATA: self._judge}
+
+    def needs(self, phase: Phase) -> Need:  # noqa: ARG002 - there is one
+        """Read the header section. Of the body, only `listen` hears, and only if there is a chain."""
+        return Need.HEADERS
+
+    async def listen(self, session: Session, message: Message) -> BodyListener | None:
+        """Read the chain, before any script changes what it covers."""
+        session.transaction.heard.pop(self.name, None)
+        if session.can_relay or not message.header(_FIELD):
+            return None
+        fields = message.raw_fields()
+        if message.head_octets > _INLINE:
+            claim = await in_thread(ThreadPool.CONTENT, lambda: self._verifying.claim_of(fields))
+        else:
+            claim = self._verifying.claim_of(fields)
+        heard = session.transaction.heard[self.name] = _Heard(claim)
+        return heard
+
+    def _judge(self, session: Session) -> Verdict | Awaitable[Verdict]:
+        heard = session.transaction.heard.pop(self.name, None)
+        if not isinstance(heard, _Heard):
+            session.transaction.context["arc_status"] = session.transaction.context["arc_cv"] = "none"
+            return PASS
+        return self._judged(session, heard)
+
+    async def _judged(self, session: Session, heard: _Heard) -> Verdict:
+        transaction, began = session.transaction, time.monotonic()
+        found = await self._result(heard)
+        transaction.dns_seconds += time.monotonic() - began
+        trusted = found.status == "pass" and self._options.trusted_sealers.matches(found.newest)
+        context = transaction.context
+        context["arc_status"] = context["arc_cv"] = found.status
+        context["arc_sealer"], context["arc_trusted"] = found.newest, "yes" if trusted else "no"
+        about = (Property("smtp", "remote-ip", session.client_ip), Property("header", "d", found.newest))
+        report(transaction, "arc", Result("arc", found.status, about, found.reason))
+        publish(session)
+        return PASS
+
+    async def _result(self, heard: _Heard) -> ChainResult:
+        try:
+            async with asyncio.timeout(self._options.timeout):
+                return await self._verifying.verified(heard.claim, heard.hashes.finish(), self.keys)
+        except TimeoutError:
+            return self._verifying.ChainResult("temperror", reason="no key in time")
+
+
+ARC = ArcModule()

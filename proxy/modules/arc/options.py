@@ -1,0 +1,37 @@
+"""The options of `arc`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from config.schema.options import Options, option
+from config.schema.specs import ModuleSpec
+from config.schema.values import DomainPatterns, Seconds
+
+
+class ArcOptions(Options):
+    """ARC chains. Scripts see arc_status and arc_sealer. It refuses nothing."""
+
+    trusted_sealers: DomainPatterns = option(
+        DomainPatterns(()),
+        doc="Domains whose seals you believe. If the newest sealer of an unbroken chain is one, DMARC's policy is not "
+        "enforced.",
+    )
+    keycache_size: int = option(2048, zero="off", doc="Public keys that are remembered.", ge=0)
+    pos_keycache_ttl: Seconds = option(300.0, zero="off", doc="How long a key is remembered.", unit="seconds")
+    neg_keycache_ttl: Seconds = option(
+        3600.0, zero="off", doc="How long it is remembered that there is no usable key.", unit="seconds"
+    )
+    on_error: Literal["accept", "defer"] = option("accept", doc="What happens to mail if the module fails.")
+    timeout: Seconds = option(
+        10.0, zero="refused", doc="Time for all keys of one message; then temperror.", unit="seconds", ge=0.1
+    )
+    shadow: bool = option(False, doc="For symmetry with other modules: it refuses nothing anyway.")
+
+
+SPEC = ModuleSpec(
+    type="arc",
+    options=ArcOptions,
+    lines=("Validate validate/arc", "Validate validate/openarc"),
+    summary="ARC: whether forwarders vouch for a message with an unbroken chain of seals.",
+)
