@@ -2,8 +2,8 @@
 
 Each slot is leased from those that all have: from before its connection is made until that is closed, also while nobody
 uses it. So who finds none says that one is wanted, and those who have some look for that: they end what they do not
-use, or give up the next slot that comes back. Otherwise one busy worker could keep every connection, and clients of the
-others would get 451.
+use, as many as are wanted, or give up the next slot that comes back. Otherwise one busy worker could keep every
+connection, and clients of the others would get 451.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ WANTED_SECONDS = 2.0
 """How long it is known that a slot is wanted, unless it is said again."""
 
 _ROOM = "wanted"
+_MOST_WANTED = 0xFFFF
 
 C = TypeVar("C")
 
@@ -49,16 +50,18 @@ class Sharing:
         """Return a slot."""
         self._counting.tell(Return([self._key]))
 
-    def want(self) -> None:
-        """Say that a slot is wanted."""
-        self._counting.tell(Put(_ROOM, self._key, self._mark, WANTED_SECONDS))
+    def want(self, slots: int) -> None:
+        """Say how many slots are wanted."""
+        said = min(slots, _MOST_WANTED).to_bytes(2) + self._mark
+        self._counting.tell(Put(_ROOM, self._key, said, WANTED_SECONDS))
 
-    async def is_wanted(self) -> bool:
-        """Whether somebody else wants a slot."""
+    async def wanted(self) -> int:
+        """Return how many slots somebody else wants."""
         try:
-            return await answered(self._counting, Get(_ROOM, self._key)) not in {None, self._mark}
+            said = await answered(self._counting, Get(_ROOM, self._key))
         except CountingUnavailable:
-            return False
+            return 0
+        return 0 if said is None or said[2:] == self._mark else int.from_bytes(said[:2])
 
 
 class SharedSlots(Slots[C]):
@@ -92,7 +95,7 @@ class SharedSlots(Slots[C]):
             asking.add_done_callback(self._not_waited_for)
             raise
         if not leased:
-            self._sharing.want()
+            self._sharing.want(len(self.waiting) + 1)
             super()._let_go()
         return leased
 
@@ -126,18 +129,22 @@ class SharedSlots(Slots[C]):
         else:
             self.free()
 
-    async def _lease_for_waiter(self) -> None:
-        if await self.lease():
+    async def _lease_for_waiter(self) -> bool:
+        leased = await self.lease()
+        if leased:
             self.free()  # which hands it over
+        return leased
 
     async def _look(self) -> None:
         """While there are slots or waiters here, take what others return, and return what they want."""
         try:
             while self.taken or self.waiting:
                 await asyncio.sleep(LOOK_SECONDS)
-                if self.waiting and self.take_free():
-                    await self._lease_for_waiter()
-                if self.taken and await self._sharing.is_wanted():
-                    self.owes = not self._pool.end_one_unused()
+                while self.waiting and self.take_free() and await self._lease_for_waiter():
+                    pass
+                wanted = await self._sharing.wanted() if self.taken else 0
+                while wanted and self._pool.end_one_unused():
+                    wanted -= 1
+                self.owes = bool(wanted)
         finally:
             self._looks = False

@@ -182,6 +182,9 @@ async def test_rates_turns_and_guesses_hold_for_four_workers_and_the_console_sho
             "recipient": ("all", "8/3600", 0),
             "login": ("all", "6/3600", 0),
         }
+        told = await consoles.said(ringback.folder, "explain client=127.0.0.1 from=a@ok.test rcpt=b@example.com")
+        assert any("450 4.7.1 Too much mail" in line for line in told)
+        assert any("message_rate_per_client" in line and "0.0 left" in line for line in told)
         assert (await consoles.value(ringback.folder, "limits clear 127.0.0.1"))["cleared"] >= 4
         assert (await guessing[0].ask("MAIL FROM:<>")).startswith("250 ")
         assert (await guessing[1].ask("AUTH PLAIN AGFsaWNlAHdyb25n")).startswith("535 ")
@@ -237,6 +240,40 @@ async def test_no_session_fails_while_workers_and_keepers_are_killed_and_counts_
         assert len(let_in(clients)) == 60
         assert await open_now(ringback) >= 60
     assert [each for each in ringback.log if each["event"] in {"unstructured", "task_failed", "command_failed"}] == []
+
+
+async def test_while_a_worker_is_killed_only_its_own_sessions_end_and_counts_resume(stage: Stage) -> None:
+    upstream = await stage.upstream()
+    options = ("Max_Connections_Per_Client = 20", 'Message_Rate_Per_Client = "9999/60"', "Max_Outbound_Connections = 9")
+    ringback = await sharing(stage, upstream, *options)
+    ended, delivered = 0, 0
+    enough = asyncio.Event()
+
+    async def deliver() -> None:
+        nonlocal ended, delivered
+        while not enough.is_set():
+            try:
+                async with await ringback.conversation() as client:
+                    assert (await client.deliver("", ["b@example.com"], MESSAGE)).startswith("250 ")
+                    delivered += 1
+            except ConnectionError:
+                ended += 1
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(12):
+            group.create_task(deliver())
+        await eventually(lambda: delivered >= 24, "mail flows")
+        for times, worker in enumerate(ringback.workers[:2], 1):
+            os.kill(worker, signal.SIGKILL)
+            await logged(ringback, "worker_died", times)
+            aim = delivered + 24
+            await eventually(lambda aim=aim: delivered >= aim, "mail flows again")
+        enough.set()
+    assert ended <= 24  # each client had one session, so each kill ends twelve at most
+    await until_nothing_is_open(ringback)
+    await asyncio.sleep(1.1)
+    assert await admitted(ringback) == 20
+    assert await open_now(ringback) >= 0
 
 
 async def until_nothing_is_open(ringback: Ringback) -> None:

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from proxy.counting.operations import Lease, Take
 from proxy.mail.session import Session
@@ -313,3 +315,76 @@ async def test_if_nobody_can_count_no_password_is_judged() -> None:
     house.counting.down = True
     assert await house.says(0, "right") is UNSURE
     assert not house.judge.asked
+
+
+# ---------------------------------------------------------------- whatever happens
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["enter", "leave", "stop", "wait"]), st.integers(0, 1), st.integers(0, 3)),
+        max_size=60,
+    )
+)
+def test_whatever_clients_do_no_limit_is_exceeded_and_nothing_is_left_or_negative(
+    steps: list[tuple[str, int, int]],
+) -> None:
+    asyncio.run(_walked(steps))
+
+
+class _Walk:
+    """Clients that enter, leave, and stop waiting at two workers."""
+
+    def __init__(self) -> None:
+        self.counting, self.clock = Apart(), Clock()
+        self.workers = [SharedLimits(self.counting, self.clock) for _ in range(2)]
+        self.inside: list[tuple[SharedLimits, list[Claim]]] = []
+        self.asking: list[tuple[SharedLimits, list[Claim], asyncio.Task[str]]] = []
+
+    def enter(self, worker: int, client: int) -> None:
+        limits, claims = self.workers[worker], [Claim("c", str(client), 2), Claim("s", "", 5)]
+        asked = limits.enter("x", claims, [Rate("connection", str(client), Throttle(9, 3600))])
+        self.asking.append((limits, claims, asyncio.get_running_loop().create_task(asked)))
+
+    def stop(self, _worker: int, _client: int) -> None:
+        if self.asking:
+            self.asking.pop()[2].cancel()
+
+    def leave(self, _worker: int, client: int) -> None:
+        if self.inside:
+            limits, claims = self.inside.pop(client % len(self.inside))
+            limits.leave(claims)
+
+    def wait(self, _worker: int, _client: int) -> None:
+        """The next step comes in a later turn."""
+
+    def look(self) -> None:
+        """Take those in that have their answer; see that no limit is exceeded."""
+        for each in [each for each in self.asking if each[2].done()]:
+            self.asking.remove(each)
+            if not each[2].result():
+                self.inside.append(each[:2])
+        places = [self.counting.places(f"c {number}") for number in range(4)]
+        assert all(0 <= each <= 2 for each in places)
+        assert sum(places) == self.counting.places("s ") <= 5
+
+    async def end(self) -> None:
+        for _ in range(5):
+            await asyncio.sleep(0)  # those who stopped waiting give back what they were granted
+        self.look()
+        assert (self.asking, self.counting.places("s ")) == ([], len(self.inside))
+        while self.inside:
+            self.leave(0, 0)
+        assert self.counting.places("s ") == 0
+
+
+async def _walked(steps: list[tuple[str, int, int]]) -> None:
+    walk = _Walk()
+    for what, worker, client in steps:
+        walk.clock.now += 0.4
+        getattr(walk, what)(worker, client)
+        if what in {"wait", "leave"}:
+            await asyncio.sleep(0)
+        walk.look()
+    await walk.end()

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
+from typing import cast
 
+from proxy.app import load
 from proxy.counting.base import CountingUnavailable
 from proxy.counting.memory import MemoryCounting
 from proxy.counting.operations import Counted, Operation, Reserve
+from proxy.options.core import CoreOptions
 from proxy.options.throttle import Throttle
+from proxy.smtp.entrance import Entrance
 from proxy.smtp.turns import PATIENCE_SECONDS
 from tests.support.exchanger import Exchanger
 from tests.support.waiting import eventually
@@ -104,3 +109,18 @@ async def test_a_client_over_its_own_rate_takes_no_turn() -> None:
         await client.ask("RSET")
         assert await client.ask("MAIL FROM:<>") == TOO_MUCH
         assert len(counting.asked) == 1
+
+
+def test_a_listener_that_sets_its_own_rate_has_its_own_turns(tmp_path: Path) -> None:
+    path = tmp_path / "r.conf"
+    path.write_text(
+        'Gateway = "192.0.2.9"  Hostname = "ringback.test"  Relay_Domains = a.test\n'
+        'Inbound_Throttle_Messages = "3"\n'
+        'ESMTP_Listener { Listen "127.0.0.1:1" { Inbound_Throttle_Messages = "3/60" } Listen "127.0.0.1:2" { } }\n'
+    )
+    settings = load(path)[0].settings
+    core = cast(CoreOptions, settings.core)
+    own, common = [Entrance(each, settings).options("192.0.2.1") for each in core.esmtp_listener]
+    assert (core.inbound_throttle_messages, own.inbound_throttle_messages) == (Throttle(3, 1), Throttle(3, 60))
+    assert common.inbound_throttle_messages is core.inbound_throttle_messages
+    assert own.inbound_throttle_messages is not core.inbound_throttle_messages

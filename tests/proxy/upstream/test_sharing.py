@@ -71,6 +71,29 @@ async def test_a_connection_that_nobody_uses_makes_room_for_another_worker() -> 
         second.give_back(connection)
 
 
+async def test_a_worker_that_wants_many_gets_as_many_as_others_leave_unused_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    counting = Apart()
+    async with Exchanger() as upstream, two(upstream, counting, max_outbound_connections=8) as (first, second):
+        unused = [await taken(first) for _ in range(8)]
+        for each in unused:
+            first.give_back(each)
+        told: list[int] = []
+        wanted = subject.Sharing.wanted
+
+        async def listened(sharing: subject.Sharing) -> int:
+            told.append(await wanted(sharing))
+            return told[-1]
+
+        monkeypatch.setattr(subject.Sharing, "wanted", listened)
+        connections = await asyncio.gather(*[taken(second) for _ in range(6)])
+        assert max(told) > 1  # otherwise each look makes room for one
+        assert counting.places(key(first)) <= 8
+        for each in connections:
+            second.give_back(each)
+
+
 async def test_a_busy_worker_gives_up_every_connection_that_others_want() -> None:
     counting = Apart()
     async with Exchanger() as upstream, two(upstream, counting, max_outbound_connections=1) as (first, second):
@@ -133,7 +156,7 @@ async def test_a_worker_does_not_give_way_to_itself() -> None:
     counting = Apart()
     async with Exchanger() as upstream, two(upstream, counting, max_outbound_connections=1) as (first, _):
         mine = subject.Sharing(counting, "x", 1)
-        mine.want()
-        assert not await mine.is_wanted()
-        assert await subject.Sharing(counting, "x", 1).is_wanted()
+        mine.want(3)
+        assert await mine.wanted() == 0
+        assert await subject.Sharing(counting, "x", 1).wanted() == 3
         first.give_back(await taken(first))
