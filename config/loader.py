@@ -20,6 +20,7 @@ from config.overlay import CONSOLE, LISTENER, Change
 from config.schema.binding import GLOBAL, Gathered
 from config.schema.declared import Declared, bind, declared, names_of
 from config.schema.modules import GatheredModule, gather_module
+from config.schema.momentum import catalogue
 from config.schema.options import Options
 from config.schema.readers import ReadContext
 from config.schema.specs import Schema
@@ -139,11 +140,12 @@ class _Loading:
                 self._findings.add(naming.unknown("stanza", head.text, (), head.span, f" in {prefix}"))
 
     def _core_stanza(self, stanza: Stanza) -> Declared | None:
-        """Return the global option that a stanza sets, such as `ESMTP_Listener { … }`."""
-        kind = stanza.head[0]
+        """Return the global option that a stanza sets, such as `ESMTP_Listener { … }`; in 2.2, it may be a module."""
+        kinds = [stanza.head[0].text.lower()]
         if is_module_line(stanza):  # 2.2: `Module datasource/ds_core ds_core { … }`
-            kind = stanza.head[1]
-        name = names_of(self._schema.core).get(kind.text.rpartition("/")[2].lower())
+            path = stanza.head[1].text
+            kinds = [path.rpartition("/")[2].lower(), catalogue().module_at(path) or ""]
+        name = next((name for kind in kinds if (name := names_of(self._schema.core).get(kind)) is not None), None)
         return declared(self._schema.core)[name] if name is not None else None
 
     # ------------------------------------------------------------ settings from the console

@@ -32,6 +32,7 @@ from proxy.modules.dmarc.module import DMARC
 from proxy.modules.dnsbl.module import DNSBL
 from proxy.modules.dnsbl.momentum import DNS_RBL, URL_RIPPER
 from proxy.modules.greylist.module import GreylistModule
+from proxy.modules.inbound_audit.module import InboundAuditModule
 from proxy.modules.iprev.module import IPREV
 from proxy.modules.mail_loop.module import MAIL_LOOP
 from proxy.modules.python.module import PythonModule
@@ -66,6 +67,7 @@ MODULES: tuple[Module, ...] = (
     ARC,
     DMARC,
     URL_RIPPER,
+    InboundAuditModule(),
     SmtpCbvModule(),
     SpfModule(),
     DKIM_VALIDATE,

@@ -83,7 +83,9 @@ class Gathered:
     def _set(self, name: str, statement: Option, findings: Findings) -> None:
         """Set an option; warn if one stanza of one file sets it twice to different values."""
         before = self.written.get(name)
-        if before is not None and before.value != statement.value and self._side_by_side(before, statement):
+        if before is not None and declared(self.model)[name].repeats and self._side_by_side(before, statement):
+            statement = Option(statement.name, _joined(before.value, statement.value), statement.span)
+        elif before is not None and before.value != statement.value and self._side_by_side(before, statement):
             findings.add(naming.already_set(statement.name.text, statement.name.span, before.name.span))
         self.written[name] = statement
 
@@ -143,3 +145,9 @@ def scopes_of(one: Declared) -> frozenset[str]:
         return one.scopes | {"pathway", "pathway_group"} if "listen" in one.scopes else one.scopes
     options = catalogue().options
     return frozenset[str]().union(*(options[name].scopes for name in (one.name, *one.aliases) if name in options))
+
+
+def _joined(*values: Value) -> List:
+    """Return the items of several values as one list."""
+    items = [item for value in values for item in (value.items if isinstance(value, List) else (value,))]
+    return List(tuple(items), values[-1].span)

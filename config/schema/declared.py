@@ -41,6 +41,7 @@ class Declared:
     reloadable: bool
     secret: bool
     live: bool
+    repeats: bool
     scopes: frozenset[str] | None
 
 
@@ -77,6 +78,7 @@ def _declared(name: str, annotation: object, field: FieldInfo) -> Declared:
         zero=extra.get("zero"),
         reloadable=extra.get("reloadable", True),
         secret=extra.get("secret", False),
+        repeats=extra.get("repeats", False),
         live=extra.get("live", True),
         scopes=None if scopes is None else frozenset(scopes),
     )

@@ -38,6 +38,7 @@ def option(  # a factory of pydantic fields, which are typed Any by design
     secret: bool = False,
     scopes: tuple[str, ...] | None = None,
     live: bool = True,
+    repeats: bool = False,
     default_factory: Callable[[], Any] | None = None,
 ) -> Any:
     """Declare one option.
@@ -54,6 +55,7 @@ def option(  # a factory of pydantic fields, which are typed Any by design
         secret: its value is never shown; or, for a path, other users must not be able to read the file.
         scopes: the scopes, besides the global one, that allow it; None means the same as in Momentum.
         live: whether it can change without a reload, for new sessions; a path never can.
+        repeats: it may be written several times in one stanza; each adds to its list.
         default_factory: computes the default, instead of `default`.
     """
     extra: dict[str, Any] = {
@@ -64,6 +66,7 @@ def option(  # a factory of pydantic fields, which are typed Any by design
         "secret": secret,
         "scopes": scopes and list(scopes),
         "live": live,
+        "repeats": repeats,
     }
     if default_factory is not None:
         return Field(default_factory=default_factory, description=doc, ge=ge, le=le, json_schema_extra=extra)

@@ -6,7 +6,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from proxy.counting.clock import Clock
+from proxy.counting.networks import ByNetwork
 from proxy.counting.operations import Leased
+from proxy.counting.presence import is_here_only, split
 
 ALIVE_SECONDS = 5.0
 """A process that has said nothing for so long has no places any more, unless it is known to live otherwise."""
@@ -27,6 +29,8 @@ class Leases:
         self._heard: dict[str, float] = {}
         self._totals: Counter[bytes] = Counter()
         self._connected = {ALONE}
+        self._present: dict[bytes, ByNetwork] = {}
+        """For the beginnings that were asked for: the leased places by address."""
 
     def connect(self, owner: str) -> None:
         """Know from its connection that an owner lives, until `drop`."""
@@ -48,7 +52,7 @@ class Leases:
         held = self._held.setdefault(owner, Counter())
         for key, _ in places:
             held[key] += 1
-            totals[key] += 1
+            self._change(key, 1)
         return Leased(-1, [totals[each] for each, _ in places])
 
     def give_back(self, owner: str, keys: Sequence[bytes]) -> None:
@@ -64,7 +68,8 @@ class Leases:
         if held is not None:
             self._free(owner)
             self._held[owner] = Counter(dict(held))
-            self._totals.update(self._held[owner])
+            for key, places in held:
+                self._change(key, places)
         self._heard[owner] = self._clock()
         return known
 
@@ -84,11 +89,35 @@ class Leases:
         self._expire()
         return self._totals[key]
 
+    def present(self, begin: bytes, address: bytes, mask: int) -> int:
+        """Return how many places whose keys begin so and end in an address are leased within a network."""
+        self._expire()
+        table = self._present.get(begin)
+        if table is None:
+            table = self._present[begin] = ByNetwork()
+            for key, places in self._totals.items():
+                if is_here_only(key) and split(key)[0] == begin:
+                    table.add(split(key)[1], places)
+        if table.wants(len(address), mask):
+            table.begin(len(address), mask)
+        return table.total(address, mask)
+
     def _less(self, held: Counter[bytes], key: bytes, places: int) -> None:
-        for counter in (held, self._totals):
-            counter[key] -= places
-            if counter[key] <= 0:
-                del counter[key]
+        held[key] -= places
+        if held[key] <= 0:
+            del held[key]
+        self._change(key, -places)
+
+    def _change(self, key: bytes, places: int) -> None:
+        self._totals[key] += places
+        if self._totals[key] <= 0:
+            del self._totals[key]
+        if self._present and is_here_only(key):
+            begin, address = split(key)
+            if begin in self._present:
+                self._present[begin].add(address, places)
+                if not self._totals[key]:
+                    self._present[begin].forget(address)
 
     def _expire(self) -> None:
         ended = self._clock() - ALIVE_SECONDS

@@ -49,6 +49,7 @@ class MemoryCounting:
             ops.Return: lambda each: self.leases.give_back(each.owner, each.keys),
             ops.Hold: lambda each: self.leases.hold(each.owner, each.held),
             ops.Places: lambda each: self.leases.places(each.key),
+            ops.Present: lambda each: self.leases.present(each.begin, each.address, each.mask),
             ops.Greylist: self._attempt,
             ops.Delivered: self._delivered,
             ops.Show: self._show,

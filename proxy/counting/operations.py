@@ -109,6 +109,8 @@ class Add(Operation[None], tag=4):
     amount: int = 1
     keep: bool = False
     """Whether it outlives a restart."""
+    here: bool = False
+    """Whether it is this machine's own, even if machines share a store."""
 
 
 class Sum(Operation[int], tag=5):
@@ -125,6 +127,7 @@ class Sum(Operation[int], tag=5):
     first: int = 0
     last: int = 0
     smooth: bool = False
+    here: bool = False
 
     answer: ClassVar[Any] = int
 
@@ -225,6 +228,16 @@ class Places(Operation[int], tag=12):
     """Answer how many places of a key are leased now, by everybody."""
 
     key: bytes
+
+    answer: ClassVar[Any] = int
+
+
+class Present(Operation[int], tag=17):
+    """Answer how many of this machine's places whose keys are `begin` and an address are leased within a network."""
+
+    begin: bytes
+    address: bytes
+    mask: int
 
     answer: ClassVar[Any] = int
 
@@ -334,6 +347,7 @@ AnyOperation = (
     | Return
     | Hold
     | Places
+    | Present
     | Greylist
     | Delivered
     | Show

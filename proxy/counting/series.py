@@ -1,7 +1,6 @@
 """Series in memory: for each of the last windows, how much was added to each address.
 
-The windows follow each other without gaps, from the epoch on. Sums of a network are not made by looking at every
-address: a mask that was asked for once has its own table from then on.
+The windows follow each other without gaps, from the epoch on. `networks` makes the sums.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 
 from proxy.counting.clock import Clock
+from proxy.counting.networks import ByNetwork
 from proxy.counting.operations import Add, Sum
 
 MOST_SERIES = 1000
@@ -17,9 +17,6 @@ MOST_SERIES = 1000
 
 MOST_ADDRESSES = 1_000_000
 """Addresses in all windows of a series. When there are more, its oldest window is dropped."""
-
-MOST_MASKS = 8
-"""Masks with tables of their own. Sums for others look at every address."""
 
 Name = tuple[str, int, int]
 """Series, seconds of a window, and number of windows."""
@@ -35,53 +32,29 @@ class _Series:
         self.kept = False
         self.addresses = 0
         self.masks: list[tuple[int, int]] = []
-        """Octets of an address, and mask, of the tables besides those of whole addresses."""
-        self.windows: dict[int, dict[bytes, int]] = {}
-        """By the window's number; see `_key`."""
+        self.windows: dict[int, ByNetwork] = {}
+        """By the window's number."""
 
     def add(self, index: int, address: bytes, amount: int) -> None:
-        table = self.windows.setdefault(index, {})
-        if address not in table:
-            self.addresses += 1
-        table[address] = table.get(address, 0) + amount
-        for octets, mask in self.masks:
-            if octets == len(address):
-                key = _key(address, mask)
-                table[key] = table.get(key, 0) + amount
+        window = self.windows.get(index)
+        if window is None:
+            window = self.windows[index] = ByNetwork(self.masks)
+        self.addresses += window.add(address, amount)
 
     def total(self, index: int, address: bytes, mask: int) -> int:
-        table = self.windows.get(index)
-        if table is None:
+        window = self.windows.get(index)
+        if window is None:
             return 0
-        if mask == 8 * len(address):
-            return table.get(address, 0)
-        key = _key(address, mask)
-        if (len(address), mask) in self.masks or self._begin(len(address), mask):
-            return table.get(key, 0)
-        return sum([amount for each, amount in table.items() if len(each) == len(address) and _key(each, mask) == key])
-
-    def _begin(self, octets: int, mask: int) -> bool:
-        """Make the tables of a mask, if there may be one more; return whether there are now."""
-        if len(self.masks) >= MOST_MASKS:
-            return False
-        self.masks.append((octets, mask))
-        for table in self.windows.values():
-            for address, amount in [each for each in table.items() if len(each[0]) == octets]:
-                key = _key(address, mask)
-                table[key] = table.get(key, 0) + amount
-        return True
+        if window.wants(len(address), mask):
+            self.masks.append((len(address), mask))
+            for each in self.windows.values():
+                each.begin(len(address), mask)
+        return window.total(address, mask)
 
     def drop(self, index: int) -> None:
-        self.addresses -= len([each for each in self.windows.pop(index, {}) if len(each) in _WHOLE])
-
-
-_WHOLE = (4, 16)
-
-
-def _key(address: bytes, mask: int) -> bytes:
-    """Return a network's key. It is two octets longer than an address, so it is never taken for one."""
-    whole = int.from_bytes(address) >> (8 * len(address) - mask)
-    return b"%c%c" % (len(address), mask) + whole.to_bytes(len(address))
+        window = self.windows.pop(index, None)
+        if window is not None:
+            self.addresses -= len(window.addresses)
 
 
 class SeriesTable:
@@ -143,16 +116,16 @@ class SeriesTable:
         series = self._series.get(name)
         if series is not None:
             self._current(name, series)
-            for index, table in series.windows.items():
-                for address, amount in table.items():
-                    if len(address) in _WHOLE:
-                        yield (name, index, address), amount, series.kept
+            for index, window in series.windows.items():
+                for address, amount in window.addresses.items():
+                    yield (name, index, address), amount, series.kept
 
     def part(self, part: Part) -> int:
         """Return what was added to an address in a window."""
         name, index, address = part
         series = self._series.get(name)
-        return series.windows.get(index, {}).get(address, 0) if series is not None else 0
+        window = series.windows.get(index) if series is not None else None
+        return window.addresses.get(address, 0) if window is not None else 0
 
     def adopt(self, part: Part, amount: int, *, kept: bool) -> None:
         """Take what was added elsewhere."""

@@ -15,7 +15,8 @@ from proxy.counting.clock import Clock
 from proxy.counting.leases import ALONE
 from proxy.counting.local import Meanwhile
 from proxy.counting.memory import MemoryCounting
-from proxy.counting.operations import Forget, Hold, Lease, Operation, Return, Show
+from proxy.counting.operations import Add, Forget, Hold, Lease, Operation, Present, Return, Show, Sum
+from proxy.counting.presence import is_here_only
 from proxy.store.base import StoreUnavailable
 from proxy.store.fallback import Retry
 
@@ -96,12 +97,14 @@ class SharedCounting:
         if isinstance(operation, Lease | Return | Hold) and operation.owner == ALONE:
             operation.owner = self._alone
             self.local.leases.connect(self._alone)
+        if _is_here_only(operation):
+            return self.local.ask(operation)
         if not self._retry.may_try(self._clock()):
             return self._meanwhile.ask(operation, "the store is down")
         if isinstance(operation, Show | Forget):
             return self._search(cast(Operation[A], operation))
         try:
-            reply = self._shared.submit(operation)
+            reply = self._shared.submit(_without_own(operation))
         except StoreUnavailable as error:
             return self._failed(operation, error)
         return self._answer(operation, reply)
@@ -169,7 +172,7 @@ class SharedCounting:
 
     def _hold_all(self) -> None:
         """Tell the store the places of all owners that live: some were leased, or returned, without it."""
-        for owner, held in self.local.leases.states():
+        for owner, held in list(self.local.leases.states()):
             self.tell(Hold(owner, held))
 
     async def _renew_along(self) -> None:
@@ -189,9 +192,29 @@ class SharedCounting:
 
     async def _quietly(self, operation: Operation[Any]) -> Any:
         try:
-            return self._shared.read(operation, await self._shared.submit(operation))
+            return self._shared.read(operation, await self._shared.submit(_without_own(operation)))
         except StoreUnavailable:
             return True
+
+
+def _is_here_only(operation: Operation[Any]) -> bool:
+    """Whether an operation is about this machine alone."""
+    match operation:
+        case Add() | Sum():
+            return operation.here
+        case Lease():
+            return bool(operation.places) and is_here_only(operation.places[0][0])
+        case Return():
+            return bool(operation.keys) and is_here_only(operation.keys[0])
+        case _:
+            return isinstance(operation, Present)
+
+
+def _without_own(operation: Operation[Any]) -> Operation[Any]:
+    """Return what others may know of an operation."""
+    if isinstance(operation, Hold) and operation.held is not None:
+        return Hold(operation.owner, [each for each in operation.held if not is_here_only(each[0])])
+    return operation
 
 
 async def _forgotten(answer: Awaitable[Any]) -> None:

@@ -194,6 +194,8 @@ FIELDS: dict[str, Field] = {
     "host": _text("a host name"),
     "store": _text("the store's name"),
     "operations_in_memory": _count("operations done in memory meanwhile"),
+    "throttle": _text("the name of a script's throttle"),
+    "throttle_limit": _text("events and seconds of a throttle"),
     "operations": _count("operations of counting"),
     "entries": _count("entries that were read"),
     "policy": _text("Redis's maxmemory-policy"),

@@ -107,6 +107,7 @@ _OUTBOX = {
 _STORE = {
     "store_unavailable": "Store {store} fails: {reason}",
     "store_recovered": "Store {store} works again after {seconds} s",
+    "throttle_unchanged": "Throttle {name} stays {limit}; a script wants {wanted}",
     "counting_alone": "{store} does not count for this process: {reason}",
     "counting_together": "{store} counts for this process again, after {operations} operations without it",
     "counting_store_evicts": "Redis may forget what was counted: its maxmemory-policy is {policy}",

@@ -188,6 +188,8 @@ _STORE = (
     Event("store_unavailable", "a store fails; state is kept in the process's memory until `store_recovered`",
           "store reason", levels=_WARNING, metric="ringback_store_up"),
     Event("store_recovered", "a store works again", "store seconds operations_in_memory", metric="ringback_store_up"),
+    Event("throttle_unchanged", "a script created a throttle that exists with other numbers, which stay",
+          "name=throttle limit=throttle_limit wanted=throttle_limit", levels=_WARNING),
     Event("counting_alone", "Script_Store, or the keeper, does not answer: until `counting_together`, this process "
           "counts by itself, or refuses to count, as On_Store_Error says", "store reason", levels=_WARNING),
     Event("counting_together", "it answers again; `operations` were counted here meanwhile", "store operations"),

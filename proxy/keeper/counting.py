@@ -19,7 +19,7 @@ import msgspec
 from proxy.counting.base import CountingUnavailable
 from proxy.counting.leases import ALONE
 from proxy.counting.local import Meanwhile
-from proxy.counting.operations import Hold, Lease, Operation, Return
+from proxy.counting.operations import Hold, Lease, Leased, Operation, Return
 from proxy.keeper.messages import Count, Done, Hello, decode_done
 from proxy.keeper.reaching import Reach
 
@@ -77,9 +77,11 @@ class KeptCounting:
         """Let the keeper perform it, and do not wait."""
         if isinstance(operation, Return):
             self._meanwhile.note(operation, None, ALONE)
+        elif isinstance(operation, Lease):  # of places without a limit: nobody looks whether it succeeds
+            self._meanwhile.note(operation, Leased(-1, ()), ALONE)
         if not self._alone():
             self._send(operation, None)
-        elif not isinstance(operation, Return):
+        elif not isinstance(operation, Return | Lease):
             self._here(operation)
 
     async def close(self) -> None:
@@ -147,7 +149,7 @@ class KeptCounting:
         sent, self._sent = self._sent, {}
         for each in sent.values():
             if each.answer is None:
-                if not isinstance(each.count.operation, Return):
+                if not isinstance(each.count.operation, Return | Lease | Hold):
                     self._here(each.count.operation)
             elif not each.answer.done():
                 operation: Operation[Any] = each.count.operation
@@ -168,6 +170,8 @@ class KeptCounting:
         waiting, self._sent = list(self._sent.values()), {}
         self._send(Hold(held=self._meanwhile.counting.leases.held_by(ALONE)), None)
         for each in waiting:
+            if each.answer is None and isinstance(each.count.operation, Lease | Return | Hold):
+                continue  # what was told of places is in what this worker holds
             self._sent[each.count.number] = each
             self._reach.send(each.count)
 

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator
 
 from config.schema.options import Options, option
+from proxy.options.cluster import ClusterValue
 from proxy.options.store import StoreValue
 
 _SITE = re.compile(r"[A-Za-z0-9._-]{1,64}")
@@ -41,6 +42,12 @@ class CountingOptions(Options):
         "each process counts alone; `defer`: what would count fails, and the client is told to come again.",
         scopes=(),
     )
+    cluster: ClusterValue = option(
+        (),
+        doc='Momentum\'s stanza. `Replicate "cache" { replication_name = "NAME" }` declares a cache for '
+        "`ec_cluster_cache_get`. Which machines share what is said by Script_Store; the topology has no effect.",
+        scopes=(),
+    )
     siv_throttle_cache_size: int = option(
         1000,
         zero="refused",
@@ -49,3 +56,13 @@ class CountingOptions(Options):
         le=1_000_000,
         scopes=(),
     )
+
+    @property
+    def replicated_caches(self) -> frozenset[str]:
+        """The caches that the configuration declares."""
+        return frozenset([each.name for each in self.cluster if each.kind == "cache"])
+
+    @property
+    def shares_counts(self) -> bool:
+        """Whether machines count together."""
+        return self.script_store is not None and self.script_store.scheme not in {"memory", "sqlite"}

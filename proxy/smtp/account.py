@@ -29,6 +29,8 @@ def tell_refusal(dialogue: Dialogue, said: str | bytes, reply: Reply) -> None:
     session, front = dialogue.session, dialogue.front
     session.tally.acted = True
     count_refusal(verb, reply)
+    if front.hooks.refused is not None:
+        front.hooks.refused(session, reply)
     if front.dialogues is not None:
         tell_dialogue(session.id, session.client_ip, dialogue.connection, front.dialogues)
     if reply is dialogue.recorded:

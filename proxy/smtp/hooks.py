@@ -37,6 +37,8 @@ def _joined(found: Sequence[SessionHooks]) -> SessionHooks:
         started_tls=joined.started_tls if any(each.started_tls for each in found) else None,
         proxied=joined.proxied if any(each.proxied for each in found) else None,
         failed=next((each.failed for each in found if each.failed is not None), None),
+        taken=joined.taken if any(each.taken for each in found) else None,
+        refused=joined.refused if any(each.refused for each in found) else None,
     )
 
 
@@ -79,6 +81,16 @@ class _Joined:
         for each in self._found:
             if each.end is not None:
                 each.end(session)
+
+    def taken(self, session: Session) -> None:
+        for each in self._found:
+            if each.taken is not None:
+                each.taken(session)
+
+    def refused(self, session: Session, reply: Reply) -> None:
+        for each in self._found:
+            if each.refused is not None:
+                each.refused(session, reply)
 
     async def ehlo(self, session: Session, name: str, lines: Sequence[str]) -> Reply | Sequence[str]:
         for each in self._found:

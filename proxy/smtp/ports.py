@@ -277,6 +277,10 @@ class SessionHooks:
     """A PROXY header was read. False: the connection is closed."""
     failed: Callable[[Session, Exception], Awaitable[Reply]] | None = None
     """A command failed by our own mistake."""
+    taken: Callable[[Session], None] | None = None
+    """A message was accepted."""
+    refused: Callable[[Session, Reply], None] | None = None
+    """A command or message was refused, by whomever."""
 
 
 @runtime_checkable

@@ -12,12 +12,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Coroutine, Generator
 from types import CoroutineType
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
+
+from sieve.host import Soon
+
+__all__ = ["Soon", "settled", "within"]
 
 T = TypeVar("T")
-
-Soon: TypeAlias = "T | Coroutine[Any, Any, T]"
-"""A result, or the coroutine that returns it. No result of a script's function is itself a coroutine."""
 
 
 async def settled(result: Soon[T]) -> T:

@@ -219,3 +219,84 @@ def unknown_date_part(name: str, known: Iterable[str]) -> str:
 def not_a_variable_name(name: str) -> str:
     """Text that cannot be the name of a variable."""
     return f"{name[:40]!r} is not a variable name"
+
+
+# ---------------------------------------------------------------- counting
+
+
+def not_a_throttle(text: str) -> str:
+    """Text that is no limit of a throttle."""
+    return f'"{text[:40]}" is not a throttle; write events/seconds, such as "60/3", both above 0'
+
+
+def not_an_epsilon(text: str) -> str:
+    """Text that is no share of a throttle."""
+    return f'"{text[:40]}" is not a share; write a number above 0 and below 1, such as "0.95"'
+
+
+def unknown_throttle(name: str, create: str) -> str:
+    """A throttle that was not created, or is forgotten."""
+    return f"there is no throttle {name[:80]!r} now; call {create} before, in every run"
+
+
+def unknown_gauges(cache: str) -> str:
+    """A cache of gauges that was not created."""
+    return f"there is no cache {cache[:80]!r} now; call ec_gauge_cache_init before, in every run"
+
+
+def unknown_cache(cache: str) -> str:
+    """A cache that the configuration does not declare."""
+    return (
+        f'the cache {cache[:80]!r} is not declared; write Cluster {{ Replicate "cache" {{ replication_name = "…" }} }}'
+    )
+
+
+def not_a_life(text: str) -> str:
+    """Text that is no time to live."""
+    return f'"{text[:40]}" is not a time; write seconds, or a number with M or H, such as "5M"'
+
+
+def not_a_monitor(text: str) -> str:
+    """Text that does not describe windows."""
+    return f'"{text[:40]}" is not a monitor; write seconds,windows, such as "300,6", both above 0'
+
+
+def no_monitor(asked: str, monitors: Iterable[tuple[int, int]]) -> str:
+    """A monitor that the module does not have."""
+    known = ", ".join([f'"{interval},{number}"' for interval, number in monitors]) or "none"
+    return f"inbound_audit has no monitor {asked}; it has {known}"
+
+
+def no_windows(first: int, last: int, number: int) -> str:
+    """Windows that a series does not have."""
+    return f"there are no windows {first} to {last}: they go from 0, the current one, to {number - 1}"
+
+
+def no_series() -> str:
+    """A series without a name."""
+    return "the series has no name"
+
+
+def no_mask(mask: int, most: int) -> str:
+    """A mask that the address does not have."""
+    return f"{mask} is not a mask from 0 to {most}"
+
+
+def not_an_ip_address(text: str) -> str:
+    """Text that is no IP address."""
+    return f"{text[:80]!r} is not an IP address"
+
+
+def not_a_network(text: str) -> str:
+    """Text that is no network."""
+    return f'{text[:80]!r} is not a network; write "192.0.2.0/24", "[2001:db8::]/64", or "/24" for the client\'s'
+
+
+def no_service(name: str) -> str:
+    """A service that is not Momentum's."""
+    return f"there is no service {name[:40]!r}; write SMTP"
+
+
+def cannot_count() -> str:
+    """Script_Store, or the keeper, does not answer."""
+    return "what is counted together is not available, and On_Store_Error is defer"

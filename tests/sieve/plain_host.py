@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
+from proxy.counting.base import Counting
+from proxy.counting.memory import MemoryCounting
 from proxy.lists.listed import Lists
+from proxy.mail.session import Session
+from proxy.modules.inbound_audit.options import Monitor
+from proxy.modules.services import Services
+from proxy.modules.sieve_policy.counters import ScriptCounters, SessionCounters
 from proxy.modules.sieve_policy.lists import SessionLists
 from sieve.host import CallbackAnswer, ConnectionEnd, DnsAnswer, Found
 from sieve.run.values import ScriptError
@@ -82,6 +89,28 @@ class PlainTransaction:
 
 
 @dataclass
+class PlainSession:
+    """What counting looks at."""
+
+    local: tuple[str, int] = ("198.51.100.1", 25)
+
+
+def plain_counters(
+    counting: Counting | None = None, clock: Callable[[], float] = lambda: 0.0, **options: Any
+) -> ScriptCounters:
+    """Return counters, of a process alone and at 0 o'clock unless others are given."""
+    settings = SimpleNamespace(
+        siv_throttle_cache_size=1000, replicated_caches=frozenset(), processes=1, shares_counts=False
+    )
+    audit = SimpleNamespace(type="inbound_audit", options=SimpleNamespace(monitors=(Monitor(300, 6), Monitor(1800, 4))))
+    settings.__dict__.update(options)
+    services = SimpleNamespace(
+        settings=settings, counting=counting or MemoryCounting(clock), configuration=SimpleNamespace(modules=[audit])
+    )
+    return ScriptCounters(cast(Services, services), clock)
+
+
+@dataclass
 class PlainHost:
     """A session without a server; it is also what changes message and envelope."""
 
@@ -101,6 +130,8 @@ class PlainHost:
     rules: BounceRules = field(default_factory=BounceRules)
     links: dict[str, list[str]] = field(default_factory=dict)
     all_lists: Lists = field(default_factory=lambda: Lists(Path("/nonexistent")))
+    counting: ScriptCounters = field(default_factory=plain_counters)
+    counted: PlainSession = field(default_factory=PlainSession)
 
     @property
     def content(self) -> PlainMessage | None:
@@ -156,6 +187,10 @@ class PlainHost:
     async def renew(self, digest: str, seconds: float) -> None:
         self.seen[digest] = seconds
         self.done.append(f"renew: {seconds:g} s")
+
+    @property
+    def counters(self) -> SessionCounters:
+        return SessionCounters(cast(Session, self.counted), self.counting)
 
     @property
     def mail(self) -> PlainHost:

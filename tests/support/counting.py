@@ -5,7 +5,6 @@ Time is the test's: memory gets a clock, and Redis's scripts read it from a key 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -14,7 +13,7 @@ import pytest
 from redis.asyncio import Redis
 
 from proxy.counting import redis as redis_room
-from proxy.counting.base import Counting, answered
+from proxy.counting.base import Counting
 from proxy.counting.local import Meanwhile
 from proxy.counting.memory import MemoryCounting
 from proxy.counting.redis import RedisCounting
@@ -48,7 +47,7 @@ class Backing:
 
     def __init__(self, kind: str, clock: Clock, server: RedisServer | None) -> None:
         """Use `process` to get the countings."""
-        self.kind, self._clock, self._server = kind, clock, server
+        self.kind, self.clock, self._server = kind, clock, server
         self._memory = MemoryCounting(clock)
         self._door = Door()
         self._keeper: KeeperService | None = None
@@ -57,7 +56,7 @@ class Backing:
 
     async def at(self, now: float) -> None:
         """Set the time."""
-        self._clock.now = now
+        self.clock.now = now
         if self._redis is not None:
             await self._redis.set(NOW, f"{now:.17g}")
 
@@ -73,7 +72,7 @@ class Backing:
         elif self._server is not None:
             url = parse_store_url(f"unix://{self._server.socket}")
             shared = RedisCounting(url, "test", f"machine {len(self._made)}")
-            made = SharedCounting(shared, Meanwhile(name="redis", defers=False))
+            made = SharedCounting(shared, Meanwhile(name="redis", defers=False, counting=MemoryCounting(self.clock)))
         self._made.append(made)
         return made
 
@@ -108,11 +107,3 @@ async def counting_on(kind: str, monkeypatch: pytest.MonkeyPatch, server: RedisS
         yield backing
     finally:
         await backing.close()
-
-
-async def settled(counting: Counting) -> None:
-    """Return when what was told before has been performed."""
-    from proxy.counting.operations import Get  # noqa: PLC0415
-
-    await answered(counting, Get("settled", b""))
-    await asyncio.sleep(0)

@@ -11,10 +11,11 @@ from typing import Any
 from proxy.history.asked import answer_of, tell_answers
 from proxy.mail.session import Session
 from proxy.modules.services import Services
+from proxy.modules.sieve_policy.counters import ScriptCounters, SessionCounters
 from proxy.modules.sieve_policy.datasources import RecordedDatasources, ScriptDatasources
 from proxy.modules.sieve_policy.host import SessionConnection, SessionHost
 from proxy.modules.sieve_policy.lists import SessionLists
-from sieve.host import CallbackAnswer, Datasources, DnsAnswer, Duplicates
+from sieve.host import CallbackAnswer, Counters, Datasources, DnsAnswer, Duplicates
 from sieve.phases import Phase
 
 MOST_ANSWERS = 100
@@ -32,9 +33,10 @@ class RecordingHost(SessionHost):
         services: Services,
         phase: Phase,
         duplicates: Callable[[Session], Duplicates] | None = None,
+        counters: ScriptCounters | None = None,
     ) -> None:
         """Begin with no answers."""
-        super().__init__(session, services, phase, duplicates)
+        super().__init__(session, services, phase, duplicates, counters)
         self._answers: list[list[Any]] = []
         self._dropped = 0
 
@@ -82,6 +84,11 @@ class RecordingHost(SessionHost):
         found = await super().resolve(name, record, server)
         self.note("dns", record, name, server, found.status, *found.records)
         return found
+
+    @property
+    def counters(self) -> Counters:
+        """Note what was counted."""
+        return SessionCounters(self._session, self._counters or ScriptCounters(self._services), self.note)
 
     @property
     def duplicates(self) -> Duplicates:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 from proxy.callback.service import CallbackService, record
+from proxy.counting.operations import Operation
 from proxy.lists.entries import Entry
 from proxy.mail.session import Session
 from proxy.modules.base import Verdicts
 from proxy.modules.services import Services
+from proxy.modules.sieve_policy.counters import ScriptCounters, SessionCounters
 from proxy.modules.sieve_policy.effects import ONE_RECIPIENT, NoDuplicates, SessionControl
 from proxy.modules.sieve_policy.host import SessionConnection, SessionHost
 from sieve.host import CallbackAnswer, DnsAnswer
 from sieve.phases import Phase
 from sieve.run.values import ScriptError
+
+A = TypeVar("A")
+T = TypeVar("T")
 
 
 class DryControl(SessionControl):
@@ -50,6 +58,24 @@ class DryDuplicates(NoDuplicates):
         raise _missing(self._unknown, "whether `duplicate` knows the message: the store is not asked here")
 
 
+class DryCounters(SessionCounters):
+    """What scripts count, when nobody counts."""
+
+    __slots__ = ("_unknown",)
+
+    def __init__(self, session: Session, counters: ScriptCounters, unknown: list[str]) -> None:
+        """Note in `unknown` what was asked for."""
+        super().__init__(session, counters)
+        self._unknown = unknown
+
+    def _tell(self, operation: Operation[Any]) -> None:
+        """Count nothing."""
+
+    def _asked(self, operation: Operation[A], make: Callable[[A], T], *about: str) -> T:  # noqa: ARG002 — as always
+        """Say that it is not known. Raises ScriptError."""
+        raise _missing(self._unknown, f"what is counted ({' '.join(about) or 'a throttle'}): it is not looked up here")
+
+
 class DryHost(SessionHost):
     """Answers a script from what is at hand. `unknown` gets what is not."""
 
@@ -71,6 +97,11 @@ class DryHost(SessionHost):
     def duplicates(self) -> DryDuplicates:
         """The messages that `duplicate` knows."""
         return DryDuplicates(self.unknown)
+
+    @property
+    def counters(self) -> DryCounters:
+        """What scripts count together."""
+        return DryCounters(self._session, ScriptCounters(self._services), self.unknown)
 
     @property
     def control(self) -> DryControl:

@@ -15,11 +15,12 @@ from proxy.mail.message import Message
 from proxy.mail.session import Letter, Session
 from proxy.metrics.book import BOOK
 from proxy.modules.services import Services
+from proxy.modules.sieve_policy.counters import ScriptCounters, SessionCounters
 from proxy.modules.sieve_policy.datasources import ScriptDatasources
 from proxy.modules.sieve_policy.effects import ONE_RECIPIENT, NoDuplicates, SessionControl, SessionEnvelope, SessionMail
 from proxy.modules.sieve_policy.lists import SessionLists
 from proxy.smtp.listed import tell
-from sieve.host import CallbackAnswer, ConnectionEnd, Datasources, DnsAnswer, Duplicates
+from sieve.host import CallbackAnswer, ConnectionEnd, Counters, Datasources, DnsAnswer, Duplicates
 from sieve.message.bounces import joined
 from sieve.phases import Phase
 from sieve.run import reasons
@@ -35,7 +36,7 @@ LONGEST_LOG = 1972
 class SessionHost:
     """One phase of one session. Its only state is the letters of a run; the session has the rest."""
 
-    __slots__ = ("_duplicates", "_phase", "_services", "_session", "letters")
+    __slots__ = ("_counters", "_duplicates", "_phase", "_services", "_session", "letters")
 
     def __init__(
         self,
@@ -43,8 +44,10 @@ class SessionHost:
         services: Services,
         phase: Phase,
         duplicates: Callable[[Session], Duplicates] | None = None,
+        counters: ScriptCounters | None = None,
     ) -> None:
         """Look at the session in a phase. Without `duplicates` no message came before."""
+        self._counters = counters
         self._session, self._services, self._phase, self._duplicates = session, services, phase, duplicates
         self.letters: list[Letter] = []
 
@@ -154,6 +157,11 @@ class SessionHost:
 
     def _listed(self, entry: Entry) -> None:
         tell(self._session.id, entry)
+
+    @property
+    def counters(self) -> Counters:
+        """What scripts count together."""
+        return SessionCounters(self._session, self._counters or ScriptCounters(self._services))
 
     @property
     def control(self) -> SessionControl:

@@ -23,6 +23,7 @@ from proxy.metrics.table import SCRIPT, SCRIPT_RUNS, SCRIPT_TIME, SECONDS
 from proxy.modules.base import Explained, Verdicts
 from proxy.modules.services import Services
 from proxy.modules.sieve_policy.answers import RecordingHost
+from proxy.modules.sieve_policy.counters import ScriptCounters
 from proxy.modules.sieve_policy.dry import DryHost
 from proxy.modules.sieve_policy.duplicates import Tracking
 from proxy.modules.sieve_policy.effects import send_letters, settle_letters
@@ -209,6 +210,7 @@ class SieveValidator:
         self._services = services
         self._host = RecordingHost if services.settings.history_answers else SessionHost
         self._duplicates = Tracking(prepared.loaded.name, prepared.options, services).of
+        self._counters = ScriptCounters(services)
 
     def hooks(self) -> Mapping[Phase, Hook]:
         """Speak in every phase that has a script."""
@@ -227,7 +229,7 @@ class SieveValidator:
         """Run scripts until one ends the phase. If one has to wait, return a coroutine that goes on from there."""
         if session.transaction.pending:
             return self._after_others(phase, scripts, session)
-        host = self._host(session, self._services, phase, self._duplicates)
+        host = self._host(session, self._services, phase, self._duplicates, self._counters)
         for number, script in enumerate(scripts, 1):
             began = time.monotonic()
             outcome = script.start(host)

@@ -121,6 +121,8 @@ async def _receive(dialogue: Dialogue, reader: MessageReader) -> Reply:
         dialogue.end_message()
     if answer.accepted:
         session.tally.errors = session.tally.junk = 0
+        if dialogue.front.hooks.taken is not None:
+            dialogue.front.hooks.taken(session)
     return answer
 
 

@@ -1,0 +1,107 @@
+"""The module: it counts, and never decides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import ip_address
+from typing import cast
+
+from config.schema.specs import ModuleSpec
+from config.settings import ModuleSettings
+from proxy.counting.operations import Add, Lease, Return
+from proxy.counting.presence import key_of
+from proxy.counting.traffic import CONNECT, RECEPTION, REJECTION, series_of
+from proxy.mail.replies import Reply
+from proxy.mail.session import Session
+from proxy.mail.validator import Hook, OnError, Uses, Validator
+from proxy.mail.verdict import PASS, Verdict
+from proxy.modules.inbound_audit.options import SPEC, InboundAuditOptions
+from proxy.modules.services import Services
+from proxy.smtp.ports import SessionHooks
+from sieve.library import SieveFunction
+from sieve.phases import Need, Phase
+
+_NOT_POLICY = frozenset({"", "upstream", "routes", "protocol", "shutdown", "operator", "idle_time", "ringback"})
+"""The first word of who decided, if it was not policy."""
+
+
+class InboundAuditModule:
+    """Prepares `inbound_audit` stanzas."""
+
+    spec: ModuleSpec = SPEC
+    functions: tuple[SieveFunction, ...] = ()
+    """The script functions are in the language's own library, because they are in Momentum's manual."""
+
+    def prepare(self, loaded: ModuleSettings, present: frozenset[str]) -> PreparedInboundAudit:  # noqa: ARG002 — needs none
+        """Take the stanza."""
+        return PreparedInboundAudit(loaded)
+
+
+class PreparedInboundAudit:
+    """One stanza."""
+
+    diagnostics = ()
+
+    def __init__(self, loaded: ModuleSettings) -> None:
+        """Keep its options."""
+        self._loaded = loaded
+
+    def validator(self, services: Services) -> Validator | None:
+        """Return what counts; a passive module does not."""
+        if self._loaded.passive:
+            return None
+        return InboundAudit(self._loaded.name, cast(InboundAuditOptions, self._loaded.options), services)
+
+
+class InboundAudit:
+    """Counts for each client. Its only state is which sessions are counted as open."""
+
+    on_error = OnError.ACCEPT
+    deadline = 5.0
+    uses = Uses()
+
+    def __init__(self, name: str, options: InboundAuditOptions, services: Services) -> None:
+        """Count with the worker's counting."""
+        self.name = name
+        self._counting = services.counting
+        self._monitors = [(each.interval, each.number) for each in options.monitors]
+        self._everywhere = (True, False) if services.settings.shares_counts else (True,)
+        """Whether to count for this machine, and again for all."""
+        self._open: dict[Session, tuple[bytes, ...]] = {}
+
+    def hooks(self) -> Mapping[Phase, Hook]:
+        """Begin when the client is known: after a proxy's header."""
+        return {Phase.ACCEPT: self._begin}
+
+    def needs(self, phase: Phase) -> Need:  # noqa: ARG002 — the same in every phase
+        """Need no content."""
+        return Need.NOTHING
+
+    def session_hooks(self) -> SessionHooks:
+        """Count what is accepted and refused, and the end."""
+        return SessionHooks(end=self._end, taken=self._taken, refused=self._refused)
+
+    def _begin(self, session: Session) -> Verdict:
+        self._end(session)  # XCLIENT names another client
+        address = ip_address(session.client_ip).packed
+        keys = self._open[session] = (key_of(session.local) + address, key_of(None) + address)
+        self._counting.tell(Lease([(key, 0) for key in keys]))
+        self._add(CONNECT, address)
+        return PASS
+
+    def _end(self, session: Session) -> None:
+        keys = self._open.pop(session, None)
+        if keys is not None:
+            self._counting.tell(Return(keys))
+
+    def _taken(self, session: Session) -> None:
+        self._add(RECEPTION, ip_address(session.client_ip).packed)
+
+    def _refused(self, session: Session, reply: Reply) -> None:
+        if reply.by.partition(" ")[0] not in _NOT_POLICY:
+            self._add(REJECTION, ip_address(session.client_ip).packed)
+
+    def _add(self, kind: str, address: bytes) -> None:
+        for interval, number in self._monitors:
+            for here in self._everywhere:
+                self._counting.tell(Add(series_of(kind, here=here), interval, number, address, here=here))

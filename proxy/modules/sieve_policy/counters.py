@@ -1,0 +1,281 @@
+"""What scripts count: throttles, gauges, series and caches, by the worker's counting."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from inspect import isawaitable
+from typing import Any, TypeVar
+
+from proxy.base.log import get_logger, printable
+from proxy.counting import operations as ops
+from proxy.counting.base import Counting, CountingUnavailable
+from proxy.counting.presence import key_of
+from proxy.counting.traffic import of_script, series_of
+from proxy.counting.windows import AGED_SECONDS
+from proxy.mail.session import Session
+from proxy.modules.services import Services
+from proxy.store.base import decoded, encoded
+from sieve.host import SeriesName, Traffic
+from sieve.run import reasons
+from sieve.run.patience import Soon
+from sieve.run.values import ScriptError
+
+log = get_logger()
+
+A = TypeVar("A")
+T = TypeVar("T")
+
+MOST_GAUGE_CACHES = 1000
+"""Caches whose numbers a worker remembers."""
+
+_CREATE = {False: "ec_throttle_create", True: "ec_shared_throttle_create"}
+_ROOM = {False: "throttle", True: "shared"}
+
+Note = Callable[..., None]
+
+
+@dataclass(slots=True)
+class _Throttle:
+    count: int
+    seconds: float
+    used: float
+    warned: bool = False
+
+
+class ScriptCounters:
+    """A worker's counting, and which throttles and gauges its scripts have created.
+
+    What a script has created here travels with each operation. So it need not wait until that is created elsewhere, and
+    goes on if whoever counts was replaced meanwhile.
+    """
+
+    def __init__(self, services: Services, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` ages the throttles."""
+        core = services.settings
+        self.counting: Counting = services.counting
+        self.shares = core.shares_counts
+        self.most = core.siv_throttle_cache_size
+        declared = core.replicated_caches
+        self.caches = declared if declared or core.processes > 1 or core.shares_counts else None
+        """The declared caches; None: whatever scripts name, because the only worker knows it and none is declared."""
+        self.monitors: Sequence[tuple[int, int]] = next(
+            (
+                tuple([(each.interval, each.number) for each in getattr(module.options, "monitors", ())])
+                for module in services.configuration.modules
+                if module.type == "inbound_audit"
+            ),
+            (),
+        )
+        self._clock = clock
+        self._throttles: OrderedDict[tuple[bool, str], _Throttle] = OrderedDict()
+        self._gauges: OrderedDict[str, tuple[int, float]] = OrderedDict()
+
+    def define(self, name: str, count: int, seconds: float, *, shared: bool) -> _Throttle | None:
+        """Remember a throttle; return it if it is new."""
+        known = self.throttle(name, shared=shared)
+        if known is None:
+            known = self._throttles[shared, name] = _Throttle(count, seconds, self._clock())
+            if len(self._throttles) > self.most:
+                self._throttles.popitem(last=False)
+            return known
+        if (known.count, known.seconds) != (count, seconds) and not known.warned:
+            known.warned = True
+            log.warning(
+                "throttle_unchanged",
+                name=printable(name),
+                limit=f"{known.count}/{known.seconds:g}",
+                wanted=f"{count}/{seconds:g}",
+            )
+        return None
+
+    def throttle(self, name: str, *, shared: bool) -> _Throttle | None:
+        """Return a throttle that this worker's scripts have created, as used just now."""
+        known = self._throttles.get((shared, name))
+        now = self._clock()
+        if known is None or now > known.used + known.seconds + AGED_SECONDS:
+            self._throttles.pop((shared, name), None)
+            return None
+        known.used = now
+        self._throttles.move_to_end((shared, name))
+        return known
+
+    def define_gauges(self, cache: str, most: int, lives: float) -> bool:
+        """Remember a cache; return whether it is new. The first numbers hold."""
+        known = self._gauges.get(cache)
+        if known is None:
+            self._gauges[cache] = (most, lives)
+            if len(self._gauges) > MOST_GAUGE_CACHES:
+                self._gauges.popitem(last=False)
+        else:
+            self._gauges.move_to_end(cache)
+        return known is None
+
+    def gauges(self, cache: str) -> tuple[int, float]:
+        """Return a cache's size and how long its gauges live; zeros if this worker does not know."""
+        return self._gauges.get(cache, (0, 0.0))
+
+
+class SessionCounters:
+    """The counters for one phase of one session."""
+
+    __slots__ = ("_counters", "_note", "_session")
+
+    def __init__(self, session: Session, counters: ScriptCounters, note: Note | None = None) -> None:
+        """`note` gets what a script is told."""
+        self._session, self._counters, self._note = session, counters, note
+
+    # ------------------------------------------------------------ throttles
+
+    def define_throttle(self, name: str, count: int, seconds: float, *, shared: bool) -> None:
+        """Create a throttle, if there is none of this name."""
+        if self._counters.define(name, count, seconds, shared=shared) is not None:
+            self._tell(self._window(name, shared=shared))
+
+    def add_to_throttle(self, name: str, change: int, *, shared: bool) -> Soon[None]:
+        """Count events. Nobody waits if this worker's scripts have created the throttle."""
+        window = self._window(name, shared=shared, change=change)
+        if window.count:
+            self._tell(window)
+            return None
+
+        def done(counted: ops.Counted | None) -> None:
+            _known(counted, name, shared=shared)
+
+        return self._asked(window, done)
+
+    def is_exceeded(self, name: str, *, shared: bool) -> Soon[bool]:
+        """Return whether more events were counted than the throttle permits."""
+
+        def exceeded(counted: ops.Counted | None) -> bool:
+            known = _known(counted, name, shared=shared)
+            return known.total > known.count
+
+        return self._asked(self._window(name, shared=shared), exceeded, "throttle", name)
+
+    def reserve(self, name: str, patience: float, *, shared: bool) -> Soon[float | None]:
+        """Count an event at the first permitted moment."""
+        window = self._window(name, shared=shared)
+
+        def waits(counted: ops.Counted | None) -> float | None:
+            known = _known(counted, name, shared=shared)
+            return known.wait if known.allowed else None
+
+        wanted = ops.Reserve(window.room, window.key, patience, window.count, window.seconds, window.most)
+        return self._asked(wanted, waits, "throttle", name)
+
+    def _window(self, name: str, *, shared: bool, change: int = 0) -> ops.Window:
+        known = self._counters.throttle(name, shared=shared)
+        count, seconds = (known.count, known.seconds) if known is not None else (0, 0.0)
+        return ops.Window(_ROOM[shared], encoded(name), count, seconds, change, most=self._counters.most)
+
+    # ------------------------------------------------------------ gauges
+
+    def define_gauges(self, cache: str, most: int, lives: float) -> None:
+        """Create a cache, if there is none of this name."""
+        if self._counters.define_gauges(cache, most, lives):
+            self._tell(ops.Gauge(of_script(cache), most=most, lives=lives))
+
+    def gauge(self, cache: str, key: str, change: int) -> Soon[int]:
+        """Change a gauge, and return its value."""
+
+        def value(found: int | None) -> int:
+            if found is None:
+                raise ScriptError(reasons.unknown_gauges(cache))
+            return found
+
+        return self._asked(
+            ops.Gauge(of_script(cache), encoded(key), change, *self._counters.gauges(cache)), value, "gauge", cache, key
+        )
+
+    # ------------------------------------------------------------ series
+
+    def add_to_series(self, series: SeriesName, address: bytes, amount: int, *, keep: bool) -> None:
+        """Add to an address in the current window."""
+        self._tell(ops.Add(of_script(series.name), series.interval, series.number, address, amount, keep))
+
+    def series(self, series: SeriesName, address: bytes, mask: int, first: int, last: int) -> Soon[int]:
+        """Sum up an address's network in these windows."""
+        wanted = ops.Sum(of_script(series.name), series.interval, series.number, address, mask, first, last)
+        return self._asked(wanted, _same, "series", series.name)
+
+    @property
+    def monitors(self) -> Sequence[tuple[int, int]]:
+        """Seconds and number of the windows that `inbound_audit` keeps."""
+        return self._counters.monitors
+
+    def traffic(self, what: Traffic, address: bytes, mask: int) -> Soon[int]:
+        """Return how much came from a network."""
+        interval, number = what.monitor
+        here = not (what.cluster and self._counters.shares)
+        windows = (what.first, what.last, what.smooth, here)
+        wanted = ops.Sum(series_of(what.kind, here=here), interval, number, address, mask, *windows)
+        return self._asked(wanted, _same, what.kind)
+
+    def connections(self, address: bytes, mask: int, *, listener: bool) -> Soon[int]:
+        """Return how many connections a network has open."""
+        place = key_of(self._session.local if listener else None)
+        return self._asked(ops.Present(place, address, mask), _same, "connections")
+
+    # ------------------------------------------------------------ caches
+
+    def cached(self, cache: str, key: str) -> Soon[str]:
+        """Return a value that was kept."""
+        return self._asked(ops.Get(self._cache(cache), encoded(key)), _text, "cache", cache, key)
+
+    def keep_cached(self, cache: str, key: str, value: str, lives: float) -> None:
+        """Keep a value."""
+        self._tell(ops.Put(self._cache(cache), encoded(key), encoded(value), lives))
+
+    def _cache(self, name: str) -> str:
+        declared = self._counters.caches
+        if declared is not None and name not in declared:
+            raise ScriptError(reasons.unknown_cache(name))
+        return of_script(name)
+
+    # ------------------------------------------------------------ asking
+
+    def _tell(self, operation: ops.Operation[Any]) -> None:
+        self._counters.counting.tell(operation)
+
+    def _asked(self, operation: ops.Operation[A], make: Callable[[A], T], *about: str) -> Soon[T]:
+        """Return what `make` makes of the answer, at once if it is at hand.
+
+        Raises:
+            ScriptError: nothing can be counted now. A coroutine raises it, too.
+        """
+        try:
+            answer = self._counters.counting.ask(operation)
+        except CountingUnavailable:
+            raise ScriptError(reasons.cannot_count()) from None
+        if isawaitable(answer):
+            return self._later(answer, make, about)
+        found = make(answer)
+        if self._note is not None and about:
+            self._note("counting", *about, found)
+        return found
+
+    async def _later(self, answer: Awaitable[A], make: Callable[[A], T], about: tuple[str, ...]) -> T:
+        try:
+            found = make(await answer)
+        except CountingUnavailable:
+            raise ScriptError(reasons.cannot_count()) from None
+        if self._note is not None and about:
+            self._note("counting", *about, found)
+        return found
+
+
+def _same(found: int) -> int:
+    return found
+
+
+def _text(found: bytes | None) -> str:
+    return decoded(found) if found is not None else ""
+
+
+def _known(counted: ops.Counted | None, name: str, *, shared: bool) -> ops.Counted:
+    if counted is None:
+        raise ScriptError(reasons.unknown_throttle(name, _CREATE[shared]))
+    return counted
