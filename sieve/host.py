@@ -10,12 +10,12 @@ from collections.abc import Awaitable, Coroutine, Mapping, MutableMapping, Seque
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar, runtime_checkable
 
+from sieve.settings import BounceRules
+
 T = TypeVar("T")
 
 Soon: TypeAlias = "T | Coroutine[Any, Any, T]"
 """A result, or the coroutine that returns it. No result of a script's function is itself a coroutine."""
-
-from sieve.settings import BounceRules
 
 
 @dataclass(slots=True)

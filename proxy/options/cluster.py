@@ -61,7 +61,7 @@ def _one(given: dict[str, str], span: Span, reading: ReadContext) -> Iterator[Re
     kind, name = given.get("type", "").lower(), given.get("replication_name", "")
     if kind == "cache" and not name:
         hint = 'write replication_name = "NAME"'
-        reading.findings.add(Diagnostic("the replicated cache has no name", span, hint))
+        reading.findings.add(Diagnostic("this cache has no name, so no script finds it", span, hint, Severity.WARNING))
     elif kind in _SHARED:
         yield Replicated(kind, name if kind == "cache" else "")
     elif kind in _OTHERS or kind.startswith("outbound_"):

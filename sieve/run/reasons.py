@@ -282,11 +282,6 @@ def no_mask(mask: int, most: int) -> str:
     return f"{mask} is not a mask from 0 to {most}"
 
 
-def not_an_ip_address(text: str) -> str:
-    """Text that is no IP address."""
-    return f"{text[:80]!r} is not an IP address"
-
-
 def not_a_network(text: str) -> str:
     """Text that is no network."""
     return f'{text[:80]!r} is not a network; write "192.0.2.0/24", "[2001:db8::]/64", or "/24" for the client\'s'
