@@ -1,0 +1,258 @@
+"""Workers that count in their keeper: it dies, hangs, is replaced, and hands over."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from proxy.base.tasks import TaskOwner, spawn
+from proxy.counting.base import CountingUnavailable, answered
+from proxy.counting.file import FiledCounting
+from proxy.counting.local import Meanwhile
+from proxy.counting.memory import MemoryCounting
+from proxy.counting.operations import (
+    Add,
+    Delivered,
+    Gauge,
+    Get,
+    Greylist,
+    Lease,
+    Places,
+    Put,
+    Return,
+    Sum,
+    Take,
+    Window,
+)
+from proxy.keeper import counting as room
+from proxy.keeper.counting import KeptCounting
+from proxy.keeper.door import Door, knock
+from proxy.keeper.frames import encode
+from proxy.keeper.handover import Successor
+from proxy.keeper.messages import Hello
+from proxy.keeper.service import SUCCESSOR, KeeperService
+from tests.support.counting import Clock
+from tests.support.waiting import eventually
+
+ONE = bytes((192, 0, 2, 1))
+
+
+class Machine:
+    """A door for each configuration, with keepers behind it and workers before it."""
+
+    def __init__(self) -> None:
+        self.clock = Clock(1000.0)
+        self.doors = [Door()]
+        self.keepers: list[tuple[KeeperService, MemoryCounting]] = []
+        self.workers: list[KeptCounting] = []
+        self.insides: list[socket.socket] = []
+        self.owner = TaskOwner("test")
+
+    def keeper(self, counting: MemoryCounting | None = None) -> tuple[KeeperService, MemoryCounting]:
+        counted = counting or MemoryCounting(self.clock)
+        insides = [each.inside.dup() for each in self.doors]
+        self.insides += insides
+        service = KeeperService(None, insides, len(self.doors), counted)
+        self.keepers.append((service, counted))
+        return service, counted
+
+    def worker(self, *, slot: int = 1, defers: bool = False) -> KeptCounting:
+        meanwhile = Meanwhile(name="keeper", defers=defers, counting=MemoryCounting(self.clock))
+        worker = KeptCounting(self.doors[-1].outside, Hello(len(self.doors), slot, counts=True), meanwhile)
+        self.workers.append(worker)
+        return worker
+
+    async def reload(self, counting: MemoryCounting | None = None) -> tuple[KeeperService, MemoryCounting]:
+        before = self.doors[-1].outside
+        self.doors.append(Door())
+        service, counted = self.keeper(counting)
+        await Successor(None, counted).take_over(before, Hello(len(self.doors), SUCCESSOR))
+        service.open()
+        return service, counted
+
+    async def kill(self, keeper: KeeperService) -> None:
+        """End a keeper without handing over: its workers lose their connections, and what it knew is gone."""
+        await keeper.leave()
+
+    async def close(self) -> None:
+        for worker in self.workers:
+            await worker.close()
+        for service, _ in self.keepers:
+            await service.leave()
+        await self.owner.cancel()
+        for each in (*self.doors, *self.insides):
+            each.close()
+
+
+@asynccontextmanager
+async def _machine() -> AsyncIterator[Machine]:
+    the = Machine()
+    try:
+        yield the
+    finally:
+        await the.close()
+
+
+async def test_what_one_turn_of_the_loop_asks_and_tells_travels_in_one_frame_and_in_order() -> None:
+    async with _machine() as the:
+        service, _ = the.keeper()
+        service.open()
+        worker = the.worker()
+        for _ in range(4):
+            worker.tell(Window("t", b"k", 3, 60.0, 1))
+        asked = [answered(worker, Window("t", b"k", 3, 60.0, 1)) for _ in range(2)]
+        totals = [counted.total for counted in await asyncio.gather(*asked) if counted is not None]
+        assert totals == [5, 6]
+
+
+async def test_a_dead_keepers_replacement_begins_from_nothing_and_no_question_fails() -> None:
+    async with _machine() as the:
+        first, _ = the.keeper()
+        first.open()
+        worker, other = the.worker(), the.worker(slot=2)
+        await answered(worker, Window("t", b"k", 3, 60.0, 2))
+        assert (await answered(worker, Lease([(b"client", 3)]))).full == -1
+        assert (await answered(other, Lease([(b"client", 3)]))).full == -1
+        await the.kill(first)
+        asked = spawn(answered(worker, Window("t", b"k", 3, 60.0, 1)), name="ask", owner=the.owner)
+        await asyncio.sleep(0)
+        second, counted = the.keeper()
+        second.open()
+        resumed = await asked
+        assert resumed is not None
+        assert resumed.total == 1
+        await eventually(lambda: counted.ask(Places(b"client")) == 2, "both workers have told their places")
+        worker.tell(Return([b"client"]))
+        assert await answered(worker, Places(b"client")) == 1
+        assert (await answered(other, Lease([(b"client", 3), (b"x", 1)]))).totals == [2, 1]
+
+
+async def test_a_worker_counts_alone_while_its_keeper_is_silent_and_together_again_after(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(room, "DEADLINE_SECONDS", 0.05)
+    async with _machine() as the:
+        worker = the.worker()
+        with capture_logs() as logged:
+            alone = [await answered(worker, Take("r", b"k", 2, 60)) for _ in range(3)]
+            assert [each.allowed for each in alone] == [True, True, False]
+            leased = [await answered(worker, Lease([(b"client", 2)])) for _ in range(3)]
+            assert [each.full for each in leased] == [-1, -1, 0]
+            worker.tell(Return([b"client"]))
+            service, counted = the.keeper()
+            service.open()
+            await eventually(lambda: counted.ask(Places(b"client")) == 1, "the worker has told its places")
+            assert (await answered(worker, Take("r", b"k", 2, 60))).allowed
+        assert [each["event"] for each in logged] == ["counting_alone", "counting_together"]
+
+
+async def test_with_defer_nothing_is_counted_without_the_keeper(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "DEADLINE_SECONDS", 0.05)
+    async with _machine() as the:
+        worker = the.worker(defers=True)
+        for _ in range(2):
+            with pytest.raises(CountingUnavailable):
+                await answered(worker, Window("t", b"k", 3, 60.0, 1))
+        worker.tell(Window("t", b"k", 3, 60.0, 1))
+
+
+async def test_a_dead_workers_places_are_free_and_its_successor_has_none() -> None:
+    async with _machine() as the:
+        service, counted = the.keeper()
+        service.open()
+        worker = the.worker()
+        await answered(worker, Lease([(b"client", 3)]))
+        await worker.close()
+        await eventually(lambda: counted.ask(Places(b"client")) == 0, "its places are free")
+        again = the.worker()
+        assert (await answered(again, Lease([(b"client", 1)]))).full == -1
+
+
+async def test_whoever_left_before_its_place_was_leased_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "DEADLINE_SECONDS", 5.0)
+    async with _machine() as the:
+        worker = the.worker()
+        asked = spawn(answered(worker, Lease([(b"client", 1)])), name="ask", owner=the.owner)
+        await asyncio.sleep(0)
+        asked.cancel()
+        service, counted = the.keeper()
+        service.open()
+        await answered(worker, Get("v", b""))
+        await eventually(lambda: counted.ask(Places(b"client")) == 0, "the place was returned")
+
+
+async def test_the_keeper_of_a_new_configuration_knows_all_that_was_counted() -> None:
+    async with _machine() as the:
+        service, _ = the.keeper()
+        service.open()
+        worker = the.worker()
+        await answered(worker, Window("t", b"k", 3, 60.0, 2))
+        await answered(worker, Gauge("c", b"\xff", 5, 10, 300.0))
+        await answered(worker, Add("s", 300, 6, ONE, 7))
+        await answered(worker, Put("v", b"k", b"value", 60.0))
+        await answered(worker, Take("r", b"k", 2, 60))
+        await answered(worker, Lease([(b"client", 3)]))
+        await answered(worker, Greylist("g", b"k", 60.0, 1000.0, 5000.0))
+        await answered(worker, Delivered("g", b"c", 3, 5000.0))
+        _, counted = await the.reload()
+        assert (counted.ask(Window("t", b"k")) or pytest.fail("no window")).total == 2
+        assert counted.ask(Gauge("c", b"\xff")) == 5
+        assert counted.ask(Sum("s", 300, 6, ONE, 24)) == 7
+        assert counted.ask(Get("v", b"k")) == b"value"
+        assert counted.ask(Take("r", b"k", 2, 60, 0)).left == 1.0
+        assert counted.ask(Places(b"client")) == 1
+        assert counted.ask(Delivered("g", b"c", 0)) == 3
+        assert await answered(worker, Places(b"client")) == 1  # the same connection, not another
+        the.clock.now += 60.0
+        assert counted.ask(Greylist("g", b"k", 60.0, 1000.0, 5000.0)).passes
+        assert await answered(worker, Gauge("c", b"\xff", 1)) == 6
+
+
+async def test_a_rejected_configurations_keeper_gives_back() -> None:
+    async with _machine() as the:
+        service, _ = the.keeper()
+        service.open()
+        worker = the.worker()
+        await answered(worker, Window("t", b"k", 3, 60.0, 2))
+        await answered(worker, Lease([(b"client", 3)]))
+        with capture_logs() as logged:
+            ours = knock(the.doors[0].outside, encode(Hello(2, SUCCESSOR)))
+            await eventually(
+                lambda: [each for each in logged if each["event"] == "keeper_handed_over"], "it hands over"
+            )
+            ours.close()
+            counted = await answered(worker, Window("t", b"k"))
+        assert counted is not None
+        assert counted.total == 2
+        assert await answered(worker, Places(b"client")) == 1
+
+
+async def test_greylisting_and_serialized_series_outlive_a_restart_and_all_else_does_not(tmp_path: Path) -> None:
+    path = tmp_path / "counting.db"
+    clock = Clock(1_000_000.0)
+    first = FiledCounting(path, clock)
+    await first.start()
+    assert not path.exists()
+    first.ask(Greylist("g", b"k\xff", 60.0, 1000.0, 5000.0, b"c"))
+    first.ask(Delivered("g", b"c", 2, 5000.0))
+    first.ask(Add("kept", 300, 6, ONE, 7, keep=True))
+    first.ask(Add("lost", 300, 6, ONE, 7))
+    first.ask(Window("t", b"k", 2, 60.0, 1))
+    await first.close()
+    clock.now += 60.0
+    second = FiledCounting(path, clock)
+    await second.start()
+    try:
+        assert second.ask(Greylist("g", b"k\xff", 60.0, 1000.0, 5000.0, b"c")).passes
+        assert second.ask(Delivered("g", b"c", 0)) == 2
+        assert second.ask(Sum("kept", 300, 6, ONE, 32, 0, 5)) == 7
+        assert second.ask(Sum("lost", 300, 6, ONE, 32, 0, 5)) == 0
+        assert second.ask(Window("t", b"k")) is None
+    finally:
+        await second.close()
