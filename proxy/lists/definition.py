@@ -8,8 +8,11 @@ from dataclasses import dataclass
 from typing import TypeAlias
 from urllib.parse import parse_qs
 
-Rows: TypeAlias = Callable[[str, str], Awaitable[Sequence[Mapping[str, object]]]]
-"""Returns the rows of a query to a datasource's cache, by the names of the columns in their order. Raises NoRows."""
+Result: TypeAlias = "tuple[Sequence[str], Sequence[Sequence[object]]]"
+"""The names of the columns, and the rows."""
+
+Rows: TypeAlias = Callable[[str, str], Awaitable[Result]]
+"""Returns what a query to a datasource finds. Raises NoRows."""
 
 DEFAULT_REFRESH = 1800.0
 """Seconds, in the form with a hash."""
@@ -132,27 +135,28 @@ def _checked(definition: Definition) -> Definition:
     return definition
 
 
-def columns(definition: Definition, row: Mapping[str, object]) -> list[object]:
-    """Return the network and the value of a row. A column is named, or numbered from 0; the first two by default.
+def places(definition: Definition, names: Sequence[str]) -> list[int]:
+    """Return the places of the network and the value in a row. A column is named, or numbered from 0.
+
+    By default they are the first two.
 
     Raises:
         NoRows: there is no such column.
     """
-    names = list(row)
-    found = [row[_column(definition.network_column, names, 0)]] if names else []
-    if definition.has_values and names:
-        found.append(row[_column(definition.value_column, names, 1 if len(names) > 1 else 0)])
+    if not names:
+        return []
+    found = [_column(definition.network_column, names, 0)]
+    if definition.has_values:
+        found.append(_column(definition.value_column, names, 1 if len(names) > 1 else 0))
     return found
 
 
-def _column(wanted: str, names: Sequence[str], usual: int) -> str:
+def _column(wanted: str, names: Sequence[str], usual: int) -> int:
     if not wanted:
-        return names[usual]
-    by_case = {name.lower(): name for name in names}
-    if wanted in names:
-        return wanted
-    if wanted.lower() in by_case:
-        return by_case[wanted.lower()]
+        return usual
+    lowered = [name.lower() for name in names]
+    if wanted.lower() in lowered:
+        return lowered.index(wanted.lower())
     if wanted.isascii() and wanted.isdigit() and int(wanted) < len(names):
-        return names[int(wanted)]
+        return int(wanted)
     raise NoRows(f"the rows have no column {wanted[:40]!r}: they have {', '.join(names)[:200]}")

@@ -8,14 +8,14 @@ import json
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import proxy
 from proxy.base.log import get_logger, printable
-from proxy.lists.definition import Definition, NoRows, Rows, columns
+from proxy.lists.definition import Definition, NoRows, Rows, places
 from proxy.lists.table import Broken, Table, is_current
 
 log = get_logger()
@@ -79,14 +79,15 @@ class Loader:
 
     async def _build(self, definition: Definition, path: Path) -> None:
         asked: dict[str, Any] = {"target": str(path), "values": definition.has_values}
-        rows: Sequence[Mapping[str, object]] = ()
+        names: Sequence[str] = ()
+        rows: Sequence[Sequence[object]] = ()
         if definition.file:
             asked |= {"file": definition.file, "want": definition.want}
         elif self._rows is None:
             raise NotLoaded(f'no datasource is called "{definition.cache}"')
         else:
-            rows = await self._rows(definition.cache, definition.query)
-        told = await _built(asked, [columns(definition, row) for row in rows])
+            names, rows = await self._rows(definition.cache, definition.query)
+        told = await _built(asked, rows, places(definition, names))
         if "error" in told:
             raise NotLoaded(str(told["error"]))
         log.info(
@@ -97,6 +98,11 @@ class Loader:
             skipped=told["skipped"],
             first_skipped=printable(str(told["first_skipped"])),
         )
+
+
+def _one(cell: object) -> object:
+    """Return a cell; of a column with several values, the first."""
+    return (cell[0] if cell else None) if isinstance(cell, tuple) else cell
 
 
 def _is_current(path: Path, definition: Definition) -> bool:
@@ -136,7 +142,7 @@ async def _locked(path: Path) -> AsyncIterator[None]:
         os.close(file)
 
 
-async def _built(asked: dict[str, Any], rows: Sequence[list[object]]) -> dict[str, Any]:
+async def _built(asked: dict[str, Any], rows: Sequence[Sequence[object]], at: Sequence[int]) -> dict[str, Any]:
     """Run the building process; return what it tells."""
     place = Path(proxy.__file__).parent.parent
     process = await asyncio.create_subprocess_exec(
@@ -151,7 +157,7 @@ async def _built(asked: dict[str, Any], rows: Sequence[list[object]]) -> dict[st
         limit=_MOST_ANSWER,
     )
     try:
-        await _tell(process, asked, rows)
+        await _tell(process, asked, rows, at)
         assert process.stdout is not None  # noqa: S101 — it is a pipe
         answer = await process.stdout.read(_MOST_ANSWER)
         status = await process.wait()
@@ -168,12 +174,15 @@ async def _built(asked: dict[str, Any], rows: Sequence[list[object]]) -> dict[st
     return found
 
 
-async def _tell(process: asyncio.subprocess.Process, asked: dict[str, Any], rows: Sequence[list[object]]) -> None:
+async def _tell(
+    process: asyncio.subprocess.Process, asked: dict[str, Any], rows: Sequence[Sequence[object]], places_: Sequence[int]
+) -> None:
+    """Send what to build, and these places of each row, piece by piece."""
     assert process.stdin is not None  # noqa: S101 — it is a pipe
     with suppress(ConnectionError):  # it has ended, and its status says more
         process.stdin.write(json.dumps(asked).encode() + b"\n")
         for at in range(0, len(rows), _ROWS_TOGETHER):
-            lines = [json.dumps(row, default=str).encode() + b"\n" for row in rows[at : at + _ROWS_TOGETHER]]
-            process.stdin.write(b"".join(lines))
+            chosen = [[_one(row[place]) for place in places_] for row in rows[at : at + _ROWS_TOGETHER]]
+            process.stdin.write(b"".join([json.dumps(row, default=str).encode() + b"\n" for row in chosen]))
             await process.stdin.drain()
         process.stdin.close()

@@ -17,10 +17,11 @@ from config.scopes.listener import Listener
 from proxy.base.log import get_logger
 from proxy.base.tasks import TaskOwner, spawn
 from proxy.counting.memory import MemoryCounting
-from proxy.datasource.sources import Datasources
+from proxy.datasource.sources import DatasourceError, Datasources, UnknownDatasource
 from proxy.dns.resolver import Resolver
 from proxy.history.settings import is_on
 from proxy.keeper.door import Calling
+from proxy.lists.definition import NoRows, Result
 from proxy.lists.listed import Lists
 from proxy.metrics.book import BOOK
 from proxy.metrics.table import CONNECTIONS, LETTERS, OLDEST, OPEN_SESSIONS, TRACKED
@@ -75,7 +76,7 @@ class Worker:
         self._servers: list[asyncio.Server] = []
         self._sessions = Sessions()
         self._stores, self._background = Stores(), Background()
-        self.lists = Lists(assembly.core.state_directory)
+        self.lists = Lists(assembly.core.state_directory, rows=self._rows)
         self._stopping = False
 
     @property
@@ -158,6 +159,14 @@ class Worker:
             lists=self.lists,
             datasources=self.datasources,
         )
+
+    async def _rows(self, cache: str, query: str) -> Result:
+        """Return all that a query finds, for a list of networks. Raises NoRows."""
+        try:
+            found = await self.datasources.rows(cache, query, most=-1, fresh=True)
+        except (DatasourceError, UnknownDatasource) as error:
+            raise NoRows(str(error)) from None
+        return found.columns, found.rows
 
     def _look(self) -> None:
         """Write what is true now into the gauges."""

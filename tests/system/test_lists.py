@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -148,3 +150,29 @@ async def test_an_entry_ends_and_mistakes_are_refused(stage: Stage, tmp_path: Pa
 
 async def _ended(at: Desk) -> bool:
     return any(each["change"] == "ended" for each in of(at, "list_changed"))
+
+
+DATABASE = """\
+Datasource "db" {{ uri = ( "sqlite:{path}" ) }}
+"""
+
+BY_QUERY = """\
+define_cidr "bad" "db" "select net from listed" 600;
+if check_cidr "bad" { ec_action 550 "5.7.1 listed"; }
+"""
+
+
+async def test_a_list_comes_from_a_database(stage: Stage, tmp_path: Path) -> None:
+    path = tmp_path / "lists.db"
+    with closing(sqlite3.connect(path)) as made:
+        made.execute("create table listed (net text)")
+        made.execute("insert into listed values ('127.0.0.6'), (null), ('2001:db8::/32')")
+        made.commit()
+    at = await desk(stage, tmp_path, DATABASE.format(path=path), scripts={"mailfrom_phase1": BY_QUERY})
+    assert await to_mail(at, "127.0.0.6", 2) == {"550 5.7.1 listed"}
+    assert all(each.startswith("250 ") for each in await to_mail(at, "127.0.0.2", 2))
+    with closing(sqlite3.connect(path)) as changed:
+        changed.execute("drop table listed")
+        changed.commit()
+    assert "it stays as it was" in await refused(at.folder, "cidrdb reload bad")
+    assert await to_mail(at, "127.0.0.6", 2) == {"550 5.7.1 listed"}

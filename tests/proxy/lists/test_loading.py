@@ -13,7 +13,7 @@ from structlog.testing import capture_logs
 
 from proxy.lists import cidr, loading
 from proxy.lists.cidr import CidrLists, TooManyLists, UnknownList
-from proxy.lists.definition import Definition, NoRows, by_hash, by_query
+from proxy.lists.definition import Definition, NoRows, Result, by_hash, by_query
 from proxy.lists.folder import folder_of
 from proxy.lists.networks import Gathered
 from proxy.lists.table import Broken, Table, packed
@@ -28,11 +28,11 @@ class Source:
         self.fails = ""
         self.asked = 0
 
-    async def __call__(self, _cache: str, _query: str) -> Sequence[Mapping[str, object]]:
+    async def __call__(self, _cache: str, _query: str) -> Result:
         self.asked += 1
         if self.fails:
             raise NoRows(self.fails)
-        return self.rows
+        return list(self.rows[0]) if self.rows else [], [tuple(each.values()) for each in self.rows]
 
 
 def worker(folder: Path, source: Source | None = None) -> CidrLists:
@@ -133,9 +133,9 @@ async def test_a_list_stays_usable_while_it_is_loaded(tmp_path: Path) -> None:
     known = await defined(lists, by_query("bad", "db", "q"))
     gate = asyncio.Event()
 
-    async def slow(_cache: str, _query: str) -> Sequence[Mapping[str, object]]:
+    async def slow(_cache: str, _query: str) -> Result:
         await gate.wait()
-        return [{"net": "198.51.100.0/24"}]
+        return ["net"], [["198.51.100.0/24"]]
 
     lists._loader._rows = slow
     reloading = asyncio.ensure_future(lists.reload("bad"))  # noqa: TID251 - a test's task
