@@ -429,6 +429,22 @@ class Control(Protocol):
         """Set the next hop of the current recipient."""
         ...
 
+    def has_binding(self, name: str) -> bool:
+        """Tell whether the configuration has a binding."""
+        ...
+
+    def has_binding_group(self, name: str) -> bool:
+        """Tell whether the configuration has a group of bindings."""
+        ...
+
+    def bind(self, name: str) -> bool:
+        """Relay the message by way of a binding; False if there is none."""
+        ...
+
+    def bind_to_one_of(self, name: str) -> bool:
+        """Relay the message by way of a random binding of a group; False if there is none."""
+        ...
+
     def option(self, scopes: Sequence[str], name: str) -> str | Sequence[str] | None:
         """Return the effective value of an option in a scope; None if the option or scope does not exist."""
         ...

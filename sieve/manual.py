@@ -55,7 +55,8 @@ _TABLE: tuple[tuple[tuple[str, ...], str], ...] = (
         "ec_dk_sign ec_dkim_sign",
     ),
     (
-        ("set_binding",),
+        # The manual allows only set_binding. Here the next hop of a binding may also answer RCPT.
+        ("mailfrom", "rcptto", "data", "spool", "each_rcpt", "set_binding"),
         "ec_set_binding ec_set_binding_group",
     ),
     (

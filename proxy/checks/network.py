@@ -38,6 +38,7 @@ def addresses(settings: Settings) -> Iterator[Diagnostic]:
     yield from _own_name(core, settings)
     yield from _listeners(core.esmtp_listener, settings.core_origin("esmtp_listener"))
     yield from _sockets(settings)
+    yield from _sources(settings)
     for way in ways(settings):
         if not way.route.is_socket and is_address(way.route.host):
             yield from loops(way, [way.route.host], core.esmtp_listener)
@@ -142,6 +143,21 @@ def _is_here(address: str) -> bool:
     except OSError as error:
         return error.errno not in {errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
     return True
+
+
+def _sources(settings: Settings) -> Iterator[Diagnostic]:
+    """Warn about source addresses that this machine does not have: mail from them is deferred."""
+    seen: set[str] = set()
+    for setting in everywhere(settings, "bind_address"):
+        for address in cast(tuple[str, ...], setting.value):
+            if address not in seen and not _is_here(address):
+                seen.add(address)
+                yield Diagnostic(
+                    f"cannot connect from {address}: this machine does not have this address",
+                    setting.origin,
+                    hint="write one that `ip address` lists",
+                    severity=Severity.WARNING,
+                )
 
 
 def _sockets(settings: Settings) -> Iterator[Diagnostic]:

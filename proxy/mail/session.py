@@ -144,6 +144,8 @@ class Transaction(AiosmtpdEnvelope):
     judged = ""
     """The phase in which policy decided against the message."""
     message_id = b""
+    binding = ""
+    """The binding that a script chose; empty for the configured routes."""
     callback: Finding | None = None
     """What the last callback found."""
     policy_seconds = callback_seconds = upstream_seconds = dns_seconds = 0.0

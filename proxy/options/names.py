@@ -7,9 +7,10 @@ from typing import Annotated, cast
 
 from config.base.domains import a_labels
 from config.base.hosts import is_address, what_to_write
+from config.base.ip import read_address
 from config.diagnostics import Diagnostic, Severity
 from config.errors import not_a
-from config.language.nodes import Value
+from config.language.nodes import List, Value
 from config.schema.readers import ReadContext, Unreadable, ValueReader, reader_for, scalar
 from config.schema.values import Endpoint
 
@@ -127,6 +128,27 @@ def _read_list_name(value: Value, reading: ReadContext) -> str:
     return text
 
 
+def _read_sources(value: Value, reading: ReadContext) -> tuple[str, ...]:
+    """Read one or two addresses, as a text or an array; empty means none. Momentum's `/prefix` is dropped."""
+    items = value.items if isinstance(value, List) else (value,)
+    found: dict[int, str] = {}
+    for each in items:
+        text = scalar(each, reading, "an IP address").text.partition("/")[0].strip()
+        if not text:
+            continue
+        try:
+            address = read_address(text)
+        except ValueError:
+            hint = "write an address of this machine, such as 192.0.2.25"
+            raise Unreadable(not_a("an IP address", text, each.span, hint)) from None
+        if address.version in found:
+            hint = "write one IPv4 and one IPv6 address at most"
+            raise Unreadable(not_a("another family", text, each.span, hint))
+        found[address.version] = str(address)
+    return tuple(found.values())
+
+
+SourcesValue = Annotated[tuple[str, ...], ValueReader(_read_sources, "IP addresses of this machine")]
 HostText = Annotated[str, ValueReader(_read_host_text, "a host")]
 ListNameValue = Annotated[str, ValueReader(_read_list_name, "the name of a list")]
 OwnNameValue = Annotated[str, ValueReader(_read_own_name, "a host name")]

@@ -9,7 +9,7 @@ from typing import Literal
 
 from config.schema.options import option
 from config.schema.values import ConfigPath, Seconds
-from proxy.options.names import OtherNameValue
+from proxy.options.names import OtherNameValue, SourcesValue
 from proxy.options.route import GatewayValue, RouteValue
 from proxy.options.scopes import OUTBOUND
 from proxy.options.tls import TlsOptions
@@ -33,6 +33,12 @@ class OutboundOptions(TlsOptions):
         2003, zero="refused", doc="Port of the next hop for LMTP, if its address has none.", ge=1, le=65535
     )
     delivery_method: Literal["ESMTP", "SMTP", "LMTP"] = option("ESMTP", doc="Protocol to use with the next hop.")
+    bind_address: SourcesValue = option(
+        (),
+        doc="Our source addresses for connections to the next hop: at most one IPv4 and one IPv6. Unset: the system "
+        "chooses.",
+        scopes=OUTBOUND,
+    )
     ehlo_hostname: OtherNameValue = option("", doc="Our name in EHLO to the next hop. Default: Hostname.")
     xclient: Literal["no", "ifavailable", "required"] = option(
         "no", doc="Pass the client's identity to the next hop with XCLIENT."

@@ -21,7 +21,7 @@ from proxy.metrics.handshakes import count_failure, count_handshake
 from proxy.metrics.metric import DOWN, UP
 from proxy.metrics.table import UP as UPSTREAM_UP
 from proxy.metrics.table import UPSTREAM, UPSTREAM_ERRORS
-from proxy.outgoing.dial import NotReached, reach
+from proxy.outgoing.dial import NotReached, Reached, family_of, reach
 from proxy.outgoing.handshake import IN_THE_CLEAR, Dial, GreetingRefused, Tls, TlsFailed, dial
 from proxy.outgoing.wire import Wire, WireBroken
 from proxy.upstream.drained import Drained
@@ -116,7 +116,7 @@ class Connector:
                 if not awake:
                     return None
                 first = _ranks(awake)[0]
-                reached = await reach([place[:2] for place in first], self._upstream.policy.connect_timeout)
+                reached = await self._reached(first)
         except (DnsUnavailable, NoSuchDomain, NotReached, TimeoutError, Unreachable):
             return None
         return ReadySocket(reached.sock, first[reached.winner])
@@ -192,11 +192,17 @@ class Connector:
         """
         if len(places) == 1 and places[0].host and not header:
             return None, 0, ()
-        reached = await reach([place[:2] for place in places], self._upstream.policy.connect_timeout)
+        reached = await self._reached(places)
         if header:
             with suppress(OSError):  # if the peer has already closed, the greeting shows it
                 reached.sock.send(header)  # at most 52 bytes into an empty buffer: sent in one piece
         return reached.sock, reached.winner, reached.behind
+
+    async def _reached(self, places: list[Place]) -> Reached:
+        """Connect to the first of some addresses, from our own one if there is one. Raises NotReached."""
+        policy = self._upstream.policy
+        local = {family_of(each): each for each in policy.bind_address}
+        return await reach([place[:2] for place in places], policy.connect_timeout, local)
 
     def _rest(self, places: list[Place]) -> None:
         for place in places:
@@ -231,7 +237,10 @@ class Connector:
             if sock is not None:
                 sock.close()
             raise GreetingRefused("tls", 0, f"our TLS files cannot be used: {error}") from error
-        target = Dial(place.address, place.port, upstream.helo, seconds, policy.ehlo_timeout, tls, upstream.lmtp)
+        target = Dial(
+            place.address, place.port, upstream.helo, seconds, policy.ehlo_timeout, tls, upstream.lmtp,
+            local=upstream.source(place.address) if policy.bind_address else "",
+        )  # fmt: skip
         try:
             return await dial(target, sock)
         except TlsFailed as failed:

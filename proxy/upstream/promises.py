@@ -73,6 +73,8 @@ class Promises:
     def are_those_of(self, transaction: Transaction) -> bool:
         """Whether policy has left the recipients and their next hop as they were promised."""
         accepted, recipients = self.accepted, transaction.recipients
+        if self.pool is not None and self.pool.upstream.binding != transaction.binding:
+            return False
         if transaction.copies or len(recipients) != len(accepted):
             return False
         for path, recipient in zip(accepted, recipients, strict=True):

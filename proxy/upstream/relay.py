@@ -309,7 +309,8 @@ class UpstreamRelay:
         promises.replace(pools.pop(), wanted)
 
     def _pool_for(self, path: Path) -> ConnectionPool:
-        upstream = self._router.of_domain(path.domain)
+        binding = self._transaction.binding
+        upstream = self._router.bound(binding, path.domain) if binding else self._router.of_domain(path.domain)
         return self._pools.of(self._router.by_way_of(path.gateway, upstream) if path.gateway else upstream)
 
     async def content(self, block: bytes) -> None:

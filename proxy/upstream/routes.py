@@ -42,15 +42,20 @@ class Router:
         self.default = self._upstream(None)
         """The upstream of domains without settings of their own."""
         self._of_domain = lru_cache(maxsize=_DOMAINS_REMEMBERED)(self._upstream)
+        self._bound = lru_cache(maxsize=_DOMAINS_REMEMBERED)(self._upstream)
 
     def of_domain(self, domain: str) -> Upstream:
         """Return the upstream of a recipient's domain; `domain` is empty for a recipient without one."""
         return self._of_domain(domain) if self._has_scopes else self.default
 
-    def _is_nearer(self, name: str, other: str, domain: str | None) -> bool:
-        """Whether the domain's own scope sets one option while the other comes from the top level of the file."""
-        place = self._scopes.eval(name, domain=domain or None).place
-        return bool(place) and not self._scopes.eval(other, domain=domain or None).place
+    def bound(self, binding: str, domain: str) -> Upstream:
+        """Return the upstream of a recipient's domain by way of a binding."""
+        return self._bound(domain, binding)
+
+    def _is_nearer(self, name: str, other: str, domain: str | None, binding: str) -> bool:
+        """Whether a scope of its own sets one option while the other comes from the top level of the file."""
+        place = self._scopes.eval(name, domain=domain or None, binding=binding or None).place
+        return bool(place) and not self._scopes.eval(other, domain=domain or None, binding=binding or None).place
 
     def by_way_of(self, gateway: str, upstream: Upstream) -> Upstream:
         """Return the upstream with its host replaced by a gateway: `host`, `host:port`, `[::1]:port`."""
@@ -60,7 +65,7 @@ class Router:
             written = _GATEWAY.fullmatch(gateway)
             host, port = (written["six"] or written["host"], written["port"]) if written else (gateway, None)
             routes = (Route(host, int(port) if port else None),)
-            found = self._detours[key] = Upstream(routes, upstream.policy, upstream.helo)
+            found = self._detours[key] = Upstream(routes, upstream.policy, upstream.helo, upstream.binding)
         return found
 
     def named(self) -> list[Upstream]:
@@ -68,15 +73,18 @@ class Router:
         for place in self._scopes.places:
             if place[-1].kind == "domain" and not place[-1].name.startswith("/"):
                 self.of_domain(place[-1].name)
+            elif place[-1].kind == "binding":
+                self.bound(place[-1].name, "")
         return list(self._known.values())
 
-    def _upstream(self, domain: str | None) -> Upstream:
+    def _upstream(self, domain: str | None, binding: str = "") -> Upstream:
         values: dict[str, Any] = {
-            name: self._scopes.eval(name, domain=domain or None).value for name in OutboundOptions.model_fields
+            name: self._scopes.eval(name, domain=domain or None, binding=binding or None).value
+            for name in OutboundOptions.model_fields
         }
         policy = patient(OutboundOptions.model_construct(**values))
         helo = policy.ehlo_hostname or self._core.hostname
         routes = policy.routes
-        if policy.gateway is not None and not (routes and self._is_nearer("routes", "gateway", domain)):
+        if policy.gateway is not None and not (routes and self._is_nearer("routes", "gateway", domain, binding)):
             routes = (policy.gateway,)
-        return self._known.setdefault((routes, policy, helo), Upstream(routes, policy, helo))
+        return self._known.setdefault((routes, policy, helo, binding), Upstream(routes, policy, helo, binding))

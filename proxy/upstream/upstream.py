@@ -48,6 +48,8 @@ class Upstream:
     policy: OutboundOptions
     """Everything else that is in force: how to speak, how long to wait, how many connections."""
     helo: str
+    binding: str = ""
+    """The binding that a script chose; empty for the configured route."""
 
     @property
     def lmtp(self) -> bool:
@@ -75,6 +77,13 @@ class Upstream:
         return ",".join(
             f"unix:{each.host}" if each.is_socket else f"{each.host}:{self.port(each)}" for each in self.routes
         )
+
+    def source(self, address: str) -> str:
+        """Return our own address for connections to an address; empty if the system chooses."""
+        for each in self.policy.bind_address:
+            if (":" in each) == (":" in address) and not address.startswith("/"):
+                return each
+        return ""
 
     def port(self, route: Route) -> int:
         """Return the port of a route: its own, or the option's."""

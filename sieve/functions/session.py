@@ -40,6 +40,37 @@ def ec_set_routing_gateway(frame: Frame, address: str) -> None:
     frame.host.control.route(address)
 
 
+@sieve_function()
+def ec_valid_binding(frame: Frame, name: str) -> bool:
+    """Tell whether the configuration has a binding of this name. `default` is one, too."""
+    return frame.host.control.has_binding(name)
+
+
+@sieve_function()
+def ec_valid_binding_group(frame: Frame, name: str) -> bool:
+    """Tell whether the configuration has a group of bindings of this name."""
+    return frame.host.control.has_binding_group(name)
+
+
+@sieve_function(effect=Effect.MESSAGE)
+def ec_set_binding(frame: Frame, name: str) -> None:
+    """Relay the message by way of a binding: a `Binding` stanza with routes, source address, EHLO name and TLS.
+
+    Each binding has connections of its own. `default` is the configured route. An unknown name is logged as an error,
+    and nothing changes. Momentum allows it in set_binding alone; from mailfrom on, the next hop of the binding also
+    answers RCPT. In a later phase, the next hop of before has answered it, and the binding's gets the recipients again.
+    """
+    if not frame.host.control.bind(name):
+        frame.host.script_failed(frame.at.source.name, frame.at.line, reasons.unknown_binding("binding", name))
+
+
+@sieve_function(effect=Effect.MESSAGE)
+def ec_set_binding_group(frame: Frame, name: str) -> None:
+    """Relay the message by way of one binding of a group, chosen at random, like `ec_set_binding`."""
+    if not frame.host.control.bind_to_one_of(name):
+        frame.host.script_failed(frame.at.source.name, frame.at.line, reasons.unknown_binding("binding group", name))
+
+
 @sieve_function(choices={"action": ("get", "eval")})
 def ec_config(frame: Frame, action: str, *path: str) -> Value:
     """Return the effective value of an option: `ec_config "get" "Gateway"`.

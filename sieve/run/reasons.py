@@ -126,6 +126,11 @@ def not_a_capability(text: str) -> str:
     return f"{text[:80]!r} is not an EHLO capability"
 
 
+def unknown_binding(what: str, name: str) -> str:
+    """A binding or a group that the configuration does not have, or a group without bindings."""
+    return f"no {what} is called {name[:64]!r}, so the binding stays as it was"
+
+
 def not_a_gateway(text: str) -> str:
     """Text that is neither an address nor a host name."""
     return f"{text[:80]!r} is not an address or a host name"

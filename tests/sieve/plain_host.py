@@ -307,6 +307,20 @@ class PlainHost:
     def route(self, gateway: str) -> None:
         self.done.append(f"route: {gateway}")
 
+    def has_binding(self, name: str) -> bool:
+        return name in {"default", "slow"}
+
+    def has_binding_group(self, name: str) -> bool:
+        return name == "bulk"
+
+    def bind(self, name: str) -> bool:
+        self.done.append(f"bind: {name}")
+        return self.has_binding(name)
+
+    def bind_to_one_of(self, name: str) -> bool:
+        self.done.append(f"bind to one of: {name}")
+        return self.has_binding_group(name)
+
     def option(self, scopes: Sequence[str], name: str) -> str | Sequence[str] | None:
         value = self.options.get(" ".join([*scopes, name]))
         return value.split(",") if value is not None and "," in value else value

@@ -13,8 +13,14 @@ from sieve.phases import Phase
 from sieve.standard import standard_library
 
 _EVERY = [phase.value for phase in Phase]
-_DECIDED = {"add_recipient": {"each_rcpt"}, "define_cidr": set(_EVERY)}
-"""Phases that the manual's prose or examples have and its table leaves out."""
+_EARLIER = {"mailfrom", "rcptto", "data", "spool", "each_rcpt"}
+_DECIDED = {
+    "add_recipient": {"each_rcpt"},
+    "define_cidr": set(_EVERY),
+    "ec_set_binding": _EARLIER,
+    "ec_set_binding_group": _EARLIER,
+}
+"""Phases that the manual's prose or examples have and its table leaves out, and some of ours."""
 
 
 def manual_table() -> dict[str, set[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import resource
+import secrets
 import shutil
 import socket
 import struct
@@ -33,6 +34,7 @@ ONE_RECIPIENT = frozenset({Phase.RCPTTO, Phase.EACH_RCPT})
 
 _BEFORE_MAIL = frozenset({Phase.ACCEPT, Phase.CONNECT, Phase.EHLO})
 
+_DEFAULT_BINDING = "default"
 _MB = 1_000_000
 _SIOCGIFADDR = 0x8915
 _ADDRESS_AT = 20
@@ -148,6 +150,29 @@ class SessionControl:
         current = self._session.current_recipient
         for recipient in (current,) if current is not None else self._session.transaction.recipients:
             recipient.gateway = gateway
+
+    def has_binding(self, name: str) -> bool:
+        """Tell whether the configuration has a binding."""
+        return name == _DEFAULT_BINDING or self._configuration.scopes.has("binding", name)
+
+    def has_binding_group(self, name: str) -> bool:
+        """Tell whether the configuration has a group of bindings."""
+        return self._configuration.scopes.has("binding_group", name)
+
+    def bind(self, name: str) -> bool:
+        """Relay the message by way of a binding; False if there is none."""
+        if not self.has_binding(name):
+            return False
+        own = self._configuration.scopes.has("binding", name)  # a stanza may be called default
+        self._session.transaction.binding = name if own else ""
+        return True
+
+    def bind_to_one_of(self, name: str) -> bool:
+        """Relay the message by way of a random binding of a group; False if there is none."""
+        places = self._configuration.scopes.places
+        members = [each[1].name for each in places if len(each) == 2 and each[0] == ("binding_group", name)]
+        bindings = [each for each in dict.fromkeys(members) if self._configuration.scopes.has("binding", each)]
+        return bool(bindings) and self.bind(secrets.choice(bindings))
 
     def option(self, scopes: Sequence[str], name: str) -> str | Sequence[str] | None:
         """Return an option's effective value in a scope, None if there is no such option or scope."""

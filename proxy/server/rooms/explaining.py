@@ -254,7 +254,8 @@ class _Walk:
     def _route(self, recipient: Recipient) -> None:
         """Say which next hop takes the recipient. Its answer is the client's, and is not asked for."""
         path = recipient.destination
-        upstream = self._place.router.of_domain(path.domain)
+        binding, router = self._session.transaction.binding, self._place.router
+        upstream = router.bound(binding, path.domain) if binding else router.of_domain(path.domain)
         if path.gateway:
             upstream = self._place.router.by_way_of(path.gateway, upstream)
         known = {pool.name: pool for pool in self._place.pools.all}
