@@ -200,9 +200,10 @@ class Connector:
 
     async def _reached(self, places: list[Place]) -> Reached:
         """Connect to the first of some addresses, from our own one if there is one. Raises NotReached."""
-        policy = self._upstream.policy
-        local = {family_of(each): each for each in policy.bind_address}
-        return await reach([place[:2] for place in places], policy.connect_timeout, local)
+        policy, wanted = self._upstream.policy, [place[:2] for place in places]
+        if not policy.bind_address:
+            return await reach(wanted, policy.connect_timeout)
+        return await reach(wanted, policy.connect_timeout, {family_of(each): each for each in policy.bind_address})
 
     def _rest(self, places: list[Place]) -> None:
         for place in places:

@@ -8,6 +8,7 @@ import signal
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -47,6 +48,10 @@ async def banners(at: Desk, source: str, count: int = 12) -> set[str]:
     return set(found)
 
 
+def refusals(at: Desk) -> list[dict[str, Any]]:
+    return [each for each in of(at, "refused") if each["client"] == "127.0.0.2"]
+
+
 async def to_mail(at: Desk, source: str, count: int = 8) -> set[str]:
     found = []
     for _ in range(count):
@@ -68,9 +73,8 @@ async def test_an_operator_lists_a_network_for_all_workers_and_it_outlives_them(
     hears = {"554 5.7.1 sends viruses"}
     assert await banners(at, "127.0.0.2") == hears
     assert await banners(at, "127.0.0.3") == usual
-    refusals = [each for each in of(at, "refused") if each["client"] == "127.0.0.2"]
-    assert {each["worker"] for each in refusals} == {1, 2}
-    assert {each["decided_by"] for each in refusals} == {"list blocked"}
+    await eventually(lambda: {each["worker"] for each in refusals(at)} == {1, 2}, "both workers refused it")
+    assert {each["decided_by"] for each in refusals(at)} == {"list blocked"}
     (row,) = await at.of("list show")
     assert (row["list"], row["network"], row["reason"]) == ("blocked", "127.0.0.2/32", "sends viruses")
     assert 3500 < row["seconds_left"] <= 3600
