@@ -126,7 +126,9 @@ UP = LAYOUT.gauge(
 )
 POOLED = LAYOUT.gauge("ringback_upstream_connections", "Connections to a next hop.", UPSTREAM)
 POOLED_IDLE = LAYOUT.gauge("ringback_upstream_connections_idle", "Those that no transaction uses.", UPSTREAM)
-POOL_LIMIT = LAYOUT.gauge("ringback_upstream_connections_limit", "The most that are allowed.", UPSTREAM)
+POOL_LIMIT = LAYOUT.gauge(
+    "ringback_upstream_connections_limit", "The most that are allowed, to all workers.", UPSTREAM, merge=Merge.MOST
+)
 POOL_WAITING = LAYOUT.gauge("ringback_upstream_waiting", "Transactions that wait for a connection.", UPSTREAM)
 UPSTREAM_REPLIES = LAYOUT.counter("ringback_upstream_replies_total", "Replies of a next hop.", UPSTREAM, STEP, CLASS)
 CONNECT_TIME = LAYOUT.histogram(

@@ -84,7 +84,7 @@ class Admission:
         return ""
 
     async def claim(self, shared: SharedLimits, session: Session, rates: Sequence[Rate]) -> str:
-        """Take a place among those of all workers in each limit, and the events of `rates`: all, or none.
+        """Take a place in each limit that all workers share, and the events of `rates`: all, or none.
 
         Return the option or event that has none left, or nothing.
         """

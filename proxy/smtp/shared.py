@@ -1,6 +1,6 @@
 """Limits of clients that several workers, or several machines, count together.
 
-With one worker and no shared store nobody is asked: `admission`, `plan` and `guesses` count in this process. What one
+With one worker and no shared store, `admission`, `plan` and `guesses` count in this process instead. What one
 phase asks leaves in one turn of the loop, so it travels together. A client that was refused is refused for a second
 without asking, so a client that keeps knocking costs the others nothing.
 """
@@ -47,7 +47,7 @@ ROOM, LOGINS = "limits", "logins"
 """Where buckets of clients are counted, and where networks are remembered that logged in."""
 
 NOT_COUNTED = "on_store_error"
-"""The answer instead of an option's name: nobody can count now, and the configuration says to defer."""
+"""The answer instead of an option's name: counting is not possible now, and the configuration says to defer."""
 
 A = TypeVar("A")
 
@@ -99,7 +99,7 @@ class SharedLimits:
     async def enter(self, client: str, claims: Sequence[Claim], rates: Sequence[Rate]) -> str:
         """Take all these places and events, or none. Return the option or event that has none left, or nothing.
 
-        Who stops waiting has taken nothing.
+        A caller that stops waiting has taken nothing.
         """
         limits = [*[(each.option, each.key) for each in claims], *[(each.what, each.key) for each in rates]]
         for name, key in limits:
@@ -122,7 +122,10 @@ class SharedLimits:
         return self._refuse(client, key, name)
 
     async def count(self, rate: Rate) -> str:
-        """Take one event. Return its name if there is none left, or nothing. Who stops waiting may have taken it."""
+        """Take one event. Return its name if the client has none left, or nothing.
+
+        A caller that stops waiting may have taken it.
+        """
         network, throttle, key = rate.network, rate.throttle, rate.key
         if self._is_refused(network, key):
             return rate.what
@@ -150,7 +153,7 @@ class SharedLimits:
             self._counting.tell(_take(each, -1))
 
     async def places(self, claim: Claim) -> int:
-        """Return how many places are taken; 0 if nobody can count."""
+        """Return how many places are taken; 0 if counting is not possible now."""
         try:
             return await answered(self._counting, Places(claim.key))
         except CountingUnavailable:
@@ -167,7 +170,7 @@ class SharedLimits:
         """Return what is counted for a client: the event, its limit, and how many are left.
 
         Raises:
-            CountingUnavailable: nobody can count now.
+            CountingUnavailable: counting is not possible now.
         """
         shown = await answered(self._counting, Show("bucket", ROOM, f"{network} ".encode()))
         found: list[tuple[str, Throttle, float]] = []
@@ -182,7 +185,7 @@ class SharedLimits:
         """Forget what is counted for a client; return how many counts there were.
 
         Raises:
-            CountingUnavailable: nobody can count now.
+            CountingUnavailable: counting is not possible now.
         """
         for client, key in tuple(self._refused):
             if client == network:
@@ -197,7 +200,7 @@ class SharedLimits:
             return False
 
     def note_login(self, network: str, seconds: float) -> None:
-        """Remember for so long that a client of the network has logged in."""
+        """Remember for this time that a client of the network has logged in."""
         self._counting.tell(Put(LOGINS, network.encode(), b"1", seconds))
 
     async def close(self) -> None:
@@ -205,10 +208,10 @@ class SharedLimits:
         await self._owner.cancel()
 
     def _started(self, operation: Operation[A]) -> asyncio.Future[A]:
-        """Begin an operation in this turn of the loop. It goes on if nobody waits for it any more.
+        """Begin an operation in this turn of the loop. It goes on even if its caller leaves.
 
         Raises:
-            CountingUnavailable: nobody can count now.
+            CountingUnavailable: counting is not possible now.
         """
         answer = self._counting.ask(operation)
         if isinstance(answer, asyncio.Future):
@@ -242,7 +245,7 @@ class _Asked:
         """Return which limit is reached, counted through claims and events; None if none is.
 
         Raises:
-            CountingUnavailable: nobody can count now.
+            CountingUnavailable: counting is not possible now.
         """
         asked: list[asyncio.Future[Any]] = [*self._takes, *([] if self._lease is None else [self._lease])]
         await asyncio.wait(asked)  # it cancels none of them

@@ -23,11 +23,11 @@ _NOT_COUNTED = replies.INTERNAL.decided_by("on_store_error")
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A command's turn among those of all clients."""
+    """A command's place among the commands of all clients."""
 
     counting: Counting
     listener: str
-    """Whose turns they are; empty: those of all listeners."""
+    """The listener whose clients take turns; empty: all listeners together."""
     throttle: Throttle
 
     async def before(self, go_on: Callable[[], Answer]) -> Reply | None:

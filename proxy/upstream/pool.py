@@ -116,7 +116,8 @@ class ConnectionPool:
         counts, number = BOOK.counts, self.number
         counts[POOLED.base + number] += self._slots.taken
         counts[POOLED_IDLE.base + number] += len(self._idle)
-        counts[POOL_LIMIT.base + number] += self.policy.max_outbound_connections
+        limit = POOL_LIMIT.base + number
+        counts[limit] = max(counts[limit], self.policy.max_outbound_connections)
         counts[POOL_WAITING.base + number] += len(self._slots.waiting)
 
     @property

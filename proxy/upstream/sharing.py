@@ -1,9 +1,9 @@
 """The slots of a pool, if several workers or machines share the limit on connections to its next hop.
 
-Each slot is leased from those that all have: from before its connection is made until that is closed, also while nobody
-uses it. So who finds none says that one is wanted, and those who have some look for that: they end what they do not
-use, as many as are wanted, or give up the next slot that comes back. Otherwise one busy worker could keep every
-connection, and clients of the others would get 451.
+A worker leases each slot before it makes the connection, and returns it when the connection is closed, also if the
+connection was idle. A worker that gets no slot says how many it wants. The others look for that: they end as many idle
+connections, or give up the next slot that comes back. Otherwise one busy worker could keep every connection, and
+clients of the others would get 451.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ LOOK_SECONDS = 0.5
 """How often those who have slots look whether others want one, and those who want one ask again."""
 
 WANTED_SECONDS = 2.0
-"""How long it is known that a slot is wanted, unless it is said again."""
+"""How long a wish for slots is remembered, unless it is repeated."""
 
 _ROOM = "wanted"
 _MOST_WANTED = 0xFFFF
@@ -40,7 +40,7 @@ class Sharing:
         self._mark = secrets.token_bytes(8)
 
     async def lease(self) -> bool:
-        """Lease a slot if there is one. If nobody can count, there is none."""
+        """Lease a slot; return whether there was one. If counting is not possible now, there is not."""
         try:
             return (await answered(self._counting, Lease([(self._key, self._most)]))).full < 0
         except CountingUnavailable:
@@ -56,7 +56,7 @@ class Sharing:
         self._counting.tell(Put(_ROOM, self._key, said, WANTED_SECONDS))
 
     async def wanted(self) -> int:
-        """Return how many slots somebody else wants."""
+        """Return how many slots another worker wants."""
         try:
             said = await answered(self._counting, Get(_ROOM, self._key))
         except CountingUnavailable:
@@ -65,7 +65,7 @@ class Sharing:
 
 
 class SharedSlots(Slots[C]):
-    """`Slots`, each of which is leased from those of all workers."""
+    """`Slots` that are leased: all workers share the limit."""
 
     __slots__ = ("_looks", "_owner", "_sharing")
 
@@ -84,7 +84,7 @@ class SharedSlots(Slots[C]):
         return await self._wait(identity)
 
     async def lease(self) -> bool:
-        """Lease a slot that was just taken here; if there is none, it is not taken any more."""
+        """Lease a slot that was just taken here. If that fails, free it again."""
         if not self._looks:
             self._looks = True
             spawn(self._look(), name="look who wants a connection", owner=self._owner)

@@ -133,6 +133,23 @@ async def until(holds: Any, what: str) -> None:
     raise AssertionError(f"not so: {what}")
 
 
+async def test_a_keeper_that_hangs_holds_up_nobody_for_long_and_counts_again_when_it_goes_on(stage: Stage) -> None:
+    ringback = await sharing(stage, await stage.upstream(), TEN)
+    async with knocking(ringback) as clients:
+        assert len(let_in(clients)) == 10
+        os.kill(ringback.keepers[-1], signal.SIGSTOP)
+        async with knocking(ringback, count=8) as others:  # some workers have room for ten of their own
+            assert {each.banner[:3] for each in others} <= {"220", "421"}
+        await logged(ringback, "counting_alone")
+        os.kill(ringback.keepers[-1], signal.SIGCONT)
+        await asyncio.sleep(1.1)
+
+        async def none() -> bool:
+            return await admitted(ringback) == 0
+
+        await until(none, "the keeper counts all connections again")
+
+
 @pytest.mark.parametrize(
     ("option", "told"),
     [
