@@ -1,0 +1,162 @@
+"""What scripts count is one truth: for the workers of a machine, for machines with one Redis, and after a kill."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.load import Load
+from tests.support.ringback import Ringback
+from tests.support.servers import RedisServer
+from tests.support.waiting import eventually
+from tests.support.world import Stage
+
+pytestmark = pytest.mark.real("dnsmasq")
+
+STANZAS = """\
+inbound_audit "audit" { monitors = ( "3600,2" ) }
+Cluster { Replicate "cache" { replication_name = "c" } }
+sieve "policy" { mailfrom_phase1 = "/path/to/myscript.siv" }
+"""
+
+TWENTY = """\
+ec_throttle_create "all" "20/3600";
+ec_throttle_inc "all";
+if ec_throttle_check "all" {
+  ec_action 450 "4.7.1 too many";
+}
+"""
+
+TOLD = """\
+ec_gauge_cache_init "g" 10 3600;
+$gauge = ec_gauge_cache_inc "g" "k";
+audit_series_add "s" "3600,2" 2;
+$series = audit_series "s" "3600,2" 8;
+ec_shared_throttle_create "t" "3/3600";
+ec_shared_throttle_inc "t";
+$over = ec_shared_throttle_check "t";
+$before = ec_cluster_cache_get "c" "k";
+ec_cluster_cache_set "c" "k" "seen" "1H";
+$connections = ec_ip_connections_cluster "0" "8";
+($open) = audit_connections_on_service "/8";
+ec_action 550 "gauge=${gauge} series=${series} over=${over} before=${before} connections=${connections} open=${open}.";
+"""
+
+
+@pytest.fixture
+def redis() -> Iterator[RedisServer]:
+    with RedisServer() as server:
+        yield server
+
+
+async def ringback(stage: Stage, script: str, *core: str, workers: int = 2, name: str = "one") -> Ringback:
+    folder = stage.folder / name
+    state = folder / "state"
+    state.mkdir(parents=True)
+    stage.folder = folder
+    lines = [f"Workers = {workers}", f'State_Directory = "{state}"', *core]
+    return await stage.ringback((await stage.upstream()).port, core=lines, stanzas=STANZAS, script=script)
+
+
+async def replies(served: Ringback, count: int) -> list[str]:
+    """Return the replies to MAIL of so many sessions at once."""
+
+    async def one(number: int) -> str:
+        async with await served.conversation() as client:
+            await client.ehlo()
+            return await client.ask(f"MAIL FROM:<u{number}@sender.test>")
+
+    return await asyncio.gather(*(one(number) for number in range(count)))
+
+
+def told(reply: str) -> dict[str, str]:
+    return dict(each.split("=") for each in reply.rstrip(".").split()[1:])
+
+
+async def test_a_throttle_is_one_for_all_workers_and_over_a_reload(stage: Stage) -> None:
+    served = await ringback(stage, TWENTY, workers=3)
+    assert Counter(each[:3] for each in await replies(served, 30)) == {"250": 20, "450": 10}
+    asked = [each for each in served.log if each["event"] == "session"]
+    assert len({each["worker"] for each in asked}) > 1
+    served.program.process.send_signal(signal.SIGHUP)
+    await eventually(lambda: [each for each in served.log if each["event"] == "reloaded"], "it has reloaded")
+    assert Counter(each[:3] for each in await replies(served, 6)) == {"450": 6}
+
+
+async def test_a_keeper_that_is_killed_under_load_fails_no_session_and_counting_goes_on(stage: Stage) -> None:
+    upstream = await stage.upstream()
+    state = stage.folder / "state"
+    state.mkdir()
+    script = TWENTY.replace("20/3600", "100000/3600")
+    core = ["Workers = 2", f'State_Directory = "{state}"']
+    served = await stage.ringback(upstream.port, core=core, stanzas=STANZAS, script=script)
+    load = Load(served, upstream)
+    async with load.under_way():
+        os.kill(served.keepers[-1], signal.SIGKILL)
+        await eventually(lambda: len(served.keepers) == 2, "another keeper serves")
+        await load.goes_on()
+        os.kill(served.workers[0], signal.SIGKILL)
+        await eventually(lambda: len(served.workers) == 2, "another worker serves")
+    assert [each for each in served.log if each["event"] in {"script_failed", "task_failed", "unstructured"}] == []
+
+
+@pytest.mark.real("redis-server")
+async def test_two_machines_with_one_redis_count_together_and_go_on_when_it_is_killed(
+    stage: Stage, redis: RedisServer
+) -> None:
+    store = f'Script_Store = "redis://{redis.address}/0"'
+    root = stage.folder
+    one = await ringback(stage, TOLD, store, name="one")
+    stage.folder = root
+    two = await ringback(stage, TOLD, store, workers=1, name="two")
+    first = [told((await replies(each, 1))[0]) for each in (one, two, one, two)]
+    assert [each["gauge"] for each in first] == ["1", "2", "3", "4"]
+    assert [each["series"] for each in first] == ["2", "4", "6", "8"]
+    assert [each["over"] for each in first] == ["false", "false", "false", "true"]
+    assert [each["before"] for each in first] == ["", "seen", "seen", "seen"]
+    connections = [int(each["connections"]) for each in first]  # the tests' looks whether it serves are counted, too
+    assert connections == sorted(set(connections))
+    assert [each["open"] for each in first] == ["1", "1", "1", "1"]  # each machine's own
+    redis.kill()
+    alone = [told((await replies(each, 1))[0]) for each in (one, one, two)]
+    assert [each["gauge"] for each in alone] == ["1", "2", "1"]
+    await eventually(lambda: _events(one, "counting_alone"), "one event tells")
+    assert len(_events(one, "counting_alone")) == 1
+    redis.start()
+    await eventually_shared(one)
+    assert _events(one, "script_failed") == _events(two, "script_failed") == []
+
+
+def _events(served: Ringback, name: str) -> list[dict[str, object]]:
+    return [each for each in served.log if each["event"] == name]
+
+
+async def eventually_shared(served: Ringback) -> None:
+    """Ask until Redis counts again: it is tried every five seconds."""
+    while not _events(served, "counting_together"):
+        await replies(served, 1)
+        await asyncio.sleep(0.2)
+
+
+async def test_serialized_series_and_nothing_else_outlive_a_restart(stage: Stage) -> None:
+    script = """\
+$h = hash_create;
+hash_set $h "series" "kept";
+hash_set $h "monitor" "3600,2";
+hash_set $h "serialize" 1;
+audit_series_add $h;
+audit_series_add "lost" "3600,2";
+$kept = audit_series $h;
+$lost = audit_series "lost" "3600,2";
+ec_action 550 "kept=${kept} lost=${lost}";
+"""
+    served = await ringback(stage, script, workers=1)
+    await replies(served, 3)
+    assert served.program.stop() == 0
+    await served.started()
+    assert told((await replies(served, 1))[0]) == {"kept": "4", "lost": "1"}
