@@ -121,7 +121,7 @@ class DnsblValidator:
         """Take the options and the zones."""
         self.name, self.shadow = name, options.shadow
         self.deadline = 3 * (options.timeout + _GRACE_SECONDS)
-        self._options, self._lists, self._lookups = options, lists, lookups
+        self._options, self.lists, self._lookups = options, lists, lookups
         self._exempt = frozenset(each.lower() for each in options.exempt_recipients)
         self._judges_at = Phase(options.reject_at)
         self._reads_message = any(lists.checks(kind) for kind in _OF_THE_MESSAGE)
@@ -136,9 +136,9 @@ class DnsblValidator:
     def hooks(self) -> Mapping[Phase, Hook]:
         """Ask as soon as something is known, and judge once."""
         hooks: dict[Phase, Hook] = {Phase.CONNECT: self._connected}
-        if self._lists.checks("helo"):
+        if self.lists.checks("helo"):
             hooks[Phase.EHLO] = self._greeted
-        if self._lists.checks("sender") or self._judges_at is Phase.MAILFROM:
+        if self.lists.checks("sender") or self._judges_at is Phase.MAILFROM:
             hooks[Phase.MAILFROM] = self._sent
         if self._judges_at is Phase.RCPTTO:
             hooks[Phase.RCPTTO] = self._judge_recipient
@@ -150,7 +150,7 @@ class DnsblValidator:
         """Read the message for what is in it."""
         if phase is not Phase.DATA:
             return Need.NOTHING
-        return Need.BODY | Need.HEADERS if self._lists.checks("url") else Need.HEADERS
+        return Need.BODY | Need.HEADERS if self.lists.checks("url") else Need.HEADERS
 
     # ------------------------------------------------------------ asking
 
@@ -158,7 +158,7 @@ class DnsblValidator:
         if session.can_relay:
             return PASS
         self._begin(session, "client", session.client_ip)
-        if self._lists.checks("ptr"):
+        if self.lists.checks("ptr"):
             self._begin(session, "ptr", session.client_ip)
         return self._judged(session) if self._judges_at is Phase.CONNECT else PASS
 
@@ -176,8 +176,8 @@ class DnsblValidator:
     def _begin(self, session: Session, kind: str, subject: str) -> None:
         """Ask about a subject, unless this session has."""
         looking = self._asked(session).looking
-        if subject and (kind, subject) not in looking and self._lists.checks(kind):
-            work = self._names_listed(subject) if kind == "ptr" else self._lists.look(kind, [subject], _MOST_QUESTIONS)
+        if subject and (kind, subject) not in looking and self.lists.checks(kind):
+            work = self._names_listed(subject) if kind == "ptr" else self.lists.look(kind, [subject], _MOST_QUESTIONS)
             looking[kind, subject] = spawn(work, name=f"dnsbl {session.id}", owner=self._owner)
 
     def _asked(self, session: Session) -> _Asked:
@@ -189,14 +189,14 @@ class DnsblValidator:
     async def _names_listed(self, address: str) -> list[Hit]:
         """Ask about the name that leads back to the client."""
         found = await reverse(address, self._lookups)
-        return await self._lists.look("ptr", [found.name], _MOST_QUESTIONS) if found.status == "pass" else []
+        return await self.lists.look("ptr", [found.name], _MOST_QUESTIONS) if found.status == "pass" else []
 
     # ------------------------------------------------------------ judging
 
     def _judge_recipient(self, session: Session) -> Verdict | Awaitable[Verdict]:
         if session.can_relay or recipient_is_exempt(session, self._exempt):
             return PASS
-        if self._lists.checks("recipient") and session.current_recipient is not None:
+        if self.lists.checks("recipient") and session.current_recipient is not None:
             self._begin(session, "recipient", session.current_recipient.path.domain)
         return self._judged(session)
 
@@ -241,13 +241,11 @@ class DnsblValidator:
         message, most = session.transaction.message, self._options.max_lookups
         if message is None:
             return []
-        hits: list[Hit] = []
-        for kind in _OF_THE_MESSAGE:
-            if self._lists.checks(kind):
-                hits += await self._lists.look(
-                    kind, await subjects_of(message, kind, self._options.address_headers), most
-                )
-        return hits
+        fields = self._options.address_headers
+        kinds = [kind for kind in _OF_THE_MESSAGE if self.lists.checks(kind)]
+        subjects = [await subjects_of(message, kind, fields) for kind in kinds]
+        looking = [self.lists.look(kind, each, most) for kind, each in zip(kinds, subjects, strict=True)]
+        return [hit for hits in await asyncio.gather(*looking) for hit in hits]
 
     def _note(self, session: Session, asked: _Asked, score: Score) -> None:
         """Tell scripts and the log."""
@@ -276,7 +274,7 @@ class DnsblValidator:
         options = self._options
         if options.reject_score and score.hits and score.total >= options.reject_score:
             heaviest = score.heaviest
-            own = await self._lists.text_of(heaviest) if heaviest.zone.options.txt else ""
+            own = await self.lists.text_of(heaviest) if heaviest.zone.options.txt else ""
             return Verdict(refuses(heaviest, own))
         if options.defer_score and score.hits and score.total >= options.defer_score:
             return Verdict(defers(score.heaviest))

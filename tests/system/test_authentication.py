@@ -1,0 +1,217 @@
+"""All checks of senders at once, on a server: real names, a name server that never answers, and hostile mail."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.memory import MEBI, allow_open_files
+from tests.proxy.cli.test_mail_checks import ZONE
+from tests.support.exchanger import Exchanger
+from tests.support.house import greeted, opened
+from tests.support.nameserver import ScriptedNameserver
+from tests.support.ringback import Ringback
+from tests.support.signing import rsa_key, signed
+from tests.support.waiting import eventually
+from tests.support.world import Stage
+
+pytestmark = pytest.mark.real("dnsmasq")  # the stage has one
+
+WHOLE = int(os.environ.get("RINGBACK_ORACLE_ROUNDS", "2")) >= 8
+"""Whether this is `make test-long`."""
+
+SESSIONS = 500 if WHOLE else 60
+LARGE = 10 if WHOLE else 1
+"""Signed messages of this many octets among them."""
+LARGE_OCTETS = 25 * MEBI if WHOLE else 2 * MEBI
+
+BOB = "bob@example.com"
+PLAIN = b"From: Alice <alice@sender.test>\r\nSubject: hi\r\n\r\nsee http://www.link.test/\r\n"
+ALL_MODULES = """
+iprev {{ timeout = {seconds} }}
+spf_v1 "spf_v1" {{ timeout = {seconds} }}
+dkim_validate "dkim_validate" {{ timeout = {seconds} }}
+arc {{ timeout = {seconds} }}
+dnsbl {{
+  timeout = {seconds}
+  zones = [
+    bl.test = [ checks = ( client helo ptr sender ) ]
+    uri.test = [ checks = ( url header ) ]
+    allow.test = [ allow = yes ]
+  ]
+}}
+dmarc {{ timeout = {seconds} action = enforce {dmarc} }}
+"""
+
+
+def modules(seconds: float = 1, dmarc: str = "") -> Sequence[str]:
+    return ALL_MODULES.strip().format(seconds=seconds, dmarc=dmarc).splitlines()
+
+
+@contextmanager
+def silent_name_server() -> Iterator[str]:
+    """Yield the address of a name server that hears everything and says nothing."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mute:
+        mute.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{mute.getsockname()[1]}"
+
+
+async def deliver(ringback: Ringback, content: bytes, *recipients: str, sender: str = "alice@sender.test") -> list[str]:
+    """Return the replies until the first refusal, or to the dot."""
+    client = await greeted(ringback)
+    async with client:
+        said = [await client.ask(f"MAIL FROM:<{sender}>")]
+        for each in recipients or (BOB,):
+            if said[-1].startswith("250"):
+                said.append(await client.ask(f"RCPT TO:<{each}>"))
+        if said[-1].startswith("250"):
+            assert (await client.ask("DATA")).startswith("354")
+            said.append(await client.content(content))
+        return said
+
+
+def octets_of(ringback: Ringback) -> int:
+    """Return the resident memory of the worker."""
+    (worker,) = ringback.workers
+    return int(Path(f"/proc/{worker}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+async def logged(ringback: Ringback, event: str, count: int) -> list[dict[str, Any]]:
+    """Return the events of this name, once there are so many."""
+
+    def look() -> list[dict[str, Any]]:
+        found = [each for each in ringback.log if each["event"] == event]
+        return found if len(found) >= count else []
+
+    return await eventually(look, f"{count} events {event}")
+
+
+async def test_everything_passes_beside_a_name_server_that_never_answers(stage: Stage, tmp_path: Path) -> None:
+    allow_open_files()
+    upstream = await stage.upstream()
+    large = signed(PLAIN + b"x" * 76 + b"\r\n" + (b"y" * 76 + b"\r\n") * (LARGE_OCTETS // 78))
+    with silent_name_server() as nameserver:
+        lines = ("Max_Connections_Per_Client = 0", "Max_Message_Size = 40M", *modules())
+        ringback = await opened(stage, tmp_path, *lines, upstream_port=upstream.port, nameserver=nameserver)
+        await deliver(ringback, PLAIN)
+        before = octets_of(ringback)
+        contents = [large] * LARGE + [PLAIN] * (SESSIONS - LARGE)
+        said = await asyncio.gather(
+            *[deliver(ringback, each, sender=f"a{at}@d{at}.test") for at, each in enumerate(contents)]
+        )
+        assert [each[-1][:3] for each in said] == ["250"] * SESSIONS
+        assert octets_of(ringback) - before < 150 * MEBI
+    for each in await logged(ringback, "authentication", SESSIONS + 1):
+        assert "spf=temperror" in each["results"]
+        assert "dmarc=temperror" in each["results"]
+    assert [each for each in ringback.log if each["event"] in {"validator_failed", "task_failed"}] == []
+
+
+async def with_names(stage: Stage, tmp_path: Path, *lines: str, zone: Sequence[str] = ()) -> tuple[Ringback, Exchanger]:
+    upstream = await stage.upstream()
+    names = await stage._stack.enter_async_context(ScriptedNameserver([*ZONE, *zone]))
+    house = await opened(stage, tmp_path, *lines, upstream_port=upstream.port, nameserver=names.address)
+    return house, upstream
+
+
+WORKS = ("2.0.0.127.allow.test A 127.0.0.2", "test.bl.test A 127.0.0.2", "2.0.0.127.bl.test A 127.0.0.2")
+FORGED = b"From: Bank <service@bank.test>\r\nSubject: hurry\r\n\r\nhello\r\n"
+
+
+async def test_a_forged_message_is_refused_if_a_second_finding_agrees_and_the_log_says_why(
+    stage: Stage, tmp_path: Path
+) -> None:
+    ringback, upstream = await with_names(stage, tmp_path, *modules(5), zone=WORKS)
+    said = await deliver(ringback, FORGED, sender="a@bank.test")
+    assert said[-1] == "550 5.7.1 Refused by the DMARC policy of bank.test"
+    said = await deliver(
+        ringback, FORGED, sender="a@nothing.test"
+    )  # SPF says nothing: the policy alone does not refuse
+    assert said[-1].startswith("250")
+    (message,) = upstream.messages
+    assert b"X-DMARC-Policy: reject bank.test" in message.content
+    assert b"dmarc=fail" in message.content
+    first, second = await logged(ringback, "message", 2)
+    assert (first["decided_by"], first["dmarc"]["disposition"]) == ("dmarc", "reject")
+    assert (second["dmarc"]["disposition"], second["dmarc"]["override"]) == ("none", "local_policy")
+
+
+async def test_a_listed_client_is_refused_at_rcpt_but_reaches_postmaster(stage: Stage, tmp_path: Path) -> None:
+    zone = (*WORKS, "1.0.0.127.bl.test NXDOMAIN", "9.0.0.127.bl.test A 127.0.0.4")
+    ringback, _ = await with_names(stage, tmp_path, *modules(5), zone=zone)
+    client = await greeted(ringback, source="127.0.0.9")
+    async with client:
+        assert (await client.ask("MAIL FROM:<a@nothing.test>")).startswith("250")
+        assert await client.ask(f"RCPT TO:<{BOB}>") == "554 5.7.1 127.0.0.9 is listed by bl.test"
+        assert (await client.ask("RCPT TO:<postmaster@example.com>")).startswith("250")
+    assert [each["zone"] for each in await logged(ringback, "dnsbl_listed", 1)] == ["bl.test"]
+    assert "bl.test" not in [each["zone"] for each in ringback.log if each["event"] == "dnsbl_zone_off"]
+
+
+async def test_in_shadow_mode_nothing_is_refused_and_the_log_says_what_would_have_been(
+    stage: Stage, tmp_path: Path
+) -> None:
+    lines = [
+        'spf_v1 "spf" { }',
+        "dnsbl { shadow = true zones = ( bl.test ) }",
+        "dmarc { shadow = true action = enforce }",
+    ]
+    ringback, upstream = await with_names(stage, tmp_path, *lines, zone=(*WORKS, "9.0.0.127.bl.test A 127.0.0.4"))
+    client = await greeted(ringback, source="127.0.0.9")
+    async with client:
+        assert (await client.deliver("a@bank.test", [BOB], FORGED)).startswith("250")
+    assert len(upstream.messages) == 1
+    told = await logged(ringback, "shadowed", 2)
+    shadowed = [(each["validator"], each["phase"], each["disposition"]) for each in told]
+    assert shadowed == [("dnsbl", "rcptto", "refused"), ("dmarc", "data", "refused")]
+
+
+HOSTILE = {
+    "100,000 links": PLAIN + b"".join(b"http://h%d.test/a\r\n" % at for at in range(100_000)),
+    "a field with 8,000 results": b"Authentication-Results: ringback.test; "
+    + b";\r\n ".join(b"spf=pass (c%d) smtp.mailfrom=a@b.test" % at for at in range(8000))
+    + b"\r\n"
+    + PLAIN,
+    "nested comments": b"Authentication-Results: " + b"(" * 900 + b"\r\n " + b"(" * 900 + b"\r\n" + PLAIN,
+    "many From addresses": b"From: " + b",\r\n ".join(b"a@d%d.test" % at for at in range(2000)) + b"\r\n\r\nx\r\n",
+    "thousands of seals": b"ARC-Seal: i=1; a=rsa-sha256; cv=none; d=x.test; s=s; b=AA==\r\n" * 1000 + PLAIN,
+}
+
+
+async def test_hostile_mail_is_bounded(stage: Stage, tmp_path: Path) -> None:
+    loop = ('loop.test TXT "v=spf1 include:loop.test -all"',)
+    lines = ("Max_Header_Size = 1M", *modules(5))
+    ringback, upstream = await with_names(stage, tmp_path, *lines, zone=(*WORKS, *loop))
+    for content in HOSTILE.values():
+        said = await deliver(ringback, content, sender="a@loop.test")
+        assert said[-1].startswith("250"), said
+        assert (await deliver(ringback, PLAIN, sender="a@nothing.test"))[-1].startswith("250")
+    assert len(upstream.messages) == 2 * len(HOSTILE)
+    assert not any(b"spf=pass (c1)" in each.content for each in upstream.messages), "a stranger's results stayed"
+    assert [each for each in ringback.log if each["event"] in {"validator_failed", "task_failed"}] == []
+
+
+async def test_a_signed_message_passes_all_checks(stage: Stage, tmp_path: Path) -> None:
+    key = rsa_key().record.decode()
+    zone = (
+        *WORKS,
+        'good.test TXT "v=spf1 ip4:127.0.0.1 -all"',
+        '_dmarc.good.test TXT "v=DMARC1; p=reject"',
+        "s1._domainkey.good.test TXT " + " ".join(f'"{key[at : at + 200]}"' for at in range(0, len(key), 200)),
+        "1.0.0.127.in-addr.arpa PTR mx.good.test.",
+        "mx.good.test A 127.0.0.1",
+    )
+    ringback, upstream = await with_names(stage, tmp_path, *modules(5), zone=zone)
+    content = signed(b"From: a@good.test\r\nTo: b@example.com\r\nSubject: s\r\n\r\nhello\r\n", domain="good.test")
+    assert (await deliver(ringback, content, sender="a@good.test"))[-1].startswith("250")
+    (told,) = [each["authentication"] for each in await logged(ringback, "message", 1)]
+    assert told == "iprev=pass spf=pass dkim=pass/good.test dmarc=pass"
+    (message,) = upstream.messages
+    assert message.content.count(b"Authentication-Results: ringback.test") == 1
