@@ -385,6 +385,10 @@ class Mail(Protocol):
         """Send a complete message that the script wrote: header section and body, as lines."""
         ...
 
+    async def sign(self, settings: Mapping[str, str]) -> None:
+        """Sign the messages that the script has made so far. A ScriptError if that is not possible."""
+        ...
+
 
 class ListDefinition(dict[str, str]):
     """What `define_cidr` says of a list, by its keys in lower case."""

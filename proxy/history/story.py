@@ -166,6 +166,10 @@ def _note(item: Item) -> Iterator[str]:
         yield f"The dialogue of the callback about <{item['address']}>, with its milliseconds:"
         yield from (f"  {line}" for line in item["conversation"].split("\n"))
         return
+    if item["event"] == "authentication":
+        yield "What the modules found about who sent it:"
+        yield from (f"  {each}" for each in item["results"].split("; "))
+        return
     event = EVENTS.get(item["event"])
     yield f"{item['event']}" + (f": {event.when}" if event else "")
     fields = ", ".join(

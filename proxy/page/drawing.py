@@ -214,7 +214,11 @@ class _Drawing:
             self._decision(item)
             self._heard(item)
         else:
-            fields = [f"{name} {item[name]}" for name in ("reason", "status", "text", "recipient") if item.get(name)]
+            fields = [
+                f"{name} {item[name]}"
+                for name in ("reason", "status", "text", "recipient", "results")
+                if item.get(name)
+            ]
             self._add(Step(RINGBACK, ", ".join(fields), title=item["event"].replace("_", " "),
                            ms=self._since(item["at"])))  # fmt: skip
 

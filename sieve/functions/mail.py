@@ -8,7 +8,7 @@ from sieve.run import reasons
 from sieve.run.addresses import address_of
 from sieve.run.content import raw_message
 from sieve.run.runtime import NO_REPLY, Frame
-from sieve.run.values import ScriptError
+from sieve.run.values import Hash, ScriptError, as_text
 
 MOST_RECIPIENTS = 100
 """Limit per call, because the addresses can come from a message that a stranger wrote."""
@@ -62,3 +62,17 @@ def generate_mail_raw(frame: Frame, from_addr: str, to_addr: tuple[str, ...], te
     """
     sender, recipients = _checked(from_addr, to_addr)
     frame.host.mail.send(sender, recipients, text)
+
+
+@sieve_function()
+async def ec_dkim_sign(frame: Frame, settings: Hash) -> None:
+    """Sign the messages that this script has made so far (`generate_mail_raw`, `ec_forward`) with DKIM.
+
+    The current message is never signed: Ringback passes on what others have signed. The hash needs `base_domain` or
+    `signing_domain`, `selector`, and `keyfile` or `keybuf` (the key without its first and last line). `headerlist`
+    names the fields, separated by colons: `name` is signed once, also if it is missing, `name?` if it is there, `name+`
+    as often as it is there, `name*` also if it is missing. `header_canon` and `body_canon` are `simple` or `relaxed`.
+    `identity`, `lifetime` (hours) and `body_length_limit` are optional. `digest` may be `rsa-sha1`, but signatures are
+    made with SHA-256, because no one accepts others (RFC 8301).
+    """
+    await frame.host.mail.sign({name: as_text(value) for name, value in settings.items()})

@@ -12,6 +12,21 @@ def too_many_steps(limit: int) -> str:
     return f"the script ran more than {limit} statements"
 
 
+def unknown_signing_key(key: str, known: Iterable[str]) -> str:
+    """A key of `ec_dkim_sign` that it does not know."""
+    return f'"{key[:80]}" is not a key of ec_dkim_sign; write {listed(known)}'
+
+
+def bad_signing_value(key: str, value: str) -> str:
+    """A value of `ec_dkim_sign` that cannot be used, or a missing one."""
+    return f'{key} "{value[:80]}" cannot be used to sign' if value else f"ec_dkim_sign needs {key}"
+
+
+def unreadable_signing_key(place: str, problem: str) -> str:
+    """A private key that cannot be used."""
+    return f"the key in {place[:200]} cannot be used: {problem}"
+
+
 def too_slow(seconds: float) -> str:
     """The run exceeds its time limit."""
     return f"the script ran longer than {seconds:g} s"

@@ -203,6 +203,9 @@ class PlainHost:
     def send(self, sender: str, recipients: Sequence[str], text: str) -> None:
         self.done.append(f"send: <{sender}> {' '.join(f'<{each}>' for each in recipients)} {text!r}")
 
+    async def sign(self, settings: Mapping[str, str]) -> None:
+        self.done.append(f"sign: {', '.join(f'{name}={value}' for name, value in settings.items())}")
+
     def now(self) -> float:
         return 1_750_000_100.0
 

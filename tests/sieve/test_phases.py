@@ -17,6 +17,7 @@ _EARLIER = {"mailfrom", "rcptto", "data", "spool", "each_rcpt"}
 _DECIDED = {
     "add_recipient": {"each_rcpt"},
     "define_cidr": set(_EVERY),
+    "ec_dkim_sign": set(_EVERY),
     "ec_set_binding": _EARLIER,
     "ec_set_binding_group": _EARLIER,
 }

@@ -21,6 +21,7 @@ from config.tools.writing import written
 from proxy.mail.address import BadParameter, BadPath
 from proxy.mail.address import path_of as parsed
 from proxy.mail.session import Letter, Path, Session
+from proxy.modules.sieve_policy.signing import sign
 from proxy.options.core import CoreOptions
 from proxy.outbox import composing
 from proxy.smtp.ports import Outbox, OutboxUnavailable
@@ -91,6 +92,10 @@ class SessionMail:
         by = path_of(sender)
         content = composing.generated(by.spoken, text, hostname=self._session.options.hostname, now=time.time())
         self._letters.append(Letter(by, tuple(map(path_of, recipients)), content, "generated"))
+
+    async def sign(self, settings: Mapping[str, str]) -> None:
+        """Sign the letters of this run."""
+        await sign(self._letters, settings)
 
 
 async def settle_letters(session: Session, letters: list[Letter], outbox: Outbox | None, phase: Phase) -> None:

@@ -6,11 +6,13 @@ import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import dkim
 import pytest
 
 from proxy.app import load_service
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Exchanger, Message, says
+from tests.support.signing import rsa_key
 from tests.support.waiting import eventually
 from tests.support.worker import ALICE, BOB, CAROL, LETTER, settled
 
@@ -148,3 +150,29 @@ async def test_a_forward_that_comes_back_is_not_forwarded_again(tmp_path: Path) 
         forward = await made(upstream)
         assert (await client.deliver("", [BOB], forward.content)).startswith("250 ")
     assert [BOB in each.recipients[0] for each in upstream.messages] == [True, False, True]
+
+
+async def test_a_letter_that_the_script_signs_leaves_with_a_true_signature(tmp_path: Path) -> None:
+    key = tmp_path / "example.com.s1"
+    key.write_bytes(rsa_key().pem)
+    sign = "".join(
+        f'hash_set $how "{name}" "{value}";\n'
+        for name, value in (("base_domain", "example.com"), ("selector", "s1"), ("body_canon", "relaxed"))
+    )
+    sign = f'$how = hash_create;\n{sign}hash_set $how "keyfile" "{key}";\nec_dkim_sign $how;\n'
+    script = f'generate_mail_raw "{BOB}" "{TEAM}" "Subject: made";\n{sign}'
+    async with Exchanger() as upstream, client_of(tmp_path, upstream, data_phase1=script) as client:
+        assert await sent(client) == ACCEPTED
+        letter = await made(upstream)
+        assert b"DKIM-Signature: v=1; a=rsa-sha256;" in letter.content
+        assert dkim.verify(letter.content, dnsfunc=lambda _name, **_more: rsa_key().record)
+        (message,) = (each for each in upstream.messages if each is not letter)
+        assert b"DKIM-Signature" not in message.content
+
+
+async def test_a_key_that_cannot_be_read_is_a_runtime_error_and_no_letter_leaves_unsigned(tmp_path: Path) -> None:
+    how = '$how = hash_create;\nhash_set $how "base_domain" "example.com";\nhash_set $how "selector" "s1";\n'
+    script = f'{GENERATE}{how}hash_set $how "keyfile" "{tmp_path}/none";\nec_dkim_sign $how;\n'
+    async with Exchanger() as upstream, client_of(tmp_path, upstream, data_phase1=script) as client:
+        assert (await sent(client))[:3] == "451"
+        assert upstream.messages == []
