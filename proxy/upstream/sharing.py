@@ -31,20 +31,25 @@ C = TypeVar("C")
 
 
 class Sharing:
-    """How one pool shares its next hop. It has no state but its own mark."""
+    """How one pool shares its next hop."""
 
     def __init__(self, counting: Counting, name: str, most: int) -> None:
         """`name` is the next hop, `most` how many connections to it there may be."""
         self._counting, self._most = counting, most
         self._key = f"max_outbound_connections {name}".encode()
         self._mark = secrets.token_bytes(8)
+        self.is_counted = True
+        """Whether counting was possible when it was last tried."""
 
     async def lease(self) -> bool:
         """Lease a slot; return whether there was one. If counting is not possible now, there is not."""
         try:
-            return (await answered(self._counting, Lease([(self._key, self._most)]))).full < 0
+            leased = await answered(self._counting, Lease([(self._key, self._most)]))
         except CountingUnavailable:
+            self.is_counted = False
             return False
+        self.is_counted = True
+        return leased.full < 0
 
     def give_back(self) -> None:
         """Return a slot."""
@@ -76,10 +81,16 @@ class SharedSlots(Slots[C]):
         self._owner = TaskOwner("slots")
 
     async def take(self, identity: tuple[object, ...]) -> C | None:
-        """Take a slot, or wait for one, as in `Slots`."""
+        """Take a slot, or wait for one, as in `Slots`.
+
+        Raises:
+            PoolFull: as in `Slots`, or counting is not possible now, and the configuration says to defer.
+        """
         if self._take_now():
             if await self.lease():
                 return None
+            if not self._sharing.is_counted:
+                raise self._full()
             self._pool.end_one_unused()
         return await self._wait(identity)
 

@@ -82,9 +82,12 @@ class Slots(Generic[C]):
             if place.done() and not place.cancelled():
                 self._hand_back(place.result())  # it was handed over just as we gave up
             if isinstance(error, TimeoutError):
-                BOOK.counts[UPSTREAM_ERRORS.at(self._number, "busy")] += 1
-                raise PoolFull from None
+                raise self._full() from None
             raise
+
+    def _full(self) -> PoolFull:
+        BOOK.counts[UPSTREAM_ERRORS.at(self._number, "busy")] += 1
+        return PoolFull()
 
     def take_free(self) -> bool:
         """Take a slot if one is free now."""

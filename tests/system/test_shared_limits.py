@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -14,12 +15,12 @@ import pytest
 
 from tests.support import consoles
 from tests.support.conversation import Conversation
-from tests.support.exchanger import Exchanger
+from tests.support.exchanger import Exchanger, Step
 from tests.support.load import MESSAGE, Load
 from tests.support.ringback import Ringback
 from tests.support.servers import Dnsmasq, RedisServer
 from tests.support.waiting import eventually
-from tests.support.world import Stage
+from tests.support.world import NO_SUCH_USER, Stage
 
 pytestmark = pytest.mark.real("dnsmasq")
 
@@ -214,6 +215,30 @@ async def test_messages_of_all_workers_take_turns(stage: Stage) -> None:
             await each.ehlo()
         mails = await asyncio.gather(*[each.ask("MAIL FROM:<>") for each in clients])
     assert sorted(each[:3] for each in mails) == ["250"] * 5 + ["450"] * 15
+
+
+async def test_messages_beyond_the_rate_of_all_workers_wait_for_their_turn(stage: Stage) -> None:
+    ringback = await sharing(stage, await stage.upstream(), 'Inbound_Throttle_Messages = "2"')
+    async with knocking(ringback, count=6) as clients:
+        for each in clients:
+            await each.ehlo()
+        began = time.monotonic()
+        mails = await asyncio.gather(*[each.ask("MAIL FROM:<>") for each in clients])
+    assert {each[:3] for each in mails} == {"250"}
+    assert time.monotonic() - began >= 2.0  # two at once, two a second later, two after another second
+
+
+async def test_the_budget_of_unknown_users_is_one_for_all_workers(stage: Stage) -> None:
+    exchanger = await stage.exchanger("refusing.test", script={Step.RCPT: NO_SUCH_USER})
+    options = {"unknown_users_per_mx": '"5/3600"', "client_share": "100"}
+    ringback = await sharing(stage, await stage.upstream(), callback=options)
+    told = []
+    for number in range(16):
+        async with await ringback.conversation() as client:
+            await client.ehlo()
+            told.append((await client.ask(f"MAIL FROM:<u{number}@refusing.test>"))[:3])
+    assert told == ["550"] * 5 + ["250"] * 11  # the customer's script takes mail that it cannot judge
+    assert exchanger.count("RCPT") == 5
 
 
 async def test_four_workers_make_at_most_three_connections_to_the_next_hop_and_all_mail_gets_through(

@@ -140,8 +140,7 @@ async def test_a_place_is_leased_from_before_the_connection_is_made_until_it_is_
         assert not counting.places(key(first))
 
 
-async def test_if_nobody_can_count_there_is_no_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slots, "PLACE_SECONDS", 0.1)
+async def test_if_nobody_can_count_there_is_no_place_and_no_wait_for_one() -> None:
     counting = Apart()
     async with Exchanger() as upstream, two(upstream, counting) as (first, _):
         counting.down = True
