@@ -14,7 +14,7 @@ from proxy.upstream.drained import Drained
 from proxy.upstream.overheard import Tell
 from proxy.upstream.places import Places
 from proxy.upstream.pool import ConnectionPool
-from proxy.upstream.sharing import Sharing
+from proxy.upstream.sharing import Sharing, shared_name
 from proxy.upstream.upstream import Upstream
 
 MOST_POOLS = 512
@@ -55,7 +55,7 @@ class Pools:
     def _sharing(self, upstream: Upstream) -> Sharing | None:
         if self._counting is None:
             return None
-        return Sharing(self._counting, upstream.name, upstream.policy.max_outbound_connections)
+        return Sharing(self._counting, shared_name(upstream), upstream.policy.max_outbound_connections)
 
     def _let_go_of_unused(self) -> None:
         for upstream in [each for each, pool in self._pools.items() if not pool.in_use and each not in self._named]:

@@ -10,13 +10,17 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from socket import gethostname
 from typing import TypeVar
 
+from config.base.hosts import is_address
+from config.base.ip import read_address
 from proxy.base.tasks import TaskOwner, spawn
 from proxy.counting.base import Counting, CountingUnavailable, answered
 from proxy.counting.operations import Get, Lease, Put, Return
 from proxy.upstream.places import Places
 from proxy.upstream.slots import Pool, Slots
+from proxy.upstream.upstream import Upstream
 
 LOOK_SECONDS = 0.5
 """How often those who have slots look whether others want one, and those who want one ask again."""
@@ -28,6 +32,19 @@ _ROOM = "wanted"
 _MOST_WANTED = 0xFFFF
 
 C = TypeVar("C")
+
+
+def shared_name(upstream: Upstream) -> str:
+    """Return the name by which all who share an upstream know it.
+
+    An upstream behind a Unix socket or a loopback address is another one on each machine.
+    """
+    own = [each for each in upstream.routes if each.is_socket or _is_loopback(each.host)]
+    return f"{gethostname()} {upstream.name}" if own else upstream.name
+
+
+def _is_loopback(host: str) -> bool:
+    return read_address(host).is_loopback if is_address(host) else host == "localhost"
 
 
 class Sharing:

@@ -40,7 +40,7 @@ async def two(upstream: Exchanger, counting: Apart, **options: Any) -> AsyncIter
 
 
 def key(pool: ConnectionPool) -> str:
-    return f"max_outbound_connections {pool.name}"
+    return f"max_outbound_connections {subject.shared_name(pool.upstream)}"
 
 
 async def taken(pool: ConnectionPool) -> PooledConnection:
@@ -159,3 +159,21 @@ async def test_a_worker_does_not_give_way_to_itself() -> None:
         assert await mine.wanted() == 0
         assert await subject.Sharing(counting, "x", 1).wanted() == 3
         first.give_back(await taken(first))
+
+
+@pytest.mark.parametrize(
+    ("gateway", "own"),
+    [
+        ("192.0.2.9", False),
+        ("mx.example.com", False),
+        ("[2001:db8::9]:25", False),
+        ("127.0.0.3", True),
+        ("[::1]:25", True),
+        ("localhost", True),
+        ("unix:/run/lmtp", True),
+    ],
+)
+def test_a_next_hop_that_each_machine_has_itself_is_not_shared_with_other_machines(gateway: str, own: bool) -> None:  # noqa: FBT001 — a case
+    found = Router(assembly(2525, gateway=f'"{gateway}"').settings).default
+    name = subject.shared_name(found)
+    assert (name != found.name, name.endswith(found.name)) == (own, True)
