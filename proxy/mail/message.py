@@ -53,6 +53,10 @@ class Message:
         """Size of the header section as received."""
         return len(self._head)
 
+    def has(self, name: str) -> bool:
+        """Whether there is a field with this name (case-insensitive)."""
+        return bool(self._named(name))
+
     def header(self, name: str) -> Sequence[str]:
         """Return the unfolded body of each field with this name (case-insensitive), top to bottom."""
         return [field.body for field in self._named(name)]

@@ -187,7 +187,7 @@ class Transaction(AiosmtpdEnvelope):
         self.waiting_fields: dict[str, str] = {}
         """Bodies of fields that modules made before the message came, by names of theirs."""
         self.heard: dict[str, object] = {}
-        """What modules heard of a body while it arrived, by their names."""
+        """What modules know of the message and need again, by names of theirs."""
         self.pending: list[asyncio.Task[None]] = []
         """Tasks of active validators. Reading the context variable that a task will set waits for the task."""
         self.when_wanted: list[Callable[[], None]] = []

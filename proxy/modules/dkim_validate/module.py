@@ -110,7 +110,7 @@ class DkimValidator:
     async def listen(self, session: Session, message: Message) -> BodyListener | None:
         """Read the signatures, before any script changes what they cover."""
         session.transaction.heard.pop(self.name, None)
-        if not message.header(self._verifying.FIELD):
+        if not message.has(self._verifying.FIELD):
             return None
         fields = message.raw_fields()
         if message.head_octets > _INLINE:

@@ -127,6 +127,8 @@ async def evaluate(resolver: Records, identity: Identity, *, default_rule: str =
 
     `default_rule` is for domains without a record.
     """
+    if not identity.has_domain:
+        return Outcome("none", problem="the sender has no domain")
     answers = _Answers(resolver, identity.domain)
     try:
         async with asyncio.timeout(seconds):
@@ -134,7 +136,7 @@ async def evaluate(resolver: Records, identity: Identity, *, default_rule: str =
             if outcome.result != "none":
                 return outcome
             if answers.has_no_such_domain and await _is_unknown(resolver, identity.domain):
-                return Outcome("none", problem="the domain does not exist", unknown_domain=True)
+                return Outcome("none", problem="the domain does not exist", unknown_domain=bool(identity.sender))
             return await _run(answers, identity, f"v=spf1 {default_rule}") if default_rule else outcome
     except TimeoutError:
         return Outcome("temperror", problem="no answer in time")

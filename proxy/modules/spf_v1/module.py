@@ -95,7 +95,8 @@ class SpfValidator:
         return Need.HEADERS if phase is Phase.DATA else Need.NOTHING
 
     def _check_at_rcpt(self, session: Session) -> Verdict | Awaitable[Verdict]:
-        return PASS if self._options.context_variable in session.transaction.context else self._check(session)
+        known = session.transaction.heard.get(self._field)
+        return known if isinstance(known, Verdict) else self._check(session)
 
     def _check(self, session: Session) -> Verdict | Awaitable[Verdict]:
         return PASS if session.can_relay else self._checked(session, session.transaction)
@@ -112,7 +113,8 @@ class SpfValidator:
         report(transaction, "spf", _result(identity, outcome))
         if self._options.add_headers:
             transaction.waiting_fields[self._field] = received_spf(identity, outcome)
-        return self._verdict(identity, outcome)
+        verdict = transaction.heard[self._field] = self._verdict(identity, outcome)
+        return verdict
 
     def _verdict(self, identity: Identity, outcome: Outcome) -> Verdict:
         code = self._options.nxdomain_code if outcome.unknown_domain else self._codes[outcome.result]

@@ -28,6 +28,11 @@ class Identity:
     receiver: str
 
     @property
+    def has_domain(self) -> bool:
+        """Whether there is a name to look up: an address literal is none, and neither is a bare local part."""
+        return not self.domain.startswith("[") and ("@" in self.sender or not self.sender)
+
+    @property
     def domain(self) -> str:
         """The domain whose record decides."""
         return self.sender.rpartition("@")[2] if self.sender else self.helo
@@ -44,3 +49,4 @@ class Outcome:
     mechanism: str = ""
     problem: str = ""
     unknown_domain: bool = False
+    """The domain in MAIL FROM does not exist. A name in EHLO that does not exist proves nothing about a bounce."""

@@ -219,6 +219,26 @@ async def test_the_null_sender_is_checked_by_the_name_in_ehlo() -> None:
     assert resolver.asked[0] == "helo.test TXT"
 
 
+@pytest.mark.parametrize("helo", ["unknown.test", "localhost", "[127.0.0.1]", "[IPv6:::1]", "bare"])
+async def test_a_bounce_is_not_refused_for_a_name_in_ehlo_that_does_not_exist(helo: str) -> None:
+    noting = Noting()
+    async with Exchanger() as upstream, serving(upstream, checking(nxdomain_code=550), noting.rule) as stage:
+        client = await stage.conversation()
+        await client.ehlo(helo)
+        assert (await client.ask("MAIL FROM:<>"))[:3] == "250"
+        await client.close()
+    assert noting.seen == ["none"]
+
+
+async def test_an_address_literal_is_no_domain_that_does_not_exist() -> None:
+    noting = Noting()
+    async with Exchanger() as upstream, serving(upstream, checking(nxdomain_code=550), noting.rule) as stage:
+        client = await stage.greeted()
+        assert (await client.ask("MAIL FROM:<a@[192.0.2.1]>"))[:3] == "250"
+        await client.close()
+    assert noting.seen == ["none"]
+
+
 async def test_a_client_that_may_relay_is_not_checked() -> None:
     resolver = Records(ZONE)
     async with Exchanger() as upstream, serving(upstream, checking(resolver, fail_code=550), Relaying()) as stage:
@@ -243,7 +263,8 @@ async def test_the_check_can_wait_for_the_first_recipient() -> None:
         client = await stage.greeted()
         assert (await client.ask("MAIL FROM:<a@fail.test>"))[:3] == "250"
         assert resolver.asked == []
-        assert await client.ask(f"RCPT TO:<{BOB}>") == "550 5.7.23 SPF validation failure"
+        for recipient in (BOB, "carol@example.com"):
+            assert await client.ask(f"RCPT TO:<{recipient}>") == "550 5.7.23 SPF validation failure"
         await client.ask("RSET")
         await client.ask("MAIL FROM:<a@pass.test>")
         assert (await client.ask(f"RCPT TO:<{BOB}>"))[:3] == "250"
