@@ -1,8 +1,9 @@
 """Translate Momentum's listener options that name SMTP extensions into the options that Ringback acts on.
 
     SMTP_Extensions = ( "XCLIENT" )                  Xclient_Hosts: the clients that these options are for
-    SMTP_Extensions = ( "AUTH LOGIN" )               Authentication = file, if the parameters name a file
+    SMTP_Extensions = ( "AUTH LOGIN" )               Authentication = file, if the parameters name one
     AuthLoginParameters = [ uri = "file:///x" ]      Authentication_File = /x, of clear passwords
+    AuthLoginParameters = [ uri = "ecauth://" ]      Authentication = datasource, Authentication_Scheme = ecauth
     Proxy_Protocol = true                            Proxy_Protocol_Networks: everyone
 
 2.2 writes the same as properties of a rule; `config.scopes.acl` makes these options of them. What the schema does not
@@ -31,8 +32,8 @@ ALWAYS_OFFERED = frozenset(
 
 TRANSLATED = {
     EXTENSIONS: "XCLIENT is `xclient_hosts`; AUTH LOGIN and AUTH PLAIN are `authentication`",
-    "authloginparameters": "a file's `uri` is `authentication_file`",
-    "authplainparameters": "a file's `uri` is `authentication_file`",
+    "authloginparameters": "a file's `uri` is `authentication_file`, a scheme's `authentication_scheme`",
+    "authplainparameters": "a file's `uri` is `authentication_file`, a scheme's `authentication_scheme`",
     "proxy_protocol": "`proxy_protocol_networks` for everyone",
 }
 """What is translated, and into what; for the reference."""
@@ -44,6 +45,9 @@ _NONE = frozenset[str]()
 _PLAIN_PARAMETERS = frozenset({"authloginparameters", "authplainparameters"})
 _FORMS = {"file": "clear", "digest": "digest"}
 """Schemes of a password file's URI, with the values of Authentication_File_Form."""
+
+_ELSEWHERE = frozenset({"radius", "smtp_auth_proxy", "ac_auth", "ldap", "ldaps", "mysql", "pgsql", "http", "https"})
+"""Schemes that are other modules of Momentum. Any other one is a scheme of `auth_ds`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,8 @@ class Translation:
     findings: Findings
     extensions: frozenset[str] = frozenset()
     in_order: bool = False
+    passwords: str = "file"
+    """Where they are: a value of Authentication."""
 
     @classmethod
     def of(cls, model: type[Options], findings: Findings, options: Iterable[Option], *, in_order: bool) -> Self:
@@ -66,10 +72,13 @@ class Translation:
         named = {
             keyword for option in written if option.name.text.lower() == EXTENSIONS for keyword, _ in _keywords(option)
         }
-        passwords = any(
-            option.name.text.lower() in _PLAIN_PARAMETERS and _file(option.value) is not None for option in written
-        )
-        return cls(model, findings, frozenset(named - (_NONE if passwords else _PLAIN)), in_order)
+        sources = [
+            "file" if _FORMS.get(scheme) else "datasource"
+            for option in written
+            if option.name.text.lower() in _PLAIN_PARAMETERS and (scheme := _source(option.value)[1])
+        ]
+        extensions = frozenset(named - (_NONE if sources else _PLAIN))
+        return cls(model, findings, extensions, in_order, (sources or ["file"])[0])
 
     def translated(self, options: Iterable[Option], networks: tuple[str, ...] = EVERYONE) -> list[Option]:
         """Return the options to bind; `networks` are the clients that they are for."""
@@ -94,7 +103,7 @@ class Translation:
         if name == EXTENSIONS and "xclient_hosts" in known:
             return list(self._extensions(option, networks))
         if name in _PLAIN_PARAMETERS and "authentication_file" in known:
-            return _password_file(option)
+            return _passwords(option)
         if name == "proxy_protocol" and "proxy_protocol_networks" in known and networks == EVERYONE:
             return self._proxy_protocol(option)
         return None
@@ -108,7 +117,7 @@ class Translation:
         if _XCLIENT in named or self._replaces(_XCLIENT):
             yield _option("xclient_hosts", at, _networks(networks if _XCLIENT in named else (), at))
         if named.keys() & _PLAIN & self.extensions:
-            yield _option("authentication", at, Word("file", at.span))
+            yield _option("authentication", at, Word(self.passwords, at.span))
         elif any(self._replaces(keyword) for keyword in _PLAIN):
             yield _option("authentication", at, Word("no", at.span))
 
@@ -124,26 +133,28 @@ class Translation:
         return [_option("proxy_protocol_networks", option.name, _networks(EVERYONE, option.name))] if wanted else []
 
 
-def _password_file(option: Option) -> list[Option] | None:
-    """Return the options for a password file; None if the parameters name another kind of source."""
-    file = _file(option.value)
-    if file is None:
+def _passwords(option: Option) -> list[Option] | None:
+    """Return the options for a password file or a scheme; None if the parameters name another kind of source."""
+    uri, scheme, path = _source(option.value)
+    if uri is None or not scheme:
         return None
-    uri, form, path = file
+    if scheme not in _FORMS:
+        return [_option("authentication_scheme", option.name, String(scheme, '"', uri.span))]
     return [
         _option("authentication_file", option.name, String(path, '"', uri.span)),
-        _option("authentication_file_form", option.name, Word(form, uri.span)),
+        _option("authentication_file_form", option.name, Word(_FORMS[scheme], uri.span)),
     ]
 
 
-def _file(value: Value) -> tuple[Scalar, str, str] | None:
-    """Return the URI in AUTH's parameters, its form, and its path; None if it is not a file's."""
+def _source(value: Value) -> tuple[Scalar | None, str, str]:
+    """Return the URI in AUTH's parameters, its scheme, and what follows; no scheme if it is not one of ours."""
     for entry in value.entries if isinstance(value, Dictionary) else ():
         if entry.key.text.lower() == "uri" and isinstance(entry.value, Word | String):
-            scheme, _, path = entry.value.text.partition("://")
-            if scheme.lower() in _FORMS and path:
-                return entry.value, _FORMS[scheme.lower()], path
-    return None
+            scheme, colon, path = entry.value.text.partition("://")
+            scheme = scheme.lower()
+            if colon and scheme and scheme not in _ELSEWHERE and (path or scheme not in _FORMS):
+                return entry.value, scheme, path
+    return None, "", ""
 
 
 def _keywords(option: Option) -> Iterator[tuple[str, Scalar]]:

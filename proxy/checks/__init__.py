@@ -11,8 +11,9 @@ from collections.abc import Iterable, Iterator
 from config.diagnostics import Diagnostic
 from config.settings import Settings
 from proxy.checks.access import doors
-from proxy.checks.authentication import logins
+from proxy.checks.authentication import logins, schemes
 from proxy.checks.certificates import tls
+from proxy.checks.datasources import databases
 from proxy.checks.folders import log, outbox, outbox_wanted, spool
 from proxy.checks.limits import endless, shared
 from proxy.checks.network import addresses
@@ -27,8 +28,9 @@ __all__ = ["outbox", "outbox_wanted", "outside"]
 def outside(settings: Settings, prepared: Iterable[Diagnosed]) -> Iterator[Diagnostic]:
     """Yield settings that cannot work on this machine, and settings that were probably not intended."""
     prepared = tuple(prepared)
-    early = [*tls(settings), *endless(settings), *logins(settings), *letter_key(settings)]
+    early = [*tls(settings), *endless(settings), *logins(settings), *schemes(settings), *letter_key(settings)]
     yield from early
+    yield from databases(settings)
     known = (*early, *(diagnostic for stanza in prepared for diagnostic in stanza.diagnostics))
     wrong = [diagnostic.span for diagnostic in known if diagnostic.is_error]
     # report a bad file only once

@@ -28,6 +28,7 @@ _MAIL = {
     "authentication_failed": '{client} sent a wrong password for "{user}"',
     "authentication_limited": '{client} sent too many wrong passwords; the one for "{user}" was not checked',
     "credentials_unverified": "A password could not be checked: {reason}",
+    "password_kind_refused": 'The login of "{user}" was rejected: {reason}',
     "password_file_loaded": "Password file {path} was loaded; it has {users} users",
     "password_file_unusable": "Password file {path} cannot be used: {reason}",
 }

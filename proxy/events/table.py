@@ -60,6 +60,8 @@ _MAIL = (
           _WHO, metric="ringback_limit_hits_total", history=True),
     Event("credentials_unverified", "a password could not be checked; the client gets 454", "session reason",
           levels=_ERROR),
+    Event("password_kind_refused", "the stored password of a user has a form that is never accepted, such as MD5; the "
+          "client gets 535", "session user reason", levels=_WARNING, history=True),
     Event("password_file_loaded", "the password file had changed and was reloaded at an AUTH", "path users"),
     Event("password_file_unusable",
           "the changed password file cannot be read or has an error; the previous content stays in use", "path reason",

@@ -24,6 +24,7 @@ from proxy.options.datasources import DRIVER_MODULES, Datasources
 from proxy.options.history import HistoryOptions
 from proxy.options.inbound import InboundOptions
 from proxy.options.levels import LevelsValue
+from proxy.options.login_schemes import LoginSchemes
 from proxy.options.names import HostText, ListNameValue, NameserverValue, PageListenerValue
 from proxy.options.outbound import OutboundOptions
 from proxy.options.page import PageOptions
@@ -146,6 +147,13 @@ class CoreOptions(InboundOptions, OutboundOptions, HistoryOptions, PageOptions, 
         aliases=("ds_core", *DRIVER_MODULES),
         scopes=(),
     )
+    login_schemes: LoginSchemes = option(
+        (),
+        doc='Stanza of schemes by which datasources check logins: `auth_ds { Scheme "NAME" { … } }`. '
+        "See datasources.md.",
+        aliases=("auth_ds",),
+        scopes=(),
+    )
     control_listener: ControlPlaces = option(
         (),
         doc="Where the console is. As in Momentum, but an address only switches it on or off: its Unix socket is "
@@ -176,6 +184,14 @@ class CoreOptions(InboundOptions, OutboundOptions, HistoryOptions, PageOptions, 
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two datasources are called {twice[0]}: give one of them another name")
+        return self
+
+    @model_validator(mode="after")
+    def _has_one_scheme_of_a_name(self) -> CoreOptions:
+        names = [each.name for each in self.login_schemes]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"auth_ds declares the scheme {twice[0]} twice: give one of them another name")
         return self
 
     @model_validator(mode="after")

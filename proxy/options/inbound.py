@@ -218,9 +218,10 @@ class InboundOptions(TlsOptions):
         50, zero="refused", doc="Received fields above which a message is rejected as a mail loop.", ge=1
     )
 
-    authentication: Literal["no", "upstream", "file"] = option(
+    authentication: Literal["no", "upstream", "file", "datasource"] = option(
         "no",
-        doc="Offer AUTH. The next hop or Authentication_File checks passwords. Authenticated clients may relay.",
+        doc="Offer AUTH. The next hop, Authentication_File, or a datasource (Authentication_Scheme) checks passwords. "
+        "Authenticated clients may relay.",
         scopes=INBOUND,
     )
     authentication_file: ConfigPath | None = option(
@@ -230,6 +231,11 @@ class InboundOptions(TlsOptions):
         "hashes",
         doc="What Authentication_File contains: hashes made with `ringback password`; `clear`, lines of user:password "
         "(`file://` in Momentum); or `digest`, lines of user:realm:MD5 (`digest://`).",
+        scopes=INBOUND,
+    )
+    authentication_scheme: str = option(
+        "",
+        doc="With `datasource`: the scheme of `auth_ds` that checks logins. See datasources.md.",
         scopes=INBOUND,
     )
     authentication_without_tls: bool = option(

@@ -139,7 +139,7 @@ class Worker:
         self.callbacks = self.assembly.callbacks(self.pools.all_down, self._calling)
         self.datasources = Datasources(core.datasource)
         services = self._services(self.assembly)
-        self._credentials = CredentialChecker(self.router, self._resolver)
+        self._credentials = CredentialChecker(self.router, self._resolver, self.datasources, core.login_schemes)
         self._authenticator = Guesses(self._credentials, shared=self._shared)
         self.front = self._front_for(self.assembly, self.router, services)
         self.pipeline = cast(PhasePipeline, self.front.pipeline)
@@ -208,7 +208,7 @@ class Worker:
         kept = {each: each.turn_to(entrances[name]) for name, each in self.entrances.items()}
         self.front.turn_to(front, kept)
         self.pools.name(router.named())
-        self._credentials.turn_to(router)
+        self._credentials.turn_to(router, assembly.core.login_schemes)
         self.datasources.turn_to(assembly.core.datasource)
         self.deliverer.turn_to(router)
         assembly.govern(self.callbacks)

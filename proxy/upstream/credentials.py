@@ -1,4 +1,4 @@
-"""Checks a client's credentials: with the next hop, by logging in there, or with a file.
+"""Checks a client's credentials: with the next hop, by logging in there, with a file, or with a datasource.
 
 A password is sent to the next hop only over TLS, or over a connection within the machine. A check that fails for
 another reason is not a refusal: the client gets 454 and keeps its password.
@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import base64
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from config.base.ip import read_address
 from proxy.base.log import get_logger, printable
+from proxy.datasource.logins import CannotCheck, judge
+from proxy.datasource.sources import Datasources
 from proxy.dns.resolver import Resolver
 from proxy.mail.replies import Reply
 from proxy.mail.session import Session
+from proxy.options.login_schemes import LoginScheme
 from proxy.outgoing.wire import Wire, WireBroken
 from proxy.smtp.guesses import MOST_AT_ONCE
 from proxy.smtp.passwords import BadPasswordFile, PasswordFile
@@ -47,17 +51,25 @@ class _Unknown(Exception):
 class CredentialChecker:
     """Implements `proxy.smtp.ports.Authenticator` for one worker; the event loop's thread owns its state."""
 
-    def __init__(self, router: Router, resolver: Resolver) -> None:
+    def __init__(
+        self,
+        router: Router,
+        resolver: Resolver,
+        datasources: Datasources | None = None,
+        schemes: Sequence[LoginScheme] = (),
+    ) -> None:
         """Keep what finds the next hop; nothing is connected or read yet."""
         self._resolver = resolver
-        self.turn_to(router)
+        self._datasources = datasources or Datasources()
+        self.turn_to(router, schemes)
         self._asking = asyncio.Semaphore(MOST_ASKED)
         self._hashing = ThreadPoolExecutor(MOST_HASHED, thread_name_prefix="hashing")
         """Separate threads: work of scripts, files and logs in other threads never delays a login."""
         self._files: dict[tuple[Path, str], PasswordFile] = {}
 
-    def turn_to(self, router: Router) -> None:
-        """Ask the next hop of a configuration."""
+    def turn_to(self, router: Router, schemes: Sequence[LoginScheme] = ()) -> None:
+        """Ask the next hop of a configuration, or a datasource by its schemes."""
+        self._schemes = {each.name: each for each in schemes}
         self._upstream = router.default
         self._connector = Connector(router.default, self._resolver)
 
@@ -68,6 +80,8 @@ class CredentialChecker:
             async with asyncio.timeout(VERIFY_SECONDS):
                 if options.authentication == "upstream":
                     return await self._ask_upstream(session, credentials)
+                if options.authentication == "datasource":
+                    return await self._ask_datasource(session, options.authentication_scheme.lower(), credentials)
                 if options.authentication_file is not None:
                     named = options.authentication_file, options.authentication_file_form
                     return await self._look_up(named, credentials)
@@ -91,6 +105,25 @@ class CredentialChecker:
         except (OSError, BadPasswordFile) as error:
             raise _Unknown(f"the password file cannot be used: {error}") from None
         return Verification.ACCEPTED if right else Verification.REFUSED
+
+    # ------------------------------------------------------------ a datasource
+
+    async def _ask_datasource(self, session: Session, name: str, credentials: Credentials) -> Verification:
+        scheme = self._schemes.get(name)
+        if scheme is None:
+            raise _Unknown(f"no auth_ds stanza declares the scheme {name}")
+
+        async def in_thread(work: Callable[[], bool]) -> bool:
+            return await asyncio.get_running_loop().run_in_executor(self._hashing, work)
+
+        try:
+            judged = await judge(self._datasources, scheme, credentials.user, credentials.password, in_thread)
+        except CannotCheck as error:
+            raise _Unknown(str(error)) from None
+        if judged.refused_kind:
+            user = printable(credentials.user, 64)
+            log.warning("password_kind_refused", session=session.id, user=user, reason=judged.refused_kind)
+        return Verification.ACCEPTED if judged.is_right else Verification.REFUSED
 
     # ------------------------------------------------------------ the next hop
 

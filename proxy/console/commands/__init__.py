@@ -5,6 +5,7 @@ from __future__ import annotations
 from proxy.console.commands import (
     callbacks,
     configuration,
+    datasources,
     explaining,
     greylists,
     helping,
@@ -36,6 +37,7 @@ def all_commands(served: Served, running: Running | None = None) -> Commands:
         callbacks,
         greylists,
         lists,
+        datasources,
         scripts,
         outbox,
         log,

@@ -8,6 +8,7 @@ from typing import Protocol, runtime_checkable
 from proxy.callback.service import CallbackService
 from proxy.callback.verifier import CallbackVerifier
 from proxy.counting.base import Counting
+from proxy.datasource.sources import Datasources
 from proxy.keeper.client import KeeperClient
 from proxy.lists.listed import Lists
 from proxy.modules.services import Callbacks
@@ -17,6 +18,7 @@ from proxy.server.assembly import Assembly
 from proxy.server.rooms import callbacks as of_callbacks
 from proxy.server.rooms import (
     certificates,
+    datasources,
     explaining,
     greylists,
     lists,
@@ -57,6 +59,7 @@ class Working(Protocol):
     router: Router
     counting: Counting
     lists: Lists
+    datasources: Datasources
     generation: int
 
     @property
@@ -85,6 +88,7 @@ def questions(worker: Working) -> dict[str, Question]:
         **certificates.questions(list(worker.entrances.values())),
         **lists.questions(worker.lists),
         **greylists.questions(lambda: worker.counting, lambda: _greylists(worker)),
+        **datasources.questions(worker.datasources),
     }
     verifier = worker.callbacks.verifier if isinstance(worker.callbacks, CallbackService) else None
     if isinstance(verifier, CallbackVerifier):
