@@ -19,6 +19,8 @@ from proxy.options.datasource_uris import SourceUri
 from proxy.options.datasources import DatasourceOptions
 from sieve.run.patience import Soon, settled
 
+_DRIVERS = "proxy.datasource.drivers"
+
 __all__ = ["DatasourceError", "Datasources", "Rows", "UnknownDatasource", "missing_package"]
 
 
@@ -27,7 +29,7 @@ class Datasources:
 
     def __init__(self, options: Sequence[DatasourceOptions] = ()) -> None:
         """Take the stanzas."""
-        self._options = {each.name: each for each in options}
+        self._options = _by_name(options)
         self._made: dict[str, Source] = {}
         self._closing = TaskOwner("datasources")
 
@@ -95,7 +97,7 @@ class Datasources:
 
     def turn_to(self, options: Sequence[DatasourceOptions]) -> None:
         """Use other stanzas from now on. What a source keeps stays, unless its stanza has changed."""
-        before, self._options = self._options, {each.name: each for each in options}
+        before, self._options = self._options, _by_name(options)
         changed = [name for name in self._made if before[name] != self._options.get(name)]
         for name in changed:
             spawn(self._made.pop(name).close(), name=f"close datasource {name}", owner=self._closing)
@@ -107,6 +109,14 @@ class Datasources:
         await self._closing.wait(CLOSING_SECONDS)
 
 
+def _by_name(options: Sequence[DatasourceOptions]) -> dict[str, DatasourceOptions]:
+    """Return the stanzas by name; import their drivers now, since that takes too long between two clients."""
+    for driver in {uri.driver for each in options for uri in each.uri if uri.is_here}:
+        if missing_package(driver) is None:
+            import_module(f"{_DRIVERS}.{driver}")
+    return {each.name: each for each in options}
+
+
 def _server(options: DatasourceOptions, uri: SourceUri) -> Server:
     return Server(options.name, str(uri), _connect(uri, options), options.connections, uri.secrets)
 
@@ -115,12 +125,12 @@ Make = Callable[[Mapping[str, str], DatasourceOptions], Connect]
 
 
 def _connect(uri: SourceUri, options: DatasourceOptions) -> Connect:
-    """Return what connects to a server. A driver is imported when it is first used: most sites use one."""
+    """Return what connects to a server."""
     if not uri.is_here:
         return _failing(not_here(uri.driver))
     if missing_package(uri.driver) is not None:
         return _failing(driver_missing(uri.driver))
-    make: Make = import_module(f"proxy.datasource.drivers.{uri.driver}").connecting
+    make: Make = import_module(f"{_DRIVERS}.{uri.driver}").connecting
     return make(uri.fields, options)
 
 

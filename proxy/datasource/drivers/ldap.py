@@ -70,8 +70,7 @@ class _Connection:
         if "failed" in answer:
             raise QueryFailed(answer["failed"])
         gathering = Gathering(answer["columns"], most, self._options.assume_charset)
-        for row in answer["rows"]:
-            gathering.add(row)
+        await gathering.take(answer["rows"])
         return gathering.rows
 
     async def execute(self, query: str, parameters: Parameters) -> None:  # noqa: ARG002 - it never changes anything

@@ -20,7 +20,7 @@ from proxy.datasource.parameters import Dialect, Parameters, bound
 from proxy.datasource.rows import Gathering, Rows
 from proxy.options.datasources import DatasourceOptions
 
-_AT_ONCE = 500
+_AT_ONCE = 200
 _GONE = frozenset({1040, 1044, 1045, 1049, 1053, 1129, 1130, 1152, 1153, 1159, 1161, 1203, 1927, *range(2000, 2062)})
 """Errors about the connection and not about the query."""
 
@@ -77,8 +77,7 @@ class _Connection:
             gathering = Gathering(columns, most, self._options.assume_charset)
             while gathering.wanted > 0 and columns:
                 part = await cursor.fetchmany(min(_AT_ONCE, gathering.wanted))
-                for row in part:
-                    gathering.add(row)
+                await gathering.take(part)
                 if not part:
                     break
             else:

@@ -18,7 +18,7 @@ from proxy.datasource.parameters import Dialect, Parameters, bound
 from proxy.datasource.rows import Gathering, Rows
 from proxy.options.datasources import DatasourceOptions
 
-_AT_ONCE = 1000
+_AT_ONCE = 500
 _TEXT = frozenset({"text", "varchar", "bpchar", "name", "unknown"})
 """Types that asyncpg hands over as text by itself."""
 
@@ -85,8 +85,7 @@ class _Connection:
             cursor = await statement.cursor(*values)
             while gathering.wanted > 0:
                 part = await cursor.fetch(min(_AT_ONCE, gathering.wanted))
-                for row in part:
-                    gathering.add(list(row.values()))
+                await gathering.take([row.values() for row in part])
                 if not part:
                     break
         return gathering.rows

@@ -9,7 +9,7 @@ whose columns are its fields; MGET and HMGET give one row; any other list gives 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from redis.asyncio import Connection as RedisConnection
@@ -83,7 +83,7 @@ class _Connection:
 
     async def fetch(self, query: str, parameters: Parameters, most: int) -> Rows:
         words = _words(query, parameters)
-        return _rows(words, await self._answer(words), most, self._options.assume_charset)
+        return await _rows(words, await self._answer(words), most, self._options.assume_charset)
 
     async def execute(self, query: str, parameters: Parameters) -> None:
         await self._answer(_words(query, parameters))
@@ -162,23 +162,20 @@ def _words(query: str, parameters: Parameters) -> list[bytes]:
     return [word.encode("utf-8", "surrogateescape") for word in filled]
 
 
-def _rows(words: Sequence[bytes], answer: Any, most: int, charset: str) -> Rows:
+async def _rows(words: Sequence[bytes], answer: Any, most: int, charset: str) -> Rows:
     name = words[0].decode("utf-8", "replace").upper()
     if name in _HASHES and isinstance(answer, list):
         columns = [text_of(each, charset) for each in answer[::2]]
-        return _gathered(columns, [answer[1::2]] if answer else [], most, charset)
+        return await _gathered(columns, [answer[1::2]] if answer else [], most, charset)
     if name in _ONE_ROW and isinstance(answer, list):
         columns = [text_of(each, charset) for each in words[-len(answer) :]]
-        return _gathered(columns, [answer], most, charset)
+        return await _gathered(columns, [answer], most, charset)
     if isinstance(answer, list):
-        return _gathered(["value"], [[each] for each in answer], most, charset)
-    return _gathered(["value"], [] if answer is None else [[answer]], most, charset)
+        return await _gathered(["value"], ((each,) for each in answer), most, charset)
+    return await _gathered(["value"], [] if answer is None else [[answer]], most, charset)
 
 
-def _gathered(columns: Sequence[str], rows: Sequence[Sequence[Any]], most: int, charset: str) -> Rows:
+async def _gathered(columns: Sequence[str], rows: Iterable[Sequence[Any]], most: int, charset: str) -> Rows:
     gathering = Gathering(columns, most, charset)
-    for row in rows:
-        if gathering.wanted <= 0:
-            break
-        gathering.add(row)
+    await gathering.take(rows)
     return gathering.rows
