@@ -26,7 +26,7 @@ from tests.support.waiting import eventually
 pytestmark = [pytest.mark.real("haproxy"), pytest.mark.real("redis-server"), pytest.mark.real("dnsmasq")]
 
 LETTERS, CLIENTS = 240, 8
-MACHINES, BUDGET = 2, 10
+MACHINES, MOST, BUDGET = 2, 10, 10
 
 
 class Cluster:
@@ -44,6 +44,7 @@ class Cluster:
             "client_share": 100,
         }
         lines = [
+            f"Max_Connections_Per_Client = {MOST}",
             "smtp_cbv {",
             *(f"  {name} = {value}" for name, value in options.items()),
             "}",
@@ -110,6 +111,20 @@ async def cluster(tmp_path: Path) -> AsyncIterator[Cluster]:
         yield made
 
 
+async def _connections_are_counted_together(cluster: Cluster) -> None:
+    """Both Ringbacks together let in as many connections of one client as one would."""
+    clients: list[Conversation] = []
+    for _ in range(3 * MOST):
+        client = await Conversation.connect("127.0.0.1", cluster.haproxy.port, source="127.0.0.9")
+        clients.append(client)
+    banners = await asyncio.gather(*(client.reply() for client in clients))
+    for client in clients:
+        client.abort()
+    let_in = sum(banner.startswith("220 ") for banner in banners)
+    assert MOST <= let_in <= MOST + MACHINES - 1, "at most one more for each further machine"
+    assert {banner[:9] for banner in banners if not banner.startswith("220 ")} == {"421 4.7.0"}
+
+
 async def _probes_are_counted_together(cluster: Cluster) -> None:
     """Both Ringbacks together probe a domain as often as one would."""
     for number in range(3 * BUDGET):
@@ -162,6 +177,7 @@ class Senders:
 
 
 async def test_no_message_is_lost_and_limits_hold_over_both(cluster: Cluster) -> None:
+    await _connections_are_counted_together(cluster)
     await _probes_are_counted_together(cluster)
     books = Books()
     senders = Senders(cluster, books)
