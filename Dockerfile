@@ -102,6 +102,7 @@ EXPOSE 6379
 VOLUME ["/var/lib/redis"]
 CMD ["redis-server", "/etc/redis/redis.conf"]
 
+# The package gives its user the folder metrics2 only.
 FROM debian AS prometheus
 RUN apt-get update \
  && apt-get install --yes --no-install-recommends prometheus \
@@ -109,8 +110,8 @@ RUN apt-get update \
 COPY etc/docker/prometheus.yml share/prometheus/ringback.rules.yml /etc/prometheus/
 USER prometheus
 EXPOSE 9090
-VOLUME ["/var/lib/prometheus"]
-CMD ["prometheus", "--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/var/lib/prometheus"]
+VOLUME ["/var/lib/prometheus/metrics2"]
+CMD ["prometheus", "--config.file=/etc/prometheus/prometheus.yml", "--storage.tsdb.path=/var/lib/prometheus/metrics2"]
 
 # ---- without --target, the image is Ringback. A builder that builds stages which nobody needs (buildah before 1.30) is
 # quicker with --target ringback.

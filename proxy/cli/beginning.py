@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from textwrap import shorten
@@ -48,7 +49,7 @@ def init(
 
     A flag answers its question. What `--from` says is the default; at the end of input the defaults hold.
     """
-    if path.exists() and not force:
+    if path.is_dir() or (path.exists() and not force):
         _refuse(errors.exists(str(path)), exits.CANNOT_CREATE)
     given = {
         "domains": " ".join(domains or ()),
@@ -138,13 +139,15 @@ def _write(path: Path, answers: Answers) -> None:
         found = tried(new)
         exits.show(found)
         if has_errors(found):
-            new.unlink()
             raise typer.Exit(exits.CONFIGURATION)
         if path.exists():
             path.replace(path.with_name(f"{path.name}.old"))
         new.replace(path)
     except OSError as error:
         _refuse(errors.cannot_write(error.filename or str(path), error.strerror or str(error)), exits.CANNOT_CREATE)
+    finally:
+        with suppress(OSError):
+            new.unlink(missing_ok=True)
 
 
 def _tell(path: Path, answers: Answers) -> None:

@@ -291,7 +291,8 @@ def _next_hop(exim: _Exim, local: tuple[str, ...], relayed: tuple[str, ...]) -> 
     if routes:
         exim.notes.append(errors.smarthost("Exim", routes[0][1]))
     exim.notes.append(errors.looked_up("Exim", ", ".join((local or relayed)[:3]) or "your domains"))
-    return OWN_ADDRESS, ()
+    ports = [each for each in _split(exim.options.get("daemon_smtp_ports", "")) if each.isdecimal()]
+    return (f"{OWN_ADDRESS.partition(':')[0]}:{ports[0]}" if ports else OWN_ADDRESS), ()
 
 
 def _is_manual(router: Mapping[str, str]) -> bool:

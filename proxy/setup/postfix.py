@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from config.base.hosts import is_address
 from proxy.setup import errors
 from proxy.setup.answers import (
     OWN_ADDRESS,
@@ -38,6 +39,7 @@ _DEFAULTS = {
     "virtual_mailbox_domains": "$virtual_mailbox_maps",
     "parent_domain_matches_subdomains": "debug_peer_list,fast_flush_domains,mynetworks,relay_domains,smtpd_access_maps",
 }
+_SUBMISSION = frozenset({"465", "587"})
 _NAME = re.compile(r"[A-Za-z_0-9]+")
 _ITEM = re.compile(r"(?:\{[^}]*\}|[^\s,{])+")
 _HOP = re.compile(r"\[(?P<inside>[^\]]+)\](?::(?P<port>[\w-]+))?|(?P<bare>[^\s:\[\]]+)(?::(?P<service>[\w-]+))?")
@@ -273,7 +275,32 @@ def _next_hop(
         main.notes.append(errors.smarthost("Postfix", main.value("relayhost")))
     domains = ", ".join((local or relayed or (main.value("myhostname"),))[:3])
     main.notes.append(errors.looked_up("Postfix", domains))
-    return OWN_ADDRESS, ()
+    return _own_address(main), ()
+
+
+def _own_address(main: _MainCf) -> str:
+    """Return where this Postfix takes mail: the first smtpd of master.cf that is not for submission."""
+    try:
+        lines = read_text(main.folder / "master.cf").splitlines()
+    except Absent:
+        lines = []
+    for line in lines:
+        fields = line.split()
+        if len(fields) < 8 or line[0] in " \t#" or fields[1] != "inet" or fields[7] not in {"smtpd", "postscreen"}:
+            continue
+        host, _, service = fields[0].rpartition(":")
+        if service in {"smtp", "25"} or (_port(service) and _port(service) not in _SUBMISSION):
+            return f"{host or _interface(main)}:{_port(service)}"
+    return f"{_interface(main)}:25"
+
+
+def _interface(main: _MainCf) -> str:
+    """Return the address at which this machine reaches its Postfix: loopback, unless Postfix does not listen there."""
+    named = [each.strip("[]") for each in main.items("inet_interfaces")]
+    addresses = [each for each in named if is_address(each)]
+    if len(addresses) < max(1, len(named)) or any(each.startswith("127.") for each in addresses):
+        return OWN_ADDRESS.partition(":")[0]
+    return f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
 
 
 def _transports(main: _MainCf, relayed: tuple[str, ...]) -> tuple[tuple[str, str], ...]:

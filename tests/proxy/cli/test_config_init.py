@@ -119,6 +119,11 @@ def test_a_file_that_exists_is_left_alone_unless_forced_and_then_kept(tmp_path: 
     assert (tmp_path / "scripts/sender_callback.siv").read_text() == 'ec_log "mine";\n'
 
 
+def test_a_folder_is_never_replaced(tmp_path: Path) -> None:
+    status, _, err = ringback("config", "init", tmp_path, *FLAGS, "--force")
+    assert (status, f"{tmp_path} exists" in err, tmp_path.is_dir()) == (73, True, True)
+
+
 def test_what_check_would_refuse_is_not_written(tmp_path: Path) -> None:
     loop = [*FLAGS[:2], "--next-hop", "127.0.0.1:2525", *FLAGS[4:]]
     status, _, err = ringback("config", "init", tmp_path / "a.conf", *loop)

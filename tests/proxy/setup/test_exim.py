@@ -115,6 +115,11 @@ def test_the_next_hop_of_relayed_domains(tmp_path: Path, rules: str, hop: str, r
     assert (it.next_hop, it.routes) == (hop, routes)
 
 
+def test_an_exim_that_delivers_itself_is_asked_at_its_port(tmp_path: Path) -> None:
+    text = "domainlist local_domains = a.example\ndaemon_smtp_ports = 2526 : 587\nbegin acl\n"
+    assert found(tmp_path, text).next_hop == "127.0.0.1:2526"
+
+
 def test_debians_answers_are_read(tmp_path: Path) -> None:
     it = found(
         tmp_path,

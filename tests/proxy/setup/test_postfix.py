@@ -107,6 +107,25 @@ def test_the_next_hop_of_relayed_domains(tmp_path: Path, written: str, hop: str,
     assert (it.next_hop, it.routes) == (hop, routes)
 
 
+@pytest.mark.parametrize(
+    ("written", "master", "hop"),
+    [
+        ("", "smtp inet n - y - - smtpd\n", "127.0.0.1:25"),
+        ("", "#smtp inet n - y - - smtpd\nsubmission inet n - y - - smtpd\n127.0.0.1:2526 inet n - y - - smtpd\n  -o x=y\n", "127.0.0.1:2526"),
+        ("", "2526 inet n - y - 1 postscreen\nsmtpd pass - - y - - smtpd\n", "127.0.0.1:2526"),
+        ("inet_interfaces = 192.0.2.1, 2001:db8::1", "smtp inet n - y - - smtpd\n", "192.0.2.1:25"),
+        ("inet_interfaces = loopback-only", "", "127.0.0.1:25"),
+        ("inet_interfaces = $myhostname, localhost", "", "127.0.0.1:25"),
+        ("inet_interfaces = 192.0.2.1 127.0.0.1", "", "127.0.0.1:25"),
+        ("inet_interfaces = 2001:db8::1", "", "[2001:db8::1]:25"),
+    ],
+)  # fmt: skip
+def test_a_postfix_that_delivers_itself_is_asked_where_it_listens(
+    tmp_path: Path, written: str, master: str, hop: str
+) -> None:
+    assert found(tmp_path, f"mydestination = a.example\n{written}\n", **{"master.cf": master}).next_hop == hop
+
+
 def test_a_host_without_brackets_is_noted_since_postfix_looks_up_its_exchangers(tmp_path: Path) -> None:
     it = found(tmp_path, "relay_domains = a.example\nrelayhost = isp.example\n")
     assert it.next_hop == "isp.example"
