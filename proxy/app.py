@@ -22,7 +22,7 @@ from config.settings import Settings
 from proxy import checks
 from proxy.base.apart import ChildTask, Failed, Tell
 from proxy.base.rejected import ConfigurationRejected
-from proxy.modules.arc.module import ARC
+from proxy.modules.arc.module import ARC, OPENARC
 from proxy.modules.base import Module, Prepared, Reprepares
 from proxy.modules.bounce_classifier.module import BOUNCE_CLASSIFIER, BOUNCE_CLASSIFIER_OVERRIDE
 from proxy.modules.cidrdb.module import CIDRDB
@@ -65,6 +65,7 @@ MODULES: tuple[Module, ...] = (
     DNSBL,
     DNS_RBL,
     ARC,
+    OPENARC,
     DMARC,
     URL_RIPPER,
     InboundAuditModule(),

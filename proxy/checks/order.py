@@ -8,7 +8,7 @@ from config.diagnostics import Diagnostic, Severity
 from config.settings import Settings
 
 BEFORE: Mapping[str, frozenset[str]] = {
-    "dmarc": frozenset({"spf_v1", "dkim_validate", "opendkim", "arc", "iprev", "dnsbl"}),
+    "dmarc": frozenset({"spf_v1", "dkim_validate", "opendkim", "arc", "openarc", "iprev", "dnsbl"}),
     "smtp_cbv": frozenset({"spf_v1", "dmarc"}),
 }
 """A type of module, and those whose results it reads."""

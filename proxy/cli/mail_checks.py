@@ -34,7 +34,7 @@ from proxy.modules.services import Services
 from proxy.smtp.ports import ListensToBodies
 from sieve.phases import Phase
 
-_CHECKS = ("iprev", "spf_v1", "dkim_validate", "opendkim", "arc", "dnsbl", "dns_rbl", "url_ripper", "dmarc")
+_CHECKS = ("iprev", "spf_v1", "dkim_validate", "opendkim", "arc", "openarc", "dnsbl", "dns_rbl", "url_ripper", "dmarc")
 """The modules that are asked, in this order."""
 
 _BY_DEFAULT = frozenset({"iprev", "spf_v1", "dkim_validate", "arc", "dmarc"})
@@ -169,7 +169,7 @@ def _prepared(around: Circumstances) -> Iterator[Prepared]:
 
 def _replaced(kind: str, present: frozenset[str]) -> bool:
     """Whether another module does the same."""
-    return kind == "dkim_validate" and "opendkim" in present
+    return (kind == "dkim_validate" and "opendkim" in present) or (kind == "arc" and "openarc" in present)
 
 
 # ---------------------------------------------------------------- printing

@@ -17,7 +17,7 @@ from proxy.mail.message import Message
 from proxy.mail.session import Session
 from proxy.mail.validator import Hook, OnError, Uses, Validator
 from proxy.mail.verdict import PASS, Verdict
-from proxy.modules.arc.options import SPEC, ArcOptions
+from proxy.modules.arc.options import OPENARC_SPEC, SPEC, ArcOptions
 from proxy.modules.services import Names, Services
 from proxy.smtp.ports import BodyListener
 from sieve.library import SieveFunction
@@ -35,10 +35,13 @@ _INLINE = 32 * 1024
 
 
 class ArcModule:
-    """Prepares `arc` stanzas."""
+    """Prepares the stanzas of one of the module's names."""
 
-    spec: ModuleSpec = SPEC
     functions: Sequence[SieveFunction] = ()
+
+    def __init__(self, spec: ModuleSpec) -> None:
+        """Take the name and its options."""
+        self.spec = spec
 
     def prepare(self, loaded: ModuleSettings, present: frozenset[str]) -> PreparedArc:  # noqa: ARG002 - needs none
         """Take the stanza."""
@@ -146,4 +149,4 @@ class ArcValidator:
             return self._verifying.ChainResult("temperror", reason="no key in time")
 
 
-ARC = ArcModule()
+ARC, OPENARC = ArcModule(SPEC), ArcModule(OPENARC_SPEC)

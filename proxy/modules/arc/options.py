@@ -32,6 +32,6 @@ class ArcOptions(Options):
 SPEC = ModuleSpec(
     type="arc",
     options=ArcOptions,
-    lines=("Validate validate/arc", "Validate validate/openarc"),
     summary="ARC: whether forwarders vouch for a message with an unbroken chain of seals.",
 )
+OPENARC_SPEC = ModuleSpec(type="openarc", options=ArcOptions, summary="The same as `arc`, by Momentum's name.")

@@ -55,7 +55,7 @@ NEEDS: Mapping[Finding, frozenset[str]] = {
     "spf_fail": frozenset({"spf_v1"}),
     "spf_softfail": frozenset({"spf_v1"}),
     "dkim_fail": frozenset({"dkim_validate", "opendkim"}),
-    "arc_fail": frozenset({"arc"}),
+    "arc_fail": frozenset({"arc", "openarc"}),
     "iprev_fail": frozenset({"iprev"}),
     "iprev_permerror": frozenset({"iprev"}),
     "dnsbl": frozenset({"dnsbl", "dns_rbl"}),
