@@ -38,6 +38,10 @@ class Gauges:
         self._clock = clock
         self._caches: OrderedDict[str, _Cache] = OrderedDict()
 
+    def __len__(self) -> int:
+        """Return how many gauges there are."""
+        return sum([len(each.entries) for each in self._caches.values()])
+
     def change(self, operation: Gauge) -> int | None:
         """Perform the operation."""
         cache = self._cache(operation)

@@ -38,6 +38,10 @@ class Triplets:
         self._passed: OrderedDict[Key, Triplet] = OrderedDict()
         self._clients: OrderedDict[Key, Known] = OrderedDict()
 
+    def __len__(self) -> int:
+        """Return how many triplets there are."""
+        return len(self._tried) + len(self._passed)
+
     def attempt(self, operation: Greylist) -> Seen:
         """Perform the operation."""
         now, key = self._clock(), (operation.room, operation.key)

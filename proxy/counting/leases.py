@@ -32,6 +32,11 @@ class Leases:
         self._present: dict[bytes, ByNetwork] = {}
         """For the beginnings that were asked for: the leased places by address."""
 
+    @property
+    def total(self) -> int:
+        """How many places are leased."""
+        return self._totals.total()
+
     def connect(self, owner: str) -> None:
         """Know from its connection that an owner lives, until `drop`."""
         self._connected.add(owner)

@@ -225,6 +225,23 @@ return sum
 """
 )
 
+FORGET = (
+    _SERIES
+    + """
+local gone = 0
+for each = 0, number - 1 do
+  local key = base .. (index - each)
+  local amount = tonumber(redis.call('HGET', key, 'a' .. address) or '0')
+  gone = gone + redis.call('HDEL', key, 'a' .. address)
+  for _, known in ipairs(redis.call('SMEMBERS', masks)) do
+    local octets, mask = string.byte(known, 1, 2)
+    if octets == #address and amount ~= 0 then redis.call('HINCRBY', key, network(address, mask), -amount) end
+  end
+end
+return gone
+"""
+)
+
 _LEASES = (
     _BEGIN
     + f"local ALIVE = {ALIVE_SECONDS}\n"

@@ -119,6 +119,19 @@ class MemoryCounting:
             self.dirty("client", (operation.room, operation.client))
         return messages
 
+    def sizes(self) -> dict[str, int]:
+        """Return how many entries each table has."""
+        return {
+            "windows": len(self.windows),
+            "gauges": len(self.gauges),
+            "series": len(self.series.names()),
+            "addresses": self.series.addresses,
+            "values": len(self.values),
+            "buckets": len(self.buckets),
+            "places": self.leases.total,
+            "triplets": len(self.triplets),
+        }
+
     # ------------------------------------------------------------ what another process has counted
 
     def adopt_part(self, entry: tuple[Part, int, bool]) -> None:
@@ -172,8 +185,19 @@ class MemoryCounting:
             if of == room:
                 yield rest.encode("latin-1"), (self.buckets.left(key, throttle), throttle.count, throttle.seconds)
 
+    def _forget_of_series(self, operation: ops.Forget) -> int:
+        """Forget an address, `prefix`, in the series that `room` names as `series NUL interval,number`."""
+        series, _, monitor = operation.room.rpartition("\0")
+        interval, _, number = monitor.partition(",")
+        gone = self.series.forget((series, int(interval), int(number)), operation.prefix)
+        for part in gone:
+            self.dirty("series", part)
+        return len(gone)
+
     def _forget(self, operation: ops.Forget) -> int:
         kind, room = operation.kind, operation.room
+        if kind == "series":
+            return self._forget_of_series(operation)
         matches = operation.prefix.__eq__ if operation.exact else None
         keys = [
             key

@@ -324,7 +324,10 @@ class Show(Operation[Sequence[Shown]], tag=15):
 
 
 class Forget(Operation[int], tag=16):
-    """Forget the states of a kind whose keys begin so, or with `exact` this key only; answer how many there were."""
+    """Forget the states of a kind whose keys begin so, or with `exact` this key only; answer how many there were.
+
+    Of the kind `series`, an address is forgotten in all windows; the room is the series, NUL, and "interval,number".
+    """
 
     kind: str
     room: str = ""

@@ -152,6 +152,8 @@ class RedisCounting:
             StoreUnavailable: Redis does not answer.
         """
         wanted = cast(ops.Show | ops.Forget, operation)
+        if wanted.kind == "series":
+            return cast(A, await self._forget_of_series(wanted))
         found = await (self._gauges(wanted) if wanted.kind == "gauge" else self._found(wanted))
         if isinstance(wanted, ops.Show):
             return cast(A, [shown for _, shown in found][: wanted.most])
@@ -159,6 +161,13 @@ class RedisCounting:
         for remove in gone:
             await self._commands.ask(remove)
         return cast(A, len(gone))
+
+    async def _forget_of_series(self, wanted: ops.Show | ops.Forget) -> int:
+        """Take away what an address has in each window."""
+        series, _, monitor = wanted.room.rpartition("\0")
+        interval, _, number = monitor.partition(",")
+        command = ("EVAL", lua.FORGET, 0, self._prefix, series, int(interval), int(number), wanted.prefix)
+        return int(await self._commands.ask(command))
 
     async def _gauges(self, wanted: ops.Show | ops.Forget) -> list[tuple[Command, Shown]]:
         """Return the entries of one cache, each with the command that removes it."""

@@ -134,10 +134,19 @@ class SeriesTable:
         series.kept = series.kept or kept
         series.add(index, address, amount)
 
-    def forget(self, name: Name, address: bytes) -> None:
-        """Forget an address in all windows of a series."""
+    @property
+    def addresses(self) -> int:
+        """How many addresses all windows have."""
+        return sum([each.addresses for each in self._series.values()])
+
+    def forget(self, name: Name, address: bytes) -> list[Part]:
+        """Forget an address in all windows of a series; return where it was."""
         series = self._series.get(name)
-        for index in tuple(series.windows) if series is not None else ():
-            amount = self.part((name, index, address))
-            if series is not None and amount:
-                series.add(index, address, -amount)
+        gone = []
+        for index, window in series.windows.items() if series is not None else ():
+            if address in window.addresses:
+                window.forget(address)
+                gone.append((name, index, address))
+        if series is not None:
+            series.addresses -= len(gone)
+        return gone

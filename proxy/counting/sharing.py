@@ -79,6 +79,11 @@ class SharedCounting:
         self._alone = f"pid {os.getpid()}"
 
     @property
+    def is_alone(self) -> bool:
+        """Whether the store did not answer when it was asked last."""
+        return self._retry.retry_at is not None
+
+    @property
     def local(self) -> MemoryCounting:
         """The tables of this process: what it counted alone, and which places its owners have."""
         return self._meanwhile.counting

@@ -25,6 +25,10 @@ class Values:
             MOST_VALUES, lambda _key, held, _now: held[1], timer=clock
         )
 
+    def __len__(self) -> int:
+        """Return how many values there are."""
+        return len(self._values)
+
     def put(self, room: str, key: bytes, value: bytes, lives: float) -> None:
         """Keep a value."""
         self._values[room, key] = (value, self._clock() + lives if lives else math.inf)

@@ -88,6 +88,10 @@ class Windows:
         self._clock = clock
         self._rooms: dict[str, OrderedDict[bytes, _Window]] = {}
 
+    def __len__(self) -> int:
+        """Return how many windows there are."""
+        return sum(map(len, self._rooms.values()))
+
     def count(self, operation: Window) -> Counted | None:
         """Perform the operation."""
         now = self._clock()

@@ -203,3 +203,9 @@ class Services:
     def lookups(self) -> Remembered:
         """The resolver with a memory, for checks of mail."""
         return self.background.lookups(self.resolver)
+
+
+def monitors_of(configuration: Settings) -> list[tuple[int, int]]:
+    """Return seconds and number of the windows of the last `inbound_audit` stanza."""
+    found = [each.options for each in configuration.modules if each.type == "inbound_audit"]
+    return [(each.interval, each.number) for each in getattr(found[-1], "monitors", ())] if found else []

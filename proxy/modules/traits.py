@@ -44,3 +44,13 @@ class Diagnosed(Protocol):
     def diagnostics(self) -> Sequence[Diagnostic]:
         """What is wrong with it, warnings included."""
         ...
+
+
+@runtime_checkable
+class CallsFunctions(Protocol):
+    """A stanza with scripts."""
+
+    @property
+    def calls(self) -> frozenset[str]:
+        """The functions that its scripts call."""
+        ...

@@ -19,7 +19,7 @@ from proxy.keeper.messages import Hello
 from proxy.metrics.book import Names
 from proxy.metrics.table import CERTIFICATE, LISTENER, SCRIPT, UPSTREAM, ZONE
 from proxy.modules.base import CallbackMaker, Prepared, ScriptRunner, ZoneAsker
-from proxy.modules.services import Callbacks, NoCallbacks
+from proxy.modules.services import Callbacks, NoCallbacks, monitors_of
 from proxy.options.core import CoreOptions
 from proxy.upstream.routes import Router
 
@@ -91,6 +91,11 @@ class Assembly:
             return open_counting(self.core)
         hello = Hello(calling.generation, calling.worker, counts=True)
         return KeptCounting(calling.outside, hello, meanwhile_of(self.core, "keeper"))
+
+    @property
+    def monitors(self) -> list[tuple[int, int]]:
+        """The windows of inbound_audit."""
+        return monitors_of(self.settings)
 
     def callbacks(self, upstream_down: Callable[[], bool], calling: Calling | None = None) -> Callbacks:
         """Make the callback service of the last stanza that has one; with `calling`, the keeper asks the exchangers."""

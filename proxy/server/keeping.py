@@ -22,6 +22,7 @@ from proxy.server.generation import KEEPER
 from proxy.server.orders import LISTENING
 from proxy.server.process import live, next_order
 from proxy.server.rooms import callbacks, process
+from proxy.server.rooms import counting as counters
 from proxy.server.sockets import OWN_FILES, compare_open_files, raise_descriptor_limit
 
 
@@ -44,7 +45,8 @@ async def _keep(assembly: Assembly, doors: Doors, post: Post) -> None:
     if doors.predecessor is not None:
         await successor.take_over(doors.predecessor, Hello(doors.generation, SUCCESSOR))
     service.open()
-    answers = process.questions(lambda: 0) | (callbacks.questions(verifier) if verifier is not None else {})
+    answers = process.questions(lambda: 0) | counters.questions(counting, assembly.core, assembly.monitors)
+    answers |= callbacks.questions(verifier) if verifier is not None else {}
     answerer = Answerer(through(post.rows.outside, Hello(post.generation, KEEPER, answers=True)), answers)
     answerer.start()
     compare_open_files((verifier.most_probes if verifier is not None else 0) + OWN_FILES, raise_descriptor_limit())

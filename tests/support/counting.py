@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
+from proxy.counting import lua
 from proxy.counting import redis as redis_room
 from proxy.counting.base import Counting
 from proxy.counting.local import Meanwhile
@@ -98,6 +99,7 @@ async def counting_on(kind: str, monkeypatch: pytest.MonkeyPatch, server: RedisS
         }
         monkeypatch.setattr(redis_room, "_SCRIPTS", scripts)
         monkeypatch.setattr(redis_room, "TAKE", redis_room.TAKE.replace("redis.call('TIME')", clock))
+        monkeypatch.setattr(lua, "FORGET", lua.FORGET.replace("redis.call('TIME')", clock))
         client = Redis(unix_socket_path=server.socket)
         await client.flushall()
         await client.aclose()

@@ -7,11 +7,12 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import AsyncExitStack
 
 import pytest
 
 from tests.support.load import Load
-from tests.support.ringback import Ringback
+from tests.support.ringback import Ringback, ended
 from tests.support.servers import RedisServer
 from tests.support.waiting import eventually
 from tests.support.world import Stage
@@ -64,14 +65,14 @@ async def ringback(stage: Stage, script: str, *core: str, workers: int = 2, name
 
 
 async def replies(served: Ringback, count: int) -> list[str]:
-    """Return the replies to MAIL of so many sessions at once."""
-
-    async def one(number: int) -> str:
-        async with await served.conversation() as client:
-            await client.ehlo()
-            return await client.ask(f"MAIL FROM:<u{number}@sender.test>")
-
-    return await asyncio.gather(*(one(number) for number in range(count)))
+    """Return the replies to MAIL of so many sessions, all open before the first asks: so several workers have some."""
+    async with AsyncExitStack() as stack:
+        sessions = [await stack.enter_async_context(await served.conversation()) for _ in range(count)]
+        for each in sessions:
+            await each.ehlo()
+        for number, each in enumerate(sessions):
+            await each.send_raw(f"MAIL FROM:<u{number}@sender.test>\r\n".encode())
+        return [await each.reply() for each in sessions]
 
 
 def told(reply: str) -> dict[str, str]:
@@ -81,11 +82,11 @@ def told(reply: str) -> dict[str, str]:
 async def test_a_throttle_is_one_for_all_workers_and_over_a_reload(stage: Stage) -> None:
     served = await ringback(stage, TWENTY, workers=3)
     assert Counter(each[:3] for each in await replies(served, 30)) == {"250": 20, "450": 10}
-    asked = [each for each in served.log if each["event"] == "session"]
+    asked = await eventually(lambda: _events(served, "session")[29:] and _events(served, "session"), "they have ended")
     assert len({each["worker"] for each in asked}) > 1
     served.program.process.send_signal(signal.SIGHUP)
     await eventually(lambda: [each for each in served.log if each["event"] == "reloaded"], "it has reloaded")
-    assert Counter(each[:3] for each in await replies(served, 6)) == {"450": 6}
+    assert Counter(each[:3] for each in await replies(served, 6)) == {"450": 6}  # the new keeper has taken over
 
 
 async def test_a_keeper_that_is_killed_under_load_fails_no_session_and_counting_goes_on(stage: Stage) -> None:
@@ -160,3 +161,32 @@ ec_action 550 "kept=${kept} lost=${lost}";
     assert served.program.stop() == 0
     await served.started()
     assert told((await replies(served, 1))[0]) == {"kept": "4", "lost": "1"}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_the_console_shows_and_changes_what_is_counted(stage: Stage, workers: int) -> None:
+    script = TOLD.replace('"s" "3600,2" 2', '"s" "3600,2"')
+    served = await ringback(stage, script, workers=workers)
+    await replies(served, 3)
+
+    def asked(*words: str) -> str:
+        status, said, _ = ended("console", "-c", served.configuration, *words)
+        assert status == 0, said
+        return said.strip()
+
+    assert asked("gauge_cache", "show", "g", "k") == "3"
+    assert asked("gauge_cache", "sub", "g", "k", "2") == "1"
+    assert asked("inbound_audit", "count_cidr", "127.0.0.0/8", "s", "3600,2", "0", "1") == "3"
+    assert asked("inbound_audit", "add", "s", "3600,2", "192.0.2.1", "5") == "5"
+    assert asked("inbound_audit", "subtract", "s", "3600,2", "192.0.2.1", "2") == "3"
+    assert asked("inbound_audit", "delete_ip", "192.0.2.1", "s", "3600,2") == "3 were counted"
+    assert asked("inbound_audit", "count_cidr", "192.0.2.1", "s", "3600,2", "0", "1") == "0"
+    shown = asked("inbound_audit", "show", "ip", "127.0.0.1").splitlines()
+    assert [each.rpartition(":")[0] for each in shown] == [
+        f"{kind} 3600/{window}" for kind in ("Connections", "Receptions", "Rejections") for window in (0, 1)
+    ]
+    assert shown[4] == "Rejections 3600/0: 3"
+    assert asked("gauge_cache", "delete", "g", "k") == "deleted 1"
+    stats = asked("counting", "stats")
+    assert "windows" in stats
+    assert "here" in stats

@@ -5,6 +5,7 @@ from __future__ import annotations
 from proxy.console.commands import (
     callbacks,
     configuration,
+    counting,
     datasources,
     explaining,
     greylists,
@@ -35,6 +36,7 @@ def all_commands(served: Served, running: Running | None = None) -> Commands:
         sessions,
         upstreams,
         callbacks,
+        counting,
         greylists,
         lists,
         datasources,

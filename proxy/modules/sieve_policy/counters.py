@@ -16,7 +16,7 @@ from proxy.counting.presence import key_of
 from proxy.counting.traffic import of_script, series_of
 from proxy.counting.windows import AGED_SECONDS
 from proxy.mail.session import Session
-from proxy.modules.services import Services
+from proxy.modules.services import Services, monitors_of
 from proxy.store.base import decoded, encoded
 from sieve.host import SeriesName, Traffic
 from sieve.run import reasons
@@ -61,14 +61,7 @@ class ScriptCounters:
         declared = core.replicated_caches
         self.caches = declared if declared or core.processes > 1 or core.shares_counts else None
         """The declared caches; None: whatever scripts name, because the only worker knows it and none is declared."""
-        self.monitors: Sequence[tuple[int, int]] = next(
-            (
-                tuple([(each.interval, each.number) for each in getattr(module.options, "monitors", ())])
-                for module in services.configuration.modules
-                if module.type == "inbound_audit"
-            ),
-            (),
-        )
+        self.monitors: Sequence[tuple[int, int]] = monitors_of(services.configuration)
         self._clock = clock
         self._throttles: OrderedDict[tuple[bool, str], _Throttle] = OrderedDict()
         self._gauges: OrderedDict[str, tuple[int, float]] = OrderedDict()

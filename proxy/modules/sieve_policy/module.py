@@ -178,6 +178,12 @@ class PreparedSieve:
         return None
 
     @property
+    def calls(self) -> frozenset[str]:
+        """The functions that the scripts call."""
+        scripts = () if self.loaded.passive else tuple(self.scripts.values())
+        return frozenset([name for each in scripts for script in each for name in script.calls])
+
+    @property
     def script_names(self) -> Sequence[str]:
         """The scripts that run."""
         return () if self.loaded.passive else [each.name for scripts in self.scripts.values() for each in scripts]

@@ -8,6 +8,8 @@ from typing import Protocol, runtime_checkable
 from proxy.callback.service import CallbackService
 from proxy.callback.verifier import CallbackVerifier
 from proxy.counting.base import Counting
+from proxy.counting.memory import MemoryCounting
+from proxy.counting.sharing import SharedCounting
 from proxy.datasource.sources import Datasources
 from proxy.keeper.client import KeeperClient
 from proxy.lists.listed import Lists
@@ -18,6 +20,7 @@ from proxy.server.assembly import Assembly
 from proxy.server.rooms import callbacks as of_callbacks
 from proxy.server.rooms import (
     certificates,
+    counting,
     datasources,
     explaining,
     greylists,
@@ -90,6 +93,8 @@ def questions(worker: Working) -> dict[str, Question]:
         **greylists.questions(lambda: worker.counting, lambda: _greylists(worker)),
         **datasources.questions(worker.datasources),
     }
+    if isinstance(worker.counting, MemoryCounting | SharedCounting):  # otherwise the keeper counts, and answers
+        found |= counting.questions(worker.counting, worker.assembly.core, worker.assembly.monitors)
     verifier = worker.callbacks.verifier if isinstance(worker.callbacks, CallbackService) else None
     if isinstance(verifier, CallbackVerifier):
         found |= of_callbacks.questions(verifier)

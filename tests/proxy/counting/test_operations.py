@@ -228,3 +228,15 @@ async def test_the_processes_of_a_truth_share_its_places(backing: Backing) -> No
     assert (await answered(there, Lease([(b"client", 1)]))).totals == [1]
     assert await answered(there, Hold(held=[(b"client", 3)])) is True
     assert await answered(here, Places(b"client")) == 3
+
+
+async def test_an_address_of_a_series_is_forgotten_in_all_windows(backing: Backing) -> None:
+    counting = await backing.process()
+    for at in (0.0, 310.0):
+        await backing.at(at)
+        await answered(counting, Add("s", 300, 6, ONE, 2))
+        await answered(counting, Add("s", 300, 6, NINE, 4))
+    assert await answered(counting, Sum("s", 300, 6, ONE, 24, 0, 5)) == 12
+    assert await answered(counting, Forget("series", "s\x00300,6", ONE, exact=True)) == 2
+    assert await answered(counting, Sum("s", 300, 6, ONE, 32, 0, 5)) == 0
+    assert await answered(counting, Sum("s", 300, 6, ONE, 24, 0, 5)) == 8
