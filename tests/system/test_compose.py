@@ -195,6 +195,19 @@ async def _sent(port: int, sender: str, recipient: str, *, source: str | None = 
         return await client.reply(within=60)
 
 
+async def test_without_a_profile_mail_goes_through_to_the_service_that_shows_it(tmp_path: Path) -> None:
+    async with Exchanger() as shown:
+        ringback = await Ringback(Shipped(upstream_port=shown.port), tmp_path).started()
+        try:
+            assert (await _sent(ringback.port, "you@no-such-domain.test", "anna@example.com")).startswith("250 "), (
+                "shadow"
+            )
+            assert [each.recipients for each in shown.messages] == [("RCPT TO:<anna@example.com>",)]
+            assert (await _sent(ringback.port, "", "x@foreign.test")).startswith("550 5.7.1")
+        finally:
+            await asyncio.to_thread(ringback.stop)
+
+
 @pytest.mark.real("postfix")
 async def test_profile_postfix_a_real_postfix_hears_who_the_client_is(tmp_path: Path) -> None:
     async with AsyncExitStack() as stack:

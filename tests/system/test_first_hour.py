@@ -169,6 +169,18 @@ def _anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+@pytest.mark.real("systemd-analyze")
+def test_the_unit_on_the_page_is_whole(tmp_path: Path) -> None:
+    (unit,) = re.findall(r"^```\n(\[Unit\]\n.*?)^```", (DOCS / "operating.md").read_text(), re.MULTILINE | re.DOTALL)
+    path = tmp_path / "ringback.service"
+    path.write_text(unit.replace("/opt/ringback/bin/ringback", "/bin/true"))
+    command = [find_program("systemd-analyze"), "verify", "--man=no", "--generators=no", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert [line for line in done.stderr.splitlines() if "ringback.service" in line] == []
+    assert done.returncode == 0, done.stderr
+    assert all(f"[{section}]" in unit for section in ("Unit", "Service", "Install"))
+
+
 def test_what_the_matrix_calls_tested_is_what_ci_installs() -> None:
     rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \| [^|]*\|$", (DOCS / "support.md").read_text(), re.MULTILINE)
     tested = {row.strip(): told for row, told in rows}
