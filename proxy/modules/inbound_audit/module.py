@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from ipaddress import ip_address
 from typing import cast
@@ -10,7 +11,7 @@ from config.schema.specs import ModuleSpec
 from config.settings import ModuleSettings
 from proxy.counting.operations import Add, Lease, Return
 from proxy.counting.presence import key_of
-from proxy.counting.traffic import CONNECT, RECEPTION, REJECTION, series_of
+from proxy.counting.traffic import CONNECT, RECEPTION, REJECTION, of_script, series_of
 from proxy.mail.replies import Reply
 from proxy.mail.session import Session
 from proxy.mail.validator import Hook, OnError, Uses, Validator
@@ -23,6 +24,20 @@ from sieve.phases import Need, Phase
 
 _NOT_POLICY = frozenset({"", "upstream", "routes", "protocol", "shutdown", "operator", "idle_time", "ringback"})
 """The first word of who decided, if it was not policy."""
+
+
+_OF_NEXT_HOP = frozenset({"", "upstream"})
+
+UNKNOWN_RECIPIENTS = "unknown_recipients"
+"""The series, for scripts, of recipients that the next hop does not know."""
+
+_NO_CODE = re.compile(rb"(?![245]\.[0-9]{1,3}\.[0-9])")
+
+
+def _is_unknown_recipient(reply: Reply) -> bool:
+    """Whether the next hop says that an address is bad (RFC 3463, X.1), or 550 without an enhanced code."""
+    first = reply.lines[0]
+    return reply.permanent and (first.startswith(b"5.1.") or (reply.code == 550 and bool(_NO_CODE.match(first))))
 
 
 class InboundAuditModule:
@@ -98,8 +113,13 @@ class InboundAudit:
         self._add(RECEPTION, ip_address(session.client_ip).packed)
 
     def _refused(self, session: Session, reply: Reply) -> None:
-        if reply.by.partition(" ")[0] not in _NOT_POLICY:
+        by = reply.by.partition(" ")[0]
+        if by not in _NOT_POLICY:
             self._add(REJECTION, ip_address(session.client_ip).packed)
+        elif by in _OF_NEXT_HOP and _is_unknown_recipient(reply):
+            for interval, number in self._monitors:
+                address = ip_address(session.client_ip).packed
+                self._counting.tell(Add(of_script(UNKNOWN_RECIPIENTS), interval, number, address))
 
     def _add(self, kind: str, address: bytes) -> None:
         for interval, number in self._monitors:
