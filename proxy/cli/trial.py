@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Awaitable
 from dataclasses import replace
 from enum import StrEnum
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from config.base.ip import plain_address
 from config.settings import Settings
@@ -13,12 +15,15 @@ from proxy.cli.circumstances import Circumstances, Facts
 from proxy.datasource.parameters import Parameters
 from proxy.datasource.sources import Datasources as Sources
 from proxy.dns.resolver import Resolver
+from proxy.lists.listed import Lists
+from proxy.lists.region import Region
 from proxy.mail.message import HeaderSection, Message, StuffedBody, stuffed, unstuffed
 from proxy.mail.session import Recipient, Session
 from proxy.modules.services import NoCallbacks, Services
 from proxy.modules.sieve_policy.datasources import ScriptDatasources
 from proxy.modules.sieve_policy.effects import SessionControl, path_of
 from proxy.modules.sieve_policy.host import SessionHost
+from proxy.modules.sieve_policy.lists import rows_of
 from proxy.modules.smtp_cbv.making import callbacks_of
 from proxy.smtp.access import is_trusted
 from proxy.smtp.context import helo_context, path_context
@@ -113,11 +118,13 @@ class TrialDatasources(ScriptDatasources):
 class TrialHost(SessionHost):
     """A script's view of a trial session. Side effects are recorded as lines and not carried out."""
 
-    __slots__ = ("_answer", "_callbacks", "_resolver", "lines", "session")
+    __slots__ = ("_answer", "_callbacks", "_resolver", "_tables", "lines", "session")
 
     def __init__(self, session: Session, phase: Phase, answer: Callback, around: Circumstances) -> None:
         """Answer callbacks as `answer` says."""
         self._resolver = Resolver([str(server) for server in around.options.nameservers])
+        self._tables = TemporaryDirectory()
+        """Of lists: a trial must not change the server's."""
         super().__init__(session, self._trial_services(around), phase)
         self._answer, self._callbacks = answer, around.callbacks
         self.session = session
@@ -128,11 +135,18 @@ class TrialHost(SessionHost):
         if self.session.transaction.message is not None:
             self.session.transaction.message.close()
         await self._services.callbacks.close()
+        if self._services.lists is not None:
+            await self._services.lists.close()
         await self._services.datasources.close()
+        self._tables.cleanup()
         await self._resolver.close()
 
     def _trial_services(self, around: Circumstances) -> Services:
-        return Services(around.options, around.settings, self._resolver, datasources=Sources(around.options.datasource))
+        sources = Sources(around.options.datasource)
+        core, folder = around.options, Path(self._tables.name)
+        names = (*core.client_lists, *core.refuse_lists)
+        lists = Lists(core.state_directory, Region(), names, rows_of(sources), folder)
+        return Services(core, around.settings, self._resolver, datasources=sources, lists=lists)
 
     @property
     def datasources(self) -> TrialDatasources:

@@ -15,7 +15,7 @@ from typing import Any
 from proxy.base.log import get_logger, printable
 from proxy.base.tasks import TaskOwner, spawn
 from proxy.lists.definition import Definition, Rows
-from proxy.lists.loading import Loader, NotLoaded
+from proxy.lists.loading import Loader
 from proxy.lists.table import NOT_LISTED, Broken, Table, is_current
 
 log = get_logger()
@@ -52,6 +52,8 @@ class CidrList:
         """When it is loaded again, by the monotonic clock."""
         self.loading: asyncio.Task[None] | None = None
         self.fresh: asyncio.Task[None] | None = None
+        self.problem = ""
+        """Why it could not be loaded the last time."""
         self._table: Table | None = None
         self._mapped: tuple[int, int] | None = None
         self._look_at = 0.0
@@ -161,33 +163,26 @@ class CidrLists:
             return None
         return _end_of(self._load(made, older_than=time.time() - (0.0 if definition.file else TOGETHER_SECONDS)))
 
-    async def reload(self, name: str) -> str:
-        """Load a list again now; return why that failed, or "".
+    async def reload(self, name: str, older_than: float | None = None) -> str:
+        """Load a list again, unless that was done since `older_than`; return why that failed, or "".
 
         Raises:
             UnknownList: it is not defined.
         """
         known = self.get(name)
-        task = self._load(known, older_than=time.time(), force=True)
-        await _end_of(task)
-        return self.problem(known)
+        await _end_of(self._load(known, older_than=time.time() if older_than is None else older_than))
+        return known.problem
 
-    def problem(self, known: CidrList) -> str:
-        """Return why a list could not be loaded the last time, or ""."""
-        return self._loader.problems.get(known.path.name, "")
-
-    def _load(self, known: CidrList, *, older_than: float, force: bool = False) -> asyncio.Task[None]:
+    def _load(self, known: CidrList, *, older_than: float) -> asyncio.Task[None]:
         """Begin to load a list, unless it is being loaded."""
         if known.loading is None or known.loading.done():
-            loading = self._loaded(known, older_than, force=force)
+            loading = self._loaded(known, older_than)
             known.loading = spawn(loading, name=f"loading of list {known.definition.name}", owner=self._owner)
         return known.loading
 
-    async def _loaded(self, known: CidrList, older_than: float, *, force: bool) -> None:
+    async def _loaded(self, known: CidrList, older_than: float) -> None:
         try:
-            await self._loader.load(known.definition, older_than, force=force)
-        except NotLoaded as error:
-            log.error("list_not_loaded", list=printable(known.definition.name), reason=printable(str(error)))
+            known.problem = await self._loader.load(known.definition, older_than)
         finally:
             known.look()
             known.loading = None

@@ -29,15 +29,19 @@ class Lists:
         region: Region = SHARED,
         declared: Collection[str] = (),
         rows: Rows | None = None,
+        folder: Path | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`region` has the operators' entries; `declared` are names that need no definition."""
+        """`region` has the operators' entries; `declared` are names that need no definition.
+
+        Tables are in `folder`, or below the state folder.
+        """
         self._state_directory = state_directory
         self.region = region
         self._clock = clock
         self.declared = declared
         self._stored: Entries | None = None
-        self._folder: Path | None = None
+        self._folder = folder
         self.cidr = CidrLists(self._make_folder, rows)
         self._definitions: dict[frozenset[tuple[str, str]], Definition] = {}
 

@@ -39,8 +39,6 @@ class Loader:
     def __init__(self, folder: Callable[[], Path], rows: Rows | None) -> None:
         """`folder` is made when a list needs it."""
         self._folder, self._rows = folder, rows
-        self.problems: dict[str, str] = {}
-        """Tables' names → why the last attempt failed."""
 
     def path_of(self, definition: Definition) -> Path:
         """Return the file of a list's table; one that cannot be there if no folder can be used."""
@@ -49,33 +47,33 @@ class Loader:
         except OSError:
             return Path("/nonexistent") / f"{definition.key}.list"
 
-    async def load(self, definition: Definition, older_than: float, *, force: bool = False) -> None:
-        """Build the table, unless somebody has tried since `older_than`, in seconds since 1970.
+    async def load(self, definition: Definition, older_than: float) -> str:
+        """Build the table, unless its file has not changed, or a process has tried since `older_than`.
 
-        Raises:
-            NotLoaded: it failed.
+        That is in seconds since 1970. Return why the table is not as it should be, or "". A failure is logged once, by
+        the process that tried.
         """
         path = self.path_of(definition)
+        tried = path.with_suffix(".tried")
         try:
             self._folder()
             async with asyncio.timeout(BUILD_SECONDS), _locked(path.with_suffix(".lock")):
-                tried = path.with_suffix(".tried")
-                if not force and _time_of(tried) > older_than:
-                    return
-                _touch(tried)
-                if force or not _is_current(path, definition):
+                if _time_of(tried) > older_than:
+                    return tried.read_text("utf-8", "replace")
+                _note(tried, "")
+                if not _is_current(path, definition):
                     await self._build(definition, path)
+                return ""
         except TimeoutError:
-            raise self._failed(path, f"it was not built within {BUILD_SECONDS:g} s") from None
+            why = f"it was not built within {BUILD_SECONDS:g} s"
         except (NoRows, NotLoaded) as error:
-            raise self._failed(path, str(error)) from None
+            why = str(error)
         except OSError as error:
-            raise self._failed(path, f"{error.filename}: {error.strerror}") from None
-        self.problems.pop(path.name, None)
-
-    def _failed(self, path: Path, why: str) -> NotLoaded:
-        self.problems[path.name] = why
-        return NotLoaded(why)
+            why = f"{error.filename}: {error.strerror}"
+        log.error("list_not_loaded", list=printable(definition.name), reason=printable(why))
+        with suppress(OSError):
+            _note(tried, why)
+        return why
 
     async def _build(self, definition: Definition, path: Path) -> None:
         asked: dict[str, Any] = {"target": str(path), "values": definition.has_values}
@@ -113,9 +111,9 @@ def _is_current(path: Path, definition: Definition) -> bool:
         return False
 
 
-def _touch(path: Path) -> None:
-    """Give a file the present time; the kernel's own may be some milliseconds old."""
-    path.touch()
+def _note(path: Path, why: str) -> None:
+    """Write how it ended, with the present time; the kernel's own may be some milliseconds old."""
+    path.write_text(why, "utf-8", "replace")
     now = time.time()
     os.utime(path, (now, now))
 

@@ -17,15 +17,15 @@ from config.scopes.listener import Listener
 from proxy.base.log import get_logger
 from proxy.base.tasks import TaskOwner, spawn
 from proxy.counting.memory import MemoryCounting
-from proxy.datasource.sources import DatasourceError, Datasources, UnknownDatasource
+from proxy.datasource.sources import Datasources
 from proxy.dns.resolver import Resolver
 from proxy.history.settings import is_on
 from proxy.keeper.door import Calling
-from proxy.lists.definition import NoRows, Result
 from proxy.lists.listed import Lists
 from proxy.metrics.book import BOOK
 from proxy.metrics.table import CONNECTIONS, LETTERS, OLDEST, OPEN_SESSIONS, TRACKED
 from proxy.modules.services import Background, Services, Stores
+from proxy.modules.sieve_policy.lists import rows_of
 from proxy.outbox.deliver import Deliverer
 from proxy.outbox.file import Bounds, exists
 from proxy.outbox.outbox import SessionOutbox
@@ -76,7 +76,6 @@ class Worker:
         self._servers: list[asyncio.Server] = []
         self._sessions = Sessions()
         self._stores, self._background = Stores(), Background()
-        self.lists = Lists(assembly.core.state_directory, rows=self._rows)
         self._stopping = False
 
     @property
@@ -138,6 +137,7 @@ class Worker:
         self._open_outbox()
         self.callbacks = self.assembly.callbacks(self.pools.all_down, self._calling)
         self.datasources = Datasources(core.datasource)
+        self.lists = Lists(core.state_directory, rows=rows_of(self.datasources))
         services = self._services(self.assembly)
         self._credentials = CredentialChecker(self.router, self._resolver, self.datasources, core.login_schemes)
         self._authenticator = Guesses(self._credentials, shared=self._shared)
@@ -159,14 +159,6 @@ class Worker:
             lists=self.lists,
             datasources=self.datasources,
         )
-
-    async def _rows(self, cache: str, query: str) -> Result:
-        """Return all that a query finds, for a list of networks. Raises NoRows."""
-        try:
-            found = await self.datasources.rows(cache, query, most=-1, fresh=True)
-        except (DatasourceError, UnknownDatasource) as error:
-            raise NoRows(str(error)) from None
-        return found.columns, found.rows
 
     def _look(self) -> None:
         """Write what is true now into the gauges."""

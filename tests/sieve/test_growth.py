@@ -9,6 +9,7 @@ import pytest
 from sieve.functions.encodings import ec_base64_decode, ec_rfc2047_encode_addresses, qp_encode
 from sieve.message import mime
 from sieve.message.addresses import AddressPart, is_plausible, mailboxes, part_of
+from sieve.message.bounces import classify
 from sieve.message.comments import without_comments
 from sieve.message.encoded_words import decoded_words, encoded_words, joined_words
 from sieve.message.file_names import readings
@@ -17,6 +18,7 @@ from sieve.message.urls import links_in
 from sieve.run.matching import CASEMAP, NUMERIC, Comparison, MatchType, casemapped, numeric, predicate
 from sieve.run.patterns import glob_pattern, linear_pattern
 from sieve.run.values import ScriptError, as_number, flat
+from sieve.settings import BounceRules, Rule
 from tests.support.growth import assert_linear, seconds
 
 MIB = 1 << 20
@@ -88,6 +90,17 @@ def _in_every_reading(given: object) -> object:
     assert isinstance(given, bytes)
     found = mime.structure(given)
     return [part.file_names for part in found.every_part()], found.read(found.all_leaves(), found.texts)
+
+
+def _report(filling: bytes) -> Callable[[int], bytes]:
+    return _message("Content-Type: message/delivery-status", filling)
+
+
+def _classified(given: object) -> object:
+    assert isinstance(given, bytes)
+    headers = {"from": "MAILER-DAEMON", "subject": "failure notice"}
+    rules = BounceRules((Rule(51, "user|user|x"),), (Rule(51, "user|user|x"),))
+    return classify(mime.structure(given), headers, rules)
 
 
 def _linked(given: object) -> object:
@@ -210,6 +223,9 @@ CASES: dict[str, Made] = {
     "addresses": (_repeated("a <b@c>, "), _tried(mailboxes), FIELD),
     "addresses-of-open-comments": (_repeated("("), _tried(mailboxes), FIELD),
     "addresses-of-open-quotes": (_repeated('"\\'), _tried(mailboxes), FIELD),
+    "reports": (_report(b"Final-Recipient: rfc822; a@b\r\nStatus: 5.0.0\r\n\r\n"), _classified, MESSAGE),
+    "reports-of-one-line": (_report(b"Diagnostic-Code: user user user "), _classified, MESSAGE),
+    "texts-of-bounces": (_message("From: MAILER-DAEMON\r\nSubject: failure notice", b"user "), _classified, MESSAGE),
     "links": (_repeated("http://a.example/?b=http%3a//c "), _linked, FIELD),
     "links-of-names": (_repeated("www.a."), _linked, FIELD),
     "links-of-attributes": (_repeated('href="'), _linked, FIELD),

@@ -116,7 +116,7 @@ class _Defined:
 
     async def reload(self, call: Call) -> Result:
         name = call.arguments[0]
-        told = await self._served.ask("cidr_reload", {"name": name}, seconds=_LOAD_SECONDS)
+        told = await self._served.ask("cidr_reload", {"name": name, "since": time.time()}, seconds=_LOAD_SECONDS)
         found = answers(told)
         networks = max(each.answer["networks"] for each in found)
         return Result({"name": name, "networks": networks}, f"{name} is loaded: {networks} networks")

@@ -14,7 +14,8 @@ from proxy.modules.services import Services
 from proxy.modules.sieve_policy.counters import ScriptCounters, SessionCounters
 from proxy.modules.sieve_policy.effects import ONE_RECIPIENT, NoDuplicates, SessionControl
 from proxy.modules.sieve_policy.host import SessionConnection, SessionHost
-from sieve.host import CallbackAnswer, DnsAnswer
+from proxy.modules.sieve_policy.lists import SessionLists
+from sieve.host import CallbackAnswer, DnsAnswer, ListDefinition
 from sieve.phases import Phase
 from sieve.run.values import ScriptError
 
@@ -76,6 +77,26 @@ class DryCounters(SessionCounters):
         raise _missing(self._unknown, f"what is counted ({' '.join(about) or 'a throttle'}): it is not looked up here")
 
 
+class DryLists(SessionLists):
+    """Lists that nobody loads."""
+
+    __slots__ = ("_unknown",)
+
+    def __init__(self, lists: SessionLists, unknown: list[str]) -> None:
+        """Note in `unknown` what is not loaded."""
+        super().__init__(lists.all, lists.found)
+        self._unknown = unknown
+
+    def define(self, given: ListDefinition) -> None:
+        """Take a list that a session has defined before. Raises ScriptError."""
+        name = given.get("cidrname", "")
+        if name not in self.all.cidr:
+            raise _missing(self._unknown, f"list {name}: no session has defined it yet")
+
+    async def reload(self, name: str) -> None:
+        """Load nothing."""
+
+
 class DryHost(SessionHost):
     """Answers a script from what is at hand. `unknown` gets what is not."""
 
@@ -133,6 +154,11 @@ class DryHost(SessionHost):
     async def tarpit(self, seconds: float) -> None:
         """Note the delay."""
         self.notes.append(f"would wait {seconds:g} s")
+
+    @property
+    def lists(self) -> DryLists:
+        """Lists, which are only asked."""
+        return DryLists(super().lists, self.unknown)
 
     def _listed(self, entry: Entry) -> None:
         """Note the entry."""

@@ -5,13 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from proxy.datasource.sources import DatasourceError, Datasources, UnknownDatasource
 from proxy.lists.cidr import MOST_LISTS, CidrList, TooManyLists, UnknownList
-from proxy.lists.definition import Undefined, by_hash
+from proxy.lists.definition import NoRows, Result, Rows, Undefined, by_hash
 from proxy.lists.entries import Entry
 from proxy.lists.listed import Lists
 from sieve.host import ListDefinition
 from sieve.run import reasons
 from sieve.run.values import ScriptError
+
+
+def rows_of(sources: Datasources) -> Rows:
+    """Return what asks datasources for the rows of a list: all of them, and never an old result."""
+
+    async def rows(cache: str, query: str) -> Result:
+        try:
+            found = await sources.rows(cache, query, most=-1, fresh=True)
+        except (DatasourceError, UnknownDatasource) as error:
+            raise NoRows(str(error)) from None
+        return found.columns, found.rows
+
+    return rows
 
 
 class SessionLists:

@@ -18,7 +18,7 @@ def questions(lists: Lists) -> dict[str, Question]:
     async def reload(given: Mapping[str, Any]) -> dict[str, Any]:
         name = str(given["name"])
         try:
-            problem = await lists.cidr.reload(name)
+            problem = await lists.cidr.reload(name, float(given["since"]))
         except UnknownList:
             raise Unanswerable(f'no list is called "{printable(name)}"') from None
         if problem:
@@ -40,7 +40,7 @@ def _rows(lists: Lists) -> list[dict[str, Any]]:
             "name": each.definition.name,
             "networks": each.table.networks if each.table is not None else None,
             "refresh": None if each.due is None else max(0, round(each.due - now)),
-            "problem": printable(lists.cidr.problem(each), 500),
+            "problem": printable(each.problem, 500),
         }
         for each in lists.cidr.every
     ]

@@ -123,8 +123,24 @@ async def test_a_reload_that_fails_is_logged_and_the_old_list_stays(tmp_path: Pa
                 "datasource": "the database is down", "column": "no column 'net': they have other"}  # fmt: skip
     assert expected[fault] in problem
     assert known.holds("192.0.2.1")
-    assert lists.problem(known) == problem
+    assert known.problem == problem
     await lists.close()
+
+
+async def test_workers_that_are_told_to_reload_try_once_and_all_know_why_it_failed(tmp_path: Path) -> None:
+    source = Source({"net": "192.0.2.0/24"})
+    workers = [worker(tmp_path, source) for _ in range(3)]
+    for each in workers:
+        await defined(each, by_query("bad", "db", "q"))
+    source.fails, since = "the database is down", time.time()
+    with capture_logs() as log:
+        problems = await asyncio.gather(*(each.reload("bad", since) for each in workers))
+    assert problems == ["the database is down"] * 3
+    assert [each["event"] for each in log] == ["list_not_loaded"]
+    assert source.asked == 2
+    for each in workers:
+        assert each.get("bad").holds("192.0.2.1")
+        await each.close()
 
 
 async def test_a_list_stays_usable_while_it_is_loaded(tmp_path: Path) -> None:
@@ -164,9 +180,12 @@ async def test_a_refresh_of_an_unchanged_file_builds_nothing(tmp_path: Path) -> 
     lists = worker(tmp_path)
     known = await defined(lists, of_file(file))
     before = known.path.stat().st_ino
-    await lists._loader.load(known.definition, older_than=time.time() + 10)
+    assert await lists.reload("bad") == ""
     assert known.path.stat().st_ino == before
-    await lists._loader.load(known.definition, older_than=time.time() + 10, force=True)
+    file.write_text("192.0.2.0/25\n")
+    assert await lists.reload("bad", older_than=0.0) == ""  # it was tried since
+    assert known.path.stat().st_ino == before
+    assert await lists.reload("bad") == ""
     assert known.path.stat().st_ino != before
     await lists.close()
 
