@@ -136,6 +136,8 @@ class TrialHost(SessionHost):
             self.session.transaction.message.close()
         await self._services.callbacks.close()
         if self._services.lists is not None:
+            lists = self._services.lists.cidr.every
+            self.lines += [f"(list {each.definition.name}: {each.problem})" for each in lists if each.problem]
             await self._services.lists.close()
         await self._services.datasources.close()
         self._tables.cleanup()
