@@ -170,6 +170,10 @@ def _note(item: Item) -> Iterator[str]:
         yield "What the modules found about who sent it:"
         yield from (f"  {each}" for each in item["results"].split("; "))
         return
+    if item["event"] == "dnsbl_listed":
+        kind = "The allow list" if item["allow"] else "The blocklist"
+        yield f"{kind} {item['zone']} lists {item['listed']}: {item['answer']}, weight {item['weight']}."
+        return
     event = EVENTS.get(item["event"])
     yield f"{item['event']}" + (f": {event.when}" if event else "")
     fields = ", ".join(

@@ -99,6 +99,24 @@ class Message:
         body = self._new_body if self._new_body is not None else self._content.body() if self._content else b""
         return head + b"\r\n" + body
 
+    async def beginning(self, most: int) -> bytes:
+        """Return the message as `raw` does, but at most so many octets of it."""
+        if self._raw is not None:
+            return self._raw[:most]
+        long = self._content is not None and self._content.octets > _INLINE
+        return await in_thread(ThreadPool.CONTENT, lambda: self._begins(most)) if long else self._begins(most)
+
+    def _begins(self, most: int) -> bytes:
+        if self._new_body is not None or self._content is None:
+            return self._in_one_piece()[:most]
+        head, blocks, octets = self.head_bytes() if self.head_changed else ended(self._head), [], 0
+        for block in self._content.blocks():
+            blocks.append(block)
+            octets += len(block)
+            if octets >= most:
+                break
+        return (head + b"\r\n" + unstuffed(b"".join(blocks).removeprefix(b"\r\n")))[:most]
+
     def head_bytes(self) -> bytes:
         """Return the header section with all edits, without the empty line. The last line ends with CRLF."""
         return b"".join(field.raw for field in self._parsed())

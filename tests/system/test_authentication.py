@@ -23,6 +23,7 @@ from tests.support.ringback import Ringback
 from tests.support.signing import rsa_key, signed
 from tests.support.waiting import eventually
 from tests.support.world import Stage
+from tests.system.test_history import state, told
 
 pytestmark = pytest.mark.real("dnsmasq")  # the stage has one
 
@@ -236,3 +237,45 @@ async def test_a_signed_message_passes_all_checks(stage: Stage, tmp_path: Path) 
     assert told == "iprev=pass spf=pass dkim=pass/good.test dmarc=pass"
     (message,) = upstream.messages
     assert message.content.count(b"Authentication-Results: ringback.test") == 1
+
+
+async def test_why_tells_what_the_checks_found_and_who_decided(stage: Stage, tmp_path: Path) -> None:
+    lines = (state(tmp_path), *modules(5))
+    ringback, _ = await with_names(stage, tmp_path, *lines, zone=(*WORKS, "9.0.0.127.bl.test A 127.0.0.4"))
+    client = await greeted(ringback, source="127.0.0.9")
+    async with client:
+        assert (await client.ask("MAIL FROM:<a@nothing.test>")).startswith("250")
+        assert (await client.ask("RCPT TO:<listed@example.com>")).startswith("554")
+    assert (await deliver(ringback, FORGED, "forged@example.com", sender="a@bank.test"))[-1].startswith("550")
+
+    await told(
+        ringback,
+        "listed@example.com",
+        ["The blocklist bl.test lists 127.0.0.9: 127.0.0.4, weight 1.", "is listed by bl.test", "Decided by dnsbl."],
+    )
+    await told(ringback, "forged@example.com", ["spf=fail", "dmarc=fail", "Decided by dmarc."])
+
+
+async def test_a_sender_that_spf_does_not_confirm_is_not_probed_and_can_be_refused(
+    stage: Stage, tmp_path: Path
+) -> None:
+    exchanger = await stage.exchanger("ok.test")
+    zone = (
+        '_dmarc.ok.test TXT "v=DMARC1; p=reject"',
+        'ok.test TXT "v=spf1 ip4:192.0.2.0/24 ~all"',
+        "ok.test MX 10 mx.ok.test.",
+        f"mx.ok.test A {exchanger.address}",
+    )
+    lines = [
+        'spf_v1 "spf" { }',
+        "smtp_cbv active {",
+        f"port = {exchanger.port}",
+        "store = memory",
+        "allow_networks = ( 127.0.0.0/8 )",
+        "dmarc_reject_unprobed = yes",
+        "}",
+    ]
+    ringback, _ = await with_names(stage, tmp_path, *lines, zone=zone)
+    said = await deliver(ringback, PLAIN, sender="a@ok.test")
+    assert said == ["550 5.7.1 SPF does not confirm the sender, and its domain wants such mail rejected"]
+    assert exchanger.dialogues == []

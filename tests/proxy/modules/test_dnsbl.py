@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 from structlog.testing import capture_logs
 
+from proxy.app import load_service
 from proxy.base.tasks import TaskOwner
 from proxy.mail.session import Session
+from proxy.modules.dnsbl import health
 from proxy.modules.dnsbl.codes import pattern
 from proxy.modules.dnsbl.lists import Lists
 from proxy.modules.dnsbl.module import DnsblValidator
 from proxy.modules.dnsbl.options import DnsblOptions
 from proxy.modules.dnsbl.zones import Zone, ZoneOptions
 from sieve.phases import Phase
+from tests.proxy.modules.test_mail_loop import CORE
 from tests.support.lookups import Records, Zonefile, asked, has_message, stranger, working
+from tests.support.nameserver import ScriptedNameserver
 
 OWNER = TaskOwner("test")
 
@@ -387,3 +395,51 @@ async def test_an_error_answer_is_told_once_an_hour() -> None:
             assert await lists.look("client", [f"192.0.2.{last}"], 10) == []
     assert [(each["event"], each["reason"]) for each in log] == [("dnsbl_zone_error", "127.255.255.254")]
     await OWNER.cancel()
+
+
+async def test_of_a_large_message_only_the_beginning_is_read() -> None:
+    records = {("evil.test.bad.test", "A"): ["127.0.0.2"], ("late.test.bad.test", "A"): ["127.0.0.2"]}
+    body = b"http://evil.test/\r\n" + (b"x" * 76 + b"\r\n") * 40_000 + b"http://late.test/\r\n"
+    session = has_message(stranger(TO_BOB), b"Subject: x\r\n\r\n" + body)
+    stage = Stage(records, zone(checks=("url",), test=False))
+    assert "evil.test" in await stage.reply(session, Phase.DATA)
+    assert ("late.test.bad.test", "A") not in stage.names.asked
+
+
+@pytest.mark.parametrize("most", [1, 10, 40, 60, 10_000, 200_000])
+async def test_the_beginning_of_a_message_is_what_it_begins_with(most: int) -> None:
+    content = b"Subject: x\r\n\r\n.dot\r\n..two\r\n" + b"line\r\n" * 20_000
+    session = has_message(stranger(TO_BOB), content)
+    message = session.transaction.message
+    assert message is not None
+    assert await message.beginning(most) == (await message.raw())[:most] == content[:most]
+    message.close()
+
+
+async def test_zones_are_looked_at_when_the_server_starts_and_every_hour(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    again = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) < 2:
+            return
+        again.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(health, "asyncio", SimpleNamespace(sleep=sleep, timeout=asyncio.timeout, Event=asyncio.Event))
+    async with ScriptedNameserver(["2.0.0.127.bl.test A 127.0.0.2"]) as names:
+        (tmp_path / "r.conf").write_text(
+            f'{CORE}Nameservers = ( "{names.address}" )\ndnsbl {{ zones = ( bl.test ) }}\n'
+        )
+        worker = load_service(tmp_path / "r.conf")
+        await worker.start()
+        try:
+            async with asyncio.timeout(10):
+                await again.wait()
+        finally:
+            await worker.stop(now=True)
+    assert slept == [3600.0, 3600.0]
+    assert {"2.0.0.127.bl.test A", "1.0.0.127.bl.test A"} <= {each.split(" over")[0] for each in names.asked}
