@@ -14,7 +14,6 @@ from proxy.checks.access import doors
 from proxy.checks.authentication import logins, schemes
 from proxy.checks.certificates import tls
 from proxy.checks.counting import counting
-from proxy.checks.datasources import databases
 from proxy.checks.folders import log, outbox, outbox_wanted, spool
 from proxy.checks.limits import endless, shared
 from proxy.checks.network import addresses
@@ -31,7 +30,6 @@ def outside(settings: Settings, prepared: Iterable[Diagnosed]) -> Iterator[Diagn
     prepared = tuple(prepared)
     early = [*tls(settings), *endless(settings), *logins(settings), *schemes(settings), *letter_key(settings)]
     yield from early
-    yield from databases(settings)
     known = (*early, *(diagnostic for stanza in prepared for diagnostic in stanza.diagnostics))
     wrong = [diagnostic.span for diagnostic in known if diagnostic.is_error]
     # report a bad file only once

@@ -15,6 +15,7 @@ from proxy.datasource.driver import Connect, Connection
 from proxy.datasource.errors import DatasourceError, OutcomeUnknown, QueryFailed, ServerLost, failing, too_late
 from proxy.datasource.parameters import Parameters
 from proxy.datasource.rows import NOTHING, Rows
+from proxy.options.datasource_uris import SourceUri
 
 log = get_logger()
 
@@ -24,6 +25,9 @@ IDLE_SECONDS = 60.0
 CLOSING_SECONDS = 3.0
 """Longest time to end a query at the server, or to say good-bye."""
 
+_SMALL = {"ldap": "ldap:///??base", "redis": "PING"}
+"""Queries that any server of a kind answers; the others know SQL."""
+
 LONGEST_REASON = 300
 """Characters of a server's error text that are passed on."""
 
@@ -31,9 +35,10 @@ LONGEST_REASON = 300
 class Server:
     """Connections to one server. The event loop's thread owns its state."""
 
-    def __init__(self, source: str, shown: str, connect: Connect, connections: int, hidden: tuple[str, ...]) -> None:
-        """`shown` is its URI without a password; `hidden` is taken out of all texts."""
-        self._source, self.shown, self._connect, self._hidden = source, shown, connect, hidden
+    def __init__(self, source: str, uri: SourceUri, connect: Connect, connections: int) -> None:
+        """`connect` makes connections to the server of `uri`, at most so many."""
+        self._source, self.shown, self._connect = source, str(uri), connect
+        self._driver, self._hidden = uri.driver, uri.secrets
         self._places = asyncio.Semaphore(connections)
         self._idle: list[tuple[float, Connection]] = []
         self._ending = TaskOwner(f"datasource {source}")
@@ -67,6 +72,24 @@ class Server:
             raise QueryFailed(self._plain(str(refused))) from None
         self._worked()
         return rows
+
+    async def problem(self, seconds: float) -> str:
+        """Return why the server does not answer; empty if it does. Logs nothing, and closes the connection."""
+        connection = None
+        try:
+            async with asyncio.timeout(seconds):
+                connection = await self._connect()
+                await connection.fetch(_SMALL.get(self._driver, "SELECT 1"), None, 1)
+        except TimeoutError:
+            return f"no answer within {seconds:g} seconds"
+        except QueryFailed:
+            return ""  # it has answered
+        except DatasourceError as error:
+            return self._plain(str(error))
+        finally:
+            if connection is not None:
+                await _bounded(connection.abort())
+        return ""
 
     async def _tried(self, query: str, parameters: Parameters, most: int | None) -> Rows:
         """Ask on an idle connection, and once more on a new one if that one had been closed meanwhile."""

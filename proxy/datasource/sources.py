@@ -61,6 +61,15 @@ class Datasources:
         """
         await (self._made.get(cache) or self._source(cache)).execute(query, parameters)
 
+    async def problems(self, seconds: float) -> list[tuple[str, str, str]]:
+        """Ask each server something small; return the source, the server and the reason of those that do not answer."""
+        asked = [
+            (name, server.shown, spawn(server.problem(seconds), name=f"try {name}", owner=self._closing))
+            for name, options in self._options.items()
+            for server in (_server(options, uri) for uri in options.uri if uri.is_here)
+        ]
+        return [(name, shown, reason) for name, shown, task in asked if (reason := await task)]
+
     def flags(self, cache: str) -> bool:
         """Whether scripts learn only that a query of this source failed, as in Momentum 2.2."""
         return cache in self._options and self._options[cache].datasource_error == "flag"
@@ -118,7 +127,7 @@ def _by_name(options: Sequence[DatasourceOptions]) -> dict[str, DatasourceOption
 
 
 def _server(options: DatasourceOptions, uri: SourceUri) -> Server:
-    return Server(options.name, str(uri), _connect(uri, options), options.connections, uri.secrets)
+    return Server(options.name, uri, _connect(uri, options), options.connections)
 
 
 Make = Callable[[Mapping[str, str], DatasourceOptions], Connect]

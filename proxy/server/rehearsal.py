@@ -20,6 +20,7 @@ from proxy.base.apart import Tell
 from proxy.base.tasks import TaskOwner, spawn
 from proxy.checks.network import loops, ways
 from proxy.checks.places import once, origin_of, within
+from proxy.datasource.sources import Datasources
 from proxy.dns.resolver import DnsUnavailable, NoSuchDomain, Resolver
 from proxy.modules.base import CallbackMaker
 from proxy.modules.services import Callbacks, NoCallbacks, Services
@@ -78,7 +79,10 @@ class _Rehearsal:
         self._made("cannot build the server", None, self._build)
         if not self.found:
             self._tell("the network")
-            self.found += await _network(settings, resolver)
+            owner = TaskOwner("rehearsal of the network")
+            hops = spawn(_network(settings, resolver), name="look up next hops", owner=owner)
+            sources = spawn(_datasources(self._assembly.core, settings), name="try datasources", owner=owner)
+            self.found += [*await hops, *await sources]
 
     def _made(self, problem: str, origin: Span | None, make: Callable[[], T], hint: str | None = None) -> T | None:
         """Return what `make` makes; None if it fails, which is an error at `origin`."""
@@ -145,6 +149,22 @@ async def _network(settings: Settings, resolver: Resolver) -> list[Diagnostic]:
         if not is_address(way.route.host):  # otherwise it was reported before
             found += loops(way, addresses, cast(CoreOptions, settings.core).esmtp_listener)
     return list(once(found))
+
+
+async def _datasources(core: CoreOptions, settings: Settings) -> list[Diagnostic]:
+    """Connect to each server of a datasource; report those that do not answer. They may answer later."""
+    if not core.datasource:
+        return []
+    sources = Datasources(core.datasource)
+    return [
+        Diagnostic(
+            f"datasource `{name}`: {server} does not answer: {reason}",
+            settings.core_origin("datasource"),
+            hint="queries of it fail until it answers",
+            severity=Severity.WARNING,
+        )
+        for name, server, reason in await sources.problems(NETWORK_SECONDS)
+    ]
 
 
 async def _looked_up(host: str, resolver: Resolver, *, by_mx: bool) -> tuple[list[str], str]:

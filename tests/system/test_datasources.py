@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import sqlite3
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from tests.support.consoles import refused, said, value
 from tests.support.conversation import Conversation
 from tests.support.house import greeted, opened
 from tests.support.programs import free_port
-from tests.support.ringback import Ringback
+from tests.support.ringback import Ringback, command
 from tests.support.servers import RedisServer
 from tests.support.waiting import eventually, eventually_answered
 from tests.support.world import Stage
@@ -158,3 +159,19 @@ async def test_a_datasource_checks_logins(stage: Stage, tmp_path: Path, listener
     (refused_one,) = await eventually(lambda: of(running, "password_kind_refused"), "the kind is logged")
     assert (refused_one["user"], "md5_hex" in refused_one["reason"]) == ("old", True)
     assert "right" not in str([each for each in running.log if each["event"].startswith("auth")])
+
+
+def test_check_warns_of_datasources_that_do_not_answer(tmp_path: Path) -> None:
+    configuration = tmp_path / "e.conf"
+    configuration.write_text(
+        'ESMTP_Listener = ( 127.0.0.1:2525 )\nGateway = "127.0.0.1"\nRelay_Domains = ( example.com )\n'
+        'Nameservers = ( "127.0.0.1:9" )\n'
+        'Datasource "a" { uri = "pgsql:host=127.0.0.1;port=1;user=x;password=hunter2" }\n'
+        f'Datasource "b" {{ uri = ( "sqlite:{tmp_path}/x" "ldap://127.0.0.1:1/dc=x" ) }}\n'
+    )
+    done = subprocess.run(command("check", str(configuration)), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for name, server in (("a", "pgsql:host=127.0.0.1;port=1;user=x;password=***"), ("b", f"sqlite:{tmp_path}/x"),
+                         ("b", "ldap://127.0.0.1:1/dc=x")):  # fmt: skip
+        assert f"warning: datasource `{name}`: {server} does not answer: " in done.stderr
+    assert "hunter2" not in done.stderr + done.stdout

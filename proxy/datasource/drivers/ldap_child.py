@@ -120,7 +120,8 @@ def _text(error: Exception) -> str:
 
 def main() -> None:
     """Answer until standard input ends."""
-    resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, _MOST_MEMORY))
+    with contextlib.suppress(OSError, ValueError):  # a service may not be allowed to change its limits
+        resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, _MOST_MEMORY))
     asked, answered, directory = sys.stdin.buffer, sys.stdout.buffer, _Directory()
     while len(head := asked.read(4)) == 4:
         wanted = msgspec.msgpack.decode(asked.read(int.from_bytes(head, "big")))

@@ -272,3 +272,43 @@ async def test_a_reply_of_redis_is_bounded(redis: RedisServer, made: Make, beat:
     assert beat() > 2
     with pytest.raises(DatasourceError, match="no result within 1 seconds"):
         await made(f"redis://127.0.0.1:{redis.port}/4", timeout=1.0).rows("d", "BLPOP never 0")
+
+
+# ---------------------------------------------------------------- all of them
+
+
+async def test_a_result_that_was_kept_stays_although_a_statement_has_changed_it(sqlite: Path, made: Make) -> None:
+    for life, found in ((3600.0, ()), (0.0, (("1",),))):  # as in the manual's script for senders of large messages
+        sources = made(f"sqlite:{sqlite}", cache_life=life)
+        query, who = "select 1 from users where name = :who", {"who": f"large {life}"}
+        assert (await sources.rows("d", query, who)).rows == ()
+        await sources.execute("d", "insert into users (name) values (:who)", who)
+        assert (await sources.rows("d", query, who)).rows == found
+
+
+@pytest.mark.real("postgres")
+async def test_postgres_says_every_type_as_psql_does(postgres: Postgres, made: Make) -> None:
+    values = {
+        "boolean": "t", "bigint": "-9", "numeric(6,2)": "1.50", "double precision": "0.1", "date": "2026-02-28",
+        "timestamptz": "2026-02-28 12:00:00+00", "interval": "1 day", "inet": "192.0.2.1", "cidr": "192.0.2.0/24",
+        "uuid": "5b30857f-0bfa-48b5-ac0b-5c64e28078d1", "json": '{"a": 1}', "jsonb": '{"a": 1}', "bytea": "\\x00ff",
+        "char(3)": "ab ", "time": "12:30:00", "money": "$5.00", "xml": "<a/>",
+    }  # fmt: skip
+    sources = made(postgres.uri())
+    await sources.rows("d", "select set_config('TimeZone', 'UTC', false)", fresh=True)
+    for kind, value in values.items():
+        query = f"select :x::{kind}, (null::{kind}) is null"
+        assert (await sources.rows("d", query, {"x": value})).rows == ((value, "t"),), kind
+    rows = await sources.rows("d", "select array['a', 'b'], 1 as n where array[1, 2] @> array[$x::int]", {"x": "2"})
+    assert rows.rows == ((("a", "b"), "1"),)
+
+
+async def test_each_server_that_does_not_answer_is_named(sqlite: Path, made: Make) -> None:
+    silent = Silent()
+    sources = made(f"sqlite:{sqlite}", "sqlite:/nowhere", f"pgsql:host=127.0.0.1;port={silent.port};password=hunter2")
+    found = await sources.problems(0.3)
+    silent.close()
+    assert [(server, reason) for _, server, reason in found] == [
+        ("sqlite:/nowhere", "/nowhere: unable to open database file"),
+        (f"pgsql:host=127.0.0.1;port={silent.port};password=***", "no answer within 0.3 seconds"),
+    ]

@@ -54,9 +54,9 @@ class Told:
 
 
 def source(*servers: Told, **options: Any) -> Source:
-    uri = (parse_uri("sqlite:/x"),)
-    made = [Server("d", f"server {number}", each.connect, 4, ("hunter2",)) for number, each in enumerate(servers)]
-    return Source(DatasourceOptions(name="d", uri=uri, **options), made)
+    uri = parse_uri("pgsql:host=x;password=hunter2")
+    made = [Server("d", uri, each.connect, 4) for each in servers]
+    return Source(DatasourceOptions(name="d", uri=(uri,), **options), made)
 
 
 async def first(subject: Source, query: str = "q", parameters: Parameters = None) -> str:
@@ -220,6 +220,8 @@ async def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> No
     sources = Datasources([DatasourceOptions(name="d", uri=(parse_uri("pgsql:host=x"),))])
     with pytest.raises(DatasourceError, match=r"asyncpg is not installed: pip install 'ringback\[pgsql\]'"):
         await sources.rows("d", "select 1")
+    ((_, server, reason),) = await sources.problems(1.0)
+    assert (server, "asyncpg is not installed" in reason) == ("pgsql:host=x", True)
 
 
 async def test_a_name_that_nobody_declared_names_those_that_are() -> None:

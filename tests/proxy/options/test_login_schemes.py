@@ -104,11 +104,3 @@ def test_a_listener_whose_scheme_is_not_declared_gets_a_warning(tmp_path: Path) 
     assert "[not_enforced]" in said
     _, said = read(tmp_path, "Authentication = datasource Authentication_Without_TLS = true")
     assert "error: Authentication is `datasource`, but Authentication_Scheme is not set" in said
-
-
-def test_a_missing_file_or_package_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    _, said = read(tmp_path, "")
-    assert "warning: queries of the datasource `db` will fail: there is no file /x" in said
-    monkeypatch.setattr("proxy.datasource.sources.find_spec", lambda _name: None)
-    _, said = read(tmp_path, 'Datasource "ldap" { uri = "ldap://h/dc=x" }')
-    assert "the package bonsai is not installed: pip install 'ringback[ldap]'" in said
