@@ -23,7 +23,9 @@ _LOGIN = re.compile(
     re.VERBOSE,
 )
 _QUERY = re.compile(r"(?<=[?&])(?:password|passwd|pwd|secret|token|key)=(?P<value>[^&\s\"']+)", re.IGNORECASE)
-_FIELD = re.compile(r"(?<=[:;,])\s*(?:password|passwd|pass|pwd)\s*=\s*(?P<value>\*\*\*(?=[\s;]|$)|[^;\"\n]+)", re.IGNORECASE)
+_FIELD = re.compile(
+    r"(?<=[:;,])\s*(?:password|passwd|pass|pwd)\s*=\s*(?P<value>\*\*\*(?=[\s;]|$)|[^;\"\n]+)", re.IGNORECASE
+)
 _EXTENSION = re.compile(r"x-bindpw=(?P<value>[^,\s\"]+)", re.IGNORECASE)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
