@@ -112,13 +112,19 @@ class Guesses:
 
     async def _counts(self, rates: tuple[Rate, ...]) -> bool | None:
         """Count a guess in advance: False if it is one too many, None if the network has logged in elsewhere."""
-        network, shared = rates[0].network, self._shared
-        if shared is None:
-            taken = [each for each in rates if self._failures.take(_local(each), each.throttle)]
-            if len(taken) < len(rates):
-                self._take_back(taken)
-            return len(taken) == len(rates)
+        taken = [each for each in rates if self._failures.take(_local(each), each.throttle)]
+        if self._shared is not None:  # here they are counted as well, for the rank in the queue
+            return await self._counts_together(self._shared, rates, taken)
+        if len(taken) == len(rates):
+            return True
+        self._take_back_here(taken)
+        return False
+
+    async def _counts_together(self, shared: SharedLimits, rates: Sequence[Rate], taken: Sequence[Rate]) -> bool | None:
+        network = rates[0].network
         logged_in, refused = await asyncio.gather(shared.has_logged_in(network), shared.enter(network, (), rates))
+        if refused or logged_in:
+            self._take_back_here(taken)
         if not logged_in:
             return not refused
         if not refused:
@@ -127,11 +133,13 @@ class Guesses:
         return None
 
     def _take_back(self, rates: Sequence[Rate]) -> None:
+        self._take_back_here(rates)
         if self._shared is not None:
             self._shared.give_back(rates)
-        else:
-            for each in rates:
-                self._failures.take(_local(each), each.throttle, -1)
+
+    def _take_back_here(self, rates: Sequence[Rate]) -> None:
+        for each in rates:
+            self._failures.take(_local(each), each.throttle, -1)
 
     async def _counted(self, session: Session, credentials: Credentials, rates: tuple[Rate, ...]) -> Verification:
         """Verify credentials. The guess stays counted if it is wrong, or if the client leaves before the reply."""

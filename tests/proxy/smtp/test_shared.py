@@ -238,12 +238,13 @@ class Judge:
 
     def __init__(self) -> None:
         self.asked = 0
+        self.clients: list[str] = []
         self.may = asyncio.Event()
         self.may.set()
 
     async def verify(self, session: Session, credentials: Credentials) -> Verification:
-        del session
         self.asked += 1
+        self.clients.append(session.client_ip)
         await self.may.wait()
         return RIGHT if credentials.password == "right" else WRONG
 
@@ -259,8 +260,8 @@ class House:
     def session(self, address: str = "192.0.2.1") -> Session:
         return Session(asyncio.get_running_loop(), (address, 1), ("192.0.2.2", 25), self._options)
 
-    async def says(self, door: int, password: str, user: str = "alice") -> Verification:
-        return await self.doors[door].verify(self.session(), Credentials("PLAIN", user, password))
+    async def says(self, door: int, password: str, user: str = "alice", address: str = "192.0.2.1") -> Verification:
+        return await self.doors[door].verify(self.session(address), Credentials("PLAIN", user, password))
 
 
 async def test_two_workers_judge_ten_wrong_passwords_together() -> None:
@@ -308,6 +309,23 @@ async def test_a_module_that_takes_a_login_gives_the_guess_back() -> None:
     for number in range(30):
         async with house.doors[number % 2].guess(house.session(), "TOKEN") as allowed:
             assert allowed
+
+
+async def test_a_network_that_has_guessed_wrong_waits_behind_one_that_has_not() -> None:
+    house = House()
+    for _ in range(5):
+        await house.says(0, "wrong")
+    house.judge.clients.clear()
+    house.judge.may.clear()
+    for line in house.doors[0]._lines.values():
+        line._free = 1
+    async with asyncio.TaskGroup() as group:
+        for address in ("198.51.100.9", "203.0.113.5", "192.0.2.1"):
+            group.create_task(house.says(0, "wrong", address=address))
+            for _ in range(5):
+                await asyncio.sleep(0)
+        house.judge.may.set()
+    assert house.judge.clients == ["198.51.100.9", "203.0.113.5", "192.0.2.1"]
 
 
 async def test_if_nobody_can_count_no_password_is_judged() -> None:
