@@ -37,6 +37,7 @@ from proxy.modules.iprev.module import IPREV
 from proxy.modules.mail_loop.module import MAIL_LOOP
 from proxy.modules.python.module import PythonModule
 from proxy.modules.sieve_policy.module import SieveModule
+from proxy.modules.sievelib.module import SIEVELIB
 from proxy.modules.smtp_cbv.module import SmtpCbvModule
 from proxy.modules.spf_v1.module import SpfModule
 from proxy.options.core import CoreOptions
@@ -57,6 +58,7 @@ def library() -> Library:
 
 MODULES: tuple[Module, ...] = (
     CIDRDB,
+    SIEVELIB,
     BOUNCE_CLASSIFIER,
     BOUNCE_CLASSIFIER_OVERRIDE,
     CONNTROL,

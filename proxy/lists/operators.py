@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -58,6 +59,7 @@ class OperatorLists:
     def __init__(self, region: Region, state_directory: Path, clock: Callable[[], float] = time.time) -> None:
         """Publish what the file has, unless a process before us has published."""
         self._region, self._folder, self._clock = region, state_directory, clock
+        self._taking_turns = threading.Lock()
         if not region.version:
             region.write(stored(state_directory))
 
@@ -72,31 +74,41 @@ class OperatorLists:
         Raises:
             NoRoom: there are too many.
         """
-        rest = [each for each in self.entries if (each.list, each.network) != (entry.list, entry.network)]
-        if len(rest) >= MOST_ENTRIES:
-            raise NoRoom
-        kept = self._publish([*rest, entry])
+        with self._taking_turns:
+            rest = [each for each in self.entries if (each.list, each.network) != (entry.list, entry.network)]
+            if len(rest) >= MOST_ENTRIES:
+                raise NoRoom
+            kept = self._publish([*rest, entry])
         self._tell("added", entry, entry.user)
         return kept
 
     def remove(self, name: str, network: str, user: str) -> Entry | None:
         """Remove an entry; return it, or None if there is none."""
-        entries = self.entries
-        found = next((each for each in entries if (each.list, each.network) == (name, network)), None)
+        with self._taking_turns:
+            entries = self.entries
+            found = next((each for each in entries if (each.list, each.network) == (name, network)), None)
+            if found is not None:
+                self._publish([each for each in entries if each is not found])
         if found is not None:
-            self._publish([each for each in entries if each is not found])
             self._tell("removed", found, user)
         return found
 
+    @property
+    def entries_end(self) -> bool:
+        """Whether an entry has ended that is still there."""
+        now = self._clock()
+        return any(each.until != NEVER and each.until <= now for each in self._region.entries.every)
+
     def end(self) -> None:
         """Remove what has ended."""
-        now, every = self._clock(), self._region.entries.every
-        holding = _holding(every, now)
-        if len(holding) != len(every):
-            self._publish(holding)
-            for each in every:
-                if each not in holding:
-                    self._tell("ended", each, each.user)
+        with self._taking_turns:
+            every = self._region.entries.every
+            holding = _holding(every, self._clock())
+            if len(holding) != len(every):
+                self._publish(holding)
+        for each in every:
+            if each not in holding:
+                self._tell("ended", each, each.user)
 
     def _publish(self, entries: list[Entry]) -> str:
         try:
@@ -151,7 +163,8 @@ class Ending:
 
     async def _watch(self) -> None:
         while True:
-            await asyncio.to_thread(self._lists.end)
+            if self._lists.entries_end:
+                await asyncio.to_thread(self._lists.end)
             await asyncio.sleep(LOOK_SECONDS)
 
     async def stop(self) -> None:

@@ -26,6 +26,9 @@ _DOMAINS_REMEMBERED = 4096
 _DETOURS_REMEMBERED = 256
 """Gateways that scripts named; a script may take the name from a message, so their number is limited."""
 
+DEFAULT_BINDING = "default"
+"""Momentum's binding of mail for which no script has chosen another."""
+
 _GATEWAY = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[^\[\]:]+))(?::(?P<port>\d{1,5}))?")
 
 
@@ -37,6 +40,7 @@ class Router:
         self._scopes = settings.scopes
         self._has_scopes = bool(settings.scopes.places)
         self._core = cast(CoreOptions, settings.core)
+        self._usual_binding = DEFAULT_BINDING if settings.scopes.has("binding", DEFAULT_BINDING) else None
         self._known: dict[tuple[object, ...], Upstream] = {}
         self._detours: LRUCache[tuple[str, Upstream], Upstream] = LRUCache(_DETOURS_REMEMBERED)
         self.default = self._upstream(None)
@@ -52,10 +56,10 @@ class Router:
         """Return the upstream of a recipient's domain by way of a binding."""
         return self._bound(domain, binding)
 
-    def _is_nearer(self, name: str, other: str, domain: str | None, binding: str) -> bool:
+    def _is_nearer(self, name: str, other: str, domain: str | None, binding: str | None) -> bool:
         """Whether a scope of its own sets one option while the other comes from the top level of the file."""
-        place = self._scopes.eval(name, domain=domain or None, binding=binding or None).place
-        return bool(place) and not self._scopes.eval(other, domain=domain or None, binding=binding or None).place
+        place = self._scopes.eval(name, domain=domain or None, binding=binding).place
+        return bool(place) and not self._scopes.eval(other, domain=domain or None, binding=binding).place
 
     def by_way_of(self, gateway: str, upstream: Upstream) -> Upstream:
         """Return the upstream with its host replaced by a gateway: `host`, `host:port`, `[::1]:port`."""
@@ -72,19 +76,24 @@ class Router:
         """Return the upstreams that the configuration names; those for regular expressions are found in use."""
         for place in self._scopes.places:
             if place[-1].kind == "domain" and not place[-1].name.startswith("/"):
-                self.of_domain(place[-1].name)
-            elif place[-1].kind == "binding":
+                binding = place[-2].name if len(place) > 1 and place[-2].kind == "binding" else ""
+                if binding and binding != DEFAULT_BINDING:
+                    self.bound(binding, place[-1].name)
+                else:
+                    self.of_domain(place[-1].name)
+            elif place[-1].kind == "binding" and place[-1].name != DEFAULT_BINDING:
                 self.bound(place[-1].name, "")
         return list(self._known.values())
 
     def _upstream(self, domain: str | None, binding: str = "") -> Upstream:
+        within = binding or self._usual_binding
         values: dict[str, Any] = {
-            name: self._scopes.eval(name, domain=domain or None, binding=binding or None).value
+            name: self._scopes.eval(name, domain=domain or None, binding=within).value
             for name in OutboundOptions.model_fields
         }
         policy = patient(OutboundOptions.model_construct(**values))
         helo = policy.ehlo_hostname or self._core.hostname
         routes = policy.routes
-        if policy.gateway is not None and not (routes and self._is_nearer("routes", "gateway", domain, binding)):
+        if policy.gateway is not None and not (routes and self._is_nearer("routes", "gateway", domain, within)):
             routes = (policy.gateway,)
         return self._known.setdefault((routes, policy, helo, binding), Upstream(routes, policy, helo, binding))

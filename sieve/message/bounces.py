@@ -114,7 +114,9 @@ def _groups(text: str) -> Iterator[dict[str, str]]:
 def _reported(group: Mapping[str, str]) -> _Report:
     named = group.get("original-recipient") or group.get("final-recipient") or ""
     kind, semicolon, address = without_comments(named).partition(";")
-    status = _STATUS.search(group.get("status", "")) or _STATUS.search(group.get("diagnostic-code", ""))
+    status = _STATUS.search(group.get("status", ""))
+    if status is None or status[0].endswith(".0.0"):  # the host may have said more
+        status = _STATUS.search(group.get("diagnostic-code", "")) or status
     return _Report(
         recipient=(address if semicolon else kind).strip().strip("<>"),
         status=status[0] if status else "",

@@ -25,6 +25,7 @@ from proxy.modules.sieve_policy.signing import sign
 from proxy.options.core import CoreOptions
 from proxy.outbox import composing
 from proxy.smtp.ports import Outbox, OutboxUnavailable
+from proxy.upstream.routes import DEFAULT_BINDING
 from sieve.phases import Phase
 from sieve.run import reasons
 from sieve.run.threads import ThreadPool, in_thread
@@ -35,7 +36,6 @@ ONE_RECIPIENT = frozenset({Phase.RCPTTO, Phase.EACH_RCPT})
 
 _BEFORE_MAIL = frozenset({Phase.ACCEPT, Phase.CONNECT, Phase.EHLO})
 
-_DEFAULT_BINDING = "default"
 _MB = 1_000_000
 _SIOCGIFADDR = 0x8915
 _ADDRESS_AT = 20
@@ -158,7 +158,7 @@ class SessionControl:
 
     def has_binding(self, name: str) -> bool:
         """Tell whether the configuration has a binding."""
-        return name == _DEFAULT_BINDING or self._configuration.scopes.has("binding", name)
+        return name == DEFAULT_BINDING or self._configuration.scopes.has("binding", name)
 
     def has_binding_group(self, name: str) -> bool:
         """Tell whether the configuration has a group of bindings."""
@@ -168,8 +168,7 @@ class SessionControl:
         """Relay the message by way of a binding; False if there is none."""
         if not self.has_binding(name):
             return False
-        own = self._configuration.scopes.has("binding", name)  # a stanza may be called default
-        self._session.transaction.binding = name if own else ""
+        self._session.transaction.binding = "" if name == DEFAULT_BINDING else name
         return True
 
     def bind_to_one_of(self, name: str) -> bool:

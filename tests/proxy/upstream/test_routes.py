@@ -231,3 +231,43 @@ def test_our_certificate_and_authority_are_loaded_and_a_missing_file_is_an_error
 def test_only_the_protocols_that_are_named_are_spoken_to_the_next_hop() -> None:
     context = context_of(router(GATEWAY, "TLS = required", 'TLS_Protocols = "+ALL:-TLSv1.3"').default.policy)
     assert (context.minimum_version, context.maximum_version) == (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_2)
+
+
+BINDINGS = (
+    'Gateway = "usual.test"',
+    'Binding_Group "mailers" {',
+    '  Binding "a" { Gateway = "a.test"  EHLO_Hostname = "a.mail.test"  Bind_Address = ( 192.0.2.7 2001:db8::7/64 ) }',
+    '  Binding "b" { Domain "x.test" { Gateway = "bx.test" } }',
+    "  TLS = required",
+    "}",
+)
+
+
+def test_a_binding_has_an_upstream_of_its_own_with_what_it_and_its_group_set() -> None:
+    found = router(*BINDINGS)
+    usual, own = found.of_domain("x.test"), found.bound("a", "x.test")
+    assert (usual.name, usual.binding, usual.policy.tls) == ("usual.test:25", "", "no")
+    assert (own.name, own.binding, own.helo, own.policy.tls) == ("a.test:25", "a", "a.mail.test", "required")
+    assert found.bound("a", "y.test") is own
+    assert found.bound("b", "x.test").name == "bx.test:25"
+    assert found.bound("b", "y.test").name == "usual.test:25"
+    assert found.bound("b", "y.test") is not usual
+    assert found.by_way_of("192.0.2.1", own).binding == "a"
+
+
+def test_the_source_address_is_the_one_of_the_other_ends_family() -> None:
+    own = router(*BINDINGS).bound("a", "")
+    assert own.source("198.51.100.1") == "192.0.2.7"
+    assert own.source("2001:db8::1") == "2001:db8::7"
+    assert own.source("/run/lmtp") == ""
+
+
+def test_bindings_are_upstreams_that_the_configuration_names() -> None:
+    names = {(each.name, each.binding) for each in router(*BINDINGS).named()}
+    assert names == {("usual.test:25", ""), ("a.test:25", "a"), ("usual.test:25", "b"), ("bx.test:25", "b")}
+
+
+def test_the_binding_called_default_is_that_of_mail_for_which_none_is_chosen() -> None:
+    found = router('Gateway = "usual.test"', 'Binding "default" { Gateway = "default.test" }')
+    assert found.default.name == "default.test:25"
+    assert found.of_domain("x.test") is found.default
