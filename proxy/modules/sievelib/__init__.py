@@ -1,1 +1,1 @@
-"""sievelib: Momentum 2.2 needs it for some script functions. Here they are always there, and the stanza does nothing."""
+"""sievelib: Momentum 2.2 needs it for some script functions. Here they are always there; the stanza does nothing."""
