@@ -92,7 +92,7 @@ class DkimValidator:
             life=options.pos_keycache_ttl,
             missing_life=options.neg_keycache_ttl,
         )
-        self.name = name
+        self.name, self.shadow = name, options.shadow
         self.on_error = OnError(options.on_error)
         self.deadline = options.timeout + _GRACE_SECONDS
         self.authenticates = options.add_authentication_results

@@ -19,6 +19,7 @@ class DkimOptions(Options):
     neg_keycache_ttl: Seconds = option(
         3600.0, zero="off", doc="How long to remember that a domain has no usable key.", unit="seconds"
     )
+    shadow: bool = option(False, doc="For symmetry with other modules: it refuses nothing anyway.")
     timeout: Seconds = option(
         10.0,
         zero="refused",

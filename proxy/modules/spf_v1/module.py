@@ -63,7 +63,7 @@ class SpfValidator:
         from proxy.modules.spf_v1.evaluation import evaluate  # noqa: PLC0415 - 50 ms, and few commands check SPF
 
         self._evaluate = evaluate
-        self.name = name
+        self.name, self.shadow = name, options.shadow
         self.on_error = OnError(options.on_error)
         self.deadline = options.timeout + _GRACE_SECONDS
         self.authenticates = options.add_authentication_results

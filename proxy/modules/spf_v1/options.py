@@ -63,6 +63,7 @@ class SpfOptions(Options):
     )
     temperror_override_string: str = option("Temporary SPF failure", doc="Text of the refusal for temperror.")
     delay_check: bool = option(False, doc="Check at the first RCPT TO instead of MAIL FROM.")
+    shadow: bool = option(False, doc="Only log what would be refused.")
     timeout: Seconds = option(
         10.0, zero="refused", doc="Time limit for one check; after it the result is temperror.", unit="seconds"
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from proxy.app import load
 from proxy.base.rejected import ConfigurationRejected
@@ -217,6 +218,22 @@ async def test_the_null_sender_is_checked_by_the_name_in_ehlo() -> None:
         await client.close()
     assert noting.seen == ["fail"]
     assert resolver.asked[0] == "helo.test TXT"
+
+
+async def test_in_shadow_mode_nothing_is_refused_and_the_log_says_what_would_have_been() -> None:
+    noting = Noting()
+    async with Exchanger() as upstream, serving(upstream, checking(fail_code=550, shadow=True), noting.rule) as stage:
+        with capture_logs() as log:
+            assert (await replies(stage, "a@fail.test"))[0][:3] == "250"
+        (told,) = [each for each in log if each["event"] == "shadowed"]
+        assert (told["validator"], told["reply"]) == ("spf_v1", "550 5.7.23 SPF validation failure")
+        stage.worker.pipeline.shadow("spf_v1", on=False)
+        client = await stage.greeted()
+        assert (await client.ask("MAIL FROM:<a@fail.test>"))[:3] == "550"
+        stage.worker.pipeline.enable("spf_v1", on=False)
+        assert (await client.ask("MAIL FROM:<a@fail.test>"))[:3] == "250"
+        await client.close()
+    assert noting.seen == ["fail", None]
 
 
 @pytest.mark.parametrize("helo", ["unknown.test", "localhost", "[127.0.0.1]", "[IPv6:::1]", "bare"])

@@ -82,6 +82,15 @@ def test_each_step_of_a_dialogue_has_its_milliseconds(tmp_path: Path) -> None:
     ]
 
 
+def test_who_sent_a_message_is_a_note(tmp_path: Path) -> None:
+    results = "spf=fail (domain of sender.test does not designate 192.0.2.1) smtp.mailfrom=a@sender.test"
+    about = {"session": SESSION, "transaction": f"{SESSION}.1", "results": results}
+    ladder = drawn(tmp_path, line("authentication", NOW + 0.3, **about), *refused("spf_v1"), session_line(SESSION))
+    (note,) = [each for each in ladder.steps if each.title == "Who sent it"]
+    assert (note.of, note.to, note.text) == ("ringback", "", results)
+    assert "ringback>note spf_v1 decided" in words(ladder)
+
+
 def test_a_refusal_shows_the_dialogue_the_callback_and_the_line_that_decided(tmp_path: Path) -> None:
     script = tmp_path / "policy.siv"
     script.write_text(SCRIPT)
