@@ -213,12 +213,10 @@ class _Drawing:
             self._add(Step(CLIENT, f"{item['command']} {item['argument']}".strip(), RINGBACK, told=True))
             self._decision(item)
             self._heard(item)
+        elif item["event"] == "authentication":
+            self._add(Step(RINGBACK, item["results"], title="Who sent it", ms=self._since(item["at"])))
         else:
-            fields = [
-                f"{name} {item[name]}"
-                for name in ("reason", "status", "text", "recipient", "results")
-                if item.get(name)
-            ]
+            fields = [f"{name} {item[name]}" for name in ("reason", "status", "text", "recipient") if item.get(name)]
             self._add(Step(RINGBACK, ", ".join(fields), title=item["event"].replace("_", " "),
                            ms=self._since(item["at"])))  # fmt: skip
 
