@@ -184,7 +184,7 @@ def changed(
 
 def _prepared_again(settings: Settings, before: Assembly) -> list[Prepared]:
     by_type = {module.spec.type: module for module in MODULES}
-    present = frozenset(each.type for each in settings.modules)
+    present = _present(settings)
     known = {
         (each.type, each.name): (each, prepared)
         for each, prepared in zip(before.settings.modules, before.prepared, strict=True)
@@ -202,6 +202,12 @@ def _prepared_again(settings: Settings, before: Assembly) -> list[Prepared]:
     return found
 
 
+def _present(settings: Settings) -> frozenset[str]:
+    """Return the modules that are there for scripts."""
+    specs = [SCHEMA.by_type[each.type] for each in settings.modules]
+    return frozenset({each.type for each in specs} | {each.also for each in specs if each.also})
+
+
 def _digest(sources: Sequence[Source]) -> str:
     """Return a short name of the files' content."""
     return sha256("\0".join(each.text for each in sources).encode("utf-8", "surrogateescape")).hexdigest()[:16]
@@ -214,7 +220,7 @@ def _no_progress(_stage: str) -> None:
 def prepare(settings: Settings) -> list[Prepared]:
     """Prepare every module stanza, in the configuration's order."""
     by_type = {module.spec.type: module for module in MODULES}
-    present = frozenset(each.type for each in settings.modules)
+    present = _present(settings)
     return [by_type[each.type].prepare(each, present) for each in settings.modules]
 
 

@@ -24,7 +24,7 @@ class ModuleSpec:
     `lines` are the beginnings of its 2.2 lines; the default is `Validate validate/<type>`. `ignored` are options of
     Momentum's module that have no effect here: they are accepted with a warning. `live` names the options that can
     change without a reload; the default is every option that is no path. `line_defaults` are options that a 2.2 line
-    sets, because their default was another one in 2.2.
+    sets, because their default was another one in 2.2. `also` is another module whose script functions it brings.
     """
 
     type: str
@@ -34,6 +34,7 @@ class ModuleSpec:
     ignored: tuple[str, ...] = field(default=())
     live: tuple[str, ...] | None = None
     line_defaults: tuple[str, ...] = ()
+    also: str = ""
 
     def __post_init__(self) -> None:
         """Check the declaration.

@@ -50,4 +50,5 @@ OPENDKIM_SPEC = ModuleSpec(
     options=DkimOptions,
     summary="The same as dkim_validate, by its name in 4.x. It does not sign.",
     ignored=_SIGNS,
+    also="dkim_validate",
 )

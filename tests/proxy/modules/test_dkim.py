@@ -11,6 +11,7 @@ import pytest
 
 from config.diagnostics import Source
 from proxy.app import library, load
+from proxy.base.rejected import ConfigurationRejected
 from proxy.dns.answers import Value
 from proxy.mail.session import Session
 from proxy.mail.verdict import PASS, Verdict
@@ -230,3 +231,17 @@ async def test_scripts_see_the_domains_and_who_is_responsible(head: str, respons
     await settled(found.script.start(host))
     assert host.vctx_mess["has"] == "a"
     assert responsible is None or host.vctx_mess["who"] == responsible
+
+
+@pytest.mark.parametrize(("stanza", "loads"), [("opendkim { }", True), ("dkim_validate { }", True), ("", False)])
+def test_either_name_of_the_module_brings_the_functions(tmp_path: Path, stanza: str, *, loads: bool) -> None:
+    (tmp_path / "t.siv").write_text("($all) = ec_dkim_domains;\n")
+    file = tmp_path / "ecelerity.conf"
+    head = 'ESMTP_Listener = ( 127.0.0.1:0 )\nHostname = "r.test"\nGateway = "127.0.0.1"\n'
+    file.write_text(f'{head}{stanza}\nsieve {{ data_phase1 = "t.siv" }}\n')
+    if loads:
+        load(file)
+        return
+    with pytest.raises(ConfigurationRejected) as rejected:
+        load(file)
+    assert "dkim_validate" in str([each.hint or each.message for each in rejected.value.diagnostics])
