@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal, cast
 
-from config.diagnostics import Diagnostic
+from config.diagnostics import Diagnostic, Severity
 from config.language.nodes import List, Value
 from config.schema.options import Options, option
 from config.schema.readers import ReadContext, ValueReader, scalar
@@ -117,7 +117,12 @@ class ForeignModule:
 
 
 def _no_base(loaded: ModuleSettings) -> Diagnostic:
-    return Diagnostic(f"{loaded.type} has no zone", loaded.span, 'write base = "multi.example.org"')
+    return Diagnostic(
+        f"{loaded.type} has no zone: nothing is looked up",
+        loaded.span,
+        hint='write base = "multi.example.org"',
+        severity=Severity.WARNING,
+    )
 
 
 URL_RIPPER = ForeignModule(

@@ -23,6 +23,7 @@ from proxy.smtp.pace import GRACE_SECONDS, Pace
 from proxy.upstream.patience import patient
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Exchanger
+from tests.support.house import NO_CALLBACK_SERVER
 from tests.support.worker import ALICE, BOB, LETTER, settled
 
 WHERE = Span(Source("test", "0"), 0, 1)
@@ -73,6 +74,14 @@ def test_what_is_no_number_declares_nothing() -> None:
     assert not said & others
 
 
+NEEDED = {
+    "sieve": ' mailfrom_phase1 = "m.siv"',
+    "python": ' handler = "aiosmtpd.handlers:Sink"',
+    "greylist": " shadow = true",
+}
+"""What a module's stanza needs, or mail does not pass at once."""
+
+
 def written(folder: Path, port: int, case: tuple[str, str], value: object = 0, **options: object) -> Path:
     """Write a configuration with one option at 0; every module is there."""
     stanza, name = case
@@ -84,15 +93,14 @@ def written(folder: Path, port: int, case: tuple[str, str], value: object = 0, *
         'Gateway = "127.0.0.1"',
         f"Remote_SMTP_Port = {port}",
         f'State_Directory = "{folder}"',
+        f"Nameservers = ( {NO_CALLBACK_SERVER} )",
         *(f"{each} = {of}" for each, of in options.items()),
         *([f"{name} = {value}"] if not stanza else []),
     ]
     (folder / "m.siv").write_text("keep;\n")
     for module in (each.spec.type for each in MODULES):
         own = f" {name} = {value}" if module == stanza else ""
-        needed = {"sieve": ' mailfrom_phase1 = "m.siv"', "python": ' handler = "aiosmtpd.handlers:Sink"'}.get(
-            module, ""
-        )
+        needed = NEEDED.get(module, "")
         quick = " pause_time = 10ms" if module == "conntrol" and not own else ""
         lines.append(f'{module} "{module}1" {{{own}{needed}{quick} }}')
     (folder / "r.conf").write_text("\n".join(lines) + "\n")
