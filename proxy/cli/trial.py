@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -19,6 +19,9 @@ from proxy.lists.listed import Lists
 from proxy.lists.region import Region
 from proxy.mail.message import HeaderSection, Message, StuffedBody, stuffed, unstuffed
 from proxy.mail.session import Recipient, Session
+from proxy.modules.base import Module
+from proxy.modules.bounce_classifier.module import BOUNCE_CLASSIFIER, BOUNCE_CLASSIFIER_OVERRIDE
+from proxy.modules.dnsbl.momentum import URL_RIPPER
 from proxy.modules.services import NoCallbacks, Services
 from proxy.modules.sieve_policy.datasources import ScriptDatasources
 from proxy.modules.sieve_policy.effects import SessionControl, path_of
@@ -115,6 +118,12 @@ class TrialDatasources(ScriptDatasources):
         return Found()
 
 
+_FOR_SCRIPTS: Mapping[str, Module] = {
+    each.spec.type: each for each in (BOUNCE_CLASSIFIER, BOUNCE_CLASSIFIER_OVERRIDE, URL_RIPPER)
+}
+"""Modules that give something to the functions of scripts."""
+
+
 class TrialHost(SessionHost):
     """A script's view of a trial session. Side effects are recorded as lines and not carried out."""
 
@@ -139,6 +148,7 @@ class TrialHost(SessionHost):
             lists = self._services.lists.cidr.every
             self.lines += [f"(list {each.definition.name}: {each.problem})" for each in lists if each.problem]
             await self._services.lists.close()
+        await self._services.background.close()
         await self._services.datasources.close()
         self._tables.cleanup()
         await self._resolver.close()
@@ -148,7 +158,11 @@ class TrialHost(SessionHost):
         core, folder = around.options, Path(self._tables.name)
         names = (*core.client_lists, *core.refuse_lists)
         lists = Lists(core.state_directory, Region(), names, rows_of(sources), folder)
-        return Services(core, around.settings, self._resolver, datasources=sources, lists=lists)
+        services = Services(core, around.settings, self._resolver, datasources=sources, lists=lists)
+        for each in around.settings.modules:
+            if each.type in _FOR_SCRIPTS:
+                _FOR_SCRIPTS[each.type].prepare(each, frozenset()).validator(services)
+        return services
 
     @property
     def datasources(self) -> TrialDatasources:

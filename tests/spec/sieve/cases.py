@@ -19,11 +19,13 @@ A script that does not compile has `diagnostics` instead of `outcome`: the exact
 
 from __future__ import annotations
 
-import os
+import atexit
 import re
+import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 from config.diagnostics import Source, render
@@ -153,10 +155,17 @@ def _rules(session: Mapping[str, str]) -> BounceRules:
     return BounceRules(answers, notes, classes)
 
 
+@cache
+def _folder() -> Path:
+    """Return this process's folder for lists, which goes with it."""
+    folder = Path(tempfile.mkdtemp(prefix="ringback-cases-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
 def folder_of_lists(case: Case) -> Path:
     """Return the folder where a case's lists are made, and into which its `list NAME` parts are written."""
-    folder = Path(tempfile.gettempdir()) / f"ringback-cases-{os.getpid()}"
-    folder.mkdir(exist_ok=True)
+    folder = _folder()
     for name, text in case.parts.items():
         if name.startswith("list "):
             (folder / name.removeprefix("list ")).write_text(text)
