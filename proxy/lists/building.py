@@ -1,7 +1,7 @@
 """The process that builds a table: `python -m proxy.lists.building`, started by one worker for all.
 
-It reads what to build on standard input, and the rows of a datasource after it, one JSON array in a line. It writes one
-line of JSON: how many networks there are, or the error. A process of its own keeps the workers' sessions going: to
+It reads what to build on standard input, and the columns of a datasource after it, of some rows in each line. It writes
+one line of JSON: how many networks there are, or the error. A process of its own keeps the workers' sessions going: to
 parse a million lines takes seconds.
 """
 
@@ -13,10 +13,13 @@ import stat
 import sys
 import time
 from collections.abc import Iterable
+from itertools import repeat
 from pathlib import Path
 from typing import IO, Any
 
-from proxy.lists.networks import Gathered, NotANetwork, TooMany, lines_of, read_rbldnsd
+import msgspec
+
+from proxy.lists.networks import MOST_NETWORKS, Gathered, NotANetwork, TooMany, lines_of, read_rbldnsd
 from proxy.lists.table import packed, stamp_of, write
 
 _LONGEST_LINE = 65536
@@ -64,14 +67,22 @@ def _short(file: IO[bytes]) -> Iterable[bytes]:
 
 def _read_rows(rows: IO[bytes], gathered: Gathered) -> None:
     """Gather rows: the network, and the value if there is one."""
-    for number, line in enumerate(rows, 1):
-        row = json.loads(line)
-        network = str(row[0] or "").strip()
-        value = "" if len(row) < 2 or row[1] is None else str(row[1])
-        try:
-            gathered.add(network, gathered.number(value))
-        except NotANetwork:
-            gathered.skip(f"row {number}: {network[:80]}")
+    decode = msgspec.json.Decoder(list[list[str | None]]).decode
+    number = 0
+    for line in rows:
+        columns = decode(line)
+        networks = columns[0] if columns else []
+        values = columns[1] if len(columns) > 1 else repeat("")
+        for network, value in zip(networks, values, strict=False):
+            number += 1
+            text = (network or "").strip()
+            try:
+                if not gathered.add_usual(text, gathered.number(value or "")):
+                    gathered.add(text, gathered.number(value or ""))
+            except NotANetwork:
+                gathered.skip(f"row {number}: {text[:80]}")
+    if len(gathered) > MOST_NETWORKS:
+        raise TooMany
 
 
 def main() -> None:

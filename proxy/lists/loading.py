@@ -13,6 +13,8 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 import proxy
 from proxy.base.log import get_logger, printable
 from proxy.lists.definition import Definition, NoRows, Rows, places
@@ -25,7 +27,8 @@ BUILD_SECONDS = 120.0
 
 _KILL_SECONDS = 2.0
 _POLL_SECONDS = 0.05
-_ROWS_TOGETHER = 500
+_ROWS_TOGETHER = 1000
+_ENCODE = msgspec.json.Encoder(enc_hook=str).encode
 _MOST_ANSWER = 64 * 1024
 
 
@@ -175,12 +178,13 @@ async def _built(asked: dict[str, Any], rows: Sequence[Sequence[object]], at: Se
 async def _tell(
     process: asyncio.subprocess.Process, asked: dict[str, Any], rows: Sequence[Sequence[object]], places_: Sequence[int]
 ) -> None:
-    """Send what to build, and these places of each row, piece by piece."""
+    """Send what to build, and these columns of the rows, piece by piece: a million take seconds."""
     assert process.stdin is not None  # noqa: S101 — it is a pipe
     with suppress(ConnectionError):  # it has ended, and its status says more
         process.stdin.write(json.dumps(asked).encode() + b"\n")
         for at in range(0, len(rows), _ROWS_TOGETHER):
-            chosen = [[_one(row[place]) for place in places_] for row in rows[at : at + _ROWS_TOGETHER]]
-            process.stdin.write(b"".join([json.dumps(row, default=str).encode() + b"\n" for row in chosen]))
+            together = rows[at : at + _ROWS_TOGETHER]
+            chosen = [[_one(row[place]) for row in together] for place in places_]
+            process.stdin.write(_ENCODE(chosen) + b"\n")
             await process.stdin.drain()
         process.stdin.close()

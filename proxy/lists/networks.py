@@ -22,6 +22,7 @@ _MAPPED = 0xFFFF << 32
 
 _LONGEST_VALUE = 2000
 _DATASETS = frozenset({"ip4set", "ip4trie", "ip4tset", "ip6trie", "ip6tset"})
+_USUAL = re.compile(r"([0-9]+\.[0-9]+\.[0-9]+\.[0-9]+)(?:/([0-9]{1,2}))?")
 _PREFIX = re.compile(r"(\d{1,3})(?:\.(\d{1,3}))?(?:\.(\d{1,3}))?(?:\.(\d{1,3}))?")
 
 
@@ -70,6 +71,22 @@ class Gathered:
                 self.six.append((start << 8 | length) << 32 | number)
         if len(self.four) + len(self.six) > MOST_NETWORKS:
             raise TooMany
+
+    def add_usual(self, text: str, number: int) -> bool:
+        """Add an IPv4 address or network, as nearly all are; tell whether it is one. `add` takes twice the time."""
+        match = _USUAL.fullmatch(text)
+        if match is None:
+            return False
+        address, length = match.groups("32")
+        bits = int(length)
+        if bits > _FOUR_BITS:
+            return False
+        try:
+            start = int.from_bytes(inet_pton(AF_INET, address)) >> (32 - bits) << (32 - bits)
+        except OSError:
+            return False
+        self.four.append((start << 6 | bits) << 32 | number)
+        return True
 
     def skip(self, where: str) -> None:
         """Count a line that cannot be read."""
@@ -205,24 +222,11 @@ class _Rbldnsd:
         """The number of the default value, once it is needed."""
 
     def read_usual(self, line: str) -> bool:
-        """Read an IPv4 address or network without a value, as nearly all lines are; tell whether it is one.
-
-        It does what `read` does, in half the time.
-        """
-        match = _USUAL.fullmatch(line)
-        if match is None or not self._scope.is_read:
-            return False
-        address, length = match.groups("32")
-        bits = int(length)
-        if bits > _FOUR_BITS or bits < self._scope.smallest_prefix:
-            return False
-        try:
-            start = int.from_bytes(inet_pton(AF_INET, address)) >> (32 - bits) << (32 - bits)
-        except OSError:
+        """Read an IPv4 address or network without a value, as nearly all lines are; tell whether it is one."""
+        if not self._scope.is_read or self._scope.smallest_prefix:
             return False
         number = self._default
-        self._into.four.append((start << 6 | bits) << 32 | (self._value("") if number is None else number))
-        return True
+        return self._into.add_usual(line, self._value("") if number is None else number)
 
     def read(self, line: str) -> None:
         first = line[0]
@@ -289,7 +293,6 @@ class _Rbldnsd:
             scope.smallest_prefix = _smallest_prefix(rest)
 
 
-_USUAL = re.compile(r"([0-9]+\.[0-9]+\.[0-9]+\.[0-9]+)(?:/([0-9]{1,2}))?")
 _VARIABLE = re.compile(r"\$(?:\$|([0-9]))")
 
 
