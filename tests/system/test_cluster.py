@@ -133,6 +133,10 @@ async def _probes_are_counted_together(cluster: Cluster) -> None:
             await client.ask(f"MAIL FROM:<user{number}@limit.test>")
     assert cluster.exchanger.count("RCPT") == BUDGET
     assert all(any(each["event"] == "probe" for each in life.log) for life in cluster.lives), "both asked"
+    sessions = [each for life in cluster.lives for each in life.log if each["event"] == "session"]
+    assert {each["via"] for each in sessions if each["client"] == "127.0.0.8"} == {"127.0.0.1"}, (
+        "HAProxy names the client"
+    )
 
 
 class Senders:

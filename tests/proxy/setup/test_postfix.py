@@ -4,13 +4,16 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from proxy.setup.answers import OWN_ADDRESS, Found
+from proxy.setup.postfix import _MainCf, _parameters
 from proxy.setup.sources import read_found
 from proxy.setup.tables import Absent
+from tests.support.programs import find_program
 
 
 def found(folder: Path, text: str, **files: str) -> Found:
@@ -145,3 +148,36 @@ def test_parameters_that_name_each_other_come_to_an_end(tmp_path: Path) -> None:
 def test_another_file_is_refused(tmp_path: Path, text: str) -> None:
     with pytest.raises(Absent, match="neither a Postfix"):
         found(tmp_path, text)
+
+
+ODD = """\
+# a comment
+mydomain = example.org
+myhostname = mx.$mydomain
+empty =
+one = a, b
+  # a comment within
+  c
+
+  d $(mydomain) ${mydomain}
+two = ${one?{yes $mydomain}:{no}} ${empty?{yes}:{no}} ${empty:fallback} ${one:fallback} ${one?text}
+two = again $two_not_there x
+three = $$dollar ${two}
+four = ${empty?{a}:{${one?{inner}:{x}}}}
+relay_domains = $three $four
+mydestination = $myhostname
+mynetworks = 127.0.0.0/8
+   [::1]/128
+"""
+
+
+@pytest.mark.real("postfix")
+def test_values_are_those_that_postconf_prints(tmp_path: Path) -> None:
+    (tmp_path / "main.cf").write_text(ODD)
+    (tmp_path / "master.cf").write_text("")
+    names = ("myhostname", "one", "two", "three", "four", "relay_domains", "mydestination", "mynetworks")
+    command = [find_program("postconf"), "-c", str(tmp_path), "-x", *names]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    main = _MainCf({"myhostname": "x", **_parameters(ODD)}, tmp_path)
+    printed = dict(line.split(" =", 1) for line in done.stdout.splitlines())
+    assert {name: main.value(name).split() for name in names} == {name: printed[name].split() for name in names}
