@@ -11,6 +11,9 @@ from proxy.counting.operations import Gauge
 MOST_CACHES = 1000
 """A script may compute their names. The least recently used is forgotten."""
 
+MOST_GAUGES = 1_000_000
+"""In all caches together. A new one then takes the place of its cache's oldest, or is not counted if it has none."""
+
 GaugeState = tuple[str, bytes, int, float, int, float]
 """Cache, key, its size, how long its entries live, value, and when it was changed. Without a key: the cache itself."""
 
@@ -40,6 +43,9 @@ class Gauges:
 
     def __len__(self) -> int:
         """Return how many gauges there are."""
+        return self._total()
+
+    def _total(self) -> int:
         return sum([len(each.entries) for each in self._caches.values()])
 
     def change(self, operation: Gauge) -> int | None:
@@ -52,8 +58,11 @@ class Gauges:
         entries, key = cache.entries, operation.key
         value = entries.get(key, (0, 0.0))[0] + operation.change
         if operation.change:
-            if key not in entries and len(entries) >= cache.most:
-                entries.popitem(last=False)
+            if key not in entries:
+                if entries and (len(entries) >= cache.most or self._total() >= MOST_GAUGES):
+                    entries.popitem(last=False)
+                elif not entries and self._total() >= MOST_GAUGES:
+                    return value
             entries[key] = (value, now)
             entries.move_to_end(key)
         return value

@@ -143,7 +143,7 @@ class Leases:
     def states(self) -> Iterator[LeaseState]:
         """Yield each owner and its places."""
         self._expire()
-        for owner, held in self._held.items():
+        for owner, held in list(self._held.items()):
             yield owner, list(held.items())
 
     def adopt(self, state: LeaseState) -> None:

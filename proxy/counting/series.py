@@ -16,7 +16,8 @@ MOST_SERIES = 1000
 """A script may compute their names. The one that was used longest ago is forgotten."""
 
 MOST_ADDRESSES = 1_000_000
-"""Addresses in all windows of a series. When there are more, its oldest window is dropped."""
+"""Addresses in all windows of all series: an IPv6 network has as many as it likes. When there are more, a series that
+is added to loses its oldest window. One that has only its current window takes no new addresses."""
 
 Name = tuple[str, int, int]
 """Series, seconds of a window, and number of windows."""
@@ -63,6 +64,8 @@ class SeriesTable:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._series: OrderedDict[Name, _Series] = OrderedDict()
+        self.addresses = 0
+        """In all windows of all series."""
 
     def add(self, operation: Add) -> Part | None:
         """Perform the operation; return what outlives a restart, if it does."""
@@ -70,15 +73,34 @@ class SeriesTable:
         series = self._series.get(name)
         if series is None:
             if len(self._series) >= MOST_SERIES:
-                self._series.popitem(last=False)
+                _, forgotten = self._series.popitem(last=False)
+                self.addresses -= forgotten.addresses
             series = self._series[name] = _Series()
         self._series.move_to_end(name)
         series.kept = series.kept or operation.keep
         index = self._current(name, series)
+        if not self._has_room(series, index, operation.address):
+            return None
+        before = series.addresses
         series.add(index, operation.address, operation.amount)
-        while series.addresses > MOST_ADDRESSES and len(series.windows) > 1:
-            series.drop(min(series.windows))
+        self.addresses += series.addresses - before
         return (name, index, operation.address) if series.kept else None
+
+    def _has_room(self, series: _Series, index: int, address: bytes) -> bool:
+        """Return whether an address may be added, after dropping what is old enough."""
+        window = series.windows.get(index)
+        if self.addresses < MOST_ADDRESSES or (window is not None and address in window.addresses):
+            return True
+        oldest = min(series.windows, default=index)
+        if oldest == index:
+            return False
+        self._drop(series, oldest)
+        return self._has_room(series, index, address)
+
+    def _drop(self, series: _Series, index: int) -> None:
+        before = series.addresses
+        series.drop(index)
+        self.addresses += series.addresses - before
 
     def sum(self, operation: Sum) -> int:
         """Perform the operation."""
@@ -102,7 +124,7 @@ class SeriesTable:
         index = int(self._clock() // name[1])
         if len(series.windows) >= name[2]:
             for each in [each for each in series.windows if each <= index - name[2]]:
-                series.drop(each)
+                self._drop(series, each)
         return index
 
     # ------------------------------------------------------------ for operators, and for other processes
@@ -132,12 +154,9 @@ class SeriesTable:
         name, index, address = part
         series = self._series.setdefault(name, _Series())
         series.kept = series.kept or kept
+        before = series.addresses
         series.add(index, address, amount)
-
-    @property
-    def addresses(self) -> int:
-        """How many addresses all windows have."""
-        return sum([each.addresses for each in self._series.values()])
+        self.addresses += series.addresses - before
 
     def forget(self, name: Name, address: bytes) -> list[Part]:
         """Forget an address in all windows of a series; return where it was."""
@@ -149,4 +168,5 @@ class SeriesTable:
                 gone.append((name, index, address))
         if series is not None:
             series.addresses -= len(gone)
+            self.addresses -= len(gone)
         return gone

@@ -9,8 +9,11 @@ from cachetools import TLRUCache
 
 from proxy.counting.clock import Clock
 
-MOST_VALUES = 100_000
-"""The one that was used longest ago is dropped beyond that."""
+MOST_OCTETS = 64 << 20
+"""Of all keys and values. Beyond that, the one that was used longest ago is dropped."""
+
+_ENTRY_OCTETS = 200
+"""What an entry takes besides."""
 
 ValueState = tuple[str, bytes, bytes, float]
 """Room, key, value, and expiry; 0: never."""
@@ -22,7 +25,10 @@ class Values:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._values: TLRUCache[tuple[str, bytes], tuple[bytes, float]] = TLRUCache(
-            MOST_VALUES, lambda _key, held, _now: held[1], timer=clock
+            MOST_OCTETS,
+            lambda _key, held, _now: held[1],
+            timer=clock,
+            getsizeof=lambda held: len(held[0]) + _ENTRY_OCTETS,
         )
 
     def __len__(self) -> int:

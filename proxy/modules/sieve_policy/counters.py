@@ -6,6 +6,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from inspect import isawaitable
 from typing import Any, TypeVar
 
@@ -27,6 +28,12 @@ log = get_logger()
 
 A = TypeVar("A")
 T = TypeVar("T")
+
+LONGEST_KEY = 256
+"""Octets of a name or key. Of a longer one, which a stranger may have written, a hash is used."""
+
+LONGEST_VALUE = 64 * 1024
+"""Octets of a cached value."""
 
 MOST_GAUGE_CACHES = 1000
 """Caches whose numbers a worker remembers."""
@@ -162,14 +169,14 @@ class SessionCounters:
     def _window(self, name: str, *, shared: bool, change: int = 0) -> ops.Window:
         known = self._counters.throttle(name, shared=shared)
         count, seconds = (known.count, known.seconds) if known is not None else (0, 0.0)
-        return ops.Window(_ROOM[shared], encoded(name), count, seconds, change, most=self._counters.most)
+        return ops.Window(_ROOM[shared], _key(name), count, seconds, change, most=self._counters.most)
 
     # ------------------------------------------------------------ gauges
 
     def define_gauges(self, cache: str, most: int, lives: float) -> None:
         """Create a cache, if there is none of this name."""
         if self._counters.define_gauges(cache, most, lives):
-            self._tell(ops.Gauge(of_script(cache), most=most, lives=lives))
+            self._tell(ops.Gauge(_room(cache), most=most, lives=lives))
 
     def gauge(self, cache: str, key: str, change: int) -> Soon[int]:
         """Change a gauge, and return its value."""
@@ -180,18 +187,18 @@ class SessionCounters:
             return found
 
         return self._asked(
-            ops.Gauge(of_script(cache), encoded(key), change, *self._counters.gauges(cache)), value, "gauge", cache, key
+            ops.Gauge(_room(cache), _key(key), change, *self._counters.gauges(cache)), value, "gauge", cache, key
         )
 
     # ------------------------------------------------------------ series
 
     def add_to_series(self, series: SeriesName, address: bytes, amount: int, *, keep: bool) -> None:
         """Add to an address in the current window."""
-        self._tell(ops.Add(of_script(series.name), series.interval, series.number, address, amount, keep))
+        self._tell(ops.Add(_room(series.name), series.interval, series.number, address, amount, keep))
 
     def series(self, series: SeriesName, address: bytes, mask: int, first: int, last: int) -> Soon[int]:
         """Sum up an address's network in these windows."""
-        wanted = ops.Sum(of_script(series.name), series.interval, series.number, address, mask, first, last)
+        wanted = ops.Sum(_room(series.name), series.interval, series.number, address, mask, first, last)
         return self._asked(wanted, _same, "series", series.name)
 
     @property
@@ -216,17 +223,20 @@ class SessionCounters:
 
     def cached(self, cache: str, key: str) -> Soon[str]:
         """Return a value that was kept."""
-        return self._asked(ops.Get(self._cache(cache), encoded(key)), _text, "cache", cache, key)
+        return self._asked(ops.Get(self._cache(cache), _key(key)), _text, "cache", cache, key)
 
     def keep_cached(self, cache: str, key: str, value: str, lives: float) -> None:
         """Keep a value."""
-        self._tell(ops.Put(self._cache(cache), encoded(key), encoded(value), lives))
+        octets = encoded(value)
+        if len(octets) > LONGEST_VALUE:
+            raise ScriptError(reasons.string_too_long(LONGEST_VALUE))
+        self._tell(ops.Put(self._cache(cache), _key(key), octets, lives))
 
     def _cache(self, name: str) -> str:
         declared = self._counters.caches
         if declared is not None and name not in declared:
             raise ScriptError(reasons.unknown_cache(name))
-        return of_script(name)
+        return _room(name)
 
     # ------------------------------------------------------------ asking
 
@@ -258,6 +268,17 @@ class SessionCounters:
         if self._note is not None and about:
             self._note("counting", *about, found)
         return found
+
+
+def _key(text: str) -> bytes:
+    octets = encoded(text)
+    return octets if len(octets) <= LONGEST_KEY else b"\xff" + blake2b(octets, digest_size=32).digest()
+
+
+def _room(name: str) -> str:
+    if len(name) <= LONGEST_KEY:
+        return of_script(name)
+    return of_script(blake2b(encoded(name), digest_size=32).hexdigest())
 
 
 def _same(found: int) -> int:
