@@ -215,6 +215,10 @@ class _Drawing:
             self._heard(item)
         elif item["event"] == "authentication":
             self._add(Step(RINGBACK, item["results"], title="Who sent it", ms=self._since(item["at"])))
+        elif item["event"] == "dnsbl_listed":
+            told = f"{item['zone']} lists {item['listed']} ({item['answer']}, weight {item['weight']})"
+            self._add(Step(RINGBACK, told, title="Allow list" if item["allow"] else "Blocklist",
+                           ms=self._since(item["at"])))  # fmt: skip
         else:
             fields = [f"{name} {item[name]}" for name in ("reason", "status", "text", "recipient") if item.get(name)]
             self._add(Step(RINGBACK, ", ".join(fields), title=item["event"].replace("_", " "),

@@ -91,6 +91,14 @@ def test_who_sent_a_message_is_a_note(tmp_path: Path) -> None:
     assert "ringback>note spf_v1 decided" in words(ladder)
 
 
+def test_a_listing_is_a_note(tmp_path: Path) -> None:
+    about = {"zone": "bl.test", "listed": "192.0.2.1", "answer": "127.0.0.2", "weight": 3, "allow": False}
+    listed = line("dnsbl_listed", NOW + 0.3, session=SESSION, **about)
+    ladder = drawn(tmp_path, listed, *refused("dnsbl"), session_line(SESSION))
+    (note,) = [each for each in ladder.steps if each.title == "Blocklist"]
+    assert (note.of, note.to, note.text) == ("ringback", "", "bl.test lists 192.0.2.1 (127.0.0.2, weight 3)")
+
+
 def test_a_refusal_shows_the_dialogue_the_callback_and_the_line_that_decided(tmp_path: Path) -> None:
     script = tmp_path / "policy.siv"
     script.write_text(SCRIPT)
