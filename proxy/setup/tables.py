@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from config.base.regular_files import open_regular
+
 _MOST_OCTETS = 8 << 20
 """Of one file: enough for a hundred thousand domains."""
 
@@ -19,10 +21,10 @@ def read_text(path: Path) -> str:
         Absent: it is missing, too large, or no plain file.
     """
     try:
-        if not path.is_file():
-            raise Absent(f"{path} is not there")
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             octets = file.read(_MOST_OCTETS + 1)
+    except FileNotFoundError:
+        raise Absent(f"{path} is not there") from None
     except OSError as error:
         raise Absent(f"{path} cannot be read ({error.strerror})") from None
     if len(octets) > _MOST_OCTETS:

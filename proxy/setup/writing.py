@@ -147,5 +147,6 @@ def _words(items: Iterable[str]) -> str:
 
 
 def _quoted(text: str) -> str:
+    """Return a text in quotes, also one word, as the files that ship have it."""
     escaped = text.replace('"', '\\"')
     return f'"{escaped}"'
