@@ -15,7 +15,7 @@ def _values(keys: tuple[str, ...], *contexts: Mapping[str, str]) -> tuple[str, .
 
 @sieve_function(first=True)
 def vctx(frame: Frame, keys: tuple[str, ...]) -> tuple[str, ...]:
-    """Compare context variables of the message and the connection: `vctx :is "spf" "pass"`.
+    """Compare context variables of the message and the connection: `vctx :is "spf_status" "pass"`.
 
     `:contains ""` tests whether a variable is set.
     """
