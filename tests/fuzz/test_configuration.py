@@ -88,7 +88,7 @@ SMALLEST = 'Hostname = mx.test\nGateway = "127.0.0.1:2525"\nESMTP_Listener { Lis
 def statement(chance: random.Random) -> str:
     """Return an option with its default or any other value, in a scope or in none."""
     scope, names = chance.choice(SCOPES)
-    name = chance.choice(names if chance.random() < 0.95 else NAMES)
+    name = chance.choice(names if names and chance.random() < 0.95 else NAMES)
     value = chance.choice((DEFAULTS.get(name, "0"), chance.choice(VALUES)))
     return f"{scope}\n{name} = {value}\n" + "}" * scope.count("{")
 
