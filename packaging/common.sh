@@ -30,11 +30,42 @@ cached() {
 }
 
 # inside FOLDER COMMAND...: run a command with FOLDER as its root, with a /proc of its own and no network
-inside() {
-  local root=$1
+inside() { _entered 'true' "$1" "${@:2}"; }
+
+# over FOLDER WORK COMMAND...: the same on top of FOLDER, which stays as it is: what is written goes to WORK/upper. Without
+# overlayfs, WORK/upper begins as a copy.
+over() {
+  local lower=$1 work=$2
+  shift 2
+  mkdir -p "$work"/{upper,work,root}
+  if has_overlay "$work"; then
+    LOWER=$lower WORK=$work _entered \
+      'mount -t overlay overlay -o "lowerdir=$LOWER,upperdir=$WORK/upper,workdir=$WORK/work" "$1"' "$work/root" "$@"
+  else
+    cp -a --update=none "$lower/." "$work/upper" 2>/dev/null || cp -a --no-clobber "$lower/." "$work/upper"
+    inside "$work/upper" "$@"
+  fi
+}
+
+# has_overlay FOLDER: whether the kernel and the file system of FOLDER can do overlays
+has_overlay() {
+  local trial status=0
+  trial=$(mktemp -d "$1/.overlay.XXXXXX")
+  mkdir "$trial"/{lower,upper,work,all}
+  unshare --mount mount -t overlay overlay \
+    -o "lowerdir=$trial/lower,upperdir=$trial/upper,workdir=$trial/work" "$trial/all" 2>/dev/null || status=1
+  rm -rf "$trial"
+  return "$status"
+}
+
+# _entered MOUNT FOLDER COMMAND...
+_entered() {
+  local before=$1
   shift
-  unshare --mount --net --propagation private sh -c \
-    'mount -t proc proc "$1/proc" && root=$1 && shift && exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/ LC_ALL=C.UTF-8 \
-     SOURCE_DATE_EPOCH="$SOURCE_DATE_EPOCH" RINGBACK_VERSION="$RINGBACK_VERSION" chroot "$root" "$@"' \
-    - "$root" "$@"
+  unshare --mount --net --propagation private sh -ec "$before"'
+    mount -t proc proc "$1/proc"
+    root=$1
+    shift
+    exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/ LC_ALL=C.UTF-8 \
+      SOURCE_DATE_EPOCH="$SOURCE_DATE_EPOCH" RINGBACK_VERSION="$RINGBACK_VERSION" chroot "$root" "$@"' - "$@"
 }

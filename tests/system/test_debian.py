@@ -141,13 +141,13 @@ class Load:
     async def client(self, name: int) -> None:
         chance = random.Random(name)  # noqa: S311 - letters that can be repeated
         while not self.ends.is_set():
-            letter = self.books.letter(chance, lines=chance.choice([3, 40, 1200]))
+            letter = self.books.letter(chance, lines=chance.choices([3, 40, 1200], [6, 3, 1])[0])
             while not letter.is_confirmed:
                 with suppress(ConnectionError):  # nobody listens, or the old one has ended: try again
                     async with await Conversation.open("127.0.0.1", self._port) as client:
                         if (await client.ask("EHLO client.test")).startswith("250"):
                             await hand_in(client, self.books.attempt(letter))
-                await asyncio.sleep(chance.uniform(0, 0.1))
+                await asyncio.sleep(chance.expovariate(2))  # the load, not an order
 
     def confirmed(self) -> int:
         return sum(each.is_confirmed for each in self.books.letters)
@@ -155,7 +155,7 @@ class Load:
 
 async def _rises(load: Load, by: int) -> None:
     goal = load.confirmed() + by
-    await eventually(lambda: load.confirmed() >= goal, f"{by} more letters are confirmed", within=60)
+    await eventually(lambda: load.confirmed() >= goal, f"{by} more letters are confirmed", within=120)
 
 
 async def test_installed_upgraded_under_load_and_purged_it_loses_and_doubles_nothing(

@@ -263,7 +263,7 @@ def test_images_of_others_are_pinned_and_a_variable_replaces_each() -> None:
 def test_no_file_of_the_packaging_names_a_registry() -> None:
     files = [ROOT / each for each in ("Dockerfile", "docker-compose.yml", "pyproject.toml", "Makefile", ".ci/run")]
     files += [path for path in (ROOT / "packaging").rglob("*") if path.is_file()]
-    named = re.compile(r"pypi\.org|pythonhosted|deb\.debian\.org|docker\.io|index-url[ =]+http")
+    named = re.compile(r"https?://(?!127\.0\.0\.1|localhost|www\.debian\.org/doc/)|--(extra-)?index-url")
     assert [str(path) for path in files if named.search(path.read_text(errors="replace"))] == []
 
 

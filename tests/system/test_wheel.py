@@ -122,7 +122,17 @@ def test_wheel_and_sdist_install_into_an_empty_environment_and_relay_mail(tmp_pa
 
     environment = tmp_path / "environment"
     _did(sys.executable, "-m", "venv", "--without-pip", environment)
-    _did(sys.executable, "-m", "pip", "--python", environment / "bin/python", "install", of_sdist, folder=tmp_path)
+    _did(
+        sys.executable,
+        "-m",
+        "pip",
+        "--python",
+        environment / "bin/python",
+        "install",
+        "--no-compile",
+        of_sdist,
+        folder=tmp_path,
+    )
     ringback = environment / "bin/ringback"
     assert _did(ringback, "--version", folder=tmp_path).strip() == f"ringback {_version_of(ROOT)}"
     assert "550 from address not reachable" in _did(ringback, "demo", "--once", folder=tmp_path)
@@ -131,7 +141,8 @@ def test_wheel_and_sdist_install_into_an_empty_environment_and_relay_mail(tmp_pa
 
 def test_pipx_installs_the_checkout(tmp_path: Path) -> None:
     places = {f"PIPX_{name}": str(tmp_path / name.lower()) for name in ("HOME", "BIN_DIR", "MAN_DIR")}
-    _did(sys.executable, "-m", "pipx", "install", "--python", sys.executable, ROOT, folder=tmp_path, **places)
+    quickly = ("--python", sys.executable, "--pip-args=--no-compile")
+    _did(sys.executable, "-m", "pipx", "install", *quickly, ROOT, folder=tmp_path, **places)
     printed = _did(tmp_path / "bin_dir/ringback", "--version", folder=tmp_path)
     assert printed.strip() == f"ringback {_version_of(ROOT)}"
     assert (tmp_path / "man_dir/man1/ringback.1").exists()
