@@ -42,7 +42,7 @@ over() {
     LOWER=$lower WORK=$work _entered \
       'mount -t overlay overlay -o "lowerdir=$LOWER,upperdir=$WORK/upper,workdir=$WORK/work" "$1"' "$work/root" "$@"
   else
-    cp -a --update=none "$lower/." "$work/upper" 2>/dev/null || cp -a --no-clobber "$lower/." "$work/upper"
+    cp -a --no-clobber "$lower/." "$work/upper"
     inside "$work/upper" "$@"
   fi
 }
