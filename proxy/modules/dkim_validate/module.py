@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Mapping, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, cast
 
 from config.diagnostics import Diagnostic
@@ -58,6 +59,8 @@ class PreparedDkim:
     def __init__(self, loaded: ModuleSettings) -> None:
         """Keep its options."""
         self._loaded, self.options = loaded, cast(DkimOptions, loaded.options)
+        if not loaded.passive:
+            import_module("proxy.dkim.verifying")  # before the fork, so that workers share its memory
 
     def validator(self, services: Services) -> Validator | None:
         """Return the validator; a passive module has none."""

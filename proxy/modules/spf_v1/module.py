@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Mapping, Sequence
+from importlib import import_module
 from typing import cast
 
 from config.diagnostics import Diagnostic
@@ -47,6 +48,8 @@ class PreparedSpf:
     def __init__(self, loaded: ModuleSettings) -> None:
         """Keep its options."""
         self._loaded, self.options = loaded, cast(SpfOptions, loaded.options)
+        if not loaded.passive:
+            import_module("proxy.modules.spf_v1.evaluation")  # before the fork, so that workers share its memory
 
     def validator(self, services: Services) -> Validator | None:
         """Return the validator; a passive module has none."""
