@@ -70,7 +70,7 @@ def _read(source: Path) -> Found:
     try:
         return read_found(source, own_name())
     except Absent as absent:
-        _refuse(errors.cannot_read(str(source), str(absent)), exits.NO_INPUT)
+        _refuse(str(absent), exits.NO_INPUT)
 
 
 def _answered(given: Mapping[str, str], found: Found) -> Answers:

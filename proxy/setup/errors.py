@@ -76,8 +76,3 @@ def exists(path: str) -> str:
 def cannot_write(path: str, reason: str) -> str:
     """The file or its folder cannot be written."""
     return f"cannot write {path}: {reason}. Name another file: ringback config init ecelerity.conf"
-
-
-def cannot_read(path: str, reason: str) -> str:
-    """The other server's file cannot be read."""
-    return f"cannot read {path}: {reason}"

@@ -29,5 +29,5 @@ def read_found(path: Path, own_name: str) -> Found:
     if _EXIM.search(text):
         return read_exim(path, own_name)
     if not _POSTFIX.search(text):
-        raise Absent("it is neither a Postfix main.cf nor an Exim configuration")
+        raise Absent(f"{path} is neither a Postfix main.cf nor an Exim configuration")
     return read_main_cf(path, own_name)
