@@ -25,6 +25,10 @@ class OnError(StrEnum):
     ACCEPT = "accept"
 
 
+ANY_ORDER = frozenset({"authentication-results"})
+"""What several validators may set at once: each writes the whole field anew, from all evidence."""
+
+
 @dataclass(frozen=True, slots=True)
 class Uses:
     """What a validator's hooks read and set: names of context variables, of evidence, and of parts of the session.
@@ -39,7 +43,8 @@ class Uses:
 
     def depends_on(self, earlier: Uses) -> bool:
         """Whether it must wait for a validator that stands before it."""
-        return self.asks_others or bool(earlier.sets & (self.reads | self.sets) or earlier.reads & self.sets)
+        both_set = (earlier.sets & self.sets) - ANY_ORDER
+        return self.asks_others or bool(both_set or earlier.sets & self.reads or earlier.reads & self.sets)
 
 
 @runtime_checkable
@@ -47,6 +52,13 @@ class DeclaresUses(Protocol):
     """A validator that declares what it uses. Without it, a validator may read and set everything."""
 
     uses: Uses
+
+
+@runtime_checkable
+class UsesByPhase(Protocol):
+    """A validator that uses less in some phases than in others."""
+
+    uses_at: Mapping[Phase, Uses]
 
 
 @runtime_checkable

@@ -59,7 +59,7 @@ class PhasePipeline:
         self._shadowed = {each.name for each in validators if getattr(each, "shadow", False)}
         self._steps = self._enabled_steps()
         self._owner = TaskOwner("policy")
-        self._orders = {phase: order_of([each for each, _ in steps]) for phase, steps in self._steps.items()}
+        self._orders = {phase: order_of([each for each, _ in steps], phase) for phase, steps in self._steps.items()}
         """For the phases with validators that may run at once: which earlier ones each must wait for."""
         self._needs = {phase: self._union(phase) for phase in Phase}
         self.content_phases = tuple([phase for phase in CONTENT_PHASES if self._steps[phase]])

@@ -11,8 +11,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
 from proxy.base.tasks import TaskOwner, spawn
-from proxy.mail.validator import DeclaresUses, Validator
+from proxy.mail.validator import DeclaresUses, Uses, UsesByPhase, Validator
 from proxy.mail.verdict import Verdict
+from sieve.phases import Phase
 
 Order = tuple[frozenset[int], ...]
 """For each validator of a phase: the numbers of the earlier ones that it must wait for."""
@@ -21,19 +22,24 @@ _UNWIND_SECONDS = 5.0
 """How long to wait until a cancelled validator has ended."""
 
 
-def order_of(validators: Sequence[Validator]) -> Order | None:
+def order_of(validators: Sequence[Validator], phase: Phase) -> Order | None:
     """Return the order of a phase; None if each validator must wait for all before it."""
+    used = [_used(each, phase) for each in validators]
     order = tuple(
-        frozenset(at for at in range(number) if _depends(validators[number], validators[at]))
-        for number in range(len(validators))
+        frozenset(at for at in range(number) if _depends(used[number], used[at])) for number in range(len(used))
     )
     return None if all(len(before) == number for number, before in enumerate(order)) else order
 
 
-def _depends(later: Validator, earlier: Validator) -> bool:
-    if isinstance(later, DeclaresUses) and isinstance(earlier, DeclaresUses):
-        return later.uses.depends_on(earlier.uses)
-    return True
+def _used(validator: Validator, phase: Phase) -> Uses | None:
+    """Return what a validator uses in a phase; None if that may be everything."""
+    if isinstance(validator, UsesByPhase) and phase in validator.uses_at:
+        return validator.uses_at[phase]
+    return validator.uses if isinstance(validator, DeclaresUses) else None
+
+
+def _depends(later: Uses | None, earlier: Uses | None) -> bool:
+    return later is None or earlier is None or later.depends_on(earlier)
 
 
 Said = Verdict | Awaitable[Verdict]

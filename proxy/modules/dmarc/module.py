@@ -97,6 +97,7 @@ class DmarcValidator:
         self.authenticates = options.action != "none"
         sets = {"dmarc", "dmarc_status", "dmarc_policy", "dmarc_domain", "dmarc_domain_policy"}
         self.uses = Uses(READS, frozenset({*sets, "authentication-results"}))
+        self.uses_at = {Phase.MAILFROM: Uses(sets=frozenset({"dmarc_domain_policy"}))}
         self._options, self._lookups, self._policies = options, lookups, DomainPolicies(lookups)
 
     def hooks(self) -> Mapping[Phase, Hook]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 from structlog.testing import capture_logs
 
+from proxy.app import load
 from proxy.mail.session import Session
 from proxy.mail.validator import Hook, OnError, Uses
 from proxy.mail.verdict import PASS, Verdict
+from proxy.server.worker import Worker
 from proxy.smtp.pipeline import PhasePipeline
 from proxy.smtp.together import order_of
 from sieve.phases import Need, Phase
@@ -169,14 +172,67 @@ async def test_one_that_answers_at_once_is_asked_in_its_turn() -> None:
 
 
 async def test_a_validator_that_declares_nothing_waits_and_is_waited_for() -> None:
-    order = order_of([_named("a"), Rule(Phase.MAILFROM), _named("b"), _named("c")])
+    order = order_of([_named("a"), Rule(Phase.MAILFROM), _named("b"), _named("c")], Phase.MAILFROM)
     assert order == (frozenset(), frozenset({0}), frozenset({1}), frozenset({1}))
-    assert order_of([Rule(Phase.MAILFROM), Rule(Phase.MAILFROM)]) is None
-    assert order_of([_named("a")]) is None
+    assert order_of([Rule(Phase.MAILFROM), Rule(Phase.MAILFROM)], Phase.MAILFROM) is None
+    assert order_of([_named("a")], Phase.MAILFROM) is None
 
 
 def _named(name: str) -> Asked:
     return Asked(name, uses(sets=name), [])
+
+
+async def test_writers_of_authentication_results_do_not_wait_for_each_other_but_its_readers_do() -> None:
+    field = "authentication-results"
+    stage = Stage(uses(sets=f"x {field}"), uses(sets=f"y {field}"), uses(reads=field))
+    assert await stage.after() == ["a asked", "b asked"]
+    assert await stage.after((0, PASS)) == ["a ended"]
+    assert await stage.after((1, PASS)) == ["b ended", "c asked"]
+    await stage.after((2, PASS))
+
+
+async def test_a_validator_may_use_less_in_one_phase() -> None:
+    first, second = _named("a"), Asked("b", uses(reads="a", sets="b"), [])
+    assert order_of([first, second], Phase.MAILFROM) is None
+    second.uses_at = {Phase.MAILFROM: uses(sets="b")}  # type: ignore[attr-defined] # as a module has it
+    assert order_of([first, second], Phase.MAILFROM) == (frozenset(), frozenset())
+    assert order_of([first, second], Phase.DATA) is None
+
+
+# What a configuration with all checks of senders waits for: the checks before each that it needs.
+WAITS = {
+    Phase.CONNECT: {"conntrol": "", "iprev": "", "dnsbl": ""},
+    Phase.MAILFROM: {"spf_v1": "", "dmarc": "", "smtp_cbv": "spf_v1 dmarc"},
+    Phase.DATA: {"mail_loop": "", "iprev": "", "spf_v1": "", "dkim_validate": "", "arc": "",
+                 "dmarc": "iprev spf_v1 dkim_validate arc"},
+}  # fmt: skip
+CHECKS = """\
+ESMTP_Listener = ( 127.0.0.1:0 )
+Hostname = "r.test"
+Gateway = "127.0.0.1"
+mail_loop { }
+conntrol { }
+iprev { }
+spf_v1 { }
+dkim_validate { }
+arc { }
+dnsbl { zones = ( bl.test ) }
+dmarc { }
+smtp_cbv { }
+"""
+
+
+async def test_checks_of_senders_wait_only_for_what_they_read(tmp_path: Path) -> None:
+    (tmp_path / "r.conf").write_text(CHECKS)
+    worker = Worker(load(tmp_path / "r.conf")[0])
+    worker.build()
+    pipeline = worker.pipeline
+    for phase, expected in WAITS.items():
+        names = [validator.name for validator, _ in pipeline._steps[phase]]
+        order = pipeline._orders[phase]
+        assert order is not None
+        found = {name: " ".join(names[at] for at in sorted(before)) for name, before in zip(names, order, strict=True)}
+        assert found == expected
 
 
 async def test_a_failure_of_one_does_not_disturb_the_others() -> None:
