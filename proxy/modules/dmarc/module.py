@@ -21,6 +21,7 @@ from proxy.mail.evidence import Property, Result, report
 from proxy.mail.session import Session, Transaction
 from proxy.mail.validator import Hook, OnError, Uses, Validator
 from proxy.mail.verdict import PASS, Verdict
+from proxy.modules.base import Explained, Verdicts
 from proxy.modules.dmarc.findings import NEEDS, READS, agreeing, identifiers_of, is_forwarder
 from proxy.modules.dmarc.options import SPEC, DmarcOptions
 from proxy.modules.dmarc.reporting import Override, report_of
@@ -107,6 +108,10 @@ class DmarcValidator:
     def needs(self, phase: Phase) -> Need:
         """Read the From fields."""
         return Need.HEADERS if phase is Phase.DATA else Need.NOTHING
+
+    async def explain(self, phase: Phase, session: Session, verdicts: Verdicts) -> Explained:  # noqa: ARG002 - asks nobody
+        """Say what it would look up at MAIL FROM: it refuses nothing there."""
+        return Explained("looks up the DMARC policy of the sender's domain")
 
     def _sender(self, session: Session) -> Verdict | Awaitable[Verdict]:
         domain = session.transaction.reverse_path.domain

@@ -20,6 +20,7 @@ from proxy.mail.exemptions import all_are_exempt, recipient_is_exempt
 from proxy.mail.session import Session
 from proxy.mail.validator import Hook, OnError, Uses, Validator
 from proxy.mail.verdict import PASS, Verdict
+from proxy.modules.base import Explained, Verdicts
 from proxy.modules.dnsbl.lists import Hit, Lists, Score, scored
 from proxy.modules.dnsbl.options import SPEC, DnsblOptions
 from proxy.modules.dnsbl.ripping import GIVEN_AS, Ripper
@@ -151,6 +152,17 @@ class DnsblValidator:
         if phase is not Phase.DATA:
             return Need.NOTHING
         return Need.BODY | Need.HEADERS if self.lists.checks("url") else Need.HEADERS
+
+    async def explain(self, phase: Phase, session: Session, verdicts: Verdicts) -> Explained:  # noqa: ARG002 - asks nobody
+        """Say what it would ask: DNS is not asked here."""
+        if session.can_relay:
+            return Explained("does not look up clients that may relay")
+        if phase is not self._judges_at:
+            return Explained("begins to ask the zones")
+        if phase is Phase.RCPTTO and recipient_is_exempt(session, self._exempt):
+            return Explained("the recipient is exempt")
+        zones = ", ".join([zone.name for zone in self.lists.zones])
+        return Explained("judges by blocklists", unknown=(f"what {zones} list",))
 
     # ------------------------------------------------------------ asking
 

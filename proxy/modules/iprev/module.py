@@ -20,6 +20,7 @@ from proxy.mail.exemptions import recipient_is_exempt
 from proxy.mail.session import Session
 from proxy.mail.validator import Hook, OnError, Uses, Validator
 from proxy.mail.verdict import PASS, Verdict
+from proxy.modules.base import Explained, Verdicts
 from proxy.modules.iprev.options import SPEC, IprevOptions
 from proxy.modules.services import Services
 from proxy.options.codes import PASSES
@@ -99,6 +100,14 @@ class IprevValidator:
     def needs(self, phase: Phase) -> Need:
         """Write the result into the header section."""
         return Need.HEADERS if phase is Phase.DATA else Need.NOTHING
+
+    async def explain(self, phase: Phase, session: Session, verdicts: Verdicts) -> Explained:  # noqa: ARG002 - asks nobody
+        """Say what it would look up: DNS is not asked here."""
+        if session.can_relay:
+            return Explained("does not judge clients that may relay")
+        if phase is not self._judges_at:
+            return Explained("looks up the client's name")
+        return Explained("judges the client's name", unknown=("what DNS says of the client's address",))
 
     def _connected(self, session: Session) -> Verdict | Awaitable[Verdict]:
         if session.can_relay:

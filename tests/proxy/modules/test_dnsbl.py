@@ -443,3 +443,16 @@ async def test_zones_are_looked_at_when_the_server_starts_and_every_hour(
             await worker.stop(now=True)
     assert slept == [3600.0, 3600.0]
     assert {"2.0.0.127.bl.test A", "1.0.0.127.bl.test A"} <= {each.split(" over")[0] for each in names.asked}
+
+
+async def test_explain_asks_no_zone_and_says_what_is_not_known() -> None:
+    stage = Stage(LISTED)
+    stranger_at_rcpt = await stage.validator.explain(Phase.RCPTTO, stranger(TO_BOB), {})
+    assert stranger_at_rcpt.unknown == ("what bad.test list",)
+    exempt = await stage.validator.explain(Phase.RCPTTO, stranger("postmaster@example.com"), {})
+    assert (exempt.says, exempt.unknown) == ("the recipient is exempt", ())
+    assert (await stage.validator.explain(Phase.CONNECT, stranger(TO_BOB), {})).says == "begins to ask the zones"
+    trusted = stranger(TO_BOB)
+    trusted.can_relay = True
+    assert not (await stage.validator.explain(Phase.RCPTTO, trusted, {})).unknown
+    assert stage.names.asked == []

@@ -94,3 +94,14 @@ async def test_the_result_is_looked_up_once_in_a_session() -> None:
     session = stranger("b@example.com")
     await reply(validator, session, Phase.CONNECT, *[Phase.RCPTTO] * 5)
     assert len(names.asked) == 2
+
+
+async def test_explain_looks_nothing_up() -> None:
+    names = Zonefile(GOOD)
+    validator = IprevValidator("iprev", IprevOptions(), names.lookups, OWNER)
+    assert (await validator.explain(Phase.RCPTTO, stranger("b@example.com"), {})).unknown
+    assert not (await validator.explain(Phase.CONNECT, stranger("b@example.com"), {})).unknown
+    trusted = stranger("b@example.com")
+    trusted.can_relay = True
+    assert (await validator.explain(Phase.RCPTTO, trusted, {})).says == "does not judge clients that may relay"
+    assert names.asked == []
