@@ -48,6 +48,16 @@ def too_late(seconds: float) -> DatasourceError:
     return DatasourceError(f"no result within {seconds:.3g} seconds")
 
 
+def no_place(seconds: float) -> DatasourceError:
+    """All connections were in use within the deadline."""
+    return DatasourceError(f"all connections were in use for {seconds:.3g} seconds: set `connections` higher")
+
+
+def list_for_names(driver: str) -> QueryFailed:
+    """A list of parameters for a driver that has only names."""
+    return QueryFailed(f"{driver} takes its parameters by name: pass a hash, and write $name in the query")
+
+
 def failing(reason: str) -> ServerLost:
     """The server failed a moment ago, and is not asked again yet."""
     return ServerLost(f"not asked, because it failed a moment ago: {reason}")

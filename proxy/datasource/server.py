@@ -12,7 +12,15 @@ from proxy.base.log import get_logger, printable
 from proxy.base.tasks import TaskOwner, spawn
 from proxy.datasource.breaker import Breaker
 from proxy.datasource.driver import Connect, Connection
-from proxy.datasource.errors import DatasourceError, OutcomeUnknown, QueryFailed, ServerLost, failing, too_late
+from proxy.datasource.errors import (
+    DatasourceError,
+    OutcomeUnknown,
+    QueryFailed,
+    ServerLost,
+    failing,
+    no_place,
+    too_late,
+)
 from proxy.datasource.parameters import Parameters
 from proxy.datasource.rows import NOTHING, Rows
 from proxy.options.datasource_uris import SourceUri
@@ -55,11 +63,14 @@ class Server:
         """
         if not self.breaker.admits(seconds):
             raise failing(self.breaker.reason)
+        waited = True
         try:
-            async with asyncio.timeout(seconds):
-                async with self._places:
-                    rows = await self._tried(query, parameters, most)
+            async with asyncio.timeout(seconds), self._places:
+                waited = False
+                rows = await self._tried(query, parameters, most)
         except TimeoutError:
+            if waited:  # which says nothing about the server
+                raise no_place(seconds) from None
             late = too_late(seconds)
             self._failed(str(late))
             raise late from None

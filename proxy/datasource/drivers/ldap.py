@@ -23,7 +23,7 @@ from urllib.parse import unquote
 import msgspec
 
 from proxy.datasource.driver import Connect
-from proxy.datasource.errors import QueryFailed, ServerLost, bad_ldap_query, read_only
+from proxy.datasource.errors import QueryFailed, ServerLost, bad_ldap_query, list_for_names, read_only
 from proxy.datasource.parameters import LONGEST_QUERY, Filling, Parameters
 from proxy.datasource.rows import Gathering, Rows
 from proxy.options.datasource_uris import BadUri, ldap_parts
@@ -32,7 +32,7 @@ from proxy.options.datasources import DatasourceOptions
 _CHILD = str(Path(__file__).with_name("ldap_child.py"))
 _LARGEST_ANSWER = 512 << 20
 _SCHEME = re.compile(r"ldap[si]?://", re.IGNORECASE)
-_OF_ENTRIES = ("dn", "attributes", "scope", "filter")
+_LOGIN = frozenset({"bindname", "x-bindpw"})
 _ATTRIBUTE = re.compile(r"[^A-Za-z0-9;.*+_-]")
 
 
@@ -115,12 +115,15 @@ def search_of(query: str, parameters: Parameters, fields: Mapping[str, str]) -> 
         bind_only = False
     else:
         bind_only = "bindname" in own and "scope" not in own
+    if isinstance(parameters, tuple) and parameters:
+        raise list_for_names("LDAP")
     filling = Filling(parameters, marks=False)
 
     def part(name: str, default: str = "") -> str:
-        escape = {"dn": escaped_in_dn, "bindname": escaped_in_dn, "filter": escaped_in_filter}.get(name, str)
         text = unquote(given.get(name, default))
-        return filling.filled(text, escape if name != "attributes" else _attribute)
+        if name in _LOGIN and name not in own:  # the operator's own password may have a $
+            return text
+        return filling.filled(text, _ESCAPES.get(name, str))
 
     user, password = part("bindname"), part("x-bindpw")
     if user and not password:  # a server may take this for an anonymous login and accept it (RFC 4513, 5.1.2)
@@ -181,3 +184,12 @@ def _hex(char: str) -> str:
 
 def _attribute(text: str) -> str:
     return _ATTRIBUTE.sub("", text)
+
+
+_ESCAPES = {
+    "dn": escaped_in_dn,
+    "bindname": escaped_in_dn,
+    "filter": escaped_in_filter,
+    "attributes": _attribute,
+}
+"""How parameters are written into each part; others are values that nothing reads as syntax."""

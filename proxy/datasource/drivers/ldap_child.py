@@ -7,7 +7,9 @@ message is a length in four octets, and MessagePack. It ends with its standard i
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import resource
+import signal
 import sys
 from typing import Any
 
@@ -20,6 +22,7 @@ from bonsai.errors import TimeoutError as TooLate
 _MOST_MEMORY = 1 << 30
 """Octets: a server must not be able to fill the machine."""
 
+_PR_SET_PDEATHSIG = 1
 _PAGE = 500
 _SCOPES = {"base": 0, "one": 1, "sub": 2}
 
@@ -118,8 +121,14 @@ def _text(error: Exception) -> str:
     return str(error) or type(error).__name__
 
 
+def _die_with_parent() -> None:
+    """Ask the kernel for SIGKILL when the parent dies: a process that hangs in libldap never sees its input end."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
 def main() -> None:
     """Answer until standard input ends."""
+    _die_with_parent()
     with contextlib.suppress(OSError, ValueError):  # a service may not be allowed to change its limits
         resource.setrlimit(resource.RLIMIT_AS, (_MOST_MEMORY, _MOST_MEMORY))
     asked, answered, directory = sys.stdin.buffer, sys.stdout.buffer, _Directory()

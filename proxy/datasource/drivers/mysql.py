@@ -113,10 +113,7 @@ class _Connection:
             other.close()
 
     async def close(self) -> None:
-        if self._left_open:
-            await self.abort()
-        else:
-            self._connection.close()
+        self._connection.close()
 
 
 def _meaning(error: Exception) -> QueryFailed | ServerLost:

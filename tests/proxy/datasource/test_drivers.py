@@ -237,6 +237,17 @@ async def test_a_bind_alone_says_whether_a_password_is_right(slapd: Slapd, made:
     assert (await sources.rows("d", f"ldap:///{slapd.base}?mail?sub?(uid=joe)")).rows == (("joe@example.com",),)
 
 
+@pytest.mark.real("slapd")
+async def test_the_login_of_the_uri_is_taken_as_it_is(slapd: Slapd, made: Make) -> None:
+    with pytest.raises(DatasourceError, match="LDAP takes its parameters by name"):
+        await made(slapd.uri()).rows("d", "ldap:///?mail??(uid=$u)", ("joe",))
+    login = f"????bindname=uid=joe%2c{slapd.base.replace(',', '%2c')},x-bindpw="
+    rows = await made(slapd.uri(f"{login}joe-secret")).rows("d", "ldap:///?mail??(uid=$u)", {"u": "ann"})
+    assert rows.rows == (("ann@example.com",),)
+    with pytest.raises(DatasourceError, match=r"Invalid credentials"):
+        await made(slapd.uri(f"{login}pa$word")).rows("d", "ldap:///?mail??(uid=$u)", {"u": "ann"})
+
+
 # ---------------------------------------------------------------- Redis
 
 

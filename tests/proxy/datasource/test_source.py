@@ -170,6 +170,18 @@ async def test_after_a_time_out_the_source_fails_at_once() -> None:
     await subject.close()
 
 
+async def test_waiting_for_a_connection_says_nothing_about_the_server() -> None:
+    gate: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    told = Told("a")
+    told.fetch = waiting(gate, told)  # type: ignore[method-assign]
+    subject = source(told, timeout=0.05, no_cache=True)
+    server = subject._servers[0]
+    server._places = asyncio.Semaphore(0)
+    with pytest.raises(DatasourceError, match="all connections were in use"):
+        await first(subject)
+    assert not server.breaker.is_open
+
+
 def test_a_breaker_waits_1_2_4_to_30_seconds_and_lets_one_try() -> None:
     now = [100.0]
     breaker = Breaker(lambda: now[0])
