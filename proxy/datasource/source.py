@@ -15,6 +15,8 @@ from proxy.datasource.errors import DatasourceError, OutcomeUnknown, QueryFailed
 from proxy.datasource.parameters import Parameters
 from proxy.datasource.rows import Rows
 from proxy.datasource.server import Server
+from proxy.metrics.book import BOOK
+from proxy.metrics.table import DATASOURCE, DATASOURCE_QUERIES
 from proxy.options.datasources import DatasourceOptions
 from sieve.run.patience import Soon
 
@@ -42,6 +44,9 @@ class Source:
         self._pending: dict[bytes, asyncio.Task[Answer]] = {}
         self._running = TaskOwner(f"datasource {options.name}")
         self._told: tuple[str, float] = ("", 0.0)
+        number = BOOK.number(DATASOURCE, options.name)
+        places = [DATASOURCE_QUERIES.at(number, result) for result in ("hit", "pending", "ok", "failed")]
+        self._hit, self._joined, self._ok, self._bad = places
 
     def rows(self, query: str, parameters: Parameters, most: int | None, *, fresh: bool) -> Soon[Rows]:
         """Return a result: one that is kept at once, else a coroutine that waits for it.
@@ -57,6 +62,7 @@ class Source:
         kept = self.cache.get(key)
         if kept is not None:
             self.cache.counts.hits += 1
+            BOOK.counts[self._hit] += 1
             return kept
         task = self._pending.get(key)
         if task is None:
@@ -65,6 +71,7 @@ class Source:
             task.add_done_callback(lambda ended: self._ended(key, ended))
         else:
             self.cache.counts.pending += 1
+            BOOK.counts[self._joined] += 1
         return self._awaited(task)
 
     async def execute(self, query: str, parameters: Parameters) -> None:
@@ -96,34 +103,44 @@ class Source:
     async def _asked(self, query: str, parameters: Parameters, most: int | None) -> Answer:
         """Try the servers in turn until one answers, within the deadline."""
         deadline = time.monotonic() + self.options.timeout
-        first = next(self._turns) % len(self._servers)
-        order = [*self._servers[first:], *self._servers[:first]]
-        order.sort(key=lambda server: server.breaker.is_open)  # those that work come first
-        error: DatasourceError | None = None
+        order = self._in_turn()
+        found: Answer = ServerLost("no server")
         for number, server in enumerate(order):
             working = [each for each in order[number:] if not each.breaker.is_open]
             seconds = (deadline - time.monotonic()) / max(1, len(working))
-            if seconds <= 0:
+            found, is_last = await self._try(server, query, parameters, most, seconds)
+            if is_last:
                 break
-            try:
-                return await server.ask(query, parameters, most, seconds)
-            except (QueryFailed, OutcomeUnknown) as refused:
-                error = refused
-                break
-            except ServerLost as lost:
-                error = error or lost
-            except DatasourceError as late:
-                error = late
-                if most is None:  # it may have been done
-                    break
-            except Exception as fault:  # noqa: BLE001 - a fault of a driver must not become one of the session
-                error = DatasourceError(f"a fault of the driver: {type(fault).__name__}: {fault}")
-                break
-        return self._failed(error or ServerLost("no server"))
+        if isinstance(found, DatasourceError):
+            return self._failed(found)
+        BOOK.counts[self._ok] += 1
+        return found
+
+    async def _try(
+        self, server: Server, query: str, parameters: Parameters, most: int | None, seconds: float
+    ) -> tuple[Answer, bool]:
+        """Return a server's answer, and whether the other servers are not asked any more."""
+        try:
+            return await server.ask(query, parameters, most, max(0.0, seconds)), True
+        except (QueryFailed, OutcomeUnknown) as refused:
+            return refused, True
+        except ServerLost as lost:
+            return lost, False
+        except DatasourceError as late:
+            return late, most is None  # a change may have been made
+        except Exception as fault:  # noqa: BLE001 - a fault of a driver must not become one of the session
+            return DatasourceError(f"a fault of the driver: {type(fault).__name__}: {fault}"), True
+
+    def _in_turn(self) -> list[Server]:
+        """Return the servers from the one whose turn it is; those that failed last come at the end."""
+        first = next(self._turns) % len(self._servers)
+        order = [*self._servers[first:], *self._servers[:first]]
+        return [each for failed in (False, True) for each in order if each.breaker.is_open is failed]
 
     def _failed(self, error: DatasourceError) -> DatasourceError:
         """Log an error, unless the same one was logged a moment ago."""
         self.cache.counts.errors += 1
+        BOOK.counts[self._bad] += 1
         reason, now = str(error), time.monotonic()
         if reason != self._told[0] or now - self._told[1] > QUIET_SECONDS:
             self._told = (reason, now)

@@ -138,7 +138,8 @@ _DATASOURCES = (
           "for 1, 2 … 30 seconds", "datasource server reason", levels=_ERROR, history=True),
     Event("datasource_up", "a server of a datasource that was down answers again", "datasource server", history=True),
     Event("datasource_failed", "a query has no result; scripts find the reason in `datasource_error`. The same reason "
-          "is logged once a minute", "datasource reason", levels=_WARNING, history=True),
+          "is logged once a minute", "datasource reason", levels=_WARNING,
+          metric="ringback_datasource_queries_total", history=True),
 )  # fmt: skip
 
 _UPSTREAM = (

@@ -20,6 +20,7 @@ LISTENER = Label("listener", most=16)
 UPSTREAM = Label("upstream", most=32)
 SCRIPT = Label("script", most=32)
 CERTIFICATE = Label("certificate", most=16)
+DATASOURCE = Label("datasource", most=16)
 ZONE = Label("zone", most=32)
 WORKER = Label("worker", most=257)
 
@@ -56,6 +57,7 @@ TROUBLE = Label("reason", ("unreachable", "refused_us", "lost", "busy", "tls"))
 RECORD = Label("type", ("A", "AAAA", "MX", "PTR", "TXT", "NS", OTHER))
 LISTING = Label("result", ("listed", "not_listed", "error", "unanswered", "off"))
 ANSWER = Label("result", ("ok", "nxdomain", "nodata", "servfail", "timeout"))
+ASKED = Label("result", ("hit", "pending", "ok", "failed"))
 SIDE = Label("side", ("client", "upstream"))
 VERSION = Label("version", ("TLSv1.2", "TLSv1.3", OTHER))
 RESULT = Label("result", ("ok", "failed"))
@@ -136,6 +138,13 @@ CONNECT_TIME = LAYOUT.histogram(
 )
 UPSTREAM_ERRORS = LAYOUT.counter(
     "ringback_upstream_errors_total", "Trouble with a next hop, for which clients get 451.", UPSTREAM, TROUBLE
+)
+
+DATASOURCE_QUERIES = LAYOUT.counter(
+    "ringback_datasource_queries_total",
+    "Queries of datasources: answered from the cache (hit), joined to the same query that runs (pending), or asked.",
+    DATASOURCE,
+    ASKED,
 )
 
 QUERIES = LAYOUT.counter("ringback_dns_queries_total", "Questions to name servers.", RECORD, ANSWER)

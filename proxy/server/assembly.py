@@ -17,7 +17,7 @@ from proxy.keeper.counting import KeptCounting
 from proxy.keeper.door import Calling
 from proxy.keeper.messages import Hello
 from proxy.metrics.book import Names
-from proxy.metrics.table import CERTIFICATE, LISTENER, SCRIPT, UPSTREAM, ZONE
+from proxy.metrics.table import CERTIFICATE, DATASOURCE, LISTENER, SCRIPT, UPSTREAM, ZONE
 from proxy.modules.base import CallbackMaker, Prepared, ScriptRunner, ZoneAsker
 from proxy.modules.services import Callbacks, NoCallbacks, monitors_of
 from proxy.options.core import CoreOptions
@@ -63,6 +63,7 @@ class Assembly:
         certificates += [str(page)] if page else []
         return {
             LISTENER.name: listeners,
+            DATASOURCE.name: [each.name for each in self.core.datasource],
             UPSTREAM.name: list(dict.fromkeys(each.name for each in Router(self.settings).named())),
             SCRIPT.name: list(dict.fromkeys(scripts)),
             ZONE.name: list(dict.fromkeys(zones)),

@@ -17,6 +17,8 @@ from proxy.datasource.rows import Rows
 from proxy.datasource.server import Server
 from proxy.datasource.source import Source
 from proxy.datasource.sources import Datasources
+from proxy.metrics.book import BOOK
+from proxy.metrics.table import DATASOURCE, DATASOURCE_QUERIES
 from proxy.options.datasource_uris import parse_uri
 from proxy.options.datasources import DatasourceOptions
 
@@ -68,6 +70,7 @@ async def first(subject: Source, query: str = "q", parameters: Parameters = None
 async def test_a_result_is_used_again_at_once_and_only_for_its_life() -> None:
     told = Told("a", "b", "c")
     subject = source(told, cache_life=60.0)
+    before = [BOOK.counts[subject._hit], BOOK.counts[subject._ok]]
     now = [0.0]
     subject.cache = ResultCache(10, 60.0, lambda: now[0])
     assert [await first(subject), await first(subject)] == ["a", "a"]
@@ -76,6 +79,8 @@ async def test_a_result_is_used_again_at_once_and_only_for_its_life() -> None:
     assert await first(subject) == "b"
     assert subject.cache.flush() == 1
     assert await first(subject) == "c"
+    places = [DATASOURCE_QUERIES.at(BOOK.number(DATASOURCE, "d"), result) for result in ("hit", "ok")]
+    assert [BOOK.counts[place] - old for place, old in zip(places, before, strict=True)] == [2, 3]
     counts = subject.cache.counts
     assert (counts.hits, counts.misses, counts.inserts, counts.ttl, counts.manual) == (2, 3, 3, 1, 1)
 
