@@ -26,6 +26,9 @@ from proxy.keeper.reaching import Reach
 DEADLINE_SECONDS = 1.0
 """How long an operation waits for the keeper. A replacement for a dead one usually takes less."""
 
+GRACE_SECONDS = 0.05
+"""How much longer, because this process may have been late itself."""
+
 MOST_WAITING = 20_000
 """Operations without an answer. Further ones are counted here."""
 
@@ -128,12 +131,23 @@ class KeptCounting:
 
     def _look(self) -> None:
         """Count here what the keeper has not answered in time, and wait for it no longer."""
-        self._watch, now = None, self._loop.time()
-        late = [number for number, each in self._sent.items() if each.until <= now]
-        if late:
-            self._begin_again()
+        self._watch = None
+        if self._is_late():
+            # This loop may have been held up itself: then the answers are there, and are read first.
+            self._watch = self._loop.call_later(GRACE_SECONDS, self._look_again)
         elif self._sent:
             self._watch = self._loop.call_at(min(each.until for each in self._sent.values()), self._look)
+
+    def _look_again(self) -> None:
+        self._watch = None
+        if self._is_late():
+            self._begin_again()
+        elif self._sent:
+            self._look()
+
+    def _is_late(self) -> bool:
+        now = self._loop.time()
+        return any(each.until <= now for each in self._sent.values())
 
     def _begin_again(self) -> None:
         """Count here until a keeper welcomes this worker.

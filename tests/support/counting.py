@@ -19,11 +19,13 @@ from proxy.counting.local import Meanwhile
 from proxy.counting.memory import MemoryCounting
 from proxy.counting.redis import RedisCounting
 from proxy.counting.sharing import SharedCounting
+from proxy.keeper import counting as keeper_room
 from proxy.keeper.counting import KeptCounting
 from proxy.keeper.door import Door
 from proxy.keeper.messages import Hello
 from proxy.keeper.service import KeeperService
 from proxy.options.store import parse_store_url
+from proxy.store import redis as store_room
 from tests.support.servers import RedisServer
 
 KINDS = ["memory", "keeper", pytest.param("redis", marks=pytest.mark.real("redis-server"))]
@@ -90,7 +92,11 @@ class Backing:
 
 @asynccontextmanager
 async def counting_on(kind: str, monkeypatch: pytest.MonkeyPatch, server: RedisServer | None) -> AsyncIterator[Backing]:
-    """Yield a backing; `server` is needed for redis."""
+    """Yield a backing; `server` is needed for redis. It has time: the machine may be busy."""
+    monkeypatch.setattr(keeper_room, "DEADLINE_SECONDS", 60.0)
+    for room in (redis_room, store_room):
+        monkeypatch.setattr(room, "CONNECT_SECONDS", 60.0)
+        monkeypatch.setattr(room, "SECONDS", 60.0)
     if server is not None:
         clock = f"{{redis.call('GET', '{NOW.decode()}'), 0}}"
         scripts: dict[type[Any], tuple[str, Callable[[Any], Any]]] = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Sequence
 
 import pytest
@@ -121,8 +120,7 @@ async def test_a_window_never_lets_too_many_through_by_the_clock_of_redis(redis_
     count, seconds, passed = 5, 0.1, []
 
     async def client(machine: RedisCounting) -> None:
-        ends = time.monotonic() + 0.5
-        while time.monotonic() < ends:
+        while len(passed) < 4 * count:
             counted = await machine.perform(Window("p", b"k", count, seconds, 1, within=True))
             assert counted is not None
             if counted.allowed:
@@ -134,5 +132,4 @@ async def test_a_window_never_lets_too_many_through_by_the_clock_of_redis(redis_
             clients.create_task(client(machine))
     for machine in machines:
         await machine.close()
-    assert len(passed) > count
     assert most_in_any(sorted(passed), seconds) <= count

@@ -145,6 +145,7 @@ async def test_a_worker_counts_alone_while_its_keeper_is_silent_and_together_aga
             leased = [await answered(worker, Lease([(b"client", 2)])) for _ in range(3)]
             assert [each.full for each in leased] == [-1, -1, 0]
             worker.tell(Return([b"client"]))
+            monkeypatch.setattr(room, "DEADLINE_SECONDS", 60.0)
             service, counted = the.keeper()
             service.open()
             await eventually(lambda: counted.ask(Places(b"client")) == 1, "the worker has told its places")
