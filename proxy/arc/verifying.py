@@ -19,7 +19,7 @@ _RELAXED = "relaxed"
 
 @dataclass(frozen=True, slots=True)
 class ChainClaim:
-    """What a header section claims: a chain and what it takes to judge it, or why it is none."""
+    """What a header section claims: a chain and what it takes to judge it, or why it is not a chain."""
 
     sets: tuple[ArcSet, ...] = ()
     signed: bytes = b""

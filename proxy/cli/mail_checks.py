@@ -43,7 +43,7 @@ _BY_DEFAULT = frozenset({"iprev", "spf_v1", "dkim_validate", "arc", "dmarc"})
 _PHASES = (Phase.CONNECT, Phase.EHLO, Phase.MAILFROM, Phase.RCPTTO, Phase.DATA, Phase.SPOOL)
 _WRITTEN = ("Authentication-Results", "Received-SPF", "X-DMARC-Policy")
 _RECIPIENT = "somebody@example.org"
-"""Whom the message is for, if nobody is given."""
+"""The recipient, if the command line names none."""
 
 
 @dataclass(slots=True)

@@ -26,7 +26,7 @@ class Status(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Identifiers:
-    """What was authenticated: the domain of an SPF pass, and those of signatures that verified."""
+    """What was authenticated: the domain of an SPF pass, and the domains of signatures that verified."""
 
     spf: str = ""
     dkim: tuple[str, ...] = ()

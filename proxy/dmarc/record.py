@@ -67,7 +67,7 @@ def is_policy(text: str) -> bool:
 
 
 def read(texts: Sequence[str]) -> PolicyRecord | None:
-    """Return the one policy record among the TXT records of a name; None if there is none, or more than one."""
+    """Return the one policy record among the TXT records of a name; None if it has no record, or several."""
     found = [text for text in texts if is_policy(text)]
     return parse(found[0]) if len(found) == 1 else None
 

@@ -15,14 +15,14 @@ from proxy.dns.remembered import Answer
 MOST_QUERIES = 8
 
 _LABELS_AFTER_CUT = 7
-"""A domain with more labels than eight is shortened to so many after the first query."""
+"""A domain with more than eight labels is shortened to seven after the first query."""
 
 LookUp = Callable[[str, str], Awaitable[Answer]]
 """Asks for the records of a name and a type."""
 
 
 class PolicyUnknown(Exception):
-    """A name server gave no clear answer, so that nobody knows whether there is a record."""
+    """A name server gave no clear answer, so it is not known whether there is a record."""
 
 
 @dataclass(frozen=True, slots=True)

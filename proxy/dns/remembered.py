@@ -15,7 +15,7 @@ from cachetools import TTLCache
 from proxy.base.tasks import TaskOwner, spawn
 
 ANSWER_SECONDS = 300.0
-"""How long an answer is believed, and that there is none."""
+"""How long an answer is believed, also that a name or record does not exist."""
 
 FAILURE_SECONDS = 15.0
 """How long a name that had no clear answer is not asked again."""

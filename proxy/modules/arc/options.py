@@ -20,13 +20,13 @@ class ArcOptions(Options):
     keycache_size: int = option(2048, zero="off", doc="Public keys that are remembered.", ge=0)
     pos_keycache_ttl: Seconds = option(300.0, zero="off", doc="How long a key is remembered.", unit="seconds")
     neg_keycache_ttl: Seconds = option(
-        3600.0, zero="off", doc="How long it is remembered that there is no usable key.", unit="seconds"
+        3600.0, zero="off", doc="How long a missing or unusable key is remembered.", unit="seconds"
     )
     on_error: Literal["accept", "defer"] = option("accept", doc="What happens to mail if the module fails.")
     timeout: Seconds = option(
         10.0, zero="refused", doc="Time for all keys of one message; then temperror.", unit="seconds", ge=0.1
     )
-    shadow: bool = option(False, doc="For symmetry with other modules: it refuses nothing anyway.")
+    shadow: bool = option(False, doc="It refuses nothing, so this changes nothing.")
 
 
 SPEC = ModuleSpec(

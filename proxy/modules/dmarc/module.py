@@ -109,7 +109,7 @@ class DmarcValidator:
         """Read the From fields."""
         return Need.HEADERS if phase is Phase.DATA else Need.NOTHING
 
-    async def explain(self, phase: Phase, session: Session, verdicts: Verdicts) -> Explained:  # noqa: ARG002 - asks nobody
+    async def explain(self, phase: Phase, session: Session, verdicts: Verdicts) -> Explained:  # noqa: ARG002 - asks no one
         """Say what it would look up at MAIL FROM: it refuses nothing there."""
         return Explained("looks up the DMARC policy of the sender's domain")
 

@@ -22,7 +22,7 @@ class BadCode(ValueError):
 
 
 def octets_of(answer: str) -> Octets | None:
-    """Return the octets of an IPv4 address; None if it is none."""
+    """Return the octets of an IPv4 address; None for any other text."""
     if _DOTTED.fullmatch(answer) is None:
         return None
     first, second, third, fourth = map(int, answer.split("."))
@@ -30,7 +30,7 @@ def octets_of(answer: str) -> Octets | None:
 
 
 def says_listed(octets: Octets) -> bool:
-    """Whether an answer lists something: any other address comes from somebody else (RFC 5782 section 2.1)."""
+    """Whether an answer lists something: any other address does not come from a list (RFC 5782 section 2.1)."""
     return octets[0] == _LISTED and octets[:3] != _ERROR
 
 
@@ -56,7 +56,7 @@ def pattern(text: str, weight: int | None = None) -> CodePattern:
     """Read a pattern: `127.0.0.2`, `127.0.0.[2..11]`, `127.0.*.[1;3]`.
 
     Raises:
-        BadCode: it is none.
+        BadCode: it is not a pattern.
     """
     parts, at = [], 0
     for number in range(4):

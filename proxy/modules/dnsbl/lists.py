@@ -60,7 +60,7 @@ class Score:
 
     @property
     def total(self) -> int:
-        """The sum of the weights: of each zone, that of its heaviest listing."""
+        """The sum of the weights. A zone counts once, with its heaviest listing."""
         weights: dict[str, int] = {}
         for each in self.hits:
             known = weights.get(each.zone.name, 0)
@@ -172,7 +172,7 @@ class Lists:
 
 
 def _questions(zone: Zone, kind: str, what: str) -> list[str]:
-    """Return what stands in front of the zone: an address backwards, or names."""
+    """Return what is put in front of the zone: an address backwards, or names."""
     if is_address(what):
         return [of_address(what)] if kind == "client" or zone.options.addresses else []
     return of_domain(what, full=zone.options.names == "full")

@@ -153,7 +153,7 @@ class DnsblValidator:
             return Need.NOTHING
         return Need.BODY | Need.HEADERS if self.lists.checks("url") else Need.HEADERS
 
-    async def explain(self, phase: Phase, session: Session, verdicts: Verdicts) -> Explained:  # noqa: ARG002 - asks nobody
+    async def explain(self, phase: Phase, session: Session, verdicts: Verdicts) -> Explained:  # noqa: ARG002 - asks no one
         """Say what it would ask: DNS is not asked here."""
         if session.can_relay:
             return Explained("does not look up clients that may relay")

@@ -14,7 +14,7 @@ _DOMAIN = re.compile(r"(?:[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?\.)+[a-z0-9](?:
 
 
 def of_address(address: str) -> str:
-    """Return an address backwards: octets for IPv4, nibbles for IPv6. Empty if it is none."""
+    """Return an address backwards: octets for IPv4, nibbles for IPv6. Empty for any other text."""
     try:
         ip = read_address(address)
     except ValueError:

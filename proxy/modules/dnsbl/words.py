@@ -16,7 +16,7 @@ _DEFERRED = 451
 
 
 def refuses(hit: Hit, own: str = "") -> Reply:
-    """Return the refusal: in the zone's own words, those of the configuration, or ours."""
+    """Return the refusal: in the zone's own words, the configuration's, or ours."""
     options = hit.zone.options
     if own:
         text = " ".join(own[:LONGEST_TEXT].split())

@@ -101,7 +101,7 @@ class IprevValidator:
         """Write the result into the header section."""
         return Need.HEADERS if phase is Phase.DATA else Need.NOTHING
 
-    async def explain(self, phase: Phase, session: Session, verdicts: Verdicts) -> Explained:  # noqa: ARG002 - asks nobody
+    async def explain(self, phase: Phase, session: Session, verdicts: Verdicts) -> Explained:  # noqa: ARG002 - asks no one
         """Say what it would look up: DNS is not asked here."""
         if session.can_relay:
             return Explained("does not judge clients that may relay")
