@@ -61,6 +61,11 @@ class Datasources:
         """
         await (self._made.get(cache) or self._source(cache)).execute(query, parameters)
 
+    @property
+    def most_connections(self) -> int:
+        """Open files that the connections may take."""
+        return sum(len(each.uri) * each.connections for each in self._options.values())
+
     async def problems(self, seconds: float) -> list[tuple[str, str, str]]:
         """Ask each server something small; return the source, the server and the reason of those that do not answer."""
         asked = [

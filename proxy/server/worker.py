@@ -92,6 +92,7 @@ class Worker:
             core.service_sessions
             + min(upstream, core.server_max_outbound_connections)
             + self.callbacks.most_probes
+            + self.datasources.most_connections
             + OWN_FILES
         )
 

@@ -314,6 +314,13 @@ async def test_postgres_says_every_type_as_psql_does(postgres: Postgres, made: M
     assert rows.rows == ((("a", "b"), "1"),)
 
 
+async def test_a_second_server_answers_for_a_first_that_is_gone(sqlite: Path, made: Make) -> None:
+    sources = made("sqlite:/nowhere", f"sqlite:{sqlite}", "redis://127.0.0.1:1", no_cache=True)
+    assert sources.most_connections == 12
+    for _ in range(4):
+        assert (await sources.rows("d", "select name from users where quota = ?", ("7",))).rows == (("ann",),)
+
+
 async def test_each_server_that_does_not_answer_is_named(sqlite: Path, made: Make) -> None:
     silent = Silent()
     sources = made(f"sqlite:{sqlite}", "sqlite:/nowhere", f"pgsql:host=127.0.0.1;port={silent.port};password=hunter2")
