@@ -119,7 +119,7 @@ def validators_of(modules: Sequence[str], seconds: float, background: Background
         "dkim_validate": lambda: DkimValidator("dkim_validate", DkimOptions(), names),
         "arc": lambda: ArcValidator("arc", ArcOptions(trusted_sealers=DomainPatterns(())), names),
         "dnsbl": lambda: DnsblValidator("dnsbl", DnsblOptions(zones=zones), Lists(zones, lookups, 5.0, owner), lookups),
-        "dmarc": lambda: DmarcValidator("dmarc", DmarcOptions(), lookups),
+        "dmarc": lambda: DmarcValidator("dmarc", DmarcOptions(), lookups, owner),
     }
     return [made[name]() for name in modules]
 

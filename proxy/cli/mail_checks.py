@@ -115,6 +115,7 @@ async def _checked(facts: Facts, around: Circumstances, content: bytes) -> Found
                 await _arrives(validators, found.session)
             for validator in validators:
                 await _ask(validator, phase, found)
+        await found.session.transaction.settle()
     finally:
         await services.background.close()
         await resolver.close()

@@ -10,6 +10,7 @@ from typing import cast
 from config.diagnostics import Diagnostic, Severity
 from config.schema.specs import ModuleSpec
 from config.settings import ModuleSettings
+from proxy.base.tasks import TaskOwner, spawn
 from proxy.dmarc.author import authors
 from proxy.dmarc.evaluation import Evaluation, Status, evaluate
 from proxy.dmarc.policies import DomainPolicies
@@ -56,7 +57,7 @@ class PreparedDmarc:
         """Return the hooks."""
         if self._loaded.passive:
             return None
-        return DmarcValidator(self._loaded.name, self._options, services.lookups)
+        return DmarcValidator(self._loaded.name, self._options, services.lookups, services.background.owner)
 
 
 def _mistakes(loaded: ModuleSettings, options: DmarcOptions, present: frozenset[str]) -> Iterator[Diagnostic]:
@@ -90,8 +91,8 @@ def _mistakes(loaded: ModuleSettings, options: DmarcOptions, present: frozenset[
 class DmarcValidator:
     """Evaluates messages."""
 
-    def __init__(self, name: str, options: DmarcOptions, lookups: Remembered) -> None:
-        """Take the options."""
+    def __init__(self, name: str, options: DmarcOptions, lookups: Remembered, owner: TaskOwner) -> None:
+        """Take the options; `owner` has the tasks."""
         self.name, self.shadow = name, options.shadow
         self.on_error = OnError(options.on_error)
         self.deadline = options.timeout + _GRACE_SECONDS
@@ -100,6 +101,7 @@ class DmarcValidator:
         self.uses = Uses(READS, frozenset({*sets, "authentication-results"}))
         self.uses_at = {Phase.MAILFROM: Uses(sets=frozenset({"dmarc_domain_policy"}))}
         self._options, self._lookups, self._policies = options, lookups, DomainPolicies(lookups)
+        self._owner = owner
 
     def hooks(self) -> Mapping[Phase, Hook]:
         """Look the sender's policy up at MAIL FROM, and evaluate the message."""
@@ -113,17 +115,20 @@ class DmarcValidator:
         """Say what it would look up at MAIL FROM: it refuses nothing there."""
         return Explained("looks up the DMARC policy of the sender's domain")
 
-    def _sender(self, session: Session) -> Verdict | Awaitable[Verdict]:
-        domain = session.transaction.reverse_path.domain
-        return PASS if session.can_relay or not domain else self._policy_of(session.transaction, domain)
+    def _sender(self, session: Session) -> Verdict:
+        """Begin to look up the policy of the domain in MAIL FROM. Scripts wait for it, MAIL does not."""
+        transaction = session.transaction
+        if transaction.reverse_path.domain and not session.can_relay:
+            work = self._policy_of(transaction, transaction.reverse_path.domain)
+            transaction.pending.append(spawn(work, name=f"dmarc {session.id}", owner=self._owner))
+        return PASS
 
-    async def _policy_of(self, transaction: Transaction, domain: str) -> Verdict:
-        """Tell what the owner of the domain in MAIL FROM asks for: who asks others about it wants to know."""
+    async def _policy_of(self, transaction: Transaction, domain: str) -> None:
+        """Tell what the owner asks for: who asks others about a sender wants to know."""
         began = time.monotonic()
         found = await self._policies.of(domain, self._options.timeout)
         transaction.dns_seconds += time.monotonic() - began
         transaction.context["dmarc_domain_policy"] = "" if found is None else found.value
-        return PASS
 
     def _judge(self, session: Session) -> Verdict | Awaitable[Verdict]:
         return PASS if session.can_relay or session.transaction.message is None else self._judged(session)

@@ -8,6 +8,7 @@ import pytest
 
 from config.diagnostics import render
 from proxy.app import load
+from proxy.base.tasks import TaskOwner
 from proxy.mail.evidence import Property, Result, report
 from proxy.mail.message import Message
 from proxy.mail.session import Session
@@ -21,10 +22,11 @@ REJECT: Records = {("_dmarc.bank.test", "TXT"): ["v=DMARC1; p=reject"]}
 QUARANTINE: Records = {("_dmarc.bank.test", "TXT"): ["v=DMARC1; p=quarantine; sp=none; adkim=s"]}
 FORGED = b"From: Bank <service@bank.test>\r\nX-DMARC-Policy: none of yours\r\n\r\nx\r\n"
 BOB = "bob@example.com"
+OWNER = TaskOwner("test")
 
 
 def checking(records: Records | None = None, **options: object) -> DmarcValidator:
-    return DmarcValidator("dmarc", DmarcOptions.model_validate(options), Zonefile(records or {}).lookups)
+    return DmarcValidator("dmarc", DmarcOptions.model_validate(options), Zonefile(records or {}).lookups, OWNER)
 
 
 def mail(
@@ -210,6 +212,14 @@ async def test_the_event_has_what_a_report_needs() -> None:
     done(session)
 
 
+async def test_mail_from_does_not_wait_for_the_policy() -> None:
+    session = stranger(BOB, sender="a@bank.test")
+    silent: Records = {("_dmarc.bank.test", "TXT"): "SILENT"}
+    assert (await asked(checking(silent), session, Phase.MAILFROM)).reply is None
+    assert "dmarc_domain_policy" not in session.transaction.context
+    await OWNER.cancel()
+
+
 @pytest.mark.parametrize(
     ("records", "policy"),
     [(REJECT, "reject"), (QUARANTINE, "quarantine"), ({}, ""), ({("_dmarc.bank.test", "TXT"): "SERVFAIL"}, "")],
@@ -217,9 +227,11 @@ async def test_the_event_has_what_a_report_needs() -> None:
 async def test_scripts_learn_the_policy_of_the_domain_in_mail_from(records: Records, policy: str) -> None:
     session = stranger(BOB, sender="a@bank.test")
     await asked(checking(records), session, Phase.MAILFROM)
+    await session.transaction.settle()
     assert session.transaction.context["dmarc_domain_policy"] == policy
     null = stranger(BOB, sender="")
     await asked(checking(records), null, Phase.MAILFROM)
+    await null.transaction.settle()
     assert "dmarc_domain_policy" not in null.transaction.context
 
 
