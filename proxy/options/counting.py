@@ -29,6 +29,7 @@ class CountingOptions(Options):
         "`memory`: for this machine, until it restarts; `sqlite:///file`: greylisting and series that scripts "
         "serialize also outlive a restart; Redis or Valkey: for all machines that name it. Default: `counting.db` in "
         "State_Directory, if that is writable.",
+        secret=True,
         scopes=(),
     )
     script_store_site: Annotated[str, AfterValidator(_plain_name)] = option(
