@@ -45,6 +45,7 @@ RUN groupadd --system --gid 2525 ringback \
 COPY --from=build /opt/ringback /opt/ringback
 # A complete configuration, so that the image starts as it is; mount your own over it.
 COPY etc /etc/ringback
+RUN chmod -R a+rX /etc/ringback # a checkout may be readable for its owner only
 
 # The packages are called config, sieve and proxy: PYTHONSAFEPATH keeps Python from importing others of the same name.
 ENV PATH=/opt/ringback/bin:$PATH \

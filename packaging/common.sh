@@ -1,5 +1,6 @@
 # For the scripts beside this file: folders below build/ that are made once for each set of inputs.
 
+umask 022 # what is installed is for everybody, whoever builds it
 readonly ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 readonly BUILT=$ROOT/build/packaging
 readonly SUITE=bookworm

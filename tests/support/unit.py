@@ -50,7 +50,7 @@ exec chroot "$root" "$@"
 
 
 def made(script: str, *, version: str = "") -> Path:
-    """Run a script of `packaging`, which prints the path of what it made."""
+    """Run a script of `packaging` as a careful administrator would; it prints the path of what it made."""
     variables = {**os.environ} | ({"RINGBACK_VERSION": version} if version else {})
     ended = subprocess.run(
         [ROOT / "packaging" / script],
@@ -59,6 +59,7 @@ def made(script: str, *, version: str = "") -> Path:
         text=True,
         check=False,
         stdin=subprocess.DEVNULL,
+        umask=0o077,
     )
     assert ended.returncode == 0, (ended.stdout + ended.stderr)[-5000:]
     return Path(ended.stdout.strip())
