@@ -161,10 +161,16 @@ class SharedLimits:
 
     async def left(self, rate: Rate) -> float:
         """Return how many events a client has left, without taking one."""
+        throttle = rate.throttle
         try:
-            return (await answered(self._counting, _take(rate, 0))).left
+            shown = await answered(self._counting, Show("bucket", ROOM, rate.key))  # `Take` would make a bucket
         except CountingUnavailable:
             return 0.0
+        for each in shown:
+            left, count, seconds = each.numbers
+            if (each.key, count, seconds) == (rate.key, throttle.count, throttle.seconds):
+                return left
+        return float(throttle.count)
 
     async def rates_of(self, network: str) -> list[tuple[str, Throttle, float]]:
         """Return what is counted for a client: the event, its limit, and how many are left.

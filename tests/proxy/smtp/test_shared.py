@@ -218,6 +218,18 @@ async def test_a_full_limit_takes_nothing_from_the_others() -> None:
     assert counting.places("service_sessions ") == 1
 
 
+async def test_who_looks_at_a_rate_changes_nothing() -> None:
+    counting = Apart()
+    limits, rate = SharedLimits(counting), Rate("message", "192.0.2.1", Throttle(3, 3600))
+    assert await limits.left(rate) == 3
+    assert await limits.rates_of("192.0.2.1") == []
+    assert not await limits.count(rate)
+    assert round(await limits.left(rate), 2) == 2
+    assert [what for what, *_ in await limits.rates_of("192.0.2.1")] == ["message"]
+    assert await limits.forgive("192.0.2.1") == 1
+    assert await limits.left(rate) == 3
+
+
 async def test_if_nobody_can_count_the_client_comes_again() -> None:
     counting = Apart()
     options = {"max_connections_per_client": 9, "message_rate_per_client": '"9/60"'}
