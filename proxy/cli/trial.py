@@ -30,8 +30,9 @@ from proxy.modules.sieve_policy.lists import rows_of
 from proxy.modules.smtp_cbv.making import callbacks_of
 from proxy.smtp.access import is_trusted
 from proxy.smtp.context import helo_context, path_context
-from sieve.host import CallbackAnswer, Found
+from sieve.host import CallbackAnswer
 from sieve.phases import Phase
+from sieve.shared import Found
 
 
 class Callback(StrEnum):

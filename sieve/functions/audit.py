@@ -9,11 +9,11 @@ from ipaddress import ip_address
 from types import CoroutineType
 from typing import Any
 
-from sieve.host import SeriesName, Traffic
 from sieve.library import Hash, Soon, Value, sieve_function
 from sieve.run import reasons
 from sieve.run.runtime import Frame
 from sieve.run.values import ScriptError, as_text, as_whole
+from sieve.shared import SeriesName, Traffic
 
 _MODULE = "inbound_audit"
 _MONITOR = re.compile(r"([0-9]{1,9}) *, *([0-9]{1,5})")

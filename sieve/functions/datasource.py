@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from sieve.host import Found
 from sieve.library import Hash, Soon, Value, sieve_function
 from sieve.run.runtime import Frame
 from sieve.run.values import as_list, as_text
+from sieve.shared import Found
 
 _ERROR = "datasource_error"
 _Shape = TypeVar("_Shape", tuple[str, ...], Hash)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from config.base.ip import read_address
-from sieve.host import ListDefinition
 from sieve.library import Soon, Value, sieve_function
 from sieve.run import reasons
 from sieve.run.runtime import Frame
 from sieve.run.values import ScriptError, as_text
+from sieve.shared import ListDefinition
 
 
 @sieve_function()

@@ -14,7 +14,7 @@ from collections.abc import Coroutine, Generator
 from types import CoroutineType
 from typing import Any, TypeVar
 
-from sieve.host import Soon
+from sieve.shared import Soon
 
 __all__ = ["Soon", "settled", "within"]
 

@@ -17,9 +17,10 @@ from proxy.modules.inbound_audit.options import Monitor
 from proxy.modules.services import Services
 from proxy.modules.sieve_policy.counters import ScriptCounters, SessionCounters
 from proxy.modules.sieve_policy.lists import SessionLists
-from sieve.host import CallbackAnswer, ConnectionEnd, DnsAnswer, Found
+from sieve.host import CallbackAnswer, ConnectionEnd, DnsAnswer
 from sieve.run.values import ScriptError
 from sieve.settings import BounceRules
+from sieve.shared import Found
 
 
 @dataclass

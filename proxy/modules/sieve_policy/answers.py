@@ -15,8 +15,9 @@ from proxy.modules.sieve_policy.counters import ScriptCounters, SessionCounters
 from proxy.modules.sieve_policy.datasources import RecordedDatasources, ScriptDatasources
 from proxy.modules.sieve_policy.host import SessionConnection, SessionHost
 from proxy.modules.sieve_policy.lists import SessionLists
-from sieve.host import CallbackAnswer, Counters, Datasources, DnsAnswer, Duplicates
+from sieve.host import CallbackAnswer, DnsAnswer
 from sieve.phases import Phase
+from sieve.shared import Counters, Datasources, Duplicates
 
 MOST_ANSWERS = 100
 """Answers of one phase that are kept."""

@@ -19,10 +19,10 @@ from proxy.counting.windows import AGED_SECONDS
 from proxy.mail.session import Session
 from proxy.modules.services import Services, monitors_of
 from proxy.store.base import decoded, encoded
-from sieve.host import SeriesName, Traffic
 from sieve.run import reasons
 from sieve.run.patience import Soon
 from sieve.run.values import ScriptError
+from sieve.shared import SeriesName, Traffic
 
 log = get_logger()
 

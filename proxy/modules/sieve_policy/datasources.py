@@ -8,9 +8,9 @@ from proxy.datasource.errors import DatasourceError, UnknownDatasource
 from proxy.datasource.parameters import Parameters
 from proxy.datasource.rows import Rows
 from proxy.datasource.sources import Datasources
-from sieve.host import Found
 from sieve.run.patience import Soon, settled
 from sieve.run.values import ScriptError
+from sieve.shared import Found
 
 
 class ScriptDatasources:

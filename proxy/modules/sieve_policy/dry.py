@@ -15,9 +15,10 @@ from proxy.modules.sieve_policy.counters import ScriptCounters, SessionCounters
 from proxy.modules.sieve_policy.effects import ONE_RECIPIENT, NoDuplicates, SessionControl
 from proxy.modules.sieve_policy.host import SessionConnection, SessionHost
 from proxy.modules.sieve_policy.lists import SessionLists
-from sieve.host import CallbackAnswer, DnsAnswer, ListDefinition
+from sieve.host import CallbackAnswer, DnsAnswer
 from sieve.phases import Phase
 from sieve.run.values import ScriptError
+from sieve.shared import ListDefinition
 
 A = TypeVar("A")
 T = TypeVar("T")

@@ -20,12 +20,13 @@ from proxy.modules.sieve_policy.datasources import ScriptDatasources
 from proxy.modules.sieve_policy.effects import ONE_RECIPIENT, NoDuplicates, SessionControl, SessionEnvelope, SessionMail
 from proxy.modules.sieve_policy.lists import SessionLists
 from proxy.smtp.listed import tell
-from sieve.host import CallbackAnswer, ConnectionEnd, Counters, Datasources, DnsAnswer, Duplicates
+from sieve.host import CallbackAnswer, ConnectionEnd, DnsAnswer
 from sieve.message.bounces import joined
 from sieve.phases import Phase
 from sieve.run import reasons
 from sieve.run.values import ScriptError
 from sieve.settings import BounceRules
+from sieve.shared import Counters, Datasources, Duplicates
 
 log = get_logger()
 

@@ -10,9 +10,9 @@ from proxy.lists.cidr import MOST_LISTS, CidrList, TooManyLists, UnknownList
 from proxy.lists.definition import NoRows, Result, Rows, Undefined, by_hash
 from proxy.lists.entries import Entry
 from proxy.lists.listed import Lists
-from sieve.host import ListDefinition
 from sieve.run import reasons
 from sieve.run.values import ScriptError
+from sieve.shared import ListDefinition
 
 
 def rows_of(sources: Datasources) -> Rows:

@@ -11,7 +11,7 @@ from proxy.datasource.sources import Datasources
 from proxy.modules.sieve_policy.datasources import RecordedDatasources, ScriptDatasources
 from proxy.options.datasource_uris import parse_uri
 from proxy.options.datasources import DatasourceOptions
-from sieve.host import Found
+from sieve.shared import Found
 
 
 def sources(path: Path, **options: Any) -> Datasources:
