@@ -15,7 +15,8 @@ from config.scopes.listener import DEFAULT_BACKLOG, Listener
 from config.scopes.places import Place, Setting
 from config.scopes.scopes import Scopes
 from config.settings import ModuleSettings, Settings
-from config.tools.writing import as_json, quoted, written
+from config.spelling import quoted
+from config.tools.writing import as_json, written
 
 _DEEPER = "  "
 

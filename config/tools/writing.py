@@ -9,8 +9,7 @@ from typing import Any
 from config.schema.readers import ValueReader
 from config.schema.values import DomainPatterns
 from config.scopes.listener import Listener
-
-_BARE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:*-/")
+from config.spelling import quoted
 
 
 def written(value: object, reader: ValueReader | None = None) -> str:
@@ -35,13 +34,6 @@ def _number(value: float) -> str:
 
 def _bracketed(opening: str, items: Any, closing: str) -> str:
     return " ".join([opening, *items, closing])
-
-
-def quoted(text: str) -> str:
-    """Return a text in quotes, or bare if it is one word."""
-    if text and all(char in _BARE for char in text) and "/*" not in text and not text.startswith("//"):
-        return text
-    return '"' + text.replace('"', '\\"') + '"'
 
 
 def as_json(value: object) -> Any:

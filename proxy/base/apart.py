@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, Generic, Protocol, TypeAlias, TypeVar
 
-from proxy.base import log_output
+from proxy.base.log import silence
 
 T = TypeVar("T")
 
@@ -163,7 +163,7 @@ def _be(
         signal.alarm(math.ceil(seconds) + _LATE_SECONDS)
         for each in leave:
             each.close()
-        log_output.silence()
+        silence()
         tell(_ANSWER, pickle.dumps(work(lambda stage: tell(_STAGE, stage.encode()))))
     except BaseException as error:  # noqa: BLE001 — the process's outermost frame
         with suppress(OSError):  # the parent no longer reads

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol, TypeAlias, cast
 
@@ -19,8 +19,19 @@ import structlog
 from proxy.base.lines import Renderer, printable
 
 __all__ = [
-    "KEPT", "LEVELS", "Counting", "Levels", "Logger", "get_logger", "is_observed", "kept", "levels", "look_up_again",
-    "printable", "set_levels",
+    "KEPT",
+    "LEVELS",
+    "Counting",
+    "Levels",
+    "Logger",
+    "get_logger",
+    "is_observed",
+    "kept",
+    "levels",
+    "look_up_again",
+    "printable",
+    "set_levels",
+    "silence",
 ]  # fmt: skip
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
@@ -71,6 +82,11 @@ def look_up_again() -> None:
     """Let every log look its methods up again, because what they do has changed."""
     for log in _logs:
         log.forget()
+
+
+def silence() -> None:
+    """Drop everything that is logged: this process reports its results in another way."""
+    structlog.configure(processors=[_dropped])
 
 
 def is_observed(event: str) -> bool:
@@ -179,3 +195,7 @@ class Logger(structlog.BoundLoggerBase):
 
 def _nothing(event: str, **fields: object) -> None:
     """Log an event below the level."""
+
+
+def _dropped(_logger: object, _level: str, _event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    raise structlog.DropEvent

@@ -7,7 +7,6 @@ them to the observer. `proxy.base.writers` has the writers, `proxy.base.log` wha
 from __future__ import annotations
 
 import atexit
-from collections.abc import MutableMapping
 from io import TextIOBase
 from typing import Any, TextIO, cast
 
@@ -43,11 +42,6 @@ def configure(
         logger_factory=structlog.WriteLoggerFactory(cast(TextIO, writer)),
         cache_logger_on_first_use=threaded,  # a cached logger would keep the old writer across a fork
     )
-
-
-def silence() -> None:
-    """Drop everything that is logged: this process reports its results in another way."""
-    structlog.configure(processors=[_dropped])
 
 
 def observe(take: Take, names: frozenset[str]) -> None:
@@ -96,7 +90,3 @@ atexit.register(close)
 
 def _writer() -> object:
     return structlog.get_config()["logger_factory"]._file  # noqa: SLF001 — it has no public name
-
-
-def _dropped(_logger: object, _level: str, _event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    raise structlog.DropEvent

@@ -18,6 +18,7 @@ from rich.console import Console
 
 from proxy.app import load
 from proxy.base import log, log_output
+from proxy.base.log import silence
 from proxy.callback.cache import LOCAL_SECONDS, CallbackCache
 from proxy.callback.lives import CachedVerdict
 from proxy.callback.resolve import NoCandidate, ascii_domain
@@ -131,7 +132,7 @@ def _parts(subject: str) -> tuple[str, str]:
 def _done(context: typer.Context, work: Callable[[CallbackCache], Awaitable[T]]) -> T:
     """Run `work` on the server's cache; if that is impossible, say why and exit 69."""
     options, core = configured(context.obj, load)
-    log_output.silence()
+    silence()
     url = store_of(options, core.state_directory)
     if url.scheme == "memory":
         kept = "" if options.store is not None else f" (you cannot write to {core.state_directory})"

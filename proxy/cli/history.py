@@ -16,8 +16,7 @@ import typer
 
 from config.base.ip import plain_address
 from proxy.app import load
-from proxy.base import log_output
-from proxy.base.log import printable
+from proxy.base.log import printable, silence
 from proxy.cli import exits
 from proxy.cli.grammar.tree import Prints
 from proxy.cli.outputs import WhyRecord
@@ -99,7 +98,7 @@ def forget(address: Address, config_file: ConfigurationFile = DEFAULT_FILE) -> N
 
 def _settings(config_file: Path) -> HistorySettings:
     options, core = configured(config_file, load)
-    log_output.silence()
+    silence()
     return HistorySettings.of(core, options.store_secret)
 
 

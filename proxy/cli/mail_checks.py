@@ -15,7 +15,7 @@ import uvloop
 from config.diagnostics import Source, Span
 from config.settings import ModuleSettings
 from proxy.app import MODULES, load
-from proxy.base import log_output
+from proxy.base.log import silence
 from proxy.cli import exits
 from proxy.cli.circumstances import HELO, Circumstances, Facts, configured, unconfigured
 from proxy.cli.given import check_address, check_ip, content_of
@@ -87,7 +87,7 @@ def check_mail(
     around = unconfigured(frozenset())
     if config_file is not None:
         around = configured(loaded(config_file, load).settings, Path("-"), Phase.DATA, client_ip, None)
-    log_output.silence()
+    silence()
     facts = Facts(client_ip, sender, recipients or (_RECIPIENT,), helo)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         found = runner.run(_checked(facts, around, content))

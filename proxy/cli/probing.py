@@ -20,7 +20,7 @@ from rich.text import Text
 
 from config.base.regular_files import read_regular
 from proxy.app import load
-from proxy.base import log_output
+from proxy.base.log import silence
 from proxy.callback.verdict import Status
 from proxy.cli import exits
 from proxy.cli.asking import ProbeRequest, ProbeResult, ask_all
@@ -78,7 +78,7 @@ def probe(
     many = file is not None
     waits = patience if patience is not None else PATIENCE if many else 0.0
     manner = ProbeRequest(sender.strip("<>") if sender is not None else None, at_once if many else 1, waits)
-    log_output.silence()
+    silence()
     began = time.monotonic()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         counted = runner.run(_ask(asked, manner, options, core, as_json=as_json, many=many))

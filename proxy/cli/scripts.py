@@ -19,7 +19,7 @@ from rich.text import Text
 from config.base.sources import read_source
 from config.diagnostics import Source
 from proxy.app import MODULES, library, load
-from proxy.base import log_output
+from proxy.base.log import silence
 from proxy.cli import exits
 from proxy.cli.circumstances import HELO, Circumstances, Facts, configured, unconfigured
 from proxy.cli.given import check_address, check_ip, content_of
@@ -184,7 +184,7 @@ def run(
         content = b""  # these phases always have a message
     facts = Facts(client_ip, sender, recipients or (), helo, tls, user)
     session_of = partial(trial_session, facts, around, content)
-    log_output.silence()  # what matters is in the answer
+    silence()  # what matters is in the answer
     host_of = partial(TrialHost, phase=phase, answer=callback, around=around)
     outcome, host = asyncio.run(_run(compiled, session_of, host_of, trace=trace))
     if as_json:

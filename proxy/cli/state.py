@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from proxy.app import compiled
-from proxy.base import log_output
+from proxy.base.log import silence
 from proxy.base.rejected import ConfigurationRejected
 from proxy.cli import exits
 from proxy.cli.grammar.tree import Prints
@@ -40,7 +40,7 @@ def status(
     ] = False,
 ) -> None:
     """Ask the running server whether it is ready. Exit 0 if it is, 2 if it is not or does not run."""
-    log_output.silence()
+    silence()
     answer = _answered(places(_state_directory(config_file)), "status")
     if isinstance(answer, str):
         if as_json:
@@ -68,7 +68,7 @@ def page(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object."), Prints(PageRecord)] = False,
 ) -> None:
     """Print a link to the page that shows what the server does. It works once, within ten minutes."""
-    log_output.silence()
+    silence()
     if Role.called(role) is None:
         exits.say(no_role(role), err=True)
         raise typer.Exit(exits.USAGE)

@@ -12,7 +12,7 @@ from config.errors import not_a
 from config.language.nodes import Dictionary, Entry, List, Option, Stanza, Value
 from config.schema.momentum import catalogue
 from config.schema.readers import ReadContext, Unreadable, ValueReader
-from config.tools.writing import quoted
+from config.spelling import quoted
 
 _REPLICATE = "replicate"
 _SHARED = frozenset({"cache", "inbound_cidr", "metrics", "shared_named_throttles"})

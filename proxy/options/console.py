@@ -19,7 +19,8 @@ from config.errors import not_a
 from config.language.nodes import Attributes, Dictionary, Entry, List, Option, Scalar, Stanza, String, Value, Word
 from config.schema.momentum import catalogue
 from config.schema.readers import ReadContext, Unreadable, ValueReader
-from config.tools.writing import quoted, written
+from config.spelling import quoted
+from config.tools.writing import written
 
 _SAFE_MODES = frozenset({"0600", "0660", "600", "660"})
 _OFF = frozenset({"false", "no", "off", "0", "disabled"})

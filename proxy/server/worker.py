@@ -34,11 +34,12 @@ from proxy.server.assembly import Assembly
 from proxy.server.sockets import OWN_FILES, bind, compare_open_files
 from proxy.smtp.commands.verbs import VERBS
 from proxy.smtp.entrance import Entrance
-from proxy.smtp.front import Front, Sessions
 from proxy.smtp.guesses import Guesses
 from proxy.smtp.hooks import hooks_of
 from proxy.smtp.pipeline import PhasePipeline
+from proxy.smtp.ports import Front
 from proxy.smtp.protocol import SmtpProtocol
+from proxy.smtp.running import Sessions
 from proxy.smtp.said import Allowance
 from proxy.smtp.shared import SharedLimits
 from proxy.upstream.credentials import CredentialChecker

@@ -28,10 +28,9 @@ from proxy.smtp.admission import Admission
 from proxy.smtp.connection import BACKLOG, ClientGone, ClientIdle, Connection
 from proxy.smtp.data import DataReader
 from proxy.smtp.forwarded import Address
-from proxy.smtp.front import Front
 from proxy.smtp.pending import Answer, Over, Pending, Verb
 from proxy.smtp.plan import Looks, Plan
-from proxy.smtp.ports import Relay
+from proxy.smtp.ports import Front, Relay
 from proxy.smtp.record import record_left, record_message, record_refused
 from proxy.smtp.said import MOST_SAID, SERVER
 from proxy.smtp.state import END_OF_MESSAGE, Progress

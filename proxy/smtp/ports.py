@@ -1,19 +1,34 @@
-"""What the SMTP server uses: the interfaces of policy, relay, outbox and authenticator. `front` has them together."""
+"""What the SMTP server uses: the interfaces of policy, relay, outbox and authenticator, and the `Front` with them.
+
+A worker has one `Front`, which all its sessions share.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import copy
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from enum import Enum, auto
-from typing import ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
+from proxy.base.health import HealthChecks
+from proxy.counting.base import Counting
+from proxy.counting.memory import MemoryCounting
 from proxy.mail import replies
 from proxy.mail.message import Message
 from proxy.mail.replies import Reply
 from proxy.mail.session import Letter, Path, Session, Transaction
 from proxy.mail.verdict import Verdict
+from proxy.options.core import CoreOptions
+from proxy.options.throttle import Buckets
+from proxy.smtp.listed import Refusing
+from proxy.smtp.pending import Verb
+from proxy.smtp.running import Live, Sessions
+from proxy.smtp.said import Allowance
+from proxy.smtp.shared import SharedLimits
 from sieve.phases import Phase
 
 
@@ -275,3 +290,72 @@ class HooksIntoSession(Protocol):
     def session_hooks(self) -> SessionHooks:
         """Return its hooks."""
         ...
+
+
+@dataclass(slots=True)
+class Front:
+    """Everything that a session needs. Its mutable parts are owned by the event loop's thread."""
+
+    settings: CoreOptions
+    verbs: Mapping[bytes, Verb]
+    """The commands, by verb in capitals."""
+    pipeline: Policy
+    open_relay: Callable[[Session], Relay]
+    capabilities: Callable[[], frozenset[str]]
+    """EHLO keywords that every next hop is known to offer."""
+    session_ended: Callable[[Session], None]
+    """Called when a session ends, so that its client's own next-hop connections end, too."""
+    authenticator: Logins
+    """Verifies the credentials of clients that use AUTH."""
+    sessions: Sessions
+    outbox: Outbox
+    hooks: SessionHooks = field(default_factory=SessionHooks)
+    """What modules do besides judging in the phases."""
+    stopping: bool = False
+    """No more clients are accepted. A connection that still arrives is turned away."""
+    reloaded: bool = False
+    """Another worker has taken over, with another configuration."""
+    closed: bool = False
+    """An operator lets no more clients in; those that come get 421."""
+    trace: Callable[[Session, bytes, bytes], None] | None = None
+    """Gets each line of each dialogue, with who said it, while an operator looks on."""
+    checks: HealthChecks = field(default_factory=HealthChecks)
+    """Connections that are not logged one by one."""
+    lists: Refusing | None = None
+    """The lists that may refuse a client, and that scripts ask."""
+    dialogues: Allowance | None = None
+    """How many refusals are told with their dialogue; None without a history."""
+    counting: Counting = field(default_factory=MemoryCounting)
+    """Counts what is no client's: the turns of all messages."""
+    shared: SharedLimits | None = None
+    """Counts clients' limits for all workers and machines; None if this worker counts alone."""
+    rates: Buckets = field(default_factory=Buckets)
+    clients: Counter[str] = field(default_factory=Counter)
+    """Connections of each client that has any."""
+    connections: int = 0
+    """All connections with an open socket."""
+
+    @property
+    def live(self) -> set[Live]:
+        """The running sessions."""
+        return self.sessions.live
+
+    @property
+    def in_use(self) -> list[Front]:
+        """This front, and those that running sessions have kept from before the configuration changed."""
+        return list({id(each): each for each in (self, *(each.dialogue.front for each in self.live))}.values())
+
+    def turn_to(self, other: Front, entrances: Mapping[Any, Any]) -> None:
+        """Serve new sessions by another configuration. Running ones keep theirs, and the copies of their entrances."""
+        earlier = copy.copy(self)
+        self.settings, self.pipeline, self.hooks = other.settings, other.pipeline, other.hooks
+        self.open_relay = other.open_relay
+        for session in self.live:
+            if session.dialogue.front is self:  # others began before an earlier change
+                session.keep(earlier, entrances)
+
+    def client_left(self, network: str) -> None:
+        """Count one connection of a client less."""
+        self.clients[network] -= 1
+        if not self.clients[network]:
+            del self.clients[network]

@@ -32,11 +32,11 @@ from proxy.smtp.counting import NO_COMMAND
 from proxy.smtp.data import DataReader
 from proxy.smtp.dialogue import MOST_JUNK, Dialogue
 from proxy.smtp.entrance import Entrance
-from proxy.smtp.front import Front
 from proxy.smtp.health import CHECKS_SAY
 from proxy.smtp.hooks import reply_to_failure
 from proxy.smtp.mistakes import note_answer, note_line, note_unknown
 from proxy.smtp.pending import Answer, Over, Pending, Verb
+from proxy.smtp.ports import Front
 from proxy.smtp.said import CLIENT, MOST_SAID, SERVER
 from proxy.smtp.syntax import parse
 

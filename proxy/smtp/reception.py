@@ -23,9 +23,8 @@ from proxy.smtp.chunks import Interrupted
 from proxy.smtp.connection import ClientGone, ClientIdle, Draining
 from proxy.smtp.context import counts_context
 from proxy.smtp.data import GATHERED
-from proxy.smtp.front import Front
 from proxy.smtp.plan import Plan
-from proxy.smtp.ports import BodyListener, OutboxUnavailable, Relay, RelayFailed
+from proxy.smtp.ports import BodyListener, Front, OutboxUnavailable, Relay, RelayFailed
 from proxy.smtp.record import message_id_of, record_headers
 from sieve.phases import Phase
 

@@ -13,10 +13,9 @@ from proxy.counting.base import Counting
 from proxy.counting.memory import MemoryCounting
 from proxy.lists.listed import Lists
 from proxy.mail.session import Session
-from proxy.modules.inbound_audit.options import Monitor
-from proxy.modules.services import Services
 from proxy.modules.sieve_policy.counters import ScriptCounters, SessionCounters
 from proxy.modules.sieve_policy.lists import SessionLists
+from proxy.options.core import CoreOptions
 from sieve.host import CallbackAnswer, ConnectionEnd, DnsAnswer
 from sieve.run.values import ScriptError
 from sieve.settings import BounceRules
@@ -103,12 +102,9 @@ def plain_counters(
     settings = SimpleNamespace(
         siv_throttle_cache_size=1000, replicated_caches=frozenset(), processes=1, shares_counts=False
     )
-    audit = SimpleNamespace(type="inbound_audit", options=SimpleNamespace(monitors=(Monitor(300, 6), Monitor(1800, 4))))
     settings.__dict__.update(options)
-    services = SimpleNamespace(
-        settings=settings, counting=counting or MemoryCounting(clock), configuration=SimpleNamespace(modules=[audit])
-    )
-    return ScriptCounters(cast(Services, services), clock)
+    monitors = ((300, 6), (1800, 4))
+    return ScriptCounters(counting or MemoryCounting(clock), cast(CoreOptions, settings), monitors, clock)
 
 
 @dataclass

@@ -13,7 +13,7 @@ from proxy.mail.session import Session
 from proxy.modules.services import Services
 from proxy.modules.sieve_policy.counters import ScriptCounters, SessionCounters
 from proxy.modules.sieve_policy.datasources import RecordedDatasources, ScriptDatasources
-from proxy.modules.sieve_policy.host import SessionConnection, SessionHost
+from proxy.modules.sieve_policy.host import SessionConnection, SessionHost, counters_of
 from proxy.modules.sieve_policy.lists import SessionLists
 from sieve.host import CallbackAnswer, DnsAnswer
 from sieve.phases import Phase
@@ -89,7 +89,7 @@ class RecordingHost(SessionHost):
     @property
     def counters(self) -> Counters:
         """Note what was counted."""
-        return SessionCounters(self._session, self._counters or ScriptCounters(self._services), self.note)
+        return SessionCounters(self._session, self._counters or counters_of(self._services), self.note)
 
     @property
     def duplicates(self) -> Duplicates:

@@ -17,7 +17,7 @@ from proxy.counting.presence import key_of
 from proxy.counting.traffic import of_script, series_of
 from proxy.counting.windows import AGED_SECONDS
 from proxy.mail.session import Session
-from proxy.modules.services import Services, monitors_of
+from proxy.options.core import CoreOptions
 from proxy.store.base import decoded, encoded
 from sieve.run import reasons
 from sieve.run.patience import Soon
@@ -59,16 +59,21 @@ class ScriptCounters:
     goes on if whoever counts was replaced meanwhile.
     """
 
-    def __init__(self, services: Services, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` ages the throttles."""
-        core = services.settings
-        self.counting: Counting = services.counting
+    def __init__(
+        self,
+        counting: Counting,
+        core: CoreOptions,
+        monitors: Sequence[tuple[int, int]] = (),
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """`monitors` are those of inbound_audit; `clock` ages the throttles."""
+        self.counting = counting
         self.shares = core.shares_counts
         self.most = core.siv_throttle_cache_size
         declared = core.replicated_caches
         self.caches = declared if declared or core.processes > 1 or core.shares_counts else None
         """The declared caches; None: whatever scripts name, because the only worker knows it and none is declared."""
-        self.monitors: Sequence[tuple[int, int]] = monitors_of(services.configuration)
+        self.monitors = monitors
         self._clock = clock
         self._throttles: OrderedDict[tuple[bool, str], _Throttle] = OrderedDict()
         self._gauges: OrderedDict[str, tuple[int, float]] = OrderedDict()

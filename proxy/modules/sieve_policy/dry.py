@@ -13,7 +13,7 @@ from proxy.modules.base import Verdicts
 from proxy.modules.services import Services
 from proxy.modules.sieve_policy.counters import ScriptCounters, SessionCounters
 from proxy.modules.sieve_policy.effects import ONE_RECIPIENT, NoDuplicates, SessionControl
-from proxy.modules.sieve_policy.host import SessionConnection, SessionHost
+from proxy.modules.sieve_policy.host import SessionConnection, SessionHost, counters_of
 from proxy.modules.sieve_policy.lists import SessionLists
 from sieve.host import CallbackAnswer, DnsAnswer
 from sieve.phases import Phase
@@ -123,7 +123,7 @@ class DryHost(SessionHost):
     @property
     def counters(self) -> DryCounters:
         """What scripts count together."""
-        return DryCounters(self._session, ScriptCounters(self._services), self.unknown)
+        return DryCounters(self._session, counters_of(self._services), self.unknown)
 
     @property
     def control(self) -> DryControl:

@@ -14,7 +14,7 @@ from proxy.lists.entries import Entry
 from proxy.mail.message import Message
 from proxy.mail.session import Letter, Session
 from proxy.metrics.book import BOOK
-from proxy.modules.services import Services
+from proxy.modules.services import Services, monitors_of
 from proxy.modules.sieve_policy.counters import ScriptCounters, SessionCounters
 from proxy.modules.sieve_policy.datasources import ScriptDatasources
 from proxy.modules.sieve_policy.effects import ONE_RECIPIENT, NoDuplicates, SessionControl, SessionEnvelope, SessionMail
@@ -32,6 +32,11 @@ log = get_logger()
 
 LONGEST_LOG = 1972
 """Characters of ec_log's text that are written, as in the manual."""
+
+
+def counters_of(services: Services) -> ScriptCounters:
+    """Return what a worker's scripts count with."""
+    return ScriptCounters(services.counting, services.settings, monitors_of(services.configuration))
 
 
 class SessionHost:
@@ -162,7 +167,7 @@ class SessionHost:
     @property
     def counters(self) -> Counters:
         """What scripts count together."""
-        return SessionCounters(self._session, self._counters or ScriptCounters(self._services))
+        return SessionCounters(self._session, self._counters or counters_of(self._services))
 
     @property
     def control(self) -> SessionControl:

@@ -23,11 +23,10 @@ from proxy.metrics.table import SCRIPT, SCRIPT_RUNS, SCRIPT_TIME, SECONDS
 from proxy.modules.base import Explained, Verdicts
 from proxy.modules.services import Services
 from proxy.modules.sieve_policy.answers import RecordingHost
-from proxy.modules.sieve_policy.counters import ScriptCounters
 from proxy.modules.sieve_policy.dry import DryHost
 from proxy.modules.sieve_policy.duplicates import Tracking
 from proxy.modules.sieve_policy.effects import send_letters, settle_letters
-from proxy.modules.sieve_policy.host import SessionHost
+from proxy.modules.sieve_policy.host import SessionHost, counters_of
 from proxy.modules.sieve_policy.options import SPEC, SieveOptions, option_name
 from proxy.smtp.ports import OutboxUnavailable
 from sieve.compile.compiler import Compiled, compile_script
@@ -216,7 +215,7 @@ class SieveValidator:
         self._services = services
         self._host = RecordingHost if services.settings.history_answers else SessionHost
         self._duplicates = Tracking(prepared.loaded.name, prepared.options, services).of
-        self._counters = ScriptCounters(services)
+        self._counters = counters_of(services)
 
     def hooks(self) -> Mapping[Phase, Hook]:
         """Speak in every phase that has a script."""

@@ -28,10 +28,10 @@ from proxy.smtp.admission import Admission
 from proxy.smtp.arguments import recipient_of, sender_of
 from proxy.smtp.context import counts_context, helo_context, mail_context, path_context
 from proxy.smtp.entrance import Entrance
-from proxy.smtp.front import Front
 from proxy.smtp.listed import foreseen
 from proxy.smtp.pipeline import PhasePipeline
 from proxy.smtp.plan import Limit, Plan
+from proxy.smtp.ports import Front
 from proxy.smtp.shared import Rate, SharedLimits, SharedRate
 from proxy.smtp.state import Progress
 from proxy.upstream.pools import Pools

@@ -16,7 +16,7 @@ from proxy.mail.session import Session
 from proxy.metrics.book import BOOK
 from proxy.metrics.table import TRACE_DROPPED
 from proxy.server.answering import Question
-from proxy.smtp.front import Front
+from proxy.smtp.ports import Front
 from proxy.smtp.said import lines_of
 
 MOST_WAITING = 5000

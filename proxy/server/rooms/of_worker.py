@@ -34,8 +34,8 @@ from proxy.server.rooms import (
     upstreams,
 )
 from proxy.smtp.entrance import Entrance
-from proxy.smtp.front import Front
 from proxy.smtp.pipeline import PhasePipeline
+from proxy.smtp.ports import Front
 from proxy.upstream.pools import Pools
 from proxy.upstream.routes import Router
 

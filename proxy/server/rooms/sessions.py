@@ -11,7 +11,8 @@ from config.base.ip import read_address
 from proxy.base.log import printable
 from proxy.base.tasks import waits_in
 from proxy.server.answering import Question, Unanswerable
-from proxy.smtp.front import Front, Live
+from proxy.smtp.ports import Front
+from proxy.smtp.running import Live
 from proxy.smtp.said import moments_of
 from proxy.smtp.state import State
 

@@ -12,8 +12,8 @@ from proxy.counting.base import CountingUnavailable
 from proxy.mail.session import client_network_of
 from proxy.modules.services import Callbacks
 from proxy.server.answering import Question, Unanswerable
-from proxy.smtp.front import Front
 from proxy.smtp.pipeline import PhasePipeline
+from proxy.smtp.ports import Front
 
 _CALLBACKS = "smtp_cbv"
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from proxy.server.answering import Question
-from proxy.smtp.front import Front
+from proxy.smtp.ports import Front
 from proxy.upstream.pools import Pools
 
 

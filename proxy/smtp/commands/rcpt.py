@@ -19,9 +19,9 @@ from proxy.smtp.access import admits
 from proxy.smtp.arguments import recipient_of
 from proxy.smtp.context import counts_context, path_context
 from proxy.smtp.dialogue import Dialogue
-from proxy.smtp.front import Front
 from proxy.smtp.pending import Answer, Pending
 from proxy.smtp.plan import Limit
+from proxy.smtp.ports import Front
 from proxy.smtp.shared import waits_for
 
 MOST_AHEAD = 50

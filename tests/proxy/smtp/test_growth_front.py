@@ -21,12 +21,12 @@ from proxy.smtp.commands.verbs import VERBS
 from proxy.smtp.connection import LONGEST_COMMAND, ClientGone, Connection, LineTooLong
 from proxy.smtp.data import DataReader
 from proxy.smtp.forwarded import BadProxyHeader, introduction_of, proxy_header
-from proxy.smtp.front import Front, Sessions
 from proxy.smtp.pace import Pace
 from proxy.smtp.pipeline import PhasePipeline
 from proxy.smtp.plan import Plan
-from proxy.smtp.ports import Outbox, Relay
+from proxy.smtp.ports import Front, Outbox, Relay
 from proxy.smtp.reception import Reception
+from proxy.smtp.running import Sessions
 from proxy.smtp.syntax import parse
 from tests.support.growth import MOST_GROWTH, assert_linear, seconds
 from tests.support.worker import core
