@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 _GRACE_SECONDS = 5.0
 _FIELD = "arc-seal"
 
-_INLINE = 32 * 1024
-"""Octets of a header section that is read on the event loop; longer ones are read in a thread."""
+_INLINE = 12 * 1024
+"""Octets of a header section that is read on the event loop, in up to 2 ms; longer ones are read in a thread."""
 
 
 class ArcModule:
