@@ -378,6 +378,26 @@ async def test_two_machines_with_one_redis_let_in_ten_together_and_at_most_twelv
 
 
 @pytest.mark.real("redis-server")
+async def test_the_console_of_each_machine_shows_and_clears_what_all_have_counted(
+    tmp_path: Path, nameserver: Dnsmasq
+) -> None:
+    with RedisServer() as redis:
+        rate = 'Message_Rate_Per_Client = "20/3600"'
+        async with machines(tmp_path, nameserver, redis, rate) as (_, _, both):
+            async with knocking(*both, count=6) as clients:
+                for each in clients:
+                    await each.ehlo()
+                    assert (await each.ask("MAIL FROM:<>")).startswith("250 ")
+            for each in both:
+                shown = await consoles.value(each.folder, "limits show 127.0.0.1")
+                assert [(row["limit"], row["rate"], int(row["left"])) for row in shown["rates"]] == [
+                    ("message", "20/3600", 14)
+                ]
+            assert (await consoles.value(both[0].folder, "limits clear 127.0.0.1"))["cleared"] == 1
+            assert (await consoles.value(both[1].folder, "limits show 127.0.0.1"))["rates"] == []
+
+
+@pytest.mark.real("redis-server")
 async def test_a_machine_that_dies_gives_its_places_back(tmp_path: Path, nameserver: Dnsmasq) -> None:
     with RedisServer() as redis:
         async with machines(tmp_path, nameserver, redis, TEN) as (_, _, (one, two)):
