@@ -117,6 +117,8 @@ class SieveFunction:
     """Parameters that must be constant in standard Sieve."""
     checks: Mapping[str, Callable[[str], object]]
     """What checks the constants of a parameter at load; it raises ScriptError."""
+    queries: bool
+    """Whether a bare `$name` in its strings is for a database, and not a variable without its braces."""
     captures: bool
     """Whether its `:matches` and `:regex` set match variables in standard Sieve."""
     counts: Counts
@@ -155,6 +157,7 @@ def sieve_function(
     only_with: Mapping[str, str] = MappingProxyType({}),
     constants: tuple[str, ...] = (),
     checks: Mapping[str, Callable[[str], object]] = MappingProxyType({}),
+    queries: bool = False,
     captures: bool = True,
     counts: Counts = Counts.EVERY,
     module: str | None = None,
@@ -187,6 +190,7 @@ def sieve_function(
             only_with=only_with,
             constants=frozenset(constants),
             checks=checks,
+            queries=queries,
             captures=captures,
             counts=counts,
             module=module,

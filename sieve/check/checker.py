@@ -171,7 +171,7 @@ class Checker:
         places = function is not None and function.name == "isset"
         for argument in call.arguments:
             if not isinstance(argument, nodes.Tag):
-                self._expression(argument, warn=not places)
+                self._expression(argument, warn=not places, query=function is not None and function.queries)
                 if function is None or not function.needs & Need.BODY:  # file names look like domains
                     self._u_labels(argument)
         if bound is not None:
@@ -209,9 +209,9 @@ class Checker:
 
     # ------------------------------------------------------------ values
 
-    def _expression(self, node: nodes.Expression, *, warn: bool = True) -> None:
+    def _expression(self, node: nodes.Expression, *, warn: bool = True, query: bool = False) -> None:
         if isinstance(node, nodes.Text):
-            self._text(node)
+            self._text(node, query=query)
         elif isinstance(node, nodes.ListOf):
             for item in node.items:
                 self._expression(item)
@@ -221,7 +221,7 @@ class Checker:
             self._expression(node.of, warn=warn)
             self._expression(node.key)
 
-    def _text(self, node: nodes.Text) -> None:
+    def _text(self, node: nodes.Text, *, query: bool = False) -> None:
         for part in node.parts:
             if isinstance(part, macros.VariablePart):
                 self._read(part.name, _within(node, part), warn=True)
@@ -229,7 +229,7 @@ class Checker:
                 self._found.needs |= part.macro.needs
             elif isinstance(part, macros.Unknown):
                 self._found.diagnostics.append(errors.unknown_macro(part.text, _within(node, part)))
-        for bare in macros.bare_names(node.value):
+        for bare in () if query else macros.bare_names(node.value):
             if bare.name in self._flow.assigned:
                 self._flow.unread.pop(bare.name, None)
                 self._found.diagnostics.append(errors.no_braces(bare.name, _within(node, bare)))

@@ -234,8 +234,8 @@ class StandardChecker(Checker):
             if name.lower() not in ADDRESS_FIELDS:
                 self._report(errors.not_an_address_field(name, node.span))
 
-    def _expression(self, node: nodes.Expression, *, warn: bool = True) -> None:
+    def _expression(self, node: nodes.Expression, *, warn: bool = True, query: bool = False) -> None:
         if isinstance(node, nodes.Variable | nodes.Index):
             self._report(errors.no_variables_in_rfc(node.span))
         else:
-            super()._expression(node, warn=warn)
+            super()._expression(node, warn=warn, query=query)
