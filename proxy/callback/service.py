@@ -123,23 +123,19 @@ class CallbackService(Generic[V]):
         return self.verifier.most_probes
 
     def ask(
-        self, session: Session, address: str, sender: str | None = None
+        self, session: Session, address: str, sender: str | None = None, transaction: Transaction | None = None
     ) -> CallbackVerdict | Awaitable[CallbackVerdict]:
-        """Return the verdict for a session, at once if it is at hand; set the current transaction's context variables.
+        """Return the verdict for a session, at once if it is at hand; set a transaction's context variables.
 
-        If it has to be awaited, the client may have begun another transaction by then; that one is not touched.
+        That is the current one unless another is given. If the verdict has to be awaited, the client may have begun
+        another transaction by then; that one is not touched.
         """
-        transaction = session.transaction
-        checked = transaction.evidence or "spf_status" in transaction.context
-        if checked and address == transaction.reverse_path.text and self._wants_policy(transaction):
-            return self._after_policy(session, transaction, address, sender)
-        return self._ask(session, transaction, address, sender)
-
-    def _ask(
-        self, session: Session, transaction: Transaction, address: str, sender: str | None
-    ) -> CallbackVerdict | Awaitable[CallbackVerdict]:
+        transaction = session.transaction if transaction is None else transaction
         path = transaction.reverse_path
         is_sender = address == path.text
+        checked = is_sender and (transaction.evidence or "spf_status" in transaction.context)
+        if checked and self._wants_policy(transaction):
+            return self._after_policy(session, transaction, address, sender)
         verdict = self._skipped(session, transaction, address, is_sender=is_sender)
         if verdict is None:
             client = "" if session.can_relay else session.client_network
@@ -178,7 +174,7 @@ class CallbackService(Generic[V]):
         self, session: Session, transaction: Transaction, address: str, sender: str | None
     ) -> CallbackVerdict:
         await self.learn_policy(transaction)
-        verdict = self._ask(session, transaction, address, sender)
+        verdict = self.ask(session, address, sender, transaction)
         return verdict if isinstance(verdict, CallbackVerdict) else await verdict
 
     def foretell(

@@ -141,6 +141,7 @@ ELSEWHERE = {
     "OUTBOX_FULL": "test_a_full_outbox_and_a_loop_of_letters_are_logged",
     "LETTERS_LOOP": "test_a_full_outbox_and_a_loop_of_letters_are_logged",
     "TLS_NOT_ACCEPTED": "test_a_handler_that_wants_no_tls_is_named",
+    "LISTED": "test_a_client_that_a_list_refuses_names_the_list",
 }
 """Refusals with a test of their own below."""
 
@@ -376,3 +377,19 @@ async def test_a_handler_that_wants_no_tls_is_named(certificate: Path, tmp_path:
         with capture_logs() as log:
             await client.ask("EHLO x")
     assert _of(log, "refused")[:1] == [("refused", "handler", "554 5.7.0")]
+
+
+class _Blocked:
+    """A list that has every client, from a file: no operator has given a reason."""
+
+    def refusing(self, _names: object, _address: str) -> tuple[str, None]:
+        return "blocked", None
+
+
+async def test_a_client_that_a_list_refuses_names_the_list() -> None:
+    async with serving() as stage:
+        stage.worker.front.lists = _Blocked()
+        with capture_logs() as log:
+            client = await stage.conversation()
+    assert client.banner == "554 5.7.1 Your address is not welcome here"
+    assert _of(log, "refused")[:1] == [("refused", "list blocked", "554 5.7.1")]
