@@ -171,7 +171,8 @@ def run(
     With `--config`, the configuration decides which modules are loaded, how the script is compiled, and which options
     hold for this client.
 
-    No mail is sent and no file is written. Only `--callback real` contacts an exchanger. DNS lookups are real.
+    No mail is sent and no file is written. Only `--callback real` contacts an exchanger.
+    DNS lookups and queries of datasources are real; `ds_execute` is not.
     """
     check_address(sender, may_be_empty=True)
     for recipient in recipients or ():
