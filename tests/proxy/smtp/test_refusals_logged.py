@@ -387,7 +387,7 @@ class _Blocked:
 
 
 async def test_a_client_that_a_list_refuses_names_the_list() -> None:
-    async with serving() as stage:
+    async with serving(Refuse_Lists='( "blocked" )') as stage:
         stage.worker.front.lists = _Blocked()
         with capture_logs() as log:
             client = await stage.conversation()
