@@ -7,7 +7,7 @@ waits for.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
 
 from proxy.base.log import get_logger
@@ -77,3 +77,14 @@ def spawn(work: Coroutine[Any, Any, T], *, name: str, owner: TaskOwner) -> async
     owner.tasks.add(task)
     task.add_done_callback(owner.ended)
     return task
+
+
+async def at_once(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:
+    """Do all of it at once, and return the results in order. If one fails, the others are cancelled.
+
+    Raises:
+        ExceptionGroup: of those that have failed.
+    """
+    async with asyncio.TaskGroup() as group:
+        running = [group.create_task(work) for work in works]
+    return [each.result() for each in running]

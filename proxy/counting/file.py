@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from proxy.base.log import get_logger
-from proxy.base.tasks import TaskOwner, spawn
+from proxy.base.tasks import TaskOwner, at_once, spawn
 from proxy.counting.clock import Clock
 from proxy.counting.greylist import Key, Known, Triplet
 from proxy.counting.memory import MemoryCounting
@@ -97,9 +97,7 @@ class FiledCounting(MemoryCounting):
         while self._dirty:
             part = [self._dirty.popitem()[0] for _ in range(min(MOST_TOGETHER, len(self._dirty)))]
             try:
-                async with asyncio.TaskGroup() as together:
-                    for kind, key in part:
-                        together.create_task(self._put(kind, key))
+                await at_once([self._put(kind, key) for kind, key in part])
             except ExceptionGroup as errors:
                 ours, others = errors.split(StoreUnavailable)
                 if others is not None:

@@ -5,11 +5,11 @@ The claims are read when the header section is there; the body is hashed while i
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from proxy.base.tasks import at_once
 from proxy.dkim import signature as signatures
 from proxy.dkim.bodies import BodyHash, Wanted
 from proxy.dkim.canonical import signed_header
@@ -71,9 +71,7 @@ def _claim(fields: Sequence[Field], own: Field) -> Claim:
 
 async def judged(claims: Sequence[Claim], bodies: Mapping[Wanted, BodyHash], keys: KeyCache) -> list[Judgement]:
     """Return what became of each signature. The keys are looked up at once."""
-    async with asyncio.TaskGroup() as group:
-        running = [group.create_task(_judged(each, bodies, keys)) for each in claims]
-    return [each.result() for each in running]
+    return await at_once([_judged(each, bodies, keys) for each in claims])
 
 
 async def _judged(claim: Claim, bodies: Mapping[Wanted, BodyHash], keys: KeyCache) -> Judgement:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
 from structlog.testing import capture_logs
 
-from proxy.base.tasks import TaskOwner, spawn
+from proxy.base.tasks import TaskOwner, at_once, spawn
 
 
 async def test_an_owner_counts_its_tasks_until_they_end() -> None:
@@ -57,3 +58,35 @@ async def test_a_task_that_fails_is_logged_by_name_and_owner() -> None:
     assert [(each["event"], each["task"], each["owner"], each["exc_info"]) for each in log] == [
         ("task_failed", "warm", "pool", error)
     ]
+
+
+async def test_what_is_done_at_once_has_its_results_in_order() -> None:
+    gate = asyncio.Event()
+
+    async def first() -> int:
+        await gate.wait()
+        return 1
+
+    async def second() -> int:
+        gate.set()
+        return 2
+
+    assert await at_once([first(), second()]) == [1, 2]
+
+
+async def test_if_one_fails_the_others_are_cancelled() -> None:
+    story: list[str] = []
+
+    async def waits() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            story.append("cancelled")
+
+    async def fails() -> None:
+        raise ValueError("it failed")
+
+    with pytest.raises(ExceptionGroup) as found:
+        await at_once([waits(), fails()])
+    assert [str(each) for each in found.value.exceptions] == ["it failed"]
+    assert story == ["cancelled"]
