@@ -20,8 +20,9 @@ from config.schema.values import DomainPatterns
 from proxy.base.log_output import silence
 from proxy.dns.answers import Value
 from proxy.dns.resolver import NoSuchDomain
-from proxy.mail.message import Message, StuffedBody, stuffed
+from proxy.mail.message import Message
 from proxy.mail.session import Recipient, Session
+from proxy.mail.stuffing import StuffedBody, stuffed
 from proxy.mail.validator import Validator
 from proxy.mail.verdict import decided
 from proxy.modules.arc.module import ArcValidator

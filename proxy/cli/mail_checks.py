@@ -25,8 +25,8 @@ from proxy.cli.stanza import loaded
 from proxy.cli.trial import trial_session
 from proxy.dns.resolver import Resolver
 from proxy.mail.evidence import all_of
-from proxy.mail.message import stuffed
 from proxy.mail.session import Session
+from proxy.mail.stuffing import stuffed
 from proxy.mail.validator import Validator
 from proxy.mail.verdict import Verdict, decided
 from proxy.modules.base import Prepared

@@ -17,8 +17,10 @@ from proxy.datasource.sources import Datasources as Sources
 from proxy.dns.resolver import Resolver
 from proxy.lists.listed import Lists
 from proxy.lists.region import Region
-from proxy.mail.message import HeaderSection, Message, StuffedBody, stuffed, unstuffed
+from proxy.mail.header_section import HeaderSection
+from proxy.mail.message import Message
 from proxy.mail.session import Recipient, Session
+from proxy.mail.stuffing import StuffedBody, stuffed, unstuffed
 from proxy.modules.base import Module
 from proxy.modules.bounce_classifier.module import BOUNCE_CLASSIFIER, BOUNCE_CLASSIFIER_OVERRIDE
 from proxy.modules.dnsbl.momentum import URL_RIPPER

@@ -6,9 +6,12 @@ import asyncio
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from proxy.dkim.canonical import PIECE, RelaxedBody, SimpleBody
-from proxy.mail.message import unstuffed
+from proxy.mail.stuffing import unstuffed
+
+C = TypeVar("C")
 
 _FORMS = {"simple": SimpleBody, "relaxed": RelaxedBody}
 
@@ -119,3 +122,18 @@ class BodyHashes:
             for wanted, running in form.running.items():
                 found[wanted] = BodyHash(running.digest(), form.octets)
         return found
+
+
+class HeardMessage(Generic[C]):
+    """What a validator keeps of one message while it arrives: what the header section claims, and the body's hashes."""
+
+    __slots__ = ("claims", "hashes")
+
+    def __init__(self, claims: C, wanted: Iterable[Wanted]) -> None:
+        """Begin to hash what the claims want."""
+        self.claims = claims
+        self.hashes = BodyHashes(wanted)
+
+    async def feed(self, block: bytes) -> None:
+        """Take a block of the body."""
+        await self.hashes.feed(block)

@@ -21,7 +21,7 @@ from proxy.dkim.bodies import BodyHashes, Wanted
 from proxy.dkim.canonical import PIECE, signed_header
 from proxy.dkim.keys import LEAST_BITS
 from proxy.mail.fields import Field, parse
-from proxy.mail.message import stuffed
+from proxy.mail.stuffing import stuffed
 
 PrivateKey = RSAPrivateKey | Ed25519PrivateKey
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from proxy.mail.message import stuffed
 from proxy.mail.replies import Reply
 from proxy.mail.session import Path
+from proxy.mail.stuffing import stuffed
 from proxy.options.outbound import OutboundOptions
 from proxy.outgoing import envelope
 from proxy.outgoing.content import GO_AHEAD, Answered, Dotted

@@ -11,8 +11,8 @@ import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from proxy.mail.message import stuffed
 from proxy.mail.replies import Reply
+from proxy.mail.stuffing import stuffed
 from proxy.smtp.connection import Connection
 from proxy.smtp.pace import Pace
 from sieve.message.line_breaks import has_bare_line_break

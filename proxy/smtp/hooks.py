@@ -9,11 +9,13 @@ from proxy.mail import replies
 from proxy.mail.replies import Reply
 from proxy.mail.session import Session
 from proxy.mail.validator import Validator
+from proxy.smtp.pending import Answer, Pending
 from proxy.smtp.ports import Client, HooksIntoSession, Proxied, SessionHooks
 
 log = get_logger()
 
 Asks = Callable[..., Awaitable[Reply | None]]
+Fails = Callable[[Session, Exception], Awaitable[Reply]]
 
 
 def hooks_of(validators: Iterable[Validator]) -> SessionHooks:
@@ -57,10 +59,14 @@ def _first_of(hooks: Sequence[Asks | None]) -> Asks | None:
     return ask
 
 
-async def reply_to_failure(hooks: SessionHooks, session: Session, error: Exception) -> Reply:
-    """Return the reply to our own failure, from a module's hook if there is one."""
+def answer_to_failure(hooks: SessionHooks, session: Session, error: Exception) -> Answer:
+    """Return the reply to our own failure, or the wait for a module's hook if there is one."""
+    return replies.INTERNAL if hooks.failed is None else Pending(_reply_to_failure(hooks.failed, session, error))
+
+
+async def _reply_to_failure(hook: Fails, session: Session, error: Exception) -> Reply:
     try:
-        return replies.INTERNAL if hooks.failed is None else await hooks.failed(session, error)
+        return await hook(session, error)
     except Exception as another:  # the hook is not asked about its own failure
         log.error("command_failed", session=session.id, command="", exc_info=another)
         return replies.INTERNAL

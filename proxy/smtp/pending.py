@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, final
@@ -23,6 +24,16 @@ class Pending:
     def __init__(self, work: Coroutine[Any, Any, Reply | None]) -> None:
         """Take the coroutine; it has not begun."""
         self.work = work
+
+    def drop(self) -> bool:
+        """Drop the work if it has not begun, and return whether that is so.
+
+        A task that is cancelled before its first step does nothing, so nobody else would.
+        """
+        if inspect.getcoroutinestate(self.work) != inspect.CORO_CREATED:
+            return False
+        self.work.close()
+        return True
 
 
 Answer = Reply | Pending

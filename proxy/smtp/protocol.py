@@ -10,7 +10,6 @@ the client half-closes, and turn an internal error into a permanent 500.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import time
 from collections.abc import Mapping
 from typing import cast
@@ -33,7 +32,7 @@ from proxy.smtp.data import DataReader
 from proxy.smtp.dialogue import MOST_JUNK, Dialogue
 from proxy.smtp.entrance import Entrance
 from proxy.smtp.health import CHECKS_SAY
-from proxy.smtp.hooks import reply_to_failure
+from proxy.smtp.hooks import answer_to_failure
 from proxy.smtp.mistakes import note_answer, note_line, note_unknown
 from proxy.smtp.pending import Answer, Over, Pending, Verb
 from proxy.smtp.ports import Front
@@ -341,11 +340,7 @@ class SmtpProtocol(SMTP):
         log.error("command_failed", session=self.session.id, command=command and command.verb, exc_info=error)
         if not self._has_greeted:
             return replies.INTERNAL_CLOSING
-        return (
-            replies.INTERNAL
-            if self.front.hooks.failed is None
-            else Pending(reply_to_failure(self.front.hooks, self.session, error))
-        )
+        return answer_to_failure(self.front.hooks, self.session, error)
 
     # ------------------------------------------------------------ the end
 
@@ -363,8 +358,7 @@ class SmtpProtocol(SMTP):
             self.end(*self.dialogue.ending(Draining()))
         else:
             self._task.cancel()
-            if self.pending and inspect.getcoroutinestate(self.pending.work) == inspect.CORO_CREATED:
-                self.pending.work.close()  # a task that is cancelled before its first step does nothing
+            if self.pending and self.pending.drop():
                 self.end(*self.dialogue.ending(Draining()))
 
     def kill(self) -> None:

@@ -15,9 +15,11 @@ from typing import Protocol
 from proxy.base.log import get_logger
 from proxy.mail import replies
 from proxy.mail.authentication_results import remove_forged
-from proxy.mail.message import HeaderSection, Message, StuffedBody, stuffed, unstuffed
+from proxy.mail.header_section import HeaderSection
+from proxy.mail.message import Message
 from proxy.mail.replies import Reply
 from proxy.mail.session import Session, protocol_of
+from proxy.mail.stuffing import StuffedBody, stuffed, unstuffed
 from proxy.mail.verdict import Verdict
 from proxy.smtp.chunks import Interrupted
 from proxy.smtp.connection import ClientGone, ClientIdle, Draining

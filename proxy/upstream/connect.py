@@ -272,3 +272,10 @@ class Connector:
 
 def _ranks(places: list[Place]) -> list[list[Place]]:
     return [list(same) for _, same in groupby(places, key=lambda place: place.rank)]
+
+
+def ends_of(wire: Wire) -> tuple[str, str]:
+    """Return our address on a connection, and its other end: `address:port`, or a socket's path."""
+    own, end = wire.transport.get_extra_info("sockname"), wire.transport.get_extra_info("peername")
+    address = own[0] if isinstance(own, tuple) else ""  # a Unix socket has none
+    return address, f"{end[0]}:{end[1]}" if isinstance(end, tuple) else str(end or "")

@@ -15,19 +15,12 @@ from proxy.base.tasks import TaskOwner, spawn
 from proxy.dns.resolver import Resolver
 from proxy.mail.session import Session
 from proxy.metrics.book import BOOK, observe
-from proxy.metrics.table import (
-    CONNECT_TIME,
-    POOL_LIMIT,
-    POOL_WAITING,
-    POOLED,
-    POOLED_IDLE,
-    UPSTREAM,
-    UPSTREAM_REPLIES,
-)
+from proxy.metrics.table import CONNECT_TIME, POOLED_IDLE, UPSTREAM
 from proxy.outgoing.wire import Wire, WireBroken
+from proxy.upstream import tally
 from proxy.upstream.ahead import Demand, ReadySockets
 from proxy.upstream.client_words import Standing
-from proxy.upstream.connect import Connector
+from proxy.upstream.connect import Connector, ends_of
 from proxy.upstream.drained import Drained
 from proxy.upstream.failures import PoolFull, RefusedUs, Unreachable
 from proxy.upstream.identity import NOBODY, Identity, belongs_to, identity_of, introduce_client
@@ -101,7 +94,7 @@ class ConnectionPool:
         self._ready = ReadySockets(self._loop, self._ready_unused)
         self.capabilities: frozenset[str] = frozenset()
         """EHLO keywords of the last connection, in capitals; empty before the first, which is the cautious value."""
-        self.replies = UPSTREAM_REPLIES.at(self.number, "mailfrom", "2xx") - 2  # a code's first digit is added
+        self.replies = tally.replies_of(self.number)
         """Where the next hop's replies are counted."""
         self.standing = Standing(name=upstream.helo)
         """What the last connection was known by, before any client was announced."""
@@ -113,12 +106,8 @@ class ConnectionPool:
 
     def look(self) -> None:
         """Add what it has now to the gauges of its upstream."""
-        counts, number = BOOK.counts, self.number
-        counts[POOLED.base + number] += self._slots.taken
-        counts[POOLED_IDLE.base + number] += len(self._idle)
-        limit = POOL_LIMIT.base + number
-        counts[limit] = max(counts[limit], self.policy.max_outbound_connections)
-        counts[POOL_WAITING.base + number] += len(self._slots.waiting)
+        self._slots.look()
+        BOOK.counts[POOLED_IDLE.base + self.number] += len(self._idle)
 
     @property
     def is_down(self) -> bool:
@@ -160,13 +149,10 @@ class ConnectionPool:
         began = self._loop.time()
         wire = await self._connector.connect(session, ready)
         observe(CONNECT_TIME, CONNECT_TIME.at(self.number), self._loop.time() - began)
-        own = wire.transport.get_extra_info("sockname")  # a Unix socket has no address
-        address = own[0] if isinstance(own, tuple) else ""
-        self.standing = Standing(address, self.upstream.helo, wire.peer_name)
+        own, end = ends_of(wire)
+        self.standing = Standing(own, self.upstream.helo, wire.peer_name)
         self.capabilities = frozenset(name.upper() for name in wire.extensions)
-        end = wire.transport.get_extra_info("peername")
-        place = f"{end[0]}:{end[1]}" if isinstance(end, tuple) else str(end or "")
-        return PooledConnection(self, wire, standing=self.standing, address=place)
+        return PooledConnection(self, wire, standing=self.standing, address=end)
 
     async def _announced(self, connection: PooledConnection, session: Session) -> PooledConnection:
         """Return the connection, or a new one if it was unused and has broken, with the session's client announced."""

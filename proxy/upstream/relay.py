@@ -18,7 +18,6 @@ from proxy.mail import replies
 from proxy.mail.replies import Reply
 from proxy.mail.session import Path, Session, Transaction
 from proxy.metrics.book import BOOK
-from proxy.metrics.table import STEP
 from proxy.outgoing import envelope
 from proxy.outgoing.content import GO_AHEAD, Answered, Chunked, Dotted, OutgoingContent
 from proxy.outgoing.envelope import NOT_ACCEPTED
@@ -32,12 +31,10 @@ from proxy.upstream.pools import Pools
 from proxy.upstream.promises import Promises
 from proxy.upstream.routes import Router
 from proxy.upstream.state import COMMITTED, CONTENT, ENVELOPE, HOLDING, NO_ENVELOPE, Passage
+from proxy.upstream.tally import DATA, DOT, RCPT
 from proxy.upstream.verdicts import TROUBLE, heard_of, note_refusals, taken_by_some, verdict_of, worst_of
 
 log = get_logger()
-
-_RCPT, _DATA, _DOT = (4 * STEP.values.index(step) for step in ("rcptto", "data", "dot"))
-"""How far the places of these replies are from those to MAIL."""
 
 
 class UpstreamRelay:
@@ -122,7 +119,7 @@ class UpstreamRelay:
         except TROUBLE as trouble:
             return [heard_of(trouble)] * (1 if isinstance(trouble, Lost) else len(paths))
         for number, (path, answer) in enumerate(zip(paths, answers, strict=False)):
-            BOOK.counts[pool.replies + _RCPT + answer.code // 100] += 1
+            BOOK.counts[pool.replies + RCPT + answer.code // 100] += 1
             if answer.code < NOT_ACCEPTED:
                 self._promises.keep(path, answer)
             else:
@@ -269,7 +266,7 @@ class UpstreamRelay:
                 raise lost from error
             await self._open(pool, (), fresh=True)
             return await self._dotted(pool, again=True)
-        BOOK.counts[pool.replies + _DATA + answer.code // 100] += 1
+        BOOK.counts[pool.replies + DATA + answer.code // 100] += 1
         if answer.code >= 400:
             raise RelayFailed(self._verdict(answer, "DATA"))
         if answer.code != GO_AHEAD:  # neither a refusal nor 354: unclear whether it waits for content
@@ -309,9 +306,7 @@ class UpstreamRelay:
         promises.replace(pools.pop(), wanted)
 
     def _pool_for(self, path: Path) -> ConnectionPool:
-        binding = self._transaction.binding
-        upstream = self._router.bound(binding, path.domain) if binding else self._router.of_domain(path.domain)
-        return self._pools.of(self._router.by_way_of(path.gateway, upstream) if path.gateway else upstream)
+        return self._pools.of(self._router.of_recipient(path.domain, self._transaction.binding, path.gateway))
 
     async def content(self, block: bytes) -> None:
         """Send dot-stuffed content, and wait if the upstream is slow. Raises RelayFailed."""
@@ -347,7 +342,7 @@ class UpstreamRelay:
             raise RelayFailed(replies.UPSTREAM_LOST)
         try:
             first = answers.replies[0]
-            BOOK.counts[connection.pool.replies + _DOT + first.code // 100] += 1
+            BOOK.counts[connection.pool.replies + DOT + first.code // 100] += 1
             taken = first if first.code < NOT_ACCEPTED and not connection.pool.lmtp else self._taken(answers.replies)
             connection.deliveries += 1
             self.taken_by = connection.address

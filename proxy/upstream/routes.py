@@ -52,6 +52,14 @@ class Router:
         """Return the upstream of a recipient's domain; `domain` is empty for a recipient without one."""
         return self._of_domain(domain) if self._has_scopes else self.default
 
+    def of_recipient(self, domain: str, binding: str, gateway: str) -> Upstream:
+        """Return the upstream of a recipient, for whom a script may have named a binding and a gateway."""
+        if binding:
+            upstream = self.bound(binding, domain)
+        else:
+            upstream = self._of_domain(domain) if self._has_scopes else self.default  # for each message: one call less
+        return self.by_way_of(gateway, upstream) if gateway else upstream
+
     def bound(self, binding: str, domain: str) -> Upstream:
         """Return the upstream of a recipient's domain by way of a binding."""
         return self._bound(domain, binding)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Generic, Protocol, TypeVar
 
 from proxy.metrics.book import BOOK
-from proxy.metrics.table import UPSTREAM_ERRORS
+from proxy.metrics.table import POOL_LIMIT, POOL_WAITING, POOLED, UPSTREAM_ERRORS
 from proxy.upstream.failures import PoolFull
 from proxy.upstream.places import Places
 
@@ -53,6 +53,14 @@ class Slots(Generic[C]):
             PoolFull: all slots were taken for PLACE_SECONDS.
         """
         return None if self._take_now() else await self._wait(identity)
+
+    def look(self) -> None:
+        """Add what there is now to the gauges of the upstream."""
+        counts, number = BOOK.counts, self._number
+        counts[POOLED.base + number] += self.taken
+        limit = POOL_LIMIT.base + number
+        counts[limit] = max(counts[limit], self.most)
+        counts[POOL_WAITING.base + number] += len(self.waiting)
 
     async def lease(self) -> bool:
         """Return whether a slot that was just taken may be used: always, if no other worker has to be asked."""

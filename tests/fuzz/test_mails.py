@@ -10,7 +10,9 @@ import tracemalloc
 
 from proxy.mail.address import BadParameter, BadPath, parse_argument
 from proxy.mail.folding import folded
-from proxy.mail.message import HeaderSection, Message, StuffedBody, stuffed, unstuffed
+from proxy.mail.header_section import HeaderSection
+from proxy.mail.message import Message
+from proxy.mail.stuffing import StuffedBody, stuffed, unstuffed
 from sieve.message import file_names, mime
 from sieve.message.addresses import AddressPart, address_in, is_plausible, mailboxes, part_of
 from sieve.message.disclaimer import with_text

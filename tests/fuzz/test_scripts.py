@@ -14,7 +14,8 @@ from config.diagnostics import Source, has_errors, render
 from proxy.cli.circumstances import Facts, unconfigured
 from proxy.cli.trial import Callback, TrialHost, trial_session
 from proxy.dns.resolver import Resolver
-from proxy.mail.message import Message, stuffed, unstuffed
+from proxy.mail.message import Message
+from proxy.mail.stuffing import stuffed, unstuffed
 from sieve.compile.compiler import compile_script
 from sieve.dialects import DialectName
 from sieve.host import ConnectionEnd

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 
 from proxy.dns.remembered import Remembered
 from proxy.mail.address import path_of
-from proxy.mail.message import Message, StuffedBody, stuffed
+from proxy.mail.message import Message
 from proxy.mail.session import Recipient, Session
+from proxy.mail.stuffing import StuffedBody, stuffed
 from proxy.mail.validator import Validator
 from proxy.mail.verdict import Verdict, decided
 from sieve.phases import Phase

@@ -22,7 +22,7 @@ from tests.support.conversation import Conversation
 from tests.support.events import undeclared
 from tests.support.programs import Program, accepts_connections, free_port, wait_until
 from tests.support.servers import MAIL_DOMAIN
-from tests.support.waiting import BOUND
+from tests.support.waiting import BOUND, eventually
 from tests.support.warm import ROOT, VARIABLES
 
 PRINTED_STANZAS = """\
@@ -244,6 +244,15 @@ class Ringback:
         return await Conversation.open("127.0.0.1", self.port, source=source)
 
     # ---- its log
+
+    async def logged(self, event: str, times: int = 1) -> list[dict[str, Any]]:
+        """Return the events of a name, once there are so many."""
+
+        def found() -> list[dict[str, Any]]:
+            events = [each for each in self.log if each["event"] == event]
+            return events if len(events) >= times else []
+
+        return await eventually(found, f"{event} in the log")
 
     @property
     def log(self) -> list[dict[str, Any]]:

@@ -8,12 +8,11 @@ import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from bench.memory import MEBI, allow_open_files
-from proxy.mail.message import stuffed
+from proxy.mail.stuffing import stuffed
 from tests.proxy.cli.test_mail_checks import ZONE
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Exchanger
@@ -21,7 +20,6 @@ from tests.support.house import greeted, opened
 from tests.support.nameserver import ScriptedNameserver
 from tests.support.ringback import Ringback
 from tests.support.signing import rsa_key, signed
-from tests.support.waiting import eventually
 from tests.support.world import Stage
 from tests.system.test_history import state, told
 
@@ -102,16 +100,6 @@ def octets_of(ringback: Ringback) -> int:
     return int(Path(f"/proc/{worker}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-async def logged(ringback: Ringback, event: str, count: int) -> list[dict[str, Any]]:
-    """Return the events of this name, once there are so many."""
-
-    def look() -> list[dict[str, Any]]:
-        found = [each for each in ringback.log if each["event"] == event]
-        return found if len(found) >= count else []
-
-    return await eventually(look, f"{count} events {event}")
-
-
 async def test_everything_passes_beside_a_name_server_that_never_answers(stage: Stage, tmp_path: Path) -> None:
     allow_open_files()
     upstream = await stage.upstream()
@@ -130,7 +118,7 @@ async def test_everything_passes_beside_a_name_server_that_never_answers(stage: 
         said = await asyncio.gather(*sending)
         assert [each[-1][:3] for each in said] == ["250"] * SESSIONS
         assert octets_of(ringback) - before < 150 * MEBI
-    for each in await logged(ringback, "authentication", SESSIONS + 1):
+    for each in await ringback.logged("authentication", SESSIONS + 1):
         assert "spf=temperror" in each["results"]
         assert "dmarc=temperror" in each["results"]
     assert [each for each in ringback.log if each["event"] in {"validator_failed", "task_failed"}] == []
@@ -160,7 +148,7 @@ async def test_a_forged_message_is_refused_if_a_second_finding_agrees_and_the_lo
     (message,) = upstream.messages
     assert b"X-DMARC-Policy: reject bank.test" in message.content
     assert b"dmarc=fail" in message.content
-    first, second = await logged(ringback, "message", 2)
+    first, second = await ringback.logged("message", 2)
     assert (first["decided_by"], first["dmarc"]["disposition"]) == ("dmarc", "reject")
     assert (second["dmarc"]["disposition"], second["dmarc"]["override"]) == ("none", "local_policy")
 
@@ -173,7 +161,7 @@ async def test_a_listed_client_is_refused_at_rcpt_but_reaches_postmaster(stage: 
         assert (await client.ask("MAIL FROM:<a@nothing.test>")).startswith("250")
         assert await client.ask(f"RCPT TO:<{BOB}>") == "554 5.7.1 127.0.0.9 is listed by bl.test"
         assert (await client.ask("RCPT TO:<postmaster@example.com>")).startswith("250")
-    assert [each["zone"] for each in await logged(ringback, "dnsbl_listed", 1)] == ["bl.test"]
+    assert [each["zone"] for each in await ringback.logged("dnsbl_listed", 1)] == ["bl.test"]
     assert "bl.test" not in [each["zone"] for each in ringback.log if each["event"] == "dnsbl_zone_off"]
 
 
@@ -190,7 +178,7 @@ async def test_in_shadow_mode_nothing_is_refused_and_the_log_says_what_would_hav
     async with client:
         assert (await client.deliver("a@bank.test", [BOB], FORGED)).startswith("250")
     assert len(upstream.messages) == 1
-    told = await logged(ringback, "shadowed", 2)
+    told = await ringback.logged("shadowed", 2)
     shadowed = [(each["validator"], each["phase"], each["disposition"]) for each in told]
     assert shadowed == [("dnsbl", "rcptto", "refused"), ("dmarc", "data", "refused")]
 
@@ -233,7 +221,7 @@ async def test_a_signed_message_passes_all_checks(stage: Stage, tmp_path: Path) 
     ringback, upstream = await with_names(stage, tmp_path, *modules(5), zone=zone)
     content = signed(b"From: a@good.test\r\nTo: b@example.com\r\nSubject: s\r\n\r\nhello\r\n", domain="good.test")
     assert (await deliver(ringback, content, sender="a@good.test"))[-1].startswith("250")
-    (told,) = [each["authentication"] for each in await logged(ringback, "message", 1)]
+    (told,) = [each["authentication"] for each in await ringback.logged("message", 1)]
     assert told == "iprev=pass spf=pass dkim=pass/good.test dmarc=pass"
     (message,) = upstream.messages
     assert message.content.count(b"Authentication-Results: ringback.test") == 1

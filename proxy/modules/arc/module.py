@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 from config.diagnostics import Diagnostic
 from config.schema.specs import ModuleSpec
 from config.settings import ModuleSettings
-from proxy.dkim.bodies import BodyHashes
+from proxy.dkim.bodies import HeardMessage
 from proxy.mail.authentication_results import publish
 from proxy.mail.evidence import Property, Result, report
 from proxy.mail.message import Message
@@ -64,19 +64,6 @@ class PreparedArc:
         return ArcValidator(self._loaded.name, cast(ArcOptions, self._loaded.options), services.resolver)
 
 
-class _Heard:
-    """One message while it arrives: its chain, and the hash of its body."""
-
-    __slots__ = ("claim", "hashes")
-
-    def __init__(self, claim: ChainClaim) -> None:
-        self.claim = claim
-        self.hashes = BodyHashes([] if claim.wanted is None else [claim.wanted])
-
-    async def feed(self, block: bytes) -> None:
-        await self.hashes.feed(block)
-
-
 class ArcValidator:
     """Judges the chain of each message."""
 
@@ -118,17 +105,19 @@ class ArcValidator:
             claim = await in_thread(ThreadPool.CONTENT, lambda: self._verifying.claim_of(fields))
         else:
             claim = self._verifying.claim_of(fields)
-        heard = session.transaction.heard[self.name] = _Heard(claim)
+        heard = session.transaction.heard[self.name] = HeardMessage(
+            claim, [] if claim.wanted is None else [claim.wanted]
+        )
         return heard
 
     def _judge(self, session: Session) -> Verdict | Awaitable[Verdict]:
         heard = session.transaction.heard.pop(self.name, None)
-        if not isinstance(heard, _Heard):
+        if not isinstance(heard, HeardMessage):
             session.transaction.context["arc_status"] = session.transaction.context["arc_cv"] = "none"
             return PASS
         return self._judged(session, heard)
 
-    async def _judged(self, session: Session, heard: _Heard) -> Verdict:
+    async def _judged(self, session: Session, heard: HeardMessage[ChainClaim]) -> Verdict:
         transaction, began = session.transaction, time.monotonic()
         found = await self._result(heard)
         transaction.dns_seconds += time.monotonic() - began
@@ -141,10 +130,10 @@ class ArcValidator:
         publish(session)
         return PASS
 
-    async def _result(self, heard: _Heard) -> ChainResult:
+    async def _result(self, heard: HeardMessage[ChainClaim]) -> ChainResult:
         try:
             async with asyncio.timeout(self._options.timeout):
-                return await self._verifying.verified(heard.claim, heard.hashes.finish(), self.keys)
+                return await self._verifying.verified(heard.claims, heard.hashes.finish(), self.keys)
         except TimeoutError:
             return self._verifying.ChainResult("temperror", reason="no key in time")
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 from config.diagnostics import Diagnostic
 from config.schema.specs import ModuleSpec
 from config.settings import ModuleSettings
-from proxy.dkim.bodies import BodyHashes
+from proxy.dkim.bodies import HeardMessage
 from proxy.mail.authentication_results import publish
 from proxy.mail.evidence import Property, Result, report
 from proxy.mail.message import Message
@@ -67,19 +67,6 @@ class PreparedDkim:
         return None if self._loaded.passive else DkimValidator(self._loaded.name, self.options, services.resolver)
 
 
-class _Heard:
-    """One message while it arrives: its signatures, and the hashes of its body."""
-
-    __slots__ = ("claims", "hashes")
-
-    def __init__(self, claims: Sequence[Claim]) -> None:
-        self.claims = claims
-        self.hashes = BodyHashes([wanted for each in claims if (wanted := each.wanted) is not None])
-
-    async def feed(self, block: bytes) -> None:
-        await self.hashes.feed(block)
-
-
 class DkimValidator:
     """Judges the signatures of each message."""
 
@@ -120,17 +107,18 @@ class DkimValidator:
             claims = await in_thread(ThreadPool.CONTENT, lambda: self._verifying.claims_of(fields))
         else:
             claims = self._verifying.claims_of(fields)
-        heard = session.transaction.heard[self.name] = _Heard(claims)
+        wanted = [each.wanted for each in claims if each.wanted is not None]
+        heard = session.transaction.heard[self.name] = HeardMessage(claims, wanted)
         return heard
 
     def _judge(self, session: Session) -> Verdict | Awaitable[Verdict]:
         heard = session.transaction.heard.pop(self.name, None)
-        if not isinstance(heard, _Heard):
+        if not isinstance(heard, HeardMessage):
             session.transaction.context[self._options.context_variable] = "none"
             return PASS
         return self._judged(session, heard)
 
-    async def _judged(self, session: Session, heard: _Heard) -> Verdict:
+    async def _judged(self, session: Session, heard: HeardMessage[Sequence[Claim]]) -> Verdict:
         transaction, began = session.transaction, time.monotonic()
         judgements = await self._judgements(heard)
         transaction.dns_seconds += time.monotonic() - began
@@ -142,7 +130,7 @@ class DkimValidator:
             publish(session)
         return PASS
 
-    async def _judgements(self, heard: _Heard) -> list[Judgement]:
+    async def _judgements(self, heard: HeardMessage[Sequence[Claim]]) -> list[Judgement]:
         verifying = self._verifying
         try:
             async with asyncio.timeout(self._options.timeout):

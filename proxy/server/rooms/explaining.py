@@ -254,10 +254,7 @@ class _Walk:
     def _route(self, recipient: Recipient) -> None:
         """Say which next hop takes the recipient. Its answer is the client's, and is not asked for."""
         path = recipient.destination
-        binding, router = self._session.transaction.binding, self._place.router
-        upstream = router.bound(binding, path.domain) if binding else router.of_domain(path.domain)
-        if path.gateway:
-            upstream = self._place.router.by_way_of(path.gateway, upstream)
+        upstream = self._place.router.of_recipient(path.domain, self._session.transaction.binding, path.gateway)
         known = {pool.name: pool for pool in self._place.pools.all}
         pool = known.get(upstream.name)
         state = "not used yet" if pool is None else "known to be down" if pool.is_down else "no trouble known"

@@ -13,7 +13,7 @@ from proxy.arc.verifying import ChainResult, claim_of, verified
 from proxy.dkim.bodies import BodyHashes
 from proxy.dkim.keys import KeyCache
 from proxy.mail.fields import parse
-from proxy.mail.message import stuffed
+from proxy.mail.stuffing import stuffed
 from tests.support.signing import KeyRecords, SigningKey, rsa_key, unavailable
 
 PLAIN = (

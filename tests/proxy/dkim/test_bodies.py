@@ -11,7 +11,7 @@ import pytest
 
 from proxy.dkim.bodies import BodyHashes, Wanted
 from proxy.dkim.canonical import PIECE, header_field
-from proxy.mail.message import stuffed
+from proxy.mail.stuffing import stuffed
 
 WORDS = (b"a", b"b", b" ", b"  ", b"\t", b"\r\n", b"\r\n", b"\r\n\r\n", b".", b"..", b" \r\n", b"\t\r\n")
 

@@ -19,7 +19,7 @@ from proxy.dkim.bodies import BodyHashes
 from proxy.dkim.keys import KeyCache, read_key
 from proxy.dkim.verifying import Judgement, best_of, claims_of, judged
 from proxy.mail.fields import parse
-from proxy.mail.message import stuffed
+from proxy.mail.stuffing import stuffed
 from tests.support.opendkim import signed_by_milter, signer
 from tests.support.required import need
 from tests.support.signing import KeyRecords, ed25519_key, rsa_key, signed, unavailable

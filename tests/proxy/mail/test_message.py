@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.mail.folding import LONGEST_LINE
-from proxy.mail.message import IN_MEMORY, Message, StuffedBody, stuffed, unstuffed
+from proxy.mail.message import Message
+from proxy.mail.stuffing import IN_MEMORY, StuffedBody, stuffed, unstuffed
 
 HEAD = (
     b"Received: one\r\nSubject: a\r\n\tfolded\r\n  twice\r\nno colon here\r\n continued\r\n"

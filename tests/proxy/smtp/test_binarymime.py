@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.mail.message import stuffed
 from proxy.mail.session import Session
+from proxy.mail.stuffing import stuffed
 from proxy.mail.verdict import PASS, Verdict
 from proxy.outgoing.content import Chunked
 from proxy.outgoing.wire import Wire

@@ -11,9 +11,10 @@ from typing import Any, cast
 import pytest
 
 from proxy.base.log import printable
-from proxy.mail.message import Message, stuffed, unstuffed
+from proxy.mail.message import Message
 from proxy.mail.replies import Reply, reply
 from proxy.mail.session import Path, Recipient, Session
+from proxy.mail.stuffing import stuffed, unstuffed
 from proxy.smtp.arguments import recipient_of, sender_of
 from proxy.smtp.authentication import ExchangeFailed, credentials_of
 from proxy.smtp.chunks import Chunk, ChunkReader, chunk_of

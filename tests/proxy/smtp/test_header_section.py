@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.mail.message import HeaderSection, Message, stuffed, unstuffed
+from proxy.mail.header_section import HeaderSection
+from proxy.mail.message import Message
 from proxy.mail.session import Session
+from proxy.mail.stuffing import stuffed, unstuffed
 from proxy.mail.verdict import PASS, Verdict
 from sieve.phases import Need, Phase
 from tests.support.conversation import Conversation
