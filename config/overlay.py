@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from config.diagnostics import Source
+from config.spelling import in_quotes
 
 CONSOLE = "console"
 """The name of their source, which diagnostics show in place of a file's."""
@@ -47,7 +48,7 @@ class Change:
         lines = [f"{self.option} = {self.value}"] if self.sets else []
         if self.place and self.place[0][0] == LISTENER and all(kind != "listen" for kind, _ in self.place):
             inner = self._within(self.place[1:], lines)
-            lines = self._within(self.place[:1], [*inner, *(f"listen {_quoted(each)} {{ }}" for each in addresses)])
+            lines = self._within(self.place[:1], [*inner, *(f"listen {in_quotes(each)} {{ }}" for each in addresses)])
         else:
             lines = self._within(self.place, lines)
         return Source(CONSOLE, "\n".join(lines) + "\n")
@@ -55,10 +56,6 @@ class Change:
     @staticmethod
     def _within(place: Sequence[tuple[str, str]], lines: list[str]) -> list[str]:
         for kind, name in reversed(place):
-            head = f"{kind} {_quoted(name)}" if name else kind
+            head = f"{kind} {in_quotes(name)}" if name else kind
             lines = [f"{head} {{", *(f"{_DEEPER}{line}" for line in lines), "}"]
         return lines
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '\\"') + '"'

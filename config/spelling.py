@@ -19,4 +19,9 @@ def quoted(text: str) -> str:
     """Return a text in quotes, or bare if it is one word."""
     if text and all(char in _BARE for char in text) and "/*" not in text and not text.startswith("//"):
         return text
+    return in_quotes(text)
+
+
+def in_quotes(text: str) -> str:
+    """Return a text in quotes, also one word, as the files that ship have it."""
     return '"' + text.replace('"', '\\"') + '"'

@@ -18,6 +18,7 @@ from config.schema.specs import Schema, is_path
 from config.scopes.listener import SOCKET_OPTIONS
 from config.scopes.places import KINDS
 from config.settings import Settings
+from config.spelling import in_quotes
 from config.tools import errors
 from config.tools.questions import Unanswerable
 
@@ -164,7 +165,7 @@ def _script_change(asked: Asked, one: Declared, value: Sequence[str], texts: dic
         raise Unanswerable(errors.no_script(one.name))
     if value[0] not in texts:
         raise Unanswerable(errors.script_not_sent(value[0]))
-    return Change(asked.place, one.name, _quoted(value[0]), texts[value[0]])
+    return Change(asked.place, one.name, in_quotes(value[0]), texts[value[0]])
 
 
 def _value(name: str, words: Sequence[str]) -> str:
@@ -175,7 +176,7 @@ def _value(name: str, words: Sequence[str]) -> str:
     if len(text) > LONGEST_VALUE:
         raise Unanswerable(errors.too_long(name, LONGEST_VALUE))
     if len(words) == 1 and not _BARE.fullmatch(text) and text[:1] not in "([\"'":
-        text = _quoted(text)  # the shell, or the console, took the quotes away
+        text = in_quotes(text)  # the shell, or the console, took the quotes away
     findings = Findings()
     statements = parse(Source("console", f"{name} = {text}\n"), findings).statements
     if findings.errors:
@@ -183,7 +184,3 @@ def _value(name: str, words: Sequence[str]) -> str:
     if len(statements) != 1 or isinstance(statements[0], Include) or not isinstance(statements[0], Option):
         raise Unanswerable(errors.not_one_value(name))
     return text
-
-
-def _quoted(text: str) -> str:
-    return '"' + text.replace('"', '\\"') + '"'

@@ -30,6 +30,7 @@ from config.schema.stanzas import is_module_line, other_module, take_passive
 from config.schema.values import Network
 from config.scopes.acl import ListenNode, PeerNode, from_list
 from config.scopes.extensions import EXTENSIONS
+from config.spelling import in_quotes
 from config.tools import errors
 from config.tools.writing import written
 
@@ -151,10 +152,10 @@ class _Conversion:
         lines = [comment.text for comment in self._comments if span.start <= comment.start < span.end]
         lines.append(f"{option.name.text} {{")
         for listen in node.listens:
-            lines.append(f"Listen {_quoted(listen.address.text)} {{")
+            lines.append(f"Listen {in_quotes(listen.address.text)} {{")
             lines += [_assignment(setting) for setting in listen.options]
             for network, options in self._unordered(listen):
-                lines += [f"Peer {_quoted(network)} {{", *map(_assignment, options.values()), "}"]
+                lines += [f"Peer {in_quotes(network)} {{", *map(_assignment, options.values()), "}"]
             lines.append("}")
         lines.append("}")
         yield _Edit(span.start, span.end, "\n".join(lines))
@@ -237,11 +238,6 @@ def _joined(before: Option | None, option: Option) -> Option:
 
 def _assignment(option: Option) -> str:
     return f"{option.name.text} = {flat_text(option.value)}"
-
-
-def _quoted(text: str) -> str:
-    escaped = text.replace('"', '\\"')
-    return f'"{escaped}"'
 
 
 def _string(node: Scalar) -> String:

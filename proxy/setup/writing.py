@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from textwrap import wrap
 
+from config.spelling import in_quotes
 from proxy.setup.answers import Answers
 
 SCRIPT = "scripts/sender_callback.siv"
@@ -37,7 +38,7 @@ def _head(path: str, answers: Answers) -> Iterator[str]:
         yield from _comment(
             "For a trial by an ordinary user. A service keeps its state in /var/lib/ringback: remove this line then."
         )
-        yield f"State_Directory = {_quoted(answers.state)}"
+        yield f"State_Directory = {in_quotes(answers.state)}"
     yield ""
 
 
@@ -53,7 +54,7 @@ def _listener(answers: Answers) -> Iterator[str]:
         "Ringback's name in the greeting, the Received field, and a probe's EHLO. Use the name that this machine's "
         "address resolves to: probed exchangers compare the two."
     )
-    yield f"Hostname = {_quoted(answers.hostname)}"
+    yield f"Hostname = {in_quotes(answers.hostname)}"
     found = answers.found
     if found.certificate:
         yield ""
@@ -61,8 +62,8 @@ def _listener(answers: Answers) -> Iterator[str]:
             f"The certificate that {found.server} uses. Ringback's user must be able to read the key, so this is yours "
             "to turn on."
         )
-        yield f"#TLS_Certificate = {_quoted(found.certificate)}"
-        yield f"#TLS_Key = {_quoted(found.key or found.certificate)}"
+        yield f"#TLS_Certificate = {in_quotes(found.certificate)}"
+        yield f"#TLS_Key = {in_quotes(found.key or found.certificate)}"
     yield ""
 
 
@@ -88,11 +89,11 @@ def _next_hop(answers: Answers) -> Iterator[str]:
         "Your mail server. A client gets 250 only after this server has replied 250. Which of its settings to change "
         "first: docs/behind-it.md."
     )
-    yield f"Gateway = {_quoted(answers.next_hop)}"
+    yield f"Gateway = {in_quotes(answers.next_hop)}"
     for domain, where in answers.found.routes:
         yield ""
-        yield f"Domain {_quoted(domain)} {{"
-        yield f"  Gateway = {_quoted(where)}"
+        yield f"Domain {in_quotes(domain)} {{"
+        yield f"  Gateway = {in_quotes(where)}"
         yield "}"
     if answers.found.largest is not None:
         yield ""
@@ -144,9 +145,3 @@ def _list(option: str, items: Iterable[str]) -> Iterator[str]:
 
 def _words(items: Iterable[str]) -> str:
     return " ".join(items)
-
-
-def _quoted(text: str) -> str:
-    """Return a text in quotes, also one word, as the files that ship have it."""
-    escaped = text.replace('"', '\\"')
-    return f'"{escaped}"'

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -15,16 +14,6 @@ from tests.support.waiting import eventually
 from tests.support.world import Stage
 
 pytestmark = pytest.mark.real("dnsmasq")
-
-
-async def logged(ringback: Ringback, event: str, times: int = 1) -> list[dict[str, Any]]:
-    """Return the events of a name, once there are so many."""
-
-    def found() -> list[dict[str, Any]]:
-        events = [each for each in ringback.log if each["event"] == event]
-        return events if len(events) >= times else []
-
-    return await eventually(found, f"{event} in the log")
 
 
 async def started(stage: Stage, *core: str, count: int = 1) -> tuple[Ringback, Load]:
@@ -48,34 +37,34 @@ async def test_a_control_process_that_is_killed_again_and_again_costs_no_mail(st
     ringback, load = await started(stage, count=count)
     async with load.under_way():
         for times in (1, 2, 3):
-            (*_, last) = await logged(ringback, "control_started", times)
+            (*_, last) = await ringback.logged("control_started", times)
             os.kill(last["pid"], signal.SIGKILL)
-            await logged(ringback, "control_died", times)
+            await ringback.logged("control_died", times)
             await load.goes_on()
-    assert await logged(ringback, "control_waits")
+    assert await ringback.logged("control_waits")
     assert {each["event"] for each in ringback.log} & {"worker_died", "keeper_died", "task_failed"} == set()
 
 
 async def test_a_control_process_that_hangs_is_killed_and_replaced(stage: Stage) -> None:
     ringback, load = await started(stage, "Worker_Timeout = 1s")
-    await logged(ringback, "control_started")
+    await ringback.logged("control_started")
     hung = control(ringback)
     async with load.under_way():
         os.kill(hung, signal.SIGSTOP)
-        (hangs,) = await logged(ringback, "control_hangs")
+        (hangs,) = await ringback.logged("control_hangs")
         assert hangs["pid"] == hung
-        await logged(ringback, "control_started", 2)
+        await ringback.logged("control_started", 2)
         await load.goes_on()
 
 
 async def test_a_reload_replaces_it_after_the_old_one_has_ended(stage: Stage) -> None:
     ringback, load = await started(stage)
-    await logged(ringback, "serving")
+    await ringback.logged("serving")
     async with load.under_way():
         for times in (1, 2, 3):
             ringback.program.process.send_signal(signal.SIGHUP)
-            await logged(ringback, "reloaded", times)
-            await logged(ringback, "control_started", times + 1)
+            await ringback.logged("reloaded", times)
+            await ringback.logged("control_started", times + 1)
             await load.goes_on()
     names = [each["event"] for each in ringback.log if each["event"].startswith("control_")]
     assert names == ["control_started", *["control_ended", "control_started"] * 3]
@@ -83,17 +72,17 @@ async def test_a_reload_replaces_it_after_the_old_one_has_ended(stage: Stage) ->
 
 async def test_a_control_process_that_dies_during_a_reload_does_not_reject_it(stage: Stage) -> None:
     ringback, _ = await started(stage)
-    await logged(ringback, "serving")
+    await ringback.logged("serving")
     ringback.program.process.send_signal(signal.SIGHUP)
     os.kill(control(ringback), signal.SIGKILL)
-    await logged(ringback, "reloaded")
-    await logged(ringback, "control_started", 2)
+    await ringback.logged("reloaded")
+    await ringback.logged("control_started", 2)
 
 
 @pytest.mark.parametrize("count", [1, 2])
 async def test_at_a_stop_it_ends_last(stage: Stage, count: int) -> None:
     ringback, _ = await started(stage, count=count)
-    await logged(ringback, "serving")
+    await ringback.logged("serving")
     ringback.terminate()
     assert await ringback.ended() == 0
     ended = [each["event"] for each in ringback.log if each["event"].endswith("_ended")]
@@ -104,7 +93,7 @@ async def test_at_a_stop_it_ends_last(stage: Stage, count: int) -> None:
 
 async def test_a_supervisor_that_is_killed_takes_it_with_it(stage: Stage) -> None:
     ringback, _ = await started(stage)
-    await logged(ringback, "serving")
+    await ringback.logged("serving")
     os.kill(ringback.program.process.pid, signal.SIGKILL)
     ringback.program.process.wait()
     try:
@@ -115,5 +104,5 @@ async def test_a_supervisor_that_is_killed_takes_it_with_it(stage: Stage) -> Non
 
 async def test_it_holds_no_socket_of_the_clients_so_a_dead_worker_is_seen(stage: Stage) -> None:
     ringback, _ = await started(stage)
-    await logged(ringback, "serving")
+    await ringback.logged("serving")
     assert sockets(control(ringback)) & sockets(ringback.workers[0]) == set()

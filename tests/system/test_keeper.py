@@ -45,16 +45,6 @@ async def kept(
     return await stage.ringback(upstream.port, core=[f"Workers = {count}", *core], callback=callback, **parts)
 
 
-async def logged(ringback: Ringback, event: str, times: int = 1) -> list[dict[str, Any]]:
-    """Return the events of a name, once there are so many."""
-
-    def found() -> list[dict[str, Any]]:
-        events = [each for each in ringback.log if each["event"] == event]
-        return events if len(events) >= times else []
-
-    return await eventually(found, f"{event} in the log")
-
-
 def keeper(ringback: Ringback) -> int:
     """Return the process that keeps now."""
     return ringback.keepers[-1]
@@ -101,9 +91,9 @@ async def test_workers_that_ask_about_one_sender_at_the_same_moment_cost_one_pro
         await ask_all(sessions, "nobody@refusing.test")
         assert [await each.reply() for each in sessions] == [REFUSED] * MANY
     assert exchanger.count("RCPT") == 1
-    (probe,) = await logged(ringback, "probe")
+    (probe,) = await ringback.logged("probe")
     assert probe["worker"] == 0
-    asked = await logged(ringback, "session", MANY)
+    asked = await ringback.logged("session", MANY)
     assert {each["worker"] for each in asked} <= set(range(1, count + 1))
     assert probe["session"] in {each["session"] for each in asked}
 
@@ -129,7 +119,7 @@ async def test_a_breaker_is_one_for_all_workers(stage: Stage) -> None:
             await each.send_raw(f"MAIL FROM:<u{number}@busy.test>\r\n".encode())
             assert (await each.reply()).startswith("250 ")
     assert len(exchanger.dialogues) == 1
-    assert len(await logged(ringback, "breaker_opened")) == 1
+    assert len(await ringback.logged("breaker_opened")) == 1
 
 
 async def test_with_one_worker_there_is_no_keeper(stage: Stage) -> None:
@@ -154,8 +144,8 @@ async def test_a_keeper_that_is_killed_under_load_costs_no_mail_and_its_successo
     async with load.under_way():
         for times in (1, 2):
             os.kill(keeper(ringback), signal.SIGKILL)
-            await logged(ringback, "keeper_died", times)
-            await logged(ringback, "keeper_started", times + 1)
+            await ringback.logged("keeper_died", times)
+            await ringback.logged("keeper_started", times + 1)
             await load.goes_on()
     assert await refused(ringback, "nobody@refusing.test")
     assert refusing.count("RCPT") == 1
@@ -191,10 +181,10 @@ async def test_a_keeper_that_hangs_defers_fresh_senders_and_is_replaced(stage: S
         async with clients(ringback, 2) as (fresh, known):
             assert await fresh.ask("MAIL FROM:<fresh@ok.test>") == "451 keeper"
             assert (await known.ask("MAIL FROM:<known@ok.test>")).startswith("250 ")
-        assert (await logged(ringback, "keeper_silent"))[0]["level"] == "warning"
-        (hangs,) = await logged(ringback, "keeper_hangs")
+        assert (await ringback.logged("keeper_silent"))[0]["level"] == "warning"
+        (hangs,) = await ringback.logged("keeper_hangs")
         assert (hangs["pid"], hangs["state"]) == (hung, "stopped")
-        await logged(ringback, "keeper_started", 2)
+        await ringback.logged("keeper_started", 2)
         assert await refused(ringback, "nobody@refusing.test")
     assert troubles(ringback) == []
 
@@ -203,12 +193,12 @@ async def test_a_keeper_that_dies_again_and_again_leaves_the_workers_alone(stage
     await stage.exchanger("ok.test")
     upstream = await stage.upstream()
     ringback = await kept(stage, upstream)
-    await logged(ringback, "serving")
+    await ringback.logged("serving")
     before = ringback.workers
     for times in (1, 2):
         os.kill(keeper(ringback), signal.SIGKILL)
-        await logged(ringback, "keeper_started", times + 1)
-    await logged(ringback, "keeper_waits")
+        await ringback.logged("keeper_started", times + 1)
+    await ringback.logged("keeper_waits")
     async with await ringback.conversation() as client:
         assert (await client.deliver("a@ok.test", ["b@example.com"], MESSAGE)).startswith("250 ")
     assert ringback.workers == before
@@ -237,8 +227,8 @@ async def test_a_reload_under_load_keeps_what_was_found_out_and_the_probes_in_fl
         await ask_all(before, "nobody@refusing.test")
         await refusing.until(lambda: refusing.count("RCPT") == 1, "the probe is under way")
         reload(ringback)
-        await logged(ringback, "reloaded")
-        (took,) = await logged(ringback, "keeper_took_over")
+        await ringback.logged("reloaded")
+        (took,) = await ringback.logged("keeper_took_over")
         assert took["verdicts"] > 10
         async with clients(ringback, 6) as after:
             await ask_all(after, "nobody@refusing.test")
@@ -266,7 +256,7 @@ async def test_a_budget_outlives_a_reload(stage: Stage) -> None:
     assert [await ask(number) for number in range(3)] == ["250"] * 3
     for times in (1, 2):
         reload(ringback)
-        await logged(ringback, "reloaded", times)
+        await ringback.logged("reloaded", times)
         assert await ask(3 + times) == "451"
     assert exchanger.count("RCPT") == 3
 
@@ -278,9 +268,9 @@ async def test_a_successor_that_cannot_serve_gives_back_and_the_old_keeper_goes_
     first = keeper(ringback)
     os.kill(first, signal.SIGSTOP)  # the successor waits for it, and is killed meanwhile
     reload(ringback)
-    await logged(ringback, "keeper_started", 2)
+    await ringback.logged("keeper_started", 2)
     os.kill(keeper(ringback), signal.SIGKILL)
-    await logged(ringback, "reload_rejected")
+    await ringback.logged("reload_rejected")
     os.kill(first, signal.SIGCONT)
     assert await refused(ringback, "nobody@refusing.test")
     assert await refused(ringback, "other@refusing.test")
@@ -295,7 +285,7 @@ async def test_a_reload_may_change_the_number_of_workers(stage: Stage, before: i
     text = ringback.configuration.read_text()
     ringback.configuration.write_text(text.replace(f"Workers = {before}", f"Workers = {after}"))
     reload(ringback)
-    await logged(ringback, "reloaded")
+    await ringback.logged("reloaded")
     assert await refused(ringback, "other@refusing.test")
     running = after + (after > 1)
     await eventually(lambda: len(ringback.program.group()) == running + 2, "the old ones have ended")
@@ -312,7 +302,7 @@ async def test_sessions_that_finish_at_the_end_still_get_their_verdicts(stage: S
         await ask_all(sessions, "nobody@refusing.test")
         await exchanger.until(lambda: exchanger.count("RCPT") == 1, "the probe is under way")
         ringback.terminate()
-        await logged(ringback, "stopping", 2)
+        await ringback.logged("stopping", 2)
         may.set()
         assert [await each.reply() for each in sessions] == [REFUSED] * 4
     assert await ringback.ended() == 0
@@ -324,7 +314,7 @@ async def test_sessions_that_finish_at_the_end_still_get_their_verdicts(stage: S
 async def test_a_supervisor_that_is_killed_takes_the_keeper_with_it(stage: Stage) -> None:
     await stage.exchanger("refusing.test", script={Step.RCPT: is_silent()})
     ringback = await kept(stage, await stage.upstream())
-    await logged(ringback, "serving")
+    await ringback.logged("serving")
     os.kill(ringback.program.process.pid, signal.SIGKILL)
     ringback.program.process.wait()
     try:

@@ -39,11 +39,7 @@ class House:
         await eventually_answered(found, f"{name} is {value}")
 
     async def logged(self, event: str, times: int = 1) -> list[dict[str, Any]]:
-        def found() -> list[dict[str, Any]]:
-            events = [each for each in self.ringback.log if each["event"] == event]
-            return events if len(events) >= times else []
-
-        return await eventually(found, f"{event} in the log")
+        return await self.ringback.logged(event, times)
 
     def reload(self) -> None:
         self.ringback.program.process.send_signal(signal.SIGHUP)

@@ -8,7 +8,6 @@ import os
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from jsonschema import Draft202012Validator
@@ -19,7 +18,6 @@ from proxy.console.places import places
 from tests.support.exchanger import Exchanger, says
 from tests.support.house import House
 from tests.support.ringback import Ringback, ended
-from tests.support.waiting import eventually
 
 MESSAGE = b"Subject: settings\r\n\r\ntext\r\n"
 
@@ -99,17 +97,9 @@ async def banners(ringback: Ringback, times: int = 12) -> set[str]:
     return {(await banner(ringback)).strip() for _ in range(times)}
 
 
-async def logged(ringback: Ringback, event: str, times: int = 1) -> list[dict[str, Any]]:
-    def found() -> list[dict[str, Any]]:
-        events = [each for each in ringback.log if each["event"] == event]
-        return events if len(events) >= times else []
-
-    return await eventually(found, f"{event} in the log")
-
-
 async def test_a_setting_holds_for_new_sessions_of_all_workers_at_once(start: Start, console: Console) -> None:
     ringback = start()
-    await logged(ringback, "serving")
+    await ringback.logged("serving")
     await console.ready()
     async with await ringback.conversation() as old:
         assert await console("config set banner_hostname changed.test") == "banner_hostname = changed.test"
@@ -118,9 +108,9 @@ async def test_a_setting_holds_for_new_sessions_of_all_workers_at_once(start: St
     assert await console("config get banner_hostname") == "banner_hostname = changed.test"
     assert await console("config eval idle_time") == "idle_time = 300"
     assert await console("config get idle_time") == "Option 'idle_time' is not set in scope ''."
-    (told,) = await logged(ringback, "config_differs")
+    (told,) = await ringback.logged("config_differs")
     assert told["settings"] == 1
-    (event,) = await logged(ringback, "console_command")
+    (event,) = await ringback.logged("console_command")
     assert (event["reason"], event["outcome"]) == ("a test", "done")
     assert "Effective value is now:" in await console("config unset banner_hostname")
     assert await banners(ringback) == {"220 ringback.test ESMTP Ringback"}
@@ -128,7 +118,7 @@ async def test_a_setting_holds_for_new_sessions_of_all_workers_at_once(start: St
 
 async def test_a_worker_that_is_stopped_keeps_a_setting_from_all(start: Start, console: Console) -> None:
     ringback = start("Worker_Timeout = 0")
-    await logged(ringback, "serving")
+    await ringback.logged("serving")
     await console.ready()
     stopped = ringback.workers[0]
     os.kill(stopped, signal.SIGSTOP)
@@ -147,23 +137,23 @@ async def test_a_worker_that_is_stopped_keeps_a_setting_from_all(start: Start, c
 
 async def test_a_worker_and_a_control_process_that_are_replaced_keep_a_setting(start: Start, console: Console) -> None:
     ringback = start()
-    await logged(ringback, "serving")
+    await ringback.logged("serving")
     await console.ready()
     await console("config set banner_hostname changed.test")
     for worker in ringback.workers:
         os.kill(worker, signal.SIGKILL)
-    await logged(ringback, "listening", 4)
+    await ringback.logged("listening", 4)
     assert await banners(ringback) == {"220 changed.test ESMTP Ringback"}
-    (control,) = [each["pid"] for each in await logged(ringback, "control_started")]
+    (control,) = [each["pid"] for each in await ringback.logged("control_started")]
     os.kill(control, signal.SIGKILL)
-    await logged(ringback, "control_started", 2)
+    await ringback.logged("control_started", 2)
     await console.ready()
     assert await console("config diff") == "- banner_hostname = changed.test"
 
 
 async def test_a_reload_prints_the_difference_and_drops_settings(start: Start, console: Console) -> None:
     ringback = start()
-    await logged(ringback, "serving")
+    await ringback.logged("serving")
     await console.ready()
     await console("config set banner_hostname changed.test")
     text = ringback.configuration.read_text()
@@ -182,7 +172,7 @@ async def test_a_reload_prints_the_difference_and_drops_settings(start: Start, c
 
 async def test_a_broken_file_changes_nothing_and_its_diagnostics_come_back(start: Start, console: Console) -> None:
     ringback = start()
-    await logged(ringback, "serving")
+    await ringback.logged("serving")
     await console.ready()
     await console("config set banner_hostname changed.test")
     text = ringback.configuration.read_text()
@@ -214,7 +204,7 @@ async def test_a_wrong_setting_is_refused_as_check_would(
     start: Start, console: Console, command: str, told: str
 ) -> None:
     ringback = start(mailfrom_phase1='ec_log "file";', workers=1)
-    await logged(ringback, "serving")
+    await ringback.logged("serving")
     await console.ready()
     port = ringback.port
     refusal = await console.refuses(command.replace("{port}", str(port)))
@@ -225,7 +215,7 @@ async def test_a_wrong_setting_is_refused_as_check_would(
 async def test_scopes_of_listeners_and_domains_can_be_set(start: Start, console: Console, upstream: Exchanger) -> None:
     async with Exchanger() as other:
         ringback = start()
-        await logged(ringback, "serving")
+        await ringback.logged("serving")
         await console.ready()
         port = ringback.port
         listen = f"esmtp_listener listen 127.0.0.1:{port}"
@@ -249,7 +239,7 @@ async def test_a_script_is_read_by_the_client_and_may_include_nothing(
     start: Start, console: Console, tmp_path: Path
 ) -> None:
     ringback = start(mailfrom_phase1='ec_log "file";')
-    await logged(ringback, "serving")
+    await ringback.logged("serving")
     await console.ready()
     folder = tmp_path / "mine"
     folder.mkdir()
@@ -273,7 +263,7 @@ async def test_a_script_is_read_by_the_client_and_may_include_nothing(
 
 async def test_a_session_keeps_what_it_began_with_over_several_changes(start: Start, console: Console) -> None:
     ringback = start(mailfrom_phase1='ec_log "file";', workers=1)
-    await logged(ringback, "serving")
+    await ringback.logged("serving")
     await console.ready()
     async with await ringback.conversation() as old:
         await old.ehlo()
@@ -290,7 +280,7 @@ async def test_a_session_keeps_what_it_began_with_over_several_changes(start: St
 
 async def test_a_reload_says_goodbye_to_sessions_from_before_a_setting(start: Start, console: Console) -> None:
     ringback = start('Reconfig_Message = "4.3.2 come again"', workers=1)
-    await logged(ringback, "serving")
+    await ringback.logged("serving")
     await console.ready()
     async with await ringback.conversation() as old:
         await old.ehlo()
@@ -306,7 +296,7 @@ async def test_a_script_from_the_console_has_the_dialect_of_its_stanza(
     (tmp_path / "file.sieve").write_text("keep;\n")
     stanza = f'sieve {{\n  dialect = {dialect}\n  data_phase1 = "file.sieve"\n}}'
     ringback = start(stanza, workers=1)
-    await logged(ringback, "serving")
+    await ringback.logged("serving")
     await console.ready()
     standard = 'require ["envelope", "reject"];\nif envelope "from" "a@example.org" { reject "standard"; }\n'
     await console("config set sieve script data_phase1 source new.sieve", **{"new.sieve": standard})
@@ -328,7 +318,7 @@ async def test_what_scripts_remember_outlives_a_setting(start: Start, console: C
     (tmp_path / "file.sieve").write_text(DUPLICATES)
     stanza = 'sieve {\n  dialect = rfc5228\n  store = memory\n  data_phase1 = "file.sieve"\n}'
     ringback = start(stanza, workers=1)
-    await logged(ringback, "serving")
+    await ringback.logged("serving")
     await console.ready()
     letter = b"Message-ID: <1@example.org>\r\n" + MESSAGE
     async with await ringback.conversation() as client:
@@ -364,7 +354,7 @@ async def test_explain_says_what_a_client_would_hear_and_changes_nothing(
 ) -> None:
     async with Exchanger(recipients={"bad@example.org": says("550 5.1.1 no such user")}) as exchanger:
         ringback = start(*calling(exchanger), *LIMITS, mailfrom_phase1=CALLING)
-        await logged(ringback, "serving")
+        await ringback.logged("serving")
         await console.ready()
         asked = "explain client=127.0.0.9 helo=client.test from=bad@example.org rcpt=b@example.com"
         before, connections = await console("limits show 127.0.0.9"), [*upstream.dialogues]
@@ -389,7 +379,7 @@ async def test_explain_says_what_a_client_would_hear_and_changes_nothing(
 
 async def test_explain_follows_the_settings_of_the_console(start: Start, console: Console) -> None:
     ringback = start(*LIMITS, 'conntrol {\n  pause_time = 0\n  banner = "be quiet"\n}')
-    await logged(ringback, "serving")
+    await ringback.logged("serving")
     await console.ready()
     asked = "explain client=127.0.0.9 helo=client.test from=a@example.org rcpt=b@elsewhere.example"
     told = await console(asked)

@@ -35,17 +35,9 @@ async def sharing(stage: Stage, upstream: Exchanger, *core: str, count: int = 4,
     """Start Ringback with several workers, and wait until all serve and the stage's own connection has ended."""
     folder = f'State_Directory = "{stage.folder}"'
     ringback = await stage.ringback(upstream.port, core=[f"Workers = {count}", folder, *core], **parts)
-    await logged(ringback, "serving")
+    await ringback.logged("serving")
     await until_nothing_is_open(ringback)
     return ringback
-
-
-async def logged(ringback: Ringback, event: str, times: int = 1) -> list[dict[str, Any]]:
-    def found() -> list[dict[str, Any]]:
-        events = [each for each in ringback.log if each["event"] == event]
-        return events if len(events) >= times else []
-
-    return await eventually(found, f"{event} in the log")
 
 
 @asynccontextmanager
@@ -85,7 +77,7 @@ async def test_four_workers_let_in_exactly_ten_connections_of_a_client_and_ten_a
     async with knocking(ringback) as clients:
         assert len(let_in(clients)) == 10
         assert {each.banner for each in clients if each not in let_in(clients)} == {SESSIONS}
-        refused = await logged(ringback, "refused", MANY - 10)
+        refused = await ringback.logged("refused", MANY - 10)
         assert {each["decided_by"] for each in refused} == {"max_connections_per_client"}
         assert len({each["worker"] for each in refused}) == 4
     await asyncio.sleep(1.1)  # each worker refuses for a second without asking
@@ -97,7 +89,7 @@ async def test_a_killed_worker_gives_its_places_back_and_a_killed_keeper_none(st
     async with knocking(ringback) as clients:
         inside = let_in(clients)
         os.kill(ringback.keepers[-1], signal.SIGKILL)
-        await logged(ringback, "keeper_started", 2)
+        await ringback.logged("keeper_started", 2)
 
         async def none() -> bool:
             return await admitted(ringback) == 0
@@ -141,7 +133,7 @@ async def test_a_keeper_that_hangs_holds_up_nobody_for_long_and_counts_again_whe
         os.kill(ringback.keepers[-1], signal.SIGSTOP)
         async with knocking(ringback, count=8) as others:  # some workers have room for ten of their own
             assert {each.banner[:3] for each in others} <= {"220", "421"}
-        await logged(ringback, "counting_alone")
+        await ringback.logged("counting_alone")
         os.kill(ringback.keepers[-1], signal.SIGCONT)
         await asyncio.sleep(1.1)
 
@@ -274,7 +266,7 @@ async def test_no_session_fails_while_workers_and_keepers_are_killed_and_counts_
     async with load.under_way():
         for times in (2, 3):
             os.kill(ringback.keepers[-1], signal.SIGKILL)
-            await logged(ringback, "keeper_started", times)
+            await ringback.logged("keeper_started", times)
             await load.goes_on()
     await until_nothing_is_open(ringback)
     await asyncio.sleep(1.1)
@@ -307,7 +299,7 @@ async def test_while_a_worker_is_killed_only_its_own_sessions_end_and_counts_res
         await eventually(lambda: delivered >= 24, "mail flows")
         for times, worker in enumerate(ringback.workers[:2], 1):
             os.kill(worker, signal.SIGKILL)
-            await logged(ringback, "worker_died", times)
+            await ringback.logged("worker_died", times)
             aim = delivered + 24
             await eventually(lambda aim=aim: delivered >= aim, "mail flows again")
         enough.set()
@@ -337,7 +329,7 @@ async def test_a_reload_keeps_the_places_that_are_taken(stage: Stage) -> None:
         for each in let_in(clients):
             assert (await each.reply()).startswith("354 ")
         ringback.program.process.send_signal(signal.SIGHUP)
-        await logged(ringback, "reloaded")
+        await ringback.logged("reloaded")
         await asyncio.sleep(1.1)
         assert await admitted(ringback) == 0
         for each in let_in(clients):
@@ -425,9 +417,9 @@ async def test_no_session_fails_while_redis_is_killed_and_counts_resume(tmp_path
                 assert len(let_in(clients)) == 50
                 redis.kill()
                 await load.goes_on()
-                await logged(one, "counting_alone")
+                await one.logged("counting_alone")
                 await asyncio.to_thread(redis.start)
-                await logged(one, "counting_together")
+                await one.logged("counting_together")
                 await load.goes_on()
             await until_nothing_is_open(one)
             await until_nothing_is_open(two)

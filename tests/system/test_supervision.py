@@ -10,7 +10,6 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -49,16 +48,6 @@ def start(upstream: Exchanger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         each.program.stop()
 
 
-async def logged(ringback: Ringback, event: str, times: int = 1) -> list[dict[str, Any]]:
-    """Return the events of a name, once there are so many."""
-
-    def found() -> list[dict[str, Any]]:
-        events = [each for each in ringback.log if each["event"] == event]
-        return events if len(events) >= times else []
-
-    return await eventually(found, f"{event} in the log")
-
-
 async def delivers(ringback: Ringback) -> None:
     """Deliver a message."""
     async with await ringback.conversation() as client:
@@ -84,9 +73,9 @@ async def test_one_worker_that_is_killed_is_replaced(start: Start) -> None:
     ringback = start()
     (worker,) = ringback.workers
     os.kill(worker, signal.SIGKILL)
-    (died,) = await logged(ringback, "worker_died")
+    (died,) = await ringback.logged("worker_died")
     assert (died["pid"], died["status"]) == (worker, "SIGKILL")
-    await logged(ringback, "listening", 2)
+    await ringback.logged("listening", 2)
     await delivers(ringback)
 
 
@@ -103,10 +92,10 @@ main()
 
 async def test_one_worker_that_dies_again_and_again_is_started_after_a_pause(start: Start, tmp_path: Path) -> None:
     ringback = start(program=BREAKABLE)
-    await logged(ringback, "serving")
+    await ringback.logged("serving")
     (tmp_path / "broken").touch()
     os.kill(ringback.workers[0], signal.SIGKILL)
-    assert [each["seconds"] for each in await logged(ringback, "worker_waits", 2)] == [1.0, 2.0]
+    assert [each["seconds"] for each in await ringback.logged("worker_waits", 2)] == [1.0, 2.0]
     (tmp_path / "broken").unlink()
     await delivers(ringback)
 
@@ -117,9 +106,9 @@ def threads(process: int) -> int:
 
 async def test_the_supervisor_of_one_worker_has_a_single_thread(start: Start) -> None:
     ringback = start()
-    await logged(ringback, "serving")
+    await ringback.logged("serving")
     reload(ringback)
-    await logged(ringback, "reloaded")
+    await ringback.logged("reloaded")
     assert threads(ringback.program.process.pid) == 1
 
 
@@ -178,7 +167,7 @@ async def test_what_cannot_be_built_is_an_error_and_the_running_server_goes_on(
     text = ringback.configuration.read_text().replace('Nameservers = ( "127.0.0.1:9" )\n', "")
     ringback.configuration.write_text(f"{text}{line}\n")
     reload(ringback)
-    (rejected,) = await logged(ringback, "reload_rejected")
+    (rejected,) = await ringback.logged("reload_rejected")
     assert shown in rejected["diagnostics"]
     assert f"{ringback.configuration}:" in rejected["diagnostics"]
     await delivers(ringback)
@@ -217,12 +206,12 @@ async def test_a_reload_that_hangs_in_a_file_is_rejected_and_says_where_it_hangs
     (tmp_path / "dead.siv").write_text("true;")
     amended(ringback, "mailfrom_phase1.siv", "dead.siv")
     await delivers(ringback)
-    (rejected,) = await logged(ringback, "reload_rejected")
+    (rejected,) = await ringback.logged("reload_rejected")
     assert "3 seconds" in rejected["diagnostics"]
     assert "scripts" in rejected["diagnostics"]
     await delivers(ringback)
     amended(ringback, "dead.siv", "mailfrom_phase1.siv")
-    await logged(ringback, "reloaded")
+    await ringback.logged("reloaded")
 
 
 async def test_a_server_that_stops_does_not_wait_for_a_reload_that_hangs(start: Start, tmp_path: Path) -> None:
@@ -265,12 +254,12 @@ main()
     ringback = start(program=program)
     (tmp_path / "mark").touch()
     reload(ringback)
-    await logged(ringback, "reload_rejected")
+    await ringback.logged("reload_rejected")
     await delivers(ringback)
     (tmp_path / "mark").unlink()
     reload(ringback)
-    await logged(ringback, "reloaded")
-    await logged(ringback, "worker_ended")  # until then the old one may take a client, and tells it to come again
+    await ringback.logged("reloaded")
+    await ringback.logged("worker_ended")  # until then the old one may take a client, and tells it to come again
     await delivers(ringback)
 
 
@@ -290,7 +279,7 @@ async def test_what_the_network_does_not_answer_is_a_warning_and_stops_neither_s
 ) -> None:
     ringback = start(f'Nameservers = ( "{mute}" )', "Gateway = mta.example.com")
     reload(ringback)
-    (reloaded,) = await logged(ringback, "reloaded")
+    (reloaded,) = await ringback.logged("reloaded")
     assert reloaded["warnings"] == 1
     status, printed = await asyncio.to_thread(run, "check", str(ringback.configuration), folder=tmp_path, name="check")
     assert status == 0
@@ -353,14 +342,14 @@ def test_check_that_hangs_ends_and_says_where_it_hung(tmp_path: Path, monkeypatc
 @pytest.mark.parametrize("count", [1, 2])
 async def test_a_worker_that_is_stopped_is_replaced_and_logged_as_stopped(start: Start, count: int) -> None:
     ringback = start(f"Workers = {count}", "Worker_Timeout = 3")
-    await logged(ringback, "serving")
+    await ringback.logged("serving")
     worker = ringback.workers[0]
     os.kill(worker, signal.SIGSTOP)
-    hangs = await logged(ringback, "worker_hangs")
+    hangs = await ringback.logged("worker_hangs")
     assert (hangs[0]["pid"], hangs[0]["state"], hangs[0]["stack"]) == (worker, "stopped", "")
-    died = await logged(ringback, "worker_died")
+    died = await ringback.logged("worker_died")
     assert (died[0]["pid"], died[0]["status"]) == (worker, "SIGKILL")
-    await logged(ringback, "listening", count + 1)
+    await ringback.logged("listening", count + 1)
     await delivers(ringback)
 
 
@@ -385,38 +374,38 @@ main()
 
 async def test_a_worker_in_an_endless_loop_is_replaced_and_its_stack_is_logged(start: Start, tmp_path: Path) -> None:
     ringback = start("Worker_Timeout = 3", program=LOOPING)
-    await logged(ringback, "serving")
+    await ringback.logged("serving")
     (tmp_path / "mark").touch()
     _, writer = await asyncio.open_connection("127.0.0.1", ringback.port)
-    (hangs,) = await logged(ringback, "worker_hangs")
+    (hangs,) = await ringback.logged("worker_hangs")
     (tmp_path / "mark").unlink()
     assert hangs["state"] == "running"
     assert "turn_round_and_round" in hangs["stack"]
-    await logged(ringback, "listening", 2)
+    await ringback.logged("listening", 2)
     writer.close()
     await delivers(ringback)
 
 
 async def test_a_worker_that_is_left_to_hang_is_not_replaced(start: Start) -> None:
     ringback = start("Worker_Timeout = 0")
-    await logged(ringback, "serving")
+    await ringback.logged("serving")
     (worker,) = ringback.workers
     os.kill(worker, signal.SIGSTOP)
     reload(ringback)
-    await logged(ringback, "reloaded")
+    await ringback.logged("reloaded")
     os.kill(worker, signal.SIGCONT)
-    await logged(ringback, "worker_ended")
+    await ringback.logged("worker_ended")
     assert not [each for each in ringback.log if each["event"] == "worker_hangs"]
 
 
 async def test_a_machine_that_stood_still_costs_no_worker(start: Start) -> None:
     ringback = start("Worker_Timeout = 4")
-    await logged(ringback, "serving")
+    await ringback.logged("serving")
     before = ringback.workers
     os.killpg(ringback.program.process.pid, signal.SIGSTOP)
     await asyncio.sleep(8)  # the supervisor's own clock must be late: nothing else can show that it is
     os.killpg(ringback.program.process.pid, signal.SIGCONT)
-    await logged(ringback, "supervisor_late")
+    await ringback.logged("supervisor_late")
     await delivers(ringback)
     assert ringback.workers == before
 
@@ -427,7 +416,7 @@ async def test_a_machine_that_stood_still_costs_no_worker(start: Start) -> None:
 @pytest.mark.parametrize("number", [signal.SIGUSR1, signal.SIGUSR2], ids=lambda number: number.name)
 async def test_a_reserved_signal_ends_no_process(start: Start, number: signal.Signals) -> None:
     ringback = start()
-    await logged(ringback, "serving")
+    await ringback.logged("serving")
     before = ringback.program.group().keys()
     os.killpg(ringback.program.process.pid, number)
     await delivers(ringback)
@@ -492,9 +481,9 @@ main()
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 async def test_no_exit_waits_for_a_thread(start: Start, number: signal.Signals) -> None:
     ringback = start(program=STUCK_THREAD)
-    await logged(ringback, "serving")
+    await ringback.logged("serving")
     ringback.program.process.send_signal(number)
-    await logged(ringback, "worker_ended")
+    await ringback.logged("worker_ended")
 
 
 async def test_a_script_that_writes_into_a_fifo_does_not_hold_up_the_end(start: Start, tmp_path: Path) -> None:
@@ -504,7 +493,7 @@ async def test_a_script_that_writes_into_a_fifo_does_not_hold_up_the_end(start: 
         await client.envelope("", ["b@example.com"])
         await client.send_raw(MESSAGE + b".\r\n")
         ringback.terminate()
-        await logged(ringback, "stopping")
+        await ringback.logged("stopping")
         ringback.terminate()
         await client.rest()
     assert await ringback.ended() == 0

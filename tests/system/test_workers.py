@@ -36,18 +36,8 @@ async def upstream(stage: Stage) -> Exchanger:
 
 async def two_workers(stage: Stage, upstream: Exchanger, count: int = 2) -> Ringback:
     ringback = await stage.ringback(upstream.port, core=[f"Workers = {count}"])
-    await logged(ringback, "serving")
+    await ringback.logged("serving")
     return ringback
-
-
-async def logged(ringback: Ringback, event: str, times: int = 1) -> list[dict[str, object]]:
-    """Return the events of a name, once there are so many."""
-
-    def found() -> list[dict[str, object]]:
-        events = [each for each in ringback.log if each["event"] == event]
-        return events if len(events) >= times else []
-
-    return await eventually(found, f"{event} in the log")
 
 
 def workers(ringback: Ringback) -> list[int]:
@@ -97,7 +87,7 @@ async def test_every_worker_serves_and_says_its_number_in_each_line(stage: Stage
     ringback = await two_workers(stage, upstream)
     assert len(workers(ringback)) == 2
     await all_are_served(ringback)
-    assert {each["worker"] for each in await logged(ringback, "session", MANY)} == {1, 2}
+    assert {each["worker"] for each in await ringback.logged("session", MANY)} == {1, 2}
     assert len(upstream.messages) == MANY
     assert all("worker" in each for each in ringback.log if each["event"] not in {"serving", "unstructured"})
 
@@ -105,22 +95,22 @@ async def test_every_worker_serves_and_says_its_number_in_each_line(stage: Stage
 async def test_one_worker_has_a_supervisor_and_no_number_in_its_lines(stage: Stage, upstream: Exchanger) -> None:
     ringback = await stage.ringback(upstream.port)
     assert len(workers(ringback)) == 1
-    assert all("worker" not in each for each in await logged(ringback, "listening"))
+    assert all("worker" not in each for each in await ringback.logged("listening"))
 
 
 async def test_one_worker_becomes_several_and_one_again_by_sighup(stage: Stage, upstream: Exchanger) -> None:
     ringback = await stage.ringback(upstream.port, core=["Workers = 1"])
-    await logged(ringback, "serving")
+    await ringback.logged("serving")
     for times, (before, after) in enumerate(((1, 2), (2, 1)), 1):
         change(ringback, f"Workers = {before}", f"Workers = {after}")
-        await logged(ringback, "reloaded", times)
+        await ringback.logged("reloaded", times)
         await eventually(lambda after=after: len(workers(ringback)) == after, f"there are {after}")
         await all_are_served(ringback)
 
 
 async def test_auto_is_a_worker_for_each_core(stage: Stage, upstream: Exchanger) -> None:
     ringback = await stage.ringback(upstream.port, core=["Workers = auto"])
-    await logged(ringback, "listening")
+    await ringback.logged("listening")
     cores = len(os.sched_getaffinity(0))
     await eventually(lambda: len(workers(ringback)) == cores, "a worker for each core")
 
@@ -137,7 +127,7 @@ async def test_a_worker_that_is_killed_is_replaced_and_who_waits_at_its_door_is_
     async with connected(ringback) as clients:
         supervisor.send_signal(signal.SIGCONT)
         await served(clients)
-    (died,) = await logged(ringback, "worker_died")
+    (died,) = await ringback.logged("worker_died")
     assert (died["pid"], died["status"], died["worker"]) == (killed, "SIGKILL", 1)
     assert len(workers(ringback)) == 2
     assert other in workers(ringback)
@@ -159,7 +149,7 @@ async def test_reloads_lose_no_connection(stage: Stage, upstream: Exchanger) -> 
             group.create_task(connect())
         for times in range(1, 6):
             ringback.program.process.send_signal(signal.SIGHUP)
-            await logged(ringback, "reloaded", times)
+            await ringback.logged("reloaded", times)
             seen = len(greetings)
             await eventually(lambda seen=seen: len(greetings) > seen + 20, "clients connect to the new workers")
         done.set()
@@ -186,12 +176,12 @@ async def test_sighup_with_a_mistake_leaves_every_worker_as_it_was(stage: Stage,
     before = workers(ringback)
     async with await ringback.conversation() as open_session:
         change(ringback, "Relay_Domains", "Relay_Domain")
-        (rejected,) = await logged(ringback, "reload_rejected")
+        (rejected,) = await ringback.logged("reload_rejected")
         assert "unknown option" in str(rejected["diagnostics"])
         assert (await open_session.deliver("", ["b@example.com"], MESSAGE)).startswith("250 ")
     assert workers(ringback) == before
     os.kill(before[0], signal.SIGKILL)  # its replacement runs what is in force, not what the file says
-    await logged(ringback, "worker_started", 3)
+    await ringback.logged("worker_started", 3)
     await all_are_served(ringback)
 
 
@@ -199,7 +189,7 @@ async def test_workers_are_added_and_taken_away_by_sighup(stage: Stage, upstream
     ringback = await two_workers(stage, upstream)
     for times, (before, after) in enumerate(((2, 3), (3, 1)), 1):
         change(ringback, f"Workers = {before}", f"Workers = {after}")
-        await logged(ringback, "reloaded", times)
+        await ringback.logged("reloaded", times)
         await eventually(lambda after=after: len(workers(ringback)) == after, f"there are {after}")
         await all_are_served(ringback)
 
@@ -208,7 +198,7 @@ async def test_an_address_that_is_configured_no_longer_is_closed(stage: Stage, u
     ringback = await two_workers(stage, upstream)
     port, other = ringback.port, stage.nobody_listens()
     change(ringback, f"127.0.0.1:{port}", f"127.0.0.2:{other}")
-    await logged(ringback, "reloaded")
+    await ringback.logged("reloaded")
     await eventually(lambda: not accepts_connections("127.0.0.1", port), "the old address is closed")
     assert accepts_connections("127.0.0.2", other)
 
@@ -253,7 +243,7 @@ async def test_workers_end_when_their_supervisor_is_killed(upstream: Exchanger, 
         Ringback(House(upstream_port=upstream.port, lines=("Workers = 2",)), tmp_path).start
     )
     try:
-        await logged(ringback, "serving")
+        await ringback.logged("serving")
         orphans = workers(ringback)
         async with await ringback.conversation() as client:
             ringback.program.process.kill()
@@ -290,7 +280,7 @@ async def test_the_service_manager_hears_ready_once_every_worker_serves(
                 return state
 
         assert await told() == "READY=1"
-        assert len(await logged(ringback, "listening", 2)) == 2
+        assert len(await ringback.logged("listening", 2)) == 2
         for text in ("Workers = 2", "mistake = {"):
             ringback.configuration.write_text(ringback.configuration.read_text().replace("Workers = 2", text))
             ringback.program.process.send_signal(signal.SIGHUP)
@@ -351,11 +341,11 @@ async def test_a_server_whose_workers_cannot_start_ends(breakable: Ringback, tmp
 
 async def test_a_reload_whose_workers_cannot_start_leaves_the_old_ones(breakable: Ringback, tmp_path: Path) -> None:
     breakable.start()
-    await logged(breakable, "serving")
+    await breakable.logged("serving")
     before = workers(breakable)
     (tmp_path / "broken").touch()
     breakable.program.process.send_signal(signal.SIGHUP)
-    (rejected,) = await logged(breakable, "reload_rejected")
+    (rejected,) = await breakable.logged("reload_rejected")
     assert str(rejected["diagnostics"]).endswith(" did not start")
     await all_are_served(breakable)
     assert workers(breakable) == before
@@ -363,11 +353,11 @@ async def test_a_reload_whose_workers_cannot_start_leaves_the_old_ones(breakable
 
 async def test_a_worker_that_dies_again_and_again_is_started_after_a_pause(breakable: Ringback, tmp_path: Path) -> None:
     breakable.start()
-    await logged(breakable, "serving")
+    await breakable.logged("serving")
     (tmp_path / "broken").touch()
     os.kill(workers(breakable)[0], signal.SIGKILL)
-    assert [each["seconds"] for each in await logged(breakable, "worker_waits", 2)] == [1.0, 2.0]
-    assert [each["status"] for each in await logged(breakable, "worker_died")] == ["SIGKILL", 3, 3]
+    assert [each["seconds"] for each in await breakable.logged("worker_waits", 2)] == [1.0, 2.0]
+    assert [each["status"] for each in await breakable.logged("worker_died")] == ["SIGKILL", 3, 3]
     (tmp_path / "broken").unlink()
     await eventually(lambda: len(workers(breakable)) == 2, "it is replaced")
     await all_are_served(breakable)
@@ -377,12 +367,12 @@ async def test_a_worker_that_hangs_in_its_start_does_not_keep_a_server_that_stop
     hanging: Ringback, tmp_path: Path
 ) -> None:
     hanging.start()
-    await logged(hanging, "serving")
+    await hanging.logged("serving")
     (tmp_path / "stuck").touch()
     os.kill(workers(hanging)[0], signal.SIGKILL)
-    await logged(hanging, "worker_started", 3)
+    await hanging.logged("worker_started", 3)
     process = hanging.program.process
     process.send_signal(signal.SIGTERM)
     await eventually(lambda: process.poll() is not None, "it ends")
     assert process.returncode == 0
-    assert [each["worker"] for each in await logged(hanging, "worker_stuck")] == [1]
+    assert [each["worker"] for each in await hanging.logged("worker_stuck")] == [1]

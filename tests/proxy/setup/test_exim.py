@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from proxy.setup.answers import OWN_ADDRESS, Found
-from proxy.setup.sources import read_found
+from tests.support.foreign import found_in
 
 ROUTERS = """
 begin acl
@@ -25,11 +25,7 @@ to_inside:
 
 
 def found(folder: Path, text: str, **files: str) -> Found:
-    for name, content in files.items():
-        (folder / name).write_text(content)
-    path = folder / "exim4.conf"
-    path.write_text(text)
-    return read_found(path, "own.example.org")
+    return found_in(folder, "exim4.conf", text, **files)
 
 
 def test_a_gateway_takes_domains_next_hop_and_networks(tmp_path: Path) -> None:

@@ -11,17 +11,13 @@ import pytest
 
 from proxy.setup.answers import OWN_ADDRESS, Found
 from proxy.setup.postfix import _MainCf, _parameters
-from proxy.setup.sources import read_found
 from proxy.setup.tables import Absent
+from tests.support.foreign import found_in
 from tests.support.programs import find_program
 
 
 def found(folder: Path, text: str, **files: str) -> Found:
-    for name, content in files.items():
-        (folder / name).write_text(content)
-    path = folder / "main.cf"
-    path.write_text(text)
-    return read_found(path, "own.example.org")
+    return found_in(folder, "main.cf", text, **files)
 
 
 def test_a_gateway_takes_domains_next_hop_and_networks(tmp_path: Path) -> None:
