@@ -28,7 +28,7 @@ class UnknownDatasource(DatasourceError):
 
 def unknown(name: str, known: list[str]) -> UnknownDatasource:
     """A name that no stanza has."""
-    hint = f"there are {', '.join(known)}" if known else "write a Datasource stanza"
+    hint = f"use {', '.join(known)}" if known else "write a Datasource stanza"
     return UnknownDatasource(f"there is no datasource `{name}`: {hint}")
 
 
@@ -55,7 +55,7 @@ def no_place(seconds: float) -> DatasourceError:
 
 def list_for_names(driver: str) -> QueryFailed:
     """A list of parameters for a driver that has only names."""
-    return QueryFailed(f"{driver} takes its parameters by name: pass a hash, and write $name in the query")
+    return QueryFailed(f"{driver} takes parameters by name only: pass a hash, and write $name in the query")
 
 
 def failing(reason: str) -> ServerLost:
@@ -65,7 +65,7 @@ def failing(reason: str) -> ServerLost:
 
 def line_is_full(most: int) -> DatasourceError:
     """Too many queries wait for a connection."""
-    return DatasourceError(f"{most} queries are waiting already")
+    return DatasourceError(f"{most} queries are already waiting")
 
 
 def too_large(octets: int) -> QueryFailed:
@@ -80,7 +80,7 @@ def parameters_do_not_fit(wanted: int, given: int) -> QueryFailed:
 
 def no_parameter(name: str) -> QueryFailed:
     """`:name` without a value."""
-    return QueryFailed(f"the query names `{name}`, which is not among the parameters")
+    return QueryFailed(f"the query uses `{name}`, but the hash of parameters does not have it")
 
 
 def query_too_long(most: int) -> QueryFailed:

@@ -102,8 +102,8 @@ class CoreOptions(InboundOptions, OutboundOptions, HistoryOptions, PageOptions, 
     )
     client_lists: tuple[ListNameValue, ...] = option(
         (),
-        doc="More lists to which operators may add networks at the console, for scripts that ask them with "
-        "`check_cidr`. Those of Refuse_Lists need not be named here.",
+        doc="More lists to which operators may add networks at the console; scripts ask them with `check_cidr`. Lists "
+        "in Refuse_Lists need not be named here.",
         scopes=(),
     )
     nameservers: tuple[NameserverValue, ...] = option(
@@ -149,7 +149,7 @@ class CoreOptions(InboundOptions, OutboundOptions, HistoryOptions, PageOptions, 
     )
     login_schemes: LoginSchemes = option(
         (),
-        doc='Stanza of schemes by which datasources check logins: `auth_ds { Scheme "NAME" { … } }`. '
+        doc='Stanza of schemes for checking logins in datasources: `auth_ds { Scheme "NAME" { … } }`. '
         "See datasources.md.",
         aliases=("auth_ds",),
         scopes=(),

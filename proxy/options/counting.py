@@ -26,33 +26,33 @@ class CountingOptions(Options):
     script_store: StoreValue | None = option(
         None,
         doc="Where throttles, gauges, series and caches of scripts, greylisting and limits of clients are counted. "
-        "`memory`: for this machine, until it restarts; `sqlite:///file`: greylisting and series that scripts "
-        "serialize also outlive a restart; Redis or Valkey: for all machines that name it. Default: `counting.db` in "
+        "`memory`: for this machine, until Ringback restarts; `sqlite:///file`: greylisting and series that scripts "
+        "serialize also survive a restart; Redis or Valkey: for all machines that use it. Default: `counting.db` in "
         "State_Directory, if that is writable.",
         secret=True,
         scopes=(),
     )
     script_store_site: Annotated[str, AfterValidator(_plain_name)] = option(
         "ringback",
-        doc="Begins all keys in Redis. Machines that name the same one count together.",
+        doc="Prefix of all keys in Redis. Machines with the same prefix count together.",
         scopes=(),
     )
     on_store_error: Literal["accept", "defer"] = option(
         "accept",
         doc="What happens while Script_Store, or the process that counts for all workers, does not answer. `accept`: "
-        "each process counts alone; `defer`: what would count fails, and the client is told to come again.",
+        "each process counts alone; `defer`: what cannot be counted is refused for now, with 421 or 451.",
         scopes=(),
     )
     cluster: ClusterValue = option(
         (),
         doc='Momentum\'s stanza. `Replicate "cache" { replication_name = "NAME" }` declares a cache for '
-        "`ec_cluster_cache_get`. Which machines share what is said by Script_Store; the topology has no effect.",
+        "`ec_cluster_cache_get`. Script_Store decides which machines share counts; the topology has no effect.",
         scopes=(),
     )
     siv_throttle_cache_size: int = option(
         1000,
         zero="refused",
-        doc="How many throttles of scripts are remembered; the one that was used longest ago is forgotten.",
+        doc="How many throttles of scripts are kept; the least recently used is forgotten first.",
         ge=1,
         le=1_000_000,
         scopes=(),

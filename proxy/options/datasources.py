@@ -55,14 +55,14 @@ class DatasourceOptions(Options):
     uri: tuple[UriValue, ...] = option(
         doc="Where its servers are. With several, queries take turns, and a server that fails is skipped for a while."
     )
-    cache_life: Seconds = option(3600.0, zero="off", doc="How long a result is used again.", unit="seconds")
+    cache_life: Seconds = option(3600.0, zero="off", doc="How long a result is reused.", unit="seconds")
     cache_size: int = option(1000, zero="off", doc="Most results that each worker keeps.", ge=0, le=1_000_000)
-    no_cache: bool = option(False, doc="Ask for each result anew.")
+    no_cache: bool = option(False, doc="Do not use the cache.")
     max_rows: int = option(
-        100, zero="refused", doc="Rows of a result that are read; -1 for all.", ge=-1, le=100_000_000
+        100, zero="refused", doc="How many rows of a result are read; -1 for all.", ge=-1, le=100_000_000
     )
     assume_charset: Annotated[str, AfterValidator(_charset)] = option(
-        "ISO-8859-1", doc="Character set of octets that are not UTF-8."
+        "ISO-8859-1", doc="Character set of values that are not UTF-8."
     )
     datasource_error: Literal["text", "flag"] = option(
         "text",
@@ -72,7 +72,7 @@ class DatasourceOptions(Options):
     timeout: Seconds = option(
         LONGEST_QUERY,
         zero="refused",
-        doc="How long a query may take, connecting included.",
+        doc="How long a query may take, including the time to connect.",
         unit="seconds",
         le=LONGEST_QUERY,
     )

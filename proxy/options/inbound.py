@@ -100,8 +100,8 @@ class InboundOptions(TlsOptions):
     received_hostname: OtherNameValue = option("", doc="Name in Received, instead of Hostname.", scopes=INBOUND)
     authserv_id: OtherNameValue = option(
         "",
-        doc="Name in Authentication-Results, instead of the name in Received. Several machines may share one: the next "
-        "hop believes the fields that have it.",
+        doc="Name in Authentication-Results, instead of the name in Received. Several machines may share one, "
+        "so that the next hop need trust only this name.",
         scopes=INBOUND,
     )
     relay_domains: DomainPatterns = option(
@@ -184,8 +184,8 @@ class InboundOptions(TlsOptions):
     inbound_throttle_messages: ThrottleValue = option(
         NO_THROTTLE,
         zero="no limit",
-        doc="Rate of MAIL commands of all clients together, over a sliding window. A client beyond it waits up to 60 "
-        "seconds for its turn, and then gets 450. Set globally, it holds for all listeners together; set for a "
+        doc="Rate of MAIL commands of all clients together, over a sliding window. A client that exceeds it waits up "
+        "to 60 seconds, and then gets 450. Set globally, it holds for all listeners together; set for a "
         "listener, each of its addresses has its own.",
         scopes=LISTENING,
     )

@@ -35,14 +35,14 @@ def unreadable(what: str, reason: str) -> str:
 
 def not_excluded(what: str, item: str) -> str:
     """`!192.0.2.1` within a list of networks."""
-    return f"{what} leaves out {item}: Ringback's list cannot, so check whether the networks written are too wide"
+    return f"{what} excludes {item}. Ringback's list cannot exclude networks, so check that the others are not too wide"
 
 
 def loopback_left_out(what: str, networks: str) -> str:
     """This machine's own addresses, which another server trusts."""
     return (
-        f"{what} has this machine, {networks}. Relay_Hosts does not have it yet, so that mail with which you try "
-        "Ringback from here is verified. If programs here send mail to other domains through port 25, add it before "
+        f"{what} has this machine, {networks}. It is not in Relay_Hosts yet, so that Ringback verifies the senders of "
+        "test mail from here. If programs here send mail to other domains through port 25, add it before "
         "Ringback takes that port"
     )
 
@@ -51,7 +51,7 @@ def looked_up(server: str, domains: str) -> str:
     """The other server delivers the mail itself, so it is the next hop."""
     return (
         f"{server} delivers mail for {domains} itself, so it is the next hop, at its present address. Before Ringback "
-        "takes port 25, let it listen elsewhere, such as 127.0.0.1:2526, and write that here (docs/behind-it.md)"
+        "takes port 25, move it to another address, such as 127.0.0.1:2526, and write that here (docs/behind-it.md)"
     )
 
 

@@ -276,7 +276,7 @@ def _networks(exim: _Exim) -> tuple[str, ...]:
         try:
             found += plain_networks(item) if item not in {"@", "@[]"} else ()
         except (Wrong, ValueError):
-            exim.notes.append(errors.unreadable(f"{_CLIENTS} has {item}", "it is no network that may be trusted"))
+            exim.notes.append(errors.unreadable(f"{_CLIENTS} has {item}", "it is not a network that may be trusted"))
     return without_loopback(_CLIENTS, found, exim.notes)
 
 

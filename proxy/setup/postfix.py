@@ -253,7 +253,7 @@ def _networks(main: _MainCf) -> tuple[str, ...]:
         try:
             found += plain_networks(item.replace("[", "").replace("]", ""))
         except (Wrong, ValueError):
-            main.notes.append(errors.unreadable(f"mynetworks has {item}", "it is no network that may be trusted"))
+            main.notes.append(errors.unreadable(f"mynetworks has {item}", "it is not a network that may be trusted"))
     if any(item.startswith("!") for item in _ITEM.findall(main.value("mynetworks"))):
         main.notes.append(errors.not_excluded("mynetworks", "addresses with `!`"))
     return without_loopback("mynetworks", found, main.notes)

@@ -111,7 +111,7 @@ def _policy(path: str) -> Iterator[str]:
     yield "#"
     yield from _comment(
         "`enforce = false` is shadow mode: no sender is refused, and `shadow` events in the log show "
-        "what it was. Read that log for a week. Then remove the line, and reload:"
+        "what would have been refused. Read the log for a week. Then remove the line and reload:"
     )
     yield f"#   ringback check {path}  and SIGHUP"
     yield "Validate validate/smtp_cbv smtp_cbv passive {"

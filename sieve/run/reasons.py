@@ -128,12 +128,12 @@ def not_an_ip_address(text: str) -> str:
 
 def unknown_list(name: str) -> str:
     """A list that nobody has defined."""
-    return f"no list is called {name[:64]!r}; define it with define_cidr, or name it in Client_Lists"
+    return f"there is no list {name[:64]!r}; define it with define_cidr, or name it in Client_Lists"
 
 
 def too_many_lists(most: int) -> str:
     """A definition beyond the limit."""
-    return f"more than {most} lists are defined"
+    return f"there are already {most} lists; define fewer"
 
 
 def not_a_capability(text: str) -> str:
@@ -143,7 +143,7 @@ def not_a_capability(text: str) -> str:
 
 def unknown_binding(what: str, name: str) -> str:
     """A binding or a group that the configuration does not have, or a group without bindings."""
-    return f"no {what} is called {name[:64]!r}, so the binding stays as it was"
+    return f"there is no {what} {name[:64]!r}, so the binding is unchanged"
 
 
 def not_a_gateway(text: str) -> str:
@@ -256,12 +256,12 @@ def not_an_epsilon(text: str) -> str:
 
 def unknown_throttle(name: str, create: str) -> str:
     """A throttle that was not created, or is forgotten."""
-    return f"there is no throttle {name[:80]!r} now; call {create} before, in every run"
+    return f"there is no throttle {name[:80]!r}; call {create} first, in every run"
 
 
 def unknown_gauges(cache: str) -> str:
     """A cache of gauges that was not created."""
-    return f"there is no cache {cache[:80]!r} now; call ec_gauge_cache_init before, in every run"
+    return f"there is no cache {cache[:80]!r}; call ec_gauge_cache_init first, in every run"
 
 
 def unknown_cache(cache: str) -> str:
@@ -289,7 +289,7 @@ def no_monitor(asked: str, monitors: Iterable[tuple[int, int]]) -> str:
 
 def no_windows(first: int, last: int, number: int) -> str:
     """Windows that a series does not have."""
-    return f"there are no windows {first} to {last}: they go from 0, the current one, to {number - 1}"
+    return f"there are no windows {first} to {last}; use 0, the current one, to {number - 1}"
 
 
 def no_series() -> str:
@@ -299,7 +299,7 @@ def no_series() -> str:
 
 def no_mask(mask: int, most: int) -> str:
     """A mask that the address does not have."""
-    return f"{mask} is not a mask from 0 to {most}"
+    return f"the mask {mask} is not a number from 0 to {most}"
 
 
 def not_a_network(text: str) -> str:
@@ -314,4 +314,4 @@ def no_service(name: str) -> str:
 
 def cannot_count() -> str:
     """Script_Store, or the keeper, does not answer."""
-    return "what is counted together is not available, and On_Store_Error is defer"
+    return "the shared counts are not available, and On_Store_Error is defer"

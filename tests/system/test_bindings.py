@@ -98,7 +98,7 @@ async def test_a_binding_chooses_next_hop_address_name_and_tls(
         assert b"TLSv1" in received
     assert all(each.peer[0] == "127.0.0.1" for each in usual.dialogues)
     await eventually(lambda: failures(ringback), "the unknown name is logged")
-    assert failures(ringback) == ["no binding is called 'blk', so the binding stays as it was"]
+    assert failures(ringback) == ["there is no binding 'blk', so the binding is unchanged"]
 
 
 async def test_the_next_hop_of_the_binding_answers_rcpt(stage: Stage, tmp_path: Path, bulk: Postfix) -> None:

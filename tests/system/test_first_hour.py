@@ -68,7 +68,7 @@ async def test_from_a_main_cf_to_verified_mail_in_shadow_mode_and_then_to_a_refu
 
 def _rows(page: str) -> Iterator[tuple[str, str]]:
     """Yield (theirs, ours) of the table of options."""
-    text = (DOCS / page).read_text().partition("## Their options beside ours")[2].partition("\n## ")[0]
+    text = (DOCS / page).read_text().partition(" options and Ringback's\n")[2].partition("\n## ")[0]
     for row in re.findall(r"^\| (.+) \|$", text, re.MULTILINE):
         theirs, ours, *_ = re.split(r" \| |\| ", row)
         if not theirs.startswith(("---", "Postfix", "Exim", "Haraka", "Momentum")):

@@ -14,19 +14,23 @@ class ArcOptions(Options):
 
     trusted_sealers: DomainPatterns = option(
         DomainPatterns(()),
-        doc="Domains whose seals you believe. If the newest sealer of an unbroken chain is one, DMARC's policy is not "
-        "enforced.",
+        doc="Domains whose seals you trust. If the newest sealer of a valid chain is one of them, DMARC's policy is "
+        "not enforced.",
     )
-    keycache_size: int = option(2048, zero="off", doc="Public keys that are remembered.", ge=0)
-    pos_keycache_ttl: Seconds = option(300.0, zero="off", doc="How long a key is remembered.", unit="seconds")
+    keycache_size: int = option(2048, zero="off", doc="Most public keys to keep.", ge=0)
+    pos_keycache_ttl: Seconds = option(300.0, zero="off", doc="How long to keep a key.", unit="seconds")
     neg_keycache_ttl: Seconds = option(
-        3600.0, zero="off", doc="How long a missing or unusable key is remembered.", unit="seconds"
+        3600.0, zero="off", doc="How long to remember that a domain has no usable key.", unit="seconds"
     )
     on_error: Literal["accept", "defer"] = option("accept", doc="What happens to mail if the module fails.")
     timeout: Seconds = option(
-        10.0, zero="refused", doc="Time for all keys of one message; then temperror.", unit="seconds", ge=0.1
+        10.0,
+        zero="refused",
+        doc="Time limit for all keys of a message; after it the result is temperror.",
+        unit="seconds",
+        ge=0.1,
     )
-    shadow: bool = option(False, doc="It refuses nothing, so this changes nothing.")
+    shadow: bool = option(False, doc="No effect, because this module refuses nothing.")
 
 
 SPEC = ModuleSpec(
@@ -34,4 +38,4 @@ SPEC = ModuleSpec(
     options=ArcOptions,
     summary="ARC: whether forwarders vouch for a message with an unbroken chain of seals.",
 )
-OPENARC_SPEC = ModuleSpec(type="openarc", options=ArcOptions, summary="The same as `arc`, by Momentum's name.")
+OPENARC_SPEC = ModuleSpec(type="openarc", options=ArcOptions, summary="Momentum's name for `arc`.")

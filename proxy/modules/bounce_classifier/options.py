@@ -14,20 +14,20 @@ class BounceOptions(Options):
 
     user_smtp_classification_override: ConfigPath | None = option(
         None,
-        doc="File with rules about what hosts say in delivery reports: `domain,code,text` in each line. An empty "
-        "domain means all; in a text, `|` stands for any characters.",
+        doc="File with rules for what hosts say in delivery reports, one `domain,code,text` in each line. An empty "
+        "domain matches all domains. `|` in a text matches any characters.",
         aliases=("user_smtp_classification_overide",),
     )
     user_mdn_classification_override: ConfigPath | None = option(
         None,
-        doc="File with rules about the text of other messages: `code,text` in each line.",
+        doc="File with rules for the text of other messages, one `code,text` in each line.",
         aliases=("user_mdn_classification_overide",),
     )
     refresh: Seconds = option(
         300.0, zero="off", doc="How often the files are read again, if they have changed.", unit="seconds"
     )
     custom_classes: Mapping[str, str] = option(
-        default_factory=dict, doc='Codes of your own, below 100, with their texts: `[ 99 = "profanity" ]`.'
+        default_factory=dict, doc='Your own codes, below 100, with their texts: `[ 99 = "profanity" ]`.'
     )
 
 
@@ -35,7 +35,7 @@ SPEC = ModuleSpec(
     type="bounce_classifier",
     options=BounceOptions,
     lines=("Module generic/bounce_classifier",),
-    summary="Rules of your own for the script function `ec_bounce_classify`.",
+    summary="Your own rules for the script function `ec_bounce_classify`.",
 )
 OVERRIDE = ModuleSpec(
     type="bounce_classifier_override",

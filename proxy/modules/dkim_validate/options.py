@@ -19,7 +19,7 @@ class DkimOptions(Options):
     neg_keycache_ttl: Seconds = option(
         3600.0, zero="off", doc="How long to remember that a domain has no usable key.", unit="seconds"
     )
-    shadow: bool = option(False, doc="For symmetry with other modules: it refuses nothing anyway.")
+    shadow: bool = option(False, doc="No effect, because this module refuses nothing.")
     timeout: Seconds = option(
         10.0,
         zero="refused",
@@ -42,13 +42,13 @@ SPEC = ModuleSpec(
     type="dkim_validate",
     options=DkimOptions,
     lines=("Validate validate/dkim",),
-    summary="DKIM (RFC 6376): whether a message's signatures are true.",
+    summary="DKIM (RFC 6376): whether a message's signatures are valid.",
 )
 
 OPENDKIM_SPEC = ModuleSpec(
     type="opendkim",
     options=DkimOptions,
-    summary="The same as dkim_validate, by its name in 4.x. It does not sign.",
+    summary="The name of dkim_validate in 4.x. It does not sign.",
     ignored=_SIGNS,
     also="dkim_validate",
 )

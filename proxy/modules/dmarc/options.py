@@ -49,17 +49,18 @@ ForwardersValue = Annotated[
 
 
 class DmarcOptions(Options):
-    """The policy of the domain in From (RFC 9989). Relay hosts and authenticated clients are not judged."""
+    """The policy of the domain in From (RFC 9989). Relay hosts and authenticated clients are not checked."""
 
     action: Literal["none", "tag", "enforce"] = option(
         "tag",
-        doc="none: only tell scripts and the log. tag: also write Authentication-Results, and tag_header on mail that "
-        "the domain's owner wants quarantined or rejected. enforce: also refuse what the owner wants rejected.",
+        doc="none: only give the result to scripts and the log. tag: also write Authentication-Results, "
+        "and tag_header on mail that the domain's owner wants quarantined or rejected. enforce: also refuse mail that "
+        "the owner wants rejected.",
     )
     enforce_with: tuple[Finding, ...] = option(
         ("spf_fail", "dnsbl"),
-        doc="With `enforce`: what else must speak against a message before it is refused (RFC 9989 section 7.4). One "
-        "is enough. Empty: `p=reject` alone refuses.",
+        doc="With `enforce`: other findings, one of which is needed before a message is refused (RFC 9989 section "
+        "7.4). Empty: `p=reject` alone refuses.",
     )
     trusted_forwarders: ForwardersValue = option(
         Forwarders(),
@@ -73,7 +74,7 @@ class DmarcOptions(Options):
         "accept", doc="What happens to mail if DNS gives no clear answer (temperror): accept it, or defer it with 451."
     )
     timeout: Seconds = option(
-        5.0, zero="refused", doc="Time for all look-ups of one message; then temperror.", unit="seconds", ge=0.1
+        5.0, zero="refused", doc="Time for all look-ups of one message; after it, temperror.", unit="seconds", ge=0.1
     )
     shadow: bool = option(False, doc="Only log what would be refused.")
 

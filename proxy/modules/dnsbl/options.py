@@ -18,15 +18,17 @@ class DnsblOptions(Options):
         doc="Lists to ask, as `( zen.example.org )`, or `[ zen.example.org = [ weight = 2 checks = ( client ) ] ]`. "
         "docs/blocklists.md has the options of a zone.",
     )
-    reject_score: int = option(1, zero="off", doc="Refuse from this score on.", ge=0)
-    defer_score: int = option(0, zero="off", doc="Defer (451) from this score on, if it is below reject_score.", ge=0)
+    reject_score: int = option(1, zero="off", doc="Refuse if the score is at least this.", ge=0)
+    defer_score: int = option(
+        0, zero="off", doc="Defer (451) if the score is at least this, and below reject_score.", ge=0
+    )
     reject_at: Literal["connect", "mailfrom", "rcptto", "data"] = option(
         "rcptto",
-        doc="Where the score is judged. The look-ups begin when the client connects. Links are judged at data.",
+        doc="The phase in which the score decides. The look-ups begin when the client connects. Links count at data.",
     )
     exempt_recipients: tuple[str, ...] = option(
         ("postmaster", "abuse"),
-        doc="Local parts of recipients that get mail from listed clients, too. Judged from rcptto on.",
+        doc="Local parts of recipients that get mail even from listed clients. No effect before rcptto.",
     )
     address_headers: tuple[str, ...] = option(
         ("From", "Reply-To", "Sender"), doc="Header fields whose addresses are looked up, if a zone checks `header`."
@@ -35,7 +37,7 @@ class DnsblOptions(Options):
     timeout: Seconds = option(
         5.0,
         zero="refused",
-        doc="Time for all zones together. A list that is late lists nothing.",
+        doc="Time limit for all zones together. A zone that answers later counts as not listing.",
         unit="seconds",
         ge=0.1,
     )

@@ -18,22 +18,24 @@ class GreylistOptions(Options):
     window: Seconds = option(
         172_800.0,
         zero="refused",
-        doc="How long after the first attempt another may pass. Later, it is a first one.",
+        doc="How long after the first attempt a retry may pass. A later one counts as a first attempt.",
     )
     life: Seconds = option(
-        3_024_000.0, zero="refused", doc="How long a triplet that passed is known after its last mail."
+        3_024_000.0, zero="refused", doc="How long after its last mail a triplet that passed is remembered."
     )
     whitelist_after: int = option(
-        5, zero="off", doc="Delivered messages after which a client, or an SPF domain, is not deferred any more.", ge=0
+        5, zero="off", doc="Delivered messages after which a client or an SPF domain is no longer deferred.", ge=0
     )
     ipv4_prefix: int = option(
         24,
         zero="refused",
-        doc="Bits of an IPv4 address that name the client.",
+        doc="Prefix length of an IPv4 network that is one client.",
         ge=8,
         le=32,
     )
-    ipv6_prefix: int = option(64, zero="refused", doc="Bits of an IPv6 address that name the client.", ge=16, le=128)
+    ipv6_prefix: int = option(
+        64, zero="refused", doc="Prefix length of an IPv6 network that is one client.", ge=16, le=128
+    )
     spf_domain: bool = option(
         True, doc="If SPF is known to pass, the SPF domain takes the place of the client's network."
     )
@@ -48,7 +50,7 @@ class GreylistOptions(Options):
         ("postmaster", "abuse"), doc="Local parts of recipients whose mail is never deferred."
     )
     on_store_error: Literal["accept", "defer"] = option(
-        "accept", doc="What becomes of mail while the shared store does not answer."
+        "accept", doc="What happens to mail while the shared store does not answer."
     )
     text: str = option(
         "4.7.1 Greylisted, try again in %s seconds",

@@ -48,8 +48,8 @@ class InboundAuditOptions(Options):
         aliases=("monitor",),
         repeats=True,
         doc='Windows in which connections, receptions and rejections are counted: `( "300,6" "1800,4" )` is six '
-        "windows of 300 seconds, and four of 1800. In 2.2, one `monitor` for each. The series `unknown_recipients` has "
-        "the recipients that the next hop did not know, in the same windows.",
+        "windows of 300 seconds, and four of 1800. In 2.2, write a `monitor` for each. The series `unknown_recipients` "
+        "counts recipients that the next hop did not know, in the same windows.",
     )
 
 

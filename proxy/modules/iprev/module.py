@@ -30,9 +30,9 @@ from sieve.phases import Need, Phase
 _GRACE_SECONDS = 5.0
 
 _TEXTS = {
-    "fail": "7.25 No name of your address leads back to it",
-    "permerror": "7.25 Your address has no name",
-    "temperror": "7.25 The name of your address cannot be looked up now",
+    "fail": "7.25 No reverse DNS name of your address resolves back to it",
+    "permerror": "7.25 Your address has no reverse DNS name",
+    "temperror": "7.25 The reverse DNS name of your address cannot be looked up now",
 }
 """Behind the first digit (RFC 7372 section 3.3)."""
 
@@ -104,10 +104,10 @@ class IprevValidator:
     async def explain(self, phase: Phase, session: Session, verdicts: Verdicts) -> Explained:  # noqa: ARG002 - asks no one
         """Say what it would look up: DNS is not asked here."""
         if session.can_relay:
-            return Explained("does not judge clients that may relay")
+            return Explained("does not check clients that may relay")
         if phase is not self._judges_at:
             return Explained("looks up the client's name")
-        return Explained("judges the client's name", unknown=("what DNS says of the client's address",))
+        return Explained("checks the client's name", unknown=("what DNS says about the client's address",))
 
     def _connected(self, session: Session) -> Verdict | Awaitable[Verdict]:
         if session.can_relay:

@@ -11,21 +11,21 @@ from proxy.options.codes import PASSES, RefusalCode
 
 
 class IprevOptions(Options):
-    """Reverse names of clients (FCrDNS). Scripts see iprev_status and iprev_name. Relay hosts are not judged."""
+    """Reverse names of clients (FCrDNS). Scripts see iprev_status and iprev_name. Relay hosts are not checked."""
 
     fail_code: RefusalCode = option(
         PASSES,
         zero="refused",
-        doc="Reply code for a client none of whose names leads back to its address. 250: none; scripts decide.",
+        doc="Reply code if none of the client's names resolves back to its address. 250: no refusal; scripts decide.",
     )
     missing_code: RefusalCode = option(
-        PASSES, zero="refused", doc="The same for a client whose address has no name (permerror)."
+        PASSES, zero="refused", doc="The same if the client's address has no name (permerror)."
     )
     temperror_code: RefusalCode = option(
         PASSES, zero="refused", doc="The same if DNS gives no clear answer. 451 makes the client try again."
     )
     reject_at: Literal["connect", "mailfrom", "rcptto"] = option(
-        "rcptto", doc="Where the client is judged. The look-ups begin when it connects."
+        "rcptto", doc="The phase in which the client is refused. The look-ups begin when it connects."
     )
     exempt_recipients: tuple[str, ...] = option(
         ("postmaster", "abuse"), doc="Local parts of recipients that get mail from such clients, too."
@@ -39,5 +39,5 @@ class IprevOptions(Options):
 SPEC = ModuleSpec(
     type="iprev",
     options=IprevOptions,
-    summary="Reverse names: whether a name of the client's address leads back to it.",
+    summary="Reverse names: whether a name of the client's address resolves back to it.",
 )

@@ -45,8 +45,8 @@ class SmtpCbvOptions(Options):
     )
     dmarc_reject_unprobed: bool = option(
         False,
-        doc="A sender for which SPF did not pass, and whose domain's DMARC policy is reject, is not probed. yes: its "
-        "verdict is fail, and the active module refuses it with 550.",
+        doc="A sender is not probed if SPF did not pass and its domain's DMARC policy is reject. yes: its verdict is "
+        "fail, and the active module refuses it with 550.",
     )
     no_probe_domains: DomainPatterns = option(DomainPatterns(()), doc="Domains that are never probed.")
     no_probe_exchangers: DomainPatterns = option(

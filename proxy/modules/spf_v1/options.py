@@ -55,7 +55,7 @@ class SpfOptions(Options):
         doc="Reply code if the sender's domain does not exist. In a 2.2 line, the default is 550.",
     )
     fail_fallback_string: str = option(
-        "SPF validation failure", doc="Text of the refusal for fail, if the domain explains nothing (`exp=`)."
+        "SPF validation failure", doc="Text of the refusal for fail, if the domain has no explanation (`exp=`)."
     )
     softfail_fallback_string: str = option("SPF validation soft failure", doc="Text of the refusal for softfail.")
     nxdomain_override_string: str = option(

@@ -242,5 +242,5 @@ async def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 async def test_a_name_that_nobody_declared_names_those_that_are() -> None:
-    with pytest.raises(DatasourceError, match="there is no datasource `x`: there are d"):
+    with pytest.raises(DatasourceError, match="there is no datasource `x`: use d"):
         await Datasources([DatasourceOptions(name="d", uri=(parse_uri("sqlite:/x"),))]).rows("x", "q")

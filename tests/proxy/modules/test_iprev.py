@@ -38,9 +38,9 @@ async def test_by_default_scripts_learn_the_result_and_nobody_is_refused(records
 @pytest.mark.parametrize(
     ("records", "option", "code"),
     [
-        (FORGED, {"fail_code": 554}, "554 5.7.25 No name"),
-        ({}, {"missing_code": 550}, "550 5.7.25 Your address has no name"),
-        ({("192.0.2.1", "PTR"): "SERVFAIL"}, {"temperror_code": 451}, "451 4.7.25 The name"),
+        (FORGED, {"fail_code": 554}, "554 5.7.25 No reverse DNS name"),
+        ({}, {"missing_code": 550}, "550 5.7.25 Your address has no reverse DNS name"),
+        ({("192.0.2.1", "PTR"): "SERVFAIL"}, {"temperror_code": 451}, "451 4.7.25 The reverse DNS name"),
         (GOOD, {"fail_code": 554, "missing_code": 554, "temperror_code": 554}, ""),
         (FORGED, {"missing_code": 554, "temperror_code": 554}, ""),
     ],
@@ -103,5 +103,5 @@ async def test_explain_looks_nothing_up() -> None:
     assert not (await validator.explain(Phase.CONNECT, stranger("b@example.com"), {})).unknown
     trusted = stranger("b@example.com")
     trusted.can_relay = True
-    assert (await validator.explain(Phase.RCPTTO, trusted, {})).says == "does not judge clients that may relay"
+    assert (await validator.explain(Phase.RCPTTO, trusted, {})).says == "does not check clients that may relay"
     assert names.asked == []

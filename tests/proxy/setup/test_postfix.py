@@ -81,9 +81,9 @@ def test_what_only_postfix_can_read_is_a_note(tmp_path: Path) -> None:
     for words in (
         "mysql:/x.cf: only Postfix",
         "gone is not there",
-        "0.0.0.0/0: it is no network that may",
+        "0.0.0.0/0: it is not a network that may",
         "pcre:/y",
-        "leaves out",
+        "excludes",
     ):
         assert any(words in note for note in it.notes), (words, it.notes)
     assert it.networks == ()

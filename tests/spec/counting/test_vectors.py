@@ -111,7 +111,7 @@ async def test_a_throttle_is_forgotten_when_nobody_has_used_it_for_its_time_and_
     assert await counting.runs('$x = ec_throttle_check "t"; ec_log "${x}";') == ["true"]
     await backing.at(123.0)
     assert await counting.runs('$x = ec_throttle_check "t"; ec_log "${x}";') == [
-        "error: case.siv:1: there is no throttle 't' now; call ec_throttle_create before, in every run",
+        "error: case.siv:1: there is no throttle 't'; call ec_throttle_create first, in every run",
         "reply: 451",
     ]
     await counting.runs(inc)
