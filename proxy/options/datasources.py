@@ -22,6 +22,7 @@ from config.schema.declared import bind, names_of
 from config.schema.options import Options, option
 from config.schema.readers import ReadContext, Unreadable, ValueReader
 from config.schema.values import Seconds
+from config.spelling import in_quotes
 from config.tools.writing import written
 from proxy.options.datasource_uris import SourceUri, UriValue
 
@@ -99,7 +100,7 @@ class DatasourceOptions(Options):
 
 def _written(value: object) -> str:
     if isinstance(value, tuple):
-        return "( " + " ".join('"' + str(each).replace('"', '\\"') + '"' for each in value) + " )"
+        return "( " + " ".join(in_quotes(str(each)) for each in value) + " )"
     return written(value)
 
 

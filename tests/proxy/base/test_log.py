@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 import structlog
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from proxy.base import log, log_output, sinks, writers
@@ -121,6 +121,7 @@ def test_foreign_text_is_cut() -> None:
     assert printable("x" * 20, 10) == "xxxxxxx..."
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(st.one_of(st.text(), st.binary()), st.integers(3, 40))
 def test_whatever_comes_is_printable_and_short(foreign: str | bytes, longest: int) -> None:
     text = printable(foreign, longest)
@@ -185,6 +186,7 @@ def test_a_process_without_a_thread_drops_lines_that_nobody_takes(monkeypatch: p
 VALUES = st.one_of(st.text(), st.integers(), st.booleans(), st.none(), st.integers(1, 10**9).map(lambda ms: ms / 1000))
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(
     st.dictionaries(st.text("abc", min_size=1), st.one_of(VALUES, st.lists(VALUES), st.dictionaries(st.text(), VALUES)))
 )
