@@ -59,9 +59,9 @@ def observe(take: Take, names: frozenset[str]) -> None:
 
 
 def tap(take: Tap | None) -> None:
-    """Hand every line that is written or observed to one more observer, in the log's thread, until called with None."""
+    """Hand every line that is written or observed to one more observer, in the thread that writes, until None."""
     writer = _writer()
-    if isinstance(writer, LogWriter):
+    if isinstance(writer, LogWriter | DirectWriter):
         writer.tap = take
 
 

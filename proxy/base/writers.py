@@ -156,9 +156,12 @@ class DirectWriter:
         self._sink = sink
         self._last_line = last_line
         self.dropped = 0
+        self.tap: Tap | None = None
 
     def put(self, line: bytes, *, written: bool = True) -> None:
-        """Write a line. There is no observer."""
+        """Write a line, and show it to the tap, which must not fail. There is no observer."""
+        if self.tap is not None:
+            self.tap([line])
         if written:
             self.dropped += self._sink.write([line])
 

@@ -30,6 +30,8 @@ class Post:
     """Where it counts."""
     steering: socket.socket | None = None
     """Where the control process asks its supervisor."""
+    told: socket.socket | None = None
+    """Where the control process hears what its supervisor logs."""
     generation: int = 0
     """The number of its configuration."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
@@ -41,6 +41,7 @@ from proxy.server.generation import CONTROL
 from proxy.server.orders import LISTENING
 from proxy.server.process import live, next_order
 from proxy.server.rooms import process
+from proxy.server.rooms.live import Events
 from proxy.server.telling import KEPT
 
 if TYPE_CHECKING:
@@ -52,6 +53,9 @@ def be_control(assembly: Assembly, watched: Watched, pages: Sequence[socket.sock
     be_less_important()
     return live(lambda: _control(assembly, watched, pages, post), assembly.core, post, worker=CONTROL)
 
+
+MOST_TOLD, LONGEST_TOLD = 100, 65536
+"""Lines of the supervisor that are read at once, and octets of each."""
 
 NICENESS = 10
 """The control process gets a tenth of a processor that a worker wants, too: after a restart it has much to write."""
@@ -69,14 +73,31 @@ async def _control(assembly: Assembly, watched: Watched, pages: Sequence[socket.
     await service.start()
     if made.history.writes:
         log_output.observe(made.history.take_own, KEPT)
-    answerer = Answerer(partial(_to_ourselves, made.processes, post), process.questions(lambda: 0))
+    events = Events()
+    answerer = Answerer(partial(_to_ourselves, made.processes, post), process.questions(lambda: 0, events))
     answerer.start()
+    if post.told is not None:
+        _hear(post.told, events.show)
     await asyncio.get_running_loop().sock_sendall(post.orders, LISTENING)
     if not await next_order(post.orders):  # the supervisor is gone, and its workers finish their sessions
         await made.observers.deserted.wait()
     await answerer.close()
     await service.stop()
     await made.processes.close()
+
+
+def _hear(told: socket.socket, show: Callable[[Sequence[bytes]], None]) -> None:
+    """Show viewers what the supervisor logs: it has no loop to answer with."""
+    told.setblocking(False)
+
+    def hear() -> None:
+        lines: list[bytes] = []
+        with suppress(OSError):
+            while len(lines) < MOST_TOLD:
+                lines.append(told.recv(LONGEST_TOLD))
+        show(lines)
+
+    asyncio.get_running_loop().add_reader(told.fileno(), hear)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Protocol
 
 from config.diagnostics import Diagnostic, has_errors, render
+from proxy.base import log_output
 from proxy.base.log import get_logger
 from proxy.base.rejected import ConfigurationRejected
 from proxy.control.steering import MOST_OCTETS, Asked, Done, Keep, Reload, Try, decode_asked, encode, unpacked
 from proxy.keeper.door import Door
+from proxy.options.core import CoreOptions
 from proxy.server.generation import Generation
 from proxy.server.loading import Configuration
+from proxy.server.logs import open_log
 from proxy.server.noting import differs
 from proxy.server.rehearsing import Heed, Work
 
@@ -53,16 +57,31 @@ class Helm:
     """Has no thread and no loop: the supervisor's selector says when there is something to hear."""
 
     def __init__(self, configuration: Configuration[Any]) -> None:
-        """Make both sides; control's process keeps `outside`."""
+        """Make both sides; control's process keeps `outside` and `heard`."""
         self._configuration = configuration
         self.outside, self.inside = Door()
+        self.heard, self._said = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._said.setblocking(False)
         self._reloading: list[int] = []
         """The questions that wait for the outcome of a reload."""
 
     def __iter__(self) -> Iterator[socket.socket]:
-        """Yield both sockets."""
-        yield self.outside
-        yield self.inside
+        """Yield the sockets."""
+        yield from (self.outside, self.inside, self.heard, self._said)
+
+    def tell_log(self) -> None:
+        """From now on, let control hear what the supervisor logs, for `tail`."""
+        log_output.tap(self._tell)
+
+    def log_as(self, core: CoreOptions) -> None:
+        """Log as another configuration says, still with control to hear it."""
+        open_log(core, threaded=False)
+        self.tell_log()
+
+    def _tell(self, lines: Sequence[bytes]) -> None:
+        with suppress(OSError):  # nobody reads: there is no control process, or it is stuck
+            for line in lines:
+                self._said.send(line)
 
     def steer(self, server: Steered) -> None:
         """Do what control asks, or begin it."""

@@ -28,7 +28,7 @@ from proxy.server.complaints import log_warnings
 from proxy.server.generation import CONTROL, KEEPER, A, Child, Generation
 from proxy.server.helm import BUSY, STOPPED, Helm
 from proxy.server.loading import Configuration
-from proxy.server.logs import open_log, reopen_logs
+from proxy.server.logs import reopen_logs
 from proxy.server.notify import READY, STOPPING, notify, reloading
 from proxy.server.noting import Notes
 from proxy.server.orders import CUT, DRAIN, EX_SOFTWARE, SUCCEEDED
@@ -74,13 +74,13 @@ class Supervisor(Generic[A]):
         self._selector.register(self._helm.inside, selectors.EVENT_READ, partial(self._helm.steer, self))
         self._rehearsals = Rehearsals(self._selector)
         self._ready = self._reload_again = False
-        self._stops = 0
-        self._status = 0
+        self._stops = self._status = 0
         self._watch = Watch(START_SECONDS)
 
     def run(self) -> int:
         """Serve until a signal ends it; return the exit status."""
         raise_descriptor_limit()
+        self._helm.tell_log()
         with self._wakers.heard_by(self._selector, self._take_signals):
             self._replace()
             self._start_all(self._current)
@@ -185,7 +185,7 @@ class Supervisor(Generic[A]):
         replaced.sockets.close(keep=successor.sockets)
         replaced.pages.close(keep=successor.pages)
         self._notes.reloaded()
-        open_log(successor.assembly.core, threaded=False)
+        self._helm.log_as(successor.assembly.core)
         log.info("reloaded", warnings=len(successor.warnings), workers=successor.sockets.workers)
         self._settled()
 
@@ -272,8 +272,8 @@ class Supervisor(Generic[A]):
         post = replace(post, generation=generation.number)
         if number == CONTROL:
             watched, pages = self._notes.watched(self._generations(), generation), [*generation.pages]
-            post = replace(post, steering=self._helm.outside)
-            self._close_all_but({post.rows.inside, self._helm.outside, *pages})
+            post = replace(post, steering=self._helm.outside, told=self._helm.heard)
+            self._close_all_but({post.rows.inside, self._helm.outside, self._helm.heard, *pages})
             return self._be_control(generation.assembly, watched, pages, post)
         if number == KEEPER:
             doors = self._doors(generation)

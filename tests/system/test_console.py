@@ -154,6 +154,19 @@ async def _restarted(at: Desk) -> bool:
 # ---------------------------------------------------------------- sessions
 
 
+async def test_tail_has_what_the_supervisor_logs_also_after_a_reload(stage: Stage, tmp_path: Path) -> None:
+    at = await desk(stage, tmp_path, "Workers = 2")
+    for round_ in range(2):
+        victim = of(at, "worker_started")[-1]["pid"]
+        async with following(at.folder, "tail") as tail:
+            os.kill(victim, signal.SIGKILL)
+            lines = await tail.until(" started with process id ")
+        assert any("died with status SIGKILL" in each and f"pid={victim}" in each for each in lines), lines
+        if not round_:
+            await at("config reload")
+            await eventually_answered(lambda: _answers(at), "the console answers")
+
+
 async def test_a_session_is_listed_shown_and_killed_with_421(stage: Stage, tmp_path: Path) -> None:
     at = await desk(stage, tmp_path)
     async with await greeted(at.ringback, name="who.test") as client:

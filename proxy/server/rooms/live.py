@@ -87,6 +87,10 @@ class Events:
             if not self._viewers:
                 log_output.tap(None)
 
+    def show(self, lines: Sequence[bytes]) -> None:
+        """Show lines of another process, which has no viewers of its own."""
+        self._take(lines)
+
     def _take(self, lines: Sequence[bytes]) -> None:
         """Take lines in the log's thread."""
         texts = [line.decode("ascii", "backslashreplace") for line in lines]

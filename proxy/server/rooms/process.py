@@ -10,11 +10,11 @@ from proxy.server.rooms.levels import LogLevels
 from proxy.server.rooms.live import Events
 
 
-def questions(sessions: Callable[[], int]) -> dict[str, Question]:
+def questions(sessions: Callable[[], int], events: Events | None = None) -> dict[str, Question]:
     """Return the questions; `sessions` counts what it serves."""
     began = time.monotonic()
     return {
         "alive": lambda _given: {"sessions": sessions(), "seconds": round(time.monotonic() - began)},
         **LogLevels().questions(),
-        **Events().questions(),
+        **(events or Events()).questions(),
     }
