@@ -11,6 +11,7 @@ import json
 import os
 import signal
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import uvloop
 from rich.console import Console
@@ -25,6 +26,11 @@ from proxy.demo.samples import SILENT, Check, Observed, Sample, judge
 from proxy.demo.screen import Screen
 from proxy.demo.timeline import PeerRole, Timeline
 from proxy.demo.world import DemoWorld, Load, Unavailable, open_world
+
+VERDICT = "verdict: "
+
+VERDICT_SECONDS = 2.0
+"""How long a verdict may be under way from the log to the timeline."""
 
 
 def show(load: Load, *, once: bool) -> int:
@@ -67,6 +73,7 @@ async def _perform(number: int, sample: Sample, world: DemoWorld, screen: Screen
     """Send one sample, show what happened and return how it compares."""
     world.forget()
     seen = await _observe(sample, world)
+    await _told(world.timeline, len(seen.calls))
     screen.sample(number, sample, world.timeline.take())
     if number == 1:
         for delivery in seen.deliveries:
@@ -74,6 +81,14 @@ async def _perform(number: int, sample: Sample, world: DemoWorld, screen: Screen
     checks = judge(sample, seen)
     screen.verdict(checks)
     return checks
+
+
+async def _told(timeline: Timeline, verdicts: int) -> None:
+    """Wait until the timeline has so many verdicts: they come from the log, whose lines another thread writes."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(VERDICT_SECONDS):
+            while sum(each.text.startswith(VERDICT) for each in timeline.events) < verdicts:  # noqa: ASYNC110 - a thread
+                await asyncio.sleep(0.01)
 
 
 async def _observe(sample: Sample, world: DemoWorld) -> Observed:
@@ -114,7 +129,7 @@ class LogTap(io.StringIO):
         for line in text.splitlines():
             event = json.loads(line)
             if event["event"] == "probe":
-                verdict = f"verdict: {event['status']}, {event['reason'].replace('_', ' ')}"
+                verdict = f"{VERDICT}{event['status']}, {event['reason'].replace('_', ' ')}"
                 self._timeline.remark(PeerRole.RINGBACK, "", verdict)
             if event["level"] == "error":
                 self._trouble(line)
