@@ -15,6 +15,7 @@ RSA, ED25519 = "rsa", "ed25519"
 _REQUIRED = ("v", "a", "b", "bh", "d", "h", "s")
 _DIGITS = re.compile(r"[0-9]{1,76}")
 _SELECTOR = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?(?:\.[A-Za-z0-9_](?:[A-Za-z0-9_-]*[A-Za-z0-9_])?)*")
+_DOMAIN = re.compile(r"[A-Za-z0-9_-]{1,63}(?:\.[A-Za-z0-9_-]{1,63})*")
 _CANON = frozenset({"simple", "relaxed"})
 _LONGEST_NAME = 253
 
@@ -121,7 +122,7 @@ def _canons(value: str) -> tuple[str, str]:
 
 def _domain(text: str) -> str:
     domain = normal_domain(tags.without_blanks(text))
-    if not domain or len(domain) > _LONGEST_NAME or not all(0 < len(each) < 64 for each in domain.split(".")):
+    if len(domain) > _LONGEST_NAME or _DOMAIN.fullmatch(domain) is None:
         raise Unusable("d= is no domain")
     return domain
 

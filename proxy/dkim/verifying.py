@@ -5,6 +5,7 @@ The claims are read when the header section is there; the body is hashed while i
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -69,12 +70,14 @@ def _claim(fields: Sequence[Field], own: Field) -> Claim:
     return Claim(found, signed_header(others, own.raw, found.header_names, found.header_canon))
 
 
-async def judged(claims: Sequence[Claim], bodies: Mapping[Wanted, BodyHash], keys: KeyCache) -> list[Judgement]:
-    """Return what became of each signature. The keys are looked up at once."""
-    return await at_once([_judged(each, bodies, keys) for each in claims])
+async def judged(
+    claims: Sequence[Claim], bodies: Mapping[Wanted, BodyHash], keys: KeyCache, seconds: float | None = None
+) -> list[Judgement]:
+    """Return what became of each signature. The keys are looked up at once, each in this time."""
+    return await at_once([_judged(each, bodies, keys, seconds) for each in claims])
 
 
-async def _judged(claim: Claim, bodies: Mapping[Wanted, BodyHash], keys: KeyCache) -> Judgement:
+async def _judged(claim: Claim, bodies: Mapping[Wanted, BodyHash], keys: KeyCache, seconds: float | None) -> Judgement:
     signature, wanted = claim.signature, claim.wanted
     if signature is None or wanted is None:
         return Judgement(claim.value, claim.problem)
@@ -82,7 +85,10 @@ async def _judged(claim: Claim, bodies: Mapping[Wanted, BodyHash], keys: KeyCach
     if problem is not None:
         return problem
     try:
-        key = await keys.of(signature)
+        async with asyncio.timeout(seconds):
+            key = await keys.of(signature)
+    except TimeoutError:
+        return Judgement("temperror", "no key in time", signature)
     except DnsUnavailable:
         return Judgement("temperror", "the key cannot be looked up now", signature)
     return _by_key(claim, signature, key, bodies[wanted])

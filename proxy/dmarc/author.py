@@ -9,19 +9,20 @@ from dataclasses import dataclass
 from config.base.domains import LONGEST_DOMAIN, normal_domain
 from sieve.message.addresses import mailboxes
 
-MOST_OCTETS = 64 * 1024
-"""Longer From fields are not read: they have no author that a reader would see."""
+MOST_OCTETS = 16 * 1024
+"""Of longer From fields, the beginning is read: the rest has no author that a reader would see."""
 
 MOST_DOMAINS = 10
-"""A message with more domains in From is not evaluated."""
+"""Of more domains in From, the first are evaluated."""
 
 _LABEL = r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?"
 _DOMAIN = re.compile(rf"(?=.{{1,253}}$)(?:{_LABEL}\.)*{_LABEL}")
+_AFTER_AT = re.compile(r"@[ \t]*([^\s\x00-,/:-@\[-^`{-\x7f]{1,255})")
 
 
 @dataclass(frozen=True, slots=True)
 class Authors:
-    """The domains in From, in A-labels, each once; and what prevents an evaluation, if anything does."""
+    """The domains in From, in A-labels, each once; and what is wrong with it, so that it cannot pass."""
 
     domains: tuple[str, ...] = ()
     problem: str = ""
@@ -32,22 +33,37 @@ def authors(fields: Sequence[str]) -> Authors:
 
     A message must have one From field (RFC 5322 section 3.6). If a forger adds a second one, a reader may see either,
     so the addresses of both count. An address without a domain that DNS can have does not: it must not hide another.
+    Of a malformed field, such as `ceo@example.com <>`, everything counts that may look like an address.
     """
     if not fields:
         return Authors(problem="no From field")
-    if sum(map(len, fields)) > MOST_OCTETS:
-        return Authors(problem="the From field is too long")
     found: dict[str, None] = {}
+    left = MOST_OCTETS
     for field in fields:
-        for _, address in mailboxes(field):
-            _, at, domain = address.rpartition("@")
-            if at and (name := _domain(domain)):
+        for domain in _domains(field[:left]):
+            if name := _domain(domain):
                 found[name] = None
             if len(found) > MOST_DOMAINS:
-                return Authors(problem=f"more than {MOST_DOMAINS} domains in From")
+                return Authors(tuple(found)[:MOST_DOMAINS], f"more than {MOST_DOMAINS} domains in From")
+        left -= len(field)
+        if left < 0:
+            return Authors(tuple(found), "the From field is too long")
     if not found:
         return Authors(problem="no domain in From")
     return Authors(tuple(found))
+
+
+def _domains(field: str) -> list[str]:
+    """Return the domains of a field's mailboxes as written, or if it is malformed, whatever follows an `@`."""
+    boxes = mailboxes(field)
+    domains = [address.rpartition("@")[2] if "@" in address else "" for _, address in boxes]
+    if not all(map(_domain, domains)) or not boxes or _outside_quotes(field).count("<") > len(boxes):
+        domains += _AFTER_AT.findall(field)
+    return domains
+
+
+def _outside_quotes(field: str) -> str:
+    return "".join(field.split('"')[::2])
 
 
 def is_domain(name: str) -> bool:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from proxy.base.tasks import at_once
 from proxy.dmarc.author import Authors
 from proxy.dmarc.record import Policy
 from proxy.dmarc.walk import LookUp, PolicyUnknown, Published, published, walk
@@ -30,8 +32,9 @@ class Identifiers:
 
     spf: str = ""
     dkim: tuple[str, ...] = ()
-    unclear: bool = False
-    """Whether SPF or a signature had a temporary error, so that a fail is not certain."""
+    unclear_spf: str = ""
+    unclear_dkim: tuple[str, ...] = ()
+    """Domains that had a temporary error. If one aligns, a fail is not certain; a forger's own prevents nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +56,17 @@ class Evaluation:
         return self.policy if self.status is Status.FAIL else Policy.NONE
 
 
-async def evaluate(authors: Authors, identifiers: Identifiers, look_up: LookUp) -> Evaluation:
-    """Return the result for a message: of several authors, the one whose result is the strictest (section 11.5)."""
+async def evaluate(
+    authors: Authors, identifiers: Identifiers, look_up: LookUp, seconds: float | None = None
+) -> Evaluation:
+    """Return the result for a message: of several authors, the one whose result is the strictest (section 11.5).
+
+    All have these seconds at once: a domain whose name servers are silent does not hide what another asks for.
+    """
+    asked = [_in_time(domain, identifiers, look_up, seconds) for domain in authors.domains]
+    results = await at_once(asked)
     if authors.problem:
-        return Evaluation(Status.PERMERROR, reason=authors.problem)
-    results = [await _of_domain(domain, identifiers, look_up) for domain in authors.domains]
+        results.append(Evaluation(Status.PERMERROR, reason=authors.problem))
     return strictest(results)
 
 
@@ -70,6 +79,14 @@ _WEIGHT = {Status.FAIL: 4, Status.TEMPERROR: 3, Status.PERMERROR: 3, Status.NONE
 """A domain without a record beside one that passes: the message does not pass, since a reader may see either."""
 
 
+async def _in_time(domain: str, identifiers: Identifiers, look_up: LookUp, seconds: float | None) -> Evaluation:
+    try:
+        async with asyncio.timeout(seconds):
+            return await _of_domain(domain, identifiers, look_up)
+    except TimeoutError:
+        return Evaluation(Status.TEMPERROR, domain, reason="no answer in time")
+
+
 async def _of_domain(domain: str, identifiers: Identifiers, look_up: LookUp) -> Evaluation:
     try:
         found = await published(domain, look_up)
@@ -77,13 +94,22 @@ async def _of_domain(domain: str, identifiers: Identifiers, look_up: LookUp) -> 
             return Evaluation(Status.NONE, domain, reason="no record")
         spf = await _aligned([identifiers.spf], found, look_up, strict=found.record.strict_spf)
         dkim = await _aligned(identifiers.dkim, found, look_up, strict=found.record.strict_dkim)
+        unclear = not (spf or dkim) and await _may_align(identifiers, found, look_up)
     except PolicyUnknown as unknown:
         return Evaluation(Status.TEMPERROR, domain, reason=str(unknown))
     if spf or dkim:
         return Evaluation(Status.PASS, domain, found.policy, found, spf, dkim)
-    if identifiers.unclear:
+    if unclear:
         return Evaluation(Status.TEMPERROR, domain, found.policy, found, reason="SPF or DKIM had a temporary error")
     return Evaluation(Status.FAIL, domain, found.policy, found)
+
+
+async def _may_align(identifiers: Identifiers, found: Published, look_up: LookUp) -> bool:
+    """Return whether a domain that had a temporary error would align."""
+    record = found.record
+    return await _aligned([identifiers.unclear_spf], found, look_up, strict=record.strict_spf) or await _aligned(
+        identifiers.unclear_dkim, found, look_up, strict=record.strict_dkim
+    )
 
 
 async def _aligned(names: Iterable[str], found: Published, look_up: LookUp, *, strict: bool) -> bool:

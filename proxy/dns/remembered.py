@@ -23,6 +23,11 @@ FAILURE_SECONDS = 15.0
 MOST_ANSWERS = 20_000
 MOST_FAILURES = 5_000
 
+MOST_CHARACTERS = 16 << 20
+"""Of all records that are remembered: a stranger's may have 64 KiB each."""
+
+_LEAST_SIZE = MOST_CHARACTERS // MOST_ANSWERS
+
 MOST_ASKED = 4_000
 """Questions under way at once. Beyond that, there is no clear answer: a name server that is silent must not fill the
 memory."""
@@ -51,6 +56,11 @@ class Answer(NamedTuple):
 TIMEOUT = Answer(_TIMEOUT)
 
 
+def _size(answer: Answer) -> int:
+    """Return what an answer counts for: its characters, or an equal share."""
+    return max(_LEAST_SIZE, sum([len(each) for each in answer.records]))
+
+
 class AsksNames(Protocol):
     """The resolver, as far as it is used here."""
 
@@ -68,7 +78,7 @@ class Remembered:
     def __init__(self, names: AsksNames) -> None:
         """`names` is the resolver."""
         self._names = names
-        self._answers: TTLCache[Question, Answer] = TTLCache(MOST_ANSWERS, ANSWER_SECONDS)
+        self._answers: TTLCache[Question, Answer] = TTLCache(MOST_CHARACTERS, ANSWER_SECONDS, getsizeof=_size)
         self._failures: TTLCache[Question, Answer] = TTLCache(MOST_FAILURES, FAILURE_SECONDS)
         self._asked: dict[Question, asyncio.Task[Answer]] = {}
         self._owner = TaskOwner("lookups")
@@ -95,7 +105,10 @@ class Remembered:
         try:
             status, records = await self._names.lookup(*question)
             answer = Answer(status, tuple(records))
-            (self._answers if answer.clear else self._failures)[question] = answer
+            if not answer.clear:
+                self._failures[question] = answer
+            elif _size(answer) <= MOST_CHARACTERS:
+                self._answers[question] = answer
             return answer
         finally:
             del self._asked[question]

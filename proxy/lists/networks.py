@@ -21,6 +21,8 @@ _MAPPED = 0xFFFF << 32
 """IPv4 addresses as IPv6 (RFC 4291, 2.5.5.2)."""
 
 _LONGEST_VALUE = 2000
+_MOST_DIGITS = 20
+"""Of a number in a file: Python refuses to read thousands."""
 _DATASETS = frozenset({"ip4set", "ip4trie", "ip4tset", "ip6trie", "ip6tset"})
 _USUAL = re.compile(r"([0-9]+\.[0-9]+\.[0-9]+\.[0-9]+)(?:/([0-9]{1,2}))?")
 _PREFIX = re.compile(r"(\d{1,3})(?:\.(\d{1,3}))?(?:\.(\d{1,3}))?(?:\.(\d{1,3}))?")
@@ -258,7 +260,7 @@ class _Rbldnsd:
             return self._scope.a, value
         a, colon, text = value[1:].partition(":")
         a = a.strip()
-        if a and a.isascii() and a.isdigit() and int(a) <= 255:
+        if len(a) <= 3 and a.isascii() and a.isdigit() and int(a) <= 255:
             a = f"127.0.0.{a}"
         return a or self._scope.a, text.strip() if colon else self._scope.text
 
@@ -319,7 +321,7 @@ def _entry(line: str) -> tuple[str, str]:
 def _smallest_prefix(text: str) -> int:
     """Return the prefix length of `/8`, or of so many addresses."""
     number = text.removeprefix("/")
-    if not (number.isascii() and number.isdigit()):
+    if not (number.isascii() and number.isdigit()) or len(number) > _MOST_DIGITS:
         return 0
     return min(int(number), 32) if text.startswith("/") else max(0, 33 - max(1, int(number)).bit_length())
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import authres
 
+from config.base.domains import normal_domain
 from proxy.mail.evidence import Result, all_of, plain, plain_comment
 from proxy.mail.message import Message
 from proxy.mail.session import Session
@@ -16,13 +17,16 @@ FIELD = "Authentication-Results"
 _LONGEST_PREFIX = 1000
 """Characters in which the name of a field's author has to be found: a line's limit in RFC 5322 section 2.1.1."""
 
+_END_OF_NAME = frozenset(" \t\r\n;(),/=<>@:[]?")
+"""What no token has (RFC 2045 section 5.1). A lenient reader may end the name there, so it ends there for us."""
+
 _ORDER = ("auth", "iprev", "spf", "sender-id", "dkim", "dmarc", "arc")
 """The methods in the order of our field; others follow."""
 
 
 def remove_forged(message: Message, own: str) -> None:
     """Remove the fields that claim to be ours, and those whose author cannot be read (RFC 8601 section 5)."""
-    own = own.lower().rstrip(".")
+    own = normal_domain(own)
     message.delete_where(FIELD, lambda body: author_of(body) in {own, None})
 
 
@@ -84,11 +88,16 @@ def _name_at(prefix: str, start: int) -> str | None:
             end += prefix[end] == "\\"
             name += prefix[end : end + 1]
             end += 1
-        return name.lower().rstrip(".") if end < len(prefix) else None
+        return _legible(name) if end < len(prefix) else None
     end = start
-    while end < len(prefix) and prefix[end] not in " \t\r\n;(":
+    while end < len(prefix) and prefix[end] not in _END_OF_NAME:
         end += 1
-    return prefix[start:end].lower().rstrip(".") if end < _LONGEST_PREFIX else None
+    return _legible(prefix[start:end]) if end < _LONGEST_PREFIX else None
+
+
+def _legible(name: str) -> str | None:
+    """Return a name normalized; None if it has what a reader does not see and a program may skip."""
+    return normal_domain(name) if name.isprintable() else None
 
 
 def _after_comment(prefix: str, at: int) -> int:

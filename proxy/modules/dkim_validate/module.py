@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Mapping, Sequence
 from importlib import import_module
@@ -131,13 +130,8 @@ class DkimValidator:
         return PASS
 
     async def _judgements(self, heard: HeardMessage[Sequence[Claim]]) -> list[Judgement]:
-        verifying = self._verifying
-        try:
-            async with asyncio.timeout(self._options.timeout):
-                found: list[Judgement] = await verifying.judged(heard.claims, heard.hashes.finish(), self.keys)
-        except TimeoutError:
-            reason = "no key in time"
-            return [verifying.Judgement("temperror", reason, each.signature) for each in heard.claims]
+        bodies = heard.hashes.finish()
+        found: list[Judgement] = await self._verifying.judged(heard.claims, bodies, self.keys, self._options.timeout)
         return found
 
 

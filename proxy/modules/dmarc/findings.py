@@ -16,13 +16,21 @@ _PASS, _FAIL, _TEMPERROR = "pass", "fail", "temperror"
 
 def identifiers_of(session: Session) -> Identifiers:
     """Return the domains that SPF and DKIM authenticated. With the null sender, SPF authenticates the EHLO name."""
-    evidence = session.transaction.evidence
-    spf, dkim = evidence.get("spf", ()), evidence.get("dkim", ())
     return Identifiers(
-        spf=next((spf_domain(each) for each in spf if each.value == _PASS), ""),
-        dkim=tuple([normal_domain(each.about("header", "d")) for each in dkim if each.value == _PASS]),
-        unclear=any(each.value == _TEMPERROR for each in (*spf, *dkim)),
+        spf=next(iter(_spf_domains(session, _PASS)), ""),
+        dkim=_signers(session, _PASS),
+        unclear_spf=next(iter(_spf_domains(session, _TEMPERROR)), ""),
+        unclear_dkim=_signers(session, _TEMPERROR),
     )
+
+
+def _spf_domains(session: Session, value: str) -> list[str]:
+    return [spf_domain(each) for each in session.transaction.evidence.get("spf", ()) if each.value == value]
+
+
+def _signers(session: Session, value: str) -> tuple[str, ...]:
+    found = [each for each in session.transaction.evidence.get("dkim", ()) if each.value == value]
+    return tuple([normal_domain(each.about("header", "d")) for each in found])
 
 
 def spf_domain(result: Result) -> str:
@@ -76,6 +84,6 @@ def is_forwarder(session: Session, forwarders: Forwarders) -> bool:
         return True
     if not forwarders.domains:
         return False
-    confirmed = [spf_domain(each) for each in session.transaction.evidence.get("spf", ()) if each.value == _PASS]
+    confirmed = _spf_domains(session, _PASS)
     confirmed += [each.comment for each in session.evidence.get("iprev", ()) if each.value == _PASS]
     return any(forwarders.domains.matches(each) for each in confirmed if each)

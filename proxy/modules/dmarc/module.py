@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from typing import cast
@@ -138,11 +137,7 @@ class DmarcValidator:
         message = transaction.message
         fields = message.header("from") if message is not None else []
         began = time.monotonic()
-        try:
-            async with asyncio.timeout(self._options.timeout):
-                found = await evaluate(authors(fields), identifiers_of(session), self._lookups.ask)
-        except TimeoutError:
-            found = Evaluation(Status.TEMPERROR, reason="no answer in time")
+        found = await evaluate(authors(fields), identifiers_of(session), self._lookups.ask, self._options.timeout)
         transaction.dns_seconds += time.monotonic() - began
         override = self._override(session, found)
         self._note(transaction, found)

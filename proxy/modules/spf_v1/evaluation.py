@@ -112,6 +112,9 @@ def _evaluated(identity: Identity, record: str | None) -> Outcome:
     """Run pyspf. With a record, nothing is looked up for the domain itself."""
     try:
         query = _Query(identity.client_ip, identity.sender, identity.helo, receiver=identity.receiver, strict=True)
+        if identity.sender:  # pyspf cuts at the first "@", which may be in a quoted local part
+            query.l, _, query.o = identity.sender.rpartition("@")
+            query.l, query.d = query.l or "postmaster", query.o
         query.set_default_explanation("")
         result, _, explanation = query.check(record)
     except GreenletExit:

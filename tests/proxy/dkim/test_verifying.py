@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import itertools
 import re
@@ -371,3 +372,28 @@ async def test_what_opendkim_signs_passes_and_one_changed_octet_fails(
             if body.strip():
                 changed = found[: -len(body)] + body.replace(b"l", b"L", 1).replace(b"x", b"y", 1)
                 assert await values(changed, cache) == ["fail"]
+
+
+async def test_a_key_that_is_late_leaves_the_other_signatures_their_results() -> None:
+    class Slow(KeyRecords):
+        async def records(self, name: str, record_type: str) -> Sequence[Any]:
+            if name.startswith("e1."):
+                await asyncio.Event().wait()
+            return await super().records(name, record_type)
+
+    message = signed(signed(MESSAGE), algorithm="ed25519-sha256", selector="e1")
+    head, _, body = message.partition(b"\r\n\r\n")
+    claims = claims_of(parse(head + b"\r\n"))
+    hashes = BodyHashes([each.wanted for each in claims if each.wanted is not None])
+    await hashes.feed(b"\r\n" + stuffed(body))
+    cache = KeyCache(Slow({NAME: rsa_key().record}), size=10, life=300.0, missing_life=300.0)
+    found = await judged(claims, hashes.finish(), cache, seconds=0.1)
+    assert [each.value for each in found] == ["temperror", "pass"]
+
+
+@pytest.mark.parametrize(
+    "domain", [b"evil\\.a.test", b"*.test", b"@a.test", b"a/b.test", b"a\x00.test", b"a..test", b""]
+)
+async def test_a_domain_that_is_none_is_not_looked_up(domain: bytes) -> None:
+    message = signed(MESSAGE).replace(b"d=a.test", b"d=" + domain)
+    assert await values(message, keys_of({})) == ["neutral"]

@@ -108,3 +108,16 @@ async def test_whether_a_name_leads_back(records: dict[tuple[str, str], list[str
     address = "2001:db8::1" if any(kind == "AAAA" for _, kind in records) else "192.0.2.1"
     found = await reverse(address, Zonefile(records).lookups)
     assert (found.status, found.name) == (status, name)
+
+
+async def test_what_is_remembered_is_bounded_in_characters(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(remembered, "MOST_CHARACTERS", 100_000)
+    names = Zonefile(
+        {(f"n{at}.test", "TXT"): ["x" * 60_000] for at in range(3)} | {("big.test", "TXT"): ["x" * 200_000]}
+    )
+    lookups = names.lookups
+    for at in range(3):
+        await lookups.ask(f"n{at}.test", "TXT")
+    assert [lookups.known(f"n{at}.test", "TXT") is not None for at in range(3)] == [False, False, True]
+    assert len((await lookups.ask("big.test", "TXT")).records[0]) == 200_000
+    assert lookups.known("big.test", "TXT") is None

@@ -200,3 +200,12 @@ def test_neighbours_of_a_list_without_values_join(tmp_path: Path) -> None:
     assert table.networks == 256
     assert asked(table, "192.0.2.200") == ""
     assert asked(table, "192.0.3.0") is None
+
+
+@pytest.mark.parametrize(
+    "line", [f"192.0.2.1 :{'9' * 5000}:x", f"$MAXRANGE4 {'9' * 5000}", f"$MAXRANGE4 /{'9' * 5000}"]
+)
+def test_a_number_of_thousands_of_digits_does_not_stop_the_reading(line: str) -> None:
+    gathered = Gathered()
+    read_rbldnsd([line, "192.0.2.2"], "a", gathered)
+    assert len(gathered) in {1, 2}

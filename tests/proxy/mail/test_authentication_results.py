@@ -163,3 +163,18 @@ async def test_a_hostile_field_costs_no_more_than_its_first_line(body: str) -> N
     for _ in range(100):
         author_of(body)
     assert time.process_time() - began < 1.0  # a bound, not a measurement: 0.02 s here
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "\x0bringback.test; dkim=pass", "ringback.test\x0c; dkim=pass", "ringback.test\x00; dkim=pass",
+        "\u00a0ringback.test; dkim=pass", "\u200bringback.test; dkim=pass", "ringback.test/1; dkim=pass",
+        "ringback.test,x; dkim=pass", "ringback\u3002test; dkim=pass", '"ringback.test\x0b"; dkim=pass',
+    ],
+)  # fmt: skip
+async def test_a_name_that_a_lenient_reader_takes_for_ours_is_removed(body: str) -> None:
+    subject = session(f"Authentication-Results: {body}")
+    assert subject.transaction.message is not None
+    remove_forged(subject.transaction.message, OURS)
+    assert results(subject) == []

@@ -268,3 +268,33 @@ def test_forwarders_are_networks_and_domains(tmp_path: Path) -> None:
     forwarders = module.options.trusted_forwarders
     assert [str(each) for each in forwarders.networks] == ["192.0.2.0/24"]
     assert list(forwarders.domains) == ["lists.example.org", "*.lists.test"]
+
+
+async def test_an_author_whose_name_servers_are_silent_does_not_hide_another() -> None:
+    content = b"From: <a@silent.test>, Bank <service@bank.test>\r\n\r\nx\r\n"
+    silent: Records = {**REJECT, ("_dmarc.silent.test", "TXT"): "SILENT"}
+    session = mail(content, spf="temperror")
+    said = await reply(checking(silent, action="enforce", enforce_with=(), timeout=0.1), session)
+    assert said == "550 5.7.1 Refused by the DMARC policy of bank.test"
+    done(session)
+
+
+async def test_only_an_error_of_a_domain_that_aligns_makes_a_fail_uncertain() -> None:
+    for domain, status in (("forger.test", "fail"), ("mail.bank.test", "temperror")):
+        for session in (mail(spf="temperror", domain=domain), signed(mail(), ("temperror", domain))):
+            await reply(checking(REJECT), session)
+            assert session.transaction.context["dmarc_status"] == status
+            done(session)
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        b", ".join([b"a@bank.test", *[b"a@d%d.test" % at for at in range(20)]]),
+        b"Bank <a@bank.test> (" + b"x" * 100_000 + b")",
+    ],
+)
+async def test_a_from_field_beyond_the_bounds_does_not_prevent_a_refusal(field: bytes) -> None:
+    session = mail(b"From: " + field + b"\r\n\r\nx\r\n", spf="fail")
+    assert "DMARC policy of bank.test" in await reply(checking(REJECT, action="enforce"), session)
+    done(session)

@@ -424,3 +424,9 @@ def test_what_a_stranger_chose_cannot_leave_its_place_in_received_spf(chosen: st
     outside = body.replace("\\\\", "").replace('\\"', "").split('"')[::2]
     assert "x=y" not in "".join(outside)
     assert "".join(outside).count("(") == "".join(outside).count(")") == 1
+
+
+async def test_an_at_sign_in_a_quoted_local_part_is_no_other_domain() -> None:
+    for sender in ('"a@pass.test"@fail.test', '"a@b"@fail.test'):
+        found = await evaluate(Records(ZONE), Identity("192.0.2.1", sender, "helo.test", "r.test"), default_rule="?all")
+        assert found.result == "fail", sender

@@ -49,13 +49,18 @@ class Zone:
 async def test_what_dmarc_says(case: str, field: str, spf: str, dkim: str, zone: str, wanted: str) -> None:
     names = Zone(zone)
     identifiers = Identifiers(
-        spf="" if spf in {"-", "temperror"} else spf.removeprefix("helo "),
-        dkim=() if dkim == "-" else tuple(dkim.split()),
-        unclear=spf == "temperror",
+        spf="" if spf == "-" or spf.startswith("temperror ") else spf.removeprefix("helo "),
+        dkim=() if dkim == "-" or dkim.startswith("temperror ") else tuple(dkim.split()),
+        unclear_spf=_unclear(spf),
+        unclear_dkim=(_unclear(dkim),),
     )
     found = await evaluate(authors(field.split(" // ") if field else []), identifiers, names.look_up)
     assert f"{found.status} {found.policy} {found.domain or '-'}" == wanted, case
     assert len(names.asked) < MOST_QUESTIONS
+
+
+def _unclear(told: str) -> str:
+    return told.removeprefix("temperror ") if told.startswith("temperror ") else ""
 
 
 def test_the_table_is_large_enough_and_each_case_has_a_name() -> None:
