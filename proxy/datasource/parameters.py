@@ -24,7 +24,7 @@ LONGEST_QUERY = 65_536
 class Dialect(Enum):
     """How a kind of database writes text, comments and placeholders; the pattern skips what is no placeholder."""
 
-    SQLITE = r"'(?:[^']|'')*(?:'|\Z) | \"(?:[^\"]|\"\")*(?:\"|\Z) | `[^`]*(?:`|\Z) | \[[^\]]*\]"
+    SQLITE = r"'(?:[^']|'')*(?:'|\Z) | \"(?:[^\"]|\"\")*(?:\"|\Z) | `[^`]*(?:`|\Z) | \[[^\]]*(?:\]|\Z)"
     PGSQL = (
         r"[eE]'(?:[^'\\]|\\.|'')*(?:'|\Z) | '(?:[^']|'')*(?:'|\Z) | \"(?:[^\"]|\"\")*(?:\"|\Z)"
         r" | \$(?P<tag>[A-Za-z_]\w*|)\$.*?(?:\$(?P=tag)\$|\Z)"
@@ -44,7 +44,7 @@ class Dialect(Enum):
 def _pattern(dialect: Dialect) -> re.Pattern[str]:
     return re.compile(
         rf"""
-        (?P<skipped> {dialect.value} | --[^\n]* | /\*.*?(?:\*/|\Z) | :: | := | \w+[:$](?=\w) )
+        (?P<skipped> {dialect.value} | --[^\n]* | /\*.*?(?:\*/|\Z) | :: | := | (?<!\w)\w+[:$](?=\w) )
         | (?P<twice> \?\? ) | (?P<mark> \? ) | [:$](?P<name> [A-Za-z_]\w* )
         """,
         re.VERBOSE | re.DOTALL,

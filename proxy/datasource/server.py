@@ -84,6 +84,10 @@ class Server:
         self._worked()
         return rows
 
+    def fault(self, fault: Exception) -> DatasourceError:
+        """Return an error that the driver did not foresee, without the secrets that its text may have."""
+        return DatasourceError(self._plain(f"a fault of the driver: {type(fault).__name__}: {fault}"))
+
     async def problem(self, seconds: float) -> str:
         """Return why the server does not answer; empty if it does. Logs nothing, and closes the connection."""
         connection = None
@@ -97,6 +101,8 @@ class Server:
             return ""  # it has answered
         except DatasourceError as error:
             return self._plain(str(error))
+        except Exception as fault:  # noqa: BLE001 - it must not end `check`
+            return str(self.fault(fault))
         finally:
             if connection is not None:
                 await _bounded(connection.abort())

@@ -129,7 +129,7 @@ class Source:
         except DatasourceError as late:
             return late, most is None  # a change may have been made
         except Exception as fault:  # noqa: BLE001 - a fault of a driver must not become one of the session
-            return DatasourceError(f"a fault of the driver: {type(fault).__name__}: {fault}"), True
+            return server.fault(fault), True
 
     def _in_turn(self) -> list[Server]:
         """Return the servers from the one whose turn it is; those that failed last come at the end."""

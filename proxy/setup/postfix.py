@@ -32,6 +32,12 @@ _TABLES = frozenset({"hash", "btree", "lmdb", "cdb", "dbm", "sdbm", "texthash", 
 _DEEPEST = 20
 """Parameters that name each other, and files that include files."""
 
+_LONGEST_VALUE = 1 << 20
+"""Characters of a parameter in full. Parameters that name each other many times grow without an end."""
+
+_MOST_DIGITS = 18
+"""Of a size: Ringback's own limit takes no more."""
+
 _DEFAULTS = {
     "mydestination": "$myhostname, localhost.$mydomain, localhost",
     "virtual_alias_domains": "$virtual_alias_maps",
@@ -70,22 +76,27 @@ class _MainCf:
     parameters: Mapping[str, str]
     folder: Path
     notes: list[str] = field(default_factory=list)
+    _room: int = _LONGEST_VALUE
+    """Characters that may still be expanded for the value that is asked for."""
 
     def value(self, name: str, depth: int = 0) -> str:
         """Return a parameter in full; empty if nothing sets it."""
-        if depth > _DEEPEST:
+        self._room = self._room if depth else _LONGEST_VALUE
+        if depth > _DEEPEST or self._room <= 0:
             return ""
         if name == "mydomain" and name not in self.parameters:
             return self.value("myhostname", depth).partition(".")[2] or "localdomain"
         if name == "config_directory":
             return str(self.folder)
         written = self.parameters.get(name, _DEFAULTS.get(name, ""))
-        return self._expand(written, depth + 1).strip()
+        value = self._expand(written, depth + 1).strip()
+        return value if self._room > 0 or "$" not in written else ""
 
     def _expand(self, text: str, depth: int) -> str:
         """Replace `$name`, `$(name)`, `${name}`, `${name?text}` and `${name:text}`."""
+        self._room -= len(text) + 1
         done, at = "", 0
-        while (dollar := text.find("$", at)) >= 0:
+        while (dollar := text.find("$", at)) >= 0 and self._room > 0:
             done += text[at:dollar]
             if text[dollar + 1 : dollar + 2] == "$":
                 done, at = f"{done}$", dollar + 2
@@ -199,7 +210,7 @@ def read_main_cf(path: Path, own_name: str) -> Found:
         hostname=name,
         networks=_networks(main),
         routes=tuple(each for each in routes if each[0] in domains),
-        largest=int(size) if size.isdecimal() else None,
+        largest=int(size) if size.isdecimal() and len(size) <= _MOST_DIGITS else None,
         certificate=main.value("smtpd_tls_cert_file") or (chain[-1] if chain else ""),
         key=main.value("smtpd_tls_key_file").replace("$smtpd_tls_cert_file", "") or (chain[0] if chain else ""),
         notes=tuple(dict.fromkeys(main.notes)),

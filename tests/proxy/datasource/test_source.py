@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 from proxy.datasource.breaker import Breaker
 from proxy.datasource.cache import LARGEST_KEPT, ResultCache, key_of
 from proxy.datasource.errors import DatasourceError, QueryFailed, ServerLost
-from proxy.datasource.parameters import Parameters
+from proxy.datasource.parameters import Dialect, Parameters, bound
 from proxy.datasource.rows import Rows
 from proxy.datasource.server import Server
 from proxy.datasource.source import Source
@@ -244,3 +246,19 @@ async def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> No
 async def test_a_name_that_nobody_declared_names_those_that_are() -> None:
     with pytest.raises(DatasourceError, match="there is no datasource `x`: use d"):
         await Datasources([DatasourceOptions(name="d", uri=(parse_uri("sqlite:/x"),))]).rows("x", "q")
+
+
+async def test_a_fault_of_a_driver_shows_no_password() -> None:
+    subject = source(Told(ValueError("cannot parse host=x;password=hunter2")))
+    with pytest.raises(DatasourceError, match=r"password=\*\*\*"):
+        await first(subject)
+    assert "***" in await subject._servers[0].problem(1.0)
+
+
+@pytest.mark.parametrize("dialect", list(Dialect))
+@pytest.mark.parametrize("text", ["a" * 60_000, "[" * 60_000, "$a" * 30_000, "/*" * 30_000])
+def test_the_placeholders_of_a_long_query_are_found_in_linear_time(dialect: Dialect, text: str) -> None:
+    began = time.process_time()
+    with contextlib.suppress(QueryFailed):
+        bound(text, ("x",), dialect)
+    assert time.process_time() - began < 1.0  # 30 s when it was quadratic

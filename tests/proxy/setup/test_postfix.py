@@ -177,3 +177,16 @@ def test_values_are_those_that_postconf_prints(tmp_path: Path) -> None:
     main = _MainCf({"myhostname": "x", **_parameters(ODD)}, tmp_path)
     printed = dict(line.split(" =", 1) for line in done.stdout.splitlines())
     assert {name: main.value(name).split() for name in names} == {name: printed[name].split() for name in names}
+
+
+def test_parameters_that_name_each_other_many_times_do_not_grow_without_an_end(tmp_path: Path) -> None:
+    laughs = "".join(f"a{at} = {f'$a{at - 1}' * 10}\n" for at in range(1, 19))
+    it = found(
+        tmp_path, f"myhostname = mx.example.org\nrelay_domains = example.org\na0 = x\n{laughs}mynetworks = $a18\n"
+    )
+    assert it.domains == ("example.org", "*.example.org")
+
+
+def test_a_size_of_thousands_of_digits_is_no_limit(tmp_path: Path) -> None:
+    it = found(tmp_path, f"relay_domains = example.org\nmessage_size_limit = {'9' * 5000}\n")
+    assert it.largest is None
