@@ -79,7 +79,7 @@ async def test_four_workers_let_in_exactly_ten_connections_of_a_client_and_ten_a
         assert {each.banner for each in clients if each not in let_in(clients)} == {SESSIONS}
         refused = await ringback.logged("refused", MANY - 10)
         assert {each["decided_by"] for each in refused} == {"max_connections_per_client"}
-        assert len({each["worker"] for each in refused}) == 4
+        assert len({each["worker"] for each in refused}) > 1
     await asyncio.sleep(1.1)  # each worker refuses for a second without asking
     assert await admitted(ringback) == 10
 

@@ -258,7 +258,7 @@ async def test_a_fault_of_a_driver_shows_no_password() -> None:
 @pytest.mark.parametrize("dialect", list(Dialect))
 @pytest.mark.parametrize("text", ["a" * 60_000, "[" * 60_000, "$a" * 30_000, "/*" * 30_000])
 def test_the_placeholders_of_a_long_query_are_found_in_linear_time(dialect: Dialect, text: str) -> None:
-    began = time.process_time()
+    began = time.thread_time()
     with contextlib.suppress(QueryFailed):
         bound(text, ("x",), dialect)
-    assert time.process_time() - began < 1.0  # 30 s when it was quadratic
+    assert time.thread_time() - began < 5.0  # a bound, not a measurement: 30 s when it was quadratic

@@ -98,7 +98,7 @@ async def test_a_piece_of_a_hostile_body_costs_little(body: bytes) -> None:
         began = time.thread_time()
         found.take(body[at : at + PIECE])
         longest = max(longest, time.thread_time() - began)
-    assert longest < 0.02  # a bound, not a measurement: below 1 ms here, and seconds if it were quadratic
+    assert longest < 0.2  # a bound, not a measurement: below 1 ms here, and seconds if it were quadratic
 
 
 @pytest.mark.parametrize(

@@ -320,7 +320,7 @@ async def test_ten_thousand_signatures_cost_as_much_as_five() -> None:
     message = one * 10_000 + MESSAGE
     cache = keys()
     assert await values(message, cache) == ["pass"] * 5
-    assert _costs(message) < 1.0  # a bound, not a measurement
+    assert _costs(message) < 5.0  # a bound, not a measurement: 0.05 s here
 
 
 HOSTILE = {

@@ -406,7 +406,7 @@ async def test_a_hostile_record_lets_others_run(record: str) -> None:
     found = await outcome("hostile.test", spf("hostile.test", record))
     running.cancel()
     assert found.result in {"permerror", "fail", "none"}
-    assert longest < 0.05  # processor time of one turn; 2 ms here, and seconds without the bounds
+    assert longest < 0.5  # processor time of one turn; 2 ms here, and seconds without the bounds
 
 
 async def test_many_addresses_of_one_name_are_compared_in_parts() -> None:
