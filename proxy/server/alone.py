@@ -123,6 +123,7 @@ class Alone:
         if self._service is not None and self._observing is not None:
             await self._service.stop()
             await self._observing.processes.close()
+        self._rows.close()
 
     def _watched(self) -> Watched:
         """Return the memory that a supervisor would have made, with this process as the worker in it."""

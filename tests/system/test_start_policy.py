@@ -97,6 +97,7 @@ async def test_too_many_connections_at_once_are_refused_over_all_workers(stage: 
             await stack.enter_async_context(await greeted(ringback))
         late = await ringback.conversation()
         assert late.banner.startswith("421 4.7.0 Too many connections from your address")
+        late.abort()
         await stack.enter_async_context(await greeted(ringback, source="127.0.0.9"))
 
 
