@@ -58,6 +58,7 @@ async def test_from_a_main_cf_to_verified_mail_in_shadow_mode_and_then_to_a_refu
             path.write_text(path.read_text().replace("  enforce = false\n", ""))
             served.process.send_signal(signal.SIGHUP)
             await eventually(lambda: '"event":"reloaded"' in served.printed(), "it has reloaded")
+            await eventually(lambda: '"event":"worker_ended"' in served.printed(), "the old worker has ended")
             assert await _said_to(port, sender) == ["550 from address not reachable"]
         finally:
             assert served.stop() == 0

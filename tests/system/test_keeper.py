@@ -286,6 +286,7 @@ async def test_a_reload_may_change_the_number_of_workers(stage: Stage, before: i
     ringback.configuration.write_text(text.replace(f"Workers = {before}", f"Workers = {after}"))
     reload(ringback)
     await ringback.logged("reloaded")
+    await ringback.logged("worker_ended", before)
     assert await refused(ringback, "other@refusing.test")
     running = after + (after > 1)
     await eventually(lambda: len(ringback.program.group()) == running + 2, "the old ones have ended")

@@ -87,6 +87,7 @@ async def test_an_operator_lists_a_network_for_all_workers_and_it_outlives_them(
     assert await banners(at, "127.0.0.2") == hears
     at.ringback.program.process.send_signal(signal.SIGHUP)
     await eventually(lambda: of(at, "reloaded"), "the file is loaded again")
+    await eventually(lambda: len(of(at, "worker_ended")) == 2, "the old workers have ended")
     assert await banners(at, "127.0.0.2") == hears
     await eventually_answered(lambda: _answers(at), "the console answers again")
     at.ringback.stop()
