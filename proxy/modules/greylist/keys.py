@@ -50,7 +50,7 @@ def sender_of(reverse_path: Path, recipient: Path) -> str:
         local = f"srs={found[1]}={found[2]}"
     elif found := _SRS1.fullmatch(local):
         local = f"srs={found[2]}={found[3]}"
-    for separator in ("=", "-at-", "="):
+    for separator in ("=", "-at-"):
         local = local.replace(f"{recipient.local_part.lower()}{separator}{recipient.domain}", "#")
     return f"{_DIGITS.sub('#', _TOKEN.sub('#', _DASHED.sub('#', local)))}@{domain}"
 
