@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path as File
 from typing import Any, cast
 
@@ -18,7 +19,7 @@ from proxy.counting.memory import MemoryCounting
 from proxy.mail import replies
 from proxy.mail.address import path_of
 from proxy.mail.evidence import Property, Result, report
-from proxy.mail.session import Session
+from proxy.mail.session import Path, Session
 from proxy.mail.verdict import PASS, Verdict
 from proxy.modules.greylist.greylister import Greylister, Whitelists
 from proxy.modules.greylist.keys import LONGEST_KEY, network, sender_of, triplet
@@ -29,6 +30,7 @@ from proxy.modules.services import Names
 from sieve.phases import Phase
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Exchanger, Step, says
+from tests.support.growth import assert_linear
 from tests.support.worker import Rule, WorkerStage, serving
 
 ALICE, BOB, CAROL = "alice@sender.test", "bob@example.com", "carol@example.com"
@@ -295,6 +297,15 @@ def test_what_changes_with_each_message_makes_no_new_triplet(one: str, other: st
 def test_other_senders_are_other_triplets(one: str, other: str) -> None:
     bob = path_of(BOB)
     assert sender_of(path_of(one), bob) != sender_of(path_of(other), bob)
+
+
+@pytest.mark.parametrize("piece", ["abcd-", "1abc-", "f", "1", "prvs=a=", "bob=example.com"])
+def test_a_long_sender_costs_as_much_as_it_is_long(piece: str) -> None:
+    def work(size: int) -> Callable[[], object]:
+        local = piece * size + "x"
+        return partial(sender_of, Path(f"{local}@x.test".encode(), local, "x.test"), path_of(BOB))
+
+    assert_linear(piece, work, largest=20_000)
 
 
 def test_verp_names_the_recipient_and_makes_one_triplet_for_each_list() -> None:
