@@ -90,6 +90,7 @@ bench-all: $(DEV)
 	-$(BIN)/python -m bench.observed
 	-$(BIN)/python -m bench.policy
 	-$(BIN)/python -m bench.authentication
+	-$(BIN)/python -m bench.crowd
 	$(BIN)/python -m bench.history
 
 bench-relay: $(DEV)

@@ -17,7 +17,7 @@ import uvloop
 
 from bench.memory import MEBI
 from config.schema.values import DomainPatterns
-from proxy.base.log_output import silence
+from proxy.base.log import silence
 from proxy.dns.answers import Value
 from proxy.dns.resolver import NoSuchDomain
 from proxy.mail.message import Message

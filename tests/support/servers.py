@@ -321,10 +321,10 @@ class SmtpSink(Server):
 
     program = "smtp-sink"
 
-    def __init__(self, *, backlog: int = 1000) -> None:
-        """Describe it: `backlog` connections may wait to be accepted."""
+    def __init__(self, *, backlog: int = 1000, sessions: int = 256) -> None:
+        """Describe it: `backlog` connections may wait to be accepted, and it has so many sessions at once."""
         super().__init__()
-        self._backlog = backlog
+        self._backlog, self._sessions = backlog, sessions
 
     @property
     def count(self) -> int:
@@ -334,7 +334,8 @@ class SmtpSink(Server):
 
     def _prepare(self) -> list[str]:
         user = ["-u", "nobody"] if os.geteuid() == 0 else []
-        return [find_program(self.program), "-c", *user, self.address, str(self._backlog)]
+        most = ["-m", str(self._sessions)]
+        return [find_program(self.program), "-c", *most, *user, self.address, str(self._backlog)]
 
 
 class RedisServer(Server):

@@ -47,6 +47,7 @@ def test_dkimpy_verifies_it(kind: str, header: str, body_canon: str, body: bytes
     found = signed(message, key_from(made.pem), how, NOW)
     assert verified(found, made.record)
     assert not verified(found.replace(b"a@a.test", b"b@a.test"), made.record)
+    assert not verified(found + b"x\r\n", made.record)
     assert all(len(line) < 998 for line in found.partition(b"\r\n\r\n")[0].split(b"\r\n"))
 
 
@@ -67,14 +68,25 @@ def test_what_the_tags_say() -> None:
 
 
 @pytest.mark.real("opendkim")
-@pytest.mark.parametrize("canon", ["simple", "relaxed"])
-async def test_opendkim_verifies_it_and_one_changed_octet_fails(canon: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("body_canon", ["simple", "relaxed"])
+@pytest.mark.parametrize("header", ["simple", "relaxed"])
+@pytest.mark.parametrize("kind", ["rsa", "ed25519"])
+async def test_opendkim_verifies_it_and_one_changed_octet_fails(
+    kind: str, header: str, body_canon: str, tmp_path: Path
+) -> None:
     need("opendkim")
-    (tmp_path / "keys").write_text(f"s1._domainkey.a.test {rsa_key().record.decode()}\n")
+    made = rsa_key() if kind == "rsa" else ed25519_key()
+    (tmp_path / "keys").write_text(f"s1._domainkey.a.test {made.record.decode()}\n")
     (tmp_path / "opendkim.conf").write_text(f"TestPublicKeys {tmp_path / 'keys'}\nMode v\nSyslog no\n")
-    good = signed(MESSAGE, key_from(rsa_key().pem), Signing("a.test", "s1", header_canon=canon, body_canon=canon), NOW)
-    assert await _said_by_opendkim(tmp_path, good) == "verification (s=s1, d=a.test, 2048-bit key) succeeded"
-    assert "succeeded" not in await _said_by_opendkim(tmp_path, good.replace(b"Hello", b"hello"))
+    how = Signing("a.test", "s1", header_canon=header, body_canon=body_canon)
+    for body in (BODY, b"", b"\r\n\r\n", b"one line\r\n"):
+        message = MESSAGE.partition(b"\r\n\r\n")[0] + b"\r\n\r\n" + body
+        good = signed(message, key_from(made.pem), how, NOW)
+        assert re.fullmatch(
+            r"verification \(s=s1, d=a\.test, \d+-bit key\) succeeded", await _said_by_opendkim(tmp_path, good)
+        )
+        for changed in (good.replace(b"a@a.test", b"b@a.test"), good + b"x\r\n"):
+            assert "succeeded" not in await _said_by_opendkim(tmp_path, changed)
 
 
 async def _said_by_opendkim(folder: Path, message: bytes) -> str:

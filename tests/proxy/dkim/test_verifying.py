@@ -70,6 +70,8 @@ async def test_what_dkimpy_signs_passes(algorithm: str, canon: str, names: Seque
     selector = "e1" if algorithm.startswith("ed") else "s1"
     found = signed(message, canon=canon, algorithm=algorithm, names=names, selector=selector)
     assert await values(found) == ["pass"]
+    assert await values(found.replace(b"From: Alice", b"From: alice")) == ["fail"]
+    assert await values(found + b"x") == ["fail"]
 
 
 @pytest.mark.parametrize("canon", ["simple/simple", "relaxed/relaxed"])
@@ -252,6 +254,39 @@ async def test_keys_are_kept_for_their_lives(monkeypatch: pytest.MonkeyPatch) ->
 # ---------------------------------------------------------------- the examples of the RFCs
 
 
+RFC6376 = b"""\
+DKIM-Signature: v=1; a=rsa-sha256; s=brisbane; d=example.com;
+      c=simple/simple; q=dns/txt; i=joe@football.example.com;
+      h=Received : From : To : Subject : Date : Message-ID;
+      bh=2jUSOH9NhtVGCQWNr9BrIAPreKQjO6Sn7XIkfJVOzv8=;
+      b=AuUoFEfDxTDkHlLXSZEpZj79LICEps6eda7W3deTVFOk4yAUoqOB
+      4nujc7YopdG5dWLSdNg6xNAZpOPr+kHxt1IrE+NahM6L/LbvaHut
+      KVdkLLkpVaVVQPzeRDI009SO2Il5Lu7rDNH6mZckBdrIx0orEtZV
+      4bmp/YzhwvcubU4=;
+Received: from client1.football.example.com  [192.0.2.1]
+      by submitserver.example.com with SUBMISSION;
+      Fri, 11 Jul 2003 21:01:54 -0700 (PDT)
+From: Joe SixPack <joe@football.example.com>
+To: Suzie Q <suzie@shopping.example.net>
+Subject: Is dinner ready?
+Date: Fri, 11 Jul 2003 21:00:37 -0700 (PDT)
+Message-ID: <20030712040037.46341.5F8J@football.example.com>
+
+Hi.
+
+We lost the game. Are you hungry yet?
+
+Joe.
+""".replace(b"\n", b"\r\n")
+"""Appendix A.2, with the blanks of errata 3192 and 4926: as printed, the signature does not verify."""
+RFC6376_KEYS = {
+    "brisbane._domainkey.example.com": (
+        b"v=DKIM1; p=MIGfMA0GCSqGSIb3DQEBAQUAA4GNADCBiQKBgQDwIRP/UC3SBsEmGqZ9ZJW3/DkMoGeLnQg1fWn7/zYtIxN2SnFCjxOCKG9v3b"
+        b"4jYfcTNh5ijSsq631uBItLa7od+v/RtdC2UzJ1lWT947qR+Rcac2gbto/NMqJ0fzfVjH4OuKhitdY9tf6mcwGjaNBcWToIMmPSPDdQPNUYck"
+        b"cQ2QIDAQAB"
+    ),
+}
+
 RFC8463 = b"""\
 DKIM-Signature: v=1; a=ed25519-sha256; c=relaxed/relaxed;
  d=football.example.com; i=@football.example.com;
@@ -288,6 +323,13 @@ RFC8463_KEYS = {
         b"KT+l/K4w3QIDAQAB"
     ),
 }
+
+
+async def test_the_example_of_rfc_6376_passes_and_fails_with_one_blank_more() -> None:
+    (found,) = await judgements(RFC6376, keys_of(RFC6376_KEYS))
+    assert (found.value, found.signature and found.signature.identity) == ("pass", "joe@football.example.com")
+    for printed in (RFC6376.replace(b"game. Are", b"game.  Are"), RFC6376.replace(b"      bh=", b"       bh=")):
+        assert await values(printed, keys_of(RFC6376_KEYS)) == ["fail"]
 
 
 async def test_the_example_of_rfc_8463_passes_with_both_keys_and_fails_with_one_letter_changed() -> None:
