@@ -22,7 +22,7 @@ from proxy.console.errors import Refused
 from proxy.console.people import Doorman, Peer, Person
 from proxy.console.places import Taken, bound
 from proxy.console.registry import LONGEST_LINE, Call, Command, Commands
-from proxy.console.results import Result, form_of
+from proxy.console.results import Result, form_of, shown
 from proxy.console.version import VERSION
 
 log = get_logger()
@@ -153,7 +153,7 @@ class Conversation:
                     await self._send("".join(f"{'.' if each[:1] == '.' else ''}{each}\n" for each in lines))
         except Refused as refused:
             failed = {"ok": False, "error": str(refused)}
-            await self._send(f"{printable(str(refused)) if form is None else form(command, failed)}\n")
+            await self._send(f"{shown(str(refused)) if form is None else form(command, failed)}\n")
         await self._send(".\n")
 
     async def _answer_json(self, line: str) -> None:

@@ -30,9 +30,9 @@ def not_a(wanted: str, given: str, hint: str) -> Refused:
     return Refused(f'"{given}" is not {wanted}: {hint}')
 
 
-def nobody_answers(what: str) -> Refused:
+def nothing_to_ask(*, runs: bool) -> Refused:
     """No process has what the command is about."""
-    return Refused(f"no process answers: {what}")
+    return Refused("the configuration has nothing that this command could show" if runs else "no worker is running")
 
 
 def not_authorized() -> Refused:

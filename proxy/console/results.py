@@ -83,8 +83,13 @@ _NOT_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that XML 1.0 does not allow, not even as references."""
 
 
+_TYPED = str.maketrans({"…": "...", "→": "->"})
+"""Signs that help, hints and explanations have."""
+
+
 def shown(line: str) -> str:
-    """Return a line in which everything that is not printable ASCII is escaped."""
+    """Return a line in printable ASCII: our own signs as they are typed, everything else escaped."""
+    line = line.translate(_TYPED)
     return line if line.isascii() and line.isprintable() else printable(line, len(line) * 12 + LONGEST_CELL)
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from config.diagnostics import Diagnostic
-from proxy.console.errors import Refused, nobody_answers
+from proxy.console.errors import Refused, nothing_to_ask
 from proxy.control.asking import Processes, Told
 from proxy.control.health import Health
 from proxy.control.watched import Watched
@@ -51,7 +51,7 @@ class Served:
         """
         found = await self.processes.ask(question, arguments, **how)
         if not found:
-            raise nobody_answers("no process that runs has what the command is about")
+            raise nothing_to_ask(runs=bool(self.processes.known))
         if all(each.error for each in found):
             raise Refused(found[0].error)
         return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from proxy.console.errors import Refused, nobody_answers
+from proxy.console.errors import Refused, nothing_to_ask
 from proxy.console.people import Role
 from proxy.console.registry import Call, Command
 from proxy.console.results import Result
@@ -47,5 +47,5 @@ class _Greylists:
     async def _asked(self, question: str, client: str) -> list[Any]:
         told = [each.answer for each in answers(await self._served.ask(question, {"client": client}))]
         if not told:
-            raise nobody_answers("there is no worker")
+            raise nothing_to_ask(runs=False)
         return told

@@ -6,6 +6,14 @@ from proxy.console.errors import not_understood
 from proxy.console.registry import Call, Command, Commands
 from proxy.console.results import Result
 
+_WIDTH = 34
+"""Of the column of commands; help for a longer one begins on the next line."""
+
+
+def _explained(command: Command) -> str:
+    gap = "  " if len(command.usage) <= _WIDTH else "\n" + " " * (_WIDTH + 2)
+    return f"{command.usage:<{_WIDTH}}{gap}{command.help}"
+
 
 def commands(table: Commands) -> list[Command]:
     """Return the commands about commands."""
@@ -19,8 +27,6 @@ def commands(table: Commands) -> list[Command]:
             {"command": each.usage, "role": each.role.name.lower(), "help": each.help, "changes": each.changes}
             for each in found
         ]
-        width = max(len(each.usage) for each in found) if len(found) > 1 else 0
-        text = "\n".join(f"{each.usage:<{width}}  {each.help}" for each in found)
-        return Result(rows, text)
+        return Result(rows, "\n".join(_explained(each) for each in found))
 
     return [Command("help", "Explain all commands, or those that begin so.", show, arguments="[COMMAND…]")]

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 from proxy.base.log import printable
-from proxy.console.errors import Refused, nobody_answers, not_a, nothing_is_called
+from proxy.console.errors import Refused, not_a, nothing_is_called, nothing_to_ask
 from proxy.console.people import Role
 from proxy.console.registry import Call, Command
 from proxy.console.results import Result
@@ -54,7 +54,7 @@ class _Entries:
     @property
     def _operators(self) -> OperatorLists:
         if self._served.operators is None:
-            raise nobody_answers("there are no lists here")
+            raise nothing_to_ask(runs=True)
         return self._served.operators
 
     async def add(self, call: Call) -> Result:

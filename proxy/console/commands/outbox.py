@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from proxy.console.errors import Refused, nobody_answers, wrong_arguments
+from proxy.console.errors import Refused, nothing_to_ask, wrong_arguments
 from proxy.console.people import Role
 from proxy.console.registry import Call, Command, options_of
 from proxy.console.results import Result
@@ -44,7 +44,7 @@ class _Outbox:
                 if not each.error:
                     return each.answer
                 raise Refused(each.error)
-        raise nobody_answers("no worker runs")
+        raise nothing_to_ask(runs=False)
 
     async def listed(self, _call: Call) -> Result:
         rows = (await self._ask("outbox", {}))["deliveries"]

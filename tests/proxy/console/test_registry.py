@@ -118,3 +118,9 @@ def test_with_a_stanza_only_its_patterns_decide_and_it_lets_nobody_in_whom_the_g
     assert not root.may("summary", Role.READ)
     assert not root.may("shutdown", Role.ADMIN)
     assert doorman.person(Peer(1, 4321, frozenset())) is None
+
+
+def test_help_has_no_escapes_and_fits_beside_its_commands() -> None:
+    for each in table().meant_by(""):
+        line = shown(f"{each.usage}  {each.help}")
+        assert "\\u" not in line, line

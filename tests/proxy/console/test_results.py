@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.console.results import as_xml, form_of
+from proxy.console.results import as_xml, form_of, shown
 
 
 def test_a_value_as_xml() -> None:
@@ -39,3 +39,7 @@ def test_whatever_a_value_has_its_xml_is_well_formed_and_ascii(value: Any) -> No
 def test_the_form_is_the_first_word(line: str, command: str, *, has_form: bool) -> None:
     form, rest = form_of(line)
     assert (rest, form is not None) == (command, has_form)
+
+
+def test_our_own_signs_are_typed_and_foreign_ones_escaped() -> None:
+    assert shown("smtp_cbv … → x \u202e\x1b") == "smtp_cbv ... -> x \\u202e\\x1b"
