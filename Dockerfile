@@ -68,24 +68,23 @@ HEALTHCHECK --interval=30s --timeout=10s --start-period=15s --retries=3 \
 ENTRYPOINT ["ringback"]
 CMD ["serve", "-c", "/etc/ringback/ecelerity.conf"]
 
-# ---- what docker-compose.yml runs beside Ringback in its profiles, from Debian's packages
+# ---- what docker-compose.yml runs beside Ringback in its profiles, from Debian's packages. The caches are no part of an
+# image: builds share them.
 
 FROM ${PYTHON_IMAGE} AS debian
 ENV DEBIAN_FRONTEND=noninteractive
 
 FROM debian AS postfix
-RUN apt-get update \
- && apt-get install --yes --no-install-recommends postfix \
- && rm -rf /var/lib/apt/lists/*
+RUN --mount=type=cache,sharing=locked,target=/var/cache/apt --mount=type=cache,sharing=locked,target=/var/lib/apt/lists \
+    apt-get update && apt-get install --yes --no-install-recommends postfix
 COPY etc/docker/postfix/main.cf etc/docker/postfix/master.cf /etc/postfix/
 EXPOSE 25
 VOLUME ["/var/spool/postfix"]
 CMD ["postfix", "start-fg"]
 
 FROM debian AS haproxy
-RUN apt-get update \
- && apt-get install --yes --no-install-recommends haproxy \
- && rm -rf /var/lib/apt/lists/*
+RUN --mount=type=cache,sharing=locked,target=/var/cache/apt --mount=type=cache,sharing=locked,target=/var/lib/apt/lists \
+    apt-get update && apt-get install --yes --no-install-recommends haproxy
 COPY etc/docker/haproxy.cfg /etc/haproxy/haproxy.cfg
 USER haproxy
 EXPOSE 2525
@@ -94,9 +93,8 @@ STOPSIGNAL SIGUSR1
 CMD ["haproxy", "-W", "-db", "-f", "/etc/haproxy/haproxy.cfg"]
 
 FROM debian AS redis
-RUN apt-get update \
- && apt-get install --yes --no-install-recommends redis-server \
- && rm -rf /var/lib/apt/lists/*
+RUN --mount=type=cache,sharing=locked,target=/var/cache/apt --mount=type=cache,sharing=locked,target=/var/lib/apt/lists \
+    apt-get update && apt-get install --yes --no-install-recommends redis-server
 COPY etc/docker/redis.conf /etc/redis/redis.conf
 USER redis
 EXPOSE 6379
@@ -105,9 +103,8 @@ CMD ["redis-server", "/etc/redis/redis.conf"]
 
 # The package gives its user the folder metrics2 only.
 FROM debian AS prometheus
-RUN apt-get update \
- && apt-get install --yes --no-install-recommends prometheus \
- && rm -rf /var/lib/apt/lists/*
+RUN --mount=type=cache,sharing=locked,target=/var/cache/apt --mount=type=cache,sharing=locked,target=/var/lib/apt/lists \
+    apt-get update && apt-get install --yes --no-install-recommends prometheus
 COPY etc/docker/prometheus.yml share/prometheus/ringback.rules.yml /etc/prometheus/
 USER prometheus
 EXPOSE 9090

@@ -13,6 +13,9 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
 
 from tests.support.mortal import Mortal
 from tests.support.programs import find_program, free_port
@@ -20,6 +23,18 @@ from tests.support.ringback import ROOT, Setup
 from tests.support.servers import POSTFIX_DAEMONS, Server
 
 DOCKER = ROOT / "etc/docker"
+COMPOSE = (ROOT / "docker-compose.yml").read_text()
+
+
+def compose(text: str = COMPOSE) -> dict[str, Any]:
+    """Return the file, or another text of it."""
+    loaded: dict[str, Any] = YAML(typ="safe").load(text)
+    return loaded
+
+
+def services() -> dict[str, Any]:
+    """Return its services by name."""
+    return dict(compose()["services"])
 
 
 def placed(text: str, places: Mapping[str, str]) -> str:

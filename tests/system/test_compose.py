@@ -17,21 +17,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
 
 from tests.support.compose import (
+    COMPOSE,
     DOCKER,
     ComposedPostfix,
     ComposedPrometheus,
     Shipped,
+    compose,
+    services,
 )
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Exchanger
 from tests.support.ringback import ROOT, Ringback
 from tests.support.waiting import eventually
 from tests.system.test_packaging import _stage
-
-TEXT = (ROOT / "docker-compose.yml").read_text()
 
 PROFILES = {
     "": {"ringback", "mailpit"},
@@ -41,18 +41,9 @@ PROFILES = {
 }
 
 
-def compose(text: str = TEXT) -> dict[str, Any]:
-    loaded: dict[str, Any] = YAML(typ="safe").load(text)
-    return loaded
-
-
-def services() -> dict[str, Any]:
-    return dict(compose()["services"])
-
-
 def without(service: str) -> str:
     """Return the file as it is when the lines of a service are deleted."""
-    before, _, rest = TEXT.partition(f"\n  {service}:\n")
+    before, _, rest = COMPOSE.partition(f"\n  {service}:\n")
     end = re.search(r"^(?:  )?\S", rest, re.MULTILINE)
     assert end is not None
     return f"{before}\n{rest[end.start() :]}"
@@ -89,7 +80,7 @@ def test_each_profile_starts_its_services() -> None:
         for profile in service.get("profiles", [""]):
             found.setdefault(profile, set()).add(name)
     assert found == PROFILES
-    assert all(f"--profile {profile} up" in TEXT for profile in PROFILES if profile)
+    assert all(f"--profile {profile} up" in COMPOSE for profile in PROFILES if profile)
 
 
 def test_every_name_in_it_leads_somewhere() -> None:

@@ -1,4 +1,7 @@
-"""The image, built on a Debian of our own and run by a real runtime: no root, no capability, nothing to write."""
+"""The images, built on a Debian of our own and run by a real runtime as docker-compose.yml says.
+
+Ringback's has no root, no capability and nothing to write; the others are those of the profiles.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,12 @@ import json
 import re
 import tarfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests.support.compose import services
 from tests.support.container import Container, Image
 from tests.support.conversation import Conversation
 from tests.support.programs import accepts_connections, free_port
@@ -76,7 +81,9 @@ async def test_a_container_relays_over_both_protocols_is_healthy_and_finishes_wh
     image: Image, postfix: Postfix, tmp_path: Path
 ) -> None:
     port = free_port()
-    with Container(image, tmp_path, configuration=_configuration(tmp_path, port, postfix.port)) as container:
+    mounts = {"/etc/ringback": _configuration(tmp_path, port, postfix.port)}
+    service = {**services()["ringback"], "command": image.configuration["Cmd"]}
+    with Container(image, tmp_path, service=service, mounts=mounts) as container:
         await eventually(lambda: accepts_connections("::1", port), "the container serves", within=60)
         await eventually(container.is_healthy, "the check of the image finds it healthy")
         _is_confined(container)
@@ -105,3 +112,51 @@ def _is_confined(container: Container) -> None:
     assert refused.returncode != 0
     assert refused.stdout.count("Read-only file system") == 3, refused.stdout
     assert container.inside("sh", "-c", "echo x >/var/lib/ringback/x && echo x >/var/spool/ringback/x").returncode == 0
+
+
+# ---------------------------------------------------------------- the images of the profiles
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Companion:
+    """What an image of a profile can be asked: whether its files are sound, and a port of it."""
+
+    check: str
+    port: int
+    said: str = ""
+    answer: str = ""
+    """How its first line begins; HAProxy has none, because no Ringback is there."""
+
+
+COMPANIONS = {
+    "postfix": Companion(
+        check="postfix check && echo x | sendmail x@example.com && until mailq | grep mailpit; do sleep 0.1; done",
+        port=25,
+        answer="220 mail.example.com ESMTP",
+    ),
+    "haproxy": Companion(check="haproxy -c -f /etc/haproxy/haproxy.cfg", port=2525),
+    "redis": Companion(check="redis-cli ping", port=6379, said="PING\r\n", answer="+PONG"),
+    "prometheus": Companion(
+        check="promtool check config /etc/prometheus/prometheus.yml",
+        port=9090,
+        said="GET /-/ready HTTP/1.0\r\n\r\n",
+        answer="HTTP/1.0 200 OK",
+    ),
+}
+
+
+def test_each_service_that_is_built_is_tried() -> None:
+    assert {each["build"]["target"] for each in services().values() if "build" in each} == {"ringback", *COMPANIONS}
+
+
+@pytest.mark.parametrize("name", COMPANIONS)
+def test_an_image_of_a_profile_is_built_and_serves_within_the_limits_of_its_service(name: str, tmp_path: Path) -> None:
+    wanted = COMPANIONS[name]
+    with Image(name) as image, Container(image, tmp_path, service=services()[name], isolated=True) as container:
+        program = container.program
+        assert program is not None
+        program.wait_ready(lambda: (container.answer(wanted.port, wanted.said) or "-").startswith(wanted.answer))
+        checked = container.inside("sh", "-c", wanted.check)
+        assert checked.returncode == 0, checked.stdout
+        assert container.ended(within=60) == 0, program.printed()
+        assert "warning: " not in program.printed()

@@ -289,6 +289,8 @@ def test_the_container_runs_without_root_capabilities_or_a_writable_root() -> No
 def test_a_container_is_stopped_more_patiently_than_the_longest_answer_to_the_dot() -> None:
     assert int(_service()["stop_grace_period"].removesuffix("s")) > LONGEST_STOP
     assert _only("STOPSIGNAL") == "SIGTERM"
+    before_it = _compose()["services"]["haproxy"]["stop_grace_period"]
+    assert before_it == _service()["stop_grace_period"], "a session through HAProxy ends with Ringback's"
 
 
 # ---------------------------------------------------------------- the doors and the CI script
