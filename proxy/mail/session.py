@@ -25,6 +25,9 @@ from proxy.mail.session_ids import next_session_id
 from proxy.options.inbound import InboundOptions
 from sieve.phases import Phase
 
+KEYWORDS = FROM, TO = b"FROM:", b"TO:"
+"""What the arguments of MAIL and RCPT begin with."""
+
 _NO_PARAMETERS: dict[str, str | None] = {}
 """Shared by all paths without parameters, which never change: a client may have a thousand recipients."""
 
@@ -36,7 +39,7 @@ class Path:
     without needless quotes, the domain in lower-case A-labels.
     """
 
-    __slots__ = ("domain", "gateway", "given", "local_part", "parameters", "raw", "text")
+    __slots__ = ("domain", "gateway", "local_part", "parameters", "raw", "said", "text")
 
     def __init__(
         self,
@@ -55,8 +58,8 @@ class Path:
         """RCPT parameters to send to the next hop with this path."""
         self.gateway = gateway
         """The next hop chosen by policy; empty for the configured route."""
-        self.given = given
-        """The argument of MAIL or RCPT as the client sent it; empty if the path did not come from the client."""
+        self.said = given
+        """`given`, or only `FROM:` or `TO:` if the raw path follows in brackets: a client may have 1,000 recipients."""
         self.text = f"{local_part}@{domain}" if domain else local_part
         """The normalized address, empty for the null sender."""
 
@@ -70,6 +73,11 @@ class Path:
 
     def __repr__(self) -> str:
         return f"Path({self.raw!r}, {self.local_part!r}, {self.domain!r})"
+
+    @property
+    def given(self) -> bytes:
+        """The argument of MAIL or RCPT as the client sent it; empty if the path did not come from the client."""
+        return b"%b<%b>" % (self.said, self.raw) if self.said in KEYWORDS else self.said
 
     @property
     def spoken(self) -> str:
@@ -119,7 +127,7 @@ class Recipient:
     """The next hop chosen by policy; empty for the configured route."""
     refusal: Reply | None = None
     """Why this recipient is refused when others accept the message. Sent as a PRDR reply or in a report."""
-    letters: list[Letter] = field(default_factory=list)
+    letters: Sequence[Letter] = ()
     """Messages created by policy for this recipient, sent when the message is accepted."""
     discarded_by: str = ""
     """Who discarded this recipient."""
@@ -131,7 +139,7 @@ class Recipient:
         """The forward-path to send to the next hop, with its RCPT parameters and gateway."""
         path = self.target or self.path
         if self.parameters or self.gateway:
-            return Path(path.raw, path.local_part, path.domain, self.parameters, self.gateway, path.given)
+            return Path(path.raw, path.local_part, path.domain, self.parameters, self.gateway, path.said)
         return path
 
 

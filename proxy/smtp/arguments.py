@@ -15,7 +15,7 @@ from proxy.mail.address import BadParameter, BadPath, BadUtf8, parse_argument
 from proxy.mail.extensions import BY_KEYWORD, Command, Parameter, parameters_of
 from proxy.mail.message import is_binary
 from proxy.mail.replies import Reply
-from proxy.mail.session import NULL_PATH, Path, Recipient
+from proxy.mail.session import FROM, NULL_PATH, TO, Path, Recipient
 from proxy.options.inbound import InboundOptions
 
 _OF_MAIL = parameters_of(Command.MAIL)
@@ -40,7 +40,7 @@ def sender_of(argument: bytes, options: InboundOptions, carried: Carried) -> tup
     strict = options.strict_addresses
     try:
         path, parameters = parse_argument(
-            argument, b"FROM:", default_domain=options.domain_for_unqualified_sender_address, strict=strict
+            argument, FROM, default_domain=options.domain_for_unqualified_sender_address, strict=strict
         )
     except BadPath as bad:
         return replies.NOT_UTF8 if isinstance(bad, BadUtf8) else replies.SENDER_SYNTAX
@@ -57,7 +57,7 @@ def sender_of(argument: bytes, options: InboundOptions, carried: Carried) -> tup
             return refused
     if path is NULL_PATH:
         return Path(b"", "", "", given=argument), parameters
-    path.given = argument
+    path.said = FROM if argument == b"FROM:<%b>" % path.raw else argument
     return path, parameters
 
 
@@ -119,7 +119,7 @@ def recipient_of(argument: bytes, options: InboundOptions, carried: Carried, *, 
     try:
         path, parameters = parse_argument(
             argument,
-            b"TO:",
+            TO,
             default_domain=options.domain_for_unqualified_recipient_addresses,
             strict=options.strict_addresses,
         )
@@ -136,7 +136,7 @@ def recipient_of(argument: bytes, options: InboundOptions, carried: Carried, *, 
             return refused
     if not utf8 and not (path.raw.isascii() and (not parameters or (parameters.get("ORCPT") or "").isascii())):
         return replies.NEEDS_SMTPUTF8
-    path.given = argument
+    path.said = TO if argument == b"TO:<%b>" % path.raw else argument
     return Recipient(path, repaired or path.parameters)
 
 

@@ -27,7 +27,10 @@ HIGH_WATER = 64 * 1024
 """Octets of a message in the buffer above which we stop reading from the client."""
 
 BACKLOG = 4 * 1024
-"""Octets of unread commands, and of unsent replies, above which we stop reading. One read brings up to 256,000 more."""
+"""Octets of unread commands, and of unsent replies, above which we stop reading."""
+
+SMALL_READ = 16 * 1024
+"""Octets that one read brings at most, once a client has pipelined twice as many. uvloop reads up to 256,000."""
 
 LINGER_SECONDS = 2.0
 """Seconds for a client that we cut off while it sends to read the reason."""
@@ -52,6 +55,28 @@ class LineTooLong(Exception):
     def __init__(self, *, endless: bool) -> None:
         """`endless`: no line end was found, so the session cannot go on."""
         self.endless = endless
+
+
+_ROOM = memoryview(bytearray(SMALL_READ))
+"""Where all small reads go: their octets are taken before the next read."""
+
+
+class SmallReads(asyncio.BufferedProtocol):
+    """Stands between a transport and its protocol, and bounds what one read brings."""
+
+    def __init__(self, protocol: asyncio.Protocol) -> None:
+        """Take the protocol's place at its transport, which is connected."""
+        self._protocol = protocol
+        self.eof_received = protocol.eof_received  # type: ignore[method-assign]  # it is the same, and so are these
+        self.connection_lost = protocol.connection_lost  # type: ignore[method-assign]
+        self.pause_writing = protocol.pause_writing  # type: ignore[method-assign]
+        self.resume_writing = protocol.resume_writing  # type: ignore[method-assign]
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 — asyncio's signature
+        return _ROOM
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._protocol.data_received(bytes(_ROOM[:nbytes]))
 
 
 class Connection:
@@ -274,8 +299,16 @@ class Connection:
         if len(self.buffer) > self.high_water and not self._reading_paused:
             self._reading_paused = True
             self.transport.pause_reading()
+            if self.high_water == BACKLOG and len(data) > 2 * SMALL_READ:  # TLS never brings so much at once
+                self._read_less()
         if self._waiter is not None:
             self._wake(None)
+
+    def _read_less(self) -> None:
+        """Let reads be small from now on. Clients that pipeline much would hold half a megabyte each."""
+        protocol = self.transport.get_protocol()
+        if isinstance(protocol, asyncio.Protocol):
+            self.transport.set_protocol(SmallReads(protocol))
 
     def end(self) -> None:
         """The client half-closed. If we wait for it to read our replies, that wait goes on."""

@@ -105,7 +105,7 @@ async def settle_letters(session: Session, letters: list[Letter], outbox: Outbox
         OutboxUnavailable: they cannot be stored now.
     """
     if session.current_recipient is not None and phase in ONE_RECIPIENT:
-        session.current_recipient.letters += letters
+        session.current_recipient.letters = [*session.current_recipient.letters, *letters]
     elif phase not in _BEFORE_MAIL:
         session.transaction.letters += letters
     else:

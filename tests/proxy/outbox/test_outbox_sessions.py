@@ -34,7 +34,7 @@ async def makes(session: Session) -> Verdict:
 
 async def makes_for_recipient(session: Session) -> Verdict:
     assert session.current_recipient is not None
-    session.current_recipient.letters.append(letter())
+    session.current_recipient.letters = [letter()]
     return PASS
 
 
