@@ -104,6 +104,17 @@ def not_acted_on(what: str, name: str, span: Span, effect: str = "") -> Diagnost
     )
 
 
+def no_such_hook(point: str, span: Span) -> Diagnostic:
+    """`hook "core_log" { source = … }`: Momentum's hook points are in its queues, its logs and its memory."""
+    return Diagnostic(
+        f"hook point `{point}` is accepted, but not enforced: a front end has no such point, so its script never runs",
+        span,
+        "hook the script to a phase, such as script data_phase1 { source = … }, or remove this",
+        Severity.WARNING,
+        code=NOT_ENFORCED,
+    )
+
+
 _EFFECTS = {
     "refuses": "refuses mail",
     "limits": "limits mail",

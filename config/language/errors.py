@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from config.diagnostics import Diagnostic, Note, Span
+from config.diagnostics import Diagnostic, Note, Severity, Span
 from config.errors import cut, shown
 
 _UNITS = {
@@ -116,6 +116,11 @@ def equals_before_brace(name: str, span: Span) -> Diagnostic:
     return Diagnostic(
         "`=` is not allowed before `{`", span, f"write {name} {{ … }} for a stanza, or {name} = [ … ] for a dictionary"
     )
+
+
+def equals_in_head(name: str, span: Span) -> Diagnostic:
+    """`Esmtp_Listener = { … }`, as some pages of Momentum's manual have it."""
+    return Diagnostic("a stanza has no `=` before its `{`", span, f"write {name} {{ … }}", Severity.WARNING)
 
 
 def value_holds_equals(name: str, whole: str, span: Span) -> Diagnostic:

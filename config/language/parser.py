@@ -27,6 +27,8 @@ MODULE_CLASSES = frozenset({"module", "validate", "logger", "io_system", "interp
 """First words of a 2.2 module line, `Class path/file instance [passive] { … }`."""
 
 _LONGEST_HEAD = 8
+_WITH_EQUALS = frozenset({"esmtp_listener", "replicate"})
+"""Stanzas that some pages of Momentum's manual write with an equals sign: `Esmtp_Listener = { … }`."""
 
 
 def parse(source: Source, findings: Findings) -> Tree:
@@ -177,6 +179,10 @@ class _Parser:
             while self._lexer.peek().kind == "=":
                 self.findings.add(errors.equals_twice(name.text, self._lexer.span(self._lexer.take())))
             token = self._lexer.peek()
+            if name.text.lower() in _WITH_EQUALS and self._is_stanza(token):
+                self.findings.add(errors.equals_in_head(name.text, self._lexer.span(equals)))
+                self._head(name)
+                return
             if token.kind == "{":
                 self.findings.add(errors.equals_before_brace(name.text, self._lexer.span(equals)))
                 self._begin([name], None, self._lexer.span(self._lexer.take()), kept=False)
@@ -193,6 +199,10 @@ class _Parser:
             value = Word(value.text[:-1], Span(self._source, value.span.start, end - 1))
         self._body.append(Option(name, value, name.span.to(value.span), quoted))
         self._after_value(name, value.span, scalar=isinstance(value, Word | String))
+
+    def _is_stanza(self, token: ConfigToken) -> bool:
+        """Return whether `{` follows, or a name and `{`."""
+        return token.kind == "{" or (token.kind in SCALARS and self._lexer.peek(1).kind == "{")
 
     def _value_is_missing(self, token: ConfigToken) -> bool:
         """Return whether no value follows `=`: the text ends, or the next line is a new statement."""

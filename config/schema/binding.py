@@ -7,6 +7,7 @@ A stanza that is opened again adds to its earlier options; a later option wins. 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from config import naming
@@ -33,13 +34,14 @@ class Gathered:
     """The options that one stanza, or the global scope, has set so far.
 
     `where` names the stanza in messages, such as " in smtp_cbv", and is empty for the global scope. `kinds` are the
-    scopes that the stanza counts as, None for a module, which has only options of its own. `modules` is for hints.
+    scopes that the stanza counts as, None for a module, which has only options of its own. `ignored` are names without
+    effect here, with what they do in Momentum. `modules` is for hints.
     """
 
     model: type[Options]
     where: str
     kinds: frozenset[str] | None = None
-    ignored: frozenset[str] = frozenset()
+    ignored: Mapping[str, str] = field(default_factory=dict)
     modules: tuple[ModuleSpec, ...] = ()
     written: dict[str, Option] = field(default_factory=dict)
 
@@ -98,31 +100,37 @@ class Gathered:
 
     def _is_momentums(self, lower: str, value: Value) -> bool:
         """Return whether Momentum has an option of this name here, or a stanza that 2.2 writes with brackets."""
-        if lower in self.ignored or lower.startswith(_HOOK):
+        if lower in self.ignored:
             return True
         if self.kinds is None:
             return lower in OF_EVERY_MODULE
         bracketed = isinstance(value, List | Dictionary)
-        return lower in catalogue().options or (bracketed and lower in catalogue().stanzas)
+        option = catalogue().options.get(lower)
+        return (option is not None and bool(option.scopes & self.kinds)) or (bracketed and lower in catalogue().stanzas)
 
     def _effect(self, lower: str, value: Value) -> str:
-        """Return what a name of Momentum does there. A hook runs a script, which may refuse mail."""
+        """Return what a name of Momentum does there."""
         if is_off(value):
             return ""
-        if lower.startswith(_HOOK):
-            return "scripts"
+        if lower in self.ignored:
+            return self.ignored[lower]
         option = catalogue().options.get(lower) if self.kinds is not None else None
         return option.effect if option is not None else catalogue().scope_effects.get(lower, "")
 
     def _report_unknown(self, statement: Option, findings: Findings) -> None:
         name, lower = statement.name, statement.name.text.lower()
+        owners = [spec.type for spec in self.modules if lower in names_of(spec.options)]
         known_stanzas = {*(spec.type.lower() for spec in self.modules), *catalogue().stanzas}
-        if self._is_momentums(lower, statement.value):
+        if lower.startswith(_HOOK):
+            findings.add(naming.no_such_hook(name.text[len(_HOOK) :], name.span))
+        elif self._is_momentums(lower, statement.value):
             findings.add(naming.not_acted_on("option", name.text, name.span, self._effect(lower, statement.value)))
         elif self.kinds == GLOBAL and lower in known_stanzas:
             findings.add(naming.stanza_written_as_option(name.text, name.span))
+        elif not owners and self.kinds is not None and lower in catalogue().options:
+            scopes = sorted(catalogue().options[lower].scopes)
+            findings.add(naming.not_in_this_scope(name.text, self.where or " at the top", scopes, name.span))
         else:
-            owners = [spec.type for spec in self.modules if lower in names_of(spec.options)]
             outside = self.kinds is None and lower in catalogue().options
             findings.add(
                 naming.unknown_option(name.text, self.where, self._known(), name.span, owners, outside=outside)

@@ -18,6 +18,8 @@ from config.schema.stanzas import ENABLED, ModuleHead
 _SCRIPT_FORMS = ("script", "hook")
 _SOURCES = ("source", "script")
 """How 3.x and 2.2 call the file of a hook."""
+_OF_HOOKS = frozenset({"async", "pool", "return"})
+"""What Momentum's hooks have besides."""
 
 
 @dataclass(slots=True)
@@ -38,7 +40,7 @@ def gather_module(
 ) -> GatheredModule:
     """Collect a module's stanza, merging it into an earlier one of the same type and name."""
     spec = head.spec
-    ignored = frozenset(name.lower() for name in spec.ignored)
+    ignored = {name.lower(): spec.effects.get(name, "") for name in spec.ignored}
     options = Gathered(spec.options, f" in {spec.type}", ignored=ignored)
     module = before or GatheredModule(spec, head.name, passive=False, span=head.span, options=options)
     if before is None and head.is_line:
@@ -81,6 +83,8 @@ def _script(stanza: Stanza, into: Gathered, findings: Findings) -> None:
     if kind not in _SCRIPT_FORMS or not rest:
         if kind in names_of(into.model):
             findings.add(naming.option_written_as_stanza(form.text, form.span))
+        elif kind in into.ignored:
+            findings.add(naming.not_acted_on("stanza", form.text, form.span, into.ignored[kind]))
         else:
             findings.add(naming.unknown("stanza", form.text, _SCRIPT_FORMS, form.span, into.where))
         return
@@ -95,8 +99,16 @@ def _source_of(name: Word, body: tuple[Statement, ...], head: Span, into: Gather
         if isinstance(statement, Option) and statement.name.text.lower() in _SOURCES:
             source = statement
         elif isinstance(statement, Option):
-            findings.add(naming.not_acted_on("option", statement.name.text, statement.name.span))
+            _report(statement.name, f" in {name.text}", findings)
     if source is None:
         findings.add(naming.source_is_missing(name.text, head))
     else:
         into.add(Option(name, source.value, head), findings)
+
+
+def _report(name: Word, where: str, findings: Findings) -> None:
+    """Report an option beside a script's source: one of Momentum's hooks, or a mistake."""
+    if name.text.lower() in _OF_HOOKS:
+        findings.add(naming.not_acted_on("option", name.text, name.span))
+    else:
+        findings.add(naming.unknown_option(name.text, where, [*_SOURCES, *_OF_HOOKS], name.span))

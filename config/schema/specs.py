@@ -6,6 +6,7 @@ of 3.x and 4.x, `smtp_cbv "smtp_cbv1" { … }`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TypeAlias
@@ -22,7 +23,8 @@ class ModuleSpec:
     """A module that can be loaded.
 
     `lines` are the beginnings of its 2.2 lines; the default is `Validate validate/<type>`. `ignored` are options of
-    Momentum's module that have no effect here: they are accepted with a warning. `live` names the options that can
+    Momentum's module that have no effect here: they are accepted with a warning. `effects` are what some of these do
+    in Momentum, such as `authenticates`: then the warning is `not_enforced`. `live` names the options that can
     change without a reload; the default is every option that is no path. `line_defaults` are options that a 2.2 line
     sets, because their default was another one in 2.2. `also` is another module whose script functions it brings.
     """
@@ -32,6 +34,7 @@ class ModuleSpec:
     lines: tuple[str, ...] = ()
     summary: str = ""
     ignored: tuple[str, ...] = field(default=())
+    effects: Mapping[str, str] = field(default_factory=dict)
     live: tuple[str, ...] | None = None
     line_defaults: tuple[str, ...] = ()
     also: str = ""

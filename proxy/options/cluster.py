@@ -17,6 +17,9 @@ from config.spelling import quoted
 _REPLICATE = "replicate"
 _SHARED = frozenset({"cache", "inbound_cidr", "metrics", "shared_named_throttles"})
 """What is shared here, too."""
+_OF_REPLICATE = frozenset(
+    {"binding_group", "class", "max_delay", "max_pending", "max_size", "parameters", "replication_name", "type"}
+)
 _OTHERS = ("eccmgr_metrics", "obtc", "obtm")
 
 
@@ -42,15 +45,25 @@ def _read_stanza(stanza: Stanza, reading: ReadContext) -> tuple[Replicated, ...]
 def _replicated(stanza: Stanza, reading: ReadContext) -> Iterator[Replicated]:
     for statement in stanza.body:
         if isinstance(statement, Option) and statement.name.text.lower() == _REPLICATE:
-            entries = statement.value.entries if isinstance(statement.value, Dictionary) else ()
-            yield from _one(_texts(entries), statement.span, reading)
+            if isinstance(statement.value, Dictionary):
+                yield from _one(_texts(statement.value.entries), statement.span, reading)
+            else:
+                reading.findings.add(naming.stanza_written_as_option(statement.name.text, statement.name.span))
         elif isinstance(statement, Stanza) and statement.head[0].text.lower() == _REPLICATE:
             options = [each for each in statement.body if isinstance(each, Option)]
+            _report_unknown(options, reading)
             given = {each.name.text.lower(): getattr(each.value, "text", "") for each in options}
             kind = statement.head[1].text if len(statement.head) > 1 else ""
             yield from _one({"type": kind, **given}, statement.head_span, reading)
         elif isinstance(statement, Option | Stanza):
             _report(statement, reading)
+
+
+def _report_unknown(options: Sequence[Option], reading: ReadContext) -> None:
+    for each in options:
+        if each.name.text.lower() not in _OF_REPLICATE:
+            known = sorted(_OF_REPLICATE)
+            reading.findings.add(naming.unknown_option(each.name.text, " in Replicate", known, each.name.span))
 
 
 def _texts(entries: Sequence[Entry]) -> dict[str, str]:
@@ -59,7 +72,9 @@ def _texts(entries: Sequence[Entry]) -> dict[str, str]:
 
 def _one(given: dict[str, str], span: Span, reading: ReadContext) -> Iterator[Replicated]:
     kind, name = given.get("type", "").lower(), given.get("replication_name", "")
-    if kind == "cache" and not name:
+    if not kind:
+        reading.findings.add(Diagnostic("this Replicate has no type", span, f'write {_REPLICATE} "inbound_cidr" {{ }}'))
+    elif kind == "cache" and not name:
         hint = 'write replication_name = "NAME"'
         reading.findings.add(Diagnostic("this cache has no name, so no script finds it", span, hint, Severity.WARNING))
     elif kind in _SHARED:

@@ -127,7 +127,7 @@ def _place(address: Scalar, options: list[Option], reading: ReadContext) -> Cont
             _check_mode(text, option.value.span, reading)
         elif name == "authorizationparameters":
             groups = _groups(option, reading)
-        elif name not in _UNDERSTOOD and not name.startswith("auth"):
+        elif name not in _UNDERSTOOD and not (name.startswith("auth") and name in catalogue().options):
             _report(option, reading)
     place = ControlPlace(address.text, enabled, groups)
     if enabled:
@@ -206,12 +206,19 @@ def _roles(stanza: Stanza, reading: ReadContext) -> Iterator[RoleRules]:
             yield RoleRules(statement.name.text, _patterns(allowed, reading))
         elif isinstance(statement, Stanza) and statement.head[0].text.lower() == "role" and len(statement.head) == 2:
             inside = [each for each in statement.body if isinstance(each, Option)]
+            _report_others(inside, reading)
             allowed = [each.value for each in inside if each.name.text.lower() == "allow"]
             yield RoleRules(statement.head[1].text, _patterns(allowed, reading))
         elif isinstance(statement, Option | Stanza):
             name = statement.name if isinstance(statement, Option) else statement.head[0]
             kind = "option" if isinstance(statement, Option) else "stanza"
             reading.findings.add(naming.unknown(kind, name.text, ("role",), name.span, " in Authorization"))
+
+
+def _report_others(inside: list[Option], reading: ReadContext) -> None:
+    for each in inside:
+        if each.name.text.lower() != "allow":
+            reading.findings.add(naming.unknown_option(each.name.text, " in Role", ["allow"], each.name.span))
 
 
 def _patterns(values: list[Value], reading: ReadContext) -> tuple[str, ...]:

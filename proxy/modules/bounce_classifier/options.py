@@ -31,15 +31,24 @@ class BounceOptions(Options):
     )
 
 
+_RULES_OF_MOMENTUM = (
+    "enable_system_updates",
+    "system_mdn_classification_override",
+    "system_smtp_classification_override",
+)
+"""Options for the rules that Momentum's vendor sends."""
+
 SPEC = ModuleSpec(
     type="bounce_classifier",
     options=BounceOptions,
     lines=("Module generic/bounce_classifier",),
     summary="Your own rules for the script function `ec_bounce_classify`.",
+    ignored=_RULES_OF_MOMENTUM,
 )
 OVERRIDE = ModuleSpec(
     type="bounce_classifier_override",
     options=BounceOptions,
     lines=("Module generic/bounce_classifier_override",),
     summary="The name of bounce_classifier in Momentum 4.",
+    ignored=_RULES_OF_MOMENTUM,
 )

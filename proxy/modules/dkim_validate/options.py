@@ -50,5 +50,6 @@ OPENDKIM_SPEC = ModuleSpec(
     options=DkimOptions,
     summary="The name of dkim_validate in 4.x. It does not sign.",
     ignored=_SIGNS,
+    effects={"dkim_domain": "authenticates", "key": "authenticates"},
     also="dkim_validate",
 )
