@@ -122,8 +122,9 @@ REFUSED: MappingProxyType[str, str] = MappingProxyType(
         "ec_host_fingerprint": "Ringback does not guess clients' operating systems; the program for it, p0f 2, is gone",
         "ec_maildir": "Ringback stores no mail; relay to a server that does, with Delivery_Method = LMTP",
         **dict.fromkeys(
-            ("beik_scan", "brightmail", "cloudmark_score", "commtouch_scan", "csapi_avscan", "eleven_scan",
-             "f_secure_avscan"),
+            ("beik_scan", "brightmail", "brightmail_is_default", "brightmail_rules", "brightmail_scanner",
+             "brightmail_tracker", "brightmail_verdict", "cloudmark_score", "commtouch_scan", "csapi_avscan",
+             "eleven_scan", "f_secure_avscan"),
             "Ringback does not have this vendor's engine",
         ),
         **dict.fromkeys(

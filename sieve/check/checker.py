@@ -191,11 +191,11 @@ class Checker:
         function = self._library.get(call.name)
         legal = function.phases if function is not None else manual.FUNCTIONS.get(call.name)
         mistake = None
-        if legal is None:
+        if function is None and call.name in manual.REFUSED:
+            mistake = errors.refused_function(call.name, call.name_span, manual.REFUSED[call.name])
+        elif legal is None:
             known = self._library.names() if len(self._found.diagnostics) < MOST_SUGGESTIONS else ()
             mistake = errors.unknown_function(call.name, call.name_span, known)
-        elif function is None and call.name in manual.REFUSED:
-            mistake = errors.refused_function(call.name, call.name_span, manual.REFUSED[call.name])
         elif function is None:
             mistake = errors.not_yet_written(call.name, call.name_span)
         elif self._phase.value not in legal:
