@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from cachetools import TLRUCache
@@ -20,6 +20,7 @@ from proxy.dkim import tags
 from proxy.dkim.signature import ED25519, RSA, Signature, Unusable
 from proxy.dkim.tags import BadTags
 from proxy.dns.answers import Value
+from proxy.dns.noted import tell
 from proxy.dns.resolver import NoSuchDomain
 
 LEAST_BITS, MOST_BITS = 1024, 4096
@@ -46,6 +47,8 @@ class Key:
     problem: str = ""
     value: str = "permerror"
     """The word of RFC 8601 for the problem."""
+    records: tuple[bytes, ...] = ()
+    """What DNS has under its name."""
 
     def fits(self, signature: Signature) -> bool:
         """Whether the signature is of the key's kind, and its identity one that the key allows."""
@@ -147,6 +150,8 @@ class KeyCache:
         known = self._known.get(name)
         if known is None:
             known = self._known[name] = await self._found(name)
+        else:
+            tell("TXT", name, None, "SUCCESS", known.records)
         return known
 
     async def _found(self, name: str) -> Key:
@@ -159,4 +164,4 @@ class KeyCache:
             return Key(problem="no key for signature")
         if len(texts) > 1:
             texts = [each for each in texts if b"p=" in each] or texts
-        return read_key(texts[0])
+        return replace(read_key(texts[0]), records=tuple(texts))

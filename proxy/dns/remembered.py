@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 from cachetools import TTLCache
 
 from proxy.base.tasks import TaskOwner, spawn
+from proxy.dns.noted import noting, tell
 
 ANSWER_SECONDS = 300.0
 """How long an answer is believed, also that a name or record does not exist."""
@@ -91,17 +92,20 @@ class Remembered:
     async def ask(self, name: str, record_type: str, server: str | None = None) -> Answer:
         """Return the answer. If the caller is cancelled, the question goes on, for the others and for later."""
         question = (name, record_type, server)
-        found = self._answers.get(question) or self._failures.get(question)
-        if found is not None:
-            return found
+        found = self._answers.get(question) or self._failures.get(question) or await self._asked_about(question)
+        tell(record_type, name, server, found.status, found.records)
+        return found
+
+    async def _asked_about(self, question: Question) -> Answer:
         task = self._asked.get(question)
         if task is None:
             if len(self._asked) >= MOST_ASKED:
                 return TIMEOUT
-            task = self._asked[question] = spawn(self._find(question), name=f"look up {name}", owner=self._owner)
+            task = self._asked[question] = spawn(self._find(question), name=f"look up {question[0]}", owner=self._owner)
         return await asyncio.shield(task)
 
     async def _find(self, question: Question) -> Answer:
+        noting(None)  # each asker notes the answer
         try:
             status, records = await self._names.lookup(*question)
             answer = Answer(status, tuple(records))

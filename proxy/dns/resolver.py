@@ -25,6 +25,7 @@ from config.base.domains import a_labels
 from config.base.ip import read_address
 from proxy.dns import stub
 from proxy.dns.answers import MOST_RECORDS, Value
+from proxy.dns.noted import tell
 from proxy.dns.stub import PORT, Nameserver, StubAnswer
 from proxy.metrics.book import BOOK, observe
 from proxy.metrics.metric import OTHER
@@ -165,7 +166,11 @@ class Resolver:
         Raises:
             ValueError: the server is not an IP address.
         """
-        only = None if server is None else _nameserver(server)
+        status, records = await self._looked_up(name, record_type, None if server is None else _nameserver(server))
+        tell(record_type, name, server, status, records)
+        return status, records
+
+    async def _looked_up(self, name: str, record_type: str, only: Nameserver | None) -> tuple[str, list[str]]:
         try:
             question = _reversed(name) if record_type == "PTR" else name
             return "SUCCESS", _as_text(await self._query(question, record_type, only))
@@ -181,7 +186,16 @@ class Resolver:
             NoSuchDomain: the name does not exist.
             DnsUnavailable: there was no clear answer.
         """
-        return (await self._answer(name, record_type)).records
+        try:
+            found = (await self._answer(name, record_type)).records
+        except NoSuchDomain:
+            tell(record_type, name, None, "NXDOMAIN")
+            raise
+        except DnsUnavailable as error:
+            tell(record_type, name, None, error.status)
+            raise
+        tell(record_type, name, None, "SUCCESS", found)
+        return found
 
     async def name_of(self, address: str) -> str | None:
         """Return a host name of an address that resolves back to it (RFC 7208 section 5.5), or None.

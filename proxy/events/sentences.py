@@ -20,7 +20,7 @@ _MAIL = {
     "dialogue": "{client} was rejected after {lines}",
     "probe_dialogue": "The callback about <{address}>: {conversation}",
     "headers": "Header section of {transaction}: {text}",
-    "answers": "Policy asked outside its scripts, in phase {phase}: {asked_outside}",
+    "answers": "Policy asked outside itself in phase {phase}: {asked_outside}",
     "health_checks": "{checks} health checks in a minute",
     "tls_failed": "The TLS handshake with {client} failed: {reason}",
     "proxy_header_refused": "The connection from {client} has no valid PROXY header: {reason}",

@@ -45,7 +45,7 @@ _MAIL = (
           history=True),
     Event("headers", "a message's header section, with `History_Headers`", "session transaction text", levels=_DEBUG,
           history=True),
-    Event("answers", "what policy asked outside its scripts, with `History_Answers`; `dropped` more were not kept",
+    Event("answers", "what a script or module asked outside, with `History_Answers`; `dropped` more were not kept",
           "session transaction phase asked_outside dropped", levels=_DEBUG, history=True),
     Event("health_checks", "a minute's connections of health checks, which have no events of their own", "checks"),
     Event("tls_failed", "a client's TLS handshake failed", "session client reason",

@@ -309,7 +309,7 @@ class Rows:
         self._pending["dialogues"].append((known.row[0], at, self._addresses.in_commands(lines, *addresses_in(lines))))
 
     def _answers(self, event: Event, at: int, known: _Session) -> None:
-        text = msgspec.json.encode(event["asked_outside"]).decode()
+        text = msgspec.json.encode({"phase": event["phase"], "answers": event["asked_outside"]}).decode()
         text = self._addresses.within(text, *addresses_in(text))
         self._pending["answers"].append((known.row[0], _number(event["transaction"]), at, event["dropped"], text))
 

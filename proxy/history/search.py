@@ -177,7 +177,7 @@ class Reader:
         if table == "notes":
             item |= json.loads(item.pop("fields"))
         elif table == "answers":
-            item["answers"] = json.loads(item["answers"])
+            item |= json.loads(item["answers"])
         elif table == "dialogues":
             item |= _timed(item["lines"])
         return item

@@ -208,8 +208,8 @@ def _dialogue(item: Item) -> Iterator[str]:
 
 
 def _answers(item: Item) -> Iterator[str]:
-    left = f" {item['dropped']} more were not kept." if item["dropped"] else ""
-    yield f"Policy asked outside its scripts {len(item['answers'])} times.{left}"
+    count, left = len(item["answers"]), f" {item['dropped']} more were not kept." if item["dropped"] else ""
+    yield f"Policy asked outside itself {count} time{'s' if count > 1 else ''} in phase {item['phase']}.{left}"
     yield from (f"  {' '.join(map(str, each))}" for each in item["answers"])
 
 

@@ -42,7 +42,7 @@ class HistoryOptions(Options):
     )
     history_answers: bool = option(
         False,
-        doc="Also keep, in order, what policy asked outside its scripts (DNS, callbacks, the clock, random numbers), "
-        "and the answers.",
+        doc="Also keep, in order, what scripts and modules asked outside themselves (DNS, callbacks, the clock, random "
+        "numbers), and the answers.",
         scopes=(),
     )

@@ -19,6 +19,7 @@ from proxy.base.tasks import TaskOwner, spawn
 from proxy.counting.memory import MemoryCounting
 from proxy.datasource.sources import Datasources
 from proxy.dns.resolver import Resolver
+from proxy.history.asked import noted
 from proxy.history.settings import is_on
 from proxy.keeper.door import Calling
 from proxy.lists.listed import Lists
@@ -236,7 +237,7 @@ class Worker:
         return Front(
             settings=core,
             verbs=VERBS,
-            pipeline=PhasePipeline(validators),
+            pipeline=PhasePipeline(validators, noted if core.history_answers and is_on(core) else None),
             hooks=hooks_of(validators),
             open_relay=lambda session: UpstreamRelay(router, pools, session),
             capabilities=pools.capabilities,

@@ -10,7 +10,7 @@ learns no details.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeAlias
 
 from proxy.base.log import get_logger, printable
@@ -28,6 +28,8 @@ log = get_logger()
 
 Step: TypeAlias = tuple[Validator, Hook]
 """A validator and its hook in one phase."""
+
+Noted: TypeAlias = Callable[[Phase, Hook], Hook]
 
 
 class PhasePipeline:
@@ -52,9 +54,9 @@ class PhasePipeline:
         "reads_body",
     )
 
-    def __init__(self, validators: Sequence[Validator]) -> None:
-        """Arrange the validators' hooks by phase."""
-        self._hooks = [(validator, validator.hooks()) for validator in validators]
+    def __init__(self, validators: Sequence[Validator], noted: Noted | None = None) -> None:
+        """Arrange the validators' hooks by phase. `noted` wraps each, to note what it asks."""
+        self._hooks = [(validator, _hooks_of(validator, noted)) for validator in validators]
         self._disabled: set[str] = set()
         self._shadowed = {each.name for each in validators if getattr(each, "shadow", False)}
         self._steps = self._enabled_steps()
@@ -205,6 +207,11 @@ class PhasePipeline:
             return _failure(validator, phase, session, error)
         except Exception as error:  # noqa: BLE001 - as above
             return _failure(validator, phase, session, error)
+
+
+def _hooks_of(validator: Validator, noted: Noted | None) -> Mapping[Phase, Hook]:
+    hooks = validator.hooks()
+    return hooks if noted is None else {phase: noted(phase, hook) for phase, hook in hooks.items()}
 
 
 def _pass(_session: Session) -> Verdict:

@@ -153,6 +153,44 @@ async def test_a_forged_message_is_refused_if_a_second_finding_agrees_and_the_lo
     assert (second["dmarc"]["disposition"], second["dmarc"]["override"]) == ("none", "local_policy")
 
 
+async def test_the_history_has_every_answer_of_dns_that_the_checks_got_also_a_remembered_one(
+    stage: Stage, tmp_path: Path
+) -> None:
+    key = rsa_key().record.decode()
+    parts = " ".join(f'"{key[at : at + 200]}"' for at in range(0, len(key), 200))
+    zone = (
+        *WORKS,
+        'a.test TXT "v=spf1 include:other.test -all"',
+        'other.test TXT "v=spf1 ip4:127.0.0.0/8 -all"',
+        f"s1._domainkey.a.test TXT {parts}",
+        '_dmarc.a.test TXT "v=DMARC1; p=none"',
+        "1.0.0.127.in-addr.arpa PTR client.a.test.",
+        "client.a.test A 127.0.0.1",
+        "s1._domainkey.gone.test SERVFAIL",
+    )
+    lines = (state(tmp_path), "History_Answers = true", *modules(5))
+    ringback, _ = await with_names(stage, tmp_path, *lines, zone=zone)
+    content = signed(b"From: Alice <alice@a.test>\r\nSubject: hi\r\n\r\nsee http://www.link.test/\r\n")
+    content = signed(content, domain="gone.test")
+    for number in range(2):  # the second time, hardly anything is asked of the name server
+        recipient = f"answers{number}@example.com"
+        assert (await deliver(ringback, content, recipient, sender="alice@a.test"))[-1].startswith("250")
+        words = (
+            "dns txt a.test None SUCCESS v=spf1 include:other.test -all",
+            "dns txt other.test None SUCCESS v=spf1 ip4:127.0.0.0/8 -all",
+            f"dns txt s1._domainkey.a.test None SUCCESS {key}",
+            "dns txt s1._domainkey.gone.test None SERVFAIL",
+            "dns txt _dmarc.a.test None SUCCESS v=DMARC1; p=none",
+            "dns ptr 127.0.0.1 None SUCCESS client.a.test",
+            "dns a client.a.test None SUCCESS 127.0.0.1",
+            "dns a 1.0.0.127.bl.test None NXDOMAIN",
+            "dns a link.test.uri.test None NXDOMAIN",
+        )
+        story = await told(ringback, recipient, words)
+        assert story.index(words[0]) < story.index(words[1]) < story.index(words[2])
+        assert " test.bl.test" not in story, "what a module asks for itself is no question about this session"
+
+
 async def test_a_listed_client_is_refused_at_rcpt_but_reaches_postmaster(stage: Stage, tmp_path: Path) -> None:
     zone = (*WORKS, "1.0.0.127.bl.test NXDOMAIN", "9.0.0.127.bl.test A 127.0.0.4")
     ringback, _ = await with_names(stage, tmp_path, *modules(5), zone=zone)

@@ -277,7 +277,7 @@ async def test_answers_and_headers_are_kept_if_asked_for(stage: Stage, tmp_path:
     ringback = await opened(stage, tmp_path, *lines, upstream_port=upstream.port, **parts)
     await mail(ringback, "answers@example.com")
     words = (
-        "Policy asked outside its scripts 2 times.",
+        "Policy asked outside itself 2 times in phase mailfrom.",
         "random 10 ",
         "dns mx ok.test",
         "mx.ok.test",

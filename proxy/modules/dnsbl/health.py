@@ -13,6 +13,7 @@ from weakref import ref
 
 from proxy.base.log import get_logger, printable
 from proxy.base.tasks import TaskOwner, spawn
+from proxy.dns.noted import noting
 from proxy.dns.remembered import Answer, Remembered
 from proxy.modules.dnsbl.codes import octets_of, says_error, says_listed
 from proxy.modules.dnsbl.zones import Zone
@@ -121,6 +122,7 @@ class Health:
 
 async def _watch(health: ref[Health], zone: Zone) -> None:
     """Look at a zone as long as there is a module that wants to know: the console may make another."""
+    noting(None)  # a session may have been the first to ask
     while (watching := health()) is not None:
         answered = await watching.look(zone)
         del watching

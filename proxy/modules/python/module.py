@@ -8,7 +8,7 @@ from typing import TypeVar, cast
 from config.diagnostics import Diagnostic, Severity
 from config.schema.specs import ModuleSpec
 from config.settings import ModuleSettings
-from proxy.history.asked import answer_of, tell_answers
+from proxy.history.asked import asked_by
 from proxy.mail.replies import Reply
 from proxy.mail.session import Session
 from proxy.mail.validator import Hook, OnError, Validator
@@ -138,5 +138,5 @@ class PythonValidator:
     def _verdict(self, session: Session, phase: Phase, reply: Reply | None) -> Verdict:
         if self._records:
             wanted = "" if reply is None else f"{reply.code} {reply.text}"
-            tell_answers(session, phase, [answer_of("handler", self.name, wanted)])
+            asked_by(session, phase).note("handler", self.name, wanted)
         return PASS if reply is None else Verdict(reply)

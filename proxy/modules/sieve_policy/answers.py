@@ -6,27 +6,26 @@ With these answers and the session, a script can be run again later with the sam
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any
 
-from proxy.history.asked import answer_of, tell_answers
+from proxy.history.asked import asked_by
 from proxy.mail.session import Session
 from proxy.modules.services import Services
 from proxy.modules.sieve_policy.counters import ScriptCounters, SessionCounters
 from proxy.modules.sieve_policy.datasources import RecordedDatasources, ScriptDatasources
 from proxy.modules.sieve_policy.host import SessionConnection, SessionHost, counters_of
 from proxy.modules.sieve_policy.lists import SessionLists
-from sieve.host import CallbackAnswer, DnsAnswer
+from sieve.host import CallbackAnswer
 from sieve.phases import Phase
 from sieve.shared import Counters, Datasources, Duplicates
 
-MOST_ANSWERS = 100
-"""Answers of one phase that are kept."""
-
 
 class RecordingHost(SessionHost):
-    """A host that notes its answers. Each is the kind of question, its arguments, and the answer's parts."""
+    """A host that notes its answers. Each is the kind of question, its arguments, and the answer's parts.
 
-    __slots__ = ("_answers", "_dropped")
+    The resolver notes its answers itself.
+    """
+
+    __slots__ = ("_asked",)
 
     def __init__(
         self,
@@ -38,22 +37,15 @@ class RecordingHost(SessionHost):
     ) -> None:
         """Begin with no answers."""
         super().__init__(session, services, phase, duplicates, counters)
-        self._answers: list[list[Any]] = []
-        self._dropped = 0
+        self._asked = asked_by(session, phase)
 
     def note(self, *answer: str | float | None) -> None:
         """Keep an answer, or count it."""
-        if len(self._answers) >= MOST_ANSWERS:
-            self._dropped += 1
-        else:
-            self._answers.append(answer_of(*answer))
+        self._asked.note(*answer)
 
     def tell(self) -> None:
         """Log the answers since the last time."""
-        answers, self._answers = self._answers, []
-        if answers:
-            tell_answers(self._session, self._phase, answers, self._dropped)
-            self._dropped = 0
+        self._asked.tell()
 
     def now(self) -> float:
         """Note the clock."""
@@ -78,12 +70,6 @@ class RecordingHost(SessionHost):
     async def _called(self, address: str, sender: str | None, awaited: Awaitable[CallbackAnswer]) -> CallbackAnswer:
         found = await awaited
         self.note("callback", address, sender, found.status, found.message)
-        return found
-
-    async def resolve(self, name: str, record: str, server: str | None) -> DnsAnswer:
-        """Note a look-up's answer."""
-        found = await super().resolve(name, record, server)
-        self.note("dns", record, name, server, found.status, *found.records)
         return found
 
     @property

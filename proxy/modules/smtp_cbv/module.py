@@ -12,7 +12,7 @@ from proxy.base.tasks import TaskOwner, spawn
 from proxy.callback.service import CallbackService, record
 from proxy.callback.verdict import CallbackVerdict
 from proxy.dmarc.policies import DomainPolicies
-from proxy.history.asked import answer_of, tell_answers
+from proxy.history.asked import asked_by
 from proxy.keeper.door import Calling
 from proxy.keeper.verifying import Verifying
 from proxy.mail import replies
@@ -158,5 +158,4 @@ class SmtpCbvValidator:
             self._tell(session, address, verdict)
 
     def _tell(self, session: Session, address: str, verdict: CallbackVerdict) -> None:
-        answer = answer_of("callback", address, None, verdict.status.value, verdict.message)
-        tell_answers(session, self._phase, [answer])
+        asked_by(session, self._phase).note("callback", address, None, verdict.status.value, verdict.message)
