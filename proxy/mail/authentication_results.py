@@ -5,6 +5,8 @@ authres writes the field. A stranger's field is only looked at for the name of i
 
 from __future__ import annotations
 
+import re
+
 import authres
 
 from config.base.domains import normal_domain
@@ -19,6 +21,9 @@ _LONGEST_PREFIX = 1000
 
 _END_OF_NAME = frozenset(" \t\r\n;(),/=<>@:[]?")
 """What no token has (RFC 2045 section 5.1). A lenient reader may end the name there, so it ends there for us."""
+
+_GOES_ON = re.compile(r"[ \t\r\n]*[.\"]")
+"""What makes a lenient reader join the parts of a name."""
 
 _ORDER = ("auth", "iprev", "spf", "sender-id", "dkim", "dmarc", "arc")
 """The methods in the order of our field; others follow."""
@@ -88,16 +93,18 @@ def _name_at(prefix: str, start: int) -> str | None:
             end += prefix[end] == "\\"
             name += prefix[end : end + 1]
             end += 1
-        return _legible(name) if end < len(prefix) else None
+        return _legible(name, prefix[end + 1 :]) if end < len(prefix) else None
     end = start
     while end < len(prefix) and prefix[end] not in _END_OF_NAME:
         end += 1
-    return _legible(prefix[start:end]) if end < _LONGEST_PREFIX else None
+    return _legible(prefix[start:end], prefix[end:]) if end < _LONGEST_PREFIX else None
 
 
-def _legible(name: str) -> str | None:
-    """Return a name normalized; None if it has what a reader does not see and a program may skip."""
-    return normal_domain(name) if name.isprintable() else None
+def _legible(name: str, rest: str) -> str | None:
+    """Return a name normalized. None if it is empty, has what people do not see, or may go on: `"mx".example.com`."""
+    if not name or not name.isprintable() or _GOES_ON.match(rest):
+        return None
+    return normal_domain(name)
 
 
 def _after_comment(prefix: str, at: int) -> int:

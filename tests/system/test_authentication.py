@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import os
 import socket
 from collections.abc import Iterator, Sequence
@@ -10,16 +11,20 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from bench.memory import MEBI, allow_open_files
+from proxy.base.tasks import TaskOwner, spawn
 from proxy.mail.stuffing import stuffed
 from tests.proxy.cli.test_mail_checks import ZONE
 from tests.support.conversation import Conversation
-from tests.support.exchanger import Exchanger
+from tests.support.exchanger import Exchanger, says
 from tests.support.house import greeted, opened
 from tests.support.nameserver import ScriptedNameserver
 from tests.support.ringback import Ringback
 from tests.support.signing import rsa_key, signed
+from tests.support.waiting import eventually
 from tests.support.world import Stage
 from tests.system.test_history import state, told
 
@@ -55,7 +60,7 @@ dmarc {{ timeout = {seconds} action = enforce {dmarc} }}
 """
 
 
-def modules(seconds: float = 1, dmarc: str = "") -> Sequence[str]:
+def modules(seconds: float, dmarc: str = "") -> Sequence[str]:
     return ALL_MODULES.strip().format(seconds=seconds, dmarc=dmarc).splitlines()
 
 
@@ -105,7 +110,7 @@ async def test_everything_passes_beside_a_name_server_that_never_answers(stage: 
     upstream = await stage.upstream()
     large = signed(PLAIN + b"x" * 76 + b"\r\n" + (b"y" * 76 + b"\r\n") * (LARGE_OCTETS // 78))
     with silent_name_server() as nameserver:
-        lines = ("Max_Connections_Per_Client = 0", "Max_Message_Size = 40M", *modules())
+        lines = ("Max_Connections_Per_Client = 0", "Max_Message_Size = 40M", *modules(1 if WHOLE else 0.2))
         ringback = await opened(stage, tmp_path, *lines, upstream_port=upstream.port, nameserver=nameserver)
         await deliver(ringback, PLAIN)
         before = octets_of(ringback)
@@ -221,7 +226,56 @@ async def test_in_shadow_mode_nothing_is_refused_and_the_log_says_what_would_hav
     assert shadowed == [("dnsbl", "rcptto", "refused"), ("dmarc", "data", "refused")]
 
 
+async def test_early_talkers_and_failed_callbacks_agree_with_a_policy_if_the_operator_says_so(
+    stage: Stage, tmp_path: Path
+) -> None:
+    arrived = asyncio.Event()
+    gone = says("550 5.1.1 no such user", until=arrived)
+    exchanger = await stage.exchanger("ok.test", recipients={"gone@ok.test": gone})
+    zone = ("ok.test MX 10 mx.ok.test.", f"mx.ok.test A {exchanger.address}")
+    lines = [
+        "Relay_Domains = ( example.com )",
+        "conntrol { pause_time = 0.3 early_talker = accept }",
+        "dmarc { action = enforce timeout = 60 enforce_with = ( early_talker callback_fail ) }",
+        f"smtp_cbv active {{ port = {exchanger.port} store = memory allow_networks = ( 127.0.0.0/8 ) }}",
+    ]
+    upstream = await stage.upstream()
+    names = await stage._stack.enter_async_context(ScriptedNameserver([*ZONE, *zone]))
+    ringback = await opened(stage, tmp_path, *lines, upstream_port=upstream.port, nameserver=names.address)
+    refused = "550 5.7.1 Refused by the DMARC policy of bank.test"
+    sending = spawn(deliver(ringback, FORGED, sender="gone@ok.test"), name="client", owner=TaskOwner("test"))
+    await eventually(lambda: exchanger.held and "_dmarc.bank.test TXT" in names.asked, "the message is judged")
+    arrived.set()  # the exchanger answers when the whole message is there
+    assert (await sending)[-1] == refused
+    assert (await deliver(ringback, FORGED, sender="user@ok.test"))[-1].startswith("250")
+    reader, writer = await asyncio.open_connection("127.0.0.1", ringback.port)
+    writer.write(b"EHLO client.test\r\n")
+    early = Conversation(reader, writer)
+    assert (await early.reply(within=PATIENCE)).startswith("220")
+    assert (await early.reply(within=PATIENCE)).startswith("250")
+    assert (await sent(early, FORGED, sender="user@ok.test"))[-1] == refused
+    assert len(upstream.messages) == 1
+
+
+def key_record(bits: int, exponent: int) -> str:
+    """Return the strings of a key record that a hostile domain has."""
+    numbers = rsa.RSAPublicNumbers(exponent, (1 << (bits - 1)) + 12345)
+    public = numbers.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    record = "v=DKIM1; p=" + base64.b64encode(public).decode()
+    return " ".join([f'"{record[at : at + 200]}"' for at in range(0, len(record), 200)])
+
+
+HOSTILE_KEYS = {"long.test": key_record(16_384, 65_537), "steep.test": key_record(2048, (1 << 64) + 1)}
+
+
+def signatures(number: int) -> bytes:
+    """Return signature fields whose body hash is right, by the hostile domains in turn."""
+    field = signed(PLAIN)[: -len(PLAIN)]
+    return b"".join([field.replace(b"a.test", each.encode()) for each in HOSTILE_KEYS]) * (number // 2)
+
+
 HOSTILE = {
+    "10,000 signatures": signatures(10_000) + PLAIN,
     "100,000 links": PLAIN + b"".join(b"http://h%d.test/a\r\n" % at for at in range(100_000)),
     "a field with 8,000 results": b"Authentication-Results: ringback.test; "
     + b";\r\n ".join(b"spf=pass (c%d) smtp.mailfrom=a@b.test" % at for at in range(8000))
@@ -235,14 +289,18 @@ HOSTILE = {
 
 async def test_hostile_mail_is_bounded(stage: Stage, tmp_path: Path) -> None:
     loop = ('loop.test TXT "v=spf1 include:loop.test -all"',)
-    lines = ("Max_Header_Size = 1M", *modules(5))
-    ringback, upstream = await with_names(stage, tmp_path, *lines, zone=(*WORKS, *loop))
+    hostile_keys = [f"s1._domainkey.{domain} TXT {record}" for domain, record in HOSTILE_KEYS.items()]
+    lines = ("Max_Header_Size = 8M", *modules(5))
+    ringback, upstream = await with_names(stage, tmp_path, *lines, zone=(*WORKS, *loop, *hostile_keys))
     for content in HOSTILE.values():
         said = await deliver(ringback, content, sender="a@loop.test")
         assert said[-1].startswith("250"), said
         assert (await deliver(ringback, PLAIN, sender="a@nothing.test"))[-1].startswith("250")
     assert len(upstream.messages) == 2 * len(HOSTILE)
     assert not any(b"spf=pass (c1)" in each.content for each in upstream.messages), "a stranger's results stayed"
+    told = [each["results"] for each in await ringback.logged("authentication", 2 * len(HOSTILE))]
+    assert told[0].count("dkim=policy") == 5, told[0]
+    assert "spf=permerror" in told[0]
     assert [each for each in ringback.log if each["event"] in {"validator_failed", "task_failed"}] == []
 
 

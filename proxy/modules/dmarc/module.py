@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from typing import cast
@@ -94,7 +95,9 @@ class DmarcValidator:
         """Take the options; `owner` has the tasks."""
         self.name, self.shadow = name, options.shadow
         self.on_error = OnError(options.on_error)
-        self.deadline = options.timeout + _GRACE_SECONDS
+        self._waits = options.action == "enforce" and "callback_fail" in options.enforce_with
+        """Whether an answer that is on its way may decide."""
+        self.deadline = options.timeout * (1 + self._waits) + _GRACE_SECONDS
         self.authenticates = options.action != "none"
         sets = {"dmarc", "dmarc_status", "dmarc_policy", "dmarc_domain", "dmarc_domain_policy"}
         self.uses = Uses(READS, frozenset({*sets, "authentication-results"}))
@@ -139,6 +142,8 @@ class DmarcValidator:
         began = time.monotonic()
         found = await evaluate(authors(fields), identifiers_of(session), self._lookups.ask, self._options.timeout)
         transaction.dns_seconds += time.monotonic() - began
+        if self._waits and found.asked is Policy.REJECT:
+            await self._answered(session)
         override = self._override(session, found)
         self._note(transaction, found)
         transaction.dmarc = report_of(session, found, override)
@@ -150,6 +155,12 @@ class DmarcValidator:
         if found.status is Status.TEMPERROR and self._options.on_error == "defer":
             return Verdict(replies.from_policy(451, "4.7.1 The DMARC policy cannot be looked up now, try again later"))
         return PASS
+
+    async def _answered(self, session: Session) -> None:
+        """Wait for a callback under way, which the message would wait for anyway, unless another finding agrees."""
+        pending = session.transaction.pending
+        if pending and agreeing(session, self._options.enforce_with) is None:
+            await asyncio.wait(pending, timeout=self._options.timeout)
 
     def _override(self, session: Session, found: Evaluation) -> Override | None:
         """Return why the owner's wish to reject is not followed; None if it is."""

@@ -200,7 +200,11 @@ class DnsblValidator:
 
     async def _names_listed(self, address: str) -> list[Hit]:
         """Ask about the name that leads back to the client."""
-        found = await reverse(address, self._lookups)
+        try:
+            async with asyncio.timeout(self._options.timeout):
+                found = await reverse(address, self._lookups)
+        except TimeoutError:
+            return []
         return await self.lists.look("ptr", [found.name], _MOST_QUESTIONS) if found.status == "pass" else []
 
     # ------------------------------------------------------------ judging

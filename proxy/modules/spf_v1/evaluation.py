@@ -111,7 +111,8 @@ def _rest(work: int) -> None:
 def _evaluated(identity: Identity, record: str | None) -> Outcome:
     """Run pyspf. With a record, nothing is looked up for the domain itself."""
     try:
-        query = _Query(identity.client_ip, identity.sender, identity.helo, receiver=identity.receiver, strict=True)
+        address = identity.client_ip.partition("%")[0]  # of a link-local client, without the name of the link
+        query = _Query(address, identity.sender, identity.helo, receiver=identity.receiver, strict=True)
         if identity.sender:  # pyspf cuts at the first "@", which may be in a quoted local part
             query.l, _, query.o = identity.sender.rpartition("@")
             query.l, query.d = query.l or "postmaster", query.o

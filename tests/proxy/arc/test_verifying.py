@@ -23,9 +23,9 @@ PLAIN = (
 KEYS: Mapping[str, Any] = {f"s1._domainkey.l{at}.test": rsa_key().record for at in range(1, 9)}
 
 
-def sealed(message: bytes, at: int, key: SigningKey | None = None) -> bytes:
+def sealed(message: bytes, at: int, key: SigningKey | None = None, domain: str = "") -> bytes:
     """Return the message with one more set, by the sealer of this number."""
-    domain = f"l{at}.test"
+    domain = domain or f"l{at}.test"
     before = "none" if at == 1 else "pass"
     received = f"Authentication-Results: {domain}; spf=pass smtp.mailfrom=a@a.test; arc={before}\r\n"
     message = received.encode() + message

@@ -113,6 +113,17 @@ FORGED = [
     "(x)" * 400 + "ringback.test; dkim=pass",
     '"never ends ringback.test; dkim=pass',
     "",
+    "; dkim=pass",
+    '""; dkim=pass',
+    "<ringback.test>; dkim=pass",
+    "=?utf-8?q?ringback.test?=; dkim=pass",
+    "ringback.test\r\n\t(folded)\r\n 1; dkim=pass",
+    '"ringback.test."; dkim=pass',
+    "RINGBACK.TEST.. 1 ; dkim=pass",
+    '"ringback" . test; dkim=pass',
+    "ringback .test; dkim=pass",
+    '"ring""back.test"; dkim=pass',
+    "\uff52ingback.test; dkim=pass",
 ]
 STRANGERS = [
     "mx.other.test; dkim=pass",
@@ -121,6 +132,11 @@ STRANGERS = [
     '"other; ringback.test"; none',
     "(ringback.test) other.test; none",
     "xringback.test; none",
+    "ringback.tests 1; none",
+    "ring-back.test; none",
+    "other.test (ringback.test); none",
+    "mta1.other.test  from=ringback.test; domainkeys=pass (ok)",
+    '"an other.test"; none',
 ]
 
 
@@ -139,6 +155,29 @@ async def test_a_field_of_another_author_stays_as_it_is(body: str) -> None:
     remove_forged(message, OURS)
     assert message.head_bytes() == head
     assert not message.head_changed
+
+
+@pytest.mark.parametrize(
+    "name", ["AUTHENTICATION-RESULTS:", "authentication-results \t:", "Authentication-Results:\r\n"]
+)
+async def test_our_name_is_found_however_the_field_is_written(name: str) -> None:
+    message = Message(f"{name} ringback.test; dkim=pass\r\nSubject: x\r\n".encode())
+    remove_forged(message, "RingBack.test.")
+    assert [each for each, _ in message.fields()] == ["Subject"]
+
+
+async def test_a_field_with_octets_that_are_no_text_is_read_as_far_as_it_is() -> None:
+    head = b"Authentication-Results: ringback.test; x=\xff\r\nAuthentication-Results: \xe9.test; none\r\nSubject: x\r\n"
+    message = Message(head)
+    remove_forged(message, OURS)
+    assert "ringback.test" not in str(message.fields())
+
+
+async def test_a_sender_beyond_ascii_leaves_one_legible_field() -> None:
+    subject = session()
+    report(subject.transaction, "spf", Result("spf", "none", (Property("smtp", "mailfrom", "\u00fc;x@xn--tda.test"),)))
+    publish(subject)
+    assert results(subject) == ["ringback.test; spf=none smtp.mailfrom=??x@xn--tda.test"]
 
 
 async def test_only_ours_goes_of_many() -> None:

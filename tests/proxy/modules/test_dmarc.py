@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from config.diagnostics import render
 from proxy.app import load
-from proxy.base.tasks import TaskOwner
+from proxy.base.tasks import TaskOwner, spawn
 from proxy.mail.evidence import Property, Result, report
 from proxy.mail.message import Message
 from proxy.mail.session import Session
 from proxy.modules.dmarc.module import DmarcValidator
-from proxy.modules.dmarc.options import DmarcOptions, Forwarders
+from proxy.modules.dmarc.options import DmarcOptions, Finding, Forwarders
 from sieve.phases import Phase
 from tests.proxy.modules.test_mail_loop import CORE
 from tests.support.lookups import Records, Zonefile, asked, has_message, stranger
@@ -86,14 +88,48 @@ async def test_action_none_changes_nothing_in_the_message() -> None:
 
 @pytest.mark.parametrize(
     ("finding", "refused"),
-    [("spf_fail", True), ("dnsbl", True), ("iprev_fail", True), ("dkim_fail", True), ("spf_softfail", False)],
-)
+    [
+        ("spf_fail", True), ("dnsbl", True), ("iprev_fail", True), ("dkim_fail", True), ("spf_softfail", False),
+        ("iprev_permerror", False), ("arc_fail", True), ("early_talker", True), ("callback_fail", True),
+    ],
+)  # fmt: skip
 async def test_enforce_refuses_if_a_second_finding_agrees(finding: str, *, refused: bool) -> None:
     session = signed(mail(spf="fail"), ("fail", "bank.test"))
-    session.transaction.context["dnsbl_status"] = "listed"
+    session.transaction.context |= {"dnsbl_status": "listed", "smtp_cbv_status": "fail"}
+    session.context["early_talker"] = "yes"
     report(session, "iprev", Result("iprev", "fail"))
+    report(session.transaction, "arc", Result("arc", "fail"))
     said = await reply(checking(REJECT, action="enforce", enforce_with=(finding,)), session)
     assert said == ("550 5.7.1 Refused by the DMARC policy of bank.test" if refused else "")
+    done(session)
+
+
+async def test_a_callback_under_way_is_waited_for_if_it_may_agree_and_nothing_else_does() -> None:
+    def asking(session: Session, answer: asyncio.Event) -> Session:
+        async def finished() -> None:
+            await answer.wait()
+            session.transaction.context["smtp_cbv_status"] = "fail"
+
+        session.transaction.pending.append(spawn(finished(), name="callback", owner=OWNER))
+        return session
+
+    answer, never = asyncio.Event(), asyncio.Event()
+    validator = checking(REJECT, action="enforce", enforce_with=("callback_fail", "spf_fail"), timeout=0.1)
+    for spf in ("fail", "none"):  # with SPF's fail, the callback's answer is not needed; without, it comes too late
+        session = asking(mail(spf=spf), never)
+        assert (await reply(validator, session) != "") == (spf == "fail")
+        session.transaction.pending[0].cancel()
+        done(session)
+    session = asking(mail(), answer)
+    asyncio.get_running_loop().call_soon(answer.set)
+    assert (await reply(validator, session)).startswith("550")
+    done(session)
+
+
+@pytest.mark.parametrize("finding", get_args(Finding))
+async def test_no_finding_agrees_with_a_message_of_which_nothing_was_found(finding: str) -> None:
+    session = mail()
+    assert await reply(checking(REJECT, action="enforce", enforce_with=(finding,)), session) == ""
     done(session)
 
 

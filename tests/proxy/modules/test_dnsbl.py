@@ -294,6 +294,35 @@ async def test_zones_that_are_silent_list_nothing_and_cost_one_deadline() -> Non
     assert (await stage.reply(stranger(TO_BOB))).endswith("listed by good.test")
 
 
+async def test_a_client_whose_reverse_name_is_not_answered_waits_for_one_deadline_only() -> None:
+    stage = Stage({("192.0.2.1", "PTR"): "SILENT"}, zone(checks=("ptr",)), timeout=0.1)
+    session = stranger(TO_BOB)
+    verdict = await asked(stage.validator, session, *ALL)
+    assert verdict.reply is None
+    (looking,) = stage.validator._asked(session).looking.values()
+    assert looking.done()
+    await OWNER.cancel()
+
+
+@pytest.mark.parametrize(
+    ("helo", "own", "reply"),
+    [
+        ("\u212aevil.test", [], "554 5.7.1 ?evil.test is bad"),
+        ("Evil.Test.", [], "554 5.7.1 Evil.Test. is bad"),
+        ("evil.test", ["see\r\n250 ok \x1b[31m\u00fc"], "554 5.7.1 see 250 ok ?[31m?"),
+        ("evil.test", ["x" * 1000], f"554 5.7.1 {'x' * 400}"),
+    ],
+)
+async def test_foreign_octets_in_a_refusal_are_no_commands_and_no_lines(helo: str, own: list[str], reply: str) -> None:
+    records: Records = {
+        (f"{name}.bad.test", kind): value
+        for name in ("evil.test", "kevil.test")
+        for kind, value in (("A", ["127.0.0.2"]), ("TXT", own))
+    }
+    stage = Stage(records, zone(checks=("helo",), reason="%s is bad", txt=bool(own)))
+    assert " ".join((await stage.reply(stranger(TO_BOB, helo=helo))).split()) == reply
+
+
 async def test_each_listing_is_logged_once_in_a_session() -> None:
     stage = Stage(LISTED)
     session = stranger(TO_BOB)

@@ -430,3 +430,14 @@ async def test_an_at_sign_in_a_quoted_local_part_is_no_other_domain() -> None:
     for sender in ('"a@pass.test"@fail.test', '"a@b"@fail.test'):
         found = await evaluate(Records(ZONE), Identity("192.0.2.1", sender, "helo.test", "r.test"), default_rule="?all")
         assert found.result == "fail", sender
+
+
+async def test_a_link_local_client_is_compared_without_the_name_of_its_link() -> None:
+    zone = spf("local.test", "v=spf1 ip6:fe80::/10 -all")
+    found = await evaluate(Records(zone), Identity("fe80::1%eth0", "a@local.test", "helo.test", "r.test"))
+    assert found.result == "pass"
+
+
+async def test_a_record_whose_version_is_followed_by_something_else_is_none() -> None:
+    """The one case that pyspf's own tests have beside the suites."""
+    assert (await outcome("odd.test", spf("odd.test", "v=spf1..."))).result == "none"
