@@ -27,7 +27,10 @@ BENCH_PYTHON ?= $(shell for each in /usr/bin/python3 $(PYTHON); do \
 	$$each bench/interpreter.py >/dev/null 2>&1 && echo $$each && exit; done; echo $(PYTHON))
 BENCH_VENV   := .venv-bench
 
-.PHONY: help demo test test-long test-busy coverage checks bench bench-quick bench-all bench-relay docs lock clean
+# A container may forbid bytecode. Then each Python compiles all that it loads, and half the time of a start goes there.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: help demo test suite test-long test-busy coverage checks bench bench-quick bench-all bench-relay docs lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -47,6 +50,10 @@ demo: $(RUN)
 	@$(BIN)/ringback demo $(ARGS)
 
 test: checks
+	$(PYTEST) $(ARGS)
+
+# without the checks, which .ci/run does beside its installations
+suite: $(DEV)
 	$(PYTEST) $(ARGS)
 
 # Here each `ringback` is a new Python; `make test` forks most from one that has loaded it (tests/support/warm.py).

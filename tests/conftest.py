@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +12,10 @@ from tests.support.events import Watch
 from tests.support.required import need
 
 _watch = Watch()
+
+# A container may forbid bytecode. Then each process compiles all that it loads, and each start takes a second more.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
