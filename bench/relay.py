@@ -26,6 +26,8 @@ from bench import against, history, interpreter, report, tables
 from bench.bars import ALL, OLD, bars
 from bench.driver import Plan
 from bench.figures import (
+    ADDRESSES,
+    CROWD,
     DRIVEN,
     KEPT,
     LEARN,
@@ -79,6 +81,10 @@ ROUNDS = 3
 WARM_UP = 500
 """Messages before the first round, uncounted: Postfix starts its processes, Ringback asks the sender's exchanger."""
 
+VISITS = 5
+"""Likewise of each of the many clients. Each worker makes a connection to the sink for each of them, and the kernel
+chooses the worker: a quick round would mostly measure that."""
+
 EX_OK, EX_MISSED, EX_USAGE, EX_UNAVAILABLE, EX_SOFTWARE = 0, 1, 64, 69, 70
 
 
@@ -123,6 +129,8 @@ async def _warmed(name: str, leg: Leg, *, quick: bool) -> None:
     await leg.run(replace(DRIVEN[next(load for load in DRIVEN if name in DRIVEN[load][1])][0], messages=100))
     if name == "driven":
         await leg.run(hastened(LEARN) if quick else LEARN)
+    elif name != "driven-direct":
+        await leg.run(replace(CROWD, messages=VISITS * ADDRESSES))
 
 
 async def _round(legs: Mapping[str, Leg], found: Found, *, quick: bool) -> None:

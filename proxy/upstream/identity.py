@@ -48,11 +48,6 @@ def identity_of(session: Session, upstream: Upstream) -> Identity:
     )
 
 
-def belongs_to(identity: Identity, session: Session) -> bool:
-    """Whether an identity belongs to one session only."""
-    return bool(identity) and identity[0] == session.id
-
-
 # ---------------------------------------------------------------- XCLIENT
 
 

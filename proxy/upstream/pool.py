@@ -23,7 +23,8 @@ from proxy.upstream.client_words import Standing
 from proxy.upstream.connect import Connector, ends_of
 from proxy.upstream.drained import Drained
 from proxy.upstream.failures import PoolFull, RefusedUs, Unreachable
-from proxy.upstream.identity import NOBODY, Identity, belongs_to, identity_of, introduce_client
+from proxy.upstream.identity import NOBODY, Identity, identity_of, introduce_client
+from proxy.upstream.idle import Idle
 from proxy.upstream.places import Places
 from proxy.upstream.sharing import SharedSlots, Sharing
 from proxy.upstream.slots import Slots
@@ -77,8 +78,10 @@ class ConnectionPool:
         self.lmtp = upstream.lmtp
         self.number = BOOK.number(UPSTREAM, upstream.name)
         self._tells_clients = upstream.tells_clients
+        self._is_of_sessions = upstream.tells_clients and not upstream.shares_announced
+        """Whether a connection on which a client was announced ends with the client's session."""
         self._connector = Connector(upstream, resolver, self._drained)
-        self._idle: list[PooledConnection] = []
+        self._idle: Idle[PooledConnection] = Idle(tells_clients=upstream.tells_clients)
         self._own: dict[Session, PooledConnection] = {}
         """Idle connections with errors, each for the session that made them."""
         self._owner = TaskOwner(f"pool {self.name}")
@@ -180,16 +183,11 @@ class ConnectionPool:
         """Return the last used live connection for the same client; dead ones give their places back."""
         if self._own and session is not None and (own := self._take_own(session)) is not None:
             return own
-        if not self._idle:
-            return None
         identity = self._identity(session) if self._tells_clients else NOBODY
-        last = self._idle[-1]
-        if last.wire.broken is None and last.identity == identity:
-            return self._idle.pop()
-        for connection in reversed(self._idle):
-            if connection.wire.broken is None and connection.identity == identity:
-                self._idle.remove(connection)
-                return connection
+        while (found := self._idle.take(identity)) is not None:
+            if found.wire.broken is None:
+                return found
+            self._slots.free()
         for connection in [each for each in self._idle if each.wire.broken is not None]:
             self._idle.remove(connection)
             self._slots.free()
@@ -228,20 +226,13 @@ class ConnectionPool:
         if self.upstream.sends_headers:
             ready = self._ready.pop()
         elif self.upstream.shares_announced:
-            connection = next((each for each in reversed(self._idle) if self._is_ahead(each)), None)
-            if connection is not None:
-                self._idle.remove(connection)
+            connection = self.take_idle(None)
         else:
             return None, None
         if connection is None and ready is None:
             self._demand.missed()
-        at_hand = len(self._ready) if self.upstream.sends_headers else sum(map(self._is_ahead, self._idle))
-        self._demand.meet(at_hand)
+        self._demand.meet(len(self._ready) if self.upstream.sends_headers else len(self._idle.like(NOBODY)))
         return connection, ready
-
-    @staticmethod
-    def _is_ahead(connection: PooledConnection) -> bool:
-        return not connection.identity and connection.wire.broken is None
 
     async def _make_one_ahead(self) -> None:
         if not self.upstream.sends_headers:
@@ -271,7 +262,7 @@ class ConnectionPool:
             self.retire(connection)  # it is tied to one client, or to LOCAL, and a transaction of another is waiting
         elif not self._slots.waiting or not self._slots.hand_over(connection):
             connection.idle_since = self._loop.time()
-            self._idle.append(connection)
+            self._idle.add(connection)
             if self._reaper is None:
                 self._reaper = self._loop.call_later(self.policy.idle_timeout, self._reap)
 
@@ -328,11 +319,10 @@ class ConnectionPool:
         """End the connections tied to a session that has ended."""
         if self._own:
             self._end_own(session)
-        if not self._tells_clients:
-            return
-        for connection in [each for each in self._idle if belongs_to(each.identity, session)]:
-            self._idle.remove(connection)
-            self.retire(connection)
+        if self._is_of_sessions:
+            for connection in self._idle.like((session.id,)):
+                self._idle.remove(connection)
+                self.retire(connection)
 
     # ------------------------------------------------------------ what an operator sees and does
 
@@ -364,13 +354,15 @@ class ConnectionPool:
         """Close connections that were idle for idle_timeout."""
         self._reaper = None
         oldest = self._loop.time() - self.policy.idle_timeout
-        while self._idle and (self._idle[0].wire.broken is not None or self._idle[0].idle_since <= oldest):
+        while (first := next(iter(self._idle), None)) is not None:
+            if first.wire.broken is None and first.idle_since > oldest:
+                self._reaper = self._loop.call_at(first.idle_since + self.policy.idle_timeout, self._reap)
+                return
             self._close_oldest_idle()
-        if self._idle:
-            self._reaper = self._loop.call_at(self._idle[0].idle_since + self.policy.idle_timeout, self._reap)
 
     def _close_oldest_idle(self) -> None:
-        connection = self._idle.pop(0)
+        connection = next(iter(self._idle))
+        self._idle.remove(connection)
         if not connection.identity:
             self._demand.unused()
         if connection.wire.broken is None:
