@@ -32,14 +32,14 @@ from proxy.modules.dmarc.module import DMARC
 from proxy.modules.dnsbl.module import DNSBL
 from proxy.modules.dnsbl.momentum import DNS_RBL, URL_RIPPER
 from proxy.modules.greylist.module import GreylistModule
-from proxy.modules.inbound_audit.module import InboundAuditModule
+from proxy.modules.inbound_audit.module import INBOUND_AUDIT
 from proxy.modules.iprev.module import IPREV
 from proxy.modules.mail_loop.module import MAIL_LOOP
 from proxy.modules.python.module import PythonModule
 from proxy.modules.sieve_policy.module import SieveModule
 from proxy.modules.sievelib.module import SIEVELIB
 from proxy.modules.smtp_cbv.module import SmtpCbvModule
-from proxy.modules.spf_v1.module import SpfModule
+from proxy.modules.spf_v1.module import SPF
 from proxy.options.core import CoreOptions
 from proxy.options.inbound import InboundOptions
 from proxy.options.outbound import OutboundOptions
@@ -70,9 +70,9 @@ MODULES: tuple[Module, ...] = (
     OPENARC,
     DMARC,
     URL_RIPPER,
-    InboundAuditModule(),
+    INBOUND_AUDIT,
     SmtpCbvModule(),
-    SpfModule(),
+    SPF,
     DKIM_VALIDATE,
     OPENDKIM,
     SieveModule(library),

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from proxy.dkim.canonical import PIECE, RelaxedBody, SimpleBody
+from proxy.mail.fields import Field
+from proxy.mail.message import Message
 from proxy.mail.stuffing import unstuffed
+from sieve.run.threads import ThreadPool, in_thread
 
 C = TypeVar("C")
 
@@ -122,6 +125,12 @@ class BodyHashes:
             for wanted, running in form.running.items():
                 found[wanted] = BodyHash(running.digest(), form.octets)
         return found
+
+
+async def claimed(message: Message, inline: int, read: Callable[[Sequence[Field]], C]) -> C:
+    """Read what a header section claims: on the event loop if it has at most so many octets, else in a thread."""
+    fields = message.raw_fields()
+    return read(fields) if message.head_octets <= inline else await in_thread(ThreadPool.CONTENT, lambda: read(fields))
 
 
 class HeardMessage(Generic[C]):

@@ -22,6 +22,7 @@ from proxy.dkim.tags import BadTags
 from proxy.dns.answers import Value
 from proxy.dns.noted import tell
 from proxy.dns.resolver import NoSuchDomain
+from proxy.options.keys import KeyOptions
 
 LEAST_BITS, MOST_BITS = 1024, 4096
 """RSA keys that are used (RFC 8301 section 3.2). A signature of 16,384 bits takes milliseconds to check."""
@@ -126,12 +127,18 @@ class KeyCache:
 
     def __init__(self, resolver: Records, *, size: int, life: float, missing_life: float) -> None:
         """`missing_life` is for names without a usable key; a name server that does not answer is not remembered."""
-        self._resolver = resolver
+        self._resolver, self._keeps = resolver, size > 0
         self._known: TLRUCache[str, Key] = TLRUCache(
             max(size, 1),
             ttu=lambda _name, key, now: now + (missing_life if key.public is None else life),
             timer=time.monotonic,
         )
+
+    @classmethod
+    def by(cls, options: KeyOptions, resolver: Records) -> KeyCache:
+        """Make the cache of a stanza."""
+        size, life, missing_life = options.keycache_size, options.pos_keycache_ttl, options.neg_keycache_ttl
+        return cls(resolver, size=size, life=life, missing_life=missing_life)
 
     def __len__(self) -> int:
         return len(self._known)
@@ -148,11 +155,13 @@ class KeyCache:
         """
         name = signature.key_name
         known = self._known.get(name)
-        if known is None:
-            known = self._known[name] = await self._found(name)
-        else:
+        if known is not None:
             tell("TXT", name, None, "SUCCESS", known.records)
-        return known
+            return known
+        found = await self._found(name)
+        if self._keeps:
+            self._known[name] = found
+        return found
 
     async def _found(self, name: str) -> Key:
         try:

@@ -1,12 +1,14 @@
 """The interface of modules: a `Module` prepares stanzas, and each `Prepared` stanza serves every worker.
 
-Most modules need only a `PlainModule`: options, a validator, script functions.
+Most modules need only a `PlainModule`: options, a validator, script functions. If the validator needs DNS or another
+service of its worker, it is a `ServedModule`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 from config.diagnostics import Diagnostic
@@ -124,8 +126,39 @@ class Reprepares(Protocol):
         ...
 
 
-class PlainModule:
-    """A module that needs only its options when the configuration is loaded. They are checked already."""
+Mistakes = Callable[[ModuleSettings, frozenset[str]], Iterable[Diagnostic]]
+"""Returns what is wrong with a stanza, given the types of all loaded modules."""
+
+
+class ServedModule:
+    """A module whose validator needs services of its worker, such as DNS. Its options are checked already."""
+
+    def __init__(
+        self,
+        spec: ModuleSpec,
+        validator: Callable[[str, Any, Services], Validator] | None,
+        functions: Sequence[SieveFunction] = (),
+        mistakes: Mistakes = lambda _loaded, _present: (),
+        *,
+        library: str = "",
+    ) -> None:
+        """Take the declaration, the validator's constructor, and the checks.
+
+        `library` is a Python module that is imported with an active stanza, so that all workers share its memory.
+        """
+        self.spec = spec
+        self.functions = functions
+        self._validator, self._mistakes, self._library = validator, mistakes, library
+
+    def prepare(self, loaded: ModuleSettings, present: frozenset[str]) -> PreparedStanza:
+        """Take the stanza."""
+        if self._library and not loaded.passive:
+            import_module(self._library)
+        return PreparedStanza(loaded, self._validator, tuple(self._mistakes(loaded, present)))
+
+
+class PlainModule(ServedModule):
+    """A module that needs only its options."""
 
     def __init__(
         self,
@@ -138,31 +171,25 @@ class PlainModule:
 
         Without a constructor the stanza judges nothing: only its options or its functions matter.
         """
-        self.spec = spec
-        self.functions = functions
-        self._mistakes = mistakes
-        self._validator = validator
-
-    def prepare(self, loaded: ModuleSettings, present: frozenset[str]) -> PreparedPlain:  # noqa: ARG002 - needs none
-        """Take the stanza."""
-        return PreparedPlain(loaded, self._validator, tuple(self._mistakes(loaded)))
+        made = None if validator is None else lambda name, options, _services: validator(name, options)
+        super().__init__(spec, made, functions, lambda loaded, _present: mistakes(loaded))
 
 
-class PreparedPlain:
-    """One stanza of a `PlainModule`."""
+class PreparedStanza:
+    """One stanza of a `ServedModule`."""
 
     def __init__(
         self,
         loaded: ModuleSettings,
-        validator: Callable[[str, Any], Validator] | None,
+        validator: Callable[[str, Any, Services], Validator] | None,
         diagnostics: Sequence[Diagnostic],
     ) -> None:
         """Keep its options."""
         self.diagnostics = diagnostics
         self._loaded, self._validator = loaded, validator
 
-    def validator(self, services: Services) -> Validator | None:  # noqa: ARG002 - it needs none
+    def validator(self, services: Services) -> Validator | None:
         """Return the validator; a passive module has none."""
         if self._loaded.passive or self._validator is None:
             return None
-        return self._validator(self._loaded.name, self._loaded.options)
+        return self._validator(self._loaded.name, self._loaded.options, services)

@@ -4,25 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Mapping, Sequence
-from typing import TYPE_CHECKING, cast
+from collections.abc import Awaitable, Mapping
+from typing import TYPE_CHECKING
 
-from config.diagnostics import Diagnostic
-from config.schema.specs import ModuleSpec
-from config.settings import ModuleSettings
-from proxy.dkim.bodies import HeardMessage
+from proxy.dkim.bodies import HeardMessage, claimed
 from proxy.mail.authentication_results import publish
 from proxy.mail.evidence import Property, Result, report
 from proxy.mail.message import Message
 from proxy.mail.session import Session
-from proxy.mail.validator import Hook, OnError, Uses, Validator
+from proxy.mail.validator import Hook, OnError, Uses
 from proxy.mail.verdict import PASS, Verdict
 from proxy.modules.arc.options import OPENARC_SPEC, SPEC, ArcOptions
+from proxy.modules.base import ServedModule
 from proxy.modules.services import Names, Services
 from proxy.smtp.ports import BodyListener
-from sieve.library import SieveFunction
 from sieve.phases import Need, Phase
-from sieve.run.threads import ThreadPool, in_thread
 
 if TYPE_CHECKING:
     from proxy.arc.verifying import ChainClaim, ChainResult
@@ -32,36 +28,6 @@ _FIELD = "arc-seal"
 
 _INLINE = 12 * 1024
 """Octets of a header section that is read on the event loop, in up to 2 ms; longer ones are read in a thread."""
-
-
-class ArcModule:
-    """Prepares the stanzas of one of the module's names."""
-
-    functions: Sequence[SieveFunction] = ()
-
-    def __init__(self, spec: ModuleSpec) -> None:
-        """Take the name and its options."""
-        self.spec = spec
-
-    def prepare(self, loaded: ModuleSettings, present: frozenset[str]) -> PreparedArc:  # noqa: ARG002 - needs none
-        """Take the stanza."""
-        return PreparedArc(loaded)
-
-
-class PreparedArc:
-    """One stanza."""
-
-    diagnostics: Sequence[Diagnostic] = ()
-
-    def __init__(self, loaded: ModuleSettings) -> None:
-        """Keep its options."""
-        self._loaded = loaded
-
-    def validator(self, services: Services) -> Validator | None:
-        """Return the hooks."""
-        if self._loaded.passive:
-            return None
-        return ArcValidator(self._loaded.name, cast(ArcOptions, self._loaded.options), services.resolver)
 
 
 class ArcValidator:
@@ -76,12 +42,7 @@ class ArcValidator:
         from proxy.dkim.keys import KeyCache  # noqa: PLC0415 - as above
 
         self._verifying = verifying
-        self.keys = KeyCache(
-            resolver,
-            size=options.keycache_size,
-            life=options.pos_keycache_ttl,
-            missing_life=options.neg_keycache_ttl,
-        )
+        self.keys = KeyCache.by(options, resolver)
         self.name, self.shadow = name, options.shadow
         self.on_error = OnError(options.on_error)
         self.deadline = options.timeout + _GRACE_SECONDS
@@ -100,11 +61,7 @@ class ArcValidator:
         session.transaction.heard.pop(self.name, None)
         if session.can_relay or not message.header(_FIELD):
             return None
-        fields = message.raw_fields()
-        if message.head_octets > _INLINE:
-            claim = await in_thread(ThreadPool.CONTENT, lambda: self._verifying.claim_of(fields))
-        else:
-            claim = self._verifying.claim_of(fields)
+        claim = await claimed(message, _INLINE, self._verifying.claim_of)
         heard = session.transaction.heard[self.name] = HeardMessage(
             claim, [] if claim.wanted is None else [claim.wanted]
         )
@@ -138,4 +95,8 @@ class ArcValidator:
             return self._verifying.ChainResult("temperror", reason="no key in time")
 
 
-ARC, OPENARC = ArcModule(SPEC), ArcModule(OPENARC_SPEC)
+def _made(name: str, options: ArcOptions, services: Services) -> ArcValidator:
+    return ArcValidator(name, options, services.resolver)
+
+
+ARC, OPENARC = [ServedModule(each, _made, library="proxy.arc.verifying") for each in (SPEC, OPENARC_SPEC)]

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Mapping, Sequence
-from importlib import import_module
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from config.diagnostics import Diagnostic
-from config.schema.specs import ModuleSpec
-from config.settings import ModuleSettings
-from proxy.dkim.bodies import HeardMessage
+from proxy.dkim.bodies import HeardMessage, claimed
 from proxy.mail.authentication_results import publish
 from proxy.mail.evidence import Property, Result, report
 from proxy.mail.message import Message
 from proxy.mail.session import Session
-from proxy.mail.validator import Hook, OnError, Uses, Validator
+from proxy.mail.validator import Hook, OnError, Uses
 from proxy.mail.verdict import PASS, Verdict
+from proxy.modules.base import ServedModule
 from proxy.modules.dkim_validate.functions import DOMAINS, ec_dkim_domains, ec_dkim_responsible_domain
 from proxy.modules.dkim_validate.options import OPENDKIM_SPEC, SPEC, DkimOptions
 from proxy.modules.services import Names, Services
 from proxy.smtp.ports import BodyListener
-from sieve.library import SieveFunction
 from sieve.phases import Need, Phase
-from sieve.run.threads import ThreadPool, in_thread
 
 if TYPE_CHECKING:
     from proxy.dkim.verifying import Claim, Judgement
@@ -32,38 +27,6 @@ _GRACE_SECONDS = 5.0
 
 _INLINE = 32 * 1024
 """Octets of a header section whose signed fields are put together on the event loop; longer ones in a thread."""
-
-
-class DkimModule:
-    """Prepares the stanzas of one of the module's names."""
-
-    def __init__(self, spec: ModuleSpec, functions: Sequence[SieveFunction] = ()) -> None:
-        """Take the name and its options."""
-        self.spec, self.functions = spec, functions
-
-    def prepare(self, loaded: ModuleSettings, present: frozenset[str]) -> PreparedDkim:  # noqa: ARG002 - needs none
-        """Take the stanza."""
-        return PreparedDkim(loaded)
-
-
-DKIM_VALIDATE = DkimModule(SPEC, (ec_dkim_domains, ec_dkim_responsible_domain))
-OPENDKIM = DkimModule(OPENDKIM_SPEC)
-
-
-class PreparedDkim:
-    """One stanza."""
-
-    diagnostics: Sequence[Diagnostic] = ()
-
-    def __init__(self, loaded: ModuleSettings) -> None:
-        """Keep its options."""
-        self._loaded, self.options = loaded, cast(DkimOptions, loaded.options)
-        if not loaded.passive:
-            import_module("proxy.dkim.verifying")  # before the fork, so that workers share its memory
-
-    def validator(self, services: Services) -> Validator | None:
-        """Return the validator; a passive module has none."""
-        return None if self._loaded.passive else DkimValidator(self._loaded.name, self.options, services.resolver)
 
 
 class DkimValidator:
@@ -75,12 +38,7 @@ class DkimValidator:
         from proxy.dkim.keys import KeyCache  # noqa: PLC0415 - as above
 
         self._verifying = verifying
-        self.keys = KeyCache(
-            resolver,
-            size=options.keycache_size,
-            life=options.pos_keycache_ttl,
-            missing_life=options.neg_keycache_ttl,
-        )
+        self.keys = KeyCache.by(options, resolver)
         self.name, self.shadow = name, options.shadow
         self.on_error = OnError(options.on_error)
         self.deadline = options.timeout + _GRACE_SECONDS
@@ -101,11 +59,7 @@ class DkimValidator:
         session.transaction.heard.pop(self.name, None)
         if not message.has(self._verifying.FIELD):
             return None
-        fields = message.raw_fields()
-        if message.head_octets > _INLINE:
-            claims = await in_thread(ThreadPool.CONTENT, lambda: self._verifying.claims_of(fields))
-        else:
-            claims = self._verifying.claims_of(fields)
+        claims = await claimed(message, _INLINE, self._verifying.claims_of)
         wanted = [each.wanted for each in claims if each.wanted is not None]
         heard = session.transaction.heard[self.name] = HeardMessage(claims, wanted)
         return heard
@@ -148,3 +102,13 @@ def _result(judgement: Judgement) -> Result:
     }
     properties = tuple([Property("header", name, value) for name, value in about.items()])
     return Result("dkim", judgement.value, properties, judgement.reason)
+
+
+def _made(name: str, options: DkimOptions, services: Services) -> DkimValidator:
+    return DkimValidator(name, options, services.resolver)
+
+
+_LIBRARY = "proxy.dkim.verifying"
+
+DKIM_VALIDATE = ServedModule(SPEC, _made, (ec_dkim_domains, ec_dkim_responsible_domain), library=_LIBRARY)
+OPENDKIM = ServedModule(OPENDKIM_SPEC, _made, library=_LIBRARY)

@@ -1,31 +1,20 @@
-"""The options of `dkim_validate` and `opendkim`: Momentum's key cache, and the time limit."""
+"""The options of `dkim_validate` and `opendkim`."""
 
 from __future__ import annotations
 
 from typing import Literal
 
-from config.schema.options import Options, option
+from config.schema.options import option
 from config.schema.specs import ModuleSpec
-from config.schema.values import Seconds
+from proxy.options.keys import KeyOptions
 
 
-class DkimOptions(Options):
+class DkimOptions(KeyOptions):
     """Verifies signatures. It refuses nothing: scripts read the results."""
 
     add_authentication_results: bool = option(True, doc="Write the results into Authentication-Results.")
     context_variable: str = option("dkim_status", doc="Context variable of the message that gets the result.")
-    keycache_size: int = option(2048, zero="refused", doc="Most public keys to keep.", ge=1, le=1_000_000)
-    pos_keycache_ttl: Seconds = option(300.0, zero="off", doc="How long to keep a key.", unit="seconds")
-    neg_keycache_ttl: Seconds = option(
-        3600.0, zero="off", doc="How long to remember that a domain has no usable key.", unit="seconds"
-    )
     shadow: bool = option(False, doc="No effect, because this module refuses nothing.")
-    timeout: Seconds = option(
-        10.0,
-        zero="refused",
-        doc="Time limit for all keys of a message; after it the result is temperror.",
-        unit="seconds",
-    )
     on_error: Literal["defer", "accept"] = option(
         "accept", doc="Action if the module itself fails: answer 451, or let the mail pass."
     )

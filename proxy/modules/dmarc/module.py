@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Iterator, Mapping
 from typing import cast
 
 from config.diagnostics import Diagnostic, Severity
-from config.schema.specs import ModuleSpec
 from config.settings import ModuleSettings
 from proxy.base.tasks import TaskOwner, spawn
 from proxy.dmarc.author import authors
@@ -20,47 +19,21 @@ from proxy.mail import replies
 from proxy.mail.authentication_results import publish
 from proxy.mail.evidence import Property, Result, report
 from proxy.mail.session import Session, Transaction
-from proxy.mail.validator import Hook, OnError, Uses, Validator
+from proxy.mail.validator import Hook, OnError, Uses
 from proxy.mail.verdict import PASS, Verdict
-from proxy.modules.base import Explained, Verdicts
+from proxy.modules.base import Explained, ServedModule, Verdicts
 from proxy.modules.dmarc.findings import NEEDS, READS, agreeing, identifiers_of, is_forwarder
 from proxy.modules.dmarc.options import SPEC, DmarcOptions
 from proxy.modules.dmarc.reporting import Override, report_of
 from proxy.modules.services import Services
-from sieve.library import SieveFunction
 from sieve.phases import Need, Phase
 
 _GRACE_SECONDS = 5.0
 _CHECKERS = frozenset({"spf_v1", "dkim_validate", "opendkim"})
 
 
-class DmarcModule:
-    """Prepares `dmarc` stanzas."""
-
-    spec: ModuleSpec = SPEC
-    functions: Sequence[SieveFunction] = ()
-
-    def prepare(self, loaded: ModuleSettings, present: frozenset[str]) -> PreparedDmarc:
-        """Read the stanza."""
-        return PreparedDmarc(loaded, present)
-
-
-class PreparedDmarc:
-    """One stanza."""
-
-    def __init__(self, loaded: ModuleSettings, present: frozenset[str]) -> None:
-        """Keep its options, and check them."""
-        self._loaded, self._options = loaded, cast(DmarcOptions, loaded.options)
-        self.diagnostics: Sequence[Diagnostic] = tuple(_mistakes(loaded, self._options, present))
-
-    def validator(self, services: Services) -> Validator | None:
-        """Return the hooks."""
-        if self._loaded.passive:
-            return None
-        return DmarcValidator(self._loaded.name, self._options, services.lookups, services.background.owner)
-
-
-def _mistakes(loaded: ModuleSettings, options: DmarcOptions, present: frozenset[str]) -> Iterator[Diagnostic]:
+def _mistakes(loaded: ModuleSettings, present: frozenset[str]) -> Iterator[Diagnostic]:
+    options = cast(DmarcOptions, loaded.options)
     if not present & _CHECKERS:
         yield Diagnostic(
             "neither spf_v1 nor dkim_validate is loaded: every message of a domain with a policy fails",
@@ -197,4 +170,8 @@ class DmarcValidator:
         publish(session)
 
 
-DMARC = DmarcModule()
+def _made(name: str, options: DmarcOptions, services: Services) -> DmarcValidator:
+    return DmarcValidator(name, options, services.lookups, services.background.owner)
+
+
+DMARC = ServedModule(SPEC, _made, mistakes=_mistakes)

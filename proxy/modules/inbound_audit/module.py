@@ -5,21 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from ipaddress import ip_address
-from typing import cast
 
-from config.schema.specs import ModuleSpec
-from config.settings import ModuleSettings
 from proxy.counting.operations import Add, Lease, Return
 from proxy.counting.presence import key_of
 from proxy.counting.traffic import CONNECT, RECEPTION, REJECTION, of_script, series_of
 from proxy.mail.replies import Reply
 from proxy.mail.session import Session
-from proxy.mail.validator import Hook, OnError, Uses, Validator
+from proxy.mail.validator import Hook, OnError, Uses
 from proxy.mail.verdict import PASS, Verdict
+from proxy.modules.base import ServedModule
 from proxy.modules.inbound_audit.options import SPEC, InboundAuditOptions
 from proxy.modules.services import Services
 from proxy.smtp.ports import SessionHooks
-from sieve.library import SieveFunction
 from sieve.phases import Need, Phase
 
 _NOT_POLICY = frozenset({"", "upstream", "routes", "protocol", "shutdown", "operator", "idle_time", "ringback"})
@@ -38,34 +35,6 @@ def _is_unknown_recipient(reply: Reply) -> bool:
     """Whether the next hop says that an address is bad (RFC 3463, X.1), or 550 without an enhanced code."""
     first = reply.lines[0]
     return reply.permanent and (first.startswith(b"5.1.") or (reply.code == 550 and bool(_NO_CODE.match(first))))
-
-
-class InboundAuditModule:
-    """Prepares `inbound_audit` stanzas."""
-
-    spec: ModuleSpec = SPEC
-    functions: tuple[SieveFunction, ...] = ()
-    """The script functions are in the language's own library, because they are in Momentum's manual."""
-
-    def prepare(self, loaded: ModuleSettings, present: frozenset[str]) -> PreparedInboundAudit:  # noqa: ARG002 — needs none
-        """Take the stanza."""
-        return PreparedInboundAudit(loaded)
-
-
-class PreparedInboundAudit:
-    """One stanza."""
-
-    diagnostics = ()
-
-    def __init__(self, loaded: ModuleSettings) -> None:
-        """Keep its options."""
-        self._loaded = loaded
-
-    def validator(self, services: Services) -> Validator | None:
-        """Return what counts; a passive module does not."""
-        if self._loaded.passive:
-            return None
-        return InboundAudit(self._loaded.name, cast(InboundAuditOptions, self._loaded.options), services)
 
 
 class InboundAudit:
@@ -125,3 +94,7 @@ class InboundAudit:
         for interval, number in self._monitors:
             for here in self._everywhere:
                 self._counting.tell(Add(series_of(kind, here=here), interval, number, address, here=here))
+
+
+INBOUND_AUDIT = ServedModule(SPEC, InboundAudit)
+"""Its script functions are in the language's own library, because they are in Momentum's manual."""

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
-from typing import cast
+from collections.abc import Awaitable, Mapping
 from weakref import WeakKeyDictionary
 
-from config.diagnostics import Diagnostic
-from config.schema.specs import ModuleSpec
-from config.settings import ModuleSettings
 from proxy.base.tasks import TaskOwner, spawn
 from proxy.dns.remembered import Remembered
 from proxy.dns.reverse import Reverse, reverse
@@ -18,13 +14,12 @@ from proxy.mail.authentication_results import publish
 from proxy.mail.evidence import Property, Result, report
 from proxy.mail.exemptions import recipient_is_exempt
 from proxy.mail.session import Session
-from proxy.mail.validator import Hook, OnError, Uses, Validator
+from proxy.mail.validator import Hook, OnError, Uses
 from proxy.mail.verdict import PASS, Verdict
-from proxy.modules.base import Explained, Verdicts
+from proxy.modules.base import Explained, ServedModule, Verdicts
 from proxy.modules.iprev.options import SPEC, IprevOptions
 from proxy.modules.services import Services
 from proxy.options.codes import PASSES
-from sieve.library import SieveFunction
 from sieve.phases import Need, Phase
 
 _GRACE_SECONDS = 5.0
@@ -35,34 +30,6 @@ _TEXTS = {
     "temperror": "7.25 The reverse DNS name of your address cannot be looked up now",
 }
 """Behind the first digit (RFC 7372 section 3.3)."""
-
-
-class IprevModule:
-    """Prepares `iprev` stanzas."""
-
-    spec: ModuleSpec = SPEC
-    functions: Sequence[SieveFunction] = ()
-
-    def prepare(self, loaded: ModuleSettings, present: frozenset[str]) -> PreparedIprev:  # noqa: ARG002 - needs none
-        """Take the stanza."""
-        return PreparedIprev(loaded)
-
-
-class PreparedIprev:
-    """One stanza."""
-
-    diagnostics: Sequence[Diagnostic] = ()
-
-    def __init__(self, loaded: ModuleSettings) -> None:
-        """Keep its options."""
-        self._loaded = loaded
-
-    def validator(self, services: Services) -> Validator | None:
-        """Return the hooks."""
-        if self._loaded.passive:
-            return None
-        options = cast(IprevOptions, self._loaded.options)
-        return IprevValidator(self._loaded.name, options, services.lookups, services.background.owner)
 
 
 class IprevValidator:
@@ -156,4 +123,8 @@ def _publish(session: Session) -> Verdict:
     return PASS
 
 
-IPREV = IprevModule()
+def _made(name: str, options: IprevOptions, services: Services) -> IprevValidator:
+    return IprevValidator(name, options, services.lookups, services.background.owner)
+
+
+IPREV = ServedModule(SPEC, _made)

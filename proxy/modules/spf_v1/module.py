@@ -3,59 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Mapping, Sequence
-from importlib import import_module
-from typing import cast
+from collections.abc import Awaitable, Mapping
 
-from config.diagnostics import Diagnostic
-from config.schema.specs import ModuleSpec
-from config.settings import ModuleSettings
 from proxy.mail import replies
 from proxy.mail.authentication_results import publish
 from proxy.mail.evidence import Property, Result, report
 from proxy.mail.session import Session, Transaction
-from proxy.mail.validator import Hook, OnError, Uses, Validator
+from proxy.mail.validator import Hook, OnError, Uses
 from proxy.mail.verdict import PASS, Verdict
+from proxy.modules.base import ServedModule
 from proxy.modules.services import Services
-from proxy.modules.spf_v1.options import PASSES, SPEC, SpfOptions
+from proxy.modules.spf_v1.options import SPEC, SpfOptions
 from proxy.modules.spf_v1.outcome import Identity, Outcome, Records
 from proxy.modules.spf_v1.received import comment_on, received_spf
-from sieve.library import SieveFunction
+from proxy.options.codes import PASSES
 from sieve.phases import Need, Phase
 
 _GRACE_SECONDS = 5.0
 
 _ENHANCED = {"fail": "7.23", "softfail": "7.23", "permerror": "7.24", "temperror": "7.24"}
 """RFC 7372 section 3.2."""
-
-
-class SpfModule:
-    """Prepares `spf_v1` stanzas."""
-
-    spec: ModuleSpec = SPEC
-    functions: Sequence[SieveFunction] = ()
-
-    def prepare(self, loaded: ModuleSettings, present: frozenset[str]) -> PreparedSpf:  # noqa: ARG002 - needs none
-        """Take the stanza."""
-        return PreparedSpf(loaded)
-
-
-class PreparedSpf:
-    """One stanza."""
-
-    diagnostics: Sequence[Diagnostic] = ()
-
-    def __init__(self, loaded: ModuleSettings) -> None:
-        """Keep its options."""
-        self._loaded, self.options = loaded, cast(SpfOptions, loaded.options)
-        if not loaded.passive:
-            import_module("proxy.modules.spf_v1.evaluation")  # before the fork, so that workers share its memory
-
-    def validator(self, services: Services) -> Validator | None:
-        """Return the validator; a passive module has none."""
-        if self._loaded.passive:
-            return None
-        return SpfValidator(self._loaded.name, self.options, services.resolver)
 
 
 class SpfValidator:
@@ -154,3 +121,10 @@ class SpfValidator:
 def _result(identity: Identity, outcome: Outcome) -> Result:
     about = ("mailfrom", identity.sender) if identity.sender else ("helo", identity.helo)
     return Result("spf", outcome.result, (Property("smtp", *about),), comment_on(identity, outcome))
+
+
+def _made(name: str, options: SpfOptions, services: Services) -> SpfValidator:
+    return SpfValidator(name, options, services.resolver)
+
+
+SPF = ServedModule(SPEC, _made, library="proxy.modules.spf_v1.evaluation")

@@ -9,15 +9,7 @@ from pydantic import AfterValidator
 from config.schema.options import Options, option
 from config.schema.specs import ModuleSpec
 from config.schema.values import Seconds
-
-PASSES = 250
-"""The code that rejects nothing."""
-
-
-def _refuses_or_passes(code: int) -> int:
-    if code != PASSES and not 400 <= code <= 599:  # the codes of a refusal
-        raise ValueError("write a code from 400 to 599 to reject, or 250 to leave the decision to scripts")
-    return code
+from proxy.options.codes import PASSES, RefusalCode
 
 
 def _rule(text: str) -> str:
@@ -26,11 +18,10 @@ def _rule(text: str) -> str:
     return text
 
 
-Code = Annotated[int, AfterValidator(_refuses_or_passes)]
-
-
-def _code(result: str) -> Code:
-    code: Code = option(PASSES, zero="refused", doc=f"Reply code if the result is {result}. 250: scripts decide.")
+def _code(result: str) -> RefusalCode:
+    code: RefusalCode = option(
+        PASSES, zero="refused", doc=f"Reply code if the result is {result}. 250: scripts decide."
+    )
     return code
 
 
@@ -43,13 +34,13 @@ class SpfOptions(Options):
     add_headers: bool = option(True, doc="Add a Received-SPF field.")
     add_authentication_results: bool = option(True, doc="Write the result into Authentication-Results.")
     context_variable: str = option("spf_status", doc="Context variable of the message that gets the result.")
-    pass_code: Code = _code("pass")
-    softfail_code: Code = _code("softfail")
-    fail_code: Code = _code("fail")
-    unknown_code: Code = _code("neutral or none")
-    permerror_code: Code = _code("permerror")
-    temperror_code: Code = _code("temperror")
-    nxdomain_code: Code = option(
+    pass_code: RefusalCode = _code("pass")
+    softfail_code: RefusalCode = _code("softfail")
+    fail_code: RefusalCode = _code("fail")
+    unknown_code: RefusalCode = _code("neutral or none")
+    permerror_code: RefusalCode = _code("permerror")
+    temperror_code: RefusalCode = _code("temperror")
+    nxdomain_code: RefusalCode = option(
         PASSES,
         zero="refused",
         doc="Reply code if the sender's domain does not exist. In a 2.2 line, the default is 550.",

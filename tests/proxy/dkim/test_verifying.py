@@ -251,6 +251,15 @@ async def test_keys_are_kept_for_their_lives(monkeypatch: pytest.MonkeyPatch) ->
         assert len(records.asked) == asked
 
 
+async def test_a_cache_of_no_size_keeps_nothing() -> None:
+    records = KeyRecords({NAME: rsa_key().record})
+    cache = KeyCache(records, size=0, life=300.0, missing_life=300.0)
+    for _ in range(2):
+        assert await values(signed(MESSAGE), cache) == ["pass"]
+    assert len(cache) == 0
+    assert len(records.asked) == 2
+
+
 # ---------------------------------------------------------------- the examples of the RFCs
 
 

@@ -23,14 +23,12 @@ def honest(fault: str, _name: str, kind: int) -> bytes:
     return values.get(kind, wire_name("mx.honest.test"))
 
 
-@pytest.mark.parametrize("kind", ["A", "AAAA", "TXT", "PTR"])
+@pytest.mark.parametrize("kind", ["A", "TXT", "PTR"])
 @pytest.mark.parametrize("fault", FAULTS)
 async def test_each_fault_is_no_answer_or_bounded(fault: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     if fault in NEVER:
         monkeypatch.setattr(module, "_TRY_SECONDS", 0.1)
         monkeypatch.setattr(module, "QUERY_SECONDS", 0.3)
-    if kind == "AAAA" and fault in RECORDS and RECORDS[fault]:
-        pytest.skip("the server has no honest value of this type")
     async with HostileNameserver(honest) as server:
         resolver = Resolver([server.address])
         used = time.thread_time()

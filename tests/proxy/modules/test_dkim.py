@@ -208,7 +208,8 @@ def test_each_form_of_the_stanza_loads(tmp_path: Path, stanza: str) -> None:
     file.write_text(f'ESMTP_Listener = ( 127.0.0.1:0 )\nHostname = "r.test"\nGateway = "127.0.0.1"\n{stanza}\n')
     assembly, warnings = load(file)
     assert [each.message for each in warnings if "dkim" in each.message] == []
-    assert [type(each).__name__ for each in assembly.prepared] == ["PreparedDkim"]
+    (options,) = [each.options for each in assembly.settings.modules]
+    assert isinstance(options, DkimOptions)
 
 
 @pytest.mark.parametrize(

@@ -190,22 +190,22 @@ async def test_each_result_has_a_code_and_a_text(domain: str, options: dict[str,
     ],
 )
 def test_the_reply_to_unknown_domains_depends_on_the_form_of_the_stanza(tmp_path: Path, stanza: str, code: int) -> None:
-    assert _prepared(tmp_path, stanza).options.nxdomain_code == code
+    assert _options(tmp_path, stanza).nxdomain_code == code
 
 
-def _prepared(tmp_path: Path, stanza: str) -> Any:
+def _options(tmp_path: Path, stanza: str) -> Any:
     file = tmp_path / "ecelerity.conf"
     head = 'ESMTP_Listener = ( 127.0.0.1:0 )\nHostname = "r.test"\nGateway = "127.0.0.1"\n'
     file.write_text(f"{head}{stanza}\n")
     assembly, warnings = load(file)
     assert [each for each in warnings if "spf" in each.message] == []
-    return next(iter(assembly.prepared))
+    return assembly.settings.modules[0].options
 
 
 @pytest.mark.parametrize("option", ["fail_code = 200", "fail_code = 600", "default_rule = 5", "fail_codes = 550"])
 def test_a_mistake_in_the_stanza_is_reported(tmp_path: Path, option: str) -> None:
     with pytest.raises(ConfigurationRejected):
-        _prepared(tmp_path, f'spf_v1 "spf_v1" {{ {option} "x" }}' if "rule" in option else f"spf_v1 {{ {option} }}")
+        _options(tmp_path, f'spf_v1 "spf_v1" {{ {option} "x" }}' if "rule" in option else f"spf_v1 {{ {option} }}")
 
 
 async def test_the_null_sender_is_checked_by_the_name_in_ehlo() -> None:
