@@ -33,7 +33,7 @@ DEFAULT_FILE = Path("/etc/ringback/ecelerity.conf")
 HISTORY = Path("~/.ringback_history")
 _MOST_HISTORY = 1000
 _ENDLESS = frozenset({"tail", "trace"})
-_FEWEST_WITH_SCRIPT = 5
+_FEWEST_WITH_FILE = 5
 """`config set sieve source FILE` is too short to name an option."""
 _REFUSED = 1
 """The exit status if the server did not carry a command out."""
@@ -175,17 +175,24 @@ class _Unreadable(Exception):
 
 
 def _texts(command: str) -> dict[str, str]:
-    """Return the script that `config set … source FILE` names. We read it: the server opens no file for a command."""
+    """Return the text of the file that a command names. We read it: the server opens no file for a command."""
     try:
         words = shlex.split(command)
     except ValueError:  # the server says what is wrong
         return {}
-    if not "config".startswith(words[0].lower()) or len(words) < _FEWEST_WITH_SCRIPT or words[-2].lower() != "source":
+    if len(words) < _FEWEST_WITH_FILE or not _names_file([each.lower() for each in words]):
         return {}
     try:
         return {words[-1]: read_source(Path(words[-1])).text}
     except OSError as error:
         raise _Unreadable(f"{words[-1]}: {error.strerror}") from None
+
+
+def _names_file(words: Sequence[str]) -> bool:
+    """Whether it is `config set … source FILE` or `inbound_audit load SERIES MONITOR FILE`; words may be cut."""
+    if "config".startswith(words[0]):
+        return words[-2] == "source"
+    return "inbound_audit".startswith(words[0].partition(":")[0]) and "load".startswith(words[1])
 
 
 def _print_value(command: str, value: Any, form: Callable[[str, Any], str], *, follows: bool) -> None:

@@ -123,6 +123,17 @@ class Remembered:
         self._answers.pop(question, None)
         self._failures.pop(question, None)
 
+    def forget_name(self, name: str) -> int:
+        """Forget what is known about a name, or, if it is empty, everything; return how many answers that were."""
+        gone = 0
+        for each in (self._answers, self._failures):
+            for question in [known for known in each if not name or known[0].lower().rstrip(".") == name]:
+                gone += each.pop(question, None) is not None
+        return gone
+
+    def __len__(self) -> int:
+        return len(self._answers) + len(self._failures)
+
     async def close(self) -> None:
         """Cancel what is under way."""
         await self._owner.cancel()

@@ -155,6 +155,11 @@ class Background:
             self._lookups = Remembered(resolver)
         return self._lookups
 
+    @property
+    def remembered(self) -> Remembered | None:
+        """The memory of look-ups, if a module uses it."""
+        return self._lookups
+
     def when_serving(self, begin: Callable[[], None]) -> None:
         """Call `begin` when the worker serves: a rehearsal builds modules, too, and must not ask strangers."""
         if self._is_serving:

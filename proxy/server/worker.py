@@ -77,7 +77,7 @@ class Worker:
         self._bound: list[tuple[socket.socket, Listener]] = []
         self._servers: list[asyncio.Server] = []
         self._sessions = Sessions()
-        self._stores, self._background = Stores(), Background()
+        self._stores, self.background = Stores(), Background()
         self._stopping = False
 
     @property
@@ -110,7 +110,7 @@ class Worker:
             self._bound += bound
         self.build()
         await self.counting.start()
-        self._background.start()
+        self.background.start()
         await self.pools.warm(self.router.named(), WARM_SECONDS)
         loop = asyncio.get_running_loop()
         self.entrances = self._make_entrances(self.assembly)
@@ -158,7 +158,7 @@ class Worker:
             self._outbox,
             self._stores,
             self.counting,
-            background=self._background,
+            background=self.background,
             lists=self.lists,
             datasources=self.datasources,
         )
@@ -275,7 +275,7 @@ class Worker:
         if again:
             return
         await self.callbacks.close()
-        await self._background.close()
+        await self.background.close()
         await self._stores.close()
         await self.lists.close()
         await self.datasources.close()

@@ -118,6 +118,11 @@ class PhasePipeline:
         self._disabled, self._shadowed = other._disabled, other._shadowed
         self._steps = self._enabled_steps()
 
+    @property
+    def validators(self) -> list[Validator]:
+        """The validators, also those that are disabled."""
+        return [validator for validator, _ in self._hooks]
+
     def steps(self, phase: Phase) -> list[tuple[Validator, bool]]:
         """Return the validators that are asked in a phase, each with whether its verdict is only logged."""
         return [(validator, validator.name in self._shadowed) for validator, _ in self._steps[phase]]

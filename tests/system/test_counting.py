@@ -8,6 +8,7 @@ import signal
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import pytest
 
@@ -184,7 +185,7 @@ ec_action 550 "kept=${kept} lost=${lost}";
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-async def test_the_console_shows_and_changes_what_is_counted(stage: Stage, workers: int) -> None:
+async def test_the_console_shows_and_changes_what_is_counted(stage: Stage, tmp_path: Path, workers: int) -> None:
     script = TOLD.replace('"s" "3600,2" 2', '"s" "3600,2"')
     served = await ringback(stage, script, workers=workers)
     await replies(served, 3)
@@ -206,6 +207,16 @@ async def test_the_console_shows_and_changes_what_is_counted(stage: Stage, worke
         f"{kind} 3600/{window}" for kind in ("Connections", "Receptions", "Rejections") for window in (0, 1)
     ]
     assert shown[4] == "Rejections 3600/0: 3"
+    listed = tmp_path / "listed"
+    listed.write_text("# penalties\n192.0.2.9, 4\n\n2001:db8::9,1\n")
+    assert asked("inbound_audit", "load", "s", "3600,2", str(listed)) == "loaded 2 addresses into series 's'"
+    rows = asked("inbound_audit", "show", "all").splitlines()
+    assert rows[0] == "series,interval,window,address,count"
+    assert {"Rejections,3600,0,127.0.0.1,3", "s,3600,0,192.0.2.9,4", "s,3600,0,2001:db8::9,1"} <= set(rows)
+    listed.write_text("192.0.2.9 4\n")
+    status, _, said = ended("console", "-c", served.configuration, "inbound_audit", "load", "s", "3600,2", str(listed))
+    assert status == 1
+    assert "write 192.0.2.1,5 in line 1" in said
     assert asked("gauge_cache", "delete", "g", "k") == "deleted 1"
     stats = asked("counting", "stats")
     assert "windows" in stats

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from tests.support.consoles import refused, said, value
 from tests.support.exchanger import Exchanger
 from tests.support.nameserver import ScriptedNameserver
 from tests.support.ringback import Ringback, Setup
@@ -22,11 +23,13 @@ $dkim = vctx_mess_get "dkim_status";
 ec_header_add "X-Seen" "${spf} ${dkim} ${domains} ${responsible}";
 """
 STANZAS = """\
-Validate validate/spf spf_v1 { fail_code = 550 }
-Validate validate/dkim dkim_validate { }
-Validate validate/sieve sieve {
+Validate validate/spf spf_v1 {{ fail_code = 550 }}
+Validate validate/dkim dkim_validate {{ }}
+Module generic/bounce_classifier bounces {{ user_smtp_classification_override = "{rules}" }}
+dnsbl {{ zones = [ bl.test = [ test = no checks = ( client sender ) ] ] }}
+Validate validate/sieve sieve {{
   data_phase1 = "/path/to/myscript.siv"
-}
+}}
 """
 
 
@@ -47,8 +50,10 @@ async def test_what_a_sender_is_reaches_scripts_the_message_the_log_and_the_hist
     async with ScriptedNameserver(_zone()) as names, Exchanger() as upstream:
         state = tmp_path / "state"
         state.mkdir(mode=0o700)
+        (tmp_path / "rules").write_text(",51,first\n")
+        stanzas = STANZAS.format(rules=tmp_path / "rules")
         setup = Setup(
-            upstream_port=upstream.port, nameserver=names.address, stanzas=STANZAS, script=SCRIPT,
+            upstream_port=upstream.port, nameserver=names.address, stanzas=stanzas, script=SCRIPT,
             core=(f'State_Directory = "{state}"',),
         )  # fmt: skip
         ringback = await Ringback(setup, tmp_path).started()
@@ -61,9 +66,28 @@ async def test_what_a_sender_is_reaches_scripts_the_message_the_log_and_the_hist
             assert other["authentication"] == "spf=neutral"
             story = await told(ringback, "m1@a.test", ["spf=pass", "dkim=pass", "dkim=temperror", "header.d=gone.test"])
             assert "What the modules found about who sent it:" in story
+            await _operated(state, tmp_path / "rules")
         finally:
             await asyncio.to_thread(ringback.stop)  # our servers answer its goodbyes
     _check(upstream.messages[0].content, upstream.messages[1].content)
+
+
+async def _operated(state: Path, rules: Path) -> None:
+    """Empty what checks remember, at the console."""
+    caches = {each["cache"]: each["elements"] for each in await value(state, "cache stats")}
+    assert (caches["keys of checks"], caches["dns of checks"] > 0) == (1, True)
+    assert await said(state, "dns_cache lookup a.test.bl.test a") == ["a.test.bl.test A NXDOMAIN"]
+    assert await said(state, "dkim flush keycache") == ["flushed 1 keys"]
+    assert await said(state, "dkim_validate flush keycache") == ["flushed 0 keys"]
+    assert await value(state, "dns flush A.test.BL.test.") == {"flushed": 1}
+    assert await said(state, "dns_cache lookup a.test.bl.test a") == ["Cached result not found"]
+    assert (await value(state, "dns flush"))["flushed"] > 0
+    assert await value(state, "dns flush") == {"flushed": 0}
+    await asyncio.to_thread(rules.write_text, ",51,first\n,52,second\n")
+    assert await said(state, "bounce_classifier reload") == ["2 rules hold"]
+    await asyncio.to_thread(rules.write_text, "nonsense\n")
+    why = await refused(state, "bounce_classifier reload")
+    assert why == "the old rules stay: line 1 is not a rule: nonsense"
 
 
 async def _senders(ringback: Ringback) -> None:

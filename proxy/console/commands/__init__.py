@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from proxy.console.commands import (
     callbacks,
+    checks,
     configuration,
     counting,
     datasources,
@@ -40,6 +41,7 @@ def all_commands(served: Served, running: Running | None = None) -> Commands:
         greylists,
         lists,
         datasources,
+        checks,
         scripts,
         outbox,
         log,

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from proxy.console.errors import Refused
 from proxy.console.people import Role
 from proxy.console.registry import Call, Command
 from proxy.console.results import Result
 from proxy.console.served import Served, added, answers, silent
+from proxy.control.asking import Told
 
 _FORGET_SECONDS = 20.0
+
+_CACHES = (
+    ("cbv_stats", "callbacks"), ("cbv_front", "callbacks in workers"), ("dns_stats", "dns"),
+    ("lookups_stats", "dns of checks"), ("keys_stats", "keys of checks"),
+)  # fmt: skip
+"""Question → the caches that it is about."""
 
 
 def commands(served: Served) -> list[Command]:
@@ -27,7 +36,8 @@ def commands(served: Served) -> list[Command]:
         Command("smtp_cbv breakers", "List the exchangers that rejected us and rest now.", about.breakers),
         Command("smtp_cbv storms", "List the domains that are being forged now.", about.storms),
         Command("cache stats", "Print how full the caches are.", about.caches),
-        Command("dns_cache lookup", "Print a cached answer about an exchanger; TYPE is MX or A.", about.dns_lookup,
+        Command("dns_cache lookup", "Print a cached answer about an exchanger, or one that a check "
+                "of mail got; TYPE is MX, A, TXT or PTR.", about.dns_lookup,
                 arguments="NAME TYPE"),
         Command("dns_cache stats", "Print how full the cache of DNS answers is.", about.dns_stats),
         Command("dns flush", "Forget the cached DNS answers, or those about a name.", about.dns_flush,
@@ -71,7 +81,7 @@ class _Callbacks:
     async def caches(self, _call: Call) -> Result:
         processes = self._served.processes
         rows = []
-        for question, name in (("cbv_stats", "callbacks"), ("cbv_front", "callbacks in workers"), ("dns_stats", "dns")):
+        for question, name in _CACHES:
             for each in answers(await processes.ask(question)):
                 found = each.answer if isinstance(each.answer, dict) else {"elements": each.answer}
                 elements = found.get("elements", found.get("verdicts_in_memory"))
@@ -98,17 +108,25 @@ class _Callbacks:
 
     async def dns_lookup(self, call: Call) -> Result:
         name, kind = call.arguments
-        found = [each.answer for each in answers(await self._served.ask("dns_lookup", {"name": name, "type": kind}))]
-        known = next((each for each in found if each is not None), None)
+        found = await self._of_both("dns_lookup", "lookups", {"name": name, "type": kind})
+        known = next((each.answer for each in found if each.answer is not None), None)
         lines = [f"{name} {kind.upper()} {each}" for each in known or []]
         return Result(
             {"name": name, "type": kind.upper(), "records": known}, "\n".join(lines) or "Cached result not found"
         )
 
+    async def _of_both(self, of_callbacks: str, of_checks: str, given: dict[str, Any]) -> list[Told]:
+        """Ask who asks exchangers, and the workers, whose checks of mail have a memory of their own."""
+        try:
+            found = await self._served.ask(of_callbacks, given)
+        except Refused:  # no callbacks are loaded
+            found = []
+        return answers([*found, *await self._served.ask(of_checks, given)])
+
     async def dns_stats(self, _call: Call) -> Result:
-        return Result(added(await self._served.ask("dns_stats")))
+        return Result(added(await self._of_both("dns_stats", "lookups_stats", {})))
 
     async def dns_flush(self, call: Call) -> Result:
-        told = await self._served.ask("dns_flush", {"name": call.arguments[0] if call.arguments else ""})
-        gone = sum(each.answer for each in answers(told))
+        name = {"name": call.arguments[0] if call.arguments else ""}
+        gone = sum(each.answer for each in await self._of_both("dns_flush", "lookups_flush", name))
         return Result({"flushed": gone}, f"flushed {gone} entries from the DNS cache")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_network
+import csv
+import io
+from ipaddress import ip_address, ip_network
 from typing import Any
 
-from proxy.console.errors import not_a
+from proxy.console.errors import Refused, not_a
 from proxy.console.people import Role
 from proxy.console.registry import Call, Command
 from proxy.console.results import Result
@@ -14,6 +16,9 @@ from sieve.functions.audit import monitor_of
 from sieve.run.values import ScriptError
 
 _SERIES = 'SERIES "I,N"'
+
+MOST_ROWS = 8000
+"""Lines of a file that are loaded at once."""
 
 
 def commands(served: Served) -> list[Command]:
@@ -32,6 +37,11 @@ def commands(served: Served) -> list[Command]:
                 about.subtract, arguments=f"{_SERIES} IP N", role=Role.OPERATE, changes=True),
         Command("inbound_audit delete_ip", "Forget an address in all windows of a series.", about.delete,
                 arguments=f"IP {_SERIES}", role=Role.OPERATE, changes=True),
+        Command("inbound_audit show all", "Print what is counted for each address, as CSV: window 0 is now.",
+                about.all),
+        Command("inbound_audit load", "Add what a file says to the current window of a series. Your client reads the "
+                "file: in each line an address, a comma and a number.", about.load, arguments=f"{_SERIES} FILE",
+                role=Role.OPERATE, changes=True),
         Command("gauge_cache show", "Print a gauge of scripts.", about.gauge, arguments="CACHE KEY"),
         Command("gauge_cache add", "Add to a gauge of scripts.", about.gauge_add, arguments="CACHE KEY N",
                 role=Role.OPERATE, changes=True),
@@ -81,6 +91,21 @@ class _Counting:
         gone = await self._one("audit_delete", _network(address) | _series(series, monitor))
         return Result({"deleted": gone}, f"{gone} were counted")
 
+    async def all(self, _call: Call) -> Result:
+        found = await self._one("audit_all")
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(["series", "interval", "window", "address", "count"])
+        table.writerows(found["rows"])
+        left = found["left_out"]
+        return Result(found, text.getvalue() + (f"# {left} more rows do not fit\n" if left else ""))
+
+    async def load(self, call: Call) -> Result:
+        series, monitor, file = call.arguments
+        rows = _rows(call.texts.get(file), file)
+        count = await self._one("audit_load", _series(series, monitor) | {"rows": rows})
+        return Result({"loaded": count}, f"loaded {count} addresses into series '{series}'")
+
     # ------------------------------------------------------------ gauges
 
     async def gauge(self, call: Call) -> Result:
@@ -122,6 +147,24 @@ def _series(series: str, monitor: str) -> dict[str, Any]:
         return {"series": series, "monitor": monitor_of(monitor)}
     except ScriptError:
         raise not_a("a monitor", monitor, 'write seconds and windows: "300,6"') from None
+
+
+def _rows(text: str | None, file: str) -> list[tuple[str, int]]:
+    """Return addresses and numbers of a file's lines."""
+    if text is None:
+        raise Refused(f"{file} was not sent: a file is read by `ringback console`, with your rights")
+    rows = []
+    for number, line in enumerate(text.splitlines(), 1):
+        address, _, amount = line.partition(",")
+        if not line.strip() or line.startswith("#"):
+            continue
+        try:
+            rows.append((ip_address(address.strip()).packed.hex(), _whole(amount.strip())))
+        except (ValueError, Refused):
+            raise not_a("an address and a number", line[:80], f"write 192.0.2.1,5 in line {number}") from None
+    if len(rows) > MOST_ROWS:
+        raise Refused(f"{file} has {len(rows)} lines, and at most {MOST_ROWS} are loaded at once: split it")
+    return rows
 
 
 def _whole(text: str) -> int:

@@ -36,10 +36,13 @@ def commands(served: Served) -> list[Command]:
     about = _Summary(served)
     return [
         Command("summary", "Print the numbers of the service, as Momentum does.", about.summary),
-        Command(
-            "summary reset", "Count from zero in summary and sieve stats. /metrics does not change.", about.reset,
-            role=Role.OPERATE, changes=True,
-        ),
+        *[
+            Command(
+                name, "Count from zero in summary and sieve stats. /metrics does not change.", about.reset,
+                role=Role.OPERATE, changes=True,
+            )
+            for name in ("summary reset", "sieve reset")
+        ],
         Command("sieve stats", "Print what the scripts decided and counted.", about.sieve),
         Command("counter list", "List what scripts count by a name of theirs.", about.counters),
         Command("counter add", "List a counter before its first use.", about.add, arguments="NAME",

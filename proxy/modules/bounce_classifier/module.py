@@ -49,12 +49,16 @@ class PreparedRules:
 
     def __init__(self, options: BounceOptions, rules: BounceRules, diagnostics: Sequence[Diagnostic]) -> None:
         """Keep what was read."""
-        self._options, self._rules, self.diagnostics = options, rules, diagnostics
+        self._refreshed, self.diagnostics = Refreshed(options, rules), diagnostics
 
     def validator(self, services: Services) -> Validator | None:
         """Judge nothing; the function gets the rules."""
-        services.given.setdefault(GIVEN_AS, []).append(Refreshed(self._options, self._rules).now)
+        services.given.setdefault(GIVEN_AS, []).append(self._refreshed.now)
         return None
+
+    async def read_again(self) -> tuple[int, str]:
+        """Read the files, also if they look unchanged; return how many rules hold, and why they are the old ones."""
+        return await self._refreshed.read_again()
 
 
 class Refreshed:
@@ -73,17 +77,25 @@ class Refreshed:
             await in_thread(ThreadPool.FILES, self._look)
         return self._rules
 
+    async def read_again(self) -> tuple[int, str]:
+        """Read the files now; return how many rules hold, and what is wrong with the files."""
+        wrong = await in_thread(ThreadPool.FILES, self._read)
+        return len(self._rules.answers) + len(self._rules.notes), wrong
+
     def _look(self) -> None:
-        stamps = _stamps(self._options)
-        if stamps == self._stamps:
-            return
-        self._stamps = stamps
+        if _stamps(self._options) != self._stamps:
+            self._read()
+
+    def _read(self) -> str:
+        self._stamps = _stamps(self._options)
         diagnostics: list[Diagnostic] = []
         rules = _Reader(None, self._options, diagnostics).rules()
-        if diagnostics:
-            log.error("bounce_rules_not_read", reason=printable(str(diagnostics[0].message)))
-        else:
+        if not diagnostics:
             self._rules = rules
+            return ""
+        wrong = printable(str(diagnostics[0].message))
+        log.error("bounce_rules_not_read", reason=wrong)
+        return wrong
 
 
 def _stamps(options: BounceOptions) -> list[tuple[int, int]]:

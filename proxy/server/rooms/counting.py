@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from inspect import isawaitable
+from ipaddress import ip_address
 from typing import Any, TypeVar
 
+from proxy.base.log import printable
 from proxy.counting.base import Counting, CountingUnavailable
 from proxy.counting.memory import MemoryCounting
 from proxy.counting.operations import Add, Forget, Gauge, Operation, Sum
 from proxy.counting.sharing import SharedCounting
-from proxy.counting.traffic import CONNECT, RECEPTION, REJECTION, of_script, series_of
+from proxy.counting.traffic import CONNECT, RECEPTION, REJECTION, as_given, of_script, series_of
 from proxy.options.core import CoreOptions
 from proxy.server.answering import Question, Unanswerable
 
 A = TypeVar("A")
 
 _LABELS = {CONNECT: "Connections", RECEPTION: "Receptions", REJECTION: "Rejections"}
+
+_LABELS_OF = {series_of(kind, here=True): label for kind, label in _LABELS.items()}
+
+MOST_ROWS = 8000
+"""Rows of an answer, which has at most 1 MiB."""
 
 Monitors = Sequence[tuple[int, int]]
 
@@ -29,6 +36,8 @@ def questions(counting: MemoryCounting | SharedCounting, core: CoreOptions, moni
         "audit_count": counted.audit_count,
         "audit_add": counted.audit_add,
         "audit_delete": counted.audit_delete,
+        "audit_all": lambda _given: _all(counting.local),
+        "audit_load": counted.audit_load,
         "gauge": counted.gauge,
         "counting_stats": lambda _given: _stats(counting, core),
     }
@@ -67,12 +76,37 @@ class _Counted:
         await _asked(self._counting, Forget("series", f"{name}\0{interval},{number}", address, exact=True))
         return counted
 
+    async def audit_load(self, given: Mapping[str, Any]) -> int:
+        """Add to many addresses in the current window of a series."""
+        name = _series(given)
+        for address, amount in given["rows"]:
+            self._counting.tell(Add(*name, bytes.fromhex(str(address)), int(amount)))
+        return len(given["rows"])
+
     async def gauge(self, given: Mapping[str, Any]) -> int | None:
         key = str(given["key"]).encode("utf-8", "surrogateescape")
         room = of_script(str(given["cache"]))
         if given.get("forget"):
             return await _asked(self._counting, Forget("gauge", room, key, exact=True))
         return await _asked(self._counting, Gauge(room, key, int(given.get("change", 0))))
+
+
+def _all(tables: MemoryCounting) -> dict[str, Any]:
+    """Return what is counted here for each address, as far as it fits into an answer, and how many rows do not."""
+    rows: list[list[str | int]] = []
+    left = 0
+    for name in sorted(tables.series.names()):
+        label = _LABELS_OF.get(name[0]) or as_given(name[0])
+        if label is None:
+            continue  # of all machines: the store has it
+        newest = int(tables.clock() // name[1])
+        parts = [(newest - index, address, amount) for (_, index, address), amount, _ in tables.series.parts(name)]
+        for window, address, amount in sorted(parts):
+            if len(rows) < MOST_ROWS:
+                rows.append([printable(label), name[1], window, str(ip_address(address)), amount])
+            else:
+                left += 1
+    return {"rows": rows, "left_out": left}
 
 
 def _stats(counting: MemoryCounting | SharedCounting, core: CoreOptions) -> dict[str, Any]:

@@ -13,13 +13,14 @@ from proxy.counting.sharing import SharedCounting
 from proxy.datasource.sources import Datasources
 from proxy.keeper.client import KeeperClient
 from proxy.lists.listed import Lists
-from proxy.modules.services import Callbacks
+from proxy.modules.services import Background, Callbacks
 from proxy.outbox.store import OutboxStore
 from proxy.server.answering import Question
 from proxy.server.assembly import Assembly
 from proxy.server.rooms import callbacks as of_callbacks
 from proxy.server.rooms import (
     certificates,
+    checks,
     counting,
     datasources,
     explaining,
@@ -64,6 +65,7 @@ class Working(Protocol):
     lists: Lists
     datasources: Datasources
     generation: int
+    background: Background
 
     @property
     def deliverer(self) -> outbox.Delivering:
@@ -92,6 +94,9 @@ def questions(worker: Working) -> dict[str, Question]:
         **lists.questions(worker.lists),
         **greylists.questions(lambda: worker.counting, lambda: _greylists(worker)),
         **datasources.questions(worker.datasources),
+        **checks.questions(
+            lambda: _validators(worker), lambda: worker.assembly.prepared, lambda: worker.background.remembered
+        ),
     }
     if isinstance(worker.counting, MemoryCounting | SharedCounting):  # otherwise the keeper counts, and answers
         found |= counting.questions(worker.counting, worker.assembly.core, worker.assembly.monitors)
@@ -105,6 +110,12 @@ def questions(worker: Working) -> dict[str, Question]:
 
 def _greylists(worker: Working) -> list[str]:
     return [each.name for each in worker.assembly.settings.modules if each.type == "greylist"]
+
+
+def _validators(worker: Working) -> list[object]:
+    """Return the validators of new sessions, and of those that began before a setting of the console."""
+    pipelines = {id(each): each for each in (worker.pipeline, *[front.pipeline for front in worker.front.in_use])}
+    return [one for each in pipelines.values() if isinstance(each, PhasePipeline) for one in each.validators]
 
 
 def _flush(worker: Working) -> int:

@@ -88,4 +88,9 @@ async def test_a_changed_file_is_read_again_and_one_with_errors_is_not_used(tmp_
     with capture_logs() as log:
         assert len((await now()).answers) == 2
     assert [each["event"] for each in log] == ["bounce_rules_not_read"]
+    with capture_logs():
+        assert await found.read_again() == (2, "line 1 is not a rule: nonsense")
+    rules.write_text(",53,third\n")
+    assert await found.read_again() == (1, "")
+    assert await (await given(found))() == BounceRules((Rule(53, "third"),), (), {}), "modules made anew have it, too"
     assert isinstance(holder, module.Refreshed)

@@ -1,0 +1,49 @@
+"""Commands about what the checks of mail remember: keys, and rules that files have."""
+
+from __future__ import annotations
+
+from proxy.console.errors import Refused
+from proxy.console.people import Role
+from proxy.console.registry import Call, Command
+from proxy.console.results import Result
+from proxy.console.served import Served, answers, silent
+
+_OF_KEYS = ("dkim", "dkim_sign", "dkim_validate")
+"""Whatever Momentum calls the module: there is one memory of keys."""
+
+
+def commands(served: Served) -> list[Command]:
+    """Return the commands."""
+    about = _Checks(served)
+    flush = [
+        Command(f"{name} flush keycache", "Forget the public keys of DKIM and ARC: they are looked up again.",
+                about.keys, role=Role.OPERATE, changes=True)
+        for name in _OF_KEYS
+    ]  # fmt: skip
+    reload = Command(
+        "bounce_classifier reload", "Read the files with rules about bounces again. If one has errors, the old rules "
+        "stay.", about.rules, role=Role.OPERATE, changes=True,
+    )  # fmt: skip
+    return [*flush, reload]
+
+
+class _Checks:
+    def __init__(self, served: Served) -> None:
+        self._served = served
+
+    async def keys(self, _call: Call) -> Result:
+        told = await self._served.ask("keys_flush")
+        count = sum(each.answer for each in answers(told))
+        text = f"flushed {count} keys"
+        return Result({"flushed": count, "silent": silent(told)}, "\n".join([text, *silent(told)]))
+
+    async def rules(self, _call: Call) -> Result:
+        told = await self._served.ask("rules_read")
+        found = answers(told)[0].answer  # each worker reads the same files
+        if not found:
+            raise Refused("no bounce_classifier is loaded")
+        wrong = [reason for _, reason in found if reason]
+        if wrong:
+            raise Refused(f"the old rules stay: {wrong[0]}")
+        count = sum(number for number, _ in found)
+        return Result({"rules": count, "silent": silent(told)}, "\n".join([f"{count} rules hold", *silent(told)]))
