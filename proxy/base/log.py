@@ -12,6 +12,7 @@ import sys
 from collections import deque
 from collections.abc import Callable, Mapping, MutableMapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar, Protocol, TypeAlias, cast
 
 import structlog
@@ -22,6 +23,7 @@ __all__ = [
     "KEPT",
     "LEVELS",
     "Counting",
+    "Fields",
     "Levels",
     "Logger",
     "get_logger",
@@ -52,6 +54,10 @@ class Counts(Protocol):
 
 Counting: TypeAlias = tuple[Counts, Mapping[str, Mapping[str, int]]]
 """The integers, and for each level the places of its events."""
+
+
+Fields: TypeAlias = dict[str, Any]
+"""The fields of an event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +125,7 @@ class _LogOfModule:
         """Return the method of the logger that is configured now."""
         logger: Any = structlog.get_logger().bind()
         method: Callable[..., None] = (
-            logger.method(name, self._module) if isinstance(logger, Logger) else getattr(logger, name)
+            logger.method(name, self._module) if isinstance(logger, Logger) else _as_structlog(getattr(logger, name))
         )
         if structlog.get_config()["cache_logger_on_first_use"]:
             setattr(self, name, method)
@@ -150,13 +156,15 @@ class Logger(structlog.BoundLoggerBase):
     def method(self, name: str, module: str) -> Callable[..., None]:
         """Return what logs an event at a level for a module: it writes, only tells the observer, or does nothing."""
         level = "error" if name == "exception" else name
-        chain, put, proxy, observed = self._chain, self._putting(level), self._proxy_to_logger, self.observed
+        if LEVELS[level] < self.levels.of(module):
+            return self._telling(level) if self.observed else _nothing
+        chain, put, proxy = self._chain, self._putting(level), self._proxy_to_logger
         counting: Any = self.counting or (None, {})
         book, places = counting[0], counting[1].get(level, {})
 
-        def write(event: str, **fields: Any) -> None:
-            if name == "exception":
-                fields.setdefault("exc_info", True)
+        def write(event: str, *, whole: Fields | None = None, **fields: Any) -> None:
+            if whole is not None:
+                fields = whole
             render = chain[0]
             if event in places:
                 book.counts[places[event]] += 1
@@ -165,14 +173,18 @@ class Logger(structlog.BoundLoggerBase):
             else:
                 proxy(name, event, **fields)
 
-        def tell(event: str, **fields: Any) -> None:
+        return partial(write, exc_info=True) if name == "exception" else write
+
+    def _telling(self, level: str) -> Callable[..., None]:
+        """Return what only tells the observer."""
+        chain, put, observed = self._chain, self._putting(level), self.observed
+
+        def tell(event: str, *, whole: Fields | None = None, **fields: Any) -> None:
             render = chain[0]
             if event in observed and render.__class__ is Renderer:
-                put(render(level, event, fields), written=False)
+                put(render(level, event, fields if whole is None else whole), written=False)
 
-        if LEVELS[level] >= self.levels.of(module):
-            return write
-        return tell if observed else _nothing
+        return tell
 
     def _putting(self, level: str) -> Callable[..., None]:
         """Return what takes a level's lines; the last errors and warnings stay in memory as well."""
@@ -187,14 +199,27 @@ class Logger(structlog.BoundLoggerBase):
 
         return put_and_remember
 
-    def debug(self, event: str, **fields: object) -> None:
-        """Declare the signature: `_LogOfModule` has the methods."""
+    def debug(self, event: str, *, whole: Any = None, **fields: object) -> None:
+        """Declare the signature: `_LogOfModule` has the methods.
+
+        The fields may come in one dictionary, which the caller gives away: Python puts each keyword into a new one, for
+        half the price of the line.
+        """
 
     info = warning = error = exception = debug
 
 
-def _nothing(event: str, **fields: object) -> None:
+def _nothing(event: str, *, whole: Fields | None = None, **fields: object) -> None:
     """Log an event below the level."""
+
+
+def _as_structlog(method: Callable[..., None]) -> Callable[..., None]:
+    """Return a method of structlog's own logger with our signature."""
+
+    def log(event: str, *, whole: Fields | None = None, **fields: object) -> None:
+        method(event, **(fields if whole is None else whole))
+
+    return log
 
 
 def _dropped(_logger: object, _level: str, _event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

@@ -11,7 +11,7 @@ import ipaddress
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any, Protocol
 
 from aiosmtpd.smtp import Envelope as AiosmtpdEnvelope
@@ -146,31 +146,24 @@ class Recipient:
 class Transaction(AiosmtpdEnvelope):
     """One mail transaction, from MAIL FROM to the reply after the final dot, or until it is reset."""
 
-    # What the log tells. These are the class's until they are set: an idle session has a transaction, too.
-    discarded_by = ""
-    """Who discarded the message."""
-    judged = ""
-    """The phase in which policy decided against the message."""
-    message_id = b""
-    binding = ""
-    """The binding that a script chose; empty for the configured routes."""
-    callback: Finding | None = None
-    """What the last callback found."""
-    policy_seconds = callback_seconds = upstream_seconds = dns_seconds = 0.0
-    recorded = False
-    """The log has what became of its recipients."""
-    evidence: Evidence = NO_EVIDENCE
-    """What modules found about who sent the message."""
-    evidence_told = False
-    """The log has it."""
-    dmarc: Mapping[str, Any] | None = None
-    """What an aggregate report tells of the message."""
-    when_accepted: Sequence[Callable[[], Awaitable[None]]] = ()
-    """What to do once the next hop has accepted the message, before the client hears so. It never raises."""
+    # Python reads a slot ten times as fast as a default of the class, or one of more than thirty attributes.
+    __slots__ = (
+        "begun", "binding", "callback", "callback_seconds", "context", "copies", "created", "discarded", "discarded_by",
+        "dmarc", "dns_seconds", "evidence", "evidence_told", "given_reverse_path", "heard", "id", "is_binary", "judged",
+        "letters", "message", "message_id", "parameters", "pending", "phases", "policy_seconds", "prdr", "recipients",
+        "recorded", "refused_recipients", "reverse_path", "size", "upstream_seconds", "waiting_fields", "when_accepted",
+        "when_wanted",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         """Start an empty transaction, before MAIL FROM."""
         super().__init__()
+        self.begun = False
+        """MAIL was accepted, or policy is being asked about it."""
+        self.created = 0.0
+        """When it began."""
+        self.id = ""
+        """Its name in the Received field and in the log."""
         self.reverse_path: Path = NULL_PATH
         self.given_reverse_path: Path = NULL_PATH
         """The reverse-path sent by the client, even if policy replaced it. Reports go to this address."""
@@ -182,7 +175,6 @@ class Transaction(AiosmtpdEnvelope):
         """The message may hold any octets, as MAIL said."""
         self.refused_recipients = 0
         self.message: Message | None = None
-        self.created = time.time()
         self.copies: list[Path] = []
         """Forward-paths added by policy."""
         self.letters: list[Letter] = []
@@ -200,9 +192,23 @@ class Transaction(AiosmtpdEnvelope):
         """Tasks of active validators. Reading the context variable that a task will set waits for the task."""
         self.when_wanted: list[Callable[[], None]] = []
         """Callbacks to run when the next hop accepts the first recipient."""
+        self.when_accepted: Sequence[Callable[[], Awaitable[None]]] = ()
+        """What to do once the next hop has accepted the message, before the client hears so. It never raises."""
+        self.discarded_by = self.judged = self.binding = ""
+        self.message_id = b""
+        self.callback: Finding | None = None
+        """What the last callback found."""
+        self.policy_seconds = self.callback_seconds = self.upstream_seconds = self.dns_seconds = 0.0
+        self.recorded = self.evidence_told = False
+        """Whether the log has what became of its recipients, and the evidence."""
+        self.evidence: Evidence = NO_EVIDENCE
+        """What modules found about who sent the message."""
+        self.dmarc: Mapping[str, Any] | None = None
+        """What an aggregate report tells of the message."""
 
     def begin(self, path: Path, parameters: dict[str, str | None]) -> None:
         """Record an accepted MAIL FROM in the fields of Ringback and of aiosmtpd."""
+        self.begun, self.created = True, time.time()
         self.reverse_path = self.given_reverse_path = path
         self.parameters = parameters
         self.mail_from = path.text
@@ -269,14 +275,12 @@ class SessionCounts:
 class Session(AiosmtpdSession):
     """One client connection: who the client is, the state of the SMTP dialogue, and the context variables."""
 
-    tls = cipher = ""
-    """The TLS version and cipher; empty without TLS."""
-
-    evidence: Evidence = NO_EVIDENCE
-    """What modules found about the client."""
-
-    greeting: Callable[[Reply], Reply] | None = None
-    """What a module makes of the usual greeting. It is in the class, because few sessions have their own."""
+    __slots__ = (
+        "advertised", "auth_user", "can_relay", "cipher", "client_name", "client_network", "context",
+        "current_recipient", "encryption", "evidence", "failed_authentications", "greeting", "id", "introduced",
+        "local", "may_talk_early", "options", "peer_address", "speaks_within", "tally", "tls", "transaction", "via",
+        "withdrawn",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -317,6 +321,14 @@ class Session(AiosmtpdSession):
 
         self.client_name: str | None = None
         """The client's validated host name; None until the lookup is done."""
+        self.client_network = client_network_of(peer[0])
+        """The network that counts as one client: an IPv4 address, or an IPv6 /64 (usually one customer)."""
+        self.tls = self.cipher = ""
+        """The TLS version and cipher; empty without TLS."""
+        self.evidence: Evidence = NO_EVIDENCE
+        """What modules found about the client."""
+        self.greeting: Callable[[Reply], Reply] | None = None
+        """What a module makes of the usual greeting."""
 
     @property
     def transaction_id(self) -> str:
@@ -332,11 +344,6 @@ class Session(AiosmtpdSession):
     def tells_of_each(self) -> bool:
         """Whether recipients may get different results after the final dot, by PRDR or by a report."""
         return self.transaction.prdr or self.may_report
-
-    @cached_property
-    def client_network(self) -> str:
-        """The network that counts as one client: an IPv4 address, or an IPv6 /64 (usually one customer)."""
-        return client_network_of(self.client_ip)
 
     def authenticate(self, user: str) -> None:
         """Record a successful AUTH. The client may now relay."""
@@ -354,7 +361,7 @@ class Session(AiosmtpdSession):
         """Switch to the client named by a proxy, and forget the previous client."""
         if client[0] != self.client_ip:
             self.via = self.client_ip
-        vars(self).pop("client_network", None)
+        self.client_network = client_network_of(client[0])
         self.peer_address, self.local, self.options, self.client_name = client, local, options, None
         self.host_name, self.extended_smtp, self.evidence = None, False, NO_EVIDENCE
         self.advertised.clear()

@@ -7,6 +7,7 @@ supervisor gives the process its block, the integers are the process's own.
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 
 from proxy.metrics.metric import MOST_INTEGERS, OTHER, SPARE, Label, Metric
@@ -69,12 +70,7 @@ class Book:
 def observe(metric: Metric, at: int, value: float) -> None:
     """Add a value to a histogram, away from a message's path; there the same stands inline."""
     counts = BOOK.counts
-    bucket = 0
-    for border in metric.borders:
-        if value <= border:
-            break
-        bucket += 1
-    counts[at + bucket] += 1
+    counts[at + bisect_left(metric.borders, value)] += 1
     counts[at + len(metric.borders) + 1] += int(value * metric.scale)
 
 

@@ -58,6 +58,8 @@ class SessionOutbox:
     async def release(self, session: Session) -> None:
         """Make held letters due, and report recipients refused since then."""
         late = await self._reports(session)
+        if not late and not self._held:
+            return
         origin = session.transaction_id
         count = self._held.get(origin, 0)
         if not count and not late:

@@ -84,8 +84,8 @@ class Connection:
 
     __slots__ = (
         "_closing", "_discarded", "_flush_due", "_has_finished", "_interruptible", "_is_awaited", "_lines", "_loop",
-        "_on_idle", "_pause", "_reading_paused", "_waiter", "at", "buffer", "dialogues", "draining", "ended",
-        "high_water", "is_stuck", "lost", "outgoing", "said", "timer", "transport",
+        "_on_idle", "_pause", "_reading_paused", "_waiter", "buffer", "dialogues", "draining", "ended",
+        "high_water", "is_stuck", "lost", "outgoing", "said", "stamp", "timer", "transport",
     )  # fmt: skip
 
     def __init__(
@@ -111,10 +111,10 @@ class Connection:
         """Rings if the client misses its deadline: set when a turn ends, and while a command waits for the client."""
         self.outgoing = b""
         """The replies of this turn, to which the turn adds its own."""
-        self.at = 0
-        """Milliseconds since the session began, when the present turn of the client began."""
         self.said = b""
         """The end of the dialogue since a refusal was last told (`proxy.smtp.said`)."""
+        self.stamp = b""
+        """What begins our next reply there."""
         self.dialogues = 0
         """Refusals whose dialogue was told."""
         self.high_water = HIGH_WATER

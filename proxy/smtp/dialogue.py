@@ -6,9 +6,9 @@ It reads nothing and executes nothing: `protocol` does.
 from __future__ import annotations
 
 import asyncio
-import math
 import ssl
 import time
+from bisect import bisect_left
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -136,6 +136,8 @@ class Dialogue:
     def end_transaction(self) -> None:
         """Drop the transaction, here and at the next hop."""
         transaction = self.session.transaction
+        if not (transaction.begun or transaction.phases or transaction.context):
+            return
         if transaction.recipients and not transaction.recorded:
             if self.content is not None:  # the client left before its message had arrived
                 transaction.size = len(self.connection.buffer)
@@ -272,13 +274,9 @@ class Dialogue:
         It has less time under stress, and near the end of its session time.
         """
         plan, now = self.plan, self.loop.time()
-        seconds = plan.idle
-        stress = plan.options.stress_sessions
-        if stress and len(self.front.live) > stress:
-            seconds = plan.options.stress_idle_time or seconds
-        if plan.lifetime == math.inf:
-            return now + seconds
-        ends, deadline = self.session.tally.started + plan.lifetime, now + seconds
+        deadline, ends = now + plan.idle, self.session.tally.started + plan.lifetime
+        if plan.stress and len(self.front.live) > plan.stress:
+            deadline = now + (plan.options.stress_idle_time or plan.idle)
         if ends > deadline:
             return deadline
         return ends if ends > now else 0.0
@@ -359,12 +357,6 @@ def count_phases(transaction: Transaction) -> None:
         parts = (seconds, script, callback - callbacks, dns - lookups)
         callbacks, lookups = callback, dns
         for first, part in zip(_PHASES[phase], parts, strict=False):
-            if part <= 0.0:
-                continue
-            at = first
-            for border in SECONDS:
-                if part <= border:
-                    break
-                at += 1
-            counts[at] += 1
-            counts[first + _SUM] += int(part * 1_000_000)
+            if part > 0.0:
+                counts[first + bisect_left(SECONDS, part)] += 1
+                counts[first + _SUM] += int(part * 1_000_000)

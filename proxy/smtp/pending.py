@@ -9,6 +9,7 @@ from typing import Any, final
 
 from proxy.mail.replies import Reply
 from proxy.smtp.counting import place_of
+from proxy.smtp.health import CHECKS_SAY
 
 
 @final
@@ -54,10 +55,13 @@ class Verb:
     """The session checks the state before it, and changes it after it. The rest of DATA and BDAT does this itself."""
     place: int = field(init=False)
     """Where its replies are counted."""
+    acts: bool = field(init=False)
+    """A health check does not say it."""
 
     def __post_init__(self) -> None:
-        """Look its place up, once."""
+        """Look up, once, what follows from the verb."""
         object.__setattr__(self, "place", place_of(self.verb))
+        object.__setattr__(self, "acts", self.verb not in CHECKS_SAY)
 
 
 class Over(Exception):

@@ -110,6 +110,7 @@ class Plan:
         "looks_from_rcpt",
         "options",
         "reads_body",
+        "stress",
     )  # fmt: skip
 
     def __init__(self, options: InboundOptions, policy: Looks) -> None:
@@ -143,6 +144,7 @@ class Plan:
         """Seconds for the client's next command."""
         self.lifetime = options.session_time or math.inf
         """Seconds for the whole session."""
+        self.stress = options.stress_sessions
         self.banner = banner(options)
         self.helo = Reply(250, (options.hostname.encode(),))
         self._hellos: dict[Terms, Reply] = {}

@@ -31,7 +31,6 @@ from proxy.smtp.counting import NO_COMMAND
 from proxy.smtp.data import DataReader
 from proxy.smtp.dialogue import MOST_JUNK, Dialogue
 from proxy.smtp.entrance import Entrance
-from proxy.smtp.health import CHECKS_SAY
 from proxy.smtp.hooks import answer_to_failure
 from proxy.smtp.mistakes import note_answer, note_line, note_unknown
 from proxy.smtp.pending import Answer, Over, Pending, Verb
@@ -166,36 +165,35 @@ class SmtpProtocol(SMTP):
 
     def _execute(self, line: bytes) -> None:
         """Execute one command line. A failure in it is 451, and the session goes on."""
-        connection = self.connection
-        connection.at = at = int((time.monotonic() - self.session.tally.started) * 1000)
+        connection, dialogue, session = self.connection, self.dialogue, self.session
+        at = int((time.monotonic() - session.tally.started) * 1000)
         connection.said = (connection.said + b"\1%d\3" % at + line)[-MOST_SAID:]
+        connection.stamp = SERVER
         if self.front.trace is not None:
-            self.front.trace(self.session, CLIENT, line)
-        verbs, parsed = self.front.verbs, parse(line, self.session.options)
+            self.front.trace(session, CLIENT, line)
+        verbs, parsed = self.front.verbs, parse(line, session.options)
         if type(parsed) is Reply:
-            note_line(self.session, line, verbs)
-            word, _, self.dialogue.argument = line.partition(b" ")
+            note_line(session, line, verbs)
+            word, _, dialogue.argument = line.partition(b" ")
             self._answer(None, parsed, word)
             return
-        verb, argument = parsed
-        self.dialogue.argument = argument
+        verb, dialogue.argument = parsed
         command = verbs[verb] if verb in verbs else verbs.get(verb.upper())  # without a call if it is in capitals
-        if command is None or (command.verb == "AUTH" and not self.dialogue.knows_auth):
-            note_unknown(self.session)
+        if command is None or (command.verb == "AUTH" and not dialogue.knows_auth):
+            note_unknown(session)
             self._answer(None, unknown(verb.upper().decode()), verb)
             return
-        refusal = self.dialogue.progress.refusal(command.verb) if command.is_ordered else None
-        is_followed = self.connection.buffer and (command.goes_last or not self.session.extended_smtp)
-        if refusal is not None or is_followed or self.dialogue.barred:
-            refusal = self.dialogue.refusal(command, refusal)
+        refusal = dialogue.progress.refusal(command.verb) if command.is_ordered else None
+        is_followed = connection.buffer and (command.goes_last or not session.extended_smtp)
+        if refusal is not None or is_followed or dialogue.barred:
+            refusal = dialogue.refusal(command, refusal)
         if refusal is not None:
             self._answer(None, refusal, verb)
             return
-        tally = self.session.tally
-        tally.junk += command.is_junk
-        tally.acted |= command.verb not in CHECKS_SAY
+        session.tally.junk += command.is_junk
+        session.tally.acted |= command.acts
         try:
-            answer = command.run(self.dialogue, argument)
+            answer = command.run(dialogue, dialogue.argument)
         except Exception as error:  # noqa: BLE001 — whatever it is, the client keeps its mail
             answer = self._internal(command, error)
         if type(answer) is Reply:
@@ -222,21 +220,19 @@ class SmtpProtocol(SMTP):
 
         `verb` is what a client sent that is not executed as a command.
         """
-        connection = self.connection
-        connection.said = (connection.said + b"\2%d\3" % connection.at + reply.wire)[-MOST_SAID:]
-        if reply.code >= 400:  # RFC 5321 section 4.2.1, first digit
+        connection, code, wire = self.connection, reply.code, reply.wire
+        connection.said = (connection.said + connection.stamp + wire)[-MOST_SAID:]
+        if code >= 400:  # RFC 5321 section 4.2.1, first digit
             tell_refusal(self.dialogue, verb if command is None else command.verb, reply)
-        place = NO_COMMAND if command is None else command.place
-        BOOK.counts[self.entrance.commands + place + reply.code // 100] += 1
-        connection.timer.deadline = None
-        connection.outgoing += reply.wire
-        if self.front.trace is not None:
-            self.front.trace(self.session, SERVER, reply.wire)
-        if command is not None:
-            if reply.permanent:
+            if command is not None and reply.permanent:
                 note_answer(self.session, reply)
-            elif reply.accepted and command.is_ordered:
-                self.dialogue.progress.accepted(command.verb)
+        elif command is not None and command.is_ordered and reply.accepted:
+            self.dialogue.progress.accepted(command.verb)
+        BOOK.counts[self.entrance.commands + (NO_COMMAND if command is None else command.place) + code // 100] += 1
+        connection.timer.deadline = None
+        connection.outgoing += wire
+        if self.front.trace is not None:
+            self.front.trace(self.session, SERVER, wire)
         if reply.close or reply.permanent or self.session.tally.junk > MOST_JUNK:
             self._close_after(reply)
 
@@ -309,7 +305,7 @@ class SmtpProtocol(SMTP):
             answer = self._broken_off(command, error)
         self.pending = self._task = None
         self.busy = False
-        self.connection.at = int((time.monotonic() - self.session.tally.started) * 1000)
+        self.connection.stamp = b"\2%d\3" % int((time.monotonic() - self.session.tally.started) * 1000)
         try:
             if type(answer) is Reply and self._has_greeted:
                 self._answer(command, answer)

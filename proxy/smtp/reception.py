@@ -122,7 +122,7 @@ class Reception:
 
     async def _relayed(self) -> Reply:
         head, *rest = await self._gather()
-        self._count_passed(head)
+        message_id = self._message_id(head)
         transaction, message = self._session.transaction, Message(unstuffed(head))
         listening = await self._listening(message) if self._front.pipeline.listeners else ()
         kept = None
@@ -130,7 +130,7 @@ class Reception:
             kept = await self._keep(rest.pop(), listening)
             message.keep(kept)
         transaction.message = message
-        transaction.message_id = message_id_of(head)
+        transaction.message_id = message_id
         if self._front.settings.history_headers:
             record_headers(self._session, head)
         if self._plan.at_content:
@@ -275,11 +275,12 @@ class Reception:
         if limit and self._reader.size > limit:
             raise MessageRefused(replies.TOO_BIG)
 
-    def _count_passed(self, head: bytes) -> None:
-        """Reject a message that has passed too many servers (RFC 5321 section 6.3)."""
-        passed = (b"\n" + head).lower().count(b"\nreceived:")
-        if passed > self._session.options.max_received_headers:
+    def _message_id(self, head: bytes) -> bytes:
+        """Return the Message-ID. Reject a message that has passed too many servers (RFC 5321 section 6.3)."""
+        lowered = b"\n" + head.lower()
+        if lowered.count(b"\nreceived:") > self._session.options.max_received_headers:
             raise MessageRefused(replies.LOOP)
+        return message_id_of(head, lowered)
 
     async def _judge(self) -> None:
         """Ask the validators of the content phases."""
@@ -348,7 +349,7 @@ class Reception:
         own_name = options.received_hostname or options.hostname
         field = (
             f"{_first_line(session.host_name, session.peer_address[0])}"
-            f"\tby {own_name} (Ringback) with {protocol_of(session)} id {session.transaction_id}{only};\r\n"
+            f"\tby {own_name} (Ringback) with {protocol_of(session)} id {transaction.id}{only};\r\n"
             f"\t{_date()}\r\n"
         )
         return field.encode("utf-8", "surrogateescape")

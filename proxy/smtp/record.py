@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 import time
+from bisect import bisect_left
 from typing import Any, Protocol
 
-from proxy.base.log import get_logger, printable
+from proxy.base.log import Fields, get_logger, printable
 from proxy.mail import replies
 from proxy.mail.evidence import all_of, in_full, in_short
 from proxy.mail.queue_ids import queue_id_of
@@ -30,7 +31,8 @@ MOST_RECIPIENTS = 10
 """Recipients in a message's event; each has one of its own."""
 
 _ENHANCED = re.compile(r"[245]\.\d{1,3}\.\d{1,3}(?= |$)")
-_MESSAGE_ID = re.compile(rb"^message-id:[ \t\r\n]*([^\r\n]*)", re.IGNORECASE | re.MULTILINE)
+_MESSAGE_ID = re.compile(rb"[ \t\r\n]*([^\r\n]*)")
+_MESSAGE_ID_NAME = b"\nmessage-id:"
 _PHASES = {
     "CONNECT": "connect", "EHLO": "ehlo", "HELO": "ehlo", "STARTTLS": "starttls", "AUTH": "auth", "XCLIENT": "connect",
     "MAIL": "mailfrom", "RCPT": "rcptto", "DATA": "data", "BDAT": "data", "": "session",
@@ -40,8 +42,6 @@ _SIZE_SUM, _TIME_SUM = MESSAGE_SIZE.base + len(SIZES) + 1, MESSAGE_TIME.base + l
 _UPSTREAM = PHASES.at("data", "upstream")
 _UPSTREAM_SUM = _UPSTREAM + len(SECONDS) + 1
 _NOWHERE: dict[str, Any] = {"taken_by": "", "queue_id": ""}
-
-Fields = dict[str, Any]
 
 
 class Relay(Protocol):
@@ -54,9 +54,10 @@ class Relay(Protocol):
     def taken_by(self) -> str: ...
 
 
-def message_id_of(head: bytes) -> bytes:
-    """Return a header section's Message-ID; empty without one."""
-    found = _MESSAGE_ID.search(head)
+def message_id_of(head: bytes, lowered: bytes) -> bytes:
+    """Return a header section's Message-ID; empty without one. `lowered` is a LF, and the section in lower case."""
+    at = lowered.find(_MESSAGE_ID_NAME)
+    found = None if at < 0 else _MESSAGE_ID.match(head, at + len(_MESSAGE_ID_NAME) - 1)
     return found[1] if found else b""
 
 
@@ -90,26 +91,26 @@ def record_message(session: Session, answer: Reply | None, relay: Relay | None, 
     if len(foreign) > LONGEST_FOREIGN or not (foreign.isascii() and foreign.isprintable()):
         first, message_id, fate["reply"] = printable(first), printable(message_id), printable(fate["reply"])
         about = _printable(about)
-    log.info(
-        "message",
+    fields = {
         **about,
-        recipients=_some(recipients) if recipients[1:] else [first],
-        recipient_count=len(recipients),
-        message_id=message_id,
-        size=transaction.size,
+        "recipients": _some(recipients) if recipients[1:] else [first],
+        "recipient_count": len(recipients),
+        "message_id": message_id,
+        "size": transaction.size,
         **fate,
         **told,
-        client_ms=10_000 * (now - transaction.created - policy - waited) // 1 / 10,
-        policy_ms=10_000 * (policy - callback) // 1 / 10,
-        callback_ms=10_000 * callback // 1 / 10,
-        upstream_ms=10_000 * waited // 1 / 10,
-    )
+        "client_ms": 10_000 * (now - transaction.created - policy - waited) // 1 / 10,
+        "policy_ms": 10_000 * (policy - callback) // 1 / 10,
+        "callback_ms": 10_000 * callback // 1 / 10,
+        "upstream_ms": 10_000 * waited // 1 / 10,
+    }
+    log.info("message", whole=fields)
     for recipient in recipients:
         if (recipient.refusal is not None and answer is not None) or not recipient.relayed:
             _record_one(session, recipient, answer, about, upstream)
         else:
             text = first if recipient is recipients[0] else printable(recipient.path.text)
-            log.info("recipient", **about, recipient=text, **fate, **place)
+            log.info("recipient", whole={**about, "recipient": text, **fate, **place})
 
 
 def _found(session: Session) -> Fields:
@@ -130,29 +131,14 @@ def record_evidence(session: Session) -> None:
 
 
 def _count(outcome: str, size: int, seconds: float, upstream: float) -> None:
-    """Count a message. Nothing is called here: every message passes."""
+    """Count a message. `bisect_left` is the border at or above a value, for less than a loop over three of them."""
     counts = BOOK.counts
     counts[_OUTCOMES[outcome]] += 1
-    at = MESSAGE_SIZE.base
-    for border in SIZES:
-        if size <= border:
-            break
-        at += 1
-    counts[at] += 1
+    counts[MESSAGE_SIZE.base + bisect_left(SIZES, size)] += 1
     counts[_SIZE_SUM] += size
-    at = MESSAGE_TIME.base
-    for limit in MESSAGE_SECONDS:
-        if seconds <= limit:
-            break
-        at += 1
-    counts[at] += 1
+    counts[MESSAGE_TIME.base + bisect_left(MESSAGE_SECONDS, seconds)] += 1
     counts[_TIME_SUM] += int(seconds * 1_000_000)
-    at = _UPSTREAM
-    for limit in SECONDS:
-        if upstream <= limit:
-            break
-        at += 1
-    counts[at] += 1
+    counts[_UPSTREAM + bisect_left(SECONDS, upstream)] += 1
     counts[_UPSTREAM_SUM] += int(upstream * 1_000_000)
 
 
@@ -166,7 +152,8 @@ def _record_one(session: Session, recipient: Recipient, answer: Reply | None, ab
         if answer is not None and answer.accepted:
             by = recipient.discarded_by or transaction.discarded_by or fate["decided_by"]
             fate |= {"disposition": "discarded", "decided_by": by}
-    log.info("recipient", **about, recipient=printable(recipient.path.text), **fate, **_NOWHERE, upstream=upstream)
+    text = printable(recipient.path.text)
+    log.info("recipient", whole={**about, "recipient": text, **fate, **_NOWHERE, "upstream": upstream})
 
 
 def record_left(session: Session) -> None:
@@ -175,7 +162,9 @@ def record_left(session: Session) -> None:
     transaction.recorded = True
     about, fate = _printable(_about(session, transaction)), _fate(transaction, None, "")
     for each in transaction.recipients:
-        log.info("recipient", **about, recipient=printable(each.path.text), **fate, **_NOWHERE, upstream="")
+        log.info(
+            "recipient", whole={**about, "recipient": printable(each.path.text), **fate, **_NOWHERE, "upstream": ""}
+        )
 
 
 def record_recipient(session: Session, argument: bytes, reply: Reply, upstream: str) -> None:
@@ -187,7 +176,7 @@ def record_recipient(session: Session, argument: bytes, reply: Reply, upstream: 
     current = session.current_recipient
     known = current is not None and current.path.given == argument
     text = printable(current.path.text if known and current is not None else _address(argument))
-    log.info("recipient", **about, recipient=text, **fate, **_NOWHERE, upstream=upstream)
+    log.info("recipient", whole={**about, "recipient": text, **fate, **_NOWHERE, "upstream": upstream})
 
 
 def record_refused(session: Session, command: str, argument: bytes, reply: Reply) -> None:
@@ -206,7 +195,7 @@ def _about(session: Session, transaction: Transaction) -> Fields:
     """Return what all events of a transaction have."""
     return {
         "session": session.id,
-        "transaction": session.transaction_id,
+        "transaction": transaction.id or session.transaction_id,
         "client": session.peer_address[0],
         "helo": session.host_name or "",
         "tls": session.tls,

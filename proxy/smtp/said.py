@@ -1,7 +1,7 @@
 """The dialogue with a client until a refusal, for the history: without passwords, messages and unknown commands.
 
 A session keeps the end of what was said in one string of bytes: a client's line begins with CLIENT, our reply with
-SERVER, then the milliseconds since the connection. It is read only if a command is rejected.
+SERVER, then the milliseconds since the connection, unless it is at once. It is read only if a command is rejected.
 """
 
 from __future__ import annotations
@@ -16,8 +16,11 @@ from proxy.smtp.connection import Connection
 log = get_logger()
 
 CLIENT, SERVER = b"\1", b"\2"
-"""What begins a client's line and our reply in what was said, before the milliseconds and \\3."""
+"""What begins a client's line and our reply in what was said, before the milliseconds and \\3.
 
+A reply without them was sent when the line before it was read."""
+
+_TIME = re.compile(rb"^[\1\2](\d+)\x03", re.MULTILINE)
 _STAMP = re.compile(rb"([\1\2])(?:(\d+)\x03)?")
 
 MOST_SAID = 2000
@@ -79,6 +82,8 @@ def moments_of(said: bytes) -> Iterator[tuple[int, str]]:
     if said[:1] not in {CLIENT, SERVER}:
         said = said.partition(b"\n")[2]
     who, at = SERVER, 0
+    if (known := _TIME.search(said)) is not None:  # the line to which the first reply belongs was cut off
+        at = int(known[1])
     for line in said.split(b"\n")[:-1]:
         text = line.removesuffix(b"\r")
         stamp = _STAMP.match(text)

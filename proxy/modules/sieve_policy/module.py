@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -307,11 +308,7 @@ class SieveValidator:
         counts = BOOK.counts
         counts[runs[result]] += 1
         counts[at + _SUM] += int(seconds * 1_000_000)
-        for border in SECONDS:
-            if seconds <= border:
-                break
-            at += 1
-        counts[at] += 1
+        counts[at + bisect_left(SECONDS, seconds)] += 1
         return PASS if result == "pass" else self._judgement(outcome, script, session)
 
     def _judgement(self, outcome: Outcome, script: Script, session: Session) -> Verdict:

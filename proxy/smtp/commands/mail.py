@@ -35,11 +35,14 @@ def mail(  # noqa: C901 — a helper would be a call for each message
     if parameters and (submitter := parameters.get("AUTH")) is not None:
         parameters["AUTH"] = submitter_for(submitter, session.auth_user)
     dialogue.foreseen = {}
-    if session.transaction.phases:  # of the session so far
-        count_phases(session.transaction)
-    transaction = session.transaction = Transaction()
+    transaction = session.transaction
+    if transaction.begun or transaction.phases or transaction.context:
+        if transaction.phases:  # of the session so far
+            count_phases(transaction)
+        transaction = session.transaction = Transaction()
     transaction.begin(path, parameters)
     session.tally.transactions += 1
+    transaction.id = session.transaction_id
     if plan.looks_from_mail:
         session.context |= counts_context(session)
         transaction.context |= mail_context(path, parameters)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+import aiosmtpd.smtp
 import pytest
 
 from proxy.base.tasks import TaskOwner, spawn
@@ -40,6 +41,17 @@ def test_a_transaction_from_the_null_sender_has_begun() -> None:
     transaction = Transaction()
     transaction.begin(NULL_PATH, {})
     assert transaction.mail_from == ""
+    assert transaction.begun
+
+
+async def test_session_and_transaction_keep_their_own_attributes_in_slots() -> None:
+    session = Session(asyncio.get_running_loop(), ("192.0.2.1", 1), ("192.0.2.2", 25), core())
+    for mine, theirs in (
+        (session, aiosmtpd.smtp.Session(session.loop)),
+        (session.transaction, aiosmtpd.smtp.Envelope()),
+    ):
+        assert vars(mine).keys() == vars(theirs).keys()
+        assert [name for name in type(mine).__slots__ if not hasattr(mine, name)] == []
 
 
 async def test_settling_waits_for_all_that_was_begun_and_survives_what_failed() -> None:

@@ -111,6 +111,17 @@ def test_times_are_read_and_cannot_be_forged() -> None:
     ]
 
 
+def test_a_reply_at_once_has_the_time_of_its_command() -> None:
+    octets = b"\x013\x03NOOP\r\n\x02250 a\r\n\x0115\x03RCPT TO:<b@c.test>\r\n\x0290\x03250 b\r\n\x02221 c\r\n"
+    at = [at for at, _ in said.moments_of(octets)]
+    assert at == [3, 3, 15, 90, 90]
+
+
+def test_a_reply_whose_command_was_cut_off_has_the_next_time_that_is_known() -> None:
+    octets = b"O:<\x014\x03b@c.test>\r\n\x02250 a\r\n\x0115\x03NOOP\r\n"
+    assert list(said.moments_of(octets)) == [(15, "S: 250 a"), (15, "C: NOOP")]
+
+
 async def test_what_is_kept_and_told_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(said, "MOST_A_MINUTE", 5)
     async with Exchanger() as upstream, serving(upstream, history=True) as stage:
