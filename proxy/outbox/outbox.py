@@ -41,9 +41,12 @@ class SessionOutbox:
     async def hold(self, session: Session) -> None:
         """Store the letters that go with the session's message, held until `release`."""
         transaction = session.transaction
-        taken = [recipient for recipient in transaction.recipients if recipient.refusal is None]
-        made = [*transaction.letters, *(letter for recipient in taken for letter in recipient.letters)]
-        letters = await self._without_circles(session, made)
+        letters = list(transaction.letters)
+        for recipient in transaction.recipients:
+            if recipient.refusal is None:
+                letters += recipient.letters
+        if letters:
+            letters = await self._without_circles(session, letters)
         letters += await self._reports(session)
         if not letters:
             return

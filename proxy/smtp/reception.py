@@ -231,7 +231,7 @@ class Reception:
         Returns the header section, and the part of the rest that has arrived.
         """
         gathered, reader, limit = HeaderSection(), self._reader, self._session.options.max_header_size
-        while not reader.finished and (len(gathered) < GATHERED or not gathered.ended):
+        while not reader.finished and (not gathered.ended or len(gathered) < GATHERED):
             gathered.feed(await reader.block())
             self._check()
             if limit and gathered.octets > limit:
