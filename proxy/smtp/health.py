@@ -8,9 +8,6 @@ from config.base.ip import any_holds, read_address
 from proxy.mail.session import Session
 from proxy.options.inbound import InboundOptions
 
-CHECKS_SAY = frozenset({"EHLO", "HELO", "NOOP", "RSET", "QUIT"})
-"""The commands of a balancer's health check."""
-
 LONGEST_CHECK = 10.0
 """Seconds that a health check takes at most."""
 

@@ -9,7 +9,9 @@ from typing import Any, final
 
 from proxy.mail.replies import Reply
 from proxy.smtp.counting import place_of
-from proxy.smtp.health import CHECKS_SAY
+
+CHECKS_SAY = frozenset({"EHLO", "HELO", "NOOP", "RSET", "QUIT"})
+"""The commands of a balancer's health check (`proxy.smtp.health`)."""
 
 
 @final
