@@ -22,6 +22,11 @@ def warning(message: str, span: Span, hint: str | None = None) -> Diagnostic:
     return Diagnostic(message, span, hint, Severity.WARNING)
 
 
+def include_will_fail(reason: str, span: Span) -> Diagnostic:
+    """An include that would be a run-time error."""
+    return warning(f"this include fails: {reason}", span, "it is a run-time error until that is mended")
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str | None:
     """Return a hint with the known name that is most like this one."""
     close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.7)

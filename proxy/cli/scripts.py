@@ -30,6 +30,7 @@ from proxy.cli.trial import Callback, TrialHost, trial_session
 from proxy.mail.message import Message
 from proxy.mail.session import Session
 from sieve.compile.compiler import compile_script
+from sieve.compile.inclusions import failing_inclusions
 from sieve.compile.tracing import Seen, TraceEvent
 from sieve.dialects import DIALECTS, dialect_of
 from sieve.phases import CONTENT_PHASES, Phase
@@ -95,6 +96,7 @@ def _compiled(
     exits.show(compiled.diagnostics)
     if compiled.script is None:
         raise typer.Exit(exits.SCRIPT)
+    exits.show(tuple(failing_inclusions(compiled.script)))
     return compiled.script
 
 

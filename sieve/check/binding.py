@@ -258,7 +258,7 @@ class Binder:
             span = tags.match.span if tags.match else None
             if span is not None:
                 self._diagnostics.append(errors.no_substrings(comparator, span, match.value))
-        return Comparison(match, comparator, tags.relation)
+        return Comparison(match, comparator, tags.relation, self._strict)
 
     # ------------------------------------------------------------ arguments
 

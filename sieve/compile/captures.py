@@ -49,7 +49,7 @@ def _patterns(frame: Frame, comparison: Comparison, keys: Sequence[str]) -> list
     folds = comparison.comparator in FOLDING
     if comparison.match is MatchType.MATCHES:
         fold = FOLD_TEXT.get(comparison.comparator)
-        return [glob_pattern(key if fold is None else fold(key)) for key in keys]
+        return [glob_pattern(key if fold is None else fold(key), octets=comparison.octets) for key in keys]
     try:
         return [any_pattern(key, frame.settings.limits, ignore_case=folds) for key in keys]
     except PatternRefusedError as refused:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from types import CoroutineType
 from typing import Any
@@ -23,15 +23,18 @@ from sieve.compile.tracing import watched_assignment, watched_statement
 from sieve.dialects import DIALECTS, DialectName
 from sieve.library import Library, Result
 from sieve.phases import PROVIDES, Need, Phase
+from sieve.rfc5228.including import uri_of
 from sieve.run.origins import Woven, ours, text_of
 from sieve.run.patience import settled
-from sieve.run.runtime import Frame, Includes, Script, Step, run_of
+from sieve.run.runtime import Frame, Includes, Inclusion, Script, Step, run_of
 from sieve.run.values import UNSET, Place, Value, as_list, as_text
 from sieve.settings import ScriptSettings
 from sieve.syntax import nodes
 
 _INERT = frozenset({"require"})
 """Statements that are checked but do nothing."""
+
+_INCLUDING = frozenset({"include", "ec_include"})
 
 _OF_CONFIGURATION = frozenset({"ec_config"})
 """Functions that return values from the configuration."""
@@ -89,6 +92,7 @@ def compile_script(
         begin=language.begin,
         finish=language.finish,
         undo=language.undo,
+        inclusions=_inclusions(source.name, checked.calls.values()),
         includes=includes,
         compile_included=functools.partial(
             compile_script,
@@ -102,6 +106,21 @@ def compile_script(
         ),
     )
     return Compiled(script, tuple(diagnostics))
+
+
+def _inclusions(here: str, calls: Iterable[Bound]) -> tuple[Inclusion, ...]:
+    """Return the files that are included by a constant name."""
+    found = []
+    for bound in calls:
+        if bound.function.name not in _INCLUDING:
+            continue
+        argument = bound.arguments[0]
+        text = constant(argument)
+        if isinstance(text, str) and text and not text.startswith(":"):
+            uri = uri_of(here, text) if bound.function.name == "include" else text
+            optional, once = "optional" in bound.tags, "once" in bound.tags
+            found.append(Inclusion(uri, argument.span, optional, once))
+    return tuple(found)
 
 
 def _is_echo(found: Diagnostic, formal: list[Diagnostic]) -> bool:

@@ -10,6 +10,7 @@ from sieve.check.checker import Checked, Checker
 from sieve.errors import unknown_function
 from sieve.library import SieveFunction
 from sieve.rfc5228 import errors
+from sieve.rfc5228.conflicts import Conflicts
 from sieve.rfc5228.extensions import (
     COMMANDS_ELSEWHERE,
     GRAMMAR,
@@ -58,6 +59,7 @@ class StandardChecker(Checker):
         """The `require` statements at the beginning."""
         self._requirements(script)
         checked = super().run(script)
+        Conflicts(self._report).follow(script, {})
         self._report_elsewhere()
         return checked
 

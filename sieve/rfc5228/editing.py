@@ -111,7 +111,7 @@ async def deleteheader(
     chosen = [("contains", contains), ("matches", matches), ("regex", regex), ("value", value), ("count", count)]
     match = next((MatchType(kind) for kind, given in chosen if given), MatchType.IS)
     if value_patterns:
-        comparison = Comparison(match, comparator.lower(), (value or count).lower())
+        comparison = Comparison(match, comparator.lower(), (value or count).lower(), strict=True)
         numbers = await _matching(frame, numbers, bodies, comparison, value_patterns)
     if len(numbers) == len(bodies):
         frame.host.edits.delete_header(name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from config.diagnostics import Diagnostic, Span
+from config.diagnostics import Diagnostic, Note, Span
 from sieve.errors import LONGEST_QUOTE, cut, did_you_mean, error, warning
 from sieve.words import listed
 
@@ -47,6 +47,17 @@ def global_after_set(name: str, span: Span) -> Diagnostic:
 def not_an_address_field(name: str, span: Span) -> Diagnostic:
     """`address` on a field without addresses (RFC 5228, 5.1)."""
     return error(f"address: {cut(name)} is not a field with addresses", span, "use header for other fields")
+
+
+def second_rejection(name: str, span: Span, first: Span) -> Diagnostic:
+    """Two rejections in one run (RFC 5429, 2.4)."""
+    note = Note("rejected here", first)
+    return error(f"{name} comes after another rejection, and one run rejects once", span, notes=(note,))
+
+
+def rejected_too(name: str, span: Span, rejection: str) -> Diagnostic:
+    """`keep` and `reject` in one run, which is not recommended (RFC 5429, 2.4)."""
+    return warning(f"{name} has no effect beside {rejection}: the message is rejected", span)
 
 
 def no_mailboxes(names: Iterable[str], span: Span, *, files: bool) -> Diagnostic:

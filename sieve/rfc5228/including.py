@@ -28,6 +28,16 @@ def script_name(text: str) -> str:
     return text
 
 
+def uri_of(here: str, name: str) -> str:
+    """Return the file of a script that the script `here` includes.
+
+    Raises:
+        ScriptError: no script can have this name.
+    """
+    path = PurePosixPath(here)
+    return str(path.parent / f"{script_name(name)}{path.suffix or '.sieve'}")
+
+
 @sieve_function(dialect="rfc5228", name="return", extension="include")
 def return_(frame: Frame) -> Ended:
     """End this script and continue in the script that includes it (RFC 6609, 3.3)."""
@@ -74,10 +84,10 @@ async def include(
         raise ScriptError(reasons.no_includes())
     if frame.depth >= frame.settings.limits.include_depth:
         raise ScriptError(reasons.includes_too_deep(frame.settings.limits.include_depth))
-    here = PurePosixPath(frame.at.source.name)
-    uri = str(here.parent / f"{script_name(value)}{here.suffix or '.sieve'}")
+    here = frame.at.source.name
+    uri = uri_of(here, value)
     state = state_of(frame)
-    state.including = state.including or [str(here)]
+    state.including = state.including or [here]
     if once and (uri in state.once or uri in state.including):
         return Ended(False)
     if uri in state.including:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import string
+
 from sieve.library import VariableName, sieve_function
 from sieve.rfc5228.state import GLOBAL, state_of
 from sieve.run.runtime import Frame
+
+_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+_UPPER = str.maketrans(string.ascii_lowercase, string.ascii_uppercase)
+"""Other letters are left unchanged (RFC 5229, 4.1.3)."""
 
 
 @sieve_function(
@@ -27,10 +33,9 @@ def set(  # noqa: A001 - the command's name
 ) -> None:
     """Set a variable, with modifiers applied in their order of precedence (RFC 5229, 4)."""
     if lower or upper:
-        value = value.lower() if lower else value.upper()
+        value = value.translate(_LOWER if lower else _UPPER)
     if lowerfirst or upperfirst:
-        first = value[:1].lower() if lowerfirst else value[:1].upper()
-        value = first + value[1:]
+        value = value[:1].translate(_LOWER if lowerfirst else _UPPER) + value[1:]
     if quotewildcard:
         value = "".join(f"\\{char}" if char in "*?\\" else char for char in value)
     if length:

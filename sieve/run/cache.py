@@ -47,16 +47,17 @@ async def read_file(uri: str, _arguments: tuple[str, ...]) -> str:
     """
     if uri.startswith(":"):
         raise ScriptError(reasons.no_such_storage(uri))
-    return (
-        (await in_thread(ThreadPool.FILES, lambda: _read(Path(uri))))
-        .decode("utf-8", "backslashreplace")
-        .removeprefix("\ufeff")
-    )
+    return await in_thread(ThreadPool.FILES, lambda: file_text(uri))
 
 
-def _read(path: Path) -> bytes:
-    with open_regular(path) as file:
-        return file.read(_LONGEST_FILE)
+def file_text(uri: str) -> str:
+    """Return the text of a file, without a thread.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
+    with open_regular(Path(uri)) as file:
+        return file.read(_LONGEST_FILE).decode("utf-8", "backslashreplace").removeprefix("\ufeff")
 
 
 class ScriptCache:

@@ -56,6 +56,13 @@ class Comparison:
     match: MatchType = MatchType.IS
     comparator: str = OCTET
     relation: str = ""
+    strict: bool = False
+    """Whether `?` is one octet, as standard Sieve has it, and not one character."""
+
+    @property
+    def octets(self) -> bool:
+        """Whether a character is one octet (RFC 5228, 2.7.1)."""
+        return self.strict and self.comparator in {OCTET, CASEMAP}
 
 
 _PIECE = 1 << 14
@@ -122,7 +129,7 @@ def predicate(comparison: Comparison, keys: Sequence[str]) -> Predicate:
     if comparison.match is MatchType.CONTAINS:
         return _contains(comparison.comparator, keys)
     if comparison.match is MatchType.MATCHES:
-        return _matches(comparison.comparator, keys)
+        return _matches(comparison, keys)
     return _related(comparison, keys)
 
 
@@ -150,9 +157,9 @@ def _contains(comparator: str, keys: Sequence[str]) -> Predicate:
     return contains
 
 
-def _matches(comparator: str, keys: Sequence[str]) -> Predicate:
-    fold = FOLD_TEXT.get(comparator, _identity)
-    patterns: list[Pattern] = [glob_pattern(fold(key)) for key in keys]
+def _matches(comparison: Comparison, keys: Sequence[str]) -> Predicate:
+    fold = FOLD_TEXT.get(comparison.comparator, _identity)
+    patterns: list[Pattern] = [glob_pattern(fold(key), octets=comparison.octets) for key in keys]
     if len(patterns) == 1:
         search = patterns[0].found
         return lambda text: search(fold(text))

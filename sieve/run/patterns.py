@@ -45,7 +45,7 @@ def _encoded(piece: str) -> bytes:
 
 def decoded(raw: bytes) -> str:
     """Undo `encoded`."""
-    text = raw.decode("utf-8", "replace")
+    text = raw.decode("utf-8", "surrogateescape")
     if text.isascii():
         return text
     return "".join([text[at : at + _PIECE].translate(_FROM_PRIVATE) for at in range(0, len(text), _PIECE)])
@@ -111,13 +111,22 @@ def linear_pattern(pattern: str, *, ignore_case: bool = False) -> Pattern:
 _GLOB = re.compile(r"\\(.)|([*?])", re.DOTALL)
 
 
+_CHARACTERS = {"*": "(.*?)", "?": "(.)"}
+_OCTETS = {"*": "(\\C*?)", "?": f"([{chr(_PRIVATE)}-{chr(_PRIVATE + 127)}]|\\C)"}
+"""A byte that is not UTF-8 is one octet, too."""
+
+
 @functools.lru_cache(maxsize=256)
-def glob_pattern(glob: str, *, ignore_case: bool = False) -> Pattern:
-    r"""Compile a `:matches` pattern: `*`, `?`, and `\` before a literal character (RFC 5228, 2.7.1)."""
+def glob_pattern(glob: str, *, ignore_case: bool = False, octets: bool = False) -> Pattern:
+    r"""Compile a `:matches` pattern: `*`, `?`, and `\` before a literal character (RFC 5228, 2.7.1).
+
+    With `octets`, `?` is one octet of UTF-8 and not one character.
+    """
+    wild = _OCTETS if octets and "?" in glob else _CHARACTERS
     parts, at = ["(?s)\\A"], 0
     for match in _GLOB.finditer(glob):
         parts.append(re2.escape(glob[at : match.start()].translate(_TO_PRIVATE)))
-        parts.append({"*": "(.*?)", "?": "(.)"}.get(match[2], "") or re2.escape(match[1].translate(_TO_PRIVATE)))
+        parts.append(wild.get(match[2], "") or re2.escape(match[1].translate(_TO_PRIVATE)))
         at = match.end()
     parts += [re2.escape(glob[at:].translate(_TO_PRIVATE)), "\\z"]
     return Pattern(re2.compile("".join(parts).encode("utf-8", "replace"), _options(ignore_case=ignore_case)))

@@ -251,6 +251,16 @@ class Includes(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Inclusion:
+    """An include of a script whose name is constant."""
+
+    uri: str
+    span: Span
+    optional: bool = False
+    once: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Script:
     """A compiled script. It has no state of a run, so any number of sessions can share it."""
 
@@ -275,6 +285,7 @@ class Script:
     finish: Callable[[Frame], None] | None = None
     undo: Callable[[Frame], None] | None = None
     """What a run does that fails."""
+    inclusions: tuple[Inclusion, ...] = ()
     includes: Includes | None = None
     compile_included: Callable[[Source], Any] | None = None
 

@@ -31,6 +31,7 @@ from proxy.modules.sieve_policy.host import SessionHost, counters_of
 from proxy.modules.sieve_policy.options import SPEC, SieveOptions, option_name
 from proxy.smtp.ports import OutboxUnavailable
 from sieve.compile.compiler import Compiled, compile_script
+from sieve.compile.inclusions import failing_inclusions
 from sieve.dialects import DialectName
 from sieve.library import Library, SieveFunction
 from sieve.phases import Need, Phase
@@ -109,7 +110,7 @@ class SieveModule:
                 diagnostics += found.diagnostics
                 if found.script is not None:
                     diagnostics += never_reached(compiled, found.script, option_name(phase, 1))
-                    diagnostics += _includes_files(found.script, name in loaded.texts)
+                    diagnostics += _of_includes(found.script, name in loaded.texts)
                     compiled.append(found.script)
             if compiled:
                 scripts[phase] = tuple(compiled)
@@ -349,10 +350,12 @@ def _source(
         return None
 
 
-def _includes_files(script: Script, is_from_console: bool) -> list[Diagnostic]:  # noqa: FBT001 — a fact about it
-    """Refuse a script from the console that reads other files of the server."""
-    if not is_from_console or not script.calls & _INCLUDE:
+def _of_includes(script: Script, is_from_console: bool) -> list[Diagnostic]:  # noqa: FBT001 — a fact about it
+    """Warn about included scripts that fail. Refuse a script from the console that reads other files of the server."""
+    if not script.calls & _INCLUDE:
         return []
+    if not is_from_console:
+        return list(failing_inclusions(script))
     hint = "write the text into the script, or set it in the file and reload"
     return [Diagnostic(f"{script.name} includes a file, and a script from the console may not", script.span, hint)]
 
