@@ -20,6 +20,7 @@ from proxy.app import compiled, load, rehearsed, rehearsed_again, tried
 from proxy.base import log
 from proxy.base.apart import Tell
 from proxy.base.rejected import ConfigurationRejected
+from proxy.callback.classify import shipped
 from proxy.cli import exits
 from proxy.cli.grammar.tree import Prints
 from proxy.cli.outputs import DiagnosticRecord
@@ -68,6 +69,7 @@ def serve(config_file: ConfigurationFile) -> None:
     exits.open_streams()
     for number in RESERVED_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
+    shipped()  # compiled once, here: it takes a fifth of a second, and each process that is forked inherits it
     configuration = ConfigurationIn(config_file)
     diagnostics = configuration.tried()
     if has_errors(diagnostics):

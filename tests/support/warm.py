@@ -1,8 +1,9 @@
 """Processes of `ringback` that are forked from a Python which has loaded it already, as the supervisor forks workers.
 
-Loading the command takes half a second of processor time, the fork a few milliseconds, and the tests start hundreds of
-processes. The child is a process like any other: a child of the test, with arguments, variables, folder and streams of
-its own, and `python -m proxy.cli` from there on. `RINGBACK_COLD_STARTS=1` starts each one with a new Python instead.
+Loading the command takes half a second of processor time, its end another third, and the fork a few milliseconds; the
+tests start hundreds of processes. The child is a process like any other: a child of the test, with arguments,
+variables, folder and streams of its own, and `python -m proxy.cli` from there on. `RINGBACK_COLD_STARTS=1`
+starts each one with a new Python instead.
 """
 
 from __future__ import annotations
@@ -249,6 +250,11 @@ def _main() -> None:
     ours = socket.socket(fileno=int(sys.argv[1]))
     try:
         import proxy.cli.__main__  # noqa: F401, PLC0415 - here, so that the tests do not load it
+        from proxy.app import library  # noqa: PLC0415 - as above
+        from proxy.callback.classify import shipped  # noqa: PLC0415 - as above
+
+        library()
+        shipped()
     except BaseException:
         ours.send(traceback.format_exc().encode())
         raise
@@ -256,7 +262,21 @@ def _main() -> None:
     gc.freeze()  # so that a collection in a child copies no page of what was loaded
     _become(*_serve(ours))
     del sys.modules["proxy.cli.__main__"]  # it runs once more, under the name that it expects
-    runpy.run_module("proxy.cli", run_name="__main__", alter_sys=True)
+    _run()
+
+
+def _run() -> None:
+    """Run the command, and end without taking Python apart, which costs more than many a command."""
+    try:
+        runpy.run_module("proxy.cli", run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        if not isinstance(ended.code, int | None):
+            raise  # Python prints it
+        threading._shutdown()  # type: ignore[attr-defined]  # what Python does before it is taken apart
+        atexit._run_exitfuncs()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(ended.code or 0)
 
 
 if __name__ == "__main__":
