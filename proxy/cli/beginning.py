@@ -49,7 +49,7 @@ def init(
 
     A flag answers its question. What `--from` says is the default; at the end of input the defaults hold.
     """
-    if path.is_dir() or (path.exists() and not force):
+    if os.path.isdir(path) or (os.path.exists(path) and not force):  # noqa: PTH110, PTH112 - a Path fails if too long
         _refuse(errors.exists(str(path)), exits.CANNOT_CREATE)
     given = {
         "domains": " ".join(domains or ()),

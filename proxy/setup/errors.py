@@ -55,6 +55,14 @@ def looked_up(server: str, domains: str) -> str:
     )
 
 
+def not_by_smtp(server: str, domain: str, transport: str) -> str:
+    """A transport that is no SMTP: a mailbox, a pipe, LMTP."""
+    return (
+        f"{server} delivers {domain} by {transport}, which is not SMTP. The file has no next hop of its own for it: "
+        f"mail for it goes to the same server as the other mail"
+    )
+
+
 def smarthost(server: str, where: str) -> str:
     """A smarthost is for mail that goes out, not for the mail of one's own domains."""
     return f"{server} sends mail for other domains to {where}, which is not the next hop of your own mail"

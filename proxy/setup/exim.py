@@ -21,9 +21,12 @@ from proxy.setup.answers import (
     sound_domains,
     without_loopback,
 )
-from proxy.setup.tables import Absent, found_beside, read_text, rows
+from proxy.setup.tables import Absent, Files, lines_of, read_text, rows
 
 _DEEPEST = 20
+_LONGEST_LINE = 1 << 20
+"""Characters, macros replaced. Macros that name each other many times grow without an end."""
+
 _LOCAL, _RELAYED, _CLIENTS = "local_domains", "relay_to_domains", "relay_from_hosts"
 """The lists of Exim's default configuration, which sites keep."""
 
@@ -32,6 +35,7 @@ _LIST = re.compile(r"(domain|host)list(?:_cache)?\s+(\w+)\s*=\s*(.*)")
 _OPTION = re.compile(r"(?:hide\s+)?(\w+)\s*=\s*(.*)")
 _CONDITION = re.compile(r"\.(ifdef|ifndef|elifdef|elifndef|else|endif)\b\s*(\S*)")
 _FILE_LOOKUP = re.compile(r"(?:partial\d*-)?(n?wildlsearch|lsearch|iplsearch|dbm|cdb)\*?\s*;\s*(/.+)")
+_FOLDER_LOOKUP = re.compile(r"dsearch[^;]*;\s*(/.+)")
 _DEBIAN = re.compile(r"^(dc_\w+)=(?:'([^']*)'|\"([^\"]*)\"|(\S*))", re.MULTILINE)
 
 
@@ -39,7 +43,7 @@ _DEBIAN = re.compile(r"^(dc_\w+)=(?:'([^']*)'|\"([^\"]*)\"|(\S*))", re.MULTILINE
 class _Exim:
     """What a configuration defines."""
 
-    folder: Path
+    files: Files
     own_name: str
     macros: dict[str, str] = field(default_factory=dict)
     options: dict[str, str] = field(default_factory=dict)
@@ -67,6 +71,8 @@ class _Exim:
             return [item] if item else []
         if lookup or item.startswith("/"):
             return self._of_file(name, lookup[2] if lookup else item, keys=bool(lookup))
+        if folder := _FOLDER_LOOKUP.fullmatch(item):
+            return self._of_folder(name, folder[1])
         if item[0] in "^@$" or ";" in item or "${" in item:
             self.notes.append(errors.unreadable(f"{name} has {item}", "only Exim can read it"))
             return []
@@ -74,13 +80,20 @@ class _Exim:
 
     def _of_file(self, name: str, path: str, *, keys: bool) -> list[str]:
         try:
-            text = read_text(found_beside(path, self.folder))
+            text = self.files.text(path)
         except Absent as absent:
             self.notes.append(errors.unreadable(f"{name} has {path}", str(absent)))
             return []
         if keys:
             return [key.rstrip(":").strip('"') for key, _ in rows(text)]
-        return [line.partition("#")[0].strip() for line in text.splitlines() if line.partition("#")[0].strip()]
+        return [line.partition("#")[0].strip() for line in lines_of(text) if line.partition("#")[0].strip()]
+
+    def _of_folder(self, name: str, path: str) -> list[str]:
+        try:
+            return self.files.names(path)
+        except Absent as absent:
+            self.notes.append(errors.unreadable(f"{name} has {path}", str(absent)))
+            return []
 
 
 # ---------------------------------------------------------------- the text
@@ -93,7 +106,7 @@ def read_exim(path: Path, own_name: str) -> Found:
         Absent: the file cannot be read.
     """
     text = read_text(path)
-    exim = _Exim(path.absolute().parent, own_name)
+    exim = _Exim(Files(path.absolute().parent), own_name)
     if _is_debian(text):
         _take_debian(exim, text)
     else:
@@ -137,7 +150,7 @@ def _lines(exim: _Exim, text: str, depth: int) -> Iterator[str]:
 def _joined(text: str) -> Iterator[str]:
     """Yield lines without comments; a backslash at the end continues a line, comments within it are left out."""
     whole = ""
-    for line in text.splitlines():
+    for line in lines_of(text):
         stripped = line.strip()
         if stripped.startswith("#") or not (stripped or whole):
             continue
@@ -170,16 +183,18 @@ def _included(exim: _Exim, line: str, depth: int) -> Iterator[str]:
     if depth > _DEEPEST:
         return
     try:
-        yield from _lines(exim, read_text(found_beside(path, exim.folder)), depth + 1)
+        yield from _lines(exim, exim.files.text(path), depth + 1)
     except Absent as absent:
         if not line.startswith(".include_if_exists"):
             exim.notes.append(errors.unreadable(line, str(absent)))
 
 
 def _replaced(line: str, macros: Mapping[str, str]) -> str:
-    """Replace macros, the longest name first, as none may begin with another."""
+    """Replace macros, the longest name first, as none may begin with another. A line that grows too long is empty."""
     for name in sorted(macros, key=len, reverse=True):
-        if name in line:
+        if times := line.count(name):
+            if len(line) + times * len(macros[name]) > _LONGEST_LINE:
+                return ""
             line = line.replace(name, macros[name])
     return line
 
@@ -194,7 +209,7 @@ def _take(exim: _Exim, lines: Iterator[str]) -> None:
             _take_router(exim, line)
         elif section == "" and (found := _LIST.fullmatch(line)):
             lists = exim.domainlists if found[1] == "domain" else exim.hostlists
-            lists[found[2]] = found[3]
+            lists[found[2]] = found[3].strip().strip('"')
         elif section == "" and (option := _OPTION.fullmatch(line)):
             exim.options[option[1]] = option[2].strip('"')
 
@@ -209,7 +224,7 @@ def _take_router(exim: _Exim, line: str) -> None:
 def _split(text: str) -> list[str]:
     """Split a list at `:`, where `::` is a colon, or at the separator that `<` names (chapter 6.21)."""
     text = text.strip()
-    mark = re.match(r"<(\S)", text)
+    mark = re.match(r"<(\\n|\S)", text)
     sign, text = (mark[1], text[mark.end() :]) if mark else (":", text)
     parts = re.split(rf"(?<!{re.escape(sign)}){re.escape(sign)}(?!{re.escape(sign)})", text)
     if any(each == "" for each in parts) and sign * 4 in text:  # `::::1`: an address that begins with colons
@@ -282,7 +297,7 @@ def _networks(exim: _Exim) -> tuple[str, ...]:
 
 def _next_hop(exim: _Exim, local: tuple[str, ...], relayed: tuple[str, ...]) -> tuple[str, tuple[tuple[str, str], ...]]:
     """Return where mail for the domains goes: to this Exim if it delivers any of them, else where it sends them."""
-    routes = [each for router in exim.routers if _is_manual(router) for each in _routes(router)]
+    routes = [each for router in exim.routers if _is_manual(router) for each in _routes(router, relayed)]
     others = tuple(each for each in local if each != exim.options.get("primary_hostname", exim.own_name))
     if not others and relayed and routes:
         everything = [hop for pattern, hop in routes if pattern == "*"]
@@ -299,16 +314,28 @@ def _is_manual(router: Mapping[str, str]) -> bool:
     return router.get("driver") == "manualroute"
 
 
-def _routes(router: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield (domains, next hop) of a router, the first host of each rule."""
+def _covered(router: Mapping[str, str], relayed: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the relayed domains that a router's condition lets in; `*` for all. The first item that fits decides."""
+    last = "*"
+    for item in _split(router.get("domains", "*")):
+        last = item
+        if item.lstrip("! ") in {f"+{_RELAYED}", "*"}:
+            return () if item.startswith("!") else ("*",)
+        if item.lower() in relayed:
+            return tuple(each for each in relayed if each in {one.lower() for one in _split(router["domains"])})
+    return ("*",) if last.startswith("!") else ()
+
+
+def _routes(router: Mapping[str, str], relayed: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Yield (domain, next hop) of a router, the first host of each rule."""
+    covered = _covered(router, relayed)
     rules = [f"* {router['route_data']}"] if "route_data" in router else router.get("route_list", "").split(";")
     for rule in rules:
-        words = rule.replace(" : ", ":").split()
-        if len(words) < 2 or "$" in rule:
+        words = re.sub(r"\s+:\s+", ":", re.sub(r"!\s+", "!", rule)).split()
+        if len(words) < 2 or "$" in rule or not covered:
             continue
-        hop = _hop(words[1])
-        if hop:
-            yield words[0].lower(), hop
+        if hop := _hop(words[1]):
+            yield from ((each, hop) for each in (covered if words[0][0] in "*!+" else (words[0].lower(),)))
 
 
 def _hop(text: str) -> str:

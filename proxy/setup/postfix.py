@@ -24,7 +24,7 @@ from proxy.setup.answers import (
     sound_domains,
     without_loopback,
 )
-from proxy.setup.tables import Absent, found_beside, read_text, rows
+from proxy.setup.tables import Absent, Files, lines_of, read_text, rows
 
 _TABLES = frozenset({"hash", "btree", "lmdb", "cdb", "dbm", "sdbm", "texthash", "cidr"})
 """Tables whose source is the text file that they name."""
@@ -46,27 +46,37 @@ _DEFAULTS = {
     "parent_domain_matches_subdomains": "debug_peer_list,fast_flush_domains,mynetworks,relay_domains,smtpd_access_maps",
 }
 _SUBMISSION = frozenset({"465", "587"})
+_BY_SMTP = frozenset({"", "smtp", "relay", "esmtp"})
+"""Transports that speak SMTP in the master.cf that ships, and the usual one."""
+
+_EVERYWHERE = frozenset({"0.0.0.0", "[::]"})  # noqa: S104 - where another server listens
 _NAME = re.compile(r"[A-Za-z_0-9]+")
-_ITEM = re.compile(r"(?:\{[^}]*\}|[^\s,{])+")
+_ITEM = re.compile(r"(?:\{(?:[^{}]|\{[^{}]*\})*\}|[^\s,{])+")
+_ROW = re.compile(r"\{([^{}]*)\}|([^\s,{}]+)")
 _HOP = re.compile(r"\[(?P<inside>[^\]]+)\](?::(?P<port>[\w-]+))?|(?P<bare>[^\s:\[\]]+)(?::(?P<service>[\w-]+))?")
 
 
 def _parameters(text: str) -> dict[str, str]:
     """Return the parameters as written, the last value of each."""
+    found: dict[str, str] = {}
+    for line in _logical(text):
+        name, equals, value = line.partition("=")
+        if equals:
+            found[name.strip()] = value.strip()
+    return found
+
+
+def _logical(text: str) -> list[str]:
+    """Return lines without comments, each with the indented lines that continue it."""
     logical: list[str] = []
-    for line in text.splitlines():
+    for line in lines_of(text):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         if line[0].isspace() and logical:
             logical[-1] += f" {line.strip()}"
         else:
             logical.append(line.strip())
-    found: dict[str, str] = {}
-    for line in logical:
-        name, equals, value = line.partition("=")
-        if equals:
-            found[name.strip()] = value.strip()
-    return found
+    return logical
 
 
 @dataclass(slots=True)
@@ -74,7 +84,7 @@ class _MainCf:
     """One main.cf: its parameters with their values in full, and what could not be read."""
 
     parameters: Mapping[str, str]
-    folder: Path
+    files: Files
     notes: list[str] = field(default_factory=list)
     _room: int = _LONGEST_VALUE
     """Characters that may still be expanded for the value that is asked for."""
@@ -87,7 +97,7 @@ class _MainCf:
         if name == "mydomain" and name not in self.parameters:
             return self.value("myhostname", depth).partition(".")[2] or "localdomain"
         if name == "config_directory":
-            return str(self.folder)
+            return str(self.files.folder)
         written = self.parameters.get(name, _DEFAULTS.get(name, ""))
         value = self._expand(written, depth + 1).strip()
         return value if self._room > 0 or "$" not in written else ""
@@ -108,6 +118,7 @@ class _MainCf:
     def _replaced(self, inside: str, depth: int) -> str:
         name = _NAME.match(inside)
         if name is None:
+            self.notes.append(errors.unreadable(f"${{{inside}}}", "only Postfix can read it"))
             return ""
         value = self.value(name[0], depth)
         rest = inside[name.end() :]
@@ -136,23 +147,30 @@ class _MainCf:
 
     def _file(self, name: str, path: str) -> str:
         try:
-            text = read_text(found_beside(path, self.folder))
+            text = self.files.text(path)
         except Absent as absent:
             self.notes.append(errors.unreadable(f"{name} = {path}", str(absent)))
             return ""
-        return " ".join(line for line in text.splitlines() if not line.lstrip().startswith("#"))
+        return " ".join(line for line in lines_of(text) if not line.lstrip().startswith("#"))
 
     def _keys(self, name: str, item: str) -> list[str]:
-        return [key for key, _ in self.table(name, item)]
+        found = [key for key, _ in self.table(name, item)]
+        if item.startswith("cidr:") and any(key[0] in "!ie" for key in found):  # `!`, if, endif
+            self.notes.append(errors.unreadable(f"{name} = {item}", "it has conditions, which only Postfix can read"))
+            return []
+        return found
 
     def table(self, name: str, item: str) -> list[tuple[str, str]]:
         """Return the rows of a table in a file; note one that is elsewhere."""
         kind, _, path = item.removeprefix("proxy:").partition(":")
+        if kind == "inline" and path.startswith("{"):
+            pairs = [(braced or plain).partition("=") for braced, plain in _ROW.findall(path[1:-1])]
+            return [(key.strip(), value.strip()) for key, _, value in pairs]
         if kind not in _TABLES:
             self.notes.append(errors.unreadable(f"{name} = {item}", "only Postfix can read it"))
             return []
         try:
-            return rows(read_text(found_beside(path, self.folder)))
+            return rows(self.files.text(path))
         except Absent as absent:
             self.notes.append(errors.unreadable(f"{name} = {item}", str(absent)))
             return []
@@ -197,7 +215,7 @@ def read_main_cf(path: Path, own_name: str) -> Found:
         Absent: the file cannot be read.
     """
     parameters = {"myhostname": own_name, **_parameters(read_text(path))}
-    main = _MainCf(parameters, path.absolute().parent)
+    main = _MainCf(parameters, Files(path.absolute().parent))
     local, relayed = _local_domains(main), _relayed_domains(main)
     hop, routes = _next_hop(main, local, relayed)
     name, size = main.value("myhostname"), main.value("message_size_limit")
@@ -276,12 +294,11 @@ def _next_hop(
     """Return where mail for the domains goes: to this Postfix if it delivers any of them, else where it sends them."""
     smarthost = _hop(main, main.value("relayhost"))
     if not local and relayed:
-        routes = _transports(main, relayed)
-        usual = _hop(main, main.value("relay_transport").partition(":")[2]) or smarthost
-        if not usual and routes:
-            usual = routes[0][1]
+        rows_of = _transports(main, relayed)
+        usual = rows_of.get("*") or _relayed_to(main, smarthost, tuple(rows_of.values()))
+        routes = tuple(each for each in rows_of.items() if each[0] != "*" and each[1] != usual)
         if usual:
-            return usual, tuple(each for each in routes if each[1] != usual)
+            return usual, routes
     elif smarthost:
         main.notes.append(errors.smarthost("Postfix", main.value("relayhost")))
     domains = ", ".join((local or relayed or (main.value("myhostname"),))[:3])
@@ -289,19 +306,27 @@ def _next_hop(
     return _own_address(main), ()
 
 
+def _relayed_to(main: _MainCf, smarthost: str, others: tuple[str, ...]) -> str:
+    """Return where mail for relay_domains goes that no row of a table sends elsewhere; empty: nowhere by SMTP."""
+    transport, _, where = main.value("relay_transport").partition(":")
+    if transport not in _BY_SMTP:
+        return ""
+    return _hop(main, where) or smarthost or (others[0] if others else "")
+
+
 def _own_address(main: _MainCf) -> str:
     """Return where this Postfix takes mail: the first smtpd of master.cf that is not for submission."""
     try:
-        lines = read_text(main.folder / "master.cf").splitlines()
+        lines = _logical(main.files.text("master.cf"))
     except Absent:
         lines = []
     for line in lines:
         fields = line.split()
-        if len(fields) < 8 or line[0] in " \t#" or fields[1] != "inet" or fields[7] not in {"smtpd", "postscreen"}:
+        if len(fields) < 8 or fields[1] != "inet" or fields[7] not in {"smtpd", "postscreen"}:
             continue
         host, _, service = fields[0].rpartition(":")
         if service in {"smtp", "25"} or (_port(service) and _port(service) not in _SUBMISSION):
-            return f"{host or _interface(main)}:{_port(service)}"
+            return f"{host if host and host not in _EVERYWHERE else _interface(main)}:{_port(service)}"
     return f"{_interface(main)}:25"
 
 
@@ -314,17 +339,21 @@ def _interface(main: _MainCf) -> str:
     return f"[{addresses[0]}]" if ":" in addresses[0] else addresses[0]
 
 
-def _transports(main: _MainCf, relayed: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """Return the rows of transport_maps for the domains, as (domain, next hop)."""
-    found: list[tuple[str, str]] = []
+def _transports(main: _MainCf, relayed: tuple[str, ...]) -> dict[str, str]:
+    """Return the next hops that transport_maps has for the domains, and for `*`. The first row of a domain counts."""
+    found: dict[str, str] = {}
     for item in _ITEM.findall(main.value("transport_maps")):
         for key, value in main.table("transport_maps", item):
             transport, _, where = value.partition(":")
-            domain = f"*{key}" if key.startswith(".") else key
-            hop = _hop(main, where) if transport in {"", "smtp", "relay", "esmtp"} else ""
-            if domain.lower() in relayed and hop:
-                found.append((domain.lower(), hop))
-    return tuple(found)
+            domain = f"*{key}".lower() if key.startswith(".") else key.lower()
+            if domain not in relayed and domain != "*":
+                continue
+            hop = _hop(main, where) if transport in _BY_SMTP else ""
+            if hop:
+                found.setdefault(domain, hop)
+            elif transport not in _BY_SMTP:
+                main.notes.append(errors.not_by_smtp("Postfix", domain, value))
+    return found
 
 
 def _hop(main: _MainCf, text: str) -> str:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from config.base.regular_files import open_regular
 
 _MOST_OCTETS = 8 << 20
 """Of one file: enough for a hundred thousand domains."""
+
+_MOST_FILES = 1000
+"""That one configuration may name. Files that name each other twice are read without an end."""
+
+_MOST_NAMES = 100_000
+"""Of a folder."""
 
 
 class Absent(Exception):
@@ -27,25 +36,71 @@ def read_text(path: Path) -> str:
         raise Absent(f"{path} is not there") from None
     except OSError as error:
         raise Absent(f"{path} cannot be read ({error.strerror})") from None
+    except ValueError:
+        raise Absent(f"{str(path)!r} is not a path") from None
     if len(octets) > _MOST_OCTETS:
         raise Absent(f"{path} is larger than 8 MiB")
-    return octets.decode("utf-8", "replace")
+    return octets.decode("utf-8-sig", "replace")
 
 
-def found_beside(path: str, folder: Path) -> Path:
-    """Return the file that a server names; if it is not there, the one of that name in the folder of the main file.
+def lines_of(text: str) -> Iterator[str]:
+    """Yield lines as the servers see them: only a line feed ends one, while Python knows ten more ends."""
+    return (line.removesuffix("\r") for line in text.split("\n"))
 
-    So a copy of a server's folder can be read on another machine.
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that is too long
+        return False
+
+
+@dataclass(slots=True)
+class Files:
+    """The files that a configuration names.
+
+    If one is not where it is named, it is looked for in the folder of the main file. So a copy of a server's folder can
+    be read on another machine.
     """
-    named = folder / path
-    beside = folder / named.name
-    return beside if not named.exists() and beside.exists() else named
+
+    folder: Path
+    _left: int = _MOST_FILES
+
+    def _place(self, path: str) -> Path:
+        named = self.folder / path
+        beside = self.folder / named.name
+        return beside if not _is_there(named) and _is_there(beside) else named
+
+    def text(self, path: str) -> str:
+        """Return a file's text.
+
+        Raises:
+            Absent: it cannot be read, or too many were read.
+        """
+        self._left -= 1
+        if self._left < 0:
+            raise Absent(f"more than {_MOST_FILES} files are named")
+        return read_text(self._place(path))
+
+    def names(self, path: str) -> list[str]:
+        """Return the names of the files in a folder.
+
+        Raises:
+            Absent: it cannot be read.
+        """
+        place = self._place(path)
+        try:
+            return sorted(each.name for each in islice(place.iterdir(), _MOST_NAMES))
+        except OSError as error:
+            raise Absent(f"{place} cannot be read ({error.strerror})") from None
+        except ValueError:
+            raise Absent(f"{str(place)!r} is not a path") from None
 
 
 def rows(text: str, *, comment: str = "#") -> list[tuple[str, str]]:
     """Return (key, value) of each line. Comments and empty lines are left out; an indented line continues a value."""
     found: list[tuple[str, str]] = []
-    for line in text.splitlines():
+    for line in lines_of(text):
         if not line.strip() or line.lstrip().startswith(comment):
             continue
         if line[0].isspace() and found:

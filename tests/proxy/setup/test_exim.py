@@ -65,6 +65,9 @@ def test_an_exim_that_delivers_a_domain_itself_is_the_next_hop(tmp_path: Path) -
         ("domainlist local_domains = lsearch;/etc/exim4/keys : /etc/exim4/plain", ("a.example", "b.example", "c.example")),
         ("domainlist local_domains = ${lookup mysql{x}} : a.example : ^re$ : dsearch;/x", ("a.example",)),
         ("domainlist our_domains = a.example\ndomainlist theirs = b.example", ("a.example", "b.example")),
+        ('domainlist local_domains = "a.example : b.example"', ("a.example", "b.example")),
+        ("domainlist local_domains = <\\n a.example \\n b.example", ("a.example", "b.example")),
+        ("domainlist local_domains = dsearch;/etc/exim4/virtual : a.example", ("v.example", "a.example")),
         (".include inner\n", ("a.example",)),
         (".include_if_exists gone\ndomainlist local_domains = a.example", ("a.example",)),
     ],
@@ -75,6 +78,8 @@ def test_domains_are_read_as_exim_reads_them(tmp_path: Path, written: str, domai
         "plain": "# no\nc.example\n",
         "inner": "domainlist local_domains = a.example\n",
     }
+    (tmp_path / "virtual").mkdir()
+    (tmp_path / "virtual/v.example").touch()
     assert found(tmp_path, f"{written}\nbegin acl\n", **files).domains == domains
 
 
@@ -108,6 +113,24 @@ def test_the_next_hop_of_relayed_domains(tmp_path: Path, rules: str, hop: str, r
         tmp_path,
         "domainlist local_domains = @\ndomainlist relay_to_domains = a.example : b.example\n" + ROUTERS % rules,
     )
+    assert (it.next_hop, it.routes) == (hop, routes)
+
+
+@pytest.mark.parametrize(
+    ("routers", "hop", "routes"),
+    [
+        ((("! +local_domains : ! +relay_to_domains", "* isp.example"), ("+relay_to_domains", "* 10.0.0.5")), "10.0.0.5", ()),
+        ((("b.example", "* 10.0.0.6"), ("! +local_domains", "* 10.0.0.5")), "10.0.0.5", (("b.example", "10.0.0.6"),)),
+        ((("+local_domains", "* 10.0.0.6"), ("*", "!+local_domains 10.0.0.5")), "10.0.0.5", ()),
+    ],
+)  # fmt: skip
+def test_a_router_counts_for_the_domains_that_its_condition_lets_in(
+    tmp_path: Path, routers: tuple[tuple[str, str], ...], hop: str, routes: object
+) -> None:
+    text = "domainlist local_domains = @\ndomainlist relay_to_domains = a.example : b.example\nbegin routers\n"
+    for number, (domains, rule) in enumerate(routers):
+        text += f"r{number}:\n  driver = manualroute\n  domains = {domains}\n  route_list = {rule}\n"
+    it = found(tmp_path, text)
     assert (it.next_hop, it.routes) == (hop, routes)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from proxy.setup.answers import OWN_ADDRESS, Found
 from proxy.setup.postfix import _MainCf, _parameters
-from proxy.setup.tables import Absent
+from proxy.setup.tables import Absent, Files
 from tests.support.foreign import found_in
 from tests.support.programs import find_program
 
@@ -61,6 +61,10 @@ def test_a_postfix_that_delivers_a_domain_itself_is_the_next_hop_and_its_smartho
         ("mydestination = $mydestination a.example", ("a.example",)),
         ("virtual_mailbox_domains = mysql:/etc/postfix/sql.cf a.example", ("a.example",)),
         ("mydestination = [192.0.2.1] bad..example a.example *", ("a.example",)),
+        ("mydestination = inline:{a.example=OK, {b.example = x y}}", ("a.example", "b.example")),
+        ("# x\u2028mydestination = b.example\nmydestination = a.example", ("a.example",)),
+        ("mydestination = a.example\r", ("a.example",)),
+        ("mydestination = a.example ${{$x} == {y} ? {b.example} : {c.example}}", ("a.example",)),
         ("mydestination = münchen.example", ("münchen.example",)),
     ],
 )  # fmt: skip
@@ -98,11 +102,19 @@ def test_what_only_postfix_can_read_is_a_note(tmp_path: Path) -> None:
         ("transport_maps = hash:/etc/postfix/transport", "10.0.0.7:2525", (("*.b.example", "b.internal"), ("b.example", "b.internal"))),
         ("transport_maps = hash:transport\nrelayhost = [10.0.0.5]", "10.0.0.5", (("a.example", "10.0.0.7:2525"), ("*.b.example", "b.internal"), ("b.example", "b.internal"))),
         ("", OWN_ADDRESS, ()),
+        ("relay_transport = lmtp:unix:/x\nrelayhost = [isp.example]", OWN_ADDRESS, ()),
+        ("transport_maps = hash:/star\nrelayhost = [isp.example]", "10.0.0.9", (("b.example", "10.0.0.8:26"),)),
+        ("transport_maps = inline:{ c.example=smtp:[10.0.0.8], {* = smtp:[10.0.0.9]} }", "10.0.0.9", (("c.example", "10.0.0.8"),)),
     ],
 )  # fmt: skip
 def test_the_next_hop_of_relayed_domains(tmp_path: Path, written: str, hop: str, routes: object) -> None:
     table = "a.example smtp:[10.0.0.7]:2525\n.b.example  relay:[b.internal]\nb.example :[b.internal]\nc.example lmtp:unix:/x\nz.example smtp:[no]\n"
-    it = found(tmp_path, f"relay_domains = a.example b.example c.example\n{written}\n", transport=table)
+    it = found(
+        tmp_path,
+        f"relay_domains = a.example b.example c.example\n{written}\n",
+        transport=table,
+        star="* smtp:[10.0.0.9]\nb.example smtp:[10.0.0.8]:26\n",
+    )
     assert (it.next_hop, it.routes) == (hop, routes)
 
 
@@ -112,6 +124,8 @@ def test_the_next_hop_of_relayed_domains(tmp_path: Path, written: str, hop: str,
         ("", "smtp inet n - y - - smtpd\n", "127.0.0.1:25"),
         ("", "#smtp inet n - y - - smtpd\nsubmission inet n - y - - smtpd\n127.0.0.1:2526 inet n - y - - smtpd\n  -o x=y\n", "127.0.0.1:2526"),
         ("", "2526 inet n - y - 1 postscreen\nsmtpd pass - - y - - smtpd\n", "127.0.0.1:2526"),
+        ("", "0.0.0.0:25 inet n - y - - smtpd\n", "127.0.0.1:25"),
+        ("", "[::]:2526 inet n -\n  n - - smtpd\n", "127.0.0.1:2526"),
         ("inet_interfaces = 192.0.2.1, 2001:db8::1", "smtp inet n - y - - smtpd\n", "192.0.2.1:25"),
         ("inet_interfaces = loopback-only", "", "127.0.0.1:25"),
         ("inet_interfaces = $myhostname, localhost", "", "127.0.0.1:25"),
@@ -174,7 +188,7 @@ def test_values_are_those_that_postconf_prints(tmp_path: Path) -> None:
     names = ("myhostname", "one", "two", "three", "four", "relay_domains", "mydestination", "mynetworks")
     command = [find_program("postconf"), "-c", str(tmp_path), "-x", *names]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    main = _MainCf({"myhostname": "x", **_parameters(ODD)}, tmp_path)
+    main = _MainCf({"myhostname": "x", **_parameters(ODD)}, Files(tmp_path))
     printed = dict(line.split(" =", 1) for line in done.stdout.splitlines())
     assert {name: main.value(name).split() for name in names} == {name: printed[name].split() for name in names}
 
