@@ -59,7 +59,7 @@ def _is_there(path: Path) -> bool:
 class Files:
     """The files that a configuration names.
 
-    If one is not where it is named, it is looked for in the folder of the main file. So a copy of a server's folder can
+    A file that is not at its place is looked for in the folder of the main file. So a copy of a server's folder can
     be read on another machine.
     """
 

@@ -132,44 +132,6 @@ def test_each_parameter_of_postfix_on_its_page_is_one() -> None:
     assert [each for each in theirs if each not in names | restrictions] == []
 
 
-def test_each_command_of_ours_on_the_pages_is_there() -> None:
-    commands = set(
-        re.findall(
-            r"^## `ringback ([a-z ]+)`|^#+ ringback ([a-z ]+)$", (DOCS / "commands.md").read_text(), re.MULTILINE
-        )
-    )
-    known = {each for pair in commands for each in pair if each} | {"help"}
-    firsts = {each.split()[0] for each in known}
-    for page in ("first-hour.md", *(f"from-{server}.md" for server in FROM)):
-        used = re.findall(r"`?\bringback ([a-z]+)", " ".join(re.findall(r"`[^`]+`", (DOCS / page).read_text())))
-        assert [each for each in used if each not in firsts] == [], page
-
-
-def test_every_link_between_the_pages_leads_to_a_heading() -> None:
-    wrong = []
-    pages = [
-        "first-hour",
-        "operating",
-        "support",
-        "behind-it",
-        "callback-verification",
-        *(f"from-{each}" for each in FROM),
-    ]
-    for page in [*(DOCS / f"{each}.md" for each in pages), ROOT / "README.md", ROOT / "SECURITY.md"]:
-        for link, anchor in re.findall(r"\]\(([^)#:\s]*)(#[^)]*)?\)", page.read_text()):
-            if link.startswith("http"):
-                continue
-            target = (page.parent / link).resolve() if link else page
-            if not target.exists() or (anchor and anchor[1:] not in _anchors(target)):
-                wrong.append(f"{page.name}: {link}{anchor}")
-    assert wrong == []
-
-
-def _anchors(page: Path) -> set[str]:
-    headings = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
-
-
 @pytest.mark.real("systemd-analyze")
 def test_the_unit_on_the_page_is_whole(tmp_path: Path) -> None:
     (unit,) = re.findall(r"^```\n(\[Unit\]\n.*?)^```", (DOCS / "operating.md").read_text(), re.MULTILINE | re.DOTALL)
