@@ -85,6 +85,16 @@ def stray_characters(span: Span) -> Diagnostic:
     return error(f"unexpected {cut(span.text)}", span)
 
 
+def slashes_are_no_comment(span: Span) -> Diagnostic:
+    """`// …`."""
+    return error("// begins no comment", span, "write # …")
+
+
+def lone_semicolon(span: Span) -> Diagnostic:
+    """A `;` after a block, or after another one."""
+    return error("no statement stands before this ;", span, "remove it")
+
+
 def expected(what: str, span: Span, hint: str | None = None) -> Diagnostic:
     """The parser needs something else here."""
     return error(f"expected {what}", span, hint)
@@ -95,8 +105,40 @@ def missing_semicolon(span: Span, after: str) -> Diagnostic:
     return error(f"expected ; after {cut(after)}", span)
 
 
+_JOINS = {"and": "allof", "&&": "allof", "or": "anyof", "||": "anyof"}
+_TAGS = frozenset(
+    [
+        "is",
+        "contains",
+        "matches",
+        "regex",
+        "value",
+        "count",
+        "comparator",
+        "over",
+        "under",
+        "all",
+        "localpart",
+        "domain",
+        "user",
+        "detail",
+        "raw",
+        "text",
+        "content",
+        "index",
+        "last",
+        "copy",
+    ]
+)
+
+
 def call_as_argument(span: Span) -> Diagnostic:
     """A bare word among the arguments."""
+    word = span.text.lower()
+    if word in _JOINS:
+        return error(f"{span.text} does not join tests", span, f"write {_JOINS[word]} (TEST, TEST)")
+    if word in _TAGS:
+        return error(f"{cut(span.text)} cannot be an argument", span, f"write :{word}")
     return error(
         f"{cut(span.text)} cannot be an argument",
         span,

@@ -25,6 +25,7 @@ from sieve.rfc5228.extensions import (
 from sieve.run.values import as_list
 from sieve.syntax import nodes
 
+_FIELD_NAME = re.compile(r"[!-9;-~]+")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 _ADDRESS_FIELDS = """
@@ -216,6 +217,8 @@ class StandardChecker(Checker):
             self._names(call.name, bound.arguments[0])
         elif call.name == "address":
             self._address_fields(bound.arguments[0])
+        elif call.name in {"header", "exists", "date"}:
+            self._field_names(bound.arguments[0])
 
     def _names(self, command: str, node: nodes.Expression) -> None:
         """Check the names of variables: `global` comes before `set` (RFC 6609, 3.4.1), and is the only namespace."""
@@ -235,6 +238,11 @@ class StandardChecker(Checker):
         for name in as_list(constant(node) or ()):
             if name.lower() not in ADDRESS_FIELDS:
                 self._report(errors.not_an_address_field(name, node.span))
+
+    def _field_names(self, node: nodes.Expression) -> None:
+        for name in as_list(constant(node) or ()):
+            if _FIELD_NAME.fullmatch(name) is None:
+                self._report(errors.not_a_field_name(name, node.span))
 
     def _expression(self, node: nodes.Expression, *, warn: bool = True, query: bool = False) -> None:
         if isinstance(node, nodes.Variable | nodes.Index):

@@ -49,6 +49,12 @@ def not_an_address_field(name: str, span: Span) -> Diagnostic:
     return error(f"address: {cut(name)} is not a field with addresses", span, "use header for other fields")
 
 
+def not_a_field_name(name: str, span: Span) -> Diagnostic:
+    """`header "Subject:"`: no field has this name (RFC 5322, 3.6.8)."""
+    hint = f'write "{cut(name[:-1])}"' if name.endswith(":") else None
+    return warning(f"no field can have the name {cut(name)!r}", span, hint)
+
+
 def second_rejection(name: str, span: Span, first: Span) -> Diagnostic:
     """Two rejections in one run (RFC 5429, 2.4)."""
     note = Note("rejected here", first)

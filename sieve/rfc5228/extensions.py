@@ -55,6 +55,8 @@ GRAMMAR = frozenset({"encoded-character", "variables"})
 _ELSEWHERE = {
     "convert": "convert",
     "enotify": "notify valid_notify_method notify_method_capability",
+    "envelope-deliverby": "",
+    "envelope-dsn": "",
     "extlists": "valid_ext_list",
     "extracttext": "extracttext",
     "enclose": "enclose",
@@ -69,6 +71,7 @@ _ELSEWHERE = {
     "mboxmetadata": "metadata metadataexists",
     "mime": "",
     "notify": "denotify",
+    "processcalendar": "processcalendar",
     "redirect-deliverby": "",
     "redirect-dsn": "",
     "replace": "replace",
@@ -83,7 +86,7 @@ _ELSEWHERE = {
 }
 """Registered extensions that need a mailbox, a user or a scanner, with their actions and tests."""
 
-_OF_VENDORS = "pipe filter execute report debug_log"
+_OF_VENDORS = "pipe filter execute report debug_log log eval expire unexpire jmapquery"
 _TAGS_ELSEWHERE = (
     "flags list mime anychild create fcc mailboxid specialuse notify ret bytimerelative bytimeabsolute bymode bytrace"
 )
@@ -99,5 +102,8 @@ TAGS_ELSEWHERE = frozenset(_TAGS_ELSEWHERE.split())
 
 
 def is_elsewhere(extension: str) -> bool:
-    """Tell whether an extension exists, but has no use in a proxy. `vnd.` is for vendors (RFC 5228, 6.1)."""
-    return extension in _ELSEWHERE or extension.startswith("vnd.")
+    """Tell whether an extension exists, but has no use in a proxy.
+
+    `vnd.` is for vendors (RFC 5228, 6.1), and some have `x-`.
+    """
+    return extension in _ELSEWHERE or extension.startswith(("vnd.", "x-"))

@@ -87,6 +87,7 @@ _TOKEN = re.compile(
 )
 _BLOCK_END = re.compile(r"^\.[ \t]*\r?(?:\n|\Z)", re.MULTILINE)
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+_JOINING = frozenset({"&&", "||"})
 _WORDLIKE = {"word": TokenKind.WORD, "tag": TokenKind.TAG, "variable": TokenKind.VARIABLE}
 _SKIP = {TokenKind.WORD: 0, TokenKind.TAG: 1, TokenKind.VARIABLE: 1}
 
@@ -175,8 +176,18 @@ class ScriptLexer:
         if group == "curly":
             self._report(errors.wrong_quotes(self._span(start, end)))
             return self._add(TokenKind.TEXT, start, end, "")
+        if self._source.text[start:end] in _JOINING:
+            return self._add(TokenKind.WORD, start, end, self._source.text[start:end])
+        if self._source.text.startswith("//", start):
+            return self._slashes(start)
         self._report(errors.stray_characters(self._span(start, end)))
         return end
+
+    def _slashes(self, start: int) -> int:
+        """Report what is meant to be a comment, and continue at the next line."""
+        line_end = self._source.text.find("\n", start)
+        self._report(errors.slashes_are_no_comment(self._span(start, start + 2)))
+        return line_end if line_end > start else len(self._source.text)
 
     def _unclosed_string(self, start: int) -> Span:
         """Return the likely place of the missing quote: the first string that swallowed the end of a statement.

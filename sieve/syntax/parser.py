@@ -139,7 +139,9 @@ class Parser(Cursor):
             statement = self._destructuring()
             after = "the assignment"
         else:
-            self._fail(errors.expected("a statement", self._span(self._token)))
+            lone = self._is(";")
+            span = self._span(self._token)
+            self._fail(errors.lone_semicolon(span) if lone else errors.expected("a statement", span))
         self._semicolon(after, statement)
         return statement
 
