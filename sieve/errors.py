@@ -92,7 +92,7 @@ def slashes_are_no_comment(span: Span) -> Diagnostic:
 
 def lone_semicolon(span: Span) -> Diagnostic:
     """A `;` after a block, or after another one."""
-    return error("no statement stands before this ;", span, "remove it")
+    return error("this ; ends no statement", span, "remove it")
 
 
 def expected(what: str, span: Span, hint: str | None = None) -> Diagnostic:
@@ -106,30 +106,11 @@ def missing_semicolon(span: Span, after: str) -> Diagnostic:
 
 
 _JOINS = {"and": "allof", "&&": "allof", "or": "anyof", "||": "anyof"}
-_TAGS = frozenset(
-    [
-        "is",
-        "contains",
-        "matches",
-        "regex",
-        "value",
-        "count",
-        "comparator",
-        "over",
-        "under",
-        "all",
-        "localpart",
-        "domain",
-        "user",
-        "detail",
-        "raw",
-        "text",
-        "content",
-        "index",
-        "last",
-        "copy",
-    ]
+_TAG_NAMES = (
+    "is contains matches regex value count comparator over under all localpart domain user detail raw text content "
+    "index last copy"
 )
+_TAGS = frozenset(_TAG_NAMES.split())
 
 
 def call_as_argument(span: Span) -> Diagnostic:
