@@ -24,6 +24,7 @@ from proxy.cli.outputs import MailRecord
 from proxy.cli.stanza import loaded
 from proxy.cli.trial import trial_session
 from proxy.dns.resolver import Resolver
+from proxy.mail.authentication_results import remove_forged
 from proxy.mail.evidence import all_of
 from proxy.mail.session import Session
 from proxy.mail.stuffing import stuffed
@@ -127,6 +128,8 @@ async def _checked(facts: Facts, around: Circumstances, content: bytes) -> Found
 async def _arrives(validators: Sequence[Validator], session: Session) -> None:
     """Let those hear the body who do so while a message arrives."""
     message = session.transaction.message
+    if message is not None:
+        await remove_forged(message, session.options.results_name)
     for each in validators:
         if message is not None and isinstance(each, ListensToBodies):
             listener = await each.listen(session, message)

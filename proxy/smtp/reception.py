@@ -157,7 +157,7 @@ class Reception:
         session = self._session
         await message.take_apart()
         if self._plan.authserv_id:
-            remove_forged(message, self._plan.authserv_id)
+            await remove_forged(message, self._plan.authserv_id)
         session.context |= counts_context(session)
         if not message.header("date"):
             session.transaction.context["rfc2822_date_missing"] = "true"

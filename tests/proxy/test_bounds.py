@@ -26,7 +26,8 @@ BOUNDS = {
     "RSA keys of 16,384 bits": f"above {keys.MOST_BITS} bits",
     "exponents of 2⁶⁴": {1 << 32: "above 2³²"}[keys.MOST_EXPONENT],
     "large signed messages": f"parts of {canonical.PIECE // KIBI} KiB",
-    "SPF records that include each other": f"{spf.MAX_LOOKUP} terms that cause look-ups, {spf.MAX_VOID_LOOKUPS} with",
+    "SPF records that include each other": f"{spf.MAX_LOOKUP} terms that cause look-ups, {spf.MAX_MX} names of each, "
+    f"{spf.MAX_VOID_LOOKUPS} look-ups",
     "long SPF terms": f"{evaluation.LONGEST_TERM} characters",
     "thousands of authors": f"{author.MOST_DOMAINS} domains, {walk.MOST_QUERIES} look-ups",
     "long DMARC records": f"{record.MOST_OCTETS} characters",
@@ -34,6 +35,7 @@ BOUNDS = {
     "`Authentication-Results` with": f"{authentication_results._LONGEST_PREFIX:,} characters",
     "100,000 links": f"{urls.MOST_LINKS:,} links in the first {subjects.MOST_OCTETS // MEBI} MiB, and `max_lookups` "
     f"({DnsblOptions().max_lookups})",
+    "address fields of 1 MiB": f"the first {subjects.MOST_ADDRESS_CHARACTERS // KIBI} KiB",
     "names with thousands of records": f"{answers.MOST_RECORDS} records",
     "chains and loops of aliases": f"{stub.MOST_ALIASES} aliases",
     "name servers that are silent": f"{resolver.QUERY_SECONDS:.0f} s for one look-up",

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import authres
 import pytest
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
@@ -321,6 +322,29 @@ async def test_a_signed_message_passes_all_checks(stage: Stage, tmp_path: Path) 
     assert told == "iprev=pass spf=pass dkim=pass/good.test dmarc=pass"
     (message,) = upstream.messages
     assert message.content.count(b"Authentication-Results: ringback.test") == 1
+
+
+async def test_what_a_client_says_leaves_one_field_that_says_what_ringback_found(stage: Stage, tmp_path: Path) -> None:
+    ringback, upstream = await with_names(stage, tmp_path, *modules(5), zone=WORKS)
+    forged = b"Authentication-Results: (x) RINGBACK.Test. 1;\r\n dkim=pass header.d=bank.test\r\n"
+    for helo, sender, more in (
+        ("client.test", '"a; dkim=pass (x) header.d=bank.test"@nothing.test', ""),
+        ("client.test", '"a\\\\\\"; dkim=pass"@nothing.test', ""),
+        ("x;dkim=pass", "", ""),
+        ("client.test", '"\u00fc; dkim=pass"@b\u00fccher.test', " SMTPUTF8"),
+    ):
+        client = await greeted(ringback, name=helo)
+        async with client:
+            assert (await client.ask(f"MAIL FROM:<{sender}>{more}")).startswith("250"), sender
+            assert (await client.ask(f"RCPT TO:<{BOB}>")).startswith("250")
+            assert (await client.ask("DATA")).startswith("354")
+            await client.send_raw(forged * 3 + PLAIN + b".\r\n")
+            assert (await client.reply(within=PATIENCE)).startswith("250")
+        head = upstream.messages[-1].content.partition(b"\r\n\r\n")[0].replace(b"\r\n\t", b" ").replace(b"\r\n ", b" ")
+        (field,) = [line for line in head.split(b"\r\n") if line.lower().startswith(b"authentication-results")]
+        found = authres.AuthenticationResultsHeader.parse(field.decode("ascii"))
+        assert found.authserv_id == "ringback.test"
+        assert [each.method for each in found.results] == ["iprev", "spf", "dmarc"], field
 
 
 async def test_why_tells_what_the_checks_found_and_who_decided(stage: Stage, tmp_path: Path) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Iterator, Mapping
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from typing import cast
 
 from config.diagnostics import Diagnostic, Severity
 from config.settings import ModuleSettings
 from proxy.base.tasks import TaskOwner, spawn
-from proxy.dmarc.author import authors
+from proxy.dmarc.author import Authors, authors
 from proxy.dmarc.evaluation import Evaluation, Status, evaluate
 from proxy.dmarc.policies import DomainPolicies
 from proxy.dmarc.record import Policy
@@ -27,8 +27,13 @@ from proxy.modules.dmarc.options import SPEC, DmarcOptions
 from proxy.modules.dmarc.reporting import Override, report_of
 from proxy.modules.services import Services
 from sieve.phases import Need, Phase
+from sieve.run.threads import ThreadPool, in_thread
 
 _GRACE_SECONDS = 5.0
+
+_INLINE = 1 << 10
+"""Characters of From fields that are read on the event loop, in up to 1 ms; more are read in a thread."""
+
 _CHECKERS = frozenset({"spf_v1", "dkim_validate", "opendkim"})
 
 
@@ -113,7 +118,8 @@ class DmarcValidator:
         message = transaction.message
         fields = message.header("from") if message is not None else []
         began = time.monotonic()
-        found = await evaluate(authors(fields), identifiers_of(session), self._lookups.ask, self._options.timeout)
+        of_authors = await _authors(fields)
+        found = await evaluate(of_authors, identifiers_of(session), self._lookups.ask, self._options.timeout)
         transaction.dns_seconds += time.monotonic() - began
         if self._waits and found.asked is Policy.REJECT:
             await self._answered(session)
@@ -168,6 +174,12 @@ class DmarcValidator:
             if found.asked is not Policy.NONE:
                 message.add_header(name, f"{found.asked.value} {found.domain}")
         publish(session)
+
+
+async def _authors(fields: Sequence[str]) -> Authors:
+    if sum(map(len, fields)) <= _INLINE:
+        return authors(fields)
+    return await in_thread(ThreadPool.CONTENT, lambda: authors(fields))
 
 
 def _made(name: str, options: DmarcOptions, services: Services) -> DmarcValidator:

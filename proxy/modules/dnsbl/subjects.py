@@ -9,14 +9,38 @@ from sieve.message import mime
 from sieve.message.urls import address_domains, links_of
 from sieve.run.content import beside_the_loop
 from sieve.run.patience import settled
+from sieve.run.threads import ThreadPool, in_thread
 
 MOST_OCTETS = 2 << 20
 """Octets of a message in which links are looked for: reading them holds Python's lock."""
+
+MOST_ADDRESS_CHARACTERS = 64 << 10
+"""Characters of address fields in which domains are looked for."""
+
+_INLINE = 1 << 10
+"""Characters of address fields that are read on the event loop, in up to 1 ms; more are read in a thread."""
 
 
 async def subjects_of(message: Message, kind: str, fields: Sequence[str]) -> Sequence[str]:
     """Return the hosts of a message's links (`url`), or the domains in its address fields (`header`)."""
     if kind == "header":
-        return address_domains([body for name in fields for body in message.header(name)])
+        return await _domains_in(_beginnings([body for name in fields for body in message.header(name)]))
     raw = await message.beginning(MOST_OCTETS)
     return await settled(beside_the_loop(len(raw), lambda: links_of(mime.structure(raw)).hosts))
+
+
+def _beginnings(bodies: Sequence[str]) -> list[str]:
+    """Return the bodies within the limit."""
+    found, room = [], MOST_ADDRESS_CHARACTERS
+    for body in bodies:
+        found.append(body[:room])
+        room -= len(found[-1])
+        if not room:
+            break
+    return found
+
+
+async def _domains_in(bodies: Sequence[str]) -> Sequence[str]:
+    if sum(map(len, bodies)) <= _INLINE:
+        return address_domains(bodies)
+    return await in_thread(ThreadPool.CONTENT, lambda: address_domains(bodies))

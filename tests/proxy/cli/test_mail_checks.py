@@ -57,8 +57,8 @@ def server() -> Iterator[str]:
         yield address
 
 
-def run(folder: Path, server: str, modules: str, *words: str) -> tuple[int, Any]:
-    (folder / "m.eml").write_bytes(MESSAGE)
+def run(folder: Path, server: str, modules: str, *words: str, content: bytes = MESSAGE) -> tuple[int, Any]:
+    (folder / "m.eml").write_bytes(content)
     (folder / "r.conf").write_text(
         f'ESMTP_Listener = ( 127.0.0.1:0 )\nHostname = "mx.test"\nGateway = "127.0.0.1"\nNameservers = ( "{server}" )\n'
         + modules
@@ -123,3 +123,34 @@ def test_a_client_that_may_relay_is_not_checked(tmp_path: Path, server: str) -> 
 def test_what_cannot_be_checked_ends_with_its_status(tmp_path: Path, words: list[str], status: int) -> None:
     result = CliRunner().invoke(application, ["check-mail", str(tmp_path / "missing.eml"), *words])
     assert result.exit_code == status
+
+
+HEAD = b"From: Bank <service@bank.test>\nSubject: hurry\n"
+FILES = {
+    "LF": MESSAGE,
+    "CRLF": MESSAGE.replace(b"\n", b"\r\n"),
+    "mbox": b"From a@bank.test Mon Nov 30 10:00:00 2026\n" + MESSAGE,
+    "without a body": HEAD,
+    "of 30 MB": MESSAGE + b"0123456789abcdef\n" * (30_000_000 // 17),
+    "of any octets": HEAD + b"\n" + bytes(range(256)) * 1000,
+}
+
+
+@pytest.mark.parametrize("content", FILES.values(), ids=FILES)
+@pytest.mark.parametrize("stdin", [False, True])
+def test_a_message_is_read_as_it_comes(tmp_path: Path, server: str, content: bytes, *, stdin: bool) -> None:
+    (tmp_path / "m.eml").write_bytes(content)
+    (tmp_path / "r.conf").write_text(
+        f'ESMTP_Listener = ( 127.0.0.1:0 )\nHostname = "mx.test"\nGateway = "127.0.0.1"\nNameservers = ( "{server}" )\n'
+    )
+    where = "-" if stdin else str(tmp_path / "m.eml")
+    line = ["check-mail", where, "--client-ip", "192.0.2.1", "--json", "-c", str(tmp_path / "r.conf")]
+    result = CliRunner().invoke(application, line, input=content if stdin else None)
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["variables"]["dmarc_domain"] == "bank.test"
+
+
+def test_an_empty_message_has_no_author(tmp_path: Path, server: str) -> None:
+    status, text = run(tmp_path, server, "", content=b"")
+    assert status == 0
+    assert "no From field" in text
