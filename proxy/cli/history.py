@@ -14,9 +14,8 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from config.base.ip import plain_address
 from proxy.app import load
-from proxy.base.log import printable, silence
+from proxy.base.log import silence
 from proxy.cli import exits
 from proxy.cli.grammar.tree import Prints
 from proxy.cli.outputs import WhyRecord
@@ -27,6 +26,7 @@ from proxy.history.addresses import Addresses
 from proxy.history.files import moment
 from proxy.history.search import Found, search
 from proxy.history.settings import HistorySettings
+from proxy.history.subjects import is_nobody
 
 DEFAULT_FILE = Path("/etc/ringback/ecelerity.conf")
 
@@ -58,7 +58,9 @@ def why(
     """
     settings = _settings(config_file)
     earliest = time.time() - _seconds(since) if since else 0.0
-    found = _searched(settings, _canonical(subject), earliest)
+    if is_nobody(subject):
+        _say_nobody(subject, "ask about the recipient, the client or the session")
+    found = _searched(settings, subject, earliest)
     if as_json:
         exits.say(json.dumps(_as_json(subject, found)))
     else:
@@ -70,6 +72,7 @@ def why(
 @application.command("export")
 def export(address: Address, config_file: ConfigurationFile = DEFAULT_FILE) -> None:
     """Print everything that the history has about an address, as JSON lines. Exit 1 if there is nothing."""
+    _need_somebody(address)
     settings = _settings(config_file)
     rows = 0
     try:
@@ -85,12 +88,18 @@ def export(address: Address, config_file: ConfigurationFile = DEFAULT_FILE) -> N
 @application.command("forget")
 def forget(address: Address, config_file: ConfigurationFile = DEFAULT_FILE) -> None:
     """Remove everything that the history has about an address. The server may run meanwhile."""
+    _need_somebody(address)
     settings = _settings(config_file)
     try:
         rows = persons.forget(settings.folder, address, _addresses(settings))
     except (OSError, sqlite3.Error) as error:
         _unavailable(str(error))
     exits.say(f"{rows} row{'' if rows == 1 else 's'} removed or changed")
+
+
+def _need_somebody(address: str) -> None:
+    if is_nobody(address):
+        _say_nobody(address, "write a person's address")
 
 
 # ---------------------------------------------------------------- the configuration
@@ -119,12 +128,9 @@ def _seconds(text: str) -> float:
     return float(number) * _UNITS[unit]
 
 
-def _canonical(subject: str) -> str:
-    """Return an address of a machine as the history writes it, and anything else as it is."""
-    try:
-        return plain_address(subject.strip("[]"))
-    except ValueError:
-        return printable(subject)
+def _say_nobody(subject: str, instead: str) -> NoReturn:
+    exits.say(f'"{shown(subject)}" names nobody: all bounces have the sender <>; {instead}', err=True)
+    raise typer.Exit(exits.USAGE)
 
 
 def _searched(settings: HistorySettings, subject: str, earliest: float) -> Found:

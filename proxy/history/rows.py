@@ -316,6 +316,8 @@ class Rows:
     def _note(self, event: Event, at: int, known: _Session | None) -> None:
         session = known.row[0] if known else 0
         fields = {name: value for name, value in event.items() if name not in _LEFT_OUT}
+        if (user := event.get("user")) and not (known and known.who and known.who[4] == user):
+            fields["user"] = user  # who tried to log in is not the session's user
         where = session or -self._next_note
         for name in fields.keys() & _PERSONAL:
             for address in [fields[name]] if name in _ADDRESS_FIELDS else addresses_in(fields[name]):

@@ -13,6 +13,7 @@ from typing import Any
 from proxy.history.addresses import Addresses, canonical, key_of
 from proxy.history.files import DayFile, OtherFile, day_of, files_in, mark_of, open_for_reading
 from proxy.history.keys import sessions_of
+from proxy.history.subjects import beginning_of, spellings
 
 MOST_STORIES = 50
 """Sessions that are told; `Found.more` says if there were others."""
@@ -111,14 +112,26 @@ class Reader:
 
     def names(self, subject: str) -> set[str]:
         """Return what the file may call a subject."""
-        plain = canonical(subject)
-        return {plain, canonical(self.addresses.of(plain))} if self.mark else {plain}
+        plain = {canonical(each) for each in spellings(subject)}
+        return plain | {canonical(self.addresses.of(each)) for each in plain} if self.mark else plain
 
     def stories(self, subject: str) -> Iterator[Story]:
         """Yield what the file has about a subject, newest first."""
         names = self.names(subject)
+        nothing = True
         for row in sessions_of(self._connection, map(key_of, names)):
             story = self._without_session(-row) if row < 0 else self._of_session(row, names)
+            if story is not None:
+                nothing = False
+                yield story
+        if nothing and (beginning := beginning_of(subject)):
+            yield from self._of_beginning(beginning)
+
+    def _of_beginning(self, beginning: str) -> Iterator[Story]:
+        """Yield the stories of sessions whose names begin so: a name may have been cut."""
+        condition = "id BETWEEN ? AND ? || '~'"
+        for row in self.items("sessions", condition, beginning, beginning)[::-1]:
+            story = self._of_session(row["row"], {canonical(row["id"])})
             if story is not None:
                 yield story
 

@@ -10,8 +10,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from config.base.ip import plain_address
-from proxy.base.log import printable
 from proxy.history.addresses import Addresses
 from proxy.history.search import Found, search
 from proxy.history.settings import HistorySettings
@@ -72,15 +70,10 @@ class Searching:
         return ladder_of(stories) if stories else None
 
     def _search(self, subject: str, since: float) -> Found:
-        subject = subject[:LONGEST_SUBJECT].strip()
-        try:
-            subject = plain_address(subject.strip("[]"))
-        except ValueError:
-            subject = printable(subject, LONGEST_SUBJECT)
         addresses = Addresses()
         with suppress(FileNotFoundError):  # nothing was kept yet
             addresses = self.settings.addresses()
-        return search(self.settings.folder, subject, addresses, since=since)
+        return search(self.settings.folder, subject[:LONGEST_SUBJECT], addresses, since=since)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         if self._open >= MOST_WAITING:

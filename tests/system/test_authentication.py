@@ -359,9 +359,13 @@ async def test_why_tells_what_the_checks_found_and_who_decided(stage: Stage, tmp
     await told(
         ringback,
         "listed@example.com",
-        ["The blocklist bl.test lists 127.0.0.9: 127.0.0.4, weight 1.", "is listed by bl.test", "Decided by dnsbl."],
+        [
+            "The blocklist bl.test lists 127.0.0.9: 127.0.0.4, weight 1.",
+            "is listed by bl.test",
+            "Decided by dnsbl, a module.",
+        ],
     )
-    await told(ringback, "forged@example.com", ["spf=fail", "dmarc=fail", "Decided by dmarc."])
+    await told(ringback, "forged@example.com", ["spf=fail", "dmarc=fail", "Decided by dmarc, a module."])
 
 
 async def test_a_sender_that_spf_does_not_confirm_is_not_probed_and_can_be_refused(

@@ -44,7 +44,7 @@ async def test_all_workers_have_one_list_that_outlives_a_restart(stage: Stage, t
     assert await _rcpt(ringback) == DEFERRED
     await eventually_answered(lambda: _passes(ringback), "another attempt passes")
     assert [await _passes(ringback) for _ in range(6)] == [True] * 6  # whichever worker they come to
-    await told(ringback, "b@example.com", ("was deferred", "Greylisted, try again in ", "Decided by main."))
+    await told(ringback, "b@example.com", ("was deferred", "Greylisted, try again in ", "Decided by main, a module."))
 
     await eventually_answered(lambda: _answers(at), "the console answers")
     (row,) = await at.of("greylist show 127.0.0.")

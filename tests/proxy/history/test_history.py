@@ -116,7 +116,7 @@ def test_a_callback_that_decided_long_ago_is_told(tmp_path: Path) -> None:
     assert "A callback asked mx.sender.test [192.0.2.25] about <a@sender.test>" in told
     assert 'It answered to RCPT TO: "5.1.1 no a here"' in told
     assert 'The callback answered fail (unknown_user): "550 5.1.1 no a here"' in told
-    assert "Decided by smtp_cbv." in told
+    assert "Decided by smtp_cbv, a module." in told
 
 
 def test_a_refused_command_is_found_by_the_address_in_it(tmp_path: Path) -> None:
