@@ -30,7 +30,7 @@ BENCH_VENV   := .venv-bench
 # A container may forbid bytecode. Then each Python compiles all that it loads, and half the time of a start goes there.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test suite test-long test-busy coverage checks bench bench-quick bench-all bench-relay docs lock clean
+.PHONY: help demo test suite compiled test-long test-busy coverage checks bench bench-quick bench-all bench-relay docs lock clean
 .DELETE_ON_ERROR:
 
 help:
@@ -49,12 +49,17 @@ help:
 demo: $(RUN)
 	@$(BIN)/ringback demo $(ARGS)
 
-test: checks
+test: $(DEV)
+	@$(MAKE) --no-print-directory --jobs 2 --output-sync=recurse checks compiled
 	$(PYTEST) $(ARGS)
 
 # without the checks, which .ci/run does beside its installations
 suite: $(DEV)
 	$(PYTEST) $(ARGS)
+
+# The bytecode of all tests: otherwise each process makes it for itself, all at the same time.
+compiled: $(DEV)
+	@$(BIN)/pytest --collect-only --quiet --numprocesses 0 >/dev/null || true
 
 # Here each `ringback` is a new Python; `make test` forks most from one that has loaded it (tests/support/warm.py).
 test-long: ROUNDS = 8

@@ -1,6 +1,6 @@
 """How the cost of a function grows with its input: linear code passes, code that is quadratic or worse fails.
 
-Time is CPU time of this thread, the best of five runs, so that a busy machine changes nothing.
+Time is CPU time of this thread, the best of a few runs, so that a busy machine changes nothing.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from contextlib import contextmanager, suppress
 ENOUGH_SECONDS = 0.005
 """Below this a run says more about the machine than about the code."""
 
-RUNS = 5
-
-TRIES = 3
-"""A ratio that is too large is measured again: on a busy machine caches are others'. What is quadratic stays above."""
+RUNS = (2, 5, 5)
+"""The runs of each measurement. A ratio that is too large is measured again: on a busy machine caches are others'. What
+is quadratic stays above."""
 
 MOST_GROWTH = 6.0
 """How much longer four times the input may take: 4 is linear, 16 is quadratic."""
@@ -48,7 +47,7 @@ def _memory_at_hand() -> Iterator[None]:
     yield
 
 
-def seconds(work: Work, size: int, runs: int = RUNS) -> float:
+def seconds(work: Work, size: int, runs: int = 5) -> float:
     """Return the least CPU time of several runs over an input of this size."""
     best = float("inf")
     for _ in range(runs):
@@ -71,13 +70,13 @@ def assert_linear(name: str, work: Work, *, largest: int) -> None:
     compare: the case passes and prints the size.
     """
     size = min(SMALLEST, largest)
-    while (once := seconds(work, size, 1)) < ENOUGH_SECONDS or (once := seconds(work, size)) < ENOUGH_SECONDS:
+    while (once := seconds(work, size, 1)) < ENOUGH_SECONDS or (once := seconds(work, size, 2)) < ENOUGH_SECONDS:
         if size >= largest:
             print(f"{name}: {largest} takes {once * 1000:.2f} ms, under {ENOUGH_SECONDS * 1000:.0f} ms")  # noqa: T201 — the size is what a reader of the run wants
             return
         size = min(2 * size, largest)
-    for _ in range(TRIES):
-        small, large = seconds(work, size), seconds(work, 4 * size)
+    for runs in RUNS:
+        small, large = seconds(work, size, runs), seconds(work, 4 * size, runs)
         growth = large / small
         told = f"{name}: {size} takes {small * 1000:.2f} ms, {4 * size} takes {large * 1000:.2f} ms: {growth:.1f} times"
         print(told)  # noqa: T201 — as above

@@ -49,12 +49,10 @@ exec chroot "$root" "$@"
 """ProtectSystem=strict, ProtectProc=invisible and PrivateTmp=yes."""
 
 
-def made(script: str, *words: str, version: str = "") -> Path:
+def made(script: str, *words: str) -> Path:
     """Run a script of `packaging` as a careful administrator would; it prints the path of what it made."""
-    variables = {**os.environ} | ({"RINGBACK_VERSION": version} if version else {})
     ended = subprocess.run(
         [ROOT / "packaging" / script, *words],
-        env=variables,
         capture_output=True,
         text=True,
         check=False,

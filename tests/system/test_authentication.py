@@ -24,15 +24,13 @@ from tests.support.exchanger import Exchanger, says
 from tests.support.house import greeted, opened
 from tests.support.nameserver import ScriptedNameserver
 from tests.support.ringback import Ringback
+from tests.support.rounds import WHOLE
 from tests.support.signing import rsa_key, signed
 from tests.support.waiting import eventually
 from tests.support.world import Stage
 from tests.system.test_history import state, told
 
 pytestmark = pytest.mark.real("dnsmasq")  # the stage has one
-
-WHOLE = int(os.environ.get("RINGBACK_ORACLE_ROUNDS", "2")) >= 8
-"""Whether this is `make test-long`."""
 
 SESSIONS = 500 if WHOLE else 60
 LARGE = 10 if WHOLE else 1

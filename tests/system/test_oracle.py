@@ -37,6 +37,7 @@ from tests.support.oracle import (
     hand_in,
 )
 from tests.support.programs import free_port
+from tests.support.rounds import ALL_ROUNDS, ROUNDS
 from tests.support.succession import Succession
 from tests.support.waiting import eventually
 
@@ -111,12 +112,8 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 AT_ONCE = SESSIONS // 4
 """Clients of each Ringback; all of them are in the window when it is killed."""
 
-ROUNDS = int(os.environ.get("RINGBACK_ORACLE_ROUNDS", "2"))
-"""Kills at each place. `make test-long` asks for WHOLE of them: 32 in a window, and 100 at random."""
-
-WHOLE = 8
-
 KILLS = 4 * ROUNDS
+"""In a window. `make test-long` asks for ALL_ROUNDS: 32 in a window, and 100 at random."""
 
 SENT = {"recipients": None, "354": 0.0, "half": 0.5, "all but the dot": 1.0}
 """Where a client may stop before its dot: the share of the content that it sends, None for no DATA."""
@@ -254,13 +251,13 @@ async def test_an_upstream_that_dies_after_it_took_a_message_is_not_asked_again_
 
 # ---------------------------------------------------------------- at random
 
-RANDOM_KILLS = 4 * max(3, 25 * ROUNDS // WHOLE)
+RANDOM_KILLS = 4 * max(3, 25 * ROUNDS // ALL_ROUNDS)
 """Of Ringbacks, the same number at each place."""
 
-UPSTREAM_KILLS = max(3, 12 * ROUNDS // WHOLE)
+UPSTREAM_KILLS = max(3, 12 * ROUNDS // ALL_ROUNDS)
 """Of each upstream, with all its processes."""
 
-DAEMON_KILLS = max(6, 30 * ROUNDS // WHOLE)
+DAEMON_KILLS = max(6, 30 * ROUNDS // ALL_ROUNDS)
 """Of one process of Postfix, smtpd or cleanup."""
 
 
@@ -378,6 +375,6 @@ async def test_whatever_dies_under_load_no_confirmed_message_is_lost_and_no_atte
         traffic.ends.set()
     tally = await world.settled()
     assert sum(place.kills for place in world.places) == RANDOM_KILLS
-    assert tally.letters > SESSIONS * max(1, 5 * ROUNDS // WHOLE)
+    assert tally.letters > SESSIONS * max(1, 5 * ROUNDS // ALL_ROUNDS)
     assert tally.outcomes[Outcome.UNKNOWN] > RANDOM_KILLS, "deaths came in the middle of messages"
     assert 0 < tally.duplicates <= tally.outcomes[Outcome.UNKNOWN]

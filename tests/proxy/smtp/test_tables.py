@@ -7,7 +7,6 @@ still passed, nothing would read the cell.
 from __future__ import annotations
 
 import csv
-import os
 import re
 import ssl
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -27,10 +26,11 @@ from proxy.smtp import arguments, forwarded
 from proxy.smtp.state import SAME, TABLE, Cell, State
 from tests.support.conversation import Conversation
 from tests.support.exchanger import Exchanger
+from tests.support.rounds import WHOLE
 from tests.support.worker import ALICE, BOB, LETTER, WorkerStage, serving
 
 ROWS = Path(__file__).parents[2] / "spec" / "front"
-long = pytest.mark.skipif(int(os.environ.get("RINGBACK_ORACLE_ROUNDS", "2")) < 8, reason="make test-long")
+long = pytest.mark.skipif(not WHOLE, reason="make test-long")
 
 
 def rows(name: str) -> list[dict[str, str]]:
