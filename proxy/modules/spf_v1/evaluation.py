@@ -112,10 +112,11 @@ def _evaluated(identity: Identity, record: str | None) -> Outcome:
     """Run pyspf. With a record, nothing is looked up for the domain itself."""
     try:
         address = identity.client_ip.partition("%")[0]  # of a link-local client, without the name of the link
-        query = _Query(address, identity.sender, identity.helo, receiver=identity.receiver, strict=True)
+        helo = identity.helo if identity.sender else identity.domain
+        query = _Query(address, identity.sender, helo, receiver=identity.receiver, strict=True)
         if identity.sender:  # pyspf cuts at the first "@", which may be in a quoted local part
-            query.l, _, query.o = identity.sender.rpartition("@")
-            query.l, query.d = query.l or "postmaster", query.o
+            query.l = identity.sender.rpartition("@")[0] or "postmaster"
+            query.d = query.o = identity.domain
         query.set_default_explanation("")
         result, _, explanation = query.check(record)
     except GreenletExit:
@@ -133,19 +134,27 @@ async def evaluate(resolver: Records, identity: Identity, *, default_rule: str =
     """
     if not identity.has_domain:
         return Outcome("none", problem="the sender has no domain")
-    answers = _Answers(resolver, identity.domain)
     try:
         async with asyncio.timeout(seconds):
-            outcome = await _run(answers, identity, None)
-            if outcome.result != "none":
-                return outcome
-            if answers.has_no_such_domain and await _is_unknown(resolver, identity.domain):
-                return Outcome("none", problem="the domain does not exist", unknown_domain=bool(identity.sender))
-            return await _run(answers, identity, f"v=spf1 {default_rule}") if default_rule else outcome
+            return await _in_time(resolver, identity, default_rule)
     except TimeoutError:
         return Outcome("temperror", problem="no answer in time")
     except DnsUnavailable as unavailable:
         return Outcome("temperror", problem=str(unavailable))
+
+
+async def _in_time(resolver: Records, identity: Identity, default_rule: str) -> Outcome:
+    answers = _Answers(resolver, identity.domain)
+    outcome = Outcome("none", problem="the name is no domain of a sender")
+    if identity.may_have_record:
+        outcome = await _run(answers, identity, None)
+        if outcome.result != "none":
+            return outcome
+    if (answers.has_no_such_domain or not identity.may_have_record) and await _is_unknown(resolver, identity.domain):
+        return Outcome("none", problem="the domain does not exist", unknown_domain=bool(identity.sender))
+    if default_rule and identity.may_have_record:
+        return await _run(answers, identity, f"v=spf1 {default_rule}")
+    return outcome
 
 
 class _Answers:

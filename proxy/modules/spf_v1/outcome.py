@@ -6,7 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from config.base.domains import normal_domain
 from proxy.dns.answers import Value
+
+_LONGEST_NAME = 253
 
 
 class Records(Protocol):
@@ -34,8 +37,15 @@ class Identity:
 
     @property
     def domain(self) -> str:
-        """The domain whose record decides."""
-        return self.sender.rpartition("@")[2] if self.sender else self.helo
+        """The domain whose record decides, without a final dot."""
+        return (self.sender.rpartition("@")[2] if self.sender else self.helo).removesuffix(".")
+
+    @property
+    def may_have_record(self) -> bool:
+        """Whether the domain is one of which RFC 7208 section 4.3 asks for the record: of two or more sound labels."""
+        name = normal_domain(self.domain)
+        sizes = [len(each) for each in name.split(".")]
+        return len(name) <= _LONGEST_NAME and len(sizes) > 1 and min(sizes) > 0 and max(sizes) < 64
 
 
 @dataclass(frozen=True, slots=True)

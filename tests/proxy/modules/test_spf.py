@@ -441,3 +441,26 @@ async def test_a_link_local_client_is_compared_without_the_name_of_its_link() ->
 async def test_a_record_whose_version_is_followed_by_something_else_is_none() -> None:
     """The one case that pyspf's own tests have beside the suites."""
     assert (await outcome("odd.test", spf("odd.test", "v=spf1..."))).result == "none"
+
+
+@pytest.mark.parametrize(
+    ("sender", "helo", "result"),
+    [
+        ("", "fail.test.", "fail"), ("", "FAIL.Test", "fail"), ("", "localhost", "none"), ("", "a..test", "none"),
+        ("", f"{'x' * 64}.test", "none"), ("", "-", "none"), ("", "", "none"), ("", "[192.0.2.1]", "none"),
+        ("", "." * 3000, "none"), ("", ".fail.test", "none"), ("a@fail.test.", "h.test", "fail"),
+        ("a@localhost", "h.test", "none"), ("a@", "h.test", "none"), ("@fail.test", "h.test", "fail"),
+        ("\u00fc@fail.test", "h.test", "fail"), ("a@[IPv6:::1]", "h.test", "none"), ("a", "fail.test", "none"),
+    ],
+)  # fmt: skip
+async def test_only_a_name_of_several_sound_labels_has_a_record(sender: str, helo: str, result: str) -> None:
+    zone = {**ZONE, **spf("localhost", "v=spf1 -all"), ("localhost", "A"): ["127.0.0.1"]}
+    found = await evaluate(Records(zone), Identity("192.0.2.1", sender, helo, "r.test"), default_rule="?all")
+    assert found.result == result
+
+
+async def test_a_sender_whose_domain_of_one_label_does_not_exist_can_be_refused() -> None:
+    for domain, unknown in (("nowhere", True), ("localhost", False)):
+        zone: Zone = {("localhost", "A"): ["127.0.0.1"]}
+        found = await evaluate(Records(zone), Identity("192.0.2.1", f"a@{domain}", "h.test", "r.test"))
+        assert found.unknown_domain is unknown
