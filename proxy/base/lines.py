@@ -32,6 +32,8 @@ def name_of(line: bytes) -> bytes:
 def printable(foreign: str | bytes, longest: int = LONGEST_FIELD) -> str:
     """Return foreign text as printable ASCII, cut at `longest` characters."""
     text = foreign.decode("ascii", "backslashreplace") if isinstance(foreign, bytes) else foreign
+    if len(text) <= longest and text.isascii() and text.isprintable():  # as almost all is
+        return text
     text = text[: longest + 1]
     if not (text.isascii() and text.isprintable()):
         text = text.encode("unicode_escape", "backslashreplace").decode("ascii")

@@ -77,7 +77,7 @@ class Packed(msgspec.Struct, array_like=True, gc=False):
     def answer(self, now: float) -> CallbackVerdict:
         """Return the verdict as `CachedVerdict.answer` does."""
         age = now - self.found
-        return self.verdict(cached=True, age=round(age, 1) if age > 0 else 0.0)
+        return CallbackVerdict(*(*finding_of(self), True, round(age, 1) if age > 0 else 0.0))
 
 
 _BUFFER = bytearray()

@@ -31,7 +31,7 @@ from proxy.modules.sieve_policy.host import SessionHost
 from proxy.modules.sieve_policy.lists import rows_of
 from proxy.modules.smtp_cbv.making import callbacks_of
 from proxy.smtp.access import is_trusted
-from proxy.smtp.context import helo_context, path_context
+from proxy.smtp.context import helo_context, mail_context, recipient_context
 from sieve.host import CallbackAnswer
 from sieve.phases import Phase
 from sieve.shared import Found
@@ -70,10 +70,10 @@ def trial_session(facts: Facts, around: Circumstances, content: bytes | None) ->
         session.authenticate(facts.user)
     transaction = session.transaction
     transaction.begin(path_of(facts.sender), {})
-    transaction.context |= path_context("mailfrom", transaction.reverse_path)
+    transaction.context |= mail_context(transaction.reverse_path, {})
     for recipient in facts.recipients:
         transaction.add(Recipient(path_of(recipient)))
-        transaction.context |= path_context("rcptto", path_of(recipient))
+        transaction.context |= recipient_context(path_of(recipient))
     if transaction.recipients:
         session.current_recipient = transaction.recipients[-1]
     if content is not None:

@@ -149,7 +149,7 @@ class Transaction(AiosmtpdEnvelope):
     # Python reads a slot ten times as fast as a default of the class, or one of more than thirty attributes.
     __slots__ = (
         "begun", "binding", "callback", "callback_seconds", "context", "copies", "created", "discarded", "discarded_by",
-        "dmarc", "dns_seconds", "evidence", "evidence_told", "given_reverse_path", "heard", "id", "is_binary", "judged",
+        "dmarc", "dns_seconds", "evidence", "evidence_told", "given_reverse_path", "heard", "is_binary", "judged",
         "letters", "message", "message_id", "parameters", "pending", "phases", "policy_seconds", "prdr", "recipients",
         "recorded", "refused_recipients", "reverse_path", "size", "upstream_seconds", "waiting_fields", "when_accepted",
         "when_wanted",
@@ -162,8 +162,6 @@ class Transaction(AiosmtpdEnvelope):
         """MAIL was accepted, or policy is being asked about it."""
         self.created = 0.0
         """When it began."""
-        self.id = ""
-        """Its name in the Received field and in the log."""
         self.reverse_path: Path = NULL_PATH
         self.given_reverse_path: Path = NULL_PATH
         """The reverse-path sent by the client, even if policy replaced it. Reports go to this address."""
@@ -278,8 +276,8 @@ class Session(AiosmtpdSession):
     __slots__ = (
         "advertised", "auth_user", "can_relay", "cipher", "client_name", "client_network", "context",
         "current_recipient", "encryption", "evidence", "failed_authentications", "greeting", "id", "introduced",
-        "local", "may_talk_early", "options", "peer_address", "speaks_within", "tally", "tls", "transaction", "via",
-        "withdrawn",
+        "local", "may_talk_early", "options", "peer_address", "speaks_within", "tally", "tls", "transaction",
+        "transaction_id", "via", "withdrawn",
     )  # fmt: skip
 
     def __init__(
@@ -292,6 +290,8 @@ class Session(AiosmtpdSession):
         """Start a session between two addresses, with the options that apply to this client."""
         super().__init__(loop)
         self.id = next_session_id()
+        self.transaction_id = f"{self.id}.0"
+        """The name of the last transaction, in the Received field and in the log."""
         self.peer_address = peer
         self.local = local
         self.options = options
@@ -329,11 +329,6 @@ class Session(AiosmtpdSession):
         """What modules found about the client."""
         self.greeting: Callable[[Reply], Reply] | None = None
         """What a module makes of the usual greeting."""
-
-    @property
-    def transaction_id(self) -> str:
-        """The transaction ID in the Received field and in the log."""
-        return f"{self.id}.{self.tally.transactions}"
 
     @property
     def may_report(self) -> bool:

@@ -6,17 +6,6 @@ from proxy.mail.session import Path, Session
 
 Parameters = dict[str, str | None]
 
-_COMMANDS = {"mailfrom": "MAIL FROM", "rcptto": "RCPT TO"}
-
-
-def path_context(prefix: str, path: Path) -> dict[str, str]:
-    """Return the context variables of a path: `<prefix>_string`, the whole command, `_localpart` and `_domain`."""
-    return {
-        f"{prefix}_string": f"{_COMMANDS[prefix]}:<{path.text}>",
-        f"{prefix}_localpart": path.local_part,
-        f"{prefix}_domain": path.domain,
-    }
-
 
 def helo_context(name: str, *, extended: bool) -> dict[str, str]:
     """Return the context variables of the client's greeting: the whole command, and its name."""
@@ -24,11 +13,24 @@ def helo_context(name: str, *, extended: bool) -> dict[str, str]:
 
 
 def mail_context(path: Path, parameters: Parameters) -> dict[str, str]:
-    """Return the message's context variables that MAIL sets."""
-    found = path_context("mailfrom", path)
+    """Return the message's context variables that MAIL sets: the whole command, and the parts of the path."""
+    found = {
+        "mailfrom_string": f"MAIL FROM:<{path.text}>",
+        "mailfrom_localpart": path.local_part,
+        "mailfrom_domain": path.domain,
+    }
     if parameters and (parameters.get("BODY") or "").upper() == "8BITMIME":
         found["#8bitmime"] = "true"
     return found
+
+
+def recipient_context(path: Path) -> dict[str, str]:
+    """Return those that RCPT sets."""
+    return {
+        "rcptto_string": f"RCPT TO:<{path.text}>",
+        "rcptto_localpart": path.local_part,
+        "rcptto_domain": path.domain,
+    }
 
 
 def counts_context(session: Session) -> dict[str, str]:

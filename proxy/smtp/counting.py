@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from proxy.mail.replies import Reply
 from proxy.metrics.book import BOOK
 from proxy.metrics.metric import OTHER
@@ -41,11 +43,14 @@ NO_COMMAND = place_of(OTHER)
 """The place of what is no command of ours."""
 
 
+_place = cache(REFUSALS.at)
+
+
 def count_refusal(verb: str, reply: Reply) -> None:
     """Count a refused command or message."""
     by = reply.by.partition(" ")[0]
     counts = BOOK.counts
     phase, kind = OF_VERB.get(verb, OTHER), "5xx" if reply.permanent else "4xx"
-    counts[REFUSALS.at(phase, _SOURCES.get(by, OTHER), kind)] += 1
+    counts[_place(phase, _SOURCES.get(by, OTHER), kind)] += 1
     if by in _LIMITS:
         counts[_LIMITS[by]] += 1

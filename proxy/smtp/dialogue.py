@@ -155,11 +155,11 @@ class Dialogue:
     # ------------------------------------------------------------ policy
 
     def ask(
-        self, phases: tuple[Phase, ...], heed: Callable[[Verdict], Reply | None], go_on: Callable[[], Answer]
+        self, phases: tuple[Phase, ...], heed: Callable[[Verdict], Reply | None], go_on: Callable[[], Answer] | Reply
     ) -> Answer:
         """Ask policy in each phase; the first reply that `heed` makes of a verdict ends it, otherwise `go_on` follows.
 
-        It is Pending only if a verdict is not there yet.
+        That is the reply, or what gives it. It is Pending only if a verdict is not there yet.
         """
         transaction, began = self.session.transaction, time.monotonic()
         for number, phase in enumerate(phases, 1):
@@ -174,14 +174,14 @@ class Dialogue:
             if verdict is not PASS and (reply := heed(verdict)) is not None:
                 transaction.judged = phase.value
                 return reply
-        return go_on()
+        return go_on if type(go_on) is Reply else go_on()
 
     async def _asked(
         self,
         waiting: tuple[Any, Transaction, float],
         phases: tuple[Phase, ...],
         heed: Callable[[Verdict], Reply | None],
-        go_on: Callable[[], Answer],
+        go_on: Callable[[], Answer] | Reply,
     ) -> Reply | None:
         """Wait for the verdict of the first phase, then ask in the others."""
         verdict, transaction, began = waiting

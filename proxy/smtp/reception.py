@@ -349,7 +349,7 @@ class Reception:
         own_name = options.received_hostname or options.hostname
         field = (
             f"{_first_line(session.host_name, session.peer_address[0])}"
-            f"\tby {own_name} (Ringback) with {protocol_of(session)} id {transaction.id}{only};\r\n"
+            f"\tby {own_name} (Ringback) with {protocol_of(session)} id {session.transaction_id}{only};\r\n"
             f"\t{_date()}\r\n"
         )
         return field.encode("utf-8", "surrogateescape")

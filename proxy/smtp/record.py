@@ -24,6 +24,9 @@ log = get_logger()
 LONGEST_FOREIGN = 1000
 """Characters of foreign text in a message's event that are not looked at field by field."""
 
+_SHORT = 64
+"""Characters of foreign text of which no field is too long."""
+
 LONGEST_HEAD = 4096
 """Characters of a header section that the history keeps."""
 
@@ -195,7 +198,7 @@ def _about(session: Session, transaction: Transaction) -> Fields:
     """Return what all events of a transaction have."""
     return {
         "session": session.id,
-        "transaction": transaction.id or session.transaction_id,
+        "transaction": session.transaction_id,
         "client": session.peer_address[0],
         "helo": session.host_name or "",
         "tls": session.tls,
@@ -206,6 +209,9 @@ def _about(session: Session, transaction: Transaction) -> Fields:
 
 
 def _printable(about: Fields) -> Fields:
+    said = f"{about['sender']}{about['helo']}{about['user']}"
+    if len(said) <= _SHORT and said.isascii() and said.isprintable():
+        return about
     foreign = {"sender": printable(about["sender"]), "helo": printable(about["helo"], 64)}
     return about | foreign | {"user": printable(about["user"], 64)}
 

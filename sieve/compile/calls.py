@@ -33,6 +33,8 @@ def call(bound: Bound, *, traced: bool = False) -> Code:
         return Code(_fixed(run, arguments, keywords), waits=function.waits)
     if keywords:
         return Code(_tagged(run, arguments, keywords), waits=function.waits)
+    if len(arguments) == 1 and not (traced or function.takes_frame):
+        return Code(_of_one(function.run, arguments[0]), waits=function.waits)
     return Code(_plain(run, arguments), waits=function.waits)
 
 
@@ -70,6 +72,11 @@ def _fixed(run: Callable[..., Any], arguments: list[Code], keywords: dict[str, C
         return lambda frame: run(frame, *values)
     tags = {name: code.value for name, code in keywords.items()}
     return lambda frame: run(frame, *values, **tags)
+
+
+def _of_one(run: Callable[..., Any], argument: Code) -> Run:
+    only = argument.run
+    return lambda frame: run(only(frame))
 
 
 def _plain(run: Callable[..., Any], arguments: list[Code]) -> Run:

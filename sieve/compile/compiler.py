@@ -309,7 +309,8 @@ def _chosen(branches: list[tuple[Callable[[Frame], Any], Callable[[Frame], Any]]
 
 def _spread(names: tuple[str, ...], missing: tuple[Place, ...], frame: Frame, result: Value) -> bool:
     variables = frame.variables
-    for name, value in zip(names, (*as_list(result), *missing), strict=False):
+    values = result if result.__class__ is tuple else as_list(result)  # most functions return a list
+    for name, value in zip(names, (*values, *missing), strict=False):
         if value is UNSET:
             variables.pop(name, None)
         else:

@@ -179,7 +179,9 @@ class SessionHost:
         callbacks = self._services.callbacks
         asking = callbacks.ask_for_recipient if self._phase in ONE_RECIPIENT else callbacks.ask
         verdict = asking(self._session, address, sender)
-        return _answer(verdict) if isinstance(verdict, CallbackVerdict) else _awaited(verdict)
+        if isinstance(verdict, CallbackVerdict):
+            return CallbackAnswer(str(verdict.status), verdict.message)
+        return _awaited(verdict)
 
     async def resolve(self, name: str, record: str, server: str | None) -> DnsAnswer:
         """Look records up."""
@@ -220,12 +222,9 @@ class SessionHost:
         )
 
 
-def _answer(verdict: CallbackVerdict) -> CallbackAnswer:
-    return CallbackAnswer(str(verdict.status), verdict.message)
-
-
 async def _awaited(verdict: Awaitable[CallbackVerdict]) -> CallbackAnswer:
-    return _answer(await verdict)
+    found = await verdict
+    return CallbackAnswer(str(found.status), found.message)
 
 
 class SessionConnection:

@@ -26,7 +26,7 @@ from proxy.server.answering import Question, Unanswerable
 from proxy.smtp.access import admits, is_trusted
 from proxy.smtp.admission import Admission
 from proxy.smtp.arguments import recipient_of, sender_of
-from proxy.smtp.context import counts_context, helo_context, mail_context, path_context
+from proxy.smtp.context import counts_context, helo_context, mail_context, recipient_context
 from proxy.smtp.entrance import Entrance
 from proxy.smtp.listed import foreseen
 from proxy.smtp.pipeline import PhasePipeline
@@ -243,7 +243,7 @@ class _Walk:
             self._end("rcptto", "relay_domains", replies.RELAYING_DENIED)
         session.current_recipient = recipient
         session.context |= counts_context(session)
-        session.transaction.context |= path_context("rcptto", recipient.path)
+        session.transaction.context |= recipient_context(recipient.path)
         await self._ask(self._plan.at_rcpt)
         transaction = session.transaction
         if transaction.discarded or not recipient.relayed:

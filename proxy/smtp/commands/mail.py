@@ -42,7 +42,7 @@ def mail(  # noqa: C901 — a helper would be a call for each message
         transaction = session.transaction = Transaction()
     transaction.begin(path, parameters)
     session.tally.transactions += 1
-    transaction.id = session.transaction_id
+    session.transaction_id = f"{session.id}.{session.tally.transactions}"
     if plan.looks_from_mail:
         session.context |= counts_context(session)
         transaction.context |= mail_context(path, parameters)
@@ -53,7 +53,7 @@ def mail(  # noqa: C901 — a helper would be a call for each message
         transaction.discarded, transaction.discarded_by = verdict.discard, verdict.by
         return verdict.reply if verdict.reply is None else _refused(dialogue, verdict.reply)
 
-    return dialogue.ask(plan.at_mail, refusal_by, lambda: replies.SENDER_OK)
+    return dialogue.ask(plan.at_mail, refusal_by, replies.SENDER_OK)
 
 
 def _refused(dialogue: Dialogue, reply: Reply) -> Reply:

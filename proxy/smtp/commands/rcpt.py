@@ -17,7 +17,7 @@ from proxy.mail.session import Recipient, Session
 from proxy.mail.verdict import Verdict
 from proxy.smtp.access import admits
 from proxy.smtp.arguments import recipient_of
-from proxy.smtp.context import counts_context, path_context
+from proxy.smtp.context import counts_context, recipient_context
 from proxy.smtp.dialogue import Dialogue
 from proxy.smtp.pending import Answer, Pending
 from proxy.smtp.plan import Limit
@@ -47,7 +47,7 @@ def rcpt(dialogue: Dialogue, argument: bytes, limits: Sequence[Limit] | None = N
     session.current_recipient = recipient
     if plan.looks_from_rcpt:
         session.context |= counts_context(session)
-        session.transaction.context |= path_context("rcptto", recipient.path)
+        session.transaction.context |= recipient_context(recipient.path)
     if foreseen is not None:
         return _taken(dialogue, recipient, foreseen[1])
     return _judged(dialogue, recipient) if plan.at_rcpt else _offered(dialogue, recipient)

@@ -130,7 +130,7 @@ async def test_a_recipient_that_was_discarded_is_none_of_the_recipients() -> Non
 
 async def test_the_transaction_has_the_id_that_received_carries_and_its_age() -> None:
     subject = session()
-    subject.tally.transactions = 3
+    subject.transaction_id = f"{subject.id}.3"
     seen = host(subject).transaction
     assert (seen.id, seen.created) == (f"{subject.id}.3", subject.transaction.created)
 
