@@ -6,6 +6,10 @@ import asyncio
 from collections.abc import Callable
 
 
+def nothing() -> None:
+    """Stand for a callback that is no longer wanted."""
+
+
 class LazyTimer:
     """Rings when a deadline passes.
 
@@ -36,8 +40,9 @@ class LazyTimer:
         self.deadline = None
 
     def cancel(self) -> None:
-        """The connection has ended: leave nothing in the loop."""
+        """The connection has ended: leave nothing in the loop, and forget whom to tell."""
         self.deadline = None
+        self._rings = nothing
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None

@@ -225,6 +225,7 @@ class Wire(asyncio.Protocol):
                 raise
             finally:
                 self._read = self._waiter = None
+                del waiter  # its failure has a traceback, which has this frame
         if answers.closing and not closing_is_a_reply:
             self._end_at_421(answers)
         return answers.replies
@@ -278,6 +279,7 @@ class Wire(asyncio.Protocol):
                 raise
             finally:
                 self._waiter = None
+                del waiter
         if self.broken is not None and not unless.replies:
             raise WireBroken(self.broken)
 

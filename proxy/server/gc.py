@@ -1,8 +1,9 @@
 """Makes Python's garbage collection rare, because it stops the worker while it runs.
 
 By default, Python runs a full collection whenever the heap grows by a quarter. With ten thousand probes in flight, that
-stopped all mail for 0.1 to 0.5 s, thirty times in half a minute. Reference counts free nearly everything that a session
-or probe leaves. Young collections, and a full one every ten minutes, free the rest.
+stopped all mail for 0.1 to 0.5 s, thirty times in half a minute. Reference counts free everything that a session leaves
+(tests/proxy/smtp/test_garbage.py), and nearly everything of a probe. Young collections, and a full one every ten
+minutes, free the rest.
 """
 
 from __future__ import annotations

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from typing import final
+from typing import cast, final
 
 from proxy.base import closing
-from proxy.base.waiting import LazyTimer, WritePause
+from proxy.base.waiting import LazyTimer, WritePause, nothing
 
 LONGEST_COMMAND = 2048
 """Octets of a command line. RFC 5321 section 4.5.3.1.4 requires 512; parameters need more."""
@@ -66,7 +66,7 @@ class SmallReads(asyncio.BufferedProtocol):
 
     def __init__(self, protocol: asyncio.Protocol) -> None:
         """Take the protocol's place at its transport, which is connected."""
-        self._protocol = protocol
+        self.protocol = protocol
         self.eof_received = protocol.eof_received  # type: ignore[method-assign]  # it is the same, and so are these
         self.connection_lost = protocol.connection_lost  # type: ignore[method-assign]
         self.pause_writing = protocol.pause_writing  # type: ignore[method-assign]
@@ -76,7 +76,7 @@ class SmallReads(asyncio.BufferedProtocol):
         return _ROOM
 
     def buffer_updated(self, nbytes: int) -> None:
-        self._protocol.data_received(bytes(_ROOM[:nbytes]))
+        self.protocol.data_received(bytes(_ROOM[:nbytes]))
 
 
 class Connection:
@@ -243,6 +243,7 @@ class Connection:
         finally:
             self.timer.deadline = None
             self._is_awaited = False
+            del event  # its failure has a traceback, which has this frame: only a garbage collection would free them
 
     def _ring(self) -> None:
         if self._is_awaited:
@@ -287,9 +288,14 @@ class Connection:
     def close(self) -> None:
         """Write the queued replies, then close. A client that does not read is cut off after a while."""
         self.flush()
-        self.timer.cancel()
+        self._let_go()
         if not self.lost:
             self._closing = closing.close(self.transport)
+
+    def _let_go(self) -> None:
+        """Ring no more, and forget the session: it then goes without a garbage collection, which stops all others."""
+        self.timer.cancel()
+        self._on_idle = nothing
 
     # ------------------------------------------------------------ from the transport
 
@@ -306,9 +312,13 @@ class Connection:
 
     def _read_less(self) -> None:
         """Let reads be small from now on. Clients that pipeline much would hold half a megabyte each."""
+        self.transport.set_protocol(SmallReads(self.protocol))
+
+    @property
+    def protocol(self) -> asyncio.Protocol:
+        """The session, which owns this connection."""
         protocol = self.transport.get_protocol()
-        if isinstance(protocol, asyncio.Protocol):
-            self.transport.set_protocol(SmallReads(protocol))
+        return protocol.protocol if isinstance(protocol, SmallReads) else cast(asyncio.Protocol, protocol)
 
     def end(self) -> None:
         """The client half-closed. If we wait for it to read our replies, that wait goes on."""
@@ -322,7 +332,7 @@ class Connection:
         self.is_stuck = False
         self.outgoing = b""
         self.buffer.clear()
-        self.timer.cancel()
+        self._let_go()
         if self._closing is not None:
             self._closing.cancel()
             self._closing = None

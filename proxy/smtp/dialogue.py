@@ -84,17 +84,14 @@ class Dialogue:
     """One client's session, and its transaction at the next hop. Its protocol owns it."""
 
     __slots__ = (
-        "_protocol", "admission", "argument", "barred", "committed", "connection", "content", "entrance", "foreseen",
+        "admission", "argument", "barred", "committed", "connection", "content", "entrance", "foreseen",
         "front", "killed", "loop", "plan", "progress", "recorded", "relay", "session",
     )  # fmt: skip
 
-    def __init__(
-        self, front: Front, entrance: Entrance, session: Session, connection: Connection, protocol: asyncio.Protocol
-    ) -> None:
+    def __init__(self, front: Front, entrance: Entrance, session: Session, connection: Connection) -> None:
         """Start before the greeting."""
         self.front, self.entrance, self.session, self.connection = front, entrance, session, connection
         self.loop = session.loop
-        self._protocol = protocol
         self.plan = entrance.plan(session.options, front.pipeline)
         self.progress = Progress()
         self.admission = Admission(front, entrance, session.client_network)
@@ -252,7 +249,7 @@ class Dialogue:
             connection.flush()
             async with asyncio.timeout(HANDSHAKE_SECONDS):
                 # The buffer holds the start of the handshake. Commands after STARTTLS have already ended the session.
-                transport = await shake_hands(self._protocol, connection.transport, context, connection.buffer)
+                transport = await shake_hands(connection.protocol, connection.transport, context, connection.buffer)
         except (OSError, ssl.SSLError) as error:
             count_failure("client")
             log.info("tls_failed", session=session.id, client=session.client_ip, reason=printable(str(error)))

@@ -76,7 +76,7 @@ class SmtpProtocol(SMTP):
         stream = cast(asyncio.Transport, transport)
         stream.set_write_buffer_limits(high=BACKLOG)  # a client that reads its replies leaves nothing in it
         self.connection = Connection(loop, stream, self.idle)
-        self.dialogue = Dialogue(self.front, self.entrance, self.session, self.connection, self)
+        self.dialogue = Dialogue(self.front, self.entrance, self.session, self.connection)
         self.front.live.add(self)
         try:
             if self.front.hooks.begin is not None:

@@ -261,9 +261,9 @@ class UpstreamRelay:
             if wire.broken is not None:
                 self._broke(connection)
         except (WireBroken, TimeoutError, Lost) as error:
-            lost = error if isinstance(error, Lost) else self._lost(error)
             if again:
-                raise lost from error
+                raise self._lost(error) from error
+            self._lost(error)
             await self._open(pool, (), fresh=True)
             return await self._dotted(pool, again=True)
         BOOK.counts[pool.replies + DATA + answer.code // 100] += 1
@@ -380,6 +380,8 @@ class UpstreamRelay:
 
     def _lost(self, error: Exception) -> Lost:
         """Drop the connection; the exception tells whether another transaction had it before."""
+        if isinstance(error, Lost):  # it was dropped then
+            return Lost(used=error.used)
         used = self._passage.stage in HOLDING and self._passage.connection.used
         self._cut(str(error) or "timeout")
         return Lost(used=used)
