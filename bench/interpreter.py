@@ -1,4 +1,4 @@
-"""Which Python the benchmarks run on, and whether its build was optimised with a profile (PGO).
+"""Which Python the benchmarks run on, whether its build was optimised with a profile (PGO), and its garbage collection.
 
 A Python without it is 20 to 60 % slower, and so is every ratio to Postfix. `python bench/interpreter.py` says what it
 is; the exit status is 0 if it is optimised and new enough. `make bench` asks /usr/bin/python3 before it asks others.
@@ -6,9 +6,12 @@ is; the exit status is 0 if it is optimised and new enough. `make bench` asks /u
 
 from __future__ import annotations
 
+import gc
 import platform
 import sys
 import sysconfig
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 OLDEST = (3, 11)
 
@@ -39,6 +42,17 @@ def warn() -> None:
             f"warning: {sys.executable} was built without --enable-optimizations. Its figures mean little:\n"
             "use the system's python3, or build one so, and run make bench BENCH_PYTHON=/path/to/python3\n"
         )
+
+
+@contextmanager
+def without_collections() -> Iterator[None]:
+    """Collect no garbage of this process meanwhile: that took the clients 60 ms, which looked like the server's."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from collections import deque
 from dataclasses import dataclass
 from typing import cast
 
+from bench.interpreter import without_collections
 from bench.loads import RECIPIENT, SENDER, FailedRunError, Leg
 
 LINE = b"X" * 62 + b"\r\n"
@@ -162,7 +163,8 @@ async def offer(leg: Leg, rate: float, seconds: float, size: int, *, keep_open: 
     """Offer messages of `size` octets at `rate` a second, for so long. Raises FailedRunError."""
     before = leg.sink.count
     try:
-        found = await Steady(leg.port, rate, seconds, size, keep_open=keep_open).run()
+        with without_collections():
+            found = await Steady(leg.port, rate, seconds, size, keep_open=keep_open).run()
     except FailedRunError as failed:
         raise FailedRunError(f"{leg.name}: {failed}") from None
     await leg.arrived(before + round(rate * seconds))

@@ -293,6 +293,8 @@ class Session(AiosmtpdSession):
         self.transaction_id = f"{self.id}.0"
         """The name of the last transaction, in the Received field and in the log."""
         self.peer_address = peer
+        self.client_network = client_network_of(peer[0])
+        """The network that counts as one client: an IPv4 address, or an IPv6 /64 (usually one customer)."""
         self.local = local
         self.options = options
         self.can_relay = False
