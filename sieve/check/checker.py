@@ -21,6 +21,9 @@ from sieve.syntax import macros, nodes
 MOST_SUGGESTIONS = 100
 """After this many diagnostics there are no more "did you mean" hints; each takes a millisecond."""
 
+_OF_PROSE = frozenset({"header", "ec_log", "ec_log_file", "reject", "ereject", "error", "fileinto"})
+"""Functions without an effect on the envelope whose strings are no addresses."""
+
 _REFUSALS = frozenset({"reject", "ec_reject"})
 
 
@@ -172,7 +175,7 @@ class Checker:
         for argument in call.arguments:
             if not isinstance(argument, nodes.Tag):
                 self._expression(argument, warn=not places, query=function is not None and function.queries)
-                if function is None or not function.needs & Need.BODY:  # file names look like domains
+                if function is None or _compares_addresses(function):
                     self._u_labels(argument)
         if bound is not None:
             self._learnt(call, bound)
@@ -270,3 +273,9 @@ def _head(statement: nodes.Statement) -> Span:
     if isinstance(statement, nodes.If):
         return Span(statement.span.source, statement.span.start, statement.span.start + len("if"))
     return statement.targets[0].span if isinstance(statement, nodes.Destructure) else statement.target.span
+
+
+def _compares_addresses(function: SieveFunction) -> bool:
+    """Tell whether the strings of a function may be compared with addresses. Names of files look like domains, too."""
+    acts = function.terminal or function.may_end or function.effect is not Effect.NONE
+    return not acts and not function.needs & Need.BODY and function.name not in _OF_PROSE

@@ -16,6 +16,9 @@ from sieve.run.runtime import Frame
 from sieve.run.values import ScriptError
 
 _ZONE = re.compile(r"([+-])([0-9]{2})([0-9]{2})\Z")
+_LEAP = re.compile(r"([0-9]:[0-5][0-9]):60(?![0-9])")
+"""A leap second (RFC 5322, 3.3), which Python's dates do not have: its parts are those of the second before."""
+
 _MODIFIED_JULIAN = datetime(1858, 11, 17, tzinfo=UTC).toordinal()
 
 
@@ -90,18 +93,24 @@ def date(
     last: bool = False,
 ) -> tuple[str, ...]:
     """Compare a part of the date in a field. In `Received`, the date follows the last semicolon (RFC 5260, 4)."""
-    texts = bodies(frame, (header_name,), index or 1, last=last)
-    moments: list[datetime] = []
-    for body in texts:
+    for body in bodies(frame, (header_name,), index or 1, last=last):
+        text = body.rpartition(";")[2].strip()[:200]
+        moment = _moment(_LEAP.sub(r"\1:59", text))
+        if moment is not None and date_part.lower() == "second" and _LEAP.search(text):
+            return ("60",)
         try:
-            moment = email.utils.parsedate_to_datetime(body.rpartition(";")[2].strip()[:200])
-        except (ValueError, TypeError, OverflowError, IndexError):
-            continue
-        moments.append(moment if moment.tzinfo else moment.replace(tzinfo=UTC))
+            return () if moment is None else (_part(_shifted(moment, zone, original=originalzone), date_part),)
+        except OverflowError:
+            return ()
+    return ()
+
+
+def _moment(text: str) -> datetime | None:
     try:
-        return tuple(_part(_shifted(moment, zone, original=originalzone), date_part) for moment in moments)
-    except OverflowError:
-        return ()
+        moment = email.utils.parsedate_to_datetime(text)
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 @sieve_function(dialect="rfc5228", extension="date", choices={"date_part": tuple(_PARTS)}, checks={"zone": zone_of})

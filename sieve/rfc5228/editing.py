@@ -21,6 +21,7 @@ from sieve.run.values import ScriptError
 
 _FIELD_NAME = re.compile(r"[!-9;-~]{1,200}\Z")
 _NOT_IN_NAMES = re.compile(r"[\x00-\x1f\x7f]")
+_NOT_UTF_8 = re.compile("[\ud800-\udfff]")
 _BREAK = re.compile(r"[ \t]*\r?\n[ \t]*")
 _UNTOUCHED = frozenset({"received", "auto-submitted"})
 """Fields that no script may delete (RFC 5293, 6)."""
@@ -146,8 +147,10 @@ def mailbox_name(text: str) -> str:
     """Return the name of a mailbox.
 
     Raises:
-        ScriptError: a field cannot hold it.
+        ScriptError: a field cannot hold it, or it is not UTF-8 (RFC 5228, 4.1).
     """
+    if _NOT_UTF_8.search(text) is not None:
+        raise ScriptError(reasons.not_utf_8(text))
     if _NOT_IN_NAMES.search(text) is not None or not text:
         raise ScriptError(reasons.not_a_field_body(text))
     return text

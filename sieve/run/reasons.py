@@ -221,6 +221,11 @@ def recursive_include(name: str) -> str:
     return f"{name[:80]!r} includes itself"
 
 
+def not_utf_8(text: str) -> str:
+    """Text with bytes that are not UTF-8."""
+    return f"{text[:80]!r} is not UTF-8"
+
+
 def not_a_field_body(text: str) -> str:
     """Text with control characters."""
     return f"{text[:80]!r} has control characters"

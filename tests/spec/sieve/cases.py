@@ -80,6 +80,7 @@ def compiled(case: Case) -> tuple[Script | None, str]:
     settings = ScriptSettings(
         default_comparator=session.get("comparator", "i;octet"),
         runtime_error="continue" if session.get("runtime_error") == "continue" else "fail",
+        fileinto_header=session.get("fileinto_header", ""),
     )
     result = compile_script(
         Source("case.siv", case.parts["script"].rstrip("\n").replace("FOLDER", str(folder_of_lists(case)))),
