@@ -100,6 +100,7 @@ bench-all: $(DEV)
 	-$(BIN)/python -m bench.callback
 	-$(BIN)/python -m bench.fairness
 	-$(BIN)/python -m bench.observed
+	-$(BIN)/python -m bench.viewers
 	-$(BIN)/python -m bench.policy
 	-$(BIN)/python -m bench.authentication
 	-$(BIN)/python -m bench.crowd

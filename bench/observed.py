@@ -16,17 +16,15 @@ import re
 import signal
 import sqlite3
 import statistics
-import sys
 import urllib.request
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, closing, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import uvloop
-
-from bench import history, report
+from bench import report
 from bench.figures import PLAIN
+from bench.finding import conclude
 from bench.loads import Leg, Run
 from bench.sink import XclientSink
 from bench.steady import Latency, offer
@@ -152,6 +150,26 @@ class Found:
         }
         return [name for name, met in bars.items() if not met]
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """What the history of benchmarks keeps."""
+        return {f"messages/s, {FULL} / {NEITHER}": self.share, "p99.9 with kills of control, ms": self.killed}
+
+    def section(self) -> str:
+        """Return the page's table."""
+        rows = [
+            (f"full load, {name}: messages, and processor time of each", f"{rate:,.0f}/s, {self.used[name]:.0f} µs")
+            for name, rate in self.rates.items()
+        ]
+        rows += [
+            (f"full load, {FULL} / {NEITHER}; at least {LEAST_SHARE}", f"{self.share:.3f}"),
+            *((f"{when}: messages without a row", str(count)) for when, count in self.missing.items()),
+            (f"{HALF}, {self.half:,.0f}/s: p99.9", f"{self.quiet:.1f} ms"),
+            (f"{KILLS}: p99.9; at most {MOST_LATER:.0f} ms more", f"{self.killed:.1f} ms"),
+            (f"{KILLS}: messages that /metrics does not count afterwards", str(self.uncounted)),
+        ]
+        return f"{report.machine()}\n\n{report.markdown(['one worker, 4 KiB', ''], rows)}"
+
 
 async def measure(rounds: int) -> Found:
     """Run everything."""
@@ -213,35 +231,5 @@ async def _killed(on: Observed, rate: float) -> Latency:
         await owner.cancel()
 
 
-def section(found: Found) -> str:
-    """Return the page's table."""
-    rows = [
-        (f"full load, {name}: messages, and processor time of each", f"{rate:,.0f}/s, {found.used[name]:.0f} µs")
-        for name, rate in found.rates.items()
-    ]
-    rows += [
-        (f"full load, {FULL} / {NEITHER}; at least {LEAST_SHARE}", f"{found.share:.3f}"),
-        *((f"{when}: messages without a row", str(count)) for when, count in found.missing.items()),
-        (f"{HALF}, {found.half:,.0f}/s: p99.9", f"{found.quiet:.1f} ms"),
-        (f"{KILLS}: p99.9; at most {MOST_LATER:.0f} ms more", f"{found.killed:.1f} ms"),
-        (f"{KILLS}: messages that /metrics does not count afterwards", str(found.uncounted)),
-    ]
-    return f"{report.machine()}\n\n{report.markdown(['one worker, 4 KiB', ''], rows)}"
-
-
-def main() -> None:
-    """Measure, print and write; exit 1 if a bar was missed."""
-    whole = len(sys.argv) == 1
-    found = uvloop.run(measure(ROUNDS if whole else int(sys.argv[1])))
-    print(section(found))
-    if whole:
-        report.write("observed", section(found))
-        history.note({f"messages/s, {FULL} / {NEITHER}": found.share, "p99.9 with kills of control, ms": found.killed})
-        history.record()
-    missed = found.missed()
-    print("missed: " + ", ".join(missed) if missed else "all bars are met")
-    sys.exit(bool(missed))
-
-
 if __name__ == "__main__":
-    main()
+    conclude("observed", measure, ROUNDS)

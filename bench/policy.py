@@ -12,15 +12,13 @@ from __future__ import annotations
 import asyncio
 import re
 import statistics
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 
-import uvloop
-
-from bench import history, report
+from bench import report
 from bench.figures import PLAIN
+from bench.finding import conclude
 from bench.loads import RECIPIENT, SENDER, Leg, Run
 from bench.sink import XclientSink
 from bench.steady import offer
@@ -130,6 +128,25 @@ class Found:
         }
         return [name for name, met in bars.items() if not met]
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """What the history of benchmarks keeps."""
+        return {"start policy, µs a message": self.added, "messages/s, Redis / memory": self.share}
+
+    def section(self) -> str:
+        """Return the page's table."""
+        rows = [
+            (name, f"{rate:,.0f}/s", f"{self.used[name]:.0f} µs", f"{self.medians[name]:.2f} ms")
+            for name, rate in self.rates.items()
+        ]
+        told = (
+            f"The policy adds {self.added:.0f} µs to a message (at most {MOST_MICROSECONDS:.0f}). Redis adds "
+            f"{self.later:.2f} ms to the median (at most {MOST_LATER:.0f}), and has {self.share:.2f} of the rate "
+            f"(at least {LEAST_SHARE})."
+        )
+        head = ["two workers, 4 KiB, kept open", "full load", "processor time a message", "p50 at a third"]
+        return f"{report.machine()}\n\n{report.markdown(head, rows)}\n\n{told}"
+
 
 async def measure(rounds: int) -> Found:
     """Run everything."""
@@ -155,34 +172,5 @@ async def measure(rounds: int) -> Found:
     return Found(rates, used, medians)
 
 
-def section(found: Found) -> str:
-    """Return the page's table."""
-    rows = [
-        (name, f"{rate:,.0f}/s", f"{found.used[name]:.0f} µs", f"{found.medians[name]:.2f} ms")
-        for name, rate in found.rates.items()
-    ]
-    told = (
-        f"The policy adds {found.added:.0f} µs to a message (at most {MOST_MICROSECONDS:.0f}). Redis adds "
-        f"{found.later:.2f} ms to the median (at most {MOST_LATER:.0f}), and has {found.share:.2f} of the rate "
-        f"(at least {LEAST_SHARE})."
-    )
-    head = ["two workers, 4 KiB, kept open", "full load", "processor time a message", "p50 at a third"]
-    return f"{report.machine()}\n\n{report.markdown(head, rows)}\n\n{told}"
-
-
-def main() -> None:
-    """Measure, print and write; exit 1 if a bar was missed."""
-    whole = len(sys.argv) == 1
-    found = uvloop.run(measure(ROUNDS if whole else int(sys.argv[1])))
-    print(section(found))
-    if whole:
-        report.write("policy", section(found))
-        history.note({"start policy, µs a message": found.added, "messages/s, Redis / memory": found.share})
-        history.record()
-    missed = found.missed()
-    print("missed: " + ", ".join(missed) if missed else "all bars are met")
-    sys.exit(bool(missed))
-
-
 if __name__ == "__main__":
-    main()
+    conclude("policy", measure, ROUNDS)

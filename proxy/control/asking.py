@@ -64,13 +64,24 @@ class Process:
 
 
 @dataclass(slots=True, eq=False)
-class Subscription:
-    """A question that every process answers with a stream, also those that come later. `close` ends it."""
+class _Stream:
+    """A question that every process answers with a stream, also those that come later.
+
+    Ten people who look on cost a process no more than one: it sends its answers once.
+    """
 
     question: str
     arguments: Mapping[str, Any]
-    heard: Callable[[Process, Any], None]
     numbers: dict[Process, int] = field(default_factory=dict)
+    listeners: list[Subscription] = field(default_factory=list)
+
+
+@dataclass(slots=True, eq=False)
+class Subscription:
+    """Who hears a stream, until `Processes.unsubscribe`."""
+
+    stream: _Stream
+    heard: Callable[[Process, Any], None]
 
 
 class Processes:
@@ -80,7 +91,7 @@ class Processes:
         """Start without a process: they come through the door. `generation` is the number of our configuration."""
         self._generation = generation
         self._known: list[Process] = []
-        self._subscriptions: list[Subscription] = []
+        self._streams: list[_Stream] = []
         self._standing: dict[tuple[str, str], dict[str, Any]] = {}
         """Question and name → arguments: what processes that come later are asked as well."""
         self._numbers = count(1)
@@ -105,7 +116,7 @@ class Processes:
             for (question, name), arguments in self._standing.items():
                 self._tell(process, question, name, arguments)
             self._ask(process, STANDING, {}, self._adopt)
-        for each in self._subscriptions:
+        for each in self._streams:
             self._join(each, process)
 
     def _lost(self, process: Process) -> None:
@@ -114,7 +125,7 @@ class Processes:
         self._known.remove(process)
         for number, take in tuple(process.waiting.items()):
             take(Failed(number, "the process has ended"))
-        for each in self._subscriptions:
+        for each in self._streams:
             each.numbers.pop(process, None)
 
     def _heard(self, process: Process, messages: list[Answering]) -> None:
@@ -230,31 +241,41 @@ class Processes:
     def subscribe(
         self, question: str, arguments: Mapping[str, Any], heard: Callable[[Process, Any], None]
     ) -> Subscription:
-        """Ask every process, also those that come later, for a stream; `heard` gets each answer."""
-        made = Subscription(question, arguments, heard)
-        self._subscriptions.append(made)
-        for process in self._known:
-            self._join(made, process)
+        """Ask every process, also those that come later, for a stream; `heard` gets each answer from now on."""
+        known = [each for each in self._streams if (each.question, each.arguments) == (question, arguments)]
+        stream = known[0] if known else None
+        if stream is None:
+            stream = _Stream(question, arguments)
+            self._streams.append(stream)
+            for process in self._known:
+                self._join(stream, process)
+        made = Subscription(stream, heard)
+        stream.listeners.append(made)
         return made
 
-    def _join(self, subscription: Subscription, process: Process) -> None:
-        take = partial(self._streamed, subscription, process)
-        subscription.numbers[process] = self._ask(process, subscription.question, subscription.arguments, take)
+    def _join(self, stream: _Stream, process: Process) -> None:
+        take = partial(self._streamed, stream, process)
+        stream.numbers[process] = self._ask(process, stream.question, stream.arguments, take)
 
-    def _streamed(self, subscription: Subscription, process: Process, message: Answering) -> None:
+    def _streamed(self, stream: _Stream, process: Process, message: Answering) -> None:
         if isinstance(message, Answer):
-            subscription.heard(process, message.answer)
+            for each in tuple(stream.listeners):
+                each.heard(process, message.answer)
         else:
             process.waiting.pop(message.number, None)
 
     def unsubscribe(self, subscription: Subscription) -> None:
-        """End the streams."""
+        """Hear no more; the last one ends the streams."""
+        stream = subscription.stream
         with suppress(ValueError):
-            self._subscriptions.remove(subscription)
-        for process, number in subscription.numbers.items():
+            stream.listeners.remove(subscription)
+        if stream.listeners or stream not in self._streams:
+            return
+        self._streams.remove(stream)
+        for process, number in stream.numbers.items():
             process.waiting.pop(number, None)
             process.link.send(Stop(number))
-        subscription.numbers.clear()
+        stream.numbers.clear()
 
 
 def _not_heard(_message: Answering) -> None:

@@ -48,9 +48,9 @@ class Follower:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader, self.writer = reader, writer
 
-    async def line(self) -> str:
+    async def line(self, *, within: float = BOUND) -> str:
         """Return the next line."""
-        async with asyncio.timeout(BOUND):
+        async with asyncio.timeout(within):
             return (await self.reader.readline()).decode("ascii").rstrip("\n")
 
     async def until(self, text: str) -> list[str]:

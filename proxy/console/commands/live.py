@@ -27,6 +27,10 @@ MOST_WAITING = 2000
 """Rows that wait for a viewer who reads slowly; further ones are lost, and the viewer is told how many."""
 
 
+TURN = 20
+"""Rows that a viewer is shown before the processes are heard again."""
+
+
 def commands(served: Served) -> list[Command]:
     """Return the commands."""
     about = _Live(served)
@@ -39,6 +43,13 @@ def commands(served: Served) -> list[Command]:
             follow=about.trace, arguments=f"{USAGE} […]",
         ),
     ]  # fmt: skip
+
+
+class _Event(dict[str, Any]):
+    """An event, with the sentence that was made of it: most who look on see the same."""
+
+    __slots__ = ("sentence",)
+    sentence: str
 
 
 class _Viewer:
@@ -77,6 +88,7 @@ class _Viewer:
 
     async def results(self) -> AsyncGenerator[Result, None]:
         """Yield a result for each row, and one that tells of lost rows."""
+        shown = 0
         while True:
             await self._woken.wait()
             self._woken.clear()
@@ -88,6 +100,9 @@ class _Viewer:
                     continue
                 row = self._rows.popleft()
                 yield Result(row, self._show(row))
+                shown += 1
+                if shown % TURN == 0:  # who wants few rows must not lose one because others want all
+                    await asyncio.sleep(0)
                 if self._wanted.only_one and row.get("event") == "session":
                     return
 
@@ -103,12 +118,19 @@ def _is_younger(session: str, began: float) -> bool:
 class _Live:
     def __init__(self, served: Served) -> None:
         self._served = served
+        self._latest: tuple[Sequence[str], list[Mapping[str, Any]]] = ([], [])
+
+    def _read(self, rows: Sequence[str]) -> list[Mapping[str, Any]]:
+        """Return rows as events; all who look on share them, one after the other."""
+        if self._latest[0] is not rows:
+            self._latest = (rows, [_Event(json.loads(row)) for row in rows])
+        return self._latest[1]
 
     async def tail(self, call: Call) -> AsyncGenerator[Result, None]:
         wanted = Filter.of(call.arguments)
         show = _as_json if wanted.as_json else _terse if wanted.terse else _sentence
         viewer = _Viewer(wanted, show)
-        async for result in self._followed(viewer, events=_events):
+        async for result in self._followed(viewer, events=self._read):
             yield result
 
     async def trace(self, call: Call) -> AsyncGenerator[Result, None]:
@@ -134,10 +156,6 @@ def _taking(viewer: _Viewer, read: Read) -> Callable[[Process, Mapping[str, Any]
         viewer.take(read(answer["rows"]), int(answer["dropped"]))
 
     return heard
-
-
-def _events(rows: Sequence[str]) -> list[Mapping[str, Any]]:
-    return [json.loads(row) for row in rows]
 
 
 class _Known:
@@ -178,6 +196,14 @@ def _as_json(row: Mapping[str, Any]) -> str:
 
 
 def _sentence(row: Mapping[str, Any]) -> str:
+    if not isinstance(row, _Event):
+        return _spoken(row)
+    if not hasattr(row, "sentence"):
+        row.sentence = _spoken(row)
+    return row.sentence
+
+
+def _spoken(row: Mapping[str, Any]) -> str:
     return console(json.dumps(row).encode()).decode("ascii", "backslashreplace").rstrip("\n")
 
 

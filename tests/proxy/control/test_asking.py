@@ -141,7 +141,15 @@ async def test_a_stream_goes_on_until_it_is_ended_and_later_processes_join_it() 
         another = Answerer(partial(met, processes, 3), {"numbers": numbers})
         another.start()
         await eventually(lambda: ("worker 3", 1) in heard, "the third one joins")
+        others: list[int] = []
+        more = [processes.subscribe("numbers", {}, lambda _, number: others.append(number)) for _ in range(20)]
+        await eventually(lambda: len(others) >= 60, "those that come later hear the same stream")
+        assert 0 not in others, "a process sends it once, however many listen"
+        processes.unsubscribe(more.pop())
         processes.unsubscribe(subscription)
+        assert ended == []
+        for each in more:
+            processes.unsubscribe(each)
         await eventually(lambda: len(ended) == 3, "all streams end")
         await another.close()
 
