@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from config.base.ip import read_address
 from proxy.dns.remembered import Remembered
+
+_HOST = re.compile(r"[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*")
+"""A name of a host. DNS can hold any octets, such as a dot within a label, but no host has such a name."""
 
 MOST_NAMES = 7
 """Names of an address that are looked up."""
@@ -19,7 +23,7 @@ class Reverse:
     """A result in the words of RFC 8601 section 2.7.3, and the name that it is about."""
 
     status: str
-    """`pass`, `fail` (no name leads back), `permerror` (the address has no name) or `temperror`."""
+    """`pass`, `fail` (no name of a host leads back), `permerror` (the address has no name) or `temperror`."""
     name: str = ""
     """The first name that leads back; else the first name."""
 
@@ -29,9 +33,12 @@ async def reverse(address: str, lookups: Remembered) -> Reverse:
     answer = await lookups.ask(address, "PTR")
     if not answer.clear:
         return Reverse("temperror")
-    names = [each for each in dict.fromkeys(answer.records) if each][:MOST_NAMES]
-    if not names:
+    told = [each for each in dict.fromkeys(answer.records) if each]
+    if not told:
         return Reverse("permerror")
+    names = [each for each in told if _HOST.fullmatch(each)][:MOST_NAMES]
+    if not names:
+        return Reverse("fail")
     family = "AAAA" if ":" in address else "A"
     found = await asyncio.gather(*[_leads_back(name, family, address, lookups) for name in names])
     return _judged(names, found)

@@ -166,6 +166,6 @@ class HostileNameserver(ScriptedNameserver):
 def _question(octets: bytes) -> tuple[str, int]:
     labels, at = [], 12
     while octets[at]:
-        labels.append(octets[at + 1 : at + 1 + octets[at]].decode().lower())
+        labels.append(octets[at + 1 : at + 1 + octets[at]].decode("latin-1").lower())
         at += 1 + octets[at]
     return ".".join(labels), struct.unpack("!H", octets[at + 1 : at + 3])[0]

@@ -155,3 +155,22 @@ async def test_dnsbl(faults: list[str], names: Names) -> None:
 
     found = await asyncio.gather(*map(listed, faults))
     assert {fault for fault, is_listed in zip(faults, found, strict=True) if is_listed} == LISTED & set(faults)
+
+
+@pytest.mark.parametrize(
+    "label", [b"a.honest", b"a\r\n250 ok", b"\0", b"\xff", b"(x); dkim=pass", b" ", b"\\", b"%s", b"\x1b[31m"]
+)
+async def test_a_reverse_name_that_no_host_has_does_not_lead_back(
+    label: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def odd(fault: str, name: str, kind: int) -> bytes:
+        return bytes([len(label)]) + label + wire_name("honest.test") if kind == PTR else bytes([192, 0, 2, 1])
+
+    monkeypatch.setitem(FAULTS, "in-addr", FAULTS["honest"])  # type: ignore[index] # a dictionary
+    async with HostileNameserver(odd) as server:
+        server.questions["in-addr"] = 0
+        resolver = Resolver([server.address])
+        found = await reverse("192.0.2.1", Remembered(resolver))
+        assert (found.status, found.name) == ("fail", "")
+        assert server.questions["honest"] == 0, "the name was looked up"
+        await resolver.close()
