@@ -163,7 +163,7 @@ async def test_dnsbl(faults: list[str], names: Names) -> None:
 async def test_a_reverse_name_that_no_host_has_does_not_lead_back(
     label: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def odd(fault: str, name: str, kind: int) -> bytes:
+    def odd(_fault: str, _name: str, kind: int) -> bytes:
         return bytes([len(label)]) + label + wire_name("honest.test") if kind == PTR else bytes([192, 0, 2, 1])
 
     monkeypatch.setitem(FAULTS, "in-addr", FAULTS["honest"])  # type: ignore[index] # a dictionary
