@@ -10,7 +10,6 @@ Exit status 1: a bar was missed.
 from __future__ import annotations
 
 import asyncio
-import re
 import statistics
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -26,7 +25,7 @@ from bench.world import farmed
 from tests.support.programs import Folder
 from tests.support.ringback import PRINTED_STANZAS, Ringback, Setup
 from tests.support.servers import RedisServer
-from tests.support.warm import ROOT
+from tests.support.start_policy import stanzas, write_scripts
 
 MOST_MICROSECONDS = 150.0
 """Of processor time that the policy may add to a message, over all processes."""
@@ -44,21 +43,6 @@ OFFER_SECONDS = 10.0
 LOAD = replace(PLAIN, per_connection=PLAIN.messages // PLAIN.sessions)
 
 
-def stanzas() -> str:
-    """Return the policy that ships, with numbers that no benchmark reaches, and a greylist that soon passes."""
-    text = (ROOT / "etc/start_policy.conf").read_text()
-    text = text.replace('smtp_cbv "callback"', 'smtp_cbv "smtp_cbv"')
-    return re.sub(r"delay = 60", "delay = 0.01", text)
-
-
-def scripts(folder: Folder) -> None:
-    """Write the scripts beside the configuration, without limits."""
-    (folder.path / "scripts").mkdir()
-    for each in (ROOT / "etc/scripts").glob("start_*.siv"):
-        text = re.sub(r'"(?:10|20|60|100|200|300)"(?= \{|;)', '"100000000"', each.read_text())
-        (folder.path / "scripts" / each.name).write_text(text)
-
-
 @dataclass(frozen=True, slots=True)
 class Running:
     """One Ringback."""
@@ -72,7 +56,7 @@ async def running(name: str, policy: str, *lines: str) -> AsyncIterator[Running]
     async with AsyncExitStack() as stack:
         sink, world, folder = stack.enter_context(XclientSink()), stack.enter_context(farmed(0.0)), Folder(name)
         stack.callback(folder.remove)
-        scripts(folder)
+        write_scripts(folder.path)
         core = ["Workers = 2", f'State_Directory = "{folder.path}"', *lines]
         setup = Setup(
             upstream_port=sink.port, nameserver=f"127.0.0.1:{world.nameserver}", exchanger_port=world.port, core=core,

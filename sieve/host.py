@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from sieve.settings import BounceRules
-from sieve.shared import Counters, Datasources, Duplicates, Lists
+from sieve.shared import Counters, Datasources, Duplicates, Lists, Soon
 
 
 @dataclass(slots=True)
@@ -69,7 +69,7 @@ class Host(Protocol):
         """
         ...
 
-    async def greylisted(self, name: str) -> float:
+    def greylisted(self, name: str) -> Soon[float]:
         """Count an attempt in a `greylist` stanza; return the seconds that the mail must wait. Raises ScriptError."""
         ...
 

@@ -22,6 +22,16 @@ def read_address(text: str) -> IPv4Address | IPv6Address:
     return unmapped(ip_address(text.partition("%")[0]))
 
 
+@lru_cache(maxsize=4096)
+def packed_address(text: str) -> bytes:
+    """Return an address as 4 or 16 octets. Whoever counts asks this many times for each client.
+
+    Raises:
+        ValueError: the text is not an address.
+    """
+    return read_address(text).packed
+
+
 def plain_address(text: str) -> str:
     """Return an address's text, IPv4-mapped as IPv4; any other text unchanged."""
     if ":ffff:" not in text.lower():  # nearly all: no need to parse

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable
 from inspect import isawaitable
-from typing import Protocol, TypeVar, cast
+from typing import Protocol, TypeVar
+
+from typing_extensions import TypeIs
 
 from proxy.counting.operations import Operation
 
@@ -50,4 +53,9 @@ async def answered(counting: Counting, operation: Operation[A]) -> A:
         CountingUnavailable: see `Counting`.
     """
     answer = counting.ask(operation)
-    return await cast(Awaitable[A], answer) if isawaitable(answer) else answer
+    return await answer if is_later(answer) else answer
+
+
+def is_later(answer: A | Awaitable[A]) -> TypeIs[Awaitable[A]]:
+    """Whether an answer has to be waited for. The keeper's and Redis's are futures, which is quick to see."""
+    return isinstance(answer, asyncio.Future) or isawaitable(answer)

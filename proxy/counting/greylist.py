@@ -44,19 +44,22 @@ class Triplets:
 
     def attempt(self, operation: Greylist) -> Seen:
         """Perform the operation."""
-        now, key = self._clock(), (operation.room, operation.key)
+        now, key, look = self._clock(), (operation.room, operation.key), operation.look
         client = self._messages((operation.room, operation.client), now) if operation.client else 0
         if operation.enough and client >= operation.enough:
             known = (operation.room, operation.client)
-            self._put(self._clients, known, (client, now + operation.life), MOST_CLIENTS)
+            if not look:
+                self._put(self._clients, known, (client, now + operation.life), MOST_CLIENTS)
             return Seen(True, 0.0, now, now, 0, client)
         first, last, passed = self._before(key, now)
         wait = 0.0 if passed else max(0.0, first + operation.delay - now)
         if not passed and (first == now or wait > 0):
-            self._put(self._tried, key, (first, now, 0, first + operation.window), MOST_TRIED)
+            if not look:
+                self._put(self._tried, key, (first, now, 0, first + operation.window), MOST_TRIED)
             return Seen(False, wait or operation.delay, first, last, 0, client)
-        self._tried.pop(key, None)
-        self._put(self._passed, key, (first, now, passed + 1, now + operation.life), MOST_PASSED)
+        if not look:
+            self._tried.pop(key, None)
+            self._put(self._passed, key, (first, now, passed + 1, now + operation.life), MOST_PASSED)
         return Seen(True, 0.0, first, last, passed + 1, client)
 
     def delivered(self, operation: Delivered) -> int:

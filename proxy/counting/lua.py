@@ -345,23 +345,27 @@ GREYLIST = (
     + """
 local key, delay, window, life = prefix .. 'y:' .. room .. ':' .. ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]),
   tonumber(ARGV[6])
-local client, enough = ARGV[7], tonumber(ARGV[8])
+local client, enough, look = ARGV[7], tonumber(ARGV[8]), ARGV[9] == '1'
 local delivered = client ~= '' and messages(client) or 0
 if enough > 0 and delivered >= enough then
-  keep(client, delivered, life)
+  if not look then keep(client, delivered, life) end
   return {1, '0', text(now), text(now), 0, delivered}
 end
 local held = redis.call('HMGET', key, 'first', 'last', 'passed')
 local first, last, passed = tonumber(held[1] or now), tonumber(held[2] or now), tonumber(held[3] or '0')
 local wait = passed > 0 and 0 or math.max(0, first + delay - now)
 if passed == 0 and (not held[1] or wait > 0) then
-  redis.call('HSET', key, 'first', text(first), 'last', text(now), 'passed', 0)
-  expire(key, first + window - now)
+  if not look then
+    redis.call('HSET', key, 'first', text(first), 'last', text(now), 'passed', 0)
+    expire(key, first + window - now)
+  end
   if wait <= 0 then wait = delay end
   return {0, text(wait), text(first), text(last), 0, delivered}
 end
-redis.call('HSET', key, 'first', text(first), 'last', text(now), 'passed', passed + 1)
-expire(key, life)
+if not look then
+  redis.call('HSET', key, 'first', text(first), 'last', text(now), 'passed', passed + 1)
+  expire(key, life)
+end
 return {1, '0', text(first), text(last), passed + 1, delivered}
 """
 )

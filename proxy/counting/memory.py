@@ -108,6 +108,8 @@ class MemoryCounting:
 
     def _attempt(self, operation: ops.Greylist) -> ops.Seen:
         seen = self.triplets.attempt(operation)
+        if operation.look:
+            return seen
         self.dirty("greylist", (operation.room, operation.key))
         if operation.client:
             self.dirty("client", (operation.room, operation.client))

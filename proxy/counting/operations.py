@@ -266,7 +266,8 @@ class Greylist(Operation[Seen], tag=13):
 
     The first one for a key never passes. One `delay` to `window` seconds later does, and so do all later ones, until
     `life` seconds have passed without one. After an attempt that is later than `window`, it begins anew. If the
-    client has delivered at least `enough` messages, it passes always; `enough` 0: no client is known.
+    client has delivered at least `enough` messages, it passes always; `enough` 0: no client is known. A `look` answers
+    what an attempt would, and is none.
     """
 
     room: str
@@ -276,6 +277,7 @@ class Greylist(Operation[Seen], tag=13):
     life: float
     client: bytes = b""
     enough: int = 0
+    look: bool = False
 
     answer: ClassVar[Any] = Seen
 

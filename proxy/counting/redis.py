@@ -54,7 +54,10 @@ _SCRIPTS: dict[type[Operation[Any]], tuple[str, Callable[[Any], Arguments]]] = {
     ops.Places: (lua.PLACES, lambda each: ("", each.key)),
     ops.Greylist: (
         lua.GREYLIST,
-        lambda each: (_room(each.room), each.key, each.delay, each.window, each.life, each.client, each.enough),
+        lambda each: (
+            *(_room(each.room), each.key, each.delay, each.window),
+            *(each.life, each.client, each.enough, int(each.look)),
+        ),
     ),
     ops.Delivered: (lua.DELIVERED, lambda each: (_room(each.room), each.client, each.change, each.life)),
 }

@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable
+from functools import partial
 from typing import Any, Protocol, TypeVar, cast
 
 from proxy.base.log import get_logger
@@ -107,12 +108,15 @@ class SharedCounting:
         if not self._retry.may_try(self._clock()):
             return self._meanwhile.ask(operation, "the store is down")
         if isinstance(operation, Show | Forget):
-            return self._search(cast(Operation[A], operation))
+            search = self._search(cast(Operation[A], operation))
+            return spawn(search, name="search of counts", owner=self._owner)
         try:
             reply = self._shared.submit(_without_own(operation))
         except StoreUnavailable as error:
             return self._failed(operation, error)
-        return self._answer(operation, reply)
+        answer: asyncio.Future[A] = asyncio.get_running_loop().create_future()
+        reply.add_done_callback(partial(self._replied, operation, answer))
+        return answer
 
     def tell(self, operation: Operation[A]) -> None:
         """Send an operation to the store, and do not wait."""
@@ -120,8 +124,8 @@ class SharedCounting:
             answer = self.ask(operation)
         except CountingUnavailable:
             return
-        if asyncio.iscoroutine(answer):
-            spawn(_forgotten(answer), name="told operation", owner=self._owner)
+        if isinstance(answer, asyncio.Future):
+            answer.add_done_callback(_forgotten)
 
     async def close(self) -> None:
         """Free this process's own places, and disconnect."""
@@ -153,9 +157,23 @@ class SharedCounting:
 
     # ------------------------------------------------------------ the store
 
-    async def _answer(self, operation: Operation[A], reply: asyncio.Future[Any]) -> A:
+    def _replied(self, operation: Operation[A], asked: asyncio.Future[A], reply: asyncio.Future[Any]) -> None:
+        """Answer, by this process's own count if the store has failed."""
+        if reply.cancelled():
+            asked.cancel()
+            return
         try:
-            answer = self._shared.read(operation, await reply)
+            answer = self._read(operation, reply)
+        except CountingUnavailable as error:
+            if not asked.done():
+                asked.set_exception(error)
+            return
+        if not asked.done():
+            asked.set_result(answer)
+
+    def _read(self, operation: Operation[A], reply: asyncio.Future[Any]) -> A:
+        try:
+            answer = self._shared.read(operation, reply.result())
         except StoreUnavailable as error:
             return self._failed(operation, error)
         self._meanwhile.note(operation, answer, getattr(operation, "owner", ALONE))
@@ -222,8 +240,7 @@ def _without_own(operation: Operation[Any]) -> Operation[Any]:
     return operation
 
 
-async def _forgotten(answer: Awaitable[Any]) -> None:
-    try:
-        await answer
-    except CountingUnavailable:
-        return
+def _forgotten(answer: asyncio.Future[Any]) -> None:
+    """Nobody waits for an answer, so nobody needs to hear that there is none."""
+    if not answer.cancelled():
+        answer.exception()

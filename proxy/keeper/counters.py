@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from inspect import isawaitable
+import asyncio
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Protocol
 
 import msgspec
 
-from proxy.base.tasks import TaskOwner, spawn
 from proxy.counting.base import Counting, CountingUnavailable
 from proxy.counting.memory import MemoryCounting
-from proxy.counting.operations import Hold, Lease, Return
+from proxy.counting.operations import Hold, Lease, Operation, Return
 from proxy.keeper.frames import encode
 from proxy.keeper.link import Link
-from proxy.keeper.messages import Count, Done, Welcome, decode_counts
+from proxy.keeper.messages import Count, Done, Performed, Welcome, decode_counts
 
 _NOTHING = msgspec.Raw(encode(None))
+
+PERFORMED_SECONDS = 0.2
+"""How long a worker may wait to hear that what it told was taken, if it asks nothing meanwhile: a fifth of its
+patience. To say so at once would wake both processes for each message."""
 
 
 class Owning(Counting, Protocol):
@@ -53,9 +57,12 @@ class Counters:
 
     def __init__(self, counting: Owning) -> None:
         self.counting = counting
-        self._owner = TaskOwner("counters")
         self._links: dict[str, Link[Count]] = {}
         """By the worker's name as an owner of places."""
+        self._taken: dict[Link[Count], int] = {}
+        """The number of the last operation of each connection that has not heard of it, if nobody waits for that."""
+        self._loop = asyncio.get_running_loop()
+        self._saying: asyncio.TimerHandle | None = None
 
     def link(self, generation: int, slot: int, gone: Callable[[Link[Any]], None]) -> Link[Count]:
         """Return what serves a worker's new connection. Its earlier one, if it has not ended yet, owns nothing more."""
@@ -88,36 +95,53 @@ class Counters:
         self.counting.resume()
 
     async def close(self) -> None:
-        """Cancel what is under way."""
-        await self._owner.cancel()
+        """Say nothing more."""
+        if self._saying is not None:
+            self._saying.cancel()
 
     def _gone(self, link: Link[Count], owner: str) -> None:
+        self._taken.pop(link, None)
         if self._links.get(owner) is link:
             del self._links[owner]
             self.counting.drop(owner)
 
     def _heard(self, link: Link[Count], owner: str, counts: list[Count]) -> None:
-        waits: list[tuple[int, Awaitable[Any]]] = []
+        counting = self.counting
         for each in counts:
-            operation = each.operation
+            operation: Operation[Any] = each.operation
             if isinstance(operation, Lease | Return | Hold):
                 operation.owner = owner
+            if each.told:
+                counting.tell(operation)
+                continue
             try:
-                answer: Any = self.counting.ask(operation)
+                answer: Any = counting.ask(operation)
             except CountingUnavailable:
                 link.send(Done(each.number, _NOTHING, failed=True))
                 continue
-            if isawaitable(answer):
-                waits.append((each.number, answer))
+            if isinstance(answer, asyncio.Future):
+                answer.add_done_callback(partial(_answer, link, each.number))
             else:
                 link.send(Done(each.number, msgspec.Raw(encode(answer))))
-        if waits:
-            spawn(_answer(link, waits), name="operations of a worker", owner=self._owner)
+        if counts and counts[-1].told:
+            self._say_later(link, counts[-1].number)
+
+    def _say_later(self, link: Link[Count], number: int) -> None:
+        self._taken[link] = number
+        if self._saying is None:
+            self._saying = self._loop.call_later(PERFORMED_SECONDS, self._say)
+
+    def _say(self) -> None:
+        self._saying = None
+        taken, self._taken = self._taken, {}
+        for link, number in taken.items():
+            link.send(Performed(number))
 
 
-async def _answer(link: Link[Count], waits: list[tuple[int, Awaitable[Any]]]) -> None:
-    for number, answer in waits:
-        try:
-            link.send(Done(number, msgspec.Raw(encode(await answer))))
-        except CountingUnavailable:
-            link.send(Done(number, _NOTHING, failed=True))
+def _answer(link: Link[Count], number: int, answer: asyncio.Future[Any]) -> None:
+    if answer.cancelled():
+        return
+    if isinstance(answer.exception(), CountingUnavailable):
+        link.send(Done(number, _NOTHING, failed=True))
+    else:
+        link.send(Done(number, msgspec.Raw(encode(answer.result()))))

@@ -3,16 +3,19 @@
 A worker's operations of one turn of the loop travel in one frame, and are performed in order. Those that a dead keeper
 leaves unanswered are sent to its replacement: what the dead one had counted is gone, so nothing counts twice. A
 worker whose keeper does not answer for DEADLINE_SECONDS counts alone, until one does.
+
+What nobody waits for has no answer of its own, because that would wake both processes once more for each message: a
+later answer, or a `Performed`, says how far the keeper has come.
 """
 
 from __future__ import annotations
 
 import asyncio
 import socket
+from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from itertools import count
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -20,7 +23,7 @@ from proxy.counting.base import CountingUnavailable
 from proxy.counting.leases import ALONE
 from proxy.counting.local import Meanwhile
 from proxy.counting.operations import Hold, Lease, Leased, Operation, Return
-from proxy.keeper.messages import Count, Done, Hello, decode_done
+from proxy.keeper.messages import Count, Done, Hello, Performed, decode_done
 from proxy.keeper.reaching import Reach
 
 DEADLINE_SECONDS = 1.0
@@ -38,12 +41,13 @@ A = TypeVar("A")
 _DECODERS: dict[type[Operation[Any]], Callable[[bytes], Any]] = {}
 
 
-@dataclass(slots=True, eq=False)
 class _Sent:
-    count: Count
-    answer: asyncio.Future[Any] | None
-    """None if nobody waits for it."""
-    until: float
+    """An operation that somebody waits for."""
+
+    __slots__ = ("answer", "count", "until")
+
+    def __init__(self, count: Count, answer: asyncio.Future[Any], until: float) -> None:
+        self.count, self.answer, self.until = count, answer, until
 
 
 class KeptCounting:
@@ -55,9 +59,12 @@ class KeptCounting:
         self._loop = asyncio.get_running_loop()
         self._numbers = count(1)
         self._sent: dict[int, _Sent] = {}
+        """By number, the oldest first."""
+        self._told: deque[tuple[Count, float]] = deque()
+        """What nobody waits for, and until when the keeper must have taken it."""
         self._watch: asyncio.TimerHandle | None = None
         self._silent = False
-        self._reach: Reach[Done] = Reach(
+        self._reach: Reach[Done | Performed] = Reach(
             outside, hello, decode_done, heard=self._done, welcomed=self._welcomed, gave_up=self._fail_all
         )
 
@@ -72,9 +79,7 @@ class KeptCounting:
         """
         if self._alone():
             return self._meanwhile.ask(operation, SILENT)
-        answer: asyncio.Future[A] = self._loop.create_future()
-        self._send(operation, answer)
-        return answer
+        return self._send(operation)
 
     def tell(self, operation: Operation[A]) -> None:
         """Let the keeper perform it, and do not wait."""
@@ -83,7 +88,7 @@ class KeptCounting:
         elif isinstance(operation, Lease):  # of places without a limit: nobody looks whether it succeeds
             self._meanwhile.note(operation, Leased(-1, ()), ALONE)
         if not self._alone():
-            self._send(operation, None)
+            self._say(operation)
         elif not isinstance(operation, Return | Lease):
             self._here(operation)
 
@@ -94,40 +99,66 @@ class KeptCounting:
         await self._reach.close()
         self._fail_all()
 
+    @property
+    def waiting(self) -> int:
+        """How many operations the keeper has not taken yet, as far as this worker knows."""
+        return len(self._sent) + len(self._told)
+
     # ------------------------------------------------------------ operations
 
     def _alone(self) -> bool:
-        if len(self._sent) >= MOST_WAITING:
+        if self.waiting >= MOST_WAITING:
             self._begin_again()
         return self._silent or self._reach.given_up
 
-    def _send(self, operation: Operation[Any], answer: asyncio.Future[Any] | None) -> None:
+    def _send(self, operation: Operation[A]) -> asyncio.Future[A]:
+        """Send what somebody waits for."""
         number = next(self._numbers)
-        sent = Count(number, cast(Any, operation))
-        self._sent[number] = _Sent(sent, answer, self._loop.time() + DEADLINE_SECONDS)
-        if self._watch is None:
-            self._watch = self._loop.call_later(DEADLINE_SECONDS, self._look)
+        sent: Count = Count(number, operation)  # type: ignore[arg-type]  # every operation is one of AnyOperation
+        answer: asyncio.Future[A] = self._loop.create_future()
+        self._sent[number] = _Sent(sent, answer, self._until())
+        self._reach.send(sent)
+        return answer
+
+    def _say(self, operation: Operation[Any]) -> None:
+        """Send what nobody waits for."""
+        sent: Count = Count(next(self._numbers), operation, told=True)  # type: ignore[arg-type]  # as above
+        self._told.append((sent, self._until()))
         self._reach.send(sent)
 
-    def _done(self, done: Done) -> None:
-        self._silent = False
+    def _until(self) -> float:
+        """Return when the keeper is late with what is sent now, and see to it that somebody looks then."""
+        until = self._loop.time() + DEADLINE_SECONDS
+        if self._watch is None:
+            self._watch = self._loop.call_at(until, self._look)
+        return until
+
+    def _done(self, done: Done | Performed) -> None:
+        if self._silent:
+            self._silent = False
+        told, number = self._told, done.number
+        while told and told[0][0].number <= number:
+            told.popleft()
         self._meanwhile.over()
+        if done.__class__ is Done:
+            self._answered(done)
+
+    def _answered(self, done: Done) -> None:
         sent = self._sent.pop(done.number, None)
         if sent is None:
             return
         operation, waiting = sent.count.operation, sent.answer
         if done.failed:
-            if waiting is not None and not waiting.done():
+            if not waiting.done():
                 waiting.set_exception(CountingUnavailable())
-            return
-        if waiting is None:
             return
         answer = _decoder(type(operation))(done.answer)
         if not waiting.done():
-            self._meanwhile.note(operation, answer, ALONE)
+            if operation.__class__ in _OF_PLACES:
+                self._meanwhile.note(operation, answer, ALONE)
             waiting.set_result(answer)
         elif isinstance(operation, Lease) and answer.full < 0:
-            self._send(Return([key for key, _ in operation.places]), None)  # whoever wanted them has left
+            self._say(Return([key for key, _ in operation.places]))  # whoever wanted them has left
 
     def _look(self) -> None:
         """Count here what the keeper has not answered in time, and wait for it no longer."""
@@ -135,19 +166,27 @@ class KeptCounting:
         if self._is_late():
             # This loop may have been held up itself: then the answers are there, and are read first.
             self._watch = self._loop.call_later(GRACE_SECONDS, self._look_again)
-        elif self._sent:
-            self._watch = self._loop.call_at(min(each.until for each in self._sent.values()), self._look)
+        elif (until := self._late_at()) is not None:
+            self._watch = self._loop.call_at(until, self._look)
 
     def _look_again(self) -> None:
         self._watch = None
         if self._is_late():
             self._begin_again()
-        elif self._sent:
+        else:
             self._look()
 
     def _is_late(self) -> bool:
-        now = self._loop.time()
-        return any(each.until <= now for each in self._sent.values())
+        until = self._late_at()
+        return until is not None and until <= self._loop.time()
+
+    def _late_at(self) -> float | None:
+        """Return when the keeper is late with the oldest of what was sent; None if it has taken everything."""
+        told = self._told[0][1] if self._told else None
+        if not self._sent:
+            return told
+        asked = next(iter(self._sent.values())).until
+        return asked if told is None else min(asked, told)
 
     def _begin_again(self) -> None:
         """Count here until a keeper welcomes this worker.
@@ -161,11 +200,12 @@ class KeptCounting:
 
     def _fail_all(self) -> None:
         sent, self._sent = self._sent, {}
+        told, self._told = self._told, deque()
+        for said, _ in told:
+            if not isinstance(said.operation, _OF_PLACES):
+                self._here(said.operation)
         for each in sent.values():
-            if each.answer is None:
-                if not isinstance(each.count.operation, Return | Lease | Hold):
-                    self._here(each.count.operation)
-            elif not each.answer.done():
+            if not each.answer.done():
                 operation: Operation[Any] = each.count.operation
                 try:
                     each.answer.set_result(self._meanwhile.ask(operation, SILENT))
@@ -181,13 +221,26 @@ class KeptCounting:
     def _welcomed(self) -> None:
         """Say which places this worker has, then send what waits for an answer, maybe again."""
         self._silent = False
-        waiting, self._sent = list(self._sent.values()), {}
-        self._send(Hold(held=self._meanwhile.counting.leases.held_by(ALONE)), None)
-        for each in waiting:
-            if each.answer is None and isinstance(each.count.operation, Lease | Return | Hold):
-                continue  # what was told of places is in what this worker holds
-            self._sent[each.count.number] = each
-            self._reach.send(each.count)
+        told = [each for each in self._told if not isinstance(each[0].operation, _OF_PLACES)]
+        self._told.clear()  # what was told of places is in what this worker holds
+        self._say(Hold(held=self._meanwhile.counting.leases.held_by(ALONE)))
+        sent, self._sent = self._sent, {}
+        again = [*[each for each, _ in told], *[each.count for each in sent.values()]]
+        waiting = {id(each.count): each for each in sent.values()}
+        for each in sorted(again, key=_number):
+            each.number = next(self._numbers)  # they follow what was just said
+            if id(each) in waiting:
+                self._sent[each.number] = waiting[id(each)]
+            self._reach.send(each)
+        self._told.extend(told)
+
+
+_OF_PLACES = (Lease, Return, Hold)
+"""What changes the places that a worker has."""
+
+
+def _number(each: Count) -> int:
+    return each.number
 
 
 def _decoder(operation: type[Operation[Any]]) -> Callable[[bytes], Any]:

@@ -99,10 +99,12 @@ class Answer(msgspec.Struct, array_like=True, tag=3, gc=False):
 
 
 class Count(msgspec.Struct, array_like=True, tag=9, gc=False):
-    """A worker wants an operation performed; `number` is its own for it."""
+    """A worker wants an operation performed; `number` is its own for it, and grows."""
 
     number: int
     operation: AnyOperation
+    told: bool = False
+    """Nobody waits for an answer: the keeper says with a later `Done` or `Performed` how far it has come."""
 
 
 class Done(msgspec.Struct, array_like=True, tag=10, gc=False):
@@ -112,6 +114,12 @@ class Done(msgspec.Struct, array_like=True, tag=10, gc=False):
     answer: msgspec.Raw
     failed: bool = False
     """The store that all machines share does not answer, and nobody may count without it."""
+
+
+class Performed(msgspec.Struct, array_like=True, tag=12, gc=False):
+    """The keeper has taken everything up to this number that nobody waits for."""
+
+    number: int
 
 
 # ---------------------------------------------------------------- a keeper and its successor
@@ -165,4 +173,4 @@ decode_asks = msgspec.msgpack.Decoder(list[Ask]).decode
 decode_answers = msgspec.msgpack.Decoder(list[Welcome | Answer]).decode
 decode_handover = msgspec.msgpack.Decoder(list[Remembered | Limits | InFlight | Counts | HandedOver | Found]).decode
 decode_counts = msgspec.msgpack.Decoder(list[Count]).decode
-decode_done = msgspec.msgpack.Decoder(list[Welcome | Done]).decode
+decode_done = msgspec.msgpack.Decoder(list[Welcome | Done | Performed]).decode

@@ -6,6 +6,7 @@ authres writes the field. A stranger's field is only looked at for the name of i
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 import authres
 
@@ -25,6 +26,9 @@ _INLINE = 8 * 1024
 
 _END_OF_NAME = frozenset(" \t\r\n;(),/=<>@:[]?")
 """What no token has (RFC 2045 section 5.1). A lenient reader may end the name there, so it ends there for us."""
+
+_REMEMBERED = 256
+"""Fields that are not written anew. Each has some hundred octets."""
 
 _GOES_ON = re.compile(r"[ \t\r\n]*[.\"]")
 """What makes a lenient reader join the parts of a name."""
@@ -62,11 +66,12 @@ def publish(session: Session) -> None:
         found.append(Result("auth", "pass"))
     if found:
         found.sort(key=lambda each: _ORDER.index(each.method) if each.method in _ORDER else len(_ORDER))
-        message.results = message.add_header(FIELD, written(own, found), folded=True)
+        message.results = message.add_header(FIELD, written(own, tuple(found)), folded=True)
 
 
-def written(own: str, found: list[Result]) -> str:
-    """Return the body of the field."""
+@lru_cache(maxsize=_REMEMBERED)
+def written(own: str, found: tuple[Result, ...]) -> str:
+    """Return the body of the field. The messages of a connection often have the same."""
     header = authres.AuthenticationResultsHeader(authserv_id=own, results=[_clause(each) for each in found])
     return str(header.header_value())
 

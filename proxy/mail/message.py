@@ -24,6 +24,8 @@ class Message:
         """Take the header section, unstuffed and without the empty line, and the rest if it was stored."""
         self._head = head
         self._content = content
+        self._above: list[Field] = []
+        """Fields that were added at the top before anybody took the header section apart, as is usual."""
         self._fields: list[Field] | None = None
         self._by_name: dict[str, list[Field]] | None = None
         self._new_body: bytes | None = None
@@ -49,10 +51,18 @@ class Message:
 
     def has(self, name: str) -> bool:
         """Whether there is a field with this name (case-insensitive)."""
+        if self._fields is None and b"\r\n%b:" % name.lower().encode() in (b"\r\n" + self._head).lower():
+            return True  # as nearly always, and without taking the header section apart
         return bool(self._named(name))
+
+    def _clearly_lacks(self, name: str) -> bool:
+        """Whether a field's name is nowhere in the octets, so that they need not be taken apart to know."""
+        return self._fields is None and not self._above and name.lower().encode() not in self._head.lower()
 
     def octets_of(self, name: str) -> int:
         """Size of all fields with this name (case-insensitive)."""
+        if self._clearly_lacks(name):
+            return 0
         return sum([len(field.raw) for field in self._named(name)])
 
     def header(self, name: str) -> Sequence[str]:
@@ -117,7 +127,9 @@ class Message:
 
     def head_bytes(self) -> bytes:
         """Return the header section with all edits, without the empty line. The last line ends with CRLF."""
-        return b"".join(field.raw for field in self._parsed())
+        if self._fields is None:
+            return b"".join([field.raw for field in self._above]) + ended(self._head)
+        return b"".join([field.raw for field in self._fields])
 
     def close(self) -> None:
         """Release the stored content. The message cannot be read afterwards."""
@@ -142,7 +154,8 @@ class Message:
     async def take_apart(self) -> None:
         """Parse a long header section in a thread, so that it does not block the event loop."""
         if self._fields is None and len(self._head) > _INLINE:
-            self._fields, self._by_name = await in_thread(ThreadPool.CONTENT, lambda: taken_apart(self._head))
+            fields, by_name = await in_thread(ThreadPool.CONTENT, lambda: taken_apart(self._head))
+            self._fields, self._by_name = [*self._above, *fields], None if self._above else by_name
 
     def _named(self, name: str) -> list[Field]:
         """Return the fields with this name (case-insensitive), top to bottom."""
@@ -152,17 +165,21 @@ class Message:
 
     def _parsed(self) -> list[Field]:
         if self._fields is None:
-            self._fields = parse(self._head)
+            self._fields = [*self._above, *parse(self._head)]
         return self._fields
 
     # ------------------------------------------------------------ edits
 
     def add_header(self, name: str, body: str, *, folded: bool = False) -> Field:
         """Add a field above the others, and return it; if `folded`, in lines of the preferred length."""
+        added = Field(name, written(name, body, PREFERRED_LINE if folded else LONGEST_LINE))
+        if self._fields is None and self._head[:1] not in {b" ", b"\t"}:
+            self._above.insert(0, added)
+            self._edited()
+            return added
         fields = self._parsed()
         # A line that begins with a blank would continue a field above it.
         at = next((at for at, each in enumerate(fields) if each.raw[:1] not in {b" ", b"\t"}), len(fields))
-        added = Field(name, written(name, body, PREFERRED_LINE if folded else LONGEST_LINE))
         fields.insert(at, added)
         if self._by_name is not None:
             self._by_name.setdefault(name.lower(), []).insert(0, added)
@@ -187,11 +204,17 @@ class Message:
 
     def delete_where(self, name: str, unwanted: Callable[[str], bool]) -> None:
         """Remove the fields with this name (case-insensitive) whose bodies are unwanted."""
+        if self._clearly_lacks(name):
+            return
         self._remove(name, [field for field in self._named(name) if unwanted(field.body)])
 
     def delete(self, field: Field) -> None:
         """Remove one field, if it is still there."""
-        self._remove(field.name, [field])
+        if self._fields is None:
+            self._above = [each for each in self._above if each is not field]
+            self._edited()
+        else:
+            self._remove(field.name, [field])
 
     def _remove(self, name: str, fields: Sequence[Field]) -> None:
         """Remove these fields, all of this name. The index stays: to make it again may take 15 ms."""

@@ -14,6 +14,7 @@ from proxy.base.tasks import TaskOwner
 from proxy.callback.verdict import CallbackVerdict, Status
 from proxy.counting.base import Counting
 from proxy.counting.memory import MemoryCounting
+from proxy.counting.operations import Greylist, Seen
 from proxy.datasource.sources import Datasources
 from proxy.dns.answers import Value
 from proxy.dns.remembered import Remembered
@@ -23,6 +24,7 @@ from proxy.options.core import CoreOptions
 from proxy.options.store import StoreUrl
 from proxy.smtp.ports import Outbox, OutboxUnavailable
 from proxy.store.base import Store
+from sieve.shared import Soon
 
 
 class Names(Protocol):
@@ -66,14 +68,31 @@ class Callbacks(Protocol):
         ...
 
 
+class Looked(Protocol):
+    """What a phase has asked before."""
+
+    def seen(self, attempt: Greylist) -> Seen | None:
+        """Return what a look has found about an attempt; None if nobody has looked, or there is no answer yet."""
+        ...
+
+
 class Greylisting(Protocol):
     """Decides about first attempts."""
 
-    async def wait_for(self, session: Session, recipients: Sequence[Path]) -> float:
+    def wait_for(self, session: Session, recipients: Sequence[Path], ahead: Looked | None = None) -> Soon[float]:
         """Return for how many seconds mail for the recipients is deferred; 0 if it passes. Each counts as an attempt.
 
+        `ahead` knows what was asked before.
+
         Raises:
-            CountingUnavailable: nobody answers, and `on_store_error = defer`.
+            CountingUnavailable: nobody answers, and `on_store_error = defer`. A coroutine raises it, too.
+        """
+        ...
+
+    def look(self, session: Session) -> Greylist | None:
+        """Return the question whether the current recipient's mail passes, which is no attempt; None if none is asked.
+
+        A script that has other questions before asks it along with them.
         """
         ...
 

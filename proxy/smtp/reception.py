@@ -159,7 +159,7 @@ class Reception:
         if self._plan.authserv_id:
             await remove_forged(message, self._plan.authserv_id)
         session.context |= counts_context(session)
-        if not message.header("date"):
+        if not message.has("date"):
             session.transaction.context["rfc2822_date_missing"] = "true"
 
     async def _discarded(self) -> Reply:

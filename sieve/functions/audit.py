@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from ipaddress import ip_address
+from functools import lru_cache
 from types import CoroutineType
 from typing import Any
 
+from config.base.ip import packed_address
 from sieve.library import Hash, Soon, Value, sieve_function
 from sieve.run import reasons
 from sieve.run.runtime import Frame
@@ -24,6 +25,7 @@ _SERVICES = {"smtp": True, "inbound_cidr": True}
 _OTHER_SERVICES = frozenset({"ecstream", "control", "ecmmove2", "eccluster"})
 
 
+@lru_cache(maxsize=1024)
 def monitor_of(text: str) -> tuple[int, int]:
     """Return seconds and number of windows of "interval,number".
 
@@ -211,11 +213,9 @@ def _address(frame: Frame, given: Hash) -> bytes:
 
 def _packed(text: str) -> bytes:
     try:
-        found = ip_address(text.strip("[]"))
+        return packed_address(text.strip("[]"))
     except ValueError:
         raise ScriptError(reasons.not_an_ip_address(text)) from None
-    mapped = getattr(found, "ipv4_mapped", None)
-    return (mapped or found).packed
 
 
 def _network(frame: Frame, text: str) -> tuple[bytes, int]:

@@ -88,11 +88,12 @@ class PlainTransaction:
     created: float = 1_750_000_000.9
 
 
-@dataclass
+@dataclass(eq=False)
 class PlainSession:
     """What counting looks at."""
 
     local: tuple[str, int] = ("198.51.100.1", 25)
+    client_ip: str = "192.0.2.1"
 
 
 def plain_counters(

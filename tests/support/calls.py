@@ -36,6 +36,7 @@ from proxy.app import load
 from proxy.base import log_output
 from proxy.base.tasks import TaskOwner, spawn
 from proxy.counting.memory import MemoryCounting
+from proxy.counting.operations import Delivered
 from proxy.keeper.door import Calling, Door
 from proxy.keeper.service import KeeperService
 from proxy.keeper.verifying import VerifierMaker
@@ -44,15 +45,16 @@ from proxy.server.worker import Worker
 from tests.support.farm import Farm, Habit
 from tests.support.names import Known
 from tests.support.programs import Folder, free_port
-from tests.support.ringback import Setup, environment
+from tests.support.ringback import PRINTED_STANZAS, Setup, environment
 from tests.support.servers import MAIL_DOMAIN
+from tests.support.start_policy import stanzas, write_scripts
 
 MESSAGES, SESSIONS, SIZE = 2000, 20, 4096
 """Messages of so many octets over so many sessions; the second half is counted."""
 
-BARS = {"kept": 450.0, "new": 700.0, "kept-shared": 600.0, "new-shared": 1000.0}
+BARS = {"kept": 450.0, "new": 700.0, "kept-shared": 600.0, "new-shared": 1000.0, "kept-policy": 1150.0}
 """Calls a message at most: one of many on a connection, and one on a connection of its own, all of it counted. The same
-if the keeper counts connections, messages and recipients."""
+if the keeper counts connections, messages and recipients, and with the policy that ships."""
 
 SHARED = (
     "Max_Connections_Per_Client = 1000",
@@ -106,8 +108,10 @@ async def counted(folder: Path, mode: str, messages: int = MESSAGES) -> Counted:
         upstream_port=sink,
         nameserver=f"127.0.0.1:{nameserver}",
         exchanger_port=exchanger,
-        core=(f'State_Directory = "{folder}"', *(SHARED if shared else ())),
+        core=(f'State_Directory = "{folder}"', *(SHARED if shared == "shared" else ())),
+        stanzas=stanzas() if shared == "policy" else PRINTED_STANZAS,
     )
+    write_scripts(folder)
     configuration, door = setup.write(folder), Door()
     worker = Worker(load(configuration)[0], Calling(door.outside, 1, 1) if shared else None)
     kept = (str(configuration), str(door.inside.fileno())) if shared else ()
@@ -312,7 +316,9 @@ def keep(configuration: str, inside: str) -> None:
     assembly, _ = load(Path(configuration))
     maker = next(each for each in assembly.prepared if isinstance(each, VerifierMaker))
     verifier = maker.verifying(assembly.core).verifier
-    KeeperService(verifier, [socket.socket(fileno=int(inside))], 1, MemoryCounting()).open()
+    counting = MemoryCounting()
+    counting.ask(Delivered("greylist start", b"127.0.0.0/24", 10, 1e6))  # the policy knows the client
+    KeeperService(verifier, [socket.socket(fileno=int(inside))], 1, counting).open()
 
 
 async def peer(mode: str, listener: str, sink: str, exchanger: str, nameserver: str, *kept: str) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
+from typing import Any
+
 from proxy.modules.greylist.greylister import seconds_left
-from sieve.library import sieve_function
+from sieve.library import Soon, sieve_function
 from sieve.run.runtime import Frame
 
 
 @sieve_function(module="greylist")
-async def greylist(frame: Frame, name: str) -> str:
+def greylist(frame: Frame, name: str) -> Soon[str]:
     """Count an attempt of the current recipient's mail in a `greylist` stanza; return the seconds that it must wait.
 
     At the end of the message, it is an attempt for all recipients. `0`: it passes. The stanza may be passive. Example:
@@ -16,4 +19,9 @@ async def greylist(frame: Frame, name: str) -> str:
         ($wait) = greylist "main";
         if not ec_test :is "${wait}" "0" { ec_action 451 "4.7.1 Greylisted, try again in ${wait} seconds"; }
     """
-    return seconds_left(await frame.host.greylisted(name))
+    wait = frame.host.greylisted(name)
+    return _awaited(wait) if isinstance(wait, Coroutine) else seconds_left(wait)
+
+
+async def _awaited(wait: Coroutine[Any, Any, float]) -> str:
+    return seconds_left(await wait)

@@ -7,8 +7,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from cachetools import TTLCache
+
 from proxy.base.log import get_logger, printable
-from proxy.counting.base import Counting, CountingUnavailable, answered
+from proxy.counting.base import Counting, CountingUnavailable, is_later
 from proxy.counting.operations import Delivered, Greylist, Seen
 from proxy.mail.evidence import found_by
 from proxy.mail.session import Path, Session
@@ -17,9 +19,13 @@ from proxy.metrics.table import GREYLIST
 from proxy.modules.greylist.keys import bounded, network, triplet
 from proxy.modules.greylist.options import GreylistOptions
 from proxy.modules.greylist.whitelists import ClientList, RecipientList
-from proxy.modules.services import Names
+from proxy.modules.services import Looked, Names
+from sieve.run.patience import Soon, settled
 
 log = get_logger()
+
+KNOWN_SECONDS, MOST_KNOWN = 10.0, 10_000
+"""For how long a worker lets a known client pass without asking; so `greylist forget` may take as long."""
 
 UNKNOWN = "unknown"
 """The name of a client that has none."""
@@ -53,39 +59,76 @@ class Greylister:
         """Count under the stanza's name: each has its own list."""
         self._name, self._options, self._whitelists = name, options, whitelists
         self._counting, self._resolver = counting, resolver
+        self._room = f"greylist {name}"
+        self._known: TTLCache[str, None] = TTLCache(MOST_KNOWN, KNOWN_SECONDS)
+        """Clients that the keeper or Redis knew just now."""
 
-    async def wait_for(self, session: Session, recipients: Sequence[Path]) -> float:
+    def wait_for(self, session: Session, recipients: Sequence[Path], ahead: Looked | None = None) -> Soon[float]:
         """Return for how many seconds mail for the recipients is deferred; 0 if it passes. Each counts as an attempt.
 
+        `ahead` knows what was asked before.
+
         Raises:
-            CountingUnavailable: nobody answers, and `on_store_error = defer`.
+            CountingUnavailable: nobody answers, and `on_store_error = defer`. A coroutine raises it, too.
         """
-        if session.can_relay or await self._is_listed(session):
-            BOOK.counts[GREYLIST.at("whitelisted")] += 1
-            return 0.0
-        wanted = [each for each in recipients if not self._is_exempt(each)]
+        if not session.can_relay and self._needs_name(session):
+            return self._wait_with_name(session, recipients, ahead)
+        wanted = () if self._is_listed(session) else [each for each in recipients if not self._is_exempt(each)]
         if not wanted:
             BOOK.counts[GREYLIST.at("whitelisted")] += 1
             return 0.0
         who = self._who(session)
+        if who in self._known:  # it has delivered enough, and its next message need not be counted
+            BOOK.counts[GREYLIST.at("known_client")] += len(wanted)
+            return 0.0
+        if len(wanted) == 1 and ahead is not None and self._foreseen(session, who, wanted[0], ahead):
+            BOOK.counts[GREYLIST.at("passed")] += 1
+            self._note_delivery(session, who)
+            return 0.0
+        return self._attempts(session, who, wanted)
+
+    async def _attempts(self, session: Session, who: str, wanted: Sequence[Path]) -> float:
         waits = [await self._attempt(session, who, each) for each in wanted]
         if not max(waits):
             self._note_delivery(session, who)
         return max(waits)
 
+    def look(self, session: Session) -> Greylist | None:
+        """Return the question whether the current recipient's mail passes, which is no attempt; None if none is."""
+        recipient = session.current_recipient
+        if recipient is None or session.can_relay or self._needs_name(session) or self._is_listed(session):
+            return None
+        who = self._who(session)
+        if who in self._known or self._is_exempt(recipient.path):
+            return None
+        return self._operation(session, who, recipient.path, look=True)
+
+    def _foreseen(self, session: Session, who: str, recipient: Path, ahead: Looked) -> bool:
+        """Whether a look has found that the attempt passes. Then it is counted, and nobody waits for that."""
+        attempt = self._operation(session, who, recipient)
+        seen = ahead.seen(attempt)
+        if seen is None or not seen.passes:
+            return False
+        self._counting.tell(attempt)
+        return True
+
     def _is_exempt(self, recipient: Path) -> bool:
         name = recipient.local_part.lower()
         return name in self._options.exempt_recipients or self._whitelists.recipients.has(name, recipient.domain)
 
-    async def _is_listed(self, session: Session) -> bool:
+    def _needs_name(self, session: Session) -> bool:
         clients = self._whitelists.clients
-        if clients.has_address(session.client_ip):
+        return clients.asks_for_names and session.client_name is None and not clients.has_address(session.client_ip)
+
+    async def _wait_with_name(self, session: Session, recipients: Sequence[Path], ahead: Looked | None) -> float:
+        session.client_name = await self._resolver.name_of(session.client_ip) or UNKNOWN
+        return await settled(self.wait_for(session, recipients, ahead))
+
+    def _is_listed(self, session: Session) -> bool:
+        clients, name = self._whitelists.clients, session.client_name
+        if session.can_relay or clients.has_address(session.client_ip):
             return True
-        if not clients.asks_for_names:
-            return False
-        if session.client_name is None:
-            session.client_name = await self._resolver.name_of(session.client_ip) or UNKNOWN
-        return session.client_name != UNKNOWN and clients.has_name(session.client_name)
+        return clients.asks_for_names and name is not None and name != UNKNOWN and clients.has_name(name)
 
     def _who(self, session: Session) -> str:
         """Return the client: a provider that sends from many networks is one, if SPF says that they are its own."""
@@ -97,9 +140,9 @@ class Greylister:
                     return f"spf:{domain.lower()}"
         return network(session.client_ip, options.ipv4_prefix, options.ipv6_prefix)
 
-    async def _attempt(self, session: Session, who: str, recipient: Path) -> float:
+    def _operation(self, session: Session, who: str, recipient: Path, *, look: bool = False) -> Greylist:
         options = self._options
-        operation = Greylist(
+        return Greylist(
             room=self._room,
             key=triplet(who, session.transaction.reverse_path, recipient),
             delay=options.delay,
@@ -107,22 +150,27 @@ class Greylister:
             life=options.life,
             client=bounded(who),
             enough=options.whitelist_after,
+            look=look,
         )
+
+    async def _attempt(self, session: Session, who: str, recipient: Path) -> float:
+        answer = None
         try:
-            seen = await answered(self._counting, operation)
+            answer = self._counting.ask(self._operation(session, who, recipient))
+            seen = await answer if is_later(answer) else answer
         except CountingUnavailable:
-            if options.on_store_error == "defer":
+            if self._options.on_store_error == "defer":
                 raise
             BOOK.counts[GREYLIST.at("unavailable")] += 1
             return 0.0
+        if answer is not seen and self._is_enough(seen):
+            self._known[who] = None
         self._tell(session, who, recipient, seen)
         return 0.0 if seen.passes else max(1.0, seen.wait)
 
     def _tell(self, session: Session, who: str, recipient: Path, seen: Seen) -> None:
         if seen.passes:
-            enough = self._options.whitelist_after
-            known = "known_client" if enough and seen.client >= enough else "passed"
-            BOOK.counts[GREYLIST.at(known)] += 1
+            BOOK.counts[GREYLIST.at("known_client" if self._is_enough(seen) else "passed")] += 1
             return
         first = seen.wait >= self._options.delay
         BOOK.counts[GREYLIST.at("new" if first else "early")] += 1
@@ -138,6 +186,10 @@ class Greylister:
             wait=round(seen.wait, 1),
         )
 
+    def _is_enough(self, seen: Seen) -> bool:
+        enough = self._options.whitelist_after
+        return bool(enough) and seen.client >= enough
+
     def _note_delivery(self, session: Session, who: str) -> None:
         """Count the message for the client once the next hop has accepted it."""
         if not self._options.whitelist_after:
@@ -152,10 +204,6 @@ class Greylister:
 
     async def _delivered(self, client: bytes) -> None:
         self._counting.tell(Delivered(self._room, client, 1, self._options.life))
-
-    @property
-    def _room(self) -> str:
-        return f"greylist {self._name}"
 
 
 def seconds_left(wait: float) -> str:

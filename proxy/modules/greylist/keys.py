@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 from hashlib import blake2b
 
 from config.base.ip import read_address
@@ -32,6 +33,7 @@ _DASHED = re.compile(r"(?<![a-z0-9])[a-f0-9]{4,}(?:-[a-f0-9]{4,})+(?![a-z0-9])")
 _DIGITS = re.compile(r"[0-9]+")
 
 
+@lru_cache(maxsize=4096)
 def network(client: str, ipv4_prefix: int, ipv6_prefix: int) -> str:
     """Return the network that a client belongs to."""
     address = read_address(client)

@@ -21,6 +21,7 @@ from proxy.modules.greylist.whitelists import read_clients, read_recipients
 from proxy.modules.services import Services
 from sieve.library import SieveFunction
 from sieve.phases import Need, Phase
+from sieve.run.patience import settled
 
 
 class GreylistModule:
@@ -114,7 +115,7 @@ class GreylistValidator:
 
     async def _judged(self, session: Session, paths: Sequence[Path]) -> Verdict:
         try:
-            wait = await self._greylister.wait_for(session, paths)
+            wait = await settled(self._greylister.wait_for(session, paths))
         except CountingUnavailable:
             return Verdict(replies.INTERNAL.decided_by("on_store_error"))
         if not wait:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from ipaddress import ip_address
 
+from config.base.ip import packed_address
 from proxy.counting.operations import Add, Lease, Return
 from proxy.counting.presence import key_of
 from proxy.counting.traffic import CONNECT, RECEPTION, REJECTION, of_script, series_of
@@ -67,7 +67,7 @@ class InboundAudit:
 
     def _begin(self, session: Session) -> Verdict:
         self._end(session)  # XCLIENT names another client
-        address = ip_address(session.client_ip).packed
+        address = packed_address(session.client_ip)
         keys = self._open[session] = (key_of(session.local) + address, key_of(None) + address)
         self._counting.tell(Lease([(key, 0) for key in keys]))
         self._add(CONNECT, address)
@@ -79,15 +79,15 @@ class InboundAudit:
             self._counting.tell(Return(keys))
 
     def _taken(self, session: Session) -> None:
-        self._add(RECEPTION, ip_address(session.client_ip).packed)
+        self._add(RECEPTION, packed_address(session.client_ip))
 
     def _refused(self, session: Session, reply: Reply) -> None:
         by = reply.by.partition(" ")[0]
         if by not in _NOT_POLICY:
-            self._add(REJECTION, ip_address(session.client_ip).packed)
+            self._add(REJECTION, packed_address(session.client_ip))
         elif by in _OF_NEXT_HOP and _is_unknown_recipient(reply):
             for interval, number in self._monitors:
-                address = ip_address(session.client_ip).packed
+                address = packed_address(session.client_ip)
                 self._counting.tell(Add(of_script(UNKNOWN_RECIPIENTS), interval, number, address))
 
     def _add(self, kind: str, address: bytes) -> None:

@@ -16,7 +16,7 @@ from proxy.modules.sieve_policy.host import SessionConnection, SessionHost, coun
 from proxy.modules.sieve_policy.lists import SessionLists
 from sieve.host import CallbackAnswer
 from sieve.phases import Phase
-from sieve.shared import Counters, Datasources, Duplicates
+from sieve.shared import Datasources, Duplicates
 
 
 class RecordingHost(SessionHost):
@@ -72,10 +72,9 @@ class RecordingHost(SessionHost):
         self.note("callback", address, sender, found.status, found.message)
         return found
 
-    @property
-    def counters(self) -> Counters:
+    def _counting(self) -> SessionCounters:
         """Note what was counted."""
-        return SessionCounters(self._session, self._counters or counters_of(self._services), self.note)
+        return SessionCounters(self._session, self._counters or counters_of(self._services), self._phase, self.note)
 
     @property
     def duplicates(self) -> Duplicates:

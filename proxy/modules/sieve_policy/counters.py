@@ -7,18 +7,20 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from inspect import isawaitable
 from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
 
 from proxy.base.log import get_logger, printable
 from proxy.counting import operations as ops
-from proxy.counting.base import Counting, CountingUnavailable
+from proxy.counting.base import Counting, CountingUnavailable, is_later
 from proxy.counting.presence import key_of
 from proxy.counting.traffic import of_script, series_of
 from proxy.counting.windows import AGED_SECONDS
 from proxy.mail.session import Session
+from proxy.modules.sieve_policy.ahead import Ahead, Begun, Habits
 from proxy.options.core import CoreOptions
 from proxy.store.base import decoded, encoded
+from sieve.phases import Phase
 from sieve.run import reasons
 from sieve.run.patience import Soon
 from sieve.run.values import ScriptError
@@ -69,14 +71,30 @@ class ScriptCounters:
         """`monitors` are those of inbound_audit; `clock` ages the throttles."""
         self.counting = counting
         self.shares = core.shares_counts
+        self.others_count = core.processes > 1 or core.shares_counts
+        """Whether an answer has to be waited for."""
         self.most = core.siv_throttle_cache_size
         declared = core.replicated_caches
         self.caches = declared if declared or core.processes > 1 or core.shares_counts else None
         """The declared caches; None: whatever scripts name, because the only worker knows it and none is declared."""
         self.monitors = monitors
         self._clock = clock
+        self._habits = {phase: Habits() for phase in Phase}
+        self._foreseen: WeakKeyDictionary[Session, Begun] = WeakKeyDictionary()
+        """What was asked for the next recipient. Nothing in it may refer to the session, or it stayed for ever."""
         self._throttles: OrderedDict[tuple[bool, str], _Throttle] = OrderedDict()
         self._gauges: OrderedDict[str, tuple[int, float]] = OrderedDict()
+
+    def ahead(self, session: Session, phase: Phase) -> Ahead:
+        """Return what asks for one run of a phase."""
+        begun = self._foreseen.pop(session, None) if phase is Phase.RCPTTO and self._foreseen else None
+        return Ahead(self.counting, self._habits[phase], session, begun)
+
+    def foresee(self, session: Session) -> None:
+        """Ask what the scripts of RCPT TO will ask."""
+        begun = Ahead(self.counting, self._habits[Phase.RCPTTO], session).begin()
+        if begun is not None:
+            self._foreseen[session] = begun
 
     def define(self, name: str, count: int, seconds: float, *, shared: bool) -> _Throttle | None:
         """Remember a throttle; return it if it is new."""
@@ -126,11 +144,14 @@ class ScriptCounters:
 class SessionCounters:
     """The counters for one phase of one session."""
 
-    __slots__ = ("_counters", "_note", "_session")
+    __slots__ = ("_counters", "_note", "_session", "ahead")
 
-    def __init__(self, session: Session, counters: ScriptCounters, note: Note | None = None) -> None:
+    def __init__(
+        self, session: Session, counters: ScriptCounters, phase: Phase = Phase.CONNECT, note: Note | None = None
+    ) -> None:
         """`note` gets what a script is told."""
         self._session, self._counters, self._note = session, counters, note
+        self.ahead = counters.ahead(session, phase)
 
     # ------------------------------------------------------------ throttles
 
@@ -246,6 +267,7 @@ class SessionCounters:
     # ------------------------------------------------------------ asking
 
     def _tell(self, operation: ops.Operation[Any]) -> None:
+        self.ahead.forget()
         self._counters.counting.tell(operation)
 
     def _asked(self, operation: ops.Operation[A], make: Callable[[A], T], *about: str) -> Soon[T]:
@@ -255,10 +277,10 @@ class SessionCounters:
             ScriptError: nothing can be counted now. A coroutine raises it, too.
         """
         try:
-            answer = self._counters.counting.ask(operation)
+            answer = self.ahead.ask(operation)
         except CountingUnavailable:
             raise ScriptError(reasons.cannot_count()) from None
-        if isawaitable(answer):
+        if is_later(answer):
             return self._later(answer, make, about)
         found = make(answer)
         if self._note is not None and about:

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping, Sequence
+from types import CoroutineType
 
 from proxy.base.log import get_logger, printable
 from proxy.callback.verdict import CallbackVerdict
@@ -26,7 +27,7 @@ from sieve.phases import Phase
 from sieve.run import reasons
 from sieve.run.values import ScriptError
 from sieve.settings import BounceRules
-from sieve.shared import Counters, Datasources, Duplicates
+from sieve.shared import Datasources, Duplicates, Soon
 
 log = get_logger()
 
@@ -42,7 +43,7 @@ def counters_of(services: Services) -> ScriptCounters:
 class SessionHost:
     """One phase of one session. Its only state is the letters of a run; the session has the rest."""
 
-    __slots__ = ("_counters", "_duplicates", "_phase", "_services", "_session", "letters")
+    __slots__ = ("_asking", "_counters", "_duplicates", "_phase", "_services", "_session", "letters")
 
     def __init__(
         self,
@@ -54,6 +55,7 @@ class SessionHost:
     ) -> None:
         """Look at the session in a phase. Without `duplicates` no message came before."""
         self._counters = counters
+        self._asking: SessionCounters | None = None
         self._session, self._services, self._phase, self._duplicates = session, services, phase, duplicates
         self.letters: list[Letter] = []
 
@@ -165,9 +167,14 @@ class SessionHost:
         tell(self._session.id, entry)
 
     @property
-    def counters(self) -> Counters:
+    def counters(self) -> SessionCounters:
         """What scripts count together."""
-        return SessionCounters(self._session, self._counters or counters_of(self._services))
+        if self._asking is None:
+            self._asking = self._counting()
+        return self._asking
+
+    def _counting(self) -> SessionCounters:
+        return SessionCounters(self._session, self._counters or counters_of(self._services), self._phase)
 
     @property
     def control(self) -> SessionControl:
@@ -190,17 +197,17 @@ class SessionHost:
         transaction.dns_seconds += time.monotonic() - began
         return DnsAnswer(status, tuple(records))
 
-    async def greylisted(self, name: str) -> float:
+    def greylisted(self, name: str) -> Soon[float]:
         """Count an attempt in a `greylist` stanza; return the seconds that the mail must wait."""
         session, known = self._session, self._services.greylists
         if name not in known:
             raise ScriptError(reasons.unknown_greylist(name, known))
         current = session.current_recipient
         paths = [each.path for each in session.transaction.recipients] if current is None else [current.path]
-        try:
-            return await known[name].wait_for(session, paths)
-        except CountingUnavailable:
-            raise ScriptError(reasons.STORE_IS_DOWN) from None
+        greylist, ahead = known[name], self.counters.ahead
+        ahead.will_look(name, greylist.look)
+        wait = greylist.wait_for(session, paths, ahead)
+        return _counted(wait) if isinstance(wait, CoroutineType) else wait
 
     async def tarpit(self, seconds: float) -> None:
         """Delay the session. It ends if the client leaves."""
@@ -220,6 +227,13 @@ class SessionHost:
         log.error(
             "script_failed", session=self._session.id, script=printable(script), line=line, reason=printable(reason)
         )
+
+
+async def _counted(wait: Awaitable[float]) -> float:
+    try:
+        return await wait
+    except CountingUnavailable:
+        raise ScriptError(reasons.STORE_IS_DOWN) from None
 
 
 async def _awaited(verdict: Awaitable[CallbackVerdict]) -> CallbackAnswer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, cast
@@ -23,6 +23,7 @@ from proxy.metrics.book import BOOK
 from proxy.metrics.table import SCRIPT, SCRIPT_RUNS, SCRIPT_TIME, SECONDS
 from proxy.modules.base import Explained, Verdicts
 from proxy.modules.services import Services
+from proxy.modules.sieve_policy.ahead import ASKS
 from proxy.modules.sieve_policy.answers import RecordingHost
 from proxy.modules.sieve_policy.dry import DryHost
 from proxy.modules.sieve_policy.duplicates import Tracking
@@ -221,14 +222,24 @@ class SieveValidator:
 
     def hooks(self) -> Mapping[Phase, Hook]:
         """Speak in every phase that has a script."""
-        return {phase: partial(self._judge, phase, scripts) for phase, scripts in self._scripts.items()}
+        hooks: dict[Phase, Hook] = {
+            phase: partial(self._judge, phase, scripts) for phase, scripts in self._scripts.items()
+        }
+        if any(script.calls & ASKS for script in self._scripts.get(Phase.RCPTTO, ())) and self._counters.others_count:
+            hooks[Phase.MAILFROM] = partial(self._foresee, hooks.get(Phase.MAILFROM, _passes))
+        return hooks
 
     def needs(self, phase: Phase) -> Need:
         """Read what the phase's scripts read."""
         wanted = Need.NOTHING
-        for script in self._scripts[phase]:
+        for script in self._scripts.get(phase, ()):
             wanted |= script.needs
         return wanted
+
+    def _foresee(self, judge: Hook, session: Session) -> Verdict | Awaitable[Verdict]:
+        """Ask what the scripts of RCPT TO will ask about the client; the answer comes while the client waits."""
+        self._counters.foresee(session)
+        return judge(session)
 
     def _judge(
         self, phase: Phase, scripts: tuple[Script, ...], session: Session
@@ -252,6 +263,8 @@ class SieveValidator:
     async def explain(self, phase: Phase, session: Session, verdicts: Verdicts) -> Explained:
         """Run the phase's scripts on what is at hand. Nothing that they do is carried out, or counted."""
         host, verdict = DryHost(session, self._services, phase, verdicts), PASS
+        if phase not in self._scripts:
+            return Explained("asks ahead what the scripts of RCPT TO will ask")
         for script in self._scripts[phase]:
             outcome = await script.run(host)
             verdict = self._judgement(outcome, script, session)
@@ -325,6 +338,10 @@ class SieveValidator:
         text = outcome.text or replies.default_policy_text(outcome.code)
         by = _place(outcome, script)
         return Verdict(replies.from_policy(outcome.code, text, close=outcome.close, by=by))
+
+
+def _passes(_session: Session) -> Verdict:
+    return PASS
 
 
 def _place(outcome: Outcome, script: Script) -> str:

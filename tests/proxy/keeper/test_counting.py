@@ -30,6 +30,7 @@ from proxy.counting.operations import (
     Take,
     Window,
 )
+from proxy.keeper import counters as keepers
 from proxy.keeper import counting as room
 from proxy.keeper.counting import KeptCounting
 from proxy.keeper.door import Door, knock
@@ -257,3 +258,46 @@ async def test_greylisting_and_serialized_series_outlive_a_restart_and_all_else_
         assert second.ask(Window("t", b"k")) is None
     finally:
         await second.close()
+
+
+async def test_a_worker_that_only_tells_hears_how_far_the_keeper_has_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(keepers, "PERFORMED_SECONDS", 0.0)
+    async with _machine() as the:
+        service, counted = the.keeper()
+        service.open()
+        worker = the.worker()
+        for _ in range(3):
+            worker.tell(Add("s", 300, 6, ONE, 1))
+        await eventually(lambda: not worker.waiting, "everything was taken")
+        assert counted.ask(Sum("s", 300, 6, ONE, 32)) == 3
+        await the.kill(service)
+        _, replaced = the.keeper()
+        the.keepers[-1][0].open()
+        await answered(worker, Get("v", b""))
+        assert replaced.ask(Sum("s", 300, 6, ONE, 32)) == 0  # it was taken once, so it is not told again
+
+
+async def test_what_was_told_and_asked_of_a_dead_keeper_comes_to_its_replacement_once_and_in_order() -> None:
+    async with _machine() as the:
+        worker = the.worker()  # there is no keeper yet
+        worker.tell(Window("t", b"k", 9, 60.0, 1))
+        first = spawn(answered(worker, Window("t", b"k", 9, 60.0, 1)), name="ask", owner=the.owner)
+        await asyncio.sleep(0)
+        worker.tell(Window("t", b"k", 9, 60.0, 5))
+        second = spawn(answered(worker, Window("t", b"k", 9, 60.0, 0)), name="ask", owner=the.owner)
+        await asyncio.sleep(0)
+        service, _ = the.keeper()
+        service.open()
+        totals = [counted.total for counted in (await first, await second) if counted is not None]
+        assert totals == [2, 7]
+        assert not worker.waiting
+
+
+async def test_a_worker_that_only_tells_notices_that_its_keeper_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "DEADLINE_SECONDS", 0.02)
+    async with _machine() as the:
+        worker = the.worker()
+        with capture_logs() as logged:
+            worker.tell(Add("s", 300, 6, ONE, 1))
+            await eventually(lambda: [each for each in logged if each["event"] == "counting_alone"], "it counts alone")
+        assert await answered(worker, Sum("s", 300, 6, ONE, 32)) == 1

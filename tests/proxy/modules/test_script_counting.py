@@ -132,7 +132,8 @@ async def test_a_run_that_only_explains_counts_nothing_and_says_what_it_does_not
 async def test_what_a_script_is_told_is_noted_for_a_later_run() -> None:
     counters = plain_counters(MemoryCounting(lambda: 0.0))
     noted: list[tuple[object, ...]] = []
-    recording = SessionCounters(cast(Session, PlainHost().counted), counters, lambda *answer: noted.append(answer))
+    session = cast(Session, PlainHost().counted)
+    recording = SessionCounters(session, counters, Phase.CONNECT, lambda *answer: noted.append(answer))
     recording.define_throttle("t", 1, 60.0, shared=False)
     recording.is_exceeded("t", shared=False)
     recording.cached("c", "k")

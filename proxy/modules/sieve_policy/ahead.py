@@ -1,0 +1,169 @@
+"""One question to whoever counts for all that a phase asks about its client.
+
+A script asks one thing after the other, and each would be a round trip. What the scripts of a phase asked about a
+client last time is therefore asked together with the first question, in the same frame; the later ones are then at
+hand. What RCPT TO will ask leaves at MAIL FROM, so that mostly nothing is waited for. Only questions that change
+nothing are asked ahead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import msgspec
+
+from config.base.ip import packed_address
+from proxy.counting.base import Counting, CountingUnavailable
+from proxy.counting.operations import Greylist, Operation, Present, Seen, Sum
+from proxy.mail.session import Session
+
+MOST_HABITS = 8
+"""Questions of a phase that are asked ahead; a script may compute their names."""
+
+FRESH_SECONDS = 1.0
+"""How old an answer may be when the script comes to its question: it may have waited for a callback meanwhile."""
+
+ASKS = frozenset(
+    f"ec_ip_{what}{whose}" for what in ("connections", "receptions", "rejections") for whose in ("", "_cluster")
+) | {"audit_series", "audit_connections_on_listener", "audit_connections_on_service", "audit_service"}
+"""The functions that ask what was counted of a client."""
+
+Key: TypeAlias = tuple[Any, ...]
+"""What a question is about, the address of a client included or not."""
+
+Answers: TypeAlias = dict[Key, asyncio.Future[Any]]
+
+Begun: TypeAlias = tuple[Answers, float]
+"""What was asked, and until when the answers are good."""
+
+Ask: TypeAlias = Callable[[Session], "Operation[Any] | None"]
+"""Makes the question for a session; None if it does not arise there."""
+
+
+class Habits:
+    """What the scripts of one phase ask. The event loop's thread owns it."""
+
+    __slots__ = ("_known",)
+
+    def __init__(self) -> None:
+        self._known: dict[Key, Ask] = {}
+        """The last that was learned is at the end."""
+
+    def note(self, key: Key, ask: Ask) -> None:
+        """A script has asked this."""
+        known = self._known
+        if key not in known:
+            if len(known) >= MOST_HABITS:
+                del known[next(iter(known))]
+            known[key] = ask
+
+    def others(self, asked: Key, session: Session) -> list[Operation[Any]]:
+        """Return what else scripts ask, for this session."""
+        found = [ask(session) for key, ask in self._known.items() if key != asked]
+        return [each for each in found if each is not None]
+
+
+class Ahead:
+    """The questions of one run of a phase."""
+
+    __slots__ = ("_answers", "_counting", "_habits", "_session", "_until")
+
+    def __init__(self, counting: Counting, habits: Habits, session: Session, begun: Begun | None = None) -> None:
+        """Nothing is asked before the first question, except for what has `begun`."""
+        self._counting, self._habits, self._session = counting, habits, session
+        self._answers: Answers | None = None
+        """None before the first question."""
+        self._until = 0.0
+        if begun is not None:
+            self._answers, self._until = begun
+
+    def ask(self, operation: Any) -> Any:
+        """Ask, and the first time what will be asked as well. Return the answer, or what to wait for.
+
+        Raises:
+            CountingUnavailable: see `Counting`.
+        """
+        if operation.__class__ not in ASKED_AHEAD or operation.address != packed_address(self._session.client_ip):
+            return self._counting.ask(operation)
+        known = self._taken(_key(operation)) if self._answers else None
+        if known is not None and not known.done():
+            return known
+        if known is not None and known.exception() is None:
+            return known.result()
+        answer = self._counting.ask(operation)
+        if self._answers is None and isinstance(answer, asyncio.Future):
+            habit = _habit(operation)
+            self._habits.note(habit, _asks(operation))
+            self._ask_others(habit)
+        elif self._answers is not None:
+            self._habits.note(_habit(operation), _asks(operation))
+        return answer
+
+    def begin(self) -> Begun | None:
+        """Ask everything now; return what another `Ahead` of the session goes on with, if there is anything."""
+        self._ask_others(())
+        return (self._answers, self._until) if self._answers else None
+
+    def seen(self, attempt: Greylist) -> Seen | None:
+        """Return what a look has found about an attempt; None if nobody has looked, or there is no answer yet."""
+        known = self._taken(_key(attempt))
+        return known.result() if known is not None and known.done() and known.exception() is None else None
+
+    def will_look(self, name: str, ask: Ask) -> None:
+        """A script of this phase asks a greylist."""
+        self._habits.note((Greylist, name), ask)
+
+    def forget(self) -> None:
+        """Something is counted: what was asked before may no longer be true."""
+        if self._answers:
+            self._answers = {}
+
+    def _taken(self, key: Key) -> asyncio.Future[Any] | None:
+        answer = self._answers.pop(key, None) if self._answers else None
+        return answer if answer is not None and answer.get_loop().time() < self._until else None
+
+    def _ask_others(self, first: Key) -> None:
+        self._answers, self._until = {}, asyncio.get_running_loop().time() + FRESH_SECONDS
+        for each in self._habits.others(first, self._session):
+            try:
+                later = self._counting.ask(each)
+            except CountingUnavailable:
+                return
+            if isinstance(later, asyncio.Future):
+                later.add_done_callback(_heard)
+                self._answers[_key(each)] = later
+
+
+ASKED_AHEAD = (Sum, Present)
+
+
+def _key(operation: Any) -> Key:
+    if operation.__class__ is Greylist:
+        return (Greylist, operation.room, operation.key)
+    return (operation.__class__, *msgspec.structs.astuple(operation))
+
+
+def _habit(operation: Any) -> Key:
+    """Return what a question is about, whoever the client is."""
+    fields = msgspec.structs.astuple(operation)
+    at = fields.index(operation.address)
+    return (operation.__class__, len(operation.address), *fields[:at], *fields[at + 1 :])
+
+
+def _asks(operation: Any) -> Ask:
+    """Return what asks the same about another client."""
+    octets = len(operation.address)
+
+    def ask(session: Session) -> Operation[Any] | None:
+        address = packed_address(session.client_ip)
+        return msgspec.structs.replace(operation, address=address) if len(address) == octets else None
+
+    return ask
+
+
+def _heard(answer: asyncio.Future[Any]) -> None:
+    """Nobody may come to ask: then nobody needs to hear that there is no answer."""
+    if not answer.cancelled():
+        answer.exception()
