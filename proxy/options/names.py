@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Annotated, cast
 
+from pydantic import AfterValidator
+
 from config.base.domains import a_labels
 from config.base.hosts import is_address, what_to_write
 from config.base.ip import read_address
@@ -17,6 +19,7 @@ from config.schema.values import Endpoint
 _LITERAL = re.compile(r"\[(?:IPv6:)?(?P<address>[0-9A-Fa-f:.]+)\]")
 _LONGEST_BANNER = 506
 """Octets in a reply line between the code and the line break."""
+_FIELD_NAME = re.compile(r"[!-9;-~]{1,70}")
 _LIST_NAME = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _STRICT_LABEL = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?")
 
@@ -157,3 +160,24 @@ BannerValue = Annotated[str, ValueReader(_read_banner, "a text")]
 DomainValue = Annotated[str, ValueReader(_read_domain, "a domain")]
 PageListenerValue = Annotated[Endpoint, ValueReader(_read_page_listener, "an IP address with a port")]
 NameserverValue = Annotated[Endpoint, ValueReader(_read_nameserver, "an IP address, with or without a port")]
+
+
+def _field_name(text: str) -> str:
+    if text and _FIELD_NAME.fullmatch(text) is None:
+        raise ValueError("write the name of a header field, such as X-Checked")
+    return text
+
+
+def field_names(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """Return names of header fields.
+
+    Raises:
+        ValueError: one is none.
+    """
+    return tuple([_field_name(text) for text in texts])
+
+
+FieldName = Annotated[str, AfterValidator(_field_name)]
+"""The name of a header field (RFC 5322 section 3.6.8), or empty."""
+
+FieldNames = Annotated[tuple[str, ...], AfterValidator(field_names)]

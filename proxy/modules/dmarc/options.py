@@ -11,6 +11,7 @@ from config.schema.options import Options, option
 from config.schema.readers import ReadContext, Unreadable, ValueReader, reader_for
 from config.schema.specs import ModuleSpec
 from config.schema.values import DomainPatterns, Network, Seconds
+from proxy.options.names import FieldName
 
 Finding = Literal[
     "spf_fail", "spf_softfail", "dkim_fail", "arc_fail", "iprev_fail", "iprev_permerror", "dnsbl", "early_talker",
@@ -67,7 +68,7 @@ class DmarcOptions(Options):
         doc="Clients whose mail is never refused for DMARC, such as mailing lists: networks, and domains that SPF or "
         "the client's reverse name confirm.",
     )
-    tag_header: str = option(
+    tag_header: FieldName = option(
         "X-DMARC-Policy", doc="Header field for mail that fails: `quarantine` or `reject`, and the domain. Empty: none."
     )
     on_error: Literal["accept", "defer"] = option(

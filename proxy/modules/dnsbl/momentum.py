@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Literal, cast
 
+from pydantic import AfterValidator
+
 from config.diagnostics import Diagnostic, Severity
 from config.language.nodes import List, Value
 from config.schema.options import Options, option
@@ -19,6 +21,7 @@ from proxy.modules.dnsbl.functions import ec_url_ripper
 from proxy.modules.dnsbl.module import PreparedZones
 from proxy.modules.dnsbl.options import DnsblOptions
 from proxy.modules.dnsbl.zones import KeysValue, Zone, ZoneOptions, ZonesValue, zone_of
+from proxy.options.names import field_names
 from sieve.library import SieveFunction
 
 
@@ -39,6 +42,7 @@ FieldsValue = Annotated[
     ValueReader(
         _read_fields, "names of header fields", write=lambda names: f'"{":".join(cast(tuple[str, ...], names))}"'
     ),
+    AfterValidator(field_names),
 ]
 
 

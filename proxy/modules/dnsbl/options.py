@@ -8,6 +8,7 @@ from config.schema.options import Options, option
 from config.schema.specs import ModuleSpec
 from config.schema.values import Seconds
 from proxy.modules.dnsbl.zones import ZonesValue
+from proxy.options.names import FieldNames
 
 
 class DnsblOptions(Options):
@@ -30,7 +31,7 @@ class DnsblOptions(Options):
         ("postmaster", "abuse"),
         doc="Local parts of recipients that get mail even from listed clients. No effect before rcptto.",
     )
-    address_headers: tuple[str, ...] = option(
+    address_headers: FieldNames = option(
         ("From", "Reply-To", "Sender"), doc="Header fields whose addresses are looked up, if a zone checks `header`."
     )
     max_lookups: int = option(100, zero="refused", doc="Look-ups for the links of one message.", ge=1, le=1000)

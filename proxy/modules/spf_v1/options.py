@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator
@@ -11,9 +12,15 @@ from config.schema.specs import ModuleSpec
 from config.schema.values import Seconds
 from proxy.options.codes import PASSES, RefusalCode
 
+_TERM = re.compile(
+    r"[-+?~]?(?:all|(?:include|exists|ip4|ip6):[!-~]+|ptr(?::[!-~]+)?|(?:a|mx)(?:[:/][!-~]+)?)|[a-z][\w.-]*=[!-~]*",
+    re.ASCII | re.IGNORECASE,
+)
+"""A mechanism or a modifier (RFC 7208, 12)."""
+
 
 def _rule(text: str) -> str:
-    if text and not all(each.isprintable() for each in text):
+    if not all(_TERM.fullmatch(term) for term in text.split()):
         raise ValueError('write the terms of an SPF record, such as "?all"')
     return text
 
