@@ -220,7 +220,7 @@ class CallbackService(Generic[V]):
         """Count and record a verdict, and return what the session is told."""
         self._tally.count(verdict)
         if not self._rules.enforce:
-            verdict = self._shadow(session, address, verdict)
+            verdict = self._shadow(session, transaction, address, verdict)
         record(transaction, verdict)
         return verdict
 
@@ -277,8 +277,14 @@ class CallbackService(Generic[V]):
             return _UNCONFIRMED_REFUSED if self._rules.reject_unprobed else _UNCONFIRMED
         return None
 
-    def _shadow(self, session: Session, address: str, verdict: CallbackVerdict) -> CallbackVerdict:
-        """Log the verdict, and return a pass in its place."""
+    def _shadow(
+        self, session: Session, transaction: Transaction, address: str, verdict: CallbackVerdict
+    ) -> CallbackVerdict:
+        """Log the verdict, once for an address, and return a pass in its place."""
+        logged = f"shadow {address}"
+        if logged in transaction.heard:  # the module and a script may both ask
+            return _in_shadow(verdict)
+        transaction.heard[logged] = True
         log.info(
             "shadow",
             session=session.id,

@@ -317,7 +317,7 @@ class CallbackVerifier:
             tls=verdict.tls,
             seconds=verdict.seconds,
         )
-        if recorder is not None:
+        if recorder is not None and recorder.conversation:
             log.debug(
                 "probe_dialogue", **named, address=printable(question.address), conversation=recorder.conversation
             )

@@ -173,6 +173,9 @@ def _note(item: Item) -> Iterator[str]:
         yield f"{command} {_VERBS.get(item['disposition'], item['disposition'])}."
         yield from _fate(item)
         return
+    if item["event"] == "shadow":
+        yield f"Shadow mode: the verdict on <{item['address']}> would have been {item['status']} ({item['reason']})."
+        return
     if item["event"] == "probe_dialogue":
         yield f"The dialogue of the callback about <{item['address']}>, with its milliseconds:"
         yield from (f"  {line}" for line in item["conversation"].split("\n"))

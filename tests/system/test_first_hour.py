@@ -64,6 +64,93 @@ async def test_from_a_main_cf_to_verified_mail_in_shadow_mode_and_then_to_a_refu
             assert served.stop() == 0
 
 
+OLD_FRONT_END = """\
+Hostname = "mx.example.com"
+Spoolbase = "/var/spool/ecelerity"
+Retry_Interval = 1200
+ESMTP_Listener {
+  Listen ":25" { }
+  SMTP_Extensions = ( "ENHANCEDSTATUSCODES" "STARTTLS" )
+  TLS_Certificate = "/etc/pki/mx.crt"
+  TLS_Key = "/etc/pki/mx.key"
+}
+Control_Listener { Listen "/tmp/2025" { } }
+Relay_Hosts = ( "127.0.0.1" "192.0.2.0/24" )
+Relay_Domains = ( "example.com" "*.example.com" )
+ec_logger "ec_logger" { mainlog = "/var/log/ecelerity/mainlog.ec" }
+ThreadPool "gimli" { }
+conntrol "conntrol" { pause_time = 1 }
+smtp_cbv "smtp_cbv1" { phase = "mailfrom" }
+sieve "sieve1" { mailfrom_phase1 = "old.siv" }
+include "domains.conf"
+"""
+"""What a Momentum 4 that receives mail may have; the script is beside it."""
+
+OLD_SCRIPT = """\
+$from = envelope "from";
+($rv) = smtp_callback_verify "${from}";
+if ec_test :is "${rv}" "fail" {
+  ec_action 550 "sender does not exist";
+}
+"""
+
+
+def _as_the_page_says(text: str, port: int, gateway: str) -> str:
+    """Change the copy of the old front end's file as the table on the page says, and add the page's lines."""
+    page = (DOCS / "from-momentum.md").read_text()
+    (lines,) = re.findall(r"^```\n(Gateway = .*?)^```", page, re.MULTILINE | re.DOTALL)
+    for each in (
+        '`Listen ":25"`',
+        '`Listen "127.0.0.1:2525"`',
+        "leave out `127.0.0.1`",
+        "`TLS_Certificate`, `TLS_Key`",
+    ):
+        assert each in page, "the table has it no longer"
+    text = text.replace('":25"', f'"127.0.0.1:{port}"').replace('( "127.0.0.1" ', "( ")
+    text = re.sub(r"^  TLS_.*\n", "", text, flags=re.MULTILINE)
+    return text + lines.replace('"192.0.2.25"', f'"{gateway}"')
+
+
+@pytest.mark.real("postfix")
+@pytest.mark.real("dnsmasq")
+async def test_from_a_momentum_configuration_to_verified_mail_in_shadow_mode(tmp_path: Path) -> None:
+    path, port = tmp_path / "ecelerity.conf", free_port()
+    (tmp_path / "domains.conf").write_text('Domain "example.com" { Max_Outbound_Connections = 20 }\n')
+    (tmp_path / "old.siv").write_text(OLD_SCRIPT)
+    (tmp_path / "state").mkdir(mode=0o700)
+    path.write_text(OLD_FRONT_END)
+    status, out, err = await asyncio.to_thread(ended, "check", "--strict", path)
+    assert "neither Gateway nor Routes is set" in out + err, "the page says so"
+    with Postfix() as postfix, Dnsmasq(Zone(addresses={}, exchangers={})) as dns:
+        path.write_text(
+            _as_the_page_says(OLD_FRONT_END, port, postfix.address) + f'Nameservers = ( "{dns.address}" )\n'
+        )
+        status, out, err = await asyncio.to_thread(ended, "check", "--strict", path)
+        assert (status, "accepted, not acted on" in out + err) == (0, True), err
+        served = Program(command("serve", "-c", str(path)), folder=tmp_path, name="serve", environment=environment())
+        try:
+            await eventually(lambda: accepts_connections("127.0.0.1", port), "it serves", within=30)
+            sender = "MAIL FROM:<someone@no-such-domain.test>"
+            heard = await _said_to(port, sender, "RCPT TO:<anna@example.com>", "DATA", "Subject: x\r\n\r\nx\r\n.")
+            assert heard[-1].startswith("250 2.0.0 Ok: queued as "), heard
+            await eventually(lambda: '"reason":"nxdomain"' in served.printed(), "the verdict is logged")
+            assert served.printed().count('"event":"shadow"') == 1
+            for words in (
+                ("sieve", "stats"),
+                ("sieve:sieve1", "stats"),
+                ("summary",),
+                ("xml", "summary"),
+                ("config", "reload"),
+            ):
+                status, out, err = await asyncio.to_thread(ended, "console", "-c", path, *words)
+                assert (status, bool(out)) == (0, True), (words, err)
+            told = "Shadow mode: the verdict on <someone@no-such-domain.test> would have been fail (nxdomain)."
+            await eventually(lambda: told in ended("why", "someone@no-such-domain.test", "-c", path)[1], "why tells it")
+            assert "dialogue of the callback" not in ended("why", "someone@no-such-domain.test", "-c", path)[1]
+        finally:
+            assert served.stop() == 0
+
+
 # ---------------------------------------------------------------- the pages
 
 

@@ -6,14 +6,29 @@ from config.diagnostics import Diagnostic
 from config.errors import closest, shown
 from proxy.cli.grammar.tree import Command, Parameter
 
+_QUEUE = "there is no queue of clients' mail; `ringback console list sessions` shows what is under way"
+_SERVICE = "write `systemctl {} ringback`; without a service, `ringback serve` runs the server and SIGTERM ends it"
+
+_KNOWN_ELSEWHERE = {
+    "reload": "write `systemctl reload ringback`, or send SIGHUP to the supervisor",
+    **{word: _SERVICE.format(word) for word in ("start", "stop", "restart")},
+    **dict.fromkeys(("queue", "mailq", "flush"), _QUEUE),
+    "version": "write `ringback --version`",
+    "verify": "write `ringback probe ADDRESS`",
+    "validate_config": "write `ringback check FILE`",
+}
+"""Commands of other servers, which people type first."""
+
 
 def unknown_command(word: str, group: Command, whole: Command) -> Diagnostic:
     """A word that is not a command of this group. It may be one of another group."""
     names = [each.path[-1] for each in group.children if not each.hidden]
     elsewhere = [each.name for each in whole.all() if each.path[-1] == word and each.path != group.path]
     guess = f"`{elsewhere[0]}`" if elsewhere else closest(word, names)
-    listed = f"the commands are: {', '.join(names)}"
-    return Diagnostic(f"unknown command {shown(word)}", None, f"did you mean {guess}?" if guess else listed)
+    hint = f"did you mean {guess}?" if guess else f"the commands are: {', '.join(names)}"
+    if group.path == whole.path:
+        hint = _KNOWN_ELSEWHERE.get(word, hint)
+    return Diagnostic(f"unknown command {shown(word)}", None, hint)
 
 
 def no_command(group: Command) -> Diagnostic:

@@ -276,6 +276,14 @@ async def test_where_nothing_is_enforced_every_answer_is_pass_and_the_log_says_w
     assert line["text"].isprintable()
 
 
+async def test_a_verdict_that_module_and_script_both_ask_for_is_logged_once_in_shadow_mode() -> None:
+    asks, subject = service(Verifier(CallbackVerdict(Status.FAIL, "a_reason", "")), enforce=False), session()
+    with capture_logs() as log:
+        told = [await settled(asks.ask(subject, ALICE)) for _ in range(2)]
+    assert [each.reason for each in told] == ["shadow", "shadow"]
+    assert [each["event"] for each in log] == ["shadow"]
+
+
 async def test_a_pass_is_itself_in_shadow_mode() -> None:
     accepted = CallbackVerdict(Status.PASS, "accepted", "ok", "rcpt", 250)
     assert await settled(service(Verifier(accepted), enforce=False).ask(session(), ALICE)) is accepted
